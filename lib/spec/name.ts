@@ -1,0 +1,87 @@
+import { CniError, ERROR_CODES, type ErrorKind } from "./error.ts";
+
+/** Container IDs and network names; spec section 1 "name" and section 2 `CNI_CONTAINERID`. */
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+
+/** The white space of the kernel's and the Go library's rule, which is not that of `\s` (U+0085 in, U+FEFF out). */
+const INTERFACE_NAME_REFUSES = /[/:\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+
+/** IFNAMSIZ of the kernel (linux/if.h), without the closing zero byte. */
+const INTERFACE_NAME_BYTES = 15;
+
+/**
+ * Checks a container ID.
+ *
+ * @throws {CniError} of kind `usage`: code 3 when it is empty, code 4 when it has other characters than allowed
+ */
+export function validateContainerId(text: string): void {
+  if (text === "") throw refused("usage", ERROR_CODES.unknownContainer, "missing containerID");
+  if (!NAME.test(text)) {
+    throw refused("usage", ERROR_CODES.invalidEnvironment, "invalid characters in containerID", text);
+  }
+}
+
+/**
+ * Checks the name of a network. What passes is also a safe file name.
+ *
+ * @throws {CniError} of kind `config`, code 7
+ */
+export function validateNetworkName(text: string): void {
+  if (text === "") throw refused("config", ERROR_CODES.invalidNetworkConfig, "missing network name:");
+  if (!NAME.test(text)) {
+    throw refused(
+      "config",
+      ERROR_CODES.invalidNetworkConfig,
+      "invalid characters found in network name",
+      text,
+    );
+  }
+}
+
+/**
+ * Checks the name of an interface as the kernel would.
+ *
+ * @throws {CniError} of kind `usage`, code 4
+ */
+export function validateInterfaceName(text: string): void {
+  const refuse = (msg: string, details?: string) =>
+    refused("usage", ERROR_CODES.invalidEnvironment, msg, details);
+  if (text === "") throw refuse("interface name is empty");
+  if (new TextEncoder().encode(text).length > INTERFACE_NAME_BYTES) {
+    throw refuse("interface name is too long", "interface name should be less than 16 characters");
+  }
+  if (text === "." || text === "..") throw refuse("interface name is . or ..");
+  if (INTERFACE_NAME_REFUSES.test(text)) {
+    throw refuse("interface name contains / or : or whitespace characters");
+  }
+}
+
+/**
+ * Checks that a plugin's type is the name of a file, not a path.
+ *
+ * @throws {CniError} of kind `config`, code 7
+ */
+export function validatePluginType(type: string): void {
+  if (type === "") throw refused("config", ERROR_CODES.invalidNetworkConfig, "no plugin name provided");
+  if (type === "." || type === ".." || /[/\0]/.test(type)) {
+    throw refused("config", ERROR_CODES.invalidNetworkConfig, `invalid plugin name: ${type}`);
+  }
+}
+
+/**
+ * Checks one pair for `CNI_ARGS`, in which nothing can be escaped: a `;` ends the pair, the first `=` ends the key.
+ *
+ * @throws {CniError} of kind `usage`, code 4
+ */
+export function validateCniArg(key: string, value: string): void {
+  const refuse = (state: string) =>
+    refused("usage", ERROR_CODES.invalidEnvironment, `Cannot pass CNI argument "${key}": ${state}`);
+  if (key === "") throw refuse("its key is empty");
+  if (/[;=]/.test(key)) throw refuse('its key contains ";" or "="');
+  if (value.includes(";")) throw refuse('its value contains ";"');
+  if (key.includes("\0") || value.includes("\0")) throw refuse("it contains a zero byte");
+}
+
+function refused(kind: ErrorKind, code: number, msg: string, details?: string): CniError {
+  return new CniError(kind, msg, { code, ...(details === undefined ? {} : { details }) });
+}
