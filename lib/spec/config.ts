@@ -1,0 +1,268 @@
+import { ConfigDocument, type ConfigSource } from "./config_document.ts";
+import { CniError, ERROR_CODES, isCniError } from "./error.ts";
+import {
+  formatPath,
+  isArray,
+  isObject,
+  type Json,
+  type JsonObject,
+  type JsonPath,
+  member,
+  printJson,
+} from "./json.ts";
+import { validateNetworkName } from "./name.ts";
+import { type PluginConfig, readPluginConfig } from "./plugin_config.ts";
+import {
+  compareVersions,
+  DEFAULT_VERSION,
+  isSpecVersion,
+  parseVersion,
+  SPEC_VERSIONS,
+  type SpecVersion,
+} from "./version.ts";
+
+export { type ConfigSource } from "./config_document.ts";
+export { parsePluginConfig, type PluginConfig } from "./plugin_config.ts";
+
+/**
+ * A network: its name and the plugins that attach a container to it, in this order.
+ *
+ * Source: CNI specification, section 1 "Configuration format".
+ */
+export interface NetworkConfigList {
+  readonly name: string;
+  /** The version in which podwire talks to the plugins. */
+  readonly cniVersion: SpecVersion;
+  readonly disableCheck: boolean;
+  readonly disableGC: boolean;
+  readonly loadOnlyInlinedPlugins: boolean;
+  readonly plugins: readonly PluginConfig[];
+  /** The text that this list can be read from again. */
+  readonly text: string;
+  /** The whole list, unknown keys included. */
+  readonly json: JsonObject;
+}
+
+/** An attachment as the plugins want it named when they clean up. */
+export interface ValidAttachment {
+  readonly containerID: string;
+  readonly ifname: string;
+}
+
+/** What the runtime adds to the configuration of a plugin when it calls it. */
+export interface RequestOptions {
+  readonly prevResult?: JsonObject;
+  /** Values of capabilities; a plugin gets those that it declares. */
+  readonly runtimeConfig?: JsonObject;
+  /** Only for GC. */
+  readonly validAttachments?: readonly ValidAttachment[];
+}
+
+/**
+ * Reads a network configuration list, the content of a `.conflist` file.
+ *
+ * A list without `plugins` passes unless it says `loadOnlyInlinedPlugins`, since the folder beside it may hold them.
+ *
+ * @throws {CniError} of kind `config` with line and column: code 6 when the text is no JSON, 7 when the list is wrong
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseConfigList } from "./config.ts";
+ *
+ * const list = parseConfigList('{"cniVersion": "1.1.0", "name": "web", "plugins": [{"type": "bridge"}]}');
+ * assertEquals(list.plugins[0]?.type, "bridge");
+ * ```
+ */
+export function parseConfigList(text: string, source: ConfigSource = {}): NetworkConfigList {
+  const document = new ConfigDocument(text, source);
+  const { json } = document;
+  if (!isObject(json)) throw document.wrongType([], "an object", json);
+  const name = readName(document, member(json, "name"));
+  const cniVersion = selectVersion(document, member(json, "cniVersion"), member(json, "cniVersions"));
+  const flags = {
+    disableCheck: readFlag(document, json, "disableCheck"),
+    disableGC: readFlag(document, json, "disableGC"),
+    loadOnlyInlinedPlugins: readFlag(document, json, "loadOnlyInlinedPlugins"),
+  };
+  const plugins = readPlugins(document, member(json, "plugins"), flags.loadOnlyInlinedPlugins);
+  return { name, cniVersion, ...flags, plugins, text, json };
+}
+
+/**
+ * Reads the configuration of a single plugin, the content of a `.conf` file, as a list of one.
+ *
+ * Only `name` and `cniVersion` become the list's; `disableCheck` and the like mean nothing in a plugin's object.
+ *
+ * @throws {CniError} as {@linkcode parseConfigList}
+ */
+export function listFromPluginConfig(text: string, source: ConfigSource = {}): NetworkConfigList {
+  const document = new ConfigDocument(text, source);
+  const plugin = readPluginConfig(document, [], document.json);
+  const name = readName(document, member(plugin.json, "name") ?? undefined);
+  const cniVersion = selectVersion(document, member(plugin.json, "cniVersion") ?? undefined, undefined);
+  const json = { name, cniVersion, plugins: [plugin.json] };
+  return {
+    name,
+    cniVersion,
+    disableCheck: false,
+    disableGC: false,
+    loadOnlyInlinedPlugins: false,
+    plugins: [plugin],
+    text: printJson(json),
+    json,
+  };
+}
+
+/**
+ * The list with the plugins of its folder behind its own, and a text that holds them all.
+ *
+ * A list that says `loadOnlyInlinedPlugins` stays as it is.
+ *
+ * @throws {CniError} of kind `config`, code 7, when no plugin remains
+ */
+export function withFolderPlugins(
+  list: NetworkConfigList,
+  plugins: readonly PluginConfig[],
+  source: ConfigSource = {},
+): NetworkConfigList {
+  const all = list.loadOnlyInlinedPlugins ? list.plugins : [...list.plugins, ...plugins];
+  if (all.length === 0) {
+    throw new CniError("config", "no plugin configs found", {
+      code: ERROR_CODES.invalidNetworkConfig,
+      ...source,
+    });
+  }
+  if (all.length === list.plugins.length) return list;
+  const json = { ...list.json, plugins: all.map((plugin) => plugin.json) };
+  return { ...list, plugins: all, json, text: printJson(json) };
+}
+
+/**
+ * What a plugin of a list reads on its standard input: its configuration without the keys that belong to the runtime,
+ * with those that the runtime adds. Everything else stays as it was written.
+ *
+ * Source: CNI specification, section 3 "Deriving request configuration from plugin configuration".
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseConfigList, requestConfig } from "./config.ts";
+ *
+ * const list = parseConfigList('{"cniVersion": "1.1.0", "name": "web", "plugins": [{"type": "bridge", "mtu": 9000}]}');
+ * assertEquals(requestConfig(list, list.plugins[0]!), {
+ *   type: "bridge",
+ *   mtu: 9000,
+ *   name: "web",
+ *   cniVersion: "1.1.0",
+ * });
+ * ```
+ */
+export function requestConfig(
+  list: NetworkConfigList,
+  plugin: PluginConfig,
+  options: RequestOptions = {},
+): JsonObject {
+  const { prevResult, runtimeConfig = {}, validAttachments } = options;
+  const wanted = plugin.capabilities.filter((name) => Object.hasOwn(runtimeConfig, name));
+  const attachments = validAttachments?.map(({ containerID, ifname }) => ({ containerID, ifname }));
+  return {
+    ...Object.fromEntries(Object.entries(plugin.json).filter(([key]) => !isReservedKey(key))),
+    name: list.name,
+    cniVersion: list.cniVersion,
+    ...(wanted.length === 0 ? {} : { runtimeConfig: pick(runtimeConfig, wanted) }),
+    ...(prevResult === undefined ? {} : { prevResult }),
+    // The second key is that of an early text of the specification, and plugins made after it still read it.
+    ...(attachments === undefined
+      ? {}
+      : { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments }),
+  };
+}
+
+/**
+ * Whether a key of a plugin's object belongs to the runtime, which never passes on what a file has there.
+ *
+ * `args` is not among them, though the specification reserves it: the conventions give it a meaning in files.
+ */
+export function isReservedKey(key: string): boolean {
+  return key === "prevResult" || key === "runtimeConfig" || key === "capabilities" ||
+    key.startsWith("cni.dev/");
+}
+
+function pick(json: JsonObject, keys: readonly string[]): JsonObject {
+  return Object.fromEntries(Object.entries(json).filter(([key]) => keys.includes(key)));
+}
+
+function readName(document: ConfigDocument, json: Json | undefined): string {
+  const path = ["name"];
+  if (json === undefined) throw document.missing(path);
+  if (typeof json !== "string") throw document.wrongType(path, "a string", json);
+  try {
+    validateNetworkName(json);
+  } catch (error) {
+    if (!isCniError(error)) throw error;
+    throw error.within(document.fault(path, error.msg).context);
+  }
+  return json;
+}
+
+/** Spec section 1 "Version considerations": the highest version that both the list and podwire know. */
+function selectVersion(
+  document: ConfigDocument,
+  single: Json | undefined,
+  several: Json | undefined,
+): SpecVersion {
+  if (single !== undefined && typeof single !== "string") {
+    throw document.wrongType(["cniVersion"], "a string", single);
+  }
+  if (several !== undefined && !isArray(several)) {
+    throw document.wrongType(["cniVersions"], "an array", several);
+  }
+  const entries = (several ?? []).map((json, index) => ({ path: ["cniVersions", index] as JsonPath, json }));
+  if (single !== undefined && single !== "") entries.push({ path: ["cniVersion"], json: single });
+  const known = entries.map(({ path, json }) => readVersion(document, path, json))
+    .filter((version) => version !== undefined);
+  const highest = known.sort(compareVersions).at(-1);
+  if (highest !== undefined) return highest;
+  if (entries.length === 0) return DEFAULT_VERSION;
+  const path = [several === undefined ? "cniVersion" : "cniVersions"];
+  const given = entries.map(({ json }) => JSON.stringify(json)).join(", ");
+  throw document.fault(path, `${path[0]} names no version that is supported: ${given}`, {
+    details: `supported are ${SPEC_VERSIONS.join(", ")}`,
+  });
+}
+
+/** A version of the table; `undefined` for one that podwire does not know. */
+function readVersion(document: ConfigDocument, path: JsonPath, json: Json): SpecVersion | undefined {
+  if (typeof json !== "string") throw document.wrongType(path, "a string", json);
+  if (isSpecVersion(json)) return json;
+  try {
+    parseVersion(json);
+  } catch (error) {
+    if (!isCniError(error)) throw error;
+    throw document.fault(path, `${formatPath(path)}: ${error.msg}`);
+  }
+  const meant = SPEC_VERSIONS.find((version) => compareVersions(version, json) === 0);
+  if (meant === undefined) return undefined;
+  throw document.fault(path, `${formatPath(path)} must be written as "${meant}", not "${json}"`);
+}
+
+function readFlag(document: ConfigDocument, list: JsonObject, key: string): boolean {
+  const json = member(list, key) ?? (Object.hasOwn(list, key) ? null : false);
+  const flag = typeof json === "string" ? json.toLowerCase() : json;
+  if (flag === true || flag === "true") return true;
+  if (flag === false || flag === "false") return false;
+  if (typeof json !== "string") throw document.wrongType([key], "true or false", json);
+  throw document.fault([key], `${key} must be true or false, not ${JSON.stringify(json)}`);
+}
+
+function readPlugins(document: ConfigDocument, json: Json | undefined, inlinedOnly: boolean): PluginConfig[] {
+  const path = ["plugins"];
+  if (json === undefined) {
+    if (inlinedOnly) throw document.missing(path, { details: "loadOnlyInlinedPlugins is true" });
+    return [];
+  }
+  if (!isArray(json)) throw document.wrongType(path, "an array", json);
+  if (json.length === 0) throw document.fault(path, "plugins must not be empty");
+  return json.map((plugin, index) => readPluginConfig(document, [...path, index], plugin));
+}
