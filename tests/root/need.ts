@@ -1,0 +1,69 @@
+/**
+ * What a test needs of the machine, and where it lies. `./denow task test` fetches what can be fetched.
+ *
+ * ```ts ignore
+ * Deno.test({ name: "A53 ...", ...need("root", "cni-1.9.1"), fn: async () => { ... } });
+ * ```
+ *
+ * Where something is missing the test is skipped, in the open and counted. In CI it must not be: there a missing
+ * component fails the run.
+ */
+import { fromFileUrl } from "@std/path";
+
+const inRepository = (path: string) => fromFileUrl(new URL(`../../${path}`, import.meta.url));
+
+/** The reference plugins, oldest and newest release that Debian has. */
+export const CNI_1_1_1 = inRepository(".components/cni-1.1.1/usr/lib/cni");
+export const CNI_1_9_1 = inRepository(".components/cni-1.9.1/usr/lib/cni");
+export const RUNC = inRepository(".components/runc/usr/sbin/runc");
+export const CATATONIT = inRepository(".components/catatonit/usr/bin/catatonit");
+export const PODWIRE_BINARY = inRepository("dist/podwire");
+
+const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+const isThere = (path: string): boolean => {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+};
+const isProgram = (name: string) => SYSTEM_FOLDERS.some((folder) => isThere(`${folder}/${name}`));
+
+const COMPONENTS = {
+  root: () => Deno.build.os === "linux" && Deno.statSync("/proc/self").uid === 0,
+  "cni-1.1.1": () => isThere(`${CNI_1_1_1}/bridge`),
+  "cni-1.9.1": () => isThere(`${CNI_1_9_1}/bridge`),
+  runc: () => isThere(RUNC),
+  catatonit: () => isThere(CATATONIT),
+  nft: () => isProgram("nft"),
+  iptables: () => isProgram("iptables"),
+  ip: () => isProgram("ip"),
+  binary: () => isThere(PODWIRE_BINARY),
+};
+
+export type Component = keyof typeof COMPONENTS;
+
+/** Every component, for the runner's report. */
+export const ALL_COMPONENTS = Object.keys(COMPONENTS) as Component[];
+
+/** Those of `components` that this machine lacks now. */
+export function missing(components: readonly Component[]): Component[] {
+  return components.filter((component) => !COMPONENTS[component]());
+}
+
+const said = new Set<Component>();
+
+/** What to spread into a test's definition: it is ignored where one of `components` is missing. */
+export function need(...components: Component[]): { ignore: boolean } {
+  const lacking = missing(components);
+  if (lacking.length > 0 && Deno.env.get("CI") === "true") {
+    throw new Error(`Cannot run the tests in CI: ${lacking.join(", ")} missing on this machine`);
+  }
+  for (const component of lacking) {
+    if (!said.has(component)) console.error(`skipping the tests that need ${component}: it is missing here`);
+    said.add(component);
+  }
+  return { ignore: lacking.length > 0 };
+}
