@@ -1,0 +1,84 @@
+import type { SignalName } from "./io.ts";
+import { DEFAULT_PATH, settled, signalChild } from "./command.ts";
+
+/** A program that takes over the terminal. */
+export interface AttachedRequest {
+  readonly program: string;
+  readonly args?: readonly string[];
+  /** Added to the environment of this process with `inheritEnv`, else the whole environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** @default {false} */
+  readonly inheritEnv?: boolean;
+  readonly cwd?: string;
+}
+
+/** A running program that uses the terminal. */
+export interface AttachedChild {
+  readonly pid: number;
+  /** Does nothing if the program has ended. */
+  kill(signal: SignalName): void;
+}
+
+/** Options of {@linkcode runAttached}. */
+export interface AttachedOptions {
+  /** Ends the program with SIGTERM, and with SIGKILL after `graceMs`. */
+  readonly signal?: AbortSignal;
+  /** @default {2_000} */
+  readonly graceMs?: number;
+  /** Called once the program runs, for a caller that passes signals on. */
+  readonly onSpawn?: (child: AttachedChild) => void;
+}
+
+/** How a program that used the terminal ended. */
+export interface AttachedOutcome {
+  /** 128 plus the number of the signal where `signal` is set, as a shell has it. */
+  readonly code: number;
+  readonly signal: string | null;
+}
+
+/**
+ * Runs a program on this process's own standard input, output and error, in its process group, so that a terminal
+ * works as if the program had been started directly. The keys that send signals (Ctrl-C) reach this process too:
+ * the caller listens to SIGINT if it wants to live on.
+ *
+ * Requires `--allow-run`.
+ *
+ * @throws As {@linkcode runCommand} does.
+ *
+ * @example
+ * ```ts
+ * import { runAttached } from "./attached.ts";
+ *
+ * const { code } = await runAttached({ program: "true", inheritEnv: true });
+ * ```
+ */
+export async function runAttached(
+  request: AttachedRequest,
+  options: AttachedOptions = {},
+): Promise<AttachedOutcome> {
+  const { program, args = [], inheritEnv = false, cwd } = request;
+  const { signal, graceMs = 2_000, onSpawn } = options;
+  signal?.throwIfAborted();
+  const env = request.env ?? (inheritEnv ? {} : { PATH: DEFAULT_PATH, LC_ALL: "C" });
+  const child = new Deno.Command(program, {
+    args: [...args],
+    env: { ...env },
+    clearEnv: !inheritEnv,
+    stdin: "inherit",
+    stdout: "inherit",
+    stderr: "inherit",
+    ...(cwd === undefined ? {} : { cwd }),
+  }).spawn();
+  const onAbort = async () => {
+    signalChild(child, "SIGTERM");
+    if (await settled(child.status, graceMs) === undefined) signalChild(child, "SIGKILL");
+  };
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    onSpawn?.({ pid: child.pid, kill: (name) => signalChild(child, name) });
+    const { code, signal } = await child.status;
+    return { code, signal };
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}

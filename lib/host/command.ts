@@ -1,0 +1,348 @@
+import type { SignalName } from "./io.ts";
+import { Capture, LineSplitter } from "./capture.ts";
+
+/** Where programs are looked for when the caller names no `PATH`. */
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** A program to run. */
+export interface CommandRequest {
+  /** A path, or a name that is looked for on the `PATH` of `env`. */
+  readonly program: string;
+  readonly args?: readonly string[];
+  /**
+   * The whole environment of the program; nothing is inherited.
+   *
+   * @default {{ PATH: DEFAULT_PATH, LC_ALL: "C" }}
+   */
+  readonly env?: Readonly<Record<string, string>>;
+  /** @default {undefined} (standard input is /dev/null) */
+  readonly stdin?: string;
+  /** Ends the program and all of its process group. */
+  readonly signal?: AbortSignal;
+  /** How long the process group may take to end after SIGTERM. @default {2_000} */
+  readonly graceMs?: number;
+  /** In bytes. More ends the program. @default {8 MiB} */
+  readonly maxStdout?: number;
+  /** In bytes. More ends the program. @default {1 MiB} */
+  readonly maxStderr?: number;
+  /** Called for each line while the program runs, and for what stands behind the last line end. */
+  readonly onStderrLine?: (line: string) => void;
+  readonly cwd?: string;
+}
+
+/** Why the run of a program was over. */
+export type CommandEnd = "exit" | "aborted" | "stdout-overflow" | "stderr-overflow";
+
+/** How a program ended. */
+export interface CommandOutcome {
+  /** 128 plus the number of the signal where `signal` is set; -1 where not even SIGKILL ended the program in time. */
+  readonly code: number;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly elapsedMs: number;
+  readonly ended: CommandEnd;
+}
+
+/** The seam for effects: everything that runs a program takes such a function. */
+export type RunCommand = (request: CommandRequest) => Promise<CommandOutcome>;
+
+const MIB = 1024 * 1024;
+/** A process that was left behind and holds a pipe is heard out until it is silent for two such ticks. */
+const QUIET_TICK_MS = 100;
+const GROUP_POLL_MS = 20;
+const REAP_MS = 500;
+
+/**
+ * Runs a program to its end.
+ *
+ * The program gets a session and thereby a process group of its own. When `signal` fires, or when it prints more
+ * than allowed, the group gets SIGTERM and, as soon as the program is gone but after `graceMs` at the latest, what
+ * is left of the group gets SIGKILL. The call returns by then, also when a process that escaped into another
+ * session still holds the pipes. After a normal end such processes are left alone, and their output is waited for
+ * until it is quiet for 200 ms.
+ *
+ * Requires `--allow-run`. Granted for single programs only (`--allow-run=ip`), Deno lets no process group be
+ * signalled: then the program `kill` does it where that is granted too, else only the program itself is signalled.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such program. Other failures to start are thrown as Deno has them,
+ * see {@linkcode startProblem}.
+ * @throws The reason of `signal`, if that had fired before; then nothing was started.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { runCommand } from "./command.ts";
+ *
+ * const { code, stdout } = await runCommand({ program: "cat", stdin: "hello", signal: AbortSignal.timeout(5_000) });
+ * assertEquals([code, stdout], [0, "hello"]);
+ * ```
+ */
+export const runCommand: RunCommand = async (request) => {
+  const { signal, graceMs = 2_000, maxStdout = 8 * MIB, maxStderr = MIB, onStderrLine } = request;
+  signal?.throwIfAborted();
+  const startedAt = performance.now();
+  const child = spawn(request);
+
+  const stop = Promise.withResolvers<Exclude<CommandEnd, "exit">>();
+  const failures: unknown[] = [];
+  const fail = (error: unknown) => {
+    failures.push(error);
+    stop.resolve("aborted");
+  };
+  const onAbort = () => stop.resolve("aborted");
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const lines = onStderrLine && new LineSplitter(onStderrLine);
+  const stdout = new Capture(child.stdout, maxStdout, () => stop.resolve("stdout-overflow"), fail);
+  const stderr = new Capture(child.stderr, maxStderr, () => stop.resolve("stderr-overflow"), fail, lines);
+  const closeStdin = feed(child, request.stdin);
+  try {
+    const exited = child.status.then(() => "exit" as const);
+    let ended: CommandEnd = await Promise.race([exited, stop.promise]);
+    if (ended === "exit") ended = await hearOut([stdout, stderr], graceMs, stop.promise);
+    if (ended !== "exit") await endGroup(child, graceMs, [stdout, stderr]);
+    const status = await settled(child.status, REAP_MS);
+    // A process in uninterruptible sleep must not keep this one alive.
+    if (status === undefined) child.unref();
+    const { code, signal } = status ?? { code: -1, signal: null };
+    lines?.end();
+    if (failures.length > 0) throw failures[0];
+    const elapsedMs = Math.round(performance.now() - startedAt);
+    return { code, signal, stdout: stdout.text(), stderr: stderr.text(), elapsedMs, ended };
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    closeStdin();
+    await Promise.all([stdout.drop(), stderr.drop()]);
+  }
+};
+
+function spawn({ program, args = [], env, stdin, cwd }: CommandRequest): Deno.ChildProcess {
+  return new Deno.Command(program, {
+    args: [...args],
+    env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
+    clearEnv: true,
+    detached: true,
+    stdin: stdin === undefined ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+    ...(cwd === undefined ? {} : { cwd }),
+  }).spawn();
+}
+
+/** Writes all of standard input beside the reading of the output, so that neither side can block the other. */
+function feed(child: Deno.ChildProcess, text: string | undefined): () => void {
+  if (text === undefined) return () => {};
+  const writer = child.stdin.getWriter();
+  // A program may end without reading its input: what it makes of that is told by its exit code.
+  const ignored = () => {};
+  writer.write(new TextEncoder().encode(text)).then(() => writer.close()).catch(ignored);
+  // Not awaited: with more than a pipe holds, and the pipe held by a process left behind, this ends with that one.
+  return () => void writer.abort().catch(ignored);
+}
+
+/** Waits for the rest of the output of a program that has ended; another process may still hold its pipes. */
+async function hearOut(
+  captures: readonly Capture[],
+  limitMs: number,
+  stop: Promise<Exclude<CommandEnd, "exit">>,
+): Promise<CommandEnd> {
+  const over = Promise.race([Promise.all(captures.map((capture) => capture.done)), stop]);
+  const deadline = performance.now() + limitMs;
+  // Two ticks, not one of twice the length: after a stall of this process the first may be over before a byte of
+  // what was written meanwhile could be read.
+  for (let quietTicks = 0; quietTicks < 2 && performance.now() < deadline; quietTicks++) {
+    const before = total(captures);
+    const result = await settled(over, QUIET_TICK_MS);
+    if (result !== undefined) return typeof result === "string" && result !== "aborted" ? result : "exit";
+    if (total(captures) > before) quietTicks = -1;
+  }
+  return "exit";
+}
+
+function total(captures: readonly Capture[]): number {
+  return captures.reduce((sum, capture) => sum + capture.received, 0);
+}
+
+async function endGroup(
+  child: Deno.ChildProcess,
+  graceMs: number,
+  captures: readonly Capture[],
+): Promise<void> {
+  const deadline = performance.now() + graceMs;
+  signalGroup(child, "SIGTERM");
+  await settled(child.status, graceMs);
+  // No event tells that a group has become empty.
+  while (performance.now() < deadline && groupLives(child.pid)) await pause(GROUP_POLL_MS);
+  signalGroup(child, "SIGKILL");
+  await settled(child.status, REAP_MS);
+  await settled(Promise.all(captures.map((capture) => capture.done)), GROUP_POLL_MS);
+}
+
+function signalGroup(child: Deno.ChildProcess, signal: "SIGTERM" | "SIGKILL"): void {
+  try {
+    // While a member lives, the kernel gives the number of the group to nobody else.
+    Deno.kill(-child.pid, signal);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    signalGroupByProgram(child, signal);
+  }
+}
+
+/** For a grant like `--allow-run=ip,kill`, under which Deno signals only its own children, one by one. */
+function signalGroupByProgram(child: Deno.ChildProcess, signal: "SIGTERM" | "SIGKILL"): void {
+  try {
+    const args = ["-s", signal.slice(3), "--", `-${child.pid}`];
+    const env = { PATH: DEFAULT_PATH };
+    const { success } = new Deno.Command("kill", {
+      args,
+      env,
+      clearEnv: true,
+      stdout: "null",
+      stderr: "null",
+    })
+      .outputSync();
+    if (success) return;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound)) throw error;
+  }
+  signalChild(child, signal);
+}
+
+/** Signals one child; does nothing if it has ended. */
+export function signalChild(child: Deno.ChildProcess, signal: SignalName): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    // How Deno says that the child has ended already.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+function groupLives(pid: number): boolean {
+  try {
+    Deno.kill(-pid, 0);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return false;
+    throw error;
+  }
+}
+
+/** Why something on this machine could not be done. */
+export type HostErrorReason = "program-missing" | "program-failed" | "bad-output" | "exists" | "not-a-netns";
+
+/** What is known about a {@linkcode HostError} beside its message. */
+export interface HostErrorOptions {
+  /** @default {"program-failed"} */
+  readonly reason?: HostErrorReason;
+  readonly program?: string;
+  readonly args?: readonly string[];
+  readonly code?: number;
+  readonly signal?: string | null;
+  readonly stderr?: string;
+  readonly cause?: unknown;
+}
+
+/** A program of this machine did not do what was wanted, or something stands in the way. */
+export class HostError extends Error {
+  override readonly name: string = "HostError";
+  readonly reason: HostErrorReason;
+  readonly program: string;
+  readonly args: readonly string[];
+  /** The exit code of the program; -1 where none ran to its end. */
+  readonly code: number;
+  readonly signal: string | null;
+  readonly stderr: string;
+
+  constructor(message: string, options: HostErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.reason = options.reason ?? "program-failed";
+    this.program = options.program ?? "";
+    this.args = options.args ?? [];
+    this.code = options.code ?? -1;
+    this.signal = options.signal ?? null;
+    this.stderr = options.stderr ?? "";
+  }
+}
+
+/**
+ * Runs a program that is expected to exit with code 0.
+ *
+ * @throws {HostError} If it is missing, ends otherwise or prints too much.
+ * @throws The reason of the signal, if that ended it.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { runCommand, runOk } from "./command.ts";
+ *
+ * const { stdout } = await runOk(runCommand, { program: "printf", args: ["a"] });
+ * assertEquals(stdout, "a");
+ * ```
+ */
+export async function runOk(run: RunCommand, request: CommandRequest): Promise<CommandOutcome> {
+  const { program, args = [], signal } = request;
+  const tried = `Cannot run "${[program, ...args].join(" ")}"`;
+  const outcome = await run(request).catch((cause: unknown) => {
+    if (startProblem(cause) !== "not-found") throw cause;
+    const reason = "program-missing";
+    throw new HostError(`${tried}: no such program on the PATH`, { reason, program, args, cause });
+  });
+  const { code, stderr, ended } = outcome;
+  if (ended === "aborted") throw signal?.reason ?? new HostError(`${tried}: aborted`, { program, args });
+  if (ended === "exit" && code === 0) return outcome;
+  const how = ended !== "exit" ? ended : outcome.signal ? `ended by ${outcome.signal}` : `exit code ${code}`;
+  const words = tail(stderr);
+  const message = `${tried}: ${how}${words && `: ${words}`}`;
+  throw new HostError(message, { program, args, code, signal: outcome.signal, stderr });
+}
+
+/** The last lines, short enough for a message. */
+function tail(text: string): string {
+  return text.trim().split("\n").slice(-5).join("; ").slice(-1000);
+}
+
+/** Why a program could not be started. */
+export type StartProblem = "not-found" | "permission" | "not-capable" | "busy" | "not-executable";
+
+/**
+ * Why a program could not be started, or undefined if the error is about something else: no such file (or no such
+ * interpreter), not executable for this user, not granted by Deno, being written to, or of no known format.
+ */
+export function startProblem(error: unknown): StartProblem | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof Deno.errors.NotFound) return "not-found";
+  if (error instanceof Deno.errors.PermissionDenied) return "permission";
+  if (error instanceof Deno.errors.NotCapable) return "not-capable";
+  // Deno has neither a class nor a code for these two; the number is errno's.
+  if (error.message.includes("(os error 26)")) return "busy";
+  if (error.message.includes("(os error 8)")) return "not-executable";
+  return undefined;
+}
+
+/** The value of a promise, or undefined if it takes longer than that. */
+export async function settled<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(late.resolve, ms, undefined);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Resolves after `ms` milliseconds; rejects with the reason of `signal` as soon as that fires. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  const over = Promise.withResolvers<void>();
+  const timer = setTimeout(over.resolve, ms);
+  const onAbort = () => over.reject(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    await over.promise;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,244 @@
+import { ensureDir as ensureAnyDir } from "@std/fs";
+import { dirname, join } from "@std/path";
+
+/** What is known about a file without opening it. */
+export interface FileStat {
+  readonly isFile: boolean;
+  readonly isDirectory: boolean;
+  /** All bits, with those of the kind of file. */
+  readonly mode: number;
+  readonly size: number;
+  readonly dev: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+}
+
+/** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
+export interface WriteOptions {
+  /** Exact, whatever the umask. @default {0o600} */
+  readonly mode?: number;
+}
+
+const TEMP_NAME = /^\.podwire-[0-9a-f]{32}\.tmp$/;
+
+/** The text of a file, or undefined if there is none. Requires `--allow-read`. */
+export function readTextIfThere(path: string): Promise<string | undefined> {
+  return unlessMissing(Deno.readTextFile(path), undefined);
+}
+
+/**
+ * Replaces a file, or makes it, such that after a crash there is the old text or the new one and no mixture. When
+ * this returns, the new text is on the disk.
+ *
+ * Requires `--allow-read` and `--allow-write`.
+ *
+ * @example
+ * ```ts ignore
+ * import { writeFileSynced } from "./file.ts";
+ *
+ * await writeFileSynced("/var/lib/podwire/sandboxes/web.json", "{}\n");
+ * ```
+ */
+export async function writeFileSynced(path: string, text: string, options: WriteOptions = {}): Promise<void> {
+  const temp = await writeTemp(path, text, options);
+  try {
+    await Deno.rename(temp, path);
+  } catch (error) {
+    await removeIfThere(temp);
+    throw error;
+  }
+  await syncDir(dirname(path));
+}
+
+/**
+ * Makes a file with this text, unless one of that name is there; of several callers at once, one gets true. Nobody
+ * ever sees the file without its text. When this returns true, it is on the disk.
+ *
+ * Requires `--allow-read` and `--allow-write`.
+ */
+export async function createExclusive(
+  path: string,
+  text: string,
+  options: WriteOptions = {},
+): Promise<boolean> {
+  const temp = await writeTemp(path, text, options);
+  try {
+    // A link, unlike a rename, never replaces.
+    await Deno.link(temp, path);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw error;
+  } finally {
+    await removeIfThere(temp);
+  }
+  await syncDir(dirname(path));
+  return true;
+}
+
+/** Writes and syncs a new file beside `path`, and gives its name. */
+async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOptions): Promise<string> {
+  const name = `.podwire-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
+  const temp = join(dirname(path), name);
+  using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
+  try {
+    await writeAll(file, new TextEncoder().encode(text));
+    // What open() sets loses the bits of the umask.
+    if (mode !== 0o600) await Deno.chmod(temp, mode);
+    await file.sync();
+    return temp;
+  } catch (error) {
+    await removeIfThere(temp);
+    throw error;
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
+}
+
+/** Makes what was created, renamed or removed in a directory survive a crash of the machine. */
+export async function syncDir(path: string): Promise<void> {
+  using dir = await Deno.open(path, { read: true });
+  await dir.sync();
+}
+
+/** Removes a file or a symbolic link; false if there is none. Requires `--allow-write`. */
+export function removeIfThere(path: string): Promise<boolean> {
+  return unlessMissing(Deno.remove(path).then(() => true), false);
+}
+
+/** Removes a directory if it is empty; false if it is not, or is not there. Requires `--allow-read` and `--allow-write`. */
+export async function removeDirIfEmpty(path: string): Promise<boolean> {
+  try {
+    // The removal itself would take a file too.
+    if (!(await Deno.lstat(path)).isDirectory) {
+      throw new Deno.errors.NotADirectory(`Not a directory: "${path}"`);
+    }
+    await Deno.remove(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isNotEmpty(error)) return false;
+    throw error;
+  }
+}
+
+function isNotEmpty(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("(os error 39)");
+}
+
+/**
+ * The names in a directory in the order of their UTF-8 bytes, without those of unfinished writes; none if there is no
+ * such directory. Requires `--allow-read`.
+ */
+export async function listDir(path: string): Promise<string[]> {
+  const names = await unlessMissing(Array.fromAsync(Deno.readDir(path), ({ name }) => name), []);
+  return names.filter((name) => !TEMP_NAME.test(name)).sort(compareBytes);
+}
+
+/**
+ * Compares as the UTF-8 bytes of both texts would (and as Go compares strings). `<` compares UTF-16 units, which
+ * puts U+FF41 after U+1F600.
+ */
+export function compareBytes(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x !== y) return isSurrogate(x) === isSurrogate(y) ? x - y : isSurrogate(x) ? 1 : -1;
+  }
+  return a.length - b.length;
+}
+
+function isSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdfff;
+}
+
+/**
+ * Removes what writes left behind that a crash interrupted, and tells how many files that were. Writes of the last
+ * `olderThanMs` may still be going on and are left alone. Requires `--allow-read` and `--allow-write`.
+ */
+export async function removeUnfinished(dir: string, olderThanMs = 60_000): Promise<number> {
+  const names = await unlessMissing(Array.fromAsync(Deno.readDir(dir), ({ name }) => name), []);
+  let removed = 0;
+  for (const path of names.filter((name) => TEMP_NAME.test(name)).map((name) => join(dir, name))) {
+    const stat = await statOf(path);
+    if (stat && Date.now() - stat.mtimeMs >= olderThanMs && await removeIfThere(path)) removed++;
+  }
+  return removed;
+}
+
+/** Makes a directory with this mode, and those above it that lack; leaves one that is there as it is. */
+export async function ensureDir(path: string, mode = 0o755): Promise<void> {
+  try {
+    await Deno.mkdir(path, { mode });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      await ensureAnyDir(dirname(path));
+      return ensureDir(path, mode);
+    }
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    // Throws if what is there is no directory.
+    await ensureAnyDir(path);
+  }
+}
+
+/**
+ * Moves a file that cannot be used out of the way, to a free name beside it (`web.json.bad-1`), and gives that name.
+ * Requires `--allow-read` and `--allow-write`.
+ */
+export async function setAside(path: string): Promise<string> {
+  for (let n = 1;; n++) {
+    const aside = `${path}.bad-${n}`;
+    try {
+      // A link, unlike a rename, never replaces what another process set aside meanwhile.
+      await Deno.link(path, aside);
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) continue;
+      throw error;
+    }
+    await removeIfThere(path);
+    await syncDir(dirname(path));
+    return aside;
+  }
+}
+
+/** The path without symbolic links; throws if it leads nowhere. Requires `--allow-read`. */
+export function realPath(path: string): Promise<string> {
+  return Deno.realPath(path);
+}
+
+/** What a path leads to, or undefined if that is not there. Requires `--allow-read`. */
+export async function statOf(path: string): Promise<FileStat | undefined> {
+  const info = await unlessMissing(Deno.stat(path), undefined);
+  return info && {
+    isFile: info.isFile,
+    isDirectory: info.isDirectory,
+    mode: info.mode ?? 0,
+    size: info.size,
+    dev: info.dev,
+    ino: info.ino ?? 0,
+    mtimeMs: info.mtime?.getTime() ?? 0,
+  };
+}
+
+/**
+ * Calls `onChange` with the paths of what was made, changed or removed in directories, until disposed of. A change
+ * may be told several times or not at all, so what counts is what is there when one looks. Requires `--allow-read`.
+ */
+export function watchDirs(dirs: readonly string[], onChange: (paths: readonly string[]) => void): Disposable {
+  const watcher = Deno.watchFs([...dirs], { recursive: false });
+  const pump = async () => {
+    for await (const { kind, paths } of watcher) if (kind !== "access") onChange(paths);
+  };
+  void pump();
+  return watcher;
+}
+
+async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T | U> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return otherwise;
+    throw error;
+  }
+}

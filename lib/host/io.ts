@@ -1,0 +1,86 @@
+/** The name of a signal, such as `SIGTERM`. */
+export type SignalName = Deno.Signal;
+
+/**
+ * What a command line program has to do with the process it runs in. Commands take it as a parameter, so that a
+ * test needs no process.
+ */
+export interface Io {
+  readonly args: readonly string[];
+  readonly pid: number;
+  readonly stdoutIsTerminal: boolean;
+  readonly stderrIsTerminal: boolean;
+  /** One variable of the environment; empty and missing are told apart. */
+  env(name: string): string | undefined;
+  /** Writes to standard output, all of it, at once. */
+  write(text: string): void;
+  /** Writes to standard error, all of it, at once. */
+  writeError(text: string): void;
+  /** All of standard input. */
+  readStdin(): Promise<string>;
+  /** Calls `listener` for each of these signals until the function it returns is called. */
+  onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void;
+  /** The user that the process runs as; 0 is root. */
+  uid(): number;
+}
+
+/**
+ * The process podwire runs in.
+ *
+ * Nothing is read before the member for it is used. `env` requires `--allow-env=NAME`, `uid` requires
+ * `--allow-read=/proc/self`; the others need no permission.
+ *
+ * @example
+ * ```ts
+ * import { processIo } from "./io.ts";
+ *
+ * const io = processIo();
+ * io.writeError(`${io.args.length} arguments\n`);
+ * ```
+ */
+export function processIo(): Io {
+  return {
+    get args() {
+      return Deno.args;
+    },
+    get pid() {
+      return Deno.pid;
+    },
+    get stdoutIsTerminal() {
+      return Deno.stdout.isTerminal();
+    },
+    get stderrIsTerminal() {
+      return Deno.stderr.isTerminal();
+    },
+    env: (name) => Deno.env.get(name),
+    write: (text) => writeAll(Deno.stdout, text),
+    writeError: (text) => writeAll(Deno.stderr, text),
+    readStdin: () => new Response(Deno.stdin.readable).text(),
+    onSignal,
+    // Deno.uid() needs --allow-sys; the owner of the process's folder is the same number.
+    uid: () => Deno.statSync("/proc/self").uid ?? -1,
+  };
+}
+
+function onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void {
+  const listeners = signals.map((signal) => [signal, () => listener(signal)] as const);
+  for (const [signal, fn] of listeners) Deno.addSignalListener(signal, fn);
+  return () => {
+    for (const [signal, fn] of listeners) Deno.removeSignalListener(signal, fn);
+  };
+}
+
+function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let rest = new TextEncoder().encode(text);
+  while (rest.byteLength > 0) {
+    try {
+      rest = rest.subarray(to.writeSync(rest));
+    } catch (error) {
+      // `podwire ps | head -1`: the reader has what it wanted.
+      if (error instanceof Deno.errors.BrokenPipe) return;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      // Another process made the shared pipe non-blocking; nothing here could tell when there is room.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}

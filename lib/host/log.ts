@@ -1,0 +1,135 @@
+import { BaseHandler, Logger as StdLogger, type LogRecord } from "@std/log";
+
+/** The levels, from the most talkative to the most silent one. */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/** One of {@linkcode LOG_LEVELS}. */
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** What a message is about, by name. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** Something that takes messages; one function a level. */
+export type Logger = Readonly<Record<LogLevel, (msg: string, fields?: LogFields) => void>>;
+
+/** Options of {@linkcode createLogger}. */
+export interface LoggerOptions {
+  /** Where whole lines go to. */
+  readonly write: (text: string) => void;
+  /** Messages below are dropped. @default {"info"} */
+  readonly level?: LogLevel;
+  /** @default {"text"} */
+  readonly format?: "text" | "json";
+  /** Only with `text`. @default {false} */
+  readonly color?: boolean;
+  /** The time of a message. @default {() => new Date()} */
+  readonly now?: () => Date;
+}
+
+/** Whether a text is one of {@linkcode LOG_LEVELS}. */
+export function isLogLevel(text: string): text is LogLevel {
+  return (LOG_LEVELS as readonly string[]).includes(text);
+}
+
+/**
+ * A logger that writes one line a message. Requires no permission.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { createLogger } from "./log.ts";
+ *
+ * const lines: string[] = [];
+ * const log = createLogger({ level: "warn", write: (text) => lines.push(text) });
+ * log.info("attached");
+ * log.warn("network is slow", { network: "web", ms: 1200 });
+ * assertEquals(lines, ["warn: network is slow network=web ms=1200\n"]);
+ * ```
+ */
+export function createLogger(options: LoggerOptions): Logger {
+  const { write, level = "info", format = "text", color = false, now = () => new Date() } = options;
+  const formatter = format === "json"
+    ? (record: LogRecord) => jsonLine(record, now())
+    : (record: LogRecord) => textLine(record, color);
+  const handler = new LineHandler(write, formatter);
+  // Made here and not asked for by name: the registry of @std/log is shared by all of a process.
+  const logger = new StdLogger("podwire", STD_LEVELS[level], { handlers: [handler] });
+  return {
+    debug: (msg, fields) => void logger.debug(() => msg, fields),
+    info: (msg, fields) => void logger.info(() => msg, fields),
+    warn: (msg, fields) => void logger.warn(() => msg, fields),
+    error: (msg, fields) => void logger.error(() => msg, fields),
+  };
+}
+
+/** A logger that adds the same fields to every message. */
+export function withFields(logger: Logger, fields: LogFields): Logger {
+  return {
+    debug: (msg, more) => logger.debug(msg, { ...fields, ...more }),
+    info: (msg, more) => logger.info(msg, { ...fields, ...more }),
+    warn: (msg, more) => logger.warn(msg, { ...fields, ...more }),
+    error: (msg, more) => logger.error(msg, { ...fields, ...more }),
+  };
+}
+
+const STD_LEVELS = { debug: "DEBUG", info: "INFO", warn: "WARN", error: "ERROR" } as const;
+
+const COLORS: Readonly<Record<LogLevel, number>> = { debug: 90, info: 36, warn: 33, error: 31 };
+
+class LineHandler extends BaseHandler {
+  readonly #write: (text: string) => void;
+
+  constructor(write: (text: string) => void, formatter: (record: LogRecord) => string) {
+    super("DEBUG", { formatter });
+    this.#write = write;
+  }
+
+  override log(line: string): void {
+    this.#write(`${line}\n`);
+  }
+}
+
+function levelOf(record: LogRecord): LogLevel {
+  const level = record.levelName.toLowerCase();
+  return isLogLevel(level) ? level : "error";
+}
+
+function fieldsOf(record: LogRecord): [string, unknown][] {
+  const fields = Object.entries((record.args[0] ?? {}) as LogFields);
+  return fields.filter(([, value]) => value !== undefined).map(([name, value]) => [name, plain(value)]);
+}
+
+/** Errors have no fields that JSON would show. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return String(value);
+  return value instanceof Error ? value.message : value;
+}
+
+/** The names that a line of JSON uses itself; a field of such a name gets a `_` behind it. */
+const OWN_NAMES = new Set(["time", "level", "msg"]);
+
+function jsonLine(record: LogRecord, time: Date): string {
+  const fields = fieldsOf(record).map(([name, value]) => [OWN_NAMES.has(name) ? `${name}_` : name, value]);
+  const own = { time: time.toISOString(), level: levelOf(record), msg: record.msg };
+  return JSON.stringify({ ...own, ...Object.fromEntries(fields) });
+}
+
+function textLine(record: LogRecord, color: boolean): string {
+  const level = levelOf(record);
+  const shown = color ? `\x1b[${COLORS[level]}m${level}\x1b[0m` : level;
+  const fields = fieldsOf(record).map(([name, value]) => ` ${name}=${textValue(value)}`);
+  return `${shown}: ${oneLine(record.msg)}${fields.join("")}`;
+}
+
+function textValue(value: unknown): string {
+  const text = typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
+  return typeof value === "string" && /[\s="]|^$/.test(text) ? oneLine(JSON.stringify(text)) : oneLine(text);
+}
+
+/** A message may quote a plugin: no line ends, and nothing that moves the cursor or colours the terminal. */
+function oneLine(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/\n/g, "\\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (char) => {
+    return `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  });
+}

@@ -1,0 +1,275 @@
+import {
+  type CommandOutcome,
+  type CommandRequest,
+  HostError,
+  type RunCommand,
+  runCommand,
+  runOk,
+} from "./command.ts";
+import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
+import { ensureDir, listDir, removeIfThere, statOf } from "./file.ts";
+import { lockFile } from "./lock.ts";
+import { dirname } from "@std/path";
+
+/** Options of the functions that change or enter network namespaces. */
+export interface NetnsOptions {
+  /** @default {runCommand} */
+  readonly run?: RunCommand;
+  readonly signal?: AbortSignal;
+}
+
+/** The namespace that a process which opens it is in. */
+const OWN = "/proc/self/ns/net";
+/** More mounts on one path than this are not an accident. */
+const MOST_MOUNTS = 100;
+
+/**
+ * Makes a network namespace with a name in the file system, with `lo` up. It lives until
+ * {@linkcode removeNetns}; made in `/run/netns`, `ip netns` knows it.
+ *
+ * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,unshare,umount`.
+ *
+ * @throws {HostError} With reason `exists` if something is at that path, which is left as it is. After any failure
+ * nothing of the new namespace is left.
+ *
+ * @example
+ * ```ts ignore
+ * import { createNetns, removeNetns, runInside } from "./netns.ts";
+ *
+ * await createNetns("/run/netns/web");
+ * console.log((await runInside("/run/netns/web", { program: "ip", args: ["link"] })).stdout);
+ * await removeNetns("/run/netns/web");
+ * ```
+ */
+export async function createNetns(path: string, options: NetnsOptions = {}): Promise<void> {
+  const { run = runCommand, signal } = options;
+  await mountOver(path, options, () =>
+    runOk(run, {
+      program: "unshare",
+      args: [`--net=${path}`, "--", "ip", "link", "set", "lo", "up"],
+      ...(signal && { signal }),
+    }));
+}
+
+/**
+ * Gives a namespace that a process is in, or that has another path, a name in the file system. It then outlives
+ * that process.
+ *
+ * A process ID may have passed to another process since it was learned; where that can be, compare
+ * {@linkcode netnsId} of the new path with what is expected.
+ *
+ * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,nsenter,umount`.
+ *
+ * @throws {HostError} With reason `not-a-netns` if the source is no network namespace, with `exists` as
+ * {@linkcode createNetns}. After any failure nothing is left at `path`.
+ */
+export async function pinNetns(
+  source: number | string,
+  path: string,
+  options: NetnsOptions = {},
+): Promise<void> {
+  const { run = runCommand, signal } = options;
+  const from = typeof source === "number" ? `/proc/${source}/ns/net` : source;
+  const notNetns = (problem: string, cause?: unknown) =>
+    new HostError(`Cannot pin network namespace "${from}": ${problem}`, { reason: "not-a-netns", cause });
+  const problem = await nsProblem(from);
+  if (problem !== undefined) throw notNetns(problem);
+  await mountOver(path, options, async () => {
+    await runOk(run, { program: "mount", args: ["--bind", from, path], ...(signal && { signal }) });
+    // Namespaces of all kinds look alike from outside; entering tells. Asked of the new path, which cannot change
+    // any more, as the process behind the old one may.
+    const { code, stderr } = await runInside(path, { program: "true", ...(signal && { signal }) }, { run });
+    signal?.throwIfAborted();
+    if (code !== 0) throw notNetns("is a namespace of another kind", stderr);
+  });
+}
+
+/** Reserves the path, mounts a namespace there, and undoes all of that if it fails. */
+async function mountOver(path: string, options: NetnsOptions, mount: () => Promise<unknown>): Promise<void> {
+  options.signal?.throwIfAborted();
+  await shareDir(dirname(path), options);
+  try {
+    // Without the bits to write or execute, as `ip netns` has it; O_EXCL makes one of two callers the owner.
+    (await Deno.open(path, { write: true, createNew: true, mode: 0o444 })).close();
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
+    const state = await nsProblem(path);
+    const message = `Cannot create network namespace "${path}": exists${
+      state === undefined ? "" : `, but ${state}`
+    }`;
+    throw new HostError(message, { reason: "exists", cause });
+  }
+  try {
+    await mount();
+  } catch (error) {
+    // Not with the caller's signal, which may be why this is needed.
+    await removeNetns(path, { ...(options.run && { run: options.run }) }).catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * Makes the directory a mount point whose mounts show in all mount namespaces, as `ip netns add` does: else a
+ * namespace removed here would live on in those of other services.
+ */
+async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions): Promise<void> {
+  const mount = (args: readonly string[]) => ({
+    program: "mount",
+    args: [...args, dir],
+    ...(signal && { signal }),
+  });
+  await ensureDir(dir, 0o755);
+  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice.
+  using _lock = await lockFile(dir, { ...(signal && { signal }) });
+  const shared = await run(mount(["--make-rshared"]));
+  signal?.throwIfAborted();
+  if (shared.code === 0) return;
+  await runOk(run, mount(["--rbind", dir]));
+  await runOk(run, mount(["--make-rshared"]));
+}
+
+/**
+ * Removes the name of a network namespace with all that is mounted there, also if that is in use; processes inside
+ * keep the namespace until they end. Takes an empty file that a crash left behind, too. False if there is nothing.
+ *
+ * Requires root, `--allow-read`, `--allow-write`, `--allow-run=umount`.
+ *
+ * @throws {HostError} With reason `not-a-netns` if something else is at that path, which is left as it is.
+ */
+export async function removeNetns(
+  path: string,
+  { run = runCommand, signal }: NetnsOptions = {},
+): Promise<boolean> {
+  for (let mounts = 0; mounts < MOST_MOUNTS; mounts++) {
+    const found = await lookAt(path);
+    if (found.kind === "missing") return false;
+    if (found.kind === "empty-file") return await removeIfThere(path);
+    if (found.kind !== "namespace" || found.link) {
+      const problem = found.kind === "namespace" ? "is a symbolic link" : found.problem;
+      throw new HostError(`Cannot remove network namespace "${path}": ${problem}`, { reason: "not-a-netns" });
+    }
+    // Lazily, as `ip netns delete` does: a process that looks into the mount must not keep it in place.
+    await runOk(run, { program: "umount", args: ["-l", path], ...(signal && { signal }) }).catch(
+      async (error) => {
+        // Somebody else may have been faster.
+        signal?.throwIfAborted();
+        const now = await lookAt(path);
+        if (now.kind === "namespace" && now.id === found.id) throw error;
+      },
+    );
+  }
+  throw new HostError(`Cannot remove network namespace "${path}": mounted more than ${MOST_MOUNTS} times`);
+}
+
+/** Whether a path leads to a namespace. Requires `--allow-read`. */
+export async function isNetns(path: string): Promise<boolean> {
+  return (await lookAt(path)).kind === "namespace";
+}
+
+/**
+ * The identity of the namespace that a path leads to; equal for all paths of one namespace, and used again by the
+ * kernel once that is gone. Undefined if there is no namespace. Requires `--allow-read`.
+ */
+export async function netnsId(path: string): Promise<string | undefined> {
+  const found = await lookAt(path);
+  return found.kind === "namespace" ? found.id : undefined;
+}
+
+/** Whether two paths lead to one and the same namespace. Requires `--allow-read`. */
+export async function sameNetns(a: string, b: string): Promise<boolean> {
+  const [x, y] = await Promise.all([netnsId(a), netnsId(b)]);
+  return x !== undefined && x === y;
+}
+
+/**
+ * Why a path cannot be used as a network namespace, in words that follow "is" or stand alone, or undefined if it
+ * can. Requires `--allow-read`.
+ */
+export async function nsProblem(path: string): Promise<string | undefined> {
+  const found = await lookAt(path);
+  return found.kind === "namespace" ? undefined : found.problem;
+}
+
+/** The names of the namespaces in a directory, in byte order. Requires `--allow-read`. */
+export async function listNetns(dir: string): Promise<string[]> {
+  const names = await listDir(dir);
+  const found = await Promise.all(names.map((name) => isNetns(`${dir}/${name}`)));
+  return names.filter((_, i) => found[i]);
+}
+
+/**
+ * Runs a program inside a network namespace. That it cannot be entered, and that the program cannot be started, is
+ * told by the exit codes 1 and 126 or 127 and by standard error.
+ *
+ * Requires root and `--allow-run=nsenter`.
+ */
+export function runInside(
+  path: string,
+  request: CommandRequest,
+  { run = runCommand }: Pick<NetnsOptions, "run"> = {},
+): Promise<CommandOutcome> {
+  return run({ ...request, ...enter(path, request) });
+}
+
+/** Runs a program inside a network namespace as {@linkcode runAttached} does outside. */
+export function runAttachedInside(
+  path: string,
+  request: AttachedRequest,
+  options: AttachedOptions = {},
+): Promise<AttachedOutcome> {
+  return runAttached({ ...request, ...enter(path, request) }, options);
+}
+
+function enter(path: string, { program, args = [] }: { program: string; args?: readonly string[] }) {
+  return { program: "nsenter", args: [`--net=${path}`, "--", program, ...args] };
+}
+
+type Found =
+  | { readonly kind: "namespace"; readonly id: string; readonly link: boolean }
+  | { readonly kind: "missing" | "empty-file" | "other"; readonly problem: string };
+
+/** Without opening it, which a program may not do to files under /proc without full permissions. */
+async function lookAt(path: string): Promise<Found> {
+  try {
+    const [link, there, own] = await Promise.all([linkTarget(path), statOf(path), Deno.stat(OWN)]);
+    if (there === undefined) {
+      if (link === undefined || isNsLink(link)) return { kind: "missing", problem: "does not exist" };
+      return { kind: "other", problem: `is a symbolic link to "${link}", which does not exist` };
+    }
+    const via = link === undefined ? "" : `a symbolic link to "${link}", `;
+    if (there.isDirectory) return { kind: "other", problem: `is ${via}a directory` };
+    // All namespaces are files of one device, which nothing else is on.
+    if (there.dev === own.dev) {
+      const kind = link && /^(\w+):\[/.exec(link)?.[1];
+      if (kind && kind !== "net") {
+        return { kind: "other", problem: `is a namespace of another kind (${kind})` };
+      }
+      return { kind: "namespace", id: `${there.dev}:${there.ino}`, link: link !== undefined };
+    }
+    const problem = `is ${via}a plain file, not a network namespace`;
+    return { kind: there.isFile && there.size === 0 && link === undefined ? "empty-file" : "other", problem };
+  } catch (error) {
+    if (error instanceof Deno.errors.PermissionDenied) return { kind: "other", problem: "permission denied" };
+    if (error instanceof Deno.errors.NotADirectory) return { kind: "missing", problem: "does not exist" };
+    throw error;
+  }
+}
+
+function isNsLink(target: string): boolean {
+  return /^\w+:\[\d+\]$/.test(target);
+}
+
+async function linkTarget(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readLink(path);
+  } catch (error) {
+    // Deno has no class of its own for EINVAL, which says that the path is no link.
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Error && error.message.includes("(os error 22)")
+    ) {
+      return undefined;
+    }
+    throw error;
+  }
+}

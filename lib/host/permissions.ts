@@ -1,0 +1,58 @@
+/** What Deno grants or refuses. */
+export type PermissionKind = "read" | "write" | "run" | "env" | "net" | "sys" | "ffi" | "import" | "all";
+
+/** What a call was about to do when it was refused. */
+export interface AskedPermission {
+  readonly kind: PermissionKind;
+  /** The path, program, variable or host. @default {undefined} (all of them) */
+  readonly value?: string;
+}
+
+/**
+ * The flag that grants what Deno refused, as one word of a command line, or undefined if the error (with its causes)
+ * is about something else. Requires no permission.
+ *
+ * What was asked for is known best by the caller, which can say so with `asked`; Deno's own words are used otherwise.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { permissionFlag } from "./permissions.ts";
+ *
+ * const refused = new Deno.errors.NotCapable('Requires run access to "ip", run again with the --allow-run flag');
+ * assertEquals(permissionFlag(refused), "--allow-run=ip");
+ * assertEquals(permissionFlag(new Error("no")), undefined);
+ * ```
+ */
+export function permissionFlag(error: unknown, asked?: AskedPermission): string | undefined {
+  const refusal = findError(error, (error) => error instanceof Deno.errors.NotCapable);
+  if (refusal === undefined) return undefined;
+  if (asked !== undefined) return flag(asked.kind, asked.value);
+  // Deno gives no fields, only this sentence: Requires KIND access to "VALUE", or to <WHAT> for no certain one.
+  const [, kind, value] = /^Requires (\w+) access(?: to "(.*)")?/s.exec(refusal.message) ?? [];
+  if (kind !== undefined) return flag(kind, value);
+  // Variables like LD_PRELOAD change which code a program runs.
+  return /--allow-\w+/.exec(refusal.message)?.[0] ?? "--allow-all";
+}
+
+function flag(kind: string, value: string | undefined): string {
+  if (kind === "all" || value === undefined) return `--allow-${kind}`;
+  return `--allow-${kind}=${escapeValue(value)}`;
+}
+
+/** A comma separates values in a flag; two of them are one that does not. */
+function escapeValue(value: string): string {
+  return value.replaceAll(",", ",,");
+}
+
+/** Whether the kernel refused (EPERM, EACCES): root or a capability is missing. Looks at the causes too. */
+export function isPermissionDenied(error: unknown): boolean {
+  return findError(error, (error) => error instanceof Deno.errors.PermissionDenied) !== undefined;
+}
+
+function findError(error: unknown, fits: (error: Error) => boolean): Error | undefined {
+  for (let depth = 0; error instanceof Error && depth < 16; depth++, error = error.cause) {
+    if (fits(error)) return error;
+  }
+  return undefined;
+}
