@@ -1,0 +1,49 @@
+// How long `dist/podwire --version` takes against an empty program, compiled in the same way, measured in turn in the
+// same minutes: a plugin call is a process start, so what podwire adds to it is paid on every pod.
+import { fromFileUrl } from "@std/path";
+import { compile } from "../../.ci/compile.ts";
+
+const ROUNDS = 41;
+const ROOT = fromFileUrl(new URL("../../", import.meta.url));
+const BINARY = `${ROOT}dist/podwire`;
+const EMPTY = `${ROOT}dist/bench/empty`;
+
+async function elapsed(program: string): Promise<number> {
+  const start = performance.now();
+  const { success } = await new Deno.Command(program, { args: ["--version"], stdout: "null" }).output();
+  if (!success) throw new Error(`Cannot measure "${program}": it failed`);
+  return performance.now() - start;
+}
+
+function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) * part)] ?? NaN;
+}
+
+async function main(): Promise<void> {
+  const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  const source = `${ROOT}dist/bench/empty.ts`;
+  await Deno.mkdir(`${ROOT}dist/bench`, { recursive: true });
+  await Deno.writeTextFile(source, "export {};\n");
+  await compile(source, EMPTY, config.permissions.podwire);
+
+  const times = { podwire: [] as number[], empty: [] as number[] };
+  // The first round fills the page cache.
+  await elapsed(EMPTY);
+  await elapsed(BINARY);
+  for (let round = 0; round < ROUNDS; round++) {
+    // Each goes first in every other round, so that neither gains by its place.
+    for (const name of round % 2 === 0 ? ["podwire", "empty"] as const : ["empty", "podwire"] as const) {
+      times[name].push(await elapsed(name === "empty" ? EMPTY : BINARY));
+    }
+  }
+
+  for (const [name, values] of Object.entries(times)) {
+    const [low, median, high] = [0.1, 0.5, 0.9].map((part) => quantile(values, part).toFixed(1));
+    console.log(`${name.padEnd(8)} median ${median} ms (10 %: ${low}, 90 %: ${high}, ${ROUNDS} runs)`);
+  }
+  const ratio = quantile(times.podwire, 0.5) / quantile(times.empty, 0.5);
+  console.log(`podwire --version / empty program: ${ratio.toFixed(2)}`);
+}
+
+if (import.meta.main) await main();
