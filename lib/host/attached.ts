@@ -1,5 +1,6 @@
 import type { SignalName } from "./io.ts";
-import { DEFAULT_PATH, settled, signalChild } from "./command.ts";
+import { DEFAULT_PATH, signalChild } from "./launch.ts";
+import { settled } from "./command.ts";
 
 /** A program that takes over the terminal. */
 export interface AttachedRequest {

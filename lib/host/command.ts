@@ -1,8 +1,7 @@
-import type { SignalName } from "./io.ts";
 import { Capture, LineSplitter } from "./capture.ts";
+import { DEFAULT_PATH, GroupChild } from "./launch.ts";
 
-/** Where programs are looked for when the caller names no `PATH`. */
-export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export { DEFAULT_PATH };
 
 /** A program to run. */
 export interface CommandRequest {
@@ -51,16 +50,18 @@ const MIB = 1024 * 1024;
 /** A process that was left behind and holds a pipe is heard out until it is silent for two such ticks. */
 const QUIET_TICK_MS = 100;
 const GROUP_POLL_MS = 20;
+const SILENT_GRACE_MS = 200;
+const LAST_WORDS_MS = 50;
 const REAP_MS = 500;
 
 /**
  * Runs a program to its end.
  *
  * The program gets a session and thereby a process group of its own. When `signal` fires, or when it prints more
- * than allowed, the group gets SIGTERM and, as soon as the program is gone but after `graceMs` at the latest, what
- * is left of the group gets SIGKILL. The call returns by then, also when a process that escaped into another
- * session still holds the pipes. After a normal end such processes are left alone, and their output is waited for
- * until it is quiet for 200 ms.
+ * than allowed, the group gets SIGTERM. What is left of it gets SIGKILL after `graceMs`, or earlier: once the program
+ * has ended and for 200 ms nobody held its pipes. The call returns by then, also when a process that escaped into
+ * another session holds the pipes on. After a normal end such processes are left alone, and their output is waited
+ * for until it is quiet for 200 ms, but no longer than `graceMs`.
  *
  * Requires `--allow-run`. Granted for single programs only (`--allow-run=ip`), Deno lets no process group be
  * signalled: then the program `kill` does it where that is granted too, else only the program itself is signalled.
@@ -82,7 +83,7 @@ export const runCommand: RunCommand = async (request) => {
   const { signal, graceMs = 2_000, maxStdout = 8 * MIB, maxStderr = MIB, onStderrLine } = request;
   signal?.throwIfAborted();
   const startedAt = performance.now();
-  const child = spawn(request);
+  const child = GroupChild.start(request);
 
   const stop = Promise.withResolvers<Exclude<CommandEnd, "exit">>();
   const failures: unknown[] = [];
@@ -105,8 +106,8 @@ export const runCommand: RunCommand = async (request) => {
     // A process in uninterruptible sleep must not keep this one alive.
     if (status === undefined) child.unref();
     const { code, signal } = status ?? { code: -1, signal: null };
-    lines?.end();
     if (failures.length > 0) throw failures[0];
+    lines?.end();
     const elapsedMs = Math.round(performance.now() - startedAt);
     return { code, signal, stdout: stdout.text(), stderr: stderr.text(), elapsedMs, ended };
   } finally {
@@ -116,21 +117,8 @@ export const runCommand: RunCommand = async (request) => {
   }
 };
 
-function spawn({ program, args = [], env, stdin, cwd }: CommandRequest): Deno.ChildProcess {
-  return new Deno.Command(program, {
-    args: [...args],
-    env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
-    clearEnv: true,
-    detached: true,
-    stdin: stdin === undefined ? "null" : "piped",
-    stdout: "piped",
-    stderr: "piped",
-    ...(cwd === undefined ? {} : { cwd }),
-  }).spawn();
-}
-
 /** Writes all of standard input beside the reading of the output, so that neither side can block the other. */
-function feed(child: Deno.ChildProcess, text: string | undefined): () => void {
+function feed(child: GroupChild, text: string | undefined): () => void {
   if (text === undefined) return () => {};
   const writer = child.stdin.getWriter();
   // A program may end without reading its input: what it makes of that is told by its exit code.
@@ -163,70 +151,21 @@ function total(captures: readonly Capture[]): number {
   return captures.reduce((sum, capture) => sum + capture.received, 0);
 }
 
-async function endGroup(
-  child: Deno.ChildProcess,
-  graceMs: number,
-  captures: readonly Capture[],
-): Promise<void> {
+/** Ends the group of a program; returns after `graceMs` and a moment at the latest. */
+async function endGroup(child: GroupChild, graceMs: number, captures: readonly Capture[]): Promise<void> {
   const deadline = performance.now() + graceMs;
-  signalGroup(child, "SIGTERM");
+  child.signal("SIGTERM");
+  const silent = Promise.all([child.status, ...captures.map((capture) => capture.done)]);
+  let silentSince = Infinity;
+  void silent.then(() => silentSince = performance.now());
   await settled(child.status, graceMs);
-  // No event tells that a group has become empty.
-  while (performance.now() < deadline && groupLives(child.pid)) await pause(GROUP_POLL_MS);
-  signalGroup(child, "SIGKILL");
-  await settled(child.status, REAP_MS);
-  await settled(Promise.all(captures.map((capture) => capture.done)), GROUP_POLL_MS);
-}
-
-function signalGroup(child: Deno.ChildProcess, signal: "SIGTERM" | "SIGKILL"): void {
-  try {
-    // While a member lives, the kernel gives the number of the group to nobody else.
-    Deno.kill(-child.pid, signal);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    signalGroupByProgram(child, signal);
+  // No event tells that a group has become empty. Where no init process waits for orphans it never does, so members
+  // that hold no pipe get less time.
+  while (performance.now() < Math.min(deadline, silentSince + SILENT_GRACE_MS) && child.groupLives()) {
+    await pause(GROUP_POLL_MS);
   }
-}
-
-/** For a grant like `--allow-run=ip,kill`, under which Deno signals only its own children, one by one. */
-function signalGroupByProgram(child: Deno.ChildProcess, signal: "SIGTERM" | "SIGKILL"): void {
-  try {
-    const args = ["-s", signal.slice(3), "--", `-${child.pid}`];
-    const env = { PATH: DEFAULT_PATH };
-    const { success } = new Deno.Command("kill", {
-      args,
-      env,
-      clearEnv: true,
-      stdout: "null",
-      stderr: "null",
-    })
-      .outputSync();
-    if (success) return;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound)) throw error;
-  }
-  signalChild(child, signal);
-}
-
-/** Signals one child; does nothing if it has ended. */
-export function signalChild(child: Deno.ChildProcess, signal: SignalName): void {
-  try {
-    child.kill(signal);
-  } catch (error) {
-    // How Deno says that the child has ended already.
-    if (!(error instanceof TypeError)) throw error;
-  }
-}
-
-function groupLives(pid: number): boolean {
-  try {
-    Deno.kill(-pid, 0);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return false;
-    throw error;
-  }
+  child.signal("SIGKILL");
+  await settled(silent, LAST_WORDS_MS);
 }
 
 /** Why something on this machine could not be done. */

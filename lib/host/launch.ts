@@ -1,0 +1,132 @@
+import type { SignalName } from "./io.ts";
+
+/** Where programs are looked for when the caller names no `PATH`. */
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** What {@linkcode GroupChild.start} needs to know. */
+export interface LaunchRequest {
+  readonly program: string;
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+  readonly cwd?: string;
+}
+
+/** A child process that leads a session, and so a process group, of its own. */
+export class GroupChild {
+  readonly #child: Deno.ChildProcess;
+  readonly #leads: boolean;
+
+  private constructor(child: Deno.ChildProcess, leads: boolean) {
+    this.#child = child;
+    this.#leads = leads;
+  }
+
+  static start({ program, args = [], env, stdin, cwd }: LaunchRequest): GroupChild {
+    const detached = !mayRunAsScript(program);
+    const child = new Deno.Command(program, {
+      args: [...args],
+      env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
+      clearEnv: true,
+      detached,
+      stdin: stdin === undefined ? "null" : "piped",
+      stdout: "piped",
+      stderr: "piped",
+      ...(cwd === undefined ? {} : { cwd }),
+    }).spawn();
+    return new GroupChild(child, detached);
+  }
+
+  get status(): Promise<Deno.CommandStatus> {
+    return this.#child.status;
+  }
+
+  get stdin(): WritableStream<Uint8Array> {
+    return this.#child.stdin;
+  }
+
+  get stdout(): ReadableStream<Uint8Array> {
+    return this.#child.stdout;
+  }
+
+  get stderr(): ReadableStream<Uint8Array> {
+    return this.#child.stderr;
+  }
+
+  /** Lets this process end though the child has not. */
+  unref(): void {
+    this.#child.unref();
+  }
+
+  /** Signals all of the group; does nothing if that is empty. */
+  signal(name: "SIGTERM" | "SIGKILL"): void {
+    if (!this.#leads) return signalChild(this.#child, name);
+    try {
+      // While a member lives, the kernel gives the number of the group to nobody else.
+      Deno.kill(-this.#child.pid, name);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      if (!signalByProgram(-this.#child.pid, name)) signalChild(this.#child, name);
+    }
+  }
+
+  /** Whether the group has a member, be it one that has ended and was not waited for. */
+  groupLives(): boolean {
+    if (!this.#leads) return false;
+    try {
+      Deno.kill(-this.#child.pid, 0);
+      return true;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return false;
+      throw error;
+    }
+  }
+}
+
+/** Signals one child; does nothing if it has ended. */
+export function signalChild(child: Deno.ChildProcess, name: SignalName): void {
+  try {
+    child.kill(name);
+  } catch (error) {
+    // How Deno says that the child has ended already.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+/** For a grant like `--allow-run=ip,kill`, under which Deno signals only its own children, one by one. */
+function signalByProgram(pid: number, name: SignalName): boolean {
+  try {
+    const args = ["-s", name.slice(3), "--", String(pid)];
+    const env = { PATH: DEFAULT_PATH };
+    return new Deno.Command("kill", { args, env, clearEnv: true, stdout: "null", stderr: "null" })
+      .outputSync().success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** The numbers of ELF for the machines whose programs this kernel runs without help. */
+const MACHINES: Readonly<Record<string, readonly number[]>> = { x86_64: [62, 3], aarch64: [183, 40] };
+
+/**
+ * Whether the kernel may refuse a file as no program. Deno starts a detached child with execvp(3), which then hands
+ * the file to /bin/sh: an empty or garbled plugin would run as a shell script. Such a file is started undetached,
+ * which leaves the verdict to the kernel (there may be an interpreter for it, see binfmt_misc).
+ */
+function mayRunAsScript(program: string): boolean {
+  if (!program.includes("/")) return false;
+  const head = new Uint8Array(20);
+  try {
+    using file = Deno.openSync(program);
+    file.readSync(head);
+  } catch {
+    // Not there, no file, not readable for us: starting it will tell what matters.
+    return false;
+  }
+  if (head[0] === 0x23 && head[1] === 0x21) return false;
+  const isElf = head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46;
+  const machine = (head[18] ?? 0) | (head[19] ?? 0) << 8;
+  return !(isElf && (MACHINES[Deno.build.arch] ?? []).includes(machine));
+}

@@ -1,0 +1,358 @@
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import {
+  type CommandRequest,
+  DEFAULT_PATH,
+  HostError,
+  pause,
+  runCommand,
+  runOk,
+  startProblem,
+} from "../../lib/host/command.ts";
+
+const MIB = 1024 * 1024;
+
+/** Runs a script that may leave processes behind; whatever it told its number of is ended at the end. */
+async function sh(script: string, more: Partial<CommandRequest> = {}) {
+  return await runCommand({ program: "sh", args: ["-c", script], ...more });
+}
+
+async function time<T>(fn: () => Promise<T>): Promise<[T, number]> {
+  const start = performance.now();
+  return [await fn(), performance.now() - start];
+}
+
+function lives(pid: number): boolean {
+  try {
+    Deno.kill(pid, 0);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+  // What has ended and whose new parent does not care still has a number.
+  const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" }).outputSync();
+  return !/\) [ZX] /.test(new TextDecoder().decode(stdout));
+}
+
+async function dies(pid: number): Promise<boolean> {
+  for (let i = 0; i < 100 && lives(pid); i++) await pause(10);
+  return !lives(pid);
+}
+
+const pidsIn = (text: string) => text.trim().split(/\s+/).map(Number);
+
+Deno.test("runCommand() gives code, output and both streams apart", async () => {
+  const outcome = await sh("echo out; echo err >&2; exit 3");
+  assertEquals({ ...outcome, elapsedMs: 0 }, {
+    code: 3,
+    signal: null,
+    stdout: "out\n",
+    stderr: "err\n",
+    elapsedMs: 0,
+    ended: "exit",
+  });
+});
+
+Deno.test("runCommand() gives exactly the environment that was asked for", async () => {
+  const program = "/usr/bin/env";
+  assertEquals((await runCommand({ program, env: { A: "1", B: "x=y\nz" } })).stdout, "A=1\nB=x=y\nz\n");
+  assertEquals((await runCommand({ program, env: {} })).stdout, "");
+  const lines = (await runCommand({ program })).stdout.trim().split("\n").sort();
+  assertEquals(lines, ["LC_ALL=C", `PATH=${DEFAULT_PATH}`]);
+});
+
+Deno.test("runCommand() looks on the PATH of the request for the program", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${dir}/pwt-hello`, "#!/bin/sh\necho hello\n", { mode: 0o755 });
+    assertEquals((await runCommand({ program: "pwt-hello", env: { PATH: dir } })).stdout, "hello\n");
+    await assertRejects(() => runCommand({ program: "pwt-hello" }), Deno.errors.NotFound);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("runCommand() writes large input while it reads large output", async () => {
+  const stdin = "0123456789abcde\n".repeat(4 * MIB / 16);
+  const { stdout, code } = await runCommand({ program: "cat", stdin });
+  assertEquals(code, 0);
+  assert(stdout === stdin);
+});
+
+Deno.test("runCommand() does not mind a program that never reads its input", async () => {
+  const { code, ended } = await runCommand({ program: "true", stdin: "x".repeat(4 * MIB) });
+  assertEquals([code, ended], [0, "exit"]);
+});
+
+Deno.test("runCommand() gives no input where none was asked for, and an end of input after it", async () => {
+  assertEquals((await runCommand({ program: "cat" })).stdout, "");
+  assertEquals((await runCommand({ program: "cat", stdin: "" })).stdout, "");
+});
+
+Deno.test("runCommand() decodes characters that are cut by the chunks of a pipe", async () => {
+  const lines: string[] = [];
+  const script =
+    "printf '\\342\\202'; printf '\\360\\237' >&2; sleep 0.1; printf '\\254'; printf '\\230\\200' >&2";
+  const { stdout, stderr } = await sh(script, { onStderrLine: (line) => lines.push(line) });
+  assertEquals([stdout, stderr, lines], ["€", "😀", ["😀"]]);
+});
+
+Deno.test("runCommand() keeps a byte order mark for whoever parses the output", async () => {
+  assertEquals((await sh("printf '\\357\\273\\277{}'")).stdout, "\ufeff{}");
+});
+
+Deno.test("runCommand() tells each line of stderr while the program runs", async () => {
+  const told: [string, number][] = [];
+  const start = performance.now();
+  const { elapsedMs } = await sh("printf 'a\\nb' >&2; sleep 0.5; printf 'c\\n\\nd' >&2", {
+    onStderrLine: (line) => told.push([line, performance.now() - start]),
+  });
+  assertEquals(told.map(([line]) => line), ["a", "bc", "", "d"]);
+  assertLess(told[0]?.[1] ?? Infinity, 450);
+  assertGreater(elapsedMs, 480);
+});
+
+Deno.test("runCommand() ends the program and throws when the line listener throws", async () => {
+  const [error, ms] = await time(() =>
+    assertRejects(() =>
+      sh("echo x >&2; sleep 30", {
+        onStderrLine: () => {
+          throw new RangeError("listener");
+        },
+      })
+    )
+  );
+  assert(error instanceof RangeError);
+  assertLess(ms, 1_000);
+});
+
+Deno.test("runCommand() tells a signal from an exit code", async () => {
+  const killed = await sh("kill -KILL $$");
+  assertEquals([killed.code, killed.signal, killed.ended], [137, "SIGKILL", "exit"]);
+  const exited = await sh("exit 137");
+  assertEquals([exited.code, exited.signal], [137, null]);
+});
+
+Deno.test("runCommand() starts nothing when the signal has fired, and throws its reason", async () => {
+  const file = `${await Deno.makeTempDir()}/started`;
+  const reason = new Error("too late");
+  const error = await assertRejects(() => sh(`touch ${file}`, { signal: AbortSignal.abort(reason) }));
+  assertEquals(error, reason);
+  await pause(50);
+  await assertRejects(() => Deno.stat(file), Deno.errors.NotFound);
+});
+
+Deno.test("runCommand() leaves no listener on a signal that never fires", async () => {
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const add = signal.addEventListener;
+  const remove = signal.removeEventListener;
+  signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add.apply(signal, args));
+  signal.removeEventListener = (
+    ...args: Parameters<typeof remove>
+  ) => (listeners--, remove.apply(signal, args));
+  await runCommand({ program: "true", signal });
+  await assertRejects(() => runCommand({ program: "pwt-absent", signal }));
+  assertEquals(listeners, 0);
+});
+
+Deno.test("runCommand() ends a program that obeys SIGTERM at once and keeps what it said", async () => {
+  const [{ ended, signal, stdout }, ms] = await time(() =>
+    sh("echo before; sleep 30", { signal: AbortSignal.timeout(200) })
+  );
+  assertEquals([ended, signal, stdout], ["aborted", "SIGTERM", "before\n"]);
+  assertLess(ms, 1_000);
+});
+
+Deno.test("runCommand() gives a program the grace to clean up", async () => {
+  const script = "trap 'sleep 0.3; echo clean; exit 7' TERM; echo up; while :; do sleep 0.05; done";
+  const outcome = await sh(script, { signal: AbortSignal.timeout(200) });
+  assertEquals([outcome.ended, outcome.code, outcome.stdout], ["aborted", 7, "up\nclean\n"]);
+});
+
+Deno.test("runCommand() kills a group that ignores SIGTERM after the grace", async () => {
+  const script = "trap '' TERM; (trap '' TERM; sleep 30) & echo $$ $!; wait";
+  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200), graceMs: 300 }));
+  assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
+  assertGreater(ms, 480);
+  assertLess(ms, 1_200);
+  for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
+});
+
+Deno.test("runCommand() ends a silent grandchild soon after its parent", async () => {
+  const script = "(trap '' TERM; exec sleep 30) >/dev/null 2>&1 & echo $!; exec sleep 30";
+  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200) }));
+  assertEquals(outcome.signal, "SIGTERM");
+  assertGreater(ms, 380);
+  assertLess(ms, 1_000);
+  assert(await dies(pidsIn(outcome.stdout)[0] ?? 0));
+});
+
+Deno.test("runCommand() gives a grandchild with a pipe the same grace, then kills it", async () => {
+  // The program itself obeys at once; its child ignores SIGTERM.
+  const script = "(trap '' TERM; exec sleep 30) & echo $!; exec sleep 30";
+  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200), graceMs: 400 }));
+  assertEquals(outcome.signal, "SIGTERM");
+  assertGreater(ms, 580);
+  assertLess(ms, 1_300);
+  assert(await dies(pidsIn(outcome.stdout)[0] ?? 0));
+});
+
+Deno.test("runCommand() returns in time though a process in another session holds the pipes", async () => {
+  const script = "setsid sh -c 'echo $$; exec sleep 20' & sleep 0.1; sleep 30";
+  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(300), graceMs: 400 }));
+  const [pid = 0] = pidsIn(outcome.stdout);
+  try {
+    assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGTERM"]);
+    assertLess(ms, 1_200);
+    assert(lives(pid));
+  } finally {
+    Deno.kill(pid, "SIGKILL");
+  }
+});
+
+Deno.test("runCommand() returns in time though another session holds the pipes and the program ignores SIGTERM", async () => {
+  const script = "trap '' TERM; setsid sh -c 'echo $$; exec sleep 20' & while :; do sleep 0.1; done";
+  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(300), graceMs: 400 }));
+  try {
+    assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
+    assertLess(ms, 1_500);
+  } finally {
+    Deno.kill(pidsIn(outcome.stdout)[0] ?? 0, "SIGKILL");
+  }
+});
+
+Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, nor end it", async () => {
+  const [outcome, ms] = await time(() => sh("sleep 20 & echo $!"));
+  const [pid = 0] = pidsIn(outcome.stdout);
+  try {
+    assertEquals([outcome.ended, outcome.code], ["exit", 0]);
+    assertGreater(ms, 190);
+    assertLess(ms, 700);
+    assert(lives(pid));
+  } finally {
+    Deno.kill(pid, "SIGKILL");
+  }
+});
+
+Deno.test("runCommand() hears out what a process left behind still has to say", async () => {
+  const { stdout } = await sh("(for i in 1 2 3; do sleep 0.1; echo $i; done; exec sleep 0.5) & echo 0");
+  assertEquals(stdout, "0\n1\n2\n3\n");
+});
+
+Deno.test("runCommand() hears out a process that never falls silent for no longer than the grace", async () => {
+  const script = "(while :; do echo x; sleep 0.05; done) & echo $!";
+  const [outcome, ms] = await time(() => sh(script, { graceMs: 500 }));
+  try {
+    assertEquals(outcome.ended, "exit");
+    assertLess(ms, 1_000);
+  } finally {
+    Deno.kill(pidsIn(outcome.stdout)[0] ?? 0, "SIGKILL");
+  }
+});
+
+Deno.test("runCommand() ends a program that prints too much, and says so", async () => {
+  const [flood, ms] = await time(() => runCommand({ program: "yes", maxStdout: 100_001 }));
+  assertEquals([flood.ended, flood.stdout.length, flood.signal !== null], ["stdout-overflow", 100_001, true]);
+  assertLess(ms, 1_000);
+  const errors = await sh("yes >&2", { maxStderr: 1_000 });
+  assertEquals([errors.ended, errors.stderr.length], ["stderr-overflow", 1_000]);
+});
+
+Deno.test("runCommand() says so too when the program has ended before all could be read", async () => {
+  const outcome = await sh("head -c 60000 /dev/zero", { maxStdout: 59_999 });
+  assertEquals([outcome.ended, outcome.stdout.length], ["stdout-overflow", 59_999]);
+  const exact = await sh("head -c 60000 /dev/zero", { maxStdout: 60_000 });
+  assertEquals([exact.ended, exact.stdout.length], ["exit", 60_000]);
+});
+
+Deno.test("runCommand() leaves out the character that the limit cuts", async () => {
+  const outcome = await sh("printf '\\342\\202\\254\\342\\202\\254'", { maxStdout: 4 });
+  assertEquals(outcome.stdout, "€");
+});
+
+Deno.test("runCommand() runs many programs at once without mixing them up", async () => {
+  const numbers = Array.from({ length: 40 }, (_, i) => i);
+  const outcomes = await Promise.all(
+    numbers.map((n) => sh(`cat; echo ${n} >&2; exit ${n}`, { stdin: `in ${n}` })),
+  );
+  for (const n of numbers) {
+    const outcome = outcomes[n];
+    assertEquals([outcome?.code, outcome?.stdout, outcome?.stderr], [n, `in ${n}`, `${n}\n`]);
+  }
+});
+
+Deno.test("startProblem() names why a program did not start", async () => {
+  const dir = await Deno.makeTempDir();
+  const problem = async (program: string) => {
+    const error = await assertRejects(() => runCommand({ program }));
+    return startProblem(error);
+  };
+  try {
+    await Deno.writeTextFile(`${dir}/text`, "hello", { mode: 0o755 });
+    await Deno.writeTextFile(`${dir}/plain`, "#!/bin/sh\n", { mode: 0o644 });
+    await Deno.writeTextFile(`${dir}/interpreter`, "#!/nowhere/sh\n", { mode: 0o755 });
+    assertEquals(await problem(`${dir}/absent`), "not-found");
+    assertEquals(await problem("pwt-absent"), "not-found");
+    assertEquals(await problem(`${dir}/interpreter`), "not-found");
+    assertEquals(await problem(`${dir}/plain`), "permission");
+    assertEquals(await problem(dir), "permission");
+    assertEquals(await problem(`${dir}/text`), "not-executable");
+    using _file = await Deno.open(`${dir}/text`, { write: true });
+    assertEquals(await problem(`${dir}/text`), "busy");
+    assertEquals(startProblem(new Error("other")), undefined);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("runOk() gives the outcome of code 0 and throws on everything else", async () => {
+  assertEquals((await runOk(runCommand, { program: "echo", args: ["a"] })).stdout, "a\n");
+  const run = (script: string) =>
+    assertRejects(() => runOk(runCommand, { program: "sh", args: ["-c", script], maxStdout: 10 }), HostError);
+
+  const failed = await run("echo one >&2; echo two >&2; exit 4");
+  assertEquals([failed.reason, failed.program, failed.code, failed.stderr], [
+    "program-failed",
+    "sh",
+    4,
+    "one\ntwo\n",
+  ]);
+  assertEquals(
+    failed.message,
+    'Cannot run "sh -c echo one >&2; echo two >&2; exit 4": exit code 4: one; two',
+  );
+
+  const killed = await run("kill -9 $$");
+  assertEquals([killed.signal, killed.code], ["SIGKILL", 137]);
+  assertStringIncludes(killed.message, "ended by SIGKILL");
+  assertStringIncludes((await run("echo 0123456789ab")).message, "stdout-overflow");
+
+  const missing = await assertRejects(() => runOk(runCommand, { program: "pwt-absent" }), HostError);
+  assertEquals(missing.reason, "program-missing");
+  assert(missing.cause instanceof Deno.errors.NotFound);
+});
+
+Deno.test("runOk() throws the reason of the signal that ended the program", async () => {
+  const stop = new AbortController();
+  const reason = new Error("enough");
+  const running = runOk(runCommand, { program: "sleep", args: ["30"], signal: stop.signal });
+  await pause(50);
+  stop.abort(reason);
+  assertEquals(await assertRejects(() => running), reason);
+});
+
+Deno.test("pause() ends with its signal", async () => {
+  const stop = new AbortController();
+  const waiting = pause(60_000, stop.signal);
+  stop.abort(new Error("stop"));
+  await assertRejects(() => waiting, Error, "stop");
+  await assertRejects(() => pause(60_000, stop.signal), Error, "stop");
+  await pause(1, new AbortController().signal);
+});
