@@ -1,0 +1,255 @@
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  compareBytes,
+  createExclusive,
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  realPath,
+  removeDirIfEmpty,
+  removeIfThere,
+  removeUnfinished,
+  setAside,
+  statOf,
+  watchDirs,
+  writeFileSynced,
+} from "../../lib/host/file.ts";
+import { pause } from "../../lib/host/command.ts";
+
+async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    await fn(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const mode = async (path: string) => ((await statOf(path))?.mode ?? 0) & 0o7777;
+const names = (dir: string) => Array.from(Deno.readDirSync(dir), ({ name }) => name).sort();
+
+Deno.test("readTextIfThere() gives undefined for no file, and throws for what is no file", () =>
+  inTempDir(async (dir) => {
+    assertEquals(await readTextIfThere(`${dir}/a`), undefined);
+    await Deno.writeTextFile(`${dir}/a`, "");
+    assertEquals(await readTextIfThere(`${dir}/a`), "");
+    await assertRejects(() => readTextIfThere(dir), Deno.errors.IsADirectory);
+    await assertRejects(() => readTextIfThere(`${dir}/a/b`), Deno.errors.NotADirectory);
+  }));
+
+Deno.test("writeFileSynced() makes and replaces a file and leaves nothing else", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/a.json`;
+    await writeFileSynced(path, "one");
+    const before = (await statOf(path))?.ino;
+    await writeFileSynced(path, "two é\n");
+    assertEquals(await Deno.readTextFile(path), "two é\n");
+    assertNotEquals((await statOf(path))?.ino, before);
+    assertEquals(names(dir), ["a.json"]);
+    await writeFileSynced(path, "");
+    assertEquals((await statOf(path))?.size, 0);
+  }));
+
+Deno.test("writeFileSynced() sets the mode whatever the umask", () =>
+  inTempDir(async (dir) => {
+    const old = Deno.umask(0o077);
+    try {
+      await writeFileSynced(`${dir}/a`, "");
+      await writeFileSynced(`${dir}/b`, "", { mode: 0o644 });
+      Deno.umask(0);
+      await writeFileSynced(`${dir}/c`, "");
+      await createExclusive(`${dir}/d`, "", { mode: 0o666 });
+    } finally {
+      Deno.umask(old);
+    }
+    assertEquals(await Promise.all(["a", "b", "c", "d"].map((name) => mode(`${dir}/${name}`))), [
+      0o600,
+      0o644,
+      0o600,
+      0o666,
+    ]);
+  }));
+
+Deno.test("writeFileSynced() takes names as long as the file system does", () =>
+  inTempDir(async (dir) => {
+    const name = "n".repeat(255);
+    await writeFileSynced(`${dir}/${name}`, "x");
+    assertEquals(names(dir), [name]);
+  }));
+
+Deno.test("writeFileSynced() lets a reader see whole texts only", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/a`;
+    const texts = Array.from({ length: 20 }, (_, i) => String.fromCharCode(97 + i).repeat(50_000 + i));
+    await writeFileSynced(path, texts[0] ?? "");
+    let writing = true;
+    const reader = async () => {
+      while (writing) assert(texts.includes(await readTextIfThere(path) ?? "missing"));
+    };
+    const reading = reader();
+    await Promise.all(texts.map((text) => writeFileSynced(path, text)));
+    writing = false;
+    await reading;
+    assertEquals(names(dir), ["a"]);
+  }));
+
+Deno.test("writeFileSynced() leaves nothing behind when it fails", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/taken/full`, { recursive: true });
+    await assertRejects(() => writeFileSynced(`${dir}/taken`, "x"), Deno.errors.IsADirectory);
+    await assertRejects(() => writeFileSynced(`${dir}/${"n".repeat(256)}`, "x"));
+    await assertRejects(() => writeFileSynced(`${dir}/absent/a`, "x"), Deno.errors.NotFound);
+    assertEquals(names(dir), ["taken"]);
+  }));
+
+Deno.test("createExclusive() gives true to one of many, whose text it is", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/10.0.0.2`;
+    const numbers = Array.from({ length: 30 }, (_, i) => i);
+    const won = await Promise.all(numbers.map((n) => createExclusive(path, `${n}\n`)));
+    assertEquals(won.filter((one) => one).length, 1);
+    assertEquals(await Deno.readTextFile(path), `${won.indexOf(true)}\n`);
+    assertEquals(await mode(path), 0o600);
+    assertEquals(names(dir), ["10.0.0.2"]);
+  }));
+
+Deno.test("createExclusive() leaves alone what is there, be it a dangling link", () =>
+  inTempDir(async (dir) => {
+    await Deno.symlink("nowhere", `${dir}/link`);
+    await Deno.mkdir(`${dir}/folder`);
+    assertEquals(await createExclusive(`${dir}/link`, "x"), false);
+    assertEquals(await createExclusive(`${dir}/folder`, "x"), false);
+    await assertRejects(() => createExclusive(`${dir}/absent/a`, "x"), Deno.errors.NotFound);
+    assertEquals(names(dir), ["folder", "link"]);
+  }));
+
+Deno.test("removeIfThere() tells whether there was something", () =>
+  inTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/a`, "");
+    assertEquals(await removeIfThere(`${dir}/a`), true);
+    assertEquals(await removeIfThere(`${dir}/a`), false);
+  }));
+
+Deno.test("removeDirIfEmpty() keeps a directory with something in it, and a file", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/d`);
+    await Deno.writeTextFile(`${dir}/d/f`, "");
+    assertEquals(await removeDirIfEmpty(`${dir}/d`), false);
+    await assertRejects(() => removeDirIfEmpty(`${dir}/d/f`), Deno.errors.NotADirectory);
+    await Deno.remove(`${dir}/d/f`);
+    assertEquals(await removeDirIfEmpty(`${dir}/d`), true);
+    assertEquals(await removeDirIfEmpty(`${dir}/d`), false);
+  }));
+
+Deno.test("listDir() sorts by UTF-8 bytes and hides unfinished writes", () =>
+  inTempDir(async (dir) => {
+    const sorted = ["10-a", "9-b", "A", "a", "a.b", "b", "é", "ａ", "😀"];
+    for (const name of sorted.toReversed()) await Deno.writeTextFile(`${dir}/${name}`, "");
+    await Deno.writeTextFile(`${dir}/.podwire-${"0".repeat(32)}.tmp`, "");
+    assertEquals(await listDir(dir), sorted);
+    assertEquals(await listDir(`${dir}/absent`), []);
+    await assertRejects(() => listDir(`${dir}/a`), Deno.errors.NotADirectory);
+  }));
+
+Deno.test("compareBytes() agrees with the comparison of encoded bytes", () => {
+  const texts = [
+    "",
+    "a",
+    "ab",
+    "b",
+    "\u07ff",
+    "\u0800",
+    "\ud7ff",
+    "\ue000",
+    "\uffff",
+    "\u{10000}",
+    "\u{10ffff}",
+    "a\u{1f600}b",
+    "a\uff41b",
+  ];
+  const encode = (text: string) => new TextEncoder().encode(text);
+  const byBytes = (a: string, b: string) => {
+    const [x, y] = [encode(a), encode(b)];
+    const at = x.findIndex((byte, i) => byte !== y[i]);
+    return at === -1 ? x.length - y.length : (x[at] ?? 0) - (y[at] ?? -1);
+  };
+  for (const a of texts) {
+    for (const b of texts) assertEquals(Math.sign(compareBytes(a, b)), Math.sign(byBytes(a, b)), `${a} ${b}`);
+  }
+});
+
+Deno.test("removeUnfinished() takes old unfinished writes only", () =>
+  inTempDir(async (dir) => {
+    const [old, fresh] = [`.podwire-${"0".repeat(32)}.tmp`, `.podwire-${"1".repeat(32)}.tmp`];
+    for (const name of [old, fresh, "other.tmp"]) await Deno.writeTextFile(`${dir}/${name}`, "");
+    const hourAgo = Date.now() / 1000 - 3600;
+    await Deno.utime(`${dir}/${old}`, hourAgo, hourAgo);
+    assertEquals(await removeUnfinished(dir), 1);
+    assertEquals(names(dir), [fresh, "other.tmp"]);
+    assertEquals(await removeUnfinished(`${dir}/absent`), 0);
+  }));
+
+Deno.test("ensureDir() makes a directory with its mode and leaves one that is there", () =>
+  inTempDir(async (dir) => {
+    await ensureDir(`${dir}/a/b`, 0o700);
+    assertEquals([await mode(`${dir}/a`), await mode(`${dir}/a/b`)], [0o755 & ~Deno.umask(), 0o700]);
+    await ensureDir(`${dir}/a/b`, 0o755);
+    assertEquals(await mode(`${dir}/a/b`), 0o700);
+    await Deno.symlink("a", `${dir}/link`);
+    await ensureDir(`${dir}/link`);
+    await Deno.writeTextFile(`${dir}/file`, "");
+    await assertRejects(() => ensureDir(`${dir}/file`));
+    await Promise.all(Array.from({ length: 20 }, () => ensureDir(`${dir}/x/y/z`)));
+  }));
+
+Deno.test("setAside() moves a file to a free name and says which", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/a.json`;
+    for (const n of [1, 2]) {
+      await Deno.writeTextFile(path, `bad ${n}`);
+      assertEquals(await setAside(path), `${path}.bad-${n}`);
+    }
+    assertEquals(names(dir), ["a.json.bad-1", "a.json.bad-2"]);
+    assertEquals(await Deno.readTextFile(`${path}.bad-2`), "bad 2");
+    await assertRejects(() => setAside(path), Deno.errors.NotFound);
+  }));
+
+Deno.test("statOf() and realPath() follow links", () =>
+  inTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/a`, "abc", { mode: 0o755 });
+    await Deno.symlink("a", `${dir}/link`);
+    const [file, link] = [await statOf(`${dir}/a`), await statOf(`${dir}/link`)];
+    assertEquals(link, file);
+    assertEquals([file?.isFile, file?.isDirectory, file?.size, (file?.mode ?? 0) & 0o111], [
+      true,
+      false,
+      3,
+      0o111,
+    ]);
+    assertEquals(await realPath(`${dir}/link`), await realPath(`${dir}/a`));
+    assertEquals(await statOf(`${dir}/absent`), undefined);
+    await assertRejects(() => realPath(`${dir}/absent`), Deno.errors.NotFound);
+  }));
+
+Deno.test("watchDirs() tells changes until it is disposed of", () =>
+  inTempDir(async (dir) => {
+    const seen: string[] = [];
+    const first = Promise.withResolvers<void>();
+    {
+      using _watch = watchDirs([dir], (paths) => {
+        seen.push(...paths);
+        first.resolve();
+      });
+      await writeFileSynced(`${dir}/a`, "x");
+      await first.promise;
+    }
+    assert(seen.every((path) => path.startsWith(dir)));
+    await pause(50);
+    const count = seen.length;
+    await writeFileSynced(`${dir}/b`, "x");
+    await pause(50);
+    assertEquals(seen.length, count);
+    await assertRejects(async () => {
+      using _watch = await watchDirs([`${dir}/absent`], () => {});
+    }, Deno.errors.NotFound);
+  }));

@@ -1,0 +1,173 @@
+import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
+import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
+import { pause, runCommand } from "../../lib/host/command.ts";
+
+async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    await fn(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const flock = (...args: string[]) => runCommand({ program: "flock", args });
+const openFiles = (path: string) =>
+  Array.from(Deno.readDirSync("/proc/self/fd")).filter(({ name }) => {
+    try {
+      return Deno.readLinkSync(`/proc/self/fd/${name}`).startsWith(path);
+    } catch {
+      return false;
+    }
+  }).length;
+
+Deno.test("lockFile() makes the file and its directory, for nobody else to read", () =>
+  inTempDir(async (dir) => {
+    using _lock = await lockFile(`${dir}/a/b/lock`);
+    assertEquals((Deno.statSync(`${dir}/a/b/lock`).mode ?? 0) & 0o777, 0o600);
+    assertEquals((Deno.statSync(`${dir}/a/b`).mode ?? 0) & 0o777, 0o700);
+  }));
+
+Deno.test("lockFile() lets one in at a time, also within one process", () =>
+  inTempDir(async (dir) => {
+    let inside = 0;
+    const turn = async () => {
+      using _lock = await lockFile(`${dir}/lock`);
+      assertEquals(++inside, 1);
+      await pause(1);
+      inside--;
+    };
+    // More than Deno has threads for its files.
+    await Promise.all(Array.from({ length: 60 }, turn));
+    assertEquals(openFiles(dir), 0);
+  }));
+
+Deno.test("lockFile() and flock of util-linux keep each other out", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/lock`;
+    {
+      using _lock = await lockFile(path);
+      assertEquals((await flock("-n", path, "true")).code, 1);
+      assertEquals((await flock("-n", "-s", path, "true")).code, 1);
+    }
+    assertEquals((await flock("-n", path, "true")).code, 0);
+
+    const stop = new AbortController();
+    const held = Promise.withResolvers<void>();
+    const other = runCommand({
+      program: "flock",
+      args: [path, "sh", "-c", "echo held >&2; exec sleep 10"],
+      signal: stop.signal,
+      onStderrLine: () => held.resolve(),
+    });
+    await held.promise;
+    assertEquals(await tryLockFile(path), undefined);
+    const waiting = lockFile(path);
+    stop.abort();
+    using _lock = await waiting;
+    await other;
+  }));
+
+Deno.test("lockFile() shares a shared lock, and with nobody else", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/lock`;
+    {
+      using _one = await lockFile(path, { shared: true });
+      using _two = await lockFile(path, { shared: true });
+      assertEquals(await tryLockFile(path), undefined);
+      assertEquals((await flock("-n", "-s", path, "true")).code, 0);
+    }
+    using _lock = await lockFile(path);
+    assertEquals(await tryLockFile(path, { shared: true }), undefined);
+  }));
+
+Deno.test("lockFile() stops waiting when its signal fires, and leaves neither lock nor open file", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/lock`;
+    const reason = new Error("enough");
+    const stop = new AbortController();
+    {
+      using _lock = await lockFile(path);
+      const waiting = lockFile(path, { signal: stop.signal });
+      await pause(30);
+      assertEquals(openFiles(dir) <= 2, true);
+      const start = performance.now();
+      stop.abort(reason);
+      assertEquals(await assertRejects(() => waiting), reason);
+      assertLess(performance.now() - start, 40);
+    }
+    assertEquals(await assertRejects(() => lockFile(path, { signal: stop.signal })), reason);
+    assertEquals(openFiles(dir), 0);
+    assertEquals((await flock("-n", path, "true")).code, 0);
+  }));
+
+Deno.test("tryLockFile() gives undefined at once where the lock is held", () =>
+  inTempDir(async (dir) => {
+    using lock = await tryLockFile(`${dir}/lock`);
+    assertEquals(lock?.path, `${dir}/lock`);
+    assertEquals(await tryLockFile(`${dir}/lock`), undefined);
+    assertEquals(openFiles(dir), 1);
+  }));
+
+Deno.test("a lock is freed once, and early if wanted", () =>
+  inTempDir(async (dir) => {
+    const first = await lockFile(`${dir}/lock`);
+    first[Symbol.dispose]();
+    using second = await lockFile(`${dir}/lock`);
+    first[Symbol.dispose]();
+    assertEquals(await tryLockFile(`${dir}/lock`), undefined);
+    await assertRejects(() => first.remove(), TypeError);
+    await second.remove();
+    await assertRejects(() => Deno.stat(`${dir}/lock`), Deno.errors.NotFound);
+  }));
+
+Deno.test("a shared lock does not remove the file", () =>
+  inTempDir(async (dir) => {
+    using lock = await lockFile(`${dir}/lock`, { shared: true });
+    await assertRejects(() => lock.remove(), TypeError, "not held exclusively");
+  }));
+
+Deno.test("a lock is freed though a program is being started meanwhile", () =>
+  inTempDir(async (dir) => {
+    const running = [];
+    for (let i = 0; i < 30; i++) {
+      const lock = await lockFile(`${dir}/lock`);
+      running.push(runCommand({ program: "true" }));
+      lock[Symbol.dispose]();
+      const next = await tryLockFile(`${dir}/lock`);
+      assert(next !== undefined);
+      next?.[Symbol.dispose]();
+    }
+    await Promise.all(running);
+  }));
+
+Deno.test("removing the file lets no two in at once", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/lock`;
+    let inside = 0;
+    const turn = async (n: number) => {
+      using lock: Lock = await lockFile(path);
+      assertEquals(++inside, 1);
+      if (n % 2 === 0) await lock.remove();
+      await pause(1);
+      inside--;
+    };
+    // A process of its own takes part, which removes without asking twice.
+    const script = 'for i in 1 2 3 4 5 6 7 8 9 10; do flock "$0" true; done';
+    const other = runCommand({ program: "sh", args: ["-c", script, path] });
+    await Promise.all(Array.from({ length: 40 }, (_, n) => turn(n)));
+    await other;
+    assertEquals(openFiles(dir), 0);
+  }));
+
+Deno.test("a directory can be locked", () =>
+  inTempDir(async (dir) => {
+    using _lock = await lockFile(dir);
+    assertEquals((await flock("-n", dir, "true")).code, 1);
+  }));
+
+Deno.test("a lock that cannot be taken says why", () =>
+  inTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/file`, "");
+    await assertRejects(() => lockFile(`${dir}/file/lock`), Deno.errors.NotADirectory);
+  }));
