@@ -1,0 +1,379 @@
+// denow as a newcomer meets it: a fresh folder, an empty HOME, a PATH with just the programs that a case allows.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+
+const ROOT = fromFileUrl(new URL("../", import.meta.url));
+const VERSION = "2.7.11";
+const ZIP = `v${VERSION}/deno-x86_64-unknown-linux-gnu.zip`;
+const isLinuxX64 = Deno.build.target === "x86_64-unknown-linux-gnu";
+
+/** What denow may use beside curl, npm and Deno. */
+const BASICS = (
+  "sh cat chmod cmp find grep gzip head ls mkdir mktemp mv od readlink rm sha256sum tail tar touch tr uname"
+).split(" ");
+
+function programPath(name: string): string | undefined {
+  return ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].map((folder) => `${folder}/${name}`)
+    .find((path) => {
+      try {
+        return Deno.statSync(path).isFile;
+      } catch {
+        return false;
+      }
+    });
+}
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A copy of what denow needs of this repository, with a HOME and a PATH of its own. */
+class Checkout implements Disposable {
+  readonly folder = Deno.makeTempDirSync({ prefix: "denow-" });
+  readonly home = `${this.folder}/home`;
+  readonly bin = `${this.folder}/bin`;
+  readonly repository = `${this.folder}/re po`;
+  readonly state = `${this.repository}/.denow`;
+
+  constructor(programs: readonly string[] = []) {
+    for (const folder of [this.home, this.bin, `${this.repository}/.ci/npm`]) {
+      Deno.mkdirSync(folder, { recursive: true });
+    }
+    for (const file of ["denow", "deno.json", ".ci/npm/std_fs.ts", ".ci/npm/std_log.ts"]) {
+      Deno.copyFileSync(ROOT + file, `${this.repository}/${file}`);
+    }
+    for (const name of [...BASICS, ...programs]) {
+      const path = programPath(name);
+      if (path === undefined) throw new Error(`Cannot test denow: no ${name} on this machine`);
+      Deno.symlinkSync(path, `${this.bin}/${name}`);
+    }
+  }
+
+  async denow(
+    args: readonly string[],
+    env: Record<string, string> = {},
+    cwd = this.repository,
+  ): Promise<Outcome> {
+    return await this.run(`${this.repository}/denow`, args, env, cwd);
+  }
+
+  async run(
+    program: string,
+    args: readonly string[],
+    env: Record<string, string>,
+    cwd: string,
+  ): Promise<Outcome> {
+    const command = new Deno.Command(program, {
+      args: [...args],
+      cwd,
+      clearEnv: true,
+      env: { HOME: this.home, PATH: this.bin, NO_COLOR: "1", ...env },
+    });
+    const { code, stdout, stderr } = await command.output();
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  }
+
+  /** Puts a program there that is installed already, so that a case need not install. */
+  script(path: string, text: string): void {
+    Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+    Deno.writeTextFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  }
+
+  kept(): string[] {
+    try {
+      return [...Deno.readDirSync(this.state)].map(({ name }) => name).sort();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+/** A zip with one deflated entry, as the official archives are. */
+async function zipOf(content: ReadableStream<Uint8Array<ArrayBuffer>>, name: string): Promise<Uint8Array> {
+  const packed = await new Response(content.pipeThrough(new CompressionStream("deflate-raw"))).bytes();
+  const label = new TextEncoder().encode(name);
+  const extra = new Uint8Array(300);
+  const local = new DataView(new ArrayBuffer(30));
+  local.setUint32(0, 0x04034b50, true);
+  local.setUint16(4, 20, true);
+  local.setUint16(6, 8, true); // sizes and checksum follow the data
+  local.setUint16(8, 8, true); // deflate
+  local.setUint16(26, label.length, true);
+  local.setUint16(28, extra.length, true);
+  const end = new DataView(new ArrayBuffer(22));
+  end.setUint32(0, 0x06054b50, true);
+  return await new Blob([local, label, extra, packed as Uint8Array<ArrayBuffer>, end]).bytes();
+}
+
+function mirrorOf(folder: string, zip: Uint8Array): string {
+  Deno.mkdirSync(`${folder}/v${VERSION}`, { recursive: true });
+  Deno.writeFileSync(`${folder}/${ZIP}`, zip);
+  return `file://${folder}`;
+}
+
+const INSTALLED = `deno-${VERSION}`;
+
+Deno.test({
+  name: "denow installs Deno",
+  ignore: !isLinuxX64,
+  fn: async (t) => {
+    const mirror = Deno.makeTempDirSync({ prefix: "denow-mirror-" });
+    try {
+      const real = await Deno.open(Deno.execPath());
+      const zip = await zipOf(real.readable, "deno");
+      const good = { DENOW_DOWNLOAD_URL: mirrorOf(mirror, zip) };
+
+      await t.step("from an archive, with curl and without npm and unzip, into an empty home", async () => {
+        using checkout = new Checkout(["curl"]);
+        const first = await checkout.denow(["--version"], good);
+        assertEquals(first.code, 0, first.stderr);
+        assertMatch(first.stdout, new RegExp(`^deno ${VERSION} `));
+        assertMatch(first.stderr, /^denow: installing Deno 2\.7\.11 into \S.* from file:\/\/\S+\.zip\n$/);
+        assertEquals(checkout.kept(), [INSTALLED]);
+        const second = await checkout.denow(["--version"]);
+        assertEquals([second.code, second.stderr], [0, ""]);
+      });
+
+      await t.step("with HOME unset", async () => {
+        using checkout = new Checkout(["curl"]);
+        const noHome = ["-c", 'unset HOME; exec ./denow "$@"', "sh", "--version"];
+        const { code, stderr } = await checkout.run("/bin/sh", noHome, good, checkout.repository);
+        assertEquals(code, 0, stderr);
+      });
+
+      await t.step("twice at the same time", async () => {
+        using checkout = new Checkout(["curl"]);
+        const both = await Promise.all([1, 2].map(() => checkout.denow(["--version"], good)));
+        for (const { code, stdout, stderr } of both) {
+          assertEquals(code, 0, stderr);
+          assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
+        }
+        assertEquals(checkout.kept(), [INSTALLED]);
+      });
+
+      const spoilt: Record<string, [zip: Uint8Array, reason: string]> = {
+        "a truncated archive": [zip.subarray(0, zip.length / 2), "wrong SHA-256"],
+        "an archive with one bit changed": [
+          zip.with(zip.length >> 1, (zip[zip.length >> 1] ?? 0) ^ 1),
+          "wrong SHA-256",
+        ],
+        "an error page": [new TextEncoder().encode("<html>no</html>"), "is not a zip archive"],
+      };
+      for (const [name, [bytes, reason]] of Object.entries(spoilt)) {
+        await t.step(`never ${name}, and leaves nothing behind`, async () => {
+          using checkout = new Checkout(["curl"]);
+          const bad = { DENOW_DOWNLOAD_URL: mirrorOf(`${checkout.folder}/mirror`, bytes) };
+          const { code, stdout, stderr } = await checkout.denow(["--version"], bad);
+          assertEquals([code, stdout], [1, ""]);
+          assertStringIncludes(stderr, reason);
+          assertStringIncludes(stderr, "with npm: npm is not here");
+          assertEquals(checkout.kept(), []);
+        });
+      }
+    } finally {
+      Deno.removeSync(mirror, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "denow installs Deno with npm where curl is missing",
+  ignore: !isLinuxX64 || programPath("npm") === undefined,
+  fn: async () => {
+    using checkout = new Checkout(["npm", "node"]);
+    const { code, stdout, stderr } = await checkout.denow(["--version"]);
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
+    assertMatch(
+      stderr,
+      /^denow: installing Deno 2\.7\.11 into \S.* from the npm package @deno\/\S+@2\.7\.11\n$/,
+    );
+    assertEquals(checkout.kept(), [INSTALLED]);
+    assertEquals([...Deno.readDirSync(checkout.home)], [], "npm's cache is not the user's business");
+  },
+});
+
+Deno.test("denow says what to do where neither curl nor npm is there", async () => {
+  using checkout = new Checkout();
+  const { code, stdout, stderr } = await checkout.denow(["--version"]);
+  assertEquals([code, stdout], [1, ""]);
+  assertEquals(
+    stderr,
+    `denow: Cannot install Deno ${VERSION}:
+  from the download site: curl is not here
+  with npm: npm is not here
+Give access to one of them, name a mirror in DENOW_DOWNLOAD_URL, or put Deno ${VERSION} on the PATH.
+`,
+  );
+  assertEquals(checkout.kept(), []);
+});
+
+Deno.test("denow takes Deno from the PATH or from ~/.deno", async (t) => {
+  for (const place of ["bin/deno", "home/.deno/bin/deno"]) {
+    await t.step(`${place}, and asks it for its version once`, async () => {
+      using checkout = new Checkout();
+      const path = `${checkout.folder}/${place}`;
+      checkout.script(path, `echo asked >>"${checkout.folder}/log"\nexec "${Deno.execPath()}" "$@"`);
+      for (let start = 0; start < 3; start++) {
+        const { code, stdout, stderr } = await checkout.denow(["--version"]);
+        assertEquals([code, stderr], [0, ""]);
+        assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
+      }
+      assertEquals(Deno.readTextFileSync(`${checkout.folder}/log`), "asked\n");
+      assertEquals(checkout.kept(), ["seen"]);
+    });
+  }
+
+  await t.step("not one of another version, not even after an upgrade in place", async () => {
+    using checkout = new Checkout();
+    const path = `${checkout.bin}/deno`;
+    const other = (version: string) => `case $1 in eval) echo ${version} ${path} ;; *) echo ran "$@" ;; esac`;
+    checkout.script(path, other(VERSION));
+    assertEquals((await checkout.denow(["--version"])).stdout, "ran --version\n");
+    checkout.script(path, other("2.10.0"));
+    const { code, stderr } = await checkout.denow(["--version"]);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, `Cannot install Deno ${VERSION}`);
+  });
+});
+
+/** A checkout in which Deno is installed, and prints its arguments instead of working. */
+function echoing(): Checkout {
+  const checkout = new Checkout();
+  checkout.script(
+    `${checkout.state}/${INSTALLED}`,
+    `case $1 in eval) exec "${Deno.execPath()}" "$@" ;; *) printf '<%s>' "$@" ;; esac`,
+  );
+  return checkout;
+}
+
+Deno.test("denow names its configuration exactly where Deno wants it", async (t) => {
+  using checkout = echoing();
+  const own = `<--config><${checkout.repository}/.denow.json>`;
+  const cases: [args: string[], expected: string][] = [
+    [["run", "-q", "cli.ts", "--config", "x"], `<run>${own}<-q><cli.ts><--config><x>`],
+    [["run", "--config=x", "cli.ts"], "<run><--config=x><cli.ts>"],
+    [["run", "-c", "x", "cli.ts"], "<run><-c><x><cli.ts>"],
+    [["test", "a b", "--doc"], `<test>${own}<a b><--doc>`],
+    [["test", "tests", "--config", "x"], "<test><tests><--config><x>"],
+    [["test", "tests", "--", "--config", "x"], `<test>${own}<tests><--><--config><x>`],
+    [["compile", "--no-config", "x.js"], "<compile><--no-config><x.js>"],
+    ...["check", "bench", "lint", "bundle", "publish"].map((
+      name,
+    ): [string[], string] => [[name], `<${name}>${own}`]),
+    ...["doc", "coverage", "fmt", "task"].map((
+      name,
+    ): [string[], string] => [[name, ""], `<${name}><>`]),
+    [["cli.ts"], "<cli.ts>"],
+  ];
+  for (const [args, expected] of cases) {
+    await t.step(args.join(" "), async () => {
+      const { stdout, stderr } = await checkout.denow(args, { DENOW_STD: "npm" });
+      assertEquals([stdout, stderr], [expected, ""]);
+    });
+    await t.step(`${args.join(" ")}, with JSR`, async () => {
+      const { stdout } = await checkout.denow(args, { DENOW_STD: "jsr" });
+      assertEquals(stdout, args.map((argument) => `<${argument}>`).join(""));
+    });
+  }
+  await t.step("from another folder, by a relative path and through a symbolic link", async () => {
+    Deno.symlinkSync("re po/denow", `${checkout.folder}/link`);
+    for (const program of ["re po/denow", "./link"]) {
+      const { stdout, stderr } = await checkout.run(
+        program,
+        ["check"],
+        { DENOW_STD: "npm" },
+        checkout.folder,
+      );
+      assertEquals([stdout, stderr], [`<check>${own}`, ""]);
+    }
+  });
+  await t.step("but not for a source it does not know", async () => {
+    const { code, stderr } = await checkout.denow(["check"], { DENOW_STD: "bower" });
+    assertEquals([code, stderr], [1, 'denow: Cannot use DENOW_STD "bower": it is jsr or npm\n']);
+  });
+});
+
+Deno.test("denow writes its configuration anew when deno.json changes", async () => {
+  using checkout = echoing();
+  const source = `${checkout.repository}/deno.json`;
+  const made = `${checkout.repository}/.denow.json`;
+  const config = JSON.parse(Deno.readTextFileSync(source));
+  await checkout.denow(["check"], { DENOW_STD: "npm" });
+  const first = JSON.parse(Deno.readTextFileSync(made));
+  assertEquals(first.lock, false);
+  assertEquals(first.compilerOptions, config.compilerOptions);
+  for (const name of Object.keys(config.imports)) assert(!first.imports[name].startsWith("jsr:"), name);
+
+  const before = Deno.statSync(made).ino;
+  await checkout.denow(["check"], { DENOW_STD: "npm" });
+  assertEquals(Deno.statSync(made).ino, before);
+
+  // In the same second, and as long as before: neither time nor size would tell.
+  Deno.writeTextFileSync(source, JSON.stringify({ ...config, version: "9.9.9" }));
+  await checkout.denow(["check"], { DENOW_STD: "npm" });
+  assertEquals(JSON.parse(Deno.readTextFileSync(made)).version, "9.9.9");
+
+  Deno.writeTextFileSync(source, JSON.stringify({ imports: { "@std/yaml": "jsr:@std/yaml@^1.0.0" } }));
+  const { code, stderr } = await checkout.denow(["check"], { DENOW_STD: "npm" });
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, `"@std/yaml" has no stand-in`);
+});
+
+Deno.test("denow asks JSR once, and npm's answer lasts a day", async () => {
+  using checkout = echoing();
+  let asked = 0;
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+    asked++;
+    return Response.json({});
+  });
+  const up = { JSR_URL: `http://127.0.0.1:${server.addr.port}` };
+  // Port 1 of this machine: nothing listens, so the answer is no, at once.
+  const down = { JSR_URL: "http://127.0.0.1:1" };
+
+  const first = await checkout.denow(["check"], down);
+  assertStringIncludes(first.stdout, "--config");
+  assertStringIncludes(first.stderr, "JSR does not answer");
+  assertStringIncludes((await checkout.denow(["check"], up)).stdout, "--config");
+  assertEquals(asked, 0);
+
+  const yesterday = new Date(Date.now() - 49 * 60 * 60 * 1000);
+  Deno.utimeSync(`${checkout.state}/std`, yesterday, yesterday);
+  assertEquals((await checkout.denow(["check"], up)).stdout, "<check>");
+  assertEquals((await checkout.denow(["check"], down)).stdout, "<check>");
+  assertEquals(asked, 1);
+});
+
+Deno.test("denow adds little to a start", async () => {
+  using checkout = new Checkout();
+  Deno.symlinkSync(Deno.execPath(), `${checkout.bin}/deno`);
+  const median = async (program: string, args: string[]) => {
+    const times: number[] = [];
+    for (let run = 0; run < 15; run++) {
+      const start = performance.now();
+      const { code } = await checkout.run(program, args, { DENOW_STD: "npm" }, checkout.repository);
+      assertEquals(code, 0);
+      times.push(performance.now() - start);
+    }
+    return times.sort((a, b) => a - b)[7]!;
+  };
+  const script = `${checkout.repository}/empty.js`;
+  Deno.writeTextFileSync(script, "");
+  const denow = `${checkout.repository}/denow`;
+  await checkout.denow(["run", script], { DENOW_STD: "npm" });
+  const plain = await median(Deno.execPath(), ["run", "--no-config", script]);
+  const wrapped = await median(denow, ["run", script]);
+  console.log(
+    `denow adds ${(wrapped - plain).toFixed(1)} ms to ${plain.toFixed(1)} ms (@std from npm, medians of 15)`,
+  );
+  // The promise is 20 ms; a shared machine gets room.
+  assert(wrapped - plain < 100);
+});
