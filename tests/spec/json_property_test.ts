@@ -1,0 +1,158 @@
+import { assertEquals } from "@std/assert";
+import { parseConfigList, requestConfig } from "../../lib/spec/config.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { type Json, type JsonPath, parseJson, positionOf, printJson } from "../../lib/spec/json.ts";
+import { Random } from "./random.ts";
+
+const NUMBERS = [
+  "0",
+  "-0",
+  "1",
+  "-17",
+  "1.0",
+  "0.5e-3",
+  "1E2",
+  "1e400",
+  "9007199254740993",
+  "12345678901234567890",
+];
+const TEXTS = [
+  "",
+  "a",
+  "é😀",
+  "\ud800",
+  "\u2028<>&",
+  'q"\\\n\0',
+  "__proto__",
+  "constructor",
+  "toJSON",
+  "rawJSON",
+];
+const SPACES = ["", "", "", " ", "\n", "\r\n", "\t \n"];
+
+/** A JSON text with random spacing, the same without spacing, and where each value starts. */
+class Sample {
+  text = "";
+  compact = "";
+  readonly places: { path: JsonPath; line: number; column: number }[] = [];
+
+  constructor(readonly random: Random) {
+    this.value([], 4);
+    this.space();
+  }
+
+  token(text: string): void {
+    this.text += text;
+    this.compact += text;
+  }
+
+  space(): void {
+    this.text += this.random.one(SPACES);
+  }
+
+  value(path: JsonPath, depth: number): void {
+    this.space();
+    const lines = this.text.split("\n");
+    this.places.push({ path, line: lines.length, column: [...lines.at(-1)!].length + 1 });
+    const kind = this.random.below(depth > 0 ? 7 : 4);
+    if (kind === 0) this.token(this.random.one(["null", "true", "false"]));
+    else if (kind === 1) this.token(this.random.one(NUMBERS));
+    else if (kind < 4) this.token(JSON.stringify(this.random.one(TEXTS)));
+    else if (kind === 4) this.array(path, depth - 1);
+    else this.object(path, depth - 1);
+  }
+
+  array(path: JsonPath, depth: number): void {
+    this.token("[");
+    for (let index = 0, length = this.random.below(5); index < length; index++) {
+      if (index > 0) this.token(",");
+      this.value([...path, index], depth);
+      this.space();
+    }
+    this.space();
+    this.token("]");
+  }
+
+  object(path: JsonPath, depth: number): void {
+    this.token("{");
+    const keys = new Set(this.random.list(5, () => this.random.one(TEXTS)));
+    for (const [index, key] of [...keys].entries()) {
+      if (index > 0) this.token(",");
+      this.space();
+      this.token(JSON.stringify(key));
+      this.space();
+      this.token(":");
+      this.value([...path, key], depth);
+      this.space();
+    }
+    this.space();
+    this.token("}");
+  }
+}
+
+Deno.test("A86 what is read and printed is what was written, without the blanks", () => {
+  const random = new Random(1);
+  for (let round = 0; round < 3000; round++) {
+    const { text, compact } = new Sample(random);
+    assertEquals(printJson(parseJson(text)), compact, text);
+  }
+});
+
+Deno.test("positionOf finds every value where it was put", () => {
+  const random = new Random(2);
+  for (let round = 0; round < 300; round++) {
+    const { text, places } = new Sample(random);
+    for (const { path, line, column } of places) assertEquals(positionOf(text, path), { line, column }, text);
+  }
+});
+
+Deno.test("A12 accepts what JSON.parse accepts, and gives the same values", () => {
+  const random = new Random(3);
+  const noise = [..."{}[]\",:\\ \n\t0123456789.eE+-truefalsn/'\ufeff\u00a0"];
+  for (let round = 0; round < 6000; round++) {
+    const { text } = new Sample(random);
+    const at = random.below(text.length + 1);
+    const spoiled = text.slice(0, at) + random.one(["", random.one(noise)]) +
+      text.slice(at + random.below(2));
+    const [ours, theirs] = [attempt(() => parseJson(spoiled)), attempt(() => JSON.parse(spoiled) as Json)];
+    const label = JSON.stringify(spoiled);
+    assertEquals("error" in ours, "error" in theirs, label);
+    if ("error" in ours) {
+      const { line = 0, column = 0 } = (ours.error as CniError).context;
+      const lines = spoiled.split(/\r\n|\n|\r/);
+      assertEquals(line >= 1 && line <= lines.length, true, label);
+      assertEquals(column >= 1 && column <= [...lines[line - 1]!].length + 1, true, label);
+    } else if ("value" in theirs) {
+      assertEquals(JSON.stringify(JSON.parse(printJson(ours.value))), JSON.stringify(theirs.value), label);
+    }
+  }
+});
+
+Deno.test("A18 A82 a request keeps everything that the runtime does not own", () => {
+  const random = new Random(4);
+  for (let round = 0; round < 1500; round++) {
+    const kept = random.list(4, (index) => `"key${index}":${new Sample(random).compact}`);
+    const owned = random.list(
+      4,
+      () => random.one(['"prevResult":{}', '"runtimeConfig":1', '"cni.dev/x":[]']),
+    );
+    const members = [...kept, ...owned].sort(() => random.below(3) - 1);
+    const list = parseConfigList(
+      `{"name":"web","plugins":[{"type":"a",${[...members, '"z":1.0'].join(",")}}]}`,
+    );
+    const json = requestConfig(list, list.plugins[0]!);
+    const { type, name, cniVersion, z: _, ...rest } = json;
+    assertEquals([type, name, cniVersion], ["a", "web", "0.1.0"]);
+    const expected = members.filter((member) => member.startsWith('"key'));
+    assertEquals(printJson(rest), `{${expected.join(",")}}`);
+  }
+});
+
+function attempt<T>(call: () => T): { value: T } | { error: unknown } {
+  try {
+    return { value: call() };
+  } catch (error) {
+    if (!(error instanceof CniError) && !(error instanceof SyntaxError)) throw error;
+    return { error };
+  }
+}

@@ -1,0 +1,124 @@
+import { assertEquals } from "@std/assert";
+import { formatCidr, formatIp, type Ip, parseCidr, parseIp } from "../../lib/spec/address.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { asResult, convertResult, decodeResult, type Result } from "../../lib/spec/result.ts";
+import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
+import { Random } from "./random.ts";
+
+function randomIp(random: Random): Ip {
+  if (random.chance(50)) return { family: 4, value: BigInt(random.below(2 ** 32)) };
+  const groups = Array.from({ length: 8 }, () => random.chance(50) ? 0n : BigInt(random.below(2 ** 16)));
+  const value = groups.reduce((sum, group) => sum << 16n | group, 1n) & (1n << 128n) - 1n;
+  return value >> 32n === 0xffffn ? { family: 6, value: 1n } : { family: 6, value };
+}
+
+function randomCidr(random: Random): string {
+  const ip = randomIp(random);
+  return formatCidr({ ip, prefix: random.below(ip.family === 4 ? 33 : 129) });
+}
+
+/** A member, now and then. */
+function maybe<K extends string, T>(random: Random, key: K, make: () => T): { [_ in K]?: T } {
+  return (random.chance(50) ? { [key]: make() } : {}) as { [_ in K]?: T };
+}
+
+function randomResult(random: Random): Result {
+  const interfaces = random.list(4, (index) => ({
+    name: `eth${index}`,
+    ...maybe(random, "mac", () => `02:00:00:00:00:0${index}`),
+    ...maybe(random, "mtu", () => 1 + random.below(9000)),
+    ...maybe(random, "sandbox", () => "/run/netns/a"),
+    ...maybe(random, "pciID", () => "0000:00:1f.6"),
+  }));
+  const ips = random.list(5, () => ({
+    address: randomCidr(random),
+    ...maybe(random, "gateway", () => formatIp(randomIp(random))),
+    ...maybe(random, "interface", () => random.below(4)),
+  }));
+  const routes = random.list(5, () => ({
+    dst: randomCidr(random),
+    ...maybe(random, "gw", () => formatIp(randomIp(random))),
+    ...maybe(random, "mtu", () => 1 + random.below(9000)),
+    ...maybe(random, "table", () => random.below(3)),
+  }));
+  return {
+    cniVersion: "1.1.0",
+    ...(interfaces.length === 0 ? {} : { interfaces }),
+    ...(ips.length === 0 ? {} : { ips }),
+    ...(routes.length === 0 ? {} : { routes }),
+    ...maybe(random, "dns", () => ({ nameservers: [formatIp(randomIp(random))] })),
+  };
+}
+
+const familyOf = (cidr: string) => parseCidr(cidr)?.ip.family;
+
+Deno.test("C20 every address is read back from its canonical form, and from IPv6 written in full", () => {
+  const random = new Random(5);
+  for (let round = 0; round < 5000; round++) {
+    const ip = randomIp(random);
+    assertEquals(parseIp(formatIp(ip)), ip);
+    if (ip.family === 4) continue;
+    const groups = ip.value.toString(16).padStart(32, "0").match(/.{4}/g)!;
+    assertEquals(parseIp(groups.join(":").toUpperCase()), ip);
+    // The URL standard prints IPv6 by the rules of RFC 5952, too.
+    assertEquals(new URL(`http://[${groups.join(":")}]/`).hostname, `[${formatIp(ip)}]`);
+  }
+});
+
+Deno.test("C40 C41 C44 down to 0.4.0 and up again keeps all that 0.4.0 has words for", () => {
+  const random = new Random(6);
+  for (let round = 0; round < 2000; round++) {
+    const result = randomResult(random);
+    const expected = {
+      ...result,
+      ...(result.interfaces === undefined ? {} : {
+        interfaces: result.interfaces.map(({ mtu: _mtu, pciID: _pciID, ...link }) => link),
+      }),
+    };
+    assertEquals(asResult(convertResult(result, "0.4.0")), expected);
+  }
+});
+
+Deno.test("C36 C37 down to 0.2.0 and up again keeps one address a family and its routes", () => {
+  const random = new Random(7);
+  for (let round = 0; round < 2000; round++) {
+    const { ips = [], routes = [], dns, ...rest } = randomResult(random);
+    if (ips.length === 0) continue;
+    const families = [4, 6].filter((family) => ips.some(({ address }) => familyOf(address) === family));
+    const kept = families.flatMap((family) => routes.filter(({ dst }) => familyOf(dst) === family))
+      .map(({ dst, gw }) => gw === undefined ? { dst } : { dst, gw });
+    const down = convertResult({ ...rest, ips, routes, ...(dns === undefined ? {} : { dns }) }, "0.2.0");
+    assertEquals(asResult(down), {
+      cniVersion: "1.1.0",
+      ips: families.map((family) => {
+        const { address, gateway } = ips.find(({ address }) => familyOf(address) === family)!;
+        return gateway === undefined ? { address } : { address, gateway };
+      }),
+      ...(kept.length === 0 ? {} : { routes: kept }),
+      ...(dns === undefined ? {} : { dns }),
+    });
+  }
+});
+
+Deno.test("C42 the way through 0.4.0 loses no more than the direct one", () => {
+  const random = new Random(8);
+  for (let round = 0; round < 1000; round++) {
+    const result = randomResult(random);
+    if (result.ips === undefined) continue;
+    const direct = convertResult(result, "0.2.0");
+    assertEquals(convertResult(convertResult(result, "0.4.0"), "0.2.0"), direct);
+    assertEquals(convertResult(convertResult(direct, "0.4.0"), "1.1.0"), convertResult(direct, "1.1.0"));
+  }
+});
+
+Deno.test("what a conversion or a decoding gives is in normal form already", () => {
+  const random = new Random(9);
+  for (let round = 0; round < 500; round++) {
+    const result: Result = { ips: [{ address: "10.0.0.2/24" }], ...randomResult(random) };
+    for (const version of SPEC_VERSIONS) {
+      const json: JsonObject = convertResult(result, version);
+      assertEquals(convertResult(json, version), json);
+      assertEquals(decodeResult(json, version), json);
+    }
+  }
+});
