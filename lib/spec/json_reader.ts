@@ -45,9 +45,11 @@ export class JsonReader {
 
   /** Steps over white space and answers the character that follows; the empty text at the end. */
   next(): string {
-    SPACE.lastIndex = this.offset;
-    SPACE.test(this.text);
-    this.offset = SPACE.lastIndex;
+    if (this.text.charCodeAt(this.offset) <= 0x20) {
+      SPACE.lastIndex = this.offset;
+      SPACE.test(this.text);
+      this.offset = SPACE.lastIndex;
+    }
     return this.text.charAt(this.offset);
   }
 
