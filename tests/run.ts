@@ -71,6 +71,7 @@ async function runExamples(): Promise<Outcome> {
   ];
   const { code, text } = await denow(examples);
   const ran = countTests(text, code);
+  if (checked.code !== 0) say("the library and its examples do not type-check");
   return { ...ran, failed: ran.failed + (checked.code === 0 ? 0 : 1) };
 }
 
