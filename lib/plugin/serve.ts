@@ -257,8 +257,7 @@ async function call(plugin: Plugin, request: PluginRequest): Promise<string> {
   const result = await plugin.verbs[verb]?.(request);
   if (verb !== "ADD") return "";
   if (!result) throw new Error("the plugin gave no result");
-  const json = { ...result, cniVersion: CURRENT_VERSION } as unknown as JsonObject;
-  return printJson(convertResult(json, request.cniVersion), 4);
+  return printJson(convertResult({ ...result, cniVersion: CURRENT_VERSION }, request.cniVersion), 4);
 }
 
 function errorDocument(error: unknown, cniVersion: string | undefined): string {

@@ -1,0 +1,154 @@
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import {
+  bitsOf,
+  type Cidr,
+  compareIp,
+  contains,
+  formatCidr,
+  formatIp,
+  type Ip,
+  lastOf,
+  networkOf,
+} from "../spec/address.ts";
+import { cidrField, fieldError, ipField, type Section } from "./field.ts";
+
+/** Addresses to give away: from `start` to `end`, both included, less the gateway. */
+export interface AddressRange {
+  readonly subnet: Cidr;
+  readonly start: Ip;
+  readonly end: Ip;
+  readonly gateway: Ip;
+}
+
+/** Ranges of one family; a container gets one address out of each set. */
+export type RangeSet = readonly AddressRange[];
+
+/**
+ * Reads `{subnet, rangeStart?, rangeEnd?, gateway?}`. What is left out is the first address of the
+ * subnet for start and gateway, and the last usable one (in IPv4 that before the broadcast address)
+ * for the end.
+ *
+ * @throws {CniError} with the code 7.
+ */
+export function readRange(section: Section): AddressRange {
+  const subnet = cidrField(section, "subnet");
+  if (subnet === undefined) throw fieldError(section, "subnet", "is missing");
+  if (subnet.prefix > bitsOf(subnet.ip) - 2) {
+    throw fieldError(section, "subnet", `is too small to allocate from: ${formatCidr(subnet)}`);
+  }
+  const network = networkOf(subnet);
+  if (compareIp(network.ip, subnet.ip) !== 0) {
+    throw fieldError(
+      section,
+      "subnet",
+      `has host bits set: for a prefix length of ${subnet.prefix} the network of ${formatIp(subnet.ip)} is ${
+        formatIp(network.ip)
+      }`,
+    );
+  }
+  const first = next(network.ip);
+  const gateway = ipField(section, "gateway") ?? first;
+  const start = ipField(section, "rangeStart") ?? first;
+  if (!contains(subnet, start)) throw outside(section, "rangeStart", start, subnet);
+  const end = ipField(section, "rangeEnd") ?? lastUsable(subnet);
+  if (!contains(subnet, end)) throw outside(section, "rangeEnd", end, subnet);
+  if (compareIp(start, end) > 0) {
+    throw fieldError(section, "rangeEnd", `${formatIp(end)} is before the start ${formatIp(start)}`);
+  }
+  return { subnet, start, end, gateway };
+}
+
+function outside(section: Section, key: string, ip: Ip, subnet: Cidr): CniError {
+  return fieldError(section, key, `${formatIp(ip)} is not in the network ${formatCidr(subnet)}`);
+}
+
+function next(ip: Ip): Ip {
+  return { family: ip.family, value: ip.value + 1n };
+}
+
+function lastUsable(subnet: Cidr): Ip {
+  const last = lastOf(subnet);
+  return last.family === 4 ? { family: 4, value: last.value - 1n } : last;
+}
+
+/**
+ * Refuses a set that mixes families or overlaps itself, and sets that overlap each other: two
+ * containers could be given one address.
+ *
+ * @throws {CniError} with the code 7.
+ */
+export function validateRangeSets(sets: readonly RangeSet[]): void {
+  if (sets.length === 0) throw invalid("no IP ranges specified");
+  for (const [index, set] of sets.entries()) {
+    const [first] = set;
+    if (first === undefined) throw invalid(`invalid range set ${index}: empty range set`);
+    if (set.some((range) => range.start.family !== first.start.family)) {
+      throw invalid(`invalid range set ${index}: mixed address families`);
+    }
+    for (const [at, a] of set.entries()) {
+      const b = set.slice(at + 1).find((other) => overlaps(a, other));
+      if (b !== undefined) {
+        throw invalid(`invalid range set ${index}: subnets ${formatRange(a)} and ${formatRange(b)} overlap`);
+      }
+    }
+  }
+  for (const [a, first] of sets.entries()) {
+    const after = sets.slice(a + 1).findIndex((second) =>
+      first.some((x) => second.some((y) => overlaps(x, y)))
+    );
+    if (after >= 0) throw invalid(`range set ${a} overlaps with ${a + 1 + after}`);
+  }
+}
+
+function invalid(msg: string): CniError {
+  return new CniError("config", msg, { code: ERROR_CODES.invalidNetworkConfig });
+}
+
+function overlaps(a: AddressRange, b: AddressRange): boolean {
+  return a.start.family === b.start.family && compareIp(a.start, b.end) <= 0 &&
+    compareIp(b.start, a.end) <= 0;
+}
+
+/** The range of a set that an address is in. */
+export function rangeFor(set: RangeSet, ip: Ip): AddressRange | undefined {
+  return set.find((range) =>
+    range.start.family === ip.family && compareIp(range.start, ip) <= 0 && compareIp(ip, range.end) <= 0
+  );
+}
+
+/** Prints a set as in `10.1.0.2-10.1.0.9,10.2.0.1-10.2.0.254`. */
+export function formatRangeSet(set: RangeSet): string {
+  return set.map(formatRange).join(",");
+}
+
+function formatRange(range: AddressRange): string {
+  return `${formatIp(range.start)}-${formatIp(range.end)}`;
+}
+
+/**
+ * Every address of a set but the gateways, once, beginning behind the one that was given away last:
+ * a container that restarts in a loop does not get an address again before all others had their turn.
+ */
+export function* candidates(
+  set: RangeSet,
+  last: Ip | undefined,
+): Generator<{ readonly ip: Ip; readonly range: AddressRange }> {
+  const from = last === undefined ? undefined : rangeFor(set, last);
+  const at = from === undefined ? 0 : set.indexOf(from);
+  const order = [...set.slice(at), ...set.slice(0, at)];
+  for (const [index, range] of order.entries()) {
+    const start = index === 0 && from !== undefined && last !== undefined
+      ? last.value + 1n
+      : range.start.value;
+    yield* walk(range, start, range.end.value);
+  }
+  if (from !== undefined && last !== undefined) yield* walk(from, from.start.value, last.value);
+}
+
+function* walk(range: AddressRange, start: bigint, end: bigint) {
+  const { family } = range.start;
+  for (let value = start; value <= end; value++) {
+    const ip: Ip = { family, value };
+    if (compareIp(ip, range.gateway) !== 0) yield { ip, range };
+  }
+}

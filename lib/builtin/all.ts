@@ -1,0 +1,20 @@
+/**
+ * The values of all promises, in order. Unlike `Promise.all` it waits for every one before it throws, so that nothing
+ * goes on behind the back of whoever undoes the rest.
+ *
+ * @throws The first error; an AggregateError if there are several.
+ */
+export async function all<T extends readonly unknown[]>(
+  promises: readonly [...{ [K in keyof T]: Promise<T[K]> }],
+): Promise<T> {
+  const settled = await Promise.allSettled(promises);
+  const errors = settled.flatMap((one) => one.status === "rejected" ? [one.reason] : []);
+  if (errors.length === 1) throw errors[0];
+  if (errors.length > 1) {
+    throw new AggregateError(
+      errors,
+      errors.map((error) => String(error?.message ?? error)).join("; "),
+    );
+  }
+  return settled.flatMap((one) => one.status === "fulfilled" ? [one.value] : []) as unknown as T;
+}

@@ -1,0 +1,49 @@
+/** An attachment, with the name of its network. */
+export interface TaggedAttachment {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/** The longest comment of an nftables rule, in bytes (NFTNL_UDATA_COMMENT_MAXLEN); a link's alias may be longer. */
+const LONGEST_TAG = 128;
+
+/** What all tags of a network begin with. */
+export async function networkTag(network: string): Promise<string> {
+  return (await sha512(network)).slice(0, 16);
+}
+
+/** What the tag of an attachment, and of no other, begins with. */
+export async function attachmentTag(attachment: TaggedAttachment): Promise<string> {
+  const { network, containerId, ifName } = attachment;
+  return `${await networkTag(network)}-${(await sha512(`${ifName}:${containerId}`)).slice(0, 16)}`;
+}
+
+/**
+ * The tag with words for people behind it. To the byte what the bridge plugin of the CNI plugins project writes into
+ * its nftables rules, so that each of the two finds what the other made.
+ */
+export async function attachmentComment(attachment: TaggedAttachment): Promise<string> {
+  const { network, containerId, ifName } = attachment;
+  const words = [`net: ${network}`, `if: ${ifName}`, `id: ${containerId}`].join(", ").replaceAll('"', "");
+  return cut(`${await attachmentTag(attachment)}, ${words}`, LONGEST_TAG);
+}
+
+/** The chain of a container in the `nat` table of iptables, as the CNI plugins project names it. */
+export async function iptablesChain(
+  { network, containerId }: Omit<TaggedAttachment, "ifName">,
+): Promise<string> {
+  return `CNI-${await sha512(network + containerId)}`.slice(0, 28);
+}
+
+async function sha512(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function cut(text: string, bytes: number): string {
+  const encoded = new TextEncoder().encode(text);
+  if (encoded.length <= bytes) return text;
+  // A character that the cut went through is dropped, not replaced.
+  return new TextDecoder().decode(encoded.subarray(0, bytes), { stream: true });
+}

@@ -1,0 +1,222 @@
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import type { Result } from "../spec/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { nsProblem } from "../host/netns.ts";
+import { refuseUnknownArgs } from "../plugin/invocation.ts";
+import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { all } from "./all.ts";
+import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { checkBridge } from "./bridge_check.ts";
+import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
+import {
+  type AddressPlan,
+  bridgeAddressLines,
+  containerLines,
+  containerSysctls,
+  forwardingSysctls,
+  planAddresses,
+} from "./bridge_plan.ts";
+import { addPort, type BridgePort, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
+import { type Host, runIpScript } from "./ip_script.ts";
+import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
+import { readShownLink } from "./shown_link.ts";
+import { Undo } from "./undo.ts";
+import { validAttachments } from "./valid_attachments.ts";
+
+/**
+ * Connects containers to a Linux bridge on the host, as the bridge plugin of the CNI plugins project does: either can
+ * check and take down what the other has set up.
+ */
+export const bridge: Plugin = {
+  about: "CNI plugin bridge (podwire)",
+  versions: SPEC_VERSIONS,
+  verbs: { ADD: add, CHECK: check, DEL: del, STATUS: status, GC: gc },
+};
+
+/** What `ip -batch` would not take for a plain word even in quotes. */
+const UNWRITABLE = /["'\\#\p{Cc}]/u;
+
+/**
+ * The pair first, then the address: an IPAM plugin such as dhcp asks for one through the interface. What this call
+ * made is undone if it fails; the bridge and its own addresses stay, since other containers may have found them.
+ */
+async function add(request: PluginRequest): Promise<Result> {
+  refuseUnknownArgs(request.args, ["MAC"]);
+  const config = readBridgeConfig(request.config, request.args);
+  const { ifName, netns } = request;
+  for (const word of [ifName, netns, config.bridge]) {
+    if (UNWRITABLE.test(word)) {
+      throw new CniError(
+        "usage",
+        `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not take`,
+        {
+          code: ERROR_CODES.invalidEnvironment,
+        },
+      );
+    }
+  }
+  const problem = await nsProblem(netns);
+  if (problem !== undefined) {
+    throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
+      code: ERROR_CODES.invalidNetns,
+    });
+  }
+  const undo = new Undo(request.log);
+  try {
+    const comment = await attachmentComment(tagged(request));
+    const port = await addPort(hostOf(request), { config, netns, ifName, comment });
+    undo.push("the interface", (signal) => removeLink({ run: request.run, signal }, port.hostName));
+    return await (config.ipamType === ""
+      ? addLayer2(request, config, port)
+      : addLayer3(request, config, port, undo));
+  } catch (error) {
+    await undo.run();
+    throw error;
+  }
+}
+
+async function addLayer2(request: PluginRequest, config: BridgeConfig, port: BridgePort): Promise<Result> {
+  const host = hostOf(request);
+  const { netns, ifName } = request;
+  await runIpScript(host, { netns, lines: [`link set dev ${ifName} up`] });
+  return {
+    cniVersion: CURRENT_VERSION,
+    interfaces: await finishHost(request, config, port, undefined),
+    ...(config.dns === undefined ? {} : { dns: config.dns }),
+  };
+}
+
+async function addLayer3(
+  request: PluginRequest,
+  config: BridgeConfig,
+  port: BridgePort,
+  undo: Undo,
+): Promise<Result> {
+  const { netns, ifName } = request;
+  // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
+  undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
+  const ipam = await request.delegate(config.ipamType, request.config, "ADD");
+  if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" gave no result`);
+  const plan = planAddresses(ipam, config);
+  const inContainer = runIpScript(hostOf(request), {
+    netns,
+    sysctls: containerSysctls(ifName, plan.addresses),
+    lines: containerLines(ifName, plan),
+  });
+  const masquerade = async () => {
+    if (!config.ipMasq) return;
+    undo.push(
+      "the masquerading",
+      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request)),
+    );
+    await addMasquerade(hostOf(request), config.ipMasqBackend, tagged(request), plan.addresses);
+  };
+  // Neither needs the other, and both take their time.
+  const [interfaces] = await all([
+    inContainer.then(() => finishHost(request, config, port, plan)),
+    masquerade(),
+  ]);
+  const dns = config.dns ?? ipam.dns;
+  return {
+    cniVersion: CURRENT_VERSION,
+    interfaces,
+    ips: plan.ips,
+    ...(plan.routes.length > 0 ? { routes: plan.routes } : {}),
+    ...(dns === undefined ? {} : { dns }),
+  };
+}
+
+/** The bridge's addresses and the forwarding; then looks at what came of it all. */
+async function finishHost(
+  request: PluginRequest,
+  config: BridgeConfig,
+  port: BridgePort,
+  plan: AddressPlan | undefined,
+): Promise<NonNullable<Result["interfaces"]>> {
+  const host = hostOf(request);
+  const needed = plan?.bridgeAddresses ?? [];
+  const addressLines = bridgeAddressLines(config, port.bridge.addresses, needed);
+  // An address that was set stays when ports come and go; neighbours would lose the gateway otherwise.
+  const pinned = addressLines.length === 0
+    ? []
+    : [`link set dev ${config.bridge} address ${port.bridge.mac}`];
+  const ownRoutes = [config.bridge, port.hostName].map((name) => ({
+    name: `net/ipv6/conf/${name}/accept_ra`,
+    value: "0",
+  }));
+  const shown = await runIpScript(host, {
+    sysctls: [...ownRoutes, ...forwardingSysctls(needed)],
+    lines: [
+      ...addressLines,
+      ...pinned,
+      `link show dev ${config.bridge}`,
+      `link show dev ${port.hostName}`,
+    ],
+  });
+  const bridge = readShownLink(shown[0]);
+  const veth = await waitForPort(host, readShownLink(shown[1]), port.hostName);
+  return [
+    { name: config.bridge, mac: bridge?.mac ?? "" },
+    { name: veth.name, mac: veth.mac },
+    { name: request.ifName, mac: port.containerMac, sandbox: request.netns },
+  ];
+}
+
+/**
+ * The address last: it must not go to another container while anything here still answers to it. A failure leaves it
+ * reserved, and the next DEL goes over all steps again.
+ */
+async function del(request: PluginRequest): Promise<void> {
+  const config = readBridgeTeardown(request.config);
+  const host = hostOf(request);
+  const gone = request.netns === "" || await nsProblem(request.netns) !== undefined;
+  const removed = !gone && await removeLink(host, request.ifName, request.netns);
+  if (!removed) {
+    // The namespace may live on under another name, held by a process: the end on the host tells.
+    const tag = await attachmentTag(tagged(request));
+    for (const name of await linksByAlias(host, (alias) => alias.startsWith(tag))) {
+      await removeLink(host, name);
+    }
+  }
+  if (config.ipMasq && config.ipamType !== "") await removeMasquerade(host, tagged(request));
+  if (request.config.macspoofchk === true) {
+    request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
+  }
+  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "DEL");
+}
+
+async function check(request: PluginRequest): Promise<void> {
+  refuseUnknownArgs(request.args, ["MAC"]);
+  const config = readBridgeConfig(request.config, request.args);
+  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "CHECK");
+  await checkBridge(hostOf(request), config, request);
+}
+
+async function status(request: PluginRequest): Promise<void> {
+  const { ipamType } = readBridgeConfig(request.config, request.args);
+  if (ipamType !== "") await request.delegate(ipamType, request.config, "STATUS");
+}
+
+/** As in a DEL, the addresses last. */
+async function gc(request: PluginRequest): Promise<void> {
+  const { ipamType, ipMasq } = readBridgeTeardown(request.config);
+  const host = hostOf(request);
+  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
+  const ours = `${await networkTag(request.name)}-`;
+  const keep = await Promise.all(valid.map(attachmentTag));
+  const isStale = (alias: string) => alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag));
+  for (const name of await linksByAlias(host, isStale)) {
+    request.log(`bridge: removed ${name}, which no attachment holds`);
+    await removeLink(host, name);
+  }
+  if (ipMasq && ipamType !== "") await collectMasquerade(host, request.name, valid);
+  if (ipamType !== "") await request.delegate(ipamType, request.config, "GC");
+}
+
+function hostOf({ run, signal }: PluginRequest): Host {
+  return { run, signal };
+}
+
+function tagged({ name, containerId, ifName }: PluginRequest): TaggedAttachment {
+  return { network: name, containerId, ifName };
+}

@@ -1,0 +1,160 @@
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import {
+  bitsOf,
+  type Cidr,
+  formatCidr,
+  formatIp,
+  type Ip,
+  networkOf,
+  parseCidr,
+  parseIp,
+} from "../spec/address.ts";
+import type { Interface, Result, Route } from "../spec/result.ts";
+import { nsProblem } from "../host/netns.ts";
+import type { PluginRequest } from "../plugin/serve.ts";
+import type { BridgeConfig } from "./bridge_config.ts";
+import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
+import { readShownLink, type ShownLink } from "./shown_link.ts";
+
+interface ShownRoute {
+  /** Undefined for what is not a network, such as the word for a route that rejects. */
+  readonly dst: Cidr | undefined;
+  readonly gateway: Ip | undefined;
+}
+
+/**
+ * Whether the interfaces of an earlier ADD are there and connected, with the addresses and routes of its result.
+ *
+ * @throws {CniError} that says what is not as it was.
+ */
+export async function checkBridge(host: Host, config: BridgeConfig, request: PluginRequest): Promise<void> {
+  const { prevResult, netns, ifName } = request;
+  if (prevResult === undefined) {
+    throw new CniError("config", "Required prevResult missing", { code: ERROR_CODES.invalidNetworkConfig });
+  }
+  const problem = await nsProblem(netns);
+  if (problem !== undefined) {
+    throw new CniError("not-found", `Cannot open network namespace "${netns}": ${problem}`, {
+      code: ERROR_CODES.invalidNetns,
+    });
+  }
+  const { interfaces = [] } = prevResult;
+  const bridge = interfaces.find(({ name, sandbox }) => name === config.bridge && !sandbox);
+  const container = interfaces.find(({ name, sandbox }) => name === ifName && sandbox === netns);
+  if (bridge === undefined) throw wrong(`prevResult has no bridge "${config.bridge}"`);
+  if (container === undefined) throw wrong(`prevResult has no interface "${ifName}" in "${netns}"`);
+  const ports = interfaces.filter(({ name, sandbox }) => !sandbox && name !== config.bridge);
+  await checkLinks(host, config, { bridge, container, ports }, request, prevResult);
+}
+
+interface Expected {
+  readonly bridge: Interface;
+  readonly container: Interface;
+  readonly ports: readonly Interface[];
+}
+
+async function checkLinks(
+  host: Host,
+  config: BridgeConfig,
+  { bridge, container, ports }: Expected,
+  { netns, ifName }: PluginRequest,
+  prevResult: Result,
+): Promise<void> {
+  const outside = await Promise.all([bridge, ...ports].map(({ name }) => showOne(host, name)));
+  const [bridgeLink, ...portLinks] = outside;
+  checkLink(bridge, bridgeLink, "bridge");
+  if (bridgeLink?.isPromiscuous !== config.promiscMode) {
+    throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
+  }
+  const [links = [], v4 = [], v6 = []] = await runIpScript(host, {
+    netns,
+    details: true,
+    // A root also tells the family, which the routes themselves do not.
+    lines: [
+      `address show dev ${ifName}`,
+      "route show table all root 0.0.0.0/0",
+      "route show table all root ::/0",
+    ],
+  }).catch((error: unknown) => {
+    if (error instanceof IpScriptError && error.line === 0) {
+      throw wrong(`interface "${ifName}" is not in "${netns}" any more`);
+    }
+    throw error;
+  });
+  const inside = readShownLink(links);
+  checkLink(container, inside, "veth");
+  // Interfaces that other plugins of the chain added to the result are none of this one's business.
+  const at = portLinks.findIndex((link) =>
+    link?.kind === "veth" && link.index === inside?.peerIndex && link.peerIndex === inside.index &&
+    link.master === bridge.name
+  );
+  const port = ports[at];
+  if (port === undefined) {
+    throw wrong(`no veth of prevResult connects "${ifName}" with bridge "${bridge.name}"`);
+  }
+  checkLink(port, portLinks[at], "veth");
+  checkAddresses(prevResult, inside, ifName);
+  checkRoutes(prevResult.routes ?? [], [...routesOf(v4, 4), ...routesOf(v6, 6)]);
+}
+
+async function showOne(host: Host, name: string): Promise<ShownLink | undefined> {
+  const lines = [`link show dev ${name}`];
+  try {
+    const [shown] = await runIpScript(host, { details: true, lines });
+    return readShownLink(shown);
+  } catch (error) {
+    if (error instanceof IpScriptError && error.line === 0) return undefined;
+    throw error;
+  }
+}
+
+function checkLink(expected: Interface, link: ShownLink | undefined, kind: string): void {
+  const { name, mac } = expected;
+  if (link === undefined) throw wrong(`interface "${name}" is not there any more`);
+  if (link.kind !== kind) throw wrong(`interface "${name}" is not a ${kind}`);
+  if (!link.isUp) throw wrong(`interface "${name}" is down`);
+  if (mac && mac.toLowerCase() !== link.mac.toLowerCase()) {
+    throw wrong(`interface "${name}" has the MAC address ${link.mac}, not ${mac}`);
+  }
+}
+
+function checkAddresses({ ips = [] }: Result, link: ShownLink | undefined, ifName: string): void {
+  const present = new Set(link?.addresses.map(formatCidr));
+  for (const { address } of ips) {
+    if (!present.has(address)) throw wrong(`interface "${ifName}" does not have the address ${address}`);
+  }
+}
+
+function checkRoutes(routes: readonly Route[], present: readonly ShownRoute[]): void {
+  for (const { dst, gw } of routes) {
+    const wanted = parseCidr(dst);
+    if (wanted === undefined) throw wrong(`prevResult has a route to ${dst}`);
+    const text = formatCidr(networkOf(wanted));
+    const family = wanted.ip.family;
+    const found = present.some((route) =>
+      route.dst !== undefined && route.dst.ip.family === family && formatCidr(route.dst) === text &&
+      (gw === undefined || route.gateway !== undefined && formatIp(route.gateway) === gw)
+    );
+    if (!found) {
+      throw wrong(`the route to ${dst}${gw === undefined ? "" : ` via ${gw}`} is not there any more`);
+    }
+  }
+}
+
+function routesOf(shown: readonly unknown[], family: 4 | 6): ShownRoute[] {
+  return objectsShown(shown).map((route) => ({
+    dst: toNetwork(String(route.dst), family),
+    gateway: parseIp(String(route.gateway ?? "")),
+  }));
+}
+
+/** `ip` says "default" for everything, and leaves out the prefix length of a single address. */
+function toNetwork(text: string, family: 4 | 6): Cidr | undefined {
+  if (text === "default") return { ip: { family, value: 0n }, prefix: 0 };
+  const ip = parseIp(text);
+  return ip === undefined ? parseCidr(text) : { ip, prefix: bitsOf(ip) };
+}
+
+function wrong(msg: string): CniError {
+  return new CniError("not-found", msg);
+}

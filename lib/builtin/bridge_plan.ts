@@ -1,0 +1,167 @@
+import {
+  bitsOf,
+  type Cidr,
+  contains,
+  formatCidr,
+  formatIp,
+  type Ip,
+  networkOf,
+  parseCidr,
+  parseIp,
+} from "../spec/address.ts";
+import type { IpConfig, Result, Route } from "../spec/result.ts";
+import type { BridgeConfig } from "./bridge_config.ts";
+import type { Sysctl } from "./ip_script.ts";
+
+/** What an IPAM result means for the container and the bridge. */
+export interface AddressPlan {
+  /** As they stand in the result: with gateways filled in. */
+  readonly ips: readonly IpConfig[];
+  /** With the default routes that `isDefaultGateway` adds. */
+  readonly routes: readonly Route[];
+  readonly addresses: readonly Cidr[];
+  /** The addresses that the bridge needs. */
+  readonly bridgeAddresses: readonly Cidr[];
+}
+
+/** The interface of the container stands third in the result. */
+const CONTAINER_INDEX = 2;
+const DEFAULT_ROUTE = { 4: "0.0.0.0/0", 6: "::/0" } as const;
+
+/** Fills in gateways and default routes, as `isGateway` and `isDefaultGateway` ask for. */
+export function planAddresses(ipam: Result, config: BridgeConfig): AddressPlan {
+  const { ips: given = [], routes: givenRoutes = [] } = ipam;
+  if (given.length === 0) throw new Error("IPAM plugin returned missing IP config");
+  const routes: Route[] = [...givenRoutes];
+  const served = new Set<string>();
+  const ips: IpConfig[] = [];
+  const addresses: Cidr[] = [];
+  const bridgeAddresses: Cidr[] = [];
+  for (const ip of given) {
+    const address = needCidr(ip.address);
+    const gateway = ip.gateway ?? (config.isGateway ? formatIp(firstHost(address)) : undefined);
+    const everything = DEFAULT_ROUTE[address.ip.family];
+    if (config.isDefaultGateway && gateway !== undefined && !served.has(everything)) {
+      served.add(everything);
+      const has = routes.some((route) => route.gw !== undefined && route.dst === everything);
+      if (!has) routes.push({ dst: everything, gw: gateway });
+    }
+    ips.push({ ...ip, interface: CONTAINER_INDEX, ...(gateway === undefined ? {} : { gateway }) });
+    addresses.push(address);
+    if (config.isGateway && gateway !== undefined) {
+      bridgeAddresses.push({ ip: needIp(gateway), prefix: address.prefix });
+    }
+  }
+  return { ips, routes, addresses, bridgeAddresses };
+}
+
+function firstHost(address: Cidr): Ip {
+  const network = networkOf(address).ip;
+  return { family: network.family, value: network.value + 1n };
+}
+
+function needCidr(text: string): Cidr {
+  const cidr = parseCidr(text);
+  if (cidr === undefined) throw new Error(`the IPAM plugin gave an address that is none: ${text}`);
+  return cidr;
+}
+
+function needIp(text: string): Ip {
+  const ip = parseIp(text);
+  if (ip === undefined) throw new Error(`the IPAM plugin gave a gateway that is none: ${text}`);
+  return ip;
+}
+
+/** What makes an address usable the moment that it is there: no duplicate address detection, IPv6 not switched off. */
+export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
+  const wanted: Sysctl[] = [
+    { name: `net/ipv6/conf/${ifName}/accept_dad`, value: "0" },
+    // Neighbours that remember the former holder of the address learn of the new one.
+    { name: `net/ipv4/conf/${ifName}/arp_notify`, value: "1" },
+  ];
+  if (!addresses.some(({ ip }) => ip.family === 6)) return wanted;
+  return [
+    ...wanted,
+    { name: "net/ipv6/conf/lo/disable_ipv6", value: "0", required: true },
+    { name: `net/ipv6/conf/${ifName}/disable_ipv6`, value: "0", required: true },
+    { name: `net/ipv6/conf/${ifName}/keep_addr_on_down`, value: "1", required: true },
+  ];
+}
+
+/** The lines for `ip` that give the container's interface its addresses and routes. */
+export function containerLines(ifName: string, plan: AddressPlan): string[] {
+  const gateways = plan.ips.flatMap(({ gateway }) => gateway === undefined ? [] : [needIp(gateway)]);
+  return [
+    ...plan.addresses.map((address) => `address add ${addressWords(address)} dev ${ifName}`),
+    `link set dev ${ifName} up`,
+    ...plan.routes.map((route) => `route prepend ${routeWords(route, ifName, gateways)}`),
+  ];
+}
+
+function addressWords(address: Cidr): string {
+  if (address.ip.family === 6) return `${formatCidr(address)} nodad`;
+  // Without room for one there is no broadcast address.
+  return address.prefix >= bitsOf(address.ip) - 1
+    ? formatCidr(address)
+    : `${formatCidr(address)} broadcast +`;
+}
+
+/** A route without next hop goes through the first gateway of its family. */
+function routeWords(route: Route, ifName: string, gateways: readonly Ip[]): string {
+  const dst = needCidr(route.dst);
+  const given = route.gw === undefined ? undefined : needIp(route.gw);
+  const via = given ?? gateways.find(({ family }) => family === dst.ip.family);
+  return [
+    formatCidr(networkOf(dst)),
+    ...(via === undefined ? [] : [`via ${formatIp(via)}`]),
+    `dev ${ifName}`,
+    ...(route.priority ? [`metric ${route.priority}`] : []),
+    ...(route.table === undefined ? [] : [`table ${route.table}`]),
+    ...(route.scope === undefined ? [] : [`scope ${route.scope}`]),
+    ...(route.mtu ? [`mtu ${route.mtu}`] : []),
+    ...(route.advmss ? [`advmss ${route.advmss}`] : []),
+  ].join(" ");
+}
+
+/**
+ * The lines for `ip` that give the bridge an address that it lacks. Another address stands in the way if it is IPv4
+ * or of an overlapping network; it is removed only if `forceAddress` says so.
+ */
+export function bridgeAddressLines(
+  config: BridgeConfig,
+  present: readonly Cidr[],
+  needed: readonly Cidr[],
+): string[] {
+  const lines: string[] = [];
+  for (const address of needed) {
+    const text = formatCidr(address);
+    if (present.some((other) => formatCidr(other) === text)) continue;
+    for (const other of present.filter((other) => inTheWay(other, address))) {
+      if (!config.forceAddress) {
+        throw new Error(
+          `"${config.bridge}" already has an IP address different from ${text}: ${formatCidr(other)}; ` +
+            "forceAddress would replace it",
+        );
+      }
+      lines.push(`address delete ${formatCidr(other)} dev ${config.bridge}`);
+    }
+    // Replace, not add: of several first containers of a bridge, each may find the address missing.
+    lines.push(`address replace ${addressWords(address)} dev ${config.bridge}`);
+  }
+  return lines;
+}
+
+function inTheWay(other: Cidr, address: Cidr): boolean {
+  if (other.ip.family !== address.ip.family) return false;
+  return address.ip.family === 4 || contains(networkOf(other), address.ip) ||
+    contains(networkOf(address), other.ip);
+}
+
+/** What the host needs to hand packets on for these addresses. */
+export function forwardingSysctls(addresses: readonly Cidr[]): Sysctl[] {
+  const has = (family: 4 | 6) => addresses.some(({ ip }) => ip.family === family);
+  return [
+    ...(has(4) ? [{ name: "net/ipv4/ip_forward", value: "1", required: true }] : []),
+    ...(has(6) ? [{ name: "net/ipv6/conf/all/forwarding", value: "1", required: true }] : []),
+  ];
+}

@@ -1,0 +1,173 @@
+import { CniError } from "../spec/error.ts";
+import { pause } from "../host/command.ts";
+import type { BridgeConfig } from "./bridge_config.ts";
+import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
+import { readShownLink, type ShownLink, toLink } from "./shown_link.ts";
+
+/** A veth pair: one end in the container, the other a port of the bridge. */
+export interface BridgePort {
+  readonly hostName: string;
+  readonly containerMac: string;
+  /** The bridge, as it was when the port was added. */
+  readonly bridge: ShownLink;
+}
+
+/** Where a port shall lead. */
+export interface PortRequest {
+  readonly config: BridgeConfig;
+  readonly netns: string;
+  readonly ifName: string;
+  /** Written to the port as its alias, by which it can be found when the container's end cannot be reached. */
+  readonly comment: string;
+}
+
+const ATTEMPTS = 10;
+const UNDO_MS = 10_000;
+
+/**
+ * Makes the pair with one end in the container, in one process start where the bridge exists. Both MAC addresses are
+ * chosen here: they need not be read back, and network managers leave alone what was set on purpose.
+ *
+ * On failure nothing of the pair is left.
+ */
+export async function addPort(host: Host, request: PortRequest): Promise<BridgePort> {
+  const { config, ifName, netns } = request;
+  const containerMac = config.mac || randomMac();
+  for (let attempt = 1;; attempt++) {
+    const hostName = `veth${randomHex(4)}`;
+    try {
+      const shown = await runIpScript(host, { lines: portLines(request, hostName, containerMac) });
+      const bridge = readShownLink(shown[0]);
+      if (bridge === undefined) throw new Error(`ip did not show "${config.bridge}"`);
+      return { hostName, containerMac, bridge };
+    } catch (error) {
+      const line = error instanceof IpScriptError ? error.line : undefined;
+      if (line !== 0) {
+        // With time of its own: the reason may be that the caller's has run out.
+        await removeLink({ run: host.run, signal: AbortSignal.timeout(UNDO_MS) }, hostName).catch(() => {});
+      }
+      // The first line made nothing; and where ip did not say which it was, it did not know the bridge.
+      if (line === undefined || line > 0) throw error;
+      if (attempt === ATTEMPTS) throw error;
+      if (await makeSureOfBridge(host, config)) continue;
+      if (await showLink(host, ifName, netns) !== undefined) {
+        throw new CniError(
+          "conflict",
+          `Cannot create interface "${ifName}" in "${netns}": it exists already`,
+        );
+      }
+      // The name on the host was taken, or the reason is one that a second attempt would only repeat.
+      if (await showLink(host, hostName) === undefined) throw error;
+    }
+  }
+}
+
+function portLines(request: PortRequest, hostName: string, containerMac: string): string[] {
+  const { config, ifName, netns, comment } = request;
+  const mtu = config.mtu === 0 ? "" : ` mtu ${config.mtu}`;
+  const onOff = (on: boolean) => on ? "on" : "off";
+  return [
+    `link add name ${hostName} address ${randomMac()}${mtu} master ${config.bridge} up type veth ` +
+    `peer name ${ifName} address ${containerMac}${mtu} netns "${netns}"`,
+    `link set dev ${hostName} type bridge_slave hairpin ${onOff(config.hairpinMode)} ` +
+    `isolated ${onOff(config.portIsolation)}`,
+    `link set dev ${hostName} alias "${comment}"`,
+    `link set dev ${config.bridge} up${config.promiscMode ? " promisc on" : ""}`,
+    `address show dev ${config.bridge}`,
+  ];
+}
+
+/**
+ * Makes the bridge if there is none; false if there was one. Of many callers at once one makes it, and the others
+ * find it.
+ *
+ * Its MAC address is set, not left to the kernel: that would take the lowest of the ports', and change with them.
+ */
+async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boolean> {
+  const { bridge, mtu } = config;
+  const isBridge = (link: ShownLink) => {
+    if (link.kind === "bridge") return;
+    throw new CniError("conflict", `Cannot use bridge "${bridge}": an interface of that name is no bridge`);
+  };
+  const there = await showLink(host, bridge);
+  if (there !== undefined) {
+    isBridge(there);
+    return false;
+  }
+  try {
+    const size = mtu === 0 ? "" : ` mtu ${mtu}`;
+    await runIpScript(host, { lines: [`link add name ${bridge} address ${randomMac()}${size} type bridge`] });
+  } catch (error) {
+    const made = await showLink(host, bridge);
+    if (made === undefined) throw error;
+    isBridge(made);
+  }
+  return true;
+}
+
+/** What `ip` shows of one interface; undefined if there is none of that name. */
+export async function showLink(host: Host, name: string, netns?: string): Promise<ShownLink | undefined> {
+  try {
+    const place = netns === undefined ? {} : { netns };
+    const [shown] = await runIpScript(host, { ...place, details: true, lines: [`link show dev ${name}`] });
+    return readShownLink(shown);
+  } catch (error) {
+    if (error instanceof IpScriptError && error.line === 0) return undefined;
+    throw error;
+  }
+}
+
+/** Removes an interface, and with it the other end of its pair; false if there is none. */
+export async function removeLink(host: Host, name: string, netns?: string): Promise<boolean> {
+  try {
+    await runIpScript(host, {
+      ...(netns === undefined ? {} : { netns }),
+      lines: [`link delete dev ${name}`],
+    });
+    return true;
+  } catch (error) {
+    if (!(error instanceof IpScriptError)) throw error;
+    if (await showLink(host, name, netns) !== undefined) throw error;
+    return false;
+  }
+}
+
+/** The interfaces of this host that carry an alias for which `select` is true. */
+export async function linksByAlias(host: Host, select: (alias: string) => boolean): Promise<string[]> {
+  const [shown] = await runIpScript(host, { lines: ["link show type veth"] });
+  return objectsShown(shown).map(toLink).filter(({ alias }) => alias !== "" && select(alias)).map((
+    { name },
+  ) => name);
+}
+
+/** The carrier of a new pair is noticed by the kernel a moment later. */
+const PORT_WAITS_MS = [0, 5, 20, 50, 100, 200, 500, 1_000, 1_000];
+
+/** Waits until the port is up. `known` is what is known of it, to save the first look. */
+export async function waitForPort(
+  host: Host,
+  known: ShownLink | undefined,
+  hostName: string,
+): Promise<ShownLink> {
+  let link = known;
+  for (const wait of PORT_WAITS_MS) {
+    if (link?.operState === "UP") return link;
+    await pause(wait, host.signal);
+    link = await showLink(host, hostName);
+  }
+  throw new Error(`Cannot use bridge port "${hostName}": its state is ${link?.operState ?? "unknown"}`);
+}
+
+/** Locally administered, not multicast. */
+function randomMac(): string {
+  const [first = 0, ...rest] = crypto.getRandomValues(new Uint8Array(6));
+  return [(first & 0xfe) | 0x02, ...rest].map(hex).join(":");
+}
+
+function randomHex(bytes: number): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), hex).join("");
+}
+
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
+}

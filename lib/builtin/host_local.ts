@@ -1,0 +1,204 @@
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { formatCidr, formatIp, type Ip } from "../spec/address.ts";
+import type { Dns, IpConfig, Result } from "../spec/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { readTextIfThere } from "../host/file.ts";
+import { refuseUnknownArgs } from "../plugin/invocation.ts";
+import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { candidates, formatRangeSet, rangeFor, type RangeSet } from "./address_range.ts";
+import { type AddressOwner, type AddressStore, withAddressStore } from "./address_store.ts";
+import { type HostLocalConfig, readHostLocalConfig } from "./host_local_config.ts";
+import { parseResolvConf } from "./resolv_conf.ts";
+import { validAttachments } from "./valid_attachments.ts";
+
+/**
+ * Gives out addresses of ranges on this host, and remembers them in files that the host-local plugin of the CNI
+ * plugins project shares.
+ */
+export const hostLocal: Plugin = {
+  about: "CNI plugin host-local (podwire)",
+  versions: SPEC_VERSIONS,
+  verbs: { ADD: add, CHECK: check, DEL: del, STATUS: status, GC: gc },
+};
+
+async function add(request: PluginRequest): Promise<Result> {
+  const config = readConfig(request);
+  const dns = await readDns(config.resolvConf);
+  const ips = await inStore(
+    config,
+    request,
+    (store) => allocateAll(config, store, ownerOf(request), request),
+  );
+  return {
+    cniVersion: CURRENT_VERSION,
+    ips,
+    ...(config.routes.length > 0 ? { routes: [...config.routes] } : {}),
+    ...(Object.keys(dns).length > 0 ? { dns } : {}),
+  };
+}
+
+async function check(request: PluginRequest): Promise<void> {
+  const found = await inStore(readConfig(request), request, (store) => store.addressesOf(ownerOf(request)));
+  if (found.length === 0) {
+    throw new CniError(
+      "not-found",
+      `host-local: no address is reserved for container ${request.containerId} and interface ${request.ifName}`,
+    );
+  }
+}
+
+async function del(request: PluginRequest): Promise<void> {
+  await inStore(readConfig(request), request, (store) => store.release(ownerOf(request)));
+}
+
+async function gc(request: PluginRequest): Promise<void> {
+  const valid = validAttachments(request.config);
+  const freed = await inStore(readConfig(request), request, (store) => store.releaseOthers(valid));
+  for (const ip of freed) request.log(`host-local: released ${formatIp(ip)}, which no attachment holds`);
+}
+
+/** Ready while every set has an address left, since ADD takes one of each. */
+async function status(request: PluginRequest): Promise<void> {
+  const config = readConfig(request);
+  await inStore(config, request, async (store) => {
+    const taken = await store.taken();
+    for (const set of config.sets) {
+      if (firstFree(set, undefined, taken) !== undefined) continue;
+      throw new CniError("not-ready", `no IP addresses available in range set: ${formatRangeSet(set)}`, {
+        code: ERROR_CODES.pluginNotAvailable,
+        details: `all addresses are reserved in ${storeDir(config, request)}`,
+      });
+    }
+  });
+}
+
+function readConfig(request: PluginRequest): HostLocalConfig {
+  refuseUnknownArgs(request.args, ["IP"]);
+  return readHostLocalConfig(request.config, request.cniVersion, request.args);
+}
+
+function ownerOf({ containerId, ifName }: PluginRequest): AddressOwner {
+  return { containerId, ifName };
+}
+
+function storeDir(config: HostLocalConfig, { name }: PluginRequest): string {
+  return `${config.dataDir.replace(/\/+$/, "")}/${name}`;
+}
+
+function inStore<T>(
+  config: HostLocalConfig,
+  request: PluginRequest,
+  use: (store: AddressStore) => Promise<T>,
+): Promise<T> {
+  return withAddressStore(storeDir(config, request), request.signal, use);
+}
+
+async function readDns(path: string): Promise<Dns> {
+  if (path === "") return {};
+  const text = await readTextIfThere(path);
+  if (text !== undefined) return parseResolvConf(text);
+  throw new CniError("config", `Cannot read "ipam.resolvConf" "${path}": the file does not exist`, {
+    code: ERROR_CODES.invalidNetworkConfig,
+  });
+}
+
+/** One address of each set, or none at all: what this call took goes back when a later set has none. */
+async function allocateAll(
+  config: HostLocalConfig,
+  store: AddressStore,
+  owner: AddressOwner,
+  request: PluginRequest,
+): Promise<IpConfig[]> {
+  const reserved: Ip[] = [];
+  try {
+    const wishes = [...config.requested];
+    const ips: IpConfig[] = [];
+    for (const [index, set] of config.sets.entries()) {
+      const at = wishes.findIndex((ip) => rangeFor(set, ip) !== undefined);
+      const [wish] = at < 0 ? [] : wishes.splice(at, 1);
+      const ip = wish === undefined
+        ? await takeNext(store, owner, set, index, storeDir(config, request))
+        : await takeWish(store, owner, set, index, wish);
+      reserved.push(ip);
+      ips.push(configOf(set, ip));
+      await store.rememberLast(index, ip);
+    }
+    if (wishes.length > 0) {
+      throw new Error(`failed to allocate all requested IPs: ${wishes.map(formatIp).join(" ")}`);
+    }
+    return ips;
+  } catch (error) {
+    for (const ip of reserved) await store.free(ip);
+    throw error;
+  }
+}
+
+function configOf(set: RangeSet, ip: Ip): IpConfig {
+  const range = rangeFor(set, ip);
+  if (range === undefined) throw new Error(`${formatIp(ip)} is not in range set ${formatRangeSet(set)}`);
+  return { address: formatCidr({ ip, prefix: range.subnet.prefix }), gateway: formatIp(range.gateway) };
+}
+
+async function takeWish(
+  store: AddressStore,
+  owner: AddressOwner,
+  set: RangeSet,
+  index: number,
+  ip: Ip,
+): Promise<Ip> {
+  const text = formatIp(ip);
+  const gateway = rangeFor(set, ip)?.gateway;
+  if (gateway !== undefined && formatIp(gateway) === text) {
+    throw new CniError(
+      "conflict",
+      `failed to allocate for range ${index}: requested ip ${text} is subnet's gateway`,
+    );
+  }
+  if (await store.reserve(ip, owner)) return ip;
+  throw new CniError(
+    "conflict",
+    `failed to allocate for range ${index}: requested IP address ${text} is not available in range set ${
+      formatRangeSet(set)
+    }`,
+  );
+}
+
+async function takeNext(
+  store: AddressStore,
+  owner: AddressOwner,
+  set: RangeSet,
+  index: number,
+  dir: string,
+): Promise<Ip> {
+  const held = (await store.addressesOf(owner)).find((ip) => rangeFor(set, ip) !== undefined);
+  if (held !== undefined) {
+    throw new CniError(
+      "conflict",
+      `failed to allocate for range ${index}: ${
+        formatIp(held)
+      } has been allocated to ${owner.containerId}, ` +
+        "duplicate allocation is not allowed",
+    );
+  }
+  const last = await store.lastReserved(index);
+  // Under the lock nobody else takes one, but an operator may: a name that appeared since counts as taken.
+  const taken = new Set(await store.taken());
+  for (;;) {
+    const ip = firstFree(set, last, taken);
+    if (ip === undefined) break;
+    if (await store.reserve(ip, owner)) return ip;
+    taken.add(formatIp(ip));
+  }
+  throw new CniError(
+    "conflict",
+    `failed to allocate for range ${index}: no IP addresses available in range set: ${formatRangeSet(set)}`,
+    { details: `all addresses are reserved in ${dir}; GC releases those that no container holds` },
+  );
+}
+
+function firstFree(set: RangeSet, last: Ip | undefined, taken: ReadonlySet<string>): Ip | undefined {
+  for (const { ip } of candidates(set, last)) {
+    if (!taken.has(formatIp(ip))) return ip;
+  }
+  return undefined;
+}

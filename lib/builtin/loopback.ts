@@ -1,0 +1,63 @@
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { contains, formatCidr, parseCidr } from "../spec/address.ts";
+import type { Result } from "../spec/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { nsProblem } from "../host/netns.ts";
+import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { runIpScript } from "./ip_script.ts";
+import { readShownLink } from "./shown_link.ts";
+
+/** Brings `lo` up in the container's namespace. Whatever the interface is called in the request, it is `lo`. */
+export const loopback: Plugin = {
+  about: "CNI plugin loopback (podwire)",
+  versions: SPEC_VERSIONS,
+  verbs: { ADD: add, CHECK: check, DEL: del, STATUS: ready, GC: ready },
+};
+
+const LOOPBACK_NETWORKS = ["127.0.0.0/8", "::1/128"].flatMap((text) => parseCidr(text) ?? []);
+
+/** A result of earlier plugins in the chain is passed on as it is. */
+async function add(request: PluginRequest): Promise<Result> {
+  const { prevResult, netns, run, signal } = request;
+  await needNetns(netns);
+  const lines = ["link set dev lo up", "address show dev lo"];
+  const [shown] = await runIpScript({ run, signal }, { netns, lines });
+  const addresses = readShownLink(shown)?.addresses ?? [];
+  const foreign = addresses.find(({ ip }) => !LOOPBACK_NETWORKS.some((network) => contains(network, ip)));
+  if (foreign !== undefined) {
+    throw new Error(`loopback interface found with non-loopback address "${formatCidr(foreign)}"`);
+  }
+  if (prevResult !== undefined) return prevResult;
+  // One address of each family, as a result of version 0.2.0 has room for.
+  const first = ([4, 6] as const).flatMap((family) => addresses.find(({ ip }) => ip.family === family) ?? []);
+  return {
+    cniVersion: CURRENT_VERSION,
+    interfaces: [{ name: "lo", mac: "00:00:00:00:00:00", sandbox: netns }],
+    ips: first.map((address) => ({ interface: 0, address: formatCidr(address) })),
+  };
+}
+
+async function check({ netns, run, signal }: PluginRequest): Promise<void> {
+  await needNetns(netns);
+  const [shown] = await runIpScript({ run, signal }, { netns, lines: ["link show dev lo"] });
+  if (readShownLink(shown)?.isUp !== true) throw new CniError("not-found", "loopback interface is down");
+}
+
+/** With the namespace, `lo` is gone. */
+async function del({ netns, run, signal }: PluginRequest): Promise<void> {
+  if (netns === "" || await nsProblem(netns) !== undefined) return;
+  await runIpScript({ run, signal }, { netns, lines: ["link set dev lo down"] });
+}
+
+async function needNetns(netns: string): Promise<void> {
+  const problem = await nsProblem(netns);
+  if (problem === undefined) return;
+  throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
+    code: ERROR_CODES.invalidNetns,
+  });
+}
+
+/** It needs nothing but the kernel, and keeps nothing. */
+function ready(): Promise<void> {
+  return Promise.resolve();
+}

@@ -1,0 +1,13 @@
+/**
+ * Plugins inside podwire, by type: what a pod needs on a machine without plugin binaries. They read the configuration
+ * of the plugins of the same name in the CNI plugins project, and share their state on disk and in the kernel.
+ *
+ * @module
+ */
+import type { BuiltinTable } from "../plugin/serve.ts";
+import { bridge } from "./bridge.ts";
+import { hostLocal } from "./host_local.ts";
+import { loopback } from "./loopback.ts";
+
+/** The built-in plugins. */
+export const builtins: BuiltinTable = { bridge, "host-local": hostLocal, loopback };
