@@ -17,7 +17,10 @@ export interface LockOptions extends TryLockOptions {
 /** A lock that is held until disposed of, or until the process ends. */
 export interface Lock extends Disposable {
   readonly path: string;
-  /** Removes the lock file. Only the exclusive holder may: the others then find that they locked a file of the past. */
+  /**
+   * Removes the lock file, as the last thing that the exclusive holder does: whoever waits then finds that it has
+   * locked a file of the past, and others can lock a new one from now on.
+   */
   remove(): Promise<void>;
 }
 

@@ -1,0 +1,339 @@
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { type CommandRequest, HostError, pause, runCommand } from "../../lib/host/command.ts";
+import {
+  createNetns,
+  isNetns,
+  listNetns,
+  netnsId,
+  nsProblem,
+  pinNetns,
+  removeNetns,
+  runInside,
+  sameNetns,
+} from "../../lib/host/netns.ts";
+import { need } from "./need.ts";
+
+const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
+/** The script finds `args` as $0, $1 and so on. */
+const sh = (script: string, ...args: string[]) =>
+  runCommand({ program: "sh", args: ["-c", script, ...args] });
+
+/** A directory for namespaces of one test, unmounted and removed at its end. */
+async function inNsDir(fn: (dir: string) => Promise<void>): Promise<void> {
+  const parent = await Deno.makeTempDir({ prefix: "pwt-" });
+  const dir = `${parent}/netns`;
+  try {
+    await fn(dir);
+  } finally {
+    await sh(
+      'umount -l "$0"/* 2>/dev/null; while umount -l "$0" 2>/dev/null; do :; done; rm -rf "$1"',
+      dir,
+      parent,
+    );
+  }
+}
+
+/** How often something is mounted at a path. */
+async function mounts(path: string): Promise<number> {
+  const { stdout } = await runCommand({ program: "cat", args: ["/proc/self/mountinfo"] });
+  return stdout.split("\n").filter((line) => line.split(" ")[4] === path).length;
+}
+
+function rootTest(name: string, fn: (dir: string) => Promise<void>): void {
+  Deno.test({ name, ...need("root", "ip"), fn: () => inNsDir(fn) });
+}
+
+rootTest("createNetns() makes a namespace with lo up that removeNetns() takes away", async (dir) => {
+  const path = `${dir}/a`;
+  await createNetns(path);
+  assertEquals([await isNetns(path), await nsProblem(path), await mounts(path)], [true, undefined, 1]);
+  assertNotEquals(await netnsId(path), await netnsId("/proc/self/ns/net"));
+  const { stdout } = await runInside(path, { program: "ip", args: ["-br", "link"] });
+  assertStringIncludes(stdout, "lo ");
+  assertStringIncludes(stdout, "LOOPBACK,UP,LOWER_UP");
+  assertEquals(
+    stdout.trim().split("\n").length,
+    (await sh("unshare -n ip -br link")).stdout.trim().split("\n").length,
+  );
+  assertEquals(await removeNetns(path), true);
+  assertEquals([await isNetns(path), await mounts(path), await removeNetns(path)], [false, 0, false]);
+  await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+});
+
+Deno.test({
+  name: "createNetns() in /run/netns makes what `ip netns` knows, and takes what `ip netns` made",
+  ...need("root", "ip"),
+  fn: async () => {
+    const [ours, theirs] = [unique(), unique()];
+    const ip = (...args: string[]) => runCommand({ program: "ip", args });
+    try {
+      await createNetns(`/run/netns/${ours}`);
+      assertStringIncludes((await ip("netns", "list")).stdout, ours);
+      assertEquals((await ip("-n", ours, "link", "show", "lo")).code, 0);
+      assertEquals((await ip("netns", "add", theirs)).code, 0);
+      const names = await listNetns("/run/netns");
+      assert(names.includes(ours) && names.includes(theirs));
+      assertEquals(await removeNetns(`/run/netns/${theirs}`), true);
+      assertEquals((await ip("netns", "delete", ours)).code, 0);
+      assertEquals(await removeNetns(`/run/netns/${ours}`), false);
+    } finally {
+      for (const name of [ours, theirs]) await removeNetns(`/run/netns/${name}`);
+    }
+  },
+});
+
+rootTest("createNetns() makes the directory a mount point, shared, once", async (dir) => {
+  const numbers = Array.from({ length: 8 }, (_, i) => i);
+  await Promise.all(numbers.map((n) => createNetns(`${dir}/${n}`)));
+  assertEquals(await mounts(dir), 1);
+  const { stdout } = await runCommand({ program: "cat", args: ["/proc/self/mountinfo"] });
+  const line = stdout.split("\n").find((line) => line.split(" ")[4] === dir) ?? "";
+  assertStringIncludes(line, " shared:");
+  assertEquals(await listNetns(dir), numbers.map(String));
+  for (const n of numbers) assertEquals(await mounts(`${dir}/${n}`), 1);
+  assertEquals(new Set(await Promise.all(numbers.map((n) => netnsId(`${dir}/${n}`)))).size, numbers.length);
+});
+
+rootTest("removeNetns() takes a namespace away in other mount namespaces too", async (dir) => {
+  await createNetns(`${dir}/a`);
+  const stop = new AbortController();
+  const up = Promise.withResolvers<void>();
+  const other = runCommand({
+    program: "unshare",
+    args: ["--mount", "--propagation", "unchanged", "sh", "-c", "echo up >&2; exec sleep 20"],
+    signal: stop.signal,
+    onStderrLine: () => up.resolve(),
+  });
+  await up.promise;
+  try {
+    // Deno may not open what a mount elsewhere would keep in place: removing the file below it would be refused.
+    assertEquals(await removeNetns(`${dir}/a`), true);
+    await createNetns(`${dir}/a`);
+    assertEquals(await removeNetns(`${dir}/a`), true);
+  } finally {
+    stop.abort();
+    await other;
+  }
+});
+
+rootTest("createNetns() fails where something is and leaves that alone", async (dir) => {
+  const path = `${dir}/a`;
+  await createNetns(path);
+  const id = await netnsId(path);
+  const again = await assertRejects(() => createNetns(path), HostError);
+  assertEquals([again.reason, again.message], [
+    "exists",
+    `Cannot create network namespace "${path}": exists`,
+  ]);
+  assertEquals([await netnsId(path), await mounts(path)], [id, 1]);
+
+  await Deno.writeTextFile(`${dir}/file`, "");
+  await Deno.symlink("nowhere", `${dir}/link`);
+  for (const [name, words] of [["file", "plain file"], ["link", "symbolic link"]] as const) {
+    const error = await assertRejects(() => createNetns(`${dir}/${name}`), HostError);
+    assertEquals(error.reason, "exists");
+    assertStringIncludes(error.message, words);
+    assert(error.cause instanceof Deno.errors.AlreadyExists);
+  }
+});
+
+rootTest("of many that create one namespace one wins", async (dir) => {
+  const results = await Promise.allSettled(Array.from({ length: 6 }, () => createNetns(`${dir}/a`)));
+  assertEquals(results.filter(({ status }) => status === "fulfilled").length, 1);
+  assertEquals(await mounts(`${dir}/a`), 1);
+});
+
+rootTest("createNetns() leaves nothing when a step fails", async (dir) => {
+  const path = `${dir}/a`;
+  const failing = (request: CommandRequest) =>
+    runCommand(
+      request.program === "unshare" ? { ...request, args: [`--net=${path}`, "--", "false"] } : request,
+    );
+  const error = await assertRejects(() => createNetns(path, { run: failing }), HostError);
+  assertEquals(error.program, "unshare");
+  assertEquals([await mounts(path), await nsProblem(path)], [0, "does not exist"]);
+
+  const missing = (request: CommandRequest) =>
+    runCommand(request.program === "unshare" ? { ...request, program: "pwt-absent" } : request);
+  assertEquals(
+    (await assertRejects(() => createNetns(path, { run: missing }), HostError)).reason,
+    "program-missing",
+  );
+  assertEquals(await nsProblem(path), "does not exist");
+});
+
+rootTest("createNetns() leaves nothing when its signal fires", async (dir) => {
+  const path = `${dir}/a`;
+  const stop = new AbortController();
+  const reason = new Error("enough");
+  const slow = (request: CommandRequest) => {
+    if (request.program !== "unshare") return runCommand(request);
+    setTimeout(() => stop.abort(reason), 200);
+    return runCommand({ ...request, args: [`--net=${path}`, "--", "sleep", "30"] });
+  };
+  assertEquals(await assertRejects(() => createNetns(path, { run: slow, signal: stop.signal })), reason);
+  assertEquals([await mounts(path), await nsProblem(path)], [0, "does not exist"]);
+  assertEquals(await assertRejects(() => createNetns(path, { signal: stop.signal })), reason);
+});
+
+rootTest(
+  "removeNetns() takes what a crash left between file and mount, and all mounts on a path",
+  async (dir) => {
+    await createNetns(`${dir}/a`);
+    await Deno.writeTextFile(`${dir}/left`, "");
+    assertEquals(await nsProblem(`${dir}/left`), "is a plain file, not a network namespace");
+    assertEquals(await removeNetns(`${dir}/left`), true);
+    for (let i = 0; i < 3; i++) {
+      await sh('unshare --net="$0" true', `${dir}/a`);
+    }
+    assertEquals(await mounts(`${dir}/a`), 4);
+    assertEquals(await removeNetns(`${dir}/a`), true);
+    assertEquals(await mounts(`${dir}/a`), 0);
+  },
+);
+
+rootTest("removeNetns() works while a process is inside", async (dir) => {
+  const path = `${dir}/a`;
+  await createNetns(path);
+  const stop = new AbortController();
+  const up = Promise.withResolvers<void>();
+  const inside = runInside(path, {
+    program: "sh",
+    args: ["-c", 'exec 5<"$0"; echo up >&2; exec sleep 20', path],
+    signal: stop.signal,
+    onStderrLine: () => up.resolve(),
+  });
+  await up.promise;
+  try {
+    assertEquals(await removeNetns(path), true);
+    assertEquals(await nsProblem(path), "does not exist");
+  } finally {
+    stop.abort();
+    await inside;
+  }
+});
+
+rootTest("removeNetns() removes nothing but namespaces and empty files", async (dir) => {
+  await createNetns(`${dir}/a`);
+  await Deno.writeTextFile(`${dir}/file`, "precious");
+  await Deno.mkdir(`${dir}/folder`);
+  await Deno.symlink("a", `${dir}/link`);
+  await Deno.symlink("nowhere", `${dir}/dangling`);
+  for (const name of ["file", "folder", "link", "dangling"]) {
+    const error = await assertRejects(() => removeNetns(`${dir}/${name}`), HostError);
+    assertEquals(error.reason, "not-a-netns");
+    await Deno.lstat(`${dir}/${name}`);
+  }
+  await assertRejects(() => removeNetns("/proc/self/ns/net"), HostError);
+  assert(await isNetns(`${dir}/a`));
+});
+
+rootTest("removeNetns() by several at once ends in nothing there", async (dir) => {
+  await createNetns(`${dir}/a`);
+  const removed = await Promise.all(Array.from({ length: 5 }, () => removeNetns(`${dir}/a`)));
+  assert(removed.includes(true));
+  assertEquals(await nsProblem(`${dir}/a`), "does not exist");
+});
+
+rootTest("pinNetns() keeps the namespace of a process beyond its end", async (dir) => {
+  const child = new Deno.Command("unshare", { args: ["--net", "sleep", "20"] }).spawn();
+  try {
+    const of = `/proc/${child.pid}/ns/net`;
+    while (await sameNetns(of, "/proc/self/ns/net")) await pause(5);
+    const id = await netnsId(of);
+    await pinNetns(child.pid, `${dir}/a`);
+    assertEquals(await netnsId(`${dir}/a`), id);
+    await pinNetns(`${dir}/a`, `${dir}/b`);
+    child.kill("SIGKILL");
+    await child.status;
+    assertEquals([await netnsId(`${dir}/a`), await netnsId(`${dir}/b`)], [id, id]);
+    assertEquals((await runInside(`${dir}/b`, { program: "ip", args: ["link", "show", "lo"] })).code, 0);
+    assertEquals(await removeNetns(`${dir}/a`), true);
+    assertEquals(await isNetns(`${dir}/b`), true);
+  } finally {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended above.
+    }
+    await child.status;
+  }
+});
+
+rootTest("pinNetns() takes network namespaces only, and leaves nothing else", async (dir) => {
+  await createNetns(`${dir}/a`);
+  await Deno.writeTextFile(`${dir}/file`, "");
+  const uts = `${dir}/uts`;
+  await Deno.writeTextFile(uts, "");
+  await runCommand({ program: "unshare", args: [`--uts=${uts}`, "true"] });
+  for (
+    const [source, words] of [
+      [`${dir}/absent`, "does not exist"],
+      [`${dir}/file`, "plain file"],
+      [dir, "directory"],
+      ["/proc/self/ns/uts", "namespace of another kind (uts)"],
+      [uts, "namespace of another kind"],
+      [4_194_305, "does not exist"],
+    ] as const
+  ) {
+    const error = await assertRejects(() => pinNetns(source, `${dir}/b`), HostError);
+    assertEquals(error.reason, "not-a-netns");
+    assertStringIncludes(error.message, words);
+    assertEquals(await nsProblem(`${dir}/b`), "does not exist");
+  }
+  assertEquals(
+    (await assertRejects(() => pinNetns("/proc/self/ns/net", `${dir}/a`), HostError)).reason,
+    "exists",
+  );
+});
+
+rootTest("nsProblem() says what a path is instead of a namespace", async (dir) => {
+  await createNetns(`${dir}/a`);
+  await Deno.symlink("a", `${dir}/link`);
+  await Deno.symlink("nowhere", `${dir}/dangling`);
+  await Deno.symlink("/etc", `${dir}/etc`);
+  await Deno.writeTextFile(`${dir}/file`, "x");
+  assertEquals(await nsProblem(`${dir}/link`), undefined);
+  assertEquals(await nsProblem("/proc/self/ns/net"), undefined);
+  assertEquals(await nsProblem(`${dir}/absent`), "does not exist");
+  assertEquals(await nsProblem(`${dir}/file/below`), "does not exist");
+  assertEquals(await nsProblem(`${dir}/dangling`), 'is a symbolic link to "nowhere", which does not exist');
+  assertEquals(await nsProblem(`${dir}/etc`), 'is a symbolic link to "/etc", a directory');
+  assertEquals(await nsProblem("/proc/4194305/ns/net"), "does not exist");
+  assertEquals(await nsProblem("/proc/self/ns/mnt"), "is a namespace of another kind (mnt)");
+  assert(await sameNetns(`${dir}/a`, `${dir}/link`));
+  assertEquals(await sameNetns(`${dir}/absent`, `${dir}/absent`), false);
+  assertEquals(await listNetns(`${dir}/absent`), []);
+});
+
+rootTest(
+  "runInside() passes input, output and code through, and tells a namespace that is gone",
+  async (dir) => {
+    await createNetns(`${dir}/a`);
+    const outcome = await runInside(`${dir}/a`, {
+      program: "sh",
+      args: ["-c", "cat; echo e >&2; exit 5"],
+      stdin: "in",
+    });
+    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [5, "in", "e\n"]);
+    const gone = await runInside(`${dir}/absent`, { program: "true" });
+    assertEquals(gone.code, 1);
+    assertStringIncludes(gone.stderr, "absent");
+    assertEquals((await runInside(`${dir}/a`, { program: "pwt-absent" })).code, 127);
+  },
+);
+
+rootTest("twenty namespaces come and go in a moment", async (dir) => {
+  const paths = Array.from({ length: 20 }, (_, i) => `${dir}/${i}`);
+  const start = performance.now();
+  for (const path of paths) await createNetns(path);
+  for (const path of paths) await removeNetns(path);
+  assertLess(performance.now() - start, 5_000);
+});
