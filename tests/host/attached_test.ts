@@ -1,0 +1,54 @@
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
+import { type AttachedChild, runAttached } from "../../lib/host/attached.ts";
+import { pause, runCommand } from "../../lib/host/command.ts";
+
+const ATTACHED = new URL("../../lib/host/attached.ts", import.meta.url);
+
+Deno.test("runAttached() tells exit code and signal", async () => {
+  const sh = (script: string) => runAttached({ program: "sh", args: ["-c", script] });
+  assertEquals(await sh("exit 7"), { code: 7, signal: null });
+  assertEquals(await sh("kill -INT $$"), { code: 130, signal: "SIGINT" });
+  await assertRejects(() => runAttached({ program: "pwt-absent" }), Deno.errors.NotFound);
+});
+
+Deno.test("runAttached() connects the program with our own streams, in our process group", async () => {
+  const script = `
+    import { runAttached } from "${ATTACHED}";
+    const show = 'read a; echo "$a $A $B"; echo err >&2; [ "$(ps -o pgid= -p $$)" = "$(ps -o pgid= -p $PPID)" ]';
+    const one = await runAttached({ program: "sh", args: ["-c", show], env: { A: "1" }, inheritEnv: true });
+    const two = await runAttached({ program: "/usr/bin/env", env: { A: "2" } });
+    Deno.exit(one.code + two.code);`;
+  const file = await Deno.makeTempFile({ prefix: "pwt-", suffix: ".ts" });
+  try {
+    await Deno.writeTextFile(file, script);
+    const outcome = await runCommand({
+      program: Deno.execPath(),
+      args: ["run", "-q", "--no-prompt", "--no-config", "--no-check", "--allow-run", file],
+      env: { HOME: Deno.env.get("HOME") ?? "/", PATH: Deno.env.get("PATH") ?? "", B: "from outside" },
+      stdin: "in\n",
+    });
+    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [0, "in 1 from outside\nA=2\n", "err\n"]);
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("runAttached() gives a handle that sends signals, also too late", async () => {
+  let child: AttachedChild | undefined;
+  const running = runAttached({ program: "sleep", args: ["30"] }, { onSpawn: (spawned) => child = spawned });
+  child?.kill("SIGUSR1");
+  assertEquals(await running, { code: 138, signal: "SIGUSR1" });
+  child?.kill("SIGUSR1");
+});
+
+Deno.test("runAttached() ends the program when the signal fires, by force after the grace", async () => {
+  const stop = new AbortController();
+  const script = "trap '' TERM; while :; do sleep 0.05; done";
+  const running = runAttached({ program: "sh", args: ["-c", script] }, { signal: stop.signal, graceMs: 200 });
+  await pause(100);
+  const start = performance.now();
+  stop.abort(new Error("enough"));
+  assertEquals(await running, { code: 137, signal: "SIGKILL" });
+  assertLess(performance.now() - start, 1_000);
+  await assertRejects(() => runAttached({ program: "true" }, { signal: stop.signal }), Error, "enough");
+});

@@ -1,0 +1,125 @@
+import { assert, assertEquals } from "@std/assert";
+import { isPermissionDenied, permissionFlag } from "../../lib/host/permissions.ts";
+import { runCommand } from "../../lib/host/command.ts";
+
+const HOST = new URL("../../lib/host/", import.meta.url);
+
+/** What a script prints that runs with these flags only. */
+async function runWith(flags: readonly string[], script: string): Promise<string> {
+  const file = await Deno.makeTempFile({ prefix: "pwt-", suffix: ".ts" });
+  try {
+    await Deno.writeTextFile(file, script);
+    const outcome = await runCommand({
+      program: Deno.execPath(),
+      args: [
+        "run",
+        "-q",
+        "--no-prompt",
+        "--no-config",
+        "--no-remote",
+        "--no-npm",
+        "--no-check",
+        ...flags,
+        file,
+      ],
+      env: { HOME: Deno.env.get("HOME") ?? "/", PATH: Deno.env.get("PATH") ?? "", NO_COLOR: "1" },
+    });
+    assertEquals([outcome.code, outcome.stderr], [0, ""]);
+    return outcome.stdout;
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+Deno.test("permissionFlag() names the flag for what Deno refuses, and the flag is the one that helps", async () => {
+  const tries = {
+    read: 'Deno.readTextFileSync("/etc/hostname, x")',
+    write: 'Deno.writeTextFileSync("/tmp/pwt-refused", "")',
+    rename: 'Deno.renameSync("/etc/pwt-a", "/etc/pwt-b")',
+    run: 'new Deno.Command("ip", { args: ["-V"] }).outputSync()',
+    path: 'new Deno.Command("/bin/true").outputSync()',
+    kill: "Deno.kill(-999999, 0)",
+    env: 'Deno.env.get("NETCONFPATH")',
+    environment: "Deno.env.toObject()",
+    sys: "Deno.hostname()",
+    proc: 'Deno.openSync("/proc/self/mountinfo")',
+    net: "Deno.listen({ port: 4242 })",
+    temp: "Deno.makeTempDirSync()",
+    preload: 'new Deno.Command("ip", { env: { LD_PRELOAD: "x" } }).outputSync()',
+  };
+  const script = `
+    import { permissionFlag, isPermissionDenied } from "${new URL("permissions.ts", HOST)}";
+    const tries = { ${Object.entries(tries).map(([name, code]) => `${name}: () => ${code}`)} };
+    const flags = {};
+    for (const [name, fn] of Object.entries(tries)) {
+      try { fn(); flags[name] = "allowed"; }
+      catch (error) { flags[name] = permissionFlag(new Error("outer", { cause: error })) ?? String(error); }
+    }
+    console.log(JSON.stringify(flags));`;
+  const flags = JSON.parse(await runWith([], script));
+  assertEquals(flags, {
+    read: "--allow-read=/etc/hostname,, x",
+    write: "--allow-write=/tmp/pwt-refused",
+    rename: "--allow-read=/etc/pwt-a",
+    run: "--allow-run=ip",
+    path: "--allow-run=/bin/true",
+    kill: "--allow-run",
+    env: "--allow-env=NETCONFPATH",
+    environment: "--allow-env",
+    sys: "--allow-sys=hostname",
+    proc: "--allow-read=/proc/self/mountinfo",
+    net: "--allow-net=0.0.0.0:4242",
+    temp: "--allow-write",
+    preload: "--allow-run",
+  });
+  // Each flag, granted, is refused no more.
+  for (const [name, flag] of Object.entries(flags) as [string, string][]) {
+    if (["preload", "proc", "rename"].includes(name)) continue;
+    const again = JSON.parse(await runWith([flag], script));
+    assert(again[name] !== flag, `${name}: ${flag} does not help`);
+  }
+  assertEquals(JSON.parse(await runWith(["--allow-read"], script)).proc, "--allow-all");
+});
+
+Deno.test("permissionFlag() takes the caller's word for what was asked", () => {
+  const refused = new Deno.errors.NotCapable("in words not known yet");
+  assertEquals(permissionFlag(refused), "--allow-all");
+  assertEquals(
+    permissionFlag(refused, { kind: "run", value: "/opt/cni/bin/bridge" }),
+    "--allow-run=/opt/cni/bin/bridge",
+  );
+  assertEquals(permissionFlag(refused, { kind: "env" }), "--allow-env");
+});
+
+Deno.test("permissionFlag() gives undefined for every other error", () => {
+  const looped = new Error("a");
+  looped.cause = looped;
+  for (const error of [undefined, null, "--allow-run", looped, new Deno.errors.PermissionDenied("x")]) {
+    assertEquals(permissionFlag(error), undefined);
+  }
+});
+
+Deno.test("isPermissionDenied() tells the kernel's refusal from Deno's", () => {
+  assert(isPermissionDenied(new Error("outer", { cause: new Deno.errors.PermissionDenied("x") })));
+  assert(!isPermissionDenied(new Deno.errors.NotCapable("x")));
+  assert(!isPermissionDenied(new Error("x")));
+});
+
+Deno.test("runCommand() ends a program also where only that program is granted", async () => {
+  const script = `
+    import { runCommand } from "${new URL("command.ts", HOST)}";
+    const script = "(trap '' TERM; exec sleep 3) & echo $!; exec sleep 3";
+    const request = { program: "sh", args: ["-c", script], signal: AbortSignal.timeout(100), graceMs: 300 };
+    const { ended, signal, stdout, elapsedMs } = await runCommand(request);
+    const lives = await runCommand({ program: "sh", args: ["-c", "sleep 0.05; grep -L '^State:.Z' /proc/$0/status 2>/dev/null", stdout.trim()] });
+    console.log(JSON.stringify([ended, signal, elapsedMs < 1_500, lives.stdout !== ""]));`;
+  // Scoped: the program is ended, its child is out of reach. With \`kill\`, or unscoped, the child is ended too.
+  assertEquals(JSON.parse(await runWith(["--allow-run=sh"], script)), ["aborted", "SIGTERM", true, true]);
+  assertEquals(JSON.parse(await runWith(["--allow-run=sh,kill"], script)), [
+    "aborted",
+    "SIGTERM",
+    true,
+    false,
+  ]);
+  assertEquals(JSON.parse(await runWith(["--allow-run"], script)), ["aborted", "SIGTERM", true, false]);
+});

@@ -1,0 +1,50 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createExclusive, readTextIfThere, writeFileSynced } from "../../lib/host/file.ts";
+import { tryLockFile } from "../../lib/host/lock.ts";
+import { runCommand, runOk } from "../../lib/host/command.ts";
+import { need } from "./need.ts";
+
+/** A file system of 64 KiB. */
+async function inTmpfs(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  const mount = (...args: string[]) => runOk(runCommand, { program: "mount", args });
+  await mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", dir);
+  try {
+    await fn(dir);
+  } finally {
+    await runCommand({ program: "umount", args: ["-l", dir] });
+    await Deno.remove(dir);
+  }
+}
+
+const names = (dir: string) => Array.from(Deno.readDirSync(dir), ({ name }) => name).sort();
+
+Deno.test({
+  name: "writeFileSynced() on a full disk keeps the old file and leaves nothing else",
+  ...need("root"),
+  fn: () =>
+    inTmpfs(async (dir) => {
+      await writeFileSynced(`${dir}/a`, "old");
+      const error = await assertRejects(() => writeFileSynced(`${dir}/a`, "x".repeat(200_000)), Error);
+      assert(error.message.includes("os error 28"));
+      await assertRejects(() => createExclusive(`${dir}/b`, "x".repeat(200_000)), Error);
+      assertEquals([names(dir), await readTextIfThere(`${dir}/a`)], [["a"], "old"]);
+      await writeFileSynced(`${dir}/a`, "x".repeat(20_000));
+    }),
+});
+
+Deno.test({
+  name: "writes and locks on a read-only file system say so",
+  ...need("root"),
+  fn: () =>
+    inTmpfs(async (dir) => {
+      await writeFileSynced(`${dir}/a`, "old");
+      await runOk(runCommand, { program: "mount", args: ["-o", "remount,ro", dir] });
+      for (const write of [writeFileSynced, createExclusive]) {
+        const error = await assertRejects(() => write(`${dir}/a`, "new") as Promise<unknown>, Error);
+        assert(error.message.includes("os error 30"));
+      }
+      await assertRejects(() => tryLockFile(`${dir}/lock`), Error, "os error 30");
+      assertEquals(await readTextIfThere(`${dir}/a`), "old");
+    }),
+});
