@@ -32,6 +32,14 @@ const SIMPLE_ESCAPES: ReadonlyMap<string, string> = new Map([
   ["t", "\t"],
 ]);
 
+/** What people write who know JavaScript better than JSON, by the character that stands in the way. */
+const HINTS: ReadonlyMap<string, string> = new Map([
+  ["/", "JSON has no comments"],
+  ["'", "strings take double quotes"],
+  [",}", "no comma may stand before a closing bracket"],
+  [",]", "no comma may stand before a closing bracket"],
+]);
+
 /**
  * Steps through a JSON text (RFC 8259) once, from left to right.
  *
@@ -55,16 +63,16 @@ export class JsonReader {
 
   /** Stops at the first value of the document. */
   begin(): void {
-    if (this.text === "") throw this.error("it is empty, not JSON");
+    if (this.text === "") throw this.error("no JSON: the text is empty");
     if (this.text.startsWith(BYTE_ORDER_MARK)) {
       throw this.error(
-        "it starts with a byte-order mark (U+FEFF)",
+        "the text starts with a byte-order mark (U+FEFF)",
         "save it as UTF-8 without byte-order mark",
       );
     }
     if (this.next() === "") {
       this.offset = 0;
-      throw this.error("it holds only white space, not JSON");
+      throw this.error("no JSON: the text is only white space");
     }
   }
 
@@ -146,7 +154,7 @@ export class JsonReader {
   }
 
   #open(): void {
-    if (++this.#depth > MAX_DEPTH) throw this.error(`it is nested deeper than ${MAX_DEPTH} levels`);
+    if (++this.#depth > MAX_DEPTH) throw this.error(`nested deeper than ${MAX_DEPTH} levels`);
     this.offset++;
   }
 
@@ -180,14 +188,9 @@ export class JsonReader {
 
   #unexpected(wanted: string): CniError {
     const char = this.text.charAt(this.offset);
-    const hint = char === "/"
-      ? "JSON has no comments"
-      : char === "'"
-      ? "strings take double quotes"
-      : (char === "}" || char === "]") && this.text.slice(0, this.offset).trimEnd().endsWith(",")
-      ? "no comma may stand before a closing bracket"
-      : undefined;
-    return this.error(`unexpected ${this.#seen()}: expected ${wanted}`, hint);
+    const behindComma = this.text.slice(0, this.offset).trimEnd().endsWith(",");
+    const hint = HINTS.get(behindComma ? `,${char}` : char);
+    return this.error(`unexpected ${this.#seen()}: expected ${wanted}`, hint ?? HINTS.get(char));
   }
 
   #seen(): string {

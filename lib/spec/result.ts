@@ -1,16 +1,9 @@
 import { isObject, type Json, type JsonObject, kindOf, member } from "./json.ts";
-import { convertFamily, type Result1 } from "./result_convert.ts";
+import { convertFamily, type Result } from "./result_convert.ts";
 import { FAMILY_OF, normaliseResult, resultError } from "./result_shape.ts";
 import { CURRENT_VERSION, DEFAULT_VERSION, isSpecVersion, type SpecVersion } from "./version.ts";
 
-export { type Dns, type Interface, type IpConfig, type Route } from "./result_convert.ts";
-
-/**
- * What an attachment has, in the words of CNI 1.1.0.
- *
- * Source: CNI specification, section 5 "ADD Success".
- */
-export type Result = Result1 & { readonly cniVersion: SpecVersion };
+export { type Dns, type Interface, type IpConfig, type Result, type Route } from "./result_convert.ts";
 
 /**
  * Reads what a plugin answered to ADD, and gives it in the version of the configuration.

@@ -1,6 +1,7 @@
 import { parseCidr } from "./address.ts";
 import type { JsonObject } from "./json.ts";
 import { resultError, type ResultFamily } from "./result_shape.ts";
+import type { SpecVersion } from "./version.ts";
 
 /** A route, the same in every version; only `dst` and `gw` are in the specifications before 1.1.0. */
 export type Route = {
@@ -41,13 +42,20 @@ export type IpConfig = {
   readonly interface?: number;
 };
 
-/** The members of a result of CNI 1.0.0 and 1.1.0 beside its version. */
-export type Result1 = {
+/**
+ * What an attachment has, in the words of CNI 1.1.0.
+ *
+ * Source: CNI specification, section 5 "ADD Success".
+ */
+export type Result = {
+  readonly cniVersion: SpecVersion;
   readonly interfaces?: readonly Interface[];
   readonly ips?: readonly IpConfig[];
   readonly routes?: readonly Route[];
   readonly dns?: Dns;
 };
+
+type Result1 = Omit<Result, "cniVersion">;
 
 type Result04 = {
   readonly interfaces?: readonly {

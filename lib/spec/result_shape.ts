@@ -1,7 +1,17 @@
 import { formatCidr, formatIp, parseCidr, parseIp } from "./address.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
-import { formatPath, isArray, isObject, type Json, type JsonObject, type JsonPath } from "./json.ts";
-import { kindOf, member, numberOf, printJson } from "./json.ts";
+import {
+  formatPath,
+  isArray,
+  isObject,
+  type Json,
+  type JsonObject,
+  type JsonPath,
+  kindOf,
+  member,
+  numberOf,
+  printJson,
+} from "./json.ts";
 import type { SpecVersion } from "./version.ts";
 
 /** Versions whose results have the same members. */
@@ -38,11 +48,11 @@ export function normaliseResult(json: JsonObject, family: ResultFamily): JsonObj
   return SHAPES[family](json, []);
 }
 
-const text: Normalise = (json, path) => {
+const text = ((json, path) => {
   if (json === undefined || json === null || json === "") return undefined;
   if (typeof json !== "string") throw wrongType(path, "a string", json);
   return json;
-};
+}) satisfies Normalise;
 
 const textAlways: Normalise = (json, path) => text(json, path) ?? "";
 
@@ -60,7 +70,7 @@ const integerUnlessZero: Normalise = (json, path) => integer(json, path) || unde
 const cidr: Normalise = (json, path) => {
   const written = text(json, path);
   if (written === undefined) throw resultError(`${formatPath(path)} is missing`);
-  const found = parseCidr(String(written));
+  const found = parseCidr(written);
   if (found === undefined) throw resultError(`${formatPath(path)}: invalid CIDR address: ${written}`);
   return formatCidr(found);
 };
@@ -68,7 +78,7 @@ const cidr: Normalise = (json, path) => {
 const ip: Normalise = (json, path) => {
   const written = text(json, path);
   if (written === undefined) return undefined;
-  const found = parseIp(String(written));
+  const found = parseIp(written);
   if (found === undefined) throw resultError(`${formatPath(path)}: invalid IP address: ${written}`);
   return formatIp(found);
 };

@@ -453,7 +453,7 @@ Deno.test("A86 A87 numbers and text reach the plugin as they were", () => {
   assertEquals((parseJson(text) as Record<string, Json>)["t"], "<&>\u2028");
 });
 
-Deno.test("A87 a plugin's special keys arrive as keys", () => {
+Deno.test("A18 keys that JavaScript treats as special reach the plugin", () => {
   assertEquals(
     request('{"type":"a","__proto__":{"type":"evil"},"constructor":1}'),
     '{"type":"a","__proto__":{"type":"evil"},"constructor":1,"name":"web","cniVersion":"1.1.0"}',

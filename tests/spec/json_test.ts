@@ -114,12 +114,12 @@ Deno.test("C24 prints with the indent asked for and no trailing newline", () => 
 
 Deno.test("A12 tells what is wrong with a text, and where", () => {
   const cases: [text: string, at: string, msg: string, hint?: string][] = [
-    ["", "1:1", "it is empty, not JSON"],
-    [" \n\t\r\n", "1:1", "it holds only white space, not JSON"],
+    ["", "1:1", "no JSON: the text is empty"],
+    [" \n\t\r\n", "1:1", "no JSON: the text is only white space"],
     [
       "\ufeff{}",
       "1:1",
-      "it starts with a byte-order mark (U+FEFF)",
+      "the text starts with a byte-order mark (U+FEFF)",
       "save it as UTF-8 without byte-order mark",
     ],
     ["{} {}", "1:4", 'unexpected "{" after the end of the JSON value'],
@@ -195,7 +195,7 @@ Deno.test("refuses nesting that is too deep without running out of stack", () =>
   const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
   parseJson(nested(MAX_DEPTH));
   for (const text of [nested(MAX_DEPTH + 1), "[".repeat(1e5), '{"a":'.repeat(1e5)]) {
-    assertEquals(faultOf(() => parseJson(text)).msg, "it is nested deeper than 512 levels");
+    assertEquals(faultOf(() => parseJson(text)).msg, "nested deeper than 512 levels");
   }
   parseJson(`[${Array(1000).fill("[[]]").join(",")}]`);
 });
