@@ -11,7 +11,7 @@ const RUN_EXAMPLES = ["lib/spec"];
 /** What is only type-checked together with its examples. */
 const CHECK_EXAMPLES = ["mod.ts", "lib"];
 
-interface Outcome {
+export interface Outcome {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
@@ -49,6 +49,14 @@ export function countTests(text: string, code: number): Outcome {
     failed: code === 0 ? failed : Math.max(failed, 1),
     skipped: number("ignored"),
   };
+}
+
+/** The last line and the exit code. Nothing passed is a failure: then nothing was tested. */
+export function closing(outcomes: readonly Outcome[]): { line: string; code: number } {
+  const sum = (key: keyof Outcome) => outcomes.reduce((total, outcome) => total + outcome[key], 0);
+  const [passed, failed, skipped] = [sum("passed"), sum("failed"), sum("skipped")];
+  const line = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+  return { line, code: failed > 0 || passed === 0 ? 1 : 0 };
 }
 
 async function runTests(args: string[]): Promise<Outcome> {
@@ -104,11 +112,9 @@ async function main(args: string[]): Promise<number> {
   outcomes.push(await runTests(named ? args : [...args, "tests/"]));
   if (args.length === 0) outcomes.push(await runExamples());
 
-  const sum = (key: keyof Outcome) => outcomes.reduce((total, outcome) => total + outcome[key], 0);
-  const [passed, failed, skipped] = [sum("passed"), sum("failed"), sum("skipped")];
-  if (passed + failed === 0) say("no test ran");
-  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
-  return failed > 0 || passed === 0 ? 1 : 0;
+  const { line, code } = closing(outcomes);
+  console.log(line);
+  return code;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args));

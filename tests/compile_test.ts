@@ -1,0 +1,68 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { compile, permissionFlags } from "../.ci/compile.ts";
+import { need, PODWIRE_BINARY } from "./root/need.ts";
+
+const config = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+
+Deno.test("the binary gets files, programs and named variables, and nothing else", () => {
+  const flags = permissionFlags(config.permissions.podwire);
+  const [env, ...others] = flags.toSorted();
+  assertEquals(others, ["--allow-read", "--allow-run", "--allow-write", "--deny-import", "--no-prompt"]);
+  assertEquals(env, `--allow-env=${config.permissions.podwire.env.join(",")}`);
+});
+
+Deno.test("a permission that has no flag is refused, not dropped", () => {
+  assertThrows(() => permissionFlags({ net: { deny: false } }), TypeError, `the permission "net"`);
+});
+
+Deno.test({
+  name: "a compiled program has exactly the permissions of the set",
+  ignore: Deno.build.target !== "x86_64-unknown-linux-gnu",
+  fn: async () => {
+    const folder = await Deno.makeTempDir({ prefix: "compile-" });
+    try {
+      await Deno.writeTextFile(
+        `${folder}/states.ts`,
+        `const state = (wish: Deno.PermissionDescriptor) => Deno.permissions.querySync(wish).state;
+         if (import.meta.main) {
+           console.log(JSON.stringify({
+             read: state({ name: "read" }), write: state({ name: "write" }), run: state({ name: "run" }),
+             net: state({ name: "net" }), ffi: state({ name: "ffi" }), sys: state({ name: "sys" }),
+             import: state({ name: "import" }), env: state({ name: "env" }),
+             PATH: state({ name: "env", variable: "PATH" }), LC_TIME: state({ name: "env", variable: "LC_TIME" }),
+             SECRET: state({ name: "env", variable: "SECRET" }),
+           }));
+           try { Deno.env.get("SECRET") } catch (error) { console.log((error as Error).name) }
+         }`,
+      );
+      await compile(`${folder}/states.ts`, `${folder}/states`, config.permissions.podwire);
+      const { stdout } = await new Deno.Command(`${folder}/states`, { stdin: "null" }).output();
+      const [states, refusal] = new TextDecoder().decode(stdout).trim().split("\n");
+      assertEquals(JSON.parse(states ?? ""), {
+        read: "granted",
+        write: "granted",
+        run: "granted",
+        net: "prompt",
+        ffi: "prompt",
+        sys: "prompt",
+        import: "denied",
+        env: "prompt",
+        PATH: "granted",
+        LC_TIME: "granted",
+        SECRET: "prompt",
+      });
+      assertEquals(refusal, "NotCapable", "it must not ask");
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "the binary is smaller than 105 MB",
+  ...need("binary"),
+  fn: async () => {
+    const { size } = await Deno.stat(PODWIRE_BINARY);
+    assert(size < 105e6, `${size} bytes`);
+  },
+});
