@@ -33,6 +33,8 @@ export interface NetworkConfigList {
   readonly name: string;
   /** The version in which podwire talks to the plugins. */
   readonly cniVersion: SpecVersion;
+  /** All versions that the list offers and podwire knows, oldest first; `cniVersion` is the last of them. */
+  readonly cniVersions: readonly SpecVersion[];
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
   readonly loadOnlyInlinedPlugins: boolean;
@@ -79,14 +81,14 @@ export function parseConfigList(text: string, source: ConfigSource = {}): Networ
   const { json } = document;
   if (!isObject(json)) throw document.wrongType([], "an object", json);
   const name = readName(document, member(json, "name"));
-  const cniVersion = selectVersion(document, member(json, "cniVersion"), member(json, "cniVersions"));
+  const versions = readVersions(document, member(json, "cniVersion"), member(json, "cniVersions"));
   const flags = {
     disableCheck: readFlag(document, json, "disableCheck"),
     disableGC: readFlag(document, json, "disableGC"),
     loadOnlyInlinedPlugins: readFlag(document, json, "loadOnlyInlinedPlugins"),
   };
   const plugins = readPlugins(document, member(json, "plugins"), flags.loadOnlyInlinedPlugins);
-  return { name, cniVersion, ...flags, plugins, text, json };
+  return { name, ...versions, ...flags, plugins, text, json };
 }
 
 /**
@@ -100,11 +102,11 @@ export function listFromPluginConfig(text: string, source: ConfigSource = {}): N
   const document = new ConfigDocument(text, source);
   const plugin = readPluginConfig(document, [], document.json);
   const name = readName(document, member(plugin.json, "name") ?? undefined);
-  const cniVersion = selectVersion(document, member(plugin.json, "cniVersion") ?? undefined, undefined);
-  const json = { name, cniVersion, plugins: [plugin.json] };
+  const versions = readVersions(document, member(plugin.json, "cniVersion") ?? undefined, undefined);
+  const json = { name, cniVersion: versions.cniVersion, plugins: [plugin.json] };
   return {
     name,
-    cniVersion,
+    ...versions,
     disableCheck: false,
     disableGC: false,
     loadOnlyInlinedPlugins: false,
@@ -206,12 +208,12 @@ function readName(document: ConfigDocument, json: Json | undefined): string {
   return json;
 }
 
-/** Spec section 1 "Version considerations": the highest version that both the list and podwire know. */
-function selectVersion(
+/** Spec section 1 "Version considerations": the highest version that both the list and podwire know is chosen. */
+function readVersions(
   document: ConfigDocument,
   single: Json | undefined,
   several: Json | undefined,
-): SpecVersion {
+): Pick<NetworkConfigList, "cniVersion" | "cniVersions"> {
   if (single !== undefined && typeof single !== "string") {
     throw document.wrongType(["cniVersion"], "a string", single);
   }
@@ -220,11 +222,12 @@ function selectVersion(
   }
   const entries = (several ?? []).map((json, index) => ({ path: ["cniVersions", index] as JsonPath, json }));
   if (single !== undefined && single !== "") entries.push({ path: ["cniVersion"], json: single });
-  const known = entries.map(({ path, json }) => readVersion(document, path, json))
-    .filter((version) => version !== undefined);
-  const highest = known.sort(compareVersions).at(-1);
-  if (highest !== undefined) return highest;
-  if (entries.length === 0) return DEFAULT_VERSION;
+  const known = new Set(entries.map(({ path, json }) => readVersion(document, path, json)));
+  const cniVersions = entries.length === 0
+    ? [DEFAULT_VERSION]
+    : SPEC_VERSIONS.filter((text) => known.has(text));
+  const cniVersion = cniVersions.at(-1);
+  if (cniVersion !== undefined) return { cniVersion, cniVersions };
   const path = [several === undefined ? "cniVersion" : "cniVersions"];
   const given = entries.map(({ json }) => JSON.stringify(json)).join(", ");
   throw document.fault(path, `${path[0]} names no version that is supported: ${given}`, {

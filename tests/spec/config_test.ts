@@ -203,6 +203,13 @@ Deno.test("A34 A35 A36 takes the highest version that is supported", () => {
   }
 });
 
+Deno.test("D76 a list carries every version that it offers", () => {
+  const list = parse({ cniVersion: "0.4.0", cniVersions: ["1.1.0", "9.0.0", "1.0.0", "0.4.0"] });
+  assertEquals(list.cniVersions, ["0.4.0", "1.0.0", "1.1.0"]);
+  assertEquals(parse({}).cniVersions, ["0.1.0"]);
+  assertEquals(listFromPluginConfig('{"name":"web","type":"a","cniVersion":"1.0.0"}').cniVersions, ["1.0.0"]);
+});
+
 Deno.test("A35 refuses a cniVersion that is no version beside cniVersions", () => {
   assertEquals(
     listFault({ cniVersion: "x", cniVersions: ["1.0.0"] }).msg,
