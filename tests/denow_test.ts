@@ -266,12 +266,13 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
     [["test", "tests", "--config", "x"], "<test><tests><--config><x>"],
     [["test", "tests", "--", "--config", "x"], `<test>${own}<tests><--><--config><x>`],
     [["compile", "--no-config", "x.js"], "<compile><--no-config><x.js>"],
-    ...["check", "bench", "lint", "bundle", "publish"].map((
+    ...["check", "bench", "lint", "bundle"].map((
       name,
     ): [string[], string] => [[name], `<${name}>${own}`]),
     ...["doc", "coverage", "fmt", "task"].map((
       name,
     ): [string[], string] => [[name, ""], `<${name}><>`]),
+    [["publish", "--dry-run"], `<publish>${own}<--dry-run>`],
     [["cli.ts"], "<cli.ts>"],
   ];
   for (const [args, expected] of cases) {
@@ -296,7 +297,12 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
       assertEquals([stdout, stderr], [`<check>${own}`, ""]);
     }
   });
-  await t.step("but not for a source it does not know", async () => {
+  await t.step("but not to publish what names the stand-ins", async () => {
+    const { code, stdout, stderr } = await checkout.denow(["publish"], { DENOW_STD: "npm" });
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, "Cannot publish with @std from npm");
+  });
+  await t.step("and not for a source it does not know", async () => {
     const { code, stderr } = await checkout.denow(["check"], { DENOW_STD: "bower" });
     assertEquals([code, stderr], [1, 'denow: Cannot use DENOW_STD "bower": it is jsr or npm\n']);
   });
