@@ -1,0 +1,167 @@
+/**
+ * The well-known error codes of CNI. Codes of 100 and up belong to plugins.
+ *
+ * Source: CNI specification 1.1.0, section 5 "Error"; 8 and 999 are used by the reference
+ * plugins without standing in the specification's table.
+ */
+export const ERROR_CODES = {
+  unknown: 0,
+  incompatibleVersion: 1,
+  unsupportedField: 2,
+  unknownContainer: 3,
+  invalidEnvironment: 4,
+  ioFailure: 5,
+  decodingFailure: 6,
+  invalidNetworkConfig: 7,
+  invalidNetns: 8,
+  tryAgainLater: 11,
+  pluginNotAvailable: 50,
+  limitedConnectivity: 51,
+  internal: 999,
+} as const;
+
+/**
+ * What went wrong, as a caller would want to branch on it.
+ *
+ * | kind | meaning |
+ * | --- | --- |
+ * | `usage` | a flag, argument or option is wrong |
+ * | `config` | a configuration file is wrong |
+ * | `not-found` | a sandbox, network, namespace or attachment does not exist |
+ * | `conflict` | a name, address or attachment is taken |
+ * | `permission` | root, a capability or a Deno permission is missing |
+ * | `timeout` | the time allowed for a verb ran out |
+ * | `cancelled` | the caller's signal fired |
+ * | `not-ready` | the network says that it cannot attach containers now |
+ * | `plugin-missing` | no executable and no built-in of that type was found |
+ * | `plugin-start` | the executable was found and could not be started |
+ * | `plugin-crash` | the plugin ended without an error object |
+ * | `plugin-output` | the plugin's output could not be understood |
+ * | `plugin` | the plugin refused, with an error object |
+ * | `io` | a file, lock or command of the host failed |
+ * | `internal` | a defect of podwire |
+ */
+export const ERROR_KINDS = [
+  "usage",
+  "config",
+  "not-found",
+  "conflict",
+  "permission",
+  "timeout",
+  "cancelled",
+  "not-ready",
+  "plugin-missing",
+  "plugin-start",
+  "plugin-crash",
+  "plugin-output",
+  "plugin",
+  "io",
+  "internal",
+] as const;
+
+/** One of {@linkcode ERROR_KINDS}. */
+export type ErrorKind = typeof ERROR_KINDS[number];
+
+/** A plugin and its place in the chain. */
+export interface PluginPlace {
+  readonly type: string;
+  /** Zero-based. */
+  readonly index?: number;
+  /** How many plugins the network configuration list has. */
+  readonly count?: number;
+}
+
+/** What is known about a failure beside its message. */
+export interface CniErrorOptions {
+  /** @default {ERROR_CODES.unknown} */
+  readonly code?: number;
+  readonly details?: string;
+  readonly verb?: string;
+  readonly network?: string;
+  readonly plugin?: PluginPlace;
+  readonly containerId?: string;
+  readonly ifName?: string;
+  readonly exitCode?: number;
+  readonly signal?: string;
+  /** The tail of what the plugin wrote to standard error. */
+  readonly stderr?: string;
+  readonly elapsedMs?: number;
+  readonly file?: string;
+  /** One-based. */
+  readonly line?: number;
+  /** One-based. */
+  readonly column?: number;
+  /** What the reader can do about it. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/**
+ * The one error of podwire: a CNI error object (`code`, `msg`, `details`) with what was tried.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { CniError } from "./error.ts";
+ *
+ * const error = new CniError("plugin", "no address left", { verb: "ADD", network: "web" });
+ * assertEquals(error.message, 'Cannot ADD network "web": no address left');
+ * ```
+ */
+export class CniError extends Error {
+  override readonly name = "CniError";
+  readonly code: number;
+  readonly context: Omit<CniErrorOptions, "code" | "cause">;
+
+  constructor(readonly kind: ErrorKind, readonly msg: string, options: CniErrorOptions = {}) {
+    const { code = ERROR_CODES.unknown, cause, ...context } = options;
+    super(sentence(msg, context), cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.context = context;
+  }
+
+  /** A copy that also knows what the caller was doing; what is known already stays. */
+  within(context: CniErrorOptions): CniError {
+    const { cause = this.cause, ...outer } = context;
+    return new CniError(this.kind, this.msg, {
+      ...outer,
+      ...this.context,
+      code: this.code,
+      ...(cause === undefined ? {} : { cause }),
+    });
+  }
+
+  /** The object that the command line prints with `--json` and the daemon answers with. */
+  toJSON(): Record<string, unknown> {
+    const { plugin, ...context } = this.context;
+    return {
+      code: this.code,
+      kind: this.kind,
+      msg: this.msg,
+      ...context,
+      ...(plugin === undefined ? {} : { plugin: plugin.type, pluginIndex: plugin.index }),
+    };
+  }
+}
+
+function sentence(msg: string, context: Omit<CniErrorOptions, "code" | "cause">): string {
+  const { verb, network, plugin, file, line, column, details } = context;
+  const at = line === undefined ? "" : `:${line}${column === undefined ? "" : `:${column}`}`;
+  const where = file === undefined ? "" : `${file}${at}: `;
+  const tried = verb === undefined && network === undefined
+    ? ""
+    : `Cannot ${verb ?? "use"} network "${network ?? "?"}"${place(plugin)}: `;
+  return `${tried}${where}${msg}${details ? `; ${details}` : ""}`;
+}
+
+function place(plugin: PluginPlace | undefined): string {
+  if (plugin === undefined) return "";
+  const { type, index, count } = plugin;
+  if (index === undefined) return `, plugin "${type}"`;
+  return `, plugin "${type}" (${index + 1}${count === undefined ? "" : ` of ${count}`})`;
+}
+
+/** Whether an error, or one of its causes, is a {@linkcode CniError} of that kind. */
+export function isCniError(error: unknown, kind?: ErrorKind): error is CniError {
+  return error instanceof CniError && (kind === undefined || error.kind === kind);
+}
