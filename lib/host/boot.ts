@@ -1,0 +1,11 @@
+import { type RunCommand, runCommand, runOk } from "./command.ts";
+
+/**
+ * The identity of this boot, by which records of an earlier one are told.
+ *
+ * Permissions: `--allow-run=cat`; files under `/proc` cannot be opened without full permissions.
+ */
+export async function bootId(run: RunCommand = runCommand): Promise<string> {
+  const { stdout } = await runOk(run, { program: "cat", args: ["/proc/sys/kernel/random/boot_id"] });
+  return stdout.trim();
+}

@@ -1,0 +1,62 @@
+import { HostError, pause, type RunCommand, runCommand } from "./command.ts";
+
+const GRACE_MS = 2_000;
+const POLL_MS = 20;
+
+/**
+ * Ends every process whose environment has this entry: TERM, two seconds later KILL. So what a
+ * killed process left running is found again without a record of its process IDs, which would be
+ * written too late by exactly the moment that matters. Gives the process IDs that it met.
+ *
+ * Permissions: unscoped `--allow-run`.
+ *
+ * @throws {HostError} if one is still there after KILL
+ */
+export async function endOrphans(
+  entry: `${string}=${string}`,
+  run: RunCommand = runCommand,
+): Promise<readonly number[]> {
+  const met = await findByEnvironment(entry, run);
+  if (met.length === 0) return [];
+  sendSignal(met, "SIGTERM");
+  if (await goneWithin(GRACE_MS, entry, run)) return met;
+  sendSignal(await findByEnvironment(entry, run), "SIGKILL");
+  if (await goneWithin(GRACE_MS, entry, run)) return met;
+  const pids = met.join(", ");
+  throw new HostError(`Cannot end the processes ${pids} of an interrupted run: still there after KILL`);
+}
+
+/** The processes whose environment has exactly this entry. */
+export async function findByEnvironment(
+  entry: string,
+  run: RunCommand = runCommand,
+): Promise<readonly number[]> {
+  // grep opens the files: this process may not. Processes come and go meanwhile, hence -s.
+  const { stdout } = await run({
+    program: "sh",
+    args: ["-c", 'grep -lszxF -e "$1" /proc/[0-9]*/environ', "sh", entry],
+  });
+  return stdout.split("\n").flatMap((path) => {
+    const pid = Number(path.split("/")[2]);
+    return Number.isInteger(pid) && pid > 0 ? [pid] : [];
+  });
+}
+
+function sendSignal(pids: readonly number[], signal: Deno.Signal): void {
+  for (const pid of pids) {
+    try {
+      Deno.kill(pid, signal);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+async function goneWithin(ms: number, entry: string, run: RunCommand): Promise<boolean> {
+  const end = performance.now() + ms;
+  while ((await findByEnvironment(entry, run)).length > 0) {
+    if (performance.now() > end) return false;
+    await pause(POLL_MS);
+  }
+  return true;
+}
