@@ -1,0 +1,51 @@
+import { CniError } from "../spec/error.ts";
+import type { Verb } from "./invocation.ts";
+
+/** How long each verb may take, in milliseconds, over the whole chain. */
+export type Timeouts = Readonly<Record<Verb, number>>;
+
+/** Two minutes for ADD, one for DEL and GC, thirty seconds for CHECK, five for STATUS and VERSION. */
+export const DEFAULT_TIMEOUTS: Timeouts = {
+  ADD: 120_000,
+  CHECK: 30_000,
+  DEL: 60_000,
+  GC: 60_000,
+  STATUS: 5_000,
+  VERSION: 5_000,
+};
+
+/**
+ * A signal that fires when the time is up, with a {@linkcode CniError} of kind `timeout` as its
+ * reason, or when an outer signal fires, with that one's reason. Disposing it stops the clock.
+ *
+ * @example
+ * ```ts
+ * import { Deadline } from "./deadline.ts";
+ *
+ * using deadline = new Deadline(5_000);
+ * console.log(deadline.signal.aborted); // false
+ * ```
+ */
+export class Deadline implements Disposable {
+  readonly signal: AbortSignal;
+  readonly #started = performance.now();
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor(readonly timeoutMs: number, outer?: AbortSignal) {
+    const controller = new AbortController();
+    this.#timer = setTimeout(() => controller.abort(timeoutError(timeoutMs)), timeoutMs);
+    this.signal = outer === undefined ? controller.signal : AbortSignal.any([controller.signal, outer]);
+  }
+
+  get elapsedMs(): number {
+    return Math.round(performance.now() - this.#started);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function timeoutError(timeoutMs: number): CniError {
+  return new CniError("timeout", `no answer within ${timeoutMs / 1000}s`);
+}

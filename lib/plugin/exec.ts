@@ -1,0 +1,258 @@
+import {
+  type CommandOutcome,
+  DEFAULT_PATH,
+  pause,
+  type RunCommand,
+  runCommand,
+  settled,
+  startProblem,
+} from "../host/command.ts";
+import { CniError } from "../spec/error.ts";
+import { type JsonObject, printJson } from "../spec/json.ts";
+import { asResult, decodeResult, type Result } from "../spec/result.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
+import { asCniError } from "./failure.ts";
+import { findPlugin, pluginMissing, searchPath } from "./find.ts";
+import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
+import { decodeFailure, decodeOutput } from "./output.ts";
+import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
+
+/** When a built-in plugin stands in for an executable. */
+export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
+
+/** One of {@linkcode BUILTIN_POLICIES}. */
+export type BuiltinPolicy = typeof BUILTIN_POLICIES[number];
+
+/** What runs when a plugin type is called. */
+export type PluginSource =
+  | { readonly kind: "binary"; readonly path: string }
+  | { readonly kind: "builtin"; readonly plugin: Plugin };
+
+/** One call of one plugin. */
+export interface PluginCall {
+  readonly verb: Verb;
+  readonly type: string;
+  readonly config: JsonObject;
+  readonly containerId: string;
+  readonly netns: string;
+  readonly ifName: string;
+  readonly args: CniArgs;
+  /** Ends the plugin and everything that it started. */
+  readonly signal: AbortSignal;
+}
+
+/** A line that a plugin wrote to standard error. */
+export interface PluginLine {
+  readonly plugin: string;
+  readonly verb: Verb;
+  readonly containerId: string;
+  readonly line: string;
+}
+
+/** How plugins are found and run. */
+export interface PluginRunnerOptions {
+  readonly pluginDirs: readonly string[];
+  /** @default {{}} */
+  readonly builtins?: BuiltinTable;
+  /** @default {"fallback"} */
+  readonly builtinPolicy?: BuiltinPolicy;
+  /** What plugins get beside the six `CNI_*` variables; nothing else is inherited. */
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly onStderrLine?: (line: PluginLine) => void;
+  /** @default {runCommand} */
+  readonly run?: RunCommand;
+}
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5_000;
+/** A built-in ends its own commands by the signal; after this the runtime no longer waits for it. */
+const BUILTIN_GRACE_MS = 3_000;
+
+/**
+ * The runtime's end of the wire: finds a plugin, as an executable or built in, runs it and decodes
+ * what it answers.
+ *
+ * Permissions: `--allow-read` for the plugin directories, `--allow-run` for the plugins (unscoped,
+ * to end a whole process group).
+ *
+ * Source: CNI specification 1.1.0, sections 2 and 5.
+ */
+export class PluginRunner {
+  readonly #options: PluginRunnerOptions;
+  readonly #run: RunCommand;
+
+  constructor(options: PluginRunnerOptions) {
+    this.#options = options;
+    this.#run = options.run ?? runCommand;
+  }
+
+  /**
+   * What would run for that plugin type.
+   *
+   * @throws {CniError} kind `plugin-missing`
+   */
+  async locate(type: string): Promise<PluginSource> {
+    const { pluginDirs, builtins = {}, builtinPolicy = "fallback" } = this.#options;
+    const plugin = Object.hasOwn(builtins, type) && builtinPolicy !== "off" ? builtins[type] : undefined;
+    if (plugin !== undefined && builtinPolicy === "prefer") return { kind: "builtin", plugin };
+    const found = await findPlugin(type, pluginDirs);
+    if (found.path !== undefined) return { kind: "binary", path: found.path };
+    if (plugin !== undefined) return { kind: "builtin", plugin };
+    throw pluginMissing(type, pluginDirs, found);
+  }
+
+  /**
+   * Runs the plugin with ADD and gives its result in the shape of `version`.
+   *
+   * @throws {CniError} with what the plugin said, or what became of it
+   */
+  async add(call: PluginCall, version: SpecVersion): Promise<JsonObject> {
+    return decodeResult(decodeOutput(await this.call(call)), version);
+  }
+
+  /**
+   * Runs the plugin and gives what it printed. "Try again later" (code 11) and a busy executable
+   * are retried until the signal fires.
+   *
+   * @throws {CniError} with what the plugin said, or what became of it
+   */
+  async call(call: PluginCall): Promise<string> {
+    const source = await this.locate(call.type);
+    for (let wait = FIRST_RETRY_MS;; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
+      try {
+        return await this.#attempt(source, call);
+      } catch (error) {
+        if (!isTransient(error, call.verb)) throw asCniError(error);
+        await pauseOr(wait, call.signal, error);
+      }
+    }
+  }
+
+  async #attempt(source: PluginSource, call: PluginCall): Promise<string> {
+    const outcome = source.kind === "binary"
+      ? await this.#runBinary(source.path, call)
+      : await this.#runBuiltin(source.plugin, call);
+    if (outcome.ended === "exit" && outcome.code === 0 && outcome.signal === null) return outcome.stdout;
+    throw decodeFailure(outcome, call.signal);
+  }
+
+  async #runBinary(path: string, call: PluginCall): Promise<CommandOutcome> {
+    try {
+      return await this.#run({
+        program: path,
+        env: this.#environment(call),
+        stdin: printJson(call.config),
+        signal: call.signal,
+        onStderrLine: (line) => this.#report(call, line),
+      });
+    } catch (error) {
+      if (call.signal.aborted) throw asCniError(call.signal.reason);
+      throw startError(path, error);
+    }
+  }
+
+  /**
+   * Through the same environment, standard input and output document as an executable, so that what
+   * holds for one holds for the other.
+   */
+  async #runBuiltin(plugin: Plugin, call: PluginCall): Promise<CommandOutcome> {
+    const env = this.#environment(call);
+    const started = performance.now();
+    call.signal.throwIfAborted();
+    const served = servePlugin(plugin, {
+      env: (name) => env[name],
+      stdin: () => Promise.resolve(printJson(call.config)),
+      signal: call.signal,
+      run: markedRun(this.#run, call.containerId),
+      delegate: this.#delegate(call),
+    });
+    const outcome = await raceGrace(served, call.signal);
+    const elapsedMs = Math.round(performance.now() - started);
+    if (outcome === undefined || (call.signal.aborted && outcome.code !== 0)) {
+      return {
+        code: -1,
+        signal: null,
+        stdout: "",
+        stderr: outcome?.stderr ?? "",
+        elapsedMs,
+        ended: "aborted",
+      };
+    }
+    for (const line of outcome.stderr.split("\n")) if (line !== "") this.#report(call, line);
+    return { ...outcome, signal: null, elapsedMs, ended: "exit" };
+  }
+
+  #delegate(call: PluginCall): Delegate {
+    return async (type, config, verb = call.verb): Promise<Result | undefined> => {
+      const delegated = { ...call, type, config, verb };
+      if (verb !== "ADD") {
+        await this.call(delegated);
+        return undefined;
+      }
+      return asResult(await this.add(delegated, versionOf(config)));
+    };
+  }
+
+  #environment(call: PluginCall): Record<string, string> {
+    const { pluginDirs, environment } = this.#options;
+    return {
+      PATH: DEFAULT_PATH,
+      ...environment,
+      ...encodeEnvironment({ ...call, path: searchPath(call.type, pluginDirs) }),
+    };
+  }
+
+  #report({ type, verb, containerId }: PluginCall, line: string): void {
+    this.#options.onStderrLine?.({ plugin: type, verb, containerId, line });
+  }
+}
+
+/** Marks what a built-in starts, so that recovery finds what a killed runtime left running. */
+export function markedRun(run: RunCommand, containerId: string): RunCommand {
+  return (request) =>
+    run({
+      ...request,
+      env: { PATH: DEFAULT_PATH, LC_ALL: "C", ...request.env, CNI_CONTAINERID: containerId },
+    });
+}
+
+function versionOf(config: JsonObject): SpecVersion {
+  return SPEC_VERSIONS.find((version) => version === config.cniVersion) ?? "0.1.0";
+}
+
+function startError(path: string, error: unknown): CniError {
+  const known = asCniError(error);
+  if (known.kind === "permission" && known.context.hint?.includes("--allow-")) return known;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new CniError("plugin-start", `${path} cannot be started: ${reason}`, { cause: error });
+}
+
+function isTransient(error: unknown, verb: Verb): boolean {
+  if (!(error instanceof CniError)) return false;
+  if (error.kind === "plugin-start") return startProblem(error.cause) === "busy";
+  // STATUS asks for the state as it is now.
+  return error.kind === "plugin" && error.code === 11 && verb !== "STATUS";
+}
+
+/** Waits; when the signal fires first, what the plugin said last is more telling than the clock. */
+async function pauseOr(ms: number, signal: AbortSignal, last: unknown): Promise<void> {
+  try {
+    await pause(ms, signal);
+  } catch (reason) {
+    const { kind, msg, code } = asCniError(reason);
+    throw new CniError(kind, msg, { code, details: `last answer: ${asCniError(last).message}` });
+  }
+}
+
+/** The value, or nothing when it is still not there some time after the signal fired. */
+async function raceGrace<T>(value: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const fired = Promise.withResolvers<void>();
+  const fire = () => fired.resolve();
+  signal.addEventListener("abort", fire, { once: true });
+  if (signal.aborted) fire();
+  try {
+    return await Promise.race([value, fired.promise.then(() => settled(value, BUILTIN_GRACE_MS))]);
+  } finally {
+    signal.removeEventListener("abort", fire);
+  }
+}

@@ -1,0 +1,63 @@
+import { HostError } from "../host/command.ts";
+import { isPermissionDenied, permissionFlag } from "../host/permissions.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
+
+/**
+ * Whatever was thrown, as a {@linkcode CniError} that also says what was tried.
+ *
+ * A missing Deno permission becomes kind `permission` with the exact flag, an abort becomes
+ * `cancelled` (or what the signal's reason says), a failed command of the host becomes `io`.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { asCniError } from "./failure.ts";
+ *
+ * const error = asCniError(new Error("disk on fire"), { verb: "ADD", network: "web" });
+ * assertEquals(error.message, 'Cannot ADD network "web": disk on fire');
+ * ```
+ */
+export function asCniError(error: unknown, context: CniErrorOptions = {}): CniError {
+  if (error instanceof CniError) return error.within(context);
+  const flag = permissionFlag(error);
+  if (flag !== undefined) {
+    const hint = `run again with ${flag}`;
+    return new CniError("permission", `the Deno permission ${flag} is missing`, {
+      ...context,
+      hint,
+      cause: error,
+    });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  if (isPermissionDenied(error)) {
+    const hint = "run as root";
+    return new CniError("permission", message, {
+      ...context,
+      code: ERROR_CODES.ioFailure,
+      hint,
+      cause: error,
+    });
+  }
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return new CniError("cancelled", "the operation was cancelled", { ...context, cause: error });
+  }
+  if (error instanceof HostError) {
+    return new CniError("io", message, {
+      code: ERROR_CODES.ioFailure,
+      exitCode: error.code,
+      stderr: error.stderr,
+      ...context,
+      cause: error,
+    });
+  }
+  if (isDefect(error)) {
+    return new CniError("internal", message, { ...context, code: ERROR_CODES.internal, cause: error });
+  }
+  return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, cause: error });
+}
+
+/** Misuse of the language, which no state of the machine explains. */
+function isDefect(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError ||
+    error instanceof SyntaxError;
+}

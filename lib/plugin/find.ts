@@ -1,0 +1,66 @@
+import { statOf } from "../host/file.ts";
+import { CniError } from "../spec/error.ts";
+import { validatePluginType } from "../spec/name.ts";
+
+/**
+ * The directories in which a plugin is looked for: the configured ones, then the vendor
+ * directory `/opt/<type>/bin`. Also the value of `CNI_PATH`.
+ */
+export function searchPath(type: string, dirs: readonly string[]): readonly string[] {
+  const vendor = `/opt/${type}/bin`;
+  return dirs.includes(vendor) ? dirs : [...dirs, vendor];
+}
+
+/** What a search for a plugin's executable came to. */
+export interface FoundPlugin {
+  /** The first executable regular file (links followed), if any. */
+  readonly path: string | undefined;
+  /** Files of that name which were passed over because they cannot be executed. */
+  readonly notExecutable: readonly string[];
+}
+
+/**
+ * Looks for the executable of a plugin type. A file without an execute bit does not shadow an
+ * executable one in a later directory.
+ *
+ * Permissions: `--allow-read` for the directories.
+ *
+ * @throws {CniError} kind `config` when the type is no file name
+ *
+ * @example
+ * ```ts
+ * import { findPlugin } from "./find.ts";
+ *
+ * const { path } = await findPlugin("bridge", ["/opt/cni/bin", "/usr/lib/cni"]);
+ * console.log(path ?? "not installed");
+ * ```
+ */
+export async function findPlugin(type: string, dirs: readonly string[]): Promise<FoundPlugin> {
+  validatePluginType(type);
+  const notExecutable: string[] = [];
+  for (const dir of searchPath(type, dirs)) {
+    // An empty entry would mean the working directory, which is no place to run programs from.
+    if (dir === "") continue;
+    const path = `${dir.replace(/\/+$/, "")}/${type}`;
+    const stat = await statOf(path);
+    if (!stat?.isFile) continue;
+    if ((stat.mode & 0o111) !== 0) return { path, notExecutable };
+    notExecutable.push(path);
+  }
+  return { path: undefined, notExecutable };
+}
+
+/** The error for a plugin that {@linkcode findPlugin} did not find. */
+export function pluginMissing(type: string, dirs: readonly string[], found: FoundPlugin): CniError {
+  const searched = `[${searchPath(type, dirs).join(" ")}]`;
+  const [blocked] = found.notExecutable;
+  if (blocked !== undefined) {
+    return new CniError("plugin-missing", `${blocked} is not executable`, {
+      details: `no executable plugin "${type}" in path ${searched}`,
+      hint: `chmod +x ${blocked}`,
+    });
+  }
+  return new CniError("plugin-missing", `failed to find plugin "${type}" in path ${searched}`, {
+    hint: "install the plugin into one of these directories or name its directory with --plugin-dir",
+  });
+}

@@ -1,0 +1,127 @@
+import type { CommandOutcome } from "../host/command.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, type ErrorKind } from "../spec/error.ts";
+import { isObject, type Json, numberOf, parseJson } from "../spec/json.ts";
+import { asCniError } from "./failure.ts";
+
+const QUOTE_LENGTH = 200;
+const STDERR_TAIL = 4_000;
+
+const HINTS: Readonly<Record<number, string>> = {
+  [ERROR_CODES.incompatibleVersion]: "give the network a cniVersion that all of its plugins support",
+  [ERROR_CODES.tryAgainLater]: "the plugin asks to be called again later",
+  [ERROR_CODES.pluginNotAvailable]: "the plugin cannot attach containers now; see its daemon",
+};
+
+/**
+ * The document that a plugin printed after success.
+ *
+ * @throws {CniError} kind `plugin-output`, quoting what was printed instead
+ */
+export function decodeOutput(stdout: string): Json {
+  if (stdout.trim() === "") {
+    throw new CniError("plugin-output", "the plugin ended well and printed no result", {
+      code: ERROR_CODES.decodingFailure,
+    });
+  }
+  try {
+    return parseJson(stdout);
+  } catch (cause) {
+    const reason = asCniError(cause);
+    throw new CniError("plugin-output", `the plugin printed no JSON result: ${quote(stdout)}`, {
+      code: ERROR_CODES.decodingFailure,
+      details: reason.msg,
+      cause,
+    });
+  }
+}
+
+/**
+ * What a run that did not end well has to say: the error object on standard output, else how the
+ * process ended, always with the tail of standard error.
+ */
+export function decodeFailure(outcome: CommandOutcome, signal: AbortSignal): CniError {
+  const facts = factsOf(outcome);
+  if (outcome.ended === "aborted") {
+    return asCniError(signal.reason).within({ ...facts, elapsedMs: outcome.elapsedMs });
+  }
+  if (outcome.ended !== "exit") {
+    const stream = outcome.ended === "stdout-overflow" ? "standard output" : "standard error";
+    return new CniError("plugin-output", `the plugin wrote more to ${stream} than is accepted`, {
+      ...facts,
+      code: ERROR_CODES.decodingFailure,
+    });
+  }
+  if (outcome.stdout.trim() === "") {
+    const said = outcome.stderr.trim();
+    const ending = endingOf(outcome);
+    return new CniError("plugin-crash", said === "" ? `${ending} without a message` : ending, {
+      ...facts,
+      ...(said === "" ? {} : { details: `it wrote to standard error: ${quote(said)}` }),
+    });
+  }
+  return errorObject(outcome, facts);
+}
+
+function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError {
+  const ending = endingOf(outcome);
+  const json = tryParse(outcome.stdout);
+  const code = json === undefined ? undefined : numberOf(json.code ?? 0);
+  if (json === undefined || code === undefined || code < 0 || !Number.isInteger(code)) {
+    return new CniError("plugin-output", `${ending} and printed no error object: ${quote(outcome.stdout)}`, {
+      ...facts,
+      code: ERROR_CODES.decodingFailure,
+    });
+  }
+  const msg = typeof json.msg === "string" && json.msg !== "" ? json.msg : undefined;
+  const details = typeof json.details === "string" && json.details !== "" ? json.details : undefined;
+  if (msg === undefined) {
+    // A result, or an object with only a code, before a failing exit: tell all there is.
+    const said = outcome.stderr.trim() === "" ? "" : `: ${quote(outcome.stderr.trim())}`;
+    return new CniError("plugin-crash", `${ending} and its error object has no message${said}`, {
+      ...facts,
+      code,
+      details: details ?? `it printed: ${quote(outcome.stdout)}`,
+    });
+  }
+  const hint = HINTS[code];
+  return new CniError(kindOf(code), msg, {
+    ...facts,
+    code,
+    ...(details === undefined ? {} : { details }),
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+function kindOf(code: number): ErrorKind {
+  return code === ERROR_CODES.pluginNotAvailable || code === ERROR_CODES.limitedConnectivity
+    ? "not-ready"
+    : "plugin";
+}
+
+function tryParse(text: string) {
+  try {
+    const json = parseJson(text);
+    return isObject(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function factsOf({ code, signal, stderr, ended }: CommandOutcome): CniErrorOptions {
+  const tail = stderr.trim().slice(-STDERR_TAIL);
+  return {
+    ...(ended !== "exit" ? {} : signal === null ? { exitCode: code } : { signal }),
+    ...(tail === "" ? {} : { stderr: tail }),
+  };
+}
+
+function endingOf({ code, signal }: CommandOutcome): string {
+  return signal === null
+    ? `the plugin ended with exit status ${code}`
+    : `the plugin was ended by signal ${signal}`;
+}
+
+function quote(text: string): string {
+  const short = text.length > QUOTE_LENGTH ? `${text.slice(0, QUOTE_LENGTH)}...` : text;
+  return JSON.stringify(short);
+}
