@@ -1,0 +1,13 @@
+const FIRST_MS = 1_000;
+const LONGEST_MS = 5 * 60_000;
+
+/**
+ * How long to wait before the next try after so many failed ones: one second, doubling up to five
+ * minutes, with up to a fifth of jitter so that many do not come at once.
+ *
+ * @param random a number from 0 up to 1
+ */
+export function backoffMs(attempts: number, random: number = Math.random()): number {
+  const base = Math.min(FIRST_MS * 2 ** Math.max(0, attempts - 1), LONGEST_MS);
+  return Math.round(base * (1 - 0.2 * random));
+}

@@ -1,0 +1,143 @@
+import type { PluginRunner } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { CniArgs, Verb } from "../plugin/invocation.ts";
+import { type NetworkConfigList, type PluginConfig, requestConfig } from "../spec/config.ts";
+import { type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+import { convertResult } from "../spec/result.ts";
+import { atLeast } from "../spec/version.ts";
+
+/** What all plugins of a chain are told about the container. */
+export interface ChainTarget {
+  readonly containerId: string;
+  readonly netns: string;
+  readonly ifName: string;
+  readonly args: CniArgs;
+  readonly capabilityArgs: JsonObject;
+}
+
+/**
+ * ADD: the plugins in order, each with the result of the one before.
+ *
+ * Source: CNI specification 1.1.0, section 3 "Attachment".
+ */
+export async function addChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: ChainTarget,
+  signal: AbortSignal,
+): Promise<JsonObject> {
+  let result: JsonObject | undefined;
+  for (const [index, plugin] of list.plugins.entries()) {
+    const config = request(list, plugin, target, result);
+    result = await naming(
+      "ADD",
+      list,
+      index,
+      target,
+      () => runner.add({ ...callOf("ADD", plugin, target, signal), config }, list.cniVersion),
+    );
+  }
+  return result ?? { cniVersion: list.cniVersion };
+}
+
+/** CHECK: the plugins in order, each with the final result of the ADD. */
+export async function checkChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: ChainTarget,
+  added: JsonObject | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const prevResult = added && convertResult(added, list.cniVersion);
+  for (const [index, plugin] of list.plugins.entries()) {
+    const config = request(list, plugin, target, prevResult);
+    await naming(
+      "CHECK",
+      list,
+      index,
+      target,
+      () => runner.call({ ...callOf("CHECK", plugin, target, signal), config }),
+    );
+  }
+}
+
+/**
+ * DEL: the plugins in reverse order, each with the final result of the ADD from version 0.4.0 on.
+ * It stops at the first error: the address of a container must not become free while the rules
+ * that a later plugin of the chain made for it remain.
+ */
+export async function delChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: ChainTarget,
+  added: JsonObject | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const prevResult = atLeast(list.cniVersion, "0.4.0") ? usableResult(list, added) : undefined;
+  for (const [index, plugin] of [...list.plugins.entries()].reverse()) {
+    const config = request(list, plugin, target, prevResult);
+    await naming("DEL", list, index, target, async () => {
+      try {
+        await runner.call({ ...callOf("DEL", plugin, target, signal), config });
+      } catch (error) {
+        // The plugin does not know the container any more: this is what DEL wants.
+        if (asCniError(error).code !== ERROR_CODES.unknownContainer) throw error;
+      }
+    });
+  }
+}
+
+/** A result that no longer converts must not make an attachment undeletable. */
+function usableResult(list: NetworkConfigList, added: JsonObject | undefined): JsonObject | undefined {
+  try {
+    return added && convertResult(added, list.cniVersion);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs a step; what it throws then says verb, network, and the plugin with its place in the chain. */
+async function naming<T>(
+  verb: Verb,
+  list: NetworkConfigList,
+  index: number,
+  { containerId, ifName }: ChainTarget,
+  step: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    throw asCniError(error, { ...placeOf(verb, list, index), containerId, ifName });
+  }
+}
+
+/** Which plugin of which network was asked what. */
+export function placeOf(verb: Verb, list: NetworkConfigList, index: number): CniErrorOptions {
+  const type = list.plugins[index]?.type ?? "?";
+  return { verb, network: list.name, plugin: { type, index, count: list.plugins.length } };
+}
+
+function callOf(verb: Verb, plugin: PluginConfig, target: ChainTarget, signal: AbortSignal) {
+  const { containerId, netns, ifName, args } = target;
+  return { verb, type: plugin.type, containerId, netns, ifName, args, signal };
+}
+
+function request(
+  list: NetworkConfigList,
+  plugin: PluginConfig,
+  target: ChainTarget,
+  prevResult: JsonObject | undefined,
+): JsonObject {
+  const runtimeConfig = capabilitiesFor(plugin, target.capabilityArgs);
+  return requestConfig(list, plugin, {
+    ...(prevResult === undefined ? {} : { prevResult }),
+    ...(runtimeConfig === undefined ? {} : { runtimeConfig }),
+  });
+}
+
+/** The capability arguments that the plugin declared to take. */
+function capabilitiesFor(plugin: PluginConfig, args: JsonObject): JsonObject | undefined {
+  const wanted = Object.entries(args).filter(([name]) => plugin.capabilities.includes(name));
+  return wanted.length === 0 ? undefined : Object.fromEntries(wanted);
+}

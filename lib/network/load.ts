@@ -1,0 +1,122 @@
+import { listDir, readTextIfThere, statOf } from "../host/file.ts";
+import { asCniError } from "../plugin/failure.ts";
+import {
+  listFromPluginConfig,
+  type NetworkConfigList,
+  parseConfigList,
+  parsePluginConfig,
+  type PluginConfig,
+  withFolderPlugins,
+} from "../spec/config.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+
+const EXTENSIONS = [".conf", ".conflist", ".json"];
+
+/** A file of the configuration directory: the network that it defines, or why it defines none. */
+export type LoadedFile =
+  | { readonly file: string; readonly list: NetworkConfigList; readonly error?: undefined }
+  | { readonly file: string; readonly list?: undefined; readonly error: CniError };
+
+/**
+ * Loads every `.conf`, `.conflist` and `.json` file of a configuration directory, in byte order of
+ * the file names. A bad file is reported in its place and does not hide the others. A directory
+ * that does not exist holds no networks.
+ *
+ * Permissions: `--allow-read` for the directory.
+ *
+ * @throws {CniError} if the directory cannot be read
+ *
+ * @example
+ * ```ts
+ * import { loadDirectory } from "./load.ts";
+ *
+ * for (const { file, list, error } of await loadDirectory("/etc/cni/net.d")) {
+ *   console.log(file, list?.name ?? error?.message);
+ * }
+ * ```
+ */
+export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]> {
+  const loaded: LoadedFile[] = [];
+  for (const name of await configNames(dir)) {
+    const file = `${dir}/${name}`;
+    try {
+      const list = await loadFile(file);
+      if (list !== undefined) loaded.push({ file, list });
+    } catch (error) {
+      loaded.push({ file, error: asCniError(error, { file }) });
+    }
+  }
+  return loaded;
+}
+
+async function configNames(dir: string): Promise<readonly string[]> {
+  let names: readonly string[];
+  try {
+    names = await listDir(dir);
+  } catch (error) {
+    throw asCniError(error, { file: dir });
+  }
+  return names.filter((name) => EXTENSIONS.includes(name.slice(name.lastIndexOf("."))));
+}
+
+/**
+ * Loads one file: a list with the plugins of its folder, or a single configuration as a list of one
+ * plugin. A file that vanished and a directory with a file's extension give nothing.
+ */
+async function loadFile(file: string): Promise<NetworkConfigList | undefined> {
+  const stat = await statOf(file);
+  if (stat?.isDirectory) return undefined;
+  const text = await readTextIfThere(file);
+  if (text === undefined) {
+    // A dangling link stays listed: somebody meant to have a network here.
+    if (stat === undefined) throw new CniError("config", "the link leads nowhere", { file });
+    return undefined;
+  }
+  if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
+  const list = parseConfigList(text, { file });
+  const folder = list.loadOnlyInlinedPlugins ? [] : await folderPlugins(file, list.name);
+  if (list.plugins.length + folder.length === 0) {
+    throw new CniError("config", "no plugin configs found", {
+      code: ERROR_CODES.invalidNetworkConfig,
+      file,
+    });
+  }
+  return folder.length === 0 ? list : withFolderPlugins(list, folder);
+}
+
+/** The plugins in `<confdir>/<network>/*.conf`; the name was validated, so the path stays inside. */
+async function folderPlugins(file: string, network: string): Promise<readonly PluginConfig[]> {
+  const folder = `${file.slice(0, file.lastIndexOf("/"))}/${network}`;
+  const plugins: PluginConfig[] = [];
+  for (const name of await listDir(folder)) {
+    if (!name.endsWith(".conf")) continue;
+    const path = `${folder}/${name}`;
+    const text = await readTextIfThere(path);
+    if (text !== undefined) plugins.push(parsePluginConfig(text, { file: path }));
+  }
+  return plugins;
+}
+
+/**
+ * The network of that name, as libcni chooses it: lists before single configurations, then byte
+ * order of the file names. Bad files do not stand in the way of good ones.
+ *
+ * @throws {CniError} kind `not-found`, naming the files that were rejected
+ */
+export function chooseByName(
+  files: readonly LoadedFile[],
+  name: string,
+  dir: string,
+): NetworkConfigList {
+  const named = files.filter((loaded) => loaded.list?.name === name);
+  const chosen = named.find(({ file }) => file.endsWith(".conflist")) ?? named[0];
+  if (chosen?.list !== undefined) return chosen.list;
+  const msg = files.length === 0
+    ? `no net configurations found in ${dir}`
+    : `no net configuration with name "${name}" in ${dir}`;
+  const rejected = files.flatMap(({ error }) => error === undefined ? [] : [error.message]);
+  throw new CniError("not-found", msg, {
+    ...(rejected.length === 0 ? {} : { details: `rejected: ${rejected.join("; ")}` }),
+    hint: "`podwire networks` lists what is there",
+  });
+}

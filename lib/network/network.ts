@@ -1,0 +1,300 @@
+import { bootId } from "../host/boot.ts";
+import type { RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
+import { netnsId } from "../host/netns.ts";
+import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { type JsonObject, parseJson } from "../spec/json.ts";
+import {
+  validateCniArg,
+  validateContainerId,
+  validateInterfaceName,
+  validateNetworkName,
+} from "../spec/name.ts";
+import { atLeast } from "../spec/version.ts";
+import { backoffMs } from "./backoff.ts";
+import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
+import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+
+/** One attachment to make, check or delete. */
+export interface AttachRequest extends ChainTarget {
+  /** Who answers for the attachment: `sandbox:<id>` or `cli`. */
+  readonly owner: string;
+  readonly signal?: AbortSignal;
+}
+
+/** The parts that {@linkcode Attachments} works with. */
+export interface AttachmentsOptions {
+  readonly runner: PluginRunner;
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly log: Logger;
+  readonly run: RunCommand;
+  /** @default {DEFAULT_TIMEOUTS} */
+  readonly timeouts?: Timeouts;
+}
+
+/**
+ * One network at a time: ADD, CHECK and DEL over a configuration list, with a record on disk before
+ * the first plugin runs and until DEL has succeeded.
+ *
+ * The caller holds the container's lock.
+ *
+ * Source: CNI specification 1.1.0, section 3.
+ */
+export class Attachments {
+  readonly #options: AttachmentsOptions;
+  readonly #timeouts: Timeouts;
+  #boot: string | undefined;
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options;
+    this.#timeouts = options.timeouts ?? DEFAULT_TIMEOUTS;
+  }
+
+  /**
+   * Attaches the container and gives the result in the version of the list. After a failure nothing
+   * is attached, or a record in the state `failed` says what is left.
+   *
+   * @throws {CniError} with what failed first
+   */
+  async add(list: NetworkConfigList, request: AttachRequest): Promise<JsonObject> {
+    const key = keyOf(list, request);
+    validate(key, request);
+    await this.requirePlugins(list);
+    await this.#clearLeftover(list, key, request.signal);
+    const record = await this.#begin(list, request);
+    try {
+      using deadline = new Deadline(this.#timeouts.ADD, request.signal);
+      const result = await addChain(this.#options.runner, list, request, deadline.signal);
+      await this.#options.cache.write(cached(record, result));
+      await this.#options.store.write({ ...record, state: "attached", since: now(), result });
+      return result;
+    } catch (error) {
+      throw await this.#undo(list, record, asCniError(error, { verb: "ADD", network: list.name }));
+    }
+  }
+
+  /** Refuses a list of which a plugin is missing, before any plugin has run. */
+  async requirePlugins(list: NetworkConfigList): Promise<void> {
+    for (const [index, { type }] of list.plugins.entries()) {
+      try {
+        await this.#options.runner.locate(type);
+      } catch (error) {
+        throw asCniError(error, placeOf("ADD", list, index));
+      }
+    }
+  }
+
+  /**
+   * Asks each plugin whether the attachment is as its ADD left it.
+   *
+   * @throws {CniError} if it is not, or the list's version has no CHECK
+   */
+  async check(list: NetworkConfigList, request: AttachRequest): Promise<void> {
+    const key = keyOf(list, request);
+    validate(key, request);
+    if (!atLeast(list.cniVersion, "0.4.0")) {
+      const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
+      const context = { verb: "CHECK", network: list.name, code: ERROR_CODES.incompatibleVersion };
+      throw new CniError("config", msg, context);
+    }
+    if (list.disableCheck) return;
+    const known = await this.#known(key);
+    using deadline = new Deadline(this.#timeouts.CHECK, request.signal);
+    await checkChain(
+      this.#options.runner,
+      list,
+      withRecorded(request, known),
+      known?.result,
+      deadline.signal,
+    );
+  }
+
+  /**
+   * Detaches the container, with the configuration and arguments of its ADD where they are on
+   * record. Detaching what is not attached asks the plugins all the same and succeeds with them.
+   *
+   * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
+   */
+  async del(list: NetworkConfigList, request: AttachRequest): Promise<void> {
+    const key = keyOf(list, request);
+    validate(key, request);
+    const record = await this.#options.store.read(key);
+    if (record !== undefined) return await this.remove(record, request.signal);
+    const foreign = await this.#options.cache.read(key);
+    using deadline = new Deadline(this.#timeouts.DEL, request.signal);
+    const recorded = parseRecorded(foreign?.config) ?? list;
+    const target = withRecorded(request, foreign);
+    await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
+    await this.#options.cache.remove(key);
+  }
+
+  /**
+   * Detaches what a record stands for and forgets it.
+   *
+   * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
+   */
+  async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    const { store } = this.#options;
+    if (record.state !== "deleting") await store.write({ ...record, state: "deleting", since: now() });
+    const failure = await this.#tryRemove(record, this.#timeouts.DEL, signal);
+    if (failure !== undefined) throw failure;
+  }
+
+  async #tryRemove(record: AttachmentRecord, timeoutMs: number, signal?: AbortSignal) {
+    const { runner, store, cache } = this.#options;
+    try {
+      const list = parseConfigList(record.config);
+      using deadline = new Deadline(timeoutMs, signal);
+      await delChain(runner, list, await this.#targetOf(record), record.result, deadline.signal);
+      await cache.remove(record);
+      await store.remove(record);
+      return undefined;
+    } catch (error) {
+      const failure = asCniError(error, { verb: "DEL", network: record.network });
+      await this.#remember(record, failure);
+      return failure;
+    }
+  }
+
+  async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
+    const attempts = record.attempts + 1;
+    await this.#options.store.write({
+      ...record,
+      state: "failed",
+      attempts,
+      since: record.state === "failed" ? record.since : now(),
+      nextTry: new Date(Date.now() + backoffMs(attempts)).toISOString(),
+      error: parseJson(JSON.stringify(failure)) as JsonObject,
+    });
+  }
+
+  /**
+   * DEL of the whole list after a failed ADD. It gets a time of its own, as the caller's may be over,
+   * but no more than the ADD had: whoever cut an ADD short does not want to wait for its undoing.
+   */
+  async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
+    const { ADD, DEL } = this.#timeouts;
+    const failure = await this.#tryRemove(record, Math.min(ADD, DEL));
+    if (failure === undefined) return cause;
+    this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
+      network: list.name,
+      containerId: record.containerId,
+      error: failure.message,
+    });
+    return cause.within({
+      hint:
+        "its clean-up failed too and stays on record: `podwire attachments` shows it, `podwire recover` retries it",
+    });
+  }
+
+  async #begin(list: NetworkConfigList, request: AttachRequest): Promise<AttachmentRecord> {
+    const { store } = this.#options;
+    const earlier = await store.ofContainer(request.containerId);
+    const record: AttachmentRecord = {
+      ...keyOf(list, request),
+      state: "adding",
+      netns: request.netns,
+      netnsId: await netnsId(request.netns),
+      owner: request.owner,
+      since: now(),
+      bootId: await this.boot(),
+      sequence: (earlier.at(-1)?.sequence ?? 0) + 1,
+      attempts: 0,
+      nextTry: undefined,
+      error: undefined,
+      config: list.text,
+      cniArgs: request.args,
+      capabilityArgs: request.capabilityArgs,
+      result: undefined,
+    };
+    await store.write(record);
+    return record;
+  }
+
+  /** The specification forbids a second ADD without a DEL between; what a crash left is deleted first. */
+  async #clearLeftover(list: NetworkConfigList, key: AttachmentKey, signal?: AbortSignal): Promise<void> {
+    const { store, cache } = this.#options;
+    const record = await store.read(key);
+    const context = { verb: "ADD", network: list.name, containerId: key.containerId, ifName: key.ifName };
+    const taken = `the container "${key.containerId}" is attached already as "${key.ifName}"`;
+    if (record?.state === "attached") {
+      throw new CniError("conflict", taken, {
+        ...context,
+        hint: "detach it first: `podwire del` or `podwire rm`",
+      });
+    }
+    if (record !== undefined) return await this.remove(record, signal);
+    const foreign = await cache.read(key);
+    if (foreign !== undefined && await netnsId(foreign.netns) !== undefined) {
+      throw new CniError("conflict", `${taken}, by another runtime`, context);
+    }
+  }
+
+  /**
+   * The target of a DEL. A path that leads to another namespace than at ADD is passed as empty: the
+   * namespace is gone, and whoever has the path now must not be touched.
+   */
+  async #targetOf(record: AttachmentRecord): Promise<ChainTarget> {
+    const { containerId, ifName, cniArgs: args, capabilityArgs, netns, netnsId: known } = record;
+    const same = known !== undefined && record.bootId === await this.boot() && await netnsId(netns) === known;
+    return { containerId, ifName, args, capabilityArgs, netns: same ? netns : "" };
+  }
+
+  /** The identity of this boot. */
+  async boot(): Promise<string> {
+    return this.#boot ??= await bootId(this.#options.run);
+  }
+
+  async #known(key: AttachmentKey): Promise<Known | undefined> {
+    return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
+  }
+}
+
+type Known = Pick<CachedAttachment, "cniArgs" | "capabilityArgs" | "result">;
+
+function keyOf(list: NetworkConfigList, { containerId, ifName }: ChainTarget): AttachmentKey {
+  return { containerId, network: list.name, ifName };
+}
+
+function validate({ containerId, network, ifName }: AttachmentKey, { args }: ChainTarget): void {
+  validateContainerId(containerId);
+  validateNetworkName(network);
+  validateInterfaceName(ifName);
+  for (const [key, value] of args) validateCniArg(key, value);
+}
+
+/** Arguments of the call win; where it brings none, those of the ADD are repeated. */
+function withRecorded(request: AttachRequest, known: Known | undefined): ChainTarget {
+  if (known === undefined) return request;
+  return {
+    ...request,
+    args: request.args.length > 0 ? request.args : known.cniArgs,
+    capabilityArgs: Object.keys(request.capabilityArgs).length > 0
+      ? request.capabilityArgs
+      : known.capabilityArgs,
+  };
+}
+
+function parseRecorded(text: string | undefined): NetworkConfigList | undefined {
+  if (text === undefined || text === "") return undefined;
+  try {
+    return parseConfigList(text);
+  } catch {
+    // libcni stores a single configuration as it is; the list at hand does the same.
+    return undefined;
+  }
+}
+
+function cached(record: AttachmentRecord, result: JsonObject): CachedAttachment {
+  return { ...record, result };
+}
+
+function now(): string {
+  return new Date().toISOString();
+}

@@ -1,0 +1,183 @@
+import {
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  removeDirIfEmpty,
+  removeIfThere,
+  setAside,
+  writeFileSynced,
+} from "../host/file.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
+import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
+import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
+
+/** One (network, container ID, interface name) triple. */
+export interface AttachmentKey {
+  readonly containerId: string;
+  readonly network: string;
+  readonly ifName: string;
+}
+
+/**
+ * How far an attachment is. `adding` is on disk before the first plugin runs, so whatever happens
+ * after is known to have begun.
+ */
+export const ATTACHMENT_STATES = ["adding", "attached", "deleting", "failed"] as const;
+
+/** One of {@linkcode ATTACHMENT_STATES}. */
+export type AttachmentState = typeof ATTACHMENT_STATES[number];
+
+/** What podwire knows of an attachment: the truth about what it owns. */
+export interface AttachmentRecord extends AttachmentKey {
+  readonly state: AttachmentState;
+  readonly netns: string;
+  /** Device and inode of the namespace, to tell whether the path still leads to it. */
+  readonly netnsId: string | undefined;
+  readonly owner: string;
+  /** When it entered its state, ISO 8601. */
+  readonly since: string;
+  readonly bootId: string;
+  /** Grows with each attachment of the container: tear-down goes backwards. */
+  readonly sequence: number;
+  /** How often its removal failed. */
+  readonly attempts: number;
+  /** ISO 8601. */
+  readonly nextTry: string | undefined;
+  /** What the last failure said. */
+  readonly error: JsonObject | undefined;
+  /** The effective configuration list, with the plugins of its folder, as text. */
+  readonly config: string;
+  readonly cniArgs: CniArgs;
+  readonly capabilityArgs: JsonObject;
+  readonly result: JsonObject | undefined;
+}
+
+/** A record that could not be read and was moved aside. */
+export interface BadRecord {
+  readonly file: string;
+  readonly movedTo: string;
+  readonly reason: string;
+}
+
+const KIND = "podwire.attachment.v1";
+
+/**
+ * podwire's own records, `<state-dir>/attachments/<containerID>/<ifName>@<network>.json`: one
+ * folder a container, so that no look-up depends on how many others there are.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory.
+ */
+export class AttachmentStore {
+  readonly #dir: string;
+  readonly #onBad: (bad: BadRecord) => void;
+
+  constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
+    this.#dir = `${stateDir}/attachments`;
+    this.#onBad = onBad;
+  }
+
+  /** Writes, or replaces, the record; it is on disk when this returns. */
+  async write(record: AttachmentRecord): Promise<void> {
+    await ensureDir(this.#folder(record.containerId), 0o700);
+    await writeFileSynced(this.#path(record), await seal(KIND, encode(record)));
+  }
+
+  /** The record of exactly that attachment. */
+  async read(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
+    return await this.#readFile(this.#path(key));
+  }
+
+  /** The attachments of a container in the order in which they were made. */
+  async ofContainer(containerId: string): Promise<readonly AttachmentRecord[]> {
+    const folder = this.#folder(containerId);
+    const records: AttachmentRecord[] = [];
+    for (const name of await listDir(folder)) {
+      if (!name.endsWith(".json")) continue;
+      const record = await this.#readFile(`${folder}/${name}`);
+      if (record !== undefined) records.push(record);
+    }
+    return records.sort((a, b) => a.sequence - b.sequence);
+  }
+
+  /** The containers that have a folder. */
+  async containers(): Promise<readonly string[]> {
+    return await listDir(this.#dir);
+  }
+
+  /** All attachments. */
+  async all(): Promise<readonly AttachmentRecord[]> {
+    const records: AttachmentRecord[] = [];
+    for (const containerId of await this.containers()) records.push(...await this.ofContainer(containerId));
+    return records;
+  }
+
+  /** Forgets an attachment. */
+  async remove(key: AttachmentKey): Promise<void> {
+    await removeIfThere(this.#path(key));
+    await removeDirIfEmpty(this.#folder(key.containerId));
+  }
+
+  async #readFile(path: string): Promise<AttachmentRecord | undefined> {
+    const text = await readTextIfThere(path);
+    if (text === undefined) return undefined;
+    try {
+      return decode(await unseal(KIND, text));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#onBad({ file: path, movedTo: await setAside(path), reason });
+      return undefined;
+    }
+  }
+
+  #folder(containerId: string): string {
+    return `${this.#dir}/${containerId}`;
+  }
+
+  #path({ containerId, network, ifName }: AttachmentKey): string {
+    // A network name has no "@", so the last one parts the two however the interface is called.
+    return `${this.#folder(containerId)}/${ifName}@${network}.json`;
+  }
+}
+
+function encode(record: AttachmentRecord): JsonObject {
+  const { netnsId, nextTry, error, result, ...rest } = record;
+  return {
+    ...rest,
+    ...(netnsId === undefined ? {} : { netnsId }),
+    ...(nextTry === undefined ? {} : { nextTry }),
+    ...(error === undefined ? {} : { error }),
+    ...(result === undefined ? {} : { result }),
+  };
+}
+
+function decode(body: JsonObject): AttachmentRecord {
+  return {
+    containerId: textOf(body, "containerId"),
+    network: textOf(body, "network"),
+    ifName: textOf(body, "ifName"),
+    state: wordOf(body, "state", ATTACHMENT_STATES),
+    netns: textOf(body, "netns"),
+    netnsId: optionalText(body, "netnsId"),
+    owner: textOf(body, "owner"),
+    since: textOf(body, "since"),
+    bootId: textOf(body, "bootId"),
+    sequence: numberOf(body.sequence ?? 0) ?? 0,
+    attempts: numberOf(body.attempts ?? 0) ?? 0,
+    nextTry: optionalText(body, "nextTry"),
+    error: optionalObject(body, "error"),
+    config: textOf(body, "config"),
+    cniArgs: pairsOf(body),
+    capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
+    result: optionalObject(body, "result"),
+  };
+}
+
+function pairsOf(body: JsonObject): CniArgs {
+  const pairs = body.cniArgs;
+  if (!Array.isArray(pairs)) throw new Error('its "cniArgs" is not a list');
+  return pairs.map((pair: Json) => {
+    const [key, value] = Array.isArray(pair) ? pair : [];
+    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
+    return [key, value] as const;
+  });
+}
