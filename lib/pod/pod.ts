@@ -1,0 +1,147 @@
+import type { RunCommand } from "../host/command.ts";
+import { ipBatch } from "../host/link.ts";
+import type { Attachments, AttachRequest } from "../network/network.ts";
+import type { AttachmentStore } from "../network/record.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { formatIp, parseIp } from "../spec/address.ts";
+import { CniError } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+import { asResult } from "../spec/result.ts";
+import type { PlannedAttachment, PodRequest } from "./request.ts";
+
+/** One network of a pod that is up. */
+export interface PodNetwork {
+  readonly name: string;
+  readonly ifName: string;
+  /** In the version of the network's configuration. */
+  readonly result: JsonObject;
+}
+
+/** The parts that {@linkcode Pods} works with. */
+export interface PodsOptions {
+  readonly attachments: Attachments;
+  readonly store: AttachmentStore;
+  readonly run: RunCommand;
+}
+
+/**
+ * Many networks for one pod: all of them or none.
+ *
+ * The caller holds the container's lock.
+ */
+export class Pods {
+  readonly #options: PodsOptions;
+
+  constructor(options: PodsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Attaches the pod to all planned networks, one after another as the specification demands. When
+   * one fails, those before it are detached again, last first.
+   *
+   * @throws {CniError} with what failed first
+   */
+  async setUp(
+    request: PodRequest,
+    plan: readonly PlannedAttachment[],
+    options: { owner: string; signal?: AbortSignal },
+  ): Promise<readonly PodNetwork[]> {
+    const { owner, signal } = options;
+    const done: PodNetwork[] = [];
+    try {
+      for (const [index, { list, ifName, args, capabilityArgs }] of plan.entries()) {
+        const target: AttachRequest = {
+          containerId: request.containerId,
+          netns: request.netns,
+          ifName,
+          args,
+          capabilityArgs,
+          owner,
+          ...(signal === undefined ? {} : { signal }),
+        };
+        const result = await this.#options.attachments.add(list, target);
+        done.push({ name: list.name, ifName, result });
+        if (index === 0) requireWanted(request, list.name, ifName, result);
+      }
+      return done;
+    } catch (error) {
+      const failures = await this.tearDown(request.containerId, { attachedOnly: true });
+      throw withFailures(asCniError(error), failures);
+    }
+  }
+
+  /**
+   * Detaches the pod from everything on record, last attachment first. One failure does not stop the
+   * others; what could not be detached stays on record.
+   */
+  async tearDown(
+    containerId: string,
+    options: { signal?: AbortSignal; attachedOnly?: boolean } = {},
+  ): Promise<readonly CniError[]> {
+    const { signal, attachedOnly = false } = options;
+    const failures: CniError[] = [];
+    const records = await this.#options.store.ofContainer(containerId);
+    for (const record of records.toReversed()) {
+      if (attachedOnly && record.state !== "attached") continue;
+      try {
+        await this.#options.attachments.remove(record, signal);
+      } catch (error) {
+        failures.push(asCniError(error));
+      }
+    }
+    return failures;
+  }
+
+  /** The networks that the pod is attached to, in the order of attachment. */
+  async networks(containerId: string): Promise<readonly PodNetwork[]> {
+    const records = await this.#options.store.ofContainer(containerId);
+    return records.flatMap(({ state, network, ifName, result }) =>
+      state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
+    );
+  }
+
+  /** Brings up `lo` in a namespace that podwire did not make. */
+  async loopbackUp(netns: string): Promise<void> {
+    await ipBatch(["link set dev lo up"], { netns, run: this.#options.run });
+  }
+}
+
+/** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */
+function requireWanted(request: PodRequest, network: string, ifName: string, json: JsonObject): void {
+  const { ips = [], mac } = request;
+  const result = asResult(json);
+  const given = (result.ips ?? []).map(({ address }) => address.split("/")[0]);
+  const missing = ips.filter((ip) => !given.includes(normalIp(ip)));
+  if (missing.length > 0) {
+    const msg = `the network gave ${given.join(", ") || "no address"} instead of ${missing.join(", ")}`;
+    throw new CniError("plugin", msg, {
+      verb: "ADD",
+      network,
+      hint: "its IPAM plugin takes no requested address",
+    });
+  }
+  if (mac === undefined) return;
+  const own = (result.interfaces ?? []).find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
+  if (own !== undefined && own.toLowerCase() !== mac.toLowerCase().replaceAll("-", ":")) {
+    const msg = `the network gave the MAC address ${own} instead of ${mac}`;
+    throw new CniError("plugin", msg, {
+      verb: "ADD",
+      network,
+      hint: "its plugins take no requested MAC address",
+    });
+  }
+}
+
+function normalIp(text: string): string {
+  const ip = parseIp(text);
+  return ip === undefined ? text : formatIp(ip);
+}
+
+function withFailures(cause: CniError, failures: readonly CniError[]): CniError {
+  if (failures.length === 0) return cause;
+  return cause.within({
+    hint: `not all could be undone: ${failures.map(({ message }) => message).join("; ")}; ` +
+      "`podwire attachments` shows what is left, `podwire recover` retries it",
+  });
+}
