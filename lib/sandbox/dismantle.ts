@@ -1,0 +1,41 @@
+import type { RunCommand } from "../host/command.ts";
+import { netnsId, removeNetns } from "../host/netns.ts";
+import { markedRun } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { Pods } from "../pod/pod.ts";
+import type { CniError } from "../spec/error.ts";
+import { stopInfra } from "./infra.ts";
+import type { SandboxRecord } from "./record.ts";
+
+/**
+ * Takes down what a sandbox has: its networks, last attachment first, its infra container, and its
+ * namespace if podwire made it. It goes on after a failure and gives all of them; a network that
+ * could not be detached stays among the attachments.
+ *
+ * The caller holds the container's lock.
+ */
+export async function dismantle(
+  record: SandboxRecord,
+  { pods, run }: { pods: Pods; run: RunCommand },
+  signal?: AbortSignal,
+): Promise<readonly CniError[]> {
+  const failures = [...await pods.tearDown(record.id, signal === undefined ? {} : { signal })];
+  const options = { run: markedRun(run, record.id) };
+  if (record.infra !== undefined) {
+    await stopInfra({ id: record.id, ...record.infra }, options).catch((error) => {
+      failures.push(asCniError(error));
+    });
+  }
+  if (record.netns.owned && await isStillOurs(record)) {
+    await removeNetns(record.netns.path, options).catch((error) => {
+      failures.push(asCniError(error));
+    });
+  }
+  return failures;
+}
+
+/** Somebody may have made a namespace of their own under the path since. */
+async function isStillOurs({ netns }: SandboxRecord): Promise<boolean> {
+  const there = await netnsId(netns.path);
+  return there === undefined || netns.id === undefined || there === netns.id;
+}

@@ -1,0 +1,18 @@
+import { CniError } from "../spec/error.ts";
+
+const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const LONGEST = 63;
+
+/**
+ * Refuses what could not stand in a path, in `CNI_ARGS` or in a table.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function validateName(what: string, text: string): void {
+  if (text.length > LONGEST) {
+    throw new CniError("usage", `the ${what} "${text}" is longer than ${LONGEST} characters`);
+  }
+  if (PATTERN.test(text)) return;
+  const rule = "a letter or digit first, then letters, digits, `_`, `.` and `-`";
+  throw new CniError("usage", `the ${what} "${text}" is invalid`, { details: rule });
+}

@@ -1,0 +1,186 @@
+import {
+  createExclusive,
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  removeIfThere,
+  setAside,
+  writeFileSynced,
+} from "../host/file.ts";
+import type { BadRecord } from "../network/record.ts";
+import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "../network/sealed.ts";
+import { CniError } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+
+/**
+ * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
+ * that what a crash interrupts is known: the first is undone, the others are finished.
+ */
+export const SANDBOX_PHASES = ["creating", "ready", "stopping", "stopped", "removing"] as const;
+
+/** One of {@linkcode SANDBOX_PHASES}. */
+export type SandboxPhase = typeof SANDBOX_PHASES[number];
+
+/** The network namespace of a sandbox. */
+export interface SandboxNetns {
+  readonly path: string;
+  /** Whether podwire made the path, and so removes it. */
+  readonly owned: boolean;
+  /** Device and inode, once it exists. */
+  readonly id: string | undefined;
+}
+
+/** The infra container of a sandbox. */
+export interface SandboxInfra {
+  readonly runtime: string;
+  readonly bundle: string;
+}
+
+/** A sandbox as it is kept on disk. */
+export interface SandboxRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly phase: SandboxPhase;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly bootId: string;
+  readonly netns: SandboxNetns;
+  readonly pid: number | undefined;
+  readonly infra: SandboxInfra | undefined;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** What the names of the namespaces that podwire makes begin with; the ID follows. */
+export const NETNS_PREFIX = "podwire-";
+
+const KIND = "podwire.sandbox.v1";
+
+/**
+ * The records of sandboxes, `<state-dir>/sandboxes/<id>.json`, and the reservations of their names,
+ * `<state-dir>/names/<namespace>/<name>`, each holding the ID of its owner.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory.
+ */
+export class SandboxStore {
+  readonly #dir: string;
+  readonly #names: string;
+  readonly #onBad: (bad: BadRecord) => void;
+
+  constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
+    this.#dir = `${stateDir}/sandboxes`;
+    this.#names = `${stateDir}/names`;
+    this.#onBad = onBad;
+  }
+
+  /** Writes, or replaces, the record; it is on disk when this returns. */
+  async write(record: SandboxRecord): Promise<void> {
+    await ensureDir(this.#dir, 0o700);
+    await writeFileSynced(this.#path(record.id), await seal(KIND, encode(record)));
+  }
+
+  /** The record of that ID. */
+  async read(id: string): Promise<SandboxRecord | undefined> {
+    const text = await readTextIfThere(this.#path(id));
+    if (text === undefined) return undefined;
+    try {
+      return decode(await unseal(KIND, text));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#onBad({ file: this.#path(id), movedTo: await setAside(this.#path(id)), reason });
+      return undefined;
+    }
+  }
+
+  /** Forgets a sandbox; its name goes first, so that none stays reserved for nobody. */
+  async remove({ id, name, namespace }: SandboxRecord): Promise<void> {
+    if (await this.ownerOf(namespace, name) === id) await removeIfThere(this.#namePath(namespace, name));
+    await removeIfThere(this.#path(id));
+  }
+
+  /** The IDs on record, in byte order. */
+  async ids(): Promise<readonly string[]> {
+    const names = await listDir(this.#dir);
+    return names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length));
+  }
+
+  /** All sandboxes, oldest first. */
+  async all(): Promise<readonly SandboxRecord[]> {
+    const records: SandboxRecord[] = [];
+    for (const id of await this.ids()) {
+      const record = await this.read(id);
+      if (record !== undefined) records.push(record);
+    }
+    return records.sort((a, b) => a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0);
+  }
+
+  /** The ID of the sandbox that has the name. */
+  async ownerOf(namespace: string, name: string): Promise<string | undefined> {
+    return (await readTextIfThere(this.#namePath(namespace, name)))?.trim();
+  }
+
+  /**
+   * Gives the name to the sandbox. The caller holds the lock over the names, and the sandbox's record is
+   * on disk: a name whose owner has none was left by a crash and is free.
+   *
+   * @throws {CniError} kind `conflict` if another sandbox has it
+   */
+  async reserve({ id, name, namespace }: SandboxRecord): Promise<void> {
+    await ensureDir(`${this.#names}/${namespace}`, 0o700);
+    const path = this.#namePath(namespace, name);
+    if (await createExclusive(path, id)) return;
+    const owner = (await readTextIfThere(path))?.trim() ?? "";
+    if (owner !== "" && await this.read(owner) !== undefined) {
+      throw new CniError(
+        "conflict",
+        `the name "${name}" in namespace "${namespace}" is taken by sandbox ${owner}`,
+        {
+          hint: "choose another name, or take its place with --replace",
+        },
+      );
+    }
+    await writeFileSynced(path, id);
+  }
+
+  #path(id: string): string {
+    return `${this.#dir}/${id}.json`;
+  }
+
+  #namePath(namespace: string, name: string): string {
+    return `${this.#names}/${namespace}/${name}`;
+  }
+}
+
+function encode({ netns, pid, infra, ...record }: SandboxRecord): JsonObject {
+  const { id, ...place } = netns;
+  return {
+    ...record,
+    netns: { ...place, ...(id === undefined ? {} : { id }) },
+    ...(pid === undefined ? {} : { pid }),
+    ...(infra === undefined ? {} : { infra: { ...infra } }),
+  };
+}
+
+function decode(body: JsonObject): SandboxRecord {
+  const netns = optionalObject(body, "netns") ?? {};
+  const infra = optionalObject(body, "infra");
+  return {
+    id: textOf(body, "id"),
+    name: textOf(body, "name"),
+    namespace: textOf(body, "namespace"),
+    uid: textOf(body, "uid"),
+    phase: wordOf(body, "phase", SANDBOX_PHASES),
+    createdAt: textOf(body, "createdAt"),
+    bootId: textOf(body, "bootId"),
+    netns: { path: textOf(netns, "path"), owned: netns.owned === true, id: optionalText(netns, "id") },
+    pid: typeof body.pid === "number" ? body.pid : undefined,
+    infra: infra && { runtime: textOf(infra, "runtime"), bundle: textOf(infra, "bundle") },
+    annotations: annotationsOf(body),
+  };
+}
+
+function annotationsOf(body: JsonObject): Readonly<Record<string, string>> {
+  const annotations = optionalObject(body, "annotations") ?? {};
+  return Object.fromEntries(Object.keys(annotations).map((key) => [key, textOf(annotations, key)]));
+}

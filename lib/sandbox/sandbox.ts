@@ -1,0 +1,298 @@
+import type { RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
+import { createNetns, netnsId, nsProblem, pinNetns } from "../host/netns.ts";
+import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
+import type { Attachments } from "../network/network.ts";
+import { markedRun } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { Catalog } from "../pod/catalog.ts";
+import type { Pods } from "../pod/pod.ts";
+import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { dismantle } from "./dismantle.ts";
+import { findSandbox } from "./find.ts";
+import { DEFAULT_OCI_RUNTIME, startInfra } from "./infra.ts";
+import { validateName } from "./name.ts";
+import { NETNS_PREFIX, type SandboxRecord, type SandboxStore } from "./record.ts";
+import type { Recovery } from "./recovery.ts";
+import { type Sandbox, viewSandbox } from "./view.ts";
+
+/** Where a sandbox gets its namespace from. */
+export type NetnsSource =
+  | { readonly kind: "new" }
+  | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "pid"; readonly pid: number }
+  | { readonly kind: "infra"; readonly runtime?: string };
+
+/** A sandbox to make. */
+export interface SandboxRequest
+  extends Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid"> {
+  /** @default {"sandbox-" and the start of the ID} */
+  readonly name?: string;
+  /** @default {"default"} */
+  readonly namespace?: string;
+  /** @default {the ID} */
+  readonly uid?: string;
+  /** @default {a random one of 32 hexadecimal digits} */
+  readonly id?: string;
+  /** @default {{ kind: "new" }} */
+  readonly source?: NetnsSource;
+  /** Takes down the sandbox that has the name first. @default {false} */
+  readonly replace?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** The parts that {@linkcode Sandboxes} works with. */
+export interface SandboxesOptions {
+  readonly store: SandboxStore;
+  readonly locks: ContainerLocks;
+  readonly attachments: Attachments;
+  readonly pods: Pods;
+  readonly recovery: Recovery;
+  readonly catalog: () => Promise<Catalog>;
+  readonly netnsDir: string;
+  readonly stateDir: string;
+  readonly run: RunCommand;
+  readonly log: Logger;
+}
+
+/**
+ * Network namespaces that outlive the process, with their networks.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state, cache, run and netns directories,
+ * `--allow-run` for iproute2, util-linux and the plugins. Needs root.
+ */
+export class Sandboxes {
+  readonly #options: SandboxesOptions;
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a sandbox with all of its networks, or leaves nothing behind.
+   *
+   * @throws {CniError} with what failed first
+   */
+  async run(request: SandboxRequest): Promise<Sandbox> {
+    const { locks, recovery, attachments } = this.#options;
+    const { signal } = request;
+    const record = await this.#draft(request);
+    const pod = podOf(request, record);
+    const plan = planAttachments(pod, await this.#options.catalog());
+    for (const { list } of plan) await attachments.requirePlugins(list);
+    await recovery.beforeFirstAdd(signal);
+    if (request.replace) await this.#evict(record, signal);
+    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+    return await withContainerLock(locks, record.id, signal, async () => {
+      await this.#claim(record, signal);
+      try {
+        return await this.#build(record, request, pod, plan);
+      } catch (error) {
+        throw await this.#abandon(record, asCniError(error));
+      }
+    });
+  }
+
+  /**
+   * Takes the network down and keeps the record. Stopping a stopped sandbox does nothing. What could
+   * not be torn down stays among the attachments and is given back, not thrown.
+   *
+   * @throws {CniError} kind `not-found`
+   */
+  async stop(
+    nameOrId: string,
+    options: FindOptions & { signal?: AbortSignal } = {},
+  ): Promise<readonly CniError[]> {
+    const found = await findSandbox(this.#options.store, nameOrId, options);
+    return await this.#underLock(found, options.signal, async (record) => {
+      if (record.phase === "stopped") return [];
+      await this.#options.store.write({ ...record, phase: "stopping" });
+      const failures = await dismantle(record, this.#options, options.signal);
+      await this.#options.store.write({ ...record, phase: "stopped", pid: undefined });
+      return failures;
+    });
+  }
+
+  /**
+   * Takes the network down and forgets the sandbox. With `force`, what could not be torn down does
+   * not keep the sandbox: it stays among the attachments and is given back.
+   *
+   * @throws {CniError} kind `not-found`, or what could not be torn down
+   */
+  async remove(
+    nameOrId: string,
+    options: FindOptions & { force?: boolean; signal?: AbortSignal } = {},
+  ): Promise<readonly CniError[]> {
+    const { store } = this.#options;
+    const found = await findSandbox(store, nameOrId, options);
+    return await this.#underLock(found, options.signal, async (record) => {
+      await store.write({ ...record, phase: options.force ? "removing" : "stopping" });
+      const failures = await dismantle(record, this.#options, options.signal);
+      const [first] = failures;
+      if (first !== undefined && !options.force) {
+        await store.write({ ...record, phase: "stopped", pid: undefined });
+        throw first.within({
+          hint: "`podwire rm -f` forgets the sandbox all the same; the attachment stays on record",
+        });
+      }
+      await store.remove(record);
+      return failures;
+    });
+  }
+
+  /** All sandboxes, oldest first. */
+  async list(): Promise<readonly Sandbox[]> {
+    const shown: Sandbox[] = [];
+    for (const record of await this.#options.store.all()) {
+      shown.push(await viewSandbox(record, this.#options));
+    }
+    return shown;
+  }
+
+  /**
+   * One sandbox, by name, ID or unambiguous prefix of an ID.
+   *
+   * @throws {CniError} kind `not-found`
+   */
+  async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
+    return await viewSandbox(await findSandbox(this.#options.store, nameOrId, options), this.#options);
+  }
+
+  async #draft(request: SandboxRequest): Promise<SandboxRecord> {
+    const { netnsDir } = this.#options;
+    const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
+    const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
+    validateName("sandbox name", name);
+    validateName("namespace", namespace);
+    validateName("sandbox ID", id);
+    const source = request.source ?? { kind: "new" };
+    if (source.kind === "path") await requireNetns(source.path);
+    if (source.kind === "pid") await requireNetns(`/proc/${source.pid}/ns/net`);
+    const netns = source.kind === "path"
+      ? { path: source.path, owned: false, id: await netnsId(source.path) }
+      : { path: `${netnsDir}/${NETNS_PREFIX}${id}`, owned: true, id: undefined };
+    return {
+      id,
+      name,
+      namespace,
+      uid,
+      phase: "creating",
+      createdAt: new Date().toISOString(),
+      bootId: await this.#options.attachments.boot(),
+      netns,
+      pid: source.kind === "pid" ? source.pid : undefined,
+      infra: source.kind === "infra"
+        ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: `${this.#options.stateDir}/infra/${id}` }
+        : undefined,
+      annotations: request.annotations ?? {},
+    };
+  }
+
+  /** Puts the intent on disk and takes the name. */
+  async #claim(record: SandboxRecord, signal: AbortSignal | undefined): Promise<void> {
+    const { store, locks } = this.#options;
+    if (await store.read(record.id) !== undefined) {
+      throw new CniError("conflict", `the ID "${record.id}" is taken by another sandbox`);
+    }
+    await store.write(record);
+    try {
+      using _names = await locks.names(signal);
+      await store.reserve(record);
+    } catch (error) {
+      await store.remove(record);
+      throw error;
+    }
+  }
+
+  async #build(
+    draft: SandboxRecord,
+    request: SandboxRequest,
+    pod: PodRequest,
+    plan: readonly PlannedAttachment[],
+  ): Promise<Sandbox> {
+    const { signal } = request;
+    const { store, pods } = this.#options;
+    const made = await this.#makeNamespace(draft, request);
+    await store.write(made);
+    if (draft.netns.owned && request.source?.kind !== "pid") {
+      // Made here, with lo up already or, inside an infra container, brought up by its runtime.
+    } else {
+      await pods.loopbackUp(made.netns.path);
+    }
+    await pods.setUp(pod, plan, { owner: `sandbox:${draft.id}`, ...(signal && { signal }) });
+    signal?.throwIfAborted();
+    const ready = { ...made, phase: "ready" as const };
+    await store.write(ready);
+    return await viewSandbox(ready, this.#options);
+  }
+
+  async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
+    const { run } = this.#options;
+    const { path, owned } = draft.netns;
+    if (!owned) return draft;
+    const options = { run: markedRun(run, draft.id), ...(request.signal && { signal: request.signal }) };
+    let pid = draft.pid;
+    if (draft.infra !== undefined) {
+      pid = await startInfra({ id: draft.id, hostname: draft.name, ...draft.infra }, options);
+      await pinNetns(pid, path, options);
+    } else if (pid !== undefined) {
+      await pinNetns(pid, path, options);
+    } else {
+      await createNetns(path, options);
+    }
+    return { ...draft, pid, netns: { path, owned, id: await netnsId(path) } };
+  }
+
+  /** Undoes what a failed run has made so far; the record goes last. */
+  async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
+    const { store, log } = this.#options;
+    const failures = await dismantle(record, this.#options);
+    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
+    await store.remove(record);
+    return cause;
+  }
+
+  async #evict({ name, namespace }: SandboxRecord, signal: AbortSignal | undefined): Promise<void> {
+    const owner = await this.#options.store.ownerOf(namespace, name);
+    if (owner === undefined || await this.#options.store.read(owner) === undefined) return;
+    const failures = await this.remove(owner, { force: true, ...(signal && { signal }) });
+    for (const failure of failures) {
+      this.#options.log.warn(`left on record: ${failure.message}`, { sandbox: owner });
+    }
+  }
+
+  /** Reads the record again once the lock is held: another process may have been faster. */
+  async #underLock<T>(
+    found: SandboxRecord,
+    signal: AbortSignal | undefined,
+    body: (record: SandboxRecord) => Promise<T>,
+  ): Promise<T> {
+    const { locks, store } = this.#options;
+    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+    return await withContainerLock(locks, found.id, signal, async () => {
+      const record = await store.read(found.id);
+      if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
+      return await body(record);
+    });
+  }
+}
+
+/** How a sandbox is looked for. */
+export interface FindOptions {
+  /** @default {"default"} */
+  readonly namespace?: string;
+}
+
+function podOf(request: SandboxRequest, { id, name, namespace, uid, netns }: SandboxRecord): PodRequest {
+  const { source: _source, replace: _replace, id: _id, signal: _signal, ...wanted } = request;
+  return { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
+}
+
+async function requireNetns(path: string): Promise<void> {
+  const problem = await nsProblem(path);
+  if (problem === undefined) return;
+  throw new CniError("not-found", `Cannot use "${path}" as network namespace: ${problem}`, {
+    code: ERROR_CODES.invalidNetns,
+  });
+}
