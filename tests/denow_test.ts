@@ -269,9 +269,10 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
     ...["check", "bench", "lint", "bundle"].map((
       name,
     ): [string[], string] => [[name], `<${name}>${own}`]),
-    ...["doc", "coverage", "fmt", "task"].map((
+    ...["coverage", "fmt", "task"].map((
       name,
     ): [string[], string] => [[name, ""], `<${name}><>`]),
+    [["doc", "--html"], `<doc><--import-map><${checkout.state}/doc.json><--html>`],
     [["publish", "--dry-run"], `<publish>${own}<--dry-run>`],
     [["cli.ts"], "<cli.ts>"],
   ];
