@@ -15,6 +15,9 @@ export interface CachedAttachment {
   readonly result: JsonObject | undefined;
 }
 
+/** Which attachment an entry is of. */
+type CacheKey = Pick<CachedAttachment, "containerId" | "network" | "ifName">;
+
 const KIND = "cniCacheV1";
 
 /**
@@ -39,28 +42,28 @@ export class ResultCache {
   }
 
   /** The entry of exactly that attachment, if there is a readable one. */
-  async read(key: Pick<CachedAttachment, "containerId" | "network" | "ifName">) {
+  async read(key: CacheKey): Promise<CachedAttachment | undefined> {
     const text = await readTextIfThere(this.#path(key));
     const entry = text === undefined ? undefined : decode(text);
     return entry !== undefined && isSame(entry, key) ? entry : undefined;
   }
 
   /** Removes the entry, unless the file of that name belongs to another attachment. */
-  async remove(key: Pick<CachedAttachment, "containerId" | "network" | "ifName">): Promise<void> {
+  async remove(key: CacheKey): Promise<void> {
     const text = await readTextIfThere(this.#path(key));
     if (text === undefined) return;
     const entry = decode(text);
     if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
   }
 
-  #path({ network, containerId, ifName }: Pick<CachedAttachment, "containerId" | "network" | "ifName">) {
+  #path({ network, containerId, ifName }: CacheKey) {
     return `${this.#dir}/${network}-${containerId}-${ifName}`;
   }
 }
 
 function isSame(
-  a: Pick<CachedAttachment, "containerId" | "network" | "ifName">,
-  b: Pick<CachedAttachment, "containerId" | "network" | "ifName">,
+  a: CacheKey,
+  b: CacheKey,
 ): boolean {
   return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }

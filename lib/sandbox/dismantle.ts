@@ -16,13 +16,13 @@ import type { SandboxRecord } from "./record.ts";
  */
 export async function dismantle(
   record: SandboxRecord,
-  { pods, run }: { pods: Pods; run: RunCommand },
+  { pods, run, path }: { pods: Pods; run: RunCommand; path: string },
   signal?: AbortSignal,
 ): Promise<readonly CniError[]> {
   const failures = [...await pods.tearDown(record.id, signal === undefined ? {} : { signal })];
   const options = { run: markedRun(run, record.id) };
   if (record.infra !== undefined) {
-    await stopInfra({ id: record.id, ...record.infra }, options).catch((error) => {
+    await stopInfra({ id: record.id, ...record.infra }, { ...options, path }).catch((error) => {
       failures.push(asCniError(error));
     });
   }

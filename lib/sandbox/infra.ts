@@ -18,15 +18,13 @@ export interface InfraRequest {
 
 interface InfraOptions {
   readonly run: RunCommand;
+  /** Where the OCI runtime and catatonit are looked for, as in the variable `PATH`. */
+  readonly path: string;
   readonly signal?: AbortSignal;
 }
 
-const CATATONIT_PLACES = [
-  "/usr/bin/catatonit",
-  "/usr/libexec/podman/catatonit",
-  "/usr/libexec/catatonit/catatonit",
-  "/usr/local/bin/catatonit",
-];
+/** Where distributions put catatonit apart from the `PATH`. */
+const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
 
 /**
  * Makes the infra container of a sandbox through an OCI runtime and gives the process that holds its
@@ -36,59 +34,61 @@ const CATATONIT_PLACES = [
  *
  * @throws {CniError} kind `not-found` if the OCI runtime or catatonit is missing
  */
-export async function startInfra(request: InfraRequest, { run, signal }: InfraOptions): Promise<number> {
-  const { id, bundle, runtime } = request;
-  const init = await findInit();
+export async function startInfra(request: InfraRequest, options: InfraOptions): Promise<number> {
+  const { id, bundle } = request;
+  const init = await findInit(options.path);
   await ensureDir(`${bundle}/rootfs`, 0o700);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
   await writeFileSynced(`${bundle}/config.json`, JSON.stringify(bundleConfig(request)));
   const pidFile = `${bundle}/pid`;
-  const create = ["--log", `${bundle}/log`, "create", "--bundle", bundle, "--pid-file", pidFile, id];
-  await runRuntime(run, runtime, bundle, create, signal);
-  await runRuntime(run, runtime, bundle, ["--log", `${bundle}/log`, "start", id], signal);
+  const log = ["--log", `${bundle}/log`];
+  await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
+  await runRuntime(request, [...log, "start", id], options);
   const pid = Number((await readTextIfThere(pidFile))?.trim());
   if (Number.isInteger(pid) && pid > 1) return pid;
   throw new CniError(
     "io",
-    `Cannot start the infra container of sandbox "${id}": ${runtime} told no process ID`,
+    `Cannot start the infra container of sandbox "${id}": ${request.runtime} told no process ID`,
   );
 }
 
 /** Ends and forgets the infra container. One that is gone, or was never made, is fine. */
 export async function stopInfra(
-  { id, runtime, bundle }: Pick<InfraRequest, "id" | "runtime" | "bundle">,
-  { run }: InfraOptions,
+  container: Pick<InfraRequest, "id" | "runtime" | "bundle">,
+  options: InfraOptions,
 ): Promise<void> {
+  const { id, bundle } = container;
   if (await statOf(bundle) === undefined) return;
   if (await statOf(`${bundle}/config.json`) !== undefined) {
-    await runRuntime(run, runtime, bundle, ["--log", `${bundle}/log`, "delete", "--force", id], undefined);
+    await runRuntime(container, ["--log", `${bundle}/log`, "delete", "--force", id], options);
   }
   await removeTree(bundle);
 }
 
-async function findInit(): Promise<string> {
-  for (const path of CATATONIT_PLACES) {
-    if ((await statOf(path))?.isFile) return path;
+async function findInit(path: string): Promise<string> {
+  const dirs = [...path.split(":").filter((dir) => dir !== ""), ...CATATONIT_DIRS];
+  for (const dir of dirs) {
+    if ((await statOf(`${dir}/catatonit`))?.isFile) return `${dir}/catatonit`;
   }
   throw new CniError("not-found", "Cannot make an infra container: catatonit is not installed", {
-    details: `looked for ${CATATONIT_PLACES.join(", ")}`,
+    details: `looked in ${dirs.join(", ")}`,
     hint: "install catatonit, or leave --infra out",
   });
 }
 
 async function runRuntime(
-  run: RunCommand,
-  runtime: string,
-  bundle: string,
+  { runtime, bundle }: Pick<InfraRequest, "runtime" | "bundle">,
   args: readonly string[],
-  signal: AbortSignal | undefined,
+  { run, path, signal }: InfraOptions,
 ): Promise<void> {
   // The container keeps the standard streams that it was created with: they must not be our pipes.
   const script = 'exec "$@" </dev/null >/dev/null 2>&1';
+  const env = { PATH: path, LC_ALL: "C" };
   try {
     await runOk(run, {
       program: "sh",
       args: ["-c", script, "sh", runtime, ...args],
+      env,
       ...(signal && { signal }),
     });
   } catch (error) {

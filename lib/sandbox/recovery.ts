@@ -37,6 +37,8 @@ export interface RecoveryOptions {
   readonly locks: ContainerLocks;
   readonly netnsDir: string;
   readonly stateDir: string;
+  /** Where programs are looked for, as in the variable `PATH`. */
+  readonly path: string;
   readonly run: RunCommand;
   readonly log: Logger;
 }

@@ -52,6 +52,8 @@ export interface SandboxesOptions {
   readonly catalog: () => Promise<Catalog>;
   readonly netnsDir: string;
   readonly stateDir: string;
+  /** Where programs are looked for, as in the variable `PATH`. */
+  readonly path: string;
   readonly run: RunCommand;
   readonly log: Logger;
 }
@@ -215,11 +217,9 @@ export class Sandboxes {
     const { store, pods } = this.#options;
     const made = await this.#makeNamespace(draft, request);
     await store.write(made);
-    if (draft.netns.owned && request.source?.kind !== "pid") {
-      // Made here, with lo up already or, inside an infra container, brought up by its runtime.
-    } else {
-      await pods.loopbackUp(made.netns.path);
-    }
+    // In a namespace made here it is up already.
+    const isNew = (request.source?.kind ?? "new") === "new";
+    if (!isNew) await pods.loopbackUp(made.netns.path);
     await pods.setUp(pod, plan, { owner: `sandbox:${draft.id}`, ...(signal && { signal }) });
     signal?.throwIfAborted();
     const ready = { ...made, phase: "ready" as const };
@@ -234,7 +234,8 @@ export class Sandboxes {
     const options = { run: markedRun(run, draft.id), ...(request.signal && { signal: request.signal }) };
     let pid = draft.pid;
     if (draft.infra !== undefined) {
-      pid = await startInfra({ id: draft.id, hostname: draft.name, ...draft.infra }, options);
+      const container = { id: draft.id, hostname: draft.name, ...draft.infra };
+      pid = await startInfra(container, { ...options, path: this.#options.path });
       await pinNetns(pid, path, options);
     } else if (pid !== undefined) {
       await pinNetns(pid, path, options);

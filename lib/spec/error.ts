@@ -109,7 +109,7 @@ export interface CniErrorOptions {
  * ```
  */
 export class CniError extends Error {
-  override readonly name = "CniError";
+  override readonly name: string = "CniError";
   readonly code: number;
   readonly context: Omit<CniErrorOptions, "code" | "cause">;
 

@@ -1,0 +1,114 @@
+import { resolve } from "@std/path";
+import { type CniArgs, parseCniArgs } from "../plugin/invocation.ts";
+import type { AttachRequest } from "../network/network.ts";
+import type { AttachmentRecord } from "../network/record.ts";
+import { CniError } from "../spec/error.ts";
+import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import type { CommandInput } from "./command.ts";
+import { openPodwire, withSignals } from "./settings.ts";
+import { table } from "./table.ts";
+
+/** `podwire add NETWORK NETNS`: the result on standard output as cnitool prints it. */
+export async function add(input: CommandInput): Promise<number> {
+  const { network, request } = await attachRequest(input);
+  const podwire = openPodwire(input);
+  const result = await withSignals(input.io, (signal) => podwire.add(network, { ...request, signal }));
+  input.io.write(printJson(result, 4));
+  return 0;
+}
+
+/** `podwire check NETWORK NETNS` */
+export async function check(input: CommandInput): Promise<number> {
+  const { network, request } = await attachRequest(input);
+  const podwire = openPodwire(input);
+  await withSignals(input.io, (signal) => podwire.check(network, { ...request, signal }));
+  return 0;
+}
+
+/** `podwire del NETWORK NETNS` */
+export async function del(input: CommandInput): Promise<number> {
+  const { network, request } = await attachRequest(input);
+  const podwire = openPodwire(input);
+  await withSignals(input.io, (signal) => podwire.del(network, { ...request, signal }));
+  return 0;
+}
+
+/** `podwire attachments` */
+export async function attachments(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const records = await openPodwire(input).attachments();
+  if (input.flag("json")) io.write(`${printJson(records.map(shownAttachment), 2)}\n`);
+  else io.write(attachmentTable(records));
+  return 0;
+}
+
+/** The object of the contract. */
+function shownAttachment(record: AttachmentRecord): JsonObject {
+  const { containerId, network, ifName, netns, state, owner, since, attempts, nextTry, error } = record;
+  return {
+    containerId,
+    network,
+    ifName,
+    netns,
+    state,
+    owner,
+    since,
+    attempts,
+    nextTry: nextTry ?? null,
+    error: error ?? null,
+  };
+}
+
+function attachmentTable(records: readonly AttachmentRecord[]): string {
+  return table(
+    ["CONTAINER", "NETWORK", "INTERFACE", "STATE", "SINCE", "ATTEMPTS", "NEXT TRY", "ERROR"],
+    records.map(({ containerId, network, ifName, state, since, attempts, nextTry, error }) => [
+      containerId,
+      network,
+      ifName,
+      state,
+      since,
+      String(attempts),
+      nextTry ?? "-",
+      String(error?.msg ?? "-"),
+    ]),
+  );
+}
+
+/** The operands, options and variables of cnitool's verbs. */
+async function attachRequest(input: CommandInput): Promise<{ network: string; request: AttachRequest }> {
+  const { io } = input;
+  const [network = "", path = ""] = input.operands;
+  const netns = resolve(path);
+  const request = {
+    containerId: input.value("id") ?? await containerIdOf(netns),
+    netns,
+    ifName: input.value("ifname") ?? (io.env("CNI_IFNAME") || "eth0"),
+    args: cniArgs(io.env("CNI_ARGS") ?? ""),
+    capabilityArgs: capabilityArgs(io.env("CAP_ARGS") ?? ""),
+    owner: "cli",
+  };
+  return { network, request };
+}
+
+/** The ID that cnitool gives a namespace: a digest of its path. */
+async function containerIdOf(netns: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(netns));
+  return `cnitool-${new Uint8Array(digest).slice(0, 10).toHex()}`;
+}
+
+function cniArgs(text: string): CniArgs {
+  try {
+    return parseCniArgs(text);
+  } catch (cause) {
+    const reason = cause instanceof CniError ? cause.msg : String(cause);
+    throw new CniError("usage", `CNI_ARGS: ${reason}`, { cause });
+  }
+}
+
+function capabilityArgs(text: string): JsonObject {
+  if (text === "") return {};
+  const json = parseJson(text, { file: "CAP_ARGS" });
+  if (isObject(json)) return json;
+  throw new CniError("usage", `CAP_ARGS is no JSON object: ${text}`);
+}

@@ -1,0 +1,191 @@
+import { parseArgs } from "@std/cli/parse-args";
+import type { Io } from "../host/io.ts";
+import { CniError } from "../spec/error.ts";
+
+/** One option of the command line. */
+export interface OptionSpec {
+  readonly name: string;
+  readonly alias?: string;
+  /** `flag`: there or not; `value`: the last one counts; `list`: all of them. */
+  readonly kind: "flag" | "value" | "list";
+  /** What stands for the value in the help. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+/** What a command was called with. */
+export interface CommandInput {
+  readonly io: Io;
+  readonly operands: readonly string[];
+  /** What stood behind `--`. */
+  readonly rest: readonly string[];
+  flag(name: string): boolean;
+  value(name: string): string | undefined;
+  list(name: string): readonly string[];
+}
+
+/** A command: its place in the manual, and the function that does it and gives the exit code. */
+export interface Command {
+  readonly name: string;
+  readonly summary: string;
+  /** The operands, as the usage line shows them. */
+  readonly operands: string;
+  /** How many operands it takes, at least and at most. */
+  readonly count: readonly [number, number];
+  readonly options: readonly OptionSpec[];
+  readonly description?: string;
+  readonly examples?: readonly string[];
+  /** Whether it is refused at once to anybody but root. */
+  readonly needsRoot: boolean;
+  /** Loaded when the command is called, not before: a plugin call is a process start. */
+  readonly load: () => Promise<(input: CommandInput) => Promise<number>>;
+}
+
+/** The options of every command. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  {
+    name: "conf-dir",
+    kind: "value",
+    value: "DIR",
+    help: "network configuration (env NETCONFPATH; default /etc/cni/net.d)",
+  },
+  {
+    name: "plugin-dir",
+    kind: "list",
+    value: "DIR",
+    help: "plugins, repeatable (env CNI_PATH; default /opt/cni/bin, /usr/lib/cni, /usr/libexec/cni)",
+  },
+  {
+    name: "cache-dir",
+    kind: "value",
+    value: "DIR",
+    help: "results, as libcni keeps them (default /var/lib/cni)",
+  },
+  { name: "state-dir", kind: "value", value: "DIR", help: "podwire's records (default /var/lib/podwire)" },
+  { name: "netns-dir", kind: "value", value: "DIR", help: "network namespaces (default /run/netns)" },
+  {
+    name: "default-network",
+    kind: "value",
+    value: "NAME",
+    help: "the only network that stands in where none is named",
+  },
+  {
+    name: "builtin",
+    kind: "value",
+    value: "POLICY",
+    help: "built-in plugins: fallback (default), prefer or off",
+  },
+  {
+    name: "timeout",
+    kind: "list",
+    value: "[VERB=]DURATION",
+    help: "time for a verb, repeatable, or for all: 500ms, 30s, 2m (default ADD=2m DEL=1m CHECK=30s)",
+  },
+  { name: "plugin-env", kind: "list", value: "NAME", help: "a variable that plugins may see, repeatable" },
+  { name: "json", kind: "flag", help: "print JSON, errors too" },
+  { name: "log-level", kind: "value", value: "LEVEL", help: "debug, info, warn (default) or error" },
+  { name: "log-format", kind: "value", value: "FORMAT", help: "text (default) or json" },
+  { name: "no-color", kind: "flag", help: "no colours (env NO_COLOR)" },
+  { name: "help", alias: "h", kind: "flag", help: "show this help" },
+  { name: "version", alias: "V", kind: "flag", help: "show the version" },
+];
+
+/**
+ * Reads a command line by its options.
+ *
+ * @throws {CniError} kind `usage`, naming the flag
+ */
+export function parseCommandLine(
+  args: readonly string[],
+  options: readonly OptionSpec[],
+  { stopEarly = false }: { stopEarly?: boolean } = {},
+): Omit<CommandInput, "io"> {
+  const names = (...kinds: OptionSpec["kind"][]) =>
+    options.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => name);
+  requireValues(args, options, stopEarly);
+  const parsed: Record<string, unknown> & { _: readonly (string | number)[] } = parseArgs([...args], {
+    boolean: names("flag"),
+    string: [...names("value", "list"), "_"],
+    collect: names("list"),
+    alias: Object.fromEntries(
+      options.flatMap(({ name, alias }) => alias === undefined ? [] : [[alias, name]]),
+    ),
+    "--": true,
+    stopEarly,
+    unknown: (arg: string, key?: string) => {
+      if (key === undefined) return true;
+      throw new CniError("usage", `unknown option ${arg.split("=")[0]}`);
+    },
+  });
+  const rest = parsed["--"];
+  return {
+    operands: parsed._.map(String),
+    rest: Array.isArray(rest) ? rest.map(String) : [],
+    flag: (name) => parsed[name] === true,
+    value: (name) => typeof parsed[name] === "string" ? parsed[name] : undefined,
+    list: (name) => Array.isArray(parsed[name]) ? parsed[name].map(String) : [],
+  };
+}
+
+/** The index of the first argument that is neither an option nor the value of one. */
+export function firstOperand(args: readonly string[], options: readonly OptionSpec[]): number {
+  let index = 0;
+  for (; index < args.length; index++) {
+    const arg = args[index] ?? "";
+    if (arg === "--" || !arg.startsWith("-")) break;
+    const option = options.find(({ name, alias }) => arg === `--${name}` || arg === `-${alias}`);
+    if (option !== undefined && option.kind !== "flag") index++;
+  }
+  return index;
+}
+
+/** The parser takes a missing value for an empty one, and a flag's value for true. */
+function requireValues(args: readonly string[], options: readonly OptionSpec[], stopEarly: boolean): void {
+  for (let index = 0; index < args.length; index++) {
+    const arg = args[index] ?? "";
+    if (arg === "--") return;
+    if (!arg.startsWith("-") || arg === "-") {
+      if (stopEarly) return;
+      continue;
+    }
+    const [flag = "", inline] = splitOnce(arg);
+    const option = options.find(({ name, alias }) => flag === `--${name}` || flag === `-${alias}`);
+    if (option === undefined) continue;
+    if (option.kind === "flag") {
+      if (inline !== undefined) throw new CniError("usage", `option ${flag} takes no value`);
+      continue;
+    }
+    const value = inline ?? args[++index];
+    if (value === undefined || value === "" || (inline === undefined && value === "--")) {
+      throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
+    }
+  }
+}
+
+function splitOnce(arg: string): readonly [string, string | undefined] {
+  const equals = arg.indexOf("=");
+  return equals < 0 ? [arg, undefined] : [arg.slice(0, equals), arg.slice(equals + 1)];
+}
+
+/** The help of one command. */
+export function commandHelp(command: Command): string {
+  const operands = command.operands === "" ? "" : ` ${command.operands}`;
+  const sections = [`Usage: podwire ${command.name} [OPTIONS]${operands}`, `${command.summary}.`];
+  if (command.description !== undefined) sections.push(command.description);
+  if (command.options.length > 0) sections.push(`Options:\n${optionLines(command.options)}`);
+  sections.push(`Global options:\n${optionLines(GLOBAL_OPTIONS)}`);
+  if (command.examples !== undefined) {
+    sections.push(`Examples:\n${command.examples.map((line) => `  ${line}`).join("\n")}`);
+  }
+  return `${sections.join("\n\n")}\n`;
+}
+
+/** The options, one a line, aligned. */
+export function optionLines(options: readonly OptionSpec[]): string {
+  const rows = options.map(({ name, alias, value, help }) => {
+    const short = alias === undefined ? "    " : `-${alias}, `;
+    return [`${short}--${name}${value === undefined ? "" : ` ${value}`}`, help] as const;
+  });
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, help]) => `  ${left.padEnd(width)}  ${help}`).join("\n");
+}

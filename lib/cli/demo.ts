@@ -1,0 +1,99 @@
+import { type RunCommand, runCommand } from "../host/command.ts";
+import type { Io } from "../host/io.ts";
+import type { Podwire } from "../runtime.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+import { CniError } from "../spec/error.ts";
+import { asResult } from "../spec/result.ts";
+import type { CommandInput } from "./command.ts";
+import { drawPicture } from "./picture.ts";
+import { proveTraffic } from "./traffic.ts";
+import { openPodwire, withSignals } from "./settings.ts";
+
+/** `podwire demo` */
+export async function demo(input: CommandInput): Promise<number> {
+  const podwire = openPodwire(input, { embeddedOnly: true, builtinPolicy: "prefer" });
+  const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
+  const show = new Show(input.io);
+  return await withSignals(input.io, async (signal) => {
+    const made: Sandbox[] = [];
+    try {
+      for (const letter of ["a", "b"]) made.push(await show.make(podwire, `demo-${tag}-${letter}`, signal));
+      await show.traffic(made, signal);
+      return 0;
+    } finally {
+      await show.cleanUp(podwire, made);
+    }
+  });
+}
+
+/** Tells what happens as it happens. */
+class Show {
+  readonly #io: Io;
+  readonly #run: RunCommand = runCommand;
+
+  constructor(io: Io) {
+    this.#io = io;
+  }
+
+  async make(podwire: Podwire, name: string, signal: AbortSignal): Promise<Sandbox> {
+    this.#step(`sandbox "${name}"`);
+    const started = performance.now();
+    const sandbox = await podwire.sandboxes.run({ name, signal });
+    const ms = Math.round(performance.now() - started);
+    this.#tell(`namespace  ${sandbox.netns}`);
+    for (const { name: network, ifName } of sandbox.networks) {
+      this.#tell(
+        `network    ${network}: bridge and host-local, built in, gave ${ifName} ${sandbox.ips.join(" and ")}`,
+      );
+    }
+    this.#tell(`ready      after ${ms} ms`);
+    return sandbox;
+  }
+
+  async traffic(sandboxes: readonly Sandbox[], signal: AbortSignal): Promise<void> {
+    const [from, to] = sandboxes;
+    if (from === undefined || to === undefined) return;
+    this.#io.write(`\n${pictureOf(sandboxes)}\n`);
+    this.#step(`traffic from "${from.name}" to "${to.name}"`);
+    if (to.ips.length < 2) this.#tell("this machine has no IPv6: one family only");
+    for (const ip of to.ips) {
+      const { words, ms } = await proveTraffic(from.netns, to.netns, ip, { run: this.#run, signal });
+      this.#tell(`${ip.includes(":") ? "IPv6" : "IPv4"}       ${words} (${ms} ms)`);
+    }
+  }
+
+  async cleanUp(podwire: Podwire, sandboxes: readonly Sandbox[]): Promise<void> {
+    this.#step("clean-up");
+    const failures: string[] = [];
+    for (const { id, name } of sandboxes.toReversed()) {
+      for (const { message } of await podwire.sandboxes.remove(id, { force: true })) failures.push(message);
+      this.#tell(`removed    "${name}"`);
+    }
+    if (failures.length > 0) {
+      throw new CniError("io", "the demo could not be cleaned up", { details: failures.join("; ") });
+    }
+    this.#tell("nothing is left behind");
+  }
+
+  #step(text: string): void {
+    this.#io.write(`- ${text}\n`);
+  }
+
+  #tell(text: string): void {
+    this.#io.write(`    ${text}\n`);
+  }
+}
+
+function pictureOf(sandboxes: readonly Sandbox[]): string {
+  const gateways = new Set<string>();
+  let bridge = "";
+  const pictured = sandboxes.map(({ name, networks }) => {
+    const [network] = networks;
+    const { ips = [], interfaces = [] } = network === undefined ? {} : asResult(network.result);
+    for (const { gateway } of ips) if (gateway !== undefined) gateways.add(gateway);
+    const onHost = interfaces.filter(({ sandbox }) => !sandbox).map((link) => link.name);
+    bridge = onHost[0] ?? "";
+    return { name, addresses: ips.map(({ address }) => address), hostLink: onHost[1] ?? "" };
+  });
+  return drawPicture(pictured, { name: bridge, addresses: [...gateways] });
+}

@@ -1,0 +1,36 @@
+import { asCniError } from "../plugin/failure.ts";
+import type { CniError, ErrorKind } from "../spec/error.ts";
+
+/** How the process ends for each kind of error; 1 for the others. */
+const EXIT_CODES: Readonly<Partial<Record<ErrorKind, number>>> = {
+  usage: 2,
+  "not-found": 3,
+  permission: 4,
+  timeout: 5,
+  "not-ready": 6,
+  cancelled: 130,
+};
+
+/** An error for somebody to read, or as one JSON object, and the exit code that goes with it. */
+export function reportFailure(error: unknown, { json }: { json: boolean }): { text: string; code: number } {
+  const failure = asCniError(error);
+  const code = EXIT_CODES[failure.kind] ?? 1;
+  return { text: `${json ? JSON.stringify(failure) : failureText(failure)}\n`, code };
+}
+
+/** What happened in one line, then what the plugin wrote and what to do, where known. */
+function failureText(failure: CniError): string {
+  const { elapsedMs, stderr, hint, containerId, ifName } = failure.context;
+  const facts = [
+    ...(failure.code === 0 ? [] : [`code ${failure.code}`]),
+    ...(elapsedMs === undefined ? [] : [`after ${(elapsedMs / 1000).toFixed(1)}s`]),
+    ...(containerId === undefined ? [] : [`container ${containerId}`]),
+    ...(ifName === undefined ? [] : [`interface ${ifName}`]),
+  ];
+  const lines = [`podwire: ${failure.message}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}`];
+  if (stderr !== undefined && !failure.message.includes(JSON.stringify(stderr))) {
+    lines.push(...stderr.split("\n").map((line) => `  stderr: ${line}`));
+  }
+  if (hint !== undefined) lines.push(`  hint: ${hint}`);
+  return lines.join("\n");
+}

@@ -1,0 +1,101 @@
+import type { Io } from "../host/io.ts";
+import {
+  type Command,
+  type CommandInput,
+  firstOperand,
+  GLOBAL_OPTIONS,
+  parseCommandLine,
+} from "./command.ts";
+import { VERSION } from "./version.ts";
+
+/**
+ * The command line: finds the command, runs it, and turns what was thrown into a message and an exit
+ * code. Gives 0 when done, 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 timed out, 6 not
+ * ready, 130 interrupted.
+ */
+export async function main(io: Io): Promise<number> {
+  // The two calls that scripts make in a loop need nothing of what is loaded below.
+  if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) {
+    io.write(`podwire ${VERSION}\n`);
+    return 0;
+  }
+  try {
+    return await dispatch(io);
+  } catch (error) {
+    const { reportFailure } = await import("./failure.ts");
+    const { text, code } = reportFailure(error, { json: wantsJson(io.args) });
+    io.writeError(text);
+    return code;
+  }
+}
+
+function wantsJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end < 0 ? args : args.slice(0, end)).includes("--json");
+}
+
+async function dispatch(io: Io): Promise<number> {
+  const { COMMANDS } = await import("./commands.ts");
+  const { CniError } = await import("../spec/error.ts");
+  const place = firstOperand(io.args, GLOBAL_OPTIONS);
+  const [before, name, behind] = [io.args.slice(0, place), io.args[place], io.args.slice(place + 1)];
+  const global = parseCommandLine(before, GLOBAL_OPTIONS);
+  if (global.flag("version")) {
+    io.write(`podwire ${VERSION}\n`);
+    return 0;
+  }
+  if (name === undefined || name === "help") return await showHelp(io, COMMANDS, behind[0]);
+  const command = COMMANDS.find((known) => known.name === name);
+  if (command === undefined) {
+    throw new CniError("usage", `unknown command "${name}"`, { hint: "`podwire --help` lists the commands" });
+  }
+  if (global.flag("help")) return await showHelp(io, COMMANDS, name);
+  const input: CommandInput = {
+    io,
+    ...parseCommandLine([...before, ...behind], [...GLOBAL_OPTIONS, ...command.options], {
+      // Without "--", the options behind the sandbox's name are those of CMD.
+      stopEarly: command.name === "exec" && !behind.includes("--"),
+    }),
+  };
+  if (input.flag("help")) return await showHelp(io, COMMANDS, name);
+  requireCount(command, input, CniError);
+  requireRoot(command, io, CniError);
+  return await (await command.load())(input);
+}
+
+async function showHelp(io: Io, commands: readonly Command[], name: string | undefined): Promise<number> {
+  const { commandHelp, optionLines } = await import("./command.ts");
+  const command = commands.find((known) => known.name === name);
+  if (command !== undefined) {
+    io.write(commandHelp(command));
+    return 0;
+  }
+  const width = Math.max(...commands.map((known) => known.name.length));
+  const rows = commands.map((known) => `  ${known.name.padEnd(width)}  ${known.summary}\n`);
+  io.write(
+    `podwire ${VERSION}: network for pod sandboxes, through CNI\n\nUsage: podwire COMMAND [OPTIONS] [ARGS]\n\n` +
+      `Commands:\n${rows.join("")}\nGlobal options:\n${optionLines(GLOBAL_OPTIONS)}\n\n` +
+      "`podwire COMMAND --help` shows the options of a command.\n" +
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 timed out, 6 not ready.\n",
+  );
+  return 0;
+}
+
+type ErrorClass = typeof import("../spec/error.ts").CniError;
+
+function requireCount(command: Command, { operands, rest }: CommandInput, CniError: ErrorClass): void {
+  const [least, most] = command.count;
+  const given = operands.length;
+  const usage = `podwire ${command.name} ${command.operands}`.trimEnd();
+  const hint = `usage: ${usage}`;
+  if (given < least) throw new CniError("usage", `${command.name} needs ${command.operands}`, { hint });
+  if (given > most) throw new CniError("usage", `unexpected argument "${operands[most]}"`, { hint });
+  if (rest.length > 0 && command.name !== "exec") {
+    throw new CniError("usage", `unexpected argument "${rest[0]}" after --`, { hint });
+  }
+}
+
+function requireRoot({ name, needsRoot }: Command, io: Io, CniError: ErrorClass): void {
+  if (!needsRoot || io.uid() === 0) return;
+  throw new CniError("permission", `${name} needs root: it changes network namespaces`);
+}

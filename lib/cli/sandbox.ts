@@ -1,0 +1,84 @@
+import { runAttachedInside } from "../host/netns.ts";
+import { CniError } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+import { printJson } from "../spec/json.ts";
+import type { CommandInput } from "./command.ts";
+import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
+import { openPodwire, withSignals } from "./settings.ts";
+
+/** `podwire stop NAME...` */
+export async function stop(input: CommandInput): Promise<number> {
+  const { sandboxes } = openPodwire(input);
+  await withSignals(input.io, async (signal) => {
+    for (const name of input.operands) {
+      warnFailures(input, await sandboxes.stop(name, { ...namespaceOf(input), signal }));
+    }
+  });
+  return 0;
+}
+
+/** `podwire rm [-f] NAME...` */
+export async function rm(input: CommandInput): Promise<number> {
+  const { sandboxes } = openPodwire(input);
+  const force = input.flag("force");
+  await withSignals(input.io, async (signal) => {
+    for (const name of input.operands) {
+      try {
+        warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
+      } catch (error) {
+        if (!force || !(error instanceof CniError) || error.kind !== "not-found") throw error;
+      }
+    }
+  });
+  return 0;
+}
+
+/** `podwire ps` */
+export async function ps(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const namespace = input.value("namespace");
+  const all = await openPodwire(input).sandboxes.list();
+  const shown = namespace === undefined ? all : all.filter((sandbox) => sandbox.namespace === namespace);
+  if (input.flag("json")) io.write(`${printJson(shown as unknown as readonly JsonObject[], 2)}\n`);
+  else if (input.flag("quiet")) io.write(shown.map(({ id }) => `${id}\n`).join(""));
+  else io.write(sandboxTable(shown));
+  return 0;
+}
+
+/** `podwire inspect NAME` */
+export async function inspect(input: CommandInput): Promise<number> {
+  const [name = ""] = input.operands;
+  printSandbox(input, await openPodwire(input).sandboxes.get(name, namespaceOf(input)));
+  return 0;
+}
+
+/** `podwire exec NAME -- CMD...`: its streams and its exit code are those of CMD. */
+export async function exec(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const [name = "", ...operands] = input.operands;
+  const [program, ...args] = [...operands, ...input.rest];
+  if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD...");
+  const sandbox = await openPodwire(input).sandboxes.get(name, namespaceOf(input));
+  if (sandbox.state !== "ready") {
+    const reason = sandbox.reason === undefined ? "" : `: ${sandbox.reason}`;
+    throw new CniError("conflict", `Cannot enter sandbox "${sandbox.name}": it is ${sandbox.state}${reason}`);
+  }
+  const passed: (() => void)[] = [];
+  try {
+    const { code } = await runAttachedInside(sandbox.netns, { program, args, inheritEnv: true }, {
+      onSpawn: (child) => {
+        passed.push(io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => child.kill(signal)));
+        // The terminal sends it to the whole group: CMD has it already and decides.
+        passed.push(io.onSignal(["SIGINT"], () => {}));
+      },
+    });
+    return code;
+  } finally {
+    for (const undo of passed) undo();
+  }
+}
+
+function namespaceOf(input: CommandInput): { namespace?: string } {
+  const namespace = input.value("namespace");
+  return namespace === undefined ? {} : { namespace };
+}

@@ -1,0 +1,63 @@
+import type { Sandbox } from "../sandbox/view.ts";
+import type { CniError } from "../spec/error.ts";
+import { type JsonObject, printJson } from "../spec/json.ts";
+import type { CommandInput } from "./command.ts";
+import { table } from "./table.ts";
+
+const SHORT_ID = 12;
+
+/** Prints a sandbox: the object with `--json`, else its ID and its addresses on lines of their own. */
+export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void {
+  if (flag("json")) io.write(`${sandboxJson(sandbox)}\n`);
+  else io.write(sandboxText(sandbox));
+}
+
+/** The object of the contract; numbers inside results stay as the plugins wrote them. */
+export function sandboxJson(sandbox: Sandbox): string {
+  return printJson(sandbox as unknown as JsonObject, 2);
+}
+
+function sandboxText(sandbox: Sandbox): string {
+  const rows = [
+    ["name", `${sandbox.namespace}/${sandbox.name}`],
+    ["id", sandbox.id],
+    ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
+    ["created", sandbox.createdAt],
+    ["netns", sandbox.netns],
+    ...(sandbox.pid === null ? [] : [["pid", String(sandbox.pid)]]),
+    ...sandbox.networks.map((
+      { name, ifName, result },
+    ) => ["network", `${name} on ${ifName}: ${addresses(result)}`]),
+  ];
+  return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${value}\n`).join("");
+}
+
+function addresses(result: JsonObject): string {
+  const ips = Array.isArray(result.ips) ? result.ips as readonly { address: string }[] : [];
+  return ips.map(({ address }) => address).join(", ") || "no address";
+}
+
+/** The table of `ps`. */
+export function sandboxTable(sandboxes: readonly Sandbox[]): string {
+  return table(
+    ["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS"],
+    sandboxes.map((sandbox) => [
+      sandbox.id.slice(0, SHORT_ID),
+      sandbox.namespace,
+      sandbox.name,
+      sandbox.state,
+      sandbox.createdAt,
+      sandbox.ips.join(",") || "-",
+      sandbox.networks.map(({ name, ifName }) => `${name}:${ifName}`).join(",") || "-",
+    ]),
+  );
+}
+
+/** Tells on standard error what could not be torn down and stays on record. */
+export function warnFailures({ io }: CommandInput, failures: readonly CniError[]): void {
+  for (const { message } of failures) {
+    io.writeError(
+      `podwire: warning: ${message}; it stays among the attachments and \`podwire recover\` retries it\n`,
+    );
+  }
+}

@@ -1,0 +1,174 @@
+import { resolve } from "@std/path";
+import type { Io } from "../host/io.ts";
+import { createLogger, type Logger } from "../host/log.ts";
+import { VERBS } from "../plugin/invocation.ts";
+import { BUILTIN_POLICIES } from "../plugin/exec.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
+import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime.ts";
+import { CniError } from "../spec/error.ts";
+import type { CommandInput } from "./command.ts";
+
+/** Variables that plugins may see without being named; `LC_*` has no end, so its members are listed. */
+export const PLUGIN_ENVIRONMENT = [
+  "PATH",
+  "HOME",
+  "LANG",
+  "LC_ALL",
+  "LC_ADDRESS",
+  "LC_COLLATE",
+  "LC_CTYPE",
+  "LC_IDENTIFICATION",
+  "LC_MEASUREMENT",
+  "LC_MESSAGES",
+  "LC_MONETARY",
+  "LC_NAME",
+  "LC_NUMERIC",
+  "LC_PAPER",
+  "LC_TELEPHONE",
+  "LC_TIME",
+  "TZ",
+  "TRACEPARENT",
+  "TRACESTATE",
+  "CNI_NETNS_OVERRIDE",
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "NO_PROXY",
+  "ALL_PROXY",
+  "http_proxy",
+  "https_proxy",
+  "no_proxy",
+  "all_proxy",
+] as const;
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+const LOG_FORMATS = ["text", "json"] as const;
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+/** More than a timer can hold is no limit that anybody means. */
+const LONGEST_MS = 24 * 3_600_000;
+
+/** The runtime that the options and the environment describe. */
+export function openPodwire(input: CommandInput, overrides: RuntimeOptions = {}): Podwire {
+  return new Podwire({ ...runtimeOptions(input), ...overrides });
+}
+
+/**
+ * The options of the runtime: a flag wins over the environment, the environment over the default.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function runtimeOptions(input: CommandInput): RuntimeOptions {
+  const { io } = input;
+  const confDir = input.value("conf-dir") ?? (io.env("NETCONFPATH") || undefined);
+  const defaultNetwork = input.value("default-network");
+  return {
+    confDir: resolve(confDir ?? DEFAULTS.confDir),
+    pluginDirs: pluginDirs(input),
+    cacheDir: directory(input, "cache-dir", DEFAULTS.cacheDir),
+    stateDir: directory(input, "state-dir", DEFAULTS.stateDir),
+    netnsDir: directory(input, "netns-dir", DEFAULTS.netnsDir),
+    builtinPolicy: oneOf(input, "builtin", BUILTIN_POLICIES, "fallback"),
+    timeouts: timeouts(input.list("timeout")),
+    environment: pluginEnvironment(input),
+    log: logger(input),
+    ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+  };
+}
+
+function directory(input: CommandInput, name: string, fallback: string): string {
+  return resolve(input.value(name) ?? fallback);
+}
+
+function pluginDirs(input: CommandInput): readonly string[] {
+  const flags = input.list("plugin-dir");
+  const named = flags.length > 0
+    ? flags
+    : (input.io.env("CNI_PATH") ?? "").split(":").filter((dir) => dir !== "");
+  return (named.length > 0 ? named : DEFAULTS.pluginDirs).map((dir) => resolve(dir));
+}
+
+function pluginEnvironment(input: CommandInput): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const name of [...PLUGIN_ENVIRONMENT, ...input.list("plugin-env")]) {
+    const value = input.io.env(name);
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}
+
+/**
+ * A duration in milliseconds.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function parseDuration(text: string, flag: string): number {
+  const [, amount, unit] = DURATION.exec(text) ?? [];
+  const ms = Number(amount) * (UNIT_MS[unit ?? ""] ?? NaN);
+  if (ms >= 1 && ms <= LONGEST_MS) return Math.round(ms);
+  throw new CniError(
+    "usage",
+    `${flag}: "${text}" is no duration between 1ms and 24h, such as 500ms, 30s or 2m`,
+  );
+}
+
+/**
+ * The timeouts of `--timeout VERB=DURATION` and `--timeout DURATION`; a verb of its own wins.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function timeouts(texts: readonly string[]): Partial<Timeouts> {
+  const all: Partial<Record<string, number>> = {};
+  const single: Partial<Record<string, number>> = {};
+  for (const text of texts) {
+    const equals = text.indexOf("=");
+    const name = text.slice(0, Math.max(equals, 0)).toUpperCase();
+    const ms = parseDuration(text.slice(equals + 1), "--timeout");
+    if (equals < 0) {
+      for (const verb of VERBS) all[verb] = ms;
+      continue;
+    }
+    const verb = VERBS.find((known) => known === name);
+    if (verb === undefined) {
+      throw new CniError("usage", `--timeout: "${name}" is no verb; there are ${VERBS.join(", ")}`);
+    }
+    single[verb] = ms;
+  }
+  return { ...all, ...single };
+}
+
+/** The log of a command, on standard error. */
+export function logger(input: CommandInput): Logger {
+  const { io } = input;
+  const color = io.stderrIsTerminal && !input.flag("no-color") && !io.env("NO_COLOR");
+  return createLogger({
+    level: oneOf(input, "log-level", LOG_LEVELS, "warn"),
+    format: oneOf(input, "log-format", LOG_FORMATS, "text"),
+    color,
+    write: (text) => io.writeError(text),
+  });
+}
+
+function oneOf<T extends string>(input: CommandInput, name: string, words: readonly T[], fallback: T): T {
+  const text = input.value(name);
+  if (text === undefined) return fallback;
+  const word = words.find((known) => known === text);
+  if (word === undefined) throw new CniError("usage", `--${name}: "${text}" is none of ${words.join(", ")}`);
+  return word;
+}
+
+/**
+ * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. At a second one the process ends
+ * as it would have without us: whoever asks twice does not want to wait for a clean-up.
+ */
+export async function withSignals<T>(io: Io, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = io.onSignal(["SIGINT", "SIGTERM", "SIGHUP"], (name) => {
+    stop();
+    controller.abort(new CniError("cancelled", `interrupted by ${name}`));
+  });
+  try {
+    return await body(controller.signal);
+  } finally {
+    stop();
+  }
+}

@@ -1,0 +1,223 @@
+import { builtins } from "./builtin/mod.ts";
+import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
+import { statOf } from "./host/file.ts";
+import type { Logger } from "./host/log.ts";
+import { nsProblem } from "./host/netns.ts";
+import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
+import { Attachments, type AttachRequest } from "./network/network.ts";
+import { type AttachmentRecord, AttachmentStore, type BadRecord } from "./network/record.ts";
+import { ResultCache } from "./network/result_cache.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
+import { type BuiltinPolicy, PluginRunner } from "./plugin/exec.ts";
+import { asCniError } from "./plugin/failure.ts";
+import { Catalog, type CatalogEntry } from "./pod/catalog.ts";
+import { embeddedNetwork } from "./pod/embedded.ts";
+import { Pods } from "./pod/pod.ts";
+import { Recovery, type RecoveryReport } from "./sandbox/recovery.ts";
+import { SandboxStore } from "./sandbox/record.ts";
+import { Sandboxes } from "./sandbox/sandbox.ts";
+import type { NetworkConfigList } from "./spec/config.ts";
+import { CniError, ERROR_CODES } from "./spec/error.ts";
+import type { JsonObject } from "./spec/json.ts";
+import { validateContainerId } from "./spec/name.ts";
+
+/** The directories and settings of an installation. All paths are absolute. */
+export interface RuntimeOptions {
+  /** @default {"/etc/cni/net.d"} */
+  readonly confDir?: string;
+  /** @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
+  readonly pluginDirs?: readonly string[];
+  /** @default {"/var/lib/cni"} */
+  readonly cacheDir?: string;
+  /** @default {"/var/lib/podwire"} */
+  readonly stateDir?: string;
+  /** @default {"/run/podwire"} */
+  readonly runDir?: string;
+  /** @default {"/run/netns"} */
+  readonly netnsDir?: string;
+  /** The only network that stands in when a request names none. @default {the first usable one} */
+  readonly defaultNetwork?: string;
+  /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
+  readonly embeddedOnly?: boolean;
+  /** @default {"fallback"} */
+  readonly builtinPolicy?: BuiltinPolicy;
+  /** Milliseconds a verb. @default {DEFAULT_TIMEOUTS} */
+  readonly timeouts?: Partial<Timeouts>;
+  /** What plugins get beside the six `CNI_*` variables. @default {{}} */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** @default {a logger that drops everything} */
+  readonly log?: Logger;
+  /** @default {runCommand} */
+  readonly run?: RunCommand;
+}
+
+/** Where things are unless the options say otherwise. */
+export const DEFAULTS = {
+  confDir: "/etc/cni/net.d",
+  pluginDirs: ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"],
+  cacheDir: "/var/lib/cni",
+  stateDir: "/var/lib/podwire",
+  runDir: "/run/podwire",
+  netnsDir: "/run/netns",
+} as const;
+
+const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/**
+ * A whole CNI runtime: sandboxes, single attachments, the networks of a directory, recovery.
+ *
+ * Nothing is read or run before a method is called. Permissions: `--allow-read` and `--allow-write`
+ * for the directories of the options, `--allow-run` for iproute2, util-linux and the plugins; what
+ * changes namespaces needs root. No environment variable is read.
+ *
+ * @example
+ * ```ts
+ * import { Podwire } from "./runtime.ts";
+ *
+ * const podwire = new Podwire({ timeouts: { ADD: 10_000 } });
+ * for (const { name, status } of await podwire.networks()) console.log(name, status);
+ * ```
+ */
+export class Podwire {
+  /** Network namespaces that outlive the process. */
+  readonly sandboxes: Sandboxes;
+  readonly #options: RuntimeOptions;
+  readonly #store: AttachmentStore;
+  readonly #locks: ContainerLocks;
+  readonly #attachments: Attachments;
+  readonly #recovery: Recovery;
+
+  constructor(options: RuntimeOptions = {}) {
+    const { run = runCommand, log = SILENT } = options;
+    const { cacheDir, stateDir, runDir, netnsDir } = { ...DEFAULTS, ...options };
+    const onBad = ({ file, movedTo, reason }: BadRecord) =>
+      log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
+    this.#options = options;
+    this.#store = new AttachmentStore(stateDir, onBad);
+    this.#locks = new ContainerLocks(runDir);
+    const store = this.#store;
+    const locks = this.#locks;
+    const runner = makeRunner(options, run, log);
+    const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+    const cache = new ResultCache(cacheDir);
+    this.#attachments = new Attachments({ runner, store, cache, log, run, timeouts });
+    const attachments = this.#attachments;
+    const pods = new Pods({ attachments, store, run });
+    const sandboxes = new SandboxStore(stateDir, onBad);
+    const path = options.environment?.PATH ?? DEFAULT_PATH;
+    const shared = { locks, attachments, pods, netnsDir, stateDir, path, run, log };
+    this.#recovery = new Recovery({ ...shared, sandboxes, store });
+    this.sandboxes = new Sandboxes({
+      ...shared,
+      store: sandboxes,
+      recovery: this.#recovery,
+      catalog: () => this.#catalog(),
+    });
+  }
+
+  /**
+   * Attaches a namespace to a network, as cnitool does, and gives the result in the network's version.
+   *
+   * @throws {CniError} with what failed; then nothing is attached, or a record says what is left
+   */
+  async add(network: string, request: AttachRequest): Promise<JsonObject> {
+    const problem = await nsProblem(request.netns);
+    if (problem !== undefined) {
+      const context = { verb: "ADD", network, code: ERROR_CODES.invalidNetns };
+      throw new CniError("not-found", `${request.netns}: ${problem}`, context);
+    }
+    const list = await this.#load(network);
+    await this.#recovery.beforeFirstAdd(request.signal);
+    return await this.#locked(request, () => this.#attachments.add(list, request));
+  }
+
+  /**
+   * Asks the network's plugins whether the attachment is as it should be.
+   *
+   * @throws {CniError} if it is not
+   */
+  async check(network: string, request: AttachRequest): Promise<void> {
+    const list = await this.#load(network);
+    await this.#locked(request, () => this.#attachments.check(list, request));
+  }
+
+  /**
+   * Detaches a namespace from a network. The configuration of its ADD is used where it is on record, so
+   * this works when the file is gone.
+   *
+   * @throws {CniError} with what failed; then the record stays
+   */
+  async del(network: string, request: AttachRequest): Promise<void> {
+    await this.#locked(request, async () => {
+      const key = { network, containerId: request.containerId, ifName: request.ifName };
+      const record = await this.#store.read(key);
+      if (record !== undefined) await this.#attachments.remove(record, request.signal);
+      else await this.#attachments.del(await this.#load(network), request);
+    });
+  }
+
+  /** What became of each file of the configuration directory. */
+  async networks(): Promise<readonly CatalogEntry[]> {
+    return (await this.#catalog()).entries;
+  }
+
+  /** All attachments on record. */
+  async attachments(): Promise<readonly AttachmentRecord[]> {
+    return await this.#store.all();
+  }
+
+  /** Finishes or undoes what a crash or a reboot interrupted, and retries failed removals. */
+  async recover(signal?: AbortSignal): Promise<RecoveryReport> {
+    try {
+      return await this.#recovery.recover(signal);
+    } catch (error) {
+      throw asCniError(error);
+    }
+  }
+
+  async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
+    try {
+      validateContainerId(containerId);
+      using _sweep = await this.#locks.sweep({ shared: true, ...(signal && { signal }) });
+      return await withContainerLock(this.#locks, containerId, signal, body);
+    } catch (error) {
+      throw asCniError(error);
+    }
+  }
+
+  async #load(network: string): Promise<NetworkConfigList> {
+    return (await this.#catalog()).getByName(network);
+  }
+
+  async #catalog(): Promise<Catalog> {
+    const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork } = this.#options;
+    return await Catalog.load({
+      confDir: embeddedOnly ? undefined : confDir,
+      embedded: embeddedNetwork(await machineFacts(this.#options.environment?.PATH)),
+      ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+    });
+  }
+}
+
+function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): PluginRunner {
+  const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
+  return new PluginRunner({
+    pluginDirs,
+    builtins,
+    builtinPolicy,
+    environment,
+    run,
+    onStderrLine: ({ line, ...fields }) => log.info(line, fields),
+  });
+}
+
+/** What the embedded network can count on here. */
+async function machineFacts(path = DEFAULT_PATH) {
+  const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
+  for (const dir of path.split(":")) {
+    for (const program of ["nft", "iptables"]) {
+      if ((await statOf(`${dir}/${program}`))?.isFile) return { ipv6, masquerade: true };
+    }
+  }
+  return { ipv6, masquerade: false };
+}
