@@ -43,7 +43,8 @@ export async function compile(entry: string, output: string, permissions: Permis
     const bundle = `${work}/${entry.slice(entry.lastIndexOf("/") + 1).replace(/\.ts$/, ".js")}`;
     await denow(["bundle", "-q", "-o", bundle, entry]);
     const base = await denortVariable();
-    const flags = ["-q", "--no-config", "--no-lock", ...permissionFlags(permissions)];
+    // The code cache is a file of a known name in /tmp, which anybody could put there for root's program to run.
+    const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
     await denow(["compile", ...flags, "-o", `${work}/program`, bundle], base);
     await Deno.rename(`${work}/program`, output);
   } finally {

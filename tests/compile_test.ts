@@ -36,7 +36,9 @@ Deno.test({
          }`,
       );
       await compile(`${folder}/states.ts`, `${folder}/states`, config.permissions.podwire);
-      const { stdout } = await new Deno.Command(`${folder}/states`, { stdin: "null" }).output();
+      await Deno.mkdir(`${folder}/tmp`);
+      const env = { TMPDIR: `${folder}/tmp` };
+      const { stdout } = await new Deno.Command(`${folder}/states`, { stdin: "null", env }).output();
       const [states, refusal] = new TextDecoder().decode(stdout).trim().split("\n");
       assertEquals(JSON.parse(states ?? ""), {
         read: "granted",
@@ -52,6 +54,11 @@ Deno.test({
         SECRET: "prompt",
       });
       assertEquals(refusal, "NotCapable", "it must not ask");
+      assertEquals(
+        [...Deno.readDirSync(`${folder}/tmp`)],
+        [],
+        "it must not keep code where others can write",
+      );
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
