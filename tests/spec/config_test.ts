@@ -308,6 +308,12 @@ Deno.test("A48 tells which plugin is wrong", () => {
   for (const [plugins, msg] of cases) assertEquals(listFault({ plugins }).msg, msg);
 });
 
+Deno.test("A48 a missing type is reported where its plugin stands", () => {
+  const text = '{"name":"web","plugins":[\n{"type":"a"},\n  {"ipam":{}}]}';
+  const fault = faultOf(() => parseConfigList(text));
+  assertEquals([fault.msg, fault.at], ['missing "type" in plugins[1]', "3:3"]);
+});
+
 Deno.test("A49 A50 carries the plugins in their order, the text and unknown keys", () => {
   const text = '{"plugins":[{"type":"b"},{"type":"a"},{"type":"b"}],"name":"web","disableGC":true,"x":1.0}';
   const list = parseConfigList(text);

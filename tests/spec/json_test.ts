@@ -86,6 +86,18 @@ Deno.test("keys that JavaScript treats as special are keys like any other", () =
   assertEquals(printJson(json), text);
 });
 
+Deno.test("a key never reaches the setter of __proto__, which Deno lacks and other runtimes have", () => {
+  let called = false;
+  const trap = { configurable: true, get: () => undefined, set: () => void (called = true) };
+  Object.defineProperty(Object.prototype, "__proto__", trap);
+  try {
+    assertEquals(printJson(parseJson('{"__proto__":{"a":1},"b":2}')), '{"__proto__":{"a":1},"b":2}');
+  } finally {
+    Reflect.deleteProperty(Object.prototype, "__proto__");
+  }
+  assertEquals(called, false);
+});
+
 Deno.test("member never answers what an object inherits", () => {
   for (const key of ["constructor", "__proto__", "toString"]) assertEquals(member({}, key), undefined);
 });
