@@ -17,6 +17,9 @@ export interface Outcome {
   readonly skipped: number;
 }
 
+/** Deno knows no limit for a test; without this one a test that hangs would hang CI. */
+const LONGEST_RUN_MS = 20 * 60 * 1000;
+
 const say = (line: string) => console.error(`test: ${line}`);
 
 /** Runs denow, passes its output on, and returns what it said on stdout, without colours. */
@@ -24,8 +27,16 @@ async function denow(
   args: string[],
   env: Record<string, string> = {},
 ): Promise<{ code: number; text: string }> {
-  const child = new Deno.Command(`${ROOT}denow`, { args, cwd: ROOT, env, stdin: "null", stdout: "piped" })
-    .spawn();
+  const signal = AbortSignal.timeout(LONGEST_RUN_MS);
+  signal.addEventListener("abort", () => say("stopped: it took longer than 20 minutes"));
+  const child = new Deno.Command(`${ROOT}denow`, {
+    args,
+    cwd: ROOT,
+    env,
+    signal,
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of child.stdout) {
