@@ -11,10 +11,10 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { type BuiltinPolicy, PluginRunner } from "./plugin/exec.ts";
 import { asCniError } from "./plugin/failure.ts";
 import { Catalog, type CatalogEntry } from "./pod/catalog.ts";
-import { embeddedNetwork } from "./pod/embedded.ts";
+import { embeddedNetwork, type EmbeddedOptions } from "./pod/embedded.ts";
 import { Pods } from "./pod/pod.ts";
 import { Recovery, type RecoveryReport } from "./sandbox/recovery.ts";
-import { SandboxStore } from "./sandbox/record.ts";
+import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
@@ -31,7 +31,7 @@ export interface RuntimeOptions {
   readonly cacheDir?: string;
   /** @default {"/var/lib/podwire"} */
   readonly stateDir?: string;
-  /** @default {"/run/podwire"} */
+  /** Locks. @default {"/run/podwire", or "run" in a state directory that is not the default one} */
   readonly runDir?: string;
   /** @default {"/run/netns"} */
   readonly netnsDir?: string;
@@ -89,7 +89,8 @@ export class Podwire {
 
   constructor(options: RuntimeOptions = {}) {
     const { run = runCommand, log = SILENT } = options;
-    const { cacheDir, stateDir, runDir, netnsDir } = { ...DEFAULTS, ...options };
+    const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
+    const runDir = options.runDir ?? defaultRunDir(stateDir);
     const onBad = ({ file, movedTo, reason }: BadRecord) =>
       log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
     this.#options = options;
@@ -105,7 +106,8 @@ export class Podwire {
     const pods = new Pods({ attachments, store, run });
     const sandboxes = new SandboxStore(stateDir, onBad);
     const path = options.environment?.PATH ?? DEFAULT_PATH;
-    const shared = { locks, attachments, pods, netnsDir, stateDir, path, run, log };
+    const netnsPrefix = prefixOf(stateDir, netnsDir);
+    const shared = { locks, attachments, pods, netnsDir, netnsPrefix, stateDir, path, run, log };
     this.#recovery = new Recovery({ ...shared, sandboxes, store });
     this.sandboxes = new Sandboxes({
       ...shared,
@@ -199,6 +201,26 @@ export class Podwire {
   }
 }
 
+/**
+ * A lock guards records, so it belongs to their directory: a lock file that a crash left behind would
+ * be taken for its own, and cleared away, by an installation whose records know nothing of it.
+ */
+function defaultRunDir(stateDir: string): string {
+  return stateDir === DEFAULTS.stateDir ? DEFAULTS.runDir : `${stateDir}/run`;
+}
+
+/**
+ * Recovery removes namespaces of which it has no record. In the directory that everybody uses, those of
+ * another state directory must not look like our own.
+ */
+function prefixOf(stateDir: string, netnsDir: string): string {
+  if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  // No ID has an "@", so this is not the beginning of another's name either.
+  return `${NETNS_PREFIX.slice(0, -1)}@${hash.toString(16).padStart(8, "0")}-`;
+}
+
 function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): PluginRunner {
   const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
   return new PluginRunner({
@@ -212,12 +234,15 @@ function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): Plug
 }
 
 /** What the embedded network can count on here. */
-async function machineFacts(path = DEFAULT_PATH) {
+async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
   const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
+  if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
+  return { ipv6, masquerade: await isOnPath("iptables", path) ? "iptables" : undefined };
+}
+
+async function isOnPath(program: string, path: string): Promise<boolean> {
   for (const dir of path.split(":")) {
-    for (const program of ["nft", "iptables"]) {
-      if ((await statOf(`${dir}/${program}`))?.isFile) return { ipv6, masquerade: true };
-    }
+    if (dir !== "" && (await statOf(`${dir}/${program}`))?.isFile) return true;
   }
-  return { ipv6, masquerade: false };
+  return false;
 }

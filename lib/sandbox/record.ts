@@ -52,7 +52,7 @@ export interface SandboxRecord {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** What the names of the namespaces that podwire makes begin with; the ID follows. */
+/** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
 export const NETNS_PREFIX = "podwire-";
 
 const KIND = "podwire.sandbox.v1";

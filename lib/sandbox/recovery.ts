@@ -9,7 +9,7 @@ import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { Pods } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
-import { NETNS_PREFIX, type SandboxRecord, type SandboxStore } from "./record.ts";
+import type { SandboxRecord, SandboxStore } from "./record.ts";
 
 /** One thing that recovery looked at. */
 export interface RecoveryItem {
@@ -36,6 +36,8 @@ export interface RecoveryOptions {
   readonly pods: Pods;
   readonly locks: ContainerLocks;
   readonly netnsDir: string;
+  /** What the names of namespaces that are podwire's begin with; the ID follows. */
+  readonly netnsPrefix: string;
   readonly stateDir: string;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
@@ -68,7 +70,7 @@ export class Recovery {
     } else {
       using _sweep = await locks.sweep({ shared: false, ...(signal && { signal }) });
       if (await readTextIfThere(file) !== boot) {
-        await this.#settleAll(report, signal);
+        await this.#settleAll(report, [], signal);
         await ensureDir(stateDir, 0o700);
         await writeFileSynced(file, boot);
       }
@@ -79,21 +81,25 @@ export class Recovery {
 
   /** Settles everything on record, retries failed removals, and removes namespaces that nobody owns. */
   async recover(signal?: AbortSignal): Promise<RecoveryReport> {
-    const { locks } = this.#options;
+    const { locks, netnsDir, netnsPrefix } = this.#options;
     const report = emptyReport();
     using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-    await this.#settleAll(report, signal);
+    const names = (await listDir(netnsDir)).filter((name) => name.startsWith(netnsPrefix));
+    await this.#settleAll(report, names.map((name) => name.slice(netnsPrefix.length)), signal);
     return report;
   }
 
-  async #settleAll(report: RecoveryReport, signal?: AbortSignal): Promise<void> {
-    const { sandboxes, store, locks, netnsDir } = this.#options;
-    const netnsNames = (await listDir(netnsDir)).filter((name) => name.startsWith(NETNS_PREFIX));
+  async #settleAll(
+    report: RecoveryReport,
+    ofNamespaces: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { sandboxes, store, locks } = this.#options;
     const ids = new Set([
       ...await locks.present(),
       ...await sandboxes.ids(),
       ...await store.containers(),
-      ...netnsNames.map((name) => name.slice(NETNS_PREFIX.length)),
+      ...ofNamespaces,
     ]);
     for (const id of ids) {
       signal?.throwIfAborted();
@@ -194,8 +200,8 @@ export class Recovery {
   }
 
   async #sweepNamespace(id: string, report: RecoveryReport): Promise<void> {
-    const { netnsDir, run } = this.#options;
-    const netns = `${netnsDir}/${NETNS_PREFIX}${id}`;
+    const { netnsDir, netnsPrefix, run } = this.#options;
+    const netns = `${netnsDir}/${netnsPrefix}${id}`;
     if (!await removeNetns(netns, { run })) return;
     report.removed.push({ kind: "namespace", containerId: id, netns, why: "no sandbox owns it" });
   }

@@ -13,7 +13,7 @@ import { dismantle } from "./dismantle.ts";
 import { findSandbox } from "./find.ts";
 import { DEFAULT_OCI_RUNTIME, startInfra } from "./infra.ts";
 import { validateName } from "./name.ts";
-import { NETNS_PREFIX, type SandboxRecord, type SandboxStore } from "./record.ts";
+import type { SandboxRecord, SandboxStore } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
@@ -51,6 +51,8 @@ export interface SandboxesOptions {
   readonly recovery: Recovery;
   readonly catalog: () => Promise<Catalog>;
   readonly netnsDir: string;
+  /** What the names of new namespaces begin with; the ID follows. */
+  readonly netnsPrefix: string;
   readonly stateDir: string;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
@@ -162,7 +164,7 @@ export class Sandboxes {
   }
 
   async #draft(request: SandboxRequest): Promise<SandboxRecord> {
-    const { netnsDir } = this.#options;
+    const { netnsDir, netnsPrefix } = this.#options;
     const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
     const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
     validateName("sandbox name", name);
@@ -173,7 +175,7 @@ export class Sandboxes {
     if (source.kind === "pid") await requireNetns(`/proc/${source.pid}/ns/net`);
     const netns = source.kind === "path"
       ? { path: source.path, owned: false, id: await netnsId(source.path) }
-      : { path: `${netnsDir}/${NETNS_PREFIX}${id}`, owned: true, id: undefined };
+      : { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
     return {
       id,
       name,
