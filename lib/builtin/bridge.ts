@@ -17,6 +17,7 @@ import {
   planAddresses,
 } from "./bridge_plan.ts";
 import { addPort, type BridgePort, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
+import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
 import { type Host, runIpScript } from "./ip_script.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import { readShownLink } from "./shown_link.ts";
@@ -64,7 +65,7 @@ async function add(request: PluginRequest): Promise<Result> {
   const undo = new Undo(request.log);
   try {
     const comment = await attachmentComment(tagged(request));
-    const port = await addPort(hostOf(request), { config, netns, ifName, comment });
+    const port = await addHeldPort(request, config, comment);
     undo.push("the interface", (signal) => removeLink({ run: request.run, signal }, port.hostName));
     return await (config.ipamType === ""
       ? addLayer2(request, config, port)
@@ -73,6 +74,16 @@ async function add(request: PluginRequest): Promise<Result> {
     await undo.run();
     throw error;
   }
+}
+
+async function addHeldPort(
+  request: PluginRequest,
+  config: BridgeConfig,
+  comment: string,
+): Promise<BridgePort> {
+  const { netns, ifName, signal } = request;
+  using _held = config.removeEmptyBridge ? await holdBridge(config.bridge, signal) : undefined;
+  return await addPort(hostOf(request), { config, netns, ifName, comment });
 }
 
 async function addLayer2(request: PluginRequest, config: BridgeConfig, port: BridgePort): Promise<Result> {
@@ -183,6 +194,7 @@ async function del(request: PluginRequest): Promise<void> {
     request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
   }
   if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "DEL");
+  if (config.removeEmptyBridge) await removeEmptyBridge(host, config.bridge);
 }
 
 async function check(request: PluginRequest): Promise<void> {

@@ -17,6 +17,7 @@ import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
 /** What the bridge plugin is told. */
 export interface BridgeConfig {
   readonly bridge: string;
+  readonly removeEmptyBridge: boolean;
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
   readonly forceAddress: boolean;
@@ -37,6 +38,9 @@ export interface BridgeConfig {
 
 /** What a DEL and a GC need; anything else that is wrong must not stand in the way of cleaning up. */
 export interface BridgeTeardown {
+  readonly bridge: string;
+  /** Whether the bridge goes with its last port: podwire's own option, which other plugins pass over. */
+  readonly removeEmptyBridge: boolean;
   readonly ipMasq: boolean;
   readonly ipamType: string;
 }
@@ -69,7 +73,6 @@ export function readBridgeConfig(config: JsonObject, args: ReadonlyMap<string, s
   const isDefaultGateway = booleanField(top, "isDefaultGateway");
   return {
     ...readBridgeTeardown(config),
-    bridge: readName(top),
     isGateway: booleanField(top, "isGateway") || isDefaultGateway,
     isDefaultGateway,
     forceAddress: booleanField(top, "forceAddress"),
@@ -89,6 +92,8 @@ export function readBridgeConfig(config: JsonObject, args: ReadonlyMap<string, s
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
   const top: Section = { json: config, path: "" };
   return {
+    bridge: readName(top),
+    removeEmptyBridge: booleanField(top, "removeEmptyBridge"),
     ipMasq: booleanField(top, "ipMasq"),
     ipamType: stringField(sectionField(top, "ipam"), "type"),
   };

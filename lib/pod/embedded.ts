@@ -2,8 +2,8 @@ import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 
 /** What this machine can do for the embedded network. */
 export interface EmbeddedOptions {
-  /** Whether nft or iptables is there. */
-  readonly masquerade: boolean;
+  /** What can masquerade here, if anything. */
+  readonly masquerade: "nftables" | "iptables" | undefined;
   /** Whether the kernel has IPv6. */
   readonly ipv6: boolean;
 }
@@ -25,7 +25,8 @@ export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkC
       type: "bridge",
       bridge: "pw0",
       isGateway: true,
-      ipMasq: masquerade,
+      ipMasq: masquerade !== undefined,
+      ...(masquerade === undefined ? {} : { ipMasqBackend: masquerade }),
       hairpinMode: true,
       // The machine is left as it was found: with its last container the bridge goes.
       removeEmptyBridge: true,
