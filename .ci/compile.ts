@@ -139,6 +139,10 @@ async function main(args: string[]): Promise<void> {
     const made = (await Deno.stat(output)).mtime?.getTime() ?? 0;
     if (made > Math.max(...await Promise.all(SOURCES.map((source) => newest(`${ROOT}${source}`))))) return;
   }
+  // Left by a run that was killed; whoever holds the lock is alone here.
+  for await (const { name } of Deno.readDir(`${ROOT}dist`)) {
+    if (name.startsWith(".new-")) await Deno.remove(`${ROOT}dist/${name}`, { recursive: true });
+  }
   const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
   await compile(`${ROOT}cli.ts`, output, config.permissions.podwire);
   const { size } = await Deno.stat(output);

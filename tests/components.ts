@@ -49,6 +49,10 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   }
 
   say(`fetching ${names.join(", ")}`);
+  // Left by a run that was killed; whoever holds the lock is alone here.
+  for await (const { name } of Deno.readDir(FOLDER)) {
+    if (name.startsWith("new-")) await Deno.remove(`${FOLDER}/${name}`, { recursive: true });
+  }
   const apt = new Apt();
   const problems: string[] = [];
   for (const component of unpack) {
