@@ -27,6 +27,14 @@ export interface CommandRequest {
   /** Called for each line while the program runs, and for what stands behind the last line end. */
   readonly onStderrLine?: (line: string) => void;
   readonly cwd?: string;
+  /**
+   * Whether the program gets a session and process group of its own. Without, it starts some milliseconds faster
+   * (Deno need not copy itself first), shares the terminal's Ctrl-C, and only the program itself is ended: for
+   * programs that start no others and change nothing.
+   *
+   * @default {true}
+   */
+  readonly ownGroup?: boolean;
 }
 
 /** Why the run of a program was over. */

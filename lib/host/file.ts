@@ -1,5 +1,5 @@
 import { ensureDir as ensureAnyDir } from "@std/fs";
-import { dirname, join } from "@std/path";
+import { dirname, join } from "@std/path/posix";
 
 /** What is known about a file without opening it. */
 export interface FileStat {
@@ -221,17 +221,48 @@ export async function statOf(path: string): Promise<FileStat | undefined> {
   };
 }
 
+/** What {@linkcode watchDirs} calls. */
+export interface WatchListener {
+  /**
+   * Something was made, changed or removed at these paths. One change may be told several times, so what counts is
+   * what is there when one looks.
+   */
+  readonly changed: (paths: readonly string[]) => void;
+  /** Nothing more will be told, because watching or `changed` failed. */
+  readonly failed: (error: unknown) => void;
+}
+
 /**
- * Calls `onChange` with the paths of what was made, changed or removed in directories, until disposed of. A change
- * may be told several times or not at all, so what counts is what is there when one looks. Requires `--allow-read`.
+ * Watches directories, not what is below their subdirectories, until disposed of. A directory that is removed and made
+ * anew is another one: watch the one above too. Requires `--allow-read`.
+ *
+ * @throws {Deno.errors.NotFound} If one of them is not there.
+ *
+ * @example
+ * ```ts
+ * import { watchDirs } from "./file.ts";
+ *
+ * using _watch = watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
+ * ```
  */
-export function watchDirs(dirs: readonly string[], onChange: (paths: readonly string[]) => void): Disposable {
+export function watchDirs(dirs: readonly string[], listener: WatchListener): Disposable {
   const watcher = Deno.watchFs([...dirs], { recursive: false });
   const pump = async () => {
-    for await (const { kind, paths } of watcher) if (kind !== "access") onChange(paths);
+    for await (const { kind, paths } of watcher) if (kind !== "access") listener.changed(paths);
   };
-  void pump();
-  return watcher;
+  const close = () => {
+    try {
+      watcher.close();
+    } catch (error) {
+      // It is closed already, by the loop that failed.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+  };
+  pump().catch((error) => {
+    close();
+    listener.failed(error);
+  });
+  return { [Symbol.dispose]: close };
 }
 
 async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T | U> {

@@ -10,9 +10,10 @@ export interface LaunchRequest {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   readonly cwd?: string;
+  readonly ownGroup?: boolean;
 }
 
-/** A child process that leads a session, and so a process group, of its own. */
+/** A child process that leads, if it was asked to, a session and so a process group of its own. */
 export class GroupChild {
   readonly #child: Deno.ChildProcess;
   readonly #leads: boolean;
@@ -22,8 +23,8 @@ export class GroupChild {
     this.#leads = leads;
   }
 
-  static start({ program, args = [], env, stdin, cwd }: LaunchRequest): GroupChild {
-    const detached = !mayRunAsScript(program);
+  static start({ program, args = [], env, stdin, cwd, ownGroup = true }: LaunchRequest): GroupChild {
+    const detached = ownGroup && !mayRunAsScript(program);
     const child = new Deno.Command(program, {
       args: [...args],
       env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
@@ -58,7 +59,7 @@ export class GroupChild {
     this.#child.unref();
   }
 
-  /** Signals all of the group; does nothing if that is empty. */
+  /** Signals all of the group, or the child where it leads none; does nothing if that has ended. */
   signal(name: "SIGTERM" | "SIGKILL"): void {
     if (!this.#leads) return signalChild(this.#child, name);
     try {
@@ -119,6 +120,8 @@ function mayRunAsScript(program: string): boolean {
   if (!program.includes("/")) return false;
   const head = new Uint8Array(20);
   try {
+    // Opening a pipe would wait for a writer.
+    if (!Deno.statSync(program).isFile) return false;
     using file = Deno.openSync(program);
     file.readSync(head);
   } catch {

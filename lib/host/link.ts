@@ -109,7 +109,10 @@ function failedLines(stderr: string, lines: readonly string[]): FailedLine[] {
  * ```
  */
 export async function ipJson(args: readonly string[], options: IpOptions = {}): Promise<unknown> {
-  const { stdout } = await runOk((request) => inNetns(request, options), ipRequest(["-j", ...args], options));
+  const { stdout } = await runOk((request) => inNetns(request, options), {
+    ...ipRequest(["-j", ...args], options),
+    ownGroup: false,
+  });
   try {
     return stdout.trim() === "" ? [] : JSON.parse(stdout);
   } catch (cause) {

@@ -1,6 +1,6 @@
 import { pause } from "./command.ts";
 import { ensureDir, removeIfThere } from "./file.ts";
-import { dirname } from "@std/path";
+import { dirname } from "@std/path/posix";
 
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {
@@ -76,14 +76,15 @@ export async function tryLockFile(
 }
 
 async function openForLock(path: string): Promise<Deno.FsFile> {
+  const open = () => Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
   try {
-    return await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
+    return await open();
   } catch (error) {
     if (error instanceof Deno.errors.IsADirectory) return await Deno.open(path, { read: true });
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    await ensureDir(dirname(path), 0o700);
-    return await openForLock(path);
   }
+  await ensureDir(dirname(path), 0o700);
+  return await open();
 }
 
 function isStillAt(path: string, file: Deno.FsFile): boolean {

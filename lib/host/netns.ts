@@ -9,7 +9,7 @@ import {
 import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
 import { ensureDir, listDir, removeIfThere, statOf } from "./file.ts";
 import { lockFile } from "./lock.ts";
-import { dirname } from "@std/path";
+import { dirname } from "@std/path/posix";
 
 /** Options of the functions that change or enter network namespaces. */
 export interface NetnsOptions {
@@ -70,15 +70,19 @@ export async function pinNetns(
 ): Promise<void> {
   const { run = runCommand, signal } = options;
   const from = typeof source === "number" ? `/proc/${source}/ns/net` : source;
-  const notNetns = (problem: string, cause?: unknown) =>
-    new HostError(`Cannot pin network namespace "${from}": ${problem}`, { reason: "not-a-netns", cause });
+  const notNetns = (problem: string, stderr = "") =>
+    new HostError(`Cannot pin network namespace "${from}": ${problem}`, { reason: "not-a-netns", stderr });
   const problem = await nsProblem(from);
   if (problem !== undefined) throw notNetns(problem);
   await mountOver(path, options, async () => {
     await runOk(run, { program: "mount", args: ["--bind", from, path], ...(signal && { signal }) });
     // Namespaces of all kinds look alike from outside; entering tells. Asked of the new path, which cannot change
     // any more, as the process behind the old one may.
-    const { code, stderr } = await runInside(path, { program: "true", ...(signal && { signal }) }, { run });
+    const { code, stderr } = await runInside(path, {
+      program: "true",
+      ownGroup: false,
+      ...(signal && { signal }),
+    }, { run });
     signal?.throwIfAborted();
     if (code !== 0) throw notNetns("is a namespace of another kind", stderr);
   });
@@ -87,6 +91,7 @@ export async function pinNetns(
 /** Reserves the path, mounts a namespace there, and undoes all of that if it fails. */
 async function mountOver(path: string, options: NetnsOptions, mount: () => Promise<unknown>): Promise<void> {
   options.signal?.throwIfAborted();
+  checkAbsolute(path);
   await shareDir(dirname(path), options);
   try {
     // Without the bits to write or execute, as `ip netns` has it; O_EXCL makes one of two callers the owner.
@@ -103,8 +108,17 @@ async function mountOver(path: string, options: NetnsOptions, mount: () => Promi
     await mount();
   } catch (error) {
     // Not with the caller's signal, which may be why this is needed.
-    await removeNetns(path, { ...(options.run && { run: options.run }) }).catch(() => {});
+    await removeNetns(path, { ...(options.run && { run: options.run }) }).catch((left: unknown) => {
+      throw new AggregateError([error, left], `Cannot create network namespace "${path}", nor undo that`);
+    });
     throw error;
+  }
+}
+
+/** A path like `-a` would be an option of `umount`. */
+function checkAbsolute(path: string): void {
+  if (!path.startsWith("/")) {
+    throw new TypeError(`Cannot use "${path}" for a network namespace: not an absolute path`);
   }
 }
 
@@ -121,7 +135,7 @@ async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions)
   await ensureDir(dir, 0o755);
   // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice.
   using _lock = await lockFile(dir, { ...(signal && { signal }) });
-  const shared = await run(mount(["--make-rshared"]));
+  const shared = await run({ ...mount(["--make-rshared"]), ownGroup: false });
   signal?.throwIfAborted();
   if (shared.code === 0) return;
   await runOk(run, mount(["--rbind", dir]));
@@ -140,6 +154,7 @@ export async function removeNetns(
   path: string,
   { run = runCommand, signal }: NetnsOptions = {},
 ): Promise<boolean> {
+  checkAbsolute(path);
   for (let mounts = 0; mounts < MOST_MOUNTS; mounts++) {
     const found = await lookAt(path);
     if (found.kind === "missing") return false;

@@ -1,3 +1,5 @@
+import { HostError } from "./command.ts";
+
 /** What Deno grants or refuses. */
 export type PermissionKind = "read" | "write" | "run" | "env" | "net" | "sys" | "ffi" | "import" | "all";
 
@@ -45,10 +47,19 @@ function escapeValue(value: string): string {
   return value.replaceAll(",", ",,");
 }
 
-/** Whether the kernel refused (EPERM, EACCES): root or a capability is missing. Looks at the causes too. */
+/**
+ * Whether the kernel refused (EPERM, EACCES), this process or a program that it ran: root or a capability is missing.
+ * Looks at the causes too.
+ */
 export function isPermissionDenied(error: unknown): boolean {
-  return findError(error, (error) => error instanceof Deno.errors.PermissionDenied) !== undefined;
+  const denied = (error: Error) =>
+    error instanceof Deno.errors.PermissionDenied ||
+    // Programs have nothing but words; they run with LC_ALL=C.
+    error instanceof HostError && REFUSED.test(error.stderr);
+  return findError(error, denied) !== undefined;
 }
+
+const REFUSED = /Operation not permitted|Permission denied|must be superuser|only root can/;
 
 function findError(error: unknown, fits: (error: Error) => boolean): Error | undefined {
   for (let depth = 0; error instanceof Error && depth < 16; depth++, error = error.cause) {

@@ -49,6 +49,6 @@ Deno.test("runAttached() ends the program when the signal fires, by force after 
   const start = performance.now();
   stop.abort(new Error("enough"));
   assertEquals(await running, { code: 137, signal: "SIGKILL" });
-  assertLess(performance.now() - start, 1_000);
+  assertLess(performance.now() - start, 5_000);
   await assertRejects(() => runAttached({ program: "true" }, { signal: stop.signal }), Error, "enough");
 });

@@ -18,9 +18,9 @@ import {
 
 const MIB = 1024 * 1024;
 
-/** Runs a script that may leave processes behind; whatever it told its number of is ended at the end. */
+/** Runs a script. What takes too long takes very long here: a busy machine must not look like a fault. */
 async function sh(script: string, more: Partial<CommandRequest> = {}) {
-  return await runCommand({ program: "sh", args: ["-c", script], ...more });
+  return await runCommand({ program: "sh", args: ["-c", script], graceMs: 10_000, ...more });
 }
 
 async function time<T>(fn: () => Promise<T>): Promise<[T, number]> {
@@ -45,7 +45,30 @@ async function dies(pid: number): Promise<boolean> {
   return !lives(pid);
 }
 
-const pidsIn = (text: string) => text.trim().split(/\s+/).map(Number);
+/** Never 0 or less, which would be this process's own group, or all processes. */
+function pidsIn(text: string): number[] {
+  const pids = text.trim().split(/\s+/).map(Number);
+  assert(
+    pids.length > 0 && pids.every((pid) => Number.isInteger(pid) && pid > 1),
+    `no process IDs: "${text}"`,
+  );
+  return pids;
+}
+
+const kill = (pid: number) => Deno.kill(pid, "SIGKILL");
+
+/** Runs a script, fires its signal once it wrote `up` to stderr, and tells how long it took from then. */
+async function abortWhenUp(script: string, more: Partial<CommandRequest> = {}) {
+  const stop = new AbortController();
+  let start = NaN;
+  const onStderrLine = (line: string) => {
+    if (line !== "up") return;
+    start = performance.now();
+    stop.abort();
+  };
+  const outcome = await sh(script, { signal: stop.signal, onStderrLine, ...more });
+  return [outcome, performance.now() - start] as const;
+}
 
 Deno.test("runCommand() gives code, output and both streams apart", async () => {
   const outcome = await sh("echo out; echo err >&2; exit 3");
@@ -114,7 +137,7 @@ Deno.test("runCommand() tells each line of stderr while the program runs", async
     onStderrLine: (line) => told.push([line, performance.now() - start]),
   });
   assertEquals(told.map(([line]) => line), ["a", "bc", "", "d"]);
-  assertLess(told[0]?.[1] ?? Infinity, 450);
+  assertLess(told[0]?.[1] ?? Infinity, (told[1]?.[1] ?? 0) - 300);
   assertGreater(elapsedMs, 480);
 });
 
@@ -129,7 +152,7 @@ Deno.test("runCommand() ends the program and throws when the line listener throw
     )
   );
   assert(error instanceof RangeError);
-  assertLess(ms, 1_000);
+  assertLess(ms, 5_000);
 });
 
 Deno.test("runCommand() tells a signal from an exit code", async () => {
@@ -163,81 +186,73 @@ Deno.test("runCommand() leaves no listener on a signal that never fires", async 
 });
 
 Deno.test("runCommand() ends a program that obeys SIGTERM at once and keeps what it said", async () => {
-  const [{ ended, signal, stdout }, ms] = await time(() =>
-    sh("echo before; sleep 30", { signal: AbortSignal.timeout(200) })
-  );
+  const [{ ended, signal, stdout }, ms] = await abortWhenUp("echo before; echo up >&2; sleep 30");
   assertEquals([ended, signal, stdout], ["aborted", "SIGTERM", "before\n"]);
-  assertLess(ms, 1_000);
+  assertLess(ms, 5_000);
 });
 
 Deno.test("runCommand() gives a program the grace to clean up", async () => {
-  const script = "trap 'sleep 0.3; echo clean; exit 7' TERM; echo up; while :; do sleep 0.05; done";
-  const outcome = await sh(script, { signal: AbortSignal.timeout(200) });
-  assertEquals([outcome.ended, outcome.code, outcome.stdout], ["aborted", 7, "up\nclean\n"]);
+  const script = "trap 'sleep 0.3; echo clean; exit 7' TERM; echo up >&2; while :; do sleep 0.05; done";
+  const [outcome] = await abortWhenUp(script);
+  assertEquals([outcome.ended, outcome.code, outcome.stdout], ["aborted", 7, "clean\n"]);
 });
 
 Deno.test("runCommand() kills a group that ignores SIGTERM after the grace", async () => {
-  const script = "trap '' TERM; (trap '' TERM; sleep 30) & echo $$ $!; wait";
-  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200), graceMs: 300 }));
+  const script = "trap '' TERM; sleep 30 & echo $$ $!; echo up >&2; wait";
+  const [outcome, ms] = await abortWhenUp(script, { graceMs: 300 });
   assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
-  assertGreater(ms, 480);
-  assertLess(ms, 1_200);
+  assertGreater(ms, 290);
+  assertLess(ms, 5_000);
   for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
 Deno.test("runCommand() ends a silent grandchild soon after its parent", async () => {
-  const script = "(trap '' TERM; exec sleep 30) >/dev/null 2>&1 & echo $!; exec sleep 30";
-  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200) }));
+  const script =
+    "(trap '' TERM; exec sleep 30) >/dev/null 2>&1 & echo $!; sleep 0.1; echo up >&2; exec sleep 30";
+  const [outcome, ms] = await abortWhenUp(script);
   assertEquals(outcome.signal, "SIGTERM");
-  assertGreater(ms, 380);
-  assertLess(ms, 1_000);
-  assert(await dies(pidsIn(outcome.stdout)[0] ?? 0));
+  assertGreater(ms, 190);
+  assertLess(ms, 5_000);
+  for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
 Deno.test("runCommand() gives a grandchild with a pipe the same grace, then kills it", async () => {
   // The program itself obeys at once; its child ignores SIGTERM.
-  const script = "(trap '' TERM; exec sleep 30) & echo $!; exec sleep 30";
-  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(200), graceMs: 400 }));
+  const script = "(trap '' TERM; exec sleep 30) & echo $!; sleep 0.1; echo up >&2; exec sleep 30";
+  const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
   assertEquals(outcome.signal, "SIGTERM");
-  assertGreater(ms, 580);
-  assertLess(ms, 1_300);
-  assert(await dies(pidsIn(outcome.stdout)[0] ?? 0));
+  assertGreater(ms, 390);
+  assertLess(ms, 5_000);
+  for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
-Deno.test("runCommand() returns in time though a process in another session holds the pipes", async () => {
-  const script = "setsid sh -c 'echo $$; exec sleep 20' & sleep 0.1; sleep 30";
-  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(300), graceMs: 400 }));
-  const [pid = 0] = pidsIn(outcome.stdout);
-  try {
-    assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGTERM"]);
-    assertLess(ms, 1_200);
-    assert(lives(pid));
-  } finally {
-    Deno.kill(pid, "SIGKILL");
-  }
-});
-
-Deno.test("runCommand() returns in time though another session holds the pipes and the program ignores SIGTERM", async () => {
-  const script = "trap '' TERM; setsid sh -c 'echo $$; exec sleep 20' & while :; do sleep 0.1; done";
-  const [outcome, ms] = await time(() => sh(script, { signal: AbortSignal.timeout(300), graceMs: 400 }));
-  try {
-    assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
-    assertLess(ms, 1_500);
-  } finally {
-    Deno.kill(pidsIn(outcome.stdout)[0] ?? 0, "SIGKILL");
-  }
-});
+for (
+  const [how, trap, signal] of [["obeys", "", "SIGTERM"], ["ignores", "trap '' TERM;", "SIGKILL"]] as const
+) {
+  Deno.test(`runCommand() returns in time though another session holds the pipes and the program ${how} SIGTERM`, async () => {
+    const script = `${trap} setsid sh -c 'echo $$; echo up >&2; exec sleep 30' & while :; do sleep 0.1; done`;
+    const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
+    const pids = pidsIn(outcome.stdout);
+    try {
+      assertEquals([outcome.ended, outcome.signal], ["aborted", signal]);
+      assertLess(ms, 5_000);
+      assert(pids.every(lives));
+    } finally {
+      pids.forEach(kill);
+    }
+  });
+}
 
 Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, nor end it", async () => {
-  const [outcome, ms] = await time(() => sh("sleep 20 & echo $!"));
-  const [pid = 0] = pidsIn(outcome.stdout);
+  const [outcome, ms] = await time(() => sh("sleep 30 & echo $!"));
+  const pids = pidsIn(outcome.stdout);
   try {
     assertEquals([outcome.ended, outcome.code], ["exit", 0]);
     assertGreater(ms, 190);
-    assertLess(ms, 700);
-    assert(lives(pid));
+    assertLess(ms, 5_000);
+    assert(pids.every(lives));
   } finally {
-    Deno.kill(pid, "SIGKILL");
+    pids.forEach(kill);
   }
 });
 
@@ -247,20 +262,17 @@ Deno.test("runCommand() hears out what a process left behind still has to say", 
 });
 
 Deno.test("runCommand() hears out a process that never falls silent for no longer than the grace", async () => {
-  const script = "(while :; do echo x; sleep 0.05; done) & echo $!";
+  const script = "(for i in $(seq 600); do echo x >&2; sleep 0.05; done) & echo $!";
   const [outcome, ms] = await time(() => sh(script, { graceMs: 500 }));
-  try {
-    assertEquals(outcome.ended, "exit");
-    assertLess(ms, 1_000);
-  } finally {
-    Deno.kill(pidsIn(outcome.stdout)[0] ?? 0, "SIGKILL");
-  }
+  pidsIn(outcome.stdout).forEach(kill);
+  assertEquals(outcome.ended, "exit");
+  assertLess(ms, 5_000);
 });
 
 Deno.test("runCommand() ends a program that prints too much, and says so", async () => {
   const [flood, ms] = await time(() => runCommand({ program: "yes", maxStdout: 100_001 }));
   assertEquals([flood.ended, flood.stdout.length, flood.signal !== null], ["stdout-overflow", 100_001, true]);
-  assertLess(ms, 1_000);
+  assertLess(ms, 5_000);
   const errors = await sh("yes >&2", { maxStderr: 1_000 });
   assertEquals([errors.ended, errors.stderr.length], ["stderr-overflow", 1_000]);
 });
@@ -275,6 +287,16 @@ Deno.test("runCommand() says so too when the program has ended before all could 
 Deno.test("runCommand() leaves out the character that the limit cuts", async () => {
   const outcome = await sh("printf '\\342\\202\\254\\342\\202\\254'", { maxStdout: 4 });
   assertEquals(outcome.stdout, "€");
+});
+
+Deno.test("runCommand() without a group of its own runs and ends the program itself", async () => {
+  const group = 'test "$(ps -o pgid= -p $$)" = "$(ps -o pgid= -p $PPID)"';
+  assertEquals((await sh(group, { ownGroup: false })).code, 0);
+  assertEquals((await sh(group)).code, 1);
+  const stubborn = "trap '' TERM; echo up >&2; while :; do sleep 0.02; done";
+  const [outcome, ms] = await abortWhenUp(stubborn, { ownGroup: false, graceMs: 200 });
+  assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
+  assertLess(ms, 5_000);
 });
 
 Deno.test("runCommand() runs many programs at once without mixing them up", async () => {
@@ -307,6 +329,14 @@ Deno.test("startProblem() names why a program did not start", async () => {
     using _file = await Deno.open(`${dir}/text`, { write: true });
     assertEquals(await problem(`${dir}/text`), "busy");
     assertEquals(startProblem(new Error("other")), undefined);
+    // What a shell would take for a script that does nothing, or for who knows what.
+    const elf = new Uint8Array(64).fill(0);
+    elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+    elf.set([2, 0, 243, 0], 16);
+    for (const [name, bytes] of [["empty", []], ["zeros", new Uint8Array(4096)], ["riscv", elf]] as const) {
+      await Deno.writeFile(`${dir}/${name}`, new Uint8Array(bytes), { mode: 0o755 });
+      assertEquals(await problem(`${dir}/${name}`), "not-executable");
+    }
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   compareBytes,
   createExclusive,
@@ -235,11 +235,12 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
   inTempDir(async (dir) => {
     const seen: string[] = [];
     const first = Promise.withResolvers<void>();
+    const changed = (paths: readonly string[]) => {
+      seen.push(...paths);
+      first.resolve();
+    };
     {
-      using _watch = watchDirs([dir], (paths) => {
-        seen.push(...paths);
-        first.resolve();
-      });
+      using _watch = watchDirs([dir], { changed, failed: first.reject });
       await writeFileSynced(`${dir}/a`, "x");
       await first.promise;
     }
@@ -249,7 +250,16 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
     await writeFileSynced(`${dir}/b`, "x");
     await pause(50);
     assertEquals(seen.length, count);
-    await assertRejects(async () => {
-      using _watch = await watchDirs([`${dir}/absent`], () => {});
-    }, Deno.errors.NotFound);
+    assertThrows(() => watchDirs([`${dir}/absent`], { changed, failed: first.reject }), Deno.errors.NotFound);
+  }));
+
+Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
+  inTempDir(async (dir) => {
+    const failure = Promise.withResolvers<unknown>();
+    const changed = () => {
+      throw new RangeError("listener");
+    };
+    using _watch = watchDirs([dir], { changed, failed: failure.resolve });
+    await Deno.writeTextFile(`${dir}/a`, "x");
+    assert(await failure.promise instanceof RangeError);
   }));

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { processIo } from "../../lib/host/io.ts";
 
@@ -79,7 +79,9 @@ Deno.test("processIo() hands a signal on until it is told to stop", async () => 
   let sent = 0;
   const { stdout, code } = await withIo(script, [], undefined, "", (line) => {
     const signal = signals[sent++];
-    if (signal) Deno.kill(Number(line), signal);
+    const pid = Number(line);
+    assert(pid > 1);
+    if (signal) Deno.kill(pid, signal);
   });
   assertEquals([code, stdout], [0, "SIGUSR2\nSIGUSR1\n"]);
 });

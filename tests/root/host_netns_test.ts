@@ -18,6 +18,7 @@ import {
   runInside,
   sameNetns,
 } from "../../lib/host/netns.ts";
+import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { need } from "./need.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
@@ -329,6 +330,36 @@ rootTest(
     assertEquals((await runInside(`${dir}/a`, { program: "pwt-absent" })).code, 127);
   },
 );
+
+rootTest("without root, making and removing says that permission is missing", async (dir) => {
+  await createNetns(`${dir}/a`);
+  // Where the path cannot be walked, mount has other words.
+  await Deno.chmod(`${dir}/..`, 0o755);
+  const asNobody = (request: CommandRequest) =>
+    runCommand({
+      ...request,
+      program: "setpriv",
+      args: ["--reuid=65534", "--clear-groups", request.program, ...request.args ?? []],
+    });
+  assert(isPermissionDenied(await assertRejects(() => createNetns(`${dir}/b`, { run: asNobody }))));
+  assert(isPermissionDenied(await assertRejects(() => removeNetns(`${dir}/a`, { run: asNobody }))));
+  assertEquals([await listNetns(dir), await nsProblem(`${dir}/b`)], [["a"], "does not exist"]);
+});
+
+rootTest("createNetns() says so when it cannot undo what it did", async (dir) => {
+  const path = `${dir}/a`;
+  const run = (request: CommandRequest) =>
+    request.program === "unshare"
+      ? runCommand({ ...request, args: [`--net=${path}`, "--", "false"] })
+      : runCommand(request.program === "umount" ? { program: "false" } : request);
+  const error = await assertRejects(() => createNetns(path, { run }), AggregateError);
+  assertEquals(error.errors.map(({ program }: HostError) => program), ["unshare", "umount"]);
+});
+
+Deno.test("createNetns() and removeNetns() take absolute paths only", async () => {
+  await assertRejects(() => createNetns("-a"), TypeError, 'Cannot use "-a"');
+  await assertRejects(() => removeNetns("a/b"), TypeError);
+});
 
 rootTest("twenty namespaces come and go in a moment", async (dir) => {
   const paths = Array.from({ length: 20 }, (_, i) => `${dir}/${i}`);
