@@ -38,6 +38,7 @@ export function permissionFlags(set: PermissionSet): string[] {
 export async function compile(entry: string, output: string, permissions: PermissionSet): Promise<void> {
   const folder = output.slice(0, output.lastIndexOf("/"));
   await ensureDir(folder);
+  const start = new Date();
   const work = await Deno.makeTempDir({ dir: folder, prefix: ".new-" });
   try {
     const bundle = `${work}/${entry.slice(entry.lastIndexOf("/") + 1).replace(/\.ts$/, ".js")}`;
@@ -46,6 +47,8 @@ export async function compile(entry: string, output: string, permissions: Permis
     // The code cache is a file of a known name in /tmp, which anybody could put there for root's program to run.
     const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
     await denow(["compile", ...flags, "-o", `${work}/program`, bundle], base);
+    // A source that changed meanwhile must count as newer.
+    await Deno.utime(`${work}/program`, start, start);
     await Deno.rename(`${work}/program`, output);
   } finally {
     await Deno.remove(work, { recursive: true });
