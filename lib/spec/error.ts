@@ -146,12 +146,17 @@ export class CniError extends Error {
 
 function sentence(msg: string, context: Omit<CniErrorOptions, "code" | "cause">): string {
   const { verb, network, plugin, file, line, column, details } = context;
-  const at = line === undefined ? "" : `:${line}${column === undefined ? "" : `:${column}`}`;
-  const where = file === undefined ? "" : `${file}${at}: `;
+  const where = position(file, line, column);
   const tried = verb === undefined && network === undefined
     ? ""
     : `Cannot ${verb ?? "use"} network "${network ?? "?"}"${place(plugin)}: `;
   return `${tried}${where}${msg}${details ? `; ${details}` : ""}`;
+}
+
+function position(file?: string, line?: number, column?: number): string {
+  if (line === undefined) return file === undefined ? "" : `${file}: `;
+  if (file === undefined) return `line ${line}${column === undefined ? "" : `, column ${column}`}: `;
+  return `${file}:${line}${column === undefined ? "" : `:${column}`}: `;
 }
 
 function place(plugin: PluginPlace | undefined): string {
