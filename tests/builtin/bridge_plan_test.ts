@@ -1,0 +1,163 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { type BridgeConfig, readBridgeConfig } from "../../lib/builtin/bridge_config.ts";
+import {
+  bridgeAddressLines,
+  containerLines,
+  containerSysctls,
+  forwardingSysctls,
+  planAddresses,
+} from "../../lib/builtin/bridge_plan.ts";
+import { parseCidr } from "../../lib/spec/address.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import type { Result } from "../../lib/spec/result.ts";
+
+const read = (json: JsonObject, args: [string, string][] = []): BridgeConfig =>
+  readBridgeConfig(json, new Map(args));
+const result = (members: Omit<Result, "cniVersion">): Result => ({ cniVersion: "1.1.0", ...members });
+const cidrs = (...texts: string[]) => texts.map((text) => parseCidr(text)!);
+
+Deno.test("the configuration has the reference plugin's defaults", () => {
+  const config = read({});
+  assertEquals([config.bridge, config.mtu, config.isGateway, config.ipMasq, config.ipamType], [
+    "cni0",
+    0,
+    false,
+    false,
+    "",
+  ]);
+  assertEquals([config.dns, config.mac, config.ipMasqBackend], [undefined, "", undefined]);
+  assertEquals(read({ isDefaultGateway: true }).isGateway, true);
+  assertEquals(read({ dns: {} }).dns, undefined);
+  assertEquals(read({ dns: { nameservers: ["10.0.0.53"] } }).dns, { nameservers: ["10.0.0.53"] });
+});
+
+Deno.test("what cannot be done is refused with code 2, what is switched off is not", () => {
+  for (
+    const key of [
+      "vlan",
+      "vlanTrunk",
+      "preserveDefaultVlan",
+      "macspoofchk",
+      "enabledad",
+      "disableContainerInterface",
+    ]
+  ) {
+    for (const off of [false, 0, null, []]) read({ [key]: off });
+    for (const on of [true, 5, [{ id: 5 }]]) {
+      const error = assertThrows(() => read({ [key]: on }), CniError);
+      assertEquals([error.code, error.msg], [2, `unsupported field "${key}"`]);
+    }
+  }
+});
+
+Deno.test("what is wrong is refused with code 7 and the field", () => {
+  const cases: [JsonObject, string][] = [
+    [{ bridge: "a/b" }, '"bridge" is not the name of an interface: a/b'],
+    [{ mtu: "1500" }, '"mtu" is a string, not an integer'],
+    [{ mtu: -1 }, '"mtu" is -1, not between 0 and 65535'],
+    [{ isGateway: "yes" }, '"isGateway" is a string, not true or false'],
+    [{ hairpinMode: true, promiscMode: true }, '"hairpinMode" and promiscMode cannot both be set'],
+    [{ ipMasqBackend: "ebtables" }, '"ipMasqBackend" is "ebtables", not one of iptables, nftables'],
+    [{ runtimeConfig: { mac: "1:2:3" } }, '"runtimeConfig.mac" is not a MAC address: 1:2:3'],
+    [{ ipam: [] }, '"ipam" is an array, not an object'],
+  ];
+  for (const [json, msg] of cases) {
+    const error = assertThrows(() => read(json), CniError);
+    assertEquals([error.code, error.msg], [7, msg]);
+  }
+  assertEquals(assertThrows(() => read({}, [["MAC", "x"]]), CniError).code, 4);
+});
+
+Deno.test("of the wishes for a MAC address the runtime's comes first, then args, then CNI_ARGS", () => {
+  const args: [string, string][] = [["MAC", "02:00:00:00:00:01"]];
+  const withArgs = { args: { cni: { mac: "02:00:00:00:00:02" } } };
+  assertEquals(read({}, args).mac, "02:00:00:00:00:01");
+  assertEquals(read(withArgs, args).mac, "02:00:00:00:00:02");
+  assertEquals(
+    read({ ...withArgs, runtimeConfig: { mac: "02:00:00:00:00:AA" } }, args).mac,
+    "02:00:00:00:00:aa",
+  );
+});
+
+Deno.test("without isGateway nothing is invented", () => {
+  const ipam = result({ ips: [{ address: "10.1.0.2/24" }], routes: [{ dst: "0.0.0.0/0" }] });
+  const plan = planAddresses(ipam, read({}));
+  assertEquals(plan.ips, [{ interface: 2, address: "10.1.0.2/24" }]);
+  assertEquals([plan.routes, plan.bridgeAddresses], [[{ dst: "0.0.0.0/0" }], []]);
+  assertThrows(() => planAddresses(result({}), read({})), Error, "IPAM plugin returned missing IP config");
+});
+
+Deno.test("isGateway fills in the first address of the network, isDefaultGateway one default route a family", () => {
+  const ips = [{ address: "10.1.0.2/24" }, { address: "10.2.0.2/24", gateway: "10.2.0.9" }, {
+    address: "fd00::2/64",
+  }];
+  const plan = planAddresses(result({ ips }), read({ isDefaultGateway: true }));
+  assertEquals(plan.ips.map(({ gateway }) => gateway), ["10.1.0.1", "10.2.0.9", "fd00::1"]);
+  assertEquals(plan.routes, [{ dst: "0.0.0.0/0", gw: "10.1.0.1" }, { dst: "::/0", gw: "fd00::1" }]);
+  assertEquals(plan.bridgeAddresses, cidrs("10.1.0.1/24", "10.2.0.9/24", "fd00::1/64"));
+});
+
+Deno.test("a default route that IPAM gave stands", () => {
+  const routes = [{ dst: "0.0.0.0/0", gw: "10.1.0.254" }];
+  const plan = planAddresses(
+    result({ ips: [{ address: "10.1.0.2/24" }], routes }),
+    read({ isDefaultGateway: true }),
+  );
+  assertEquals(plan.routes, routes);
+});
+
+Deno.test("addresses are usable at once, routes go through the gateway of their family", () => {
+  const ipam = result({
+    ips: [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64", gateway: "fd00::1" }, {
+      address: "10.3.0.0/31",
+    }],
+    routes: [
+      { dst: "10.9.0.0/16" },
+      { dst: "fd09::/16", gw: "fd00::9", mtu: 1400, advmss: 1360, priority: 50, table: 100 },
+      { dst: "10.8.1.1/16", scope: 253 },
+    ],
+  });
+  assertEquals(containerLines("eth0", planAddresses(ipam, read({}))), [
+    "address add 10.1.0.2/24 broadcast + dev eth0",
+    "address add fd00::2/64 nodad dev eth0",
+    "address add 10.3.0.0/31 dev eth0",
+    "link set dev eth0 up",
+    "route prepend 10.9.0.0/16 via 10.1.0.1 dev eth0",
+    "route prepend fd09::/16 via fd00::9 dev eth0 metric 50 table 100 mtu 1400 advmss 1360",
+    "route prepend 10.8.0.0/16 via 10.1.0.1 dev eth0 scope 253",
+  ]);
+});
+
+Deno.test("IPv6 is switched on only where it is used", () => {
+  const names = (...texts: string[]) => containerSysctls("eth0.5", cidrs(...texts)).map(({ name }) => name);
+  assertEquals(names("10.1.0.2/24"), ["net/ipv6/conf/eth0.5/accept_dad", "net/ipv4/conf/eth0.5/arp_notify"]);
+  assertEquals(names("fd00::2/64").includes("net/ipv6/conf/eth0.5/disable_ipv6"), true);
+  assertEquals(forwardingSysctls(cidrs("10.1.0.1/24")).map(({ name }) => name), ["net/ipv4/ip_forward"]);
+  assertEquals(forwardingSysctls(cidrs("fd00::1/64")).map(({ name }) => name), [
+    "net/ipv6/conf/all/forwarding",
+  ]);
+  assertEquals(forwardingSysctls([]), []);
+});
+
+Deno.test("the bridge gets what it lacks, and loses an address only when told to", () => {
+  const lines = (force: boolean, present: string[], ...needed: string[]) =>
+    bridgeAddressLines(read({ forceAddress: force }), cidrs(...present), cidrs(...needed));
+  assertEquals(lines(false, [], "10.1.0.1/24", "fd00::1/64"), [
+    "address replace 10.1.0.1/24 broadcast + dev cni0",
+    "address replace fd00::1/64 nodad dev cni0",
+  ]);
+  assertEquals(lines(false, ["10.1.0.1/24", "fe80::1/64"], "10.1.0.1/24"), []);
+  assertThrows(
+    () => lines(false, ["10.9.0.1/24"], "10.1.0.1/24"),
+    Error,
+    '"cni0" already has an IP address different from 10.1.0.1/24: 10.9.0.1/24',
+  );
+  assertEquals(lines(true, ["10.9.0.1/24", "fd01::1/64"], "10.1.0.1/24"), [
+    "address delete 10.9.0.1/24 dev cni0",
+    "address replace 10.1.0.1/24 broadcast + dev cni0",
+  ]);
+  // IPv6 networks live side by side unless they overlap.
+  assertEquals(lines(false, ["fd01::1/64"], "fd00::1/64"), ["address replace fd00::1/64 nodad dev cni0"]);
+  assertThrows(() => lines(false, ["fd00::5/48"], "fd00::1/64"), Error, "different from fd00::1/64");
+});

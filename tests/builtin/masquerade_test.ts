@@ -1,0 +1,196 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { attachmentComment, attachmentTag, iptablesChain } from "../../lib/builtin/attachment_tag.ts";
+import { addMasquerade, collectMasquerade, removeMasquerade } from "../../lib/builtin/masquerade.ts";
+import { HostError } from "../../lib/host/command.ts";
+import { parseCidr } from "../../lib/spec/address.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { type Ran, type Reply, ScriptedRun } from "./scripted_run.ts";
+
+const WEB = { network: "web", containerId: "c1", ifName: "eth0" };
+const CHAIN = await iptablesChain(WEB);
+const COMMENT = '-m comment --comment "name: \\"web\\" id: \\"c1\\""';
+const BOTH = ["10.1.0.2/24", "10.2.0.2/16", "fd00::2/64"].map((text) => parseCidr(text)!);
+const MISSING = new Deno.errors.NotFound("no such program");
+const NO_TABLE = { code: 1, stderr: "Error: No such file or directory\n" };
+const signal = new AbortController().signal;
+
+function host(reply: (ran: Ran) => Reply | Error | undefined) {
+  const scripted = new ScriptedRun(reply);
+  return { scripted, host: { run: scripted.run, signal } };
+}
+
+const stdinOf = (scripted: ScriptedRun, command: string) =>
+  scripted.ran.filter((ran) => ran.command.startsWith(command)).map(({ stdin }) => stdin);
+
+Deno.test("names and comments are those of the reference plugins", async () => {
+  // Taken from rules that release 1.9.1 made for network "smoke", container "c1".
+  assertEquals(await iptablesChain({ network: "smoke", containerId: "c1" }), "CNI-04e0e119cfba3d7ceb0f2500");
+  const tag = await attachmentTag(WEB);
+  assertEquals(/^[0-9a-f]{16}-[0-9a-f]{16}$/.test(tag), true);
+  assertEquals(await attachmentComment(WEB), `${tag}, net: web, if: eth0, id: c1`);
+  const long = await attachmentComment({ ...WEB, containerId: "c".repeat(200) });
+  assertEquals(long.length, 128);
+  const cutThrough = await attachmentComment({ network: "n".repeat(78), containerId: "c", ifName: "äöü" });
+  assertEquals(cutThrough.includes("\ufffd"), false);
+});
+
+Deno.test("iptables is chosen where it works, each family in one transaction", async () => {
+  const { scripted, host: here } = host(({ command }) =>
+    command.startsWith("iptables -w")
+      ? { stdout: `-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}\n` }
+      : {}
+  );
+  await addMasquerade(here, undefined, WEB, BOTH);
+  assertEquals(scripted.commands.sort(), [
+    "ip6tables -w -t nat -S POSTROUTING",
+    "ip6tables-restore -w --noflush",
+    "iptables -w -t nat -S POSTROUTING",
+    "iptables-restore -w --noflush",
+  ]);
+  assertEquals(stdinOf(scripted, "iptables-restore"), [[
+    "*nat",
+    `:${CHAIN} - [0:0]`,
+    `-D POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}`,
+    // Every network of the container before the rule that takes all the rest.
+    `-A ${CHAIN} -d 10.1.0.2/24 ${COMMENT} -j ACCEPT`,
+    `-A ${CHAIN} -d 10.2.0.2/16 ${COMMENT} -j ACCEPT`,
+    `-A ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+    `-A POSTROUTING -s 10.1.0.2 ${COMMENT} -j ${CHAIN}`,
+    `-A POSTROUTING -s 10.2.0.2 ${COMMENT} -j ${CHAIN}`,
+    "COMMIT",
+    "",
+  ].join("\n")]);
+});
+
+Deno.test("nftables is chosen where iptables is missing or does not work", async () => {
+  for (const broken of [MISSING, { code: 3, stderr: "Table does not exist" }]) {
+    const { scripted, host: here } = host(({ command }) =>
+      command.startsWith("ip") ? broken : command.startsWith("nft -j") ? NO_TABLE : {}
+    );
+    await addMasquerade(here, undefined, WEB, BOTH.slice(0, 1));
+    const comment = await attachmentComment(WEB);
+    assertEquals(stdinOf(scripted, "nft -f"), [[
+      "add table inet cni_plugins_masquerade",
+      "add chain inet cni_plugins_masquerade masq_checks",
+      "add chain inet cni_plugins_masquerade postrouting { type nat hook postrouting priority srcnat ; }",
+      "flush chain inet cni_plugins_masquerade postrouting",
+      "add rule inet cni_plugins_masquerade postrouting ip daddr == 224.0.0.0/4 return",
+      "add rule inet cni_plugins_masquerade postrouting ip6 daddr == ff00::/8 return",
+      "add rule inet cni_plugins_masquerade postrouting goto masq_checks",
+      "add rule inet cni_plugins_masquerade masq_checks ip saddr == 10.1.0.2 ip daddr != 10.1.0.0/24 " +
+      `masquerade comment "${comment}"`,
+      "",
+    ].join("\n")]);
+  }
+});
+
+Deno.test("a wish for a backend is kept to, and said when it cannot be", async () => {
+  const nothing = host(() => MISSING).host;
+  for (
+    const [wish, words] of [
+      [undefined, "Cannot masquerade: neither iptables nor nftables works here"],
+      ["iptables", "Cannot masquerade: iptables does not work here"],
+      ["nftables", "Cannot masquerade: nftables does not work here"],
+    ] as const
+  ) {
+    const error = await assertRejects(() => addMasquerade(nothing, wish, WEB, BOTH), CniError);
+    assertEquals([error.code, error.msg], [999, words]);
+  }
+  const { scripted, host: here } = host(() => ({ stdout: '{"nftables": []}' }));
+  await addMasquerade(here, "nftables", WEB, BOTH);
+  assertEquals(scripted.commands, ["nft -j list chain inet cni_plugins_masquerade masq_checks", "nft -f -"]);
+});
+
+Deno.test("DEL looks at both backends and needs no address", async () => {
+  const tag = await attachmentTag(WEB);
+  const rules = [
+    { rule: { handle: 7, comment: `${tag}, net: web` } },
+    { rule: { handle: 8, comment: "0123456789abcdef-0123456789abcdef, net: other" } },
+    { rule: { handle: 9 } },
+    { metainfo: {} },
+  ];
+  const { scripted, host: here } = host(({ command }) => {
+    if (command.startsWith("iptables -w")) {
+      return {
+        stdout: `-N ${CHAIN}\n-N CNI-other\n-A POSTROUTING -s 10.1.0.2/32 ${COMMENT} -j ${CHAIN}\n` +
+          `-A POSTROUTING -s 10.1.0.3/32 -j CNI-other\n-A ${CHAIN} -d 10.1.0.0/24 -j ACCEPT\n`,
+      };
+    }
+    return command.startsWith("nft -j") ? { stdout: JSON.stringify({ nftables: rules }) } : {};
+  });
+  await removeMasquerade(here, WEB);
+  assertEquals(stdinOf(scripted, "nft -f"), [
+    "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
+  ]);
+  assertEquals(stdinOf(scripted, "iptables-restore"), [
+    `*nat\n-D POSTROUTING -s 10.1.0.2/32 ${COMMENT} -j ${CHAIN}\n-F ${CHAIN}\n-X ${CHAIN}\nCOMMIT\n`,
+  ]);
+  assertEquals(stdinOf(scripted, "ip6tables-restore"), []);
+});
+
+Deno.test("DEL is fine where there are no rules and no programs", async () => {
+  for (
+    const reply of [() => MISSING, () => NO_TABLE, () => ({ code: 1, stderr: "Protocol not supported" })]
+  ) {
+    await removeMasquerade(host(reply).host, WEB);
+  }
+});
+
+Deno.test("a lock or a right that is missing is no reason to believe that there are no rules", async () => {
+  const busy =
+    host(({ command }) => command.startsWith("iptables") ? { code: 4, stderr: "lock" } : NO_TABLE).host;
+  await assertRejects(() => removeMasquerade(busy, WEB), HostError);
+  const denied =
+    host(({ command }) => command.startsWith("nft") ? { code: 1, stderr: "Operation not permitted" } : {})
+      .host;
+  await assertRejects(() => removeMasquerade(denied, WEB), HostError);
+});
+
+Deno.test("a change that another process overtook is planned anew", async () => {
+  const tag = await attachmentTag(WEB);
+  let lists = 0;
+  let changes = 0;
+  const { host: here } = host(({ command }) => {
+    if (command.startsWith("nft -j")) {
+      const rules = lists++ === 0 ? [{ rule: { handle: 7, comment: tag } }] : [];
+      return { stdout: JSON.stringify({ nftables: rules }) };
+    }
+    if (command.startsWith("nft -f")) changes++;
+    return command.startsWith("nft -f") ? NO_TABLE : MISSING;
+  });
+  await removeMasquerade(here, WEB);
+  assertEquals([lists, changes], [2, 1]);
+});
+
+Deno.test("GC spares valid attachments and what only looks like ours", async () => {
+  const stale = { ...WEB, containerId: "stale" };
+  const staleChain = await iptablesChain(stale);
+  const jump = (id: string, chain: string, network = "web") =>
+    `-A POSTROUTING -s 10.1.0.9/32 -m comment --comment "name: \\"${network}\\" id: \\"${id}\\"" -j ${chain}`;
+  const nat = [
+    `-N ${CHAIN}`,
+    `-N ${staleChain}`,
+    jump("c1", CHAIN),
+    jump("stale", staleChain),
+    jump("forged", staleChain),
+    jump("x", await iptablesChain({ network: "other", containerId: "x" }), "other"),
+  ].join("\n");
+  const nft = [[7, WEB], [8, stale], [9, { ...stale, network: "other" }]] as const;
+  const rules = await Promise.all(
+    nft.map(async ([handle, one]) => ({ rule: { handle, comment: await attachmentComment(one) } })),
+  );
+  const { scripted, host: here } = host(({ command }) =>
+    command.startsWith("iptables -w")
+      ? { stdout: nat }
+      : command.startsWith("nft -j")
+      ? { stdout: JSON.stringify({ nftables: rules }) }
+      : {}
+  );
+  await collectMasquerade(here, "web", [WEB]);
+  assertEquals(stdinOf(scripted, "nft -f"), [
+    "delete rule inet cni_plugins_masquerade masq_checks handle 8\n",
+  ]);
+  const [restored = ""] = stdinOf(scripted, "iptables-restore");
+  assertEquals(restored.includes(`-X ${staleChain}`), true);
+  assertEquals(restored.includes(CHAIN), false);
+});
