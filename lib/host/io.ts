@@ -12,6 +12,8 @@ export interface Io {
   readonly stderrIsTerminal: boolean;
   /** One variable of the environment; empty and missing are told apart. */
   env(name: string): string | undefined;
+  /** As `env`, for a variable that the permissions do not name: asked of a child process, which inherits all. */
+  inheritedEnv(name: string): string | undefined;
   /** Writes to standard output, all of it, at once. */
   write(text: string): void;
   /** Writes to standard error, all of it, at once. */
@@ -27,8 +29,8 @@ export interface Io {
 /**
  * The process podwire runs in.
  *
- * Nothing is read before the member for it is used. `env` requires `--allow-env=NAME`, `uid` requires
- * `--allow-read=/proc/self`; the others need no permission.
+ * Nothing is read before the member for it is used. `env` requires `--allow-env=NAME`, `inheritedEnv` requires
+ * `--allow-run=printenv`, `uid` requires `--allow-read=/proc/self`; the others need no permission.
  *
  * @example
  * ```ts
@@ -53,13 +55,31 @@ export function processIo(): Io {
       return Deno.stderr.isTerminal();
     },
     env: (name) => Deno.env.get(name),
+    inheritedEnv,
     write: (text) => writeAll(Deno.stdout, text),
     writeError: (text) => writeAll(Deno.stderr, text),
-    readStdin: () => new Response(Deno.stdin.readable).text(),
+    readStdin,
     onSignal,
     // Deno.uid() needs --allow-sys; the owner of the process's folder is the same number.
     uid: () => Deno.statSync("/proc/self").uid ?? -1,
   };
+}
+
+function inheritedEnv(name: string): string | undefined {
+  const { success, stdout } = new Deno.Command("printenv", {
+    args: ["--", name],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).outputSync();
+  // One line feed is printenv's own; any others belong to the value.
+  return success ? new TextDecoder().decode(stdout).replace(/\n$/, "") : undefined;
+}
+
+async function readStdin(): Promise<string> {
+  // What reads the text decides about a byte order mark; Response.text() would drop it.
+  const decoder = new TextDecoderStream("utf-8", { ignoreBOM: true });
+  return (await Array.fromAsync(Deno.stdin.readable.pipeThrough(decoder))).join("");
 }
 
 function onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void {

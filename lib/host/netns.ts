@@ -84,7 +84,12 @@ export async function pinNetns(
       ...(signal && { signal }),
     }, { run });
     signal?.throwIfAborted();
-    if (code !== 0) throw notNetns("is a namespace of another kind", stderr);
+    if (code === 0) return;
+    const otherKind = stderr.includes("Invalid argument");
+    throw notNetns(
+      otherKind ? "is a namespace of another kind" : `cannot be entered: ${stderr.trim()}`,
+      stderr,
+    );
   });
 }
 

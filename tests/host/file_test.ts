@@ -33,6 +33,8 @@ Deno.test("readTextIfThere() gives undefined for no file, and throws for what is
     assertEquals(await readTextIfThere(`${dir}/a`), undefined);
     await Deno.writeTextFile(`${dir}/a`, "");
     assertEquals(await readTextIfThere(`${dir}/a`), "");
+    await Deno.writeTextFile(`${dir}/bom`, "\ufeffé");
+    assertEquals(await readTextIfThere(`${dir}/bom`), "\ufeffé");
     await assertRejects(() => readTextIfThere(dir), Deno.errors.IsADirectory);
     await assertRejects(() => readTextIfThere(`${dir}/a/b`), Deno.errors.NotADirectory);
   }));

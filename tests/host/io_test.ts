@@ -50,6 +50,13 @@ Deno.test("processIo() needs no permission for arguments, streams and signals", 
   assertEquals([code, stdout, stderr], [0, "STRASSE\n", '[["a","--b"],false,false,true]']);
 });
 
+Deno.test("processIo() reads long input as it is, with its byte order mark", async () => {
+  const text = "\ufeff€😀".repeat(100_000);
+  const { stdout } = await withIo("io.write(await io.readStdin());", [], undefined, text);
+  assert(stdout === text);
+  assertEquals((await withIo("io.write(await io.readStdin() + '.');")).stdout, ".");
+});
+
 Deno.test("processIo() reads the variables that were granted, and tells empty from missing", async () => {
   const { stdout } = await withIo(
     'io.write(JSON.stringify([io.env("PWT"), io.env("EMPTY"), io.env("PWT_NOT")]));',
