@@ -9,7 +9,7 @@ import { type AttachmentRecord, AttachmentStore, type BadRecord } from "./networ
 import { ResultCache } from "./network/result_cache.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { type BuiltinPolicy, PluginRunner } from "./plugin/exec.ts";
-import { asCniError } from "./plugin/failure.ts";
+import { reported } from "./plugin/failure.ts";
 import { Catalog, type CatalogEntry } from "./pod/catalog.ts";
 import { embeddedNetwork, type EmbeddedOptions } from "./pod/embedded.ts";
 import { Pods } from "./pod/pod.ts";
@@ -123,14 +123,16 @@ export class Podwire {
    * @throws {CniError} with what failed; then nothing is attached, or a record says what is left
    */
   async add(network: string, request: AttachRequest): Promise<JsonObject> {
-    const problem = await nsProblem(request.netns);
-    if (problem !== undefined) {
-      const context = { verb: "ADD", network, code: ERROR_CODES.invalidNetns };
-      throw new CniError("not-found", `${request.netns}: ${problem}`, context);
-    }
-    const list = await this.#load(network);
-    await this.#recovery.beforeFirstAdd(request.signal);
-    return await this.#locked(request, () => this.#attachments.add(list, request));
+    return await reported(async () => {
+      const problem = await nsProblem(request.netns);
+      if (problem !== undefined) {
+        const context = { verb: "ADD", network, code: ERROR_CODES.invalidNetns };
+        throw new CniError("not-found", `${request.netns}: ${problem}`, context);
+      }
+      const list = await this.#load(network);
+      await this.#recovery.beforeFirstAdd(request.signal);
+      return await this.#locked(request, () => this.#attachments.add(list, request));
+    });
   }
 
   /**
@@ -139,8 +141,10 @@ export class Podwire {
    * @throws {CniError} if it is not
    */
   async check(network: string, request: AttachRequest): Promise<void> {
-    const list = await this.#load(network);
-    await this.#locked(request, () => this.#attachments.check(list, request));
+    await reported(async () => {
+      const list = await this.#load(network);
+      await this.#locked(request, () => this.#attachments.check(list, request));
+    });
   }
 
   /**
@@ -150,41 +154,36 @@ export class Podwire {
    * @throws {CniError} with what failed; then the record stays
    */
   async del(network: string, request: AttachRequest): Promise<void> {
-    await this.#locked(request, async () => {
-      const key = { network, containerId: request.containerId, ifName: request.ifName };
-      const record = await this.#store.read(key);
-      if (record !== undefined) await this.#attachments.remove(record, request.signal);
-      else await this.#attachments.del(await this.#load(network), request);
-    });
+    const { containerId, ifName, signal } = request;
+    await reported(() =>
+      this.#locked(request, async () => {
+        const record = await this.#store.read({ network, containerId, ifName });
+        if (record !== undefined) await this.#attachments.remove(record, signal);
+        else await this.#attachments.del(await this.#load(network), request);
+      })
+    );
   }
 
   /** What became of each file of the configuration directory. */
   async networks(): Promise<readonly CatalogEntry[]> {
-    return (await this.#catalog()).entries;
+    return await reported(async () => (await this.#catalog()).entries);
   }
 
   /** All attachments on record. */
   async attachments(): Promise<readonly AttachmentRecord[]> {
-    return await this.#store.all();
+    return await reported(() => this.#store.all());
   }
 
   /** Finishes or undoes what a crash or a reboot interrupted, and retries failed removals. */
   async recover(signal?: AbortSignal): Promise<RecoveryReport> {
-    try {
-      return await this.#recovery.recover(signal);
-    } catch (error) {
-      throw asCniError(error);
-    }
+    return await reported(() => this.#recovery.recover(signal));
   }
 
   async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
-    try {
-      validateContainerId(containerId);
-      using _sweep = await this.#locks.sweep({ shared: true, ...(signal && { signal }) });
-      return await withContainerLock(this.#locks, containerId, signal, body);
-    } catch (error) {
-      throw asCniError(error);
-    }
+    // Before it becomes the name of a lock file.
+    validateContainerId(containerId);
+    using _sweep = await this.#locks.sweep({ shared: true, ...(signal && { signal }) });
+    return await withContainerLock(this.#locks, containerId, signal, body);
   }
 
   async #load(network: string): Promise<NetworkConfigList> {
@@ -195,7 +194,7 @@ export class Podwire {
     const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork } = this.#options;
     return await Catalog.load({
       confDir: embeddedOnly ? undefined : confDir,
-      embedded: embeddedNetwork(await machineFacts(this.#options.environment?.PATH)),
+      embedded: async () => embeddedNetwork(await machineFacts(this.#options.environment?.PATH)),
       ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     });
   }

@@ -56,6 +56,15 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, cause: error });
 }
 
+/** Runs `body`; whatever it throws comes out as a {@linkcode CniError}. */
+export async function reported<T>(body: () => Promise<T>, context: CniErrorOptions = {}): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    throw asCniError(error, context);
+  }
+}
+
 /** Misuse of the language, which no state of the machine explains. */
 function isDefect(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError ||

@@ -22,8 +22,8 @@ export interface CatalogOptions {
   readonly confDir: string | undefined;
   /** The only network that may stand in when a request names none. @default {the first usable one} */
   readonly defaultNetwork?: string;
-  /** The network of a machine whose directory holds no configuration file at all. */
-  readonly embedded?: NetworkConfigList;
+  /** Gives the network of a machine whose directory holds no configuration file at all. */
+  readonly embedded?: () => Promise<NetworkConfigList>;
 }
 
 /**
@@ -56,8 +56,8 @@ export class Catalog {
     const { confDir, embedded } = options;
     const files = confDir === undefined ? [] : await loadDirectory(confDir);
     // A directory with a broken file is somebody's configuration: it must not turn into another network.
-    const standIn = files.length === 0 && embedded !== undefined;
-    return new Catalog(options, standIn ? [{ file: EMBEDDED_FILE, list: embedded }] : files);
+    if (files.length > 0 || embedded === undefined) return new Catalog(options, files);
+    return new Catalog(options, [{ file: EMBEDDED_FILE, list: await embedded() }]);
   }
 
   /** One entry a file, in the order of reading. */

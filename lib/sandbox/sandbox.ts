@@ -4,7 +4,7 @@ import { createNetns, netnsId, nsProblem, pinNetns } from "../host/netns.ts";
 import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import { markedRun } from "../plugin/exec.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { asCniError, reported } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import type { Pods } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
@@ -79,6 +79,10 @@ export class Sandboxes {
    * @throws {CniError} with what failed first
    */
   async run(request: SandboxRequest): Promise<Sandbox> {
+    return await reported(() => this.#run(request));
+  }
+
+  async #run(request: SandboxRequest): Promise<Sandbox> {
     const { locks, recovery, attachments } = this.#options;
     const { signal } = request;
     const record = await this.#draft(request);
@@ -108,8 +112,7 @@ export class Sandboxes {
     nameOrId: string,
     options: FindOptions & { signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
-    const found = await findSandbox(this.#options.store, nameOrId, options);
-    return await this.#underLock(found, options.signal, async (record) => {
+    return await this.#underLock(nameOrId, options, async (record) => {
       if (record.phase === "stopped") return [];
       await this.#options.store.write({ ...record, phase: "stopping" });
       const failures = await dismantle(record, this.#options, options.signal);
@@ -129,8 +132,7 @@ export class Sandboxes {
     options: FindOptions & { force?: boolean; signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
     const { store } = this.#options;
-    const found = await findSandbox(store, nameOrId, options);
-    return await this.#underLock(found, options.signal, async (record) => {
+    return await this.#underLock(nameOrId, options, async (record) => {
       await store.write({ ...record, phase: options.force ? "removing" : "stopping" });
       const failures = await dismantle(record, this.#options, options.signal);
       const [first] = failures;
@@ -147,11 +149,10 @@ export class Sandboxes {
 
   /** All sandboxes, oldest first. */
   async list(): Promise<readonly Sandbox[]> {
-    const shown: Sandbox[] = [];
-    for (const record of await this.#options.store.all()) {
-      shown.push(await viewSandbox(record, this.#options));
-    }
-    return shown;
+    return await reported(async () => {
+      const records = await this.#options.store.all();
+      return await Promise.all(records.map((record) => viewSandbox(record, this.#options)));
+    });
   }
 
   /**
@@ -160,7 +161,9 @@ export class Sandboxes {
    * @throws {CniError} kind `not-found`
    */
   async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
-    return await viewSandbox(await findSandbox(this.#options.store, nameOrId, options), this.#options);
+    return await reported(async () =>
+      await viewSandbox(await findSandbox(this.#options.store, nameOrId, options), this.#options)
+    );
   }
 
   async #draft(request: SandboxRequest): Promise<SandboxRecord> {
@@ -267,16 +270,19 @@ export class Sandboxes {
 
   /** Reads the record again once the lock is held: another process may have been faster. */
   async #underLock<T>(
-    found: SandboxRecord,
-    signal: AbortSignal | undefined,
+    nameOrId: string,
+    { signal, ...options }: FindOptions & { signal?: AbortSignal },
     body: (record: SandboxRecord) => Promise<T>,
   ): Promise<T> {
     const { locks, store } = this.#options;
-    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-    return await withContainerLock(locks, found.id, signal, async () => {
-      const record = await store.read(found.id);
-      if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
-      return await body(record);
+    return await reported(async () => {
+      const found = await findSandbox(store, nameOrId, options);
+      using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+      return await withContainerLock(locks, found.id, signal, async () => {
+        const record = await store.read(found.id);
+        if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
+        return await body(record);
+      });
     });
   }
 }
