@@ -4,11 +4,11 @@ import { tryLockFile } from "../../lib/host/lock.ts";
 import { runCommand, runOk } from "../../lib/host/command.ts";
 import { need } from "./need.ts";
 
-/** A file system of 64 KiB. */
+/** A file system of 1 MiB. */
 async function inTmpfs(fn: (dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
   const mount = (...args: string[]) => runOk(runCommand, { program: "mount", args });
-  await mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", dir);
+  await mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", dir);
   try {
     await fn(dir);
   } finally {
@@ -25,9 +25,9 @@ Deno.test({
   fn: () =>
     inTmpfs(async (dir) => {
       await writeFileSynced(`${dir}/a`, "old");
-      const error = await assertRejects(() => writeFileSynced(`${dir}/a`, "x".repeat(200_000)), Error);
+      const error = await assertRejects(() => writeFileSynced(`${dir}/a`, "x".repeat(2_000_000)), Error);
       assert(error.message.includes("os error 28"));
-      await assertRejects(() => createExclusive(`${dir}/b`, "x".repeat(200_000)), Error);
+      await assertRejects(() => createExclusive(`${dir}/b`, "x".repeat(2_000_000)), Error);
       assertEquals([names(dir), await readTextIfThere(`${dir}/a`)], [["a"], "old"]);
       await writeFileSynced(`${dir}/a`, "x".repeat(20_000));
     }),
