@@ -232,6 +232,6 @@ export const COMMANDS: readonly Command[] = [
     options: [],
     examples: ["podwire completion bash >/etc/bash_completion.d/podwire"],
     needsRoot: false,
-    load: async () => (await import("./completion.ts")).completion,
+    load: async () => (await import("./completion.ts")).completion(COMMANDS),
   },
 ];

@@ -1,35 +1,39 @@
 import { CniError } from "../spec/error.ts";
-import { type CommandInput, GLOBAL_OPTIONS } from "./command.ts";
-import { COMMANDS } from "./commands.ts";
+import { type Command, type CommandInput, GLOBAL_OPTIONS } from "./command.ts";
 
-/** `podwire completion SHELL` */
-export function completion(input: CommandInput): Promise<number> {
-  const [shell = ""] = input.operands;
-  const script = SCRIPTS[shell];
-  if (script === undefined || !Object.hasOwn(SCRIPTS, shell)) {
-    throw new CniError("usage", `no completion for "${shell}"; there are ${Object.keys(SCRIPTS).join(", ")}`);
-  }
-  input.io.write(script());
-  return Promise.resolve(0);
+/** `podwire completion SHELL`, for these commands. */
+export function completion(commands: readonly Command[]): (input: CommandInput) => Promise<number> {
+  return ({ io, operands }) => {
+    const [shell = ""] = operands;
+    const script = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined;
+    if (script === undefined) {
+      throw new CniError(
+        "usage",
+        `no completion for "${shell}"; there are ${Object.keys(SCRIPTS).join(", ")}`,
+      );
+    }
+    io.write(script(commands));
+    return Promise.resolve(0);
+  };
 }
 
-const SCRIPTS: Readonly<Record<string, () => string>> = {
+const SCRIPTS: Readonly<Record<string, (commands: readonly Command[]) => string>> = {
   bash: bashScript,
   zsh: zshScript,
   fish: fishScript,
 };
 const TAKES_NAME = ["stop", "rm", "inspect", "exec"];
 
-function flagsOf(name: string): string {
-  const own = COMMANDS.find((command) => command.name === name)?.options ?? [];
-  return [...own, ...GLOBAL_OPTIONS].map((option) => `--${option.name}`).join(" ");
+function flagsOf({ options }: Command): string {
+  return [...options, ...GLOBAL_OPTIONS].map(({ name }) => `--${name}`).join(" ");
 }
 
-function bashScript(): string {
-  const names = COMMANDS.map(({ name }) => name).join(" ");
-  const cases = COMMANDS.map(({ name }) => {
+function bashScript(commands: readonly Command[]): string {
+  const names = commands.map(({ name }) => name).join(" ");
+  const cases = commands.map((command) => {
+    const { name } = command;
     const words = TAKES_NAME.includes(name) ? " $(podwire ps 2>/dev/null | awk 'NR > 1 { print $3 }')" : "";
-    return `    ${name}) words="${flagsOf(name)}${words}" ;;\n`;
+    return `    ${name}) words="${flagsOf(command)}${words}" ;;\n`;
   });
   return `_podwire() {
   local cur="\${COMP_WORDS[COMP_CWORD]}" words command="" word
@@ -45,13 +49,13 @@ complete -o default -F _podwire podwire
 `;
 }
 
-function zshScript(): string {
-  return `#compdef podwire\nautoload -U +X bashcompinit && bashcompinit\n${bashScript()}`;
+function zshScript(commands: readonly Command[]): string {
+  return `#compdef podwire\nautoload -U +X bashcompinit && bashcompinit\n${bashScript(commands)}`;
 }
 
-function fishScript(): string {
-  const none = "not __fish_seen_subcommand_from " + COMMANDS.map(({ name }) => name).join(" ");
-  const lines = COMMANDS.flatMap(({ name, summary, options }) => [
+function fishScript(commands: readonly Command[]): string {
+  const none = "not __fish_seen_subcommand_from " + commands.map(({ name }) => name).join(" ");
+  const lines = commands.flatMap(({ name, summary, options }) => [
     `complete -c podwire -f -n '${none}' -a ${name} -d ${quote(summary)}`,
     ...options.map((option) => {
       const short = option.alias === undefined ? "" : ` -s ${option.alias}`;
