@@ -21,7 +21,7 @@ export interface PortRequest {
   readonly comment: string;
 }
 
-const ATTEMPTS = 10;
+const ATTEMPTS = 4;
 const UNDO_MS = 10_000;
 
 /**
@@ -56,8 +56,7 @@ export async function addPort(host: Host, request: PortRequest): Promise<BridgeP
           `Cannot create interface "${ifName}" in "${netns}": it exists already`,
         );
       }
-      // The name on the host was taken, or the reason is one that a second attempt would only repeat.
-      if (await showLink(host, hostName) === undefined) throw error;
+      // Another caller made the bridge since, or the name on the host was taken: the next attempt tells.
     }
   }
 }

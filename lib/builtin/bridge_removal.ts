@@ -1,7 +1,6 @@
-import { listDir } from "../host/file.ts";
 import { type Lock, lockFile } from "../host/lock.ts";
-import { removeLink } from "./bridge_port.ts";
-import type { Host } from "./ip_script.ts";
+import { removeLink, showLink } from "./bridge_port.ts";
+import { type Host, objectsShown, runIpScript } from "./ip_script.ts";
 
 /**
  * Keeps a bridge that is removed when it is empty from being removed, while a port is added: between
@@ -11,10 +10,15 @@ export async function holdBridge(bridge: string, signal: AbortSignal): Promise<L
   return await lockFile(lockPath(bridge), { signal, shared: true });
 }
 
-/** Removes the bridge if it has no port. */
+/**
+ * Removes the bridge if it has no port. It is asked of `ip`, not of /sys: that shows the namespace in which it was
+ * mounted, which need not be the one that this process is in.
+ */
 export async function removeEmptyBridge(host: Host, bridge: string): Promise<void> {
   using _lock = await lockFile(lockPath(bridge), { signal: host.signal });
-  if ((await listDir(`/sys/class/net/${bridge}/brif`)).length === 0) await removeLink(host, bridge);
+  if ((await showLink(host, bridge))?.kind !== "bridge") return;
+  const [ports] = await runIpScript(host, { lines: [`link show master ${bridge}`] });
+  if (objectsShown(ports).length === 0) await removeLink(host, bridge);
 }
 
 function lockPath(bridge: string): string {

@@ -402,3 +402,32 @@ Deno.test({
     await done({ ...call, verb: "DEL" });
   }),
 });
+
+Deno.test({
+  name: "bridge: with removeEmptyBridge it goes with its last port, and comes back for the next",
+  ...need("root", "ip"),
+  fn: inWorld(async (world) => {
+    const ids = ["a", "b", "c", "d"].map((name) => `${name}-${world.tag}`);
+    const paths = await Promise.all(ids.map((id) => world.netns(id)));
+    const call = (n: number) => ({
+      ...callOf(world, paths[n]!, { removeEmptyBridge: true }),
+      containerId: ids[n]!,
+    });
+    const isThere = async () => (await sh("ip -o link show type bridge")).includes(` ${world.bridge}:`);
+    resultOf(await callBuiltin("bridge", { ...call(0), verb: "ADD" }));
+    resultOf(await callBuiltin("bridge", { ...call(1), verb: "ADD" }));
+    await done({ ...call(0), verb: "DEL" });
+    assertEquals(await isThere(), true);
+    await done({ ...call(1), verb: "DEL" });
+    assertEquals(await isThere(), false);
+    await done({ ...call(1), verb: "DEL" });
+    // Coming and going at once: nobody loses the bridge that it was just put on.
+    await Promise.all(ids.map(async (_, n) => {
+      for (let round = 0; round < 5; round++) {
+        resultOf(await callBuiltin("bridge", { ...call(n), verb: "ADD" }));
+        await done({ ...call(n), verb: "DEL" });
+      }
+    }));
+    assertEquals(await isThere(), false);
+  }),
+});
