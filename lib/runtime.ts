@@ -108,7 +108,7 @@ export class Podwire {
     const path = options.environment?.PATH ?? DEFAULT_PATH;
     const netnsPrefix = prefixOf(stateDir, netnsDir);
     const shared = { locks, attachments, pods, netnsDir, netnsPrefix, stateDir, path, run, log };
-    this.#recovery = new Recovery({ ...shared, sandboxes, store });
+    this.#recovery = new Recovery({ ...shared, sandboxes, store, cache });
     this.sandboxes = new Sandboxes({
       ...shared,
       store: sandboxes,

@@ -19,7 +19,8 @@ export interface WriteOptions {
   readonly mode?: number;
 }
 
-const TEMP_NAME = /^\.podwire-[0-9a-f]{32}\.tmp$/;
+/** The process that writes stands in the name, so that what a dead one left can be told. */
+const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
 /** The text of a file, or undefined if there is none. Requires `--allow-read`. */
 export function readTextIfThere(path: string): Promise<string | undefined> {
@@ -77,7 +78,7 @@ export async function createExclusive(
 
 /** Writes and syncs a new file beside `path`, and gives its name. */
 async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOptions): Promise<string> {
-  const name = `.podwire-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
+  const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
   using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
   try {
@@ -154,15 +155,16 @@ function isSurrogate(unit: number): boolean {
 }
 
 /**
- * Removes what writes left behind that a crash interrupted, and tells how many files that were. Writes of the last
- * `olderThanMs` may still be going on and are left alone. Requires `--allow-read` and `--allow-write`.
+ * Removes what writes left behind whose process was killed, and tells how many files that were. Requires
+ * `--allow-read`, for `/proc` too, and `--allow-write`.
  */
-export async function removeUnfinished(dir: string, olderThanMs = 60_000): Promise<number> {
+export async function removeUnfinished(dir: string): Promise<number> {
   const names = await unlessMissing(Array.fromAsync(Deno.readDir(dir), ({ name }) => name), []);
   let removed = 0;
-  for (const path of names.filter((name) => TEMP_NAME.test(name)).map((name) => join(dir, name))) {
-    const stat = await statOf(path);
-    if (stat && Date.now() - stat.mtimeMs >= olderThanMs && await removeIfThere(path)) removed++;
+  for (const name of names) {
+    const [, pid] = TEMP_NAME.exec(name) ?? [];
+    if (pid === undefined || await statOf(`/proc/${pid}`) !== undefined) continue;
+    if (await removeIfThere(join(dir, name))) removed++;
   }
   return removed;
 }

@@ -38,7 +38,8 @@ export async function findByEnvironment(
   });
   return stdout.split("\n").flatMap((path) => {
     const pid = Number(path.split("/")[2]);
-    return Number.isInteger(pid) && pid > 0 ? [pid] : [];
+    // Whoever exported the variable and called us is no orphan.
+    return Number.isInteger(pid) && pid > 1 && pid !== Deno.pid && pid !== Deno.ppid ? [pid] : [];
   });
 }
 

@@ -4,6 +4,7 @@ import {
   readTextIfThere,
   removeDirIfEmpty,
   removeIfThere,
+  removeUnfinished,
   setAside,
   writeFileSynced,
 } from "../host/file.ts";
@@ -115,6 +116,12 @@ export class AttachmentStore {
   async remove(key: AttachmentKey): Promise<void> {
     await removeIfThere(this.#path(key));
     await removeDirIfEmpty(this.#folder(key.containerId));
+  }
+
+  /** Removes what writes of killed processes left among the container's records. */
+  async removeUnfinished(containerId: string): Promise<void> {
+    await removeUnfinished(this.#folder(containerId));
+    await removeDirIfEmpty(this.#folder(containerId));
   }
 
   async #readFile(path: string): Promise<AttachmentRecord | undefined> {

@@ -1,4 +1,10 @@
-import { ensureDir, readTextIfThere, removeIfThere, writeFileSynced } from "../host/file.ts";
+import {
+  ensureDir,
+  readTextIfThere,
+  removeIfThere,
+  removeUnfinished,
+  writeFileSynced,
+} from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 
@@ -54,6 +60,11 @@ export class ResultCache {
     if (text === undefined) return;
     const entry = decode(text);
     if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
+  }
+
+  /** Removes what writes of killed processes left among the entries. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
   }
 
   #path({ network, containerId, ifName }: CacheKey) {

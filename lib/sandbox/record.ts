@@ -4,6 +4,7 @@ import {
   listDir,
   readTextIfThere,
   removeIfThere,
+  removeUnfinished,
   setAside,
   writeFileSynced,
 } from "../host/file.ts";
@@ -64,11 +65,13 @@ const KIND = "podwire.sandbox.v1";
  * Permissions: `--allow-read` and `--allow-write` for the state directory.
  */
 export class SandboxStore {
+  readonly #stateDir: string;
   readonly #dir: string;
   readonly #names: string;
   readonly #onBad: (bad: BadRecord) => void;
 
   constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
+    this.#stateDir = stateDir;
     this.#dir = `${stateDir}/sandboxes`;
     this.#names = `${stateDir}/names`;
     this.#onBad = onBad;
@@ -141,6 +144,13 @@ export class SandboxStore {
       );
     }
     await writeFileSynced(path, id);
+  }
+
+  /** Removes what writes of killed processes left among the records and the names. */
+  async removeUnfinished(): Promise<void> {
+    const namespaces = await listDir(this.#names);
+    const dirs = [this.#dir, this.#stateDir, ...namespaces.map((namespace) => `${this.#names}/${namespace}`)];
+    for (const dir of dirs) await removeUnfinished(dir);
   }
 
   #path(id: string): string {

@@ -6,6 +6,7 @@ import { endOrphans } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { Pods } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
@@ -32,6 +33,7 @@ export interface RecoveryReport {
 export interface RecoveryOptions {
   readonly sandboxes: SandboxStore;
   readonly store: AttachmentStore;
+  readonly cache: ResultCache;
   readonly attachments: Attachments;
   readonly pods: Pods;
   readonly locks: ContainerLocks;
@@ -66,7 +68,9 @@ export class Recovery {
     const boot = await attachments.boot();
     const report = emptyReport();
     if (await readTextIfThere(file) === boot) {
-      for (const id of await locks.present()) await this.#settle(id, report, { retryFailed: false }, signal);
+      const interrupted = await locks.present();
+      for (const id of interrupted) await this.#settle(id, report, { retryFailed: false }, signal);
+      if (interrupted.length > 0) await this.#sweepFiles();
     } else {
       using _sweep = await locks.sweep({ shared: false, ...(signal && { signal }) });
       if (await readTextIfThere(file) !== boot) {
@@ -105,6 +109,12 @@ export class Recovery {
       signal?.throwIfAborted();
       await this.#settle(id, report, { retryFailed: true }, signal);
     }
+    await this.#sweepFiles();
+  }
+
+  async #sweepFiles(): Promise<void> {
+    await this.#options.sandboxes.removeUnfinished();
+    await this.#options.cache.removeUnfinished();
   }
 
   async #settle(
@@ -120,6 +130,7 @@ export class Recovery {
       return;
     }
     try {
+      await store.removeUnfinished(id);
       const sandbox = await sandboxes.read(id);
       const records = await store.ofContainer(id);
       if (isInterrupted(sandbox, records)) await endOrphans(`CNI_CONTAINERID=${id}`, this.#options.run);

@@ -147,7 +147,7 @@ Deno.test("listDir() sorts by UTF-8 bytes and hides unfinished writes", () =>
   inTempDir(async (dir) => {
     const sorted = ["10-a", "9-b", "A", "a", "a.b", "b", "é", "ａ", "😀"];
     for (const name of sorted.toReversed()) await Deno.writeTextFile(`${dir}/${name}`, "");
-    await Deno.writeTextFile(`${dir}/.podwire-${"0".repeat(32)}.tmp`, "");
+    await Deno.writeTextFile(`${dir}/.podwire-1-${"0".repeat(32)}.tmp`, "");
     assertEquals(await listDir(dir), sorted);
     assertEquals(await listDir(`${dir}/absent`), []);
     await assertRejects(() => listDir(`${dir}/a`), Deno.errors.NotADirectory);
@@ -180,14 +180,20 @@ Deno.test("compareBytes() agrees with the comparison of encoded bytes", () => {
   }
 });
 
-Deno.test("removeUnfinished() takes old unfinished writes only", () =>
+Deno.test("removeUnfinished() takes the unfinished writes of dead processes only", () =>
   inTempDir(async (dir) => {
-    const [old, fresh] = [`.podwire-${"0".repeat(32)}.tmp`, `.podwire-${"1".repeat(32)}.tmp`];
-    for (const name of [old, fresh, "other.tmp"]) await Deno.writeTextFile(`${dir}/${name}`, "");
-    const hourAgo = Date.now() / 1000 - 3600;
-    await Deno.utime(`${dir}/${old}`, hourAgo, hourAgo);
+    const child = new Deno.Command("true").spawn();
+    await child.status;
+    const hex = "0123456789abcdef".repeat(2);
+    const names = [
+      `.podwire-${child.pid}-${hex}.tmp`,
+      `.podwire-${Deno.pid}-${hex}.tmp`,
+      ".podwire-1.tmp",
+      "web.json",
+    ];
+    for (const name of names) await Deno.writeTextFile(`${dir}/${name}`, "");
     assertEquals(await removeUnfinished(dir), 1);
-    assertEquals(names(dir), [fresh, "other.tmp"]);
+    assertEquals(Array.from(Deno.readDirSync(dir), ({ name }) => name).sort(), names.slice(1).sort());
     assertEquals(await removeUnfinished(`${dir}/absent`), 0);
   }));
 
