@@ -1,4 +1,5 @@
-import { statOf } from "../host/file.ts";
+import { type FileStat, statOf } from "../host/file.ts";
+import { permissionFlag } from "../host/permissions.ts";
 import { CniError } from "../spec/error.ts";
 import { validatePluginType } from "../spec/name.ts";
 
@@ -42,12 +43,22 @@ export async function findPlugin(type: string, dirs: readonly string[]): Promise
     // An empty entry would mean the working directory, which is no place to run programs from.
     if (dir === "") continue;
     const path = `${dir.replace(/\/+$/, "")}/${type}`;
-    const stat = await statOf(path);
+    const stat = await reachable(path);
     if (!stat?.isFile) continue;
     if ((stat.mode & 0o111) !== 0) return { path, notExecutable };
     notExecutable.push(path);
   }
   return { path: undefined, notExecutable };
+}
+
+/** One bad entry (a file in place of a directory, a loop of links) must not hide the directories after it. */
+async function reachable(path: string): Promise<FileStat | undefined> {
+  try {
+    return await statOf(path);
+  } catch (error) {
+    if (permissionFlag(error) !== undefined) throw error;
+    return undefined;
+  }
 }
 
 /** The error for a plugin that {@linkcode findPlugin} did not find. */

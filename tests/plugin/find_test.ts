@@ -1,0 +1,94 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
+import { CniError } from "../../lib/spec/error.ts";
+
+/** Two directories with what a test wants in them. */
+async function inDirs(fn: (a: string, b: string) => Promise<void>): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "podwire-find-" });
+  try {
+    for (const name of ["a", "b"]) await Deno.mkdir(`${root}/${name}`);
+    await fn(`${root}/a`, `${root}/b`);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+async function write(path: string, mode: number): Promise<void> {
+  await Deno.writeTextFile(path, "#!/bin/sh\n");
+  await Deno.chmod(path, mode);
+}
+
+Deno.test("B1 the first directory with the plugin wins", () =>
+  inDirs(async (a, b) => {
+    await write(`${b}/net`, 0o755);
+    assertEquals((await findPlugin("net", [a, b])).path, `${b}/net`);
+    await write(`${a}/net`, 0o755);
+    assertEquals((await findPlugin("net", [a, b])).path, `${a}/net`);
+    assertEquals((await findPlugin("net", [`${b}/`, a])).path, `${b}/net`);
+  }));
+
+Deno.test("B2 B4 B5 a type that is empty or a path is refused before anything is looked up", async () => {
+  assertEquals((await assertRejects(() => findPlugin("", []), CniError)).msg, "no plugin name provided");
+  for (const type of ["../sh", "/bin/sh", "a/b", ".", ".."]) {
+    const error = await assertRejects(() => findPlugin(type, ["/bin"]), CniError);
+    assertEquals([error.kind, error.msg], ["config", `invalid plugin name: ${type}`]);
+  }
+});
+
+Deno.test("B7 links to files count, directories, sockets and dangling links do not", () =>
+  inDirs(async (a, b) => {
+    await write(`${b}/real`, 0o755);
+    await Deno.symlink(`${b}/real`, `${a}/link`);
+    await Deno.symlink(`${b}/nothing`, `${a}/dangling`);
+    await Deno.symlink("loop", `${a}/loop`);
+    await Deno.mkdir(`${a}/folder`);
+    using _socket = Deno.listen({ transport: "unix", path: `${a}/socket` });
+    assertEquals((await findPlugin("link", [a])).path, `${a}/link`);
+    for (const type of ["dangling", "loop", "folder", "socket"]) {
+      assertEquals(await findPlugin(type, [a]), { path: undefined, notExecutable: [] }, type);
+    }
+  }));
+
+Deno.test("B8 a file that cannot be executed does not shadow one that can", () =>
+  inDirs(async (a, b) => {
+    await write(`${a}/net`, 0o644);
+    await write(`${b}/net`, 0o755);
+    assertEquals(await findPlugin("net", [a, b]), { path: `${b}/net`, notExecutable: [`${a}/net`] });
+    await write(`${b}/net`, 0o600);
+    const found = await findPlugin("net", [a, b]);
+    assertEquals(found, { path: undefined, notExecutable: [`${a}/net`, `${b}/net`] });
+    const error = pluginMissing("net", [a, b], found);
+    assertEquals([error.kind, error.msg, error.context.hint], [
+      "plugin-missing",
+      `${a}/net is not executable`,
+      `chmod +x ${a}/net`,
+    ]);
+  }));
+
+Deno.test("B9 a missing plugin is told with all the directories that were searched", () => {
+  const error = pluginMissing("net", ["/a", "/b"], { path: undefined, notExecutable: [] });
+  assertEquals(error.kind, "plugin-missing");
+  assertEquals(error.msg, 'failed to find plugin "net" in path [/a /b /opt/net/bin]');
+});
+
+Deno.test("B10 an empty entry is not the working directory", async () => {
+  // Tests run in the repository, where this one could be executed.
+  assertEquals((await Deno.stat("denow")).isFile, true);
+  assertEquals((await findPlugin("denow", ["", "/nowhere"])).path, undefined);
+  assertEquals((await findPlugin("denow", ["."])).path, "./denow");
+});
+
+Deno.test("one bad entry does not hide the directories after it", () =>
+  inDirs(async (a, b) => {
+    await write(`${b}/net`, 0o755);
+    await Deno.writeTextFile(`${a}/file`, "");
+    await Deno.symlink("loop", `${a}/loop`);
+    const dirs = [`${a}/absent`, `${a}/file`, `${a}/loop`, `${a}/${"x".repeat(300)}`, b];
+    assertEquals((await findPlugin("net", dirs)).path, `${b}/net`);
+  }));
+
+Deno.test("the vendor directory comes last, and once", () => {
+  assertEquals(searchPath("net", ["/a"]), ["/a", "/opt/net/bin"]);
+  assertEquals(searchPath("net", []), ["/opt/net/bin"]);
+  assertEquals(searchPath("net", ["/opt/net/bin", "/a"]), ["/opt/net/bin", "/a"]);
+});
