@@ -14,6 +14,9 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   VERSION: 5_000,
 };
 
+/** A timer cannot be set to more, and one that is set to more fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * A signal that fires when the time is up, with a {@linkcode CniError} of kind `timeout` as its
  * reason, or when an outer signal fires, with that one's reason. Disposing it stops the clock.
@@ -33,7 +36,8 @@ export class Deadline implements Disposable {
 
   constructor(readonly timeoutMs: number, outer?: AbortSignal) {
     const controller = new AbortController();
-    this.#timer = setTimeout(() => controller.abort(timeoutError(timeoutMs)), timeoutMs);
+    const ms = Math.min(timeoutMs, LONGEST_TIMER_MS);
+    this.#timer = setTimeout(() => controller.abort(timeoutError(timeoutMs)), ms);
     this.signal = outer === undefined ? controller.signal : AbortSignal.any([controller.signal, outer]);
   }
 

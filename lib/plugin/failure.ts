@@ -1,5 +1,10 @@
 import { HostError } from "../host/command.ts";
-import { isPermissionDenied, permissionFlag } from "../host/permissions.ts";
+import {
+  isPermissionDenied,
+  missingFlags,
+  permissionFlag,
+  type WantedPermissions,
+} from "../host/permissions.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
 
 /**
@@ -41,6 +46,10 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   if (error instanceof DOMException && error.name === "AbortError") {
     return new CniError("cancelled", "the operation was cancelled", { ...context, cause: error });
   }
+  // What AbortSignal.timeout() fires with.
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return new CniError("timeout", "the caller's time is up", { ...context, cause: error });
+  }
   if (error instanceof HostError) {
     return new CniError("io", message, {
       code: ERROR_CODES.ioFailure,
@@ -63,6 +72,20 @@ export async function reported<T>(body: () => Promise<T>, context: CniErrorOptio
   } catch (error) {
     throw asCniError(error, context);
   }
+}
+
+/**
+ * Refuses to begin what would stop half-way for want of a Deno permission.
+ *
+ * @throws {CniError} kind `permission`, naming all flags at once
+ */
+export async function requirePermissions(wanted: WantedPermissions): Promise<void> {
+  const flags = await missingFlags(wanted);
+  if (flags.length === 0) return;
+  const words = flags.join(" ");
+  throw new CniError("permission", `the Deno permission ${words} is missing`, {
+    hint: `run again with ${words}`,
+  });
 }
 
 /** Misuse of the language, which no state of the machine explains. */
