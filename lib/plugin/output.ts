@@ -67,10 +67,12 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
   const json = tryParse(outcome.stdout);
   const code = json === undefined ? undefined : numberOf(json.code ?? 0);
   if (json === undefined || code === undefined || code < 0 || !Number.isInteger(code)) {
-    return new CniError("plugin-output", `${ending} and printed no error object: ${quote(outcome.stdout)}`, {
-      ...facts,
-      code: ERROR_CODES.decodingFailure,
-    });
+    // Without a code: what stands there instead of one means nothing.
+    return new CniError(
+      "plugin-output",
+      `${ending} and printed no error object: ${quote(outcome.stdout)}`,
+      facts,
+    );
   }
   const msg = typeof json.msg === "string" && json.msg !== "" ? json.msg : undefined;
   const details = typeof json.details === "string" && json.details !== "" ? json.details : undefined;

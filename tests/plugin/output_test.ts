@@ -1,0 +1,145 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { decodeFailure, decodeOutput } from "../../lib/plugin/output.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { outcome } from "../fake_run.ts";
+import { Random } from "../spec/random.ts";
+
+const calm = new AbortController().signal;
+
+function failure(partial: Parameters<typeof outcome>[0], signal: AbortSignal = calm): CniError {
+  return decodeFailure(outcome({ code: 1, ...partial }), signal);
+}
+
+Deno.test("B42 a failing exit without a word tells the exit status", () => {
+  const error = failure({ code: 3 });
+  assertEquals(error.kind, "plugin-crash");
+  assertEquals(error.msg, "the plugin ended with exit status 3 without a message");
+  assertEquals(error.context.exitCode, 3);
+  assertEquals(error.context.stderr, undefined);
+});
+
+Deno.test("B44 a failing exit with nothing but standard error quotes it and tells the exit status", () => {
+  const error = failure({ stderr: "some stderr message\n" });
+  assertEquals(error.kind, "plugin-crash");
+  assertEquals(error.msg, "the plugin ended with exit status 1");
+  assertEquals(error.context.details, 'it wrote to standard error: "some stderr message"');
+  assertEquals(error.context.stderr, "some stderr message");
+});
+
+Deno.test("B45 an error object gives its code, message and details, whatever stands on standard error", () => {
+  const error = failure({
+    stdout: '{"cniVersion": "1.0.0", "code": 107, "msg": "no room", "details": "10.1.0.0/24 is full"}',
+    stderr: "debug line\n",
+  });
+  assertEquals([error.kind, error.code, error.msg], ["plugin", 107, "no room"]);
+  assertEquals(error.message, "no room; 10.1.0.0/24 is full");
+  assertEquals(error.context.stderr, "debug line");
+  assertEquals(error.context.exitCode, 1);
+});
+
+Deno.test("B46 details are optional, other keys are ignored, a missing code is 0", () => {
+  const error = failure({ stdout: '{"msg": "no", "details": "", "more": [1]}' });
+  assertEquals([error.kind, error.code, error.msg], ["plugin", 0, "no"]);
+  assertEquals("details" in error.context, false);
+});
+
+Deno.test("B47 output that is no error object is quoted, and has the code 0", () => {
+  for (const stdout of ["panic: oh", '["a"]', '"text"', "null", '{"code": "7", "msg": "x"}']) {
+    const error = failure({ stdout });
+    assertEquals([error.kind, error.code], ["plugin-output", 0], stdout);
+    assertStringIncludes(error.msg, JSON.stringify(stdout));
+    assertStringIncludes(error.msg, "exit status 1");
+  }
+  assertEquals(failure({ stdout: '{"code": -1, "msg": "x"}' }).kind, "plugin-output");
+  assertEquals(failure({ stdout: '{"code": 1.5, "msg": "x"}' }).kind, "plugin-output");
+});
+
+Deno.test("B48 an object without message tells exit status, standard error and what was printed", () => {
+  for (const stdout of ['{"code": 7}', '{"cniVersion": "1.0.0", "ips": []}', "{}"]) {
+    const error = failure({ stdout, stderr: "why it failed\n" });
+    assertEquals(error.kind, "plugin-crash");
+    assertStringIncludes(error.msg, "exit status 1");
+    assertStringIncludes(error.msg, "why it failed");
+    assertStringIncludes(error.context.details ?? "", JSON.stringify(stdout));
+  }
+  assertEquals(failure({ stdout: '{"code": 7}' }).code, 7);
+});
+
+Deno.test("B50 an end by signal is told by its name, also with output", () => {
+  const silent = failure({ code: 137, signal: "SIGKILL" });
+  assertEquals(silent.msg, "the plugin was ended by signal SIGKILL without a message");
+  assertEquals([silent.context.signal, silent.context.exitCode], ["SIGKILL", undefined]);
+  assertStringIncludes(failure({ signal: "SIGSEGV", stderr: "boom" }).msg, "SIGSEGV");
+  assertStringIncludes(failure({ signal: "SIGSEGV", stdout: "half a re" }).msg, "SIGSEGV");
+});
+
+Deno.test("B51 the codes that tell of readiness are of kind not-ready, the others are the plugin's", () => {
+  const kinds = [1, 3, 7, 11, 50, 51, 100, 999].map((code) => {
+    const { kind } = failure({ stdout: JSON.stringify({ code, msg: "no" }) });
+    return `${code} ${kind}`;
+  });
+  assertEquals(kinds, [
+    "1 plugin",
+    "3 plugin",
+    "7 plugin",
+    "11 plugin",
+    "50 not-ready",
+    "51 not-ready",
+    "100 plugin",
+    "999 plugin",
+  ]);
+});
+
+Deno.test("a well-known code comes with what to do about it", () => {
+  assertStringIncludes(failure({ stdout: '{"code": 1, "msg": "no"}' }).context.hint ?? "", "cniVersion");
+  assertEquals(failure({ stdout: '{"code": 107, "msg": "no"}' }).context.hint, undefined);
+});
+
+Deno.test("B40 too much output is an error that names the stream", () => {
+  const out = failure({ ended: "stdout-overflow", stdout: "{".repeat(50) });
+  assertEquals([out.kind, out.code], ["plugin-output", 6]);
+  assertStringIncludes(out.msg, "standard output");
+  assertStringIncludes(failure({ ended: "stderr-overflow", stderr: "x" }).msg, "standard error");
+});
+
+Deno.test("an aborted run tells the reason of the abort, the time it took and the last words", () => {
+  const timeout = new CniError("timeout", "no answer within 5s");
+  const error = failure(
+    { ended: "aborted", elapsedMs: 5021, stderr: "waiting for dhcp\n" },
+    AbortSignal.abort(timeout),
+  );
+  assertEquals([error.kind, error.msg], ["timeout", "no answer within 5s"]);
+  assertEquals([error.context.elapsedMs, error.context.stderr], [5021, "waiting for dhcp"]);
+  assertEquals(failure({ ended: "aborted" }, AbortSignal.abort()).kind, "cancelled");
+});
+
+Deno.test("B53 a success without a document, or with more than one, quotes what was printed", () => {
+  for (const stdout of ["", " \n"]) {
+    const error = assertThrows(() => decodeOutput(stdout), CniError);
+    assertEquals([error.kind, error.msg], ["plugin-output", "the plugin ended well and printed no result"]);
+  }
+  for (const stdout of ["hello", "{} {}", '{"ips": ', "{'a': 1}"]) {
+    const error = assertThrows(() => decodeOutput(stdout), CniError);
+    assertEquals([error.kind, error.code], ["plugin-output", 6]);
+    assertStringIncludes(error.msg, JSON.stringify(stdout));
+  }
+});
+
+Deno.test("B54 null is a document", () => assertEquals(decodeOutput(" null\n"), null));
+
+Deno.test("a long output is quoted in part", () => {
+  const error = assertThrows(() => decodeOutput("x".repeat(100_000)), CniError);
+  assertEquals(error.msg.length < 400, true);
+  assertEquals(failure({ stderr: "y".repeat(100_000) }).context.stderr?.length, 4000);
+});
+
+Deno.test("property: whatever a plugin prints before a failing exit, the error has words and says how it ended", () => {
+  const random = new Random(11);
+  const pieces = ["{", "}", '"msg"', '"code"', ":", ",", "7", '"no"', "null", "[", " ", "\u{1f600}", "-1"];
+  for (let round = 0; round < 500; round++) {
+    const text = () => random.list(8, () => random.one(pieces)).join("");
+    const error = failure({ stdout: text(), stderr: text(), code: 1 + random.below(254) });
+    assertEquals(error instanceof CniError && error.msg.length > 0, true);
+    if (error.kind !== "plugin" && error.kind !== "not-ready") assertStringIncludes(error.msg, "exit status");
+  }
+});
