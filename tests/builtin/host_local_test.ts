@@ -223,7 +223,8 @@ Deno.test(
       await ipam.add({ id: "d", more: { runtimeConfig: { ipRanges: [[{ subnet: "10.7.0.0/24" }]] } } }),
       [
         "10.7.0.2/24",
-        "10.1.2.53/24",
+        // The round of a set hangs on its place among the sets.
+        "10.1.2.2/24",
       ],
     );
   }),

@@ -3,9 +3,6 @@ import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 
-/** Numbers of this process, so that test files that run at the same time do not meet. */
-let used = 0;
-
 /** What one test may use and must give back. */
 export class World {
   readonly tag: string;
@@ -16,10 +13,11 @@ export class World {
   readonly #netns: string[] = [];
 
   constructor(readonly dir: string) {
-    const [a = 0, b = 0] = crypto.getRandomValues(new Uint8Array(2));
-    this.tag = `${Deno.pid.toString(36)}${(used++).toString(36)}`;
+    const [a = 0, b = 0, ...rest] = crypto.getRandomValues(new Uint8Array(5));
+    // At random: test files run at the same time, in one process.
+    this.tag = [b, ...rest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     this.subnet4 = `10.${200 + a % 40}.${b}`;
-    this.subnet6 = `fd00:${a.toString(16)}:${b.toString(16)}:${used}`;
+    this.subnet6 = `fd00:${a.toString(16)}:${b.toString(16)}:1`;
     this.bridge = `pwt-${this.tag}`;
   }
 
