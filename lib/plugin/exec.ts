@@ -7,6 +7,7 @@ import {
   settled,
   startProblem,
 } from "../host/command.ts";
+import { permissionFlag } from "../host/permissions.ts";
 import { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
 import { asResult, decodeResult, type Result } from "../spec/result.ts";
@@ -118,12 +119,13 @@ export class PluginRunner {
    */
   async call(call: PluginCall): Promise<string> {
     const source = await this.locate(call.type);
+    const started = performance.now();
     for (let wait = FIRST_RETRY_MS;; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
       try {
         return await this.#attempt(source, call);
       } catch (error) {
         if (!isTransient(error, call.verb)) throw asCniError(error);
-        await pauseOr(wait, call.signal, error);
+        await pauseOr(wait, call.signal, error, started);
       }
     }
   }
@@ -137,10 +139,11 @@ export class PluginRunner {
   }
 
   async #runBinary(path: string, call: PluginCall): Promise<CommandOutcome> {
+    const env = this.#environment(call);
     try {
       return await this.#run({
         program: path,
-        env: this.#environment(call),
+        env,
         stdin: printJson(call.config),
         signal: call.signal,
         onStderrLine: (line) => this.#report(call, line),
@@ -159,14 +162,22 @@ export class PluginRunner {
     const env = this.#environment(call);
     const started = performance.now();
     call.signal.throwIfAborted();
+    const commands = this.#commandsOf(call);
+    let refused: unknown;
     const served = servePlugin(plugin, {
       env: (name) => env[name],
       stdin: () => Promise.resolve(printJson(call.config)),
       signal: call.signal,
-      run: markedRun(this.#run, call.containerId),
+      run: (request) =>
+        commands(request).catch((error) => {
+          refused ??= permissionFlag(error) && error;
+          throw error;
+        }),
       delegate: this.#delegate(call),
     });
     const outcome = await raceGrace(served, call.signal);
+    // The error document has no place for what the caller lacks to let the plugin run.
+    if (outcome !== undefined && outcome.code !== 0 && refused !== undefined) throw refused;
     const elapsedMs = Math.round(performance.now() - started);
     if (outcome === undefined || (call.signal.aborted && outcome.code !== 0)) {
       return {
@@ -202,6 +213,13 @@ export class PluginRunner {
     };
   }
 
+  /** What a built-in starts is found on the `PATH` that an executable plugin would have. */
+  #commandsOf(call: PluginCall): RunCommand {
+    const run = markedRun(this.#run, call.containerId);
+    const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
+    return (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
+  }
+
   #report({ type, verb, containerId }: PluginCall, line: string): void {
     this.#options.onStderrLine?.({ plugin: type, verb, containerId, line });
   }
@@ -235,12 +253,12 @@ function isTransient(error: unknown, verb: Verb): boolean {
 }
 
 /** Waits; when the signal fires first, what the plugin said last is more telling than the clock. */
-async function pauseOr(ms: number, signal: AbortSignal, last: unknown): Promise<void> {
+async function pauseOr(ms: number, signal: AbortSignal, last: unknown, started: number): Promise<void> {
   try {
     await pause(ms, signal);
   } catch (reason) {
-    const { kind, msg, code } = asCniError(reason);
-    throw new CniError(kind, msg, { code, details: `last answer: ${asCniError(last).message}` });
+    const details = `last answer: ${asCniError(last).message}`;
+    throw asCniError(reason).within({ details, elapsedMs: Math.round(performance.now() - started) });
   }
 }
 
