@@ -1,4 +1,4 @@
-import { listDir, readTextIfThere, statOf } from "../host/file.ts";
+import { listDir, readTextIfThere, realPath, statOf } from "../host/file.ts";
 import { asCniError } from "../plugin/failure.ts";
 import {
   listFromPluginConfig,
@@ -40,7 +40,7 @@ export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]>
   for (const name of await configNames(dir)) {
     const file = `${dir}/${name}`;
     try {
-      const list = await loadFile(file);
+      const list = await loadFile(dir, name);
       if (list !== undefined) loaded.push({ file, list });
     } catch (error) {
       loaded.push({ file, error: asCniError(error, { file }) });
@@ -63,15 +63,10 @@ async function configNames(dir: string): Promise<readonly string[]> {
  * Loads one file: a list with the plugins of its folder, or a single configuration as a list of one
  * plugin. A file that vanished and a directory with a file's extension give nothing.
  */
-async function loadFile(file: string): Promise<NetworkConfigList | undefined> {
-  const stat = await statOf(file);
-  if (stat?.isDirectory) return undefined;
-  const text = await readTextIfThere(file);
-  if (text === undefined) {
-    // A dangling link stays listed: somebody meant to have a network here.
-    if (stat === undefined) throw new CniError("config", "the link leads nowhere", { file });
-    return undefined;
-  }
+async function loadFile(dir: string, name: string): Promise<NetworkConfigList | undefined> {
+  const file = `${dir}/${name}`;
+  const text = await readConfigFile(dir, name);
+  if (text === undefined) return undefined;
   if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
   const list = parseConfigList(text, { file });
   const folder = list.loadOnlyInlinedPlugins ? [] : await folderPlugins(file, list.name);
@@ -84,17 +79,45 @@ async function loadFile(file: string): Promise<NetworkConfigList | undefined> {
   return folder.length === 0 ? list : withFolderPlugins(list, folder);
 }
 
+/** A link that leads nowhere or to a directory is an error: somebody meant to have a network here. */
+async function readConfigFile(dir: string, name: string): Promise<string | undefined> {
+  const file = `${dir}/${name}`;
+  const stat = await statOf(file);
+  if (stat?.isDirectory) {
+    if (await realPath(file) === `${await realPath(dir)}/${name}`) return undefined;
+    throw new CniError("config", "the link leads to a directory", { file });
+  }
+  const text = await readTextIfThere(file);
+  if (text === undefined && stat === undefined && (await listDir(dir)).includes(name)) {
+    throw new CniError("config", "the link leads nowhere", { file });
+  }
+  return text;
+}
+
 /** The plugins in `<confdir>/<network>/*.conf`; the name was validated, so the path stays inside. */
 async function folderPlugins(file: string, network: string): Promise<readonly PluginConfig[]> {
   const folder = `${file.slice(0, file.lastIndexOf("/"))}/${network}`;
   const plugins: PluginConfig[] = [];
-  for (const name of await listDir(folder)) {
+  for (const name of await namesIn(folder)) {
     if (!name.endsWith(".conf")) continue;
     const path = `${folder}/${name}`;
     const text = await readTextIfThere(path);
     if (text !== undefined) plugins.push(parsePluginConfig(text, { file: path }));
   }
   return plugins;
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await listDir(folder);
+  } catch (error) {
+    const cause = asCniError(error);
+    throw new CniError(cause.kind, `failed to read plugin config files in ${folder}: ${cause.msg}`, {
+      ...cause.context,
+      code: cause.code,
+      cause,
+    });
+  }
 }
 
 /**
