@@ -2,7 +2,7 @@ import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniArgs, Verb } from "../plugin/invocation.ts";
 import { type NetworkConfigList, type PluginConfig, requestConfig } from "../spec/config.ts";
-import { type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { convertResult } from "../spec/result.ts";
 import { atLeast } from "../spec/version.ts";
@@ -49,7 +49,7 @@ export async function checkChain(
   added: JsonObject | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  const prevResult = added && convertResult(added, list.cniVersion);
+  const prevResult = added && cachedResult(list, added);
   for (const [index, plugin] of list.plugins.entries()) {
     const config = request(list, plugin, target, prevResult);
     await naming(
@@ -84,6 +84,20 @@ export async function delChain(
         // The plugin does not know the container any more: this is what DEL wants.
         if (asCniError(error).code !== ERROR_CODES.unknownContainer) throw error;
       }
+    });
+  }
+}
+
+function cachedResult(list: NetworkConfigList, added: JsonObject): JsonObject {
+  try {
+    return convertResult(added, list.cniVersion);
+  } catch (error) {
+    const cause = asCniError(error);
+    throw new CniError("io", `the result of its ADD cannot be used: ${cause.msg}`, {
+      verb: "CHECK",
+      network: list.name,
+      code: cause.code,
+      cause,
     });
   }
 }

@@ -5,7 +5,7 @@ import { netnsId } from "../host/netns.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
-import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
+import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { type JsonObject, parseJson } from "../spec/json.ts";
 import {
@@ -67,12 +67,14 @@ export class Attachments {
     validate(key, request);
     await this.requirePlugins(list);
     await this.#clearLeftover(list, key, request.signal);
-    const record = await this.#begin(list, request);
+    let record = await this.#begin(list, request);
     try {
       using deadline = new Deadline(this.#timeouts.ADD, request.signal);
       const result = await addChain(this.#options.runner, list, request, deadline.signal);
-      await this.#options.cache.write(cached(record, result));
-      await this.#options.store.write({ ...record, state: "attached", since: now(), result });
+      // From here on an undo gives the plugins the result that they made.
+      record = { ...record, result };
+      await this.#options.cache.write(record);
+      await this.#options.store.write({ ...record, state: "attached", since: now() });
       return result;
     } catch (error) {
       throw await this.#undo(list, record, asCniError(error, { verb: "ADD", network: list.name }));
@@ -104,7 +106,7 @@ export class Attachments {
       throw new CniError("config", msg, context);
     }
     if (list.disableCheck) return;
-    const known = await this.#known(key);
+    const known = await this.#options.store.read(key) ?? await this.#options.cache.read(key);
     using deadline = new Deadline(this.#timeouts.CHECK, request.signal);
     await checkChain(
       this.#options.runner,
@@ -126,7 +128,7 @@ export class Attachments {
     validate(key, request);
     const record = await this.#options.store.read(key);
     if (record !== undefined) return await this.remove(record, request.signal);
-    const foreign = await this.#options.cache.read(key);
+    const foreign = await this.#foreign(key);
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
     const recorded = parseRecorded(foreign?.config) ?? list;
     const target = withRecorded(request, foreign);
@@ -230,7 +232,8 @@ export class Attachments {
       });
     }
     if (record !== undefined) return await this.remove(record, signal);
-    const foreign = await cache.read(key);
+    await cache.requireFree(key);
+    const foreign = await this.#foreign(key);
     if (foreign !== undefined && await netnsId(foreign.netns) !== undefined) {
       throw new CniError("conflict", `${taken}, by another runtime`, context);
     }
@@ -251,8 +254,16 @@ export class Attachments {
     return this.#boot ??= await bootId(this.#options.run);
   }
 
-  async #known(key: AttachmentKey): Promise<Known | undefined> {
-    return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
+  /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */
+  async #foreign(key: AttachmentKey): Promise<CachedAttachment | undefined> {
+    try {
+      return await this.#options.cache.read(key);
+    } catch (error) {
+      const { msg, kind } = asCniError(error);
+      if (kind !== "io") throw error;
+      this.#options.log.warn(msg, { ...key });
+      return undefined;
+    }
   }
 }
 
@@ -281,18 +292,21 @@ function withRecorded(request: AttachRequest, known: Known | undefined): ChainTa
   };
 }
 
+/**
+ * The list in an entry of another runtime. A Go runtime stores a single configuration as it is, and a list without
+ * the plugins of its folder: with no plugin in it, it would delete nothing and look done.
+ */
 function parseRecorded(text: string | undefined): NetworkConfigList | undefined {
   if (text === undefined || text === "") return undefined;
-  try {
-    return parseConfigList(text);
-  } catch {
-    // libcni stores a single configuration as it is; the list at hand does the same.
-    return undefined;
+  for (const parse of [parseConfigList, listFromPluginConfig]) {
+    try {
+      const list = parse(text);
+      if (list.plugins.length > 0) return list;
+    } catch {
+      // The other form, or else the list at hand.
+    }
   }
-}
-
-function cached(record: AttachmentRecord, result: JsonObject): CachedAttachment {
-  return { ...record, result };
+  return undefined;
 }
 
 function now(): string {

@@ -6,7 +6,9 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import { optionalObject, optionalText, textOf } from "./sealed.ts";
 
 /** An attachment as libcni remembers it. */
 export interface CachedAttachment {
@@ -41,24 +43,58 @@ export class ResultCache {
     this.#dir = `${cacheDir}/results`;
   }
 
-  /** Writes, or replaces, the entry. */
+  /**
+   * Writes, or replaces, the entry.
+   *
+   * @throws {CniError} kind `conflict` as {@linkcode requireFree}
+   */
   async write(entry: CachedAttachment): Promise<void> {
     await ensureDir(this.#dir, 0o700);
+    await this.requireFree(entry);
     await writeFileSynced(this.#path(entry), printJson(encode(entry)));
   }
 
-  /** The entry of exactly that attachment, if there is a readable one. */
+  /**
+   * The entry of exactly that attachment, if there is one.
+   *
+   * @throws {CniError} kind `io`, code 6, if there is something else than an entry under its name
+   */
   async read(key: CacheKey): Promise<CachedAttachment | undefined> {
-    const text = await readTextIfThere(this.#path(key));
-    const entry = text === undefined ? undefined : decode(text);
-    return entry !== undefined && isSame(entry, key) ? entry : undefined;
+    const path = this.#path(key);
+    const text = await readTextIfThere(path);
+    if (text === undefined) return undefined;
+    try {
+      const entry = decode(text, key);
+      return isSame(entry, key) ? entry : undefined;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const code = ERROR_CODES.decodingFailure;
+      throw new CniError("io", `the cached result ${path} cannot be read: ${reason}`, { code, cause });
+    }
+  }
+
+  /**
+   * Refuses an attachment whose entry would replace that of another one.
+   *
+   * @throws {CniError} kind `conflict`
+   */
+  async requireFree(key: CacheKey): Promise<void> {
+    const path = this.#path(key);
+    const text = await readTextIfThere(path);
+    const entry = text === undefined ? undefined : decodeIfWhole(text, key);
+    if (entry === undefined || isSame(entry, key)) return;
+    const { network, containerId, ifName } = entry;
+    throw new CniError("conflict", `${path} is the cached result of another attachment`, {
+      details: `of container "${containerId}" to network "${network}" as "${ifName}"`,
+      hint: "use another container ID or network name",
+    });
   }
 
   /** Removes the entry, unless the file of that name belongs to another attachment. */
   async remove(key: CacheKey): Promise<void> {
     const text = await readTextIfThere(this.#path(key));
     if (text === undefined) return;
-    const entry = decode(text);
+    const entry = decodeIfWhole(text, key);
     if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
   }
 
@@ -93,36 +129,47 @@ function encode(entry: CachedAttachment): JsonObject {
   };
 }
 
-function decode(text: string): CachedAttachment | undefined {
-  let json: Json;
+/** libcni writes in place: after a crash an entry can be empty or cut. */
+function decodeIfWhole(text: string, key: CacheKey): CachedAttachment | undefined {
   try {
-    json = parseJson(text);
+    return decode(text, key);
   } catch {
-    // libcni writes in place: after a crash an entry can be empty or cut.
     return undefined;
   }
-  if (!isObject(json) || json.kind !== KIND) return undefined;
-  const { containerId, networkName, ifName, config, netns, cniArgs, capabilityArgs, result } = json;
-  if (typeof containerId !== "string" || typeof networkName !== "string" || typeof ifName !== "string") {
-    return undefined;
-  }
+}
+
+function decode(text: string, key: CacheKey): CachedAttachment {
+  const json = parseJson(text);
+  if (!isObject(json)) throw new Error("it is not a JSON object");
+  if (isBareResult(json)) return { ...key, ...NOTHING_ELSE, result: json };
+  if (json.kind !== KIND) throw new Error(`its kind is not ${KIND}`);
   return {
-    containerId,
-    network: networkName,
-    ifName,
-    netns: typeof netns === "string" ? netns : "",
-    config: typeof config === "string" ? fromBase64(config) : "",
-    cniArgs: pairs(cniArgs),
-    capabilityArgs: isObject(capabilityArgs) ? capabilityArgs : {},
-    result: isObject(result) ? result : undefined,
+    containerId: textOf(json, "containerId"),
+    network: textOf(json, "networkName"),
+    ifName: textOf(json, "ifName"),
+    netns: optionalText(json, "netns") ?? "",
+    config: json.config === null ? "" : fromBase64(textOf(json, "config")),
+    cniArgs: pairsOf(json.cniArgs),
+    capabilityArgs: optionalObject(json, "capabilityArgs") ?? {},
+    result: optionalObject(json, "result"),
   };
 }
 
-function pairs(json: Json | undefined): CniArgs {
-  if (!Array.isArray(json)) return [];
-  return json.flatMap((pair: Json) => {
+const NOTHING_ELSE = { netns: "", config: "", cniArgs: [], capabilityArgs: {} } as const;
+const RESULT_MEMBERS = ["cniVersion", "interfaces", "ips", "ip4", "ip6"];
+
+/** How old releases of libcni wrote it: the result alone, which does not tell of what. */
+function isBareResult(json: JsonObject): boolean {
+  return json.kind === undefined && RESULT_MEMBERS.some((key) => json[key] !== undefined);
+}
+
+function pairsOf(json: Json | undefined): CniArgs {
+  if (json === undefined || json === null) return [];
+  if (!Array.isArray(json)) throw new Error('its "cniArgs" is not a list');
+  return json.map((pair: Json) => {
     const [key, value] = Array.isArray(pair) ? pair : [];
-    return typeof key === "string" && typeof value === "string" ? [[key, value] as const] : [];
+    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
+    return [key, value] as const;
   });
 }
 
@@ -131,9 +178,5 @@ function toBase64(text: string): string {
 }
 
 function fromBase64(text: string): string {
-  try {
-    return new TextDecoder().decode(Uint8Array.fromBase64(text));
-  } catch {
-    return "";
-  }
+  return new TextDecoder().decode(Uint8Array.fromBase64(text));
 }
