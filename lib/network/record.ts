@@ -85,7 +85,7 @@ export class AttachmentStore {
 
   /** The record of exactly that attachment. */
   async read(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
-    return await this.#readFile(this.#path(key));
+    return await this.#readFile(this.#path(key), key.containerId);
   }
 
   /** The attachments of a container in the order in which they were made. */
@@ -94,7 +94,7 @@ export class AttachmentStore {
     const records: AttachmentRecord[] = [];
     for (const name of await listDir(folder)) {
       if (!name.endsWith(".json")) continue;
-      const record = await this.#readFile(`${folder}/${name}`);
+      const record = await this.#readFile(`${folder}/${name}`, containerId);
       if (record !== undefined) records.push(record);
     }
     return records.sort((a, b) => a.sequence - b.sequence);
@@ -124,11 +124,13 @@ export class AttachmentStore {
     await removeDirIfEmpty(this.#folder(containerId));
   }
 
-  async #readFile(path: string): Promise<AttachmentRecord | undefined> {
+  async #readFile(path: string, containerId: string): Promise<AttachmentRecord | undefined> {
     const text = await readTextIfThere(path);
     if (text === undefined) return undefined;
     try {
-      return decode(await unseal(KIND, text));
+      const record = decode(await unseal(KIND, text));
+      if (record.containerId === containerId && path === this.#path(record)) return record;
+      throw new Error("it is of another attachment");
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#onBad({ file: path, movedTo: await setAside(path), reason });
