@@ -126,8 +126,8 @@ function textValue(value: unknown): string {
   return typeof value === "string" && /[\s="]|^$/.test(text) ? oneLine(JSON.stringify(text)) : oneLine(text);
 }
 
-/** A message may quote a plugin: no line ends, and nothing that moves the cursor or colours the terminal. */
-function oneLine(text: string): string {
+/** For text that may quote a plugin: no line ends, and nothing that moves the cursor or colours the terminal. */
+export function oneLine(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replace(/\n/g, "\\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (char) => {
     return `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
