@@ -67,9 +67,8 @@ async function add(request: PluginRequest): Promise<Result> {
     const comment = await attachmentComment(tagged(request));
     const port = await addHeldPort(request, config, comment);
     undo.push("the interface", (signal) => removeLink({ run: request.run, signal }, port.hostName));
-    return await (config.ipamType === ""
-      ? addLayer2(request, config, port)
-      : addLayer3(request, config, port, undo));
+    const attaching = { request, config, port };
+    return await (config.ipamType === "" ? addLayer2(attaching) : addLayer3(attaching, undo));
   } catch (error) {
     await undo.run();
     throw error;
@@ -86,23 +85,27 @@ async function addHeldPort(
   return await addPort(hostOf(request), { config, netns, ifName, comment });
 }
 
-async function addLayer2(request: PluginRequest, config: BridgeConfig, port: BridgePort): Promise<Result> {
+/** An ADD that has got its port. */
+interface Attaching {
+  readonly request: PluginRequest;
+  readonly config: BridgeConfig;
+  readonly port: BridgePort;
+}
+
+async function addLayer2(attaching: Attaching): Promise<Result> {
+  const { request, config } = attaching;
   const host = hostOf(request);
   const { netns, ifName } = request;
   await runIpScript(host, { netns, lines: [`link set dev ${ifName} up`] });
   return {
     cniVersion: CURRENT_VERSION,
-    interfaces: await finishHost(request, config, port, undefined),
+    interfaces: await finishHost(attaching, undefined),
     ...(config.dns === undefined ? {} : { dns: config.dns }),
   };
 }
 
-async function addLayer3(
-  request: PluginRequest,
-  config: BridgeConfig,
-  port: BridgePort,
-  undo: Undo,
-): Promise<Result> {
+async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
+  const { request, config } = attaching;
   const { netns, ifName } = request;
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
   undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
@@ -120,11 +123,11 @@ async function addLayer3(
       "the masquerading",
       (signal) => removeMasquerade({ run: request.run, signal }, tagged(request)),
     );
-    await addMasquerade(hostOf(request), config.ipMasqBackend, tagged(request), plan.addresses);
+    await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend: config.ipMasqBackend });
   };
   // Neither needs the other, and both take their time.
   const [interfaces] = await all([
-    inContainer.then(() => finishHost(request, config, port, plan)),
+    inContainer.then(() => finishHost(attaching, plan)),
     masquerade(),
   ]);
   const dns = config.dns ?? ipam.dns;
@@ -139,9 +142,7 @@ async function addLayer3(
 
 /** The bridge's addresses and the forwarding; then looks at what came of it all. */
 async function finishHost(
-  request: PluginRequest,
-  config: BridgeConfig,
-  port: BridgePort,
+  { request, config, port }: Attaching,
   plan: AddressPlan | undefined,
 ): Promise<NonNullable<Result["interfaces"]>> {
   const host = hostOf(request);

@@ -44,22 +44,20 @@ export async function checkBridge(host: Host, config: BridgeConfig, request: Plu
   if (bridge === undefined) throw wrong(`prevResult has no bridge "${config.bridge}"`);
   if (container === undefined) throw wrong(`prevResult has no interface "${ifName}" in "${netns}"`);
   const ports = interfaces.filter(({ name, sandbox }) => !sandbox && name !== config.bridge);
-  await checkLinks(host, config, { bridge, container, ports }, request, prevResult);
+  await checkLinks(host, config, { bridge, container, ports, prevResult, netns });
 }
 
 interface Expected {
+  readonly prevResult: Result;
+  readonly netns: string;
   readonly bridge: Interface;
   readonly container: Interface;
   readonly ports: readonly Interface[];
 }
 
-async function checkLinks(
-  host: Host,
-  config: BridgeConfig,
-  { bridge, container, ports }: Expected,
-  { netns, ifName }: PluginRequest,
-  prevResult: Result,
-): Promise<void> {
+async function checkLinks(host: Host, config: BridgeConfig, expected: Expected): Promise<void> {
+  const { bridge, container, ports, prevResult, netns } = expected;
+  const { name: ifName } = container;
   const outside = await Promise.all([bridge, ...ports].map(({ name }) => showOne(host, name)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");

@@ -24,11 +24,7 @@ export const hostLocal: Plugin = {
 async function add(request: PluginRequest): Promise<Result> {
   const config = readConfig(request);
   const dns = await readDns(config.resolvConf);
-  const ips = await inStore(
-    config,
-    request,
-    (store) => allocateAll(config, store, ownerOf(request), request),
-  );
+  const ips = await inStore(config, request, (store) => allocateAll(config, store, request));
   return {
     cniVersion: CURRENT_VERSION,
     ips,
@@ -102,13 +98,28 @@ async function readDns(path: string): Promise<Dns> {
   });
 }
 
+/** The search for one address. */
+interface Turn {
+  readonly store: AddressStore;
+  readonly owner: AddressOwner;
+  readonly dir: string;
+  readonly set: RangeSet;
+  /** Of the set. */
+  readonly index: number;
+  /** What the owner had before. To know it all files must be read, so it is asked for at most once. */
+  readonly held: () => Promise<readonly Ip[]>;
+}
+
 /** One address of each set, or none at all: what this call took goes back when a later set has none. */
 async function allocateAll(
   config: HostLocalConfig,
   store: AddressStore,
-  owner: AddressOwner,
   request: PluginRequest,
 ): Promise<IpConfig[]> {
+  const owner = ownerOf(request);
+  const dir = storeDir(config, request);
+  let known: Promise<readonly Ip[]> | undefined;
+  const held = () => known ??= store.addressesOf(owner);
   const reserved: Ip[] = [];
   try {
     const wishes = [...config.requested];
@@ -116,9 +127,8 @@ async function allocateAll(
     for (const [index, set] of config.sets.entries()) {
       const at = wishes.findIndex((ip) => rangeFor(set, ip) !== undefined);
       const [wish] = at < 0 ? [] : wishes.splice(at, 1);
-      const ip = wish === undefined
-        ? await takeNext(store, owner, set, index, storeDir(config, request))
-        : await takeWish(store, owner, set, index, wish);
+      const turn = { store, owner, dir, set, index, held };
+      const ip = await (wish === undefined ? takeNext(turn) : takeWish(turn, wish));
       reserved.push(ip);
       ips.push(configOf(set, ip));
       await store.rememberLast(index, ip);
@@ -139,49 +149,26 @@ function configOf(set: RangeSet, ip: Ip): IpConfig {
   return { address: formatCidr({ ip, prefix: range.subnet.prefix }), gateway: formatIp(range.gateway) };
 }
 
-async function takeWish(
-  store: AddressStore,
-  owner: AddressOwner,
-  set: RangeSet,
-  index: number,
-  ip: Ip,
-): Promise<Ip> {
+async function takeWish(turn: Turn, ip: Ip): Promise<Ip> {
+  const { store, owner, set } = turn;
   const text = formatIp(ip);
   const gateway = rangeFor(set, ip)?.gateway;
   if (gateway !== undefined && formatIp(gateway) === text) {
-    throw new CniError(
-      "conflict",
-      `failed to allocate for range ${index}: requested ip ${text} is subnet's gateway`,
-    );
+    throw refusal(turn, `requested ip ${text} is subnet's gateway`);
   }
   if (await store.reserve(ip, owner)) return ip;
-  throw new CniError(
-    "conflict",
-    `failed to allocate for range ${index}: requested IP address ${text} is not available in range set ${
-      formatRangeSet(set)
-    }`,
-  );
+  throw refusal(turn, `requested IP address ${text} is not available in range set ${formatRangeSet(set)}`);
 }
 
-async function takeNext(
-  store: AddressStore,
-  owner: AddressOwner,
-  set: RangeSet,
-  index: number,
-  dir: string,
-): Promise<Ip> {
-  const held = (await store.addressesOf(owner)).find((ip) => rangeFor(set, ip) !== undefined);
-  if (held !== undefined) {
-    throw new CniError(
-      "conflict",
-      `failed to allocate for range ${index}: ${
-        formatIp(held)
-      } has been allocated to ${owner.containerId}, ` +
-        "duplicate allocation is not allowed",
-    );
+async function takeNext(turn: Turn): Promise<Ip> {
+  const { store, owner, dir, set, index, held } = turn;
+  const before = (await held()).find((ip) => rangeFor(set, ip) !== undefined);
+  if (before !== undefined) {
+    const msg = `${formatIp(before)} has been allocated to ${owner.containerId}`;
+    throw refusal(turn, `${msg}, duplicate allocation is not allowed`);
   }
   const last = await store.lastReserved(index);
-  // Under the lock nobody else takes one, but an operator may: a name that appeared since counts as taken.
+  // Under the lock no plugin takes one, but an operator may: a name that appeared since counts as taken.
   const taken = new Set(await store.taken());
   for (;;) {
     const ip = firstFree(set, last, taken);
@@ -189,11 +176,14 @@ async function takeNext(
     if (await store.reserve(ip, owner)) return ip;
     taken.add(formatIp(ip));
   }
-  throw new CniError(
-    "conflict",
-    `failed to allocate for range ${index}: no IP addresses available in range set: ${formatRangeSet(set)}`,
-    { details: `all addresses are reserved in ${dir}; GC releases those that no container holds` },
-  );
+  const details = `all addresses are reserved in ${dir}; GC releases those that no container holds`;
+  throw refusal(turn, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
+}
+
+function refusal({ index }: Turn, msg: string, details?: string): CniError {
+  return new CniError("conflict", `failed to allocate for range ${index}: ${msg}`, {
+    ...(details === undefined ? {} : { details }),
+  });
 }
 
 function firstFree(set: RangeSet, last: Ip | undefined, taken: ReadonlySet<string>): Ip | undefined {

@@ -12,6 +12,12 @@ export const MASQUERADE_BACKENDS = ["iptables", "nftables"] as const;
 /** One of {@linkcode MASQUERADE_BACKENDS}. */
 export type MasqueradeBackend = typeof MASQUERADE_BACKENDS[number];
 
+/** Options of {@linkcode addMasquerade}. */
+export interface MasqueradeOptions {
+  /** @default {undefined} (what works here) */
+  readonly backend?: MasqueradeBackend | undefined;
+}
+
 /**
  * Masquerades what comes from these addresses and leaves their network.
  *
@@ -21,9 +27,9 @@ export type MasqueradeBackend = typeof MASQUERADE_BACKENDS[number];
  */
 export async function addMasquerade(
   host: Host,
-  backend: MasqueradeBackend | undefined,
   attachment: TaggedAttachment,
   addresses: readonly Cidr[],
+  { backend }: MasqueradeOptions = {},
 ): Promise<void> {
   if (backend !== "nftables" && await addIptablesRules(host, attachment, addresses)) return;
   if (backend !== "iptables" && await addNftRules(host, attachment, addresses)) return;

@@ -71,6 +71,8 @@ export interface PluginWorld {
   readonly run?: RunCommand;
   /** @default a function that says that there is none */
   readonly delegate?: Delegate;
+  /** Told what went wrong, before it becomes the error document. @default {undefined} */
+  readonly onFailure?: (error: unknown) => void;
 }
 
 /** What a process would have written and how it would have ended. */
@@ -118,9 +120,16 @@ export async function servePlugin(plugin: Plugin, world: PluginWorld): Promise<P
     version = configVersion(config);
     const known = checkVersion(plugin, invocation.verb, version);
     await refuseOwnNamespace(invocation, world);
-    const request = makeRequest(invocation, config, known, world, (line) => lines.push(line));
+    const request = makeRequest({
+      invocation,
+      config,
+      version: known,
+      world,
+      log: (line) => lines.push(line),
+    });
     return finish(await call(plugin, request), 0);
   } catch (error) {
+    world.onFailure?.(error);
     return finish(errorDocument(error, version), 1);
   }
 }
@@ -205,13 +214,15 @@ async function refuseOwnNamespace({ verb, netns }: Invocation, world: PluginWorl
   }
 }
 
-function makeRequest(
-  invocation: Invocation,
-  config: JsonObject,
-  cniVersion: SpecVersion,
-  world: PluginWorld,
-  log: (line: string) => void,
-): PluginRequest {
+interface RequestParts {
+  readonly invocation: Invocation;
+  readonly config: JsonObject;
+  readonly version: SpecVersion;
+  readonly world: PluginWorld;
+  readonly log: (line: string) => void;
+}
+
+function makeRequest({ invocation, config, version, world, log }: RequestParts): PluginRequest {
   const { verb, containerId, netns, ifName, args, path } = invocation;
   let prevResult: { readonly value: Result | undefined } | undefined;
   return {
@@ -223,9 +234,9 @@ function makeRequest(
     path,
     config,
     name: String(config.name),
-    cniVersion,
+    cniVersion: version,
     get prevResult() {
-      prevResult ??= { value: decodePrevResult(config.prevResult, cniVersion) };
+      prevResult ??= { value: decodePrevResult(config.prevResult, version) };
       return prevResult.value;
     },
     signal: world.signal ?? new AbortController().signal,

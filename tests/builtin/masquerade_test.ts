@@ -40,7 +40,7 @@ Deno.test("iptables is chosen where it works, each family in one transaction", a
       ? { stdout: `-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}\n` }
       : {}
   );
-  await addMasquerade(here, undefined, WEB, BOTH);
+  await addMasquerade(here, WEB, BOTH);
   assertEquals(scripted.commands.sort(), [
     "ip6tables -w -t nat -S POSTROUTING",
     "ip6tables-restore -w --noflush",
@@ -67,7 +67,7 @@ Deno.test("nftables is chosen where iptables is missing or does not work", async
     const { scripted, host: here } = host(({ command }) =>
       command.startsWith("ip") ? broken : command.startsWith("nft -j") ? NO_TABLE : {}
     );
-    await addMasquerade(here, undefined, WEB, BOTH.slice(0, 1));
+    await addMasquerade(here, WEB, BOTH.slice(0, 1));
     const comment = await attachmentComment(WEB);
     assertEquals(stdinOf(scripted, "nft -f"), [[
       "add table inet cni_plugins_masquerade",
@@ -93,11 +93,11 @@ Deno.test("a wish for a backend is kept to, and said when it cannot be", async (
       ["nftables", "Cannot masquerade: nftables does not work here"],
     ] as const
   ) {
-    const error = await assertRejects(() => addMasquerade(nothing, wish, WEB, BOTH), CniError);
+    const error = await assertRejects(() => addMasquerade(nothing, WEB, BOTH, { backend: wish }), CniError);
     assertEquals([error.code, error.msg], [999, words]);
   }
   const { scripted, host: here } = host(() => ({ stdout: '{"nftables": []}' }));
-  await addMasquerade(here, "nftables", WEB, BOTH);
+  await addMasquerade(here, WEB, BOTH, { backend: "nftables" });
   assertEquals(scripted.commands, ["nft -j list chain inet cni_plugins_masquerade masq_checks", "nft -f -"]);
 });
 
