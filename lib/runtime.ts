@@ -107,7 +107,8 @@ export class Podwire {
     const sandboxes = new SandboxStore(stateDir, onBad);
     const path = options.environment?.PATH ?? DEFAULT_PATH;
     const netnsPrefix = prefixOf(stateDir, netnsDir);
-    const shared = { locks, attachments, pods, netnsDir, netnsPrefix, stateDir, path, run, log };
+    const dirs = { stateDir, cacheDir, runDir, netnsDir };
+    const shared = { ...dirs, netnsPrefix, locks, attachments, pods, path, run, log };
     this.#recovery = new Recovery({ ...shared, sandboxes, store, cache });
     this.sandboxes = new Sandboxes({
       ...shared,

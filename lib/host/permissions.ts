@@ -47,6 +47,31 @@ function escapeValue(value: string): string {
   return value.replaceAll(",", ",,");
 }
 
+/** Paths and programs that a task will need. */
+export interface WantedPermissions {
+  readonly read?: readonly string[];
+  readonly write?: readonly string[];
+  readonly run?: readonly string[];
+}
+
+/** The flags, one a kind, that grant what of this is not granted. Requires no permission, and never prompts. */
+export async function missingFlags(
+  { read = [], write = [], run = [] }: WantedPermissions,
+): Promise<string[]> {
+  const asked: readonly (readonly [string, string, Deno.PermissionDescriptor])[] = [
+    ...read.map((path) => ["read", path, { name: "read", path }] as const),
+    ...write.map((path) => ["write", path, { name: "write", path }] as const),
+    ...run.map((command) => ["run", command, { name: "run", command }] as const),
+  ];
+  const states = await Promise.all(asked.map(([, , descriptor]) => Deno.permissions.query(descriptor)));
+  const missing = asked.filter((_, i) => states[i]?.state !== "granted");
+  const kinds = new Set(missing.map(([kind]) => kind));
+  return [...kinds].map((kind) => {
+    const values = missing.filter(([own]) => own === kind).map(([, value]) => escapeValue(value));
+    return `--allow-${kind}=${values.join(",")}`;
+  });
+}
+
 /**
  * Whether the kernel refused (EPERM, EACCES), this process or a program that it ran: root or a capability is missing.
  * Looks at the causes too.

@@ -162,22 +162,20 @@ export class PluginRunner {
     const env = this.#environment(call);
     const started = performance.now();
     call.signal.throwIfAborted();
-    const commands = this.#commandsOf(call);
     let refused: unknown;
     const served = servePlugin(plugin, {
       env: (name) => env[name],
       stdin: () => Promise.resolve(printJson(call.config)),
       signal: call.signal,
-      run: (request) =>
-        commands(request).catch((error) => {
-          refused ??= permissionFlag(error) && error;
-          throw error;
-        }),
+      run: this.#commandsOf(call),
       delegate: this.#delegate(call),
+      onFailure: (error) => {
+        if (permissionFlag(error) !== undefined) refused = error;
+      },
     });
     const outcome = await raceGrace(served, call.signal);
     // The error document has no place for what the caller lacks to let the plugin run.
-    if (outcome !== undefined && outcome.code !== 0 && refused !== undefined) throw refused;
+    if (outcome?.code !== 0 && refused !== undefined) throw asCniError(refused);
     const elapsedMs = Math.round(performance.now() - started);
     if (outcome === undefined || (call.signal.aborted && outcome.code !== 0)) {
       return {

@@ -20,6 +20,8 @@ export async function dismantle(
   signal?: AbortSignal,
 ): Promise<readonly CniError[]> {
   const failures = [...await pods.tearDown(record.id, signal === undefined ? {} : { signal })];
+  // What was cut short has failed for now; the rest waits for another call, or for recovery.
+  signal?.throwIfAborted();
   const options = { run: markedRun(run, record.id) };
   if (record.infra !== undefined) {
     await stopInfra({ id: record.id, ...record.infra }, { ...options, path }).catch((error) => {

@@ -3,6 +3,7 @@ import type { SandboxRecord, SandboxStore } from "./record.ts";
 
 /** A shorter one would too easily be a mistyped name. */
 const SHORTEST_PREFIX = 4;
+const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
 /**
  * The sandbox that somebody means: by name in the namespace, by ID, or by unambiguous prefix of an ID
@@ -18,7 +19,8 @@ export async function findSandbox(
   const missing = new CniError("not-found", `no sandbox "${nameOrId}" in namespace "${namespace}"`, {
     hint: "`podwire ps` lists the sandboxes",
   });
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(nameOrId)) throw missing;
+  // Both become parts of a path.
+  if (!PATTERN.test(nameOrId) || !PATTERN.test(namespace)) throw missing;
   const owner = await store.ownerOf(namespace, nameOrId);
   const named = owner === undefined ? undefined : await store.read(owner);
   if (named !== undefined) return named;

@@ -37,7 +37,9 @@ const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
 export async function startInfra(request: InfraRequest, options: InfraOptions): Promise<number> {
   const { id, bundle } = request;
   const init = await findInit(options.path);
-  await ensureDir(`${bundle}/rootfs`, 0o700);
+  await ensureDir(bundle, 0o700);
+  await writeFileSynced(`${bundle}/runtime`, request.runtime);
+  await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
   await writeFileSynced(`${bundle}/config.json`, JSON.stringify(bundleConfig(request)));
   const pidFile = `${bundle}/pid`;
@@ -63,6 +65,22 @@ export async function stopInfra(
     await runRuntime(container, ["--log", `${bundle}/log`, "delete", "--force", id], options);
   }
   await removeTree(bundle);
+}
+
+/**
+ * Ends and forgets an infra container whose sandbox is not on record; the bundle tells its runtime. Gives whether
+ * there was something.
+ */
+export async function sweepInfra(id: string, bundle: string, options: InfraOptions): Promise<boolean> {
+  if (await statOf(bundle) === undefined) return false;
+  const runtime = await readTextIfThere(`${bundle}/runtime`) ?? DEFAULT_OCI_RUNTIME;
+  await stopInfra({ id, runtime, bundle }, options);
+  return true;
+}
+
+/** The folder of a sandbox's infra container. */
+export function infraBundle(stateDir: string, id: string): string {
+  return `${stateDir}/infra/${id}`;
 }
 
 async function findInit(path: string): Promise<string> {

@@ -88,7 +88,9 @@ export class SandboxStore {
     const text = await readTextIfThere(this.#path(id));
     if (text === undefined) return undefined;
     try {
-      return decode(await unseal(KIND, text));
+      const record = decode(await unseal(KIND, text));
+      if (record.id === id) return record;
+      throw new Error("it is of another sandbox");
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#onBad({ file: this.#path(id), movedTo: await setAside(this.#path(id)), reason });

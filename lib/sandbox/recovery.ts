@@ -10,11 +10,12 @@ import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { Pods } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
+import { infraBundle, sweepInfra } from "./infra.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
 
 /** One thing that recovery looked at. */
 export interface RecoveryItem {
-  readonly kind: "attachment" | "sandbox" | "namespace";
+  readonly kind: "attachment" | "sandbox" | "namespace" | "container";
   readonly containerId: string;
   readonly network?: string;
   readonly ifName?: string;
@@ -98,11 +99,12 @@ export class Recovery {
     ofNamespaces: readonly string[],
     signal?: AbortSignal,
   ): Promise<void> {
-    const { sandboxes, store, locks } = this.#options;
+    const { sandboxes, store, locks, stateDir } = this.#options;
     const ids = new Set([
       ...await locks.present(),
       ...await sandboxes.ids(),
       ...await store.containers(),
+      ...await listDir(`${stateDir}/infra`),
       ...ofNamespaces,
     ]);
     for (const id of ids) {
@@ -136,7 +138,7 @@ export class Recovery {
       if (isInterrupted(sandbox, records)) await endOrphans(`CNI_CONTAINERID=${id}`, this.#options.run);
       const doomed = await this.#settleSandbox(sandbox, records, report, signal);
       if (!doomed) await this.#settleAttachments(sandbox, records, options, report, signal);
-      if (sandbox === undefined) await this.#sweepNamespace(id, report);
+      if (sandbox === undefined) await this.#sweepHost(id, report);
     } catch (error) {
       report.failed.push({ kind: "sandbox", containerId: id, why: asCniError(error).message });
     } finally {
@@ -210,11 +212,13 @@ export class Recovery {
     }
   }
 
-  async #sweepNamespace(id: string, report: RecoveryReport): Promise<void> {
-    const { netnsDir, netnsPrefix, run } = this.#options;
+  async #sweepHost(id: string, report: RecoveryReport): Promise<void> {
+    const { netnsDir, netnsPrefix, stateDir, run, path } = this.#options;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
-    if (!await removeNetns(netns, { run })) return;
-    report.removed.push({ kind: "namespace", containerId: id, netns, why: "no sandbox owns it" });
+    const item = { containerId: id, netns, why: "no sandbox owns it" } as const;
+    const swept = await sweepInfra(id, infraBundle(stateDir, id), { run, path });
+    if (swept) report.removed.push({ ...item, kind: "container" });
+    if (await removeNetns(netns, { run })) report.removed.push({ ...item, kind: "namespace" });
   }
 }
 

@@ -1,17 +1,18 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
+import type { WantedPermissions } from "../host/permissions.ts";
 import { createNetns, netnsId, nsProblem, pinNetns } from "../host/netns.ts";
 import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import { markedRun } from "../plugin/exec.ts";
-import { asCniError, reported } from "../plugin/failure.ts";
+import { asCniError, reported, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import type { Pods } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { findSandbox } from "./find.ts";
-import { DEFAULT_OCI_RUNTIME, startInfra } from "./infra.ts";
+import { DEFAULT_OCI_RUNTIME, infraBundle, startInfra } from "./infra.ts";
 import { validateName } from "./name.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
@@ -50,6 +51,8 @@ export interface SandboxesOptions {
   readonly pods: Pods;
   readonly recovery: Recovery;
   readonly catalog: () => Promise<Catalog>;
+  readonly cacheDir: string;
+  readonly runDir: string;
   readonly netnsDir: string;
   /** What the names of new namespaces begin with; the ID follows. */
   readonly netnsPrefix: string;
@@ -59,6 +62,9 @@ export interface SandboxesOptions {
   readonly run: RunCommand;
   readonly log: Logger;
 }
+
+/** What making and removing a sandbox runs beside its plugins. */
+const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
 
 /**
  * Network namespaces that outlive the process, with their networks.
@@ -85,6 +91,7 @@ export class Sandboxes {
   async #run(request: SandboxRequest): Promise<Sandbox> {
     const { locks, recovery, attachments } = this.#options;
     const { signal } = request;
+    await requirePermissions(this.#wantedPermissions(request));
     const record = await this.#draft(request);
     const pod = podOf(request, record);
     const plan = planAttachments(pod, await this.#options.catalog());
@@ -166,6 +173,13 @@ export class Sandboxes {
     );
   }
 
+  #wantedPermissions({ source }: SandboxRequest): WantedPermissions {
+    const { stateDir, cacheDir, runDir, netnsDir } = this.#options;
+    const dirs = [stateDir, cacheDir, runDir, netnsDir];
+    const infra = source?.kind === "infra" ? [source.runtime ?? DEFAULT_OCI_RUNTIME] : [];
+    return { read: [...dirs, "/proc"], write: dirs, run: [...SANDBOX_PROGRAMS, ...infra] };
+  }
+
   async #draft(request: SandboxRequest): Promise<SandboxRecord> {
     const { netnsDir, netnsPrefix } = this.#options;
     const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
@@ -190,7 +204,7 @@ export class Sandboxes {
       netns,
       pid: source.kind === "pid" ? source.pid : undefined,
       infra: source.kind === "infra"
-        ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: `${this.#options.stateDir}/infra/${id}` }
+        ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(this.#options.stateDir, id) }
         : undefined,
       annotations: request.annotations ?? {},
     };
