@@ -1,13 +1,13 @@
 import type { RunCommand } from "../host/command.ts";
 import { ipBatch } from "../host/link.ts";
 import type { Attachments, AttachRequest } from "../network/network.ts";
-import type { AttachmentStore } from "../network/record.ts";
+import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { formatIp, parseIp } from "../spec/address.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult } from "../spec/result.ts";
-import type { PlannedAttachment, PodRequest } from "./request.ts";
+import { macDigits, type PlannedAttachment, type PodRequest } from "./request.ts";
 
 /** One network of a pod that is up. */
 export interface PodNetwork {
@@ -47,12 +47,13 @@ export class Pods {
     plan: readonly PlannedAttachment[],
     options: { owner: string; signal?: AbortSignal },
   ): Promise<readonly PodNetwork[]> {
+    const { containerId } = request;
     const { owner, signal } = options;
     const done: PodNetwork[] = [];
     try {
       for (const [index, { list, ifName, args, capabilityArgs }] of plan.entries()) {
         const target: AttachRequest = {
-          containerId: request.containerId,
+          containerId,
           netns: request.netns,
           ifName,
           args,
@@ -66,7 +67,12 @@ export class Pods {
       }
       return done;
     } catch (error) {
-      const failures = await this.tearDown(request.containerId, { attachedOnly: true });
+      // Only these: the container may have attachments that somebody else made.
+      const own = new Set(done.map(({ name, ifName }) => `${ifName}@${name}`));
+      const failures = await this.#detach(
+        containerId,
+        ({ network, ifName }) => own.has(`${ifName}@${network}`),
+      );
       throw withFailures(asCniError(error), failures);
     }
   }
@@ -77,13 +83,19 @@ export class Pods {
    */
   async tearDown(
     containerId: string,
-    options: { signal?: AbortSignal; attachedOnly?: boolean } = {},
+    { signal }: { signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
-    const { signal, attachedOnly = false } = options;
+    return await this.#detach(containerId, () => true, signal);
+  }
+
+  async #detach(
+    containerId: string,
+    which: (record: AttachmentRecord) => boolean,
+    signal?: AbortSignal,
+  ): Promise<readonly CniError[]> {
     const failures: CniError[] = [];
     const records = await this.#options.store.ofContainer(containerId);
-    for (const record of records.toReversed()) {
-      if (attachedOnly && record.state !== "attached") continue;
+    for (const record of records.filter(which).reverse()) {
       try {
         await this.#options.attachments.remove(record, signal);
       } catch (error) {
@@ -123,7 +135,7 @@ function requireWanted(request: PodRequest, network: string, ifName: string, jso
   }
   if (mac === undefined) return;
   const own = (result.interfaces ?? []).find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
-  if (own !== undefined && own.toLowerCase() !== mac.toLowerCase().replaceAll("-", ":")) {
+  if (own !== undefined && macDigits(own) !== macDigits(mac)) {
     const msg = `the network gave the MAC address ${own} instead of ${mac}`;
     throw new CniError("plugin", msg, {
       verb: "ADD",

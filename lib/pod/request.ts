@@ -58,7 +58,18 @@ export interface PlannedAttachment {
 }
 
 const LAST_AUTOMATIC = 9999;
-const MAC = /^([0-9a-f]{2}([:-])[0-9a-f]{2}(\2[0-9a-f]{2}){4}(\2[0-9a-f]{2}\2[0-9a-f]{2})?)$/i;
+const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
+const MAC_BYTES = [6, 8, 20];
+
+/** As Go's net.ParseMAC: `00:1b:44:11:3a:b7`, `00-1b-...` or `001b.4411.3ab7`. */
+function isMac(text: string): boolean {
+  return MAC.test(text) && MAC_BYTES.includes(macDigits(text).length / 2);
+}
+
+/** The digits of a MAC address, however it is written. */
+export function macDigits(text: string): string {
+  return text.toLowerCase().replaceAll(/[:.-]/g, "");
+}
 
 /**
  * Turns a request into attachments. Everything is looked up and validated here, so nothing has run
@@ -111,7 +122,7 @@ function interfaceNames(
 function cniArgsOf(request: PodRequest, first: boolean): CniArgs {
   const { ips = [], mac } = request;
   const [ip] = ips;
-  if (first && mac !== undefined && !MAC.test(mac)) {
+  if (first && mac !== undefined && !isMac(mac)) {
     throw new CniError("usage", `unable to parse MAC address "${mac}"`);
   }
   return [
