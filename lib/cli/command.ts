@@ -91,36 +91,28 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 ];
 
 /**
- * Reads a command line by its options.
+ * Reads a command line by its options. They may stand before, between and behind the operands; where
+ * the operands end in a command of its own (`ownOperands` of them come before it), nothing from that
+ * command on is taken for an option.
  *
  * @throws {CniError} kind `usage`, naming the flag
  */
 export function parseCommandLine(
   args: readonly string[],
   options: readonly OptionSpec[],
-  { stopEarly = false }: { stopEarly?: boolean } = {},
+  { ownOperands = Infinity }: { ownOperands?: number } = {},
 ): Omit<CommandInput, "io"> {
+  const { flags, operands, rest } = sortArguments(args, options, ownOperands);
   const names = (...kinds: OptionSpec["kind"][]) =>
     options.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => name);
-  requireValues(args, options, stopEarly);
-  const parsed: Record<string, unknown> & { _: readonly (string | number)[] } = parseArgs([...args], {
+  const parsed: Record<string, unknown> = parseArgs([...flags], {
     boolean: names("flag"),
-    string: [...names("value", "list"), "_"],
+    string: names("value", "list"),
     collect: names("list"),
-    alias: Object.fromEntries(
-      options.flatMap(({ name, alias }) => alias === undefined ? [] : [[alias, name]]),
-    ),
-    "--": true,
-    stopEarly,
-    unknown: (arg: string, key?: string) => {
-      if (key === undefined) return true;
-      throw new CniError("usage", `unknown option ${arg.split("=")[0]}`);
-    },
   });
-  const rest = parsed["--"];
   return {
-    operands: parsed._.map(String),
-    rest: Array.isArray(rest) ? rest.map(String) : [],
+    operands,
+    rest,
     flag: (name) => parsed[name] === true,
     value: (name) => typeof parsed[name] === "string" ? parsed[name] : undefined,
     list: (name) => Array.isArray(parsed[name]) ? parsed[name].map(String) : [],
@@ -139,27 +131,80 @@ export function firstOperand(args: readonly string[], options: readonly OptionSp
   return index;
 }
 
-/** The parser takes a missing value for an empty one, and a flag's value for true. */
-function requireValues(args: readonly string[], options: readonly OptionSpec[], stopEarly: boolean): void {
+interface SortedArguments {
+  /** The options by their long names, and nothing else. */
+  readonly flags: readonly string[];
+  readonly operands: readonly string[];
+  readonly rest: readonly string[];
+}
+
+/**
+ * The parser takes a missing value for an empty one and an operand "true" for the value of the flag
+ * before it, so it gets only options, each with what it needs.
+ */
+function sortArguments(
+  args: readonly string[],
+  options: readonly OptionSpec[],
+  ownOperands: number,
+): SortedArguments {
+  const flags: string[] = [];
+  const operands: string[] = [];
   for (let index = 0; index < args.length; index++) {
     const arg = args[index] ?? "";
-    if (arg === "--") return;
+    if (arg === "--") return { flags, operands, rest: args.slice(index + 1) };
     if (!arg.startsWith("-") || arg === "-") {
-      if (stopEarly) return;
+      if (operands.length === ownOperands) {
+        return { flags, operands: [...operands, ...args.slice(index)], rest: [] };
+      }
+      operands.push(arg);
       continue;
     }
-    const [flag = "", inline] = splitOnce(arg);
-    const option = options.find(({ name, alias }) => flag === `--${name}` || flag === `-${alias}`);
-    if (option === undefined) continue;
-    if (option.kind === "flag") {
-      if (inline !== undefined) throw new CniError("usage", `option ${flag} takes no value`);
-      continue;
-    }
-    const value = inline ?? args[++index];
-    if (value === undefined || value === "" || (inline === undefined && value === "--")) {
-      throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
+    for (const { flag, option, inline } of optionsOf(arg, options)) {
+      if (option.kind === "flag") {
+        if (inline !== undefined) throw new CniError("usage", `option ${flag} takes no value`);
+        flags.push(`--${option.name}`);
+        continue;
+      }
+      const value = inline ?? args[++index];
+      if (value === undefined || value === "" || (inline === undefined && value === "--")) {
+        throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
+      }
+      flags.push(...tokensOf(option.name, value));
     }
   }
+  return { flags, operands, rest: [] };
+}
+
+/** The parser takes a value on its own that begins with "-" for an option, and loses a joined one of several lines. */
+function tokensOf(name: string, value: string): readonly string[] {
+  if (!value.startsWith("-")) return [`--${name}`, value];
+  if (!value.includes("\n")) return [`--${name}=${value}`];
+  throw new CniError("usage", `option --${name}: a value of several lines cannot begin with "-"`);
+}
+
+interface GivenOption {
+  /** As it was written. */
+  readonly flag: string;
+  readonly option: OptionSpec;
+  readonly inline: string | undefined;
+}
+
+/** One option, or the several of a group of short flags such as `-fq`. */
+function optionsOf(arg: string, options: readonly OptionSpec[]): readonly GivenOption[] {
+  const [flag = "", inline] = splitOnce(arg);
+  const find = (text: string) =>
+    options.find(({ name, alias }) => text === `--${name}` || text === `-${alias}`);
+  const option = find(flag);
+  if (option !== undefined) return [{ flag, option, inline }];
+  const letters = arg.startsWith("--") ? [] : [...arg.slice(1)];
+  const group = letters.map((letter) => ({ flag: `-${letter}`, option: find(`-${letter}`) }));
+  const given = group.flatMap(({ flag, option }) =>
+    option?.kind === "flag" ? [{ flag, option, inline: undefined }] : []
+  );
+  if (given.length === 0 || given.length < letters.length) {
+    throw new CniError("usage", `unknown option ${flag}`, { hint: "`--help` lists the options" });
+  }
+  return given;
 }
 
 function splitOnce(arg: string): readonly [string, string | undefined] {

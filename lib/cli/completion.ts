@@ -1,5 +1,6 @@
+import { builtins } from "../builtin/mod.ts";
 import { CniError } from "../spec/error.ts";
-import { type Command, type CommandInput, GLOBAL_OPTIONS } from "./command.ts";
+import { type Command, type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 
 /** `podwire completion SHELL`, for these commands. */
 export function completion(commands: readonly Command[]): (input: CommandInput) => Promise<number> {
@@ -22,28 +23,45 @@ const SCRIPTS: Readonly<Record<string, (commands: readonly Command[]) => string>
   zsh: zshScript,
   fish: fishScript,
 };
-const TAKES_NAME = ["stop", "rm", "inspect", "exec"];
+const SANDBOXES = "$(podwire ps 2>/dev/null | awk 'NR > 1 { print $3 }')";
+/** What the operands of a command can be, in the words of bash. */
+const OPERANDS: Readonly<Record<string, string>> = {
+  stop: SANDBOXES,
+  rm: SANDBOXES,
+  inspect: SANDBOXES,
+  exec: SANDBOXES,
+  plugin: Object.keys(builtins).join(" "),
+  completion: Object.keys(SCRIPTS).join(" "),
+};
 
-function flagsOf({ options }: Command): string {
+function flagsOf(options: readonly OptionSpec[]): string {
   return [...options, ...GLOBAL_OPTIONS].map(({ name }) => `--${name}`).join(" ");
 }
 
 function bashScript(commands: readonly Command[]): string {
   const names = commands.map(({ name }) => name).join(" ");
-  const cases = commands.map((command) => {
-    const { name } = command;
-    const words = TAKES_NAME.includes(name) ? " $(podwire ps 2>/dev/null | awk 'NR > 1 { print $3 }')" : "";
-    return `    ${name}) words="${flagsOf(command)}${words}" ;;\n`;
+  const cases = commands.map(({ name, options }) => {
+    return `    ${name}) options="${flagsOf(options)}" operands="${OPERANDS[name] ?? ""}" ;;\n`;
   });
+  const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map(({ name }) => `--${name}`);
   return `_podwire() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" words command="" word
+  local cur="\${COMP_WORDS[COMP_CWORD]}" options="" operands="" command="" word skip=""
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$word" in -*) ;; *) command="$word"; break ;; esac
+    if [ -n "$skip" ]; then skip=""; continue; fi
+    case "$word" in
+    ${withValue.join("|")}) skip=1 ;;
+    -*) ;;
+    *) command="$word"; break ;;
+    esac
   done
   case "$command" in
-${cases.join("")}    *) words="${names} ${GLOBAL_OPTIONS.map(({ name }) => `--${name}`).join(" ")}" ;;
+${cases.join("")}    "") options="${flagsOf([])}" operands="${names}" ;;
   esac
-  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  case "$cur" in
+    -*) operands="" ;;
+    *) [ -z "$operands" ] || options="" ;;
+  esac
+  COMPREPLY=($(compgen -W "$operands $options" -- "$cur"))
 }
 complete -o default -F _podwire podwire
 `;
@@ -55,19 +73,24 @@ function zshScript(commands: readonly Command[]): string {
 
 function fishScript(commands: readonly Command[]): string {
   const none = "not __fish_seen_subcommand_from " + commands.map(({ name }) => name).join(" ");
-  const lines = commands.flatMap(({ name, summary, options }) => [
-    `complete -c podwire -f -n '${none}' -a ${name} -d ${quote(summary)}`,
-    ...options.map((option) => {
-      const short = option.alias === undefined ? "" : ` -s ${option.alias}`;
-      const value = option.kind === "flag" ? "" : " -r";
-      const when = `__fish_seen_subcommand_from ${name}`;
-      return `complete -c podwire -n '${when}' -l ${option.name}${short}${value} -d ${quote(option.help)}`;
-    }),
-  ]);
-  const global = GLOBAL_OPTIONS.map(({ name, help }) => `complete -c podwire -l ${name} -d ${quote(help)}`);
-  return `${[...lines, ...global].join("\n")}\n`;
+  const lines = commands.flatMap(({ name, summary, options }) => {
+    const when = ` -n '__fish_seen_subcommand_from ${name}'`;
+    const operands = OPERANDS[name]?.replace("$(", "(");
+    return [
+      `complete -c podwire -f -n '${none}' -a ${name} -d ${quote(summary)}`,
+      ...(operands === undefined ? [] : [`complete -c podwire -f${when} -a ${quote(operands)}`]),
+      ...options.map((option) => fishOption(option, when)),
+    ];
+  });
+  return `${[...lines, ...GLOBAL_OPTIONS.map((option) => fishOption(option, ""))].join("\n")}\n`;
+}
+
+function fishOption({ name, alias, kind, help }: OptionSpec, when: string): string {
+  const short = alias === undefined ? "" : ` -s ${alias}`;
+  const value = kind === "flag" ? "" : " -r";
+  return `complete -c podwire${when} -l ${name}${short}${value} -d ${quote(help)}`;
 }
 
 function quote(text: string): string {
-  return `'${text.replaceAll("'", "\\'")}'`;
+  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }

@@ -1,3 +1,4 @@
+import { oneLine } from "../host/log.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniError, ErrorKind } from "../spec/error.ts";
 
@@ -27,10 +28,11 @@ function failureText(failure: CniError): string {
     ...(containerId === undefined ? [] : [`container ${containerId}`]),
     ...(ifName === undefined ? [] : [`interface ${ifName}`]),
   ];
-  const lines = [`podwire: ${failure.message}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}`];
+  const about = facts.length === 0 ? "" : ` (${oneLine(facts.join(", "))})`;
+  const lines = [`podwire: ${oneLine(failure.message)}${about}`];
   if (stderr !== undefined && !failure.message.includes(JSON.stringify(stderr))) {
-    lines.push(...stderr.split("\n").map((line) => `  stderr: ${line}`));
+    lines.push(...stderr.split(/\r?\n/).map((line) => `  stderr: ${oneLine(line)}`));
   }
-  if (hint !== undefined) lines.push(`  hint: ${hint}`);
+  if (hint !== undefined) lines.push(`  hint: ${oneLine(hint)}`);
   return lines.join("\n");
 }

@@ -1,9 +1,11 @@
 import type { Io } from "../host/io.ts";
 import {
   type Command,
+  commandHelp,
   type CommandInput,
   firstOperand,
   GLOBAL_OPTIONS,
+  optionLines,
   parseCommandLine,
 } from "./command.ts";
 import { VERSION } from "./version.ts";
@@ -15,57 +17,61 @@ import { VERSION } from "./version.ts";
  */
 export async function main(io: Io): Promise<number> {
   // The two calls that scripts make in a loop need nothing of what is loaded below.
-  if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) {
-    io.write(`podwire ${VERSION}\n`);
-    return 0;
-  }
+  if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) return showVersion(io);
+  const seen = { json: wantsJson(io.args) };
   try {
-    return await dispatch(io);
+    return await dispatch(io, seen);
   } catch (error) {
     const { reportFailure } = await import("./failure.ts");
-    const { text, code } = reportFailure(error, { json: wantsJson(io.args) });
+    const { text, code } = reportFailure(error, seen);
     io.writeError(text);
     return code;
   }
 }
 
+/** What can be said of a command line that may be too wrong to be read. */
 function wantsJson(args: readonly string[]): boolean {
   const end = args.indexOf("--");
   return (end < 0 ? args : args.slice(0, end)).includes("--json");
 }
 
-async function dispatch(io: Io): Promise<number> {
+async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const { COMMANDS } = await import("./commands.ts");
   const { CniError } = await import("../spec/error.ts");
   const place = firstOperand(io.args, GLOBAL_OPTIONS);
   const [before, name, behind] = [io.args.slice(0, place), io.args[place], io.args.slice(place + 1)];
   const global = parseCommandLine(before, GLOBAL_OPTIONS);
-  if (global.flag("version")) {
-    io.write(`podwire ${VERSION}\n`);
-    return 0;
-  }
-  if (name === undefined || name === "help") return await showHelp(io, COMMANDS, behind[0]);
-  const command = COMMANDS.find((known) => known.name === name);
+  if (global.flag("version")) return showVersion(io);
+  const asked = name === "help" ? behind.find((arg) => !arg.startsWith("-")) : name;
+  if (asked === undefined) return showHelp(io, COMMANDS, undefined);
+  const command = COMMANDS.find((known) => known.name === asked);
   if (command === undefined) {
-    throw new CniError("usage", `unknown command "${name}"`, { hint: "`podwire --help` lists the commands" });
+    throw new CniError("usage", `unknown command "${asked}"`, {
+      hint: "`podwire --help` lists the commands",
+    });
   }
-  if (global.flag("help")) return await showHelp(io, COMMANDS, name);
+  if (name === "help" || global.flag("help")) return showHelp(io, COMMANDS, command);
   const input: CommandInput = {
     io,
     ...parseCommandLine([...before, ...behind], [...GLOBAL_OPTIONS, ...command.options], {
-      // Without "--", the options behind the sandbox's name are those of CMD.
-      stopEarly: command.name === "exec" && !behind.includes("--"),
+      // The options behind CMD are its own, whether "--" stands before it or not.
+      ...(command.name === "exec" ? { ownOperands: 1 } : {}),
     }),
   };
-  if (input.flag("help")) return await showHelp(io, COMMANDS, name);
+  seen.json = input.flag("json");
+  if (input.flag("help")) return showHelp(io, COMMANDS, command);
+  if (input.flag("version")) return showVersion(io);
   requireCount(command, input, CniError);
   requireRoot(command, io, CniError);
   return await (await command.load())(input);
 }
 
-async function showHelp(io: Io, commands: readonly Command[], name: string | undefined): Promise<number> {
-  const { commandHelp, optionLines } = await import("./command.ts");
-  const command = commands.find((known) => known.name === name);
+function showVersion(io: Io): number {
+  io.write(`podwire ${VERSION}\n`);
+  return 0;
+}
+
+function showHelp(io: Io, commands: readonly Command[], command: Command | undefined): number {
   if (command !== undefined) {
     io.write(commandHelp(command));
     return 0;

@@ -20,7 +20,7 @@ export function drawPicture(sandboxes: readonly PicturedSandbox[], bridge: Pictu
   const height = Math.max(...boxes.map(({ lines }) => lines.length));
   const rows: string[] = [];
   for (let row = 0; row < height; row++) {
-    rows.push(boxes.map(({ lines, width }) => lines[row] ?? " ".repeat(width)).join(GAP).trimEnd());
+    rows.push(boxes.map(({ lines, width }) => lines[row] ?? centered("│", width, " ")).join(GAP).trimEnd());
   }
   const width = boxes.reduce((sum, box) => sum + box.width, 0) + GAP.length * (boxes.length - 1);
   const label = `${bridge.name}  ${bridge.addresses.join("  ")}`;

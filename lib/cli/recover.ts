@@ -1,3 +1,4 @@
+import { oneLine } from "../host/log.ts";
 import type { RecoveryItem } from "../sandbox/recovery.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire, withSignals } from "./settings.ts";
@@ -22,5 +23,5 @@ export async function recover(input: CommandInput): Promise<number> {
 
 function itemText({ kind, containerId, network, ifName, netns, why }: RecoveryItem): string {
   const place = kind === "attachment" ? ` ${network}:${ifName}` : kind === "namespace" ? ` ${netns}` : "";
-  return `${kind} ${containerId}${place}: ${why}`;
+  return oneLine(`${kind} ${containerId}${place}: ${why}`);
 }

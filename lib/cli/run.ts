@@ -1,5 +1,7 @@
+import { resolve } from "@std/path";
 import type { Bandwidth, PortMapping, WantedNetwork } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/sandbox.ts";
+import { parseIp } from "../spec/address.ts";
 import { CniError } from "../spec/error.ts";
 import { type Json, type JsonObject, parseJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
@@ -56,15 +58,10 @@ function netnsSource(input: CommandInput): NetnsSource {
   if (given.length > 1) throw new CniError("usage", `${given.join(" and ")} exclude each other`);
   const runtime = input.value("runtime");
   if (runtime !== undefined && !infra) throw new CniError("usage", "--runtime goes with --infra");
-  if (path !== undefined) return { kind: "path", path: absolute(path) };
+  if (path !== undefined) return { kind: "path", path: resolve(path) };
   if (pid !== undefined) return { kind: "pid", pid: positive("--pid", pid, 2 ** 22) };
   if (infra) return { kind: "infra", ...(runtime === undefined ? {} : { runtime }) };
   return { kind: "new" };
-}
-
-function absolute(path: string): string {
-  if (path.startsWith("/")) return path;
-  throw new CniError("usage", `--netns: "${path}" is no absolute path`);
 }
 
 /** `NET[:IFNAME]` */
@@ -83,8 +80,12 @@ export function portMapping(text: string): PortMapping {
     throw new CniError("usage", `--publish: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
   }
   const [, host = "", hostPort = "", port = "", protocol = "tcp"] = match;
+  const hostIP = host.replace(/^\[|\]$/g, "");
+  if (hostIP !== "" && parseIp(hostIP) === undefined) {
+    throw new CniError("usage", `--publish: "${hostIP}" is no IP address`);
+  }
   return {
-    hostIP: host.replace(/^\[|\]$/g, ""),
+    hostIP,
     hostPort: positive("--publish", hostPort, 65_535),
     containerPort: positive("--publish", port, 65_535),
     protocol: protocol as PortMapping["protocol"],
@@ -97,7 +98,9 @@ function positive(flag: string, text: string, most: number): number {
   throw new CniError("usage", `${flag}: "${text}" is no number from 1 to ${most}`);
 }
 
-const RATE = /^(\d+(?:\.\d+)?)([kKMG]?)$/;
+const RATE = /^(ingress|egress)=(\d+(?:\.\d+)?)([kKMG]?)$/;
+/** A terabit; above, numbers would be written in a way that plugins do not read. */
+const MOST_BITS = 1e12;
 const RATE_UNIT: Readonly<Record<string, number>> = { "": 1, k: 1e3, K: 1e3, M: 1e6, G: 1e9 };
 
 /** `ingress=RATE,egress=RATE` in bits per second; a tenth of a second of it may come at once. */
@@ -105,11 +108,13 @@ export function bandwidth(text: string | undefined): Bandwidth | undefined {
   if (text === undefined) return undefined;
   const limits: Record<string, number> = {};
   for (const part of text.split(",")) {
-    const [direction = "", rate = ""] = part.split("=");
-    const [, amount, unit = ""] = RATE.exec(rate) ?? [];
+    const [, direction, amount, unit = ""] = RATE.exec(part) ?? [];
     const bits = Math.round(Number(amount) * (RATE_UNIT[unit] ?? NaN));
-    if ((direction !== "ingress" && direction !== "egress") || !(bits >= 1)) {
+    if (!(bits >= 1 && bits <= MOST_BITS)) {
       throw new CniError("usage", `--bandwidth: "${part}" is not ingress=RATE or egress=RATE, such as 10M`);
+    }
+    if (limits[`${direction}Rate`] !== undefined) {
+      throw new CniError("usage", `--bandwidth: ${direction} is given twice`);
     }
     limits[`${direction}Rate`] = bits;
     limits[`${direction}Burst`] = Math.max(1, Math.round(bits / 10));

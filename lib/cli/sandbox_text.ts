@@ -1,3 +1,4 @@
+import { oneLine } from "../host/log.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
@@ -29,7 +30,7 @@ function sandboxText(sandbox: Sandbox): string {
       { name, ifName, result },
     ) => ["network", `${name} on ${ifName}: ${addresses(result)}`]),
   ];
-  return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${value}\n`).join("");
+  return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${oneLine(value)}\n`).join("");
 }
 
 function addresses(result: JsonObject): string {
@@ -57,7 +58,9 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
 export function warnFailures({ io }: CommandInput, failures: readonly CniError[]): void {
   for (const { message } of failures) {
     io.writeError(
-      `podwire: warning: ${message}; it stays among the attachments and \`podwire recover\` retries it\n`,
+      `podwire: warning: ${
+        oneLine(message)
+      }; it stays among the attachments and \`podwire recover\` retries it\n`,
     );
   }
 }

@@ -42,6 +42,7 @@ export const PLUGIN_ENVIRONMENT = [
 
 const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 const LOG_FORMATS = ["text", "json"] as const;
+const VARIABLE = /^[^=\0]+$/;
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 /** More than a timer can hold is no limit that anybody means. */
@@ -88,10 +89,15 @@ function pluginDirs(input: CommandInput): readonly string[] {
 }
 
 function pluginEnvironment(input: CommandInput): Record<string, string> {
+  const { io } = input;
   const environment: Record<string, string> = {};
-  for (const name of [...PLUGIN_ENVIRONMENT, ...input.list("plugin-env")]) {
-    const value = input.io.env(name);
+  const take = (name: string, value: string | undefined) => {
     if (value !== undefined) environment[name] = value;
+  };
+  for (const name of PLUGIN_ENVIRONMENT) take(name, io.env(name));
+  for (const name of input.list("plugin-env")) {
+    if (!VARIABLE.test(name)) throw new CniError("usage", `--plugin-env: "${name}" is no name of a variable`);
+    if (!Object.hasOwn(environment, name)) take(name, io.inheritedEnv(name));
   }
   return environment;
 }

@@ -1,6 +1,8 @@
-/** Columns, two blanks apart, under a line of headings. */
+import { oneLine } from "../host/log.ts";
+
+/** Columns, two blanks apart, under a line of headings. A cell may quote a plugin and stays on its line. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [headings, ...rows];
+  const lines = [headings, ...rows.map((row) => row.map(oneLine))];
   const widths = headings.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
   const render = (line: readonly string[]) =>
     line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd();

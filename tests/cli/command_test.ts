@@ -1,0 +1,194 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  commandHelp,
+  firstOperand,
+  GLOBAL_OPTIONS,
+  type OptionSpec,
+  parseCommandLine,
+} from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { podwire } from "./fake_io.ts";
+
+const OWN: readonly OptionSpec[] = [
+  { name: "force", alias: "f", kind: "flag", help: "all the same" },
+  { name: "quiet", alias: "q", kind: "flag", help: "less" },
+  { name: "name", alias: "n", kind: "value", value: "NAME", help: "a name" },
+  { name: "port", alias: "p", kind: "list", value: "PORT", help: "a port" },
+];
+
+const parse = (...args: string[]) => parseCommandLine(args, OWN);
+
+function refusal(...args: string[]): string {
+  const error = assertThrows(() => parse(...args), CniError);
+  assertEquals(error.kind, "usage");
+  return error.msg;
+}
+
+Deno.test("parseCommandLine() takes options before, between and behind operands", () => {
+  for (const order of [["-f", "a", "b"], ["a", "-f", "b"], ["a", "b", "--force"]]) {
+    const { operands, flag } = parse(...order);
+    assertEquals([operands, flag("force"), flag("quiet")], [["a", "b"], true, false]);
+  }
+});
+
+Deno.test("parseCommandLine() takes a value behind its flag or joined to it", () => {
+  for (const args of [["--name", "x=y"], ["--name=x=y"], ["-n", "x=y"], ["-n=x=y"]]) {
+    assertEquals(parse(...args, "operand").value("name"), "x=y");
+    assertEquals(parse(...args, "operand").operands, ["operand"]);
+  }
+});
+
+Deno.test("parseCommandLine() lets the last of several values count, and gathers a list in order", () => {
+  assertEquals(parse("-n", "1", "--name=2").value("name"), "2");
+  assertEquals(parse("-p", "1", "a", "--port=2", "--port", "1").list("port"), ["1", "2", "1"]);
+  assertEquals([parse().value("name"), parse().list("port")], [undefined, []]);
+});
+
+Deno.test("parseCommandLine() gives values and operands as they were written", () => {
+  for (
+    const text of [
+      "two\nlines",
+      '{\n  "x": 1\n}',
+      "=",
+      "a=b",
+      "007",
+      "1e3",
+      "0x10",
+      "true",
+      "false",
+      "-",
+      " ",
+      "é",
+      "__proto__",
+      "constructor",
+    ]
+  ) {
+    assertEquals(parse("-f", text).operands, [text]);
+    assertEquals(parse("--name", text).value("name"), text);
+    assertEquals(parse("-p", text, "-p", text).list("port"), [text, text]);
+  }
+});
+
+Deno.test("parseCommandLine() takes a value that begins with a dash", () => {
+  assertEquals(parse("--name", "-5").value("name"), "-5");
+  assertEquals(parse("--name", "--force").value("name"), "--force");
+  assertEquals(parse("--name", "--force").flag("force"), false);
+  assertEquals(refusal("--name", "-a\nb"), 'option --name: a value of several lines cannot begin with "-"');
+});
+
+Deno.test("parseCommandLine() takes a group of short flags", () => {
+  const { flag, operands } = parse("-fq", "a");
+  assertEquals([flag("force"), flag("quiet"), operands], [true, true, ["a"]]);
+  assertEquals(refusal("-fx"), "unknown option -fx");
+  assertEquals(refusal("-fn"), "unknown option -fn", "one that takes a value stands alone");
+});
+
+Deno.test("parseCommandLine() refuses an unknown option, wherever it stands", () => {
+  assertEquals(refusal("--nonsense"), "unknown option --nonsense");
+  assertEquals(refusal("a", "--nonsense=1", "b"), "unknown option --nonsense");
+  assertEquals(refusal("-x"), "unknown option -x");
+  assertEquals(refusal("--f"), "unknown option --f");
+  assertEquals(refusal("-force"), "unknown option -force");
+  assertEquals(refusal("--no-force"), "unknown option --no-force");
+  assertEquals(
+    refusal("--forc"),
+    "unknown option --forc",
+    "no abbreviations: they break when options are added",
+  );
+});
+
+Deno.test("parseCommandLine() refuses an option without its value", () => {
+  assertEquals(refusal("--name"), "option --name needs a value: --name NAME");
+  assertEquals(refusal("--name="), "option --name needs a value: --name NAME");
+  assertEquals(refusal("--name", ""), "option --name needs a value: --name NAME");
+  assertEquals(refusal("-p", "--", "a"), "option -p needs a value: -p PORT");
+});
+
+Deno.test("parseCommandLine() refuses a value for a flag", () => {
+  assertEquals(refusal("--force=true"), "option --force takes no value");
+  assertEquals(refusal("--force="), "option --force takes no value");
+  assertEquals(refusal("-f=false"), "option -f takes no value");
+});
+
+Deno.test("parseCommandLine() takes nothing behind -- for an option", () => {
+  const { operands, rest, flag } = parse("a", "--", "--force", "-x", "--", "b");
+  assertEquals([operands, rest, flag("force")], [["a"], ["--force", "-x", "--", "b"], false]);
+});
+
+Deno.test("parseCommandLine() leaves a command behind the own operands alone", () => {
+  const parseOne = (...args: string[]) => parseCommandLine(args, OWN, { ownOperands: 1 });
+  const { operands, rest, value } = parseOne("web", "-n", "x", "sh", "-c", "-f", "--", "-y");
+  assertEquals([operands, rest, value("name")], [["web", "sh", "-c", "-f", "--", "-y"], [], "x"]);
+  assertEquals(parseOne("web", "-f", "--", "sh", "-c").rest, ["sh", "-c"]);
+});
+
+Deno.test("firstOperand() finds the command behind options and their values", () => {
+  const find = (...args: string[]) => firstOperand(args, GLOBAL_OPTIONS);
+  assertEquals(find("run", "--json"), 0);
+  assertEquals(find("--json", "run"), 1);
+  assertEquals(find("--conf-dir", "run", "run"), 2);
+  assertEquals(find("--conf-dir=/x", "--timeout", "1s", "-h", "run"), 4);
+  assertEquals(find("--json", "--", "run"), 1);
+  assertEquals(find("--json"), 1);
+});
+
+Deno.test("every global option stands before and behind the command", async () => {
+  const values: Readonly<Record<string, string>> = {
+    builtin: "off",
+    timeout: "1s",
+    "log-level": "error",
+    "log-format": "json",
+  };
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    for (const { name, kind } of GLOBAL_OPTIONS) {
+      const option = kind === "flag" ? [`--${name}`] : [`--${name}`, values[name] ?? dir];
+      const state = name === "state-dir" ? [] : ["--state-dir", dir];
+      for (const args of [[...option, ...state, "attachments"], ["attachments", ...state, ...option]]) {
+        const { code, stderr } = await podwire(args);
+        assertEquals([args, code, stderr], [args, 0, ""]);
+      }
+    }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("the help of every command shows every option, on standard output only, and exits 0", async () => {
+  for (const command of COMMANDS) {
+    for (const args of [[command.name, "--help"], ["-h", command.name], ["help", command.name]]) {
+      const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
+      assertEquals([code, stderr], [0, ""]);
+      assertEquals(stdout, commandHelp(command));
+    }
+    const help = commandHelp(command);
+    assert(help.startsWith(`Usage: podwire ${command.name} [OPTIONS]`), help);
+    for (const { name, alias, value } of [...command.options, ...GLOBAL_OPTIONS]) {
+      const short = alias === undefined ? "    " : `-${alias}, `;
+      assert(
+        help.includes(`  ${short}--${name}${value === undefined ? " " : ` ${value}`}`),
+        `${command.name} ${name}`,
+      );
+    }
+  }
+});
+
+Deno.test("the help of the whole lists every command and every global option", async () => {
+  for (const args of [["--help"], ["-h"], ["help"], []]) {
+    const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
+    assertEquals([code, stderr], [0, ""]);
+    for (const { name, summary } of COMMANDS) {
+      assert(new RegExp(`^  ${name} +${summary}$`, "m").test(stdout), name);
+    }
+    for (const { name } of GLOBAL_OPTIONS) assert(stdout.includes(`--${name}`), name);
+  }
+});
+
+Deno.test("no option of a command hides a global one, and no two share a letter", () => {
+  for (const { name, options } of COMMANDS) {
+    const all = [...options, ...GLOBAL_OPTIONS];
+    const words = all.flatMap(({ name, alias }) => alias === undefined ? [name] : [name, alias]);
+    assertEquals(words.length, new Set(words).size, name);
+  }
+});

@@ -1,0 +1,215 @@
+import { assert, assertEquals } from "@std/assert";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { podwire } from "./fake_io.ts";
+
+const config = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
+
+async function withDirs(body: (dirs: readonly string[], dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    const names = ["conf-dir", "state-dir", "cache-dir", "netns-dir"];
+    await body(names.map((name) => `--${name}=${dir}/${name}`), dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("--version is that of deno.json, wherever it stands", async () => {
+  for (
+    const args of [["--version"], ["-V"], ["--json", "-V"], ["-V", "ps"], ["run", "--version"], [
+      "exec",
+      "-V",
+    ]]
+  ) {
+    const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
+    assertEquals([args, code, stdout, stderr], [args, 0, `podwire ${config.version}\n`, ""]);
+  }
+});
+
+Deno.test("wrong usage exits 2, says so on standard error and nothing on standard output", async () => {
+  const cases: readonly [readonly string[], string][] = [
+    [["nosuch"], 'unknown command "nosuch"'],
+    [["toString"], 'unknown command "toString"'],
+    [["help", "nosuch"], 'unknown command "nosuch"'],
+    [["nosuch", "--help"], 'unknown command "nosuch"'],
+    [["--nosuch"], "unknown option --nosuch"],
+    [["ps", "--nosuch"], "unknown option --nosuch"],
+    [["--replace", "run"], "unknown option --replace"],
+    [["--conf-dir"], "option --conf-dir needs a value"],
+    [["ps", "extra"], 'unexpected argument "extra"'],
+    [["run", "a", "b"], 'unexpected argument "b"'],
+    [["run", "--", "a"], 'unexpected argument "a" after --'],
+    [["rm"], "rm needs NAME..."],
+    [["inspect"], "inspect needs NAME"],
+    [["add", "net"], "add needs NETWORK NETNS"],
+    [["run", "--json=1"], "option --json takes no value"],
+    [["ps", "--timeout", "fast"], '--timeout: "fast" is no duration'],
+    [["ps", "--builtin=x"], '--builtin: "x" is none of'],
+    [["run", "-p", "80"], '--publish: "80" is not'],
+    [["exec", "web"], "exec needs a command"],
+    [["exec", "web", "--"], "exec needs a command"],
+    [["run", "bad/name"], 'the sandbox name "bad/name" is invalid'],
+    [["run", "--namespace", "../x"], 'the namespace "../x" is invalid'],
+    [["run", "web", "--id", "a b"], 'the sandbox ID "a b" is invalid'],
+    [["run", "x".repeat(64)], "is longer than 63 characters"],
+  ];
+  await withDirs(async (dirs) => {
+    for (const [args, words] of cases) {
+      const behind = args.indexOf("--") < 0 && !args[0]?.startsWith("-") ? dirs : [];
+      const { code, stdout, stderr } = await podwire([...args, ...behind]);
+      assertEquals([args, code, stdout], [args, 2, ""]);
+      assert(stderr.startsWith("podwire: ") && stderr.includes(words), stderr);
+    }
+  });
+});
+
+Deno.test("an error is one object with --json, before or behind the command", async () => {
+  await withDirs(async (dirs) => {
+    for (const args of [["--json", "inspect", "absent"], ["inspect", "absent", "--json"]]) {
+      const { code, stdout, stderr } = await podwire([...args, ...dirs]);
+      assertEquals([code, stdout], [3, ""]);
+      const error = JSON.parse(stderr);
+      assertEquals([error.kind, error.code, error.msg], [
+        "not-found",
+        0,
+        'no sandbox "absent" in namespace "default"',
+      ]);
+      assertEquals(stderr.trimEnd().includes("\n"), false);
+    }
+    const usage = await podwire(["--json", "nosuch"]);
+    assertEquals([usage.code, usage.stdout, JSON.parse(usage.stderr).kind], [2, "", "usage"]);
+  });
+});
+
+Deno.test("the --json of a command that exec runs is not podwire's", async () => {
+  await withDirs(async (dirs) => {
+    for (
+      const args of [["exec", ...dirs, "absent", "--", "x", "--json"], [
+        "exec",
+        ...dirs,
+        "absent",
+        "x",
+        "--json",
+      ]]
+    ) {
+      const { stderr } = await podwire(args);
+      assert(stderr.startsWith("podwire: no sandbox"), stderr);
+    }
+  });
+});
+
+Deno.test("what needs root says so to anybody else, in one line, with exit code 4", async () => {
+  for (const { name, needsRoot, count } of COMMANDS) {
+    if (!needsRoot) continue;
+    const operands = ["a", "b"].slice(0, Math.min(2, Math.max(count[0], name === "exec" ? 2 : 0)));
+    const { code, stdout, stderr } = await podwire([name, ...operands], { uid: 1000 });
+    assertEquals([code, stdout], [4, ""]);
+    assertEquals(stderr, `podwire: ${name} needs root: it changes network namespaces\n`);
+  }
+});
+
+Deno.test("a machine without anything has no sandboxes and no attachments, and the embedded network", async () => {
+  await withDirs(async (dirs, dir) => {
+    const ps = await podwire(["ps", ...dirs]);
+    assertEquals([ps.code, ps.stdout], [0, "ID  NAMESPACE  NAME  STATE  CREATED  IPS  NETWORKS\n"]);
+    for (const command of ["ps", "attachments"]) {
+      const { code, stdout } = await podwire([command, "--json", ...dirs]);
+      assertEquals([code, JSON.parse(stdout)], [0, []]);
+    }
+    assertEquals((await podwire(["ps", "-q", ...dirs])).stdout, "");
+    const { stdout } = await podwire(["networks", "--json", ...dirs]);
+    assertEquals(JSON.parse(stdout), [{
+      file: "(embedded)",
+      name: "podwire",
+      status: "used",
+      default: true,
+      cniVersion: "1.1.0",
+      plugins: ["bridge"],
+      reason: null,
+      line: null,
+      column: null,
+    }]);
+    assertEquals([...Deno.readDirSync(dir)], [], "looking makes nothing");
+  });
+});
+
+Deno.test("what is not there exits 3", async () => {
+  await withDirs(async (dirs) => {
+    const cases = [
+      ["inspect", "absent"],
+      ["stop", "absent"],
+      ["rm", "absent"],
+      ["exec", "absent", "--", "true"],
+      ["run", "--network", "absent"],
+      ["run", "--netns", "/absent"],
+      ["add", "podwire", "/absent"],
+      ["del", "absent", "/absent"],
+      ["plugin", "absent"],
+    ];
+    for (const [command = "", ...operands] of cases) {
+      const { code, stdout } = await podwire([command, ...dirs, ...operands]);
+      assertEquals([command, code, stdout], [command, 3, ""]);
+    }
+    assertEquals((await podwire(["rm", "-f", "absent", ...dirs])).code, 0);
+  });
+});
+
+Deno.test("networks tells of each file whether it is used, shadowed or rejected, and where it is wrong", async () => {
+  await withDirs(async (dirs, dir) => {
+    const conf = `${dir}/conf-dir`;
+    await Deno.mkdir(conf);
+    const list = (name: string) =>
+      JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "bridge" }, { type: "tuning" }] });
+    await Deno.writeTextFile(`${conf}/10-web.conflist`, list("web"));
+    await Deno.writeTextFile(`${conf}/20-again.conflist`, list("web"));
+    await Deno.writeTextFile(`${conf}/30-broken.conflist`, '{\n  "cniVersion": "1.0.0",\n  "name": "x",,\n}');
+    await Deno.writeTextFile(
+      `${conf}/40-typed.conflist`,
+      '{"cniVersion": "1.0.0", "name": "y",\n "plugins": [{"type": 5}]}',
+    );
+    await Deno.writeTextFile(
+      `${conf}/50-one.conf`,
+      '{"cniVersion": "0.4.0", "name": "one", "type": "loopback"}',
+    );
+    await Deno.writeTextFile(`${conf}/README.md`, "no configuration");
+
+    const { code, stdout, stderr } = await podwire(["networks", "--json", ...dirs], { uid: 1000 });
+    assertEquals([code, stderr], [0, ""]);
+    const entries: readonly Record<string, unknown>[] = JSON.parse(stdout);
+    assertEquals(
+      entries.map((
+        { file, name, status, default: isDefault, cniVersion, plugins, line, column },
+      ) => [String(file).slice(conf.length + 1), name, status, isDefault, cniVersion, plugins, line, column]),
+      [
+        ["10-web.conflist", "web", "used", true, "1.0.0", ["bridge", "tuning"], null, null],
+        ["20-again.conflist", "web", "shadowed", false, "1.0.0", ["bridge", "tuning"], null, null],
+        ["30-broken.conflist", null, "rejected", false, null, [], 3, 15],
+        ["40-typed.conflist", null, "rejected", false, null, [], 2, 23],
+        ["50-one.conf", "one", "used", false, "0.4.0", ["loopback"], null, null],
+      ],
+    );
+    assertEquals(entries[1]?.reason, `${conf}/10-web.conflist has the same name and comes first`);
+    for (const entry of entries) assertEquals(entry.status === "used", entry.reason === null);
+
+    const text = (await podwire(["networks", ...dirs])).stdout;
+    assert(text.includes(`${conf}/30-broken.conflist:3:15`), text);
+    const [chosen] = JSON.parse(
+      (await podwire(["networks", "--json", "--default-network=one", ...dirs])).stdout,
+    )
+      .filter((entry: { default: boolean }) => entry.default);
+    assertEquals(chosen.name, "one");
+  });
+});
+
+Deno.test("plugin speaks CNI: what is wrong is an error object on standard output, and the exit code 1", async () => {
+  const version = await podwire(["plugin", "bridge"], {
+    env: { CNI_COMMAND: "VERSION" },
+    stdin: '{"cniVersion":"1.0.0"}',
+    uid: 1000,
+  });
+  assertEquals(version.code, 0);
+  assert(JSON.parse(version.stdout).supportedVersions.includes("1.1.0"));
+  const wrong = await podwire(["plugin", "bridge"], { env: { CNI_COMMAND: "NOPE" }, stdin: "{}", uid: 1000 });
+  assertEquals(wrong.code, 1);
+  assertEquals(JSON.parse(wrong.stdout).code, 4);
+});
