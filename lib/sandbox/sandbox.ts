@@ -89,7 +89,7 @@ export class Sandboxes {
   }
 
   async #run(request: SandboxRequest): Promise<Sandbox> {
-    const { locks, recovery, attachments } = this.#options;
+    const { recovery, attachments } = this.#options;
     const { signal } = request;
     await requirePermissions(this.#wantedPermissions(request));
     const record = await this.#draft(request);
@@ -98,8 +98,7 @@ export class Sandboxes {
     for (const { list } of plan) await attachments.requirePlugins(list);
     await recovery.beforeFirstAdd(signal);
     if (request.replace) await this.#evict(record, signal);
-    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-    return await withContainerLock(locks, record.id, signal, async () => {
+    return await this.#holding(record.id, signal, async () => {
       await this.#claim(record, signal);
       try {
         return await this.#build(record, request, pod, plan);
@@ -138,20 +137,25 @@ export class Sandboxes {
     nameOrId: string,
     options: FindOptions & { force?: boolean; signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
+    return await this.#underLock(nameOrId, options, (record) => this.#forget(record, options));
+  }
+
+  async #forget(
+    record: SandboxRecord,
+    { force = false, signal }: { force?: boolean; signal?: AbortSignal },
+  ): Promise<readonly CniError[]> {
     const { store } = this.#options;
-    return await this.#underLock(nameOrId, options, async (record) => {
-      await store.write({ ...record, phase: options.force ? "removing" : "stopping" });
-      const failures = await dismantle(record, this.#options, options.signal);
-      const [first] = failures;
-      if (first !== undefined && !options.force) {
-        await store.write({ ...record, phase: "stopped", pid: undefined });
-        throw first.within({
-          hint: "`podwire rm -f` forgets the sandbox all the same; the attachment stays on record",
-        });
-      }
-      await store.remove(record);
-      return failures;
-    });
+    await store.write({ ...record, phase: force ? "removing" : "stopping" });
+    const failures = await dismantle(record, this.#options, signal);
+    const [first] = failures;
+    if (first !== undefined && !force) {
+      await store.write({ ...record, phase: "stopped", pid: undefined });
+      throw first.within({
+        hint: "`podwire rm -f` forgets the sandbox all the same; the attachment stays on record",
+      });
+    }
+    await store.remove(record);
+    return failures;
   }
 
   /** All sandboxes, oldest first. */
@@ -216,6 +220,13 @@ export class Sandboxes {
     if (await store.read(record.id) !== undefined) {
       throw new CniError("conflict", `the ID "${record.id}" is taken by another sandbox`);
     }
+    const { path, owned } = record.netns;
+    // Once the intent is on disk, whatever is under that path counts as made here and is removed.
+    if (owned && await netnsId(path) !== undefined) {
+      throw new CniError("conflict", `the network namespace ${path} is there already`, {
+        hint: "choose another ID; `podwire recover` removes namespaces that no sandbox owns",
+      });
+    }
     await store.write(record);
     try {
       using _names = await locks.names(signal);
@@ -273,13 +284,18 @@ export class Sandboxes {
     return cause;
   }
 
+  /** By its ID, and never by a look-up: another sandbox may be called as that ID. */
   async #evict({ name, namespace }: SandboxRecord, signal: AbortSignal | undefined): Promise<void> {
-    const owner = await this.#options.store.ownerOf(namespace, name);
-    if (owner === undefined || await this.#options.store.read(owner) === undefined) return;
-    const failures = await this.remove(owner, { force: true, ...(signal && { signal }) });
-    for (const failure of failures) {
-      this.#options.log.warn(`left on record: ${failure.message}`, { sandbox: owner });
-    }
+    const { store, log } = this.#options;
+    const owner = await store.ownerOf(namespace, name);
+    if (owner === undefined) return;
+    const failures = await this.#holding(owner, signal, async () => {
+      const record = await store.read(owner);
+      return record === undefined
+        ? []
+        : await this.#forget(record, { force: true, ...(signal && { signal }) });
+    });
+    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: owner });
   }
 
   /** Reads the record again once the lock is held: another process may have been faster. */
@@ -288,16 +304,21 @@ export class Sandboxes {
     { signal, ...options }: FindOptions & { signal?: AbortSignal },
     body: (record: SandboxRecord) => Promise<T>,
   ): Promise<T> {
-    const { locks, store } = this.#options;
+    const { store } = this.#options;
     return await reported(async () => {
       const found = await findSandbox(store, nameOrId, options);
-      using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-      return await withContainerLock(locks, found.id, signal, async () => {
+      return await this.#holding(found.id, signal, async () => {
         const record = await store.read(found.id);
         if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
         return await body(record);
       });
     });
+  }
+
+  async #holding<T>(id: string, signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+    const { locks } = this.#options;
+    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+    return await withContainerLock(locks, id, signal, body);
   }
 }
 
