@@ -1,35 +1,76 @@
-import type { RunCommand } from "../host/command.ts";
+import { type RunCommand, runOk } from "../host/command.ts";
 import { runInside } from "../host/netns.ts";
 import { CniError } from "../spec/error.ts";
 
 const PORT = 7704;
 const PATIENCE_SECONDS = 10;
 
+/** How a language listens on an address and answers one line, and how it asks for that. */
+interface Speaker {
+  readonly program: string;
+  readonly flag: string;
+  readonly server: string;
+  readonly client: string;
+}
+
 /**
- * A line over TCP from one namespace to another. Perl is the one thing with sockets that every Debian
- * has (perl-base is essential), as ping, nc and curl are not.
+ * What can open a socket inside a namespace on a machine with little on it: ping, nc and curl are not everywhere.
+ * Debian always has Perl (perl-base is essential), Fedora and its kin have Python.
  */
-const SERVER = `
+const SPEAKERS: readonly Speaker[] = [
+  {
+    program: "perl",
+    flag: "-e",
+    server: `
 use IO::Socket::IP;
 alarm ${PATIENCE_SECONDS};
-my ($ip) = @ARGV;
-my $s = IO::Socket::IP->new(LocalHost => $ip, LocalPort => ${PORT}, Listen => 1, ReuseAddr => 1) or die "listen: $@\\n";
+my $s = IO::Socket::IP->new(LocalHost => $ARGV[0], LocalPort => ${PORT}, Listen => 1, ReuseAddr => 1) or die "$@\\n";
 my $c = $s->accept or die "accept: $!\\n";
 my $line = <$c>;
 print $c "pong to " . $c->peerhost . "\\n";
 close $c;
-`;
-
-const CLIENT = `
+`,
+    client: `
 use IO::Socket::IP;
 alarm ${PATIENCE_SECONDS};
-my ($ip) = @ARGV;
 my $c;
-until ($c = IO::Socket::IP->new(PeerHost => $ip, PeerPort => ${PORT})) { select undef, undef, undef, 0.02 }
+until ($c = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => ${PORT})) { select undef, undef, undef, 0.02 }
 print $c "ping\\n";
 my $line = <$c>;
 print $line;
-`;
+`,
+  },
+  {
+    program: "python3",
+    flag: "-c",
+    server: `
+import signal, socket, sys
+signal.alarm(${PATIENCE_SECONDS})
+s = socket.create_server((sys.argv[1], ${PORT}), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+c, peer = s.accept()
+c.recv(5)
+c.sendall(f"pong to {peer[0]}\\n".encode())
+`,
+    client: `
+import signal, socket, sys, time
+signal.alarm(${PATIENCE_SECONDS})
+while True:
+    try:
+        c = socket.create_connection((sys.argv[1], ${PORT}))
+        break
+    except OSError:
+        time.sleep(0.02)
+c.sendall(b"ping\\n")
+print(c.makefile().readline(), end="")
+`,
+  },
+];
+
+/** What programs are run with, and until when. */
+export interface TrafficOptions {
+  readonly run: RunCommand;
+  readonly signal: AbortSignal;
+}
 
 /**
  * Sends a line over TCP to an address of the other namespace and gives what came back.
@@ -40,26 +81,40 @@ export async function proveTraffic(
   from: string,
   to: string,
   ip: string,
-  { run, signal }: { run: RunCommand; signal: AbortSignal },
+  { run, signal }: TrafficOptions,
 ): Promise<{ words: string; ms: number }> {
+  const { program, flag, server, client } = await findSpeaker({ run, signal });
   const controller = new AbortController();
   const both = AbortSignal.any([signal, controller.signal]);
-  const server = perl(to, SERVER, ip, run, both);
+  const listening = runInside(to, { program, args: [flag, server, ip], signal: both }, { run });
   try {
     const started = performance.now();
-    const answer = await perl(from, CLIENT, ip, run, signal);
+    const answer = await runInside(from, { program, args: [flag, client, ip], signal }, { run });
     const ms = Math.round(performance.now() - started);
     signal.throwIfAborted();
     if (answer.code === 0 && answer.stdout.startsWith("pong")) {
       return { words: `ping to ${ip}, ${answer.stdout.trim()}`, ms };
     }
-    throw new CniError("io", `no traffic to ${ip}`, { details: answer.stderr.trim() });
+    const details = answer.stderr.trim();
+    throw new CniError(
+      "io",
+      `no traffic to ${ip} within ${PATIENCE_SECONDS}s`,
+      details === "" ? {} : { details },
+    );
   } finally {
     controller.abort();
-    await server;
+    // How the listener ends says nothing that the answer did not.
+    await listening.catch(() => {});
   }
 }
 
-function perl(netns: string, script: string, ip: string, run: RunCommand, signal: AbortSignal) {
-  return runInside(netns, { program: "perl", args: ["-e", script, ip], signal }, { run });
+async function findSpeaker({ run, signal }: TrafficOptions): Promise<Speaker> {
+  const programs = SPEAKERS.map(({ program }) => program);
+  const script = 'for program; do command -v "$program" >/dev/null && echo "$program"; done; true';
+  const { stdout } = await runOk(run, { program: "sh", args: ["-c", script, "sh", ...programs], signal });
+  const speaker = SPEAKERS.find(({ program }) => stdout.split("\n").includes(program));
+  if (speaker !== undefined) return speaker;
+  throw new CniError("not-found", `no program here can open a socket to show the traffic with`, {
+    hint: `install one of ${programs.join(", ")}`,
+  });
 }
