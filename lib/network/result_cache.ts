@@ -27,6 +27,8 @@ export interface CachedAttachment {
 type CacheKey = Pick<CachedAttachment, "containerId" | "network" | "ifName">;
 
 const KIND = "cniCacheV1";
+/** NAME_MAX of Linux. */
+const LONGEST_FILE_NAME = 255;
 
 /**
  * libcni's cache of results, `<cache-dir>/results/<network>-<containerID>-<ifName>`, so that a Go
@@ -46,7 +48,7 @@ export class ResultCache {
   /**
    * Writes, or replaces, the entry.
    *
-   * @throws {CniError} kind `conflict` as {@linkcode requireFree}
+   * @throws {CniError} as {@linkcode requireFree}
    */
   async write(entry: CachedAttachment): Promise<void> {
     await ensureDir(this.#dir, 0o700);
@@ -74,12 +76,17 @@ export class ResultCache {
   }
 
   /**
-   * Refuses an attachment whose entry would replace that of another one.
+   * Refuses an attachment whose entry would replace that of another one, or could not be written.
    *
-   * @throws {CniError} kind `conflict`
+   * @throws {CniError} kind `conflict`, or `usage` if its names are too long for one of a file
    */
   async requireFree(key: CacheKey): Promise<void> {
     const path = this.#path(key);
+    if (new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME) {
+      throw new CniError("usage", "the names of network, container and interface are too long together", {
+        details: `they have to make a file name of at most ${LONGEST_FILE_NAME} bytes: ${fileName(key)}`,
+      });
+    }
     const text = await readTextIfThere(path);
     const entry = text === undefined ? undefined : decodeIfWhole(text, key);
     if (entry === undefined || isSame(entry, key)) return;
@@ -103,9 +110,13 @@ export class ResultCache {
     await removeUnfinished(this.#dir);
   }
 
-  #path({ network, containerId, ifName }: CacheKey) {
-    return `${this.#dir}/${network}-${containerId}-${ifName}`;
+  #path(key: CacheKey) {
+    return `${this.#dir}/${fileName(key)}`;
   }
+}
+
+function fileName({ network, containerId, ifName }: CacheKey): string {
+  return `${network}-${containerId}-${ifName}`;
 }
 
 function isSame(

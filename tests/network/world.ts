@@ -1,0 +1,119 @@
+/** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
+import { Attachments, type AttachRequest } from "../../lib/network/network.ts";
+import { AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
+import { ResultCache } from "../../lib/network/result_cache.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { type NetworkConfigList, parseConfigList } from "../../lib/spec/config.ts";
+import { FakeRun } from "../fake_run.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+
+/** What is said in the log, as `level message`. */
+export class Lines {
+  readonly all: string[] = [];
+  readonly debug = (msg: string) => void this.all.push(`debug ${msg}`);
+  readonly info = (msg: string) => void this.all.push(`info ${msg}`);
+  readonly warn = (msg: string) => void this.all.push(`warn ${msg}`);
+  readonly error = (msg: string) => void this.all.push(`error ${msg}`);
+}
+
+export class NetworkWorld implements AsyncDisposable {
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  readonly confDir: string;
+  /** A link to this process's own namespace: to be removed or led elsewhere by a test. */
+  readonly netns: string;
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly bad: BadRecord[] = [];
+  readonly log = new Lines();
+  /** Answers for the identity of the boot; the plugins are run for real. */
+  readonly host = new FakeRun();
+
+  private constructor(readonly dir: string, readonly plugins: PluginFolder) {
+    this.stateDir = `${dir}/state`;
+    this.cacheDir = `${dir}/cache`;
+    this.confDir = `${dir}/conf`;
+    this.netns = `${dir}/netns`;
+    this.store = new AttachmentStore(this.stateDir, (bad) => this.bad.push(bad));
+    this.cache = new ResultCache(this.cacheDir);
+  }
+
+  static async make(): Promise<NetworkWorld> {
+    const dir = await Deno.makeTempDir({ prefix: "podwire-network-" });
+    await Deno.mkdir(`${dir}/conf`);
+    await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
+    return new NetworkWorld(dir, await PluginFolder.make());
+  }
+
+  get runner(): PluginRunner {
+    return new PluginRunner({ pluginDirs: [this.plugins.dir] });
+  }
+
+  /** As a process that has just been started would have them. */
+  attachments(timeouts: Partial<Timeouts> = {}): Attachments {
+    return new Attachments({
+      runner: this.runner,
+      store: this.store,
+      cache: this.cache,
+      log: this.log,
+      run: this.host.run,
+      timeouts: { ...DEFAULT_TIMEOUTS, ...timeouts },
+    });
+  }
+
+  request(overrides: Partial<AttachRequest> = {}): AttachRequest {
+    return {
+      containerId: "c1",
+      netns: this.netns,
+      ifName: "eth0",
+      args: [],
+      capabilityArgs: {},
+      owner: "cli",
+      ...overrides,
+    };
+  }
+
+  /** The names of the files under the cache and the attachments, sorted. */
+  async files(): Promise<string[]> {
+    const found: string[] = [];
+    const walk = async (dir: string, shown: string) => {
+      for (const { name, isDirectory } of await entriesOf(dir)) {
+        if (isDirectory) await walk(`${dir}/${name}`, `${shown}${name}/`);
+        else found.push(`${shown}${name}`);
+      }
+    };
+    await walk(`${this.stateDir}/attachments`, "");
+    await walk(`${this.cacheDir}/results`, "results/");
+    return found.sort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.plugins[Symbol.asyncDispose]();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+/** A list named `web` of plugins of these types. */
+export function listOf(types: readonly string[], more: Record<string, unknown> = {}): NetworkConfigList {
+  return parseConfigList(JSON.stringify({
+    cniVersion: "1.1.0",
+    name: "web",
+    plugins: types.map((type) => ({ type })),
+    ...more,
+  }));
+}
+
+/** A result with one address. */
+export function resultWith(address: string, cniVersion = "1.1.0"): string {
+  return JSON.stringify({ cniVersion, ips: [{ address }] });
+}
+
+async function entriesOf(dir: string): Promise<Deno.DirEntry[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(dir));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
