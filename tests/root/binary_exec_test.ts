@@ -1,0 +1,96 @@
+// `podwire exec` is the command that it runs: exit code, streams, signals, environment.
+import { assertEquals, assertMatch } from "@std/assert";
+import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
+
+/** A sandbox without any network of its own: exec needs the namespace only. */
+async function sandbox(world: BinaryWorld): Promise<void> {
+  await world.plugin("nothing", `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{}'\n`);
+  await world.list([{ type: "nothing" }]);
+  await world.done(["run", "box"]);
+}
+
+binaryTest("exec passes the exit code of the command on", [], async (world) => {
+  await sandbox(world);
+  for (const code of [0, 1, 3, 42, 255]) {
+    assertEquals((await world.podwire(["exec", "box", "--", "sh", "-c", `exit ${code}`])).code, code);
+  }
+  assertEquals((await world.podwire(["exec", "box", "--", "sh", "-c", "kill -KILL $$"])).code, 137);
+  const missing = await world.podwire(["exec", "box", "no-such-program"]);
+  assertEquals([missing.code, missing.stdout], [127, ""]);
+  assertMatch(missing.stderr, /no-such-program/);
+});
+
+binaryTest(
+  "exec passes the streams through, byte by byte, and the arguments as they are",
+  [],
+  async (world) => {
+    await sandbox(world);
+    const script = "{ printf 'a\\0b\\377' && cat && echo to-stderr >&2; }";
+    const { stdout, stderr, code } = await world.podwire([
+      "exec",
+      "box",
+      "--",
+      "sh",
+      "-c",
+      `${script} | od -An -c`,
+    ], { stdin: "in\n" });
+    assertEquals([code, stderr], [0, "to-stderr\n"]);
+    assertEquals(stdout.replaceAll(/\s+/g, " ").trim(), "a \\0 b 377 i n \\n");
+    const echo = ["sh", "-c", 'for a; do printf "<%s>" "$a"; done', "sh", "--json", "-x", "--", "a b", ""];
+    assertEquals((await world.podwire(["exec", "box", ...echo])).stdout, "<--json><-x><--><a b><>");
+    assertEquals((await world.podwire(["exec", "box", "--", ...echo])).stdout, "<--json><-x><--><a b><>");
+  },
+);
+
+binaryTest(
+  "exec gives the command the environment and the working directory of its caller",
+  [],
+  async (world) => {
+    await sandbox(world);
+    const { stdout } = await world.podwire(["exec", "box", "--", "sh", "-c", "echo $SECRET; pwd"], {
+      env: { SECRET: "s" },
+    });
+    assertEquals(stdout, `s\n${Deno.cwd()}\n`);
+  },
+);
+
+binaryTest("exec runs the command inside the namespace and nowhere else", [], async (world) => {
+  await sandbox(world);
+  const { netns } = await world.json(["inspect", "box"]);
+  const inside = await world.done(["exec", "box", "--", "stat", "-Lc", "%i", "/proc/self/ns/net"]);
+  assertEquals(inside.trim(), String((await Deno.stat(netns)).ino));
+});
+
+binaryTest("exec hands signals to the command, which decides what becomes of them", [], async (world) => {
+  await sandbox(world);
+  for (const [signal, number] of [["TERM", 15], ["HUP", 1], ["QUIT", 3]] as const) {
+    const mark = `${world.dir}/${signal}`;
+    const script = `trap 'exit ${number + 40}' ${signal}; echo >${mark}; while :; do sleep 0.02; done`;
+    const child = world.start(["exec", "box", "--", "sh", "-c", script]);
+    await until("the command runs", () => Deno.stat(mark).then(() => true, () => false));
+    child.kill(`SIG${signal}`);
+    assertEquals((await child.output()).code, number + 40, signal);
+  }
+  const child = world.start(["exec", "box", "--", "sh", "-c", `echo >${world.dir}/mark; exec sleep 60`]);
+  await until("the command runs", () => Deno.stat(`${world.dir}/mark`).then(() => true, () => false));
+  child.kill("SIGTERM");
+  assertEquals((await child.output()).code, 143, "one that does not care dies of it");
+  await until("no process is left", async () => (await world.processes()).length === 0);
+});
+
+binaryTest("exec leaves Ctrl-C to the command", [], async (world) => {
+  await sandbox(world);
+  const script = `trap 'echo caught; exit 7' INT; echo >${world.dir}/mark; while :; do sleep 0.02; done`;
+  const words = [...world.dirs, "exec", "box", "--", "sh", "-c", script].map((word) =>
+    `'${word.replaceAll("'", "'\\''")}'`
+  );
+  // A terminal of its own, on which Ctrl-C is typed: the whole foreground group gets the signal.
+  const typed = `(until [ -e ${world.dir}/mark ]; do sleep 0.02; done; sleep 0.1; printf '\\003'; sleep 1)`;
+  await Deno.writeTextFile(
+    `${world.dir}/call`,
+    `exec ${Deno.realPathSync(new URL("../../dist/podwire", import.meta.url))} ${words.join(" ")}\n`,
+  );
+  const out = await sh(`${typed} | script -qec 'exec sh ${world.dir}/call' /dev/null; echo "code $?"`);
+  assertMatch(out, /caught/);
+  assertMatch(out, /code 7/);
+});
