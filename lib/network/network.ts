@@ -4,7 +4,7 @@ import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { asCniError, reported } from "../plugin/failure.ts";
 import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { type JsonObject, parseJson } from "../spec/json.ts";
@@ -106,7 +106,7 @@ export class Attachments {
       throw new CniError("config", msg, context);
     }
     if (list.disableCheck) return;
-    const known = await this.#options.store.read(key) ?? await this.#options.cache.read(key);
+    const known = await reported(() => this.#known(key), { verb: "CHECK", network: list.name });
     using deadline = new Deadline(this.#timeouts.CHECK, request.signal);
     await checkChain(
       this.#options.runner,
@@ -232,7 +232,7 @@ export class Attachments {
       });
     }
     if (record !== undefined) return await this.remove(record, signal);
-    await cache.requireFree(key);
+    await reported(() => cache.requireFree(key), context);
     const foreign = await this.#foreign(key);
     if (foreign !== undefined && await netnsId(foreign.netns) !== undefined) {
       throw new CniError("conflict", `${taken}, by another runtime`, context);
@@ -252,6 +252,10 @@ export class Attachments {
   /** The identity of this boot. */
   async boot(): Promise<string> {
     return this.#boot ??= await bootId(this.#options.run);
+  }
+
+  async #known(key: AttachmentKey): Promise<Known | undefined> {
+    return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
   }
 
   /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */

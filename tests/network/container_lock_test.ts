@@ -1,0 +1,82 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { ContainerLocks, withContainerLock } from "../../lib/network/container_lock.ts";
+
+async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
+  try {
+    await fn(new ContainerLocks(`${dir}/run`), `${dir}/run`);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("D80 operations on one container wait for each other, those on different ones do not", () =>
+  inLocks(async (locks) => {
+    const events: string[] = [];
+    const operate = (id: string, name: string) =>
+      withContainerLock(locks, id, undefined, async () => {
+        events.push(`${name} begins`);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        events.push(`${name} ends`);
+      });
+    await Promise.all([operate("c1", "one"), operate("c1", "two")]);
+    assertEquals(events[1]?.split(" ")[0], events[0]?.split(" ")[0]);
+    assertEquals(events.length, 4);
+    events.length = 0;
+    await Promise.all([operate("c1", "one"), operate("c2", "two")]);
+    assertEquals(events.slice(0, 2).sort(), ["one begins", "two begins"]);
+  }));
+
+Deno.test("a lock file is there exactly while an operation is under way, also one that fails", () =>
+  inLocks(async (locks) => {
+    assertEquals(await locks.present(), []);
+    await withContainerLock(locks, "c1", undefined, async () => {
+      assertEquals(await locks.present(), ["c1"]);
+      assertEquals(await locks.tryLock("c1"), undefined);
+    });
+    assertEquals(await locks.present(), []);
+    const failing = () => withContainerLock(locks, "c1", undefined, () => Promise.reject(new Error("oh")));
+    await assertRejects(failing, Error, "oh");
+    assertEquals(await locks.present(), []);
+  }));
+
+Deno.test("what a killed process left is present and free", () =>
+  inLocks(async (locks, dir) => {
+    await Deno.mkdir(`${dir}/containers`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
+    await Deno.writeTextFile(`${dir}/containers/README`, "");
+    assertEquals(await locks.present(), ["c1"]);
+    using lock = await locks.tryLock("c1");
+    assertEquals(lock === undefined, false);
+  }));
+
+Deno.test("F52 waiting for a lock ends with the signal", () =>
+  inLocks(async (locks) => {
+    using _held = await locks.lock("c1");
+    const signal = AbortSignal.abort("stop");
+    const error = await locks.lock("c1", signal).catch((error) => error);
+    assertEquals(error, "stop");
+    const later = new AbortController();
+    const waiting = withContainerLock(locks, "c1", later.signal, () => Promise.resolve("never"));
+    setTimeout(() => later.abort("enough"), 20);
+    assertEquals(await waiting.catch((error) => error), "enough");
+  }));
+
+Deno.test("a sweep waits for everybody, and everybody for the sweep", () =>
+  inLocks(async (locks) => {
+    const first = await locks.sweep({ shared: true });
+    const second = await locks.sweep({ shared: true });
+    const exclusive = locks.sweep({ shared: false });
+    let swept = false;
+    const done = exclusive.then((lock) => {
+      swept = true;
+      return lock;
+    });
+    first[Symbol.dispose]();
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    assertEquals(swept, false);
+    second[Symbol.dispose]();
+    using _sweep = await done;
+    const late = locks.sweep({ shared: true, signal: AbortSignal.timeout(30) });
+    await assertRejects(() => late, DOMException);
+  }));
