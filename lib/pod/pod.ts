@@ -24,6 +24,13 @@ export interface PodsOptions {
   readonly run: RunCommand;
 }
 
+/** How much is torn down, and until when. */
+export interface TearDownOptions {
+  /** Leaves alone what could not be detached a moment ago. @default {false} */
+  readonly attachedOnly?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Many networks for one pod: all of them or none.
  *
@@ -83,9 +90,9 @@ export class Pods {
    */
   async tearDown(
     containerId: string,
-    { signal }: { signal?: AbortSignal } = {},
+    { signal, attachedOnly = false }: TearDownOptions = {},
   ): Promise<readonly CniError[]> {
-    return await this.#detach(containerId, () => true, signal);
+    return await this.#detach(containerId, ({ state }) => !attachedOnly || state === "attached", signal);
   }
 
   async #detach(

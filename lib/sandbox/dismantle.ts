@@ -2,7 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
-import type { Pods } from "../pod/pod.ts";
+import type { Pods, TearDownOptions } from "../pod/pod.ts";
 import type { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -17,19 +17,20 @@ import type { SandboxRecord } from "./record.ts";
 export async function dismantle(
   record: SandboxRecord,
   { pods, run, path }: { pods: Pods; run: RunCommand; path: string },
-  signal?: AbortSignal,
+  options: TearDownOptions = {},
 ): Promise<readonly CniError[]> {
-  const failures = [...await pods.tearDown(record.id, signal === undefined ? {} : { signal })];
+  const { signal } = options;
+  const failures = [...await pods.tearDown(record.id, options)];
   // What was cut short has failed for now; the rest waits for another call, or for recovery.
   signal?.throwIfAborted();
-  const options = { run: markedRun(run, record.id) };
+  const host = { run: markedRun(run, record.id) };
   if (record.infra !== undefined) {
-    await stopInfra({ id: record.id, ...record.infra }, { ...options, path }).catch((error) => {
+    await stopInfra({ id: record.id, ...record.infra }, { ...host, path }).catch((error) => {
       failures.push(asCniError(error));
     });
   }
   if (record.netns.owned && await isStillOurs(record)) {
-    await removeNetns(record.netns.path, options).catch((error) => {
+    await removeNetns(record.netns.path, host).catch((error) => {
       failures.push(asCniError(error));
     });
   }

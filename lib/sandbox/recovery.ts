@@ -162,7 +162,7 @@ export class Recovery {
       return false;
     }
     const { sandboxes } = this.#options;
-    const failures = await dismantle(sandbox, this.#options, signal);
+    const failures = await dismantle(sandbox, this.#options, signal === undefined ? {} : { signal });
     await this.#tell(records, why, report);
     if (sandbox.phase === "creating" || sandbox.phase === "removing") await sandboxes.remove(sandbox);
     else await sandboxes.write({ ...sandbox, phase: "stopped", pid: undefined });

@@ -121,7 +121,7 @@ export class Sandboxes {
     return await this.#underLock(nameOrId, options, async (record) => {
       if (record.phase === "stopped") return [];
       await this.#options.store.write({ ...record, phase: "stopping" });
-      const failures = await dismantle(record, this.#options, options.signal);
+      const failures = await dismantle(record, this.#options, signalOf(options));
       await this.#options.store.write({ ...record, phase: "stopped", pid: undefined });
       return failures;
     });
@@ -142,11 +142,12 @@ export class Sandboxes {
 
   async #forget(
     record: SandboxRecord,
-    { force = false, signal }: { force?: boolean; signal?: AbortSignal },
+    options: { force?: boolean; signal?: AbortSignal },
   ): Promise<readonly CniError[]> {
+    const { force = false } = options;
     const { store } = this.#options;
     await store.write({ ...record, phase: force ? "removing" : "stopping" });
-    const failures = await dismantle(record, this.#options, signal);
+    const failures = await dismantle(record, this.#options, signalOf(options));
     const [first] = failures;
     if (first !== undefined && !force) {
       await store.write({ ...record, phase: "stopped", pid: undefined });
@@ -278,7 +279,8 @@ export class Sandboxes {
   /** Undoes what a failed run has made so far; the record goes last. */
   async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
     const { store, log } = this.#options;
-    const failures = await dismantle(record, this.#options);
+    // The undo of the ADD has just tried what it left as failed; trying again would only take its time again.
+    const failures = await dismantle(record, this.#options, { attachedOnly: true });
     for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
     await store.remove(record);
     return cause;
@@ -326,6 +328,10 @@ export class Sandboxes {
 export interface FindOptions {
   /** @default {"default"} */
   readonly namespace?: string;
+}
+
+function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
 }
 
 function podOf(request: SandboxRequest, { id, name, namespace, uid, netns }: SandboxRecord): PodRequest {
