@@ -1,0 +1,207 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Pods } from "../../lib/pod/pod.ts";
+import type { PlannedAttachment, PodRequest } from "../../lib/pod/request.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
+
+const REFUSAL = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };
+
+class PodWorld implements AsyncDisposable {
+  private constructor(readonly network: NetworkWorld) {}
+
+  static async make(): Promise<PodWorld> {
+    return new PodWorld(await NetworkWorld.make());
+  }
+
+  get pods(): Pods {
+    const { network } = this;
+    return new Pods({ attachments: network.attachments(), store: network.store, run: network.host.run });
+  }
+
+  request(overrides: Partial<PodRequest> = {}): PodRequest {
+    return {
+      containerId: "c1",
+      name: "web",
+      namespace: "default",
+      uid: "u",
+      netns: this.network.netns,
+      ...overrides,
+    };
+  }
+
+  /** Networks that are each one plugin of the same name. */
+  async plan(...types: string[]): Promise<PlannedAttachment[]> {
+    for (const type of types) {
+      const there = await Deno.lstat(`${this.network.plugins.dir}/${type}`).catch(() => undefined);
+      if (there === undefined) await this.network.plugins.install(type);
+    }
+    return types.map((type, index) => ({
+      list: listOf([type], { name: type }),
+      ifName: `eth${index}`,
+      args: [],
+      capabilityArgs: {},
+    }));
+  }
+
+  setUp(plan: readonly PlannedAttachment[], request: PodRequest = this.request()) {
+    return this.pods.setUp(request, plan, { owner: "sandbox:c1" });
+  }
+
+  async failing(plan: readonly PlannedAttachment[], request: PodRequest = this.request()): Promise<CniError> {
+    return await assertRejects(() => this.setUp(plan, request), CniError);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.network[Symbol.asyncDispose]();
+  }
+}
+
+Deno.test("a pod is attached to its networks one after another, and knows them in that order", async () => {
+  await using world = await PodWorld.make();
+  const plan = await world.plan("b", "a");
+  const attached = await world.setUp(plan);
+  assertEquals(attached.map(({ name, ifName }) => `${name}=${ifName}`), ["b=eth0", "a=eth1"]);
+  assertEquals(await world.pods.networks("c1"), attached);
+  assertEquals(await world.network.plugins.log(), ["b ADD c1 eth0", "a ADD c1 eth1"]);
+});
+
+Deno.test("F73 G28 when one network fails, those before it are detached again, last first", async () => {
+  await using world = await PodWorld.make();
+  const plan = await world.plan("a", "b", "c", "d");
+  await Deno.writeTextFile(`${world.network.plugins.dir}/c.d/ADD.stdout`, REFUSAL.stdout);
+  await Deno.writeTextFile(`${world.network.plugins.dir}/c.d/ADD.code`, "1");
+  const error = await world.failing(plan);
+  assertEquals([error.code, error.context.network], [107, "c"]);
+  assertEquals(await world.network.plugins.verbs(), [
+    "a ADD",
+    "b ADD",
+    "c ADD",
+    "c DEL",
+    "b DEL",
+    "a DEL",
+  ]);
+  assertEquals(await world.network.files(), []);
+});
+
+Deno.test("what cannot be detached stays on record, does not stop the others, and the first cause is told", async () => {
+  await using world = await PodWorld.make();
+  await world.network.plugins.install("b", { DEL: { stdout: '{"code": 108, "msg": "will not"}', code: 1 } });
+  await world.network.plugins.install("c", { ADD: REFUSAL });
+  const error = await world.failing(await world.plan("a", "b", "c"));
+  assertEquals(error.code, 107);
+  assertStringIncludes(error.context.hint ?? "", "will not");
+  assertStringIncludes(error.context.hint ?? "", "podwire recover");
+  assertEquals(await world.network.plugins.verbs(), ["a ADD", "b ADD", "c ADD", "c DEL", "b DEL", "a DEL"]);
+  const left = await world.network.store.all();
+  assertEquals(left.map(({ network, state }) => `${network} ${state}`), ["b failed"]);
+});
+
+Deno.test("a failed set-up leaves alone what the container had before", async () => {
+  await using world = await PodWorld.make();
+  const [mine, failing] = await world.plan("mine", "failing");
+  await world.network.attachments().add(mine!.list, world.network.request({ ifName: "net0" }));
+  await Deno.writeTextFile(`${world.network.plugins.dir}/failing.d/ADD.stdout`, REFUSAL.stdout);
+  await Deno.writeTextFile(`${world.network.plugins.dir}/failing.d/ADD.code`, "1");
+  await world.failing([mine!, { ...failing!, ifName: "eth1" }]);
+  const left = await world.network.store.all();
+  assertEquals(left.map(({ network, ifName, state }) => `${network} ${ifName} ${state}`), [
+    "mine net0 attached",
+  ]);
+});
+
+Deno.test("F81 tearing down goes backwards over everything on record, without configuration files", async () => {
+  await using world = await PodWorld.make();
+  await world.setUp(await world.plan("a", "b", "c"));
+  assertEquals(await world.pods.tearDown("c1"), []);
+  assertEquals((await world.network.plugins.verbs()).slice(3), ["c DEL", "b DEL", "a DEL"]);
+  assertEquals(await world.pods.networks("c1"), []);
+  assertEquals(await world.pods.tearDown("c1"), []);
+});
+
+Deno.test("F80 one network that cannot be detached does not keep the others attached", async () => {
+  await using world = await PodWorld.make();
+  await world.network.plugins.install("b", { DEL: { stdout: '{"code": 108, "msg": "will not"}', code: 1 } });
+  await world.setUp(await world.plan("a", "b", "c"));
+  const failures = await world.pods.tearDown("c1");
+  assertEquals(failures.map(({ code, context }) => [code, context.network]), [[108, "b"]]);
+  assertEquals((await world.network.store.all()).map(({ network }) => network), ["b"]);
+});
+
+Deno.test("what could not be detached a moment ago can be left alone", async () => {
+  await using world = await PodWorld.make();
+  await world.setUp(await world.plan("a", "b"));
+  const [a] = await world.network.store.ofContainer("c1");
+  await world.network.store.write({ ...a!, state: "failed" });
+  assertEquals(await world.pods.tearDown("c1", { attachedOnly: true }), []);
+  assertEquals((await world.network.plugins.verbs()).slice(2), ["b DEL"]);
+});
+
+Deno.test("only what is attached counts as a network of the pod", async () => {
+  await using world = await PodWorld.make();
+  await world.setUp(await world.plan("a", "b"));
+  const [a] = await world.network.store.ofContainer("c1");
+  await world.network.store.write({ ...a!, state: "failed" });
+  assertEquals((await world.pods.networks("c1")).map(({ name }) => name), ["b"]);
+});
+
+Deno.test("an address that was asked for and not given is a failure, and undone", async () => {
+  await using world = await PodWorld.make();
+  await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.9/24") } });
+  const plan = await world.plan("a", "b");
+  const error = await world.failing(plan, world.request({ ips: ["10.1.0.5"] }));
+  assertEquals([error.kind, error.msg], ["plugin", "the network gave 10.1.0.9 instead of 10.1.0.5"]);
+  assertEquals(await world.network.plugins.verbs(), ["a ADD", "a DEL"]);
+  assertEquals(await world.network.files(), []);
+  const none = await world.failing(await world.plan("b"), world.request({ ips: ["10.1.0.5"] }));
+  assertEquals(none.msg, "the network gave no address instead of 10.1.0.5");
+});
+
+Deno.test("an address is compared as an address, and only the first network has to give it", async () => {
+  await using world = await PodWorld.make();
+  const both = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.5/24"}, {"address": "fd00::5/64"}]}';
+  await world.network.plugins.install("a", { ADD: { stdout: both } });
+  await world.setUp(await world.plan("a", "b"), world.request({ ips: ["10.1.0.5", "FD00:0::5"] }));
+});
+
+Deno.test("a MAC address that was asked for has to be the interface's, however it is written", async () => {
+  await using world = await PodWorld.make();
+  const interfaces = [
+    { name: "br0", mac: "02:00:00:00:00:ff" },
+    { name: "eth0", mac: "02:00:00:00:00:0A", sandbox: "/run/netns/c1" },
+  ];
+  await world.network.plugins.install("a", {
+    ADD: { stdout: JSON.stringify({ cniVersion: "1.1.0", interfaces }) },
+  });
+  const plan = await world.plan("a");
+  for (const mac of ["02:00:00:00:00:0a", "02-00-00-00-00-0A", "0200.0000.000a"]) {
+    await world.setUp(plan, world.request({ mac }));
+    await world.pods.tearDown("c1");
+  }
+  const error = await world.failing(plan, world.request({ mac: "02:00:00:00:00:ff" }));
+  assertStringIncludes(error.msg, "02:00:00:00:00:0A instead of 02:00:00:00:00:ff");
+  assertEquals(await world.network.files(), []);
+});
+
+Deno.test("cancelling ends the set-up in the network at hand, and all is undone", async () => {
+  await using world = await PodWorld.make();
+  await world.network.plugins.install("b", { ADD: { stdout: "", hang: true } });
+  const cancel = new AbortController();
+  const options = { owner: "sandbox:c1", signal: cancel.signal };
+  const plan = await world.plan("a", "b", "c");
+  const pending = assertRejects(() => world.pods.setUp(world.request(), plan, options), CniError);
+  while ((await world.network.plugins.verbs()).length < 2) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  cancel.abort();
+  assertEquals((await pending).kind, "cancelled");
+  assertEquals(await world.network.plugins.verbs(), ["a ADD", "b ADD", "b DEL", "a DEL"]);
+  assertEquals(await world.network.files(), []);
+});
+
+Deno.test("lo is brought up inside the namespace, by ip", async () => {
+  await using world = await PodWorld.make();
+  await world.pods.loopbackUp("/run/netns/c1");
+  const [request] = world.network.host.requests;
+  assertEquals([request?.program, request?.args?.includes("--net=/run/netns/c1")], ["nsenter", true]);
+  assertEquals(request?.stdin?.trim(), "link set dev lo up");
+});
