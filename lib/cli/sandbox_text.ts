@@ -3,6 +3,7 @@ import type { Sandbox } from "../sandbox/view.ts";
 import type { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
+import { logger } from "./settings.ts";
 import { table } from "./table.ts";
 
 const SHORT_ID = 12;
@@ -54,13 +55,10 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
   );
 }
 
-/** Tells on standard error what could not be torn down and stays on record. */
-export function warnFailures({ io }: CommandInput, failures: readonly CniError[]): void {
+/** Tells in the log what could not be torn down and stays on record. */
+export function warnFailures(input: CommandInput, failures: readonly CniError[]): void {
+  const log = logger(input);
   for (const { message } of failures) {
-    io.writeError(
-      `podwire: warning: ${
-        oneLine(message)
-      }; it stays among the attachments and \`podwire recover\` retries it\n`,
-    );
+    log.warn(`${message}; it stays among the attachments and \`podwire recover\` retries it`);
   }
 }

@@ -100,13 +100,18 @@ export class BinaryWorld {
     return JSON.parse(await this.done([...args, "--json"], call));
   }
 
-  /** Runs the program to its end, which must be this exit code, and gives the error object. */
+  /** Runs the program to its end, which must be this exit code, and gives the error object, the last line of all. */
   // deno-lint-ignore no-explicit-any
   async refused(code: number, args: readonly string[], call: Call = {}): Promise<any> {
     const outcome = await this.podwire(["--json", ...args], call);
     assertEquals([args, outcome.code, outcome.stdout], [args, code, ""], outcome.stderr);
-    assertEquals(outcome.stderr.trimEnd().split("\n").length, 1, outcome.stderr);
-    return JSON.parse(outcome.stderr);
+    const lines = outcome.stderr.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(
+      lines.slice(0, -1).filter(({ level }) => level !== "warn"),
+      [],
+      "only the log stands before it",
+    );
+    return lines.at(-1);
   }
 
   /** Starts the program and does not wait for it. */
@@ -210,9 +215,11 @@ export class BinaryWorld {
     for (const process of await this.processes()) {
       await sh(`kill -9 ${process.split("/")[2]} 2>/dev/null || :`);
     }
-    await this.podwire(["recover"]);
+    await this.podwire(["recover", "--timeout=2s"]);
     const { stdout } = await this.podwire(["ps", "-q"]);
-    for (const id of stdout.split("\n").filter((line) => line !== "")) await this.podwire(["rm", "-f", id]);
+    for (const id of stdout.split("\n").filter((line) => line !== "")) {
+      await this.podwire(["rm", "-f", id, "--timeout=2s"]);
+    }
     await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
     await sh(
       `umount -l ${this.netnsDir}/* 2>/dev/null; while umount -l ${this.netnsDir} 2>/dev/null; do :; done`,
