@@ -66,6 +66,9 @@ export async function checkChain(
  * DEL: the plugins in reverse order, each with the final result of the ADD from version 0.4.0 on.
  * It stops at the first error: the address of a container must not become free while the rules
  * that a later plugin of the chain made for it remain.
+ *
+ * `neverRan` is the index of a plugin that the ADD to be undone could not start: it has made nothing, and must not keep
+ * those before it from taking back what they made.
  */
 export async function delChain(
   runner: PluginRunner,
@@ -73,6 +76,7 @@ export async function delChain(
   target: ChainTarget,
   added: JsonObject | undefined,
   signal: AbortSignal,
+  { neverRan }: { neverRan?: number | undefined } = {},
 ): Promise<void> {
   const prevResult = atLeast(list.cniVersion, "0.4.0") ? usableResult(list, added) : undefined;
   for (const [index, plugin] of [...list.plugins.entries()].reverse()) {
@@ -81,8 +85,10 @@ export async function delChain(
       try {
         await runner.call({ ...callOf("DEL", plugin, target, signal), config });
       } catch (error) {
+        const { code, kind } = asCniError(error);
         // The plugin does not know the container any more: this is what DEL wants.
-        if (asCniError(error).code !== ERROR_CODES.unknownContainer) throw error;
+        if (code === ERROR_CODES.unknownContainer) return;
+        if (index !== neverRan || kind !== "plugin-start") throw error;
       }
     });
   }

@@ -144,16 +144,21 @@ export class Attachments {
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     const { store } = this.#options;
     if (record.state !== "deleting") await store.write({ ...record, state: "deleting", since: now() });
-    const failure = await this.#tryRemove(record, this.#timeouts.DEL, signal);
+    const failure = await this.#tryRemove(record, this.#timeouts.DEL, { signal });
     if (failure !== undefined) throw failure;
   }
 
-  async #tryRemove(record: AttachmentRecord, timeoutMs: number, signal?: AbortSignal) {
+  async #tryRemove(
+    record: AttachmentRecord,
+    timeoutMs: number,
+    { signal, neverRan }: { signal?: AbortSignal | undefined; neverRan?: number | undefined },
+  ): Promise<CniError | undefined> {
     const { runner, store, cache } = this.#options;
     try {
       const list = parseConfigList(record.config);
       using deadline = new Deadline(timeoutMs, signal);
-      await delChain(runner, list, await this.#targetOf(record), record.result, deadline.signal);
+      const target = await this.#targetOf(record);
+      await delChain(runner, list, target, record.result, deadline.signal, { neverRan });
       await cache.remove(record);
       await store.remove(record);
       return undefined;
@@ -182,7 +187,8 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const failure = await this.#tryRemove(record, Math.min(ADD, DEL));
+    const neverRan = cause.kind === "plugin-start" ? cause.context.plugin?.index : undefined;
+    const failure = await this.#tryRemove(record, Math.min(ADD, DEL), { neverRan });
     if (failure === undefined) return cause;
     this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
       network: list.name,

@@ -236,10 +236,18 @@ function versionOf(config: JsonObject): SpecVersion {
   return SPEC_VERSIONS.find((version) => version === config.cniVersion) ?? "0.1.0";
 }
 
+/** The file itself was found a moment ago. */
+const START_REASONS: Readonly<Record<string, string>> = {
+  "not-found": "its interpreter is missing",
+  "not-executable": "it is no program for this machine",
+  permission: "permission denied",
+};
+
 function startError(path: string, error: unknown): CniError {
   const known = asCniError(error);
   if (known.kind === "permission" && known.context.hint?.includes("--allow-")) return known;
-  const reason = error instanceof Error ? error.message : String(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const reason = START_REASONS[startProblem(error) ?? ""] ?? said;
   return new CniError("plugin-start", `${path} cannot be started: ${reason}`, { cause: error });
 }
 
