@@ -5,6 +5,7 @@ import {
   listDir,
   readTextIfThere,
   removeIfThere,
+  removeUnfinished,
   writeFileSynced,
 } from "../host/file.ts";
 import { lockFile } from "../host/lock.ts";
@@ -75,6 +76,8 @@ function storeIn(dir: string): AddressStore {
     },
     free,
     release: async (owner) => {
+      // Recovery of what a kill cut short ends here; it knows nothing of this folder.
+      await removeUnfinished(dir);
       const records = await readRecords(dir);
       const own = records.filter(({ text }) => text === recordOf(owner));
       const old = records.filter(({ text }) => text === owner.containerId);

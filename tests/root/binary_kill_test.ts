@@ -1,0 +1,163 @@
+// `kill -9` at any moment: what it interrupts, `podwire recover` or the next `run` takes back to the last trace.
+//
+// PODWIRE_TEST_KILLS=100 kills as often in each test (`./denow task test tests/root/binary_kill_test.ts`).
+import { assert, assertEquals } from "@std/assert";
+import { binaryTest, type BinaryWorld, until } from "./binary_world.ts";
+import { CNI_1_9_1 } from "./need.ts";
+
+const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 10);
+
+/** Each verb takes its time, and leaves a file as its mark from the start of ADD to the end of DEL. */
+const SLOW = (mark: string) =>
+  `#!/bin/sh
+cat >/dev/null
+case $CNI_COMMAND in
+  ADD) touch ${mark}; sleep 0.1; echo '{}' ;;
+  DEL) sleep 0.05; rm -f ${mark} ;;
+esac
+`;
+
+/** What is cut short, and how it is prepared. */
+interface Round {
+  readonly args: (id: string) => readonly string[];
+  readonly before?: (id: string) => Promise<unknown>;
+}
+
+/**
+ * Kills the command again and again, each time a little later than the time before, through all of its duration; after
+ * every second kill `recover` clears up, after the others the next `run`.
+ */
+async function killThroughout(world: BinaryWorld, options: readonly string[], round: Round): Promise<void> {
+  const call = { dirs: [...world.dirs, ...options] };
+  const started = performance.now();
+  await round.before?.(world.id("whole"));
+  const beforeMs = performance.now() - started;
+  await world.done(round.args(world.id("whole")), call);
+  const duration = performance.now() - started - (round.before === undefined ? 0 : beforeMs);
+  await world.podwire(["rm", "-f", world.id("whole")], call);
+  assertEquals(await world.traces(), []);
+
+  let interrupted = 0;
+  for (let kill = 0; kill < KILLS; kill++) {
+    const id = world.id(`k${kill}`);
+    await round.before?.(id);
+    const child = world.start(round.args(id), call);
+    // One in each part of the duration, anywhere in it.
+    await new Promise((resolve) => setTimeout(resolve, duration * (kill + Math.random()) / KILLS));
+    killed(child);
+    if (!(await child.output()).success) interrupted++;
+    if (kill % 2 === 0) {
+      const report = await world.json(["recover"], call);
+      assertEquals(report.failed, [], `kill ${kill}`);
+    } else {
+      const next = world.id(`n${kill}`);
+      await world.done(["run", "--id", next], call);
+      await world.done(["rm", next], call);
+    }
+    // A sandbox that was ready before the kill came stays: nobody asked for its end.
+    const { stdout } = await world.podwire(["ps", "--json"], call);
+    for (const sandbox of JSON.parse(stdout)) {
+      assert(["ready", "stopped"].includes(sandbox.state), JSON.stringify(sandbox));
+      await world.done(["rm", sandbox.id], call);
+    }
+    assertEquals(await world.traces(), [], `kill ${kill}`);
+  }
+  assert(interrupted > 0, "every kill came too late");
+}
+
+function killed(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    // It was done already.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+const run: Round = { args: (id) => ["run", `name-${id}`, "--id", id] };
+
+binaryTest(
+  "kill -9 of run, with built-in plugins on a network of its own, leaves nothing",
+  ["nft"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    await killThroughout(world, ["--builtin=prefer"], run);
+  },
+);
+
+binaryTest("kill -9 of run, on the embedded network, leaves nothing", [], async (world) => {
+  await killThroughout(world, [], run);
+});
+
+binaryTest(
+  "kill -9 of run, with plugins that take their time, leaves nothing, and no process",
+  [],
+  async (world) => {
+    await Deno.mkdir(`${world.dir}/addresses`);
+    for (const type of ["one", "two", "three"]) {
+      await world.plugin(
+        type,
+        SLOW(`${world.dir}/addresses/${type}-$CNI_CONTAINERID`),
+      );
+    }
+    await world.list([{ type: "one" }, { type: "two" }, { type: "three" }]);
+    await killThroughout(world, [], run);
+  },
+);
+
+binaryTest("kill -9 of run, with real plugins, leaves nothing", ["cni-1.9.1", "iptables"], async (world) => {
+  await world.list([world.bridgePlugin(), { type: "tuning", mtu: 1400 }]);
+  await killThroughout(world, [`--plugin-dir=${CNI_1_9_1}`, "--builtin=off"], run);
+});
+
+binaryTest("kill -9 of rm is finished by what comes next", [], async (world) => {
+  await world.list([world.bridgePlugin()]);
+  await killThroughout(world, [], {
+    before: (id) => world.done(["run", `name-${id}`, "--id", id]),
+    args: (id) => ["rm", "-f", id],
+  });
+});
+
+binaryTest("recover leaves alone what a living process is working on", [], async (world) => {
+  await world.plugin(
+    "slow",
+    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; while [ ! -e ${world.dir}/go ]; do sleep 0.02; done; echo '{}'\n`,
+  );
+  await world.list([{ type: "slow" }]);
+  const id = world.id("busy");
+  const child = world.start(["run", "--id", id]);
+  await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
+  const report = await world.json(["recover"]);
+  assertEquals([report.removed, report.failed], [[], []]);
+  assertEquals(report.kept.map(({ containerId, why }: Record<string, string>) => [containerId, why]), [[
+    id,
+    "an operation on it is under way",
+  ]]);
+  await Deno.writeTextFile(`${world.dir}/go`, "");
+  assertEquals((await child.output()).code, 0);
+  assertEquals((await world.json(["inspect", id])).state, "ready");
+  await world.done(["rm", id]);
+  assertEquals(await world.traces(), []);
+});
+
+binaryTest("a plugin that a killed run left behind is ended before its work is undone", [], async (world) => {
+  await world.plugin(
+    "slow",
+    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; sleep 600 & wait\n`,
+  );
+  await world.list([{ type: "slow" }]);
+  const id = world.id("left");
+  const child = world.start(["run", "--id", id]);
+  await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
+  child.kill("SIGKILL");
+  await child.output();
+  assertEquals((await world.processes()).filter((process) => process.includes("sleep 600")).length, 1);
+  assertEquals((await world.json(["inspect", id])).state, "broken");
+  const report = await world.json(["recover"]);
+  assertEquals(report.failed, []);
+  assertEquals(report.removed.map(({ kind, why }: Record<string, string>) => [kind, why]), [
+    ["attachment", "its run was interrupted"],
+    ["sandbox", "its run was interrupted"],
+  ]);
+  assertEquals(await world.traces(), []);
+});
