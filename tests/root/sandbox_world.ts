@@ -1,0 +1,158 @@
+/** A runtime with directories, networks and recording plugins of its own, on the real kernel. */
+import { assertEquals } from "@std/assert";
+import { runCommand } from "../../lib/host/command.ts";
+import type { RunCommand } from "../../lib/host/command.ts";
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { type AttachmentRecord, AttachmentStore } from "../../lib/network/record.ts";
+import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
+import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import { Lines } from "../network/world.ts";
+import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
+import { need } from "./need.ts";
+
+/** How the plugins of a world answer by default. */
+const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}';
+export const REFUSAL: Answer = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };
+export const DEL_REFUSAL: Answer = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
+
+export class SandboxWorld implements AsyncDisposable {
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly netnsDir: string;
+  readonly confDir: string;
+  readonly store: AttachmentStore;
+  readonly sandboxes: SandboxStore;
+  readonly locks: ContainerLocks;
+  readonly log = new Lines();
+
+  private constructor(readonly dir: string, readonly plugins: PluginFolder) {
+    this.stateDir = `${dir}/state`;
+    this.runDir = `${dir}/run`;
+    this.netnsDir = `${dir}/netns`;
+    this.confDir = `${dir}/conf`;
+    this.store = new AttachmentStore(this.stateDir);
+    this.sandboxes = new SandboxStore(this.stateDir);
+    this.locks = new ContainerLocks(this.runDir);
+  }
+
+  static async make(): Promise<SandboxWorld> {
+    const dir = await Deno.makeTempDir({ prefix: "pwt-sandbox-" });
+    await Deno.mkdir(`${dir}/conf`);
+    return new SandboxWorld(dir, await PluginFolder.make());
+  }
+
+  /** Adds a network with one plugin, both of that name. The first by name is the default. */
+  async network(name: string, answers: Readonly<Record<string, Answer>> = {}): Promise<RecordingPlugin> {
+    const list = { cniVersion: "1.1.0", name, plugins: [{ type: name }] };
+    await Deno.writeTextFile(`${this.confDir}/${name}.conflist`, JSON.stringify(list));
+    return await this.plugins.install(name, { ADD: { stdout: ADDED }, ...answers });
+  }
+
+  get options(): RuntimeOptions {
+    return {
+      confDir: this.confDir,
+      pluginDirs: [this.plugins.dir],
+      cacheDir: `${this.dir}/cache`,
+      stateDir: this.stateDir,
+      runDir: this.runDir,
+      netnsDir: this.netnsDir,
+    };
+  }
+
+  /** A runtime as a process that has just been started would have it. */
+  podwire(overrides: Partial<RuntimeOptions> = {}): Podwire {
+    return new Podwire({ ...this.options, log: this.log, ...overrides });
+  }
+
+  /** A runtime on a machine that was started again. */
+  afterRestart(boot = "another-boot"): Podwire {
+    const run: RunCommand = async (request) => {
+      const outcome = await runCommand(request);
+      const asked = request.args?.includes("/proc/sys/kernel/random/boot_id");
+      return asked ? { ...outcome, stdout: `${boot}\n` } : outcome;
+    };
+    return this.podwire({ run });
+  }
+
+  /** Makes what is on disk say that this sandbox, which is up, was in that phase when its process was killed. */
+  async interrupt(
+    id: string,
+    phase: SandboxRecord["phase"],
+    state?: AttachmentRecord["state"],
+  ): Promise<void> {
+    const sandbox = await this.sandboxes.read(id);
+    await this.sandboxes.write({ ...sandbox!, phase });
+    for (const record of await this.store.ofContainer(id)) {
+      if (state !== undefined) await this.store.write({ ...record, state });
+    }
+    await this.leaveLock(id);
+  }
+
+  /** The lock file of an operation whose process was killed. */
+  async leaveLock(id: string): Promise<void> {
+    await Deno.mkdir(`${this.runDir}/containers`, { recursive: true });
+    await Deno.writeTextFile(`${this.runDir}/containers/${id}.lock`, "");
+  }
+
+  /** The names of the namespaces there are. */
+  async namespaces(): Promise<string[]> {
+    return (await list(this.netnsDir)).sort();
+  }
+
+  /** What is left of sandboxes: namespaces, records, names, attachments, cached results, locks. */
+  async left(): Promise<string[]> {
+    const found: string[] = [];
+    const dirs = ["netns", "state/sandboxes", "state/names/default", "cache/results", "run/containers"];
+    for (const dir of dirs) for (const name of await list(`${this.dir}/${dir}`)) found.push(`${dir}/${name}`);
+    for (const record of await this.store.all()) {
+      found.push(`${record.network} ${record.ifName} ${record.state}`);
+    }
+    return found.sort();
+  }
+
+  /** What a command prints; it must succeed. */
+  async sh(script: string, ...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await runCommand({ program: "sh", args: ["-c", script, "sh", ...args] });
+    assertEquals(code, 0, `${script}: ${stderr}`);
+    return stdout;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.plugins[Symbol.asyncDispose]();
+    await this.sh(
+      'umount -l "$1"/* 2>/dev/null; while umount -l "$1" 2>/dev/null; do :; done; rm -rf "$2"',
+      this.netnsDir,
+      this.dir,
+    );
+  }
+}
+
+/** A test that needs the kernel, in a world of its own. */
+export function sandboxTest(name: string, fn: (world: SandboxWorld) => Promise<void>): void {
+  Deno.test({
+    name,
+    ...need("root", "ip"),
+    fn: async () => {
+      await using world = await SandboxWorld.make();
+      await fn(world);
+    },
+  });
+}
+
+async function list(dir: string): Promise<string[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** Waits until something is so. */
+export async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!await isSo()) {
+    if (performance.now() > end) throw new Error("it never became so");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

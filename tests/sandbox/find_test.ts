@@ -1,0 +1,82 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { findSandbox } from "../../lib/sandbox/find.ts";
+import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import { CniError } from "../../lib/spec/error.ts";
+
+const record = (id: string, name: string, namespace = "default"): SandboxRecord => ({
+  id,
+  name,
+  namespace,
+  uid: id,
+  phase: "ready",
+  createdAt: "2026-01-01T00:00:00.000Z",
+  bootId: "b1",
+  netns: { path: `/run/netns/podwire-${id}`, owned: true, id: undefined },
+  pid: undefined,
+  infra: undefined,
+  annotations: {},
+});
+
+/** A store with these sandboxes, each under its name. */
+async function inStore(
+  records: readonly SandboxRecord[],
+  fn: (find: (text: string, namespace?: string) => Promise<string>, dir: string) => Promise<void>,
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-find-" });
+  try {
+    const store = new SandboxStore(dir);
+    for (const record of records) {
+      await store.write(record);
+      await store.reserve(record);
+    }
+    const find = async (text: string, namespace?: string) =>
+      (await findSandbox(store, text, namespace === undefined ? {} : { namespace })).id;
+    await fn(find, dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const missing = async (act: () => Promise<unknown>) =>
+  assertEquals((await assertRejects(act, CniError)).kind, "not-found");
+
+Deno.test("a sandbox is found by name in its namespace, by ID, and by the beginning of an ID", () =>
+  inStore([record("abcd1234", "web"), record("abce5678", "web", "prod")], async (find) => {
+    assertEquals([await find("web"), await find("web", "prod")], ["abcd1234", "abce5678"]);
+    assertEquals([await find("abcd1234"), await find("abcd"), await find("abce")], [
+      "abcd1234",
+      "abcd1234",
+      "abce5678",
+    ]);
+    await missing(() => find("web", "test"));
+    await missing(() => find("web2"));
+  }));
+
+Deno.test("a beginning that fits several IDs is refused with all of them; one of three characters is none", () =>
+  inStore([record("abcd1234", "a"), record("abcd5678", "b")], async (find) => {
+    const error = await assertRejects(() => find("abcd"), CniError);
+    assertEquals(error.kind, "usage");
+    assertStringIncludes(error.msg, "abcd1234, abcd5678");
+    assertEquals(await find("abcd1"), "abcd1234");
+    await missing(() => find("abc"));
+  }));
+
+Deno.test("a name wins over an ID, and an ID over a longer one that begins so", () =>
+  inStore([record("aaaa", "x"), record("aaaabbbb", "y"), record("cccc", "aaaabbbb")], async (find) => {
+    assertEquals(await find("aaaa"), "aaaa");
+    assertEquals(await find("aaaabbbb"), "cccc");
+  }));
+
+Deno.test("a name whose sandbox has no record is nobody's", () =>
+  inStore([record("abcd1234", "web")], async (find, dir) => {
+    await Deno.remove(`${dir}/sandboxes/abcd1234.json`);
+    await missing(() => find("web"));
+  }));
+
+Deno.test("what could leave the directory is not looked up, neither as name nor as namespace", () =>
+  inStore([record("abcd1234", "web")], async (find, dir) => {
+    await Deno.writeTextFile(`${dir}/secret`, "abcd1234");
+    for (const text of ["../../secret", "..", "", ".", "a/b", "web\n"]) await missing(() => find(text));
+    await missing(() => find("secret", "../.."));
+    await missing(() => find("secret", "x/../.."));
+  }));
