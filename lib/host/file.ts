@@ -23,8 +23,15 @@ export interface WriteOptions {
 const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
 /** The text of a file, or undefined if there is none. Requires `--allow-read`. */
-export function readTextIfThere(path: string): Promise<string | undefined> {
-  return unlessMissing(Deno.readTextFile(path), undefined);
+export async function readTextIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (!(error instanceof Deno.errors.PermissionDenied) || error.message.includes(path)) throw error;
+    // In a compiled program the error does not say which file it is about.
+    throw new Deno.errors.PermissionDenied(`${error.message}: readfile '${path}'`, { cause: error });
+  }
 }
 
 /**
