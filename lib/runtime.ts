@@ -23,31 +23,31 @@ import { validateContainerId } from "./spec/name.ts";
 
 /** The directories and settings of an installation. All paths are absolute. */
 export interface RuntimeOptions {
-  /** @default {"/etc/cni/net.d"} */
+  /** Network configuration. @default {"/etc/cni/net.d"} */
   readonly confDir?: string;
-  /** @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
+  /** Plugins, in the order of the search; `/opt/<type>/bin` comes last by itself. @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
   readonly pluginDirs?: readonly string[];
-  /** @default {"/var/lib/cni"} */
+  /** libcni's cache of results. @default {"/var/lib/cni"} */
   readonly cacheDir?: string;
-  /** @default {"/var/lib/podwire"} */
+  /** podwire's own records. @default {"/var/lib/podwire"} */
   readonly stateDir?: string;
   /** Locks. @default {"/run/podwire", or "run" in a state directory that is not the default one} */
   readonly runDir?: string;
-  /** @default {"/run/netns"} */
+  /** Where namespaces are made. @default {"/run/netns"} */
   readonly netnsDir?: string;
   /** The only network that stands in when a request names none. @default {the first usable one} */
   readonly defaultNetwork?: string;
   /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
   readonly embeddedOnly?: boolean;
-  /** @default {"fallback"} */
+  /** When a built-in plugin stands in for an executable. @default {"fallback"} */
   readonly builtinPolicy?: BuiltinPolicy;
   /** Milliseconds a verb. @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Partial<Timeouts>;
   /** What plugins get beside the six `CNI_*` variables. @default {{}} */
   readonly environment?: Readonly<Record<string, string>>;
-  /** @default {a logger that drops everything} */
+  /** Takes what is not an error, such as what plugins write to standard error. @default {a logger that drops everything} */
   readonly log?: Logger;
-  /** @default {runCommand} */
+  /** Runs programs. @default {runCommand} */
   readonly run?: RunCommand;
 }
 
@@ -87,6 +87,7 @@ export class Podwire {
   readonly #attachments: Attachments;
   readonly #recovery: Recovery;
 
+  /** Wires the parts; touches nothing. */
   constructor(options: RuntimeOptions = {}) {
     const { run = runCommand, log = SILENT } = options;
     const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
@@ -242,7 +243,9 @@ async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
 
 async function isOnPath(program: string, path: string): Promise<boolean> {
   for (const dir of path.split(":")) {
-    if (dir !== "" && (await statOf(`${dir}/${program}`))?.isFile) return true;
+    // A directory that this user may not look into holds nothing that it could run.
+    const found = dir === "" ? undefined : await statOf(`${dir}/${program}`).catch(() => undefined);
+    if (found?.isFile) return true;
   }
   return false;
 }
