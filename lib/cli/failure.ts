@@ -19,7 +19,7 @@ export function reportFailure(error: unknown, { json }: { json: boolean }): { te
   return { text: `${json ? JSON.stringify(failure) : failureText(failure)}\n`, code };
 }
 
-/** What happened in one line, then what the plugin wrote and what to do, where known. */
+/** What happened in one line, then what the plugin wrote and what to do, where known; a missing right fits on one. */
 function failureText(failure: CniError): string {
   const { elapsedMs, stderr, hint, containerId, ifName } = failure.context;
   const facts = [
@@ -29,10 +29,11 @@ function failureText(failure: CniError): string {
     ...(ifName === undefined ? [] : [`interface ${ifName}`]),
   ];
   const about = facts.length === 0 ? "" : ` (${oneLine(facts.join(", "))})`;
-  const lines = [`podwire: ${oneLine(failure.message)}${about}`];
+  const isRefused = failure.kind === "permission" && hint !== undefined;
+  const lines = [`podwire: ${oneLine(failure.message)}${about}${isRefused ? `: ${oneLine(hint)}` : ""}`];
   if (stderr !== undefined && !failure.message.includes(JSON.stringify(stderr))) {
     lines.push(...stderr.split(/\r?\n/).map((line) => `  stderr: ${oneLine(line)}`));
   }
-  if (hint !== undefined) lines.push(`  hint: ${oneLine(hint)}`);
+  if (hint !== undefined && !isRefused) lines.push(`  hint: ${oneLine(hint)}`);
   return lines.join("\n");
 }

@@ -123,3 +123,11 @@ Deno.test("reportFailure() turns whatever was thrown into an error with a kind",
     assertEquals([JSON.parse(text).kind, code], [kind, CODES[kind]]);
   }
 });
+
+Deno.test("reportFailure() says in one line which right is missing", () => {
+  const refused = new Deno.errors.PermissionDenied("Permission denied (os error 13): readdir '/x'");
+  assertEquals(
+    reportFailure(refused, { json: false }).text,
+    "podwire: Permission denied (os error 13): readdir '/x' (code 5): run as root\n",
+  );
+});
