@@ -21,9 +21,9 @@
 export { DEFAULTS, Podwire, type RuntimeOptions } from "./lib/runtime.ts";
 
 // Sandboxes.
-export type { FindOptions, NetnsSource, SandboxRequest } from "./lib/sandbox/sandbox.ts";
+export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
-export type { Sandboxes } from "./lib/sandbox/sandbox.ts";
+export type { FindOptions, Sandboxes } from "./lib/sandbox/sandbox.ts";
 export type { RecoveryItem, RecoveryReport } from "./lib/sandbox/recovery.ts";
 
 // Networks and attachments.
@@ -31,7 +31,12 @@ export type { CatalogEntry } from "./lib/pod/catalog.ts";
 export type { Bandwidth, PodRequest, PortMapping, WantedNetwork } from "./lib/pod/request.ts";
 export type { AttachRequest } from "./lib/network/network.ts";
 export type { ChainTarget } from "./lib/network/chain.ts";
-export type { AttachmentKey, AttachmentRecord, AttachmentState } from "./lib/network/record.ts";
+export {
+  ATTACHMENT_STATES,
+  type AttachmentKey,
+  type AttachmentRecord,
+  type AttachmentState,
+} from "./lib/network/record.ts";
 export { loadDirectory, type LoadedFile } from "./lib/network/load.ts";
 
 // Plugins, both ends of the wire.
@@ -60,9 +65,24 @@ export {
 } from "./lib/spec/error.ts";
 export type { NetworkConfigList, PluginConfig } from "./lib/spec/config.ts";
 export type { Json, JsonNumber, JsonObject } from "./lib/spec/json.ts";
-export { asResult, convertResult, type Result } from "./lib/spec/result.ts";
+export {
+  asResult,
+  convertResult,
+  type Dns,
+  type Interface,
+  type IpConfig,
+  type Result,
+  type Route,
+} from "./lib/spec/result.ts";
 export { CURRENT_VERSION, SPEC_VERSIONS, type SpecVersion } from "./lib/spec/version.ts";
 
 // What the options take: programs and logs.
-export type { CommandOutcome, CommandRequest, RunCommand } from "./lib/host/command.ts";
-export { createLogger, type Logger, type LoggerOptions } from "./lib/host/log.ts";
+export type { CommandEnd, CommandOutcome, CommandRequest, RunCommand } from "./lib/host/command.ts";
+export {
+  createLogger,
+  LOG_LEVELS,
+  type LogFields,
+  type Logger,
+  type LoggerOptions,
+  type LogLevel,
+} from "./lib/host/log.ts";

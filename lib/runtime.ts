@@ -122,7 +122,29 @@ export class Podwire {
   /**
    * Attaches a namespace to a network, as cnitool does, and gives the result in the network's version.
    *
+   * Permissions: those of the class, and root.
+   *
+   * Source: CNI specification 1.1.0, section 3 "Attachment".
+   *
    * @throws {CniError} with what failed; then nothing is attached, or a record says what is left
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * const podwire = new Podwire();
+   * const target = {
+   *   containerId: "c1",
+   *   netns: "/run/netns/c1",
+   *   ifName: "eth0",
+   *   args: [],
+   *   capabilityArgs: {},
+   *   owner: "me",
+   * };
+   * console.log(await podwire.add("web", target));
+   * await podwire.check("web", target);
+   * await podwire.del("web", target);
+   * ```
    */
   async add(network: string, request: AttachRequest): Promise<JsonObject> {
     return await reported(async () => {
@@ -140,6 +162,10 @@ export class Podwire {
   /**
    * Asks the network's plugins whether the attachment is as it should be.
    *
+   * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
+   *
+   * Source: CNI specification 1.1.0, section 3 "Checking".
+   *
    * @throws {CniError} if it is not
    */
   async check(network: string, request: AttachRequest): Promise<void> {
@@ -152,6 +178,10 @@ export class Podwire {
   /**
    * Detaches a namespace from a network. The configuration of its ADD is used where it is on record, so
    * this works when the file is gone.
+   *
+   * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
+   *
+   * Source: CNI specification 1.1.0, section 3 "Deletion".
    *
    * @throws {CniError} with what failed; then the record stays
    */
@@ -166,17 +196,44 @@ export class Podwire {
     );
   }
 
-  /** What became of each file of the configuration directory. */
+  /**
+   * What became of each file of the configuration directory.
+   *
+   * Permissions: `--allow-read` for the configuration directory; where that is empty, for `/proc` and the folders
+   * of `PATH` too.
+   *
+   * @throws {CniError} if the directory cannot be read; a bad file is an entry, not an error
+   */
   async networks(): Promise<readonly CatalogEntry[]> {
     return await reported(async () => (await this.#catalog()).entries);
   }
 
-  /** All attachments on record. */
+  /**
+   * All attachments on record, those among them that could not be detached too.
+   *
+   * Permissions: `--allow-read` and, to set bad records aside, `--allow-write` for the state directory.
+   *
+   * @throws {CniError} if the records cannot be read
+   */
   async attachments(): Promise<readonly AttachmentRecord[]> {
     return await reported(() => this.#store.all());
   }
 
-  /** Finishes or undoes what a crash or a reboot interrupted, and retries failed removals. */
+  /**
+   * Finishes or undoes what a crash or a reboot interrupted, and retries failed removals.
+   *
+   * Permissions: those of the class, and root.
+   *
+   * @throws {CniError} if the records cannot be read; what could not be removed is reported, not thrown
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * const { removed, failed } = await new Podwire().recover();
+   * console.log(`${removed.length} removed, ${failed.length} left`);
+   * ```
+   */
   async recover(signal?: AbortSignal): Promise<RecoveryReport> {
     return await reported(() => this.#recovery.recover(signal));
   }

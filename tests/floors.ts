@@ -103,6 +103,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "view.ts",
       "find.ts",
       "infra.ts",
+      "request.ts",
       "dismantle.ts",
       "recovery.ts",
       "sandbox.ts",

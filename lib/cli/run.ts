@@ -1,6 +1,6 @@
 import { resolve } from "@std/path";
 import type { Bandwidth, PortMapping, WantedNetwork } from "../pod/request.ts";
-import type { NetnsSource, SandboxRequest } from "../sandbox/sandbox.ts";
+import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
 import { parseIp } from "../spec/address.ts";
 import { CniError } from "../spec/error.ts";
 import { type Json, type JsonObject, parseJson } from "../spec/json.ts";

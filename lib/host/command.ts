@@ -7,6 +7,7 @@ export { DEFAULT_PATH };
 export interface CommandRequest {
   /** A path, or a name that is looked for on the `PATH` of `env`. */
   readonly program: string;
+  /** Passed as they are; no shell reads them. */
   readonly args?: readonly string[];
   /**
    * The whole environment of the program; nothing is inherited.
@@ -14,7 +15,7 @@ export interface CommandRequest {
    * @default {{ PATH: DEFAULT_PATH, LC_ALL: "C" }}
    */
   readonly env?: Readonly<Record<string, string>>;
-  /** @default {undefined} (standard input is /dev/null) */
+  /** Written to standard input, which is then closed. @default {undefined} (standard input is /dev/null) */
   readonly stdin?: string;
   /** Ends the program and all of its process group. */
   readonly signal?: AbortSignal;
@@ -26,6 +27,7 @@ export interface CommandRequest {
   readonly maxStderr?: number;
   /** Called for each line while the program runs, and for what stands behind the last line end. */
   readonly onStderrLine?: (line: string) => void;
+  /** The working directory. */
   readonly cwd?: string;
   /**
    * Whether the program gets a session and process group of its own. Without, it starts some milliseconds faster
@@ -44,10 +46,15 @@ export type CommandEnd = "exit" | "aborted" | "stdout-overflow" | "stderr-overfl
 export interface CommandOutcome {
   /** 128 plus the number of the signal where `signal` is set; -1 where not even SIGKILL ended the program in time. */
   readonly code: number;
+  /** The signal that ended the program, such as `SIGKILL`. */
   readonly signal: string | null;
+  /** All of standard output, up to the limit. */
   readonly stdout: string;
+  /** All of standard error, up to the limit. */
   readonly stderr: string;
+  /** Milliseconds from the start to the end. */
   readonly elapsedMs: number;
+  /** Why the run was over. */
   readonly ended: CommandEnd;
 }
 

@@ -18,7 +18,7 @@ export interface LoggerOptions {
   readonly write: (text: string) => void;
   /** Messages below are dropped. @default {"info"} */
   readonly level?: LogLevel;
-  /** @default {"text"} */
+  /** Lines for people, or one JSON object a line. @default {"text"} */
   readonly format?: "text" | "json";
   /** Only with `text`. @default {false} */
   readonly color?: boolean;

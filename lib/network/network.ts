@@ -24,6 +24,7 @@ import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 export interface AttachRequest extends ChainTarget {
   /** Who answers for the attachment: `sandbox:<id>` or `cli`. */
   readonly owner: string;
+  /** Cuts the operation short, with its plugins; what was begun is undone. */
   readonly signal?: AbortSignal;
 }
 

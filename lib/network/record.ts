@@ -14,8 +14,11 @@ import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./se
 
 /** One (network, container ID, interface name) triple. */
 export interface AttachmentKey {
+  /** The container that is attached. */
   readonly containerId: string;
+  /** The name of the network. */
   readonly network: string;
+  /** The interface inside the container. */
   readonly ifName: string;
 }
 
@@ -30,13 +33,17 @@ export type AttachmentState = typeof ATTACHMENT_STATES[number];
 
 /** What podwire knows of an attachment: the truth about what it owns. */
 export interface AttachmentRecord extends AttachmentKey {
+  /** How far it is. */
   readonly state: AttachmentState;
+  /** The path of the namespace at its ADD. */
   readonly netns: string;
   /** Device and inode of the namespace, to tell whether the path still leads to it. */
   readonly netnsId: string | undefined;
+  /** Who answers for it: `sandbox:<id>` or `cli`. */
   readonly owner: string;
   /** When it entered its state, ISO 8601. */
   readonly since: string;
+  /** The boot of its ADD. */
   readonly bootId: string;
   /** Grows with each attachment of the container: tear-down goes backwards. */
   readonly sequence: number;
@@ -48,8 +55,11 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly error: JsonObject | undefined;
   /** The effective configuration list, with the plugins of its folder, as text. */
   readonly config: string;
+  /** `CNI_ARGS` of its ADD; the DEL repeats them. */
   readonly cniArgs: CniArgs;
+  /** The capability arguments of its ADD; the DEL repeats them. */
   readonly capabilityArgs: JsonObject;
+  /** What its ADD came to, in the network's version. */
   readonly result: JsonObject | undefined;
 }
 

@@ -15,9 +15,13 @@ export type Delegate = (type: string, config: JsonObject, verb?: Verb) => Promis
 
 /** One call, as a plugin sees it. */
 export interface PluginRequest {
+  /** What is asked. */
   readonly verb: Verb;
+  /** `CNI_CONTAINERID`; empty for GC and STATUS. */
   readonly containerId: string;
+  /** `CNI_NETNS`; empty where the namespace is gone. */
   readonly netns: string;
+  /** `CNI_IFNAME`. */
   readonly ifName: string;
   /** `CNI_ARGS`; of a repeated key the last value. */
   readonly args: ReadonlyMap<string, string>;
@@ -27,6 +31,7 @@ export interface PluginRequest {
   readonly config: JsonObject;
   /** The name of the network. */
   readonly name: string;
+  /** The version of the configuration, and of what goes back. */
   readonly cniVersion: SpecVersion;
   /**
    * The result so far, in the shape of version 1.1.0.
@@ -35,9 +40,11 @@ export interface PluginRequest {
    * decoded when first read, so that a plugin which does not need it (in a DEL) is not stopped by it.
    */
   readonly prevResult: Result | undefined;
+  /** Fires when the runtime no longer waits. */
   readonly signal: AbortSignal;
   /** The one way to run a program. */
   readonly run: RunCommand;
+  /** Runs another plugin, such as the one for addresses. */
   readonly delegate: Delegate;
   /** Writes a line to the plugin's standard error. */
   log(line: string): void;
@@ -63,13 +70,15 @@ export type BuiltinTable = Readonly<Record<string, Plugin>>;
 
 /** What a plugin has to do with: a process, or a runtime that pretends to be one. */
 export interface PluginWorld {
+  /** One variable of the environment. */
   env(name: string): string | undefined;
+  /** All of standard input. */
   stdin(): Promise<string>;
-  /** @default {new AbortController().signal} */
+  /** Ends the call. @default {new AbortController().signal} */
   readonly signal?: AbortSignal;
-  /** @default {runCommand} */
+  /** Runs programs. @default {runCommand} */
   readonly run?: RunCommand;
-  /** @default a function that says that there is none */
+  /** Runs other plugins. @default a function that says that there is none */
   readonly delegate?: Delegate;
   /** Told what went wrong, before it becomes the error document. @default {undefined} */
   readonly onFailure?: (error: unknown) => void;
@@ -77,8 +86,11 @@ export interface PluginWorld {
 
 /** What a process would have written and how it would have ended. */
 export interface PluginOutcome {
+  /** The result, the error document, or nothing. */
   readonly stdout: string;
+  /** What the plugin logged. */
   readonly stderr: string;
+  /** The exit code. */
   readonly code: number;
 }
 

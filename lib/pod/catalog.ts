@@ -5,14 +5,23 @@ import { EMBEDDED_FILE } from "./embedded.ts";
 
 /** What became of one file of the configuration directory; `networks --json` prints these. */
 export interface CatalogEntry {
+  /** Its path; of a network that needs no file, `(embedded)`. */
   readonly file: string;
+  /** The name of the network, if it can be read. */
   readonly name: string | undefined;
+  /** What became of it. */
   readonly status: "used" | "shadowed" | "rejected" | "stale";
+  /** Whether requests that name no network get this one. */
   readonly default: boolean;
+  /** The version that is spoken with its plugins. */
   readonly cniVersion: string | undefined;
+  /** The types of its plugins, in order. */
   readonly plugins: readonly string[];
+  /** Why it is not used. */
   readonly reason: string | undefined;
+  /** Where the reason is, counted from 1. */
   readonly line: number | undefined;
+  /** Where in the line, counted from 1. */
   readonly column: number | undefined;
 }
 

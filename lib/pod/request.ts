@@ -10,42 +10,61 @@ import type { Catalog } from "./catalog.ts";
 export interface PortMapping {
   /** Empty for all addresses of the host. */
   readonly hostIP: string;
+  /** From 1 to 65535. */
   readonly hostPort: number;
+  /** From 1 to 65535. */
   readonly containerPort: number;
+  /** What is forwarded. */
   readonly protocol: "tcp" | "udp" | "sctp";
 }
 
 /** Limits in bits per second; bursts in bits. */
 export interface Bandwidth {
+  /** Towards the pod, in bits per second. */
   readonly ingressRate?: number;
+  /** Towards the pod, in bits. */
   readonly ingressBurst?: number;
+  /** From the pod, in bits per second. */
   readonly egressRate?: number;
+  /** From the pod, in bits. */
   readonly egressBurst?: number;
 }
 
 /** A network that a pod wants, by name, and what its interface is to be called. */
 export interface WantedNetwork {
+  /** The name in its configuration. */
   readonly name: string;
-  /** @default {the lowest free of `eth0`, `eth1`, ...} */
+  /** The interface inside the pod. @default {the lowest free of `eth0`, `eth1`, ...} */
   readonly ifName?: string;
 }
 
 /** A pod and what it wants of its networks. Addresses, ports, limits and capabilities are those of the first. */
 export interface PodRequest {
+  /** The ID that plugins know the pod by. */
   readonly containerId: string;
+  /** The name of the pod. */
   readonly name: string;
+  /** Of the name, as in Kubernetes. */
   readonly namespace: string;
+  /** As in Kubernetes. */
   readonly uid: string;
+  /** The path of its network namespace. */
   readonly netns: string;
-  /** @default {the default network} */
+  /** In the order of attachment. @default {the default network} */
   readonly networks?: readonly WantedNetwork[];
+  /** Ports of the host that lead to the pod. */
   readonly publish?: readonly PortMapping[];
+  /** Addresses that the pod must get, without prefix length. */
   readonly ips?: readonly string[];
+  /** The MAC address that the pod must get. */
   readonly mac?: string;
+  /** Limits of its traffic. */
   readonly bandwidth?: Bandwidth;
   /** For all networks. */
   readonly args?: CniArgs;
+  /** Capability arguments by name, for what has no member of its own. */
   readonly capabilities?: JsonObject;
+  /** Handed to plugins that declare `io.kubernetes.cri.pod-annotations`. */
   readonly annotations?: Readonly<Record<string, string>>;
 }
 

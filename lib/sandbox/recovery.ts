@@ -15,18 +15,27 @@ import type { SandboxRecord, SandboxStore } from "./record.ts";
 
 /** One thing that recovery looked at. */
 export interface RecoveryItem {
+  /** What it is. */
   readonly kind: "attachment" | "sandbox" | "namespace" | "container";
+  /** Whose it is. */
   readonly containerId: string;
+  /** Of an attachment. */
   readonly network?: string;
+  /** Of an attachment. */
   readonly ifName?: string;
+  /** The path of the namespace. */
   readonly netns?: string;
+  /** Why it was removed or kept, or why it could not be. */
   readonly why: string;
 }
 
 /** What recovery did; `recover --json` prints it. */
 export interface RecoveryReport {
+  /** What is gone now. */
   readonly removed: RecoveryItem[];
+  /** What is as it should be. */
   readonly kept: RecoveryItem[];
+  /** What could not be removed, and stays on record. */
   readonly failed: RecoveryItem[];
 }
 

@@ -1,7 +1,6 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import type { WantedPermissions } from "../host/permissions.ts";
-import { createNetns, netnsId, nsProblem, pinNetns } from "../host/netns.ts";
+import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import { markedRun } from "../plugin/exec.ts";
@@ -9,39 +8,14 @@ import { asCniError, reported, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import type { Pods } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { CniError } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { findSandbox } from "./find.ts";
-import { DEFAULT_OCI_RUNTIME, infraBundle, startInfra } from "./infra.ts";
-import { validateName } from "./name.ts";
+import { startInfra } from "./infra.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
+import { draftRecord, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
-
-/** Where a sandbox gets its namespace from. */
-export type NetnsSource =
-  | { readonly kind: "new" }
-  | { readonly kind: "path"; readonly path: string }
-  | { readonly kind: "pid"; readonly pid: number }
-  | { readonly kind: "infra"; readonly runtime?: string };
-
-/** A sandbox to make. */
-export interface SandboxRequest
-  extends Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid"> {
-  /** @default {"sandbox-" and the start of the ID} */
-  readonly name?: string;
-  /** @default {"default"} */
-  readonly namespace?: string;
-  /** @default {the ID} */
-  readonly uid?: string;
-  /** @default {a random one of 32 hexadecimal digits} */
-  readonly id?: string;
-  /** @default {{ kind: "new" }} */
-  readonly source?: NetnsSource;
-  /** Takes down the sandbox that has the name first. @default {false} */
-  readonly replace?: boolean;
-  readonly signal?: AbortSignal;
-}
 
 /** The parts that {@linkcode Sandboxes} works with. */
 export interface SandboxesOptions {
@@ -63,24 +37,35 @@ export interface SandboxesOptions {
   readonly log: Logger;
 }
 
-/** What making and removing a sandbox runs beside its plugins. */
-const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
-
 /**
  * Network namespaces that outlive the process, with their networks.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state, cache, run and netns directories,
  * `--allow-run` for iproute2, util-linux and the plugins. Needs root.
+ *
+ * @example
+ * ```ts
+ * import { Podwire } from "../runtime.ts";
+ *
+ * const { sandboxes } = new Podwire();
+ * const { id, ips } = await sandboxes.run({ name: "web", networks: [{ name: "podwire", ifName: "eth0" }] });
+ * console.log(ips);
+ * await sandboxes.stop(id);
+ * await sandboxes.remove(id);
+ * ```
  */
 export class Sandboxes {
   readonly #options: SandboxesOptions;
 
+  /** Made by the composition root. */
   constructor(options: SandboxesOptions) {
     this.#options = options;
   }
 
   /**
    * Makes a sandbox with all of its networks, or leaves nothing behind.
+   *
+   * Permissions: those of the class; all of them are asked for before anything is done.
    *
    * @throws {CniError} with what failed first
    */
@@ -91,8 +76,8 @@ export class Sandboxes {
   async #run(request: SandboxRequest): Promise<Sandbox> {
     const { recovery, attachments } = this.#options;
     const { signal } = request;
-    await requirePermissions(this.#wantedPermissions(request));
-    const record = await this.#draft(request);
+    await requirePermissions(wantedPermissions(request, this.#options));
+    const record = await draftRecord(request, this.#options);
     const pod = podOf(request, record);
     const plan = planAttachments(pod, await this.#options.catalog());
     for (const { list } of plan) await attachments.requirePlugins(list);
@@ -112,6 +97,8 @@ export class Sandboxes {
    * Takes the network down and keeps the record. Stopping a stopped sandbox does nothing. What could
    * not be torn down stays among the attachments and is given back, not thrown.
    *
+   * Permissions: those of the class.
+   *
    * @throws {CniError} kind `not-found`
    */
   async stop(
@@ -130,6 +117,8 @@ export class Sandboxes {
   /**
    * Takes the network down and forgets the sandbox. With `force`, what could not be torn down does
    * not keep the sandbox: it stays among the attachments and is given back.
+   *
+   * Permissions: those of the class.
    *
    * @throws {CniError} kind `not-found`, or what could not be torn down
    */
@@ -159,7 +148,13 @@ export class Sandboxes {
     return failures;
   }
 
-  /** All sandboxes, oldest first. */
+  /**
+   * All sandboxes, oldest first.
+   *
+   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`.
+   *
+   * @throws {CniError} if the records cannot be read
+   */
   async list(): Promise<readonly Sandbox[]> {
     return await reported(async () => {
       const records = await this.#options.store.all();
@@ -170,49 +165,14 @@ export class Sandboxes {
   /**
    * One sandbox, by name, ID or unambiguous prefix of an ID.
    *
+   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`.
+   *
    * @throws {CniError} kind `not-found`
    */
   async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
     return await reported(async () =>
       await viewSandbox(await findSandbox(this.#options.store, nameOrId, options), this.#options)
     );
-  }
-
-  #wantedPermissions({ source }: SandboxRequest): WantedPermissions {
-    const { stateDir, cacheDir, runDir, netnsDir } = this.#options;
-    const dirs = [stateDir, cacheDir, runDir, netnsDir];
-    const infra = source?.kind === "infra" ? [source.runtime ?? DEFAULT_OCI_RUNTIME] : [];
-    return { read: [...dirs, "/proc"], write: dirs, run: [...SANDBOX_PROGRAMS, ...infra] };
-  }
-
-  async #draft(request: SandboxRequest): Promise<SandboxRecord> {
-    const { netnsDir, netnsPrefix } = this.#options;
-    const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
-    const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
-    validateName("sandbox name", name);
-    validateName("namespace", namespace);
-    validateName("sandbox ID", id);
-    const source = request.source ?? { kind: "new" };
-    if (source.kind === "path") await requireNetns(source.path);
-    if (source.kind === "pid") await requireNetns(`/proc/${source.pid}/ns/net`);
-    const netns = source.kind === "path"
-      ? { path: source.path, owned: false, id: await netnsId(source.path) }
-      : { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
-    return {
-      id,
-      name,
-      namespace,
-      uid,
-      phase: "creating",
-      createdAt: new Date().toISOString(),
-      bootId: await this.#options.attachments.boot(),
-      netns,
-      pid: source.kind === "pid" ? source.pid : undefined,
-      infra: source.kind === "infra"
-        ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(this.#options.stateDir, id) }
-        : undefined,
-      annotations: request.annotations ?? {},
-    };
   }
 
   /** Puts the intent on disk and takes the name. */
@@ -326,23 +286,10 @@ export class Sandboxes {
 
 /** How a sandbox is looked for. */
 export interface FindOptions {
-  /** @default {"default"} */
+  /** Where the name is looked for. @default {"default"} */
   readonly namespace?: string;
 }
 
 function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
-}
-
-function podOf(request: SandboxRequest, { id, name, namespace, uid, netns }: SandboxRecord): PodRequest {
-  const { source: _source, replace: _replace, id: _id, signal: _signal, ...wanted } = request;
-  return { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
-}
-
-async function requireNetns(path: string): Promise<void> {
-  const problem = await nsProblem(path);
-  if (problem === undefined) return;
-  throw new CniError("not-found", `Cannot use "${path}" as network namespace: ${problem}`, {
-    code: ERROR_CODES.invalidNetns,
-  });
 }

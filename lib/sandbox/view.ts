@@ -8,7 +8,9 @@ import type { SandboxRecord } from "./record.ts";
 
 /** One network of a sandbox. */
 export interface SandboxNetwork {
+  /** The name of the network. */
   readonly name: string;
+  /** The interface inside the sandbox. */
   readonly ifName: string;
   /** In version 1.1.0. */
   readonly result: JsonObject;
@@ -16,15 +18,25 @@ export interface SandboxNetwork {
 
 /** A sandbox as `inspect` and `ps` show it. */
 export interface Sandbox {
+  /** The container ID. */
   readonly id: string;
+  /** Its name, free in its namespace. */
   readonly name: string;
+  /** Of the name, as in Kubernetes. */
   readonly namespace: string;
+  /** The pod UID. */
   readonly uid: string;
+  /** `broken` says why in `reason`. */
   readonly state: "ready" | "stopped" | "broken";
+  /** ISO 8601. */
   readonly createdAt: string;
+  /** The path of its network namespace. */
   readonly netns: string;
+  /** The process that holds the namespace, if podwire knows one. */
   readonly pid: number | null;
+  /** All addresses, without prefix lengths, in the order of the networks. */
   readonly ips: readonly string[];
+  /** In the order of attachment. */
   readonly networks: readonly SandboxNetwork[];
   /** Why it is broken. */
   readonly reason?: string;

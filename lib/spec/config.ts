@@ -30,14 +30,19 @@ export { parsePluginConfig, type PluginConfig } from "./plugin_config.ts";
  * Source: CNI specification, section 1 "Configuration format".
  */
 export interface NetworkConfigList {
+  /** The name of the network. */
   readonly name: string;
   /** The version in which podwire talks to the plugins. */
   readonly cniVersion: SpecVersion;
   /** All versions that the list offers and podwire knows, oldest first; `cniVersion` is the last of them. */
   readonly cniVersions: readonly SpecVersion[];
+  /** CHECK is not called. */
   readonly disableCheck: boolean;
+  /** GC is not called. */
   readonly disableGC: boolean;
+  /** The plugin folder is not read. */
   readonly loadOnlyInlinedPlugins: boolean;
+  /** In the order of ADD. */
   readonly plugins: readonly PluginConfig[];
   /** The text that this list can be read from again. */
   readonly text: string;

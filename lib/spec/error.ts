@@ -64,6 +64,7 @@ export type ErrorKind = typeof ERROR_KINDS[number];
 
 /** A plugin and its place in the chain. */
 export interface PluginPlace {
+  /** The type, which is the name of the executable. */
   readonly type: string;
   /** Zero-based. */
   readonly index?: number;
@@ -73,19 +74,29 @@ export interface PluginPlace {
 
 /** What is known about a failure beside its message. */
 export interface CniErrorOptions {
-  /** @default {ERROR_CODES.unknown} */
+  /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. @default {ERROR_CODES.unknown} */
   readonly code?: number;
+  /** What adds to the message. */
   readonly details?: string;
+  /** What was asked of the plugin. */
   readonly verb?: string;
+  /** The name of the network. */
   readonly network?: string;
+  /** The plugin that failed. */
   readonly plugin?: PluginPlace;
+  /** Whose attachment it was. */
   readonly containerId?: string;
+  /** The interface of the attachment. */
   readonly ifName?: string;
+  /** How a program ended. */
   readonly exitCode?: number;
+  /** The signal that ended a program. */
   readonly signal?: string;
   /** The tail of what the plugin wrote to standard error. */
   readonly stderr?: string;
+  /** Milliseconds until it failed. */
   readonly elapsedMs?: number;
+  /** The file that is wrong. */
   readonly file?: string;
   /** One-based. */
   readonly line?: number;
@@ -93,6 +104,7 @@ export interface CniErrorOptions {
   readonly column?: number;
   /** What the reader can do about it. */
   readonly hint?: string;
+  /** What was thrown below. */
   readonly cause?: unknown;
 }
 
@@ -109,10 +121,14 @@ export interface CniErrorOptions {
  * ```
  */
 export class CniError extends Error {
+  /** Always `CniError`. */
   override readonly name: string = "CniError";
+  /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. */
   readonly code: number;
+  /** What is known beside the message. */
   readonly context: Omit<CniErrorOptions, "code" | "cause">;
 
+  /** The message says what was tried before what went wrong. */
   constructor(readonly kind: ErrorKind, readonly msg: string, options: CniErrorOptions = {}) {
     const { code = ERROR_CODES.unknown, cause, ...context } = options;
     super(sentence(msg, context), cause === undefined ? undefined : { cause });
@@ -166,7 +182,18 @@ function place(plugin: PluginPlace | undefined): string {
   return `, plugin "${type}" (${index + 1}${count === undefined ? "" : ` of ${count}`})`;
 }
 
-/** Whether an error, or one of its causes, is a {@linkcode CniError} of that kind. */
+/**
+ * Whether an error is a {@linkcode CniError}, and of that kind where one is named.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { CniError, isCniError } from "./error.ts";
+ *
+ * const error: unknown = new CniError("timeout", "no answer within 5s");
+ * assertEquals([isCniError(error), isCniError(error, "timeout"), isCniError(error, "io")], [true, true, false]);
+ * ```
+ */
 export function isCniError(error: unknown, kind?: ErrorKind): error is CniError {
   return error instanceof CniError && (kind === undefined || error.kind === kind);
 }

@@ -7,6 +7,7 @@ export type Json = null | boolean | number | string | JsonNumber | readonly Json
 
 /** A JSON object. Read members whose name comes from outside with {@linkcode member}. */
 export interface JsonObject {
+  /** Any member, in the order of the document. */
   readonly [key: string]: Json;
 }
 

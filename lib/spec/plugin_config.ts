@@ -7,6 +7,7 @@ import { isArray, isObject, type Json, type JsonObject, type JsonPath, member } 
  * Source: CNI specification, section 1 "Plugin configuration objects".
  */
 export interface PluginConfig {
+  /** The type, which is the name of the executable. */
   readonly type: string;
   /** The capabilities that are set to true. */
   readonly capabilities: readonly string[];
