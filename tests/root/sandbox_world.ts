@@ -24,6 +24,8 @@ export class SandboxWorld implements AsyncDisposable {
   readonly sandboxes: SandboxStore;
   readonly locks: ContainerLocks;
   readonly log = new Lines();
+  /** In every process' sight, IDs have to differ from those of other tests: recovery ends processes by them. */
+  readonly #tag = crypto.randomUUID().slice(-12);
 
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {
     this.stateDir = `${dir}/state`;
@@ -39,6 +41,21 @@ export class SandboxWorld implements AsyncDisposable {
     const dir = await Deno.makeTempDir({ prefix: "pwt-sandbox-" });
     await Deno.mkdir(`${dir}/conf`);
     return new SandboxWorld(dir, await PluginFolder.make());
+  }
+
+  /** An ID that no other test has; what this world tells shows it without the mark that makes it so. */
+  id(name: string): string {
+    return `${name}-${this.#tag}`;
+  }
+
+  /** The calls of all plugins in order, each as `TYPE VERB CONTAINER INTERFACE`. */
+  async calls(): Promise<string[]> {
+    return (await this.plugins.log()).map((line) => this.plain(line));
+  }
+
+  /** The text without the marks of {@linkcode id}. */
+  plain(text: string): string {
+    return text.replaceAll(`-${this.#tag}`, "");
   }
 
   /** Adds a network with one plugin, both of that name. The first by name is the default. */
@@ -96,7 +113,7 @@ export class SandboxWorld implements AsyncDisposable {
 
   /** The names of the namespaces there are. */
   async namespaces(): Promise<string[]> {
-    return (await list(this.netnsDir)).sort();
+    return (await list(this.netnsDir)).map((name) => this.plain(name)).sort();
   }
 
   /** What is left of sandboxes: namespaces, records, names, attachments, cached results, locks. */
@@ -107,7 +124,7 @@ export class SandboxWorld implements AsyncDisposable {
     for (const record of await this.store.all()) {
       found.push(`${record.network} ${record.ifName} ${record.state}`);
     }
-    return found.sort();
+    return found.map((line) => this.plain(line)).sort();
   }
 
   /** What a command prints; it must succeed. */

@@ -1,0 +1,359 @@
+// What a killed process or a restart of the machine left, on the real kernel.
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { createNetns, netnsId } from "../../lib/host/netns.ts";
+import { endOrphans, findByEnvironment } from "../../lib/host/orphans.ts";
+import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { need } from "./need.ts";
+import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";
+
+const NOTHING: RecoveryReport = { removed: [], kept: [], failed: [] };
+
+/** `kind why` of each entry. */
+const brief = (items: readonly RecoveryItem[]) => items.map(({ kind, why }) => `${kind} ${why}`).sort();
+
+/** A process that a plugin might have left running for that container. */
+function orphan(id: string, script = "exec sleep 60"): Deno.ChildProcess {
+  const env = { PATH: "/usr/bin:/bin", CNI_CONTAINERID: id };
+  return new Deno.Command("sh", { args: ["-c", script], env, clearEnv: true, stdin: "null" }).spawn();
+}
+
+sandboxTest(
+  "where nothing was interrupted, recovery finds nothing to do and leaves what runs alone",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    assertEquals(await podwire.recover(), NOTHING);
+    const sandbox = await podwire.sandboxes.run({ name: "web" });
+    await podwire.sandboxes.run({ name: "halted" });
+    await podwire.sandboxes.stop("halted");
+    const before = await world.plugins.verbs();
+    const { removed, kept, failed } = await podwire.recover();
+    assertEquals([removed, failed], [[], []]);
+    assertEquals(brief(kept), [
+      "attachment it is attached",
+      "sandbox it is running",
+      "sandbox it is stopped",
+    ]);
+    assertEquals(await podwire.sandboxes.get("web"), sandbox);
+    assertEquals(await world.plugins.verbs(), before);
+  },
+);
+
+sandboxTest("a run that was killed is undone whole, its orphans first", async (world) => {
+  const a = await world.network("a");
+  const id = world.id("c1");
+  await world.podwire().sandboxes.run({ name: "web", id });
+  await world.interrupt(id, "creating", "adding");
+  const polite = orphan(id);
+  const stubborn = orphan(id, `trap "" TERM; while :; do sleep 1; done`);
+  const unrelated = orphan(`${id}x`);
+  try {
+    await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length >= 2);
+    const { removed, kept, failed } = await world.podwire().recover();
+    assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);
+    assertEquals([kept, failed], [[], []]);
+    assertEquals([(await polite.status).signal, (await stubborn.status).signal], ["SIGTERM", "SIGKILL"]);
+    assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}x`), [unrelated.pid]);
+  } finally {
+    for (const child of [polite, stubborn, unrelated]) {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+    }
+  }
+  assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD", "DEL"]);
+  assertEquals(await world.left(), []);
+  assertEquals(await world.podwire().recover(), NOTHING);
+});
+
+sandboxTest("the next run settles what was killed, without being asked to", async (world) => {
+  await world.network("a");
+  await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
+  await world.interrupt(world.id("c1"), "creating", "adding");
+  await world.podwire().sandboxes.run({ name: "web", id: world.id("c2") });
+  assertEquals(await world.calls(), ["a ADD c1 eth0", "a DEL c1 eth0", "a ADD c2 eth0"]);
+  assertEquals(await world.namespaces(), ["podwire-c2"]);
+  assertStringIncludes(world.log.all.join("\n"), "info recovered: its run was interrupted");
+  assertEquals(await world.locks.present(), []);
+});
+
+sandboxTest("a run that was killed before it had made anything is forgotten", async (world) => {
+  await world.network("a");
+  await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
+  const record = await world.sandboxes.read(world.id("c1"));
+  await world.podwire().sandboxes.remove("web");
+  // The intent alone, without a name, a namespace or an attachment.
+  await world.sandboxes.write({ ...record!, phase: "creating", netns: { ...record!.netns, id: undefined } });
+  await world.leaveLock(world.id("c1"));
+  assertEquals(brief((await world.podwire().recover()).removed), ["sandbox its run was interrupted"]);
+  assertEquals(await world.left(), []);
+});
+
+sandboxTest("a stop that was killed is finished, and so is a removal", async (world) => {
+  await world.network("a");
+  const { sandboxes } = world.podwire();
+  await sandboxes.run({ name: "web", id: world.id("c1") });
+  await sandboxes.run({ name: "db", id: world.id("c2") });
+  await world.interrupt(world.id("c1"), "stopping", "deleting");
+  await world.interrupt(world.id("c2"), "removing");
+  const { removed, failed } = await world.podwire().recover();
+  assertEquals(brief(removed), [
+    "attachment its removal was interrupted",
+    "attachment its stop was interrupted",
+    "sandbox its removal was interrupted",
+    "sandbox its stop was interrupted",
+  ]);
+  assertEquals(failed, []);
+  assertEquals((await sandboxes.list()).map(({ name, state }) => `${name} ${state}`), ["web stopped"]);
+  assertEquals(await world.namespaces(), []);
+  await sandboxes.run({ name: "db" });
+});
+
+sandboxTest("what another process is working on is left alone", async (world) => {
+  await world.network("a", { ADD: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
+  const pending = world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
+  await until(async () => (await world.plugins.verbs()).length === 1);
+  const { removed, kept, failed } = await world.podwire().recover();
+  assertEquals([removed, failed, brief(kept)], [[], [], ["sandbox an operation on it is under way"]]);
+  await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
+  assertEquals((await pending).state, "ready");
+});
+
+sandboxTest(
+  "recovery retries what could not be detached; a run does not, so that it need not wait",
+  async (world) => {
+    const a = await world.network("a", { DEL: DEL_REFUSAL });
+    const podwire = world.podwire();
+    await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+    await podwire.sandboxes.remove("web", { force: true });
+    await world.leaveLock(world.id("c1"));
+    await podwire.sandboxes.run({ name: "web", id: world.id("c2") });
+    assertEquals(await world.calls(), ["a ADD c1 eth0", "a DEL c1 eth0", "a ADD c2 eth0"]);
+    const { failed } = await podwire.recover();
+    assertEquals(failed.map(({ containerId, why }) => [world.plain(containerId), why]), [["c1", "will not"]]);
+    assertEquals((await world.store.ofContainer(world.id("c1")))[0]?.attempts, 2);
+    await a.answer("DEL", {});
+    assertEquals(brief((await podwire.recover()).removed), ["attachment its DEL had failed"]);
+    assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), ["ready"]);
+  },
+);
+
+sandboxTest(
+  "an attachment whose sandbox is not on record is detached, one of the command line is not",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    await createNetns(`${world.netnsDir}/mine`);
+    const request = { netns: `${world.netnsDir}/mine`, ifName: "eth0", args: [], capabilityArgs: {} };
+    await podwire.add("a", { ...request, containerId: "cli-1", owner: "cli" });
+    await podwire.add("a", { ...request, containerId: "lost-1", owner: "sandbox:lost-1" });
+    const { removed, kept } = await podwire.recover();
+    assertEquals(removed.map(({ containerId, why }) => [containerId, why]), [[
+      "lost-1",
+      "its sandbox is gone",
+    ]]);
+    assertEquals(kept.map(({ containerId }) => containerId), ["cli-1"]);
+    assertEquals(await world.namespaces(), ["mine"]);
+  },
+);
+
+sandboxTest("an ADD of the command line that was killed is undone before the next", async (world) => {
+  await world.network("a");
+  await createNetns(`${world.netnsDir}/mine`);
+  const request = {
+    containerId: world.id("c1"),
+    netns: `${world.netnsDir}/mine`,
+    ifName: "eth0",
+    args: [],
+    capabilityArgs: {},
+    owner: "cli",
+  };
+  await world.podwire().add("a", request);
+  const [record] = await world.store.all();
+  await world.store.write({ ...record!, state: "adding" });
+  await world.leaveLock(world.id("c1"));
+  await world.podwire().add("a", { ...request, containerId: world.id("c2") });
+  assertEquals(await world.calls(), ["a ADD c1 eth0", "a DEL c1 eth0", "a ADD c2 eth0"]);
+});
+
+sandboxTest(
+  "after a restart everything of before is torn down, without namespace, before the first ADD",
+  async (world) => {
+    const a = await world.network("a");
+    const before = world.podwire();
+    await before.sandboxes.run({ name: "web", id: world.id("c1") });
+    await createNetns(`${world.netnsDir}/mine`);
+    const request = { netns: `${world.netnsDir}/mine`, ifName: "eth0", args: [], capabilityArgs: {} };
+    await before.add("a", { ...request, containerId: "cli-1", owner: "cli" });
+    await world.sh('umount "$1" && rm "$1"', `${world.netnsDir}/podwire-${world.id("c1")}`);
+
+    const after = world.afterRestart();
+    assertEquals((await after.sandboxes.get("web")).reason, "it is of another boot");
+    await after.sandboxes.run({ name: "new", id: world.id("c2") });
+    const calls = await a.calls();
+    assertEquals(calls.map(({ verb, env }) => world.plain(`${verb} ${env.CNI_CONTAINERID}`)).sort(), [
+      "ADD c1",
+      "ADD c2",
+      "ADD cli-1",
+      "DEL c1",
+      "DEL cli-1",
+    ]);
+    assertEquals(calls.filter(({ verb }) => verb === "DEL").map(({ env }) => env.CNI_NETNS), ["", ""]);
+    assertEquals(calls.at(-1)?.env.CNI_CONTAINERID, world.id("c2"));
+    const states = (await after.sandboxes.list()).map(({ name, state }) => `${name} ${state}`);
+    assertEquals(states, ["web stopped", "new ready"]);
+    // Once.
+    await after.sandboxes.run({ name: "more" });
+    assertEquals((await a.calls()).length, calls.length + 1);
+  },
+);
+
+sandboxTest(
+  "after a restart a network that will not let go does not keep others from being attached",
+  async (world) => {
+    await world.network("a", { DEL: DEL_REFUSAL });
+    await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
+    const after = world.afterRestart();
+    assertEquals((await after.sandboxes.run({ name: "new" })).state, "ready");
+    assertEquals((await world.store.ofContainer(world.id("c1"))).map(({ state }) => state), ["failed"]);
+    assertStringIncludes(world.log.all.join("\n"), "warn not recovered");
+  },
+);
+
+sandboxTest(
+  "namespaces that no sandbox owns go with recovery, not with a run, and no others do",
+  async (world) => {
+    await world.network("a");
+    for (const name of ["podwire-lost", "mine"]) await createNetns(`${world.netnsDir}/${name}`);
+    await Deno.writeTextFile(`${world.netnsDir}/podwire-empty`, "");
+    const podwire = world.podwire();
+    const { netns } = await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+    assert((await world.namespaces()).includes("podwire-lost"));
+    const { removed } = await podwire.recover();
+    assertEquals(removed.map(({ kind, netns, why }) => [kind, netns, why]), [
+      ["namespace", `${world.netnsDir}/podwire-empty`, "no sandbox owns it"],
+      ["namespace", `${world.netnsDir}/podwire-lost`, "no sandbox owns it"],
+    ]);
+    assertEquals(await world.namespaces(), ["mine", "podwire-c1"]);
+    assertEquals(await netnsId(netns) === undefined, false);
+  },
+);
+
+sandboxTest(
+  "a sandbox whose record cannot be read any more is taken down; the record is kept beside",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+    const path = `${world.stateDir}/sandboxes/${world.id("c1")}.json`;
+    await Deno.writeTextFile(path, (await Deno.readTextFile(path)).slice(0, -10));
+    assertEquals(await podwire.sandboxes.list(), []);
+    assertEquals(brief((await podwire.recover()).removed), [
+      "attachment its sandbox is gone",
+      "namespace no sandbox owns it",
+    ]);
+    assertEquals(await world.namespaces(), []);
+    assert((await Deno.stat(`${path}.bad-1`)).isFile);
+    // Its name is free.
+    await podwire.sandboxes.run({ name: "web" });
+  },
+);
+
+sandboxTest("cancelling ends recovery, and what it had not come to waits", async (world) => {
+  await world.network("a");
+  const podwire = world.podwire();
+  await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+  await world.interrupt(world.id("c1"), "removing");
+  const error = await assertRejects(() => podwire.recover(AbortSignal.abort()), CniError);
+  assertEquals(error.kind, "cancelled");
+  assertEquals(await world.plugins.verbs(), ["a ADD"]);
+  await podwire.recover();
+  assertEquals(await world.left(), []);
+});
+
+Deno.test("an orphan that is gone is fine, and whoever asks is none", async () => {
+  const id = `c-${crypto.randomUUID()}`;
+  assertEquals(await endOrphans(`CNI_CONTAINERID=${id}`), []);
+  const child = orphan(id);
+  await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length === 1);
+  // Only the whole entry counts.
+  assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id.slice(0, -1)}`), []);
+  assertEquals(await endOrphans(`CNI_CONTAINERID=${id}`), [child.pid]);
+  assertEquals((await child.status).signal, "SIGTERM");
+});
+
+/** A process that makes a sandbox, with its process ID. */
+async function spawnRun(world: SandboxWorld, request: Record<string, unknown>) {
+  const denow = fromFileUrl(new URL("../../denow", import.meta.url));
+  const script = fromFileUrl(new URL("sandbox_process.ts", import.meta.url));
+  const args = ["run", "-q", "-A", script, JSON.stringify(world.options), JSON.stringify(request)];
+  const child = new Deno.Command(denow, { args, stdin: "null", stdout: "piped", stderr: "inherit" }).spawn();
+  const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  const line = async (number: number) => {
+    while (text.split("\n").length <= number) {
+      const { value, done } = await lines.read();
+      if (done) break;
+      text += value;
+    }
+    return text.split("\n")[number - 1] ?? "";
+  };
+  return { child, pid: Number(await line(1)), ending: () => line(2), close: () => lines.cancel() };
+}
+
+sandboxTest(
+  "KILL in the middle of an ADD: the plugin is ended, all is undone, and the name is free",
+  async (world) => {
+    const id = `c-${crypto.randomUUID()}`;
+    const a = await world.network("a");
+    await world.network("b", { ADD: { script: "trap '' TERM HUP", stdout: "", hang: true } });
+    const networks = [{ name: "a" }, { name: "b" }];
+    const { child, pid, close } = await spawnRun(world, { name: "web", id, networks });
+    try {
+      await until(async () => (await world.plugins.verbs()).length === 2);
+      Deno.kill(pid, "SIGKILL");
+      await child.status;
+      assert((await findByEnvironment(`CNI_CONTAINERID=${id}`)).length > 0);
+      assertEquals((await world.store.all()).map(({ network, state }) => `${network} ${state}`), [
+        "a attached",
+        "b adding",
+      ]);
+      const sandbox = await world.podwire().sandboxes.run({ name: "web", networks: [{ name: "a" }] });
+      assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}`), []);
+      assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD", "b DEL", "a DEL", "a ADD"]);
+      assertEquals((await a.calls())[1]?.config.prevResult?.ips?.[0]?.address, "10.1.0.2/24");
+      assertEquals(await world.namespaces(), [`podwire-${sandbox.id}`]);
+    } finally {
+      await close();
+      await endOrphans(`CNI_CONTAINERID=${id}`);
+    }
+  },
+);
+
+Deno.test({
+  name: "of two processes that want one name, exactly one gets it, and the other leaves nothing",
+  ...need("root", "ip"),
+  fn: async () => {
+    await using world = await SandboxWorld.make();
+    await world.network("a");
+    const runs = await Promise.all(
+      ["c1", "c2"].map((id) => spawnRun(world, { name: "web", id: world.id(id) })),
+    );
+    const endings = await Promise.all(runs.map(({ ending }) => ending()));
+    for (const { child, close } of runs) {
+      await child.status;
+      await close();
+    }
+    const [winner] = endings.filter((ending) => ending.startsWith("ready "));
+    assertEquals(endings.filter((ending) => ending !== winner), ["conflict"]);
+    const id = winner?.slice("ready ".length);
+    assertEquals(await world.namespaces(), [world.plain(`podwire-${id}`)]);
+    assertEquals((await world.podwire().sandboxes.list()).map((sandbox) => sandbox.id), [id]);
+    assertEquals(await world.locks.present(), []);
+  },
+});
