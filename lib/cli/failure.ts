@@ -31,9 +31,15 @@ function failureText(failure: CniError): string {
   const about = facts.length === 0 ? "" : ` (${oneLine(facts.join(", "))})`;
   const isRefused = failure.kind === "permission" && hint !== undefined;
   const lines = [`podwire: ${oneLine(failure.message)}${about}${isRefused ? `: ${oneLine(hint)}` : ""}`];
-  if (stderr !== undefined && !failure.message.includes(JSON.stringify(stderr))) {
-    lines.push(...stderr.split(/\r?\n/).map((line) => `  stderr: ${oneLine(line)}`));
-  }
+  lines.push(...untold(stderr ?? "", failure.message).map((line) => `  stderr: ${oneLine(line)}`));
   if (hint !== undefined && !isRefused) lines.push(`  hint: ${oneLine(hint)}`);
   return lines.join("\n");
+}
+
+/** The lines of standard error, unless the message has told them all: quoted, or one after the other. */
+function untold(stderr: string, message: string): readonly string[] {
+  const lines = stderr.split(/\r?\n/).filter((line) => line.trim() !== "");
+  const isTold = message.includes(JSON.stringify(stderr)) ||
+    lines.every((line) => message.includes(line.trim()));
+  return isTold ? [] : lines;
 }

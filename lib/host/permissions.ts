@@ -84,7 +84,7 @@ export function isPermissionDenied(error: unknown): boolean {
   return findError(error, denied) !== undefined;
 }
 
-const REFUSED = /Operation not permitted|Permission denied|must be superuser|only root can/;
+const REFUSED = /Operation not permitted|Permission denied|must be superuser|only root can/i;
 
 function findError(error: unknown, fits: (error: Error) => boolean): Error | undefined {
   for (let depth = 0; error instanceof Error && depth < 16; depth++, error = error.cause) {

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { reportFailure } from "../../lib/cli/failure.ts";
+import { HostError } from "../../lib/host/command.ts";
 import { CniError, ERROR_KINDS, type ErrorKind } from "../../lib/spec/error.ts";
 
 const CODES: Readonly<Record<ErrorKind, number>> = {
@@ -94,6 +95,11 @@ Deno.test("reportFailure() does not say the same words of standard error twice",
     json: false,
   });
   assertEquals(text.split("panic").length, 2);
+  const command = new HostError('Cannot run "x": exit code 1: one; two', { stderr: "one\n  two\n" });
+  assertEquals(
+    reportFailure(command, { json: false }).text,
+    'podwire: Cannot run "x": exit code 1: one; two (code 5)\n',
+  );
 });
 
 Deno.test("reportFailure() lets a plugin's words neither colour the terminal nor begin a line of their own", () => {
