@@ -87,11 +87,9 @@ async function readConfigFile(dir: string, name: string): Promise<string | undef
     if (await realPath(file) === `${await realPath(dir)}/${name}`) return undefined;
     throw new CniError("config", "the link leads to a directory", { file });
   }
-  const text = await readTextIfThere(file);
-  if (text === undefined && stat === undefined && (await listDir(dir)).includes(name)) {
-    throw new CniError("config", "the link leads nowhere", { file });
-  }
-  return text;
+  if (stat !== undefined) return await readTextIfThere(file);
+  if (!(await listDir(dir)).includes(name)) return undefined;
+  throw new CniError("config", "the link leads nowhere", { file });
 }
 
 /** The plugins in `<confdir>/<network>/*.conf`; the name was validated, so the path stays inside. */
