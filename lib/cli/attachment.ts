@@ -102,7 +102,7 @@ function cniArgs(text: string): CniArgs {
     return parseCniArgs(text);
   } catch (cause) {
     const reason = cause instanceof CniError ? cause.msg : String(cause);
-    throw new CniError("usage", `CNI_ARGS: ${reason}`, { cause });
+    throw new CniError("usage", `CNI_ARGS: ${reason.replace(/^ARGS: /, "")}`, { cause });
   }
 }
 
