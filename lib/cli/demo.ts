@@ -1,5 +1,6 @@
 import { type RunCommand, runCommand } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
+import { asCniError } from "../plugin/failure.ts";
 import type { Podwire } from "../runtime.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError } from "../spec/error.ts";
@@ -66,11 +67,19 @@ class Show {
     this.#step("clean-up");
     const failures: string[] = [];
     for (const { id, name } of sandboxes.toReversed()) {
-      for (const { message } of await podwire.sandboxes.remove(id, { force: true })) failures.push(message);
-      this.#tell(`removed    "${name}"`);
+      try {
+        const left = await podwire.sandboxes.remove(id, { force: true });
+        failures.push(...left.map(({ message }) => message));
+        if (left.length === 0) this.#tell(`removed    "${name}"`);
+      } catch (error) {
+        // The other one has to go too.
+        failures.push(asCniError(error).message);
+      }
     }
     if (failures.length > 0) {
-      throw new CniError("io", "the demo could not be cleaned up", { details: failures.join("; ") });
+      const details = failures.join("; ");
+      const hint = "`podwire recover` tries again";
+      throw new CniError("io", "the demo could not be cleaned up", { details, hint });
     }
     this.#tell("nothing is left behind");
   }

@@ -70,7 +70,11 @@ export class BinaryWorld {
 
   /** A container ID that {@linkcode traces} looks for. */
   id(name: string): string {
-    const id = `${name}-${this.tag}`;
+    return this.watch(`${name}-${this.tag}`);
+  }
+
+  /** Lets {@linkcode traces} look for a container ID that was made elsewhere. */
+  watch(id: string): string {
     this.#ids.push(id);
     return id;
   }
