@@ -159,7 +159,9 @@ export class Attachments {
       const list = parseConfigList(record.config);
       using deadline = new Deadline(timeoutMs, signal);
       const target = await this.#targetOf(record);
-      await delChain(runner, list, target, record.result, deadline.signal, { neverRan });
+      // The entry is there while the record lacks the result if a crash fell between the two.
+      const added = record.result ?? (await this.#foreign(record))?.result;
+      await delChain(runner, list, target, added, deadline.signal, { neverRan });
       await cache.remove(record);
       await store.remove(record);
       return undefined;

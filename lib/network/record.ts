@@ -6,6 +6,7 @@ import {
   removeIfThere,
   removeUnfinished,
   setAside,
+  statOf,
   writeFileSynced,
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
@@ -112,7 +113,9 @@ export class AttachmentStore {
 
   /** The containers that have a folder. */
   async containers(): Promise<readonly string[]> {
-    return await listDir(this.#dir);
+    const names = await listDir(this.#dir);
+    const stats = await Promise.all(names.map((name) => statOf(this.#folder(name))));
+    return names.filter((_, index) => stats[index]?.isDirectory);
   }
 
   /** All attachments. */

@@ -68,6 +68,13 @@ Deno.test("E4 names that run together elsewhere stay apart here", () =>
     assertEquals((await store.read({ containerId: "c1", ifName: "x@y", network: "z" }))?.network, "z");
   }));
 
+Deno.test("a file that somebody left among the folders of the containers is none", () =>
+  inStore(async (store, dir) => {
+    await store.write(RECORD);
+    await Deno.writeTextFile(`${dir}/README`, "");
+    assertEquals([await store.containers(), (await store.all()).length], [["c1"], 1]);
+  }));
+
 Deno.test("with its last record a container is forgotten, and removing twice is fine", () =>
   inStore(async (store) => {
     await store.write(RECORD);
