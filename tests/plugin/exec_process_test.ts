@@ -100,7 +100,7 @@ Deno.test("B64 B66 B67 when the time is up, the plugin and its children are ende
   using deadline = new Deadline(400);
   const started = performance.now();
   const error = await failing(() => runnerOf(plugins).call(callOf({ containerId, signal: deadline.signal })));
-  assert(performance.now() - started < 2_400);
+  assert(performance.now() - started < 10_000);
   assertEquals([error.kind, error.msg], ["timeout", "no answer within 0.4s"]);
   assert((error.context.elapsedMs ?? 0) >= 350, String(error.context.elapsedMs));
   assertEquals(error.context.stderr, "cleaning");
@@ -115,19 +115,19 @@ Deno.test("B66 a plugin that ignores TERM is killed after the grace time", async
   using deadline = new Deadline(200);
   const started = performance.now();
   const error = await failing(() => runnerOf(plugins).call(callOf({ containerId, signal: deadline.signal })));
-  assert(performance.now() - started < 4_000);
+  assert(performance.now() - started < 10_000);
   assertEquals(error.kind, "timeout");
   await assertNoneLeft(containerId);
 });
 
 Deno.test("B38 a child that holds the pipes after a good end does not hold up the answer", async () => {
   await using plugins = await PluginFolder.make();
-  await plugins.install("net", { ADD: { script: "sleep 5 &" } });
+  await plugins.install("net", { ADD: { script: "sleep 60 &" } });
   const containerId = `child-${crypto.randomUUID()}`;
   const started = performance.now();
   try {
     assertEquals(await runnerOf(plugins).add(callOf({ containerId }), "1.1.0"), { cniVersion: "1.1.0" });
-    assert(performance.now() - started < 2_000);
+    assert(performance.now() - started < 10_000);
   } finally {
     for (const pid of await findByEnvironment(`CNI_CONTAINERID=${containerId}`)) Deno.kill(pid, "SIGKILL");
   }
