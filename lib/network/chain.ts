@@ -72,8 +72,8 @@ export async function checkChain(
  * It stops at the first error: the address of a container must not become free while the rules
  * that a later plugin of the chain made for it remain.
  *
- * `neverRan` is the index of a plugin that the ADD to be undone could not start: it has made nothing, and must not keep
- * those before it from taking back what they made.
+ * `neverRan` is the index of the first plugin that did not run in the ADD to be undone: it and those behind it have made
+ * nothing, and must not keep those before them from taking back what they made.
  */
 export async function delChain(
   runner: PluginRunner,
@@ -90,10 +90,9 @@ export async function delChain(
       try {
         await runner.call({ ...callOf("DEL", plugin, target, signal), config });
       } catch (error) {
-        const { code, kind } = asCniError(error);
         // The plugin does not know the container any more: this is what DEL wants.
-        if (code === ERROR_CODES.unknownContainer) return;
-        if (index !== neverRan || kind !== "plugin-start") throw error;
+        if (asCniError(error).code === ERROR_CODES.unknownContainer) return;
+        if (index < (neverRan ?? Infinity) || signal.aborted) throw error;
       }
     });
   }

@@ -190,8 +190,7 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const neverRan = cause.kind === "plugin-start" ? cause.context.plugin?.index : undefined;
-    const failure = await this.#tryRemove(record, Math.min(ADD, DEL), { neverRan });
+    const failure = await this.#tryRemove(record, Math.min(ADD, DEL), { neverRan: neverRanIn(cause) });
     if (failure === undefined) return cause;
     this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
       network: list.name,
@@ -320,6 +319,13 @@ function parseRecorded(text: string | undefined): NetworkConfigList | undefined 
     }
   }
   return undefined;
+}
+
+/** The index of the first plugin of the chain that did not run in a failed ADD. */
+function neverRanIn({ kind, context }: CniError): number | undefined {
+  const index = context.plugin?.index;
+  if (index === undefined) return undefined;
+  return kind === "plugin-start" || kind === "plugin-missing" ? index : index + 1;
 }
 
 function now(): string {

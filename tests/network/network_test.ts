@@ -75,6 +75,23 @@ Deno.test("D28 D11 a failed ADD is undone by DEL of the whole list, backwards, a
   assertEquals(await world.files(), []);
 });
 
+Deno.test("a plugin that never ran in the failed ADD does not keep the others from taking back what they made", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await world.plugins.install("b", { ADD: REFUSAL });
+  await world.plugins.install("c", { DEL: DEL_REFUSAL });
+  const refused = await failing(() => world.attachments().add(listOf(["a", "b", "c"]), world.request()));
+  assertEquals([refused.code, refused.context.hint], [107, undefined]);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD", "c DEL", "b DEL", "a DEL"]);
+  assertEquals(await world.files(), []);
+  // Nor does the one that could not be started, with those behind it.
+  await Deno.writeTextFile(`${world.plugins.dir}/garbled`, "no program", { mode: 0o755 });
+  const list = listOf(["a", "garbled", "c"]);
+  assertEquals((await failing(() => world.attachments().add(list, world.request()))).kind, "plugin-start");
+  assertEquals((await world.plugins.verbs()).slice(5), ["a ADD", "c DEL", "a DEL"]);
+  assertEquals(await world.files(), []);
+});
+
 Deno.test("an ADD that ran out of time is undone with a time of its own", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true }, DEL: { sleep: 0.1 } });
