@@ -7,6 +7,13 @@ import type { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
 
+/** What things of the host are taken down with. */
+interface HostParts {
+  readonly run: RunCommand;
+  /** Where programs are looked for, as in the variable `PATH`. */
+  readonly path: string;
+}
+
 /**
  * Takes down what a sandbox has: its networks, last attachment first, its infra container, and its
  * namespace if podwire made it. It goes on after a failure and gives all of them; a network that
@@ -16,13 +23,22 @@ import type { SandboxRecord } from "./record.ts";
  */
 export async function dismantle(
   record: SandboxRecord,
-  { pods, run, path }: { pods: Pods; run: RunCommand; path: string },
+  parts: HostParts & { readonly pods: Pods },
   options: TearDownOptions = {},
 ): Promise<readonly CniError[]> {
   const { signal } = options;
-  const failures = [...await pods.tearDown(record.id, options)];
+  const failures = await parts.pods.tearDown(record.id, options);
   // What was cut short has failed for now; the rest waits for another call, or for recovery.
   signal?.throwIfAborted();
+  return [...failures, ...await dismantleHost(record, parts)];
+}
+
+/** As {@linkcode dismantle}, without the networks. Where nothing is left, nothing is run. */
+export async function dismantleHost(
+  record: SandboxRecord,
+  { run, path }: HostParts,
+): Promise<readonly CniError[]> {
+  const failures: CniError[] = [];
   const host = { run: markedRun(run, record.id) };
   if (record.infra !== undefined) {
     await stopInfra({ id: record.id, ...record.infra }, { ...host, path }).catch((error) => {

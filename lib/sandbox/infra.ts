@@ -1,5 +1,5 @@
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
-import { ensureDir, readTextIfThere, statOf, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
 import { CniError } from "../spec/error.ts";
 
@@ -44,7 +44,13 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   await writeFileSynced(`${bundle}/config.json`, JSON.stringify(bundleConfig(request)));
   const pidFile = `${bundle}/pid`;
   const log = ["--log", `${bundle}/log`];
-  await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
+  try {
+    await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
+  } catch (error) {
+    // A runtime that has refused, or is not there, has made nothing, and need not be asked to take it away.
+    if (error instanceof CniError) await removeIfThere(`${bundle}/config.json`);
+    throw error;
+  }
   await runRuntime(request, [...log, "start", id], options);
   const pid = Number((await readTextIfThere(pidFile))?.trim());
   if (Number.isInteger(pid) && pid > 1) return pid;
@@ -156,7 +162,8 @@ function bundleConfig({ id, hostname }: InfraRequest) {
       { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     ],
     linux: {
-      cgroupsPath: `/podwire/${id}`,
+      // Not below a group of podwire's own, which the runtime would make and nobody would remove.
+      cgroupsPath: `/podwire-${id}`,
       namespaces: ["pid", "network", "ipc", "uts", "mount"].map((type) => ({ type })),
       maskedPaths: ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
       readonlyPaths: ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"],

@@ -9,7 +9,7 @@ import type { Catalog } from "../pod/catalog.ts";
 import type { Pods } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
-import { dismantle } from "./dismantle.ts";
+import { dismantle, dismantleHost } from "./dismantle.ts";
 import { findSandbox } from "./find.ts";
 import { startInfra } from "./infra.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
@@ -106,7 +106,8 @@ export class Sandboxes {
     options: FindOptions & { signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
     return await this.#underLock(nameOrId, options, async (record) => {
-      if (record.phase === "stopped") return [];
+      // It may be "stopped" only as far as that went: a container whose runtime was missing is still there.
+      if (record.phase === "stopped") return await dismantleHost(record, this.#options);
       await this.#options.store.write({ ...record, phase: "stopping" });
       const failures = await dismantle(record, this.#options, signalOf(options));
       await this.#options.store.write({ ...record, phase: "stopped", pid: undefined });
