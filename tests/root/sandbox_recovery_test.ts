@@ -54,6 +54,7 @@ sandboxTest("a run that was killed is undone whole, its orphans first", async (w
     const { removed, kept, failed } = await world.podwire().recover();
     assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);
     assertEquals([kept, failed], [[], []]);
+    assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}`), []);
     assertEquals([(await polite.status).signal, (await stubborn.status).signal], ["SIGTERM", "SIGKILL"]);
     assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}x`), [unrelated.pid]);
   } finally {

@@ -1,7 +1,7 @@
 // Sandboxes on the real kernel: made whole or not at all, taken down as often as one likes.
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { runInside } from "../../lib/host/netns.ts";
-import { createNetns, netnsId, pinNetns } from "../../lib/host/netns.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
+import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, until } from "./sandbox_world.ts";
 
@@ -56,6 +56,20 @@ sandboxTest(
     assertEquals(await Deno.readTextFile(`${call}/locks`), "c1.lock\n");
   },
 );
+
+sandboxTest("the intent and the name are on disk before there is a namespace", async (world) => {
+  await world.network("a");
+  const seen: unknown[] = [];
+  const run: RunCommand = async (request) => {
+    if (request.program === "unshare") {
+      const record = await world.sandboxes.read("c1");
+      seen.push(record?.phase, record?.netns.path, await world.sandboxes.ownerOf("default", "web"));
+    }
+    return await runCommand(request);
+  };
+  const { netns } = await world.podwire({ run }).sandboxes.run({ name: "web", id: "c1" });
+  assertEquals(seen, ["creating", netns, "c1"]);
+});
 
 sandboxTest("when one network fails, nothing is left, and the cause is told", async (world) => {
   await world.network("a");
