@@ -22,15 +22,17 @@ export interface WriteOptions {
 /** The process that writes stands in the name, so that what a dead one left can be told. */
 const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
+const MOST_ATTEMPTS = 5;
+
 /** The text of a file, or undefined if there is none. Requires `--allow-read`. */
 export async function readTextIfThere(path: string): Promise<string | undefined> {
   try {
     return await Deno.readTextFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    if (!(error instanceof Deno.errors.PermissionDenied) || error.message.includes(path)) throw error;
     // In a compiled program the error does not say which file it is about.
-    throw new Deno.errors.PermissionDenied(`${error.message}: readfile '${path}'`, { cause: error });
+    if (error instanceof Error && !error.message.includes(path)) error.message += `: readfile '${path}'`;
+    throw error;
   }
 }
 
@@ -178,16 +180,16 @@ export async function removeUnfinished(dir: string): Promise<number> {
 
 /** Makes a directory with this mode, and those above it that lack; leaves one that is there as it is. */
 export async function ensureDir(path: string, mode = 0o755): Promise<void> {
-  try {
-    await Deno.mkdir(path, { mode });
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await Deno.mkdir(path, { mode });
+    } catch (error) {
+      // Throws if what is there is no directory.
+      if (error instanceof Deno.errors.AlreadyExists) return await ensureAnyDir(path);
+      // Its parent may go again at once; but where there is one, as in /proc, it is the kernel that refuses.
+      if (!(error instanceof Deno.errors.NotFound) || attempt === MOST_ATTEMPTS) throw error;
       await ensureAnyDir(dirname(path));
-      return ensureDir(path, mode);
     }
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    // Throws if what is there is no directory.
-    await ensureAnyDir(path);
   }
 }
 

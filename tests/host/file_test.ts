@@ -197,6 +197,11 @@ Deno.test("removeUnfinished() takes the unfinished writes of dead processes only
     assertEquals(await removeUnfinished(`${dir}/absent`), 0);
   }));
 
+Deno.test("ensureDir() gives up where the kernel lets nobody make a directory", async () => {
+  await assertRejects(() => ensureDir("/proc/podwire"), Deno.errors.NotFound);
+  await assertRejects(() => ensureDir("/proc/podwire/a"));
+});
+
 Deno.test("ensureDir() makes a directory with its mode and leaves one that is there", () =>
   inTempDir(async (dir) => {
     await ensureDir(`${dir}/a/b`, 0o700);
