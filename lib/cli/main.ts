@@ -16,15 +16,19 @@ import { VERSION } from "./version.ts";
  * ready, 130 interrupted.
  */
 export async function main(io: Io): Promise<number> {
-  // The two calls that scripts make in a loop need nothing of what is loaded below.
-  if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) return showVersion(io);
   const seen = { json: wantsJson(io.args) };
   try {
+    // The two calls that scripts make in a loop need nothing of what is loaded below.
+    if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) return showVersion(io);
     return await dispatch(io, seen);
   } catch (error) {
     const { reportFailure } = await import("./failure.ts");
     const { text, code } = reportFailure(error, seen);
-    io.writeError(text);
+    try {
+      io.writeError(text);
+    } catch {
+      // Nobody can be told, except by the exit code.
+    }
     return code;
   }
 }

@@ -1,36 +1,31 @@
 import { runAttachedInside } from "../host/netns.ts";
-import { CniError } from "../spec/error.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { logger, openPodwire, withSignals } from "./settings.ts";
 
 /** `podwire stop NAME...` */
 export async function stop(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
-  await withSignals(input.io, async (signal) => {
-    for (const name of input.operands) {
-      warnFailures(input, await sandboxes.stop(name, { ...namespaceOf(input), signal }));
-    }
+  return await forEachName(input, async (name, signal) => {
+    warnFailures(input, await sandboxes.stop(name, { ...namespaceOf(input), signal }));
   });
-  return 0;
 }
 
 /** `podwire rm [-f] NAME...` */
 export async function rm(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
   const force = input.flag("force");
-  await withSignals(input.io, async (signal) => {
-    for (const name of input.operands) {
-      try {
-        warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
-      } catch (error) {
-        if (!force || !(error instanceof CniError) || error.kind !== "not-found") throw error;
-      }
+  return await forEachName(input, async (name, signal) => {
+    try {
+      warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
+    } catch (error) {
+      if (!force || !isCniError(error, "not-found")) throw error;
     }
   });
-  return 0;
 }
 
 /** `podwire ps` */
@@ -76,6 +71,24 @@ export async function exec(input: CommandInput): Promise<number> {
   } finally {
     for (const undo of passed) undo();
   }
+}
+
+/** Goes on after a failure, as every taking down does; the last failure is thrown, those before it are logged. */
+async function forEachName(
+  input: CommandInput,
+  body: (name: string, signal: AbortSignal) => Promise<void>,
+): Promise<number> {
+  return await withSignals(input.io, async (signal) => {
+    const failures: unknown[] = [];
+    for (const name of input.operands) {
+      signal.throwIfAborted();
+      await body(name, signal).catch((error) => failures.push(error));
+    }
+    const last = failures.pop();
+    if (last === undefined) return 0;
+    for (const failure of failures) logger(input).error(asCniError(failure).message);
+    throw last;
+  });
 }
 
 function namespaceOf(input: CommandInput): { namespace?: string } {

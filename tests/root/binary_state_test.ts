@@ -1,0 +1,152 @@
+// Where the program keeps its things: several installations beside each other, directories that cannot be used, callers
+// that come at the same time or lose their patience.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { runCommand } from "../../lib/host/command.ts";
+import { binaryTest, isThere, sh, until } from "./binary_world.ts";
+import { PODWIRE_BINARY } from "./need.ts";
+
+binaryTest(
+  "an installation with another state directory leaves the namespaces of the first alone",
+  [],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    // Both in the directory of `ip netns`, as they would be.
+    const dirs = world.dirs.filter((dir) => !/^--(netns|state)-dir/.test(dir));
+    const first = { dirs: [...dirs, `--state-dir=${world.stateDir}`] };
+    const second = { dirs: [...dirs, `--state-dir=${world.dir}/state/second`] };
+    const { netns } = await world.json(["run", "--id", world.id("first")], first);
+    try {
+      // The very first run of an installation settles what an earlier boot left; `recover` looks for lost namespaces.
+      const other = await world.json(["run", "--id", world.id("second")], second);
+      const { removed, failed } = await world.json(["recover"], second);
+      assertEquals([removed, failed], [[], []]);
+      await world.done(["rm", other.id], second);
+      const { state } = await world.json(["inspect", world.id("first")], first);
+      assertEquals([state, await isThere(netns)], ["ready", true]);
+      assertEquals((await world.json(["recover"], first)).removed, []);
+    } finally {
+      await world.podwire(["rm", "-f", world.id("first")], first);
+    }
+    assertEquals([await isThere(netns), await world.traces()].flat(), [
+      false,
+      "state/second/boot-id",
+      "state/second/run/gc.lock",
+      "state/second/run/names.lock",
+    ]);
+  },
+);
+
+binaryTest("a namespace that nobody owns any more is found by recover and removed", [], async (world) => {
+  await world.list([world.bridgePlugin()]);
+  const id = world.id("lost");
+  const { netns } = await world.json(["run", "--id", id]);
+  await Deno.remove(`${world.stateDir}/sandboxes/${id}.json`);
+  const { removed, failed } = await world.json(["recover"]);
+  assertEquals(failed, []);
+  assertEquals(removed.map(({ kind, why }: Record<string, string>) => [kind, why]), [
+    ["attachment", "its sandbox is gone"],
+    ["namespace", "no sandbox owns it"],
+  ]);
+  assertEquals(await isThere(netns), false);
+});
+
+binaryTest(
+  "of several that want one name at once, one gets it and the others leave nothing",
+  [],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const outcomes = await Promise.all(
+      [1, 2, 3, 4].map((n) => world.podwire(["run", "web", "--id", world.id(`c${n}`), "--json"])),
+    );
+    assertEquals(outcomes.map(({ code }) => code).sort(), [0, 1, 1, 1]);
+    for (const { code, stderr } of outcomes) {
+      if (code !== 0) assertMatch(JSON.parse(stderr).msg, /^the name "web" in namespace "default" is taken/);
+    }
+    assertEquals((await world.json(["ps"])).length, 1);
+    assertEquals((await world.json(["attachments"])).length, 1);
+    await world.done(["rm", "web"]);
+    assertEquals(await world.traces(), []);
+  },
+);
+
+binaryTest("rm and stop of several go on after one that is not there, and say so", [], async (world) => {
+  await world.list([world.bridgePlugin()]);
+  for (const name of ["one", "two"]) await world.done(["run", name, "--id", world.id(name)]);
+  const stopped = await world.podwire(["stop", "one", "absent", "two"]);
+  assertEquals([stopped.code, stopped.stderr.split("\n")[0]], [
+    3,
+    'podwire: no sandbox "absent" in namespace "default"',
+  ]);
+  assertEquals((await world.json(["ps"])).map(({ state }: { state: string }) => state), [
+    "stopped",
+    "stopped",
+  ]);
+  const removed = await world.podwire(["rm", "nope", "one", "absent", "two"]);
+  assertEquals(removed.code, 3);
+  assertMatch(removed.stderr, /^error: no sandbox "nope" .*\npodwire: no sandbox "absent"/);
+  assertEquals(await world.json(["ps"]), []);
+  assertEquals(await world.traces(), []);
+});
+
+binaryTest("a directory that cannot be used is named, quickly, and nothing is left", [], async (world) => {
+  await world.list([world.bridgePlugin()]);
+  await Deno.writeTextFile(`${world.dir}/file`, "");
+  const cases: readonly [string, RegExp][] = [
+    [`--netns-dir=${world.dir}/file`, /file/],
+    ["--netns-dir=/proc/podwire", /mkdir '\/proc\/podwire'/],
+    [`--conf-dir=${world.dir}/file`, /Not a directory .*file/],
+    [`--cache-dir=${world.dir}/file`, /file/],
+    [`--state-dir=${world.dir}/file`, /file/],
+  ];
+  for (const [option, words] of cases) {
+    const started = performance.now();
+    const { code, stdout, stderr } = await world.podwire(["run", "--id", world.id("web"), option]);
+    assertEquals([option, code, stdout], [option, 1, ""], stderr);
+    assertMatch(stderr, words);
+    assert(performance.now() - started < 5_000);
+    assertEquals(await world.traces(), []);
+  }
+});
+
+binaryTest(
+  "who interrupts twice does not wait for the clean-up, which recover then does",
+  [],
+  async (world) => {
+    await world.plugin(
+      "slow",
+      `#!/bin/sh\ncat >/dev/null\ntouch ${world.dir}/called-$CNI_COMMAND; [ -e ${world.dir}/mended ] || { sleep 600 & wait; }\n`,
+    );
+    await world.list([{ type: "slow" }]);
+    const id = world.id("web");
+    const child = world.start(["run", "--id", id]);
+    await until("ADD runs", () => isThere(`${world.dir}/called-ADD`));
+    child.kill("SIGINT");
+    await until("DEL runs", () => isThere(`${world.dir}/called-DEL`));
+    const started = performance.now();
+    child.kill("SIGINT");
+    const { success } = await child.output();
+    assertEquals([success, performance.now() - started < 2_000], [false, true]);
+    await Deno.writeTextFile(`${world.dir}/mended`, "");
+    assertEquals((await world.json(["recover"])).failed, []);
+    assertEquals(await world.traces(), []);
+  },
+);
+
+binaryTest(
+  "output that cannot be written ends in exit code 1, a closed one is nobody's fault",
+  [],
+  async (world) => {
+    const call = (words: string) =>
+      runCommand({ program: "sh", args: ["-c", `exec "$0" ${words}`, PODWIRE_BINARY] });
+    for (const words of ["--version >/dev/full", "--help >/dev/full"]) {
+      const { code, stderr } = await call(words);
+      assertEquals([code, stderr], [1, "podwire: No space left on device (os error 28) (code 5)\n"]);
+    }
+    assertEquals((await call("nosuch 2>/dev/full")).code, 2);
+    assertEquals(
+      await sh(`${PODWIRE_BINARY} --help | head -1`),
+      "podwire 0.1.0: network for pod sandboxes, through CNI\n",
+    );
+    assertEquals(await world.traces(), []);
+  },
+);
