@@ -36,7 +36,22 @@ async function lifecycle(world: BinaryWorld, options: readonly string[]): Promis
   assertEquals(await world.json(["inspect", "web"], call), sandbox);
   assertEquals(await world.json(["inspect", id.slice(0, 8)], call), sandbox);
   assertEquals(await world.json(["ps"], call), [sandbox]);
-  assert((await world.done(["ps"], call)).includes(`${world.subnet4}.2`));
+  const [headings = "", row = ""] = (await world.done(["ps"], call)).split("\n");
+  assertMatch(headings, /^ID +NAMESPACE +NAME +STATE +CREATED +IPS +NETWORKS$/);
+  assertMatch(
+    row,
+    new RegExp(`^${id} +default +web +ready +.* ${sandbox.ips.join(",")} +${world.network}:eth0$`),
+  );
+  assertEquals(await world.done(["ps", "-q"], call), `${id}\n`);
+  const text = await world.done(["inspect", "web"], call);
+  assertMatch(
+    text,
+    new RegExp(`^network +${world.network} on eth0: ${world.subnet4}.2/24, ${world.subnet6}::2/64$`, "m"),
+  );
+  assertMatch(
+    await world.done(["attachments"], call),
+    new RegExp(`^${id} +${world.network} +eth0 +attached `, "m"),
+  );
   const [attachment] = await world.json(["attachments"], call);
   assertEquals([attachment.containerId, attachment.network, attachment.ifName], [id, world.network, "eth0"]);
   assertEquals([attachment.state, attachment.owner, attachment.attempts], ["attached", `sandbox:${id}`, 0]);
