@@ -19,11 +19,13 @@ const UNPACKED = [
   { name: "catatonit", package: "catatonit", file: "usr/bin/catatonit" },
 ] as const;
 
-/** Installed, because plugins look for them on the PATH and they need libraries of their own. */
+/** Installed, because they are looked for on the PATH and need libraries of their own. */
 const INSTALLED = [
   { package: "iproute2", file: "/usr/sbin/ip", alternative: "/sbin/ip" },
   { package: "nftables", file: "/usr/sbin/nft", alternative: "/sbin/nft" },
   { package: "iptables", file: "/usr/sbin/iptables", alternative: "/sbin/iptables" },
+  { package: "zsh", file: "/usr/bin/zsh", alternative: "/bin/zsh" },
+  { package: "fish", file: "/usr/bin/fish", alternative: "/bin/fish" },
 ] as const;
 
 type Unpacked = typeof UNPACKED[number];
@@ -98,7 +100,7 @@ class Apt {
     const sources = `${work}/sources.list`;
     await Deno.writeTextFile(
       sources,
-      `deb [signed-by=${KEYRING}] ${Deno.env.get("DEBIAN_MIRROR") ?? "file:/srv/debian"} ${suite} main\n`,
+      `deb [signed-by=${KEYRING}] ${await this.#mirror()} ${suite} main\n`,
     );
     const options = {
       "Dir::Etc::SourceList": sources,
@@ -112,6 +114,19 @@ class Apt {
     const flags = Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
     await run("apt-get", [...flags, "-q", "update"]);
     return flags;
+  }
+
+  /** The mirror of Debian's own packages that this machine uses. */
+  async #mirror(): Promise<string> {
+    const format = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)";
+    let mirror: string | undefined;
+    await this.#withLists(async () => {
+      const lines = await run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
+      // A suite with a dash in its name is one of updates.
+      mirror = /^Debian \w+ main (\S+)$/m.exec(lines)?.[1];
+      if (mirror === undefined) throw new Error("apt knows no mirror of Debian");
+    });
+    return mirror ?? "";
   }
 
   /** Downloads a package into `cwd`: the wished version, or, said aloud, the one that the suite has by now. */
@@ -138,9 +153,10 @@ class Apt {
   }
 
   /** The machine's lists may be absent (an image strips them) or old (the named file is gone): one update, one retry. */
-  async #withLists(action: () => Promise<void>): Promise<void> {
+  async #withLists(action: () => Promise<unknown>): Promise<void> {
     try {
-      return await action();
+      await action();
+      return;
     } catch (error) {
       if (this.#listsAreFresh) throw error;
     }
@@ -151,14 +167,15 @@ class Apt {
   }
 }
 
-async function run(program: string, args: string[], cwd?: string): Promise<void> {
+/** Runs a program and gives its standard output. */
+async function run(program: string, args: string[], cwd?: string): Promise<string> {
   const { success, code, stdout, stderr } = await new Deno.Command(program, {
     args,
     env: { DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" },
     stdin: "null",
     ...(cwd === undefined ? {} : { cwd }),
   }).output();
-  if (success) return;
+  if (success) return new TextDecoder().decode(stdout);
   const said = new TextDecoder().decode(stderr.length > 0 ? stderr : stdout).trim().split("\n").at(-1);
   throw new Error(`${program} ${args.at(-1)} exited with ${code}: ${said}`);
 }
