@@ -5,7 +5,7 @@ import {
   permissionFlag,
   type WantedPermissions,
 } from "../host/permissions.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../spec/error.ts";
 
 /**
  * Whatever was thrown, as a {@linkcode CniError} that also says what was tried.
@@ -33,7 +33,7 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
       cause: error,
     });
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const message = wordsOf(error);
   if (isPermissionDenied(error)) {
     const hint = "run as root";
     return new CniError("permission", message, {
@@ -63,6 +63,15 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
     return new CniError("internal", message, { ...context, code: ERROR_CODES.internal, cause: error });
   }
   return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, cause: error });
+}
+
+/** What was thrown says of itself, or of what kind it is where it says nothing. */
+export function wordsOf(thrown: unknown): string {
+  if (thrown instanceof Error) {
+    return isBlank(thrown.message) ? `${thrown.name} without a message` : thrown.message;
+  }
+  if (typeof thrown === "string" && !isBlank(thrown)) return thrown;
+  return `${thrown === null ? "null" : typeof thrown} was thrown in place of an error`;
 }
 
 /** Runs `body`; whatever it throws comes out as a {@linkcode CniError}. */

@@ -1,5 +1,5 @@
 import type { CommandOutcome } from "../host/command.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES, type ErrorKind } from "../spec/error.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, type ErrorKind, isBlank } from "../spec/error.ts";
 import { isObject, type Json, numberOf, parseJson } from "../spec/json.ts";
 import { asCniError } from "./failure.ts";
 
@@ -74,8 +74,8 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
       facts,
     );
   }
-  const msg = typeof json.msg === "string" && json.msg !== "" ? json.msg : undefined;
-  const details = typeof json.details === "string" && json.details !== "" ? json.details : undefined;
+  const msg = typeof json.msg === "string" && !isBlank(json.msg) ? json.msg : undefined;
+  const details = typeof json.details === "string" && !isBlank(json.details) ? json.details : undefined;
   if (msg === undefined) {
     // A result, or an object with only a code, before a failing exit: tell all there is.
     const said = outcome.stderr.trim() === "" ? "" : `: ${quote(outcome.stderr.trim())}`;

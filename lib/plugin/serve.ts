@@ -5,6 +5,7 @@ import { isObject, type Json, type JsonObject, parseJson, printJson } from "../s
 import { asResult, convertResult, decodeResult, type Result } from "../spec/result.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
 import { sameNetns } from "../host/netns.ts";
+import { wordsOf } from "./failure.ts";
 import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
 
 /**
@@ -160,14 +161,14 @@ async function readConfig(world: PluginWorld): Promise<JsonObject> {
   try {
     text = await world.stdin();
   } catch (cause) {
-    const msg = `error reading from stdin: ${messageOf(cause)}`;
+    const msg = `error reading from stdin: ${wordsOf(cause)}`;
     throw new CniError("io", msg, { code: ERROR_CODES.ioFailure, cause });
   }
   let json: Json;
   try {
     json = parseJson(text);
   } catch (cause) {
-    throw undecodable(`error unmarshall network config: ${messageOf(cause)}`, cause);
+    throw undecodable(`error unmarshall network config: ${wordsOf(cause)}`, cause);
   }
   if (!isObject(json)) throw undecodable("error unmarshall network config: it is not a JSON object");
   const name = json.name ?? "";
@@ -193,7 +194,7 @@ function checkVersion(plugin: Plugin, verb: Verb, version: string): SpecVersion 
     try {
       parseVersion(version);
     } catch (cause) {
-      throw undecodable(messageOf(cause), cause);
+      throw undecodable(wordsOf(cause), cause);
     }
     if (compareVersions(version, gate) < 0) throw incompatible(`config version does not allow ${verb}`);
     if (!plugin.versions.some((own) => compareVersions(own, version) >= 0)) {
@@ -263,7 +264,7 @@ function decodePrevResult(json: Json | undefined, version: SpecVersion): Result 
   try {
     return asResult(decodeResult(json, version));
   } catch (cause) {
-    throw undecodable(`could not parse prevResult: ${messageOf(cause)}`, cause);
+    throw undecodable(`could not parse prevResult: ${wordsOf(cause)}`, cause);
   }
 }
 
@@ -294,7 +295,7 @@ function errorDocument(error: unknown, cniVersion: string | undefined): string {
 }
 
 function errorObject(error: unknown): { code: number; msg: string; details?: string | undefined } {
-  if (!(error instanceof CniError)) return { code: ERROR_CODES.internal, msg: messageOf(error) };
+  if (!(error instanceof CniError)) return { code: ERROR_CODES.internal, msg: wordsOf(error) };
   const code = error.code === ERROR_CODES.unknown ? ERROR_CODES.internal : error.code;
   return { code, msg: error.msg, details: error.context.details };
 }
@@ -311,8 +312,4 @@ function incompatible(msg: string, details?: string): CniError {
     code: ERROR_CODES.incompatibleVersion,
     ...(details === undefined ? {} : { details }),
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -125,14 +125,18 @@ export class CniError extends Error {
   override readonly name: string = "CniError";
   /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. */
   readonly code: number;
+  /** What went wrong, never blank. */
+  readonly msg: string;
   /** What is known beside the message. */
   readonly context: Omit<CniErrorOptions, "code" | "cause">;
 
   /** The message says what was tried before what went wrong. */
-  constructor(readonly kind: ErrorKind, readonly msg: string, options: CniErrorOptions = {}) {
+  constructor(readonly kind: ErrorKind, msg: string, options: CniErrorOptions = {}) {
     const { code = ERROR_CODES.unknown, cause, ...context } = options;
-    super(sentence(msg, context), cause === undefined ? undefined : { cause });
+    const told = isBlank(msg) ? "no reason was given" : msg;
+    super(sentence(told, context), cause === undefined ? undefined : { cause });
     this.code = code;
+    this.msg = told;
     this.context = context;
   }
 
@@ -158,6 +162,11 @@ export class CniError extends Error {
       ...(plugin === undefined ? {} : { plugin: plugin.type, pluginIndex: plugin.index }),
     };
   }
+}
+
+/** Whether a text shows nothing to a reader. */
+export function isBlank(text: string): boolean {
+  return !/[^\s\p{C}]/u.test(text);
 }
 
 function sentence(msg: string, context: Omit<CniErrorOptions, "code" | "cause">): string {
