@@ -51,7 +51,16 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     sees: [],
   },
   "lib/plugin": {
-    files: ["invocation.ts", "deadline.ts", "failure.ts", "output.ts", "serve.ts", "find.ts", "exec.ts"],
+    files: [
+      "invocation.ts",
+      "deadline.ts",
+      "failure.ts",
+      "output.ts",
+      "serve.ts",
+      "find.ts",
+      "exec.ts",
+      "versions.ts",
+    ],
     sees: GROUND,
   },
   "lib/network": {
@@ -63,6 +72,9 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "result_cache.ts",
       "record.ts",
       "chain.ts",
+      "spoken_version.ts",
+      "recorded.ts",
+      "upkeep.ts",
       "network.ts",
     ],
     sees: [...GROUND, "lib/plugin"],

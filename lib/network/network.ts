@@ -5,7 +5,8 @@ import { netnsId } from "../host/netns.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
-import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
+import { VersionProbe } from "../plugin/versions.ts";
+import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { type JsonObject, parseJson } from "../spec/json.ts";
 import {
@@ -17,8 +18,17 @@ import {
 import { atLeast } from "../spec/version.ts";
 import { backoffMs } from "./backoff.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
+import {
+  type Known,
+  listOnRecord,
+  neverRanIn,
+  parseRecorded,
+  versionOfAdd,
+  withRecorded,
+} from "./recorded.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+import { inCommonVersion, inVersion } from "./spoken_version.ts";
 
 /** One attachment to make, check or delete. */
 export interface AttachRequest extends ChainTarget {
@@ -37,6 +47,8 @@ export interface AttachmentsOptions {
   readonly run: RunCommand;
   /** @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Timeouts;
+  /** Knows what plugins answered to VERSION. @default one of its own */
+  readonly probe?: VersionProbe;
 }
 
 /**
@@ -50,11 +62,13 @@ export interface AttachmentsOptions {
 export class Attachments {
   readonly #options: AttachmentsOptions;
   readonly #timeouts: Timeouts;
+  readonly #probe: VersionProbe;
   #boot: string | undefined;
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
     this.#timeouts = options.timeouts ?? DEFAULT_TIMEOUTS;
+    this.#probe = options.probe ?? new VersionProbe(options.runner, this.#timeouts.VERSION);
   }
 
   /**
@@ -63,10 +77,10 @@ export class Attachments {
    *
    * @throws {CniError} with what failed first
    */
-  async add(list: NetworkConfigList, request: AttachRequest): Promise<JsonObject> {
-    const key = keyOf(list, request);
+  async add(offered: NetworkConfigList, request: AttachRequest): Promise<JsonObject> {
+    const key = keyOf(offered, request);
     validate(key, request);
-    await this.requirePlugins(list);
+    const list = await this.requirePlugins(offered, request.signal);
     await this.#clearLeftover(list, key, request.signal);
     let record = await this.#begin(list, request);
     try {
@@ -82,8 +96,11 @@ export class Attachments {
     }
   }
 
-  /** Refuses a list of which a plugin is missing, before any plugin has run. */
-  async requirePlugins(list: NetworkConfigList): Promise<void> {
+  /**
+   * Refuses a list of which a plugin is missing, or whose plugins have no version in common, before any plugin has run.
+   * Gives the list in the version that it will be spoken in.
+   */
+  async requirePlugins(list: NetworkConfigList, signal?: AbortSignal): Promise<NetworkConfigList> {
     for (const [index, { type }] of list.plugins.entries()) {
       try {
         await this.#options.runner.locate(type);
@@ -91,6 +108,10 @@ export class Attachments {
         throw asCniError(error, placeOf("ADD", list, index));
       }
     }
+    return await reported(() => inCommonVersion(list, this.#probe, signal), {
+      verb: "ADD",
+      network: list.name,
+    });
   }
 
   /**
@@ -98,16 +119,17 @@ export class Attachments {
    *
    * @throws {CniError} if it is not, or the list's version has no CHECK
    */
-  async check(list: NetworkConfigList, request: AttachRequest): Promise<void> {
-    const key = keyOf(list, request);
+  async check(offered: NetworkConfigList, request: AttachRequest): Promise<void> {
+    const key = keyOf(offered, request);
     validate(key, request);
+    if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
+    const context = { verb: "CHECK", network: offered.name };
+    const known = await reported(() => this.#known(key), context);
+    const list = await reported(() => this.#inVersionOfAdd(offered, known, request.signal), context);
     if (!atLeast(list.cniVersion, "0.4.0")) {
       const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
-      const context = { verb: "CHECK", network: list.name, code: ERROR_CODES.incompatibleVersion };
-      throw new CniError("config", msg, context);
+      throw new CniError("config", msg, { ...context, code: ERROR_CODES.incompatibleVersion });
     }
-    if (list.disableCheck) return;
-    const known = await reported(() => this.#known(key), { verb: "CHECK", network: list.name });
     using deadline = new Deadline(this.#timeouts.CHECK, request.signal);
     await checkChain(
       this.#options.runner,
@@ -130,9 +152,13 @@ export class Attachments {
     const record = await this.#options.store.read(key);
     if (record !== undefined) return await this.remove(record, request.signal);
     const foreign = await this.#foreign(key);
-    using deadline = new Deadline(this.#timeouts.DEL, request.signal);
-    const recorded = parseRecorded(foreign?.config) ?? list;
+    const recorded = parseRecorded(foreign?.config) ??
+      await reported(() => inCommonVersion(list, this.#probe, request.signal), {
+        verb: "DEL",
+        network: list.name,
+      });
     const target = withRecorded(request, foreign);
+    using deadline = new Deadline(this.#timeouts.DEL, request.signal);
     await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
     await this.#options.cache.remove(key);
   }
@@ -156,7 +182,7 @@ export class Attachments {
   ): Promise<CniError | undefined> {
     const { runner, store, cache } = this.#options;
     try {
-      const list = parseConfigList(record.config);
+      const list = listOnRecord(record);
       using deadline = new Deadline(timeoutMs, signal);
       const target = await this.#targetOf(record);
       // The entry is there while the record lacks the result if a crash fell between the two.
@@ -219,6 +245,7 @@ export class Attachments {
       nextTry: undefined,
       error: undefined,
       config: list.text,
+      cniVersion: list.cniVersion,
       cniArgs: request.args,
       capabilityArgs: request.capabilityArgs,
       result: undefined,
@@ -262,6 +289,17 @@ export class Attachments {
     return this.#boot ??= await bootId(this.#options.run);
   }
 
+  async #inVersionOfAdd(
+    list: NetworkConfigList,
+    known: Known | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<NetworkConfigList> {
+    const version = versionOfAdd(list, known);
+    return version === undefined
+      ? await inCommonVersion(list, this.#probe, signal)
+      : inVersion(list, version);
+  }
+
   async #known(key: AttachmentKey): Promise<Known | undefined> {
     return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
   }
@@ -279,8 +317,6 @@ export class Attachments {
   }
 }
 
-type Known = Pick<CachedAttachment, "cniArgs" | "capabilityArgs" | "result">;
-
 function keyOf(list: NetworkConfigList, { containerId, ifName }: ChainTarget): AttachmentKey {
   return { containerId, network: list.name, ifName };
 }
@@ -290,42 +326,6 @@ function validate({ containerId, network, ifName }: AttachmentKey, { args }: Cha
   validateNetworkName(network);
   validateInterfaceName(ifName);
   for (const [key, value] of args) validateCniArg(key, value);
-}
-
-/** Arguments of the call win; where it brings none, those of the ADD are repeated. */
-function withRecorded(request: AttachRequest, known: Known | undefined): ChainTarget {
-  if (known === undefined) return request;
-  return {
-    ...request,
-    args: request.args.length > 0 ? request.args : known.cniArgs,
-    capabilityArgs: Object.keys(request.capabilityArgs).length > 0
-      ? request.capabilityArgs
-      : known.capabilityArgs,
-  };
-}
-
-/**
- * The list in an entry of another runtime. A Go runtime stores a single configuration as it is, and a list without
- * the plugins of its folder: with no plugin in it, it would delete nothing and look done.
- */
-function parseRecorded(text: string | undefined): NetworkConfigList | undefined {
-  if (text === undefined || text === "") return undefined;
-  for (const parse of [parseConfigList, listFromPluginConfig]) {
-    try {
-      const list = parse(text);
-      if (list.plugins.length > 0) return list;
-    } catch {
-      // The other form, or else the list at hand.
-    }
-  }
-  return undefined;
-}
-
-/** The index of the first plugin of the chain that did not run in a failed ADD. */
-function neverRanIn({ kind, context }: CniError): number | undefined {
-  const index = context.plugin?.index;
-  if (index === undefined) return undefined;
-  return kind === "plugin-start" || kind === "plugin-missing" ? index : index + 1;
 }
 
 function now(): string {

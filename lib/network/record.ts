@@ -11,6 +11,7 @@ import {
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
 
 /** One (network, container ID, interface name) triple. */
@@ -56,6 +57,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly error: JsonObject | undefined;
   /** The effective configuration list, with the plugins of its folder, as text. */
   readonly config: string;
+  /** The version that its plugins were spoken with in. @default {that of the configuration} */
+  readonly cniVersion?: SpecVersion;
   /** `CNI_ARGS` of its ADD; the DEL repeats them. */
   readonly cniArgs: CniArgs;
   /** The capability arguments of its ADD; the DEL repeats them. */
@@ -188,6 +191,7 @@ function decode(body: JsonObject): AttachmentRecord {
     nextTry: optionalText(body, "nextTry"),
     error: optionalObject(body, "error"),
     config: textOf(body, "config"),
+    ...(body.cniVersion === undefined ? {} : { cniVersion: wordOf(body, "cniVersion", SPEC_VERSIONS) }),
     cniArgs: pairsOf(body),
     capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
     result: optionalObject(body, "result"),

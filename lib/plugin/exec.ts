@@ -38,6 +38,8 @@ export interface PluginCall {
   readonly netns: string;
   readonly ifName: string;
   readonly args: CniArgs;
+  /** `CNI_PATH`. @default {the directories in which the plugin itself is looked for} */
+  readonly path?: readonly string[];
   /** Ends the plugin and everything that it started. */
   readonly signal: AbortSignal;
 }
@@ -207,7 +209,7 @@ export class PluginRunner {
     return {
       PATH: DEFAULT_PATH,
       ...environment,
-      ...encodeEnvironment({ ...call, path: searchPath(call.type, pluginDirs) }),
+      ...encodeEnvironment({ ...call, path: call.path ?? searchPath(call.type, pluginDirs) }),
     };
   }
 

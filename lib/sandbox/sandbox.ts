@@ -80,7 +80,7 @@ export class Sandboxes {
     const record = await draftRecord(request, this.#options);
     const pod = podOf(request, record);
     const plan = planAttachments(pod, await this.#options.catalog());
-    for (const { list } of plan) await attachments.requirePlugins(list);
+    for (const { list } of plan) await attachments.requirePlugins(list, signal);
     await recovery.beforeFirstAdd(signal);
     if (request.replace) await this.#evict(record, signal);
     return await this.#holding(record.id, signal, async () => {

@@ -1,0 +1,69 @@
+import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
+import type { CniError } from "../spec/error.ts";
+import type { SpecVersion } from "../spec/version.ts";
+import type { ChainTarget } from "./chain.ts";
+import type { AttachmentRecord } from "./record.ts";
+import type { CachedAttachment } from "./result_cache.ts";
+import { inVersion } from "./spoken_version.ts";
+
+/** What is remembered of an attachment, here or by another runtime. */
+export type Known = Pick<CachedAttachment, "config" | "cniArgs" | "capabilityArgs" | "result"> & {
+  readonly cniVersion?: SpecVersion;
+};
+
+/** Arguments of the call win; where it brings none, those of the ADD are repeated. */
+export function withRecorded(request: ChainTarget, known: Known | undefined): ChainTarget {
+  if (known === undefined) return request;
+  return {
+    ...request,
+    args: request.args.length > 0 ? request.args : known.cniArgs,
+    capabilityArgs: Object.keys(request.capabilityArgs).length > 0
+      ? request.capabilityArgs
+      : known.capabilityArgs,
+  };
+}
+
+/**
+ * The list in an entry of another runtime. A Go runtime stores a single configuration as it is, and a list without
+ * the plugins of its folder: with no plugin in it, it would delete nothing and look done.
+ */
+export function parseRecorded(text: string | undefined): NetworkConfigList | undefined {
+  if (text === undefined || text === "") return undefined;
+  for (const parse of [parseConfigList, listFromPluginConfig]) {
+    try {
+      const list = parse(text);
+      if (list.plugins.length > 0) return list;
+    } catch {
+      // The other form, or else the list at hand.
+    }
+  }
+  return undefined;
+}
+
+/** The index of the first plugin of the chain that did not run in a failed ADD. */
+export function neverRanIn({ kind, context }: CniError): number | undefined {
+  const index = context.plugin?.index;
+  if (index === undefined) return undefined;
+  return kind === "plugin-start" || kind === "plugin-missing" ? index : index + 1;
+}
+
+/**
+ * The version in which its ADD was made, unless the list no longer offers it. Another runtime takes the newest that its
+ * configuration offers, and what podwire leaves in the cache offers only the one that was spoken.
+ */
+export function versionOfAdd(list: NetworkConfigList, known: Known | undefined): SpecVersion | undefined {
+  const version = known?.cniVersion ?? parseRecorded(known?.config)?.cniVersion;
+  return version !== undefined && list.cniVersions.includes(version) ? version : undefined;
+}
+
+/**
+ * The list of an attachment's ADD, in the version of its ADD.
+ *
+ * @throws {CniError} kind `config` if the configuration on record cannot be read
+ */
+export function listOnRecord({ config, cniVersion }: AttachmentRecord): NetworkConfigList {
+  const list = parseConfigList(config);
+  return cniVersion !== undefined && list.cniVersions.includes(cniVersion)
+    ? inVersion(list, cniVersion)
+    : list;
+}
