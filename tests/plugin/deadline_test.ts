@@ -38,6 +38,6 @@ Deno.test("a time beyond what a timer takes does not fire at once", async () => 
   assertEquals([deadline.signal.aborted, endless.signal.aborted], [false, false]);
 });
 
-Deno.test("every verb has a time", () => {
+Deno.test("B63 every verb has a time", () => {
   assertEquals(VERBS.map((verb) => DEFAULT_TIMEOUTS[verb] / 1000), [120, 30, 60, 60, 5, 5]);
 });

@@ -122,7 +122,7 @@ Deno.test("B49 each line of standard error is told with plugin, verb and contain
   ]);
 });
 
-Deno.test("code 11 is asked again, with the whole request, until the plugin is ready", async () => {
+Deno.test("B52 code 11 is asked again, unlike in libcni, with the whole request, until the plugin is ready", async () => {
   const run = new FakeRun([LATER, LATER, { stdout: "{}" }]);
   assertEquals(await runnerOf(run).add(callOf(), "1.1.0"), { cniVersion: "1.1.0" });
   assertEquals(run.requests.length, 3);
@@ -144,7 +144,7 @@ Deno.test("STATUS is not asked again: it is about now", async () => {
   assertEquals([error.code, run.requests.length], [11, 1]);
 });
 
-Deno.test("B61 a busy executable is started again, and no busy start passes for success", async () => {
+Deno.test("B59 B61 a busy executable is started again, and no busy start passes for success", async () => {
   const run = new FakeRun([BUSY, { stdout: "{}" }]);
   await runnerOf(run).add(callOf(), "1.1.0");
   assertEquals(run.requests.length, 2);

@@ -92,3 +92,17 @@ Deno.test("the vendor directory comes last, and once", () => {
   assertEquals(searchPath("net", []), ["/opt/net/bin"]);
   assertEquals(searchPath("net", ["/opt/net/bin", "/a"]), ["/opt/net/bin", "/a"]);
 });
+
+Deno.test("B3 without any directory the vendor's is still searched, and named", async () => {
+  assertEquals(await findPlugin("no-such-net", []), { path: undefined, notExecutable: [] });
+  const error = pluginMissing("no-such-net", [], { path: undefined, notExecutable: [] });
+  assertEquals(error.msg, 'failed to find plugin "no-such-net" in path [/opt/no-such-net/bin]');
+});
+
+Deno.test("B6 the name of the file is the type, without any suffix", () =>
+  inDirs(async (a) => {
+    await write(`${a}/net.exe`, 0o755);
+    await write(`${a}/NET`, 0o755);
+    assertEquals((await findPlugin("net", [a])).path, undefined);
+    assertEquals((await findPlugin("net.exe", [a])).path, `${a}/net.exe`);
+  }));

@@ -150,7 +150,7 @@ Deno.test("B82 VERSION tells the versions", async () => {
   assertEquals(JSON.parse(stdout), { cniVersion: "1.1.0", supportedVersions: ["0.4.0", "1.0.0"] });
 });
 
-Deno.test("B85 a namespace that is the plugin's own is refused before anything is done", async () => {
+Deno.test("B60 B85 a namespace that is the plugin's own is refused before anything is done", async () => {
   for (const verb of ["ADD", "DEL"]) {
     const env = { CNI_COMMAND: verb, CNI_NETNS: "/proc/self/ns/net" };
     assertEquals(await refusal({ env }), {

@@ -1,0 +1,143 @@
+// What a plugin may not do to the runtime: print without end, be busy for ever, leave others holding its pipes.
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { findByEnvironment } from "../../lib/host/orphans.ts";
+import { Deadline } from "../../lib/plugin/deadline.ts";
+import { type PluginCall, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+
+const MIB = 1024 * 1024;
+const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
+
+function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
+  return {
+    verb: "ADD",
+    type: "net",
+    config: { name: "web", cniVersion: "1.1.0", type: "net" },
+    containerId: "c1",
+    netns: "/run/netns/c1",
+    ifName: "eth0",
+    args: [],
+    signal: new AbortController().signal,
+    ...overrides,
+  };
+}
+
+function runnerOf(plugins: PluginFolder, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
+  return new PluginRunner({ pluginDirs: [plugins.dir], ...options });
+}
+
+async function seconds(act: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await act();
+  return (performance.now() - started) / 1000;
+}
+
+/** A plugin whose file somebody has open for writing, which keeps the kernel from starting it. */
+async function busyPlugin(plugins: PluginFolder): Promise<Disposable> {
+  const net = await plugins.install("net");
+  // A copy: all other tests link to the original.
+  const program = await Deno.readFile(net.path);
+  await Deno.remove(net.path);
+  const file = await Deno.open(net.path, { write: true, createNew: true, mode: 0o755 });
+  await file.write(program);
+  return file;
+}
+
+Deno.test("B39 B40 a result may have 8 MiB and is read whole, and not a byte more", async () => {
+  await using plugins = await PluginFolder.make();
+  const script = (bytes: number) =>
+    `printf '{"pad":"'; head -c ${bytes - '{"pad":""}'.length} /dev/zero | tr '\\0' x; printf '"}'; exit 0`;
+  const net = await plugins.install("net", { ADD: { script: script(8 * MIB) } });
+  const result = await runnerOf(plugins).add(callOf(), "1.1.0");
+  assertEquals(String(result.pad).length, 8 * MIB - '{"pad":""}'.length);
+  await net.answer("ADD", { script: script(8 * MIB + 1) });
+  const error = await failing(() => runnerOf(plugins).add(callOf(), "1.1.0"));
+  assertEquals(error.msg, "the plugin wrote more to standard output than is accepted");
+});
+
+Deno.test("B40 a plugin that prints without end and does not listen to TERM is killed", async () => {
+  await using plugins = await PluginFolder.make();
+  const endless = "trap '' TERM; while :; do echo line after line after line after line; done";
+  await plugins.install("out", { ADD: { script: endless } });
+  await plugins.install("err", { ADD: { script: `exec 1>&2; ${endless}` } });
+  let told = 0;
+  const runner = runnerOf(plugins, { onStderrLine: ({ line }) => void (told += line.length + 1) });
+  const containerId = `endless-${crypto.randomUUID()}`;
+  const took = await seconds(async () => {
+    const errors = await Promise.all(
+      ["out", "err"].map((type) => failing(() => runner.call(callOf({ type, containerId })))),
+    );
+    assertEquals(errors.map(({ kind, code }) => [kind, code]), [["plugin-output", 6], ["plugin-output", 6]]);
+    assertStringIncludes(errors[0]?.msg ?? "", "standard output");
+    assertStringIncludes(errors[1]?.msg ?? "", "standard error");
+  });
+  assert(took < 60, `${took} s`);
+  assert(told > MIB - 100 && told <= MIB + 1, `${told} bytes of standard error were told`);
+  assertEquals(await findByEnvironment(`CNI_CONTAINERID=${containerId}`), []);
+});
+
+Deno.test("B40 standard error is told line by line while the plugin runs, what stands behind the last line end too", async () => {
+  await using plugins = await PluginFolder.make();
+  const script =
+    'printf "one\\ntw" >&2; until [ -e "$here/go" ]; do sleep 0.02; done; printf "o\\n\\nrest" >&2';
+  await plugins.install("net", { DEL: { script } });
+  const lines: string[] = [];
+  const runner = runnerOf(plugins, {
+    onStderrLine: ({ line }) => {
+      lines.push(line);
+      if (line === "one") Deno.writeTextFileSync(`${plugins.dir}/net.d/go`, "");
+    },
+  });
+  await runner.call(callOf({ verb: "DEL" }));
+  assertEquals(lines, ["one", "two", "", "rest"]);
+});
+
+Deno.test("B59 B61 a file that stays busy is an error of every verb when the time is up, and never ran", async () => {
+  await using plugins = await PluginFolder.make();
+  using _busy = await busyPlugin(plugins);
+  for (const verb of ["ADD", "CHECK", "DEL"] as const) {
+    using deadline = new Deadline(350);
+    const error = await failing(() => runnerOf(plugins).call(callOf({ verb, signal: deadline.signal })));
+    assertEquals(error.kind, "timeout");
+    assertStringIncludes(error.context.details ?? "", "Text file busy");
+    assert((error.context.elapsedMs ?? 0) >= 300, String(error.context.elapsedMs));
+  }
+  assertEquals(await plugins.verbs(), []);
+});
+
+Deno.test("B62 cancelling ends the wait for a busy file at once", async () => {
+  await using plugins = await PluginFolder.make();
+  using _busy = await busyPlugin(plugins);
+  const cancel = new AbortController();
+  const pending = failing(() => runnerOf(plugins).call(callOf({ signal: cancel.signal })));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const took = await seconds(async () => {
+    cancel.abort();
+    assertEquals((await pending).kind, "cancelled");
+  });
+  assert(took < 0.2, `${took} s`);
+});
+
+Deno.test("B66 a grandchild in another session that holds the pipes does not hold up the call", async () => {
+  await using plugins = await PluginFolder.make();
+  const containerId = `escaped-${crypto.randomUUID()}`;
+  const escape = "setsid sh -c 'trap \"\" TERM HUP; sleep 60' &";
+  await plugins.install("slow", { ADD: { script: `${escape} wait` } });
+  await plugins.install("done", { ADD: { script: escape } });
+  const escaped = () => findByEnvironment(`CNI_CONTAINERID=${containerId}`);
+  try {
+    using deadline = new Deadline(300);
+    const late = await seconds(async () => {
+      const call = callOf({ type: "slow", containerId, signal: deadline.signal });
+      assertEquals((await failing(() => runnerOf(plugins).call(call))).kind, "timeout");
+    });
+    assert(late < 10, `${late} s`);
+    const well = await seconds(() => runnerOf(plugins).add(callOf({ type: "done", containerId }), "1.1.0"));
+    assert(well < 10, `${well} s`);
+    // Nobody but recovery may end what left its group; it finds them by their container.
+    assert((await escaped()).length >= 2);
+  } finally {
+    for (const pid of await escaped()) Deno.kill(pid, "SIGKILL");
+  }
+});

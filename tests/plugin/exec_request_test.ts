@@ -1,0 +1,99 @@
+// What a plugin gets with each call, seen by a real one.
+import { assertEquals, assertRejects } from "@std/assert";
+import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
+import { VERBS } from "../../lib/plugin/invocation.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+
+function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
+  return {
+    verb: "ADD",
+    type: "net",
+    config: { name: "web", cniVersion: "1.1.0", type: "net" },
+    containerId: "c1",
+    netns: "/run/netns/c1",
+    ifName: "eth0",
+    args: [],
+    signal: new AbortController().signal,
+    ...overrides,
+  };
+}
+
+Deno.test("B11 a plugin is looked for at every call: what was put in front, or taken away, counts at once", async () => {
+  await using front = await PluginFolder.make();
+  await using behind = await PluginFolder.make();
+  await behind.install("net");
+  const runner = new PluginRunner({ pluginDirs: [front.dir, behind.dir] });
+  await runner.call(callOf());
+  const { path } = await front.install("net");
+  await runner.call(callOf({ verb: "CHECK" }));
+  await Deno.remove(path);
+  await runner.call(callOf({ verb: "DEL" }));
+  assertEquals([await front.verbs(), await behind.verbs()], [["net CHECK"], ["net ADD", "net DEL"]]);
+  await Deno.remove(`${behind.dir}/net`);
+  assertEquals((await assertRejects(() => runner.call(callOf()), CniError)).kind, "plugin-missing");
+});
+
+Deno.test("B14 B20 every variable is there once, and those of CNI beside the six only when they were given", async () => {
+  await using plugins = await PluginFolder.make();
+  await plugins.install("net");
+  const run = async (environment: Readonly<Record<string, string>>) => {
+    await new PluginRunner({ pluginDirs: [plugins.dir], environment }).call(callOf({ verb: "DEL" }));
+    const calls = (await Array.fromAsync(Deno.readDir(`${plugins.dir}/net.d/calls`), ({ name }) => name))
+      .sort();
+    const environ = await Deno.readTextFile(`${plugins.dir}/net.d/calls/${calls.at(-1)}/environ`);
+    return environ.split("\0").filter((entry) => entry !== "").sort();
+  };
+  const six = [
+    "CNI_ARGS=",
+    "CNI_COMMAND=DEL",
+    "CNI_CONTAINERID=c1",
+    "CNI_IFNAME=eth0",
+    "CNI_NETNS=/run/netns/c1",
+    `CNI_PATH=${plugins.dir}:/opt/net/bin`,
+  ];
+  const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  assertEquals(await run({}), [...six, PATH]);
+  // Six that were given lose against the call's own; the switch of the plugins' namespace test is not podwire's to set.
+  const given = {
+    CNI_COMMAND: "ADD",
+    CNI_ARGS: "A=1",
+    CNI_PATH: "/evil",
+    CNI_NETNS_OVERRIDE: "true",
+    LANG: "C",
+  };
+  assertEquals(await run(given), [...six, "CNI_NETNS_OVERRIDE=true", PATH, "LANG=C"].sort());
+});
+
+Deno.test("B15 CNI_COMMAND is the verb", async () => {
+  await using plugins = await PluginFolder.make();
+  const net = await plugins.install("net");
+  const runner = new PluginRunner({ pluginDirs: [plugins.dir] });
+  for (const verb of VERBS) await runner.call(callOf({ verb }));
+  assertEquals((await net.calls()).map(({ env }) => env.CNI_COMMAND), [
+    "ADD",
+    "CHECK",
+    "DEL",
+    "GC",
+    "STATUS",
+    "VERSION",
+  ]);
+});
+
+Deno.test("B17 B18 what the caller gave travels as it is, without a pair CNI_ARGS is empty", async () => {
+  await using plugins = await PluginFolder.make();
+  const net = await plugins.install("net");
+  const runner = new PluginRunner({ pluginDirs: [plugins.dir] });
+  const odd = { containerId: "A.b_c-9", netns: "/proc/1/ns/../ns/net ü", ifName: "e%th-0" };
+  await runner.call(callOf(odd));
+  await runner.call(callOf({ args: [["K8S_POD", "a=b"], ["x", ""], ["x", " 2"]] }));
+  const [first, second] = await net.calls();
+  const { CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS } = first?.env ?? {};
+  assertEquals([CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS], [
+    odd.containerId,
+    odd.netns,
+    odd.ifName,
+    "",
+  ]);
+  assertEquals(second?.env.CNI_ARGS, "K8S_POD=a=b;x=;x= 2");
+});
