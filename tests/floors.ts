@@ -22,6 +22,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "address.ts",
       "json_reader.ts",
       "json.ts",
+      "libcni_text.ts",
       "config_document.ts",
       "plugin_config.ts",
       "config.ts",

@@ -4,6 +4,7 @@ import type { AttachRequest } from "../network/network.ts";
 import type { AttachmentRecord } from "../network/record.ts";
 import { CniError } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import { printResult } from "../spec/libcni_text.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire, withSignals } from "./settings.ts";
 import { table } from "./table.ts";
@@ -13,7 +14,7 @@ export async function add(input: CommandInput): Promise<number> {
   const { network, request } = await attachRequest(input);
   const podwire = openPodwire(input);
   const result = await withSignals(input.io, (signal) => podwire.add(network, { ...request, signal }));
-  input.io.write(printJson(result, 4));
+  input.io.write(printResult(result));
   return 0;
 }
 

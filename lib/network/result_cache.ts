@@ -7,7 +7,8 @@ import {
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import { isObject, type Json, type JsonObject, parseJson } from "../spec/json.ts";
+import { printSorted } from "../spec/libcni_text.ts";
 import { optionalObject, optionalText, textOf } from "./sealed.ts";
 
 /** An attachment as libcni remembers it. */
@@ -53,7 +54,7 @@ export class ResultCache {
   async write(entry: CachedAttachment): Promise<void> {
     await ensureDir(this.#dir, 0o700);
     await this.requireFree(entry);
-    await writeFileSynced(this.#path(entry), printJson(encode(entry)));
+    await writeFileSynced(this.#path(entry), encode(entry));
   }
 
   /**
@@ -126,8 +127,9 @@ function isSame(
   return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }
 
-function encode(entry: CachedAttachment): JsonObject {
-  return {
+/** The bytes that libcni writes: its members in this order, and what is inside of them sorted. */
+function encode(entry: CachedAttachment): string {
+  const members: Readonly<Record<string, Json>> = {
     kind: KIND,
     containerId: entry.containerId,
     config: toBase64(entry.config),
@@ -138,6 +140,7 @@ function encode(entry: CachedAttachment): JsonObject {
     ...(Object.keys(entry.capabilityArgs).length === 0 ? {} : { capabilityArgs: entry.capabilityArgs }),
     ...(entry.result === undefined ? {} : { result: entry.result }),
   };
+  return `{${Object.entries(members).map(([key, value]) => `"${key}":${printSorted(value)}`).join()}}`;
 }
 
 /** libcni writes in place: after a crash an entry can be empty or cut. */

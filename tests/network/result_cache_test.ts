@@ -180,6 +180,24 @@ Deno.test("E22 what is no entry is an error and not an empty result; it can be r
     await cache.remove(KEY);
   }));
 
+Deno.test("E9 E11 E12 E13 an entry has the bytes that libcni gives it: sorted inside, and escaped", () =>
+  inCache(async (cache, dir) => {
+    await cache.write({
+      ...ENTRY,
+      config: "{}",
+      cniArgs: [["B", "<2>"], ["A", "1"]],
+      capabilityArgs: { portMappings: [{ hostPort: 8080, containerPort: 80 }], mac: "a&b" },
+      result: { cniVersion: "0.4.0", ips: [{ version: "4", address: "10.1.0.2/24" }], dns: {} },
+    });
+    assertEquals(
+      await Deno.readTextFile(`${dir}/web-c1-eth0`),
+      '{"kind":"cniCacheV1","containerId":"c1","config":"e30=","ifName":"eth0","networkName":"web",' +
+        '"netns":"/run/netns/c1","cniArgs":[["B","\\u003c2\\u003e"],["A","1"]],' +
+        '"capabilityArgs":{"mac":"a\\u0026b","portMappings":[{"containerPort":80,"hostPort":8080}]},' +
+        '"result":{"cniVersion":"0.4.0","dns":{},"ips":[{"address":"10.1.0.2/24","version":"4"}]}}',
+    );
+  }));
+
 Deno.test("property: what is written is read again", () =>
   inCache(async (cache) => {
     const random = new Random(3);
