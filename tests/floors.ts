@@ -24,6 +24,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "json.ts",
       "libcni_text.ts",
       "config_document.ts",
+      "reserved_keys.ts",
       "plugin_config.ts",
       "config.ts",
       "result_shape.ts",

@@ -12,7 +12,7 @@ export interface Cidr {
 
 const IPV4_PART = /^(?:0|[1-9]\d{0,2})$/;
 const IPV6_GROUP = /^[0-9a-f]{1,4}$/i;
-const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
+const PREFIX = /^0*\d{1,3}$/;
 
 /** `::ffff:0:0/96` without its lower 32 bits: the place of IPv4 addresses inside IPv6 (RFC 4291, section 2.5.5.2). */
 const MAPPED = 0xffffn;
@@ -109,7 +109,7 @@ function longestZeroRun(groups: readonly bigint[]): { start: number; length: num
  * Reads an address with prefix length; `undefined` when the text is none.
  *
  * An IPv4-mapped IPv6 address becomes IPv4 with the prefix 96 shorter; a mapped one with a prefix below 96 names no
- * IPv4 network and is refused.
+ * IPv4 network and is refused. Leading zeros in the prefix length, unlike those in the address, mislead nobody.
  */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf("/");

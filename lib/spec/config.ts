@@ -12,6 +12,7 @@ import {
 } from "./json.ts";
 import { validateNetworkName } from "./name.ts";
 import { type PluginConfig, readPluginConfig } from "./plugin_config.ts";
+import { isReservedKey } from "./reserved_keys.ts";
 import {
   compareVersions,
   DEFAULT_VERSION,
@@ -22,6 +23,7 @@ import {
 } from "./version.ts";
 
 export { type ConfigSource } from "./config_document.ts";
+export { reservedKeys } from "./reserved_keys.ts";
 export { parsePluginConfig, type PluginConfig } from "./plugin_config.ts";
 
 /**
@@ -70,7 +72,8 @@ export interface RequestOptions {
  *
  * A list without `plugins` passes unless it says `loadOnlyInlinedPlugins`, since the folder beside it may hold them.
  *
- * @throws {CniError} of kind `config` with line and column: code 6 when the text is no JSON, 7 when the list is wrong
+ * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is no JSON, 7 when the list is
+ * wrong, which a key that stands twice in one object is, too
  *
  * @example
  * ```ts
@@ -82,7 +85,7 @@ export interface RequestOptions {
  * ```
  */
 export function parseConfigList(text: string, source: ConfigSource = {}): NetworkConfigList {
-  const document = new ConfigDocument(text, source);
+  const document = ConfigDocument.ofList(text, source);
   const { json } = document;
   if (!isObject(json)) throw document.wrongType([], "an object", json);
   const name = readName(document, member(json, "name"));
@@ -104,7 +107,7 @@ export function parseConfigList(text: string, source: ConfigSource = {}): Networ
  * @throws {CniError} as {@linkcode parseConfigList}
  */
 export function listFromPluginConfig(text: string, source: ConfigSource = {}): NetworkConfigList {
-  const document = new ConfigDocument(text, source);
+  const document = ConfigDocument.ofPlugin(text, source);
   const plugin = readPluginConfig(document, [], document.json);
   const name = readName(document, member(plugin.json, "name") ?? undefined);
   const versions = readVersions(document, member(plugin.json, "cniVersion") ?? undefined, undefined);
@@ -131,13 +134,16 @@ export function listFromPluginConfig(text: string, source: ConfigSource = {}): N
 export function withFolderPlugins(
   list: NetworkConfigList,
   plugins: readonly PluginConfig[],
-  source: ConfigSource = {},
+  { file }: ConfigSource = {},
 ): NetworkConfigList {
   const all = list.loadOnlyInlinedPlugins ? list.plugins : [...list.plugins, ...plugins];
   if (all.length === 0) {
     throw new CniError("config", "no plugin configs found", {
       code: ERROR_CODES.invalidNetworkConfig,
-      ...source,
+      path: "plugins",
+      line: 1,
+      column: 1,
+      ...(file === undefined ? {} : { file }),
     });
   }
   if (all.length === list.plugins.length) return list;
@@ -171,13 +177,14 @@ export function requestConfig(
   options: RequestOptions = {},
 ): JsonObject {
   const { prevResult, runtimeConfig = {}, validAttachments } = options;
-  const wanted = plugin.capabilities.filter((name) => Object.hasOwn(runtimeConfig, name));
+  const declared = new Set(plugin.capabilities);
+  const wanted = Object.entries(runtimeConfig).filter(([name]) => declared.has(name));
   const attachments = validAttachments?.map(({ containerID, ifname }) => ({ containerID, ifname }));
   return {
     ...Object.fromEntries(Object.entries(plugin.json).filter(([key]) => !isReservedKey(key))),
     name: list.name,
     cniVersion: list.cniVersion,
-    ...(wanted.length === 0 ? {} : { runtimeConfig: pick(runtimeConfig, wanted) }),
+    ...(wanted.length === 0 ? {} : { runtimeConfig: Object.fromEntries(wanted) }),
     ...(prevResult === undefined ? {} : { prevResult }),
     // The second key is that of an early text of the specification, and plugins made after it still read it.
     ...(attachments === undefined
@@ -186,29 +193,16 @@ export function requestConfig(
   };
 }
 
-/**
- * Whether a key of a plugin's object belongs to the runtime, which never passes on what a file has there.
- *
- * `args` is not among them, though the specification reserves it: the conventions give it a meaning in files.
- */
-export function isReservedKey(key: string): boolean {
-  return key === "prevResult" || key === "runtimeConfig" || key === "capabilities" ||
-    key.startsWith("cni.dev/");
-}
-
-function pick(json: JsonObject, keys: readonly string[]): JsonObject {
-  return Object.fromEntries(Object.entries(json).filter(([key]) => keys.includes(key)));
-}
-
 function readName(document: ConfigDocument, json: Json | undefined): string {
   const path = ["name"];
   if (json === undefined) throw document.missing(path);
   if (typeof json !== "string") throw document.wrongType(path, "a string", json);
+  if (json === "") throw document.fault(path, "name must not be empty");
   try {
     validateNetworkName(json);
   } catch (error) {
     if (!isCniError(error)) throw error;
-    throw error.within(document.fault(path, error.msg).context);
+    throw document.fault(path, `name: ${error.msg}`, { details: json });
   }
   return json;
 }

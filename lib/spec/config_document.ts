@@ -1,9 +1,27 @@
 import { CniError, ERROR_CODES } from "./error.ts";
-import { formatPath, type Json, type JsonPath, kindOf, parseJson, positionOf } from "./json.ts";
+import {
+  type DuplicateKeys,
+  formatPath,
+  type Json,
+  type JsonPath,
+  kindOf,
+  MAX_DEPTH,
+  parseJson,
+  positionOf,
+  shownPath,
+} from "./json.ts";
 
-/** Where a configuration comes from, for the errors about it. */
+/** Where a configuration comes from: for the errors about it, and for how strictly it is read. */
 export interface ConfigSource {
+  /** The file that the text stands in. */
   readonly file?: string;
+  /**
+   * What becomes of a key that stands in an object already. Other runtimes let the last one win: what one of them has
+   * stored is to be read so.
+   *
+   * @default {"refused"}
+   */
+  readonly duplicateKeys?: DuplicateKeys;
 }
 
 /** What an error about a place in a document may tell beside it. */
@@ -12,12 +30,25 @@ export interface FaultOptions {
   readonly hint?: string;
 }
 
+/** A list of one plugin encloses the plugin's configuration twice. */
+const LIST_DEPTH = 2;
+
 /** A configuration text that knows where each of its values stands. */
 export class ConfigDocument {
   readonly json: Json;
 
-  constructor(readonly text: string, readonly source: ConfigSource = {}) {
-    this.json = parseJson(text, source);
+  private constructor(readonly text: string, readonly source: ConfigSource, maxDepth: number) {
+    this.json = parseJson(text, { duplicateKeys: "refused", ...source, maxDepth });
+  }
+
+  /** A text that should hold a list. */
+  static ofList(text: string, source: ConfigSource): ConfigDocument {
+    return new ConfigDocument(text, source, MAX_DEPTH);
+  }
+
+  /** A text that should hold the configuration of a single plugin; as part of a list it can be read again. */
+  static ofPlugin(text: string, source: ConfigSource): ConfigDocument {
+    return new ConfigDocument(text, source, MAX_DEPTH - LIST_DEPTH);
   }
 
   /** The error about the value at a path, or where the value is missing, about the one that should hold it. */
@@ -26,9 +57,11 @@ export class ConfigDocument {
     for (let length = path.length; position === undefined && length-- > 0;) {
       position = positionOf(this.text, path.slice(0, length));
     }
+    const { file } = this.source;
     return new CniError("config", msg, {
       code: ERROR_CODES.invalidNetworkConfig,
-      ...this.source,
+      path: formatPath(path),
+      ...(file === undefined ? {} : { file }),
       ...position,
       ...options,
     });
@@ -38,7 +71,7 @@ export class ConfigDocument {
   wrongType(path: JsonPath, wanted: string, found: Json): CniError {
     return this.fault(
       path,
-      `${formatPath(path) || "the configuration"} must be ${wanted}, not ${kindOf(found)}`,
+      `${shownPath(formatPath(path)) || "the configuration"} must be ${wanted}, not ${kindOf(found)}`,
     );
   }
 

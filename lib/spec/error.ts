@@ -102,6 +102,8 @@ export interface CniErrorOptions {
   readonly line?: number;
   /** One-based. */
   readonly column?: number;
+  /** What in the document is wrong, as `plugins[1].type`; empty for the document itself. */
+  readonly path?: string;
   /** What the reader can do about it. */
   readonly hint?: string;
   /** What was thrown below. */

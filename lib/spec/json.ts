@@ -1,6 +1,14 @@
-import { JsonReader, type JsonSource, type Position, positionAt } from "./json_reader.ts";
+import { type JsonPath, JsonReader, type JsonSource, type Position, positionAt } from "./json_reader.ts";
 
-export { type JsonSource, MAX_DEPTH, type Position } from "./json_reader.ts";
+export {
+  type DuplicateKeys,
+  formatPath,
+  type JsonPath,
+  type JsonSource,
+  MAX_DEPTH,
+  type Position,
+  shownPath,
+} from "./json_reader.ts";
 
 /** A JSON value in which every number can be printed as it was written. */
 export type Json = null | boolean | number | string | JsonNumber | readonly Json[] | JsonObject;
@@ -16,9 +24,6 @@ export interface JsonNumber {
   /** The number as written. */
   readonly rawJSON: string;
 }
-
-/** One step from a value to a value in it: a key or an index. */
-export type JsonPath = readonly (string | number)[];
 
 /** What V8 has and TypeScript's library does not know yet: https://tc39.es/proposal-json-parse-with-source/ */
 const { rawJSON, isRawJSON } = JSON as unknown as {
@@ -59,9 +64,10 @@ export function kindOf(json: Json): string {
  * Reads a JSON text.
  *
  * Nothing is lost: numbers keep their text where a double would change it, and a key such as `__proto__` is a key like
- * any other. Of equal keys in one object the last one counts.
+ * any other. Of equal keys in one object the last one counts, unless the source says that they are refused.
  *
- * @throws {CniError} of kind `config` (or the source's), code 6, with line and column
+ * @throws {CniError} of kind `config` (or the source's) with line, column and path: code 6 when the text is no JSON or
+ * nested too deep, 7 when a key is refused
  *
  * @example
  * ```ts
@@ -104,35 +110,37 @@ export function printJson(value: Json, indent?: number): string {
 export function positionOf(text: string, path: JsonPath): Position | undefined {
   const reader = new JsonReader(text);
   reader.begin();
-  for (const step of path) {
-    let found: number | undefined;
-    const look = (at: string | number) => {
-      if (at === step) found = reader.offset;
-      readValue(reader);
-    };
-    const bracket = reader.next();
-    if (bracket === "{") reader.object(look);
-    else if (bracket === "[") reader.array(look);
-    if (found === undefined) return undefined;
-    reader.offset = found;
-  }
-  return positionAt(text, reader.offset);
+  const offset = seek(reader, path);
+  return offset === undefined ? undefined : positionAt(text, offset);
 }
 
-/** Prints a path as `plugins[1].type`. */
-export function formatPath(path: JsonPath): string {
-  return path.map((step, index) => {
-    if (typeof step === "number") return `[${step}]`;
-    if (!/^[\w-]+$/.test(step)) return `[${JSON.stringify(step)}]`;
-    return index === 0 ? step : `.${step}`;
-  }).join("");
+/** Reads one value and answers where the value at a path in it begins. */
+function seek(reader: JsonReader, path: JsonPath): number | undefined {
+  const bracket = reader.next();
+  const start = reader.offset;
+  const [step, ...rest] = path;
+  if (step === undefined || (bracket !== "{" && bracket !== "[")) {
+    readValue(reader);
+    return step === undefined ? start : undefined;
+  }
+  let found: number | undefined;
+  const look = (at: string | number) => {
+    if (at === step) found = seek(reader, rest);
+    else readValue(reader);
+  };
+  if (bracket === "{") reader.object(look);
+  else reader.array(look);
+  return found;
 }
 
 function readValue(reader: JsonReader): Json {
   switch (reader.next()) {
     case "{": {
       const object: Record<string, Json> = {};
-      reader.object((key) => setMember(object, key, readValue(reader)));
+      reader.object((key) => {
+        if (Object.hasOwn(object, key)) reader.duplicateKey();
+        setMember(object, key, readValue(reader));
+      });
       return object;
     }
     case "[": {

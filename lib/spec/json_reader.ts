@@ -6,15 +6,32 @@ export interface Position {
   readonly column: number;
 }
 
-/** Where a JSON text comes from, for the errors about it. */
+/** One step from a value to a value in it: a key or an index. */
+export type JsonPath = readonly (string | number)[];
+
+/** What becomes of a key that stands in an object already. */
+export type DuplicateKeys = "last wins" | "refused";
+
+/** Where a JSON text comes from, for the errors about it, and what it may hold. */
 export interface JsonSource {
+  /** The file that the text stands in. */
   readonly file?: string;
-  /** @default {"config"} */
+  /** The kind of the errors. @default {"config"} */
   readonly kind?: ErrorKind;
+  /** How deep objects and arrays may be nested. @default {2 * MAX_DEPTH} */
+  readonly maxDepth?: number;
+  /** @default {"last wins"} */
+  readonly duplicateKeys?: DuplicateKeys;
 }
 
-/** Deeper nesting is refused: it serves nothing, and every later walk over the value may recurse without fear. */
+/**
+ * How deep a configuration or a result may be nested: more serves nothing. Everything else may be nested twice as deep,
+ * so that what encloses them (a request, a record) can always be read again, and every walk may recurse without fear.
+ */
 export const MAX_DEPTH = 512;
+
+/** A path in a message is no longer than this; the error has all of it. */
+const SHOWN_PATH_LENGTH = 120;
 
 const BYTE_ORDER_MARK = "\ufeff";
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -47,7 +64,9 @@ const HINTS: ReadonlyMap<string, string> = new Map([
  */
 export class JsonReader {
   offset = 0;
+  readonly #path: (string | number)[] = [];
   #depth = 0;
+  #keyOffset = 0;
 
   constructor(readonly text: string, readonly source: JsonSource = {}) {}
 
@@ -119,11 +138,15 @@ export class JsonReader {
       const next = this.next();
       if (first && next === "}") break;
       if (next !== '"') throw this.#unexpected(`a key in double quotes${first ? ' or "}"' : ""}`);
+      const keyOffset = this.offset;
       const key = this.string();
+      this.#path.push(key);
       if (this.next() !== ":") throw this.#unexpected('":"');
       this.offset++;
       this.next();
+      this.#keyOffset = keyOffset;
       read(key);
+      this.#path.pop();
       if (this.#closes("}")) break;
     }
     this.#close();
@@ -136,7 +159,9 @@ export class JsonReader {
       const next = this.next();
       if (next === "]" && index === 0) break;
       if (next === "" || next === "]") throw this.#unexpected(`a value${index === 0 ? ' or "]"' : ""}`);
+      this.#path.push(index);
       read(index);
+      this.#path.pop();
       if (this.#closes("]")) break;
     }
     this.#close();
@@ -144,17 +169,31 @@ export class JsonReader {
 
   /** The error that tells what is wrong where the reader stands. */
   error(msg: string, hint?: string): CniError {
+    return this.#error(msg, this.offset, ERROR_CODES.decodingFailure, hint);
+  }
+
+  /** To be called by the `read` of {@linkcode JsonReader.object} for a key that the object has already. */
+  duplicateKey(): void {
+    if (this.source.duplicateKeys !== "refused") return;
+    const msg = "the key stands in its object twice";
+    throw this.#error(msg, this.#keyOffset, ERROR_CODES.invalidNetworkConfig);
+  }
+
+  #error(msg: string, offset: number, code: number, hint?: string): CniError {
     const { file, kind = "config" } = this.source;
-    return new CniError(kind, msg, {
-      code: ERROR_CODES.decodingFailure,
-      ...positionAt(this.text, this.offset),
+    const path = formatPath(this.#path);
+    return new CniError(kind, path === "" ? msg : `${shownPath(path)}: ${msg}`, {
+      code,
+      path,
+      ...positionAt(this.text, offset),
       ...(file === undefined ? {} : { file }),
       ...(hint === undefined ? {} : { hint }),
     });
   }
 
   #open(): void {
-    if (++this.#depth > MAX_DEPTH) throw this.error(`nested deeper than ${MAX_DEPTH} levels`);
+    const { maxDepth = 2 * MAX_DEPTH } = this.source;
+    if (++this.#depth > maxDepth) throw this.error(`nested deeper than ${maxDepth} levels`);
     this.offset++;
   }
 
@@ -197,6 +236,21 @@ export class JsonReader {
     const code = this.text.codePointAt(this.offset);
     return code === undefined ? "end of the text" : quoted(String.fromCodePoint(code));
   }
+}
+
+/** Prints a path as `plugins[1].type`. */
+export function formatPath(path: JsonPath): string {
+  return path.map((step, index) => {
+    if (typeof step === "number") return `[${step}]`;
+    if (!/^[\w-]+$/.test(step)) return `[${JSON.stringify(step)}]`;
+    return index === 0 ? step : `.${step}`;
+  }).join("");
+}
+
+/** A printed path as messages show it: of a very long one the beginning and the end. */
+export function shownPath(path: string): string {
+  const half = SHOWN_PATH_LENGTH / 2;
+  return path.length <= SHOWN_PATH_LENGTH ? path : `${path.slice(0, half)}...${path.slice(-half)}`;
 }
 
 /** The place of an offset, counted in UTF-16 units, in a text. */

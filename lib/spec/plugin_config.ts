@@ -63,8 +63,8 @@ const checkMembers = objectOf({
 /**
  * Reads the configuration of one plugin, the content of a `.conf` file.
  *
- * @throws {CniError} of kind `config` with line and column: code 6 when the text is no JSON, 7 when a member is missing
- * or of the wrong type
+ * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is no JSON, 7 when a member is
+ * missing, of the wrong type or there twice
  *
  * @example
  * ```ts
@@ -76,7 +76,7 @@ const checkMembers = objectOf({
  * ```
  */
 export function parsePluginConfig(text: string, source: ConfigSource = {}): PluginConfig {
-  const document = new ConfigDocument(text, source);
+  const document = ConfigDocument.ofPlugin(text, source);
   return readPluginConfig(document, [], document.json);
 }
 

@@ -1,7 +1,13 @@
-import { isObject, type Json, type JsonObject, kindOf, member } from "./json.ts";
+import { isArray, isObject, type Json, type JsonObject, kindOf, MAX_DEPTH, member } from "./json.ts";
 import { convertFamily, type Result } from "./result_convert.ts";
-import { FAMILY_OF, normaliseResult, resultError } from "./result_shape.ts";
-import { CURRENT_VERSION, DEFAULT_VERSION, isSpecVersion, type SpecVersion } from "./version.ts";
+import { FAMILY_OF, normaliseResult, refuseStrayIndices, resultError } from "./result_shape.ts";
+import {
+  CURRENT_VERSION,
+  DEFAULT_VERSION,
+  isSpecVersion,
+  SPEC_VERSIONS,
+  type SpecVersion,
+} from "./version.ts";
 
 export { type Dns, type Interface, type IpConfig, type Result, type Route } from "./result_convert.ts";
 
@@ -9,7 +15,9 @@ export { type Dns, type Interface, type IpConfig, type Result, type Route } from
  * Reads what a plugin answered to ADD, and gives it in the version of the configuration.
  *
  * An answer without version has the configuration's. Addresses are brought into canonical form; members that CNI does
- * not know are kept as long as the answer needs no conversion.
+ * not know are kept as long as the answer needs no conversion. Refused are null entries, addresses that are missing or
+ * none, and an `interface` of an address that is no index into the answer's own `interfaces`. The latter is asked of
+ * fresh answers only: results that were taken once, by whichever runtime, may have any index.
  *
  * @throws {CniError} of kind `plugin-output`, code 6, with the path of what is wrong
  *
@@ -25,11 +33,31 @@ export { type Dns, type Interface, type IpConfig, type Result, type Route } from
  * ```
  */
 export function decodeResult(json: Json, configVersion: SpecVersion): JsonObject {
-  const document = json ?? {};
-  if (!isObject(document)) throw resultError(`the result must be an object, not ${kindOf(document)}`);
+  const normal = normalised(withVersion(json, configVersion));
+  refuseStrayIndices(normal, FAMILY_OF[versionOf(normal)]);
+  return converted(normal, configVersion);
+}
+
+/**
+ * Reads the `prevResult` that a runtime gave a plugin, and gives it in the version of the configuration.
+ *
+ * A runtime gives it in a version whose results have the same members, and that of a result without version is the
+ * configuration's.
+ *
+ * @throws {CniError} as {@linkcode decodeResult}; also for a version with other members
+ */
+export function decodePrevResult(json: Json, configVersion: SpecVersion): JsonObject {
+  const document = withVersion(json, configVersion);
+  const family = FAMILY_OF[configVersion];
+  const fitting = SPEC_VERSIONS.filter((version) => FAMILY_OF[version] === family);
   const written = member(document, "cniVersion");
-  const cniVersion = typeof written === "string" && written !== "" ? written : configVersion;
-  return convertResult({ ...document, cniVersion }, configVersion);
+  if (!fitting.some((version) => version === written)) {
+    const given = JSON.stringify(written);
+    throw resultError(`result type supports [${fitting.join(" ")}] but unmarshalled CNIVersion is ${given}`, [
+      "cniVersion",
+    ]);
+  }
+  return converted(normalised(document), configVersion);
 }
 
 /**
@@ -40,10 +68,7 @@ export function decodeResult(json: Json, configVersion: SpecVersion): JsonObject
  * results of these versions are about addresses only
  */
 export function convertResult(json: JsonObject | Result, to: SpecVersion | ""): JsonObject {
-  const target = to || DEFAULT_VERSION;
-  const family = FAMILY_OF[versionOf(json)];
-  const members = convertFamily(normaliseResult(json, family), family, FAMILY_OF[target]);
-  return { cniVersion: target, ...members };
+  return converted(normalised(json), to || DEFAULT_VERSION);
 }
 
 /**
@@ -55,10 +80,39 @@ export function asResult(json: JsonObject): Result {
   return convertResult(json, CURRENT_VERSION) as unknown as Result;
 }
 
+function withVersion(json: Json, configVersion: SpecVersion): JsonObject {
+  const document = json ?? {};
+  if (!isObject(document)) throw resultError(`the result must be an object, not ${kindOf(document)}`);
+  if (isDeeper(document, MAX_DEPTH)) {
+    throw resultError(`the result is nested deeper than ${MAX_DEPTH} levels`);
+  }
+  const written = member(document, "cniVersion");
+  return { ...document, cniVersion: typeof written === "string" && written !== "" ? written : configVersion };
+}
+
+function isDeeper(json: Json, levels: number): boolean {
+  if (!isArray(json) && !isObject(json)) return false;
+  return levels === 0 || Object.values(json).some((value: Json) => isDeeper(value, levels - 1));
+}
+
+function normalised(json: JsonObject | Result): JsonObject {
+  const cniVersion = versionOf(json);
+  return { cniVersion, ...normaliseResult(json, FAMILY_OF[cniVersion]) };
+}
+
+function converted({ cniVersion, ...members }: JsonObject, to: SpecVersion): JsonObject {
+  const from = cniVersion as SpecVersion;
+  if (!isSpecVersion(to)) throw resultError(`no converter for CNI result version ${from} to ${to}`);
+  return { cniVersion: to, ...convertFamily(members, FAMILY_OF[from], FAMILY_OF[to]) };
+}
+
 function versionOf(json: JsonObject): SpecVersion {
   const written = member(json, "cniVersion") ?? "";
-  if (typeof written !== "string") throw resultError(`cniVersion must be a string, not ${kindOf(written)}`);
+  const path = ["cniVersion"];
+  if (typeof written !== "string") {
+    throw resultError(`cniVersion must be a string, not ${kindOf(written)}`, path);
+  }
   if (written === "") return DEFAULT_VERSION;
-  if (!isSpecVersion(written)) throw resultError(`unsupported CNI result version "${written}"`);
+  if (!isSpecVersion(written)) throw resultError(`unsupported CNI result version "${written}"`, path);
   return written;
 }

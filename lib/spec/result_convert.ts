@@ -38,7 +38,7 @@ export type IpConfig = {
   /** With prefix length, as `10.1.2.3/24`. */
   readonly address: string;
   readonly gateway?: string;
-  /** Index into the interfaces of the result. Plugins are not checked for it to be in range. */
+  /** Index into the interfaces of the result. It is checked when a plugin answers, not in what is read from elsewhere. */
   readonly interface?: number;
 };
 

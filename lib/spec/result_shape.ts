@@ -11,6 +11,7 @@ import {
   member,
   numberOf,
   printJson,
+  shownPath,
 } from "./json.ts";
 import type { SpecVersion } from "./version.ts";
 
@@ -32,8 +33,9 @@ export const FAMILY_OF: Readonly<Record<SpecVersion, ResultFamily>> = {
 type Normalise = (json: Json | undefined, path: JsonPath) => Json | undefined;
 
 /** The error about a result that cannot be understood. */
-export function resultError(msg: string): CniError {
-  return new CniError("plugin-output", msg, { code: ERROR_CODES.decodingFailure });
+export function resultError(msg: string, path: JsonPath = []): CniError {
+  const code = ERROR_CODES.decodingFailure;
+  return new CniError("plugin-output", msg, path.length === 0 ? { code } : { code, path: formatPath(path) });
 }
 
 /**
@@ -59,9 +61,8 @@ const textAlways: Normalise = (json, path) => text(json, path) ?? "";
 const integer: Normalise = (json, path) => {
   if (json === undefined || json === null) return undefined;
   const number = numberOf(json);
-  if (!Number.isSafeInteger(number) || !/^-?\d+$/.test(printJson(json))) {
-    throw wrongType(path, "an integer", json);
-  }
+  if (number === undefined || !/^-?\d+$/.test(printJson(json))) throw wrongType(path, "an integer", json);
+  if (!Number.isSafeInteger(number)) throw wrongType(path, "an integer below 2^53", json);
   return number || 0;
 };
 
@@ -69,9 +70,9 @@ const integerUnlessZero: Normalise = (json, path) => integer(json, path) || unde
 
 const cidr: Normalise = (json, path) => {
   const written = text(json, path);
-  if (written === undefined) throw resultError(`${formatPath(path)} is missing`);
+  if (written === undefined) throw resultError(`${shown(path)} is missing`, path);
   const found = parseCidr(written);
-  if (found === undefined) throw resultError(`${formatPath(path)}: invalid CIDR address: ${written}`);
+  if (found === undefined) throw resultError(`${shown(path)}: invalid CIDR address: ${written}`, path);
   return formatCidr(found);
 };
 
@@ -79,7 +80,7 @@ const ip: Normalise = (json, path) => {
   const written = text(json, path);
   if (written === undefined) return undefined;
   const found = parseIp(written);
-  if (found === undefined) throw resultError(`${formatPath(path)}: invalid IP address: ${written}`);
+  if (found === undefined) throw resultError(`${shown(path)}: invalid IP address: ${written}`, path);
   return formatIp(found);
 };
 
@@ -89,8 +90,9 @@ const listOf = (element: Normalise): Normalise => (json, path) => {
   if (json === undefined || json === null) return undefined;
   if (!isArray(json)) throw wrongType(path, "an array", json);
   const list = json.map((entry, index) => {
-    if (entry === null) throw resultError(`${formatPath([...path, index])} is null`);
-    return element(entry, [...path, index]) ?? entry;
+    const at = [...path, index];
+    if (entry === null) throw resultError(`${shown(at)} is null`, at);
+    return element(entry, at) ?? entry;
   });
   return list.length === 0 ? undefined : list;
 };
@@ -158,7 +160,36 @@ const SHAPES: Readonly<Record<ResultFamily, (json: Json, path: JsonPath) => Json
   }),
 };
 
+/**
+ * Makes sure that each address of a normalised result belongs to an interface of the same result, or to none.
+ *
+ * @throws {CniError} as {@linkcode normaliseResult}
+ */
+export function refuseStrayIndices(normal: JsonObject, family: ResultFamily): void {
+  if (family === "02x") return;
+  const count = lengthOf(normal.interfaces);
+  for (let index = 0; index < lengthOf(normal.ips); index++) {
+    const config = (normal.ips as readonly JsonObject[])[index];
+    const link = numberOf(config?.interface);
+    if (link === undefined || link >= 0 && link < count) continue;
+    const path = ["ips", index, "interface"];
+    throw resultError(`${shown(path)} is ${link}, but the result has ${interfaces(count)}`, path);
+  }
+}
+
+function lengthOf(list: Json | undefined): number {
+  return isArray(list) ? list.length : 0;
+}
+
+function interfaces(count: number): string {
+  return count === 0 ? "no interfaces" : count === 1 ? "only one interface" : `only ${count} interfaces`;
+}
+
 function wrongType(path: JsonPath, wanted: string, found: Json): CniError {
-  const shown = numberOf(found) === undefined ? kindOf(found) : printJson(found);
-  return resultError(`${formatPath(path) || "the result"} must be ${wanted}, not ${shown}`);
+  const what = numberOf(found) === undefined ? kindOf(found) : printJson(found);
+  return resultError(`${shown(path) || "the result"} must be ${wanted}, not ${what}`, path);
+}
+
+function shown(path: JsonPath): string {
+  return shownPath(formatPath(path));
 }

@@ -38,7 +38,7 @@ Deno.test("A56 A57 an empty folder is fine as long as there is a plugin", () => 
   const list = parse({});
   assertStrictEquals(withFolderPlugins(list, []), list);
   const empty = parse({ plugins: undefined });
-  const expected = { kind: "config", code: 7, msg: "no plugin configs found", file: FILE };
+  const expected = { kind: "config", code: 7, msg: "no plugin configs found", at: "1:1", file: FILE };
   assertEquals(faultOf(() => withFolderPlugins(empty, [], { file: FILE })), expected);
 });
 
@@ -72,8 +72,8 @@ Deno.test("A78 a single plugin without a good name is refused with its file", ()
   const cases: Record<string, string> = {
     '{"type":"bridge"}': 'missing "name"',
     '{"type":"bridge","name":null}': 'missing "name"',
-    '{"type":"bridge","name":""}': "missing network name:",
-    '{"type":"bridge","name":"../x"}': "invalid characters found in network name",
+    '{"type":"bridge","name":""}': "name must not be empty",
+    '{"type":"bridge","name":"../x"}': "name: invalid characters found in network name",
   };
   for (const [text, msg] of Object.entries(cases)) {
     const fault = faultOf(() => listFromPluginConfig(text, { file: "/x/10-a.conf" }));

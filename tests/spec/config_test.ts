@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { listFromPluginConfig, parseConfigList } from "../../lib/spec/config.ts";
+import { listFromPluginConfig, parseConfigList, parsePluginConfig } from "../../lib/spec/config.ts";
 import { type Json, printJson } from "../../lib/spec/json.ts";
 import { faultOf } from "./fault.ts";
 
@@ -48,13 +48,18 @@ Deno.test("A25 refuses a name that is no string", () => {
   }
 });
 
-Deno.test("A27 A53 refuses names that the specification does not allow", () => {
-  assertEquals(listFault({ name: "" }), { kind: "config", code: 7, msg: "missing network name:", at: "1:9" });
+Deno.test("A26 A27 A53 refuses names that the specification does not allow", () => {
+  assertEquals(listFault({ name: "" }), {
+    kind: "config",
+    code: 7,
+    msg: "name must not be empty",
+    at: "1:9",
+  });
   for (const name of ["../other", "a/b", ".", "..", "-a", "a b", "a\n", "ä"]) {
     assertEquals(listFault({ name }), {
       kind: "config",
       code: 7,
-      msg: "invalid characters found in network name",
+      msg: "name: invalid characters found in network name",
       details: name,
       at: "1:9",
     });
@@ -240,8 +245,35 @@ Deno.test("A49 A50 carries the plugins in their order, the text and unknown keys
   assertEquals([list.disableCheck, list.disableGC, list.loadOnlyInlinedPlugins], [false, true, false]);
 });
 
-Deno.test("A51 takes the last of equal keys, also for the place in errors", () => {
-  assertEquals(parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":"b"}').name, "b");
-  const fault = faultOf(() => parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":1}'));
+Deno.test("A51 refuses a key that stands twice in one object, and tells where the second one is", () => {
+  const cases: [text: string, at: string, path: string][] = [
+    ['{"name":"a","plugins":[{"type":"x"}],"name":"b"}', "1:38", "name"],
+    ['{"name":"a","plugins":[{"type":"x"},\n {"type":"y", "type":"y"}]}', "2:15", "plugins[1].type"],
+    ['{"name":"a","plugins":[{"type":"x","ipam":{"\\u0061":1,"a":2}}]}', "1:55", "plugins[0].ipam.a"],
+    ['{"__proto__":1,"__proto__":2}', "1:16", "__proto__"],
+    ['{"constructor":1,"constructor":2}', "1:18", "constructor"],
+  ];
+  for (const [text, at, path] of cases) {
+    const expected = {
+      kind: "config",
+      code: 7,
+      msg: `${path}: the key stands in its object twice`,
+      at,
+      file: FILE,
+    };
+    assertEquals(faultOf(() => parseConfigList(text, { file: FILE })), expected);
+  }
+  const plugin = '{"name":"a","type":"x","type":"x"}';
+  assertEquals(faultOf(() => parsePluginConfig(plugin)).at, "1:24");
+  assertEquals(faultOf(() => listFromPluginConfig(plugin)).at, "1:24");
+  // The same key in another object, or in another case, is another key.
+  parseConfigList('{"name":"a","plugins":[{"type":"x","Type":"y","ipam":{"type":"z"}},{"type":"x"}]}');
+});
+
+Deno.test("A51 takes the last of equal keys where another runtime has stored the text", () => {
+  const stored = { duplicateKeys: "last wins" } as const;
+  assertEquals(parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":"b"}', stored).name, "b");
+  assertEquals(listFromPluginConfig('{"name":"a","type":"x","type":"y"}', stored).plugins[0]?.type, "y");
+  const fault = faultOf(() => parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":1}', stored));
   assertEquals([fault.msg, fault.at], ["name must be a string, not a number", "1:45"]);
 });

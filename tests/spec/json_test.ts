@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
 import {
   formatPath,
   isObject,
@@ -102,7 +103,14 @@ Deno.test("member never answers what an object inherits", () => {
   for (const key of ["constructor", "__proto__", "toString"]) assertEquals(member({}, key), undefined);
 });
 
-Deno.test("A51 takes the last of equal keys", () => {
+Deno.test("A51 takes the last of equal keys, unless they are refused", () => {
+  const refused = { duplicateKeys: "refused", kind: "plugin-output" } as const;
+  assertEquals(faultOf(() => parseJson('{"a":[{"b":1,"b":1}]}', refused)), {
+    kind: "plugin-output",
+    code: 7,
+    msg: "a[0].b: the key stands in its object twice",
+    at: "1:14",
+  });
   assertEquals(parseJson('{"a":1,"b":2,"a":{"c":3}}'), { a: { c: 3 }, b: 2 });
   assertEquals(printJson(parseJson('{"__proto__":1,"__proto__":2}')), '{"__proto__":2}');
 });
@@ -137,17 +145,17 @@ Deno.test("A12 tells what is wrong with a text, and where", () => {
     ["{} {}", "1:4", 'unexpected "{" after the end of the JSON value'],
     ["{}\n]", "2:1", 'unexpected "]" after the end of the JSON value'],
     ["{", "1:2", 'unexpected end of the text: expected a key in double quotes or "}"'],
-    ['{"a"', "1:5", 'unexpected end of the text: expected ":"'],
-    ['{"a":', "1:6", "unexpected end of the text: expected a value"],
+    ['{"a"', "1:5", 'a: unexpected end of the text: expected ":"'],
+    ['{"a":', "1:6", "a: unexpected end of the text: expected a value"],
     ['{"a":1', "1:7", 'unexpected end of the text: expected "," or "}"'],
     ["[", "1:2", 'unexpected end of the text: expected a value or "]"'],
     ["[1,", "1:4", "unexpected end of the text: expected a value"],
-    ['{"a" 1}', "1:6", 'unexpected "1": expected ":"'],
-    ['{"a":}', "1:6", 'unexpected "}": expected a value'],
+    ['{"a" 1}', "1:6", 'a: unexpected "1": expected ":"'],
+    ['{"a":}', "1:6", 'a: unexpected "}": expected a value'],
     ['{"a":1 "b":2}', "1:8", 'unexpected """: expected "," or "}"'],
     ["[1 2]", "1:4", 'unexpected "2": expected "," or "]"'],
     ["[1}", "1:3", 'unexpected "}": expected "," or "]"'],
-    ["[,1]", "1:2", 'unexpected ",": expected a value'],
+    ["[,1]", "1:2", '[0]: unexpected ",": expected a value'],
     ["{a:1}", "1:2", 'unexpected "a": expected a key in double quotes or "}"'],
     ["[1,\n]", "2:1", 'unexpected "]": expected a value', "no comma may stand before a closing bracket"],
     [
@@ -165,13 +173,13 @@ Deno.test("A12 tells what is wrong with a text, and where", () => {
     ],
     ['"abc', "1:1", "a string is not closed"],
     ['"abc\\', "1:1", "a string is not closed"],
-    ['["a\nb"]', "1:4", "unexpected U+000A in a string: write it as an escape"],
+    ['["a\nb"]', "1:4", "[0]: unexpected U+000A in a string: write it as an escape"],
     ['"a\tb"', "1:3", "unexpected U+0009 in a string: write it as an escape"],
     ['"\\x41"', "1:2", 'unexpected escape "\\x" in a string'],
     ['"ab\\u12g4"', "1:4", 'unexpected escape "\\u12g4" in a string'],
     ['"\\\n"', "1:2", "unexpected escape \\U+000A in a string"],
     ["01", "1:1", '"01" is no JSON number'],
-    ["[1.]", "1:2", '"1." is no JSON number'],
+    ["[1.]", "1:2", '[0]: "1." is no JSON number'],
     ["-", "1:1", '"-" is no JSON number'],
     ["+1", "1:1", '"+1" is no JSON number'],
     [".5", "1:1", '".5" is no JSON number'],
@@ -203,13 +211,26 @@ Deno.test("the source tells the kind of the error", () => {
   assertEquals(faultOf(() => parseJson("{", { kind: "plugin-output" })).kind, "plugin-output");
 });
 
+Deno.test("A20 an error names the path, of a very long one its beginning and its end", () => {
+  const context = (text: string) => assertThrows(() => parseJson(text), CniError).context;
+  assertEquals(context('{"plugins":[{"ipam":{}},{"ipam":{"type":host}}]}').path, "plugins[1].ipam.type");
+  assertEquals(context('{"a":{"b":1},}').path, "");
+  assertEquals(context('{"a":[{"b":1}}').path, "a");
+  const { msg } = faultOf(() => parseJson("[".repeat(1e5)));
+  assertEquals(msg, `${"[0]".repeat(20)}...${"[0]".repeat(20)}: nested deeper than 1024 levels`);
+});
+
 Deno.test("refuses nesting that is too deep without running out of stack", () => {
   const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
-  parseJson(nested(MAX_DEPTH));
-  for (const text of [nested(MAX_DEPTH + 1), "[".repeat(1e5), '{"a":'.repeat(1e5)]) {
-    assertEquals(faultOf(() => parseJson(text)).msg, "nested deeper than 512 levels");
+  parseJson(nested(2 * MAX_DEPTH));
+  for (const text of [nested(2 * MAX_DEPTH + 1), "[".repeat(1e5), '{"a":'.repeat(1e5)]) {
+    assertEquals(faultOf(() => parseJson(text)).msg.endsWith(": nested deeper than 1024 levels"), true);
   }
   parseJson(`[${Array(1000).fill("[[]]").join(",")}]`);
+  assertEquals(
+    faultOf(() => parseJson("[[[]]]", { maxDepth: 2 })).msg,
+    "[0][0]: nested deeper than 2 levels",
+  );
 });
 
 Deno.test("reads a megabyte of anything in linear time", () => {

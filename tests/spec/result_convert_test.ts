@@ -220,3 +220,30 @@ Deno.test("asResult gives any version in the words of 1.1.0", () => {
     assertEquals(convertResult(result, "0.2.0"), SAMPLES["0.2.0"]);
   }
 });
+
+Deno.test("C27 C35 a version of the same members, or the same version, changes nothing else", () => {
+  for (const from of SPEC_VERSIONS) {
+    const json = { ...SAMPLES[from], vendor: { x: parseJson("1.0") } };
+    assertEquals(convertResult(json, from), json);
+  }
+  const json = { ...SAMPLES["0.3.0"], vendor: { x: 1 } };
+  assertEquals(convertResult(json, "0.4.0"), { ...json, cniVersion: "0.4.0" });
+});
+
+Deno.test("C28 a result made in code has its version: the type asks for it", () => {
+  // @ts-expect-error without a version
+  const result: Result = { ips: [{ address: "10.0.0.2/24" }] };
+  assertEquals(convertResult({ ...result, cniVersion: "1.1.0" }, "0.2.0")["ip4"], { ip: "10.0.0.2/24" });
+});
+
+Deno.test("C30 there is no way from or to a version outside the table", () => {
+  const to = "1.2.0" as SpecVersion;
+  assertEquals(
+    faultOf(() => convertResult(SAMPLES["1.1.0"], to)).msg,
+    "no converter for CNI result version 1.1.0 to 1.2.0",
+  );
+  assertEquals(
+    faultOf(() => convertResult({ cniVersion: "1.2.0" }, "1.1.0")).msg,
+    'unsupported CNI result version "1.2.0"',
+  );
+});

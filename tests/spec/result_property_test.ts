@@ -33,7 +33,7 @@ function randomResult(random: Random): Result {
   const ips = random.list(5, () => ({
     address: randomCidr(random),
     ...maybe(random, "gateway", () => formatIp(randomIp(random))),
-    ...maybe(random, "interface", () => random.below(4)),
+    ...(interfaces.length === 0 ? {} : maybe(random, "interface", () => random.below(interfaces.length))),
   }));
   const routes = random.list(5, () => ({
     dst: randomCidr(random),
