@@ -1,9 +1,10 @@
 /** The compiled program and a corner of this machine for one test: directories, a network and plugins of its own. */
 import { assert, assertEquals } from "@std/assert";
+import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
-import { type Component, need, PODWIRE_BINARY } from "./need.ts";
+import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Where the built-in host-local keeps the addresses of the embedded network, whatever the directories are. */
@@ -219,10 +220,12 @@ export class BinaryWorld {
     for (const process of await this.processes()) {
       await sh(`kill -9 ${process.split("/")[2]} 2>/dev/null || :`);
     }
-    await this.podwire(["recover", "--timeout=2s"]);
+    // A test that failed may have left a container, which only its runtime can end.
+    const call = { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } };
+    await this.podwire(["recover", "--timeout=2s"], call);
     const { stdout } = await this.podwire(["ps", "-q"]);
     for (const id of stdout.split("\n").filter((line) => line !== "")) {
-      await this.podwire(["rm", "-f", id, "--timeout=2s"]);
+      await this.podwire(["rm", "-f", id, "--timeout=2s"], call);
     }
     await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
     await sh(
