@@ -98,9 +98,8 @@ async function folderPlugins(file: string, network: string): Promise<readonly Pl
   const plugins: PluginConfig[] = [];
   for (const name of await namesIn(folder)) {
     if (!name.endsWith(".conf")) continue;
-    const path = `${folder}/${name}`;
-    const text = await readTextIfThere(path);
-    if (text !== undefined) plugins.push(parsePluginConfig(text, { file: path }));
+    const text = await readConfigFile(folder, name);
+    if (text !== undefined) plugins.push(parsePluginConfig(text, { file: `${folder}/${name}` }));
   }
   return plugins;
 }

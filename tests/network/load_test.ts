@@ -111,6 +111,14 @@ Deno.test("A19 A20 a broken file is named with line and column and hides no othe
     assertEquals(good?.list?.name, "good");
   }));
 
+Deno.test("A4 A5 A54 in the folder too directories are skipped and a link to nowhere makes the network bad", () =>
+  inDir({ "10-web.conflist": list("web", "bridge"), "web/10-a.conf": plugin("portmap") }, async (dir) => {
+    await Deno.mkdir(`${dir}/web/20-sub.conf`);
+    assertEquals(await shown(dir), ["10-web.conflist web bridge+portmap"]);
+    await Deno.symlink(`${dir}/gone`, `${dir}/web/30-dangling.conf`);
+    assertEquals(await shown(dir), ["10-web.conflist: the link leads nowhere"]);
+  }));
+
 Deno.test("A52 A54 A55 the plugins of the folder follow the inlined ones, in byte order of their files", () =>
   inDir({
     "10-web.conflist": list("web", "bridge"),
