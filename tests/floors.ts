@@ -77,6 +77,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "spoken_version.ts",
       "recorded.ts",
       "upkeep.ts",
+      "note.ts",
       "network.ts",
     ],
     sees: [...GROUND, "lib/plugin"],

@@ -1,5 +1,9 @@
 import { ensureDir, listDir } from "../host/file.ts";
 import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
+import { CniError } from "../spec/error.ts";
+
+/** NAME_MAX of Linux, less the ending of a lock file. */
+const LONGEST_ID = 250;
 
 /**
  * Locks across processes, under `/run/podwire`.
@@ -46,6 +50,11 @@ export class ContainerLocks {
   }
 
   #path(containerId: string): string {
+    if (containerId.length > LONGEST_ID) {
+      throw new CniError("usage", "the container ID is too long", {
+        details: `it has ${containerId.length} characters, of at most ${LONGEST_ID}`,
+      });
+    }
     return `${this.#dir}/containers/${containerId}.lock`;
   }
 }

@@ -26,6 +26,7 @@ import {
   versionOfAdd,
   withRecorded,
 } from "./recorded.ts";
+import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
@@ -82,7 +83,7 @@ export class Attachments {
     validate(key, request);
     const list = await this.requirePlugins(offered, request.signal);
     await this.#clearLeftover(list, key, request.signal);
-    let record = await this.#begin(list, request);
+    let record = await reported(() => this.#begin(list, request), { verb: "ADD", network: list.name });
     try {
       using deadline = new Deadline(this.#timeouts.ADD, request.signal);
       const result = await addChain(this.#options.runner, list, request, deadline.signal);
@@ -169,8 +170,7 @@ export class Attachments {
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
-    const { store } = this.#options;
-    if (record.state !== "deleting") await store.write({ ...record, state: "deleting", since: now() });
+    if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
     const failure = await this.#tryRemove(record, this.#timeouts.DEL, { signal });
     if (failure !== undefined) throw failure;
   }
@@ -200,7 +200,7 @@ export class Attachments {
 
   async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
     const attempts = record.attempts + 1;
-    await this.#options.store.write({
+    await this.#note({
       ...record,
       state: "failed",
       attempts,
@@ -208,6 +208,12 @@ export class Attachments {
       nextTry: new Date(Date.now() + backoffMs(attempts)).toISOString(),
       error: parseJson(JSON.stringify(failure)) as JsonObject,
     });
+  }
+
+  async #note(record: AttachmentRecord): Promise<void> {
+    const { store, log } = this.#options;
+    const { containerId, network, ifName, state } = record;
+    await noteIfPossible(() => store.write(record), log, { containerId, network, ifName, state });
   }
 
   /**

@@ -9,6 +9,7 @@ import {
   statOf,
   writeFileSynced,
 } from "../host/file.ts";
+import { reported } from "../plugin/failure.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
@@ -93,8 +94,11 @@ export class AttachmentStore {
 
   /** Writes, or replaces, the record; it is on disk when this returns. */
   async write(record: AttachmentRecord): Promise<void> {
-    await ensureDir(this.#folder(record.containerId), 0o700);
-    await writeFileSynced(this.#path(record), await seal(KIND, encode(record)));
+    const file = this.#path(record);
+    await reported(async () => {
+      await ensureDir(this.#folder(record.containerId), 0o700);
+      await writeFileSynced(file, await seal(KIND, encode(record)));
+    }, { file });
   }
 
   /** The record of exactly that attachment. */
@@ -160,8 +164,22 @@ export class AttachmentStore {
 
   #path({ containerId, network, ifName }: AttachmentKey): string {
     // A network name has no "@", so the last one parts the two however the interface is called.
-    return `${this.#folder(containerId)}/${ifName}@${network}.json`;
+    return `${this.#folder(containerId)}/${ifName}@${fileNamePart(network)}.json`;
   }
+}
+
+/** With the longest interface name, and what setting aside adds, the name of the file keeps below NAME_MAX of Linux. */
+const LONGEST_PART = 220;
+const KEPT_OF_LONGER = 200;
+
+/** The name of a network, cut if it is long; "~" is in no such name, so a cut one is not another network's. */
+function fileNamePart(network: string): string {
+  if (network.length <= LONGEST_PART) return network;
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(network)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return `${network.slice(0, KEPT_OF_LONGER)}~${hash.toString(16)}`;
 }
 
 function encode(record: AttachmentRecord): JsonObject {

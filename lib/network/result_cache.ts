@@ -64,7 +64,7 @@ export class ResultCache {
    */
   async read(key: CacheKey): Promise<CachedAttachment | undefined> {
     const path = this.#path(key);
-    const text = await readTextIfThere(path);
+    const text = isTooLong(key) ? undefined : await readTextIfThere(path);
     if (text === undefined) return undefined;
     try {
       const entry = decode(text, key);
@@ -83,7 +83,7 @@ export class ResultCache {
    */
   async requireFree(key: CacheKey): Promise<void> {
     const path = this.#path(key);
-    if (new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME) {
+    if (isTooLong(key)) {
       throw new CniError("usage", "the names of network, container and interface are too long together", {
         details: `they have to make a file name of at most ${LONGEST_FILE_NAME} bytes: ${fileName(key)}`,
       });
@@ -100,7 +100,7 @@ export class ResultCache {
 
   /** Removes the entry, unless the file of that name belongs to another attachment. */
   async remove(key: CacheKey): Promise<void> {
-    const text = await readTextIfThere(this.#path(key));
+    const text = isTooLong(key) ? undefined : await readTextIfThere(this.#path(key));
     if (text === undefined) return;
     const entry = decodeIfWhole(text, key);
     if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
@@ -118,6 +118,11 @@ export class ResultCache {
 
 function fileName({ network, containerId, ifName }: CacheKey): string {
   return `${network}-${containerId}-${ifName}`;
+}
+
+/** Such an entry cannot have been written, by whatever runtime. */
+function isTooLong(key: CacheKey): boolean {
+  return new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME;
 }
 
 function isSame(

@@ -3,6 +3,7 @@ import type { Logger } from "../host/log.ts";
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
+import { noteIfPossible } from "../network/note.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError, reported, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
@@ -108,7 +109,7 @@ export class Sandboxes {
     return await this.#underLock(nameOrId, options, async (record) => {
       // It may be "stopped" only as far as that went: a container whose runtime was missing is still there.
       if (record.phase === "stopped") return await dismantleHost(record, this.#options);
-      await this.#options.store.write({ ...record, phase: "stopping" });
+      await this.#note({ ...record, phase: "stopping" });
       const failures = await dismantle(record, this.#options, signalOf(options));
       await this.#options.store.write({ ...record, phase: "stopped", pid: undefined });
       return failures;
@@ -136,11 +137,11 @@ export class Sandboxes {
   ): Promise<readonly CniError[]> {
     const { force = false } = options;
     const { store } = this.#options;
-    await store.write({ ...record, phase: force ? "removing" : "stopping" });
+    await this.#note({ ...record, phase: force ? "removing" : "stopping" });
     const failures = await dismantle(record, this.#options, signalOf(options));
     const [first] = failures;
     if (first !== undefined && !force) {
-      await store.write({ ...record, phase: "stopped", pid: undefined });
+      await this.#note({ ...record, phase: "stopped", pid: undefined });
       throw first.within({
         hint: "`podwire rm -f` forgets the sandbox all the same; the attachment stays on record",
       });
@@ -174,6 +175,11 @@ export class Sandboxes {
     return await reported(async () =>
       await viewSandbox(await findSandbox(this.#options.store, nameOrId, options), this.#options)
     );
+  }
+
+  async #note(record: SandboxRecord): Promise<void> {
+    const { store, log } = this.#options;
+    await noteIfPossible(() => store.write(record), log, { sandbox: record.id, phase: record.phase });
   }
 
   /** Puts the intent on disk and takes the name. */
