@@ -10,6 +10,7 @@ import {
   member,
   printJson,
 } from "./json.ts";
+import { printSorted } from "./libcni_text.ts";
 import { validateNetworkName } from "./name.ts";
 import { type PluginConfig, readPluginConfig } from "./plugin_config.ts";
 import { isReservedKey } from "./reserved_keys.ts";
@@ -110,18 +111,10 @@ export function listFromPluginConfig(text: string, source: ConfigSource = {}): N
   const document = ConfigDocument.ofPlugin(text, source);
   const plugin = readPluginConfig(document, [], document.json);
   const name = readName(document, member(plugin.json, "name") ?? undefined);
-  const versions = readVersions(document, member(plugin.json, "cniVersion") ?? undefined, undefined);
-  const json = { name, cniVersion: versions.cniVersion, plugins: [plugin.json] };
-  return {
-    name,
-    ...versions,
-    disableCheck: false,
-    disableGC: false,
-    loadOnlyInlinedPlugins: false,
-    plugins: [plugin],
-    text: printJson(json),
-    json,
-  };
+  const cniVersion = member(plugin.json, "cniVersion") ?? "";
+  // Read here too, for their faults to have the place in this text.
+  readVersions(document, cniVersion, undefined);
+  return parseConfigList(printSorted({ name, cniVersion, plugins: [plugin.json] }), source);
 }
 
 /**

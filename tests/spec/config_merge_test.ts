@@ -52,11 +52,20 @@ Deno.test("A58 A62 loadOnlyInlinedPlugins keeps the folder out", () => {
 Deno.test("A75 A76 a plugin's configuration becomes a list of one, consistent with its text", () => {
   const text = '{"cniVersion":"1.0.0","name":"web","type":"bridge","mtu":1.0,"capabilities":{"mac":true}}';
   const list = listFromPluginConfig(text);
-  assertEquals(list.text, `{"name":"web","cniVersion":"1.0.0","plugins":[${text}]}`);
+  assertEquals(JSON.parse(list.text), { name: "web", cniVersion: "1.0.0", plugins: [JSON.parse(text)] });
   assertEquals(list.plugins, [parsePluginConfig(text)]);
   assertSameWhenReadAgain(list);
   assertEquals(listFromPluginConfig('{"name":"web","type":"bridge"}').cniVersion, "0.1.0");
   assertEquals(listFromPluginConfig('{"name":"web","type":"bridge","cniVersion":null}').cniVersion, "0.1.0");
+});
+
+Deno.test("A75 A76 E14 the text of the new list has the bytes that libcni gives it, numbers as written", () => {
+  const conf = '{"type": "bridge", "name": "web", "mtu": 1.0, "ipam": {"type": "x", "range": "<>"}}';
+  assertEquals(
+    listFromPluginConfig(conf).text,
+    '{"cniVersion":"","name":"web","plugins":[' +
+      '{"ipam":{"range":"\\u003c\\u003e","type":"x"},"mtu":1.0,"name":"web","type":"bridge"}]}',
+  );
 });
 
 Deno.test("A77 switches and versions of a single plugin stay inert", () => {
