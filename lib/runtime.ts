@@ -1,67 +1,26 @@
-import { builtins } from "./builtin/mod.ts";
-import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
-import { statOf } from "./host/file.ts";
-import type { Logger } from "./host/log.ts";
 import { nsProblem } from "./host/netns.ts";
-import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
-import { Attachments, type AttachRequest } from "./network/network.ts";
-import { type AttachmentRecord, AttachmentStore, type BadRecord } from "./network/record.ts";
-import { ResultCache } from "./network/result_cache.ts";
-import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
-import { type BuiltinPolicy, PluginRunner } from "./plugin/exec.ts";
+import { withContainerLock } from "./network/container_lock.ts";
+import type { GcReport, GcRequest } from "./network/gc.ts";
+import type { AttachRequest } from "./network/network.ts";
+import type { AttachmentRecord } from "./network/record.ts";
+import { type NetworkStatus, networkStatus } from "./network/status.ts";
+import { validateChain, type ValidNetwork } from "./network/upkeep.ts";
 import { reported } from "./plugin/failure.ts";
-import { Catalog, type CatalogEntry } from "./pod/catalog.ts";
-import { embeddedNetwork, type EmbeddedOptions } from "./pod/embedded.ts";
-import { Pods } from "./pod/pod.ts";
-import { Recovery, type RecoveryReport } from "./sandbox/recovery.ts";
-import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
-import { Sandboxes } from "./sandbox/sandbox.ts";
+import type { PluginVersions } from "./plugin/versions.ts";
+import type { CatalogEntry } from "./pod/catalog.ts";
+import type { RuntimeOptions } from "./runtime_options.ts";
+import type { RecoveryReport } from "./sandbox/recovery.ts";
+import type { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
 import type { JsonObject } from "./spec/json.ts";
 import { validateContainerId } from "./spec/name.ts";
+import { type Parts, wire } from "./wiring.ts";
 
-/** The directories and settings of an installation. All paths are absolute. */
-export interface RuntimeOptions {
-  /** Network configuration. @default {"/etc/cni/net.d"} */
-  readonly confDir?: string;
-  /** Plugins, in the order of the search; `/opt/<type>/bin` comes last by itself. @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
-  readonly pluginDirs?: readonly string[];
-  /** libcni's cache of results. @default {"/var/lib/cni"} */
-  readonly cacheDir?: string;
-  /** podwire's own records. @default {"/var/lib/podwire"} */
-  readonly stateDir?: string;
-  /** Locks. @default {"/run/podwire", or "run" in a state directory that is not the default one} */
-  readonly runDir?: string;
-  /** Where namespaces are made. @default {"/run/netns"} */
-  readonly netnsDir?: string;
-  /** The only network that stands in when a request names none. @default {the first usable one} */
-  readonly defaultNetwork?: string;
-  /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
-  readonly embeddedOnly?: boolean;
-  /** When a built-in plugin stands in for an executable. @default {"fallback"} */
-  readonly builtinPolicy?: BuiltinPolicy;
-  /** Milliseconds a verb. @default {DEFAULT_TIMEOUTS} */
-  readonly timeouts?: Partial<Timeouts>;
-  /** What plugins get beside the six `CNI_*` variables. @default {{}} */
-  readonly environment?: Readonly<Record<string, string>>;
-  /** Takes what is not an error, such as what plugins write to standard error. @default {a logger that drops everything} */
-  readonly log?: Logger;
-  /** Runs programs. @default {runCommand} */
-  readonly run?: RunCommand;
-}
+export { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 
-/** Where things are unless the options say otherwise. */
-export const DEFAULTS = {
-  confDir: "/etc/cni/net.d",
-  pluginDirs: ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"],
-  cacheDir: "/var/lib/cni",
-  stateDir: "/var/lib/podwire",
-  runDir: "/run/podwire",
-  netnsDir: "/run/netns",
-} as const;
-
-const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+/** A network: its name in the configuration directory, or its configuration. */
+export type NetworkRef = string | NetworkConfigList;
 
 /**
  * A whole CNI runtime: sandboxes, single attachments, the networks of a directory, recovery.
@@ -81,42 +40,12 @@ const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 export class Podwire {
   /** Network namespaces that outlive the process. */
   readonly sandboxes: Sandboxes;
-  readonly #options: RuntimeOptions;
-  readonly #store: AttachmentStore;
-  readonly #locks: ContainerLocks;
-  readonly #attachments: Attachments;
-  readonly #recovery: Recovery;
+  readonly #parts: Parts;
 
   /** Wires the parts; touches nothing. */
   constructor(options: RuntimeOptions = {}) {
-    const { run = runCommand, log = SILENT } = options;
-    const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
-    const runDir = options.runDir ?? defaultRunDir(stateDir);
-    const onBad = ({ file, movedTo, reason }: BadRecord) =>
-      log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
-    this.#options = options;
-    this.#store = new AttachmentStore(stateDir, onBad);
-    this.#locks = new ContainerLocks(runDir);
-    const store = this.#store;
-    const locks = this.#locks;
-    const runner = makeRunner(options, run, log);
-    const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-    const cache = new ResultCache(cacheDir);
-    this.#attachments = new Attachments({ runner, store, cache, log, run, timeouts });
-    const attachments = this.#attachments;
-    const pods = new Pods({ attachments, store, run });
-    const sandboxes = new SandboxStore(stateDir, onBad);
-    const path = options.environment?.PATH ?? DEFAULT_PATH;
-    const netnsPrefix = prefixOf(stateDir, netnsDir);
-    const dirs = { stateDir, cacheDir, runDir, netnsDir };
-    const shared = { ...dirs, netnsPrefix, locks, attachments, pods, path, run, log };
-    this.#recovery = new Recovery({ ...shared, sandboxes, store, cache });
-    this.sandboxes = new Sandboxes({
-      ...shared,
-      store: sandboxes,
-      recovery: this.#recovery,
-      catalog: () => this.#catalog(),
-    });
+    this.#parts = wire(options);
+    this.sandboxes = this.#parts.sandboxes;
   }
 
   /**
@@ -146,16 +75,16 @@ export class Podwire {
    * await podwire.del("web", target);
    * ```
    */
-  async add(network: string, request: AttachRequest): Promise<JsonObject> {
+  async add(network: NetworkRef, request: AttachRequest): Promise<JsonObject> {
     return await reported(async () => {
       const problem = await nsProblem(request.netns);
       if (problem !== undefined) {
-        const context = { verb: "ADD", network, code: ERROR_CODES.invalidNetns };
+        const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
         throw new CniError("not-found", `${request.netns}: ${problem}`, context);
       }
-      const list = await this.#load(network);
-      await this.#recovery.beforeFirstAdd(request.signal);
-      return await this.#locked(request, () => this.#attachments.add(list, request));
+      const list = await this.network(network);
+      await this.#parts.recovery.beforeFirstAdd(request.signal);
+      return await this.#locked(request, () => this.#parts.attachments.add(list, request));
     });
   }
 
@@ -168,10 +97,10 @@ export class Podwire {
    *
    * @throws {CniError} if it is not
    */
-  async check(network: string, request: AttachRequest): Promise<void> {
+  async check(network: NetworkRef, request: AttachRequest): Promise<void> {
     await reported(async () => {
-      const list = await this.#load(network);
-      await this.#locked(request, () => this.#attachments.check(list, request));
+      const list = await this.network(network);
+      await this.#locked(request, () => this.#parts.attachments.check(list, request));
     });
   }
 
@@ -185,13 +114,13 @@ export class Podwire {
    *
    * @throws {CniError} with what failed; then the record stays
    */
-  async del(network: string, request: AttachRequest): Promise<void> {
+  async del(network: NetworkRef, request: AttachRequest): Promise<void> {
     const { containerId, ifName, signal } = request;
     await reported(() =>
       this.#locked(request, async () => {
-        const record = await this.#store.read({ network, containerId, ifName });
-        if (record !== undefined) await this.#attachments.remove(record, signal);
-        else await this.#attachments.del(await this.#load(network), request);
+        const record = await this.#parts.store.read({ network: nameOf(network), containerId, ifName });
+        if (record !== undefined) await this.#parts.attachments.remove(record, signal);
+        else await this.#parts.attachments.del(await this.network(network), request);
       })
     );
   }
@@ -205,7 +134,119 @@ export class Podwire {
    * @throws {CniError} if the directory cannot be read; a bad file is an entry, not an error
    */
   async networks(): Promise<readonly CatalogEntry[]> {
-    return await reported(async () => (await this.#catalog()).entries);
+    return await reported(async () => (await this.#parts.catalog()).entries);
+  }
+
+  /**
+   * The network of that name, as cnitool chooses it: lists before single configurations. A configuration is
+   * given back as it is.
+   *
+   * Permissions: as {@linkcode Podwire.networks}.
+   *
+   * @throws {CniError} kind `not-found`, naming the files that were rejected
+   */
+  async network(network: NetworkRef): Promise<NetworkConfigList> {
+    if (typeof network !== "string") return network;
+    return await reported(async () => (await this.#parts.catalog()).getByName(network));
+  }
+
+  /**
+   * Whether that network, or each one of the directory, can attach containers now. Never waits for what others do.
+   *
+   * Permissions: as {@linkcode Podwire.networks}, and `--allow-run` for the plugins.
+   *
+   * Source: CNI specification 1.1.0, section 2 "STATUS".
+   *
+   * @throws {CniError} kind `not-found` or, where the directory has no usable network, `not-ready`
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * for (const { network, ready, msg } of await new Podwire().status()) console.log(network, ready, msg);
+   * ```
+   */
+  async status(network?: NetworkRef, signal?: AbortSignal): Promise<readonly NetworkStatus[]> {
+    return await reported(async () => {
+      const lists = network === undefined ? await this.#lists() : [await this.network(network)];
+      const { runner, probe, timeouts } = this.#parts;
+      const options = { runner, probe, timeoutMs: timeouts.STATUS, signal };
+      return await Promise.all(lists.map((list) => networkStatus(list, options)));
+    });
+  }
+
+  /**
+   * Removes the attachments that nobody owns any more, and lets the plugins release what belongs to none. One
+   * whose sandbox is on record is in use; one that was made by hand is only removed when the request says which
+   * are, or that none is.
+   *
+   * Permissions: those of the class, and root.
+   *
+   * Source: CNI specification 1.1.0, section 3 "Garbage-collecting a network".
+   *
+   * @throws {CniError} kind `usage` or `not-found`; what could not be removed is reported, not thrown
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * const valid = [{ containerId: "c1", ifName: "eth0" }];
+   * const { removed, failed } = await new Podwire().gc({ valid, dryRun: true });
+   * console.log(removed.map(({ containerId, why }) => `${containerId}: ${why}`), failed.length);
+   * ```
+   */
+  async gc(request: GcRequest = {}): Promise<GcReport> {
+    return await reported(async () => {
+      const catalog = await this.#parts.catalog();
+      const { network } = request;
+      const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
+        (await this.#parts.store.all()).some((record) => record.network === network);
+      // Throws what there is to say about the files.
+      if (!isKnown) catalog.getByName(network);
+      return await this.#parts.garbage.collect(catalog.lists, request);
+    });
+  }
+
+  /**
+   * Whether all plugins of a network are there and support its version: gives the version that they would be
+   * spoken with in, and their capabilities.
+   *
+   * Permissions: as {@linkcode Podwire.status}.
+   *
+   * Source: CNI specification 1.1.0, section 1 "Version considerations".
+   *
+   * @throws {CniError} with what is wrong; of several things the `cause` is an `AggregateError` with each
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * const { cniVersion, capabilities } = await new Podwire().validate("web");
+   * console.log(cniVersion, capabilities);
+   * ```
+   */
+  async validate(network: NetworkRef, signal?: AbortSignal): Promise<ValidNetwork> {
+    return await reported(async () => validateChain(this.#parts.probe, await this.network(network), signal));
+  }
+
+  /**
+   * The versions that a plugin says it supports. Each executable is asked once, until it changes.
+   *
+   * Permissions: `--allow-read` for the plugin directories, `--allow-run` for the plugin.
+   *
+   * Source: CNI specification 1.1.0, section 2 "VERSION".
+   *
+   * @throws {CniError} kind `plugin-missing`, or with what became of the plugin
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * console.log((await new Podwire().pluginVersions("bridge")).supportedVersions);
+   * ```
+   */
+  async pluginVersions(type: string, signal?: AbortSignal): Promise<PluginVersions> {
+    return await reported(() => this.#parts.probe.of(type, signal));
   }
 
   /**
@@ -216,7 +257,7 @@ export class Podwire {
    * @throws {CniError} if the records cannot be read
    */
   async attachments(): Promise<readonly AttachmentRecord[]> {
-    return await reported(() => this.#store.all());
+    return await reported(() => this.#parts.store.all());
   }
 
   /**
@@ -235,74 +276,23 @@ export class Podwire {
    * ```
    */
   async recover(signal?: AbortSignal): Promise<RecoveryReport> {
-    return await reported(() => this.#recovery.recover(signal));
+    return await reported(() => this.#parts.recovery.recover(signal));
   }
 
   async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
     // Before it becomes the name of a lock file.
     validateContainerId(containerId);
-    using _sweep = await this.#locks.sweep({ shared: true, ...(signal && { signal }) });
-    return await withContainerLock(this.#locks, containerId, signal, body);
+    using _sweep = await this.#parts.locks.sweep({ shared: true, ...(signal && { signal }) });
+    return await withContainerLock(this.#parts.locks, containerId, signal, body);
   }
 
-  async #load(network: string): Promise<NetworkConfigList> {
-    return (await this.#catalog()).getByName(network);
-  }
-
-  async #catalog(): Promise<Catalog> {
-    const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork } = this.#options;
-    return await Catalog.load({
-      confDir: embeddedOnly ? undefined : confDir,
-      embedded: async () => embeddedNetwork(await machineFacts(this.#options.environment?.PATH)),
-      ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
-    });
+  async #lists(): Promise<readonly NetworkConfigList[]> {
+    const catalog = await this.#parts.catalog();
+    // Throws what there is to say about the files.
+    return catalog.lists.length === 0 ? [catalog.default()] : catalog.lists;
   }
 }
 
-/**
- * A lock guards records, so it belongs to their directory: a lock file that a crash left behind would
- * be taken for its own, and cleared away, by an installation whose records know nothing of it.
- */
-function defaultRunDir(stateDir: string): string {
-  return stateDir === DEFAULTS.stateDir ? DEFAULTS.runDir : `${stateDir}/run`;
-}
-
-/**
- * Recovery removes namespaces of which it has no record. In the directory that everybody uses, those of
- * another state directory must not look like our own.
- */
-function prefixOf(stateDir: string, netnsDir: string): string {
-  if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  // No ID has an "@", so this is not the beginning of another's name either.
-  return `${NETNS_PREFIX.slice(0, -1)}@${hash.toString(16).padStart(8, "0")}-`;
-}
-
-function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): PluginRunner {
-  const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
-  return new PluginRunner({
-    pluginDirs,
-    builtins,
-    builtinPolicy,
-    environment,
-    run,
-    onStderrLine: ({ line, ...fields }) => log.info(line, fields),
-  });
-}
-
-/** What the embedded network can count on here. */
-async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
-  const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
-  if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
-  return { ipv6, masquerade: await isOnPath("iptables", path) ? "iptables" : undefined };
-}
-
-async function isOnPath(program: string, path: string): Promise<boolean> {
-  for (const dir of path.split(":")) {
-    // A directory that this user may not look into holds nothing that it could run.
-    const found = dir === "" ? undefined : await statOf(`${dir}/${program}`).catch(() => undefined);
-    if (found?.isFile) return true;
-  }
-  return false;
+function nameOf(network: NetworkRef): string {
+  return typeof network === "string" ? network : network.name;
 }

@@ -1,8 +1,10 @@
 import {
   ensureDir,
+  listDir,
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
+  statOf,
   writeFileSynced,
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
@@ -24,6 +26,19 @@ export interface CachedAttachment {
   readonly result: JsonObject | undefined;
 }
 
+/** A file of the cache that does not tell what it is of. */
+export interface UnknownEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** All files of the cache, in byte order of their names. */
+export interface CacheListing {
+  readonly entries: readonly CachedAttachment[];
+  readonly unknown: readonly UnknownEntry[];
+}
+
 /** Which attachment an entry is of. */
 type CacheKey = Pick<CachedAttachment, "containerId" | "network" | "ifName">;
 
@@ -40,10 +55,11 @@ const LONGEST_FILE_NAME = 255;
  * Permissions: `--allow-read` and `--allow-write` for the cache directory.
  */
 export class ResultCache {
-  readonly #dir: string;
+  /** The folder of the entries. */
+  readonly dir: string;
 
   constructor(cacheDir: string) {
-    this.#dir = `${cacheDir}/results`;
+    this.dir = `${cacheDir}/results`;
   }
 
   /**
@@ -52,7 +68,7 @@ export class ResultCache {
    * @throws {CniError} as {@linkcode requireFree}
    */
   async write(entry: CachedAttachment): Promise<void> {
-    await ensureDir(this.#dir, 0o700);
+    await ensureDir(this.dir, 0o700);
     await this.requireFree(entry);
     await writeFileSynced(this.#path(entry), encode(entry));
   }
@@ -106,13 +122,36 @@ export class ResultCache {
     if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
   }
 
+  /**
+   * Everything in the cache. What a file is of stands in it, its name does not matter; folders are passed over.
+   *
+   * @throws what reading the folder failed with; a file that cannot be read is given, not thrown
+   */
+  async list(): Promise<CacheListing> {
+    const entries: CachedAttachment[] = [];
+    const unknown: UnknownEntry[] = [];
+    for (const name of await listDir(this.dir)) {
+      const path = `${this.dir}/${name}`;
+      // A file that is just being written begins with a dot; no network does.
+      if (name.startsWith(".")) continue;
+      try {
+        if ((await statOf(path))?.isDirectory) continue;
+        const text = await readTextIfThere(path);
+        if (text !== undefined) entries.push(decodeWhole(text));
+      } catch (cause) {
+        unknown.push({ name, path, reason: cause instanceof Error ? cause.message : String(cause) });
+      }
+    }
+    return { entries, unknown };
+  }
+
   /** Removes what writes of killed processes left among the entries. */
   async removeUnfinished(): Promise<void> {
-    await removeUnfinished(this.#dir);
+    await removeUnfinished(this.dir);
   }
 
   #path(key: CacheKey) {
-    return `${this.#dir}/${fileName(key)}`;
+    return `${this.dir}/${fileName(key)}`;
   }
 }
 
@@ -158,9 +197,24 @@ function decodeIfWhole(text: string, key: CacheKey): CachedAttachment | undefine
 }
 
 function decode(text: string, key: CacheKey): CachedAttachment {
+  const json = readObject(text);
+  return isBareResult(json) ? { ...key, ...NOTHING_ELSE, result: json } : decodeEntry(json);
+}
+
+/** An entry that says what it is of. */
+function decodeWhole(text: string): CachedAttachment {
+  const entry = decodeEntry(readObject(text));
+  if (entry.containerId !== "" && entry.network !== "" && entry.ifName !== "") return entry;
+  throw new Error("it does not say what it is of");
+}
+
+function readObject(text: string): JsonObject {
   const json = parseJson(text);
-  if (!isObject(json)) throw new Error("it is not a JSON object");
-  if (isBareResult(json)) return { ...key, ...NOTHING_ELSE, result: json };
+  if (isObject(json)) return json;
+  throw new Error("it is not a JSON object");
+}
+
+function decodeEntry(json: JsonObject): CachedAttachment {
   if (json.kind !== KIND) throw new Error(`its kind is not ${KIND}`);
   return {
     containerId: textOf(json, "containerId"),

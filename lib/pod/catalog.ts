@@ -75,6 +75,11 @@ export class Catalog {
     return this.#files.map((loaded) => this.#entry(loaded, defaultName));
   }
 
+  /** Every usable network once, as {@linkcode Catalog.getByName} chooses it. */
+  get lists(): readonly NetworkConfigList[] {
+    return [...this.#used.keys()].map((name) => this.getByName(name));
+  }
+
   /**
    * The network of that name.
    *

@@ -1,3 +1,5 @@
+import { DEFAULT_PATH } from "../host/command.ts";
+import { statOf } from "../host/file.ts";
 import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 
 /** What this machine can do for the embedded network. */
@@ -34,4 +36,20 @@ export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkC
       ipam: { type: "host-local", ranges, routes },
     }],
   }));
+}
+
+/** What the embedded network can count on here. */
+export async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
+  const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
+  if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
+  return { ipv6, masquerade: await isOnPath("iptables", path) ? "iptables" : undefined };
+}
+
+async function isOnPath(program: string, path: string): Promise<boolean> {
+  for (const dir of path.split(":")) {
+    // A directory that this user may not look into holds nothing that it could run.
+    const found = dir === "" ? undefined : await statOf(`${dir}/${program}`).catch(() => undefined);
+    if (found?.isFile) return true;
+  }
+  return false;
 }

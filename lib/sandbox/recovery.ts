@@ -4,6 +4,7 @@ import type { Logger } from "../host/log.ts";
 import { removeNetns } from "../host/netns.ts";
 import { endOrphans } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
+import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
 import type { Attachments } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
@@ -236,11 +237,9 @@ function doomOf(
   sandbox: SandboxRecord | undefined,
   boot: string,
 ): string | undefined {
-  if (record.state === "adding") return "its ADD was interrupted";
-  if (record.state === "deleting") return "its DEL was interrupted";
-  if (record.state === "failed") return "its DEL had failed";
-  if (record.bootId !== boot) return "the machine was restarted";
-  if (sandbox === undefined && record.owner.startsWith("sandbox:")) return "its sandbox is gone";
+  const why = whyUnfinished(record, boot);
+  if (why !== undefined) return why;
+  if (sandbox === undefined && sandboxOf(record) !== undefined) return "its sandbox is gone";
   return undefined;
 }
 

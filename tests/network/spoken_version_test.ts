@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { inVersion } from "../../lib/network/spoken_version.ts";
 import { parseConfigList } from "../../lib/spec/config.ts";
 import { CniError } from "../../lib/spec/error.ts";
-import { type Answer } from "../recording_plugin.ts";
+import type { Answer } from "../recording_plugin.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

@@ -3,7 +3,7 @@ import { gcChain, statusChain, validateChain } from "../../lib/network/upkeep.ts
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
-import { type Answer } from "../recording_plugin.ts";
+import type { Answer } from "../recording_plugin.ts";
 import { listOf, NetworkWorld } from "./world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

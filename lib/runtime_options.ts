@@ -1,0 +1,44 @@
+import type { RunCommand } from "./host/command.ts";
+import type { Logger } from "./host/log.ts";
+import type { Timeouts } from "./plugin/deadline.ts";
+import type { BuiltinPolicy } from "./plugin/exec.ts";
+
+/** The directories and settings of an installation. All paths are absolute. */
+export interface RuntimeOptions {
+  /** Network configuration. @default {"/etc/cni/net.d"} */
+  readonly confDir?: string;
+  /** Plugins, in the order of the search; `/opt/<type>/bin` comes last by itself. @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
+  readonly pluginDirs?: readonly string[];
+  /** libcni's cache of results. @default {"/var/lib/cni"} */
+  readonly cacheDir?: string;
+  /** podwire's own records. @default {"/var/lib/podwire"} */
+  readonly stateDir?: string;
+  /** Locks. @default {"/run/podwire", or "run" in a state directory that is not the default one} */
+  readonly runDir?: string;
+  /** Where namespaces are made. @default {"/run/netns"} */
+  readonly netnsDir?: string;
+  /** The only network that stands in when a request names none. @default {the first usable one} */
+  readonly defaultNetwork?: string;
+  /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
+  readonly embeddedOnly?: boolean;
+  /** When a built-in plugin stands in for an executable. @default {"fallback"} */
+  readonly builtinPolicy?: BuiltinPolicy;
+  /** Milliseconds a verb. @default {DEFAULT_TIMEOUTS} */
+  readonly timeouts?: Partial<Timeouts>;
+  /** What plugins get beside the six `CNI_*` variables. @default {{}} */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Takes what is not an error, such as what plugins write to standard error. @default {a logger that drops everything} */
+  readonly log?: Logger;
+  /** Runs programs. @default {runCommand} */
+  readonly run?: RunCommand;
+}
+
+/** Where things are unless the options say otherwise. */
+export const DEFAULTS = {
+  confDir: "/etc/cni/net.d",
+  pluginDirs: ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"],
+  cacheDir: "/var/lib/cni",
+  stateDir: "/var/lib/podwire",
+  runDir: "/run/podwire",
+  netnsDir: "/run/netns",
+} as const;

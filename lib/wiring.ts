@@ -1,0 +1,113 @@
+import { builtins } from "./builtin/mod.ts";
+import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
+import type { Logger } from "./host/log.ts";
+import { ContainerLocks } from "./network/container_lock.ts";
+import { GarbageCollector } from "./network/gc.ts";
+import { Attachments } from "./network/network.ts";
+import { AttachmentStore, type BadRecord } from "./network/record.ts";
+import { ResultCache } from "./network/result_cache.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
+import { PluginRunner } from "./plugin/exec.ts";
+import { VersionProbe } from "./plugin/versions.ts";
+import { Catalog } from "./pod/catalog.ts";
+import { embeddedNetwork, machineFacts } from "./pod/embedded.ts";
+import { Pods } from "./pod/pod.ts";
+import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
+import { Recovery } from "./sandbox/recovery.ts";
+import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
+import { Sandboxes } from "./sandbox/sandbox.ts";
+
+/** What a runtime consists of. */
+export interface Parts {
+  readonly sandboxes: Sandboxes;
+  readonly store: AttachmentStore;
+  readonly locks: ContainerLocks;
+  readonly attachments: Attachments;
+  readonly recovery: Recovery;
+  readonly garbage: GarbageCollector;
+  readonly runner: PluginRunner;
+  readonly probe: VersionProbe;
+  readonly timeouts: Timeouts;
+  /** Reads the configuration directory. */
+  readonly catalog: () => Promise<Catalog>;
+}
+
+const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Makes the parts of a runtime for each other; touches nothing. */
+export function wire(options: RuntimeOptions): Parts {
+  const { run = runCommand, log = SILENT } = options;
+  const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
+  const runDir = options.runDir ?? defaultRunDir(stateDir);
+  const onBad = ({ file, movedTo, reason }: BadRecord) =>
+    log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
+  const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  const runner = makeRunner(options, run, log);
+  const probe = new VersionProbe(runner, timeouts.VERSION);
+  const store = new AttachmentStore(stateDir, onBad);
+  const locks = new ContainerLocks(runDir);
+  const cache = new ResultCache(cacheDir);
+  const attachments = new Attachments({ runner, store, cache, log, run, timeouts, probe });
+  const pods = new Pods({ attachments, store, run });
+  const sandboxStore = new SandboxStore(stateDir, onBad);
+  const path = options.environment?.PATH ?? DEFAULT_PATH;
+  const netnsPrefix = prefixOf(stateDir, netnsDir);
+  const dirs = { stateDir, cacheDir, runDir, netnsDir };
+  const shared = { ...dirs, netnsPrefix, locks, attachments, pods, path, run, log };
+  const recovery = new Recovery({ ...shared, sandboxes: sandboxStore, store, cache });
+  const garbage = new GarbageCollector({
+    attachments,
+    store,
+    cache,
+    locks,
+    runner,
+    probe,
+    run,
+    sandboxIds: () => sandboxStore.ids(),
+    timeoutMs: timeouts.GC,
+  });
+  const catalog = () => readCatalog(options);
+  const sandboxes = new Sandboxes({ ...shared, store: sandboxStore, recovery, catalog });
+  return { sandboxes, store, locks, attachments, recovery, garbage, runner, probe, timeouts, catalog };
+}
+
+async function readCatalog(options: RuntimeOptions): Promise<Catalog> {
+  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork } = options;
+  return await Catalog.load({
+    confDir: embeddedOnly ? undefined : confDir,
+    embedded: async () => embeddedNetwork(await machineFacts(options.environment?.PATH)),
+    ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+  });
+}
+
+/**
+ * A lock guards records, so it belongs to their directory: a lock file that a crash left behind would
+ * be taken for its own, and cleared away, by an installation whose records know nothing of it.
+ */
+function defaultRunDir(stateDir: string): string {
+  return stateDir === DEFAULTS.stateDir ? DEFAULTS.runDir : `${stateDir}/run`;
+}
+
+/**
+ * Recovery removes namespaces of which it has no record. In the directory that everybody uses, those of
+ * another state directory must not look like our own.
+ */
+function prefixOf(stateDir: string, netnsDir: string): string {
+  if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  // No ID has an "@", so this is not the beginning of another's name either.
+  return `${NETNS_PREFIX.slice(0, -1)}@${hash.toString(16).padStart(8, "0")}-`;
+}
+
+function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): PluginRunner {
+  const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
+  return new PluginRunner({
+    pluginDirs,
+    builtins,
+    builtinPolicy,
+    environment,
+    run,
+    onStderrLine: ({ line, ...fields }) => log.info(line, fields),
+  });
+}

@@ -1,0 +1,406 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { GarbageCollector, type GcItem, type GcReport } from "../../lib/network/gc.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
+import type { NetworkConfigList } from "../../lib/spec/config.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { listOf, NetworkWorld } from "./world.ts";
+
+const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
+
+/** A sweep in a world, and the sandboxes that are said to be there. */
+function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
+  return new GarbageCollector({
+    attachments: world.attachments(),
+    store: world.store,
+    cache: world.cache,
+    locks: new ContainerLocks(`${world.dir}/run`),
+    runner: world.runner,
+    probe: new VersionProbe(world.runner),
+    run: world.host.run,
+    sandboxIds: () => Promise.resolve(sandboxes),
+    timeoutMs,
+  });
+}
+
+/** Attaches a container as its sandbox does, or by hand. */
+async function attach(world: NetworkWorld, list: NetworkConfigList, containerId: string, owner?: string) {
+  await world.attachments().add(
+    list,
+    world.request({ containerId, owner: owner ?? `sandbox:${containerId}` }),
+  );
+}
+
+/** An entry that a Go runtime has left. */
+async function foreign(world: NetworkWorld, containerId: string, network = "web", ifName = "eth0") {
+  await world.cache.write({
+    containerId,
+    network,
+    ifName,
+    netns: world.netns,
+    config: listOf(["a"], { name: network }).text,
+    cniArgs: [],
+    capabilityArgs: {},
+    result: undefined,
+  });
+}
+
+const shown = ({ kind, containerId, network, plugin, why }: GcItem) =>
+  [kind, containerId ?? plugin ?? network, why].join(": ");
+const shownReport = (report: GcReport) => ({
+  removed: report.removed.map(shown),
+  kept: report.kept.map(shown),
+  failed: report.failed.map(shown),
+});
+
+/** What the plugins were told to be in use, as `ID:INTERFACE`. */
+function valid(config: JsonObject): string[] {
+  assertEquals(config["cni.dev/valid-attachments"], config["cni.dev/attachments"]);
+  return (config["cni.dev/valid-attachments"] as { containerID: string; ifname: string }[])
+    .map(({ containerID, ifname }) => `${containerID}:${ifname}`).sort();
+}
+
+Deno.test("D55 D60 E28 B32 GC removes what nobody owns, the last attachment first, then tells the plugins what remains", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const list = listOf(["a"]);
+  for (const id of ["live", "gone1", "gone2"]) await attach(world, list, id);
+  await attach(world, list, "hand", "cli");
+  await foreign(world, "other");
+  await foreign(world, "elsewhere", "net2");
+  const report = await collector(world, ["live"]).collect([list]);
+  assertEquals(shownReport(report), {
+    removed: [
+      "attachment: gone2: its sandbox is gone",
+      "attachment: gone1: its sandbox is gone",
+    ],
+    kept: [
+      "attachment: live: its sandbox is there",
+      'attachment: hand: it was made by hand (owner "cli"), which only its maker can judge',
+      "attachment: elsewhere: another runtime attached it",
+      "attachment: other: another runtime attached it",
+    ],
+    failed: [],
+  });
+  const calls = (await world.plugins.log()).filter((line) => !line.includes("ADD"));
+  assertEquals(calls, ["a DEL gone2 eth0", "a DEL gone1 eth0", "a GC  "]);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["hand:eth0", "live:eth0", "other:eth0"]);
+  assertEquals(await world.files(), [
+    "hand/eth0@web.json",
+    "live/eth0@web.json",
+    "results/net2-elsewhere-eth0",
+    "results/web-hand-eth0",
+    "results/web-live-eth0",
+    "results/web-other-eth0",
+  ]);
+});
+
+Deno.test("H20 D62 attachments made by hand go only if others are named as valid, or all are to go; foreign ones never", async () => {
+  for (const named of [true, false]) {
+    await using world = await NetworkWorld.make();
+    const a = await world.plugins.install("a");
+    const list = listOf(["a"]);
+    for (const id of ["hand1", "hand2"]) await attach(world, list, id, "cli");
+    await attach(world, list, "live");
+    await foreign(world, "other");
+    const wish = named ? { valid: [{ containerId: "hand1", ifName: "eth0" }] } : { all: true };
+    const report = await collector(world, ["live"]).collect([list], wish);
+    assertEquals(
+      report.removed.map(({ containerId }) => containerId),
+      named ? ["hand2"] : ["hand2", "hand1"],
+    );
+    const remaining = [...(named ? ["hand1:eth0"] : []), "live:eth0", "other:eth0"];
+    assertEquals(valid((await a.calls()).at(-1)!.config), remaining);
+    assert((await world.files()).includes("results/web-other-eth0"));
+  }
+});
+
+Deno.test("B33 D62 the list of valid attachments is an array also when nothing is attached", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  await collector(world).collect([listOf(["a"])]);
+  assertEquals(valid((await a.calls())[0]!.config), []);
+});
+
+Deno.test("D55 what the caller names as valid is told to the plugins, whoever attached it", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  await collector(world).collect([listOf(["a"])], { valid: [{ containerId: "far", ifName: "net-1" }] });
+  assertEquals(valid((await a.calls())[0]!.config), ["far:net-1"]);
+});
+
+Deno.test("D56 D57 DEL has the configuration and arguments of the ADD, never those of now", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const b = await world.plugins.install("b");
+  const added = listOf([], { plugins: [{ type: "a", old: true, capabilities: { mac: true } }] });
+  const request = world.request({
+    containerId: "gone",
+    owner: "sandbox:gone",
+    args: [["K", "V"]],
+    capabilityArgs: { mac: "02:00:00:00:00:01" },
+  });
+  await world.attachments().add(added, request);
+  const report = await collector(world).collect([listOf(["b"])]);
+  assertEquals([report.removed.length, report.failed], [1, []]);
+  const [, del, ...more] = await a.calls();
+  assertEquals([del?.verb, del?.config.old, del?.config.runtimeConfig, del?.env.CNI_ARGS], [
+    "DEL",
+    true,
+    { mac: "02:00:00:00:00:01" },
+    "K=V",
+  ]);
+  // Both chains may hold something: the one of now and the one of then.
+  assertEquals([more.map(({ verb }) => verb), (await b.calls()).map(({ verb }) => verb)], [["GC"], ["GC"]]);
+  assertEquals(await world.files(), []);
+});
+
+Deno.test("D58 D61 a DEL that fails stops neither the other removals nor GC, and what remains on record is in use", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  await world.plugins.install("b", { GC: { code: 2, stderr: "no room" } });
+  const list = listOf(["a", "b"]);
+  for (const id of ["x1", "x2", "x3"]) await attach(world, list, id);
+  await a.answer("DEL", DEL_REFUSAL, 2);
+  const report = await collector(world).collect([list]);
+  assertEquals(report.removed.map(({ containerId }) => containerId), ["x3", "x1"]);
+  assertEquals(
+    report.failed.map(({ kind, containerId, plugin, network }) => [kind, containerId ?? plugin, network]),
+    [
+      ["attachment", "x2", "web"],
+      ["plugin", "b", "web"],
+    ],
+  );
+  assertEquals(
+    report.failed.map(({ error }) => [error?.code, error?.context.verb, error?.context.plugin?.type]),
+    [
+      [108, "DEL", "a"],
+      [0, "GC", "b"],
+    ],
+  );
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["x2:eth0"]);
+  const [record] = await world.store.all();
+  assertEquals([record?.state, record?.attempts], ["failed", 1]);
+  // The next sweep tries again.
+  assertEquals((await collector(world, ["x2"]).collect([list])).removed.map(({ why }) => why), [
+    "its DEL had failed",
+  ]);
+});
+
+Deno.test("D54 with disableGC neither DEL nor GC happens", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"], { disableGC: true });
+  await attach(world, list, "gone");
+  const report = await collector(world).collect([list], { all: true });
+  assertEquals(shownReport(report), {
+    removed: [],
+    kept: ["attachment: gone: its network says disableGC"],
+    failed: [],
+  });
+  // Also where the file is gone: then the record says it.
+  assertEquals((await collector(world).collect([], { all: true })).removed, []);
+  assertEquals(await world.plugins.verbs(), ["a ADD"]);
+});
+
+Deno.test("D59 D60 below 1.1.0 the stale attachments are removed and no plugin gets GC", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"], { cniVersion: "0.4.0" });
+  await attach(world, list, "gone");
+  assertEquals((await collector(world).collect([list])).removed.length, 1);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
+});
+
+Deno.test("D76 GC is sent in the version that the plugins have in common", async () => {
+  await using world = await NetworkWorld.make();
+  const versions = (...supportedVersions: string[]) => ({
+    VERSION: { stdout: JSON.stringify({ cniVersion: "1.0.0", supportedVersions }) },
+  });
+  await world.plugins.install("a", versions("1.0.0", "1.1.0"));
+  await world.plugins.install("b", versions("0.4.0"));
+  await world.plugins.install("old", versions("1.0.0"));
+  const list = (type: string) => listOf([type], { name: type, cniVersions: ["1.0.0", "1.1.0"] });
+  const report = await collector(world).collect([list("a"), list("b"), list("old")]);
+  assertEquals(
+    report.failed.map(({ kind, network, error }) => [kind, network, error?.code]),
+    [["plugin", "b", 1]],
+  );
+  assertEquals(await world.plugins.verbs(), ["a VERSION", "a GC", "b VERSION", "old VERSION"]);
+});
+
+Deno.test("a network whose file is gone is covered by its records", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  await attach(world, listOf(["a"]), "gone");
+  await attach(world, listOf(["a"]), "live");
+  assertEquals((await collector(world, ["live"]).collect([])).removed.length, 1);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["live:eth0"]);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a ADD", "a DEL", "a GC"]);
+});
+
+Deno.test("a sweep of one network leaves the others alone", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await world.plugins.install("b");
+  const [web, db] = [listOf(["a"]), listOf(["b"], { name: "db" })];
+  for (const list of [web, db]) await attach(world, list, "gone");
+  await foreign(world, "other", "db");
+  const report = await collector(world).collect([web, db], { network: "web" });
+  assertEquals(shownReport(report), {
+    removed: ["attachment: gone: its sandbox is gone"],
+    kept: [],
+    failed: [],
+  });
+  assertEquals((await world.plugins.verbs()).slice(2), ["a DEL", "a GC"]);
+});
+
+Deno.test("a dry run says what and why, runs no plugin and changes nothing", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"], { cniVersions: ["1.0.0", "1.1.0"] });
+  await attach(world, list, "gone");
+  await attach(world, list, "hand", "cli");
+  const [files, calls] = [await world.files(), await world.plugins.verbs()];
+  const report = await collector(world).collect([list], { dryRun: true, all: true });
+  assertEquals(shownReport(report), {
+    removed: [
+      "attachment: hand: it was made by hand, and all such were to be removed",
+      "attachment: gone: its sandbox is gone",
+    ],
+    kept: [],
+    failed: [],
+  });
+  assertEquals([await world.files(), await world.plugins.verbs()], [files, calls]);
+});
+
+Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is told to release what may be in use", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "gone");
+  await Deno.remove(`${world.cacheDir}/results`, { recursive: true });
+  await Deno.mkdir(`${world.cacheDir}`, { recursive: true });
+  await Deno.writeTextFile(`${world.cacheDir}/results`, "no folder");
+  const report = await collector(world).collect([list]);
+  const cache = report.failed.find(({ kind }) => kind === "cache");
+  assertEquals(cache?.file, `${world.cacheDir}/results`);
+  assertMatch(cache?.why ?? "", /cannot be read: .*the plugins were not asked/);
+  assertEquals((await world.plugins.verbs()).slice(1), ["a DEL"]);
+});
+
+Deno.test("E31 E35 a file of the cache that does not tell what it is of counts for all that its name may stand for", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const results = `${world.cacheDir}/results`;
+  await foreign(world, "other");
+  await Deno.writeTextFile(`${results}/web-torn-eth0`, "");
+  await Deno.writeTextFile(
+    `${results}/web-old-1-eth0`,
+    '{"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/24"}}',
+  );
+  await Deno.writeTextFile(`${results}/db-torn-eth0`, "{");
+  const report = await collector(world).collect([listOf(["a"])]);
+  assertEquals(valid((await a.calls())[0]!.config), [
+    "old-1:eth0",
+    "old:1-eth0",
+    "other:eth0",
+    "torn:eth0",
+  ]);
+  const files = report.kept.flatMap(({ file }) => file === undefined ? [] : [file.slice(results.length + 1)]);
+  assertEquals(files, ["db-torn-eth0", "web-old-1-eth0", "web-torn-eth0"]);
+  const one = await collector(world).collect([listOf(["a"])], { network: "web" });
+  assertEquals(one.kept.filter(({ kind }) => kind === "cache").length, 2);
+  assertEquals((await world.files()).length, 4, "nothing of another runtime is removed");
+});
+
+Deno.test("D64 a record whose configuration cannot be read is reported, and the others are swept", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const list = listOf(["a"]);
+  for (const id of ["bad", "good"]) await attach(world, list, id);
+  const [bad] = await world.store.ofContainer("bad");
+  await world.store.write({ ...bad!, config: "{" });
+  const report = await collector(world).collect([list]);
+  assertEquals([
+    report.removed.length,
+    report.failed.map(({ containerId, error }) => [containerId, error?.kind]),
+  ], [
+    1,
+    [["bad", "config"]],
+  ]);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["bad:eth0"]);
+});
+
+Deno.test("D65 the cache is read once, however many networks there are", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  let count = 0;
+  const list = world.cache.list.bind(world.cache);
+  world.cache.list = () => (count++, list());
+  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+  await collector(world).collect(lists);
+  assertEquals([count, (await world.plugins.verbs()).length], [1, 3]);
+});
+
+Deno.test("D66 a sweep waits for the operations under way, and they wait for it", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { sleep: 1 } });
+  const locks = new ContainerLocks(`${world.dir}/run`);
+  const order: string[] = [];
+  const attaching = await locks.sweep({ shared: true });
+  const sweep = collector(world).collect([listOf(["a"])]).then(() => order.push("swept"));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assertEquals(await world.plugins.verbs(), []);
+  order.push("attached");
+  attaching[Symbol.dispose]();
+  while ((await world.plugins.verbs()).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  const next = locks.sweep({ shared: true }).then((lock) => (order.push("next"), lock));
+  await sweep;
+  (await next)[Symbol.dispose]();
+  assertEquals(order, ["attached", "swept", "next"]);
+});
+
+Deno.test("D66 a sweep waits for the container's own lock, until its signal fires", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  for (const id of ["a-held", "z-free"]) await attach(world, list, id);
+  using _lock = await new ContainerLocks(`${world.dir}/run`).lock("a-held");
+  const signal = AbortSignal.timeout(300);
+  const error = await assertRejects(() => collector(world).collect([list], { signal }), Error);
+  assert(error instanceof Error);
+  assertEquals((await world.store.all()).map(({ containerId }) => containerId), ["a-held"]);
+});
+
+Deno.test("what an interrupted ADD left is removed, whoever made it", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "hand", "cli");
+  const [record] = await world.store.all();
+  await world.store.write({ ...record!, state: "adding" });
+  const report = await collector(world).collect([list]);
+  assertEquals(report.removed.map(({ why }) => why), ["its ADD was interrupted"]);
+  assert(
+    world.host.requests.some(({ args }) => args?.includes("CNI_CONTAINERID=hand")),
+    "its plugins are ended",
+  );
+});
+
+Deno.test("a plugin that hangs in GC is ended in time, and the next one is asked", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { hang: true } });
+  await world.plugins.install("b");
+  const report = await collector(world, [], 300).collect([listOf(["a", "b"])]);
+  assertEquals(report.failed.map(({ plugin, error }) => [plugin, error?.kind]), [["a", "timeout"]]);
+  assertEquals(await world.plugins.verbs(), ["a GC", "b GC"]);
+});
+
+Deno.test("a wish that cannot be meant is refused before anything is looked at", async () => {
+  await using world = await NetworkWorld.make();
+  const wish = { all: true, valid: [] };
+  const error = await assertRejects(() => collector(world).collect([], wish), CniError);
+  assertEquals((error as CniError).kind, "usage");
+});
