@@ -225,6 +225,17 @@ Deno.test("A68 A69 A70 A71 by name: a list before a configuration, and broken fi
     assertStringIncludes(error.context.details ?? "", "06-list.conf");
   }));
 
+Deno.test("A66 by name: the first list of that name in byte order of the files, with its folder", () =>
+  inDir({
+    "9-web.conflist": list("web", "last"),
+    "10-web.conflist": list("web", "first"),
+    "05-other.conflist": list("other", "other"),
+    "web/10.conf": plugin("folder"),
+  }, async (dir) => {
+    const web = chooseByName(await loadDirectory(dir), "web", dir);
+    assertEquals(web.plugins.map(({ type }) => type), ["first", "folder"]);
+  }));
+
 Deno.test("A72 A73 nothing there and nothing of that name are told apart, both as not found", async () => {
   await inDir({}, async (dir) => {
     const none = assertThrows(() => chooseByName([], "web", dir), CniError);

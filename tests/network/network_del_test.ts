@@ -198,7 +198,7 @@ Deno.test("D20 D21 CHECK needs 0.4.0, and does nothing where the list says so", 
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("D23 D24 D44 CHECK repeats arguments and result of the ADD; without one it asks all the same", async () => {
+Deno.test("D23 D24 D44 D83 CHECK repeats arguments and result of the ADD; without one it asks all the same", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true } }] });

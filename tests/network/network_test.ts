@@ -64,7 +64,7 @@ Deno.test("D29 that an ADD has begun is on disk, whole, before the first plugin 
   assertStringIncludes(await Deno.readTextFile(`${call}/cache`), "No such file");
 });
 
-Deno.test("D28 D11 a failed ADD is undone by DEL of the whole list, backwards, and leaves nothing behind", async () => {
+Deno.test("D11 D28 D82 a failed ADD is undone by DEL of the whole list, backwards, and leaves nothing behind", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.plugins.install("b", { ADD: REFUSAL });
@@ -192,7 +192,7 @@ Deno.test("D2 D3 a plugin that is missing is told before any other has run, and 
   assertEquals([await world.plugins.verbs(), await world.files()], [[], []]);
 });
 
-Deno.test("D27 D42 D43 E40 names and arguments are validated on every verb, before anything is read or run", async () => {
+Deno.test("D4 D27 D42 D43 E3 E40 names and arguments are validated on every verb, before anything is read or run", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const attachments = world.attachments();

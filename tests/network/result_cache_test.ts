@@ -61,7 +61,7 @@ Deno.test("E14 the configuration comes back byte for byte, whatever is in it", (
     assertEquals((await cache.read(KEY))?.config, config);
   }));
 
-Deno.test("Y8 an entry of a Go runtime is read", () =>
+Deno.test("E16 Y8 an entry of a Go runtime is read", () =>
   inCache(async (cache, dir) => {
     await Deno.mkdir(dir, { recursive: true });
     // Go sorts the keys of maps and writes absent bytes as null.
@@ -110,7 +110,7 @@ Deno.test("E5 names that make no file name are refused before they are written",
     assertEquals(error.kind, "usage");
   }));
 
-Deno.test("E27 only a missing file is none: one that cannot be read is an error", () =>
+Deno.test("E17 E27 only a missing file is none: one that cannot be read is an error", () =>
   inCache(async (cache, dir) => {
     assertEquals(await cache.read(KEY), undefined);
     await Deno.mkdir(`${dir}/web-c1-eth0`, { recursive: true });
