@@ -11,6 +11,20 @@
  * }
  * ```
  *
+ * `Podwire` is the engine too: `add`, `check`, `del`, `status`, `gc` and `validate` take the name of a network in the
+ * configuration directory, or one that was loaded with `loadNetworkFile` or `parseNetwork`. `runPlugin` is the other
+ * end of the wire, for those who write plugins.
+ *
+ * ```ts
+ * import { asResult, parseNetwork, Podwire } from "@podwire/podwire";
+ *
+ * const podwire = new Podwire();
+ * const network = parseNetwork('{"cniVersion": "1.1.0", "name": "lo", "plugins": [{"type": "loopback"}]}');
+ * const target = { containerId: "c1", netns: "/run/netns/c1", ifName: "lo", args: [], capabilityArgs: {} };
+ * const result = asResult(await podwire.add(network, { ...target, owner: "me" }));
+ * console.log(result.ips?.map(({ address }) => address));
+ * ```
+ *
  * Importing it does nothing. Each method says which permissions it needs; nothing prompts, and the
  * environment is never read.
  *
@@ -18,7 +32,7 @@
  */
 
 // The runtime, whole.
-export { DEFAULTS, Podwire, type RuntimeOptions } from "./lib/runtime.ts";
+export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime.ts";
 
 // Sandboxes.
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
@@ -37,7 +51,11 @@ export {
   type AttachmentRecord,
   type AttachmentState,
 } from "./lib/network/record.ts";
-export { loadDirectory, type LoadedFile } from "./lib/network/load.ts";
+export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/network/load.ts";
+export type { GcItem, GcReport, GcRequest } from "./lib/network/gc.ts";
+export type { AttachmentName, GcWish } from "./lib/network/gc_plan.ts";
+export type { NetworkStatus } from "./lib/network/status.ts";
+export type { ValidNetwork } from "./lib/network/upkeep.ts";
 
 // Plugins, both ends of the wire.
 export { DEFAULT_TIMEOUTS, type Timeouts } from "./lib/plugin/deadline.ts";
@@ -53,6 +71,15 @@ export {
   servePlugin,
 } from "./lib/plugin/serve.ts";
 
+export {
+  DELEGATE_ENVIRONMENT,
+  type PluginProcess,
+  runPlugin,
+  type RunPluginOptions,
+} from "./lib/plugin/run_plugin.ts";
+export { decodeVersions, type PluginVersions } from "./lib/plugin/versions.ts";
+export { type Io, processIo, type SignalName } from "./lib/host/io.ts";
+
 // CNI's words.
 export {
   CniError,
@@ -63,11 +90,26 @@ export {
   isCniError,
   type PluginPlace,
 } from "./lib/spec/error.ts";
-export type { NetworkConfigList, PluginConfig } from "./lib/spec/config.ts";
-export type { Json, JsonNumber, JsonObject } from "./lib/spec/json.ts";
+export {
+  type ConfigSource,
+  listFromPluginConfig,
+  type NetworkConfigList,
+  parseConfigList,
+  parsePluginConfig,
+  type PluginConfig,
+} from "./lib/spec/config.ts";
+export {
+  type Json,
+  type JsonNumber,
+  type JsonObject,
+  type JsonSource,
+  parseJson,
+  printJson,
+} from "./lib/spec/json.ts";
 export {
   asResult,
   convertResult,
+  decodeResult,
   type Dns,
   type Interface,
   type IpConfig,

@@ -62,6 +62,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "find.ts",
       "exec.ts",
       "versions.ts",
+      "run_plugin.ts",
     ],
     sees: GROUND,
   },

@@ -6,9 +6,13 @@ export type SignalName = Deno.Signal;
  * test needs no process.
  */
 export interface Io {
+  /** The arguments behind the name of the program. */
   readonly args: readonly string[];
+  /** The process ID. */
   readonly pid: number;
+  /** Whether somebody looks at standard output. */
   readonly stdoutIsTerminal: boolean;
+  /** Whether somebody looks at standard error. */
   readonly stderrIsTerminal: boolean;
   /** One variable of the environment; empty and missing are told apart. */
   env(name: string): string | undefined;

@@ -9,6 +9,7 @@ import {
   withFolderPlugins,
 } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { isObject, member, parseJson } from "../spec/json.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
 
@@ -47,6 +48,79 @@ export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]>
     }
   }
   return loaded;
+}
+
+/**
+ * Loads the network of one file: a `.conflist` file with the plugins of the folder beside it that is called as the
+ * network, any other as the configuration of a single plugin.
+ *
+ * Permissions: `--allow-read` for the file and its directory.
+ *
+ * Source: CNI specification 1.1.0, section 1 "Network configuration format".
+ *
+ * @throws {CniError} kind `not-found`, or `config` with line and column
+ *
+ * @example
+ * ```ts
+ * import { loadNetworkFile } from "./load.ts";
+ *
+ * const { name, cniVersions } = await loadNetworkFile("/etc/cni/net.d/10-web.conflist");
+ * console.log(name, cniVersions);
+ * ```
+ */
+export async function loadNetworkFile(path: string): Promise<NetworkConfigList> {
+  const slash = path.lastIndexOf("/");
+  const [dir, name] = slash < 0 ? [".", path] : [path.slice(0, slash), path.slice(slash + 1)];
+  let list: NetworkConfigList | undefined;
+  try {
+    list = await loadFile(dir, name);
+  } catch (error) {
+    throw asCniError(error, { file: path });
+  }
+  if (list !== undefined) return list;
+  throw new CniError("not-found", "there is no such configuration file", { file: path });
+}
+
+/**
+ * Reads a network from the content of a file, as text or as bytes: a list, or the configuration of a single plugin,
+ * which has a `type`.
+ *
+ * Permissions: none.
+ *
+ * Source: CNI specification 1.1.0, section 1 "Network configuration format".
+ *
+ * @throws {CniError} kind `config` with line and column: code 6 when it is no JSON in UTF-8, 7 when it is wrong
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseNetwork } from "./load.ts";
+ *
+ * const network = parseNetwork('{"cniVersion": "1.1.0", "name": "web", "plugins": [{"type": "bridge"}]}');
+ * assertEquals(network.plugins.map(({ type }) => type), ["bridge"]);
+ * ```
+ */
+export function parseNetwork(
+  content: string | Uint8Array,
+  source: { readonly file?: string } = {},
+): NetworkConfigList {
+  const text = typeof content === "string" ? content : decodeText(content, source);
+  const json = parseJson(text, source);
+  if (isObject(json) && member(json, "type") !== undefined) return listFromPluginConfig(text, source);
+  return withFolderPlugins(parseConfigList(text, source), [], source);
+}
+
+function decodeText(bytes: Uint8Array, source: { readonly file?: string }): string {
+  try {
+    // What reads the text decides about a byte order mark.
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new CniError("config", "the configuration is not UTF-8", {
+      ...source,
+      code: ERROR_CODES.decodingFailure,
+      cause,
+    });
+  }
 }
 
 async function configNames(dir: string): Promise<readonly string[]> {

@@ -20,7 +20,7 @@ export interface JsonSource {
   readonly kind?: ErrorKind;
   /** How deep objects and arrays may be nested. @default {2 * MAX_DEPTH} */
   readonly maxDepth?: number;
-  /** @default {"last wins"} */
+  /** What becomes of a key that an object has twice. @default {"last wins"} */
   readonly duplicateKeys?: DuplicateKeys;
 }
 

@@ -1,0 +1,123 @@
+import type { Io, SignalName } from "../host/io.ts";
+import { permissionFlag } from "../host/permissions.ts";
+import { CniError } from "../spec/error.ts";
+import { asResult } from "../spec/result.ts";
+import { isSpecVersion } from "../spec/version.ts";
+import { PluginRunner } from "./exec.ts";
+import { decodeEnvironment } from "./invocation.ts";
+import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
+
+/** What a plugin needs of its process; `processIo()` gives it. */
+export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
+
+/** What {@linkcode runPlugin} can be told. */
+export interface RunPluginOptions {
+  /** Plugins that can be delegated to without an executable. @default {{}} */
+  readonly builtins?: BuiltinTable;
+  /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
+  readonly environment?: readonly string[];
+}
+
+/** What delegates inherit unless told otherwise. */
+export const DELEGATE_ENVIRONMENT: readonly string[] = [
+  "PATH",
+  "HOME",
+  "LANG",
+  "TZ",
+  "TRACEPARENT",
+  "TRACESTATE",
+  "CNI_NETNS_OVERRIDE",
+];
+
+const ENDING: readonly SignalName[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/**
+ * Is the plugin for whoever called this process: takes the call from the environment and standard input, writes what
+ * belongs on standard output and standard error, and gives the exit code. The signal of a request fires when the
+ * runtime ends the process; what a request delegates to is looked for in the directories of `CNI_PATH`.
+ *
+ * Permissions: `--allow-env` for the `CNI_*` variables and `CNI_NETNS_OVERRIDE`, `--allow-read` to compare `CNI_NETNS`
+ * with its own network namespace, `--allow-run` for delegates, and whatever the plugin needs.
+ *
+ * Source: CNI specification 1.1.0, sections 2, 4 and 5.
+ *
+ * @throws {CniError} kind `permission` if a `CNI_*` variable may not be read; all else becomes the error document
+ *
+ * @example A plugin, whole
+ * ```ts
+ * import { CURRENT_VERSION, type Plugin, processIo, runPlugin, SPEC_VERSIONS } from "@podwire/podwire";
+ *
+ * const plugin: Plugin = {
+ *   about: "CNI plugin hello",
+ *   versions: SPEC_VERSIONS,
+ *   verbs: {
+ *     ADD: ({ ifName: name, netns: sandbox }) =>
+ *       Promise.resolve({ cniVersion: CURRENT_VERSION, interfaces: [{ name, sandbox }] }),
+ *     DEL: () => Promise.resolve(),
+ *   },
+ * };
+ *
+ * if (import.meta.main) Deno.exit(await runPlugin(plugin, processIo()));
+ * ```
+ */
+export async function runPlugin(
+  plugin: Plugin,
+  io: PluginProcess,
+  options: RunPluginOptions = {},
+): Promise<number> {
+  const controller = new AbortController();
+  const stop = io.onSignal(ENDING, (name) => {
+    // At a second one the process ends as it would have without us.
+    stop();
+    controller.abort(new CniError("cancelled", `interrupted by ${name}`));
+  });
+  const { signal } = controller;
+  try {
+    const { stdout, stderr, code } = await servePlugin(plugin, {
+      env: (name) => io.env(name),
+      stdin: () => io.readStdin(),
+      signal,
+      delegate: delegateOf(io, options, signal),
+    });
+    io.writeError(stderr);
+    io.write(stdout);
+    return code;
+  } finally {
+    stop();
+  }
+}
+
+/** Runs another plugin with the variables of this call. */
+function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortSignal): Delegate {
+  const { builtins = {}, environment = DELEGATE_ENVIRONMENT } = options;
+  return async (type, config, verb) => {
+    const invocation = decodeEnvironment((name) => io.env(name));
+    const runner = new PluginRunner({
+      pluginDirs: invocation.path,
+      builtins,
+      environment: inherited(io, environment),
+      onStderrLine: ({ line }) => io.writeError(`${line}\n`),
+    });
+    const call = { ...invocation, verb: verb ?? invocation.verb, type, config, signal };
+    if (call.verb !== "ADD") {
+      await runner.call(call);
+      return undefined;
+    }
+    const version = String(config.cniVersion ?? "");
+    return asResult(await runner.add(call, isSpecVersion(version) ? version : "0.1.0"));
+  };
+}
+
+/** A variable that this process may not read is one that nobody told it about. */
+function inherited(io: PluginProcess, names: readonly string[]): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const name of names) {
+    try {
+      const value = io.env(name);
+      if (value !== undefined) environment[name] = value;
+    } catch (error) {
+      if (permissionFlag(error) === undefined) throw error;
+    }
+  }
+  return environment;
+}
