@@ -1,0 +1,4 @@
+// The engine with the reference plugins of release 1.9.1 on the real kernel.
+import { registerLives } from "./plugins_life.ts";
+
+registerLives("1.9.1");
