@@ -70,7 +70,6 @@ export {
   type PluginWorld,
   servePlugin,
 } from "./lib/plugin/serve.ts";
-
 export {
   DELEGATE_ENVIRONMENT,
   type PluginProcess,
@@ -106,6 +105,7 @@ export {
   parseJson,
   printJson,
 } from "./lib/spec/json.ts";
+export type { DuplicateKeys } from "./lib/spec/json_reader.ts";
 export {
   asResult,
   convertResult,
