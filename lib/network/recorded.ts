@@ -1,5 +1,5 @@
 import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
-import type { CniError } from "../spec/error.ts";
+import { type CniError, ERROR_CODES } from "../spec/error.ts";
 import type { SpecVersion } from "../spec/version.ts";
 import type { ChainTarget } from "./chain.ts";
 import type { AttachmentRecord } from "./record.ts";
@@ -40,11 +40,16 @@ export function parseRecorded(text: string | undefined): NetworkConfigList | und
   return undefined;
 }
 
-/** The index of the first plugin of the chain that did not run in a failed ADD. */
-export function neverRanIn({ kind, context }: CniError): number | undefined {
+/**
+ * The index of the first plugin of the chain that did not run in a failed ADD, or read no further than the version: a
+ * plugin that does not speak it refuses the DEL as well.
+ */
+export function neverRanIn({ kind, code, context }: CniError): number | undefined {
   const index = context.plugin?.index;
   if (index === undefined) return undefined;
-  return kind === "plugin-start" || kind === "plugin-missing" ? index : index + 1;
+  const didNothing = kind === "plugin-start" || kind === "plugin-missing" ||
+    code === ERROR_CODES.incompatibleVersion;
+  return didNothing ? index : index + 1;
 }
 
 /**

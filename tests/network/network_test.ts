@@ -92,6 +92,17 @@ Deno.test("a plugin that never ran in the failed ADD does not keep the others fr
   assertEquals(await world.files(), []);
 });
 
+Deno.test("a plugin that refuses the version of its ADD and DEL does not keep the others from taking back what they made", async () => {
+  await using world = await NetworkWorld.make();
+  const refusal = { stdout: '{"code": 1, "msg": "incompatible CNI versions"}', code: 1 };
+  await world.plugins.install("a");
+  await world.plugins.install("b", { ADD: refusal, DEL: refusal });
+  const refused = await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
+  assertEquals([refused.code, refused.context.plugin?.type, refused.context.hint], [1, "b", undefined]);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD", "b DEL", "a DEL"]);
+  assertEquals(await world.files(), []);
+});
+
 Deno.test("an ADD that ran out of time is undone with a time of its own", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true }, DEL: { sleep: 0.1 } });
