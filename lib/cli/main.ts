@@ -42,9 +42,12 @@ function wantsJson(args: readonly string[]): boolean {
 async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const { COMMANDS } = await import("./commands.ts");
   const { CniError } = await import("../spec/error.ts");
-  const place = firstOperand(io.args, GLOBAL_OPTIONS);
+  // This one may stand before the command too, for it is a global option of cnitool.
+  const ifName = COMMANDS.flatMap(({ options }) => options).filter(({ name }) => name === "ifname");
+  const early = [...GLOBAL_OPTIONS, ...ifName];
+  const place = firstOperand(io.args, early);
   const [before, name, behind] = [io.args.slice(0, place), io.args[place], io.args.slice(place + 1)];
-  const global = parseCommandLine(before, GLOBAL_OPTIONS);
+  const global = parseCommandLine(before, early);
   if (global.flag("version")) return showVersion(io);
   const asked = name === "help" ? behind.find((arg) => !arg.startsWith("-")) : name;
   if (asked === undefined) return showHelp(io, COMMANDS, undefined);

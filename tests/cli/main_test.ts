@@ -26,6 +26,16 @@ Deno.test("--version is that of deno.json, wherever it stands", async () => {
   }
 });
 
+Deno.test("H3 the option -i may stand before the command too, as with cnitool", async () => {
+  await withDirs(async (dirs) => {
+    for (const option of [["-i", "a/b"], ["--ifname", "a/b"], ["--ifname=a/b"]]) {
+      const { code, stderr } = await podwire([...option, "check", "net", "/nowhere", ...dirs]);
+      assertEquals([option, code], [option, 3]);
+      assertEquals([option, stderr.includes("unknown option")], [option, false]);
+    }
+  });
+});
+
 Deno.test("wrong usage exits 2, says so on standard error and nothing on standard output", async () => {
   const cases: readonly [readonly string[], string][] = [
     [["nosuch"], 'unknown command "nosuch"'],
@@ -35,6 +45,8 @@ Deno.test("wrong usage exits 2, says so on standard error and nothing on standar
     [["--nosuch"], "unknown option --nosuch"],
     [["ps", "--nosuch"], "unknown option --nosuch"],
     [["--replace", "run"], "unknown option --replace"],
+    [["-i", "net1", "ps"], "unknown option -i"],
+    [["-i"], "option -i needs a value"],
     [["--conf-dir"], "option --conf-dir needs a value"],
     [["ps", "extra"], 'unexpected argument "extra"'],
     [["run", "a", "b"], 'unexpected argument "b"'],
