@@ -2,7 +2,7 @@ import { nsProblem } from "./host/netns.ts";
 import { withContainerLock } from "./network/container_lock.ts";
 import type { GcReport, GcRequest } from "./network/gc.ts";
 import type { AttachRequest } from "./network/network.ts";
-import type { AttachmentRecord } from "./network/record.ts";
+import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
 import { type NetworkStatus, networkStatus } from "./network/status.ts";
 import { validateChain, type ValidNetwork } from "./network/upkeep.ts";
 import { reported } from "./plugin/failure.ts";
@@ -14,7 +14,7 @@ import type { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
 import type { JsonObject } from "./spec/json.ts";
-import { validateContainerId } from "./spec/name.ts";
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "./spec/name.ts";
 import { type Parts, wire } from "./wiring.ts";
 
 export { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
@@ -261,6 +261,22 @@ export class Podwire {
   }
 
   /**
+   * Whether an attachment is on record: podwire's own, in whatever state, or in libcni's cache. One with names that
+   * cannot be is not.
+   *
+   * Permissions: as {@linkcode Podwire.attachments}, and `--allow-read` for the cache directory.
+   *
+   * @throws {CniError} if the record or the cache cannot be read
+   */
+  async isAttached(key: AttachmentKey): Promise<boolean> {
+    return await reported(async () => {
+      if (!isPossible(key)) return false;
+      const { store, cache } = this.#parts;
+      return await store.read(key) !== undefined || await cache.has(key);
+    });
+  }
+
+  /**
    * Finishes or undoes what a crash or a reboot interrupted, and retries failed removals.
    *
    * Permissions: those of the class, and root.
@@ -295,4 +311,16 @@ export class Podwire {
 
 function nameOf(network: NetworkRef): string {
   return typeof network === "string" ? network : network.name;
+}
+
+/** Whether the names may become those of files. */
+function isPossible({ containerId, network, ifName }: AttachmentKey): boolean {
+  try {
+    validateContainerId(containerId);
+    validateNetworkName(network);
+    validateInterfaceName(ifName);
+    return true;
+  } catch {
+    return false;
+  }
 }

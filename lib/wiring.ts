@@ -21,6 +21,7 @@ import { Sandboxes } from "./sandbox/sandbox.ts";
 export interface Parts {
   readonly sandboxes: Sandboxes;
   readonly store: AttachmentStore;
+  readonly cache: ResultCache;
   readonly locks: ContainerLocks;
   readonly attachments: Attachments;
   readonly recovery: Recovery;
@@ -68,7 +69,7 @@ export function wire(options: RuntimeOptions): Parts {
   });
   const catalog = () => readCatalog(options);
   const sandboxes = new Sandboxes({ ...shared, store: sandboxStore, recovery, catalog });
-  return { sandboxes, store, locks, attachments, recovery, garbage, runner, probe, timeouts, catalog };
+  return { sandboxes, store, cache, locks, attachments, recovery, garbage, runner, probe, timeouts, catalog };
 }
 
 async function readCatalog(options: RuntimeOptions): Promise<Catalog> {

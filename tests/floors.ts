@@ -141,6 +141,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "picture.ts",
       "traffic.ts",
       "sandbox_text.ts",
+      "container_id.ts",
       "attachment.ts",
       "network.ts",
       "plugin.ts",

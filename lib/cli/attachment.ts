@@ -5,14 +5,16 @@ import type { AttachmentRecord } from "../network/record.ts";
 import { CniError } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 import { printResult } from "../spec/libcni_text.ts";
+import type { Podwire } from "../runtime.ts";
 import type { CommandInput } from "./command.ts";
+import { knownContainerId } from "./container_id.ts";
 import { openPodwire, withSignals } from "./settings.ts";
 import { table } from "./table.ts";
 
 /** `podwire add NETWORK NETNS`: the result on standard output as cnitool prints it. */
 export async function add(input: CommandInput): Promise<number> {
-  const { network, request } = await attachRequest(input);
   const podwire = openPodwire(input);
+  const { network, request } = await attachRequest(input, podwire);
   const result = await withSignals(input.io, (signal) => podwire.add(network, { ...request, signal }));
   input.io.write(printResult(result));
   return 0;
@@ -20,16 +22,16 @@ export async function add(input: CommandInput): Promise<number> {
 
 /** `podwire check NETWORK NETNS` */
 export async function check(input: CommandInput): Promise<number> {
-  const { network, request } = await attachRequest(input);
   const podwire = openPodwire(input);
+  const { network, request } = await attachRequest(input, podwire);
   await withSignals(input.io, (signal) => podwire.check(network, { ...request, signal }));
   return 0;
 }
 
 /** `podwire del NETWORK NETNS` */
 export async function del(input: CommandInput): Promise<number> {
-  const { network, request } = await attachRequest(input);
   const podwire = openPodwire(input);
+  const { network, request } = await attachRequest(input, podwire);
   await withSignals(input.io, (signal) => podwire.del(network, { ...request, signal }));
   return 0;
 }
@@ -77,37 +79,42 @@ function attachmentTable(records: readonly AttachmentRecord[]): string {
 }
 
 /** The operands, options and variables of cnitool's verbs. */
-async function attachRequest(input: CommandInput): Promise<{ network: string; request: AttachRequest }> {
+async function attachRequest(
+  input: CommandInput,
+  podwire: Podwire,
+): Promise<{ network: string; request: AttachRequest }> {
   const { io } = input;
   const [network = "", path = ""] = input.operands;
   const netns = resolve(path);
+  const ifName = input.value("ifname") ?? (io.env("CNI_IFNAME") || "eth0");
+  const isAttached = (containerId: string) => podwire.isAttached({ containerId, network, ifName });
+  const args = cniArgs(io.env("CNI_ARGS") ?? "");
   const request = {
-    containerId: input.value("id") ?? await containerIdOf(netns),
-    netns,
-    ifName: input.value("ifname") ?? (io.env("CNI_IFNAME") || "eth0"),
-    args: cniArgs(io.env("CNI_ARGS") ?? ""),
     capabilityArgs: capabilityArgs(io.env("CAP_ARGS") ?? ""),
+    containerId: input.value("id") ?? await knownContainerId(netns, isAttached),
+    netns,
+    ifName,
+    args,
     owner: "cli",
   };
   return { network, request };
 }
 
-/** The ID that cnitool gives a namespace: a digest of its path. */
-async function containerIdOf(netns: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(netns));
-  return `cnitool-${new Uint8Array(digest).slice(0, 10).toHex()}`;
-}
-
-function cniArgs(text: string): CniArgs {
+/** The pairs of the variable `CNI_ARGS`, each with a value. */
+export function cniArgs(text: string): CniArgs {
   try {
-    return parseCniArgs(text);
+    const args = parseCniArgs(text);
+    const empty = args.find(([, value]) => value === "");
+    if (empty === undefined) return args;
+    throw new CniError("usage", `invalid pair ${JSON.stringify(`${empty[0]}=`)}`);
   } catch (cause) {
     const reason = cause instanceof CniError ? cause.msg : String(cause);
     throw new CniError("usage", `CNI_ARGS: ${reason.replace(/^ARGS: /, "")}`, { cause });
   }
 }
 
-function capabilityArgs(text: string): JsonObject {
+/** The object of the variable `CAP_ARGS`. */
+export function capabilityArgs(text: string): JsonObject {
   if (text === "") return {};
   const json = parseJson(text, { file: "CAP_ARGS" });
   if (isObject(json)) return json;

@@ -114,12 +114,17 @@ export class ResultCache {
     });
   }
 
+  /** Whether there is an entry, be it one that cannot be read, and it is not another attachment's. */
+  async has(key: CacheKey): Promise<boolean> {
+    const text = isTooLong(key) ? undefined : await readTextIfThere(this.#path(key));
+    if (text === undefined) return false;
+    const entry = decodeIfWhole(text, key);
+    return entry === undefined || isSame(entry, key);
+  }
+
   /** Removes the entry, unless the file of that name belongs to another attachment. */
   async remove(key: CacheKey): Promise<void> {
-    const text = isTooLong(key) ? undefined : await readTextIfThere(this.#path(key));
-    if (text === undefined) return;
-    const entry = decodeIfWhole(text, key);
-    if (entry === undefined || isSame(entry, key)) await removeIfThere(this.#path(key));
+    if (await this.has(key)) await removeIfThere(this.#path(key));
   }
 
   /**

@@ -21,7 +21,7 @@ function refusal(...args: string[]): string {
   return error.msg;
 }
 
-Deno.test("without options and variables the directories are those of the manual", () => {
+Deno.test("E1 H15 without options and variables the directories are those of the manual, and of libcni", () => {
   const { confDir, pluginDirs, cacheDir, stateDir, netnsDir, builtinPolicy, ...rest } = optionsOf();
   assertEquals([confDir, cacheDir, stateDir, netnsDir], [
     "/etc/cni/net.d",
@@ -99,6 +99,11 @@ Deno.test("a wrong value names its flag", () => {
   assertEquals(refusal("--log-level", "WARN"), '--log-level: "WARN" is none of debug, info, warn, error');
   assertEquals(refusal("--log-format", "xml"), '--log-format: "xml" is none of text, json');
   assertEquals(refusal("--plugin-env", "A=B"), '--plugin-env: "A=B" is no name of a variable');
+});
+
+Deno.test("B21 the trace of whoever calls reaches the plugins", () => {
+  const trace = { TRACEPARENT: "00-1-2-03", TRACESTATE: "vendor=1", BAGGAGE: "tenant=7" };
+  assertEquals(optionsOf([], trace).environment, trace);
 });
 
 Deno.test("plugins see the variables of the list, those that are named, and no other", () => {
