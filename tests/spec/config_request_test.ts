@@ -1,5 +1,6 @@
 import { assertEquals, assertNotStrictEquals } from "@std/assert";
 import {
+  listFromPluginConfig,
   parseConfigList,
   parsePluginConfig,
   requestConfig,
@@ -49,11 +50,38 @@ Deno.test("A82 injected values replace a file's whole", () => {
   );
 });
 
+Deno.test("A80 A83 what the runtime does not have is no key, and an empty list stays one", () => {
+  assertEquals(
+    request('{"type":"a","capabilities":{"mac":true}}', { runtimeConfig: {}, validAttachments: [] }),
+    '{"type":"a","name":"web","cniVersion":"1.1.0","cni.dev/valid-attachments":[],"cni.dev/attachments":[]}',
+  );
+});
+
+Deno.test("A21 a plugin gets what was written, not what was understood of it", () => {
+  assertEquals(
+    request('{"type":"a","dns":{},"ipam":null,"x":[]}'),
+    '{"type":"a","dns":{},"ipam":null,"x":[],"name":"web","cniVersion":"1.1.0"}',
+  );
+});
+
 Deno.test("A84 keys that differ in case are different keys", () => {
   assertEquals(
     request('{"type":"a","Name":"X"}'),
     '{"type":"a","Name":"X","name":"web","cniVersion":"1.1.0"}',
   );
+});
+
+Deno.test("A86 numbers of a file, a folder's plugin and a single plugin reach the plugin as written", () => {
+  const numbers = "[9007199254740993,1.0,1e400,-0,0.10,1E+2,12345678901234567890.5]";
+  const plugin = `{"type":"a","name":"web","cniVersion":"1.1.0","n":${numbers}}`;
+  const single = listFromPluginConfig(plugin);
+  const merged = withFolderPlugins(parseConfigList('{"name":"web","plugins":[{"type":"b"}]}'), [
+    parsePluginConfig(plugin),
+  ]);
+  for (const list of [single, parseConfigList(single.text), merged, parseConfigList(merged.text)]) {
+    const sent = printJson(requestConfig(list, list.plugins.at(-1)!));
+    assertEquals(sent.includes(`"n":${numbers}`), true, sent);
+  }
 });
 
 Deno.test("A86 A87 numbers and text reach the plugin as they were", () => {

@@ -1,6 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { listFromPluginConfig, parseConfigList, parsePluginConfig } from "../../lib/spec/config.ts";
-import { type Json, printJson } from "../../lib/spec/json.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { type Json, MAX_DEPTH, printJson } from "../../lib/spec/json.ts";
 import { faultOf } from "./fault.ts";
 
 const FILE = "/etc/cni/net.d/10-web.conflist";
@@ -208,7 +209,7 @@ Deno.test("A45 refuses a list that allows only the plugins that it does not have
   assertEquals([code, msg, details], [7, 'missing "plugins"', "loadOnlyInlinedPlugins is true"]);
 });
 
-Deno.test("A46 takes a list without plugins, since its folder may hold them", () => {
+Deno.test("A46 A63 takes a list without plugins, since its folder may hold them", () => {
   assertEquals(parse({ plugins: undefined }).plugins, []);
 });
 
@@ -276,4 +277,54 @@ Deno.test("A51 takes the last of equal keys where another runtime has stored the
   assertEquals(listFromPluginConfig('{"name":"a","type":"x","type":"y"}', stored).plugins[0]?.type, "y");
   const fault = faultOf(() => parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":1}', stored));
   assertEquals([fault.msg, fault.at], ["name must be a string, not a number", "1:45"]);
+});
+
+Deno.test("A20 every error about a configuration has line, column and path", () => {
+  const parsers = { list: parseConfigList, plugin: parsePluginConfig, single: listFromPluginConfig };
+  const cases: [parser: keyof typeof parsers, text: string, path: string][] = [
+    ["list", "", ""],
+    ["list", "[]", ""],
+    ["list", "{", ""],
+    ["list", '{"plugins":[{"type":}]}', "plugins[0].type"],
+    ["list", '{"name":"a","name":"b"}', "name"],
+    ["list", '{"plugins":[{"type":"a"}]}', "name"],
+    ["list", '{"name":"../x"}', "name"],
+    ["list", '{"name":"web","cniVersion":"bad"}', "cniVersion"],
+    ["list", '{"name":"web","cniVersion":"9.0.0"}', "cniVersion"],
+    ["list", '{"name":"web","cniVersions":["9.0.0"]}', "cniVersions"],
+    ["list", '{"name":"web","cniVersions":["1.0.0","1.1"]}', "cniVersions[1]"],
+    ["list", '{"name":"web","disableGC":"x"}', "disableGC"],
+    ["list", '{"name":"web","loadOnlyInlinedPlugins":true}', "plugins"],
+    ["list", '{"name":"web","plugins":[]}', "plugins"],
+    ["list", '{"name":"web","plugins":[{}]}', "plugins[0].type"],
+    ["list", '{"name":"web","plugins":[{"type":"a","ipam":{"type":1}}]}', "plugins[0].ipam.type"],
+    ["plugin", '{"type":"a","capabilities":{"a b":1}}', 'capabilities["a b"]'],
+    ["single", '{"type":"a"}', "name"],
+    ["single", '{"type":"a","name":"web","cniVersion":"1.1"}', "cniVersion"],
+  ];
+  for (const [parser, text, path] of cases) {
+    const error = assertThrows(() => parsers[parser](text, { file: FILE }), CniError);
+    const { line, column, file } = error.context;
+    assertEquals([error.context.path, file], [path, FILE], text);
+    assertEquals(error.message, `${FILE}:${line}:${column}: ${error.msg}${withDetails(error)}`);
+    assertEquals(error.toJSON()["path"], path);
+  }
+});
+
+function withDetails({ context: { details } }: CniError): string {
+  return details === undefined ? "" : `; ${details}`;
+}
+
+Deno.test("a list is at most as deep as the text that another one of it becomes can be read", () => {
+  const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+  const plugin = (depth: number) => `{"name":"web","type":"a","x":${nested(depth)}}`;
+  parseConfigList(listFromPluginConfig(plugin(MAX_DEPTH - 3)).text);
+  assertEquals(
+    faultOf(() => listFromPluginConfig(plugin(MAX_DEPTH - 2))).msg.endsWith(
+      ": nested deeper than 510 levels",
+    ),
+    true,
+  );
+  parseConfigList(`{"name":"web","plugins":[${plugin(MAX_DEPTH - 3)}]}`);
+  faultOf(() => parseConfigList(`{"name":"web","plugins":[${plugin(MAX_DEPTH - 2)}]}`));
 });

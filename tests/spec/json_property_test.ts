@@ -1,8 +1,16 @@
 import { assertEquals } from "@std/assert";
-import { parseConfigList, requestConfig } from "../../lib/spec/config.ts";
+import { listFromPluginConfig, parseConfigList, requestConfig } from "../../lib/spec/config.ts";
 import { CniError } from "../../lib/spec/error.ts";
-import { type Json, type JsonPath, parseJson, positionOf, printJson } from "../../lib/spec/json.ts";
-import { Random } from "./random.ts";
+import {
+  formatPath,
+  type Json,
+  type JsonPath,
+  parseJson,
+  positionOf,
+  printJson,
+} from "../../lib/spec/json.ts";
+import { printSorted } from "../../lib/spec/libcni_text.ts";
+import { property, type Random } from "./random.ts";
 
 const NUMBERS = [
   "0",
@@ -90,60 +98,77 @@ class Sample {
   }
 }
 
-Deno.test("A86 what is read and printed is what was written, without the blanks", () => {
-  const random = new Random(1);
-  for (let round = 0; round < 3000; round++) {
-    const { text, compact } = new Sample(random);
-    assertEquals(printJson(parseJson(text)), compact, text);
+property("A86 what is read and printed is what was written, without the blanks", (random) => {
+  const { text, compact } = new Sample(random);
+  const printed = printJson(parseJson(text));
+  assertEquals(printed, compact, text);
+  assertEquals(printJson(parseJson(printed)), printed, text);
+});
+
+property("A20 positionOf finds a value where it was put", (random) => {
+  const { text, places } = new Sample(random);
+  const { path, line, column } = random.one(places);
+  assertEquals(positionOf(text, path), { line, column }, text);
+});
+
+const NOISE = [..."{}[]\",:\\ \n\t0123456789.eE+-truefalsn/'\ufeff\u00a0"];
+
+property("A12 accepts what JSON.parse accepts, and gives the same values", (random) => {
+  const { text } = new Sample(random);
+  const at = random.below(text.length + 1);
+  const spoiled = text.slice(0, at) + random.one(["", random.one(NOISE)]) + text.slice(at + random.below(2));
+  const [ours, theirs] = [attempt(() => parseJson(spoiled)), attempt(() => JSON.parse(spoiled) as Json)];
+  const label = JSON.stringify(spoiled);
+  assertEquals("error" in ours, "error" in theirs, label);
+  if ("error" in ours) {
+    const { line = 0, column = 0, path } = (ours.error as CniError).context;
+    const lines = spoiled.split(/\r\n|\n|\r/);
+    assertEquals(line >= 1 && line <= lines.length, true, label);
+    assertEquals(column >= 1 && column <= [...lines[line - 1]!].length + 1, true, label);
+    assertEquals(typeof path, "string", label);
+  } else if ("value" in theirs) {
+    assertEquals(JSON.stringify(JSON.parse(printJson(ours.value))), JSON.stringify(theirs.value), label);
   }
 });
 
-Deno.test("positionOf finds every value where it was put", () => {
-  const random = new Random(2);
-  for (let round = 0; round < 300; round++) {
-    const { text, places } = new Sample(random);
-    for (const { path, line, column } of places) assertEquals(positionOf(text, path), { line, column }, text);
-  }
+property("A51 of two equal keys the place of the second is told, wherever they are", (random) => {
+  const before = random.list(3, (index) => `"before${index}":${new Sample(random).compact}`);
+  const between = random.list(3, (index) => `"between${index}":${new Sample(random).compact}`);
+  const key = JSON.stringify(random.one(TEXTS));
+  const head = `{"x":[{${[...before, `${key}:1`, ...between].join(",")},\n`;
+  const fault = attempt(() => parseJson(`${head}${key}:2}]}`, { duplicateKeys: "refused" }));
+  const { line = 0, column, path } = ((fault as { error: unknown }).error as CniError).context;
+  assertEquals([line, column], [head.split("\n").length, 1], head);
+  assertEquals(path, formatPath(["x", 0, JSON.parse(key) as string]), head);
 });
 
-Deno.test("A12 accepts what JSON.parse accepts, and gives the same values", () => {
-  const random = new Random(3);
-  const noise = [..."{}[]\",:\\ \n\t0123456789.eE+-truefalsn/'\ufeff\u00a0"];
-  for (let round = 0; round < 6000; round++) {
-    const { text } = new Sample(random);
-    const at = random.below(text.length + 1);
-    const spoiled = text.slice(0, at) + random.one(["", random.one(noise)]) +
-      text.slice(at + random.below(2));
-    const [ours, theirs] = [attempt(() => parseJson(spoiled)), attempt(() => JSON.parse(spoiled) as Json)];
-    const label = JSON.stringify(spoiled);
-    assertEquals("error" in ours, "error" in theirs, label);
-    if ("error" in ours) {
-      const { line = 0, column = 0 } = (ours.error as CniError).context;
-      const lines = spoiled.split(/\r\n|\n|\r/);
-      assertEquals(line >= 1 && line <= lines.length, true, label);
-      assertEquals(column >= 1 && column <= [...lines[line - 1]!].length + 1, true, label);
-    } else if ("value" in theirs) {
-      assertEquals(JSON.stringify(JSON.parse(printJson(ours.value))), JSON.stringify(theirs.value), label);
-    }
-  }
+property("A18 A81 A82 a request keeps everything that the runtime does not own", (random) => {
+  const kept = random.list(4, (index) => `"key${index}":${new Sample(random).compact}`);
+  const owned = ['"prevResult":{}', '"runtimeConfig":1', '"cni.dev/x":[]'].filter(() => random.chance(50));
+  const members = [...kept, ...owned].sort(() => random.below(3) - 1);
+  const list = parseConfigList(
+    `{"name":"web","plugins":[{"type":"a","capabilities":{"mac":true},${
+      [...members, '"z":1.0'].join(",")
+    }}]}`,
+  );
+  const prevResult = { cniVersion: "0.1.0" };
+  const json = requestConfig(list, list.plugins[0]!, { prevResult, runtimeConfig: { mac: "x", ips: [] } });
+  const { type, name, cniVersion, z: _, prevResult: previous, runtimeConfig, ...rest } = json;
+  assertEquals([type, name, cniVersion, previous, runtimeConfig], ["a", "web", "0.1.0", prevResult, {
+    mac: "x",
+  }]);
+  assertEquals(printJson(rest), `{${members.filter((member) => member.startsWith('"key')).join(",")}}`);
 });
 
-Deno.test("A18 A82 a request keeps everything that the runtime does not own", () => {
-  const random = new Random(4);
-  for (let round = 0; round < 1500; round++) {
-    const kept = random.list(4, (index) => `"key${index}":${new Sample(random).compact}`);
-    const owned = ['"prevResult":{}', '"runtimeConfig":1', '"cni.dev/x":[]'].filter(() => random.chance(50));
-    const members = [...kept, ...owned].sort(() => random.below(3) - 1);
-    const list = parseConfigList(
-      `{"name":"web","plugins":[{"type":"a",${[...members, '"z":1.0'].join(",")}}]}`,
-    );
-    const json = requestConfig(list, list.plugins[0]!);
-    const { type, name, cniVersion, z: _, ...rest } = json;
-    assertEquals([type, name, cniVersion], ["a", "web", "0.1.0"]);
-    const expected = members.filter((member) => member.startsWith('"key'));
-    assertEquals(printJson(rest), `{${expected.join(",")}}`);
-  }
-});
+property(
+  "A76 A86 a single plugin is in its list as it was written, and in what is read from its text",
+  (random) => {
+    const plugin = `{"type":"a","name":"web","x":${new Sample(random).compact}}`;
+    const list = listFromPluginConfig(plugin);
+    assertEquals(printSorted(list.plugins[0]!.json), printSorted(parseJson(plugin)));
+    assertEquals(printSorted(parseConfigList(list.text).plugins[0]!.json), printSorted(parseJson(plugin)));
+  },
+);
 
 function attempt<T>(call: () => T): { value: T } | { error: unknown } {
   try {

@@ -26,6 +26,11 @@ Deno.test("A13 refuses a plugin without a type", () => {
   }
 });
 
+Deno.test("A15 a key counts in its exact spelling only", () => {
+  assertEquals(pluginFault('{"Type":"bridge"}').msg, 'missing "type"');
+  assertEquals(parsePluginConfig('{"type":"a","Capabilities":{"x":"yes"},"DNS":[]}').capabilities, []);
+});
+
 Deno.test("A14 refuses well-known keys of the wrong type and names their place", () => {
   const cases: [text: string, msg: string, at: string][] = [
     ['{"type":1}', "type must be a string, not a number", "1:9"],

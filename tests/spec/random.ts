@@ -27,3 +27,37 @@ export class Random {
     return Array.from({ length: this.below(limit) }, (_, index) => make(index));
   }
 }
+
+/** The variable that sets another seed than the usual one, or repeats a case that failed. */
+export const SEED_VARIABLE = "PODWIRE_TEST_SEED";
+
+/** The seed that the environment asks for. */
+export function seedFromEnvironment(): number | undefined {
+  const text = Deno.env.get(SEED_VARIABLE) ?? "";
+  if (text === "") return undefined;
+  if (!/^\d{1,10}$/.test(text)) throw new Error(`${SEED_VARIABLE} must be a number, not ${text}`);
+  return Number(text);
+}
+
+/** Random choices of one case. Neighbouring seeds give choices that have nothing to do with each other. */
+export function randomOf(seed: number): Random {
+  return new Random(Math.imul(seed, 0x9e3779b1));
+}
+
+/**
+ * A test of so many random cases. Each has a seed of its own, which a failure tells: the first case of a run with that
+ * seed is the one that failed.
+ */
+export function property(name: string, check: (random: Random) => void, cases = 10_000): void {
+  Deno.test(name, () => {
+    const first = seedFromEnvironment() ?? 1;
+    for (let seed = first; seed < first + cases; seed++) {
+      try {
+        check(randomOf(seed));
+      } catch (cause) {
+        const what = cause instanceof Error ? cause.message : String(cause);
+        throw new Error(`to repeat this case: ${SEED_VARIABLE}=${seed}; ${what}`, { cause });
+      }
+    }
+  });
+}
