@@ -129,7 +129,10 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     ],
     sees: [...UP_TO_NETWORK, "lib/pod"],
   },
-  "lib": { files: ["runtime_options.ts", "wiring.ts", "runtime.ts"], sees: [...UP_TO_SANDBOX, "lib/builtin"] },
+  "lib": {
+    files: ["runtime_options.ts", "wiring.ts", "runtime.ts"],
+    sees: [...UP_TO_SANDBOX, "lib/builtin"],
+  },
   "lib/daemon": { files: [], sees: [...UP_TO_SANDBOX, "lib"] },
   "lib/cli": {
     files: [
@@ -143,6 +146,8 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "sandbox_text.ts",
       "container_id.ts",
       "attachment.ts",
+      "status.ts",
+      "gc.ts",
       "network.ts",
       "plugin.ts",
       "recover.ts",

@@ -73,6 +73,27 @@ const RUN_OPTIONS: readonly OptionSpec[] = [
   { name: "replace", kind: "flag", help: "take down the sandbox that has the name first" },
 ];
 
+/** Of no use here; taken so that what is written for cnitool works. */
+const IGNORED_IFNAME: OptionSpec = {
+  name: "ifname",
+  alias: "i",
+  kind: "value",
+  value: "IFNAME",
+  help: "of no effect; taken as cnitool takes it",
+};
+
+const GC_OPTIONS: readonly OptionSpec[] = [
+  { name: "dry-run", kind: "flag", help: "only say what would be removed, and why" },
+  {
+    name: "valid",
+    kind: "list",
+    value: "ID:IFNAME",
+    help: "this attachment is in use, repeatable; all others made by hand are removed",
+  },
+  { name: "all", kind: "flag", help: "no attachment made by hand is in use: remove them all" },
+  IGNORED_IFNAME,
+];
+
 /** All commands, in the order of the manual. */
 export const COMMANDS: readonly Command[] = [
   {
@@ -175,6 +196,34 @@ export const COMMANDS: readonly Command[] = [
     description: ATTACH_HELP,
     needsRoot: true,
     load: async () => (await import("./attachment.ts")).del,
+  },
+  {
+    name: "status",
+    summary: "Ask the plugins whether networks can attach containers now",
+    operands: "[NETWORK [NETNS]]",
+    count: [0, 2],
+    options: [IGNORED_IFNAME],
+    description:
+      "Without NETWORK shows all networks. With it says nothing if the network is ready, else why it is\n" +
+      "not; NETNS is of no effect, as with cnitool. Networks below version 1.1.0 have no STATUS and count\n" +
+      "as ready. Exits 6 if a network is not ready.",
+    examples: ["podwire status", "until podwire status web; do sleep 1; done"],
+    needsRoot: false,
+    load: async () => (await import("./status.ts")).status,
+  },
+  {
+    name: "gc",
+    summary: "Remove the attachments that nobody owns, and let the plugins release what belongs to none",
+    operands: "[NETWORK [NETNS]]",
+    count: [0, 2],
+    options: GC_OPTIONS,
+    description:
+      "An attachment whose sandbox is there is in use, one whose sandbox is gone is not. One made by hand\n" +
+      "(`add`) is kept unless --valid names others or --all is given. Those of other runtimes are never\n" +
+      "removed, and count as in use. NETNS is of no effect, as with cnitool. Exits 1 if something failed.",
+    examples: ["podwire gc --dry-run", "podwire gc web --valid cnitool-78367785f8561ce49ede:eth0"],
+    needsRoot: true,
+    load: async () => (await import("./gc.ts")).gc,
   },
   {
     name: "recover",

@@ -24,12 +24,18 @@ const SCRIPTS: Readonly<Record<string, (commands: readonly Command[]) => string>
   fish: fishScript,
 };
 const SANDBOXES = "$(podwire ps 2>/dev/null | awk 'NR > 1 { print $3 }')";
+const NETWORKS = "$(podwire networks 2>/dev/null | awk '$3 == \"used\" { print $2 }')";
 /** What the operands of a command can be, in the words of bash. */
 const OPERANDS: Readonly<Record<string, string>> = {
   stop: SANDBOXES,
   rm: SANDBOXES,
   inspect: SANDBOXES,
   exec: SANDBOXES,
+  add: NETWORKS,
+  check: NETWORKS,
+  del: NETWORKS,
+  status: NETWORKS,
+  gc: NETWORKS,
   plugin: Object.keys(builtins).join(" "),
   completion: Object.keys(SCRIPTS).join(" "),
 };

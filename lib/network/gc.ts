@@ -52,6 +52,8 @@ export interface GcItem {
   readonly file?: string;
   /** Why it was removed or kept, or why it could not be. */
   readonly why: string;
+  /** It was kept only because the request does not say whether it is in use. */
+  readonly undecided?: true;
   /** What failed, whole. */
   readonly error?: CniError;
 }
@@ -148,11 +150,11 @@ export class GarbageCollector {
       const hasSandbox = id !== undefined && sandboxes.includes(id);
       const list = sweep.current.get(record.network) ?? sweep.lists.get(record);
       const disableGC = list?.disableGC ?? false;
-      const { stale, why } = judge(record, { ...request, boot, hasSandbox, disableGC });
+      const { stale, ...told } = judge(record, { ...request, boot, hasSandbox, disableGC });
       const error = stale && !request.dryRun ? await this.#remove(record, request.signal) : undefined;
       if (!stale || error !== undefined) left.push(record);
       if (error !== undefined) report.failed.push({ ...itemOf(record), why: error.message, error });
-      else report[stale ? "removed" : "kept"].push({ ...itemOf(record), why });
+      else report[stale ? "removed" : "kept"].push({ ...itemOf(record), ...told });
     }
     return left;
   }

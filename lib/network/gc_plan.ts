@@ -27,6 +27,8 @@ export interface GcFacts extends GcWish {
 export interface Verdict {
   readonly stale: boolean;
   readonly why: string;
+  /** Nobody said whether it is in use. */
+  readonly undecided?: true;
 }
 
 /** Why an attachment has to go whoever owns it: its ADD or DEL was not brought to an end, or its boot is over. */
@@ -57,10 +59,8 @@ export function judge(record: AttachmentRecord, facts: GcFacts): Verdict {
   }
   if (facts.all) return { stale: true, why: "it was made by hand, and all such were to be removed" };
   if (facts.valid !== undefined) return { stale: true, why: "it was made by hand, and not named as valid" };
-  return {
-    stale: false,
-    why: `it was made by hand (owner "${record.owner}"), which only its maker can judge`,
-  };
+  const why = `it was made by hand (owner "${record.owner}"), which only its maker can judge`;
+  return { stale: false, why, undecided: true };
 }
 
 function isSame(a: AttachmentName, b: AttachmentName): boolean {

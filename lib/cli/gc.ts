@@ -1,0 +1,63 @@
+import { oneLine } from "../host/log.ts";
+import type { GcItem, GcReport } from "../network/gc.ts";
+import type { AttachmentName } from "../network/gc_plan.ts";
+import { CniError } from "../spec/error.ts";
+import type { CommandInput } from "./command.ts";
+import { openPodwire, withSignals } from "./settings.ts";
+import { requireVariables } from "./status.ts";
+
+/** `podwire gc [NETWORK [NETNS]]` */
+export async function gc(input: CommandInput): Promise<number> {
+  const { io, operands: [network] } = input;
+  const podwire = openPodwire(input);
+  const valid = input.list("valid").map(attachmentName);
+  if (network !== undefined) requireVariables(input);
+  const report = await withSignals(io, (signal) =>
+    podwire.gc({
+      ...(network === undefined ? {} : { network }),
+      ...(valid.length === 0 ? {} : { valid }),
+      all: input.flag("all"),
+      dryRun: input.flag("dry-run"),
+      signal,
+    }));
+  print(input, report);
+  return report.failed.length === 0 ? 0 : 1;
+}
+
+/** An ID has no colon, nor has the name of an interface. */
+function attachmentName(text: string): AttachmentName {
+  const [containerId = "", ifName = "", ...more] = text.split(":");
+  if (containerId !== "" && ifName !== "" && more.length === 0) return { containerId, ifName };
+  throw new CniError("usage", `--valid: "${text}" is not ID:IFNAME`);
+}
+
+function print(input: CommandInput, report: GcReport): void {
+  const { io } = input;
+  if (input.flag("json")) return io.write(`${JSON.stringify(report, null, 2)}\n`);
+  const dryRun = input.flag("dry-run");
+  const lines = [
+    ...linesOf(dryRun ? "would remove" : "removed", report.removed),
+    ...linesOf(dryRun ? "would keep" : "kept", report.kept),
+    ...linesOf("failed", report.failed),
+  ];
+  // With the operands of cnitool, standard output is as silent as that of cnitool.
+  if (input.operands.length > 0 && !dryRun) io.writeError(lines.join(""));
+  else io.write(lines.join(""));
+  const undecided = report.kept.filter((item) => item.undecided).length;
+  if (undecided === 0) return;
+  const what = undecided === 1 ? "an attachment" : `${undecided} attachments`;
+  io.writeError(
+    `podwire: kept ${what} made by hand: --all removes all such, --valid ID:IFNAME names one in use and removes the rest\n`,
+  );
+}
+
+function linesOf(word: string, items: readonly GcItem[]): readonly string[] {
+  return items.map((item) => `${word.padEnd(8)} ${oneLine(`${placeOf(item)}: ${item.why}`)}\n`);
+}
+
+function placeOf({ kind, containerId, network, ifName, plugin, file }: GcItem): string {
+  if (kind === "attachment") return `attachment ${containerId} ${network}:${ifName}`;
+  return kind === "cache"
+    ? `cache ${file}`
+    : `network ${network}${plugin === undefined ? "" : ` plugin ${plugin}`}`;
+}
