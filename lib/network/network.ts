@@ -260,13 +260,13 @@ export class Attachments {
     return record;
   }
 
-  /** The specification forbids a second ADD without a DEL between; what a crash left is deleted first. */
+  /** A second ADD needs a DEL between: what a crash left, or another runtime deleted, is deleted first. */
   async #clearLeftover(list: NetworkConfigList, key: AttachmentKey, signal?: AbortSignal): Promise<void> {
     const { store, cache } = this.#options;
     const record = await store.read(key);
     const context = { verb: "ADD", network: list.name, containerId: key.containerId, ifName: key.ifName };
     const taken = `the container "${key.containerId}" is attached already as "${key.ifName}"`;
-    if (record?.state === "attached") {
+    if (record?.state === "attached" && !await this.#deletedElsewhere(key)) {
       throw new CniError("conflict", taken, {
         ...context,
         hint: "detach it first: `podwire del` or `podwire rm`",
@@ -308,6 +308,15 @@ export class Attachments {
 
   async #known(key: AttachmentKey): Promise<Known | undefined> {
     return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
+  }
+
+  /** Whether another runtime detached what is on record: each ADD writes an entry, and only a DEL removes it. */
+  async #deletedElsewhere(key: AttachmentKey): Promise<boolean> {
+    try {
+      return await this.#options.cache.read(key) === undefined;
+    } catch {
+      return false;
+    }
   }
 
   /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */

@@ -170,6 +170,24 @@ Deno.test("D30 a second ADD is refused, and runs and changes nothing", async () 
   assertEquals((await world.store.ofContainer("c1")).map(({ sequence }) => sequence), [1, 2]);
 });
 
+Deno.test("D30 D40 what another runtime has deleted is deleted once more, and attached again", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await world.attachments().add(listOf(["a"]), world.request());
+  // What libcni does at the end of its DEL.
+  await Deno.remove(`${world.cacheDir}/results/web-c1-eth0`);
+  await world.attachments().add(listOf(["a"]), world.request());
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a ADD"]);
+  assertEquals((await onlyRecord(world)).state, "attached");
+  assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
+  // An entry that cannot be read says nothing of a DEL.
+  await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, "{");
+  assertEquals(
+    (await failing(() => world.attachments().add(listOf(["a"]), world.request()))).kind,
+    "conflict",
+  );
+});
+
 Deno.test("what an interrupted ADD left is deleted, with the configuration of then, before the next begins", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("old");
