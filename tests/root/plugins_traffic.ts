@@ -1,0 +1,45 @@
+/** Talks over TCP from one namespace to another. */
+import { runCommand } from "../../lib/host/command.ts";
+import { runInside } from "../../lib/host/netns.ts";
+
+const ANSWER_WITH_PEER = `
+const listener = Deno.listen({ hostname: "::", port: Number(Deno.args[0]) });
+console.log("up");
+for await (const connection of listener) {
+  const { hostname } = connection.remoteAddr;
+  await connection.write(new TextEncoder().encode(hostname.replace("::ffff:", "") + "\\n")).catch(() => {});
+  connection.close();
+}`;
+
+/** A server that tells everybody from which address they came. */
+export class PeerServer implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+
+  private constructor(process: Deno.ChildProcess) {
+    this.#process = process;
+  }
+
+  static async start(netns: string, port: number): Promise<PeerServer> {
+    const args = [`--net=${netns}`, Deno.execPath(), "eval", "--no-config", ANSWER_WITH_PEER, String(port)];
+    const process = new Deno.Command("nsenter", { args, stdin: "null", stdout: "piped", stderr: "null" })
+      .spawn();
+    const reader = process.stdout.getReader();
+    await reader.read();
+    reader.releaseLock();
+    return new PeerServer(process);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.stdout.cancel();
+    await this.#process.status;
+  }
+}
+
+/** The address under which a server sees who calls it from that namespace; undefined if it cannot be reached. */
+export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
+  const script = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 && echo "$line"`;
+  const request = { program: "timeout", args: ["3", "bash", "-c", script] };
+  const { code, stdout } = await runInside(netns, request, { run: runCommand });
+  return code === 0 ? stdout.trim() : undefined;
+}
