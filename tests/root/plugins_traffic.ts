@@ -1,5 +1,4 @@
 /** Talks over TCP from one namespace to another. */
-import { runCommand } from "../../lib/host/command.ts";
 import { runInside } from "../../lib/host/netns.ts";
 
 const ANSWER_WITH_PEER = `
@@ -39,7 +38,6 @@ export class PeerServer implements AsyncDisposable {
 /** The address under which a server sees who calls it from that namespace; undefined if it cannot be reached. */
 export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
   const script = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 && echo "$line"`;
-  const request = { program: "timeout", args: ["3", "bash", "-c", script] };
-  const { code, stdout } = await runInside(netns, request, { run: runCommand });
+  const { code, stdout } = await runInside(netns, { program: "timeout", args: ["2", "bash", "-c", script] });
   return code === 0 ? stdout.trim() : undefined;
 }

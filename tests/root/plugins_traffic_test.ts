@@ -122,8 +122,12 @@ trafficTest(
   async (world) => {
     await world.sh("iptables -w -P FORWARD DROP && ip6tables -w -P FORWARD DROP");
     await attach(world, [bridge(world), { type: "firewall" }], "a");
-    await world.network("1.0.0", [bridge(world)], "open");
-    await world.podwire.add(world.name, world.request("b", { ifName: "eth1" }));
+    await world.network("1.0.0", [bridge(world, { ipam: hostLocal(world, SUBNET4) })], "open");
+    // Networks know nothing of each other's addresses.
+    await world.podwire.add(
+      world.name,
+      world.request("b", { args: [["IgnoreUnknown", "1"], ["IP", "10.80.0.50"]] }),
+    );
     await using _outside = await PeerServer.start(world.outside, PORT);
     assertEquals(await seenAs(world.path("a"), "192.0.2.2", PORT), "192.0.2.1");
     assertEquals(await seenAs(world.path("a"), "2001:db8::2", PORT), "2001:db8::1");
