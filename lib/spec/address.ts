@@ -34,7 +34,11 @@ const MAPPED = 0xffffn;
  */
 export function parseIp(text: string): Ip | undefined {
   const ip = parseUnmapped(text);
-  return ip?.family === 6 && ip.value >> 32n === MAPPED ? { family: 4, value: ip.value & 0xffffffffn } : ip;
+  return ip && unmapped(ip);
+}
+
+function unmapped(ip: Ip): Ip {
+  return ip.family === 6 && ip.value >> 32n === MAPPED ? { family: 4, value: ip.value & 0xffffffffn } : ip;
 }
 
 function parseUnmapped(text: string): Ip | undefined {
@@ -48,7 +52,7 @@ function parseIpv4(text: string): bigint | undefined {
   if (parts.length !== 4 || !parts.every((part) => IPV4_PART.test(part) && Number(part) < 256)) {
     return undefined;
   }
-  return parts.reduce((value, part) => value << 8n | BigInt(part), 0n);
+  return BigInt(parts.reduce((value, part) => value * 256 + Number(part), 0));
 }
 
 function parseIpv6(text: string): bigint | undefined {
@@ -58,7 +62,7 @@ function parseIpv6(text: string): bigint | undefined {
   if (head === undefined) return undefined;
   if (halves.length === 1) return head.length === 8 ? join(head) : undefined;
   if (tail === undefined || head.length + tail.length > 7) return undefined;
-  return join([...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]);
+  return join([...head, ...Array<string>(8 - head.length - tail.length).fill("0"), ...tail]);
 }
 
 /** Writes an IPv4 address at the end, as in `64:ff9b::192.0.2.1`, as the two groups that it stands for. */
@@ -71,15 +75,13 @@ function withoutDottedTail(text: string): string | undefined {
     : `${text.slice(0, start)}${(tail >> 16n).toString(16)}:${(tail & 0xffffn).toString(16)}`;
 }
 
-function parseGroups(text: string): number[] | undefined {
-  const words = text === "" ? [] : text.split(":");
-  return words.every((word) => IPV6_GROUP.test(word))
-    ? words.map((word) => Number.parseInt(word, 16))
-    : undefined;
+function parseGroups(text: string): string[] | undefined {
+  const groups = text === "" ? [] : text.split(":");
+  return groups.every((group) => IPV6_GROUP.test(group)) ? groups : undefined;
 }
 
-function join(groups: readonly number[]): bigint {
-  return groups.reduce((value, group) => value << 16n | BigInt(group), 0n);
+function join(groups: readonly string[]): bigint {
+  return BigInt(`0x${groups.map((group) => group.padStart(4, "0")).join("")}`);
 }
 
 /**
@@ -87,19 +89,24 @@ function join(groups: readonly number[]): bigint {
  * shortened (RFC 5952).
  */
 export function formatIp(ip: Ip): string {
-  if (ip.family === 4) return [24n, 16n, 8n, 0n].map((shift) => ip.value >> shift & 0xffn).join(".");
-  const groups = Array.from({ length: 8 }, (_, index) => ip.value >> BigInt(112 - 16 * index) & 0xffffn);
+  if (ip.family === 4) {
+    const value = Number(ip.value);
+    return [24, 16, 8, 0].map((shift) => value >>> shift & 0xff).join(".");
+  }
+  const digits = ip.value.toString(16).padStart(32, "0");
+  const groups = Array.from({ length: 8 }, (_, index) => {
+    return digits.slice(4 * index, 4 * index + 4).replace(/^0{1,3}/, "");
+  });
   const { start, length } = longestZeroRun(groups);
-  const words = groups.map((group) => group.toString(16));
-  if (length < 2) return words.join(":");
-  return `${words.slice(0, start).join(":")}::${words.slice(start + length).join(":")}`;
+  if (length < 2) return groups.join(":");
+  return `${groups.slice(0, start).join(":")}::${groups.slice(start + length).join(":")}`;
 }
 
-function longestZeroRun(groups: readonly bigint[]): { start: number; length: number } {
+function longestZeroRun(groups: readonly string[]): { start: number; length: number } {
   let best = { start: 0, length: 0 };
   let start = 0;
   for (const [index, group] of groups.entries()) {
-    if (group !== 0n) start = index + 1;
+    if (group !== "0") start = index + 1;
     else if (index + 1 - start > best.length) best = { start, length: index + 1 - start };
   }
   return best;
@@ -116,8 +123,8 @@ export function parseCidr(text: string): Cidr | undefined {
   const length = text.slice(slash + 1);
   if (slash < 0 || !PREFIX.test(length)) return undefined;
   const written = parseUnmapped(text.slice(0, slash));
-  const ip = parseIp(text.slice(0, slash));
-  if (written === undefined || ip === undefined || Number(length) > bitsOf(written)) return undefined;
+  if (written === undefined || Number(length) > bitsOf(written)) return undefined;
+  const ip = unmapped(written);
   const prefix = Number(length) - (bitsOf(written) - bitsOf(ip));
   return prefix < 0 ? undefined : { ip, prefix };
 }

@@ -1,4 +1,3 @@
-import { parseCidr } from "./address.ts";
 import type { JsonObject } from "./json.ts";
 import { resultError, type ResultFamily } from "./result_shape.ts";
 import type { SpecVersion } from "./version.ts";
@@ -163,8 +162,9 @@ function routesOf(routes: readonly Route[]): { readonly routes?: readonly Route[
   return listed("routes", routes.map((route) => pick(route, ROUTE)));
 }
 
+/** In canonical form, only IPv6 addresses have colons. */
 function familyOf(cidr: string): "4" | "6" {
-  return parseCidr(cidr)?.ip.family === 4 ? "4" : "6";
+  return cidr.includes(":") ? "6" : "4";
 }
 
 function listed<K extends string, T>(key: K, list: readonly T[]): { readonly [_ in K]?: readonly T[] } {

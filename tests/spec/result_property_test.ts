@@ -143,15 +143,15 @@ property("C42 C46 the way through 0.4.0 loses no more than the direct one", (ran
   if (result.ips === undefined) return;
   const direct = convertResult(result, "0.2.0");
   assertSame(convertResult(convertResult(result, "0.4.0"), "0.2.0"), direct);
-  assertSame(convertResult(convertResult(direct, "0.4.0"), "1.1.0"), convertResult(direct, "1.1.0"));
-  assertSame(convertResult(convertResult(direct, "0.4.0"), "0.2.0"), direct);
+  const up = convertResult(direct, "0.4.0");
+  if (random.chance(50)) assertSame(convertResult(up, "1.1.0"), convertResult(direct, "1.1.0"));
+  else assertSame(convertResult(up, "0.2.0"), direct);
 });
 
 property("C27 C29 what a conversion or a decoding gives is in normal form already", (random) => {
   const result: Result = { ips: [{ address: "10.0.0.2/24" }], ...randomResult(random) };
   const version = random.one(SPEC_VERSIONS);
   const json: JsonObject = convertResult(result, version);
-  assertSame(convertResult(json, version), json);
-  assertSame(decodeResult(json, version), json);
-  assertSame(decodePrevResult(json, version), json);
+  const read = random.one([convertResult, decodeResult, decodePrevResult]);
+  assertSame(read(json, version), json);
 });
