@@ -1,7 +1,8 @@
 // cnitool's job, in process: what is read, what is printed, and how it ends. The plugins are real ones.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { main } from "../../lib/cli/main.ts";
 import { PluginFolder } from "../recording_plugin.ts";
-import { type FakeProcess, podwire } from "./fake_io.ts";
+import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const RESULT = '{"cniVersion":"1.0.0","ips":[{"address":"10.9.8.7/24"}]}';
 
@@ -250,4 +251,19 @@ Deno.test("H25 without a command there is help, an unknown one is refused", asyn
   const { code, stdout, stderr } = await podwire(["attach", "net", "/run/netns/x"]);
   assertEquals([code, stdout], [2, ""]);
   assertStringIncludes(stderr, 'unknown command "attach"');
+});
+
+Deno.test("H26 an interrupt and the time limit end an add that hangs, and undo it", async () => {
+  await using world = await ToolWorld.make();
+  await world.plugins.install("tool", { ADD: { stdout: "", hang: true } });
+  const limited = await world.tool(["add", "net", world.netns, "--timeout=ADD=300ms"]);
+  assertEquals([limited.code, limited.stdout], [5, ""]);
+  const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}.d`);
+  const io = new FakeIo(["add", "net", world.netns, ...dirs], { env: world.env });
+  const pending = main(io);
+  while ((await world.plugins.verbs()).length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+  io.send("SIGINT");
+  assertEquals([await pending, io.stdout, io.listeners], [130, "", 0]);
+  assertEquals(await world.plugins.verbs(), ["tool ADD", "tool DEL", "tool ADD", "tool DEL"]);
+  assertEquals(JSON.parse((await world.tool(["attachments", "--json"])).stdout), []);
 });

@@ -1,5 +1,6 @@
 // What each verb sends and reads, over single configurations and over entries of another runtime.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { gcChain, statusChain } from "../../lib/network/upkeep.ts";
 import { listFromPluginConfig } from "../../lib/spec/config.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
@@ -23,6 +24,20 @@ async function putEntry(world: NetworkWorld, text: string): Promise<void> {
   await Deno.mkdir(`${world.cacheDir}/results`, { recursive: true });
   await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, text);
 }
+
+Deno.test("B27 STATUS and GC get no runtimeConfig, and no prevResult, whatever a plugin declares or its file says", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const plugin = { type: "a", capabilities: { mac: true }, runtimeConfig: { mac: "x" }, prevResult: RESULT };
+  const list = listOf([], { plugins: [plugin] });
+  const { signal } = new AbortController();
+  await statusChain(world.runner, list, signal);
+  assertEquals(await gcChain(world.runner, list, [], { timeoutMs: 10_000 }), []);
+  assertEquals((await a.calls()).map(({ verb, config }) => [verb, Object.keys(config).sort()]), [
+    ["STATUS", ["cniVersion", "name", "type"]],
+    ["GC", ["cni.dev/attachments", "cni.dev/valid-attachments", "cniVersion", "name", "type"]],
+  ]);
+});
 
 Deno.test("B28 prevResult: none for the first plugin of ADD, the former's for the others, the last for CHECK and DEL", async () => {
   await using world = await NetworkWorld.make();
@@ -56,6 +71,18 @@ Deno.test("D13 a list without plugins, which no file gives, runs nothing and lea
   assertEquals(await world.attachments().add(list, world.request()), { cniVersion: "1.1.0" });
   await world.attachments().del(list, world.request());
   assertEquals(await world.files(), []);
+});
+
+Deno.test("D16 a version that the plugin does not support is refused by the plugin, and then undone", async () => {
+  await using world = await NetworkWorld.make();
+  const stdout =
+    '{"code": 1, "msg": "incompatible CNI versions", "details": "config is \\"1.1.0\\", plugin supports [\\"0.4.0\\"]"}';
+  await world.plugins.install("a", { ADD: { stdout, code: 1 } });
+  const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
+  assertEquals([error.code, error.msg], [1, "incompatible CNI versions"]);
+  assertStringIncludes(error.message, 'plugin supports ["0.4.0"]');
+  assertStringIncludes(error.context.hint ?? "", "cniVersion");
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
 });
 
 Deno.test("D72 the error of a single configuration says which plugin it was, too, and keeps its code", async () => {

@@ -68,6 +68,20 @@ Deno.test("E4 names that run together elsewhere stay apart here", () =>
     assertEquals((await store.read({ containerId: "c1", ifName: "x@y", network: "z" }))?.network, "z");
   }));
 
+Deno.test("E36 looking at one container reads its own folder alone, however many there are", () =>
+  inStore(async (store, dir, bad) => {
+    await store.write(RECORD);
+    for (let n = 0; n < 20; n++) {
+      await store.write({ ...RECORD, containerId: `other-${n}` });
+      await Deno.writeTextFile(`${dir}/other-${n}/eth0@web.json`, "damaged");
+    }
+    assertEquals((await store.ofContainer("c1")).length, 1);
+    assertEquals((await store.read(RECORD))?.network, "web");
+    assertEquals(bad, [], "the damaged ones were not looked at");
+    assertEquals((await store.all()).length, 1);
+    assertEquals(bad.length, 20);
+  }));
+
 Deno.test("a file that somebody left among the folders of the containers is none", () =>
   inStore(async (store, dir) => {
     await store.write(RECORD);
