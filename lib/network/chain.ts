@@ -22,7 +22,8 @@ export interface ChainTarget {
 }
 
 /**
- * ADD: the plugins in order, each with the result of the one before.
+ * ADD: the plugins in order, each with the result of the one before. `onResult` is told each result: when a later
+ * plugin fails, the last one is what those before it need to take back what they made.
  *
  * Source: CNI specification 1.1.0, section 3 "Attachment".
  */
@@ -31,6 +32,7 @@ export async function addChain(
   list: NetworkConfigList,
   target: ChainTarget,
   signal: AbortSignal,
+  onResult: (result: JsonObject) => void = () => {},
 ): Promise<JsonObject> {
   let result: JsonObject | undefined;
   for (const [index, plugin] of list.plugins.entries()) {
@@ -42,6 +44,7 @@ export async function addChain(
       target,
       () => runner.add({ ...callOf("ADD", plugin, target, signal), config }, list.cniVersion),
     );
+    onResult(result);
   }
   return result ?? { cniVersion: list.cniVersion };
 }

@@ -86,8 +86,10 @@ export class Attachments {
     let record = await reported(() => this.#begin(list, request), { verb: "ADD", network: list.name });
     try {
       using deadline = new Deadline(this.#timeouts.ADD, request.signal);
-      const result = await addChain(this.#options.runner, list, request, deadline.signal);
-      // From here on an undo gives the plugins the result that they made.
+      // An undo gives the plugins the result that they had come to.
+      const result = await addChain(this.#options.runner, list, request, deadline.signal, (result) => {
+        record = { ...record, result };
+      });
       record = { ...record, result };
       await this.#options.cache.write(record);
       await this.#options.store.write({ ...record, state: "attached", since: now() });

@@ -92,6 +92,18 @@ Deno.test("a plugin that never ran in the failed ADD does not keep the others fr
   assertEquals(await world.files(), []);
 });
 
+Deno.test("the DELs that undo an ADD get the result to which its plugins had come", async () => {
+  await using world = await NetworkWorld.make();
+  const result = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}]}';
+  const a = await world.plugins.install("a", { ADD: { stdout: result } });
+  await world.plugins.install("b", { ADD: REFUSAL });
+  await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
+  assertEquals((await a.calls()).map(({ stdin }) => JSON.parse(stdin).prevResult), [
+    undefined,
+    JSON.parse(result),
+  ]);
+});
+
 Deno.test("a plugin that refuses the version of its ADD and DEL does not keep the others from taking back what they made", async () => {
   await using world = await NetworkWorld.make();
   const refusal = { stdout: '{"code": 1, "msg": "incompatible CNI versions"}', code: 1 };
