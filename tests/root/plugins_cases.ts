@@ -337,7 +337,13 @@ export const CASES: readonly PluginCase[] = [
   {
     name: "bridge and vrf",
     needs: ["vrf"],
-    plugins: (world) => [bridge(world, { ipMasq: false }), { type: "vrf", vrfname: "blue", table: 77 }],
+    plugins: (
+      world,
+    ) => [bridge(world, { ipMasq: false, isDefaultGateway: false }), {
+      type: "vrf",
+      vrfname: "blue",
+      table: 77,
+    }],
     effect: async (world) => {
       const pod = world.path("pod");
       assertEquals((await world.link("blue")).linkinfo.info_data.table, 77);
