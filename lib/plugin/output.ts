@@ -66,7 +66,7 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
   const ending = endingOf(outcome);
   const json = tryParse(outcome.stdout);
   const code = json === undefined ? undefined : numberOf(json.code ?? 0);
-  if (json === undefined || code === undefined || code < 0 || !Number.isInteger(code)) {
+  if (json === undefined || code === undefined || code < 0 || !Number.isSafeInteger(code)) {
     // Without a code: what stands there instead of one means nothing.
     return new CniError(
       "plugin-output",

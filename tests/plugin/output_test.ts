@@ -52,6 +52,8 @@ Deno.test("B47 output that is no error object is quoted, and has the code 0", ()
   }
   assertEquals(failure({ stdout: '{"code": -1, "msg": "x"}' }).kind, "plugin-output");
   assertEquals(failure({ stdout: '{"code": 1.5, "msg": "x"}' }).kind, "plugin-output");
+  const tooLarge = failure({ stdout: '{"code": 99999999999999999999, "msg": "x"}' });
+  assertEquals([tooLarge.kind, tooLarge.code], ["plugin-output", 0]);
 });
 
 Deno.test("B48 an object without message tells exit status, standard error and what was printed", () => {
