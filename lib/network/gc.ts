@@ -114,7 +114,8 @@ export class GarbageCollector {
   /**
    * Sweeps over the networks of the directory and over those that only records tell of.
    *
-   * @throws {CniError} kind `usage`, or if the records cannot be read; what failed else is reported, not thrown
+   * @throws {CniError} kind `usage`, or if the records cannot be read; what failed else is reported, not thrown. The
+   * reason of the signal, if that fired
    */
   async collect(networks: readonly NetworkConfigList[], request: GcRequest = {}): Promise<GcReport> {
     validateWish(request);
@@ -135,6 +136,8 @@ export class GarbageCollector {
     if (listing === undefined) return sweep.report;
     const foreign = this.#foreign(sweep, listing);
     if (!request.dryRun) await this.#tellPlugins(sweep, [...left, ...foreign], listing);
+    // What was cut short is no failure of the plugins; what was removed until then is off the records.
+    signal?.throwIfAborted();
     return sweep.report;
   }
 

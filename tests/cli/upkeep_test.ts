@@ -3,7 +3,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { AttachmentStore } from "../../lib/network/record.ts";
 import { ResultCache } from "../../lib/network/result_cache.ts";
 import { type Answer, PluginFolder } from "../recording_plugin.ts";
-import { type FakeProcess, podwire } from "./fake_io.ts";
+import { main } from "../../lib/cli/main.ts";
+import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const AWAY: Answer = { stdout: '{"code": 50, "msg": "the daemon is away"}', code: 1 };
 
@@ -278,4 +279,21 @@ upkeepTest("gc refuses what cannot be meant, and everybody but root", async (wor
   assertEquals([user.code, user.stdout], [4, ""]);
   assert(user.stderr.includes("gc needs root"), user.stderr);
   assertEquals(await world.plugins.verbs(), []);
+});
+
+upkeepTest("H26 an interrupted status or gc ends the plugin and exits 130", async (world) => {
+  await world.network("web", { STATUS: { hang: true }, GC: { hang: true } });
+  const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}.d`);
+  for (const verb of ["status", "gc"]) {
+    const env = { NETCONFPATH: `${world.dir}/net.d`, CNI_PATH: world.plugins.dir };
+    const io = new FakeIo([verb, "web", "/x", ...dirs], { env });
+    const ended = main(io);
+    const started = `web ${verb.toUpperCase()}`;
+    while (!(await world.plugins.verbs()).includes(started)) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    io.send("SIGINT");
+    assertEquals([verb, await ended, io.stdout, io.listeners], [verb, 130, "", 0]);
+    assertStringIncludes(io.stderr, "interrupted by SIGINT");
+  }
 });

@@ -404,3 +404,32 @@ Deno.test("a wish that cannot be meant is refused before anything is looked at",
   const error = await assertRejects(() => collector(world).collect([], wish), CniError);
   assertEquals((error as CniError).kind, "usage");
 });
+
+Deno.test("an attachment whose record cannot be read counts as in use: its cache entry is still there", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "c1");
+  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{");
+  const report = await collector(world).collect([list], { all: true });
+  assertEquals([report.removed, report.kept.map(shown)], [[], [
+    "attachment: c1: another runtime attached it",
+  ]]);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["c1:eth0"]);
+  assertEquals(world.bad.length, 1);
+});
+
+Deno.test("a sweep that is cut short says so, and what was removed until then stays removed", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { hang: true } });
+  const list = listOf(["a"]);
+  await attach(world, list, "gone");
+  const cut = new AbortController();
+  const sweep = collector(world).collect([list], { signal: cut.signal });
+  while (!(await world.plugins.verbs()).includes("a GC")) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  cut.abort(new CniError("cancelled", "enough"));
+  assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
+  assertEquals(await world.files(), []);
+});

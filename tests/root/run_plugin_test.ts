@@ -2,7 +2,7 @@
 // run`, behind podwire's engine.
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { CniError, parseNetwork, Podwire } from "../../mod.ts";
+import { type CniError, parseNetwork, Podwire } from "../../mod.ts";
 import { until } from "./sandbox_world.ts";
 import { need } from "./need.ts";
 
