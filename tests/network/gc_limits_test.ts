@@ -1,0 +1,165 @@
+// A sweep where something is unreadable, slow, locked or cut short.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { attach, collector, foreign, shown, valid } from "./gc_world.ts";
+import { listOf, NetworkWorld } from "./world.ts";
+
+Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is told to release what may be in use", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "gone");
+  await Deno.remove(`${world.cacheDir}/results`, { recursive: true });
+  await Deno.mkdir(`${world.cacheDir}`, { recursive: true });
+  await Deno.writeTextFile(`${world.cacheDir}/results`, "no folder");
+  const report = await collector(world).collect([list]);
+  const cache = report.failed.find(({ kind }) => kind === "cache");
+  assertEquals(cache?.file, `${world.cacheDir}/results`);
+  assertMatch(cache?.why ?? "", /cannot be read: .*the plugins were not asked/);
+  assertEquals((await world.plugins.verbs()).slice(1), ["a DEL"]);
+});
+
+Deno.test("E31 E35 a file of the cache that does not tell what it is of counts for all that its name may stand for", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const results = `${world.cacheDir}/results`;
+  await foreign(world, "other");
+  await Deno.writeTextFile(`${results}/web-torn-eth0`, "");
+  await Deno.writeTextFile(
+    `${results}/web-old-1-eth0`,
+    '{"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/24"}}',
+  );
+  await Deno.writeTextFile(`${results}/db-torn-eth0`, "{");
+  const report = await collector(world).collect([listOf(["a"])]);
+  assertEquals(valid((await a.calls())[0]!.config), [
+    "old-1:eth0",
+    "old:1-eth0",
+    "other:eth0",
+    "torn:eth0",
+  ]);
+  const files = report.kept.flatMap(({ file }) => file === undefined ? [] : [file.slice(results.length + 1)]);
+  assertEquals(files, ["db-torn-eth0", "web-old-1-eth0", "web-torn-eth0"]);
+  const one = await collector(world).collect([listOf(["a"])], { network: "web" });
+  assertEquals(one.kept.filter(({ kind }) => kind === "cache").length, 2);
+  assertEquals((await world.files()).length, 4, "nothing of another runtime is removed");
+});
+
+Deno.test("D64 a record whose configuration cannot be read is reported, and the others are swept", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const list = listOf(["a"]);
+  for (const id of ["bad", "good"]) await attach(world, list, id);
+  const [bad] = await world.store.ofContainer("bad");
+  await world.store.write({ ...bad!, config: "{" });
+  const report = await collector(world).collect([list]);
+  assertEquals([
+    report.removed.length,
+    report.failed.map(({ containerId, error }) => [containerId, error?.kind]),
+  ], [
+    1,
+    [["bad", "config"]],
+  ]);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["bad:eth0"]);
+});
+
+Deno.test("D65 the cache is read once, however many networks there are", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  let count = 0;
+  const list = world.cache.list.bind(world.cache);
+  world.cache.list = () => (count++, list());
+  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+  await collector(world).collect(lists);
+  assertEquals([count, (await world.plugins.verbs()).length], [1, 3]);
+});
+
+Deno.test("D66 a sweep waits for the operations under way, and they wait for it", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { sleep: 1 } });
+  const locks = new ContainerLocks(`${world.dir}/run`);
+  const order: string[] = [];
+  const attaching = await locks.sweep({ shared: true });
+  const sweep = collector(world).collect([listOf(["a"])]).then(() => order.push("swept"));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assertEquals(await world.plugins.verbs(), []);
+  order.push("attached");
+  attaching[Symbol.dispose]();
+  while ((await world.plugins.verbs()).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  const next = locks.sweep({ shared: true }).then((lock) => (order.push("next"), lock));
+  await sweep;
+  (await next)[Symbol.dispose]();
+  assertEquals(order, ["attached", "swept", "next"]);
+});
+
+Deno.test("D66 a sweep waits for the container's own lock, until its signal fires", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  for (const id of ["a-held", "z-free"]) await attach(world, list, id);
+  using _lock = await new ContainerLocks(`${world.dir}/run`).lock("a-held");
+  const signal = AbortSignal.timeout(300);
+  const error = await assertRejects(() => collector(world).collect([list], { signal }), Error);
+  assert(error instanceof Error);
+  assertEquals((await world.store.all()).map(({ containerId }) => containerId), ["a-held"]);
+});
+
+Deno.test("what an interrupted ADD left is removed, whoever made it", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "hand", "cli");
+  const [record] = await world.store.all();
+  await world.store.write({ ...record!, state: "adding" });
+  const report = await collector(world).collect([list]);
+  assertEquals(report.removed.map(({ why }) => why), ["its ADD was interrupted"]);
+  assert(
+    world.host.requests.some(({ args }) => args?.includes("CNI_CONTAINERID=hand")),
+    "its plugins are ended",
+  );
+});
+
+Deno.test("a plugin that hangs in GC is ended in time, and the next one is asked", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { hang: true } });
+  await world.plugins.install("b");
+  const report = await collector(world, [], 300).collect([listOf(["a", "b"])]);
+  assertEquals(report.failed.map(({ plugin, error }) => [plugin, error?.kind]), [["a", "timeout"]]);
+  assertEquals(await world.plugins.verbs(), ["a GC", "b GC"]);
+});
+
+Deno.test("a wish that cannot be meant is refused before anything is looked at", async () => {
+  await using world = await NetworkWorld.make();
+  const wish = { all: true, valid: [] };
+  const error = await assertRejects(() => collector(world).collect([], wish), CniError);
+  assertEquals((error as CniError).kind, "usage");
+});
+
+Deno.test("an attachment whose record cannot be read counts as in use: its cache entry is still there", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "c1");
+  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{");
+  const report = await collector(world).collect([list], { all: true });
+  assertEquals([report.removed, report.kept.map(shown)], [[], [
+    "attachment: c1: another runtime attached it",
+  ]]);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["c1:eth0"]);
+  assertEquals(world.bad.length, 1);
+});
+
+Deno.test("a sweep that is cut short says so, and what was removed until then stays removed", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { hang: true } });
+  const list = listOf(["a"]);
+  await attach(world, list, "gone");
+  const cut = new AbortController();
+  const sweep = collector(world).collect([list], { signal: cut.signal });
+  while (!(await world.plugins.verbs()).includes("a GC")) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  cut.abort(new CniError("cancelled", "enough"));
+  assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
+  assertEquals(await world.files(), []);
+});

@@ -1,0 +1,65 @@
+/** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
+import { assertEquals } from "@std/assert";
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { GarbageCollector, type GcItem, type GcReport } from "../../lib/network/gc.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
+import type { NetworkConfigList } from "../../lib/spec/config.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { listOf, type NetworkWorld } from "./world.ts";
+
+/** A sweep in a world, and the sandboxes that are said to be there. */
+export function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
+  return new GarbageCollector({
+    attachments: world.attachments(),
+    store: world.store,
+    cache: world.cache,
+    locks: new ContainerLocks(`${world.dir}/run`),
+    runner: world.runner,
+    probe: new VersionProbe(world.runner),
+    run: world.host.run,
+    sandboxIds: () => Promise.resolve(sandboxes),
+    timeoutMs,
+  });
+}
+
+/** Attaches a container as its sandbox does, or by hand. */
+export async function attach(
+  world: NetworkWorld,
+  list: NetworkConfigList,
+  containerId: string,
+  owner?: string,
+) {
+  await world.attachments().add(
+    list,
+    world.request({ containerId, owner: owner ?? `sandbox:${containerId}` }),
+  );
+}
+
+/** An entry that a Go runtime has left. */
+export async function foreign(world: NetworkWorld, containerId: string, network = "web", ifName = "eth0") {
+  await world.cache.write({
+    containerId,
+    network,
+    ifName,
+    netns: world.netns,
+    config: listOf(["a"], { name: network }).text,
+    cniArgs: [],
+    capabilityArgs: {},
+    result: undefined,
+  });
+}
+
+export const shown = ({ kind, containerId, network, plugin, why }: GcItem) =>
+  [kind, containerId ?? plugin ?? network, why].join(": ");
+export const shownReport = (report: GcReport) => ({
+  removed: report.removed.map(shown),
+  kept: report.kept.map(shown),
+  failed: report.failed.map(shown),
+});
+
+/** What the plugins were told to be in use, as `ID:INTERFACE`. */
+export function valid(config: JsonObject): string[] {
+  assertEquals(config["cni.dev/valid-attachments"], config["cni.dev/attachments"]);
+  return (config["cni.dev/valid-attachments"] as { containerID: string; ifname: string }[])
+    .map(({ containerID, ifname }) => `${containerID}:${ifname}`).sort();
+}
