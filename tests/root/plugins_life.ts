@@ -8,8 +8,10 @@ import { CniError, ERROR_CODES } from "../../lib/spec/error.ts";
 import { asResult, type Result } from "../../lib/spec/result.ts";
 import { atLeast, type SpecVersion } from "../../lib/spec/version.ts";
 import { need } from "./need.ts";
-import { CASES, type PluginCase } from "./plugins_cases.ts";
+import { BRIDGE_CASES } from "./plugins_bridge_cases.ts";
+import type { PluginCase } from "./plugins_case.ts";
 import { needKernel } from "./plugins_kernel.ts";
+import { LINK_CASES } from "./plugins_link_cases.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 
 /** Asserts that the kernel has the links, addresses and routes of a result. */
@@ -153,7 +155,7 @@ function register(each: PluginCase, release: Release, version: SpecVersion, isNe
 
 /** Registers the tests of a release. */
 export function registerLives(release: Release): void {
-  for (const [index, each] of CASES.entries()) {
+  for (const [index, each] of [...BRIDGE_CASES, ...LINK_CASES].entries()) {
     if (each.releases !== undefined && !each.releases.includes(release)) continue;
     const versions = RELEASES[release].versions.filter((version) => atLeast(version, each.since ?? "0.3.1"));
     const older = versions.slice(0, -1);

@@ -35,9 +35,18 @@ export class PeerServer implements AsyncDisposable {
   }
 }
 
-/** The address under which a server sees who calls it from that namespace; undefined if it cannot be reached. */
-export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
+/** The address under which a server sees who calls it from that namespace; undefined if it cannot be reached at once. */
+export async function seenOnce(netns: string, address: string, port: number): Promise<string | undefined> {
   const script = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 && echo "$line"`;
   const { code, stdout } = await runInside(netns, { program: "timeout", args: ["2", "bash", "-c", script] });
   return code === 0 ? stdout.trim() : undefined;
+}
+
+/** As {@linkcode seenOnce}, for a server that has to be reached in the end: neighbours may have to find each other. */
+export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const seen = await seenOnce(netns, address, port);
+    if (seen !== undefined) return seen;
+  }
+  return undefined;
 }

@@ -2,9 +2,9 @@
 import { assertEquals } from "@std/assert";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { need } from "./need.ts";
-import { bridge, hostLocal, SUBNET4 } from "./plugins_cases.ts";
+import { bridge, hostLocal, SUBNET4 } from "./plugins_case.ts";
 import { type Feature, needKernel } from "./plugins_kernel.ts";
-import { PeerServer, seenAs } from "./plugins_traffic.ts";
+import { PeerServer, seenAs, seenOnce } from "./plugins_traffic.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 
 const PORT = 8080;
@@ -51,7 +51,7 @@ trafficTest(
     assertEquals(await seenAs(a, "2001:db8::2", PORT), "2001:db8::1");
     assertEquals(await seenAs(world.node, "10.80.0.3", PORT), "10.80.0.1");
     await world.podwire.del(world.name, world.request("b"));
-    assertEquals(await seenAs(a, "10.80.0.3", PORT), undefined);
+    assertEquals(await seenOnce(a, "10.80.0.3", PORT), undefined);
     assertEquals(await seenAs(a, "192.0.2.2", PORT), "192.0.2.1");
   },
 );
@@ -75,9 +75,9 @@ trafficTest(
     assertEquals(await seenAs(world.node, "127.0.0.1", 18080), "10.80.0.1");
     assertEquals(await seenAs(world.path("a"), "192.0.2.1", 18080), "10.80.0.1");
     assertEquals(await seenAs(world.outside, "192.0.2.9", 18081), "192.0.2.2");
-    assertEquals(await seenAs(world.outside, "192.0.2.1", 18081), undefined);
+    assertEquals(await seenOnce(world.outside, "192.0.2.1", 18081), undefined);
     await world.podwire.del(world.name, request);
-    assertEquals(await seenAs(world.outside, "192.0.2.1", 18080), undefined);
+    assertEquals(await seenOnce(world.outside, "192.0.2.1", 18080), undefined);
   },
 );
 
@@ -131,7 +131,7 @@ trafficTest(
     await using _outside = await PeerServer.start(world.outside, PORT);
     assertEquals(await seenAs(world.path("a"), "192.0.2.2", PORT), "192.0.2.1");
     assertEquals(await seenAs(world.path("a"), "2001:db8::2", PORT), "2001:db8::1");
-    assertEquals(await seenAs(world.path("b"), "192.0.2.2", PORT), undefined);
+    assertEquals(await seenOnce(world.path("b"), "192.0.2.2", PORT), undefined);
   },
 );
 

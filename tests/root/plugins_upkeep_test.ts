@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { CniError, ERROR_CODES } from "../../lib/spec/error.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { need } from "./need.ts";
-import { bridge, hostLocal, SUBNET4 } from "./plugins_cases.ts";
+import { bridge, hostLocal, SUBNET4 } from "./plugins_case.ts";
 import { type Feature, needKernel, refusal } from "./plugins_kernel.ts";
 import { errorOf } from "./plugins_life.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";

@@ -61,7 +61,7 @@ export class PluginWorld implements AsyncDisposable {
     );
     // Some plugins wait until no address is tentative any more.
     const settle = "sysctl -wq net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0";
-    await Promise.all(pods.map((pod) => world.sh(settle, world.path(pod))));
+    await Promise.all(["node", ...pods].map((name) => world.sh(settle, world.path(name))));
     return world;
   }
 
