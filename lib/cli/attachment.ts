@@ -3,7 +3,7 @@ import { type CniArgs, parseCniArgs } from "../plugin/invocation.ts";
 import type { AttachRequest } from "../network/network.ts";
 import type { AttachmentRecord } from "../network/record.ts";
 import { CniError } from "../spec/error.ts";
-import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../spec/json.ts";
 import { printResult } from "../spec/libcni_text.ts";
 import type { Podwire } from "../runtime.ts";
 import type { CommandInput } from "./command.ts";
@@ -116,7 +116,7 @@ export function cniArgs(text: string): CniArgs {
 /** The object of the variable `CAP_ARGS`. */
 export function capabilityArgs(text: string): JsonObject {
   if (text === "") return {};
-  const json = parseJson(text, { file: "CAP_ARGS" });
+  const json = parseJson(text, { file: "CAP_ARGS", maxDepth: MAX_DEPTH });
   if (isObject(json)) return json;
   throw new CniError("usage", `CAP_ARGS is no JSON object: ${text}`);
 }

@@ -3,7 +3,7 @@ import type { Bandwidth, PortMapping, WantedNetwork } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
 import { parseIp } from "../spec/address.ts";
 import { CniError } from "../spec/error.ts";
-import { type Json, type JsonObject, parseJson } from "../spec/json.ts";
+import { type Json, type JsonObject, MAX_DEPTH, parseJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { printSandbox } from "./sandbox_text.ts";
 import { openPodwire, withSignals } from "./settings.ts";
@@ -143,7 +143,7 @@ function capabilities(texts: readonly string[]): JsonObject {
 
 function parseValue(name: string, text: string): Json {
   try {
-    return parseJson(text);
+    return parseJson(text, { maxDepth: MAX_DEPTH });
   } catch (cause) {
     const reason = cause instanceof CniError ? cause.msg : String(cause);
     throw new CniError("usage", `--cap ${name}: the value is no JSON: ${reason}`, { cause });

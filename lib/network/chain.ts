@@ -156,15 +156,8 @@ function request(
   target: ChainTarget,
   prevResult: JsonObject | undefined,
 ): JsonObject {
-  const runtimeConfig = capabilitiesFor(plugin, target.capabilityArgs);
   return requestConfig(list, plugin, {
+    runtimeConfig: target.capabilityArgs,
     ...(prevResult === undefined ? {} : { prevResult }),
-    ...(runtimeConfig === undefined ? {} : { runtimeConfig }),
   });
-}
-
-/** The capability arguments that the plugin declared to take. */
-function capabilitiesFor(plugin: PluginConfig, args: JsonObject): JsonObject | undefined {
-  const wanted = Object.entries(args).filter(([name]) => plugin.capabilities.includes(name));
-  return wanted.length === 0 ? undefined : Object.fromEntries(wanted);
 }

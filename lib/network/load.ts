@@ -143,14 +143,11 @@ async function loadFile(dir: string, name: string): Promise<NetworkConfigList | 
   if (text === undefined) return undefined;
   if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
   const list = parseConfigList(text, { file });
-  const folder = list.loadOnlyInlinedPlugins ? [] : await folderPlugins(file, list.name);
-  if (list.plugins.length + folder.length === 0) {
-    throw new CniError("config", "no plugin configs found", {
-      code: ERROR_CODES.invalidNetworkConfig,
-      file,
-    });
-  }
-  return folder.length === 0 ? list : withFolderPlugins(list, folder);
+  return withFolderPlugins(
+    list,
+    list.loadOnlyInlinedPlugins ? [] : await folderPlugins(file, list.name),
+    { file },
+  );
 }
 
 /** A link that leads nowhere or to a directory is an error: somebody meant to have a network here. */

@@ -31,7 +31,8 @@ export function parseRecorded(text: string | undefined): NetworkConfigList | und
   if (text === undefined || text === "") return undefined;
   for (const parse of [parseConfigList, listFromPluginConfig]) {
     try {
-      const list = parse(text);
+      // The Go parser had taken the last of two equal keys.
+      const list = parse(text, { duplicateKeys: "last wins" });
       if (list.plugins.length > 0) return list;
     } catch {
       // The other form, or else the list at hand.

@@ -2,7 +2,7 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../spec/version.ts";
 import { validateNetworkName } from "../spec/name.ts";
 import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
-import { asResult, convertResult, decodeResult, type Result } from "../spec/result.ts";
+import { asResult, convertResult, decodePrevResult, type Result } from "../spec/result.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
 import { sameNetns } from "../host/netns.ts";
 import { wordsOf } from "./failure.ts";
@@ -249,7 +249,7 @@ function makeRequest({ invocation, config, version, world, log }: RequestParts):
     name: String(config.name),
     cniVersion: version,
     get prevResult() {
-      prevResult ??= { value: decodePrevResult(config.prevResult, version) };
+      prevResult ??= { value: readPrevResult(config.prevResult, version) };
       return prevResult.value;
     },
     signal: world.signal ?? new AbortController().signal,
@@ -259,10 +259,10 @@ function makeRequest({ invocation, config, version, world, log }: RequestParts):
   };
 }
 
-function decodePrevResult(json: Json | undefined, version: SpecVersion): Result | undefined {
+function readPrevResult(json: Json | undefined, version: SpecVersion): Result | undefined {
   if (json === undefined || json === null) return undefined;
   try {
-    return asResult(decodeResult(json, version));
+    return asResult(decodePrevResult(json, version));
   } catch (cause) {
     throw undecodable(`could not parse prevResult: ${wordsOf(cause)}`, cause);
   }
