@@ -1,0 +1,74 @@
+// A plugin in a fake process; as a real executable it is in tests/root/run_plugin_test.ts.
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { runPlugin } from "../../lib/plugin/run_plugin.ts";
+import type { Plugin } from "../../lib/plugin/serve.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/spec/version.ts";
+import { FakeIo } from "../cli/fake_io.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+
+const CONFIG = '{"cniVersion": "1.0.0", "name": "web", "type": "mine"}';
+
+const plugin: Plugin = {
+  about: "CNI plugin mine",
+  versions: SPEC_VERSIONS,
+  verbs: {
+    ADD: async ({ delegate, config, log }) => {
+      log("adding");
+      return await delegate("net", config) ?? { cniVersion: CURRENT_VERSION };
+    },
+    DEL: async ({ delegate, config }) => void await delegate("net", config),
+    CHECK: ({ signal }) =>
+      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+  },
+};
+
+const envOf = (verb: string, path: string) => ({
+  CNI_COMMAND: verb,
+  CNI_CONTAINERID: "c1",
+  CNI_NETNS: "/nowhere",
+  CNI_IFNAME: "eth0",
+  CNI_PATH: path,
+  LANG: "C.UTF-8",
+  SECRET: "hidden",
+});
+
+Deno.test("B80 B83 a plugin takes its call from the process and delegates with all of it but the verb", async () => {
+  await using folder = await PluginFolder.make();
+  const net = await folder.install("net", {
+    ADD: { stdout: '{"ips": [{"address": "10.1.0.2/24"}]}', stderr: "hi" },
+  });
+  for (const verb of ["ADD", "DEL"]) {
+    const io = new FakeIo([], { env: envOf(verb, folder.dir), stdin: CONFIG });
+    assertEquals([verb, await runPlugin(plugin, io), io.listeners], [verb, 0, 0]);
+    if (verb === "ADD") {
+      assertEquals(JSON.parse(io.stdout), { cniVersion: "1.0.0", ips: [{ address: "10.1.0.2/24" }] });
+    }
+    assertEquals([io.stdout === "", io.stderr], verb === "ADD" ? [false, "hi\nadding\n"] : [true, ""]);
+  }
+  const [add] = await net.calls();
+  const { PATH: _, ...env } = add?.env ?? {};
+  const { SECRET: __, ...expected } = envOf("ADD", folder.dir);
+  assertEquals(env, { ...expected, CNI_ARGS: "" });
+});
+
+Deno.test("B79 what goes wrong is the error document, and a variable that may not be read is not passed on", async () => {
+  const io = new FakeIo([], { env: envOf("ADD", "/nowhere"), stdin: CONFIG });
+  const env = io.env.bind(io);
+  io.env = (name) => {
+    if (name === "HOME") {
+      throw new Deno.errors.NotCapable('Requires env access to "HOME", run again with the --allow-env flag');
+    }
+    return env(name);
+  };
+  assertEquals(await runPlugin(plugin, io), 1);
+  assertStringIncludes(JSON.parse(io.stdout).msg, 'failed to find plugin "net"');
+});
+
+Deno.test("a plugin that is ended is told, and leaves no listener", async () => {
+  const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
+  const ended = runPlugin(plugin, io);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  io.send("SIGTERM");
+  assertEquals([await ended, io.listeners], [1, 0]);
+  assertStringIncludes(io.stdout, "interrupted by SIGTERM");
+});
