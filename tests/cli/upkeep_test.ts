@@ -100,7 +100,7 @@ upkeepTest(
     });
     await world.network("f", { STATUS: { hang: true } });
     await world.network("g", {}, { cniVersion: "1.0.0" });
-    const { code, stdout, stderr } = await world.podwire(["status", "--timeout", "STATUS=300ms"]);
+    const { code, stdout, stderr } = await world.podwire(["status", "--timeout", "STATUS=2s"]);
     assertEquals([code, stderr], [6, ""]);
     const rows = stdout.trimEnd().split("\n").map((line) => line.split(/ {2,}/).slice(0, 3));
     assertEquals(rows, [
@@ -115,7 +115,7 @@ upkeepTest(
     ]);
     assertStringIncludes(stdout, "the daemon is away");
     assertStringIncludes(stdout, "version 1.0.0 has no STATUS; no plugin was asked");
-    const json = JSON.parse((await world.podwire(["status", "--json", "--timeout", "STATUS=300ms"])).stdout);
+    const json = JSON.parse((await world.podwire(["status", "--json", "--timeout", "STATUS=2s"])).stdout);
     assertEquals(json[0], { network: "a", ready: true, reason: null, msg: null, since: null });
     assertEquals(json[1], {
       network: "b",

@@ -118,7 +118,7 @@ Deno.test("a plugin that refuses the version of its ADD and DEL does not keep th
 Deno.test("an ADD that ran out of time is undone with a time of its own", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true }, DEL: { sleep: 0.1 } });
-  const attachments = world.attachments({ ADD: 700 });
+  const attachments = world.attachments({ ADD: 2_000 });
   const error = await failing(() => attachments.add(listOf(["a"]), world.request()));
   assertEquals([error.kind, error.context.verb, error.context.plugin?.type], ["timeout", "ADD", "a"]);
   assert((error.context.elapsedMs ?? 0) >= 300, String(error.context.elapsedMs));
