@@ -18,9 +18,9 @@ import {
 } from "./plugins_case.ts";
 import type { PluginWorld } from "./plugins_world.ts";
 
-/** It moves the routes on whose presence those before it in the chain insist. */
-const SBR_CHECK = /Failed to find Gateway/;
-const SBR_DEFECTS: Defects = { check: SBR_CHECK, delGone: /no such file or directory/ };
+/** They move the routes on whose presence those before it in the chain insist. */
+const ROUTES_MOVED = /Failed to find Gateway/;
+const SBR_DEFECTS: Defects = { check: ROUTES_MOVED, delGone: /no such file or directory/ };
 const SBR = { "1.1.1": { ...SBR_DEFECTS, delAgain: /Failed to get link/ }, "1.9.1": SBR_DEFECTS };
 
 /** Chains with every other kind of link. */
@@ -72,6 +72,7 @@ export const LINK_CASES: readonly PluginCase[] = [
   },
   {
     name: "bridge and vrf",
+    defects: everywhere({ check: ROUTES_MOVED }),
     needs: ["vrf"],
     plugins: (
       world,

@@ -208,7 +208,7 @@ const OWN = /pwt-|\b10\.80\.|fd00:80:/;
 /** What there is when nothing is attached. */
 const EXPECTED: readonly RegExp[] = [
   /: (lo|up0@\w+):$/,
-  /: \d+:\tfrom all lookup (local|main|default)$/,
+  /: \d+:\tfrom all lookup (local|main|default|\[l3mdev-table\])$/,
   /: qdisc noqueue /,
   /: $/,
   /^file: ipam\/[^/]+\/(lock|last_reserved_ip\.\d+)$/,
