@@ -1,4 +1,4 @@
-// Makes dist/podwire (`./denow task compile`): one bundled module, compiled with the permissions of the set "podwire"
+// Makes dist/podwire (`./denow task compile`): bundled modules, compiled with the permissions of the set "podwire"
 // in deno.json. With `--if-older` only where a source is newer than the binary.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
@@ -41,8 +41,9 @@ export async function compile(entry: string, output: string, permissions: Permis
   const start = new Date();
   const work = await Deno.makeTempDir({ dir: folder, prefix: ".new-" });
   try {
-    const bundle = `${work}/${entry.slice(entry.lastIndexOf("/") + 1).replace(/\.ts$/, ".js")}`;
-    await denow(["bundle", "-q", "-o", bundle, entry]);
+    // In pieces, so that `--version`, or being a plugin, does not read the code of every other command.
+    await denow(["bundle", "-q", "--code-splitting", "--outdir", `${work}/bundle`, entry]);
+    const bundle = `${work}/bundle/${entry.slice(entry.lastIndexOf("/") + 1).replace(/\.ts$/, ".js")}`;
     const base = await denortVariable();
     // The code cache is a file of a known name in /tmp, which anybody could put there for root's program to run.
     const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
