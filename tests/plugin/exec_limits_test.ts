@@ -1,32 +1,11 @@
 // What a plugin may not do to the runtime: print without end, be busy for ever, leave others holding its pipes.
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { findByEnvironment } from "../../lib/host/orphans.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
-import { type PluginCall, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
-import { CniError } from "../../lib/spec/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
+import { callOf, failing, runnerOf } from "./plugin_call.ts";
 
 const MIB = 1024 * 1024;
-const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
-
-function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
-  return {
-    verb: "ADD",
-    type: "net",
-    config: { name: "web", cniVersion: "1.1.0", type: "net" },
-    containerId: "c1",
-    netns: "/run/netns/c1",
-    ifName: "eth0",
-    args: [],
-    signal: new AbortController().signal,
-    ...overrides,
-  };
-}
-
-function runnerOf(plugins: PluginFolder, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
-  return new PluginRunner({ pluginDirs: [plugins.dir], ...options });
-}
-
 async function seconds(act: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
   await act();

@@ -2,29 +2,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { findByEnvironment } from "../../lib/host/orphans.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
-import { type PluginCall, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { PluginFolder } from "../recording_plugin.ts";
-
-const failing = (add: () => unknown) => assertRejects(async () => await add(), CniError);
-
-function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
-  return {
-    verb: "ADD",
-    type: "net",
-    config: { name: "web", cniVersion: "1.1.0", type: "net" },
-    containerId: "c1",
-    netns: "/run/netns/c1",
-    ifName: "eth0",
-    args: [],
-    signal: new AbortController().signal,
-    ...overrides,
-  };
-}
-
-function runnerOf(plugins: PluginFolder, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
-  return new PluginRunner({ pluginDirs: [plugins.dir], ...options });
-}
+import { callOf, failing, runnerOf } from "./plugin_call.ts";
 
 /** Nothing of a container's plugins is running any more. */
 async function assertNoneLeft(containerId: string): Promise<void> {

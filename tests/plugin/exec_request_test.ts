@@ -1,23 +1,10 @@
 // What a plugin gets with each call, seen by a real one.
 import { assertEquals, assertRejects } from "@std/assert";
-import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { VERBS } from "../../lib/plugin/invocation.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
-
-function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
-  return {
-    verb: "ADD",
-    type: "net",
-    config: { name: "web", cniVersion: "1.1.0", type: "net" },
-    containerId: "c1",
-    netns: "/run/netns/c1",
-    ifName: "eth0",
-    args: [],
-    signal: new AbortController().signal,
-    ...overrides,
-  };
-}
+import { callOf } from "./plugin_call.ts";
 
 Deno.test("B11 a plugin is looked for at every call: what was put in front, or taken away, counts at once", async () => {
   await using front = await PluginFolder.make();

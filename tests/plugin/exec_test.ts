@@ -1,6 +1,6 @@
 // The runtime's end of the wire over a fake run and over built-ins. What needs real processes is in
 // exec_process_test.ts.
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   markedRun,
   type PluginCall,
@@ -15,22 +15,13 @@ import { parseJson } from "../../lib/spec/json.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
 import { FakeRun, outcome, type ScriptedOutcome } from "../fake_run.ts";
+import { callOf as callOfAny, failing } from "./plugin_call.ts";
 
 /** `sh` is on every machine, and is what would be run: the fake runs nothing. */
 const DIRS = ["/bin"];
 
 function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
-  return {
-    verb: "ADD",
-    type: "sh",
-    config: { name: "web", cniVersion: "1.1.0", type: "sh" },
-    containerId: "c1",
-    netns: "/run/netns/c1",
-    ifName: "eth0",
-    args: [],
-    signal: new AbortController().signal,
-    ...overrides,
-  };
+  return callOfAny({ type: "sh", ...overrides });
 }
 
 function runnerOf(run: FakeRun, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
@@ -41,7 +32,6 @@ function pluginOf(add: NonNullable<Plugin["verbs"]["ADD"]>): BuiltinTable {
   return { mine: { about: "CNI plugin mine", versions: SPEC_VERSIONS, verbs: { ADD: add, DEL: add } } };
 }
 
-const failing = (add: () => unknown) => assertRejects(async () => await add(), CniError);
 const BUSY = new Error("Failed to spawn '/bin/sh': Text file busy (os error 26)");
 const LATER = { code: 1, stdout: '{"code": 11, "msg": "the daemon starts"}' };
 const RESULT = { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] } as const;

@@ -1,0 +1,31 @@
+// The call that the tests of the runtime's end of the wire make, unless they say otherwise.
+import { assertRejects } from "@std/assert";
+import { type PluginCall, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import type { PluginFolder } from "../recording_plugin.ts";
+
+/** ADD of the plugin type `net`, with what `overrides` changes. */
+export function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
+  const { type = "net" } = overrides;
+  return {
+    verb: "ADD",
+    type,
+    config: { name: "web", cniVersion: "1.1.0", type },
+    containerId: "c1",
+    netns: "/run/netns/c1",
+    ifName: "eth0",
+    args: [],
+    signal: new AbortController().signal,
+    ...overrides,
+  };
+}
+
+/** A runner that finds the plugins of this folder. */
+export function runnerOf(plugins: PluginFolder, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
+  return new PluginRunner({ pluginDirs: [plugins.dir], ...options });
+}
+
+/** The error that an act has to end in. */
+export function failing(act: () => unknown): Promise<CniError> {
+  return assertRejects(async () => await act(), CniError);
+}
