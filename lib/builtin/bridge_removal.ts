@@ -15,10 +15,13 @@ export async function holdBridge(bridge: string, signal: AbortSignal): Promise<L
  * mounted, which need not be the one that this process is in.
  */
 export async function removeEmptyBridge(host: Host, bridge: string): Promise<void> {
-  using _lock = await lockFile(lockPath(bridge), { signal: host.signal });
-  if ((await showLink(host, bridge))?.kind !== "bridge") return;
-  const [ports] = await runIpScript(host, { lines: [`link show master ${bridge}`] });
-  if (objectsShown(ports).length === 0) await removeLink(host, bridge);
+  using lock = await lockFile(lockPath(bridge), { signal: host.signal });
+  if ((await showLink(host, bridge))?.kind === "bridge") {
+    const [ports] = await runIpScript(host, { lines: [`link show master ${bridge}`] });
+    if (objectsShown(ports).length > 0) return;
+    await removeLink(host, bridge);
+  }
+  await lock.remove();
 }
 
 function lockPath(bridge: string): string {

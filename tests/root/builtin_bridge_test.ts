@@ -3,6 +3,7 @@ import type { JsonObject } from "../../lib/spec/json.ts";
 import type { Result } from "../../lib/spec/result.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
 import { connects, inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
+import { statOf } from "../../lib/host/file.ts";
 import { need } from "./need.ts";
 import { runCommand } from "../../lib/host/command.ts";
 
@@ -429,5 +430,6 @@ Deno.test({
       }
     }));
     assertEquals(await isThere(), false);
+    assertEquals(await statOf(`/run/podwire/bridge-${world.bridge}.lock`), undefined);
   }),
 });
