@@ -173,14 +173,14 @@ export class Attachments {
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
-    const failure = await this.#tryRemove(record, this.#timeouts.DEL, { signal });
+    const failure = await this.#tryRemove(record, this.#timeouts.DEL, signal);
     if (failure !== undefined) throw failure;
   }
 
   async #tryRemove(
     record: AttachmentRecord,
     timeoutMs: number,
-    { signal, neverRan }: { signal?: AbortSignal | undefined; neverRan?: number | undefined },
+    signal?: AbortSignal,
   ): Promise<CniError | undefined> {
     const { runner, store, cache } = this.#options;
     try {
@@ -189,7 +189,7 @@ export class Attachments {
       const target = await this.#targetOf(record);
       // The entry is there while the record lacks the result if a crash fell between the two.
       const added = record.result ?? (await this.#foreign(record))?.result;
-      await delChain(runner, list, target, added, deadline.signal, { neverRan });
+      await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
       await cache.remove(record);
       await store.remove(record);
       return undefined;
@@ -224,7 +224,7 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const failure = await this.#tryRemove(record, Math.min(ADD, DEL), { neverRan: neverRanIn(cause) });
+    const failure = await this.#tryRemove({ ...record, ...neverRanIn(cause) }, Math.min(ADD, DEL));
     if (failure === undefined) return cause;
     this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
       network: list.name,

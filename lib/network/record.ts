@@ -66,6 +66,11 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly capabilityArgs: JsonObject;
   /** What its ADD came to, in the network's version. */
   readonly result: JsonObject | undefined;
+  /**
+   * Of an ADD that failed: the index of the first plugin that did not run. It has made nothing, so its refusal keeps no
+   * removal from succeeding.
+   */
+  readonly neverRan?: number;
 }
 
 /** A record that could not be read and was moved aside. */
@@ -213,6 +218,7 @@ function decode(body: JsonObject): AttachmentRecord {
     cniArgs: pairsOf(body),
     capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
     result: optionalObject(body, "result"),
+    ...(typeof body.neverRan === "number" ? { neverRan: body.neverRan } : {}),
   };
 }
 

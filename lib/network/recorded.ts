@@ -45,12 +45,12 @@ export function parseRecorded(text: string | undefined): NetworkConfigList | und
  * The index of the first plugin of the chain that did not run in a failed ADD, or read no further than the version: a
  * plugin that does not speak it refuses the DEL as well.
  */
-export function neverRanIn({ kind, code, context }: CniError): number | undefined {
+export function neverRanIn({ kind, code, context }: CniError): Pick<AttachmentRecord, "neverRan"> {
   const index = context.plugin?.index;
-  if (index === undefined) return undefined;
+  if (index === undefined) return {};
   const didNothing = kind === "plugin-start" || kind === "plugin-missing" ||
     code === ERROR_CODES.incompatibleVersion;
-  return didNothing ? index : index + 1;
+  return { neverRan: didNothing ? index : index + 1 };
 }
 
 /**

@@ -115,6 +115,19 @@ Deno.test("a plugin that refuses the version of its ADD and DEL does not keep th
   assertEquals(await world.files(), []);
 });
 
+Deno.test("a retry of an undo that failed knows as well which plugins never ran", async () => {
+  await using world = await NetworkWorld.make();
+  const refusal = { stdout: '{"code": 1, "msg": "incompatible CNI versions"}', code: 1 };
+  const a = await world.plugins.install("a", { DEL: DEL_REFUSAL });
+  await world.plugins.install("b", { ADD: refusal, DEL: refusal });
+  const attachments = world.attachments();
+  await failing(() => attachments.add(listOf(["a", "b"]), world.request()));
+  assertEquals((await onlyRecord(world)).state, "failed");
+  await a.answer("DEL", { stdout: "" });
+  await attachments.remove(await onlyRecord(world));
+  assertEquals(await world.files(), []);
+});
+
 Deno.test("an ADD that ran out of time is undone with a time of its own", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true }, DEL: { sleep: 0.1 } });
