@@ -57,6 +57,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "invocation.ts",
       "deadline.ts",
       "failure.ts",
+      "signals.ts",
       "output.ts",
       "serve.ts",
       "find.ts",

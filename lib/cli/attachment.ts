@@ -1,3 +1,4 @@
+import { withSignals } from "../plugin/signals.ts";
 import { resolve } from "@std/path";
 import { type CniArgs, parseCniArgs } from "../plugin/invocation.ts";
 import type { AttachRequest } from "../network/network.ts";
@@ -8,7 +9,7 @@ import { printResult } from "../spec/libcni_text.ts";
 import type { Podwire } from "../runtime.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
 
 /** `podwire add NETWORK NETNS`: the result on standard output as cnitool prints it. */

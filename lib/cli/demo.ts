@@ -1,3 +1,4 @@
+import { withSignals } from "../plugin/signals.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -8,7 +9,7 @@ import { asResult } from "../spec/result.ts";
 import type { CommandInput } from "./command.ts";
 import { drawPicture } from "./picture.ts";
 import { proveTraffic } from "./traffic.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 
 /** `podwire demo` */
 export async function demo(input: CommandInput): Promise<number> {

@@ -1,9 +1,10 @@
+import { withSignals } from "../plugin/signals.ts";
 import { oneLine } from "../host/log.ts";
 import type { GcItem, GcReport } from "../network/gc.ts";
 import type { AttachmentName } from "../network/gc_plan.ts";
 import { CniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 import { requireVariables } from "./status.ts";
 
 /** `podwire gc [NETWORK [NETNS]]` */

@@ -1,7 +1,8 @@
+import { withSignals } from "../plugin/signals.ts";
 import { oneLine } from "../host/log.ts";
 import type { RecoveryItem } from "../sandbox/recovery.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 
 /** `podwire recover` */
 export async function recover(input: CommandInput): Promise<number> {

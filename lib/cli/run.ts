@@ -1,3 +1,4 @@
+import { withSignals } from "../plugin/signals.ts";
 import { resolve } from "@std/path";
 import type { Bandwidth, PortMapping, WantedNetwork } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
@@ -6,7 +7,7 @@ import { CniError } from "../spec/error.ts";
 import { type Json, type JsonObject, MAX_DEPTH, parseJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { printSandbox } from "./sandbox_text.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 
 /** `podwire run [NAME]` */
 export async function run(input: CommandInput): Promise<number> {

@@ -1,3 +1,4 @@
+import { withSignals } from "../plugin/signals.ts";
 import { runAttachedInside } from "../host/netns.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { CniError, isCniError } from "../spec/error.ts";
@@ -5,7 +6,7 @@ import type { JsonObject } from "../spec/json.ts";
 import { printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
-import { logger, openPodwire, withSignals } from "./settings.ts";
+import { logger, openPodwire } from "./settings.ts";
 
 /** `podwire stop NAME...` */
 export async function stop(input: CommandInput): Promise<number> {

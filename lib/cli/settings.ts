@@ -1,5 +1,4 @@
 import { resolve } from "@std/path";
-import type { Io } from "../host/io.ts";
 import { createLogger, type Logger } from "../host/log.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/exec.ts";
@@ -161,21 +160,4 @@ function oneOf<T extends string>(input: CommandInput, name: string, words: reado
   const word = words.find((known) => known === text);
   if (word === undefined) throw new CniError("usage", `--${name}: "${text}" is none of ${words.join(", ")}`);
   return word;
-}
-
-/**
- * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. At a second one the process ends
- * as it would have without us: whoever asks twice does not want to wait for a clean-up.
- */
-export async function withSignals<T>(io: Io, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const stop = io.onSignal(["SIGINT", "SIGTERM", "SIGHUP"], (name) => {
-    stop();
-    controller.abort(new CniError("cancelled", `interrupted by ${name}`));
-  });
-  try {
-    return await body(controller.signal);
-  } finally {
-    stop();
-  }
 }

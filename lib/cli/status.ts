@@ -1,9 +1,10 @@
+import { withSignals } from "../plugin/signals.ts";
 import type { NetworkStatus } from "../network/status.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { capabilityArgs, cniArgs } from "./attachment.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
-import { openPodwire, withSignals } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
 
 const NOT_READY = 6;

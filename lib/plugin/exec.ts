@@ -170,7 +170,7 @@ export class PluginRunner {
       stdin: () => Promise.resolve(printJson(call.config)),
       signal: call.signal,
       run: this.#commandsOf(call),
-      delegate: this.#delegate(call),
+      delegate: this.delegateOf(call),
       onFailure: (error) => {
         if (permissionFlag(error) !== undefined) refused = error;
       },
@@ -193,7 +193,8 @@ export class PluginRunner {
     return { ...outcome, signal: null, elapsedMs, ended: "exit" };
   }
 
-  #delegate(call: PluginCall): Delegate {
+  /** Runs other plugins with what this call has, on behalf of the plugin that it is for. */
+  delegateOf(call: PluginCall): Delegate {
     return async (type, config, verb = call.verb): Promise<Result | undefined> => {
       const delegated = { ...call, type, config, verb };
       if (verb !== "ADD") {

@@ -1,11 +1,9 @@
-import type { Io, SignalName } from "../host/io.ts";
+import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
-import { CniError } from "../spec/error.ts";
-import { asResult } from "../spec/result.ts";
-import { isSpecVersion } from "../spec/version.ts";
 import { PluginRunner } from "./exec.ts";
 import { decodeEnvironment } from "./invocation.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
+import { withSignals } from "./signals.ts";
 
 /** What a plugin needs of its process; `processIo()` gives it. */
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
@@ -28,8 +26,6 @@ export const DELEGATE_ENVIRONMENT: readonly string[] = [
   "TRACESTATE",
   "CNI_NETNS_OVERRIDE",
 ];
-
-const ENDING: readonly SignalName[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /**
  * Is the plugin for whoever called this process: takes the call from the environment and standard input, writes what
@@ -65,14 +61,7 @@ export async function runPlugin(
   io: PluginProcess,
   options: RunPluginOptions = {},
 ): Promise<number> {
-  const controller = new AbortController();
-  const stop = io.onSignal(ENDING, (name) => {
-    // At a second one the process ends as it would have without us.
-    stop();
-    controller.abort(new CniError("cancelled", `interrupted by ${name}`));
-  });
-  const { signal } = controller;
-  try {
+  return await withSignals(io, async (signal) => {
     const { stdout, stderr, code } = await servePlugin(plugin, {
       env: (name) => io.env(name),
       stdin: () => io.readStdin(),
@@ -82,9 +71,7 @@ export async function runPlugin(
     io.writeError(stderr);
     io.write(stdout);
     return code;
-  } finally {
-    stop();
-  }
+  });
 }
 
 /** Runs another plugin with the variables of this call. */
@@ -98,13 +85,8 @@ function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortS
       environment: inherited(io, environment),
       onStderrLine: ({ line }) => io.writeError(`${line}\n`),
     });
-    const call = { ...invocation, verb: verb ?? invocation.verb, type, config, signal };
-    if (call.verb !== "ADD") {
-      await runner.call(call);
-      return undefined;
-    }
-    const version = String(config.cniVersion ?? "");
-    return asResult(await runner.add(call, isSpecVersion(version) ? version : "0.1.0"));
+    const delegate = runner.delegateOf({ ...invocation, type, config, signal });
+    return await delegate(type, config, verb);
   };
 }
 

@@ -5,8 +5,8 @@ import {
   PLUGIN_ENVIRONMENT,
   runtimeOptions,
   timeouts,
-  withSignals,
 } from "../../lib/cli/settings.ts";
+import { withSignals } from "../../lib/plugin/signals.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { FakeIo, inputOf, podwire } from "./fake_io.ts";
 

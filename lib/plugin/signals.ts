@@ -1,0 +1,22 @@
+import type { Io } from "../host/io.ts";
+import { CniError } from "../spec/error.ts";
+
+/**
+ * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. At a second one the process ends
+ * as it would have without us: whoever asks twice does not want to wait for a clean-up.
+ */
+export async function withSignals<T>(
+  io: Pick<Io, "onSignal">,
+  body: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const stop = io.onSignal(["SIGINT", "SIGTERM", "SIGHUP"], (name) => {
+    stop();
+    controller.abort(new CniError("cancelled", `interrupted by ${name}`));
+  });
+  try {
+    return await body(controller.signal);
+  } finally {
+    stop();
+  }
+}
