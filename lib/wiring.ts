@@ -11,7 +11,7 @@ import { PluginRunner } from "./plugin/exec.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import { Catalog } from "./pod/catalog.ts";
 import { embeddedNetwork, machineFacts } from "./pod/embedded.ts";
-import { Pods } from "./pod/pod.ts";
+import { PodNetworks } from "./pod/pod.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
@@ -49,7 +49,7 @@ export function wire(options: RuntimeOptions): Parts {
   const locks = new ContainerLocks(runDir);
   const cache = new ResultCache(cacheDir);
   const attachments = new Attachments({ runner, store, cache, log, run, timeouts, probe });
-  const pods = new Pods({ attachments, store, run });
+  const pods = new PodNetworks({ attachments, store, run });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
   const netnsPrefix = prefixOf(stateDir, netnsDir);

@@ -17,8 +17,8 @@ export interface PodNetwork {
   readonly result: JsonObject;
 }
 
-/** The parts that {@linkcode Pods} works with. */
-export interface PodsOptions {
+/** The parts that {@linkcode PodNetworks} works with. */
+export interface PodNetworksOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
   readonly run: RunCommand;
@@ -36,10 +36,10 @@ export interface TearDownOptions {
  *
  * The caller holds the container's lock.
  */
-export class Pods {
-  readonly #options: PodsOptions;
+export class PodNetworks {
+  readonly #options: PodNetworksOptions;
 
-  constructor(options: PodsOptions) {
+  constructor(options: PodNetworksOptions) {
     this.#options = options;
   }
 

@@ -2,7 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
-import type { Pods, TearDownOptions } from "../pod/pod.ts";
+import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
 import type { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -23,7 +23,7 @@ interface HostParts {
  */
 export async function dismantle(
   record: SandboxRecord,
-  parts: HostParts & { readonly pods: Pods },
+  parts: HostParts & { readonly pods: PodNetworks },
   options: TearDownOptions = {},
 ): Promise<readonly CniError[]> {
   const { signal } = options;

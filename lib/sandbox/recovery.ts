@@ -9,7 +9,7 @@ import type { Attachments } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
-import type { Pods } from "../pod/pod.ts";
+import type { PodNetworks } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
@@ -46,7 +46,7 @@ export interface RecoveryOptions {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly attachments: Attachments;
-  readonly pods: Pods;
+  readonly pods: PodNetworks;
   readonly locks: ContainerLocks;
   readonly netnsDir: string;
   /** What the names of namespaces that are podwire's begin with; the ID follows. */

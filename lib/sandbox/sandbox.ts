@@ -7,7 +7,7 @@ import { noteIfPossible } from "../network/note.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError, reported, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
-import type { Pods } from "../pod/pod.ts";
+import type { PodNetworks } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
@@ -23,7 +23,7 @@ export interface SandboxesOptions {
   readonly store: SandboxStore;
   readonly locks: ContainerLocks;
   readonly attachments: Attachments;
-  readonly pods: Pods;
+  readonly pods: PodNetworks;
   readonly recovery: Recovery;
   readonly catalog: () => Promise<Catalog>;
   readonly cacheDir: string;

@@ -1,6 +1,6 @@
 import { netnsId, nsProblem } from "../host/netns.ts";
 import type { Attachments } from "../network/network.ts";
-import type { PodNetwork, Pods } from "../pod/pod.ts";
+import type { PodNetwork, PodNetworks } from "../pod/pod.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
@@ -43,7 +43,7 @@ export interface Sandbox {
 }
 
 interface ViewParts {
-  readonly pods: Pods;
+  readonly pods: PodNetworks;
   readonly attachments: Attachments;
 }
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { Pods } from "../../lib/pod/pod.ts";
+import { PodNetworks } from "../../lib/pod/pod.ts";
 import type { PlannedAttachment, PodRequest } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
@@ -13,9 +13,13 @@ class PodWorld implements AsyncDisposable {
     return new PodWorld(await NetworkWorld.make());
   }
 
-  get pods(): Pods {
+  get pods(): PodNetworks {
     const { network } = this;
-    return new Pods({ attachments: network.attachments(), store: network.store, run: network.host.run });
+    return new PodNetworks({
+      attachments: network.attachments(),
+      store: network.store,
+      run: network.host.run,
+    });
   }
 
   request(overrides: Partial<PodRequest> = {}): PodRequest {
