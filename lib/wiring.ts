@@ -54,8 +54,8 @@ export function wire(options: RuntimeOptions): Parts {
   const path = options.environment?.PATH ?? DEFAULT_PATH;
   const netnsPrefix = prefixOf(stateDir, netnsDir);
   const dirs = { stateDir, cacheDir, runDir, netnsDir };
-  const shared = { ...dirs, netnsPrefix, locks, attachments, pods, path, run, log };
-  const recovery = new Recovery({ ...shared, sandboxes: sandboxStore, store, cache });
+  const shared = { ...dirs, netnsPrefix, sandboxes: sandboxStore, locks, attachments, pods, path, run, log };
+  const recovery = new Recovery({ ...shared, store, cache });
   const garbage = new GarbageCollector({
     attachments,
     store,
@@ -68,7 +68,7 @@ export function wire(options: RuntimeOptions): Parts {
     timeoutMs: timeouts.GC,
   });
   const catalog = () => readCatalog(options);
-  const sandboxes = new Sandboxes({ ...shared, store: sandboxStore, recovery, catalog });
+  const sandboxes = new Sandboxes({ ...shared, recovery, catalog });
   return { sandboxes, store, cache, locks, attachments, recovery, garbage, runner, probe, timeouts, catalog };
 }
 

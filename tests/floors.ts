@@ -120,11 +120,13 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     files: [
       "name.ts",
       "record.ts",
+      "parts.ts",
       "view.ts",
       "find.ts",
       "infra.ts",
       "request.ts",
       "dismantle.ts",
+      "making.ts",
       "recovery.ts",
       "sandbox.ts",
     ],

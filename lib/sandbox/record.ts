@@ -51,6 +51,8 @@ export interface SandboxRecord {
   readonly pid: number | undefined;
   readonly infra: SandboxInfra | undefined;
   readonly annotations: Readonly<Record<string, string>>;
+  /** Who answers for its attachments, where that is not the sandbox itself. */
+  readonly owner?: string;
 }
 
 /** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
@@ -189,6 +191,7 @@ function decode(body: JsonObject): SandboxRecord {
     pid: typeof body.pid === "number" ? body.pid : undefined,
     infra: infra && { runtime: textOf(infra, "runtime"), bundle: textOf(infra, "bundle") },
     annotations: annotationsOf(body),
+    ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
   };
 }
 

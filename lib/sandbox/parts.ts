@@ -1,0 +1,35 @@
+import type { RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
+import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
+import type { Attachments } from "../network/network.ts";
+import type { PodNetworks } from "../pod/pod.ts";
+import type { SandboxStore } from "./record.ts";
+
+/** What sandboxes are made, looked at and taken down with. */
+export interface SandboxParts {
+  readonly sandboxes: SandboxStore;
+  readonly locks: ContainerLocks;
+  readonly attachments: Attachments;
+  readonly pods: PodNetworks;
+  readonly cacheDir: string;
+  readonly runDir: string;
+  readonly netnsDir: string;
+  /** What the names of new namespaces begin with; the ID follows. */
+  readonly netnsPrefix: string;
+  readonly stateDir: string;
+  /** Where programs are looked for, as in the variable `PATH`. */
+  readonly path: string;
+  readonly run: RunCommand;
+  readonly log: Logger;
+}
+
+/** Runs `body` with the container's lock, and with the one that keeps the GC verb away. */
+export async function holding<T>(
+  locks: ContainerLocks,
+  id: string,
+  signal: AbortSignal | undefined,
+  body: () => Promise<T>,
+): Promise<T> {
+  using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+  return await withContainerLock(locks, id, signal, body);
+}
