@@ -26,6 +26,9 @@ export interface SandboxOwner {
   readonly named?: boolean;
 }
 
+/** As the kubelet cuts the names of pods; Linux takes one character more. */
+const LONGEST_HOSTNAME = 63;
+
 /** Makes sandboxes, each with all of its networks or not at all. */
 export class SandboxMaking {
   readonly #parts: SandboxParts;
@@ -116,7 +119,7 @@ export class SandboxMaking {
     const options = { run: markedRun(run, draft.id), ...(request.signal && { signal: request.signal }) };
     let pid = draft.pid;
     if (draft.infra !== undefined) {
-      const container = { id: draft.id, hostname: draft.name, ...draft.infra };
+      const container = { id: draft.id, hostname: draft.name.slice(0, LONGEST_HOSTNAME), ...draft.infra };
       pid = await startInfra(container, { ...options, path: this.#parts.path });
       await pinNetns(pid, path, options);
     } else if (pid !== undefined) {

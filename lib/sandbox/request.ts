@@ -43,6 +43,9 @@ interface Surroundings {
   readonly netnsPrefix: string;
 }
 
+/** Those of container engines have 64 characters; with what is put around it, it has to be the name of a file. */
+const LONGEST_ID = 128;
+
 /** What making and removing a sandbox runs beside its plugins. */
 const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
 
@@ -69,7 +72,7 @@ export async function draftRecord(
   const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
   validateName("sandbox name", name);
   validateName("namespace", namespace);
-  validateName("sandbox ID", id);
+  validateName("sandbox ID", id, LONGEST_ID);
   const source = request.source ?? { kind: "new" };
   if (source.kind === "path") await requireNetns(source.path);
   if (source.kind === "pid") await requireNetns(`/proc/${source.pid}/ns/net`);

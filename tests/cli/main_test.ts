@@ -63,7 +63,7 @@ Deno.test("wrong usage exits 2, says so on standard error and nothing on standar
     [["run", "bad/name"], 'the sandbox name "bad/name" is invalid'],
     [["run", "--namespace", "../x"], 'the namespace "../x" is invalid'],
     [["run", "web", "--id", "a b"], 'the sandbox ID "a b" is invalid'],
-    [["run", "x".repeat(64)], "is longer than 63 characters"],
+    [["run", "x".repeat(254)], "is longer than 253 characters"],
   ];
   await withDirs(async (dirs) => {
     for (const [args, words] of cases) {
