@@ -81,6 +81,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "upkeep.ts",
       "status.ts",
       "note.ts",
+      "removal.ts",
       "network.ts",
       "gc_plan.ts",
       "gc.ts",

@@ -1,4 +1,3 @@
-import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
@@ -8,7 +7,7 @@ import { asCniError, reported } from "../plugin/failure.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { type JsonObject, parseJson } from "../spec/json.ts";
+import type { JsonObject } from "../spec/json.ts";
 import {
   validateCniArg,
   validateContainerId,
@@ -16,19 +15,11 @@ import {
   validateNetworkName,
 } from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
-import { backoffMs } from "./backoff.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
-import {
-  type Known,
-  listOnRecord,
-  neverRanIn,
-  parseRecorded,
-  versionOfAdd,
-  withRecorded,
-} from "./recorded.ts";
-import { noteIfPossible } from "./note.ts";
+import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
-import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+import { Removal } from "./removal.ts";
+import type { ResultCache } from "./result_cache.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
 
 /** One attachment to make, check or delete. */
@@ -64,11 +55,12 @@ export class Attachments {
   readonly #options: AttachmentsOptions;
   readonly #timeouts: Timeouts;
   readonly #probe: VersionProbe;
-  #boot: string | undefined;
+  readonly #removal: Removal;
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
     this.#timeouts = options.timeouts ?? DEFAULT_TIMEOUTS;
+    this.#removal = new Removal(options);
     this.#probe = options.probe ?? new VersionProbe(options.runner, this.#timeouts.VERSION);
   }
 
@@ -154,7 +146,7 @@ export class Attachments {
     validate(key, request);
     const record = await this.#options.store.read(key);
     if (record !== undefined) return await this.remove(record, request.signal);
-    const foreign = await this.#foreign(key);
+    const foreign = await this.#removal.foreign(key);
     const recorded = parseRecorded(foreign?.config) ??
       await reported(() => inCommonVersion(list, this.#probe, request.signal), {
         verb: "DEL",
@@ -172,50 +164,9 @@ export class Attachments {
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
-    if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
-    const failure = await this.#tryRemove(record, this.#timeouts.DEL, signal);
+    await this.#removal.begin(record);
+    const failure = await this.#removal.attempt(record, this.#timeouts.DEL, signal);
     if (failure !== undefined) throw failure;
-  }
-
-  async #tryRemove(
-    record: AttachmentRecord,
-    timeoutMs: number,
-    signal?: AbortSignal,
-  ): Promise<CniError | undefined> {
-    const { runner, store, cache } = this.#options;
-    try {
-      const list = listOnRecord(record);
-      using deadline = new Deadline(timeoutMs, signal);
-      const target = await this.#targetOf(record);
-      // The entry is there while the record lacks the result if a crash fell between the two.
-      const added = record.result ?? (await this.#foreign(record))?.result;
-      await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
-      await cache.remove(record);
-      await store.remove(record);
-      return undefined;
-    } catch (error) {
-      const failure = asCniError(error, { verb: "DEL", network: record.network });
-      await this.#remember(record, failure);
-      return failure;
-    }
-  }
-
-  async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
-    const attempts = record.attempts + 1;
-    await this.#note({
-      ...record,
-      state: "failed",
-      attempts,
-      since: record.state === "failed" ? record.since : now(),
-      nextTry: new Date(Date.now() + backoffMs(attempts)).toISOString(),
-      error: parseJson(JSON.stringify(failure)) as JsonObject,
-    });
-  }
-
-  async #note(record: AttachmentRecord): Promise<void> {
-    const { store, log } = this.#options;
-    const { containerId, network, ifName, state } = record;
-    await noteIfPossible(() => store.write(record), log, { containerId, network, ifName, state });
   }
 
   /**
@@ -224,7 +175,7 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const failure = await this.#tryRemove({ ...record, ...neverRanIn(cause) }, Math.min(ADD, DEL));
+    const failure = await this.#removal.attempt({ ...record, ...neverRanIn(cause) }, Math.min(ADD, DEL));
     if (failure === undefined) return cause;
     this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
       network: list.name,
@@ -276,25 +227,15 @@ export class Attachments {
     }
     if (record !== undefined) return await this.remove(record, signal);
     await reported(() => cache.requireFree(key), context);
-    const foreign = await this.#foreign(key);
+    const foreign = await this.#removal.foreign(key);
     if (foreign !== undefined && await netnsId(foreign.netns) !== undefined) {
       throw new CniError("conflict", `${taken}, by another runtime`, context);
     }
   }
 
-  /**
-   * The target of a DEL. A path that leads to another namespace than at ADD is passed as empty: the
-   * namespace is gone, and whoever has the path now must not be touched.
-   */
-  async #targetOf(record: AttachmentRecord): Promise<ChainTarget> {
-    const { containerId, ifName, cniArgs: args, capabilityArgs, netns, netnsId: known } = record;
-    const same = known !== undefined && record.bootId === await this.boot() && await netnsId(netns) === known;
-    return { containerId, ifName, args, capabilityArgs, netns: same ? netns : "" };
-  }
-
   /** The identity of this boot. */
   async boot(): Promise<string> {
-    return this.#boot ??= await bootId(this.#options.run);
+    return await this.#removal.boot();
   }
 
   async #inVersionOfAdd(
@@ -318,18 +259,6 @@ export class Attachments {
       return await this.#options.cache.read(key) === undefined;
     } catch {
       return false;
-    }
-  }
-
-  /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */
-  async #foreign(key: AttachmentKey): Promise<CachedAttachment | undefined> {
-    try {
-      return await this.#options.cache.read(key);
-    } catch (error) {
-      const { msg, kind } = asCniError(error);
-      if (kind !== "io") throw error;
-      this.#options.log.warn(msg, { ...key });
-      return undefined;
     }
   }
 }

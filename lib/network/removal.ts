@@ -1,0 +1,116 @@
+import { bootId } from "../host/boot.ts";
+import type { RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
+import { netnsId } from "../host/netns.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { CniError } from "../spec/error.ts";
+import { type JsonObject, parseJson } from "../spec/json.ts";
+import { backoffMs } from "./backoff.ts";
+import { type ChainTarget, delChain } from "./chain.ts";
+import { noteIfPossible } from "./note.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
+import { listOnRecord } from "./recorded.ts";
+import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+
+/** The parts that {@linkcode Removal} works with. */
+export interface RemovalOptions {
+  readonly runner: PluginRunner;
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly log: Logger;
+  readonly run: RunCommand;
+}
+
+/**
+ * Detaches what a record stands for, and forgets it only when its DEL has succeeded.
+ *
+ * The caller holds the container's lock.
+ */
+export class Removal {
+  readonly #options: RemovalOptions;
+  #boot: string | undefined;
+
+  constructor(options: RemovalOptions) {
+    this.#options = options;
+  }
+
+  /** Gives what failed first in the chain; the record then stays, as `failed`. */
+  async attempt(
+    record: AttachmentRecord,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<CniError | undefined> {
+    const { runner, store, cache } = this.#options;
+    try {
+      const list = listOnRecord(record);
+      using deadline = new Deadline(timeoutMs, signal);
+      const target = await this.#targetOf(record);
+      // The entry is there while the record lacks the result if a crash fell between the two.
+      const added = record.result ?? (await this.foreign(record))?.result;
+      await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
+      await cache.remove(record);
+      await store.remove(record);
+      return undefined;
+    } catch (error) {
+      const failure = asCniError(error, { verb: "DEL", network: record.network });
+      await this.#remember(record, failure);
+      return failure;
+    }
+  }
+
+  /** Says on record that the removal has begun, if the disk takes it. */
+  async begin(record: AttachmentRecord): Promise<void> {
+    if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
+  }
+
+  async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
+    const attempts = record.attempts + 1;
+    await this.#note({
+      ...record,
+      state: "failed",
+      attempts,
+      since: record.state === "failed" ? record.since : now(),
+      nextTry: new Date(Date.now() + backoffMs(attempts)).toISOString(),
+      error: parseJson(JSON.stringify(failure)) as JsonObject,
+    });
+  }
+
+  async #note(record: AttachmentRecord): Promise<void> {
+    const { store, log } = this.#options;
+    const { containerId, network, ifName, state } = record;
+    await noteIfPossible(() => store.write(record), log, { containerId, network, ifName, state });
+  }
+
+  /**
+   * The target of a DEL. A path that leads to another namespace than at ADD is passed as empty: the
+   * namespace is gone, and whoever has the path now must not be touched.
+   */
+  async #targetOf(record: AttachmentRecord): Promise<ChainTarget> {
+    const { containerId, ifName, cniArgs: args, capabilityArgs, netns, netnsId: known } = record;
+    const same = known !== undefined && record.bootId === await this.boot() && await netnsId(netns) === known;
+    return { containerId, ifName, args, capabilityArgs, netns: same ? netns : "" };
+  }
+
+  /** The identity of this boot. */
+  async boot(): Promise<string> {
+    return this.#boot ??= await bootId(this.#options.run);
+  }
+
+  /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */
+  async foreign(key: AttachmentKey): Promise<CachedAttachment | undefined> {
+    try {
+      return await this.#options.cache.read(key);
+    } catch (error) {
+      const { msg, kind } = asCniError(error);
+      if (kind !== "io") throw error;
+      this.#options.log.warn(msg, { ...key });
+      return undefined;
+    }
+  }
+}
+
+function now(): string {
+  return new Date().toISOString();
+}
