@@ -116,7 +116,16 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     ],
     sees: [...GROUND, "lib/plugin"],
   },
-  "lib/pod": { files: ["embedded.ts", "catalog.ts", "request.ts", "pod.ts"], sees: UP_TO_NETWORK },
+  "lib/pod": {
+    files: [
+      "embedded.ts",
+      "catalog.ts",
+      "request.ts",
+      "pod.ts",
+      "pod_result.ts",
+    ],
+    sees: UP_TO_NETWORK,
+  },
   "lib/sandbox": {
     files: [
       "name.ts",
