@@ -120,6 +120,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     files: [
       "embedded.ts",
       "catalog.ts",
+      "catalog_source.ts",
       "request.ts",
       "pod.ts",
       "pod_result.ts",

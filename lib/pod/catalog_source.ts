@@ -1,0 +1,30 @@
+import type { Catalog } from "./catalog.ts";
+
+/** What a {@linkcode CatalogSource} tells of. */
+export interface CatalogChange {
+  /** The catalogue that is in force now. */
+  readonly catalog: Catalog;
+  /** Whether it differs from the one before. */
+  readonly networks: boolean;
+  /** Whether a directory of plugins changed. */
+  readonly plugins: boolean;
+}
+
+/** Gives the catalogue of a configuration directory, which may change at any time. */
+export interface CatalogSource extends AsyncDisposable {
+  /**
+   * The catalogue now: of a source that watches the one in force, of another what the directory holds at this moment.
+   *
+   * @throws {CniError} if the directory cannot be read and no former catalogue can stand in
+   */
+  current(signal?: AbortSignal): Promise<Catalog>;
+  /**
+   * Reads the directory now. Of calls at once those that came before a reading began share it, and an older state is
+   * never put in the place of a newer one.
+   *
+   * @throws {CniError} if the directory cannot be read; then the former catalogue stays in force
+   */
+  reload(signal?: AbortSignal): Promise<Catalog>;
+  /** Calls `listener` after each change, until disposed of. What it throws is logged. */
+  onChange(listener: (change: CatalogChange) => void): Disposable;
+}
