@@ -2,7 +2,9 @@ import { builtins } from "./builtin/mod.ts";
 import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import type { Logger } from "./host/log.ts";
 import { ContainerLocks } from "./network/container_lock.ts";
+import { FailedIndex } from "./network/failed_index.ts";
 import { GarbageCollector } from "./network/gc.ts";
+import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import { ResultCache } from "./network/result_cache.ts";
@@ -23,6 +25,8 @@ export interface Parts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly locks: ContainerLocks;
+  readonly ports: HostPorts;
+  readonly failed: FailedIndex;
   readonly attachments: Attachments;
   readonly recovery: Recovery;
   readonly garbage: GarbageCollector;
@@ -48,7 +52,9 @@ export function wire(options: RuntimeOptions): Parts {
   const store = new AttachmentStore(stateDir, onBad);
   const locks = new ContainerLocks(runDir);
   const cache = new ResultCache(cacheDir);
-  const attachments = new Attachments({ runner, store, cache, log, run, timeouts, probe });
+  const ports = new HostPorts({ stateDir, store, locks, onBad });
+  const failed = new FailedIndex(stateDir);
+  const attachments = new Attachments({ runner, store, cache, ports, failed, log, run, timeouts, probe });
   const pods = new PodNetworks({ attachments, store, run });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
@@ -69,7 +75,21 @@ export function wire(options: RuntimeOptions): Parts {
   });
   const catalog = () => readCatalog(options);
   const sandboxes = new Sandboxes({ ...shared, recovery, catalog });
-  return { sandboxes, store, cache, locks, attachments, recovery, garbage, runner, probe, timeouts, catalog };
+  return {
+    sandboxes,
+    store,
+    cache,
+    locks,
+    ports,
+    failed,
+    attachments,
+    recovery,
+    garbage,
+    runner,
+    probe,
+    timeouts,
+    catalog,
+  };
 }
 
 async function readCatalog(options: RuntimeOptions): Promise<Catalog> {

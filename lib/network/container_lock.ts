@@ -9,8 +9,9 @@ const LONGEST_ID = 250;
  * Locks across processes, under `/run/podwire`.
  *
  * Order: the gc lock (shared by whoever changes attachments, exclusive for a sweep), then the
- * container's own, then the one over the names. A container's lock file exists exactly while an
- * operation on it is under way; one that is left behind and free tells of a crash.
+ * container's own, then the one over the names or the one over the ports. A container's lock file
+ * exists exactly while an operation on it is under way; one that is left behind and free tells of a
+ * crash.
  */
 export class ContainerLocks {
   readonly #dir: string;
@@ -47,6 +48,12 @@ export class ContainerLocks {
   async names(signal?: AbortSignal): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
     return await lockFile(`${this.#dir}/names.lock`, signal === undefined ? {} : { signal });
+  }
+
+  /** The lock over the ports of the host. */
+  async ports(signal?: AbortSignal): Promise<Lock> {
+    await ensureDir(this.#dir, 0o700);
+    return await lockFile(`${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
   }
 
   #path(containerId: string): string {

@@ -17,6 +17,9 @@ import {
 import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
+import type { FailedIndex } from "./failed_index.ts";
+import { type HostPorts, published } from "./host_ports.ts";
+import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import { Removal } from "./removal.ts";
 import type { ResultCache } from "./result_cache.ts";
@@ -35,6 +38,9 @@ export interface AttachmentsOptions {
   readonly runner: PluginRunner;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
+  readonly ports: HostPorts;
+  /** Which containers have attachments that could not be removed. */
+  readonly failed: FailedIndex;
   readonly log: Logger;
   readonly run: RunCommand;
   /** @default {DEFAULT_TIMEOUTS} */
@@ -189,7 +195,7 @@ export class Attachments {
   }
 
   async #begin(list: NetworkConfigList, request: AttachRequest): Promise<AttachmentRecord> {
-    const { store } = this.#options;
+    const { store, ports, log } = this.#options;
     const earlier = await store.ofContainer(request.containerId);
     const record: AttachmentRecord = {
       ...keyOf(list, request),
@@ -210,6 +216,13 @@ export class Attachments {
       result: undefined,
     };
     await store.write(record);
+    try {
+      await ports.claim(record, published(list, request.capabilityArgs), request.signal);
+    } catch (error) {
+      // No plugin has run, so there is nothing to undo.
+      await noteIfPossible(() => store.remove(record), log, { ...keyOf(list, request) });
+      throw error;
+    }
     return record;
   }
 

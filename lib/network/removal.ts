@@ -9,6 +9,8 @@ import type { CniError } from "../spec/error.ts";
 import { type JsonObject, parseJson } from "../spec/json.ts";
 import { backoffMs } from "./backoff.ts";
 import { type ChainTarget, delChain } from "./chain.ts";
+import type { FailedIndex } from "./failed_index.ts";
+import type { HostPorts } from "./host_ports.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
@@ -19,6 +21,8 @@ export interface RemovalOptions {
   readonly runner: PluginRunner;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
+  readonly ports: HostPorts;
+  readonly failed: FailedIndex;
   readonly log: Logger;
   readonly run: RunCommand;
 }
@@ -52,6 +56,7 @@ export class Removal {
       await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
       await cache.remove(record);
       await store.remove(record);
+      await this.#settle(record, signal);
       return undefined;
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network: record.network });
@@ -65,7 +70,27 @@ export class Removal {
     if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
   }
 
+  /** What is left of a record that is gone is in nobody's way, so it must not fail the removal. */
+  async #settle(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
+    const { ports, failed, store, log } = this.#options;
+    const { containerId, network, ifName, capabilityArgs } = record;
+    const facts = { containerId, network, ifName };
+    await noteIfPossible(() => ports.release(record, capabilityArgs, signal), log, facts);
+    await noteIfPossible(
+      async () => {
+        if (!await failed.has(containerId)) return;
+        const left = await store.ofContainer(containerId);
+        if (!left.some(({ state }) => state === "failed")) await failed.remove(containerId);
+      },
+      log,
+      facts,
+    );
+  }
+
   async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
+    const { failed, log } = this.#options;
+    const { containerId } = record;
+    await noteIfPossible(() => failed.add(containerId), log, { containerId });
     const attempts = record.attempts + 1;
     await this.#note({
       ...record,

@@ -1,4 +1,7 @@
 /** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { FailedIndex } from "../../lib/network/failed_index.ts";
+import { HostPorts } from "../../lib/network/host_ports.ts";
 import { Attachments, type AttachRequest } from "../../lib/network/network.ts";
 import { AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
 import { ResultCache } from "../../lib/network/result_cache.ts";
@@ -25,6 +28,9 @@ export class NetworkWorld implements AsyncDisposable {
   readonly netns: string;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
+  readonly locks: ContainerLocks;
+  readonly ports: HostPorts;
+  readonly failed: FailedIndex;
   readonly bad: BadRecord[] = [];
   readonly log = new Lines();
   /** Answers for the identity of the boot; the plugins are run for real. */
@@ -35,8 +41,12 @@ export class NetworkWorld implements AsyncDisposable {
     this.cacheDir = `${dir}/cache`;
     this.confDir = `${dir}/conf`;
     this.netns = `${dir}/netns`;
-    this.store = new AttachmentStore(this.stateDir, (bad) => this.bad.push(bad));
+    const onBad = (bad: BadRecord) => void this.bad.push(bad);
+    this.store = new AttachmentStore(this.stateDir, onBad);
     this.cache = new ResultCache(this.cacheDir);
+    this.locks = new ContainerLocks(`${dir}/run`);
+    this.ports = new HostPorts({ stateDir: this.stateDir, store: this.store, locks: this.locks, onBad });
+    this.failed = new FailedIndex(this.stateDir);
   }
 
   static async make(): Promise<NetworkWorld> {
@@ -56,6 +66,8 @@ export class NetworkWorld implements AsyncDisposable {
       runner: this.runner,
       store: this.store,
       cache: this.cache,
+      ports: this.ports,
+      failed: this.failed,
       log: this.log,
       run: this.host.run,
       timeouts: { ...DEFAULT_TIMEOUTS, ...timeouts },

@@ -1,0 +1,49 @@
+import { createExclusive, ensureDir, listDir, removeIfThere, statOf } from "../host/file.ts";
+import { reported } from "../plugin/failure.ts";
+
+/**
+ * Which containers have attachments that could not be removed: an empty file `<state-dir>/failed/<containerID>` for
+ * each, so that whoever tries again need not read all records.
+ *
+ * It is a hint: it is there before a record turns `failed` and goes after the last of them, so after a crash there may
+ * be one too many, which whoever follows it takes away. The records decide.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory.
+ */
+export class FailedIndex {
+  readonly #dir: string;
+
+  constructor(stateDir: string) {
+    this.#dir = `${stateDir}/failed`;
+  }
+
+  /** Notes the container; it is on disk when this returns. */
+  async add(containerId: string): Promise<void> {
+    const file = this.#path(containerId);
+    await reported(async () => {
+      if (await this.has(containerId)) return;
+      await ensureDir(this.#dir, 0o700);
+      await createExclusive(file, "");
+    }, { file });
+  }
+
+  /** Whether the container is noted. */
+  async has(containerId: string): Promise<boolean> {
+    return await statOf(this.#path(containerId)) !== undefined;
+  }
+
+  /** Forgets the container. The caller holds its lock. */
+  async remove(containerId: string): Promise<void> {
+    const file = this.#path(containerId);
+    await reported(() => removeIfThere(file), { file });
+  }
+
+  /** The containers that are noted. */
+  async containers(): Promise<readonly string[]> {
+    return await reported(() => listDir(this.#dir), { file: this.#dir });
+  }
+
+  #path(containerId: string): string {
+    return `${this.#dir}/${containerId}`;
+  }
+}

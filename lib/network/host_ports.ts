@@ -1,0 +1,250 @@
+import { ensureDir, readTextIfThere, removeIfThere, setAside, writeFileSynced } from "../host/file.ts";
+import { reported } from "../plugin/failure.ts";
+import type { NetworkConfigList } from "../spec/config.ts";
+import { CniError } from "../spec/error.ts";
+import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
+import type { ContainerLocks } from "./container_lock.ts";
+import { hostAddress, type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
+import { listOnRecord } from "./recorded.ts";
+import { seal, textOf, unseal } from "./sealed.ts";
+
+/** The parts that {@linkcode HostPorts} works with. */
+export interface HostPortsOptions {
+  readonly stateDir: string;
+  readonly store: AttachmentStore;
+  readonly locks: ContainerLocks;
+  readonly onBad?: (bad: BadRecord) => void;
+}
+
+/** Ports that an attachment wants. */
+export interface WantedPorts {
+  /** Whose own claims are not in its way. @default {nobody's} */
+  readonly key?: AttachmentKey | undefined;
+  readonly capabilityArgs: JsonObject;
+}
+
+/** How {@linkcode HostPorts.requireFree} looks. */
+export interface RequireFreeOptions {
+  /** A container that will be gone by then: its claims are in nobody's way. */
+  readonly leaving?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Who has a port. */
+interface Claim extends HostPort {
+  readonly key: AttachmentKey;
+}
+
+/** The claims of one port, and those that are wanted in addition. */
+interface PortFile {
+  readonly path: string;
+  readonly claims: readonly Claim[];
+}
+
+const KIND = "podwire.port.v1";
+
+/**
+ * Which attachment has which port of the host, `<state-dir>/ports/<protocol>-<port>.json`: a file for each port, so that
+ * no look-up depends on how many others there are.
+ *
+ * The record of an attachment is on disk before its claims are, and is gone before they are: a claim whose attachment
+ * is not on record was left by a crash and is in nobody's way. They change under a lock of their own, under which no
+ * plugin runs.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory and the run directory.
+ */
+export class HostPorts {
+  readonly #options: HostPortsOptions;
+  readonly #dir: string;
+
+  constructor(options: HostPortsOptions) {
+    this.#options = options;
+    this.#dir = `${options.stateDir}/ports`;
+  }
+
+  /**
+   * Refuses ports that are taken, or wanted twice. It changes nothing: only {@linkcode claim} holds a port against
+   * others.
+   *
+   * @throws {CniError} kind `conflict`, naming port and owner
+   */
+  async requireFree(
+    wanted: readonly WantedPorts[],
+    { leaving, signal }: RequireFreeOptions = {},
+  ): Promise<void> {
+    const ports = wanted.flatMap(({ capabilityArgs }) => hostPortsOf(capabilityArgs));
+    if (ports.length === 0) return;
+    requireDistinct(ports);
+    using _lock = await this.#options.locks.ports(signal);
+    for (const { key, capabilityArgs } of wanted) {
+      const isOther = (claim: Claim) =>
+        claim.key.containerId !== leaving && (key === undefined || !isSame(claim.key, key));
+      for (const port of hostPortsOf(capabilityArgs)) {
+        const { claims } = await this.#open(port);
+        await this.#requireNone(claims.filter(isOther), port);
+      }
+    }
+  }
+
+  /**
+   * Takes the ports for an attachment that is on record already: all of them or none.
+   *
+   * @throws {CniError} kind `conflict`, naming port and owner, or with why they could not be written
+   */
+  async claim(key: AttachmentKey, capabilityArgs: JsonObject, signal?: AbortSignal): Promise<void> {
+    const ports = hostPortsOf(capabilityArgs);
+    if (ports.length === 0) return;
+    requireDistinct(ports);
+    using _lock = await this.#options.locks.ports(signal);
+    const files: PortFile[] = [];
+    for (const group of Map.groupBy(ports, (port) => this.#path(port)).values()) {
+      const { path, claims } = await this.#open(group[0] as HostPort);
+      let others = claims.filter((claim) => !isSame(claim.key, key));
+      for (const port of group) others = await this.#requireNone(others, port);
+      files.push({ path, claims: [...others, ...group.map((port) => ({ ...port, key }))] });
+    }
+    try {
+      for (const file of files) await this.#write(file);
+    } catch (error) {
+      // Its record goes next, so what cannot be taken back here is in nobody's way.
+      for (const port of ports) await this.#drop(key, port).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Gives the ports of an attachment back that is no longer on record. */
+  async release(key: AttachmentKey, capabilityArgs: JsonObject, signal?: AbortSignal): Promise<void> {
+    const ports = hostPortsOf(capabilityArgs);
+    if (ports.length === 0) return;
+    using _lock = await this.#options.locks.ports(signal);
+    for (const port of ports) await this.#drop(key, port);
+  }
+
+  async #drop(key: AttachmentKey, port: HostPort): Promise<void> {
+    const { path, claims } = await this.#open(port);
+    const left = claims.filter((claim) => !isSame(claim.key, key));
+    if (left.length < claims.length) await this.#write({ path, claims: left });
+  }
+
+  /** Refuses a port that one of the claims is in the way of; gives those that are not of the past. */
+  async #requireNone(claims: readonly Claim[], wanted: HostPort): Promise<Claim[]> {
+    const left: Claim[] = [];
+    for (const claim of claims) {
+      if (!overlap(claim, wanted)) {
+        left.push(claim);
+        continue;
+      }
+      const owner = await this.#options.store.read(claim.key);
+      const holds = (port: HostPort) => overlap(port, claim);
+      if (owner !== undefined && hostPortsOf(owner.capabilityArgs).some(holds)) {
+        throw taken(wanted, claim, owner);
+      }
+    }
+    return left;
+  }
+
+  async #open(port: HostPort): Promise<PortFile> {
+    const path = this.#path(port);
+    const text = await readTextIfThere(path);
+    if (text === undefined) return { path, claims: [] };
+    try {
+      return { path, claims: decode(await unseal(KIND, text), port) };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const file = { path, claims: await this.#onRecord(port) };
+      this.#options.onBad?.({ file: path, movedTo: await setAside(path), reason });
+      await this.#write(file);
+      return file;
+    }
+  }
+
+  /** The claims as the records tell them. */
+  async #onRecord({ port, protocol }: HostPort): Promise<readonly Claim[]> {
+    const records = await this.#options.store.all();
+    return records.flatMap((record) =>
+      hostPortsOf(publishedOnRecord(record))
+        .filter((claimed) => claimed.port === port && claimed.protocol === protocol)
+        .map((claimed) => ({ ...claimed, key: keyOf(record) }))
+    );
+  }
+
+  async #write({ path, claims }: PortFile): Promise<void> {
+    await reported(async () => {
+      if (claims.length === 0) return void await removeIfThere(path);
+      await ensureDir(this.#dir, 0o700);
+      await writeFileSynced(path, await seal(KIND, { claims: claims.map(encode) }));
+    }, { file: path });
+  }
+
+  #path({ protocol, port }: HostPort): string {
+    return `${this.#dir}/${protocol}-${port}.json`;
+  }
+}
+
+/** The arguments that can come to a claim: where no plugin of the network publishes ports, none is taken. */
+export function published(list: NetworkConfigList, capabilityArgs: JsonObject): JsonObject {
+  return list.plugins.some(({ capabilities }) => capabilities.includes("portMappings")) ? capabilityArgs : {};
+}
+
+function publishedOnRecord(record: AttachmentRecord): JsonObject {
+  try {
+    return published(listOnRecord(record), record.capabilityArgs);
+  } catch {
+    // What cannot be read may have published all of them.
+    return record.capabilityArgs;
+  }
+}
+
+function requireDistinct(ports: readonly HostPort[]): void {
+  for (const [index, port] of ports.entries()) {
+    const twin = ports.slice(0, index).find((earlier) => overlap(earlier, port));
+    if (twin === undefined) continue;
+    const [one, other] = [shownHostPort(twin), shownHostPort(port)];
+    const words = one === other
+      ? `the host port ${one} is asked for twice`
+      : `the host ports ${one} and ${other} are one, asked for twice`;
+    throw new CniError("conflict", words);
+  }
+}
+
+function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord): CniError {
+  const { containerId, network, ifName, state } = owner;
+  const left = state === "failed"
+    ? { hint: "that attachment could not be detached; `podwire recover` tries again" }
+    : {};
+  const msg = `the host port ${shownHostPort(wanted)} is taken by container "${containerId}" on network ` +
+    `"${network}" (${ifName}, ${state})`;
+  const other = shownHostPort(claim);
+  const details = other === shownHostPort(wanted) ? {} : { details: `it has ${other}` };
+  return new CniError("conflict", msg, { ...details, ...left });
+}
+
+function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
+  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
+}
+
+function keyOf({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
+  return { containerId, network, ifName };
+}
+
+function encode({ family, address, key }: Claim): JsonObject {
+  const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
+  return { ...key, hostIP: address || wildcard };
+}
+
+function decode(body: JsonObject, { port, protocol }: HostPort): readonly Claim[] {
+  const { claims } = body;
+  if (!isArray(claims)) throw new Error('its "claims" is not a list');
+  return claims.map((claim: Json) => {
+    if (!isObject(claim)) throw new Error("a claim is not an object");
+    const where = hostAddress(textOf(claim, "hostIP"));
+    if (where === undefined) throw new Error(`a claim has no address: ${textOf(claim, "hostIP")}`);
+    const key = {
+      containerId: textOf(claim, "containerId"),
+      network: textOf(claim, "network"),
+      ifName: textOf(claim, "ifName"),
+    };
+    return { ...where, port, protocol, key };
+  });
+}
