@@ -1,5 +1,6 @@
 const FIRST_MS = 1_000;
-const LONGEST_MS = 5 * 60_000;
+/** The longest wait between two tries. */
+export const LONGEST_BACKOFF_MS = 5 * 60_000;
 
 /**
  * How long to wait before the next try after so many failed ones: one second, doubling up to five
@@ -8,6 +9,6 @@ const LONGEST_MS = 5 * 60_000;
  * @param random a number from 0 up to 1
  */
 export function backoffMs(attempts: number, random: number = Math.random()): number {
-  const base = Math.min(FIRST_MS * 2 ** Math.max(0, attempts - 1), LONGEST_MS);
+  const base = Math.min(FIRST_MS * 2 ** Math.max(0, attempts - 1), LONGEST_BACKOFF_MS);
   return Math.round(base * (1 - 0.2 * random));
 }

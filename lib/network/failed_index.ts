@@ -12,6 +12,7 @@ import { reported } from "../plugin/failure.ts";
  */
 export class FailedIndex {
   readonly #dir: string;
+  readonly #listeners = new Set<() => void>();
 
   constructor(stateDir: string) {
     this.#dir = `${stateDir}/failed`;
@@ -20,11 +21,18 @@ export class FailedIndex {
   /** Notes the container; it is on disk when this returns. */
   async add(containerId: string): Promise<void> {
     const file = this.#path(containerId);
+    for (const listener of this.#listeners) listener();
     await reported(async () => {
       if (await this.has(containerId)) return;
       await ensureDir(this.#dir, 0o700);
       await createExclusive(file, "");
     }, { file });
+  }
+
+  /** Calls back each time that a removal in this process is about to fail, until disposed of. */
+  onAdd(listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   /** Whether the container is noted. */

@@ -4,21 +4,17 @@ import { netnsId } from "../host/netns.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
+import { validateCniArgs } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
-import {
-  validateCniArg,
-  validateContainerId,
-  validateInterfaceName,
-  validateNetworkName,
-} from "../spec/name.ts";
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
 import type { FailedIndex } from "./failed_index.ts";
-import { type HostPorts, published } from "./host_ports.ts";
+import { type HostPorts, published, type RequireFreeOptions } from "./host_ports.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import { Removal } from "./removal.ts";
@@ -31,6 +27,11 @@ export interface AttachRequest extends ChainTarget {
   readonly owner: string;
   /** Cuts the operation short, with its plugins; what was begun is undone. */
   readonly signal?: AbortSignal;
+}
+
+/** One of several attachments that are to be made for a container. */
+export interface WantedAttachment extends Pick<ChainTarget, "ifName" | "args" | "capabilityArgs"> {
+  readonly list: NetworkConfigList;
 }
 
 /** The parts that {@linkcode Attachments} works with. */
@@ -95,6 +96,25 @@ export class Attachments {
     } catch (error) {
       throw await this.#undo(list, record, asCniError(error, { verb: "ADD", network: list.name }));
     }
+  }
+
+  /**
+   * Refuses several attachments of a container of which one cannot be made, before any of them is: names, arguments,
+   * and ports of the host that are taken or asked for twice.
+   *
+   * @throws {CniError} kind `usage`, or `conflict` for the ports
+   */
+  async requirePossible(
+    containerId: string,
+    wanted: readonly WantedAttachment[],
+    options: RequireFreeOptions = {},
+  ): Promise<void> {
+    const ports = wanted.map(({ list, ifName, args, capabilityArgs }) => {
+      const key = { containerId, network: list.name, ifName };
+      validate(key, { args });
+      return { key, capabilityArgs: published(list, capabilityArgs) };
+    });
+    await this.#options.ports.requireFree(ports, options);
   }
 
   /**
@@ -280,11 +300,14 @@ function keyOf(list: NetworkConfigList, { containerId, ifName }: ChainTarget): A
   return { containerId, network: list.name, ifName };
 }
 
-function validate({ containerId, network, ifName }: AttachmentKey, { args }: ChainTarget): void {
+function validate(
+  { containerId, network, ifName }: AttachmentKey,
+  { args }: Pick<ChainTarget, "args">,
+): void {
   validateContainerId(containerId);
   validateNetworkName(network);
   validateInterfaceName(ifName);
-  for (const [key, value] of args) validateCniArg(key, value);
+  validateCniArgs(args);
 }
 
 function now(): string {

@@ -80,7 +80,7 @@ export class Removal {
       async () => {
         if (!await failed.has(containerId)) return;
         const left = await store.ofContainer(containerId);
-        if (!left.some(({ state }) => state === "failed")) await failed.remove(containerId);
+        if (!left.some(isLeft)) await failed.remove(containerId);
       },
       log,
       facts,
@@ -134,6 +134,11 @@ export class Removal {
       return undefined;
     }
   }
+}
+
+/** Whether a removal of the attachment had failed, or was cut short while it was tried again. */
+export function isLeft({ state }: AttachmentRecord): boolean {
+  return state === "failed" || state === "deleting";
 }
 
 function now(): string {

@@ -26,6 +26,9 @@ export const VERB_TABLE: Readonly<Record<Verb, readonly RequiredVariable[]>> = {
 /** The pairs of `CNI_ARGS`, in order. */
 export type CniArgs = readonly (readonly [key: string, value: string])[];
 
+/** MAX_ARG_STRLEN of Linux, execve(2): of one variable with its name and the zero byte at its end. */
+const LONGEST_VARIABLE = 131_072;
+
 /** One call of a plugin: everything that travels in the environment. The rest is standard input. */
 export interface Invocation {
   readonly verb: Verb;
@@ -132,7 +135,28 @@ export function parseCniArgs(text: string): CniArgs {
  * @throws {CniError} of kind `usage` for a key or value that would change the meaning of the text.
  */
 export function formatCniArgs(args: CniArgs): string {
+  validateCniArgs(args);
+  return joined(args);
+}
+
+/**
+ * Refuses what cannot be written into `CNI_ARGS`: keys and values that would change the meaning of the text, and more
+ * than the kernel takes.
+ *
+ * @throws {CniError} of kind `usage`, with the code 4.
+ */
+export function validateCniArgs(args: CniArgs): void {
   for (const [key, value] of args) validateCniArg(key, value);
+  const bytes = new TextEncoder().encode(`CNI_ARGS=${joined(args)}\0`).length;
+  if (bytes <= LONGEST_VARIABLE) return;
+  throw new CniError("usage", "the arguments are too long together for the variable CNI_ARGS", {
+    code: ERROR_CODES.invalidEnvironment,
+    details: `with its name it would have ${bytes} bytes, of at most ${LONGEST_VARIABLE}`,
+    hint: "what is long can be passed as a capability argument, which travels on standard input",
+  });
+}
+
+function joined(args: CniArgs): string {
   return args.map(([key, value]) => `${key}=${value}`).join(";");
 }
 

@@ -64,7 +64,8 @@ export class SandboxMaking {
    * @throws {CniError} with what failed first
    */
   async make(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<SandboxRecord> {
-    const { record, request: { signal } } = prepared;
+    const { record, plan, request: { signal } } = prepared;
+    await this.#parts.attachments.requirePossible(record.id, plan, { signal });
     await this.#claim(record, named, signal);
     try {
       return await this.#build(prepared);

@@ -4,7 +4,7 @@ import type { Catalog } from "../pod/catalog.ts";
 import { CniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
 import { findSandbox } from "./find.ts";
-import { SandboxMaking } from "./making.ts";
+import { type PreparedSandbox, SandboxMaking } from "./making.ts";
 import { holding, type SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
@@ -61,7 +61,7 @@ export class Sandboxes {
     const prepared = await this.#making.prepare(request, await catalog());
     const { record } = prepared;
     await recovery.beforeFirstAdd(signal);
-    if (request.replace) await this.#evict(record, signal);
+    if (request.replace) await this.#evict(prepared, signal);
     return await holding(
       locks,
       record.id,
@@ -159,10 +159,12 @@ export class Sandboxes {
   }
 
   /** By its ID, and never by a look-up: another sandbox may be called as that ID. */
-  async #evict({ name, namespace }: SandboxRecord, signal: AbortSignal | undefined): Promise<void> {
-    const { sandboxes: store, log } = this.#options;
-    const owner = await store.ownerOf(namespace, name);
+  async #evict({ record, plan }: PreparedSandbox, signal: AbortSignal | undefined): Promise<void> {
+    const { sandboxes: store, attachments, log } = this.#options;
+    const owner = await store.ownerOf(record.namespace, record.name);
     if (owner === undefined) return;
+    // It must not go for one that cannot be made.
+    await attachments.requirePossible(record.id, plan, { leaving: owner, signal });
     const failures = await holding(this.#options.locks, owner, signal, async () => {
       const record = await store.read(owner);
       return record === undefined
