@@ -42,7 +42,15 @@ export type { RecoveryItem, RecoveryReport } from "./lib/sandbox/recovery.ts";
 
 // Networks and attachments.
 export type { CatalogEntry } from "./lib/pod/catalog.ts";
-export type { Bandwidth, PodRequest, PortMapping, WantedNetwork } from "./lib/pod/request.ts";
+export type {
+  Bandwidth,
+  IpRange,
+  NetworkSettings,
+  PodDns,
+  PodRequest,
+  PortMapping,
+  WantedNetwork,
+} from "./lib/pod/request.ts";
 export type { AttachRequest } from "./lib/network/network.ts";
 export type { ChainTarget } from "./lib/network/chain.ts";
 export {

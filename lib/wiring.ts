@@ -55,7 +55,7 @@ export function wire(options: RuntimeOptions): Parts {
   const ports = new HostPorts({ stateDir, store, locks, onBad });
   const failed = new FailedIndex(stateDir);
   const attachments = new Attachments({ runner, store, cache, ports, failed, log, run, timeouts, probe });
-  const pods = new PodNetworks({ attachments, store, run });
+  const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
   const netnsPrefix = prefixOf(stateDir, netnsDir);

@@ -1,4 +1,5 @@
 import type { Command, OptionSpec } from "./command.ts";
+import { NETWORK_HELP } from "./network_help.ts";
 
 const NAMESPACE: OptionSpec = {
   name: "namespace",
@@ -39,8 +40,8 @@ const RUN_OPTIONS: readonly OptionSpec[] = [
   {
     name: "network",
     kind: "list",
-    value: "NET[:IFNAME]",
-    help: "a network, repeatable (default: the default network)",
+    value: "NET[:IFNAME][,KEY=VALUE...]",
+    help: "a network, repeatable, or none (default: the default network)",
   },
   {
     name: "publish",
@@ -61,6 +62,23 @@ const RUN_OPTIONS: readonly OptionSpec[] = [
     kind: "value",
     value: "ingress=RATE,egress=RATE",
     help: "limits in bit/s, such as 10M",
+  },
+  {
+    name: "ip-range",
+    kind: "list",
+    value: "RANGE",
+    help: "where the first network takes its addresses from, repeatable",
+  },
+  { name: "dns", kind: "list", value: "ADDRESS", help: "a name server, repeatable, for the first network" },
+  { name: "dns-search", kind: "list", value: "DOMAIN", help: "where short names are looked for, repeatable" },
+  { name: "dns-option", kind: "list", value: "OPTION", help: "an option of the resolver, repeatable" },
+  { name: "alias", kind: "list", value: "NAME", help: "another name on the first network, repeatable" },
+  { name: "device", kind: "value", value: "ID", help: "the device that the first network hands over" },
+  {
+    name: "cgroup-path",
+    kind: "value",
+    value: "PATH",
+    help: "the pod's cgroup, for plugins that ask for it",
   },
   { name: "arg", kind: "list", value: "K=V", help: "a pair of CNI_ARGS, repeatable, for all networks" },
   {
@@ -102,7 +120,13 @@ export const COMMANDS: readonly Command[] = [
     operands: "[NAME]",
     count: [0, 1],
     options: RUN_OPTIONS,
-    examples: ["podwire run web", "podwire run db --network storage:eth1 --ip 10.1.0.5 --json"],
+    description: NETWORK_HELP,
+    examples: [
+      "podwire run web",
+      "podwire run db --network storage:eth1 --ip 10.1.0.5 --json",
+      "podwire run gate --network web:eth0,ip=10.1.0.5 --network back:net1,ip=10.2.0.5,alias=gate",
+      "podwire run alone --network none",
+    ],
     needsRoot: true,
     load: async () => (await import("./run.ts")).run,
   },
@@ -202,12 +226,21 @@ export const COMMANDS: readonly Command[] = [
     summary: "Ask the plugins whether networks can attach containers now",
     operands: "[NETWORK [NETNS]]",
     count: [0, 2],
-    options: [IGNORED_IFNAME],
+    options: [
+      {
+        name: "grace",
+        kind: "value",
+        value: "DURATION",
+        help: "a network that was ready and fails still counts as ready for so long (default: not at all)",
+      },
+      IGNORED_IFNAME,
+    ],
     description:
       "Without NETWORK shows all networks. With it says nothing if the network is ready, else why it is\n" +
-      "not; NETNS is of no effect, as with cnitool. Networks below version 1.1.0 have no STATUS and count\n" +
-      "as ready. Exits 6 if a network is not ready.",
-    examples: ["podwire status", "until podwire status web; do sleep 1; done"],
+      "not; NETNS is of no effect, as with cnitool. A network is ready if its plugins are there, support\n" +
+      "its version and, from version 1.1.0 on, say so. Exits 6 if a network is not, if there is none, or\n" +
+      "if the default network is missing; a file that cannot be used is shown, and is no reason to.",
+    examples: ["podwire status", "until podwire status web; do sleep 1; done", "podwire status --grace 30s"],
     needsRoot: false,
     load: async () => (await import("./status.ts")).status,
   },

@@ -21,6 +21,8 @@ export interface IpOptions {
 export interface IpBatchOptions extends IpOptions {
   /** Go on after a line that failed; the errors of all lines are thrown at the end. @default {false} */
   readonly force?: boolean;
+  /** Have what is shown printed as JSON, one document a line. @default {false} */
+  readonly json?: boolean;
 }
 
 /** A line of a batch that `ip` could not do. */
@@ -47,7 +49,7 @@ export class IpBatchError extends HostError {
 
 /**
  * Runs lines as they would follow the word `ip` on a command line, all in one process. Unless `force` is set, the
- * first line that fails ends it; the lines before it stay done.
+ * first line that fails ends it; the lines before it stay done. Gives what the lines print.
  *
  * Requires root, `--allow-run=ip`, and `nsenter` with `netns`.
  *
@@ -60,13 +62,13 @@ export class IpBatchError extends HostError {
  * await ipBatch(["link add br0 type bridge", "link set br0 up"]);
  * ```
  */
-export async function ipBatch(lines: readonly string[], options: IpBatchOptions = {}): Promise<void> {
+export async function ipBatch(lines: readonly string[], options: IpBatchOptions = {}): Promise<string> {
   const broken = lines.find((line) => /[\n\0]/.test(line));
   if (broken !== undefined) throw new TypeError(`Cannot run ip ${JSON.stringify(broken)}: not one line`);
-  if (lines.length === 0) return;
-  const args = [...(options.force ? ["-force"] : []), "-batch", "-"];
+  if (lines.length === 0) return "";
+  const args = [...(options.json ? ["-json"] : []), ...(options.force ? ["-force"] : []), "-batch", "-"];
   const outcome = await runIp(args, options, `${lines.join("\n")}\n`);
-  if (outcome.ended === "exit" && outcome.code === 0) return;
+  if (outcome.ended === "exit" && outcome.code === 0) return outcome.stdout;
   const { code, stderr } = outcome;
   const failed = failedLines(stderr, lines);
   const what = failed.length > 0

@@ -1,13 +1,10 @@
-import type { RunCommand } from "../host/command.ts";
-import { ipBatch } from "../host/link.ts";
 import type { Attachments, AttachRequest } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import { asCniError } from "../plugin/failure.ts";
-import { formatIp, parseIp } from "../spec/address.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult } from "../spec/result.ts";
-import { macDigits, type PlannedAttachment, type PodRequest } from "./request.ts";
+import { macDigits, normalIp, type PlannedAttachment, type PodRequest } from "./request.ts";
 
 /** One network of a pod that is up. */
 export interface PodNetwork {
@@ -21,7 +18,6 @@ export interface PodNetwork {
 export interface PodNetworksOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
-  readonly run: RunCommand;
 }
 
 /** How much is torn down, and until when. */
@@ -58,7 +54,8 @@ export class PodNetworks {
     const { owner, signal } = options;
     const done: PodNetwork[] = [];
     try {
-      for (const [index, { list, ifName, args, capabilityArgs }] of plan.entries()) {
+      for (const planned of plan) {
+        const { list, ifName, args, capabilityArgs } = planned;
         const target: AttachRequest = {
           containerId,
           netns: request.netns,
@@ -70,7 +67,7 @@ export class PodNetworks {
         };
         const result = await this.#options.attachments.add(list, target);
         done.push({ name: list.name, ifName, result });
-        if (index === 0) requireWanted(request, list.name, ifName, result);
+        requireWanted(planned, result);
       }
       return done;
     } catch (error) {
@@ -119,18 +116,13 @@ export class PodNetworks {
       state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
     );
   }
-
-  /** Brings up `lo` in a namespace that podwire did not make. */
-  async loopbackUp(netns: string): Promise<void> {
-    await ipBatch(["link set dev lo up"], { netns, run: this.#options.run });
-  }
 }
 
 /** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */
-function requireWanted(request: PodRequest, network: string, ifName: string, json: JsonObject): void {
-  const { ips = [], mac } = request;
+function requireWanted({ list, ifName, ips = [], mac }: PlannedAttachment, json: JsonObject): void {
+  const network = list.name;
   const result = asResult(json);
-  const given = (result.ips ?? []).map(({ address }) => address.split("/")[0]);
+  const given = (result.ips ?? []).map(({ address }) => normalIp(address.split("/")[0] ?? ""));
   const missing = ips.filter((ip) => !given.includes(normalIp(ip)));
   if (missing.length > 0) {
     const msg = `the network gave ${given.join(", ") || "no address"} instead of ${missing.join(", ")}`;
@@ -150,11 +142,6 @@ function requireWanted(request: PodRequest, network: string, ifName: string, jso
       hint: "its plugins take no requested MAC address",
     });
   }
-}
-
-function normalIp(text: string): string {
-  const ip = parseIp(text);
-  return ip === undefined ? text : formatIp(ip);
 }
 
 function withFailures(cause: CniError, failures: readonly CniError[]): CniError {

@@ -1,72 +1,25 @@
+import { type HostPort, hostPortsOf, overlap, shownHostPort } from "../network/host_port.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import { parseIp } from "../spec/address.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
-import { validateCniArg, validateContainerId, validateInterfaceName } from "../spec/name.ts";
+import { validateCniArg, validateContainerId } from "../spec/name.ts";
+import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "./catalog.ts";
+import { interfaceNames } from "./interface_names.ts";
+import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
+import { macDigits, normalIp, validateSettings } from "./setting_rules.ts";
 
-/** A port of the host that leads to one of the pod. */
-export interface PortMapping {
-  /** Empty for all addresses of the host. */
-  readonly hostIP: string;
-  /** From 1 to 65535. */
-  readonly hostPort: number;
-  /** From 1 to 65535. */
-  readonly containerPort: number;
-  /** What is forwarded. */
-  readonly protocol: "tcp" | "udp" | "sctp";
-}
-
-/** Limits in bits per second; bursts in bits. */
-export interface Bandwidth {
-  /** Towards the pod, in bits per second. */
-  readonly ingressRate?: number;
-  /** Towards the pod, in bits. */
-  readonly ingressBurst?: number;
-  /** From the pod, in bits per second. */
-  readonly egressRate?: number;
-  /** From the pod, in bits. */
-  readonly egressBurst?: number;
-}
-
-/** A network that a pod wants, by name, and what its interface is to be called. */
-export interface WantedNetwork {
-  /** The name in its configuration. */
-  readonly name: string;
-  /** The interface inside the pod. @default {the lowest free of `eth0`, `eth1`, ...} */
-  readonly ifName?: string;
-}
-
-/** A pod and what it wants of its networks. Addresses, ports, limits and capabilities are those of the first. */
-export interface PodRequest {
-  /** The ID that plugins know the pod by. */
-  readonly containerId: string;
-  /** The name of the pod. */
-  readonly name: string;
-  /** Of the name, as in Kubernetes. */
-  readonly namespace: string;
-  /** As in Kubernetes. */
-  readonly uid: string;
-  /** The path of its network namespace. */
-  readonly netns: string;
-  /** In the order of attachment. @default {the default network} */
-  readonly networks?: readonly WantedNetwork[];
-  /** Ports of the host that lead to the pod. */
-  readonly publish?: readonly PortMapping[];
-  /** Addresses that the pod must get, without prefix length. */
-  readonly ips?: readonly string[];
-  /** The MAC address that the pod must get. */
-  readonly mac?: string;
-  /** Limits of its traffic. */
-  readonly bandwidth?: Bandwidth;
-  /** For all networks. */
-  readonly args?: CniArgs;
-  /** Capability arguments by name, for what has no member of its own. */
-  readonly capabilities?: JsonObject;
-  /** Handed to plugins that declare `io.kubernetes.cri.pod-annotations`. */
-  readonly annotations?: Readonly<Record<string, string>>;
-}
+export type {
+  Bandwidth,
+  IpRange,
+  NetworkSettings,
+  PodDns,
+  PodRequest,
+  PortMapping,
+  WantedNetwork,
+} from "./pod_request.ts";
+export { macDigits, normalIp } from "./setting_rules.ts";
 
 /** One attachment of a pod, ready to be made. */
 export interface PlannedAttachment {
@@ -74,21 +27,30 @@ export interface PlannedAttachment {
   readonly ifName: string;
   readonly args: CniArgs;
   readonly capabilityArgs: JsonObject;
+  /** The addresses that the result must have. */
+  readonly ips?: readonly string[];
+  /** The MAC address that the interface must have. */
+  readonly mac?: string;
 }
 
-const LAST_AUTOMATIC = 9999;
-const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
-const MAC_BYTES = [6, 8, 20];
-
-/** As Go's net.ParseMAC: `00:1b:44:11:3a:b7`, `00-1b-...` or `001b.4411.3ab7`. */
-function isMac(text: string): boolean {
-  return MAC.test(text) && MAC_BYTES.includes(macDigits(text).length / 2);
+/** An attachment with all that it is to have, nothing of it proven yet. */
+interface Draft {
+  readonly list: NetworkConfigList;
+  readonly ifName: string;
+  readonly settings: NetworkSettings;
 }
 
-/** The digits of a MAC address, however it is written. */
-export function macDigits(text: string): string {
-  return text.toLowerCase().replaceAll(/[:.-]/g, "");
-}
+/** What can only be had once, so that the pod's own is that of its first network. */
+const OF_THE_FIRST = [
+  "ips",
+  "mac",
+  "publish",
+  "bandwidth",
+  "ipRanges",
+  "dns",
+  "aliases",
+  "deviceID",
+] as const;
 
 /**
  * Turns a request into attachments. Everything is looked up and validated here, so nothing has run
@@ -98,100 +60,142 @@ export function macDigits(text: string): string {
  */
 export function planAttachments(request: PodRequest, catalog: Catalog): readonly PlannedAttachment[] {
   validateContainerId(request.containerId);
-  const wanted = request.networks ?? [];
-  const lists = wanted.length === 0 ? [catalog.default()] : wanted.map(({ name }) => catalog.get(name));
-  const names = interfaceNames(wanted, lists);
-  return lists.map((list, index) => {
-    const first = index === 0;
-    const capabilityArgs = first ? capabilityArgsOf(request, list) : annotationsOf(request);
-    const args = cniArgsOf(request, first);
-    for (const [key, value] of args) validateCniArg(key, value);
-    return { list, ifName: names[index] ?? "eth0", args, capabilityArgs };
+  const { networks = [] } = request;
+  if (networks === "none") return withoutNetworks(request);
+  const lists = networks.length === 0 ? [catalog.default()] : networks.map(({ name }) => catalog.get(name));
+  const wanted = lists.map((list, index): WantedNetwork => networks[index] ?? { name: list.name });
+  const names = interfaceNames(wanted);
+  const drafts = lists.map((list, index): Draft => ({
+    list,
+    ifName: names[index] ?? "",
+    settings: settingsOf(request, wanted[index] ?? { name: list.name }, index === 0),
+  }));
+  for (const { list, settings } of drafts) validateSettings(list.name, settings);
+  const plan = drafts.map(({ list, ifName, settings }): PlannedAttachment => {
+    const { ips = [], mac } = settings;
+    return {
+      list,
+      ifName,
+      args: cniArgs(request, settings, list.name),
+      capabilityArgs: capabilityArgs(settings, list),
+      ...(ips.length === 0 ? {} : { ips: [...ips] }),
+      ...(mac === undefined ? {} : { mac }),
+    };
   });
+  requireDistinct(plan);
+  return plan;
 }
 
-/** Explicit names stand; the others get the lowest free `ethN` in order. */
-function interfaceNames(
-  wanted: readonly WantedNetwork[],
-  lists: readonly NetworkConfigList[],
-): readonly string[] {
-  const taken = new Set<string>(["lo"]);
-  for (const { name, ifName } of wanted) {
-    if (ifName === undefined) continue;
-    validateInterfaceName(ifName);
-    if (taken.has(ifName)) {
-      const msg = `network "${name}" requested interface name "${ifName}" already assigned`;
-      throw new CniError("usage", msg, { network: name });
-    }
-    taken.add(ifName);
+/** What asks something of a network that is not to be would look like success. */
+function withoutNetworks(request: PodRequest): readonly PlannedAttachment[] {
+  for (const member of [...OF_THE_FIRST, "capabilities"] as const) {
+    if (!isGiven(request[member])) continue;
+    const msg = `${member} asks something of a network, and the pod is to have none`;
+    throw new CniError("usage", msg, { path: member });
   }
-  let next = 0;
-  return lists.map((list, index) => {
-    const explicit = wanted[index]?.ifName;
-    if (explicit !== undefined) return explicit;
-    while (taken.has(`eth${next}`)) next++;
-    if (next > LAST_AUTOMATIC) {
-      throw new CniError("usage", `failed to find free interface name for network "${list.name}"`);
-    }
-    taken.add(`eth${next}`);
-    return `eth${next}`;
-  });
+  return [];
 }
 
-function cniArgsOf(request: PodRequest, first: boolean): CniArgs {
-  const { ips = [], mac } = request;
+/** What one network is to have: its own settings, and those of the pod that are meant for it. */
+function settingsOf(request: PodRequest, wanted: WantedNetwork, isFirst: boolean): NetworkSettings {
+  const { name, ifName: _, ...own } = wanted;
+  const cgroupPath = own.cgroupPath ?? request.cgroupPath;
+  const annotations = own.annotations === undefined
+    ? request.annotations
+    : { ...request.annotations, ...own.annotations };
+  return {
+    ...own,
+    ...(isFirst ? ofTheFirst(request, own, name) : {}),
+    args: [...request.args ?? [], ...own.args ?? []],
+    ...(cgroupPath === undefined ? {} : { cgroupPath }),
+    ...(annotations === undefined ? {} : { annotations }),
+  };
+}
+
+function ofTheFirst(request: PodRequest, own: NetworkSettings, network: string): NetworkSettings {
+  const twice = (path: string) =>
+    new CniError("usage", `${path} is given for the pod and for this network, its first`, {
+      network,
+      path,
+      hint: "leave one of them out",
+    });
+  const members = OF_THE_FIRST.filter((member) => isGiven(request[member]));
+  const both = members.find((member) => isGiven(own[member]));
+  if (both !== undefined) throw twice(both);
+  const capability = Object.keys(request.capabilities ?? {}).find((name) =>
+    Object.hasOwn(own.capabilities ?? {}, name)
+  );
+  if (capability !== undefined) throw twice(`capabilities.${capability}`);
+  return {
+    ...Object.fromEntries(members.map((member) => [member, request[member]])),
+    capabilities: { ...request.capabilities, ...own.capabilities },
+  };
+}
+
+/** An empty list, and an object without a value, ask for nothing. */
+function isGiven(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0;
+  if (typeof value !== "object" || value === null) return value !== undefined;
+  return Object.values(value).some((member) => !Array.isArray(member) || member.length > 0);
+}
+
+function cniArgs(request: PodRequest, settings: NetworkSettings, network: string): CniArgs {
+  const { ips = [], mac, args: more = [] } = settings;
   const [ip] = ips;
-  if (first && mac !== undefined && !isMac(mac)) {
-    throw new CniError("usage", `unable to parse MAC address "${mac}"`);
-  }
-  return [
+  const args: CniArgs = [
     ["IgnoreUnknown", "1"],
     ["K8S_POD_NAMESPACE", request.namespace],
     ["K8S_POD_NAME", request.name],
     ["K8S_POD_INFRA_CONTAINER_ID", request.containerId],
     ["K8S_POD_UID", request.uid],
-    ...(request.args ?? []),
+    ...more,
     // The old way, which holds one address; several go by the capability alone.
-    ...(first && ip !== undefined && ips.length === 1 ? [["IP", ip] as const] : []),
-    ...(first && mac !== undefined ? [["MAC", mac] as const] : []),
+    ...(ip !== undefined && ips.length === 1 ? [["IP", ip] as const] : []),
+    ...(mac !== undefined ? [["MAC", mac] as const] : []),
   ];
-}
-
-function capabilityArgsOf(request: PodRequest, list: NetworkConfigList): JsonObject {
-  const { publish = [], ips = [], mac, bandwidth, capabilities = {} } = request;
-  for (const ip of ips) {
-    if (parseIp(ip) === undefined) throw new CniError("usage", `unable to parse IP address "${ip}"`);
+  try {
+    for (const [key, value] of args) validateCniArg(key, value);
+  } catch (error) {
+    throw error instanceof CniError ? error.within({ network, path: "args" }) : error;
   }
-  const declared = new Set(list.plugins.flatMap((plugin) => plugin.capabilities));
-  const required: JsonObject = {
-    ...(publish.length === 0 ? {} : { portMappings: publish.map((mapping) => ({ ...mapping })) }),
-    ...(bandwidth === undefined ? {} : { bandwidth: { ...bandwidth } }),
-    ...capabilities,
-    ...(ips.length < 2 ? {} : { ips: [...ips] }),
+  return args;
+}
+
+/** Two attachments must not ask for the same thing of one network, nor of the host. */
+function requireDistinct(plan: readonly PlannedAttachment[]): void {
+  const takers = new Map<string, PlannedAttachment>();
+  const take = (attachment: PlannedAttachment, key: string, what: string) => {
+    const { list: { name: network }, ifName } = attachment;
+    const first = takers.get(`${network} ${key}`);
+    if (first !== undefined) {
+      const msg = `${what} is asked for twice, for "${first.ifName}" and "${ifName}"`;
+      throw new CniError("usage", msg, { network });
+    }
+    takers.set(`${network} ${key}`, attachment);
   };
-  for (const name of Object.keys(required)) {
-    if (!declared.has(name)) throw undeclared(name, list);
+  for (const attachment of plan) {
+    const { ips = [], mac } = attachment;
+    for (const text of ips) take(attachment, normalIp(text), `the address ${text}`);
+    if (mac !== undefined) take(attachment, macDigits(mac), `the MAC address ${mac}`);
   }
-  return {
-    ...annotationsOf(request),
-    ...(ips.length === 1 && declared.has("ips") ? { ips: [...ips] } : {}),
-    ...(mac !== undefined && declared.has("mac") ? { mac } : {}),
-    ...required,
-  };
+  requireDistinctPorts(plan);
 }
 
-function annotationsOf({ annotations }: PodRequest): JsonObject {
-  return annotations === undefined ? {} : { "io.kubernetes.cri.pod-annotations": { ...annotations } };
-}
-
-/** A published port that no plugin publishes would look like success. */
-function undeclared(capability: string, list: NetworkConfigList): CniError {
-  const types = list.plugins.map(({ type }) => type).join(", ");
-  return new CniError(
-    "usage",
-    `no plugin of network "${list.name}" (${types}) takes the capability "${capability}"`,
-    {
-      hint: `give the network a plugin with "capabilities": {"${capability}": true}`,
-    },
-  );
+function requireDistinctPorts(plan: readonly PlannedAttachment[]): void {
+  const byPort = new Map<string, HostPort[]>();
+  for (const { list, capabilityArgs } of plan) {
+    for (const hostPort of hostPortsOf(capabilityArgs)) {
+      const key = `${hostPort.protocol} ${hostPort.port}`;
+      const others = byPort.get(key) ?? [];
+      const other = others.find((other) => overlap(other, hostPort));
+      if (other !== undefined) {
+        const [first, second] = [shownHostPort(other), shownHostPort(hostPort)];
+        const msg = first === second
+          ? `publish: the host's port ${first} is asked for twice`
+          : `publish: the host's ports ${first} and ${second} are partly the same`;
+        throw new CniError("usage", msg, { network: list.name, path: "publish" });
+      }
+      byPort.set(key, [...others, hostPort]);
+    }
+  }
 }

@@ -2,6 +2,7 @@ import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
+import { loopbackUp } from "../pod/loopback.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
@@ -100,12 +101,12 @@ export class SandboxMaking {
 
   async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<SandboxRecord> {
     const { signal } = request;
-    const { sandboxes, pods } = this.#parts;
+    const { sandboxes, pods, run } = this.#parts;
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
     // In a namespace made here it is up already.
     const isNew = (request.source?.kind ?? "new") === "new";
-    if (!isNew) await pods.loopbackUp(made.netns.path);
+    if (!isNew) await loopbackUp(made.netns.path, { run, ...(signal && { signal }) });
     await pods.setUp(pod, plan, { owner: ownerOf(draft), ...(signal && { signal }) });
     signal?.throwIfAborted();
     const ready = { ...made, phase: "ready" as const };

@@ -1,8 +1,8 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { bandwidth, portMapping, sandboxRequest } from "../../lib/cli/run.ts";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { sandboxRequest } from "../../lib/cli/run.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { printJson } from "../../lib/spec/json.ts";
-import { inputOf } from "./fake_io.ts";
+import { inputOf, podwire } from "./fake_io.ts";
 
 const request = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
   sandboxRequest(inputOf("run", args, { env }));
@@ -14,13 +14,7 @@ function refusal(...args: string[]): string {
 }
 
 Deno.test("run without options asks for a new namespace on the default network", () => {
-  assertEquals(request([]), {
-    source: { kind: "new" },
-    replace: false,
-    ips: [],
-    args: [],
-    capabilities: {},
-  });
+  assertEquals(request([]), { source: { kind: "new" }, replace: false });
 });
 
 Deno.test("run hands on name, namespace, uid, id, mac and replace", () => {
@@ -37,16 +31,6 @@ Deno.test("run hands on name, namespace, uid, id, mac and replace", () => {
   ]);
 });
 
-Deno.test("run takes networks with and without a name for the interface, in order", () => {
-  assertEquals(request(["--network", "a", "--network=b:eth7"]).networks, [{ name: "a" }, {
-    name: "b",
-    ifName: "eth7",
-  }]);
-  for (const text of [":", "a:", ":eth0", "a:b:c"]) {
-    assertEquals(refusal("--network", text), `--network: "${text}" is not NET[:IFNAME]`);
-  }
-});
-
 Deno.test("run takes the namespace from one place only", () => {
   assertEquals(request(["--netns", "/run/netns/x"]).source, { kind: "path", path: "/run/netns/x" });
   assertEquals(request(["--netns", "x/../y"]).source, { kind: "path", path: `${Deno.cwd()}/y` });
@@ -59,78 +43,6 @@ Deno.test("run takes the namespace from one place only", () => {
   for (const pid of ["0", "-1", "1.5", "x", "4194305", "1e3"]) {
     assertEquals(refusal(`--pid=${pid}`), `--pid: "${pid}" is no number from 1 to 4194304`);
   }
-});
-
-Deno.test("portMapping() reads ports, protocol and the host's address", () => {
-  const mapping = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
-  assertEquals(portMapping("8080:80"), mapping);
-  assertEquals(portMapping("8080:80/udp"), { ...mapping, protocol: "udp" });
-  assertEquals(portMapping("8080:80/sctp"), { ...mapping, protocol: "sctp" });
-  assertEquals(portMapping("127.0.0.1:8080:80/tcp"), { ...mapping, hostIP: "127.0.0.1" });
-  assertEquals(portMapping("[::1]:8080:80"), { ...mapping, hostIP: "::1" });
-  assertEquals(portMapping("1:65535"), { ...mapping, hostPort: 1, containerPort: 65_535 });
-});
-
-Deno.test("portMapping() refuses what is no port, protocol or address", () => {
-  const wrong = [
-    "80",
-    "",
-    ":80",
-    "80:",
-    "a:b",
-    "80:80/",
-    "80:80/TCP",
-    "80:80/icmp",
-    "::1:80:80",
-    "[::1]80:80",
-    "1-2:1-2",
-  ];
-  for (const text of wrong) {
-    const error = assertThrows(() => portMapping(text), CniError);
-    assertEquals(error.msg, `--publish: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
-  }
-  for (const [text, port] of [["0:80", "0"], ["80:0", "0"], ["65536:80", "65536"]] as const) {
-    const error = assertThrows(() => portMapping(text), CniError);
-    assertEquals(error.msg, `--publish: "${port}" is no number from 1 to 65535`);
-  }
-  for (const host of ["localhost", "1.2.3", "1.2.3.256"]) {
-    const error = assertThrows(() => portMapping(`${host}:80:80`), CniError);
-    assertEquals(error.msg, `--publish: "${host}" is no IP address`);
-  }
-  assertThrows(() => portMapping("[fe80::x]:80:80"), CniError, '"fe80::x" is no IP address');
-});
-
-Deno.test("bandwidth() reads either direction or both, with units", () => {
-  assertEquals(bandwidth(undefined), undefined);
-  assertEquals(bandwidth("ingress=10M"), { ingressRate: 10_000_000, ingressBurst: 1_000_000 });
-  assertEquals(bandwidth("egress=1.5k,ingress=1G"), {
-    egressRate: 1_500,
-    egressBurst: 150,
-    ingressRate: 1_000_000_000,
-    ingressBurst: 100_000_000,
-  });
-  assertEquals(bandwidth("ingress=1"), { ingressRate: 1, ingressBurst: 1 });
-});
-
-Deno.test("bandwidth() refuses what is no rate", () => {
-  const wrong = [
-    "",
-    "10M",
-    "ingress",
-    "ingress=",
-    "ingress=0",
-    "ingress=-1",
-    "ingress=1T",
-    "ingress=1M=2",
-    "up=1M",
-    "ingress=9999G9",
-  ];
-  for (const text of [...wrong, "ingress=2000G", "ingress=1M,"]) {
-    const part = text === "ingress=1M," ? "" : text;
-    const error = assertThrows(() => bandwidth(text), CniError);
-    assertEquals(error.msg, `--bandwidth: "${part}" is not ingress=RATE or egress=RATE, such as 10M`);
-  }
-  assertThrows(() => bandwidth("ingress=1M,ingress=2M"), CniError, "--bandwidth: ingress is given twice");
 });
 
 Deno.test("run adds --arg to the arguments of its own environment", () => {
@@ -168,4 +80,77 @@ Deno.test("run takes annotations, whose values may hold anything", () => {
 
 Deno.test("run takes several addresses", () => {
   assertEquals(request(["--ip", "10.0.0.9", "--ip=fd00::9"]).ips, ["10.0.0.9", "fd00::9"]);
+  for (const ip of ["x", "10.0.0.9/24"]) assertEquals(refusal("--ip", ip), `--ip: "${ip}" is no IP address`);
+});
+
+Deno.test("F2 run has a flag for each setting of the first network", () => {
+  const { source: _, replace: __, ...settings } = request([
+    "--publish=8080:80",
+    "-p",
+    "[::1]:53:5353/udp",
+    "--bandwidth=ingress=10M",
+    "--ip-range=10.1.0.0/24@10.1.0.10-10.1.0.20@gw=10.1.0.1",
+    "--ip-range",
+    "fd00::/64",
+    "--dns=10.1.0.1",
+    "--dns",
+    "fd00::1",
+    "--dns-search=a.example",
+    "--dns-option=ndots:2",
+    "--alias=db",
+    "--alias=primary",
+    "--device=0000:04:00.5",
+    "--cgroup-path=/x.slice",
+  ]);
+  assertEquals(settings, {
+    publish: [
+      { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" },
+      { hostIP: "::1", hostPort: 53, containerPort: 5353, protocol: "udp" },
+    ],
+    bandwidth: { ingressRate: 10_000_000 },
+    ipRanges: [
+      [{ subnet: "10.1.0.0/24", rangeStart: "10.1.0.10", rangeEnd: "10.1.0.20", gateway: "10.1.0.1" }],
+      [{ subnet: "fd00::/64" }],
+    ],
+    dns: { servers: ["10.1.0.1", "fd00::1"], searches: ["a.example"], options: ["ndots:2"] },
+    aliases: ["db", "primary"],
+    deviceID: "0000:04:00.5",
+    cgroupPath: "/x.slice",
+  });
+  assertEquals(request(["--dns-search=x"]).dns, { searches: ["x"] });
+});
+
+Deno.test("what is wrong with the value of a flag is told with flag and value", () => {
+  assertEquals(refusal("--dns=x"), '--dns: "x" is no IP address');
+  assertMatch(refusal("--ip-range=a@b"), /^--ip-range: "a@b" is not SUBNET/);
+  assertMatch(refusal("--bandwidth=10M"), /^--bandwidth: "10M" is not ingress=RATE/);
+  assertMatch(refusal("--publish=80"), /^--publish: "80" is not \[HOSTIP:\]/);
+});
+
+Deno.test("what only the network can tell to be wrong is told with network and value, and exit code 2", async () => {
+  const confDir = await Deno.makeTempDir({ prefix: "pwt-run-" });
+  try {
+    const list = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "x", capabilities: { dns: true } }] };
+    await Deno.writeTextFile(`${confDir}/web.conflist`, JSON.stringify(list));
+    const dirs = ["conf", "state", "cache", "netns"].map((name) => `--${name}-dir=${confDir}`);
+    const told = async (...args: string[]) => {
+      const { code, stdout, stderr } = await podwire([...dirs, "run", ...args]);
+      assertEquals([code, stdout], [2, ""]);
+      return stderr;
+    };
+    const cases: readonly [string[], string][] = [
+      [["--mac=02:00"], 'network "web": unable to parse MAC address "02:00"'],
+      [["--network=web:eth0,mac=x"], 'network "web": unable to parse MAC address "x"'],
+      [["--network=web,search=a b"], 'network "web": dns.searches: "a b" is no domain'],
+      [["--ip-range=10.1.0.1/24"], 'network "web": ipRanges[0][0].subnet: "10.1.0.1/24" has host bits'],
+      [["--alias=db"], 'no plugin of network "web" (x) takes the capability "aliases"'],
+      [["--network=web:a/b"], 'network "web": ifName: "a/b"'],
+      [["--network=none", "--ip=10.1.0.5"], "ips asks something of a network, and the pod is to have none"],
+      [["--arg=A=1;B"], "its value contains"],
+    ];
+    for (const [args, words] of cases) assertStringIncludes(await told(...args), words);
+    assertEquals(await Array.fromAsync(Deno.readDir(confDir), ({ name }) => name), ["web.conflist"]);
+  } finally {
+    await Deno.remove(confDir, { recursive: true });
+  }
 });

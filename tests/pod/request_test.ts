@@ -1,112 +1,37 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import type { Catalog } from "../../lib/pod/catalog.ts";
-import { macDigits, planAttachments, type PodRequest } from "../../lib/pod/request.ts";
-import { type NetworkConfigList, parseConfigList } from "../../lib/spec/config.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { Random } from "../spec/random.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { planAttachments, type PodRequest } from "../../lib/pod/request.ts";
+import { networks, plan, POD, refusal } from "./plan.ts";
 
-/** Networks `a`, `b` and `c`; those of `capable` declare every capability that a pod can ask for. */
-function networks(capable: readonly string[] = ["a"]): Catalog {
-  const names = ["portMappings", "bandwidth", "ips", "mac", "aliases", "io.kubernetes.cri.pod-annotations"];
-  const capabilities = Object.fromEntries(names.map((name) => [name, true]));
-  const lists = new Map(["a", "b", "c"].map((name): [string, NetworkConfigList] => {
-    const plugin = { type: "bridge", ...(capable.includes(name) ? { capabilities } : {}) };
-    return [name, parseConfigList(JSON.stringify({ cniVersion: "1.1.0", name, plugins: [plugin] }))];
-  }));
-  const get = (name: string) => {
-    const list = lists.get(name);
-    if (list === undefined) throw new CniError("not-found", `no network ${name}`);
-    return list;
-  };
-  // A catalogue without a directory: the plan asks it for lists and nothing else.
-  return { get, default: () => get("a") } as unknown as Catalog;
+/** Frozen in all its depth, so that whoever writes to it throws. */
+function frozen<T>(value: T): T {
+  if (typeof value === "object" && value !== null) Object.values(Object.freeze(value)).forEach(frozen);
+  return value;
 }
 
-const POD: PodRequest = {
-  containerId: "c1",
-  name: "web-0",
-  namespace: "prod",
-  uid: "u1",
-  netns: "/run/netns/c1",
-};
-
-const plan = (overrides: Partial<PodRequest> = {}, catalog: Catalog = networks()) =>
-  planAttachments({ ...POD, ...overrides }, catalog);
-const refusal = (overrides: Partial<PodRequest>, catalog?: Catalog) =>
-  assertThrows(() => plan(overrides, catalog), CniError);
-const placed = (wanted: PodRequest["networks"]) =>
-  plan(wanted === undefined ? {} : { networks: wanted }).map(({ list, ifName }) => `${list.name}=${ifName}`);
-
-Deno.test("F54 a pod that names no network gets the default one as eth0", () => {
-  assertEquals(placed(undefined), ["a=eth0"]);
-  assertEquals(placed([]), ["a=eth0"]);
-});
-
-Deno.test("F55 an interface name that is asked for twice is refused, naming the second network", () => {
-  const error = refusal({ networks: [{ name: "a", ifName: "net1" }, { name: "b", ifName: "net1" }] });
-  assertEquals([error.kind, error.msg], [
-    "usage",
-    'network "b" requested interface name "net1" already assigned',
-  ]);
-  assertEquals(refusal({ networks: [{ name: "a", ifName: "lo" }] }).kind, "usage");
-  assertEquals(refusal({ networks: [{ name: "a", ifName: "way-too-long-name" }] }).kind, "usage");
-});
-
-Deno.test("F56 F59 the others get the lowest free ethN in order, and a network may come twice", () => {
-  assertEquals(placed([{ name: "a" }, { name: "b", ifName: "eth0" }, { name: "c" }]), [
-    "a=eth1",
-    "b=eth0",
-    "c=eth2",
-  ]);
-  assertEquals(placed([{ name: "a", ifName: "eth1" }, { name: "b" }, { name: "c" }]), [
-    "a=eth1",
-    "b=eth0",
-    "c=eth2",
-  ]);
-  assertEquals(placed([{ name: "a" }, { name: "a" }, { name: "a", ifName: "net1" }]), [
-    "a=eth0",
-    "a=eth1",
-    "a=net1",
-  ]);
-});
-
-Deno.test("F57 there are ten thousand names and no more", () => {
-  const networks = Array.from({ length: 10_000 }, () => ({ name: "b" }));
-  assertEquals(plan({ networks }).at(-1)?.ifName, "eth9999");
-  const error = refusal({ networks: [...networks, { name: "c" }] });
-  assertEquals(error.msg, 'failed to find free interface name for network "c"');
-});
-
-Deno.test("property: interface names are unique, explicit ones stand, automatic ones are the lowest free", () => {
-  const random = new Random(17);
-  for (let round = 0; round < 300; round++) {
-    const explicit = new Set<string>();
-    const wanted = [
-      { name: "a" },
-      ...random.list(7, () => {
-        const ifName = `eth${random.below(6)}`;
-        if (random.chance(50) || explicit.has(ifName)) return { name: random.one(["a", "b"]) };
-        explicit.add(ifName);
-        return { name: random.one(["a", "b"]), ifName };
-      }),
-    ];
-    const names = plan({ networks: wanted }).map(({ ifName }) => ifName);
-    assertEquals(new Set(names).size, wanted.length);
-    const automatic: number[] = [];
-    for (const [index, network] of wanted.entries()) {
-      if ("ifName" in network && network.ifName !== undefined) assertEquals(names[index], network.ifName);
-      else automatic.push(Number(names[index]?.slice(3)));
-    }
-    assertEquals(automatic, automatic.toSorted((x, y) => x - y));
-    for (let n = 0; n < (automatic.at(-1) ?? 0); n++) assert(names.includes(`eth${n}`), names.join());
-  }
-});
-
-Deno.test("F61 the caller's request is not written to", () => {
-  const request = Object.freeze({ ...POD, networks: Object.freeze([Object.freeze({ name: "a" })]) });
+Deno.test("F61 the caller's request is not written to, nor is anything of it handed on", () => {
+  const settings = {
+    ips: ["10.1.0.5", "10.1.0.6"],
+    mac: "02:00:00:00:00:01",
+    publish: [{ hostIP: "", hostPort: 80, containerPort: 80, protocol: "tcp" as const }],
+    bandwidth: { ingressRate: 1000 },
+    ipRanges: [[{ subnet: "10.1.0.0/24" }]],
+    dns: { servers: ["10.1.0.1"] },
+    aliases: ["db"],
+    annotations: { a: "1" },
+    args: [["A", "1"]] as const,
+  };
+  const request = frozen({
+    ...POD,
+    ...settings,
+    networks: [{ name: "a" }, { ...settings, name: "c", publish: [], ips: [], mac: "02:00:00:00:00:02" }],
+  });
   const before = JSON.stringify(request);
-  planAttachments(request, networks());
+  const planned = planAttachments(request, networks());
   assertEquals(JSON.stringify(request), before);
+  const handedOn = planned.flatMap(({ capabilityArgs }) => Object.values(capabilityArgs));
+  for (const value of Object.values(settings)) {
+    assertEquals(typeof value === "object" && handedOn.some((own) => own === value), false);
+  }
 });
 
 Deno.test("F62 F63 a network that is not there is told before anything is made", () => {
@@ -136,89 +61,6 @@ Deno.test("F64 F65 CNI_ARGS are the pod's, then the caller's, then the requested
   assertEquals(plan({ uid: "" })[0]?.args[4], ["K8S_POD_UID", ""]);
 });
 
-Deno.test("F66 an address has no prefix, and a MAC address is one, in any of its spellings", () => {
-  for (const ip of ["10.1.0.5/24", "10.1.0", "fd00::1%eth0", "", "host"]) {
-    assertEquals(refusal({ ips: [ip] }).msg, `unable to parse IP address "${ip}"`);
-  }
-  const good = [
-    "02:00:5e:10:00:01",
-    "02-00-5E-10-00-01",
-    "0200.5e10.0001",
-    "02:00:5e:10:00:00:00:01",
-    "0200.5e10.0000.0001",
-    Array.from({ length: 20 }, () => "0a").join(":"),
-    Array.from({ length: 10 }, () => "0a0b").join("."),
-  ];
-  for (const mac of good) assertEquals(plan({ mac })[0]?.args.at(-1), ["MAC", mac]);
-  const bad = [
-    "",
-    "02",
-    "02:00:5e:10:00",
-    "02:00:5e:10:00:01:02",
-    "02:00-5e:10:00:01",
-    "020.05e1.00001",
-    "0200:5e10:0001",
-    "02:00:5e:10:00:0g",
-    "02005e100001",
-    "0200.5e10",
-    "02:00:5e:10:00:01\n",
-  ];
-  for (const mac of bad) assertEquals(refusal({ mac }).msg, `unable to parse MAC address "${mac}"`, mac);
-  assertEquals(macDigits("0A00.5e10.0001"), macDigits("0a-00-5E-10-00-01"));
-});
-
-Deno.test("F67 F69 capability arguments are there when something was asked for, with all four members of a port", () => {
-  const mapping = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
-  const [first] = plan({
-    publish: [mapping],
-    ips: ["10.1.0.5"],
-    mac: "02:00:00:00:00:01",
-    bandwidth: { ingressRate: 1000, ingressBurst: 2000 },
-    annotations: {},
-    capabilities: { aliases: ["db"] },
-  });
-  assertEquals(first?.capabilityArgs, {
-    "io.kubernetes.cri.pod-annotations": {},
-    ips: ["10.1.0.5"],
-    mac: "02:00:00:00:00:01",
-    portMappings: [{ hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" }],
-    bandwidth: { ingressRate: 1000, ingressBurst: 2000 },
-    aliases: ["db"],
-  });
-  assertEquals(plan()[0]?.capabilityArgs, {});
-});
-
-Deno.test("annotations go to every network, whether it asks for them or not", () => {
-  const annotations = { "example.com/x": "1" };
-  const attachments = plan({ annotations, networks: [{ name: "b" }, { name: "c" }] });
-  for (const { capabilityArgs } of attachments) {
-    assertEquals(capabilityArgs, { "io.kubernetes.cri.pod-annotations": annotations });
-  }
-});
-
-Deno.test("what no plugin of the first network would do is refused, as it would look like success", () => {
-  const wishes: readonly [Partial<PodRequest>, string][] = [
-    [{ publish: [{ hostIP: "", hostPort: 1, containerPort: 1, protocol: "tcp" }] }, "portMappings"],
-    [{ bandwidth: { ingressRate: 1 } }, "bandwidth"],
-    [{ capabilities: { aliases: [] } }, "aliases"],
-    [{ ips: ["10.1.0.5", "10.1.0.6"] }, "ips"],
-  ];
-  for (const [wish, capability] of wishes) {
-    const error = refusal({ ...wish, networks: [{ name: "b" }, { name: "a" }] });
-    assertEquals(error.msg, `no plugin of network "b" (bridge) takes the capability "${capability}"`);
-    assertStringIncludes(error.context.hint ?? "", `"${capability}": true`);
-  }
-  // These have the old way of CNI_ARGS too.
-  const [first] = plan({ ips: ["10.1.0.5"], mac: "02:00:00:00:00:01", networks: [{ name: "b" }] });
-  assertEquals(first?.capabilityArgs, {});
-});
-
-Deno.test("two addresses go by the capability alone: CNI_ARGS hold one", () => {
-  const [first] = plan({ ips: ["10.1.0.5", "fd00::5"] });
-  assertEquals(first?.capabilityArgs.ips, ["10.1.0.5", "fd00::5"]);
-  assertEquals(first?.args.some(([key]) => key === "IP"), false);
-});
-
 Deno.test("B19 F69 a name or argument that would change the meaning of CNI_ARGS is refused", () => {
   for (
     const wish of [{ name: "a;b" }, { uid: "x;IP=1" }, { args: [["A", "1;B"]] as const }, {
@@ -228,4 +70,171 @@ Deno.test("B19 F69 a name or argument that would change the meaning of CNI_ARGS 
     assertEquals(refusal(wish).kind, "usage");
   }
   assertEquals(refusal({ containerId: "../x" }).kind, "usage");
+});
+
+Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are those of the first", () => {
+  const [a, b, c] = plan({
+    networks: [
+      { name: "a", mac: "02:00:00:00:00:01", args: [["OWN", "a"]] },
+      { name: "b", ips: ["10.2.0.5"] },
+      { name: "c", ips: ["10.3.0.5"], mac: "02:00:00:00:00:03", aliases: ["db"], deviceID: "0000:04:00.5" },
+    ],
+    ips: ["10.1.0.5"],
+    aliases: ["web"],
+    args: [["POD", "1"]],
+  });
+  const own = (args: readonly (readonly [string, string])[] = []) => args.slice(5);
+  assertEquals(own(a?.args), [["POD", "1"], ["OWN", "a"], ["IP", "10.1.0.5"], ["MAC", "02:00:00:00:00:01"]]);
+  assertEquals(own(b?.args), [["POD", "1"], ["IP", "10.2.0.5"]]);
+  assertEquals(own(c?.args), [["POD", "1"], ["IP", "10.3.0.5"], ["MAC", "02:00:00:00:00:03"]]);
+  assertEquals(a?.capabilityArgs, { ips: ["10.1.0.5"], mac: "02:00:00:00:00:01", aliases: ["web"] });
+  assertEquals(b?.capabilityArgs, {});
+  assertEquals(c?.capabilityArgs, {
+    ips: ["10.3.0.5"],
+    mac: "02:00:00:00:00:03",
+    aliases: ["db"],
+    deviceID: "0000:04:00.5",
+  });
+  // What the result is going to be compared with.
+  assertEquals([a, b, c].map((planned) => [planned?.ips, planned?.mac]), [
+    [["10.1.0.5"], "02:00:00:00:00:01"],
+    [["10.2.0.5"], undefined],
+    [["10.3.0.5"], "02:00:00:00:00:03"],
+  ]);
+});
+
+Deno.test("F59 F60 of a network that comes twice, only the first has what is the pod's, and each may have its own", () => {
+  const [first, second] = plan({ networks: [{ name: "a" }, { name: "a" }], ips: ["10.1.0.5"] });
+  assertEquals([first?.ips, second?.ips], [["10.1.0.5"], undefined]);
+  const [, own] = plan({ networks: [{ name: "a" }, { name: "a", ips: ["10.1.0.6"] }], ips: ["10.1.0.5"] });
+  assertEquals(own?.ips, ["10.1.0.6"]);
+});
+
+Deno.test("annotations are merged over those of the pod, and a cgroup path stands for that of the pod", () => {
+  const planned = plan({
+    networks: [{ name: "a", annotations: { x: "own", z: "3" } }, { name: "b", cgroupPath: "/own" }, {
+      name: "c",
+    }],
+    annotations: { x: "1", y: "2" },
+    cgroupPath: "/pod",
+  });
+  const key = "io.kubernetes.cri.pod-annotations";
+  assertEquals(planned.map(({ capabilityArgs }) => capabilityArgs), [
+    { [key]: { x: "own", y: "2", z: "3" }, cgroupPath: "/pod" },
+    { [key]: { x: "1", y: "2" }, cgroupPath: "/own" },
+    { [key]: { x: "1", y: "2" }, cgroupPath: "/pod" },
+  ]);
+});
+
+Deno.test("what is given for the pod and for its first network is refused, not guessed at", () => {
+  const port = { hostIP: "", hostPort: 80, containerPort: 80, protocol: "tcp" } as const;
+  const each: readonly Partial<PodRequest>[] = [
+    { ips: ["10.1.0.5"] },
+    { mac: "02:00:00:00:00:01" },
+    { publish: [port] },
+    { bandwidth: { ingressRate: 1 } },
+    { ipRanges: [[{ subnet: "10.1.0.0/24" }]] },
+    { dns: { servers: ["10.1.0.1"] } },
+    { aliases: ["web"] },
+    { deviceID: "0000:04:00.5" },
+  ];
+  for (const settings of each) {
+    const [member] = Object.keys(settings);
+    const error = refusal({ ...settings, networks: [{ name: "a", ...settings }] });
+    assertEquals([error.kind, error.context.network, error.context.path], ["usage", "a", member]);
+    assertStringIncludes(error.msg, `${member} is given for the pod and for this network, its first`);
+    // For any other network that is what it has of its own.
+    plan({ networks: [{ name: "b" }, { name: "a", ...settings }] });
+  }
+  const free = { "io.example.free": 1 };
+  const error = refusal({ capabilities: free, networks: [{ name: "a", capabilities: free }] });
+  assertStringIncludes(error.msg, "capabilities.io.example.free is given for the pod and for this network");
+  // Nothing asked for is nothing given.
+  plan({ ips: [], dns: { servers: [] }, bandwidth: {}, networks: [{ name: "a", ips: ["10.1.0.5"] }] });
+});
+
+Deno.test("one address or MAC address for two attachments of one network is refused; for two networks it is not", () => {
+  const ips = refusal({ networks: [{ name: "a", ips: ["fd00::5"] }, { name: "a", ips: ["FD00:0::5"] }] });
+  assertEquals([ips.kind, ips.msg], [
+    "usage",
+    'the address FD00:0::5 is asked for twice, for "eth0" and "eth1"',
+  ]);
+  const mac = refusal({
+    networks: [{ name: "a" }, { name: "a", ifName: "net1", mac: "02-00-00-00-00-0A" }],
+    mac: "02:00:00:00:00:0a",
+  });
+  assertEquals(mac.msg, 'the MAC address 02-00-00-00-00-0A is asked for twice, for "eth0" and "net1"');
+  plan({ networks: [{ name: "a", ips: ["10.1.0.5"] }, { name: "c", ips: ["10.1.0.5"] }] });
+});
+
+Deno.test("one port of the host cannot lead to two places, whatever its address is called", () => {
+  const at = (hostIP: string, protocol: "tcp" | "udp" = "tcp", hostPort = 80) => ({
+    hostIP,
+    hostPort,
+    containerPort: 80,
+    protocol,
+  });
+  const clashes = [["", ""], ["", "10.0.0.1"], ["0.0.0.0", "10.0.0.1"], ["::", "fd00::1"], [
+    "fd00::1",
+    "FD00:0::1",
+  ], ["::ffff:10.0.0.1", "10.0.0.1"]];
+  for (const [one = "", other = ""] of clashes) {
+    for (const publish of [[at(one), at(other)], [at(other), at(one)]]) {
+      const error = refusal({ publish });
+      assertEquals([error.kind, error.context.path], ["usage", "publish"], `${one} ${other}`);
+      assertStringIncludes(error.msg, "80/tcp");
+    }
+    refusal({ publish: [at(one)], networks: [{ name: "a" }, { name: "c", publish: [at(other)] }] });
+  }
+  const fine = [["10.0.0.1", "10.0.0.2"], ["0.0.0.0", "::"], ["0.0.0.0", "fd00::1"]];
+  for (const [one = "", other = ""] of fine) plan({ publish: [at(one), at(other)] });
+  plan({ publish: [at(""), at("", "udp"), at("", "tcp", 81)] });
+  // The same, written as a free capability.
+  const portMappings = [{ hostPort: 80, containerPort: 1 }];
+  refusal(
+    { publish: [at("")], networks: [{ name: "a" }, { name: "c", capabilities: { portMappings } }] },
+  );
+});
+
+Deno.test('a pod whose networks are "none" has no attachments, and asks no directory for any', () => {
+  const empty = { get: networks().get, default: () => networks().get("gone") } as unknown as ReturnType<
+    typeof networks
+  >;
+  assertEquals(
+    plan({ networks: "none", annotations: { a: "1" }, args: [["A", "1"]], cgroupPath: "/x" }, empty),
+    [],
+  );
+  assertEquals(plan({ networks: "none", ips: [], publish: [], capabilities: {}, dns: {} }, empty), []);
+  const asking: readonly Partial<PodRequest>[] = [
+    { ips: ["10.1.0.5"] },
+    { mac: "02:00:00:00:00:01" },
+    { publish: [{ hostIP: "", hostPort: 80, containerPort: 80, protocol: "tcp" }] },
+    { bandwidth: { egressRate: 1 } },
+    { ipRanges: [[]] },
+    { dns: { options: ["x"] } },
+    { aliases: ["web"] },
+    { deviceID: "" },
+    { capabilities: { x: null } },
+  ];
+  for (const settings of asking) {
+    const [member] = Object.keys(settings);
+    const error = refusal({ ...settings, networks: "none" }, empty);
+    assertEquals([error.kind, error.context.path], ["usage", member]);
+    assertEquals(error.msg, `${member} asks something of a network, and the pod is to have none`);
+  }
+  assertEquals(refusal({ networks: "none", containerId: "../x" }).kind, "usage");
+});
+
+Deno.test("G46 G47 G48 what is given more than once keeps its order, and nothing is left out", () => {
+  const [planned] = plan({
+    args: [["B", "2"], ["A", "1"], ["B", "3"]],
+    networks: [{ name: "a", args: [["A", "own"], ["0", "zero"]] }],
+  });
+  assertEquals(planned?.args.slice(5), [["B", "2"], ["A", "1"], ["B", "3"], ["A", "own"], ["0", "zero"]]);
+});
+
+Deno.test("G51 container ID and interface name are what was asked for, and checked", () => {
+  const [planned] = plan({ containerId: "Pod_1.x-y", networks: [{ name: "a", ifName: "net1" }] });
+  assertEquals([planned?.ifName, planned?.args[3]], ["net1", ["K8S_POD_INFRA_CONTAINER_ID", "Pod_1.x-y"]]);
+  for (const containerId of ["", "a/b", ".x", "a;b"]) assertEquals(refusal({ containerId }).kind, "usage");
 });

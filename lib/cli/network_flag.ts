@@ -1,0 +1,172 @@
+import type { NetworkSettings, WantedNetwork } from "../pod/request.ts";
+import { CniError } from "../spec/error.ts";
+import type { Json } from "../spec/json.ts";
+import { address, capability, ipRanges, pair, portMapping, rate } from "./flag_value.ts";
+
+const FLAG = "--network";
+
+/** What the keys collect. */
+interface Collected {
+  readonly ip: string[];
+  readonly publish: ReturnType<typeof portMapping>[];
+  readonly range: ReturnType<typeof ipRanges>[];
+  readonly dns: string[];
+  readonly search: string[];
+  readonly "dns-option": string[];
+  readonly alias: string[];
+  readonly annotation: (readonly [string, string])[];
+  readonly arg: (readonly [string, string])[];
+  readonly cap: (readonly [string, Json])[];
+  readonly mac: string[];
+  readonly ingress: number[];
+  readonly egress: number[];
+  readonly device: string[];
+  readonly cgroup: string[];
+}
+
+/** How the value of each key is read. */
+const READERS: { readonly [K in keyof Collected]: (flag: string, text: string) => Collected[K][number] } = {
+  ip: address,
+  publish: portMapping,
+  range: ipRanges,
+  dns: address,
+  search: (_, text) => text,
+  "dns-option": (_, text) => text,
+  alias: (_, text) => text,
+  annotation: pair,
+  arg: pair,
+  cap: capability,
+  mac: (_, text) => text,
+  ingress: bits,
+  egress: bits,
+  device: (_, text) => text,
+  cgroup: (_, text) => text,
+};
+const ONCE: readonly string[] = ["mac", "ingress", "egress", "device", "cgroup"];
+
+/**
+ * The networks that the flags ask for.
+ *
+ * @throws {CniError} kind `usage`, naming flag, key and value
+ */
+export function wantedNetworks(texts: readonly string[]): readonly WantedNetwork[] | "none" | undefined {
+  if (texts.length === 0) return undefined;
+  if (!texts.includes("none")) return texts.map(wantedNetwork);
+  if (texts.length === 1) return "none";
+  throw new CniError("usage", `${FLAG}: "none" means no network, and there are others`, {
+    hint: "a network of that name needs its interface, as in none:eth0",
+  });
+}
+
+/** `NET[:IFNAME][,KEY=VALUE...]` */
+export function wantedNetwork(text: string): WantedNetwork {
+  const [head = "", ...settings] = pieces(text);
+  const [name = "", ifName, ...more] = head.split(":");
+  if (name === "" || ifName === "" || more.length > 0) {
+    throw new CniError("usage", `${FLAG}: "${head}" is not NET[:IFNAME]`);
+  }
+  if (name === "none" && ifName === undefined) {
+    throw new CniError("usage", `${FLAG}: "none" means no network, which can be asked for nothing`, {
+      hint: "a network of that name needs its interface, as in none:eth0",
+    });
+  }
+  return { name, ...(ifName === undefined ? {} : { ifName }), ...settingsOf(settings) };
+}
+
+function settingsOf(pairs: readonly string[]): NetworkSettings {
+  const all = new Map<string, unknown[]>();
+  for (const text of pairs) {
+    const [key, value] = pair(FLAG, text);
+    const reader = Object.hasOwn(READERS, key) ? READERS[key as keyof Collected] : undefined;
+    if (reader === undefined) {
+      const known = Object.keys(READERS).join(", ");
+      throw new CniError("usage", `${FLAG}: unknown key "${key}" in "${text}"`, {
+        details: `keys are ${known}`,
+      });
+    }
+    if (value === "") throw new CniError("usage", `${FLAG}: "${text}" has no value`);
+    const values = all.get(key) ?? [];
+    if (values.length > 0 && ONCE.includes(key)) {
+      throw new CniError("usage", `${FLAG}: ${key} is given twice, "${values[0]}" and "${value}"`);
+    }
+    all.set(key, [...values, reader(`${FLAG} ${key}`, value)]);
+  }
+  return fromCollected(Object.fromEntries(all) as Partial<Collected>);
+}
+
+function fromCollected(given: Partial<Collected>): NetworkSettings {
+  const { ingress: [ingressRate] = [], egress: [egressRate] = [] } = given;
+  const { mac: [mac] = [], device: [deviceID] = [], cgroup: [cgroupPath] = [] } = given;
+  const { dns: servers, search: searches, "dns-option": options } = given;
+  return defined({
+    ips: given.ip,
+    mac,
+    publish: given.publish,
+    bandwidth: someOf({ ingressRate, egressRate }),
+    ipRanges: given.range,
+    dns: someOf({ servers, searches, options }),
+    aliases: given.alias,
+    deviceID,
+    cgroupPath,
+    annotations: given.annotation && Object.fromEntries(given.annotation),
+    args: given.arg,
+    capabilities: given.cap && Object.fromEntries(given.cap),
+  });
+}
+
+/** Without the members that are not there. */
+export function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const there = Object.entries(members).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(there) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
+/** As {@linkcode defined}, and undefined if nothing is left. */
+export function someOf<T extends object>(
+  members: T,
+): { [K in keyof T]?: Exclude<T[K], undefined> } | undefined {
+  const there = defined(members);
+  return Object.keys(there).length === 0 ? undefined : there;
+}
+
+function bits(flag: string, text: string): number {
+  const bits = rate(text);
+  if (bits !== undefined) return bits;
+  throw new CniError("usage", `${flag}: "${text}" is no rate in bit/s, such as 10M`);
+}
+
+/** What stands between the commas, unescaped. */
+function pieces(text: string): readonly string[] {
+  const pieces: string[] = [];
+  let piece = "";
+  for (let at = 0; at < text.length; at++) {
+    if (piece === "" && pieces.length > 0 && text.startsWith("cap=", at)) {
+      const end = jsonEnd(text, at);
+      piece = text.slice(at, end);
+      at = end;
+    }
+    const [char = "", next = ""] = [text[at], text[at + 1]];
+    if (char === "\\" && (next === "," || next === "\\")) piece += text[++at];
+    else if (char !== ",") piece += char;
+    else {
+      pieces.push(piece);
+      piece = "";
+    }
+  }
+  return [...pieces, piece];
+}
+
+/** The next comma that is not inside of a list, an object or a text of JSON. */
+function jsonEnd(text: string, from: number): number {
+  let depth = 0;
+  let quoted = false;
+  for (let at = from; at < text.length; at++) {
+    const char = text[at] ?? "";
+    if (quoted && char === "\\") at++;
+    else if (char === '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (char === "," && depth <= 0) return at;
+    else if ("[{".includes(char)) depth++;
+    else if ("]}".includes(char)) depth--;
+  }
+  return text.length;
+}

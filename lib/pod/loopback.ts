@@ -1,0 +1,97 @@
+import type { RunCommand } from "../host/command.ts";
+import { ipBatch, ipJson } from "../host/link.ts";
+import { nsProblem } from "../host/netns.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { contains, parseCidr, parseIp } from "../spec/address.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
+
+/** Options of {@linkcode loopbackUp} and {@linkcode loopbackProblem}. */
+export interface LoopbackOptions {
+  readonly run: RunCommand;
+  readonly signal?: AbortSignal;
+}
+
+const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
+
+/**
+ * Brings up `lo` in a namespace that somebody else made, and refuses one where `lo` has an address that is not for
+ * loopback: that namespace is in use for something that a pod could disturb.
+ *
+ * Requires root, `--allow-read`, `--allow-run=nsenter`.
+ *
+ * @throws {CniError} kind `not-found` if there is no such namespace, `conflict` naming the address
+ */
+export async function loopbackUp(netns: string, { run, signal }: LoopbackOptions): Promise<void> {
+  const refuse = (kind: "not-found" | "conflict", problem: string, code: number) =>
+    new CniError(kind, `Cannot bring up lo in network namespace "${netns}": ${problem}`, { code });
+  const problem = await nsProblem(netns);
+  if (problem !== undefined) throw refuse("not-found", problem, ERROR_CODES.invalidNetns);
+  let printed: string;
+  try {
+    const lines = ["link set dev lo up", "addr show dev lo"];
+    printed = await ipBatch(lines, { netns, run, json: true, ...(signal && { signal }) });
+  } catch (error) {
+    // The namespace may have gone in between, which `nsenter` tells in words of its own.
+    const now = await nsProblem(netns);
+    if (now !== undefined && !signal?.aborted) throw refuse("not-found", now, ERROR_CODES.invalidNetns);
+    throw asCniError(error);
+  }
+  const foreign = foreignAddress(JSON.parse(printed));
+  if (foreign === undefined) return;
+  throw refuse(
+    "conflict",
+    `it has the address ${foreign}, which is not for loopback`,
+    ERROR_CODES.invalidNetns,
+  );
+}
+
+/**
+ * Why `lo` of a namespace is not as a pod needs it, in words that stand alone; undefined if it is.
+ *
+ * Requires root, `--allow-read`, `--allow-run=nsenter`.
+ *
+ * @throws {CniError} if that cannot be found out
+ */
+export async function loopbackProblem(
+  netns: string,
+  { run, signal }: LoopbackOptions,
+): Promise<string | undefined> {
+  const gone = async () => {
+    const problem = await nsProblem(netns);
+    return problem === undefined ? undefined : `the network namespace "${netns}" ${problem}`;
+  };
+  const problem = await gone();
+  if (problem !== undefined) return problem;
+  try {
+    const shown = await ipJson(["addr", "show", "dev", "lo"], { netns, run, ...(signal && { signal }) });
+    if (!linksOf(shown).some(({ flags = [] }) => flags.includes("UP"))) return "lo is down";
+    const foreign = foreignAddress(shown);
+    return foreign === undefined ? undefined : `lo has the address ${foreign}, which is not for loopback`;
+  } catch (error) {
+    const now = signal?.aborted ? undefined : await gone();
+    if (now !== undefined) return now;
+    throw asCniError(error);
+  }
+}
+
+/** What `ip` shows of a link, as far as it matters here. */
+interface ShownLink {
+  readonly flags?: readonly string[];
+  readonly addr_info?: readonly { readonly local?: string; readonly prefixlen?: number }[];
+}
+
+/** Links that are not asked for are shown as empty objects. */
+function linksOf(shown: unknown): readonly ShownLink[] {
+  return Array.isArray(shown) ? shown : [];
+}
+
+function foreignAddress(shown: unknown): string | undefined {
+  const addresses = linksOf(shown).flatMap(({ addr_info = [] }) => addr_info);
+  const foreign = addresses.find(({ local }) => local !== undefined && !isLoopback(local));
+  return foreign && `${foreign.local}/${foreign.prefixlen}`;
+}
+
+function isLoopback(text: string): boolean {
+  const ip = parseIp(text);
+  return ip !== undefined && LOOPBACK.some((network) => network !== undefined && contains(network, ip));
+}

@@ -1,0 +1,107 @@
+import type { CniArgs } from "../plugin/invocation.ts";
+import type { JsonObject } from "../spec/json.ts";
+
+/** A port of the host that leads to one of the pod. */
+export interface PortMapping {
+  /** Empty for all addresses of the host. */
+  readonly hostIP: string;
+  /** From 1 to 65535. */
+  readonly hostPort: number;
+  /** From 1 to 65535. */
+  readonly containerPort: number;
+  /** What is forwarded. */
+  readonly protocol: "tcp" | "udp" | "sctp";
+}
+
+/** Limits in bits per second; bursts in bits. */
+export interface Bandwidth {
+  /** Towards the pod, in bits per second. */
+  readonly ingressRate?: number;
+  /** Towards the pod, in bits. @default {a tenth of a second of the rate} */
+  readonly ingressBurst?: number;
+  /** From the pod, in bits per second. */
+  readonly egressRate?: number;
+  /** From the pod, in bits. @default {a tenth of a second of the rate} */
+  readonly egressBurst?: number;
+}
+
+/** Addresses that one may be chosen from. */
+export interface IpRange {
+  /** In CIDR notation, without host bits. */
+  readonly subnet: string;
+  /** The first that may be chosen. @default {the first of the subnet} */
+  readonly rangeStart?: string;
+  /** The last that may be chosen. @default {the last of the subnet} */
+  readonly rangeEnd?: string;
+  /** In the subnet; never chosen. @default {the plugin's choice} */
+  readonly gateway?: string;
+}
+
+/** How names are to be looked up. */
+export interface PodDns {
+  /** Addresses of name servers. */
+  readonly servers?: readonly string[];
+  /** Domains in which a short name is looked for. */
+  readonly searches?: readonly string[];
+  /** Options of the resolver, as `ndots:2`. */
+  readonly options?: readonly string[];
+}
+
+/** What an attachment can ask of the plugins of its network. */
+export interface NetworkSettings {
+  /** Addresses that it must get, without prefix length. */
+  readonly ips?: readonly string[];
+  /** The MAC address that it must get. */
+  readonly mac?: string;
+  /** Ports of the host that lead to the pod. */
+  readonly publish?: readonly PortMapping[];
+  /** Limits of its traffic. */
+  readonly bandwidth?: Bandwidth;
+  /** What its addresses are chosen from: one for each list, out of any range of the list. */
+  readonly ipRanges?: readonly (readonly IpRange[])[];
+  /** How names are to be looked up. */
+  readonly dns?: PodDns;
+  /** Other names of the pod on the network. */
+  readonly aliases?: readonly string[];
+  /** The PCI address, or another ID, of the device that the network hands to the pod. */
+  readonly deviceID?: string;
+  /** Handed to plugins that declare `cgroupPath`. */
+  readonly cgroupPath?: string;
+  /** Handed to plugins that declare `io.kubernetes.cri.pod-annotations`. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Pairs of `CNI_ARGS`, in their order. */
+  readonly args?: CniArgs;
+  /** Capability arguments by name, for what has no member of its own. */
+  readonly capabilities?: JsonObject;
+}
+
+/**
+ * A network that a pod wants, by name, and what it wants of it. Beside that it gets the pod's `args`, before its own,
+ * the pod's `annotations`, where it has no other of the same name, and the pod's `cgroupPath`, if it has none.
+ */
+export interface WantedNetwork extends NetworkSettings {
+  /** The name in its configuration. */
+  readonly name: string;
+  /** The interface inside the pod. @default {the lowest free of `eth0`, `eth1`, ...} */
+  readonly ifName?: string;
+}
+
+/**
+ * A pod and what it wants of its networks. Of its own settings `args`, `annotations` and `cgroupPath` are for all
+ * networks, the others for the first alone, also where the same network follows once more: one address cannot be that
+ * of two interfaces.
+ */
+export interface PodRequest extends NetworkSettings {
+  /** The ID that plugins know the pod by. */
+  readonly containerId: string;
+  /** The name of the pod. */
+  readonly name: string;
+  /** Of the name, as in Kubernetes. */
+  readonly namespace: string;
+  /** As in Kubernetes. */
+  readonly uid: string;
+  /** The path of its network namespace. */
+  readonly netns: string;
+  /** In the order of attachment; `"none"` for nothing but `lo`. @default {the default network} */
+  readonly networks?: readonly WantedNetwork[] | "none";
+}

@@ -1,0 +1,107 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { bandwidth, ipRanges, portMapping, rate } from "../../lib/cli/flag_value.ts";
+import { CniError } from "../../lib/spec/error.ts";
+
+Deno.test("portMapping() reads ports, protocol and the host's address", () => {
+  const read = (text: string) => portMapping("--publish", text);
+  const mapping = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
+  assertEquals(read("8080:80"), mapping);
+  assertEquals(read("8080:80/udp"), { ...mapping, protocol: "udp" });
+  assertEquals(read("8080:80/sctp"), { ...mapping, protocol: "sctp" });
+  assertEquals(read("127.0.0.1:8080:80/tcp"), { ...mapping, hostIP: "127.0.0.1" });
+  assertEquals(read("[::1]:8080:80"), { ...mapping, hostIP: "::1" });
+  assertEquals(read("1:65535"), { ...mapping, hostPort: 1, containerPort: 65_535 });
+});
+
+Deno.test("portMapping() refuses what is no port, protocol or address", () => {
+  const told = (text: string) => assertThrows(() => portMapping("--flag", text), CniError).msg;
+  const wrong = [
+    "80",
+    "",
+    ":80",
+    "80:",
+    "a:b",
+    "80:80/",
+    "80:80/TCP",
+    "80:80/icmp",
+    "::1:80:80",
+    "[::1]80:80",
+    "1-2:1-2",
+  ];
+  for (const text of wrong) {
+    assertEquals(told(text), `--flag: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
+  }
+  for (const [text, port] of [["0:80", "0"], ["80:0", "0"], ["65536:80", "65536"]] as const) {
+    assertEquals(told(text), `--flag: "${port}" is no number from 1 to 65535`);
+  }
+  for (const host of ["localhost", "1.2.3", "1.2.3.256"]) {
+    assertEquals(told(`${host}:80:80`), `--flag: "${host}" is no IP address`);
+  }
+  assertEquals(told("[fe80::x]:80:80"), '--flag: "fe80::x" is no IP address');
+});
+
+Deno.test("bandwidth() reads either direction or both, with units", () => {
+  const read = (text: string) => bandwidth("--bandwidth", text);
+  assertEquals(read("ingress=10M"), { ingressRate: 10_000_000 });
+  assertEquals(read("egress=1.5k,ingress=1G"), { egressRate: 1_500, ingressRate: 1_000_000_000 });
+  assertEquals(read("ingress=1"), { ingressRate: 1 });
+});
+
+Deno.test("bandwidth() refuses what is no rate", () => {
+  const told = (text: string) => assertThrows(() => bandwidth("--flag", text), CniError).msg;
+  const wrong = [
+    "",
+    "10M",
+    "ingress",
+    "ingress=",
+    "ingress=0",
+    "ingress=-1",
+    "ingress=1T",
+    "ingress=1M=2",
+    "up=1M",
+    "ingress=9999G9",
+    "ingress=2000G",
+  ];
+  for (const text of wrong) {
+    assertEquals(told(text), `--flag: "${text}" is not ingress=RATE or egress=RATE, such as 10M`);
+  }
+  assertEquals(told("ingress=1M,"), '--flag: "" is not ingress=RATE or egress=RATE, such as 10M');
+  assertEquals(told("ingress=1M,ingress=2M"), "--flag: ingress is given twice");
+});
+
+Deno.test("rate() reads bits per second", () => {
+  assertEquals(["1", "2k", "2K", "1.5M", "1000G"].map(rate), [1, 2000, 2000, 1_500_000, 1e12]);
+  assertEquals(["", "0", "0.4", "1T", "-1", "1e3", "1001G", ".5", "1.k"].map(rate), Array(9).fill(undefined));
+});
+
+Deno.test("ipRanges() reads a subnet with first, last and gateway, and the subnets that stand in for it", () => {
+  const read = (text: string) => ipRanges("--ip-range", text);
+  assertEquals(read("10.1.0.0/24"), [{ subnet: "10.1.0.0/24" }]);
+  assertEquals(read("fd00::/64@fd00::5-fd00::9@gw=fd00::1"), [
+    { subnet: "fd00::/64", rangeStart: "fd00::5", rangeEnd: "fd00::9", gateway: "fd00::1" },
+  ]);
+  assertEquals(read("10.1.0.0/24@10.1.0.5-"), [{ subnet: "10.1.0.0/24", rangeStart: "10.1.0.5" }]);
+  assertEquals(read("10.1.0.0/24@-10.1.0.9"), [{ subnet: "10.1.0.0/24", rangeEnd: "10.1.0.9" }]);
+  assertEquals(read("10.1.0.0/24@gw=10.1.0.1+10.2.0.0/24@10.2.0.5-10.2.0.6"), [
+    { subnet: "10.1.0.0/24", gateway: "10.1.0.1" },
+    { subnet: "10.2.0.0/24", rangeStart: "10.2.0.5", rangeEnd: "10.2.0.6" },
+  ]);
+});
+
+Deno.test("ipRanges() refuses another order, and parts that are missing", () => {
+  const wrong = [
+    "",
+    "+",
+    "10.1.0.0/24+",
+    "@10.1.0.5-10.1.0.6",
+    "10.1.0.0/24@",
+    "10.1.0.0/24@10.1.0.5",
+    "10.1.0.0/24@gw=",
+    "10.1.0.0/24@gw=10.1.0.1@10.1.0.5-10.1.0.6",
+    "10.1.0.0/24@a-b@c-d",
+  ];
+  for (const text of wrong) {
+    const { msg } = assertThrows(() => ipRanges("--flag", text), CniError, undefined, text);
+    assertEquals(msg, `--flag: "${text}" is not SUBNET[@[START]-[END]][@gw=GATEWAY][+...]`);
+  }
+});

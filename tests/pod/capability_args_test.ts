@@ -1,0 +1,139 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
+import { networks, plan, refusal } from "./plan.ts";
+
+const MAPPING = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
+const argsOf = (request: Partial<PodRequest>) => plan(request)[0]?.capabilityArgs;
+
+Deno.test("F67 F69 G49 G50 every capability has the name and the shape of the conventions", () => {
+  assertEquals(
+    argsOf({
+      publish: [{ protocol: "tcp", hostPort: 8080, containerPort: 80, hostIP: "" }],
+      ips: ["10.1.0.5"],
+      mac: "02:00:00:00:00:01",
+      bandwidth: { ingressRate: 1000, ingressBurst: 2000, egressRate: 3000, egressBurst: 4000 },
+      ipRanges: [
+        [{ subnet: "10.1.2.0/24", rangeStart: "10.1.2.3", rangeEnd: "10.1.2.99", gateway: "10.1.2.254" }],
+        [{ subnet: "fd00::/64" }],
+      ],
+      dns: { servers: ["8.8.8.8"], searches: ["internal.example.net"], options: ["ndots:2"] },
+      aliases: ["db", "primary"],
+      cgroupPath: "/kubelet.slice/pod.slice",
+      deviceID: "0000:04:00.5",
+      annotations: { "example.com/x": "1" },
+      capabilities: { "io.example.free": { any: ["thing"] } },
+    }),
+    {
+      portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "" }],
+      ips: ["10.1.0.5"],
+      mac: "02:00:00:00:00:01",
+      bandwidth: { ingressRate: 1000, ingressBurst: 2000, egressRate: 3000, egressBurst: 4000 },
+      ipRanges: [
+        [{ subnet: "10.1.2.0/24", rangeStart: "10.1.2.3", rangeEnd: "10.1.2.99", gateway: "10.1.2.254" }],
+        [{ subnet: "fd00::/64" }],
+      ],
+      dns: { servers: ["8.8.8.8"], searches: ["internal.example.net"], options: ["ndots:2"] },
+      aliases: ["db", "primary"],
+      cgroupPath: "/kubelet.slice/pod.slice",
+      deviceID: "0000:04:00.5",
+      "io.kubernetes.cri.pod-annotations": { "example.com/x": "1" },
+      "io.example.free": { any: ["thing"] },
+    },
+  );
+});
+
+Deno.test("F67 there is no capability argument for what was not asked for", () => {
+  assertEquals(argsOf({}), {});
+  const nothing = { publish: [], ips: [], bandwidth: {}, ipRanges: [], dns: { servers: [] }, aliases: [] };
+  assertEquals(argsOf({ ...nothing, capabilities: {} }), {});
+  assertEquals(argsOf({ annotations: {} }), { "io.kubernetes.cri.pod-annotations": {} });
+  assertEquals(argsOf({ dns: { searches: ["a"], options: [] } }), { dns: { searches: ["a"] } });
+});
+
+Deno.test("F67 a rate without a burst has one of a tenth of a second, as plugins take none without", () => {
+  assertEquals(argsOf({ bandwidth: { ingressRate: 10_000_000 } }), {
+    bandwidth: { ingressRate: 10_000_000, ingressBurst: 1_000_000 },
+  });
+  assertEquals(argsOf({ bandwidth: { egressRate: 1, ingressRate: 20, ingressBurst: 7 } }), {
+    bandwidth: { ingressRate: 20, ingressBurst: 7, egressRate: 1, egressBurst: 1 },
+  });
+  const most = argsOf({ bandwidth: { ingressRate: 1e12 } })?.bandwidth as { ingressBurst: number };
+  assertEquals(most.ingressBurst / 8 < 2 ** 32, true);
+});
+
+Deno.test("F67 annotations and the cgroup path go to every network, whether it asks for them or not", () => {
+  const offered = { annotations: { "example.com/x": "1" }, cgroupPath: "/x.slice" };
+  for (const { capabilityArgs } of plan({ ...offered, networks: [{ name: "b" }, { name: "c" }] })) {
+    assertEquals(capabilityArgs, {
+      "io.kubernetes.cri.pod-annotations": offered.annotations,
+      cgroupPath: "/x.slice",
+    });
+  }
+});
+
+Deno.test("F68 aliases are the list of the network at hand", () => {
+  const planned = plan({ networks: [{ name: "a", aliases: ["x"] }, { name: "c", aliases: ["y", "z"] }] });
+  assertEquals(planned.map(({ capabilityArgs }) => capabilityArgs.aliases), [["x"], ["y", "z"]]);
+});
+
+Deno.test("what no plugin of a network would do is refused, as it would look like success", () => {
+  const wishes: readonly [Omit<WantedNetwork, "name">, string][] = [
+    [{ publish: [MAPPING] }, "portMappings"],
+    [{ bandwidth: { ingressRate: 1 } }, "bandwidth"],
+    [{ ipRanges: [[{ subnet: "10.1.0.0/24" }]] }, "ipRanges"],
+    [{ dns: { servers: ["10.1.0.1"] } }, "dns"],
+    [{ aliases: ["db"] }, "aliases"],
+    [{ deviceID: "eth7" }, "deviceID"],
+    [{ capabilities: { "io.example.free": [] } }, "io.example.free"],
+    [{ ips: ["10.1.0.5", "10.1.0.6"] }, "ips"],
+  ];
+  for (const [wish, capability] of wishes) {
+    for (
+      const error of [
+        refusal({ ...wish, networks: [{ name: "b" }, { name: "a" }] }),
+        refusal({ networks: [{ name: "a" }, { name: "b", ...wish }] }),
+      ]
+    ) {
+      assertEquals(error.kind, "usage");
+      assertEquals(error.msg, `no plugin of network "b" (bridge) takes the capability "${capability}"`);
+      assertStringIncludes(error.context.hint ?? "", `"${capability}": true`);
+    }
+  }
+  // These have the old way of CNI_ARGS too.
+  const [first] = plan({ ips: ["10.1.0.5"], mac: "02:00:00:00:00:01", networks: [{ name: "b" }] });
+  assertEquals(first?.capabilityArgs, {});
+});
+
+Deno.test("two addresses go by the capability alone: CNI_ARGS hold one", () => {
+  const [first] = plan({ ips: ["10.1.0.5", "fd00::5"] });
+  assertEquals(first?.capabilityArgs.ips, ["10.1.0.5", "fd00::5"]);
+  assertEquals(first?.args.some(([key]) => key === "IP"), false);
+});
+
+Deno.test("a capability that is given freely and by its member is refused, naming both", () => {
+  const cases: readonly [Partial<PodRequest>, string, string][] = [
+    [{ publish: [MAPPING] }, "portMappings", "publish"],
+    [{ ips: ["10.1.0.5"] }, "ips", "ips"],
+    [{ mac: "02:00:00:00:00:01" }, "mac", "mac"],
+    [{ bandwidth: { ingressRate: 1 } }, "bandwidth", "bandwidth"],
+    [{ ipRanges: [[{ subnet: "10.1.0.0/24" }]] }, "ipRanges", "ipRanges"],
+    [{ dns: { servers: ["10.1.0.1"] } }, "dns", "dns"],
+    [{ aliases: ["db"] }, "aliases", "aliases"],
+    [{ cgroupPath: "/x" }, "cgroupPath", "cgroupPath"],
+    [{ deviceID: "eth7" }, "deviceID", "deviceID"],
+    [{ annotations: {} }, "io.kubernetes.cri.pod-annotations", "annotations"],
+  ];
+  for (const [typed, capability, member] of cases) {
+    const error = refusal({ ...typed, capabilities: { [capability]: [] } });
+    const msg = `${member} and capabilities.${capability} both give the capability "${capability}"`;
+    assertEquals([error.kind, error.msg, error.context.network], ["usage", msg, "a"]);
+    // Alone it is free.
+    assertEquals(argsOf({ capabilities: { [capability]: [] } }), { [capability]: [] });
+  }
+  // One from the pod, one from the network.
+  assertEquals(
+    refusal({ publish: [MAPPING], networks: [{ name: "a", capabilities: { portMappings: [] } }] }).kind,
+    "usage",
+  );
+  assertEquals(plan({ networks: [{ name: "a" }] }, networks(["a"]))[0]?.capabilityArgs, {});
+});

@@ -1,0 +1,57 @@
+/** Requests of one pod, and what becomes of them. */
+import { assertThrows } from "@std/assert";
+import type { Catalog } from "../../lib/pod/catalog.ts";
+import { planAttachments, type PlannedAttachment, type PodRequest } from "../../lib/pod/request.ts";
+import { type NetworkConfigList, parseConfigList } from "../../lib/spec/config.ts";
+import { CniError } from "../../lib/spec/error.ts";
+
+/** All that a pod can ask for. */
+const CAPABILITIES = [
+  "portMappings",
+  "bandwidth",
+  "ips",
+  "mac",
+  "ipRanges",
+  "dns",
+  "aliases",
+  "cgroupPath",
+  "deviceID",
+  "io.kubernetes.cri.pod-annotations",
+  "io.example.free",
+];
+
+/** Networks `a`, `b` and `c`; those of `capable` declare every capability. The first is the default. */
+export function networks(capable: readonly string[] = ["a", "c"]): Catalog {
+  const capabilities = Object.fromEntries(CAPABILITIES.map((name) => [name, true]));
+  const lists = new Map(["a", "b", "c"].map((name): [string, NetworkConfigList] => {
+    const plugin = { type: "bridge", ...(capable.includes(name) ? { capabilities } : {}) };
+    return [name, parseConfigList(JSON.stringify({ cniVersion: "1.1.0", name, plugins: [plugin] }))];
+  }));
+  const get = (name: string) => {
+    const list = lists.get(name);
+    if (list === undefined) throw new CniError("not-found", `no network ${name}`);
+    return list;
+  };
+  // A catalogue without a directory: the plan asks it for lists and nothing else.
+  return { get, default: () => get("a") } as unknown as Catalog;
+}
+
+export const POD: PodRequest = {
+  containerId: "c1",
+  name: "web-0",
+  namespace: "prod",
+  uid: "u1",
+  netns: "/run/netns/c1",
+};
+
+export function plan(
+  overrides: Partial<PodRequest> = {},
+  catalog: Catalog = networks(),
+): readonly PlannedAttachment[] {
+  return planAttachments({ ...POD, ...overrides }, catalog);
+}
+
+/** How a request is refused; nothing has run then, as there is nothing that could. */
+export function refusal(overrides: Partial<PodRequest>, catalog?: Catalog): CniError {
+  return assertThrows(() => plan(overrides, catalog), CniError);
+}
