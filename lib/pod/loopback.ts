@@ -26,17 +26,17 @@ export async function loopbackUp(netns: string, { run, signal }: LoopbackOptions
     new CniError(kind, `Cannot bring up lo in network namespace "${netns}": ${problem}`, { code });
   const problem = await nsProblem(netns);
   if (problem !== undefined) throw refuse("not-found", problem, ERROR_CODES.invalidNetns);
-  let printed: string;
+  let shown: unknown;
   try {
     const lines = ["link set dev lo up", "addr show dev lo"];
-    printed = await ipBatch(lines, { netns, run, json: true, ...(signal && { signal }) });
+    shown = JSON.parse(await ipBatch(lines, { netns, run, json: true, ...(signal && { signal }) }));
   } catch (error) {
     // The namespace may have gone in between, which `nsenter` tells in words of its own.
     const now = await nsProblem(netns);
     if (now !== undefined && !signal?.aborted) throw refuse("not-found", now, ERROR_CODES.invalidNetns);
     throw asCniError(error);
   }
-  const foreign = foreignAddress(JSON.parse(printed));
+  const foreign = foreignAddress(shown);
   if (foreign === undefined) return;
   throw refuse(
     "conflict",

@@ -1,0 +1,107 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loopbackProblem, loopbackUp } from "../../lib/pod/loopback.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { FakeRun } from "../fake_run.ts";
+
+/** That of the tests themselves, of which nothing is asked here but that it is one. */
+const NETNS = "/proc/self/ns/net";
+
+/** What `ip` shows of `lo` with these addresses. */
+function shownLo(addresses: readonly string[], flags: readonly string[] = ["LOOPBACK", "UP"]): string {
+  const addr_info = addresses.map((text) => {
+    const [local = "", prefixlen] = text.split("/");
+    return { family: local.includes(":") ? "inet6" : "inet", local, prefixlen: Number(prefixlen) };
+  });
+  return `${JSON.stringify([{ ifname: "lo", flags, addr_info }])}\n`;
+}
+
+const upWith = (host: FakeRun) => loopbackUp(NETNS, { run: host.run });
+const refusal = (host: FakeRun) => assertRejects(() => upWith(host), CniError);
+
+Deno.test("F99 lo is brought up and looked at inside of the namespace, in one process", async () => {
+  const host = new FakeRun([{ stdout: shownLo(["127.0.0.1/8", "127.9.9.9/32", "::1/128"]) }]);
+  await upWith(host);
+  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -json -batch -`]);
+  assertEquals(host.requests[0]?.stdin, "link set dev lo up\naddr show dev lo\n");
+});
+
+Deno.test("F99 an address on lo that is not for loopback is refused by name", async () => {
+  for (const address of ["10.9.9.9/32", "128.0.0.1/8", "fd00::1/64", "::2/128", "0.0.0.0/0"]) {
+    const error = await refusal(new FakeRun([{ stdout: shownLo(["127.0.0.1/8", address, "::1/128"]) }]));
+    assertEquals(error.kind, "conflict");
+    assertEquals(
+      error.message,
+      `Cannot bring up lo in network namespace "${NETNS}": it has the address ${address}, which is not for loopback`,
+    );
+  }
+});
+
+Deno.test("F99 that lo cannot be brought up is told in the words of ip, and words that nobody reads are none", async () => {
+  const denied = { code: 1, stderr: "RTNETLINK answers: Operation not permitted\nCommand failed -:1\n" };
+  const error = await refusal(new FakeRun([denied]));
+  assertStringIncludes(error.message, "Operation not permitted");
+  await refusal(new FakeRun([{ stdout: "" }]));
+  await refusal(new FakeRun([{ stdout: "lo: <UP>" }]));
+});
+
+Deno.test("F100 lo that is down, and an address on it that is not for loopback, are told", async () => {
+  const problem = (stdout: string) => loopbackProblem(NETNS, { run: new FakeRun([{ stdout }]).run });
+  assertEquals(await problem(shownLo(["127.0.0.1/8", "::1/128"])), undefined);
+  assertEquals(await problem(shownLo([])), undefined);
+  assertEquals(await problem(shownLo(["127.0.0.1/8"], ["LOOPBACK"])), "lo is down");
+  assertEquals(await problem("[]"), "lo is down");
+  assertEquals(
+    await problem(shownLo(["10.9.9.9/32"])),
+    "lo has the address 10.9.9.9/32, which is not for loopback",
+  );
+});
+
+Deno.test("F101 a namespace that is not there, or none, is told without running anything", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-lo-" });
+  try {
+    await Deno.writeTextFile(`${dir}/plain`, "x");
+    for (const [name, words] of [["gone", "does not exist"], ["plain", "is a plain file"]] as const) {
+      const host = new FakeRun();
+      const error = await assertRejects(() => loopbackUp(`${dir}/${name}`, { run: host.run }), CniError);
+      assertEquals([error.kind, error.code], ["not-found", 8]);
+      assertStringIncludes(error.message, `"${dir}/${name}": ${words}`);
+      const problem = await loopbackProblem(`${dir}/${name}`, { run: host.run });
+      assertStringIncludes(problem ?? "", `the network namespace "${dir}/${name}" ${words}`);
+      assertEquals(host.lines, []);
+    }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("F101 a namespace that goes while it is looked at is told as one that is not there", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-lo-" });
+  const path = `${dir}/link`;
+  // It is there when it is asked for first, and gone when nsenter comes.
+  const host = new FakeRun(async () => {
+    await Deno.remove(path);
+    return { code: 1, stderr: `nsenter: cannot open ${path}: No such file or directory\n` };
+  });
+  try {
+    await Deno.symlink(NETNS, path);
+    const error = await assertRejects(() => loopbackUp(path, { run: host.run }), CniError);
+    assertEquals([error.kind, error.code], ["not-found", 8]);
+    await Deno.symlink(NETNS, path);
+    assertEquals(
+      await loopbackProblem(path, { run: host.run }),
+      `the network namespace "${path}" does not exist`,
+    );
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("looking at lo ends with the signal", async () => {
+  const signal = AbortSignal.abort();
+  const { run } = new FakeRun();
+  assertEquals((await assertRejects(() => loopbackUp(NETNS, { run, signal }), CniError)).kind, "cancelled");
+  assertEquals(
+    (await assertRejects(() => loopbackProblem(NETNS, { run, signal }), CniError)).kind,
+    "cancelled",
+  );
+});
