@@ -70,7 +70,8 @@ export async function viewSandbox(record: SandboxRecord, parts: ViewParts): Prom
   };
 }
 
-async function problemOf(
+/** Why a sandbox is not as it should be, as far as its namespace tells. */
+export async function problemOf(
   { phase, netns, bootId }: SandboxRecord,
   { attachments }: ViewParts,
 ): Promise<string | undefined> {

@@ -1,0 +1,187 @@
+import type { Attachments } from "../network/network.ts";
+import { noteIfPossible } from "../network/note.ts";
+import type { AttachmentStore } from "../network/record.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { Catalog } from "../pod/catalog.ts";
+import type { CatalogSource } from "../pod/catalog_source.ts";
+import { combineResults, type PodResult } from "../pod/pod_result.ts";
+import type { PodRequest, WantedNetwork } from "../pod/request.ts";
+import { CniError } from "../spec/error.ts";
+import { validateContainerId } from "../spec/name.ts";
+import { dismantle } from "./dismantle.ts";
+import { type PreparedSandbox, SandboxMaking } from "./making.ts";
+import { holding, type SandboxParts } from "./parts.ts";
+import { type PodStatus, podStatus } from "./pod_status.ts";
+import type { SandboxRecord } from "./record.ts";
+import type { Recovery } from "./recovery.ts";
+import type { SandboxRequest } from "./request.ts";
+
+/** What becomes of a pod that names no network while the configuration directory has none. */
+export const WHEN_NO_NETWORK = ["error", "noop"] as const;
+
+/** One of {@linkcode WHEN_NO_NETWORK}. */
+export type WhenNoNetwork = typeof WHEN_NO_NETWORK[number];
+
+/** A pod to tear down. */
+export interface PodToTearDown {
+  /** The ID that plugins know the pod by. */
+  readonly containerId: string;
+  /** The path of its network namespace, for what another runtime attached. @default {""} */
+  readonly netns?: string;
+  /**
+   * What another runtime attached to it, each with its interface: these are detached too, with the configuration of
+   * their ADD where libcni's cache has it. @default {[]}
+   */
+  readonly networks?: readonly (WantedNetwork & { readonly ifName: string })[];
+}
+
+/** The parts that {@linkcode EnginePods} works with. */
+export interface EnginePodsOptions extends SandboxParts {
+  readonly store: AttachmentStore;
+  readonly attachments: Attachments;
+  readonly recovery: Recovery;
+  readonly source: CatalogSource;
+  /** Answers for the attachments. */
+  readonly owner: string;
+  readonly whenNoNetwork: WhenNoNetwork;
+}
+
+/**
+ * The pods of a container engine, which makes their namespaces itself: sandboxes whose names podwire does not
+ * reserve, with a record each while they are up.
+ */
+export class EnginePods {
+  readonly #options: EnginePodsOptions;
+  readonly #making: SandboxMaking;
+
+  constructor(options: EnginePodsOptions) {
+    this.#options = options;
+    this.#making = new SandboxMaking(options);
+  }
+
+  /** Attaches the pod to all of its networks, or to none. */
+  async setUp(request: PodRequest, signal?: AbortSignal): Promise<PodResult> {
+    const { recovery, locks, pods } = this.#options;
+    const { containerId } = request;
+    const prepared = await this.#prepare(request, signal);
+    await recovery.beforeFirstAdd(signal);
+    return await holding(locks, containerId, signal, async () => {
+      await this.#making.make(prepared, { named: false });
+      return combineResults(await pods.networks(containerId));
+    });
+  }
+
+  /** Detaches the pod from everything on record; gives what could not be detached, which stays on record. */
+  async tearDown(target: PodToTearDown, signal?: AbortSignal): Promise<readonly CniError[]> {
+    const { containerId } = target;
+    // Before it becomes the name of a lock file.
+    validateContainerId(containerId);
+    const { locks, sandboxes, store, pods, log } = this.#options;
+    const stop = signal === undefined ? {} : { signal };
+    return await holding(locks, containerId, signal, async () => {
+      const record = await sandboxes.read(containerId);
+      if (record === undefined) {
+        const attached = await store.ofContainer(containerId);
+        const failures = await pods.tearDown(containerId, stop);
+        return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
+      }
+      this.#requireOwn(record);
+      const doomed = { ...record, phase: "removing" } as const;
+      await noteIfPossible(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
+      const failures = await dismantle(record, this.#options, stop);
+      await sandboxes.remove(record);
+      return failures;
+    });
+  }
+
+  /** Looks whether the pod is as its set-up left it. */
+  async status(containerId: string, signal?: AbortSignal): Promise<PodStatus> {
+    validateContainerId(containerId);
+    const { locks, sandboxes } = this.#options;
+    return await holding(locks, containerId, signal, async () => {
+      const record = await sandboxes.read(containerId);
+      if (record !== undefined) return await podStatus(record, this.#options, signal);
+      throw new CniError("not-found", `there is no pod "${containerId}"`);
+    });
+  }
+
+  /** The pods on record. */
+  async all(): Promise<readonly SandboxRecord[]> {
+    return (await this.#options.sandboxes.all()).filter(({ owner }) => owner === this.#options.owner);
+  }
+
+  /** All that is known to be wrong before anything is done. */
+  async #prepare(request: PodRequest, signal?: AbortSignal): Promise<PreparedSandbox> {
+    const { source, whenNoNetwork, owner, log } = this.#options;
+    let catalog = await source.current(signal);
+    // Somebody may have put the file there a moment ago.
+    if (lacks(catalog, request)) catalog = await source.reload(signal);
+    const wish = {
+      ...request,
+      id: request.containerId,
+      source: { kind: "path", path: request.netns },
+    } as const;
+    const { containerId: _id, netns: _netns, ...sandbox } = { ...wish, ...(signal && { signal }) };
+    if (whenNoNetwork === "error" || !isAnyNetwork(request) || catalog.lists.length > 0) {
+      return await this.#making.prepare(sandbox, catalog, { owner });
+    }
+    const { name, namespace, uid, annotations = {} } = request;
+    log.warn("there is no network: the pod gets lo only", {
+      container: request.containerId,
+      namespace,
+      name,
+    });
+    const bare: SandboxRequest = {
+      id: wish.id,
+      source: wish.source,
+      name,
+      namespace,
+      uid,
+      annotations,
+      networks: "none",
+      ...(signal && { signal }),
+    };
+    return await this.#making.prepare(bare, catalog, { owner });
+  }
+
+  async #detachForeign({ containerId, netns = "", networks = [] }: PodToTearDown, signal?: AbortSignal) {
+    const { attachments, source, owner } = this.#options;
+    const failures: CniError[] = [];
+    for (const { name, ifName } of networks.toReversed()) {
+      try {
+        const list = (await source.current(signal)).get(name);
+        const request = { containerId, netns, ifName, args: [], capabilityArgs: {}, owner };
+        await attachments.del(list, { ...request, ...(signal && { signal }) });
+      } catch (error) {
+        signal?.throwIfAborted();
+        failures.push(asCniError(error, { verb: "DEL", network: name, containerId, ifName }));
+      }
+    }
+    return failures;
+  }
+
+  #requireOwn({ id, owner }: SandboxRecord): void {
+    if (owner === this.#options.owner) return;
+    const whose = owner === undefined ? "a sandbox of its own" : `of another owner, "${owner}"`;
+    throw new CniError("conflict", `the container "${id}" is ${whose}`, {
+      hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
+    });
+  }
+}
+
+function isAnyNetwork({ networks = [] }: PodRequest): boolean {
+  return networks !== "none" && networks.length === 0;
+}
+
+/** Whether the catalogue does not have what the request asks for. */
+function lacks(catalog: Catalog, request: PodRequest): boolean {
+  const { networks = [] } = request;
+  if (networks === "none") return false;
+  try {
+    if (isAnyNetwork(request)) catalog.default();
+    for (const { name } of networks) catalog.get(name);
+    return false;
+  } catch {
+    return true;
+  }
+}

@@ -1,0 +1,101 @@
+import type { Attachments } from "../network/network.ts";
+import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../network/record.ts";
+import { listOnRecord } from "../network/recorded.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { loopbackProblem } from "../pod/loopback.ts";
+import type { PodNetwork } from "../pod/pod.ts";
+import { CniError, ERROR_CODES, ERROR_KINDS } from "../spec/error.ts";
+import { atLeast } from "../spec/version.ts";
+import type { SandboxParts } from "./parts.ts";
+import type { SandboxRecord } from "./record.ts";
+import { problemOf } from "./view.ts";
+
+/** One network of a pod as it is now. */
+export interface PodNetworkStatus extends Omit<PodNetwork, "result"> {
+  /** How far the attachment is. */
+  readonly state: AttachmentState;
+  /** What its ADD came to, in the version of the network's configuration; nothing before its end. */
+  readonly result: PodNetwork["result"] | undefined;
+  /** Whether its plugins were asked: versions below 0.4.0 have no CHECK, and a list can say `disableCheck`. */
+  readonly checked: boolean;
+  /** What the plugins said is wrong, or why it could not be detached. */
+  readonly error: CniError | undefined;
+}
+
+/** A pod as it is now. */
+export interface PodStatus {
+  /** The ID that plugins know it by. */
+  readonly containerId: string;
+  /** The name of the pod. */
+  readonly name: string;
+  /** Of the name. */
+  readonly namespace: string;
+  /** The path of its network namespace. */
+  readonly netns: string;
+  /** Whether all of it is as its set-up left it. */
+  readonly ready: boolean;
+  /** What is wrong with the namespace, with `lo`, or with the first network that is not right. */
+  readonly reason: string | undefined;
+  /** In the order of attachment. */
+  readonly networks: readonly PodNetworkStatus[];
+}
+
+/** What {@linkcode podStatus} looks with. */
+export interface PodStatusParts extends SandboxParts {
+  readonly attachments: Attachments;
+  readonly store: AttachmentStore;
+}
+
+/**
+ * Looks at the namespace, at `lo`, and asks the plugins of each network with CHECK, with the configuration and
+ * arguments of their ADD. The caller holds the container's lock.
+ *
+ * Source: CNI specification 1.1.0, section 3 "Checking".
+ */
+export async function podStatus(
+  record: SandboxRecord,
+  parts: PodStatusParts,
+  signal?: AbortSignal,
+): Promise<PodStatus> {
+  const problem = await problemOf(record, parts) ??
+    await loopbackProblem(record.netns.path, { run: parts.run, ...(signal && { signal }) });
+  const networks: PodNetworkStatus[] = [];
+  for (const attachment of await parts.store.ofContainer(record.id)) {
+    networks.push(await networkOf(attachment, parts, problem === undefined, signal));
+  }
+  const wrong = networks.find(({ state, error }) => state !== "attached" || error !== undefined);
+  const reason = problem ??
+    (wrong && (wrong.error?.message ?? `${wrong.name}: its attachment is ${wrong.state}`));
+  const { id: containerId, name, namespace, netns: { path: netns } } = record;
+  return { containerId, name, namespace, netns, ready: reason === undefined, reason, networks };
+}
+
+async function networkOf(
+  record: AttachmentRecord,
+  { attachments }: PodStatusParts,
+  ask: boolean,
+  signal?: AbortSignal,
+): Promise<PodNetworkStatus> {
+  const { network: name, ifName, state, result } = record;
+  const shown = { name, ifName, state, result };
+  if (state !== "attached") return { ...shown, checked: false, error: storedError(record) };
+  try {
+    const list = listOnRecord(record);
+    const checked = ask && atLeast(list.cniVersion, "0.4.0") && !list.disableCheck;
+    const request = { ...record, args: record.cniArgs, ...(signal && { signal }) };
+    if (checked) await attachments.check(list, request);
+    return { ...shown, checked, error: undefined };
+  } catch (error) {
+    // What was cut short says nothing about the network.
+    signal?.throwIfAborted();
+    return { ...shown, checked: true, error: asCniError(error) };
+  }
+}
+
+/** What its last DEL said, as far as it is on record. */
+function storedError({ error, network, containerId, ifName }: AttachmentRecord): CniError | undefined {
+  if (error === undefined) return undefined;
+  const kind = ERROR_KINDS.find((known) => known === error.kind) ?? "io";
+  const code = typeof error.code === "number" ? error.code : ERROR_CODES.unknown;
+  return new CniError(kind, String(error.msg), { verb: "DEL", network, containerId, ifName, code });
+}
