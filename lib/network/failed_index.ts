@@ -21,15 +21,16 @@ export class FailedIndex {
   /** Notes the container; it is on disk when this returns. */
   async add(containerId: string): Promise<void> {
     const file = this.#path(containerId);
-    for (const listener of this.#listeners) listener();
     await reported(async () => {
       if (await this.has(containerId)) return;
       await ensureDir(this.#dir, 0o700);
       await createExclusive(file, "");
     }, { file });
+    // Not before: whoever looks now has to find it.
+    for (const listener of this.#listeners) listener();
   }
 
-  /** Calls back each time that a removal in this process is about to fail, until disposed of. */
+  /** Calls back each time that this process has noted one, until disposed of. */
   onAdd(listener: () => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
