@@ -4,6 +4,7 @@ import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { loopbackProblem, loopbackUp } from "../../lib/pod/loopback.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import { podwire } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
@@ -121,3 +122,26 @@ sandboxTest(
     assertEquals([await plugin.calls(), await world.left()], [[], []]);
   },
 );
+
+sandboxTest("run --network none makes a sandbox with lo alone, and rm takes it away", async (world) => {
+  const plugin = await world.network("a");
+  const { confDir, stateDir, netnsDir, dir } = world;
+  const dirs = [
+    `--conf-dir=${confDir}`,
+    `--state-dir=${stateDir}`,
+    `--netns-dir=${netnsDir}`,
+    `--cache-dir=${dir}/cache`,
+  ];
+  const done = async (...args: string[]) => {
+    const { code, stdout, stderr } = await podwire([...dirs, ...args], { uid: 0 });
+    assertEquals([code, stderr], [0, ""], args.join(" "));
+    return stdout;
+  };
+  const id = world.id("none");
+  const made = JSON.parse(await done("run", "alone", "--id", id, "--network", "none", "--json"));
+  assertEquals([made.state, made.ips, made.networks], ["ready", [], []]);
+  assertEquals(JSON.parse(await done("inspect", "alone", "--json")), made);
+  await done("rm", "alone");
+  assertEquals([JSON.parse(await done("ps", "--json")), await world.namespaces()], [[], []]);
+  assertEquals([await plugin.calls(), await world.left()], [[], []]);
+});
