@@ -62,7 +62,13 @@ export {
 export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/network/load.ts";
 export type { GcItem, GcReport, GcRequest } from "./lib/network/gc.ts";
 export type { AttachmentName, GcWish } from "./lib/network/gc_plan.ts";
-export type { NetworkStatus } from "./lib/network/status.ts";
+export type { StatusOptions } from "./lib/pod/status_check.ts";
+export {
+  type NetworkAnswer,
+  type NetworkStatus,
+  STATUS_REASONS,
+  type StatusReason,
+} from "./lib/network/status.ts";
 export type { ValidNetwork } from "./lib/network/upkeep.ts";
 
 // Plugins, both ends of the wire.

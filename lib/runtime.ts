@@ -3,11 +3,13 @@ import { withContainerLock } from "./network/container_lock.ts";
 import type { GcReport, GcRequest } from "./network/gc.ts";
 import type { AttachRequest } from "./network/network.ts";
 import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
-import { type NetworkStatus, networkStatus } from "./network/status.ts";
+import type { NetworkStatus } from "./network/status.ts";
 import { validateChain, type ValidNetwork } from "./network/upkeep.ts";
 import { reported } from "./plugin/failure.ts";
 import type { PluginVersions } from "./plugin/versions.ts";
 import type { CatalogEntry } from "./pod/catalog.ts";
+import { checkStatus, type StatusOptions } from "./pod/status_check.ts";
+import { namedSubject, networkSubject, type StatusSubject, statusSubjects } from "./pod/status_subject.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
 import type { RecoveryReport } from "./sandbox/recovery.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
@@ -41,10 +43,12 @@ export class Podwire {
   /** Network namespaces that outlive the process. */
   readonly sandboxes: Sandboxes;
   readonly #parts: Parts;
+  readonly #defaultNetwork: string | undefined;
 
   /** Wires the parts; touches nothing. */
   constructor(options: RuntimeOptions = {}) {
     this.#parts = wire(options);
+    this.#defaultNetwork = options.defaultNetwork;
     this.sandboxes = this.#parts.sandboxes;
   }
 
@@ -151,13 +155,18 @@ export class Podwire {
   }
 
   /**
-   * Whether that network, or each one of the directory, can attach containers now. Never waits for what others do.
+   * Whether that network, or each one of the directory, can attach containers now: its plugins are there and support its
+   * version, and from version 1.1.0 on they say so themselves. Never waits for what others do.
    *
-   * Permissions: as {@linkcode Podwire.networks}, and `--allow-run` for the plugins.
+   * A file that cannot be used has a status too (`invalid-config`), and so has the default network if there is none
+   * (`no-config`). Since when they are so is remembered in the state directory, if that can be written.
+   *
+   * Permissions: as {@linkcode Podwire.networks}, and `--allow-run` for the plugins; `--allow-read` and `--allow-write`
+   * for the state directory only to remember.
    *
    * Source: CNI specification 1.1.0, section 2 "STATUS".
    *
-   * @throws {CniError} kind `not-found` or, where the directory has no usable network, `not-ready`
+   * @throws {CniError} kind `not-found` for a name that is no network's, or what the signal says
    *
    * @example
    * ```ts
@@ -166,12 +175,14 @@ export class Podwire {
    * for (const { network, ready, msg } of await new Podwire().status()) console.log(network, ready, msg);
    * ```
    */
-  async status(network?: NetworkRef, signal?: AbortSignal): Promise<readonly NetworkStatus[]> {
+  async status(
+    network?: NetworkRef,
+    { graceMs, signal }: StatusOptions = {},
+  ): Promise<readonly NetworkStatus[]> {
     return await reported(async () => {
-      const lists = network === undefined ? await this.#lists() : [await this.network(network)];
-      const { runner, probe, timeouts } = this.#parts;
-      const options = { runner, probe, timeoutMs: timeouts.STATUS, signal };
-      return await Promise.all(lists.map((list) => networkStatus(list, options)));
+      const { ask, readiness: memory } = this.#parts;
+      const subjects = await this.#subjects(network);
+      return await checkStatus(subjects, { ask, memory, all: network === undefined, graceMs, signal });
     });
   }
 
@@ -302,10 +313,11 @@ export class Podwire {
     return await withContainerLock(this.#parts.locks, containerId, signal, body);
   }
 
-  async #lists(): Promise<readonly NetworkConfigList[]> {
+  async #subjects(network: NetworkRef | undefined): Promise<readonly StatusSubject[]> {
+    if (network !== undefined && typeof network !== "string") return [networkSubject(network)];
     const catalog = await this.#parts.catalog();
-    // Throws what there is to say about the files.
-    return catalog.lists.length === 0 ? [catalog.default()] : catalog.lists;
+    if (network === undefined) return statusSubjects(catalog, this.#defaultNetwork);
+    return [namedSubject(catalog, network)];
   }
 }
 

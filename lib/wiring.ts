@@ -8,12 +8,15 @@ import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import { ResultCache } from "./network/result_cache.ts";
+import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import { Catalog } from "./pod/catalog.ts";
 import { embeddedNetwork, machineFacts } from "./pod/embedded.ts";
 import { PodNetworks } from "./pod/pod.ts";
+import { ReadinessMemory } from "./pod/readiness_memory.ts";
+import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
@@ -33,6 +36,10 @@ export interface Parts {
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   readonly timeouts: Timeouts;
+  /** Asks the plugins of a network whether it is ready. */
+  readonly ask: AskNetwork;
+  /** Since when networks are ready or not. */
+  readonly readiness: ReadinessMemory;
   /** Reads the configuration directory. */
   readonly catalog: () => Promise<Catalog>;
 }
@@ -73,6 +80,9 @@ export function wire(options: RuntimeOptions): Parts {
     sandboxIds: () => sandboxStore.ids(),
     timeoutMs: timeouts.GC,
   });
+  const ask: AskNetwork = (list, signal) =>
+    askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
+  const readiness = new ReadinessMemory(stateDir, log);
   const catalog = () => readCatalog(options);
   const sandboxes = new Sandboxes({ ...shared, recovery, catalog });
   return {
@@ -88,6 +98,8 @@ export function wire(options: RuntimeOptions): Parts {
     runner,
     probe,
     timeouts,
+    ask,
+    readiness,
     catalog,
   };
 }

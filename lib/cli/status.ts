@@ -1,10 +1,10 @@
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkStatus } from "../network/status.ts";
-import type { NetworkConfigList } from "../spec/config.ts";
+import { isRejectedFile } from "../pod/status_subject.ts";
 import { capabilityArgs, cniArgs } from "./attachment.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire, parseDuration } from "./settings.ts";
 import { table } from "./table.ts";
 
 const NOT_READY = 6;
@@ -13,11 +13,17 @@ const NOT_READY = 6;
 export async function status(input: CommandInput): Promise<number> {
   const { io, operands: [network] } = input;
   const podwire = openPodwire(input);
-  const list = network === undefined ? undefined : await podwire.network(network);
-  if (list !== undefined) requireVariables(input);
-  const statuses = await withSignals(io, (signal) => podwire.status(list, signal));
-  print(input, statuses, list);
-  return statuses.every(({ ready }) => ready) ? 0 : NOT_READY;
+  const grace = input.value("grace");
+  const graceMs = grace === undefined ? 0 : parseDuration(grace, "--grace");
+  if (network !== undefined) {
+    await podwire.network(network);
+    requireVariables(input);
+  }
+  const statuses = await withSignals(io, (signal) => podwire.status(network, { graceMs, signal }));
+  print(input, statuses);
+  // A file that cannot be used stands in no network's way, unless there is nothing but such files.
+  const inUse = statuses.filter((one) => !isRejectedFile(one));
+  return inUse.length > 0 && inUse.every(({ ready }) => ready) ? 0 : NOT_READY;
 }
 
 /** As cnitool does, which looks at the variables of all verbs whatever the verb. */
@@ -27,27 +33,42 @@ export function requireVariables({ io }: CommandInput): void {
 }
 
 /** Of a single network only its error is told, on standard error: scripts around cnitool expect silence. */
-function print(
-  input: CommandInput,
-  statuses: readonly NetworkStatus[],
-  one: NetworkConfigList | undefined,
-): void {
-  const { io } = input;
-  if (input.flag("json")) io.write(`${JSON.stringify(statuses.map(shownStatus), null, 2)}\n`);
-  else if (one === undefined) io.write(statusTable(statuses));
-  else for (const { error } of statuses) if (error) io.writeError(reportFailure(error, { json: false }).text);
+function print(input: CommandInput, statuses: readonly NetworkStatus[]): void {
+  const { io, operands } = input;
+  if (input.flag("json")) return io.write(`${JSON.stringify(statuses.map(shownStatus), null, 2)}\n`);
+  if (operands.length === 0) return io.write(statusTable(statuses));
+  for (const { ready, error } of statuses) {
+    if (!ready && error) io.writeError(reportFailure(error, { json: false }).text);
+  }
 }
 
 /** The object of the contract, with every member there. */
-function shownStatus({ network, ready, reason, msg }: NetworkStatus) {
-  return { network, ready, reason: reason ?? null, msg: msg ?? null, since: null };
+function shownStatus({ network, ready, reason, msg, since, graceUntil, file }: NetworkStatus) {
+  return {
+    network: network ?? null,
+    ready,
+    reason: reason ?? null,
+    msg: msg ?? null,
+    since: since ?? null,
+    ...(graceUntil === undefined ? {} : { graceUntil }),
+    ...(file === undefined ? {} : { file }),
+  };
 }
 
 function statusTable(statuses: readonly NetworkStatus[]): string {
   return table(
-    ["NETWORK", "READY", "REASON", "MESSAGE"],
-    statuses.map((
-      { network, ready, reason, msg },
-    ) => [network, ready ? "yes" : "no", reason ?? "-", msg ?? "-"]),
+    ["NETWORK", "READY", "REASON", "SINCE", "MESSAGE"],
+    statuses.map(({ network, ready, reason, since, graceUntil, msg }) => [
+      network ?? "-",
+      ready ? "yes" : "no",
+      reason ?? "-",
+      shownTime(since),
+      `${msg ?? "-"}${graceUntil === undefined ? "" : `; counts as ready until ${shownTime(graceUntil)}`}`,
+    ]),
   );
+}
+
+/** To the second: nobody reads more of it. */
+function shownTime(iso: string | undefined): string {
+  return iso === undefined ? "-" : iso.replace(/\.\d+Z$/, "Z");
 }

@@ -98,7 +98,7 @@ export async function validateChain(
   for (const [index, { type }] of list.plugins.entries()) {
     try {
       const answer = await probe.of(type, signal);
-      requireAny(list, type, answer);
+      requireSpoken(list, type, answer);
       answers.push(answer);
     } catch (error) {
       failures.push(asCniError(error, placeOf("VERSION", list, index)));
@@ -109,7 +109,16 @@ export async function validateChain(
   return { cniVersion: commonVersion(list, answers), capabilities: [...capabilities].sort() };
 }
 
-function requireAny(list: NetworkConfigList, type: string, { supportedVersions }: PluginVersions): void {
+/**
+ * Refuses a plugin that supports none of the list's versions.
+ *
+ * @throws {CniError} kind `config`, code 1
+ */
+export function requireSpoken(
+  list: NetworkConfigList,
+  type: string,
+  { supportedVersions }: PluginVersions,
+): void {
   if (list.cniVersions.some((version) => supportedVersions.includes(version))) return;
   const wanted = list.cniVersions.map((version) => JSON.stringify(version)).join(", ");
   throw new CniError("config", `plugin ${type} does not support config version ${wanted}`, {

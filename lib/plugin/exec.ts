@@ -105,6 +105,20 @@ export class PluginRunner {
   }
 
   /**
+   * Finds what would run when a plugin calls another one, as `bridge` does its IPAM plugin: an executable finds
+   * executables alone.
+   *
+   * @throws {CniError} kind `plugin-missing`
+   */
+  async locateDelegate(caller: PluginSource, type: string): Promise<PluginSource> {
+    if (caller.kind === "builtin") return await this.locate(type);
+    const { pluginDirs } = this.#options;
+    const found = await findPlugin(type, pluginDirs);
+    if (found.path === undefined) throw pluginMissing(type, pluginDirs, found);
+    return { kind: "binary", path: found.path };
+  }
+
+  /**
    * Runs the plugin with ADD and gives its result in the shape of `version`.
    *
    * @throws {CniError} with what the plugin said, or what became of it

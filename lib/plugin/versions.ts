@@ -4,7 +4,8 @@ import { isArray, isObject, type Json, parseJson } from "../spec/json.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginCall, PluginRunner } from "./exec.ts";
-import { asCniError } from "./failure.ts";
+import { asCniError, reported } from "./failure.ts";
+import { SingleFlight } from "./single_flight.ts";
 
 /** What a plugin answered to VERSION. */
 export interface PluginVersions {
@@ -18,8 +19,8 @@ export interface PluginVersions {
 const UNKNOWN_VERB = "unknown CNI_COMMAND: VERSION";
 
 /**
- * Asks plugins for their versions, and each executable only once: an answer holds as long as path, inode, size and time
- * of change are the same. Built-in plugins answer without a process.
+ * Asks plugins for their versions, and each executable only once, however many want to know at the same time: an answer
+ * holds as long as path, inode, size and time of change are the same. Built-in plugins answer without a process.
  *
  * Permissions: those of {@linkcode PluginRunner}.
  *
@@ -29,6 +30,7 @@ export class VersionProbe {
   readonly #runner: PluginRunner;
   readonly #timeoutMs: number;
   readonly #answers = new Map<string, { readonly identity: string; readonly versions: PluginVersions }>();
+  readonly #questions = new SingleFlight<PluginVersions>();
 
   constructor(runner: PluginRunner, timeoutMs: number = DEFAULT_TIMEOUTS.VERSION) {
     this.#runner = runner;
@@ -50,7 +52,10 @@ export class VersionProbe {
     const identity = await identityOf(path);
     const known = this.#answers.get(path);
     if (known !== undefined && known.identity === identity) return known.versions;
-    const versions = await this.#ask(type, signal);
+    const ask = (signal?: AbortSignal) => this.#ask(type, signal);
+    const versions = identity === undefined
+      ? await ask(signal)
+      : await reported(() => this.#questions.join(`${path}:${identity}`, ask, signal));
     // A file that was replaced meanwhile may have answered as the old one or as the new one.
     if (identity !== undefined && identity === await identityOf(path)) {
       this.#answers.set(path, { identity, versions });

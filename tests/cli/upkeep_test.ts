@@ -60,7 +60,8 @@ upkeepTest("H1 H17 status NETWORK NETNS of a ready network is silent, and needs 
     const { code, stdout, stderr } = await world.podwire(["status", ...operands], { uid: 1000 });
     assertEquals([code, stdout, stderr], [0, "", ""]);
   }
-  assertEquals((await web.calls()).map(({ verb }) => verb), ["STATUS", "STATUS", "STATUS"]);
+  const verbs = (await web.calls()).map(({ verb }) => verb);
+  assertEquals(verbs, ["VERSION", "STATUS", "VERSION", "STATUS", "VERSION", "STATUS"]);
 });
 
 upkeepTest(
@@ -78,11 +79,22 @@ upkeepTest(
 );
 
 upkeepTest(
-  "D50 H21 status of a network below 1.1.0 is silent success, even if its plugin is missing",
+  "D50 status of a network below 1.1.0 is silent success, unless a plugin is missing or too old for it",
   async (world) => {
-    await world.network("web", {}, { cniVersion: "1.0.0", plugins: [{ type: "absent" }] });
+    const web = await world.network("web", { STATUS: AWAY }, { cniVersion: "1.0.0" });
     const { code, stdout, stderr } = await world.podwire(["status", "web", "/x"]);
     assertEquals([code, stdout, stderr], [0, "", ""]);
+    await web.answer("VERSION", { stdout: '{"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]}' });
+    const old = await world.podwire(["status", "web", "/x"]);
+    assertEquals([old.code, old.stdout], [6, ""]);
+    assertMatch(old.stderr, /plugin web does not support config version "1.0.0"; it supports 0.4.0/);
+    await Deno.remove(web.path);
+    const absent = await world.podwire(["status", "web", "/x"]);
+    assertEquals([absent.code, absent.stdout], [6, ""]);
+    assertMatch(
+      absent.stderr,
+      /^podwire: Cannot STATUS network "web", plugin "web" \(1 of 1\): failed to find/,
+    );
   },
 );
 
@@ -106,23 +118,27 @@ upkeepTest(
     assertEquals(rows, [
       ["NETWORK", "READY", "REASON"],
       ["a", "yes", "-"],
-      ["b", "no", "plugin-not-available"],
+      ["b", "no", "plugin-not-ready"],
       ["c", "no", "plugin-missing"],
       ["d", "no", "limited-connectivity"],
-      ["e", "no", "incompatible-version"],
+      ["e", "no", "version-mismatch"],
       ["f", "no", "timeout"],
       ["g", "yes", "-"],
     ]);
     assertStringIncludes(stdout, "the daemon is away");
-    assertStringIncludes(stdout, "version 1.0.0 has no STATUS; no plugin was asked");
+    assertStringIncludes(stdout, "version 1.0.0 has no STATUS; its plugins are there and support it");
     const json = JSON.parse((await world.podwire(["status", "--json", "--timeout", "STATUS=2s"])).stdout);
-    assertEquals(json[0], { network: "a", ready: true, reason: null, msg: null, since: null });
+    const { since } = json[0];
+    assertMatch(since, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    const file = (name: string) => `${world.dir}/net.d/${name}.conflist`;
+    assertEquals(json[0], { network: "a", ready: true, reason: null, msg: null, since, file: file("a") });
     assertEquals(json[1], {
       network: "b",
       ready: false,
-      reason: "plugin-not-available",
+      reason: "plugin-not-ready",
       msg: 'Cannot STATUS network "b", plugin "b" (1 of 1): the daemon is away',
-      since: null,
+      since,
+      file: file("b"),
     });
   },
 );
@@ -132,7 +148,7 @@ upkeepTest("status NETWORK --json is an array of one, and nothing else is said",
   const { code, stdout, stderr } = await world.podwire(["status", "--json", "web"]);
   assertEquals([code, stderr], [6, ""]);
   const [{ ready, reason }, ...more] = JSON.parse(stdout);
-  assertEquals([ready, reason, more], [false, "plugin-not-available", []]);
+  assertEquals([ready, reason, more], [false, "plugin-not-ready", []]);
 });
 
 upkeepTest(
@@ -156,14 +172,100 @@ upkeepTest(
 );
 
 upkeepTest(
-  "status of a directory whose files are all bad is not ready, naming what was rejected",
+  "F132 G24 status of a directory without a usable network is not ready, naming what was rejected",
   async (world) => {
+    const empty = await world.podwire(["status", "--json", "--default-network", "web"]);
+    const { network, ready, reason, msg } = JSON.parse(empty.stdout).at(-1);
+    assertEquals([empty.code, network, ready, reason], [6, "web", false, "no-config"]);
+    assertMatch(msg, /the default network "web" is not in /);
     await Deno.writeTextFile(`${world.dir}/net.d/10-bad.conflist`, "{");
     const { code, stdout, stderr } = await world.podwire(["status"]);
-    assertEquals([code, stdout], [6, ""]);
-    assertMatch(stderr, /no usable network configuration in .*10-bad.conflist:1:2/);
+    assertEquals([code, stderr], [6, ""]);
+    assertMatch(stdout, /^NETWORK .*\n.* no {5}invalid-config .*10-bad.conflist:1:2: .*\n$/);
+    const named = await world.podwire(["status", "web"]);
+    assertEquals([named.code, named.stdout], [3, ""]);
+    assertMatch(named.stderr, /no net configuration with name "web" .*10-bad.conflist:1:2/);
   },
 );
+
+upkeepTest(
+  "a file that cannot be used is shown, and makes no network that is used unready",
+  async (world) => {
+    await world.network("web");
+    await Deno.writeTextFile(`${world.dir}/net.d/10-bad.conflist`, "{");
+    const { code, stdout, stderr } = await world.podwire(["status"]);
+    assertEquals([code, stderr], [0, ""]);
+    assertEquals(stdout.split("\n").map((line) => line.split(/ {2,}/)[2]), [
+      "REASON",
+      "invalid-config",
+      "-",
+      undefined,
+    ]);
+  },
+);
+
+upkeepTest(
+  "F110 F32 status without its default network is not ready, however good the others are",
+  async (world) => {
+    await world.network("web");
+    const { code, stdout } = await world.podwire(["status", "--json", "--default-network", "main"]);
+    const rows = JSON.parse(stdout).map((
+      { network, ready, reason }: Record<string, unknown>,
+    ) => [network, ready, reason]);
+    assertEquals([code, rows], [6, [["web", true, null], ["main", false, "no-config"]]]);
+  },
+);
+
+upkeepTest(
+  "since when a network is ready or not outlives the process, and changes with that",
+  async (world) => {
+    const web = await world.network("web");
+    const since = async () => {
+      const [row] = JSON.parse((await world.podwire(["status", "web", "--json"])).stdout);
+      return row.since;
+    };
+    const ready = await since();
+    assertEquals(await since(), ready);
+    await web.answer("STATUS", AWAY);
+    const away = await since();
+    assert(away > ready, `${away} after ${ready}`);
+    assertEquals(await since(), away);
+    await web.answer("STATUS", {});
+    assert(await since() > away);
+  },
+);
+
+upkeepTest("status --grace lets a network that was ready count as ready for so long", async (world) => {
+  const web = await world.network("web", { STATUS: AWAY });
+  assertEquals((await world.podwire(["status", "web", "--grace", "1h"])).code, 6, "it was never ready");
+  await web.answer("STATUS", {});
+  assertEquals((await world.podwire(["status", "web"])).code, 0);
+  await web.answer("STATUS", AWAY);
+  const one = await world.podwire(["status", "web", "--grace", "1h"]);
+  assertEquals([one.code, one.stdout, one.stderr], [0, "", ""]);
+  const all = await world.podwire(["status", "--grace", "1h"]);
+  assertEquals(all.code, 0);
+  assertMatch(
+    all.stdout,
+    /\nweb {6}yes {4}plugin-not-ready .* the daemon is away; counts as ready until \S+Z\n$/,
+  );
+  const [row] = JSON.parse((await world.podwire(["status", "web", "--grace", "1h", "--json"])).stdout);
+  assertEquals([row.ready, row.reason], [true, "plugin-not-ready"]);
+  assertEquals(Date.parse(row.graceUntil) - Date.parse(row.since), 3_600_000);
+  assertEquals((await world.podwire(["status", "web"])).code, 6, "there is none unless asked for");
+  assertEquals((await world.podwire(["status", "web", "--grace", "1ms"])).code, 6, "it is over");
+  assertEquals((await world.podwire(["status", "web", "--grace", "soon"])).code, 2);
+});
+
+upkeepTest("where nothing can be remembered, status says so by nothing and gives no grace", async (world) => {
+  const web = await world.network("web");
+  await Deno.writeTextFile(`${world.dir}/state.d`, "in the way");
+  const first = await world.podwire(["status", "--json", "--grace", "1h"]);
+  assertEquals([first.code, first.stderr, JSON.parse(first.stdout)[0].since], [0, "", null]);
+  await web.answer("STATUS", AWAY);
+  const away = await world.podwire(["status", "--json", "--grace", "1h"]);
+  assertEquals([away.code, JSON.parse(away.stdout)[0].since], [6, null]);
+});
 
 upkeepTest(
   "H17 H19 H20 gc NETWORK NETNS prints nothing on standard output, and keeps what was made by hand",

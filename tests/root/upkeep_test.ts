@@ -105,7 +105,7 @@ releaseTest("D51 STATUS of the reference plugins, ready and not", "1.9.1", [], a
   assertEquals((await podwire.status(world.name)).map(({ ready }) => ready), [true]);
   await world.network("1.1.0", [{ type: "portmap" }, bridgeOf(world, { type: "absent" })], "broken");
   const [broken] = await podwire.status(world.name);
-  assertEquals([broken?.ready, broken?.reason, broken?.error?.context.plugin], [false, "plugin", {
+  assertEquals([broken?.ready, broken?.reason, broken?.error?.context.plugin], [false, "plugin-missing", {
     type: "bridge",
     index: 1,
     count: 2,

@@ -1,0 +1,137 @@
+import { ensureDir, readTextIfThere, setAside, writeFileSynced } from "../host/file.ts";
+import type { Logger } from "../host/log.ts";
+import { optionalText, seal, textOf, unseal } from "../network/sealed.ts";
+import { STATUS_REASONS } from "../network/status.ts";
+import { wordsOf } from "../plugin/failure.ts";
+import { isObject, type JsonObject } from "../spec/json.ts";
+import type { Standing } from "./standing.ts";
+
+const KIND = "podwire.readiness.v1";
+
+/** What {@linkcode ReadinessMemory.write} remembers. */
+export interface Remembered {
+  /** By the key of their subjects. */
+  readonly standings: ReadonlyMap<string, Standing>;
+  /** Whether these are all there are, so that what else is remembered is of the past. */
+  readonly all: boolean;
+}
+
+/**
+ * Since when networks stand as they do, beyond the process: `<state-dir>/readiness.json`. It is told, not relied on:
+ * where it cannot be read or written, as by a user who may not, what this process knows is all there is.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory, if they are to be had.
+ */
+export class ReadinessMemory {
+  readonly #dir: string;
+  readonly #log: Logger;
+  /** What this process knows and could not write. */
+  #unsaved: Map<string, Standing> = new Map();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(stateDir: string, log: Logger) {
+    this.#dir = stateDir;
+    this.#log = log;
+  }
+
+  /** What is remembered, by the key of the subject. */
+  async read(): Promise<ReadonlyMap<string, Standing>> {
+    return new Map([...await this.#load(), ...this.#unsaved]);
+  }
+
+  /** Remembers how networks stand, and tells whether that is on disk. Writes only what is new. */
+  async write(remembered: Remembered): Promise<boolean> {
+    const turn = this.#last.then(() => this.#merge(remembered));
+    this.#last = turn;
+    return await turn;
+  }
+
+  async #merge({ standings, all }: Remembered): Promise<boolean> {
+    const known = await this.#load();
+    const merged = new Map(all ? standings : [...known, ...this.#unsaved, ...standings]);
+    if (isSame(known, merged)) {
+      this.#unsaved = new Map();
+      return true;
+    }
+    try {
+      await ensureDir(this.#dir);
+      await writeFileSynced(this.#path, await seal(KIND, { networks: encode(merged) }));
+      this.#unsaved = new Map();
+      return true;
+    } catch (error) {
+      this.#unsaved = merged;
+      this.#log.debug(`since when networks are ready cannot be written: ${wordsOf(error)}`, {
+        file: this.#path,
+      });
+      return false;
+    }
+  }
+
+  async #load(): Promise<Map<string, Standing>> {
+    let text: string | undefined;
+    try {
+      text = await readTextIfThere(this.#path);
+    } catch (error) {
+      this.#log.debug(`since when networks are ready cannot be read: ${wordsOf(error)}`, {
+        file: this.#path,
+      });
+    }
+    if (text === undefined) return new Map();
+    try {
+      return decode(await unseal(KIND, text));
+    } catch (error) {
+      await this.#setAside(wordsOf(error));
+      return new Map();
+    }
+  }
+
+  async #setAside(reason: string): Promise<void> {
+    try {
+      const movedTo = await setAside(this.#path);
+      const file = this.#path;
+      this.#log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
+    } catch (error) {
+      this.#log.debug(`a record can neither be read nor moved aside: ${wordsOf(error)}`, {
+        file: this.#path,
+      });
+    }
+  }
+
+  get #path(): string {
+    return `${this.#dir}/readiness.json`;
+  }
+}
+
+function isSame(a: ReadonlyMap<string, Standing>, b: ReadonlyMap<string, Standing>): boolean {
+  return a.size === b.size && [...b].every(([key, { ready, reason, since, lapsed }]) => {
+    const known = a.get(key);
+    return known?.ready === ready && known.reason === reason && known.since === since &&
+      known.lapsed === lapsed;
+  });
+}
+
+function encode(standings: ReadonlyMap<string, Standing>): JsonObject {
+  return Object.fromEntries(
+    [...standings].map(([key, { ready, reason, since, lapsed }]) => [key, {
+      ready,
+      ...(reason === undefined ? {} : { reason }),
+      since,
+      ...(lapsed === undefined ? {} : { lapsed }),
+    }]),
+  );
+}
+
+function decode({ networks }: JsonObject): Map<string, Standing> {
+  if (!isObject(networks)) throw new Error('its "networks" is not an object');
+  return new Map(
+    Object.entries(networks).map(([key, standing]) => {
+      if (!isObject(standing)) throw new Error(`its "${key}" is not an object`);
+      return [key, {
+        ready: standing.ready === true,
+        reason: STATUS_REASONS.find((reason) => reason === standing.reason),
+        since: textOf(standing, "since"),
+        lapsed: optionalText(standing, "lapsed"),
+      }];
+    }),
+  );
+}

@@ -1,0 +1,33 @@
+import type { NetworkAnswer, StatusReason } from "../network/status.ts";
+
+/** How a network stands by the answers of its plugins, whatever grace it is given. */
+export interface Standing {
+  readonly ready: boolean;
+  readonly reason: StatusReason | undefined;
+  /** When it began to stand so, ISO 8601. */
+  readonly since: string;
+  /** When it ceased to be ready, ISO 8601; nothing while it is, and of one that never was. */
+  readonly lapsed: string | undefined;
+}
+
+/** How it stands after that answer: the same object if that is nothing new. */
+export function standingAfter(
+  before: Standing | undefined,
+  { ready, reason }: Pick<NetworkAnswer, "ready" | "reason">,
+  date: Date,
+): Standing {
+  if (before !== undefined && before.ready === ready && before.reason === reason) return before;
+  const since = date.toISOString();
+  const lapsed = ready ? undefined : before?.ready ? since : before?.lapsed;
+  return { ready, reason, since, lapsed };
+}
+
+/**
+ * Until when a network that fails counts as ready, ISO 8601, by the time of day alone: for processes that have nothing
+ * else in common. A lapse that lies in the future is one before the clock was set back: it has no grace left.
+ */
+export function graceOf({ lapsed }: Standing, graceMs: number, date: Date): string | undefined {
+  if (lapsed === undefined) return undefined;
+  const elapsed = date.getTime() - Date.parse(lapsed);
+  return elapsed >= 0 && elapsed < graceMs ? new Date(Date.parse(lapsed) + graceMs).toISOString() : undefined;
+}
