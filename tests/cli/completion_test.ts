@@ -61,6 +61,8 @@ Deno.test({
       "the value of an option is no command",
     );
     assertEquals(await offered("run", "--rep"), ["--replace"]);
+    assertEquals(await offered("run", "--network", "none", "--ip-"), ["--ip-range"]);
+    assertEquals(await offered("run", "--dns"), ["--dns", "--dns-search", "--dns-option"]);
     assertEquals(await offered("rm", "--for"), ["--force"]);
     assertEquals(await offered("rm", "w"), ["web"]);
     assertEquals(await offered("exec", "d"), ["db"]);

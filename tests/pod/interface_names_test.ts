@@ -31,7 +31,7 @@ Deno.test("an interface name that the kernel would refuse is refused, naming net
   }
 });
 
-Deno.test("F56 F59 the others get the lowest free ethN in order, and a network may come twice", () => {
+Deno.test("F56 F59 G15 the others get the lowest free ethN in order, and a network may come twice", () => {
   const a = { name: "a" };
   const b = { name: "b" };
   const c = { name: "c" };

@@ -1,5 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import type { Catalog } from "../../lib/pod/catalog.ts";
 import { planAttachments, type PodRequest } from "../../lib/pod/request.ts";
+import { CniError } from "../../lib/spec/error.ts";
 import { networks, plan, POD, refusal } from "./plan.ts";
 
 /** Frozen in all its depth, so that whoever writes to it throws. */
@@ -36,6 +38,17 @@ Deno.test("F61 the caller's request is not written to, nor is anything of it han
 
 Deno.test("F62 F63 a network that is not there is told before anything is made", () => {
   assertEquals(refusal({ networks: [{ name: "a" }, { name: "gone" }] }).kind, "not-found");
+});
+
+Deno.test("F35 a pod that names its networks needs no default, and one that names none cannot do without", () => {
+  const catalog = {
+    get: networks().get,
+    default: () => {
+      throw new CniError("not-ready", "no usable network");
+    },
+  } as unknown as Catalog;
+  assertEquals(plan({ networks: [{ name: "b" }] }, catalog).map(({ list }) => list.name), ["b"]);
+  assertEquals(refusal({}, catalog).kind, "not-ready");
 });
 
 Deno.test("F64 F65 CNI_ARGS are the pod's, then the caller's, then the requested address and MAC", () => {
@@ -196,7 +209,7 @@ Deno.test("one port of the host cannot lead to two places, whatever its address 
   );
 });
 
-Deno.test('a pod whose networks are "none" has no attachments, and asks no directory for any', () => {
+Deno.test('a pod whose networks are "none" has no attachments, and needs no network to be there', () => {
   const empty = { get: networks().get, default: () => networks().get("gone") } as unknown as ReturnType<
     typeof networks
   >;

@@ -48,6 +48,15 @@ rootTest("ipBatch() does all lines in one process", async (netns) => {
   assertEquals(runs, 1);
 });
 
+rootTest("ipBatch() gives what the lines show, in words or as JSON, one document a line", async (netns) => {
+  // Not the other way round: what `ip link` shows keeps `ip addr` behind it from showing addresses.
+  const lines = ["link set dev lo up", "addr show dev lo", "link show dev lo"];
+  assertStringIncludes(await ipBatch(lines, { netns }), "inet 127.0.0.1/8");
+  const documents = (await ipBatch(lines, { netns, json: true })).trim().split("\n");
+  assertEquals(documents.map((text) => JSON.parse(text)[0].ifname), ["lo", "lo"]);
+  assertEquals(await ipBatch(["link set dev lo down"], { netns, json: true }), "");
+});
+
 rootTest("ipBatch() takes many lines", async (netns) => {
   const lines = Array.from({ length: 2_000 }, (_, i) => `addr add 10.${i >> 8}.${i & 255}.1/32 dev lo`);
   await ipBatch(lines, { netns });
