@@ -52,6 +52,7 @@ export type {
   WantedNetwork,
 } from "./lib/pod/request.ts";
 export type { AttachRequest } from "./lib/network/network.ts";
+export type { AttachmentFilter } from "./lib/network/attachment_filter.ts";
 export type { ChainTarget } from "./lib/network/chain.ts";
 export {
   ATTACHMENT_STATES,

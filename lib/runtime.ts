@@ -1,4 +1,5 @@
 import { nsProblem } from "./host/netns.ts";
+import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
 import { withContainerLock } from "./network/container_lock.ts";
 import type { GcReport, GcRequest } from "./network/gc.ts";
 import type { AttachRequest } from "./network/network.ts";
@@ -261,14 +262,14 @@ export class Podwire {
   }
 
   /**
-   * All attachments on record, those among them that could not be detached too.
+   * The attachments on record, those among them that could not be detached too: all, or those that are meant.
    *
    * Permissions: `--allow-read` and, to set bad records aside, `--allow-write` for the state directory.
    *
    * @throws {CniError} if the records cannot be read
    */
-  async attachments(): Promise<readonly AttachmentRecord[]> {
-    return await reported(() => this.#parts.store.all());
+  async attachments(filter: AttachmentFilter = {}): Promise<readonly AttachmentRecord[]> {
+    return await reported(() => findAttachments(filter, this.#parts));
   }
 
   /**

@@ -11,6 +11,7 @@ import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
 import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
+import { ageOf, nextTryOf } from "./time_text.ts";
 
 /** `podwire add NETWORK NETNS`: the result on standard output as cnitool prints it. */
 export async function add(input: CommandInput): Promise<number> {
@@ -37,12 +38,17 @@ export async function del(input: CommandInput): Promise<number> {
   return 0;
 }
 
-/** `podwire attachments` */
+/** `podwire attachments [CONTAINER]` */
 export async function attachments(input: CommandInput): Promise<number> {
-  const { io } = input;
-  const records = await openPodwire(input).attachments();
+  const { io, operands: [containerId] } = input;
+  const network = input.value("network");
+  const records = await openPodwire(input).attachments({
+    failed: input.flag("failed"),
+    ...(containerId === undefined ? {} : { containerId }),
+    ...(network === undefined ? {} : { network }),
+  });
   if (input.flag("json")) io.write(`${printJson(records.map(shownAttachment), 2)}\n`);
-  else io.write(attachmentTable(records));
+  else io.write(attachmentTable(records, new Date()));
   return 0;
 }
 
@@ -63,20 +69,27 @@ function shownAttachment(record: AttachmentRecord): JsonObject {
   };
 }
 
-function attachmentTable(records: readonly AttachmentRecord[]): string {
+function attachmentTable(records: readonly AttachmentRecord[], now: Date): string {
   return table(
-    ["CONTAINER", "NETWORK", "INTERFACE", "STATE", "SINCE", "ATTEMPTS", "NEXT TRY", "ERROR"],
+    ["CONTAINER", "NETWORK", "INTERFACE", "STATE", "AGE", "ATTEMPTS", "NEXT TRY", "REASON"],
     records.map(({ containerId, network, ifName, state, since, attempts, nextTry, error }) => [
       containerId,
       network,
       ifName,
       state,
-      since,
+      ageOf(since, now),
       String(attempts),
-      nextTry ?? "-",
-      String(error?.msg ?? "-"),
+      nextTryOf(attempts, nextTry, now),
+      reasonOf(error),
     ]),
   );
+}
+
+/** What the last failure said, and which plugin did. */
+function reasonOf(error: JsonObject | undefined): string {
+  if (error === undefined) return "-";
+  const { msg, plugin } = error;
+  return typeof plugin === "string" ? `${plugin}: ${msg}` : String(msg);
 }
 
 /** The operands, options and variables of cnitool's verbs. */

@@ -12,3 +12,12 @@ export function backoffMs(attempts: number, random: number = Math.random()): num
   const base = Math.min(FIRST_MS * 2 ** Math.max(0, attempts - 1), LONGEST_BACKOFF_MS);
   return Math.round(base * (1 - 0.2 * random));
 }
+
+/**
+ * Whether the time of the next try has come. One that is further away than any back-off was written before the clock
+ * was set back; one that cannot be read is no reason to wait.
+ */
+export function isDue(nextTry: string | undefined, now: Date): boolean {
+  const wait = Date.parse(nextTry ?? "") - now.getTime();
+  return !(wait > 0 && wait <= LONGEST_BACKOFF_MS);
+}
