@@ -1,50 +1,21 @@
 // Disks that are full or read-only, real ones: the error comes before the first plugin, or everything is undone.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
-import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
+import { listOf, type NetworkWorld } from "../network/world.ts";
 import { binaryTest, sh } from "./binary_world.ts";
-import { need } from "./need.ts";
+import {
+  diskTest,
+  empty,
+  fill,
+  filling,
+  NO_SPACE,
+  READ_ONLY,
+  readOnly,
+  withDisk,
+  writable,
+} from "./small_disk.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
-const NO_SPACE = /No space left on device/;
-const READ_ONLY = /Read-only file system/;
-
-/** A disk of a few pages, mounted on a folder of the test. */
-async function withDisk(dir: string, fn: () => Promise<void>): Promise<void> {
-  await Deno.mkdir(dir, { recursive: true });
-  await sh(`mount -t tmpfs -o size=256k,nr_inodes=64,mode=0700 podwire-test ${dir}`);
-  try {
-    await fn();
-  } finally {
-    await sh(`umount -l ${dir}`);
-  }
-}
-
-/** What a shell does to leave no byte on the disk. */
-const filling = (dir: string) => `cat /dev/zero >${dir}/filler 2>/dev/null || :`;
-const fill = (dir: string) => sh(filling(dir));
-const empty = (dir: string) => Deno.remove(`${dir}/filler`);
-const readOnly = (dir: string) => sh(`mount -o remount,ro ${dir}`);
-const writable = (dir: string) => sh(`mount -o remount,rw ${dir}`);
-
-/** A test of a network with one of its folders on a small disk of its own. */
-function diskTest(
-  name: string,
-  folder: "stateDir" | "cacheDir",
-  fn: (world: NetworkWorld, dir: string) => Promise<void>,
-): void {
-  Deno.test({
-    name,
-    ...need("root"),
-    fn: async () => {
-      await using world = await NetworkWorld.make();
-      await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
-      await world.plugins.install("b", { ADD: { stdout: resultWith("10.1.0.2/24") } });
-      await withDisk(world[folder], () => fn(world, world[folder]));
-    },
-  });
-}
-
 const recordsOf = async (world: NetworkWorld) => (await world.store.all()).map(({ state }) => state);
 
 diskTest(
