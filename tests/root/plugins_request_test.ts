@@ -35,15 +35,11 @@ async function run(world: PluginWorld, ...args: string[]): Promise<Sandbox> {
 
 /** Interface, MAC address and IPv4 address inside of the pod. */
 async function inside(world: PluginWorld): Promise<string[]> {
-  const links = await world.links(world.path("pod"));
-  return [...links.values()].filter(({ ifname }) => ifname !== "lo").map(({ ifname, address, addr_info }) =>
-    // deno-lint-ignore no-explicit-any
-    [
-      ifname,
-      address,
-      ...addr_info.filter(({ family }: any) => family === "inet").map(({ local }: any) => local),
-    ]
-      .join(" ")
+  const links = [...(await world.links(world.path("pod"))).values()].filter(({ ifname }) => ifname !== "lo");
+  // deno-lint-ignore no-explicit-any
+  const ipv4 = (each: any) => each.family === "inet" ? [each.local] : [];
+  return links.map(({ ifname, address, addr_info }) =>
+    [ifname, address, ...addr_info.flatMap(ipv4)].join(" ")
   ).sort();
 }
 
