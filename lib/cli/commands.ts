@@ -286,7 +286,8 @@ export const COMMANDS: readonly Command[] = [
       { name: "failed", kind: "flag", help: "only what could not be detached" },
       { name: "network", kind: "value", value: "NETWORK", help: "only those to this network" },
     ],
-    description: "CONTAINER is the ID that plugins know the container by. AGE is for how long it has been in its state.",
+    description:
+      "CONTAINER is the ID that plugins know the container by. AGE is for how long it has been in its state.",
     examples: ["podwire attachments --failed"],
     needsRoot: false,
     load: async () => (await import("./attachment.ts")).attachments,
