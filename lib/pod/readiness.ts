@@ -23,12 +23,15 @@ export interface ReadinessOptions {
   readonly defaultNetwork?: string | undefined;
   /** How long a network that was ready and fails still counts as ready. @default {30_000} */
   readonly graceMs?: number | undefined;
-  /** How often all are asked. @default {10_000} */
+  /** How often all are asked, unless there are more than a hundred. @default {10_000} */
   readonly intervalMs?: number | undefined;
   readonly log: Logger;
   /** @default {systemClock} */
   readonly clock?: Clock | undefined;
 }
+
+/** Each is a process or more: ten a second, with the usual interval. */
+const ASKED_AN_INTERVAL = 100;
 
 /** A plugin that was told to end is killed 2 s later; nobody waits much longer for it. */
 const LONGEST_FAREWELL_MS = 3_000;
@@ -36,7 +39,7 @@ const LONGEST_FAREWELL_MS = 3_000;
 /**
  * Knows whether the networks of a catalogue are ready, so that whoever asks has the answer at once. The plugins are
  * asked in the background: at the start, after each change of the catalogue or of a plugin directory, and every ten
- * seconds.
+ * seconds, or more seldom where they are so many that asking alone would keep the machine busy.
  *
  * A network that was ready and now fails counts as ready for a time of grace, in which its status says why it fails. One
  * whose configuration was taken away has none, nor has one that was not ready yet since this began.
@@ -150,7 +153,8 @@ export class Readiness implements AsyncDisposable {
       if (this.#catalog === undefined) this.#unread = this.#beforeReading(failed(error, "no-config"));
       if (!signal.aborted) log.debug(`the networks cannot be read: ${error.message}`);
     }
-    if (!signal.aborted) this.#after(ROUND, intervalMs, () => void this.#round());
+    const rounds = Math.max(1, this.#watched.size / ASKED_AN_INTERVAL);
+    if (!signal.aborted) this.#after(ROUND, intervalMs * rounds, () => void this.#round());
   }
 
   /** In the place of what the key stood for. */

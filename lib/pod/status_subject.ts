@@ -52,7 +52,7 @@ export function namedSubject(catalog: Catalog, network: string): StatusSubject {
 export function networkSubject(list: NetworkConfigList, entry?: CatalogEntry): StatusSubject {
   const { name } = list;
   const note = entry?.status === "stale"
-    ? `its file is bad, the last good version is in use: ${problemOf(entry).message}`
+    ? `its last good version is in use: ${problemOf(entry).message}`
     : undefined;
   return { key: name, network: name, file: entry?.file, list, note };
 }

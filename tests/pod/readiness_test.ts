@@ -81,6 +81,16 @@ Deno.test("all are asked again every ten seconds, and the last answer holds mean
   assertEquals(world.asked.slice(3), ["web", "db"]);
 });
 
+Deno.test("the more networks there are beyond a hundred, the more seldom they are asked", async () => {
+  const lists = Array.from({ length: 250 }, (_, n) => network(`net${n}`));
+  await using world = await ReadinessWorld.start(catalogOf(lists));
+  while (world.open.length > 0) await world.open[0]?.answer();
+  await world.clock.advance(24_999);
+  assertEquals(world.asked.length, 250);
+  await world.clock.advance(1);
+  assert(world.asked.length > 250);
+});
+
 Deno.test("a question that could not be put takes nothing from the answer before, and is told to who waits", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   await world.answer("web");
@@ -164,7 +174,7 @@ Deno.test("files that cannot be used and a default network that is not there hav
   const [first, second, third] = world.readiness.statuses();
   assertEquals(
     first?.msg,
-    "its file is bad, the last good version is in use: /net.d/w.conflist:3:1: no JSON",
+    "its last good version is in use: /net.d/w.conflist:3:1: no JSON",
   );
   assertEquals([second?.msg, second?.file], ["/net.d/bad.conflist: no JSON", "/net.d/bad.conflist"]);
   assertMatch(third?.msg ?? "", /it was removed while containers are attached$/);
