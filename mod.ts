@@ -38,7 +38,12 @@ export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/r
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
 export type { FindOptions, Sandboxes } from "./lib/sandbox/sandbox.ts";
-export type { RecoveryItem, RecoveryReport } from "./lib/sandbox/recovery.ts";
+export type {
+  RecoverOptions,
+  RecoveryItem,
+  RecoveryProgress,
+  RecoveryReport,
+} from "./lib/sandbox/recovery_report.ts";
 
 // Networks and attachments.
 export type { CatalogEntry } from "./lib/pod/catalog.ts";
@@ -61,8 +66,8 @@ export {
   type AttachmentState,
 } from "./lib/network/record.ts";
 export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/network/load.ts";
-export type { GcItem, GcReport, GcRequest } from "./lib/network/gc.ts";
-export type { AttachmentName, GcWish } from "./lib/network/gc_plan.ts";
+export type { GcItem, GcReport, GcRequest } from "./lib/network/gc_sweep.ts";
+export type { AttachmentName, GcWish, ValidPods } from "./lib/network/gc_plan.ts";
 export type { StatusOptions } from "./lib/pod/status_check.ts";
 export {
   type NetworkAnswer,

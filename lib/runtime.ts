@@ -1,7 +1,7 @@
 import { nsProblem } from "./host/netns.ts";
 import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
 import { withContainerLock } from "./network/container_lock.ts";
-import type { GcReport, GcRequest } from "./network/gc.ts";
+import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachRequest } from "./network/network.ts";
 import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
 import type { NetworkStatus } from "./network/status.ts";
@@ -12,7 +12,7 @@ import type { CatalogEntry } from "./pod/catalog.ts";
 import { checkStatus, type StatusOptions } from "./pod/status_check.ts";
 import { namedSubject, networkSubject, type StatusSubject, statusSubjects } from "./pod/status_subject.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
-import type { RecoveryReport } from "./sandbox/recovery.ts";
+import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
@@ -188,9 +188,13 @@ export class Podwire {
   }
 
   /**
-   * Removes the attachments that nobody owns any more, and lets the plugins release what belongs to none. One
-   * whose sandbox is on record is in use; one that was made by hand is only removed when the request says which
-   * are, or that none is.
+   * Removes the attachments that nobody owns any more and the namespaces that podwire made and no sandbox owns, and
+   * lets the plugins release what belongs to none. An attachment whose sandbox is on record is in use; one of a pod is
+   * judged by the request's list of its engine; one that was made by hand is only removed when the request says which
+   * are in use, or that none is.
+   *
+   * It may be repeated, by a timer too, and does not keep others from attaching but for the time in which the plugins
+   * of one network clean up.
    *
    * Permissions: those of the class, and root.
    *
@@ -212,7 +216,7 @@ export class Podwire {
       const catalog = await this.#parts.catalog();
       const { network } = request;
       const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
-        (await this.#parts.store.all()).some((record) => record.network === network);
+        (await this.#parts.store.ofNetwork(network)).length > 0;
       // Throws what there is to say about the files.
       if (!isKnown) catalog.getByName(network);
       return await this.#parts.garbage.collect(catalog.lists, request);
@@ -289,7 +293,9 @@ export class Podwire {
   }
 
   /**
-   * Finishes or undoes what a crash or a reboot interrupted, and retries failed removals.
+   * Finishes or undoes what a crash or a reboot interrupted, retries failed removals, and removes namespaces that no
+   * sandbox owns; several containers at once. It may be repeated, and several may share the work: what somebody works
+   * on is left to them.
    *
    * Permissions: those of the class, and root.
    *
@@ -299,12 +305,14 @@ export class Podwire {
    * ```ts
    * import { Podwire } from "./runtime.ts";
    *
-   * const { removed, failed } = await new Podwire().recover();
+   * const { removed, failed } = await new Podwire().recover({
+   *   onProgress: ({ done, total }) => console.error(`${done} of ${total}`),
+   * });
    * console.log(`${removed.length} removed, ${failed.length} left`);
    * ```
    */
-  async recover(signal?: AbortSignal): Promise<RecoveryReport> {
-    return await reported(() => this.#parts.recovery.recover(signal));
+  async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
+    return await reported(() => this.#parts.recovery.recover(options));
   }
 
   async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {

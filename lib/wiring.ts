@@ -3,7 +3,7 @@ import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import type { Logger } from "./host/log.ts";
 import { ContainerLocks } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
-import { GarbageCollector } from "./network/gc.ts";
+import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
 import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
@@ -18,6 +18,7 @@ import { PodNetworks } from "./pod/pod.ts";
 import { ReadinessMemory } from "./pod/readiness_memory.ts";
 import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
+import { Orphans } from "./sandbox/orphans.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
@@ -77,8 +78,10 @@ export function wire(options: RuntimeOptions): Parts {
     runner,
     probe,
     run,
-    sandboxIds: () => sandboxStore.ids(),
+    hasSandbox: (id) => sandboxStore.has(id),
+    host: new Orphans({ ...shared, store }),
     timeoutMs: timeouts.GC,
+    waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });

@@ -73,6 +73,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
   "lib/network": {
     files: [
       "load.ts",
+      "parallel.ts",
       "container_lock.ts",
       "backoff.ts",
       "sealed.ts",
@@ -92,6 +93,9 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "removal.ts",
       "network.ts",
       "gc_plan.ts",
+      "gc_sweep.ts",
+      "gc_stale.ts",
+      "gc_verb.ts",
       "gc.ts",
     ],
     sees: [...GROUND, "lib/plugin"],
@@ -158,6 +162,8 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "request.ts",
       "dismantle.ts",
       "making.ts",
+      "orphans.ts",
+      "recovery_report.ts",
       "recovery.ts",
       "sandbox.ts",
     ],

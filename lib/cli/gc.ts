@@ -1,6 +1,6 @@
 import { withSignals } from "../plugin/signals.ts";
 import { oneLine } from "../host/log.ts";
-import type { GcItem, GcReport } from "../network/gc.ts";
+import type { GcItem, GcReport } from "../network/gc_sweep.ts";
 import type { AttachmentName } from "../network/gc_plan.ts";
 import { CniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
@@ -56,8 +56,10 @@ function linesOf(word: string, items: readonly GcItem[]): readonly string[] {
   return items.map((item) => `${word.padEnd(8)} ${oneLine(`${placeOf(item)}: ${item.why}`)}\n`);
 }
 
-function placeOf({ kind, containerId, network, ifName, plugin, file }: GcItem): string {
+function placeOf({ kind, containerId, network, ifName, netns, plugin, file }: GcItem): string {
   if (kind === "attachment") return `attachment ${containerId} ${network}:${ifName}`;
+  if (kind === "namespace") return `namespace ${containerId} ${netns}`;
+  if (kind === "container" || kind === "sandbox") return `${kind} ${containerId}`;
   return kind === "cache"
     ? `cache ${file}`
     : `network ${network}${plugin === undefined ? "" : ` plugin ${plugin}`}`;

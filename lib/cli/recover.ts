@@ -1,14 +1,21 @@
-import { withSignals } from "../plugin/signals.ts";
 import { oneLine } from "../host/log.ts";
-import type { RecoveryItem } from "../sandbox/recovery.ts";
+import { withSignals } from "../plugin/signals.ts";
+import type { RecoveryItem, RecoveryProgress } from "../sandbox/recovery_report.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire } from "./settings.ts";
+import { logger, openPodwire } from "./settings.ts";
 
 /** `podwire recover` */
 export async function recover(input: CommandInput): Promise<number> {
   const { io } = input;
   const podwire = openPodwire(input);
-  const report = await withSignals(io, (signal) => podwire.recover(signal));
+  const progress = progressOf(input);
+  const report = await withSignals(io, async (signal) => {
+    try {
+      return await podwire.recover({ signal, onProgress: progress.show });
+    } finally {
+      progress.clear();
+    }
+  });
   if (input.flag("json")) {
     io.write(`${JSON.stringify(report, null, 2)}\n`);
   } else {
@@ -20,6 +27,29 @@ export async function recover(input: CommandInput): Promise<number> {
     io.write(lines.join(""));
   }
   return report.failed.length === 0 ? 0 : 1;
+}
+
+interface Progress {
+  readonly show: (progress: RecoveryProgress) => void;
+  readonly clear: () => void;
+}
+
+/** For people one line that is written over again; for others lines of the log. */
+function progressOf(input: CommandInput): Progress {
+  const { io } = input;
+  if (io.stderrIsTerminal && !input.flag("json")) {
+    // The cursor waits at the start of the line, so that a line of the log takes its place.
+    const write = (text: string) => io.writeError(`\x1b[K${text}\r`);
+    return {
+      show: ({ done, total }) => write(`recovering ${done} of ${total}`),
+      clear: () => write(""),
+    };
+  }
+  const log = logger(input);
+  return {
+    show: ({ done, total, item }) => log.info(`recovering ${done} of ${total}`, { container: item }),
+    clear: () => {},
+  };
 }
 
 function itemText({ kind, containerId, network, ifName, netns, why }: RecoveryItem): string {

@@ -6,10 +6,12 @@ import { dirname } from "@std/path/posix";
 export interface TryLockOptions {
   /** Many may hold a shared lock at once. @default {false} */
   readonly shared?: boolean;
+  /** Whether a file that is not there is made; else there is nothing to lock. @default {true} */
+  readonly create?: boolean;
 }
 
 /** Options of {@linkcode lockFile}. */
-export interface LockOptions extends TryLockOptions {
+export interface LockOptions extends Omit<TryLockOptions, "create"> {
   /** Ends the waiting. */
   readonly signal?: AbortSignal;
 }
@@ -56,10 +58,11 @@ export async function lockFile(path: string, { signal, shared = false }: LockOpt
 /** Takes the lock of a file as {@linkcode lockFile} does, or gives undefined where others hold it. */
 export async function tryLockFile(
   path: string,
-  { shared = false }: TryLockOptions = {},
+  { shared = false, create = true }: TryLockOptions = {},
 ): Promise<Lock | undefined> {
   for (;;) {
-    const file = await openForLock(path);
+    const file = await openForLock(path, create);
+    if (file === undefined) return undefined;
     try {
       if (!file.tryLockSync(!shared)) {
         file.close();
@@ -75,13 +78,15 @@ export async function tryLockFile(
   }
 }
 
-async function openForLock(path: string): Promise<Deno.FsFile> {
-  const open = () => Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
+async function openForLock(path: string, create: boolean): Promise<Deno.FsFile | undefined> {
+  const options = create ? { create, mode: 0o600 } : {};
+  const open = () => Deno.open(path, { read: true, write: true, ...options });
   try {
     return await open();
   } catch (error) {
     if (error instanceof Deno.errors.IsADirectory) return await Deno.open(path, { read: true });
     if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!create) return undefined;
   }
   await ensureDir(dirname(path), 0o700);
   return await open();

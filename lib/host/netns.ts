@@ -210,11 +210,29 @@ export async function nsProblem(path: string): Promise<string | undefined> {
   return found.kind === "namespace" ? undefined : found.problem;
 }
 
-/** The names of the namespaces in a directory, in byte order. Requires `--allow-read`. */
-export async function listNetns(dir: string): Promise<string[]> {
-  const names = await listDir(dir);
-  const found = await Promise.all(names.map((name) => isNetns(`${dir}/${name}`)));
-  return names.filter((_, i) => found[i]);
+/**
+ * The processes that are in the namespace of a path, in no order. Requires `--allow-read`, for `/proc` too; those of
+ * other users are seen by root alone.
+ */
+export async function netnsProcesses(path: string): Promise<number[]> {
+  const id = await netnsId(path);
+  if (id === undefined) return [];
+  const pids = (await listDir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const inside = await Promise.all(pids.map(async (pid) => await netnsOf(pid) === id));
+  return pids.filter((_, index) => inside[index]);
+}
+
+/** As {@linkcode netnsId}, for a process. */
+async function netnsOf(pid: number): Promise<string | undefined> {
+  try {
+    const there = await statOf(`/proc/${pid}/ns/net`);
+    return there && `${there.dev}:${there.ino}`;
+  } catch (error) {
+    if (error instanceof Deno.errors.PermissionDenied) return undefined;
+    // ESRCH: it is just ending.
+    if (error instanceof Error && error.message.includes("(os error 3)")) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { ensureDir, listDir } from "../host/file.ts";
+import { ensureDir, listDir, statOf } from "../host/file.ts";
 import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
 import { CniError } from "../spec/error.ts";
 
@@ -8,10 +8,9 @@ const LONGEST_ID = 250;
 /**
  * Locks across processes, under `/run/podwire`.
  *
- * Order: the gc lock (shared by whoever changes attachments, exclusive for a sweep), then the
- * container's own, then the one over the names or the one over the ports. A container's lock file
- * exists exactly while an operation on it is under way; one that is left behind and free tells of a
- * crash.
+ * Order: the lock of the boot, then the gc lock, then the container's own, then the one over the names or the one over
+ * the ports. A container's lock file exists exactly while an operation on it is under way; one that is left behind and
+ * free tells of a crash.
  */
 export class ContainerLocks {
   readonly #dir: string;
@@ -38,7 +37,41 @@ export class ContainerLocks {
     return names.filter((name) => name.endsWith(".lock")).map((name) => name.slice(0, -".lock".length));
   }
 
-  /** The lock that excludes a sweep over all containers; shared by everybody else. */
+  /** The containers of which a killed process left the lock file: nobody holds it. Disturbs no operation. */
+  async left(): Promise<readonly string[]> {
+    const present = await this.present();
+    const isLeft = async (id: string) => {
+      // Shared, so that several who look do not take each other for an operation.
+      using lock = await tryLockFile(this.#path(id), { shared: true, create: false });
+      return lock !== undefined;
+    };
+    const left = await Promise.all(present.map(isLeft));
+    return present.filter((_, index) => left[index]);
+  }
+
+  /** Whether an operation on the container is under way. Makes and leaves no lock file. */
+  async isBusy(containerId: string): Promise<boolean> {
+    if (!await this.isPresent(containerId)) return false;
+    using lock = await tryLockFile(this.#path(containerId), { shared: true, create: false });
+    // It has ended if the file has gone meanwhile.
+    return lock === undefined && await this.isPresent(containerId);
+  }
+
+  /** Whether the container's lock file is there, held or left. */
+  async isPresent(containerId: string): Promise<boolean> {
+    return await statOf(this.#path(containerId)) !== undefined;
+  }
+
+  /** The lock of whoever tears down what another boot left, before anything is attached. */
+  async boot(signal?: AbortSignal): Promise<Lock> {
+    await ensureDir(this.#dir, 0o700);
+    return await lockFile(`${this.#dir}/boot.lock`, signal === undefined ? {} : { signal });
+  }
+
+  /**
+   * The gc lock: exclusive while the plugins of a network are asked to clean up, shared by whoever attaches or
+   * detaches. Waiting for the exclusive one keeps nobody from taking a shared one.
+   */
   async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
     return await lockFile(`${this.#dir}/gc.lock`, options);
@@ -81,5 +114,24 @@ export async function withContainerLock<T>(
     return await body();
   } finally {
     await lock.remove();
+  }
+}
+
+/**
+ * Runs `body` under the container's lock if nobody has that; tells with `isBusy` that somebody has. A lock file that a
+ * killed process had left is left again: what it tells of is for recovery to settle.
+ */
+export async function tryContainerLock<T>(
+  locks: ContainerLocks,
+  containerId: string,
+  body: () => Promise<T>,
+): Promise<{ readonly isBusy: true } | { readonly isBusy: false; readonly value: T }> {
+  const wasThere = await locks.isPresent(containerId);
+  using lock = await locks.tryLock(containerId);
+  if (lock === undefined) return { isBusy: true };
+  try {
+    return { isBusy: false, value: await body() };
+  } finally {
+    if (!wasThere) await lock.remove();
   }
 }

@@ -12,10 +12,25 @@ export interface GcWish {
   readonly valid?: readonly AttachmentName[];
   /** None is in use: all made by hand are removed. @default {false} */
   readonly all?: boolean;
+  /** Which pods of an engine are there: the attachments of its others are removed. */
+  readonly pods?: ValidPods;
+}
+
+/** The pods of one engine. */
+export interface ValidPods {
+  /** What the engine calls itself: its attachments belong to `pods:<owner>`. Those of other engines are left alone. */
+  readonly owner: string;
+  /**
+   * The container IDs of the pods that are there. A function is called after the records were read, so that a pod that
+   * is set up meanwhile cannot be missing; a list should be no older than the call.
+   */
+  readonly containerIds: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
 }
 
 /** What the sweep knows beside the record. */
-export interface GcFacts extends GcWish {
+export interface GcFacts extends Omit<GcWish, "pods"> {
+  /** As in the wish, once the IDs are known. */
+  readonly pods?: { readonly owner: string; readonly containerIds: ReadonlySet<string> };
   readonly boot: string;
   /** Whether the sandbox that owns the attachment is on record. */
   readonly hasSandbox: boolean;
@@ -44,6 +59,23 @@ export function sandboxOf({ owner }: AttachmentRecord): string | undefined {
   return owner.startsWith("sandbox:") ? owner.slice("sandbox:".length) : undefined;
 }
 
+const PODS = "pods:";
+
+/** The engine whose pod an attachment is of; nothing for others. */
+function podsOwnerOf({ owner }: AttachmentRecord): string | undefined {
+  return owner.startsWith(PODS) ? owner.slice(PODS.length) : undefined;
+}
+
+/** By the container alone: which network is the default one now says nothing about the pod. */
+function judgePod({ containerId }: AttachmentRecord, owner: string, { pods }: GcFacts): Verdict {
+  if (pods === undefined || pods.owner !== owner) {
+    return { stale: false, why: `it is of a pod of "${owner}", which only that can judge` };
+  }
+  return pods.containerIds.has(containerId)
+    ? { stale: false, why: "its pod is there" }
+    : { stale: true, why: "its pod is gone" };
+}
+
 /** Decides about one of podwire's own attachments, while no operation on it is under way. */
 export function judge(record: AttachmentRecord, facts: GcFacts): Verdict {
   if (facts.disableGC) return { stale: false, why: "its network says disableGC" };
@@ -57,6 +89,8 @@ export function judge(record: AttachmentRecord, facts: GcFacts): Verdict {
       ? { stale: false, why: "its sandbox is there" }
       : { stale: true, why: "its sandbox is gone" };
   }
+  const owner = podsOwnerOf(record);
+  if (owner !== undefined) return judgePod(record, owner, facts);
   if (facts.all) return { stale: true, why: "it was made by hand, and all such were to be removed" };
   if (facts.valid !== undefined) return { stale: true, why: "it was made by hand, and not named as valid" };
   const why = `it was made by hand (owner "${record.owner}"), which only its maker can judge`;
@@ -72,7 +106,7 @@ function isSame(a: AttachmentName, b: AttachmentName): boolean {
  *
  * @throws {CniError} kind `usage`
  */
-export function validateWish({ valid, all = false }: GcWish): void {
+export function validateWish({ valid, all = false, pods }: GcWish): void {
   if (all && valid !== undefined) {
     throw new CniError(
       "usage",
@@ -83,6 +117,19 @@ export function validateWish({ valid, all = false }: GcWish): void {
     validateContainerId(containerId);
     validateInterfaceName(ifName);
   }
+  if (pods?.owner === "") throw new CniError("usage", "the owner of the pods has no name");
+  if (typeof pods?.containerIds === "object") pods.containerIds.forEach(validateContainerId);
+}
+
+/**
+ * The pods that are there, asked for now.
+ *
+ * @throws {CniError} kind `usage` if one of them cannot be
+ */
+export async function podsThere({ owner, containerIds }: ValidPods): Promise<NonNullable<GcFacts["pods"]>> {
+  const ids = typeof containerIds === "function" ? await containerIds() : containerIds;
+  ids.forEach(validateContainerId);
+  return { owner, containerIds: new Set(ids) };
 }
 
 /** As the plugins want them named, each once. */

@@ -13,6 +13,7 @@ import { reported } from "../plugin/failure.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
+import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
 
 /** One (network, container ID, interface name) triple. */
@@ -81,6 +82,8 @@ export interface BadRecord {
 }
 
 const KIND = "podwire.attachment.v1";
+/** As many as Deno has threads for files have something to do meanwhile. */
+const FOLDERS_AT_ONCE = 16;
 
 /**
  * podwire's own records, `<state-dir>/attachments/<containerID>/<ifName>@<network>.json`: one
@@ -132,9 +135,18 @@ export class AttachmentStore {
 
   /** All attachments. */
   async all(): Promise<readonly AttachmentRecord[]> {
-    const records: AttachmentRecord[] = [];
-    for (const containerId of await this.containers()) records.push(...await this.ofContainer(containerId));
-    return records;
+    const read = (containerId: string) => this.ofContainer(containerId);
+    return (await inParallel(await this.containers(), FOLDERS_AT_ONCE, read)).flat();
+  }
+
+  /** The attachments to a network, told by the names of their files alone: also those whose record cannot be read. */
+  async ofNetwork(network: string): Promise<readonly AttachmentKey[]> {
+    const ending = `@${fileNamePart(network)}.json`;
+    const keys = await inParallel(await this.containers(), FOLDERS_AT_ONCE, async (containerId) => {
+      const names = (await listDir(this.#folder(containerId))).filter((name) => name.endsWith(ending));
+      return names.map((name) => ({ containerId, network, ifName: name.slice(0, -ending.length) }));
+    });
+    return keys.flat();
   }
 
   /** Forgets an attachment. */

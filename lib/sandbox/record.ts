@@ -6,6 +6,7 @@ import {
   removeIfThere,
   removeUnfinished,
   setAside,
+  statOf,
   writeFileSynced,
 } from "../host/file.ts";
 import type { BadRecord } from "../network/record.ts";
@@ -104,6 +105,11 @@ export class SandboxStore {
   async remove({ id, name, namespace }: SandboxRecord): Promise<void> {
     if (await this.ownerOf(namespace, name) === id) await removeIfThere(this.#namePath(namespace, name));
     await removeIfThere(this.#path(id));
+  }
+
+  /** Whether there is a record of that ID, be it one that cannot be read. */
+  async has(id: string): Promise<boolean> {
+    return await statOf(this.#path(id)) !== undefined;
   }
 
   /** The IDs on record, in byte order. */

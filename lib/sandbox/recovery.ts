@@ -1,44 +1,21 @@
 import type { RunCommand } from "../host/command.ts";
-import { ensureDir, listDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import { removeNetns } from "../host/netns.ts";
 import { endOrphans } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
 import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
+import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { Attachments } from "../network/network.ts";
+import { noteIfPossible } from "../network/note.ts";
+import { inParallel } from "../network/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
-import { infraBundle, sweepInfra } from "./infra.ts";
+import { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxRecord, SandboxStore } from "./record.ts";
-
-/** One thing that recovery looked at. */
-export interface RecoveryItem {
-  /** What it is. */
-  readonly kind: "attachment" | "sandbox" | "namespace" | "container";
-  /** Whose it is. */
-  readonly containerId: string;
-  /** Of an attachment. */
-  readonly network?: string;
-  /** Of an attachment. */
-  readonly ifName?: string;
-  /** The path of the namespace. */
-  readonly netns?: string;
-  /** Why it was removed or kept, or why it could not be. */
-  readonly why: string;
-}
-
-/** What recovery did; `recover --json` prints it. */
-export interface RecoveryReport {
-  /** What is gone now. */
-  readonly removed: RecoveryItem[];
-  /** What is as it should be. */
-  readonly kept: RecoveryItem[];
-  /** What could not be removed, and stays on record. */
-  readonly failed: RecoveryItem[];
-}
+import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
 export interface RecoveryOptions {
@@ -58,70 +35,143 @@ export interface RecoveryOptions {
   readonly log: Logger;
 }
 
+const DEFAULT_CONCURRENCY = 8;
+
+/** How one container is settled. */
+interface Manner {
+  /** Of the failed removals, which are tried again. */
+  readonly retry: "all" | "of other boots" | "none";
+  /** Whether an operation under way is waited for, or its container left to it. */
+  readonly waits: boolean;
+  readonly pass: OrphanPass;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What became of one container. */
+interface Settled {
+  readonly report: RecoveryReport;
+  /** Something of it had been interrupted. */
+  readonly wasInterrupted: boolean;
+}
+
 /**
  * Finishes or undoes what a crash or a reboot interrupted. What a living process is working on is
- * known by its lock and left alone.
+ * known by its lock and left alone, so that several recoveries share the work.
  */
 export class Recovery {
   readonly #options: RecoveryOptions;
+  readonly #orphans: Orphans;
+  /** The boot of which it is known that nothing of those before is left. */
+  #settledBoot: string | undefined;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
+    this.#orphans = new Orphans(options);
   }
 
   /**
    * What has to happen before anything new is attached: after a reboot all that the last boot left is
-   * torn down, so that its addresses are free; else only operations that were killed are settled.
+   * torn down, so that its addresses are free; else only operations that were killed are settled. Whoever comes first
+   * tears down, and others wait for that. The caller holds no lock.
    */
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
-    const { locks, attachments, stateDir, log } = this.#options;
-    const file = `${stateDir}/boot-id`;
-    const boot = await attachments.boot();
+    const boot = await this.#options.attachments.boot();
     const report = emptyReport();
-    if (await readTextIfThere(file) === boot) {
-      const interrupted = await locks.present();
-      for (const id of interrupted) await this.#settle(id, report, { retryFailed: false }, signal);
-      if (interrupted.length > 0) await this.#sweepFiles();
-    } else {
-      using _sweep = await locks.sweep({ shared: false, ...(signal && { signal }) });
-      if (await readTextIfThere(file) !== boot) {
-        await this.#settleAll(report, [], signal);
-        await ensureDir(stateDir, 0o700);
-        await writeFileSynced(file, boot);
-      }
-    }
+    if (await this.#isSettled(boot)) await this.#settleInterrupted(report, signal);
+    else await this.#settleBoot(boot, report, signal);
+    const { log } = this.#options;
     for (const { why, ...item } of report.removed) log.info(`recovered: ${why}`, { ...item });
     for (const { why, ...item } of report.failed) log.warn(`not recovered: ${why}`, { ...item });
   }
 
   /** Settles everything on record, retries failed removals, and removes namespaces that nobody owns. */
-  async recover(signal?: AbortSignal): Promise<RecoveryReport> {
-    const { locks, netnsDir, netnsPrefix } = this.#options;
+  async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
+    const { signal, onProgress, concurrency } = options;
+    signal?.throwIfAborted();
     const report = emptyReport();
-    using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-    const names = (await listDir(netnsDir)).filter((name) => name.startsWith(netnsPrefix));
-    await this.#settleAll(report, names.map((name) => name.slice(netnsPrefix.length)), signal);
+    const more = { ...(onProgress && { onProgress }), ...(concurrency && { concurrency }) };
+    const boot = await this.#options.attachments.boot();
+    const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
+    await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
+    await this.#sweepFiles();
+    // What somebody works on may be of another boot, and not be gone yet.
+    if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#noteBoot(boot);
     return report;
   }
 
-  async #settleAll(
-    report: RecoveryReport,
-    ofNamespaces: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { sandboxes, store, locks, stateDir } = this.#options;
-    const ids = new Set([
+  /** Looks at operations under way and at nothing else, however much is on record. */
+  async #settleInterrupted(report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
+    const left = await this.#options.locks.left();
+    if (left.length === 0) return;
+    const found = await this.#settleAll(left, report, { retry: "none", waits: false, signal });
+    // The lock file of an operation that is just beginning looks like one that was left.
+    if (found.some(({ wasInterrupted }) => wasInterrupted)) await this.#sweepFiles();
+  }
+
+  async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
+    using _boot = await this.#options.locks.boot(signal);
+    if (await this.#isSettled(boot)) return;
+    // Nobody attaches before this is over, so whoever holds a container is tearing it down.
+    await this.#settleAll(await this.#ids(), report, { retry: "of other boots", waits: true, signal });
+    await this.#sweepFiles();
+    await this.#noteBoot(boot);
+  }
+
+  /** Where the disk takes nothing, the record of the ADD is what has to fail, and says so. */
+  async #noteBoot(boot: string): Promise<void> {
+    const { stateDir, log } = this.#options;
+    if (await this.#isSettled(boot)) return;
+    this.#settledBoot = boot;
+    const file = this.#bootFile;
+    await noteIfPossible(
+      async () => {
+        await ensureDir(stateDir, 0o700);
+        await writeFileSynced(file, boot);
+      },
+      log,
+      { file },
+    );
+  }
+
+  async #isSettled(boot: string): Promise<boolean> {
+    if (this.#settledBoot !== boot && await readTextIfThere(this.#bootFile) === boot) {
+      this.#settledBoot = boot;
+    }
+    return this.#settledBoot === boot;
+  }
+
+  get #bootFile(): string {
+    return `${this.#options.stateDir}/boot-id`;
+  }
+
+  /** Every container of which there is something on disk. */
+  async #ids(): Promise<readonly string[]> {
+    const { sandboxes, store, locks } = this.#options;
+    const ids = [
       ...await locks.present(),
       ...await sandboxes.ids(),
       ...await store.containers(),
-      ...await listDir(`${stateDir}/infra`),
-      ...ofNamespaces,
-    ]);
-    for (const id of ids) {
-      signal?.throwIfAborted();
-      await this.#settle(id, report, { retryFailed: true }, signal);
-    }
-    await this.#sweepFiles();
+      ...await this.#orphans.containers(),
+    ];
+    return [...new Set(ids)];
+  }
+
+  async #settleAll(
+    ids: readonly string[],
+    report: RecoveryReport,
+    manner: Omit<Manner, "pass">,
+    { onProgress, concurrency = DEFAULT_CONCURRENCY }: Omit<RecoverOptions, "signal"> = {},
+  ): Promise<readonly Settled[]> {
+    const pass = new OrphanPass(this.#options);
+    let done = 0;
+    const settle = async (id: string) => {
+      const settled = await this.#settle(id, { ...manner, pass });
+      onProgress?.({ done: ++done, total: ids.length, item: id });
+      return settled;
+    };
+    const all = await inParallel(ids, concurrency, settle, manner.signal);
+    for (const settled of all) addTo(report, settled.report);
+    return all;
   }
 
   async #sweepFiles(): Promise<void> {
@@ -129,31 +179,43 @@ export class Recovery {
     await this.#options.cache.removeUnfinished();
   }
 
-  async #settle(
-    id: string,
-    report: RecoveryReport,
-    options: { retryFailed: boolean },
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { locks, sandboxes, store } = this.#options;
-    using lock = await locks.tryLock(id);
-    if (lock === undefined) {
-      report.kept.push({ kind: "sandbox", containerId: id, why: "an operation on it is under way" });
-      return;
-    }
+  async #settle(id: string, manner: Manner): Promise<Settled> {
+    const { locks } = this.#options;
+    const { signal, waits } = manner;
+    const report = emptyReport();
+    let wasInterrupted = false;
     try {
-      await store.removeUnfinished(id);
-      const sandbox = await sandboxes.read(id);
-      const records = await store.ofContainer(id);
-      if (isInterrupted(sandbox, records)) await endOrphans(`CNI_CONTAINERID=${id}`, this.#options.run);
-      const doomed = await this.#settleSandbox(sandbox, records, report, signal);
-      if (!doomed) await this.#settleAttachments(sandbox, records, options, report, signal);
-      if (sandbox === undefined) await this.#sweepHost(id, report);
+      // The GC verb excludes removals too.
+      using _shared = await locks.sweep({ shared: true, ...(signal && { signal }) });
+      using lock = waits ? await locks.lock(id, signal) : await locks.tryLock(id);
+      if (lock === undefined) {
+        report.kept.push({ kind: "sandbox", containerId: id, why: UNDER_WAY });
+        return { report, wasInterrupted };
+      }
+      try {
+        wasInterrupted = await this.#settleLocked(id, manner, report);
+      } finally {
+        // What was cut short is still to be found by its lock file.
+        if (!signal?.aborted) await lock.remove();
+      }
     } catch (error) {
       report.failed.push({ kind: "sandbox", containerId: id, why: asCniError(error).message });
-    } finally {
-      await lock.remove();
     }
+    return { report, wasInterrupted };
+  }
+
+  /** Gives whether something of it had been interrupted. */
+  async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<boolean> {
+    const { sandboxes, store, run } = this.#options;
+    await store.removeUnfinished(id);
+    const sandbox = await sandboxes.read(id);
+    const records = await store.ofContainer(id);
+    const wasInterrupted = isInterrupted(sandbox, records);
+    if (wasInterrupted) await endOrphans(`CNI_CONTAINERID=${id}`, run);
+    const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
+    if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
+    if (sandbox === undefined) addTo(report, await manner.pass.settle(id));
+    return wasInterrupted;
   }
 
   /** Gives whether the sandbox, with all of its attachments, was taken down. */
@@ -174,7 +236,9 @@ export class Recovery {
     const { sandboxes } = this.#options;
     const failures = await dismantle(sandbox, this.#options, signal === undefined ? {} : { signal });
     await this.#tell(records, why, report);
-    if (sandbox.phase === "creating" || sandbox.phase === "removing") await sandboxes.remove(sandbox);
+    // A pod of an engine is on record only while it is up.
+    const goes = sandbox.phase === "creating" || sandbox.phase === "removing" || sandbox.owner !== undefined;
+    if (goes) await sandboxes.remove(sandbox);
     else await sandboxes.write({ ...sandbox, phase: "stopped", pid: undefined });
     if (failures.length === 0) report.removed.push({ ...item, why });
     else report.failed.push({ ...item, why: failures.map(({ message }) => message).join("; ") });
@@ -195,14 +259,15 @@ export class Recovery {
   async #settleAttachments(
     sandbox: SandboxRecord | undefined,
     records: readonly AttachmentRecord[],
-    { retryFailed }: { retryFailed: boolean },
+    { retry, signal }: Manner,
     report: RecoveryReport,
-    signal?: AbortSignal,
   ): Promise<void> {
     const boot = await this.#options.attachments.boot();
     for (const record of records.toReversed()) {
       const why = doomOf(record, sandbox, boot);
-      if (why === undefined || (record.state === "failed" && !retryFailed)) {
+      const isRetry = record.state === "failed";
+      const isLeft = isRetry && (retry === "none" || (retry === "of other boots" && record.bootId === boot));
+      if (why === undefined || isLeft) {
         report.kept.push(itemOf(record, why ?? "it is attached"));
         continue;
       }
@@ -221,15 +286,6 @@ export class Recovery {
       else report.failed.push(itemOf(left, String(left.error?.msg ?? "it could not be removed")));
     }
   }
-
-  async #sweepHost(id: string, report: RecoveryReport): Promise<void> {
-    const { netnsDir, netnsPrefix, stateDir, run, path } = this.#options;
-    const netns = `${netnsDir}/${netnsPrefix}${id}`;
-    const item = { containerId: id, netns, why: "no sandbox owns it" } as const;
-    const swept = await sweepInfra(id, infraBundle(stateDir, id), { run, path });
-    if (swept) report.removed.push({ ...item, kind: "container" });
-    if (await removeNetns(netns, { run })) report.removed.push({ ...item, kind: "namespace" });
-  }
 }
 
 function doomOf(
@@ -246,12 +302,4 @@ function doomOf(
 function isInterrupted(sandbox: SandboxRecord | undefined, records: readonly AttachmentRecord[]): boolean {
   if (sandbox !== undefined && sandbox.phase !== "ready" && sandbox.phase !== "stopped") return true;
   return records.some(({ state }) => state === "adding" || state === "deleting");
-}
-
-function itemOf({ containerId, network, ifName, netns }: AttachmentRecord, why: string): RecoveryItem {
-  return { kind: "attachment", containerId, network, ifName, netns, why };
-}
-
-function emptyReport(): RecoveryReport {
-  return { removed: [], kept: [], failed: [] };
 }

@@ -1,6 +1,5 @@
 // A sweep where something is unreadable, slow, locked or cut short.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { ContainerLocks } from "../../lib/network/container_lock.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { attach, collector, foreign, shown, valid } from "./gc_world.ts";
 import { listOf, NetworkWorld } from "./world.ts";
@@ -72,36 +71,6 @@ Deno.test("D65 the cache is read once, however many networks there are", async (
   const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
   await collector(world).collect(lists);
   assertEquals([count, (await world.plugins.verbs()).length], [1, 3]);
-});
-
-Deno.test("D66 a sweep waits for the operations under way, and they wait for it", async () => {
-  await using world = await NetworkWorld.make();
-  await world.plugins.install("a", { GC: { sleep: 1 } });
-  const locks = new ContainerLocks(`${world.dir}/run`);
-  const order: string[] = [];
-  const attaching = await locks.sweep({ shared: true });
-  const sweep = collector(world).collect([listOf(["a"])]).then(() => order.push("swept"));
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assertEquals(await world.plugins.verbs(), []);
-  order.push("attached");
-  attaching[Symbol.dispose]();
-  while ((await world.plugins.verbs()).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  const next = locks.sweep({ shared: true }).then((lock) => (order.push("next"), lock));
-  await sweep;
-  (await next)[Symbol.dispose]();
-  assertEquals(order, ["attached", "swept", "next"]);
-});
-
-Deno.test("D66 a sweep waits for the container's own lock, until its signal fires", async () => {
-  await using world = await NetworkWorld.make();
-  await world.plugins.install("a");
-  const list = listOf(["a"]);
-  for (const id of ["a-held", "z-free"]) await attach(world, list, id);
-  using _lock = await new ContainerLocks(`${world.dir}/run`).lock("a-held");
-  const signal = AbortSignal.timeout(300);
-  const error = await assertRejects(() => collector(world).collect([list], { signal }), Error);
-  assert(error instanceof Error);
-  assertEquals((await world.store.all()).map(({ containerId }) => containerId), ["a-held"]);
 });
 
 Deno.test("what an interrupted ADD left is removed, whoever made it", async () => {

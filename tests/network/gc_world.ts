@@ -1,7 +1,8 @@
 /** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
 import { assertEquals } from "@std/assert";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
-import { GarbageCollector, type GcItem, type GcReport } from "../../lib/network/gc.ts";
+import { GarbageCollector } from "../../lib/network/gc.ts";
+import type { GcItem, GcReport } from "../../lib/network/gc_sweep.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import type { NetworkConfigList } from "../../lib/spec/config.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
@@ -17,7 +18,7 @@ export function collector(world: NetworkWorld, sandboxes: readonly string[] = []
     runner: world.runner,
     probe: new VersionProbe(world.runner),
     run: world.host.run,
-    sandboxIds: () => Promise.resolve(sandboxes),
+    hasSandbox: (id) => Promise.resolve(sandboxes.includes(id)),
     timeoutMs,
   });
 }

@@ -3,8 +3,8 @@ import { type CommandRequest, HostError, pause, runCommand } from "../../lib/hos
 import {
   createNetns,
   isNetns,
-  listNetns,
   netnsId,
+  netnsProcesses,
   nsProblem,
   pinNetns,
   removeNetns,
@@ -32,6 +32,13 @@ async function inNsDir(fn: (dir: string) => Promise<void>): Promise<void> {
       parent,
     );
   }
+}
+
+/** The names of the namespaces in a directory, sorted. */
+async function namespacesIn(dir: string): Promise<string[]> {
+  const names = (await Array.fromAsync(Deno.readDir(dir), ({ name }) => name)).sort();
+  const found = await Promise.all(names.map((name) => isNetns(`${dir}/${name}`)));
+  return names.filter((_, index) => found[index]);
 }
 
 /** How often something is mounted at a path. */
@@ -72,7 +79,7 @@ Deno.test({
       assertStringIncludes((await ip("netns", "list")).stdout, ours);
       assertEquals((await ip("-n", ours, "link", "show", "lo")).code, 0);
       assertEquals((await ip("netns", "add", theirs)).code, 0);
-      const names = await listNetns("/run/netns");
+      const names = await namespacesIn("/run/netns");
       assert(names.includes(ours) && names.includes(theirs));
       assertEquals(await removeNetns(`/run/netns/${theirs}`), true);
       assertEquals((await ip("netns", "delete", ours)).code, 0);
@@ -90,7 +97,7 @@ rootTest("createNetns() makes the directory a mount point, shared, once", async 
   const { stdout } = await runCommand({ program: "cat", args: ["/proc/self/mountinfo"] });
   const line = stdout.split("\n").find((line) => line.split(" ")[4] === dir) ?? "";
   assertStringIncludes(line, " shared:");
-  assertEquals(await listNetns(dir), numbers.map(String));
+  assertEquals(await namespacesIn(dir), numbers.map(String));
   for (const n of numbers) assertEquals(await mounts(`${dir}/${n}`), 1);
   assertEquals(new Set(await Promise.all(numbers.map((n) => netnsId(`${dir}/${n}`)))).size, numbers.length);
 });
@@ -304,7 +311,6 @@ rootTest("nsProblem() says what a path is instead of a namespace", async (dir) =
   assertEquals(await nsProblem("/proc/self/ns/mnt"), "is a namespace of another kind (mnt)");
   assert(await sameNetns(`${dir}/a`, `${dir}/link`));
   assertEquals(await sameNetns(`${dir}/absent`, `${dir}/absent`), false);
-  assertEquals(await listNetns(`${dir}/absent`), []);
 });
 
 rootTest(
@@ -336,7 +342,7 @@ rootTest("without root, making and removing says that permission is missing", as
     });
   assert(isPermissionDenied(await assertRejects(() => createNetns(`${dir}/b`, { run: asNobody }))));
   assert(isPermissionDenied(await assertRejects(() => removeNetns(`${dir}/a`, { run: asNobody }))));
-  assertEquals([await listNetns(dir), await nsProblem(`${dir}/b`)], [["a"], "does not exist"]);
+  assertEquals([await namespacesIn(dir), await nsProblem(`${dir}/b`)], [["a"], "does not exist"]);
 });
 
 rootTest("createNetns() says so when it cannot undo what it did", async (dir) => {
@@ -354,10 +360,32 @@ Deno.test("createNetns() and removeNetns() take absolute paths only", async () =
   await assertRejects(() => removeNetns("a/b"), TypeError);
 });
 
+rootTest("the processes in a namespace are those that were started there or entered it", async (dir) => {
+  await createNetns(`${dir}/a`);
+  await createNetns(`${dir}/b`);
+  const inside = new Deno.Command("nsenter", {
+    args: [`--net=${dir}/a`, "--", "sh", "-c", "echo; exec sleep 60"],
+    stdout: "piped",
+  }).spawn();
+  try {
+    // Its line says that it has entered.
+    const lines = inside.stdout.getReader();
+    await lines.read();
+    lines.releaseLock();
+    assertEquals(await netnsProcesses(`${dir}/a`), [inside.pid]);
+    assertEquals([await netnsProcesses(`${dir}/b`), await netnsProcesses(`${dir}/absent`)], [[], []]);
+  } finally {
+    inside.kill("SIGKILL");
+    await inside.stdout.cancel();
+    await inside.status;
+  }
+  assertEquals(await netnsProcesses(`${dir}/a`), []);
+});
+
 rootTest("twenty namespaces come and go at once", async (dir) => {
   const paths = Array.from({ length: 20 }, (_, i) => `${dir}/${i}`);
   await Promise.all(paths.map((path) => createNetns(path)));
-  assertEquals((await listNetns(dir)).length, 20);
+  assertEquals((await namespacesIn(dir)).length, 20);
   await Promise.all(paths.map((path) => removeNetns(path)));
-  assertEquals([await listNetns(dir), Array.from(Deno.readDirSync(dir))], [[], []]);
+  assertEquals([await namespacesIn(dir), Array.from(Deno.readDirSync(dir))], [[], []]);
 });

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { fromFileUrl } from "@std/path";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
 import { endOrphans, findByEnvironment } from "../../lib/host/orphans.ts";
-import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery.ts";
+import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";
@@ -270,7 +270,7 @@ sandboxTest("cancelling ends recovery, and what it had not come to waits", async
   const podwire = world.podwire();
   await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
   await world.interrupt(world.id("c1"), "removing");
-  const error = await assertRejects(() => podwire.recover(AbortSignal.abort()), CniError);
+  const error = await assertRejects(() => podwire.recover({ signal: AbortSignal.abort() }), CniError);
   assertEquals(error.kind, "cancelled");
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
   await podwire.recover();

@@ -159,10 +159,10 @@ sandboxTest("D55 the attachments of a sandbox are in use as long as its record i
   for (const id of [live, gone]) await podwire.sandboxes.run({ id, name: id });
   await Deno.remove(`${world.stateDir}/sandboxes/${gone}.json`);
   const report = await podwire.gc({ all: true });
-  assertEquals(report.removed.map(({ containerId, why }) => [containerId, why]), [[
-    gone,
-    "its sandbox is gone",
-  ]]);
+  assertEquals(report.removed.map(({ kind, containerId, why }) => [kind, containerId, why]), [
+    ["attachment", gone, "its sandbox is gone"],
+    ["namespace", gone, "no sandbox owns it"],
+  ]);
   assertEquals(report.kept.map(({ containerId, why }) => [containerId, why]), [[
     live,
     "its sandbox is there",

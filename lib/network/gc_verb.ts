@@ -1,0 +1,224 @@
+import { statOf } from "../host/file.ts";
+import type { Lock } from "../host/lock.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { VersionProbe } from "../plugin/versions.ts";
+import type { NetworkConfigList, ValidAttachment } from "../spec/config.ts";
+import { CniError } from "../spec/error.ts";
+import { printJson } from "../spec/json.ts";
+import type { ContainerLocks } from "./container_lock.ts";
+import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./gc_plan.ts";
+import { listIfReadable, type Sweep } from "./gc_sweep.ts";
+import type { AttachmentRecord, AttachmentStore } from "./record.ts";
+import type { CacheListing, ResultCache } from "./result_cache.ts";
+import { inCommonVersion } from "./spoken_version.ts";
+import { gcChain, hasUpkeep } from "./upkeep.ts";
+
+/** The parts that {@linkcode tellPlugins} works with. */
+export interface VerbParts {
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly locks: ContainerLocks;
+  readonly runner: PluginRunner;
+  readonly probe: VersionProbe;
+  /** Milliseconds for each plugin. */
+  readonly timeoutMs: number;
+  /** Milliseconds to wait for the exclusive lock, over all networks. */
+  readonly waitMs: number;
+}
+
+/**
+ * Tells the plugins of every network which attachments are in use, while nothing is attached or detached: the list is
+ * read anew under the exclusive lock, which is let go of after each network.
+ *
+ * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
+ */
+export async function tellPlugins(sweep: Sweep, parts: VerbParts): Promise<void> {
+  const { network, dryRun = false, signal } = sweep.request;
+  const telling = new Telling(sweep, parts);
+  if (!await telling.reportForeign() || dryRun) return;
+  const names = new Set([...sweep.current.keys(), ...sweep.records.map((record) => record.network)]);
+  for (const name of names) {
+    if (network !== undefined && name !== network) continue;
+    for (const list of await telling.listsOf(name)) {
+      signal?.throwIfAborted();
+      if (!await telling.tell(list)) break;
+    }
+  }
+  // What was cut short is no failure of the plugins; what was removed until then is off the records.
+  signal?.throwIfAborted();
+}
+
+class Telling {
+  readonly #sweep: Sweep;
+  readonly #parts: VerbParts;
+  readonly #cache: CacheReader;
+  #patienceMs: number;
+
+  constructor(sweep: Sweep, parts: VerbParts) {
+    this.#sweep = sweep;
+    this.#parts = parts;
+    this.#cache = new CacheReader(parts.cache);
+    this.#patienceMs = sweep.request.waitMs ?? parts.waitMs;
+  }
+
+  /** Tells of what other runtimes attached. False if the cache cannot be read. */
+  async reportForeign(): Promise<boolean> {
+    const listing = await this.#listing();
+    if (listing === undefined) return false;
+    const { request: { network: only }, report } = this.#sweep;
+    const entries = listing.entries.filter(({ network }) => only === undefined || network === only);
+    for (const entry of await this.#foreign(entries)) {
+      const { network, containerId, ifName, netns } = entry;
+      const why = "another runtime attached it";
+      report.kept.push({ kind: "attachment", network, containerId, ifName, netns, why });
+    }
+    for (const { name, path, reason } of listing.unknown) {
+      if (only !== undefined && attachmentsNamed(name, only).length === 0) continue;
+      const why = `it cannot be read, so all that its name may stand for counts as in use: ${reason}`;
+      report.kept.push({ kind: "cache", file: path, why });
+    }
+    return true;
+  }
+
+  /** Those of which there is no record, nor was one a moment ago. */
+  async #foreign(entries: CacheListing["entries"]): Promise<CacheListing["entries"]> {
+    const own = new Set(this.#sweep.records.map(keyOf));
+    const strange = entries.filter((entry) => !own.has(keyOf(entry)));
+    for (const network of new Set(strange.map((entry) => entry.network))) {
+      for (const key of await this.#parts.store.ofNetwork(network)) own.add(keyOf({ ...key, network }));
+    }
+    const foreign: CacheListing["entries"][number][] = [];
+    for (const entry of strange) {
+      // An entry goes before its record does.
+      if (!own.has(keyOf(entry)) && await this.#parts.cache.has(entry)) foreign.push(entry);
+    }
+    return foreign;
+  }
+
+  /** The network as it is configured now, and as it was for those of its attachments that were made differently. */
+  async listsOf(network: string): Promise<readonly NetworkConfigList[]> {
+    const { current, records, request } = this.#sweep;
+    const now = current.get(network);
+    if (now?.disableGC) return [];
+    const lists: NetworkConfigList[] = [];
+    try {
+      if (now !== undefined && hasUpkeep(now)) {
+        lists.push(await inCommonVersion(now, this.#parts.probe, request.signal));
+      }
+    } catch (error) {
+      this.#report(network, asCniError(error, { verb: "GC", network }));
+    }
+    lists.push(...recordedLists(records.filter((record) => record.network === network)));
+    const unique = new Map(
+      lists.map((list) => [`${list.cniVersion} ${printJson(list.json.plugins ?? null)}`, list]),
+    );
+    return [...unique.values()].filter((list) => hasUpkeep(list) && !list.disableGC);
+  }
+
+  /** False if there was no moment for it. */
+  async tell(list: NetworkConfigList): Promise<boolean> {
+    const { runner, timeoutMs } = this.#parts;
+    const { signal } = this.#sweep.request;
+    using lock = await this.#exclusive(list.name);
+    if (lock === undefined) return false;
+    const valid = await this.#inUse(list.name);
+    if (valid === undefined) return false;
+    for (const error of await gcChain(runner, list, valid, { timeoutMs, signal })) {
+      this.#report(list.name, error);
+    }
+    return true;
+  }
+
+  async #exclusive(network: string): Promise<Lock | undefined> {
+    const { request: { signal } } = this.#sweep;
+    const started = performance.now();
+    using deadline = new Deadline(Math.max(0, this.#patienceMs), signal);
+    try {
+      return await this.#parts.locks.sweep({ shared: false, signal: deadline.signal });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!deadline.signal.aborted) throw error;
+      const seconds = (this.#sweep.request.waitMs ?? this.#parts.waitMs) / 1_000;
+      const msg = `its plugins were not asked to clean up: containers were attached or detached all the time`;
+      const hint = "try again when fewer operations are under way";
+      const details = `waited ${seconds}s for a moment without`;
+      this.#report(network, new CniError("timeout", msg, { verb: "GC", network, details, hint }));
+      return undefined;
+    } finally {
+      this.#patienceMs -= performance.now() - started;
+    }
+  }
+
+  /** All attachments to the network, read now. The caller holds the exclusive lock. */
+  async #inUse(network: string): Promise<readonly ValidAttachment[] | undefined> {
+    const { valid = [] } = this.#sweep.request;
+    const listing = await this.#listing();
+    if (listing === undefined) return undefined;
+    const names: readonly AttachmentName[] = [
+      ...await this.#parts.store.ofNetwork(network),
+      ...listing.entries.filter((entry) => entry.network === network),
+      ...listing.unknown.flatMap(({ name }) => attachmentsNamed(name, network)),
+      ...valid,
+    ];
+    return validAttachmentsOf(names);
+  }
+
+  async #listing(): Promise<CacheListing | undefined> {
+    try {
+      return await this.#cache.read();
+    } catch (cause) {
+      const error = asCniError(cause);
+      const why = `the cache of results cannot be read: ${error.msg}; ` +
+        "the plugins were not asked to clean up, since they would release what other runtimes use";
+      this.#sweep.report.failed.push({ kind: "cache", file: this.#parts.cache.dir, why, error });
+      return undefined;
+    }
+  }
+
+  #report(network: string, error: CniError): void {
+    const plugin = error.context.plugin?.type;
+    const place = plugin === undefined ? { network } : { network, plugin };
+    this.#sweep.report.failed.push({ kind: "plugin", ...place, why: error.message, error });
+  }
+}
+
+/** Two changes of a folder within this time may leave it with one and the same date. */
+const GRAIN_MS = 2_000;
+
+/** Reads the cache once, and again only after something came or went: each network asks for it. */
+class CacheReader {
+  readonly #cache: ResultCache;
+  #last: { readonly state: string; readonly listing: CacheListing } | undefined;
+
+  constructor(cache: ResultCache) {
+    this.#cache = cache;
+  }
+
+  async read(): Promise<CacheListing> {
+    const state = await this.#state();
+    if (this.#last !== undefined && this.#last.state === state) return this.#last.listing;
+    const listing = await this.#cache.list();
+    this.#last = state === undefined ? undefined : { state, listing };
+    return listing;
+  }
+
+  /** Changes with the names in the folder; undefined while that cannot be told. */
+  async #state(): Promise<string | undefined> {
+    const dir = await statOf(this.#cache.dir);
+    if (dir === undefined) return "absent";
+    const age = Date.now() - dir.mtimeMs;
+    return age > GRAIN_MS ? `${dir.dev}:${dir.ino}:${dir.mtimeMs}` : undefined;
+  }
+}
+
+/** Each configuration once, however many attachments were made with it. */
+function recordedLists(records: readonly AttachmentRecord[]): readonly NetworkConfigList[] {
+  const different = new Map(records.map((record) => [`${record.cniVersion} ${record.config}`, record]));
+  return [...different.values()].flatMap((record) => listIfReadable(record) ?? []);
+}
+
+function keyOf({ network, containerId, ifName }: AttachmentName & { readonly network: string }): string {
+  return `${network} ${containerId} ${ifName}`;
+}

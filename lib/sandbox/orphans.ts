@@ -1,0 +1,230 @@
+import type { RunCommand } from "../host/command.ts";
+import { listDir, statOf } from "../host/file.ts";
+import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
+import { type ContainerLocks, tryContainerLock } from "../network/container_lock.ts";
+import {
+  type Findings,
+  type GcItem,
+  type HostSweep,
+  type HostSweepOptions,
+  UNDER_WAY,
+} from "../network/gc_sweep.ts";
+import { inParallel } from "../network/parallel.ts";
+import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import { asCniError } from "../plugin/failure.ts";
+import { validateContainerId } from "../spec/name.ts";
+import { infraBundle, sweepInfra } from "./infra.ts";
+import type { SandboxRecord, SandboxStore } from "./record.ts";
+
+/** The parts that {@linkcode Orphans} works with. */
+export interface OrphansOptions {
+  readonly sandboxes: SandboxStore;
+  readonly store: AttachmentStore;
+  readonly locks: ContainerLocks;
+  readonly netnsDir: string;
+  /** What the names of namespaces that are podwire's begin with; the ID follows. */
+  readonly netnsPrefix: string;
+  readonly stateDir: string;
+  /** Where programs are looked for, as in the variable `PATH`. */
+  readonly path: string;
+  readonly run: RunCommand;
+}
+
+/** A namespace, an infra container, or the record of a pod. */
+export interface HostItem extends GcItem {
+  readonly kind: "sandbox" | "namespace" | "container";
+  readonly containerId: string;
+}
+
+/** What became of things of the host. */
+export type HostFindings = Record<keyof Findings, HostItem[]>;
+
+const AT_ONCE = 4;
+
+/**
+ * The namespaces and infra containers that podwire made and no sandbox owns, and the records of pods whose engine knows
+ * them no more.
+ */
+export class Orphans implements HostSweep {
+  readonly #options: OrphansOptions;
+
+  constructor(options: OrphansOptions) {
+    this.#options = options;
+  }
+
+  /** The IDs of the namespaces that podwire made, whether a sandbox owns them or not. */
+  async namespaces(): Promise<readonly string[]> {
+    const { netnsDir, netnsPrefix } = this.#options;
+    const names = (await listDir(netnsDir)).filter((name) => name.startsWith(netnsPrefix));
+    // What cannot be an ID was not made here.
+    return names.map((name) => name.slice(netnsPrefix.length)).filter(isContainerId);
+  }
+
+  /** The IDs of the infra containers that podwire made, whether a sandbox owns them or not. */
+  async containers(): Promise<readonly string[]> {
+    return (await listDir(`${this.#options.stateDir}/infra`)).filter(isContainerId);
+  }
+
+  async lookAround(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
+    const { sandboxes } = this.#options;
+    const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
+    const records = podsOwner === undefined ? [] : await sandboxes.all();
+    const pods = records.filter(({ owner }) => owner === `pods:${podsOwner}`);
+    return (how) => this.#sweep(ids, pods, how);
+  }
+
+  async #sweep(
+    ids: readonly string[],
+    pods: readonly SandboxRecord[],
+    how: HostSweepOptions,
+  ): Promise<HostFindings> {
+    const gone = pods.filter(({ id }) => how.pods !== undefined && !how.pods.containerIds.has(id));
+    const pass = new OrphanPass(this.#options);
+    const found = [
+      ...await inParallel(ids, AT_ONCE, (id) => this.#sweepHost(id, pass, how), how.signal),
+      ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, how), how.signal),
+    ];
+    const all = noHostFindings();
+    for (const { removed, kept, failed } of found) {
+      all.removed.push(...removed);
+      all.kept.push(...kept);
+      all.failed.push(...failed);
+    }
+    return all;
+  }
+
+  async #sweepHost(id: string, pass: OrphanPass, { dryRun }: HostSweepOptions): Promise<HostFindings> {
+    const { sandboxes, netnsDir, netnsPrefix } = this.#options;
+    // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
+    if (await sandboxes.has(id)) return noHostFindings();
+    const netns = `${netnsDir}/${netnsPrefix}${id}`;
+    return await this.#unlessBusy({ kind: "namespace", containerId: id, netns }, dryRun, async () => {
+      return await sandboxes.has(id) ? noHostFindings() : await pass.settle(id, dryRun);
+    });
+  }
+
+  /** The record of a pod that is gone: its attachments were removed before, or are kept for a reason of their own. */
+  async #sweepPod(seen: SandboxRecord, { dryRun }: HostSweepOptions): Promise<HostFindings> {
+    const { sandboxes, store } = this.#options;
+    const item = { kind: "sandbox", containerId: seen.id, netns: seen.netns.path } as const;
+    return await this.#unlessBusy(item, dryRun, async () => {
+      const found = noHostFindings();
+      const record = await sandboxes.read(seen.id);
+      if (record === undefined || record.owner !== seen.owner || record.createdAt !== seen.createdAt) {
+        return found;
+      }
+      const attached = (await store.ofContainer(seen.id)).filter(({ state }) => state !== "failed");
+      if (attached.length > 0 && !dryRun) {
+        found.kept.push({ ...item, why: "attachments of it are kept" });
+        return found;
+      }
+      if (!dryRun) await sandboxes.remove(record);
+      found.removed.push({ ...item, why: "its pod is gone" });
+      return found;
+    });
+  }
+
+  async #unlessBusy(
+    item: Omit<HostItem, "why">,
+    dryRun: boolean,
+    body: () => Promise<HostFindings>,
+  ): Promise<HostFindings> {
+    const { locks } = this.#options;
+    const busy = { ...noHostFindings(), kept: [{ ...item, why: UNDER_WAY }] };
+    try {
+      if (dryRun) return await locks.isBusy(item.containerId) ? busy : await body();
+      const outcome = await tryContainerLock(locks, item.containerId, body);
+      return outcome.isBusy ? busy : outcome.value;
+    } catch (cause) {
+      const error = asCniError(cause);
+      return { ...noHostFindings(), failed: [{ ...item, why: error.message, error }] };
+    }
+  }
+}
+
+/** One look over all of them: the attachments are read once, when the first namespace asks. */
+export class OrphanPass {
+  readonly #options: OrphansOptions;
+  #records: Promise<readonly AttachmentRecord[]> | undefined;
+
+  constructor(options: OrphansOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Removes the infra container and the namespace of that ID, if there are any. The caller holds the container's lock,
+   * and no sandbox is on record.
+   */
+  async settle(id: string, dryRun = false): Promise<HostFindings> {
+    const { netnsDir, netnsPrefix, stateDir, run, path } = this.#options;
+    const netns = `${netnsDir}/${netnsPrefix}${id}`;
+    const item = { containerId: id, netns, why: "no sandbox owns it" };
+    const found = noHostFindings();
+    const bundle = infraBundle(stateDir, id);
+    const hasContainer = await statOf(bundle) !== undefined;
+    if (hasContainer) {
+      await attempt({ ...item, kind: "container" }, found, async () => {
+        if (!dryRun) await sweepInfra(id, bundle, { run, path });
+      });
+    }
+    if (await statOf(netns) === undefined) return found;
+    const namespace = { ...item, kind: "namespace" } as const;
+    // A container that is still there in a dry run would have taken its processes with it.
+    const why = await this.#whyKept(netns, !(dryRun && hasContainer));
+    if (why !== undefined) found.kept.push({ ...namespace, why });
+    else {
+      await attempt(namespace, found, async () => {
+        if (!dryRun) await removeNetns(netns, { run });
+      });
+    }
+    return found;
+  }
+
+  async #whyKept(netns: string, countsProcesses: boolean): Promise<string | undefined> {
+    const problem = await nsProblem(netns);
+    if (problem !== undefined) {
+      const there = await statOf(netns);
+      // An empty file is what a run leaves that was killed before it had mounted the namespace.
+      return there === undefined || (there.isFile && there.size === 0) ? undefined : problem;
+    }
+    const pids = countsProcesses ? await netnsProcesses(netns) : [];
+    if (pids.length > 0) return `processes are in it: ${pids.toSorted((a, b) => a - b).join(", ")}`;
+    return await this.#whoseAttachment(netns);
+  }
+
+  async #whoseAttachment(netns: string): Promise<string | undefined> {
+    const { store } = this.#options;
+    const id = await netnsId(netns);
+    for (const record of await (this.#records ??= store.all())) {
+      if (record.netns !== netns && (id === undefined || record.netnsId !== id)) continue;
+      const now = await store.read(record);
+      // One that would not go keeps no namespace, as with `podwire rm -f`.
+      if (now === undefined || now.state === "failed") continue;
+      return `the attachment of "${now.containerId}" to network "${now.network}" is in it`;
+    }
+    return undefined;
+  }
+}
+
+async function attempt(item: HostItem, found: HostFindings, body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+    found.removed.push(item);
+  } catch (cause) {
+    const error = asCniError(cause);
+    found.failed.push({ ...item, why: error.message, error });
+  }
+}
+
+function noHostFindings(): HostFindings {
+  return { removed: [], kept: [], failed: [] };
+}
+
+function isContainerId(text: string): boolean {
+  try {
+    validateContainerId(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

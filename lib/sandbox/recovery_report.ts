@@ -1,0 +1,64 @@
+import type { AttachmentRecord } from "../network/record.ts";
+
+/** One thing that recovery looked at. */
+export interface RecoveryItem {
+  /** What it is. */
+  readonly kind: "attachment" | "sandbox" | "namespace" | "container";
+  /** Whose it is. */
+  readonly containerId: string;
+  /** Of an attachment. */
+  readonly network?: string;
+  /** Of an attachment. */
+  readonly ifName?: string;
+  /** The path of the namespace. */
+  readonly netns?: string;
+  /** Why it was removed or kept, or why it could not be. */
+  readonly why: string;
+}
+
+/** What recovery did; `recover --json` prints it. */
+export interface RecoveryReport {
+  /** What is gone now. */
+  readonly removed: RecoveryItem[];
+  /** What is as it should be. */
+  readonly kept: RecoveryItem[];
+  /** What could not be removed, and stays on record. */
+  readonly failed: RecoveryItem[];
+}
+
+/** How recovery goes about it. */
+export interface RecoverOptions {
+  /** Cuts it short; what it had not come to waits for another one. */
+  readonly signal?: AbortSignal;
+  /** Called after each container. */
+  readonly onProgress?: (progress: RecoveryProgress) => void;
+  /** How many containers are settled at once. @default {8} */
+  readonly concurrency?: number;
+}
+
+/** How far recovery is. */
+export interface RecoveryProgress {
+  /** How many containers are settled. */
+  readonly done: number;
+  /** How many there are to look at. */
+  readonly total: number;
+  /** The ID of the container that was settled last. */
+  readonly item: string;
+}
+
+/** What is told of an attachment. */
+export function itemOf({ containerId, network, ifName, netns }: AttachmentRecord, why: string): RecoveryItem {
+  return { kind: "attachment", containerId, network, ifName, netns, why };
+}
+
+/** A report without entries. */
+export function emptyReport(): RecoveryReport {
+  return { removed: [], kept: [], failed: [] };
+}
+
+/** Adds what was found elsewhere to a report. */
+export function addTo(report: RecoveryReport, found: RecoveryReport): void {
+  report.removed.push(...found.removed);
+  report.kept.push(...found.kept);
+  report.failed.push(...found.failed);
+}

@@ -1,0 +1,231 @@
+// What a sweep does beside others: operations under way, hanging plugins, other sweeps.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ContainerLocks, withContainerLock } from "../../lib/network/container_lock.ts";
+import type { GcRequest } from "../../lib/network/gc_sweep.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { attach, collector, foreign, shown, shownReport, valid } from "./gc_world.ts";
+import { listOf, NetworkWorld } from "./world.ts";
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+const locksOf = (world: NetworkWorld) => new ContainerLocks(`${world.dir}/run`);
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!await isSo()) {
+    if (performance.now() > end) throw new Error("it never became so");
+    await pause(10);
+  }
+}
+
+/** Attaches as a sandbox does, with the locks of an operation. */
+async function attachLocked(world: NetworkWorld, containerId: string): Promise<void> {
+  const locks = locksOf(world);
+  using _shared = await locks.sweep({ shared: true });
+  await withContainerLock(locks, containerId, undefined, () => attach(world, listOf(["a"]), containerId));
+}
+
+Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and operations wait for it", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { GC: { sleep: 1 } });
+  const locks = locksOf(world);
+  const order: string[] = [];
+  const attaching = await locks.sweep({ shared: true });
+  const sweep = collector(world).collect([listOf(["a"])]).then(() => order.push("swept"));
+  await pause(100);
+  assertEquals(await world.plugins.verbs(), []);
+  order.push("attached");
+  attaching[Symbol.dispose]();
+  await until(async () => (await world.plugins.verbs()).length > 0);
+  const next = locks.sweep({ shared: true }).then((lock) => (order.push("next"), lock));
+  await sweep;
+  (await next)[Symbol.dispose]();
+  assertEquals(order, ["attached", "swept", "next"]);
+});
+
+Deno.test("F49 a sweep that waits for its turn keeps nobody from attaching", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const locks = locksOf(world);
+  using _hanging = await locks.sweep({ shared: true });
+  const cut = new AbortController();
+  const sweep = collector(world).collect([listOf(["a"])], { signal: cut.signal });
+  await pause(100);
+  for (let i = 0; i < 3; i++) {
+    using _other = await locks.sweep({ shared: true, signal: AbortSignal.timeout(5_000) });
+  }
+  cut.abort(new CniError("cancelled", "enough"));
+  assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
+  assertEquals(await world.plugins.verbs(), []);
+});
+
+Deno.test("F49 a sweep that gets no turn in time says which networks it did not reach, having removed what it could", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+  await attach(world, lists[0]!, "gone");
+  using _hanging = await locksOf(world).sweep({ shared: true });
+  const started = performance.now();
+  const report = await collector(world).collect(lists, { waitMs: 300 });
+  // The time is for all of them together.
+  assert(performance.now() - started < 5_000);
+  assertEquals(report.removed.map(({ containerId }) => containerId), ["gone"]);
+  assertEquals(
+    report.failed.map(({ kind, network, plugin, error }) => [kind, network, plugin, error?.kind]),
+    ["n1", "n2", "n3"].map((name) => ["plugin", name, undefined, "timeout"]),
+  );
+  assertMatch(report.failed[0]!.why, /its plugins were not asked to clean up: .*waited 0\.3s/);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
+});
+
+Deno.test("F49 between two networks whoever waits gets in", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a", { GC: { sleep: 0.3 } });
+  const lists = Array.from({ length: 8 }, (_, index) => listOf(["a"], { name: `n${index}` }));
+  const sweep = collector(world).collect(lists);
+  await until(async () => (await a.calls()).length > 0);
+  using _lock = await locksOf(world).sweep({ shared: true, signal: AbortSignal.timeout(10_000) });
+  const told = (await a.calls()).length;
+  assert(told < lists.length, `${told} networks were told first`);
+  _lock[Symbol.dispose]();
+  assertEquals((await sweep).failed, []);
+  assertEquals((await a.calls()).length, lists.length);
+});
+
+Deno.test("D66 what is attached while a sweep runs is in the list that the next network's plugins get", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("slow", { GC: { sleep: 1 } });
+  const a = await world.plugins.install("a");
+  // The first network lets the second one's plugins wait.
+  const lists = [listOf(["slow"], { name: "first" }), listOf(["a"])];
+  const sweep = collector(world, ["late"]).collect(lists);
+  await until(async () => (await world.plugins.verbs()).includes("slow GC"));
+  // A runtime that shares only the cache does not wait.
+  await foreign(world, "theirs");
+  await attach(world, listOf(["a"]), "late");
+  assertEquals((await sweep).failed, []);
+  assertEquals(valid((await a.calls()).at(-1)!.config), ["late:eth0", "theirs:eth0"]);
+});
+
+Deno.test("D66 an attachment that is made after the sweep began is not judged by a list that cannot know it", async () => {
+  const wishes: readonly GcRequest[] = [
+    { all: true },
+    { valid: [] },
+    { pods: { owner: "cli", containerIds: [] } },
+  ];
+  for (const wish of wishes) {
+    await using world = await NetworkWorld.make();
+    await world.plugins.install("a");
+    const list = listOf(["a"]);
+    const owner = wish.pods === undefined ? "cli" : "pods:cli";
+    await attach(world, list, "hand", owner);
+    const [record] = await world.store.all();
+    // Between the look and the removal it is detached and attached again.
+    const readAll = world.store.all.bind(world.store);
+    world.store.all = async () => {
+      const records = await readAll();
+      await world.store.write({ ...record!, since: "2999-01-01T00:00:00.000Z" });
+      return records;
+    };
+    const report = await collector(world).collect([list], wish);
+    assertEquals(shownReport(report), {
+      removed: [],
+      kept: ["attachment: hand: it was attached meanwhile"],
+      failed: [],
+    });
+    assertEquals(await world.plugins.verbs(), ["a ADD", "a GC"]);
+  }
+});
+
+Deno.test("D66 a container on which somebody works is kept, and the others are removed meanwhile", async () => {
+  for (const dryRun of [true, false]) {
+    await using world = await NetworkWorld.make();
+    await world.plugins.install("a");
+    const list = listOf(["a"]);
+    for (const id of ["busy", "free"]) await attach(world, list, id);
+    const locks = locksOf(world);
+    using _lock = await locks.lock("busy");
+    const report = await collector(world).collect([list], { dryRun });
+    assertEquals(shownReport(report), {
+      removed: ["attachment: free: its sandbox is gone"],
+      kept: ["attachment: busy: an operation on it is under way"],
+      failed: [],
+    });
+    assertEquals(await locks.present(), ["busy"]);
+  }
+});
+
+Deno.test("D66 an ADD under way is not taken for an interrupted one, and its hanging holds up no removal", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  for (const id of ["gone1", "gone2"]) await attach(world, listOf(["a"]), id);
+  await a.answer("ADD", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` });
+  const pending = attachLocked(world, "new");
+  await until(async () => (await world.store.ofContainer("new")).length > 0);
+  const report = await collector(world).collect([listOf(["a"])], { waitMs: 100 });
+  assertEquals(report.removed.map(({ containerId }) => containerId).sort(), ["gone1", "gone2"]);
+  assertEquals(report.kept.map(shown), ["attachment: new: an operation on it is under way"]);
+  await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
+  await pending;
+  assertEquals((await world.store.all()).map(({ containerId, state }) => [containerId, state]), [
+    ["new", "attached"],
+  ]);
+});
+
+Deno.test("D58 a DEL that hangs does not hold up the removal of other containers", async () => {
+  await using world = await NetworkWorld.make();
+  const a = await world.plugins.install("a");
+  const ids = ["c1", "c2", "c3", "c4", "c5", "c6"];
+  for (const id of ids) await attach(world, listOf(["a"]), id);
+  // Whoever comes first hangs until all others are gone.
+  await a.answer("DEL", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` }, 1);
+  const sweep = collector(world).collect([listOf(["a"])]);
+  await until(async () => (await world.store.containers()).length === 1);
+  await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
+  assertEquals((await sweep).removed.length, ids.length);
+});
+
+Deno.test("several sweeps at once remove each attachment once", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a", { DEL: { sleep: 0.1 } });
+  const ids = ["c1", "c2", "c3", "c4", "c5"];
+  for (const id of ids) await attach(world, listOf(["a"]), id);
+  const reports = await Promise.all([1, 2, 3].map(() => collector(world).collect([listOf(["a"])])));
+  const removed = reports.flatMap((report) => report.removed.map(({ containerId }) => containerId));
+  assertEquals(removed.sort(), ids);
+  assertEquals(reports.flatMap(({ failed }) => failed), []);
+  assertEquals((await world.plugins.verbs()).filter((verb) => verb === "a DEL").length, ids.length);
+  assertEquals(await locksOf(world).present(), []);
+});
+
+Deno.test("the lock file of a killed operation stays for recovery to find", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await attach(world, listOf(["a"]), "gone");
+  const dir = `${world.dir}/run/containers`;
+  await Deno.mkdir(dir, { recursive: true });
+  await Deno.writeTextFile(`${dir}/gone.lock`, "");
+  assertEquals((await collector(world).collect([listOf(["a"])])).removed.length, 1);
+  assertEquals(await locksOf(world).left(), ["gone"]);
+});
+
+Deno.test("an attachment whose owner is on record again by the time of its removal is kept", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const list = listOf(["a"]);
+  await attach(world, list, "back");
+  const present: string[] = [];
+  const sweeper = collector(world, present);
+  const tryLock = ContainerLocks.prototype.tryLock;
+  ContainerLocks.prototype.tryLock = async function (id) {
+    present.push("back");
+    return await tryLock.call(this, id);
+  };
+  try {
+    const report = await sweeper.collect([list]);
+    assertEquals(shownReport(report).kept, ["attachment: back: its sandbox is there"]);
+    assertEquals(await world.plugins.verbs(), ["a ADD", "a GC"]);
+  } finally {
+    ContainerLocks.prototype.tryLock = tryLock;
+  }
+});
