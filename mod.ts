@@ -34,6 +34,19 @@
 // The runtime, whole.
 export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime.ts";
 
+// The pods of a container engine.
+export {
+  type CallOptions,
+  Pods,
+  type PodsGcRequest,
+  type PodsOptions,
+  type PodsStatusRequest,
+} from "./lib/pods.ts";
+export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
+export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
+export type { PodNetwork } from "./lib/pod/pod.ts";
+export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
+
 // Sandboxes.
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";

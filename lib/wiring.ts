@@ -12,13 +12,18 @@ import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
 import { VersionProbe } from "./plugin/versions.ts";
-import { Catalog } from "./pod/catalog.ts";
+import type { Catalog } from "./pod/catalog.ts";
+import { CatalogOnDemand } from "./pod/catalog_on_demand.ts";
+import { CatalogReader } from "./pod/catalog_reader.ts";
+import type { CatalogSource } from "./pod/catalog_source.ts";
+import { CatalogWatch } from "./pod/catalog_watch.ts";
 import { embeddedNetwork, machineFacts } from "./pod/embedded.ts";
 import { PodNetworks } from "./pod/pod.ts";
 import { ReadinessMemory } from "./pod/readiness_memory.ts";
 import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Orphans } from "./sandbox/orphans.ts";
+import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
@@ -26,6 +31,8 @@ import { Sandboxes } from "./sandbox/sandbox.ts";
 /** What a runtime consists of. */
 export interface Parts {
   readonly sandboxes: Sandboxes;
+  /** What all sandboxes are made with, those of engines too. */
+  readonly common: SandboxParts;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly locks: ContainerLocks;
@@ -41,14 +48,24 @@ export interface Parts {
   readonly ask: AskNetwork;
   /** Since when networks are ready or not. */
   readonly readiness: ReadinessMemory;
-  /** Reads the configuration directory. */
-  readonly catalog: () => Promise<Catalog>;
+  /** Reads the configuration directory each time that it is asked. */
+  readonly catalogSource: CatalogSource;
+  /** What that source gives now. */
+  readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
+  /** Watches the configuration directory until disposed of. */
+  readonly watchCatalog: (options?: WatchCatalogOptions) => Promise<CatalogSource>;
 }
 
 const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** What not every runtime has. */
+export interface WireOptions {
+  /** Whether the embedded network stands in where the directory holds no file. @default {true} */
+  readonly embedded?: boolean;
+}
+
 /** Makes the parts of a runtime for each other; touches nothing. */
-export function wire(options: RuntimeOptions): Parts {
+export function wire(options: RuntimeOptions, { embedded = true }: WireOptions = {}): Parts {
   const { run = runCommand, log = SILENT } = options;
   const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
   const runDir = options.runDir ?? defaultRunDir(stateDir);
@@ -86,10 +103,11 @@ export function wire(options: RuntimeOptions): Parts {
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
-  const catalog = () => readCatalog(options);
-  const sandboxes = new Sandboxes({ ...shared, recovery, catalog });
+  const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
+  const sandboxes = new Sandboxes({ ...shared, recovery, catalog: catalogs.catalog });
   return {
     sandboxes,
+    common: shared,
     store,
     cache,
     locks,
@@ -103,16 +121,47 @@ export function wire(options: RuntimeOptions): Parts {
     timeouts,
     ask,
     readiness,
-    catalog,
+    ...catalogs,
   };
 }
 
-async function readCatalog(options: RuntimeOptions): Promise<Catalog> {
-  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork } = options;
-  return await Catalog.load({
+/** Options of {@linkcode Parts.watchCatalog}. */
+export interface WatchCatalogOptions {
+  /** How often is looked without an event, in milliseconds. @default {10_000} */
+  readonly pollMs?: number;
+  /** Ends the opening. */
+  readonly signal?: AbortSignal;
+}
+
+function wireCatalog(
+  options: RuntimeOptions,
+  { log, ...rest }: { stateDir: string; store: AttachmentStore; embedded: boolean; log: Logger },
+): Pick<Parts, "catalogSource" | "catalog" | "watchCatalog"> {
+  const { pluginDirs = DEFAULTS.pluginDirs } = options;
+  const catalogSource = new CatalogOnDemand(makeReader(options, rest), log);
+  return {
+    catalogSource,
+    catalog: (signal) => catalogSource.current(signal),
+    watchCatalog: ({ pollMs, signal } = {}) => {
+      const reader = makeReader(options, rest);
+      const poll = pollMs === undefined ? {} : { pollMs };
+      return CatalogWatch.open({ reader, pluginDirs, log, ...poll }, signal);
+    },
+  };
+}
+
+function makeReader(
+  options: RuntimeOptions,
+  { stateDir, store, embedded }: { stateDir: string; store: AttachmentStore; embedded: boolean },
+): CatalogReader {
+  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
+  return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
-    embedded: async () => embeddedNetwork(await machineFacts(options.environment?.PATH)),
+    stateDir,
+    isAttached: async (network) => (await store.ofNetwork(network)).length > 0,
+    ...(embedded ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+    ...(log === undefined ? {} : { log }),
   });
 }
 

@@ -8,7 +8,9 @@ import { macDigits, normalIp, type PlannedAttachment, type PodRequest } from "./
 
 /** One network of a pod that is up. */
 export interface PodNetwork {
+  /** The name of the network. */
   readonly name: string;
+  /** The interface inside the pod. */
   readonly ifName: string;
   /** In the version of the network's configuration. */
   readonly result: JsonObject;

@@ -105,11 +105,6 @@ export class EnginePods {
     });
   }
 
-  /** The pods on record. */
-  async all(): Promise<readonly SandboxRecord[]> {
-    return (await this.#options.sandboxes.all()).filter(({ owner }) => owner === this.#options.owner);
-  }
-
   /** All that is known to be wrong before anything is done. */
   async #prepare(request: PodRequest, signal?: AbortSignal): Promise<PreparedSandbox> {
     const { source, whenNoNetwork, owner, log } = this.#options;

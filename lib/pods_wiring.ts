@@ -1,0 +1,121 @@
+import { repeat } from "./host/repeat.ts";
+import type { GcReport } from "./network/gc_sweep.ts";
+import type { AttachmentStore } from "./network/record.ts";
+import { Retrier } from "./network/retry.ts";
+import { asCniError } from "./plugin/failure.ts";
+import type { CatalogSource } from "./pod/catalog_source.ts";
+import { Readiness } from "./pod/readiness.ts";
+import type { RuntimeOptions } from "./runtime_options.ts";
+import { EnginePods, type WhenNoNetwork } from "./sandbox/engine_pods.ts";
+import { validateName } from "./sandbox/name.ts";
+import type { Recovery } from "./sandbox/recovery.ts";
+import { type Parts, wire } from "./wiring.ts";
+
+/** How pods are opened. With `defaultNetwork` the default network is fixed, else it may change. */
+export interface PodsOptions extends Omit<RuntimeOptions, "embeddedOnly"> {
+  /** Notices changes of the configuration and plugin directories by itself; without, they are read when asked. @default {true} */
+  readonly watch?: boolean;
+  /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */
+  readonly pollMs?: number;
+  /** What becomes of a pod that names no network while there is none: `noop` gives it `lo` only. @default {"error"} */
+  readonly whenNoNetwork?: WhenNoNetwork;
+  /** Tells the pods of one engine from those of another. @default {"pods"} */
+  readonly owner?: string;
+  /** For how many milliseconds a network that was ready counts as ready while its plugins say that it is not. @default {30_000} */
+  readonly graceMs?: number;
+  /** Milliseconds between two sweeps; 0 for none. @default {0} */
+  readonly gcIntervalMs?: number;
+  /** The container IDs of the pods that are still there, for the sweeps. @default {all that are on record} */
+  readonly validPods?: () => readonly string[] | Promise<readonly string[]>;
+}
+
+/** What every call of pods takes. */
+export interface CallOptions {
+  /** Cuts the call short, its waiting for locks and its plugins; what was begun is undone. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a sweep is to do. */
+export interface PodsGcRequest extends CallOptions {
+  /** The container IDs of the pods that are still there. @default {what the option of that name gives} */
+  readonly validPods?: readonly string[];
+  /** Only this network, by its name. @default {all networks} */
+  readonly network?: string;
+  /** Runs no plugin and changes nothing. @default {false} */
+  readonly dryRun?: boolean;
+}
+
+/** What pods consist of while they are open. */
+export interface PodsParts extends AsyncDisposable {
+  readonly engine: EnginePods;
+  readonly source: CatalogSource;
+  readonly readiness: Readiness;
+  readonly recovery: Recovery;
+  readonly store: AttachmentStore;
+  readonly gc: (request: PodsGcRequest) => Promise<GcReport>;
+}
+
+/** Wires the parts, reads the configuration for the first time, and starts what runs beside the calls. */
+export async function openPods(options: PodsOptions, signal?: AbortSignal): Promise<PodsParts> {
+  const { watch = true, pollMs, graceMs, defaultNetwork, whenNoNetwork = "error" } = options;
+  const { owner = "pods", gcIntervalMs = 0 } = options;
+  // It stands in records.
+  validateName("owner", owner);
+  const parts = wire(options, { embedded: false });
+  const { common, store, recovery, ask, attachments, failed, locks } = parts;
+  const { log, run } = common;
+  const source = watch
+    ? await parts.watchCatalog({ ...(pollMs && { pollMs }), ...(signal && { signal }) })
+    : parts.catalogSource;
+  const retrier = new Retrier({ attachments, store, failed, locks, run, log });
+  retrier.start();
+  const memory = parts.readiness;
+  const readiness = Readiness.start({
+    source,
+    ask,
+    memory,
+    defaultNetwork,
+    graceMs,
+    intervalMs: pollMs,
+    log,
+  });
+  const engine = new EnginePods({
+    ...common,
+    store,
+    recovery,
+    source,
+    owner: `pods:${owner}`,
+    whenNoNetwork,
+  });
+  const gc = (request: PodsGcRequest) => sweep({ ...options, owner }, { ...parts, source }, request);
+  const told = (error: unknown) => log.error(`the sweep failed: ${asCniError(error).message}`);
+  const sweeping = gcIntervalMs > 0 ? repeat(gcIntervalMs, (signal) => gc({ signal }), told) : undefined;
+  let closing: Promise<unknown> | undefined;
+  const close = async () => {
+    await Promise.all([sweeping, retrier, readiness].map((part) => part?.[Symbol.asyncDispose]()));
+    await source[Symbol.asyncDispose]();
+  };
+  return {
+    engine,
+    source,
+    readiness,
+    recovery,
+    store,
+    gc,
+    async [Symbol.asyncDispose]() {
+      // A second call waits for the first.
+      await (closing ??= close());
+    },
+  };
+}
+
+async function sweep(
+  options: PodsOptions & { readonly owner: string },
+  { garbage, source }: Pick<Parts, "garbage"> & Pick<PodsParts, "source">,
+  { validPods, ...request }: PodsGcRequest,
+): Promise<GcReport> {
+  const there = validPods === undefined ? options.validPods : () => validPods;
+  const { lists } = await source.current(request.signal);
+  const pods = there === undefined ? {} : { pods: { owner: options.owner, containerIds: there } };
+  return await garbage.collect(lists, { ...request, ...pods });
+}
