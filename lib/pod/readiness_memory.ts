@@ -2,7 +2,7 @@ import { ensureDir, readTextIfThere, setAside, writeFileSynced } from "../host/f
 import type { Logger } from "../host/log.ts";
 import { optionalText, seal, textOf, unseal } from "../network/sealed.ts";
 import { STATUS_REASONS } from "../network/status.ts";
-import { wordsOf } from "../plugin/failure.ts";
+import { requirePermissions, wordsOf } from "../plugin/failure.ts";
 import { isObject, type JsonObject } from "../spec/json.ts";
 import type { Standing } from "./standing.ts";
 
@@ -18,7 +18,8 @@ export interface Remembered {
 
 /**
  * Since when networks stand as they do, beyond the process: `<state-dir>/readiness.json`. It is told, not relied on:
- * where it cannot be read or written, as by a user who may not, what this process knows is all there is.
+ * where it cannot be read or written, as by a user who may not, what this process knows is all there is. Nobody is asked
+ * for a permission.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory, if they are to be had.
  */
@@ -54,6 +55,7 @@ export class ReadinessMemory {
       return true;
     }
     try {
+      await requirePermissions({ read: [this.#dir], write: [this.#dir] });
       await ensureDir(this.#dir);
       await writeFileSynced(this.#path, await seal(KIND, { networks: encode(merged) }));
       this.#unsaved = new Map();
@@ -70,6 +72,7 @@ export class ReadinessMemory {
   async #load(): Promise<Map<string, Standing>> {
     let text: string | undefined;
     try {
+      await requirePermissions({ read: [this.#dir] });
       text = await readTextIfThere(this.#path);
     } catch (error) {
       this.#log.debug(`since when networks are ready cannot be read: ${wordsOf(error)}`, {
@@ -87,6 +90,7 @@ export class ReadinessMemory {
 
   async #setAside(reason: string): Promise<void> {
     try {
+      await requirePermissions({ write: [this.#dir] });
       const movedTo = await setAside(this.#path);
       const file = this.#path;
       this.#log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });

@@ -259,7 +259,7 @@ upkeepTest("status --grace lets a network that was ready count as ready for so l
 
 upkeepTest("where nothing can be remembered, status says so by nothing and gives no grace", async (world) => {
   const web = await world.network("web");
-  await Deno.writeTextFile(`${world.dir}/state.d`, "in the way");
+  await Deno.mkdir(`${world.dir}/state.d/readiness.json`, { recursive: true });
   const first = await world.podwire(["status", "--json", "--grace", "1h"]);
   assertEquals([first.code, first.stderr, JSON.parse(first.stdout)[0].since], [0, "", null]);
   await web.answer("STATUS", AWAY);

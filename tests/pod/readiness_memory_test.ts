@@ -144,6 +144,25 @@ memoryTest(
   },
 );
 
+Deno.test({
+  name:
+    "without the permissions for its directory it is a memory of this process alone, and asks nobody for them",
+  permissions: { read: true },
+  fn: async () => {
+    const log = new Lines();
+    const memory = new ReadinessMemory("/var/lib/podwire", log);
+    const known = standings(["web", standingAfter(undefined, READY, at(0))]);
+    assertEquals(await memory.write({ standings: known, all: true }), false);
+    assertEquals(await memory.read(), known);
+    assertEquals(
+      log.all.filter((line) =>
+        !line.includes("the Deno permission --allow-write=/var/lib/podwire is missing")
+      ),
+      [],
+    );
+  },
+});
+
 async function waitFor(holds: () => boolean): Promise<void> {
   for (let n = 0; n < 500 && !holds(); n++) await new Promise((done) => setTimeout(done, 10));
 }
