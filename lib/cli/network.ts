@@ -20,13 +20,18 @@ function shownEntry(entry: CatalogEntry) {
     name: entry.name ?? null,
     status,
     default: entry.default,
+    defaultBy: entry.defaultBy ?? null,
     cniVersion: entry.cniVersion ?? null,
     plugins,
     reason: entry.reason ?? null,
     line: entry.line ?? null,
     column: entry.column ?? null,
+    since: entry.since ?? null,
+    badSince: entry.badSince ?? null,
   };
 }
+
+const DEFAULT_WORDS = { name: "by name", first: "first file", pinned: "pinned" } as const;
 
 function networkTable(entries: readonly CatalogEntry[]): string {
   return table(
@@ -35,7 +40,7 @@ function networkTable(entries: readonly CatalogEntry[]): string {
       entry.line === undefined ? entry.file : `${entry.file}:${entry.line}:${entry.column}`,
       entry.name ?? "-",
       entry.status,
-      entry.default ? "yes" : "no",
+      entry.default ? `yes (${DEFAULT_WORDS[entry.defaultBy ?? "first"]})` : "no",
       entry.cniVersion ?? "-",
       entry.plugins.join(",") || "-",
       entry.reason ?? "-",

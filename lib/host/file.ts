@@ -11,6 +11,8 @@ export interface FileStat {
   readonly dev: number;
   readonly ino: number;
   readonly mtimeMs: number;
+  /** Of the last change of the file or of what is known about it; not before then, and maybe to the second only. */
+  readonly ctimeMs: number;
 }
 
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
@@ -229,51 +231,8 @@ export async function statOf(path: string): Promise<FileStat | undefined> {
     dev: info.dev,
     ino: info.ino ?? 0,
     mtimeMs: info.mtime?.getTime() ?? 0,
+    ctimeMs: info.ctime?.getTime() ?? 0,
   };
-}
-
-/** What {@linkcode watchDirs} calls. */
-export interface WatchListener {
-  /**
-   * Something was made, changed or removed at these paths. One change may be told several times, so what counts is
-   * what is there when one looks.
-   */
-  readonly changed: (paths: readonly string[]) => void;
-  /** Nothing more will be told, because watching or `changed` failed. */
-  readonly failed: (error: unknown) => void;
-}
-
-/**
- * Watches directories, not what is below their subdirectories, until disposed of. A directory that is removed and made
- * anew is another one: watch the one above too. Requires `--allow-read`.
- *
- * @throws {Deno.errors.NotFound} If one of them is not there.
- *
- * @example
- * ```ts
- * import { watchDirs } from "./file.ts";
- *
- * using _watch = watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
- * ```
- */
-export function watchDirs(dirs: readonly string[], listener: WatchListener): Disposable {
-  const watcher = Deno.watchFs([...dirs], { recursive: false });
-  const pump = async () => {
-    for await (const { kind, paths } of watcher) if (kind !== "access") listener.changed(paths);
-  };
-  const close = () => {
-    try {
-      watcher.close();
-    } catch (error) {
-      // It is closed already, by the loop that failed.
-      if (!(error instanceof Deno.errors.BadResource)) throw error;
-    }
-  };
-  pump().catch((error) => {
-    close();
-    listener.failed(error);
-  });
-  return { [Symbol.dispose]: close };
 }
 
 async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T | U> {

@@ -1,5 +1,5 @@
 import { listDir, readTextIfThere, realPath, statOf } from "../host/file.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { asCniError, reported } from "../plugin/failure.ts";
 import {
   listFromPluginConfig,
   type NetworkConfigList,
@@ -38,7 +38,7 @@ export type LoadedFile =
  */
 export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]> {
   const loaded: LoadedFile[] = [];
-  for (const name of await configNames(dir)) {
+  for (const name of configNames(await reported(() => listDir(dir), { file: dir }))) {
     const file = `${dir}/${name}`;
     try {
       const list = await loadFile(dir, name);
@@ -123,13 +123,8 @@ function decodeText(bytes: Uint8Array, source: { readonly file?: string }): stri
   }
 }
 
-async function configNames(dir: string): Promise<readonly string[]> {
-  let names: readonly string[];
-  try {
-    names = await listDir(dir);
-  } catch (error) {
-    throw asCniError(error, { file: dir });
-  }
+/** Those of the names in a configuration directory that are of configuration files. */
+export function configNames(names: readonly string[]): readonly string[] {
   return names.filter((name) => EXTENSIONS.includes(name.slice(name.lastIndexOf("."))));
 }
 
@@ -141,17 +136,42 @@ async function loadFile(dir: string, name: string): Promise<NetworkConfigList | 
   const file = `${dir}/${name}`;
   const text = await readConfigFile(dir, name);
   if (text === undefined) return undefined;
-  if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
-  const list = parseConfigList(text, { file });
-  return withFolderPlugins(
-    list,
-    list.loadOnlyInlinedPlugins ? [] : await folderPlugins(file, list.name),
-    { file },
-  );
+  const list = parseFile(text, file);
+  const folder = folderOf(list, file);
+  return folder === undefined ? list : withFolder(list, await folderPlugins(folder), file);
 }
 
-/** A link that leads nowhere or to a directory is an error: somebody meant to have a network here. */
-async function readConfigFile(dir: string, name: string): Promise<string | undefined> {
+/** What the text of a file says, without the plugins of its folder. */
+export function parseFile(text: string, file: string): NetworkConfigList {
+  if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
+  const list = parseConfigList(text, { file });
+  return list.loadOnlyInlinedPlugins ? withFolder(list, [], file) : list;
+}
+
+/** The folder whose plugins the network of a file has, too; the name was validated, so the path stays inside. */
+export function folderOf(list: NetworkConfigList, file: string): string | undefined {
+  if (!file.endsWith(".conflist") || list.loadOnlyInlinedPlugins) return undefined;
+  return `${file.slice(0, file.lastIndexOf("/"))}/${list.name}`;
+}
+
+/**
+ * The list of a file with the plugins of its folder.
+ *
+ * @throws {CniError} of kind `config`, code 7, when it has none at all
+ */
+export function withFolder(
+  list: NetworkConfigList,
+  plugins: readonly PluginConfig[],
+  file: string,
+): NetworkConfigList {
+  return withFolderPlugins(list, plugins, { file });
+}
+
+/**
+ * The text of a file, or undefined if there is none. A link that leads nowhere or to a directory is an error: somebody
+ * meant to have a network here.
+ */
+export async function readConfigFile(dir: string, name: string): Promise<string | undefined> {
   const file = `${dir}/${name}`;
   const stat = await statOf(file);
   if (stat?.isDirectory) {
@@ -163,9 +183,8 @@ async function readConfigFile(dir: string, name: string): Promise<string | undef
   throw new CniError("config", "the link leads nowhere", { file });
 }
 
-/** The plugins in `<confdir>/<network>/*.conf`; the name was validated, so the path stays inside. */
-async function folderPlugins(file: string, network: string): Promise<readonly PluginConfig[]> {
-  const folder = `${file.slice(0, file.lastIndexOf("/"))}/${network}`;
+/** The plugins in `<confdir>/<network>/*.conf`. */
+export async function folderPlugins(folder: string): Promise<readonly PluginConfig[]> {
   const plugins: PluginConfig[] = [];
   for (const name of await namesIn(folder)) {
     if (!name.endsWith(".conf")) continue;

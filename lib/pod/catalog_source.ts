@@ -1,3 +1,5 @@
+import type { Logger } from "../host/log.ts";
+import { wordsOf } from "../plugin/failure.ts";
 import type { Catalog } from "./catalog.ts";
 
 /** What a {@linkcode CatalogSource} tells of. */
@@ -27,4 +29,33 @@ export interface CatalogSource extends AsyncDisposable {
   reload(signal?: AbortSignal): Promise<Catalog>;
   /** Calls `listener` after each change, until disposed of. What it throws is logged. */
   onChange(listener: (change: CatalogChange) => void): Disposable;
+}
+
+/** Those who want to hear of changes. */
+export class CatalogListeners {
+  readonly #listeners = new Set<(change: CatalogChange) => void>();
+  readonly #log: Logger;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Adds one, until disposed of. */
+  add(listener: (change: CatalogChange) => void): Disposable {
+    // Its own object: the same function may be added twice.
+    const own = (change: CatalogChange) => listener(change);
+    this.#listeners.add(own);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+  }
+
+  /** Tells all of them. */
+  tell(change: CatalogChange): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#log.error(`a listener to changes of the configuration failed: ${wordsOf(error)}`);
+      }
+    }
+  }
 }

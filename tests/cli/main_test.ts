@@ -135,11 +135,14 @@ Deno.test("a machine without anything has no sandboxes and no attachments, and t
       name: "podwire",
       status: "used",
       default: true,
+      defaultBy: "first",
       cniVersion: "1.1.0",
       plugins: ["bridge"],
       reason: null,
       line: null,
       column: null,
+      since: null,
+      badSince: null,
     }]);
     assertEquals([...Deno.readDirSync(dir)], [], "looking makes nothing");
   });

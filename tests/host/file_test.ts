@@ -11,7 +11,6 @@ import {
   removeUnfinished,
   setAside,
   statOf,
-  watchDirs,
   writeFileSynced,
 } from "../../lib/host/file.ts";
 import { pause } from "../../lib/host/command.ts";
@@ -242,37 +241,4 @@ Deno.test("statOf() and realPath() follow links", () =>
     assertEquals(await realPath(`${dir}/link`), await realPath(`${dir}/a`));
     assertEquals(await statOf(`${dir}/absent`), undefined);
     await assertRejects(() => realPath(`${dir}/absent`), Deno.errors.NotFound);
-  }));
-
-Deno.test("watchDirs() tells changes until it is disposed of", () =>
-  inTempDir(async (dir) => {
-    const seen: string[] = [];
-    const first = Promise.withResolvers<void>();
-    const changed = (paths: readonly string[]) => {
-      seen.push(...paths);
-      first.resolve();
-    };
-    {
-      using _watch = watchDirs([dir], { changed, failed: first.reject });
-      await writeFileSynced(`${dir}/a`, "x");
-      await first.promise;
-    }
-    assert(seen.every((path) => path.startsWith(dir)));
-    await pause(50);
-    const count = seen.length;
-    await writeFileSynced(`${dir}/b`, "x");
-    await pause(50);
-    assertEquals(seen.length, count);
-    assertThrows(() => watchDirs([`${dir}/absent`], { changed, failed: first.reject }), Deno.errors.NotFound);
-  }));
-
-Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
-  inTempDir(async (dir) => {
-    const failure = Promise.withResolvers<unknown>();
-    const changed = () => {
-      throw new RangeError("listener");
-    };
-    using _watch = watchDirs([dir], { changed, failed: failure.resolve });
-    await Deno.writeTextFile(`${dir}/a`, "x");
-    assert(await failure.promise instanceof RangeError);
   }));

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { Catalog, type CatalogEntry, type CatalogOptions } from "../../lib/pod/catalog.ts";
+import type { Catalog, CatalogEntry } from "../../lib/pod/catalog.ts";
+import { type CatalogOptions, CatalogReader } from "../../lib/pod/catalog_reader.ts";
 import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/pod/embedded.ts";
 import { CniError } from "../../lib/spec/error.ts";
 
@@ -18,7 +19,7 @@ async function inDir(
   const dir = await Deno.makeTempDir({ prefix: "podwire-catalog-" });
   try {
     for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${dir}/${name}`, text);
-    await fn((options) => Catalog.load({ confDir: dir, ...options }), dir);
+    await fn((options) => new CatalogReader({ confDir: dir, ...options }).read(), dir);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

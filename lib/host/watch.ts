@@ -1,0 +1,182 @@
+/** What {@linkcode watchDirs} calls. */
+export interface WatchListener {
+  /**
+   * Something was made, changed or removed at these paths; where there are none, anything may have changed. One change
+   * may be told several times, so what counts is what is there when one looks.
+   */
+  readonly changed: (paths: readonly string[]) => void;
+  /** Nothing more will be told, because watching or `changed` failed. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** How directories are watched: {@linkcode watchDirs}, or what stands in for it. */
+export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Disposable;
+
+/** Deno keeps so many events for a reader that is busy and drops those that come then without a word. */
+const KEPT_EVENTS = 16;
+/** Events that were kept are read one right after another. */
+const LONGEST_GAP_MS = 50;
+
+/**
+ * Watches directories, not what is below their subdirectories, until disposed of. A directory that is removed and made
+ * anew is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
+ *
+ * @throws {Deno.errors.NotFound} If one of them is not there.
+ *
+ * @example
+ * ```ts
+ * import { watchDirs } from "./watch.ts";
+ *
+ * using _watch = watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
+ * ```
+ */
+export function watchDirs(dirs: readonly string[], listener: WatchListener): Disposable {
+  const watcher = Deno.watchFs([...dirs], { recursive: false });
+  const pump = async () => {
+    let burst = 0;
+    let last = 0;
+    for await (const { kind, paths } of watcher) {
+      const now = performance.now();
+      burst = now - last > LONGEST_GAP_MS ? 1 : burst + 1;
+      last = now;
+      // Whatever was dropped happened before the last of a full queue was read.
+      if (burst % KEPT_EVENTS === 0) listener.changed([]);
+      else if (kind !== "access") listener.changed(paths);
+    }
+  };
+  const close = () => {
+    try {
+      watcher.close();
+    } catch (error) {
+      // It is closed already, by the loop that failed.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+  };
+  pump().catch((error) => {
+    close();
+    listener.failed(error);
+  });
+  return { [Symbol.dispose]: close };
+}
+
+/** Directories that have to be watched for some paths, as {@linkcode watchedPaths} finds them. */
+export interface WatchedPaths {
+  /** All of them are there, and none has a symbolic link in its path; with what tells one from another of its name. */
+  readonly dirs: ReadonlyMap<string, string>;
+  /** Whether a change at `changed` is one of the paths, in them, or on the way to them. */
+  readonly concerns: (changed: string) => boolean;
+}
+
+/** As many as Linux follows. */
+const MOST_LINKS = 40;
+
+/**
+ * What to watch to hear of changes of these paths (absolute ones), and in those that are directories: with each of
+ * them the directories above it, and those that links on the way lead through. So it is heard when one of them is
+ * made, removed, renamed or replaced, or a link is switched.
+ *
+ * Requires `--allow-read`; directories for which it is not granted are left out.
+ *
+ * @example
+ * ```ts
+ * import { watchedPaths } from "./watch.ts";
+ *
+ * const { dirs, concerns } = await watchedPaths(["/etc/cni/net.d"]);
+ * console.log([...dirs.keys()], concerns("/etc/cni"), concerns("/etc/passwd"));
+ * ```
+ */
+export async function watchedPaths(paths: readonly string[]): Promise<WatchedPaths> {
+  const found = new Map<string, Interest>();
+  for (const path of paths) await follow(path, found);
+  const dirs = new Map([...found].map(([dir, { id }]) => [dir, id]));
+  return { dirs, concerns: (changed) => isOfInterest(changed, found) };
+}
+
+/** What of a directory is of interest. */
+interface Interest {
+  readonly id: string;
+  readonly names: Set<string>;
+  all: boolean;
+}
+
+async function follow(path: string, found: Map<string, Interest>): Promise<void> {
+  const rest = partsOf(path);
+  let dir = "/";
+  for (let links = 0;;) {
+    const interest = await lookAt(dir, found);
+    const name = rest.shift();
+    if (name === undefined) {
+      if (interest !== undefined) interest.all = true;
+      return;
+    }
+    interest?.names.add(name);
+    if (name === "..") {
+      dir = parentOf(dir);
+      continue;
+    }
+    const next = childOf(dir, name);
+    const info = await infoOf(next);
+    if (info?.isSymlink) {
+      if (++links > MOST_LINKS) return;
+      const target = await unlessGone(Deno.readLink(next));
+      if (target === undefined) return;
+      rest.unshift(...partsOf(target));
+      if (target.startsWith("/")) dir = "/";
+    } else if (info === undefined || info.isDirectory) dir = next;
+    else return;
+    if (info === undefined && isReadable(next)) return;
+  }
+}
+
+async function lookAt(dir: string, found: Map<string, Interest>): Promise<Interest | undefined> {
+  const known = found.get(dir);
+  if (known !== undefined) return known;
+  const info = await infoOf(dir);
+  if (!info?.isDirectory) return undefined;
+  const interest = { id: `${info.dev}:${info.ino}`, names: new Set<string>(), all: false };
+  found.set(dir, interest);
+  return interest;
+}
+
+/** Undefined also for what may not be looked at. */
+async function infoOf(path: string): Promise<Deno.FileInfo | undefined> {
+  return isReadable(path) ? await unlessGone(Deno.lstat(path)) : undefined;
+}
+
+const UNREACHABLE = [
+  Deno.errors.NotFound,
+  Deno.errors.NotADirectory,
+  Deno.errors.PermissionDenied,
+];
+
+async function unlessGone<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (UNREACHABLE.some((kind) => error instanceof kind)) return undefined;
+    throw error;
+  }
+}
+
+/** Asked beforehand, for a look without permission would prompt. */
+function isReadable(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+function isOfInterest(changed: string, found: ReadonlyMap<string, Interest>): boolean {
+  const interest = found.get(parentOf(changed));
+  if (interest?.all || interest?.names.has(changed.slice(changed.lastIndexOf("/") + 1))) return true;
+  return found.get(changed)?.all ?? false;
+}
+
+function partsOf(path: string): string[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".");
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}
+
+function childOf(dir: string, name: string): string {
+  return dir === "/" ? `/${name}` : `${dir}/${name}`;
+}

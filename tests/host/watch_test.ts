@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { writeFileSynced } from "../../lib/host/file.ts";
+import { pause } from "../../lib/host/command.ts";
+import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
+
+async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.realPath(await Deno.makeTempDir({ prefix: "pwt-" }));
+  try {
+    await fn(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("watchDirs() tells changes until it is disposed of", () =>
+  inTempDir(async (dir) => {
+    const seen: string[] = [];
+    const first = Promise.withResolvers<void>();
+    const changed = (paths: readonly string[]) => {
+      seen.push(...paths);
+      first.resolve();
+    };
+    {
+      using _watch = watchDirs([dir], { changed, failed: first.reject });
+      await writeFileSynced(`${dir}/a`, "x");
+      await first.promise;
+    }
+    assert(seen.every((path) => path.startsWith(dir)));
+    await pause(50);
+    const count = seen.length;
+    await writeFileSynced(`${dir}/b`, "x");
+    await pause(50);
+    assertEquals(seen.length, count);
+    assertThrows(() => watchDirs([`${dir}/absent`], { changed, failed: first.reject }), Deno.errors.NotFound);
+  }));
+
+Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
+  inTempDir(async (dir) => {
+    const failure = Promise.withResolvers<unknown>();
+    const changed = () => {
+      throw new RangeError("listener");
+    };
+    using _watch = watchDirs([dir], { changed, failed: failure.resolve });
+    await Deno.writeTextFile(`${dir}/a`, "x");
+    assert(await failure.promise instanceof RangeError);
+  }));
+
+Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() says that anything may have changed", () =>
+  inTempDir(async (dir) => {
+    const told: (readonly string[])[] = [];
+    const failure = Promise.withResolvers<void>();
+    const changed = (paths: readonly string[]) => void told.push(paths);
+    using _watch = watchDirs([dir], { changed, failed: failure.reject });
+    for (let i = 0; i < 200; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
+    const end = performance.now() + 100;
+    while (performance.now() < end) { /* the loop of events stands still, so the kernel's fill the queue */ }
+    const limit = performance.now() + 10_000;
+    while (!told.some((paths) => paths.length === 0) && performance.now() < limit) await pause(10);
+    assert(told.some((paths) => paths.length === 0));
+    const seen = new Set(told.flat());
+    assert(seen.size < 200, "nothing was dropped: the test no longer shows what it is for");
+  }));
+
+Deno.test("a few events are told one by one, and reading is no change", () =>
+  inTempDir(async (dir) => {
+    const told: (readonly string[])[] = [];
+    const changed = (paths: readonly string[]) => void told.push(paths);
+    using _watch = watchDirs([dir], { changed, failed: () => {} });
+    await Deno.writeTextFile(`${dir}/a`, "x");
+    await pause(100);
+    const count = told.length;
+    assert(count > 0 && told.every((paths) => paths.length > 0), JSON.stringify(told));
+    for (let i = 0; i < 3; i++) await Deno.readTextFile(`${dir}/a`);
+    await pause(100);
+    assertEquals(told.length, count);
+  }));
+
+Deno.test("watchedPaths() gives the directories on the way to a path, and those that links lead through", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/real/conf`, { recursive: true });
+    await Deno.mkdir(`${dir}/etc`);
+    await Deno.symlink("../real", `${dir}/etc/cni`);
+    const { dirs, concerns } = await watchedPaths([`${dir}/etc/cni/conf`]);
+    const inside = [...dirs.keys()].filter((path) => path.startsWith(dir)).sort();
+    assertEquals(inside, [dir, `${dir}/etc`, `${dir}/real`, `${dir}/real/conf`]);
+    assert(dirs.has("/"));
+    const of = (path: string) => concerns(`${dir}/${path}`);
+    assertEquals(["etc", "etc/cni", "real", "real/conf", "real/conf/any"].map(of), Array(5).fill(true));
+    assertEquals(
+      ["other", "etc/passwd", "real/other", "real/other/any", "real/conf/a/b"].map(of),
+      Array(5).fill(false),
+    );
+  }));
+
+Deno.test("watchedPaths() ends at what is not there, at files, and in loops of links", () =>
+  inTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/file`, "");
+    await Deno.symlink("loop", `${dir}/loop`);
+    const inside = async (...paths: string[]) => {
+      const { dirs } = await watchedPaths(paths.map((path) => `${dir}/${path}`));
+      return [...dirs.keys()].filter((path) => path.startsWith(dir)).map((path) => path.slice(dir.length));
+    };
+    assertEquals(await inside("absent/a/b"), [""]);
+    assertEquals(await inside("file/a"), [""]);
+    assertEquals(await inside("loop/a"), [""]);
+    await Deno.mkdir(`${dir}/absent`);
+    assertEquals(await inside("absent/a/b"), ["", "/absent"]);
+    const { concerns } = await watchedPaths([`${dir}/file`]);
+    assertEquals([concerns(`${dir}/file`), concerns(`${dir}/other`)], [true, false]);
+  }));
+
+Deno.test("watchedPaths() knows a directory that was replaced by one of its name", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/conf`);
+    await Deno.mkdir(`${dir}/next`);
+    const of = async () => (await watchedPaths([`${dir}/conf`])).dirs.get(`${dir}/conf`);
+    const one = await of();
+    assert(one !== undefined);
+    assertEquals(await of(), one);
+    await Deno.rename(`${dir}/next`, `${dir}/conf`);
+    assertNotEquals(await of(), one);
+  }));
