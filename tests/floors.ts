@@ -97,6 +97,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "note.ts",
       "removal.ts",
       "network.ts",
+      "retry.ts",
       "gc_plan.ts",
       "gc_sweep.ts",
       "gc_stale.ts",

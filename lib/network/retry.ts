@@ -1,0 +1,181 @@
+import { pause, type RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
+import { endOrphans } from "../host/orphans.ts";
+import { asCniError } from "../plugin/failure.ts";
+import type { CniError } from "../spec/error.ts";
+import { isDue } from "./backoff.ts";
+import { type ContainerLocks, tryContainerLock } from "./container_lock.ts";
+import type { FailedIndex } from "./failed_index.ts";
+import type { Attachments } from "./network.ts";
+import { inParallel } from "./parallel.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
+import { isLeft } from "./removal.ts";
+
+/** The parts that {@linkcode Retrier} works with. */
+export interface RetrierOptions {
+  readonly attachments: Attachments;
+  readonly store: AttachmentStore;
+  readonly failed: FailedIndex;
+  readonly locks: ContainerLocks;
+  readonly run: RunCommand;
+  readonly log: Logger;
+  /** Milliseconds after which it looks at the latest, for what other processes could not remove. @default {10_000} */
+  readonly pollMs?: number;
+  /** Milliseconds between two looks at least. @default {1_000} */
+  readonly leastMs?: number;
+}
+
+/** How {@linkcode Retrier.retryDue} goes about it. */
+export interface RetryOptions {
+  /** @default {the present} */
+  readonly now?: Date;
+  readonly signal?: AbortSignal;
+  /** How many containers at once. @default {8} */
+  readonly concurrency?: number;
+}
+
+/** What became of the removals that were due. */
+export interface RetryReport {
+  /** What is gone now. */
+  readonly removed: readonly AttachmentKey[];
+  /** What failed again, and stays on record. */
+  readonly failed: readonly (AttachmentKey & { readonly error: CniError })[];
+  /** The containers that an operation is under way on. */
+  readonly busy: readonly string[];
+}
+
+/** A report in the making. */
+interface Report extends RetryReport {
+  readonly removed: AttachmentKey[];
+  readonly failed: (AttachmentKey & { readonly error: CniError })[];
+  readonly busy: string[];
+}
+
+/**
+ * Tries failed removals again when their time has come, with the configuration of their ADD: those of this process and
+ * those of others. A container that somebody works on is left for the next time.
+ */
+export class Retrier implements AsyncDisposable {
+  readonly #options: RetrierOptions;
+  #running: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
+
+  constructor(options: RetrierOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Tries what is due now.
+   *
+   * @throws the reason of the signal, or if the index cannot be read; what failed else is reported
+   */
+  async retryDue({ now = new Date(), signal, concurrency = 8 }: RetryOptions = {}): Promise<RetryReport> {
+    const report: Report = { removed: [], failed: [], busy: [] };
+    const containers = await this.#options.failed.containers();
+    await inParallel(containers, concurrency, (id) => this.#retry(id, now, report, signal), signal);
+    return report;
+  }
+
+  /** When the next removal is due; undefined when none is left. It may be over already. */
+  async nextDue(now: Date = new Date()): Promise<Date | undefined> {
+    const { failed, store } = this.#options;
+    let next: number | undefined;
+    for (const containerId of await failed.containers()) {
+      for (const record of (await store.ofContainer(containerId)).filter(isLeft)) {
+        const due = isDueNow(record, now) ? now.getTime() : Date.parse(record.nextTry ?? "");
+        next = Math.min(next ?? due, due);
+      }
+    }
+    return next === undefined ? undefined : new Date(next);
+  }
+
+  /** Tries from now on, whenever something is due, until disposed of. */
+  start(): void {
+    if (this.#running !== undefined) return;
+    const stop = new AbortController();
+    this.#running = { stop, ended: this.#loop(stop.signal) };
+  }
+
+  /** Stops: cuts short what is tried just now, which stays on record, and waits for its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const running = this.#running;
+    this.#running = undefined;
+    running?.stop.abort();
+    await running?.ended;
+  }
+
+  async #loop(signal: AbortSignal): Promise<void> {
+    const { failed, log, pollMs = 10_000, leastMs = 1_000 } = this.#options;
+    while (!signal.aborted) {
+      const woken = new AbortController();
+      using _listening = failed.onAdd(() => woken.abort());
+      let wait = pollMs;
+      try {
+        this.#tell(await this.retryDue({ signal }));
+        const next = await this.nextDue();
+        if (next !== undefined) wait = Math.min(wait, next.getTime() - Date.now());
+      } catch (error) {
+        if (!signal.aborted) log.warn(`failed removals cannot be tried again: ${asCniError(error).message}`);
+      }
+      // Something may be due and its container busy: that must not turn into looking all the time.
+      await over(pause(leastMs, signal));
+      await over(pause(Math.max(0, wait - leastMs), AbortSignal.any([signal, woken.signal])));
+    }
+  }
+
+  #tell({ removed, failed }: RetryReport): void {
+    const { log } = this.#options;
+    for (const key of removed) log.info("detached at last", { ...key });
+    for (const { error, ...key } of failed) log.warn(`not detached yet: ${error.message}`, key);
+  }
+
+  async #retry(id: string, now: Date, report: Report, signal: AbortSignal | undefined): Promise<void> {
+    const { store, locks } = this.#options;
+    try {
+      const left = (await store.ofContainer(id)).filter(isLeft);
+      if (left.length > 0 && !left.some((record) => isDueNow(record, now))) return;
+      using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
+      const { isBusy } = await tryContainerLock(locks, id, () => this.#removeDue(id, now, report, signal));
+      if (isBusy) report.busy.push(id);
+    } catch (error) {
+      signal?.throwIfAborted();
+      const { message } = asCniError(error);
+      this.#options.log.warn(`a failed removal cannot be tried again: ${message}`, { containerId: id });
+    }
+  }
+
+  /** Reads again under the lock: whoever had it before may have done it. */
+  async #removeDue(
+    containerId: string,
+    now: Date,
+    report: Report,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { store, failed, attachments, run } = this.#options;
+    const left = (await store.ofContainer(containerId)).filter(isLeft);
+    // A crash fell between the last removal and this hint, or before the record that it was to lead to.
+    if (left.length === 0) return await failed.remove(containerId);
+    for (const record of left.filter((each) => isDueNow(each, now)).reverse()) {
+      signal?.throwIfAborted();
+      const { network, ifName } = record;
+      const key = { containerId, network, ifName };
+      try {
+        // What the plugins of a killed process still do must not happen after the DEL.
+        if (record.state === "deleting") await endOrphans(`CNI_CONTAINERID=${containerId}`, run);
+        await attachments.remove(record, signal);
+        report.removed.push(key);
+      } catch (error) {
+        report.failed.push({ ...key, error: asCniError(error) });
+      }
+    }
+  }
+}
+
+/** One that was cut short has no time of its own. */
+function isDueNow({ state, nextTry }: AttachmentRecord, now: Date): boolean {
+  return state === "deleting" || isDue(nextTry, now);
+}
+
+/** Waits for a pause to end, or to be cut short. */
+async function over(wait: Promise<void>): Promise<void> {
+  await wait.catch(() => {});
+}
