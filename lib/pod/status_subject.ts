@@ -51,9 +51,7 @@ export function namedSubject(catalog: Catalog, network: string): StatusSubject {
 /** A network that is to be asked. */
 export function networkSubject(list: NetworkConfigList, entry?: CatalogEntry): StatusSubject {
   const { name } = list;
-  const note = entry?.status === "stale"
-    ? `its last good version is in use: ${problemOf(entry).message}`
-    : undefined;
+  const note = entry?.status === "stale" ? problemOf(entry).message : undefined;
   return { key: name, network: name, file: entry?.file, list, note };
 }
 
@@ -104,11 +102,10 @@ function missingDefault(
     catalog.default();
     return [];
   } catch (cause) {
+    const network = defaultNetwork ?? catalog.defaultChoice.pin?.network;
     // The files say already why there is none, unless it is one of a certain name.
-    if (onlyRejected && defaultNetwork === undefined) return [];
-    const error = asCniError(cause);
-    const network = error.context.network ?? defaultNetwork;
-    const answer = failed(error, "no-config");
+    if (onlyRejected && network === undefined) return [];
+    const answer = failed(asCniError(cause), "no-config");
     return [{ key: NO_DEFAULT, network, file: undefined, answer }];
   }
 }

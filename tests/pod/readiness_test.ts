@@ -174,7 +174,7 @@ Deno.test("files that cannot be used and a default network that is not there hav
   const [first, second, third] = world.readiness.statuses();
   assertEquals(
     first?.msg,
-    "its last good version is in use: /net.d/w.conflist:3:1: no JSON",
+    "/net.d/w.conflist:3:1: no JSON",
   );
   assertEquals([second?.msg, second?.file], ["/net.d/bad.conflist: no JSON", "/net.d/bad.conflist"]);
   assertMatch(third?.msg ?? "", /it was removed while containers are attached$/);

@@ -83,7 +83,9 @@ export function catalogOf(
   };
   const stale = others.filter(({ status }) => status === "stale").map(({ name }) => name);
   const unique = entries.filter(({ name, status }) => status !== "used" || !stale.includes(name));
-  return { entries: unique, lists, getByName: byName, default: first } as unknown as Catalog;
+  const pin = problem?.context.network === undefined ? undefined : { network: problem.context.network };
+  const more = { getByName: byName, default: first, defaultChoice: { pin } };
+  return { entries: unique, lists, ...more } as unknown as Catalog;
 }
 
 /** A network of that name, with that much in its plugin. */
