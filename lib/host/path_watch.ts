@@ -1,4 +1,4 @@
-import { type WatchDirs, watchDirs, type WatchedPaths, watchedPaths } from "./watch.ts";
+import { type WatchDirs, watchDirs, watchedPaths } from "./watch.ts";
 
 /** Options of {@linkcode PathWatch}. */
 export interface PathWatchOptions {

@@ -199,7 +199,7 @@ export class Catalog {
   }
 
   #entry(loaded: CatalogFile): CatalogEntry {
-    const { file, list, error, since, badSince } = loaded;
+    const { list, error, since, badSince } = loaded;
     const winner = list && this.#used.get(list.name);
     const place = { line: error?.context.line, column: error?.context.column };
     if (list === undefined || (error !== undefined && winner !== loaded)) {

@@ -6,7 +6,7 @@ import { asCniError } from "../plugin/failure.ts";
 import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 import type { CniError } from "../spec/error.ts";
 import { Catalog, type CatalogContent, type CatalogFile, usableFiles } from "./catalog.ts";
-import { CatalogMemory, type GoodVersion, type Remembered } from "./catalog_memory.ts";
+import { CatalogMemory, type GoodVersion } from "./catalog_memory.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
 import { EMBEDDED_FILE } from "./embedded.ts";
 

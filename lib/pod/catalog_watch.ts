@@ -4,7 +4,7 @@ import type { WatchDirs } from "../host/watch.ts";
 import { backoffMs } from "../network/backoff.ts";
 import { asCniError, wordsOf } from "../plugin/failure.ts";
 import { CniError } from "../spec/error.ts";
-import { Catalog } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
 import type { CatalogReader, ReadCatalog } from "./catalog_reader.ts";
 import { reportCatalog } from "./catalog_report.ts";
 import { type CatalogChange, CatalogListeners, type CatalogSource } from "./catalog_source.ts";

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import {
   compareBytes,
   createExclusive,
@@ -13,7 +13,6 @@ import {
   statOf,
   writeFileSynced,
 } from "../../lib/host/file.ts";
-import { pause } from "../../lib/host/command.ts";
 
 async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
