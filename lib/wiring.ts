@@ -8,7 +8,6 @@ import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import { ResultCache } from "./network/result_cache.ts";
-import { Retrier } from "./network/retry.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
@@ -42,8 +41,6 @@ export interface Parts {
   readonly attachments: Attachments;
   readonly recovery: Recovery;
   readonly garbage: GarbageCollector;
-  /** Tries failed removals again when they are due, by itself once it is started. */
-  readonly retrier: Retrier;
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   readonly timeouts: Timeouts;
@@ -119,7 +116,6 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
     attachments,
     recovery,
     garbage,
-    retrier: new Retrier({ attachments, store, failed, locks, run, log }),
     runner,
     probe,
     timeouts,
