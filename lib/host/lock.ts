@@ -27,7 +27,8 @@ export interface Lock extends Disposable {
 }
 
 const FIRST_WAIT_MS = 1;
-const LONGEST_WAIT_MS = 50;
+/** Whoever waits for a lock looks at least as often. */
+export const LONGEST_WAIT_MS = 50;
 
 /**
  * Waits for the lock of a file, as `flock` of util-linux does, and makes the file and its directory if they are not

@@ -1,9 +1,11 @@
+import { pause } from "../host/command.ts";
 import { ensureDir, listDir, statOf } from "../host/file.ts";
 import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
 import { CniError } from "../spec/error.ts";
 
 /** NAME_MAX of Linux, less the ending of a lock file. */
 const LONGEST_ID = 250;
+const LONGER_THAN_A_LOOK_MS = 5;
 
 /**
  * Locks across processes, under `/run/podwire`.
@@ -28,7 +30,12 @@ export class ContainerLocks {
   /** The container's lock if nobody has it. */
   async tryLock(containerId: string): Promise<Lock | undefined> {
     await ensureDir(`${this.#dir}/containers`, 0o700);
-    return await tryLockFile(this.#path(containerId));
+    const path = this.#path(containerId);
+    const lock = await tryLockFile(path);
+    if (lock !== undefined) return lock;
+    // Who only looks whether it is held lets go at once.
+    await pause(LONGER_THAN_A_LOOK_MS);
+    return await tryLockFile(path);
   }
 
   /** The containers whose lock file exists: operations under way, and those that crashed. */

@@ -1,5 +1,6 @@
 import { statOf } from "../host/file.ts";
-import type { Lock } from "../host/lock.ts";
+import { pause } from "../host/command.ts";
+import { type Lock, LONGEST_WAIT_MS } from "../host/lock.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -30,7 +31,7 @@ export interface VerbParts {
 
 /**
  * Tells the plugins of every network which attachments are in use, while nothing is attached or detached: the list is
- * read anew under the exclusive lock, which is let go of after each network.
+ * read anew under the exclusive lock, which is let go of after each network, for long enough that those get it who wait.
  *
  * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
  */
@@ -50,11 +51,16 @@ export async function tellPlugins(sweep: Sweep, parts: VerbParts): Promise<void>
   signal?.throwIfAborted();
 }
 
+/** For a machine that is busy. */
+const LET_IN_MARGIN_MS = 20;
+
 class Telling {
   readonly #sweep: Sweep;
   readonly #parts: VerbParts;
   readonly #cache: CacheReader;
   #patienceMs: number;
+  /** How long the lock is left alone, so that those get in who wait for it. */
+  #letInMs = 0;
 
   constructor(sweep: Sweep, parts: VerbParts) {
     this.#sweep = sweep;
@@ -119,10 +125,19 @@ class Telling {
 
   /** False if there was no moment for it. */
   async tell(list: NetworkConfigList): Promise<boolean> {
-    const { runner, timeoutMs } = this.#parts;
-    const { signal } = this.#sweep.request;
+    await pause(this.#letInMs, this.#sweep.request.signal);
     using lock = await this.#exclusive(list.name);
     if (lock === undefined) return false;
+    const started = performance.now();
+    const isTold = await this.#tellLocked(list);
+    // Who waits looks again after as long as it has waited so far, but at the latest after the longest wait.
+    this.#letInMs = Math.min(performance.now() - started, LONGEST_WAIT_MS) + LET_IN_MARGIN_MS;
+    return isTold;
+  }
+
+  async #tellLocked(list: NetworkConfigList): Promise<boolean> {
+    const { runner, timeoutMs } = this.#parts;
+    const { signal } = this.#sweep.request;
     const valid = await this.#inUse(list.name);
     if (valid === undefined) return false;
     for (const error of await gcChain(runner, list, valid, { timeoutMs, signal })) {

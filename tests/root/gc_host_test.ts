@@ -1,0 +1,190 @@
+// The sweep on the real kernel: namespaces that nobody owns, and what else happens at the same time.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createNetns } from "../../lib/host/netns.ts";
+import type { GcItem, GcReport } from "../../lib/network/gc_sweep.ts";
+import { sandboxTest, type SandboxWorld, until } from "./sandbox_world.ts";
+
+const brief = (world: SandboxWorld, items: readonly GcItem[]) =>
+  items.map(({ kind, containerId, why }) => world.plain(`${kind} ${containerId}: ${why}`)).sort();
+const briefReport = (world: SandboxWorld, { removed, kept, failed }: GcReport) => ({
+  removed: brief(world, removed),
+  kept: brief(world, kept),
+  failed: brief(world, failed),
+});
+
+/** A namespace under the name that podwire gives to that of a sandbox. */
+async function lost(world: SandboxWorld, id: string): Promise<string> {
+  const path = `${world.netnsDir}/podwire-${id}`;
+  await createNetns(path);
+  return path;
+}
+
+sandboxTest(
+  "gc removes the namespaces that podwire made and no sandbox owns, and what a killed run left of one",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+    for (const id of [world.id("lost1"), world.id("lost2")]) await lost(world, id);
+    await createNetns(`${world.netnsDir}/mine`);
+    await createNetns(`${world.netnsDir}/podwire@other-x`);
+    await Deno.writeTextFile(`${world.netnsDir}/podwire-empty`, "");
+    await Deno.writeTextFile(`${world.netnsDir}/podwire-notes`, "not ours");
+    const before = await world.namespaces();
+    const expected = {
+      removed: [
+        "namespace empty: no sandbox owns it",
+        "namespace lost1: no sandbox owns it",
+        "namespace lost2: no sandbox owns it",
+      ],
+      kept: [
+        "attachment c1: its sandbox is there",
+        "namespace notes: is a plain file, not a network namespace",
+      ],
+      failed: [],
+    };
+    assertEquals(briefReport(world, await podwire.gc({ dryRun: true })), expected);
+    assertEquals(await world.namespaces(), before);
+    assertEquals(await world.locks.present(), []);
+    assertEquals(briefReport(world, await podwire.gc()), expected);
+    assertEquals(await world.namespaces(), ["mine", "podwire-c1", "podwire-notes", "podwire@other-x"]);
+    assertEquals(await world.locks.present(), []);
+    // Again there is nothing to do, and of one network there never is.
+    assertEquals((await podwire.gc()).removed, []);
+    await lost(world, world.id("lost3"));
+    assertEquals((await podwire.gc({ network: "a" })).removed, []);
+  },
+);
+
+sandboxTest(
+  "gc leaves alone a namespace with a process or an attachment in it, and says so",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    const [busy, used] = [world.id("busy"), world.id("used")];
+    const path = await lost(world, busy);
+    const netns = await lost(world, used);
+    const request = { netns, ifName: "eth0", args: [], capabilityArgs: {} };
+    await podwire.add("a", { ...request, containerId: world.id("hand"), owner: "cli" });
+    const child = new Deno.Command("nsenter", { args: [`--net=${path}`, "--", "sleep", "60"] }).spawn();
+    try {
+      await until(async () => (await podwire.gc({ dryRun: true })).removed.length === 0);
+      const { removed, kept } = await podwire.gc();
+      assertEquals(removed, []);
+      const namespaces = kept.filter(({ kind }) => kind === "namespace");
+      assertEquals(brief(world, namespaces), [
+        `namespace busy: processes are in it: ${child.pid}`,
+        'namespace used: the attachment of "hand" to network "a" is in it',
+      ]);
+      assertEquals(await world.namespaces(), ["podwire-busy", "podwire-used"]);
+      // Recovery follows the same rule.
+      assertEquals((await podwire.recover()).removed, []);
+    } finally {
+      child.kill("SIGKILL");
+      await child.status;
+    }
+    await podwire.del("a", { ...request, containerId: world.id("hand"), owner: "cli" });
+    await podwire.gc();
+    assertEquals(await world.namespaces(), []);
+  },
+);
+
+sandboxTest("gc does not touch the namespace that a run is just making", async (world) => {
+  await world.network("a", { ADD: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
+  const podwire = world.podwire();
+  // The moment at which the namespace is there and the record is not: nobody must see it, so it is made by hand.
+  const id = world.id("c1");
+  const netns = await lost(world, id);
+  using lock = await world.locks.lock(id);
+  for (const dryRun of [true, false]) {
+    const { removed, kept } = await podwire.gc({ dryRun });
+    assertEquals([removed, brief(world, kept)], [[], ["namespace c1: an operation on it is under way"]]);
+  }
+  assertEquals(await world.namespaces(), ["podwire-c1"]);
+  await lock.remove();
+  lock[Symbol.dispose]();
+  assertEquals((await podwire.gc()).removed.map((item) => item.netns), [netns]);
+  // And a real one, whose set-up takes its time.
+  const pending = podwire.sandboxes.run({ name: "web", id });
+  await until(async () => (await world.plugins.verbs()).includes("a ADD"));
+  const report = await world.podwire().gc({ all: true, waitMs: 100 });
+  assertEquals(report.removed, []);
+  assertEquals(brief(world, report.kept), ["attachment c1: an operation on it is under way"]);
+  await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
+  assertEquals((await pending).state, "ready");
+});
+
+sandboxTest("F49 a GC plugin that hangs delays a set-up by no more than its time", async (world) => {
+  await world.network("a", { GC: { hang: true } });
+  await world.network("b", { GC: { hang: true } });
+  await world.network("c", { GC: { hang: true } });
+  await world.network("d");
+  const timeouts = { GC: 2_000 };
+  const sweep = world.podwire({ timeouts }).gc();
+  await until(async () => (await world.plugins.verbs()).some((verb) => verb.endsWith(" GC")));
+  const started = performance.now();
+  await world.podwire().sandboxes.run({ name: "web", networks: [{ name: "d" }] });
+  const took = performance.now() - started;
+  const hung = (await world.plugins.verbs()).filter((verb) => verb.endsWith(" GC"));
+  // It got in after the one that was under way, and before the last of those that hang.
+  assert(hung.length <= 2, `${took} ms: ${hung.join(", ")}`);
+  const { failed } = await sweep;
+  assertEquals(
+    failed.map(({ plugin, error }) => [plugin, error?.kind]),
+    ["a", "b", "c"].map((name) => [name, "timeout"]),
+  );
+});
+
+sandboxTest("an ADD that hangs does not keep gc from removing what others left", async (world) => {
+  const a = await world.network("a");
+  const podwire = world.podwire();
+  const gone = ["g1", "g2", "g3", "g4", "g5"].map((name) => world.id(name));
+  for (const id of gone) {
+    await podwire.sandboxes.run({ name: id, id });
+    await Deno.remove(`${world.stateDir}/sandboxes/${id}.json`);
+  }
+  await a.answer("ADD", { hang: true });
+  const cut = new AbortController();
+  const id = world.id("slow");
+  const pending = podwire.sandboxes.run({ name: "slow", id, signal: cut.signal }).catch((error) => error);
+  await until(async () => (await world.store.ofContainer(id)).length > 0);
+  const { removed, failed } = await world.podwire().gc({ waitMs: 200 });
+  assertEquals(removed.filter(({ kind }) => kind === "attachment").length, gone.length);
+  assertEquals(removed.filter(({ kind }) => kind === "namespace").length, gone.length);
+  assertEquals(failed.map(({ kind, network, error }) => [kind, network, error?.kind]), [
+    ["plugin", "a", "timeout"],
+  ]);
+  assertStringIncludes(failed[0]?.why ?? "", "its plugins were not asked to clean up");
+  assertEquals(await world.namespaces(), ["podwire-slow"]);
+  cut.abort();
+  assertMatch(String(await pending), /cancelled/);
+});
+
+sandboxTest("gc may be repeated and run by several at once while sandboxes come and go", async (world) => {
+  await world.network("a", { GC: { sleep: 0.05 } });
+  const ids = Array.from({ length: 6 }, (_, index) => world.id(`s${index}`));
+  const life = async (id: string) => {
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ name: id, id });
+    await sandboxes.remove(id);
+  };
+  let over = false;
+  const sweeps = [1, 2].map(async () => {
+    const podwire = world.podwire();
+    const reports: GcReport[] = [];
+    while (!over || reports.length === 0) reports.push(await podwire.gc({ all: true }));
+    return reports;
+  });
+  await Promise.all(ids.map(life)).finally(() => over = true);
+  for (const report of (await Promise.all(sweeps)).flat()) {
+    assertEquals([report.removed, report.failed], [[], []]);
+  }
+  assertEquals(await world.left(), []);
+  const calls = await world.calls();
+  for (const id of ids.map((id) => world.plain(id))) {
+    assertEquals(calls.filter((call) => call.includes(` ${id} `)).map((call) => call.split(" ")[1]), [
+      "ADD",
+      "DEL",
+    ]);
+  }
+});
