@@ -49,7 +49,7 @@ function reportFile(
 function reportDefault(log: Logger, before: Catalog | undefined, after: Catalog): void {
   const { network, by, was: wasPinned, pin } = after.defaultChoice;
   const file = network === undefined ? undefined : after.fileOf(network);
-  const was = before === undefined ? wasPinned : before.defaultName;
+  const was = before?.defaultName ?? wasPinned;
   if (by === "pinned") {
     if (before !== undefined && before.defaultChoice.by !== by) {
       const { first } = after.defaultChoice;
