@@ -1,0 +1,115 @@
+// Ports of the host over whole sandboxes: who comes second is told before there is even a namespace.
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
+import { DEL_REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+
+const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
+
+/** Adds a network whose plugin publishes ports. */
+async function publishing(world: SandboxWorld, name: string) {
+  const plugin = await world.network(name);
+  const list = { cniVersion: "1.1.0", name, plugins: [{ type: name, capabilities: { portMappings: true } }] };
+  await Deno.writeTextFile(`${world.confDir}/${name}.conflist`, JSON.stringify(list));
+  return plugin;
+}
+
+const port = (hostPort: number, hostIP = "") => ({
+  hostIP,
+  hostPort,
+  containerPort: 80,
+  protocol: "tcp" as const,
+});
+const web = (world: SandboxWorld, id: string, more = {}) => ({
+  name: id,
+  id: world.id(id),
+  networks: [{ name: "a", ifName: "eth0" }, { name: "b", ifName: "eth1" }],
+  publish: [port(8080)],
+  ...more,
+});
+const claims = (world: SandboxWorld) =>
+  Array.fromAsync(Deno.readDir(`${world.stateDir}/ports`), ({ name }) => name);
+
+sandboxTest(
+  "F70 F73 a sandbox whose port is taken is refused before its namespace is made",
+  async (world) => {
+    await publishing(world, "a");
+    await world.network("b");
+    const { sandboxes } = world.podwire();
+    await sandboxes.run(web(world, "one"));
+    const before = [await world.left(), await world.calls()];
+    for (const publish of [[port(9090), port(8080, "127.0.0.1")], [port(9090), port(9090)]]) {
+      const error = await failing(() => sandboxes.run(web(world, "two", { publish })));
+      assertEquals(error.kind, "conflict");
+      assertMatch(
+        world.plain(error.msg),
+        /8080\/tcp is taken by container "one" on network "a"|asked for twice/,
+      );
+      assertEquals([await world.left(), await world.calls()], before);
+    }
+    assertEquals(await claims(world), ["tcp-8080.json"]);
+    await sandboxes.remove(world.id("one"));
+    assertEquals(await claims(world), []);
+    await sandboxes.run(web(world, "two"));
+  },
+);
+
+sandboxTest(
+  "F73 the port of a network that was undone, because a later one failed, is free",
+  async (world) => {
+    await publishing(world, "a");
+    const b = await world.network("b", { ADD: { stdout: '{"code": 107, "msg": "no room"}', code: 1 } });
+    const { sandboxes } = world.podwire();
+    await failing(() => sandboxes.run(web(world, "one")));
+    assertEquals([await world.left(), await claims(world)], [[], []]);
+    await b.answer("ADD", { stdout: "{}" });
+    await sandboxes.run(web(world, "two"));
+  },
+);
+
+sandboxTest(
+  "a sandbox is replaced by one with its port, and stays where another has the port",
+  async (world) => {
+    await publishing(world, "a");
+    await world.network("b");
+    const { sandboxes } = world.podwire();
+    await sandboxes.run(web(world, "one", { name: "web" }));
+    await sandboxes.run(web(world, "other", { publish: [port(9090)] }));
+    const two = web(world, "two", { name: "web", replace: true });
+    const error = await failing(() => sandboxes.run({ ...two, publish: [port(8080), port(9090)] }));
+    assertMatch(world.plain(error.msg), /9090\/tcp is taken by container "other"/);
+    assertEquals((await sandboxes.get("web")).id, world.id("one"));
+    await sandboxes.run(two);
+    assertEquals((await sandboxes.get("web")).id, world.id("two"));
+    assertEquals((await claims(world)).sort(), ["tcp-8080.json", "tcp-9090.json"]);
+  },
+);
+
+sandboxTest(
+  "F79 the port of a sandbox that is gone stays taken until its network is detached",
+  async (world) => {
+    const a = await publishing(world, "a");
+    await world.network("b");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run(web(world, "one"));
+    await a.answer("DEL", DEL_REFUSAL);
+    assertEquals((await podwire.sandboxes.remove(world.id("one"), { force: true })).length, 1);
+    const error = await failing(() => podwire.sandboxes.run(web(world, "two")));
+    assertMatch(world.plain(error.msg), /taken by container "one" on network "a" \(eth0, failed\)/);
+    assertMatch(error.context.hint ?? "", /podwire recover/);
+    const [left] = await podwire.attachments({ failed: true });
+    assertEquals([left?.network, left?.attempts], ["a", 1]);
+    await a.answer("DEL", {});
+    await podwire.recover();
+    assertEquals(await podwire.attachments({ failed: true }), []);
+    await podwire.sandboxes.run(web(world, "two"));
+  },
+);
+
+sandboxTest("F73 a reboot gives the ports of the last boot back before the first set-up", async (world) => {
+  await publishing(world, "a");
+  await world.network("b");
+  await world.podwire().sandboxes.run(web(world, "one"));
+  await world.afterRestart().sandboxes.run(web(world, "two"));
+  assertEquals((await world.store.all()).map(({ containerId }) => world.plain(containerId)), ["two", "two"]);
+  assertEquals(await claims(world), ["tcp-8080.json"]);
+});
