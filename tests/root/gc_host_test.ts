@@ -188,3 +188,50 @@ sandboxTest("gc may be repeated and run by several at once while sandboxes come 
     ]);
   }
 });
+
+sandboxTest(
+  "F102 the record of a pod goes with its attachments, once its engine knows it no more",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    const [here, gone, bare, other] = ["here", "gone", "bare", "other"].map((name) => world.id(name));
+    for (const id of [here!, gone!, bare!, other!]) {
+      const { netns } = await podwire.sandboxes.run({ name: id, id });
+      const record = await world.sandboxes.read(id);
+      const owner = id === other ? "pods:other" : "pods:mine";
+      await world.sandboxes.write({ ...record!, owner, netns: { ...record!.netns, owned: false } });
+      for (const attachment of await world.store.ofContainer(id)) {
+        await world.store.write({ ...attachment, owner });
+      }
+      assertEquals(netns, `${world.netnsDir}/podwire-${id}`);
+    }
+    // One of a pod without networks.
+    for (const attachment of await world.store.ofContainer(bare!)) await world.store.remove(attachment);
+    const pods = { owner: "mine", containerIds: () => [here!] };
+    const expected = [
+      "attachment gone: its pod is gone",
+      "sandbox bare: its pod is gone",
+      "sandbox gone: its pod is gone",
+    ];
+    assertEquals(brief(world, (await podwire.gc({ pods, dryRun: true })).removed), expected);
+    assertEquals((await world.sandboxes.ids()).length, 4);
+    assertEquals(brief(world, (await podwire.gc({ pods })).removed), expected);
+    assertEquals(await world.sandboxes.ids(), [here, other].toSorted() as string[]);
+    assertEquals((await world.store.containers()).toSorted(), [here, other].toSorted());
+    // Without its list nothing is known of pods.
+    assertEquals((await podwire.gc({ pods: { owner: "nobody", containerIds: [] } })).removed.length, 2);
+  },
+);
+
+sandboxTest("gc removes what is left of an infra container that no sandbox owns", async (world) => {
+  const podwire = world.podwire();
+  const id = world.id("lost");
+  await Deno.mkdir(`${world.stateDir}/infra/${id}/rootfs`, { recursive: true });
+  await lost(world, id);
+  const expected = ["container lost: no sandbox owns it", "namespace lost: no sandbox owns it"];
+  assertEquals(brief(world, (await podwire.gc({ dryRun: true })).removed), expected);
+  assertEquals((await Array.fromAsync(Deno.readDir(`${world.stateDir}/infra`))).length, 1);
+  assertEquals(brief(world, (await podwire.gc()).removed), expected);
+  assertEquals(await Array.fromAsync(Deno.readDir(`${world.stateDir}/infra`)), []);
+  assertEquals(await world.namespaces(), []);
+});

@@ -1,0 +1,62 @@
+// `recover`, in process and with recording plugins: what is printed, and how far it says it is.
+import { assertEquals, assertMatch } from "@std/assert";
+import { AttachmentStore } from "../../lib/network/record.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+import { type FakeProcess, podwire } from "./fake_io.ts";
+
+const IDS = ["c1", "c2", "c3"];
+
+/** A directory with attachments whose ADD was killed. */
+async function inWorld(
+  fn: (run: (args: readonly string[], process?: FakeProcess) => ReturnType<typeof podwire>) => Promise<void>,
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-recover-" });
+  await using plugins = await PluginFolder.make();
+  await plugins.install("web");
+  try {
+    await Deno.mkdir(`${dir}/net.d`);
+    await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
+    const json = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "web" }] };
+    await Deno.writeTextFile(`${dir}/net.d/web.conflist`, JSON.stringify(json));
+    const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${dir}/${name}.d`);
+    const run = (args: readonly string[], process: FakeProcess = {}) =>
+      podwire([...args, ...dirs], {
+        ...process,
+        env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, ...process.env },
+      });
+    for (const id of IDS) assertEquals((await run(["add", "web", `${dir}/netns`, "--id", id])).code, 0);
+    const store = new AttachmentStore(`${dir}/state.d`);
+    for (const record of await store.all()) await store.write({ ...record, state: "adding" });
+    await fn(run);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const DONE = IDS.map((id) => `removed  attachment ${id} web:eth0: its ADD was interrupted\n`).join("");
+
+Deno.test("recover says on a terminal how far it is, on a line that is gone at the end", () =>
+  inWorld(async (run) => {
+    const { code, stdout, stderr } = await run(["recover"], { stderrIsTerminal: true });
+    assertEquals([code, stdout], [0, DONE]);
+    assertEquals(
+      stderr.split("\r").map((text) => text.replace("\x1b[K", "")),
+      ["recovering 1 of 3", "recovering 2 of 3", "recovering 3 of 3", "", ""],
+    );
+  }));
+
+Deno.test("recover says nothing of its progress where nobody looks, unless the log is asked for it", () =>
+  inWorld(async (run) => {
+    const { stdout, stderr } = await run(["recover", "--log-level=info"]);
+    assertEquals(stdout, DONE);
+    assertMatch(stderr, /^info: recovering 1 of 3 container=c\d\n(info: recovering . of 3 .*\n){2}$/);
+    const again = await run(["recover"]);
+    assertEquals([again.code, again.stdout, again.stderr], [0, "", ""]);
+  }));
+
+Deno.test("recover --json prints the report alone, on a terminal too", () =>
+  inWorld(async (run) => {
+    const { code, stdout, stderr } = await run(["recover", "--json"], { stderrIsTerminal: true });
+    const { removed, kept, failed } = JSON.parse(stdout);
+    assertEquals([code, stderr, removed.length, kept, failed], [0, "", 3, [], []]);
+  }));
