@@ -179,7 +179,10 @@ export class Pods implements AsyncDisposable {
     return await reported(async () => {
       const { readiness } = this.#parts;
       signal?.throwIfAborted();
-      return fresh ? await readiness.refresh(network, signal) : readiness.statuses(network);
+      const known = readiness.statuses(network);
+      // One that nobody knows may have been added a moment ago, or is the error to tell.
+      const isKnown = network === undefined || known.length > 0;
+      return fresh || !isKnown ? await readiness.refresh(network, signal) : known;
     });
   }
 

@@ -199,6 +199,32 @@ podsTest(
   },
 );
 
+podsTest(
+  "F24 F110 the status of one network or all is asked afresh on demand, and unknown names are errors",
+  async (world) => {
+    const { sandbox } = world;
+    await sandbox.network("a");
+    const plugin = await sandbox.network("b", {
+      STATUS: { stdout: '{"code": 50, "msg": "agent down"}', code: 1 },
+    });
+    await using pods = await world.open();
+    const all = await pods.status({ fresh: true });
+    assertEquals(all.map(({ network, ready, reason }) => [network, ready, reason]), [
+      ["a", true, undefined],
+      ["b", false, "plugin-not-ready"],
+    ]);
+    await plugin.answer("STATUS", {});
+    assertEquals((await pods.status({ network: "b" }))[0]?.ready, false);
+    assertEquals((await pods.status({ network: "b", fresh: true }))[0]?.ready, true);
+    assertEquals((await assertRejects(() => pods.status({ network: "c" }), CniError)).kind, "not-found");
+    await sandbox.network("c");
+    assertEquals((await pods.status({ network: "c" })).map(({ network, ready }) => [network, ready]), [[
+      "c",
+      true,
+    ]]);
+  },
+);
+
 podsTest("F52 who waits for the lock of a pod stops waiting with its signal", async (world) => {
   const { sandbox } = world;
   await sandbox.network("a", { ADD: { hang: true } });
