@@ -15,7 +15,8 @@ const MOST_ATTEMPTS = 5;
 /** A watch on directories, told from others of their names. */
 interface Part {
   readonly handle: Disposable;
-  readonly dirs: ReadonlyMap<string, string>;
+  /** Without those that it no longer watches. */
+  readonly dirs: Map<string, string>;
 }
 
 /** Tells of changes of paths, whether or not they are there, and whatever is put in their place. */
@@ -31,6 +32,11 @@ export class PathWatch implements Disposable {
 
   constructor(options: PathWatchOptions) {
     this.#options = options;
+  }
+
+  /** Has everything watched anew at the next {@linkcode PathWatch.cover}: a change went unheard. */
+  distrust(): void {
+    this.#end();
   }
 
   /**
@@ -72,14 +78,24 @@ export class PathWatch implements Disposable {
     }
   }
 
-  #add(dirs: ReadonlyMap<string, string>, attempt: number): void {
-    const { changed, failed, watch = watchDirs } = this.#options;
+  #heard(paths: readonly string[]): void {
+    // With a directory that went, Deno forgets the one that was put in its place and is watched by now, too.
+    for (const path of paths) this.#forget(path);
+    if (paths.length === 0 || paths.some(this.#concerns)) this.#options.changed();
+  }
+
+  #forget(dir: string): void {
+    for (const part of this.#parts) part.dirs.delete(dir);
+  }
+
+  #add(dirs: Map<string, string>, attempt: number): void {
+    const { failed, watch = watchDirs } = this.#options;
     const isCurrent = () => part !== undefined && this.#parts.has(part);
     let part: Part | undefined;
     try {
       const handle = watch([...dirs.keys()], {
         changed: (paths) => {
-          if (isCurrent() && (paths.length === 0 || paths.some(this.#concerns))) changed();
+          if (isCurrent()) this.#heard(paths);
         },
         failed: (error) => {
           if (!isCurrent()) return;

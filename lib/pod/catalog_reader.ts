@@ -209,9 +209,12 @@ function timesOf(version: GoodVersion | undefined): Pick<CatalogFile, "since" | 
 }
 
 function isSameContent(a: CatalogContent, b: CatalogContent): boolean {
-  return a.problem?.message === b.problem?.message && isSameChoice(a.choice, b.choice) &&
-    a.files.length === b.files.length &&
-    a.files.every((file, index) => isSameFile(file, b.files[index] as CatalogFile));
+  return isSameFiles(a, b) && a.problem?.message === b.problem?.message && isSameChoice(a.choice, b.choice);
+}
+
+/** Whether the same files say the same. */
+export function isSameFiles({ files: a }: CatalogContent, { files: b }: CatalogContent): boolean {
+  return a.length === b.length && a.every((file, index) => isSameFile(file, b[index] as CatalogFile));
 }
 
 function isSameChoice(a: DefaultChoice, b: DefaultChoice): boolean {

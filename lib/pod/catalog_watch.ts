@@ -5,7 +5,7 @@ import { backoffMs } from "../network/backoff.ts";
 import { asCniError, wordsOf } from "../plugin/failure.ts";
 import { CniError } from "../spec/error.ts";
 import type { Catalog } from "./catalog.ts";
-import type { CatalogReader, ReadCatalog } from "./catalog_reader.ts";
+import { type CatalogReader, isSameFiles, type ReadCatalog } from "./catalog_reader.ts";
 import { reportCatalog } from "./catalog_report.ts";
 import { type CatalogChange, CatalogListeners, type CatalogSource } from "./catalog_source.ts";
 import { PluginDirs } from "./plugin_dirs.ts";
@@ -51,6 +51,8 @@ export class CatalogWatch implements CatalogSource {
   /** Of `performance.now()`, which does not jump. */
   #watchAgainAt = 0;
   #catalog: Catalog | undefined;
+  /** Whether nothing but time is the cause of the next reading. */
+  #isUnprompted = false;
 
   private constructor(options: CatalogWatchOptions) {
     const { log, gatherMs = 200, pollMs = 10_000, pluginDirs, watch } = options;
@@ -62,7 +64,10 @@ export class CatalogWatch implements CatalogSource {
       gatherMs,
       longestMs: LONGEST_GATHERING * gatherMs,
       pollMs,
-      due: () => this.#readings.next(),
+      due: (byEvent) => {
+        this.#isUnprompted = !byEvent;
+        return this.#readings.next();
+      },
       failed: (error) => {
         if (!this.#closed.signal.aborted) {
           log.error(`the configuration cannot be reloaded: ${wordsOf(error)}`);
@@ -118,9 +123,15 @@ export class CatalogWatch implements CatalogSource {
     const { signal } = this.#closed;
     this.#schedule.begin();
     const before = this.#catalog;
+    const isUnprompted = this.#isUnprompted;
+    this.#isUnprompted = false;
     // What changes from here on is heard.
     await this.#cover();
     let outcome = await this.#options.reader.attempt(signal);
+    if (isUnprompted && before !== undefined && !isSameFiles(before.content, outcome.catalog.content)) {
+      // Somebody should have told of that.
+      this.#watch.distrust();
+    }
     for (let round = 1; await this.#cover() && round < MOST_ROUNDS; round++) {
       outcome = await this.#options.reader.attempt(signal);
     }

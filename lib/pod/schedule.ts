@@ -6,8 +6,8 @@ export interface ScheduleOptions {
   readonly longestMs: number;
   /** How long without an event. */
   readonly pollMs: number;
-  /** Called when it is time; not again before it ended. */
-  readonly due: () => Promise<unknown>;
+  /** Called when it is time, with whether an event is the cause; not again before it ended. */
+  readonly due: (byEvent: boolean) => Promise<unknown>;
   /** Takes what `due` throws. */
   readonly failed: (error: unknown) => void;
 }
@@ -69,10 +69,11 @@ export class Schedule implements Disposable {
 
   async #fire(): Promise<void> {
     this.#running = true;
+    const byEvent = this.#firstAt !== undefined;
     try {
       // It may never get to say that it begins.
       this.#pollAt = performance.now() + this.#options.pollMs;
-      await this.#options.due();
+      await this.#options.due(byEvent);
     } catch (error) {
       this.#options.failed(error);
     } finally {

@@ -158,6 +158,21 @@ Deno.test("F44 the directory becomes a link, the link is switched, and what it l
   await watched.becomes("10-two.conf two used default", "20-c.conf c used");
 });
 
+Deno.test("F44 the directory that was replaced is removed later, and the one in its place is watched on", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await using watched = await world.watch();
+  await Deno.mkdir(`${world.parent}/next`);
+  await Deno.writeTextFile(`${world.parent}/next/10-b.conf`, conf("b"));
+  await Deno.rename(world.confDir, `${world.parent}/former`);
+  await Deno.rename(`${world.parent}/next`, world.confDir);
+  await watched.becomes("10-b.conf b used default");
+  await pause(300);
+  await Deno.remove(`${world.parent}/former`, { recursive: true });
+  await pause(300);
+  await world.write("20-c.conf", conf("c"));
+  await watched.becomes("10-b.conf b used default", "20-c.conf c used");
+});
+
 Deno.test("a file that is a link is watched where it leads to", async () => {
   await using world = await CatalogWorld.make();
   await Deno.writeTextFile(`${world.dir}/elsewhere.conf`, conf("a"));
@@ -267,6 +282,17 @@ Deno.test("F41 a watch that fails is made anew after a while, and what changed m
   // The first one has no say any more.
   puppet.made[0]?.failed(new Error("late"));
   assertEquals(world.log.all.length, 2);
+});
+
+Deno.test("F41 a change that only a look found has the watch made anew: it had gone deaf", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  const puppet = new Puppet();
+  await using watched = await world.watch({ watch: puppet.watch, pollMs: 100 });
+  await pause(300);
+  const made = puppet.made.length;
+  await world.write("20-b.conf", conf("b"));
+  await watched.becomes(A, "20-b.conf b used");
+  await watched.until(() => puppet.made.length > made, "another watch");
 });
 
 Deno.test("F41 F133 F134 without any watch, looking now and then finds each change, as long as it is open", async () => {
