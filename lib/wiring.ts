@@ -86,7 +86,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
   const netnsPrefix = prefixOf(stateDir, netnsDir);
   const dirs = { stateDir, cacheDir, runDir, netnsDir };
   const shared = { ...dirs, netnsPrefix, sandboxes: sandboxStore, locks, attachments, pods, path, run, log };
-  const recovery = new Recovery({ ...shared, store, cache });
+  const recovery = new Recovery({ ...shared, store, cache, ports, failed });
   const garbage = new GarbageCollector({
     attachments,
     store,

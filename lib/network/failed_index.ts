@@ -1,4 +1,11 @@
-import { createExclusive, ensureDir, listDir, removeIfThere, statOf } from "../host/file.ts";
+import {
+  createExclusive,
+  ensureDir,
+  listDir,
+  removeIfThere,
+  removeUnfinished,
+  statOf,
+} from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
 
 /**
@@ -50,6 +57,11 @@ export class FailedIndex {
   /** The containers that are noted. */
   async containers(): Promise<readonly string[]> {
     return await reported(() => listDir(this.#dir), { file: this.#dir });
+  }
+
+  /** Removes what writes of killed processes left. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
   }
 
   #path(containerId: string): string {

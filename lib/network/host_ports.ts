@@ -1,4 +1,12 @@
-import { ensureDir, readTextIfThere, removeIfThere, setAside, writeFileSynced } from "../host/file.ts";
+import {
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  removeIfThere,
+  removeUnfinished,
+  setAside,
+  writeFileSynced,
+} from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError } from "../spec/error.ts";
@@ -42,7 +50,11 @@ interface PortFile {
   readonly claims: readonly Claim[];
 }
 
+/** Which port it is, whatever the address. */
+type Door = Pick<HostPort, "port" | "protocol">;
+
 const KIND = "podwire.port.v1";
+const FILE_NAME = /^([a-z][a-z0-9]{0,15})-(\d{1,5})\.json$/;
 
 /**
  * Which attachment has which port of the host, `<state-dir>/ports/<protocol>-<port>.json`: a file for each port, so that
@@ -121,6 +133,21 @@ export class HostPorts {
     for (const port of ports) await this.#drop(key, port);
   }
 
+  /** Removes what crashes left: claims of attachments that are not on record, and unfinished writes. */
+  async sweep(signal?: AbortSignal): Promise<void> {
+    await removeUnfinished(this.#dir);
+    for (const name of await listDir(this.#dir)) {
+      const [, protocol, port] = FILE_NAME.exec(name) ?? [];
+      if (protocol === undefined) continue;
+      // For each anew: whoever attaches meanwhile waits for one file, not for all.
+      using _lock = await this.#options.locks.ports(signal);
+      const { path, claims } = await this.#open({ protocol, port: Number(port) });
+      const owners = await Promise.all(claims.map(({ key }) => this.#options.store.read(key)));
+      const live = claims.filter((_, index) => owners[index] !== undefined);
+      if (live.length < claims.length) await this.#write({ path, claims: live });
+    }
+  }
+
   async #drop(key: AttachmentKey, port: HostPort): Promise<void> {
     const { path, claims } = await this.#open(port);
     const left = claims.filter((claim) => !isSame(claim.key, key));
@@ -144,7 +171,7 @@ export class HostPorts {
     return left;
   }
 
-  async #open(port: HostPort): Promise<PortFile> {
+  async #open(port: Door): Promise<PortFile> {
     const path = this.#path(port);
     const text = await readTextIfThere(path);
     if (text === undefined) return { path, claims: [] };
@@ -160,7 +187,7 @@ export class HostPorts {
   }
 
   /** The claims as the records tell them. */
-  async #onRecord({ port, protocol }: HostPort): Promise<readonly Claim[]> {
+  async #onRecord({ port, protocol }: Door): Promise<readonly Claim[]> {
     const records = await this.#options.store.all();
     return records.flatMap((record) =>
       hostPortsOf(publishedOnRecord(record))
@@ -177,7 +204,7 @@ export class HostPorts {
     }, { file: path });
   }
 
-  #path({ protocol, port }: HostPort): string {
+  #path({ protocol, port }: Door): string {
     return `${this.#dir}/${protocol}-${port}.json`;
   }
 }
@@ -233,7 +260,7 @@ function encode({ family, address, key }: Claim): JsonObject {
   return { ...key, hostIP: address || wildcard };
 }
 
-function decode(body: JsonObject, { port, protocol }: HostPort): readonly Claim[] {
+function decode(body: JsonObject, { port, protocol }: Door): readonly Claim[] {
   const { claims } = body;
   if (!isArray(claims)) throw new Error('its "claims" is not a list');
   return claims.map((claim: Json) => {

@@ -266,6 +266,11 @@ export class Attachments {
     }
   }
 
+  /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */
+  async settleHint(containerId: string): Promise<void> {
+    await this.#removal.settleHint(containerId);
+  }
+
   /** The identity of this boot. */
   async boot(): Promise<string> {
     return await this.#removal.boot();

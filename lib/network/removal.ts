@@ -72,19 +72,25 @@ export class Removal {
 
   /** What is left of a record that is gone is in nobody's way, so it must not fail the removal. */
   async #settle(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
-    const { ports, failed, store, log } = this.#options;
+    const { ports, failed, log } = this.#options;
     const { containerId, network, ifName, capabilityArgs } = record;
     const facts = { containerId, network, ifName };
     await noteIfPossible(() => ports.release(record, capabilityArgs, signal), log, facts);
     await noteIfPossible(
       async () => {
-        if (!await failed.has(containerId)) return;
-        const left = await store.ofContainer(containerId);
-        if (!left.some(isLeft)) await failed.remove(containerId);
+        if (await failed.has(containerId)) await this.settleHint(containerId);
       },
       log,
       facts,
     );
+  }
+
+  /** Leaves the hint that the container has removals to be tried again exactly if it has. */
+  async settleHint(containerId: string): Promise<void> {
+    const { failed, store } = this.#options;
+    const records = await store.ofContainer(containerId);
+    if (records.some(isLeft)) await failed.add(containerId);
+    else await failed.remove(containerId);
   }
 
   async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {

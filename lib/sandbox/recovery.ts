@@ -3,8 +3,10 @@ import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { endOrphans } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
+import type { FailedIndex } from "../network/failed_index.ts";
 import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
+import type { HostPorts } from "../network/host_ports.ts";
 import type { Attachments } from "../network/network.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
@@ -22,6 +24,8 @@ export interface RecoveryOptions {
   readonly sandboxes: SandboxStore;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
+  readonly ports: HostPorts;
+  readonly failed: FailedIndex;
   readonly attachments: Attachments;
   readonly pods: PodNetworks;
   readonly locks: ContainerLocks;
@@ -94,6 +98,8 @@ export class Recovery {
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
     await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
     await this.#sweepFiles();
+    const { ports, log } = this.#options;
+    await noteIfPossible(() => ports.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
     if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#noteBoot(boot);
     return report;
@@ -146,11 +152,12 @@ export class Recovery {
 
   /** Every container of which there is something on disk. */
   async #ids(): Promise<readonly string[]> {
-    const { sandboxes, store, locks } = this.#options;
+    const { sandboxes, store, failed, locks } = this.#options;
     const ids = [
       ...await locks.present(),
       ...await sandboxes.ids(),
       ...await store.containers(),
+      ...await failed.containers(),
       ...await this.#orphans.containers(),
     ];
     return [...new Set(ids)];
@@ -177,6 +184,7 @@ export class Recovery {
   async #sweepFiles(): Promise<void> {
     await this.#options.sandboxes.removeUnfinished();
     await this.#options.cache.removeUnfinished();
+    await this.#options.failed.removeUnfinished();
   }
 
   async #settle(id: string, manner: Manner): Promise<Settled> {
@@ -206,7 +214,7 @@ export class Recovery {
 
   /** Gives whether something of it had been interrupted. */
   async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<boolean> {
-    const { sandboxes, store, run } = this.#options;
+    const { sandboxes, store, attachments, run, log } = this.#options;
     await store.removeUnfinished(id);
     const sandbox = await sandboxes.read(id);
     const records = await store.ofContainer(id);
@@ -215,6 +223,7 @@ export class Recovery {
     const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
     if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
     if (sandbox === undefined) addTo(report, await manner.pass.settle(id));
+    await noteIfPossible(() => attachments.settleHint(id), log, { containerId: id });
     return wasInterrupted;
   }
 

@@ -179,6 +179,21 @@ Deno.test("F73 a claim of an attachment that was made anew without the port is o
   await failing(() => addOf(world, "c3"));
 });
 
+Deno.test("F73 a sweep takes away what crashes left of claims, and nothing that is in use", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  await addOf(world, "c2", publish({ hostPort: 9090, hostIP: "127.0.0.1" }));
+  await addOf(world, "c3", publish({ hostPort: 9090, hostIP: "127.0.0.2" }));
+  for (const id of ["c1", "c2"]) await world.store.remove((await world.store.ofContainer(id))[0]!);
+  const unfinished = `${world.stateDir}/ports/.podwire-4194304-${"0".repeat(32)}.tmp`;
+  await Deno.writeTextFile(unfinished, "");
+  await Deno.writeTextFile(`${world.stateDir}/ports/README`, "not ours");
+  await world.ports.sweep();
+  assertEquals(await claimsIn(world), ["README", "tcp-9090.json"]);
+  const { claims } = JSON.parse(await Deno.readTextFile(`${world.stateDir}/ports/tcp-9090.json`));
+  assertEquals(claims, [{ containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2" }]);
+});
+
 Deno.test("F77 claims that cannot be read are moved aside and made anew from the records", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");

@@ -1,5 +1,6 @@
 // Ports of the host over whole sandboxes: who comes second is told before there is even a namespace.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { FailedIndex } from "../../lib/network/failed_index.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { DEL_REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
@@ -112,3 +113,33 @@ sandboxTest("F73 a reboot gives the ports of the last boot back before the first
   assertEquals((await world.store.all()).map(({ containerId }) => world.plain(containerId)), ["two", "two"]);
   assertEquals(await claims(world), ["tcp-8080.json"]);
 });
+
+sandboxTest(
+  "F73 F79 recover leaves no claim of what is gone, and the hints that the records call for",
+  async (world) => {
+    const a = await publishing(world, "a");
+    await world.network("b");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run(web(world, "one"));
+    await podwire.sandboxes.run(web(world, "two", { publish: [port(9090)] }));
+    const hints = new FailedIndex(world.stateDir);
+    // As after crashes: a record that is gone before its claim, hints too many and one too few.
+    await world.store.remove((await world.store.ofContainer(world.id("one")))[0]!);
+    await hints.add("nobody");
+    await hints.add(world.id("one"));
+    await a.answer("DEL", DEL_REFUSAL);
+    await podwire.sandboxes.remove(world.id("two"), { force: true });
+    await hints.remove(world.id("two"));
+    const { failed } = await podwire.recover();
+    assertEquals(failed.map(({ containerId, network }) => [world.plain(containerId), network]), [[
+      "two",
+      "a",
+    ]]);
+    assertEquals([await claims(world), (await hints.containers()).map((id) => world.plain(id))], [[
+      "tcp-9090.json",
+    ], ["two"]]);
+    await a.answer("DEL", {});
+    await podwire.recover();
+    assertEquals([await claims(world), await hints.containers()], [[], []]);
+  },
+);
