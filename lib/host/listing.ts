@@ -16,10 +16,7 @@ export function isSettled({ mtimeMs }: FileStat, now: number): boolean {
   return mtimeMs < now - (mtimeMs % 1_000 === 0 ? WHOLE_SECONDS_MS : CLOCK_TICK_MS);
 }
 
-/**
- * The names in a directory, which is only read when it has changed: a reading is an event for whoever watches it, this
- * process included.
- */
+/** The names in a directory, which is read and sorted only when it has changed. */
 export class DirListing {
   #known: { readonly identity: string; readonly names: readonly string[] } | undefined;
 
