@@ -253,7 +253,10 @@ export const COMMANDS: readonly Command[] = [
     description:
       "An attachment whose sandbox is there is in use, one whose sandbox is gone is not. One made by hand\n" +
       "(`add`) is kept unless --valid names others or --all is given. Those of other runtimes are never\n" +
-      "removed, and count as in use. NETNS is of no effect, as with cnitool. Exits 1 if something failed.",
+      "removed, and count as in use. Without NETWORK, network namespaces and infra containers that podwire\n" +
+      "made and no sandbox owns go too, if no process is in them. What somebody works on is kept; the plugins\n" +
+      "are asked to clean up in a moment in which nothing is attached or detached. NETNS is of no effect, as\n" +
+      "with cnitool. Exits 1 if something failed.",
     examples: ["podwire gc --dry-run", "podwire gc web --valid cnitool-78367785f8561ce49ede:eth0"],
     needsRoot: true,
     load: async () => (await import("./gc.ts")).gc,
@@ -264,7 +267,9 @@ export const COMMANDS: readonly Command[] = [
     operands: "",
     count: [0, 0],
     options: [],
-    description: "Exits 1 if something could not be removed.",
+    description:
+      "Several containers at once, and several calls share the work: what somebody works on is left to them.\n" +
+      "Exits 1 if something could not be removed.",
     needsRoot: true,
     load: async () => (await import("./recover.ts")).recover,
   },

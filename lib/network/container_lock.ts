@@ -1,5 +1,5 @@
 import { pause } from "../host/command.ts";
-import { ensureDir, listDir, statOf } from "../host/file.ts";
+import { ensureDir, listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
 import { CniError } from "../spec/error.ts";
 
@@ -81,7 +81,30 @@ export class ContainerLocks {
    */
   async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
-    return await lockFile(`${this.#dir}/gc.lock`, options);
+    const lock = await lockFile(`${this.#dir}/gc.lock`, options);
+    try {
+      if (options.shared) await removeIfThere(this.#mark);
+      return lock;
+    } catch (error) {
+      lock[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Leaves a mark that whoever attaches or detaches takes away first. The caller holds the exclusive gc lock. */
+  async mark(): Promise<string> {
+    const mark = crypto.randomUUID();
+    await writeFileSynced(this.#mark, mark);
+    return mark;
+  }
+
+  /** Whether nobody has attached or detached since the mark. The caller holds the exclusive gc lock. */
+  async isMarked(mark: string): Promise<boolean> {
+    return await readTextIfThere(this.#mark) === mark;
+  }
+
+  get #mark(): string {
+    return `${this.#dir}/gc.mark`;
   }
 
   /** The lock over the names of sandboxes. */

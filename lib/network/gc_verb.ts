@@ -1,4 +1,3 @@
-import { statOf } from "../host/file.ts";
 import { pause } from "../host/command.ts";
 import { type Lock, LONGEST_WAIT_MS } from "../host/lock.ts";
 import { Deadline } from "../plugin/deadline.ts";
@@ -11,7 +10,7 @@ import { printJson } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./gc_plan.ts";
 import { listIfReadable, type Sweep } from "./gc_sweep.ts";
-import type { AttachmentRecord, AttachmentStore } from "./record.ts";
+import type { AttachmentIndex, AttachmentRecord, AttachmentStore } from "./record.ts";
 import type { CacheListing, ResultCache } from "./result_cache.ts";
 import { inCommonVersion } from "./spoken_version.ts";
 import { gcChain, hasUpkeep } from "./upkeep.ts";
@@ -57,7 +56,8 @@ const LET_IN_MARGIN_MS = 20;
 class Telling {
   readonly #sweep: Sweep;
   readonly #parts: VerbParts;
-  readonly #cache: CacheReader;
+  #cached: CacheListing | undefined;
+  #index: { readonly mark: string; readonly index: AttachmentIndex } | undefined;
   #patienceMs: number;
   /** How long the lock is left alone, so that those get in who wait for it. */
   #letInMs = 0;
@@ -65,7 +65,6 @@ class Telling {
   constructor(sweep: Sweep, parts: VerbParts) {
     this.#sweep = sweep;
     this.#parts = parts;
-    this.#cache = new CacheReader(parts.cache);
     this.#patienceMs = sweep.request.waitMs ?? parts.waitMs;
   }
 
@@ -92,8 +91,9 @@ class Telling {
   async #foreign(entries: CacheListing["entries"]): Promise<CacheListing["entries"]> {
     const own = new Set(this.#sweep.records.map(keyOf));
     const strange = entries.filter((entry) => !own.has(keyOf(entry)));
+    const index = strange.length === 0 ? undefined : await this.#parts.store.index();
     for (const network of new Set(strange.map((entry) => entry.network))) {
-      for (const key of await this.#parts.store.ofNetwork(network)) own.add(keyOf({ ...key, network }));
+      for (const key of index?.ofNetwork(network) ?? []) own.add(keyOf(key));
     }
     const foreign: CacheListing["entries"][number][] = [];
     for (const entry of strange) {
@@ -172,7 +172,7 @@ class Telling {
     const listing = await this.#listing();
     if (listing === undefined) return undefined;
     const names: readonly AttachmentName[] = [
-      ...await this.#parts.store.ofNetwork(network),
+      ...(await this.#indexNow()).ofNetwork(network),
       ...listing.entries.filter((entry) => entry.network === network),
       ...listing.unknown.flatMap(({ name }) => attachmentsNamed(name, network)),
       ...valid,
@@ -180,9 +180,18 @@ class Telling {
     return validAttachmentsOf(names);
   }
 
+  /** Read again only if somebody has attached or detached since: each network asks for it. */
+  async #indexNow(): Promise<AttachmentIndex> {
+    const { locks, store } = this.#parts;
+    if (this.#index === undefined || !await locks.isMarked(this.#index.mark)) {
+      this.#index = { mark: await locks.mark(), index: await store.index() };
+    }
+    return this.#index.index;
+  }
+
   async #listing(): Promise<CacheListing | undefined> {
     try {
-      return await this.#cache.read();
+      return this.#cached = await this.#parts.cache.list(this.#cached);
     } catch (cause) {
       const error = asCniError(cause);
       const why = `the cache of results cannot be read: ${error.msg}; ` +
@@ -196,35 +205,6 @@ class Telling {
     const plugin = error.context.plugin?.type;
     const place = plugin === undefined ? { network } : { network, plugin };
     this.#sweep.report.failed.push({ kind: "plugin", ...place, why: error.message, error });
-  }
-}
-
-/** Two changes of a folder within this time may leave it with one and the same date. */
-const GRAIN_MS = 2_000;
-
-/** Reads the cache once, and again only after something came or went: each network asks for it. */
-class CacheReader {
-  readonly #cache: ResultCache;
-  #last: { readonly state: string; readonly listing: CacheListing } | undefined;
-
-  constructor(cache: ResultCache) {
-    this.#cache = cache;
-  }
-
-  async read(): Promise<CacheListing> {
-    const state = await this.#state();
-    if (this.#last !== undefined && this.#last.state === state) return this.#last.listing;
-    const listing = await this.#cache.list();
-    this.#last = state === undefined ? undefined : { state, listing };
-    return listing;
-  }
-
-  /** Changes with the names in the folder; undefined while that cannot be told. */
-  async #state(): Promise<string | undefined> {
-    const dir = await statOf(this.#cache.dir);
-    if (dir === undefined) return "absent";
-    const age = Date.now() - dir.mtimeMs;
-    return age > GRAIN_MS ? `${dir.dev}:${dir.ino}:${dir.mtimeMs}` : undefined;
   }
 }
 

@@ -74,6 +74,11 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly neverRan?: number;
 }
 
+/** Which attachments there were at one moment. */
+export interface AttachmentIndex {
+  readonly ofNetwork: (network: string) => readonly AttachmentKey[];
+}
+
 /** A record that could not be read and was moved aside. */
 export interface BadRecord {
   readonly file: string;
@@ -141,12 +146,27 @@ export class AttachmentStore {
 
   /** The attachments to a network, told by the names of their files alone: also those whose record cannot be read. */
   async ofNetwork(network: string): Promise<readonly AttachmentKey[]> {
-    const ending = `@${fileNamePart(network)}.json`;
-    const keys = await inParallel(await this.containers(), FOLDERS_AT_ONCE, async (containerId) => {
-      const names = (await listDir(this.#folder(containerId))).filter((name) => name.endsWith(ending));
-      return names.map((name) => ({ containerId, network, ifName: name.slice(0, -ending.length) }));
+    return (await this.index()).ofNetwork(network);
+  }
+
+  /** As {@linkcode ofNetwork}, for all networks at the price of one. */
+  async index(): Promise<AttachmentIndex> {
+    const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, async (containerId) => {
+      const names = (await listDir(this.#folder(containerId))).filter((name) => name.endsWith(".json"));
+      return names.map((name) => {
+        const at = name.lastIndexOf("@");
+        return { containerId, ifName: name.slice(0, at), part: name.slice(at + 1, -".json".length) };
+      });
     });
-    return keys.flat();
+    const byPart = Map.groupBy(found.flat(), ({ part }) => part);
+    return {
+      ofNetwork: (network) =>
+        (byPart.get(fileNamePart(network)) ?? []).map(({ containerId, ifName }) => ({
+          containerId,
+          network,
+          ifName,
+        })),
+    };
   }
 
   /** Forgets an attachment. */

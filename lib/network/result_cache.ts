@@ -11,6 +11,7 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type Json, type JsonObject, parseJson } from "../spec/json.ts";
 import { printSorted } from "../spec/libcni_text.ts";
+import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, textOf } from "./sealed.ts";
 
 /** An attachment as libcni remembers it. */
@@ -36,6 +37,8 @@ export interface UnknownEntry {
 /** All files of the cache, in byte order of their names. */
 export interface CacheListing {
   readonly entries: readonly CachedAttachment[];
+  /** The entries by the names of their files. */
+  readonly named: ReadonlyMap<string, CachedAttachment>;
   readonly unknown: readonly UnknownEntry[];
 }
 
@@ -43,6 +46,7 @@ export interface CacheListing {
 type CacheKey = Pick<CachedAttachment, "containerId" | "network" | "ifName">;
 
 const KIND = "cniCacheV1";
+const FILES_AT_ONCE = 16;
 /** NAME_MAX of Linux. */
 const LONGEST_FILE_NAME = 255;
 
@@ -128,26 +132,36 @@ export class ResultCache {
   }
 
   /**
-   * Everything in the cache. What a file is of stands in it, its name does not matter; folders are passed over.
+   * Everything in the cache. What a file is of stands in it, its name does not matter; folders are passed over. An
+   * entry that an earlier listing tells of is not read again.
    *
    * @throws what reading the folder failed with; a file that cannot be read is given, not thrown
    */
-  async list(): Promise<CacheListing> {
-    const entries: CachedAttachment[] = [];
+  async list(earlier?: CacheListing): Promise<CacheListing> {
+    // A file that is just being written begins with a dot; no network does.
+    const names = (await listDir(this.dir)).filter((name) => !name.startsWith("."));
+    const read = async (name: string) => earlier?.named.get(name) ?? await this.#readNamed(name);
+    const found = await inParallel(names, FILES_AT_ONCE, read);
+    const named = new Map<string, CachedAttachment>();
     const unknown: UnknownEntry[] = [];
-    for (const name of await listDir(this.dir)) {
-      const path = `${this.dir}/${name}`;
-      // A file that is just being written begins with a dot; no network does.
-      if (name.startsWith(".")) continue;
-      try {
-        if ((await statOf(path))?.isDirectory) continue;
-        const text = await readTextIfThere(path);
-        if (text !== undefined) entries.push(decodeWhole(text));
-      } catch (cause) {
-        unknown.push({ name, path, reason: cause instanceof Error ? cause.message : String(cause) });
-      }
+    for (const [index, name] of names.entries()) {
+      const file = found[index];
+      if (file === undefined) continue;
+      if ("reason" in file) unknown.push(file);
+      else named.set(name, file);
     }
-    return { entries, unknown };
+    return { entries: [...named.values()], named, unknown };
+  }
+
+  async #readNamed(name: string): Promise<CachedAttachment | UnknownEntry | undefined> {
+    const path = `${this.dir}/${name}`;
+    try {
+      if ((await statOf(path))?.isDirectory) return undefined;
+      const text = await readTextIfThere(path);
+      return text === undefined ? undefined : decodeWhole(text);
+    } catch (cause) {
+      return { name, path, reason: cause instanceof Error ? cause.message : String(cause) };
+    }
   }
 
   /** Removes what writes of killed processes left among the entries. */

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { ContainerLocks, withContainerLock } from "../../lib/network/container_lock.ts";
+import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/network/container_lock.ts";
 
 async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
@@ -79,4 +79,47 @@ Deno.test("a sweep waits for everybody, and everybody for the sweep", () =>
     using _sweep = await done;
     const late = locks.sweep({ shared: true, signal: AbortSignal.timeout(30) });
     await assertRejects(() => late, DOMException);
+  }));
+
+Deno.test("F49 a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
+  inLocks(async (locks) => {
+    const exclusive = async <T>(body: () => Promise<T>) => {
+      using _sweep = await locks.sweep({ shared: false });
+      return await body();
+    };
+    const mark = await exclusive(() => locks.mark());
+    assertEquals(await exclusive(() => locks.isMarked(mark)), true);
+    assertEquals(await exclusive(() => locks.isMarked("another")), false);
+    (await locks.sweep({ shared: true }))[Symbol.dispose]();
+    assertEquals(await exclusive(() => locks.isMarked(mark)), false);
+  }));
+
+Deno.test("a lock file that was left is told from one that is held, and looking makes none", () =>
+  inLocks(async (locks, dir) => {
+    using _held = await locks.lock("held");
+    await Deno.writeTextFile(`${dir}/containers/left.lock`, "");
+    assertEquals([await locks.left(), await locks.present()], [["left"], ["held", "left"]]);
+    const busy = ["held", "left", "none"].map((id) => locks.isBusy(id));
+    assertEquals(await Promise.all(busy), [true, false, false]);
+    // Several who look do not take each other for an operation.
+    const looks = await Promise.all(Array.from({ length: 20 }, () => locks.left()));
+    assertEquals(new Set(looks.flat()), new Set(["left"]));
+    assertEquals(looks.flat().length, 20);
+    assertEquals(await locks.present(), ["held", "left"]);
+  }));
+
+Deno.test("what is tried under a container's lock is left alone by others, and keeps the file of a crash", () =>
+  inLocks(async (locks, dir) => {
+    const outcome = await tryContainerLock(locks, "c1", async () => {
+      assertEquals(await tryContainerLock(locks, "c1", () => Promise.resolve("never")), { isBusy: true });
+      return "done";
+    });
+    assertEquals([outcome, await locks.present()], [{ isBusy: false, value: "done" }, []]);
+    await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
+    await assertRejects(
+      () => tryContainerLock(locks, "c1", () => Promise.reject(new Error("oh"))),
+      Error,
+      "oh",
+    );
+    assertEquals(await locks.left(), ["c1"]);
   }));

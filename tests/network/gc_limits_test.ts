@@ -62,15 +62,28 @@ Deno.test("D64 a record whose configuration cannot be read is reported, and the 
   assertEquals(valid((await a.calls()).at(-1)!.config), ["bad:eth0"]);
 });
 
-Deno.test("D65 the cache is read once, however many networks there are", async () => {
+Deno.test("D65 each entry of the cache is read once, however many networks there are", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
-  let count = 0;
-  const list = world.cache.list.bind(world.cache);
-  world.cache.list = () => (count++, list());
-  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
-  await collector(world).collect(lists);
-  assertEquals([count, (await world.plugins.verbs()).length], [1, 3]);
+  for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
+  const reads: string[] = [];
+  const readTextFile = Deno.readTextFile;
+  Deno.readTextFile = (path, options) => {
+    if (String(path).startsWith(`${world.cacheDir}/results/`)) reads.push(String(path).split("-")[1] ?? "");
+    return readTextFile(path, options);
+  };
+  try {
+    const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+    const listing = world.cache.list.bind(world.cache);
+    let listings = 0;
+    world.cache.list = (earlier) => (listings++, listing(earlier));
+    world.cache.has = () => Promise.resolve(true);
+    await collector(world).collect(lists);
+    assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
+  } finally {
+    Deno.readTextFile = readTextFile;
+  }
+  assertEquals(reads.length, 2, reads.join(", "));
 });
 
 Deno.test("what an interrupted ADD left is removed, whoever made it", async () => {

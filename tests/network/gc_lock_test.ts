@@ -100,10 +100,12 @@ Deno.test("D66 what is attached while a sweep runs is in the list that the next 
   const lists = [listOf(["slow"], { name: "first" }), listOf(["a"])];
   const sweep = collector(world, ["late"]).collect(lists);
   await until(async () => (await world.plugins.verbs()).includes("slow GC"));
-  // A runtime that shares only the cache does not wait.
+  // A runtime that shares only the cache does not wait; podwire does, and is known by its record alone.
   await foreign(world, "theirs");
-  await attach(world, listOf(["a"]), "late");
+  world.cache.write = () => Promise.resolve();
+  await attachLocked(world, "late");
   assertEquals((await sweep).failed, []);
+  assertEquals(await world.plugins.verbs(), ["slow GC", "a ADD", "a GC"]);
   assertEquals(valid((await a.calls()).at(-1)!.config), ["late:eth0", "theirs:eth0"]);
 });
 

@@ -23,7 +23,7 @@ const ENTRY: CachedAttachment = {
 
 Deno.test("E28 a cache that is not there lists nothing; one that cannot be read is an error", () =>
   inCache(async (cache, results) => {
-    assertEquals(await cache.list(), { entries: [], unknown: [] });
+    assertEquals(await cache.list(), { entries: [], named: new Map(), unknown: [] });
     await Deno.writeTextFile(results, "no folder");
     await assertRejects(() => cache.list(), Error);
   }));
