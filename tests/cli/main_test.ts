@@ -216,6 +216,55 @@ Deno.test("networks tells of each file whether it is used, shadowed or rejected,
   });
 });
 
+Deno.test("networks tells what a bad file said before, and why a default stays that comes first no more", async () => {
+  await withDirs(async (dirs, dir) => {
+    const conf = `${dir}/conf-dir`;
+    await Deno.mkdir(conf);
+    const network = (name: string) => JSON.stringify({ cniVersion: "1.0.0", name, type: "bridge" });
+    await Deno.writeTextFile(`${conf}/10-web.conf`, network("web"));
+    const networks = async () => {
+      const { code, stdout, stderr } = await podwire(["networks", "--json", ...dirs]);
+      return { code, stderr, entries: JSON.parse(stdout) };
+    };
+    const { entries: [good] } = await networks();
+    assertEquals([good.status, good.defaultBy, good.badSince], ["used", "first", null]);
+
+    await Deno.writeTextFile(`${conf}/10-web.conf`, '{"name": ');
+    const bad = await networks();
+    assertEquals(bad.code, 0);
+    const [stale] = bad.entries;
+    assertEquals([stale.name, stale.status, stale.default, stale.line, stale.since], [
+      "web",
+      "stale",
+      true,
+      1,
+      good.since,
+    ]);
+    assert(stale.badSince >= good.since);
+    assert(stale.reason.endsWith(`in use is what it said since ${good.since}`), stale.reason);
+    assert(bad.stderr.includes("a configuration file cannot be used"), bad.stderr);
+
+    await Deno.writeTextFile(`${conf}/10-web.conf`, network("web"));
+    await Deno.writeTextFile(`${conf}/05-first.conf`, network("first"));
+    // A container of that network, by the name of its record alone.
+    await Deno.mkdir(`${dir}/state-dir/attachments/c1`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/state-dir/attachments/c1/eth0@web.json`, "{}");
+    const [first, pinned] = (await networks()).entries;
+    assertEquals([first.default, first.defaultBy, pinned.default, pinned.defaultBy], [
+      false,
+      null,
+      true,
+      "pinned",
+    ]);
+    assert(first.reason.includes('containers are attached to "web"'), first.reason);
+    assert((await podwire(["networks", ...dirs])).stdout.includes("  yes (pinned)  "));
+    await Deno.remove(`${dir}/state-dir/attachments`, { recursive: true });
+    const moved = await networks();
+    assertEquals(moved.entries[0].defaultBy, "first");
+    assert(moved.stderr.includes('the default network is "first" now, it was "web"'), moved.stderr);
+  });
+});
+
 Deno.test("plugin speaks CNI: what is wrong is an error object on standard output, and the exit code 1", async () => {
   const version = await podwire(["plugin", "bridge"], {
     env: { CNI_COMMAND: "VERSION" },

@@ -6,7 +6,7 @@ const LIST = '{"cniVersion": "1.0.0", "name": "web", "plugins": [{"type": "a", "
 const CONF = '{"cniVersion": "0.4.0", "name": "one", "type": "a"}';
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-Deno.test("A11 a network is read from text and from bytes, a list and a single configuration", () => {
+Deno.test("A11 G13 G14 a network is read from text and from bytes, a list and a single configuration", () => {
   for (const content of [LIST, bytes(LIST)]) {
     const list = parseNetwork(content);
     assertEquals([list.name, list.cniVersion, list.text], ["web", "1.0.0", LIST]);

@@ -46,7 +46,7 @@ Deno.test("F24 a change right after a reading is seen, though size and time of t
   }
 });
 
-Deno.test("F24 of 1,000 networks, reading again what has not changed costs a fraction of the first reading", async () => {
+Deno.test("F24 G16 of 1,000 networks, reading again what has not changed costs a fraction of the first reading", async () => {
   await using world = await CatalogWorld.make();
   for (let n = 0; n < 1_000; n++) {
     const plugins = ["bridge", "portmap", "tuning"].map((type) => ({
@@ -69,7 +69,7 @@ Deno.test("F24 of 1,000 networks, reading again what has not changed costs a fra
   assert(again * 2 < first, `${again} ms after ${first} ms`);
 });
 
-Deno.test("F27 F39 G10 G11 a directory that cannot be read leaves the former networks in force, and reload() says why", async () => {
+Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 a directory that cannot be read leaves the former networks in force, and reload() says why", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": "{" });
   await using source = world.onDemand();
   await source.current();
@@ -79,7 +79,7 @@ Deno.test("F27 F39 G10 G11 a directory that cannot be read leaves the former net
   assertEquals(briefs(former), ["10-a.conf a stale default", "20-b.conf - rejected"]);
   assertEquals(former.get("a").name, "a");
   assertStringIncludes(world.log.all.join("\n"), "what it held stays in force");
-  // G9 G18 the cause is there, and what it is about.
+  // The kind, what it is about and the cause are there.
   const error = await assertRejects(() => source.reload(), CniError);
   assertEquals([error.kind, error.context.file], ["io", world.confDir]);
   assert(error.cause instanceof Error);

@@ -76,7 +76,7 @@ Deno.test("F19 a rejected file tells line, column and what to write instead, in 
     },
   ));
 
-Deno.test("F30 F32 F33 a default that was given is the only one, also where it is not there", () =>
+Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where it is not there", () =>
   inDir({ "10-a.conf": conf("a"), "20-b.conf": conf("b") }, async (load) => {
     const second = await load({ defaultNetwork: "b" });
     assertEquals(second.default().name, "b");
@@ -86,7 +86,6 @@ Deno.test("F30 F32 F33 a default that was given is the only one, also where it i
     assertEquals(error.kind, "not-ready");
     assertStringIncludes(error.msg, 'the default network "c" is not in');
     assertEquals(absent.entries.some(({ default: isDefault }) => isDefault), false);
-    // F35
     assertEquals(absent.get("a").name, "a");
   }));
 
