@@ -261,7 +261,7 @@ Deno.test("networks tells what a bad file said before, and why a default stays t
     await Deno.remove(`${dir}/state-dir/attachments`, { recursive: true });
     const moved = await networks();
     assertEquals(moved.entries[0].defaultBy, "first");
-    assert(moved.stderr.includes('the default network is "first" now, it was "web"'), moved.stderr);
+    assertEquals(JSON.parse(moved.stderr).msg, 'the default network is "first" now, it was "web"');
   });
 });
 
