@@ -8,7 +8,7 @@ const IDS = ["c1", "c2", "c3"];
 
 /** A directory with attachments whose ADD was killed. */
 async function inWorld(
-  fn: (run: (args: readonly string[], process?: FakeProcess) => ReturnType<typeof podwire>) => Promise<void>,
+  fn: (run: (args: readonly string[], as?: FakeProcess) => ReturnType<typeof podwire>) => Promise<void>,
 ): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-recover-" });
   await using plugins = await PluginFolder.make();
@@ -19,10 +19,10 @@ async function inWorld(
     const json = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "web" }] };
     await Deno.writeTextFile(`${dir}/net.d/web.conflist`, JSON.stringify(json));
     const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${dir}/${name}.d`);
-    const run = (args: readonly string[], process: FakeProcess = {}) =>
+    const run = (args: readonly string[], as: FakeProcess = {}) =>
       podwire([...args, ...dirs], {
-        ...process,
-        env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, ...process.env },
+        ...as,
+        env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, ...as.env },
       });
     for (const id of IDS) assertEquals((await run(["add", "web", `${dir}/netns`, "--id", id])).code, 0);
     const store = new AttachmentStore(`${dir}/state.d`);

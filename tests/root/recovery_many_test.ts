@@ -217,3 +217,21 @@ sandboxTest("a run looks at operations under way and not at what is on record", 
   }
   assertStringIncludes(reads.join(" "), "/run/containers");
 });
+
+sandboxTest(
+  "after a restart a pod of an engine leaves no record, where a sandbox stays as stopped",
+  async (world) => {
+    await world.network("a");
+    const [pod = "", sandbox = ""] = await beforeRestart(world, 2);
+    const record = await world.sandboxes.read(pod);
+    await world.sandboxes.write({ ...record!, owner: "pods:mine" });
+    const [attachment] = await world.store.ofContainer(pod);
+    await world.store.write({ ...attachment!, owner: "pods:mine" });
+    assertEquals((await world.afterRestart().recover()).failed, []);
+    assertEquals(await dels(world), [pod, sandbox].map((id) => world.plain(id)));
+    assertEquals([await world.sandboxes.read(pod), (await world.sandboxes.read(sandbox))?.phase], [
+      undefined,
+      "stopped",
+    ]);
+  },
+);
