@@ -8,6 +8,7 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
+import { Slots } from "../plugin/slots.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError } from "../spec/error.ts";
 import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
@@ -69,6 +70,7 @@ const FILE_NAME = /^([a-z][a-z0-9]{0,15})-(\d{1,5})\.json$/;
 export class HostPorts {
   readonly #options: HostPortsOptions;
   readonly #dir: string;
+  readonly #turns = new Slots(1);
 
   constructor(options: HostPortsOptions) {
     this.#options = options;
@@ -88,7 +90,7 @@ export class HostPorts {
     const ports = wanted.flatMap(({ capabilityArgs }) => hostPortsOf(capabilityArgs));
     if (ports.length === 0) return;
     requireDistinct(ports);
-    using _lock = await this.#options.locks.ports(signal);
+    using _alone = await this.#alone(signal);
     for (const { key, capabilityArgs } of wanted) {
       const isOther = (claim: Claim) =>
         claim.key.containerId !== leaving && (key === undefined || !isSame(claim.key, key));
@@ -108,7 +110,7 @@ export class HostPorts {
     const ports = hostPortsOf(capabilityArgs);
     if (ports.length === 0) return;
     requireDistinct(ports);
-    using _lock = await this.#options.locks.ports(signal);
+    using _alone = await this.#alone(signal);
     const files: PortFile[] = [];
     for (const group of Map.groupBy(ports, (port) => this.#path(port)).values()) {
       const { path, claims } = await this.#open(group[0] as HostPort);
@@ -129,7 +131,7 @@ export class HostPorts {
   async release(key: AttachmentKey, capabilityArgs: JsonObject, signal?: AbortSignal): Promise<void> {
     const ports = hostPortsOf(capabilityArgs);
     if (ports.length === 0) return;
-    using _lock = await this.#options.locks.ports(signal);
+    using _alone = await this.#alone(signal);
     for (const port of ports) await this.#drop(key, port);
   }
 
@@ -140,12 +142,20 @@ export class HostPorts {
       const [, protocol, port] = FILE_NAME.exec(name) ?? [];
       if (protocol === undefined) continue;
       // For each anew: whoever attaches meanwhile waits for one file, not for all.
-      using _lock = await this.#options.locks.ports(signal);
+      using _alone = await this.#alone(signal);
       const { path, claims } = await this.#open({ protocol, port: Number(port) });
       const owners = await Promise.all(claims.map(({ key }) => this.#options.store.read(key)));
       const live = claims.filter((_, index) => owners[index] !== undefined);
       if (live.length < claims.length) await this.#write({ path, claims: live });
     }
+  }
+
+  /** In this process in the order of asking: many that ask for the lock again and again let one wait for long. */
+  async #alone(signal: AbortSignal | undefined): Promise<Disposable> {
+    using held = new DisposableStack();
+    held.use(await this.#turns.take(signal));
+    held.use(await this.#options.locks.ports(signal));
+    return held.move();
   }
 
   async #drop(key: AttachmentKey, port: HostPort): Promise<void> {

@@ -44,6 +44,8 @@ export interface RetryReport {
   readonly busy: readonly string[];
 }
 
+const LOOKS_AT_ONCE = 16;
+
 /** A report in the making. */
 interface Report extends RetryReport {
   readonly removed: AttachmentKey[];
@@ -68,24 +70,27 @@ export class Retrier implements AsyncDisposable {
    *
    * @throws the reason of the signal, or if the index cannot be read; what failed else is reported
    */
-  async retryDue({ now = new Date(), signal, concurrency = 8 }: RetryOptions = {}): Promise<RetryReport> {
+  async retryDue(options: RetryOptions = {}): Promise<RetryReport> {
     const report: Report = { removed: [], failed: [], busy: [] };
-    const containers = await this.#options.failed.containers();
-    await inParallel(containers, concurrency, (id) => this.#retry(id, now, report, signal), signal);
+    await this.#pass(report, options);
     return report;
   }
 
-  /** When the next removal is due; undefined when none is left. It may be over already. */
+  async #pass(report: Report, { now = new Date(), signal, concurrency = 8 }: RetryOptions): Promise<void> {
+    const containers = await this.#options.failed.containers();
+    await inParallel(containers, concurrency, (id) => this.#retry(id, now, report, signal), signal);
+  }
+
+  /** When something is to be done next; undefined when no removal is left. It may be over already. */
   async nextDue(now: Date = new Date()): Promise<Date | undefined> {
     const { failed, store } = this.#options;
-    let next: number | undefined;
-    for (const containerId of await failed.containers()) {
-      for (const record of (await store.ofContainer(containerId)).filter(isLeft)) {
-        const due = isDueNow(record, now) ? now.getTime() : Date.parse(record.nextTry ?? "");
-        next = Math.min(next ?? due, due);
-      }
-    }
-    return next === undefined ? undefined : new Date(next);
+    const times = await inParallel(await failed.containers(), LOOKS_AT_ONCE, async (containerId) => {
+      const left = (await store.ofContainer(containerId)).filter(isLeft);
+      const isNow = left.length === 0 || left.some((record) => isDueNow(record, now));
+      return isNow ? now.getTime() : Math.min(...left.map(({ nextTry }) => Date.parse(nextTry ?? "")));
+    });
+    const next = times.reduce((least, time) => Math.min(least, time), Infinity);
+    return next === Infinity ? undefined : new Date(next);
   }
 
   /** Tries from now on, whenever something is due, until disposed of. */
@@ -108,14 +113,17 @@ export class Retrier implements AsyncDisposable {
     while (!signal.aborted) {
       const woken = new AbortController();
       using _listening = failed.onAdd(() => woken.abort());
+      const report: Report = { removed: [], failed: [], busy: [] };
       let wait = pollMs;
       try {
-        this.#tell(await this.retryDue({ signal }));
         const next = await this.nextDue();
         if (next !== undefined) wait = Math.min(wait, next.getTime() - Date.now());
+        if (wait <= 0) await this.#pass(report, { signal });
       } catch (error) {
         if (!signal.aborted) log.warn(`failed removals cannot be tried again: ${asCniError(error).message}`);
       }
+      // Also of what was cut short.
+      this.#tell(report);
       // Something may be due and its container busy: that must not turn into looking all the time.
       await over(pause(leastMs, signal));
       await over(pause(Math.max(0, wait - leastMs), AbortSignal.any([signal, woken.signal])));

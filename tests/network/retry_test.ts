@@ -226,11 +226,12 @@ Deno.test("G26 many are tried at once, but no more than asked for", async () => 
   await using world = await stuckWorld();
   const ids = Array.from({ length: 9 }, (_, index) => `c${index}`);
   for (const id of ids) await stuck(world, id);
+  const mark = `${world.dir}/now-$CNI_CONTAINERID`;
   const script =
-    `mkdir ${world.dir}/now-$CNI_CONTAINERID; ls -d ${world.dir}/now-* | wc -l >>${world.dir}/at-once; ` +
-    `sleep 0.4; rmdir ${world.dir}/now-$CNI_CONTAINERID`;
+    `mkdir ${mark}; set -- ${world.dir}/now-*; echo $# >>${world.dir}/at-once; sleep 0.4; rmdir ${mark}`;
   await pluginOf(world).answer("DEL", { script });
   const report = await retrierOf(world).retryDue({ now: later(HOUR), concurrency: 3 });
+  assertEquals([report.failed.map(({ error }) => error.message), report.busy], [[], []]);
   assertEquals(named(report.removed), ids.map((id) => `${id} web`));
   const counts = (await Deno.readTextFile(`${world.dir}/at-once`)).trim().split("\n").map(Number);
   assertEquals([counts.length, Math.max(...counts)], [9, 3]);
