@@ -1,0 +1,294 @@
+// What `./denow task storm [PODS [SEED]]` runs: pods come and go, sixteen at a time, on a node of their own, while their
+// configuration directory is rewritten ten times a second; first with the built-in plugins, then with the reference
+// plugins. It prints what happened as tables.
+import { CniError } from "../../lib/spec/error.ts";
+import type { Pods } from "../../lib/pods.ts";
+import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
+import { inParallel } from "../../lib/network/parallel.ts";
+import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { prepareComponents } from "../components.ts";
+import { missing } from "./need.ts";
+import { Churn } from "./storm_churn.ts";
+import { judgeAttached, judgeCalls, judgeRefused } from "./storm_judge.ts";
+import { askedAddress, nameOf, type NetworkKey, NETWORKS, type StormPlugins } from "./storm_networks.ts";
+import { tables } from "./storm_table.ts";
+import { StormWorld } from "./storm_world.ts";
+
+export interface StormOptions {
+  readonly plugins: StormPlugins;
+  readonly pods: number;
+  readonly seed: number;
+  /** @default {16} */
+  readonly concurrency?: number;
+}
+
+/** What pods ask for. */
+export const REQUEST_KINDS = [
+  "default network",
+  "named network",
+  "two networks",
+  "requested address",
+  "published port",
+  "taken port",
+] as const;
+export type RequestKind = typeof REQUEST_KINDS[number];
+
+/** What became of a pod. */
+export interface PodOutcome {
+  readonly kind: RequestKind;
+  /** The kind of the error if it was refused. */
+  readonly refused: string | undefined;
+  readonly setUpMs: number;
+  readonly checkMs?: number;
+  readonly tearDownMs?: number;
+  /** At the tear-down, the files of its networks said something else, or nothing any more. */
+  readonly changed?: boolean;
+  /** The file of one of its networks was gone then. */
+  readonly gone?: boolean;
+  /** How many milliseconds the configuration that it got had been replaced at its beginning. */
+  readonly ageMs?: number;
+}
+
+export interface StormReport {
+  readonly options: Required<StormOptions>;
+  readonly outcomes: readonly PodOutcome[];
+  readonly operations: ReadonlyMap<string, number>;
+  readonly churnMs: number;
+  readonly elapsedMs: number;
+  /** How often the catalogue changed. */
+  readonly reloads: number;
+  /** How many of these had a file that stood in for itself with what it had said before. */
+  readonly stale: number;
+  readonly calls: number;
+  /** What must not be: each a sentence. */
+  readonly violations: readonly string[];
+  /** What is left of it all. */
+  readonly left: readonly string[];
+}
+
+/** A pod that is to be, and what it must come to. */
+export interface StormPod {
+  readonly kind: RequestKind;
+  readonly containerId: string;
+  readonly wanted: readonly { readonly key: NetworkKey; readonly ifName: string }[];
+  readonly request: PodRequest;
+}
+
+const TAKEN_PORT = 20_000;
+const LONGEST_LIFE_MS = 700;
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+class Storm {
+  readonly outcomes: PodOutcome[] = [];
+  readonly violations: string[] = [];
+  /** What each container was to be attached to, those that were refused to nothing. */
+  readonly attached = new Map<string, StormPod["wanted"]>();
+  reloads = 0;
+  stale = 0;
+
+  constructor(
+    readonly options: Required<StormOptions>,
+    readonly world: StormWorld,
+    readonly pods: Pods,
+    readonly churn: Churn,
+  ) {}
+
+  /** Notes what the catalogue says; the default must never be another one. */
+  watch(): Disposable {
+    const main = nameOf("main", this.world.places);
+    return this.pods.onNetworks((entries) => {
+      this.reloads++;
+      if (entries.some(({ status }) => status === "stale")) this.stale++;
+      const chosen = entries.find((entry) => entry.default)?.name;
+      if (chosen !== main) this.violations.push(`the default network was ${chosen}`);
+    });
+  }
+
+  async run(): Promise<number> {
+    const anchors = [
+      await this.#pod("anchor", "default network", []),
+      await this.#pod("holder", "published port", ["port"], { publish: [published(TAKEN_PORT)] }),
+    ];
+    for (const anchor of anchors) await this.#setUp(anchor);
+    const started = performance.now();
+    this.churn.start();
+    const { pods, concurrency } = this.options;
+    const numbers = Array.from({ length: pods }, (_, number) => number);
+    await inParallel(numbers, concurrency, (number) => this.#live(number));
+    const churnMs = performance.now() - started;
+    for (const anchor of anchors.toReversed()) {
+      await this.#check(anchor);
+      await this.#tearDown(anchor, false);
+    }
+    return churnMs;
+  }
+
+  async #live(number: number): Promise<void> {
+    const random = randomOf(1_000 * this.options.seed + number);
+    const pod = await this.#draw(number, random);
+    const from = performance.now();
+    const { error } = await this.#setUp(pod);
+    const setUpMs = performance.now() - from;
+    const judge = { pod, timelines: this.churn.timelines, world: this.world, from, to: performance.now() };
+    if (error !== undefined) {
+      this.attached.set(pod.containerId, []);
+      this.violations.push(...await judgeRefused(judge, error, this.pods));
+      this.outcomes.push({ kind: pod.kind, refused: error.kind, setUpMs });
+      return await this.world.gone(pod.request.netns);
+    }
+    const { versions, ageMs, violations } = await judgeAttached(judge);
+    this.violations.push(...violations);
+    await pause(random.below(LONGEST_LIFE_MS));
+    const checkMs = await this.#check(pod);
+    const now = performance.now();
+    const inEffect = pod.wanted.map(({ key }) => this.churn.timelines.within(key, now, now)[0]?.version);
+    const tearDownMs = await this.#tearDown(pod, this.#mayLoseNamespace(pod) && random.below(2) === 0);
+    this.outcomes.push({
+      kind: pod.kind,
+      refused: undefined,
+      setUpMs,
+      checkMs,
+      tearDownMs,
+      ageMs,
+      changed: inEffect.some((version, index) => version !== versions[index]),
+      gone: inEffect.includes(undefined),
+    });
+  }
+
+  async #setUp({ containerId, request, wanted }: StormPod): Promise<{ error?: CniError }> {
+    this.attached.set(containerId, wanted);
+    try {
+      const { networks } = await this.pods.setUp(request);
+      const got = networks.map(({ name, ifName }) => `${name} ${ifName}`).join(", ");
+      const asked = wanted.map(({ key, ifName }) => `${nameOf(key, this.world.places)} ${ifName}`).join(", ");
+      if (got !== asked) this.violations.push(`${containerId} asked for ${asked} and got ${got}`);
+      return {};
+    } catch (error) {
+      if (error instanceof CniError) return { error };
+      throw error;
+    }
+  }
+
+  async #check({ containerId }: StormPod): Promise<number> {
+    const started = performance.now();
+    const { ready, reason, networks } = await this.pods.podStatus(containerId);
+    if (!ready || networks.some(({ checked }) => !checked)) {
+      this.violations.push(`${containerId} is not as its set-up left it: ${reason}`);
+    }
+    return performance.now() - started;
+  }
+
+  async #tearDown({ containerId, request: { netns } }: StormPod, losesNamespace: boolean): Promise<number> {
+    if (losesNamespace) await this.world.gone(netns);
+    const started = performance.now();
+    for (const failure of await this.pods.tearDown(containerId)) {
+      this.violations.push(`${containerId} could not be torn down: ${failure.message}`);
+    }
+    const elapsed = performance.now() - started;
+    if (!losesNamespace) {
+      const links = [...(await this.world.links(netns)).keys()];
+      if (links.length > 0) this.violations.push(`${containerId} still has ${links}`);
+      await this.world.gone(netns);
+    }
+    return elapsed;
+  }
+
+  /** The bridge plugin of the reference plugins leaves the rules of masquerading behind where the namespace is gone. */
+  #mayLoseNamespace({ wanted }: StormPod): boolean {
+    return this.options.plugins === "built-in" || wanted.every(({ key }) => !NETWORKS[key].isMasqueraded);
+  }
+
+  async #draw(number: number, random: Random): Promise<StormPod> {
+    const name = `p${number}`;
+    const of = (kind: RequestKind, keys: readonly NetworkKey[], more: Partial<WantedNetwork> = {}) =>
+      this.#pod(name, kind, keys, more);
+    const chance = random.below(100);
+    if (chance < 30) return await of("default network", []);
+    if (chance < 50) return await of("named network", [random.one(["main", "blue", "green"])]);
+    if (chance < 65) {
+      return await of("two networks", random.one([["main", "blue"], ["blue", "green"], ["green", "main"]]));
+    }
+    if (chance < 80) return await of("requested address", ["fixed"], { ips: [askedAddress(number)] });
+    if (chance < 95) {
+      return await of("published port", ["port"], { publish: [published(TAKEN_PORT + 1 + number)] });
+    }
+    return await of("taken port", ["port"], { publish: [published(TAKEN_PORT)] });
+  }
+
+  async #pod(
+    name: string,
+    kind: RequestKind,
+    keys: readonly NetworkKey[],
+    more: Partial<WantedNetwork> = {},
+  ): Promise<StormPod> {
+    const containerId = this.world.node.base(name);
+    const netns = await this.world.netns(name);
+    const networks = keys.map((key) => ({ name: nameOf(key, this.world.places), ...more }));
+    const wanted = (keys.length === 0 ? ["main" as const] : keys)
+      .map((key, index) => ({ key, ifName: `eth${index}` }));
+    const request = { containerId, name, namespace: "storm", uid: `uid-${name}`, netns, networks };
+    return { kind, containerId, wanted, request };
+  }
+}
+
+function published(hostPort: number) {
+  return { hostIP: "", hostPort, containerPort: 80, protocol: "tcp" } as const;
+}
+
+/** Lets a storm rage; what must not be is reported, not thrown. */
+export async function storm(options: StormOptions): Promise<StormReport> {
+  const all = { concurrency: 16, ...options };
+  await using world = await StormWorld.make(all.plugins);
+  const churn = new Churn(world.node.confDir, world.places, randomOf(all.seed));
+  churn.prepare();
+  const started = performance.now();
+  const pods = await world.open();
+  const storm = new Storm(all, world, pods, churn);
+  let churnMs = 0;
+  try {
+    using _watch = storm.watch();
+    churnMs = await storm.run();
+  } finally {
+    await churn[Symbol.asyncDispose]();
+    await pods[Symbol.asyncDispose]();
+  }
+  const calls = await world.calls();
+  return {
+    options: all,
+    outcomes: storm.outcomes,
+    operations: churn.counts,
+    churnMs,
+    elapsedMs: performance.now() - started,
+    reloads: storm.reloads,
+    stale: storm.stale,
+    calls: calls.length,
+    violations: [...storm.violations, ...judgeCalls(calls, storm.attached)],
+    left: await world.left(),
+  };
+}
+
+async function main([pods = "500", seed]: readonly string[]): Promise<number> {
+  const chosen = Number(seed ?? seedFromEnvironment() ?? Date.now() % 1_000_000);
+  if (!(Number(pods) > 0) || !Number.isSafeInteger(chosen)) {
+    console.error("storm: usage: storm [PODS [SEED]]");
+    return 2;
+  }
+  for (const problem of await prepareComponents((line) => console.error(`storm: ${line}`))) {
+    console.error(`storm: ${problem}`);
+  }
+  const lacking = missing(["root", "ip", "iptables", "cni-1.9.1"]);
+  if (lacking.length > 0) {
+    console.error(`storm: missing here: ${lacking.join(", ")}`);
+    return 1;
+  }
+  console.error(`storm: ${SEED_VARIABLE}=${chosen}`);
+  let isFine = true;
+  for (const plugins of ["built-in", "1.9.1"] as const) {
+    const report = await storm({ plugins, pods: Number(pods), seed: chosen });
+    console.log(tables(report));
+    isFine &&= report.violations.length + report.left.length === 0;
+  }
+  return isFine ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args));

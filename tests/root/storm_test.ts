@@ -1,0 +1,61 @@
+// The short form of `./denow task storm`.
+import { assert, assertEquals } from "@std/assert";
+import { SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { type Component, need } from "./need.ts";
+import { storm, type StormOptions } from "./storm.ts";
+import { OPERATION_KINDS } from "./storm_churn.ts";
+import { SECOND } from "./storm_networks.ts";
+import { tables } from "./storm_table.ts";
+import { Timelines } from "./storm_timeline.ts";
+
+function stormTest(name: string, needs: readonly Component[], options: Omit<StormOptions, "seed">): void {
+  Deno.test({
+    name,
+    ...need("root", "ip", "iptables", ...needs),
+    fn: async () => {
+      const seed = seedFromEnvironment() ?? Date.now() % 1_000_000;
+      const report = await storm({ ...options, seed });
+      const told = `${SEED_VARIABLE}=${seed}\n${tables(report)}`;
+      assertEquals([report.violations, report.left], [[], []], told);
+      // A storm that nobody noticed would prove nothing.
+      assertEquals([...report.operations.keys()].sort(), [...OPERATION_KINDS].sort(), told);
+      assert(report.reloads > 0, told);
+      const attached = report.outcomes.filter(({ refused }) => refused === undefined);
+      assertEquals(report.outcomes.length, options.pods, told);
+      assert(attached.length > options.pods / 3 && attached.some(({ changed }) => changed), told);
+    },
+  });
+}
+
+stormTest(
+  "F25 F28 F36 F78 pods with the built-in plugins come and go while their configuration changes under their feet",
+  [],
+  { plugins: "built-in", pods: 40 },
+);
+
+stormTest(
+  "F25 F28 F36 F78 pods with the reference plugins come and go while their configuration changes under their feet",
+  ["cni-1.9.1"],
+  { plugins: "1.9.1", pods: 24 },
+);
+
+Deno.test("a storm's timeline has what was good last in effect, and nothing of what is gone", () => {
+  const timelines = new Timelines();
+  const versions = () =>
+    timelines.within("blue", performance.now(), performance.now()).map((entry) => entry.version);
+  timelines.file("blue", { version: 1 });
+  timelines.file("blue", "bad");
+  assertEquals(versions().at(-1), 1);
+  timelines.second("blue", true);
+  assertEquals(versions().at(-1), 1);
+  timelines.file("blue", "gone");
+  assertEquals(versions().at(-1), SECOND);
+  timelines.file("blue", "bad");
+  assertEquals(versions().at(-1), SECOND);
+  timelines.second("blue", false);
+  assertEquals(versions().at(-1), undefined);
+  timelines.folder("blue", "marker");
+  timelines.file("blue", { version: 2 });
+  const [entry] = timelines.within("blue", performance.now(), performance.now());
+  assertEquals([entry?.version, entry?.folder, entry?.isBad], [2, true, false]);
+});
