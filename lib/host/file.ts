@@ -100,6 +100,8 @@ async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOpti
     return temp;
   } catch (error) {
     await removeIfThere(temp);
+    // What writing fails with, on a full disk, does not say which file it is about.
+    if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${path}'`;
     throw error;
   }
 }

@@ -63,15 +63,22 @@ export class EnginePods {
   async setUp(request: PodRequest, signal?: AbortSignal): Promise<PodResult> {
     const { recovery, locks, pods } = this.#options;
     const { containerId } = request;
-    const prepared = await this.#prepare(request, signal);
+    const wanted = sandboxOf(request, signal);
+    await this.#making.permit(wanted);
+    // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
+    const prepared = await this.#prepare(request, wanted);
     return await holding(locks, containerId, signal, async () => {
       await this.#making.make(prepared, { named: false });
       return combineResults(await pods.networks(containerId));
     });
   }
 
-  /** Detaches the pod from everything on record; gives what could not be detached, which stays on record. */
+  /**
+   * Detaches the pod from everything on record; gives what could not be detached, which stays on record as `failed`.
+   *
+   * @throws {CniError} with the first of these if that could not be written: nobody would try it again
+   */
   async tearDown(target: PodToTearDown, signal?: AbortSignal): Promise<readonly CniError[]> {
     const { containerId } = target;
     // Before it becomes the name of a lock file.
@@ -83,12 +90,14 @@ export class EnginePods {
       if (record === undefined) {
         const attached = await store.ofContainer(containerId);
         const failures = await pods.tearDown(containerId, stop);
+        await this.#requireNoted(containerId, failures);
         return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
       }
       this.#requireOwn(record);
       const doomed = { ...record, phase: "removing" } as const;
       await noteIfPossible(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
       const failures = await dismantle(record, this.#options, stop);
+      await this.#requireNoted(containerId, failures);
       await sandboxes.remove(record);
       return failures;
     });
@@ -106,37 +115,21 @@ export class EnginePods {
   }
 
   /** All that is known to be wrong before anything is done. */
-  async #prepare(request: PodRequest, signal?: AbortSignal): Promise<PreparedSandbox> {
+  async #prepare(request: PodRequest, wanted: SandboxRequest): Promise<PreparedSandbox> {
     const { source, whenNoNetwork, owner, log } = this.#options;
+    const { name, namespace, signal } = wanted;
     let catalog = await source.current(signal);
     // Somebody may have put the file there a moment ago.
     if (lacks(catalog, request)) catalog = await source.reload(signal);
-    const wish = {
-      ...request,
-      id: request.containerId,
-      source: { kind: "path", path: request.netns },
-    } as const;
-    const { containerId: _id, netns: _netns, ...sandbox } = { ...wish, ...(signal && { signal }) };
     if (whenNoNetwork === "error" || !isAnyNetwork(request) || catalog.lists.length > 0) {
-      return await this.#making.prepare(sandbox, catalog, { owner });
+      return await this.#making.prepare(wanted, catalog, { owner });
     }
-    const { name, namespace, uid, annotations = {} } = request;
     log.warn("there is no network: the pod gets lo only", {
       container: request.containerId,
       namespace,
       name,
     });
-    const bare: SandboxRequest = {
-      id: wish.id,
-      source: wish.source,
-      name,
-      namespace,
-      uid,
-      annotations,
-      networks: "none",
-      ...(signal && { signal }),
-    };
-    return await this.#making.prepare(bare, catalog, { owner });
+    return await this.#making.prepare(withoutNetworks(request, wanted), catalog, { owner });
   }
 
   async #detachForeign({ containerId, netns = "", networks = [] }: PodToTearDown, signal?: AbortSignal) {
@@ -155,6 +148,14 @@ export class EnginePods {
     return failures;
   }
 
+  async #requireNoted(containerId: string, [failure]: readonly CniError[]): Promise<void> {
+    if (failure === undefined) return;
+    const left = await this.#options.store.ofContainer(containerId);
+    if (left.every(({ state }) => state === "failed")) return;
+    const hint = "nothing can be written to the state directory: tear the pod down again when that is over";
+    throw failure.within({ hint });
+  }
+
   #requireOwn({ id, owner }: SandboxRecord): void {
     if (owner === this.#options.owner) return;
     const whose = owner === undefined ? "a sandbox of its own" : `of another owner, "${owner}"`;
@@ -162,6 +163,22 @@ export class EnginePods {
       hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
     });
   }
+}
+
+function sandboxOf(
+  { containerId: id, netns: path, ...pod }: PodRequest,
+  signal: AbortSignal | undefined,
+): SandboxRequest {
+  return { ...pod, id, source: { kind: "path", path }, ...(signal && { signal }) };
+}
+
+/** What is left of a request when there is nothing to attach it to. */
+function withoutNetworks(
+  { name, namespace, uid, annotations = {} }: PodRequest,
+  { id, source, signal }: SandboxRequest,
+): SandboxRequest {
+  const from = { ...(id && { id }), ...(source && { source }), ...(signal && { signal }) };
+  return { ...from, name, namespace, uid, annotations, networks: "none" };
 }
 
 function isAnyNetwork({ networks = [] }: PodRequest): boolean {

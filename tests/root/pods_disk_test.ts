@@ -1,0 +1,241 @@
+// Pods on disks that are full, out of inodes, or read-only, real ones: what cannot be remembered is not begun, and what
+// is there goes away all the same.
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import type { PodRequest } from "../../lib/pod/request.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { need } from "./need.ts";
+import { PodsWorld } from "./pods_world.ts";
+import { DEL_REFUSAL, until } from "./sandbox_world.ts";
+import { empty, fill, filling, NO_SPACE, READ_ONLY, readOnly, withDisk, writable } from "./small_disk.ts";
+
+/** What can be wrong with a disk: how it comes, how it goes, how it is told. */
+const SPOILT = {
+  full: [fill, empty, NO_SPACE],
+  "out of inodes": [crowd, uncrowd, NO_SPACE],
+  "read-only": [readOnly, writable, READ_ONLY],
+} as const;
+type Spoilt = keyof typeof SPOILT;
+
+const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}]}';
+const PLUG = 'nsenter --net="$CNI_NETNS" ip link add "$CNI_IFNAME" type veth peer name "p-$CNI_IFNAME"';
+const UNPLUG = 'nsenter --net="$CNI_NETNS" ip link del "$CNI_IFNAME" 2>/dev/null || :';
+
+/** Takes the last inodes of a disk. */
+async function crowd(dir: string): Promise<void> {
+  await Deno.mkdir(`${dir}/crowd`);
+  try {
+    for (let n = 0;; n++) await Deno.writeTextFile(`${dir}/crowd/${n}`, "");
+  } catch (error) {
+    assertMatch(String(error), NO_SPACE);
+  }
+}
+
+function uncrowd(dir: string): Promise<void> {
+  return Deno.remove(`${dir}/crowd`, { recursive: true });
+}
+
+const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
+
+/** The interfaces that the plugins made for a pod. */
+async function links({ sandbox }: PodsWorld, { netns }: PodRequest): Promise<string[]> {
+  const shown = await sandbox.sh('nsenter --net="$1" ip -br link', netns);
+  return shown.split("\n").flatMap((line) => /^(eth\d+)/.exec(line)?.[1] ?? []).sort();
+}
+
+/** The calls that change something. */
+async function changes({ sandbox }: PodsWorld): Promise<string[]> {
+  return (await sandbox.calls()).filter((line) => / (ADD|DEL) /.test(line));
+}
+
+/** A test of pods with one of their folders on a small disk of its own, on networks that show in the kernel. */
+function spoiltTest(
+  name: string,
+  folder: "state" | "cache" | "run",
+  fn: (world: PodsWorld, dir: string) => Promise<void>,
+): void {
+  Deno.test({
+    name,
+    ...need("root", "ip"),
+    fn: async () => {
+      await using world = await PodsWorld.make();
+      for (const network of ["a", "b"]) {
+        await world.sandbox.network(network, {
+          ADD: { stdout: ADDED, script: PLUG },
+          DEL: { script: UNPLUG },
+        });
+      }
+      const dir = `${world.sandbox.dir}/${folder}`;
+      await withDisk(dir, () => fn(world, dir));
+    },
+  });
+}
+
+const BOTH = { networks: [{ name: "a" }, { name: "b" }] };
+
+for (const how of ["full", "out of inodes"] as const satisfies Spoilt[]) {
+  const [spoil, mend, words] = SPOILT[how];
+  spoiltTest(
+    `D29 F73 F79 with the state on a disk that is ${how} no pod is begun, and those that are there go`,
+    "state",
+    async (world, dir) => {
+      await using pods = await world.open();
+      const [before, web] = [await world.pod("before", BOTH), await world.pod("web", BOTH)];
+      await pods.setUp(before);
+      await spoil(dir);
+      const error = await failing(() => pods.setUp(web));
+      assertMatch(error.message, words);
+      assertStringIncludes(error.message, `${dir}/`);
+      assertEquals([error.kind, await links(world, web)], ["io", []]);
+      assertEquals(await changes(world), ["a ADD before eth0", "b ADD before eth1"]);
+
+      assertEquals(await pods.tearDown(before.containerId), []);
+      assertEquals((await changes(world)).slice(2), ["b DEL before eth1", "a DEL before eth0"]);
+      assertEquals(await links(world, before), []);
+      assertEquals(await world.sandbox.left(), ["netns/before", "netns/web"]);
+      await mend(dir);
+      assertEquals((await pods.setUp(web)).networks.length, 2);
+      assertEquals(await pods.tearDown(web.containerId), []);
+      assertEquals(await world.sandbox.left(), ["netns/before", "netns/web"]);
+    },
+  );
+}
+
+spoiltTest(
+  "D29 F73 F79 with the state on a disk that is read-only no pod is begun, and those that are there are detached and not forgotten",
+  "state",
+  async (world, dir) => {
+    await using pods = await world.open();
+    const [before, web] = [await world.pod("before", BOTH), await world.pod("web", BOTH)];
+    await pods.setUp(before);
+    await readOnly(dir);
+    const error = await failing(() => pods.setUp(web));
+    assertMatch(error.message, READ_ONLY);
+    assertStringIncludes(error.message, `${dir}/`);
+    assertEquals(await changes(world), ["a ADD before eth0", "b ADD before eth1"]);
+    // Looking needs no space.
+    assertEquals([(await pods.podStatus(before.containerId)).ready, (await pods.networks()).length], [
+      true,
+      2,
+    ]);
+    assertEquals((await pods.status({ fresh: true })).map(({ ready }) => ready), [true, true]);
+
+    // Who asked for it has to know that it is not over.
+    const told = await failing(() => pods.tearDown(before.containerId));
+    assertMatch(told.message, READ_ONLY);
+    assertStringIncludes(told.message, `${dir}/`);
+    assertEquals((await changes(world)).slice(2), ["b DEL before eth1", "a DEL before eth0"]);
+    assertEquals(await links(world, before), []);
+    assertEquals((await pods.attachments()).map(({ network }) => network).sort(), ["a", "b"]);
+    await writable(dir);
+    assertEquals(await pods.tearDown(before.containerId), []);
+    assertEquals(await world.sandbox.left(), ["netns/before", "netns/web"]);
+    await pods.setUp(web);
+    assertEquals(await pods.tearDown(web.containerId), []);
+  },
+);
+
+spoiltTest(
+  "F72 F73 a pod whose second network takes the last space of the state is undone, last network first",
+  "state",
+  async (world, dir) => {
+    const plugin = await world.sandbox.network("full", { ADD: { script: `${PLUG}; ${filling(dir)}` } });
+    await plugin.answer("DEL", { script: UNPLUG });
+    await using pods = await world.open();
+    const web = await world.pod("web", { networks: [{ name: "a" }, { name: "full" }] });
+    const error = await failing(() => pods.setUp(web));
+    assertMatch(error.message, NO_SPACE);
+    assertStringIncludes(error.message, `${dir}/`);
+    assertEquals(error.context.network, "full");
+    assertEquals((await changes(world)).slice(2), ["full DEL web eth1", "a DEL web eth0"]);
+    assertEquals([await links(world, web), await world.sandbox.left()], [[], ["netns/web"]]);
+    await empty(dir);
+    await plugin.answer("ADD", { script: PLUG });
+    assertEquals((await pods.setUp(web)).networks.length, 2);
+    assertEquals(await pods.tearDown(web.containerId), []);
+  },
+);
+
+for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
+  spoiltTest(
+    `F79 F97 a network that cannot be detached while the state is on a disk that is ${how} stays with its pod, and goes with the next call`,
+    "state",
+    async (world, dir) => {
+      const plugin = await world.sandbox.network("stuck", { DEL: DEL_REFUSAL });
+      await using pods = await world.open();
+      const web = await world.pod("web", { networks: [{ name: "a" }, { name: "stuck" }] });
+      await pods.setUp(web);
+      await spoil(dir);
+      const error = await failing(() => pods.tearDown(web.containerId));
+      assertEquals([error.code, error.context.network], [108, "stuck"]);
+      assertStringIncludes(error.context.hint ?? "", "again");
+      assertEquals(await links(world, web), []);
+      await mend(dir);
+      await plugin.answer("DEL", {});
+      assertEquals(await pods.tearDown(web.containerId), []);
+      assertEquals(await world.sandbox.left(), ["netns/web"]);
+    },
+  );
+
+  spoiltTest(
+    `D10 F73 F79 with the cache on a disk that is ${how} a pod is undone, and those that are there are detached at last`,
+    "cache",
+    async (world, dir) => {
+      await using pods = await world.open();
+      const [before, web] = [await world.pod("before", BOTH), await world.pod("web", BOTH)];
+      await pods.setUp(before);
+      await spoil(dir);
+      const error = await failing(() => pods.setUp(web));
+      assertMatch(error.message, SPOILT[how as Spoilt][2]);
+      assertStringIncludes(error.message, `${dir}/`);
+      assertEquals((await changes(world)).slice(2), ["a ADD web eth0", "a DEL web eth0"]);
+      assertEquals(await links(world, web), []);
+
+      const failures = await pods.tearDown(before.containerId);
+      // The entries are there for other runtimes: where they cannot be removed, the attachment is not forgotten either.
+      const isLeft = how === "read-only";
+      assertEquals(failures.map(({ message }) => READ_ONLY.test(message)), isLeft ? [true, true] : []);
+      assertEquals(await links(world, before), []);
+      assertEquals((await pods.attachments()).map(({ state }) => state), isLeft ? ["failed", "failed"] : []);
+      await mend(dir);
+      await until(async () => (await pods.attachments()).length === 0);
+      await pods.setUp(web);
+      assertEquals(await pods.tearDown(web.containerId), []);
+      assertEquals(await world.sandbox.left(), ["netns/before", "netns/web"]);
+    },
+  );
+}
+
+for (const how of ["out of inodes", "read-only"] as const satisfies Spoilt[]) {
+  const [spoil, mend, words] = SPOILT[how];
+  spoiltTest(
+    `F47 with the locks on a disk that is ${how} nothing is begun, neither way, until they can be had`,
+    "run",
+    async (world, dir) => {
+      await using pods = await world.open();
+      const [before, web] = [await world.pod("before", BOTH), await world.pod("web", BOTH)];
+      await pods.setUp(before);
+      await spoil(dir);
+      for (const act of [() => pods.setUp(web), () => pods.tearDown(before.containerId)]) {
+        const error = await failing(act);
+        assertMatch(error.message, words);
+        assertStringIncludes(error.message, `${dir}/`);
+      }
+      assertEquals((await changes(world)).length, 2);
+      assertEquals([await links(world, before), await links(world, web)], [["eth0", "eth1"], []]);
+      await mend(dir);
+      assertEquals(await pods.tearDown(before.containerId), []);
+      await pods.setUp(web);
+      assertEquals(await pods.tearDown(web.containerId), []);
+      assertEquals(await world.sandbox.left(), ["netns/before", "netns/web"]);
+    },
+  );
+}
+
+spoiltTest("F47 F73 F79 locks need no space: on a full disk pods come and go", "run", async (world, dir) => {
+  await using pods = await world.open();
+  await fill(dir);
+  const web = await world.pod("web", BOTH);
+  await pods.setUp(web);
+  assertEquals(await pods.tearDown(web.containerId), []);
+  assertEquals([await links(world, web), await world.sandbox.left()], [[], ["netns/web"]]);
+});
