@@ -113,7 +113,8 @@ export class Pods implements AsyncDisposable {
    *
    * Source: CNI specification 1.1.0, section 3 "Deletion".
    *
-   * @throws {CniError} kind `conflict` for a container that is not this owner's
+   * @throws {CniError} kind `conflict` for a container that is not this owner's; or what could not be detached, if a
+   * state directory that is full or read-only does not take that down: then the pod stays, to be torn down again
    */
   async tearDown(
     pod: string | PodToTearDown,
