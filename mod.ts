@@ -44,6 +44,7 @@ export {
 } from "./lib/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
+export type { PodLink, PodLinkAddress } from "./lib/pod/inside.ts";
 export type { PodNetwork } from "./lib/pod/pod.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 

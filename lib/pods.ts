@@ -125,7 +125,8 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * Looks whether a pod is as its set-up left it: its namespace, `lo`, and each network by CHECK.
+   * Looks whether a pod is as its set-up left it: its namespace, `lo`, and each network by CHECK; and shows the
+   * addresses that its interfaces have now.
    *
    * Permissions: those of the class, and root.
    *
@@ -217,8 +218,10 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} if the records cannot be read
    */
   async attachments({ signal }: CallOptions = {}): Promise<readonly AttachmentRecord[]> {
-    signal?.throwIfAborted();
-    return await reported(() => this.#parts.store.all());
+    return await reported(async () => {
+      signal?.throwIfAborted();
+      return await this.#parts.store.all();
+    });
   }
 
   /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */

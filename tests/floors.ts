@@ -161,6 +161,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "capability_args.ts",
       "request.ts",
       "loopback.ts",
+      "inside.ts",
       "pod.ts",
       "pod_result.ts",
     ],

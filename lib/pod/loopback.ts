@@ -1,11 +1,11 @@
 import type { RunCommand } from "../host/command.ts";
-import { ipBatch, ipJson } from "../host/link.ts";
+import { ipBatch } from "../host/link.ts";
 import { nsProblem } from "../host/netns.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { contains, parseCidr, parseIp } from "../spec/address.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 
-/** Options of {@linkcode loopbackUp} and {@linkcode loopbackProblem}. */
+/** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal;
@@ -45,38 +45,8 @@ export async function loopbackUp(netns: string, { run, signal }: LoopbackOptions
   );
 }
 
-/**
- * Why `lo` of a namespace is not as a pod needs it, in words that stand alone; undefined if it is.
- *
- * Requires root, `--allow-read`, `--allow-run=nsenter`.
- *
- * @throws {CniError} if that cannot be found out
- */
-export async function loopbackProblem(
-  netns: string,
-  { run, signal }: LoopbackOptions,
-): Promise<string | undefined> {
-  const gone = async () => {
-    const problem = await nsProblem(netns);
-    return problem === undefined ? undefined : `the network namespace "${netns}" ${problem}`;
-  };
-  const problem = await gone();
-  if (problem !== undefined) return problem;
-  try {
-    const shown = await ipJson(["addr", "show", "dev", "lo"], { netns, run, ...(signal && { signal }) });
-    if (!linksOf(shown).some(({ flags = [] }) => flags.includes("UP"))) return "lo is down";
-    const foreign = foreignAddress(shown);
-    return foreign === undefined ? undefined : `lo has the address ${foreign}, which is not for loopback`;
-  } catch (error) {
-    const now = signal?.aborted ? undefined : await gone();
-    if (now !== undefined) return now;
-    throw asCniError(error);
-  }
-}
-
 /** What `ip` shows of a link, as far as it matters here. */
 interface ShownLink {
-  readonly flags?: readonly string[];
   readonly addr_info?: readonly { readonly local?: string; readonly prefixlen?: number }[];
 }
 
@@ -85,7 +55,8 @@ function linksOf(shown: unknown): readonly ShownLink[] {
   return Array.isArray(shown) ? shown : [];
 }
 
-function foreignAddress(shown: unknown): string | undefined {
+/** An address of `lo`, as `ip` shows it, that is not for loopback. */
+export function foreignAddress(shown: unknown): string | undefined {
   const addresses = linksOf(shown).flatMap(({ addr_info = [] }) => addr_info);
   const foreign = addresses.find(({ local }) => local !== undefined && !isLoopback(local));
   return foreign && `${foreign.local}/${foreign.prefixlen}`;

@@ -2,7 +2,7 @@ import type { Attachments } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../network/record.ts";
 import { listOnRecord } from "../network/recorded.ts";
 import { asCniError } from "../plugin/failure.ts";
-import { loopbackProblem } from "../pod/loopback.ts";
+import { lookInside, type PodLink } from "../pod/inside.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { CniError, ERROR_CODES, ERROR_KINDS } from "../spec/error.ts";
 import { atLeast } from "../spec/version.ts";
@@ -16,6 +16,8 @@ export interface PodNetworkStatus extends Omit<PodNetwork, "result"> {
   readonly state: AttachmentState;
   /** What its ADD came to, in the version of the network's configuration; nothing before its end. */
   readonly result: PodNetwork["result"] | undefined;
+  /** Its interface as the kernel shows it now; nothing if it is not there. */
+  readonly link: PodLink | undefined;
   /** Whether its plugins were asked: versions below 0.4.0 have no CHECK, and a list can say `disableCheck`. */
   readonly checked: boolean;
   /** What the plugins said is wrong, or why it could not be detached. */
@@ -47,7 +49,7 @@ export interface PodStatusParts extends SandboxParts {
 }
 
 /**
- * Looks at the namespace, at `lo`, and asks the plugins of each network with CHECK, with the configuration and
+ * Looks into the namespace, at `lo` and the interfaces, and asks the plugins of each network with CHECK, with the configuration and
  * arguments of their ADD. The caller holds the container's lock.
  *
  * Source: CNI specification 1.1.0, section 3 "Checking".
@@ -57,11 +59,14 @@ export async function podStatus(
   parts: PodStatusParts,
   signal?: AbortSignal,
 ): Promise<PodStatus> {
-  const problem = await problemOf(record, parts) ??
-    await loopbackProblem(record.netns.path, { run: parts.run, ...(signal && { signal }) });
+  const broken = await problemOf(record, parts);
+  const { problem, links } = broken === undefined
+    ? await lookInside(record.netns.path, { run: parts.run, ...(signal && { signal }) })
+    : { problem: broken, links: [] };
   const networks: PodNetworkStatus[] = [];
   for (const attachment of await parts.store.ofContainer(record.id)) {
-    networks.push(await networkOf(attachment, parts, problem === undefined, signal));
+    const link = links.find(({ name }) => name === attachment.ifName);
+    networks.push({ ...await networkOf(attachment, parts, problem === undefined, signal), link });
   }
   const wrong = networks.find(({ state, error }) => state !== "attached" || error !== undefined);
   const reason = problem ??
@@ -75,7 +80,7 @@ async function networkOf(
   { attachments }: PodStatusParts,
   ask: boolean,
   signal?: AbortSignal,
-): Promise<PodNetworkStatus> {
+): Promise<Omit<PodNetworkStatus, "link">> {
   const { network: name, ifName, state, result } = record;
   const shown = { name, ifName, state, result };
   if (state !== "attached") return { ...shown, checked: false, error: storedError(record) };

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { loopbackProblem, loopbackUp } from "../../lib/pod/loopback.ts";
+import { lookInside } from "../../lib/pod/inside.ts";
+import { loopbackUp } from "../../lib/pod/loopback.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { FakeRun } from "../fake_run.ts";
 
@@ -45,7 +46,8 @@ Deno.test("F99 that lo cannot be brought up is told in the words of ip, and word
 });
 
 Deno.test("F100 lo that is down, and an address on it that is not for loopback, are told", async () => {
-  const problem = (stdout: string) => loopbackProblem(NETNS, { run: new FakeRun([{ stdout }]).run });
+  const problem = async (stdout: string) =>
+    (await lookInside(NETNS, { run: new FakeRun([{ stdout }]).run })).problem;
   assertEquals(await problem(shownLo(["127.0.0.1/8", "::1/128"])), undefined);
   assertEquals(await problem(shownLo([])), undefined);
   assertEquals(await problem(shownLo(["127.0.0.1/8"], ["LOOPBACK"])), "lo is down");
@@ -65,7 +67,7 @@ Deno.test("F101 a namespace that is not there, or none, is told without running 
       const error = await assertRejects(() => loopbackUp(`${dir}/${name}`, { run: host.run }), CniError);
       assertEquals([error.kind, error.code], ["not-found", 8]);
       assertStringIncludes(error.message, `"${dir}/${name}": ${words}`);
-      const problem = await loopbackProblem(`${dir}/${name}`, { run: host.run });
+      const { problem } = await lookInside(`${dir}/${name}`, { run: host.run });
       assertStringIncludes(problem ?? "", `the network namespace "${dir}/${name}" ${words}`);
       assertEquals(host.lines, []);
     }
@@ -88,7 +90,7 @@ Deno.test("F101 a namespace that goes while it is looked at is told as one that 
     assertEquals([error.kind, error.code], ["not-found", 8]);
     await Deno.symlink(NETNS, path);
     assertEquals(
-      await loopbackProblem(path, { run: host.run }),
+      (await lookInside(path, { run: host.run })).problem,
       `the network namespace "${path}" does not exist`,
     );
   } finally {
@@ -101,7 +103,55 @@ Deno.test("looking at lo ends with the signal", async () => {
   const { run } = new FakeRun();
   assertEquals((await assertRejects(() => loopbackUp(NETNS, { run, signal }), CniError)).kind, "cancelled");
   assertEquals(
-    (await assertRejects(() => loopbackProblem(NETNS, { run, signal }), CniError)).kind,
+    (await assertRejects(() => lookInside(NETNS, { run, signal }), CniError)).kind,
     "cancelled",
   );
+});
+
+Deno.test("F93-F96 F131 all interfaces are told with all their addresses, in one process", async () => {
+  const shown = [
+    { ifname: "lo", flags: ["LOOPBACK", "UP"], address: "00:00:00:00:00:00" },
+    {
+      ifname: "eth0",
+      flags: ["UP"],
+      address: "02:00:00:00:00:07",
+      addr_info: [
+        { local: "10.1.0.2", prefixlen: 24, scope: "global" },
+        { local: "10.1.0.3", prefixlen: 32, scope: "global" },
+        { local: "fd00::2", prefixlen: 64, scope: "global" },
+        { local: "fe80::7", prefixlen: 64, scope: "link" },
+      ],
+    },
+    { ifname: "tun0", flags: [], address: "192.0.2.1" },
+    {},
+  ];
+  const host = new FakeRun([{ stdout: JSON.stringify(shown) }]);
+  const { links, problem } = await lookInside(NETNS, { run: host.run });
+  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -j addr show`]);
+  assertEquals(problem, undefined);
+  assertEquals(links.slice(1), [
+    {
+      name: "eth0",
+      mac: "02:00:00:00:00:07",
+      up: true,
+      addresses: [
+        { address: "10.1.0.2/24", scope: "global" },
+        { address: "10.1.0.3/32", scope: "global" },
+        { address: "fd00::2/64", scope: "global" },
+        { address: "fe80::7/64", scope: "link" },
+      ],
+    },
+    { name: "tun0", mac: undefined, up: false, addresses: [] },
+  ]);
+  for (
+    const [answer, words] of [[{ stdout: "lo: <UP>" }, "not JSON"], [
+      { code: 1, stderr: "no" },
+      "no",
+    ]] as const
+  ) {
+    const look = () => lookInside(NETNS, { run: new FakeRun([answer]).run });
+    const error = await assertRejects(look, CniError);
+    assertEquals(error.kind, "io");
+    assertStringIncludes(error.message, words);
+  }
 });

@@ -68,7 +68,7 @@ Deno.test("a pod is attached to its networks one after another, and knows them i
   assertEquals(await world.network.plugins.log(), ["b ADD c1 eth0", "a ADD c1 eth1"]);
 });
 
-Deno.test("F73 G28 when one network fails, those before it are detached again, last first", async () => {
+Deno.test("F73 G27 G28 when one network fails, those before it are detached again, last first", async () => {
   await using world = await PodWorld.make();
   const plan = await world.plan("a", "b", "c", "d");
   await Deno.writeTextFile(`${world.network.plugins.dir}/c.d/ADD.stdout`, REFUSAL.stdout);

@@ -4,7 +4,7 @@ import { DEL_REFUSAL, REFUSAL, until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
 
 podsTest(
-  "F64 F70 F86 F91 a pod gets its networks, is looked at with CHECK, and goes again",
+  "F3 F64 F70 F86 F91 a pod gets its networks, is looked at with CHECK, and goes again",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -14,6 +14,10 @@ podsTest(
     const result = await pods.setUp(pod);
     assertEquals(result.networks.map(({ name, ifName }) => `${name}=${ifName}`), ["a=eth0", "b=net1"]);
     assertEquals(result.ips, ["10.1.0.2", "fd00::2", "10.1.0.2", "fd00::2"]);
+    assertEquals(
+      result.networks.map(({ result }) => [result.cniVersion, (result.ips as unknown[]).length]),
+      [["1.1.0", 2], ["1.1.0", 2]],
+    );
 
     const status = await pods.podStatus(pod.containerId);
     assertEquals([status.ready, status.reason, status.name, status.netns], [
@@ -82,7 +86,8 @@ podsTest(
     await assertRejects(() => pods.podStatus(pod.containerId), CniError, "no pod");
     await plugin.answer("DEL", {});
     await until(async () => (await pods.attachments()).length === 0);
-    assertEquals(await sandbox.left(), ["netns/web"]);
+    // Whoever retried gives the lock back a moment later.
+    await until(async () => (await sandbox.left()).every((name) => name === "netns/web"));
   },
 );
 
@@ -162,7 +167,7 @@ podsTest(
 );
 
 podsTest(
-  "F51 while ten plugins hang in ADD and ten in STATUS, the status is there at once, and other pods are set up",
+  "F51 G36 while ten plugins hang in ADD and ten in STATUS, the status is there at once, the directory is read again, and other pods are set up",
   async (world) => {
     const { sandbox } = world;
     for (let n = 0; n < 10; n++) {
@@ -190,8 +195,10 @@ podsTest(
     // The median: the machine may be busy, but nothing was waited for.
     assert(times.toSorted((a, b) => a - b)[10]! < 5, `${times}`);
 
-    const other = await world.pod("other", { networks: [{ name: "z" }] });
-    assertEquals((await pods.setUp(other)).networks.length, 1);
+    await sandbox.network("y");
+    assertEquals((await pods.reload()).length, 12);
+    const other = await world.pod("other", { networks: [{ name: "z" }, { name: "y" }] });
+    assertEquals((await pods.setUp(other)).networks.length, 2);
     assertEquals(await pods.tearDown(other.containerId), []);
     stop.abort();
     for (const outcome of await Promise.all(under)) assertEquals(outcome.kind, "cancelled");
@@ -247,7 +254,7 @@ podsTest("F52 who waits for the lock of a pod stops waiting with its signal", as
   assertEquals((await hanging).kind, "cancelled");
 });
 
-podsTest("F5 F33 F112 F113 closing twice is fine, and what runs beside the calls ends", async (world) => {
+podsTest("F112 F113 closing twice is fine, and what runs beside the calls ends", async (world) => {
   await world.sandbox.network("a");
   const pods = await world.open({ watch: true, gcIntervalMs: 50 });
   assertEquals(await pods.defaultNetwork(), "a");
