@@ -54,9 +54,11 @@ export class Removal {
       // The entry is there while the record lacks the result if a crash fell between the two.
       const added = record.result ?? (await this.foreign(record))?.result;
       await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
+      // Its record goes last: a crash in between leaves what recovery finds.
+      await this.#release(record, signal);
       await cache.remove(record);
       await store.remove(record);
-      await this.#settle(record, signal);
+      await this.#settle(record);
       return undefined;
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network: record.network });
@@ -70,18 +72,23 @@ export class Removal {
     if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
   }
 
-  /** What is left of a record that is gone is in nobody's way, so it must not fail the removal. */
-  async #settle(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
-    const { ports, failed, log } = this.#options;
+  /** A claim that cannot be removed is one of the past once the record is gone, so it must not fail the removal. */
+  async #release(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
+    const { ports, log } = this.#options;
     const { containerId, network, ifName, capabilityArgs } = record;
     const facts = { containerId, network, ifName };
     await noteIfPossible(() => ports.release(record, capabilityArgs, signal), log, facts);
+  }
+
+  /** A hint too many is in nobody's way. */
+  async #settle({ containerId, network, ifName }: AttachmentRecord): Promise<void> {
+    const { failed, log } = this.#options;
     await noteIfPossible(
       async () => {
         if (await failed.has(containerId)) await this.settleHint(containerId);
       },
       log,
-      facts,
+      { containerId, network, ifName },
     );
   }
 

@@ -168,6 +168,19 @@ Deno.test("F73 what a killed process had claimed is free once its record is gone
   assertMatch(error.msg, /container "c3"/);
 });
 
+Deno.test("F73 a port is given back before its record goes, so that a crash between the two leaves no claim", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const remove = world.store.remove.bind(world.store);
+  let claims: string[] | undefined;
+  world.store.remove = async (key) => {
+    claims = await claimsIn(world);
+    await remove(key);
+  };
+  await delOf(world, "c1");
+  assertEquals([claims, await claimsIn(world), await world.files()], [[], [], []]);
+});
+
 Deno.test("F73 a claim of an attachment that was made anew without the port is of the past", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
