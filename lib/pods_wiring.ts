@@ -37,8 +37,12 @@ export interface CallOptions {
 
 /** What a sweep is to do. */
 export interface PodsGcRequest extends CallOptions {
-  /** The container IDs of the pods that are still there. @default {what the option of that name gives} */
-  readonly validPods?: readonly string[];
+  /**
+   * The container IDs of the pods that are still there. A function is asked after the records were read, so that no
+   * pod can be missing that is set up meanwhile; a list should be no older than the call.
+   * @default {what the option of that name gives}
+   */
+  readonly validPods?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
   /** Only this network, by its name. @default {all networks} */
   readonly network?: string;
   /** Runs no plugin and changes nothing. @default {false} */
@@ -114,7 +118,7 @@ async function sweep(
   { garbage, source }: Pick<Parts, "garbage"> & Pick<PodsParts, "source">,
   { validPods, ...request }: PodsGcRequest,
 ): Promise<GcReport> {
-  const there = validPods === undefined ? options.validPods : () => validPods;
+  const there = validPods ?? options.validPods;
   const { lists } = await source.current(request.signal);
   const pods = there === undefined ? {} : { pods: { owner: options.owner, containerIds: there } };
   return await garbage.collect(lists, { ...request, ...pods });

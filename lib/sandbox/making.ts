@@ -39,6 +39,15 @@ export class SandboxMaking {
   }
 
   /**
+   * Asks for all permissions that the sandbox will need.
+   *
+   * @throws {CniError} kind `permission`, naming every flag that is missing
+   */
+  async permit(request: SandboxRequest): Promise<void> {
+    await requirePermissions(wantedPermissions(request, this.#parts));
+  }
+
+  /**
    * Everything that can be known to be wrong before anything is done.
    *
    * @throws {CniError} with the first thing that is wrong
@@ -50,7 +59,6 @@ export class SandboxMaking {
   ): Promise<PreparedSandbox> {
     const { attachments } = this.#parts;
     const { signal } = request;
-    await requirePermissions(wantedPermissions(request, this.#parts));
     const draft = await draftRecord(request, this.#parts);
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(request, record);

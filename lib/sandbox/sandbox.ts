@@ -58,9 +58,11 @@ export class Sandboxes {
   async #run(request: SandboxRequest): Promise<Sandbox> {
     const { recovery, locks, catalog } = this.#options;
     const { signal } = request;
+    await this.#making.permit(request);
+    // What an earlier boot left must not hold a default network in its place.
+    await recovery.beforeFirstAdd(signal);
     const prepared = await this.#making.prepare(request, await catalog());
     const { record } = prepared;
-    await recovery.beforeFirstAdd(signal);
     if (request.replace) await this.#evict(prepared, signal);
     return await holding(
       locks,

@@ -82,13 +82,17 @@ export class SandboxWorld implements AsyncDisposable {
   }
 
   /** A runtime on a machine that was started again. */
-  afterRestart(boot = "another-boot"): Podwire {
-    const run: RunCommand = async (request) => {
+  afterRestart(boot?: string): Podwire {
+    return this.podwire({ run: this.runAfterRestart(boot) });
+  }
+
+  /** Runs commands as if the machine had been started again. */
+  runAfterRestart(boot = "another-boot"): RunCommand {
+    return async (request) => {
       const outcome = await runCommand(request);
       const asked = request.args?.includes("/proc/sys/kernel/random/boot_id");
       return asked ? { ...outcome, stdout: `${boot}\n` } : outcome;
     };
-    return this.podwire({ run });
   }
 
   /** Makes what is on disk say that this sandbox, which is up, was in that phase when its process was killed. */

@@ -1,0 +1,79 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
+import { until } from "./sandbox_world.ts";
+import { podsTest } from "./pods_world.ts";
+
+podsTest(
+  "F102 F103 F104 F108 gc takes down the pods that the engine knows no more, whatever the default is now",
+  async (world) => {
+    const { sandbox } = world;
+    await sandbox.network("b");
+    await using pods = await world.open({ owner: "mine" });
+    await using others = await world.open({ owner: "other" });
+    const [kept, gone, foreign] = [
+      await world.pod("kept"),
+      await world.pod("gone"),
+      await world.pod("foreign"),
+    ];
+    for (const pod of [kept, gone]) await pods.setUp(pod);
+    await others.setUp(foreign);
+    await sandbox.network("a");
+
+    const asked = await pods.gc();
+    assertEquals([asked.removed, asked.failed], [[], []]);
+    const valid = [kept.containerId];
+    const dry = await pods.gc({ validPods: valid, dryRun: true });
+    const report = await pods.gc({ validPods: () => Promise.resolve(valid) });
+    const told = ({ removed }: typeof report) =>
+      removed.map(({ kind, containerId, network }) => [kind, sandbox.plain(containerId ?? ""), network]);
+    assertEquals(told(dry), told(report));
+    assertEquals(told(report), [["attachment", "gone", "b"], ["sandbox", "gone", undefined]]);
+    assertEquals((await pods.podStatus(kept.containerId)).ready, true);
+    assertEquals((await others.podStatus(foreign.containerId)).ready, true);
+    assertEquals((await assertRejects(() => pods.podStatus(gone.containerId), CniError)).kind, "not-found");
+    // A pod of another engine is none of this one's business.
+    assertEquals((await assertRejects(() => pods.tearDown(foreign.containerId), CniError)).kind, "conflict");
+    assertEquals(await pods.tearDown(kept.containerId), []);
+    assertEquals(await others.tearDown(foreign.containerId), []);
+  },
+);
+
+podsTest("gc comes back by itself, and asks the engine which pods are there", async (world) => {
+  const { sandbox } = world;
+  await sandbox.network("a");
+  const there: string[] = [];
+  await using pods = await world.open({ gcIntervalMs: 50, validPods: () => there });
+  const pod = await world.pod("web");
+  there.push(pod.containerId);
+  await pods.setUp(pod);
+  await until(async () => (await sandbox.calls()).filter((line) => line.startsWith("a GC")).length >= 2);
+  assertEquals((await pods.podStatus(pod.containerId)).ready, true);
+  there.pop();
+  await until(async () => (await pods.attachments()).length === 0);
+  assertEquals((await sandbox.calls()).filter((line) => line.startsWith("a DEL")), ["a DEL web eth0"]);
+});
+
+podsTest(
+  "a default network that only pods of an earlier boot hold in its place gives way after the restart",
+  async (world) => {
+    const { sandbox } = world;
+    await sandbox.network("a");
+    await sandbox.network("b");
+    {
+      await using before = await world.open();
+      const old = await world.pod("old");
+      await before.setUp(old);
+      await Deno.remove(`${sandbox.confDir}/a.conflist`);
+      const pod = await world.pod("now");
+      assertEquals((await assertRejects(() => before.setUp(pod), CniError)).kind, "not-ready");
+    }
+    await using after = await world.open({ run: sandbox.runAfterRestart() });
+    const pod = await world.pod("new");
+    assertEquals((await after.setUp(pod)).networks.map(({ name }) => name), ["b"]);
+    assertEquals(
+      (await sandbox.calls()).filter((line) => / (ADD|DEL) /.test(line)),
+      ["a ADD old eth0", "a DEL old eth0", "b ADD new eth0"],
+    );
+    assertEquals(await after.tearDown(pod.containerId), []);
+  },
+);
