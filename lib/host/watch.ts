@@ -86,8 +86,14 @@ const MOST_LINKS = 40;
  * ```
  */
 export async function watchedPaths(paths: readonly string[]): Promise<WatchedPaths> {
+  const survey: Survey = { infos: new Map(), interests: new Map() };
+  // At once: on a busy machine each look has to wait for its turn.
+  await Promise.all(paths.map((path) => follow(path, survey)));
   const found = new Map<string, Interest>();
-  for (const path of paths) await follow(path, found);
+  for (const [dir, interest] of survey.interests) {
+    const there = await interest;
+    if (there !== undefined) found.set(dir, there);
+  }
   const dirs = new Map([...found].map(([dir, { id }]) => [dir, id]));
   return { dirs, concerns: (changed) => isOfInterest(changed, found) };
 }
@@ -99,11 +105,18 @@ interface Interest {
   all: boolean;
 }
 
-async function follow(path: string, found: Map<string, Interest>): Promise<void> {
+/** What was looked at, each path once. */
+interface Survey {
+  readonly infos: Map<string, Promise<Deno.FileInfo | undefined>>;
+  /** By directory; undefined for what is none. */
+  readonly interests: Map<string, Promise<Interest | undefined>>;
+}
+
+async function follow(path: string, survey: Survey): Promise<void> {
   const rest = partsOf(path);
   let dir = "/";
   for (let links = 0;;) {
-    const interest = await lookAt(dir, found);
+    const interest = await once(survey.interests, dir, () => interestIn(dir, survey));
     const name = rest.shift();
     if (name === undefined) {
       if (interest !== undefined) interest.all = true;
@@ -115,7 +128,7 @@ async function follow(path: string, found: Map<string, Interest>): Promise<void>
       continue;
     }
     const next = childOf(dir, name);
-    const info = await infoOf(next);
+    const info = await once(survey.infos, next, () => infoOf(next));
     if (info?.isSymlink) {
       if (++links > MOST_LINKS) return;
       const target = await unlessGone(Deno.readLink(next));
@@ -128,14 +141,15 @@ async function follow(path: string, found: Map<string, Interest>): Promise<void>
   }
 }
 
-async function lookAt(dir: string, found: Map<string, Interest>): Promise<Interest | undefined> {
-  const known = found.get(dir);
-  if (known !== undefined) return known;
-  const info = await infoOf(dir);
-  if (!info?.isDirectory) return undefined;
-  const interest = { id: `${info.dev}:${info.ino}`, names: new Set<string>(), all: false };
-  found.set(dir, interest);
-  return interest;
+async function interestIn(dir: string, { infos }: Survey): Promise<Interest | undefined> {
+  const info = await once(infos, dir, () => infoOf(dir));
+  return info?.isDirectory ? { id: `${info.dev}:${info.ino}`, names: new Set(), all: false } : undefined;
+}
+
+function once<T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const made = known.get(key) ?? make();
+  known.set(key, made);
+  return made;
 }
 
 /** Undefined also for what may not be looked at. */

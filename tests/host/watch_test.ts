@@ -92,6 +92,21 @@ Deno.test("watchedPaths() gives the directories on the way to a path, and those 
     );
   }));
 
+Deno.test("watchedPaths() finds the same for many paths at once as for each of them alone", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/conf/folder`, { recursive: true });
+    await Deno.symlink("conf", `${dir}/link`);
+    const names = Array.from({ length: 40 }, (_, at) => `${dir}/conf/${at}`);
+    const paths = [...names, `${dir}/conf/folder`, `${dir}/link/a`, `${dir}/bin/b`, `${dir}/conf/0`];
+    const together = await watchedPaths(paths);
+    const alone = await Promise.all(paths.map((path) => watchedPaths([path])));
+    const sorted = (dirs: Iterable<readonly [string, string]>) => [...new Map(dirs)].sort();
+    assertEquals(sorted(together.dirs), sorted(alone.flatMap(({ dirs }) => [...dirs])));
+    for (const path of [...paths, `${dir}/conf/other`, `${dir}/conf/folder/x`, `${dir}/link`]) {
+      assertEquals(together.concerns(path), alone.some(({ concerns }) => concerns(path)), path);
+    }
+  }));
+
 Deno.test("watchedPaths() ends at what is not there, at files, and in loops of links", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/file`, "");
