@@ -61,6 +61,8 @@ export class Readiness implements AsyncDisposable {
   /** What there is to say as long as no catalogue could be read. */
   #unread: NetworkStatus;
   #remembered: ReadonlyMap<string, Standing> = new Map();
+  /** Whoever asks at once must not make what is remembered new. */
+  #recalled: Promise<void> = Promise.resolve();
   #writing: Promise<unknown> = Promise.resolve();
   #isWriteDue = false;
   #closing: Promise<void> | undefined;
@@ -76,6 +78,7 @@ export class Readiness implements AsyncDisposable {
   /** Begins to ask, in the background. */
   static start(options: ReadinessOptions): Readiness {
     const readiness = new Readiness(options);
+    readiness.#recalled = readiness.#recall();
     void readiness.#begin();
     return readiness;
   }
@@ -99,6 +102,7 @@ export class Readiness implements AsyncDisposable {
   async refresh(name?: string, signal?: AbortSignal): Promise<readonly NetworkStatus[]> {
     const either = AbortSignal.any([this.#stop.signal, ...(signal === undefined ? [] : [signal])]);
     either.throwIfAborted();
+    await orAborted(this.#recalled, either);
     const catalog = await orAborted(this.#synchronise(either), either);
     if (name !== undefined && this.statuses(name).length === 0) catalog.getByName(name);
     const asked = [...this.#watched.values()].filter(({ subject }) =>
@@ -134,8 +138,12 @@ export class Readiness implements AsyncDisposable {
     await settled(Promise.all([this.#questions.close(), this.#writing]), LONGEST_FAREWELL_MS);
   }
 
-  async #begin(): Promise<void> {
+  async #recall(): Promise<void> {
     this.#remembered = await this.#options.memory?.read() ?? new Map();
+  }
+
+  async #begin(): Promise<void> {
+    await this.#recalled;
     if (this.#stop.signal.aborted) return;
     this.#subscription = this.#options.source.onChange((change) => this.#changed(change));
     await this.#round();

@@ -10,14 +10,19 @@ export interface Standing {
   readonly lapsed: string | undefined;
 }
 
-/** How it stands after that answer: the same object if that is nothing new. */
+/**
+ * How it stands after that answer: the same object if that is nothing new. Nothing has been so since a moment to come:
+ * the clock was set back.
+ */
 export function standingAfter(
   before: Standing | undefined,
   { ready, reason }: Pick<NetworkAnswer, "ready" | "reason">,
   date: Date,
 ): Standing {
-  if (before !== undefined && before.ready === ready && before.reason === reason) return before;
   const since = date.toISOString();
+  if (before !== undefined && before.ready === ready && before.reason === reason) {
+    return Date.parse(before.since) > date.getTime() ? { ...before, since } : before;
+  }
   const lapsed = ready ? undefined : before?.ready ? since : before?.lapsed;
   return { ready, reason, since, lapsed };
 }

@@ -34,6 +34,16 @@ Deno.test("a network stands as it does since its answer became another one, and 
   assertEquals(standingAfter(undefined, AWAY, at(0)).lapsed, undefined, "it never was ready");
 });
 
+Deno.test("behind a clock that was set back nothing has been so since a moment to come, for as long as it stays so", () => {
+  for (
+    const before of [standingAfter(undefined, READY, at(3_600)), standingAfter(undefined, AWAY, at(3_600))]
+  ) {
+    const now = standingAfter(before, before, at(0));
+    assertEquals(now, { ...before, since: at(0).toISOString() });
+    assertEquals(standingAfter(now, before, at(10)) === now, true);
+  }
+});
+
 Deno.test("by the time of day a grace is over when it is, and when the clock was set back behind its beginning", () => {
   const away = standingAfter(standingAfter(undefined, READY, at(0)), AWAY, at(10));
   assertEquals(graceOf(away, 30_000, at(10)), at(40).toISOString());
@@ -143,6 +153,22 @@ memoryTest(
     assertEquals((await memory().read()).get("web")?.lapsed, at(5).toISOString());
   },
 );
+
+memoryTest("who asks before the memory is read makes nothing new of what is remembered", async (dir, log) => {
+  const web = standingAfter(undefined, READY, at(-60));
+  await new ReadinessMemory(dir, log).write({ standings: standings(["web", web]), all: true });
+  const memory = new ReadinessMemory(dir, log);
+  const slow = Promise.withResolvers<void>();
+  const read = memory.read.bind(memory);
+  memory.read = () => slow.promise.then(read);
+  await using world = await ReadinessWorld.start(catalogOf([network("web")]), { memory });
+  const fresh = world.readiness.refresh();
+  await quiet();
+  slow.resolve();
+  await waitFor(() => world.open.length === 1);
+  await world.answer("web");
+  assertEquals((await fresh).map(({ since }) => since), [web.since]);
+});
 
 Deno.test({
   name:
