@@ -7,6 +7,8 @@ export const STATEMENTS: Readonly<Record<string, string>> = {
   C: "1-50",
   D: "1-16 20-44 50-76 80-84",
   E: "1-37 40-47",
+  F: "1-114 120-138 140-144",
+  G: "1-53",
   H: "1-27",
 };
 

@@ -228,7 +228,7 @@ Deno.test("H22 what a plugin writes to standard error is there at the level info
   assertStringIncludes(stderr, "tool");
 });
 
-Deno.test("H23 H24 a failure is told once, without the usage, and exits 1", async () => {
+Deno.test("F143 H23 H24 a failure is told once, without the usage, and exits 1", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", {
     CHECK: { stdout: '{"code": 107, "msg": "not as it was"}', code: 1 },

@@ -36,7 +36,7 @@ Deno.test("H3 the option -i may stand before the command too, as with cnitool", 
   });
 });
 
-Deno.test("wrong usage exits 2, says so on standard error and nothing on standard output", async () => {
+Deno.test("F140 F144 wrong usage exits 2, says so on standard error and nothing on standard output", async () => {
   const cases: readonly [readonly string[], string][] = [
     [["nosuch"], 'unknown command "nosuch"'],
     [["toString"], 'unknown command "toString"'],

@@ -21,7 +21,7 @@ function refusal(...args: string[]): string {
   return error.msg;
 }
 
-Deno.test("E1 H15 without options and variables the directories are those of the manual, and of libcni", () => {
+Deno.test("E1 F10 H15 without options and variables the directories are those of the manual, and of libcni", () => {
   const { confDir, pluginDirs, cacheDir, stateDir, netnsDir, builtinPolicy, ...rest } = optionsOf();
   assertEquals([confDir, cacheDir, stateDir, netnsDir], [
     "/etc/cni/net.d",

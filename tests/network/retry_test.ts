@@ -222,7 +222,7 @@ Deno.test("one record that cannot be read keeps no other from being tried", asyn
   assertEquals([named(report.removed), world.bad.length, await hints(world)], [["c2 web"], 1, []]);
 });
 
-Deno.test("G26 many are tried at once, but no more than asked for", async () => {
+Deno.test("many are tried at once, but no more than asked for", async () => {
   await using world = await stuckWorld();
   const ids = Array.from({ length: 9 }, (_, index) => `c${index}`);
   for (const id of ids) await stuck(world, id);

@@ -87,7 +87,7 @@ Deno.test("one bad entry does not hide the directories after it", () =>
     assertEquals((await findPlugin("net", dirs)).path, `${b}/net`);
   }));
 
-Deno.test("the vendor directory comes last, and once", () => {
+Deno.test("F126 the vendor directory comes last, and once", () => {
   assertEquals(searchPath("net", ["/a"]), ["/a", "/opt/net/bin"]);
   assertEquals(searchPath("net", []), ["/opt/net/bin"]);
   assertEquals(searchPath("net", ["/opt/net/bin", "/a"]), ["/opt/net/bin", "/a"]);

@@ -69,7 +69,7 @@ Deno.test("G41 G42 an index of no interface crashes nothing: the address is on t
   }
 });
 
-Deno.test("G37 G43 G44 results, DNS and routes are gathered in network order, and say of which network they are", () => {
+Deno.test("G30 G37 G43 G44 results, DNS and routes are gathered in network order, and say of which network they are", () => {
   const old = { ...network("old", "eth0", {}), result: { cniVersion: "0.2.0", ip4: { ip: "10.1.0.2/24" } } };
   const networks = [
     network("a", "eth1", {
@@ -87,6 +87,10 @@ Deno.test("G37 G43 G44 results, DNS and routes are gathered in network order, an
     ["b", "0.0.0.0/0", "10.1.0.1"],
   ]);
   assertEquals(combined.ips, ["10.1.0.2"]);
+  // That one is of a version without interfaces.
+  assertEquals(combined.interfaces, [
+    { network: "old", name: "eth0", addresses: [{ address: "10.1.0.2/24", gateway: undefined }] },
+  ]);
 });
 
 Deno.test("a pod with lo only has nothing", () => {

@@ -121,7 +121,7 @@ Deno.test("C6 unknown members end where a conversion begins", () => {
 
 // Shapes
 
-Deno.test("C10 C11 results of 0.1.0 and 0.2.0 have ip4, ip6 and always dns", () => {
+Deno.test("C10 C11 F138 results of 0.1.0 and 0.2.0 have ip4, ip6 and always dns", () => {
   for (const cniVersion of FAMILIES[0]!) {
     assertEquals(decodeResult({ ip4: null, ip6: null }, cniVersion), { cniVersion, dns: {} });
     assertEquals(
