@@ -88,8 +88,9 @@ function attachmentTable(records: readonly AttachmentRecord[], now: Date): strin
 /** What the last failure said, and which plugin did. */
 function reasonOf(error: JsonObject | undefined): string {
   if (error === undefined) return "-";
-  const { msg, plugin } = error;
-  return typeof plugin === "string" ? `${plugin}: ${msg}` : String(msg);
+  const { msg, plugin, details } = error;
+  const words = typeof details === "string" ? `${msg}; ${details}` : String(msg);
+  return typeof plugin === "string" ? `${plugin}: ${words}` : words;
 }
 
 /** The operands, options and variables of cnitool's verbs. */

@@ -260,9 +260,9 @@ export class Catalog {
       );
     }
     if (loaded.file === first && pin !== undefined) {
-      const whose = by === "gone" ? ", whose file is gone," : "";
+      const gone = by === "gone" ? " and whose file is gone" : "";
       remarks.push(
-        `is not the default since containers are attached to "${pin.network}"${whose} which was it before`,
+        `is not the default since containers are attached to "${pin.network}", which was it before${gone}`,
       );
     }
     return remarks.length === 0 ? undefined : remarks.join("; ");

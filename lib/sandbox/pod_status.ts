@@ -102,5 +102,14 @@ function storedError({ error, network, containerId, ifName }: AttachmentRecord):
   if (error === undefined) return undefined;
   const kind = ERROR_KINDS.find((known) => known === error.kind) ?? "io";
   const code = typeof error.code === "number" ? error.code : ERROR_CODES.unknown;
-  return new CniError(kind, String(error.msg), { verb: "DEL", network, containerId, ifName, code });
+  const { details, plugin: type } = error;
+  return new CniError(kind, String(error.msg), {
+    verb: "DEL",
+    network,
+    containerId,
+    ifName,
+    code,
+    ...(typeof type === "string" ? { plugin: { type } } : {}),
+    ...(typeof details === "string" ? { details } : {}),
+  });
 }

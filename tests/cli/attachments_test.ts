@@ -11,7 +11,7 @@ async function listedWorld(): Promise<NetworkWorld> {
   await world.plugins.install("a", { ADD });
   await world.plugins.install("b", {
     ADD,
-    DEL: { stdout: '{"code": 100, "msg": "the store\\nis away"}', code: 1 },
+    DEL: { stdout: '{"code": 100, "msg": "the store\\nis away", "details": "since noon"}', code: 1 },
   });
   const db = [listOf(["b"], { name: "db" }), world.request({ ifName: "eth1" })] as const;
   const attachments = world.attachments();
@@ -41,7 +41,7 @@ Deno.test("F79 attachments shows state, age, attempts, next try and reason of ea
   assertEquals([failed?.slice(0, 4), failed?.[5]], [["c1", "db", "eth1", "failed"], "1"]);
   assertMatch(failed?.[4] ?? "", /^\d+s$/);
   assertMatch(failed?.[6] ?? "", /^(in \d+s|due)$/);
-  assertMatch(failed?.[7] ?? "", /^b: the store.*is away$/);
+  assertMatch(failed?.[7] ?? "", /^b: the store.*is away; since noon$/);
   assertEquals([lines.length, last?.slice(0, 4)], [3, ["c2", "web", "eth0", "attached"]]);
 });
 

@@ -85,7 +85,7 @@ Deno.test("while containers are attached to a default whose file is gone, there 
   assertEquals(error.kind, "not-ready");
   assertStringIncludes(error.message, `the file of the default network "a" is gone from ${world.confDir}`);
   assertStringIncludes(error.context.hint ?? "", world.path("10-a.conf"));
-  assertStringIncludes(reasons(gone)[0] ?? "", 'attached to "a", whose file is gone');
+  assertStringIncludes(reasons(gone)[0] ?? "", 'attached to "a", which was it before and whose file is gone');
   // F35
   assertEquals(gone.get("b").name, "b");
   await world.remove("20-b.conf");
