@@ -43,6 +43,51 @@ export async function findByEnvironment(
   });
 }
 
+/**
+ * Prints the leaders of sessions whose environment has one of the entries in $1, and of whose standard output, a pipe,
+ * their parent has no end. Whoever starts a program in a session of its own to hear its answer is its parent, and holds
+ * the other end until then; when that process is killed, its children get another parent.
+ */
+const UNHEARD = `
+for file in $(grep -lszxF -e "$1" /proc/[0-9]*/environ); do
+  pid=\${file#/proc/} pid=\${pid%/environ}
+  stat=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
+  set -- \${stat##*) }
+  [ "$4" = "$pid" ] || continue
+  output=$(readlink "/proc/$pid/fd/1") || continue
+  case $output in pipe:*) ;; *) continue ;; esac
+  ls -l "/proc/$2/fd" 2>/dev/null | grep -qF -e "$output" || echo "$pid"
+done`;
+
+/**
+ * Ends every process group whose leader has one of these entries in its environment and answers to nobody any more,
+ * since the process that had started it was killed: TERM, at the latest two seconds later KILL. Gives the process IDs of
+ * the leaders that it met.
+ *
+ * Permissions: unscoped `--allow-run`.
+ */
+export async function endUnheard(
+  entries: readonly `${string}=${string}`[],
+  run: RunCommand = runCommand,
+): Promise<readonly number[]> {
+  const met = await findUnheard(entries, run);
+  if (met.length === 0) return [];
+  const groups = met.map((pid) => -pid);
+  sendSignal(groups, "SIGTERM");
+  const end = performance.now() + GRACE_MS;
+  while (performance.now() < end && (await findUnheard(entries, run)).some((pid) => met.includes(pid))) {
+    await pause(POLL_MS);
+  }
+  // Also for what a leader has left of its group.
+  sendSignal(groups, "SIGKILL");
+  return met;
+}
+
+async function findUnheard(entries: readonly string[], run: RunCommand): Promise<readonly number[]> {
+  const { stdout } = await run({ program: "sh", args: ["-c", UNHEARD, "sh", entries.join("\n")] });
+  return stdout.split("\n").filter((line) => line !== "").map(Number).filter((pid) => pid > 1);
+}
+
 function sendSignal(pids: readonly number[], signal: Deno.Signal): void {
   for (const pid of pids) {
     try {

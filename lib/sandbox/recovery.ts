@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import { endOrphans } from "../host/orphans.ts";
+import { endOrphans, endUnheard } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
 import type { FailedIndex } from "../network/failed_index.ts";
 import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
@@ -40,6 +40,10 @@ export interface RecoveryOptions {
 }
 
 const DEFAULT_CONCURRENCY = 8;
+/** No record tells that these were under way. */
+const QUESTIONS = (["CHECK", "GC", "STATUS", "VERSION"] as const).map((verb) =>
+  `CNI_COMMAND=${verb}` as const
+);
 
 /** How one container is settled. */
 interface Manner {
@@ -94,6 +98,7 @@ export class Recovery {
     signal?.throwIfAborted();
     const report = emptyReport();
     const more = { ...(onProgress && { onProgress }), ...(concurrency && { concurrency }) };
+    await endUnheard(QUESTIONS, this.#options.run);
     const boot = await this.#options.attachments.boot();
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
     await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);

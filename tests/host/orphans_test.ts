@@ -1,0 +1,48 @@
+import { assertEquals } from "@std/assert";
+import { runCommand } from "../../lib/host/command.ts";
+import { endUnheard, findByEnvironment } from "../../lib/host/orphans.ts";
+
+const markOf = () => `PODWIRE_TEST_MARK=${crypto.randomUUID()}` as const;
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + 10_000; !await holds();) {
+    if (performance.now() > end) throw new Error("it never became so");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+Deno.test("a process that somebody listens to is left alone", async () => {
+  const mark = markOf();
+  const [name = "", value = ""] = mark.split("=");
+  const cut = new AbortController();
+  const env = { PATH: "/usr/bin:/bin", [name]: value };
+  const command = runCommand({
+    program: "sh",
+    args: ["-c", "sleep 60 & wait"],
+    env,
+    signal: cut.signal,
+  });
+  await until(async () => (await findByEnvironment(mark)).length === 2);
+  assertEquals(await endUnheard([mark, markOf()]), []);
+  assertEquals((await findByEnvironment(mark)).length, 2);
+  cut.abort();
+  assertEquals((await command).ended, "aborted");
+  assertEquals(await findByEnvironment(mark), []);
+});
+
+Deno.test("a process whose listener was killed is ended with all that it has started, be it deaf to TERM", async () => {
+  for (const script of ["sleep 60 & wait", "trap '' TERM; sleep 60 & while :; do wait; done"]) {
+    const mark = markOf();
+    // The shell is its parent, and ends at once.
+    const { code } = await new Deno.Command("sh", {
+      args: ["-c", `${mark} setsid sh -c "$1" | : & exit 0`, "sh", script],
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    assertEquals(code, 0);
+    await until(async () => (await findByEnvironment(mark)).length === 2);
+    assertEquals((await endUnheard([markOf(), mark])).length, 1);
+    await until(async () => (await findByEnvironment(mark)).length === 0);
+    assertEquals(await endUnheard([mark]), []);
+  }
+});
