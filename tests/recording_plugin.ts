@@ -33,6 +33,8 @@ export interface Answer {
 /** One call, as it arrived. */
 export interface RecordedCall {
   readonly verb: string;
+  /** Where it is recorded: "$call" in scripts. */
+  readonly dir: string;
   /** The whole environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
@@ -104,6 +106,7 @@ async function readCall(dir: string): Promise<RecordedCall> {
   const entries = environ.split("\0").filter((entry) => entry !== "").sort();
   return {
     verb: await readOr(`${dir}/verb`, ""),
+    dir,
     env: Object.fromEntries(entries.map((entry) => {
       const at = entry.indexOf("=");
       return [entry.slice(0, at), entry.slice(at + 1)];

@@ -1,18 +1,20 @@
 /**
  * A process of its own with {@linkcode Pods} open: `pods_process.ts OPTIONS`, which is JSON. It tells `{"pid": N}` when
  * they are open, then obeys one line `{"id": N, "call": NAME, "args": [...]}` after another, all at once, and answers
- * each with `{"id": N, "value": ...}` or `{"id": N, "error": ...}`. It ends with its standard input.
+ * each with `{"id": N, "value": ...}` or `{"id": N, "error": ...}`. It ends with its standard input, or with the call
+ * `leave`: then at once when they are closed, whatever is under way.
  *
  * `boot` among the options is the boot that it believes to be in.
  */
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { asCniError } from "../../lib/plugin/failure.ts";
-import { Pods } from "../../lib/pods.ts";
+import { Pods, type PodsOptions } from "../../lib/pods.ts";
+import { Podwire } from "../../lib/runtime.ts";
 
 const CALLS = ["setUp", "tearDown", "podStatus", "gc", "recover", "status", "networks", "reload"] as const;
 
-/** One of the calls that the process obeys. */
-export type PodsCall = typeof CALLS[number];
+/** One of the calls that the process obeys: those of pods, and `run` and `remove` of sandboxes. */
+export type PodsCall = typeof CALLS[number] | "run" | "remove" | "leave";
 
 /** What comes in. */
 export interface PodsLine {
@@ -33,13 +35,26 @@ function answer(line: Readonly<Record<string, unknown>>): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
 }
 
-async function obey(pods: Pods, { id, call, args }: PodsLine): Promise<void> {
-  try {
+// deno-lint-ignore no-explicit-any
+type Calls = Readonly<Record<PodsCall, (...args: any[]) => Promise<unknown>>>;
+
+function callsOf(pods: Pods, options: PodsOptions): Calls {
+  const { sandboxes } = new Podwire(options);
+  return {
     // deno-lint-ignore no-explicit-any
-    const value = await (pods[call] as (...args: readonly any[]) => Promise<unknown>).apply(
-      pods,
-      args as never,
-    );
+    ...Object.fromEntries(CALLS.map((call) => [call, (pods[call] as any).bind(pods)])) as Calls,
+    run: (request) => sandboxes.run(request),
+    remove: (id) => sandboxes.remove(id),
+    leave: async () => {
+      await pods[Symbol.asyncDispose]();
+      Deno.exit(0);
+    },
+  };
+}
+
+async function obey(calls: Calls, { id, call, args }: PodsLine): Promise<void> {
+  try {
+    const value = await calls[call](...args);
     answer({ id, value: value ?? null });
   } catch (error) {
     answer({ id, error: asCniError(error) });
@@ -47,15 +62,17 @@ async function obey(pods: Pods, { id, call, args }: PodsLine): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { boot, ...options } = JSON.parse(Deno.args[0] ?? "{}");
-  await using pods = await Pods.open({ ...options, run: bootedAs(boot) });
+  const { boot, ...plain } = JSON.parse(Deno.args[0] ?? "{}");
+  const options: PodsOptions = { ...plain, run: bootedAs(boot) };
+  await using pods = await Pods.open(options);
+  const calls = callsOf(pods, options);
   answer({ pid: Deno.pid });
   const under: Promise<void>[] = [];
   let rest = "";
   for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) under.push(obey(pods, JSON.parse(line)));
+    for (const line of lines) under.push(obey(calls, JSON.parse(line)));
   }
   await Promise.all(under);
 }

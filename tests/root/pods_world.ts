@@ -51,8 +51,24 @@ export class PodsWorld implements AsyncDisposable {
     await removeNetns(netns);
   }
 
+  /** The plugins of this world, and what they or podwire started for its containers, that run, as `PID COMMAND`. */
+  async running(): Promise<string[]> {
+    const found = await this.sandbox.sh(
+      'for file in $(grep -lszF -e "$1" -e "CNI_PATH=$2" /proc/[0-9]*/environ); do ' +
+        "pid=${file#/proc/}; pid=${pid%/environ}; " +
+        'echo "$pid $(tr "\\0" " " 2>/dev/null <"/proc/$pid/cmdline")"; done',
+      this.sandbox.id(""),
+      this.sandbox.plugins.dir,
+    );
+    return found.split("\n").filter((line) => line !== "");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#processes.map((process) => process[Symbol.asyncDispose]()));
+    // Those that a test left which failed.
+    for (const line of await this.running()) {
+      await this.sandbox.sh('kill -9 "$1" 2>/dev/null || :', line.split(" ")[0] ?? "");
+    }
     await Promise.all(this.#namespaces.map((path) => removeNetns(path)));
     await this.sandbox[Symbol.asyncDispose]();
   }
@@ -63,10 +79,7 @@ export interface PodsAnswer {
   // deno-lint-ignore no-explicit-any
   readonly value?: any;
   /** As a {@linkcode CniError} shows itself as JSON. */
-  readonly error?: Pick<CniError, "kind" | "msg" | "code"> & {
-    readonly hint?: string;
-    readonly network?: string;
-  };
+  readonly error?: Pick<CniError, "kind" | "msg" | "code"> & CniError["context"];
 }
 
 /** Another process with pods open. */
@@ -98,14 +111,22 @@ export class PodsProcess implements AsyncDisposable {
     return process;
   }
 
-  /** Calls a method there; the answer comes when it is done. What a killed process was doing is answered by nothing. */
+  /** Calls a method there; the answer comes when it is done. One that has ended before answers nothing. */
   async call(call: PodsCall, ...args: readonly unknown[]): Promise<PodsAnswer> {
     const id = ++this.#calls;
     const waiting = Promise.withResolvers<PodsAnswer>();
     this.#waiting.set(id, waiting);
     const line = `${JSON.stringify({ id, call, args })}\n`;
-    await this.#input.write(new TextEncoder().encode(line));
+    await this.#input.write(new TextEncoder().encode(line)).catch(() => waiting.resolve({}));
     return await waiting.promise;
+  }
+
+  /** As {@linkcode call}, for what must succeed: gives the value. */
+  // deno-lint-ignore no-explicit-any
+  async value(call: PodsCall, ...args: readonly unknown[]): Promise<any> {
+    const { value, error } = await this.call(call, ...args);
+    if (value === undefined) throw new Error(`${call} failed: ${JSON.stringify(error)}`);
+    return value;
   }
 
   /** Ends it at once, in the middle of whatever it is doing. */
