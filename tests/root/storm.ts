@@ -1,78 +1,19 @@
-// What `./denow task storm [PODS [SEED]]` runs: pods come and go, sixteen at a time, on a node of their own, while their
+// What `./denow task storm [PODS [SEED [PLUGINS]]]` runs: pods come and go, sixteen at a time, on a node of their own, while their
 // configuration directory is rewritten ten times a second; first with the built-in plugins, then with the reference
 // plugins. It prints what happened as tables.
 import { CniError } from "../../lib/spec/error.ts";
 import type { Pods } from "../../lib/pods.ts";
-import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
+import type { WantedNetwork } from "../../lib/pod/request.ts";
 import { inParallel } from "../../lib/network/parallel.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
 import { prepareComponents } from "../components.ts";
 import { missing } from "./need.ts";
 import { Churn } from "./storm_churn.ts";
-import { judgeAttached, judgeCalls, judgeRefused } from "./storm_judge.ts";
-import { askedAddress, nameOf, type NetworkKey, NETWORKS, type StormPlugins } from "./storm_networks.ts";
+import { type Attached, judgeAttached, judgeCalls, judgeRefused } from "./storm_judge.ts";
+import { askedAddress, nameOf, type NetworkKey, NETWORKS, STORM_PLUGINS } from "./storm_networks.ts";
 import { tables } from "./storm_table.ts";
+import type { PodOutcome, RequestKind, StormOptions, StormPod, StormReport } from "./storm_report.ts";
 import { StormWorld } from "./storm_world.ts";
-
-export interface StormOptions {
-  readonly plugins: StormPlugins;
-  readonly pods: number;
-  readonly seed: number;
-  /** @default {16} */
-  readonly concurrency?: number;
-}
-
-/** What pods ask for. */
-export const REQUEST_KINDS = [
-  "default network",
-  "named network",
-  "two networks",
-  "requested address",
-  "published port",
-  "taken port",
-] as const;
-export type RequestKind = typeof REQUEST_KINDS[number];
-
-/** What became of a pod. */
-export interface PodOutcome {
-  readonly kind: RequestKind;
-  /** The kind of the error if it was refused. */
-  readonly refused: string | undefined;
-  readonly setUpMs: number;
-  readonly checkMs?: number;
-  readonly tearDownMs?: number;
-  /** At the tear-down, the files of its networks said something else, or nothing any more. */
-  readonly changed?: boolean;
-  /** The file of one of its networks was gone then. */
-  readonly gone?: boolean;
-  /** How many milliseconds the configuration that it got had been replaced at its beginning. */
-  readonly ageMs?: number;
-}
-
-export interface StormReport {
-  readonly options: Required<StormOptions>;
-  readonly outcomes: readonly PodOutcome[];
-  readonly operations: ReadonlyMap<string, number>;
-  readonly churnMs: number;
-  readonly elapsedMs: number;
-  /** How often the catalogue changed. */
-  readonly reloads: number;
-  /** How many of these had a file that stood in for itself with what it had said before. */
-  readonly stale: number;
-  readonly calls: number;
-  /** What must not be: each a sentence. */
-  readonly violations: readonly string[];
-  /** What is left of it all. */
-  readonly left: readonly string[];
-}
-
-/** A pod that is to be, and what it must come to. */
-export interface StormPod {
-  readonly kind: RequestKind;
-  readonly containerId: string;
-  readonly wanted: readonly { readonly key: NetworkKey; readonly ifName: string }[];
-  readonly request: PodRequest;
-}
 
 const TAKEN_PORT = 20_000;
 const LONGEST_LIFE_MS = 700;
@@ -81,8 +22,8 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 class Storm {
   readonly outcomes: PodOutcome[] = [];
   readonly violations: string[] = [];
-  /** What each container was to be attached to, those that were refused to nothing. */
-  readonly attached = new Map<string, StormPod["wanted"]>();
+  /** The containers that were set up. */
+  readonly attached = new Map<string, Attached>();
   reloads = 0;
   stale = 0;
 
@@ -109,7 +50,10 @@ class Storm {
       await this.#pod("anchor", "default network", []),
       await this.#pod("holder", "published port", ["port"], { publish: [published(TAKEN_PORT)] }),
     ];
-    for (const anchor of anchors) await this.#setUp(anchor);
+    for (const anchor of anchors) {
+      const { error } = await this.#setUp(anchor);
+      if (error !== undefined) throw error;
+    }
     const started = performance.now();
     this.churn.start();
     const { pods, concurrency } = this.options;
@@ -127,11 +71,10 @@ class Storm {
     const random = randomOf(1_000 * this.options.seed + number);
     const pod = await this.#draw(number, random);
     const from = performance.now();
-    const { error } = await this.#setUp(pod);
-    const setUpMs = performance.now() - from;
-    const judge = { pod, timelines: this.churn.timelines, world: this.world, from, to: performance.now() };
+    const { error, to } = await this.#setUp(pod);
+    const setUpMs = to - from;
+    const judge = { pod, timelines: this.churn.timelines, world: this.world, from, to };
     if (error !== undefined) {
-      this.attached.set(pod.containerId, []);
       this.violations.push(...await judgeRefused(judge, error, this.pods));
       this.outcomes.push({ kind: pod.kind, refused: error.kind, setUpMs });
       return await this.world.gone(pod.request.netns);
@@ -155,16 +98,18 @@ class Storm {
     });
   }
 
-  async #setUp({ containerId, request, wanted }: StormPod): Promise<{ error?: CniError }> {
-    this.attached.set(containerId, wanted);
+  async #setUp({ containerId, request, wanted }: StormPod): Promise<{ error?: CniError; to: number }> {
+    const from = performance.now();
     try {
       const { networks } = await this.pods.setUp(request);
+      const to = performance.now();
+      this.attached.set(containerId, { wanted, from, to });
       const got = networks.map(({ name, ifName }) => `${name} ${ifName}`).join(", ");
       const asked = wanted.map(({ key, ifName }) => `${nameOf(key, this.world.places)} ${ifName}`).join(", ");
       if (got !== asked) this.violations.push(`${containerId} asked for ${asked} and got ${got}`);
-      return {};
+      return { to };
     } catch (error) {
-      if (error instanceof CniError) return { error };
+      if (error instanceof CniError) return { error, to: performance.now() };
       throw error;
     }
   }
@@ -262,15 +207,16 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     reloads: storm.reloads,
     stale: storm.stale,
     calls: calls.length,
-    violations: [...storm.violations, ...judgeCalls(calls, storm.attached)],
+    violations: [...storm.violations, ...judgeCalls(calls, storm.attached, churn.timelines)],
     left: await world.left(),
   };
 }
 
-async function main([pods = "500", seed]: readonly string[]): Promise<number> {
+async function main([pods = "500", seed, only]: readonly string[]): Promise<number> {
   const chosen = Number(seed ?? seedFromEnvironment() ?? Date.now() % 1_000_000);
-  if (!(Number(pods) > 0) || !Number.isSafeInteger(chosen)) {
-    console.error("storm: usage: storm [PODS [SEED]]");
+  const kinds = STORM_PLUGINS.filter((plugins) => only === undefined || plugins === only);
+  if (!(Number(pods) > 0) || !Number.isSafeInteger(chosen) || kinds.length === 0) {
+    console.error(`storm: usage: storm [PODS [SEED [${STORM_PLUGINS.join("|")}]]]`);
     return 2;
   }
   for (const problem of await prepareComponents((line) => console.error(`storm: ${line}`))) {
@@ -283,7 +229,7 @@ async function main([pods = "500", seed]: readonly string[]): Promise<number> {
   }
   console.error(`storm: ${SEED_VARIABLE}=${chosen}`);
   let isFine = true;
-  for (const plugins of ["built-in", "1.9.1"] as const) {
+  for (const plugins of kinds) {
     const report = await storm({ plugins, pods: Number(pods), seed: chosen });
     console.log(tables(report));
     isFine &&= report.violations.length + report.left.length === 0;

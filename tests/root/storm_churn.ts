@@ -13,8 +13,11 @@ import {
 import { Timelines } from "./storm_timeline.ts";
 
 const TICK_MS = 100;
-/** For how many ticks a file that was deleted stays away: long enough to be noticed. */
-const GONE_TICKS = { least: 12, most: 30 } as const;
+/** For how many ticks a file that was deleted stays away, and one that was begun stays broken: long enough to be noticed. */
+const GONE_TICKS = { least: 15, most: 40 } as const;
+const BROKEN_TICKS = { least: 2, most: 12 } as const;
+/** So many files are away or broken at most, so that there is always one to do something with. */
+const MOST_PENDING = 3;
 
 const FILES = {
   main: "20-main.conflist",
@@ -39,13 +42,20 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** One kind of thing that happens to the directory. */
 type Operation = (churn: Churn) => Promise<void> | void;
 
+/** What ends it that a file is away or broken. */
+interface Pending {
+  readonly kind: string;
+  /** The tick. */
+  readonly due: number;
+  readonly end: () => void;
+}
+
 export class Churn implements AsyncDisposable {
   readonly timelines = new Timelines();
   /** How often each kind of operation was done. */
   readonly counts = new Map<string, number>();
   readonly #versions = new Map<FileKey, number>();
-  /** The tick in which a file was deleted. */
-  readonly #gone = new Map<FileKey, number>();
+  readonly #pending = new Map<FileKey, Pending>();
   readonly #stop = new AbortController();
   #ended: Promise<void> | undefined;
   #deck: readonly string[] = [];
@@ -63,15 +73,11 @@ export class Churn implements AsyncDisposable {
     this.#ended = this.#go();
   }
 
-  get operations(): number {
-    return [...this.counts.values()].reduce((sum, count) => sum + count, 0);
-  }
-
   /** Ends it and leaves all networks there. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#ended;
-    for (const key of [...this.#gone.keys()]) this.put(key, this.version(key));
+    for (const { end } of [...this.#pending.values()]) end();
   }
 
   path(name: string): string {
@@ -87,10 +93,15 @@ export class Churn implements AsyncDisposable {
     return key === "fixed" ? 0 : (this.version(key) + 1) % VERSIONS;
   }
 
-  /** A file that is there. */
+  /** A file that is there, and whole. */
   anyFile(which: (key: FileKey) => boolean = () => true): FileKey {
-    const keys = (Object.keys(FILES) as FileKey[]).filter((key) => !this.#gone.has(key) && which(key));
-    return this.random.one(keys.length > 0 ? keys : ["main"]);
+    const keys = (Object.keys(FILES) as FileKey[]).filter((key) => !this.#pending.has(key) && which(key));
+    return this.random.one(keys);
+  }
+
+  /** As often as not that of the default, for which no moment may come in which it is not there. */
+  mainOrAny(): FileKey {
+    return this.random.chance(50) && !this.#pending.has("main") ? "main" : this.anyFile();
   }
 
   text(key: NetworkKey, version: number): string {
@@ -102,27 +113,49 @@ export class Churn implements AsyncDisposable {
     const next = this.path(`${FILES[key]}.new`);
     Deno.writeTextFileSync(next, this.text(key, version));
     this.#versions.set(key, version);
-    this.#gone.delete(key);
     this.timelines.file(key, { version });
     Deno.renameSync(next, this.path(FILES[key]));
   }
 
-  /** Writes a file in place, broken for a while. */
-  async rewrite(key: FileKey, version: number, firstPart: number): Promise<void> {
+  /** Writes a file in place, in two parts with some time between. */
+  rewrite(key: FileKey, version: number, firstPart: number): void {
     const text = this.text(key, version);
-    using file = Deno.openSync(this.path(FILES[key]), { write: true, truncate: true });
     this.timelines.file(key, "bad");
-    file.writeSync(new TextEncoder().encode(text.slice(0, firstPart)));
-    await pause(20 + this.random.below(40));
-    this.#versions.set(key, version);
-    this.timelines.file(key, { version });
-    file.writeSync(new TextEncoder().encode(text.slice(firstPart)));
+    Deno.writeTextFileSync(this.path(FILES[key]), text.slice(0, firstPart));
+    this.#later(key, "rest of it written", BROKEN_TICKS, () => {
+      this.#versions.set(key, version);
+      this.timelines.file(key, { version });
+      // Where it is by now: the directory may have been replaced.
+      Deno.writeTextFileSync(this.path(FILES[key]), text.slice(firstPart), { append: true });
+    });
   }
 
+  /** Deletes a file for some time; then it says something else. */
   take(key: FileKey): void {
+    this.remove(key);
+    this.#later(key, "deleted file written anew", GONE_TICKS, () => this.put(key, this.another(key)));
+  }
+
+  remove(key: FileKey): void {
     this.timelines.file(key, "gone");
     Deno.removeSync(this.path(FILES[key]));
-    this.#gone.set(key, this.#tick);
+  }
+
+  #later(
+    key: FileKey,
+    kind: string,
+    { least, most }: typeof GONE_TICKS | typeof BROKEN_TICKS,
+    end: () => void,
+  ) {
+    const due = this.#tick + least + this.random.below(most - least);
+    this.#pending.set(key, {
+      kind,
+      due,
+      end: () => {
+        this.#pending.delete(key);
+        end();
+      },
+    });
   }
 
   async awayAndBack(key: FileKey): Promise<void> {
@@ -180,19 +213,19 @@ export class Churn implements AsyncDisposable {
   async #go(): Promise<void> {
     for (let due = performance.now(); !this.#stop.signal.aborted;) {
       this.#tick++;
-      const long = this.#longGone();
-      const kind = long === undefined ? this.#draw() : BACK;
-      if (long === undefined) await OPERATIONS[kind]?.(this);
-      else this.put(long, this.another(long));
+      const pending = this.#nextDue();
+      const kind = pending?.kind ?? this.#draw();
+      if (pending === undefined) await OPERATIONS[kind]?.(this);
+      else pending.end();
       this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1);
       due = Math.max(due + TICK_MS, performance.now());
       await pause(due - performance.now());
     }
   }
 
-  #longGone(): FileKey | undefined {
-    const patience = GONE_TICKS.least + this.random.below(GONE_TICKS.most - GONE_TICKS.least);
-    return [...this.#gone].find(([, since]) => this.#tick - since > patience)?.[0];
+  #nextDue(): Pending | undefined {
+    const [first] = [...this.#pending.values()].sort((a, b) => a.due - b.due);
+    return first && (first.due <= this.#tick || this.#pending.size >= MOST_PENDING) ? first : undefined;
   }
 
   /** Every kind once before one comes again. */
@@ -204,16 +237,14 @@ export class Churn implements AsyncDisposable {
   }
 }
 
-const BACK = "deleted file written anew";
-
 const OPERATIONS: Readonly<Record<string, Operation>> = {
-  "written in two halves": (churn) => {
-    const key = churn.anyFile();
+  "first half written": (churn) => {
+    const key = churn.mainOrAny();
     const version = churn.another(key);
     return churn.rewrite(key, version, churn.text(key, version).length / 2);
   },
-  "emptied, then written": (churn) => {
-    const key = churn.anyFile();
+  "emptied": (churn) => {
+    const key = churn.mainOrAny();
     return churn.rewrite(key, churn.another(key), 0);
   },
   "renamed over, equal": (churn) => {
@@ -227,13 +258,10 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "renamed away and back": (churn) => churn.awayAndBack(churn.anyFile()),
   "deleted and written at once": (churn) => {
     const key = churn.anyFile();
-    churn.take(key);
+    churn.remove(key);
     churn.put(key, churn.version(key));
   },
-  "deleted": (churn) => {
-    const key = churn.anyFile((key) => !NETWORKS[key].isSteady);
-    if (!NETWORKS[key].isSteady) churn.take(key);
-  },
+  "deleted": (churn) => churn.take(churn.anyFile((key) => !NETWORKS[key].isSteady)),
   "decoy that sorts first": (churn) => churn.toggle(DECOY, churn.text("decoy", 0)),
   "second file of a name": (churn) => churn.toggleSecond(churn.random.one(["blue", "green"])),
   "plugin folder": (churn) => churn.toggleFolder(churn.random.one(["main", "blue", "green"])),
@@ -245,7 +273,11 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
 };
 
 /** All kinds of operations. */
-export const OPERATION_KINDS: readonly string[] = [...Object.keys(OPERATIONS), BACK];
+export const OPERATION_KINDS: readonly string[] = [
+  ...Object.keys(OPERATIONS),
+  "rest of it written",
+  "deleted file written anew",
+];
 
 function shuffled(kinds: readonly string[], random: Random): string[] {
   const deck = [...kinds];

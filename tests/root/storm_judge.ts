@@ -1,13 +1,15 @@
 /** What may become of a pod while its configuration changes, and what may not. */
 import { CniError } from "../../lib/spec/error.ts";
 import type { Pods } from "../../lib/pods.ts";
-import type { StormPod } from "./storm.ts";
-import { type NetworkKey, NETWORKS, originOf } from "./storm_networks.ts";
+import type { StormPod } from "./storm_report.ts";
+import { type NetworkKey, originOf } from "./storm_networks.ts";
 import type { Timelines } from "./storm_timeline.ts";
 import type { MarkedCall, StormWorld } from "./storm_world.ts";
 
 /** A change is noticed by events after some 200 ms, and if those are lost after 10 s; the rest is a busy machine. */
 const OLDEST_MS = 30_000;
+/** While changes never cease, the directory is read every second; the rest is a busy machine. */
+const UNREAD_MS = 10_000;
 
 /** The set-up of a pod. */
 export interface Judged {
@@ -62,7 +64,7 @@ export async function judgeRefused(
   const violations: string[] = [];
   // It looks once more before it refuses.
   const wasGone = ({ key }: { readonly key: NetworkKey }) =>
-    timelines.couldLack(key, from, to, from - OLDEST_MS);
+    timelines.couldLack(key, from, to, from - UNREAD_MS);
   const isAllowed = error.kind === "not-found" && wanted.some(wasGone) ||
     error.kind === "conflict" && kind === "taken port";
   if (!isAllowed) violations.push(`${containerId} (${kind}) was refused: ${error.kind}: ${error.message}`);
@@ -76,13 +78,19 @@ export async function judgeRefused(
   return violations;
 }
 
+/** What a container was attached to, and when, in milliseconds of `performance.now()`. */
+export interface Attached extends Pick<Judged, "from" | "to"> {
+  readonly wanted: StormPod["wanted"];
+}
+
 /**
  * Every network of a pod that was set up saw one ADD, one CHECK and one DEL, all with the same version of its
- * configuration; no other did, and no pod that was refused.
+ * configuration; no other did, and no pod that was refused. The plugin of a folder was called if it was in effect.
  */
 export function judgeCalls(
   calls: readonly MarkedCall[],
-  attached: ReadonlyMap<string, StormPod["wanted"]>,
+  attached: ReadonlyMap<string, Attached>,
+  timelines: Timelines,
 ): readonly string[] {
   const verbs = new Map<string, string[]>();
   for (const { verb, containerId, ifName, mark } of calls) {
@@ -90,21 +98,25 @@ export function judgeCalls(
     verbs.set(key, [...verbs.get(key) ?? [], verb]);
   }
   const violations: string[] = [];
-  const seen = new Set<string>();
-  for (const [key, found] of verbs) {
-    const [containerId = "", ifName = "", mark = ""] = key.split(" ");
+  const own = new Set<string>();
+  const inFolder = new Set<string>();
+  for (const [called, found] of verbs) {
+    const [containerId = "", ifName = "", mark = ""] = called.split(" ");
     const [network = "", version = ""] = mark.split("/");
-    const isWanted = attached.get(containerId)?.some((wanted) =>
+    const isWanted = attached.get(containerId)?.wanted.some((wanted) =>
       wanted.key === network && wanted.ifName === ifName
     );
-    if (!isWanted) violations.push(`${key}: was not asked for`);
-    if (found.join(" ") !== "ADD CHECK DEL") violations.push(`${key}: ${found.join(" ")}`);
-    if (version !== "folder") seen.add(`${containerId} ${ifName}`);
+    if (!isWanted) violations.push(`${called}: was not asked for`);
+    if (found.join(" ") !== "ADD CHECK DEL") violations.push(`${called}: ${found.join(" ")}`);
+    (version === "folder" ? inFolder : own).add(`${containerId} ${ifName}`);
   }
-  for (const [containerId, wanted] of attached) {
-    for (const { ifName } of wanted) {
-      if (!seen.has(`${containerId} ${ifName}`)) {
-        violations.push(`${containerId} ${ifName}: was never called`);
+  for (const [containerId, { wanted, from, to }] of attached) {
+    for (const { key, ifName } of wanted) {
+      const what = `${containerId} ${ifName}`;
+      if (!own.has(what)) violations.push(`${what}: was never called`);
+      const hadFolder = inFolder.has(what);
+      if (!timelines.within(key, from - OLDEST_MS, to).some(({ folder }) => folder === hadFolder)) {
+        violations.push(`${what}: ${key} was ${hadFolder ? "not " : ""}to have the plugin of its folder`);
       }
     }
   }

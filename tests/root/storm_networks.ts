@@ -2,7 +2,8 @@
 import type { JsonObject } from "../../lib/spec/json.ts";
 
 /** Which plugins a storm is about. */
-export type StormPlugins = "built-in" | "1.9.1";
+export const STORM_PLUGINS = ["built-in", "1.9.1"] as const;
+export type StormPlugins = typeof STORM_PLUGINS[number];
 
 /** Marks each call, and hands on what the plugins before it gave. */
 export const MARKER = "storm-marker";

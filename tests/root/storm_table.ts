@@ -1,5 +1,5 @@
 /** The tables of what happened in a storm, in Markdown. */
-import { type PodOutcome, REQUEST_KINDS, type StormReport } from "./storm.ts";
+import { type PodOutcome, REQUEST_KINDS, type StormReport } from "./storm_report.ts";
 
 /** The value below which that share of them lies. */
 export function quantile(values: readonly number[], share: number): number | undefined {
