@@ -62,7 +62,7 @@ Deno.test("F52 waiting for a lock ends with the signal", () =>
     assertEquals(await waiting.catch((error) => error), "enough");
   }));
 
-Deno.test("a sweep waits for everybody, and everybody for the sweep", () =>
+Deno.test("F49 a sweep waits for everybody, and everybody for the sweep", () =>
   inLocks(async (locks) => {
     const first = await locks.sweep({ shared: true });
     const second = await locks.sweep({ shared: true });
@@ -81,7 +81,7 @@ Deno.test("a sweep waits for everybody, and everybody for the sweep", () =>
     await assertRejects(() => late, DOMException);
   }));
 
-Deno.test("F49 a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
+Deno.test("a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
   inLocks(async (locks) => {
     const exclusive = async <T>(body: () => Promise<T>) => {
       using _sweep = await locks.sweep({ shared: false });

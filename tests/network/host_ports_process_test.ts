@@ -58,7 +58,7 @@ const requestOf = (world: NetworkWorld, containerId: string, hostIP: string) => 
   capabilityArgs: { portMappings: [{ hostPort: 9090 }, { hostPort: 8080, containerPort: 80, hostIP }] },
 });
 
-Deno.test("F47 F67 of two processes that want a port at once one gets it, and no plugin of the other runs: 50 rounds", async () => {
+Deno.test("F67 of two processes that want a port at once one gets it, and no plugin of the other runs: 50 rounds", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   const plugins = [{ type: "a", capabilities: { portMappings: true } }];

@@ -107,7 +107,7 @@ Deno.test("F67 a port that no plugin of the network publishes is nobody's", asyn
   await failing(() => addOf(world, "c3"));
 });
 
-Deno.test("F63 F72 what all attachments of a pod need is asked for before the first is made", async () => {
+Deno.test("F67 what all attachments of a pod need is asked for before the first is made", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const other = publish({ hostPort: 9090 });
@@ -134,7 +134,7 @@ Deno.test("F73 G28 after a failed ADD that was undone the port is free", async (
   await world.attachments().add(list, requestOf(world, "c2", PORT));
 });
 
-Deno.test("F79 G32 after a failed DEL the port stays taken, and the refusal says what to do", async () => {
+Deno.test("F79 after a failed DEL the port stays taken, and the refusal says what to do", async () => {
   await using world = await portWorld();
   const b = await world.plugins.install("b", { ADD: { code: 1 }, DEL: { code: 1 } });
   const list = listOf([], { plugins: [{ type: "a", capabilities: { portMappings: true } }, { type: "b" }] });
@@ -148,7 +148,7 @@ Deno.test("F79 G32 after a failed DEL the port stays taken, and the refusal says
   await addOf(world, "c2");
 });
 
-Deno.test("F73 what a killed process had claimed is free once its record is gone, and not before", async () => {
+Deno.test("what a killed process had claimed is free once its record is gone, and not before", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();
@@ -181,7 +181,7 @@ Deno.test("F73 a port is given back before its record goes, so that a crash betw
   assertEquals([claims, await claimsIn(world), await world.files()], [[], [], []]);
 });
 
-Deno.test("F73 a claim of an attachment that was made anew without the port is of the past", async () => {
+Deno.test("a claim of an attachment that was made anew without the port is of the past", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();
@@ -192,7 +192,7 @@ Deno.test("F73 a claim of an attachment that was made anew without the port is o
   await failing(() => addOf(world, "c3"));
 });
 
-Deno.test("F73 a sweep takes away what crashes left of claims, and nothing that is in use", async () => {
+Deno.test("a sweep takes away what crashes left of claims, and nothing that is in use", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   await addOf(world, "c2", publish({ hostPort: 9090, hostIP: "127.0.0.1" }));
@@ -207,7 +207,7 @@ Deno.test("F73 a sweep takes away what crashes left of claims, and nothing that 
   assertEquals(claims, [{ containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2" }]);
 });
 
-Deno.test("F77 claims that cannot be read are moved aside and made anew from the records", async () => {
+Deno.test("claims that cannot be read are moved aside and made anew from the records", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   await addOf(world, "c2", publish({ hostPort: 9090 }));
@@ -238,7 +238,7 @@ Deno.test("F52 waiting for the claims of others ends with the signal, and leaves
   await delOf(world, "c2");
 });
 
-Deno.test("F47 of many that want a port at once one gets it, and the plugins of no other run", async () => {
+Deno.test("of many that want a port at once one gets it, and the plugins of no other run", async () => {
   await using world = await portWorld();
   const ids = Array.from({ length: 12 }, (_, index) => `c${index}`);
   const outcomes = await Promise.allSettled(ids.map((id) => addOf(world, id)));
@@ -248,7 +248,7 @@ Deno.test("F47 of many that want a port at once one gets it, and the plugins of 
   assertEquals((await world.store.all()).map(({ containerId }) => containerId), winners);
 });
 
-Deno.test("F24 what a claim costs does not depend on how many attachments there are", async () => {
+Deno.test("what a claim costs does not depend on how many attachments there are", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();

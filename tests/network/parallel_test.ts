@@ -43,7 +43,7 @@ Deno.test("after a failure nothing is begun, what is under way is waited for, an
   assertEquals(ended, [1]);
 });
 
-Deno.test("F52 the signal keeps the rest from being begun", async () => {
+Deno.test("the signal keeps the rest from being begun", async () => {
   const cut = new AbortController();
   const begun: number[] = [];
   const body = async (n: number) => {

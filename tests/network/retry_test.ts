@@ -55,7 +55,7 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
   throw new Error("it did not come to pass");
 }
 
-Deno.test("F79 G32 a failed removal is tried again when its time has come, and not before", async () => {
+Deno.test("F79 a failed removal is tried again when its time has come, and not before", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   const retrier = retrierOf(world);
@@ -96,7 +96,7 @@ Deno.test("F76 F78 F81 G35 the retry uses configuration, arguments and result of
   assertEquals(retried, [of("eth1"), of("eth0")]);
 });
 
-Deno.test("F84 the retry of an attachment of another boot passes no namespace", async () => {
+Deno.test("the retry of an attachment of another boot passes no namespace", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   await world.store.write({ ...await onlyRecord(world), bootId: "of-yesterday" });

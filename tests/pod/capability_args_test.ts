@@ -5,7 +5,7 @@ import { networks, plan, refusal } from "./plan.ts";
 const MAPPING = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
 const argsOf = (request: Partial<PodRequest>) => plan(request)[0]?.capabilityArgs;
 
-Deno.test("F67 F69 G49 G50 every capability has the name and the shape of the conventions", () => {
+Deno.test("F67 F69 G46 G49 G50 every capability has the name and the shape of the conventions", () => {
   assertEquals(
     argsOf({
       publish: [{ protocol: "tcp", hostPort: 8080, containerPort: 80, hostIP: "" }],

@@ -36,7 +36,7 @@ Deno.test("F61 the caller's request is not written to, nor is anything of it han
   }
 });
 
-Deno.test("F62 F63 a network that is not there is told before anything is made", () => {
+Deno.test("F63 a network that is not there is told before anything is made", () => {
   assertEquals(refusal({ networks: [{ name: "a" }, { name: "gone" }] }).kind, "not-found");
 });
 
@@ -238,7 +238,7 @@ Deno.test('a pod whose networks are "none" has no attachments, and needs no netw
   assertEquals(refusal({ networks: "none", containerId: "../x" }).kind, "usage");
 });
 
-Deno.test("G46 G47 G48 what is given more than once keeps its order, and nothing is left out", () => {
+Deno.test("G47 G48 what is given more than once keeps its order, and nothing is left out", () => {
   const [planned] = plan({
     args: [["B", "2"], ["A", "1"], ["B", "3"]],
     networks: [{ name: "a", args: [["A", "own"], ["0", "zero"]] }],

@@ -67,6 +67,21 @@ podsTest(
 );
 
 podsTest(
+  "F62 a network whose file was put there a moment ago is found, whatever was noticed",
+  async (world) => {
+    const { sandbox } = world;
+    await using pods = await world.open({ watch: true, pollMs: 60_000 });
+    for (const name of ["a", "b", "c"]) {
+      const pod = await world.pod(name, { networks: [{ name }] });
+      assertEquals((await assertRejects(() => pods.setUp(pod), CniError)).kind, "not-found");
+      await sandbox.network(name);
+      assertEquals((await pods.setUp(pod)).networks.map(({ name }) => name), [name]);
+      assertEquals(await pods.tearDown(pod.containerId), []);
+    }
+  },
+);
+
+podsTest(
   "F11 G6 every program is run by the function of the options, and what plugins write goes to their log",
   async (world) => {
     const { sandbox } = world;

@@ -90,7 +90,7 @@ podsTest(
 );
 
 podsTest(
-  "F53 a tear-down that begins during the set-up takes down all that the set-up made",
+  "F47 F53 a tear-down that begins during the set-up takes down all that the set-up made",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -139,7 +139,7 @@ podsTest(
 );
 
 podsTest(
-  "G31 G32 a DEL that fails is a failure whatever its words, and does not keep the other networks attached",
+  "F84 G31 G32 a DEL that fails is a failure whatever its words, and does not keep the other networks attached",
   async (world) => {
     const { sandbox } = world;
     const words = { stdout: '{"code": 999, "msg": "link not found: no such file or directory"}', code: 1 };
@@ -156,7 +156,9 @@ podsTest(
       ["b", "failed"],
       ["a", "failed"],
     ]);
-    assertEquals((await plugin.calls()).at(-1)?.verb, "DEL");
+    // The path could lead to the namespace of somebody else by now.
+    const last = (await plugin.calls()).at(-1);
+    assertEquals([last?.verb, last?.env.CNI_NETNS], ["DEL", ""]);
   },
 );
 

@@ -66,7 +66,7 @@ podsTest(
 );
 
 podsTest(
-  "F79 F97 what cannot be detached is given back, stays on record, and is tried again by itself",
+  "F79 what cannot be detached is given back, stays on record, and is tried again by itself",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -92,7 +92,7 @@ podsTest(
 );
 
 podsTest(
-  "F90 F100 a pod that is not as it was is told of, with the reason, and nothing is thrown",
+  "F90 F97 F100 a pod that is not as it was is told of, with the reason, and nothing is thrown",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -207,7 +207,7 @@ podsTest(
 );
 
 podsTest(
-  "F24 F110 the status of one network or all is asked afresh on demand, and unknown names are errors",
+  "F110 the status of one network or all is asked afresh on demand, and unknown names are errors",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");

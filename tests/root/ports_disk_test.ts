@@ -50,8 +50,7 @@ for (
 }
 
 Deno.test({
-  name:
-    "F67 F73 where the record finds space and the claim does not, the record goes again and no plugin runs",
+  name: "F67 where the record finds space and the claim does not, the record goes again and no plugin runs",
   ...need("root"),
   fn: async () => {
     await using world = await NetworkWorld.make();
@@ -73,7 +72,7 @@ Deno.test({
 });
 
 diskTest(
-  "F79 DEL goes on where no space is left, and gives the port back",
+  "DEL goes on where no space is left, and gives the port back",
   "stateDir",
   async (world, dir) => {
     await add(world, "c1");

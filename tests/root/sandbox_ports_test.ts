@@ -115,7 +115,7 @@ sandboxTest("F73 a reboot gives the ports of the last boot back before the first
 });
 
 sandboxTest(
-  "F73 F79 recover leaves no claim of what is gone, and the hints that the records call for",
+  "recover leaves no claim of what is gone, and the hints that the records call for",
   async (world) => {
     const a = await publishing(world, "a");
     await world.network("b");
