@@ -96,6 +96,20 @@ export { DEFAULT_TIMEOUTS, type Timeouts } from "./lib/plugin/deadline.ts";
 export { BUILTIN_POLICIES, type BuiltinPolicy } from "./lib/plugin/exec.ts";
 export { type CniArgs, type Verb, VERBS } from "./lib/plugin/invocation.ts";
 export {
+  LOCK_KINDS,
+  type LockKind,
+  type LockWaitSeen,
+  type Observer,
+  type Operation,
+  OPERATIONS,
+  type OperationSeen,
+  type Outcome,
+  type PluginCallSeen,
+  type Span,
+  type SpanAttributes,
+  type Tracer,
+} from "./lib/plugin/observe.ts";
+export {
   type BuiltinTable,
   type Delegate,
   type Plugin,

@@ -7,6 +7,7 @@ import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
 import type { NetworkStatus } from "./network/status.ts";
 import { validateChain, type ValidNetwork } from "./network/upkeep.ts";
 import { reported } from "./plugin/failure.ts";
+import type { Operation } from "./plugin/observe.ts";
 import type { PluginVersions } from "./plugin/versions.ts";
 import type { CatalogEntry } from "./pod/catalog.ts";
 import { checkStatus, type StatusOptions } from "./pod/status_check.ts";
@@ -83,10 +84,8 @@ export class Podwire {
   async add(network: NetworkRef, request: AttachRequest): Promise<JsonObject> {
     return await reported(async () => {
       const problem = await nsProblem(request.netns);
-      if (problem !== undefined) {
-        const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
-        throw new CniError("not-found", `${request.netns}: ${problem}`, context);
-      }
+      const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
+      if (problem !== undefined) throw new CniError("not-found", `${request.netns}: ${problem}`, context);
       const list = await this.network(network);
       await this.#parts.recovery.beforeFirstAdd(request.signal);
       return await this.#locked(request, () => this.#parts.attachments.add(list, request));
@@ -212,7 +211,7 @@ export class Podwire {
    * ```
    */
   async gc(request: GcRequest = {}): Promise<GcReport> {
-    return await reported(async () => {
+    return await this.#operation("gc", async () => {
       const catalog = await this.#parts.catalog();
       const { network } = request;
       const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
@@ -312,7 +311,7 @@ export class Podwire {
    * ```
    */
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
-    return await reported(() => this.#parts.recovery.recover(options));
+    return await this.#operation("recover", () => this.#parts.recovery.recover(options));
   }
 
   async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
@@ -320,6 +319,10 @@ export class Podwire {
     validateContainerId(containerId);
     using _sweep = await this.#parts.locks.sweep({ shared: true, ...(signal && { signal }) });
     return await withContainerLock(this.#parts.locks, containerId, signal, body);
+  }
+
+  async #operation<T>(operation: Operation, body: () => Promise<T>): Promise<T> {
+    return await this.#parts.watch.operation(operation, {}, () => reported(body));
   }
 
   async #subjects(network: NetworkRef | undefined): Promise<readonly StatusSubject[]> {

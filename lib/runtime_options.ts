@@ -2,6 +2,7 @@ import type { RunCommand } from "./host/command.ts";
 import type { Logger } from "./host/log.ts";
 import type { Timeouts } from "./plugin/deadline.ts";
 import type { BuiltinPolicy } from "./plugin/exec.ts";
+import type { Observer, Tracer } from "./plugin/observe.ts";
 
 /** The directories and settings of an installation. All paths are absolute. */
 export interface RuntimeOptions {
@@ -31,6 +32,10 @@ export interface RuntimeOptions {
   readonly log?: Logger;
   /** Runs programs. @default {runCommand} */
   readonly run?: RunCommand;
+  /** Is told of operations, plugin calls and waits for locks. @default {nobody} */
+  readonly observer?: Observer;
+  /** Records operations and plugin calls as spans, and gives plugins theirs. @default {none} */
+  readonly tracer?: Tracer;
 }
 
 /** Where things are unless the options say otherwise. */

@@ -11,6 +11,7 @@ import { ResultCache } from "./network/result_cache.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
+import { Watch } from "./plugin/observe.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import type { Catalog } from "./pod/catalog.ts";
 import { CatalogOnDemand } from "./pod/catalog_on_demand.ts";
@@ -44,6 +45,7 @@ export interface Parts {
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   readonly timeouts: Timeouts;
+  readonly watch: Watch;
   /** Asks the plugins of a network whether it is ready. */
   readonly ask: AskNetwork;
   /** Since when networks are ready or not. */
@@ -72,10 +74,11 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
   const onBad = ({ file, movedTo, reason }: BadRecord) =>
     log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-  const runner = makeRunner(options, run, log);
+  const watch = new Watch(options);
+  const runner = makeRunner(options, { run, log, watch });
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const store = new AttachmentStore(stateDir, onBad);
-  const locks = new ContainerLocks(runDir);
+  const locks = new ContainerLocks(runDir, watch);
   const cache = new ResultCache(cacheDir);
   const ports = new HostPorts({ stateDir, store, locks, onBad });
   const failed = new FailedIndex(stateDir);
@@ -83,9 +86,8 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
-  const netnsPrefix = prefixOf(stateDir, netnsDir);
-  const dirs = { stateDir, cacheDir, runDir, netnsDir };
-  const shared = { ...dirs, netnsPrefix, sandboxes: sandboxStore, locks, attachments, pods, path, run, log };
+  const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
+  const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, run, log };
   const recovery = new Recovery({ ...shared, store, cache, ports, failed });
   const garbage = new GarbageCollector({
     attachments,
@@ -104,7 +106,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
-  const sandboxes = new Sandboxes({ ...shared, recovery, catalog: catalogs.catalog });
+  const sandboxes = new Sandboxes({ ...shared, recovery, watch, catalog: catalogs.catalog });
   return {
     sandboxes,
     common: shared,
@@ -119,6 +121,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
     runner,
     probe,
     timeouts,
+    watch,
     ask,
     readiness,
     ...catalogs,
@@ -185,7 +188,10 @@ function prefixOf(stateDir: string, netnsDir: string): string {
   return `${NETNS_PREFIX.slice(0, -1)}@${hash.toString(16).padStart(8, "0")}-`;
 }
 
-function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): PluginRunner {
+function makeRunner(
+  options: RuntimeOptions,
+  { run, log, watch }: { run: RunCommand; log: Logger; watch: Watch },
+): PluginRunner {
   const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
   return new PluginRunner({
     pluginDirs,
@@ -193,6 +199,7 @@ function makeRunner(options: RuntimeOptions, run: RunCommand, log: Logger): Plug
     builtinPolicy,
     environment,
     run,
+    watch,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
   });
 }

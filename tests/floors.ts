@@ -66,6 +66,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "output.ts",
       "serve.ts",
       "find.ts",
+      "observe.ts",
       "exec.ts",
       "single_flight.ts",
       "slots.ts",

@@ -1,6 +1,7 @@
 import { pause } from "../host/command.ts";
 import { ensureDir, listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
-import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
+import { type Lock, lockFile, type LockOptions, tryLockFile } from "../host/lock.ts";
+import { type LockKind, Watch } from "../plugin/observe.ts";
 import { CniError } from "../spec/error.ts";
 
 /** NAME_MAX of Linux, less the ending of a lock file. */
@@ -16,15 +17,18 @@ const LONGER_THAN_A_LOOK_MS = 5;
  */
 export class ContainerLocks {
   readonly #dir: string;
+  readonly #watch: Watch;
 
-  constructor(runDir: string) {
+  /** Each waiting is seen by `watch`. */
+  constructor(runDir: string, watch: Watch = new Watch()) {
     this.#dir = runDir;
+    this.#watch = watch;
   }
 
   /** Waits for the container's lock, until the signal fires. */
   async lock(containerId: string, signal?: AbortSignal): Promise<Lock> {
     await ensureDir(`${this.#dir}/containers`, 0o700);
-    return await lockFile(this.#path(containerId), signal === undefined ? {} : { signal });
+    return await this.#wait("container", this.#path(containerId), signal === undefined ? {} : { signal });
   }
 
   /** The container's lock if nobody has it. */
@@ -72,7 +76,7 @@ export class ContainerLocks {
   /** The lock of whoever tears down what another boot left, before anything is attached. */
   async boot(signal?: AbortSignal): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
-    return await lockFile(`${this.#dir}/boot.lock`, signal === undefined ? {} : { signal });
+    return await this.#wait("boot", `${this.#dir}/boot.lock`, signal === undefined ? {} : { signal });
   }
 
   /**
@@ -81,7 +85,7 @@ export class ContainerLocks {
    */
   async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
-    const lock = await lockFile(`${this.#dir}/gc.lock`, options);
+    const lock = await this.#wait("gc", `${this.#dir}/gc.lock`, options);
     try {
       if (options.shared) await removeIfThere(this.#mark);
       return lock;
@@ -110,13 +114,17 @@ export class ContainerLocks {
   /** The lock over the names of sandboxes. */
   async names(signal?: AbortSignal): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
-    return await lockFile(`${this.#dir}/names.lock`, signal === undefined ? {} : { signal });
+    return await this.#wait("names", `${this.#dir}/names.lock`, signal === undefined ? {} : { signal });
   }
 
   /** The lock over the ports of the host. */
   async ports(signal?: AbortSignal): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
-    return await lockFile(`${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
+    return await this.#wait("ports", `${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
+  }
+
+  async #wait(kind: LockKind, path: string, options: LockOptions): Promise<Lock> {
+    return await this.#watch.lockWait(kind, () => lockFile(path, options));
   }
 
   #path(containerId: string): string {

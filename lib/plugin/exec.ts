@@ -15,6 +15,7 @@ import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
 import { asCniError } from "./failure.ts";
 import { findPlugin, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
+import { Watch } from "./observe.ts";
 import { decodeFailure, decodeOutput } from "./output.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 
@@ -64,6 +65,13 @@ export interface PluginRunnerOptions {
   readonly onStderrLine?: (line: PluginLine) => void;
   /** @default {runCommand} */
   readonly run?: RunCommand;
+  /** Sees each call, those of delegates of built-in plugins too. @default {nobody looks on} */
+  readonly watch?: Watch;
+}
+
+/** A call, and what tells its plugin of which trace it is a part. */
+interface TracedCall extends PluginCall {
+  readonly trace: Readonly<Record<string, string>>;
 }
 
 const FIRST_RETRY_MS = 100;
@@ -83,10 +91,12 @@ const BUILTIN_GRACE_MS = 3_000;
 export class PluginRunner {
   readonly #options: PluginRunnerOptions;
   readonly #run: RunCommand;
+  readonly #watch: Watch;
 
   constructor(options: PluginRunnerOptions) {
     this.#options = options;
     this.#run = options.run ?? runCommand;
+    this.#watch = options.watch ?? new Watch();
   }
 
   /**
@@ -134,6 +144,15 @@ export class PluginRunner {
    * @throws {CniError} with what the plugin said, or what became of it
    */
   async call(call: PluginCall): Promise<string> {
+    const { verb, type, containerId, config: { name } } = call;
+    const begun = { verb, type, containerId, network: typeof name === "string" ? name : "" };
+    return await this.#watch.pluginCall(
+      begun,
+      ({ environment }, onRetry) => this.#call({ ...call, trace: environment }, onRetry),
+    );
+  }
+
+  async #call(call: TracedCall, onRetry: () => void): Promise<string> {
     const source = await this.locate(call.type);
     const started = performance.now();
     for (let wait = FIRST_RETRY_MS;; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
@@ -142,11 +161,12 @@ export class PluginRunner {
       } catch (error) {
         if (!isTransient(error, call.verb)) throw asCniError(error);
         await pauseOr(wait, call.signal, error, started);
+        onRetry();
       }
     }
   }
 
-  async #attempt(source: PluginSource, call: PluginCall): Promise<string> {
+  async #attempt(source: PluginSource, call: TracedCall): Promise<string> {
     const outcome = source.kind === "binary"
       ? await this.#runBinary(source.path, call)
       : await this.#runBuiltin(source.plugin, call);
@@ -154,7 +174,7 @@ export class PluginRunner {
     throw decodeFailure(outcome, call.signal);
   }
 
-  async #runBinary(path: string, call: PluginCall): Promise<CommandOutcome> {
+  async #runBinary(path: string, call: TracedCall): Promise<CommandOutcome> {
     const env = this.#environment(call);
     try {
       return await this.#run({
@@ -174,7 +194,7 @@ export class PluginRunner {
    * Through the same environment, standard input and output document as an executable, so that what
    * holds for one holds for the other.
    */
-  async #runBuiltin(plugin: Plugin, call: PluginCall): Promise<CommandOutcome> {
+  async #runBuiltin(plugin: Plugin, call: TracedCall): Promise<CommandOutcome> {
     const env = this.#environment(call);
     const started = performance.now();
     call.signal.throwIfAborted();
@@ -219,11 +239,13 @@ export class PluginRunner {
     };
   }
 
-  #environment(call: PluginCall): Record<string, string> {
+  #environment(call: TracedCall): Record<string, string> {
     const { pluginDirs, environment } = this.#options;
+    const { TRACEPARENT: _parent, TRACESTATE: _state, ...untraced } = environment ?? {};
     return {
       PATH: DEFAULT_PATH,
-      ...environment,
+      // The state belongs to the trace of its own parent.
+      ...(call.trace.TRACEPARENT === undefined ? environment : { ...untraced, ...call.trace }),
       ...encodeEnvironment({ ...call, path: call.path ?? searchPath(call.type, pluginDirs) }),
     };
   }

@@ -1,5 +1,6 @@
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
+import type { Operation, Watch } from "../plugin/observe.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { CniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
@@ -14,6 +15,7 @@ import { type Sandbox, viewSandbox } from "./view.ts";
 /** The parts that {@linkcode Sandboxes} works with. */
 export interface SandboxesOptions extends SandboxParts {
   readonly recovery: Recovery;
+  readonly watch: Watch;
   readonly catalog: () => Promise<Catalog>;
 }
 
@@ -52,7 +54,9 @@ export class Sandboxes {
    * @throws {CniError} with what failed first
    */
   async run(request: SandboxRequest): Promise<Sandbox> {
-    return await reported(() => this.#run(request));
+    const { name, id } = request;
+    const attributes = { ...(name && { "podwire.sandbox": name }), ...(id && { "podwire.sandbox_id": id }) };
+    return await this.#options.watch.operation("run", attributes, () => reported(() => this.#run(request)));
   }
 
   async #run(request: SandboxRequest): Promise<Sandbox> {
@@ -84,7 +88,7 @@ export class Sandboxes {
     nameOrId: string,
     options: FindOptions & { signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
-    return await this.#underLock(nameOrId, options, async (record) => {
+    return await this.#underLock("stop", nameOrId, options, async (record) => {
       // It may be "stopped" only as far as that went: a container whose runtime was missing is still there.
       if (record.phase === "stopped") return await dismantleHost(record, this.#options);
       await this.#note({ ...record, phase: "stopping" });
@@ -106,7 +110,7 @@ export class Sandboxes {
     nameOrId: string,
     options: FindOptions & { force?: boolean; signal?: AbortSignal } = {},
   ): Promise<readonly CniError[]> {
-    return await this.#underLock(nameOrId, options, (record) => this.#forget(record, options));
+    return await this.#underLock("remove", nameOrId, options, (record) => this.#forget(record, options));
   }
 
   async #forget(
@@ -178,19 +182,21 @@ export class Sandboxes {
 
   /** Reads the record again once the lock is held: another process may have been faster. */
   async #underLock<T>(
+    operation: Operation,
     nameOrId: string,
     { signal, ...options }: FindOptions & { signal?: AbortSignal },
     body: (record: SandboxRecord) => Promise<T>,
   ): Promise<T> {
-    const { sandboxes: store } = this.#options;
-    return await reported(async () => {
+    const { sandboxes: store, locks, watch } = this.#options;
+    const act = async () => {
       const found = await findSandbox(store, nameOrId, options);
-      return await holding(this.#options.locks, found.id, signal, async () => {
+      return await holding(locks, found.id, signal, async () => {
         const record = await store.read(found.id);
         if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
         return await body(record);
       });
-    });
+    };
+    return await watch.operation(operation, { "podwire.sandbox": nameOrId }, () => reported(act));
   }
 }
 
