@@ -161,7 +161,7 @@ function makeReader(
   return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
     stateDir,
-    isAttached: async (network) => (await store.ofNetwork(network)).length > 0,
+    isAttached: (network) => store.hasNetwork(network),
     ...(embedded ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(log === undefined ? {} : { log }),

@@ -99,6 +99,8 @@ const FOLDERS_AT_ONCE = 16;
 export class AttachmentStore {
   readonly #dir: string;
   readonly #onBad: (bad: BadRecord) => void;
+  /** The path of a record of each network that was asked for. */
+  readonly #lastOf = new Map<string, string>();
 
   constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
     this.#dir = `${stateDir}/attachments`;
@@ -147,6 +149,23 @@ export class AttachmentStore {
   /** The attachments to a network, told by the names of their files alone: also those whose record cannot be read. */
   async ofNetwork(network: string): Promise<readonly AttachmentKey[]> {
     return (await this.index()).ofNetwork(network);
+  }
+
+  /** Whether there is one of these. What was found last is looked at first, and all only where there is none. */
+  async hasNetwork(network: string): Promise<boolean> {
+    const last = this.#lastOf.get(network);
+    if (last !== undefined && await statOf(last) !== undefined) return true;
+    const ending = `@${fileNamePart(network)}.json`;
+    let found: string | undefined;
+    await inParallel(await listDir(this.#dir), FOLDERS_AT_ONCE, async (containerId) => {
+      const folder = this.#folder(containerId);
+      if (found !== undefined || !(await statOf(folder))?.isDirectory) return;
+      const name = (await listDir(folder)).find((name) => name.endsWith(ending));
+      if (name !== undefined) found = `${folder}/${name}`;
+    });
+    if (found === undefined) this.#lastOf.delete(network);
+    else this.#lastOf.set(network, found);
+    return found !== undefined;
   }
 
   /** As {@linkcode ofNetwork}, for all networks at the price of one. */

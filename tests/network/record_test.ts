@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type AttachmentRecord, AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
 import { seal, unseal } from "../../lib/network/sealed.ts";
 import { type JsonObject, parseJson } from "../../lib/spec/json.ts";
+import { FileCalls } from "../file_calls.ts";
 import { Random } from "../spec/random.ts";
 
 async function inStore(
@@ -80,6 +81,30 @@ Deno.test("E36 looking at one container reads its own folder alone, however many
     assertEquals(bad, [], "the damaged ones were not looked at");
     assertEquals((await store.all()).length, 1);
     assertEquals(bad.length, 20);
+  }));
+
+Deno.test("whether anything is attached to a network is known by one look, as long as what was found last is there", () =>
+  inStore(async (store, dir) => {
+    assertEquals(await store.hasNetwork("web"), false);
+    for (let n = 0; n < 40; n++) await store.write({ ...RECORD, containerId: `c${n}` });
+    await store.write({ ...RECORD, containerId: "late", network: "other" });
+    await Deno.writeTextFile(`${dir}/README`, "");
+    for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
+    assertEquals(await store.hasNetwork("eb"), false);
+    {
+      using calls = new FileCalls();
+      for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
+      assertEquals(calls.take(), { stat: 2 });
+    }
+    await store.remove({ ...RECORD, containerId: "late", network: "other" });
+    assertEquals(await store.hasNetwork("other"), false);
+    // Whichever it was that was found.
+    for (let n = 0; n < 39; n++) {
+      await store.remove({ ...RECORD, containerId: `c${n}` });
+      assertEquals(await store.hasNetwork("web"), true);
+    }
+    await store.remove({ ...RECORD, containerId: "c39" });
+    assertEquals(await store.hasNetwork("web"), false);
   }));
 
 Deno.test("a file that somebody left among the folders of the containers is none", () =>

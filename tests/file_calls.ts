@@ -1,0 +1,69 @@
+/**
+ * Counts what this process asks of the kernel by way of Deno: calls by name, and how many names the directories had that
+ * it read. Whatever else the process does meanwhile is counted too.
+ */
+const COUNTED = [
+  "chmod",
+  "link",
+  "lstat",
+  "mkdir",
+  "open",
+  "readDir",
+  "readLink",
+  "readTextFile",
+  "realPath",
+  "remove",
+  "rename",
+  "stat",
+  "statSync",
+] as const;
+
+// deno-lint-ignore no-explicit-any
+type Anything = any;
+
+export class FileCalls implements Disposable {
+  readonly #calls = new Map<string, number>();
+  readonly #before = new Map<string, unknown>();
+
+  constructor() {
+    const deno = Deno as unknown as Record<string, Anything>;
+    for (const name of COUNTED) {
+      const before = deno[name];
+      this.#before.set(name, before);
+      deno[name] = (...args: unknown[]) => {
+        this.#count(name);
+        const found = before(...args);
+        return name === "readDir" ? this.#entries(found) : found;
+      };
+    }
+    this.#before.set("Command", Deno.Command);
+    deno.Command = new Proxy(Deno.Command, {
+      construct: (target, args, self) => {
+        this.#count("Command");
+        return Reflect.construct(target, args, self);
+      },
+    });
+  }
+
+  /** What there was since the last time that somebody asked. */
+  take(): Readonly<Record<string, number>> {
+    const calls = Object.fromEntries([...this.#calls].sort());
+    this.#calls.clear();
+    return calls;
+  }
+
+  #count(name: string): void {
+    this.#calls.set(name, (this.#calls.get(name) ?? 0) + 1);
+  }
+
+  async *#entries(found: AsyncIterable<Deno.DirEntry>): AsyncGenerator<Deno.DirEntry> {
+    for await (const entry of found) {
+      this.#count("names");
+      yield entry;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const [name, before] of this.#before) (Deno as unknown as Record<string, unknown>)[name] = before;
+  }
+}

@@ -1,0 +1,212 @@
+// Much of everything: pods whose set-up carries 64 kB, 1,000 networks in the directory, 10,000 pods on record. All is
+// found by its name, so what the kernel is asked for does not grow with what there is.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Pods } from "../../lib/pods.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { FileCalls } from "../file_calls.ts";
+import { idsFrom, multiply } from "../many_records.ts";
+import { podsTest, type PodsWorld } from "./pods_world.ts";
+import { until } from "./sandbox_world.ts";
+
+const ANNOTATIONS = "io.kubernetes.cri.pod-annotations";
+
+podsTest(
+  "F2 F67 F76 64 kB of annotations come to ADD, CHECK and DEL whole, and are on record and in the cache meanwhile",
+  async (world) => {
+    const { sandbox } = world;
+    const plugin = await sandbox.network("a");
+    const list = {
+      cniVersion: "1.1.0",
+      name: "a",
+      plugins: [{ type: "a", capabilities: { [ANNOTATIONS]: true } }],
+    };
+    await Deno.writeTextFile(`${sandbox.confDir}/a.conflist`, JSON.stringify(list));
+    const annotations = Object.fromEntries(
+      Array.from({ length: 64 }, (_, index) => [`example.net/${index}`, '\u00e4"\n\u{1f600}'.repeat(128)]),
+    );
+    assert(new TextEncoder().encode(JSON.stringify(annotations)).length > 64 * 1024);
+    await using pods = await world.open();
+    const pod = await world.pod("web", { annotations });
+    await pods.setUp(pod);
+    const [record] = await pods.attachments();
+    assertEquals(record?.capabilityArgs[ANNOTATIONS], annotations);
+    const cached = await Deno.readTextFile(`${sandbox.dir}/cache/results/a-${pod.containerId}-eth0`);
+    assertEquals(JSON.parse(cached).capabilityArgs[ANNOTATIONS], annotations);
+    assertEquals((await pods.podStatus(pod.containerId)).ready, true);
+    // What is on record counts, whatever becomes of the file.
+    await Deno.remove(`${sandbox.confDir}/a.conflist`);
+    assertEquals(await pods.tearDown(pod.containerId), []);
+    const seen = (await plugin.calls()).filter(({ verb }) => ["ADD", "CHECK", "DEL"].includes(verb));
+    assertEquals(seen.map(({ verb, config }) => [verb, config.runtimeConfig[ANNOTATIONS]]), [
+      ["ADD", annotations],
+      ["CHECK", annotations],
+      ["DEL", annotations],
+    ]);
+    assertEquals(await sandbox.left(), ["netns/web"]);
+  },
+);
+
+podsTest("F65 F70 arguments that no environment takes are refused before anything is done", async (world) => {
+  const { sandbox } = world;
+  await sandbox.network("a");
+  await sandbox.network("b");
+  await using pods = await world.open();
+  const args = [["IgnoreUnknown", "1"], ["TEXT", "x".repeat(131_072)]] as const;
+  const pod = await world.pod("web", { networks: [{ name: "a" }, { name: "b", args }] });
+  const error = await assertRejects(() => pods.setUp(pod), CniError);
+  assertEquals(error.kind, "usage");
+  assertMatch(error.message, /too long together for the variable CNI_ARGS/);
+  assertEquals((await sandbox.calls()).filter((line) => line.includes(" ADD ")), []);
+  assertEquals(await sandbox.left(), ["netns/web"]);
+  await pods.setUp({ ...pod, networks: [{ name: "a" }, { name: "b" }] });
+  assertEquals(await pods.tearDown(pod.containerId), []);
+});
+
+/** A plugin that costs next to nothing. */
+const QUICK = `#!/bin/sh
+while read -r line; do :; done
+case $CNI_COMMAND in
+  ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}]}' ;;
+  VERSION) echo '{"cniVersion": "1.1.0", "supportedVersions": ["1.0.0", "1.1.0"]}' ;;
+esac
+`;
+
+async function quickNetworks({ sandbox }: PodsWorld, names: readonly string[], mtu?: number): Promise<void> {
+  await Deno.writeTextFile(`${sandbox.plugins.dir}/quick`, QUICK, { mode: 0o755 });
+  for (const name of names) {
+    const plugin = { type: "quick", ...(mtu === undefined ? {} : { mtu }) };
+    const list = { cniVersion: "1.0.0", name, plugins: [plugin] };
+    const temp = `${sandbox.confDir}/${name}.tmp`;
+    await Deno.writeTextFile(temp, JSON.stringify(list));
+    await Deno.rename(temp, `${sandbox.confDir}/${name}.conflist`);
+  }
+}
+
+/** One pod comes and goes. */
+async function comeAndGo(world: PodsWorld, pods: Pods, name: string, networks?: { name: string }[]) {
+  const pod = await world.pod(name, networks === undefined ? {} : { networks });
+  const { networks: attached } = await pods.setUp(pod);
+  assertEquals((await pods.podStatus(pod.containerId)).ready, true);
+  assertEquals(await pods.tearDown(pod.containerId), []);
+  return attached.map((one) => one.name);
+}
+
+podsTest(
+  "F17 F24 F26 F36 with 1,000 networks any of them can be had, the status is there at once, and one file that changes is read alone",
+  async (world) => {
+    const names = idsFrom("net", 1_000);
+    await quickNetworks(world, names);
+    await using pods = await world.open({ watch: true });
+    assertEquals(
+      (await pods.networks()).map(({ name, status }) => `${name} ${status}`),
+      names.map((name) => `${name} used`),
+    );
+    assertEquals(await comeAndGo(world, pods, "any"), ["net00000"]);
+    assertEquals(await comeAndGo(world, pods, "last", [{ name: "net00999" }, { name: "net00500" }]), [
+      "net00999",
+      "net00500",
+    ]);
+    await until(async () => (await pods.status()).every(({ ready }) => ready));
+    const times: number[] = [];
+    for (let n = 0; n < 21; n++) {
+      const start = performance.now();
+      assertEquals((await pods.status()).length, 1_000);
+      times.push(performance.now() - start);
+    }
+    // No plugin could answer as often in this time, nor could the files be read.
+    assert(times.toSorted((a, b) => a - b)[10]! < 50, `${times}`);
+
+    // What was written a moment ago is read twice.
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await pods.reload();
+    const told = Promise.withResolvers<void>();
+    using _listening = pods.onNetworks(() => told.resolve());
+    using calls = new FileCalls();
+    await quickNetworks(world, ["net00700"], 9_000);
+    await told.promise;
+    assert((calls.take().readTextFile ?? 0) < 20, "only what has changed is read");
+    assertEquals((await pods.networks()).length, 1_000);
+    assertEquals(await comeAndGo(world, pods, "after", [{ name: "net00700" }]), ["net00700"]);
+    await Deno.remove(`${world.sandbox.confDir}/net00000.conflist`);
+    await until(async () => await pods.defaultNetwork() === "net00001");
+    assertEquals(await world.sandbox.left(), ["netns/after", "netns/any", "netns/last"]);
+  },
+);
+
+/** A test whose records are in memory, where many are written in seconds. */
+function manyTest(name: string, fn: (world: PodsWorld) => Promise<void>): void {
+  podsTest(name, async (world) => {
+    const { sandbox } = world;
+    const dirs = [sandbox.stateDir, `${sandbox.dir}/cache`];
+    for (const dir of dirs) {
+      await sandbox.sh('mkdir -p "$1"; mount -t tmpfs -o mode=0700 podwire-test "$1"', dir);
+    }
+    try {
+      await fn(world);
+    } finally {
+      for (const dir of dirs) await sandbox.sh('umount -l "$1"', dir);
+    }
+  });
+}
+
+/** What the kernel is asked for while one pod comes, is looked at, and goes. */
+async function counted(world: PodsWorld, pods: Pods, name: string) {
+  const { containerId, ...pod } = await world.pod(name);
+  using calls = new FileCalls();
+  await pods.setUp({ containerId, ...pod });
+  const setUp = calls.take();
+  assertEquals((await pods.podStatus(containerId)).ready, true);
+  const status = calls.take();
+  assertEquals(await pods.tearDown(containerId), []);
+  return { setUp, status, tearDown: calls.take() };
+}
+
+manyTest(
+  "F49 F79 F91 F97 beside 10,000 pods on record one comes and goes by as many calls as alone, and all are listed, judged and kept",
+  async (world) => {
+    const { sandbox } = world;
+    await quickNetworks(world, ["net"]);
+    await using pods = await world.open();
+    const like = await world.pod("like");
+    await pods.setUp(like);
+    await until(async () => (await pods.status()).every(({ ready }) => ready));
+    await counted(world, pods, "first");
+    const alone = await counted(world, pods, "alone");
+    const ids = idsFrom(`${sandbox.id("copy")}-`, 10_000);
+    const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
+    await multiply(dirs, like.containerId, { ids });
+    assertEquals(await counted(world, pods, "beside"), alone);
+    // A process that has just begun need not look at all of them either.
+    {
+      await using others = await world.open();
+      await until(async () => (await others.status()).every(({ ready }) => ready));
+      using calls = new FileCalls();
+      const pod = await world.pod("other");
+      await others.setUp(pod);
+      assertEquals(await others.tearDown(pod.containerId), []);
+      assert((calls.take().names ?? 0) < 50);
+    }
+    // Nor need it for a default network that stays since they are there.
+    await quickNetworks(world, ["another"]);
+    assertEquals(await pods.defaultNetwork(), "net");
+    const { setUp } = await counted(world, pods, "pinned");
+    assert((setUp.names ?? 0) < 50, JSON.stringify(setUp));
+
+    assertEquals((await pods.podStatus(ids[7_777] ?? "")).ready, true);
+    assertEquals((await pods.attachments()).length, 10_001);
+    const swept = await pods.gc({ dryRun: true });
+    assertEquals([swept.removed, swept.failed, swept.kept.length], [[], [], 10_001]);
+    const valid = [like.containerId, ...ids.slice(100)];
+    const judged = await pods.gc({ dryRun: true, validPods: valid });
+    // Every other one is a sandbox of podwire itself, which no engine judges; of a pod goes its record, too.
+    assertEquals([judged.removed.length, judged.failed], [100, []]);
+    const gone = new Set(judged.removed.map(({ containerId }) => containerId));
+    assertEquals([...gone].sort(), ids.slice(0, 100).filter((_, index) => index % 2 === 0));
+
+    let progress = 0;
+    const { removed, failed } = await pods.recover({ onProgress: ({ done }) => progress = done });
+    assertEquals([removed, failed, progress], [[], [], 10_001]);
+    assertEquals(await pods.tearDown(ids[0] ?? ""), []);
+    assertEquals((await pods.attachments()).length, 10_000);
+  },
+);
