@@ -17,6 +17,8 @@ import { until } from "./sandbox_world.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 12);
 const MOST_MS = 50;
+/** On a machine that is busy. */
+const PATIENCE_MS = 120_000;
 /** Nothing happens by itself while a test looks. */
 const QUIET = { pollMs: 3_600_000 };
 
@@ -100,10 +102,10 @@ class Killing {
       return answers;
     });
     const reached = async (count: number) => isOver || (await marksOf(plugins)).length - marked >= count;
-    await until(() => reached(change));
+    await until(() => reached(change), PATIENCE_MS);
     // A set-up looks at the configuration before its first plugin.
     if (change > 0) await this.#kill.configure(2 * number + 1);
-    await until(() => reached(target));
+    await until(() => reached(target), PATIENCE_MS);
     await new Promise((resolve) => setTimeout(resolve, laterMs));
     await process.kill();
     await this.#kill.configure(2 * number + 1);

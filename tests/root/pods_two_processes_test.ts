@@ -16,6 +16,8 @@ import { type PodsAnswer, type PodsProcess, PodsWorld } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 
 const ROUNDS = Number(Deno.env.get("PODWIRE_TEST_ROUNDS") ?? 15);
+/** On a machine that is busy. */
+const PATIENCE_MS = 120_000;
 /** Nothing happens by itself. */
 const QUIET = { pollMs: 3_600_000 };
 const CHAIN = ["one", "two"];
@@ -174,11 +176,17 @@ class Duel {
     await this.processes[1].value("setUp", pod);
     this.stale.add(pod.containerId);
     this.valid.delete(pod.containerId);
-    await until(async () => await this.world.sandbox.sandboxes.read(pod.containerId) === undefined);
+    await until(
+      async () => await this.world.sandbox.sandboxes.read(pod.containerId) === undefined,
+      PATIENCE_MS,
+    );
     assertEquals(await this.isUp(pod), false);
     await this.world.gone(pod);
     const { removed } = sweeping;
-    await until(() => Promise.resolve(removed.some(({ containerId }) => containerId === pod.containerId)));
+    await until(
+      () => Promise.resolve(removed.some(({ containerId }) => containerId === pod.containerId)),
+      PATIENCE_MS,
+    );
     this.count("forgotten by its engine: swept away");
   }
 

@@ -170,8 +170,8 @@ async function list(dir: string): Promise<string[]> {
 }
 
 /** Waits until something is so. */
-export async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 10_000;
+export async function until(isSo: () => Promise<boolean>, patienceMs = 10_000): Promise<void> {
+  const end = performance.now() + patienceMs;
   while (!await isSo()) {
     if (performance.now() > end) throw new Error("it never became so");
     await new Promise((resolve) => setTimeout(resolve, 10));
