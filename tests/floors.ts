@@ -161,6 +161,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "setting_rules.ts",
       "capability_args.ts",
       "request.ts",
+      "port_mapping.ts",
       "loopback.ts",
       "inside.ts",
       "pod.ts",
@@ -189,7 +190,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     sees: [...UP_TO_NETWORK, "lib/pod"],
   },
   "lib": {
-    files: ["runtime_options.ts", "wiring.ts", "runtime.ts", "pods_wiring.ts", "pods.ts"],
+    files: ["shown.ts", "runtime_options.ts", "wiring.ts", "runtime.ts", "pods_wiring.ts", "pods.ts"],
     sees: [...UP_TO_SANDBOX, "lib/builtin"],
   },
   "lib/daemon": { files: [], sees: [...UP_TO_SANDBOX, "lib"] },

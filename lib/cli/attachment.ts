@@ -7,6 +7,7 @@ import { CniError } from "../spec/error.ts";
 import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../spec/json.ts";
 import { printResult } from "../spec/libcni_text.ts";
 import type { Podwire } from "../runtime.ts";
+import { shownAttachment } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
 import { openPodwire } from "./settings.ts";
@@ -50,23 +51,6 @@ export async function attachments(input: CommandInput): Promise<number> {
   if (input.flag("json")) io.write(`${printJson(records.map(shownAttachment), 2)}\n`);
   else io.write(attachmentTable(records, new Date()));
   return 0;
-}
-
-/** The object of the contract. */
-function shownAttachment(record: AttachmentRecord): JsonObject {
-  const { containerId, network, ifName, netns, state, owner, since, attempts, nextTry, error } = record;
-  return {
-    containerId,
-    network,
-    ifName,
-    netns,
-    state,
-    owner,
-    since,
-    attempts,
-    nextTry: nextTry ?? null,
-    error: error ?? null,
-  };
 }
 
 function attachmentTable(records: readonly AttachmentRecord[], now: Date): string {

@@ -1,7 +1,8 @@
-import type { Bandwidth, IpRange, PortMapping } from "../pod/request.ts";
-import { parseIp } from "../spec/address.ts";
+import type { Bandwidth, IpRange } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import { type Json, MAX_DEPTH, parseJson } from "../spec/json.ts";
+
+export { address, portMapping, positive } from "../pod/port_mapping.ts";
 
 // The values that several flags take. Each function gets the flag as well, for its error to name.
 
@@ -21,35 +22,6 @@ export function capability(flag: string, text: string): readonly [string, Json] 
     const reason = cause instanceof CniError ? cause.msg : String(cause);
     throw new CniError("usage", `${flag} ${name}: the value is no JSON: ${reason}`, { cause });
   }
-}
-
-/** An IP address, without prefix length. */
-export function address(flag: string, text: string): string {
-  if (parseIp(text) !== undefined) return text;
-  throw new CniError("usage", `${flag}: "${text}" is no IP address`);
-}
-
-/** A whole number from 1 on. */
-export function positive(flag: string, text: string, most: number): number {
-  const number = /^\d+$/.test(text) ? Number(text) : NaN;
-  if (number >= 1 && number <= most) return number;
-  throw new CniError("usage", `${flag}: "${text}" is no number from 1 to ${most}`);
-}
-
-/** `[HOSTIP:]HOSTPORT:PORT[/PROTO]`, an IPv6 address in brackets. */
-export function portMapping(flag: string, text: string): PortMapping {
-  const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?(\d+):(\d+)(?:\/(tcp|udp|sctp))?$/.exec(text);
-  if (match === null) {
-    throw new CniError("usage", `${flag}: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
-  }
-  const [, host = "", hostPort = "", port = "", protocol = "tcp"] = match;
-  const hostIP = host.replace(/^\[|\]$/g, "");
-  return {
-    hostIP: hostIP === "" ? "" : address(flag, hostIP),
-    hostPort: positive(flag, hostPort, 65_535),
-    containerPort: positive(flag, port, 65_535),
-    protocol: protocol as PortMapping["protocol"],
-  };
 }
 
 const RATE = /^(\d+(?:\.\d+)?)([kKMG]?)$/;

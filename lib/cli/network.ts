@@ -1,4 +1,5 @@
 import type { CatalogEntry } from "../pod/catalog.ts";
+import { shownEntry } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
@@ -10,25 +11,6 @@ export async function networks(input: CommandInput): Promise<number> {
   if (input.flag("json")) io.write(`${JSON.stringify(entries.map(shownEntry), null, 2)}\n`);
   else io.write(networkTable(entries));
   return 0;
-}
-
-/** The object of the contract, with every member there. */
-function shownEntry(entry: CatalogEntry) {
-  const { file, status, plugins } = entry;
-  return {
-    file,
-    name: entry.name ?? null,
-    status,
-    default: entry.default,
-    defaultBy: entry.defaultBy ?? null,
-    cniVersion: entry.cniVersion ?? null,
-    plugins,
-    reason: entry.reason ?? null,
-    line: entry.line ?? null,
-    column: entry.column ?? null,
-    since: entry.since ?? null,
-    badSince: entry.badSince ?? null,
-  };
 }
 
 const DEFAULT_WORDS = { name: "by name", first: "first file", pinned: "pinned" } as const;

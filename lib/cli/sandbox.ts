@@ -2,7 +2,7 @@ import { withSignals } from "../plugin/signals.ts";
 import { runAttachedInside } from "../host/netns.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { CniError, isCniError } from "../spec/error.ts";
-import type { JsonObject } from "../spec/json.ts";
+import { shownSandbox } from "../shown.ts";
 import { printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
@@ -35,7 +35,7 @@ export async function ps(input: CommandInput): Promise<number> {
   const namespace = input.value("namespace");
   const all = await openPodwire(input).sandboxes.list();
   const shown = namespace === undefined ? all : all.filter((sandbox) => sandbox.namespace === namespace);
-  if (input.flag("json")) io.write(`${printJson(shown as unknown as readonly JsonObject[], 2)}\n`);
+  if (input.flag("json")) io.write(`${printJson(shown.map(shownSandbox), 2)}\n`);
   else if (input.flag("quiet")) io.write(shown.map(({ id }) => `${id}\n`).join(""));
   else io.write(sandboxTable(shown));
   return 0;

@@ -1,6 +1,7 @@
 import { oneLine } from "../host/log.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CniError } from "../spec/error.ts";
+import { shownSandbox } from "../shown.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
@@ -16,7 +17,7 @@ export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void
 
 /** The object of the contract; numbers inside results stay as the plugins wrote them. */
 export function sandboxJson(sandbox: Sandbox): string {
-  return printJson(sandbox as unknown as JsonObject, 2);
+  return printJson(shownSandbox(sandbox), 2);
 }
 
 function sandboxText(sandbox: Sandbox): string {

@@ -2,6 +2,7 @@ import { withSignals } from "../plugin/signals.ts";
 import type { NetworkStatus } from "../network/status.ts";
 import { isRejectedFile } from "../pod/status_subject.ts";
 import { capabilityArgs, cniArgs } from "./attachment.ts";
+import { shownStatus } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { openPodwire, parseDuration } from "./settings.ts";
@@ -40,19 +41,6 @@ function print(input: CommandInput, statuses: readonly NetworkStatus[]): void {
   for (const { ready, error } of statuses) {
     if (!ready && error) io.writeError(reportFailure(error, { json: false }).text);
   }
-}
-
-/** The object of the contract, with every member there. */
-function shownStatus({ network, ready, reason, msg, since, graceUntil, file }: NetworkStatus) {
-  return {
-    network: network ?? null,
-    ready,
-    reason: reason ?? null,
-    msg: msg ?? null,
-    since: since ?? null,
-    ...(graceUntil === undefined ? {} : { graceUntil }),
-    ...(file === undefined ? {} : { file }),
-  };
 }
 
 function statusTable(statuses: readonly NetworkStatus[]): string {
