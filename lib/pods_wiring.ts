@@ -83,6 +83,8 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     intervalMs: pollMs,
     log,
   });
+  // Whoever asks at once gets the names of the networks.
+  await readiness.begun;
   const engine = new EnginePods({
     ...common,
     store,

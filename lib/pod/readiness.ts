@@ -63,6 +63,7 @@ export class Readiness implements AsyncDisposable {
   #remembered: ReadonlyMap<string, Standing> = new Map();
   /** Whoever asks at once must not make what is remembered new. */
   #recalled: Promise<void> = Promise.resolve();
+  #begun: Promise<void> = Promise.resolve();
   #writing: Promise<unknown> = Promise.resolve();
   #isWriteDue = false;
   #closing: Promise<void> | undefined;
@@ -79,8 +80,13 @@ export class Readiness implements AsyncDisposable {
   static start(options: ReadinessOptions): Readiness {
     const readiness = new Readiness(options);
     readiness.#recalled = readiness.#recall();
-    void readiness.#begin();
+    readiness.#begun = readiness.#begin();
     return readiness;
+  }
+
+  /** Ends when the catalogue has been read for the first time, or could not be; nobody's answer is waited for. */
+  get begun(): Promise<void> {
+    return this.#begun;
   }
 
   /**

@@ -215,6 +215,7 @@ podsTest(
       STATUS: { stdout: '{"code": 50, "msg": "agent down"}', code: 1 },
     });
     await using pods = await world.open();
+    assertEquals((await pods.status()).map(({ network }) => network), ["a", "b"]);
     const all = await pods.status({ fresh: true });
     assertEquals(all.map(({ network, ready, reason }) => [network, ready, reason]), [
       ["a", true, undefined],
