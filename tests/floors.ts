@@ -193,7 +193,10 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     files: ["shown.ts", "runtime_options.ts", "wiring.ts", "runtime.ts", "pods_wiring.ts", "pods.ts"],
     sees: [...UP_TO_SANDBOX, "lib/builtin"],
   },
-  "lib/daemon": { files: [], sees: [...UP_TO_SANDBOX, "lib"] },
+  "lib/daemon": {
+    files: ["exposition.ts", "gauges.ts", "metrics.ts"],
+    sees: [...UP_TO_SANDBOX, "lib"],
+  },
   "lib/cli": {
     files: [
       "command.ts",

@@ -76,6 +76,8 @@ export interface AttachmentRecord extends AttachmentKey {
 
 /** Which attachments there were at one moment. */
 export interface AttachmentIndex {
+  /** How many there were. */
+  readonly count: number;
   readonly ofNetwork: (network: string) => readonly AttachmentKey[];
 }
 
@@ -177,8 +179,10 @@ export class AttachmentStore {
         return { containerId, ifName: name.slice(0, at), part: name.slice(at + 1, -".json".length) };
       });
     });
-    const byPart = Map.groupBy(found.flat(), ({ part }) => part);
+    const all = found.flat();
+    const byPart = Map.groupBy(all, ({ part }) => part);
     return {
+      count: all.length,
       ofNetwork: (network) =>
         (byPart.get(fileNamePart(network)) ?? []).map(({ containerId, ifName }) => ({
           containerId,

@@ -1,0 +1,232 @@
+import { type Clock, systemClock } from "../host/clock.ts";
+import { ATTACHMENT_STATES } from "../network/record.ts";
+import type { LockWaitSeen, Observer, OperationSeen, PluginCallSeen } from "../plugin/observe.ts";
+import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
+import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
+
+/** One request that was answered. */
+export interface HttpRequestSeen {
+  /** The route's pattern, such as `/v1/sandboxes/{id}`, never a path of a client's making. */
+  readonly route: string;
+  readonly method: string;
+  readonly status: number;
+}
+
+/** What the metrics tell of the program. */
+export interface MetricsOptions {
+  /** Of podwire. */
+  readonly version: string;
+  /** @default {systemClock} */
+  readonly clock?: Clock;
+}
+
+/** In seconds. From a plugin that only looks something up to one that waits for a DHCP server, and beyond its timeout. */
+const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+const WAITS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300];
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const SANDBOX_STATES = ["ready", "stopped", "broken"];
+const NETWORK_STATUSES = ["used", "shadowed", "rejected", "stale"];
+/** Long enough for the last value to be fetched, once a network has gone. */
+const KEPT_MS = 10 * 60_000;
+
+/**
+ * Counts what happens, and writes it down with the numbers of the moment as Prometheus reads it. It is given to a
+ * runtime as its `observer`.
+ */
+export class Metrics implements Observer {
+  readonly #clock: Clock;
+  readonly #version: string;
+  readonly #startedAt: number;
+  readonly #pluginDuration = new Histogram({
+    name: "podwire_plugin_duration_seconds",
+    help: "How long calls of plugins took, with their retries; VERSION is asked for no network.",
+    labels: ["verb", "network", "plugin"],
+  }, DURATIONS);
+  readonly #pluginErrors = new Counter({
+    name: "podwire_plugin_errors_total",
+    help: "Calls of plugins that failed, by the kind of the error.",
+    labels: ["verb", "network", "plugin", "kind"],
+  });
+  readonly #pluginRetries = new Counter({
+    name: "podwire_plugin_retries_total",
+    help: "How often a plugin was asked again after it had said to try again later.",
+    labels: ["verb", "network", "plugin"],
+  });
+  readonly #operationDuration = new Histogram({
+    name: "podwire_operation_duration_seconds",
+    help: "How long operations took, those that failed too.",
+    labels: ["operation"],
+  }, DURATIONS);
+  readonly #operationErrors = new Counter({
+    name: "podwire_operation_errors_total",
+    help: "Operations that failed, by the kind of the error.",
+    labels: ["operation", "kind"],
+  });
+  readonly #lockWait = new Histogram({
+    name: "podwire_lock_wait_seconds",
+    help: "How long locks were waited for, in vain too.",
+    labels: ["lock"],
+  }, WAITS);
+  readonly #requests = new Counter({
+    name: "podwire_http_requests_total",
+    help: "Requests that were answered.",
+    labels: ["route", "method", "status"],
+  });
+
+  constructor({ version, clock = systemClock }: MetricsOptions) {
+    this.#clock = clock;
+    this.#version = version;
+    this.#startedAt = clock.date().getTime();
+  }
+
+  /** Counts a call of a plugin. */
+  onPluginCall({ verb, network, type: plugin, ms, outcome, retries }: PluginCallSeen): void {
+    const labels = { verb, network, plugin };
+    const now = this.#clock.now();
+    this.#pluginDuration.observe(labels, ms / 1_000, now);
+    if (outcome !== "ok") this.#pluginErrors.add({ ...labels, kind: outcome }, now);
+    if (retries > 0) this.#pluginRetries.add(labels, now, retries);
+  }
+
+  /** Counts a waiting for a lock. */
+  onLockWait({ lock, ms }: LockWaitSeen): void {
+    this.#lockWait.observe({ lock }, ms / 1_000, this.#clock.now());
+  }
+
+  /** Counts an operation. */
+  onOperation({ operation, ms, outcome }: OperationSeen): void {
+    const now = this.#clock.now();
+    this.#operationDuration.observe({ operation }, ms / 1_000, now);
+    if (outcome !== "ok") this.#operationErrors.add({ operation, kind: outcome }, now);
+  }
+
+  /** Counts an answered request. */
+  onHttpRequest({ route, method, status }: HttpRequestSeen): void {
+    const known = METHODS.includes(method) ? method : "other";
+    this.#requests.add({ route, method: known, status: String(status) }, this.#clock.now());
+  }
+
+  /** Everything in the text format; of what the values do not tell there are no lines. */
+  render(values: GaugeValues = {}): string {
+    this.#forgetNetworks(values);
+    return [
+      this.#pluginDuration.write(),
+      this.#pluginErrors.write(),
+      this.#pluginRetries.write(),
+      this.#operationDuration.write(),
+      this.#operationErrors.write(),
+      this.#lockWait.write(),
+      this.#requests.write(),
+      ...this.#gauges(values),
+      ...this.#program(),
+    ].join("");
+  }
+
+  /** Plugins of a network that has gone are called for its last attachments, and then not any more. */
+  #forgetNetworks({ networks }: GaugeValues): void {
+    if (networks === undefined) return;
+    const names = new Set(["", ...networks.map(({ name }) => name)]);
+    const before = this.#clock.now() - KEPT_MS;
+    for (const family of [this.#pluginDuration, this.#pluginErrors, this.#pluginRetries]) {
+      family.drop(({ network }, touchedAt) => !names.has(network ?? "") && touchedAt < before);
+    }
+  }
+
+  #gauges(values: GaugeValues): readonly string[] {
+    const { attachments, sandboxes, networks, readiness } = values;
+    const unread = GAUGE_PARTS.map((part) => ({ labels: { part }, value: part in values ? 0 : 1 }));
+    const written = [writeGauge(UNREAD, unread)];
+    if (attachments !== undefined) {
+      const { states, oldestFailure } = attachments;
+      const since = oldestFailure === undefined ? NaN : Date.parse(oldestFailure);
+      // The time of day may have been set back.
+      const age = Number.isNaN(since) ? 0 : Math.max(0, (this.#clock.date().getTime() - since) / 1_000);
+      written.push(
+        writeGauge(
+          ATTACHMENTS,
+          ATTACHMENT_STATES.map((state) => ({ labels: { state }, value: states[state] })),
+        ),
+        writeGauge(FAILED, [{ labels: {}, value: states.failed }]),
+        writeGauge(FAILED_AGE, [{ labels: {}, value: age }]),
+      );
+    }
+    if (sandboxes !== undefined) {
+      const states = sandboxes.map(({ state }) => state);
+      written.push(writeGauge(SANDBOXES, countsOf("state", states, SANDBOX_STATES)));
+    }
+    if (networks !== undefined) {
+      const statuses = networks.map(({ status }) => status);
+      written.push(writeGauge(NETWORKS, countsOf("status", statuses, NETWORK_STATUSES)));
+    }
+    if (readiness !== undefined) {
+      const samples = readiness.map(({ network = "", ready, reason = "" }) => ({
+        labels: { network, reason },
+        value: ready ? 1 : 0,
+      }));
+      written.push(writeGauge(NETWORK_READY, samples));
+    }
+    return written;
+  }
+
+  #program(): readonly string[] {
+    return [
+      writeGauge(STARTED, [{ labels: {}, value: this.#startedAt / 1_000 }]),
+      writeGauge(BUILD, [{ labels: { version: this.#version }, value: 1 }]),
+    ];
+  }
+}
+
+/** How often each word occurs; those that are known are shown with none too. */
+function countsOf<Label extends string>(
+  label: Label,
+  words: readonly string[],
+  known: readonly string[],
+): readonly Sample<Label>[] {
+  const all = new Set([...known, ...words]);
+  return [...all].map((word) => ({
+    labels: { [label]: word } as Labels<Label>,
+    value: words.filter((other) => other === word).length,
+  }));
+}
+
+const UNREAD = {
+  name: "podwire_gauges_unread",
+  help: "1 for a part of the numbers below that could not be read now, or not in time.",
+  labels: ["part"],
+} as const;
+const ATTACHMENTS = {
+  name: "podwire_attachments",
+  help: "Attachments on record.",
+  labels: ["state"],
+} as const;
+const FAILED = {
+  name: "podwire_failed_attachments",
+  help: "Attachments that could not be removed and are tried again.",
+  labels: [],
+} as const;
+const FAILED_AGE = {
+  name: "podwire_failed_attachment_age_seconds",
+  help: "For how long the oldest attachment that could not be removed has waited; 0 without any.",
+  labels: [],
+} as const;
+const SANDBOXES = { name: "podwire_sandboxes", help: "Sandboxes on record.", labels: ["state"] } as const;
+const NETWORKS = {
+  name: "podwire_networks",
+  help: "Files of the configuration directory, by what became of them.",
+  labels: ["status"],
+} as const;
+const NETWORK_READY = {
+  name: "podwire_network_ready",
+  help: "1 for a network that can attach containers, 0 with the reason for one that cannot.",
+  labels: ["network", "reason"],
+} as const;
+const STARTED = {
+  name: "process_start_time_seconds",
+  help: "When the program started, in seconds since 1970.",
+  labels: [],
+} as const;
+const BUILD = {
+  name: "podwire_build_info",
+  help: "Always 1; the version of podwire.",
+  labels: ["version"],
+} as const;
