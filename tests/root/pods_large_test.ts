@@ -149,8 +149,10 @@ function manyTest(name: string, fn: (world: PodsWorld) => Promise<void>): void {
   });
 }
 
+type Counts = Readonly<Record<string, number>>;
+
 /** What the kernel is asked for while one pod comes, is looked at, and goes. */
-async function counted(world: PodsWorld, pods: Pods, name: string) {
+async function counted(world: PodsWorld, pods: Pods, name: string): Promise<Record<string, Counts>> {
   const { containerId, ...pod } = await world.pod(name);
   using calls = new FileCalls();
   await pods.setUp({ containerId, ...pod });
@@ -159,6 +161,22 @@ async function counted(world: PodsWorld, pods: Pods, name: string) {
   const status = calls.take();
   assertEquals(await pods.tearDown(containerId), []);
   return { setUp, status, tearDown: calls.take() };
+}
+
+/** The least of three times: what runs now and then beside the calls is counted too. */
+async function fewest(world: PodsWorld, pods: Pods, name: string): Promise<Record<string, Counts>> {
+  const rounds: Record<string, Counts>[] = [];
+  for (const nth of [1, 2, 3]) rounds.push(await counted(world, pods, `${name}-${nth}`));
+  return Object.fromEntries(
+    Object.keys(rounds[0] ?? {}).map((what) => {
+      const all = rounds.map((round) => round[what] ?? {});
+      const names = Object.keys(all[0] ?? {}).filter((name) => all.every((counts) => name in counts));
+      return [
+        what,
+        Object.fromEntries(names.map((name) => [name, Math.min(...all.map((one) => one[name]!))])),
+      ];
+    }),
+  );
 }
 
 manyTest(
@@ -171,11 +189,12 @@ manyTest(
     await pods.setUp(like);
     await until(async () => (await pods.status()).every(({ ready }) => ready));
     await counted(world, pods, "first");
-    const alone = await counted(world, pods, "alone");
+    const alone = await fewest(world, pods, "alone");
+    assert((alone.setUp?.open ?? 0) > 0 && (alone.tearDown?.remove ?? 0) > 0, "they are counted");
     const ids = idsFrom(`${sandbox.id("copy")}-`, 10_000);
     const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
     await multiply(dirs, like.containerId, { ids });
-    assertEquals(await counted(world, pods, "beside"), alone);
+    assertEquals(await fewest(world, pods, "beside"), alone);
     // A process that has just begun need not look at all of them either.
     {
       await using others = await world.open();
@@ -189,8 +208,8 @@ manyTest(
     // Nor need it for a default network that stays since they are there.
     await quickNetworks(world, ["another"]);
     assertEquals(await pods.defaultNetwork(), "net");
-    const { setUp } = await counted(world, pods, "pinned");
-    assert((setUp.names ?? 0) < 50, JSON.stringify(setUp));
+    const { setUp } = await fewest(world, pods, "pinned");
+    assert((setUp?.names ?? 0) < 50, JSON.stringify(setUp));
 
     assertEquals((await pods.podStatus(ids[7_777] ?? "")).ready, true);
     assertEquals((await pods.attachments()).length, 10_001);
