@@ -119,6 +119,15 @@ spoiltTest(
     ]);
     assertEquals((await pods.status({ fresh: true })).map(({ ready }) => ready), [true, true]);
 
+    // Nor does a process that finds it so.
+    {
+      await using others = await world.open();
+      assertEquals([(await others.networks()).length, (await others.attachments()).length], [2, 2]);
+      assertEquals((await others.status({ fresh: true })).map(({ ready }) => ready), [true, true]);
+      assertMatch((await failing(() => others.setUp(web))).message, READ_ONLY);
+    }
+    assertEquals((await changes(world)).length, 2);
+
     // Who asked for it has to know that it is not over.
     const told = await failing(() => pods.tearDown(before.containerId));
     assertMatch(told.message, READ_ONLY);
