@@ -51,7 +51,13 @@ export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.t
 // Sandboxes.
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
-export type { FindOptions, Sandboxes } from "./lib/sandbox/sandbox.ts";
+export {
+  type FindOptions,
+  type RemoveOptions,
+  Sandboxes,
+  type TakeDownOptions,
+} from "./lib/sandbox/sandbox.ts";
+export { SANDBOX_STATES, type SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {
   RecoverOptions,
   RecoveryItem,

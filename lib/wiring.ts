@@ -87,7 +87,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
-  const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, run, log };
+  const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, timeouts, run, log };
   const recovery = new Recovery({ ...shared, store, cache, ports, failed });
   const garbage = new GarbageCollector({
     attachments,
@@ -106,7 +106,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
-  const sandboxes = new Sandboxes({ ...shared, recovery, watch, catalog: catalogs.catalog });
+  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: catalogs.catalog });
   return {
     sandboxes,
     common: shared,

@@ -1,5 +1,6 @@
 import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
@@ -12,12 +13,22 @@ interface HostParts {
   readonly run: RunCommand;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
+  /** That of DEL is also the one of the OCI runtime. */
+  readonly timeouts: Timeouts;
+}
+
+/** What taking down came to. */
+export interface Dismantled {
+  /** All that failed. */
+  readonly failures: readonly CniError[];
+  /** What is left of the host's things, of which only the sandbox knows, and why; undefined if nothing is. */
+  readonly left: string | undefined;
 }
 
 /**
  * Takes down what a sandbox has: its networks, last attachment first, its infra container, and its
- * namespace if podwire made it. It goes on after a failure and gives all of them; a network that
- * could not be detached stays among the attachments.
+ * namespace if podwire made it: the container holds the namespace, and so outlives the networks. It goes on after a
+ * failure and gives all of them; a network that could not be detached stays among the attachments.
  *
  * The caller holds the container's lock.
  */
@@ -25,32 +36,36 @@ export async function dismantle(
   record: SandboxRecord,
   parts: HostParts & { readonly pods: PodNetworks },
   options: TearDownOptions = {},
-): Promise<readonly CniError[]> {
+): Promise<Dismantled> {
   const { signal } = options;
   const failures = await parts.pods.tearDown(record.id, options);
   // What was cut short has failed for now; the rest waits for another call, or for recovery.
   signal?.throwIfAborted();
-  return [...failures, ...await dismantleHost(record, parts)];
+  const host = await dismantleHost(record, parts);
+  return { ...host, failures: [...failures, ...host.failures] };
 }
 
 /** As {@linkcode dismantle}, without the networks. Where nothing is left, nothing is run. */
 export async function dismantleHost(
   record: SandboxRecord,
-  { run, path }: HostParts,
-): Promise<readonly CniError[]> {
+  { run, path, timeouts }: HostParts,
+): Promise<Dismantled> {
   const failures: CniError[] = [];
   const host = { run: markedRun(run, record.id) };
   if (record.infra !== undefined) {
-    await stopInfra({ id: record.id, ...record.infra }, { ...host, path }).catch((error) => {
-      failures.push(asCniError(error));
-    });
+    await stopInfra({ id: record.id, ...record.infra }, { ...host, path, timeoutMs: timeouts.DEL }).catch(
+      (error) => {
+        failures.push(asCniError(error));
+      },
+    );
   }
   if (record.netns.owned && await isStillOurs(record)) {
     await removeNetns(record.netns.path, host).catch((error) => {
       failures.push(asCniError(error));
     });
   }
-  return failures;
+  const words = failures.map(({ message }) => message).join("; ");
+  return { failures, left: words === "" ? undefined : words };
 }
 
 /** Somebody may have made a namespace of their own under the path since. */

@@ -96,7 +96,7 @@ export class EnginePods {
       this.#requireOwn(record);
       const doomed = { ...record, phase: "removing" } as const;
       await noteIfPossible(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-      const failures = await dismantle(record, this.#options, stop);
+      const { failures } = await dismantle(record, this.#options, stop);
       await this.#requireNoted(containerId, failures);
       await sandboxes.remove(record);
       return failures;

@@ -1,7 +1,8 @@
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
-import { CniError } from "../spec/error.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 
 /** The OCI runtime that makes infra containers unless another is named. */
 export const DEFAULT_OCI_RUNTIME = "runc";
@@ -14,17 +15,25 @@ export interface InfraRequest {
   readonly runtime: string;
   /** A folder that is the container's alone. */
   readonly bundle: string;
+  /** Whose it is, for whoever looks at the container. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
+
+type Container = Pick<InfraRequest, "id" | "runtime" | "bundle">;
 
 interface InfraOptions {
   readonly run: RunCommand;
   /** Where the OCI runtime and catatonit are looked for, as in the variable `PATH`. */
   readonly path: string;
+  /** For each call of the OCI runtime, in milliseconds. */
+  readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
 
 /** Where distributions put catatonit apart from the `PATH`. */
 const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
+/** Who asks how a container is does not want to wait for long. */
+const STATE_TIMEOUT_MS = 5_000;
 
 /**
  * Makes the infra container of a sandbox through an OCI runtime and gives the process that holds its
@@ -32,7 +41,7 @@ const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
  *
  * Source: OCI runtime specification 1.0.2.
  *
- * @throws {CniError} kind `not-found` if the OCI runtime or catatonit is missing
+ * @throws {CniError} kind `not-found` if the OCI runtime or catatonit is missing, `timeout` if the runtime hangs
  */
 export async function startInfra(request: InfraRequest, options: InfraOptions): Promise<number> {
   const { id, bundle } = request;
@@ -47,8 +56,10 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   try {
     await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
   } catch (error) {
-    // A runtime that has refused, or is not there, has made nothing, and need not be asked to take it away.
-    if (error instanceof CniError) await removeIfThere(`${bundle}/config.json`);
+    // A runtime that has refused, or is not there, has made nothing, and need not be asked to take it away. What one has
+    // made that was cut short nobody knows.
+    const isOver = isCniError(error, "io") || isCniError(error, "not-found");
+    if (isOver) await removeIfThere(`${bundle}/config.json`);
     throw error;
   }
   await runRuntime(request, [...log, "start", id], options);
@@ -61,10 +72,7 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
 }
 
 /** Ends and forgets the infra container. One that is gone, or was never made, is fine. */
-export async function stopInfra(
-  container: Pick<InfraRequest, "id" | "runtime" | "bundle">,
-  options: InfraOptions,
-): Promise<void> {
+export async function stopInfra(container: Container, options: InfraOptions): Promise<void> {
   const { id, bundle } = container;
   if (await statOf(bundle) === undefined) return;
   if (await statOf(`${bundle}/config.json`) !== undefined) {
@@ -79,9 +87,33 @@ export async function stopInfra(
  */
 export async function sweepInfra(id: string, bundle: string, options: InfraOptions): Promise<boolean> {
   if (await statOf(bundle) === undefined) return false;
-  const runtime = await readTextIfThere(`${bundle}/runtime`) ?? DEFAULT_OCI_RUNTIME;
-  await stopInfra({ id, runtime, bundle }, options);
+  await stopInfra({ id, runtime: await runtimeOf(bundle), bundle }, options);
   return true;
+}
+
+/** The runtime that a bundle was made for. */
+export async function runtimeOf(bundle: string): Promise<string> {
+  return await readTextIfThere(`${bundle}/runtime`) || DEFAULT_OCI_RUNTIME;
+}
+
+/** What the OCI runtime says of a container, in a few words. Never fails, and does not take long. */
+export async function infraState(
+  { id, runtime }: Pick<Container, "id" | "runtime">,
+  { run, path, signal }: Omit<InfraOptions, "timeoutMs">,
+): Promise<string> {
+  using deadline = new Deadline(STATE_TIMEOUT_MS, signal);
+  const { code, stdout, stderr, ended } = await run({
+    program: "sh",
+    args: ["-c", 'exec "$@"', "sh", runtime, "state", id],
+    env: { PATH: path, LC_ALL: "C" },
+    signal: deadline.signal,
+  });
+  signal?.throwIfAborted();
+  if (ended !== "exit") return `${runtime} does not say how its container is`;
+  if (code === 127) return `${runtime} is not installed`;
+  if (code !== 0) return `${runtime} says: ${stderr.trim().split("\n").at(-1)}`;
+  const [, status] = /"status"\s*:\s*"([^"]*)"/.exec(stdout) ?? [];
+  return `${runtime} says that its container is ${status ?? "there"}`;
 }
 
 /** The folder of a sandbox's infra container. */
@@ -101,28 +133,42 @@ async function findInit(path: string): Promise<string> {
 }
 
 async function runRuntime(
-  { runtime, bundle }: Pick<InfraRequest, "runtime" | "bundle">,
+  { runtime, bundle }: Container,
   args: readonly string[],
-  { run, path, signal }: InfraOptions,
+  { run, path, timeoutMs, signal }: InfraOptions,
 ): Promise<void> {
   // The container keeps the standard streams that it was created with: they must not be our pipes.
   const script = 'exec "$@" </dev/null >/dev/null 2>&1';
   const env = { PATH: path, LC_ALL: "C" };
+  using deadline = new Deadline(timeoutMs, signal);
   try {
     await runOk(run, {
       program: "sh",
       args: ["-c", script, "sh", runtime, ...args],
       env,
-      ...(signal && { signal }),
+      signal: deadline.signal,
     });
   } catch (error) {
+    if (!signal?.aborted && deadline.signal.aborted) throw hangError(runtime, args, timeoutMs);
     if (!(error instanceof HostError)) throw error;
     throw runtimeError(runtime, args, error, await readTextIfThere(`${bundle}/log`));
   }
 }
 
+function verbOf(args: readonly string[]): string {
+  return args.find((arg) => ["create", "start", "delete"].includes(arg)) ?? "use";
+}
+
+function hangError(runtime: string, args: readonly string[], timeoutMs: number): CniError {
+  const what = `Cannot ${verbOf(args)} an infra container with "${runtime}"`;
+  return new CniError("timeout", `${what}: it did not end within ${timeoutMs / 1000}s`, {
+    elapsedMs: timeoutMs,
+    hint: "`podwire recover` removes what is left of it",
+  });
+}
+
 function runtimeError(runtime: string, args: readonly string[], error: HostError, log: string | undefined) {
-  const verb = args.find((arg) => ["create", "start", "delete"].includes(arg));
+  const verb = verbOf(args);
   if (error.code === 127) {
     return new CniError(
       "not-found",
@@ -144,11 +190,12 @@ function runtimeError(runtime: string, args: readonly string[], error: HostError
   );
 }
 
-function bundleConfig({ id, hostname }: InfraRequest) {
+function bundleConfig({ id, hostname, annotations }: InfraRequest) {
   const none: string[] = [];
   return {
     ociVersion: "1.0.2",
     hostname,
+    annotations,
     root: { path: "rootfs", readonly: true },
     process: {
       user: { uid: 0, gid: 0 },

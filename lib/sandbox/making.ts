@@ -1,15 +1,18 @@
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
+import { seeProcesses } from "../host/process.ts";
 import { markedRun } from "../plugin/exec.ts";
 import { asCniError, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { startInfra } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
-import type { SandboxRecord } from "./record.ts";
+import { requireSameProcess } from "./process_source.ts";
+import type { SandboxInfra, SandboxRecord } from "./record.ts";
 import { draftRecord, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
+import { setSysctls } from "./sysctl.ts";
 
 /** A sandbox of which everything has been looked up and validated, and nothing done. */
 export interface PreparedSandbox {
@@ -112,9 +115,12 @@ export class SandboxMaking {
     const { sandboxes, pods, run } = this.#parts;
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
-    // In a namespace made here it is up already.
+    const { netns: { path }, hostNetwork, sysctls = {} } = made;
+    const inside = { run: markedRun(run, draft.id), ...(signal && { signal }) };
+    // In a namespace made here it is up already, and that of the host is none of ours.
     const isNew = (request.source?.kind ?? "new") === "new";
-    if (!isNew) await loopbackUp(made.netns.path, { run, ...(signal && { signal }) });
+    if (!isNew && !hostNetwork) await loopbackUp(path, inside);
+    await setSysctls(path, sysctls, inside);
     await pods.setUp(pod, plan, { owner: ownerOf(draft), ...(signal && { signal }) });
     signal?.throwIfAborted();
     const ready = { ...made, phase: "ready" as const };
@@ -125,30 +131,63 @@ export class SandboxMaking {
   async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
     const { run } = this.#parts;
     const { path, owned } = draft.netns;
-    if (!owned) return draft;
+    if (!owned) return await requireUnchanged(draft);
     const options = { run: markedRun(run, draft.id), ...(request.signal && { signal: request.signal }) };
-    let pid = draft.pid;
+    let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
-      const container = { id: draft.id, hostname: draft.name.slice(0, LONGEST_HOSTNAME), ...draft.infra };
-      pid = await startInfra(container, { ...options, path: this.#parts.path });
-      await pinNetns(pid, path, options);
-    } else if (pid !== undefined) {
-      await pinNetns(pid, path, options);
-    } else {
-      await createNetns(path, options);
+      pid = await this.#startInfra(draft, draft.infra, request.signal);
+      start = (await seeProcesses([pid], options)).get(pid)?.start;
     }
-    return { ...draft, pid, netns: { path, owned, id: await netnsId(path) } };
+    if (pid === undefined) await createNetns(path, options);
+    else {
+      await pinNetns(pid, path, options);
+      await requireSameProcess({ pid, start }, options);
+    }
+    const made = { ...draft, pid, netns: { path, owned, id: await netnsId(path) } };
+    return start === undefined ? made : { ...made, pidStart: start };
+  }
+
+  async #startInfra(
+    { id, name, namespace, uid }: SandboxRecord,
+    infra: SandboxInfra,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const { run, path, timeouts } = this.#parts;
+    // Not those of the pod: OCI runtimes act on some.
+    const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
+    const container = {
+      ...infra,
+      id,
+      hostname: hostnameOf(name),
+      annotations: { ...annotations, "podwire.sandbox.uid": uid },
+    };
+    const options = { run: markedRun(run, id), path, timeoutMs: timeouts.ADD, ...(signal && { signal }) };
+    return await startInfra(container, options);
   }
 
   /** Undoes what a failed run has made so far; the record goes last. */
   async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
     const { sandboxes, log } = this.#parts;
     // The undo of the ADD has just tried what it left as failed; trying again would only take its time again.
-    const failures = await dismantle(record, this.#parts, { attachedOnly: true });
+    const { failures } = await dismantle(record, this.#parts, { attachedOnly: true });
     for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
     await sandboxes.remove(record);
     return cause;
   }
+}
+
+/** Between the request and now somebody may have put another namespace there. */
+async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
+  const { path, id } = record.netns;
+  if (await netnsId(path) === id) return record;
+  throw new CniError("conflict", `${path} leads to another namespace now, or to none`, {
+    code: ERROR_CODES.invalidNetns,
+  });
+}
+
+/** A name that was cut in the middle of a word ends with none of the characters that a hostname cannot end with. */
+function hostnameOf(name: string): string {
+  return name.slice(0, LONGEST_HOSTNAME).replace(/[-._]+$/, "");
 }
 
 /** Who answers for the attachments of a sandbox. */

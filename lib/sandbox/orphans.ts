@@ -11,6 +11,7 @@ import {
 } from "../network/gc_sweep.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { validateContainerId } from "../spec/name.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
@@ -27,6 +28,8 @@ export interface OrphansOptions {
   readonly stateDir: string;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
+  /** That of DEL is also the one of OCI runtimes. */
+  readonly timeouts: Timeouts;
   readonly run: RunCommand;
 }
 
@@ -156,7 +159,7 @@ export class OrphanPass {
    * and no sandbox is on record.
    */
   async settle(id: string, dryRun = false): Promise<HostFindings> {
-    const { netnsDir, netnsPrefix, stateDir, run, path } = this.#options;
+    const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#options;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
     const item = { containerId: id, netns, why: "no sandbox owns it" };
     const found = noHostFindings();
@@ -164,7 +167,7 @@ export class OrphanPass {
     const hasContainer = await statOf(bundle) !== undefined;
     if (hasContainer) {
       await attempt({ ...item, kind: "container" }, found, async () => {
-        if (!dryRun) await sweepInfra(id, bundle, { run, path });
+        if (!dryRun) await sweepInfra(id, bundle, { run, path, timeoutMs: timeouts.DEL });
       });
     }
     if (await statOf(netns) === undefined) return found;

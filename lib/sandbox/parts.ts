@@ -2,6 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import type { SandboxStore } from "./record.ts";
 
@@ -19,6 +20,8 @@ export interface SandboxParts {
   readonly stateDir: string;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
+  /** Those of ADD and DEL are also the ones of OCI runtimes. */
+  readonly timeouts: Timeouts;
   readonly run: RunCommand;
   readonly log: Logger;
 }

@@ -54,6 +54,28 @@ export interface SandboxRecord {
   readonly annotations: Readonly<Record<string, string>>;
   /** Who answers for its attachments, where that is not the sandbox itself. */
   readonly owner?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly sysctls?: Readonly<Record<string, string>>;
+  /** When the process of `pid` was started, see `seeProcesses`. */
+  readonly pidStart?: number;
+  /** It has no namespace of its own: `netns` is the host's. */
+  readonly hostNetwork?: true;
+  /** What of a stopped sandbox could not be taken down, beside its attachments. */
+  readonly reason?: string;
+}
+
+/** A record that could not be read. */
+export interface DamagedRecord {
+  readonly id: string;
+  /** Where it was moved to. */
+  readonly file: string;
+  /** When it was written, in ISO 8601. */
+  readonly since: string;
+}
+
+/** A sandbox that was taken down, with what could not be. */
+export function stopped({ reason: _, pidStart: __, ...record }: SandboxRecord, left?: string): SandboxRecord {
+  return { ...record, phase: "stopped", pid: undefined, ...(left === undefined ? {} : { reason: left }) };
 }
 
 /** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
@@ -128,6 +150,33 @@ export class SandboxStore {
     return records.sort((a, b) => a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0);
   }
 
+  /** The records that were moved aside and have no successor, each by its last copy. */
+  async damaged(): Promise<readonly DamagedRecord[]> {
+    const last = new Map<string, string>();
+    const names = await listDir(this.#dir);
+    const present = new Set(names);
+    for (const name of names) {
+      const [, id] = /^(.+)\.json\.bad-\d+$/.exec(name) ?? [];
+      if (id !== undefined && !present.has(`${id}.json`)) last.set(id, `${this.#dir}/${name}`);
+    }
+    return await Promise.all(
+      [...last].map(async ([id, file]) => {
+        const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
+        return { id, file, since };
+      }),
+    );
+  }
+
+  /** The name that is reserved for a sandbox. */
+  async nameOf(id: string): Promise<Pick<SandboxRecord, "name" | "namespace"> | undefined> {
+    for (const namespace of await listDir(this.#names)) {
+      for (const name of await listDir(`${this.#names}/${namespace}`)) {
+        if (await this.ownerOf(namespace, name) === id) return { name, namespace };
+      }
+    }
+    return undefined;
+  }
+
   /** The ID of the sandbox that has the name. */
   async ownerOf(namespace: string, name: string): Promise<string | undefined> {
     return (await readTextIfThere(this.#namePath(namespace, name)))?.trim();
@@ -196,12 +245,27 @@ function decode(body: JsonObject): SandboxRecord {
     netns: { path: textOf(netns, "path"), owned: netns.owned === true, id: optionalText(netns, "id") },
     pid: typeof body.pid === "number" ? body.pid : undefined,
     infra: infra && { runtime: textOf(infra, "runtime"), bundle: textOf(infra, "bundle") },
-    annotations: annotationsOf(body),
-    ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
+    annotations: textsOf(body, "annotations") ?? {},
+    ...optionalMembers(body),
   };
 }
 
-function annotationsOf(body: JsonObject): Readonly<Record<string, string>> {
-  const annotations = optionalObject(body, "annotations") ?? {};
-  return Object.fromEntries(Object.keys(annotations).map((key) => [key, textOf(annotations, key)]));
+/** What records of earlier versions lack. */
+function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
+  const labels = textsOf(body, "labels");
+  const sysctls = textsOf(body, "sysctls");
+  const reason = optionalText(body, "reason");
+  return {
+    ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
+    ...(labels === undefined ? {} : { labels }),
+    ...(sysctls === undefined ? {} : { sysctls }),
+    ...(typeof body.pidStart === "number" ? { pidStart: body.pidStart } : {}),
+    ...(body.hostNetwork === true ? { hostNetwork: true } : {}),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+function textsOf(body: JsonObject, key: string): Readonly<Record<string, string>> | undefined {
+  const texts = optionalObject(body, key);
+  return texts && Object.fromEntries(Object.keys(texts).map((name) => [name, textOf(texts, name)]));
 }

@@ -12,12 +12,14 @@ import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
-import type { SandboxRecord, SandboxStore } from "./record.ts";
+import { type SandboxRecord, type SandboxStore, stopped } from "./record.ts";
 import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
+import { infraProblem } from "./view.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
 export interface RecoveryOptions {
@@ -35,6 +37,8 @@ export interface RecoveryOptions {
   readonly stateDir: string;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
+  /** That of DEL is also the one of OCI runtimes. */
+  readonly timeouts: Timeouts;
   readonly run: RunCommand;
   readonly log: Logger;
 }
@@ -248,26 +252,32 @@ export class Recovery {
       return false;
     }
     const { sandboxes } = this.#options;
-    const failures = await dismantle(sandbox, this.#options, signal === undefined ? {} : { signal });
+    const { failures, left } = await dismantle(
+      sandbox,
+      this.#options,
+      signal === undefined ? {} : { signal },
+    );
     await this.#tell(records, why, report);
     // A pod of an engine is on record only while it is up.
     const goes = sandbox.phase === "creating" || sandbox.phase === "removing" || sandbox.owner !== undefined;
     if (goes) await sandboxes.remove(sandbox);
-    else await sandboxes.write({ ...sandbox, phase: "stopped", pid: undefined });
+    else await sandboxes.write(stopped(sandbox, left));
     if (failures.length === 0) report.removed.push({ ...item, why });
     else report.failed.push({ ...item, why: failures.map(({ message }) => message).join("; ") });
     return true;
   }
 
   /** Why a sandbox has to come down, if it has to. */
-  async #doom({ phase, bootId }: SandboxRecord): Promise<string | undefined> {
+  async #doom(sandbox: SandboxRecord): Promise<string | undefined> {
+    const { phase, bootId, reason } = sandbox;
     if (phase === "creating") return "its run was interrupted";
     if (phase === "stopping") return "its stop was interrupted";
     if (phase === "removing") return "its removal was interrupted";
     if (phase === "ready" && bootId !== await this.#options.attachments.boot()) {
       return "the machine was restarted";
     }
-    return undefined;
+    if (phase === "ready") return await infraProblem(sandbox, this.#options);
+    return reason === undefined ? undefined : "its stop had failed";
   }
 
   async #settleAttachments(

@@ -1,18 +1,27 @@
+import type { RunCommand } from "../host/command.ts";
 import { netnsId, nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
 import type { Attachments } from "../network/network.ts";
 import type { PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
+import { validateLabels } from "./label.ts";
 import { validateName } from "./name.ts";
+import { startOf } from "./process_source.ts";
 import type { SandboxRecord } from "./record.ts";
+import { validateSysctls } from "./sysctl.ts";
 
-/** Where a sandbox gets its namespace from. */
+/**
+ * Where a sandbox gets its namespace from: a new one; that of a path; that of a process, which may end once the sandbox
+ * is made; that of an infra container, made by an OCI runtime; or none of its own, but that of the host, which nothing
+ * is done to.
+ */
 export type NetnsSource =
   | { readonly kind: "new" }
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "pid"; readonly pid: number }
-  | { readonly kind: "infra"; readonly runtime?: string };
+  | { readonly kind: "infra"; readonly runtime?: string }
+  | { readonly kind: "host" };
 
 /** A sandbox to make. */
 export interface SandboxRequest
@@ -27,6 +36,10 @@ export interface SandboxRequest
   readonly id?: string;
   /** Where its network namespace comes from. @default {{ kind: "new" }} */
   readonly source?: NetnsSource;
+  /** What it can be found by, see `SandboxFilter`. @default {{}} */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Set in its network namespace before its networks are attached, by names that begin with `net.` @default {{}} */
+  readonly sysctls?: Readonly<Record<string, string>>;
   /** Takes down the sandbox that has the name first. @default {false} */
   readonly replace?: boolean;
   /** Cuts the run short; what was made is undone. */
@@ -41,7 +54,11 @@ interface Surroundings {
   readonly runDir: string;
   readonly netnsDir: string;
   readonly netnsPrefix: string;
+  readonly run: RunCommand;
 }
+
+/** The namespace of the first process is that of the host. */
+const HOST_NETNS = "/proc/1/ns/net";
 
 /** Those of container engines have 64 characters; with what is put around it, it has to be the name of a file. */
 const LONGEST_ID = 128;
@@ -66,19 +83,20 @@ export function wantedPermissions(
  */
 export async function draftRecord(
   request: SandboxRequest,
-  { attachments, stateDir, netnsDir, netnsPrefix }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<SandboxRecord> {
+  const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
   validateName("sandbox name", name);
   validateName("namespace", namespace);
   validateName("sandbox ID", id, LONGEST_ID);
-  const source = request.source ?? { kind: "new" };
-  if (source.kind === "path") await requireNetns(source.path);
-  if (source.kind === "pid") await requireNetns(`/proc/${source.pid}/ns/net`);
-  const netns = source.kind === "path"
-    ? { path: source.path, owned: false, id: await netnsId(source.path) }
-    : { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
+  const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
+  validateLabels(labels);
+  validateSysctls(sysctls);
+  if (source.kind === "host" && Object.keys(sysctls).length > 0) {
+    throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");
+  }
   return {
     id,
     name,
@@ -87,27 +105,52 @@ export async function draftRecord(
     phase: "creating",
     createdAt: new Date().toISOString(),
     bootId: await attachments.boot(),
-    netns,
-    pid: source.kind === "pid" ? source.pid : undefined,
+    ...await placeOf(id, request, surroundings),
     infra: source.kind === "infra"
       ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(stateDir, id) }
       : undefined,
     annotations: request.annotations ?? {},
+    labels,
+    sysctls,
   };
+}
+
+/** Where its namespace is or will be, and whose that is. */
+async function placeOf(
+  id: string,
+  { source = { kind: "new" }, signal }: SandboxRequest,
+  { netnsDir, netnsPrefix, run }: Surroundings,
+): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork">> {
+  const used = async (path: string) => ({ path, owned: false, id: await requireNetns(path) });
+  if (source.kind === "host") return { netns: await used(HOST_NETNS), pid: undefined, hostNetwork: true };
+  if (source.kind === "path") return { netns: await used(source.path), pid: undefined };
+  const netns = { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
+  if (source.kind !== "pid") return { netns, pid: undefined };
+  const { pid } = source;
+  await requireNetns(`/proc/${pid}/ns/net`);
+  return { netns, pid, pidStart: await startOf(pid, { run, ...(signal && { signal }) }) };
 }
 
 /** What the networks are told of the sandbox. */
 export function podOf(
   request: SandboxRequest,
-  { id, name, namespace, uid, netns }: SandboxRecord,
+  { id, name, namespace, uid, netns, hostNetwork }: SandboxRecord,
 ): PodRequest {
-  const { source: _source, replace: _replace, id: _id, signal: _signal, ...wanted } = request;
-  return { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
+  const { source: _source, replace: _replace, id: _id, signal: _signal, ...rest } = request;
+  const { labels: _labels, sysctls: _sysctls, ...wanted } = rest;
+  const pod = { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
+  if (hostNetwork === undefined) return pod;
+  const { networks = [] } = wanted;
+  if (networks === "none" || networks.length === 0) return { ...pod, networks: "none" };
+  throw new CniError("usage", "a sandbox in the namespace of the host has no networks of its own", {
+    path: "networks",
+  });
 }
 
-async function requireNetns(path: string): Promise<void> {
+/** Gives the identity of the namespace. */
+async function requireNetns(path: string): Promise<string | undefined> {
   const problem = await nsProblem(path);
-  if (problem === undefined) return;
+  if (problem === undefined) return await netnsId(path);
   throw new CniError("not-found", `Cannot use "${path}" as network namespace: ${problem}`, {
     code: ERROR_CODES.invalidNetns,
   });

@@ -1,26 +1,32 @@
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
+import type { AttachmentStore } from "../network/record.ts";
 import type { Catalog } from "../pod/catalog.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
+import { isInState, mayBeMeant, type SandboxFilter } from "./filter.ts";
 import { findSandbox } from "./find.ts";
+import { infraState } from "./infra.ts";
 import { type PreparedSandbox, SandboxMaking } from "./making.ts";
 import { holding, type SandboxParts } from "./parts.ts";
-import type { SandboxRecord } from "./record.ts";
+import { type SandboxRecord, stopped } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
+import { Remains } from "./remains.ts";
 import type { SandboxRequest } from "./request.ts";
-import { type Sandbox, viewSandbox } from "./view.ts";
+import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
 /** The parts that {@linkcode Sandboxes} works with. */
 export interface SandboxesOptions extends SandboxParts {
   readonly recovery: Recovery;
   readonly watch: Watch;
-  readonly catalog: () => Promise<Catalog>;
+  readonly store: AttachmentStore;
+  readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
 }
 
 /**
- * Network namespaces that outlive the process, with their networks.
+ * Network namespaces that outlive the process, with their networks; their life is that of the pod sandboxes of the
+ * Kubernetes CRI. Several processes may work on one sandbox: one after another, and each sees what the other did.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state, cache, run and netns directories,
  * `--allow-run` for iproute2, util-linux and the plugins. Needs root.
@@ -39,19 +45,21 @@ export interface SandboxesOptions extends SandboxParts {
 export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #making: SandboxMaking;
+  readonly #remains: Remains;
 
   /** Made by the composition root. */
   constructor(options: SandboxesOptions) {
     this.#options = options;
     this.#making = new SandboxMaking(options);
+    this.#remains = new Remains(options);
   }
 
   /**
-   * Makes a sandbox with all of its networks, or leaves nothing behind.
+   * Makes a sandbox with all of its networks, or leaves nothing behind. Its name is its own until it is removed.
    *
    * Permissions: those of the class; all of them are asked for before anything is done.
    *
-   * @throws {CniError} with what failed first
+   * @throws {CniError} with what failed first; kind `conflict` if the name or the ID is taken
    */
   async run(request: SandboxRequest): Promise<Sandbox> {
     const { name, id } = request;
@@ -65,7 +73,7 @@ export class Sandboxes {
     await this.#making.permit(request);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
-    const prepared = await this.#making.prepare(request, await catalog());
+    const prepared = await this.#making.prepare(request, await catalog(signal));
     const { record } = prepared;
     if (request.replace) await this.#evict(prepared, signal);
     return await holding(
@@ -77,40 +85,50 @@ export class Sandboxes {
   }
 
   /**
-   * Takes the network down and keeps the record. Stopping a stopped sandbox does nothing. What could
-   * not be torn down stays among the attachments and is given back, not thrown.
+   * Takes the network down, then what podwire made, and keeps the record; as `StopPodSandbox` of the CRI, it may be
+   * repeated. What could not be torn down is given back, not thrown: a network stays among the attachments, and an infra
+   * container or a namespace makes the sandbox `broken` until another stop, a removal or a recovery takes it down.
    *
    * Permissions: those of the class.
    *
-   * @throws {CniError} kind `not-found`
+   * @throws {CniError} kind `not-found` unless `missingOk`, or what the signal says; then the rest waits for another stop
    */
-  async stop(
-    nameOrId: string,
-    options: FindOptions & { signal?: AbortSignal } = {},
-  ): Promise<readonly CniError[]> {
-    return await this.#underLock("stop", nameOrId, options, async (record) => {
+  async stop(nameOrId: string, options: TakeDownOptions = {}): Promise<readonly CniError[]> {
+    return await this.#takeDown("stop", nameOrId, options, async (record) => {
+      const { sandboxes: store } = this.#options;
       // It may be "stopped" only as far as that went: a container whose runtime was missing is still there.
-      if (record.phase === "stopped") return await dismantleHost(record, this.#options);
+      if (record.phase === "stopped" && await store.has(record.id)) {
+        const { failures, left } = await dismantleHost(record, this.#options);
+        if (left !== record.reason) await this.#note(stopped(record, left));
+        return failures;
+      }
       await this.#note({ ...record, phase: "stopping" });
-      const failures = await dismantle(record, this.#options, signalOf(options));
-      await this.#options.sandboxes.write({ ...record, phase: "stopped", pid: undefined });
+      const { failures, left } = await dismantle(record, this.#options, signalOf(options));
+      await store.write(stopped(record, left));
       return failures;
     });
   }
 
   /**
-   * Takes the network down and forgets the sandbox. With `force`, what could not be torn down does
-   * not keep the sandbox: it stays among the attachments and is given back.
+   * Takes the network down, then what podwire made, and forgets the sandbox. A broken one too: one whose record cannot
+   * be read is removed as far as there is something of it.
+   *
+   * With `force` it is forgotten also when not all could be torn down, and one that is gone is fine, as `RemovePodSandbox`
+   * of the CRI wants it. What could not be torn down is then given back; a network stays among the attachments, an infra
+   * container or a namespace is for recovery to remove.
    *
    * Permissions: those of the class.
    *
-   * @throws {CniError} kind `not-found`, or what could not be torn down
+   * @throws {CniError} kind `not-found` unless `missingOk`, what could not be torn down, or what the signal says
    */
-  async remove(
-    nameOrId: string,
-    options: FindOptions & { force?: boolean; signal?: AbortSignal } = {},
-  ): Promise<readonly CniError[]> {
-    return await this.#underLock("remove", nameOrId, options, (record) => this.#forget(record, options));
+  async remove(nameOrId: string, options: RemoveOptions = {}): Promise<readonly CniError[]> {
+    const { force = false, missingOk = force } = options;
+    return await this.#takeDown(
+      "remove",
+      nameOrId,
+      { ...options, missingOk },
+      (record) => this.#forget(record, options),
+    );
   }
 
   async #forget(
@@ -120,10 +138,10 @@ export class Sandboxes {
     const { force = false } = options;
     const { sandboxes: store } = this.#options;
     await this.#note({ ...record, phase: force ? "removing" : "stopping" });
-    const failures = await dismantle(record, this.#options, signalOf(options));
+    const { failures, left } = await dismantle(record, this.#options, signalOf(options));
     const [first] = failures;
     if (first !== undefined && !force) {
-      await this.#note({ ...record, phase: "stopped", pid: undefined });
+      await this.#note(stopped(record, left));
       throw first.within({
         hint: "`podwire rm -f` forgets the sandbox all the same; the attachment stays on record",
       });
@@ -133,30 +151,53 @@ export class Sandboxes {
   }
 
   /**
-   * All sandboxes, oldest first.
+   * The sandboxes for which all of the filters hold, oldest first.
    *
    * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`.
    *
    * @throws {CniError} if the records cannot be read
    */
-  async list(): Promise<readonly Sandbox[]> {
+  async list(
+    filter: SandboxFilter | readonly SandboxFilter[] = {},
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<readonly Sandbox[]> {
+    const filters = [filter].flat();
     return await reported(async () => {
-      const records = await this.#options.sandboxes.all();
-      return await Promise.all(records.map((record) => viewSandbox(record, this.#options)));
+      signal?.throwIfAborted();
+      const records = [...await this.#options.sandboxes.all(), ...await this.#remains.all()];
+      const meant = records.filter((record) => mayBeMeant(record, filters));
+      const sandboxes = await viewSandboxes(meant, this.#options, signal);
+      return sandboxes.filter((sandbox) => isInState(sandbox, filters));
     });
   }
 
   /**
-   * One sandbox, by name, ID or unambiguous prefix of an ID.
+   * One sandbox, by name, ID or unambiguous prefix of an ID. Of a broken one with an infra container, `reason` has what
+   * the OCI runtime says too.
    *
-   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`.
+   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`, and, for a broken one with an
+   * infra container, `--allow-run=sh`.
    *
    * @throws {CniError} kind `not-found`
    */
   async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
-    return await reported(async () =>
-      await viewSandbox(await findSandbox(this.#options.sandboxes, nameOrId, options), this.#options)
-    );
+    return await reported(async () => {
+      const { signal } = options;
+      signal?.throwIfAborted();
+      const record = await this.#find(nameOrId, options);
+      const sandbox = await viewSandbox(record, this.#options, signal);
+      if (sandbox.reason === undefined || record.infra === undefined) return sandbox;
+      const said = await infraState({ ...record.infra, id: record.id }, {
+        ...this.#options,
+        ...signalOf(options),
+      });
+      return { ...sandbox, reason: `${sandbox.reason}; ${said}` };
+    });
+  }
+
+  async #find(nameOrId: string, { namespace }: FindOptions): Promise<SandboxRecord> {
+    const where = { remains: this.#remains, ...(namespace === undefined ? {} : { namespace }) };
+    return await findSandbox(this.#options.sandboxes, nameOrId, where);
   }
 
   async #note(record: SandboxRecord): Promise<void> {
@@ -181,19 +222,27 @@ export class Sandboxes {
   }
 
   /** Reads the record again once the lock is held: another process may have been faster. */
-  async #underLock<T>(
+  async #takeDown(
     operation: Operation,
     nameOrId: string,
-    { signal, ...options }: FindOptions & { signal?: AbortSignal },
-    body: (record: SandboxRecord) => Promise<T>,
-  ): Promise<T> {
+    options: TakeDownOptions,
+    body: (record: SandboxRecord) => Promise<readonly CniError[]>,
+  ): Promise<readonly CniError[]> {
     const { sandboxes: store, locks, watch } = this.#options;
+    const { missingOk = false, signal } = options;
     const act = async () => {
-      const found = await findSandbox(store, nameOrId, options);
+      signal?.throwIfAborted();
+      const found = await this.#find(nameOrId, options).catch((error: unknown) => {
+        if (missingOk && isCniError(error, "not-found")) return undefined;
+        throw error;
+      });
+      if (found === undefined) return [];
       return await holding(locks, found.id, signal, async () => {
-        const record = await store.read(found.id);
-        if (record === undefined) throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
-        return await body(record);
+        const record = await store.read(found.id) ?? await this.#remains.of(found.id);
+        // One that was made since with its ID is another.
+        if (record?.createdAt === found.createdAt) return await body(record);
+        if (missingOk) return [];
+        throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
       });
     };
     return await watch.operation(operation, { "podwire.sandbox": nameOrId }, () => reported(act));
@@ -204,6 +253,20 @@ export class Sandboxes {
 export interface FindOptions {
   /** Where the name is looked for. @default {"default"} */
   readonly namespace?: string;
+  /** Cuts the call short. */
+  readonly signal?: AbortSignal;
+}
+
+/** How a sandbox is taken down. */
+export interface TakeDownOptions extends FindOptions {
+  /** Whether one that is gone is fine. @default {false, and for a forced removal true} */
+  readonly missingOk?: boolean;
+}
+
+/** How a sandbox is removed. */
+export interface RemoveOptions extends TakeDownOptions {
+  /** Whether it is forgotten also when not all could be torn down. @default {false} */
+  readonly force?: boolean;
 }
 
 function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {

@@ -1,4 +1,6 @@
+import type { RunCommand } from "../host/command.ts";
 import { netnsId, nsProblem } from "../host/netns.ts";
+import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
 import type { Attachments } from "../network/network.ts";
 import type { PodNetwork, PodNetworks } from "../pod/pod.ts";
 import type { JsonObject } from "../spec/json.ts";
@@ -32,12 +34,18 @@ export interface Sandbox {
   readonly createdAt: string;
   /** The path of its network namespace. */
   readonly netns: string;
-  /** The process that holds the namespace, if podwire knows one. */
+  /** Whether it has no namespace of its own, but is in that of the host. */
+  readonly hostNetwork: boolean;
+  /** The process that its namespace was taken from, or that of its infra container, if there is one and it runs. */
   readonly pid: number | null;
   /** All addresses, without prefix lengths, in the order of the networks. */
   readonly ips: readonly string[];
   /** In the order of attachment. */
   readonly networks: readonly SandboxNetwork[];
+  /** What it was given to be found by. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Those of the pod. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** Why it is broken. */
   readonly reason?: string;
 }
@@ -45,13 +53,36 @@ export interface Sandbox {
 interface ViewParts {
   readonly pods: PodNetworks;
   readonly attachments: Attachments;
+  readonly run: RunCommand;
 }
 
+type Processes = ReadonlyMap<number, ProcessSeen>;
+
 /** What there is to see of a sandbox now. */
-export async function viewSandbox(record: SandboxRecord, parts: ViewParts): Promise<Sandbox> {
+export async function viewSandbox(
+  record: SandboxRecord,
+  parts: ViewParts,
+  signal?: AbortSignal,
+): Promise<Sandbox> {
+  const [sandbox] = await viewSandboxes([record], parts, signal);
+  return sandbox as Sandbox;
+}
+
+/** What there is to see of each sandbox now; with one look at the processes of all. */
+export async function viewSandboxes(
+  records: readonly SandboxRecord[],
+  parts: ViewParts,
+  signal?: AbortSignal,
+): Promise<readonly Sandbox[]> {
+  const processes = await processesOf(records, parts, signal);
+  return await Promise.all(records.map((record) => viewOf(record, parts, processes)));
+}
+
+async function viewOf(record: SandboxRecord, parts: ViewParts, processes: Processes): Promise<Sandbox> {
   const networks = (await parts.pods.networks(record.id)).map(shownNetwork);
-  const reason = await problemOf(record, parts);
-  const { id, name, namespace, uid, createdAt, netns } = record;
+  const reason = await problemOf(record, parts, processes);
+  const { id, name, namespace, uid, createdAt, netns, labels = {}, annotations, hostNetwork = false } =
+    record;
   const ips = networks.flatMap(({ result }) =>
     (asResult(result).ips ?? []).map(({ address }) => address.split("/")[0] ?? "")
   );
@@ -63,21 +94,63 @@ export async function viewSandbox(record: SandboxRecord, parts: ViewParts): Prom
     state: reason !== undefined ? "broken" : record.phase === "ready" ? "ready" : "stopped",
     createdAt,
     netns: netns.path,
-    pid: record.pid ?? null,
+    hostNetwork,
+    pid: isProcessThere(record, processes) ? record.pid ?? null : null,
     ips,
     networks,
+    labels,
+    annotations,
     ...(reason === undefined ? {} : { reason }),
   };
 }
 
-/** Why a sandbox is not as it should be, as far as its namespace tells. */
-export async function problemOf(
-  { phase, netns, bootId }: SandboxRecord,
-  { attachments }: ViewParts,
+/** The processes that are told about; those of stopped sandboxes are not asked for. */
+async function processesOf(
+  records: readonly SandboxRecord[],
+  { run }: Pick<ViewParts, "run">,
+  signal?: AbortSignal,
+): Promise<Processes> {
+  const pids = records.flatMap(({ pid, phase }) => pid === undefined || phase === "stopped" ? [] : [pid]);
+  return await seeProcesses(pids, { run, ...(signal && { signal }) });
+}
+
+function isProcessThere({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {
+  return pid !== undefined && isRunning(processes, { pid, start });
+}
+
+/**
+ * Why the infra container of a sandbox does not hold it any more. A process that its namespace was only taken from may
+ * end: the namespace has a path of its own.
+ */
+export async function infraProblem(
+  record: SandboxRecord,
+  parts: Pick<ViewParts, "run">,
+  processes?: Processes,
 ): Promise<string | undefined> {
-  if (phase === "stopped") return undefined;
+  const { infra, pid, pidStart: start } = record;
+  if (infra === undefined || pid === undefined) return undefined;
+  const seen = processes ?? await processesOf([record], parts);
+  if (isProcessThere(record, seen)) return undefined;
+  const there = seen.get(pid);
+  const isOther = there !== undefined && start !== undefined && there.start !== start;
+  const now = isOther ? `; another process has the ID ${pid} now` : "";
+  return `its infra container has ended: its process ${pid} is gone${now}`;
+}
+
+/** Why a sandbox is not as it should be, as far as its namespace and its process tell. */
+export async function problemOf(
+  record: SandboxRecord,
+  parts: Pick<ViewParts, "attachments" | "run">,
+  processes?: Processes,
+): Promise<string | undefined> {
+  const { phase, netns, bootId, reason, hostNetwork } = record;
+  if (phase === "stopped") return reason;
   if (phase !== "ready") return `${phase} is under way, or was interrupted: \`podwire recover\` settles it`;
-  if (bootId !== await attachments.boot()) return "it is of another boot";
+  if (bootId !== await parts.attachments.boot()) return "it is of another boot";
+  const ended = await infraProblem(record, parts, processes);
+  if (ended !== undefined) return ended;
+  // It cannot go, and only root may look.
+  if (hostNetwork) return undefined;
   const problem = await nsProblem(netns.path);
   if (problem !== undefined) return `${netns.path}: ${problem}`;
   if (await netnsId(netns.path) !== netns.id) return `${netns.path} leads to another namespace now`;

@@ -253,11 +253,12 @@ sandboxTest(
     await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
     const path = `${world.stateDir}/sandboxes/${world.id("c1")}.json`;
     await Deno.writeTextFile(path, (await Deno.readTextFile(path)).slice(0, -10));
-    assertEquals(await podwire.sandboxes.list(), []);
+    assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), ["broken"]);
     assertEquals(brief((await podwire.recover()).removed), [
       "attachment its sandbox is gone",
       "namespace no sandbox owns it",
     ]);
+    assertEquals(await podwire.sandboxes.list(), []);
     assertEquals(await world.namespaces(), []);
     assert((await Deno.stat(`${path}.bad-1`)).isFile);
     // Its name is free.

@@ -268,7 +268,7 @@ sandboxTest(
     assertEquals((await a.calls()).length, 2);
     assertEquals(await sandboxes.remove("web"), []);
     assertEquals(await world.left(), []);
-    for (const act of [() => sandboxes.stop("web"), () => sandboxes.remove("web", { force: true })]) {
+    for (const act of [() => sandboxes.stop("web"), () => sandboxes.remove("web")]) {
       assertEquals((await failing(act)).kind, "not-found");
     }
   },

@@ -29,6 +29,9 @@ const SANDBOX: SandboxRecord = {
   pid: 4711,
   infra: { runtime: "crun", bundle: "/var/lib/podwire/infra/c1" },
   annotations: { "example.com/x": "1" },
+  labels: { app: "web", tier: "" },
+  sysctls: { "net.ipv4.ip_forward": "1" },
+  pidStart: 123_456,
 };
 
 const BARE: SandboxRecord = {
@@ -38,11 +41,23 @@ const BARE: SandboxRecord = {
   pid: undefined,
   infra: undefined,
   annotations: {},
+  labels: {},
+  sysctls: {},
+};
+
+/** As podwire wrote it before there were labels. */
+const { labels: _labels, sysctls: _sysctls, ...EARLIER } = BARE;
+const MORE: SandboxRecord = {
+  ...BARE,
+  phase: "stopped",
+  owner: "pods:x",
+  hostNetwork: true,
+  reason: "its infra container",
 };
 
 Deno.test("a sandbox is kept in one file for nobody else to read, with kind and checksum", () =>
   inStore(async (store, dir) => {
-    for (const record of [SANDBOX, BARE]) {
+    for (const record of [SANDBOX, BARE, EARLIER, MORE]) {
       await store.write(record);
       assertEquals(await store.read("c1"), record);
     }
@@ -128,3 +143,23 @@ Deno.test("names, namespaces and IDs can stand in a path and in CNI_ARGS", () =>
     assertStringIncludes(error.msg, "the sandbox name");
   }
 });
+
+Deno.test("a record that was moved aside is remembered by its ID, until there is another of that ID", () =>
+  inStore(async (store, dir) => {
+    assertEquals(await store.damaged(), []);
+    await store.write(SANDBOX);
+    await store.reserve(SANDBOX);
+    for (const n of [1, 2]) {
+      await Deno.writeTextFile(`${dir}/sandboxes/c1.json`, "no record");
+      assertEquals(await store.read("c1"), undefined);
+      const [damaged, ...others] = await store.damaged();
+      assertEquals([damaged?.id, damaged?.file, others], ["c1", `${dir}/sandboxes/c1.json.bad-${n}`, []]);
+      assertEquals(Math.abs(Date.parse(damaged?.since ?? "") - Date.now()) < 60_000, true);
+    }
+    assertEquals([await store.nameOf("c1"), await store.nameOf("c2")], [
+      { name: "web", namespace: "default" },
+      undefined,
+    ]);
+    await store.write(SANDBOX);
+    assertEquals(await store.damaged(), []);
+  }));

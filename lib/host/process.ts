@@ -1,0 +1,66 @@
+import { type RunCommand, runCommand } from "./command.ts";
+
+/** A process as the kernel shows it. */
+export interface ProcessSeen {
+  /** In clock ticks since the machine was started; by it a process is told from a later one that has its ID. */
+  readonly start: number;
+  /** It has ended, and its parent has not noticed. */
+  readonly isZombie: boolean;
+}
+
+/** Options of {@linkcode seeProcesses}. */
+export interface SeeProcessesOptions {
+  /** @default {runCommand} */
+  readonly run?: RunCommand;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Of a line of `/proc/<pid>/stat`, the process ID, the state and the start time. The name of the program may hold
+ * anything, line ends and parentheses too, but is too short to hold as many numbers as follow it.
+ */
+const STAT = /(\d+) \([^]{0,64}?\) (\S)(?: -?\d+){18} (\d+)(?: -?\d+){30,}\n/gy;
+
+/**
+ * Those of the processes that there are, by their IDs, with one program for all of them. As an ID is used again, compare
+ * `start` with what was known before.
+ *
+ * Requires `--allow-run=cat`; files under `/proc` cannot be opened without full permissions.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { seeProcesses } from "./process.ts";
+ *
+ * const [own] = await seeProcesses([Deno.pid]);
+ * assertEquals(own?.[1].isZombie, false);
+ * ```
+ */
+export async function seeProcesses(
+  pids: readonly number[],
+  { run = runCommand, signal }: SeeProcessesOptions = {},
+): Promise<ReadonlyMap<number, ProcessSeen>> {
+  const wanted = [...new Set(pids)];
+  if (wanted.length === 0) return new Map();
+  // Some may have ended, of which it only says that there is no such file.
+  const { stdout } = await run({
+    program: "cat",
+    args: wanted.map((pid) => `/proc/${pid}/stat`),
+    ownGroup: false,
+    ...(signal && { signal }),
+  });
+  signal?.throwIfAborted();
+  const seen = [...stdout.matchAll(STAT)].map(([, pid, state = "", start]) =>
+    [Number(pid), { start: Number(start), isZombie: "ZXx".includes(state) }] as const
+  );
+  return new Map(seen);
+}
+
+/** Whether that very process is there and has not ended; of one whose start is not known, whether any of its ID is. */
+export function isRunning(
+  seen: ReadonlyMap<number, ProcessSeen>,
+  { pid, start }: { readonly pid: number; readonly start: number | undefined },
+): boolean {
+  const there = seen.get(pid);
+  return there !== undefined && !there.isZombie && (start === undefined || there.start === start);
+}

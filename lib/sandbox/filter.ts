@@ -1,0 +1,38 @@
+import type { SandboxRecord } from "./record.ts";
+import type { Sandbox } from "./view.ts";
+
+/** The states of a sandbox; `ready` is that of the CRI, the others are its `NOTREADY`. */
+export const SANDBOX_STATES = ["ready", "stopped", "broken"] as const;
+
+/** Which sandboxes are meant: those for which all of this holds. */
+export interface SandboxFilter {
+  /** What their IDs begin with. */
+  readonly id?: string;
+  /** Their name, whole. */
+  readonly name?: string;
+  /** The namespace of their name. */
+  readonly namespace?: string;
+  /** The state that they are in now. */
+  readonly state?: Sandbox["state"];
+  /** Labels that they have, with these values; `undefined` for any. */
+  readonly labels?: Readonly<Record<string, string | undefined>>;
+}
+
+/** Whether a sandbox can be meant, as far as its record tells. */
+export function mayBeMeant(
+  { id, name, namespace, labels = {} }: SandboxRecord,
+  filters: readonly SandboxFilter[],
+): boolean {
+  return filters.every((filter) =>
+    id.startsWith(filter.id ?? "") && name === (filter.name ?? name) &&
+    namespace === (filter.namespace ?? namespace) &&
+    Object.entries(filter.labels ?? {}).every(([key, value]) =>
+      Object.hasOwn(labels, key) && labels[key] === (value ?? labels[key])
+    )
+  );
+}
+
+/** Whether a sandbox that {@linkcode mayBeMeant} is in the wanted state. */
+export function isInState({ state }: Sandbox, filters: readonly SandboxFilter[]): boolean {
+  return filters.every((filter) => state === (filter.state ?? state));
+}
