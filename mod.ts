@@ -111,9 +111,6 @@ export {
   type OperationSeen,
   type Outcome,
   type PluginCallSeen,
-  type Span,
-  type SpanAttributes,
-  type Tracer,
 } from "./lib/plugin/observe.ts";
 export {
   type BuiltinTable,
@@ -132,6 +129,13 @@ export {
 } from "./lib/plugin/run_plugin.ts";
 export { decodeVersions, type PluginVersions } from "./lib/plugin/versions.ts";
 export { type Io, processIo, type SignalName } from "./lib/host/io.ts";
+export {
+  processTracer,
+  type Span,
+  type SpanAttributes,
+  type Tracer,
+  type TracerOptions,
+} from "./lib/host/telemetry.ts";
 
 // CNI's words.
 export {

@@ -55,6 +55,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "process.ts",
       "link.ts",
       "log.ts",
+      "telemetry.ts",
       "permissions.ts",
     ],
     sees: [],

@@ -1,5 +1,6 @@
 import { resolve } from "@std/path";
 import { createLogger, type Logger } from "../host/log.ts";
+import { processTracer } from "../host/telemetry.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/exec.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
@@ -62,6 +63,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
   const { io } = input;
   const confDir = input.value("conf-dir") ?? (io.env("NETCONFPATH") || undefined);
   const defaultNetwork = input.value("default-network");
+  const tracer = processTracer({ traceparent: io.env("TRACEPARENT"), tracestate: io.env("TRACESTATE") });
   return {
     confDir: resolve(confDir ?? DEFAULTS.confDir),
     pluginDirs: pluginDirs(input),
@@ -73,6 +75,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
     environment: pluginEnvironment(input),
     log: logger(input),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+    ...(tracer === undefined ? {} : { tracer }),
   };
 }
 

@@ -27,6 +27,8 @@ const MOST_SERIES = 1_000;
 
 interface Series<T> {
   readonly labels: Readonly<Record<string, string>>;
+  /** The labels as they are written. */
+  readonly text: string;
   readonly value: T;
   touchedAt: number;
 }
@@ -45,7 +47,12 @@ class Family<Label extends string, T> {
     const { labels: names } = this.metric;
     const isFull = this.series.size >= MOST_SERIES && names.some((name) => labels[name] !== OTHER);
     if (isFull) return this.at(Object.fromEntries(names.map((name) => [name, OTHER])) as Labels<Label>);
-    const made: Series<T> = { labels: { ...labels }, value: this.make(), touchedAt: 0 };
+    const made: Series<T> = {
+      labels: { ...labels },
+      text: written(labels),
+      value: this.make(),
+      touchedAt: 0,
+    };
     this.series.set(key, made);
     return made;
   }
@@ -80,7 +87,7 @@ export class Counter<Label extends string> extends Family<Label, { count: number
   /** The lines of the metric. */
   write(): string {
     const { name } = this.metric;
-    const lines = this.sorted().map(({ labels, value }) => `${name}${written(labels)} ${value.count}\n`);
+    const lines = this.sorted().map(({ text, value }) => `${name}${braced(text)} ${value.count}\n`);
     return `${head(this.metric, "counter")}${lines.join("")}`;
   }
 }
@@ -112,16 +119,17 @@ export class Histogram<Label extends string> extends Family<Label, Buckets> {
   /** The lines of the metric. */
   write(): string {
     const { name } = this.metric;
-    const lines = this.sorted().flatMap(({ labels, value: { counts, sum, count } }) => {
+    const bounds = [...this.bounds.map(number), "+Inf"].map((bound) => `le="${bound}"`);
+    const lines = this.sorted().map(({ text, value: { counts, sum, count } }) => {
+      const before = text === "" ? "" : `${text},`;
       let upTo = 0;
-      const bucket = (le: string) => `${name}_bucket${written({ ...labels, le })} ${upTo}\n`;
-      const buckets = this.bounds.map((bound, index) => {
-        upTo += counts[index] ?? 0;
-        return bucket(number(bound));
+      const buckets = bounds.map((bound, index) => {
+        // The last bound is that of all values.
+        upTo = index < counts.length ? upTo + (counts[index] ?? 0) : count;
+        return `${name}_bucket{${before}${bound}} ${upTo}\n`;
       });
-      upTo = count;
-      return [...buckets, bucket("+Inf"), `${name}_sum${written(labels)} ${number(sum)}\n`]
-        .concat(`${name}_count${written(labels)} ${count}\n`);
+      const labels = braced(text);
+      return `${buckets.join("")}${name}_sum${labels} ${number(sum)}\n${name}_count${labels} ${count}\n`;
     });
     return `${head(this.metric, "histogram")}${lines.join("")}`;
   }
@@ -134,7 +142,7 @@ export function writeGauge<Label extends string>(
 ): string {
   const byKey = new Map(samples.map((sample) => [keyOf(metric, sample.labels), sample]));
   const lines = [...byKey].sort(([a], [b]) => a < b ? -1 : 1).map(([, { labels, value }]) =>
-    `${metric.name}${written(labels)} ${number(value)}\n`
+    `${metric.name}${braced(written(labels))} ${number(value)}\n`
   );
   return `${head(metric, "gauge")}${lines.join("")}`;
 }
@@ -147,10 +155,12 @@ function head({ name, help }: MetricName, type: string): string {
   return `# HELP ${name} ${help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n# TYPE ${name} ${type}\n`;
 }
 
-/** The labels in braces; nothing for none. */
 function written(labels: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
-  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+  return Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`).join(",");
+}
+
+function braced(text: string): string {
+  return text === "" ? "" : `{${text}}`;
 }
 
 function escaped(value: string): string {

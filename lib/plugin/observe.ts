@@ -1,3 +1,4 @@
+import type { Span, SpanAttributes, Tracer } from "../host/telemetry.ts";
 import type { ErrorKind } from "../spec/error.ts";
 import { asCniError } from "./failure.ts";
 import type { Verb } from "./invocation.ts";
@@ -64,23 +65,6 @@ export interface Observer {
   onLockWait?(seen: LockWaitSeen): void;
   /** An operation is over. */
   onOperation?(seen: OperationSeen): void;
-}
-
-/** What is noted of a span. */
-export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
-
-/** A piece of work in a trace, while it lasts. */
-export interface Span {
-  /** `TRACEPARENT`, and `TRACESTATE` where there is one, for programs that are part of the work. Source: W3C Trace Context. */
-  readonly environment: Readonly<Record<string, string>>;
-  /** Adds what became known while the work was done. */
-  note(attributes: SpanAttributes): void;
-}
-
-/** Records pieces of work; one that is begun inside another one becomes its child. */
-export interface Tracer {
-  /** Gives, or throws, what the body does. */
-  span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T>;
 }
 
 /** Who looks on. */

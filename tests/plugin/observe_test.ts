@@ -1,5 +1,6 @@
 // What an observer and a tracer see of calls of plugins, operations and waits for locks.
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
 import { ContainerLocks, withContainerLock } from "../../lib/network/container_lock.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
@@ -8,8 +9,6 @@ import {
   type Observer,
   type OperationSeen,
   type PluginCallSeen,
-  type SpanAttributes,
-  type Tracer,
   Watch,
 } from "../../lib/plugin/observe.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";

@@ -1,0 +1,116 @@
+/** What is noted of a span. */
+export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
+
+/** A piece of work in a trace, while it lasts. */
+export interface Span {
+  /** `TRACEPARENT`, and `TRACESTATE` where there is one, for programs that are part of the work. Source: W3C Trace Context. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Adds what became known while the work was done. */
+  note(attributes: SpanAttributes): void;
+}
+
+/** Records pieces of work; one that is begun inside another one becomes its child. */
+export interface Tracer {
+  /** Gives, or throws, what the body does. */
+  span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T>;
+}
+
+/** Where the work of a process comes from, as it was told. */
+export interface TracerOptions {
+  /** The variable `TRACEPARENT`: the span in which the process was started. @default {none} */
+  readonly traceparent?: string | undefined;
+  /** The variable `TRACESTATE`. @default {none} */
+  readonly tracestate?: string | undefined;
+}
+
+interface SpanContext {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly traceFlags: number;
+}
+
+// As far as it is used. Source: OpenTelemetry API for JavaScript, version 1.
+interface OtelSpan {
+  spanContext(): SpanContext;
+  setAttributes(attributes: SpanAttributes): unknown;
+  setStatus(status: { code: number; message?: string }): unknown;
+  end(): void;
+}
+interface OtelContext {
+  getValue(key: symbol): unknown;
+  setValue(key: symbol, value: unknown): OtelContext;
+}
+interface OtelTracer {
+  startActiveSpan<T>(
+    name: string,
+    options: { attributes: SpanAttributes },
+    context: OtelContext,
+    body: (span: OtelSpan) => T,
+  ): T;
+}
+
+/** Under this name the API finds what was registered with it; Deno registers itself only where tracing is on. */
+const REGISTRY = Symbol.for("opentelemetry.js.api.1");
+const SPAN_KEY = Symbol.for("OpenTelemetry Context Key SPAN");
+const STATUS_ERROR = 2;
+const TRACEPARENT = /^([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/;
+
+/**
+ * Records spans with the OpenTelemetry that is part of Deno, if that is on: the environment says so with `OTEL_DENO=true`
+ * when the process starts, and where they are sent with `OTEL_EXPORTER_OTLP_ENDPOINT`. Else there is no tracer, and no
+ * cost; nor is there one where the caller's own trace is not recorded.
+ *
+ * Permissions: none.
+ *
+ * Source: W3C Trace Context, level 1.
+ *
+ * @example
+ * ```ts
+ * import { processTracer } from "./telemetry.ts";
+ *
+ * const tracer = processTracer();
+ * await tracer?.span("wait", {}, () => Promise.resolve());
+ * ```
+ */
+export function processTracer({ traceparent = "", tracestate = "" }: TracerOptions = {}): Tracer | undefined {
+  const registered = (globalThis as { [REGISTRY]?: { trace?: unknown } })[REGISTRY];
+  if (registered?.trace === undefined) return undefined;
+  const { tracerProvider, contextManager } = Deno.telemetry;
+  const parent = parseTraceparent(traceparent);
+  if (parent !== undefined && (parent.traceFlags & 1) === 0) return undefined;
+  const tracer: OtelTracer = tracerProvider.getTracer("podwire");
+  const remote = parent && { spanContext: () => ({ ...parent, isRemote: true }) };
+  return {
+    async span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T> {
+      const active: OtelContext = contextManager.active();
+      const isInside = active.getValue(SPAN_KEY) !== undefined;
+      const context = isInside || remote === undefined ? active : active.setValue(SPAN_KEY, remote);
+      return await tracer.startActiveSpan(name, { attributes }, context, async (span) => {
+        const { traceId, spanId, traceFlags } = span.spanContext();
+        const flags = traceFlags.toString(16).padStart(2, "0");
+        const state = tracestate !== "" && traceId === parent?.traceId ? { TRACESTATE: tracestate } : {};
+        const environment = { TRACEPARENT: `00-${traceId}-${spanId}-${flags}`, ...state };
+        try {
+          return await body({ environment, note: (more) => void span.setAttributes(more) });
+        } catch (error) {
+          span.setStatus({
+            code: STATUS_ERROR,
+            message: error instanceof Error ? error.message : String(error),
+          });
+          throw error;
+        } finally {
+          span.end();
+        }
+      });
+    },
+  };
+}
+
+/** The span that the variable names; nothing of one that is malformed, which is then ignored. */
+function parseTraceparent(text: string): SpanContext | undefined {
+  const [, version, traceId = "", spanId = "", flags = "", more] = TRACEPARENT.exec(text) ?? [];
+  // A later version may have more fields, the first one has not.
+  if (version === undefined || version === "ff" || (version === "00" && more !== undefined)) return undefined;
+  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };
+}

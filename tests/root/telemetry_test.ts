@@ -1,0 +1,168 @@
+// Spans as a receiver of OpenTelemetry's protocol gets them from the program, run by Deno with OTEL_DENO=true.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { runCommand } from "../../lib/host/command.ts";
+import { need } from "./need.ts";
+import { REFUSAL, SandboxWorld } from "./sandbox_world.ts";
+
+const ROOT = fromFileUrl(new URL("../../", import.meta.url));
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
+const CALLER = "b7ad6b7169203331";
+
+interface ReceivedSpan {
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string;
+  readonly status: { readonly code: number; readonly message: string };
+  readonly attributes: readonly { readonly key: string; readonly value: Readonly<Record<string, unknown>> }[];
+}
+
+/** What an OTLP/HTTP receiver on this machine was sent. */
+class Receiver implements AsyncDisposable {
+  readonly spans: ReceivedSpan[] = [];
+  readonly #server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const body = await request.json();
+    for (const { scopeSpans } of body.resourceSpans ?? []) {
+      for (const { scope, spans } of scopeSpans) if (scope.name === "podwire") this.spans.push(...spans);
+    }
+    return Response.json({});
+  });
+
+  get environment(): Record<string, string> {
+    return {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${this.#server.addr.port}`,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    };
+  }
+
+  named(name: string): ReceivedSpan {
+    const found = this.spans.filter((span) => span.name === name);
+    assertEquals(found.length, 1, `${name} among ${this.spans.map(({ name }) => name)}`);
+    return found[0]!;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+  }
+}
+
+/** The program, run by Deno. */
+async function podwire(world: SandboxWorld, args: readonly string[], env: Readonly<Record<string, string>>) {
+  const { confDir, stateDir, netnsDir, dir, plugins } = world;
+  const dirs = {
+    "conf-dir": confDir,
+    "state-dir": stateDir,
+    "netns-dir": netnsDir,
+    "cache-dir": `${dir}/cache`,
+  };
+  return await runCommand({
+    program: "sh",
+    args: [
+      `${ROOT}denow`,
+      ...["run", "-q", "--no-prompt", "-P=podwire", `${ROOT}cli.ts`],
+      ...Object.entries(dirs).map(([name, value]) => `--${name}=${value}`),
+      `--plugin-dir=${plugins.dir}`,
+      ...args,
+    ],
+    env: { ...Deno.env.toObject(), ...env },
+    cwd: ROOT,
+  });
+}
+
+function tracingTest(name: string, fn: (world: SandboxWorld, receiver: Receiver) => Promise<void>): void {
+  Deno.test({
+    name,
+    ...need("root"),
+    fn: async () => {
+      await using world = await SandboxWorld.make();
+      await using receiver = new Receiver();
+      await fn(world, receiver);
+    },
+  });
+}
+
+tracingTest(
+  "an operation and its calls of plugins are spans, and each plugin is told of its own",
+  async (world, receiver) => {
+    const web = await world.network("web");
+    const id = world.id("traced");
+    const run = await podwire(world, ["run", "traced", "--id", id, "--network", "web"], {
+      OTEL_DENO: "true",
+      ...receiver.environment,
+      TRACEPARENT: `00-${TRACE}-${CALLER}-01`,
+      TRACESTATE: "vendor=value",
+    });
+    assertEquals([run.code, run.stderr], [0, ""]);
+    const operation = receiver.named("podwire run");
+    const add = receiver.named("CNI ADD web");
+    assertEquals([operation.traceId, operation.parentSpanId], [TRACE, CALLER]);
+    assertEquals([add.traceId, add.parentSpanId], [TRACE, operation.spanId]);
+    const attributes = Object.fromEntries(
+      add.attributes.map(({ key, value }) => [key, Object.values(value)[0]]),
+    );
+    assertEquals(attributes, {
+      "cni.verb": "ADD",
+      "cni.plugin": "web",
+      "cni.network": "web",
+      "cni.container_id": id,
+      "podwire.outcome": "ok",
+      "podwire.retries": 0,
+    });
+    for (const { verb, env } of await web.calls()) {
+      const span = receiver.named(`CNI ${verb} web`);
+      assertEquals(env.TRACEPARENT, `00-${TRACE}-${span.spanId}-01`);
+      assertEquals(env.TRACESTATE, "vendor=value");
+    }
+    assertEquals((await podwire(world, ["rm", "traced"], {})).code, 0);
+  },
+);
+
+tracingTest(
+  "without a caller's trace one begins, and a failure is in the spans on the way",
+  async (world, receiver) => {
+    const bad = await world.network("bad", { ADD: REFUSAL });
+    const run = await podwire(world, ["run", "traced", "--id", world.id("traced")], {
+      OTEL_DENO: "true",
+      ...receiver.environment,
+      TRACEPARENT: "nonsense",
+      TRACESTATE: "vendor=value",
+    });
+    assertEquals(run.code, 1, run.stderr);
+    const operation = receiver.named("podwire run");
+    assertMatch(operation.traceId, /^[\da-f]{32}$/);
+    assertEquals(operation.parentSpanId, "");
+    assertEquals(operation.status.code, 2);
+    assertMatch(operation.status.message, /no room/);
+    const add = receiver.named("CNI ADD bad");
+    const del = receiver.named("CNI DEL bad");
+    assertEquals([add, del].map(({ traceId }) => traceId), [operation.traceId, operation.traceId]);
+    assertEquals([add.status.code, del.status.code], [2, 0]);
+    const [call] = (await bad.calls()).filter(({ verb }) => verb === "ADD");
+    assertEquals(call?.env.TRACEPARENT, `00-${operation.traceId}-${add.spanId}-01`);
+    assertEquals(call?.env.TRACESTATE, undefined, "it belongs to a trace that is none");
+  },
+);
+
+tracingTest(
+  "nothing is sent unless it is asked for, and what is inherited is handed on",
+  async (world, receiver) => {
+    const web = await world.network("web");
+    const unsampled = `00-${TRACE}-${CALLER}-00`;
+    const off = await podwire(world, ["status"], {
+      ...receiver.environment,
+      TRACEPARENT: `00-${TRACE}-${CALLER}-01`,
+    });
+    const notRecorded = await podwire(world, ["status"], {
+      OTEL_DENO: "true",
+      ...receiver.environment,
+      TRACEPARENT: unsampled,
+      TRACESTATE: "vendor=value",
+    });
+    assertEquals([off.code, notRecorded.code], [0, 0]);
+    assertEquals(receiver.spans, []);
+    const seen = (await web.calls()).filter(({ verb }) => verb === "STATUS").map(({ env }) => env);
+    assertEquals(seen.map((env) => env.TRACEPARENT), [`00-${TRACE}-${CALLER}-01`, unsampled]);
+    assert(seen[1]?.TRACESTATE === "vendor=value");
+  },
+);
