@@ -88,6 +88,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "sealed.ts",
       "result_cache.ts",
       "record.ts",
+      "reason.ts",
       "chain.ts",
       "spoken_version.ts",
       "recorded.ts",

@@ -2,6 +2,7 @@ import { withSignals } from "../plugin/signals.ts";
 import { resolve } from "@std/path";
 import { type CniArgs, parseCniArgs } from "../plugin/invocation.ts";
 import type { AttachRequest } from "../network/network.ts";
+import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord } from "../network/record.ts";
 import { CniError } from "../spec/error.ts";
 import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../spec/json.ts";
@@ -64,17 +65,15 @@ function attachmentTable(records: readonly AttachmentRecord[], now: Date): strin
       ageOf(since, now),
       String(attempts),
       nextTryOf(attempts, nextTry, now),
-      reasonOf(error),
+      failureText(error),
     ]),
   );
 }
 
 /** What the last failure said, and which plugin did. */
-function reasonOf(error: JsonObject | undefined): string {
-  if (error === undefined) return "-";
-  const { msg, plugin, details } = error;
-  const words = typeof details === "string" ? `${msg}; ${details}` : String(msg);
-  return typeof plugin === "string" ? `${plugin}: ${words}` : words;
+function failureText(error: JsonObject | undefined): string {
+  const words = reasonOf(error) ?? "-";
+  return typeof error?.plugin === "string" ? `${error.plugin}: ${words}` : words;
 }
 
 /** The operands, options and variables of cnitool's verbs. */

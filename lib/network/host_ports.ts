@@ -247,14 +247,14 @@ function requireDistinct(ports: readonly HostPort[]): void {
 
 function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord): CniError {
   const { containerId, network, ifName, state } = owner;
-  const left = state === "failed"
-    ? { hint: "that attachment could not be detached; `podwire recover` tries again" }
-    : {};
+  const hint = state === "failed"
+    ? "that attachment could not be detached; `podwire recover` tries again"
+    : `\`podwire attachments ${containerId}\` shows the owner`;
   const msg = `the host port ${shownHostPort(wanted)} is taken by container "${containerId}" on network ` +
     `"${network}" (${ifName}, ${state})`;
   const other = shownHostPort(claim);
   const details = other === shownHostPort(wanted) ? {} : { details: `it has ${other}` };
-  return new CniError("conflict", msg, { ...details, ...left });
+  return new CniError("conflict", msg, { ...details, hint });
 }
 
 function isSame(a: AttachmentKey, b: AttachmentKey): boolean {

@@ -11,7 +11,7 @@ import { startInfra } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
-import { draftRecord, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
+import { draftRecord, POD_WORDING, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
 import { setSysctls } from "./sysctl.ts";
 
 /** A sandbox of which everything has been looked up and validated, and nothing done. */
@@ -62,7 +62,7 @@ export class SandboxMaking {
   ): Promise<PreparedSandbox> {
     const { attachments } = this.#parts;
     const { signal } = request;
-    const draft = await draftRecord(request, this.#parts);
+    const draft = await draftRecord(request, this.#parts, owner === undefined ? undefined : POD_WORDING);
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(request, record);
     const plan = planAttachments(pod, catalog);
@@ -89,9 +89,8 @@ export class SandboxMaking {
   /** Puts the intent on disk and takes the name. */
   async #claim(record: SandboxRecord, named: boolean, signal: AbortSignal | undefined): Promise<void> {
     const { sandboxes, locks } = this.#parts;
-    if (await sandboxes.read(record.id) !== undefined) {
-      throw new CniError("conflict", `the ID "${record.id}" is taken by another sandbox`);
-    }
+    const holder = await sandboxes.read(record.id);
+    if (holder !== undefined) throw taken(record, holder);
     const { path, owned } = record.netns;
     // Once the intent is on disk, whatever is under that path counts as made here and is removed.
     if (owned && await netnsId(path) !== undefined) {
@@ -193,4 +192,19 @@ function hostnameOf(name: string): string {
 /** Who answers for the attachments of a sandbox. */
 export function ownerOf({ id, owner }: SandboxRecord): string {
   return owner ?? `sandbox:${id}`;
+}
+
+function taken({ id, owner }: SandboxRecord, holder: SandboxRecord): CniError {
+  if (owner === undefined) return new CniError("conflict", `the ID "${id}" is taken by another sandbox`);
+  if (holder.owner === owner) {
+    return new CniError("conflict", `the container ID "${id}" is taken: its pod is set up already`, {
+      hint: "tear the pod down before it is set up again",
+    });
+  }
+  const whose = holder.owner === undefined
+    ? "a sandbox of its own"
+    : `a pod of another owner, "${holder.owner}"`;
+  return new CniError("conflict", `the container ID "${id}" is taken by ${whose}`, {
+    hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
+  });
 }

@@ -10,6 +10,7 @@ import type { HostPorts } from "../network/host_ports.ts";
 import type { Attachments } from "../network/network.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
+import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
@@ -307,7 +308,7 @@ export class Recovery {
     for (const record of records) {
       const left = await this.#options.store.read(record);
       if (left === undefined) report.removed.push(itemOf(record, why));
-      else report.failed.push(itemOf(left, String(left.error?.msg ?? "it could not be removed")));
+      else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
     }
   }
 }

@@ -76,6 +76,17 @@ export function wantedPermissions(
   return { read: [...dirs, "/proc"], write: dirs, run: [...SANDBOX_PROGRAMS, ...infra] };
 }
 
+/** What the caller calls the things that it names. */
+export interface Wording {
+  readonly name: string;
+  readonly id: string;
+}
+
+const SANDBOX_WORDING: Wording = { name: "sandbox name", id: "sandbox ID" };
+
+/** Of a container engine, which knows pods and their containers. */
+export const POD_WORDING: Wording = { name: "pod name", id: "container ID" };
+
 /**
  * The record of a sandbox that is to be made.
  *
@@ -84,13 +95,14 @@ export function wantedPermissions(
 export async function draftRecord(
   request: SandboxRequest,
   surroundings: Surroundings,
+  wording: Wording = SANDBOX_WORDING,
 ): Promise<SandboxRecord> {
   const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
-  validateName("sandbox name", name);
+  validateName(wording.name, name);
   validateName("namespace", namespace);
-  validateName("sandbox ID", id, LONGEST_ID);
+  validateName(wording.id, id, LONGEST_ID);
   const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
   validateLabels(labels);
   validateSysctls(sysctls);

@@ -266,5 +266,7 @@ function quoted(text: string): string {
     /[\p{C}\p{Z}]/gu,
     (char) => char === " " ? char : `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}`,
   );
-  return shown === text ? `"${text}"` : shown;
+  if (shown !== text) return shown;
+  // A quotation mark between quotation marks can hardly be read.
+  return text.includes('"') ? `'${text}'` : `"${text}"`;
 }

@@ -48,7 +48,7 @@ Deno.test("F67 a second owner of a host port is refused before anything runs, an
     error.message,
     'Cannot ADD network "db": the host port 127.0.0.1:8080/tcp is taken by container "c1" on network "web" (eth0, attached); it has 8080/tcp',
   );
-  assertEquals(error.context.hint, undefined);
+  assertEquals(error.context.hint, "`podwire attachments c1` shows the owner");
   assertEquals([await world.plugins.log(), await world.files()], [
     ["a ADD c1 eth0"],
     ["c1/eth0@web.json", "results/web-c1-eth0"],

@@ -195,3 +195,38 @@ podsTest(
     assertEquals(await pods.tearDown(pod.containerId), []);
   },
 );
+
+podsTest(
+  "F1 F75 what is wrong with the name or the ID of a pod is told in the words of container engines",
+  async (world) => {
+    const { sandbox } = world;
+    await sandbox.network("a");
+    await using pods = await world.open();
+    const pod = await world.pod("web");
+    const refusal = async (request: typeof pod, by = pods) => {
+      const { kind, msg } = await assertRejects(() => by.setUp(request), CniError);
+      return sandbox.plain(`${kind}: ${msg}`);
+    };
+    const long = "c".repeat(129);
+    assertEquals(await refusal({ ...pod, containerId: "a/b" }), 'usage: the container ID "a/b" is invalid');
+    assertEquals(
+      await refusal({ ...pod, containerId: long }),
+      `usage: the container ID "${long}" is longer than 128 characters`,
+    );
+    assertEquals(await refusal({ ...pod, name: "a;b" }), 'usage: the pod name "a;b" is invalid');
+    await pods.setUp(pod);
+    assertEquals(
+      await refusal(pod),
+      'conflict: the container ID "web" is taken: its pod is set up already',
+    );
+    await using others = await world.open({ owner: "others" });
+    assertEquals(
+      await refusal(pod, others),
+      'conflict: the container ID "web" is taken by a pod of another owner, "pods:pods"',
+    );
+    assertEquals(await pods.tearDown(pod.containerId), []);
+    await sandbox.podwire().sandboxes.run({ id: pod.containerId });
+    assertEquals(await refusal(pod), 'conflict: the container ID "web" is taken by a sandbox of its own');
+    await sandbox.podwire().sandboxes.remove(pod.containerId);
+  },
+);

@@ -128,7 +128,9 @@ sandboxTest("what another process is working on is left alone", async (world) =>
 sandboxTest(
   "recovery retries what could not be detached; a run does not, so that it need not wait",
   async (world) => {
-    const a = await world.network("a", { DEL: DEL_REFUSAL });
+    const a = await world.network("a", {
+      DEL: { stdout: '{"code": 108, "msg": "will not", "details": "since noon"}', code: 1 },
+    });
     const podwire = world.podwire();
     await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
     await podwire.sandboxes.remove("web", { force: true });
@@ -136,7 +138,9 @@ sandboxTest(
     await podwire.sandboxes.run({ name: "web", id: world.id("c2") });
     assertEquals(await world.calls(), ["a ADD c1 eth0", "a DEL c1 eth0", "a ADD c2 eth0"]);
     const { failed } = await podwire.recover();
-    assertEquals(failed.map(({ containerId, why }) => [world.plain(containerId), why]), [["c1", "will not"]]);
+    assertEquals(failed.map(({ containerId, why }) => [world.plain(containerId), why]), [
+      ["c1", "will not; since noon"],
+    ]);
     assertEquals((await world.store.ofContainer(world.id("c1")))[0]?.attempts, 2);
     await a.answer("DEL", {});
     assertEquals(brief((await podwire.recover()).removed), ["attachment its DEL had failed"]);
