@@ -1,14 +1,12 @@
-import { repeat } from "./host/repeat.ts";
 import type { GcReport } from "./network/gc_sweep.ts";
 import type { AttachmentStore } from "./network/record.ts";
-import { Retrier } from "./network/retry.ts";
-import { asCniError } from "./plugin/failure.ts";
 import type { CatalogSource } from "./pod/catalog_source.ts";
-import { Readiness } from "./pod/readiness.ts";
+import type { Readiness } from "./pod/readiness.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
 import { EnginePods, type WhenNoNetwork } from "./sandbox/engine_pods.ts";
 import { validateName } from "./sandbox/name.ts";
 import type { Recovery } from "./sandbox/recovery.ts";
+import { startUpkeep } from "./upkeep_wiring.ts";
 import { type Parts, wire } from "./wiring.ts";
 
 /** How pods are opened. With `defaultNetwork` the default network is fixed, else it may change. */
@@ -61,30 +59,16 @@ export interface PodsParts extends AsyncDisposable {
 
 /** Wires the parts, reads the configuration for the first time, and starts what runs beside the calls. */
 export async function openPods(options: PodsOptions, signal?: AbortSignal): Promise<PodsParts> {
-  const { watch = true, pollMs, graceMs, defaultNetwork, whenNoNetwork = "error" } = options;
-  const { owner = "pods", gcIntervalMs = 0 } = options;
+  const { whenNoNetwork = "error", owner = "pods" } = options;
   // It stands in records.
   validateName("owner", owner);
   const parts = wire(options, { embedded: false });
-  const { common, store, recovery, ask, attachments, failed, locks } = parts;
-  const { log, run } = common;
-  const source = watch
-    ? await parts.watchCatalog({ ...(pollMs && { pollMs }), ...(signal && { signal }) })
-    : parts.catalogSource;
-  const retrier = new Retrier({ attachments, store, failed, locks, run, log });
-  retrier.start();
-  const memory = parts.readiness;
-  const readiness = Readiness.start({
-    source,
-    ask,
-    memory,
-    defaultNetwork,
-    graceMs,
-    intervalMs: pollMs,
-    log,
-  });
-  // Whoever asks at once gets the names of the networks.
-  await readiness.begun;
+  const { common, store, recovery } = parts;
+  const sweepOnce = (source: CatalogSource, request: PodsGcRequest) =>
+    sweep({ ...options, owner }, { garbage: parts.garbage, source }, request);
+  const gcAtTimes = (source: CatalogSource, signal: AbortSignal) => sweepOnce(source, { signal });
+  const upkeep = await startUpkeep(parts, { ...options, gc: gcAtTimes }, signal);
+  const { source, readiness } = upkeep;
   const engine = new EnginePods({
     ...common,
     store,
@@ -93,25 +77,14 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     owner: `pods:${owner}`,
     whenNoNetwork,
   });
-  const gc = (request: PodsGcRequest) => sweep({ ...options, owner }, { ...parts, source }, request);
-  const told = (error: unknown) => log.error(`the sweep failed: ${asCniError(error).message}`);
-  const sweeping = gcIntervalMs > 0 ? repeat(gcIntervalMs, (signal) => gc({ signal }), told) : undefined;
-  let closing: Promise<unknown> | undefined;
-  const close = async () => {
-    await Promise.all([sweeping, retrier, readiness].map((part) => part?.[Symbol.asyncDispose]()));
-    await source[Symbol.asyncDispose]();
-  };
   return {
     engine,
     source,
     readiness,
     recovery,
     store,
-    gc,
-    async [Symbol.asyncDispose]() {
-      // A second call waits for the first.
-      await (closing ??= close());
-    },
+    gc: (request) => sweepOnce(source, request),
+    [Symbol.asyncDispose]: () => upkeep[Symbol.asyncDispose](),
   };
 }
 

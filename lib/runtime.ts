@@ -19,7 +19,7 @@ import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
 import type { JsonObject } from "./spec/json.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "./spec/name.ts";
-import { type Parts, wire } from "./wiring.ts";
+import { collectGarbage, type Parts, wire } from "./wiring.ts";
 
 export { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 
@@ -212,13 +212,7 @@ export class Podwire {
    */
   async gc(request: GcRequest = {}): Promise<GcReport> {
     return await this.#operation("gc", async () => {
-      const catalog = await this.#parts.catalog();
-      const { network } = request;
-      const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
-        (await this.#parts.store.ofNetwork(network)).length > 0;
-      // Throws what there is to say about the files.
-      if (!isKnown) catalog.getByName(network);
-      return await this.#parts.garbage.collect(catalog.lists, request);
+      return await collectGarbage(this.#parts, await this.#parts.catalog(), request);
     });
   }
 

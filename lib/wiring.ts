@@ -4,6 +4,7 @@ import type { Logger } from "./host/log.ts";
 import { ContainerLocks } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
+import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
@@ -64,10 +65,12 @@ const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 export interface WireOptions {
   /** Whether the embedded network stands in where the directory holds no file. @default {true} */
   readonly embedded?: boolean;
+  /** What sandboxes find their networks in. @default {the directory, read each time} */
+  readonly catalog?: (signal?: AbortSignal) => Promise<Catalog>;
 }
 
 /** Makes the parts of a runtime for each other; touches nothing. */
-export function wire(options: RuntimeOptions, { embedded = true }: WireOptions = {}): Parts {
+export function wire(options: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
   const { run = runCommand, log = SILENT } = options;
   const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
   const runDir = options.runDir ?? defaultRunDir(stateDir);
@@ -106,7 +109,7 @@ export function wire(options: RuntimeOptions, { embedded = true }: WireOptions =
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
-  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: catalogs.catalog });
+  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: catalog ?? catalogs.catalog });
   return {
     sandboxes,
     common: shared,
@@ -202,4 +205,22 @@ function makeRunner(
     watch,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
   });
+}
+
+/**
+ * One sweep over the networks of a catalogue and those on record.
+ *
+ * @throws {CniError} kind `not-found` for a network that is neither
+ */
+export async function collectGarbage(
+  { store, garbage }: Pick<Parts, "store" | "garbage">,
+  catalog: Catalog,
+  request: GcRequest,
+): Promise<GcReport> {
+  const { network } = request;
+  const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
+    (await store.ofNetwork(network)).length > 0;
+  // Throws what there is to say about the files.
+  if (!isKnown) catalog.getByName(network);
+  return await garbage.collect(catalog.lists, request);
 }

@@ -1,5 +1,6 @@
 import type { Command, OptionSpec } from "./command.ts";
 import { NETWORK_HELP } from "./network_help.ts";
+import { SERVE } from "./serve_command.ts";
 
 const NAMESPACE: OptionSpec = {
   name: "namespace",
@@ -308,6 +309,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./plugin.ts")).plugin,
   },
+  SERVE,
   {
     name: "demo",
     summary: "Show two sandboxes that talk to each other, on any Linux machine, and clean up",

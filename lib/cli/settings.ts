@@ -145,12 +145,15 @@ export function timeouts(texts: readonly string[]): Partial<Timeouts> {
   return { ...all, ...single };
 }
 
-/** The log of a command, on standard error. With `--json` its lines are JSON, as the error at the end is. */
-export function logger(input: CommandInput): Logger {
+/**
+ * The log of a command, on standard error, from that level on unless the options say otherwise. With `--json` its lines
+ * are JSON, as the error at the end is.
+ */
+export function logger(input: CommandInput, level: typeof LOG_LEVELS[number] = "warn"): Logger {
   const { io } = input;
   const color = io.stderrIsTerminal && !input.flag("no-color") && !io.env("NO_COLOR");
   return createLogger({
-    level: oneOf(input, "log-level", LOG_LEVELS, "warn"),
+    level: oneOf(input, "log-level", LOG_LEVELS, level),
     format: oneOf(input, "log-format", LOG_FORMATS, input.flag("json") ? "json" : "text"),
     color,
     write: (text) => io.writeError(text),

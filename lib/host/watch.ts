@@ -17,8 +17,14 @@ const KEPT_EVENTS = 16;
 /** Events that were kept are read one right after another. */
 const LONGEST_GAP_MS = 50;
 
+/** Options of {@linkcode watchDirs}. */
+export interface WatchDirsOptions {
+  /** Whether what is below their subdirectories is told of too, those that are made later included. @default {false} */
+  readonly recursive?: boolean;
+}
+
 /**
- * Watches directories, not what is below their subdirectories, until disposed of. A directory that is removed and made
+ * Watches directories, not what is below their subdirectories unless asked to, until disposed of. A directory that is removed and made
  * anew is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
  *
  * @throws {Deno.errors.NotFound} If one of them is not there.
@@ -30,8 +36,12 @@ const LONGEST_GAP_MS = 50;
  * using _watch = watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
  * ```
  */
-export function watchDirs(dirs: readonly string[], listener: WatchListener): Disposable {
-  const watcher = Deno.watchFs([...dirs], { recursive: false });
+export function watchDirs(
+  dirs: readonly string[],
+  listener: WatchListener,
+  { recursive = false }: WatchDirsOptions = {},
+): Disposable {
+  const watcher = Deno.watchFs([...dirs], { recursive });
   const pump = async () => {
     let burst = 0;
     let last = 0;

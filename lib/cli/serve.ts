@@ -1,0 +1,99 @@
+import { resolve } from "@std/path";
+import { runCommand } from "../host/command.ts";
+import { realPath } from "../host/file.ts";
+import type { Io, SignalName } from "../host/io.ts";
+import { ServiceManager } from "../host/service_manager.ts";
+import { Daemon } from "../daemon/daemon.ts";
+import { unitFile } from "../daemon/unit.ts";
+import { CniError } from "../spec/error.ts";
+import type { CommandInput } from "./command.ts";
+import { positive } from "./flag_value.ts";
+import { logger, parseDuration, runtimeOptions } from "./settings.ts";
+import { VERSION } from "./version.ts";
+
+/** Where the daemon serves unless told otherwise. */
+export const DEFAULT_SOCKET = "/run/podwire/podwire.sock";
+
+const DEFAULT_DRAIN_MS = 30_000;
+const INSTALLED = "/usr/local/bin/podwire";
+const MOST_REQUESTS = 10_000;
+
+/** `podwire serve` */
+export async function serve(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const drainMs = duration(input, "drain-timeout") ?? DEFAULT_DRAIN_MS;
+  if (input.flag("print-unit")) {
+    const args = io.args.filter((arg) => arg !== "--print-unit");
+    io.write(unitFile({ program: await ownProgram(), args, drainMs }));
+    return 0;
+  }
+  if (io.uid() !== 0) throw new CniError("permission", "serve needs root: it changes network namespaces");
+  const { log: _log, ...runtime } = runtimeOptions(input);
+  const graceMs = duration(input, "grace");
+  const gcIntervalMs = duration(input, "gc-interval");
+  const requestMs = duration(input, "request-timeout");
+  const most = input.value("max-requests");
+  const log = logger(input, "info");
+  const options = {
+    runtime: {
+      ...runtime,
+      ...(graceMs === undefined ? {} : { graceMs }),
+      ...(gcIntervalMs === undefined ? {} : { gcIntervalMs }),
+    },
+    log,
+    version: VERSION,
+    socket: resolve(input.value("socket") ?? DEFAULT_SOCKET),
+    drainMs,
+    ...(requestMs === undefined ? {} : { requestMs }),
+    ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
+    manager: new ServiceManager({
+      notifySocket: io.env("NOTIFY_SOCKET"),
+      watchdogUsec: io.env("WATCHDOG_USEC"),
+      watchdogPid: io.env("WATCHDOG_PID"),
+      pid: io.pid,
+      run: runCommand,
+      path: io.env("PATH"),
+    }),
+  };
+  return await untilSignalled(io, (signal) => Daemon.start(options, signal));
+}
+
+function duration(input: CommandInput, name: string): number | undefined {
+  const text = input.value(name);
+  return text === undefined ? undefined : parseDuration(text, `--${name}`);
+}
+
+/** The compiled program knows where it is; otherwise this process is Deno. */
+async function ownProgram(): Promise<string> {
+  const program = await realPath("/proc/self/exe");
+  return program.endsWith("/podwire") ? program : INSTALLED;
+}
+
+/**
+ * Lets the daemon serve until SIGTERM or SIGINT, reloads at SIGHUP. At a second signal to end, the process ends at once,
+ * as it would have without us.
+ */
+async function untilSignalled(
+  io: Pick<Io, "onSignal">,
+  start: (signal: AbortSignal) => Promise<Daemon>,
+): Promise<number> {
+  const starting = new AbortController();
+  const asked = Promise.withResolvers<SignalName>();
+  const stopEnding = io.onSignal(["SIGTERM", "SIGINT"], (name) => {
+    stopEnding();
+    starting.abort(new CniError("cancelled", `interrupted by ${name}`));
+    asked.resolve(name);
+  });
+  let daemon: Daemon | undefined;
+  // Without a listener it would end the process.
+  const stopReloading = io.onSignal(["SIGHUP"], () => void daemon?.reload());
+  try {
+    daemon = await start(starting.signal);
+    await Promise.race([asked.promise, daemon.failed]);
+    return 0;
+  } finally {
+    await daemon?.end();
+    stopEnding();
+    stopReloading();
+  }
+}

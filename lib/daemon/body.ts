@@ -1,0 +1,91 @@
+import { pause } from "../host/command.ts";
+import { CniError } from "../spec/error.ts";
+import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../spec/json.ts";
+import { HttpError } from "./http_error.ts";
+import { Misshapen, type Shape } from "./shape.ts";
+
+/** What a body may be like. */
+export interface BodyLimits {
+  /** @default {1 MiB} */
+  readonly maxBytes?: number | undefined;
+  /** Milliseconds for the client to send all of it. @default {30_000} */
+  readonly readMs?: number | undefined;
+  /** Ends the reading. */
+  readonly signal: AbortSignal;
+}
+
+const MIB = 1024 * 1024;
+
+/**
+ * What the body of a request says; nothing at all is an empty object.
+ *
+ * @throws {HttpError} 413 for one that is too large, of which no more is read; 408 for one that does not come
+ * @throws {CniError} kind `usage`, with line, column and member, for one that is no JSON or not of that shape
+ */
+export async function readBody<T>(request: Request, shape: Shape<T>, limits: BodyLimits): Promise<T> {
+  const text = await readText(request, limits);
+  const json: Json = text.trim() === ""
+    ? {}
+    : parseJson(text, { kind: "usage", maxDepth: MAX_DEPTH, duplicateKeys: "refused" });
+  try {
+    return shape.read(json, []);
+  } catch (error) {
+    throw error instanceof Misshapen ? placed(error, text) : error;
+  }
+}
+
+async function readText(request: Request, limits: BodyLimits): Promise<string> {
+  const { maxBytes = MIB, readMs = 30_000, signal } = limits;
+  const tooLarge = () =>
+    new HttpError(413, new CniError("usage", `the body is larger than ${maxBytes} bytes`), {
+      connection: "close",
+    });
+  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge();
+  if (request.body === null) return "";
+  const reader = request.body.getReader();
+  const over = new AbortController();
+  const end = () => over.abort(signal.reason);
+  signal.addEventListener("abort", end, { once: true });
+  const late = pause(readMs, over.signal).then(() => {
+    throw new HttpError(408, new CniError("timeout", `the body did not come within ${readMs} ms`), {
+      connection: "close",
+    });
+  });
+  // It is also lost when the race has been won.
+  late.catch(() => {});
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    signal.throwIfAborted();
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) break;
+      size += value.byteLength;
+      if (size > maxBytes) throw tooLarge();
+      chunks.push(value);
+    }
+  } catch (error) {
+    void reader.cancel().catch(() => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", end);
+    over.abort();
+  }
+  return decode(chunks);
+}
+
+function decode(chunks: readonly Uint8Array[]): string {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    return chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join("") + decoder.decode();
+  } catch (cause) {
+    throw new CniError("usage", "the body is not UTF-8", { cause });
+  }
+}
+
+/** With line and column of what is wrong; a member that is missing is missing where its object begins. */
+function placed({ path, message }: Misshapen, body: string): CniError {
+  const isThere = body.trim() !== "";
+  const position = isThere ? positionOf(body, path) ?? positionOf(body, path.slice(0, -1)) : undefined;
+  return new CniError("usage", message, { path: formatPath(path), ...position });
+}

@@ -1,0 +1,197 @@
+import type { Logger } from "../host/log.ts";
+import { CniError } from "../spec/error.ts";
+import { readBody } from "./body.ts";
+import { failedAnswer, HttpError, tryLater } from "./http_error.ts";
+import { type Answer, matchPath, type Route } from "./route.ts";
+import { readTarget, requestId } from "./target.ts";
+
+/** A request that was answered. */
+export interface ServedRequest {
+  readonly method: string;
+  /** The pattern of the route, never what a client wrote; `-` where there is none. */
+  readonly route: string;
+  readonly status: number;
+  readonly ms: number;
+}
+
+/** Options of {@linkcode Handler}. */
+export interface HandlerOptions {
+  readonly routes: readonly Route[];
+  readonly log: Logger;
+  /** How many requests may be under way at once. @default {256} */
+  readonly maxRequests?: number | undefined;
+  /** Milliseconds for one request. @default {600_000} */
+  readonly requestMs?: number | undefined;
+  /** Milliseconds for the body to come. @default {30_000} */
+  readonly readMs?: number | undefined;
+  /** The largest body in bytes. @default {1 MiB} */
+  readonly maxBody?: number | undefined;
+  /** Told of each request once it is answered. */
+  readonly onServed?: (served: ServedRequest) => void;
+}
+
+/** What is found out about a request on its way. */
+interface Progress {
+  route: string;
+  answers: Route["answers"];
+}
+
+const METHODS: readonly string[] = [
+  "GET",
+  "HEAD",
+  "POST",
+  "PUT",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "CONNECT",
+  "TRACE",
+];
+
+/** Answers requests by a table of routes. */
+export class Handler {
+  readonly #options: HandlerOptions;
+  readonly #underWay = new Set<AbortController>();
+  #limited = 0;
+  #draining = false;
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: HandlerOptions) {
+    this.#options = options;
+  }
+
+  /** How many requests are under way. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
+  /** Begins no request any more, and gives when the last one has ended. */
+  async drained(): Promise<void> {
+    this.#draining = true;
+    if (this.#limited === 0) return;
+    await (this.#idle ??= Promise.withResolvers<void>()).promise;
+  }
+
+  /** Cuts all requests short. */
+  cancel(): void {
+    for (const request of this.#underWay) request.abort(tryLater("podwire is shutting down"));
+  }
+
+  /** Never throws. */
+  async handle(request: Request): Promise<Response> {
+    const startedAt = performance.now();
+    const id = requestId(request.headers.get("x-request-id"));
+    const progress: Progress = { route: "-", answers: {} };
+    const controller = new AbortController();
+    const onLeft = () => controller.abort(new CniError("cancelled", "the client has left"));
+    request.signal.addEventListener("abort", onLeft, { once: true });
+    if (request.signal.aborted) onLeft();
+    this.#underWay.add(controller);
+    let kind: string | undefined;
+    let response: Response;
+    try {
+      response = responseOf(await this.#answer(request, controller, progress), request.method, progress);
+    } catch (error) {
+      // A reason that the signal gave says more than what came of it.
+      const { status, failure, headers } = failedAnswer(causeOf(error, controller.signal));
+      kind = failure.kind;
+      if (status === 500) this.#options.log.error(failure.message, { id, kind });
+      response = Response.json({ error: failure }, { status, headers });
+    } finally {
+      request.signal.removeEventListener("abort", onLeft);
+      this.#underWay.delete(controller);
+    }
+    response.headers.set("x-request-id", id);
+    this.#served({ method: methodOf(request), route: progress.route, status: response.status }, {
+      startedAt,
+      id,
+      kind,
+    });
+    return response;
+  }
+
+  async #answer(request: Request, controller: AbortController, progress: Progress): Promise<Answer> {
+    const { routes, maxRequests = 256, requestMs = 600_000, readMs, maxBody: maxBytes } = this.#options;
+    const { signal } = controller;
+    const { segments, query } = readTarget(request.url);
+    const match = matchPath(routes, segments);
+    if (match === undefined) {
+      throw new HttpError(
+        404,
+        new CniError("not-found", "there is no such route", { hint: "see /openapi.json" }),
+      );
+    }
+    const { routes: methods, params } = match;
+    const route = methods.get(request.method === "HEAD" ? "GET" : request.method);
+    progress.route = [...methods.values()][0]?.path ?? "-";
+    if (route === undefined) throw notAllowed(methods);
+    requireQuery(route, query);
+    if (this.#draining) throw tryLater("podwire is shutting down");
+    progress.answers = route.answers;
+    if (route.isFree) {
+      return await route.handle({ params, query, body: undefined, signal });
+    }
+    if (this.#limited >= maxRequests) throw tryLater(`${maxRequests} requests are under way`);
+    const late = () =>
+      controller.abort(new CniError("timeout", `the request took longer than ${requestMs} ms`));
+    const timer = setTimeout(late, requestMs);
+    this.#limited++;
+    try {
+      const body = route.body && await readBody(request, route.body, { readMs, maxBytes, signal });
+      return await route.handle({ params, query, body, signal });
+    } finally {
+      clearTimeout(timer);
+      if (--this.#limited === 0) this.#idle?.resolve();
+    }
+  }
+
+  #served(
+    request: Omit<ServedRequest, "ms">,
+    { startedAt, ...more }: { startedAt: number; id: string; kind: string | undefined },
+  ): void {
+    const ms = performance.now() - startedAt;
+    this.#options.log.info("request", { ...request, ms: Math.round(ms * 10) / 10, ...more });
+    this.#options.onServed?.({ ...request, ms });
+  }
+}
+
+/** Cancelled work says only that it was; the signal says why. */
+function causeOf(error: unknown, { aborted, reason }: AbortSignal): unknown {
+  if (!aborted || error instanceof HttpError) return error;
+  const kind = failedAnswer(error).failure.kind;
+  return kind === "cancelled" || kind === "timeout" ? reason : error;
+}
+
+/** A method that a client made up must not become a label of a metric. */
+function methodOf({ method }: Request): string {
+  return METHODS.includes(method) ? method : "OTHER";
+}
+
+function notAllowed(methods: ReadonlyMap<string, Route>): HttpError {
+  const allow = [...methods.keys()].flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]).join(
+    ", ",
+  );
+  return new HttpError(405, new CniError("usage", `this route has ${allow}`), { allow });
+}
+
+function requireQuery({ query = [] }: Route, given: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(given)) {
+    const known = query.find((member) => member.name === name);
+    if (known === undefined) {
+      throw new CniError("usage", `the query has an unknown member ${JSON.stringify(name)}`, { path: name });
+    }
+    if (known.values !== undefined && !known.values.includes(value)) {
+      throw new CniError("usage", `${name} must be one of ${known.values.join(", ")}`, { path: name });
+    }
+  }
+}
+
+function responseOf({ status, json, text, stream }: Answer, method: string, { answers }: Progress): Response {
+  const type = answers[status]?.contentType ?? "application/json";
+  const headers = { "cache-control": "no-store", "content-type": type };
+  // There is a body only where there is somebody to read it.
+  const isRead = method !== "HEAD" && status !== 204;
+  if (!isRead) void stream?.cancel();
+  if (!isRead) return new Response(null, { status, headers: status === 204 ? {} : headers });
+  return new Response(stream ?? text ?? `${JSON.stringify(json)}\n`, { status, headers });
+}

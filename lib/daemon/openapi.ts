@@ -1,0 +1,66 @@
+import type { JsonObject } from "../spec/json.ts";
+import type { AnswerSpec, Route } from "./route.ts";
+import { schemaOf, SCHEMAS } from "./schemas.ts";
+
+/** What any request may be answered with beside what its route says. */
+const FAILURES: Readonly<Record<number, string>> = {
+  400: "The request is wrong; `path` names the member",
+  404: "There is no such thing",
+  408: "The body did not come in time",
+  409: "A name, an address or a port of the host is taken",
+  413: "The body is larger than 1 MiB",
+  500: "A plugin, the host or podwire failed",
+  503: "A network is not ready, too many requests are under way, or the daemon ends",
+  504: "The time ran out",
+};
+
+/** The OpenAPI 3.1 document of these routes. */
+export function openApiOf(routes: readonly Route[], version: string): JsonObject {
+  const paths: Record<string, Record<string, JsonObject>> = {};
+  for (const route of routes) {
+    const path = paths[route.path] ??= {};
+    path[route.method.toLowerCase()] = operationOf(route);
+  }
+  return {
+    openapi: "3.1.0",
+    info: { title: "podwire", version, summary: "Network for pod sandboxes, through CNI" },
+    servers: [{ url: "http://localhost", description: "The Unix socket /run/podwire/podwire.sock" }],
+    paths,
+    components: { schemas: SCHEMAS },
+  };
+}
+
+function operationOf({ id, summary, path, query = [], body, answers, isFree }: Route): JsonObject {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => ({
+    name,
+    in: "path",
+    required: true,
+    schema: { type: "string" },
+  }));
+  const inQuery = query.map(({ name, description, values }) => ({
+    name,
+    in: "query",
+    description,
+    schema: values === undefined ? { type: "string" } : { enum: [...values] },
+  }));
+  const own = Object.entries(answers).map(([status, answer]) => [status, answerOf(answer)]);
+  const failures = isFree ? [] : Object.entries(FAILURES).map(([status, description]) => [
+    status,
+    answerOf({ description, schema: schemaOf("Error") }),
+  ]);
+  return {
+    operationId: id,
+    summary,
+    parameters: [...inPath, ...inQuery],
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: false, content: { "application/json": { schema: body.schema } } } }),
+    responses: Object.fromEntries([...own, ...failures]),
+  };
+}
+
+function answerOf({ description, schema, contentType }: AnswerSpec): JsonObject {
+  if (schema === undefined && contentType === undefined) return { description };
+  const type = contentType ?? "application/json";
+  return { description, content: { [type]: { schema: schema ?? { type: "string" } } } };
+}

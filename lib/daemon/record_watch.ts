@@ -1,0 +1,161 @@
+import { ensureDir } from "../host/file.ts";
+import type { Logger } from "../host/log.ts";
+import { watchDirs } from "../host/watch.ts";
+import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import { wordsOf } from "../plugin/failure.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+import { shownAttachment, shownSandbox } from "../shown.ts";
+import { isCniError } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+
+/** What {@linkcode RecordWatch} works with. */
+export interface RecordWatchOptions {
+  readonly stateDir: string;
+  readonly store: Pick<AttachmentStore, "ofContainer" | "containers">;
+  /** A sandbox by its ID. */
+  readonly sandbox: (id: string) => Promise<Sandbox>;
+  /** The IDs of all sandboxes. */
+  readonly sandboxIds: () => Promise<readonly string[]>;
+  readonly publish: (event: JsonObject & { readonly type: string }) => void;
+  readonly log: Logger;
+  /** Milliseconds for which changes of one container are gathered. @default {50} */
+  readonly gatherMs?: number;
+}
+
+/** What was told of a container last. */
+interface Told {
+  sandbox: string | undefined;
+  readonly attachments: Map<string, string>;
+}
+
+/**
+ * Tells of sandboxes and attachments that came, changed or went, whoever did that: this process or the command line.
+ * What follows too closely on one another is told as one change.
+ */
+export class RecordWatch implements AsyncDisposable {
+  readonly #options: RecordWatchOptions;
+  readonly #told = new Map<string, Told>();
+  readonly #due = new Set<string>();
+  #watch: Disposable | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #working: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  private constructor(options: RecordWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to look; what is there by then is told of only when it changes. */
+  static start(options: RecordWatchOptions): RecordWatch {
+    const watch = new RecordWatch(options);
+    watch.#working = watch.#begin().catch((error) => watch.#failed(error));
+    return watch;
+  }
+
+  /** Looks no more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#watch?.[Symbol.dispose]();
+    await this.#working;
+  }
+
+  async #begin(): Promise<void> {
+    const dirs = [`${this.#options.stateDir}/sandboxes`, `${this.#options.stateDir}/attachments`];
+    for (const dir of dirs) await ensureDir(dir, 0o700);
+    if (this.#closed) return;
+    // First, so that nothing is missed that changes while the records are read.
+    this.#watch = watchDirs(dirs, {
+      changed: (paths) => this.#changed(paths),
+      failed: (error) => this.#failed(error),
+    }, { recursive: true });
+    for (const id of await this.#all()) await this.#look(id, false);
+  }
+
+  #failed(error: unknown): void {
+    if (!this.#closed) this.#options.log.error(`the records cannot be watched: ${wordsOf(error)}`);
+  }
+
+  #changed(paths: readonly string[]): void {
+    if (paths.length === 0) {
+      void this.#all().then((ids) => this.#gather(ids), (error) => this.#failed(error));
+      return;
+    }
+    const { length } = this.#options.stateDir;
+    this.#gather(paths.flatMap((path) => {
+      const [, folder, name = ""] = path.slice(length).split("/");
+      if (folder === "attachments") return name === "" ? [] : [name];
+      return name.endsWith(".json") && !name.startsWith(".") ? [name.slice(0, -".json".length)] : [];
+    }));
+  }
+
+  #gather(ids: readonly string[]): void {
+    for (const id of ids) this.#due.add(id);
+    if (this.#due.size === 0 || this.#closed) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const due = [...this.#due];
+      this.#due.clear();
+      this.#working = this.#working.then(async () => {
+        for (const id of due) await this.#look(id, true);
+      }).catch((error) => this.#failed(error));
+    }, this.#options.gatherMs ?? 50);
+  }
+
+  /** Those that are there, and those that were. */
+  async #all(): Promise<readonly string[]> {
+    const { store, sandboxIds } = this.#options;
+    return [...new Set([...this.#told.keys(), ...await sandboxIds(), ...await store.containers()])];
+  }
+
+  async #look(id: string, isNews: boolean): Promise<void> {
+    if (this.#closed) return;
+    const told = this.#told.get(id) ?? { sandbox: undefined, attachments: new Map() };
+    const time = new Date().toISOString();
+    const tell = (event: JsonObject & { readonly type: string }) => {
+      if (isNews) this.#options.publish({ ...event, time });
+    };
+    const records = await this.#options.store.ofContainer(id);
+    const keys = new Set(records.map(keyOf));
+    for (const record of records) {
+      const now = `${record.state} ${record.since} ${record.attempts}`;
+      if (told.attachments.get(keyOf(record)) === now) continue;
+      told.attachments.set(keyOf(record), now);
+      tell({ type: "attachment", ...nameOf(record), attachment: shownAttachment(record) });
+    }
+    for (const key of [...told.attachments.keys()]) {
+      if (keys.has(key)) continue;
+      told.attachments.delete(key);
+      const [network = "", ifName = ""] = key.split(" ");
+      tell({ type: "attachment", containerId: id, network, ifName, attachment: null });
+    }
+    const sandbox = await this.#sandbox(id);
+    const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
+    if (now !== told.sandbox) {
+      told.sandbox = now;
+      tell({ type: "sandbox", id, sandbox: sandbox === undefined ? null : shownSandbox(sandbox) });
+    }
+    if (now === undefined && told.attachments.size === 0) this.#told.delete(id);
+    else this.#told.set(id, told);
+  }
+
+  async #sandbox(id: string): Promise<Sandbox | undefined> {
+    try {
+      const sandbox = await this.#options.sandbox(id);
+      // Another one may be called so.
+      return sandbox.id === id ? sandbox : undefined;
+    } catch (error) {
+      if (isCniError(error, "not-found")) return undefined;
+      throw error;
+    }
+  }
+}
+
+function nameOf({ containerId, network, ifName }: AttachmentRecord) {
+  return { containerId, network, ifName };
+}
+
+/** Neither has a space. */
+function keyOf({ network, ifName }: AttachmentRecord): string {
+  return `${network} ${ifName}`;
+}

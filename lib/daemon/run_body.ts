@@ -1,0 +1,147 @@
+import { portMapping } from "../pod/port_mapping.ts";
+import type { NetworkSettings, PodRequest } from "../pod/request.ts";
+import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import { CniError } from "../spec/error.ts";
+import { formatPath, type JsonPath } from "../spec/json.ts";
+import {
+  anything,
+  either,
+  flag,
+  listOf,
+  mapOf,
+  mapped,
+  type MembersOf,
+  Misshapen,
+  objectOf,
+  type Shape,
+  type Shaped,
+  text,
+  whole,
+  word,
+} from "./shape.ts";
+
+const PORT = whole(1, 65_535);
+const BITS = whole(1, 1_000_000_000_000);
+const LARGEST_PID = 2 ** 22;
+
+/** `18080:80/tcp` as `--publish` takes it, or its parts. */
+const publish = either(
+  (json) => typeof json === "string",
+  mapped(
+    text({ description: "[HOSTIP:]HOSTPORT:PORT[/PROTO]", examples: ["18080:80/tcp"] }),
+    (value, path) => told(path, () => portMapping(formatPath(path), value)),
+  ),
+  mapped(
+    objectOf(
+      { hostPort: PORT, containerPort: PORT },
+      { hostIP: text(), protocol: word(["tcp", "udp", "sctp"]) },
+    ),
+    ({ hostIP = "", protocol = "tcp", ...ports }) => ({ hostIP, protocol, ...ports }),
+  ),
+);
+
+const bandwidth = objectOf({}, {
+  ingressRate: BITS,
+  ingressBurst: BITS,
+  egressRate: BITS,
+  egressBurst: BITS,
+});
+
+const ipRange = objectOf({ subnet: text() }, { rangeStart: text(), rangeEnd: text(), gateway: text() });
+
+const dns = objectOf({}, { servers: listOf(text()), searches: listOf(text()), options: listOf(text()) });
+
+const TEXTS = mapOf(text({ minLength: 0 }));
+
+/** `K: V`, for `CNI_ARGS`. */
+const args = mapped(mapOf(text()), (pairs) => Object.entries(pairs));
+
+/** What a sandbox, or one network of it, is to have. */
+const SETTINGS = {
+  ips: listOf(text()),
+  mac: text(),
+  publish: listOf(publish),
+  bandwidth,
+  ipRanges: listOf(listOf(ipRange)),
+  dns,
+  aliases: listOf(text()),
+  deviceID: text(),
+  cgroupPath: text(),
+  annotations: TEXTS,
+  args,
+  capabilities: mapOf(anything),
+} satisfies { readonly [K in keyof NetworkSettings]: Shape<NetworkSettings[K]> };
+
+const network = objectOf({ name: text() }, { ifName: text(), ...SETTINGS });
+
+const networks: Shape<NonNullable<PodRequest["networks"]>> = either(
+  (json) => typeof json === "string",
+  word(["none"]),
+  listOf(network),
+);
+
+const body = objectOf({}, {
+  name: text(),
+  namespace: text(),
+  uid: text(),
+  id: text(),
+  networks,
+  infra: flag,
+  runtime: text(),
+  netns: text({ pattern: "^/" }),
+  pid: whole(1, LARGEST_PID),
+  hostNetwork: flag,
+  labels: TEXTS,
+  sysctls: TEXTS,
+  replace: flag,
+  ...SETTINGS,
+});
+
+/** What `POST /v1/sandboxes` takes: the options of `run`, as JSON. */
+export const RUN_BODY: Shape<SandboxRequest> = mapped(body, (given, path) => {
+  const { infra: _infra, runtime: _runtime, netns: _netns, pid: _pid, hostNetwork: _host, ...request } =
+    given;
+  return { ...request, source: source(given, path) };
+});
+
+function source(given: Shaped<typeof body>, path: JsonPath): NetnsSource {
+  const { netns, pid, infra = false, hostNetwork = false, runtime } = given;
+  const named = [
+    netns !== undefined && "netns",
+    pid !== undefined && "pid",
+    infra && "infra",
+    hostNetwork && "hostNetwork",
+  ].filter((name) => name !== false);
+  if (named.length > 1) {
+    throw new Misshapen([...path, named[1] ?? ""], `cannot be given beside ${named[0]}`);
+  }
+  if (runtime !== undefined && !infra) throw new Misshapen([...path, "runtime"], "goes with infra");
+  if (netns !== undefined && !netns.startsWith("/")) {
+    throw new Misshapen([...path, "netns"], "must be an absolute path");
+  }
+  if (netns !== undefined) return { kind: "path", path: netns };
+  if (pid !== undefined) return { kind: "pid", pid };
+  if (infra) return { kind: "infra", ...(runtime === undefined ? {} : { runtime }) };
+  return hostNetwork ? { kind: "host" } : { kind: "new" };
+}
+
+/** What `POST /v1/gc` takes. */
+export const GC_BODY = objectOf({}, {
+  network: text(),
+  valid: listOf(objectOf({ containerId: text(), ifName: text() }, {})),
+  all: flag,
+  dryRun: flag,
+});
+
+/** What takes nothing. */
+export const EMPTY_BODY: Shape<MembersOf<Record<never, never>>> = objectOf({}, {});
+
+/** What a reader of texts finds wrong, with the place of the text. */
+function told<T>(path: JsonPath, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    throw new Misshapen(path, error.msg.slice(`${formatPath(path)}: `.length));
+  }
+}

@@ -1,0 +1,111 @@
+import { ATTACHMENT_STATES } from "../network/record.ts";
+import { STATUS_REASONS } from "../network/status.ts";
+import { SANDBOX_STATES } from "../sandbox/filter.ts";
+import { ERROR_KINDS } from "../spec/error.ts";
+import type { JsonObject } from "../spec/json.ts";
+
+// The objects of the answers as JSON Schema. All say which members are always there; there may be more.
+
+const TEXT: JsonObject = { type: "string" };
+const WHOLE: JsonObject = { type: "integer" };
+const FLAG: JsonObject = { type: "boolean" };
+const TEXTS: JsonObject = { type: "object", additionalProperties: TEXT };
+const TIME: JsonObject = { type: "string", format: "date-time" };
+const orNull = (schema: JsonObject): JsonObject => ({ anyOf: [schema, { type: "null" }] });
+const listOf = (items: JsonObject): JsonObject => ({ type: "array", items });
+const ref = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
+
+function objectOf(required: JsonObject, optional: JsonObject = {}): JsonObject {
+  return { type: "object", required: Object.keys(required), properties: { ...required, ...optional } };
+}
+
+const ITEM = objectOf({ kind: TEXT, why: TEXT }, {
+  containerId: TEXT,
+  network: TEXT,
+  ifName: TEXT,
+  netns: TEXT,
+  plugin: TEXT,
+  file: TEXT,
+  undecided: FLAG,
+  error: ref("ErrorObject"),
+});
+
+/** By name, as the document's components. */
+export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
+  Sandbox: objectOf({
+    id: TEXT,
+    name: TEXT,
+    namespace: TEXT,
+    uid: TEXT,
+    state: { enum: [...SANDBOX_STATES] },
+    createdAt: TIME,
+    netns: TEXT,
+    hostNetwork: FLAG,
+    pid: orNull(WHOLE),
+    ips: listOf(TEXT),
+    networks: listOf(objectOf({ name: TEXT, ifName: TEXT, result: { type: "object" } })),
+    labels: TEXTS,
+    annotations: TEXTS,
+  }, { reason: TEXT }),
+  NetworkFile: objectOf({
+    file: TEXT,
+    name: orNull(TEXT),
+    status: { enum: ["used", "shadowed", "rejected", "stale"] },
+    default: FLAG,
+    defaultBy: orNull({ enum: ["name", "first", "pinned"] }),
+    cniVersion: orNull(TEXT),
+    plugins: listOf(TEXT),
+    reason: orNull(TEXT),
+    line: orNull(WHOLE),
+    column: orNull(WHOLE),
+    since: orNull(TIME),
+    badSince: orNull(TIME),
+  }),
+  Attachment: objectOf({
+    containerId: TEXT,
+    network: TEXT,
+    ifName: TEXT,
+    netns: TEXT,
+    state: { enum: [...ATTACHMENT_STATES] },
+    owner: TEXT,
+    since: TIME,
+    attempts: WHOLE,
+    nextTry: orNull(TIME),
+    error: orNull(ref("ErrorObject")),
+  }),
+  NetworkStatus: objectOf({
+    network: orNull(TEXT),
+    ready: FLAG,
+    reason: orNull({ enum: [...STATUS_REASONS] }),
+    msg: orNull(TEXT),
+    since: orNull(TIME),
+  }, { graceUntil: TIME, file: TEXT }),
+  Report: objectOf({ removed: listOf(ITEM), kept: listOf(ITEM), failed: listOf(ITEM) }),
+  ErrorObject: objectOf({ code: WHOLE, kind: { enum: [...ERROR_KINDS] }, msg: TEXT }, {
+    details: TEXT,
+    verb: TEXT,
+    network: TEXT,
+    plugin: TEXT,
+    pluginIndex: WHOLE,
+    containerId: TEXT,
+    ifName: TEXT,
+    exitCode: WHOLE,
+    signal: TEXT,
+    stderr: TEXT,
+    path: { type: "string", description: "the member of the request that is wrong" },
+    line: WHOLE,
+    column: WHOLE,
+    hint: TEXT,
+  }),
+  Error: objectOf({ error: ref("ErrorObject") }),
+};
+
+/** A schema of {@linkcode SCHEMAS}, by name. */
+export function schemaOf(name: string): JsonObject {
+  return ref(name);
+}
+
+/** An array of such. */
+export function schemaOfMany(name: string): JsonObject {
+  return listOf(ref(name));
+}

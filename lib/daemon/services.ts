@@ -1,0 +1,29 @@
+import type { AttachmentFilter } from "../network/attachment_filter.ts";
+import type { GcReport, GcRequest } from "../network/gc_sweep.ts";
+import type { AttachmentRecord } from "../network/record.ts";
+import type { NetworkStatus } from "../network/status.ts";
+import type { CatalogEntry } from "../pod/catalog.ts";
+import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
+import type { SandboxRequest } from "../sandbox/request.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+
+/** What the routes are served with. */
+export interface Services {
+  /** Makes a sandbox. Whoever has one ready may hand that out instead. */
+  readonly run: (request: SandboxRequest) => Promise<Sandbox>;
+  readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove">;
+  readonly networks: (signal: AbortSignal) => Promise<readonly CatalogEntry[]>;
+  readonly status: (
+    request: { readonly network?: string; readonly fresh?: boolean; readonly signal: AbortSignal },
+  ) => Promise<readonly NetworkStatus[]>;
+  readonly attachments: (filter: AttachmentFilter) => Promise<readonly AttachmentRecord[]>;
+  readonly gc: (request: GcRequest) => Promise<GcReport>;
+  readonly recover: (options: RecoverOptions) => Promise<RecoveryReport>;
+  /** What happens from now on, as server-sent events. */
+  readonly events: () => ReadableStream<Uint8Array>;
+  /** In the text format of Prometheus. */
+  readonly metrics: () => Promise<string>;
+  /** Told of what could not be torn down and stays on record. */
+  readonly onLeft: (sandbox: string, failure: Error) => void;
+}

@@ -1,0 +1,44 @@
+import { CniError } from "../spec/error.ts";
+
+/** What a request asks for. */
+export interface RequestTarget {
+  /** What stands between the slashes, decoded. */
+  readonly segments: readonly string[];
+  readonly query: Readonly<Record<string, string>>;
+}
+
+const REQUEST_ID = /^[\w.:-]{1,64}$/;
+
+/**
+ * Path and query of a request. The URL is not parsed as one: its host is whatever the client wrote.
+ *
+ * @throws {CniError} kind `usage` for what cannot be decoded, or stands there twice
+ */
+export function readTarget(url: string): RequestTarget {
+  const from = url.indexOf("/", url.indexOf("://") + "://".length);
+  const target = from < 0 ? "/" : url.slice(from);
+  const mark = target.indexOf("?");
+  const path = mark < 0 ? target : target.slice(0, mark);
+  const query: Record<string, string> = {};
+  for (const [name, value] of new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1))) {
+    if (Object.hasOwn(query, name)) {
+      throw new CniError("usage", `the query has ${JSON.stringify(name)} twice`, { path: name });
+    }
+    Object.defineProperty(query, name, { value, enumerable: true });
+  }
+  return { segments: path.slice(1).split("/").map(decoded), query };
+}
+
+/** The ID that the client gave its request, or one of our own. */
+export function requestId(given: string | null): string {
+  if (given !== null && REQUEST_ID.test(given)) return given;
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch (cause) {
+    throw new CniError("usage", `the path has a bad escape in "${segment}"`, { cause });
+  }
+}

@@ -1,0 +1,104 @@
+import { dirname } from "@std/path/posix";
+import { HostError } from "./command.ts";
+import { ensureDir } from "./file.ts";
+import { lockFile } from "./lock.ts";
+
+/** A Unix socket that this process listens on, under its own name. */
+export interface ClaimedSocket {
+  readonly path: string;
+  /** What the name leads to by now: this socket, nothing, or something that others put there. */
+  state(): Promise<"ours" | "missing" | "foreign">;
+  /** Removes the name, if it still leads to this socket. */
+  release(): Promise<void>;
+}
+
+/** What `sockaddr_un` of Linux holds, without the zero at its end. */
+const LONGEST_SOCKET_PATH = 107;
+/** Whoever holds the lock finds only those of dead processes. */
+const WORKSHOP = /^\.podwire-[0-9a-f]{8}$/;
+const WORKSHOP_LENGTH = "/.podwire-00000000/s".length;
+
+/**
+ * Puts a listening Unix socket under a path: only its owner may connect, from the first moment on. `listen` makes it
+ * in a directory of its own that nobody else may enter, from which it is renamed into place. What a dead process left
+ * there is replaced. Of several processes at once, one gets the path.
+ *
+ * Requires `--allow-read` and `--allow-write`.
+ *
+ * @throws {HostError} reason `exists`, if somebody answers at that path, or what is there is no socket
+ * @throws The reason of `signal`, if that fires first.
+ */
+export async function claimSocket(
+  path: string,
+  listen: (temporary: string) => void,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<ClaimedSocket> {
+  const dir = dirname(path);
+  const length = new TextEncoder().encode(dir).byteLength + WORKSHOP_LENGTH;
+  if (Math.max(length, new TextEncoder().encode(path).byteLength) > LONGEST_SOCKET_PATH) {
+    throw new HostError(`${path} is too long for a socket: its directory may have 88 bytes, the path 107`);
+  }
+  await ensureDir(dir, 0o700);
+  using _lock = await lockFile(`${path}.lock`, { ...(signal && { signal }) });
+  await requireNobody(path);
+  await removeWorkshops(dir);
+  const workshop = `${dir}/.podwire-${crypto.getRandomValues(new Uint8Array(4)).toHex()}`;
+  await Deno.mkdir(workshop, { mode: 0o700 });
+  try {
+    const temporary = `${workshop}/s`;
+    listen(temporary);
+    await Deno.chmod(temporary, 0o600);
+    const own = await Deno.lstat(temporary);
+    await Deno.rename(temporary, path);
+    return claimed(path, own);
+  } finally {
+    await Deno.remove(workshop, { recursive: true });
+  }
+}
+
+function claimed(path: string, own: Deno.FileInfo): ClaimedSocket {
+  const state = async () => {
+    const there = await lstatOf(path);
+    if (there === undefined) return "missing";
+    return there.dev === own.dev && there.ino === own.ino ? "ours" : "foreign";
+  };
+  return {
+    path,
+    state,
+    async release() {
+      // With its directory gone there is nothing to remove, and no lock to be made.
+      if (await lstatOf(dirname(path)) === undefined) return;
+      using _lock = await lockFile(`${path}.lock`);
+      if (await state() === "ours") await Deno.remove(path);
+    },
+  };
+}
+
+/** Whether somebody accepts connections there is known only by asking for one. */
+async function requireNobody(path: string): Promise<void> {
+  const there = await lstatOf(path);
+  if (there === undefined) return;
+  if (!there.isSocket) throw new HostError(`${path} is there and is no socket`, { reason: "exists" });
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  throw new HostError(`somebody answers at ${path}`, { reason: "exists" });
+}
+
+async function removeWorkshops(dir: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory && WORKSHOP.test(name)) await Deno.remove(`${dir}/${name}`, { recursive: true });
+  }
+}
+
+async function lstatOf(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,139 @@
+import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
+import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
+import type { AttachmentRecord } from "./network/record.ts";
+import type { NetworkStatus } from "./network/status.ts";
+import { reported } from "./plugin/failure.ts";
+import type { Operation } from "./plugin/observe.ts";
+import type { CatalogEntry } from "./pod/catalog.ts";
+import type { RuntimeOptions } from "./runtime_options.ts";
+import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
+import type { Sandboxes } from "./sandbox/sandbox.ts";
+import { startUpkeep, type Upkeep } from "./upkeep_wiring.ts";
+import { collectGarbage, type Parts, wire } from "./wiring.ts";
+
+/** How a {@linkcode LiveRuntime} is opened. */
+export interface LiveOptions extends RuntimeOptions {
+  /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */
+  readonly pollMs?: number;
+  /** For how many milliseconds a network that was ready and fails counts as ready. @default {30_000} */
+  readonly graceMs?: number;
+  /** Milliseconds between two sweeps; 0 for none. @default {0} */
+  readonly gcIntervalMs?: number;
+}
+
+/**
+ * A runtime of a process that lasts: it has read the configuration before it is asked, knows which networks are ready,
+ * and sees to what failed or was left. The records are those that everybody works on.
+ *
+ * Permissions: those of {@linkcode Podwire}.
+ */
+export class LiveRuntime implements AsyncDisposable {
+  readonly #parts: Parts;
+  readonly #upkeep: Upkeep;
+
+  private constructor(parts: Parts, upkeep: Upkeep) {
+    this.#parts = parts;
+    this.#upkeep = upkeep;
+  }
+
+  /** Reads the configuration directory and begins to watch it. */
+  static async open(options: LiveOptions, signal?: AbortSignal): Promise<LiveRuntime> {
+    return await reported(async () => {
+      // No sandbox is made before the upkeep has begun.
+      const opened = Promise.withResolvers<Upkeep>();
+      const parts = wire(options, {
+        catalog: async (signal) => await (await opened.promise).source.current(signal),
+      });
+      const gc: Parameters<typeof startUpkeep>[1]["gc"] = async (source, signal) =>
+        await collectGarbage(parts, await source.current(signal), { signal });
+      const upkeep = await startUpkeep(parts, { ...options, gc }, signal);
+      opened.resolve(upkeep);
+      return new LiveRuntime(parts, upkeep);
+    });
+  }
+
+  /** Network namespaces that outlive the process. */
+  get sandboxes(): Sandboxes {
+    return this.#parts.sandboxes;
+  }
+
+  /** What is on record of attachments. */
+  get records(): Pick<Parts, "store" | "failed" | "locks"> {
+    return this.#parts;
+  }
+
+  /** Where the records are. */
+  get stateDir(): string {
+    return this.#parts.common.stateDir;
+  }
+
+  /** What became of each file of the configuration directory. */
+  async networks(signal?: AbortSignal): Promise<readonly CatalogEntry[]> {
+    return await reported(async () => (await this.#upkeep.source.current(signal)).entries);
+  }
+
+  /** Reads the configuration directory now. */
+  async reload(signal?: AbortSignal): Promise<readonly CatalogEntry[]> {
+    return await reported(async () => (await this.#upkeep.source.reload(signal)).entries);
+  }
+
+  /**
+   * Whether the networks are ready, as their plugins said last; `fresh` asks them.
+   *
+   * @throws {CniError} kind `not-found` for an unknown network
+   */
+  async status(
+    { network, fresh = false, signal }: {
+      readonly network?: string | undefined;
+      readonly fresh?: boolean | undefined;
+      readonly signal?: AbortSignal | undefined;
+    } = {},
+  ): Promise<readonly NetworkStatus[]> {
+    const { readiness } = this.#upkeep;
+    return await reported(async () => {
+      const known = readiness.statuses(network);
+      const isKnown = network === undefined || known.length > 0;
+      return fresh || !isKnown ? await readiness.refresh(network, signal) : known;
+    });
+  }
+
+  /** The attachments on record that are meant. */
+  async attachments(filter: AttachmentFilter = {}): Promise<readonly AttachmentRecord[]> {
+    return await reported(() => findAttachments(filter, this.#parts));
+  }
+
+  /** As {@linkcode Podwire.gc}. */
+  async gc(request: GcRequest = {}): Promise<GcReport> {
+    return await this.#operation(
+      "gc",
+      async () =>
+        await collectGarbage(this.#parts, await this.#upkeep.source.current(request.signal), request),
+    );
+  }
+
+  /** As {@linkcode Podwire.recover}. */
+  async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
+    return await this.#operation("recover", () => this.#parts.recovery.recover(options));
+  }
+
+  async #operation<T>(operation: Operation, body: () => Promise<T>): Promise<T> {
+    return await this.#parts.watch.operation(operation, {}, () => reported(body));
+  }
+
+  /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
+  onNetworks(listener: (entries: readonly CatalogEntry[]) => void): Disposable {
+    return this.#upkeep.source.onChange(({ networks, catalog }) => {
+      if (networks) listener(catalog.entries);
+    });
+  }
+
+  /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */
+  onStatus(listener: (status: NetworkStatus) => void): Disposable {
+    return this.#upkeep.readiness.onChange(listener);
+  }
+
+  /** Ends the watching, the timers and what they have under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#upkeep[Symbol.asyncDispose]();
+  }
+}
