@@ -57,6 +57,7 @@ export {
   Sandboxes,
   type TakeDownOptions,
 } from "./lib/sandbox/sandbox.ts";
+export type { NetnsHandle } from "./lib/host/netns_handle.ts";
 export { SANDBOX_STATES, type SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {
   RecoverOptions,

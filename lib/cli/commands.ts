@@ -1,5 +1,6 @@
 import type { Command, OptionSpec } from "./command.ts";
 import { NETWORK_HELP } from "./network_help.ts";
+import { RUN_OPTIONS } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
 
 const NAMESPACE: OptionSpec = {
@@ -29,68 +30,6 @@ const ATTACH_OPTIONS: readonly OptionSpec[] = [
 
 const ATTACH_HELP =
   "Reads CNI_PATH, NETCONFPATH, CAP_ARGS (a JSON object), CNI_ARGS (K=V;K2=V2) and CNI_IFNAME.";
-
-const RUN_OPTIONS: readonly OptionSpec[] = [
-  { ...NAMESPACE, help: "the namespace of the name, as in Kubernetes (default: default)" },
-  { name: "uid", kind: "value", value: "UID", help: "the pod UID that plugins are told (default: the ID)" },
-  { name: "id", kind: "value", value: "ID", help: "the container ID (default: a random one)" },
-  { name: "netns", kind: "value", value: "PATH", help: "use this network namespace instead of a new one" },
-  { name: "pid", kind: "value", value: "PID", help: "use the network namespace of this process" },
-  { name: "infra", kind: "flag", help: "make an infra container that holds the namespace" },
-  { name: "runtime", kind: "value", value: "PROGRAM", help: "the OCI runtime for --infra (default runc)" },
-  {
-    name: "network",
-    kind: "list",
-    value: "NET[:IFNAME][,KEY=VALUE...]",
-    help: "a network, repeatable, or none (default: the default network)",
-  },
-  {
-    name: "publish",
-    alias: "p",
-    kind: "list",
-    value: "[HOSTIP:]HOSTPORT:PORT[/PROTO]",
-    help: "a port of the host, repeatable, through the first network",
-  },
-  {
-    name: "ip",
-    kind: "list",
-    value: "ADDRESS",
-    help: "an address wanted from the first network, repeatable",
-  },
-  { name: "mac", kind: "value", value: "MAC", help: "the MAC address wanted from the first network" },
-  {
-    name: "bandwidth",
-    kind: "value",
-    value: "ingress=RATE,egress=RATE",
-    help: "limits in bit/s, such as 10M",
-  },
-  {
-    name: "ip-range",
-    kind: "list",
-    value: "RANGE",
-    help: "where the first network takes its addresses from, repeatable",
-  },
-  { name: "dns", kind: "list", value: "ADDRESS", help: "a name server, repeatable, for the first network" },
-  { name: "dns-search", kind: "list", value: "DOMAIN", help: "where short names are looked for, repeatable" },
-  { name: "dns-option", kind: "list", value: "OPTION", help: "an option of the resolver, repeatable" },
-  { name: "alias", kind: "list", value: "NAME", help: "another name on the first network, repeatable" },
-  { name: "device", kind: "value", value: "ID", help: "the device that the first network hands over" },
-  {
-    name: "cgroup-path",
-    kind: "value",
-    value: "PATH",
-    help: "the pod's cgroup, for plugins that ask for it",
-  },
-  { name: "arg", kind: "list", value: "K=V", help: "a pair of CNI_ARGS, repeatable, for all networks" },
-  {
-    name: "cap",
-    kind: "list",
-    value: "NAME=JSON",
-    help: "a capability argument for the first network, repeatable",
-  },
-  { name: "annotation", kind: "list", value: "K=V", help: "an annotation of the pod, repeatable" },
-  { name: "replace", kind: "flag", help: "take down the sandbox that has the name first" },
-];
 
 /** Of no use here; taken so that what is written for cnitool works. */
 const IGNORED_IFNAME: OptionSpec = {
@@ -127,6 +66,7 @@ export const COMMANDS: readonly Command[] = [
       "podwire run db --network storage:eth1 --ip 10.1.0.5 --json",
       "podwire run gate --network web:eth0,ip=10.1.0.5 --network back:net1,ip=10.2.0.5,alias=gate",
       "podwire run alone --network none",
+      "podwire run job --pid 4711 --label app=job --sysctl net.ipv4.ip_unprivileged_port_start=0",
     ],
     needsRoot: true,
     load: async () => (await import("./run.ts")).run,
@@ -166,7 +106,20 @@ export const COMMANDS: readonly Command[] = [
     count: [0, 0],
     options: [
       { ...NAMESPACE, help: "only those of this namespace" },
+      {
+        name: "filter",
+        kind: "list",
+        value: "KEY=VALUE",
+        help: "only those of this state, name, id (its beginning) or label (K or K=V), repeatable",
+      },
       { name: "quiet", alias: "q", kind: "flag", help: "only IDs" },
+    ],
+    description:
+      "Of several filters all have to hold. A sandbox is ready, stopped, or broken: then `inspect` says why,\n" +
+      "`rm` removes it and `recover` takes down what is left of it.",
+    examples: [
+      "podwire ps --filter state=broken",
+      "podwire ps -q --filter label=app=web --filter label=canary",
     ],
     needsRoot: false,
     load: async () => (await import("./sandbox.ts")).ps,
@@ -177,7 +130,8 @@ export const COMMANDS: readonly Command[] = [
     operands: "NAME",
     count: [1, 1],
     options: [NAMESPACE],
-    description: NAME_HELP,
+    description:
+      `${NAME_HELP}\nOf a broken one it says why, and what the OCI runtime of its infra container says.`,
     needsRoot: false,
     load: async () => (await import("./sandbox.ts")).inspect,
   },

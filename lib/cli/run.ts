@@ -34,9 +34,16 @@ export function sandboxRequest(input: CommandInput): SandboxRequest {
       networks: wantedNetworks(input.list("network")),
     }),
     ...settings(input),
+    ...defined({ labels: pairs(input, "label"), sysctls: pairs(input, "sysctl") }),
     source: netnsSource(input),
     replace: input.flag("replace"),
   };
+}
+
+/** The last of a key counts, as with the flags themselves. */
+function pairs(input: CommandInput, name: string): Readonly<Record<string, string>> | undefined {
+  const texts = input.list(name);
+  return texts.length === 0 ? undefined : Object.fromEntries(texts.map((text) => pair(`--${name}`, text)));
 }
 
 /** What is asked of the first network, or of all. */
@@ -75,16 +82,20 @@ function netnsSource(input: CommandInput): NetnsSource {
   const path = input.value("netns");
   const pid = input.value("pid");
   const infra = input.flag("infra");
-  const given = [path !== undefined && "--netns", pid !== undefined && "--pid", infra && "--infra"].filter(
-    Boolean,
-  );
+  const host = input.flag("host-network");
+  const given = [
+    path !== undefined && "--netns",
+    pid !== undefined && "--pid",
+    infra && "--infra",
+    host && "--host-network",
+  ].filter(Boolean);
   if (given.length > 1) throw new CniError("usage", `${given.join(" and ")} exclude each other`);
   const runtime = input.value("runtime");
   if (runtime !== undefined && !infra) throw new CniError("usage", "--runtime goes with --infra");
   if (path !== undefined) return { kind: "path", path: resolve(path) };
   if (pid !== undefined) return { kind: "pid", pid: positive("--pid", pid, 2 ** 22) };
   if (infra) return { kind: "infra", ...(runtime === undefined ? {} : { runtime }) };
-  return { kind: "new" };
+  return { kind: host ? "host" : "new" };
 }
 
 /** What `CNI_ARGS` of our own environment says goes to all networks; pieces without "=" are dropped. */

@@ -1,10 +1,11 @@
 import { withSignals } from "../plugin/signals.ts";
 import { runAttachedInside } from "../host/netns.ts";
 import { asCniError } from "../plugin/failure.ts";
-import { CniError, isCniError } from "../spec/error.ts";
+import { CniError } from "../spec/error.ts";
 import { shownSandbox } from "../shown.ts";
 import { printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
+import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
 import { logger, openPodwire } from "./settings.ts";
 
@@ -21,20 +22,19 @@ export async function rm(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
   const force = input.flag("force");
   return await forEachName(input, async (name, signal) => {
-    try {
-      warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
-    } catch (error) {
-      if (!force || !isCniError(error, "not-found")) throw error;
-    }
+    warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
   });
 }
 
 /** `podwire ps` */
 export async function ps(input: CommandInput): Promise<number> {
   const { io } = input;
-  const namespace = input.value("namespace");
-  const all = await openPodwire(input).sandboxes.list();
-  const shown = namespace === undefined ? all : all.filter((sandbox) => sandbox.namespace === namespace);
+  const filters = input.list("filter").map((text) => sandboxFilter("--filter", text));
+  const { sandboxes } = openPodwire(input);
+  const shown = await withSignals(
+    io,
+    (signal) => sandboxes.list([namespaceOf(input), ...filters], { signal }),
+  );
   if (input.flag("json")) io.write(`${printJson(shown.map(shownSandbox), 2)}\n`);
   else if (input.flag("quiet")) io.write(shown.map(({ id }) => `${id}\n`).join(""));
   else io.write(sandboxTable(shown));
@@ -44,7 +44,9 @@ export async function ps(input: CommandInput): Promise<number> {
 /** `podwire inspect NAME` */
 export async function inspect(input: CommandInput): Promise<number> {
   const [name = ""] = input.operands;
-  printSandbox(input, await openPodwire(input).sandboxes.get(name, namespaceOf(input)));
+  const { sandboxes } = openPodwire(input);
+  const get = (signal: AbortSignal) => sandboxes.get(name, { ...namespaceOf(input), signal });
+  printSandbox(input, await withSignals(input.io, get));
   return 0;
 }
 
@@ -54,14 +56,10 @@ export async function exec(input: CommandInput): Promise<number> {
   const [name = "", ...operands] = input.operands;
   const [program, ...args] = [...operands, ...input.rest];
   if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD...");
-  const sandbox = await openPodwire(input).sandboxes.get(name, namespaceOf(input));
-  if (sandbox.state !== "ready") {
-    const reason = sandbox.reason === undefined ? "" : `: ${sandbox.reason}`;
-    throw new CniError("conflict", `Cannot enter sandbox "${sandbox.name}": it is ${sandbox.state}${reason}`);
-  }
+  using netns = await openPodwire(input).sandboxes.hold(name, namespaceOf(input));
   const passed: (() => void)[] = [];
   try {
-    const { code } = await runAttachedInside(sandbox.netns, { program, args, inheritEnv: true }, {
+    const { code } = await runAttachedInside(netns.path, { program, args, inheritEnv: true }, {
       onSpawn: (child) => {
         passed.push(io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => child.kill(signal)));
         // The terminal sends it to the whole group: CMD has it already and decides.

@@ -26,7 +26,8 @@ function sandboxText(sandbox: Sandbox): string {
     ["id", sandbox.id],
     ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
     ["created", sandbox.createdAt],
-    ["netns", sandbox.netns],
+    ["netns", sandbox.hostNetwork ? `${sandbox.netns}, that of the host` : sandbox.netns],
+    ...Object.entries(sandbox.labels).map(([key, value]) => ["label", `${key}=${value}`]),
     ...(sandbox.pid === null ? [] : [["pid", String(sandbox.pid)]]),
     ...sandbox.networks.map((
       { name, ifName, result },

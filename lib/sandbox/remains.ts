@@ -47,7 +47,10 @@ export class Remains {
     const hasInfra = await statOf(bundle) !== undefined;
     const path = `${netnsDir}/${netnsPrefix}${id}`;
     const hasNetns = await statOf(path) !== undefined;
-    const [attachment] = (await store.ofContainer(id)).filter(({ owner }) => owner === `sandbox:${id}`);
+    // What could not be detached is nobody's any more, as with `podwire rm -f`.
+    const [attachment] = (await store.ofContainer(id)).filter(({ owner, state }) =>
+      owner === `sandbox:${id}` && state !== "failed"
+    );
     if (!hasInfra && !hasNetns && attachment === undefined) return undefined;
     const netns = attachment?.netns ?? path;
     return {

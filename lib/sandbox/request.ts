@@ -57,8 +57,8 @@ interface Surroundings {
   readonly run: RunCommand;
 }
 
-/** The namespace of the first process is that of the host. */
-const HOST_NETNS = "/proc/1/ns/net";
+/** That of podwire itself: the first process cannot be looked at from inside a container. */
+const HOST_NETNS = "/proc/self/ns/net";
 
 /** Those of container engines have 64 characters; with what is put around it, it has to be the name of a file. */
 const LONGEST_ID = 128;

@@ -1,3 +1,5 @@
+import { netnsId } from "../host/netns.ts";
+import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
@@ -192,6 +194,40 @@ export class Sandboxes {
         ...signalOf(options),
       });
       return { ...sandbox, reason: `${sandbox.reason}; ${said}` };
+    });
+  }
+
+  /**
+   * Holds the namespace of a sandbox that is ready, for programs that are to run inside (`nsenter --net=PATH`). Who
+   * enters by the path of the handle enters that namespace and no other, whatever becomes of the sandbox meanwhile.
+   *
+   * Permissions: as {@linkcode Sandboxes.get}, and `--allow-read` for `/proc`; entering needs root.
+   *
+   * @throws {CniError} kind `not-found`, or `conflict` saying why it is not ready
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime.ts";
+   *
+   * using netns = await new Podwire().sandboxes.hold("web");
+   * await new Deno.Command("nsenter", { args: [`--net=${netns.path}`, "--", "ip", "addr"] }).spawn().status;
+   * ```
+   */
+  async hold(nameOrId: string, options: FindOptions = {}): Promise<NetnsHandle> {
+    const { name, id, state, reason = "" } = await this.get(nameOrId, options);
+    const refuse = (problem: string) =>
+      new CniError("conflict", `Cannot enter sandbox "${name}": ${problem}`);
+    if (state !== "ready") throw refuse(`it is ${state}${reason && `: ${reason}`}`);
+    return await reported(async () => {
+      const netns = (await this.#options.sandboxes.read(id))?.netns;
+      if (netns?.id === undefined) throw refuse("it is gone");
+      const { path, id: wanted } = netns;
+      // What is under /proc cannot be opened, nor can anybody put something else there.
+      const isKernels = path.startsWith("/proc/") && await netnsId(path) === wanted;
+      if (isKernels) return { path, [Symbol.dispose]: () => {} };
+      const handle = path.startsWith("/proc/") ? undefined : await holdNetns(path, wanted);
+      if (handle === undefined) throw refuse(`${path} does not lead to its namespace`);
+      return handle;
     });
   }
 

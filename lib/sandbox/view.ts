@@ -149,7 +149,7 @@ export async function problemOf(
   if (bootId !== await parts.attachments.boot()) return "it is of another boot";
   const ended = await infraProblem(record, parts, processes);
   if (ended !== undefined) return ended;
-  // It cannot go, and only root may look.
+  // It cannot go, and somebody may look from inside another one.
   if (hostNetwork) return undefined;
   const problem = await nsProblem(netns.path);
   if (problem !== undefined) return `${netns.path}: ${problem}`;

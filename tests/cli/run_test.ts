@@ -39,6 +39,8 @@ Deno.test("run takes the namespace from one place only", () => {
   assertEquals(request(["--infra", "--runtime=crun"]).source, { kind: "infra", runtime: "crun" });
   assertEquals(refusal("--netns=/x", "--pid=2"), "--netns and --pid exclude each other");
   assertEquals(refusal("--pid=2", "--infra"), "--pid and --infra exclude each other");
+  assertEquals(request(["--host-network"]).source, { kind: "host" });
+  assertEquals(refusal("--host-network", "--infra"), "--infra and --host-network exclude each other");
   assertEquals(refusal("--runtime=crun"), "--runtime goes with --infra");
   for (const pid of ["0", "-1", "1.5", "x", "4194305", "1e3"]) {
     assertEquals(refusal(`--pid=${pid}`), `--pid: "${pid}" is no number from 1 to 4194304`);
@@ -76,6 +78,20 @@ Deno.test("run takes annotations, whose values may hold anything", () => {
     x: "",
   });
   assertEquals(refusal("--annotation", "a"), '--annotation: "a" is not KEY=VALUE');
+});
+
+Deno.test("run takes labels and sysctls, of which the last of a key counts", () => {
+  const { labels, sysctls } = request([
+    "--label=app=web",
+    "-l",
+    "x=a=b",
+    "--label=app=db",
+    "--label=y=",
+    "--sysctl=net.a.b=1 2",
+  ]);
+  assertEquals([labels, sysctls], [{ app: "db", x: "a=b", y: "" }, { "net.a.b": "1 2" }]);
+  assertEquals(refusal("--label=app"), '--label: "app" is not KEY=VALUE');
+  assertEquals(refusal("--sysctl==1"), '--sysctl: "=1" is not KEY=VALUE');
 });
 
 Deno.test("run takes several addresses", () => {
@@ -149,9 +165,9 @@ Deno.test("what only the network can tell to be wrong is told with network and v
       [["--arg=A=1;B"], "its value contains"],
     ];
     for (const [args, words] of cases) assertStringIncludes(await told(...args), words);
-    // What was read is remembered, and that is all.
+    // That nothing of an earlier boot is left, and what was read, is remembered, and that is all.
     const left = await Array.fromAsync(Deno.readDir(confDir), ({ name }) => name);
-    assertEquals(left.sort(), ["catalogs", "web.conflist"]);
+    assertEquals(left.sort(), ["boot-id", "catalogs", "run", "web.conflist"]);
   } finally {
     await Deno.remove(confDir, { recursive: true });
   }

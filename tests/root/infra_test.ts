@@ -68,18 +68,187 @@ binaryTest(
 );
 
 binaryTest(
-  "the namespace outlives an infra container that was killed from outside",
+  "an infra container that was killed makes its sandbox broken, which is said, and recovery takes it down",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
     const id = world.id("web");
-    const { pid } = await world.json(["run", "--id", id, "--infra"], { env });
+    const { pid, netns } = await world.json(["run", "--id", id, "--infra"], { env });
     Deno.kill(pid, "SIGKILL");
+    await until("broken", async () => (await world.json(["inspect", id], { env })).state === "broken");
+    const broken = await world.json(["inspect", id], { env });
     assertMatch(
-      await world.done(["exec", id, "--", "ip", "-br", "addr"], { env }),
-      new RegExp(`${world.subnet4}.2/24`),
+      broken.reason,
+      new RegExp(
+        `^its infra container has ended: its process ${pid} is gone; runc says that its container is stopped`,
+      ),
     );
+    assertEquals(broken.pid, null);
+    assertEquals((await world.json(["ps", "--filter", "state=broken"], { env })).length, 1);
+    assertEquals(await world.json(["ps", "--filter", "state=ready"], { env }), []);
+    const refused = await world.refused(1, ["exec", id, "--", "true"], { env });
+    assertEquals(refused.kind, "conflict");
+    assertMatch(
+      refused.msg,
+      new RegExp(`it is broken: its infra container has ended: its process ${pid} is gone`),
+    );
+    // The namespace has a path of its own, so that the plugins can still clean up.
+    assertMatch(await sh(`nsenter --net=${netns} ip -br addr`), new RegExp(`${world.subnet4}.2/24`));
+    const { removed, failed } = await world.json(["recover"], { env });
+    assertEquals(failed, []);
+    assertEquals(removed.map(({ kind }: { kind: string }) => kind), ["attachment", "sandbox"]);
+    assertEquals((await world.json(["inspect", id], { env })).state, "stopped");
     await world.done(["rm", id], { env });
+    await assertNothing(world, id);
+  },
+);
+
+binaryTest(
+  "an infra container that was deleted by hand makes its sandbox broken, which can be removed",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const id = world.id("web");
+    await world.done(["run", "--id", id, "--infra"], { env });
+    await sh(`${RUNC} delete --force ${id}`);
+    const { state, reason } = await world.json(["inspect", id], { env });
+    assertEquals(state, "broken");
+    assertMatch(reason, /is gone; runc says: .*does not exist/);
+    // Who has no runc is told the rest all the same.
+    assertMatch((await world.json(["inspect", id])).reason, /is gone; runc is not installed/);
+    await world.done(["rm", id], { env });
+    await assertNothing(world, id);
+  },
+);
+
+binaryTest(
+  "the network comes down before the infra container, which knows whose it is",
+  ["runc", "catatonit"],
+  async (world) => {
+    const id = world.id("web");
+    const seen = `${world.dir}/seen`;
+    await world.plugin(
+      "watch",
+      `#!/bin/sh
+cat >/dev/null
+[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.0.0"}'
+[ "$CNI_COMMAND" != DEL ] || [ ! -e "/proc/$(cat ${world.stateDir}/infra/${id}/pid)" ] || echo there >>${seen}
+`,
+    );
+    await world.list([{ type: "watch" }]);
+    await world.done(["run", "web", "--id", id, "--uid", "u1", "--infra"], { env });
+    const { annotations } = JSON.parse(await sh(`${RUNC} state ${id}`));
+    assertEquals([annotations["podwire.sandbox.name"], annotations["podwire.sandbox.namespace"]], [
+      "web",
+      "default",
+    ]);
+    assertEquals(annotations["podwire.sandbox.uid"], "u1");
+    await world.done(["rm", "web"], { env });
+    assertEquals(await Deno.readTextFile(seen), "there\n");
+    await assertNothing(world, id);
+  },
+);
+
+binaryTest(
+  "a sandbox whose OCI runtime is gone can be removed by force; what is left is for recovery",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const id = world.id("web");
+    await world.done(["run", "web", "--id", id, "--infra"], { env });
+    const { code, stderr } = await world.podwire(["rm", "-f", "web"]);
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /the OCI runtime "runc" is not installed/);
+    assertEquals(await world.json(["ps"]), []);
+    assert((await container(id)).includes("state"), "it was not asked to go");
+    const without = JSON.parse((await world.podwire(["recover", "--json"])).stdout);
+    assertEquals(without.failed.map(({ kind }: { kind: string }) => kind), ["container"]);
+    assertEquals((await world.json(["recover"], { env })).failed, []);
+    await assertNothing(world, id);
+  },
+);
+
+/** An OCI runtime that hangs as long as there is a file. */
+async function hangingRuntime(world: BinaryWorld): Promise<{ runtime: string; hang: string }> {
+  const hang = `${world.dir}/hang`;
+  const runtime = await world.plugin(
+    "oci",
+    `#!/bin/sh\nfor arg; do [ ! -e "${hang}-$arg" ] || exec sleep 600; done\nexec ${RUNC} "$@"\n`,
+  );
+  return { runtime, hang };
+}
+
+binaryTest(
+  "an OCI runtime that hangs is not waited for; its sandbox is broken until the container can be removed",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const { runtime, hang } = await hangingRuntime(world);
+    const id = world.id("web");
+    await world.done(["run", "web", "--id", id, "--infra", "--runtime", runtime], { env });
+    await Deno.writeTextFile(`${hang}-delete`, "");
+    const error = await world.refused(5, ["rm", "web", "--timeout", "DEL=3s"], { env });
+    assertMatch(error.msg, /Cannot delete an infra container with ".*": it did not end within 3s/);
+    const left = await world.json(["inspect", "web"], { env });
+    assertEquals(left.state, "broken");
+    assertMatch(
+      left.reason,
+      /Cannot delete an infra container .* within 3s; .* says that its container is running/,
+    );
+    assertEquals(left.networks, [], "the network is down");
+    const stop = await world.podwire(["stop", "web", "--timeout", "DEL=3s"], { env });
+    assertEquals(stop.code, 0);
+    assertMatch(stop.stderr, /it did not end within 3s/);
+    const { code, stdout } = await world.podwire(["recover", "--json", "--timeout", "DEL=3s"], { env });
+    assertEquals([code, JSON.parse(stdout).failed.length], [1, 1]);
+    assertEquals((await world.json(["inspect", "web"], { env })).state, "broken");
+    await Deno.remove(`${hang}-delete`);
+    assertEquals((await world.json(["recover"], { env })).failed, []);
+    const settled = await world.json(["inspect", "web"], { env });
+    assertEquals([settled.state, settled.reason], ["stopped", undefined]);
+    await world.done(["rm", "web"], { env });
+    await assertNothing(world, id);
+  },
+);
+
+binaryTest(
+  "a run whose OCI runtime hangs ends in time and leaves nothing that recovery would not remove",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const { runtime, hang } = await hangingRuntime(world);
+    const run = (id: string) => ["run", "--id", id, "--infra", "--runtime", runtime, "--timeout=ADD=3s"];
+    for (const verb of ["create", "start"]) {
+      const id = world.id(verb);
+      await Deno.writeTextFile(`${hang}-${verb}`, "");
+      const error = await world.refused(5, run(id), { env });
+      assertMatch(error.msg, new RegExp(`Cannot ${verb} an infra container .* within 3s`));
+      await Deno.remove(`${hang}-${verb}`);
+      await assertNothing(world, id);
+    }
+    // Then it hangs when the run is to be undone, too.
+    const id = world.id("both");
+    for (const verb of ["start", "delete"]) await Deno.writeTextFile(`${hang}-${verb}`, "");
+    await world.refused(5, [...run(id), "--timeout=DEL=3s"], { env });
+    assertEquals(await world.json(["ps"], { env }), []);
+    for (const verb of ["start", "delete"]) await Deno.remove(`${hang}-${verb}`);
+    assertEquals((await world.json(["recover"], { env })).failed, []);
+    await assertNothing(world, id);
+  },
+);
+
+binaryTest(
+  "a run that is interrupted while its container is made takes that away again",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const { runtime, hang } = await hangingRuntime(world);
+    const id = world.id("web");
+    await Deno.writeTextFile(`${hang}-start`, "");
+    const child = world.start(["run", "--id", id, "--infra", "--runtime", runtime], { env });
+    await until("created", async () => (await container(id)).includes("state"), 30_000);
+    child.kill("SIGTERM");
+    assertEquals((await child.output()).success, false);
     await assertNothing(world, id);
   },
 );

@@ -1,0 +1,33 @@
+import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
+import { CniError } from "../spec/error.ts";
+import { pair } from "./flag_value.ts";
+
+/**
+ * What `--filter KEY=VALUE` means: `state`, `name`, the beginning of an `id`, or a `label` with or without `=VALUE`.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function sandboxFilter(flag: string, text: string): SandboxFilter {
+  const [key, value] = pair(flag, text);
+  switch (key) {
+    case "id":
+    case "name":
+      return { [key]: value };
+    case "state": {
+      const state = SANDBOX_STATES.find((known) => known === value);
+      if (state !== undefined) return { state };
+      throw new CniError("usage", `${flag}: "${value}" is no state; there are ${SANDBOX_STATES.join(", ")}`);
+    }
+    case "label": {
+      if (value === "") throw new CniError("usage", `${flag}: "${text}" names no label`);
+      return {
+        labels: value.includes("=") ? Object.fromEntries([pair(flag, value)]) : { [value]: undefined },
+      };
+    }
+    default:
+      throw new CniError(
+        "usage",
+        `${flag}: "${key}" is nothing to filter by; there are state, name, id, label`,
+      );
+  }
+}

@@ -1,0 +1,32 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { sandboxFilter } from "../../lib/cli/sandbox_filter.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { podwire } from "./fake_io.ts";
+
+const read = (text: string) => sandboxFilter("--filter", text);
+
+Deno.test("--filter takes a state, a name, the beginning of an ID, or a label", () => {
+  for (const state of ["ready", "stopped", "broken"] as const) {
+    assertEquals(read(`state=${state}`), { state });
+  }
+  assertEquals(read("name=web"), { name: "web" });
+  assertEquals(read("id=ab"), { id: "ab" });
+  assertEquals(read("label=app"), { labels: { app: undefined } });
+  assertEquals(read("label=app=a=b"), { labels: { app: "a=b" } });
+  assertEquals(read("label=app="), { labels: { app: "" } });
+});
+
+Deno.test("what nothing can be filtered by is refused, with what there is", async () => {
+  const cases = [
+    ["app=web", '--filter: "app" is nothing to filter by; there are state, name, id, label'],
+    ["state=up", '--filter: "up" is no state; there are ready, stopped, broken'],
+    ["web", '--filter: "web" is not KEY=VALUE'],
+    ["label=", '--filter: "label=" names no label'],
+    ["label==x", '--filter: "=x" is not KEY=VALUE'],
+  ] as const;
+  for (const [text, msg] of cases) {
+    const error = assertThrows(() => read(text), CniError);
+    assertEquals([error.kind, error.msg], ["usage", msg]);
+  }
+  assertEquals((await podwire(["ps", "--filter", "state=up"])).code, 2);
+});
