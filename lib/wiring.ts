@@ -204,6 +204,8 @@ function makeRunner(
     run,
     watch,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
+    onWait: ({ plugin, verb, network, ...fields }) =>
+      log.warn(`still waiting for plugin "${plugin}", ${verb} of network "${network}"`, fields),
   });
 }
 

@@ -72,6 +72,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "serve.ts",
       "find.ts",
       "observe.ts",
+      "while_waiting.ts",
       "exec.ts",
       "single_flight.ts",
       "slots.ts",

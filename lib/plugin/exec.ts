@@ -18,6 +18,7 @@ import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
 import { Watch } from "./observe.ts";
 import { decodeFailure, decodeOutput } from "./output.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
+import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
 
 /** When a built-in plugin stands in for an executable. */
 export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
@@ -63,6 +64,9 @@ export interface PluginRunnerOptions {
   /** What plugins get beside the six `CNI_*` variables; nothing else is inherited. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly onStderrLine?: (line: PluginLine) => void;
+  /** Is told of a plugin that is waited for, as often as `waitPace` says. */
+  readonly onWait?: (wait: PluginWait) => void;
+  readonly waitPace?: WaitPace;
   /** @default {runCommand} */
   readonly run?: RunCommand;
   /** Sees each call, those of delegates of built-in plugins too. @default {nobody looks on} */
@@ -144,15 +148,29 @@ export class PluginRunner {
    * @throws {CniError} with what the plugin said, or what became of it
    */
   async call(call: PluginCall): Promise<string> {
-    const { verb, type, containerId, config: { name } } = call;
-    const begun = { verb, type, containerId, network: typeof name === "string" ? name : "" };
+    const { onWait, waitPace } = this.#options;
+    const { verb, type: plugin, containerId } = call;
+    // Who asks how a plugin is tells of its silence in words of its own.
+    if (onWait === undefined || verb === "STATUS" || verb === "VERSION") return await this.#seen(call);
+    const said: { answer?: string } = {};
+    const tell = (ms: number) => onWait({ plugin, verb, network: networkOf(call), containerId, ms, ...said });
+    const onAnswer = (answer: unknown) => void (said.answer = asCniError(answer).msg);
+    return await whileWaiting(() => this.#seen(call, onAnswer), tell, waitPace);
+  }
+
+  async #seen(call: PluginCall, onAnswer: (answer: unknown) => void = () => {}): Promise<string> {
+    const { verb, type, containerId } = call;
     return await this.#watch.pluginCall(
-      begun,
-      ({ environment }, onRetry) => this.#call({ ...call, trace: environment }, onRetry),
+      { verb, type, containerId, network: networkOf(call) },
+      ({ environment }, onRetry) => this.#call({ ...call, trace: environment }, onRetry, onAnswer),
     );
   }
 
-  async #call(call: TracedCall, onRetry: () => void): Promise<string> {
+  async #call(
+    call: TracedCall,
+    onRetry: () => void,
+    onAnswer: (answer: unknown) => void,
+  ): Promise<string> {
     const source = await this.locate(call.type);
     const started = performance.now();
     for (let wait = FIRST_RETRY_MS;; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
@@ -160,6 +178,7 @@ export class PluginRunner {
         return await this.#attempt(source, call);
       } catch (error) {
         if (!isTransient(error, call.verb)) throw asCniError(error);
+        onAnswer(error);
         await pauseOr(wait, call.signal, error, started);
         onRetry();
       }
@@ -231,11 +250,10 @@ export class PluginRunner {
   delegateOf(call: PluginCall): Delegate {
     return async (type, config, verb = call.verb): Promise<Result | undefined> => {
       const delegated = { ...call, type, config, verb };
-      if (verb !== "ADD") {
-        await this.call(delegated);
-        return undefined;
-      }
-      return asResult(await this.add(delegated, versionOf(config)));
+      // Who waits is told of the plugin that was called, not also of those that this one waits for.
+      const stdout = await this.#seen(delegated);
+      if (verb !== "ADD") return undefined;
+      return asResult(decodeResult(decodeOutput(stdout), versionOf(config)));
     };
   }
 
@@ -269,6 +287,10 @@ export function markedRun(run: RunCommand, containerId: string): RunCommand {
       ...request,
       env: { PATH: DEFAULT_PATH, LC_ALL: "C", ...request.env, CNI_CONTAINERID: containerId },
     });
+}
+
+function networkOf({ config: { name } }: PluginCall): string {
+  return typeof name === "string" ? name : "";
 }
 
 function versionOf(config: JsonObject): SpecVersion {
