@@ -109,7 +109,13 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
-  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: catalog ?? catalogs.catalog });
+  const sandboxes = new Sandboxes({
+    ...shared,
+    recovery,
+    watch,
+    store,
+    catalog: catalog ?? catalogs.catalog,
+  });
   return {
     sandboxes,
     common: shared,
