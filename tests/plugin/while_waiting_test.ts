@@ -1,8 +1,8 @@
 // What is told of a plugin that is waited for.
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { PluginRunner, type PluginWait } from "../../lib/plugin/exec.ts";
-import { type BuiltinTable, type Plugin } from "../../lib/plugin/serve.ts";
-import { whileWaiting } from "../../lib/plugin/while_waiting.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
+import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
+import { type PluginWait, whileWaiting } from "../../lib/plugin/while_waiting.ts";
 import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf, failing } from "./plugin_call.ts";
