@@ -184,6 +184,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "process_source.ts",
       "record.ts",
       "parts.ts",
+      "netns_identity.ts",
       "view.ts",
       "filter.ts",
       "pod_status.ts",

@@ -6,6 +6,7 @@ import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
 import type { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
+import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** What things of the host are taken down with. */
@@ -70,6 +71,5 @@ export async function dismantleHost(
 
 /** Somebody may have made a namespace of their own under the path since. */
 async function isStillOurs({ netns }: SandboxRecord): Promise<boolean> {
-  const there = await netnsId(netns.path);
-  return there === undefined || netns.id === undefined || there === netns.id;
+  return netns.id === undefined || await netnsId(netns.path) === undefined || await isUnchanged(netns);
 }

@@ -8,6 +8,7 @@ import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { startInfra } from "./infra.ts";
+import { identityOf, isUnchanged } from "./netns_identity.ts";
 import type { SandboxParts } from "./parts.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
@@ -142,7 +143,7 @@ export class SandboxMaking {
       await pinNetns(pid, path, options);
       await requireSameProcess({ pid, start }, options);
     }
-    const made = { ...draft, pid, netns: { path, owned, id: await netnsId(path) } };
+    const made = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };
     return start === undefined ? made : { ...made, pidStart: start };
   }
 
@@ -177,9 +178,8 @@ export class SandboxMaking {
 
 /** Between the request and now somebody may have put another namespace there. */
 async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
-  const { path, id } = record.netns;
-  if (await netnsId(path) === id) return record;
-  throw new CniError("conflict", `${path} leads to another namespace now, or to none`, {
+  if (await isUnchanged(record.netns)) return record;
+  throw new CniError("conflict", `${record.netns.path} leads to another namespace now, or to none`, {
     code: ERROR_CODES.invalidNetns,
   });
 }

@@ -30,6 +30,8 @@ export interface SandboxNetns {
   readonly owned: boolean;
   /** Device and inode, once it exists. */
   readonly id: string | undefined;
+  /** When its file came to be, in seconds; tells it from a later one with the same inode. */
+  readonly since?: number;
 }
 
 /** The infra container of a sandbox. */
@@ -242,11 +244,21 @@ function decode(body: JsonObject): SandboxRecord {
     phase: wordOf(body, "phase", SANDBOX_PHASES),
     createdAt: textOf(body, "createdAt"),
     bootId: textOf(body, "bootId"),
-    netns: { path: textOf(netns, "path"), owned: netns.owned === true, id: optionalText(netns, "id") },
+    netns: netnsOf(netns),
     pid: typeof body.pid === "number" ? body.pid : undefined,
     infra: infra && { runtime: textOf(infra, "runtime"), bundle: textOf(infra, "bundle") },
     annotations: textsOf(body, "annotations") ?? {},
     ...optionalMembers(body),
+  };
+}
+
+function netnsOf(netns: JsonObject): SandboxNetns {
+  const { owned, since } = netns;
+  return {
+    path: textOf(netns, "path"),
+    owned: owned === true,
+    id: optionalText(netns, "id"),
+    ...(typeof since === "number" ? { since } : {}),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
-import { netnsId, nsProblem } from "../host/netns.ts";
+import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
 import type { Attachments } from "../network/network.ts";
 import type { PodRequest } from "../pod/request.ts";
@@ -7,6 +7,7 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { validateLabels } from "./label.ts";
 import { validateName } from "./name.ts";
+import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
 import type { SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
@@ -133,7 +134,10 @@ async function placeOf(
   { source = { kind: "new" }, signal }: SandboxRequest,
   { netnsDir, netnsPrefix, run }: Surroundings,
 ): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork">> {
-  const used = async (path: string) => ({ path, owned: false, id: await requireNetns(path) });
+  const used = async (path: string) => {
+    await requireNetns(path);
+    return { path, owned: false, ...await identityOf(path) };
+  };
   if (source.kind === "host") return { netns: await used(HOST_NETNS), pid: undefined, hostNetwork: true };
   if (source.kind === "path") return { netns: await used(source.path), pid: undefined };
   const netns = { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
@@ -159,10 +163,9 @@ export function podOf(
   });
 }
 
-/** Gives the identity of the namespace. */
-async function requireNetns(path: string): Promise<string | undefined> {
+async function requireNetns(path: string): Promise<void> {
   const problem = await nsProblem(path);
-  if (problem === undefined) return await netnsId(path);
+  if (problem === undefined) return;
   throw new CniError("not-found", `Cannot use "${path}" as network namespace: ${problem}`, {
     code: ERROR_CODES.invalidNetns,
   });

@@ -1,4 +1,3 @@
-import { netnsId } from "../host/netns.ts";
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
@@ -11,6 +10,7 @@ import { isInState, mayBeMeant, type SandboxFilter } from "./filter.ts";
 import { findSandbox } from "./find.ts";
 import { infraState } from "./infra.ts";
 import { type PreparedSandbox, SandboxMaking } from "./making.ts";
+import { isUnchanged } from "./netns_identity.ts";
 import { holding, type SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
@@ -222,12 +222,14 @@ export class Sandboxes {
       const netns = (await this.#options.sandboxes.read(id))?.netns;
       if (netns?.id === undefined) throw refuse("it is gone");
       const { path, id: wanted } = netns;
+      const isKernels = path.startsWith("/proc/");
       // What is under /proc cannot be opened, nor can anybody put something else there.
-      const isKernels = path.startsWith("/proc/") && await netnsId(path) === wanted;
-      if (isKernels) return { path, [Symbol.dispose]: () => {} };
-      const handle = path.startsWith("/proc/") ? undefined : await holdNetns(path, wanted);
-      if (handle === undefined) throw refuse(`${path} does not lead to its namespace`);
-      return handle;
+      const nothing = { path, [Symbol.dispose]: () => {} };
+      const handle = isKernels ? nothing : await holdNetns(path, wanted);
+      // Asked again now that it is held, as its number cannot be given to another any more.
+      if (handle !== undefined && await isUnchanged(netns)) return handle;
+      handle?.[Symbol.dispose]();
+      throw refuse(`${path} does not lead to its namespace`);
     });
   }
 

@@ -1,11 +1,12 @@
 import type { RunCommand } from "../host/command.ts";
-import { netnsId, nsProblem } from "../host/netns.ts";
+import { nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
 import type { Attachments } from "../network/network.ts";
 import type { PodNetwork, PodNetworks } from "../pod/pod.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
+import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** One network of a sandbox. */
@@ -153,7 +154,7 @@ export async function problemOf(
   if (hostNetwork) return undefined;
   const problem = await nsProblem(netns.path);
   if (problem !== undefined) return `${netns.path}: ${problem}`;
-  if (await netnsId(netns.path) !== netns.id) return `${netns.path} leads to another namespace now`;
+  if (!await isUnchanged(netns)) return `${netns.path} leads to another namespace now`;
   return undefined;
 }
 

@@ -25,7 +25,7 @@ const SANDBOX: SandboxRecord = {
   phase: "ready",
   createdAt: "2026-01-02T03:04:05.678Z",
   bootId: "b1",
-  netns: { path: "/run/netns/podwire-c1", owned: true, id: "4:4026532000" },
+  netns: { path: "/run/netns/podwire-c1", owned: true, id: "4:4026532000", since: 1_767_225_600 },
   pid: 4711,
   infra: { runtime: "crun", bundle: "/var/lib/podwire/infra/c1" },
   annotations: { "example.com/x": "1" },

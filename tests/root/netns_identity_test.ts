@@ -1,0 +1,42 @@
+// The kernel gives numbers of namespaces that are gone to others.
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createNetns, netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import { identityOf, isUnchanged } from "../../lib/sandbox/netns_identity.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { sandboxTest } from "./sandbox_world.ts";
+
+sandboxTest("a namespace is known again by all of its paths, at any time", async (world) => {
+  const [path, other] = [`${world.netnsDir}/mine`, `${world.netnsDir}/other`];
+  await createNetns(path);
+  const known = await identityOf(path);
+  assertEquals(known.id, await netnsId(path));
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  await pinNetns(path, other);
+  assertEquals(await identityOf(other), known);
+  assert(await isUnchanged({ path, ...known }));
+  // Those under /proc are forgotten by the kernel, and made again.
+  assertEquals(Object.keys(await identityOf("/proc/self/ns/net")), ["id"]);
+  assert(await isUnchanged({ path, id: known.id }), "one on record since before that was kept");
+  await removeNetns(path);
+  assert(!await isUnchanged({ path, ...known }));
+  assertEquals(await identityOf(path), { id: undefined });
+});
+
+sandboxTest(
+  "another namespace that got number and path of one that is gone is not taken for it",
+  async (world) => {
+    await world.network("a");
+    const path = `${world.netnsDir}/mine`;
+    await createNetns(path);
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ name: "web", id: "c1", source: { kind: "path", path } });
+    const record = (await world.sandboxes.read("c1"))!;
+    // As if the one on record had been there an hour earlier, and its number had been given away since.
+    await world.sandboxes.write({ ...record, netns: { ...record.netns, since: record.netns.since! - 3600 } });
+    const { state, reason } = await sandboxes.get("web");
+    assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);
+    assertEquals((await assertRejects(() => sandboxes.hold("web"), CniError)).kind, "conflict");
+    await sandboxes.remove("web");
+    assertEquals(await world.namespaces(), ["mine"]);
+  },
+);
