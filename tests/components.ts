@@ -1,4 +1,4 @@
-// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc, catatonit.
+// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc, catatonit, busybox.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
 
@@ -17,6 +17,7 @@ const UNPACKED = [
   },
   { name: "runc", package: "runc", file: "usr/sbin/runc" },
   { name: "catatonit", package: "catatonit", file: "usr/bin/catatonit" },
+  { name: "busybox", package: "busybox-static", file: "bin/busybox" },
 ] as const;
 
 /** Installed, because they are looked for on the PATH and need libraries of their own. */

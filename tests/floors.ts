@@ -178,6 +178,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
   },
   "lib/sandbox": {
     files: [
+      "oci_state.ts",
       "name.ts",
       "label.ts",
       "sysctl.ts",
@@ -259,6 +260,9 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "recover.ts",
       "flag_value.ts",
       "network_flag.ts",
+      "oci_annotations.ts",
+      "oci_hooks_dir.ts",
+      "oci_hook.ts",
       "sandbox_filter.ts",
       "run.ts",
       "sandbox.ts",
@@ -266,6 +270,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "demo.ts",
       "completion.ts",
       "network_help.ts",
+      "oci_hook_help.ts",
       "run_options.ts",
       "serve_command.ts",
       "commands.ts",

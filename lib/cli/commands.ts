@@ -1,5 +1,6 @@
 import type { Command, OptionSpec } from "./command.ts";
 import { NETWORK_HELP } from "./network_help.ts";
+import { OCI_HOOK } from "./oci_hook_help.ts";
 import { RUN_OPTIONS } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
 
@@ -263,6 +264,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./plugin.ts")).plugin,
   },
+  { ...OCI_HOOK, load: async () => (await import("./oci_hook.ts")).ociHook },
   SERVE,
   {
     name: "demo",

@@ -50,46 +50,70 @@ const ONCE: readonly string[] = ["mac", "ingress", "egress", "device", "cgroup"]
  * @throws {CniError} kind `usage`, naming flag, key and value
  */
 export function wantedNetworks(texts: readonly string[]): readonly WantedNetwork[] | "none" | undefined {
-  if (texts.length === 0) return undefined;
-  if (!texts.includes("none")) return texts.map(wantedNetwork);
-  if (texts.length === 1) return "none";
-  throw new CniError("usage", `${FLAG}: "none" means no network, and there are others`, {
+  return texts.length === 0 ? undefined : allOf(FLAG, texts.map((text) => pieces(text)));
+}
+
+/**
+ * The networks of a list, one a line or several, each as the flag has it: between commas, a piece without "=" is the
+ * next network.
+ *
+ * @throws {CniError} kind `usage`, naming key and value
+ */
+export function wantedNetworkItems(flag: string, text: string): readonly WantedNetwork[] | "none" {
+  const items: string[][] = [];
+  for (const line of text.split("\n").map((line) => line.trim()).filter((line) => line !== "")) {
+    for (const [index, piece] of pieces(line).entries()) {
+      if (index === 0 || !piece.includes("=")) items.push([piece.trim()]);
+      else items.at(-1)?.push(piece.trim());
+    }
+  }
+  return allOf(flag, items);
+}
+
+function allOf(flag: string, items: readonly (readonly string[])[]): readonly WantedNetwork[] | "none" {
+  const isNone = (item: readonly string[]) => item.length === 1 && item[0] === "none";
+  if (!items.some(isNone)) return items.map((item) => ofPieces(flag, item));
+  if (items.length === 1) return "none";
+  throw new CniError("usage", `${flag}: "none" means no network, and there are others`, {
     hint: "a network of that name needs its interface, as in none:eth0",
   });
 }
 
 /** `NET[:IFNAME][,KEY=VALUE...]` */
 export function wantedNetwork(text: string): WantedNetwork {
-  const [head = "", ...settings] = pieces(text);
+  return ofPieces(FLAG, pieces(text));
+}
+
+function ofPieces(flag: string, [head = "", ...settings]: readonly string[]): WantedNetwork {
   const [name = "", ifName, ...more] = head.split(":");
   if (name === "" || ifName === "" || more.length > 0) {
-    throw new CniError("usage", `${FLAG}: "${head}" is not NET[:IFNAME]`);
+    throw new CniError("usage", `${flag}: "${head}" is not NET[:IFNAME]`);
   }
   if (name === "none" && ifName === undefined) {
-    throw new CniError("usage", `${FLAG}: "none" means no network, which can be asked for nothing`, {
+    throw new CniError("usage", `${flag}: "none" means no network, which can be asked for nothing`, {
       hint: "a network of that name needs its interface, as in none:eth0",
     });
   }
-  return { name, ...(ifName === undefined ? {} : { ifName }), ...settingsOf(settings) };
+  return { name, ...(ifName === undefined ? {} : { ifName }), ...settingsOf(flag, settings) };
 }
 
-function settingsOf(pairs: readonly string[]): NetworkSettings {
+function settingsOf(flag: string, pairs: readonly string[]): NetworkSettings {
   const all = new Map<string, unknown[]>();
   for (const text of pairs) {
-    const [key, value] = pair(FLAG, text);
+    const [key, value] = pair(flag, text);
     const reader = Object.hasOwn(READERS, key) ? READERS[key as keyof Collected] : undefined;
     if (reader === undefined) {
       const known = Object.keys(READERS).join(", ");
-      throw new CniError("usage", `${FLAG}: unknown key "${key}" in "${text}"`, {
+      throw new CniError("usage", `${flag}: unknown key "${key}" in "${text}"`, {
         details: `keys are ${known}`,
       });
     }
-    if (value === "") throw new CniError("usage", `${FLAG}: "${text}" has no value`);
+    if (value === "") throw new CniError("usage", `${flag}: "${text}" has no value`);
     const values = all.get(key) ?? [];
     if (values.length > 0 && ONCE.includes(key)) {
-      throw new CniError("usage", `${FLAG}: ${key} is given twice, "${values[0]}" and "${value}"`);
+      throw new CniError("usage", `${flag}: ${key} is given twice, "${values[0]}" and "${value}"`);
     }
-    all.set(key, [...values, reader(`${FLAG} ${key}`, value)]);
+    all.set(key, [...values, reader(`${flag} ${key}`, value)]);
   }
   return fromCollected(Object.fromEntries(all) as Partial<Collected>);
 }

@@ -22,8 +22,10 @@ export interface Io {
   write(text: string): void;
   /** Writes to standard error, all of it, at once. */
   writeError(text: string): void;
-  /** All of standard input. */
-  readStdin(): Promise<string>;
+  /** The program that this process runs: podwire itself, or Deno. */
+  readonly program: string;
+  /** All of standard input; of more than so many bytes, some more than these. */
+  readStdin(enough?: number): Promise<string>;
   /** Calls `listener` for each of these signals until the function it returns is called. */
   onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void;
   /** The user that the process runs as; 0 is root. */
@@ -48,6 +50,9 @@ export function processIo(): Io {
   return {
     get args() {
       return Deno.args;
+    },
+    get program() {
+      return Deno.execPath();
     },
     get pid() {
       return Deno.pid;
@@ -80,10 +85,17 @@ function inheritedEnv(name: string): string | undefined {
   return success ? new TextDecoder().decode(stdout).replace(/\n$/, "") : undefined;
 }
 
-async function readStdin(): Promise<string> {
+async function readStdin(enough = Infinity): Promise<string> {
   // What reads the text decides about a byte order mark; Response.text() would drop it.
-  const decoder = new TextDecoderStream("utf-8", { ignoreBOM: true });
-  return (await Array.fromAsync(Deno.stdin.readable.pipeThrough(decoder))).join("");
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const pieces: string[] = [];
+  let size = 0;
+  for await (const bytes of Deno.stdin.readable) {
+    pieces.push(decoder.decode(bytes, { stream: true }));
+    size += bytes.byteLength;
+    if (size > enough) break;
+  }
+  return pieces.join("") + decoder.decode();
 }
 
 function onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void {

@@ -8,6 +8,7 @@ export interface FakeProcess {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   readonly uid?: number;
+  readonly program?: string;
   readonly stderrIsTerminal?: boolean;
 }
 
@@ -15,6 +16,7 @@ export interface FakeProcess {
 export class FakeIo implements Io {
   readonly args: readonly string[];
   readonly pid = 4711;
+  readonly program: string;
   readonly stdoutIsTerminal = false;
   readonly stderrIsTerminal: boolean;
   readonly asked = new Set<string>();
@@ -27,6 +29,7 @@ export class FakeIo implements Io {
   constructor(args: readonly string[], process: FakeProcess = {}) {
     this.args = args;
     this.#process = process;
+    this.program = process.program ?? "/usr/bin/podwire";
     this.stderrIsTerminal = process.stderrIsTerminal ?? false;
   }
 

@@ -17,6 +17,7 @@ export const CNI_1_1_1 = inRepository(".components/cni-1.1.1/usr/lib/cni");
 export const CNI_1_9_1 = inRepository(".components/cni-1.9.1/usr/lib/cni");
 export const RUNC = inRepository(".components/runc/usr/sbin/runc");
 export const CATATONIT = inRepository(".components/catatonit/usr/bin/catatonit");
+export const BUSYBOX = inRepository(".components/busybox/bin/busybox");
 export const PODWIRE_BINARY = inRepository("dist/podwire");
 
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -37,6 +38,7 @@ const COMPONENTS = {
   "cni-1.9.1": () => isThere(`${CNI_1_9_1}/bridge`),
   runc: () => isThere(RUNC),
   catatonit: () => isThere(CATATONIT),
+  busybox: () => isThere(BUSYBOX),
   nft: () => isProgram("nft"),
   iptables: () => isProgram("iptables"),
   ip: () => isProgram("ip"),

@@ -1,0 +1,140 @@
+import { oneLine } from "../host/log.ts";
+import { sameNetns } from "../host/netns.ts";
+import { withSignals } from "../plugin/signals.ts";
+import { decodeOciState, LONGEST_STATE, type OciState } from "../sandbox/oci_state.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
+import type { CommandInput } from "./command.ts";
+import { reportFailure } from "./failure.ts";
+import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";
+import { HOOK_STAGES, hookConfig } from "./oci_hooks_dir.ts";
+import { warnFailures } from "./sandbox_text.ts";
+import { openPodwire, parseDuration } from "./settings.ts";
+
+/** `podwire oci-hook createRuntime|poststop|config [STAGE]` */
+export async function ociHook(input: CommandInput): Promise<number> {
+  const [stage = "", of] = input.operands;
+  if (stage === "config") {
+    const known = HOOK_STAGES.find((word) => word === of);
+    if (of !== undefined && known === undefined) throw unknownStage(of);
+    return await hookConfig(input, known);
+  }
+  if (of !== undefined) throw new CniError("usage", `unexpected argument "${of}"`);
+  if (stage === "createRuntime") return await inOneLine(input, () => createRuntime(input));
+  if (stage === "poststop") return await inOneLine(input, () => poststop(input));
+  throw unknownStage(stage);
+}
+
+/** Gives the container its networks, before its process starts. */
+async function createRuntime(input: CommandInput): Promise<number> {
+  const state = await readState(input);
+  const request = sandboxOfContainer(state);
+  if (request === undefined) return 0;
+  requireRoot(input);
+  await requireNew(state);
+  const { sandboxes } = openPodwire(input);
+  await withSignals(input.io, async (signal) => {
+    const earlier = await sandboxOf(sandboxes, state, signal);
+    // Nobody called the hook at the end of an earlier container of that ID: its runtime was killed.
+    if (earlier?.pid === null) warnFailures(input, await takeDown(sandboxes, earlier, signal));
+    await sandboxes.run({ ...request, signal });
+  });
+  return 0;
+}
+
+/**
+ * Takes the networks down once the container is gone. The runtime's own work must not wait for ours: what cannot be
+ * torn down is told, stays on record and is tried again, and the exit code is 0.
+ */
+async function poststop(input: CommandInput): Promise<number> {
+  const state = await readState(input);
+  const limitMs = parseDuration(input.value("limit") ?? "2m", "--limit");
+  if (input.io.uid() !== 0) return 0;
+  const { sandboxes } = openPodwire(input);
+  try {
+    await withSignals(input.io, async (signal) => {
+      const inTime = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
+      const sandbox = await sandboxOf(sandboxes, state, inTime);
+      if (sandbox !== undefined) warnFailures(input, await takeDown(sandboxes, sandbox, inTime));
+    });
+  } catch (error) {
+    input.io.writeError(oneLineOf(error, input).text);
+  }
+  return 0;
+}
+
+/** More than enough is read to tell that it is too much. */
+async function readState({ io }: CommandInput): Promise<OciState> {
+  return decodeOciState(await io.readStdin(LONGEST_STATE));
+}
+
+function requireRoot({ io }: CommandInput): void {
+  if (io.uid() === 0) return;
+  throw new CniError("permission", "oci-hook needs root: it changes network namespaces");
+}
+
+/** @throws {CniError} if the container is no new one, or has no network namespace of its own */
+async function requireNew({ id, status, pid }: OciState): Promise<void> {
+  if (status !== "creating" && status !== "created") {
+    throw new CniError("usage", `Cannot give networks to the container "${id}": it is ${status} already`);
+  }
+  const netns = `/proc/${pid}/ns/net`;
+  const isHosts = await sameNetns(netns, "/proc/1/ns/net") || await sameNetns(netns, "/proc/self/ns/net");
+  if (!isHosts) return;
+  throw new CniError(
+    "usage",
+    `Cannot give networks to the container "${id}": it is in the host's own network namespace`,
+    {
+      code: ERROR_CODES.invalidNetns,
+      hint: "its configuration has to ask for a network namespace of its own",
+    },
+  );
+}
+
+/** The sandbox that the hook has made for the container; never one that is only called like it. */
+async function sandboxOf(
+  sandboxes: Sandboxes,
+  { id }: OciState,
+  signal: AbortSignal,
+): Promise<Sandbox | undefined> {
+  const isMeant = (sandbox: Sandbox) => sandbox.id === id && Object.hasOwn(sandbox.labels, HOOK_LABEL);
+  try {
+    const found = await sandboxes.get(id, { signal });
+    if (found.id === id) return isMeant(found) ? found : undefined;
+  } catch (error) {
+    if (isCniError(error, "not-found") || isCniError(error, "usage")) return undefined;
+    throw error;
+  }
+  // Another one has the name that this one has for its ID.
+  return (await sandboxes.list({ id }, { signal })).find(isMeant);
+}
+
+/** By its name, which no other one has. */
+async function takeDown(
+  sandboxes: Sandboxes,
+  { name, namespace }: Sandbox,
+  signal: AbortSignal,
+): Promise<readonly CniError[]> {
+  return await sandboxes.remove(name, { namespace, force: true, signal });
+}
+
+/** Runtimes show what a hook wrote in one line of their own. */
+async function inOneLine(input: CommandInput, body: () => Promise<number>): Promise<number> {
+  try {
+    return await body();
+  } catch (error) {
+    const { text, code } = oneLineOf(error, input);
+    input.io.writeError(text);
+    return code;
+  }
+}
+
+function oneLineOf(error: unknown, input: CommandInput): { text: string; code: number } {
+  const { text, code } = reportFailure(error, { json: input.flag("json") });
+  return { text: `${oneLine(text.trimEnd().split(/\n\s*/).join("; "))}\n`, code };
+}
+
+function unknownStage(stage: string): CniError {
+  return new CniError("usage", `oci-hook has no stage "${stage}"; there are ${HOOK_STAGES.join(" and ")}`);
+}

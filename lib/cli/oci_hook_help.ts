@@ -1,0 +1,48 @@
+import type { Command, OptionSpec } from "./command.ts";
+
+const OPTIONS: readonly OptionSpec[] = [
+  { name: "limit", kind: "value", value: "DURATION", help: "how long poststop may take (default 2m)" },
+  { name: "dir", kind: "value", value: "DIR", help: "config: write the files there" },
+  {
+    name: "program",
+    kind: "value",
+    value: "PATH",
+    help: "config: the program that the hook runs (default: this one)",
+  },
+];
+
+const DESCRIPTION =
+  `STAGE is createRuntime or poststop: reads the container's state on standard input, as OCI runtimes hand it to
+their hooks, and gives the container the networks that its annotations ask for, or takes them down. The sandbox
+has the container's ID. A container without such annotations is left alone. poststop never fails for what cannot
+be torn down: that is told, stays on record and is tried again.
+
+  podwire.networks   the networks, as --network of run has them, between commas or one a line; none for lo only;
+                     empty or default for the default network
+  podwire.ports      ports to publish, as --publish
+  podwire.ip, podwire.mac, podwire.bandwidth, podwire.dns
+                     asked of the first network, as --ip, --mac, --bandwidth and --dns
+  podwire.args       K=V for all networks, as --arg
+  podwire.name, podwire.namespace, podwire.uid
+                     of the sandbox (default: the container's ID, default, the container's ID)
+
+Lists stand between commas or one item a line. Runtimes give hooks an empty environment: what differs from the
+defaults has to stand among the options of the hook.
+
+STAGE config prints the files for a hooks.d directory of Podman or CRI-O, one for each stage, with the global
+options that it is given; with createRuntime or poststop behind it, the file of that stage alone.`;
+
+/** The command as the manual has it; what it does is loaded when it is called. */
+export const OCI_HOOK: Omit<Command, "load"> = {
+  name: "oci-hook",
+  summary: "Give the containers of an OCI runtime their networks, by annotations",
+  operands: "STAGE",
+  count: [1, 2],
+  options: OPTIONS,
+  description: DESCRIPTION,
+  examples: [
+    "podwire oci-hook config --dir /etc/containers/oci/hooks.d",
+    "podman run --network none --annotation podwire.networks=web:eth0,ip=10.1.0.5 alpine ip addr",
+  ],
+  needsRoot: false,
+};
