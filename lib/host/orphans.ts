@@ -65,10 +65,13 @@ done`;
  * the leaders that it met.
  *
  * Permissions: unscoped `--allow-run`.
+ *
+ * @throws The reason of `signal`, if that fires first: then some may be left
  */
 export async function endUnheard(
   entries: readonly `${string}=${string}`[],
   run: RunCommand = runCommand,
+  signal?: AbortSignal,
 ): Promise<readonly number[]> {
   const met = await findUnheard(entries, run);
   if (met.length === 0) return [];
@@ -76,7 +79,7 @@ export async function endUnheard(
   sendSignal(groups, "SIGTERM");
   const end = performance.now() + GRACE_MS;
   while (performance.now() < end && (await findUnheard(entries, run)).some((pid) => met.includes(pid))) {
-    await pause(POLL_MS);
+    await pause(POLL_MS, signal);
   }
   // Also for what a leader has left of its group.
   sendSignal(groups, "SIGKILL");

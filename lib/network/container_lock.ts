@@ -1,6 +1,7 @@
-import { pause } from "../host/command.ts";
+import { pause, type RunCommand, runCommand } from "../host/command.ts";
 import { ensureDir, listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { type Lock, lockFile, type LockOptions, tryLockFile } from "../host/lock.ts";
+import { endUnheard } from "../host/orphans.ts";
 import { type LockKind, Watch } from "../plugin/observe.ts";
 import { CniError } from "../spec/error.ts";
 
@@ -18,11 +19,13 @@ const LONGER_THAN_A_LOOK_MS = 5;
 export class ContainerLocks {
   readonly #dir: string;
   readonly #watch: Watch;
+  readonly #run: RunCommand;
 
   /** Each waiting is seen by `watch`. */
-  constructor(runDir: string, watch: Watch = new Watch()) {
+  constructor(runDir: string, watch: Watch = new Watch(), run: RunCommand = runCommand) {
     this.#dir = runDir;
     this.#watch = watch;
+    this.#run = run;
   }
 
   /** Waits for the container's lock, until the signal fires. */
@@ -82,17 +85,43 @@ export class ContainerLocks {
   /**
    * The gc lock: exclusive while the plugins of a network are asked to clean up, shared by whoever attaches or
    * detaches. Waiting for the exclusive one keeps nobody from taking a shared one.
+   *
+   * The kernel takes the lock from a process that is killed, but not its plugins, which go on with a list that grows
+   * old: whoever has the lock next ends them first.
    */
   async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
     await ensureDir(this.#dir, 0o700);
     const lock = await this.#wait("gc", `${this.#dir}/gc.lock`, options);
     try {
+      await this.#endCollecting(options.signal);
       if (options.shared) await removeIfThere(this.#mark);
       return lock;
     } catch (error) {
       lock[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** Runs what plugins clean up in. The caller holds the exclusive gc lock. */
+  async collecting<T>(body: () => Promise<T>): Promise<T> {
+    await writeFileSynced(this.#collecting, "");
+    try {
+      return await body();
+    } finally {
+      await removeIfThere(this.#collecting);
+    }
+  }
+
+  /** Several that share the lock may do this at once, and nobody begins to collect meanwhile. */
+  async #endCollecting(signal: AbortSignal | undefined): Promise<void> {
+    if (await statOf(this.#collecting) === undefined) return;
+    await endUnheard(["CNI_COMMAND=GC"], this.#run, signal);
+    await removeIfThere(this.#collecting);
+  }
+
+  /** There while plugins clean up, or where whoever had asked them to was killed. */
+  get #collecting(): string {
+    return `${this.#dir}/gc.collecting`;
   }
 
   /** Leaves a mark that whoever attaches or detaches takes away first. The caller holds the exclusive gc lock. */

@@ -136,13 +136,12 @@ class Telling {
   }
 
   async #tellLocked(list: NetworkConfigList): Promise<boolean> {
-    const { runner, timeoutMs } = this.#parts;
+    const { runner, timeoutMs, locks } = this.#parts;
     const { signal } = this.#sweep.request;
     const valid = await this.#inUse(list.name);
     if (valid === undefined) return false;
-    for (const error of await gcChain(runner, list, valid, { timeoutMs, signal })) {
-      this.#report(list.name, error);
-    }
+    const failures = await locks.collecting(() => gcChain(runner, list, valid, { timeoutMs, signal }));
+    for (const error of failures) this.#report(list.name, error);
     return true;
   }
 

@@ -1,5 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { statOf } from "../../lib/host/file.ts";
 import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/network/container_lock.ts";
+import { FakeRun } from "../fake_run.ts";
 
 async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
@@ -123,3 +125,35 @@ Deno.test("what is tried under a container's lock is left alone by others, and k
     );
     assertEquals(await locks.left(), ["c1"]);
   }));
+
+Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb ends its plugins first, others run nothing", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
+  try {
+    const marker = `${dir}/gc.collecting`;
+    const isThere = async () => await statOf(marker) !== undefined;
+    const host = new FakeRun();
+    const locks = new ContainerLocks(dir, undefined, host.run);
+    {
+      using _lock = await locks.sweep({ shared: false });
+      assertEquals(await locks.collecting(isThere), true);
+      await assertRejects(() => locks.collecting(() => Promise.reject(new Error("oh"))), Error, "oh");
+    }
+    (await locks.sweep({ shared: true }))[Symbol.dispose]();
+    assertEquals([await isThere(), host.requests.length], [false, 0]);
+    for (const shared of [true, false]) {
+      await Deno.writeTextFile(marker, "");
+      const count = shared ? 3 : 1;
+      const taken = await Promise.all(Array.from({ length: count }, () => locks.sweep({ shared })));
+      assertEquals([await isThere(), host.requests.splice(0).length >= 1], [false, true]);
+      for (const lock of taken) lock[Symbol.dispose]();
+    }
+    // Who could not look leaves the marker, and not the lock.
+    await Deno.writeTextFile(marker, "");
+    const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
+    await assertRejects(() => blind.sweep({ shared: true }), Error, "no sh");
+    assertEquals(await isThere(), true);
+    using _free = await locks.sweep({ shared: false, signal: AbortSignal.timeout(5_000) });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

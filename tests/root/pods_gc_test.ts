@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { statOf } from "../../lib/host/file.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
@@ -75,5 +76,51 @@ podsTest(
       ["a ADD old eth0", "a DEL old eth0", "b ADD new eth0"],
     );
     assertEquals(await after.tearDown(pod.containerId), []);
+  },
+);
+
+/** A plugin call that goes on until it is killed, whoever asks it to end, and shows in the log of marks that it does. */
+const ENDLESS = `trap "" TERM\nwhile :; do echo gc >>"$here/marks"; sleep 0.05; done`;
+
+podsTest(
+  "D66 F49 F50 when a sweep is killed while a plugin cleans up, that has ended before anything is attached or swept",
+  async (world) => {
+    const { sandbox } = world;
+    const a = await sandbox.network("a", { ADD: { stdout: "{}", script: 'echo add >>"$here/marks"' } });
+    for (const turn of [1, 2]) await a.answer("GC", { script: ENDLESS }, turn);
+    await a.answer("GC", { script: 'echo swept >>"$here/marks"' });
+    const file = `${a.path}.d/marks`;
+    const marks = async () => (await Deno.readTextFile(file)).trimEnd().split("\n");
+    const isCollecting = async () => await statOf(`${sandbox.runDir}/gc.collecting`) !== undefined;
+    const killInGc = async () => {
+      await Deno.writeTextFile(file, "");
+      await using sweeper = await world.process();
+      const swept = sweeper.call("gc");
+      await until(async () => (await marks()).filter((mark) => mark === "gc").length >= 3);
+      await sweeper.kill();
+      assertEquals([await swept, await isCollecting()], [{}, true]);
+      // It has not noticed that nobody listens any more.
+      const before = (await marks()).length;
+      await until(async () => (await marks()).length > before);
+    };
+    await using pods = await world.open();
+    const other = await world.process();
+    const all = [await world.pod("p1"), await world.pod("p2"), await world.pod("p3")];
+
+    await killInGc();
+    const [p1, p2, p3] = all;
+    await Promise.all([pods.setUp(p1!), pods.setUp(p2!), other.value("setUp", p3)]);
+    assertEquals(await isCollecting(), false);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const seen = await marks();
+    assertEquals(seen.slice(seen.indexOf("add")), ["add", "add", "add"]);
+    assertEquals(await world.running(), []);
+
+    await killInGc();
+    assertEquals((await pods.gc()).failed, []);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assertEquals((await marks()).slice(-2), ["gc", "swept"]);
+    assertEquals([await isCollecting(), await world.running()], [false, []]);
+    for (const { containerId } of all) assertEquals(await pods.tearDown(containerId), []);
   },
 );
