@@ -92,13 +92,9 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, timeouts, run, log };
   const recovery = new Recovery({ ...shared, store, cache, ports, failed });
+  const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
-    attachments,
-    store,
-    cache,
-    locks,
-    runner,
-    probe,
+    ...engine,
     run,
     hasSandbox: (id) => sandboxStore.has(id),
     host: new Orphans({ ...shared, store }),
@@ -119,16 +115,11 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   return {
     sandboxes,
     common: shared,
-    store,
-    cache,
-    locks,
+    ...engine,
     ports,
     failed,
-    attachments,
     recovery,
     garbage,
-    runner,
-    probe,
     timeouts,
     watch,
     ask,
