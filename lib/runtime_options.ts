@@ -25,7 +25,7 @@ export interface RuntimeOptions {
   readonly embeddedOnly?: boolean;
   /** When a built-in plugin stands in for an executable. @default {"fallback"} */
   readonly builtinPolicy?: BuiltinPolicy;
-  /** Milliseconds a verb. @default {DEFAULT_TIMEOUTS} */
+  /** Milliseconds a verb; those of ADD and DEL are also for each call of an OCI runtime. @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Partial<Timeouts>;
   /** What plugins get beside the six `CNI_*` variables. @default {{}} */
   readonly environment?: Readonly<Record<string, string>>;

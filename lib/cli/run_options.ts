@@ -31,7 +31,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     value: "K=V",
     help: "a label that ps --filter finds it by, repeatable",
   },
-  { name: "runtime", kind: "value", value: "PROGRAM", help: "the OCI runtime for --infra (default runc)" },
+  {
+    name: "runtime",
+    kind: "value",
+    value: "PROGRAM",
+    help: "the OCI runtime for --infra (default runc); it has the times of ADD and DEL",
+  },
   {
     name: "network",
     kind: "list",

@@ -251,7 +251,7 @@ export class Sandboxes {
     // It must not go for one that cannot be made.
     await attachments.requirePossible(record.id, plan, { leaving: owner, signal });
     const failures = await holding(this.#options.locks, owner, signal, async () => {
-      const record = await store.read(owner);
+      const record = await store.read(owner) ?? await this.#remains.of(owner);
       return record === undefined
         ? []
         : await this.#forget(record, { force: true, ...(signal && { signal }) });

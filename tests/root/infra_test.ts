@@ -168,6 +168,23 @@ binaryTest(
   },
 );
 
+binaryTest(
+  "an infra container goes with its sandbox also when the record of that cannot be read",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const id = world.id("web");
+    await world.done(["run", "web", "--id", id, "--infra"], { env });
+    const record = `${world.stateDir}/sandboxes/${id}.json`;
+    await Deno.writeTextFile(record, "no record");
+    const { code, stderr } = await world.podwire(["rm", "web"], { env });
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /a record could not be read and was moved aside/);
+    await Deno.remove(`${record}.bad-1`);
+    await assertNothing(world, id);
+  },
+);
+
 /** An OCI runtime that hangs as long as there is a file. */
 async function hangingRuntime(world: BinaryWorld): Promise<{ runtime: string; hang: string }> {
   const hang = `${world.dir}/hang`;

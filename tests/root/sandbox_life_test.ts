@@ -157,6 +157,17 @@ sandboxTest(
   },
 );
 
+sandboxTest("a sandbox whose record cannot be read gives way to one that replaces it", async (world) => {
+  await world.network("a");
+  const { sandboxes } = world.podwire();
+  await sandboxes.run({ name: "web", id: "cc11" });
+  await damage(world, "cc11");
+  await sandboxes.run({ name: "web", id: "dd22", replace: true });
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a ADD"]);
+  assertEquals((await sandboxes.list()).map(({ id, state }) => `${id} ${state}`), ["dd22 ready"]);
+  assertEquals(await world.namespaces(), ["podwire-dd22"]);
+});
+
 sandboxTest("a sandbox whose record cannot be read can be stopped, and is on record again", async (world) => {
   await world.network("a");
   const { sandboxes } = world.podwire();
