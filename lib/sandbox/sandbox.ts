@@ -1,4 +1,5 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
+import { endOrphans } from "../host/orphans.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
@@ -278,12 +279,21 @@ export class Sandboxes {
       return await holding(locks, found.id, signal, async () => {
         const record = await store.read(found.id) ?? await this.#remains.of(found.id);
         // One that was made since with its ID is another.
-        if (record?.createdAt === found.createdAt) return await body(record);
+        if (record?.createdAt === found.createdAt) {
+          await this.#endInterrupted(record);
+          return await body(record);
+        }
         if (missingOk) return [];
         throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
       });
     };
     return await watch.operation(operation, { "podwire.sandbox": nameOrId }, () => reported(act));
+  }
+
+  /** Whoever was at work on it was killed, as its lock is ours: a plugin may still be making what is to go. */
+  async #endInterrupted({ id, phase }: SandboxRecord): Promise<void> {
+    if (phase === "ready" || phase === "stopped") return;
+    await endOrphans(`CNI_CONTAINERID=${id}`, this.#options.run);
   }
 }
 

@@ -10,6 +10,8 @@ interface ContainerOptions {
   readonly script: string;
   /** Whether it has a network namespace of its own. @default {true} */
   readonly ownNetwork?: boolean;
+  /** Seconds after which the runtime kills a hook. @default {never} */
+  readonly timeout?: number;
 }
 
 /** A container that calls the program at both ends of its life, with nothing in the hooks' environment. */
@@ -22,7 +24,7 @@ class Container {
     this.bundle = `${world.dir}/bundles/${this.id}`;
   }
 
-  async bundled({ annotations = {}, script, ownNetwork = true }: ContainerOptions): Promise<this> {
+  async bundled({ annotations = {}, script, ownNetwork = true, timeout }: ContainerOptions): Promise<this> {
     await Deno.mkdir(`${this.bundle}/rootfs/bin`, { recursive: true });
     await Deno.copyFile(BUSYBOX, `${this.bundle}/rootfs/bin/busybox`);
     for (const name of ["sh", "ip", "ping", "nc", "sleep"]) {
@@ -31,6 +33,7 @@ class Container {
     const hook = (stage: string) => [{
       path: PODWIRE_BINARY,
       args: ["podwire", "oci-hook", stage, ...this.world.dirs],
+      ...(timeout === undefined ? {} : { timeout }),
     }];
     const config = {
       ociVersion: "1.0.2",
@@ -192,6 +195,24 @@ hookTest(
     assertEquals([refused.code === 0, await world.traces()], [false, []]);
   },
 );
+
+hookTest("what a hook leaves that its runtime killed is taken down by the next one", async (world) => {
+  await world.plugin(
+    "slow",
+    `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || exec sleep 600\n`,
+  );
+  await world.list([world.bridgePlugin(), { type: "slow" }]);
+  await using container = await new Container(world, "web").bundled({
+    annotations: { "podwire.networks": world.network },
+    script: "echo it runs",
+    timeout: 3,
+  });
+  const killed = await container.run();
+  assertEquals([killed.code === 0, killed.stdout], [false, ""], killed.stderr);
+  // runc calls poststop for it: that ends the plugin which the hook was waiting for, too.
+  assertEquals(await world.json(["ps"]), []);
+  assertEquals(await world.traces(), []);
+});
 
 hookTest(
   "a container without annotations, and one in the host's namespace, are told apart",
