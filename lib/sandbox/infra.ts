@@ -96,7 +96,7 @@ export async function runtimeOf(bundle: string): Promise<string> {
   return await readTextIfThere(`${bundle}/runtime`) || DEFAULT_OCI_RUNTIME;
 }
 
-/** What the OCI runtime says of a container, in a few words. Never fails, and does not take long. */
+/** What the OCI runtime says of a container, or why it says nothing, in a few words. Does not take long. */
 export async function infraState(
   { id, runtime }: Pick<Container, "id" | "runtime">,
   { run, path, signal }: Omit<InfraOptions, "timeoutMs">,
