@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runCommand } from "../../lib/host/command.ts";
-import { need } from "./need.ts";
+import { type Component, need, PODWIRE_BINARY } from "./need.ts";
 import { REFUSAL, SandboxWorld } from "./sandbox_world.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
@@ -70,10 +70,14 @@ async function podwire(world: SandboxWorld, args: readonly string[], env: Readon
   });
 }
 
-function tracingTest(name: string, fn: (world: SandboxWorld, receiver: Receiver) => Promise<void>): void {
+function tracingTest(
+  name: string,
+  fn: (world: SandboxWorld, receiver: Receiver) => Promise<void>,
+  components: readonly Component[] = [],
+): void {
   Deno.test({
     name,
-    ...need("root"),
+    ...need("root", ...components),
     fn: async () => {
       await using world = await SandboxWorld.make();
       await using receiver = new Receiver();
@@ -166,3 +170,25 @@ tracingTest(
     assert(seen[1]?.TRACESTATE === "vendor=value");
   },
 );
+
+// Deno 2.7.11 decides when a program is compiled whether it traces, by the environment of the compiler.
+tracingTest("the compiled program sends nothing, and hands on what it inherits", async (world, receiver) => {
+  const web = await world.network("web");
+  const { code, stderr } = await runCommand({
+    program: PODWIRE_BINARY,
+    args: [
+      "status",
+      `--conf-dir=${world.confDir}`,
+      `--state-dir=${world.stateDir}`,
+      `--plugin-dir=${world.plugins.dir}`,
+    ],
+    env: {
+      OTEL_DENO: "true",
+      ...receiver.environment,
+      TRACEPARENT: `00-${TRACE}-${CALLER}-01`,
+    },
+  });
+  assertEquals([code, stderr, receiver.spans], [0, "", []]);
+  const seen = (await web.calls()).map(({ env }) => env.TRACEPARENT);
+  assertEquals(new Set(seen), new Set([`00-${TRACE}-${CALLER}-01`]));
+}, ["binary"]);
