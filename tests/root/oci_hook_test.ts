@@ -269,6 +269,39 @@ hookTest(
   },
 );
 
+hookTest("poststop ends in time whatever a plugin does, and the rest is for recovery", async (world) => {
+  const flag = `${world.dir}/hang`;
+  await world.plugin(
+    "slow",
+    `#!/bin/sh
+[ "$CNI_COMMAND" = ADD ] && { sed 's/.*"prevResult":\\(.*\\)}$/\\1/'; exit; }
+cat >/dev/null
+[ "$CNI_COMMAND" != DEL ] || [ ! -e ${flag} ] || sleep 600
+`,
+  );
+  await world.list([world.bridgePlugin(), { type: "slow" }]);
+  await using container = await new Container(world, "web").bundled({
+    annotations: { "podwire.networks": world.network },
+    script: "exec sleep 600",
+  });
+  const created = await container.runc("create", container.id);
+  assertEquals(created.code, 0, created.stderr);
+  await Deno.writeTextFile(flag, "");
+  const stdin = JSON.stringify({ ociVersion: "1.0.2", id: container.id, status: "stopped", bundle: "/b" });
+  const { code, stdout, stderr, elapsedMs } = await world.podwire(
+    ["oci-hook", "poststop", "--limit=2s"],
+    { stdin },
+  );
+  assertEquals([code, stdout], [0, ""]);
+  assertMatch(stderr, /^[^\n]*time is up[^\n]*\n$/);
+  assert(elapsedMs < 30_000, `${elapsedMs} ms`);
+  assertEquals((await world.json(["ps"])).length, 1, "it is still known");
+  await Deno.remove(flag);
+  assertEquals((await world.json(["recover"])).failed, []);
+  assertEquals((await container.runc("delete", "--force", container.id)).code, 0);
+  assertEquals(await world.traces(), []);
+});
+
 hookTest("poststop leaves a sandbox alone that is only called like the container", async (world) => {
   await world.list([world.bridgePlugin()]);
   await world.done(["run", "web", "--id", world.id("other")]);
