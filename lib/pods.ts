@@ -1,3 +1,4 @@
+import { findAttachments } from "./network/attachment_filter.ts";
 import type { GcReport } from "./network/gc_sweep.ts";
 import type { NetworkStatus } from "./network/status.ts";
 import type { AttachmentRecord } from "./network/record.ts";
@@ -220,7 +221,7 @@ export class Pods implements AsyncDisposable {
   async attachments({ signal }: CallOptions = {}): Promise<readonly AttachmentRecord[]> {
     return await reported(async () => {
       signal?.throwIfAborted();
-      return await this.#parts.store.all();
+      return await findAttachments({}, this.#parts);
     });
   }
 

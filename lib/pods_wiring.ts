@@ -1,3 +1,4 @@
+import type { FailedIndex } from "./network/failed_index.ts";
 import type { GcReport } from "./network/gc_sweep.ts";
 import type { AttachmentStore } from "./network/record.ts";
 import type { CatalogSource } from "./pod/catalog_source.ts";
@@ -54,6 +55,7 @@ export interface PodsParts extends AsyncDisposable {
   readonly readiness: Readiness;
   readonly recovery: Recovery;
   readonly store: AttachmentStore;
+  readonly failed: FailedIndex;
   readonly gc: (request: PodsGcRequest) => Promise<GcReport>;
 }
 
@@ -83,6 +85,7 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     readiness,
     recovery,
     store,
+    failed: parts.failed,
     gc: (request) => sweepOnce(source, request),
     [Symbol.asyncDispose]: () => upkeep[Symbol.asyncDispose](),
   };

@@ -97,6 +97,7 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     ...engine,
     run,
     hasSandbox: (id) => sandboxStore.has(id),
+    netnsOf: (id) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`,
     host: new Orphans({ ...shared, store }),
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,

@@ -1,6 +1,8 @@
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { podsThere, validateWish } from "./gc_plan.ts";
+import { settleDamaged } from "./gc_damaged.ts";
+import { DamagedRecords } from "./damaged.ts";
 import { removeStale, type StaleParts } from "./gc_stale.ts";
 import { type GcReport, type GcRequest, type HostSweep, noFindings, type Sweep } from "./gc_sweep.ts";
 import { tellPlugins, type VerbParts } from "./gc_verb.ts";
@@ -10,6 +12,8 @@ export const WAIT_BEYOND_ADD_MS = 30_000;
 
 /** The parts that {@linkcode GarbageCollector} works with. */
 export interface GarbageCollectorOptions extends StaleParts, Omit<VerbParts, "timeoutMs" | "waitMs"> {
+  /** Where the namespace of a sandbox is that podwire makes itself. @default nowhere */
+  readonly netnsOf?: (containerId: string) => string;
   /** Knows the namespaces and containers that no sandbox owns. @default none are looked for */
   readonly host?: HostSweep;
   /** Milliseconds for each plugin. @default {DEFAULT_TIMEOUTS.GC} */
@@ -51,6 +55,8 @@ export class GarbageCollector {
     const sweepHost = isWhole ? await this.#options.host?.lookAround(request.pods?.owner) : undefined;
     const sweep = await this.#begin(networks, request);
     await removeStale(sweep, this.#options);
+    const damaged = new DamagedRecords({ netnsOf: () => "", ...this.#options });
+    await settleDamaged(sweep, { ...this.#options, damaged });
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
     await tellPlugins(sweep, { ...this.#options, timeoutMs, waitMs });
     return sweep.report;

@@ -182,6 +182,7 @@ export class Attachments {
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
     await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
     await this.#options.cache.remove(key);
+    await this.#options.store.removeAside(key);
   }
 
   /**

@@ -88,7 +88,16 @@ export interface BadRecord {
   readonly reason: string;
 }
 
+/** An attachment whose record was moved aside, and has no successor. */
+export interface DamagedAttachment extends AttachmentKey {
+  /** A very long one is cut, as in the name of the file. */
+  readonly network: string;
+  /** Where the record was moved to. */
+  readonly file: string;
+}
+
 const KIND = "podwire.attachment.v1";
+const RECORD_NAME = /^(.+)@([^@]+)\.json(\.bad-\d+)?$/;
 /** As many as Deno has threads for files have something to do meanwhile. */
 const FOLDERS_AT_ONCE = 16;
 
@@ -173,11 +182,12 @@ export class AttachmentStore {
   /** As {@linkcode ofNetwork}, for all networks at the price of one. */
   async index(): Promise<AttachmentIndex> {
     const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, async (containerId) => {
-      const names = (await listDir(this.#folder(containerId))).filter((name) => name.endsWith(".json"));
-      return names.map((name) => {
-        const at = name.lastIndexOf("@");
-        return { containerId, ifName: name.slice(0, at), part: name.slice(at + 1, -".json".length) };
-      });
+      const all = new Map<string, { containerId: string; ifName: string; part: string }>();
+      for (const name of await listDir(this.#folder(containerId))) {
+        const [, ifName, part] = RECORD_NAME.exec(name) ?? [];
+        if (ifName && part) all.set(`${ifName}@${part}`, { containerId, ifName, part });
+      }
+      return [...all.values()];
     });
     const all = found.flat();
     const byPart = Map.groupBy(all, ({ part }) => part);
@@ -192,10 +202,48 @@ export class AttachmentStore {
     };
   }
 
-  /** Forgets an attachment. */
+  /** Those of a container whose records were moved aside and have no successor. */
+  async damaged(containerId: string): Promise<readonly DamagedAttachment[]> {
+    const folder = this.#folder(containerId);
+    const names = await listDir(folder);
+    const last = new Map<string, DamagedAttachment>();
+    for (const name of names) {
+      const [, ifName, network, aside] = RECORD_NAME.exec(name) ?? [];
+      if (!ifName || !network || !aside || names.includes(`${ifName}@${network}.json`)) continue;
+      last.set(`${ifName}@${network}`, { containerId, ifName, network, file: `${folder}/${name}` });
+    }
+    return [...last.values()];
+  }
+
+  /** As {@linkcode damaged}, of all containers. */
+  async allDamaged(): Promise<readonly DamagedAttachment[]> {
+    const look = (containerId: string) => this.damaged(containerId);
+    return (await inParallel(await this.containers(), FOLDERS_AT_ONCE, look)).flat();
+  }
+
+  /** Whether the name of a network in the name of a file is cut. */
+  isCut(part: string): boolean {
+    return part.includes("~");
+  }
+
+  /** Whether a network has that name in the names of files. */
+  isNamed(network: string, part: string): boolean {
+    return fileNamePart(network) === part;
+  }
+
+  /** Forgets an attachment, with what was moved aside of it. */
   async remove(key: AttachmentKey): Promise<void> {
     await removeIfThere(this.#path(key));
-    await removeDirIfEmpty(this.#folder(key.containerId));
+    if (!await removeDirIfEmpty(this.#folder(key.containerId))) await this.removeAside(key);
+  }
+
+  /** Removes what was moved aside of an attachment, once it is detached or on record again. */
+  async removeAside(key: AttachmentKey): Promise<void> {
+    const folder = this.#folder(key.containerId);
+    const aside = `${this.#path(key)}.bad-`;
+    const files = (await listDir(folder)).map((name) => `${folder}/${name}`);
+    for (const file of files.filter((file) => file.startsWith(aside))) await removeIfThere(file);
+    await removeDirIfEmpty(folder);
   }
 
   /** Removes what writes of killed processes left among the container's records. */

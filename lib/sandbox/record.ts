@@ -169,6 +169,15 @@ export class SandboxStore {
     );
   }
 
+  /** Forgets a sandbox whose record was moved aside, with the name that is reserved for it. */
+  async forgetDamaged(id: string): Promise<void> {
+    const files = (await listDir(this.#dir)).filter((name) => name.startsWith(`${id}.json.bad-`));
+    if (files.length === 0) return;
+    const reserved = await this.nameOf(id);
+    if (reserved !== undefined) await removeIfThere(this.#namePath(reserved.namespace, reserved.name));
+    for (const name of files) await removeIfThere(`${this.#dir}/${name}`);
+  }
+
   /** The name that is reserved for a sandbox. */
   async nameOf(id: string): Promise<Pick<SandboxRecord, "name" | "namespace"> | undefined> {
     for (const namespace of await listDir(this.#names)) {

@@ -4,12 +4,12 @@ import type { Logger } from "../host/log.ts";
 import { endOrphans, endUnheard } from "../host/orphans.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
 import type { FailedIndex } from "../network/failed_index.ts";
-import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { HostPorts } from "../network/host_ports.ts";
 import type { Attachments } from "../network/network.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
+import { type DamagedFacts, DamagedRecords } from "../network/damaged.ts";
 import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
@@ -17,6 +17,7 @@ import type { Timeouts } from "../plugin/deadline.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
+import { doomOf, isInterrupted } from "./doom.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
 import { type SandboxRecord, type SandboxStore, stopped } from "./record.ts";
 import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
@@ -74,12 +75,15 @@ interface Settled {
 export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #orphans: Orphans;
+  readonly #damaged: DamagedRecords;
   /** The boot of which it is known that nothing of those before is left. */
   #settledBoot: string | undefined;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#orphans = new Orphans(options);
+    const { netnsDir, netnsPrefix } = options;
+    this.#damaged = new DamagedRecords({ ...options, netnsOf: (id) => `${netnsDir}/${netnsPrefix}${id}` });
   }
 
   /**
@@ -166,6 +170,7 @@ export class Recovery {
     const ids = [
       ...await locks.present(),
       ...await sandboxes.ids(),
+      ...(await sandboxes.damaged()).map(({ id }) => id),
       ...await store.containers(),
       ...await failed.containers(),
       ...await this.#orphans.containers(),
@@ -232,7 +237,16 @@ export class Recovery {
     if (wasInterrupted) await endOrphans(`CNI_CONTAINERID=${id}`, run);
     const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
     if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
-    if (sandbox === undefined) addTo(report, await manner.pass.settle(id));
+    await this.#settleDamaged(
+      id,
+      { isUp: sandbox?.phase === "ready" && !doomed, netns: sandbox?.netns },
+      manner,
+      report,
+    );
+    if (sandbox === undefined) {
+      addTo(report, await manner.pass.settle(id));
+      if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
+    }
     await noteIfPossible(() => attachments.settleHint(id), log, { containerId: id });
     return wasInterrupted;
   }
@@ -303,6 +317,19 @@ export class Recovery {
     }
   }
 
+  /** What is reported under the name of a file has that in its words. */
+  async #settleDamaged(
+    id: string,
+    facts: Pick<DamagedFacts, "isUp" | "netns">,
+    { signal }: Manner,
+    report: RecoveryReport,
+  ): Promise<void> {
+    const outcomes = await this.#damaged.settle(id, { ...facts, signal });
+    for (const { became, error: _, ...item } of outcomes) {
+      report[became].push({ kind: "attachment", ...item });
+    }
+  }
+
   /** Reports attachments by what is on record of them afterwards. */
   async #tell(records: readonly AttachmentRecord[], why: string, report: RecoveryReport): Promise<void> {
     for (const record of records) {
@@ -311,20 +338,4 @@ export class Recovery {
       else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
     }
   }
-}
-
-function doomOf(
-  record: AttachmentRecord,
-  sandbox: SandboxRecord | undefined,
-  boot: string,
-): string | undefined {
-  const why = whyUnfinished(record, boot);
-  if (why !== undefined) return why;
-  if (sandbox === undefined && sandboxOf(record) !== undefined) return "its sandbox is gone";
-  return undefined;
-}
-
-function isInterrupted(sandbox: SandboxRecord | undefined, records: readonly AttachmentRecord[]): boolean {
-  if (sandbox !== undefined && sandbox.phase !== "ready" && sandbox.phase !== "stopped") return true;
-  return records.some(({ state }) => state === "adding" || state === "deleting");
 }

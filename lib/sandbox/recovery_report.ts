@@ -12,6 +12,8 @@ export interface RecoveryItem {
   readonly ifName?: string;
   /** The path of the namespace. */
   readonly netns?: string;
+  /** A record that could not be read, where it was moved to. */
+  readonly file?: string;
   /** Why it was removed or kept, or why it could not be. */
   readonly why: string;
 }

@@ -117,18 +117,27 @@ Deno.test("a wish that cannot be meant is refused before anything is looked at",
   assertEquals((error as CniError).kind, "usage");
 });
 
-Deno.test("an attachment whose record cannot be read counts as in use: its cache entry is still there", async () => {
+Deno.test("an attachment whose record cannot be read counts as in use, unless nothing made by hand is", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const list = listOf(["a"]);
   await attach(world, list, "c1");
-  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{");
-  const report = await collector(world).collect([list], { all: true });
-  assertEquals([report.removed, report.kept.map(shown)], [[], [
-    "attachment: c1: another runtime attached it",
+  const file = `${world.stateDir}/attachments/c1/eth0@web.json`;
+  await Deno.writeTextFile(file, "{");
+  const report = await collector(world).collect([list], { network: "web" });
+  assertEquals([report.removed, report.failed, report.kept.map(shown)], [[], [], [
+    `attachment: c1: its record could not be read and was moved aside to ${file}.bad-1, and nobody can tell whether ` +
+    `it is in use: \`podwire del web ${world.netns} --id c1 --ifname eth0\` detaches it`,
   ]]);
   assertEquals(valid((await a.calls()).at(-1)!.config), ["c1:eth0"]);
   assertEquals(world.bad.length, 1);
+  for (const dryRun of [true, false]) {
+    const all = await collector(world).collect([list], { all: true, dryRun });
+    assertEquals([all.kept, all.failed, all.removed.map(shown)], [[], [], [
+      "attachment: c1: its record could not be read, and nobody uses it",
+    ]]);
+  }
+  assertEquals([await world.files(), valid((await a.calls()).at(-1)!.config)], [[], []]);
 });
 
 Deno.test("a sweep that is cut short says so, and what was removed until then stays removed", async () => {

@@ -197,7 +197,7 @@ podsTest(
 );
 
 podsTest(
-  "F1 F75 what is wrong with the name or the ID of a pod is told in the words of container engines",
+  "F1 what is wrong with the name or the ID of a pod is told in the words of container engines",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");

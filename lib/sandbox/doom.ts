@@ -1,0 +1,24 @@
+import { sandboxOf, whyUnfinished } from "../network/gc_plan.ts";
+import type { AttachmentRecord } from "../network/record.ts";
+import type { SandboxRecord } from "./record.ts";
+
+/** Why an attachment has to go, if it has to. */
+export function doomOf(
+  record: AttachmentRecord,
+  sandbox: SandboxRecord | undefined,
+  boot: string,
+): string | undefined {
+  const why = whyUnfinished(record, boot);
+  if (why !== undefined) return why;
+  if (sandbox === undefined && sandboxOf(record) !== undefined) return "its sandbox is gone";
+  return undefined;
+}
+
+/** Whether an operation on a container was not brought to an end. */
+export function isInterrupted(
+  sandbox: SandboxRecord | undefined,
+  records: readonly AttachmentRecord[],
+): boolean {
+  if (sandbox !== undefined && sandbox.phase !== "ready" && sandbox.phase !== "stopped") return true;
+  return records.some(({ state }) => state === "adding" || state === "deleting");
+}

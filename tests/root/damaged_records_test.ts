@@ -1,0 +1,196 @@
+// Records that cannot be read any more, on real namespaces with the built-in plugins: their addresses come back.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
+import { podsTest, type PodsWorld } from "./pods_world.ts";
+import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+
+/** The network `web`: a bridge of its own, which goes at the end of the block, with addresses in this world. */
+class Web implements AsyncDisposable {
+  readonly #link = `dpw-${crypto.randomUUID().slice(0, 8)}`;
+
+  private constructor(readonly world: SandboxWorld) {}
+
+  static async make(world: SandboxWorld): Promise<Web> {
+    const web = new Web(world);
+    const ipam = { type: "host-local", dataDir: `${world.dir}/addresses`, subnet: "10.242.1.0/29" };
+    const bridge = { type: "bridge", bridge: web.#link, ipam };
+    const list = { cniVersion: "1.0.0", name: "web", plugins: [bridge] };
+    await Deno.writeTextFile(`${world.confDir}/web.conflist`, JSON.stringify(list));
+    return web;
+  }
+
+  /** The addresses that are taken. */
+  async taken(): Promise<string[]> {
+    const names = await Array.fromAsync(Deno.readDir(`${this.world.dir}/addresses/web`), ({ name }) => name);
+    return names.filter((name) => name.startsWith("10.")).sort();
+  }
+
+  record(id: string): string {
+    return `${this.world.stateDir}/attachments/${id}/eth0@web.json`;
+  }
+
+  /** What is in the folders of the records, read or not. */
+  async files(): Promise<string[]> {
+    const dirs = ["attachments", "sandboxes", "names"].map((name) => `${this.world.stateDir}/${name}`);
+    const found = await this.world.sh('find "$@" -type f 2>/dev/null || :', ...dirs);
+    return found.split("\n").filter((line) => line !== "").map((line) => this.world.plain(line));
+  }
+
+  async assertNothingLeft(): Promise<void> {
+    assertEquals([await this.taken(), await this.files(), await this.world.left()], [[], [], []]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.world.sh('ip link delete dev "$1" 2>/dev/null || :', this.#link);
+  }
+}
+
+/** Of what is cut much can still be read. */
+async function cut(file: string): Promise<void> {
+  await Deno.writeTextFile(file, (await Deno.readTextFile(file)).slice(0, -10));
+}
+
+async function garble(file: string): Promise<void> {
+  await Deno.writeTextFile(file, "\0\0\0");
+}
+
+const attachments = (items: readonly RecoveryItem[]) => items.filter(({ kind }) => kind === "attachment");
+const shown = ({ removed, kept, failed }: RecoveryReport) =>
+  [removed, kept, failed].map((items) => items.length);
+
+sandboxTest(
+  "F75 F78 an attachment whose record cannot be read is shown as long as its sandbox is up, and detached afterwards",
+  async (world) => {
+    await using web = await Web.make(world);
+    const podwire = world.podwire();
+    for (const damage of [cut, garble]) {
+      const id = world.id("c1");
+      await podwire.sandboxes.run({ name: "web", id });
+      await damage(web.record(id));
+      const file = `${web.record(id)}.bad-1`;
+      const report = await podwire.recover();
+      assertEquals([report.removed, report.failed], [[], []]);
+      const [kept] = attachments(report.kept);
+      assertEquals([kept?.containerId, kept?.network, kept?.ifName, kept?.file], [id, "web", "eth0", file]);
+      assertMatch(kept!.why, /moved aside to .*; take its sandbox down, then `podwire recover` detaches it/);
+      for (const filter of [{}, { failed: true }, { containerId: id, network: "web" }]) {
+        const [record, ...more] = await podwire.attachments(filter);
+        assertEquals([record?.state, record?.error?.details, more], ["failed", `to ${file}`, []]);
+      }
+      assertEquals(await podwire.attachments({ network: "other" }), []);
+      const swept = await podwire.gc();
+      assertEquals([swept.removed, swept.failed], [[], []]);
+      assert(swept.kept.every(({ why }) => !why.includes("another runtime")));
+      assertEquals(swept.kept.filter((item) => item.file === file).length, 1);
+
+      await podwire.sandboxes.remove("web", { force: true });
+      assertEquals((await web.taken()).length, 1);
+      const last = await podwire.recover();
+      assertEquals([shown(last), last.removed[0]?.why], [
+        [1, 0, 0],
+        "its record could not be read, and nobody uses it",
+      ]);
+      await web.assertNothingLeft();
+      assertEquals(await podwire.attachments(), []);
+    }
+  },
+);
+
+sandboxTest(
+  "what nothing tells how it was made is reported each time, until it is detached by hand",
+  async (world) => {
+    await using web = await Web.make(world);
+    const podwire = world.podwire();
+    const id = world.id("c1");
+    await podwire.sandboxes.run({ name: "web", id });
+    await garble(web.record(id));
+    await podwire.sandboxes.remove("web", { force: true });
+    await Deno.remove(`${world.dir}/cache/results/web-${id}-eth0`);
+    for (let time = 0; time < 2; time++) {
+      const { removed, kept, failed: [failed, ...more] } = await podwire.recover();
+      assertEquals([removed, kept, more, failed?.file], [[], [], [], `${web.record(id)}.bad-1`]);
+      assertMatch(world.plain(failed!.why), /`podwire del web NETNS --id c1 --ifname eth0`$/);
+      assertEquals((await podwire.gc()).failed.length, 1);
+    }
+    assertEquals((await web.taken()).length, 1);
+    const target = { containerId: id, netns: "", ifName: "eth0", args: [], capabilityArgs: {}, owner: "cli" };
+    await podwire.del("web", target);
+    assertEquals(shown(await podwire.recover()), [0, 0, 0]);
+    await web.assertNothingLeft();
+  },
+);
+
+sandboxTest(
+  "a sandbox of which no record can be read is taken down whole, and its name is another's",
+  async (world) => {
+    await using web = await Web.make(world);
+    const podwire = world.podwire();
+    const id = world.id("c1");
+    await podwire.sandboxes.run({ name: "web", id });
+    for (const file of [web.record(id), `${world.stateDir}/sandboxes/${id}.json`]) await garble(file);
+    const { removed, kept, failed } = await podwire.recover();
+    assertEquals([removed.map(({ kind }) => kind).sort(), kept, failed], [
+      ["attachment", "namespace"],
+      [],
+      [],
+    ]);
+    await web.assertNothingLeft();
+    await podwire.sandboxes.run({ name: "web" });
+    assertEquals((await web.taken()).length, 1);
+    await podwire.sandboxes.remove("web");
+  },
+);
+
+sandboxTest(
+  "F78 a sweep detaches what has no readable record too, and a removal that fails stays on record",
+  async (world) => {
+    const a = await world.network("a", { DEL: { stdout: '{"code": 108, "msg": "will not"}', code: 1 } });
+    const podwire = world.podwire();
+    const id = world.id("c1");
+    await podwire.sandboxes.run({ name: "web", id });
+    await garble(`${world.stateDir}/attachments/${id}/eth0@a.json`);
+    await podwire.sandboxes.remove("web", { force: true });
+    const { removed, kept, failed } = await podwire.gc();
+    assertEquals([removed, kept, failed.map(({ error }) => error?.msg)], [[], [], ["will not"]]);
+    const [record] = await podwire.attachments({ failed: true });
+    assertEquals([record?.state, record?.attempts, record?.owner], ["failed", 1, `sandbox:${id}`]);
+    await a.answer("DEL", {});
+    assertEquals((await podwire.gc()).removed.length, 1);
+    const [, , last] = (await a.calls()).filter(({ verb }) => verb !== "GC" && verb !== "VERSION");
+    assertEquals(last?.config.prevResult.ips[0].address, "10.1.0.2/24");
+    assertEquals(await world.left(), []);
+  },
+);
+
+/** The links in the namespace of a pod. */
+async function links(world: PodsWorld, netns: string): Promise<string[]> {
+  const lines = await world.sandbox.sh('nsenter --net="$1" ip -o link show', netns);
+  return lines.trimEnd().split("\n").map((line) => line.split(": ")[1]?.split("@")[0] ?? "");
+}
+
+podsTest(
+  "F78 of a pod that is torn down, an attachment goes when its record still says whose it was, or its namespace is gone",
+  async (world) => {
+    await using web = await Web.make(world.sandbox);
+    await using pods = await world.open();
+    for (const damage of [cut, garble]) {
+      const pod = await world.pod(damage.name);
+      await pods.setUp(pod);
+      await damage(web.record(pod.containerId));
+      assertEquals((await pods.attachments()).map(({ containerId, state }) => [containerId, state]), [
+        [pod.containerId, "failed"],
+      ]);
+      assertEquals(await pods.tearDown(pod.containerId), []);
+      assertEquals((await web.taken()).length, 1);
+      if (damage === garble) {
+        const [kept] = (await pods.recover()).kept;
+        assertMatch(kept!.why, /nobody can tell whether it is in use: `podwire del web .* detaches it/);
+        assertEquals((await links(world, pod.netns)).sort(), ["eth0", "lo"]);
+        await world.gone(pod);
+      }
+      assertEquals(shown(await pods.recover()), [1, 0, 0]);
+      if (damage === cut) assertEquals(await links(world, pod.netns), ["lo"]);
+      assertEquals([await web.taken(), await web.files()], [[], []]);
+    }
+  },
+);
