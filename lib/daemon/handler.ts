@@ -36,6 +36,8 @@ interface Progress {
   answers: Route["answers"];
 }
 
+const SHUTTING_DOWN = "podwire is shutting down";
+
 const METHODS: readonly string[] = [
   "GET",
   "HEAD",
@@ -74,7 +76,7 @@ export class Handler {
 
   /** Cuts all requests short. */
   cancel(): void {
-    for (const request of this.#underWay) request.abort(tryLater("podwire is shutting down"));
+    for (const request of this.#underWay) request.abort(new CniError("cancelled", SHUTTING_DOWN));
   }
 
   /** Never throws. */
@@ -126,7 +128,7 @@ export class Handler {
     progress.route = [...methods.values()][0]?.path ?? "-";
     if (route === undefined) throw notAllowed(methods);
     requireQuery(route, query);
-    if (this.#draining) throw tryLater("podwire is shutting down");
+    if (this.#draining) throw tryLater(SHUTTING_DOWN);
     progress.answers = route.answers;
     if (route.isFree) {
       return await route.handle({ params, query, body: undefined, signal });
@@ -138,6 +140,7 @@ export class Handler {
     this.#limited++;
     try {
       const body = route.body && await readBody(request, route.body, { readMs, maxBytes, signal });
+      signal.throwIfAborted();
       return await route.handle({ params, query, body, signal });
     } finally {
       clearTimeout(timer);
@@ -158,8 +161,10 @@ export class Handler {
 /** Cancelled work says only that it was; the signal says why. */
 function causeOf(error: unknown, { aborted, reason }: AbortSignal): unknown {
   if (!aborted || error instanceof HttpError) return error;
-  const kind = failedAnswer(error).failure.kind;
-  return kind === "cancelled" || kind === "timeout" ? reason : error;
+  const { kind } = failedAnswer(error).failure;
+  if (kind !== "cancelled" && kind !== "timeout") return error;
+  const isOurs = reason instanceof CniError && reason.msg === SHUTTING_DOWN;
+  return isOurs ? tryLater(SHUTTING_DOWN) : reason;
 }
 
 /** A method that a client made up must not become a label of a metric. */

@@ -42,6 +42,9 @@ const COMPONENTS = {
   nft: () => isProgram("nft"),
   iptables: () => isProgram("iptables"),
   ip: () => isProgram("ip"),
+  perl: () => isProgram("perl"),
+  curl: () => isProgram("curl"),
+  "systemd-notify": () => isProgram("systemd-notify"),
   binary: () => isThere(PODWIRE_BINARY),
 };
 

@@ -1,0 +1,133 @@
+/** The services of the routes, none of which does anything but answer. */
+import { EventHub } from "../../lib/daemon/event_hub.ts";
+import { Handler, type HandlerOptions, type ServedRequest } from "../../lib/daemon/handler.ts";
+import { openApiOf } from "../../lib/daemon/openapi.ts";
+import { routesOf } from "../../lib/daemon/routes.ts";
+import type { Services } from "../../lib/daemon/services.ts";
+import type { LogFields } from "../../lib/host/log.ts";
+import type { AttachmentRecord } from "../../lib/network/record.ts";
+import type { Sandbox } from "../../lib/sandbox/view.ts";
+import { CniError } from "../../lib/spec/error.ts";
+
+export const SANDBOX: Sandbox = {
+  id: "0123456789abcdef",
+  name: "web",
+  namespace: "default",
+  uid: "u",
+  state: "ready",
+  createdAt: "2026-01-01T00:00:00.000Z",
+  netns: "/run/netns/podwire-0123456789abcdef",
+  hostNetwork: false,
+  pid: null,
+  ips: ["10.0.0.2"],
+  networks: [{ name: "net", ifName: "eth0", result: { cniVersion: "1.1.0" } }],
+  labels: { app: "web" },
+  annotations: {},
+};
+
+const RECORD: AttachmentRecord = {
+  containerId: SANDBOX.id,
+  network: "net",
+  ifName: "eth0",
+  netns: SANDBOX.netns,
+  netnsId: undefined,
+  state: "failed",
+  owner: `sandbox:${SANDBOX.id}`,
+  since: SANDBOX.createdAt,
+  bootId: "b",
+  sequence: 1,
+  attempts: 1,
+  nextTry: SANDBOX.createdAt,
+  error: { code: 0, kind: "plugin", msg: "no" },
+  config: "{}",
+  cniArgs: [],
+  capabilityArgs: {},
+  result: undefined,
+};
+
+/** What was asked of the services, as `name argument`. */
+export class FakeServices {
+  readonly asked: [name: string, ...args: unknown[]][] = [];
+  readonly hub = new EventHub();
+  readonly left: string[] = [];
+  readonly services: Services;
+
+  constructor(overrides: Partial<Services> = {}) {
+    const noted = <T>(name: string, value: T) => (...args: unknown[]) => {
+      // A signal says nothing of what was asked.
+      this.asked.push([name, ...args.map((arg) => withoutSignal(arg))]);
+      return Promise.resolve(value);
+    };
+    const item = { kind: "attachment" as const, containerId: "c", network: "net", ifName: "eth0", why: "w" };
+    this.services = {
+      run: noted("run", SANDBOX),
+      sandboxes: {
+        list: noted("list", [SANDBOX]),
+        get: noted("get", SANDBOX),
+        stop: noted("stop", [new CniError("plugin", "it stays")]),
+        remove: noted("remove", []),
+      },
+      networks: noted("networks", [
+        { file: "a", name: "net", status: "used" as const, default: true, plugins: ["bridge"] },
+        {
+          file: "b",
+          status: "rejected" as const,
+          default: false,
+          plugins: [],
+          reason: "bad",
+          line: 1,
+          column: 2,
+        },
+      ] as never),
+      status: noted("status", [{ network: "net", ready: true, reason: undefined, msg: undefined }] as never),
+      attachments: noted("attachments", [RECORD]),
+      gc: noted("gc", {
+        removed: [item],
+        kept: [],
+        failed: [{ ...item, error: new CniError("plugin", "no") }],
+      }),
+      recover: noted("recover", { removed: [], kept: [item], failed: [] }),
+      events: () => this.hub.subscribe(),
+      metrics: () => Promise.resolve("# none\n"),
+      onLeft: (sandbox, { message }) => void this.left.push(`${sandbox} ${message}`),
+      ...overrides,
+    };
+  }
+}
+
+function withoutSignal(arg: unknown): unknown {
+  if (arg instanceof AbortSignal) return "signal";
+  if (typeof arg !== "object" || arg === null || !("signal" in arg)) return arg;
+  const { signal: _signal, ...rest } = arg;
+  return rest;
+}
+
+/** A handler over such services, with what it logs and tells. */
+export function fakeDaemon(overrides: Partial<Services> = {}, options: Partial<HandlerOptions> = {}) {
+  const fake = new FakeServices(overrides);
+  const lines: [string, LogFields | undefined][] = [];
+  const served: ServedRequest[] = [];
+  const note = (msg: string, fields?: LogFields) => void lines.push([msg, fields]);
+  const routes = routesOf(fake.services, (): unknown => openApiOf(routes, "0.0.0"));
+  const handler = new Handler({
+    routes,
+    log: { debug: note, info: note, warn: note, error: note },
+    onServed: (seen) => void served.push(seen),
+    ...options,
+  });
+  const call = async (method: string, target: string, body?: BodyInit, init: RequestInit = {}) => {
+    const response = await handler.handle(
+      new Request(`http://podwire${target}`, { method, ...(body === undefined ? {} : { body }), ...init }),
+    );
+    const text = await response.text();
+    const isJson = response.headers.get("content-type") === "application/json";
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      // deno-lint-ignore no-explicit-any
+      json: (isJson && text !== "" ? JSON.parse(text) : undefined) as any,
+    };
+  };
+  return { fake, handler, routes, lines, served, call };
+}

@@ -1,0 +1,257 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { CniError, type ErrorKind } from "../../lib/spec/error.ts";
+import { fakeDaemon, SANDBOX } from "./fake_services.ts";
+
+const MIB = 1024 * 1024;
+
+Deno.test("each route asks for what its path, query and body say", async () => {
+  const { call, fake } = fakeDaemon();
+  const asked = async (method: string, target: string, body?: string) => {
+    fake.asked.length = 0;
+    const { status } = await call(method, target, body);
+    return [status, ...fake.asked];
+  };
+  assertEquals(await asked("POST", "/v1/sandboxes", '{"name": "web"}'), [
+    201,
+    ["run", { name: "web", source: { kind: "new" } }],
+  ]);
+  assertEquals(await asked("GET", "/v1/sandboxes"), [200, ["list", {}, {}]]);
+  assertEquals(
+    await asked("GET", "/v1/sandboxes?namespace=shop&state=ready&id=01&name=web&label=app=web,canary"),
+    [200, ["list", {
+      namespace: "shop",
+      state: "ready",
+      id: "01",
+      name: "web",
+      labels: { app: "web", canary: undefined },
+    }, {}]],
+  );
+  assertEquals(await asked("GET", "/v1/sandboxes/we%62?namespace=shop"), [
+    200,
+    ["get", "web", { namespace: "shop" }],
+  ]);
+  assertEquals(await asked("POST", "/v1/sandboxes/web/stop"), [
+    200,
+    ["get", "web", {}],
+    ["stop", SANDBOX.id, { missingOk: true }],
+    ["get", SANDBOX.id],
+  ]);
+  assertEquals(fake.left, [`${SANDBOX.id} it stays`]);
+  assertEquals(await asked("DELETE", "/v1/sandboxes/web?force=true"), [
+    204,
+    ["remove", "web", { force: true, missingOk: true }],
+  ]);
+  assertEquals(await asked("GET", "/v1/networks"), [200, ["networks", "signal"]]);
+  assertEquals(await asked("GET", "/v1/attachments?container=c&network=n&failed=true"), [
+    200,
+    ["attachments", { failed: true, containerId: "c", network: "n" }],
+  ]);
+  assertEquals(await asked("GET", "/v1/status?network=n&fresh=true"), [
+    200,
+    ["status", { fresh: true, network: "n" }],
+  ]);
+  assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }]]);
+  assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);
+});
+
+Deno.test("an error is the object of the command line, with the status of its kind", async () => {
+  const statuses: Partial<Record<ErrorKind, number>> = {
+    usage: 400,
+    config: 400,
+    "not-found": 404,
+    conflict: 409,
+    "not-ready": 503,
+    timeout: 504,
+    permission: 500,
+    plugin: 500,
+    io: 500,
+    internal: 500,
+  };
+  for (const [kind, status] of Object.entries(statuses)) {
+    const error = new CniError(kind as ErrorKind, "no", { verb: "ADD", network: "net", hint: "h" });
+    const { call } = fakeDaemon({ run: () => Promise.reject(error) });
+    const answer = await call("POST", "/v1/sandboxes", "{}");
+    assertEquals([answer.status, answer.json], [status, { error: JSON.parse(JSON.stringify(error)) }], kind);
+  }
+});
+
+Deno.test("what a body lacks or has too much is told with member, line and column", async () => {
+  const { call, fake } = fakeDaemon();
+  const error = async (body: BodyInit) => {
+    const { status, json } = await call("POST", "/v1/sandboxes", body);
+    const { path, line, column, kind } = json.error;
+    return [status, kind, path, line, column];
+  };
+  assertEquals(await error('{\n "nam": 1}'), [400, "usage", "nam", 2, 9]);
+  assertEquals(await error('{"networks": [{}]}'), [400, "usage", "networks[0].name", 1, 15]);
+  assertEquals(await error('{"name": "a", "name": "b"}').then((e) => e.slice(0, 2)), [400, "usage"]);
+  assertEquals(await error("{").then((e) => e.slice(0, 2)), [400, "usage"]);
+  assertEquals(await error(new Uint8Array([0x22, 0xff, 0x22])).then((e) => e.slice(0, 2)), [400, "usage"]);
+  assertEquals(await error("[".repeat(100_000)).then((e) => e.slice(0, 2)), [400, "usage"]);
+  assertEquals(fake.asked, [], "nothing was begun");
+});
+
+Deno.test("a body above the limit is refused without being read to its end", async () => {
+  const { call } = fakeDaemon();
+  const said = await call("POST", "/v1/sandboxes", "x".repeat(MIB + 1));
+  assertEquals([said.status, said.headers.get("connection")], [413, "close"]);
+  assertEquals((await call("POST", "/v1/sandboxes", " ".repeat(MIB))).status, 201);
+  let sent = 0;
+  const endless = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(new Uint8Array(64 * 1024).fill(32, 0, ++sent && 64 * 1024)),
+  });
+  assertEquals((await call("POST", "/v1/sandboxes", endless)).status, 413);
+  assert(sent < 40, `${sent} pieces were read`);
+});
+
+Deno.test("a body that does not come is waited for only so long", async () => {
+  const { call } = fakeDaemon({}, { readMs: 50 });
+  const { status, json } = await call("POST", "/v1/sandboxes", new ReadableStream<Uint8Array>());
+  assertEquals([status, json.error.kind], [408, "timeout"]);
+});
+
+Deno.test("what no route has is told: paths, methods, members of the query", async () => {
+  const { call } = fakeDaemon();
+  for (
+    const target of [
+      "/",
+      "/v1",
+      "/v1/sandboxes/",
+      "/v2/sandboxes",
+      "/v1/sandboxes/a/b",
+      "/v1/sandboxes/a/stop/",
+    ]
+  ) {
+    assertEquals((await call("GET", target)).status, 404, target);
+  }
+  const wrong = await call("PUT", "/v1/sandboxes", "{}");
+  assertEquals([wrong.status, wrong.headers.get("allow")], [405, "POST, GET, HEAD"]);
+  assertEquals((await call("GET", "/v1/sandboxes/a/stop")).headers.get("allow"), "POST");
+  const bad = await call("GET", "/v1/sandboxes/%ff");
+  assertEquals([bad.status, bad.json.error.kind], [400, "usage"]);
+  for (const query of ["?nam=a", "?state=gone", "?name=a&name=b"]) {
+    assertEquals((await call("GET", `/v1/sandboxes${query}`)).status, 400, query);
+  }
+});
+
+Deno.test("HEAD is GET without a body, also of the events", async () => {
+  const { call, fake } = fakeDaemon();
+  for (const target of ["/v1/sandboxes", "/healthz", "/v1/events"]) {
+    const { status, text } = await call("HEAD", target);
+    assertEquals([status, text], [200, ""], target);
+  }
+  assertEquals(fake.hub.readers, 0);
+});
+
+Deno.test("a client that leaves cancels what it asked for", async () => {
+  const begun = Promise.withResolvers<AbortSignal>();
+  const { handler, lines } = fakeDaemon({
+    run: ({ signal }) =>
+      new Promise((_, reject) => {
+        begun.resolve(signal!);
+        signal?.addEventListener("abort", () => reject(signal.reason));
+      }),
+  });
+  const client = new AbortController();
+  const request = new Request("http://podwire/v1/sandboxes", {
+    method: "POST",
+    body: "{}",
+    signal: client.signal,
+  });
+  const answer = handler.handle(request);
+  const signal = await begun.promise;
+  assertEquals(signal.aborted, false);
+  client.abort();
+  assertEquals([(await answer).status, handler.underWay], [499, 0]);
+  assertEquals(lines.at(-1)?.[1]?.kind, "cancelled");
+});
+
+/** A run that lasts until it is told to end, or is cut short. */
+function gate() {
+  const open = Promise.withResolvers<void>();
+  const run = ({ signal }: { signal?: AbortSignal }) =>
+    new Promise<typeof SANDBOX>((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      signal?.addEventListener("abort", () => reject(signal.reason));
+      void open.promise.then(() => resolve(SANDBOX));
+    });
+  return { run, open: open.resolve };
+}
+
+Deno.test("a request that takes too long is cut short", async () => {
+  const { call } = fakeDaemon({ run: gate().run }, { requestMs: 50 });
+  const { status, json } = await call("POST", "/v1/sandboxes", "{}");
+  assertEquals([status, json.error.kind], [504, "timeout"]);
+});
+
+Deno.test("more requests than are allowed at once are to come again; what tells of the daemon is always answered", async () => {
+  const { run, open } = gate();
+  const { call } = fakeDaemon({ run }, { maxRequests: 2 });
+  const first = [call("POST", "/v1/sandboxes", "{}"), call("POST", "/v1/sandboxes", "{}")];
+  const third = await call("POST", "/v1/sandboxes", "{}");
+  assertEquals([third.status, third.json.error.kind, third.headers.get("retry-after")], [
+    503,
+    "not-ready",
+    "1",
+  ]);
+  for (const target of ["/healthz", "/metrics", "/openapi.json"]) {
+    assertEquals((await call("GET", target)).status, 200);
+  }
+  open();
+  assertEquals((await Promise.all(first)).map(({ status }) => status), [201, 201]);
+  assertEquals((await call("POST", "/v1/sandboxes", "{}")).status, 201);
+});
+
+Deno.test("while it drains, the daemon ends what is under way and begins nothing", async () => {
+  const { run, open } = gate();
+  const { call, handler } = fakeDaemon({ run });
+  const first = call("POST", "/v1/sandboxes", "{}");
+  let isDrained = false;
+  const drained = handler.drained().then(() => isDrained = true);
+  assertEquals((await call("POST", "/v1/sandboxes", "{}")).status, 503);
+  assertEquals(isDrained, false);
+  open();
+  assertEquals((await first).status, 201);
+  await drained;
+});
+
+Deno.test("what is cut short at the end of the daemon is to come again", async () => {
+  const { call, handler } = fakeDaemon({ run: gate().run });
+  const first = call("POST", "/v1/sandboxes", "{}");
+  const drained = handler.drained();
+  handler.cancel();
+  const { status, json } = await first;
+  assertEquals([status, json.error.msg], [503, "podwire is shutting down"]);
+  await drained;
+});
+
+Deno.test("each request is one line of the log and one count, with the pattern of its route", async () => {
+  const { call, lines, served } = fakeDaemon();
+  await call("GET", "/v1/sandboxes/web", undefined, { headers: { "x-request-id": "abc-1" } });
+  await call("GET", "/v1/secret");
+  assertEquals(lines.map(([msg]) => msg), ["request", "request"]);
+  const [first, second] = lines.map(([, fields]) => fields ?? {});
+  assertEquals([first?.method, first?.route, first?.status, first?.id], [
+    "GET",
+    "/v1/sandboxes/{id}",
+    200,
+    "abc-1",
+  ]);
+  assertEquals([second?.route, second?.status, second?.kind], ["-", 404, "not-found"]);
+  assert(typeof first?.ms === "number" && first.ms >= 0);
+  assertEquals(served.map(({ method, route, status }) => [method, route, status]), [
+    ["GET", "/v1/sandboxes/{id}", 200],
+    ["GET", "-", 404],
+  ]);
+});
+
+Deno.test("a request has an ID, its own if that can stand in a log", async () => {
+  const { call } = fakeDaemon();
+  const idOf = async (given?: string) => {
+    const init = given === undefined ? {} : { headers: { "x-request-id": given } };
+    return (await call("GET", "/healthz", undefined, init)).headers.get("x-request-id") ?? "";
+  };
+  assertEquals(await idOf("a.b:c-1"), "a.b:c-1");
+  for (const bad of [undefined, "a b", "x".repeat(65)]) assertMatch(await idOf(bad), /^[0-9a-f]{16}$/);
+  assertNotEquals(await idOf(), await idOf());
+});

@@ -1,0 +1,95 @@
+import { assert, assertEquals } from "@std/assert";
+import { fakeDaemon } from "./fake_services.ts";
+
+// deno-lint-ignore no-explicit-any
+type Schema = any;
+
+/** Why a value is not as the schema says; the words of JSON Schema that the document uses, and no others. */
+function problems(schema: Schema, value: unknown, schemas: Record<string, Schema>, at = "$"): string[] {
+  if (schema.$ref !== undefined) {
+    const name = String(schema.$ref).replace("#/components/schemas/", "");
+    return schemas[name] === undefined ? [`${at}: no ${name}`] : problems(schemas[name], value, schemas, at);
+  }
+  if (schema.anyOf !== undefined) {
+    const tried = schema.anyOf.map((one: Schema) => problems(one, value, schemas, at));
+    return tried.some((found: string[]) => found.length === 0) ? [] : tried.flat();
+  }
+  if (schema.enum !== undefined) {
+    return schema.enum.includes(value) ? [] : [`${at}: ${value} is no word of it`];
+  }
+  const isOf: Record<string, boolean> = {
+    string: typeof value === "string",
+    integer: Number.isInteger(value),
+    boolean: typeof value === "boolean",
+    null: value === null,
+    array: Array.isArray(value),
+    object: typeof value === "object" && value !== null && !Array.isArray(value),
+  };
+  if (schema.type !== undefined && !isOf[schema.type]) return [`${at}: no ${schema.type}`];
+  if (schema.type === "array") {
+    return (value as unknown[]).flatMap((item, i) => problems(schema.items, item, schemas, `${at}[${i}]`));
+  }
+  if (schema.type !== "object") return [];
+  const members = value as Record<string, unknown>;
+  const missing = (schema.required ?? []).filter((name: string) => !(name in members));
+  // What an answer has and the document does not say is a gap of the document.
+  const properties = schema.properties;
+  const unsaid = properties === undefined ? [] : Object.keys(members).filter((name) => !(name in properties));
+  return [
+    ...missing.map((name: string) => `${at}.${name} is missing`),
+    ...unsaid.map((name) => `${at}.${name} is not in the document`),
+    ...Object.entries(properties ?? {}).flatMap(([name, one]) =>
+      name in members ? problems(one, members[name], schemas, `${at}.${name}`) : []
+    ),
+  ];
+}
+
+Deno.test("the document has every route, and every route answers as the document says", async () => {
+  const { call, routes, fake } = fakeDaemon();
+  const { json: document } = await call("GET", "/openapi.json");
+  assertEquals(document.openapi, "3.1.0");
+  const inDocument = Object.entries(document.paths as Record<string, object>)
+    .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
+  assertEquals(inDocument.sort(), routes.map(({ method, path }) => `${method} ${path}`).sort());
+  const ids = new Set<string>();
+  for (const { method, path } of routes) {
+    const operation = document.paths[path][method.toLowerCase()];
+    ids.add(operation.operationId);
+    const inPath = operation.parameters.filter((parameter: Schema) => parameter.in === "path");
+    assertEquals(inPath.map(({ name }: Schema) => name), path.includes("{id}") ? ["id"] : []);
+    if (path === "/v1/events") continue;
+    const body = operation.requestBody === undefined ? undefined : "{}";
+    const { status, json, headers } = await call(method, path.replace("{id}", "web"), body);
+    const said = operation.responses[status];
+    assert(said !== undefined, `${method} ${path}: ${status} is not in the document`);
+    const [type] = Object.keys(said.content ?? {});
+    assertEquals(headers.get("content-type") ?? undefined, type, path);
+    if (type === "application/json") {
+      assertEquals(problems(said.content[type].schema, json, document.components.schemas), [], path);
+    }
+  }
+  assertEquals(ids.size, routes.length);
+  assert(fake.asked.length > 0);
+});
+
+Deno.test("an error is as the document says, under a status that it has", async () => {
+  const { call } = fakeDaemon();
+  const { json: document } = await call("GET", "/openapi.json");
+  const { json, status } = await call("POST", "/v1/sandboxes", '{"name": 1}');
+  const said = document.paths["/v1/sandboxes"].post.responses[status];
+  assertEquals(problems(said.content["application/json"].schema, json, document.components.schemas), []);
+});
+
+Deno.test("a body that the document describes is the one that is read", async () => {
+  const { call } = fakeDaemon();
+  const { json: document } = await call("GET", "/openapi.json");
+  const { schema } = document.paths["/v1/sandboxes"].post.requestBody.content["application/json"];
+  assertEquals(schema.additionalProperties, false);
+  assertEquals(problems(schema, { name: "web", networks: [{ name: "a" }] }, {}), []);
+  assertEquals(problems(schema, { name: 1 }, {}), ["$.name: no string"]);
+  for (const name of Object.keys(schema.properties)) {
+    // Each is known: what is wrong with it is its value.
+    const { json } = await call("POST", "/v1/sandboxes", JSON.stringify({ [name]: null }));
+    assert(!String(json?.error?.msg).includes("is unknown"), name);
+  }
+});

@@ -1,0 +1,58 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { unitFile } from "../../lib/daemon/unit.ts";
+import { podwire } from "../cli/fake_io.ts";
+
+const unit = (args: readonly string[], drainMs = 30_000) =>
+  unitFile({ program: "/usr/local/bin/podwire", args, drainMs });
+
+Deno.test("the unit is told when the daemon serves, reloads and hangs, and its directories outlive it", () => {
+  const text = unit(["serve"]);
+  for (
+    const line of [
+      "Type=notify",
+      "NotifyAccess=all",
+      "ExecStart=/usr/local/bin/podwire serve",
+      "ExecReload=/bin/kill -HUP $MAINPID",
+      "Restart=on-failure",
+      "WatchdogSec=30s",
+      "KillMode=mixed",
+      "TimeoutStopSec=90s",
+      "RuntimeDirectory=podwire",
+      "RuntimeDirectoryPreserve=yes",
+    ]
+  ) assertStringIncludes(text, `\n${line}\n`);
+});
+
+Deno.test("nothing in the unit hides from others what is mounted", () => {
+  const hiding =
+    /^(Protect|Private|ReadOnly|ReadWrite|Inaccessible|Temporary|Bind|Root|Mount|Exec(Paths)|NoExec)\w*=/m;
+  assertEquals(hiding.exec(unit(["serve"])), null);
+});
+
+Deno.test("arguments are quoted as systemd takes them apart", () => {
+  assertStringIncludes(
+    unit(["serve", "--socket=/run/a b/p.sock", "--default-network", "50%$x"]),
+    'ExecStart=/usr/local/bin/podwire serve "--socket=/run/a b/p.sock" --default-network 50%%$$x\n',
+  );
+});
+
+Deno.test("serve --print-unit prints the unit for the other options, to anybody", async () => {
+  const args = ["serve", "--print-unit", "--gc-interval", "10m", "--drain-timeout=5s"];
+  const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
+  assertEquals([code, stderr], [0, ""]);
+  assertStringIncludes(stdout, "/podwire serve --gc-interval 10m --drain-timeout=5s\n");
+  assertStringIncludes(stdout, "TimeoutStopSec=65s\n");
+});
+
+Deno.test("serve refuses what it cannot work with before it begins", async () => {
+  const refused = async (args: readonly string[], uid = 0) => {
+    const { code, stderr } = await podwire(["serve", ...args], { uid });
+    return [code, stderr.split("\n")[0]];
+  };
+  assertEquals(await refused([], 1000), [
+    4,
+    "podwire: serve needs root: it changes network namespaces",
+  ]);
+  assertEquals(await refused(["--grace=soon"]).then(([code]) => code), 2);
+  assertEquals(await refused(["--max-requests=0"]).then(([code]) => code), 2);
+});

@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { HostError } from "../../lib/host/command.ts";
+import { type ClaimedSocket, claimSocket } from "../../lib/host/socket.ts";
+
+/** A socket that is listened on, and the listener, which the claim leaves to its maker. */
+class Listening implements AsyncDisposable {
+  listener: Deno.UnixListener | undefined;
+  socket: ClaimedSocket | undefined;
+
+  static async at(path: string): Promise<Listening> {
+    const own = new Listening();
+    try {
+      own.socket = await claimSocket(path, (temporary) => {
+        own.listener = Deno.listen({ transport: "unix", path: temporary });
+      });
+      return own;
+    } catch (error) {
+      own.listener?.close();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.listener?.close();
+    this.listener = undefined;
+    await this.socket?.release();
+  }
+}
+
+async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    await fn(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
+const connect = (path: string) => Deno.connect({ transport: "unix", path });
+
+Deno.test("claimSocket() puts a socket under the path that only its owner may connect to", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/run/p.sock`;
+    await using listening = await Listening.at(path);
+    assertEquals((Deno.lstatSync(path).mode ?? 0) & 0o777, 0o600);
+    assertEquals((Deno.statSync(`${dir}/run`).mode ?? 0) & 0o777, 0o700);
+    assertEquals(namesIn(`${dir}/run`), ["p.sock", "p.sock.lock"]);
+    (await connect(path)).close();
+    assertEquals(await listening.socket?.state(), "ours");
+  }));
+
+Deno.test("a socket that nobody listens on any more is replaced, with what making it had left", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    // Deno takes a socket away as it closes it, but only under the name that it knows.
+    const listener = Deno.listen({ transport: "unix", path: `${path}.first` });
+    await Deno.rename(`${path}.first`, path);
+    listener.close();
+    await Deno.mkdir(`${dir}/.podwire-0011aabb`);
+    assert(Deno.lstatSync(path).isSocket);
+    await using _listening = await Listening.at(path);
+    (await connect(path)).close();
+    assertEquals(namesIn(dir), ["p.sock", "p.sock.lock"]);
+  }));
+
+Deno.test("a socket that somebody listens on is refused, and stays", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    await using first = await Listening.at(path);
+    const error = await assertRejects(() => Listening.at(path), HostError, "somebody answers at");
+    assertEquals(error.reason, "exists");
+    assertEquals(await first.socket?.state(), "ours");
+    (await connect(path)).close();
+  }));
+
+Deno.test("what is no socket is refused, and stays", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    await Deno.writeTextFile(path, "mine");
+    const error = await assertRejects(() => Listening.at(path), HostError, "is no socket");
+    assertEquals([error.reason, await Deno.readTextFile(path)], ["exists", "mine"]);
+  }));
+
+Deno.test("of ten who claim a path at once, one gets it", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    const tried = await Promise.allSettled(Array.from({ length: 10 }, () => Listening.at(path)));
+    const made = tried.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+    assertEquals(made.length, 1);
+    assertEquals(await made[0]?.socket?.state(), "ours");
+    await made[0]?.[Symbol.asyncDispose]();
+  }));
+
+Deno.test("release() removes the name only while it leads to the own socket", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    const first = await Listening.at(path);
+    await Deno.remove(path);
+    assertEquals(await first.socket?.state(), "missing");
+    await using second = await Listening.at(path);
+    assertEquals(await first.socket?.state(), "foreign");
+    await first[Symbol.asyncDispose]();
+    assertEquals(await second.socket?.state(), "ours");
+    await second[Symbol.asyncDispose]();
+    assertEquals(namesIn(dir), ["p.sock.lock"]);
+  }));
+
+Deno.test("release() makes nothing anew where the directory is gone", () =>
+  inTempDir(async (dir) => {
+    const listening = await Listening.at(`${dir}/run/p.sock`);
+    await Deno.remove(`${dir}/run`, { recursive: true });
+    await listening[Symbol.asyncDispose]();
+    assertEquals(namesIn(dir), []);
+  }));
+
+Deno.test("a path that no socket can have is refused by its length", () =>
+  inTempDir(async (dir) => {
+    const long = `${dir}/${"x".repeat(100)}`;
+    await assertRejects(() => Listening.at(`${long}/p.sock`), HostError, "too long for a socket");
+    assertEquals(namesIn(dir), []);
+  }));
