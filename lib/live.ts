@@ -62,6 +62,12 @@ export class LiveRuntime implements AsyncDisposable {
     return this.#parts;
   }
 
+  /** Whether nobody is making or taking down the sandbox of that ID, nor was interrupted while doing so. */
+  async isSettled(id: string): Promise<boolean> {
+    const phase = (await this.#parts.common.sandboxes.read(id))?.phase ?? "stopped";
+    return phase === "ready" || phase === "stopped";
+  }
+
   /** Where the records are. */
   get stateDir(): string {
     return this.#parts.common.stateDir;

@@ -233,6 +233,7 @@ function follow(
     stateDir: runtime.stateDir,
     store: runtime.records.store,
     sandbox: (id) => runtime.sandboxes.get(id),
+    isSettled: (id) => runtime.isSettled(id),
     sandboxIds: async () => (await runtime.sandboxes.list()).map(({ id }) => id),
     publish: (event) => hub.publish(event),
     log,

@@ -14,6 +14,8 @@ export interface RecordWatchOptions {
   readonly store: Pick<AttachmentStore, "ofContainer" | "containers">;
   /** A sandbox by its ID. */
   readonly sandbox: (id: string) => Promise<Sandbox>;
+  /** Whether no operation on a sandbox is under way: what it looks like until then is told of by nobody. */
+  readonly isSettled: (id: string) => Promise<boolean>;
   /** The IDs of all sandboxes. */
   readonly sandboxIds: () => Promise<readonly string[]>;
   readonly publish: (event: JsonObject & { readonly type: string }) => void;
@@ -128,6 +130,10 @@ export class RecordWatch implements AsyncDisposable {
       told.attachments.delete(key);
       const [network = "", ifName = ""] = key.split(" ");
       tell({ type: "attachment", containerId: id, network, ifName, attachment: null });
+    }
+    if (!await this.#options.isSettled(id)) {
+      this.#told.set(id, told);
+      return;
     }
     const sandbox = await this.#sandbox(id);
     const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
