@@ -162,3 +162,25 @@ binaryTest("events tell what the daemon and the command line do", [], async (wor
   await daemon.end();
   await listening;
 });
+
+binaryTest(
+  "curl speaks to it as the help says, without a type for what it sends",
+  ["curl"],
+  async (world) => {
+    await using daemon = await DaemonProcess.start(world, [BUILTIN]);
+    const curl = (words: string) => sh(`curl -sS --max-time 30 --unix-socket ${daemon.socket} ${words}`);
+    const id = world.id("one");
+    const url = "http://podwire/v1/sandboxes";
+    const made = JSON.parse(await curl(`${url} -d '{"name": "web", "id": "${id}", "networks": "none"}'`));
+    assertEquals([made.id, made.state], [id, "ready"]);
+    assertEquals(JSON.parse(await curl(url)), [made]);
+    assertEquals(await curl(`-o /dev/null -w '%{http_code}' -X DELETE ${url}/web`), "204");
+    assertMatch(
+      await curl("http://podwire/metrics"),
+      /^podwire_operation_duration_seconds_count\{operation="run"\} 1$/m,
+    );
+    assertEquals(JSON.parse(await curl("http://podwire/openapi.json")).openapi, "3.1.0");
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
