@@ -27,6 +27,10 @@ const INSTALLED = [
   { package: "iptables", file: "/usr/sbin/iptables", alternative: "/sbin/iptables" },
   { package: "zsh", file: "/usr/bin/zsh", alternative: "/bin/zsh" },
   { package: "fish", file: "/usr/bin/fish", alternative: "/bin/fish" },
+  { package: "curl", file: "/usr/bin/curl", alternative: "/bin/curl" },
+  { package: "perl-base", file: "/usr/bin/perl", alternative: "/bin/perl" },
+  // For systemd-notify; nothing of it is started.
+  { package: "systemd", file: "/usr/bin/systemd-notify", alternative: "/bin/systemd-notify" },
 ] as const;
 
 type Unpacked = typeof UNPACKED[number];
