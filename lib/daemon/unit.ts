@@ -22,7 +22,6 @@ const UNDO_SECONDS = 60;
 export function unitFile({ program, args, drainMs }: UnitOptions): string {
   return `[Unit]
 Description=podwire, network for pod sandboxes
-Documentation=https://jsr.io/@podwire/podwire
 After=network.target
 Wants=network.target
 
