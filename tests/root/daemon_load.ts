@@ -1,0 +1,128 @@
+/** Clients of the daemon that make, ask for, stop and remove sandboxes, and know what they were told of each. */
+import { assertEquals } from "@std/assert";
+import type { BinaryWorld } from "./binary_world.ts";
+import type { Answered, DaemonProcess } from "./daemon_world.ts";
+import type { Random } from "../spec/random.ts";
+
+/** What the daemon told last of a sandbox, or what was asked for without an answer. */
+export type Phase = "starting" | "ready" | "stopping" | "stopped" | "removing";
+
+/** A sandbox as its client knows it. */
+export interface Known {
+  readonly id: string;
+  readonly networks: readonly string[];
+  phase: Phase;
+}
+
+/** What is under load, from one start of the daemon to its end. */
+export interface Load {
+  readonly daemon: DaemonProcess;
+  /** Aborted before the daemon is killed: from then on a request may go without an answer. */
+  readonly over: AbortSignal;
+  readonly answered: Map<string, number>;
+}
+
+/** In which of these states a sandbox may be found once recovery has settled what was interrupted. */
+export const MAY_BE: Readonly<Record<Phase, readonly string[]>> = {
+  starting: ["ready", "gone"],
+  ready: ["ready"],
+  stopping: ["ready", "stopped"],
+  stopped: ["stopped"],
+  removing: ["ready", "stopped", "gone"],
+};
+
+/** The network with addresses and ports, and the one whose plugin writes down its calls. */
+export const RECORDED = "recorded";
+const MOST_SANDBOXES = 2;
+
+/** Writes both networks; the calls of `recorded` are in `calls` of the world's directory. */
+export async function loadNetworks(world: BinaryWorld): Promise<void> {
+  await world.list([world.bridgePlugin({ ipMasq: false })]);
+  await world.list([{ type: "recorder" }], { name: RECORDED });
+  await world.plugin(
+    "recorder",
+    `#!/bin/sh
+cat >/dev/null
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'; exit ;;
+ADD | DEL) echo "$CNI_COMMAND $CNI_CONTAINERID" >>${world.dir}/calls; sleep 0.02 ;;
+esac
+[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.0.0"}'
+`,
+  );
+}
+
+/** One client, which has at most two sandboxes at a time. */
+export class LoadClient {
+  readonly sandboxes: Known[] = [];
+  #made = 0;
+
+  constructor(readonly name: string, readonly world: BinaryWorld, readonly random: Random) {}
+
+  /** Asks for one thing after another until all is over. */
+  async work(load: Load): Promise<void> {
+    while (!load.over.aborted) await this.step(load);
+  }
+
+  /** One request; whatever is answered must be what is true of the sandbox. */
+  async step(load: Load): Promise<void> {
+    const { random, sandboxes } = this;
+    const isFull = sandboxes.length === MOST_SANDBOXES;
+    const known = sandboxes[random.below(Math.max(sandboxes.length, 1))];
+    if (known === undefined || (!isFull && random.chance(50))) return await this.#run(load);
+    if (random.chance(40)) return await this.#get(load, known);
+    if (known.phase === "ready" && random.chance(50)) return await this.#stop(load, known);
+    await this.#remove(load, known);
+  }
+
+  async #run(load: Load): Promise<void> {
+    const id = this.world.id(`${this.name}-${this.#made++}`);
+    const both = [this.world.network, RECORDED];
+    const networks = [both, both.slice(0, 1), both.slice(1)][this.random.below(3)] ?? both;
+    const known: Known = { id, networks, phase: "starting" };
+    this.sandboxes.push(known);
+    const wanted = networks.map((name) => ({ name }));
+    const answer = await ask(load, 201, "POST", "/v1/sandboxes", { name: id, id, networks: wanted });
+    if (answer === undefined) return;
+    assertEquals([answer.json.id, answer.json.state], [id, "ready"]);
+    known.phase = "ready";
+  }
+
+  async #get(load: Load, { id, phase }: Known): Promise<void> {
+    const answer = await ask(load, 200, "GET", `/v1/sandboxes/${id}`);
+    if (answer !== undefined) assertEquals([answer.json.id, answer.json.state], [id, phase]);
+  }
+
+  async #stop(load: Load, known: Known): Promise<void> {
+    known.phase = "stopping";
+    const answer = await ask(load, 200, "POST", `/v1/sandboxes/${known.id}/stop`);
+    if (answer !== undefined) known.phase = "stopped";
+  }
+
+  async #remove(load: Load, known: Known): Promise<void> {
+    known.phase = "removing";
+    const answer = await ask(load, 204, "DELETE", `/v1/sandboxes/${known.id}`);
+    if (answer !== undefined) this.sandboxes.splice(this.sandboxes.indexOf(known), 1);
+  }
+}
+
+/** The answer, which must have this status; undefined if there is none because all is over. */
+async function ask(
+  { daemon, over, answered }: Load,
+  status: number,
+  method: string,
+  target: string,
+  body?: unknown,
+): Promise<Answered | undefined> {
+  let answer: Answered;
+  try {
+    answer = await daemon.call(method, target, body);
+    if (over.aborted && Number.isNaN(answer.status)) return undefined;
+  } catch (error) {
+    if (over.aborted) return undefined;
+    throw new Error(`${method} ${target} has no answer`, { cause: error });
+  }
+  assertEquals([method, target, answer.status], [method, target, status], answer.text);
+  answered.set(method, (answered.get(method) ?? 0) + 1);
+  return answer;
+}
