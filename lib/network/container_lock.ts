@@ -45,6 +45,19 @@ export class ContainerLocks {
     return await tryLockFile(path);
   }
 
+  /**
+   * The container's lock if a killed process left its file. An operation that ends takes its file away before it lets go
+   * of it, so that what is free was left.
+   */
+  async tryLeft(containerId: string): Promise<Lock | undefined> {
+    const path = this.#path(containerId);
+    const lock = await tryLockFile(path, { create: false });
+    if (lock !== undefined || !await this.isPresent(containerId)) return lock;
+    // Who only looks whether it is held lets go at once.
+    await pause(LONGER_THAN_A_LOOK_MS);
+    return await tryLockFile(path, { create: false });
+  }
+
   /** The containers whose lock file exists: operations under way, and those that crashed. */
   async present(): Promise<readonly string[]> {
     const names = await listDir(`${this.#dir}/containers`);
@@ -193,12 +206,15 @@ export async function tryContainerLock<T>(
   containerId: string,
   body: () => Promise<T>,
 ): Promise<{ readonly isBusy: true } | { readonly isBusy: false; readonly value: T }> {
-  const wasThere = await locks.isPresent(containerId);
+  // Not by whether it is there: an operation that is just ending takes its file away a moment later.
+  using left = await locks.tryLeft(containerId);
+  if (left !== undefined) return { isBusy: false, value: await body() };
+  if (await locks.isPresent(containerId)) return { isBusy: true };
   using lock = await locks.tryLock(containerId);
   if (lock === undefined) return { isBusy: true };
   try {
     return { isBusy: false, value: await body() };
   } finally {
-    if (!wasThere) await lock.remove();
+    await lock.remove();
   }
 }

@@ -126,6 +126,19 @@ Deno.test("what is tried under a container's lock is left alone by others, and k
     assertEquals(await locks.left(), ["c1"]);
   }));
 
+Deno.test("the lock file of an operation that is just ending is not taken for one that was left", () =>
+  inLocks(async (locks) => {
+    for (let ms = 0; ms < 30; ms++) {
+      const lock = await locks.lock("c1");
+      const trying = tryContainerLock(locks, "c1", () => Promise.resolve("done"));
+      await new Promise((resolve) => setTimeout(resolve, ms % 10));
+      await lock.remove();
+      lock[Symbol.dispose]();
+      await trying;
+      assertEquals(await locks.present(), [], `after ${ms % 10} ms`);
+    }
+  }));
+
 Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb ends its plugins first, others run nothing", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
   try {
