@@ -8,6 +8,7 @@ import type { CatalogEntry } from "./pod/catalog.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
+import { Spares } from "./sandbox/spare.ts";
 import { startUpkeep, type Upkeep } from "./upkeep_wiring.ts";
 import { collectGarbage, type Parts, wire } from "./wiring.ts";
 
@@ -71,6 +72,13 @@ export class LiveRuntime implements AsyncDisposable {
   /** Where the records are. */
   get stateDir(): string {
     return this.#parts.common.stateDir;
+  }
+
+  /** Sandboxes that are made before they are asked for. */
+  async spares(): Promise<Spares> {
+    const { common, store, recovery } = this.#parts;
+    const catalog = (signal?: AbortSignal) => this.#upkeep.source.current(signal);
+    return await Spares.open({ ...common, store, recovery, catalog });
   }
 
   /** What became of each file of the configuration directory. */

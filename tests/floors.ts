@@ -203,6 +203,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "recovery.ts",
       "engine_pods.ts",
       "sandbox.ts",
+      "spare.ts",
     ],
     sees: [...UP_TO_NETWORK, "lib/pod"],
   },
@@ -222,6 +223,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
   "lib/daemon": {
     files: [
       "exposition.ts",
+      "pool.ts",
       "gauges.ts",
       "metrics.ts",
       "http_error.ts",

@@ -3,11 +3,12 @@ import { runCommand } from "../host/command.ts";
 import { realPath } from "../host/file.ts";
 import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
-import { Daemon } from "../daemon/daemon.ts";
+import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
 import { unitFile } from "../daemon/unit.ts";
 import { CniError } from "../spec/error.ts";
+import { validateNetworkName } from "../spec/name.ts";
 import type { CommandInput } from "./command.ts";
-import { positive } from "./flag_value.ts";
+import { pair, positive } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";
 import { VERSION } from "./version.ts";
 
@@ -17,6 +18,7 @@ export const DEFAULT_SOCKET = "/run/podwire/podwire.sock";
 const DEFAULT_DRAIN_MS = 30_000;
 const INSTALLED = "/usr/local/bin/podwire";
 const MOST_REQUESTS = 10_000;
+const MOST_SPARES = 1_000;
 
 /** `podwire serve` */
 export async function serve(input: CommandInput): Promise<number> {
@@ -33,6 +35,7 @@ export async function serve(input: CommandInput): Promise<number> {
   const gcIntervalMs = duration(input, "gc-interval");
   const requestMs = duration(input, "request-timeout");
   const most = input.value("max-requests");
+  const pool = poolOf(input);
   const log = logger(input, "info");
   const options = {
     runtime: {
@@ -46,6 +49,7 @@ export async function serve(input: CommandInput): Promise<number> {
     drainMs,
     ...(requestMs === undefined ? {} : { requestMs }),
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
+    ...(pool === undefined ? {} : { pool }),
     manager: new ServiceManager({
       notifySocket: io.env("NOTIFY_SOCKET"),
       watchdogUsec: io.env("WATCHDOG_USEC"),
@@ -56,6 +60,21 @@ export async function serve(input: CommandInput): Promise<number> {
     }),
   };
   return await untilSignalled(io, (signal) => Daemon.start(options, signal));
+}
+
+/** The sandboxes of `--pool NETWORK=N`. */
+function poolOf(input: CommandInput): DaemonOptions["pool"] {
+  const sizes = new Map<string, number>();
+  for (const text of input.list("pool")) {
+    const [network, size] = pair("--pool", text);
+    validateNetworkName(network);
+    if (sizes.has(network)) throw new CniError("usage", `--pool: the network "${network}" is given twice`);
+    sizes.set(network, positive("--pool", size, MOST_SPARES));
+  }
+  const maxAgeMs = duration(input, "pool-max-age");
+  if (sizes.size > 0) return { sizes, ...(maxAgeMs === undefined ? {} : { maxAgeMs }) };
+  if (maxAgeMs !== undefined) throw new CniError("usage", "--pool-max-age goes with --pool");
+  return undefined;
 }
 
 function duration(input: CommandInput, name: string): number | undefined {

@@ -38,6 +38,18 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "time for what is under way when it ends, then that is undone (default 30s)",
   },
   {
+    name: "pool",
+    kind: "list",
+    value: "NETWORK=N",
+    help: "keep N sandboxes on that network ready, repeatable",
+  },
+  {
+    name: "pool-max-age",
+    kind: "value",
+    value: "DURATION",
+    help: "a ready one that nobody wanted is made anew after so long (default 1h)",
+  },
+  {
     name: "print-unit",
     kind: "flag",
     help: "print a unit file for systemd, with the other options, and end",
@@ -54,9 +66,12 @@ export const SERVE: Command = {
   description:
     "HTTP with JSON: GET /openapi.json describes the routes, GET /metrics is for Prometheus. SIGTERM lets\n" +
     "what is under way end, a second one ends it at once; SIGHUP reads the configuration again. The command\n" +
-    "line works on the same records at the same time, and does not need it.",
+    "line works on the same records at the same time, and does not need it.\n\n" +
+    "A ready-made sandbox is handed out to whoever asks for one network and for nothing that its making\n" +
+    "must know: a name, a namespace and labels alone. Until then ps shows it in namespace podwire-pool,\n" +
+    "and its plugins were told K8S_POD_NAME=pool-... in that namespace, not the name that it gets.",
   examples: [
-    "podwire serve --gc-interval 10m",
+    "podwire serve --gc-interval 10m --pool podwire=4",
     'curl --unix-socket /run/podwire/podwire.sock http://podwire/v1/sandboxes -d \'{"name": "web"}\'',
     "podwire serve --print-unit >/etc/systemd/system/podwire.service",
   ],

@@ -12,6 +12,7 @@ import { countAttachments, Gauges } from "./gauges.ts";
 import { Handler } from "./handler.ts";
 import { Metrics } from "./metrics.ts";
 import { openApiOf } from "./openapi.ts";
+import { type PoolSizes, WarmPool } from "./pool.ts";
 import { RecordWatch } from "./record_watch.ts";
 import type { Route } from "./route.ts";
 import { routesOf } from "./routes.ts";
@@ -35,6 +36,8 @@ export interface DaemonOptions {
   readonly manager: ServiceManager;
   /** Milliseconds between two looks whether the socket is still there. @default {10_000} */
   readonly socketPollMs?: number;
+  /** Which sandboxes are made before they are asked for. @default {none} */
+  readonly pool?: PoolSizes;
   /** Makes sandboxes in the place of the runtime, which it gets. @default {the runtime does} */
   readonly run?: (request: SandboxRequest, runtime: LiveRuntime) => Promise<Sandbox>;
 }
@@ -82,7 +85,8 @@ export class Daemon {
     try {
       const watch: { current?: RecordWatch } = {};
       const hub = new EventHub({ onAudience: (isThere) => follow(watch, isThere, runtime, hub, log) });
-      const services = servicesOf(options, runtime, { hub, metrics });
+      const warm: { pool?: WarmPool } = {};
+      const services = servicesOf(options, runtime, { hub, metrics, warm });
       const routes: readonly Route[] = routesOf(services, () => openApiOf(routes, version));
       const handler = new Handler({ ...options, routes, onServed: (seen) => metrics.onHttpRequest(seen) });
       const server = await SocketServer.open({
@@ -91,7 +95,13 @@ export class Daemon {
         log,
         ...(signal && { signal }),
       });
+      const pool = options.pool &&
+        await openPool(options.pool, runtime, { metrics, log, warm }).catch(async (error) => {
+          await server.close(0);
+          throw error;
+        });
       const told = [
+        ...(pool === undefined ? [] : [pool]),
         runtime.onNetworks((entries) => publish(hub, "catalogue", { networks: entries.map(shownEntry) })),
         runtime.onStatus((status) => publish(hub, "status", { status: shownStatus(status) })),
         { [Symbol.asyncDispose]: async () => await watch.current?.[Symbol.asyncDispose]() },
@@ -195,8 +205,10 @@ export class Daemon {
 function servicesOf(
   { run, log }: DaemonOptions,
   runtime: LiveRuntime,
-  { hub, metrics }: { hub: EventHub; metrics: Metrics },
+  { hub, metrics, warm }: { hub: EventHub; metrics: Metrics; warm: { readonly pool?: WarmPool } },
 ): Services {
+  const make = (request: SandboxRequest) =>
+    run === undefined ? runtime.sandboxes.run(request) : run(request, runtime);
   const gauges = new Gauges({
     attachments: () => countAttachments(runtime.records),
     sandboxes: () => runtime.sandboxes.list(),
@@ -204,7 +216,7 @@ function servicesOf(
     readiness: () => runtime.status(),
   });
   return {
-    run: (request) => run === undefined ? runtime.sandboxes.run(request) : run(request, runtime),
+    run: (request) => warm.pool?.run(request, () => make(request)) ?? make(request),
     sandboxes: runtime.sandboxes,
     networks: (signal) => runtime.networks(signal),
     status: (request) => runtime.status(request),
@@ -214,6 +226,30 @@ function servicesOf(
     events: () => hub.subscribe(),
     metrics: async () => metrics.render(await gauges.read()),
     onLeft: (sandbox, failure) => log.warn(`left on record: ${failure.message}`, { sandbox }),
+  };
+}
+
+/** Begins to fill the pool, which ends by what is given. */
+async function openPool(
+  sizes: PoolSizes,
+  runtime: LiveRuntime,
+  { metrics, log, warm }: { metrics: Metrics; log: Logger; warm: { pool?: WarmPool } },
+): Promise<AsyncDisposable> {
+  const spares = await runtime.spares();
+  const isReady = async (network: string) => {
+    const [status] = await runtime.status({ network });
+    // Whoever was not asked yet may well be.
+    return status !== undefined && (status.ready || status.reason === "pending");
+  };
+  const pool = new WarmPool({ ...sizes, spares, isReady, observer: metrics, log });
+  warm.pool = pool;
+  const changes = [runtime.onNetworks(() => pool.changed()), runtime.onStatus(() => pool.changed())];
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const change of changes) change[Symbol.dispose]();
+      await pool[Symbol.asyncDispose]();
+      await spares[Symbol.asyncDispose]();
+    },
   };
 }
 

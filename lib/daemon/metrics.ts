@@ -3,6 +3,7 @@ import { ATTACHMENT_STATES } from "../network/record.ts";
 import type { LockWaitSeen, Observer, OperationSeen, PluginCallSeen } from "../plugin/observe.ts";
 import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
 import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
+import type { PoolMiss, PoolObserver } from "./pool.ts";
 
 /** One request that was answered. */
 export interface HttpRequestSeen {
@@ -33,7 +34,7 @@ const KEPT_MS = 10 * 60_000;
  * Counts what happens, and writes it down with the numbers of the moment as Prometheus reads it. It is given to a
  * runtime as its `observer`.
  */
-export class Metrics implements Observer {
+export class Metrics implements Observer, PoolObserver {
   readonly #clock: Clock;
   readonly #version: string;
   readonly #startedAt: number;
@@ -73,6 +74,18 @@ export class Metrics implements Observer {
     labels: ["route", "method", "status"],
   });
 
+  readonly #poolSizes = new Map<string, number>();
+  readonly #handedOut = new Counter({
+    name: "podwire_pool_handed_out_total",
+    help: "Requests that were given a sandbox of the pool.",
+    labels: ["network"],
+  });
+  readonly #poolMisses = new Counter({
+    name: "podwire_pool_missed_total",
+    help: "Requests that a sandbox of the pool would have done for, had there been one as it was made.",
+    labels: ["network", "reason"],
+  });
+
   constructor({ version, clock = systemClock }: MetricsOptions) {
     this.#clock = clock;
     this.#version = version;
@@ -106,6 +119,21 @@ export class Metrics implements Observer {
     this.#requests.add({ route, method: known, status: String(status) }, this.#clock.now());
   }
 
+  /** Takes the number of sandboxes that are ready in a pool. */
+  onPoolSize(network: string, ready: number): void {
+    this.#poolSizes.set(network, ready);
+  }
+
+  /** Counts a request that the pool served. */
+  onHandedOut(network: string): void {
+    this.#handedOut.add({ network }, this.#clock.now());
+  }
+
+  /** Counts a request that the pool could not serve. */
+  onPoolMiss(network: string, reason: PoolMiss): void {
+    this.#poolMisses.add({ network, reason }, this.#clock.now());
+  }
+
   /** Everything in the text format; of what the values do not tell there are no lines. */
   render(values: GaugeValues = {}): string {
     this.#forgetNetworks(values);
@@ -117,9 +145,16 @@ export class Metrics implements Observer {
       this.#operationErrors.write(),
       this.#lockWait.write(),
       this.#requests.write(),
+      ...this.#pools(),
       ...this.#gauges(values),
       ...this.#program(),
     ].join("");
+  }
+
+  #pools(): readonly string[] {
+    if (this.#poolSizes.size === 0) return [];
+    const samples = [...this.#poolSizes].map(([network, value]) => ({ labels: { network }, value }));
+    return [writeGauge(POOL_SIZE, samples), this.#handedOut.write(), this.#poolMisses.write()];
   }
 
   /** Plugins of a network that has gone are called for its last attachments, and then not any more. */
@@ -210,6 +245,11 @@ const FAILED_AGE = {
   labels: [],
 } as const;
 const SANDBOXES = { name: "podwire_sandboxes", help: "Sandboxes on record.", labels: ["state"] } as const;
+const POOL_SIZE = {
+  name: "podwire_pool_sandboxes",
+  help: "Sandboxes of the pool that are ready to be handed out.",
+  labels: ["network"],
+} as const;
 const NETWORKS = {
   name: "podwire_networks",
   help: "Files of the configuration directory, by what became of them.",

@@ -165,6 +165,31 @@ export class ContainerLocks {
     return await this.#wait("ports", `${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
   }
 
+  /** The lock of a pool of sandboxes, held by whoever they belong to. */
+  async pool(id: string): Promise<Lock> {
+    return await lockFile(this.#poolPath(id));
+  }
+
+  /** Whether the process that a pool belongs to is there. */
+  async isPoolHeld(id: string): Promise<boolean> {
+    const isPresent = async () => await statOf(this.#poolPath(id)) !== undefined;
+    if (!await isPresent()) return false;
+    using lock = await tryLockFile(this.#poolPath(id), { shared: true, create: false });
+    return lock === undefined && await isPresent();
+  }
+
+  /** Removes the locks that killed processes left. */
+  async sweepPools(): Promise<void> {
+    for (const name of await listDir(`${this.#dir}/pools`)) {
+      using lock = await tryLockFile(`${this.#dir}/pools/${name}`, { create: false });
+      await lock?.remove();
+    }
+  }
+
+  #poolPath(id: string): string {
+    return `${this.#dir}/pools/${id}.lock`;
+  }
+
   async #wait(kind: LockKind, path: string, options: LockOptions): Promise<Lock> {
     return await this.#watch.lockWait(kind, () => lockFile(path, options));
   }

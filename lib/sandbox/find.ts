@@ -25,7 +25,8 @@ export async function findSandbox(
   const owner = await store.ownerOf(namespace, nameOrId);
   const read = async (id: string) => await store.read(id) ?? await remains?.of(id);
   const named = owner === undefined ? undefined : await read(owner);
-  if (named !== undefined) return named;
+  // A name may be reserved for one that is still called otherwise.
+  if (named?.name === nameOrId && named.namespace === namespace) return named;
   const exact = await read(nameOrId);
   if (exact !== undefined) return exact;
   const ids = async () => [...await store.ids(), ...(await remains?.all() ?? []).map(({ id }) => id)];

@@ -64,6 +64,8 @@ export interface SandboxRecord {
   readonly hostNetwork?: true;
   /** What of a stopped sandbox could not be taken down, beside its attachments. */
   readonly reason?: string;
+  /** It was made for whoever will want it, and belongs to the process that holds the lock of this pool. */
+  readonly pool?: string;
 }
 
 /** A record that could not be read. */
@@ -173,8 +175,7 @@ export class SandboxStore {
   async forgetDamaged(id: string): Promise<void> {
     const files = (await listDir(this.#dir)).filter((name) => name.startsWith(`${id}.json.bad-`));
     if (files.length === 0) return;
-    const reserved = await this.nameOf(id);
-    if (reserved !== undefined) await removeIfThere(this.#namePath(reserved.namespace, reserved.name));
+    await this.forgetName(id);
     for (const name of files) await removeIfThere(`${this.#dir}/${name}`);
   }
 
@@ -186,6 +187,12 @@ export class SandboxStore {
       }
     }
     return undefined;
+  }
+
+  /** Frees the name that is reserved for a sandbox. */
+  async forgetName(id: string): Promise<void> {
+    const reserved = await this.nameOf(id);
+    if (reserved !== undefined) await removeIfThere(this.#namePath(reserved.namespace, reserved.name));
   }
 
   /** The ID of the sandbox that has the name. */
@@ -283,6 +290,7 @@ function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
     ...(typeof body.pidStart === "number" ? { pidStart: body.pidStart } : {}),
     ...(body.hostNetwork === true ? { hostNetwork: true } : {}),
     ...(reason === undefined ? {} : { reason }),
+    ...(body.pool === undefined ? {} : { pool: textOf(body, "pool") }),
   };
 }
 

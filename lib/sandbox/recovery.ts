@@ -274,7 +274,10 @@ export class Recovery {
     );
     await this.#tell(records, why, report);
     // A pod of an engine is on record only while it is up.
-    const goes = sandbox.phase === "creating" || sandbox.phase === "removing" || sandbox.owner !== undefined;
+    const { phase, owner, pool } = sandbox;
+    const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined;
+    // It was about to be handed out.
+    if (pool !== undefined) await sandboxes.forgetName(sandbox.id);
     if (goes) await sandboxes.remove(sandbox);
     else await sandboxes.write(stopped(sandbox, left));
     if (failures.length === 0) report.removed.push({ ...item, why });
@@ -284,12 +287,15 @@ export class Recovery {
 
   /** Why a sandbox has to come down, if it has to. */
   async #doom(sandbox: SandboxRecord): Promise<string | undefined> {
-    const { phase, bootId, reason } = sandbox;
+    const { phase, bootId, reason, pool } = sandbox;
     if (phase === "creating") return "its run was interrupted";
     if (phase === "stopping") return "its stop was interrupted";
     if (phase === "removing") return "its removal was interrupted";
     if (phase === "ready" && bootId !== await this.#options.attachments.boot()) {
       return "the machine was restarted";
+    }
+    if (pool !== undefined && !await this.#options.locks.isPoolHeld(pool)) {
+      return "whoever kept it ready for others is gone";
     }
     if (phase === "ready") return await infraProblem(sandbox, this.#options);
     return reason === undefined ? undefined : "its stop had failed";

@@ -1,0 +1,206 @@
+// The pool of the daemon with the compiled program, real namespaces and the plugins inside it.
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
+import { binaryTest, type BinaryWorld } from "./binary_world.ts";
+import { DaemonProcess, leftIn } from "./daemon_world.ts";
+import { tellFigures } from "./figures.ts";
+
+const OPTIONS = ["--builtin=prefer"];
+
+async function network(world: BinaryWorld, more = {}): Promise<void> {
+  await world.list([world.bridgePlugin({ ipMasq: false, ...more })]);
+}
+
+const withPool = async (world: BinaryWorld, size: number, ...more: string[]) =>
+  await DaemonProcess.start(world, [...OPTIONS, `--pool=${world.network}=${size}`, ...more]);
+
+interface Shown {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly ips: readonly string[];
+  readonly state: string;
+}
+
+const POOL = "podwire-pool";
+const spares = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
+
+/** Waits until that many are ready, none of which is one of those. */
+async function filled(world: BinaryWorld, size: number, but: readonly Shown[] = []): Promise<Shown[]> {
+  for (const end = performance.now() + 60_000;;) {
+    const now = (await spares(world)).filter(({ state }) => state === "ready");
+    if (now.length === size && !now.some(({ id }) => but.some((old) => old.id === id))) return now;
+    assert(performance.now() < end, `the pool has ${now.length} of ${size}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function counts(daemon: DaemonProcess, world: BinaryWorld) {
+  const families = parseExposition((await daemon.call("GET", "/metrics")).text);
+  const value = (name: string, labels = {}) =>
+    valueOf(families, `podwire_pool_${name}`, { network: world.network, ...labels });
+  return [value("handed_out_total"), value("sandboxes")];
+}
+
+binaryTest(
+  "a sandbox of the pool becomes whoever's asks for one, and another is made",
+  ["ip"],
+  async (world) => {
+    await network(world);
+    await using daemon = await withPool(world, 2);
+    const before = await filled(world, 2);
+    const { status, json: web } = await daemon.call("POST", "/v1/sandboxes", {
+      name: "web",
+      labels: { app: "web" },
+    });
+    assertEquals([status, web.name, web.namespace, web.state, web.labels], [201, "web", "default", "ready", {
+      app: "web",
+    }]);
+    assertEquals(before.find(({ id }) => id === web.id)?.ips, web.ips);
+    assertEquals(await world.json(["inspect", "web"]), web);
+    assertStringIncludes(await world.done(["exec", "web", "--", "ip", "addr"]), web.ips[0]);
+    const after = await filled(world, 2);
+    assert(!after.some(({ id }) => id === web.id));
+    const taken = await daemon.call("POST", "/v1/sandboxes", { name: "web" });
+    assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
+    assertEquals(await filled(world, 2), after);
+    assertEquals(await counts(daemon, world), [1, 2]);
+
+    // What its plugins would have had to be told is made in the ordinary way.
+    const id = world.id("own");
+    const own = await daemon.call("POST", "/v1/sandboxes", { name: "own", id });
+    assertEquals([own.status, own.json.id], [201, id]);
+    assertEquals(await counts(daemon, world), [1, 2]);
+
+    // `recover`, `gc` and others leave alone what is the pool's.
+    await world.done(["recover"]);
+    await world.done(["gc"]);
+    assertEquals(await filled(world, 2), after);
+    for (const name of ["web", "own"]) {
+      assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${name}`)).status, 204);
+    }
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest(
+  "a sandbox that was taken away, or whose network's configuration has changed, is handed to nobody",
+  ["ip"],
+  async (world) => {
+    await network(world);
+    await using daemon = await withPool(world, 1);
+    const [first] = await filled(world, 1);
+    await world.done(["stop", first!.id]);
+    const one = await daemon.call("POST", "/v1/sandboxes", { name: "one" });
+    assertEquals(one.status, 201);
+    assertNotEquals(one.json.id, first!.id);
+    const now = await filled(world, 1, [first!]);
+    await network(world, { mtu: 1400 });
+    await filled(world, 1, now);
+    const two = await daemon.call("POST", "/v1/sandboxes", { name: "two" });
+    assertStringIncludes(await world.done(["exec", "two", "--", "ip", "link", "show", "eth0"]), "mtu 1400");
+    assertEquals(two.status, 201);
+    for (const name of ["one", "two"]) await world.done(["rm", name]);
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest("what has been ready for too long is made anew", ["ip"], async (world) => {
+  await network(world);
+  await using daemon = await withPool(world, 1, "--pool-max-age=2s");
+  const first = await filled(world, 1);
+  await filled(world, 1, first);
+  await daemon.end();
+  assertEquals(await leftIn(world), []);
+});
+
+binaryTest(
+  "many requests at once get a sandbox each, whether the pool lasts or not",
+  ["ip"],
+  async (world) => {
+    await network(world);
+    await using daemon = await withPool(world, 4);
+    await filled(world, 4);
+    const names = Array.from({ length: 10 }, (_, index) => `web${index}`);
+    const answers = await Promise.all(names.map((name) => daemon.call("POST", "/v1/sandboxes", { name })));
+    assertEquals(answers.map(({ status, json }) => [status, json.name]), names.map((name) => [201, name]));
+    assertEquals(new Set(answers.map(({ json }) => json.id)).size, 10);
+    assertEquals(new Set(answers.map(({ json }) => json.ips[0])).size, 10);
+    await filled(world, 4);
+    const [handedOut] = await counts(daemon, world);
+    assert(handedOut! >= 4, String(handedOut));
+    for (const name of names) await daemon.call("DELETE", `/v1/sandboxes/${name}`);
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest(
+  "a daemon that is killed while it hands out loses nothing, and nothing is two's",
+  ["ip"],
+  async (world) => {
+    await network(world);
+    const asked: string[] = [];
+    const told = new Map<string, string>();
+    for (let round = 0; round < 5; round++) {
+      await using daemon = await withPool(world, 4);
+      await filled(world, 4);
+      const names = Array.from({ length: 6 }, (_, index) => `web-${round}-${index}`);
+      asked.push(...names);
+      const answers = names.map(async (name) => {
+        const { status, json } = await daemon.call("POST", "/v1/sandboxes", { name });
+        if (status === 201) told.set(name, json.id);
+      });
+      const answered = Promise.allSettled(answers);
+      await new Promise((resolve) => setTimeout(resolve, 5 + round * 12));
+      daemon.child.kill("SIGKILL");
+      await answered;
+    }
+    await world.done(["recover", "--builtin=prefer"]);
+    assertEquals(await spares(world), []);
+    const left: Shown[] = await world.json(["ps"]);
+    for (const [name, id] of told) assertEquals(left.find((sandbox) => sandbox.name === name)?.id, id);
+    for (const { name, state, ips } of left) {
+      assertEquals([asked.includes(name), state, ips.length], [true, "ready", 2], name);
+      assertStringIncludes(await world.done(["exec", name, "--", "ip", "addr"]), ips[0] ?? "none");
+    }
+    assertEquals(new Set(left.flatMap(({ ips }) => ips)).size, 2 * left.length);
+    for (const { name } of left) await world.done(["rm", name, "--builtin=prefer"]);
+    await using daemon = await withPool(world, 1);
+    await filled(world, 1);
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest("handing out takes a fraction of what making takes", ["ip"], async (world) => {
+  await network(world);
+  await using daemon = await withPool(world, 12);
+  await filled(world, 12);
+  const times = async (body: Record<string, unknown>) => {
+    const found: number[] = [];
+    for (let round = 0; round < 10; round++) {
+      const name = crypto.randomUUID();
+      const begun = performance.now();
+      const { status } = await daemon.call("POST", "/v1/sandboxes", { name, ...body });
+      found.push(performance.now() - begun);
+      assertEquals(status, 201);
+      await world.done(["rm", name, "--builtin=prefer"]);
+    }
+    return found.sort((a, b) => a - b)[5]!;
+  };
+  const ordinary = await times({ uid: "told" });
+  await filled(world, 12);
+  const handedOut = await times({});
+  await tellFigures(
+    "median of a run through the daemon, in ms",
+    new Map([["ordinary", Math.round(ordinary)], ["from the pool", Math.round(handedOut)]]),
+  );
+  assert(handedOut * 2 < ordinary, `${handedOut} ms against ${ordinary} ms`);
+  const [count] = await counts(daemon, world);
+  assert(count! >= 10, String(count));
+  await daemon.end();
+  assertEquals(await leftIn(world), []);
+});
