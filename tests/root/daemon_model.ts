@@ -1,0 +1,231 @@
+/** What sandboxes should be like after each step of a life: a model without a kernel, a disk or a process. */
+
+/** The networks of the test, each with the plugins of its chain. `bad` refuses at its second. */
+export const NETWORKS = { a: ["a"], b: ["b"], bad: ["first", "refuses"] } as const;
+
+export type NetworkName = keyof typeof NETWORKS;
+
+/** A sandbox that is to be made. */
+export interface RunStep {
+  readonly do: "run";
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** Undefined for the default one. */
+  readonly networks: readonly NetworkName[] | "none" | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly port?: number | undefined;
+  readonly replace: boolean;
+}
+
+/** A sandbox that is named by what a client may name it by. */
+export interface Target {
+  readonly ref: string;
+  /** Where a name is looked for; IDs are not. */
+  readonly namespace?: string | undefined;
+}
+
+/** What podwire can be asked for, by the daemon or beside it. */
+export type AskStep =
+  | RunStep
+  | { readonly do: "stop"; readonly target: Target }
+  | { readonly do: "remove"; readonly target: Target; readonly force: boolean };
+
+/** Who is asked. */
+export type Way = "daemon" | "beside";
+
+/** One step of a life. */
+export type Step =
+  | { readonly do: "ask"; readonly way: Way; readonly step: AskStep }
+  | { readonly do: "get"; readonly target: Target }
+  | { readonly do: "list"; readonly query: ListQuery }
+  /** The client goes while the first plugin is at work. */
+  | { readonly do: "leave"; readonly step: RunStep }
+  /** The daemon is killed while a plugin is at work. */
+  | { readonly do: "die"; readonly step: AskStep }
+  | { readonly do: "unmount"; readonly id: string; readonly unlink: boolean }
+  | { readonly do: "refuse"; readonly network: "a" | "b" }
+  | { readonly do: "heal" }
+  | {
+    readonly do: "restart";
+    readonly how: "end" | "kill";
+    readonly reboot: boolean;
+    readonly meanwhile: AskStep | undefined;
+  };
+
+/** As it stands behind the `?`. */
+export interface ListQuery {
+  readonly id?: string;
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly state?: string;
+  readonly label?: string;
+}
+
+/** How a call has to end. */
+export interface Expected {
+  /** The kind of the error; undefined for success. */
+  readonly kind?: "conflict" | "not-found" | "plugin";
+  /** Of the sandbox in the answer. */
+  readonly state?: ModelSandbox["state"];
+  readonly id?: string;
+}
+
+export interface ModelSandbox {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  state: "ready" | "stopped" | "broken";
+  /** What is at the path of its namespace. */
+  path: "namespace" | "file" | undefined;
+}
+
+export interface ModelAttachment {
+  readonly containerId: string;
+  readonly network: NetworkName;
+  readonly ifName: string;
+  readonly port: number | undefined;
+  state: "attached" | "failed";
+}
+
+export class Model {
+  /** Oldest first. */
+  sandboxes: ModelSandbox[] = [];
+  attachments: ModelAttachment[] = [];
+  /** The networks whose plugin refuses to detach. */
+  readonly refusing = new Set<NetworkName>();
+
+  /** The sandbox that is meant. */
+  find({ ref, namespace = "default" }: Target): ModelSandbox | undefined {
+    return this.sandboxes.find((known) => known.name === ref && known.namespace === namespace) ??
+      this.sandboxes.find(({ id }) => id.startsWith(ref));
+  }
+
+  attachmentsOf(id: string): ModelAttachment[] {
+    return this.attachments.filter(({ containerId }) => containerId === id);
+  }
+
+  isTaken(port: number | undefined): boolean {
+    return port !== undefined && this.attachments.some((known) => known.port === port);
+  }
+
+  ask(step: AskStep, way: Way): Expected {
+    if (step.do === "run") return this.#run(step);
+    const found = this.find(step.target);
+    if (step.do === "stop") {
+      if (found === undefined) return { kind: "not-found" };
+      this.#stop(found);
+      return { state: "stopped", id: found.id };
+    }
+    // The daemon's removal may be repeated, as that of the CRI.
+    if (found === undefined) return way === "daemon" || step.force ? {} : { kind: "not-found" };
+    return this.#remove(found, step.force) ? {} : { kind: "plugin" };
+  }
+
+  get(target: Target): Expected {
+    const found = this.find(target);
+    return found === undefined ? { kind: "not-found" } : { state: found.state, id: found.id };
+  }
+
+  list({ id = "", name, namespace, state, label }: ListQuery): string[] {
+    const [key = "", value] = (label ?? "").split("=");
+    return this.sandboxes.filter((known) =>
+      known.id.startsWith(id) && (name ?? known.name) === known.name &&
+      (namespace ?? known.namespace) === known.namespace && (state ?? known.state) === known.state &&
+      (label === undefined || (key in known.labels && (value ?? known.labels[key]) === known.labels[key]))
+    ).map((known) => known.id);
+  }
+
+  /** A run that was cut short while its first plugin was at work. */
+  undo({ id, networks = ["a"], port }: RunStep): void {
+    const [first] = networks;
+    if (first === undefined || networks === "none") return;
+    const ifName = "eth0";
+    this.attachments.push({
+      containerId: id,
+      network: first as NetworkName,
+      ifName,
+      port,
+      state: "attached",
+    });
+    this.#detach(id);
+  }
+
+  /** What recovery makes of an operation that was killed in its midst. */
+  die(step: AskStep): void {
+    if (step.do === "run") return this.undo(step);
+    const found = this.find(step.target);
+    if (found === undefined) return;
+    if (step.do === "remove" && step.force) this.#remove(found, true);
+    else this.#stop(found);
+  }
+
+  unmount(id: string, unlink: boolean): void {
+    const found = this.sandboxes.find((known) => known.id === id);
+    if (found === undefined) return;
+    found.state = "broken";
+    found.path = unlink ? undefined : "file";
+  }
+
+  reboot(): void {
+    for (const sandbox of this.sandboxes) this.#stop(sandbox);
+  }
+
+  heal(): void {
+    this.refusing.clear();
+    this.attachments = this.attachments.filter(({ state }) => state === "attached");
+  }
+
+  #run({ id, name, namespace, networks = ["a"], labels, port, replace }: RunStep): Expected {
+    const before = this.sandboxes.find((known) => known.name === name && known.namespace === namespace);
+    if (before !== undefined && !replace) return { kind: "conflict" };
+    const holder = this.attachments.find((known) => port !== undefined && known.port === port);
+    if (holder !== undefined && holder.containerId !== before?.id) return { kind: "conflict" };
+    if (before !== undefined) this.#remove(before, true);
+    // What could not be detached keeps its port.
+    if (this.isTaken(port)) return { kind: "conflict" };
+    const wanted = networks === "none" ? [] : networks;
+    for (const [index, network] of wanted.entries()) {
+      this.attachments.push({
+        containerId: id,
+        network,
+        ifName: `eth${index}`,
+        port: index === 0 ? port : undefined,
+        state: "attached",
+      });
+      if (network !== "bad") continue;
+      this.#detach(id);
+      return { kind: "plugin" };
+    }
+    this.sandboxes.push({ id, name, namespace, labels, state: "ready", path: "namespace" });
+    return { state: "ready", id };
+  }
+
+  #stop(sandbox: ModelSandbox): void {
+    if (sandbox.state !== "stopped") this.#detach(sandbox.id);
+    sandbox.state = "stopped";
+    sandbox.path = undefined;
+  }
+
+  /** Whether it is gone. */
+  #remove(sandbox: ModelSandbox, force: boolean): boolean {
+    const isClean = this.#detach(sandbox.id);
+    if (!isClean && !force) {
+      this.#stop(sandbox);
+      return false;
+    }
+    this.sandboxes = this.sandboxes.filter(({ id }) => id !== sandbox.id);
+    return true;
+  }
+
+  /** Whether nothing is left. */
+  #detach(id: string): boolean {
+    this.attachments = this.attachments.filter(({ containerId, network }) =>
+      containerId !== id || this.refusing.has(network)
+    );
+    const left = this.attachmentsOf(id);
+    for (const attachment of left) attachment.state = "failed";
+    return left.length === 0;
+  }
+}
