@@ -289,11 +289,10 @@ Deno.test("denow adds little to a start", async () => {
     times.plain.push(await elapsed(Deno.execPath(), "run", "--config", config, script));
     times.wrapped.push(await elapsed(denow, "run", script));
   }
-  const median = (values: number[]) => values.sort((a, b) => a - b)[7]!;
-  const [plain, wrapped] = [median(times.plain), median(times.wrapped)];
+  const [plain, wrapped] = [Math.min(...times.plain), Math.min(...times.wrapped)];
   console.log(
-    `denow adds ${(wrapped - plain).toFixed(1)} ms to ${plain.toFixed(1)} ms (medians of 15, in turn)`,
+    `denow adds ${(wrapped - plain).toFixed(1)} ms to ${plain.toFixed(1)} ms (the least of 15, in turn)`,
   );
-  // The promise is 20 ms; a busy machine gets room.
+  // The promise is 20 ms, and a start that nothing disturbs tells it; a machine that is never free gets room.
   assert(wrapped - plain < 100);
 });

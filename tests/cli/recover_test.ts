@@ -4,7 +4,9 @@ import { AttachmentStore } from "../../lib/network/record.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { type FakeProcess, podwire } from "./fake_io.ts";
 
-const IDS = ["c1", "c2", "c3"];
+/** As recovery ends the processes of its containers wherever they run, no other test may have these. */
+const TAG = crypto.randomUUID().slice(-12);
+const IDS = ["c1", "c2", "c3"].map((name) => `${name}-${TAG}`);
 
 /** A directory with attachments whose ADD was killed. */
 async function inWorld(
@@ -49,7 +51,7 @@ Deno.test("recover says nothing of its progress where nobody looks, unless the l
   inWorld(async (run) => {
     const { stdout, stderr } = await run(["recover", "--log-level=info"]);
     assertEquals(stdout, DONE);
-    assertMatch(stderr, /^info: recovering 1 of 3 container=c\d\n(info: recovering . of 3 .*\n){2}$/);
+    assertMatch(stderr, /^info: recovering 1 of 3 container=c\d-\w+\n(info: recovering . of 3 .*\n){2}$/);
     const again = await run(["recover"]);
     assertEquals([again.code, again.stdout, again.stderr], [0, "", ""]);
   }));
