@@ -1,7 +1,8 @@
-import { type RunCommand, runCommand } from "../../lib/host/command.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { ServiceManager } from "../../lib/host/service_manager.ts";
 import type { DaemonOptions } from "../../lib/daemon/daemon.ts";
 import type { RuntimeOptions } from "../../lib/runtime.ts";
+import { bootedAs } from "../booted_as.ts";
 
 /** What tells one daemon of a life from another. */
 export interface DaemonSettings {
@@ -20,14 +21,5 @@ export function daemonOptions({ runtime, socket, boot }: DaemonSettings): Omit<D
     version: "0.0.0",
     drainMs: 5_000,
     manager: new ServiceManager({ notifySocket: undefined, pid: Deno.pid, run: runCommand }),
-  };
-}
-
-/** Runs commands as on a machine that was started so. */
-export function bootedAs(boot: string): RunCommand {
-  return async (request) => {
-    const outcome = await runCommand(request);
-    const asked = request.args?.includes("/proc/sys/kernel/random/boot_id");
-    return asked ? { ...outcome, stdout: `${boot}\n` } : outcome;
   };
 }

@@ -5,7 +5,7 @@ import { asCniError } from "../../lib/plugin/failure.ts";
 import type { AskStep, Expected, Model, RunStep, Target, Way } from "./daemon_model.ts";
 import { NETWORKS } from "./daemon_model.ts";
 import { LifeDaemon, type SocketAnswer } from "./daemon_model_daemon.ts";
-import { bootedAs } from "./daemon_model_options.ts";
+import { bootedAs } from "../booted_as.ts";
 import { SandboxWorld, until } from "./sandbox_world.ts";
 
 /**

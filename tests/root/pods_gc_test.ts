@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
+import { bootedAs } from "../booted_as.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
@@ -68,7 +69,7 @@ podsTest(
       const pod = await world.pod("now");
       assertEquals((await assertRejects(() => before.setUp(pod), CniError)).kind, "not-ready");
     }
-    await using after = await world.open({ run: sandbox.runAfterRestart() });
+    await using after = await world.open({ run: bootedAs("another-boot") });
     const pod = await world.pod("new");
     assertEquals((await after.setUp(pod)).networks.map(({ name }) => name), ["b"]);
     assertEquals(

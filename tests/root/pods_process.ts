@@ -6,10 +6,10 @@
  *
  * `boot` among the options is the boot that it believes to be in.
  */
-import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { asCniError } from "../../lib/plugin/failure.ts";
 import { Pods, type PodsOptions } from "../../lib/pods.ts";
 import { Podwire } from "../../lib/runtime.ts";
+import { bootedAs } from "../booted_as.ts";
 
 const CALLS = ["setUp", "tearDown", "podStatus", "gc", "recover", "status", "networks", "reload"] as const;
 
@@ -21,14 +21,6 @@ export interface PodsLine {
   readonly id: number;
   readonly call: PodsCall;
   readonly args: readonly unknown[];
-}
-
-function bootedAs(boot: string | undefined): RunCommand {
-  return async (request) => {
-    const outcome = await runCommand(request);
-    const asked = boot !== undefined && request.args?.includes("/proc/sys/kernel/random/boot_id");
-    return asked ? { ...outcome, stdout: `${boot}\n` } : outcome;
-  };
 }
 
 function answer(line: Readonly<Record<string, unknown>>): void {
@@ -63,7 +55,7 @@ async function obey(calls: Calls, { id, call, args }: PodsLine): Promise<void> {
 
 async function main(): Promise<void> {
   const { boot, ...plain } = JSON.parse(Deno.args[0] ?? "{}");
-  const options: PodsOptions = { ...plain, run: bootedAs(boot) };
+  const options: PodsOptions = { ...plain, ...(boot && { run: bootedAs(boot) }) };
   await using pods = await Pods.open(options);
   const calls = callsOf(pods, options);
   answer({ pid: Deno.pid });

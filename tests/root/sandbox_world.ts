@@ -1,11 +1,11 @@
 /** A runtime with directories, networks and recording plugins of its own, on the real kernel. */
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
-import type { RunCommand } from "../../lib/host/command.ts";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/network/record.ts";
 import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
 import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import { bootedAs } from "../booted_as.ts";
 import { Lines } from "../network/world.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
 import { need } from "./need.ts";
@@ -82,17 +82,8 @@ export class SandboxWorld implements AsyncDisposable {
   }
 
   /** A runtime on a machine that was started again. */
-  afterRestart(boot?: string): Podwire {
-    return this.podwire({ run: this.runAfterRestart(boot) });
-  }
-
-  /** Runs commands as if the machine had been started again. */
-  runAfterRestart(boot = "another-boot"): RunCommand {
-    return async (request) => {
-      const outcome = await runCommand(request);
-      const asked = request.args?.includes("/proc/sys/kernel/random/boot_id");
-      return asked ? { ...outcome, stdout: `${boot}\n` } : outcome;
-    };
+  afterRestart(boot = "another-boot"): Podwire {
+    return this.podwire({ run: bootedAs(boot) });
   }
 
   /** Makes what is on disk say that this sandbox, which is up, was in that phase when its process was killed. */
