@@ -5,6 +5,8 @@ import type { NetworkStatus } from "./network/status.ts";
 import { reported } from "./plugin/failure.ts";
 import type { Operation } from "./plugin/observe.ts";
 import type { CatalogEntry } from "./pod/catalog.ts";
+import { onEntries } from "./pod/catalog_source.ts";
+import type { Readiness } from "./pod/readiness.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
@@ -96,19 +98,8 @@ export class LiveRuntime implements AsyncDisposable {
    *
    * @throws {CniError} kind `not-found` for an unknown network
    */
-  async status(
-    { network, fresh = false, signal }: {
-      readonly network?: string | undefined;
-      readonly fresh?: boolean | undefined;
-      readonly signal?: AbortSignal | undefined;
-    } = {},
-  ): Promise<readonly NetworkStatus[]> {
-    const { readiness } = this.#upkeep;
-    return await reported(async () => {
-      const known = readiness.statuses(network);
-      const isKnown = network === undefined || known.length > 0;
-      return fresh || !isKnown ? await readiness.refresh(network, signal) : known;
-    });
+  async status(request: Parameters<Readiness["answer"]>[0] = {}): Promise<readonly NetworkStatus[]> {
+    return await reported(() => this.#upkeep.readiness.answer(request));
   }
 
   /** The attachments on record that are meant. */
@@ -136,9 +127,7 @@ export class LiveRuntime implements AsyncDisposable {
 
   /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
   onNetworks(listener: (entries: readonly CatalogEntry[]) => void): Disposable {
-    return this.#upkeep.source.onChange(({ networks, catalog }) => {
-      if (networks) listener(catalog.entries);
-    });
+    return onEntries(this.#upkeep.source, listener);
   }
 
   /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */

@@ -4,6 +4,7 @@ import type { NetworkStatus } from "./network/status.ts";
 import type { AttachmentRecord } from "./network/record.ts";
 import { reported } from "./plugin/failure.ts";
 import type { CatalogEntry } from "./pod/catalog.ts";
+import { onEntries } from "./pod/catalog_source.ts";
 import type { PodResult } from "./pod/pod_result.ts";
 import type { PodRequest } from "./pod/request.ts";
 import {
@@ -178,15 +179,7 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} kind `not-found` for an unknown network
    */
   async status(request: PodsStatusRequest = {}): Promise<readonly NetworkStatus[]> {
-    const { network, fresh = false, signal } = request;
-    return await reported(async () => {
-      const { readiness } = this.#parts;
-      signal?.throwIfAborted();
-      const known = readiness.statuses(network);
-      // One that nobody knows may have been added a moment ago, or is the error to tell.
-      const isKnown = network === undefined || known.length > 0;
-      return fresh || !isKnown ? await readiness.refresh(network, signal) : known;
-    });
+    return await reported(() => this.#parts.readiness.answer(request));
   }
 
   /**
@@ -227,9 +220,7 @@ export class Pods implements AsyncDisposable {
 
   /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
   onNetworks(listener: (entries: readonly CatalogEntry[]) => void): Disposable {
-    return this.#parts.source.onChange(({ networks, catalog }) => {
-      if (networks) listener(catalog.entries);
-    });
+    return onEntries(this.#parts.source, listener);
   }
 
   /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */

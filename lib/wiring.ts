@@ -1,6 +1,6 @@
 import { builtins } from "./builtin/mod.ts";
 import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
-import type { Logger } from "./host/log.ts";
+import { type Logger, silentLogger } from "./host/log.ts";
 import { ContainerLocks } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
@@ -59,8 +59,6 @@ export interface Parts {
   readonly watchCatalog: (options?: WatchCatalogOptions) => Promise<CatalogSource>;
 }
 
-const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
-
 /** What not every runtime has. */
 export interface WireOptions {
   /** Whether the embedded network stands in where the directory holds no file. @default {true} */
@@ -71,7 +69,7 @@ export interface WireOptions {
 
 /** Makes the parts of a runtime for each other; touches nothing. */
 export function wire(options: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
-  const { run = runCommand, log = SILENT } = options;
+  const { run = runCommand, log = silentLogger } = options;
   const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
   const runDir = options.runDir ?? defaultRunDir(stateDir);
   const onBad = ({ file, movedTo, reason }: BadRecord) =>

@@ -26,6 +26,9 @@ export interface LoggerOptions {
   readonly now?: () => Date;
 }
 
+/** Drops everything. */
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
 /** Whether a text is one of {@linkcode LOG_LEVELS}. */
 export function isLogLevel(text: string): text is LogLevel {
   return (LOG_LEVELS as readonly string[]).includes(text);

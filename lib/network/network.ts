@@ -1,8 +1,5 @@
-import type { RunCommand } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
-import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
 import { validateCniArgs } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
@@ -13,12 +10,10 @@ import { validateContainerId, validateInterfaceName, validateNetworkName } from 
 import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
-import type { FailedIndex } from "./failed_index.ts";
-import { type HostPorts, published, type RequireFreeOptions } from "./host_ports.ts";
+import { published, type RequireFreeOptions } from "./host_ports.ts";
 import { noteIfPossible } from "./note.ts";
-import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
-import { Removal } from "./removal.ts";
-import type { ResultCache } from "./result_cache.ts";
+import type { AttachmentKey, AttachmentRecord } from "./record.ts";
+import { Removal, type RemovalOptions } from "./removal.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
 
 /** One attachment to make, check or delete. */
@@ -35,15 +30,7 @@ export interface WantedAttachment extends Pick<ChainTarget, "ifName" | "args" | 
 }
 
 /** The parts that {@linkcode Attachments} works with. */
-export interface AttachmentsOptions {
-  readonly runner: PluginRunner;
-  readonly store: AttachmentStore;
-  readonly cache: ResultCache;
-  readonly ports: HostPorts;
-  /** Which containers have attachments that could not be removed. */
-  readonly failed: FailedIndex;
-  readonly log: Logger;
-  readonly run: RunCommand;
+export interface AttachmentsOptions extends RemovalOptions {
   /** @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Timeouts;
   /** Knows what plugins answered to VERSION. @default one of its own */

@@ -22,6 +22,7 @@ export interface RemovalOptions {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
+  /** Which containers have attachments that could not be removed. */
   readonly failed: FailedIndex;
   readonly log: Logger;
   readonly run: RunCommand;

@@ -1,5 +1,5 @@
 import { pause } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
+import { type Logger, silentLogger } from "../host/log.ts";
 import { ConfigDirectory } from "../network/directory.ts";
 import { configNames, type LoadedFile } from "../network/load.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -37,7 +37,6 @@ export interface ReadCatalog {
 
 /** A file that is written anew may be gone for a moment. */
 const SECOND_LOOK_MS = 200;
-const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /**
  * Reads a configuration directory again and again, and knows what has to be known of earlier readings: the last good
@@ -55,7 +54,7 @@ export class CatalogReader {
   #former: Catalog | undefined;
 
   constructor(options: CatalogOptions) {
-    const { confDir, log = SILENT, stateDir } = options;
+    const { confDir, log = silentLogger, stateDir } = options;
     this.#options = options;
     this.#directory = confDir === undefined ? undefined : new ConfigDirectory(confDir);
     this.#memory = new CatalogMemory({

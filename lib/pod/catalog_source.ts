@@ -1,6 +1,6 @@
 import type { Logger } from "../host/log.ts";
 import { wordsOf } from "../plugin/failure.ts";
-import type { Catalog } from "./catalog.ts";
+import type { Catalog, CatalogEntry } from "./catalog.ts";
 
 /** What a {@linkcode CatalogSource} tells of. */
 export interface CatalogChange {
@@ -29,6 +29,16 @@ export interface CatalogSource extends AsyncDisposable {
   reload(signal?: AbortSignal): Promise<Catalog>;
   /** Calls `listener` after each change, until disposed of. What it throws is logged. */
   onChange(listener: (change: CatalogChange) => void): Disposable;
+}
+
+/** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
+export function onEntries(
+  source: Pick<CatalogSource, "onChange">,
+  listener: (entries: readonly CatalogEntry[]) => void,
+): Disposable {
+  return source.onChange(({ networks, catalog }) => {
+    if (networks) listener(catalog.entries);
+  });
 }
 
 /** Those who want to hear of changes. */

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../host/clock.ts";
-import { settled } from "../host/command.ts";
+import { settled, unlessAborted } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { failed, type NetworkAnswer, type NetworkStatus } from "../network/status.ts";
 import { asCniError, wordsOf } from "../plugin/failure.ts";
@@ -100,6 +100,25 @@ export class Readiness implements AsyncDisposable {
   }
 
   /**
+   * As {@linkcode Readiness.statuses}; where that is asked for, and of a name that is not known, as
+   * {@linkcode Readiness.refresh}: it may have been added a moment ago, or is the error to tell.
+   *
+   * @throws {CniError} as {@linkcode Readiness.refresh}
+   */
+  async answer(
+    { network, fresh = false, signal }: {
+      readonly network?: string | undefined;
+      readonly fresh?: boolean | undefined;
+      readonly signal?: AbortSignal | undefined;
+    },
+  ): Promise<readonly NetworkStatus[]> {
+    signal?.throwIfAborted();
+    const known = this.statuses(network);
+    const isKnown = network === undefined || known.length > 0;
+    return fresh || !isKnown ? await this.refresh(network, signal) : known;
+  }
+
+  /**
    * Asks all networks, or that one, and gives what they answered. A question that is under way is waited for and not put
    * again.
    *
@@ -108,14 +127,14 @@ export class Readiness implements AsyncDisposable {
   async refresh(name?: string, signal?: AbortSignal): Promise<readonly NetworkStatus[]> {
     const either = AbortSignal.any([this.#stop.signal, ...(signal === undefined ? [] : [signal])]);
     either.throwIfAborted();
-    await orAborted(this.#recalled, either);
-    const catalog = await orAborted(this.#synchronise(either), either);
+    await unlessAborted(this.#recalled, either);
+    const catalog = await unlessAborted(this.#synchronise(either), either);
     if (name !== undefined && this.statuses(name).length === 0) catalog.getByName(name);
     const asked = [...this.#watched.values()].filter(({ subject }) =>
       name === undefined || subject.network === name
     );
     const put = asked.map((watched) => this.#ask(watched, name !== undefined));
-    for (const error of await orAborted(Promise.all(put), either)) if (error !== undefined) throw error;
+    for (const error of await unlessAborted(Promise.all(put), either)) if (error !== undefined) throw error;
     return this.statuses(name);
   }
 
@@ -293,16 +312,3 @@ export class Readiness implements AsyncDisposable {
 
 /** The key of the timer of the rounds, which no network and no path is called. */
 const ROUND = "(round)";
-
-/** The value, or the reason of the signal as soon as that fires. */
-async function orAborted<T>(value: Promise<T>, signal: AbortSignal): Promise<T> {
-  const fired = Promise.withResolvers<never>();
-  const fire = () => fired.reject(signal.reason);
-  signal.addEventListener("abort", fire, { once: true });
-  if (signal.aborted) fire();
-  try {
-    return await Promise.race([value, fired.promise]);
-  } finally {
-    signal.removeEventListener("abort", fire);
-  }
-}

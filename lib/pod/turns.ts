@@ -1,3 +1,5 @@
+import { unlessAborted } from "../host/command.ts";
+
 /** Runs a body never twice at once: whoever asks while it runs shares the next run. */
 export class Turns<T> {
   readonly #body: () => Promise<T>;
@@ -39,17 +41,5 @@ export class Turns<T> {
     next.catch(() => {});
     this.#last = next;
     return next;
-  }
-}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise;
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  signal.addEventListener("abort", leave, { once: true });
-  try {
-    return await Promise.race([promise, left.promise]);
-  } finally {
-    signal.removeEventListener("abort", leave);
   }
 }

@@ -1,7 +1,6 @@
-import type { RunCommand } from "../host/command.ts";
 import { listDir, statOf } from "../host/file.ts";
 import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
-import { type ContainerLocks, tryContainerLock } from "../network/container_lock.ts";
+import { tryContainerLock } from "../network/container_lock.ts";
 import {
   type Findings,
   type GcItem,
@@ -11,26 +10,19 @@ import {
 } from "../network/gc_sweep.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
-import type { Timeouts } from "../plugin/deadline.ts";
 import { asCniError } from "../plugin/failure.ts";
-import { validateContainerId } from "../spec/name.ts";
+import { isContainerId } from "../spec/name.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
-import type { SandboxRecord, SandboxStore } from "./record.ts";
+import type { SandboxParts } from "./parts.ts";
+import type { SandboxRecord } from "./record.ts";
 
 /** The parts that {@linkcode Orphans} works with. */
-export interface OrphansOptions {
-  readonly sandboxes: SandboxStore;
+export interface OrphansOptions extends
+  Pick<
+    SandboxParts,
+    "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run"
+  > {
   readonly store: AttachmentStore;
-  readonly locks: ContainerLocks;
-  readonly netnsDir: string;
-  /** What the names of namespaces that are podwire's begin with; the ID follows. */
-  readonly netnsPrefix: string;
-  readonly stateDir: string;
-  /** Where programs are looked for, as in the variable `PATH`. */
-  readonly path: string;
-  /** That of DEL is also the one of OCI runtimes. */
-  readonly timeouts: Timeouts;
-  readonly run: RunCommand;
 }
 
 /** A namespace, an infra container, or the record of a pod. */
@@ -221,13 +213,4 @@ async function attempt(item: HostItem, found: HostFindings, body: () => Promise<
 
 function noHostFindings(): HostFindings {
   return { removed: [], kept: [], failed: [] };
-}
-
-function isContainerId(text: string): boolean {
-  try {
-    validateContainerId(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,48 +1,29 @@
-import type { RunCommand } from "../host/command.ts";
 import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
-import type { Logger } from "../host/log.ts";
 import { endOrphans, endUnheard } from "../host/orphans.ts";
-import type { ContainerLocks } from "../network/container_lock.ts";
 import type { FailedIndex } from "../network/failed_index.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { HostPorts } from "../network/host_ports.ts";
-import type { Attachments } from "../network/network.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
 import { type DamagedFacts, DamagedRecords } from "../network/damaged.ts";
 import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
-import type { Timeouts } from "../plugin/deadline.ts";
 import { asCniError } from "../plugin/failure.ts";
-import type { PodNetworks } from "../pod/pod.ts";
 import { dismantle } from "./dismantle.ts";
 import { doomOf, isInterrupted } from "./doom.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
-import { type SandboxRecord, type SandboxStore, stopped } from "./record.ts";
+import type { SandboxParts } from "./parts.ts";
+import { type SandboxRecord, stopped } from "./record.ts";
 import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
 import { infraProblem } from "./view.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
-export interface RecoveryOptions {
-  readonly sandboxes: SandboxStore;
+export interface RecoveryOptions extends SandboxParts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
   readonly failed: FailedIndex;
-  readonly attachments: Attachments;
-  readonly pods: PodNetworks;
-  readonly locks: ContainerLocks;
-  readonly netnsDir: string;
-  /** What the names of namespaces that are podwire's begin with; the ID follows. */
-  readonly netnsPrefix: string;
-  readonly stateDir: string;
-  /** Where programs are looked for, as in the variable `PATH`. */
-  readonly path: string;
-  /** That of DEL is also the one of OCI runtimes. */
-  readonly timeouts: Timeouts;
-  readonly run: RunCommand;
-  readonly log: Logger;
 }
 
 const DEFAULT_CONCURRENCY = 8;

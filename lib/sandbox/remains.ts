@@ -1,16 +1,14 @@
 import { statOf } from "../host/file.ts";
 import type { AttachmentStore } from "../network/record.ts";
-import { validateContainerId } from "../spec/name.ts";
+import { isContainerId } from "../spec/name.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
-import type { DamagedRecord, SandboxRecord, SandboxStore } from "./record.ts";
+import type { SandboxParts } from "./parts.ts";
+import type { DamagedRecord, SandboxRecord } from "./record.ts";
 
 /** What {@linkcode Remains} looks with. */
-export interface RemainsOptions {
-  readonly sandboxes: SandboxStore;
+export interface RemainsOptions
+  extends Pick<SandboxParts, "sandboxes" | "stateDir" | "netnsDir" | "netnsPrefix"> {
   readonly store: AttachmentStore;
-  readonly stateDir: string;
-  readonly netnsDir: string;
-  readonly netnsPrefix: string;
 }
 
 /**
@@ -66,14 +64,5 @@ export class Remains {
       annotations: {},
       reason: `its record could not be read and was moved aside to ${file}; not all of it is taken down`,
     };
-  }
-}
-
-function isContainerId(text: string): boolean {
-  try {
-    validateContainerId(text);
-    return true;
-  } catch {
-    return false;
   }
 }

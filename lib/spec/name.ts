@@ -21,6 +21,11 @@ export function validateContainerId(text: string): void {
   }
 }
 
+/** Whether a text can be a container ID. */
+export function isContainerId(text: string): boolean {
+  return NAME.test(text);
+}
+
 /**
  * Checks the name of a network. What passes is also a safe file name.
  *
