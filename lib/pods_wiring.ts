@@ -8,7 +8,7 @@ import { EnginePods, type WhenNoNetwork } from "./sandbox/engine_pods.ts";
 import { validateName } from "./sandbox/name.ts";
 import type { Recovery } from "./sandbox/recovery.ts";
 import { startUpkeep } from "./upkeep_wiring.ts";
-import { type Parts, wire } from "./wiring.ts";
+import { collectGarbage, wire } from "./wiring.ts";
 
 /** How pods are opened. With `defaultNetwork` the default network is fixed, else it may change. */
 export interface PodsOptions extends Omit<RuntimeOptions, "embeddedOnly"> {
@@ -66,8 +66,11 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   validateName("owner", owner);
   const parts = wire(options, { embedded: false });
   const { common, store, recovery } = parts;
-  const sweepOnce = (source: CatalogSource, request: PodsGcRequest) =>
-    sweep({ ...options, owner }, { garbage: parts.garbage, source }, request);
+  const sweepOnce = async (source: CatalogSource, { validPods, ...request }: PodsGcRequest) => {
+    const there = validPods ?? options.validPods;
+    const pods = there === undefined ? {} : { pods: { owner, containerIds: there } };
+    return await collectGarbage(parts, await source.current(request.signal), { ...request, ...pods });
+  };
   const gcAtTimes = (source: CatalogSource, signal: AbortSignal) => sweepOnce(source, { signal });
   const upkeep = await startUpkeep(parts, { ...options, gc: gcAtTimes }, signal);
   const { source, readiness } = upkeep;
@@ -89,15 +92,4 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     gc: (request) => sweepOnce(source, request),
     [Symbol.asyncDispose]: () => upkeep[Symbol.asyncDispose](),
   };
-}
-
-async function sweep(
-  options: PodsOptions & { readonly owner: string },
-  { garbage, source }: Pick<Parts, "garbage"> & Pick<PodsParts, "source">,
-  { validPods, ...request }: PodsGcRequest,
-): Promise<GcReport> {
-  const there = validPods ?? options.validPods;
-  const { lists } = await source.current(request.signal);
-  const pods = there === undefined ? {} : { pods: { owner: options.owner, containerIds: there } };
-  return await garbage.collect(lists, { ...request, ...pods });
 }

@@ -40,6 +40,16 @@ podsTest(
   },
 );
 
+podsTest(
+  "gc of a network that is neither configured nor on record is an error, as it is for the command line",
+  async (world) => {
+    await world.sandbox.network("a");
+    await using pods = await world.open();
+    assertEquals((await assertRejects(() => pods.gc({ network: "b" }), CniError)).kind, "not-found");
+    assertEquals((await pods.gc({ network: "a" })).failed, []);
+  },
+);
+
 podsTest("gc comes back by itself, and asks the engine which pods are there", async (world) => {
   const { sandbox } = world;
   await sandbox.network("a");
