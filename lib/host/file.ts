@@ -99,6 +99,8 @@ async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOpti
     await file.sync();
     return temp;
   } catch (error) {
+    // A child that is being started holds the open file a moment longer, and with it what it takes of a full disk.
+    await file.truncate().catch(() => {});
     await removeIfThere(temp);
     // What writing fails with, on a full disk, does not say which file it is about.
     if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${path}'`;

@@ -64,15 +64,17 @@ export class Schedule implements Disposable {
     clearTimeout(this.#timer);
     const at = Math.min(this.#pollAt, this.#eventAt, this.#extraAt);
     if (at === Infinity) return;
-    this.#timer = setTimeout(() => void this.#fire(), Math.max(0, at - performance.now()));
+    this.#timer = setTimeout(() => void this.#fire(at), Math.max(0, at - performance.now()));
   }
 
-  async #fire(): Promise<void> {
+  async #fire(at: number): Promise<void> {
     this.#running = true;
     const byEvent = this.#firstAt !== undefined;
+    // A timer may be early by a fraction, and what is due then must not be due again.
+    if (this.#extraAt <= at) this.#extraAt = Infinity;
+    // It may never get to say so itself.
+    this.begin();
     try {
-      // It may never get to say that it begins.
-      this.#pollAt = performance.now() + this.#options.pollMs;
       await this.#options.due(byEvent);
     } catch (error) {
       this.#options.failed(error);

@@ -101,3 +101,27 @@ Deno.test("what is to be looked at within some time is, and nothing once it is d
   await pause(150);
   assertEquals(looks.length, 1);
 });
+
+Deno.test("what is due at one time gives one look, however early its timer is", async () => {
+  for (let ms = 1; ms <= 60; ms++) {
+    const { schedule, looks } = scheduled({ due: () => Promise.resolve(looks.push(false)) });
+    using _schedule = schedule;
+    schedule.within(ms + Math.random());
+    await until(() => looks.length > 0);
+    await pause(10);
+    assertEquals(looks.length, 1);
+  }
+});
+
+Deno.test("a look that fails before it begins is no reason for another one at once", async () => {
+  let looks = 0;
+  const { schedule, errors } = scheduled({
+    gatherMs: 1,
+    due: () => (looks++, Promise.reject(new RangeError("no"))),
+  });
+  using _schedule = schedule;
+  schedule.hurry();
+  await until(() => errors.length > 0);
+  await pause(50);
+  assertEquals([looks, errors.length], [1, 1]);
+});

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createExclusive, readTextIfThere, writeFileSynced } from "../../lib/host/file.ts";
 import { tryLockFile } from "../../lib/host/lock.ts";
-import { runCommand, runOk } from "../../lib/host/command.ts";
+import { pause, runCommand, runOk } from "../../lib/host/command.ts";
 import { need } from "./need.ts";
 
 /** A file system of 1 MiB. */
@@ -32,6 +32,31 @@ Deno.test({
       await writeFileSynced(`${dir}/a`, "x".repeat(20_000));
     }),
 });
+
+Deno.test({
+  name: "what a failed write took is free again at once, even while somebody still has the file open",
+  ...need("root"),
+  fn: () =>
+    inTmpfs(async (dir) => {
+      const failed = assertRejects(
+        () => writeFileSynced(`${dir}/a`, "x".repeat(2_000_000)),
+        Error,
+        "os error 28",
+      );
+      using _held = await openUnfinished(dir);
+      await failed;
+      await writeFileSynced(`${dir}/a`, "x".repeat(20_000));
+    }),
+});
+
+/** Opens what is being written, as a child does that is forked just then. */
+async function openUnfinished(dir: string): Promise<Deno.FsFile> {
+  for (;;) {
+    const name = names(dir).find((name) => name.endsWith(".tmp"));
+    if (name !== undefined) return Deno.openSync(`${dir}/${name}`);
+    await pause(0);
+  }
+}
 
 Deno.test({
   name: "writes and locks on a read-only file system say so",
