@@ -1,0 +1,32 @@
+// A test that failed beside hundreds of others is run once more alone. What fails again has failed; what passes now has
+// depended on how busy the machine was, which is told by name, as it is a fault too, but says nothing of what is tested.
+import type { Outcome } from "./run.ts";
+
+/** More than these are not chance. */
+const MOST = 4;
+
+/** A test that failed, as Deno lists it. */
+export interface Failure {
+  readonly name: string;
+  readonly file: string;
+}
+
+/**
+ * The failed tests that get a second chance; none if there are many, or if something failed outside of tests, such as an
+ * error that nobody caught.
+ */
+export function secondChances(text: string, { failed }: Outcome): readonly Failure[] {
+  const [, list] = /^ FAILURES $\n\n((?:.+\n)+)/m.exec(text) ?? [];
+  const lines = list?.trimEnd().split("\n") ?? [];
+  const failures = lines.flatMap((line) => {
+    const [, name, file] = /^(.+) => (\S+_test\.ts):\d+:\d+$/.exec(line) ?? [];
+    return name === undefined || file === undefined ? [] : [{ name, file }];
+  });
+  return failed > MOST || failures.length !== lines.length ? [] : failures;
+}
+
+/** What both runs come to. */
+export function afterSecondChance(first: Outcome, second: Outcome): Outcome {
+  const healed = Math.max(0, first.failed - second.failed);
+  return { passed: first.passed + healed, failed: second.failed, skipped: first.skipped };
+}

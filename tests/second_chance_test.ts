@@ -1,0 +1,54 @@
+import { assertEquals } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { countTests } from "./run.ts";
+import { afterSecondChance, secondChances } from "./second_chance.ts";
+
+const outcome = (passed: number, failed: number, skipped = 0) => ({ passed, failed, skipped });
+
+/** What Deno prints of these tests. */
+async function printed(...sources: readonly string[]): Promise<{ code: number; text: string }> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    for (const [n, source] of sources.entries()) await Deno.writeTextFile(`${dir}/t${n}_test.ts`, source);
+    const denow = fromFileUrl(new URL("../denow", import.meta.url));
+    const args = ["test", "-q", "-P=test", "--no-prompt", "--no-check", "--parallel", dir];
+    const { code, stdout } = await new Deno.Command(denow, { args, env: { NO_COLOR: "1" }, stderr: "null" })
+      .output();
+    return { code, text: new TextDecoder().decode(stdout) };
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const FINE = 'Deno.test("fine", () => {});\n';
+const WRONG =
+  'Deno.test("a => b (c)", (t) => t.step("in", () => { throw new Error("no"); }).then(() => {}));\n';
+
+Deno.test("of what Deno prints, the tests that failed get a second chance", async () => {
+  const { code, text } = await printed(FINE + WRONG, FINE);
+  const first = countTests(text, code);
+  assertEquals(first, outcome(2, 1));
+  const failures = secondChances(text, first);
+  assertEquals(failures.map(({ name, file }) => [name, file.split("/").at(-1)]), [[
+    "a => b (c) ... in",
+    "t0_test.ts",
+  ]]);
+  const green = await printed(FINE);
+  assertEquals(secondChances(green.text, countTests(green.text, green.code)), []);
+});
+
+Deno.test("an error outside of tests, a crash, or more failures than chance gives, have no second chance", async () => {
+  const uncaught = await printed(FINE + WRONG, 'throw new Error("module");');
+  assertEquals(secondChances(uncaught.text, countTests(uncaught.text, uncaught.code)), []);
+  const many = await printed(WRONG.repeat(5).replaceAll(/a => b/g, () => crypto.randomUUID()));
+  assertEquals(countTests(many.text, many.code).failed, 5);
+  assertEquals(secondChances(many.text, countTests(many.text, many.code)), []);
+  assertEquals(secondChances("error: Type checking failed.\n", outcome(0, 1)), []);
+});
+
+Deno.test("what fails again has failed, and what passes alone has passed", () => {
+  assertEquals(afterSecondChance(outcome(10, 2, 1), outcome(4, 0)), outcome(12, 0, 1));
+  assertEquals(afterSecondChance(outcome(10, 2, 1), outcome(3, 1)), outcome(11, 1, 1));
+  // Another one of the same file.
+  assertEquals(afterSecondChance(outcome(10, 1), outcome(0, 2)), outcome(10, 2));
+});
