@@ -11,6 +11,7 @@ export interface ServedRequest {
   /** The pattern of the route, never what a client wrote; `-` where there is none. */
   readonly route: string;
   readonly status: number;
+  /** Until the answer began, however long a stream goes on. */
   readonly ms: number;
 }
 

@@ -11,6 +11,8 @@ export interface HttpRequestSeen {
   readonly route: string;
   readonly method: string;
   readonly status: number;
+  /** Until the answer began. */
+  readonly ms: number;
 }
 
 /** What the metrics tell of the program. */
@@ -73,6 +75,12 @@ export class Metrics implements Observer, PoolObserver {
     help: "Requests that were answered.",
     labels: ["route", "method", "status"],
   });
+  readonly #requestDuration = new Histogram({
+    name: "podwire_http_request_duration_seconds",
+    help:
+      "How long requests waited for their answer to begin; how long a stream of events lasts is no part of it.",
+    labels: ["route", "method", "status_class"],
+  }, DURATIONS);
 
   readonly #poolSizes = new Map<string, number>();
   readonly #handedOut = new Counter({
@@ -114,9 +122,13 @@ export class Metrics implements Observer, PoolObserver {
   }
 
   /** Counts an answered request. */
-  onHttpRequest({ route, method, status }: HttpRequestSeen): void {
-    const known = METHODS.includes(method) ? method : "other";
-    this.#requests.add({ route, method: known, status: String(status) }, this.#clock.now());
+  onHttpRequest({ route, method: given, status, ms }: HttpRequestSeen): void {
+    const now = this.#clock.now();
+    const method = METHODS.includes(given) ? given : "other";
+    this.#requests.add({ route, method, status: String(status) }, now);
+    // A histogram is many lines, so it has one for all that ended alike.
+    const status_class = `${Math.floor(status / 100)}xx`;
+    this.#requestDuration.observe({ route, method, status_class }, ms / 1_000, now);
   }
 
   /** Takes the number of sandboxes that are ready in a pool. */
@@ -145,6 +157,7 @@ export class Metrics implements Observer, PoolObserver {
       this.#operationErrors.write(),
       this.#lockWait.write(),
       this.#requests.write(),
+      this.#requestDuration.write(),
       ...this.#pools(),
       ...this.#gauges(values),
       ...this.#program(),

@@ -245,6 +245,15 @@ Deno.test("each request is one line of the log and one count, with the pattern o
   ]);
 });
 
+Deno.test("a stream of events is told of when it begins, whatever it lasts", async () => {
+  const { handler, served, fake } = fakeDaemon();
+  const { body } = await handler.handle(new Request("http://podwire/v1/events"));
+  assertEquals(served.map(({ route, status }) => [route, status]), [["/v1/events", 200]]);
+  assertEquals(fake.hub.readers, 1, "it is open still");
+  await body?.cancel();
+  assertEquals(served.length, 1);
+});
+
 Deno.test("a request has an ID, its own if that can stand in a log", async () => {
   const { call } = fakeDaemon();
   const idOf = async (given?: string) => {

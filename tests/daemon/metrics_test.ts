@@ -60,8 +60,8 @@ Deno.test("operations, locks and requests are counted, and what clients may call
   const metrics = new Metrics({ version: "1.2.3" });
   metrics.onOperation({ operation: "run", ms: 200, outcome: "conflict" });
   metrics.onLockWait({ lock: "container", ms: 2_000 });
-  metrics.onHttpRequest({ route: "/v1/sandboxes/{id}", method: "GET", status: 404 });
-  metrics.onHttpRequest({ route: "", method: "BREW", status: 405 });
+  metrics.onHttpRequest({ route: "/v1/sandboxes/{id}", method: "GET", status: 404, ms: 7 });
+  metrics.onHttpRequest({ route: "", method: "BREW", status: 405, ms: 1 });
   const families = read(metrics);
   const value = (name: string, labels: Record<string, string>) => valueOf(families, name, labels);
   assertEquals(value("podwire_operation_duration_seconds_count", { operation: "run" }), 1);
@@ -73,6 +73,33 @@ Deno.test("operations, locks and requests are counted, and what clients may call
     1,
   );
   assertEquals(value("podwire_http_requests_total", { route: "", method: "other", status: "405" }), 1);
+});
+
+Deno.test("requests become a histogram by route, method and class of status, which clients cannot make grow", () => {
+  const metrics = new Metrics({ version: "1.2.3" });
+  const route = "/v1/sandboxes/{id}";
+  metrics.onHttpRequest({ route, method: "GET", status: 200, ms: 250 });
+  metrics.onHttpRequest({ route, method: "GET", status: 201, ms: 500 });
+  metrics.onHttpRequest({ route, method: "GET", status: 404, ms: 1 });
+  for (let index = 0; index < 5_000; index++) {
+    metrics.onHttpRequest({ route: "-", method: `M${index}`, status: 405, ms: 1 });
+  }
+  const families = read(metrics);
+  const name = "podwire_http_request_duration_seconds";
+  const labels = { route, method: "GET", status_class: "2xx" };
+  const bucket = (le: string) => valueOf(families, `${name}_bucket`, { ...labels, le });
+  assertEquals(["0.1", "0.25", "0.5", "+Inf"].map(bucket), [0, 1, 2, 2]);
+  assertEquals([valueOf(families, `${name}_sum`, labels), valueOf(families, `${name}_count`, labels)], [
+    0.75,
+    2,
+  ]);
+  assertEquals(valueOf(families, `${name}_count`, { ...labels, status_class: "4xx" }), 1);
+  const counts = families.get(name)?.samples.filter((sample) => sample.name === `${name}_count`) ?? [];
+  assertEquals(counts.map(({ labels, value }) => [labels.get("method"), value]), [
+    ["other", 5_000],
+    ["GET", 2],
+    ["GET", 1],
+  ]);
 });
 
 Deno.test("the numbers of the moment are shown, those that are none too, and unread ones are not made up", () => {
