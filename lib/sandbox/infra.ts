@@ -41,7 +41,7 @@ const STATE_TIMEOUT_MS = 5_000;
  *
  * Source: OCI runtime specification 1.0.2.
  *
- * @throws {CniError} kind `not-found` if the OCI runtime or catatonit is missing, `timeout` if the runtime hangs
+ * @throws {CniError} kind `not-ready` if the OCI runtime or catatonit is missing, `timeout` if the runtime hangs
  */
 export async function startInfra(request: InfraRequest, options: InfraOptions): Promise<number> {
   const { id, bundle } = request;
@@ -58,7 +58,7 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   } catch (error) {
     // A runtime that has refused, or is not there, has made nothing, and need not be asked to take it away. What one has
     // made that was cut short nobody knows.
-    const isOver = isCniError(error, "io") || isCniError(error, "not-found");
+    const isOver = isCniError(error, "io") || isCniError(error, "not-ready");
     if (isOver) await removeIfThere(`${bundle}/config.json`);
     throw error;
   }
@@ -126,7 +126,7 @@ async function findInit(path: string): Promise<string> {
   for (const dir of dirs) {
     if ((await statOf(`${dir}/catatonit`))?.isFile) return `${dir}/catatonit`;
   }
-  throw new CniError("not-found", "Cannot make an infra container: catatonit is not installed", {
+  throw new CniError("not-ready", "Cannot make an infra container: catatonit is not installed", {
     details: `looked in ${dirs.join(", ")}`,
     hint: "install catatonit, or leave --infra out",
   });
@@ -171,7 +171,7 @@ function runtimeError(runtime: string, args: readonly string[], error: HostError
   const verb = verbOf(args);
   if (error.code === 127) {
     return new CniError(
-      "not-found",
+      "not-ready",
       `Cannot ${verb} an infra container: the OCI runtime "${runtime}" is not installed`,
       {
         hint: `install ${runtime}, name another with --runtime, or leave --infra out`,

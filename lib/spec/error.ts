@@ -32,7 +32,7 @@ export const ERROR_CODES = {
  * | `permission` | root, a capability or a Deno permission is missing |
  * | `timeout` | the time allowed for a verb ran out |
  * | `cancelled` | the caller's signal fired |
- * | `not-ready` | the network says that it cannot attach containers now |
+ * | `not-ready` | the network says that it cannot attach containers now, or the machine lacks a program for it |
  * | `plugin-missing` | no executable and no built-in of that type was found |
  * | `plugin-start` | the executable was found and could not be started |
  * | `plugin-crash` | the plugin ended without an error object |

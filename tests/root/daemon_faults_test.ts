@@ -89,11 +89,11 @@ binaryTest("an OCI runtime that is not there is named", ["runc", "catatonit"], a
   const id = world.id("a");
   assertRefused(
     await run(daemon, id, { infra: true, runtime: "/no/such/runtime" }),
-    404,
-    "not-found",
+    503,
+    "not-ready",
     /the OCI runtime "\/no\/such\/runtime" is not installed/,
   );
-  assertRefused(await run(daemon, id, { infra: true }), 404, "not-found", /"runc" is not installed/);
+  assertRefused(await run(daemon, id, { infra: true }), 503, "not-ready", /"runc" is not installed/);
   assertEquals((await daemon.call("GET", "/v1/sandboxes")).json, []);
   await assertEnds(world, daemon);
 });

@@ -54,7 +54,7 @@ binaryTest(
 
     // Without runc on the PATH the container is neither forgotten nor taken for gone.
     const withoutRunc = await world.podwire(["rm", "web"]);
-    assertEquals([withoutRunc.code, (await container(id)).length > 0], [3, true], withoutRunc.stderr);
+    assertEquals([withoutRunc.code, (await container(id)).length > 0], [6, true], withoutRunc.stderr);
     assertMatch(withoutRunc.stderr, /runc/);
 
     assertEquals(await world.done(["stop", "web"], { env }), "");
@@ -287,14 +287,14 @@ binaryTest(
     await world.list([world.bridgePlugin()]);
     const id = world.id("web");
     const run = ["run", "--id", id, "--infra"];
-    const noRuntime = await world.refused(3, run, { env: { PATH: `${dirname(CATATONIT)}:${SYSTEM_PATH}` } });
+    const noRuntime = await world.refused(6, run, { env: { PATH: `${dirname(CATATONIT)}:${SYSTEM_PATH}` } });
     assertMatch(noRuntime.msg, /the OCI runtime "runc" is not installed/);
     assertMatch(noRuntime.hint, /install runc, name another with --runtime, or leave --infra out/);
     await assertNothing(world, id);
-    const noInit = await world.refused(3, run, { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } });
+    const noInit = await world.refused(6, run, { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } });
     assertMatch(noInit.msg, /catatonit is not installed/);
     await assertNothing(world, id);
-    const wrong = await world.refused(3, [...run, "--runtime", "/no/such/runtime"], { env });
+    const wrong = await world.refused(6, [...run, "--runtime", "/no/such/runtime"], { env });
     assertMatch(wrong.msg, /"\/no\/such\/runtime" is not installed/);
     await assertNothing(world, id);
     const failing = await world.refused(1, [...run, "--runtime", "false"], { env });
