@@ -49,7 +49,7 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
       sandbox.id.slice(0, SHORT_ID),
       sandbox.namespace,
       sandbox.name,
-      sandbox.state,
+      sandbox.underWay ? "under way" : sandbox.state,
       sandbox.createdAt,
       sandbox.ips.join(",") || "-",
       sandbox.networks.map(({ name, ifName }) => `${name}:${ifName}`).join(",") || "-",

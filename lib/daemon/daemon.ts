@@ -211,7 +211,11 @@ function servicesOf(
     run === undefined ? runtime.sandboxes.run(request) : run(request, runtime);
   const gauges = new Gauges({
     attachments: () => countAttachments(runtime.records),
-    sandboxes: () => runtime.sandboxes.list(),
+    // Whoever is warned of broken ones must not be warned of each that is made.
+    sandboxes: async () =>
+      (await runtime.sandboxes.list()).map(({ state, underWay }) => ({
+        state: underWay ? "under_way" : state,
+      })),
     networks: () => runtime.networks(),
     readiness: () => runtime.status(),
   });

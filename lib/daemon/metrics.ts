@@ -27,7 +27,7 @@ export interface MetricsOptions {
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 const WAITS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300];
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-const SANDBOX_STATES = ["ready", "stopped", "broken"];
+const SANDBOX_STATES = ["ready", "stopped", "broken", "under_way"];
 const NETWORK_STATUSES = ["used", "shadowed", "rejected", "stale"];
 /** Long enough for the last value to be fetched, once a network has gone. */
 const KEPT_MS = 10 * 60_000;

@@ -46,7 +46,10 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     networks: listOf(objectOf({ name: TEXT, ifName: TEXT, result: { type: "object" } })),
     labels: TEXTS,
     annotations: TEXTS,
-  }, { reason: TEXT }),
+  }, {
+    reason: { type: "string", description: "why it is broken" },
+    underWay: { const: true, description: "somebody is making it or taking it down at this moment" },
+  }),
   NetworkFile: objectOf({
     file: TEXT,
     name: orNull(TEXT),

@@ -189,12 +189,13 @@ export class Sandboxes {
       signal?.throwIfAborted();
       const record = await this.#find(nameOrId, options);
       const sandbox = await viewSandbox(record, this.#options, signal);
-      if (sandbox.reason === undefined || record.infra === undefined) return sandbox;
+      const { reason, underWay = false } = sandbox;
+      if (reason === undefined || underWay || record.infra === undefined) return sandbox;
       const said = await infraState({ ...record.infra, id: record.id }, {
         ...this.#options,
         ...signalOf(options),
       });
-      return { ...sandbox, reason: `${sandbox.reason}; ${said}` };
+      return { ...sandbox, reason: `${reason}; ${said}` };
     });
   }
 

@@ -1,12 +1,12 @@
-import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
-import type { Attachments } from "../network/network.ts";
-import type { PodNetwork, PodNetworks } from "../pod/pod.ts";
+import type { PodNetwork } from "../pod/pod.ts";
+import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
 import { isUnchanged } from "./netns_identity.ts";
+import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** One network of a sandbox. */
@@ -49,39 +49,89 @@ export interface Sandbox {
   readonly annotations: Readonly<Record<string, string>>;
   /** Why it is broken. */
   readonly reason?: string;
+  /** Somebody is making it or taking it down at this moment: that it is not ready is no fault of it. */
+  readonly underWay?: true;
 }
 
-interface ViewParts {
-  readonly pods: PodNetworks;
-  readonly attachments: Attachments;
-  readonly run: RunCommand;
-}
+type ViewParts = Pick<SandboxParts, "pods" | "attachments" | "run" | "sandboxes" | "locks">;
+
+/** What happens to a sandbox in the phases that an operation goes through, where somebody is at it, and where nobody is. */
+const OPERATIONS = {
+  creating: { now: "it is being made, or undone", was: "made" },
+  stopping: { now: "it is being taken down", was: "taken down" },
+  removing: { now: "it is being removed", was: "removed" },
+} as const;
 
 type Processes = ReadonlyMap<number, ProcessSeen>;
 
-/** What there is to see of a sandbox now. */
+/** Why a sandbox is not ready, and whether somebody is at it. */
+type Found = Pick<Partial<Sandbox>, "underWay"> & { readonly reason?: string | undefined };
+
+/**
+ * What there is to see of a sandbox now.
+ *
+ * @throws {CniError} kind `not-found` if it has gone meanwhile
+ */
 export async function viewSandbox(
   record: SandboxRecord,
   parts: ViewParts,
   signal?: AbortSignal,
 ): Promise<Sandbox> {
   const [sandbox] = await viewSandboxes([record], parts, signal);
-  return sandbox as Sandbox;
+  if (sandbox === undefined) throw new CniError("not-found", `the sandbox "${record.name}" is gone`);
+  return sandbox;
 }
 
-/** What there is to see of each sandbox now; with one look at the processes of all. */
+/** What there is to see of each sandbox now, if it has not gone meanwhile; with one look at the processes of all. */
 export async function viewSandboxes(
   records: readonly SandboxRecord[],
   parts: ViewParts,
   signal?: AbortSignal,
 ): Promise<readonly Sandbox[]> {
   const processes = await processesOf(records, parts, signal);
-  return await Promise.all(records.map((record) => viewOf(record, parts, processes)));
+  const views = await Promise.all(records.map((record) => viewNow(record, parts, processes)));
+  return views.filter((view) => view !== undefined);
 }
 
-async function viewOf(record: SandboxRecord, parts: ViewParts, processes: Processes): Promise<Sandbox> {
-  const networks = (await parts.pods.networks(record.id)).map(shownNetwork);
+/** Such that what another process does to it between two looks is not taken for a fault. */
+async function viewNow(
+  record: SandboxRecord,
+  parts: ViewParts,
+  processes: Processes,
+): Promise<Sandbox | undefined> {
+  const { id, phase } = record;
+  if (phase === "stopped") return await viewOf(record, parts, processes, { reason: record.reason });
+  if (phase !== "ready" && await parts.locks.isBusy(id)) {
+    return await viewOf(record, parts, processes, { reason: OPERATIONS[phase].now, underWay: true });
+  }
   const reason = await problemOf(record, parts, processes);
+  if (reason === undefined) return await viewOf(record, parts, processes, {});
+  const now = await parts.sandboxes.read(id);
+  if (now === undefined) return undefined;
+  if (now.phase === phase && now.createdAt === record.createdAt) {
+    return await viewOf(record, parts, processes, { reason });
+  }
+  return await viewNow(now, parts, await processesOf([now], parts));
+}
+
+async function viewOf(
+  record: SandboxRecord,
+  parts: ViewParts,
+  processes: Processes,
+  found: Found,
+): Promise<Sandbox> {
+  const attached = await parts.pods.networks(record.id);
+  const pid = isProcessThere(record, processes) ? record.pid : undefined;
+  return shownSandbox({ ...record, pid }, attached, found);
+}
+
+/** A record as it is shown, with what was found beside it. */
+export function shownSandbox(
+  record: SandboxRecord,
+  attached: readonly PodNetwork[],
+  { reason, underWay }: Found = {},
+): Sandbox {
+  const networks = attached.map(shownNetwork);
   const { id, name, namespace, uid, createdAt, netns, labels = {}, annotations, hostNetwork = false } =
     record;
   const ips = networks.flatMap(({ result }) =>
@@ -96,12 +146,13 @@ async function viewOf(record: SandboxRecord, parts: ViewParts, processes: Proces
     createdAt,
     netns: netns.path,
     hostNetwork,
-    pid: isProcessThere(record, processes) ? record.pid ?? null : null,
+    pid: record.pid ?? null,
     ips,
     networks,
     labels,
     annotations,
     ...(reason === undefined ? {} : { reason }),
+    ...(underWay === undefined ? {} : { underWay }),
   };
 }
 
@@ -138,7 +189,10 @@ export async function infraProblem(
   return `its infra container has ended: its process ${pid} is gone${now}`;
 }
 
-/** Why a sandbox is not as it should be, as far as its namespace and its process tell. */
+/**
+ * Why a sandbox is not as it should be, as far as its record, its namespace and its process tell. Of an operation that
+ * its record tells of nobody is at work, or the caller, who holds its lock.
+ */
 export async function problemOf(
   record: SandboxRecord,
   parts: Pick<ViewParts, "attachments" | "run">,
@@ -146,7 +200,9 @@ export async function problemOf(
 ): Promise<string | undefined> {
   const { phase, netns, bootId, reason, hostNetwork } = record;
   if (phase === "stopped") return reason;
-  if (phase !== "ready") return `${phase} is under way, or was interrupted: \`podwire recover\` settles it`;
+  if (phase !== "ready") {
+    return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` settles it`;
+  }
   if (bootId !== await parts.attachments.boot()) return "it is of another boot";
   const ended = await infraProblem(record, parts, processes);
   if (ended !== undefined) return ended;

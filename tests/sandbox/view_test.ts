@@ -1,7 +1,9 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
-import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { infraProblem } from "../../lib/sandbox/view.ts";
+import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import { infraProblem, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
+import { isCniError } from "../../lib/spec/error.ts";
 
 const RECORD: SandboxRecord = {
   id: "c1",
@@ -45,3 +47,70 @@ Deno.test("an infra container is there as long as its very process is, and else 
 Deno.test("a process that only lent its namespace may end", async () => {
   assertEquals(await infraProblem({ ...RECORD, infra: undefined }, machine()), undefined);
 });
+
+/** Records and locks of their own, without networks. In the namespace of the host there is nothing to look at. */
+async function withRecords(
+  fn: (parts: Parameters<typeof viewSandbox>[1], record: SandboxRecord) => Promise<void>,
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-view-" });
+  const { infra: _, pid: __, ...plain } = RECORD;
+  const parts = {
+    ...machine(),
+    sandboxes: new SandboxStore(`${dir}/state`),
+    locks: new ContainerLocks(`${dir}/run`),
+    pods: { networks: () => Promise.resolve([]) },
+    attachments: { boot: () => Promise.resolve(RECORD.bootId) },
+  } as unknown as Parameters<typeof viewSandbox>[1];
+  try {
+    await fn(parts, { ...plain, infra: undefined, pid: undefined, hostNetwork: true });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("a sandbox that somebody is at work on says so, one that nobody is at work on says what settles it", () =>
+  withRecords(async (parts, ready) => {
+    const words = {
+      creating: ["it is being made, or undone", "it was interrupted while it was being made"],
+      stopping: ["it is being taken down", "it was interrupted while it was being taken down"],
+      removing: ["it is being removed", "it was interrupted while it was being removed"],
+    } as const;
+    for (const phase of ["creating", "stopping", "removing"] as const) {
+      const record = { ...ready, phase };
+      await parts.sandboxes.write(record);
+      const lock = await parts.locks.lock(record.id);
+      const underWay = await viewSandbox(record, parts);
+      assertEquals([underWay.state, underWay.reason, underWay.underWay], ["broken", words[phase][0], true]);
+      // As whoever holds it is killed: the file stays.
+      lock[Symbol.dispose]();
+      const left = await viewSandbox(record, parts);
+      assertEquals(
+        [left.state, left.reason, left.underWay],
+        ["broken", `${words[phase][1]}: \`podwire recover\` settles it`, undefined],
+      );
+    }
+  }));
+
+Deno.test("an operation that ends between two looks is shown as it ended, and is no fault of the sandbox", () =>
+  withRecords(async (parts, ready) => {
+    const endsAs = (record: SandboxRecord | undefined) => {
+      const isBusy = async () => {
+        if (record === undefined) await parts.sandboxes.remove(ready);
+        else await parts.sandboxes.write(record);
+        return false;
+      };
+      return { ...parts, locks: { isBusy } } as unknown as typeof parts;
+    };
+    const creating = { ...ready, phase: "creating" as const };
+    const made = await viewSandbox(creating, endsAs(ready));
+    assertEquals([made.state, made.reason], ["ready", undefined]);
+    const removing = { ...ready, phase: "removing" as const };
+    assertEquals(await viewSandboxes([removing], endsAs(undefined)), []);
+    const error = await assertRejects(() => viewSandbox(removing, endsAs(undefined)));
+    assert(isCniError(error, "not-found"));
+    // Its record was read as that of one that is ready, and then it was stopped.
+    const ended = { ...ready, pid: 4711, pidStart: 100, infra: RECORD.infra };
+    await parts.sandboxes.write({ ...ended, pid: undefined, phase: "stopped" });
+    const stopped = await viewSandbox(ended, parts);
+    assertEquals([stopped.state, stopped.reason], ["stopped", undefined]);
+  }));
