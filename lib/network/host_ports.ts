@@ -135,9 +135,14 @@ export class HostPorts {
     for (const port of ports) await this.#drop(key, port);
   }
 
+  /** Removes what writes of killed processes left. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
+  }
+
   /** Removes what crashes left: claims of attachments that are not on record, and unfinished writes. */
   async sweep(signal?: AbortSignal): Promise<void> {
-    await removeUnfinished(this.#dir);
+    await this.removeUnfinished();
     for (const name of await listDir(this.#dir)) {
       const [, protocol, port] = FILE_NAME.exec(name) ?? [];
       if (protocol === undefined) continue;

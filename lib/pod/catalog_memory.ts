@@ -1,4 +1,4 @@
-import { ensureDir, readTextIfThere, setAside, statOf, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, removeUnfinished, setAside, statOf, writeFileSynced } from "../host/file.ts";
 import { identityOf } from "../host/listing.ts";
 import { lockFile } from "../host/lock.ts";
 import type { Logger } from "../host/log.ts";
@@ -89,6 +89,7 @@ export class CatalogMemory {
       }
       await ensureDir(dir, 0o700);
       using _lock = await lockFile(dir, signal === undefined ? {} : { signal });
+      await removeUnfinished(dir);
       await this.#save(path, change);
     } catch (error) {
       signal?.throwIfAborted();

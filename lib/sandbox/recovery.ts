@@ -45,8 +45,8 @@ interface Manner {
 /** What became of one container. */
 interface Settled {
   readonly report: RecoveryReport;
-  /** Something of it had been interrupted. */
-  readonly wasInterrupted: boolean;
+  /** Nobody was working on it. */
+  readonly wasFree: boolean;
 }
 
 /**
@@ -105,8 +105,8 @@ export class Recovery {
     const left = await this.#options.locks.left();
     if (left.length === 0) return;
     const found = await this.#settleAll(left, report, { retry: "none", waits: false, signal });
-    // The lock file of an operation that is just beginning looks like one that was left.
-    if (found.some(({ wasInterrupted }) => wasInterrupted)) await this.#sweepFiles();
+    // Whoever was killed while writing the first record of a container has left no other trace of that.
+    if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles();
   }
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
@@ -178,26 +178,31 @@ export class Recovery {
   }
 
   async #sweepFiles(): Promise<void> {
-    await this.#options.sandboxes.removeUnfinished();
+    {
+      using _names = await this.#options.locks.names();
+      await this.#options.sandboxes.removeUnfinished();
+    }
     await this.#options.cache.removeUnfinished();
     await this.#options.failed.removeUnfinished();
+    await this.#options.ports.removeUnfinished();
   }
 
   async #settle(id: string, manner: Manner): Promise<Settled> {
     const { locks } = this.#options;
     const { signal, waits } = manner;
     const report = emptyReport();
-    let wasInterrupted = false;
+    let wasFree = false;
     try {
       // The GC verb excludes removals too.
       using _shared = await locks.sweep({ shared: true, ...(signal && { signal }) });
       using lock = waits ? await locks.lock(id, signal) : await locks.tryLock(id);
       if (lock === undefined) {
         report.kept.push({ kind: "sandbox", containerId: id, why: UNDER_WAY });
-        return { report, wasInterrupted };
+        return { report, wasFree };
       }
+      wasFree = true;
       try {
-        wasInterrupted = await this.#settleLocked(id, manner, report);
+        await this.#settleLocked(id, manner, report);
       } finally {
         // What was cut short is still to be found by its lock file.
         if (!signal?.aborted) await lock.remove();
@@ -205,17 +210,15 @@ export class Recovery {
     } catch (error) {
       report.failed.push({ kind: "sandbox", containerId: id, why: asCniError(error).message });
     }
-    return { report, wasInterrupted };
+    return { report, wasFree };
   }
 
-  /** Gives whether something of it had been interrupted. */
-  async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<boolean> {
+  async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<void> {
     const { sandboxes, store, attachments, run, log } = this.#options;
     await store.removeUnfinished(id);
     const sandbox = await sandboxes.read(id);
     const records = await store.ofContainer(id);
-    const wasInterrupted = isInterrupted(sandbox, records);
-    if (wasInterrupted) await endOrphans(`CNI_CONTAINERID=${id}`, run);
+    if (isInterrupted(sandbox, records)) await endOrphans(`CNI_CONTAINERID=${id}`, run);
     const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
     if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
     await this.#settleDamaged(
@@ -229,7 +232,6 @@ export class Recovery {
       if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
     }
     await noteIfPossible(() => attachments.settleHint(id), log, { containerId: id });
-    return wasInterrupted;
   }
 
   /** Gives whether the sandbox, with all of its attachments, was taken down. */
@@ -256,7 +258,8 @@ export class Recovery {
     await this.#tell(records, why, report);
     // A pod of an engine is on record only while it is up.
     const { phase, owner, pool } = sandbox;
-    const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined;
+    const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined ||
+      !await sandboxes.isNamed(sandbox);
     // It was about to be handed out.
     if (pool !== undefined) await sandboxes.forgetName(sandbox.id);
     if (goes) await sandboxes.remove(sandbox);

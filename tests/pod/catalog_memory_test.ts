@@ -1,5 +1,6 @@
 // What outlives the process: the last good version of each file. Each source here is that of another process.
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { dirname } from "@std/path/posix";
 import { CniError } from "../../lib/spec/error.ts";
 import { briefs, CatalogWorld, conf, list } from "./catalog_world.ts";
 
@@ -109,6 +110,17 @@ Deno.test("what is remembered is written when something is new, with mode 0600, 
   await world.write("10-a.conf", conf("b"));
   await once(world);
   assert((await Deno.stat(file)).ino !== before.ino);
+});
+
+Deno.test("what a killed process was writing is cleared away by the next that writes", async () => {
+  await using world = await CatalogWorld.make({ "10-web.conflist": list("web", "bridge") });
+  await once(world);
+  const dir = dirname(await world.memoryFile());
+  await Deno.writeTextFile(`${dir}/.podwire-4194304-${"0".repeat(32)}.tmp`, "{");
+  await world.write("10-web.conflist", list("web", "ptp"));
+  await once(world);
+  const names = Array.from(Deno.readDirSync(dir), ({ name }) => name);
+  assertEquals(names.filter((name) => name.endsWith(".tmp")), []);
 });
 
 Deno.test("where nothing can be written, it is remembered as long as the process lives, and said once", async () => {

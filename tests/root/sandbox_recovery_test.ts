@@ -72,6 +72,25 @@ sandboxTest("a run that was killed is undone whole, its orphans first", async (w
   assertEquals(await world.podwire().recover(), NOTHING);
 });
 
+sandboxTest(
+  "the next run clears away what was being written when nothing was on record yet",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run({ name: "web" });
+    const { stateDir, runDir } = world;
+    await Deno.writeTextFile(`${runDir}/containers/${world.id("c1")}.lock`, "");
+    // No process has so large an ID.
+    const name = `.podwire-4194304-${"0".repeat(32)}.tmp`;
+    const files = ["", "sandboxes/", "names/default/"].map((folder) => `${stateDir}/${folder}${name}`);
+    for (const file of files) await Deno.writeTextFile(file, "{");
+    await podwire.sandboxes.run({ name: "next" });
+    for (const file of files) await assertRejects(() => Deno.lstat(file), Deno.errors.NotFound);
+    for (const sandbox of ["web", "next"]) await podwire.sandboxes.remove(sandbox);
+    assertEquals(await world.left(), []);
+  },
+);
+
 sandboxTest("the next run settles what was killed, without being asked to", async (world) => {
   await world.network("a");
   await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
