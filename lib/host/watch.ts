@@ -14,8 +14,6 @@ export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Di
 
 /** Deno keeps so many events for a reader that is busy and drops those that come then without a word. */
 const KEPT_EVENTS = 16;
-/** Events that were kept are read one right after another. */
-const LONGEST_GAP_MS = 50;
 
 /** Options of {@linkcode watchDirs}. */
 export interface WatchDirsOptions {
@@ -42,16 +40,16 @@ export function watchDirs(
   { recursive = false }: WatchDirsOptions = {},
 ): Disposable {
   const watcher = Deno.watchFs([...dirs], { recursive });
+  // Deno tells every watcher of what is removed anywhere that one of them, closed ones included, looked at.
+  const roots = dirs.map((dir) => dir.replace(/\/+$/, ""));
+  const isOurs = (path: string) => roots.some((root) => path === root || path.startsWith(`${root}/`));
   const pump = async () => {
-    let burst = 0;
-    let last = 0;
+    let count = 0;
     for await (const { kind, paths } of watcher) {
-      const now = performance.now();
-      burst = now - last > LONGEST_GAP_MS ? 1 : burst + 1;
-      last = now;
-      // Whatever was dropped happened before the last of a full queue was read.
-      if (burst % KEPT_EVENTS === 0) listener.changed([]);
-      else if (kind !== "access") listener.changed(paths);
+      // When one is dropped, as many as are kept have yet to be read. How soon they are read tells nothing: a busy
+      // machine may take its time.
+      if (++count % KEPT_EVENTS === 0) listener.changed([]);
+      else if (kind !== "access" && paths.some(isOurs)) listener.changed(paths);
     }
   };
   const close = () => {

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { writeFileSynced } from "../../lib/host/file.ts";
 import { pause } from "../../lib/host/command.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
+import { until } from "../until.ts";
 
 async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.realPath(await Deno.makeTempDir({ prefix: "pwt-" }));
@@ -16,6 +17,7 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
   inTempDir(async (dir) => {
     const seen: string[] = [];
     const first = Promise.withResolvers<void>();
+    const later = Promise.withResolvers<void>();
     const changed = (paths: readonly string[]) => {
       seen.push(...paths);
       first.resolve();
@@ -26,9 +28,12 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
       await first.promise;
     }
     assert(seen.every((path) => path.startsWith(dir)));
-    await pause(50);
     const count = seen.length;
     await writeFileSynced(`${dir}/b`, "x");
+    // By then another watch has told of it.
+    using _other = watchDirs([dir], { changed: () => later.resolve(), failed: later.reject });
+    await Deno.mkdir(`${dir}/c`);
+    await later.promise;
     await pause(50);
     assertEquals(seen.length, count);
     assertThrows(() => watchDirs([`${dir}/absent`], { changed, failed: first.reject }), Deno.errors.NotFound);
@@ -54,9 +59,7 @@ Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() say
     for (let i = 0; i < 200; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
     const end = performance.now() + 100;
     while (performance.now() < end) { /* the loop of events stands still, so the kernel's fill the queue */ }
-    const limit = performance.now() + 10_000;
-    while (!told.some((paths) => paths.length === 0) && performance.now() < limit) await pause(10);
-    assert(told.some((paths) => paths.length === 0));
+    await until(() => told.some((paths) => paths.length === 0));
     const seen = new Set(told.flat());
     assert(seen.size < 200, "nothing was dropped: the test no longer shows what it is for");
   }));
@@ -66,13 +69,17 @@ Deno.test("a few events are told one by one, and reading is no change", () =>
     const told: (readonly string[])[] = [];
     const changed = (paths: readonly string[]) => void told.push(paths);
     using _watch = watchDirs([dir], { changed, failed: () => {} });
+    const toldOf = (name: string) => told.some((paths) => paths.includes(`${dir}/${name}`));
     await Deno.writeTextFile(`${dir}/a`, "x");
-    await pause(100);
-    const count = told.length;
-    assert(count > 0 && told.every((paths) => paths.length > 0), JSON.stringify(told));
+    await Deno.mkdir(`${dir}/b`);
+    // What comes before in the queue was told before.
+    await until(() => toldOf("b"));
+    assert(toldOf("a"), JSON.stringify(told));
+    told.length = 0;
     for (let i = 0; i < 3; i++) await Deno.readTextFile(`${dir}/a`);
-    await pause(100);
-    assertEquals(told.length, count);
+    await Deno.mkdir(`${dir}/c`);
+    await until(() => toldOf("c"));
+    assert(!toldOf("a"), JSON.stringify(told));
   }));
 
 Deno.test("watchedPaths() gives the directories on the way to a path, and those that links lead through", () =>
@@ -134,4 +141,19 @@ Deno.test("watchedPaths() knows a directory that was replaced by one of its name
     assertEquals(await of(), one);
     await Deno.rename(`${dir}/next`, `${dir}/conf`);
     assertNotEquals(await of(), one);
+  }));
+
+Deno.test("what is removed elsewhere is told to nobody who does not look there", () =>
+  inTempDir(async (dir) => {
+    await Deno.mkdir(`${dir}/one`);
+    await Deno.mkdir(`${dir}/other`);
+    await Deno.writeTextFile(`${dir}/other/a`, "x");
+    const told: string[] = [];
+    const changed = (paths: readonly string[]) => void told.push(...paths);
+    using _one = watchDirs([`${dir}/one/`], { changed, failed: () => {} });
+    using _other = watchDirs([`${dir}/other`], { changed: () => {}, failed: () => {} });
+    await Deno.remove(`${dir}/other/a`);
+    await Deno.mkdir(`${dir}/one/b`);
+    await until(() => told.includes(`${dir}/one/b`));
+    assertEquals(told.filter((path) => !path.startsWith(`${dir}/one/`)), []);
   }));

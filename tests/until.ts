@@ -1,0 +1,31 @@
+// Waiting for what a busy machine may take long for. A test that asks how long something takes asks in ratios.
+import { assert } from "@std/assert";
+import { pause } from "../lib/host/command.ts";
+import { Deadline } from "../lib/plugin/deadline.ts";
+
+/** After so long it is not slow, it does not come. */
+const PATIENCE_MS = 60_000;
+
+/** Waits until something is so. */
+export async function until(isSo: () => boolean | Promise<boolean>, what = "it became so"): Promise<void> {
+  const end = performance.now() + PATIENCE_MS;
+  while (!await isSo()) {
+    assert(performance.now() < end, `not within ${PATIENCE_MS / 1000} s: ${what}`);
+    await pause(10);
+  }
+}
+
+/**
+ * The signal of a deadline whose clock starts once something is so: how soon a plugin runs is up to the machine, and a
+ * test of how one is ended needs one that runs.
+ */
+export function deadlineOnce(isSo: () => boolean | Promise<boolean>, ms: number): AbortSignal {
+  const stop = new AbortController();
+  const run = async () => {
+    await until(isSo);
+    const deadline = new Deadline(ms);
+    deadline.signal.addEventListener("abort", () => stop.abort(deadline.signal.reason));
+  };
+  run().catch((error) => stop.abort(error));
+  return stop.signal;
+}
