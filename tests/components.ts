@@ -29,7 +29,7 @@ const INSTALLED = [
   { package: "fish", file: "/usr/bin/fish", alternative: "/bin/fish" },
   { package: "curl", file: "/usr/bin/curl", alternative: "/bin/curl" },
   { package: "perl-base", file: "/usr/bin/perl", alternative: "/bin/perl" },
-  // For systemd-notify; nothing of it is started.
+  // For systemd-notify, and for systemd as the first process of machines of the tests' own.
   { package: "systemd", file: "/usr/bin/systemd-notify", alternative: "/bin/systemd-notify" },
 ] as const;
 

@@ -23,7 +23,6 @@ export function unitFile({ program, args, drainMs }: UnitOptions): string {
   return `[Unit]
 Description=podwire, network for pod sandboxes
 After=network.target
-Wants=network.target
 
 [Service]
 Type=notify
@@ -35,7 +34,7 @@ Restart=on-failure
 RestartSec=1s
 WatchdogSec=30s
 TimeoutStopSec=${Math.ceil(drainMs / 1_000) + UNDO_SECONDS}s
-# Plugins are left to end by themselves while requests drain.
+# Plugins are left to end by themselves while requests drain. Infra containers are in control groups of their own.
 KillMode=mixed
 # The command line takes its locks there too, so it stays when the daemon stops.
 RuntimeDirectory=podwire
@@ -43,8 +42,10 @@ RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 StateDirectory=podwire
 StateDirectoryMode=0700
-UMask=0077
 LimitNOFILE=65536
+# Each request runs plugins; one that the kernel ends for its memory is a failure of that request.
+TasksMax=infinity
+OOMPolicy=continue
 # Nothing here that makes a mount namespace: what is mounted in /run/netns has to be seen by all.
 LockPersonality=yes
 RestrictRealtime=yes

@@ -19,6 +19,8 @@ Deno.test("the unit is told when the daemon serves, reloads and hangs, and its d
       "TimeoutStopSec=90s",
       "RuntimeDirectory=podwire",
       "RuntimeDirectoryPreserve=yes",
+      "TasksMax=infinity",
+      "OOMPolicy=continue",
     ]
   ) assertStringIncludes(text, `\n${line}\n`);
 });
@@ -27,6 +29,10 @@ Deno.test("nothing in the unit hides from others what is mounted", () => {
   const hiding =
     /^(Protect|Private|ReadOnly|ReadWrite|Inaccessible|Temporary|Bind|Root|Mount|Exec(Paths)|NoExec)\w*=/m;
   assertEquals(hiding.exec(unit(["serve"])), null);
+});
+
+Deno.test("plugins get the file mode mask that they have elsewhere: they make files for others", () => {
+  assertEquals(unit(["serve"]).includes("UMask="), false);
 });
 
 Deno.test("arguments are quoted as systemd takes them apart", () => {
