@@ -98,6 +98,9 @@ class NetworkPool implements AsyncDisposable {
   readonly #leaving = new Set<Spare>();
   readonly #ended: Promise<void>;
   #wake = Promise.withResolvers<void>();
+  /** Whether all that are ready are to be looked at: not each time that one is taken. */
+  #isLookDue = true;
+  #lookedAt = performance.now();
   /** Taken, and not yet somebody's: each may come back. */
   #underWay = 0;
   #failures = 0;
@@ -124,27 +127,29 @@ class NetworkPool implements AsyncDisposable {
   async handOut(spare: Spare, request: SandboxRequest): Promise<Sandbox | undefined> {
     try {
       const sandbox = await this.#options.spares.handOut(spare, request);
-      if (sandbox === undefined) this.#leaving.add(spare);
+      if (sandbox === undefined) {
+        this.#leaving.add(spare);
+        // What has befallen one may have befallen all.
+        this.#isLookDue = true;
+      }
       this.#madeAt.delete(spare);
       return sandbox;
     } catch (error) {
       // It was made before those that are there now; a look tells whether it is still good.
       this.#ready.unshift(spare);
+      this.#isLookDue = true;
       this.#tell();
       throw error;
     } finally {
       this.#underWay--;
-      this.look();
+      this.#wake.resolve();
     }
-  }
-
-  look(): void {
-    this.#wake.resolve();
   }
 
   changed(): void {
     this.#notBefore = -Infinity;
-    this.look();
+    this.#isLookDue = true;
+    this.#wake.resolve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -160,7 +165,7 @@ class NetworkPool implements AsyncDisposable {
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers();
       try {
-        await this.#retire();
+        if (this.#isLookDue) await this.#retire();
         await this.#takeDown();
         await this.#fill(signal);
       } catch (error) {
@@ -170,21 +175,27 @@ class NetworkPool implements AsyncDisposable {
     }
   }
 
+  /** Until something has changed, the next look is due, or what failed may be tried again. */
   async #rest(signal: AbortSignal): Promise<void> {
     const { lookMs = 5_000 } = this.#options;
-    const wait = this.#notBefore - this.#clock.now();
-    const isShort = wait > 0 && wait < lookMs;
+    const now = performance.now();
+    const again = this.#notBefore - this.#clock.now();
+    const look = this.#lookedAt + lookMs - now;
     const woken = new AbortController();
     const end = AbortSignal.any([signal, woken.signal]);
-    const pausing = pause(isShort ? wait : lookMs, end).catch(() => {});
+    const wait = again > 0 ? Math.min(again, look) : look;
+    const pausing = wait > 0 ? pause(wait, end).catch(() => {}) : Promise.resolve();
     await Promise.race([this.#wake.promise, pausing]);
     woken.abort();
     await pausing;
+    if (performance.now() - this.#lookedAt >= lookMs) this.#isLookDue = true;
   }
 
   /** Those that are too old, or not as they were made. */
   async #retire(): Promise<void> {
     const { maxAgeMs = 3_600_000, spares } = this.#options;
+    this.#isLookDue = false;
+    this.#lookedAt = performance.now();
     for (const spare of [...this.#ready]) {
       const isOld = this.#clock.now() - (this.#madeAt.get(spare) ?? 0) > maxAgeMs;
       if (!isOld && await spares.isIntact(spare)) continue;

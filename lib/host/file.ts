@@ -19,6 +19,13 @@ export interface FileStat {
 export interface WriteOptions {
   /** Exact, whatever the umask. @default {0o600} */
   readonly mode?: number;
+  /**
+   * Whether the text is on the disk when the call returns. If not, it is whole all the same for whoever reads it, also
+   * when this process is killed; but when the machine loses its power soon after, there may be the text before, or none.
+   *
+   * @default {true}
+   */
+  readonly durable?: boolean;
 }
 
 /** The process that writes stands in the name, so that what a dead one left can be told. */
@@ -40,7 +47,7 @@ export async function readTextIfThere(path: string): Promise<string | undefined>
 
 /**
  * Replaces a file, or makes it, such that after a crash there is the old text or the new one and no mixture. When
- * this returns, the new text is on the disk.
+ * this returns, the new text is on the disk, unless it need not be `durable`.
  *
  * Requires `--allow-read` and `--allow-write`.
  *
@@ -59,12 +66,12 @@ export async function writeFileSynced(path: string, text: string, options: Write
     await removeIfThere(temp);
     throw error;
   }
-  await syncDir(dirname(path));
+  if (options.durable ?? true) await syncDir(dirname(path));
 }
 
 /**
  * Makes a file with this text, unless one of that name is there; of several callers at once, one gets true. Nobody
- * ever sees the file without its text. When this returns true, it is on the disk.
+ * ever sees the file without its text. When this returns true, it is on the disk, unless it need not be `durable`.
  *
  * Requires `--allow-read` and `--allow-write`.
  */
@@ -83,12 +90,16 @@ export async function createExclusive(
   } finally {
     await removeIfThere(temp);
   }
-  await syncDir(dirname(path));
+  if (options.durable ?? true) await syncDir(dirname(path));
   return true;
 }
 
-/** Writes and syncs a new file beside `path`, and gives its name. */
-async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOptions): Promise<string> {
+/** Writes a new file beside `path`, and gives its name. */
+async function writeTemp(
+  path: string,
+  text: string,
+  { mode = 0o600, durable = true }: WriteOptions,
+): Promise<string> {
   const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
   using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
@@ -96,7 +107,7 @@ async function writeTemp(path: string, text: string, { mode = 0o600 }: WriteOpti
     await writeAll(file, new TextEncoder().encode(text));
     // What open() sets loses the bits of the umask.
     if (mode !== 0o600) await Deno.chmod(temp, mode);
-    await file.sync();
+    if (durable) await file.sync();
     return temp;
   } catch (error) {
     // A child that is being started holds the open file a moment longer, and with it what it takes of a full disk.
@@ -197,6 +208,20 @@ export async function ensureDir(path: string, mode = 0o755): Promise<void> {
       await ensureAnyDir(dirname(path));
     }
   }
+}
+
+/**
+ * Runs `body`, which writes into that directory. Where it is not there it is made, and the body is run again: most often
+ * it is there, and looking first would cost more than the writing.
+ */
+export async function inEnsuredDir<T>(path: string, mode: number, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await ensureDir(path, mode);
+  return await body();
 }
 
 /**

@@ -1,5 +1,5 @@
 import { pause, type RunCommand, runCommand } from "../host/command.ts";
-import { ensureDir, listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
+import { listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { type Lock, lockFile, type LockOptions, tryLockFile } from "../host/lock.ts";
 import { endUnheard } from "../host/orphans.ts";
 import { type LockKind, Watch } from "../plugin/observe.ts";
@@ -30,13 +30,11 @@ export class ContainerLocks {
 
   /** Waits for the container's lock, until the signal fires. */
   async lock(containerId: string, signal?: AbortSignal): Promise<Lock> {
-    await ensureDir(`${this.#dir}/containers`, 0o700);
     return await this.#wait("container", this.#path(containerId), signal === undefined ? {} : { signal });
   }
 
   /** The container's lock if nobody has it. */
   async tryLock(containerId: string): Promise<Lock | undefined> {
-    await ensureDir(`${this.#dir}/containers`, 0o700);
     const path = this.#path(containerId);
     const lock = await tryLockFile(path);
     if (lock !== undefined) return lock;
@@ -91,7 +89,6 @@ export class ContainerLocks {
 
   /** The lock of whoever tears down what another boot left, before anything is attached. */
   async boot(signal?: AbortSignal): Promise<Lock> {
-    await ensureDir(this.#dir, 0o700);
     return await this.#wait("boot", `${this.#dir}/boot.lock`, signal === undefined ? {} : { signal });
   }
 
@@ -103,7 +100,6 @@ export class ContainerLocks {
    * old: whoever has the lock next ends them first.
    */
   async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
-    await ensureDir(this.#dir, 0o700);
     const lock = await this.#wait("gc", `${this.#dir}/gc.lock`, options);
     try {
       await this.#endCollecting(options.signal);
@@ -155,13 +151,11 @@ export class ContainerLocks {
 
   /** The lock over the names of sandboxes. */
   async names(signal?: AbortSignal): Promise<Lock> {
-    await ensureDir(this.#dir, 0o700);
     return await this.#wait("names", `${this.#dir}/names.lock`, signal === undefined ? {} : { signal });
   }
 
   /** The lock over the ports of the host. */
   async ports(signal?: AbortSignal): Promise<Lock> {
-    await ensureDir(this.#dir, 0o700);
     return await this.#wait("ports", `${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
   }
 

@@ -113,11 +113,15 @@ export class PodNetworks {
 
   /** The networks that the pod is attached to, in the order of attachment. */
   async networks(containerId: string): Promise<readonly PodNetwork[]> {
-    const records = await this.#options.store.ofContainer(containerId);
-    return records.flatMap(({ state, network, ifName, result }) =>
-      state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
-    );
+    return networksOf(await this.#options.store.ofContainer(containerId));
   }
+}
+
+/** The networks that are attached, of all that is on record of a pod. */
+export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
+  return records.flatMap(({ state, network, ifName, result }) =>
+    state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
+  );
 }
 
 /** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */

@@ -10,9 +10,9 @@ export type NetnsIdentity = Pick<SandboxNetns, "id" | "since">;
  * taken with it in which the file came to be: it stays as long as something is mounted on the path, but not under /proc.
  */
 export async function identityOf(path: string): Promise<NetnsIdentity> {
-  const id = await netnsId(path);
-  if (id === undefined || path.startsWith("/proc/")) return { id };
-  const there = await statOf(path);
+  const isInProc = path.startsWith("/proc/");
+  const [id, there] = await Promise.all([netnsId(path), isInProc ? undefined : statOf(path)]);
+  if (id === undefined || isInProc) return { id };
   return there === undefined ? { id: undefined } : { id, since: secondsOf(there.ctimeMs) };
 }
 

@@ -1,6 +1,6 @@
 import {
   createExclusive,
-  ensureDir,
+  inEnsuredDir,
   listDir,
   readTextIfThere,
   removeIfThere,
@@ -8,6 +8,7 @@ import {
   setAside,
   statOf,
   writeFileSynced,
+  type WriteOptions,
 } from "../host/file.ts";
 import type { BadRecord } from "../network/record.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "../network/sealed.ts";
@@ -85,6 +86,9 @@ export function stopped({ reason: _, pidStart: __, ...record }: SandboxRecord, l
 /** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
 export const NETNS_PREFIX = "podwire-";
 
+/** Whether what is written has to outlive a loss of power. */
+export type Durability = Pick<WriteOptions, "durable">;
+
 const KIND = "podwire.sandbox.v1";
 
 /**
@@ -106,10 +110,10 @@ export class SandboxStore {
     this.#onBad = onBad;
   }
 
-  /** Writes, or replaces, the record; it is on disk when this returns. */
-  async write(record: SandboxRecord): Promise<void> {
-    await ensureDir(this.#dir, 0o700);
-    await writeFileSynced(this.#path(record.id), await seal(KIND, encode(record)));
+  /** Writes, or replaces, the record; it is on disk when this returns, unless it need not be. */
+  async write(record: SandboxRecord, options?: Durability): Promise<void> {
+    const text = await seal(KIND, encode(record));
+    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, options));
   }
 
   /** The record of that ID. */
@@ -128,9 +132,9 @@ export class SandboxStore {
   }
 
   /** Forgets a sandbox; its name goes first, so that none stays reserved for nobody. */
-  async remove({ id, name, namespace }: SandboxRecord): Promise<void> {
-    if (await this.ownerOf(namespace, name) === id) await removeIfThere(this.#namePath(namespace, name));
-    await removeIfThere(this.#path(id));
+  async remove(record: SandboxRecord): Promise<void> {
+    if (await this.isNamed(record)) await removeIfThere(this.#namePath(record.namespace, record.name));
+    await removeIfThere(this.#path(record.id));
   }
 
   /** Whether there is a record of that ID, be it one that cannot be read. */
@@ -206,10 +210,10 @@ export class SandboxStore {
    *
    * @throws {CniError} kind `conflict` if another sandbox has it
    */
-  async reserve({ id, name, namespace }: SandboxRecord): Promise<void> {
-    await ensureDir(`${this.#names}/${namespace}`, 0o700);
+  async reserve({ id, name, namespace }: SandboxRecord, options?: Durability): Promise<void> {
     const path = this.#namePath(namespace, name);
-    if (await createExclusive(path, id)) return;
+    const create = () => createExclusive(path, id, options);
+    if (await inEnsuredDir(`${this.#names}/${namespace}`, 0o700, create)) return;
     const owner = (await readTextIfThere(path))?.trim() ?? "";
     if (owner !== "" && await this.read(owner) !== undefined) {
       throw new CniError(
@@ -220,14 +224,27 @@ export class SandboxStore {
         },
       );
     }
-    await writeFileSynced(path, id);
+    await writeFileSynced(path, id, options);
   }
 
-  /** Removes what writes of killed processes left among the records and the names. */
+  /** Whether its name is its own: a loss of power may have taken that of a sandbox which was just handed out. */
+  async isNamed({ id, name, namespace }: SandboxRecord): Promise<boolean> {
+    return await this.ownerOf(namespace, name) === id;
+  }
+
+  /**
+   * Removes what writes of killed processes left among the records and the names, and the names of nobody that a loss of
+   * power left. The caller holds the lock over the names.
+   */
   async removeUnfinished(): Promise<void> {
-    const namespaces = await listDir(this.#names);
-    const dirs = [this.#dir, this.#stateDir, ...namespaces.map((namespace) => `${this.#names}/${namespace}`)];
-    for (const dir of dirs) await removeUnfinished(dir);
+    for (const dir of [this.#dir, this.#stateDir]) await removeUnfinished(dir);
+    for (const namespace of await listDir(this.#names)) {
+      const dir = `${this.#names}/${namespace}`;
+      await removeUnfinished(dir);
+      for (const name of await listDir(dir)) {
+        if ((await statOf(`${dir}/${name}`))?.size === 0) await removeIfThere(`${dir}/${name}`);
+      }
+    }
   }
 
   #path(id: string): string {

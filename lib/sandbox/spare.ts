@@ -5,16 +5,18 @@ import { noteIfPossible } from "../network/note.ts";
 import type { AttachmentStore } from "../network/record.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
+import { networksOf, type PodNetwork } from "../pod/pod.ts";
 import { type CniError, isCniError } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { validateLabels } from "./label.ts";
 import { SandboxMaking } from "./making.ts";
 import { validateName } from "./name.ts";
+import { isUnchanged } from "./netns_identity.ts";
 import { holding, type SandboxParts } from "./parts.ts";
-import type { SandboxRecord } from "./record.ts";
+import type { Durability, SandboxNetns, SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import type { SandboxRequest } from "./request.ts";
-import { problemOf, type Sandbox, viewSandbox } from "./view.ts";
+import { type Sandbox, shownSandbox } from "./view.ts";
 
 /** The namespace in which spares are called `pool-…` until they are somebody's. */
 export const SPARE_NAMESPACE = "podwire-pool";
@@ -23,12 +25,21 @@ export const SPARE_LABEL = "podwire.pool";
 
 const IF_NAME = "eth0";
 
+/**
+ * What is written when a spare is handed out need not outlive a loss of power: the sandbox does not. After the restart
+ * its attachment, of which the record was synced before any plugin ran, is detached as that of another boot, whichever
+ * record of the sandbox is there: that of the spare, whose pool is nobody's; the new one, with or without its name; or
+ * none that can be read. Whoever is killed leaves what it has written to those who read it next, synced or not.
+ */
+const OF_THIS_BOOT: Durability = { durable: false };
+
 /** A sandbox that was made for whoever wants one on its network. */
 export interface Spare {
   readonly id: string;
   readonly network: string;
   /** The effective configuration that it was attached with. */
   readonly config: string;
+  readonly netns: SandboxNetns;
 }
 
 /** The parts that {@linkcode Spares} works with. */
@@ -93,20 +104,20 @@ export class Spares implements AsyncDisposable {
       const config = now.get(network).text;
       const prepared = await this.#making.prepare(request, now);
       const record = { ...prepared.record, pool: this.#pool };
-      await holding(
+      const { netns } = await holding(
         locks,
         id,
         signal,
         // Nobody else is called as its ID.
         () => this.#making.make({ ...prepared, record }, { named: false }),
       );
-      return { id, network, config };
+      return { id, network, config, netns };
     });
   }
 
   /** Whether it can still be handed out. */
   async isIntact(spare: Spare): Promise<boolean> {
-    return await this.#recordOf(spare) !== undefined;
+    return await this.#find(spare) !== undefined;
   }
 
   /**
@@ -120,30 +131,46 @@ export class Spares implements AsyncDisposable {
   async handOut(spare: Spare, request: SandboxRequest): Promise<Sandbox | undefined> {
     const { id } = spare;
     const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", labels = {}, signal } = request;
-    const { locks, sandboxes } = this.#options;
+    const { locks } = this.#options;
     return await reported(async () => {
       validateName("sandbox name", name);
       validateName("namespace", namespace);
       validateLabels(labels);
-      return await withContainerLock(locks, id, signal, async () => {
-        const record = await this.#recordOf(spare, request);
-        if (record === undefined) return undefined;
-        const { pool: _, ...rest } = record;
-        const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
-        let hasBegun = false;
-        try {
+      let begun: SandboxRecord | undefined;
+      try {
+        return await withContainerLock(locks, id, signal, async () => {
+          const found = await this.#find(spare, request);
+          if (found === undefined) return undefined;
+          const { pool: _, ...rest } = found.record;
+          const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
           using _names = await locks.names(signal);
           signal?.throwIfAborted();
-          hasBegun = true;
-          await sandboxes.reserve(next);
-          await sandboxes.write(next);
-        } catch (error) {
-          // Which of the two records is there cannot be told.
-          if (hasBegun && !isCniError(error, "conflict")) await this.#dismantle(next);
-          throw error;
-        }
-        return await viewSandbox(next, this.#options);
-      });
+          begun = next;
+          await this.#rename(next);
+          signal?.throwIfAborted();
+          return shownSandbox(next, found.networks);
+        });
+      } catch (error) {
+        if (begun !== undefined && !isCniError(error, "conflict")) await this.#undo(begun);
+        throw error;
+      }
+    });
+  }
+
+  /** The caller holds the lock over the names. */
+  async #rename(next: SandboxRecord): Promise<void> {
+    const { sandboxes } = this.#options;
+    await sandboxes.reserve(next, OF_THIS_BOOT);
+    await sandboxes.write(next, OF_THIS_BOOT);
+  }
+
+  /** Takes down what could not be handed out to its end; the disk may have taken the new name and not the record. */
+  async #undo(next: SandboxRecord): Promise<void> {
+    const { locks, sandboxes } = this.#options;
+    // Plugins run here, so that the gc lock is needed too, which comes before that of the container.
+    await holding(locks, next.id, undefined, async () => {
+      if (await sandboxes.read(next.id) !== undefined) await this.#dismantle(next);
+      else await sandboxes.remove(next);
     });
   }
 
@@ -174,20 +201,27 @@ export class Spares implements AsyncDisposable {
     return failures;
   }
 
-  /** Its record, if all is as it was when it was made, and fits the request now. */
-  async #recordOf(spare: Spare, request?: SandboxRequest): Promise<SandboxRecord | undefined> {
-    const { id, network, config } = spare;
-    const { sandboxes, store, catalog } = this.#options;
+  /** What is on record of it, if all is as it was when it was made, and fits the request now. */
+  async #find(
+    { id, network, config, netns }: Spare,
+    request?: SandboxRequest,
+  ): Promise<{ readonly record: SandboxRecord; readonly networks: readonly PodNetwork[] } | undefined> {
+    const { sandboxes, store, catalog, attachments } = this.#options;
     const now = await catalog(request?.signal);
     if (!now.lists.some(({ name }) => name === network) || now.get(network).text !== config) return undefined;
     if (request !== undefined && spareNetworkOf(request, now) !== network) return undefined;
-    const record = await sandboxes.read(id);
-    if (record?.pool !== this.#pool || record.phase !== "ready") return undefined;
-    if (await problemOf(record, this.#options) !== undefined) return undefined;
-    const [attachment, ...others] = await store.ofContainer(id);
+    const [record, records, boot, isThere] = await Promise.all([
+      sandboxes.read(id),
+      store.ofContainer(id),
+      attachments.boot(),
+      isUnchanged(netns),
+    ]);
+    if (record?.pool !== this.#pool || record.phase !== "ready" || record.bootId !== boot) return undefined;
+    if (!isThere || record.netns.path !== netns.path || record.netns.id !== netns.id) return undefined;
+    const [attachment, ...others] = records;
     const isAttached = attachment?.state === "attached" && attachment.network === network &&
-      attachment.ifName === IF_NAME && attachment.netnsId === record.netns.id && others.length === 0;
-    return isAttached ? record : undefined;
+      attachment.ifName === IF_NAME && attachment.netnsId === netns.id && others.length === 0;
+    return isAttached ? { record, networks: networksOf(records) } : undefined;
   }
 }
 

@@ -19,6 +19,7 @@ class Fake {
   failing = false;
   ready = true;
   now = 0;
+  looks = 0;
   atOnce = 0;
   most = 0;
   #number = 0;
@@ -38,9 +39,12 @@ class Fake {
           const id = `s${++this.#number}`;
           this.made.push(id);
           this.there.add(id);
-          return { id, network, config: "" };
+          return { id, network, config: "", netns: { path: `/n/${id}`, owned: true, id } };
         },
-        isIntact: ({ id }) => Promise.resolve(!this.broken.has(id)),
+        isIntact: ({ id }) => {
+          this.looks++;
+          return Promise.resolve(!this.broken.has(id));
+        },
         handOut: async ({ id }, { name = "" }) => {
           await tick();
           if (name === "taken") throw new CniError("conflict", "the name is taken");
@@ -121,6 +125,25 @@ Deno.test("a request that fails leaves the sandbox to the next one", async () =>
   await until(() => fake.there.size === 1);
   await assertRejects(() => fake.run(pool, { name: "taken" }), CniError, "taken");
   assertEquals(await fake.run(pool), "s1");
+});
+
+Deno.test("those that are ready are looked at now and then, and not each time that one is taken", async () => {
+  const fake = new Fake();
+  {
+    await using pool = fake.pool({ lookMs: 3_600_000, sizes: new Map([["net", 4]]) });
+    for (let taken = 0; taken < 8; taken++) {
+      await until(() => fake.there.size === 4);
+      await fake.run(pool);
+    }
+    await until(() => fake.there.size === 4);
+    assertEquals(fake.looks, 0);
+    pool.changed();
+    await until(() => fake.looks === 4);
+  }
+  {
+    await using _pool = fake.pool();
+    await until(() => fake.looks > 20);
+  }
 });
 
 Deno.test("what has been ready for too long is taken down and made anew", async () => {

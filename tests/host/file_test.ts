@@ -3,6 +3,7 @@ import {
   compareBytes,
   createExclusive,
   ensureDir,
+  inEnsuredDir,
   listDir,
   readTextIfThere,
   realPath,
@@ -48,6 +49,38 @@ Deno.test("writeFileSynced() makes and replaces a file and leaves nothing else",
     assertEquals(names(dir), ["a.json"]);
     await writeFileSynced(path, "");
     assertEquals((await statOf(path))?.size, 0);
+  }));
+
+Deno.test("what need not outlive a loss of power is written as whole as what must", () =>
+  inTempDir(async (dir) => {
+    const options = { durable: false };
+    assertEquals(await createExclusive(`${dir}/a`, "one", options), true);
+    assertEquals(await createExclusive(`${dir}/a`, "two", options), false);
+    assertEquals(await readTextIfThere(`${dir}/a`), "one");
+    await writeFileSynced(`${dir}/a`, "three", options);
+    assertEquals([await readTextIfThere(`${dir}/a`), await mode(`${dir}/a`)], ["three", 0o600]);
+    assertEquals(names(dir), ["a"]);
+    await assertRejects(() => writeFileSynced(`${dir}/none/a`, "", options), Deno.errors.NotFound);
+  }));
+
+Deno.test("inEnsuredDir() makes the directory where it lacks, and runs what failed for that again", () =>
+  inTempDir(async (dir) => {
+    let runs = 0;
+    const write = async () => {
+      runs++;
+      await writeFileSynced(`${dir}/a/b/c`, "");
+      return "done";
+    };
+    assertEquals(await inEnsuredDir(`${dir}/a/b`, 0o700, write), "done");
+    assertEquals([runs, await mode(`${dir}/a/b`)], [2, 0o700]);
+    assertEquals(await inEnsuredDir(`${dir}/a/b`, 0o700, write), "done");
+    assertEquals(runs, 3);
+    await assertRejects(() => inEnsuredDir(dir, 0o700, () => Deno.remove(`${dir}/x`)), Deno.errors.NotFound);
+    await assertRejects(
+      () => inEnsuredDir(`${dir}/a/b/c/d`, 0o700, () => Promise.reject(new Error("own"))),
+      Error,
+      "own",
+    );
   }));
 
 Deno.test("writeFileSynced() sets the mode whatever the umask", () =>

@@ -120,3 +120,62 @@ sandboxTest("a name that is taken leaves the spare as it was", async (world) => 
   for (const name of ["web", "other"]) await runtime.sandboxes.remove(name);
   assertEquals(await world.left(), []);
 });
+
+sandboxTest("a hand-out whose caller has gone leaves neither the sandbox nor the name", async (world) => {
+  await world.network("a");
+  await using runtime = await open(world);
+  await using spares = await runtime.spares();
+  for (const after of [0, 1, 2, 4, 8]) {
+    const spare = await spares.make("a", never);
+    const left = new AbortController();
+    const given = spares.handOut(spare, { name: "web", signal: left.signal });
+    setTimeout(() => left.abort(new CniError("cancelled", "the client has left")), after);
+    const sandbox = await given.catch((error) => {
+      assertEquals(error.kind, "cancelled");
+      return undefined;
+    });
+    // It may have been its own already, have been taken down, or be a spare still.
+    if (sandbox !== undefined) await runtime.sandboxes.remove("web");
+    else await spares.takeDown(spare);
+    assertEquals(await world.left(), []);
+  }
+});
+
+sandboxTest(
+  "a sandbox that was handed out just before a loss of power is taken down, whichever records the disk has",
+  async (world) => {
+    await world.network("a");
+    await using runtime = await open(world);
+    await using spares = await runtime.spares();
+    /** What is left to see of it. */
+    const handedOut = async (spoil: (id: string) => Promise<unknown>) => {
+      const spare = await spares.make("a", never);
+      await spares.handOut(spare, { name: "web" });
+      const { id } = spare;
+      for (const record of await world.store.ofContainer(id)) {
+        await world.store.write({ ...record, bootId: "another-boot" });
+      }
+      const record = await world.sandboxes.read(id);
+      await world.sandboxes.write({ ...record!, bootId: "another-boot" });
+      await spoil(id);
+      const { failed } = await runtime.recover();
+      assertEquals(failed, []);
+      assertEquals(await world.store.ofContainer(id), []);
+      const shown = (await runtime.sandboxes.list()).map(({ name, state }) => `${name} ${state}`);
+      await runtime.sandboxes.remove("web", { missingOk: true });
+      assertEquals(await world.left(), []);
+      return shown;
+    };
+    const record = (id: string) => `${world.stateDir}/sandboxes/${id}.json`;
+    const name = `${world.stateDir}/names/default/web`;
+    assertEquals(await handedOut(() => Promise.resolve()), ["web stopped"]);
+    assertEquals(await handedOut(() => Deno.writeTextFile(name, "")), []);
+    assertEquals(await handedOut(() => Deno.remove(name)), []);
+    assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), []);
+    const both = async (id: string) => {
+      await Deno.writeTextFile(record(id), "");
+      await Deno.remove(name);
+    };
+    assertEquals(await handedOut(both), []);
+  },
+);
