@@ -249,9 +249,16 @@ export class Attachments {
     if (record !== undefined) return await this.remove(record, signal);
     await reported(() => cache.requireFree(key), context);
     const foreign = await this.#removal.foreign(key);
-    if (foreign !== undefined && await netnsId(foreign.netns) !== undefined) {
-      throw new CniError("conflict", `${taken}, by another runtime`, context);
-    }
+    if (foreign === undefined || await netnsId(foreign.netns) === undefined) return;
+    const own = (await store.damaged(key.containerId)).find(({ ifName, network }) =>
+      ifName === key.ifName && store.isNamed(list.name, network)
+    );
+    if (own === undefined) throw new CniError("conflict", `${taken}, by another runtime`, context);
+    throw new CniError("conflict", `${taken}, but its record could not be read`, {
+      ...context,
+      details: `the record was moved aside to ${own.file}`,
+      hint: "detach it first: `podwire del` or `podwire rm`",
+    });
   }
 
   /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */

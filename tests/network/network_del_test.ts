@@ -251,3 +251,16 @@ Deno.test("Y5 a plugin of the first version works: no cniVersion, a result witho
     ],
   );
 });
+
+Deno.test("an ADD over an attachment whose record cannot be read says so, and which file it is", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await world.attachments().add(listOf(["a"]), world.request());
+  const [file = ""] = await world.files();
+  const path = `${world.stateDir}/attachments/${file}`;
+  await Deno.writeTextFile(path, "{");
+  const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
+  assertEquals([error.kind, error.context.details], ["conflict", `the record was moved aside to ${path}.bad-1`]);
+  assertStringIncludes(error.msg, "its record could not be read");
+  assertEquals(await world.plugins.verbs(), ["a ADD"]);
+});
