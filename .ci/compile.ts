@@ -1,5 +1,6 @@
 // Makes dist/podwire (`./denow task compile`): bundled modules, compiled with the permissions of the set "podwire"
-// in deno.json. With `--if-older` only where a source is newer than the binary.
+// in deno.json. With `--if-older` only where a source is newer than the binary; with `--otel` dist/podwire-otel, which
+// sends spans where OpenTelemetry's variables say.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
 
@@ -34,8 +35,13 @@ export function permissionFlags(set: PermissionSet): string[] {
   return [...flags, "--no-prompt"];
 }
 
-/** Compiles the module `entry` into the program `output`. */
-export async function compile(entry: string, output: string, permissions: PermissionSet): Promise<void> {
+/** Compiles the module `entry` into the program `output`, with Deno's OpenTelemetry or without. */
+export async function compile(
+  entry: string,
+  output: string,
+  permissions: PermissionSet,
+  { otel = false }: { readonly otel?: boolean } = {},
+): Promise<void> {
   const folder = output.slice(0, output.lastIndexOf("/"));
   await ensureDir(folder);
   const start = new Date();
@@ -47,7 +53,9 @@ export async function compile(entry: string, output: string, permissions: Permis
     const base = await denortVariable();
     // The code cache is a file of a known name in /tmp, which anybody could put there for root's program to run.
     const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
-    await denow(["compile", ...flags, "-o", `${work}/program`, bundle], base);
+    // Deno 2.7.11 settles that here, by its own environment: when the program runs, the variable changes nothing.
+    const env = { ...base, OTEL_DENO: String(otel) };
+    await denow(["compile", ...flags, "-o", `${work}/program`, bundle], env);
     // A source that changed meanwhile must count as newer.
     await Deno.utime(`${work}/program`, start, start);
     await Deno.rename(`${work}/program`, output);
@@ -134,7 +142,9 @@ async function newest(path: string): Promise<number> {
 }
 
 async function main(args: string[]): Promise<void> {
-  const output = `${ROOT}dist/podwire`;
+  const otel = args.includes("--otel");
+  const name = otel ? "dist/podwire-otel" : "dist/podwire";
+  const output = `${ROOT}${name}`;
   await ensureDir(`${ROOT}dist`);
   // Two test runs at once would both compile; the second finds the first one's binary.
   using lock = await Deno.open(`${ROOT}dist/.lock`, { create: true, write: true });
@@ -148,9 +158,9 @@ async function main(args: string[]): Promise<void> {
     if (name.startsWith(".new-")) await Deno.remove(`${ROOT}dist/${name}`, { recursive: true });
   }
   const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-  await compile(`${ROOT}cli.ts`, output, config.permissions.podwire);
+  await compile(`${ROOT}cli.ts`, output, config.permissions.podwire, { otel });
   const { size } = await Deno.stat(output);
-  console.error(`compile: dist/podwire, ${(size / 1e6).toFixed(1)} MB`);
+  console.error(`compile: ${name}, ${(size / 1e6).toFixed(1)} MB`);
 }
 
 if (import.meta.main) await main(Deno.args);

@@ -1,6 +1,7 @@
 // Spans as a receiver of OpenTelemetry's protocol gets them from the program, run by Deno with OTEL_DENO=true.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { compile } from "../../.ci/compile.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { type Component, need, PODWIRE_BINARY } from "./need.ts";
 import { REFUSAL, SandboxWorld } from "./sandbox_world.ts";
@@ -171,24 +172,38 @@ tracingTest(
   },
 );
 
-// Deno 2.7.11 decides when a program is compiled whether it traces, by the environment of the compiler.
-tracingTest("the compiled program sends nothing, and hands on what it inherits", async (world, receiver) => {
-  const web = await world.network("web");
+/** Lets a compiled program ask for the status, in an environment that wishes for spans. */
+async function status(program: string, world: SandboxWorld, receiver: Receiver) {
   const { code, stderr } = await runCommand({
-    program: PODWIRE_BINARY,
+    program,
     args: [
       "status",
       `--conf-dir=${world.confDir}`,
       `--state-dir=${world.stateDir}`,
       `--plugin-dir=${world.plugins.dir}`,
     ],
-    env: {
-      OTEL_DENO: "true",
-      ...receiver.environment,
-      TRACEPARENT: `00-${TRACE}-${CALLER}-01`,
-    },
+    env: { OTEL_DENO: "true", ...receiver.environment, TRACEPARENT: `00-${TRACE}-${CALLER}-01` },
   });
-  assertEquals([code, stderr, receiver.spans], [0, "", []]);
+  assertEquals([code, stderr], [0, ""]);
+}
+
+// Deno 2.7.11 decides when a program is compiled whether it traces, by the environment of the compiler.
+tracingTest("the compiled program sends nothing, and hands on what it inherits", async (world, receiver) => {
+  const web = await world.network("web");
+  await status(PODWIRE_BINARY, world, receiver);
+  assertEquals(receiver.spans, []);
   const seen = (await web.calls()).map(({ env }) => env.TRACEPARENT);
   assertEquals(new Set(seen), new Set([`00-${TRACE}-${CALLER}-01`]));
+}, ["binary"]);
+
+tracingTest("compiled for that, it sends its spans", async (world, receiver) => {
+  const web = await world.network("web");
+  const program = `${world.dir}/podwire-otel`;
+  const { permissions } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  await compile(`${ROOT}cli.ts`, program, permissions.podwire, { otel: true });
+  await status(program, world, receiver);
+  const asked = receiver.named("CNI STATUS web");
+  assertEquals([asked.traceId, asked.status.code], [TRACE, 0]);
+  const [call] = (await web.calls()).filter(({ verb }) => verb === "STATUS");
+  assertEquals(call?.env.TRACEPARENT, `00-${TRACE}-${asked.spanId}-01`);
 }, ["binary"]);
