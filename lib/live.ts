@@ -8,6 +8,7 @@ import type { CatalogEntry } from "./pod/catalog.ts";
 import { onEntries } from "./pod/catalog_source.ts";
 import type { Readiness } from "./pod/readiness.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
+import { type InfraEnded, InfraWatch } from "./sandbox/infra_watch.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
 import { Spares } from "./sandbox/spare.ts";
@@ -133,6 +134,13 @@ export class LiveRuntime implements AsyncDisposable {
   /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */
   onStatus(listener: (status: NetworkStatus) => void): Disposable {
     return this.#upkeep.readiness.onChange(listener);
+  }
+
+  /** Calls `listener` when an infra container has ended by itself, within a few seconds; until disposed of. */
+  onInfraEnded(listener: (ended: InfraEnded) => void): AsyncDisposable {
+    const watch = new InfraWatch({ ...this.#parts.common, onEnded: listener });
+    watch.start();
+    return watch;
   }
 
   /** Ends the watching, the timers and what they have under way. */

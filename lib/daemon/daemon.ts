@@ -103,6 +103,11 @@ export class Daemon {
       const told = [
         ...(pool === undefined ? [] : [pool]),
         runtime.onNetworks((entries) => publish(hub, "catalogue", { networks: entries.map(shownEntry) })),
+        runtime.onInfraEnded(({ id: sandbox, pid, reason }) => {
+          log.warn("an infra container has ended by itself", { sandbox, pid, reason });
+          metrics.onInfraEnded();
+          watch.current?.changed(sandbox);
+        }),
         runtime.onStatus((status) => publish(hub, "status", { status: shownStatus(status) })),
         { [Symbol.asyncDispose]: async () => await watch.current?.[Symbol.asyncDispose]() },
       ];

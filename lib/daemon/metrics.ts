@@ -82,6 +82,11 @@ export class Metrics implements Observer, PoolObserver {
     labels: ["route", "method", "status_class"],
   }, DURATIONS);
 
+  readonly #infraDeaths = new Counter({
+    name: "podwire_infra_deaths_total",
+    help: "Infra containers that ended though nobody had taken their sandboxes down.",
+    labels: [],
+  });
   readonly #poolSizes = new Map<string, number>();
   readonly #handedOut = new Counter({
     name: "podwire_pool_handed_out_total",
@@ -131,6 +136,11 @@ export class Metrics implements Observer, PoolObserver {
     this.#requestDuration.observe({ route, method, status_class }, ms / 1_000, now);
   }
 
+  /** Counts an infra container that has ended by itself. */
+  onInfraEnded(): void {
+    this.#infraDeaths.add({}, this.#clock.now());
+  }
+
   /** Takes the number of sandboxes that are ready in a pool. */
   onPoolSize(network: string, ready: number): void {
     this.#poolSizes.set(network, ready);
@@ -158,6 +168,7 @@ export class Metrics implements Observer, PoolObserver {
       this.#lockWait.write(),
       this.#requests.write(),
       this.#requestDuration.write(),
+      this.#infraDeaths.write(),
       ...this.#pools(),
       ...this.#gauges(values),
       ...this.#program(),

@@ -1,5 +1,7 @@
 import { ensureDir } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
+import { netnsId } from "../host/netns.ts";
+import { repeat } from "../host/repeat.ts";
 import { watchDirs } from "../host/watch.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import { wordsOf } from "../plugin/failure.ts";
@@ -22,11 +24,15 @@ export interface RecordWatchOptions {
   readonly log: Logger;
   /** Milliseconds for which changes of one container are gathered. @default {50} */
   readonly gatherMs?: number;
+  /** Milliseconds between two looks at the namespaces, of whose end nobody tells. @default {2_000} */
+  readonly pollMs?: number;
 }
 
 /** What was told of a container last. */
 interface Told {
   sandbox: string | undefined;
+  /** Where its namespace was, if it was ready, and which that was. */
+  netns: { readonly path: string; readonly id: string | undefined } | undefined;
   readonly attachments: Map<string, string>;
 }
 
@@ -39,6 +45,7 @@ export class RecordWatch implements AsyncDisposable {
   readonly #told = new Map<string, Told>();
   readonly #due = new Set<string>();
   #watch: Disposable | undefined;
+  #polling: AsyncDisposable | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #working: Promise<void> = Promise.resolve();
   #closed = false;
@@ -54,12 +61,18 @@ export class RecordWatch implements AsyncDisposable {
     return watch;
   }
 
+  /** Has a look at a sandbox of which it is known that it is not as it was, though its record may be. */
+  changed(id: string): void {
+    this.#gather([id]);
+  }
+
   /** Looks no more. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#watch?.[Symbol.dispose]();
     await this.#working;
+    await this.#polling?.[Symbol.asyncDispose]();
   }
 
   async #begin(): Promise<void> {
@@ -68,17 +81,32 @@ export class RecordWatch implements AsyncDisposable {
     if (this.#closed) return;
     // First, so that nothing is missed that changes while the records are read.
     this.#watch = watchDirs(dirs, {
-      changed: (paths) => this.#changed(paths),
+      changed: (paths) => this.#changedAt(paths),
       failed: (error) => this.#failed(error),
     }, { recursive: true });
     for (const id of await this.#all()) await this.#look(id, false);
+    if (this.#closed) return;
+    this.#polling = repeat(
+      this.#options.pollMs ?? 2_000,
+      () => this.#lookAtNamespaces(),
+      (error) => this.#failed(error),
+    );
+  }
+
+  /** What is unmounted, or mounted over, changes no record. */
+  async #lookAtNamespaces(): Promise<void> {
+    for (const [id, { netns }] of this.#told) {
+      if (netns === undefined) continue;
+      const now = await netnsId(netns.path);
+      if (now === undefined || now !== netns.id) this.#gather([id]);
+    }
   }
 
   #failed(error: unknown): void {
     if (!this.#closed) this.#options.log.error(`the records cannot be watched: ${wordsOf(error)}`);
   }
 
-  #changed(paths: readonly string[]): void {
+  #changedAt(paths: readonly string[]): void {
     if (paths.length === 0) {
       void this.#all().then((ids) => this.#gather(ids), (error) => this.#failed(error));
       return;
@@ -112,7 +140,7 @@ export class RecordWatch implements AsyncDisposable {
 
   async #look(id: string, isNews: boolean): Promise<void> {
     if (this.#closed) return;
-    const told = this.#told.get(id) ?? { sandbox: undefined, attachments: new Map() };
+    const told = this.#told.get(id) ?? { sandbox: undefined, netns: undefined, attachments: new Map() };
     const time = new Date().toISOString();
     const tell = (event: JsonObject & { readonly type: string }) => {
       if (isNews) this.#options.publish({ ...event, time });
@@ -136,6 +164,9 @@ export class RecordWatch implements AsyncDisposable {
       return;
     }
     const sandbox = await this.#sandbox(id);
+    told.netns = sandbox?.state === "ready"
+      ? { path: sandbox.netns, id: await netnsId(sandbox.netns) }
+      : undefined;
     const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
     if (now !== told.sandbox) {
       told.sandbox = now;

@@ -222,8 +222,11 @@ export async function netnsProcesses(path: string): Promise<number[]> {
   return pids.filter((_, index) => inside[index]);
 }
 
-/** As {@linkcode netnsId}, for a process. */
-async function netnsOf(pid: number): Promise<string | undefined> {
+/**
+ * As {@linkcode netnsId}, for a process; one that has ended has no namespace, also while its parent has not noticed. Those
+ * of other users are seen by root alone. Requires `--allow-read` for `/proc`.
+ */
+export async function netnsOf(pid: number): Promise<string | undefined> {
   try {
     const there = await statOf(`/proc/${pid}/ns/net`);
     return there && `${there.dev}:${there.ino}`;

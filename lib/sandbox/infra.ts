@@ -1,3 +1,4 @@
+import { oomKills } from "../host/cgroup.ts";
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
@@ -116,9 +117,23 @@ export async function infraState(
   return `${runtime} says that its container is ${status ?? "there"}`;
 }
 
+/** What else is known of the end of an infra container, to be put behind what is; empty if nothing is. */
+export async function infraEndWords(
+  id: string,
+  { run, signal }: Pick<InfraOptions, "run" | "signal">,
+): Promise<string> {
+  const kills = await oomKills(groupOf(id), { run, ...(signal && { signal }) });
+  return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes for want of memory`;
+}
+
+/** Where the folders of the infra containers are, each called as its sandbox's ID, as long as there is something of it. */
+export function infraBundles(stateDir: string): string {
+  return `${stateDir}/infra`;
+}
+
 /** The folder of a sandbox's infra container. */
 export function infraBundle(stateDir: string, id: string): string {
-  return `${stateDir}/infra/${id}`;
+  return `${infraBundles(stateDir)}/${id}`;
 }
 
 async function findInit(path: string): Promise<string> {
@@ -153,6 +168,11 @@ async function runRuntime(
     if (!(error instanceof HostError)) throw error;
     throw runtimeError(runtime, args, error, await readTextIfThere(`${bundle}/log`));
   }
+}
+
+/** Not below a group of podwire's own, which the runtime would make and nobody would remove. */
+function groupOf(id: string): string {
+  return `/podwire-${id}`;
 }
 
 function verbOf(args: readonly string[]): string {
@@ -209,8 +229,7 @@ function bundleConfig({ id, hostname, annotations }: InfraRequest) {
       { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     ],
     linux: {
-      // Not below a group of podwire's own, which the runtime would make and nobody would remove.
-      cgroupsPath: `/podwire-${id}`,
+      cgroupsPath: groupOf(id),
       namespaces: ["pid", "network", "ipc", "uts", "mount"].map((type) => ({ type })),
       maskedPaths: ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
       readonlyPaths: ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"],

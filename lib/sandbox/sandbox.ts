@@ -9,7 +9,7 @@ import { CniError, isCniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
 import { isInState, mayBeMeant, type SandboxFilter } from "./filter.ts";
 import { findSandbox } from "./find.ts";
-import { infraState } from "./infra.ts";
+import { infraEndWords, infraState } from "./infra.ts";
 import { type PreparedSandbox, SandboxMaking } from "./making.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { holding, type SandboxParts } from "./parts.ts";
@@ -191,11 +191,9 @@ export class Sandboxes {
       const sandbox = await viewSandbox(record, this.#options, signal);
       const { reason, underWay = false } = sandbox;
       if (reason === undefined || underWay || record.infra === undefined) return sandbox;
-      const said = await infraState({ ...record.infra, id: record.id }, {
-        ...this.#options,
-        ...signalOf(options),
-      });
-      return { ...sandbox, reason: `${reason}; ${said}` };
+      const parts = { ...this.#options, ...signalOf(options) };
+      const said = await infraState({ ...record.infra, id: record.id }, parts);
+      return { ...sandbox, reason: `${reason}; ${said}${await infraEndWords(record.id, parts)}` };
     });
   }
 
