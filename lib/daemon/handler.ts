@@ -99,7 +99,8 @@ export class Handler {
       const { status, failure, headers } = failedAnswer(causeOf(error, controller.signal));
       kind = failure.kind;
       if (status === 500) this.#options.log.error(failure.message, { id, kind });
-      response = Response.json({ error: failure }, { status, headers });
+      const type = { "content-type": "application/json" };
+      response = new Response(printed({ error: failure }), { status, headers: { ...type, ...headers } });
     } finally {
       request.signal.removeEventListener("abort", onLeft);
       this.#underWay.delete(controller);
@@ -199,5 +200,10 @@ function responseOf({ status, json, text, stream }: Answer, method: string, { an
   const isRead = method !== "HEAD" && status !== 204;
   if (!isRead) void stream?.cancel();
   if (!isRead) return new Response(null, { status, headers: status === 204 ? {} : headers });
-  return new Response(stream ?? text ?? `${JSON.stringify(json)}\n`, { status, headers });
+  return new Response(stream ?? text ?? printed(json), { status, headers });
+}
+
+/** With a line end, for whoever reads it in a terminal. */
+function printed(json: unknown): string {
+  return `${JSON.stringify(json)}\n`;
 }

@@ -71,6 +71,7 @@ Deno.test("an error is the object of the command line, with the status of its ki
     const error = new CniError(kind as ErrorKind, "no", { verb: "ADD", network: "net", hint: "h" });
     const { call } = fakeDaemon({ run: () => Promise.reject(error) });
     const answer = await call("POST", "/v1/sandboxes", "{}");
+    assert(answer.text.endsWith("}\n"), "a terminal shows it as a line");
     assertEquals([answer.status, answer.json], [status, { error: JSON.parse(JSON.stringify(error)) }], kind);
   }
 });
