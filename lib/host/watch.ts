@@ -49,7 +49,7 @@ export function watchDirs(
       // When one is dropped, as many as are kept have yet to be read. How soon they are read tells nothing: a busy
       // machine may take its time.
       if (++count % KEPT_EVENTS === 0) listener.changed([]);
-      else if (kind !== "access" && paths.some(isOurs)) listener.changed(paths);
+      else if (paths.length === 0 || kind !== "access" && paths.some(isOurs)) listener.changed(paths);
     }
   };
   const close = () => {

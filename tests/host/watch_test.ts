@@ -64,6 +64,22 @@ Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() say
     assert(seen.size < 200, "nothing was dropped: the test no longer shows what it is for");
   }));
 
+Deno.test("F41 what the kernel dropped, and tells without a path, is told as that anything may have changed", async () => {
+  const { watchFs } = Deno;
+  // No directory has so many events that the kernel's queue is ever full.
+  const overflow = async function* () {
+    yield await Promise.resolve({ kind: "other", paths: [] });
+  };
+  const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
+  try {
+    Deno.watchFs = () => Object.assign(overflow(), { close() {} }) as unknown as Deno.FsWatcher;
+    using _watch = watchDirs(["/"], { changed: resolve, failed: reject });
+    assertEquals(await promise, []);
+  } finally {
+    Deno.watchFs = watchFs;
+  }
+});
+
 Deno.test("a few events are told one by one, and reading is no change", () =>
   inTempDir(async (dir) => {
     const told: (readonly string[])[] = [];
