@@ -256,7 +256,7 @@ Deno.test("H25 without a command there is help, an unknown one is refused", asyn
 Deno.test("H26 an interrupt and the time limit end an add that hangs, and undo it", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { ADD: { stdout: "", hang: true } });
-  const limited = await world.tool(["add", "net", world.netns, "--timeout=ADD=2s"]);
+  const limited = await world.tool(["add", "net", world.netns, "--timeout=ADD=5s"]);
   assertEquals([limited.code, limited.stdout], [5, ""]);
   const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}.d`);
   const io = new FakeIo(["add", "net", world.netns, ...dirs], { env: world.env });

@@ -112,7 +112,7 @@ upkeepTest(
     });
     await world.network("f", { STATUS: { hang: true } });
     await world.network("g", {}, { cniVersion: "1.0.0" });
-    const { code, stdout, stderr } = await world.podwire(["status", "--timeout", "STATUS=2s"]);
+    const { code, stdout, stderr } = await world.podwire(["status", "--timeout", "STATUS=8s"]);
     assertEquals([code, stderr], [6, ""]);
     const rows = stdout.trimEnd().split("\n").map((line) => line.split(/ {2,}/).slice(0, 3));
     assertEquals(rows, [
@@ -127,7 +127,7 @@ upkeepTest(
     ]);
     assertStringIncludes(stdout, "the daemon is away");
     assertStringIncludes(stdout, "version 1.0.0 has no STATUS; its plugins are there and support it");
-    const json = JSON.parse((await world.podwire(["status", "--json", "--timeout", "STATUS=2s"])).stdout);
+    const json = JSON.parse((await world.podwire(["status", "--json", "--timeout", "STATUS=8s"])).stdout);
     const { since } = json[0];
     assertMatch(since, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     const file = (name: string) => `${world.dir}/net.d/${name}.conflist`;

@@ -20,7 +20,7 @@ const MIB = 1024 * 1024;
 
 /** Runs a script. What takes too long takes very long here: a busy machine must not look like a fault. */
 async function sh(script: string, more: Partial<CommandRequest> = {}) {
-  return await runCommand({ program: "sh", args: ["-c", script], graceMs: 10_000, ...more });
+  return await runCommand({ program: "sh", args: ["-c", script], graceMs: 100_000, ...more });
 }
 
 async function time<T>(fn: () => Promise<T>): Promise<[T, number]> {
@@ -41,7 +41,7 @@ function lives(pid: number): boolean {
 }
 
 async function dies(pid: number): Promise<boolean> {
-  for (let i = 0; i < 100 && lives(pid); i++) await pause(10);
+  for (let i = 0; i < 6_000 && lives(pid); i++) await pause(10);
   return !lives(pid);
 }
 
@@ -131,20 +131,28 @@ Deno.test("runCommand() keeps a byte order mark for whoever parses the output", 
 });
 
 Deno.test("runCommand() tells each line of stderr while the program runs", async () => {
-  const told: [string, number][] = [];
-  const start = performance.now();
-  const { elapsedMs } = await sh("printf 'a\\nb' >&2; sleep 0.5; printf 'c\\n\\nd' >&2", {
-    onStderrLine: (line) => told.push([line, performance.now() - start]),
-  });
-  assertEquals(told.map(([line]) => line), ["a", "bc", "", "d"]);
-  assertLess(told[0]?.[1] ?? Infinity, (told[1]?.[1] ?? 0) - 300);
-  assertGreater(elapsedMs, 480);
+  const told: string[] = [];
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  const script = `printf 'a\\nb' >&2; until [ -e ${dir}/go ]; do sleep 0.2; done; printf 'c\\n\\nd' >&2`;
+  try {
+    const { elapsedMs } = await sh(script, {
+      onStderrLine: (line) => {
+        told.push(line);
+        // It goes on only when its first line was heard.
+        if (line === "a") setTimeout(() => Deno.writeTextFileSync(`${dir}/go`, ""), 100);
+      },
+    });
+    assertEquals(told, ["a", "bc", "", "d"]);
+    assertGreater(elapsedMs, 90);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });
 
 Deno.test("runCommand() ends the program and throws when the line listener throws", async () => {
   const [error, ms] = await time(() =>
     assertRejects(() =>
-      sh("echo x >&2; sleep 30", {
+      sh("echo x >&2; sleep 300", {
         onStderrLine: () => {
           throw new RangeError("listener");
         },
@@ -152,7 +160,7 @@ Deno.test("runCommand() ends the program and throws when the line listener throw
     )
   );
   assert(error instanceof RangeError);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
 });
 
 Deno.test("runCommand() tells a signal from an exit code", async () => {
@@ -186,9 +194,9 @@ Deno.test("runCommand() leaves no listener on a signal that never fires", async 
 });
 
 Deno.test("runCommand() ends a program that obeys SIGTERM at once and keeps what it said", async () => {
-  const [{ ended, signal, stdout }, ms] = await abortWhenUp("echo before; echo up >&2; sleep 30");
+  const [{ ended, signal, stdout }, ms] = await abortWhenUp("echo before; echo up >&2; sleep 300");
   assertEquals([ended, signal, stdout], ["aborted", "SIGTERM", "before\n"]);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
 });
 
 Deno.test("runCommand() gives a program the grace to clean up", async () => {
@@ -198,31 +206,31 @@ Deno.test("runCommand() gives a program the grace to clean up", async () => {
 });
 
 Deno.test("runCommand() kills a group that ignores SIGTERM after the grace", async () => {
-  const script = "trap '' TERM; sleep 30 & echo $$ $!; echo up >&2; wait";
+  const script = "trap '' TERM; sleep 300 & echo $$ $!; echo up >&2; wait";
   const [outcome, ms] = await abortWhenUp(script, { graceMs: 300 });
   assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
   assertGreater(ms, 290);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
   for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
 Deno.test("runCommand() ends a silent grandchild soon after its parent", async () => {
   const script =
-    "(trap '' TERM; exec sleep 30) >/dev/null 2>&1 & echo $!; sleep 0.1; echo up >&2; exec sleep 30";
+    "(trap '' TERM; exec sleep 300) >/dev/null 2>&1 & echo $!; sleep 0.1; echo up >&2; exec sleep 300";
   const [outcome, ms] = await abortWhenUp(script);
   assertEquals(outcome.signal, "SIGTERM");
   assertGreater(ms, 190);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
   for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
 Deno.test("runCommand() gives a grandchild with a pipe the same grace, then kills it", async () => {
   // The program itself obeys at once; its child ignores SIGTERM.
-  const script = "(trap '' TERM; exec sleep 30) & echo $!; sleep 0.1; echo up >&2; exec sleep 30";
+  const script = "(trap '' TERM; exec sleep 300) & echo $!; sleep 0.1; echo up >&2; exec sleep 300";
   const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
   assertEquals(outcome.signal, "SIGTERM");
   assertGreater(ms, 390);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
   for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
@@ -230,12 +238,13 @@ for (
   const [how, trap, signal] of [["obeys", "", "SIGTERM"], ["ignores", "trap '' TERM;", "SIGKILL"]] as const
 ) {
   Deno.test(`runCommand() returns in time though another session holds the pipes and the program ${how} SIGTERM`, async () => {
-    const script = `${trap} setsid sh -c 'echo $$; echo up >&2; exec sleep 30' & while :; do sleep 0.1; done`;
+    const script =
+      `${trap} setsid sh -c 'echo $$; echo up >&2; exec sleep 300' & while :; do sleep 0.1; done`;
     const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
     const pids = pidsIn(outcome.stdout);
     try {
       assertEquals([outcome.ended, outcome.signal], ["aborted", signal]);
-      assertLess(ms, 5_000);
+      assertLess(ms, 50_000);
       assert(pids.every(lives));
     } finally {
       pids.forEach(kill);
@@ -244,12 +253,12 @@ for (
 }
 
 Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, nor end it", async () => {
-  const [outcome, ms] = await time(() => sh("sleep 30 & echo $!"));
+  const [outcome, ms] = await time(() => sh("sleep 300 & echo $!"));
   const pids = pidsIn(outcome.stdout);
   try {
     assertEquals([outcome.ended, outcome.code], ["exit", 0]);
     assertGreater(ms, 190);
-    assertLess(ms, 5_000);
+    assertLess(ms, 50_000);
     assert(pids.every(lives));
   } finally {
     pids.forEach(kill);
@@ -257,22 +266,23 @@ Deno.test("runCommand() does not wait for a quiet process that a finished progra
 });
 
 Deno.test("runCommand() hears out what a process left behind still has to say", async () => {
-  const { stdout } = await sh("(for i in 1 2 3; do sleep 0.1; echo $i; done; exec sleep 0.5) & echo 0");
-  assertEquals(stdout, "0\n1\n2\n3\n");
+  // Longer than it may be silent, in steps that even on a busy machine are shorter than that.
+  const { stdout } = await sh("(for i in $(seq 15); do sleep 0.02; echo $i; done; exec sleep 0.5) & echo 0");
+  assertEquals(stdout, Array.from({ length: 16 }, (_, index) => `${index}\n`).join(""));
 });
 
 Deno.test("runCommand() hears out a process that never falls silent for no longer than the grace", async () => {
-  const script = "(for i in $(seq 600); do echo x >&2; sleep 0.05; done) & echo $!";
+  const script = "(for i in $(seq 6000); do echo x >&2; sleep 0.05; done) & echo $!";
   const [outcome, ms] = await time(() => sh(script, { graceMs: 500 }));
   pidsIn(outcome.stdout).forEach(kill);
   assertEquals(outcome.ended, "exit");
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
 });
 
 Deno.test("runCommand() ends a program that prints too much, and says so", async () => {
   const [flood, ms] = await time(() => runCommand({ program: "yes", maxStdout: 100_001 }));
   assertEquals([flood.ended, flood.stdout.length, flood.signal !== null], ["stdout-overflow", 100_001, true]);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
   const errors = await sh("yes >&2", { maxStderr: 1_000 });
   assertEquals([errors.ended, errors.stderr.length], ["stderr-overflow", 1_000]);
 });
@@ -296,7 +306,7 @@ Deno.test("runCommand() without a group of its own runs and ends the program its
   const stubborn = "trap '' TERM; echo up >&2; while :; do sleep 0.02; done";
   const [outcome, ms] = await abortWhenUp(stubborn, { ownGroup: false, graceMs: 200 });
   assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
-  assertLess(ms, 5_000);
+  assertLess(ms, 50_000);
 });
 
 Deno.test("runCommand() runs many programs at once without mixing them up", async () => {
@@ -372,7 +382,7 @@ Deno.test("runOk() gives the outcome of code 0 and throws on everything else", a
 Deno.test("runOk() throws the reason of the signal that ended the program", async () => {
   const stop = new AbortController();
   const reason = new Error("enough");
-  const running = runOk(runCommand, { program: "sleep", args: ["30"], signal: stop.signal });
+  const running = runOk(runCommand, { program: "sleep", args: ["300"], signal: stop.signal });
   await pause(50);
   stop.abort(reason);
   assertEquals(await assertRejects(() => running), reason);

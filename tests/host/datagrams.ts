@@ -31,7 +31,7 @@ export class Datagrams implements AsyncDisposable {
 
   /** Waits until a line has come, and gives the lines before it. */
   async until(line: string): Promise<readonly string[]> {
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 30_000);
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 60_000);
     try {
       for (;;) {
         const lines = this.#text.split("\n");

@@ -56,7 +56,7 @@ Deno.test("lockFile() and flock of util-linux keep each other out", () =>
     const held = Promise.withResolvers<void>();
     const other = runCommand({
       program: "flock",
-      args: [path, "sh", "-c", "echo held >&2; exec sleep 10"],
+      args: [path, "sh", "-c", "echo held >&2; exec sleep 300"],
       signal: stop.signal,
       onStderrLine: () => held.resolve(),
     });
@@ -94,7 +94,7 @@ Deno.test("lockFile() stops waiting when its signal fires, and leaves neither lo
       const start = performance.now();
       stop.abort(reason);
       assertEquals(await assertRejects(() => waiting), reason);
-      assertLess(performance.now() - start, 5_000);
+      assertLess(performance.now() - start, 60_000);
     }
     assertEquals(await assertRejects(() => lockFile(path, { signal: stop.signal })), reason);
     assertEquals(openFiles(dir), 0);

@@ -1,15 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { endUnheard, findByEnvironment } from "../../lib/host/orphans.ts";
+import { until } from "../until.ts";
 
 const markOf = () => `PODWIRE_TEST_MARK=${crypto.randomUUID()}` as const;
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 10_000; !await holds();) {
-    if (performance.now() > end) throw new Error("it never became so");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 Deno.test("a process that somebody listens to is left alone", async () => {
   const mark = markOf();
@@ -18,7 +12,7 @@ Deno.test("a process that somebody listens to is left alone", async () => {
   const env = { PATH: "/usr/bin:/bin", [name]: value };
   const command = runCommand({
     program: "sh",
-    args: ["-c", "sleep 60 & wait"],
+    args: ["-c", "sleep 300 & wait"],
     env,
     signal: cut.signal,
   });
@@ -31,7 +25,7 @@ Deno.test("a process that somebody listens to is left alone", async () => {
 });
 
 Deno.test("a process whose listener was killed is ended with all that it has started, be it deaf to TERM", async () => {
-  for (const script of ["sleep 60 & wait", "trap '' TERM; sleep 60 & while :; do wait; done"]) {
+  for (const script of ["sleep 300 & wait", "trap '' TERM; sleep 300 & while :; do wait; done"]) {
     const mark = markOf();
     // The shell is its parent, and ends at once.
     const { code } = await new Deno.Command("sh", {

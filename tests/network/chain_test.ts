@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { addChain, type ChainTarget, checkChain, delChain } from "../../lib/network/chain.ts";
-import { Deadline } from "../../lib/plugin/deadline.ts";
 import { parseConfigList } from "../../lib/spec/config.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
+import { deadlineOnce } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const TARGET: ChainTarget = {
@@ -74,9 +74,9 @@ Deno.test("B68 when the time is up in one plugin, the next is not started", asyn
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true } });
   await world.plugins.install("b");
-  using deadline = new Deadline(200);
+  const signal = deadlineOnce(async () => (await world.plugins.verbs()).length > 0, 200);
   const error = await assertRejects(
-    () => addChain(world.runner, listOf(["a", "b"]), TARGET, deadline.signal),
+    () => addChain(world.runner, listOf(["a", "b"]), TARGET, signal),
     CniError,
   );
   assertEquals([error.kind, error.context.plugin?.type], ["timeout", "a"]);

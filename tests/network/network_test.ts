@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { AttachmentRecord } from "../../lib/network/record.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import { until } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
@@ -131,7 +132,7 @@ Deno.test("a retry of an undo that failed knows as well which plugins never ran"
 Deno.test("an ADD that ran out of time is undone with a time of its own", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true }, DEL: { sleep: 0.1 } });
-  const attachments = world.attachments({ ADD: 2_000 });
+  const attachments = world.attachments({ ADD: 5_000 });
   const error = await failing(() => attachments.add(listOf(["a"]), world.request()));
   assertEquals([error.kind, error.context.verb, error.context.plugin?.type], ["timeout", "ADD", "a"]);
   assert((error.context.elapsedMs ?? 0) >= 300, String(error.context.elapsedMs));
@@ -146,7 +147,7 @@ Deno.test("an ADD that was cancelled is undone all the same", async () => {
   const pending = failing(() =>
     world.attachments().add(listOf(["a"]), world.request({ signal: cancel.signal }))
   );
-  while ((await world.plugins.verbs()).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(async () => (await world.plugins.verbs()).length > 0);
   cancel.abort();
   assertEquals((await pending).kind, "cancelled");
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);

@@ -105,7 +105,7 @@ Deno.test("D60 D61 a plugin that fails, hangs or is missing does not keep GC fro
   await world.plugins.install("b", { GC: { hang: true } });
   await world.plugins.install("d");
   const list = listOf(["a", "b", "absent", "d"]);
-  const failures = await gcChain(world.runner, list, [], { timeoutMs: 2_000 });
+  const failures = await gcChain(world.runner, list, [], { timeoutMs: 5_000 });
   assertEquals(failures.map(({ kind, context }) => [kind, context.verb, context.plugin?.index]), [
     ["plugin", "GC", 0],
     ["timeout", "GC", 1],

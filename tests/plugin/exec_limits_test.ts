@@ -1,8 +1,10 @@
 // What a plugin may not do to the runtime: print without end, be busy for ever, leave others holding its pipes.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { statOf } from "../../lib/host/file.ts";
 import { findByEnvironment } from "../../lib/host/orphans.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
 import { PluginFolder } from "../recording_plugin.ts";
+import { deadlineOnce } from "../until.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";
 
 const MIB = 1024 * 1024;
@@ -51,7 +53,7 @@ Deno.test("B40 a plugin that prints without end and does not listen to TERM is k
     assertStringIncludes(errors[0]?.msg ?? "", "standard output");
     assertStringIncludes(errors[1]?.msg ?? "", "standard error");
   });
-  assert(took < 60, `${took} s`);
+  assert(took < 120, `${took} s`);
   assert(told > MIB - 100 && told <= MIB + 1, `${told} bytes of standard error were told`);
   assertEquals(await findByEnvironment(`CNI_CONTAINERID=${containerId}`), []);
 });
@@ -75,13 +77,14 @@ Deno.test("B40 standard error is told line by line while the plugin runs, what s
 Deno.test("B59 B61 a file that stays busy is an error of every verb when the time is up, and never ran", async () => {
   await using plugins = await PluginFolder.make();
   using _busy = await busyPlugin(plugins);
-  for (const verb of ["ADD", "CHECK", "DEL"] as const) {
-    using deadline = new Deadline(350);
+  const calls = (["ADD", "CHECK", "DEL"] as const).map(async (verb) => {
+    using deadline = new Deadline(3_000);
     const error = await failing(() => runnerOf(plugins).call(callOf({ verb, signal: deadline.signal })));
     assertEquals(error.kind, "timeout");
     assertStringIncludes(error.context.details ?? "", "Text file busy");
     assert((error.context.elapsedMs ?? 0) > 0, String(error.context.elapsedMs));
-  }
+  });
+  await Promise.all(calls);
   assertEquals(await plugins.verbs(), []);
 });
 
@@ -92,29 +95,27 @@ Deno.test("B62 cancelling ends the wait for a busy file at once", async () => {
   const pending = failing(() => runnerOf(plugins).call(callOf({ signal: cancel.signal })));
   // By now it waits for 0.8 s.
   await new Promise((resolve) => setTimeout(resolve, 800));
-  const took = await seconds(async () => {
-    cancel.abort();
-    assertEquals((await pending).kind, "cancelled");
-  });
-  assert(took < 0.5, `${took} s`);
+  cancel.abort();
+  const atOnce = new Promise((resolve) => setTimeout(resolve, 0, "later"));
+  assertEquals(await Promise.race([pending.then(({ kind }) => kind), atOnce]), "cancelled");
 });
 
 Deno.test("B66 a grandchild in another session that holds the pipes does not hold up the call", async () => {
   await using plugins = await PluginFolder.make();
   const containerId = `escaped-${crypto.randomUUID()}`;
-  const escape = "setsid sh -c 'trap \"\" TERM HUP; sleep 60' &";
+  const escape = 'setsid sh -c \'trap "" TERM HUP; : >"$0"; sleep 300\' "$here/ready" &';
   await plugins.install("slow", { ADD: { script: `${escape} wait` } });
   await plugins.install("done", { ADD: { script: escape } });
   const escaped = () => findByEnvironment(`CNI_CONTAINERID=${containerId}`);
   try {
-    using deadline = new Deadline(300);
+    const signal = deadlineOnce(async () => await statOf(`${plugins.dir}/slow.d/ready`) !== undefined, 300);
     const late = await seconds(async () => {
-      const call = callOf({ type: "slow", containerId, signal: deadline.signal });
+      const call = callOf({ type: "slow", containerId, signal });
       assertEquals((await failing(() => runnerOf(plugins).call(call))).kind, "timeout");
     });
-    assert(late < 10, `${late} s`);
+    assert(late < 100, `${late} s`);
     const well = await seconds(() => runnerOf(plugins).add(callOf({ type: "done", containerId }), "1.1.0"));
-    assert(well < 10, `${well} s`);
+    assert(well < 100, `${well} s`);
     // Nobody but recovery may end what left its group; it finds them by their container.
     assert((await escaped()).length >= 2);
   } finally {

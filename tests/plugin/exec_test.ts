@@ -15,6 +15,7 @@ import { parseJson } from "../../lib/spec/json.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
 import { FakeRun, outcome, type ScriptedOutcome } from "../fake_run.ts";
+import { until } from "../until.ts";
 import { callOf as callOfAny, failing } from "./plugin_call.ts";
 
 /** `sh` is on every machine, and is what would be run: the fake runs nothing. */
@@ -121,11 +122,12 @@ Deno.test("B52 code 11 is asked again, unlike in libcni, with the whole request,
 
 Deno.test("code 11 until the time is up: a timeout that tells the last answer and the time it took", async () => {
   const run = new FakeRun([LATER]);
-  using deadline = new Deadline(250);
+  using deadline = new Deadline(2_000);
   const error = await failing(() => runnerOf(run).call(callOf({ signal: deadline.signal })));
   assertEquals([error.kind, error.context.details], ["timeout", "last answer: the daemon starts"]);
   assert((error.context.elapsedMs ?? 0) > 0, String(error.context.elapsedMs));
-  assert(run.requests.length <= 2);
+  // After 0.1, 0.2, 0.4 and 0.8 s, not all the time.
+  assert(run.requests.length <= 5);
 });
 
 Deno.test("STATUS is not asked again: it is about now", async () => {
@@ -139,7 +141,7 @@ Deno.test("B59 B61 a busy executable is started again, and no busy start passes 
   await runnerOf(run).add(callOf(), "1.1.0");
   assertEquals(run.requests.length, 2);
   const always = new FakeRun([BUSY]);
-  using deadline = new Deadline(150);
+  using deadline = new Deadline(2_000);
   const error = await failing(() => runnerOf(always).call(callOf({ verb: "DEL", signal: deadline.signal })));
   assertEquals(error.kind, "timeout");
   assertStringIncludes(error.context.details ?? "", "Text file busy");
@@ -149,7 +151,7 @@ Deno.test("B62 cancelling ends the wait for the next try at once", async () => {
   const run = new FakeRun([LATER]);
   const outer = new AbortController();
   const pending = failing(() => runnerOf(run).call(callOf({ signal: outer.signal })));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => run.requests.length === 1);
   outer.abort();
   assertEquals((await pending).kind, "cancelled");
   assertEquals(run.requests.length, 1);
@@ -260,7 +262,7 @@ Deno.test("a built-in that never ends is given up some seconds after the signal,
   const started = performance.now();
   const error = await failing(() => runnerOf(new FakeRun(), { builtins: obeying }).call(call));
   assertEquals([error.kind, error.context.exitCode], ["timeout", undefined]);
-  assert(performance.now() - started < 1_000);
+  const obeyed = performance.now() - started;
 
   const stuck = pluginOf(() => new Promise(() => {}));
   using short = new Deadline(30);
@@ -269,7 +271,8 @@ Deno.test("a built-in that never ends is given up some seconds after the signal,
     (await failing(() => runnerOf(new FakeRun(), { builtins: stuck }).call(late))).kind,
     "timeout",
   );
-  assert(performance.now() - started < 5_000);
+  const givenUp = performance.now() - started - obeyed;
+  assert(givenUp < 60_000 && obeyed < givenUp, `${obeyed} ms, ${givenUp} ms`);
 });
 
 Deno.test("B83 a delegate gets the same values and its own configuration; ADD gives its result as 1.1.0", async () => {

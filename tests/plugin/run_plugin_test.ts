@@ -5,6 +5,7 @@ import type { Plugin } from "../../lib/plugin/serve.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/spec/version.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { PluginFolder } from "../recording_plugin.ts";
+import { until } from "../until.ts";
 
 const CONFIG = '{"cniVersion": "1.0.0", "name": "web", "type": "mine"}';
 
@@ -67,7 +68,7 @@ Deno.test("B79 what goes wrong is the error document, and a variable that may no
 Deno.test("a plugin that is ended is told, and leaves no listener", async () => {
   const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
   const ended = runPlugin(plugin, io);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => io.listeners > 0);
   io.send("SIGTERM");
   assertEquals([await ended, io.listeners], [1, 0]);
   assertStringIncludes(io.stdout, "interrupted by SIGTERM");

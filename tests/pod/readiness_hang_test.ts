@@ -4,6 +4,7 @@ import { askNetwork } from "../../lib/network/status.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { Readiness } from "../../lib/pod/readiness.ts";
 import { listOf, NetworkWorld } from "../network/world.ts";
+import { until } from "../until.ts";
 import { catalogOf, FakeSource } from "./readiness_world.ts";
 
 Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of which runs once", async () => {
@@ -21,7 +22,7 @@ Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of wh
   });
   const asked = async () => (await world.plugins.verbs()).filter((call) => call.endsWith("STATUS"));
   try {
-    for (let n = 0; n < 600 && (await asked()).length < 10; n++) await pause(50);
+    await until(async () => (await asked()).length >= 10);
     assertEquals((await asked()).length, 10);
     const joined = readiness.refresh("net0").catch((error) => error);
     const times: number[] = [];
@@ -49,12 +50,13 @@ Deno.test("a plugin that hangs is a timeout for its own network, and holds up no
   await world.plugins.install("slow", { STATUS: { hang: true } });
   await world.plugins.install("quick");
   const { runner } = world;
-  const facts = { runner, probe: new VersionProbe(runner), timeoutMs: 3_000 };
+  const facts = { runner, probe: new VersionProbe(runner, 60_000) };
+  const timeoutOf = (name: string) => name === "slow" ? 8_000 : 60_000;
   await using readiness = Readiness.start({
     source: new FakeSource(
       catalogOf([listOf(["slow"], { name: "slow" }), listOf(["quick"], { name: "quick" })]),
     ),
-    ask: (list, signal) => askNetwork(list, { ...facts, signal }),
+    ask: (list, signal) => askNetwork(list, { ...facts, timeoutMs: timeoutOf(list.name), signal }),
     log: world.log,
   });
   const [quick] = await readiness.refresh("quick");

@@ -9,7 +9,7 @@ import { PluginFolder } from "../recording_plugin.ts";
 import { CatalogWorld, list } from "./catalog_world.ts";
 import { inShort } from "./readiness_world.ts";
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 
 Deno.test("F36-F38 F110 readiness follows the files and plugins: written late, broken, repaired, replaced, removed", async () => {
   await using plugins = await PluginFolder.make();

@@ -1,6 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { pause } from "../../lib/host/command.ts";
 import { Schedule, type ScheduleOptions } from "../../lib/pod/schedule.ts";
+import { until } from "../until.ts";
 
 const NEVER_MS = 3_600_000;
 
@@ -20,14 +21,6 @@ function scheduled(options: Partial<ScheduleOptions>) {
     ...options,
   });
   return { schedule, looks, errors };
-}
-
-async function until(fits: () => boolean): Promise<void> {
-  const limit = performance.now() + 10_000;
-  while (!fits()) {
-    assert(performance.now() < limit, "not within 10 s");
-    await pause(5);
-  }
 }
 
 Deno.test("F42 events that follow each other give one look, and one that came later another", async () => {
