@@ -68,6 +68,7 @@ export const COMMANDS: readonly Command[] = [
       "podwire run gate --network web:eth0,ip=10.1.0.5 --network back:net1,ip=10.2.0.5,alias=gate",
       "podwire run alone --network none",
       "podwire run job --pid 4711 --label app=job --sysctl net.ipv4.ip_unprivileged_port_start=0",
+      "podwire run web --socket /run/podwire/podwire.sock",
     ],
     needsRoot: true,
     load: async () => (await import("./run.ts")).run,

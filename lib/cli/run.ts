@@ -4,6 +4,7 @@ import type { NetworkSettings } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
+import { daemonRun } from "./daemon_run.ts";
 import { address, bandwidth, capability, ipRanges, pair, portMapping, positive } from "./flag_value.ts";
 import { defined, someOf, wantedNetworks } from "./network_flag.ts";
 import { printSandbox } from "./sandbox_text.ts";
@@ -12,10 +13,18 @@ import { openPodwire } from "./settings.ts";
 /** `podwire run [NAME]` */
 export async function run(input: CommandInput): Promise<number> {
   const request = sandboxRequest(input);
-  const podwire = openPodwire(input);
-  const sandbox = await withSignals(input.io, (signal) => podwire.sandboxes.run({ ...request, signal }));
+  const make = makerOf(input);
+  const sandbox = await withSignals(input.io, (signal) => make({ ...request, signal }));
   printSandbox(input, sandbox);
   return 0;
+}
+
+/** This process or, with `--socket`, the daemon that serves there. */
+function makerOf(input: CommandInput): ReturnType<typeof daemonRun> {
+  const socket = input.value("socket");
+  if (socket !== undefined) return daemonRun(input, socket);
+  const { sandboxes } = openPodwire(input);
+  return (request) => sandboxes.run(request);
 }
 
 /**

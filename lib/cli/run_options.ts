@@ -89,4 +89,10 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "annotation", kind: "list", value: "K=V", help: "an annotation of the pod, repeatable" },
   { name: "replace", kind: "flag", help: "take down the sandbox that has the name first" },
+  {
+    name: "socket",
+    kind: "value",
+    value: "PATH",
+    help: "let the daemon that serves there do it, which may have a sandbox ready (serve --pool)",
+  },
 ];

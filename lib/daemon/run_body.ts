@@ -1,3 +1,4 @@
+import type { CniArgs } from "../plugin/invocation.ts";
 import { portMapping } from "../pod/port_mapping.ts";
 import type { NetworkSettings, PodRequest } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
@@ -34,7 +35,7 @@ const publish = either(
   mapped(
     objectOf(
       { hostPort: PORT, containerPort: PORT },
-      { hostIP: text(), protocol: word(["tcp", "udp", "sctp"]) },
+      { hostIP: text({ minLength: 0 }), protocol: word(["tcp", "udp", "sctp"]) },
     ),
     ({ hostIP = "", protocol = "tcp", ...ports }) => ({ hostIP, protocol, ...ports }),
   ),
@@ -53,8 +54,16 @@ const dns = objectOf({}, { servers: listOf(text()), searches: listOf(text()), op
 
 const TEXTS = mapOf(text({ minLength: 0 }));
 
-/** `K: V`, for `CNI_ARGS`. */
-const args = mapped(mapOf(text()), (pairs) => Object.entries(pairs));
+/** For `CNI_ARGS`: an object, or a list of `K=V`, in which a key may stand twice. */
+const args: Shape<CniArgs> = either(
+  (json) => Array.isArray(json),
+  listOf(mapped(text({ description: "K=V", pattern: "^[^=]+=" }), (pair, path) => {
+    const equals = pair.indexOf("=");
+    if (equals < 1) throw new Misshapen(path, "must be KEY=VALUE");
+    return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
+  })),
+  mapped(TEXTS, (pairs) => Object.entries(pairs)),
+);
 
 /** What a sandbox, or one network of it, is to have. */
 const SETTINGS = {

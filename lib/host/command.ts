@@ -184,7 +184,14 @@ async function endGroup(child: GroupChild, graceMs: number, captures: readonly C
 }
 
 /** Why something on this machine could not be done. */
-export type HostErrorReason = "program-missing" | "program-failed" | "bad-output" | "exists" | "not-a-netns";
+export type HostErrorReason =
+  | "program-missing"
+  | "program-failed"
+  | "bad-output"
+  | "exists"
+  | "not-a-netns"
+  | "nobody-answers"
+  | "cut-short";
 
 /** What is known about a {@linkcode HostError} beside its message. */
 export interface HostErrorOptions {

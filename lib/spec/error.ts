@@ -156,12 +156,13 @@ export class CniError extends Error {
   /** The object that the command line prints with `--json` and the daemon answers with. */
   toJSON(): Record<string, unknown> {
     const { plugin, ...context } = this.context;
+    const place = plugin && { plugin: plugin.type, pluginIndex: plugin.index, pluginCount: plugin.count };
     return {
       code: this.code,
       kind: this.kind,
       msg: this.msg,
       ...context,
-      ...(plugin === undefined ? {} : { plugin: plugin.type, pluginIndex: plugin.index }),
+      ...place,
     };
   }
 }

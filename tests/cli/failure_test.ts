@@ -67,6 +67,7 @@ Deno.test("reportFailure() gives all of it as one line of JSON", () => {
     network: "web",
     plugin: "host-local",
     pluginIndex: 1,
+    pluginCount: 3,
     containerId: "c1",
     ifName: "eth0",
     exitCode: 1,

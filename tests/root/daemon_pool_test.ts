@@ -1,9 +1,8 @@
 // The pool of the daemon with the compiled program, real namespaces and the plugins inside it.
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
-import { binaryTest, type BinaryWorld } from "./binary_world.ts";
+import { binaryTest, type BinaryWorld, isThere, until } from "./binary_world.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
-import { tellFigures } from "./figures.ts";
 
 const OPTIONS = ["--builtin=prefer"];
 
@@ -175,32 +174,76 @@ binaryTest(
   },
 );
 
-binaryTest("handing out takes a fraction of what making takes", ["ip"], async (world) => {
-  await network(world);
-  await using daemon = await withPool(world, 12);
-  await filled(world, 12);
-  const times = async (body: Record<string, unknown>) => {
-    const found: number[] = [];
-    for (let round = 0; round < 10; round++) {
-      const name = crypto.randomUUID();
-      const begun = performance.now();
-      const { status } = await daemon.call("POST", "/v1/sandboxes", { name, ...body });
-      found.push(performance.now() - begun);
-      assertEquals(status, 201);
-      await world.done(["rm", name, "--builtin=prefer"]);
+binaryTest(
+  "run --socket is handed a sandbox of the pool, prints it as run does, and is refused as run is",
+  ["ip"],
+  async (world) => {
+    await network(world);
+    await using daemon = await withPool(world, 1);
+    const before = await filled(world, 1);
+    const through = { dirs: [] };
+    const args = ["--socket", daemon.socket];
+    const web = await world.json(["run", "web", "--label", "app=web", ...args], through);
+    assertEquals([web.id, web.name, web.labels], [before[0]?.id, "web", { app: "web" }]);
+    assertEquals(await world.json(["inspect", "web"]), web);
+    await filled(world, 1, before);
+    assertEquals(await counts(daemon, world), [1, 1]);
+    const printed = await world.done(["run", "db", ...args], through);
+    assertEquals(printed, await world.done(["inspect", "db"]));
+
+    const conflict = await world.refused(1, ["run", "web", ...args], through);
+    const ordinary = await world.refused(1, ["run", "web"]);
+    assertEquals(conflict, ordinary);
+    const missing = ["run", "x", "--network", "missing"];
+    assertEquals(await world.refused(3, [...missing, ...args], through), await world.refused(3, missing));
+    assertEquals((await world.refused(2, ["run", "x", ...args])).kind, "usage");
+
+    for (const name of ["web", "db"]) await world.done(["rm", name]);
+    await daemon.end();
+    const nobody = await world.refused(6, ["run", "web", ...args], through);
+    assertEquals([nobody.kind, nobody.msg], ["not-ready", `no daemon serves at ${daemon.socket}`]);
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest(
+  "run --socket that is interrupted leaves no sandbox: the daemon undoes it",
+  ["ip"],
+  async (world) => {
+    await world.list([{ type: "slow" }]);
+    await world.plugin("slow", SLOW(world.dir));
+    await using daemon = await DaemonProcess.start(world, OPTIONS);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      await Deno.remove(`${world.dir}/adding`).catch(() => {});
+      const child = world.start(["run", "web", "--json", "--socket", daemon.socket], { dirs: [] });
+      await until("its plugin runs", () => isThere(`${world.dir}/adding`), 60_000);
+      child.kill(signal);
+      const { code, stdout, stderr } = await child.output();
+      const error = JSON.parse(new TextDecoder().decode(stderr));
+      assertEquals([code, stdout.length, error.kind, error.msg], [
+        130,
+        0,
+        "cancelled",
+        `interrupted by ${signal}`,
+      ]);
+      await until("it is undone", async () => (await world.json(["ps"])).length === 0, 60_000);
     }
-    return found.sort((a, b) => a - b)[5]!;
-  };
-  const ordinary = await times({ uid: "told" });
-  await filled(world, 12);
-  const handedOut = await times({});
-  await tellFigures(
-    "median of a run through the daemon, in ms",
-    new Map([["ordinary", Math.round(ordinary)], ["from the pool", Math.round(handedOut)]]),
-  );
-  assert(handedOut * 2 < ordinary, `${handedOut} ms against ${ordinary} ms`);
-  const [count] = await counts(daemon, world);
-  assert(count! >= 10, String(count));
-  await daemon.end();
-  assertEquals(await leftIn(world), []);
-});
+    const late = await world.refused(5, ["run", "web", "--timeout=2s", "--socket", daemon.socket], {
+      dirs: [],
+    });
+    assertEquals(late.kind, "timeout");
+    await until("it is undone", async () => (await world.json(["ps"])).length === 0, 60_000);
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+/** Says that it has begun, and does not end by itself. */
+const SLOW = (dir: string) =>
+  `#!/bin/sh
+cat >/dev/null
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) : >${dir}/adding; exec sleep 100 ;;
+esac
+`;

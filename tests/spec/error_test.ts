@@ -58,6 +58,7 @@ Deno.test("the object of an error has its members side by side", () => {
     path: "ips[0]",
     plugin: "bridge",
     pluginIndex: 1,
+    pluginCount: 3,
   });
   assertEquals(new CniError("io", "no").toJSON(), { code: ERROR_CODES.unknown, kind: "io", msg: "no" });
 });

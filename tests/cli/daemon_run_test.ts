@@ -1,0 +1,142 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
+import { SANDBOX } from "../daemon/fake_services.ts";
+import { podwire } from "./fake_io.ts";
+
+/** Serves at a socket of its own as long as `fn` runs. */
+async function serving(
+  answer: (request: Request) => Response | Promise<Response>,
+  fn: (socket: string) => Promise<void>,
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  const socket = `${dir}/s`;
+  const server = Deno.serve({ path: socket, onListen() {}, onError: () => new Response() }, answer);
+  try {
+    await fn(socket);
+  } finally {
+    await server.shutdown();
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const run = (...args: string[]) => podwire(["run", ...args]);
+
+Deno.test("run --socket prints what the daemon made as run prints what it made", async () => {
+  const asked: unknown[] = [];
+  const answer = async (request: Request) => {
+    asked.push([request.method, request.url.slice(-"/v1/sandboxes".length), await request.json()]);
+    return Response.json(SANDBOX, { status: 201 });
+  };
+  await serving(answer, async (socket) => {
+    const json = await run("web", "--label", "a=b", "--json", "--socket", socket);
+    assertEquals([json.code, json.stderr, JSON.parse(json.stdout)], [
+      0,
+      "",
+      JSON.parse(JSON.stringify(SANDBOX)),
+    ]);
+    assertEquals(json.stdout, `${JSON.stringify(SANDBOX, undefined, 2)}\n`);
+    const text = await run(`--socket=${socket}`, "--timeout=1m");
+    assertEquals([text.code, text.stderr], [0, ""]);
+    assertStringIncludes(text.stdout, SANDBOX.id);
+  });
+  assertEquals(asked, [
+    ["POST", "/v1/sandboxes", { name: "web", labels: { a: "b" }, replace: false }],
+    ["POST", "/v1/sandboxes", { replace: false }],
+  ]);
+});
+
+Deno.test("an error of the daemon is that of run: object, words and exit code", async () => {
+  const errors: readonly (readonly [CniError, number, number])[] = [
+    [new CniError("conflict", "the name is taken", { hint: "choose another" }), 409, 1],
+    [new CniError("not-found", "no such network", { network: "x", verb: "ADD" }), 404, 3],
+    [new CniError("not-ready", "podwire is shutting down", { hint: "try again" }), 503, 6],
+    [
+      new CniError("timeout", "late", {
+        plugin: { type: "slow", index: 0, count: 2 },
+        verb: "ADD",
+        network: "n",
+      }),
+      504,
+      5,
+    ],
+    [new CniError("permission", "no", { hint: "run as root" }), 500, 4],
+  ];
+  for (const [error, status, code] of errors) {
+    await serving(() => Response.json({ error }, { status }), async (socket) => {
+      const json = await run("--json", "--socket", socket);
+      assertEquals([json.code, json.stdout, json.stderr], [code, "", `${JSON.stringify(error)}\n`]);
+      const text = await run("--socket", socket);
+      assertEquals(text.code, code);
+      assertStringIncludes(text.stderr, error.message);
+    });
+  }
+});
+
+Deno.test("run --socket without a daemon makes no sandbox of its own, and says what to start", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    const socket = `${dir}/s`;
+    const { code, stdout, stderr } = await run("web", "--socket", socket, "--json");
+    const error = JSON.parse(stderr);
+    assertEquals([code, stdout, error.kind, error.msg], [
+      6,
+      "",
+      "not-ready",
+      `no daemon serves at ${socket}`,
+    ]);
+    assertStringIncludes(error.hint, `podwire serve --socket ${socket}`);
+    assertEquals(Array.from(Deno.readDirSync(dir)), []);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("what else serves at a socket is no podwire", async () => {
+  const answers = [
+    () => new Response("hello"),
+    () => Response.json([]),
+    () => Response.json({ message: "page not found" }, { status: 404 }),
+  ];
+  for (const answer of answers) {
+    await serving(answer, async (socket) => {
+      const { code, stderr } = await run("--socket", socket, "--json");
+      const error = JSON.parse(stderr);
+      assertEquals([code, error.kind, error.msg], [1, "io", `what serves at ${socket} is no podwire`]);
+    });
+  }
+});
+
+Deno.test("an option that the daemon has its own of is refused beside --socket, by name", async () => {
+  const options = [
+    ["--conf-dir", "/x"],
+    ["--plugin-dir", "/x"],
+    ["--cache-dir", "/x"],
+    ["--state-dir", "/x"],
+    ["--netns-dir", "/x"],
+    ["--default-network", "x"],
+    ["--builtin", "off"],
+    ["--plugin-env", "X"],
+    ["--timeout", "ADD=5s"],
+  ];
+  for (const [name = "", value = ""] of options) {
+    const { code, stderr } = await run("--socket=/none", name, value);
+    assertEquals(code, 2, name);
+    assertStringIncludes(stderr, name);
+    assertStringIncludes(stderr, "--socket");
+  }
+  assertEquals((await run("--socket=/none", "--timeout=soon")).code, 2);
+});
+
+Deno.test("--timeout is the time that run waits for the daemon, which then sees it leave", async () => {
+  const left = Promise.withResolvers<void>();
+  const answer = async (request: Request) => {
+    request.signal.addEventListener("abort", () => left.resolve());
+    await left.promise;
+    return new Response();
+  };
+  await serving(answer, async (socket) => {
+    const { code, stderr } = await run("--socket", socket, "--timeout=50ms", "--json");
+    assertEquals([code, JSON.parse(stderr).kind], [5, "timeout"]);
+    await left.promise;
+  });
+});
