@@ -215,8 +215,8 @@ Deno.test("runCommand() kills a group that ignores SIGTERM after the grace", asy
 });
 
 Deno.test("runCommand() ends a silent grandchild soon after its parent", async () => {
-  const script =
-    "(trap '' TERM; exec sleep 300) >/dev/null 2>&1 & echo $!; sleep 0.1; echo up >&2; exec sleep 300";
+  const silent = "trap '' TERM; echo $$; echo up >&2; exec sleep 300 >/dev/null 2>&1";
+  const script = `sh -c "${silent.replace("$$", "\\$\\$")}" & exec sleep 300`;
   const [outcome, ms] = await abortWhenUp(script);
   assertEquals(outcome.signal, "SIGTERM");
   assertGreater(ms, 190);
@@ -226,7 +226,7 @@ Deno.test("runCommand() ends a silent grandchild soon after its parent", async (
 
 Deno.test("runCommand() gives a grandchild with a pipe the same grace, then kills it", async () => {
   // The program itself obeys at once; its child ignores SIGTERM.
-  const script = "(trap '' TERM; exec sleep 300) & echo $!; sleep 0.1; echo up >&2; exec sleep 300";
+  const script = `sh -c "trap '' TERM; echo \\$\\$; echo up >&2; exec sleep 300" & exec sleep 300`;
   const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
   assertEquals(outcome.signal, "SIGTERM");
   assertGreater(ms, 390);

@@ -2,6 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { ReadinessMemory } from "../../lib/pod/readiness_memory.ts";
 import { graceOf, type Standing, standingAfter } from "../../lib/pod/standing.ts";
 import { Lines } from "../network/world.ts";
+import { until } from "../until.ts";
 import { catalogOf, network, quiet, ReadinessWorld } from "./readiness_world.ts";
 
 const at = (seconds: number) => new Date(Date.parse("2026-03-01T12:00:00Z") + seconds * 1_000);
@@ -130,7 +131,7 @@ memoryTest(
       await quiet();
     };
     const first = await ReadinessWorld.start(catalog, { memory: memory() });
-    await waitFor(() => first.open.length === 2);
+    await until(() => first.open.length === 2);
     await first.answer("web");
     await first.answer("db", "timeout");
     await finished(first);
@@ -140,7 +141,7 @@ memoryTest(
       ["db", false, "timeout"],
     ]);
     const second = await ReadinessWorld.start(catalog, { memory: memory() });
-    await waitFor(() => second.open.length === 2);
+    await until(() => second.open.length === 2);
     await second.clock.advance(5_000);
     await second.answer("web", "timeout");
     await second.answer("db", "timeout");
@@ -165,7 +166,7 @@ memoryTest("who asks before the memory is read makes nothing new of what is reme
   const fresh = world.readiness.refresh();
   await quiet();
   slow.resolve();
-  await waitFor(() => world.open.length === 1);
+  await until(() => world.open.length === 1);
   await world.answer("web");
   assertEquals((await fresh).map(({ since }) => since), [web.since]);
 });
@@ -188,7 +189,3 @@ Deno.test({
     );
   },
 });
-
-async function waitFor(holds: () => boolean): Promise<void> {
-  for (let n = 0; n < 500 && !holds(); n++) await new Promise((done) => setTimeout(done, 10));
-}
