@@ -9,7 +9,7 @@ if [ "${2-}" != inside ]; then
   cgroup=$cgroup/${dir##*/}
   mkdir "$cgroup"
   end() {
-    echo 1 >"$cgroup/cgroup.kill"
+    echo 1 >"$cgroup/cgroup.kill" || kill -KILL "$(cat "$dir/pid")"
     wait
     while grep -q 'populated 1' "$cgroup/cgroup.events"; do sleep 0.1; done
     find "$cgroup" -depth -type d -exec rmdir {} +
