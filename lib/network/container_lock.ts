@@ -166,10 +166,15 @@ export class ContainerLocks {
 
   /** Whether the process that a pool belongs to is there. */
   async isPoolHeld(id: string): Promise<boolean> {
-    const isPresent = async () => await statOf(this.#poolPath(id)) !== undefined;
-    if (!await isPresent()) return false;
-    using lock = await tryLockFile(this.#poolPath(id), { shared: true, create: false });
-    return lock === undefined && await isPresent();
+    const isHeld = async () => {
+      if (await statOf(this.#poolPath(id)) === undefined) return false;
+      using lock = await tryLockFile(this.#poolPath(id), { shared: true, create: false });
+      return lock === undefined;
+    };
+    if (!await isHeld()) return false;
+    // Who sweeps lets go at once, and has removed it then.
+    await pause(LONGER_THAN_A_LOOK_MS);
+    return await isHeld();
   }
 
   /** Removes the locks that killed processes left. */

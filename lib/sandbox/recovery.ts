@@ -182,6 +182,7 @@ export class Recovery {
       using _names = await this.#options.locks.names();
       await this.#options.sandboxes.removeUnfinished();
     }
+    await this.#options.locks.sweepPools();
     await this.#options.cache.removeUnfinished();
     await this.#options.failed.removeUnfinished();
     await this.#options.ports.removeUnfinished();

@@ -1,5 +1,6 @@
 // `kill -9` of the daemon under load, at any moment: after its restart all that clients were told of is there, and what
-// was interrupted is settled, to the last address, port, namespace, record, name and process.
+// was interrupted is settled, to the last address, port, namespace, record, name and process. What it kept ready is gone
+// with it, and what it was just handing out is its client's or gone.
 //
 // PODWIRE_TEST_KILLS=20 kills as often, with 32 clients; PODWIRE_TEST_SEED repeats; PODWIRE_TEST_FIGURES=FILE tells there
 // what the kills met.
@@ -7,6 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { UNDER_WAY } from "../../lib/network/gc_sweep.ts";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
+import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { type Known, type Load, LoadClient, loadNetworks, MAY_BE, RECORDED } from "./daemon_load.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 import { tellFigures } from "./figures.ts";
@@ -15,6 +17,14 @@ const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 3);
 const CLIENTS = KILLS > 3 ? 32 : 8;
 const LONGEST_LOAD_MS = KILLS > 3 ? 6_000 : 3_000;
 const BUILTIN = "--builtin=prefer";
+const POOL_SIZE = CLIENTS / 4;
+const POOL_NAMESPACE = "podwire-pool";
+const PATIENCE_MS = 60_000;
+
+const startDaemon = async (world: BinaryWorld) =>
+  await DaemonProcess.start(world, [BUILTIN, `--pool=${world.network}=${POOL_SIZE}`]);
+/** What the daemon is at when the clients come, and when it is killed. */
+const MOMENTS = ["recovering", "ready, then at work", "handing out"] as const;
 
 binaryTest(
   "kill -9 of the daemon under load: after a restart all is accounted for",
@@ -31,11 +41,16 @@ binaryTest(
     );
     try {
       for (let kill = 0; kill < KILLS; kill++) {
-        await loadAndKill(world, clients, 100 + random.below(LONGEST_LOAD_MS), tally);
-        await using daemon = await DaemonProcess.start(world, [BUILTIN]);
-        await accountedFor(world, daemon, clients, tally);
+        const moment = MOMENTS[kill % MOMENTS.length] ?? "recovering";
+        const afterMs = moment === "handing out" ? random.below(40) : 100 + random.below(LONGEST_LOAD_MS);
+        await loadAndKill(world, clients, { moment, afterMs }, tally);
+        const dead = await pooledOnDisk(world);
+        add(tally, "killed in the pool", dead.length);
+        await using daemon = await startDaemon(world);
+        await accountedFor(world, daemon, { clients, dead }, tally);
       }
       assert((tally.get("interrupted") ?? 0) >= KILLS, "the kills met nothing");
+      assert((tally.get("answered: hand-outs") ?? 0) > 0, "the pool served nobody");
       await removeAll(world, clients);
     } catch (cause) {
       throw new Error(`${SEED_VARIABLE}=${seed}: ${cause instanceof Error ? cause.message : cause}`, {
@@ -50,18 +65,25 @@ binaryTest(
 async function loadAndKill(
   world: BinaryWorld,
   clients: readonly LoadClient[],
-  afterMs: number,
+  { moment, afterMs }: { moment: typeof MOMENTS[number]; afterMs: number },
   tally: Map<string, number>,
 ): Promise<void> {
-  // Not recovered yet: the clients come while it is at that.
-  await using daemon = await DaemonProcess.start(world, [BUILTIN]);
+  await using daemon = await startDaemon(world);
+  if (moment !== "recovering") await filled(daemon);
   const over = new AbortController();
   const load: Load = { daemon, over: over.signal, answered: new Map() };
   const failed = Promise.withResolvers<never>();
   const working = clients.map((client) => client.work(load));
   Promise.all(working).catch(failed.reject);
+  const seen = async () => {
+    if (moment === "ready, then at work") {
+      await until("the pool serves", async () => await handedOut(world, daemon) > 0, PATIENCE_MS);
+    }
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    if (moment !== "handing out") add(tally, "answered: hand-outs", await handedOut(world, daemon));
+  };
   try {
-    await Promise.race([new Promise((resolve) => setTimeout(resolve, afterMs)), failed.promise]);
+    await Promise.race([seen(), failed.promise]);
   } finally {
     failed.promise.catch(() => {});
     over.abort();
@@ -72,41 +94,82 @@ async function loadAndKill(
   for (const [method, count] of load.answered) add(tally, `answered: ${method}`, count);
 }
 
-/** What is there is what the clients know of, whole, and nothing else is. */
+/** What is there is what the clients know of, whole, and what the daemon has made ready since; nothing else is. */
 async function accountedFor(
   world: BinaryWorld,
   daemon: DaemonProcess,
-  clients: readonly LoadClient[],
+  { clients, dead }: { readonly clients: readonly LoadClient[]; readonly dead: readonly string[] },
   tally: Map<string, number>,
 ): Promise<void> {
   await settled(daemon);
-  const listed = (await daemon.call("GET", "/v1/sandboxes")).json as readonly Shown[];
-  const byId = new Map(listed.map((sandbox) => [sandbox.id, sandbox]));
-  const ready: (Known & { readonly shown: Shown })[] = [];
+  const pooled = await filled(daemon);
+  assertEquals(pooled.filter(({ id }) => dead.includes(id)), [], "what a dead process had kept ready");
+  const listed = (await daemon.call("GET", "/v1/sandboxes?namespace=default")).json as readonly Shown[];
+  const byName = new Map(listed.map((sandbox) => [sandbox.name, sandbox]));
+  const ready: Ready[] = pooled.map((shown) => ({ ...shown, networks: [world.network], shown }));
   for (const client of clients) {
     for (const known of [...client.sandboxes]) {
-      const shown = byId.get(known.id);
+      const shown = byName.get(known.name);
       const state = shown?.state ?? "gone";
       assert(
         MAY_BE[known.phase].includes(state),
-        `${known.id} was ${known.phase} and is ${state}: ${shown?.reason}`,
+        `${known.name} was ${known.phase} and is ${state}: ${shown?.reason}`,
       );
       if (known.phase.endsWith("ing")) {
         add(tally, "interrupted");
-        add(tally, `interrupted: ${known.phase}, found ${state}`);
+        const how = known.id === undefined ? ` without ID, ${await originOf(world, shown)}` : "";
+        add(tally, `interrupted: ${known.phase}${how}, found ${state}`);
       } else add(tally, `known: ${known.phase}`);
-      byId.delete(known.id);
+      byName.delete(known.name);
       if (shown === undefined) client.sandboxes.splice(client.sandboxes.indexOf(known), 1);
-      else known.phase = shown.state;
-      if (shown?.state === "ready") ready.push({ ...known, shown });
+      else {
+        known.phase = shown.state;
+        known.id ??= shown.id;
+        assertEquals(shown.id, known.id);
+      }
+      if (shown?.state === "ready") ready.push({ networks: known.networks, shown });
     }
   }
-  assertEquals([...byId.keys()], [], "sandboxes that nobody knows of");
+  assertEquals([...byName.keys()], [], "sandboxes that nobody knows of");
   await kernelHas(world, ready);
-  await until("the plugins have ended", async () => (await strangers(world, daemon)).length === 0, 30_000);
-  const live = clients.flatMap(({ sandboxes }) => sandboxes.map(({ id }) => id));
-  assertEquals(await unaccounted(world, live), []);
-  assertEquals(await recordedUp(world), ids(ready.filter(({ networks }) => networks.includes(RECORDED))));
+  await until(
+    "the plugins have ended",
+    async () => (await strangers(world, daemon)).length === 0,
+    PATIENCE_MS,
+  );
+  const live = clients.flatMap(({ sandboxes }) => sandboxes.map(({ id }) => id ?? ""));
+  assertEquals(await unaccounted(world, [...live, ...pooled.map(({ id }) => id)]), []);
+  assertEquals((await sh(`ls ${world.stateDir}/run/pools`)).trim().split("\n").length, 1, "locks of pools");
+  const recorded = ready.filter(({ networks }) => networks.includes(RECORDED));
+  assertEquals(await recordedUp(world), recorded.map(({ shown: { id } }) => id).sort());
+}
+
+/** Waits until as many are ready as the daemon is to keep, and gives them. */
+async function filled(daemon: DaemonProcess): Promise<readonly Shown[]> {
+  let found: readonly Shown[] = [];
+  await until("the pool is filled", async () => {
+    found = (await daemon.call("GET", `/v1/sandboxes?namespace=${POOL_NAMESPACE}`)).json;
+    return found.length === POOL_SIZE && found.every(({ state }) => state === "ready");
+  }, PATIENCE_MS);
+  return found;
+}
+
+/** The sandboxes that belong to a pool, by their records. */
+async function pooledOnDisk(world: BinaryWorld): Promise<string[]> {
+  const text = await sh(`grep -l '"pool":' ${world.stateDir}/sandboxes/*.json || :`);
+  return [...text.matchAll(/\/([^/\n]+)\.json$/gm)].map(([, id = ""]) => id);
+}
+
+async function handedOut(world: BinaryWorld, daemon: DaemonProcess): Promise<number> {
+  const families = parseExposition((await daemon.call("GET", "/metrics")).text);
+  return valueOf(families, "podwire_pool_handed_out_total", { network: world.network }) ?? 0;
+}
+
+/** Whether its plugins were told of a sandbox of the pool. */
+async function originOf(world: BinaryWorld, shown: Shown | undefined): Promise<string> {
+  if (shown === undefined) return "from wherever";
+  const found = await sh(`cat ${world.stateDir}/attachments/${shown.id}/*.json`);
+  return found.includes(POOL_NAMESPACE) ? "from the pool" : "made for it";
 }
 
 /** The daemon recovers beside what it serves, and leaves to one recovery what another is working on. */
@@ -120,17 +183,20 @@ async function settled(daemon: DaemonProcess): Promise<void> {
 
 interface Shown {
   readonly id: string;
+  readonly name: string;
   readonly state: "ready" | "stopped";
   readonly reason?: string;
   readonly netns: string;
   readonly ips: readonly string[];
 }
 
+/** A sandbox that is up. */
+interface Ready extends Pick<Known, "networks"> {
+  readonly shown: Shown;
+}
+
 /** Each has its namespace with its addresses, and its port on the bridge; there are no others. */
-async function kernelHas(
-  world: BinaryWorld,
-  ready: readonly (Known & { readonly shown: Shown })[],
-): Promise<void> {
+async function kernelHas(world: BinaryWorld, ready: readonly Ready[]): Promise<void> {
   const mounted = (await sh(`grep -F ${world.netnsDir}/ /proc/self/mountinfo | cut -d' ' -f5 || :`)).split(
     "\n",
   );
@@ -141,7 +207,7 @@ async function kernelHas(
   );
   const shownBy = new Map(text.split("=/").slice(1).map((part) => [`/${part.split("\n")[0]}`, part]));
   const onBridge = ready.filter(({ networks }) => networks.includes(world.network));
-  for (const { id, shown: { netns, ips } } of ready) {
+  for (const { shown: { id, netns, ips } } of ready) {
     for (const ip of ips) assert(shownBy.get(netns)?.includes(` ${ip}/`), `${id} lacks ${ip}`);
   }
   assertEquals(
@@ -166,7 +232,7 @@ case "$f" in netns/*) echo "$f" ;; *) grep -qwFf live "$f" || echo "$f" ;; esac;
   );
   return text.split("\n").filter((file) =>
     file !== "" &&
-    !/^state\/(boot-id|catalogs\/[0-9a-f]+\.json|readiness\.json|run\/(gc|names|boot|ports)\.lock)$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
+    !/^state\/(boot-id|catalogs\/[0-9a-f]+\.json|readiness\.json|run\/((gc|names|boot|ports)|pools\/[^/]+)\.lock)$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
       .test(file)
   );
 }
@@ -184,8 +250,9 @@ async function strangers(world: BinaryWorld, { child: { pid } }: DaemonProcess):
 
 async function removeAll(world: BinaryWorld, clients: readonly LoadClient[]): Promise<void> {
   await using daemon = await DaemonProcess.start(world, [BUILTIN]);
-  for (const { id } of clients.flatMap(({ sandboxes }) => sandboxes)) {
-    assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${id}`)).status, 204);
+  await settled(daemon);
+  for (const { name } of clients.flatMap(({ sandboxes }) => sandboxes)) {
+    assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${name}`)).status, 204);
   }
   await daemon.end();
   assertEquals(await leftIn(world), []);
@@ -195,5 +262,3 @@ async function removeAll(world: BinaryWorld, clients: readonly LoadClient[]): Pr
 function add(tally: Map<string, number>, what: string, count = 1): void {
   tally.set(what, (tally.get(what) ?? 0) + count);
 }
-
-const ids = (some: readonly { readonly id: string }[]) => some.map(({ id }) => id).sort();

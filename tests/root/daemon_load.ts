@@ -9,7 +9,9 @@ export type Phase = "starting" | "ready" | "stopping" | "stopped" | "removing";
 
 /** A sandbox as its client knows it. */
 export interface Known {
-  readonly id: string;
+  readonly name: string;
+  /** Of one that may come from the pool it is told by the answer. */
+  id: string | undefined;
   readonly networks: readonly string[];
   phase: Phase;
 }
@@ -31,7 +33,7 @@ export const MAY_BE: Readonly<Record<Phase, readonly string[]>> = {
   removing: ["ready", "stopped", "gone"],
 };
 
-/** The network with addresses and ports, and the one whose plugin writes down its calls. */
+/** The one whose plugin writes down its calls; the other one has addresses and ports. */
 export const RECORDED = "recorded";
 const MOST_SANDBOXES = 2;
 
@@ -76,32 +78,35 @@ export class LoadClient {
   }
 
   async #run(load: Load): Promise<void> {
-    const id = this.world.id(`${this.name}-${this.#made++}`);
+    const name = this.world.id(`${this.name}-${this.#made++}`);
     const both = [this.world.network, RECORDED];
-    const networks = [both, both.slice(0, 1), both.slice(1)][this.random.below(3)] ?? both;
-    const known: Known = { id, networks, phase: "starting" };
+    // Whoever asks for an ID is given none of the pool.
+    const isForPool = this.random.chance(50);
+    const networks = [both, both.slice(0, 1), both.slice(1)][isForPool ? 1 : this.random.below(3)] ?? both;
+    const known: Known = { name, id: isForPool ? undefined : name, networks, phase: "starting" };
     this.sandboxes.push(known);
-    const wanted = networks.map((name) => ({ name }));
-    const answer = await ask(load, 201, "POST", "/v1/sandboxes", { name: id, id, networks: wanted });
+    const wanted = { networks: networks.map((name) => ({ name })), ...(isForPool ? {} : { id: name }) };
+    const answer = await ask(load, 201, "POST", "/v1/sandboxes", { name, ...wanted });
     if (answer === undefined) return;
-    assertEquals([answer.json.id, answer.json.state], [id, "ready"]);
+    known.id ??= answer.json.id;
+    assertEquals([answer.json.id, answer.json.name, answer.json.state], [known.id, name, "ready"]);
     known.phase = "ready";
   }
 
-  async #get(load: Load, { id, phase }: Known): Promise<void> {
-    const answer = await ask(load, 200, "GET", `/v1/sandboxes/${id}`);
+  async #get(load: Load, { id, name, phase }: Known): Promise<void> {
+    const answer = await ask(load, 200, "GET", `/v1/sandboxes/${name}`);
     if (answer !== undefined) assertEquals([answer.json.id, answer.json.state], [id, phase]);
   }
 
   async #stop(load: Load, known: Known): Promise<void> {
     known.phase = "stopping";
-    const answer = await ask(load, 200, "POST", `/v1/sandboxes/${known.id}/stop`);
+    const answer = await ask(load, 200, "POST", `/v1/sandboxes/${known.name}/stop`);
     if (answer !== undefined) known.phase = "stopped";
   }
 
   async #remove(load: Load, known: Known): Promise<void> {
     known.phase = "removing";
-    const answer = await ask(load, 204, "DELETE", `/v1/sandboxes/${known.id}`);
+    const answer = await ask(load, 204, "DELETE", `/v1/sandboxes/${known.name}`);
     if (answer !== undefined) this.sandboxes.splice(this.sandboxes.indexOf(known), 1);
   }
 }

@@ -52,7 +52,10 @@ sandboxTest(
       await assertRejects(() => runtime.sandboxes.get("web"), CniError, "no sandbox");
       assertEquals((await runtime.recover()).removed, []);
     }
+    // Of a process that is killed it stays, and nobody holds it.
+    await Deno.writeTextFile(`${world.runDir}/pools/dead.lock`, "");
     const { removed } = await runtime.recover();
+    assertEquals(Array.from(Deno.readDirSync(`${world.runDir}/pools`)), []);
     assertEquals(removed.map(({ kind, containerId }) => [kind, containerId]), [["attachment", id], [
       "sandbox",
       id,
