@@ -1,0 +1,56 @@
+// What is said of a sandbox while somebody is making it, and when that was cut short.
+import { assertEquals, assertMatch } from "@std/assert";
+import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
+import { binaryTest, isThere, sh, until } from "./binary_world.ts";
+import { DaemonProcess, leftIn } from "./daemon_world.ts";
+
+binaryTest(
+  "a sandbox that is being made says so to whoever asks, and that it was interrupted once its maker is dead",
+  [],
+  async (world) => {
+    const begun = `${world.dir}/begun`;
+    await world.plugin(
+      "slow",
+      `#!/bin/sh
+cat >/dev/null
+[ "$CNI_COMMAND" != VERSION ] || echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
+[ "$CNI_COMMAND" = ADD ] || exit 0
+touch ${begun}
+exec sleep 600
+`,
+    );
+    await world.list([{ type: "slow" }]);
+    await using daemon = await DaemonProcess.start(world);
+    const id = world.id("web");
+    const made = daemon.call("POST", "/v1/sandboxes", { name: "web", id }).catch(() => "cut short");
+    await until("the plugin works", () => isThere(begun));
+
+    const { status, json } = await daemon.call("GET", "/v1/sandboxes/web");
+    assertEquals(
+      [status, json.state, json.reason, json.underWay],
+      [200, "broken", "it is being made, or undone", true],
+    );
+    assertEquals((await daemon.call("GET", "/v1/sandboxes")).json, [json]);
+    assertEquals(await world.json(["inspect", "web"]), json);
+    assertMatch(await world.done(["ps"]), /web +under way/);
+    const families = parseExposition((await daemon.call("GET", "/metrics")).text);
+    const inState = (state: string) => valueOf(families, "podwire_sandboxes", { state });
+    assertEquals([inState("under_way"), inState("broken")], [1, 0]);
+
+    daemon.child.kill("SIGKILL");
+    await daemon.child.status;
+    await made;
+    const left = await world.json(["inspect", "web"]);
+    assertEquals(
+      [left.state, left.reason, left.underWay],
+      ["broken", "it was interrupted while it was being made: `podwire recover` settles it", undefined],
+    );
+    assertMatch(await world.done(["ps"]), /web +broken/);
+    assertEquals((await world.json(["recover"])).failed, []);
+    assertEquals(await leftIn(world), []);
+    await until(
+      "the plugin is ended",
+      async () => await sh(`grep -ls ${id} /proc/[0-9]*/environ || :`) === "",
+    );
+  },
+);
