@@ -67,7 +67,8 @@ const QUIET_TICK_MS = 100;
 const GROUP_POLL_MS = 20;
 const SILENT_GRACE_MS = 200;
 const LAST_WORDS_MS = 50;
-const REAP_MS = 500;
+/** On a busy machine the end that SIGKILL brings may take its time to come. */
+const REAP_MS = 5_000;
 
 /**
  * Runs a program to its end.
@@ -150,14 +151,16 @@ async function hearOut(
   stop: Promise<Exclude<CommandEnd, "exit">>,
 ): Promise<CommandEnd> {
   const over = Promise.race([Promise.all(captures.map((capture) => capture.done)), stop]);
-  const deadline = performance.now() + limitMs;
-  // Two ticks, not one of twice the length: after a stall of this process the first may be over before a byte of
-  // what was written meanwhile could be read.
-  for (let quietTicks = 0; quietTicks < 2 && performance.now() < deadline; quietTicks++) {
+  // Ticks, not a time: a process that gets no processor reads nothing meanwhile, and what was written before the end
+  // would be lost. Two in a row: the first may be over before a byte of what was written meanwhile could be read.
+  let quietTicks = 0;
+  for (let ticks = limitMs / QUIET_TICK_MS; quietTicks < 2 && ticks > 0; ticks--) {
     const before = total(captures);
+    const startedAt = performance.now();
     const result = await settled(over, QUIET_TICK_MS);
     if (result !== undefined) return typeof result === "string" && result !== "aborted" ? result : "exit";
-    if (total(captures) > before) quietTicks = -1;
+    const isLate = performance.now() - startedAt > 2 * QUIET_TICK_MS;
+    quietTicks = isLate || total(captures) > before ? 0 : quietTicks + 1;
   }
   return "exit";
 }

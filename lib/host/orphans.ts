@@ -1,6 +1,8 @@
 import { HostError, pause, type RunCommand, runCommand } from "./command.ts";
 
 const GRACE_MS = 2_000;
+/** A busy machine may take its time to end what it was told to end. */
+const KILLED_MS = 30_000;
 const POLL_MS = 20;
 
 /**
@@ -21,7 +23,7 @@ export async function endOrphans(
   sendSignal(met, "SIGTERM");
   if (await goneWithin(GRACE_MS, entry, run)) return met;
   sendSignal(await findByEnvironment(entry, run), "SIGKILL");
-  if (await goneWithin(GRACE_MS, entry, run)) return met;
+  if (await goneWithin(KILLED_MS, entry, run)) return met;
   const pids = met.join(", ");
   throw new HostError(`Cannot end the processes ${pids} of an interrupted run: still there after KILL`);
 }

@@ -271,6 +271,21 @@ Deno.test("runCommand() hears out what a process left behind still has to say", 
   assertEquals(stdout, Array.from({ length: 16 }, (_, index) => `${index}\n`).join(""));
 });
 
+Deno.test("runCommand() takes no silence for the end while it gets no time to read", async () => {
+  const stall = () => {
+    for (const end = performance.now() + 350; performance.now() < end;) {
+      /* as if others had the processor */
+    }
+  };
+  const stalling = setInterval(stall, 0);
+  try {
+    const { stdout } = await sh("(sleep 1.5; echo late) & echo early");
+    assertEquals(stdout, "early\nlate\n");
+  } finally {
+    clearInterval(stalling);
+  }
+});
+
 Deno.test("runCommand() hears out a process that never falls silent for no longer than the grace", async () => {
   const script = "(for i in $(seq 6000); do echo x >&2; sleep 0.05; done) & echo $!";
   const [outcome, ms] = await time(() => sh(script, { graceMs: 500 }));
