@@ -278,6 +278,8 @@ function noDelegate(type: string): Promise<never> {
 
 async function call(plugin: Plugin, request: PluginRequest): Promise<string> {
   const verb = request.verb as Exclude<Verb, "VERSION">;
+  // Who listens to the signal only from then on would never hear that it has fired.
+  request.signal.throwIfAborted();
   const result = await plugin.verbs[verb]?.(request);
   if (verb !== "ADD") return "";
   if (!result) throw new Error("the plugin gave no result");

@@ -1,13 +1,15 @@
 // A plugin in a fake process; as a real executable it is in tests/root/run_plugin_test.ts.
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runPlugin } from "../../lib/plugin/run_plugin.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/spec/version.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { PluginFolder } from "../recording_plugin.ts";
-import { until } from "../until.ts";
 
 const CONFIG = '{"cniVersion": "1.0.0", "name": "web", "type": "mine"}';
+
+/** Called when a CHECK begins. */
+let begun = () => {};
 
 const plugin: Plugin = {
   about: "CNI plugin mine",
@@ -18,8 +20,11 @@ const plugin: Plugin = {
       return await delegate("net", config) ?? { cniVersion: CURRENT_VERSION };
     },
     DEL: async ({ delegate, config }) => void await delegate("net", config),
-    CHECK: ({ signal }) =>
-      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    CHECK: ({ signal, log }) => {
+      log("checking");
+      begun();
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    },
   },
 };
 
@@ -67,9 +72,19 @@ Deno.test("B79 what goes wrong is the error document, and a variable that may no
 
 Deno.test("a plugin that is ended is told, and leaves no listener", async () => {
   const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
+  const isUnderWay = new Promise<void>((resolve) => begun = resolve);
   const ended = runPlugin(plugin, io);
-  await until(() => io.listeners > 0);
+  await isUnderWay;
   io.send("SIGTERM");
   assertEquals([await ended, io.listeners], [1, 0]);
+  assertStringIncludes(io.stdout, "interrupted by SIGTERM");
+});
+
+Deno.test("a plugin that is ended before it has begun does not begin", async () => {
+  const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
+  const ended = runPlugin(plugin, io);
+  assert(io.listeners > 0);
+  io.send("SIGTERM");
+  assertEquals([await ended, io.listeners, io.stderr], [1, 0, ""]);
   assertStringIncludes(io.stdout, "interrupted by SIGTERM");
 });
