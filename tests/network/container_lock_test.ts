@@ -2,6 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
 import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/network/container_lock.ts";
 import { FakeRun } from "../fake_run.ts";
+import { until } from "../until.ts";
 
 async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
@@ -15,17 +16,19 @@ async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>
 Deno.test("D80 operations on one container wait for each other, those on different ones do not", () =>
   inLocks(async (locks) => {
     const events: string[] = [];
-    const operate = (id: string, name: string) =>
+    const moment = () => new Promise<void>((resolve) => setTimeout(resolve, 30));
+    const operate = (id: string, name: string, work = moment) =>
       withContainerLock(locks, id, undefined, async () => {
         events.push(`${name} begins`);
-        await new Promise((resolve) => setTimeout(resolve, 30));
+        await work();
         events.push(`${name} ends`);
       });
     await Promise.all([operate("c1", "one"), operate("c1", "two")]);
     assertEquals(events[1]?.split(" ")[0], events[0]?.split(" ")[0]);
     assertEquals(events.length, 4);
     events.length = 0;
-    await Promise.all([operate("c1", "one"), operate("c2", "two")]);
+    const bothBegan = () => until(() => events.length >= 2);
+    await Promise.all([operate("c1", "one", bothBegan), operate("c2", "two", bothBegan)]);
     assertEquals(events.slice(0, 2).sort(), ["one begins", "two begins"]);
   }));
 
@@ -165,7 +168,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
     const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
     await assertRejects(() => blind.sweep({ shared: true }), Error, "no sh");
     assertEquals(await isThere(), true);
-    using _free = await locks.sweep({ shared: false, signal: AbortSignal.timeout(5_000) });
+    using _free = await locks.sweep({ shared: false, signal: AbortSignal.timeout(60_000) });
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
