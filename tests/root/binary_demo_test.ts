@@ -19,7 +19,7 @@ async function assertShown(world: BinaryWorld, stdout: string): Promise<void> {
 binaryTest("demo shows two sandboxes that talk in both families, and leaves nothing", [], async (world) => {
   const started = performance.now();
   const stdout = await world.done(["demo"]);
-  assert(performance.now() - started < 20_000);
+  assert(performance.now() - started < 120_000);
   await assertShown(world, stdout);
 });
 

@@ -71,7 +71,7 @@ binaryTest("exec hands signals to the command, which decides what becomes of the
     child.kill(`SIG${signal}`);
     assertEquals((await child.output()).code, number + 40, signal);
   }
-  const child = world.start(["exec", "box", "--", "sh", "-c", `echo >${world.dir}/mark; exec sleep 60`]);
+  const child = world.start(["exec", "box", "--", "sh", "-c", `echo >${world.dir}/mark; exec sleep 600`]);
   await until("the command runs", () => Deno.stat(`${world.dir}/mark`).then(() => true, () => false));
   child.kill("SIGTERM");
   assertEquals((await child.output()).code, 143, "one that does not care dies of it");
@@ -80,12 +80,14 @@ binaryTest("exec hands signals to the command, which decides what becomes of the
 
 binaryTest("exec leaves Ctrl-C to the command", [], async (world) => {
   await sandbox(world);
-  const script = `trap 'echo caught; exit 7' INT; echo >${world.dir}/mark; while :; do sleep 0.02; done`;
+  const script =
+    `trap 'echo caught; echo >${world.dir}/heard; exit 7' INT; echo >${world.dir}/mark; while :; do sleep 0.02; done`;
   const words = [...world.dirs, "exec", "box", "--", "sh", "-c", script].map((word) =>
     `'${word.replaceAll("'", "'\\''")}'`
   );
   // A terminal of its own, on which Ctrl-C is typed: the whole foreground group gets the signal.
-  const typed = `(until [ -e ${world.dir}/mark ]; do sleep 0.02; done; sleep 0.1; printf '\\003'; sleep 1)`;
+  const waits = (file: string) => `until [ -e ${world.dir}/${file} ]; do sleep 0.02; done`;
+  const typed = `(${waits("mark")}; sleep 0.1; printf '\\003'; ${waits("heard")}; sleep 1)`;
   await Deno.writeTextFile(
     `${world.dir}/call`,
     `exec ${Deno.realPathSync(new URL("../../dist/podwire", import.meta.url))} ${words.join(" ")}\n`,

@@ -112,6 +112,25 @@ binaryTest("the embedded network needs no configuration, and leaves with its san
   assertEquals(await world.traces(), []);
 });
 
+binaryTest(
+  "the embedded network is that of the built-in plugins, whatever plugins are installed later on",
+  [],
+  async (world) => {
+    const old = `#!/bin/sh
+      [ "$CNI_COMMAND" = VERSION ] && exec echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'
+      echo '{"cniVersion":"1.0.0","code":1,"msg":"incompatible CNI versions"}' && exit 1`;
+    await world.done(["run", "before", "--id", world.id("before")]);
+    for (const type of ["bridge", "host-local"]) await world.plugin(type, old);
+    const sandbox = await world.json(["run", "behind", "--id", world.id("behind")]);
+    assertEquals([sandbox.networks[0].name, sandbox.state], ["podwire", "ready"]);
+    const [status] = await world.json(["status"]);
+    assertEquals([status.network, status.ready], ["podwire", true]);
+    await world.done(["rm", "before", "behind"]);
+    // The answers of status are kept.
+    assertEquals((await world.traces()).filter((trace) => trace !== "state/readiness.json"), []);
+  },
+);
+
 binaryTest("a sandbox is made in a namespace of somebody else, who keeps it", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const path = `${world.dir}/theirs`;

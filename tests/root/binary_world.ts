@@ -223,10 +223,10 @@ export class BinaryWorld {
     }
     // A test that failed may have left a container, which only its runtime can end.
     const call = { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } };
-    await this.podwire(["recover", "--timeout=2s"], call);
+    await this.podwire(["recover", "--timeout=10s"], call);
     const { stdout } = await this.podwire(["ps", "-q"]);
     for (const id of stdout.split("\n").filter((line) => line !== "")) {
-      await this.podwire(["rm", "-f", id, "--timeout=2s"], call);
+      await this.podwire(["rm", "-f", id, "--timeout=10s"], call);
     }
     await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
     await sh(
@@ -264,7 +264,7 @@ export async function sh(script: string): Promise<string> {
 }
 
 /** Waits until something holds. */
-export async function until(what: string, holds: () => Promise<boolean>, patienceMs = 10_000): Promise<void> {
+export async function until(what: string, holds: () => Promise<boolean>, patienceMs = 60_000): Promise<void> {
   const end = performance.now() + patienceMs;
   while (!await holds()) {
     assert(performance.now() < end, `still not: ${what}`);

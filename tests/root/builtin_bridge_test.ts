@@ -4,6 +4,8 @@ import type { Result } from "../../lib/spec/result.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
 import { connects, inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { statOf } from "../../lib/host/file.ts";
+import { netnsId } from "../../lib/host/netns.ts";
+import { until } from "../until.ts";
 import { need } from "./need.ts";
 import { runCommand } from "../../lib/host/command.ts";
 
@@ -344,9 +346,11 @@ Deno.test({
     const netns = await world.netns("a");
     const call = callOf(world, netns);
     resultOf(await callBuiltin("bridge", { ...call, verb: "ADD" }));
-    const holder = new Deno.Command("nsenter", { args: [`--net=${netns}`, "sleep", "60"] }).spawn();
+    const id = await netnsId(netns);
+    const holder = new Deno.Command("nsenter", { args: [`--net=${netns}`, "sleep", "600"] }).spawn();
     try {
-      await sh(`sleep 0.2; ip netns delete ${netns.slice("/run/netns/".length)}`);
+      await until(async () => await netnsId(`/proc/${holder.pid}/ns/net`) === id);
+      await sh(`ip netns delete ${netns.slice("/run/netns/".length)}`);
       assert(await sh(`ip -o link show master ${world.bridge}`) !== "");
       await done({ ...call, verb: "DEL" });
       assertEquals(await sh(`ip -o link show master ${world.bridge}`), "");

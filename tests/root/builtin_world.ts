@@ -72,7 +72,7 @@ export async function connects(
   to: string | undefined,
   address: string,
 ): Promise<boolean> {
-  const port = 20_000 + crypto.getRandomValues(new Uint16Array(1))[0]! % 20_000;
+  const port = 20_000 + crypto.getRandomValues(new Uint16Array(1))[0]! % 12_000;
   const enter = (netns: string | undefined) => netns === undefined ? [] : ["nsenter", `--net=${netns}`];
   const deno = Deno.execPath();
   const listen = `const l = Deno.listen({hostname: "${address}", port: ${port}}); console.log("up");
@@ -84,7 +84,7 @@ export async function connects(
     await reader.read();
     reader.releaseLock();
     const talk = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 || [ "$line" = hello ]`;
-    const [client = "", ...rest] = [...enter(from), "timeout", "5", "bash", "-c", talk];
+    const [client = "", ...rest] = [...enter(from), "timeout", "60", "bash", "-c", talk];
     return (await runCommand({ program: client, args: rest })).code === 0;
   } finally {
     try {

@@ -184,7 +184,7 @@ export async function soak(options: SoakOptions, world: BinaryWorld): Promise<So
 /** The daemon notices only later that a client has left. */
 async function settledDescriptors(daemon: DaemonProcess, atMost = 0): Promise<number> {
   let least = Infinity;
-  for (let tries = 0; tries < 50 && least > atMost; tries++) {
+  for (let tries = 0; tries < (atMost > 0 ? 600 : 50) && least > atMost; tries++) {
     await daemon.call("GET", "/healthz");
     least = Math.min(least, (await usage(daemon)).descriptors);
     await new Promise((resolve) => setTimeout(resolve, 100));

@@ -11,7 +11,7 @@ async function worldWithNetwork(world: BinaryWorld): Promise<void> {
 }
 
 /** A plugin that hangs in its ADD and leaves at once otherwise. */
-const HANGING = '#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && exec sleep 60\n' +
+const HANGING = '#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && exec sleep 600\n' +
   `[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'\nexit 0\n`;
 
 binaryTest(
@@ -55,7 +55,7 @@ binaryTest(
   async (world) => {
     await world.plugin("hanging", HANGING);
     await world.list([{ type: "hanging" }]);
-    await using daemon = await DaemonProcess.start(world, ["--request-timeout=3s"]);
+    await using daemon = await DaemonProcess.start(world, ["--request-timeout=10s"]);
     const id = world.id("one");
     const body = JSON.stringify({ name: "web", id });
     const connection = await daemon.connect();
@@ -67,7 +67,7 @@ binaryTest(
       (await sh(`grep -lsz CNI_CONTAINERID=${id} /proc/[0-9]*/environ || :`)) !== "";
     await until("the plugin runs", hasBegun);
     connection.close();
-    await until("all is undone", async () => (await leftIn(world)).length === 0, 30_000);
+    await until("all is undone", async () => (await leftIn(world)).length === 0);
 
     const late = await daemon.call("POST", "/v1/sandboxes", { name: "web", id });
     assertEquals([late.status, late.json.error.kind], [504, "timeout"]);
@@ -80,7 +80,7 @@ binaryTest(
 
 binaryTest("what cannot be a request, or is too much of one, does no harm", [], async (world) => {
   await world.conf("00-bad.conflist", "{");
-  await using daemon = await DaemonProcess.start(world);
+  await using daemon = await DaemonProcess.start(world, ["--drain-timeout=10m"]);
   assertMatch(await daemon.raw("GARBAGE\r\n\r\n"), /^HTTP\/1\.1 400 /);
   const large = `POST /v1/sandboxes HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n${
     "x".repeat(10_000_000)
@@ -98,7 +98,7 @@ binaryTest("what cannot be a request, or is too much of one, does no harm", [], 
   assertEquals((await daemon.call("GET", "/healthz")).text, "ok\n");
   const started = performance.now();
   await daemon.end();
-  assert(performance.now() - started < 20_000, "idle connections do not keep it from ending");
+  assert(performance.now() - started < 120_000, "idle connections do not keep it from ending");
   for (const connection of idle) connection.close();
   assertEquals(await leftIn(world), []);
 });
@@ -112,11 +112,11 @@ binaryTest(
     await using daemons = new AsyncDisposableStack();
     for (const one of started) if (one.status === "fulfilled") daemons.use(one.value);
     const alive = () => started.filter((one) => one.status === "fulfilled" && !one.value.isEnded).length;
-    await until("one is left", () => Promise.resolve(alive() === 1), 20_000);
+    await until("one is left", () => Promise.resolve(alive() === 1));
     const { code, stderr } = await world.podwire(["serve", `--socket=${world.dir}/run/p.sock`]);
     assertEquals([code, stderr.includes("somebody answers at")], [1, true], stderr);
     await Deno.remove(`${world.dir}/run`, { recursive: true });
-    await until("it is there again", () => isThere(`${world.dir}/run/p.sock`), 30_000);
+    await until("it is there again", () => isThere(`${world.dir}/run/p.sock`));
   },
 );
 
@@ -148,8 +148,7 @@ binaryTest("events tell what the daemon and the command line do", [], async (wor
     for await (const chunk of connection.readable.pipeThrough(new TextDecoderStream())) heard += chunk;
   })().catch(() => {});
   await until("the stream is open", () => Promise.resolve(heard.includes(": podwire")));
-  const hears = (what: string, pattern: RegExp) =>
-    until(what, () => Promise.resolve(pattern.test(heard)), 20_000);
+  const hears = (what: string, pattern: RegExp) => until(what, () => Promise.resolve(pattern.test(heard)));
   await world.done(["run", "cli", "--id", world.id("one"), BUILTIN]);
   await hears("the sandbox", /"type":"sandbox".*"state":"ready"/);
   await hears("the attachment", /"type":"attachment".*"state":"attached"/);

@@ -31,7 +31,7 @@ export class DaemonProcess implements AsyncDisposable {
     const socket = `${world.dir}/run/p.sock`;
     const child = world.start(["serve", `--socket=${socket}`, "--log-format=json", ...args], { env });
     const own = new DaemonProcess(child, socket);
-    for (let tries = 0; tries < 600 && !own.#ended; tries++) {
+    for (let tries = 0; tries < 1_200 && !own.#ended; tries++) {
       if ((await own.call("GET", "/healthz").catch(() => undefined))?.status === 200) return own;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -39,7 +39,7 @@ Deno.test({
       netns: verb === "GC" || verb === "STATUS" ? "" : netns,
       ifName: "eth0",
       args: [],
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(120_000),
     });
     const failing = (verb: Verb): Promise<CniError> => assertRejects(() => runner.call(call(verb)), CniError);
 

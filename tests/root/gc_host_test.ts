@@ -66,7 +66,7 @@ sandboxTest(
     const netns = await lost(world, used);
     const request = { netns, ifName: "eth0", args: [], capabilityArgs: {} };
     await podwire.add("a", { ...request, containerId: world.id("hand"), owner: "cli" });
-    const child = new Deno.Command("nsenter", { args: [`--net=${path}`, "--", "sleep", "60"] }).spawn();
+    const child = new Deno.Command("nsenter", { args: [`--net=${path}`, "--", "sleep", "300"] }).spawn();
     try {
       await until(async () => (await podwire.gc({ dryRun: true })).removed.length === 0);
       const { removed, kept } = await podwire.gc();
@@ -119,7 +119,7 @@ sandboxTest("F49 a GC plugin that hangs delays a set-up by no more than its time
   await world.network("b", { GC: { hang: true } });
   await world.network("c", { GC: { hang: true } });
   await world.network("d");
-  const timeouts = { GC: 2_000 };
+  const timeouts = { GC: 6_000 };
   const sweep = world.podwire({ timeouts }).gc();
   await until(async () => (await world.plugins.verbs()).some((verb) => verb.endsWith(" GC")));
   const started = performance.now();

@@ -108,7 +108,7 @@ rootTest("removeNetns() takes a namespace away in other mount namespaces too", a
   const up = Promise.withResolvers<void>();
   const other = runCommand({
     program: "unshare",
-    args: ["--mount", "--propagation", "unchanged", "sh", "-c", "echo up >&2; exec sleep 20"],
+    args: ["--mount", "--propagation", "unchanged", "sh", "-c", "echo up >&2; exec sleep 300"],
     signal: stop.signal,
     onStderrLine: () => up.resolve(),
   });
@@ -177,7 +177,7 @@ rootTest("createNetns() leaves nothing when its signal fires", async (dir) => {
   const slow = (request: CommandRequest) => {
     if (request.program !== "unshare") return runCommand(request);
     setTimeout(() => stop.abort(reason), 200);
-    return runCommand({ ...request, args: [`--net=${path}`, "--", "sleep", "30"] });
+    return runCommand({ ...request, args: [`--net=${path}`, "--", "sleep", "300"] });
   };
   assertEquals(await assertRejects(() => createNetns(path, { run: slow, signal: stop.signal })), reason);
   assertEquals([await mounts(path), await nsProblem(path)], [0, "does not exist"]);
@@ -207,7 +207,7 @@ rootTest("removeNetns() works while a process is inside", async (dir) => {
   const up = Promise.withResolvers<void>();
   const inside = runInside(path, {
     program: "sh",
-    args: ["-c", 'exec 5<"$0"; echo up >&2; exec sleep 20', path],
+    args: ["-c", 'exec 5<"$0"; echo up >&2; exec sleep 300', path],
     signal: stop.signal,
     onStderrLine: () => up.resolve(),
   });
@@ -244,7 +244,7 @@ rootTest("removeNetns() by several at once ends in nothing there", async (dir) =
 });
 
 rootTest("pinNetns() keeps the namespace of a process beyond its end", async (dir) => {
-  const child = new Deno.Command("unshare", { args: ["--net", "sleep", "20"] }).spawn();
+  const child = new Deno.Command("unshare", { args: ["--net", "sleep", "300"] }).spawn();
   try {
     const of = `/proc/${child.pid}/ns/net`;
     while (await sameNetns(of, "/proc/self/ns/net")) await pause(5);
@@ -364,7 +364,7 @@ rootTest("the processes in a namespace are those that were started there or ente
   await createNetns(`${dir}/a`);
   await createNetns(`${dir}/b`);
   const inside = new Deno.Command("nsenter", {
-    args: [`--net=${dir}/a`, "--", "sh", "-c", "echo; exec sleep 60"],
+    args: [`--net=${dir}/a`, "--", "sh", "-c", "echo; exec sleep 300"],
     stdout: "piped",
   }).spawn();
   try {

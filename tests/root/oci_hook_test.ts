@@ -205,7 +205,7 @@ hookTest("what a hook leaves that its runtime killed is taken down by the next o
   await using container = await new Container(world, "web").bundled({
     annotations: { "podwire.networks": world.network },
     script: "echo it runs",
-    timeout: 3,
+    timeout: 15,
   });
   const killed = await container.run();
   assertEquals([killed.code === 0, killed.stdout], [false, ""], killed.stderr);
@@ -294,7 +294,7 @@ cat >/dev/null
   );
   assertEquals([code, stdout], [0, ""]);
   assertMatch(stderr, /^[^\n]*time is up[^\n]*\n$/);
-  assert(elapsedMs < 30_000, `${elapsedMs} ms`);
+  assert(elapsedMs < 120_000, `${elapsedMs} ms`);
   assertEquals((await world.json(["ps"])).length, 1, "it is still known");
   await Deno.remove(flag);
   assertEquals((await world.json(["recover"])).failed, []);

@@ -44,7 +44,7 @@ export async function seenOnce(netns: string, address: string, port: number): Pr
 
 /** As {@linkcode seenOnce}, for a server that has to be reached in the end: neighbours may have to find each other. */
 export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < 30; attempt++) {
     const seen = await seenOnce(netns, address, port);
     if (seen !== undefined) return seen;
   }

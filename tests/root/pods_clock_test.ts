@@ -101,7 +101,7 @@ podsTest(
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a");
-    const options = { graceMs: 3_000 };
+    const options = { graceMs: 6_000 };
     await using pods = await world.open(options);
     assertEquals((await pods.status({ fresh: true })).map(({ ready }) => ready), [true]);
     clock.ahead = 0;
@@ -130,7 +130,7 @@ podsTest(
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a", { ADD: { hang: true } });
-    await using pods = await world.open({ timeouts: { ADD: 2_000 } });
+    await using pods = await world.open({ timeouts: { ADD: 10_000 } });
     const web = await world.pod("web");
     const hanging = assertRejects(() => pods.setUp(web), CniError);
     await until(async () => (await world.sandbox.calls()).includes("a ADD web eth0"));

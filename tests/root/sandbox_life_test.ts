@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { Sandboxes } from "../../mod.ts";
 import { CniError } from "../../lib/spec/error.ts";
-import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld, whenLocked } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 
@@ -91,9 +91,10 @@ sandboxTest("who waited for a sandbox does not take down another one that got it
   const { sandboxes } = world.podwire();
   await sandboxes.run({ name: "web", id: "c1" });
   const lock = await world.locks.lock("c1");
+  const asked = whenLocked("c1");
   const waiting = sandboxes.stop("web").then(() => "stopped", (error) => error.kind);
   // It has looked for the sandbox when it waits for the lock.
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await asked;
   const record = await world.sandboxes.read("c1");
   await world.sandboxes.write({ ...record!, createdAt: new Date(Date.now() + 1).toISOString() });
   lock[Symbol.dispose]();
@@ -227,8 +228,9 @@ sandboxTest("a path that leads to another namespace is told, and never entered o
   await removeNetns(path);
   await createNetns(path);
   const lock = await world.locks.lock("c2");
+  const asked = whenLocked("c2");
   const waiting = sandboxes.run({ id: "c2", source: { kind: "path", path } }).catch((error) => error);
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await asked;
   await removeNetns(path);
   await pinNetns("/proc/self/ns/net", path);
   lock[Symbol.dispose]();

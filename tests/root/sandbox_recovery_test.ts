@@ -1,6 +1,7 @@
 // What a killed process or a restart of the machine left, on the real kernel.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { statOf } from "../../lib/host/file.ts";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
 import { endOrphans, findByEnvironment } from "../../lib/host/orphans.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
@@ -14,7 +15,7 @@ const NOTHING: RecoveryReport = { removed: [], kept: [], failed: [] };
 const brief = (items: readonly RecoveryItem[]) => items.map(({ kind, why }) => `${kind} ${why}`).sort();
 
 /** A process that a plugin might have left running for that container. */
-function orphan(id: string, script = "exec sleep 60"): Deno.ChildProcess {
+function orphan(id: string, script = "exec sleep 600"): Deno.ChildProcess {
   const env = { PATH: "/usr/bin:/bin", CNI_CONTAINERID: id };
   return new Deno.Command("sh", { args: ["-c", script], env, clearEnv: true, stdin: "null" }).spawn();
 }
@@ -47,9 +48,11 @@ sandboxTest("a run that was killed is undone whole, its orphans first", async (w
   await world.podwire().sandboxes.run({ name: "web", id });
   await world.interrupt(id, "creating", "adding");
   const polite = orphan(id);
-  const stubborn = orphan(id, `trap "" TERM; while :; do sleep 1; done`);
+  const deaf = `${world.dir}/deaf`;
+  const stubborn = orphan(id, `trap "" TERM; : >${deaf}; while :; do sleep 1; done`);
   const unrelated = orphan(`${id}x`);
   try {
+    await until(async () => await statOf(deaf) !== undefined);
     await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length >= 2);
     const { removed, kept, failed } = await world.podwire().recover();
     assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);

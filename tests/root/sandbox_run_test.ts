@@ -214,7 +214,7 @@ sandboxTest(
   "a namespace by process is pinned: it stays when the process ends, and goes with the sandbox",
   async (world) => {
     await world.network("a");
-    const holder = new Deno.Command("unshare", { args: ["--net", "sleep", "60"], stdin: "null" }).spawn();
+    const holder = new Deno.Command("unshare", { args: ["--net", "sleep", "600"], stdin: "null" }).spawn();
     const own = await netnsId("/proc/self/ns/net");
     await until(async () => ![own, undefined].includes(await netnsId(`/proc/${holder.pid}/ns/net`)));
     const theirs = await netnsId(`/proc/${holder.pid}/ns/net`);
@@ -330,7 +330,8 @@ sandboxTest("cancelling a run undoes it", async (world) => {
 sandboxTest("a stop that is cancelled waits, half-way, for another stop", async (world) => {
   const a = await world.network("a", { DEL: { hang: true } });
   const { sandboxes } = world.podwire();
-  await sandboxes.run({ name: "web", id: "c1" });
+  // The next stop ends the plugins of that container, whosever they are.
+  await sandboxes.run({ name: "web", id: world.id("c1") });
   const cancel = new AbortController();
   const pending = failing(() => sandboxes.stop("web", { signal: cancel.signal }));
   await until(async () => (await world.plugins.verbs()).length === 2);

@@ -160,8 +160,22 @@ async function list(dir: string): Promise<string[]> {
   }
 }
 
+/** Resolves when somebody in this process next asks for the lock of that container. */
+export function whenLocked(containerId: string): Promise<void> {
+  const { lock } = ContainerLocks.prototype;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  ContainerLocks.prototype.lock = function (id, signal) {
+    if (id === containerId) {
+      ContainerLocks.prototype.lock = lock;
+      resolve();
+    }
+    return lock.call(this, id, signal);
+  };
+  return promise;
+}
+
 /** Waits until something is so. */
-export async function until(isSo: () => Promise<boolean>, patienceMs = 10_000): Promise<void> {
+export async function until(isSo: () => Promise<boolean>, patienceMs = 60_000): Promise<void> {
   const end = performance.now() + patienceMs;
   while (!await isSo()) {
     if (performance.now() > end) throw new Error("it never became so");

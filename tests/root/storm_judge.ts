@@ -7,9 +7,9 @@ import type { Timelines } from "./storm_timeline.ts";
 import type { MarkedCall, StormWorld } from "./storm_world.ts";
 
 /** A change is noticed by events after some 200 ms, and if those are lost after 10 s; the rest is a busy machine. */
-const OLDEST_MS = 30_000;
+const OLDEST_MS = 60_000;
 /** While changes never cease, the directory is read every second; the rest is a busy machine. */
-const UNREAD_MS = 10_000;
+const UNREAD_MS = 30_000;
 
 /** The set-up of a pod. */
 export interface Judged {
