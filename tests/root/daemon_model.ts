@@ -16,6 +16,8 @@ export interface RunStep {
   readonly labels: Readonly<Record<string, string>>;
   readonly port?: number | undefined;
   readonly replace: boolean;
+  /** Whether an infra container holds its namespaces. */
+  readonly infra: boolean;
 }
 
 /** A sandbox that is named by what a client may name it by. */
@@ -34,9 +36,17 @@ export type AskStep =
 /** Who is asked. */
 export type Way = "daemon" | "beside";
 
+/** What one client asks for. */
+export interface Call {
+  readonly way: Way;
+  readonly step: AskStep;
+}
+
 /** One step of a life. */
 export type Step =
   | { readonly do: "ask"; readonly way: Way; readonly step: AskStep }
+  /** Two clients at once. */
+  | { readonly do: "pair"; readonly calls: readonly [Call, Call] }
   | { readonly do: "get"; readonly target: Target }
   | { readonly do: "list"; readonly query: ListQuery }
   /** The client goes while the first plugin is at work. */
@@ -44,6 +54,9 @@ export type Step =
   /** The daemon is killed while a plugin is at work. */
   | { readonly do: "die"; readonly step: AskStep }
   | { readonly do: "unmount"; readonly id: string; readonly unlink: boolean }
+  /** The process of an infra container is killed. */
+  | { readonly do: "kill"; readonly id: string }
+  | { readonly do: "gc"; readonly dryRun: boolean }
   | { readonly do: "refuse"; readonly network: "a" | "b" }
   | { readonly do: "heal" }
   | {
@@ -79,6 +92,8 @@ export interface ModelSandbox {
   state: "ready" | "stopped" | "broken";
   /** What is at the path of its namespace. */
   path: "namespace" | "file" | undefined;
+  /** What there is of an infra container. */
+  infra: "running" | "ended" | undefined;
 }
 
 export interface ModelAttachment {
@@ -108,6 +123,20 @@ export class Model {
 
   isTaken(port: number | undefined): boolean {
     return port !== undefined && this.attachments.some((known) => known.port === port);
+  }
+
+  clone(): Model {
+    const copy = new Model();
+    copy.take(this);
+    return copy;
+  }
+
+  /** Becomes as the other one is. */
+  take({ sandboxes, attachments, refusing }: Model): void {
+    this.sandboxes = structuredClone(sandboxes);
+    this.attachments = structuredClone(attachments);
+    this.refusing.clear();
+    for (const network of refusing) this.refusing.add(network);
   }
 
   ask(step: AskStep, way: Way): Expected {
@@ -152,8 +181,13 @@ export class Model {
     this.#detach(id);
   }
 
-  /** What recovery makes of an operation that was killed in its midst. */
+  /** What recovery makes of an operation that was killed in its midst, and of the rest. */
   die(step: AskStep): void {
+    this.#dieIn(step);
+    this.recover();
+  }
+
+  #dieIn(step: AskStep): void {
     if (step.do === "run") return this.undo(step);
     const found = this.find(step.target);
     if (found === undefined) return;
@@ -168,16 +202,29 @@ export class Model {
     found.path = unlink ? undefined : "file";
   }
 
+  kill(id: string): void {
+    const found = this.sandboxes.find((known) => known.id === id);
+    if (found === undefined) return;
+    found.state = "broken";
+    found.infra = "ended";
+  }
+
   reboot(): void {
     for (const sandbox of this.sandboxes) this.#stop(sandbox);
   }
 
+  /** What has lost its container is taken down. */
+  recover(): void {
+    for (const sandbox of this.sandboxes) if (sandbox.infra === "ended") this.#stop(sandbox);
+  }
+
   heal(): void {
     this.refusing.clear();
+    this.recover();
     this.attachments = this.attachments.filter(({ state }) => state === "attached");
   }
 
-  #run({ id, name, namespace, networks = ["a"], labels, port, replace }: RunStep): Expected {
+  #run({ id, name, namespace, networks = ["a"], labels, port, replace, infra }: RunStep): Expected {
     const before = this.sandboxes.find((known) => known.name === name && known.namespace === namespace);
     if (before !== undefined && !replace) return { kind: "conflict" };
     const holder = this.attachments.find((known) => port !== undefined && known.port === port);
@@ -198,7 +245,15 @@ export class Model {
       this.#detach(id);
       return { kind: "plugin" };
     }
-    this.sandboxes.push({ id, name, namespace, labels, state: "ready", path: "namespace" });
+    this.sandboxes.push({
+      id,
+      name,
+      namespace,
+      labels,
+      state: "ready",
+      path: "namespace",
+      infra: infra ? "running" : undefined,
+    });
     return { state: "ready", id };
   }
 
@@ -206,6 +261,7 @@ export class Model {
     if (sandbox.state !== "stopped") this.#detach(sandbox.id);
     sandbox.state = "stopped";
     sandbox.path = undefined;
+    sandbox.infra = undefined;
   }
 
   /** Whether it is gone. */

@@ -6,7 +6,7 @@ import { daemonOptions, type DaemonSettings } from "./daemon_model_options.ts";
 
 const PROCESS = fromFileUrl(new URL("daemon_model_process.ts", import.meta.url));
 const REPOSITORY = fromFileUrl(new URL("../../", import.meta.url));
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 300_000;
 
 /** What came back from the socket. */
 export interface SocketAnswer {
@@ -70,11 +70,21 @@ export class LifeDaemon implements AsyncDisposable {
   async call(
     method: string,
     path: string,
-    { body, signal }: { readonly body?: unknown; readonly signal?: AbortSignal } = {},
+    options: { readonly body?: unknown; readonly signal?: AbortSignal } = {},
   ): Promise<SocketAnswer> {
+    const response = await this.#fetch(method, path, options);
+    const text = await response.text();
+    return { status: response.status, json: text === "" ? undefined : JSON.parse(text) };
+  }
+
+  async #fetch(
+    method: string,
+    path: string,
+    { body, signal }: { readonly body?: unknown; readonly signal?: AbortSignal },
+  ): Promise<Response> {
     if (this.#client === undefined) throw new Error("there is no daemon");
     const limit = AbortSignal.timeout(PATIENCE_MS);
-    const response = await fetch(`http://localhost${path}`, {
+    return await fetch(`http://localhost${path}`, {
       method,
       client: this.#client,
       signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
@@ -82,8 +92,12 @@ export class LifeDaemon implements AsyncDisposable {
         ? {}
         : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
     });
-    const text = await response.text();
-    return { status: response.status, json: text === "" ? undefined : JSON.parse(text) };
+  }
+
+  /** What a route that gives no JSON answers. */
+  async text(path: string): Promise<string> {
+    const response = await this.#fetch("GET", path, {});
+    return await response.text();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,16 @@
 /** Steps by chance, such as make sense after those before. */
 import type { Random } from "../spec/random.ts";
-import type { AskStep, ListQuery, Model, NetworkName, RunStep, Step, Target } from "./daemon_model.ts";
+import type {
+  AskStep,
+  Call,
+  ListQuery,
+  Model,
+  ModelSandbox,
+  NetworkName,
+  RunStep,
+  Step,
+  Target,
+} from "./daemon_model.ts";
 
 const NAMES = ["web", "db", "api"] as const;
 const NAMESPACES = ["default", "default", "prod"] as const;
@@ -22,6 +32,8 @@ export interface StepsOptions {
   readonly port: number;
   /** Whether the daemon is a process that can be killed. */
   readonly isProcess: boolean;
+  /** In how many of a hundred sandboxes an infra container is. */
+  readonly infra: number;
   readonly id: (name: string) => string;
 }
 
@@ -33,6 +45,9 @@ export class Steps {
   next(): Step {
     const { random, model, isProcess } = this.options;
     const kind = random.below(100);
+    // Where there are such containers at all, this is what the life is for.
+    const kill = random.chance(40) ? this.#kill() : undefined;
+    if (kill !== undefined) return kill;
     if (model.sandboxes.length === 0 || kind < 30) {
       if (kind % 7 === 0) return { do: "leave", step: this.#fresh() };
       return { do: "ask", way: this.#way(), step: this.#run() };
@@ -41,10 +56,12 @@ export class Steps {
     if (kind < 55) return { do: "ask", way: this.#way(), step: this.#remove() };
     if (kind < 60) return { do: "get", target: this.#target() };
     if (kind < 67) return { do: "list", query: this.#query() };
-    if (kind < 73) return this.#unmount() ?? this.next();
-    if (kind < 79) return { do: "refuse", network: random.one(["a", "b"]) };
-    if (kind < 83) return { do: "heal" };
-    if (kind < 90 && isProcess) return this.#die() ?? this.next();
+    if (kind < 71) return this.#unmount() ?? this.next();
+    if (kind < 74) return { do: "gc", dryRun: random.chance(25) };
+    if (kind < 78) return { do: "refuse", network: random.one(["a", "b"]) };
+    if (kind < 82) return { do: "heal" };
+    if (kind < 88) return { do: "pair", calls: this.#pair() };
+    if (kind < 94 && isProcess) return this.#die() ?? this.next();
     return {
       do: "restart",
       how: isProcess && random.chance(60) ? "kill" : "end",
@@ -76,7 +93,31 @@ export class Steps {
       labels: random.chance(50) ? { tier: random.one(TIERS) } : {},
       port: takesPorts && random.chance(40) ? port : undefined,
       replace: random.chance(30),
+      infra: random.chance(this.options.infra),
     };
+  }
+
+  /** Two whose outcome is that of one after the other, whichever comes first. */
+  #pair(): readonly [Call, Call] {
+    const { random, model } = this.options;
+    const call = (step: AskStep): Call => ({ way: this.#way(), step });
+    const run = (more: Partial<RunStep> = {}): RunStep => {
+      const networks = random.one(CHAINS.filter((chain) => !chain?.includes("bad")));
+      return { ...this.#run(), networks, port: undefined, replace: false, ...more };
+    };
+    const takeDown = ({ id }: ModelSandbox): AskStep => {
+      const target = { ref: id };
+      if (random.chance(40)) return { do: "stop", target };
+      return { do: "remove", target, force: random.chance(50) };
+    };
+    const one = random.one(model.sandboxes);
+    const other = random.one(model.sandboxes);
+    if (one === undefined || other === undefined || random.chance(40)) {
+      const first = run();
+      return [call(first), call(run({ name: first.name, namespace: first.namespace }))];
+    }
+    const second = random.chance(40) ? run({ name: `lone${this.#made}` }) : takeDown(other);
+    return [call(takeDown(one)), call(second)];
   }
 
   /** A run that nothing speaks against, with something to attach. */
@@ -125,6 +166,12 @@ export class Steps {
     const ready = model.sandboxes.filter(({ state }) => state === "ready");
     if (ready.length === 0) return undefined;
     return { do: "unmount", id: random.one(ready).id, unlink: random.chance(50) };
+  }
+
+  #kill(): Step | undefined {
+    const { random, model } = this.options;
+    const running = model.sandboxes.filter(({ state, infra }) => state === "ready" && infra === "running");
+    return running.length === 0 ? undefined : { do: "kill", id: random.one(running).id };
   }
 
   /** In the midst of it: something has to be attached, or to be detached. */

@@ -5,7 +5,7 @@ import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts"
 import { Model, type Step } from "./daemon_model.ts";
 import { Steps } from "./daemon_model_steps.ts";
 import { LifeWorld } from "./daemon_model_world.ts";
-import { need } from "./need.ts";
+import { missing, need } from "./need.ts";
 import { until } from "./sandbox_world.ts";
 
 const COUNT_VARIABLE = "PODWIRE_TEST_SEQUENCES";
@@ -14,6 +14,9 @@ const AT_ONCE = 3;
 /** In every so many lives the daemon is a process of its own, which can be killed. */
 const PROCESS_EVERY = 8;
 
+/** In every so many others most sandboxes have infra containers, which take their time; and some where it can be killed. */
+const INFRA_EVERY = 8;
+const INFRA_IN = 3;
 const TOLD_EVERY = 25;
 /** Nothing listens there: only podwire's records tell who has it. */
 const PORT = 20_080;
@@ -56,6 +59,13 @@ Deno.test({
   },
 });
 
+/** In how many of a hundred sandboxes of a life an infra container is. */
+function infraIn(seed: number): number {
+  if (missing(["runc", "catatonit"]).length > 0) return 0;
+  if (seed % INFRA_EVERY === INFRA_IN) return 60;
+  return seed % PROCESS_EVERY === 0 ? 15 : 0;
+}
+
 /** One life. The first of a run with its seed is the same. */
 async function live(seed: number, told: Told): Promise<void> {
   const random = randomOf(seed);
@@ -64,7 +74,14 @@ async function live(seed: number, told: Told): Promise<void> {
   const steps: Step[] = [];
   try {
     await using world = await LifeWorld.make(model, isProcess);
-    const source = new Steps({ random, model, port: PORT, isProcess, id: (name) => world.base.id(name) });
+    const source = new Steps({
+      random,
+      model,
+      port: PORT,
+      isProcess,
+      infra: infraIn(seed),
+      id: (name) => world.base.id(name),
+    });
     for (let left = 5 + random.below(7); left > 0; left--) {
       const step = source.next();
       steps.push(step);
@@ -94,6 +111,16 @@ async function take(world: LifeWorld, model: Model, step: Step, links: boolean):
     case "unmount":
       model.unmount(step.id, step.unlink);
       await world.unmount(step.id, step.unlink);
+      return await world.compare(links);
+    case "kill":
+      model.kill(step.id);
+      await world.kill(step.id);
+      return await world.compare(links);
+    case "gc":
+      await world.gc(step.dryRun);
+      return await world.compare(links);
+    case "pair":
+      await world.pair(step.calls);
       return await world.compare(links);
     case "refuse":
       model.refusing.add(step.network);
@@ -128,6 +155,7 @@ async function restart(world: LifeWorld, model: Model, step: Step & { do: "resta
   }
   // Without the daemon the command line works on.
   if (step.meanwhile) await world.ask(step.meanwhile, "beside", model.ask(step.meanwhile, "beside"));
+  model.recover();
   await world.start();
 }
 
@@ -138,7 +166,7 @@ async function settled(world: LifeWorld, links: boolean): Promise<void> {
     last = await world.compare(links).then(() => undefined, (error) => error);
     return last === undefined;
   };
-  await until(agrees, 20_000).catch((error) => {
+  await until(agrees, 60_000).catch((error) => {
     throw last ?? error;
   });
 }
@@ -151,5 +179,5 @@ async function end(world: LifeWorld, model: Model): Promise<void> {
     await take(world, model, { do: "ask", way: "daemon", step }, true);
   }
   await world.daemon.end();
-  assertEquals(await world.base.left(), []);
+  assertEquals(await world.left(), []);
 }

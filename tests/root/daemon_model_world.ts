@@ -1,53 +1,29 @@
 /** A daemon, the command line's library beside it, plugins and the kernel, to be compared with the model. */
 import { assertEquals } from "@std/assert";
-import { isNetns } from "../../lib/host/netns.ts";
+import { dirname } from "@std/path";
 import { asCniError } from "../../lib/plugin/failure.ts";
-import type { AskStep, Expected, Model, RunStep, Target, Way } from "./daemon_model.ts";
+import type { RuntimeOptions } from "../../lib/runtime.ts";
+import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
+import { SYSTEM_PATH } from "./binary_world.ts";
+import type { AskStep, Call, Expected, Model, RunStep, Target, Way } from "./daemon_model.ts";
 import { NETWORKS } from "./daemon_model.ts";
+import { isThere, LifeComparison, listed } from "./daemon_model_compare.ts";
 import { LifeDaemon, type SocketAnswer } from "./daemon_model_daemon.ts";
+import { LIFE_PLUGIN } from "./daemon_model_plugin.ts";
+import { CATATONIT, RUNC } from "./need.ts";
 import { bootedAs } from "../booted_as.ts";
 import { SandboxWorld, until } from "./sandbox_world.ts";
-
-/**
- * Makes and removes one interface, and writes down what it does. `hold-VERB` is taken by the next call of that verb,
- * which then does not go on until somebody ends it; `no-TYPE` has that type refuse to detach.
- */
-const PLUGIN = `#!/bin/sh
-here=\${0%/*} type=\${0##*/}
-cat >/dev/null
-say() { echo "$type $CNI_CONTAINERID $CNI_IFNAME $CNI_COMMAND $1" >>"$here/events"; }
-refuse() { say refused; echo "{\\"cniVersion\\": \\"1.1.0\\", \\"code\\": 107, \\"msg\\": \\"will not\\"}"; exit 1; }
-hold() {
-  say began
-  mv "$here/hold-$CNI_COMMAND" "$here/held.$$" 2>/dev/null || return 0
-  while [ -e "$here/held.$$" ]; do sleep 0.05; done
-}
-case $CNI_COMMAND in
-VERSION) echo '{"cniVersion": "1.1.0", "supportedVersions": ["1.0.0", "1.1.0"]}' ;;
-ADD)
-  hold
-  [ "$type" != refuses ] || refuse
-  nsenter --net="$CNI_NETNS" ip link show "$CNI_IFNAME" >/dev/null 2>&1 ||
-    nsenter --net="$CNI_NETNS" ip link add "$CNI_IFNAME" type bridge || exit 1
-  say done
-  echo '{"cniVersion": "1.1.0"}' ;;
-DEL)
-  hold
-  [ ! -e "$here/no-$type" ] || refuse
-  [ -z "$CNI_NETNS" ] || nsenter --net="$CNI_NETNS" ip link del "$CNI_IFNAME" 2>/dev/null
-  say done ;;
-esac
-exit 0
-`;
 
 const STATUSES = { conflict: 409, "not-found": 404, plugin: 500 } as const;
 
 export class LifeWorld implements AsyncDisposable {
   readonly daemon: LifeDaemon;
   #boots = 0;
+  readonly #comparison: LifeComparison;
 
   private constructor(readonly base: SandboxWorld, readonly model: Model, isProcess: boolean) {
     this.daemon = new LifeDaemon(isProcess, base.log);
+    this.#comparison = new LifeComparison(base, model, this.daemon);
   }
 
   static async make(model: Model, isProcess: boolean): Promise<LifeWorld> {
@@ -57,7 +33,7 @@ export class LifeWorld implements AsyncDisposable {
       const list = { cniVersion: "1.1.0", name, plugins };
       await Deno.writeTextFile(`${base.confDir}/${name}.conflist`, JSON.stringify(list));
       for (const type of types) {
-        await Deno.writeTextFile(`${base.plugins.dir}/${type}`, PLUGIN, { mode: 0o755 });
+        await Deno.writeTextFile(`${base.plugins.dir}/${type}`, LIFE_PLUGIN, { mode: 0o755 });
       }
     }
     await Deno.writeTextFile(`${base.plugins.dir}/events`, "");
@@ -70,15 +46,27 @@ export class LifeWorld implements AsyncDisposable {
     return `boot-${this.#boots}`;
   }
 
+  get #options(): RuntimeOptions {
+    const PATH = `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}`;
+    return { ...this.base.options, environment: { PATH } };
+  }
+
   async start(): Promise<void> {
-    const { options, dir } = this.base;
-    await this.daemon.start({ runtime: options, socket: `${dir}/sock/podwire.sock`, boot: this.#boot });
+    const { dir } = this.base;
+    await this.daemon.start({
+      runtime: this.#options,
+      socket: `${dir}/sock/podwire.sock`,
+      boot: this.#boot,
+    });
   }
 
   /** What a machine that was switched off does not have any more. */
   async reboot(): Promise<void> {
     this.#boots++;
-    const { netnsDir, runDir } = this.base;
+    const { netnsDir, runDir, stateDir } = this.base;
+    for (const id of await listed(`${stateDir}/infra`)) {
+      await this.base.sh('"$1" delete --force "$2"', RUNC, id);
+    }
     await this.base.sh(
       'umount -l "$1"/* 2>/dev/null; while umount -l "$1" 2>/dev/null; do :; done; rm -rf "$1" "$2"',
       netnsDir,
@@ -89,6 +77,67 @@ export class LifeWorld implements AsyncDisposable {
   async unmount(id: string, unlink: boolean): Promise<void> {
     const path = `${this.base.netnsDir}/podwire-${id}`;
     await this.base.sh(`umount -l "$1"${unlink ? ' && rm "$1"' : ""}`, path);
+  }
+
+  /** The daemon notices by itself, as whoever asks it does. */
+  async kill(id: string): Promise<void> {
+    const deaths = async () => {
+      const text = await this.daemon.text("/metrics");
+      return valueOf(parseExposition(text), "podwire_infra_deaths_total", {}) ?? 0;
+    };
+    const before = await deaths();
+    const { json } = await this.daemon.call("GET", pathOf({ ref: id }));
+    Deno.kill(json.pid, "SIGKILL");
+    await until(async () => await deaths() > before);
+  }
+
+  /** What is in use is left alone, whatever became of it, and the plugins are told what that is. */
+  async gc(dryRun: boolean): Promise<void> {
+    const { dir } = this.base.plugins;
+    await this.base.sh('rm -f "$1"/gc-*', dir);
+    const { status, json } = await this.daemon.call("POST", "/v1/gc", { body: { dryRun } });
+    assertEquals(status, 200, JSON.stringify(json));
+    // What has failed is still refused, so that it can only be said what would go.
+    const failed = this.model.attachments.filter(({ state }) => dryRun && state === "failed").map(nameOf);
+    assertEquals(json.removed.map(nameOf).filter((name: string) => !failed.includes(name)), []);
+    for (const [network, types] of Object.entries(NETWORKS)) {
+      const known = this.model.attachments.filter((attachment) => attachment.network === network);
+      const names = known.map(nameOf).sort();
+      for (const type of types) {
+        assertEquals(await this.#toldInUse(type), dryRun ? undefined : names, `GC of ${type}`);
+      }
+    }
+  }
+
+  /** What a plugin was told with GC to leave alone. */
+  async #toldInUse(type: string): Promise<string[] | undefined> {
+    const path = `${this.base.plugins.dir}/gc-${type}`;
+    if (!await isThere(path)) return undefined;
+    const { "cni.dev/valid-attachments": valid } = JSON.parse(await Deno.readTextFile(path));
+    return valid.map(({ containerID: containerId, ifname: ifName }: Record<string, string>) =>
+      `${containerId} ${ifName}`
+    ).sort();
+  }
+
+  /** Two clients at once: the answers, and all that can be seen then, are those of one after the other. */
+  async pair(calls: readonly [Call, Call]): Promise<void> {
+    const outcomes = await Promise.all(calls.map(({ way, step }) => this.#outcome(step, way)));
+    for (const order of [calls, calls.toReversed()]) {
+      const model = this.model.clone();
+      const expected = new Map(order.map((call) => [call, model.ask(call.step, call.way).kind]));
+      if (calls.every((call, index) => expected.get(call) === outcomes[index])) {
+        this.model.take(model);
+        return;
+      }
+    }
+    throw new Error(`two at once came to ${JSON.stringify(outcomes)}`);
+  }
+
+  /** The kind of the error, if it was one. */
+  async #outcome(step: AskStep, way: Way): Promise<string | undefined> {
+    if (way === "beside") return await this.#askBeside(step);
+    const { status, json } = await this.request(step);
+    return status < 300 ? undefined : json?.error?.kind ?? `status ${status}`;
   }
 
   async refuse(network: string): Promise<void> {
@@ -148,12 +197,13 @@ export class LifeWorld implements AsyncDisposable {
 
   /** The kind of the error, as the command line would have it. */
   async #askBeside(step: AskStep): Promise<string | undefined> {
-    const { sandboxes } = this.base.podwire({ run: bootedAs(this.#boot) });
+    const { sandboxes } = this.base.podwire({ ...this.#options, run: bootedAs(this.#boot) });
     try {
       if (step.do === "run") {
-        const { port, do: _, networks, ...request } = step;
+        const { port, do: _, networks, infra, ...request } = step;
         await sandboxes.run({
           ...request,
+          ...(infra ? { source: { kind: "infra" } } : {}),
           ...(networks === undefined
             ? {}
             : { networks: typeof networks === "string" ? networks : networksOf(networks) }),
@@ -175,94 +225,12 @@ export class LifeWorld implements AsyncDisposable {
 
   /** Compares all that can be seen; `links` has the interfaces of the sandboxes looked at too. */
   async compare(links: boolean): Promise<void> {
-    assertEquals(await this.#sandboxes(), this.#expectedSandboxes());
-    assertEquals(await this.#attachments(), this.#expectedAttachments());
-    assertEquals(await this.#paths(), this.#expectedPaths());
-    await this.#compareEvents();
-    if (!links) return;
-    for (const { id, state } of this.model.sandboxes) {
-      if (state !== "ready") continue;
-      const path = `${this.base.netnsDir}/podwire-${id}`;
-      const found = JSON.parse(await this.base.sh('nsenter --net="$1" ip -j link', path)) as {
-        ifname: string;
-        flags: string[];
-      }[];
-      const wanted = this.model.attachmentsOf(id).map(({ ifName }) => ifName);
-      assertEquals(found.map(({ ifname }) => ifname).sort(), ["lo", ...wanted].sort(), id);
-      assertEquals(found.find(({ ifname }) => ifname === "lo")?.flags.includes("UP"), true, `lo of ${id}`);
-    }
+    await this.#comparison.compare(links);
   }
 
-  async #sandboxes(): Promise<unknown> {
-    const { json } = await this.daemon.call("GET", "/v1/sandboxes");
-    return json.map(({ id, name, namespace, state, labels, networks }: Record<string, unknown>) => {
-      const attached = (networks as { name: string; ifName: string }[]).map(({ name, ifName }) =>
-        `${name}:${ifName}`
-      );
-      return { id, name, namespace, state, labels, attached };
-    });
-  }
-
-  #expectedSandboxes(): unknown {
-    return this.model.sandboxes.map(({ path: _, ...sandbox }) => ({
-      ...sandbox,
-      attached: this.model.attachmentsOf(sandbox.id).filter(({ state }) => state === "attached")
-        .map(({ network, ifName }) => `${network}:${ifName}`),
-    }));
-  }
-
-  async #attachments(): Promise<string[]> {
-    const { json } = await this.daemon.call("GET", "/v1/attachments");
-    return json.map(({ containerId, network, ifName, state, owner }: Record<string, string>) => {
-      // The daemon tries again by itself what had failed.
-      const shown = state === "deleting" ? "failed" : state;
-      return `${containerId} ${network} ${ifName} ${shown} ${owner}`;
-    }).sort();
-  }
-
-  #expectedAttachments(): string[] {
-    return this.model.attachments.map(({ containerId, network, ifName, state }) =>
-      `${containerId} ${network} ${ifName} ${state} sandbox:${containerId}`
-    ).sort();
-  }
-
-  async #paths(): Promise<string[]> {
-    const found: string[] = [];
-    const { netnsDir } = this.base;
-    if (!await isThere(netnsDir)) return found;
-    for await (const { name } of Deno.readDir(netnsDir)) {
-      found.push(`${name} ${await isNetns(`${netnsDir}/${name}`) ? "namespace" : "file"}`);
-    }
-    return found.sort();
-  }
-
-  #expectedPaths(): string[] {
-    return this.model.sandboxes.flatMap(({ id, path }) => path === undefined ? [] : [`podwire-${id} ${path}`])
-      .sort();
-  }
-
-  /** What has begun to be attached is attached, is still to be detached, or was detached. */
-  async #compareEvents(): Promise<void> {
-    const last = new Map<string, string>();
-    const events = (await Deno.readTextFile(`${this.base.plugins.dir}/events`)).split("\n");
-    for (const line of events.filter((line) => line !== "")) {
-      const [type = "", id = "", ifName = "", ...event] = line.split(" ");
-      last.set(`${type} ${id} ${ifName}`, event.join(" "));
-    }
-    const expected = new Map<string, string>();
-    const left = new Set<string>();
-    for (const { containerId, network, ifName, state } of this.model.attachments) {
-      for (const type of NETWORKS[network]) {
-        const key = `${type} ${containerId} ${ifName}`;
-        if (state === "failed") left.add(key);
-        else expected.set(key, "ADD done");
-      }
-    }
-    for (const [key, event] of last) {
-      if (left.has(key)) assertEquals(event === "ADD done" ? event : "to be detached", "to be detached", key);
-      else assertEquals(event, expected.get(key) ?? "DEL done", key);
-    }
-    assertEquals([...expected.keys(), ...left].filter((key) => !last.has(key)), []);
+  /** What is left, once all sandboxes are gone. */
+  async left(): Promise<readonly string[]> {
+    return [...await this.base.left(), ...await this.#comparison.infraLeft()];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -285,6 +253,9 @@ function bodyOf({ do: _, port, networks, ...body }: RunStep): unknown {
   };
 }
 
+const nameOf = ({ containerId, ifName }: { readonly containerId: string; readonly ifName: string }) =>
+  `${containerId} ${ifName}`;
+
 const networksOf = (names: readonly string[]) => names.map((name) => ({ name }));
 
 function pathOf(
@@ -294,14 +265,4 @@ function pathOf(
 ): string {
   const query = new URLSearchParams({ ...(namespace === undefined ? {} : { namespace }), ...more });
   return `/v1/sandboxes/${ref}${behind}?${query}`;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
