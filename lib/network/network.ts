@@ -109,9 +109,9 @@ export class Attachments {
    * Gives the list in the version that it will be spoken in.
    */
   async requirePlugins(list: NetworkConfigList, signal?: AbortSignal): Promise<NetworkConfigList> {
-    for (const [index, { type }] of list.plugins.entries()) {
+    for (const [index, { type, json }] of list.plugins.entries()) {
       try {
-        await this.#options.runner.locate(type);
+        await this.#options.runner.locate(type, json);
       } catch (error) {
         throw asCniError(error, placeOf("ADD", list, index));
       }

@@ -32,9 +32,9 @@ export async function inCommonVersion(
 ): Promise<NetworkConfigList> {
   if (list.cniVersions.length < 2) return list;
   const answers: PluginVersions[] = [];
-  for (const [index, { type }] of list.plugins.entries()) {
+  for (const [index, { type, json }] of list.plugins.entries()) {
     try {
-      answers.push(await probe.of(type, signal));
+      answers.push(await probe.of(type, signal, json));
     } catch (error) {
       throw asCniError(error, placeOf("VERSION", list, index));
     }

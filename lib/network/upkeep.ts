@@ -95,9 +95,9 @@ export async function validateChain(
 ): Promise<ValidNetwork> {
   const answers: PluginVersions[] = [];
   const failures: CniError[] = [];
-  for (const [index, { type }] of list.plugins.entries()) {
+  for (const [index, { type, json }] of list.plugins.entries()) {
     try {
-      const answer = await probe.of(type, signal);
+      const answer = await probe.of(type, signal, json);
       requireSpoken(list, type, answer);
       answers.push(answer);
     } catch (error) {

@@ -49,11 +49,11 @@ async function requireThere(list: NetworkConfigList, runner: PluginRunner): Prom
   const ipams: Needed[] = [];
   for (const [index, plugin] of list.plugins.entries()) {
     const place = placeOf("STATUS", list, index);
-    const caller = await located(runner.locate(plugin.type), place);
+    const caller = await located(runner.locate(plugin.type, plugin.json), place);
     const type = ipamTypeOf(plugin);
     if (type === undefined) continue;
     const ipam = { type, index, details: `"${plugin.type}" needs it for its "ipam"` };
-    await located(runner.locateDelegate(caller, type), { ...place, details: ipam.details });
+    await located(runner.locateDelegate(caller, type, plugin.json), { ...place, details: ipam.details });
     ipams.push(ipam);
   }
   return ipams;
@@ -74,7 +74,7 @@ async function versionsOf(
   signal: AbortSignal | undefined,
 ): Promise<PluginVersions> {
   try {
-    const answer = await probe.of(type, signal);
+    const answer = await probe.of(type, signal, list.plugins[index]?.json);
     requireSpoken(list, type, answer);
     return answer;
   } catch (error) {

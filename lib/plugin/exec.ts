@@ -26,6 +26,9 @@ export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
 /** One of {@linkcode BUILTIN_POLICIES}. */
 export type BuiltinPolicy = typeof BUILTIN_POLICIES[number];
 
+/** A member of a plugin's configuration that lets the built-in one run, whatever lies on disk. */
+export const ALWAYS_BUILTIN = "podwireBuiltin";
+
 /** What runs when a plugin type is called. */
 export type PluginSource =
   | { readonly kind: "binary"; readonly path: string }
@@ -104,14 +107,15 @@ export class PluginRunner {
   }
 
   /**
-   * What would run for that plugin type.
+   * What would run for that plugin type, called with that configuration.
    *
    * @throws {CniError} kind `plugin-missing`
    */
-  async locate(type: string): Promise<PluginSource> {
+  async locate(type: string, config: JsonObject = {}): Promise<PluginSource> {
     const { pluginDirs, builtins = {}, builtinPolicy = "fallback" } = this.#options;
     const plugin = Object.hasOwn(builtins, type) && builtinPolicy !== "off" ? builtins[type] : undefined;
-    if (plugin !== undefined && builtinPolicy === "prefer") return { kind: "builtin", plugin };
+    const isFirst = builtinPolicy === "prefer" || config[ALWAYS_BUILTIN] === true;
+    if (plugin !== undefined && isFirst) return { kind: "builtin", plugin };
     const found = await findPlugin(type, pluginDirs);
     if (found.path !== undefined) return { kind: "binary", path: found.path };
     if (plugin !== undefined) return { kind: "builtin", plugin };
@@ -124,8 +128,8 @@ export class PluginRunner {
    *
    * @throws {CniError} kind `plugin-missing`
    */
-  async locateDelegate(caller: PluginSource, type: string): Promise<PluginSource> {
-    if (caller.kind === "builtin") return await this.locate(type);
+  async locateDelegate(caller: PluginSource, type: string, config?: JsonObject): Promise<PluginSource> {
+    if (caller.kind === "builtin") return await this.locate(type, config);
     const { pluginDirs } = this.#options;
     const found = await findPlugin(type, pluginDirs);
     if (found.path === undefined) throw pluginMissing(type, pluginDirs, found);
@@ -171,7 +175,7 @@ export class PluginRunner {
     onRetry: () => void,
     onAnswer: (answer: unknown) => void,
   ): Promise<string> {
-    const source = await this.locate(call.type);
+    const source = await this.locate(call.type, call.config);
     const started = performance.now();
     for (let wait = FIRST_RETRY_MS;; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
       try {

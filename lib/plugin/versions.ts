@@ -1,6 +1,6 @@
 import { statOf } from "../host/file.ts";
 import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
-import { isArray, isObject, type Json, parseJson } from "../spec/json.ts";
+import { isArray, isObject, type Json, type JsonObject, parseJson } from "../spec/json.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginCall, PluginRunner } from "./exec.ts";
@@ -38,13 +38,13 @@ export class VersionProbe {
   }
 
   /**
-   * The versions of the plugin that would run for that type.
+   * The versions of the plugin that would run for that type, called with that configuration.
    *
    * @throws {CniError} kind `plugin-missing`; `plugin-output`, code 6, for an answer that is none; or with what became of
    * the plugin
    */
-  async of(type: string, signal?: AbortSignal): Promise<PluginVersions> {
-    const source = await this.#runner.locate(type);
+  async of(type: string, signal?: AbortSignal, config?: JsonObject): Promise<PluginVersions> {
+    const source = await this.#runner.locate(type, config);
     if (source.kind === "builtin") {
       return { cniVersion: CURRENT_VERSION, supportedVersions: source.plugin.versions };
     }

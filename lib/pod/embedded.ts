@@ -1,5 +1,6 @@
 import { DEFAULT_PATH } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
+import { ALWAYS_BUILTIN } from "../plugin/exec.ts";
 import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 
 /** What this machine can do for the embedded network. */
@@ -25,6 +26,8 @@ export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkC
     name: "podwire",
     plugins: [{
       type: "bridge",
+      // What may lie on disk knows neither all of this nor the version: a machine without configuration has this network.
+      [ALWAYS_BUILTIN]: true,
       bridge: "pw0",
       isGateway: true,
       ipMasq: masquerade !== undefined,

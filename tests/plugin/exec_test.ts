@@ -2,6 +2,7 @@
 // exec_process_test.ts.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
+  ALWAYS_BUILTIN,
   markedRun,
   type PluginCall,
   type PluginLine,
@@ -190,13 +191,17 @@ Deno.test("a built-in stands in for a missing executable, is preferred, or is of
     sh: pluginOf(() => Promise.resolve(RESULT)).mine!,
     ...pluginOf(() => Promise.resolve(RESULT)),
   };
-  const kindOf = async (type: string, builtinPolicy?: "fallback" | "prefer" | "off") => {
+  const kindOf = async (type: string, builtinPolicy?: "fallback" | "prefer" | "off", config?: JsonObject) => {
     const runner = runnerOf(new FakeRun(), { builtins, ...(builtinPolicy && { builtinPolicy }) });
-    return (await runner.locate(type)).kind;
+    return (await runner.locate(type, config)).kind;
   };
   assertEquals([await kindOf("sh"), await kindOf("mine")], ["binary", "builtin"]);
   assertEquals([await kindOf("sh", "prefer"), await kindOf("mine", "prefer")], ["builtin", "builtin"]);
   assertEquals(await kindOf("sh", "off"), "binary");
+  const always = { [ALWAYS_BUILTIN]: true };
+  assertEquals(await kindOf("sh", "fallback", always), "builtin");
+  assertEquals(await kindOf("sh", "off", always), "binary");
+  assertEquals(await kindOf("sh", "fallback", { [ALWAYS_BUILTIN]: "yes" }), "binary");
   const error = await failing(() => kindOf("mine", "off"));
   assertEquals([error.kind, error.msg], [
     "plugin-missing",

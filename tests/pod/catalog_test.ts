@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/exec.ts";
 import type { Catalog, CatalogEntry } from "../../lib/pod/catalog.ts";
 import { type CatalogOptions, CatalogReader } from "../../lib/pod/catalog_reader.ts";
 import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/pod/embedded.ts";
@@ -167,8 +168,8 @@ Deno.test("where there is a file, the embedded network is not even asked for", (
 
 Deno.test("the embedded network asks for what the machine has", () => {
   const [full] = NETWORK.plugins;
-  assertEquals([full?.type, full?.json.ipMasq, full?.json.ipMasqBackend, NETWORK.cniVersion], [
-    "bridge",
+  assertEquals([full?.type, full?.json[ALWAYS_BUILTIN]], ["bridge", true]);
+  assertEquals([full?.json.ipMasq, full?.json.ipMasqBackend, NETWORK.cniVersion], [
     true,
     "nftables",
     "1.1.0",
