@@ -1,4 +1,11 @@
-import { ensureDir, readTextIfThere, removeUnfinished, setAside, statOf, writeFileSynced } from "../host/file.ts";
+import {
+  ensureDir,
+  readTextIfThere,
+  removeUnfinished,
+  setAside,
+  statOf,
+  writeFileSynced,
+} from "../host/file.ts";
 import { identityOf } from "../host/listing.ts";
 import { lockFile } from "../host/lock.ts";
 import type { Logger } from "../host/log.ts";
