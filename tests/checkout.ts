@@ -1,4 +1,5 @@
 import { fromFileUrl } from "@std/path";
+import { copyExecutable, writeExecutable } from "./executable.ts";
 
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
 
@@ -37,7 +38,8 @@ export class Checkout implements Disposable {
       Deno.mkdirSync(folder, { recursive: true });
     }
     for (const file of ["denow", "deno.json", ".ci/npm/std_fs.ts", ".ci/npm/std_log.ts"]) {
-      Deno.copyFileSync(ROOT + file, `${this.repository}/${file}`);
+      const mode = file === "denow" ? "755" : "644";
+      copyExecutable(ROOT + file, `${this.repository}/${file}`, mode);
     }
     for (const name of [...BASICS, ...programs]) {
       const path = programPath(name);
@@ -74,7 +76,7 @@ export class Checkout implements Disposable {
   /** Puts a program there that is installed already, so that a case need not install. */
   script(path: string, text: string): void {
     Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-    Deno.writeTextFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    writeExecutable(path, `#!/bin/sh\n${text}\n`);
   }
 
   kept(): string[] {

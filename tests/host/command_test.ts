@@ -15,6 +15,7 @@ import {
   runOk,
   startProblem,
 } from "../../lib/host/command.ts";
+import { writeExecutable } from "../executable.ts";
 
 const MIB = 1024 * 1024;
 
@@ -93,7 +94,7 @@ Deno.test("runCommand() gives exactly the environment that was asked for", async
 Deno.test("runCommand() looks on the PATH of the request for the program", async () => {
   const dir = await Deno.makeTempDir();
   try {
-    await Deno.writeTextFile(`${dir}/pwt-hello`, "#!/bin/sh\necho hello\n", { mode: 0o755 });
+    writeExecutable(`${dir}/pwt-hello`, "#!/bin/sh\necho hello\n");
     assertEquals((await runCommand({ program: "pwt-hello", env: { PATH: dir } })).stdout, "hello\n");
     await assertRejects(() => runCommand({ program: "pwt-hello" }), Deno.errors.NotFound);
   } finally {
@@ -342,9 +343,9 @@ Deno.test("startProblem() names why a program did not start", async () => {
     return startProblem(error);
   };
   try {
-    await Deno.writeTextFile(`${dir}/text`, "hello", { mode: 0o755 });
+    writeExecutable(`${dir}/text`, "hello");
     await Deno.writeTextFile(`${dir}/plain`, "#!/bin/sh\n", { mode: 0o644 });
-    await Deno.writeTextFile(`${dir}/interpreter`, "#!/nowhere/sh\n", { mode: 0o755 });
+    writeExecutable(`${dir}/interpreter`, "#!/nowhere/sh\n");
     assertEquals(await problem(`${dir}/absent`), "not-found");
     assertEquals(await problem("pwt-absent"), "not-found");
     assertEquals(await problem(`${dir}/interpreter`), "not-found");
@@ -359,7 +360,7 @@ Deno.test("startProblem() names why a program did not start", async () => {
     elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
     elf.set([2, 0, 243, 0], 16);
     for (const [name, bytes] of [["empty", []], ["zeros", new Uint8Array(4096)], ["riscv", elf]] as const) {
-      await Deno.writeFile(`${dir}/${name}`, new Uint8Array(bytes), { mode: 0o755 });
+      writeExecutable(`${dir}/${name}`, new Uint8Array(bytes));
       assertEquals(await problem(`${dir}/${name}`), "not-executable");
     }
   } finally {
