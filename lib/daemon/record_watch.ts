@@ -159,11 +159,11 @@ export class RecordWatch implements AsyncDisposable {
       const [network = "", ifName = ""] = key.split(" ");
       tell({ type: "attachment", containerId: id, network, ifName, attachment: null });
     }
-    if (!await this.#options.isSettled(id)) {
-      this.#told.set(id, told);
-      return;
-    }
+    this.#told.set(id, told);
+    if (!await this.#options.isSettled(id)) return;
     const sandbox = await this.#sandbox(id);
+    // Somebody has begun since.
+    if (sandbox?.underWay) return;
     told.netns = sandbox?.state === "ready"
       ? { path: sandbox.netns, id: await netnsId(sandbox.netns) }
       : undefined;
@@ -173,7 +173,6 @@ export class RecordWatch implements AsyncDisposable {
       tell({ type: "sandbox", id, sandbox: sandbox === undefined ? null : shownSandbox(sandbox) });
     }
     if (now === undefined && told.attachments.size === 0) this.#told.delete(id);
-    else this.#told.set(id, told);
   }
 
   async #sandbox(id: string): Promise<Sandbox | undefined> {

@@ -1,0 +1,102 @@
+import { assertEquals } from "@std/assert";
+import { RecordWatch } from "../../lib/daemon/record_watch.ts";
+import type { Sandbox } from "../../lib/sandbox/view.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { Lines } from "../network/world.ts";
+import { SANDBOX } from "./fake_services.ts";
+
+/** A watch over one sandbox that looks as the test says. */
+class Watched implements AsyncDisposable {
+  sandbox: Sandbox | undefined;
+  looks = 0;
+  readonly told: JsonObject[] = [];
+  readonly log = new Lines();
+  readonly watch: RecordWatch;
+
+  private constructor(readonly dir: string, sandbox: Sandbox) {
+    this.sandbox = sandbox;
+    this.watch = RecordWatch.start({
+      stateDir: dir,
+      store: { ofContainer: () => Promise.resolve([]), containers: () => Promise.resolve([]) },
+      sandbox: () => {
+        this.looks++;
+        if (this.sandbox === undefined) return Promise.reject(new CniError("not-found", "it is gone"));
+        return Promise.resolve(this.sandbox);
+      },
+      isSettled: () => Promise.resolve(true),
+      sandboxIds: () => Promise.resolve([SANDBOX.id]),
+      publish: (event) => void this.told.push(event),
+      log: this.log,
+      gatherMs: 1,
+      pollMs: 5,
+    });
+  }
+
+  static async make(sandbox: Partial<Sandbox>): Promise<Watched> {
+    const watched = new Watched(await Deno.makeTempDir({ prefix: "pwt-watch-" }), { ...SANDBOX, ...sandbox });
+    await watched.looked(0);
+    return watched;
+  }
+
+  /** Waits for another look. */
+  async looked(before: number): Promise<void> {
+    const end = performance.now() + 60_000;
+    while (this.looks === before) {
+      if (performance.now() > end) throw new Error(`nobody looks: ${this.log.all}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Has the watch look at what the sandbox is now, and at what it was before. */
+  async becomes(sandbox: Partial<Sandbox> | undefined): Promise<void> {
+    const before = this.looks;
+    this.sandbox = sandbox && { ...SANDBOX, ...sandbox };
+    this.watch.changed(SANDBOX.id);
+    await this.looked(before);
+  }
+
+  /** The reasons that were told of, in order. */
+  get reasons(): unknown[] {
+    return this.told.map(({ sandbox }) =>
+      sandbox === null ? null : (sandbox as JsonObject).reason ?? "ready"
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.watch[Symbol.asyncDispose]();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+Deno.test("what is under way is not told, what came of it is, and nothing twice", async () => {
+  const watched = await Watched.make({});
+  {
+    await using _ended = watched;
+    await watched.becomes({ state: "broken", reason: "it is being taken down", underWay: true });
+    await watched.becomes({ state: "broken", reason: "its container has ended" });
+    await watched.becomes({ state: "broken", reason: "its container has ended" });
+    await watched.becomes(undefined);
+  }
+  assertEquals(watched.reasons, ["its container has ended", null]);
+  assertEquals(watched.log.all, []);
+});
+
+Deno.test("a namespace that goes without a word is noticed; as long as it stays, nobody looks at its sandbox", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-watch-" });
+  try {
+    const netns = `${dir}/netns`;
+    await Deno.symlink("/proc/self/ns/net", netns);
+    const watched = await Watched.make({ netns });
+    {
+      await using _ended = watched;
+      assertEquals(watched.looks, 1);
+      watched.sandbox = { ...SANDBOX, netns, state: "broken", reason: "its namespace is gone" };
+      await Deno.remove(netns);
+      await watched.looked(1);
+    }
+    assertEquals(watched.reasons, ["its namespace is gone"]);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
