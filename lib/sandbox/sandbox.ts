@@ -156,7 +156,8 @@ export class Sandboxes {
   /**
    * The sandboxes for which all of the filters hold, oldest first.
    *
-   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`.
+   * Permissions: `--allow-read` for the state, run and netns directories, `--allow-run=cat`, and, to tell whether somebody
+   * is at work on one that is neither up nor down, `--allow-write` for the run directory.
    *
    * @throws {CniError} if the records cannot be read
    */
@@ -178,8 +179,7 @@ export class Sandboxes {
    * One sandbox, by name, ID or unambiguous prefix of an ID. Of a broken one with an infra container, `reason` has what
    * the OCI runtime says too.
    *
-   * Permissions: `--allow-read` for the state and netns directories, `--allow-run=cat`, and, for a broken one with an
-   * infra container, `--allow-run=sh`.
+   * Permissions: those of {@linkcode Sandboxes.list}, and, for a broken one with an infra container, `--allow-run=sh`.
    *
    * @throws {CniError} kind `not-found`
    */
