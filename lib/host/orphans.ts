@@ -78,13 +78,17 @@ export async function endUnheard(
   const met = await findUnheard(entries, run);
   if (met.length === 0) return [];
   const groups = met.map((pid) => -pid);
+  const goneWithin = async (ms: number) => {
+    const end = performance.now() + ms;
+    while (performance.now() < end && (await findUnheard(entries, run)).some((pid) => met.includes(pid))) {
+      await pause(POLL_MS, signal);
+    }
+  };
   sendSignal(groups, "SIGTERM");
-  const end = performance.now() + GRACE_MS;
-  while (performance.now() < end && (await findUnheard(entries, run)).some((pid) => met.includes(pid))) {
-    await pause(POLL_MS, signal);
-  }
+  await goneWithin(GRACE_MS);
   // Also for what a leader has left of its group.
   sendSignal(groups, "SIGKILL");
+  await goneWithin(KILLED_MS);
   return met;
 }
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { runCommand } from "../../lib/host/command.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { endUnheard, findByEnvironment } from "../../lib/host/orphans.ts";
 import { until } from "../until.ts";
 
@@ -39,4 +39,17 @@ Deno.test("a process whose listener was killed is ended with all that it has sta
     await until(async () => (await findByEnvironment(mark)).length === 0);
     assertEquals(await endUnheard([mark]), []);
   }
+});
+
+Deno.test("who has to be killed is waited for until it is gone: a busy machine takes its time for that, too", async () => {
+  const started = performance.now();
+  let isThere = true;
+  const run: RunCommand = () => {
+    isThere = performance.now() - started < 2_500;
+    // No process has so large an ID.
+    const stdout = isThere ? "4194305\n" : "";
+    return Promise.resolve({ code: 0, signal: null, stdout, stderr: "", elapsedMs: 1, ended: "exit" });
+  };
+  assertEquals(await endUnheard([markOf()], run), [4194305]);
+  assertEquals(isThere, false);
 });
