@@ -102,12 +102,13 @@ async function writeTemp(
 ): Promise<string> {
   const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
+  if (!durable) return await writeUnsynced(temp, text, mode);
   using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
   try {
     await writeAll(file, new TextEncoder().encode(text));
     // What open() sets loses the bits of the umask.
     if (mode !== 0o600) await Deno.chmod(temp, mode);
-    if (durable) await file.sync();
+    await file.sync();
     return temp;
   } catch (error) {
     // A child that is being started holds the open file a moment longer, and with it what it takes of a full disk.
@@ -115,6 +116,20 @@ async function writeTemp(
     await removeIfThere(temp);
     // What writing fails with, on a full disk, does not say which file it is about.
     if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${path}'`;
+    throw error;
+  }
+}
+
+/** In as few steps as it takes. */
+async function writeUnsynced(temp: string, text: string, mode: number): Promise<string> {
+  try {
+    await Deno.writeTextFile(temp, text, { createNew: true, mode: 0o600 });
+    if (mode !== 0o600) await Deno.chmod(temp, mode);
+    return temp;
+  } catch (error) {
+    await removeIfThere(temp);
+    // In a compiled program it does not say which file it is about.
+    if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${temp}'`;
     throw error;
   }
 }

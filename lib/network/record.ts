@@ -132,6 +132,12 @@ export class AttachmentStore {
     return await this.#readFile(this.#path(key), key.containerId);
   }
 
+  /** The record of that attachment, if its container has no other one. */
+  async readSole(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
+    const [record, names] = await Promise.all([this.read(key), listDir(this.#folder(key.containerId))]);
+    return names.filter((name) => name.endsWith(".json")).length === 1 ? record : undefined;
+  }
+
   /** The attachments of a container in the order in which they were made. */
   async ofContainer(containerId: string): Promise<readonly AttachmentRecord[]> {
     const folder = this.#folder(containerId);

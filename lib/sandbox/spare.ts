@@ -210,18 +210,16 @@ export class Spares implements AsyncDisposable {
     const now = await catalog(request?.signal);
     if (!now.lists.some(({ name }) => name === network) || now.get(network).text !== config) return undefined;
     if (request !== undefined && spareNetworkOf(request, now) !== network) return undefined;
-    const [record, records, boot, isThere] = await Promise.all([
+    const [record, attachment, boot, isThere] = await Promise.all([
       sandboxes.read(id),
-      store.ofContainer(id),
+      store.readSole({ containerId: id, network, ifName: IF_NAME }),
       attachments.boot(),
       isUnchanged(netns),
     ]);
     if (record?.pool !== this.#pool || record.phase !== "ready" || record.bootId !== boot) return undefined;
     if (!isThere || record.netns.path !== netns.path || record.netns.id !== netns.id) return undefined;
-    const [attachment, ...others] = records;
-    const isAttached = attachment?.state === "attached" && attachment.network === network &&
-      attachment.ifName === IF_NAME && attachment.netnsId === netns.id && others.length === 0;
-    return isAttached ? { record, networks: networksOf(records) } : undefined;
+    if (attachment?.state !== "attached" || attachment.netnsId !== netns.id) return undefined;
+    return { record, networks: networksOf([attachment]) };
   }
 }
 
