@@ -24,14 +24,21 @@ interface Shown {
 const POOL = "podwire-pool";
 const spares = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
 
-/** Waits until that many are ready, none of which is one of those. */
-async function filled(world: BinaryWorld, size: number, but: readonly Shown[] = []): Promise<Shown[]> {
-  for (const end = performance.now() + 60_000;;) {
-    const now = (await spares(world)).filter(({ state }) => state === "ready");
-    if (now.length === size && !now.some(({ id }) => but.some((old) => old.id === id))) return now;
-    assert(performance.now() < end, `the pool has ${now.length} of ${size}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+/** Waits until the daemon has that many to hand out, none of which is one of those. */
+async function filled(
+  world: BinaryWorld,
+  daemon: DaemonProcess,
+  size: number,
+  but: readonly Shown[] = [],
+): Promise<Shown[]> {
+  let now: Shown[] = [];
+  await until(`the pool has ${size}`, async () => {
+    now = (await spares(world)).filter(({ state }) => state === "ready");
+    if (now.length !== size || now.some(({ id }) => but.some((old) => old.id === id))) return false;
+    // On record it is a moment before the pool knows of it.
+    return (await counts(daemon, world))[1] === size;
+  }, 60_000);
+  return now;
 }
 
 async function counts(daemon: DaemonProcess, world: BinaryWorld) {
@@ -47,7 +54,7 @@ binaryTest(
   async (world) => {
     await network(world);
     await using daemon = await withPool(world, 2);
-    const before = await filled(world, 2);
+    const before = await filled(world, daemon, 2);
     const { status, json: web } = await daemon.call("POST", "/v1/sandboxes", {
       name: "web",
       labels: { app: "web" },
@@ -58,11 +65,11 @@ binaryTest(
     assertEquals(before.find(({ id }) => id === web.id)?.ips, web.ips);
     assertEquals(await world.json(["inspect", "web"]), web);
     assertStringIncludes(await world.done(["exec", "web", "--", "ip", "addr"]), web.ips[0]);
-    const after = await filled(world, 2);
+    const after = await filled(world, daemon, 2);
     assert(!after.some(({ id }) => id === web.id));
     const taken = await daemon.call("POST", "/v1/sandboxes", { name: "web" });
     assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
-    assertEquals(await filled(world, 2), after);
+    assertEquals(await filled(world, daemon, 2), after);
     assertEquals(await counts(daemon, world), [1, 2]);
 
     // What its plugins would have had to be told is made in the ordinary way.
@@ -74,7 +81,7 @@ binaryTest(
     // `recover`, `gc` and others leave alone what is the pool's.
     await world.done(["recover"]);
     await world.done(["gc"]);
-    assertEquals(await filled(world, 2), after);
+    assertEquals(await filled(world, daemon, 2), after);
     for (const name of ["web", "own"]) {
       assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${name}`)).status, 204);
     }
@@ -89,14 +96,14 @@ binaryTest(
   async (world) => {
     await network(world);
     await using daemon = await withPool(world, 1);
-    const [first] = await filled(world, 1);
+    const [first] = await filled(world, daemon, 1);
     await world.done(["stop", first!.id]);
     const one = await daemon.call("POST", "/v1/sandboxes", { name: "one" });
     assertEquals(one.status, 201);
     assertNotEquals(one.json.id, first!.id);
-    const now = await filled(world, 1, [first!]);
+    const now = await filled(world, daemon, 1, [first!]);
     await network(world, { mtu: 1400 });
-    await filled(world, 1, now);
+    await filled(world, daemon, 1, now);
     const two = await daemon.call("POST", "/v1/sandboxes", { name: "two" });
     assertStringIncludes(await world.done(["exec", "two", "--", "ip", "link", "show", "eth0"]), "mtu 1400");
     assertEquals(two.status, 201);
@@ -109,8 +116,8 @@ binaryTest(
 binaryTest("what has been ready for too long is made anew", ["ip"], async (world) => {
   await network(world);
   await using daemon = await withPool(world, 1, "--pool-max-age=2s");
-  const first = await filled(world, 1);
-  await filled(world, 1, first);
+  const first = await filled(world, daemon, 1);
+  await filled(world, daemon, 1, first);
   await daemon.end();
   assertEquals(await leftIn(world), []);
 });
@@ -121,13 +128,13 @@ binaryTest(
   async (world) => {
     await network(world);
     await using daemon = await withPool(world, 4);
-    await filled(world, 4);
+    await filled(world, daemon, 4);
     const names = Array.from({ length: 10 }, (_, index) => `web${index}`);
     const answers = await Promise.all(names.map((name) => daemon.call("POST", "/v1/sandboxes", { name })));
     assertEquals(answers.map(({ status, json }) => [status, json.name]), names.map((name) => [201, name]));
     assertEquals(new Set(answers.map(({ json }) => json.id)).size, 10);
     assertEquals(new Set(answers.map(({ json }) => json.ips[0])).size, 10);
-    await filled(world, 4);
+    await filled(world, daemon, 4);
     const [handedOut] = await counts(daemon, world);
     assert(handedOut! >= 4, String(handedOut));
     for (const name of names) await daemon.call("DELETE", `/v1/sandboxes/${name}`);
@@ -145,7 +152,7 @@ binaryTest(
     const told = new Map<string, string>();
     for (let round = 0; round < 5; round++) {
       await using daemon = await withPool(world, 4);
-      await filled(world, 4);
+      await filled(world, daemon, 4);
       const names = Array.from({ length: 6 }, (_, index) => `web-${round}-${index}`);
       asked.push(...names);
       const answers = names.map(async (name) => {
@@ -168,7 +175,7 @@ binaryTest(
     assertEquals(new Set(left.flatMap(({ ips }) => ips)).size, 2 * left.length);
     for (const { name } of left) await world.done(["rm", name, "--builtin=prefer"]);
     await using daemon = await withPool(world, 1);
-    await filled(world, 1);
+    await filled(world, daemon, 1);
     await daemon.end();
     assertEquals(await leftIn(world), []);
   },
@@ -180,13 +187,13 @@ binaryTest(
   async (world) => {
     await network(world);
     await using daemon = await withPool(world, 1);
-    const before = await filled(world, 1);
+    const before = await filled(world, daemon, 1);
     const through = { dirs: [] };
     const args = ["--socket", daemon.socket];
     const web = await world.json(["run", "web", "--label", "app=web", ...args], through);
     assertEquals([web.id, web.name, web.labels], [before[0]?.id, "web", { app: "web" }]);
     assertEquals(await world.json(["inspect", "web"]), web);
-    await filled(world, 1, before);
+    await filled(world, daemon, 1, before);
     assertEquals(await counts(daemon, world), [1, 1]);
     const printed = await world.done(["run", "db", ...args], through);
     assertEquals(printed, await world.done(["inspect", "db"]));
