@@ -4,6 +4,7 @@ import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
+import { writeExecutable } from "../executable.ts";
 import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -149,8 +150,7 @@ export class BinaryWorld {
   async plugin(type: string, text: string, mode = 0o755): Promise<string> {
     await Deno.mkdir(this.pluginDir, { recursive: true });
     const path = `${this.pluginDir}/${type}`;
-    await Deno.writeTextFile(path, text);
-    await Deno.chmod(path, mode);
+    writeExecutable(path, text, mode.toString(8));
     return path;
   }
 

@@ -234,12 +234,12 @@ binaryTest(
   async (world) => {
     await world.list([world.bridgePlugin()]);
     const { runtime, hang } = await hangingRuntime(world);
-    const run = (id: string) => ["run", "--id", id, "--infra", "--runtime", runtime, "--timeout=ADD=3s"];
+    const run = (id: string) => ["run", "--id", id, "--infra", "--runtime", runtime, "--timeout=ADD=6s"];
     for (const verb of ["create", "start"]) {
       const id = world.id(verb);
       await Deno.writeTextFile(`${hang}-${verb}`, "");
       const error = await world.refused(5, run(id), { env });
-      assertMatch(error.msg, new RegExp(`Cannot ${verb} an infra container .* within 3s`));
+      assertMatch(error.msg, new RegExp(`Cannot ${verb} an infra container .* within 6s`));
       await Deno.remove(`${hang}-${verb}`);
       await assertNothing(world, id);
     }
@@ -263,7 +263,7 @@ binaryTest(
     const id = world.id("web");
     await Deno.writeTextFile(`${hang}-start`, "");
     const child = world.start(["run", "--id", id, "--infra", "--runtime", runtime], { env });
-    await until("created", async () => (await container(id)).includes("state"), 30_000);
+    await until("created", async () => (await container(id)).includes("state"), 60_000);
     child.kill("SIGTERM");
     assertEquals((await child.output()).success, false);
     await assertNothing(world, id);
