@@ -18,8 +18,10 @@ export interface Outcome {
   readonly skipped: number;
 }
 
-/** Deno knows no limit for a test; without this one a test that hangs would hang CI. */
-const LONGEST_RUN_MS = 20 * 60 * 1000;
+/** Deno knows no limit for a test; without this one, in minutes, a test that hangs would hang CI. */
+const LONGEST_RUN = 45;
+/** Of tests that are named: they may be told to take long. */
+const LONGEST_NAMED_RUN = 180;
 
 const TEST = ["test", "-q", "-P=test", "--no-prompt"];
 /** The argument for no second chance. */
@@ -31,9 +33,10 @@ const say = (line: string) => console.error(`test: ${line}`);
 async function denow(
   args: string[],
   env: Record<string, string> = {},
+  longest = LONGEST_RUN,
 ): Promise<{ code: number; text: string }> {
-  const signal = AbortSignal.timeout(LONGEST_RUN_MS);
-  signal.addEventListener("abort", () => say("stopped: it took longer than 20 minutes"));
+  const signal = AbortSignal.timeout(longest * 60_000);
+  signal.addEventListener("abort", () => say(`stopped: it took longer than ${longest} minutes`));
   const child = new Deno.Command(`${ROOT}denow`, {
     args,
     cwd: ROOT,
@@ -76,16 +79,18 @@ export function closing(outcomes: readonly Outcome[]): { line: string; code: num
 }
 
 async function runTests(args: string[]): Promise<Outcome> {
+  const isNamed = args.some((argument) => !argument.startsWith("-"));
   const strict = args.includes(STRICT);
-  const wanted = args.filter((argument) => argument !== STRICT);
+  const wanted = [...args.filter((argument) => argument !== STRICT), ...(isNamed ? [] : ["tests/"])];
+  const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
   const env = { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
-  const { code, text } = await denow([...TEST, "--parallel", ...wanted], env);
+  const { code, text } = await denow([...TEST, "--parallel", ...wanted], env, longest);
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   if (failures.length === 0) return outcome;
   const files = [...new Set(failures.map(({ file }) => file))];
   say(`once more, alone: ${files.join(", ")}`);
-  const again = await denow([...TEST, ...files]);
+  const again = await denow([...TEST, ...files], {}, longest);
   const second = countTests(again.text, again.code);
   if (second.failed === 0) {
     for (const { name, file } of failures) say(`UNSTEADY, passed only alone: ${name} (${file})`);
@@ -136,8 +141,7 @@ async function main(args: string[]): Promise<number> {
   const lacking = missing(ALL_COMPONENTS);
   if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
 
-  const named = args.some((argument) => !argument.startsWith("-"));
-  outcomes.push(await runTests(named ? args : [...args, "tests/"]));
+  outcomes.push(await runTests(args));
   if (args.every((argument) => argument === STRICT)) outcomes.push(await runExamples());
 
   const { line, code } = closing(outcomes);
