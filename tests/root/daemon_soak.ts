@@ -34,6 +34,8 @@ export interface SoakReport {
   /** The times that a listener of events came and went, and how many events they heard. */
   readonly listeners: number;
   readonly events: number;
+  /** How many sandboxes were ready before they were asked for. */
+  readonly handedOut: number;
   /** Beside what the daemon has open at rest, once all clients have left. */
   readonly descriptorsLeft: number;
   readonly left: readonly string[];
@@ -47,6 +49,8 @@ const LISTENING_MS = 3_000;
 const WARM_UP = 0.2;
 /** Of so many requests, one makes a sandbox and one removes it. */
 const RUN_PERCENT = 2;
+/** Sandboxes that are kept ready. */
+const POOL = 8;
 const QUESTIONS = [
   "/healthz",
   "/metrics",
@@ -87,13 +91,15 @@ class Soak {
     for (let made = 0; this.#begun < this.options.requests;) {
       if (random.chance(2 * RUN_PERCENT)) {
         if (own === undefined) {
-          own = this.world.id(`s${index}-${made++}`);
-          await this.#ask(201, "POST", "/v1/sandboxes", {
-            id: own,
-            name: own,
+          const name = this.world.id(`s${index}-${made++}`);
+          const answer = await this.#ask(201, "POST", "/v1/sandboxes", {
+            // Whoever asks for no ID is given one that is ready, if there is one.
+            ...(random.chance(50) ? { id: name } : {}),
+            name,
             labels: { app: "soak" },
             networks: [{ name: this.world.network }],
           });
+          own = answer?.json?.id;
         } else {
           await this.#ask(204, "DELETE", `/v1/sandboxes/${own}`);
           own = undefined;
@@ -106,7 +112,12 @@ class Soak {
     if (own !== undefined) await this.#ask(204, "DELETE", `/v1/sandboxes/${own}`);
   }
 
-  async #ask(status: number, method: string, target: string, body?: unknown): Promise<void> {
+  async #ask(
+    status: number,
+    method: string,
+    target: string,
+    body?: unknown,
+  ): Promise<Answered | undefined> {
     this.#begun++;
     const started = performance.now();
     let answer: Answered | undefined;
@@ -121,6 +132,7 @@ class Soak {
     this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
     this.#done++;
     if (this.#done % Math.max(Math.floor(this.options.requests / SAMPLES), 1) === 0) await this.#sample();
+    return answer;
   }
 
   /** A listener of events comes, hears some, and goes without a word. */
@@ -161,11 +173,16 @@ async function usage({ child: { pid } }: DaemonProcess): Promise<Pick<Sample, "r
 /** Starts a daemon, asks it for so much, and ends it. */
 export async function soak(options: SoakOptions, world: BinaryWorld): Promise<SoakReport> {
   await loadNetworks(world);
-  await using daemon = await DaemonProcess.start(world, ["--builtin=prefer"]);
+  await using daemon = await DaemonProcess.start(world, [
+    "--builtin=prefer",
+    `--pool=${world.network}=${POOL}`,
+  ]);
   const before = await settledDescriptors(daemon);
   const own = new Soak(world, daemon, options);
   await own.run();
   const after = await settledDescriptors(daemon, before);
+  const { text } = await daemon.call("GET", "/metrics");
+  const [, handedOut = 0] = /^podwire_pool_handed_out_total\{[^}]*\} (\d+)$/m.exec(text) ?? [];
   await daemon.end();
   const times = own.times.sort((a, b) => a - b);
   const at = (part: number) => times[Math.min(Math.floor(times.length * part), times.length - 1)] ?? 0;
@@ -176,6 +193,7 @@ export async function soak(options: SoakOptions, world: BinaryWorld): Promise<So
     ms: [at(0.5), at(0.99), at(1)],
     listeners: own.listeners,
     events: own.events,
+    handedOut: Number(handedOut),
     descriptorsLeft: after - before,
     left: await leftIn(world),
   };
@@ -220,7 +238,7 @@ export function faultsOf(
 
 /** The report for people. */
 export function soakTable(report: SoakReport): string {
-  const { samples, counts, ms: [half, most, longest], listeners, events } = report;
+  const { samples, counts, ms: [half, most, longest], listeners, events, handedOut } = report;
   const [early, late] = thirds(samples, "rssKiB").map((kib) => (kib / 1024).toFixed(1));
   const [first, last] = thirds(samples, "descriptors");
   return [
@@ -234,6 +252,7 @@ export function soakTable(report: SoakReport): string {
     `answers: median ${half.toFixed(1)} ms, 99 % within ${most.toFixed(1)} ms, longest ${
       longest.toFixed(0)
     } ms`,
+    `${handedOut} sandboxes were ready before they were asked for`,
     `${listeners} listeners came and went and heard ${events} events`,
     `medians of the first third after the warm-up and of the last: ${early} and ${late} MiB, ${first} and ${last} descriptors`,
     `descriptors after all had left, beside those before: ${report.descriptorsLeft}`,

@@ -11,7 +11,7 @@ binaryTest(
     const options = { requests: 600, clients: 8, growthMiB: 64 };
     const report = await soak(options, world);
     assertEquals(faultsOf(report, options), [], soakTable(report));
-    assert(report.listeners > 0 && report.events > 0, soakTable(report));
+    assert(report.listeners > 0 && report.events > 0 && report.handedOut > 0, soakTable(report));
   },
 );
 
@@ -29,6 +29,7 @@ Deno.test("a soak that leaks, or has an answer that is wrong, is told", () => {
     ms: [1, 2, 3],
     listeners: 1,
     events: 1,
+    handedOut: 1,
     descriptorsLeft: 0,
     left: [],
   } as const;
