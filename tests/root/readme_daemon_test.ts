@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { need } from "./need.ts";
-import { SystemdMachine } from "./systemd_machine.ts";
+import { needMachine, SystemdMachine } from "./systemd_machine.ts";
 
 const README = Deno.readTextFileSync(fromFileUrl(new URL("../../README.md", import.meta.url)));
 
@@ -32,7 +32,6 @@ function formOf(text: string): RegExp {
 }
 
 Deno.test({
-  name: "the scenario of the README runs line by line, and prints what stands there",
   ...need(
     ...[
       "root",
@@ -46,6 +45,7 @@ Deno.test({
       "curl",
     ] as const,
   ),
+  ...needMachine("the scenario of the README runs line by line, and prints what stands there"),
   fn: async () => {
     const shown = commandsOf("The daemon");
     assertEquals(shown[0]?.command.startsWith("apt install "), true, "what the machine has without it");

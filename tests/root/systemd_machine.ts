@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import { SYSTEM_PATH, until } from "./binary_world.ts";
-import { BUSYBOX, CATATONIT, CNI_1_1_1, PODWIRE_BINARY, RUNC } from "./need.ts";
+import { BUSYBOX, CATATONIT, CNI_1_1_1, missing, PODWIRE_BINARY, RUNC } from "./need.ts";
 
 const BOOT = fromFileUrl(new URL("systemd_boot.sh", import.meta.url));
 const PATIENCE_MS = 60_000;
@@ -16,6 +16,37 @@ const PLACES = [
   [BUSYBOX, "usr/local/bin/busybox"],
   [CNI_1_1_1, "opt/cni/bin"],
 ];
+
+/** What a kernel, or what holds this machine, may refuse. */
+const PROBE = `
+cgroup=/sys/fs/cgroup/unified
+[ -d $cgroup ] || cgroup=/sys/fs/cgroup
+cgroup=$cgroup/pwt-probe-$$
+mkdir $cgroup && rmdir $cgroup || exit
+exec unshare --cgroup --mount --pid --net --uts --ipc --fork --propagation private sh -ec '
+mount -t tmpfs tmpfs /tmp
+cd /tmp
+mkdir proc sys cgroup
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount -t cgroup2 cgroup2 cgroup'`;
+
+const refusal = missing(["root", "systemd"]).length === 0 ? await probe() : undefined;
+
+async function probe(): Promise<string | undefined> {
+  const { code, stderr } = await runCommand({ program: "sh", args: ["-c", PROBE] });
+  return code === 0 ? undefined : stderr.trim().split("\n")[0] ?? "";
+}
+
+/**
+ * What to spread into a test's definition: it is ignored where no machine can be made within this one, and its name says
+ * why, since that is all that a runner shows of it.
+ */
+export function needMachine(name: string): { name: string; ignore?: boolean } {
+  return refusal === undefined
+    ? { name }
+    : { name: `${name} [no machine in this one: ${refusal}]`, ignore: true };
+}
 
 /** One that runs. */
 export class SystemdMachine implements AsyncDisposable {

@@ -1,7 +1,7 @@
 // The unit that podwire prints, in the hands of the real systemd.
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { need } from "./need.ts";
-import { SystemdMachine } from "./systemd_machine.ts";
+import { needMachine, SystemdMachine } from "./systemd_machine.ts";
 
 const NET = {
   cniVersion: "1.0.0",
@@ -51,8 +51,8 @@ async function states(machine: SystemdMachine): Promise<Record<string, string>> 
 
 function systemdTest(name: string, fn: (machine: SystemdMachine) => Promise<void>): void {
   Deno.test({
-    name,
     ...need("root", "systemd", "binary", "cni-1.1.1", "runc", "catatonit", "busybox", "ip", "curl"),
+    ...needMachine(name),
     fn: async () => {
       await using machine = await SystemdMachine.boot();
       await fn(machine);
