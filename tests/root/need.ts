@@ -45,10 +45,7 @@ const COMPONENTS = {
   perl: () => isProgram("perl"),
   curl: () => isProgram("curl"),
   "systemd-notify": () => isProgram("systemd-notify"),
-  // With a hierarchy of control groups for its services.
-  systemd: () =>
-    isThere("/lib/systemd/systemd") &&
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].some((folder) => isThere(`${folder}/cgroup.procs`)),
+  systemd: () => isThere("/lib/systemd/systemd"),
   binary: () => isThere(PODWIRE_BINARY),
 };
 

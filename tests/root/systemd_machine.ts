@@ -22,7 +22,7 @@ const PROBE = `
 cgroup=/sys/fs/cgroup/unified
 [ -d $cgroup ] || cgroup=/sys/fs/cgroup
 cgroup=$cgroup/pwt-probe-$$
-mkdir $cgroup && rmdir $cgroup || exit
+mkdir $cgroup && ls $cgroup/cgroup.procs && rmdir $cgroup || exit
 exec unshare --cgroup --mount --pid --net --uts --ipc --fork --propagation private sh -ec '
 mount -t tmpfs tmpfs /tmp
 cd /tmp
