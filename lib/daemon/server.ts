@@ -18,6 +18,8 @@ export class SocketServer {
   readonly #options: SocketServerOptions;
   #server: Deno.HttpServer | undefined;
   #socket: ClaimedSocket | undefined;
+  #keeping: Promise<void> = Promise.resolve();
+  #closed = false;
 
   private constructor(options: SocketServerOptions) {
     this.#options = options;
@@ -38,13 +40,18 @@ export class SocketServer {
 
   /**
    * Looks whether the socket is still under its path, and makes it anew where it was removed; connections that are open
-   * are served on.
+   * are served on. Not once it is to be closed: then it is missing by intent.
    *
    * @throws {CniError} kind `conflict`, if somebody else has taken its place
    */
   async keep(): Promise<void> {
+    if (!this.#closed) await (this.#keeping = this.#keep());
+  }
+
+  async #keep(): Promise<void> {
     const { path, log } = this.#options;
     const state = await this.#socket?.state();
+    if (this.#closed) return;
     if (state === "foreign") throw inUse(path);
     if (state !== "missing") return;
     log.warn("the socket was removed and is made anew", { socket: path });
@@ -56,6 +63,9 @@ export class SocketServer {
   /** Accepts nothing any more. What is being answered has `limitMs` to end; then its connections are closed. */
   async close(limitMs: number): Promise<void> {
     const { log } = this.#options;
+    this.#closed = true;
+    // It may be about to put another one in the place of this.
+    await this.#keeping.catch(() => {});
     const server = this.#server;
     if (server === undefined) return;
     // Before: whoever comes now is to see that nobody is there.
