@@ -1,5 +1,6 @@
 import { resolve } from "@std/path";
 import { DaemonClient } from "../daemon/client.ts";
+import { Deadline } from "../plugin/deadline.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError } from "../spec/error.ts";
@@ -35,14 +36,8 @@ export function daemonRun(
   const client = new DaemonClient(resolve(socket));
   return async (request) => {
     if (limitMs === undefined) return await client.run(request);
-    const late = new AbortController();
-    const reason = new CniError("timeout", `the daemon did not answer within ${limitMs} ms`);
-    const timer = setTimeout(() => late.abort(reason), limitMs);
-    try {
-      return await client.run({ ...request, signal: AbortSignal.any([request.signal, late.signal]) });
-    } finally {
-      clearTimeout(timer);
-    }
+    using deadline = new Deadline(limitMs, request.signal, `the daemon did not answer within ${limitMs} ms`);
+    return await client.run({ ...request, signal: deadline.signal });
   };
 }
 

@@ -5,7 +5,7 @@ import type { NetworkSettings } from "../pod/request.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../spec/error.ts";
-import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+import { isObject, type Json, type JsonObject, numberOf, parseJson, printJson } from "../spec/json.ts";
 
 /** Asks the daemon that serves at a Unix socket. */
 export class DaemonClient {
@@ -145,8 +145,4 @@ function pick<T>(key: string, value: T | undefined): readonly (readonly [string,
 
 function textOf(json: Json | undefined): string | undefined {
   return typeof json === "string" ? json : undefined;
-}
-
-function numberOf(json: Json | undefined): number | undefined {
-  return typeof json === "number" ? json : undefined;
 }

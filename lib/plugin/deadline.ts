@@ -18,7 +18,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * A signal that fires when the time is up, with a {@linkcode CniError} of kind `timeout` as its
+ * A signal that fires when the time is up, with a {@linkcode CniError} of kind `timeout` and these words as its
  * reason, or when an outer signal fires, with that one's reason. Disposing it stops the clock.
  *
  * @example
@@ -34,10 +34,14 @@ export class Deadline implements Disposable {
   readonly #started = performance.now();
   readonly #timer: ReturnType<typeof setTimeout>;
 
-  constructor(readonly timeoutMs: number, outer?: AbortSignal) {
+  constructor(
+    readonly timeoutMs: number,
+    outer?: AbortSignal,
+    msg = `no answer within ${timeoutMs / 1000}s`,
+  ) {
     const controller = new AbortController();
     const ms = Math.min(timeoutMs, LONGEST_TIMER_MS);
-    this.#timer = setTimeout(() => controller.abort(timeoutError(timeoutMs)), ms);
+    this.#timer = setTimeout(() => controller.abort(new CniError("timeout", msg)), ms);
     this.signal = outer === undefined ? controller.signal : AbortSignal.any([controller.signal, outer]);
   }
 
@@ -48,8 +52,4 @@ export class Deadline implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
   }
-}
-
-function timeoutError(timeoutMs: number): CniError {
-  return new CniError("timeout", `no answer within ${timeoutMs / 1000}s`);
 }
