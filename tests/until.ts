@@ -7,10 +7,14 @@ import { Deadline } from "../lib/plugin/deadline.ts";
 const PATIENCE_MS = 60_000;
 
 /** Waits until something is so. */
-export async function until(isSo: () => boolean | Promise<boolean>, what = "it became so"): Promise<void> {
-  const end = performance.now() + PATIENCE_MS;
+export async function until(
+  isSo: () => boolean | Promise<boolean>,
+  what = "it became so",
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const end = performance.now() + patienceMs;
   while (!await isSo()) {
-    assert(performance.now() < end, `not within ${PATIENCE_MS / 1000} s: ${what}`);
+    assert(performance.now() < end, `not within ${patienceMs / 1000} s: ${what}`);
     await pause(10);
   }
 }

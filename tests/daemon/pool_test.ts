@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { WarmPool } from "../../lib/daemon/pool.ts";
 import type { PoolOptions } from "../../lib/daemon/pool.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
@@ -8,6 +8,7 @@ import { CniError } from "../../lib/spec/error.ts";
 import { parseConfigList } from "../../lib/spec/config.ts";
 import { Lines } from "../network/world.ts";
 import { SANDBOX } from "./fake_services.ts";
+import { until } from "../until.ts";
 
 /** Spares that are nothing but their numbers. */
 class Fake {
@@ -80,13 +81,6 @@ class Fake {
 }
 
 const tick = () => new Promise((resolve) => setTimeout(resolve, 1));
-
-async function until(isSo: () => boolean): Promise<void> {
-  for (let tries = 0; !isSo(); tries++) {
-    assert(tries < 5_000, "it never became so");
-    await tick();
-  }
-}
 
 Deno.test("a pool fills itself, no two requests get the same, and what is taken is made again", async () => {
   const fake = new Fake();

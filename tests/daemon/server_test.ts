@@ -2,25 +2,19 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { SocketServer } from "../../lib/daemon/server.ts";
 import { requestOverUnix } from "../../lib/host/http_over_unix.ts";
 import { silentLogger } from "../../lib/host/log.ts";
+import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 
 const NEVER_MS = 120_000;
 
-async function inTempDir(fn: (path: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
-  try {
-    await fn(`${dir}/p.sock`);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
+const atSocket = (fn: (path: string) => Promise<void>) => inTempDir((dir) => fn(`${dir}/p.sock`));
 
 const ask = (path: string, target: string) => requestOverUnix(path, { method: "GET", target, body: "" });
 const names = (path: string) =>
   Array.from(Deno.readDirSync(path.slice(0, path.lastIndexOf("/"))), ({ name }) => name).sort();
 
 Deno.test("a socket that was removed is made anew, and what the former one was asked is answered", () =>
-  inTempDir(async (path) => {
+  atSocket(async (path) => {
     const go = Promise.withResolvers<void>();
     let asked = 0;
     const handle = async (request: Request) => {
@@ -41,7 +35,7 @@ Deno.test("a socket that was removed is made anew, and what the former one was a
   }));
 
 Deno.test("a server that is to be closed makes no socket anew, while it is still answering and afterwards", () =>
-  inTempDir(async (path) => {
+  atSocket(async (path) => {
     const go = Promise.withResolvers<void>();
     let asked = 0;
     const handle = async () => {
@@ -65,7 +59,7 @@ Deno.test("a server that is to be closed makes no socket anew, while it is still
   }));
 
 Deno.test("a server that is closed while it makes its socket anew closes that one", () =>
-  inTempDir(async (path) => {
+  atSocket(async (path) => {
     const handle = () => Promise.resolve(new Response("ok"));
     for (let round = 0; round < 20; round++) {
       const server = await SocketServer.open({ path, handle, log: silentLogger });

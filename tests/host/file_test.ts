@@ -14,15 +14,7 @@ import {
   statOf,
   writeFileSynced,
 } from "../../lib/host/file.ts";
-
-async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
+import { inTempDir } from "../temp_dir.ts";
 
 const mode = async (path: string) => ((await statOf(path))?.mode ?? 0) & 0o7777;
 const names = (dir: string) => Array.from(Deno.readDirSync(dir), ({ name }) => name).sort();

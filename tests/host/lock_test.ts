@@ -1,15 +1,7 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
 import { pause, runCommand } from "../../lib/host/command.ts";
-
-async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
+import { inTempDir } from "../temp_dir.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
 const openFiles = (path: string) =>

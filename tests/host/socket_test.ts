@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { HostError } from "../../lib/host/command.ts";
 import { type ClaimedSocket, claimSocket } from "../../lib/host/socket.ts";
+import { inTempDir } from "../temp_dir.ts";
 
 /** A socket that is listened on, and the listener, which the claim leaves to its maker. */
 class Listening implements AsyncDisposable {
@@ -24,15 +25,6 @@ class Listening implements AsyncDisposable {
     this.listener?.close();
     this.listener = undefined;
     await this.socket?.release();
-  }
-}
-
-async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
   }
 }
 

@@ -3,15 +3,7 @@ import { writeFileSynced } from "../../lib/host/file.ts";
 import { pause } from "../../lib/host/command.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
 import { until } from "../until.ts";
-
-async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.realPath(await Deno.makeTempDir({ prefix: "pwt-" }));
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
+import { inTempDir } from "../temp_dir.ts";
 
 Deno.test("watchDirs() tells changes until it is disposed of", () =>
   inTempDir(async (dir) => {

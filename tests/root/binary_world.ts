@@ -1,11 +1,12 @@
 /** The compiled program and a corner of this machine for one test: directories, a network and plugins of its own. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { writeExecutable } from "../executable.ts";
 import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
+import { until as patiently } from "../until.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Where the built-in host-local keeps the addresses of the embedded network, whatever the directories are. */
@@ -264,12 +265,8 @@ export async function sh(script: string): Promise<string> {
 }
 
 /** Waits until something holds. */
-export async function until(what: string, holds: () => Promise<boolean>, patienceMs = 60_000): Promise<void> {
-  const end = performance.now() + patienceMs;
-  while (!await holds()) {
-    assert(performance.now() < end, `still not: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+export function until(what: string, holds: () => Promise<boolean>, patienceMs?: number): Promise<void> {
+  return patiently(holds, what, patienceMs);
 }
 
 export function isThere(path: string): Promise<boolean> {

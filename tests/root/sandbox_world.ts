@@ -9,6 +9,7 @@ import { bootedAs } from "../booted_as.ts";
 import { Lines } from "../network/world.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
 import { need } from "./need.ts";
+import { until as patiently } from "../until.ts";
 
 /** How the plugins of a world answer by default. */
 const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}';
@@ -175,10 +176,6 @@ export function whenLocked(containerId: string): Promise<void> {
 }
 
 /** Waits until something is so. */
-export async function until(isSo: () => Promise<boolean>, patienceMs = 60_000): Promise<void> {
-  const end = performance.now() + patienceMs;
-  while (!await isSo()) {
-    if (performance.now() > end) throw new Error("it never became so");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+export function until(isSo: () => Promise<boolean>, patienceMs?: number): Promise<void> {
+  return patiently(isSo, undefined, patienceMs);
 }

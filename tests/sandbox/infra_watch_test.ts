@@ -3,6 +3,7 @@ import { type InfraEnded, InfraWatch } from "../../lib/sandbox/infra_watch.ts";
 import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { Lines } from "../network/world.ts";
+import { until } from "../until.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 
@@ -163,13 +164,6 @@ Deno.test("it looks by itself until it is disposed of, and says once that it can
   machine.watch.start();
   await Deno.mkdir(`${machine.dir}/state`);
   await Deno.writeTextFile(`${machine.dir}/state/infra`, "no directory");
-  const until = async (isSo: () => boolean) => {
-    const end = performance.now() + 60_000;
-    while (!isSo()) {
-      if (performance.now() > end) throw new Error(`it never became so: ${machine.log.all}`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
   await until(() => machine.log.all.length > 0);
   assertMatch(machine.log.all[0] ?? "", /^error the infra containers cannot be followed: /);
   await Deno.remove(`${machine.dir}/state/infra`);
