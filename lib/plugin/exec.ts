@@ -16,7 +16,7 @@ import { asCniError } from "./failure.ts";
 import { findPlugin, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
 import { Watch } from "./observe.ts";
-import { decodeFailure, decodeOutput } from "./output.ts";
+import { decodeFailure, decodeOutput, failureDespiteSuccess } from "./output.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
 
@@ -193,8 +193,10 @@ export class PluginRunner {
     const outcome = source.kind === "binary"
       ? await this.#runBinary(source.path, call)
       : await this.#runBuiltin(source.plugin, call);
-    if (outcome.ended === "exit" && outcome.code === 0 && outcome.signal === null) return outcome.stdout;
-    throw decodeFailure(outcome, call.signal);
+    const isWell = outcome.ended === "exit" && outcome.code === 0 && outcome.signal === null;
+    const failure = isWell ? failureDespiteSuccess(outcome) : decodeFailure(outcome, call.signal);
+    if (failure !== undefined) throw failure;
+    return outcome.stdout;
   }
 
   async #runBinary(path: string, call: TracedCall): Promise<CommandOutcome> {

@@ -12,12 +12,40 @@ const HINTS: Readonly<Record<number, string>> = {
   [ERROR_CODES.pluginNotAvailable]: "the plugin cannot attach containers now; see its daemon",
 };
 
+/** Members of results, of whichever version. */
+const RESULT_MEMBERS = ["interfaces", "ips", "routes", "dns", "ip4", "ip6"] as const;
+
 /**
- * The document that a plugin printed after success.
+ * The result that a plugin printed after success. A result without version is one of the configuration's, but `null`
+ * and an object with neither a version nor a member of a result say nothing of an attachment.
  *
  * @throws {CniError} kind `plugin-output`, quoting what was printed instead
  */
 export function decodeOutput(stdout: string): Json {
+  const json = parseOutput(stdout);
+  const isEmpty = json === null || (isObject(json) && !json.cniVersion &&
+    RESULT_MEMBERS.every((member) => (json[member] ?? null) === null));
+  if (!isEmpty) return json;
+  throw new CniError("plugin-output", `the plugin ended well and printed no CNI result: ${quote(stdout)}`, {
+    code: ERROR_CODES.decodingFailure,
+    hint: "a result has at least a cniVersion",
+  });
+}
+
+/**
+ * What a plugin refused although it ended with exit status 0: some print the error object and forget to fail. No
+ * result of CNI has these two members.
+ */
+export function failureDespiteSuccess(outcome: CommandOutcome): CniError | undefined {
+  // Results are parsed once, by whoever wants them.
+  if (!outcome.stdout.includes('"msg"') || !outcome.stdout.includes('"code"')) return undefined;
+  const json = tryParse(outcome.stdout);
+  if (json === undefined || numberOf(json.code ?? null) === undefined) return undefined;
+  if (typeof json.msg !== "string" || isBlank(json.msg)) return undefined;
+  return errorObject(outcome, factsOf(outcome));
+}
+
+function parseOutput(stdout: string): Json {
   if (stdout.trim() === "") {
     throw new CniError("plugin-output", "the plugin ended well and printed no result", {
       code: ERROR_CODES.decodingFailure,

@@ -28,10 +28,12 @@ async function busyPlugin(plugins: PluginFolder): Promise<Disposable> {
 Deno.test("B39 B40 a result may have 8 MiB and is read whole, and not a byte more", async () => {
   await using plugins = await PluginFolder.make();
   const script = (bytes: number) =>
-    `printf '{"pad":"'; head -c ${bytes - '{"pad":""}'.length} /dev/zero | tr '\\0' x; printf '"}'; exit 0`;
+    `printf '{"dns":{},"pad":"'; head -c ${
+      bytes - '{"dns":{},"pad":""}'.length
+    } /dev/zero | tr '\\0' x; printf '"}'; exit 0`;
   const net = await plugins.install("net", { ADD: { script: script(8 * MIB) } });
   const result = await runnerOf(plugins).add(callOf(), "1.1.0");
-  assertEquals(String(result.pad).length, 8 * MIB - '{"pad":""}'.length);
+  assertEquals(String(result.pad).length, 8 * MIB - '{"dns":{},"pad":""}'.length);
   await net.answer("ADD", { script: script(8 * MIB + 1) });
   const error = await failing(() => runnerOf(plugins).add(callOf(), "1.1.0"));
   assertEquals(error.msg, "the plugin wrote more to standard output than is accepted");

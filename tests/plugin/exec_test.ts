@@ -39,7 +39,7 @@ const LATER = { code: 1, stdout: '{"code": 11, "msg": "the daemon starts"}' };
 const RESULT = { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] } as const;
 
 Deno.test("B12 B13 the plugin's environment is the allow-list and the six variables, nothing inherited", async () => {
-  const run = new FakeRun([{ stdout: "{}" }]);
+  const run = new FakeRun([{ stdout: '{"dns": {}}' }]);
   const runner = runnerOf(run, { environment: { LANG: "de_AT.UTF-8", HTTP_PROXY: "http://proxy" } });
   await runner.add(callOf({ args: [["IgnoreUnknown", "1"]] }), "1.1.0");
   await runner.call(callOf({ verb: "STATUS", containerId: "", netns: "", ifName: "" }));
@@ -59,7 +59,7 @@ Deno.test("B12 B13 the plugin's environment is the allow-list and the six variab
 });
 
 Deno.test("B13 an allowed variable cannot replace one of the six, and PATH can be given", async () => {
-  const run = new FakeRun([{ stdout: "{}" }]);
+  const run = new FakeRun([{ stdout: '{"dns": {}}' }]);
   const environment = { PATH: "/my/bin", CNI_CONTAINERID: "other", CNI_NETNS_OVERRIDE: "1" };
   await runnerOf(run, { environment }).call(callOf());
   const env = run.requests[0]?.env;
@@ -86,8 +86,8 @@ Deno.test("B19 an argument that would change the meaning of CNI_ARGS starts noth
 
 Deno.test("B53 B54 B55 B56 ADD gives the document in the configuration's version", async () => {
   const answer = (stdout: string) => runnerOf(new FakeRun([{ stdout }])).add(callOf(), "1.0.0");
-  assertEquals(await answer("{}"), { cniVersion: "1.0.0" });
-  assertEquals(await answer("null"), { cniVersion: "1.0.0" });
+  assertEquals(await answer('{"cniVersion": "1.0.0"}'), { cniVersion: "1.0.0" });
+  assertEquals(await answer('{"dns": {}}'), { cniVersion: "1.0.0" });
   const older = '{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.1.0.2/24"}]}';
   assertEquals(await answer(older), { cniVersion: "1.0.0", ips: [{ address: "10.1.0.2/24" }] });
   assertEquals((await failing(() => answer("[]"))).kind, "plugin-output");
@@ -99,6 +99,14 @@ Deno.test("B58 what the other verbs print after success does not matter", async 
   const runner = runnerOf(new FakeRun([{ stdout: "no JSON at all" }]));
   for (const verb of ["CHECK", "DEL", "GC", "STATUS"] as const) {
     assertEquals(await runner.call(callOf({ verb })), "no JSON at all");
+  }
+});
+
+Deno.test("B58 but an error object that they print before exit status 0 is their answer, whatever the verb", async () => {
+  const runner = runnerOf(new FakeRun([{ stdout: '{"code": 107, "msg": "I could not"}' }]));
+  for (const verb of ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"] as const) {
+    const error = await failing(() => runner.call(callOf({ verb })));
+    assertEquals([error.kind, error.code, error.msg], ["plugin", 107, "I could not"], verb);
   }
 });
 
@@ -115,7 +123,7 @@ Deno.test("B49 each line of standard error is told with plugin, verb and contain
 });
 
 Deno.test("B52 code 11 is asked again, unlike in libcni, with the whole request, until the plugin is ready", async () => {
-  const run = new FakeRun([LATER, LATER, { stdout: "{}" }]);
+  const run = new FakeRun([LATER, LATER, { stdout: '{"dns": {}}' }]);
   assertEquals(await runnerOf(run).add(callOf(), "1.1.0"), { cniVersion: "1.1.0" });
   assertEquals(run.requests.length, 3);
   assertEquals(new Set(run.requests.map(({ stdin, env }) => JSON.stringify([stdin, env]))).size, 1);
@@ -138,7 +146,7 @@ Deno.test("STATUS is not asked again: it is about now", async () => {
 });
 
 Deno.test("B59 B61 a busy executable is started again, and no busy start passes for success", async () => {
-  const run = new FakeRun([BUSY, { stdout: "{}" }]);
+  const run = new FakeRun([BUSY, { stdout: '{"dns": {}}' }]);
   await runnerOf(run).add(callOf(), "1.1.0");
   assertEquals(run.requests.length, 2);
   const always = new FakeRun([BUSY]);

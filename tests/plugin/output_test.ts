@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { decodeFailure, decodeOutput } from "../../lib/plugin/output.ts";
+import { decodeFailure, decodeOutput, failureDespiteSuccess } from "../../lib/plugin/output.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { outcome } from "../fake_run.ts";
 import { Random } from "../spec/random.ts";
@@ -127,7 +127,38 @@ Deno.test("B53 a success without a document, or with more than one, quotes what 
   }
 });
 
-Deno.test("B54 null is a document", () => assertEquals(decodeOutput(" null\n"), null));
+Deno.test("B54 null, and an object without version and members of a result, are no results", () => {
+  for (const stdout of [" null\n", "{}", '{"cniVersion": ""}', '{"more": 1}', '{"ips": null, "dns": null}']) {
+    const error = assertThrows(() => decodeOutput(stdout), CniError);
+    assertEquals([error.kind, error.code], ["plugin-output", 6], stdout);
+    assertStringIncludes(error.msg, JSON.stringify(stdout));
+  }
+});
+
+Deno.test("B55 a result needs no address, and no version where it has a member of a result", () => {
+  for (
+    const stdout of ['{"cniVersion":"1.0.0"}', '{"dns":{}}', '{"ips":[]}', '{"ip4":{"ip":"10.1.0.2/24"}}']
+  ) {
+    assertEquals(JSON.stringify(decodeOutput(stdout)), stdout);
+  }
+});
+
+Deno.test("an error object before exit status 0 is a failure, and what only looks like one is none", () => {
+  const said = (stdout: string) => failureDespiteSuccess(outcome({ code: 0, stdout }));
+  const error = said('{"cniVersion": "1.0.0", "code": 7, "msg": "bad subnet", "details": "10.0.0.0/33"}');
+  assertEquals([error?.kind, error?.code, error?.message], ["plugin", 7, "bad subnet; 10.0.0.0/33"]);
+  assertEquals(error?.context.exitCode, 0);
+  assertEquals(said('{"code": 0, "msg": "no"}')?.kind, "plugin");
+  assertEquals(said('{"code": 50, "msg": "no daemon"}')?.kind, "not-ready");
+  const harmless = [
+    "",
+    'done, "code" and "msg"',
+    '{"cniVersion": "1.0.0", "vendor": {"code": 7, "msg": "x"}}',
+    '{"code": "7", "msg": "x"}',
+    '{"code": 7, "msg": ""}',
+  ];
+  for (const stdout of harmless) assertEquals(said(stdout), undefined, stdout);
+});
 
 Deno.test("a long output is quoted in part", () => {
   const error = assertThrows(() => decodeOutput("x".repeat(100_000)), CniError);

@@ -4,7 +4,10 @@ import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 
 /** A sandbox without any network of its own: exec needs the namespace only. */
 async function sandbox(world: BinaryWorld): Promise<void> {
-  await world.plugin("nothing", `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{}'\n`);
+  await world.plugin(
+    "nothing",
+    `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{"dns": {}}'\n`,
+  );
   await world.list([{ type: "nothing" }]);
   await world.done(["run", "box"]);
 }

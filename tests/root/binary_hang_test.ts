@@ -4,7 +4,7 @@ import { binaryTest, type BinaryWorld } from "./binary_world.ts";
 
 const GOOD = `#!/bin/sh
 cat >/dev/null
-[ "$CNI_COMMAND" != ADD ] || echo '{}'
+[ "$CNI_COMMAND" != ADD ] || echo '{"dns": {}}'
 `;
 /** Waits for a child that holds its pipes. */
 const HANGING_ADD = `#!/bin/sh
@@ -133,7 +133,7 @@ binaryTest(
   async (world) => {
     const hanging = HANGING_ADD.replace(
       '[ "$CNI_COMMAND" = ADD ] || exit 0\n',
-      `[ "$CNI_COMMAND" = DEL ] && [ ! -e ${world.dir}/mended ] || { echo '{}'; exit 0; }\n`,
+      `[ "$CNI_COMMAND" = DEL ] && [ ! -e ${world.dir}/mended ] || { echo '{"dns": {}}'; exit 0; }\n`,
     );
     await world.plugin("slow", hanging);
     await world.list([{ type: "slow" }]);

@@ -12,7 +12,7 @@ const SLOW = (mark: string) =>
   `#!/bin/sh
 cat >/dev/null
 case $CNI_COMMAND in
-  ADD) touch ${mark}; sleep 0.1; echo '{}' ;;
+  ADD) touch ${mark}; sleep 0.1; echo '{"dns": {}}' ;;
   DEL) sleep 0.05; rm -f ${mark} ;;
 esac
 `;
@@ -123,7 +123,7 @@ binaryTest("kill -9 of rm is finished by what comes next", [], async (world) => 
 binaryTest("recover leaves alone what a living process is working on", [], async (world) => {
   await world.plugin(
     "slow",
-    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; while [ ! -e ${world.dir}/go ]; do sleep 0.02; done; echo '{}'\n`,
+    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; while [ ! -e ${world.dir}/go ]; do sleep 0.02; done; echo '{"dns": {}}'\n`,
   );
   await world.list([{ type: "slow" }]);
   const id = world.id("busy");

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld } from "./binary_world.ts";
 
-const GOOD = `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{}'\n`;
+const GOOD = `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{"dns": {}}'\n`;
 /** A plugin that does this at ADD, and all is well at DEL. */
 const atAdd = (script: string) =>
   `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" = ADD ] || exit 0\n${script}\n`;

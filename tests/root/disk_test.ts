@@ -125,7 +125,7 @@ binaryTest(
     const ran = `${world.dir}/ran`;
     await world.plugin(
       "net",
-      `#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>${ran}\n[ $CNI_COMMAND != ADD ] || echo '{}'\n`,
+      `#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>${ran}\n[ $CNI_COMMAND != ADD ] || echo '{"dns": {}}'\n`,
     );
     await world.list([{ type: "net" }]);
     await withDisk(world.stateDir, async () => {

@@ -97,7 +97,9 @@ podsTest(
   "D66 F49 F50 when a sweep is killed while a plugin cleans up, that has ended before anything is attached or swept",
   async (world) => {
     const { sandbox } = world;
-    const a = await sandbox.network("a", { ADD: { stdout: "{}", script: 'echo add >>"$here/marks"' } });
+    const a = await sandbox.network("a", {
+      ADD: { stdout: '{"dns": {}}', script: 'echo add >>"$here/marks"' },
+    });
     for (const turn of [1, 2]) await a.answer("GC", { script: ENDLESS }, turn);
     await a.answer("GC", { script: 'echo swept >>"$here/marks"' });
     const file = `${a.path}.d/marks`;

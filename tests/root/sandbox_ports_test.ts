@@ -61,7 +61,7 @@ sandboxTest(
     const { sandboxes } = world.podwire();
     await failing(() => sandboxes.run(web(world, "one")));
     assertEquals([await world.left(), await claims(world)], [[], []]);
-    await b.answer("ADD", { stdout: "{}" });
+    await b.answer("ADD", { stdout: '{"dns": {}}' });
     await sandboxes.run(web(world, "two"));
   },
 );
