@@ -138,7 +138,7 @@ Deno.test("denow takes Deno from the PATH or from ~/.deno", async (t) => {
         assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
       }
       assertEquals(Deno.readTextFileSync(`${checkout.folder}/log`), "asked\n");
-      assertEquals(checkout.kept(), ["seen"]);
+      assertEquals(checkout.kept(), [VERSION]);
     });
   }
 
@@ -217,6 +217,97 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
     const { code, stderr } = await checkout.denow(["check"], { DENOW_STD: "bower" });
     assertEquals([code, stderr], [1, 'denow: Cannot use DENOW_STD "bower": it is jsr or npm\n']);
   });
+});
+
+/** Puts a Deno of that version there which prints its version, the folder of its caches and its arguments. */
+function echoingAs(checkout: Checkout, version: string): void {
+  const print = `printf '%s <%s>' ${version} "\${DENO_DIR:-}"; printf '<%s>' "$@"; echo`;
+  checkout.script(
+    `${checkout.state}/deno-${version}`,
+    `case $1 in eval) exec "${Deno.execPath()}" "$@" ;; *) ${print} ;; esac`,
+  );
+}
+
+Deno.test("denow starts the Deno that DENOW_VERSION names, with caches of its own", async (t) => {
+  using checkout = new Checkout();
+  const newest = /^NEWEST=(.*)$/m.exec(Deno.readTextFileSync(`${checkout.repository}/denow`))?.[1] ?? "";
+  for (const version of [VERSION, newest, "2.10.0-rc.1"]) echoingAs(checkout, version);
+  const own = (version: string) => version === VERSION ? "" : `${checkout.state}/${version}/cache`;
+  const cases: [env: Record<string, string>, expected: string, dir?: string][] = [
+    [{}, VERSION],
+    [{ DENOW_VERSION: "" }, VERSION],
+    [{ DENOW_VERSION: VERSION }, VERSION],
+    [{ DENOW_VERSION: "pinned" }, VERSION],
+    [{ DENOW_VERSION: newest }, newest],
+    [{ DENOW_VERSION: "newest" }, newest],
+    [{ DENOW_VERSION: "2.10.0-rc.1" }, "2.10.0-rc.1"],
+    [{ DENOW_VERSION: newest, DENO_DIR: "/mine" }, newest, "/mine"],
+    // As a program finds it that one version has started.
+    [{ DENOW_VERSION: newest, DENO_DIR: `${checkout.state}/2.8.0/cache` }, newest],
+    [{ DENO_DIR: own(newest) }, VERSION],
+  ];
+  for (const [env, version, dir = own(version)] of cases) {
+    await t.step(JSON.stringify(env), async () => {
+      const { stdout, stderr } = await checkout.denow(["fmt"], env);
+      assertEquals({ stdout, stderr }, { stdout: `${version} <${dir}><fmt>\n`, stderr: "" });
+    });
+  }
+  for (const wrong of ["2", "2.9", "latest", "../../bin/sh", "2.9.6/..", "-2.9.6"]) {
+    await t.step(`but not "${wrong}"`, async () => {
+      const { code, stdout, stderr } = await checkout.denow(["fmt"], { DENOW_VERSION: wrong });
+      assertEquals({ code, stdout, stderr }, {
+        code: 1,
+        stdout: "",
+        stderr:
+          `denow: Cannot use DENOW_VERSION "${wrong}": it is a version such as ${newest}, newest or pinned\n`,
+      });
+    });
+  }
+});
+
+Deno.test("two versions of Deno, started by denow at the same time, write one whole configuration", async () => {
+  using checkout = new Checkout();
+  const versions = [VERSION, "2.9.6"];
+  for (const version of versions) echoingAs(checkout, version);
+  const made = `${checkout.repository}/.denow.json`;
+  for (let round = 0; round < 3; round++) {
+    const config = JSON.parse(Deno.readTextFileSync(`${checkout.repository}/deno.json`));
+    Deno.writeTextFileSync(
+      `${checkout.repository}/deno.json`,
+      JSON.stringify({ ...config, version: `1.0.${round}` }),
+    );
+    const starts = [...versions, ...versions].map(async (version) => {
+      const { code, stdout, stderr } = await checkout.denow(["check"], {
+        DENOW_STD: "npm",
+        DENOW_VERSION: version,
+      });
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
+      assertStringIncludes(stdout, `${version} <`);
+      assertStringIncludes(stdout, `<check><--config><${made}>`);
+      assertEquals(JSON.parse(Deno.readTextFileSync(made)).version, `1.0.${round}`);
+    });
+    await Promise.all(starts);
+  }
+  const own = versions.map((version) => `deno-${version}`);
+  assertEquals(checkout.kept(), ["2.9.6", ...own, "doc.json", "made_from"], "nothing unfinished is left");
+});
+
+Deno.test("denow installs a version without a pinned checksum from npm alone, and says so", async () => {
+  using checkout = new Checkout(["curl"]);
+  // Makes the archive that npm would fetch and check.
+  checkout.script(
+    `${checkout.bin}/npm`,
+    `mkdir package && printf '#!/bin/sh\\necho "deno 2.9.99 (fake)"\\n' >package/deno &&
+    chmod 755 package/deno && tar -czf deno-x.tgz package && rm -r package && echo deno-x.tgz`,
+  );
+  const env = { DENOW_VERSION: "2.9.99", DENOW_DOWNLOAD_URL: "file:///nowhere" };
+  const { code, stdout, stderr } = await checkout.denow(["--version"], env);
+  assertEquals({ code, stdout }, { code: 0, stdout: "deno 2.9.99 (fake)\n" });
+  assertMatch(
+    stderr,
+    /^denow: installing Deno 2\.9\.99 into \S.* from the npm package @deno\/\S+@2\.9\.99 \(checked by npm alone: no checksum of Deno 2\.9\.99 for \S+ is pinned\)\n$/,
+  );
+  assertEquals(checkout.kept(), ["deno-2.9.99"]);
 });
 
 Deno.test("denow writes its configuration anew when deno.json changes", async () => {

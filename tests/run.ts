@@ -1,7 +1,9 @@
-// What `./denow task test [--strict] [FILTER...]` runs: fetch what the tests need, compile the binary, run the tests and
-// the examples of the documentation. A test that failed beside the others gets a second chance alone, unless --strict. The last line is `N passed, N failed` or `N passed, N failed, N skipped`.
+// What `./denow task test [--strict] [--deno VERSION]... [FILTER...]` runs: fetch what the tests need, compile the binary, run the tests and
+// the examples of the documentation. With --deno they run under that Deno (a version, `newest` or `pinned`, as denow
+// has it; several run one after another); under another than the pinned one, only those in which the library runs. A test that failed beside the others gets a second chance alone, unless --strict. The last line is `N passed, N failed` or `N passed, N failed, N skipped`.
 import { fromFileUrl } from "@std/path";
 import { prepareComponents } from "./components.ts";
+import { libraryTests } from "./library_tests.ts";
 import { ALL_COMPONENTS, missing } from "./root/need.ts";
 import { afterSecondChance, secondChances } from "./second_chance.ts";
 
@@ -26,6 +28,8 @@ const LONGEST_NAMED_RUN = 180;
 const TEST = ["test", "-q", "-P=test", "--no-prompt"];
 /** The argument for no second chance. */
 const STRICT = "--strict";
+/** What `--deno` and DENOW_VERSION call the Deno that the project is built with. */
+const PINNED = "pinned";
 
 const say = (line: string) => console.error(`test: ${line}`);
 
@@ -78,19 +82,51 @@ export function closing(outcomes: readonly Outcome[]): { line: string; code: num
   return { line, code: failed > 0 || passed === 0 ? 1 : 0 };
 }
 
-async function runTests(args: string[]): Promise<Outcome> {
-  const isNamed = args.some((argument) => !argument.startsWith("-"));
-  const strict = args.includes(STRICT);
-  const wanted = [...args.filter((argument) => argument !== STRICT), ...(isNamed ? [] : ["tests/"])];
+/** What the arguments of a run say. */
+export interface RunArguments {
+  /** The Deno of each run, as denow takes it. */
+  readonly versions: readonly string[];
+  readonly strict: boolean;
+  /** What Deno gets: its flags, and the files or folders of the tests. */
+  readonly rest: readonly string[];
+}
+
+/** Reads `--deno VERSION`, `--deno=VERSION` and `--strict`, wherever they stand. */
+export function readArguments(args: readonly string[]): RunArguments {
+  const versions: string[] = [];
+  const rest: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const [, inline] = /^--deno(?:=(.*))?$/s.exec(args[i] ?? "") ?? [undefined, null];
+    if (inline === null) rest.push(args[i] ?? "");
+    else {
+      const version = inline ?? args[++i];
+      if (version === undefined || version === "") {
+        throw new TypeError("--deno needs a version, such as newest");
+      }
+      versions.push(version);
+    }
+  }
+  return {
+    versions: versions.length > 0 ? versions : [PINNED],
+    strict: rest.includes(STRICT),
+    rest: rest.filter((argument) => argument !== STRICT),
+  };
+}
+
+async function runTests({ strict, rest }: RunArguments, version: string): Promise<Outcome> {
+  const isNamed = rest.some((argument) => !argument.startsWith("-"));
+  const all = () => version === PINNED ? ["tests/"] : libraryTests();
+  const wanted = [...rest, ...(isNamed ? [] : await all())];
   const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
-  const env = { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
+  const own = { DENOW_VERSION: version };
+  const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
   const { code, text } = await denow([...TEST, "--parallel", ...wanted], env, longest);
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   if (failures.length === 0) return outcome;
   const files = [...new Set(failures.map(({ file }) => file))];
   say(`once more, alone: ${files.join(", ")}`);
-  const again = await denow([...TEST, ...files], {}, longest);
+  const again = await denow([...TEST, ...files], own, longest);
   const second = countTests(again.text, again.code);
   if (second.failed === 0) {
     for (const { name, file } of failures) say(`UNSTEADY, passed only alone: ${name} (${file})`);
@@ -98,8 +134,9 @@ async function runTests(args: string[]): Promise<Outcome> {
   return afterSecondChance(outcome, second);
 }
 
-async function runExamples(): Promise<Outcome> {
-  const checked = await denow(["check", "-q", "--doc", ...CHECK_EXAMPLES.filter(exists)]);
+async function runExamples(version: string): Promise<Outcome> {
+  const env = { DENOW_VERSION: version };
+  const checked = await denow(["check", "-q", "--doc", ...CHECK_EXAMPLES.filter(exists)], env);
   // No permission at all: an example of a pure folder that asks for one is wrong.
   const examples = [
     "test",
@@ -110,7 +147,7 @@ async function runExamples(): Promise<Outcome> {
     "--permit-no-files",
     ...RUN_EXAMPLES.filter(exists),
   ];
-  const { code, text } = await denow(examples);
+  const { code, text } = await denow(examples, env);
   const ran = countTests(text, code);
   if (checked.code !== 0) say("the library and its examples do not type-check");
   return { ...ran, failed: ran.failed + (checked.code === 0 ? 0 : 1) };
@@ -119,7 +156,8 @@ async function runExamples(): Promise<Outcome> {
 async function compileBinary(): Promise<Outcome> {
   const none = { passed: 0, failed: 0, skipped: 0 };
   if (!exists("cli.ts")) return none;
-  const { code } = await denow(["run", "-q", "--no-prompt", "-P=test", ".ci/compile.ts", "--if-older"]);
+  const args = ["run", "-q", "--no-prompt", "-P=test", ".ci/compile.ts", "--if-older"];
+  const { code } = await denow(args, { DENOW_VERSION: PINNED });
   if (code === 0) return none;
   say("the binary cannot be compiled");
   return { ...none, failed: 1 };
@@ -135,14 +173,29 @@ function exists(path: string): boolean {
   }
 }
 
+/** Installs a Deno and what the tests import, so that the tests need no network. */
+async function prepareDeno(version: string): Promise<Outcome> {
+  const { code } = await denow(["cache", "-q", "tests/run.ts", "tests/library_tests.ts"], {
+    DENOW_VERSION: version,
+  });
+  if (code !== 0) say(`the tests cannot run under Deno "${version}"`);
+  return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+}
+
 async function main(args: string[]): Promise<number> {
+  const wanted = readArguments(args);
+  const others = wanted.versions.filter((version) => version !== PINNED);
   for (const problem of await prepareComponents(say)) say(problem);
   const outcomes = [await compileBinary()];
+  for (const version of others) outcomes.push(await prepareDeno(version));
   const lacking = missing(ALL_COMPONENTS);
   if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
 
-  outcomes.push(await runTests(args));
-  if (args.every((argument) => argument === STRICT)) outcomes.push(await runExamples());
+  for (const version of wanted.versions) {
+    if (version !== PINNED) say(`under Deno "${version}":`);
+    outcomes.push(await runTests(wanted, version));
+    if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
+  }
 
   const { line, code } = closing(outcomes);
   console.log(line);

@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
-import { closing, countTests } from "./run.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { libraryTests } from "./library_tests.ts";
+import { closing, countTests, readArguments } from "./run.ts";
 
 Deno.test("the runner reads Deno's closing line", async (t) => {
   const cases: [text: string, code: number, counts: [number, number, number]][] = [
@@ -28,4 +29,35 @@ Deno.test("the runner's last line adds up, and no test is no success", () => {
   });
   assertEquals(closing([outcome(0, 0, 4)]), { line: "0 passed, 0 failed, 4 skipped", code: 1 });
   assertEquals(closing([]), { line: "0 passed, 0 failed", code: 1 });
+});
+
+Deno.test("the runner reads for which Deno the tests are, and passes the rest on", () => {
+  const cases: [args: string[], versions: string[], strict: boolean, rest: string[]][] = [
+    [[], ["pinned"], false, []],
+    [["--strict"], ["pinned"], true, []],
+    [["--deno", "2.9.6"], ["2.9.6"], false, []],
+    [["--deno=newest", "tests/spec"], ["newest"], false, ["tests/spec"]],
+    [["--deno", "pinned", "--strict", "--deno", "newest", "--filter", "x"], ["pinned", "newest"], true, [
+      "--filter",
+      "x",
+    ]],
+  ];
+  for (const [args, versions, strict, rest] of cases) {
+    assertEquals(readArguments(args), { versions, strict, rest }, args.join(" "));
+  }
+  for (const args of [["--deno"], ["--deno="]]) {
+    assertThrows(() => readArguments(args), TypeError, "--deno needs");
+  }
+});
+
+Deno.test("a run on another Deno has the tests of the library, and none that only drive the binary or tools", async () => {
+  const tests = await libraryTests();
+  const has = (path: string) => tests.includes(`tests/${path}`);
+  const library = ["spec/json_test.ts", "host/file_test.ts", "root/pods_test.ts", "root/host_netns_test.ts"];
+  assertEquals(library.filter(has), library);
+  assertEquals(has("root/readme_library_test.ts"), true);
+  assertEquals(
+    ["denow_test.ts", "compile_test.ts", "root/binary_life_test.ts", "root/daemon_kill_test.ts"].filter(has),
+    [],
+  );
 });

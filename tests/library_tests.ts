@@ -1,0 +1,43 @@
+// Which tests a run on another Deno repeats: those in which the library runs under that Deno. What drives the compiled
+// binary, which always has the pinned one, and what is about this repository's own tools, would only test the same again.
+import { fromFileUrl, join } from "@std/path";
+
+const ROOT = fromFileUrl(new URL("..", import.meta.url));
+const IMPORT = /^(?:import|export)\b[^;]*?\bfrom "(\.{1,2}\/[^"]+\.ts)";/gm;
+/** With one of these a test runs the engine itself, also where it compares it with the binary. */
+const ENGINE = ["mod.ts", "lib/runtime.ts", "lib/pods.ts", "lib/live.ts"];
+/** Only says where the binary lies. */
+const NAMES_BINARY = "tests/root/need.ts";
+
+/** The files of tests, below the root of the repository, that run the library in the process of the test or beside it. */
+export async function libraryTests(): Promise<string[]> {
+  const tests = await testFiles("tests");
+  const isLibrary = await Promise.all(tests.map((path) => runsLibrary(path)));
+  return tests.filter((_, index) => isLibrary[index]).sort();
+}
+
+async function testFiles(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(join(ROOT, dir))) {
+    if (isDirectory) found.push(...await testFiles(`${dir}/${name}`));
+    else if (name.endsWith("_test.ts")) found.push(`${dir}/${name}`);
+  }
+  return found;
+}
+
+async function runsLibrary(test: string): Promise<boolean> {
+  const reached = new Map<string, string>();
+  await follow(test, reached);
+  if (ENGINE.some((path) => reached.has(path))) return true;
+  const drivesBinary = [...reached].some(([path, text]) =>
+    path.startsWith("tests/") && path !== NAMES_BINARY && text.includes("PODWIRE_BINARY")
+  );
+  return !drivesBinary && [...reached.keys()].some((path) => path.startsWith("lib/"));
+}
+
+async function follow(path: string, reached: Map<string, string>): Promise<void> {
+  if (reached.has(path)) return;
+  const text = await Deno.readTextFile(join(ROOT, path));
+  reached.set(path, text);
+  for (const [, target = ""] of text.matchAll(IMPORT)) await follow(join(path, "..", target), reached);
+}
