@@ -1,4 +1,5 @@
 import { nsProblem } from "./host/netns.ts";
+import { isPossible, nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachRequest } from "./network/network.ts";
@@ -18,13 +19,11 @@ import type { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { CniError, ERROR_CODES } from "./spec/error.ts";
 import type { JsonObject } from "./spec/json.ts";
-import { validateContainerId, validateInterfaceName, validateNetworkName } from "./spec/name.ts";
+import { validateContainerId } from "./spec/name.ts";
 import { collectGarbage, type Parts, wire } from "./wiring.ts";
 
+export type { NetworkRef } from "./network_ref.ts";
 export { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
-
-/** A network: its name in the configuration directory, or its configuration. */
-export type NetworkRef = string | NetworkConfigList;
 
 /**
  * A whole CNI runtime: sandboxes, single attachments, the networks of a directory, recovery.
@@ -93,7 +92,8 @@ export class Podwire {
   }
 
   /**
-   * Asks the network's plugins whether the attachment is as it should be.
+   * Asks the network's plugins whether the attachment is as it should be. If the network's file is gone, the
+   * configuration of its ADD is used, as the record or libcni's cache has it.
    *
    * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
    *
@@ -103,14 +103,14 @@ export class Podwire {
    */
   async check(network: NetworkRef, request: AttachRequest): Promise<void> {
     await reported(async () => {
-      const list = await this.network(network);
+      const list = await presentOrRecorded(network, request, this.#parts);
       await this.#locked(request, () => this.#parts.attachments.check(list, request));
     });
   }
 
   /**
-   * Detaches a namespace from a network. The configuration of its ADD is used where it is on record, so
-   * this works when the file is gone.
+   * Detaches a namespace from a network. The configuration of its ADD is used where it is on record or, of what a Go
+   * runtime attached, in libcni's cache, so this works when the file is gone.
    *
    * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
    *
@@ -124,7 +124,10 @@ export class Podwire {
       this.#locked(request, async () => {
         const record = await this.#parts.store.read({ network: nameOf(network), containerId, ifName });
         if (record !== undefined) await this.#parts.attachments.remove(record, signal);
-        else await this.#parts.attachments.del(await this.network(network), request);
+        else {await this.#parts.attachments.del(
+            await presentOrRecorded(network, request, this.#parts),
+            request,
+          );}
       })
     );
   }
@@ -150,8 +153,7 @@ export class Podwire {
    * @throws {CniError} kind `not-found`, naming the files that were rejected
    */
   async network(network: NetworkRef): Promise<NetworkConfigList> {
-    if (typeof network !== "string") return network;
-    return await reported(async () => (await this.#parts.catalog()).getByName(network));
+    return await reported(() => presentNetwork(network, this.#parts));
   }
 
   /**
@@ -323,21 +325,5 @@ export class Podwire {
     const catalog = await this.#parts.catalog();
     if (network === undefined) return statusSubjects(catalog, this.#defaultNetwork);
     return [namedSubject(catalog, network)];
-  }
-}
-
-function nameOf(network: NetworkRef): string {
-  return typeof network === "string" ? network : network.name;
-}
-
-/** Whether the names may become those of files. */
-function isPossible({ containerId, network, ifName }: AttachmentKey): boolean {
-  try {
-    validateContainerId(containerId);
-    validateNetworkName(network);
-    validateInterfaceName(ifName);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,4 +1,5 @@
 import { netnsId } from "../host/netns.ts";
+import { identityOf } from "../host/netns_identity.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
 import { validateCniArgs } from "../plugin/invocation.ts";
@@ -14,6 +15,7 @@ import { published, type RequireFreeOptions } from "./host_ports.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord } from "./record.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
+import { requireSameNetns } from "./same_netns.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
 
 /** One attachment to make, check or delete. */
@@ -123,9 +125,11 @@ export class Attachments {
   }
 
   /**
-   * Asks each plugin whether the attachment is as its ADD left it.
+   * Asks each plugin whether the attachment is as its ADD left it. Whether the namespace is still that of its ADD is not
+   * left to the plugins: many have nothing to say to CHECK.
    *
-   * @throws {CniError} if it is not, or the list's version has no CHECK
+   * @throws {CniError} if it is not, or the list's version has no CHECK; kind `not-found`, code 8, if the namespace is
+   * gone or another one has its path
    */
   async check(offered: NetworkConfigList, request: AttachRequest): Promise<void> {
     const key = keyOf(offered, request);
@@ -133,6 +137,7 @@ export class Attachments {
     if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
     const context = { verb: "CHECK", network: offered.name };
     const known = await reported(() => this.#known(key), context);
+    await reported(() => requireSameNetns(key, request.netns, this.#options.store, this.#removal), context);
     const list = await reported(() => this.#inVersionOfAdd(offered, known, request.signal), context);
     if (!atLeast(list.cniVersion, "0.4.0")) {
       const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
@@ -205,11 +210,13 @@ export class Attachments {
   async #begin(list: NetworkConfigList, request: AttachRequest): Promise<AttachmentRecord> {
     const { store, ports, log } = this.#options;
     const earlier = await store.ofContainer(request.containerId);
+    const { id, since } = await identityOf(request.netns);
     const record: AttachmentRecord = {
       ...keyOf(list, request),
       state: "adding",
       netns: request.netns,
-      netnsId: await netnsId(request.netns),
+      netnsId: id,
+      ...(since === undefined ? {} : { netnsSince: since }),
       owner: request.owner,
       since: now(),
       bootId: await this.boot(),
@@ -259,6 +266,12 @@ export class Attachments {
       details: `the record was moved aside to ${own.file}`,
       hint: "detach it first: `podwire del` or `podwire rm`",
     });
+  }
+
+  /** The list that the attachment was made with, as its record or the cache has it. */
+  async recordedList(key: AttachmentKey): Promise<NetworkConfigList | undefined> {
+    const known = await this.#options.store.read(key) ?? await this.#removal.foreign(key);
+    return parseRecorded(known?.config);
   }
 
   /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */

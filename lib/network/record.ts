@@ -43,6 +43,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly netns: string;
   /** Device and inode of the namespace, to tell whether the path still leads to it. */
   readonly netnsId: string | undefined;
+  /** When the file of the namespace came to be, in seconds since 1970: a number that is free again is given away. */
+  readonly netnsSince?: number;
   /** Who answers for it: `sandbox:<id>` or `cli`. */
   readonly owner: string;
   /** When it entered its state, ISO 8601. */
@@ -315,6 +317,7 @@ function decode(body: JsonObject): AttachmentRecord {
     state: wordOf(body, "state", ATTACHMENT_STATES),
     netns: textOf(body, "netns"),
     netnsId: optionalText(body, "netnsId"),
+    ...(typeof body.netnsSince === "number" ? { netnsSince: body.netnsSince } : {}),
     owner: textOf(body, "owner"),
     since: textOf(body, "since"),
     bootId: textOf(body, "bootId"),

@@ -1,7 +1,7 @@
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { netnsId } from "../host/netns.ts";
+import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -127,9 +127,18 @@ export class Removal {
    * namespace is gone, and whoever has the path now must not be touched.
    */
   async #targetOf(record: AttachmentRecord): Promise<ChainTarget> {
-    const { containerId, ifName, cniArgs: args, capabilityArgs, netns, netnsId: known } = record;
-    const same = known !== undefined && record.bootId === await this.boot() && await netnsId(netns) === known;
-    return { containerId, ifName, args, capabilityArgs, netns: same ? netns : "" };
+    const { containerId, ifName, cniArgs: args, capabilityArgs, netns } = record;
+    const isSame = await this.isInNetns(record, netns);
+    return { containerId, ifName, args, capabilityArgs, netns: isSame ? netns : "" };
+  }
+
+  /** Whether a path leads to the namespace of the record's ADD. */
+  async isInNetns(
+    { netnsId: id, netnsSince: since, bootId }: AttachmentRecord,
+    path: string,
+  ): Promise<boolean> {
+    if (id === undefined || bootId !== await this.boot()) return false;
+    return isSameIdentity({ id, since }, await identityOf(path));
   }
 
   /** The identity of this boot. */

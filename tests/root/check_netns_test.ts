@@ -1,0 +1,118 @@
+// Whether a namespace is still that of the attachment is not left to the plugins.
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { AttachRequest } from "../../lib/network/network.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+
+function target(world: SandboxWorld, name: string): AttachRequest {
+  return {
+    containerId: world.id("c1"),
+    netns: `${world.netnsDir}/${name}`,
+    ifName: "eth0",
+    args: [],
+    capabilityArgs: {},
+    owner: "cli",
+  };
+}
+
+const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
+
+sandboxTest(
+  "CHECK fails if the namespace is gone or a plain file, though the plugin's is empty",
+  async (world) => {
+    await world.network("a");
+    const request = target(world, "mine");
+    await createNetns(request.netns);
+    const podwire = world.podwire();
+    await podwire.add("a", request);
+    await podwire.check("a", request);
+    await removeNetns(request.netns);
+    const gone = await failing(() => podwire.check("a", request));
+    assertEquals([gone.kind, gone.code, gone.context.verb, gone.context.network], [
+      "not-found",
+      8,
+      "CHECK",
+      "a",
+    ]);
+    assertStringIncludes(gone.msg, "does not exist");
+    await Deno.writeTextFile(request.netns, "");
+    assertStringIncludes((await failing(() => podwire.check("a", request))).msg, "a plain file");
+    await Deno.remove(request.netns);
+    assertEquals(await world.calls(), ["a ADD c1 eth0", "a CHECK c1 eth0"]);
+    await podwire.del("a", request);
+  },
+);
+
+sandboxTest(
+  "CHECK fails and DEL gets no namespace if another one has the path, even with the same number",
+  async (world) => {
+    const a = await world.network("a");
+    const request = target(world, "mine");
+    await createNetns(request.netns);
+    const podwire = world.podwire();
+    await podwire.add("a", request);
+    await removeNetns(request.netns);
+    await createNetns(request.netns);
+    const [record] = await world.store.ofContainer(request.containerId);
+    // The kernel often gives the number of a namespace that is gone to the next one; here it surely does.
+    const { dev, ino } = await Deno.stat(request.netns);
+    await world.store.write({ ...record!, netnsId: `${dev}:${ino}`, netnsSince: record!.netnsSince! - 60 });
+    const error = await failing(() => podwire.check("a", request));
+    assertEquals([error.kind, error.code], ["not-found", 8]);
+    assertStringIncludes(error.msg, "another network namespace");
+    await podwire.del("a", request);
+    assertEquals((await a.calls()).map(({ verb, env }) => [verb, env.CNI_NETNS]), [
+      ["ADD", request.netns],
+      ["DEL", ""],
+    ]);
+  },
+);
+
+sandboxTest("CHECK takes every path of the namespace, and no path of another one", async (world) => {
+  await world.network("a");
+  const request = target(world, "mine");
+  const other = target(world, "other");
+  await createNetns(request.netns);
+  await createNetns(other.netns);
+  const podwire = world.podwire();
+  await podwire.add("a", request);
+  const again = target(world, "again");
+  await pinNetns(request.netns, again.netns);
+  await podwire.check("a", again);
+  assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
+  // The same of what another runtime attached: the path in its entry is all that is known.
+  await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
+  await podwire.check("a", again);
+  assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
+  assertEquals((await world.calls()).filter((call) => call.includes("CHECK")).length, 2);
+  await podwire.del("a", request);
+});
+
+sandboxTest(
+  "what a Go runtime attached is checked and detached when the network's file is gone",
+  async (world) => {
+    const a = await world.network("a");
+    const request = target(world, "mine");
+    await createNetns(request.netns);
+    const podwire = world.podwire();
+    await podwire.add("a", request);
+    // All that a Go runtime leaves is its entry in the cache.
+    await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
+    await Deno.remove(`${world.confDir}/a.conflist`);
+    await podwire.check("a", request);
+    const stranger = { ...request, containerId: world.id("c2") };
+    assertEquals((await failing(() => podwire.check("a", stranger))).kind, "not-found");
+    assertEquals((await failing(() => podwire.del("a", stranger))).kind, "not-found");
+    await podwire.del("a", request);
+    const calls = await a.calls();
+    assertEquals(calls.map(({ verb, env }) => [verb, env.CNI_NETNS]), [
+      ["ADD", request.netns],
+      ["CHECK", request.netns],
+      ["DEL", request.netns],
+    ]);
+    assertEquals(calls.map(({ config }) => config.prevResult?.ips.length), [undefined, 2, 2]);
+    assertEquals((await failing(() => podwire.del("a", request))).kind, "not-found");
+    assertEquals(await world.left(), ["netns/mine"]);
+  },
+);
