@@ -1,3 +1,5 @@
+import fs from "node:fs";
+
 /**
  * Counts what this process asks of the kernel by way of Deno: calls by name, and how many names the directories had that
  * it read. Whatever else the process does meanwhile is counted too.
@@ -24,8 +26,14 @@ type Anything = any;
 export class FileCalls implements Disposable {
   readonly #calls = new Map<string, number>();
   readonly #before = new Map<string, unknown>();
+  readonly #open = fs.open;
 
   constructor() {
+    // What reads files opens them with it.
+    fs.open = ((...args: Anything[]) => {
+      this.#count("readTextFile");
+      return Reflect.apply(this.#open, fs, args);
+    }) as typeof fs.open;
     const deno = Deno as unknown as Record<string, Anything>;
     for (const name of COUNTED) {
       const before = deno[name];
@@ -64,6 +72,7 @@ export class FileCalls implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    fs.open = this.#open;
     for (const [name, before] of this.#before) (Deno as unknown as Record<string, unknown>)[name] = before;
   }
 }

@@ -37,6 +37,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     files: [
       "clock.ts",
       "io.ts",
+      "read_file.ts",
       "capture.ts",
       "launch.ts",
       "command.ts",
@@ -300,6 +301,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
 /** Who may import what from outside. What is missing here may be imported by nobody. */
 export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
   "@std/fs": ["lib/host/file.ts"],
+  "node:fs": ["lib/host/read_file.ts"],
   "@std/log": ["lib/host/log.ts"],
   "@std/path": [
     "lib/host/",

@@ -1,6 +1,8 @@
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
 
+export { readFileIfThere, readTextIfThere, UnreadableFileError } from "./read_file.ts";
+
 /** What is known about a file without opening it. */
 export interface FileStat {
   readonly isFile: boolean;
@@ -32,18 +34,6 @@ export interface WriteOptions {
 const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
 const MOST_ATTEMPTS = 5;
-
-/** The text of a file, or undefined if there is none. Requires `--allow-read`. */
-export async function readTextIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    // In a compiled program the error does not say which file it is about.
-    if (error instanceof Error && !error.message.includes(path)) error.message += `: readfile '${path}'`;
-    throw error;
-  }
-}
 
 /**
  * Replaces a file, or makes it, such that after a crash there is the old text or the new one and no mixture. When

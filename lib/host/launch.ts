@@ -1,4 +1,5 @@
 import type { SignalName } from "./io.ts";
+import { readHeadSync } from "./read_file.ts";
 
 /** Where programs are looked for when the caller names no `PATH`. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,16 +119,9 @@ const MACHINES: Readonly<Record<string, readonly number[]>> = { x86_64: [62, 3],
  */
 function mayRunAsScript(program: string): boolean {
   if (!program.includes("/")) return false;
-  const head = new Uint8Array(20);
-  try {
-    // Opening a pipe would wait for a writer.
-    if (!Deno.statSync(program).isFile) return false;
-    using file = Deno.openSync(program);
-    file.readSync(head);
-  } catch {
-    // Not there, no file, not readable for us: starting it will tell what matters.
-    return false;
-  }
+  const head = readHeadSync(program, 20);
+  // Not there, no file, not readable for us: starting it will tell what matters.
+  if (head === undefined) return false;
   if (head[0] === 0x23 && head[1] === 0x21) return false;
   const isElf = head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46;
   const machine = (head[18] ?? 0) | (head[19] ?? 0) << 8;

@@ -1,4 +1,4 @@
-import { listDir, readTextIfThere, realPath, statOf } from "../host/file.ts";
+import { listDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
 import {
   listFromPluginConfig,
@@ -8,7 +8,7 @@ import {
   type PluginConfig,
   withFolderPlugins,
 } from "../spec/config.ts";
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
 import { isObject, member, parseJson } from "../spec/json.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
@@ -113,14 +113,25 @@ export function parseNetwork(
 function decodeText(bytes: Uint8Array, source: { readonly file?: string }): string {
   try {
     // What reads the text decides about a byte order mark.
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    if (!isUtf16(bytes)) return text;
   } catch (cause) {
-    throw new CniError("config", "the configuration is not UTF-8", {
-      ...source,
-      code: ERROR_CODES.decodingFailure,
-      cause,
-    });
+    if (!isUtf16(bytes)) throw notUtf8("the configuration is not UTF-8", source, cause);
   }
+  throw notUtf8("the configuration is UTF-16, not UTF-8", {
+    ...source,
+    hint: "save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8",
+  });
+}
+
+function notUtf8(msg: string, context: CniErrorOptions, cause?: unknown): CniError {
+  return new CniError("config", msg, { ...context, code: ERROR_CODES.decodingFailure, cause });
+}
+
+/** By its byte order mark, or by the zero beside the first letter, which is one of ASCII in all JSON. */
+function isUtf16([first, second]: Uint8Array): boolean {
+  const isMark = (first === 0xfe && second === 0xff) || (first === 0xff && second === 0xfe);
+  return isMark || (first !== undefined && second !== undefined && (first === 0) !== (second === 0));
 }
 
 /** Those of the names in a configuration directory that are of configuration files. */
@@ -178,9 +189,20 @@ export async function readConfigFile(dir: string, name: string): Promise<string 
     if (await realPath(file) === `${await realPath(dir)}/${name}`) return undefined;
     throw new CniError("config", "the link leads to a directory", { file });
   }
-  if (stat !== undefined) return await readTextIfThere(file);
+  if (stat !== undefined) return await readText(file);
   if (!(await listDir(dir)).includes(name)) return undefined;
   throw new CniError("config", "the link leads nowhere", { file });
+}
+
+async function readText(file: string): Promise<string | undefined> {
+  try {
+    const bytes = await readFileIfThere(file);
+    return bytes && decodeText(bytes, { file });
+  } catch (cause) {
+    if (!(cause instanceof UnreadableFileError)) throw cause;
+    const code = ERROR_CODES.ioFailure;
+    throw new CniError("config", `the configuration cannot be read: ${cause.why}`, { file, code, cause });
+  }
 }
 
 /** The plugins in `<confdir>/<network>/*.conf`. */

@@ -1,3 +1,4 @@
+import { unlessAborted } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { PluginRunner } from "./exec.ts";
@@ -15,6 +16,9 @@ export interface RunPluginOptions {
   /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
   readonly environment?: readonly string[];
 }
+
+/** In bytes; a configuration with a result, as large as they may be, is smaller. */
+const LONGEST_INPUT = 16 * 1024 * 1024;
 
 /** What delegates inherit unless told otherwise. */
 export const DELEGATE_ENVIRONMENT: readonly string[] = [
@@ -64,7 +68,7 @@ export async function runPlugin(
   return await withSignals(io, async (signal) => {
     const { stdout, stderr, code } = await servePlugin(plugin, {
       env: (name) => io.env(name),
-      stdin: () => io.readStdin(),
+      stdin: () => unlessAborted(readInput(io), signal),
       signal,
       delegate: delegateOf(io, options, signal),
     });
@@ -72,6 +76,13 @@ export async function runPlugin(
     io.write(stdout);
     return code;
   });
+}
+
+/** More than enough is read to tell that it is too much. */
+async function readInput(io: Pick<PluginProcess, "readStdin">): Promise<string> {
+  const text = await io.readStdin(LONGEST_INPUT);
+  if (text.length > LONGEST_INPUT) throw new Error(`it has more than ${LONGEST_INPUT} bytes`);
+  return text;
 }
 
 /** Runs another plugin with the variables of this call. */

@@ -1,4 +1,5 @@
 // A sweep where something is unreadable, slow, locked or cut short.
+import fs from "node:fs";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
 import { attach, collector, foreign, shown, valid } from "./gc_world.ts";
@@ -67,11 +68,12 @@ Deno.test("D65 each entry of the cache is read once, however many networks there
   await world.plugins.install("a");
   for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
   const reads: string[] = [];
-  const readTextFile = Deno.readTextFile;
-  Deno.readTextFile = (path, options) => {
-    if (String(path).startsWith(`${world.cacheDir}/results/`)) reads.push(String(path).split("-")[1] ?? "");
-    return readTextFile(path, options);
-  };
+  const { open } = fs;
+  // deno-lint-ignore no-explicit-any
+  fs.open = ((path: string, ...rest: any[]) => {
+    if (path.startsWith(`${world.cacheDir}/results/`)) reads.push(path.split("-")[1] ?? "");
+    return Reflect.apply(open, fs, [path, ...rest]);
+  }) as typeof open;
   try {
     const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
     const listing = world.cache.list.bind(world.cache);
@@ -81,7 +83,7 @@ Deno.test("D65 each entry of the cache is read once, however many networks there
     await collector(world).collect(lists);
     assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
   } finally {
-    Deno.readTextFile = readTextFile;
+    fs.open = open;
   }
   assertEquals(reads.length, 2, reads.join(", "));
 });

@@ -1,0 +1,151 @@
+import fs from "node:fs";
+
+/** In bytes. A file that is larger is none that podwire, a plugin or another runtime writes. */
+export const LARGEST_FILE = 4 * 1024 * 1024;
+
+const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = fs.constants;
+
+/** A path leads to something whose content must not be read: no regular file, or too large a one. */
+export class UnreadableFileError extends Error {
+  override readonly name: string = "UnreadableFileError";
+
+  /** `why` without the path, for a message that names it already. */
+  constructor(readonly path: string, readonly why: string) {
+    super(`Cannot read "${path}": ${why}`);
+  }
+}
+
+/**
+ * The text of a file, or undefined if there is none. Bytes that are not UTF-8 come out as U+FFFD.
+ *
+ * Requires `--allow-read`.
+ *
+ * @throws {UnreadableFileError} as {@linkcode readFileIfThere}
+ */
+export async function readTextIfThere(path: string): Promise<string | undefined> {
+  const bytes = await readFileIfThere(path);
+  // What reads the text decides about a byte order mark.
+  return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+}
+
+/**
+ * The bytes of a regular file of at most {@linkcode LARGEST_FILE} bytes, or undefined if there is none. Never waits for
+ * another process, as reading a pipe would, whatever the path leads to at which moment.
+ *
+ * Requires `--allow-read`.
+ *
+ * @throws {UnreadableFileError} if it is another kind of file, or a larger one
+ */
+export async function readFileIfThere(path: string): Promise<Uint8Array | undefined> {
+  const fd = await openToRead(path);
+  if (fd === undefined) return undefined;
+  try {
+    // Asked of what is open: the path may lead elsewhere by now.
+    const size = sizeToRead(path, fs.fstatSync(fd));
+    return await readAll(path, fd, size);
+  } catch (error) {
+    throw asDenoError(error, path);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * The first bytes of a regular file, fewer if it is shorter; undefined if it is none, or cannot be read. Returns without
+ * waiting for another process. Requires `--allow-read`.
+ */
+export function readHeadSync(path: string, length: number): Uint8Array | undefined {
+  let fd: number | undefined;
+  try {
+    fd = fs.openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!fs.fstatSync(fd).isFile()) return undefined;
+    const head = new Uint8Array(length);
+    return head.subarray(0, fs.readSync(fd, head, 0, length, 0));
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
+  }
+}
+
+/** Deno's own `open` has no O_NONBLOCK: without, opening a FIFO waits for a writer, and holds a thread until then. */
+function openToRead(path: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, (error, fd) => {
+      if (error === null) return resolve(fd);
+      if (error.code === "ENOENT") return resolve(undefined);
+      reject(error.code === "ENXIO" ? notRegular(path, "a socket") : asDenoError(error, path));
+    });
+  });
+}
+
+function sizeToRead(path: string, stat: fs.Stats): number {
+  if (stat.isDirectory()) {
+    throw new Deno.errors.IsADirectory(`Is a directory (os error 21): readfile '${path}'`);
+  }
+  if (!stat.isFile()) throw notRegular(path, kindOf(stat));
+  if (stat.size > LARGEST_FILE) throw tooLarge(path);
+  return stat.size;
+}
+
+function kindOf(stat: fs.Stats): string {
+  if (stat.isFIFO()) return "a FIFO";
+  return stat.isSocket() ? "a socket" : "a device";
+}
+
+function notRegular(path: string, kind: string): UnreadableFileError {
+  return new UnreadableFileError(path, `it is ${kind}, not a regular file`);
+}
+
+function tooLarge(path: string): UnreadableFileError {
+  return new UnreadableFileError(path, `it is larger than ${LARGEST_FILE / (1024 * 1024)} MiB`);
+}
+
+/** One byte more than there was shows the end of the file, or that it has grown. */
+async function readAll(path: string, fd: number, size: number): Promise<Uint8Array> {
+  let buffer = new Uint8Array(size + 1);
+  for (let filled = 0;;) {
+    const count = await readInto(fd, buffer.subarray(filled));
+    filled += count;
+    if (filled > LARGEST_FILE) throw tooLarge(path);
+    if (count === 0 || filled <= size) return buffer.subarray(0, filled);
+    if (filled < buffer.byteLength) continue;
+    const larger = new Uint8Array(Math.min(2 * buffer.byteLength, LARGEST_FILE + 1));
+    larger.set(buffer);
+    buffer = larger;
+  }
+}
+
+function readInto(fd: number, buffer: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.read(
+      fd,
+      buffer,
+      0,
+      buffer.byteLength,
+      null,
+      (error, count) => error === null ? resolve(count) : reject(error),
+    );
+  });
+}
+
+const DENO_ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
+  EACCES: Deno.errors.PermissionDenied,
+  EPERM: Deno.errors.PermissionDenied,
+  EISDIR: Deno.errors.IsADirectory,
+  ENOTDIR: Deno.errors.NotADirectory,
+  ELOOP: Deno.errors.FilesystemLoop,
+};
+
+/** The rest of the program knows the errors of Deno; a compiled program does not say which file they are about. */
+function asDenoError(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !("code" in error) || !("errno" in error)) return error;
+  const { code, errno } = error as NodeJS.ErrnoException;
+  if (code === undefined || errno === undefined) return error;
+  // Of "ENOTDIR: not a directory, open '/a/b'", the words in the middle.
+  const [, words = error.message] = /^[A-Z0-9]+: (.*?)(?:, \w+(?: '.*')?)?$/s.exec(error.message) ?? [];
+  const message = `${words.charAt(0).toUpperCase()}${
+    words.slice(1)
+  } (os error ${-errno}): readfile '${path}'`;
+  return new (DENO_ERRORS[code] ?? Error)(message);
+}
