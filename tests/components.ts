@@ -1,4 +1,5 @@
-// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc, catatonit, busybox.
+// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc, catatonit, busybox,
+// and the tools that this machine lacks. Nothing is installed, and nothing of this machine's own apt is changed.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
 
@@ -20,18 +21,25 @@ const UNPACKED = [
   { name: "busybox", package: "busybox-static", file: "bin/busybox" },
 ] as const;
 
-/** Installed, because they are looked for on the PATH and need libraries of their own. */
-const INSTALLED = [
-  { package: "iproute2", file: "/usr/sbin/ip", alternative: "/sbin/ip" },
-  { package: "nftables", file: "/usr/sbin/nft", alternative: "/sbin/nft" },
-  { package: "iptables", file: "/usr/sbin/iptables", alternative: "/sbin/iptables" },
-  { package: "zsh", file: "/usr/bin/zsh", alternative: "/bin/zsh" },
-  { package: "fish", file: "/usr/bin/fish", alternative: "/bin/fish" },
-  { package: "curl", file: "/usr/bin/curl", alternative: "/bin/curl" },
-  { package: "perl-base", file: "/usr/bin/perl", alternative: "/bin/perl" },
+/**
+ * Looked for on the PATH, so they are unpacked into one folder, with the packages that they depend on and this machine
+ * lacks, and `machine.sh` lays that folder over /usr and /etc. What this machine has is not fetched.
+ */
+const TOOLS = [
+  { package: "iproute2", files: ["usr/sbin/ip", "usr/bin/ip"] },
+  { package: "nftables", files: ["usr/sbin/nft"] },
+  { package: "iptables", files: ["usr/sbin/iptables"] },
+  { package: "zsh", files: ["usr/bin/zsh"] },
+  { package: "fish", files: ["usr/bin/fish"] },
+  { package: "curl", files: ["usr/bin/curl"] },
+  { package: "perl-base", files: ["usr/bin/perl"] },
   // For systemd-notify, and for systemd as the first process of machines of the tests' own.
-  { package: "systemd", file: "/usr/bin/systemd-notify", alternative: "/bin/systemd-notify" },
+  { package: "systemd", files: ["usr/bin/systemd-notify"] },
 ] as const;
+
+/** What Debian's packages make when they are installed, not when they are unpacked. */
+const ALTERNATIVES = ["", "-save", "-restore"].flatMap((verb) => [`iptables${verb}`, `ip6tables${verb}`])
+  .map((name) => ({ link: `usr/sbin/${name}`, target: "xtables-nft-multi" }));
 
 type Unpacked = typeof UNPACKED[number];
 
@@ -47,9 +55,11 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   await lock.lock(true);
 
   const unpack = UNPACKED.filter((component) => !exists(`${FOLDER}/${component.name}/${component.file}`));
-  const install = INSTALLED.filter(({ file, alternative }) => !exists(file) && !exists(alternative));
-  if (unpack.length + install.length === 0) return [];
-  const names = [...unpack.map(({ name }) => name), ...install.map((entry) => entry.package)];
+  const absent = TOOLS.filter(({ files }) => !files.some((file) => exists(`/${file}`)));
+  const isFetched = absent.every(({ files }) => files.some((file) => exists(`${FOLDER}/tools/${file}`)));
+  const tools = isFetched ? [] : absent;
+  if (unpack.length + tools.length === 0) return [];
+  const names = [...unpack.map(({ name }) => name), ...tools.map((entry) => entry.package)];
   if (!exists("/usr/bin/apt-get")) return names.map((name) => `${name} is missing, and this is no Debian`);
   if (Deno.statSync("/proc/self").uid !== 0) {
     return names.map((name) => `${name} is missing, and only root can fetch it`);
@@ -60,91 +70,98 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   for await (const { name } of Deno.readDir(FOLDER)) {
     if (name.startsWith("new-")) await Deno.remove(`${FOLDER}/${name}`, { recursive: true });
   }
-  const apt = new Apt();
+  const work = await Deno.makeTempDir({ dir: FOLDER, prefix: "new-" });
   const problems: string[] = [];
-  for (const component of unpack) {
-    await fetchUnpacked(apt, component, say)
-      .catch((error: Error) => problems.push(`Cannot fetch ${component.name}: ${error.message}`));
-  }
-  if (install.length > 0) {
-    await apt.install(install.map((entry) => entry.package))
-      .catch((error: Error) => problems.push(`Cannot install the missing packages: ${error.message}`));
+  try {
+    const apt = new Apt(work);
+    for (const component of unpack) {
+      await fetchUnpacked(apt, component, work, say)
+        .catch((error: Error) => problems.push(`Cannot fetch ${component.name}: ${error.message}`));
+    }
+    if (tools.length > 0) {
+      await fetchTools(apt, tools.map((entry) => entry.package), work)
+        .catch((error: Error) => problems.push(`Cannot fetch the missing tools: ${error.message}`));
+    }
+  } finally {
+    await Deno.remove(work, { recursive: true });
   }
   return problems;
 }
 
-async function fetchUnpacked(apt: Apt, component: Unpacked, say: (line: string) => void): Promise<void> {
-  const work = await Deno.makeTempDir({ dir: FOLDER, prefix: "new-" });
-  try {
-    if ("suite" in component) {
-      const options = await apt.suiteOptions(component.suite, work);
-      await apt.download(component.package, component.version, work, options, say);
-    } else {
-      await apt.download(component.package, undefined, work, [], say);
-    }
-    const archive = [...Deno.readDirSync(work)].find(({ name }) => name.endsWith(".deb"));
-    if (archive === undefined) throw new Error("apt-get left no package behind");
-    await run("dpkg-deb", ["-x", `${work}/${archive.name}`, `${work}/root`]);
-    if (!exists(`${work}/root/${component.file}`)) throw new Error(`no ${component.file} in ${archive.name}`);
-    // The rename is the stamp: the folder is there only when it is whole.
-    await Deno.remove(`${FOLDER}/${component.name}`, { recursive: true }).catch(ignoreAbsent);
-    await Deno.rename(`${work}/root`, `${FOLDER}/${component.name}`);
-  } finally {
-    await Deno.remove(work, { recursive: true });
-  }
+async function fetchUnpacked(
+  apt: Apt,
+  component: Unpacked,
+  work: string,
+  say: (line: string) => void,
+): Promise<void> {
+  const folder = `${work}/${component.name}`;
+  await ensureDir(folder);
+  const [suite, version] = "suite" in component
+    ? [component.suite, component.version]
+    : [undefined, undefined];
+  await apt.download(component.package, { suite, version, cwd: folder, say });
+  const archive = archivesIn(folder)[0];
+  if (archive === undefined) throw new Error("apt-get left no package behind");
+  await run("dpkg-deb", ["-x", archive, `${folder}/root`]);
+  if (!exists(`${folder}/root/${component.file}`)) throw new Error(`no ${component.file} in ${archive}`);
+  await put(`${folder}/root`, component.name);
 }
 
+async function fetchTools(apt: Apt, packages: readonly string[], work: string): Promise<void> {
+  const folder = `${work}/archives`;
+  const root = `${work}/tools`;
+  await ensureDir(`${root}/usr`);
+  for (const archive of await apt.downloadWithDependencies(packages, folder)) {
+    await run("dpkg-deb", ["-x", archive, root]);
+  }
+  // As on a machine on which these are links into /usr: only that is laid over the machine's own.
+  for (const name of ["bin", "sbin", "lib", "lib64"]) {
+    if (!exists(`${root}/${name}`)) continue;
+    await ensureDir(`${root}/usr/${name}`);
+    await run("cp", ["-a", `${root}/${name}/.`, `${root}/usr/${name}`]);
+    await Deno.remove(`${root}/${name}`, { recursive: true });
+  }
+  for (const { link, target } of ALTERNATIVES) {
+    const isFetched = exists(`${root}/usr/sbin/${target}`) && !exists(`${root}/${link}`);
+    if (isFetched) await Deno.symlink(target, `${root}/${link}`);
+  }
+  await put(root, "tools");
+}
+
+/** The rename is the stamp: the folder is there only when it is whole. */
+async function put(root: string, name: string): Promise<void> {
+  await Deno.remove(`${FOLDER}/${name}`, { recursive: true }).catch(ignoreAbsent);
+  await Deno.rename(root, `${FOLDER}/${name}`);
+}
+
+function archivesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => `${folder}/${name}`)
+    .filter((path) => path.endsWith(".deb"));
+}
+
+/** How a package is downloaded. */
+interface DownloadOptions {
+  /** @default {the machine's own} */
+  readonly suite: string | undefined;
+  /** The wished version. What the suite has instead is taken, and said. */
+  readonly version: string | undefined;
+  readonly cwd: string;
+  readonly say: (line: string) => void;
+}
+
+/** apt-get with the machine's sources and keys, and with lists and a cache of its own. */
 class Apt {
-  #listsAreFresh = false;
+  readonly #work: string;
+  readonly #ready = new Map<string, Promise<readonly string[]>>();
 
-  /** Options of an apt that knows one suite and shares neither lists nor state with the machine's own. */
-  async suiteOptions(suite: string, work: string): Promise<string[]> {
-    for (const folder of ["state/lists/partial", "cache/archives/partial"]) {
-      await ensureDir(`${work}/${folder}`);
-    }
-    const sources = `${work}/sources.list`;
-    await Deno.writeTextFile(
-      sources,
-      `deb [signed-by=${KEYRING}] ${await this.#mirror()} ${suite} main\n`,
-    );
-    const options = {
-      "Dir::Etc::SourceList": sources,
-      "Dir::Etc::SourceParts": "/dev/null",
-      "Dir::State": `${work}/state`,
-      "Dir::State::status": "/dev/null",
-      "Dir::Cache": `${work}/cache`,
-      "Acquire::Languages": "none",
-      "APT::Sandbox::User": "root",
-    };
-    const flags = Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-    await run("apt-get", [...flags, "-q", "update"]);
-    return flags;
+  constructor(work: string) {
+    this.#work = work;
   }
 
-  /** The mirror of Debian's own packages that this machine uses. */
-  async #mirror(): Promise<string> {
-    const format = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)";
-    let mirror: string | undefined;
-    await this.#withLists(async () => {
-      const lines = await run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
-      // A suite with a dash in its name is one of updates.
-      mirror = /^Debian \w+ main (\S+)$/m.exec(lines)?.[1];
-      if (mirror === undefined) throw new Error("apt knows no mirror of Debian");
-    });
-    return mirror ?? "";
-  }
-
-  /** Downloads a package into `cwd`: the wished version, or, said aloud, the one that the suite has by now. */
-  async download(
-    name: string,
-    version: string | undefined,
-    cwd: string,
-    options: string[],
-    say: (line: string) => void,
-  ): Promise<void> {
-    const get = (wish: string) =>
-      run("apt-get", [...options, "-q", "-o", "APT::Sandbox::User=root", "download", wish], cwd);
-    if (version === undefined) return await this.#withLists(() => get(name));
+  async download(name: string, { suite, version, cwd, say }: DownloadOptions): Promise<void> {
+    const options = await this.#options(suite);
+    const get = (wish: string) => run("apt-get", [...options, "-q", "download", wish], cwd);
+    if (version === undefined) return void await get(name);
     try {
       await get(`${name}=${version}*`);
     } catch {
@@ -153,22 +170,61 @@ class Apt {
     }
   }
 
-  async install(names: string[]): Promise<void> {
-    await this.#withLists(() => run("apt-get", ["-qy", "install", "--no-install-recommends", ...names]));
+  /** Downloads what an installation would install; gives the paths of the archives. */
+  async downloadWithDependencies(names: readonly string[], folder: string): Promise<string[]> {
+    const options = await this.#options(undefined);
+    await ensureDir(`${folder}/partial`);
+    const archives = ["-o", `Dir::Cache::archives=${folder}`];
+    const install = ["install", "--download-only", "--no-install-recommends", ...names];
+    await run("apt-get", [...options, ...archives, "-qy", ...install]);
+    return archivesIn(folder);
   }
 
-  /** The machine's lists may be absent (an image strips them) or old (the named file is gone): one update, one retry. */
-  async #withLists(action: () => Promise<unknown>): Promise<void> {
-    try {
-      await action();
-      return;
-    } catch (error) {
-      if (this.#listsAreFresh) throw error;
+  /** Of an apt-get that knows the machine's sources, or one suite alone; its lists are fetched once. */
+  #options(suite: string | undefined): Promise<readonly string[]> {
+    const key = suite ?? "";
+    const known = this.#ready.get(key) ?? this.#prepare(suite);
+    this.#ready.set(key, known);
+    return known;
+  }
+
+  async #prepare(suite: string | undefined): Promise<readonly string[]> {
+    const own = `${this.#work}/apt-${suite ?? "machine"}`;
+    for (const folder of ["state/lists/partial", "cache/archives/partial"]) {
+      await ensureDir(`${own}/${folder}`);
     }
-    // A source that does not answer must not stop the others from being used.
-    await run("apt-get", ["-q", "update"]).catch(() => {});
-    this.#listsAreFresh = true;
-    await action();
+    const settings: Record<string, string> = {
+      "Dir::State": `${own}/state`,
+      "Dir::State::status": "/var/lib/dpkg/status",
+      "Dir::Cache": `${own}/cache`,
+      "Acquire::Languages": "none",
+      "APT::Sandbox::User": "root",
+      "Debug::NoLocking": "true",
+    };
+    if (suite !== undefined) {
+      const sources = `${own}/sources.list`;
+      const line = `deb [signed-by=${KEYRING}] ${await this.#mirror()} ${suite} main\n`;
+      await Deno.writeTextFile(sources, line);
+      settings["Dir::Etc::SourceList"] = sources;
+      settings["Dir::Etc::SourceParts"] = "/dev/null";
+      settings["Dir::State::status"] = "/dev/null";
+    }
+    const options = Object.entries(settings).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
+    // A source that does not answer must not stop the others from being used; what is missing then says so itself.
+    await run("apt-get", [...options, "-q", "update"]).catch(() => {});
+    return options;
+  }
+
+  /** The mirror of Debian's own packages that this machine uses. */
+  async #mirror(): Promise<string> {
+    const options = await this.#options(undefined);
+    const format = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)";
+    const command = [...options, "indextargets", "--format", format, "Created-By: Packages"];
+    const lines = await run("apt-get", command);
+    // A suite with a dash in its name is one of updates.
+    const mirror = /^Debian \w+ main (\S+)$/m.exec(lines)?.[1];
+    if (mirror === undefined) throw new Error("apt knows no mirror of Debian");
+    return mirror;
   }
 }
 

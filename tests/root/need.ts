@@ -30,7 +30,10 @@ const isThere = (path: string): boolean => {
     throw error;
   }
 };
-const isProgram = (name: string) => SYSTEM_FOLDERS.some((folder) => isThere(`${folder}/${name}`));
+/** Where `machine.sh` takes from what it lays over /usr. */
+const TOOLS = inRepository(".components/tools");
+const isTool = (path: string) => isThere(path) || isThere(`${TOOLS}${path}`);
+const isProgram = (name: string) => SYSTEM_FOLDERS.some((folder) => isTool(`${folder}/${name}`));
 
 const COMPONENTS = {
   root: () => Deno.build.os === "linux" && Deno.statSync("/proc/self").uid === 0,
@@ -45,7 +48,7 @@ const COMPONENTS = {
   perl: () => isProgram("perl"),
   curl: () => isProgram("curl"),
   "systemd-notify": () => isProgram("systemd-notify"),
-  systemd: () => isThere("/lib/systemd/systemd"),
+  systemd: () => isTool("/usr/lib/systemd/systemd"),
   binary: () => isThere(PODWIRE_BINARY),
 };
 

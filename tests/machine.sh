@@ -1,0 +1,127 @@
+# Runs a program on a machine of the tests' own: `sh tests/machine.sh PROGRAM [ARGUMENT...]`, as root.
+#
+# It has mount, network, process, IPC and UTS namespaces of its own. /usr, /etc, /var, /opt, /run and /tmp are seen as
+# they are on this machine, but what is written there goes when the program ends; what .components/tools holds lies over
+# /usr and /etc as if it were installed; and what a container engine or podwire has put there is not seen. Every process
+# that the program leaves ends with it. Only the network's sysctls, /sys/fs/cgroup, the checkout and HOME are shared.
+#
+# `--look` before the program gives it the tools and nothing else: it sees the network and the processes of this machine.
+set -eu
+
+what=machine
+if [ "${1-}" = --look ]; then
+  what=look
+  shift
+fi
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+tools=$here/.components/tools
+# As the first process it has to reap what its children leave.
+init=$here/.components/catatonit/usr/bin/catatonit
+
+die() {
+  printf 'machine: %s\n' "$*" >&2
+  exit 125
+}
+
+# What belongs to container engines and to podwire, below /usr, /etc, /var and /opt.
+hidden() {
+  for name in runc crun youki catatonit conmon podman buildah crio crictl containerd containerd-shim-runc-v2 ctr \
+    nerdctl docker dockerd cnitool podwire; do
+    for folder in bin sbin local/bin local/sbin; do printf '/usr/%s/%s\n' $folder $name; done
+  done
+  printf '%s\n' /usr/lib/cni /usr/libexec/cni /usr/lib/podman /usr/libexec/podman /usr/share/containers \
+    /usr/lib/podwire /usr/local/lib/cni /etc/cni /etc/podwire /etc/containers /etc/crio /etc/containerd /etc/netns \
+    /var/lib/cni /var/lib/podwire /var/lib/containers /opt/cni
+}
+
+# Lays what is written to $1, and the folders $2... of ours, over it.
+overlay() {
+  folder=$1
+  shift
+  [ -d "$folder" ] || die "Cannot make a machine: $folder is no folder here"
+  name=$own/over$(printf %s "$folder" | tr / -)
+  mkdir -p "$name/upper" "$name/work"
+  lower=
+  for layer in "$@"; do [ ! -d "$layer" ] || lower=$lower$layer:; done
+  mount -t overlay -o "lowerdir=$lower$folder,upperdir=$name/upper,workdir=$name/work" podwire-tests "$folder" ||
+    die "Cannot make a machine: this kernel lays no overlay over $folder"
+}
+
+# Keeps a folder visible that lies below one that is about to be replaced.
+keep() {
+  [ -d "$1" ] || return 0
+  case $1/ in
+    "$2"/*)
+      mkdir -p "$3${1#"$2"}"
+      mount --rbind "$1" "$3${1#"$2"}"
+      ;;
+  esac
+}
+
+case ${PODWIRE_TEST_MACHINE-} in
+  '')
+    [ "$(id -u)" = 0 ] || die "Cannot make a machine: only root can"
+    # Not below /tmp alone: a name that no test makes, and that says whose it is.
+    own=$(mktemp -d "${TMPDIR:-/tmp}/podwire-tests.XXXXXX")
+    chmod 755 "$own"
+    trap 'rm -rf "$own"' EXIT
+    export PODWIRE_TEST_MACHINE="$own"
+    namespaces=--mount
+    [ $what = look ] || namespaces="--mount --net --pid --ipc --uts --fork --kill-child"
+    # In the background, as a shell hears of no signal before its child has ended; `unshare` itself is deaf to TERM.
+    exec 3<&0
+    # shellcheck disable=SC2086 # several options
+    unshare $namespaces --propagation private sh "$0" "--$what" "$@" <&3 3<&- &
+    child=$!
+    trap 'kill -KILL $child' TERM INT HUP
+    code=0
+    wait $child || code=$?
+    # A signal ends the waiting, not yet the child.
+    wait $child 2>/dev/null || :
+    exit $code
+    ;;
+  /*) own=$PODWIRE_TEST_MACHINE ;;
+  *) exec "$@" ;;
+esac
+
+[ "$1" != --machine ] || shift
+mkdir "$own/tmp" "$own/tools"
+chmod 1777 "$own/tmp"
+mount -t tmpfs -o mode=755 podwire-tests "$own/tools"
+mkdir "$own/tools/over" "$own/tools/tools" "$own/tools/run"
+[ ! -d "$tools" ] || mount --bind "$tools" "$own/tools/tools"
+tools=$own/tools/tools
+tmp=$own/tmp
+own=$own/tools
+overlay /usr "$tools/usr"
+overlay /etc "$tools/etc"
+if [ $what = look ]; then
+  export PODWIRE_TEST_MACHINE=look
+  exec "$@"
+fi
+overlay /var
+overlay /opt
+hidden | while read -r path; do rm -rf "$path"; done
+
+mount -t tmpfs -o mode=755 podwire-tests "$own/run"
+mkdir -m 1777 "$own/run/lock"
+for folder in "$here" "${HOME:-/root}" "${DENO_DIR:-${HOME:-/root}/.cache/deno}"; do
+  keep "$folder" /run "$own/run"
+  keep "$folder" /tmp "$tmp"
+done
+mount --rbind "$own/run" /run
+
+# The file system of /sys shows the network that it was mounted in; the control groups are below it.
+mkdir "$own/cgroup"
+mount --rbind /sys/fs/cgroup "$own/cgroup"
+mount -t sysfs sysfs /sys
+mount --rbind "$own/cgroup" /sys/fs/cgroup
+mount -t proc proc /proc
+mount --rbind "$tmp" /tmp
+hostname podwire-tests
+ip link set lo up
+
+export PODWIRE_TEST_MACHINE=inside TMPDIR=/tmp
+if [ -x "$init" ]; then exec "$init" -- "$@"; fi
+exec "$@"
