@@ -1,6 +1,7 @@
 // denow as a newcomer meets it: a fresh folder, an empty HOME, a PATH with just the programs that a case allows.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Checkout, programPath } from "./checkout.ts";
+import { NpmRegistry } from "./npm_registry.ts";
 
 const VERSION = "2.7.11";
 const ZIP = `v${VERSION}/deno-x86_64-unknown-linux-gnu.zip`;
@@ -99,7 +100,9 @@ Deno.test({
   ignore: !isLinuxX64 || programPath("npm") === undefined,
   fn: async () => {
     using checkout = new Checkout(["npm", "node"]);
-    const { code, stdout, stderr } = await checkout.denow(["--version"]);
+    const files = { deno: Deno.execPath() };
+    await using registry = await NpmRegistry.of("@deno/linux-x64-glibc", VERSION, files);
+    const { code, stdout, stderr } = await checkout.denow(["--version"], registry.environment);
     assertEquals(code, 0, stderr);
     assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
     assertMatch(

@@ -1,8 +1,12 @@
-// What `./denow task test [--strict] [--deno VERSION]... [FILTER...]` runs: fetch what the tests need, compile the binary, run the tests and
-// the examples of the documentation. With --deno they run under that Deno (a version, `newest` or `pinned`, as denow
-// has it; several run one after another); under another than the pinned one, only those in which the library runs. A test that failed beside the others gets a second chance alone, unless --strict. The last line is `N passed, N failed` or `N passed, N failed, N skipped`.
+// What `./denow task test [--strict] [--deno VERSION]... [FILTER...]` runs: fetch what the tests need, compile the
+// binary, run the tests and the examples of the documentation. As root they run on a machine of their own (machine.sh),
+// and a comparison before and after shows that this one is as it was. With --deno they run under that Deno (a version,
+// `newest` or `pinned`, as denow has it; several run one after another); under another than the pinned one, only those
+// in which the library runs. A test that failed beside the others gets a second chance alone, unless --strict. The last
+// line is `N passed, N failed` or `N passed, N failed, N skipped`.
 import { fromFileUrl } from "@std/path";
 import { prepareComponents } from "./components.ts";
+import { differences, takeFootprint } from "./footprint.ts";
 import { libraryTests } from "./library_tests.ts";
 import { ALL_COMPONENTS, missing } from "./root/need.ts";
 import { afterSecondChance, secondChances } from "./second_chance.ts";
@@ -33,16 +37,25 @@ const PINNED = "pinned";
 
 const say = (line: string) => console.error(`test: ${line}`);
 
+/** How denow is run. */
+interface DenowOptions {
+  readonly env?: Record<string, string>;
+  /** In minutes. */
+  readonly longest?: number;
+  /** Whether it runs on the machine of the tests. */
+  readonly onMachine?: boolean;
+}
+
 /** Runs denow, passes its output on, and returns what it said on stdout, without colours. */
 async function denow(
   args: string[],
-  env: Record<string, string> = {},
-  longest = LONGEST_RUN,
+  { env = {}, longest = LONGEST_RUN, onMachine = false }: DenowOptions = {},
 ): Promise<{ code: number; text: string }> {
   const signal = AbortSignal.timeout(longest * 60_000);
   signal.addEventListener("abort", () => say(`stopped: it took longer than ${longest} minutes`));
-  const child = new Deno.Command(`${ROOT}denow`, {
-    args,
+  const line = [...(onMachine && isRoot() ? ["sh", `${ROOT}tests/machine.sh`] : []), `${ROOT}denow`, ...args];
+  const child = new Deno.Command(line[0] ?? "", {
+    args: line.slice(1),
     cwd: ROOT,
     env,
     signal,
@@ -58,6 +71,11 @@ async function denow(
   const { code } = await child.status;
   // deno-lint-ignore no-control-regex
   return { code, text: text.replace(/\x1b\[[0-9;]*m/g, "") };
+}
+
+/** Only root can make a machine, and only root's tests touch the one that they run on. */
+function isRoot(): boolean {
+  return missing(["root"]).length === 0;
 }
 
 /** Reads Deno's closing line, such as `FAILED | 3 passed (2 steps) | 1 failed | 2 ignored (5ms)`. */
@@ -120,13 +138,14 @@ async function runTests({ strict, rest }: RunArguments, version: string): Promis
   const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
   const own = { DENOW_VERSION: version };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
-  const { code, text } = await denow([...TEST, "--parallel", ...wanted], env, longest);
+  const options = { longest, onMachine: true };
+  const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options, env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   if (failures.length === 0) return outcome;
   const files = [...new Set(failures.map(({ file }) => file))];
   say(`once more, alone: ${files.join(", ")}`);
-  const again = await denow([...TEST, ...files], own, longest);
+  const again = await denow([...TEST, ...files], { ...options, env: own });
   const second = countTests(again.text, again.code);
   if (second.failed === 0) {
     for (const { name, file } of failures) say(`UNSTEADY, passed only alone: ${name} (${file})`);
@@ -135,8 +154,8 @@ async function runTests({ strict, rest }: RunArguments, version: string): Promis
 }
 
 async function runExamples(version: string): Promise<Outcome> {
-  const env = { DENOW_VERSION: version };
-  const checked = await denow(["check", "-q", "--doc", ...CHECK_EXAMPLES.filter(exists)], env);
+  const options = { env: { DENOW_VERSION: version }, onMachine: true };
+  const checked = await denow(["check", "-q", "--doc", ...CHECK_EXAMPLES.filter(exists)], options);
   // No permission at all: an example of a pure folder that asks for one is wrong.
   const examples = [
     "test",
@@ -147,7 +166,7 @@ async function runExamples(version: string): Promise<Outcome> {
     "--permit-no-files",
     ...RUN_EXAMPLES.filter(exists),
   ];
-  const { code, text } = await denow(examples, env);
+  const { code, text } = await denow(examples, options);
   const ran = countTests(text, code);
   if (checked.code !== 0) say("the library and its examples do not type-check");
   return { ...ran, failed: ran.failed + (checked.code === 0 ? 0 : 1) };
@@ -157,7 +176,7 @@ async function compileBinary(): Promise<Outcome> {
   const none = { passed: 0, failed: 0, skipped: 0 };
   if (!exists("cli.ts")) return none;
   const args = ["run", "-q", "--no-prompt", "-P=test", ".ci/compile.ts", "--if-older"];
-  const { code } = await denow(args, { DENOW_VERSION: PINNED });
+  const { code } = await denow(args, { env: { DENOW_VERSION: PINNED } });
   if (code === 0) return none;
   say("the binary cannot be compiled");
   return { ...none, failed: 1 };
@@ -173,29 +192,49 @@ function exists(path: string): boolean {
   }
 }
 
-/** Installs a Deno and what the tests import, so that the tests need no network. */
+/** Installs a Deno and what the tests import: where they run there is no network. */
 async function prepareDeno(version: string): Promise<Outcome> {
-  const { code } = await denow(["cache", "-q", "tests/run.ts", "tests/library_tests.ts"], {
-    DENOW_VERSION: version,
-  });
+  const modules = ["tests/run.ts", "tests/library_tests.ts", "tests/machine_test.ts"];
+  const { code } = await denow(["cache", "-q", ...modules], { env: { DENOW_VERSION: version } });
   if (code !== 0) say(`the tests cannot run under Deno "${version}"`);
   return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
 }
 
+/**
+ * Runs what may not change this machine, and compares. In CI a change is a failure; elsewhere others may be at work
+ * meanwhile, so that it is only shown.
+ */
+async function comparing(body: () => Promise<Outcome[]>): Promise<Outcome[]> {
+  if (!isRoot()) return await body();
+  const before = await takeFootprint(ROOT);
+  const outcomes = await body();
+  const changes = differences(before, await takeFootprint(ROOT));
+  if (changes.length === 0) {
+    say(
+      "this machine is as it was: packages, files, links, rules, sysctls, mounts, control groups and processes",
+    );
+    return outcomes;
+  }
+  say(`this machine has changed since the tests began:\n  ${changes.join("\n  ")}`);
+  const isFailure = Deno.env.get("CI") === "true";
+  return [...outcomes, { passed: 0, failed: isFailure ? 1 : 0, skipped: 0 }];
+}
+
 async function main(args: string[]): Promise<number> {
   const wanted = readArguments(args);
-  const others = wanted.versions.filter((version) => version !== PINNED);
-  for (const problem of await prepareComponents(say)) say(problem);
-  const outcomes = [await compileBinary()];
-  for (const version of others) outcomes.push(await prepareDeno(version));
-  const lacking = missing(ALL_COMPONENTS);
-  if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
-
-  for (const version of wanted.versions) {
-    if (version !== PINNED) say(`under Deno "${version}":`);
-    outcomes.push(await runTests(wanted, version));
-    if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
-  }
+  const outcomes = await comparing(async () => {
+    for (const problem of await prepareComponents(say)) say(problem);
+    const outcomes = [await compileBinary()];
+    for (const version of wanted.versions) outcomes.push(await prepareDeno(version));
+    const lacking = missing(ALL_COMPONENTS);
+    if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
+    for (const version of wanted.versions) {
+      if (version !== PINNED) say(`under Deno "${version}":`);
+      outcomes.push(await runTests(wanted, version));
+      if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
+    }
+    return outcomes;
+  });
 
   const { line, code } = closing(outcomes);
   console.log(line);

@@ -6,7 +6,6 @@ import type { Pods } from "../../lib/pods.ts";
 import type { WantedNetwork } from "../../lib/pod/request.ts";
 import { inParallel } from "../../lib/network/parallel.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
-import { prepareComponents } from "../components.ts";
 import { missing } from "./need.ts";
 import { Churn } from "./storm_churn.ts";
 import { type Attached, judgeAttached, judgeCalls, judgeRefused } from "./storm_judge.ts";
@@ -218,9 +217,6 @@ async function main([pods = "500", seed, only]: readonly string[]): Promise<numb
   if (!(Number(pods) > 0) || !Number.isSafeInteger(chosen) || kinds.length === 0) {
     console.error(`storm: usage: storm [PODS [SEED [${STORM_PLUGINS.join("|")}]]]`);
     return 2;
-  }
-  for (const problem of await prepareComponents((line) => console.error(`storm: ${line}`))) {
-    console.error(`storm: ${problem}`);
   }
   const lacking = missing(["root", "ip", "iptables", "cni-1.9.1"]);
   if (lacking.length > 0) {
