@@ -1,6 +1,5 @@
 import { resolve } from "@std/path";
 import { runCommand } from "../host/command.ts";
-import { realPath } from "../host/file.ts";
 import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
 import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
@@ -26,7 +25,7 @@ export async function serve(input: CommandInput): Promise<number> {
   const drainMs = duration(input, "drain-timeout") ?? DEFAULT_DRAIN_MS;
   if (input.flag("print-unit")) {
     const args = io.args.filter((arg) => arg !== "--print-unit");
-    io.write(unitFile({ program: await ownProgram(), args, drainMs }));
+    io.write(unitFile({ program: installedProgram(io), args, drainMs }));
     return 0;
   }
   if (io.uid() !== 0) throw new CniError("permission", "serve needs root: it changes network namespaces");
@@ -83,8 +82,7 @@ function duration(input: CommandInput, name: string): number | undefined {
 }
 
 /** The compiled program knows where it is; otherwise this process is Deno. */
-async function ownProgram(): Promise<string> {
-  const program = await realPath("/proc/self/exe");
+function installedProgram({ program }: Pick<Io, "program">): string {
   return program.endsWith("/podwire") ? program : INSTALLED;
 }
 

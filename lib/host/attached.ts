@@ -1,5 +1,4 @@
-import type { SignalName } from "./io.ts";
-import { DEFAULT_PATH, signalChild } from "./launch.ts";
+import { DEFAULT_PATH, signalChild, type SignalName } from "./launch.ts";
 import { settled } from "./command.ts";
 
 /** A program that takes over the terminal. */

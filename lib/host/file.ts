@@ -1,21 +1,9 @@
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
+import { namesIn, statOf } from "./stat.ts";
 
 export { readFileIfThere, readTextIfThere, UnreadableFileError } from "./read_file.ts";
-
-/** What is known about a file without opening it. */
-export interface FileStat {
-  readonly isFile: boolean;
-  readonly isDirectory: boolean;
-  /** All bits, with those of the kind of file. */
-  readonly mode: number;
-  readonly size: number;
-  readonly dev: number;
-  readonly ino: number;
-  readonly mtimeMs: number;
-  /** Of the last change of the file or of what is known about it; not before then, and maybe to the second only. */
-  readonly ctimeMs: number;
-}
+export { type FileStat, realPath, statOf } from "./stat.ts";
 
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
 export interface WriteOptions {
@@ -163,7 +151,7 @@ function isNotEmpty(error: unknown): boolean {
  * such directory. Requires `--allow-read`.
  */
 export async function listDir(path: string): Promise<string[]> {
-  const names = await unlessMissing(Array.fromAsync(Deno.readDir(path), ({ name }) => name), []);
+  const names = await unlessMissing(namesIn(path), []);
   return names.filter((name) => !TEMP_NAME.test(name)).sort(compareBytes);
 }
 
@@ -190,12 +178,14 @@ function isSurrogate(unit: number): boolean {
  * `--allow-read`, for `/proc` too, and `--allow-write`.
  */
 export async function removeUnfinished(dir: string): Promise<number> {
-  const names = await unlessMissing(Array.fromAsync(Deno.readDir(dir), ({ name }) => name), []);
+  const names = await unlessMissing(namesIn(dir), []);
+  const left = names.map((name) => ({ name, pid: TEMP_NAME.exec(name)?.[1] }))
+    .filter(({ pid }) => pid !== undefined);
+  // At once, as one program may have to be asked for all of them.
+  const writers = await Promise.all(left.map(({ pid }) => statOf(`/proc/${pid}`)));
   let removed = 0;
-  for (const name of names) {
-    const [, pid] = TEMP_NAME.exec(name) ?? [];
-    if (pid === undefined || await statOf(`/proc/${pid}`) !== undefined) continue;
-    if (await removeIfThere(join(dir, name))) removed++;
+  for (const [index, { name }] of left.entries()) {
+    if (writers[index] === undefined && await removeIfThere(join(dir, name))) removed++;
   }
   return removed;
 }
@@ -247,26 +237,6 @@ export async function setAside(path: string): Promise<string> {
     await syncDir(dirname(path));
     return aside;
   }
-}
-
-/** The path without symbolic links; throws if it leads nowhere. Requires `--allow-read`. */
-export function realPath(path: string): Promise<string> {
-  return Deno.realPath(path);
-}
-
-/** What a path leads to, or undefined if that is not there. Requires `--allow-read`. */
-export async function statOf(path: string): Promise<FileStat | undefined> {
-  const info = await unlessMissing(Deno.stat(path), undefined);
-  return info && {
-    isFile: info.isFile,
-    isDirectory: info.isDirectory,
-    mode: info.mode ?? 0,
-    size: info.size,
-    dev: info.dev,
-    ino: info.ino ?? 0,
-    mtimeMs: info.mtime?.getTime() ?? 0,
-    ctimeMs: info.ctime?.getTime() ?? 0,
-  };
 }
 
 async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T | U> {

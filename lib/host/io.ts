@@ -1,5 +1,7 @@
-/** The name of a signal, such as `SIGTERM`. */
-export type SignalName = Deno.Signal;
+import type { SignalName } from "./launch.ts";
+import { ownUser } from "./stat.ts";
+
+export type { SignalName };
 
 /**
  * What a command line program has to do with the process it runs in. Commands take it as a parameter, so that a
@@ -36,7 +38,8 @@ export interface Io {
  * The process podwire runs in.
  *
  * Nothing is read before the member for it is used. `env` requires `--allow-env=NAME`, `inheritedEnv` requires
- * `--allow-run=printenv`, `uid` requires `--allow-read=/proc/self`; the others need no permission.
+ * `--allow-run=printenv`, `uid` requires `--allow-read=/proc/self`, from Deno 2.8.3 on `--allow-run=sh`; the others need
+ * no permission.
  *
  * @example
  * ```ts
@@ -69,8 +72,7 @@ export function processIo(): Io {
     writeError: (text) => writeAll(Deno.stderr, text),
     readStdin,
     onSignal,
-    // Deno.uid() needs --allow-sys; the owner of the process's folder is the same number.
-    uid: () => Deno.statSync("/proc/self").uid ?? -1,
+    uid: ownUser,
   };
 }
 

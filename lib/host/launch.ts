@@ -1,5 +1,8 @@
-import type { SignalName } from "./io.ts";
-import { readHeadSync } from "./read_file.ts";
+import { denoRules } from "./deno_rules.ts";
+import { programFormat } from "./program_format.ts";
+
+/** The name of a signal, such as `SIGTERM`. */
+export type SignalName = Deno.Signal;
 
 /** Where programs are looked for when the caller names no `PATH`. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,7 +28,8 @@ export class GroupChild {
   }
 
   static start({ program, args = [], env, stdin, cwd, ownGroup = true }: LaunchRequest): GroupChild {
-    const detached = ownGroup && !mayRunAsScript(program);
+    const { mayDetach } = startable(program);
+    const detached = ownGroup && mayDetach;
     const child = new Deno.Command(program, {
       args: [...args],
       env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
@@ -109,21 +113,16 @@ function signalByProgram(pid: number, name: SignalName): boolean {
   }
 }
 
-/** The numbers of ELF for the machines whose programs this kernel runs without help. */
-const MACHINES: Readonly<Record<string, readonly number[]>> = { x86_64: [62, 3], aarch64: [183, 40] };
-
 /**
- * Whether the kernel may refuse a file as no program. Deno starts a detached child with execvp(3), which then hands
- * the file to /bin/sh: an empty or garbled plugin would run as a shell script. Such a file is started undetached,
- * which leaves the verdict to the kernel (there may be an interpreter for it, see binfmt_misc).
+ * How a program can be started such that the kernel alone decides whether it is one. Deno starts it with execvp(3) or
+ * posix_spawnp(3) (a detached one always, any from 2.8.3 on), which hand what the kernel refuses to /bin/sh: an empty or
+ * half-written plugin would run as a shell script, and succeed.
+ *
+ * @throws as Deno does where the kernel refuses a program
  */
-function mayRunAsScript(program: string): boolean {
-  if (!program.includes("/")) return false;
-  const head = readHeadSync(program, 20);
-  // Not there, no file, not readable for us: starting it will tell what matters.
-  if (head === undefined) return false;
-  if (head[0] === 0x23 && head[1] === 0x21) return false;
-  const isElf = head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46;
-  const machine = (head[18] ?? 0) | (head[19] ?? 0) << 8;
-  return !(isElf && (MACHINES[Deno.build.arch] ?? []).includes(machine));
+function startable(program: string): { readonly mayDetach: boolean } {
+  const format = programFormat(program);
+  const isRefused = format === "none" || format === "foreign" && denoRules().programsByShell;
+  if (isRefused) throw new Error(`Failed to spawn '${program}': Exec format error (os error 8)`);
+  return { mayDetach: format !== "foreign" };
 }

@@ -7,8 +7,9 @@ import {
   runOk,
 } from "./command.ts";
 import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
-import { ensureDir, listDir, removeIfThere, statOf } from "./file.ts";
+import { ensureDir, listDir, removeIfThere } from "./file.ts";
 import { lockFile } from "./lock.ts";
+import { linkTarget, statOf } from "./stat.ts";
 import { dirname } from "@std/path/posix";
 
 /** Options of the functions that change or enter network namespaces. */
@@ -272,7 +273,11 @@ type Found =
 /** Without opening it, which a program may not do to files under /proc without full permissions. */
 async function lookAt(path: string): Promise<Found> {
   try {
-    const [link, there, own] = await Promise.all([linkTarget(path), statOf(path), Deno.stat(OWN)]);
+    const [link, there, device] = await Promise.all([
+      linkTarget(path),
+      statOf(path),
+      namespaceDevice(),
+    ]);
     if (there === undefined) {
       if (link === undefined || isNsLink(link)) return { kind: "missing", problem: "does not exist" };
       return { kind: "other", problem: `is a symbolic link to "${link}", which does not exist` };
@@ -280,7 +285,7 @@ async function lookAt(path: string): Promise<Found> {
     const via = link === undefined ? "" : `a symbolic link to "${link}", `;
     if (there.isDirectory) return { kind: "other", problem: `is ${via}a directory` };
     // All namespaces are files of one device, which nothing else is on.
-    if (there.dev === own.dev) {
+    if (there.dev === device) {
       const kind = link && /^(\w+):\[/.exec(link)?.[1];
       if (kind && kind !== "net") {
         return { kind: "other", problem: `is a namespace of another kind (${kind})` };
@@ -296,21 +301,14 @@ async function lookAt(path: string): Promise<Found> {
   }
 }
 
-function isNsLink(target: string): boolean {
-  return /^\w+:\[\d+\]$/.test(target);
+let ownDevice: number | undefined;
+
+/** That of all namespaces, as long as the machine is up. */
+async function namespaceDevice(): Promise<number | undefined> {
+  ownDevice ??= (await statOf(OWN))?.dev;
+  return ownDevice;
 }
 
-async function linkTarget(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readLink(path);
-  } catch (error) {
-    // Deno has no class of its own for EINVAL, which says that the path is no link.
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Error && error.message.includes("(os error 22)")
-    ) {
-      return undefined;
-    }
-    throw error;
-  }
+function isNsLink(target: string): boolean {
+  return /^\w+:\[\d+\]$/.test(target);
 }

@@ -38,9 +38,8 @@ async function openIfThere(path: string): Promise<Deno.FsFile | undefined> {
 /** Deno does not tell the number of a file that it has opened. */
 async function pathOf(id: string): Promise<string | undefined> {
   const dir = `/proc/${Deno.pid}/fd`;
-  for (const number of await listDir(dir)) {
-    const there = await statOf(`${dir}/${number}`).catch(() => undefined);
-    if (there !== undefined && `${there.dev}:${there.ino}` === id) return `${dir}/${number}`;
-  }
-  return undefined;
+  const numbers = await listDir(dir);
+  const there = await Promise.all(numbers.map((number) => statOf(`${dir}/${number}`).catch(() => undefined)));
+  const index = there.findIndex((stat) => stat !== undefined && `${stat.dev}:${stat.ino}` === id);
+  return index < 0 ? undefined : `${dir}/${numbers[index]}`;
 }

@@ -1,4 +1,5 @@
 import { netnsId } from "./netns.ts";
+import { linkTarget, statOf } from "./stat.ts";
 
 /** By what a network namespace is known again. */
 export interface NetnsIdentity {
@@ -18,9 +19,9 @@ export interface NetnsIdentity {
 export async function identityOf(path: string): Promise<NetnsIdentity> {
   const id = await netnsId(path);
   if (id === undefined || path.startsWith("/proc/")) return { id };
-  const there = await lookAtEntry(path);
+  const [link, there] = await Promise.all([linkTarget(path), statOf(path)]);
   if (there === undefined) return { id: undefined };
-  return there.isSymlink ? { id } : { id, since: secondsOf(there.ctime?.getTime() ?? 0) };
+  return link === undefined ? { id, since: secondsOf(there.ctimeMs) } : { id };
 }
 
 type Loose = { readonly [K in keyof NetnsIdentity]: NetnsIdentity[K] | undefined };
@@ -34,13 +35,4 @@ export function isSameIdentity(known: Loose, now: NetnsIdentity): boolean {
 /** Finer times are not told everywhere. */
 function secondsOf(ms: number): number {
   return Math.floor(ms / 1000);
-}
-
-async function lookAtEntry(path: string): Promise<Deno.FileInfo | undefined> {
-  try {
-    return await Deno.lstat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }

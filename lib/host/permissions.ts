@@ -1,4 +1,5 @@
 import { HostError } from "./command.ts";
+import { denoRules, isKernelFile } from "./deno_rules.ts";
 
 /** What Deno grants or refuses. */
 export type PermissionKind = "read" | "write" | "run" | "env" | "net" | "sys" | "ffi" | "import" | "all";
@@ -38,13 +39,17 @@ export function permissionFlag(error: unknown, asked?: AskedPermission): string 
 }
 
 function flag(kind: string, value: string | undefined): string {
-  if (kind === "all" || value === undefined) return `--allow-${kind}`;
-  return `--allow-${kind}=${escapeValue(value)}`;
+  return kind === "all" || value === undefined ? `--allow-${kind}` : flagOf(kind, [value]);
 }
 
-/** A comma separates values in a flag; two of them are one that does not. */
-function escapeValue(value: string): string {
-  return value.replaceAll(",", ",,");
+/** A comma separates values in a flag. With a Deno that cannot write one in a value, nothing less than all helps. */
+function flagOf(kind: string, values: readonly string[]): string {
+  if (denoRules().commasDoubled) {
+    return `--allow-${kind}=${values.map((value) => value.replaceAll(",", ",,")).join(",")}`;
+  }
+  return values.some((value) => value.includes(","))
+    ? `--allow-${kind}`
+    : `--allow-${kind}=${values.join(",")}`;
 }
 
 /** Paths and programs that a task will need. */
@@ -52,24 +57,43 @@ export interface WantedPermissions {
   readonly read?: readonly string[];
   readonly write?: readonly string[];
   readonly run?: readonly string[];
+  /** Unix sockets to connect to, or to listen on. */
+  readonly sockets?: readonly string[];
+}
+
+/** Each single grant that a task needs with a version of Deno: what an `--allow-KIND` has to name. Requires no permission. */
+export function grantsFor(
+  { read = [], write = [], run = [], sockets = [] }: WantedPermissions,
+  version?: string,
+): readonly Required<AskedPermission>[] {
+  const { kernelFilesByRead, socketsByNet } = denoRules(version);
+  const byRun = kernelFilesByRead ? [] : read.filter(isKernelFile);
+  const values = {
+    read: [...read.filter((path) => !byRun.includes(path)), ...sockets],
+    write: [...write, ...sockets],
+    run: byRun.length === 0 ? run : [...run, "sh"],
+    net: socketsByNet ? sockets.map((path) => `unix:${path}`) : [],
+  };
+  return (["read", "write", "run", "net"] as const).flatMap((kind) =>
+    [...new Set(values[kind])].map((value) => ({ kind, value }))
+  );
 }
 
 /** The flags, one a kind, that grant what of this is not granted. Requires no permission, and never prompts. */
-export async function missingFlags(
-  { read = [], write = [], run = [] }: WantedPermissions,
-): Promise<string[]> {
-  const asked: readonly (readonly [string, string, Deno.PermissionDescriptor])[] = [
-    ...read.map((path) => ["read", path, { name: "read", path }] as const),
-    ...write.map((path) => ["write", path, { name: "write", path }] as const),
-    ...run.map((command) => ["run", command, { name: "run", command }] as const),
-  ];
-  const states = await Promise.all(asked.map(([, , descriptor]) => Deno.permissions.query(descriptor)));
-  const missing = asked.filter((_, i) => states[i]?.state !== "granted");
-  const kinds = new Set(missing.map(([kind]) => kind));
+export async function missingFlags(wanted: WantedPermissions): Promise<string[]> {
+  const grants = grantsFor(wanted);
+  const states = await Promise.all(grants.map((grant) => Deno.permissions.query(descriptorOf(grant))));
+  const missing = grants.filter((_, i) => states[i]?.state !== "granted");
+  const kinds = new Set(missing.map(({ kind }) => kind));
   return [...kinds].map((kind) => {
-    const values = missing.filter(([own]) => own === kind).map(([, value]) => escapeValue(value));
-    return `--allow-${kind}=${values.join(",")}`;
+    return flagOf(kind, missing.filter((own) => own.kind === kind).map(({ value }) => value));
   });
+}
+
+function descriptorOf({ kind, value }: Required<AskedPermission>): Deno.PermissionDescriptor {
+  if (kind === "run") return { name: kind, command: value };
+  if (kind === "net") return { name: kind, host: value };
+  return { name: kind === "write" ? kind : "read", path: value };
 }
 
 /**

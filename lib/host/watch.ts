@@ -169,6 +169,8 @@ const UNREACHABLE = [
   Deno.errors.NotFound,
   Deno.errors.NotADirectory,
   Deno.errors.PermissionDenied,
+  // Below /proc and /sys, from Deno 2.8.3 on; nor could they be watched.
+  Deno.errors.NotCapable,
 ];
 
 async function unlessGone<T>(promise: Promise<T>): Promise<T | undefined> {

@@ -352,14 +352,28 @@ Deno.test("startProblem() names why a program did not start", async () => {
     assertEquals(await problem(`${dir}/plain`), "permission");
     assertEquals(await problem(dir), "permission");
     assertEquals(await problem(`${dir}/text`), "not-executable");
-    using _file = await Deno.open(`${dir}/text`, { write: true });
-    assertEquals(await problem(`${dir}/text`), "busy");
+    writeExecutable(`${dir}/script`, "#!/bin/sh\n");
+    using _file = await Deno.open(`${dir}/script`, { write: true });
+    assertEquals(await problem(`${dir}/script`), "busy");
     assertEquals(startProblem(new Error("other")), undefined);
     // What a shell would take for a script that does nothing, or for who knows what.
     const elf = new Uint8Array(64).fill(0);
     elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
     elf.set([2, 0, 243, 0], 16);
-    for (const [name, bytes] of [["empty", []], ["zeros", new Uint8Array(4096)], ["riscv", elf]] as const) {
+    const own = (await Deno.readFile(Deno.execPath())).subarray(0, 60);
+    const blank = new TextEncoder().encode("#! \t\ntouch ran\n");
+    const halves = [["cut", own], ["blank", blank], [
+      "no-first-line",
+      new TextEncoder().encode("exit 0\n"),
+    ]] as const;
+    for (
+      const [name, bytes] of [
+        ["empty", []],
+        ["zeros", new Uint8Array(4096)],
+        ["riscv", elf],
+        ...halves,
+      ] as const
+    ) {
       writeExecutable(`${dir}/${name}`, new Uint8Array(bytes));
       assertEquals(await problem(`${dir}/${name}`), "not-executable");
     }

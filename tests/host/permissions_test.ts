@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { isPermissionDenied, permissionFlag } from "../../lib/host/permissions.ts";
+import { grantsFor, isPermissionDenied, missingFlags, permissionFlag } from "../../lib/host/permissions.ts";
+import { denoRules } from "../../lib/host/deno_rules.ts";
 import { HostError, runCommand } from "../../lib/host/command.ts";
 
 const HOST = new URL("../../lib/host/", import.meta.url);
@@ -58,7 +59,7 @@ Deno.test("permissionFlag() names the flag for what Deno refuses, and the flag i
     console.log(JSON.stringify(flags));`;
   const flags = JSON.parse(await runWith([], script));
   assertEquals(flags, {
-    read: "--allow-read=/etc/hostname,, x",
+    read: denoRules().commasDoubled ? "--allow-read=/etc/hostname,, x" : "--allow-read",
     write: "--allow-write=/dev/null",
     rename: "--allow-read=/etc/pwt-a",
     run: "--allow-run=ip",
@@ -79,6 +80,77 @@ Deno.test("permissionFlag() names the flag for what Deno refuses, and the flag i
     assert(again[name] !== flag, `${name}: ${flag} does not help`);
   }
   assertEquals(JSON.parse(await runWith(["--allow-read"], script)).proc, "--allow-all");
+});
+
+Deno.test("each version of Deno has its own names for what podwire needs", () => {
+  const wanted = {
+    read: ["/etc/cni/net.d", "/proc", "/proc/self/ns/net", "/sys/class/net", "/process"],
+    write: ["/run/netns"],
+    run: ["ip"],
+    sockets: ["/run/podwire/podwire.sock"],
+  };
+  const socket = "/run/podwire/podwire.sock";
+  const kernel = ["/proc", "/proc/self/ns/net", "/sys/class/net"];
+  const byRead = {
+    read: ["/etc/cni/net.d", ...kernel, "/process", socket],
+    write: ["/run/netns", socket],
+    run: ["ip"],
+  };
+  const byRun = {
+    read: ["/etc/cni/net.d", "/process", socket],
+    write: ["/run/netns", socket],
+    run: ["ip", "sh"],
+  };
+  const byNet = { ...byRun, net: [`unix:${socket}`] };
+  const table: Record<string, Record<string, string[]>> = {
+    "2.7.11": byRead,
+    "2.8.0": byRead,
+    "2.8.2": byRead,
+    "2.8.3": byRun,
+    "2.8.10": byRun,
+    "2.9.0-rc.1": byNet,
+    "2.9.0": byNet,
+    "2.9.6+abc": byNet,
+    "2.10.0": byNet,
+    "3.0.0": byNet,
+  };
+  for (const [version, expected] of Object.entries(table)) {
+    const grants = Object.groupBy(grantsFor(wanted, version), ({ kind }) => kind);
+    const values = Object.entries(grants).map(([kind, list]) => [kind, list.map(({ value }) => value)]);
+    assertEquals(Object.fromEntries(values), expected, version);
+  }
+  assertEquals(grantsFor(wanted), grantsFor(wanted, Deno.version.deno));
+  assertEquals(grantsFor({ run: ["sh"], read: ["/proc"] }, "2.9.6"), [{ kind: "run", value: "sh" }]);
+  const doubled = ["2.7.11", "2.9.5", "2.9.6", "2.10.0"].map((version) => denoRules(version).commasDoubled);
+  assertEquals(doubled, [true, true, false, false]);
+});
+
+Deno.test("the table has what this Deno does, and the flags that it names are enough", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    const socket = `${dir}/s`;
+    const script = `
+      import { missingFlags } from "${new URL("permissions.ts", HOST)}";
+      const missing = await missingFlags({ read: ["/proc"], sockets: ["${socket}"] });
+      const done = { missing };
+      try { Deno.statSync("/proc/self/ns/net"); done.stat = true } catch { done.stat = false }
+      try { new Deno.Command("sh", { args: ["-c", ":"] }).outputSync(); done.sh = true } catch { done.sh = false }
+      try { Deno.listen({ transport: "unix", path: "${socket}" }).close(); done.listen = true } catch { done.listen = false }
+      console.log(JSON.stringify(done));`;
+    const none = JSON.parse(await runWith([], script));
+    assertEquals({ ...none, missing: none.missing.length > 0 }, {
+      missing: true,
+      stat: false,
+      sh: false,
+      listen: false,
+    });
+    const granted = JSON.parse(await runWith(none.missing, script));
+    const { kernelFilesByRead } = denoRules();
+    assertEquals(granted, { missing: [], stat: kernelFilesByRead, sh: !kernelFilesByRead, listen: true });
+    assertEquals(await missingFlags({ read: ["/proc"], sockets: [socket] }), [], "the tests have them");
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });
 
 Deno.test("permissionFlag() takes the caller's word for what was asked", () => {
@@ -111,7 +183,8 @@ Deno.test("isPermissionDenied() tells the kernel's refusal from Deno's", () => {
 
 Deno.test("runCommand() ends a program also where only that program is granted", async () => {
   const script = `
-    import { HostError, runCommand } from "${new URL("command.ts", HOST)}";
+    import { denoRules } from "../../lib/host/deno_rules.ts";
+import { HostError, runCommand } from "${new URL("command.ts", HOST)}";
     const script = "(trap '' TERM; exec sleep 6) & echo $!; exec sleep 6";
     const request = { program: "sh", args: ["-c", script], signal: AbortSignal.timeout(100), graceMs: 300 };
     const { ended, signal, stdout, elapsedMs } = await runCommand(request);

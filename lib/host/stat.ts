@@ -1,0 +1,248 @@
+import { HostError, runCommand } from "./command.ts";
+import { denoRules, isKernelFile } from "./deno_rules.ts";
+import { DEFAULT_PATH } from "./launch.ts";
+
+/** What is known about a file without opening it. */
+export interface FileStat {
+  readonly isFile: boolean;
+  readonly isDirectory: boolean;
+  /** All bits, with those of the kind of file. */
+  readonly mode: number;
+  readonly size: number;
+  readonly dev: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+  /** Of the last change of the file or of what is known about it; not before then, and maybe to the second only. */
+  readonly ctimeMs: number;
+}
+
+// Deno 2.7 looks at files below /proc and /sys with --allow-read; from 2.8.3 on that takes --allow-all, which podwire
+// never asks for. The one rule, for all of podwire: Deno is asked first, and where a newer one refuses, programs are asked.
+// `sh` starts these, as podwire needs it anyway, so that they take no permission of their own.
+
+/**
+ * What a path leads to, or undefined if that is not there. Requires `--allow-read`; from Deno 2.8.3 on, below `/proc` and
+ * `/sys`, `--allow-run=sh` in place of it.
+ */
+export async function statOf(path: string): Promise<FileStat | undefined> {
+  try {
+    const info = await Deno.stat(path);
+    return {
+      isFile: info.isFile,
+      isDirectory: info.isDirectory,
+      mode: info.mode ?? 0,
+      size: info.size,
+      dev: info.dev,
+      ino: info.ino ?? 0,
+      mtimeMs: info.mtime?.getTime() ?? 0,
+      ctimeMs: info.ctime?.getTime() ?? 0,
+    };
+  } catch (error) {
+    if (isForPrograms(error, path)) return await stats.of(withoutSelf(path));
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Where a symbolic link leads; undefined for what is no link, or not there. Requires as {@linkcode statOf}. */
+export async function linkTarget(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readLink(path);
+  } catch (error) {
+    if (isForPrograms(error, path)) return await targets.of(withoutSelf(path));
+    // Deno has no class of its own for EINVAL, which says that the path is no link.
+    if (error instanceof Deno.errors.NotFound || isErrno(error, 22)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The names in a directory, in no order. Requires as {@linkcode statOf}.
+ *
+ * @throws {Deno.errors.NotFound} if it is not there
+ */
+export async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  } catch (error) {
+    if (!isForPrograms(error, dir)) throw error;
+  }
+  // What is no directory has nothing below it.
+  const path = `${withoutSelf(dir)}/.`;
+  const { stdout, stderr } = await ask('exec ls -A1 -- "$1"', [path]);
+  const failure = failureOf(path, stderr);
+  if (failure !== undefined) throw failure;
+  return stdout.split("\n").slice(0, -1);
+}
+
+/** The path without symbolic links. Requires as {@linkcode statOf}. @throws if it leads nowhere. */
+export async function realPath(path: string): Promise<string> {
+  try {
+    return await Deno.realPath(path);
+  } catch (error) {
+    if (!isForPrograms(error, path)) throw error;
+  }
+  const own = withoutSelf(path);
+  const { code, stdout, stderr } = await ask('exec readlink -ev -- "$1"', [own]);
+  if (code === 0) return stdout.slice(0, -1);
+  throw failureOf(own, stderr) ?? notFound(own);
+}
+
+/** The user that this process runs as. Requires as {@linkcode statOf}, for `/proc/self`. */
+export function ownUser(): number {
+  try {
+    // Deno.uid() needs --allow-sys; the owner of the process's folder is the same number.
+    return Deno.statSync("/proc/self").uid ?? -1;
+  } catch (error) {
+    if (!isForPrograms(error, "/proc/self")) throw error;
+  }
+  const { stdout } = new Deno.Command("sh", {
+    args: ["-c", "exec id -u"],
+    env: ENV,
+    clearEnv: true,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).outputSync();
+  const text = new TextDecoder().decode(stdout).trim();
+  return text === "" ? -1 : Number(text);
+}
+
+/** Whether a path was refused for being the kernel's: where `--allow-read` is missing too, Deno names that first. */
+function isForPrograms(error: unknown, path: string): boolean {
+  return error instanceof Deno.errors.NotCapable && !denoRules().kernelFilesByRead && isKernelFile(path);
+}
+
+function isErrno(error: unknown, number: number): boolean {
+  return error instanceof Error && error.message.includes(`(os error ${number})`);
+}
+
+/** To another process `/proc/self` is that process. */
+function withoutSelf(path: string): string {
+  return path.replace(/^\/+proc\/+(?:thread-)?self(?=\/|$)/, `/proc/${Deno.pid}`);
+}
+
+const ENV = { PATH: DEFAULT_PATH, LC_ALL: "C", QUOTING_STYLE: "literal" };
+
+async function ask(script: string, paths: readonly string[]) {
+  const args = ["-c", script, "sh", ...paths];
+  const outcome = await runCommand({ program: "sh", args, env: ENV, ownGroup: false });
+  if (outcome.code !== 126 && outcome.code !== 127) return outcome;
+  throw new HostError(`Cannot look at "${paths[0]}": ${outcome.stderr.trim()}`, {
+    reason: "program-missing",
+  });
+}
+
+const FAILURES: readonly (readonly [words: string, make: (path: string) => Error])[] = [
+  [
+    "Permission denied",
+    (path) => new Deno.errors.PermissionDenied(`Permission denied (os error 13): '${path}'`),
+  ],
+  ["Not a directory", (path) => new Deno.errors.NotADirectory(`Not a directory (os error 20): '${path}'`)],
+  ["No such process", (path) => new Error(`No such process (os error 3): '${path}'`)],
+  [
+    "Too many levels",
+    (path) => new Deno.errors.FilesystemLoop(`Too many levels of links (os error 40): '${path}'`),
+  ],
+  ["No such file", notFound],
+];
+
+function notFound(path: string): Error {
+  return new Deno.errors.NotFound(`No such file or directory (os error 2): '${path}'`);
+}
+
+/** What a program says of a path on standard error, as Deno would say it. */
+function failureOf(path: string, stderr: string): Error | undefined {
+  for (const line of stderr.split("\n")) {
+    const at = line.indexOf(path);
+    // Of another path that begins with this one, something else may be said.
+    if (at < 0 || /^[\w/]/.test(line.slice(at + path.length))) continue;
+    for (const [words, make] of FAILURES) if (line.includes(words)) return make(path);
+  }
+  return undefined;
+}
+
+/** So many fit on a command line, however long their names are. */
+const MOST_PATHS = 400;
+
+type Answer<T> = PromiseWithResolvers<T | undefined>;
+
+/**
+ * Asks one program about many paths: those that are asked for while it runs wait for the next. So there is never more
+ * than one process, and there are few however many sandboxes there are.
+ */
+class Gatherer<T> {
+  readonly #script: string;
+  readonly #parse: (fields: string) => T | undefined;
+  #waiting = new Map<string, Answer<T>>();
+  #isRunning = false;
+
+  /** `script` prints, for each of its arguments that is there, in their order, its name, a tab and a line of fields. */
+  constructor(script: string, parse: (fields: string) => T | undefined) {
+    this.#script = script;
+    this.#parse = parse;
+  }
+
+  of(path: string): Promise<T | undefined> {
+    const answer: Answer<T> = this.#waiting.get(path) ?? Promise.withResolvers();
+    this.#waiting.set(path, answer);
+    if (!this.#isRunning) void this.#run();
+    return answer.promise;
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    // Whoever asks in the same go is heard first.
+    await Promise.resolve();
+    while (this.#waiting.size > 0) {
+      const asked = [...this.#waiting].slice(0, MOST_PATHS);
+      for (const [path] of asked) this.#waiting.delete(path);
+      await this.#answer(asked);
+    }
+    this.#isRunning = false;
+  }
+
+  async #answer(asked: readonly (readonly [path: string, answer: Answer<T>])[]): Promise<void> {
+    try {
+      const { stdout, stderr } = await ask(this.#script, asked.map(([path]) => path));
+      let rest = stdout;
+      for (const [path, { resolve, reject }] of asked) {
+        if (rest.startsWith(`${path}\t`)) {
+          const end = rest.indexOf("\n", path.length);
+          resolve(this.#parse(rest.slice(path.length + 1, end)));
+          rest = rest.slice(end + 1);
+          continue;
+        }
+        const failure = failureOf(path, stderr);
+        if (failure === undefined || failure instanceof Deno.errors.NotFound) resolve(undefined);
+        else reject(failure);
+      }
+    } catch (error) {
+      for (const [, { reject }] of asked) reject(error);
+    }
+  }
+}
+
+const KIND_BITS = 0o170000;
+
+const stats = new Gatherer<FileStat>('exec stat -L -c "%n\t%f %s %d %i %Y %Z" -- "$@"', (fields) => {
+  const [mode = "", ...numbers] = fields.split(" ");
+  const [size = NaN, dev = NaN, ino = NaN, mtime = NaN, ctime = NaN] = numbers.map(Number);
+  const bits = Number.parseInt(mode, 16);
+  return {
+    isFile: (bits & KIND_BITS) === 0o100000,
+    isDirectory: (bits & KIND_BITS) === 0o040000,
+    mode: bits,
+    size,
+    dev,
+    ino,
+    mtimeMs: mtime * 1000,
+    ctimeMs: ctime * 1000,
+  };
+});
+
+// Its target is behind the name of a link, which comes twice: `%N` has no form without it.
+const targets = new Gatherer<string>('exec stat -c "%n\t%N" -- "$@"', (fields) => {
+  const [, target] = / -> '?(.*?)'?$/s.exec(fields) ?? [];
+  return target;
+});
