@@ -11,7 +11,7 @@ import { startUpkeep } from "./upkeep_wiring.ts";
 import { collectGarbage, wire } from "./wiring.ts";
 
 /** How pods are opened. With `defaultNetwork` the default network is fixed, else it may change. */
-export interface PodsOptions extends Omit<RuntimeOptions, "embeddedOnly"> {
+export interface PodsOptions extends Omit<RuntimeOptions, "embedded" | "embeddedOnly"> {
   /** Notices changes of the configuration and plugin directories by itself; without, they are read when asked. @default {true} */
   readonly watch?: boolean;
   /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */

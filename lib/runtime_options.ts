@@ -7,7 +7,7 @@ import type { Observer } from "./plugin/observe.ts";
 
 /** The directories and settings of an installation. All paths are absolute. */
 export interface RuntimeOptions {
-  /** Network configuration. @default {"/etc/cni/net.d"} */
+  /** Network configuration; a directory that is named here has to exist. @default {"/etc/cni/net.d"} */
   readonly confDir?: string;
   /** Plugins, in the order of the search; `/opt/<type>/bin` comes last by itself. @default {["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]} */
   readonly pluginDirs?: readonly string[];
@@ -21,6 +21,11 @@ export interface RuntimeOptions {
   readonly netnsDir?: string;
   /** The only network that stands in when a request names none. @default {the first usable one} */
   readonly defaultNetwork?: string;
+  /**
+   * Whether the embedded network stands in where the configuration directory holds no file, and never held one that was
+   * in use. @default {true}
+   */
+  readonly embedded?: boolean;
   /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
   readonly embeddedOnly?: boolean;
   /** When a built-in plugin stands in for an executable. @default {"fallback"} */

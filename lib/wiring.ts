@@ -157,11 +157,13 @@ function makeReader(
   { stateDir, store, embedded }: { stateDir: string; store: AttachmentStore; embedded: boolean },
 ): CatalogReader {
   const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
+  const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
   return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
     stateDir,
     isAttached: (network) => store.hasNetwork(network),
-    ...(embedded ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
+    confDirRequired: options.confDir !== undefined,
+    ...(mayEmbed ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(log === undefined ? {} : { log }),
   });

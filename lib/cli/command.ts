@@ -70,6 +70,11 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     help: "the only network that stands in where none is named",
   },
   {
+    name: "no-embedded",
+    kind: "flag",
+    help: "no network stands in for an empty configuration directory",
+  },
+  {
     name: "builtin",
     kind: "value",
     value: "POLICY",

@@ -63,6 +63,7 @@ export async function hookConfig(input: CommandInput, stage: HookStage | undefin
 
 function globalOptions(input: CommandInput): readonly string[] {
   return GLOBAL_OPTIONS.filter(({ name }) => !NOT_HANDED_ON.includes(name)).flatMap(({ name, kind }) => {
+    if (kind === "flag") return input.flag(name) ? [`--${name}`] : [];
     const values = kind === "list" ? input.list(name) : [input.value(name) ?? []].flat();
     return values.map((value) => `--${name}=${PATHS.includes(name) ? resolve(value) : value}`);
   });

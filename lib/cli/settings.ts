@@ -65,7 +65,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
   const defaultNetwork = input.value("default-network");
   const tracer = processTracer({ traceparent: io.env("TRACEPARENT"), tracestate: io.env("TRACESTATE") });
   return {
-    confDir: resolve(confDir ?? DEFAULTS.confDir),
+    ...(confDir === undefined ? {} : { confDir: resolve(confDir) }),
     pluginDirs: pluginDirs(input),
     cacheDir: directory(input, "cache-dir", DEFAULTS.cacheDir),
     stateDir: directory(input, "state-dir", DEFAULTS.stateDir),
@@ -74,6 +74,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
     timeouts: timeouts(input.list("timeout")),
     environment: pluginEnvironment(input),
     log: logger(input),
+    embedded: !input.flag("no-embedded"),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(tracer === undefined ? {} : { tracer }),
   };

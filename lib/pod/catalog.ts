@@ -177,6 +177,14 @@ export class Catalog {
         },
       );
     }
+    if (by === "unusable") throw this.#firstUnusable();
+    if (by === "emptied") {
+      throw new CniError("not-ready", `there is no configuration file any more in ${this.#place()}`, {
+        code,
+        details: "a network of a file was in use here, so the embedded one does not take its place by itself",
+        hint: "bring the file back, or ask for the embedded network by its name",
+      });
+    }
     const msg = by === "name"
       ? `the default network "${network}" is not in ${this.#place()}`
       : `no usable network configuration in ${this.#place()}`;
@@ -185,6 +193,21 @@ export class Catalog {
       code,
       ...(details === undefined ? {} : { details }),
       hint: "`podwire networks` lists what is there",
+    });
+  }
+
+  /** The others are usable, but nobody has said that one of them may take the place of the first. */
+  #firstUnusable(): CniError {
+    const msg = "the first configuration file cannot be used, so there is no default network";
+    const { error, file: first } = this.#content.files[0] ?? {};
+    const { file = first, line, column } = error?.context ?? {};
+    return new CniError("not-ready", msg, {
+      code: ERROR_CODES.invalidNetworkConfig,
+      ...(error && { details: wordsFor(error) }),
+      ...(file !== undefined && { file }),
+      ...(line !== undefined && { line }),
+      ...(column !== undefined && { column }),
+      hint: "mend or remove the file, or name the network with --default-network",
     });
   }
 

@@ -30,6 +30,8 @@ export interface Remembered {
   /** By the name of the file. */
   readonly files: ReadonlyMap<string, GoodVersion>;
   readonly pin: DefaultPin | undefined;
+  /** Whether a network of a file was in force at any time, be it of one that is gone. */
+  readonly hadFiles: boolean;
 }
 
 /** Options of {@linkcode CatalogMemory}. */
@@ -42,7 +44,7 @@ export interface CatalogMemoryOptions {
 }
 
 const KIND = "podwire.catalog.v1";
-const NOTHING: Remembered = { files: new Map(), pin: undefined };
+const NOTHING: Remembered = { files: new Map(), pin: undefined, hadFiles: false };
 
 /**
  * What has to outlive the process: the last good version of each file, and the default network,
@@ -156,16 +158,25 @@ export class CatalogMemory {
 
 /** What this process could not write yet is newer than what it finds. */
 function merged(there: Remembered, own: Remembered): Remembered {
-  return { files: new Map([...there.files, ...own.files]), pin: own.pin ?? there.pin };
+  return {
+    files: new Map([...there.files, ...own.files]),
+    pin: own.pin ?? there.pin,
+    hadFiles: own.hadFiles || there.hadFiles,
+  };
 }
 
 async function isGranted(wanted: { readonly read?: string[]; readonly write?: string[] }): Promise<boolean> {
   return (await missingFlags(wanted)).length === 0;
 }
 
-function encode(confDir: string, { files, pin }: Remembered): JsonObject {
+function encode(confDir: string, { files, pin, hadFiles }: Remembered): JsonObject {
   const good = [...files].map(([name, version]): [string, Json] => [name, { ...version }]);
-  return { confDir, files: Object.fromEntries(good), ...(pin === undefined ? {} : { pin: { ...pin } }) };
+  return {
+    confDir,
+    files: Object.fromEntries(good),
+    ...(pin === undefined ? {} : { pin: { ...pin } }),
+    ...(hadFiles ? { hadFiles } : {}),
+  };
 }
 
 function decode(body: JsonObject): Remembered {
@@ -179,5 +190,7 @@ function decode(body: JsonObject): Remembered {
   return {
     files: new Map(files),
     pin: pin && { network: textOf(pin, "network"), file: textOf(pin, "file"), since: textOf(pin, "since") },
+    // An earlier podwire wrote no such member, and pinned networks of files only.
+    hadFiles: body.hadFiles === true || files.length > 0 || pin !== undefined,
   };
 }

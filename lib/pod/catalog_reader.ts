@@ -1,10 +1,11 @@
 import { pause } from "../host/command.ts";
+import { statOf } from "../host/file.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { ConfigDirectory } from "../network/directory.ts";
 import { configNames, type LoadedFile } from "../network/load.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
-import type { CniError } from "../spec/error.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { Catalog, type CatalogContent, type CatalogFile, usableFiles } from "./catalog.ts";
 import { CatalogMemory, type GoodVersion } from "./catalog_memory.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
@@ -14,6 +15,8 @@ import { EMBEDDED_FILE } from "./embedded.ts";
 export interface CatalogOptions {
   /** Nothing is read when it is undefined. */
   readonly confDir: string | undefined;
+  /** Whether it is an error that the directory does not exist: somebody named it. @default {false} */
+  readonly confDirRequired?: boolean;
   /** The only network that may stand in when a request names none. @default {the first usable one} */
   readonly defaultNetwork?: string;
   /** Gives the network of a machine whose directory holds no configuration file at all. */
@@ -85,9 +88,11 @@ export class CatalogReader {
     let content: CatalogContent | undefined;
     await this.#memory.keep(async (remembered) => {
       const { files, good } = this.#settle(loaded, remembered.files, now);
-      const { choice, pin } = await this.#choose(files, remembered.pin, now);
+      const hadFiles = remembered.hadFiles || good.size > 0;
+      const { choice, pin } = await this.#choose(files, { pin: remembered.pin, hadFiles }, now);
       content = { confDir: this.#options.confDir, files, choice };
-      return pin === remembered.pin && good === remembered.files ? remembered : { files: good, pin };
+      const isSame = pin === remembered.pin && good === remembered.files && hadFiles === remembered.hadFiles;
+      return isSame ? remembered : { files: good, pin, hadFiles };
     }, signal);
     return this.#install(content as CatalogContent);
   }
@@ -105,18 +110,23 @@ export class CatalogReader {
 
   async #fallBack(problem: CniError): Promise<Catalog> {
     const { confDir } = this.#options;
+    if (problem.kind === "not-found") {
+      const { choice } = await this.#choose([], await this.#memory.recall(), this.#now());
+      return this.#install({ confDir, files: [], choice, problem });
+    }
     if (this.#former !== undefined) return this.#install({ ...this.#former.content, problem });
     const remembered = await this.#memory.recall();
     const files = [...remembered.files].map(([name, { text, since, badSince }]): CatalogFile => {
       return { file: `${confDir}/${name}`, list: parseConfigList(text), error: undefined, since, badSince };
     });
-    const { choice } = await this.#choose(files, remembered.pin, this.#now());
+    const { choice } = await this.#choose(files, remembered, this.#now());
     return this.#install({ confDir, files, choice, problem });
   }
 
   async #load(signal: AbortSignal | undefined): Promise<readonly LoadedFile[]> {
     const loaded = this.#directory === undefined ? [] : await this.#readTwice(this.#directory, signal);
-    const { embedded } = this.#options;
+    const { embedded, confDir, confDirRequired = false } = this.#options;
+    if (loaded.length === 0 && confDirRequired && confDir !== undefined) await requireDirectory(confDir);
     // A directory with a broken file is somebody's configuration: it must not turn into another network.
     if (loaded.length > 0 || embedded === undefined) return loaded;
     return [{ file: EMBEDDED_FILE, list: await embedded() }];
@@ -161,12 +171,18 @@ export class CatalogReader {
     return { files, good: isSame ? known : good };
   }
 
-  #choose(files: readonly CatalogFile[], pin: DefaultPin | undefined, now: string) {
+  #choose(
+    files: readonly CatalogFile[],
+    remembered: { readonly pin: DefaultPin | undefined; readonly hadFiles: boolean },
+    now: string,
+  ) {
     const usable = [...usableFiles(files)].map(([name, { file }]) => [name, file] as const);
+    const [first] = files;
     return chooseDefault({
+      ...remembered,
       named: this.#options.defaultNetwork,
       usable: new Map(usable),
-      pin,
+      unusable: first !== undefined && first.list === undefined ? first.file : undefined,
       isAttached: async (network) => {
         // Where that cannot be told, nothing is changed.
         return await this.#options.isAttached?.(network).catch(() => true) ?? false;
@@ -186,6 +202,16 @@ export class CatalogReader {
   #now(): string {
     return (this.#options.now?.() ?? new Date()).toISOString();
   }
+}
+
+/** @throws {CniError} kind `not-found` if there is nothing at that path */
+async function requireDirectory(confDir: string): Promise<void> {
+  if (await statOf(confDir) !== undefined) return;
+  throw new CniError("not-found", "the configuration directory does not exist", {
+    file: confDir,
+    code: ERROR_CODES.ioFailure,
+    hint: "make the directory, or name another one with --conf-dir or NETCONFPATH",
+  });
 }
 
 function nameOf(file: string): string {

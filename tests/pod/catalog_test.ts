@@ -31,8 +31,8 @@ const brief = ({ file, name, status, default: isDefault }: CatalogEntry) =>
 
 Deno.test("F17 F18 F25 F26 every file is accounted for; the first of a name is used, and the first of all is the default", () =>
   inDir({
-    "05-broken.conflist": '{\n  "cniVersion": "1.0.0",\n  "name": 7\n}',
     "10-web.conf": conf("web"),
+    "15-broken.conflist": '{\n  "cniVersion": "1.0.0",\n  "name": 7\n}',
     "20-web.conflist": list("web", "ptp"),
     "30-db.json": conf("db", "macvlan"),
     "40-multi.conflist": list("multi", "bridge", "portmap"),
@@ -40,13 +40,13 @@ Deno.test("F17 F18 F25 F26 every file is accounted for; the first of a name is u
   }, async (load, dir) => {
     const { entries } = await load();
     assertEquals(entries.map(brief), [
-      "05-broken.conflist - rejected",
       "10-web.conf web used default",
+      "15-broken.conflist - rejected",
       "20-web.conflist web shadowed",
       "30-db.json db used",
       "40-multi.conflist multi used",
     ]);
-    const [broken, web, shadowed, , multi] = entries;
+    const [web, broken, shadowed, , multi] = entries;
     assertEquals([broken?.line, broken?.column, broken?.cniVersion, broken?.plugins], [3, 11, undefined, []]);
     assertStringIncludes(broken?.reason ?? "", "name");
     assertEquals([web?.cniVersion, web?.plugins, web?.reason, web?.line], [
@@ -90,9 +90,28 @@ Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where 
     assertEquals(absent.get("a").name, "a");
   }));
 
-Deno.test("F31 without one that was given, the default is the first usable network", () =>
-  inDir({ "10-a.conf": "{", "20-b.conf": conf("b") }, async (load) => {
+Deno.test("F31 without one that was given, the default is the network of the first file, and none if that cannot be used", () =>
+  inDir({ "10-a.conf": "{", "20-b.conf": conf("b") }, async (load, dir) => {
+    const catalog = await load();
+    const error = assertThrows(() => catalog.default(), CniError);
+    assertEquals([error.kind, error.context.file, error.context.line], [
+      "not-ready",
+      `${dir}/10-a.conf`,
+      1,
+    ]);
+    assertEquals(catalog.get("b").name, "b");
+    assertEquals(catalog.entries.map(brief), ["10-a.conf - rejected", "20-b.conf b used"]);
+    assertEquals((await load({ defaultNetwork: "b" })).default().name, "b");
+    await Deno.remove(`${dir}/10-a.conf`);
     assertEquals((await load()).default().name, "b");
+  }));
+
+Deno.test("a directory that was named has to exist", () =>
+  inDir({}, async (load, dir) => {
+    assertEquals((await load({ confDirRequired: true })).entries, []);
+    const absent = { confDir: `${dir}/absent`, confDirRequired: true, embedded: EMBEDDED };
+    const error = await assertRejects(() => load(absent), CniError);
+    assertEquals([error.kind, error.context.file], ["not-found", `${dir}/absent`]);
   }));
 
 Deno.test("F27 F34 no directory, or none that is usable: the default is not ready, and tells why", () =>

@@ -153,3 +153,34 @@ Deno.test("one that watches says when the default is no more, is pinned, or is a
     'warn the default network is "c" now, it was "a"',
   ]);
 });
+
+Deno.test("once a network of a file was in force, the embedded one is never the default by itself", async () => {
+  const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
+  await using world = await CatalogWorld.make();
+  assertEquals((await once(world, { embedded })).default().name, "podwire");
+  await world.write("10-a.conf", conf("a"));
+  // One that was named, too, was in use.
+  assertEquals((await once(world, { embedded, defaultNetwork: "a" })).default().name, "a");
+  await world.remove("10-a.conf");
+  const emptied = await once(world, { embedded });
+  assertEquals([emptied.defaultName, emptied.defaultChoice.by], [undefined, "emptied"]);
+  const error = assertThrows(() => emptied.default(), CniError);
+  assertEquals(error.kind, "not-ready");
+  assertStringIncludes(error.message, world.confDir);
+  // Whoever asks for it gets it.
+  assertEquals(emptied.get("podwire").name, "podwire");
+  assertEquals((await once(world, { embedded, defaultNetwork: "podwire" })).default().name, "podwire");
+  await world.write("10-a.conf", conf("a"));
+  assertEquals((await once(world, { embedded })).default().name, "a");
+});
+
+Deno.test("a file that cannot be used takes no default away to which containers are attached", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await once(world);
+  await world.write("05-bad.conf", "{");
+  assertEquals((await once(world)).defaultChoice.by, "unusable");
+  world.attached.add("a");
+  const pinned = await once(world);
+  assertEquals(pinned.default().name, "a");
+  assertStringIncludes(reasons(pinned)[1] ?? "", "05-bad.conf comes first now");
+});

@@ -247,6 +247,7 @@ export function binaryTest(
     ...need("root", "binary", "ip", ...components),
     fn: async () => {
       const world = new BinaryWorld(await Deno.makeTempDir({ prefix: "pwt-" }));
+      await Deno.mkdir(world.confDir);
       try {
         await fn(world);
       } finally {
