@@ -49,7 +49,7 @@ export class LiveRuntime implements AsyncDisposable {
         catalog: async (signal) => await (await opened.promise).source.current(signal),
       });
       const gc: Parameters<typeof startUpkeep>[1]["gc"] = async (source, signal) =>
-        await collectGarbage(parts, await source.current(signal), { signal });
+        await collectGarbage(parts, await source.current(signal), { signal, sparesHung: true });
       const upkeep = await startUpkeep(parts, { ...options, gc }, signal);
       opened.resolve(upkeep);
       return new LiveRuntime(parts, upkeep);

@@ -1,5 +1,5 @@
 import type { FailedIndex } from "./network/failed_index.ts";
-import type { GcReport } from "./network/gc_sweep.ts";
+import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachmentStore } from "./network/record.ts";
 import type { CatalogSource } from "./pod/catalog_source.ts";
 import type { Readiness } from "./pod/readiness.ts";
@@ -48,6 +48,9 @@ export interface PodsGcRequest extends CallOptions {
   readonly dryRun?: boolean;
 }
 
+/** What a timer asks for, too. */
+type TimedGcRequest = PodsGcRequest & Pick<GcRequest, "sparesHung">;
+
 /** What pods consist of while they are open. */
 export interface PodsParts extends AsyncDisposable {
   readonly engine: EnginePods;
@@ -66,12 +69,12 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   validateName("owner", owner);
   const parts = wire(options, { embedded: false });
   const { common, store, recovery } = parts;
-  const sweepOnce = async (source: CatalogSource, { validPods, ...request }: PodsGcRequest) => {
+  const sweepOnce = async (source: CatalogSource, { validPods, ...request }: TimedGcRequest) => {
     const there = validPods ?? options.validPods;
     const pods = there === undefined ? {} : { pods: { owner, containerIds: there } };
     return await collectGarbage(parts, await source.current(request.signal), { ...request, ...pods });
   };
-  const gcAtTimes = (source: CatalogSource, signal: AbortSignal) => sweepOnce(source, { signal });
+  const gcAtTimes = (source: CatalogSource, signal: AbortSignal) => sweepOnce(source, { signal, sparesHung: true });
   const upkeep = await startUpkeep(parts, { ...options, gc: gcAtTimes }, signal);
   const { source, readiness } = upkeep;
   const engine = new EnginePods({

@@ -1,6 +1,7 @@
 import { nsProblem } from "./host/netns.ts";
 import { isPossible, nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
+import { withContainerLock } from "./network/container_lock.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachRequest } from "./network/network.ts";
 import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
@@ -13,7 +14,6 @@ import type { CatalogEntry } from "./pod/catalog.ts";
 import { checkStatus, type StatusOptions } from "./pod/status_check.ts";
 import { namedSubject, networkSubject, type StatusSubject, statusSubjects } from "./pod/status_subject.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
-import { holding } from "./sandbox/parts.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
@@ -313,7 +313,7 @@ export class Podwire {
   async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
     // Before it becomes the name of a lock file.
     validateContainerId(containerId);
-    return await holding(this.#parts.locks, containerId, signal, body);
+    return await withContainerLock(this.#parts.locks, containerId, signal, body);
   }
 
   async #operation<T>(operation: Operation, body: () => Promise<T>): Promise<T> {

@@ -32,6 +32,8 @@ export interface RuntimeOptions {
   readonly builtinPolicy?: BuiltinPolicy;
   /** Milliseconds a verb; those of ADD and DEL are also for each call of an OCI runtime. @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Partial<Timeouts>;
+  /** Milliseconds after which a wait for a lock that another operation holds is an error of kind `timeout`. @default {120_000} */
+  readonly lockTimeoutMs?: number;
   /** What plugins get beside the six `CNI_*` variables. @default {{}} */
   readonly environment?: Readonly<Record<string, string>>;
   /** Takes what is not an error, such as what plugins write to standard error. @default {a logger that drops everything} */

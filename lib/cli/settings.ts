@@ -72,6 +72,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
     netnsDir: directory(input, "netns-dir", DEFAULTS.netnsDir),
     builtinPolicy: oneOf(input, "builtin", BUILTIN_POLICIES, "fallback"),
     timeouts: timeouts(input.list("timeout")),
+    ...lockTimeout(input.list("timeout")),
     environment: pluginEnvironment(input),
     log: logger(input),
     embedded: !input.flag("no-embedded"),
@@ -127,21 +128,39 @@ export function parseDuration(text: string, flag: string): number {
  * @throws {CniError} kind `usage`
  */
 export function timeouts(texts: readonly string[]): Partial<Timeouts> {
+  const { [LOCK]: _, ...verbs } = limits(texts);
+  return verbs;
+}
+
+/**
+ * The time of `--timeout LOCK=DURATION` and `--timeout DURATION`, for each wait for a lock.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function lockTimeout(texts: readonly string[]): Pick<RuntimeOptions, "lockTimeoutMs"> {
+  const { [LOCK]: lockTimeoutMs } = limits(texts);
+  return lockTimeoutMs === undefined ? {} : { lockTimeoutMs };
+}
+
+const LOCK = "LOCK";
+
+function limits(texts: readonly string[]): Partial<Timeouts> & { readonly [LOCK]?: number } {
+  const names = [...VERBS, LOCK];
   const all: Partial<Record<string, number>> = {};
   const single: Partial<Record<string, number>> = {};
   for (const text of texts) {
     const equals = text.indexOf("=");
-    const name = text.slice(0, Math.max(equals, 0)).toUpperCase();
+    const given = text.slice(0, Math.max(equals, 0)).toUpperCase();
     const ms = parseDuration(text.slice(equals + 1), "--timeout");
     if (equals < 0) {
-      for (const verb of VERBS) all[verb] = ms;
+      for (const name of names) all[name] = ms;
       continue;
     }
-    const verb = VERBS.find((known) => known === name);
-    if (verb === undefined) {
-      throw new CniError("usage", `--timeout: "${name}" is no verb; there are ${VERBS.join(", ")}`);
+    const name = names.find((known) => known === given);
+    if (name === undefined) {
+      throw new CniError("usage", `--timeout: "${given}" is no verb; there are ${names.join(", ")}`);
     }
-    single[verb] = ms;
+    single[name] = ms;
   }
   return { ...all, ...single };
 }

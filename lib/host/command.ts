@@ -194,6 +194,7 @@ export type HostErrorReason =
   | "exists"
   | "not-a-netns"
   | "nobody-answers"
+  | "lock-timeout"
   | "cut-short";
 
 /** What is known about a {@linkcode HostError} beside its message. */

@@ -8,7 +8,7 @@ import {
 } from "./command.ts";
 import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
 import { ensureDir, listDir, removeIfThere } from "./file.ts";
-import { lockFile } from "./lock.ts";
+import { type Lock, lockFile } from "./lock.ts";
 import { linkTarget, statOf } from "./stat.ts";
 import { dirname } from "@std/path/posix";
 
@@ -23,6 +23,7 @@ export interface NetnsOptions {
 const OWN = "/proc/self/ns/net";
 /** More mounts on one path than this are not an accident. */
 const MOST_MOUNTS = 100;
+const LONGEST_SHARE_WAIT_MS = 2_000;
 
 /**
  * Makes a network namespace with a name in the file system, with `lo` up. It lives until
@@ -138,14 +139,31 @@ async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions)
     args: [...args, dir],
     ...(signal && { signal }),
   });
+  const isShared = async () => {
+    const { code } = await run({ ...mount(["--make-rshared"]), ownGroup: false });
+    signal?.throwIfAborted();
+    return code === 0;
+  };
   await ensureDir(dir, 0o755);
-  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice.
-  using _lock = await lockFile(dir, { ...(signal && { signal }) });
-  const shared = await run({ ...mount(["--make-rshared"]), ownGroup: false });
-  signal?.throwIfAborted();
-  if (shared.code === 0) return;
+  // Once it is a mount point there is nothing to lock for.
+  if (await isShared()) return;
+  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice. That would do no harm, and
+  // every user may open the directory and hold its lock: so it is not waited for without end.
+  using _lock = await lockWithin(LONGEST_SHARE_WAIT_MS, dir, signal);
+  if (await isShared()) return;
   await runOk(run, mount(["--rbind", dir]));
   await runOk(run, mount(["--make-rshared"]));
+}
+
+/** The lock, or nothing if others hold it for that long. */
+async function lockWithin(ms: number, path: string, signal: AbortSignal | undefined): Promise<Lock | undefined> {
+  const limit = AbortSignal.timeout(ms);
+  try {
+    return await lockFile(path, { signal: signal === undefined ? limit : AbortSignal.any([signal, limit]) });
+  } catch (error) {
+    if (signal?.aborted || !limit.aborted) throw error;
+    return undefined;
+  }
 }
 
 /**

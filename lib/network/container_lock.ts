@@ -1,9 +1,10 @@
-import { pause, type RunCommand, runCommand } from "../host/command.ts";
-import { listDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
-import { type Lock, lockFile, type LockOptions, tryLockFile } from "../host/lock.ts";
-import { endUnheard } from "../host/orphans.ts";
-import { type LockKind, Watch } from "../plugin/observe.ts";
+import { pause, type RunCommand } from "../host/command.ts";
+import { listDir, statOf } from "../host/file.ts";
+import { type Lock, lockFile, tryLockFile } from "../host/lock.ts";
+import type { Watch } from "../plugin/observe.ts";
 import { CniError } from "../spec/error.ts";
+import { LockWaiter, type LockWaiterOptions } from "./lock_waiter.ts";
+import { NetworkLocks } from "./network_lock.ts";
 
 /** NAME_MAX of Linux, less the ending of a lock file. */
 const LONGEST_ID = 250;
@@ -12,25 +13,38 @@ const LONGER_THAN_A_LOOK_MS = 5;
 /**
  * Locks across processes, under `/run/podwire`.
  *
- * Order: the lock of the boot, then the gc lock, then the container's own, then the one over the names or the one over
- * the ports. A container's lock file exists exactly while an operation on it is under way; one that is left behind and
- * free tells of a crash.
+ * Order: the lock of the boot, then the container's own, then the gc lock of one network, then the one over the names or
+ * the one over the ports. A container's lock file exists exactly while an operation on it is under way; one that is left
+ * behind and free tells of a crash.
+ *
+ * No wait lasts for ever: a process that holds a lock may be stopped, or hang.
  */
 export class ContainerLocks {
+  /** The gc lock of each network. */
+  readonly networks: NetworkLocks;
   readonly #dir: string;
-  readonly #watch: Watch;
-  readonly #run: RunCommand;
+  readonly #waiter: LockWaiter;
 
   /** Each waiting is seen by `watch`. */
-  constructor(runDir: string, watch: Watch = new Watch(), run: RunCommand = runCommand) {
+  constructor(
+    runDir: string,
+    watch?: Watch,
+    run?: RunCommand,
+    more: Pick<LockWaiterOptions, "log" | "limitMs"> = {},
+  ) {
     this.#dir = runDir;
-    this.#watch = watch;
-    this.#run = run;
+    this.#waiter = new LockWaiter({ ...more, watch, run });
+    this.networks = new NetworkLocks(runDir, this.#waiter, run);
   }
 
-  /** Waits for the container's lock, until the signal fires. */
+  /**
+   * Waits for the container's lock, until the signal fires.
+   *
+   * @throws {HostError} reason `lock-timeout`, as each wait for a lock does that lasts too long
+   */
   async lock(containerId: string, signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("container", this.#path(containerId), signal === undefined ? {} : { signal });
+    const what = `the lock of container "${containerId}"`;
+    return await this.#waiter.wait({ kind: "container", path: this.#path(containerId), what, signal });
   }
 
   /** The container's lock if nobody has it. */
@@ -89,74 +103,20 @@ export class ContainerLocks {
 
   /** The lock of whoever tears down what another boot left, before anything is attached. */
   async boot(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("boot", `${this.#dir}/boot.lock`, signal === undefined ? {} : { signal });
-  }
-
-  /**
-   * The gc lock: exclusive while the plugins of a network are asked to clean up, shared by whoever attaches or
-   * detaches. Waiting for the exclusive one keeps nobody from taking a shared one.
-   *
-   * The kernel takes the lock from a process that is killed, but not its plugins, which go on with a list that grows
-   * old: whoever has the lock next ends them first.
-   */
-  async sweep(options: { shared: boolean; signal?: AbortSignal }): Promise<Lock> {
-    const lock = await this.#wait("gc", `${this.#dir}/gc.lock`, options);
-    try {
-      await this.#endCollecting(options.signal);
-      if (options.shared) await removeIfThere(this.#mark);
-      return lock;
-    } catch (error) {
-      lock[Symbol.dispose]();
-      throw error;
-    }
-  }
-
-  /** Runs what plugins clean up in. The caller holds the exclusive gc lock. */
-  async collecting<T>(body: () => Promise<T>): Promise<T> {
-    await writeFileSynced(this.#collecting, "");
-    try {
-      return await body();
-    } finally {
-      await removeIfThere(this.#collecting);
-    }
-  }
-
-  /** Several that share the lock may do this at once, and nobody begins to collect meanwhile. */
-  async #endCollecting(signal: AbortSignal | undefined): Promise<void> {
-    if (await statOf(this.#collecting) === undefined) return;
-    await endUnheard(["CNI_COMMAND=GC"], this.#run, signal);
-    await removeIfThere(this.#collecting);
-  }
-
-  /** There while plugins clean up, or where whoever had asked them to was killed. */
-  get #collecting(): string {
-    return `${this.#dir}/gc.collecting`;
-  }
-
-  /** Leaves a mark that whoever attaches or detaches takes away first. The caller holds the exclusive gc lock. */
-  async mark(): Promise<string> {
-    const mark = crypto.randomUUID();
-    await writeFileSynced(this.#mark, mark);
-    return mark;
-  }
-
-  /** Whether nobody has attached or detached since the mark. The caller holds the exclusive gc lock. */
-  async isMarked(mark: string): Promise<boolean> {
-    return await readTextIfThere(this.#mark) === mark;
-  }
-
-  get #mark(): string {
-    return `${this.#dir}/gc.mark`;
+    const what = "the end of what another boot left (the boot lock)";
+    return await this.#waiter.wait({ kind: "boot", path: `${this.#dir}/boot.lock`, what, signal });
   }
 
   /** The lock over the names of sandboxes. */
   async names(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("names", `${this.#dir}/names.lock`, signal === undefined ? {} : { signal });
+    const what = "the lock over the names of sandboxes";
+    return await this.#waiter.wait({ kind: "names", path: `${this.#dir}/names.lock`, what, signal });
   }
 
   /** The lock over the ports of the host. */
   async ports(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("ports", `${this.#dir}/ports.lock`, signal === undefined ? {} : { signal });
+    const what = "the lock over the ports of the host";
+    return await this.#waiter.wait({ kind: "ports", path: `${this.#dir}/ports.lock`, what, signal });
   }
 
   /** The lock of a pool of sandboxes, held by whoever they belong to. */
@@ -187,10 +147,6 @@ export class ContainerLocks {
 
   #poolPath(id: string): string {
     return `${this.#dir}/pools/${id}.lock`;
-  }
-
-  async #wait(kind: LockKind, path: string, options: LockOptions): Promise<Lock> {
-    return await this.#watch.lockWait(kind, () => lockFile(path, options));
   }
 
   #path(containerId: string): string {

@@ -4,6 +4,7 @@ import { podsThere, validateWish } from "./gc_plan.ts";
 import { settleDamaged } from "./gc_damaged.ts";
 import { DamagedRecords } from "./damaged.ts";
 import { removeStale, type StaleParts } from "./gc_stale.ts";
+import { HungPlugins } from "./gc_hung.ts";
 import { type GcReport, type GcRequest, type HostSweep, noFindings, type Sweep } from "./gc_sweep.ts";
 import { tellPlugins, type VerbParts } from "./gc_verb.ts";
 
@@ -11,7 +12,8 @@ import { tellPlugins, type VerbParts } from "./gc_verb.ts";
 export const WAIT_BEYOND_ADD_MS = 30_000;
 
 /** The parts that {@linkcode GarbageCollector} works with. */
-export interface GarbageCollectorOptions extends StaleParts, Omit<VerbParts, "timeoutMs" | "waitMs"> {
+export interface GarbageCollectorOptions
+  extends StaleParts, Omit<VerbParts, "timeoutMs" | "waitMs" | "hung"> {
   /** Where the namespace of a sandbox is that podwire makes itself. @default nowhere */
   readonly netnsOf?: (containerId: string) => string;
   /** Knows the namespaces and containers that no sandbox owns. @default none are looked for */
@@ -28,12 +30,13 @@ export interface GarbageCollectorOptions extends StaleParts, Omit<VerbParts, "ti
  * release what belongs to none. May be called again at any time, and by several at once.
  *
  * Only podwire's own attachments are removed. Those that other runtimes left in libcni's cache count as in use. Only
- * while the plugins of a network are told is nothing attached or detached, as the specification demands.
+ * while the plugins of a network are told is nothing attached to that network or detached, as the specification demands.
  *
  * Source: CNI specification 1.1.0, section 3 "Garbage-collecting a network".
  */
 export class GarbageCollector {
   readonly #options: GarbageCollectorOptions;
+  readonly #hung = new HungPlugins();
 
   constructor(options: GarbageCollectorOptions) {
     this.#options = options;
@@ -58,7 +61,7 @@ export class GarbageCollector {
     const damaged = new DamagedRecords({ netnsOf: () => "", ...this.#options });
     await settleDamaged(sweep, { ...this.#options, damaged });
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
-    await tellPlugins(sweep, { ...this.#options, timeoutMs, waitMs });
+    await tellPlugins(sweep, { ...this.#options, hung: this.#hung, timeoutMs, waitMs });
     return sweep.report;
   }
 

@@ -24,7 +24,6 @@ export async function settleDamaged(
       tell(await settle(), sweep);
       continue;
     }
-    using _shared = await locks.sweep({ shared: true, ...(signal && { signal }) });
     const outcome = await tryContainerLock(locks, id, settle);
     if (!outcome.isBusy) tell(outcome.value, sweep);
     else sweep.report.kept.push({ kind: "attachment", containerId: id, why: UNDER_WAY });

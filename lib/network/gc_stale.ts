@@ -80,7 +80,6 @@ class StaleRemoval {
   async #removeAll(containerId: string, stale: readonly Stale[], found: Findings): Promise<boolean> {
     const { locks } = this.#parts;
     const { signal } = this.#sweep.request;
-    using _shared = await locks.sweep({ shared: true, ...(signal && { signal }) });
     const { isBusy } = await tryContainerLock(locks, containerId, async () => {
       for (const { record } of stale) if (!signal?.aborted) await this.#remove(record, found);
     });

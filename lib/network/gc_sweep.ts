@@ -19,6 +19,13 @@ export interface GcRequest extends GcWish {
    * @default {the time of an ADD, and half a minute}
    */
   readonly waitMs?: number;
+  /**
+   * Leaves out plugins that did not answer in time when they were asked last, for a while that grows each time: for
+   * sweeps by a timer, since nothing can be attached to a network while its plugin hangs.
+   *
+   * @default {false}
+   */
+  readonly sparesHung?: boolean;
   /** Cuts the sweep short. */
   readonly signal?: AbortSignal;
 }

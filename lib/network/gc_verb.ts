@@ -4,10 +4,11 @@ import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { VersionProbe } from "../plugin/versions.ts";
-import type { NetworkConfigList, ValidAttachment } from "../spec/config.ts";
-import { CniError } from "../spec/error.ts";
+import type { NetworkConfigList, PluginConfig, ValidAttachment } from "../spec/config.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 import { printJson } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
+import type { HungPlugins } from "./gc_hung.ts";
 import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./gc_plan.ts";
 import { listIfReadable, type Sweep } from "./gc_sweep.ts";
 import type { AttachmentIndex, AttachmentRecord, AttachmentStore } from "./record.ts";
@@ -20,6 +21,8 @@ export interface VerbParts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly locks: ContainerLocks;
+  /** Which plugins did not answer to GC in time. */
+  readonly hung: HungPlugins;
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   /** Milliseconds for each plugin. */
@@ -29,8 +32,9 @@ export interface VerbParts {
 }
 
 /**
- * Tells the plugins of every network which attachments are in use, while nothing is attached or detached: the list is
- * read anew under the exclusive lock, which is let go of after each network, for long enough that those get it who wait.
+ * Tells the plugins of every network which attachments are in use, while nothing is attached to that network or
+ * detached: what is in use is read under the network's exclusive lock, which is let go of between two lists of one
+ * network for long enough that those get it who wait.
  *
  * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
  */
@@ -41,9 +45,10 @@ export async function tellPlugins(sweep: Sweep, parts: VerbParts): Promise<void>
   const names = new Set([...sweep.current.keys(), ...sweep.records.map((record) => record.network)]);
   for (const name of names) {
     if (network !== undefined && name !== network) continue;
-    for (const list of await telling.listsOf(name)) {
+    for (const [index, list] of (await telling.listsOf(name)).entries()) {
       signal?.throwIfAborted();
-      if (!await telling.tell(list)) break;
+      if (index > 0) await telling.letIn();
+      if (!await telling.tell(list, names)) break;
     }
   }
   // What was cut short is no failure of the plugins; what was removed until then is off the records.
@@ -123,26 +128,47 @@ class Telling {
     return [...unique.values()].filter((list) => hasUpkeep(list) && !list.disableGC);
   }
 
-  /** False if there was no moment for it. */
-  async tell(list: NetworkConfigList): Promise<boolean> {
+  /** Lets those in who have waited for the network while its plugins were asked. */
+  async letIn(): Promise<void> {
     await pause(this.#letInMs, this.#sweep.request.signal);
+  }
+
+  /** False if there was no moment for it. The index that is read for it serves the other networks too. */
+  async tell(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
+    const due = this.#due(list);
+    if (due.plugins.length === 0) return true;
     using lock = await this.#exclusive(list.name);
     if (lock === undefined) return false;
     const started = performance.now();
-    const isTold = await this.#tellLocked(list);
+    const isTold = await this.#tellLocked(due, networks);
     // Who waits looks again after as long as it has waited so far, but at the latest after the longest wait.
     this.#letInMs = Math.min(performance.now() - started, LONGEST_WAIT_MS) + LET_IN_MARGIN_MS;
     return isTold;
   }
 
-  async #tellLocked(list: NetworkConfigList): Promise<boolean> {
-    const { runner, timeoutMs, locks } = this.#parts;
+  async #tellLocked(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
+    const { runner, timeoutMs, locks, hung } = this.#parts;
     const { signal } = this.#sweep.request;
-    const valid = await this.#inUse(list.name);
+    const valid = await this.#inUse(list.name, networks);
     if (valid === undefined) return false;
-    const failures = await locks.collecting(() => gcChain(runner, list, valid, { timeoutMs, signal }));
-    for (const error of failures) this.#report(list.name, error);
+    const onAnswer = ({ type }: PluginConfig, failure?: CniError) => hung.note(list.name, type, failure);
+    const chain = () => gcChain(runner, list, valid, { timeoutMs, signal, onAnswer });
+    for (const error of await locks.networks.collecting(list.name, chain)) this.#report(list.name, error);
     return true;
+  }
+
+  /** The list without the plugins that are not to be asked again yet, which the report then tells of. */
+  #due(list: NetworkConfigList): NetworkConfigList {
+    const { request: { sparesHung = false }, report } = this.#sweep;
+    if (!sparesHung) return list;
+    const isDue = ({ type }: PluginConfig) => {
+      const until = this.#parts.hung.until(list.name, type);
+      if (until === undefined) return true;
+      const why = `it did not answer in time when it was asked last; it is asked again after ${until}`;
+      report.kept.push({ kind: "plugin", network: list.name, plugin: type, why });
+      return false;
+    };
+    return { ...list, plugins: list.plugins.filter(isDue) };
   }
 
   async #exclusive(network: string): Promise<Lock | undefined> {
@@ -150,12 +176,13 @@ class Telling {
     const started = performance.now();
     using deadline = new Deadline(Math.max(0, this.#patienceMs), signal);
     try {
-      return await this.#parts.locks.sweep({ shared: false, signal: deadline.signal });
+      return await this.#parts.locks.networks.exclude(network, deadline.signal);
     } catch (error) {
       signal?.throwIfAborted();
-      if (!deadline.signal.aborted) throw error;
+      if (!deadline.signal.aborted && !isCniError(asCniError(error), "timeout")) throw error;
       const seconds = (this.#sweep.request.waitMs ?? this.#parts.waitMs) / 1_000;
-      const msg = `its plugins were not asked to clean up: containers were attached or detached all the time`;
+      const msg =
+        `its plugins were not asked to clean up: containers were attached to it or detached all the time`;
       const hint = "try again when fewer operations are under way";
       const details = `waited ${seconds}s for a moment without`;
       this.#report(network, new CniError("timeout", msg, { verb: "GC", network, details, hint }));
@@ -166,12 +193,15 @@ class Telling {
   }
 
   /** All attachments to the network, read now. The caller holds the exclusive lock. */
-  async #inUse(network: string): Promise<readonly ValidAttachment[] | undefined> {
+  async #inUse(
+    network: string,
+    networks: Iterable<string>,
+  ): Promise<readonly ValidAttachment[] | undefined> {
     const { valid = [] } = this.#sweep.request;
     const listing = await this.#listing();
     if (listing === undefined) return undefined;
     const names: readonly AttachmentName[] = [
-      ...(await this.#indexNow()).ofNetwork(network),
+      ...(await this.#indexNow(network, networks)).ofNetwork(network),
       ...listing.entries.filter((entry) => entry.network === network),
       ...listing.unknown.flatMap(({ name }) => attachmentsNamed(name, network)),
       ...valid,
@@ -179,11 +209,17 @@ class Telling {
     return validAttachmentsOf(names);
   }
 
-  /** Read again only if somebody has attached or detached since: each network asks for it. */
-  async #indexNow(): Promise<AttachmentIndex> {
+  /**
+   * Read again only if something was attached to the network or detached since: each network asks for it. The marks come
+   * before the reading, so that what is attached after them is known to be missing.
+   */
+  async #indexNow(network: string, networks: Iterable<string>): Promise<AttachmentIndex> {
     const { locks, store } = this.#parts;
-    if (this.#index === undefined || !await locks.isMarked(this.#index.mark)) {
-      this.#index = { mark: await locks.mark(), index: await store.index() };
+    if (this.#index === undefined || !await locks.networks.isMarked(network, this.#index.mark)) {
+      const mark = crypto.randomUUID();
+      await locks.networks.mark(network, mark);
+      for (const other of networks) if (other !== network) await locks.networks.tryMark(other, mark);
+      this.#index = { mark, index: await store.index() };
     }
     return this.#index.index;
   }

@@ -1,8 +1,9 @@
+import type { Lock } from "../host/lock.ts";
 import { netnsId } from "../host/netns.ts";
 import { identityOf } from "../host/netns_identity.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
-import { validateCniArgs } from "../plugin/invocation.ts";
+import { validateCniArgs, type Verb } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
@@ -12,6 +13,7 @@ import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
 import { published, type RequireFreeOptions } from "./host_ports.ts";
+import type { NetworkLocks } from "./network_lock.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord } from "./record.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
@@ -35,6 +37,8 @@ export interface WantedAttachment extends Pick<ChainTarget, "ifName" | "args" | 
 export interface AttachmentsOptions extends RemovalOptions {
   /** @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Timeouts;
+  /** Those of networks, which keep the GC verb away while something is attached or detached. */
+  readonly locks: { readonly networks: Pick<NetworkLocks, "share"> };
   /** Knows what plugins answered to VERSION. @default one of its own */
   readonly probe?: VersionProbe;
 }
@@ -71,6 +75,7 @@ export class Attachments {
     validate(key, request);
     const list = await this.requirePlugins(offered, request.signal);
     await this.#clearLeftover(list, key, request.signal);
+    using _shared = await this.#share(list.name, "ADD", request.signal);
     let record = await reported(() => this.#begin(list, request), { verb: "ADD", network: list.name });
     try {
       using deadline = new Deadline(this.#timeouts.ADD, request.signal);
@@ -171,6 +176,7 @@ export class Attachments {
         network: list.name,
       });
     const target = withRecorded(request, foreign);
+    using _shared = await this.#share(list.name, "DEL", request.signal);
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
     await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
     await this.#options.cache.remove(key);
@@ -183,9 +189,18 @@ export class Attachments {
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    using _shared = await this.#share(record.network, "DEL", signal).catch(async (error) => {
+      if (!signal?.aborted) await this.#removal.postpone(record, asCniError(error));
+      throw error;
+    });
     await this.#removal.begin(record);
     const failure = await this.#removal.attempt(record, this.#timeouts.DEL, signal);
     if (failure !== undefined) throw failure;
+  }
+
+  /** Keeps the GC verb away from the network. */
+  async #share(network: string, verb: Verb, signal: AbortSignal | undefined): Promise<Lock> {
+    return await reported(() => this.#options.locks.networks.share(network, signal), { verb, network });
   }
 
   /**

@@ -15,6 +15,7 @@ import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
 import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
+import { shortName } from "./short_name.ts";
 
 /** One (network, container ID, interface name) triple. */
 export interface AttachmentKey {
@@ -174,7 +175,7 @@ export class AttachmentStore {
   async hasNetwork(network: string): Promise<boolean> {
     const last = this.#lastOf.get(network);
     if (last !== undefined && await statOf(last) !== undefined) return true;
-    const ending = `@${fileNamePart(network)}.json`;
+    const ending = `@${shortName(network)}.json`;
     let found: string | undefined;
     await inParallel(await listDir(this.#dir), FOLDERS_AT_ONCE, async (containerId) => {
       const folder = this.#folder(containerId);
@@ -202,7 +203,7 @@ export class AttachmentStore {
     return {
       count: all.length,
       ofNetwork: (network) =>
-        (byPart.get(fileNamePart(network)) ?? []).map(({ containerId, ifName }) => ({
+        (byPart.get(shortName(network)) ?? []).map(({ containerId, ifName }) => ({
           containerId,
           network,
           ifName,
@@ -236,7 +237,7 @@ export class AttachmentStore {
 
   /** Whether a network has that name in the names of files. */
   isNamed(network: string, part: string): boolean {
-    return fileNamePart(network) === part;
+    return shortName(network) === part;
   }
 
   /** Forgets an attachment, with what was moved aside of it. */
@@ -280,22 +281,8 @@ export class AttachmentStore {
 
   #path({ containerId, network, ifName }: AttachmentKey): string {
     // A network name has no "@", so the last one parts the two however the interface is called.
-    return `${this.#folder(containerId)}/${ifName}@${fileNamePart(network)}.json`;
+    return `${this.#folder(containerId)}/${ifName}@${shortName(network)}.json`;
   }
-}
-
-/** With the longest interface name, and what setting aside adds, the name of the file keeps below NAME_MAX of Linux. */
-const LONGEST_PART = 220;
-const KEPT_OF_LONGER = 200;
-
-/** The name of a network, cut if it is long; "~" is in no such name, so a cut one is not another network's. */
-function fileNamePart(network: string): string {
-  if (network.length <= LONGEST_PART) return network;
-  let hash = 0xcbf29ce484222325n;
-  for (const byte of new TextEncoder().encode(network)) {
-    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
-  }
-  return `${network.slice(0, KEPT_OF_LONGER)}~${hash.toString(16)}`;
 }
 
 function encode(record: AttachmentRecord): JsonObject {

@@ -63,7 +63,7 @@ export class Removal {
       return undefined;
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network: record.network });
-      await this.#remember(record, failure);
+      await this.postpone(record, failure);
       return failure;
     }
   }
@@ -101,7 +101,8 @@ export class Removal {
     else await failed.remove(containerId);
   }
 
-  async #remember(record: AttachmentRecord, failure: CniError): Promise<void> {
+  /** Says on record that the removal failed, and when it is tried again, if the disk takes it. */
+  async postpone(record: AttachmentRecord, failure: CniError): Promise<void> {
     const { failed, log } = this.#options;
     const { containerId } = record;
     await noteIfPossible(() => failed.add(containerId), log, { containerId });

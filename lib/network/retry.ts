@@ -141,7 +141,6 @@ export class Retrier implements AsyncDisposable {
     try {
       const left = (await store.ofContainer(id)).filter(isLeft);
       if (left.length > 0 && !left.some((record) => isDueNow(record, now))) return;
-      using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
       const { isBusy } = await tryContainerLock(locks, id, () => this.#removeDue(id, now, report, signal));
       if (isBusy) report.busy.push(id);
     } catch (error) {

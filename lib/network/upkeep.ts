@@ -45,6 +45,15 @@ export async function statusChain(
   }
 }
 
+/** How {@linkcode gcChain} goes about it. */
+export interface GcChainOptions {
+  /** Milliseconds for each plugin. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with what became of each plugin that was not cut short by the signal. */
+  readonly onAnswer?: (plugin: PluginConfig, failure?: CniError) => void;
+}
+
 /**
  * GC: each plugin in order is told which attachments are in use and may release what belongs to none of them. One that
  * fails does not stop the others, so each has the time for itself.
@@ -55,7 +64,7 @@ export async function gcChain(
   runner: PluginRunner,
   list: NetworkConfigList,
   validAttachments: readonly ValidAttachment[],
-  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
+  { timeoutMs, signal, onAnswer = () => {} }: GcChainOptions,
 ): Promise<readonly CniError[]> {
   const failures: CniError[] = [];
   for (const [index, plugin] of list.plugins.entries()) {
@@ -63,8 +72,11 @@ export async function gcChain(
       using deadline = new Deadline(timeoutMs, signal);
       const config = requestConfig(list, plugin, { validAttachments });
       await runner.call({ ...callOf("GC", plugin, deadline.signal), config });
+      onAnswer(plugin);
     } catch (error) {
-      failures.push(asCniError(error, placeOf("GC", list, index)));
+      const failure = asCniError(error, placeOf("GC", list, index));
+      failures.push(failure);
+      if (!signal?.aborted) onAnswer(plugin, failure);
     }
   }
   return failures;

@@ -50,6 +50,10 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return new CniError("timeout", "the caller's time is up", { ...context, cause: error });
   }
+  if (error instanceof HostError && error.reason === "lock-timeout") {
+    const hint = "try again once that process has ended; one that is stopped has to be continued or ended";
+    return new CniError("timeout", message, { ...context, hint, cause: error });
+  }
   if (error instanceof HostError) {
     return new CniError("io", message, {
       code: ERROR_CODES.ioFailure,

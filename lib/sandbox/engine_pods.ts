@@ -1,3 +1,4 @@
+import { withContainerLock } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import { noteIfPossible } from "../network/note.ts";
 import type { AttachmentStore } from "../network/record.ts";
@@ -10,7 +11,7 @@ import { CniError } from "../spec/error.ts";
 import { validateContainerId } from "../spec/name.ts";
 import { dismantle } from "./dismantle.ts";
 import { type PreparedSandbox, SandboxMaking } from "./making.ts";
-import { holding, type SandboxParts } from "./parts.ts";
+import type { SandboxParts } from "./parts.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
@@ -68,7 +69,7 @@ export class EnginePods {
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted);
-    return await holding(locks, containerId, signal, async () => {
+    return await withContainerLock(locks, containerId, signal, async () => {
       await this.#making.make(prepared, { named: false });
       return combineResults(await pods.networks(containerId));
     });
@@ -85,7 +86,7 @@ export class EnginePods {
     validateContainerId(containerId);
     const { locks, sandboxes, store, pods, log } = this.#options;
     const stop = signal === undefined ? {} : { signal };
-    return await holding(locks, containerId, signal, async () => {
+    return await withContainerLock(locks, containerId, signal, async () => {
       const record = await sandboxes.read(containerId);
       if (record === undefined) {
         const attached = await store.ofContainer(containerId);
@@ -107,7 +108,7 @@ export class EnginePods {
   async status(containerId: string, signal?: AbortSignal): Promise<PodStatus> {
     validateContainerId(containerId);
     const { locks, sandboxes } = this.#options;
-    return await holding(locks, containerId, signal, async () => {
+    return await withContainerLock(locks, containerId, signal, async () => {
       const record = await sandboxes.read(containerId);
       if (record !== undefined) return await podStatus(record, this.#options, signal);
       throw new CniError("not-found", `there is no pod "${containerId}"`);

@@ -1,6 +1,6 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { type ContainerLocks, withContainerLock } from "../network/container_lock.ts";
+import type { ContainerLocks } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import type { PodNetworks } from "../pod/pod.ts";
@@ -24,15 +24,4 @@ export interface SandboxParts {
   readonly timeouts: Timeouts;
   readonly run: RunCommand;
   readonly log: Logger;
-}
-
-/** Runs `body` with the container's lock, and with the one that keeps the GC verb away. */
-export async function holding<T>(
-  locks: ContainerLocks,
-  id: string,
-  signal: AbortSignal | undefined,
-  body: () => Promise<T>,
-): Promise<T> {
-  using _sweep = await locks.sweep({ shared: true, ...(signal && { signal }) });
-  return await withContainerLock(locks, id, signal, body);
 }

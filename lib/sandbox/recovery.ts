@@ -92,7 +92,7 @@ export class Recovery {
     const boot = await this.#options.attachments.boot();
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
     await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
-    await this.#sweepFiles();
+    await this.#sweepFiles(signal);
     const { ports, log } = this.#options;
     await noteIfPossible(() => ports.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
@@ -106,7 +106,7 @@ export class Recovery {
     if (left.length === 0) return;
     const found = await this.#settleAll(left, report, { retry: "none", waits: false, signal });
     // Whoever was killed while writing the first record of a container has left no other trace of that.
-    if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles();
+    if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles(signal);
   }
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
@@ -114,7 +114,7 @@ export class Recovery {
     if (await this.#isSettled(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
     await this.#settleAll(await this.#ids(), report, { retry: "of other boots", waits: true, signal });
-    await this.#sweepFiles();
+    await this.#sweepFiles(signal);
     await this.#noteBoot(boot);
   }
 
@@ -177,9 +177,9 @@ export class Recovery {
     return all;
   }
 
-  async #sweepFiles(): Promise<void> {
+  async #sweepFiles(signal: AbortSignal | undefined): Promise<void> {
     {
-      using _names = await this.#options.locks.names();
+      using _names = await this.#options.locks.names(signal);
       await this.#options.sandboxes.removeUnfinished();
     }
     await this.#options.locks.sweepPools();
@@ -194,8 +194,6 @@ export class Recovery {
     const report = emptyReport();
     let wasFree = false;
     try {
-      // The GC verb excludes removals too.
-      using _shared = await locks.sweep({ shared: true, ...(signal && { signal }) });
       using lock = waits ? await locks.lock(id, signal) : await locks.tryLock(id);
       if (lock === undefined) {
         report.kept.push({ kind: "sandbox", containerId: id, why: UNDER_WAY });

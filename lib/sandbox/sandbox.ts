@@ -1,5 +1,6 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import { endOrphans } from "../host/orphans.ts";
+import { withContainerLock } from "../network/container_lock.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
@@ -12,7 +13,7 @@ import { findSandbox } from "./find.ts";
 import { infraEndWords, infraState } from "./infra.ts";
 import { type PreparedSandbox, SandboxMaking } from "./making.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import { holding, type SandboxParts } from "./parts.ts";
+import type { SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { Remains } from "./remains.ts";
@@ -79,7 +80,7 @@ export class Sandboxes {
     const prepared = await this.#making.prepare(request, await catalog(signal));
     const { record } = prepared;
     if (request.replace) await this.#evict(prepared, signal);
-    return await holding(
+    return await withContainerLock(
       locks,
       record.id,
       signal,
@@ -250,7 +251,7 @@ export class Sandboxes {
     if (owner === undefined) return;
     // It must not go for one that cannot be made.
     await attachments.requirePossible(record.id, plan, { leaving: owner, signal });
-    const failures = await holding(this.#options.locks, owner, signal, async () => {
+    const failures = await withContainerLock(this.#options.locks, owner, signal, async () => {
       const record = await store.read(owner) ?? await this.#remains.of(owner);
       return record === undefined
         ? []
@@ -275,7 +276,7 @@ export class Sandboxes {
         throw error;
       });
       if (found === undefined) return [];
-      return await holding(locks, found.id, signal, async () => {
+      return await withContainerLock(locks, found.id, signal, async () => {
         const record = await store.read(found.id) ?? await this.#remains.of(found.id);
         // One that was made since with its ID is another.
         if (record?.createdAt === found.createdAt) {

@@ -12,7 +12,7 @@ import { validateLabels } from "./label.ts";
 import { SandboxMaking } from "./making.ts";
 import { validateName } from "./name.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import { holding, type SandboxParts } from "./parts.ts";
+import type { SandboxParts } from "./parts.ts";
 import type { Durability, SandboxNetns, SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import type { SandboxRequest } from "./request.ts";
@@ -104,7 +104,7 @@ export class Spares implements AsyncDisposable {
       const config = now.get(network).text;
       const prepared = await this.#making.prepare(request, now);
       const record = { ...prepared.record, pool: this.#pool };
-      const { netns } = await holding(
+      const { netns } = await withContainerLock(
         locks,
         id,
         signal,
@@ -167,8 +167,7 @@ export class Spares implements AsyncDisposable {
   /** Takes down what could not be handed out to its end; the disk may have taken the new name and not the record. */
   async #undo(next: SandboxRecord): Promise<void> {
     const { locks, sandboxes } = this.#options;
-    // Plugins run here, so that the gc lock is needed too, which comes before that of the container.
-    await holding(locks, next.id, undefined, async () => {
+    await withContainerLock(locks, next.id, undefined, async () => {
       if (await sandboxes.read(next.id) !== undefined) await this.#dismantle(next);
       else await sandboxes.remove(next);
     });
@@ -178,7 +177,7 @@ export class Spares implements AsyncDisposable {
   async takeDown({ id }: Spare): Promise<readonly CniError[]> {
     const { locks, sandboxes } = this.#options;
     return await reported(() =>
-      holding(locks, id, undefined, async () => {
+      withContainerLock(locks, id, undefined, async () => {
         const record = await sandboxes.read(id);
         return record?.pool === this.#pool ? await this.#dismantle(record) : [];
       })

@@ -1,6 +1,7 @@
 import { DEFAULTS } from "../../lib/runtime_options.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  lockTimeout,
   logger,
   parseDuration,
   PLUGIN_ENVIRONMENT,
@@ -85,6 +86,9 @@ Deno.test("parseDuration() names the flag of what is no duration", () => {
 Deno.test("timeouts() lets a verb of its own win, wherever it stands", () => {
   const all = { ADD: 5_000, CHECK: 5_000, DEL: 5_000, GC: 5_000, STATUS: 5_000, VERSION: 5_000 };
   assertEquals(timeouts([]), {});
+  assertEquals([lockTimeout([]), lockTimeout(["ADD=1s"])], [{}, {}]);
+  assertEquals(lockTimeout(["5s", "lock=2s", "ADD=1s"]), { lockTimeoutMs: 2_000 });
+  assertEquals(lockTimeout(["5s"]), { lockTimeoutMs: 5_000 });
   assertEquals(timeouts(["5s"]), all);
   assertEquals(timeouts(["ADD=1s"]), { ADD: 1_000 });
   for (const texts of [["add=1s", "5s"], ["5s", "ADD=1s"]]) {

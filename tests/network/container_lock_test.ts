@@ -67,11 +67,11 @@ Deno.test("F52 waiting for a lock ends with the signal", () =>
     assertEquals(await waiting.catch((error) => error), "enough");
   }));
 
-Deno.test("F49 a sweep waits for everybody, and everybody for the sweep", () =>
+Deno.test("F49 the GC verb of a network waits for every ADD and DEL of that network, these wait for it, and other networks wait for neither", () =>
   inLocks(async (locks) => {
-    const first = await locks.sweep({ shared: true });
-    const second = await locks.sweep({ shared: true });
-    const exclusive = locks.sweep({ shared: false });
+    const first = await locks.networks.share("web");
+    const second = await locks.networks.share("web");
+    const exclusive = locks.networks.exclude("web");
     let swept = false;
     const done = exclusive.then((lock) => {
       swept = true;
@@ -82,21 +82,24 @@ Deno.test("F49 a sweep waits for everybody, and everybody for the sweep", () =>
     assertEquals(swept, false);
     second[Symbol.dispose]();
     using _sweep = await done;
-    const late = locks.sweep({ shared: true, signal: AbortSignal.timeout(30) });
+    using _other = await locks.networks.share("other", AbortSignal.timeout(60_000));
+    const late = locks.networks.share("web", AbortSignal.timeout(30));
     await assertRejects(() => late, DOMException);
   }));
 
 Deno.test("a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
   inLocks(async (locks) => {
     const exclusive = async <T>(body: () => Promise<T>) => {
-      using _sweep = await locks.sweep({ shared: false });
+      using _sweep = await locks.networks.exclude("web");
       return await body();
     };
-    const mark = await exclusive(() => locks.mark());
-    assertEquals(await exclusive(() => locks.isMarked(mark)), true);
-    assertEquals(await exclusive(() => locks.isMarked("another")), false);
-    (await locks.sweep({ shared: true }))[Symbol.dispose]();
-    assertEquals(await exclusive(() => locks.isMarked(mark)), false);
+    await exclusive(() => locks.networks.mark("web", "mark"));
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), true);
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "another")), false);
+    (await locks.networks.share("other"))[Symbol.dispose]();
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), true);
+    (await locks.networks.share("web"))[Symbol.dispose]();
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), false);
   }));
 
 Deno.test("a lock file that was left is told from one that is held, and looking makes none", () =>
@@ -145,30 +148,39 @@ Deno.test("the lock file of an operation that is just ending is not taken for on
 Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb ends its plugins first, others run nothing", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
   try {
-    const marker = `${dir}/gc.collecting`;
+    const marker = `${dir}/gc/web.collecting`;
     const isThere = async () => await statOf(marker) !== undefined;
     const host = new FakeRun();
     const locks = new ContainerLocks(dir, undefined, host.run);
     {
-      using _lock = await locks.sweep({ shared: false });
-      assertEquals(await locks.collecting(isThere), true);
-      await assertRejects(() => locks.collecting(() => Promise.reject(new Error("oh"))), Error, "oh");
+      using _lock = await locks.networks.exclude("web");
+      assertEquals(await locks.networks.collecting("web", isThere), true);
+      await assertRejects(
+        () => locks.networks.collecting("web", () => Promise.reject(new Error("oh"))),
+        Error,
+        "oh",
+      );
     }
-    (await locks.sweep({ shared: true }))[Symbol.dispose]();
+    (await locks.networks.share("web"))[Symbol.dispose]();
     assertEquals([await isThere(), host.requests.length], [false, 0]);
     for (const shared of [true, false]) {
       await Deno.writeTextFile(marker, "");
       const count = shared ? 3 : 1;
-      const taken = await Promise.all(Array.from({ length: count }, () => locks.sweep({ shared })));
+      const taken = await Promise.all(
+        Array.from(
+          { length: count },
+          () => shared ? locks.networks.share("web") : locks.networks.exclude("web"),
+        ),
+      );
       assertEquals([await isThere(), host.requests.splice(0).length >= 1], [false, true]);
       for (const lock of taken) lock[Symbol.dispose]();
     }
     // Who could not look leaves the marker, and not the lock.
     await Deno.writeTextFile(marker, "");
     const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
-    await assertRejects(() => blind.sweep({ shared: true }), Error, "no sh");
+    await assertRejects(() => blind.networks.share("web"), Error, "no sh");
     assertEquals(await isThere(), true);
-    using _free = await locks.sweep({ shared: false, signal: AbortSignal.timeout(60_000) });
+    using _free = await locks.networks.exclude("web", AbortSignal.timeout(60_000));
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

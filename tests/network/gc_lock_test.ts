@@ -15,7 +15,6 @@ const locksOf = (world: NetworkWorld) => new ContainerLocks(`${world.dir}/run`);
 /** Attaches as a sandbox does, with the locks of an operation. */
 async function attachLocked(world: NetworkWorld, containerId: string): Promise<void> {
   const locks = locksOf(world);
-  using _shared = await locks.sweep({ shared: true });
   await withContainerLock(locks, containerId, undefined, () => attach(world, listOf(["a"]), containerId));
 }
 
@@ -25,14 +24,14 @@ Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and o
   await world.plugins.install("a", { GC: { script } });
   const locks = locksOf(world);
   const order: string[] = [];
-  const attaching = await locks.sweep({ shared: true });
+  const attaching = await locks.networks.share("web");
   const sweep = collector(world).collect([listOf(["a"])]);
   await pause(100);
   assertEquals(await world.plugins.verbs(), []);
   order.push("attached");
   attaching[Symbol.dispose]();
   await until(async () => (await world.plugins.verbs()).length > 0);
-  const next = locks.sweep({ shared: true }).then(async (lock) => {
+  const next = locks.networks.share("web").then(async (lock) => {
     if (await statOf(`${world.plugins.dir}/a.d/done`) !== undefined) order.push("swept");
     order.push("next");
     return lock;
@@ -49,12 +48,12 @@ Deno.test("F49 a sweep that waits for its turn keeps nobody from attaching", asy
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const locks = locksOf(world);
-  using _hanging = await locks.sweep({ shared: true });
+  using _hanging = await locks.networks.share("web");
   const cut = new AbortController();
   const sweep = collector(world).collect([listOf(["a"])], { signal: cut.signal });
   await pause(100);
   for (let i = 0; i < 3; i++) {
-    using _other = await locks.sweep({ shared: true, signal: AbortSignal.timeout(60_000) });
+    using _other = await locks.networks.share("web", AbortSignal.timeout(60_000));
   }
   cut.abort(new CniError("cancelled", "enough"));
   assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
@@ -67,9 +66,10 @@ Deno.test("F49 a sweep that gets no turn in time says which networks it did not 
   const names = Array.from({ length: 100 }, (_, index) => `n${index + 1}`);
   const lists = names.map((name) => listOf(["a"], { name }));
   await attach(world, lists[0]!, "gone");
-  using _hanging = await locksOf(world).sweep({ shared: true });
+  using hanging = new DisposableStack();
+  for (const name of names) hanging.use(await locksOf(world).networks.share(name));
   const started = performance.now();
-  const report = await collector(world).collect(lists, { waitMs: 300 });
+  const report = await collector(world).collect([...lists, listOf(["a"], { name: "free" })], { waitMs: 300 });
   // The time is for all of them together, not for each.
   assert(performance.now() - started < lists.length * 300 / 2);
   assertEquals(report.removed.map(({ containerId }) => containerId), ["gone"]);
@@ -78,21 +78,101 @@ Deno.test("F49 a sweep that gets no turn in time says which networks it did not 
     names.map((name) => ["plugin", name, undefined, "timeout"]),
   );
   assertMatch(report.failed[0]!.why, /its plugins were not asked to clean up: .*waited 0\.3s/);
-  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
+  assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a GC"]);
 });
 
-Deno.test("F49 between two networks whoever waits gets in", async () => {
+Deno.test("F49 while a plugin hangs in the GC of its network, other networks are attached to and swept, and its own waits with a word in the log", async () => {
+  await using world = await NetworkWorld.make();
+  const hung = await world.plugins.install("hung", {
+    GC: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` },
+  });
+  await world.plugins.install("a");
+  const [slow, fast] = [listOf(["hung"], { name: "slow" }), listOf(["a"], { name: "fast" })];
+  const sweep = collector(world).collect([slow]);
+  await until(async () => (await hung.calls()).length > 0);
+  await attach(world, fast, "c1");
+  assertEquals((await collector(world, ["c1"]).collect([fast])).failed, []);
+  const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { log: world.log });
+  const waiting = world.attachments({}, locks).add(slow, world.request({ containerId: "c2" }));
+  await until(() => world.log.all.length > 0);
+  assertMatch(
+    world.log.all[0]!,
+    /^warn still waiting for the plugins of network "slow" to clean up \(its gc lock\), held by another operation of this process/,
+  );
+  await Deno.writeTextFile(`${world.plugins.dir}/hung.d/go`, "");
+  await waiting;
+  assertEquals((await sweep).failed, []);
+  assertEquals((await hung.calls()).map(({ verb }) => verb), ["GC", "ADD"]);
+});
+
+Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process that holds it, and is tried again later", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  await attach(world, listOf(["a"]), "c1");
+  using _gc = await locksOf(world).networks.exclude("web");
+  const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { limitMs: 50 });
+  const [record] = await world.store.all();
+  const error = await assertRejects(() => world.attachments({}, locks).remove(record!), CniError) as CniError;
+  assertEquals(error.kind, "timeout");
+  assertMatch(error.msg, /within 0\.05s: it is held by another operation of this process/);
+  assertEquals((await world.store.all()).map(({ state, attempts }) => [state, attempts]), [["failed", 1]]);
+  assertEquals(await world.failed.containers(), ["c1"]);
+});
+
+Deno.test("F49 pods of several networks in any order and sweeps over all of them never wait for each other in a circle", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+  const ids = Array.from({ length: 6 }, (_, index) => `c${index}`);
+  const signal = AbortSignal.timeout(120_000);
+  const pod = (id: string, index: number) =>
+    withContainerLock(locksOf(world), id, signal, async () => {
+      const attachments = world.attachments();
+      const turned = [...lists.slice(index % 3), ...lists.slice(0, index % 3)];
+      for (const list of turned) await attachments.add(list, world.request({ containerId: id, signal }));
+      for (const record of await world.store.ofContainer(id)) await attachments.remove(record, signal);
+    });
+  const sweeps = [1, 2, 3].map(() => collector(world, ids).collect(lists, { signal }));
+  await Promise.all([...ids.map(pod), ...sweeps]);
+  assertEquals(await world.store.all(), []);
+  assertEquals((await Promise.all(sweeps)).flatMap(({ failed }) => failed), []);
+});
+
+Deno.test("a plugin that did not answer to GC in time is left alone by a timer for a while that grows, and asked by hand", async () => {
+  await using world = await NetworkWorld.make();
+  const hung = await world.plugins.install("hung", { GC: { sleep: 60 } });
+  const a = await world.plugins.install("a");
+  const sweeper = collector(world, [], 3_000);
+  const list = listOf(["hung", "a"]);
+  const failed = async (request: GcRequest) => (await sweeper.collect([list], request)).failed.length;
+  assertEquals(await failed({ sparesHung: true }), 1);
+  const spared = await sweeper.collect([list], { sparesHung: true });
+  assertEquals(spared.failed, []);
+  assertMatch(shown(spared.kept[0]!), /^plugin: hung: it did not answer in time .* asked again after \d{4}-/);
+  // What stands beside it in the chain is asked each time.
+  assertEquals([(await hung.calls()).length, (await a.calls()).length], [1, 2]);
+  assertEquals(await failed({}), 1);
+  await hung.answer("GC", {});
+  assertEquals(await failed({}), 0);
+  assertEquals(await failed({ sparesHung: true }), 0);
+  assertEquals((await hung.calls()).length, 4);
+});
+
+Deno.test("F49 between two configurations of one network those get in who wait for it", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { GC: { sleep: 0.3 } });
-  const lists = Array.from({ length: 8 }, (_, index) => listOf(["a"], { name: `n${index}` }));
-  const sweep = collector(world).collect(lists);
-  await until(async () => (await a.calls()).length > 0);
-  using _lock = await locksOf(world).sweep({ shared: true, signal: AbortSignal.timeout(60_000) });
-  const told = (await a.calls()).length;
-  assert(told < lists.length, `${told} networks were told first`);
+  const lists = Array.from({ length: 8 }, (_, index) => listOf([], { plugins: [{ type: "a", note: index }] }));
+  const ids = lists.map((_, index) => `c${index}`);
+  for (const [index, list] of lists.entries()) await attach(world, list, ids[index]!);
+  const gcs = async () => (await a.calls()).filter(({ verb }) => verb === "GC").length;
+  const sweep = collector(world, ids).collect([]);
+  await until(async () => await gcs() > 0);
+  using _lock = await locksOf(world).networks.share("web", AbortSignal.timeout(60_000));
+  const asked = await gcs();
+  assert(asked < lists.length, `${asked} lists were gone through first`);
   _lock[Symbol.dispose]();
   assertEquals((await sweep).failed, []);
-  assertEquals((await a.calls()).length, lists.length);
+  assertEquals(await gcs(), lists.length);
 });
 
 Deno.test("D66 what is attached while a sweep runs is in the list that the next network's plugins get", async () => {

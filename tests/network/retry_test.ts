@@ -119,7 +119,7 @@ Deno.test("F47 a container that somebody works on is left alone, the others are 
 Deno.test("F49 F52 a retry waits for the GC of a network, until its signal fires", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
-  const gc = await world.locks.sweep({ shared: false });
+  const gc = await world.locks.networks.exclude("web");
   const reason = await assertRejects(() =>
     retrierOf(world).retryDue({ now: later(HOUR), signal: AbortSignal.timeout(300) })
   );

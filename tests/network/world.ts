@@ -61,12 +61,13 @@ export class NetworkWorld implements AsyncDisposable {
   }
 
   /** As a process that has just been started would have them. */
-  attachments(timeouts: Partial<Timeouts> = {}): Attachments {
+  attachments(timeouts: Partial<Timeouts> = {}, locks: ContainerLocks = this.locks): Attachments {
     return new Attachments({
       runner: this.runner,
       store: this.store,
       cache: this.cache,
       ports: this.ports,
+      locks,
       failed: this.failed,
       log: this.log,
       run: this.host.run,

@@ -176,7 +176,7 @@ Deno.test("the time that is waited for each kind of lock is seen, in vain too", 
     const seen = new Seen();
     const locks = new ContainerLocks(`${dir}/run`, new Watch({ observer: seen }));
     for (const take of [locks.boot, locks.names, locks.ports]) (await take.call(locks))[Symbol.dispose]();
-    (await locks.sweep({ shared: true }))[Symbol.dispose]();
+    (await locks.networks.share("web"))[Symbol.dispose]();
     await withContainerLock(locks, "c1", undefined, async () => {
       const inVain = withContainerLock(locks, "c1", AbortSignal.timeout(50), () => Promise.resolve());
       await assertRejects(() => inVain, DOMException);

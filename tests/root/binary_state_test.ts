@@ -33,7 +33,7 @@ binaryTest(
       false,
       "state/second/boot-id",
       "state/second/run/boot.lock",
-      "state/second/run/gc.lock",
+      `state/second/run/gc/${world.network}.lock`,
       "state/second/run/names.lock",
     ]);
   },

@@ -104,7 +104,7 @@ podsTest(
     await a.answer("GC", { script: 'echo swept >>"$here/marks"' });
     const file = `${a.path}.d/marks`;
     const marks = async () => (await Deno.readTextFile(file)).trimEnd().split("\n");
-    const isCollecting = async () => await statOf(`${sandbox.runDir}/gc.collecting`) !== undefined;
+    const isCollecting = async () => await statOf(`${sandbox.runDir}/gc/a.collecting`) !== undefined;
     const killInGc = async () => {
       await Deno.writeTextFile(file, "");
       await using sweeper = await world.process();

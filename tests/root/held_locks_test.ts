@@ -1,0 +1,96 @@
+// Locks that other processes hold: an unprivileged neighbour, and podwire processes that are stopped.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
+import { until } from "../until.ts";
+import { SandboxWorld, sandboxTest } from "./sandbox_world.ts";
+
+/** A process that holds the lock of a file; what it runs holds no other. */
+class Holder implements AsyncDisposable {
+  private constructor(readonly child: Deno.ChildProcess) {}
+
+  static async of(path: string, { user }: { user?: number } = {}): Promise<Holder> {
+    const flock = ["flock", "-x", path, "sh", "-c", "echo held; exec sleep 1000"];
+    const [program = "", ...args] = user === undefined
+      ? flock
+      : ["setpriv", `--reuid=${user}`, "--clear-groups", ...flock];
+    const child = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "inherit" }).spawn();
+    const reader = child.stdout.getReader();
+    assertEquals(new TextDecoder().decode((await reader.read()).value), "held\n");
+    await reader.cancel();
+    return new Holder(child);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill("SIGCONT");
+    this.child.kill("SIGKILL");
+    await this.child.status;
+    await new Deno.Command("pkill", { args: ["-KILL", "-P", String(this.child.pid)] }).output();
+  }
+}
+
+const SHORT = { lockTimeoutMs: 1_500 };
+
+/** The locks that a run takes, and the words for each. */
+const LOCKS: readonly (readonly [string, string, RegExp])[] = [
+  ["the container", "containers/ID.lock", /the lock of container "held-/],
+  ["the names", "names.lock", /the lock over the names of sandboxes/],
+  ["the ports", "ports.lock", /the lock over the ports of the host/],
+  ["the boot", "boot.lock", /the end of what another boot left/],
+  ["the network", "gc/a.lock", /the plugins of network "a" to clean up/],
+];
+
+for (const [whose, file, words] of LOCKS) {
+  sandboxTest(`D80 F52 a stopped process that holds the lock of ${whose} is named, and waited for no longer than was said`, async (world) => {
+    await portNetwork(world);
+    const id = world.id("held");
+    const path = `${world.runDir}/${file.replace("ID", id)}`;
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+    await using holder = await Holder.of(path);
+    holder.child.kill("SIGSTOP");
+    const request = { id, publish: [{ hostPort: 38_080, containerPort: 80, protocol: "tcp" as const }] };
+    const run = world.podwire(SHORT).sandboxes.run(request);
+    const error = await assertRejects(() => run, CniError) as CniError;
+    assertEquals(error.kind, "timeout", error.message);
+    assertMatch(error.message, words);
+    const named = new RegExp(`process ${holder.child.pid} \\(flock -x .*\\), which is stopped`);
+    assertMatch(error.message, named);
+    const said = world.log.all.filter((line) => line.startsWith("warn still waiting for"));
+    assert(said.some((line) => words.test(line) && named.test(line)), said.join("\n"));
+  });
+}
+
+sandboxTest("F52 whoever waits for a lock ends by its signal at once", async (world) => {
+  await world.network("a");
+  const id = world.id("held");
+  await Deno.mkdir(`${world.runDir}/containers`, { recursive: true });
+  await using _holder = await Holder.of(`${world.runDir}/containers/${id}.lock`);
+  const stop = new AbortController();
+  const run = world.podwire().sandboxes.run({ id, signal: stop.signal });
+  await until(() => world.log.all.some((line) => line.includes("still waiting for")));
+  stop.abort(new CniError("cancelled", "enough"));
+  assertEquals((await assertRejects(() => run, CniError) as CniError).msg, "enough");
+});
+
+sandboxTest("an unprivileged user who holds the lock of the directory of namespaces keeps nobody from making one", async (world) => {
+  await world.network("a");
+  await Deno.chmod(world.dir, 0o755);
+  await Deno.mkdir(world.netnsDir, { mode: 0o755 });
+  await using _first = await Holder.of(world.netnsDir, { user: 65_534 });
+  // Not a mount point yet: it is waited for with a bound, and gone on without.
+  await world.podwire().sandboxes.run({ id: world.id("one") });
+  // Whoever makes it a mount point hides the directory below; the neighbour opens the new one too.
+  await using _second = await Holder.of(world.netnsDir, { user: 65_534 });
+  await world.podwire().sandboxes.run({ id: world.id("two") });
+  assertEquals(await world.namespaces(), ["podwire-one", "podwire-two"].map((name) => name));
+  await world.podwire().sandboxes.remove(world.id("one"));
+  await world.podwire().sandboxes.remove(world.id("two"));
+  assertEquals(await world.left(), []);
+});
+
+/** A network whose plugin publishes ports. */
+async function portNetwork(world: SandboxWorld): Promise<void> {
+  await world.network("a");
+  const plugins = [{ type: "a", capabilities: { portMappings: true } }];
+  const list = { cniVersion: "1.1.0", name: "a", plugins };
+  await Deno.writeTextFile(`${world.confDir}/a.conflist`, JSON.stringify(list));
+}
