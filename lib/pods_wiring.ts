@@ -74,7 +74,8 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     const pods = there === undefined ? {} : { pods: { owner, containerIds: there } };
     return await collectGarbage(parts, await source.current(request.signal), { ...request, ...pods });
   };
-  const gcAtTimes = (source: CatalogSource, signal: AbortSignal) => sweepOnce(source, { signal, sparesHung: true });
+  const gcAtTimes = (source: CatalogSource, signal: AbortSignal) =>
+    sweepOnce(source, { signal, sparesHung: true });
   const upkeep = await startUpkeep(parts, { ...options, gc: gcAtTimes }, signal);
   const { source, readiness } = upkeep;
   const engine = new EnginePods({

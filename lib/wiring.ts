@@ -83,7 +83,18 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const cache = new ResultCache(cacheDir);
   const ports = new HostPorts({ stateDir, store, locks, onBad });
   const failed = new FailedIndex(stateDir);
-  const attachments = new Attachments({ runner, store, cache, ports, failed, locks, log, run, timeouts, probe });
+  const attachments = new Attachments({
+    runner,
+    store,
+    cache,
+    ports,
+    failed,
+    locks,
+    log,
+    run,
+    timeouts,
+    probe,
+  });
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;

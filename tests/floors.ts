@@ -36,6 +36,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
   "lib/host": {
     files: [
       "clock.ts",
+      "once.ts",
       "deno_rules.ts",
       "read_file.ts",
       "program_format.ts",

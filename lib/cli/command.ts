@@ -84,7 +84,8 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     name: "timeout",
     kind: "list",
     value: "[VERB=]DURATION",
-    help: "time for a verb or a LOCK, repeatable, or for all: 500ms, 30s, 2m (default ADD=2m LOCK=2m DEL=1m CHECK=30s)",
+    help:
+      "time for a verb or a LOCK, repeatable, or for all: 500ms, 30s, 2m (default ADD=2m LOCK=2m DEL=1m CHECK=30s)",
   },
   { name: "plugin-env", kind: "list", value: "NAME", help: "a variable that plugins may see, repeatable" },
   { name: "json", kind: "flag", help: "print JSON: results, errors and logs" },

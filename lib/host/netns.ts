@@ -156,7 +156,11 @@ async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions)
 }
 
 /** The lock, or nothing if others hold it for that long. */
-async function lockWithin(ms: number, path: string, signal: AbortSignal | undefined): Promise<Lock | undefined> {
+async function lockWithin(
+  ms: number,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<Lock | undefined> {
   const limit = AbortSignal.timeout(ms);
   try {
     return await lockFile(path, { signal: signal === undefined ? limit : AbortSignal.any([signal, limit]) });

@@ -2,7 +2,10 @@ import { statOf } from "../host/file.ts";
 import { ERROR_CODES } from "../spec/error.ts";
 import { validateContainerId, validateNetworkName } from "../spec/name.ts";
 import type { FailedIndex } from "./failed_index.ts";
+import { inParallel } from "./parallel.ts";
 import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "./record.ts";
+
+const FILES_AT_ONCE = 16;
 
 /** Which attachments are meant: those that all members fit. */
 export interface AttachmentFilter {
@@ -33,7 +36,7 @@ export async function findAttachments(
   const { store } = parts;
   const damaged = containerId === undefined ? await store.allDamaged() : await store.damaged(containerId);
   const shown = damaged.filter((each) => network === undefined || store.isNamed(network, each.network));
-  return [...meant, ...await Promise.all(shown.map(unreadable))];
+  return [...meant, ...await inParallel(shown, FILES_AT_ONCE, unreadable)];
 }
 
 /** What can be shown of an attachment whose record cannot be read. */

@@ -5,10 +5,12 @@ import type { Watch } from "../plugin/observe.ts";
 import { CniError } from "../spec/error.ts";
 import { LockWaiter, type LockWaiterOptions } from "./lock_waiter.ts";
 import { NetworkLocks } from "./network_lock.ts";
+import { inParallel } from "./parallel.ts";
 
 /** NAME_MAX of Linux, less the ending of a lock file. */
 const LONGEST_ID = 250;
 const LONGER_THAN_A_LOOK_MS = 5;
+const LOOKS_AT_ONCE = 16;
 
 /**
  * Locks across processes, under `/run/podwire`.
@@ -84,7 +86,7 @@ export class ContainerLocks {
       using lock = await tryLockFile(this.#path(id), { shared: true, create: false });
       return lock !== undefined;
     };
-    const left = await Promise.all(present.map(isLeft));
+    const left = await inParallel(present, LOOKS_AT_ONCE, isLeft);
     return present.filter((_, index) => left[index]);
   }
 

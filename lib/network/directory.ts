@@ -136,7 +136,7 @@ export class ConfigDirectory {
     const inside = await listing.names().catch(() => undefined);
     if (inside === undefined) return undefined;
     const files = inside.filter((name) => name.endsWith(".conf"));
-    const identities = await Promise.all(files.map((name) => identityOfFile(`${folder}/${name}`)));
+    const identities = await inParallel(files, FILES_AT_ONCE, (name) => identityOfFile(`${folder}/${name}`));
     if (identities.includes(undefined)) return undefined;
     return files.map((name, index) => `${name} ${identities[index]}`).join("\n");
   }

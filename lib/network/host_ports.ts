@@ -14,9 +14,12 @@ import { CniError } from "../spec/error.ts";
 import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { hostAddress, type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
+import { inParallel } from "./parallel.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import { seal, textOf, unseal } from "./sealed.ts";
+
+const CLAIMS_AT_ONCE = 16;
 
 /** The parts that {@linkcode HostPorts} works with. */
 export interface HostPortsOptions {
@@ -149,7 +152,7 @@ export class HostPorts {
       // For each anew: whoever attaches meanwhile waits for one file, not for all.
       using _alone = await this.#alone(signal);
       const { path, claims } = await this.#open({ protocol, port: Number(port) });
-      const owners = await Promise.all(claims.map(({ key }) => this.#options.store.read(key)));
+      const owners = await inParallel(claims, CLAIMS_AT_ONCE, ({ key }) => this.#options.store.read(key));
       const live = claims.filter((_, index) => owners[index] !== undefined);
       if (live.length < claims.length) await this.#write({ path, claims: live });
     }

@@ -156,7 +156,7 @@ export class AttachmentStore {
   /** The containers that have a folder. */
   async containers(): Promise<readonly string[]> {
     const names = await listDir(this.#dir);
-    const stats = await Promise.all(names.map((name) => statOf(this.#folder(name))));
+    const stats = await inParallel(names, FOLDERS_AT_ONCE, (name) => statOf(this.#folder(name)));
     return names.filter((_, index) => stats[index]?.isDirectory);
   }
 

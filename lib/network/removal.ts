@@ -2,6 +2,7 @@ import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
+import { once } from "../host/once.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -35,10 +36,11 @@ export interface RemovalOptions {
  */
 export class Removal {
   readonly #options: RemovalOptions;
-  #boot: string | undefined;
+  readonly #boot: () => Promise<string>;
 
   constructor(options: RemovalOptions) {
     this.#options = options;
+    this.#boot = once(() => bootId(options.run));
   }
 
   /** Gives what failed first in the chain; the record then stays, as `failed`. */
@@ -144,7 +146,7 @@ export class Removal {
 
   /** The identity of this boot. */
   async boot(): Promise<string> {
-    return this.#boot ??= await bootId(this.#options.run);
+    return await this.#boot();
   }
 
   /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */

@@ -1,6 +1,9 @@
 import { statOf } from "../host/file.ts";
 import { DirListing, identityOf } from "../host/listing.ts";
+import { inParallel } from "../network/parallel.ts";
 import { searchPath } from "../plugin/find.ts";
+
+const FILES_AT_ONCE = 16;
 
 /** The directories in which plugins are looked for, to tell whether one of them has changed. */
 export class PluginDirs {
@@ -36,10 +39,10 @@ export class PluginDirs {
     this.#listings.set(path, listing);
     // One that cannot be looked at holds nothing that could be run.
     const names = await listing.names().catch(() => []);
-    const files = await Promise.all(names.map(async (name) => {
+    const files = await inParallel(names, FILES_AT_ONCE, async (name) => {
       const stat = await statOf(`${path}/${name}`).catch(() => undefined);
       return stat === undefined ? name : `${name} ${identityOf(stat)}`;
-    }));
+    });
     return files.join("\n");
   }
 }

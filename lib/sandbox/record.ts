@@ -10,10 +10,13 @@ import {
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
+import { inParallel } from "../network/parallel.ts";
 import type { BadRecord } from "../network/record.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "../network/sealed.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
+
+const FILES_AT_ONCE = 16;
 
 /**
  * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
@@ -167,12 +170,10 @@ export class SandboxStore {
       const [, id] = /^(.+)\.json\.bad-\d+$/.exec(name) ?? [];
       if (id !== undefined && !present.has(`${id}.json`)) last.set(id, `${this.#dir}/${name}`);
     }
-    return await Promise.all(
-      [...last].map(async ([id, file]) => {
-        const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
-        return { id, file, since };
-      }),
-    );
+    return await inParallel([...last], FILES_AT_ONCE, async ([id, file]) => {
+      const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
+      return { id, file, since };
+    });
   }
 
   /** Forgets a sandbox whose record was moved aside, with the name that is reserved for it. */

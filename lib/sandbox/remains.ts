@@ -1,9 +1,12 @@
 import { statOf } from "../host/file.ts";
+import { inParallel } from "../network/parallel.ts";
 import type { AttachmentStore } from "../network/record.ts";
 import { isContainerId } from "../spec/name.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { DamagedRecord, SandboxRecord } from "./record.ts";
+
+const LOOKS_AT_ONCE = 16;
 
 /** What {@linkcode Remains} looks with. */
 export interface RemainsOptions
@@ -25,7 +28,7 @@ export class Remains {
   /** All of them. */
   async all(): Promise<readonly SandboxRecord[]> {
     const damaged = await this.#options.sandboxes.damaged();
-    const found = await Promise.all(damaged.map((record) => this.#look(record)));
+    const found = await inParallel(damaged, LOOKS_AT_ONCE, (record) => this.#look(record));
     return found.filter((record) => record !== undefined);
   }
 

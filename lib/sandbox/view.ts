@@ -1,5 +1,6 @@
 import { nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
+import { inParallel } from "../network/parallel.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
@@ -82,6 +83,9 @@ export async function viewSandbox(
   return sandbox;
 }
 
+/** Each has a few files open at most. */
+const VIEWS_AT_ONCE = 16;
+
 /** What there is to see of each sandbox now, if it has not gone meanwhile; with one look at the processes of all. */
 export async function viewSandboxes(
   records: readonly SandboxRecord[],
@@ -89,7 +93,12 @@ export async function viewSandboxes(
   signal?: AbortSignal,
 ): Promise<readonly Sandbox[]> {
   const processes = await processesOf(records, parts, signal);
-  const views = await Promise.all(records.map((record) => viewNow(record, parts, processes)));
+  const views = await inParallel(
+    records,
+    VIEWS_AT_ONCE,
+    (record) => viewNow(record, parts, processes),
+    signal,
+  );
   return views.filter((view) => view !== undefined);
 }
 

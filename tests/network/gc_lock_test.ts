@@ -161,7 +161,10 @@ Deno.test("a plugin that did not answer to GC in time is left alone by a timer f
 Deno.test("F49 between two configurations of one network those get in who wait for it", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { GC: { sleep: 0.3 } });
-  const lists = Array.from({ length: 8 }, (_, index) => listOf([], { plugins: [{ type: "a", note: index }] }));
+  const lists = Array.from(
+    { length: 8 },
+    (_, index) => listOf([], { plugins: [{ type: "a", note: index }] }),
+  );
   const ids = lists.map((_, index) => `c${index}`);
   for (const [index, list] of lists.entries()) await attach(world, list, ids[index]!);
   const gcs = async () => (await a.calls()).filter(({ verb }) => verb === "GC").length;

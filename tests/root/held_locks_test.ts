@@ -2,18 +2,19 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
 import { until } from "../until.ts";
-import { SandboxWorld, sandboxTest } from "./sandbox_world.ts";
+import { sandboxTest, SandboxWorld } from "./sandbox_world.ts";
 
 /** A process that holds the lock of a file; what it runs holds no other. */
 class Holder implements AsyncDisposable {
   private constructor(readonly child: Deno.ChildProcess) {}
 
   static async of(path: string, { user }: { user?: number } = {}): Promise<Holder> {
-    const flock = ["flock", "-x", path, "sh", "-c", "echo held; exec sleep 1000"];
+    const flock = ["flock", "--no-fork", "-x", path, "sh", "-c", "echo held; exec sleep 1000"];
     const [program = "", ...args] = user === undefined
       ? flock
       : ["setpriv", `--reuid=${user}`, "--clear-groups", ...flock];
-    const child = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "inherit" }).spawn();
+    const child = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "inherit" })
+      .spawn();
     const reader = child.stdout.getReader();
     assertEquals(new TextDecoder().decode((await reader.read()).value), "held\n");
     await reader.cancel();
@@ -21,10 +22,8 @@ class Holder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.child.kill("SIGCONT");
     this.child.kill("SIGKILL");
     await this.child.status;
-    await new Deno.Command("pkill", { args: ["-KILL", "-P", String(this.child.pid)] }).output();
   }
 }
 
@@ -40,23 +39,29 @@ const LOCKS: readonly (readonly [string, string, RegExp])[] = [
 ];
 
 for (const [whose, file, words] of LOCKS) {
-  sandboxTest(`D80 F52 a stopped process that holds the lock of ${whose} is named, and waited for no longer than was said`, async (world) => {
-    await portNetwork(world);
-    const id = world.id("held");
-    const path = `${world.runDir}/${file.replace("ID", id)}`;
-    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
-    await using holder = await Holder.of(path);
-    holder.child.kill("SIGSTOP");
-    const request = { id, publish: [{ hostPort: 38_080, containerPort: 80, protocol: "tcp" as const }] };
-    const run = world.podwire(SHORT).sandboxes.run(request);
-    const error = await assertRejects(() => run, CniError) as CniError;
-    assertEquals(error.kind, "timeout", error.message);
-    assertMatch(error.message, words);
-    const named = new RegExp(`process ${holder.child.pid} \\(flock -x .*\\), which is stopped`);
-    assertMatch(error.message, named);
-    const said = world.log.all.filter((line) => line.startsWith("warn still waiting for"));
-    assert(said.some((line) => words.test(line) && named.test(line)), said.join("\n"));
-  });
+  sandboxTest(
+    `D80 F52 a stopped process that holds the lock of ${whose} is named, and waited for no longer than was said`,
+    async (world) => {
+      await portNetwork(world);
+      const id = world.id("held");
+      const path = `${world.runDir}/${file.replace("ID", id)}`;
+      await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+      await using holder = await Holder.of(path);
+      holder.child.kill("SIGSTOP");
+      const request = {
+        id,
+        publish: [{ hostIP: "", hostPort: 38_080, containerPort: 80, protocol: "tcp" as const }],
+      };
+      const run = world.podwire(SHORT).sandboxes.run(request);
+      const error = await assertRejects(() => run, CniError) as CniError;
+      assertEquals(error.kind, "timeout", error.message);
+      assertMatch(error.message, words);
+      const named = new RegExp(`process ${holder.child.pid} \\(.*sleep 1000\\), which is stopped`);
+      assertMatch(error.message, named);
+      const said = world.log.all.filter((line) => line.startsWith("warn still waiting for"));
+      assert(said.some((line) => words.test(line) && named.test(line)), said.join("\n"));
+    },
+  );
 }
 
 sandboxTest("F52 whoever waits for a lock ends by its signal at once", async (world) => {
@@ -71,21 +76,23 @@ sandboxTest("F52 whoever waits for a lock ends by its signal at once", async (wo
   assertEquals((await assertRejects(() => run, CniError) as CniError).msg, "enough");
 });
 
-sandboxTest("an unprivileged user who holds the lock of the directory of namespaces keeps nobody from making one", async (world) => {
-  await world.network("a");
-  await Deno.chmod(world.dir, 0o755);
-  await Deno.mkdir(world.netnsDir, { mode: 0o755 });
-  await using _first = await Holder.of(world.netnsDir, { user: 65_534 });
-  // Not a mount point yet: it is waited for with a bound, and gone on without.
-  await world.podwire().sandboxes.run({ id: world.id("one") });
-  // Whoever makes it a mount point hides the directory below; the neighbour opens the new one too.
-  await using _second = await Holder.of(world.netnsDir, { user: 65_534 });
-  await world.podwire().sandboxes.run({ id: world.id("two") });
-  assertEquals(await world.namespaces(), ["podwire-one", "podwire-two"].map((name) => name));
-  await world.podwire().sandboxes.remove(world.id("one"));
-  await world.podwire().sandboxes.remove(world.id("two"));
-  assertEquals(await world.left(), []);
-});
+sandboxTest(
+  "an unprivileged user who holds the lock of the directory of namespaces keeps nobody from making one",
+  async (world) => {
+    await world.network("a");
+    await Deno.chmod(world.dir, 0o755);
+    await Deno.mkdir(world.netnsDir, { mode: 0o755 });
+    await using _first = await Holder.of(world.netnsDir, { user: 65_534 });
+    // Not a mount point yet: it is waited for with a bound, and gone on without.
+    await world.podwire().sandboxes.run({ id: world.id("one") });
+    // From now on there is nothing to wait for: the lock is not asked for.
+    await world.podwire().sandboxes.run({ id: world.id("two") });
+    assertEquals(await world.namespaces(), ["podwire-one", "podwire-two"]);
+    await world.podwire().sandboxes.remove(world.id("one"));
+    await world.podwire().sandboxes.remove(world.id("two"));
+    assertEquals(await world.left(), []);
+  },
+);
 
 /** A network whose plugin publishes ports. */
 async function portNetwork(world: SandboxWorld): Promise<void> {
