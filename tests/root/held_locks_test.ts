@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
 import { until } from "../until.ts";
-import { sandboxTest, SandboxWorld } from "./sandbox_world.ts";
+import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** A process that holds the lock of a file; what it runs holds no other. */
 class Holder implements AsyncDisposable {
