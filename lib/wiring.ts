@@ -83,24 +83,14 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const cache = new ResultCache(cacheDir);
   const ports = new HostPorts({ stateDir, store, locks, onBad });
   const failed = new FailedIndex(stateDir);
-  const attachments = new Attachments({
-    runner,
-    store,
-    cache,
-    ports,
-    failed,
-    locks,
-    log,
-    run,
-    timeouts,
-    probe,
-  });
+  const disk = { store, cache, ports, failed, locks };
+  const attachments = new Attachments({ ...disk, runner, log, run, timeouts, probe });
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, timeouts, run, log };
-  const recovery = new Recovery({ ...shared, store, cache, ports, failed });
+  const recovery = new Recovery({ ...shared, ...disk });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
