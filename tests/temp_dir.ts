@@ -1,8 +1,8 @@
-/** Runs `fn` with a directory of its own, named without links, and removes that. */
-export async function inTempDir(fn: (dir: string) => Promise<void>): Promise<void> {
+/** Runs `fn` with a directory of its own, named without links, removes that, and gives what `fn` gave. */
+export async function inTempDir<T>(fn: (dir: string) => Promise<T>): Promise<T> {
   const dir = await Deno.realPath(await Deno.makeTempDir({ prefix: "pwt-" }));
   try {
-    await fn(dir);
+    return await fn(dir);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -72,23 +72,33 @@ Deno.test("F41 what the kernel dropped, and tells without a path, is told as tha
   }
 });
 
-Deno.test("a few events are told one by one, and reading is no change", () =>
-  inTempDir(async (dir) => {
-    const told: (readonly string[])[] = [];
-    const changed = (paths: readonly string[]) => void told.push(paths);
-    using _watch = watchDirs([dir], { changed, failed: () => {} });
-    const toldOf = (name: string) => told.some((paths) => paths.includes(`${dir}/${name}`));
-    await Deno.writeTextFile(`${dir}/a`, "x");
-    await Deno.mkdir(`${dir}/b`);
-    // What comes before in the queue was told before.
-    await until(() => toldOf("b"));
-    assert(toldOf("a"), JSON.stringify(told));
-    told.length = 0;
-    for (let i = 0; i < 3; i++) await Deno.readTextFile(`${dir}/a`);
-    await Deno.mkdir(`${dir}/c`);
-    await until(() => toldOf("c"));
-    assert(!toldOf("a"), JSON.stringify(told));
-  }));
+Deno.test("a few events are told one by one, and reading is no change", async () => {
+  // Deno tells each watcher what is removed elsewhere too; with that there may be too many to be told one by one.
+  const isShown = () => inTempDir(showsFewEvents);
+  assert(await isShown() || await isShown() || await isShown(), "three times there were too many events");
+});
+
+/** Gives false where so much happened elsewhere that anything may have changed. */
+async function showsFewEvents(dir: string): Promise<boolean> {
+  const told: (readonly string[])[] = [];
+  const changed = (paths: readonly string[]) => void told.push(paths);
+  using _watch = watchDirs([dir], { changed, failed: () => {} });
+  const toldOf = (name: string) => told.some((paths) => paths.includes(`${dir}/${name}`));
+  const tooMany = () => told.some((paths) => paths.length === 0);
+  await Deno.writeTextFile(`${dir}/a`, "x");
+  await Deno.mkdir(`${dir}/b`);
+  // What comes before in the queue was told before.
+  await until(() => toldOf("b") || tooMany());
+  if (tooMany()) return false;
+  assert(toldOf("a"), JSON.stringify(told));
+  told.length = 0;
+  for (let i = 0; i < 3; i++) await Deno.readTextFile(`${dir}/a`);
+  await Deno.mkdir(`${dir}/c`);
+  await until(() => toldOf("c") || tooMany());
+  if (tooMany()) return false;
+  assert(!toldOf("a"), JSON.stringify(told));
+  return true;
+}
 
 Deno.test("watchedPaths() gives the directories on the way to a path, and those that links lead through", () =>
   inTempDir(async (dir) => {
