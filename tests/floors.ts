@@ -45,6 +45,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "command.ts",
       "permissions.ts",
       "stat.ts",
+      "terminal_text.ts",
       "io.ts",
       "attached.ts",
       "repeat.ts",

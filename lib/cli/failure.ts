@@ -1,4 +1,4 @@
-import { oneLine } from "../host/log.ts";
+import { escapedInJson, oneLine } from "../host/terminal_text.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniError, ErrorKind } from "../spec/error.ts";
 
@@ -16,7 +16,7 @@ const EXIT_CODES: Readonly<Partial<Record<ErrorKind, number>>> = {
 export function reportFailure(error: unknown, { json }: { json: boolean }): { text: string; code: number } {
   const failure = asCniError(error);
   const code = EXIT_CODES[failure.kind] ?? 1;
-  return { text: `${json ? JSON.stringify(failure) : failureText(failure)}\n`, code };
+  return { text: `${json ? escapedInJson(JSON.stringify(failure)) : failureText(failure)}\n`, code };
 }
 
 /** What happened in one line, then what the plugin wrote and what to do, where known; a missing right fits on one. */

@@ -1,6 +1,6 @@
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
-import { namesIn, statOf } from "./stat.ts";
+import { isNameTooLong, namesIn, statOf } from "./stat.ts";
 
 export { readFileIfThere, readTextIfThere, UnreadableFileError } from "./read_file.ts";
 export { type FileStat, realPath, statOf } from "./stat.ts";
@@ -22,6 +22,7 @@ export interface WriteOptions {
 const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
 const MOST_ATTEMPTS = 5;
+const PARENT_MODE = 0o755;
 
 /**
  * Replaces a file, or makes it, such that after a crash there is the old text or the new one and no mixture. When
@@ -190,17 +191,23 @@ export async function removeUnfinished(dir: string): Promise<number> {
   return removed;
 }
 
-/** Makes a directory with this mode, and those above it that lack; leaves one that is there as it is. */
+/**
+ * Makes a directory with exactly this mode, whatever the umask, and those above it that lack with 0755; leaves one that
+ * is there as it is.
+ */
 export async function ensureDir(path: string, mode = 0o755): Promise<void> {
   for (let attempt = 1;; attempt++) {
     try {
-      return await Deno.mkdir(path, { mode });
+      await Deno.mkdir(path, { mode });
+      // The umask may have taken bits; of a directory that is gone again there is nothing to change.
+      return await unlessMissing(Deno.chmod(path, mode), undefined);
     } catch (error) {
       // Throws if what is there is no directory.
       if (error instanceof Deno.errors.AlreadyExists) return await ensureAnyDir(path);
       // Its parent may go again at once; but where there is one, as in /proc, it is the kernel that refuses.
       if (!(error instanceof Deno.errors.NotFound) || attempt === MOST_ATTEMPTS) throw error;
-      await ensureAnyDir(dirname(path));
+      if (dirname(path) === path) throw error;
+      await ensureDir(dirname(path), PARENT_MODE);
     }
   }
 }
@@ -243,7 +250,7 @@ async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T
   try {
     return await promise;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return otherwise;
+    if (error instanceof Deno.errors.NotFound || isNameTooLong(error)) return otherwise;
     throw error;
   }
 }

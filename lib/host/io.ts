@@ -1,3 +1,5 @@
+import { escapedInJson } from "./terminal_text.ts";
+
 import type { SignalName } from "./launch.ts";
 import { ownUser } from "./stat.ts";
 
@@ -68,7 +70,8 @@ export function processIo(): Io {
     },
     env: (name) => Deno.env.get(name),
     inheritedEnv,
-    write: (text) => writeAll(Deno.stdout, text),
+    // What it prints may quote a plugin, a pod or a file; a program gets every byte of that, a terminal none that it acts on.
+    write: (text) => writeAll(Deno.stdout, Deno.stdout.isTerminal() ? escapedInJson(text) : text),
     writeError: (text) => writeAll(Deno.stderr, text),
     readStdin,
     onSignal,

@@ -1,4 +1,7 @@
 import { BaseHandler, Logger as StdLogger, type LogRecord } from "@std/log";
+import { escapedInJson, oneLine } from "./terminal_text.ts";
+
+export { oneLine };
 
 /** The levels, from the most talkative to the most silent one. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -114,7 +117,7 @@ const OWN_NAMES = new Set(["time", "level", "msg"]);
 function jsonLine(record: LogRecord, time: Date): string {
   const fields = fieldsOf(record).map(([name, value]) => [OWN_NAMES.has(name) ? `${name}_` : name, value]);
   const own = { time: time.toISOString(), level: levelOf(record), msg: record.msg };
-  return JSON.stringify({ ...own, ...Object.fromEntries(fields) });
+  return escapedInJson(JSON.stringify({ ...own, ...Object.fromEntries(fields) }));
 }
 
 function textLine(record: LogRecord, color: boolean): string {
@@ -127,12 +130,4 @@ function textLine(record: LogRecord, color: boolean): string {
 function textValue(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
   return typeof value === "string" && /[\s="]|^$/.test(text) ? oneLine(JSON.stringify(text)) : oneLine(text);
-}
-
-/** For text that may quote a plugin: no line ends, and nothing that moves the cursor or colours the terminal. */
-export function oneLine(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/\n/g, "\\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (char) => {
-    return `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  });
 }

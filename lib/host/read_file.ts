@@ -73,7 +73,8 @@ function openToRead(path: string): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     fs.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, (error, fd) => {
       if (error === null) return resolve(fd);
-      if (error.code === "ENOENT") return resolve(undefined);
+      // No file can have a name that is longer than the kernel takes.
+      if (error.code === "ENOENT" || error.code === "ENAMETOOLONG") return resolve(undefined);
       reject(error.code === "ENXIO" ? notRegular(path, "a socket") : asDenoError(error, path));
     });
   });

@@ -39,7 +39,7 @@ export async function statOf(path: string): Promise<FileStat | undefined> {
     };
   } catch (error) {
     if (isForPrograms(error, path)) return await stats.of(withoutSelf(path));
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound || isNameTooLong(error)) return undefined;
     throw error;
   }
 }
@@ -111,6 +111,11 @@ export function ownUser(): number {
 /** Whether a path was refused for being the kernel's: where `--allow-read` is missing too, Deno names that first. */
 function isForPrograms(error: unknown, path: string): boolean {
   return error instanceof Deno.errors.NotCapable && !denoRules().kernelFilesByRead && isKernelFile(path);
+}
+
+/** Of a name that is longer than the kernel takes: no file can be called so. */
+export function isNameTooLong(error: unknown): boolean {
+  return isErrno(error, 36);
 }
 
 function isErrno(error: unknown, number: number): boolean {

@@ -8,8 +8,8 @@ import {
   type PluginConfig,
   withFolderPlugins,
 } from "../spec/config.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
-import { isObject, member, parseJson } from "../spec/json.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, isCniError } from "../spec/error.ts";
+import { isObject, type Json, member, parseJson } from "../spec/json.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
 
@@ -154,9 +154,37 @@ async function loadFile(dir: string, name: string): Promise<NetworkConfigList | 
 
 /** What the text of a file says, without the plugins of its folder. */
 export function parseFile(text: string, file: string): NetworkConfigList {
+  try {
+    return parseByName(text, file);
+  } catch (error) {
+    throw isCniError(error) ? error.within(namingAdvice(text, file)) : error;
+  }
+}
+
+function parseByName(text: string, file: string): NetworkConfigList {
   if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
   const list = parseConfigList(text, { file });
   return list.loadOnlyInlinedPlugins ? withFolder(list, [], file) : list;
+}
+
+/** What to do with a file whose name does not go with what it holds. */
+function namingAdvice(text: string, file: string): { readonly details?: string } {
+  let json: Json;
+  try {
+    json = parseJson(text);
+  } catch {
+    return {};
+  }
+  if (!isObject(json)) return {};
+  const [isList, isPlugin] = [member(json, "plugins") !== undefined, member(json, "type") !== undefined];
+  const stem = file.slice(file.lastIndexOf("/") + 1, file.lastIndexOf("."));
+  if (!file.endsWith(".conflist") && isList && !isPlugin) {
+    return { details: `it holds a list of plugins, so its name should be ${stem}.conflist` };
+  }
+  if (file.endsWith(".conflist") && isPlugin && !isList) {
+    return { details: `it holds the configuration of a single plugin, so its name should be ${stem}.conf` };
+  }
+  return {};
 }
 
 /** The folder whose plugins the network of a file has, too; the name was validated, so the path stays inside. */
@@ -175,7 +203,11 @@ export function withFolder(
   plugins: readonly PluginConfig[],
   file: string,
 ): NetworkConfigList {
-  return withFolderPlugins(list, plugins, { file });
+  try {
+    return withFolderPlugins(list, plugins, { file });
+  } catch (error) {
+    throw isCniError(error) ? error.within(namingAdvice(list.text, file)) : error;
+  }
 }
 
 /**

@@ -6,7 +6,7 @@ import type { PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { validateLabels } from "./label.ts";
-import { validateName } from "./name.ts";
+import { validateName, validateUid } from "./name.ts";
 import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -104,6 +104,7 @@ export async function draftRecord(
   validateName(wording.name, name);
   validateName("namespace", namespace);
   validateName(wording.id, id, LONGEST_ID);
+  validateUid(uid);
   const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
   validateLabels(labels);
   validateSysctls(sysctls);

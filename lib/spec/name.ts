@@ -68,9 +68,15 @@ export function validateInterfaceName(text: string): void {
  */
 export function validatePluginType(type: string): void {
   if (type === "") throw refused("config", ERROR_CODES.invalidNetworkConfig, "no plugin name provided");
-  if (type === "." || type === ".." || /[/\0]/.test(type)) {
+  if (!isPluginType(type)) {
     throw refused("config", ERROR_CODES.invalidNetworkConfig, `invalid plugin name: ${type}`);
   }
+}
+
+/** Whether a plugin's type can be the name of a file in a directory of plugins. */
+export function isPluginType(type: string): boolean {
+  if (type === "" || type === "." || type === "..") return false;
+  return !/[/\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(type) && new TextEncoder().encode(type).length <= 255;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { ConfigDocument, type ConfigSource } from "./config_document.ts";
 import { isArray, isObject, type Json, type JsonObject, type JsonPath, member } from "./json.ts";
+import { isPluginType } from "./name.ts";
 
 /**
  * The configuration of one plugin.
@@ -95,6 +96,12 @@ export function readPluginConfig(document: ConfigDocument, path: JsonPath, json:
       isArray(member(json, "plugins")) ? { hint: "a list of plugins belongs into a .conflist file" } : {},
     );
   }
+  requireFileName(document, [...path, "type"], type);
+  const ipam = member(json, "ipam") ?? null;
+  const ipamType = isObject(ipam) ? member(ipam, "type") : undefined;
+  if (typeof ipamType === "string" && ipamType !== "") {
+    requireFileName(document, [...path, "ipam", "type"], ipamType);
+  }
   const capabilities = member(json, "capabilities") ?? null;
   return {
     type,
@@ -103,4 +110,12 @@ export function readPluginConfig(document: ConfigDocument, path: JsonPath, json:
       : [],
     json,
   };
+}
+
+/** What is looked for in a directory must not lead out of it. */
+function requireFileName(document: ConfigDocument, path: JsonPath, type: string): void {
+  if (isPluginType(type)) return;
+  throw document.fault(path, `invalid plugin name: ${JSON.stringify(type)}`, {
+    details: "it has to be the name of a file, not a path",
+  });
 }

@@ -284,3 +284,30 @@ Deno.test("statOf() and realPath() follow links", () =>
     assertEquals(await statOf(`${dir}/absent`), undefined);
     await assertRejects(() => realPath(`${dir}/absent`), Deno.errors.NotFound);
   }));
+
+Deno.test("whatever the umask, a directory gets its mode, its parents 0755, and files theirs", () =>
+  inTempDir(async (dir) => {
+    const before = Deno.umask();
+    try {
+      for (const umask of [0o000, 0o077]) {
+        Deno.umask(umask);
+        const top = `${dir}/${umask}`;
+        await ensureDir(`${top}/a/b`, 0o700);
+        await ensureDir(`${top}/a/c`, 0o755);
+        await writeFileSynced(`${top}/a/b/file`, "");
+        await writeFileSynced(`${top}/a/b/open`, "", { mode: 0o644, durable: false });
+        const paths = [top, `${top}/a`, `${top}/a/b`, `${top}/a/c`, `${top}/a/b/file`, `${top}/a/b/open`];
+        assertEquals(await Promise.all(paths.map(mode)), [0o755, 0o755, 0o700, 0o755, 0o600, 0o644]);
+      }
+    } finally {
+      Deno.umask(before);
+    }
+  }));
+
+Deno.test("a name that no file can have is that of no file", async () => {
+  const path = `/tmp/${"x".repeat(300)}`;
+  assertEquals(await readTextIfThere(path), undefined);
+  assertEquals(await statOf(path), undefined);
+  assertEquals(await listDir(path), []);
+  assertEquals(await removeIfThere(path), false);
+});

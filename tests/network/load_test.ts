@@ -266,3 +266,58 @@ Deno.test("property: by name, the choice is the first list of that name, else th
     else assertEquals(chooseByName(files, "a", "/d") === expected.list, true);
   }
 });
+
+Deno.test("a file whose name does not go with what it holds says how it should be named", () =>
+  inDir(
+    { "1.conf": list("a", "bridge"), "2.json": list("b", "bridge"), "3.conflist": conf("c") },
+    async (dir) => {
+      const loaded = await loadDirectory(dir);
+      assertEquals(loaded.map(({ error }) => error?.context.details), [
+        "it holds a list of plugins, so its name should be 1.conflist",
+        "it holds a list of plugins, so its name should be 2.conflist",
+        "it holds the configuration of a single plugin, so its name should be 3.conf",
+      ]);
+    },
+  ));
+
+Deno.test("UTF-16 is called by its name, with and without a mark, in both orders; so are marks and other bytes", () =>
+  inDir({}, async (dir) => {
+    const units = (text: string, littleEndian: boolean) => {
+      const view = new DataView(new ArrayBuffer(2 * text.length));
+      for (let at = 0; at < text.length; at++) view.setUint16(2 * at, text.charCodeAt(at), littleEndian);
+      return new Uint8Array(view.buffer);
+    };
+    const cases: readonly [Uint8Array, string][] = [
+      [units(`\ufeff${conf("a")}`, true), "the configuration is UTF-16, not UTF-8"],
+      [units(`\ufeff${conf("a")}`, false), "the configuration is UTF-16, not UTF-8"],
+      [units(conf("a"), true), "the configuration is UTF-16, not UTF-8"],
+      [units(conf("a"), false), "the configuration is UTF-16, not UTF-8"],
+      [new TextEncoder().encode(`\ufeff${conf("a")}`), "the text starts with a byte-order mark (U+FEFF)"],
+      [new Uint8Array([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d]), "the configuration is not UTF-8"],
+    ];
+    for (const [bytes, msg] of cases) {
+      await Deno.writeFile(`${dir}/1.conf`, bytes);
+      const [file] = await loadDirectory(dir);
+      assertEquals([file?.error?.kind, file?.error?.msg], ["config", msg]);
+    }
+  }));
+
+Deno.test("a plugin type that is a path is refused where the file is loaded, that of IPAM too", () =>
+  inDir({
+    "1.conf": conf("a", "../rec"),
+    "2.conflist": list("b", "bridge", "."),
+    "3.conf": JSON.stringify({ name: "c", type: "bridge", ipam: { type: "a/b" } }),
+    "4.conf": conf("d", "x\u202ey"),
+    "5.conf": conf("e", "x".repeat(256)),
+    "6.conf": conf("f", "x".repeat(255)),
+  }, async (dir) => {
+    const loaded = await loadDirectory(dir);
+    assertEquals(loaded.map(({ error }) => error?.context.path), [
+      "type",
+      "plugins[1].type",
+      "ipam.type",
+      "type",
+      "type",
+      undefined,
+    ]);
+  }));

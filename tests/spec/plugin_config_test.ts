@@ -70,8 +70,10 @@ Deno.test("A14 takes null for nothing in well-known keys", () => {
   assertEquals(parsePluginConfig('{"type":"a","capabilities":null,"ipam":null}').capabilities, []);
 });
 
-Deno.test("A16 A17 leaves path separators in the type and odd names for later", () => {
-  assertEquals(parsePluginConfig('{"type":"../x","name":"../y"}').type, "../x");
+Deno.test("A16 A17 refuses a type that is a path, and leaves odd names for later", () => {
+  assertEquals(parsePluginConfig('{"type":"x","name":"../y"}').type, "x");
+  const fault = pluginFault('{"type":"../x"}');
+  assertEquals([fault.code, fault.at, fault.msg], [7, "1:9", 'invalid plugin name: "../x"']);
 });
 
 Deno.test("capabilities are those set to true", () => {
