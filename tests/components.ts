@@ -2,6 +2,7 @@
 // and the tools that this machine lacks. Nothing is installed, and nothing of this machine's own apt is changed.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
+import { ownUser } from "../lib/host/stat.ts";
 
 const FOLDER = fromFileUrl(new URL("../.components", import.meta.url));
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -61,7 +62,7 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   if (unpack.length + tools.length === 0) return [];
   const names = [...unpack.map(({ name }) => name), ...tools.map((entry) => entry.package)];
   if (!exists("/usr/bin/apt-get")) return names.map((name) => `${name} is missing, and this is no Debian`);
-  if (Deno.statSync("/proc/self").uid !== 0) {
+  if (ownUser() !== 0) {
     return names.map((name) => `${name} is missing, and only root can fetch it`);
   }
 

@@ -6,8 +6,8 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const IMPORT = /^(?:import|export)\b[^;]*?\bfrom "(\.{1,2}\/[^"]+\.ts)";/gm;
 /** With one of these a test runs the engine itself, also where it compares it with the binary. */
 const ENGINE = ["mod.ts", "lib/runtime.ts", "lib/pods.ts", "lib/live.ts"];
-/** Only says where the binary lies. */
-const NAMES_BINARY = "tests/root/need.ts";
+/** Only says what the machine has, and where the binary lies. */
+const NEEDS = "tests/root/need.ts";
 
 /** The files of tests, below the root of the repository, that run the library in the process of the test or beside it. */
 export async function libraryTests(): Promise<string[]> {
@@ -30,13 +30,13 @@ async function runsLibrary(test: string): Promise<boolean> {
   await follow(test, reached);
   if (ENGINE.some((path) => reached.has(path))) return true;
   const drivesBinary = [...reached].some(([path, text]) =>
-    path.startsWith("tests/") && path !== NAMES_BINARY && text.includes("PODWIRE_BINARY")
+    path.startsWith("tests/") && text.includes("PODWIRE_BINARY")
   );
   return !drivesBinary && [...reached.keys()].some((path) => path.startsWith("lib/"));
 }
 
 async function follow(path: string, reached: Map<string, string>): Promise<void> {
-  if (reached.has(path)) return;
+  if (reached.has(path) || path === NEEDS) return;
   const text = await Deno.readTextFile(join(ROOT, path));
   reached.set(path, text);
   for (const [, target = ""] of text.matchAll(IMPORT)) await follow(join(path, "..", target), reached);

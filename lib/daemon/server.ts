@@ -1,7 +1,7 @@
-import { type ClaimedSocket, claimSocket } from "../host/socket.ts";
+import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
 import { HostError, settled } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { wordsOf } from "../plugin/failure.ts";
+import { requirePermissions, wordsOf } from "../plugin/failure.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 
 /** What is served, and where. */
@@ -87,6 +87,7 @@ export class SocketServer {
         },
       }, handle);
     };
+    await requirePermissions({ sockets: socketPaths(path) });
     try {
       this.#socket = await claimSocket(path, listen, { ...(signal && { signal }) });
       this.#server = server;

@@ -29,7 +29,7 @@ const CLOSED = [Deno.errors.BrokenPipe, Deno.errors.ConnectionReset, Deno.errors
 /**
  * Asks an HTTP server at a Unix socket, on a connection of its own.
  *
- * Requires `--allow-read` and `--allow-write`. With Deno's own client it would take `--allow-net`, too.
+ * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too.
  *
  * @throws {HostError} with reason `nobody-answers` if none is there, with `cut-short` if it closed the connection before
  * all of its answer had come

@@ -1,5 +1,6 @@
 import { dirname } from "@std/path/posix";
 import { HostError } from "./command.ts";
+import { denoRules } from "./deno_rules.ts";
 import { ensureDir } from "./file.ts";
 import { lockFile } from "./lock.ts";
 
@@ -16,14 +17,29 @@ export interface ClaimedSocket {
 const LONGEST_SOCKET_PATH = 107;
 /** Whoever holds the lock finds only those of dead processes. */
 const WORKSHOP = /^\.podwire-[0-9a-f]{8}$/;
-const WORKSHOP_LENGTH = "/.podwire-00000000/s".length;
+const FIXED_WORKSHOP = ".podwire-00000000";
+const WORKSHOP_LENGTH = `/${FIXED_WORKSHOP}/s`.length;
+
+/**
+ * All paths that a socket has until {@linkcode claimSocket} has put it under this one. From Deno 2.9 on a permission names
+ * single sockets, so the path under which it is made is a certain one there.
+ */
+export function socketPaths(path: string): readonly string[] {
+  return denoRules().socketsByNet ? [path, `${dirname(path)}/${FIXED_WORKSHOP}/s`] : [path];
+}
+
+function workshopFor(path: string): string {
+  const random = () => `.podwire-${crypto.getRandomValues(new Uint8Array(4)).toHex()}`;
+  return `${dirname(path)}/${denoRules().socketsByNet ? FIXED_WORKSHOP : random()}`;
+}
 
 /**
  * Puts a listening Unix socket under a path: only its owner may connect, from the first moment on. `listen` makes it
  * in a directory of its own that nobody else may enter, from which it is renamed into place. What a dead process left
  * there is replaced. Of several processes at once, one gets the path.
  *
- * Requires `--allow-read` and `--allow-write`.
+ * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too, for each of
+ * {@linkcode socketPaths}.
  *
  * @throws {HostError} reason `exists`, if somebody answers at that path, or what is there is no socket
  * @throws The reason of `signal`, if that fires first.
@@ -42,7 +58,7 @@ export async function claimSocket(
   using _lock = await lockFile(`${path}.lock`, { ...(signal && { signal }) });
   await requireNobody(path);
   await removeWorkshops(dir);
-  const workshop = `${dir}/.podwire-${crypto.getRandomValues(new Uint8Array(4)).toHex()}`;
+  const workshop = workshopFor(path);
   await Deno.mkdir(workshop, { mode: 0o700 });
   try {
     const temporary = `${workshop}/s`;

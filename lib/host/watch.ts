@@ -45,10 +45,11 @@ export function watchDirs(
   const isOurs = (path: string) => roots.some((root) => path === root || path.startsWith(`${root}/`));
   const pump = async () => {
     let count = 0;
-    for await (const { kind, paths } of watcher) {
-      // When one is dropped, as many as are kept have yet to be read. How soon they are read tells nothing: a busy
+    for await (const { kind, paths, flag } of watcher) {
+      // Newer versions of Deno keep more, and tell themselves that some were dropped. With 2.7, when one is dropped, as
+      // many as are kept have yet to be read. How soon they are read tells nothing: a busy
       // machine may take its time.
-      if (++count % KEPT_EVENTS === 0) listener.changed([]);
+      if (flag === "rescan" || ++count % KEPT_EVENTS === 0) listener.changed([]);
       else if (paths.length === 0 || kind !== "access" && paths.some(isOurs)) listener.changed(paths);
     }
   };

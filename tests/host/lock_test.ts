@@ -1,17 +1,16 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
 import { pause, runCommand } from "../../lib/host/command.ts";
+import { linkTarget, namesIn } from "../../lib/host/stat.ts";
 import { inTempDir } from "../temp_dir.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
-const openFiles = (path: string) =>
-  Array.from(Deno.readDirSync("/proc/self/fd")).filter(({ name }) => {
-    try {
-      return Deno.readLinkSync(`/proc/self/fd/${name}`).startsWith(path);
-    } catch {
-      return false;
-    }
-  }).length;
+/** How many of the files that this process has open are at paths that begin so. */
+async function openFiles(path: string): Promise<number> {
+  const dir = `/proc/${Deno.pid}/fd`;
+  const files = (await namesIn(dir)).map((name) => linkTarget(`${dir}/${name}`).catch(() => undefined));
+  return (await Promise.all(files)).filter((target) => target?.startsWith(path)).length;
+}
 
 Deno.test("lockFile() makes the file and its directory, for nobody else to read", () =>
   inTempDir(async (dir) => {
@@ -31,7 +30,7 @@ Deno.test("lockFile() lets one in at a time, also within one process", () =>
     };
     // More than Deno has threads for its files.
     await Promise.all(Array.from({ length: 60 }, turn));
-    assertEquals(openFiles(dir), 0);
+    assertEquals(await openFiles(dir), 0);
   }));
 
 Deno.test("lockFile() and flock of util-linux keep each other out", () =>
@@ -82,14 +81,14 @@ Deno.test("lockFile() stops waiting when its signal fires, and leaves neither lo
       using _lock = await lockFile(path);
       const waiting = lockFile(path, { signal: stop.signal });
       await pause(30);
-      assertEquals(openFiles(dir) <= 2, true);
+      assertEquals(await openFiles(dir) <= 2, true);
       const start = performance.now();
       stop.abort(reason);
       assertEquals(await assertRejects(() => waiting), reason);
       assertLess(performance.now() - start, 60_000);
     }
     assertEquals(await assertRejects(() => lockFile(path, { signal: stop.signal })), reason);
-    assertEquals(openFiles(dir), 0);
+    assertEquals(await openFiles(dir), 0);
     assertEquals((await flock("-n", path, "true")).code, 0);
   }));
 
@@ -98,7 +97,7 @@ Deno.test("tryLockFile() gives undefined at once where the lock is held", () =>
     using lock = await tryLockFile(`${dir}/lock`);
     assertEquals(lock?.path, `${dir}/lock`);
     assertEquals(await tryLockFile(`${dir}/lock`), undefined);
-    assertEquals(openFiles(dir), 1);
+    assertEquals(await openFiles(dir), 1);
   }));
 
 Deno.test("a lock is freed once, and early if wanted", () =>
@@ -149,7 +148,7 @@ Deno.test("removing the file lets no two in at once", () =>
     const other = runCommand({ program: "sh", args: ["-c", script, path] });
     await Promise.all(Array.from({ length: 40 }, (_, n) => turn(n)));
     await other;
-    assertEquals(openFiles(dir), 0);
+    assertEquals(await openFiles(dir), 0);
   }));
 
 Deno.test("a directory can be locked", () =>

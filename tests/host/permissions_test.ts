@@ -183,8 +183,7 @@ Deno.test("isPermissionDenied() tells the kernel's refusal from Deno's", () => {
 
 Deno.test("runCommand() ends a program also where only that program is granted", async () => {
   const script = `
-    import { denoRules } from "../../lib/host/deno_rules.ts";
-import { HostError, runCommand } from "${new URL("command.ts", HOST)}";
+    import { HostError, runCommand } from "${new URL("command.ts", HOST)}";
     const script = "(trap '' TERM; exec sleep 6) & echo $!; exec sleep 6";
     const request = { program: "sh", args: ["-c", script], signal: AbortSignal.timeout(100), graceMs: 300 };
     const { ended, signal, stdout, elapsedMs } = await runCommand(request);

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { dirname, fromFileUrl } from "@std/path";
 import { HostError } from "../../lib/host/command.ts";
-import { type ClaimedSocket, claimSocket } from "../../lib/host/socket.ts";
+import { denoRules } from "../../lib/host/deno_rules.ts";
+import { type ClaimedSocket, claimSocket, socketPaths } from "../../lib/host/socket.ts";
 import { inTempDir } from "../temp_dir.ts";
 
 /** A socket that is listened on, and the listener, which the claim leaves to its maker. */
@@ -28,6 +30,7 @@ class Listening implements AsyncDisposable {
   }
 }
 
+const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
 const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
 const connect = (path: string) => Deno.connect({ transport: "unix", path });
 
@@ -105,6 +108,49 @@ Deno.test("release() makes nothing anew where the directory is gone", () =>
     await listening[Symbol.asyncDispose]();
     assertEquals(namesIn(dir), []);
   }));
+
+Deno.test("socketPaths() has every path that a permission of this Deno has to name for a claim", async () => {
+  const path = await Deno.makeTempDir({ prefix: "pwt-" }) + "/p.sock";
+  try {
+    const script = `
+      import { claimSocket, socketPaths } from "${new URL("../../lib/host/socket.ts", import.meta.url)}";
+      import { missingFlags } from "${new URL("../../lib/host/permissions.ts", import.meta.url)}";
+      const [path = "", flags = ""] = Deno.args;
+      const sockets = socketPaths(path);
+      console.log(JSON.stringify({ sockets, missing: await missingFlags({ sockets }) }));
+      if (flags === "") Deno.exit(0);
+      let listener;
+      const claimed = await claimSocket(path, (path) => listener = Deno.listen({ transport: "unix", path }));
+      (await Deno.connect({ transport: "unix", path })).close();
+      await claimed.release();
+      listener.close();`;
+    await Deno.writeTextFile(`${dirname(path)}/claim.ts`, script);
+    const run = async (flags: string[], ...args: string[]) => {
+      const own = [
+        "run",
+        "-q",
+        "--no-prompt",
+        "--no-check",
+        ...flags,
+        `${dirname(path)}/claim.ts`,
+        path,
+        ...args,
+      ];
+      const { code, stdout, stderr } = await new Deno.Command(DENOW, { args: own }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+      return JSON.parse(new TextDecoder().decode(stdout)) as { sockets: string[]; missing: string[] };
+    };
+    const { sockets, missing } = await run([]);
+    assertEquals(sockets, socketPaths(path));
+    const net = missing.filter((flag) => flag.startsWith("--allow-net"));
+    const names = sockets.map((socket) => `unix:${socket}`).join(",");
+    assertEquals(net, denoRules().socketsByNet ? [`--allow-net=${names}`] : []);
+    const files = [`--allow-read=${dirname(path)}`, `--allow-write=${dirname(path)}`];
+    assertEquals((await run([...files, ...net], "claim")).missing, []);
+  } finally {
+    await Deno.remove(dirname(path), { recursive: true });
+  }
+});
 
 Deno.test("a path that no socket can have is refused by its length", () =>
   inTempDir(async (dir) => {

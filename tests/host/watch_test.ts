@@ -48,12 +48,13 @@ Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() say
     const failure = Promise.withResolvers<void>();
     const changed = (paths: readonly string[]) => void told.push(paths);
     using _watch = watchDirs([dir], { changed, failed: failure.reject });
-    for (let i = 0; i < 200; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
+    // Deno 2.7 keeps 16 events, 2.9 keeps 1,024; each file makes three.
+    for (let i = 0; i < 500; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
     const end = performance.now() + 100;
     while (performance.now() < end) { /* the loop of events stands still, so the kernel's fill the queue */ }
     await until(() => told.some((paths) => paths.length === 0));
     const seen = new Set(told.flat());
-    assert(seen.size < 200, "nothing was dropped: the test no longer shows what it is for");
+    assert(seen.size < 500, "nothing was dropped: the test no longer shows what it is for");
   }));
 
 Deno.test("F41 what the kernel dropped, and tells without a path, is told as that anything may have changed", async () => {

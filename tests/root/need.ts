@@ -9,6 +9,7 @@
  * component fails the run.
  */
 import { fromFileUrl } from "@std/path";
+import { ownUser } from "../../lib/host/stat.ts";
 
 const inRepository = (path: string) => fromFileUrl(new URL(`../../${path}`, import.meta.url));
 
@@ -36,7 +37,7 @@ const isTool = (path: string) => isThere(path) || isThere(`${TOOLS}${path}`);
 const isProgram = (name: string) => SYSTEM_FOLDERS.some((folder) => isTool(`${folder}/${name}`));
 
 const COMPONENTS = {
-  root: () => Deno.build.os === "linux" && Deno.statSync("/proc/self").uid === 0,
+  root: () => Deno.build.os === "linux" && ownUser() === 0,
   "cni-1.1.1": () => isThere(`${CNI_1_1_1}/bridge`),
   "cni-1.9.1": () => isThere(`${CNI_1_9_1}/bridge`),
   runc: () => isThere(RUNC),
