@@ -1,3 +1,4 @@
+import { freeLeftovers } from "./builtin/leftovers.ts";
 import { builtins } from "./builtin/mod.ts";
 import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
@@ -11,7 +12,7 @@ import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import { ResultCache } from "./network/result_cache.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
-import { PluginRunner } from "./plugin/exec.ts";
+import { markedRun, PluginRunner } from "./plugin/exec.ts";
 import { Watch } from "./plugin/observe.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import type { Catalog } from "./pod/catalog.ts";
@@ -29,6 +30,7 @@ import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
+import type { NetworkConfigList } from "./spec/config.ts";
 
 /** What a runtime consists of. */
 export interface Parts {
@@ -84,7 +86,14 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const ports = new HostPorts({ stateDir, store, locks, onBad });
   const failed = new FailedIndex(stateDir);
   const disk = { store, cache, ports, failed, locks };
-  const attachments = new Attachments({ ...disk, runner, log, run, timeouts, probe });
+  const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
+  const current = catalog ?? catalogs.catalog;
+  const present = (network: string, signal?: AbortSignal) => presentList(current, network, signal);
+  const attachments = new Attachments({
+    ...{ ...disk, runner, log, run, timeouts, probe, present },
+    freeLeftovers: (attachment, { dryRun, signal = new AbortController().signal }) =>
+      freeLeftovers(attachment, { run: markedRun(run, attachment.containerId), signal }, { dryRun }),
+  });
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
   const path = options.environment?.PATH ?? DEFAULT_PATH;
@@ -104,13 +113,12 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
-  const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
   const sandboxes = new Sandboxes({
     ...shared,
     recovery,
     watch,
     store,
-    catalog: catalog ?? catalogs.catalog,
+    catalog: current,
   });
   return {
     sandboxes,
@@ -126,6 +134,14 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     readiness,
     ...catalogs,
   };
+}
+
+async function presentList(
+  catalog: (signal?: AbortSignal) => Promise<Catalog>,
+  network: string,
+  signal: AbortSignal | undefined,
+): Promise<NetworkConfigList | undefined> {
+  return (await catalog(signal)).lists.find(({ name }) => name === network);
 }
 
 /** Options of {@linkcode Parts.watchCatalog}. */

@@ -27,7 +27,8 @@ export interface HostLocalConfig {
   readonly resolvConf: string;
 }
 
-const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
+/** Where the addresses of all networks are kept, in a folder for each. */
+export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 
 /**
  * Reads and validates the configuration, wishes from `CNI_ARGS` (`IP`), `args.cni.ips`, `runtimeConfig.ips` and

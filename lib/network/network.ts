@@ -11,7 +11,7 @@ import type { JsonObject } from "../spec/json.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
-import { type Known, neverRanIn, parseRecorded, versionOfAdd, withRecorded } from "./recorded.ts";
+import { type Known, neverRanIn, parseRecorded, refusalIn, versionOfAdd, withRecorded } from "./recorded.ts";
 import { published, type RequireFreeOptions } from "./host_ports.ts";
 import type { NetworkLocks } from "./network_lock.ts";
 import { noteIfPossible } from "./note.ts";
@@ -209,7 +209,10 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const failure = await this.#removal.attempt({ ...record, ...neverRanIn(cause) }, Math.min(ADD, DEL));
+    const failure = await this.#removal.attempt(
+      { ...record, ...neverRanIn(cause), ...refusalIn(cause) },
+      Math.min(ADD, DEL),
+    );
     if (failure === undefined) return cause;
     this.#options.log.warn(`clean-up after the failed ADD to "${list.name}" failed too`, {
       network: list.name,

@@ -11,8 +11,10 @@ import {
 } from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import { type Json, type JsonObject, numberOf } from "../spec/json.ts";
+import type { Refusal } from "../plugin/refusal.ts";
+import { isObject, type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
+import { fileNamePart } from "./file_name_part.ts";
 import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
 import { shortName } from "./short_name.ts";
@@ -75,6 +77,8 @@ export interface AttachmentRecord extends AttachmentKey {
    * removal from succeeding.
    */
   readonly neverRan?: number;
+  /** Of an ADD that failed: what the first plugin refused, if it refused its input. */
+  readonly refusal?: Refusal;
 }
 
 /** Which attachments there were at one moment. */
@@ -286,9 +290,10 @@ export class AttachmentStore {
 }
 
 function encode(record: AttachmentRecord): JsonObject {
-  const { netnsId, nextTry, error, result, ...rest } = record;
+  const { netnsId, nextTry, error, result, refusal, ...rest } = record;
   return {
     ...rest,
+    ...(refusal === undefined ? {} : { refusal: { ...refusal } }),
     ...(netnsId === undefined ? {} : { netnsId }),
     ...(nextTry === undefined ? {} : { nextTry }),
     ...(error === undefined ? {} : { error }),
@@ -318,7 +323,15 @@ function decode(body: JsonObject): AttachmentRecord {
     capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
     result: optionalObject(body, "result"),
     ...(typeof body.neverRan === "number" ? { neverRan: body.neverRan } : {}),
+    ...refusalOf(body),
   };
+}
+
+/** One that is damaged is no reason to lose the record: the removal is then tried again. */
+function refusalOf({ refusal }: JsonObject): Pick<AttachmentRecord, "refusal"> {
+  if (!isObject(refusal)) return {};
+  const { code, msg } = refusal;
+  return typeof code === "number" && typeof msg === "string" ? { refusal: { code, msg } } : {};
 }
 
 function pairsOf(body: JsonObject): CniArgs {

@@ -1,5 +1,6 @@
 import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 import { type CniError, ERROR_CODES } from "../spec/error.ts";
+import { refusesInput } from "../plugin/refusal.ts";
 import type { SpecVersion } from "../spec/version.ts";
 import type { ChainTarget } from "./chain.ts";
 import type { AttachmentRecord } from "./record.ts";
@@ -51,6 +52,21 @@ export function neverRanIn({ kind, code, context }: CniError): Pick<AttachmentRe
   const didNothing = kind === "plugin-start" || kind === "plugin-missing" ||
     code === ERROR_CODES.incompatibleVersion;
   return { neverRan: didNothing ? index : index + 1 };
+}
+
+/**
+ * What the first plugin of the chain refused in a failed ADD, if it refused its input. A DEL that it refuses with the
+ * same words finds nothing to remove: it refuses before it does anything.
+ */
+export function refusalIn(cause: CniError): Pick<AttachmentRecord, "refusal"> {
+  const { code, msg } = cause;
+  return cause.context.plugin?.index === 0 && refusesInput(cause) ? { refusal: { code, msg } } : {};
+}
+
+/** Whether that DEL failed because its ADD had begun nothing; the caller makes sure that there is no interface. */
+export function isSameRefusal({ refusal }: AttachmentRecord, failure: CniError): boolean {
+  const { code, msg, context: { plugin } } = failure;
+  return plugin?.index === 0 && refusal?.code === code && refusal.msg === msg;
 }
 
 /**

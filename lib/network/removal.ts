@@ -1,21 +1,25 @@
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
+import { ipJson } from "../host/link.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { once } from "../host/once.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
-import type { CniError } from "../spec/error.ts";
-import { type JsonObject, parseJson } from "../spec/json.ts";
+import { isConfigAtFault } from "../plugin/refusal.ts";
+import type { NetworkConfigList } from "../spec/config.ts";
+import { CniError } from "../spec/error.ts";
+import { isArray, type Json, type JsonObject, parseJson } from "../spec/json.ts";
 import { backoffMs } from "./backoff.ts";
 import { type ChainTarget, delChain } from "./chain.ts";
 import type { FailedIndex } from "./failed_index.ts";
 import type { HostPorts } from "./host_ports.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
-import { listOnRecord } from "./recorded.ts";
+import { isSameRefusal, listOnRecord } from "./recorded.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+import { inVersion } from "./spoken_version.ts";
 
 /** The parts that {@linkcode Removal} works with. */
 export interface RemovalOptions {
@@ -27,6 +31,39 @@ export interface RemovalOptions {
   readonly failed: FailedIndex;
   readonly log: Logger;
   readonly run: RunCommand;
+  /** The configuration that a network has now. @default that of no network is known */
+  readonly present?: PresentList;
+  /** Frees what can be freed without the plugins of an attachment. @default nothing */
+  readonly freeLeftovers?: FreeLeftovers;
+}
+
+/** The configuration that a network has now, if it has a usable one. */
+export type PresentList = (network: string, signal?: AbortSignal) => Promise<NetworkConfigList | undefined>;
+
+/**
+ * Frees what the built-in plugins, and those whose state they share, made for an attachment: what is marked as its own.
+ * The namespace is empty where it is gone.
+ */
+export type FreeLeftovers = (attachment: LeftoverOwner, options: LeftoverOptions) => Promise<Leftovers>;
+
+/** Whose leftovers are meant. */
+export interface LeftoverOwner extends AttachmentKey {
+  /** The text of the configuration list. */
+  readonly config: string;
+  readonly netns: string;
+}
+
+/** How leftovers are freed. */
+export interface LeftoverOptions {
+  /** Only tells what would be. @default {false} */
+  readonly dryRun?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What came of the leftovers of an attachment, each in words. */
+export interface Leftovers {
+  readonly freed: readonly string[];
+  readonly remaining: readonly string[];
 }
 
 /**
@@ -49,24 +86,105 @@ export class Removal {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<CniError | undefined> {
-    const { runner, store, cache } = this.#options;
     try {
-      const list = listOnRecord(record);
-      using deadline = new Deadline(timeoutMs, signal);
-      const target = await this.#targetOf(record);
-      // The entry is there while the record lacks the result if a crash fell between the two.
-      const added = record.result ?? (await this.foreign(record))?.result;
-      await delChain(runner, list, target, added, deadline.signal, { neverRan: record.neverRan });
-      // Its record goes last: a crash in between leaves what recovery finds.
-      await this.#release(record, signal);
-      await cache.remove(record);
-      await store.remove(record);
-      await this.#settle(record);
+      await this.#detach(record, timeoutMs, signal);
+      await this.letGo(record, signal);
       return undefined;
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network: record.network });
       await this.postpone(record, failure);
       return failure;
+    }
+  }
+
+  /** Forgets an attachment with all that is on disk of it. */
+  async letGo(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    // Its record goes last: a crash in between leaves what recovery finds.
+    await this.#release(record, signal);
+    await this.#options.cache.remove(record);
+    await this.#options.store.remove(record);
+    await this.#settle(record);
+  }
+
+  /** DEL with the configuration of the ADD, and if that is at fault with the one that the network has now. */
+  async #detach(record: AttachmentRecord, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const { network, containerId, ifName } = record;
+    const facts = { network, containerId, ifName };
+    try {
+      return await this.#del(record, () => listOnRecord(record), timeoutMs, signal);
+    } catch (error) {
+      const failure = asCniError(error, { verb: "DEL", network });
+      if (isSameRefusal(record, failure) && !await this.#hasInterface(record)) return;
+      const present = isConfigAtFault(failure) && !signal?.aborted
+        ? await this.#presentList(record, signal)
+        : undefined;
+      if (present === undefined) throw failure;
+      const { log } = this.#options;
+      const second = "DEL is tried with the configuration that the network has now";
+      log.warn(`the configuration of its ADD cannot be used any more: ${failure.message}; ${second}`, facts);
+      await this.#del(record, () => present, timeoutMs, signal).catch((again) => {
+        throw withDetails(
+          failure,
+          `with the configuration that the network has now: ${asCniError(again).message}`,
+        );
+      });
+      await this.#freeLeftovers(record, signal);
+    }
+  }
+
+  async #del(
+    record: AttachmentRecord,
+    listOf: () => NetworkConfigList,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const list = listOf();
+    using deadline = new Deadline(timeoutMs, signal);
+    const target = await this.#targetOf(record);
+    // The entry is there while the record lacks the result if a crash fell between the two.
+    const added = record.result ?? (await this.foreign(record))?.result;
+    const { neverRan } = record;
+    await delChain(this.#options.runner, list, target, added, deadline.signal, { neverRan });
+  }
+
+  /** Undefined where it is the one of the ADD, which failed already. */
+  async #presentList(
+    { network, config, cniVersion }: AttachmentRecord,
+    signal: AbortSignal | undefined,
+  ): Promise<NetworkConfigList | undefined> {
+    // A directory that cannot be read leaves the failure of the DEL as it is.
+    const list = await this.#options.present?.(network, signal).catch(() => undefined);
+    if (list === undefined || list.text === config) return undefined;
+    const spoken = cniVersion !== undefined && list.cniVersions.includes(cniVersion) ? cniVersion : undefined;
+    return spoken === undefined ? list : inVersion(list, spoken);
+  }
+
+  /** What the old configuration named and the new one does not know of. */
+  async #freeLeftovers(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
+    const { freeLeftovers, log } = this.#options;
+    const { network, containerId, ifName } = record;
+    const found = await freeLeftovers?.(await this.leftoverOwner(record), { signal });
+    for (const what of found?.freed ?? []) log.info(`freed ${what}`, { network, containerId, ifName });
+    for (const what of found?.remaining ?? []) {
+      log.warn(`left behind: ${what}`, { network, containerId, ifName });
+    }
+  }
+
+  /** The attachment, with its namespace if that is still there. */
+  async leftoverOwner(record: AttachmentRecord): Promise<LeftoverOwner> {
+    const { network, containerId, ifName, config } = record;
+    return { network, containerId, ifName, config, netns: (await this.#targetOf(record)).netns };
+  }
+
+  /** Whether the interface of the attachment is in its namespace; so it counts as well where that cannot be seen. */
+  async #hasInterface(record: AttachmentRecord): Promise<boolean> {
+    const { netns } = await this.#targetOf(record);
+    if (netns === "") return false;
+    try {
+      const links = await ipJson(["link", "show"], { netns, run: this.#options.run });
+      return isArray(links as Json) && (links as JsonObject[]).some(({ ifname }) => ifname === record.ifName);
+    } catch {
+      return true;
     }
   }
 
@@ -160,6 +278,11 @@ export class Removal {
       return undefined;
     }
   }
+}
+
+function withDetails({ kind, msg, code, context, cause }: CniError, more: string): CniError {
+  const details = context.details === undefined ? more : `${context.details}; ${more}`;
+  return new CniError(kind, msg, { ...context, code, cause, details });
 }
 
 /** Whether a removal of the attachment had failed, or was cut short while it was tried again. */

@@ -93,7 +93,7 @@ Deno.test("F49 while a plugin hangs in the GC of its network, other networks are
   await attach(world, fast, "c1");
   assertEquals((await collector(world, ["c1"]).collect([fast])).failed, []);
   const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { log: world.log });
-  const waiting = world.attachments({}, locks).add(slow, world.request({ containerId: "c2" }));
+  const waiting = world.attachments({}, { locks }).add(slow, world.request({ containerId: "c2" }));
   await until(() => world.log.all.length > 0);
   assertMatch(
     world.log.all[0]!,
@@ -112,7 +112,7 @@ Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process 
   using _gc = await locksOf(world).networks.exclude("web");
   const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { limitMs: 50 });
   const [record] = await world.store.all();
-  const error = await assertRejects(() => world.attachments({}, locks).remove(record!), CniError) as CniError;
+  const error = await assertRejects(() => world.attachments({}, { locks }).remove(record!), CniError) as CniError;
   assertEquals(error.kind, "timeout");
   assertMatch(error.msg, /within 0\.05s: it is held by another operation of this process/);
   assertEquals((await world.store.all()).map(({ state, attempts }) => [state, attempts]), [["failed", 1]]);

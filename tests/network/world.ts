@@ -2,7 +2,7 @@
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
 import { FailedIndex } from "../../lib/network/failed_index.ts";
 import { HostPorts } from "../../lib/network/host_ports.ts";
-import { Attachments, type AttachRequest } from "../../lib/network/network.ts";
+import { Attachments, type AttachmentsOptions, type AttachRequest } from "../../lib/network/network.ts";
 import { AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
 import { ResultCache } from "../../lib/network/result_cache.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
@@ -61,17 +61,18 @@ export class NetworkWorld implements AsyncDisposable {
   }
 
   /** As a process that has just been started would have them. */
-  attachments(timeouts: Partial<Timeouts> = {}, locks: ContainerLocks = this.locks): Attachments {
+  attachments(timeouts: Partial<Timeouts> = {}, more: Partial<AttachmentsOptions> = {}): Attachments {
     return new Attachments({
       runner: this.runner,
       store: this.store,
       cache: this.cache,
       ports: this.ports,
-      locks,
+      locks: this.locks,
       failed: this.failed,
       log: this.log,
       run: this.host.run,
       timeouts: { ...DEFAULT_TIMEOUTS, ...timeouts },
+      ...more,
     });
   }
 

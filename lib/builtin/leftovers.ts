@@ -1,0 +1,131 @@
+import { statOf } from "../host/file.ts";
+import { wordsOf } from "../plugin/failure.ts";
+import { formatIp } from "../spec/address.ts";
+import { isArray, isObject, type JsonObject, parseJson } from "../spec/json.ts";
+import { withAddressStore } from "./address_store.ts";
+import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
+import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
+import type { Host } from "./ip_script.ts";
+import { removeMasquerade } from "./masquerade.ts";
+
+/** An attachment whose plugins did not take back what they made. */
+export interface Abandoned extends TaggedAttachment {
+  /** The text of its configuration list, or of a single configuration; it may be one that no plugin takes. */
+  readonly config: string;
+  /** The path of its namespace; empty where that is gone. */
+  readonly netns: string;
+}
+
+/** What came of it, each in words. */
+export interface LeftoverReport {
+  /** What is free now, or would be. */
+  readonly freed: readonly string[];
+  /** What was found and stays, and why. */
+  readonly remaining: readonly string[];
+}
+
+/** A report that is being written. */
+interface Report {
+  readonly freed: string[];
+  readonly remaining: string[];
+}
+
+/**
+ * Frees what `bridge`, `ptp` and `host-local` made for an attachment, those of the CNI plugins project too, as far as it
+ * carries the mark of the attachment: its veth pair, its rules of masquerading, and then its addresses. An address stays
+ * reserved while an interface may still use it.
+ *
+ * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
+ */
+export async function freeLeftovers(
+  attachment: Abandoned,
+  host: Host,
+  { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
+): Promise<LeftoverReport> {
+  const report: Report = { freed: [], remaining: [] };
+  const plugins = pluginsIn(attachment.config);
+  await freeing(report, "its interfaces on the host", () => freeLinks(attachment, host, dryRun, report));
+  if (plugins.some(({ ipMasq }) => ipMasq === true)) {
+    await freeing(report, "its rules of masquerading", async () => {
+      if (!dryRun) await removeMasquerade(host, attachment);
+      report.freed.push("its rules of masquerading");
+    });
+  }
+  const { netns, ifName } = attachment;
+  const isInUse = netns !== "" && await hasLink(host, netns, ifName);
+  if (isInUse && !dryRun) report.remaining.push(`the interface ${ifName} in ${netns}`);
+  for (const dir of addressDirs(plugins, attachment.network)) {
+    const how = { isInUse: isInUse && !dryRun, dryRun, signal: host.signal };
+    await freeing(report, `its addresses in ${dir}`, () => freeAddresses(dir, attachment, how, report));
+  }
+  return report;
+}
+
+/** What cannot be freed is told, and keeps nothing else from being freed. */
+async function freeing(report: Report, what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    report.remaining.push(`${what}: ${wordsOf(error)}`);
+  }
+}
+
+async function freeLinks(
+  attachment: Abandoned,
+  host: Host,
+  dryRun: boolean,
+  { freed }: Report,
+): Promise<void> {
+  const tag = await attachmentTag(attachment);
+  for (const name of await linksByAlias(host, (alias) => alias.startsWith(tag))) {
+    if (!dryRun) await removeLink(host, name);
+    freed.push(`the interface ${name} on the host`);
+  }
+}
+
+/** A namespace that cannot be looked into may have it. */
+async function hasLink(host: Host, netns: string, ifName: string): Promise<boolean> {
+  try {
+    return await showLink(host, ifName, netns) !== undefined;
+  } catch {
+    return true;
+  }
+}
+
+async function freeAddresses(
+  dir: string,
+  { containerId, ifName }: Abandoned,
+  { isInUse, dryRun, signal }: { isInUse: boolean; dryRun: boolean; signal: AbortSignal },
+  { freed, remaining }: Report,
+): Promise<void> {
+  if (!(await statOf(dir))?.isDirectory) return;
+  const owner = { containerId, ifName };
+  await withAddressStore(dir, signal, async (store) => {
+    const held = (await store.addressesOf(owner)).map((ip) => `the address ${formatIp(ip)} in ${dir}`);
+    if (isInUse) return void remaining.push(...held);
+    if (!dryRun) await store.release(owner);
+    freed.push(...held);
+  });
+}
+
+/** The plugins of a configuration, however little of it is valid. */
+function pluginsIn(text: string): readonly JsonObject[] {
+  try {
+    const json = parseJson(text);
+    if (!isObject(json)) return [];
+    return isArray(json.plugins) ? json.plugins.filter(isObject) : [json];
+  } catch {
+    return [];
+  }
+}
+
+/** Where host-local keeps the addresses of the network. */
+function addressDirs(plugins: readonly JsonObject[], network: string): ReadonlySet<string> {
+  const sections = plugins.map(({ ipam }) => ipam).filter((ipam) => ipam !== undefined && isObject(ipam));
+  const ours = sections.filter(({ type }) => type === "host-local");
+  return new Set(ours.map(({ dataDir }) => {
+    const dir = typeof dataDir === "string" && dataDir !== "" ? dataDir : DEFAULT_DATA_DIR;
+    return `${dir.replace(/\/+$/, "")}/${network}`;
+  }));
+}
