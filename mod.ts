@@ -87,6 +87,7 @@ export {
   type AttachmentState,
 } from "./lib/network/record.ts";
 export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/network/load.ts";
+export type { ForgetReport, ForgetRequest, ForgottenAttachment } from "./lib/network/forget.ts";
 export type { GcItem, GcReport, GcRequest } from "./lib/network/gc_sweep.ts";
 export type { AttachmentName, GcWish, ValidPods } from "./lib/network/gc_plan.ts";
 export type { StatusOptions } from "./lib/pod/status_check.ts";

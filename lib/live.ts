@@ -1,4 +1,5 @@
 import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
+import type { ForgetReport, ForgetRequest } from "./network/forget.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachmentRecord } from "./network/record.ts";
 import type { NetworkStatus } from "./network/status.ts";
@@ -12,6 +13,7 @@ import { type InfraEnded, InfraWatch } from "./sandbox/infra_watch.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
 import { Spares } from "./sandbox/spare.ts";
+import { validateContainerId } from "./spec/name.ts";
 import { startUpkeep, type Upkeep } from "./upkeep_wiring.ts";
 import { collectGarbage, type Parts, wire } from "./wiring.ts";
 
@@ -115,6 +117,12 @@ export class LiveRuntime implements AsyncDisposable {
       async () =>
         await collectGarbage(this.#parts, await this.#upkeep.source.current(request.signal), request),
     );
+  }
+
+  /** As {@linkcode Podwire.forget}. */
+  async forget(request: ForgetRequest): Promise<ForgetReport> {
+    validateContainerId(request.containerId);
+    return await reported(() => this.#parts.forget(request));
   }
 
   /** As {@linkcode Podwire.recover}. */

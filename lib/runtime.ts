@@ -2,6 +2,7 @@ import { nsProblem } from "./host/netns.ts";
 import { isPossible, nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 import { type AttachmentFilter, findAttachments } from "./network/attachment_filter.ts";
 import { withContainerLock } from "./network/container_lock.ts";
+import type { ForgetReport, ForgetRequest } from "./network/forget.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import type { AttachRequest } from "./network/network.ts";
 import type { AttachmentKey, AttachmentRecord } from "./network/record.ts";
@@ -285,6 +286,28 @@ export class Podwire {
       const { store, cache } = this.#parts;
       return await store.read(key) !== undefined || await cache.has(key);
     });
+  }
+
+  /**
+   * Lets go of attachments of a container that cannot be detached: their DEL is tried a last time, what is marked as
+   * theirs is freed without their plugins, what may be left behind is written into the log, and their records go.
+   *
+   * Permissions: those of the class, and root.
+   *
+   * @throws {CniError} kind `not-found`, `usage` without a reason, or `conflict` for what is attached and can be detached
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./runtime.ts";
+   *
+   * const podwire = new Podwire();
+   * const { forgotten } = await podwire.forget({ containerId: "c1", reason: "its plugin is gone", dryRun: true });
+   * for (const { network, freed, remaining } of forgotten) console.log(network, freed, remaining);
+   * ```
+   */
+  async forget(request: ForgetRequest): Promise<ForgetReport> {
+    validateContainerId(request.containerId);
+    return await reported(() => this.#parts.forget(request));
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { ForgetReport } from "./network/forget.ts";
 import type { GcReport } from "./network/gc_sweep.ts";
 import type { AttachmentRecord } from "./network/record.ts";
 import type { NetworkStatus } from "./network/status.ts";
@@ -63,8 +64,8 @@ export function shownStatus(status: NetworkStatus): JsonObject {
   };
 }
 
-/** What a sweep or a recovery did. */
-export function shownReport(report: GcReport | RecoveryReport): JsonObject {
+/** What a sweep, a recovery or `forget` did. */
+export function shownReport(report: GcReport | RecoveryReport | ForgetReport): JsonObject {
   // The errors in it become their objects.
   return JSON.parse(JSON.stringify(report)) as Record<string, Json>;
 }

@@ -4,11 +4,13 @@ import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
 import { ContainerLocks } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
+import { forgetAttachments, type ForgetReport, type ForgetRequest } from "./network/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
+import type { FreeLeftovers } from "./network/removal.ts";
 import { ResultCache } from "./network/result_cache.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
@@ -26,7 +28,7 @@ import { ReadinessMemory } from "./pod/readiness_memory.ts";
 import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Orphans } from "./sandbox/orphans.ts";
-import type { SandboxParts } from "./sandbox/parts.ts";
+import { holding, type SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
@@ -45,6 +47,8 @@ export interface Parts {
   readonly attachments: Attachments;
   readonly recovery: Recovery;
   readonly garbage: GarbageCollector;
+  /** Lets go of attachments that cannot be detached. */
+  readonly forget: (request: ForgetRequest) => Promise<ForgetReport>;
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   readonly timeouts: Timeouts;
@@ -89,10 +93,12 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
   const current = catalog ?? catalogs.catalog;
   const present = (network: string, signal?: AbortSignal) => presentList(current, network, signal);
+  const free: FreeLeftovers = (attachment, { dryRun, signal = new AbortController().signal }) =>
+    freeLeftovers(attachment, { run: markedRun(run, attachment.containerId), signal }, { dryRun });
   const attachments = new Attachments({
-    ...{ ...disk, runner, log, run, timeouts, probe, present },
-    freeLeftovers: (attachment, { dryRun, signal = new AbortController().signal }) =>
-      freeLeftovers(attachment, { run: markedRun(run, attachment.containerId), signal }, { dryRun }),
+    ...disk,
+    ...{ runner, log, run, timeouts, probe, present },
+    freeLeftovers: free,
   });
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
@@ -120,9 +126,13 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     store,
     catalog: current,
   });
+  const { removal } = attachments;
+  const forgetParts = { attachments, removal, store, cache, freeLeftovers: free, run, log };
   return {
     sandboxes,
     common: shared,
+    forget: (request) =>
+      holding(locks, request.containerId, request.signal, () => forgetAttachments(request, forgetParts)),
     ...engine,
     ports,
     failed,

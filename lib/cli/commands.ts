@@ -255,6 +255,26 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./attachment.ts")).attachments,
   },
   {
+    name: "forget",
+    summary: "Let go of attachments that cannot be detached, and say what may be left behind",
+    operands: "ID [IFNAME] [NETWORK]",
+    count: [1, 3],
+    options: [
+      { name: "reason", kind: "value", value: "TEXT", help: "why; it is written into the log (required)" },
+      { name: "dry-run", kind: "flag", help: "only say what would be freed, and what may be left behind" },
+    ],
+    description:
+      "ID is the ID that plugins know the container by. DEL is tried a last time; if it fails, what carries the\n" +
+      "mark of the attachment is freed without its plugins (veth pairs, rules of masquerading, addresses of\n" +
+      "host-local) and the record goes. What is attached and can be detached is refused.",
+    examples: [
+      "podwire forget 78367785f8561ce49ede --reason 'the plugin was uninstalled' --dry-run",
+      "podwire forget 78367785f8561ce49ede eth0 web --reason 'its master is gone'",
+    ],
+    needsRoot: true,
+    load: async () => (await import("./forget.ts")).forget,
+  },
+  {
     name: "plugin",
     summary: "Be a CNI plugin: loopback, bridge or host-local",
     operands: "TYPE",

@@ -230,6 +230,7 @@ function servicesOf(
     networks: (signal) => runtime.networks(signal),
     status: (request) => runtime.status(request),
     attachments: (filter) => runtime.attachments(filter),
+    forget: (request) => runtime.forget(request),
     gc: (request) => runtime.gc(request),
     recover: (options) => runtime.recover(options),
     events: () => hub.subscribe(),

@@ -1,7 +1,7 @@
 import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
 import { shownAttachment, shownEntry, shownReport, shownSandbox, shownStatus } from "../shown.ts";
 import { CniError } from "../spec/error.ts";
-import { EMPTY_BODY, GC_BODY, RUN_BODY } from "./run_body.ts";
+import { EMPTY_BODY, FORGET_BODY, GC_BODY, RUN_BODY } from "./run_body.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
 import type { Services } from "./services.ts";
@@ -201,9 +201,21 @@ function networkRoutes({ networks, attachments, status }: Services): readonly Ro
   ];
 }
 
-function upkeepRoutes({ gc, recover }: Services): readonly Route[] {
+function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
   const report = { 200: { description: "What was done", schema: schemaOf("Report") } };
   return [
+    withBody(FORGET_BODY, {
+      method: "POST",
+      path: "/v1/attachments/{id}/forget",
+      id: "forgetAttachments",
+      summary: "Let go of attachments of a container ID that cannot be detached, after a last DEL",
+      answers: { 200: { description: "What was forgotten", schema: schemaOf("ForgetReport") } },
+      handle: async (request) => {
+        const { body, signal } = request;
+        const report = await forget({ ...body, containerId: idOf(request), signal });
+        return { status: 200, json: shownReport(report) };
+      },
+    }),
     withBody(GC_BODY, {
       method: "POST",
       path: "/v1/gc",

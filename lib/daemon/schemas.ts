@@ -84,6 +84,18 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     since: orNull(TIME),
   }, { graceUntil: TIME, file: TEXT }),
   Report: objectOf({ removed: listOf(ITEM), kept: listOf(ITEM), failed: listOf(ITEM) }),
+  ForgetReport: objectOf({
+    forgotten: listOf(
+      objectOf({
+        containerId: TEXT,
+        network: TEXT,
+        ifName: TEXT,
+        how: { enum: ["detached", "let go"] },
+        freed: listOf(TEXT),
+        remaining: listOf(TEXT),
+      }, { error: ref("ErrorObject") }),
+    ),
+  }),
   ErrorObject: objectOf({ code: WHOLE, kind: { enum: [...ERROR_KINDS] }, msg: TEXT }, {
     details: TEXT,
     verb: TEXT,

@@ -1,4 +1,5 @@
 import type { AttachmentFilter } from "../network/attachment_filter.ts";
+import type { ForgetReport, ForgetRequest } from "../network/forget.ts";
 import type { GcReport, GcRequest } from "../network/gc_sweep.ts";
 import type { AttachmentRecord } from "../network/record.ts";
 import type { NetworkStatus } from "../network/status.ts";
@@ -18,6 +19,7 @@ export interface Services {
     request: { readonly network?: string; readonly fresh?: boolean; readonly signal: AbortSignal },
   ) => Promise<readonly NetworkStatus[]>;
   readonly attachments: (filter: AttachmentFilter) => Promise<readonly AttachmentRecord[]>;
+  readonly forget: (request: ForgetRequest) => Promise<ForgetReport>;
   readonly gc: (request: GcRequest) => Promise<GcReport>;
   readonly recover: (options: RecoverOptions) => Promise<RecoveryReport>;
   /** What happens from now on, as server-sent events. */

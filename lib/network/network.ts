@@ -292,6 +292,11 @@ export class Attachments {
     return parseRecorded(known?.config);
   }
 
+  /** What takes attachments back. */
+  get removal(): Removal {
+    return this.#removal;
+  }
+
   /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */
   async settleHint(containerId: string): Promise<void> {
     await this.#removal.settleHint(containerId);

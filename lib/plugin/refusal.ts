@@ -34,6 +34,7 @@ const WORDS_OF_GO: readonly RegExp[] = [
   /\bjson: (cannot unmarshal|unknown field|invalid)/,
   /^(failed to (load|parse) (netconf|network configuration|config)|error parsing configuration)/,
   /\binvalid (CIDR address|IP address|MAC address|VLAN ID)\b/,
+  /^(invalid range set \d+: |no IP ranges specified|IPAM config missing 'ipam' key)/,
   /^failed to find plugin "/,
   /\bLink not found$/,
   /^specify either "device"/,

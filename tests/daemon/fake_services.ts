@@ -81,6 +81,12 @@ export class FakeServices {
       ] as never),
       status: noted("status", [{ network: "net", ready: true, reason: undefined, msg: undefined }] as never),
       attachments: noted("attachments", [RECORD]),
+      forget: noted("forget", {
+        forgotten: [{
+          ...{ containerId: "c", network: "net", ifName: "eth0", how: "let go" as const },
+          ...{ freed: ["f"], remaining: ["r"], error: new CniError("plugin", "no") },
+        }],
+      }),
       gc: noted("gc", {
         removed: [item],
         kept: [],

@@ -50,6 +50,11 @@ Deno.test("each route asks for what its path, query and body say", async () => {
     200,
     ["status", { fresh: true, network: "n" }],
   ]);
+  assertEquals(await asked("POST", "/v1/attachments/c1/forget", '{"reason": "r", "network": "net"}'), [
+    200,
+    ["forget", { reason: "r", network: "net", containerId: "c1" }],
+  ]);
+  assertEquals((await asked("POST", "/v1/attachments/c1/forget", "{}"))[0], 400);
   assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }]]);
   assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);
 });

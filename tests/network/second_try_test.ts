@@ -126,12 +126,12 @@ Deno.test("a plugin that was uninstalled is replaced by those that its network h
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: ADDED });
   const b = await world.plugins.install("b");
-  let mended: ReturnType<typeof listOf> | undefined;
-  const attachments = world.attachments({}, { present: () => Promise.resolve(mended) });
+  const files: ReturnType<typeof listOf>[] = [];
+  const attachments = world.attachments({}, { present: () => Promise.resolve(files[0]) });
   await attachments.add(listOf(["a"]), world.request());
   await Deno.remove(`${world.plugins.dir}/a`);
   assertEquals((await failing(() => attachments.del(listOf(["a"]), world.request()))).kind, "plugin-missing");
-  mended = listOf(["b"]);
+  files.push(listOf(["b"]));
   const [record] = await world.store.ofContainer("c1");
   await b.answer("DEL", refusing(7, "what is that"), 1);
   const both = await failing(() => attachments.remove(record!));
