@@ -2,7 +2,7 @@ import { freeLeftovers } from "./builtin/leftovers.ts";
 import { builtins } from "./builtin/mod.ts";
 import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
-import { ContainerLocks } from "./network/container_lock.ts";
+import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import { forgetAttachments, type ForgetReport, type ForgetRequest } from "./network/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
@@ -28,7 +28,7 @@ import { ReadinessMemory } from "./pod/readiness_memory.ts";
 import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Orphans } from "./sandbox/orphans.ts";
-import { holding, type SandboxParts } from "./sandbox/parts.ts";
+import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
@@ -132,7 +132,12 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     sandboxes,
     common: shared,
     forget: (request) =>
-      holding(locks, request.containerId, request.signal, () => forgetAttachments(request, forgetParts)),
+      withContainerLock(
+        locks,
+        request.containerId,
+        request.signal,
+        () => forgetAttachments(request, forgetParts),
+      ),
     ...engine,
     ports,
     failed,

@@ -112,7 +112,10 @@ Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process 
   using _gc = await locksOf(world).networks.exclude("web");
   const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { limitMs: 50 });
   const [record] = await world.store.all();
-  const error = await assertRejects(() => world.attachments({}, { locks }).remove(record!), CniError) as CniError;
+  const error = await assertRejects(
+    () => world.attachments({}, { locks }).remove(record!),
+    CniError,
+  ) as CniError;
   assertEquals(error.kind, "timeout");
   assertMatch(error.msg, /within 0\.05s: it is held by another operation of this process/);
   assertEquals((await world.store.all()).map(({ state, attempts }) => [state, attempts]), [["failed", 1]]);
