@@ -105,7 +105,6 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "backoff.ts",
       "sealed.ts",
       "result_cache.ts",
-      "file_name_part.ts",
       "record.ts",
       "reason.ts",
       "chain.ts",

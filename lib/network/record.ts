@@ -14,7 +14,6 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
 import { isObject, type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
-import { fileNamePart } from "./file_name_part.ts";
 import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
 import { shortName } from "./short_name.ts";
