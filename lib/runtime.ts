@@ -289,8 +289,8 @@ export class Podwire {
   }
 
   /**
-   * Lets go of attachments of a container that cannot be detached: their DEL is tried a last time, what is marked as
-   * theirs is freed without their plugins, what may be left behind is written into the log, and their records go.
+   * Lets go of attachments that cannot be detached, after a last DEL; frees what is marked as theirs without their
+   * plugins, and writes into the log what may be left behind.
    *
    * Permissions: those of the class, and root.
    *
@@ -300,9 +300,8 @@ export class Podwire {
    * ```ts
    * import { Podwire } from "./runtime.ts";
    *
-   * const podwire = new Podwire();
-   * const { forgotten } = await podwire.forget({ containerId: "c1", reason: "its plugin is gone", dryRun: true });
-   * for (const { network, freed, remaining } of forgotten) console.log(network, freed, remaining);
+   * const { forgotten } = await new Podwire().forget({ containerId: "c1", reason: "no plugin", dryRun: true });
+   * console.log(forgotten.flatMap(({ remaining }) => remaining));
    * ```
    */
   async forget(request: ForgetRequest): Promise<ForgetReport> {

@@ -4,7 +4,12 @@ import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
 import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
-import { forgetAttachments, type ForgetReport, type ForgetRequest } from "./network/forget.ts";
+import {
+  forgetAttachments,
+  type ForgetParts,
+  type ForgetReport,
+  type ForgetRequest,
+} from "./network/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
@@ -93,8 +98,7 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
   const current = catalog ?? catalogs.catalog;
   const present = (network: string, signal?: AbortSignal) => presentList(current, network, signal);
-  const free: FreeLeftovers = (attachment, { dryRun, signal = new AbortController().signal }) =>
-    freeLeftovers(attachment, { run: markedRun(run, attachment.containerId), signal }, { dryRun });
+  const free = freeingWith(run);
   const attachments = new Attachments({
     ...disk,
     ...{ runner, log, run, timeouts, probe, present },
@@ -126,8 +130,6 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     store,
     catalog: current,
   });
-  const { removal } = attachments;
-  const forgetParts = { attachments, removal, store, cache, freeLeftovers: free, run, log };
   return {
     sandboxes,
     common: shared,
@@ -149,6 +151,21 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     readiness,
     ...catalogs,
   };
+}
+
+function freeingWith(run: RunCommand): FreeLeftovers {
+  return (attachment, { dryRun, signal = new AbortController().signal }) =>
+    freeLeftovers(attachment, { run: markedRun(run, attachment.containerId), signal }, { dryRun });
+}
+
+function forgettingWith(parts: ForgetParts, locks: ContainerLocks): Parts["forget"] {
+  return (request) =>
+    withContainerLock(
+      locks,
+      request.containerId,
+      request.signal,
+      () => forgetAttachments(request, parts),
+    );
 }
 
 async function presentList(

@@ -9,7 +9,7 @@ import { hostPortsOf, shownHostPort } from "./host_port.ts";
 import type { Attachments } from "./network.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore, DamagedAttachment } from "./record.ts";
 import { parseRecorded } from "./recorded.ts";
-import type { FreeLeftovers, Removal } from "./removal.ts";
+import type { FreeLeftovers } from "./removal.ts";
 import type { ResultCache } from "./result_cache.ts";
 
 /** Which attachments are to be forgotten, and why. */
@@ -47,7 +47,6 @@ export interface ForgetReport {
 /** The parts that {@linkcode forgetAttachments} works with. */
 export interface ForgetParts {
   readonly attachments: Attachments;
-  readonly removal: Removal;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly freeLeftovers: FreeLeftovers;
@@ -100,7 +99,10 @@ function nothing({ containerId, ifName, network }: ForgetRequest): CniError {
   });
 }
 
-async function refuseIfAttached(record: AttachmentRecord, { removal }: ForgetParts): Promise<void> {
+async function refuseIfAttached(
+  record: AttachmentRecord,
+  { attachments: { removal } }: ForgetParts,
+): Promise<void> {
   const { containerId, network, ifName, netns } = record;
   if (record.state !== "attached" || !await removal.isInNetns(record, netns)) return;
   const msg = `"${ifName}" of the container "${containerId}" is attached to network "${network}"`;
@@ -115,7 +117,8 @@ async function forgetRecord(
   { reason, dryRun = false, signal }: ForgetRequest,
   parts: ForgetParts,
 ): Promise<ForgottenAttachment> {
-  const { attachments, removal, store, freeLeftovers, log } = parts;
+  const { attachments, store, freeLeftovers, log } = parts;
+  const { removal } = attachments;
   const { containerId, network, ifName } = record;
   const key = { containerId, network, ifName };
   const owner = await removal.leftoverOwner(record);

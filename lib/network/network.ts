@@ -55,12 +55,13 @@ export class Attachments {
   readonly #options: AttachmentsOptions;
   readonly #timeouts: Timeouts;
   readonly #probe: VersionProbe;
-  readonly #removal: Removal;
+  /** What takes attachments back. */
+  readonly removal: Removal;
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
     this.#timeouts = options.timeouts ?? DEFAULT_TIMEOUTS;
-    this.#removal = new Removal(options);
+    this.removal = new Removal(options);
     this.#probe = options.probe ?? new VersionProbe(options.runner, this.#timeouts.VERSION);
   }
 
@@ -142,7 +143,7 @@ export class Attachments {
     if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
     const context = { verb: "CHECK", network: offered.name };
     const known = await reported(() => this.#known(key), context);
-    await reported(() => requireSameNetns(key, request.netns, this.#options.store, this.#removal), context);
+    await reported(() => requireSameNetns(key, request.netns, this.#options.store, this.removal), context);
     const list = await reported(() => this.#inVersionOfAdd(offered, known, request.signal), context);
     if (!atLeast(list.cniVersion, "0.4.0")) {
       const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
@@ -169,7 +170,7 @@ export class Attachments {
     validate(key, request);
     const record = await this.#options.store.read(key);
     if (record !== undefined) return await this.remove(record, request.signal);
-    const foreign = await this.#removal.foreign(key);
+    const foreign = await this.removal.foreign(key);
     const recorded = parseRecorded(foreign?.config) ??
       await reported(() => inCommonVersion(list, this.#probe, request.signal), {
         verb: "DEL",
@@ -190,11 +191,11 @@ export class Attachments {
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     using _shared = await this.#share(record.network, "DEL", signal).catch(async (error) => {
-      if (!signal?.aborted) await this.#removal.postpone(record, asCniError(error));
+      if (!signal?.aborted) await this.removal.postpone(record, asCniError(error));
       throw error;
     });
-    await this.#removal.begin(record);
-    const failure = await this.#removal.attempt(record, this.#timeouts.DEL, signal);
+    await this.removal.begin(record);
+    const failure = await this.removal.attempt(record, this.#timeouts.DEL, signal);
     if (failure !== undefined) throw failure;
   }
 
@@ -209,7 +210,7 @@ export class Attachments {
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
-    const failure = await this.#removal.attempt(
+    const failure = await this.removal.attempt(
       { ...record, ...neverRanIn(cause), ...refusalIn(cause) },
       Math.min(ADD, DEL),
     );
@@ -273,7 +274,7 @@ export class Attachments {
     }
     if (record !== undefined) return await this.remove(record, signal);
     await reported(() => cache.requireFree(key), context);
-    const foreign = await this.#removal.foreign(key);
+    const foreign = await this.removal.foreign(key);
     if (foreign === undefined || await netnsId(foreign.netns) === undefined) return;
     const own = (await store.damaged(key.containerId)).find(({ ifName, network }) =>
       ifName === key.ifName && store.isNamed(list.name, network)
@@ -288,23 +289,18 @@ export class Attachments {
 
   /** The list that the attachment was made with, as its record or the cache has it. */
   async recordedList(key: AttachmentKey): Promise<NetworkConfigList | undefined> {
-    const known = await this.#options.store.read(key) ?? await this.#removal.foreign(key);
+    const known = await this.#options.store.read(key) ?? await this.removal.foreign(key);
     return parseRecorded(known?.config);
-  }
-
-  /** What takes attachments back. */
-  get removal(): Removal {
-    return this.#removal;
   }
 
   /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */
   async settleHint(containerId: string): Promise<void> {
-    await this.#removal.settleHint(containerId);
+    await this.removal.settleHint(containerId);
   }
 
   /** The identity of this boot. */
   async boot(): Promise<string> {
-    return await this.#removal.boot();
+    return await this.removal.boot();
   }
 
   async #inVersionOfAdd(
