@@ -289,8 +289,7 @@ export class Podwire {
   }
 
   /**
-   * Lets go of attachments that cannot be detached, after a last DEL; frees what is marked as theirs without their
-   * plugins, and writes into the log what may be left behind.
+   * Lets go of attachments that cannot be detached, after a last DEL, and logs what may be left behind.
    *
    * Permissions: those of the class, and root.
    *

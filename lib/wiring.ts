@@ -15,7 +15,7 @@ import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
-import type { FreeLeftovers } from "./network/removal.ts";
+import type { FreeLeftovers, PresentList } from "./network/removal.ts";
 import { ResultCache } from "./network/result_cache.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
@@ -37,7 +37,6 @@ import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
 import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
-import type { NetworkConfigList } from "./spec/config.ts";
 
 /** What a runtime consists of. */
 export interface Parts {
@@ -97,11 +96,10 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const disk = { store, cache, ports, failed, locks };
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
   const current = catalog ?? catalogs.catalog;
-  const present = (network: string, signal?: AbortSignal) => presentList(current, network, signal);
   const free = freeingWith(run);
+  const present = presentIn(current);
   const attachments = new Attachments({
-    ...disk,
-    ...{ runner, log, run, timeouts, probe, present },
+    ...{ ...disk, runner, log, run, timeouts, probe, present },
     freeLeftovers: free,
   });
   const pods = new PodNetworks({ attachments, store });
@@ -123,34 +121,19 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
-  const sandboxes = new Sandboxes({
-    ...shared,
-    recovery,
-    watch,
-    store,
-    catalog: current,
-  });
+  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: current });
   return {
-    sandboxes,
-    common: shared,
-    forget: (request) =>
-      withContainerLock(
-        locks,
-        request.containerId,
-        request.signal,
-        () => forgetAttachments(request, forgetParts),
-      ),
+    ...{ sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
+    forget: forgettingWith({ attachments, store, cache, freeLeftovers: free, run, log }, locks),
     ...engine,
-    ports,
-    failed,
-    recovery,
-    garbage,
-    timeouts,
-    watch,
     ask,
     readiness,
     ...catalogs,
   };
+}
+
+function presentIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): PresentList {
+  return async (network, signal) => (await catalog(signal)).lists.find(({ name }) => name === network);
 }
 
 function freeingWith(run: RunCommand): FreeLeftovers {
@@ -166,14 +149,6 @@ function forgettingWith(parts: ForgetParts, locks: ContainerLocks): Parts["forge
       request.signal,
       () => forgetAttachments(request, parts),
     );
-}
-
-async function presentList(
-  catalog: (signal?: AbortSignal) => Promise<Catalog>,
-  network: string,
-  signal: AbortSignal | undefined,
-): Promise<NetworkConfigList | undefined> {
-  return (await catalog(signal)).lists.find(({ name }) => name === network);
 }
 
 /** Options of {@linkcode Parts.watchCatalog}. */
