@@ -29,7 +29,7 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     name: "max-requests",
     kind: "value",
     value: "N",
-    help: "how many may be under way at once (default 256)",
+    help: "how many of one method may be under way at once (default 256, fewer with few files)",
   },
   {
     name: "drain-timeout",

@@ -2,6 +2,7 @@ import { pause } from "../host/command.ts";
 import { CniError } from "../spec/error.ts";
 import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../spec/json.ts";
 import { HttpError } from "./http_error.ts";
+import type { HttpRequest } from "./http_message.ts";
 import { Misshapen, type Shape } from "./shape.ts";
 
 /** What a body may be like. */
@@ -22,7 +23,7 @@ const MIB = 1024 * 1024;
  * @throws {HttpError} 413 for one that is too large, of which no more is read; 408 for one that does not come
  * @throws {CniError} kind `usage`, with line, column and member, for one that is no JSON or not of that shape
  */
-export async function readBody<T>(request: Request, shape: Shape<T>, limits: BodyLimits): Promise<T> {
+export async function readBody<T>(request: HttpRequest, shape: Shape<T>, limits: BodyLimits): Promise<T> {
   const text = await readText(request, limits);
   const json: Json = text.trim() === ""
     ? {}
@@ -34,7 +35,7 @@ export async function readBody<T>(request: Request, shape: Shape<T>, limits: Bod
   }
 }
 
-async function readText(request: Request, limits: BodyLimits): Promise<string> {
+async function readText(request: HttpRequest, limits: BodyLimits): Promise<string> {
   const { maxBytes = MIB, readMs = 30_000, signal } = limits;
   const tooLarge = () =>
     new HttpError(413, new CniError("usage", `the body is larger than ${maxBytes} bytes`), {

@@ -1,4 +1,5 @@
 import { pause } from "../host/command.ts";
+import { descriptorLimit } from "../host/descriptors.ts";
 import type { Logger } from "../host/log.ts";
 import { repeat } from "../host/repeat.ts";
 import type { ServiceManager } from "../host/service_manager.ts";
@@ -9,6 +10,7 @@ import type { Sandbox } from "../sandbox/view.ts";
 import { shownEntry, shownStatus } from "../shown.ts";
 import { EventHub } from "./event_hub.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
+import { guardProcess } from "./guard.ts";
 import { Handler } from "./handler.ts";
 import { Metrics } from "./metrics.ts";
 import { openApiOf } from "./openapi.ts";
@@ -29,7 +31,7 @@ export interface DaemonOptions {
   readonly socket: string;
   /** Milliseconds that requests under way have to end, once it is to end itself. @default {30_000} */
   readonly drainMs?: number;
-  /** How many requests may be under way at once. @default {256} */
+  /** How many requests of one method may be under way at once. @default {256, or fewer where few files may be open} */
   readonly maxRequests?: number;
   /** Milliseconds for one request. @default {600_000} */
   readonly requestMs?: number;
@@ -81,6 +83,8 @@ export class Daemon {
   static async start(options: DaemonOptions, signal?: AbortSignal): Promise<Daemon> {
     const { log, socket, version } = options;
     const metrics = new Metrics({ version });
+    const guard = guardProcess({ log, onUncaught: () => metrics.onUncaught() });
+    const room = roomFor(await descriptorLimit(options.runtime.run));
     const runtime = await LiveRuntime.open({ ...options.runtime, log, observer: metrics }, signal);
     try {
       const watch: { current?: RecordWatch } = {};
@@ -88,11 +92,17 @@ export class Daemon {
       const warm: { pool?: WarmPool } = {};
       const services = servicesOf(options, runtime, { hub, metrics, warm });
       const routes: readonly Route[] = routesOf(services, () => openApiOf(routes, version));
-      const handler = new Handler({ ...options, routes, onServed: (seen) => metrics.onHttpRequest(seen) });
+      const handler = new Handler({
+        ...room,
+        ...options,
+        routes,
+        onServed: (seen) => metrics.onHttpRequest(seen),
+      });
       const server = await SocketServer.open({
         path: socket,
         handle: (request) => handler.handle(request),
         log,
+        maxConnections: room.maxConnections,
         ...(signal && { signal }),
       });
       const pool = options.pool &&
@@ -101,6 +111,7 @@ export class Daemon {
           throw error;
         });
       const told = [
+        guard,
         ...(pool === undefined ? [] : [pool]),
         runtime.onNetworks((entries) => publish(hub, "catalogue", { networks: entries.map(shownEntry) })),
         runtime.onInfraEnded(({ id: sandbox, pid, reason }) => {
@@ -117,6 +128,7 @@ export class Daemon {
       return daemon;
     } catch (error) {
       await runtime[Symbol.asyncDispose]();
+      guard[Symbol.dispose]();
       throw error;
     }
   }
@@ -207,6 +219,21 @@ export class Daemon {
   }
 }
 
+const MOST_CONNECTIONS = 4_096;
+const MOST_REQUESTS = 256;
+/** Of the files that may be open: pipes to plugins and to their programs, records, and the connection itself. */
+const FILES_A_REQUEST = 12;
+
+/** How many connections and requests there is room for; the rest is for what goes on beside them. */
+function roomFor(
+  limit: number = Infinity,
+): { readonly maxConnections: number; readonly maxRequests: number } {
+  return {
+    maxConnections: Math.max(16, Math.min(MOST_CONNECTIONS, Math.floor(limit / 4))),
+    maxRequests: Math.max(4, Math.min(MOST_REQUESTS, Math.floor(limit / FILES_A_REQUEST))),
+  };
+}
+
 function servicesOf(
   { run, log }: DaemonOptions,
   runtime: LiveRuntime,
@@ -218,7 +245,7 @@ function servicesOf(
     attachments: () => countAttachments(runtime.records),
     // Whoever is warned of broken ones must not be warned of each that is made.
     sandboxes: async () =>
-      (await runtime.sandboxes.list()).map(({ state, underWay }) => ({
+      (await runtime.sandboxes.states()).map(({ state, underWay }) => ({
         state: underWay ? "under_way" : state,
       })),
     networks: () => runtime.networks(),

@@ -1,6 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { CniError } from "../spec/error.ts";
 import { readBody } from "./body.ts";
+import type { HttpRequest } from "./http_message.ts";
 import { failedAnswer, HttpError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
@@ -19,7 +20,7 @@ export interface ServedRequest {
 export interface HandlerOptions {
   readonly routes: readonly Route[];
   readonly log: Logger;
-  /** How many requests may be under way at once. @default {256} */
+  /** How many requests of one method may be under way at once. @default {256} */
   readonly maxRequests?: number | undefined;
   /** Milliseconds for one request. @default {600_000} */
   readonly requestMs?: number | undefined;
@@ -55,7 +56,8 @@ const METHODS: readonly string[] = [
 export class Handler {
   readonly #options: HandlerOptions;
   readonly #underWay = new Set<AbortController>();
-  #limited = 0;
+  /** Of each method, how many have a slot: those that make and those that only look or remove keep none from the others. */
+  readonly #limited = new Map<string, number>();
   #draining = false;
   #idle: PromiseWithResolvers<void> | undefined;
 
@@ -71,7 +73,7 @@ export class Handler {
   /** Begins no request any more, and gives when the last one has ended. */
   async drained(): Promise<void> {
     this.#draining = true;
-    if (this.#limited === 0) return;
+    if (this.#limited.size === 0) return;
     await (this.#idle ??= Promise.withResolvers<void>()).promise;
   }
 
@@ -81,7 +83,7 @@ export class Handler {
   }
 
   /** Never throws. */
-  async handle(request: Request): Promise<Response> {
+  async handle(request: HttpRequest): Promise<Response> {
     const startedAt = performance.now();
     const id = requestId(request.headers.get("x-request-id"));
     const progress: Progress = { route: "-", answers: {} };
@@ -100,7 +102,7 @@ export class Handler {
       kind = failure.kind;
       if (status === 500) this.#options.log.error(failure.message, { id, kind });
       const type = { "content-type": "application/json" };
-      response = new Response(printed({ error: failure }), { status, headers: { ...type, ...headers } });
+      response = whole(printed({ error: failure }), status, { ...type, ...headers });
     } finally {
       request.signal.removeEventListener("abort", onLeft);
       this.#underWay.delete(controller);
@@ -114,7 +116,7 @@ export class Handler {
     return response;
   }
 
-  async #answer(request: Request, controller: AbortController, progress: Progress): Promise<Answer> {
+  async #answer(request: HttpRequest, controller: AbortController, progress: Progress): Promise<Answer> {
     const { routes, maxRequests = 256, requestMs = 600_000, readMs, maxBody: maxBytes } = this.#options;
     const { signal } = controller;
     const { segments, query } = readTarget(request.url);
@@ -135,19 +137,27 @@ export class Handler {
     if (route.isFree) {
       return await route.handle({ params, query, body: undefined, signal });
     }
-    if (this.#limited >= maxRequests) throw tryLater(`${maxRequests} requests are under way`);
+    const taken = this.#limited.get(route.method) ?? 0;
+    if (taken >= maxRequests) throw tryLater(`${maxRequests} ${route.method} requests are under way`);
     const late = () =>
       controller.abort(new CniError("timeout", `the request took longer than ${requestMs} ms`));
     const timer = setTimeout(late, requestMs);
-    this.#limited++;
+    this.#limited.set(route.method, taken + 1);
     try {
       const body = route.body && await readBody(request, route.body, { readMs, maxBytes, signal });
       signal.throwIfAborted();
       return await route.handle({ params, query, body, signal });
     } finally {
       clearTimeout(timer);
-      if (--this.#limited === 0) this.#idle?.resolve();
+      this.#release(route.method);
     }
+  }
+
+  #release(method: string): void {
+    const left = (this.#limited.get(method) ?? 1) - 1;
+    if (left > 0) this.#limited.set(method, left);
+    else this.#limited.delete(method);
+    if (this.#limited.size === 0) this.#idle?.resolve();
   }
 
   #served(
@@ -170,7 +180,7 @@ function causeOf(error: unknown, { aborted, reason }: AbortSignal): unknown {
 }
 
 /** A method that a client made up must not become a label of a metric. */
-function methodOf({ method }: Request): string {
+function methodOf({ method }: HttpRequest): string {
   return METHODS.includes(method) ? method : "OTHER";
 }
 
@@ -200,7 +210,14 @@ function responseOf({ status, json, text, stream }: Answer, method: string, { an
   const isRead = method !== "HEAD" && status !== 204;
   if (!isRead) void stream?.cancel();
   if (!isRead) return new Response(null, { status, headers: status === 204 ? {} : headers });
-  return new Response(stream ?? text ?? printed(json), { status, headers });
+  if (stream !== undefined) return new Response(stream, { status, headers });
+  return whole(text ?? printed(json), status, headers);
+}
+
+/** With its length, so that the connection can go on after it. */
+function whole(text: string, status: number, headers: Readonly<Record<string, string>>): Response {
+  const body = new TextEncoder().encode(text);
+  return new Response(body, { status, headers: { ...headers, "content-length": `${body.byteLength}` } });
 }
 
 /** With a line end, for whoever reads it in a terminal. */

@@ -87,6 +87,11 @@ export class Metrics implements Observer, PoolObserver {
     help: "Infra containers that ended though nobody had taken their sandboxes down.",
     labels: [],
   });
+  readonly #uncaught = new Counter({
+    name: "podwire_uncaught_errors_total",
+    help: "Errors that nothing had caught; the daemon goes on, and each is a defect.",
+    labels: [],
+  });
   readonly #poolSizes = new Map<string, number>();
   readonly #handedOut = new Counter({
     name: "podwire_pool_handed_out_total",
@@ -141,6 +146,11 @@ export class Metrics implements Observer, PoolObserver {
     this.#infraDeaths.add({}, this.#clock.now());
   }
 
+  /** Counts an error that nothing had caught. */
+  onUncaught(): void {
+    this.#uncaught.add({}, this.#clock.now());
+  }
+
   /** Takes the number of sandboxes that are ready in a pool. */
   onPoolSize(network: string, ready: number): void {
     this.#poolSizes.set(network, ready);
@@ -169,6 +179,7 @@ export class Metrics implements Observer, PoolObserver {
       this.#requests.write(),
       this.#requestDuration.write(),
       this.#infraDeaths.write(),
+      this.#uncaught.write(),
       ...this.#pools(),
       ...this.#gauges(values),
       ...this.#program(),

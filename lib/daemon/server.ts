@@ -1,22 +1,22 @@
 import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
 import { HostError, settled } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
 import { requirePermissions, wordsOf } from "../plugin/failure.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
 
 /** What is served, and where. */
-export interface SocketServerOptions {
+export interface SocketServerOptions extends AcceptorOptions {
   readonly path: string;
-  readonly handle: (request: Request) => Promise<Response>;
-  readonly log: Logger;
   /** Ends the waiting for the socket. */
   readonly signal?: AbortSignal;
 }
 
-/** HTTP over a Unix socket. */
+/**
+ * HTTP over a Unix socket. Not by `Deno.serve`: that closes no connection that waits, and ends when it cannot accept one.
+ */
 export class SocketServer {
   readonly #options: SocketServerOptions;
-  #server: Deno.HttpServer | undefined;
+  #acceptor: Acceptor | undefined;
   #socket: ClaimedSocket | undefined;
   #keeping: Promise<void> = Promise.resolve();
   #closed = false;
@@ -55,9 +55,9 @@ export class SocketServer {
     if (state === "foreign") throw inUse(path);
     if (state !== "missing") return;
     log.warn("the socket was removed and is made anew", { socket: path });
-    const before = this.#server;
+    const before = this.#acceptor;
     await this.#listen();
-    void before?.shutdown().catch((error) => log.warn(`a former socket: ${wordsOf(error)}`));
+    void before?.finish().catch((error) => log.warn(`a former socket: ${wordsOf(error)}`));
   }
 
   /** Accepts nothing any more. What is being answered has `limitMs` to end; then its connections are closed. */
@@ -66,33 +66,29 @@ export class SocketServer {
     this.#closed = true;
     // It may be about to put another one in the place of this.
     await this.#keeping.catch(() => {});
-    const server = this.#server;
-    if (server === undefined) return;
+    const acceptor = this.#acceptor;
+    if (acceptor === undefined) return;
     // Before: whoever comes now is to see that nobody is there.
     await this.#socket?.release().catch((error) => log.warn(`the socket stays: ${wordsOf(error)}`));
-    const done = server.shutdown().then(() => true, () => true);
-    if (await settled(done, limitMs) === undefined) log.warn("connections are closed that were still open");
+    const done = acceptor.finish().then(() => true, () => true);
+    if (await settled(done, limitMs) !== undefined) return;
+    log.warn("connections are closed that were still open");
+    acceptor.abort();
   }
 
   async #listen(): Promise<void> {
-    const { path, handle, log, signal } = this.#options;
-    let server: Deno.HttpServer | undefined;
+    const { path, signal } = this.#options;
+    let acceptor: Acceptor | undefined;
     const listen = (temporary: string) => {
-      server = Deno.serve({
-        path: temporary,
-        onListen: () => {},
-        onError: (error) => {
-          log.error(`a request could not be answered: ${wordsOf(error)}`);
-          return new Response(null, { status: 500 });
-        },
-      }, handle);
+      acceptor = new Acceptor(Deno.listen({ transport: "unix", path: temporary }), this.#options);
     };
     await requirePermissions({ sockets: socketPaths(path) });
     try {
       this.#socket = await claimSocket(path, listen, { ...(signal && { signal }) });
-      this.#server = server;
+      this.#acceptor = acceptor;
     } catch (error) {
-      await server?.shutdown();
+      acceptor?.abort();
+      await acceptor?.finish();
       throw error instanceof HostError && error.reason === "exists" ? inUse(path, error) : error;
     }
   }

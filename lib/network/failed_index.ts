@@ -43,6 +43,12 @@ export class FailedIndex {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  /** Differs once any process has noted a container, or taken one away. */
+  async stamp(): Promise<string> {
+    const stat = await statOf(this.#dir).catch(() => undefined);
+    return stat === undefined ? "" : `${stat.ino} ${stat.mtimeMs}`;
+  }
+
   /** Whether the container is noted. */
   async has(containerId: string): Promise<boolean> {
     return await statOf(this.#path(containerId)) !== undefined;

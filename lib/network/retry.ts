@@ -115,6 +115,8 @@ export class Retrier implements AsyncDisposable {
       using _listening = failed.onAdd(() => woken.abort());
       const report: Report = { removed: [], failed: [], busy: [] };
       let wait = pollMs;
+      // Before the look: what is noted meanwhile makes another one.
+      const stamp = await failed.stamp();
       try {
         const next = await this.nextDue();
         if (next !== undefined) wait = Math.min(wait, next.getTime() - Date.now());
@@ -126,7 +128,16 @@ export class Retrier implements AsyncDisposable {
       this.#tell(report);
       // Something may be due and its container busy: that must not turn into looking all the time.
       await over(pause(leastMs, signal));
-      await over(pause(Math.max(0, wait - leastMs), AbortSignal.any([signal, woken.signal])));
+      await over(this.#idle(wait - leastMs, stamp, AbortSignal.any([signal, woken.signal])));
+    }
+  }
+
+  /** Waits for so long, or until another process has noted a removal that failed. */
+  async #idle(ms: number, stamp: string, signal: AbortSignal): Promise<void> {
+    const { failed, leastMs = 1_000 } = this.#options;
+    for (let left = ms; left > 0; left -= leastMs) {
+      await pause(Math.min(left, leastMs), signal);
+      if (await failed.stamp() !== stamp) return;
     }
   }
 

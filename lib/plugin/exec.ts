@@ -16,8 +16,9 @@ import { asCniError } from "./failure.ts";
 import { findPlugin, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
 import { Watch } from "./observe.ts";
-import { decodeFailure, decodeOutput, failureDespiteSuccess } from "./output.ts";
+import { decodeFailure, decodeOutput, failureDespiteSuccess, requireSmall } from "./output.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
+import { StderrLines } from "./stderr_lines.ts";
 import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
 
 /** When a built-in plugin stands in for an executable. */
@@ -190,16 +191,20 @@ export class PluginRunner {
   }
 
   async #attempt(source: PluginSource, call: TracedCall): Promise<string> {
-    const outcome = source.kind === "binary"
-      ? await this.#runBinary(source.path, call)
-      : await this.#runBuiltin(source.plugin, call);
+    const { type: plugin, verb, containerId } = call;
+    const report = this.#options.onStderrLine ?? (() => {});
+    const lines = new StderrLines((line) => report({ plugin, verb, containerId, line }));
+    const outcome =
+      await (source.kind === "binary"
+        ? this.#runBinary(source.path, call, lines)
+        : this.#runBuiltin(source.plugin, call, lines)).finally(() => lines.end());
     const isWell = outcome.ended === "exit" && outcome.code === 0 && outcome.signal === null;
     const failure = isWell ? failureDespiteSuccess(outcome) : decodeFailure(outcome, call.signal);
     if (failure !== undefined) throw failure;
-    return outcome.stdout;
+    return requireSmall(outcome.stdout);
   }
 
-  async #runBinary(path: string, call: TracedCall): Promise<CommandOutcome> {
+  async #runBinary(path: string, call: TracedCall, lines: StderrLines): Promise<CommandOutcome> {
     const env = this.#environment(call);
     try {
       return await this.#run({
@@ -207,7 +212,7 @@ export class PluginRunner {
         env,
         stdin: printJson(call.config),
         signal: call.signal,
-        onStderrLine: (line) => this.#report(call, line),
+        onStderrLine: (line) => lines.add(line),
       });
     } catch (error) {
       if (call.signal.aborted) throw asCniError(call.signal.reason);
@@ -219,7 +224,7 @@ export class PluginRunner {
    * Through the same environment, standard input and output document as an executable, so that what
    * holds for one holds for the other.
    */
-  async #runBuiltin(plugin: Plugin, call: TracedCall): Promise<CommandOutcome> {
+  async #runBuiltin(plugin: Plugin, call: TracedCall, lines: StderrLines): Promise<CommandOutcome> {
     const env = this.#environment(call);
     const started = performance.now();
     call.signal.throwIfAborted();
@@ -248,7 +253,7 @@ export class PluginRunner {
         ended: "aborted",
       };
     }
-    for (const line of outcome.stderr.split("\n")) if (line !== "") this.#report(call, line);
+    for (const line of outcome.stderr.split("\n")) if (line !== "") lines.add(line);
     return { ...outcome, signal: null, elapsedMs, ended: "exit" };
   }
 
@@ -279,10 +284,6 @@ export class PluginRunner {
     const run = markedRun(this.#run, call.containerId);
     const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
     return (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
-  }
-
-  #report({ type, verb, containerId }: PluginCall, line: string): void {
-    this.#options.onStderrLine?.({ plugin: type, verb, containerId, line });
   }
 }
 

@@ -5,6 +5,9 @@ import { asCniError } from "./failure.ts";
 
 const QUOTE_LENGTH = 200;
 const STDERR_TAIL = 4_000;
+/** Results are kept, and read for each list of sandboxes. */
+const LARGEST_OUTPUT = 1024 * 1024;
+const MOST_MEMBERS = 10_000;
 
 const HINTS: Readonly<Record<number, string>> = {
   [ERROR_CODES.incompatibleVersion]: "give the network a cniVersion that all of its plugins support",
@@ -23,6 +26,7 @@ const RESULT_MEMBERS = ["interfaces", "ips", "routes", "dns", "ip4", "ip6"] as c
  */
 export function decodeOutput(stdout: string): Json {
   const json = parseOutput(stdout);
+  requireFew(json);
   const isEmpty = json === null || (isObject(json) && !json.cniVersion &&
     RESULT_MEMBERS.every((member) => (json[member] ?? null) === null));
   if (!isEmpty) return json;
@@ -43,6 +47,36 @@ export function failureDespiteSuccess(outcome: CommandOutcome): CniError | undef
   if (json === undefined || numberOf(json.code ?? null) === undefined) return undefined;
   if (typeof json.msg !== "string" || isBlank(json.msg)) return undefined;
   return errorObject(outcome, factsOf(outcome));
+}
+
+/**
+ * The answer, unless it is too long to be kept.
+ *
+ * @throws {CniError} kind `plugin-output`
+ */
+export function requireSmall(stdout: string): string {
+  // No character takes more than three bytes for its one or two units.
+  if (stdout.length * 3 <= LARGEST_OUTPUT) return stdout;
+  const bytes = new TextEncoder().encode(stdout).byteLength;
+  if (bytes > LARGEST_OUTPUT) throw tooLarge(`${bytes} bytes, of at most ${LARGEST_OUTPUT}`);
+  return stdout;
+}
+
+function requireFew(json: Json): void {
+  let left = MOST_MEMBERS;
+  const count = (value: Json): void => {
+    if (typeof value !== "object" || value === null) return;
+    const members = Object.values(value);
+    if ((left -= members.length) < 0) throw tooLarge(`more than ${MOST_MEMBERS} members`);
+    for (const member of members) count(member);
+  };
+  count(json);
+}
+
+function tooLarge(size: string): CniError {
+  return new CniError("plugin-output", `the plugin's answer is too large: it has ${size}`, {
+    code: ERROR_CODES.decodingFailure,
+  });
 }
 
 function parseOutput(stdout: string): Json {

@@ -176,6 +176,15 @@ export class Sandboxes {
     });
   }
 
+  /** In which state each sandbox is, as {@linkcode Sandboxes.list} has it, without what its networks came to. */
+  async states(): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
+    const parts = { ...this.#options, pods: { networks: () => Promise.resolve([]) } };
+    return await reported(async () => {
+      const records = [...await this.#options.sandboxes.all(), ...await this.#remains.all()];
+      return await viewSandboxes(records, parts);
+    });
+  }
+
   /**
    * One sandbox, by name, ID or unambiguous prefix of an ID. Of a broken one with an infra container, `reason` has what
    * the OCI runtime says too.

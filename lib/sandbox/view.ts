@@ -54,7 +54,9 @@ export interface Sandbox {
   readonly underWay?: true;
 }
 
-type ViewParts = Pick<SandboxParts, "pods" | "attachments" | "run" | "sandboxes" | "locks">;
+type ViewParts = Pick<SandboxParts, "attachments" | "run" | "sandboxes" | "locks"> & {
+  readonly pods: Pick<SandboxParts["pods"], "networks">;
+};
 
 /** What happens to a sandbox in the phases that an operation goes through, where somebody is at it, and where nobody is. */
 const OPERATIONS = {

@@ -134,8 +134,9 @@ export class CniError extends Error {
 
   /** The message says what was tried before what went wrong. */
   constructor(readonly kind: ErrorKind, msg: string, options: CniErrorOptions = {}) {
-    const { code = ERROR_CODES.unknown, cause, ...context } = options;
-    const told = isBlank(msg) ? "no reason was given" : msg;
+    const { code = ERROR_CODES.unknown, cause, ...given } = options;
+    const context = given.details === undefined ? given : { ...given, details: cut(given.details) };
+    const told = isBlank(msg) ? "no reason was given" : cut(msg);
     super(sentence(told, context), cause === undefined ? undefined : { cause });
     this.code = code;
     this.msg = told;
@@ -165,6 +166,15 @@ export class CniError extends Error {
       ...place,
     };
   }
+}
+
+/** Errors are kept on record, listed and logged, and what a plugin says may be megabytes long. */
+const LONGEST_TEXT = 4_000;
+
+function cut(text: string): string {
+  const end = `... (it has ${text.length} characters)`;
+  // What was cut before stays as it is.
+  return text.length <= LONGEST_TEXT + 40 ? text : `${text.slice(0, LONGEST_TEXT).toWellFormed()}${end}`;
 }
 
 /** Whether a text shows nothing to a reader. */

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import type { HttpRequest } from "../../lib/daemon/http_message.ts";
 import { SocketServer } from "../../lib/daemon/server.ts";
 import { requestOverUnix } from "../../lib/host/http_over_unix.ts";
 import { silentLogger } from "../../lib/host/log.ts";
@@ -17,7 +18,7 @@ Deno.test("a socket that was removed is made anew, and what the former one was a
   atSocket(async (path) => {
     const go = Promise.withResolvers<void>();
     let asked = 0;
-    const handle = async (request: Request) => {
+    const handle = async (request: HttpRequest) => {
       asked++;
       if (request.url.endsWith("/slow")) await go.promise;
       return new Response("ok");

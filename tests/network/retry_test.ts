@@ -248,7 +248,7 @@ Deno.test("once started it tries by itself, what fails in this process and what 
   // Another process is one that this one's index hears nothing of.
   await using elsewhere = retrierOf(world, {
     failed: new FailedIndex(world.stateDir),
-    pollMs: 200,
+    pollMs: 3_600_000,
     leastMs: 50,
   });
   elsewhere.start();

@@ -1,0 +1,216 @@
+import { settled } from "../host/command.ts";
+import { CniError } from "../spec/error.ts";
+import {
+  BadMessage,
+  bodyLength,
+  bodyPieces,
+  type HttpHead,
+  type HttpRequest,
+  printHead,
+  readHead,
+} from "./http_message.ts";
+import { type ByteStream, Inbox } from "./inbox.ts";
+
+/** How long a connection waits for its client, in milliseconds. */
+export interface ConnectionLimits {
+  /** For the first byte of the next request. @default {60_000} */
+  readonly idleMs?: number | undefined;
+  /** For the rest of a head that has begun. @default {10_000} */
+  readonly headMs?: number | undefined;
+  /** For the client to take more of an answer. @default {30_000} */
+  readonly writeMs?: number | undefined;
+}
+
+/** Answers one request, and never throws. */
+export type Handle = (request: HttpRequest) => Promise<Response>;
+
+/** What a client still sends of a body that nobody wants is taken from it for so long, so that it reads the answer. */
+const FAREWELL_MS = 1_000;
+
+/** One connection: its requests, one after another, until either side ends it or the client lets it wait for too long. */
+export class HttpConnection {
+  readonly #stream: ByteStream;
+  readonly #handle: Handle;
+  readonly #limits: ConnectionLimits;
+  readonly #inbox: Inbox;
+  readonly #ended = Promise.withResolvers<void>();
+  #request: AbortController | undefined;
+  #idleSince: number | undefined = performance.now();
+  #isLast = false;
+  #isClosed = false;
+
+  constructor(stream: ByteStream, handle: Handle, limits: ConnectionLimits = {}) {
+    this.#stream = stream;
+    this.#handle = handle;
+    this.#limits = limits;
+    this.#inbox = new Inbox(
+      stream,
+      () => this.#request?.abort(new CniError("cancelled", "the client has left")),
+    );
+  }
+
+  /** Since when it waits for a request, on the clock of `performance.now()`; undefined while one is answered. */
+  get idleSince(): number | undefined {
+    return this.#idleSince;
+  }
+
+  /** Answers requests until the connection has ended. */
+  async serve(): Promise<void> {
+    try {
+      while (!this.#isLast && await this.#next());
+    } catch {
+      // The client has left, or takes nothing; what it had asked for has been told that.
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Ends after the request that is being answered. */
+  finish(): void {
+    this.#isLast = true;
+    if (this.#idleSince !== undefined) this.close();
+  }
+
+  /** Ends at once. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stream.close();
+    this.#ended.resolve();
+  }
+
+  /** False if there was no further request. */
+  async #next(): Promise<boolean> {
+    const { idleMs = 60_000, headMs = 10_000 } = this.#limits;
+    this.#idleSince = performance.now();
+    if (this.#inbox.bytes.byteLength === 0 && !await this.#within(this.#inbox.more(), idleMs)) return false;
+    let head: HttpHead | undefined;
+    try {
+      head = await this.#within(readHead(this.#inbox), headMs);
+      if (head === undefined) return false;
+      this.#idleSince = undefined;
+      return await this.#answer(head);
+    } catch (error) {
+      if (!(error instanceof BadMessage)) throw error;
+      await this.#refuse(error);
+      return false;
+    }
+  }
+
+  /** Undefined if it takes longer, or the connection has ended. */
+  async #within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+    return await settled(Promise.race([promise, this.#ended.promise.then(() => undefined)]), ms);
+  }
+
+  async #answer(head: HttpHead): Promise<boolean> {
+    const length = bodyLength(head);
+    const controller = this.#request = new AbortController();
+    const body = { isRead: length === 0 };
+    const request: HttpRequest = {
+      method: head.method,
+      url: `http://podwire${head.target.startsWith("/") ? "" : "/"}${head.target}`,
+      headers: head.headers,
+      body: length === 0 ? null : this.#bodyOf(head, length, () => body.isRead = true),
+      signal: controller.signal,
+    };
+    try {
+      const response = await this.#handle(request);
+      const wantsMore = head.isVersion1_1 && !/\bclose\b/i.test(head.headers.get("connection") ?? "");
+      const isLast = this.#isLast || !wantsMore || !body.isRead ||
+        /\bclose\b/i.test(response.headers.get("connection") ?? "");
+      await this.#send(head, response, isLast);
+      if (!body.isRead) await this.#farewell();
+      return !isLast;
+    } finally {
+      this.#request = undefined;
+    }
+  }
+
+  #bodyOf(
+    head: HttpHead,
+    length: ReturnType<typeof bodyLength>,
+    onRead: () => void,
+  ): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const pieces = bodyPieces(this.#inbox, length);
+    let isAwaited = /^100-continue$/i.test(head.headers.get("expect") ?? "");
+    return new ReadableStream<Uint8Array<ArrayBuffer>>({
+      pull: async (controller) => {
+        if (isAwaited) await this.#write(printHead(100, []));
+        isAwaited = false;
+        const { done, value } = await pieces.next();
+        if (!done) return controller.enqueue(value);
+        onRead();
+        controller.close();
+      },
+    }, { highWaterMark: 0 });
+  }
+
+  async #send({ method, isVersion1_1 }: HttpHead, response: Response, isLast: boolean): Promise<void> {
+    const { status, headers, body } = response;
+    const isEmpty = body === null || method === "HEAD" || status === 204 || status === 304;
+    const isWhole = isEmpty || headers.has("content-length");
+    const more: [string, string][] = [["date", new Date().toUTCString()]];
+    if (isEmpty && method !== "HEAD" && status !== 204) more.push(["content-length", "0"]);
+    if (!isWhole && isVersion1_1) more.push(["transfer-encoding", "chunked"]);
+    if (isLast || (!isWhole && !isVersion1_1)) more.push(["connection", "close"]);
+    const own = [...headers].filter(([name]) => name !== "connection");
+    await this.#write(printHead(status, [...own, ...more]));
+    if (isEmpty) return await body?.cancel();
+    await this.#sendBody(body, !isWhole && isVersion1_1);
+  }
+
+  async #sendBody(body: ReadableStream<Uint8Array<ArrayBuffer>>, isChunked: boolean): Promise<void> {
+    const reader = body.getReader();
+    const cancel = () => void reader.cancel().catch(() => {});
+    this.#request?.signal.addEventListener("abort", cancel, { once: true });
+    if (this.#request?.signal.aborted) cancel();
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        if (value.byteLength > 0) await this.#write(isChunked ? chunkOf(value) : value);
+      }
+      this.#request?.signal.throwIfAborted();
+      if (isChunked) await this.#write(new TextEncoder().encode("0\r\n\r\n"));
+    } finally {
+      cancel();
+    }
+  }
+
+  /** @throws if the client has left, or takes nothing for too long */
+  async #write(bytes: Uint8Array): Promise<void> {
+    const { writeMs = 30_000 } = this.#limits;
+    for (let at = 0; at < bytes.byteLength;) {
+      const written = await this.#within(this.#stream.write(bytes.subarray(at)), writeMs);
+      if (written === undefined) {
+        this.#request?.abort(new CniError("cancelled", "the client does not take its answer"));
+        throw new CniError("cancelled", "the client does not take its answer");
+      }
+      at += written;
+    }
+  }
+
+  async #refuse({ status, message }: BadMessage): Promise<void> {
+    const text = new TextEncoder().encode(`${JSON.stringify({ error: new CniError("usage", message) })}\n`);
+    const headers = [["content-type", "application/json"], ["content-length", `${text.byteLength}`]] as const;
+    await this.#write(printHead(status, [...headers, ["connection", "close"]]));
+    await this.#write(text);
+    await this.#farewell();
+  }
+
+  async #farewell(): Promise<void> {
+    const drain = async () => {
+      do this.#inbox.take(this.#inbox.bytes.byteLength); while (await this.#inbox.more());
+    };
+    await this.#within(drain(), FAREWELL_MS);
+  }
+}
+
+function chunkOf(bytes: Uint8Array): Uint8Array {
+  const size = new TextEncoder().encode(`${bytes.byteLength.toString(16)}\r\n`);
+  const chunk = new Uint8Array(size.byteLength + bytes.byteLength + 2);
+  chunk.set(size);
+  chunk.set(bytes, size.byteLength);
+  chunk.set([13, 10], size.byteLength + bytes.byteLength);
+  return chunk;
+}

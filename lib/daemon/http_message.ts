@@ -1,0 +1,172 @@
+import { CniError } from "../spec/error.ts";
+import type { Inbox } from "./inbox.ts";
+
+/** A request as the parts of the daemon see it; one of the fetch API is one too. */
+export type HttpRequest = Pick<Request, "method" | "url" | "headers" | "body" | "signal">;
+
+/** The first part of a request. */
+export interface HttpHead {
+  readonly method: string;
+  readonly target: string;
+  readonly isVersion1_1: boolean;
+  readonly headers: Headers;
+}
+
+/** A request that is not answered by a route, since it cannot be read as HTTP; the connection ends with it. */
+export class BadMessage extends Error {
+  override readonly name: string = "BadMessage";
+
+  constructor(readonly status: number, msg: string) {
+    super(msg);
+  }
+}
+
+const LARGEST_HEAD = 16 * 1024;
+const LARGEST_CHUNK_LINE = 1024;
+const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
+const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+const CR = 13;
+const LF = 10;
+
+/**
+ * The next head; undefined if the client sends none any more.
+ *
+ * Source: RFC 9112, sections 2 to 5.
+ *
+ * @throws {BadMessage}
+ */
+export async function readHead(inbox: Inbox): Promise<HttpHead | undefined> {
+  for (;;) {
+    // An empty line before a request is none.
+    while (inbox.bytes[0] === CR && inbox.bytes[1] === LF) inbox.take(2);
+    const end = endOfHead(inbox.bytes);
+    if (end > LARGEST_HEAD || (end < 0 && inbox.bytes.byteLength > LARGEST_HEAD)) {
+      throw new BadMessage(431, `the head of the request is larger than ${LARGEST_HEAD} bytes`);
+    }
+    if (end >= 0) return parseHead(latin1(inbox.take(end)));
+    if (!await inbox.more()) return undefined;
+  }
+}
+
+function parseHead(text: string): HttpHead {
+  const [first = "", ...lines] = text.slice(0, -4).split("\r\n");
+  const [, method, target, minor] = REQUEST_LINE.exec(first) ?? [];
+  if (method === undefined || target === undefined) {
+    throw new BadMessage(400, "the request line is not HTTP/1.1");
+  }
+  const headers = new Headers();
+  for (const line of lines) {
+    const [, name, value] = HEADER.exec(line) ?? [];
+    if (name === undefined || value === undefined) throw new BadMessage(400, "a header cannot be read");
+    headers.append(name, value);
+  }
+  return { method, target, isVersion1_1: minor === "1", headers };
+}
+
+/** How long a body is: a number of bytes, or `chunked`. */
+export type BodyLength = number | "chunked";
+
+/**
+ * The length of the body that follows a head. What could be read in two ways is refused, as a proxy in front may read it
+ * in the other one.
+ *
+ * @throws {BadMessage}
+ */
+export function bodyLength({ headers, isVersion1_1 }: HttpHead): BodyLength {
+  const coding = headers.get("transfer-encoding");
+  const length = headers.get("content-length");
+  if (coding !== null) {
+    if (length !== null || !isVersion1_1) throw new BadMessage(400, "the length of the body is given twice");
+    if (coding.toLowerCase() !== "chunked") throw new BadMessage(501, "the only transfer coding is chunked");
+    return "chunked";
+  }
+  if (length === null) return 0;
+  if (!/^\d{1,15}$/.test(length)) throw new BadMessage(400, "the content-length is not a number");
+  return Number(length);
+}
+
+/** The pieces of a body, each as it comes. */
+export async function* bodyPieces(
+  inbox: Inbox,
+  length: BodyLength,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+  if (length !== "chunked") return yield* exactly(inbox, length);
+  for (;;) {
+    const [, hex] = /^([0-9a-fA-F]{1,8})(?:[ \t]*;.*)?$/.exec(await line(inbox)) ?? [];
+    if (hex === undefined) throw new BadMessage(400, "the size of a chunk cannot be read");
+    const size = parseInt(hex, 16);
+    if (size === 0) break;
+    yield* exactly(inbox, size);
+    if (await line(inbox) !== "") throw new BadMessage(400, "a chunk is longer than its size");
+  }
+  // Trailers say nothing that is asked for.
+  for (let bytes = 0; bytes < LARGEST_HEAD;) {
+    const trailer = await line(inbox);
+    if (trailer === "") return;
+    bytes += trailer.length;
+  }
+  throw new BadMessage(431, "the trailers of the request are too large");
+}
+
+async function* exactly(inbox: Inbox, length: number): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+  for (let left = length; left > 0;) {
+    if (inbox.bytes.byteLength === 0 && !await inbox.more()) throw clientLeft();
+    const piece = inbox.take(Math.min(left, inbox.bytes.byteLength));
+    left -= piece.byteLength;
+    if (piece.byteLength > 0) yield piece;
+  }
+}
+
+async function line(inbox: Inbox): Promise<string> {
+  for (;;) {
+    const end = inbox.bytes.indexOf(LF);
+    if (end > LARGEST_CHUNK_LINE || (end < 0 && inbox.bytes.byteLength > LARGEST_CHUNK_LINE)) {
+      throw new BadMessage(400, "a line of the body is too long");
+    }
+    if (end >= 0) return latin1(inbox.take(end + 1)).replace(/\r?\n$/, "");
+    if (!await inbox.more()) throw clientLeft();
+  }
+}
+
+/** That a client leaves is no fault of this side. */
+function clientLeft(): CniError {
+  return new CniError("cancelled", "the client has left");
+}
+
+function endOfHead(bytes: Uint8Array): number {
+  for (let at = bytes.indexOf(CR); at >= 0; at = bytes.indexOf(CR, at + 1)) {
+    if (bytes[at + 1] === LF && bytes[at + 2] === CR && bytes[at + 3] === LF) return at + 4;
+  }
+  return -1;
+}
+
+function latin1(bytes: Uint8Array): string {
+  // Not by TextDecoder, whose latin1 is windows-1252.
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  200: "OK",
+  201: "Created",
+  204: "No Content",
+  400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  409: "Conflict",
+  413: "Content Too Large",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+/** The head of an answer. */
+export function printHead(status: number, headers: Iterable<readonly [string, string]>): Uint8Array {
+  const lines = [`HTTP/1.1 ${status} ${REASONS[status] ?? "Other"}`];
+  for (const [name, value] of headers) lines.push(`${name}: ${value}`);
+  return new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`);
+}

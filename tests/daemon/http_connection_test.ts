@@ -1,0 +1,254 @@
+// HTTP/1.1 over the daemon's socket, as clients of all kinds speak it, and as some do that mean harm.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Acceptor, type Listener } from "../../lib/daemon/acceptor.ts";
+import { guardProcess } from "../../lib/daemon/guard.ts";
+import { Handler } from "../../lib/daemon/handler.ts";
+import type { Handle } from "../../lib/daemon/http_connection.ts";
+import type { ByteStream } from "../../lib/daemon/inbox.ts";
+import { type Route, withBody } from "../../lib/daemon/route.ts";
+import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
+import { objectOf } from "../../lib/daemon/shape.ts";
+import { silentLogger } from "../../lib/host/log.ts";
+import { Lines } from "../network/world.ts";
+import { inTempDir } from "../temp_dir.ts";
+import { until } from "../until.ts";
+
+/** What an answer with a body of its own length looks like. */
+const text = (body: string) => new Response(body, { headers: { "content-length": `${body.length}` } });
+
+/** Answers with the method, the path and the body. */
+const echo: Handle = async ({ method, url, body }) =>
+  text(`${method} ${new URL(url).pathname} ${body === null ? "-" : await new Response(body).text()}`);
+
+async function served(
+  options: Omit<SocketServerOptions, "path" | "log">,
+  fn: (path: string) => Promise<void>,
+): Promise<void> {
+  await inTempDir(async (dir) => {
+    const path = `${dir}/p.sock`;
+    const server = await SocketServer.open({ path, log: silentLogger, ...options });
+    try {
+      await fn(path);
+    } finally {
+      await server.close(1_000);
+    }
+  });
+}
+
+const connect = (path: string) => Deno.connect({ transport: "unix", path });
+
+async function send(connection: Deno.Conn, request: string): Promise<void> {
+  const bytes = new TextEncoder().encode(request);
+  for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
+}
+
+/** What comes until the connection is closed, or until it holds this. */
+async function receive(connection: Deno.Conn, until?: string): Promise<string> {
+  let received = "";
+  const buffer = new Uint8Array(4_096);
+  while (until === undefined || !received.includes(until)) {
+    const count = await connection.read(buffer).catch(() => null);
+    if (count === null) break;
+    received += new TextDecoder().decode(buffer.subarray(0, count));
+  }
+  return received;
+}
+
+Deno.test("a connection takes request after request, sent one by one or at once, and ends when the client says so", () =>
+  served({ handle: echo }, async (path) => {
+    using connection = await connect(path);
+    await send(connection, "GET /one HTTP/1.1\r\nhost: x\r\n\r\n");
+    await receive(connection, "GET /one -");
+    await send(
+      connection,
+      "POST /two HTTP/1.1\r\ncontent-length: 3\r\n\r\nabcGET /three HTTP/1.1\r\nconnection: close\r\n\r\n",
+    );
+    const rest = await receive(connection);
+    assert(rest.indexOf("POST /two abc") < rest.indexOf("GET /three -"), rest);
+    assertMatch(rest, /connection: close/);
+  }));
+
+Deno.test("a body may come in chunks, and only after the server has asked for it", () =>
+  served({ handle: echo }, async (path) => {
+    using connection = await connect(path);
+    await send(connection, "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n");
+    assertMatch(await receive(connection, "\r\n\r\n"), /^HTTP\/1\.1 100 /);
+    await send(connection, "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\ntrailer: z\r\n\r\n");
+    assertMatch(await receive(connection, "abcde"), /^HTTP\/1\.1 200 OK\r\n[^]*POST \/ abcde$/);
+    await send(connection, "HEAD / HTTP/1.0\r\n\r\n");
+    assertMatch(await receive(connection), /^HTTP\/1\.1 200 [^]*\r\n\r\n$/);
+  }));
+
+Deno.test("what is no request, or could be read as two different ones, is refused and the connection closed", () =>
+  served({ handle: echo }, async (path) => {
+    const cases: readonly (readonly [string, number])[] = [
+      ["PRI * HTTP/2.0\r\n\r\n", 400],
+      ["GET /\r\n\r\n", 400],
+      ["GET / HTTP/1.1\r\nbad header\r\n\r\n", 400],
+      ["GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n", 400],
+      ["POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400],
+      ["POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400],
+      ["POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400],
+      ["POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n", 501],
+      [`GET / HTTP/1.1\r\nx: ${"y".repeat(20_000)}\r\n\r\n`, 431],
+      [`GET /${"y".repeat(20_000)}`, 431],
+    ];
+    for (const [request, status] of cases) {
+      using connection = await connect(path);
+      await send(connection, request);
+      assertEquals(Number((await receive(connection)).split(" ")[1]), status, request.slice(0, 60));
+    }
+  }));
+
+Deno.test("connections that say nothing, or only half of a request, are closed after their time; a stream goes on", () => {
+  const stream: Handle = () => {
+    let count = 0;
+    let timer: ReturnType<typeof setInterval>;
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start(controller) {
+        timer = setInterval(() => controller.enqueue(new TextEncoder().encode(`event ${++count}\n`)), 100);
+      },
+      cancel: () => clearInterval(timer),
+    });
+    return Promise.resolve(new Response(body));
+  };
+  return served({ handle: stream, limits: { idleMs: 200, headMs: 200 } }, async (path) => {
+    using silent = await connect(path);
+    using half = await connect(path);
+    using listening = await connect(path);
+    await send(half, "GET / HTTP/1.1\r\nhost:");
+    await send(listening, "GET / HTTP/1.1\r\n\r\n");
+    assertEquals([await receive(silent), await receive(half)], ["", ""]);
+    assertMatch(await receive(listening, "event 10"), /transfer-encoding: chunked[^]*event 10/);
+  });
+});
+
+Deno.test("a client that leaves cuts its request short, in the middle of its body too, and is no error in the log", async () => {
+  const log = new Lines();
+  const aborted: unknown[] = [];
+  const routes: readonly Route[] = [withBody(objectOf({}, {}), {
+    method: "POST",
+    path: "/slow",
+    id: "slow",
+    summary: "",
+    answers: { 200: { description: "" } },
+    handle: async ({ signal }) => {
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+      aborted.push(signal.reason);
+      throw signal.reason;
+    },
+  })];
+  const handler = new Handler({ routes, log });
+  await served({ handle: (request) => handler.handle(request) }, async (path) => {
+    {
+      using connection = await connect(path);
+      await send(connection, "POST /slow HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}");
+      await until(() => handler.underWay === 1);
+    }
+    await until(() => aborted.length === 1);
+    {
+      using connection = await connect(path);
+      await send(connection, "POST /slow HTTP/1.1\r\ncontent-length: 100\r\n\r\n{");
+      await until(() => handler.underWay === 1);
+    }
+    await until(() => handler.underWay === 0);
+  });
+  assertEquals(log.all.filter((line) => line.startsWith("error")), []);
+  assertEquals(log.all.filter((line) => line === "info request").length, 2);
+});
+
+Deno.test("with all connections taken the one goes that waits the longest, and where each has a request a new one is refused", async () => {
+  const go = Promise.withResolvers<void>();
+  let asked = 0;
+  const handle: Handle = async ({ url }) => {
+    asked++;
+    if (url.endsWith("/slow")) await go.promise;
+    return text("ok");
+  };
+  await served({ handle, maxConnections: 3 }, async (path) => {
+    const idle = [await connect(path), await connect(path), await connect(path)];
+    const slow = [];
+    for (let index = 0; index < 3; index++) {
+      const connection = await connect(path);
+      slow.push(connection);
+      await send(connection, "GET /slow HTTP/1.1\r\n\r\n");
+      await until(() => asked === index + 1);
+    }
+    for (const connection of idle) assertEquals(await receive(connection), "");
+    using refused = await connect(path);
+    assertMatch(await receive(refused), /^HTTP\/1\.1 503 [^]*retry-after: 1/);
+    go.resolve();
+    for (const connection of slow) await receive(connection, "ok");
+    using next = await connect(path);
+    await send(next, "GET / HTTP/1.1\r\nconnection: close\r\n\r\n");
+    assertMatch(await receive(next), /ok$/);
+    for (const connection of [...idle, ...slow]) connection.close();
+  });
+});
+
+Deno.test("a listener that cannot accept for a while goes on when it can, and says so once", async () => {
+  const waiting = Promise.withResolvers<never>();
+  const closed: string[] = [];
+  let calls = 0;
+  const idle: ByteStream = {
+    read: () => waiting.promise,
+    write: () => waiting.promise,
+    close: () => void closed.push("idle"),
+  };
+  const listener: Listener = {
+    accept: () => {
+      calls++;
+      if (calls === 1) return Promise.resolve(idle);
+      if (calls < 5) return Promise.reject(new Error("Too many open files (os error 24)"));
+      return waiting.promise;
+    },
+    close: () => waiting.reject(new Error("closed")),
+  };
+  waiting.promise.catch(() => {});
+  const log = new Lines();
+  const acceptor = new Acceptor(listener, { handle: echo, log });
+  await until(() => calls === 5);
+  assertEquals([closed, log.all], [["idle"], [
+    "warn a connection cannot be accepted: Too many open files (os error 24)",
+  ]]);
+  await acceptor.finish();
+});
+
+Deno.test("requests that hang keep those of other methods from nothing", async () => {
+  const go = Promise.withResolvers<void>();
+  const route = (method: Route["method"], handle: Route["handle"]): Route => ({
+    method,
+    path: "/things",
+    id: method,
+    summary: "",
+    answers: { 200: { description: "" } },
+    handle,
+  });
+  const ok = () => ({ status: 200, json: {} });
+  const routes = [route("POST", () => go.promise.then(ok)), route("GET", ok), route("DELETE", ok)];
+  const handler = new Handler({ routes, log: silentLogger, maxRequests: 2 });
+  const ask = async (method: string) =>
+    (await handler.handle(new Request("http://x/things", { method }))).status;
+  const stuck = [ask("POST"), ask("POST")];
+  assertEquals([await ask("POST"), await ask("GET"), await ask("DELETE")], [503, 200, 200]);
+  go.resolve();
+  assertEquals(await Promise.all(stuck), [200, 200]);
+  await handler.drained();
+});
+
+Deno.test("an error that nothing catches is logged and counted, and does not end the process", async () => {
+  const log = new Lines();
+  let count = 0;
+  {
+    using _guard = guardProcess({ log, onUncaught: () => void count++ });
+    void Promise.reject(new Error("disk on fire"));
+    setTimeout(() => {
+      throw new Error("in a timer");
+    });
+    await until(() => count === 2);
+  }
+  assertEquals(log.all.sort(), [
+    "error an error was not handled: disk on fire",
+    "error an error was not handled: in a timer",
+  ]);
+});
