@@ -8,6 +8,8 @@ export interface DenoRules {
   readonly commasDoubled: boolean;
   /** What the kernel refuses to run as a program is run by `sh`, as a script; else only where it is started detached. */
   readonly programsByShell: boolean;
+  /** Opening a symbolic link that leads nowhere finds no file; else it fails as a loop of links does. */
+  readonly linksAreFollowed: boolean;
 }
 
 /** The rules of a version of Deno. Requires no permission. */
@@ -17,6 +19,7 @@ export function denoRules(version: string = Deno.version.deno): DenoRules {
     socketsByNet: isSince(version, [2, 9, 0]),
     commasDoubled: !isSince(version, [2, 9, 6]),
     programsByShell: isSince(version, [2, 8, 3]),
+    linksAreFollowed: isSince(version, [2, 8, 0]),
   };
 }
 

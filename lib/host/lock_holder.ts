@@ -1,4 +1,5 @@
 import { type RunCommand, runCommand } from "./command.ts";
+import { statOf } from "./stat.ts";
 
 /** A process that holds the lock of a file. */
 export interface LockHolder {
@@ -31,7 +32,8 @@ export async function lockHolders(
   run: RunCommand = runCommand,
 ): Promise<readonly LockHolder[]> {
   try {
-    const { dev, ino } = await Deno.stat(path);
+    const { dev, ino } = await statOf(path) ?? {};
+    if (ino === undefined) return [];
     const locks = await shown(["/proc/locks"], run);
     const ofInode = [...locks.matchAll(LOCK)].filter(([, , , , inode]) => inode === String(ino));
     const ofDevice = ofInode.filter(([, , major = "", minor = ""]) => deviceOf(major, minor) === dev);

@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { denoRules } from "./deno_rules.ts";
 
 /** In bytes. A file that is larger is none that podwire, a plugin or another runtime writes. */
 export const LARGEST_FILE = 4 * 1024 * 1024;
@@ -73,9 +74,22 @@ function openToRead(path: string): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     fs.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, (error, fd) => {
       if (error === null) return resolve(fd);
+      if (error.code === "ENOENT" && denoRules().linksAreFollowed) return resolveLink(path, resolve, reject);
       // No file can have a name that is longer than the kernel takes.
       if (error.code === "ENOENT" || error.code === "ENAMETOOLONG") return resolve(undefined);
       reject(error.code === "ENXIO" ? notRegular(path, "a socket") : asDenoError(error, path));
+    });
+  });
+}
+
+/** A link that leads nowhere is none of a file that is absent: somebody has put it there. */
+function resolveLink(path: string, absent: (none: undefined) => void, failed: (error: Error) => void): void {
+  fs.lstat(path, (error, stat) => {
+    if (error !== null || !stat.isSymbolicLink()) return absent(undefined);
+    // It may have come after the opening.
+    fs.stat(path, (error) => {
+      if (error === null) absent(undefined);
+      else failed(new UnreadableFileError(path, "it is a symbolic link that leads nowhere"));
     });
   });
 }

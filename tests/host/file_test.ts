@@ -32,6 +32,8 @@ Deno.test("readTextIfThere() gives undefined for no file, and throws for what is
     await Deno.writeTextFile(`${dir}/bom`, "\ufeffé");
     assertEquals(await readTextIfThere(`${dir}/bom`), "\ufeffé");
     await assertRejects(() => readTextIfThere(dir), Deno.errors.IsADirectory);
+    await Deno.symlink(`${dir}/nowhere`, `${dir}/link`);
+    await assertRejects(() => readTextIfThere(`${dir}/link`));
     await assertRejects(() => readTextIfThere(`${dir}/a/b`), Deno.errors.NotADirectory);
   }));
 
@@ -287,20 +289,18 @@ Deno.test("statOf() and realPath() follow links", () =>
 
 Deno.test("whatever the umask, a directory gets its mode, its parents 0755, and files theirs", () =>
   inTempDir(async (dir) => {
-    const before = Deno.umask();
-    try {
-      for (const umask of [0o000, 0o077]) {
-        Deno.umask(umask);
-        const top = `${dir}/${umask}`;
-        await ensureDir(`${top}/a/b`, 0o700);
-        await ensureDir(`${top}/a/c`, 0o755);
-        await writeFileSynced(`${top}/a/b/file`, "");
-        await writeFileSynced(`${top}/a/b/open`, "", { mode: 0o644, durable: false });
-        const paths = [top, `${top}/a`, `${top}/a/b`, `${top}/a/c`, `${top}/a/b/file`, `${top}/a/b/open`];
-        assertEquals(await Promise.all(paths.map(mode)), [0o755, 0o755, 0o700, 0o755, 0o600, 0o644]);
-      }
-    } finally {
-      Deno.umask(before);
+    for (const umask of ["000", "077"]) {
+      const top = `${dir}/${umask}`;
+      await underUmask(
+        dir,
+        umask,
+        `await file.ensureDir("${top}/a/b", 0o700);
+        await file.ensureDir("${top}/a/c", 0o755);
+        await file.writeFileSynced("${top}/a/b/file", "");
+        await file.writeFileSynced("${top}/a/b/open", "", { mode: 0o644, durable: false });`,
+      );
+      const paths = [top, `${top}/a`, `${top}/a/b`, `${top}/a/c`, `${top}/a/b/file`, `${top}/a/b/open`];
+      assertEquals(await Promise.all(paths.map(mode)), [0o755, 0o755, 0o700, 0o755, 0o600, 0o644]);
     }
   }));
 

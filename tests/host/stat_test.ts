@@ -11,6 +11,8 @@ const ELSEWHERE: Record<string, number> = {
   // Whether what is to be removed is a directory.
   "file.ts": 1,
   "lock.ts": 1,
+  // Whether a file that is absent is a link that leads nowhere.
+  "read_file.ts": 2,
   "socket.ts": 3,
   // What may not be looked at is not watched.
   "watch.ts": 2,
