@@ -34,11 +34,11 @@ export async function startUpkeep(
 ): Promise<Upkeep> {
   const { watch = true, pollMs, graceMs, gcIntervalMs = 0, defaultNetwork, gc } = options;
   const { common, store, ask, attachments, failed, locks, readiness: memory } = parts;
-  const { log, run } = common;
+  const { log, running } = common;
   const source = watch
     ? await parts.watchCatalog({ ...(pollMs && { pollMs }), ...(signal && { signal }) })
     : parts.catalogSource;
-  const retrier = new Retrier({ attachments, store, failed, locks, run, log });
+  const retrier = new Retrier({ attachments, store, failed, locks, running, log });
   retrier.start();
   const readiness = Readiness.start({
     source,

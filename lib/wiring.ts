@@ -1,7 +1,8 @@
 import { freeLeftovers } from "./builtin/leftovers.ts";
 import { builtins } from "./builtin/mod.ts";
-import { DEFAULT_PATH, type RunCommand, runCommand } from "./host/command.ts";
+import { type RunCommand, runCommand, withSystemDirs } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
+import { RunningPrograms } from "./host/running_programs.ts";
 import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import {
@@ -19,7 +20,8 @@ import type { FreeLeftovers, PresentList } from "./network/removal.ts";
 import { ResultCache } from "./network/result_cache.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
-import { markedRun, PluginRunner } from "./plugin/exec.ts";
+import { PluginRunner } from "./plugin/exec.ts";
+import { markedRun } from "./plugin/marked_run.ts";
 import { Watch } from "./plugin/observe.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import type { Catalog } from "./pod/catalog.ts";
@@ -78,7 +80,8 @@ export interface WireOptions {
 }
 
 /** Makes the parts of a runtime for each other; touches nothing. */
-export function wire(options: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
+export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
+  const options = withSearchPath(given);
   const { run = runCommand, log = silentLogger } = options;
   const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
   const runDir = options.runDir ?? defaultRunDir(stateDir);
@@ -86,7 +89,8 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
     log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
   const watch = new Watch(options);
-  const runner = makeRunner(options, { run, log, watch });
+  const running = new RunningPrograms(runDir, run);
+  const runner = makeRunner(options, { run, running, log, watch });
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const store = new AttachmentStore(stateDir, onBad);
   const locks = new ContainerLocks(runDir, watch, run, { log, limitMs: options.lockTimeoutMs });
@@ -104,14 +108,14 @@ export function wire(options: RuntimeOptions, { embedded = true, catalog }: Wire
   });
   const pods = new PodNetworks({ attachments, store });
   const sandboxStore = new SandboxStore(stateDir, onBad);
-  const path = options.environment?.PATH ?? DEFAULT_PATH;
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
-  const shared = { ...dirs, sandboxes: sandboxStore, locks, attachments, pods, path, timeouts, run, log };
+  const host = { path: options.environment.PATH, timeouts, run, running, log };
+  const shared = { ...dirs, ...host, sandboxes: sandboxStore, locks, attachments, pods };
   const recovery = new Recovery({ ...shared, ...disk });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
-    run,
+    running,
     hasSandbox: (id) => sandboxStore.has(id),
     netnsOf: (id) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`,
     host: new Orphans({ ...shared, store }),
@@ -149,6 +153,14 @@ function forgettingWith(parts: ForgetParts, locks: ContainerLocks): Parts["forge
       request.signal,
       () => forgetAttachments(request, parts),
     );
+}
+
+/** One search path for plugins, for what built-in ones run, and for the look at what there is to run. */
+function withSearchPath(options: RuntimeOptions) {
+  return {
+    ...options,
+    environment: { ...options.environment, PATH: withSystemDirs(options.environment?.PATH) },
+  };
 }
 
 /** Options of {@linkcode Parts.watchCatalog}. */
@@ -215,7 +227,7 @@ function prefixOf(stateDir: string, netnsDir: string): string {
 
 function makeRunner(
   options: RuntimeOptions,
-  { run, log, watch }: { run: RunCommand; log: Logger; watch: Watch },
+  { run, running, log, watch }: { run: RunCommand; running: RunningPrograms; log: Logger; watch: Watch },
 ): PluginRunner {
   const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
   return new PluginRunner({
@@ -224,6 +236,7 @@ function makeRunner(
     builtinPolicy,
     environment,
     run,
+    running,
     watch,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
     onWait: ({ plugin, verb, network, ...fields }) =>

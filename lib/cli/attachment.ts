@@ -1,6 +1,5 @@
 import { withSignals } from "../plugin/signals.ts";
-import { resolve } from "@std/path";
-import { type CniArgs, parseCniArgs } from "../plugin/invocation.ts";
+import { parseCniArgs } from "../plugin/invocation.ts";
 import type { AttachRequest } from "../network/network.ts";
 import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord } from "../network/record.ts";
@@ -11,6 +10,7 @@ import type { Podwire } from "../runtime.ts";
 import { shownAttachment } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
+import { netnsPath } from "./netns_path.ts";
 import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
 import { ageOf, nextTryOf } from "./time_text.ts";
@@ -82,11 +82,11 @@ async function attachRequest(
   podwire: Podwire,
 ): Promise<{ network: string; request: AttachRequest }> {
   const { io } = input;
-  const [network = "", path = ""] = input.operands;
-  const netns = resolve(path);
+  const [network = "", given = ""] = input.operands;
+  const netns = netnsPath(input, given);
   const ifName = input.value("ifname") ?? (io.env("CNI_IFNAME") || "eth0");
   const isAttached = (containerId: string) => podwire.isAttached({ containerId, network, ifName });
-  const args = cniArgs(io.env("CNI_ARGS") ?? "");
+  const args = parseCniArgs(io.env("CNI_ARGS") ?? "", "CNI_ARGS");
   const request = {
     capabilityArgs: capabilityArgs(io.env("CAP_ARGS") ?? ""),
     containerId: input.value("id") ?? await knownContainerId(netns, isAttached),
@@ -96,19 +96,6 @@ async function attachRequest(
     owner: "cli",
   };
   return { network, request };
-}
-
-/** The pairs of the variable `CNI_ARGS`, each with a value. */
-export function cniArgs(text: string): CniArgs {
-  try {
-    const args = parseCniArgs(text);
-    const empty = args.find(([, value]) => value === "");
-    if (empty === undefined) return args;
-    throw new CniError("usage", `invalid pair ${JSON.stringify(`${empty[0]}=`)}`);
-  } catch (cause) {
-    const reason = cause instanceof CniError ? cause.msg : String(cause);
-    throw new CniError("usage", `CNI_ARGS: ${reason.replace(/^ARGS: /, "")}`, { cause });
-  }
 }
 
 /** The object of the variable `CAP_ARGS`. */

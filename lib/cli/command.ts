@@ -17,7 +17,7 @@ export interface OptionSpec {
 export interface CommandInput {
   readonly io: Io;
   readonly operands: readonly string[];
-  /** What stood behind `--`. */
+  /** The command that the operands end in, where it stood behind `--`. */
   readonly rest: readonly string[];
   flag(name: string): boolean;
   value(name: string): string | undefined;
@@ -162,7 +162,7 @@ function sortArguments(
   const operands: string[] = [];
   for (let index = 0; index < args.length; index++) {
     const arg = args[index] ?? "";
-    if (arg === "--") return { flags, operands, rest: args.slice(index + 1) };
+    if (arg === "--") return { flags, ...behindEnd(operands, args.slice(index + 1), ownOperands) };
     if (!arg.startsWith("-") || arg === "-") {
       if (operands.length === ownOperands) {
         return { flags, operands: [...operands, ...args.slice(index)], rest: [] };
@@ -184,6 +184,21 @@ function sortArguments(
     }
   }
   return { flags, operands, rest: [] };
+}
+
+/** What stands behind `--` are operands, whatever they look like, and then the command that they end in. */
+function behindEnd(
+  before: readonly string[],
+  behind: readonly string[],
+  ownOperands: number,
+): Pick<SortedArguments, "operands" | "rest"> {
+  const missing = Math.max(0, ownOperands - before.length);
+  const command = behind.slice(missing);
+  // Between NAME and CMD another "--" may stand, as if the first were not there.
+  return {
+    operands: [...before, ...behind.slice(0, missing)],
+    rest: missing > 0 && command[0] === "--" ? command.slice(1) : command,
+  };
 }
 
 /** The parser takes a value on its own that begins with "-" for an option, and loses a joined one of several lines. */

@@ -30,7 +30,8 @@ const ATTACH_OPTIONS: readonly OptionSpec[] = [
 ];
 
 const ATTACH_HELP =
-  "Reads CNI_PATH, NETCONFPATH, CAP_ARGS (a JSON object), CNI_ARGS (K=V;K2=V2) and CNI_IFNAME.";
+  "NETNS is a path, or the name of one that `ip netns list` shows. Reads CNI_PATH, NETCONFPATH, CAP_ARGS (a JSON\n" +
+  "object), CNI_ARGS (K=V;K2=V2) and CNI_IFNAME.";
 
 /** Of no use here; taken so that what is written for cnitool works. */
 const IGNORED_IFNAME: OptionSpec = {

@@ -46,7 +46,8 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const ifName = COMMANDS.flatMap(({ options }) => options).filter(({ name }) => name === "ifname");
   const early = [...GLOBAL_OPTIONS, ...ifName];
   const place = firstOperand(io.args, early);
-  const [before, name, behind] = [io.args.slice(0, place), io.args[place], io.args.slice(place + 1)];
+  const before = io.args.slice(0, place);
+  const [name, ...behind] = io.args.slice(place).toSpliced(0, io.args[place] === "--" ? 1 : 0);
   const global = parseCommandLine(before, early);
   if (global.flag("version")) return showVersion(io);
   const asked = name === "help" ? behind.find((arg) => !arg.startsWith("-")) : name;
@@ -96,16 +97,13 @@ function showHelp(io: Io, commands: readonly Command[], command: Command | undef
 
 type ErrorClass = typeof import("../spec/error.ts").CniError;
 
-function requireCount(command: Command, { operands, rest }: CommandInput, CniError: ErrorClass): void {
+function requireCount(command: Command, { operands }: CommandInput, CniError: ErrorClass): void {
   const [least, most] = command.count;
   const given = operands.length;
   const usage = `podwire ${command.name} ${command.operands}`.trimEnd();
   const hint = `usage: ${usage}`;
   if (given < least) throw new CniError("usage", `${command.name} needs ${command.operands}`, { hint });
   if (given > most) throw new CniError("usage", `unexpected argument "${operands[most]}"`, { hint });
-  if (rest.length > 0 && command.name !== "exec") {
-    throw new CniError("usage", `unexpected argument "${rest[0]}" after --`, { hint });
-  }
 }
 
 function requireRoot({ name, needsRoot }: Command, io: Io, CniError: ErrorClass): void {

@@ -1,4 +1,4 @@
-import { resolve } from "@std/path";
+import { parseCniArgs } from "../plugin/invocation.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
@@ -7,6 +7,7 @@ import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
 import { address, bandwidth, capability, ipRanges, pair, portMapping, positive } from "./flag_value.ts";
 import { defined, someOf, wantedNetworks } from "./network_flag.ts";
+import { netnsPath } from "./netns_path.ts";
 import { printSandbox } from "./sandbox_text.ts";
 import { openPodwire } from "./settings.ts";
 
@@ -66,7 +67,8 @@ function settings(input: CommandInput): NetworkSettings {
   const limits = input.value("bandwidth");
   const annotations = listOf("annotation", pair);
   const capabilities = listOf("cap", capability);
-  const args = [...inheritedArgs(input), ...listOf("arg", pair) ?? []];
+  // What our own environment says goes to all networks.
+  const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...listOf("arg", pair) ?? []];
   return defined({
     ips: listOf("ip", address),
     mac: input.value("mac"),
@@ -101,14 +103,8 @@ function netnsSource(input: CommandInput): NetnsSource {
   if (given.length > 1) throw new CniError("usage", `${given.join(" and ")} exclude each other`);
   const runtime = input.value("runtime");
   if (runtime !== undefined && !infra) throw new CniError("usage", "--runtime goes with --infra");
-  if (path !== undefined) return { kind: "path", path: resolve(path) };
+  if (path !== undefined) return { kind: "path", path: netnsPath(input, path) };
   if (pid !== undefined) return { kind: "pid", pid: positive("--pid", pid, 2 ** 22) };
   if (infra) return { kind: "infra", ...(runtime === undefined ? {} : { runtime }) };
   return { kind: host ? "host" : "new" };
-}
-
-/** What `CNI_ARGS` of our own environment says goes to all networks; pieces without "=" are dropped. */
-function inheritedArgs(input: CommandInput): readonly (readonly [string, string])[] {
-  const pieces = (input.io.env("CNI_ARGS") ?? "").split(";");
-  return pieces.filter((piece) => piece.indexOf("=") > 0).map((piece) => pair("CNI_ARGS", piece));
 }

@@ -10,7 +10,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "uid", kind: "value", value: "UID", help: "the pod UID that plugins are told (default: the ID)" },
   { name: "id", kind: "value", value: "ID", help: "the container ID (default: a random one)" },
-  { name: "netns", kind: "value", value: "PATH", help: "use this network namespace instead of a new one" },
+  {
+    name: "netns",
+    kind: "value",
+    value: "NETNS",
+    help: "a network namespace to use, by its path or ip-netns name",
+  },
   { name: "pid", kind: "value", value: "PID", help: "use the network namespace of this process" },
   { name: "infra", kind: "flag", help: "make an infra container that holds the namespace" },
   {

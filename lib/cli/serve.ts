@@ -1,5 +1,5 @@
 import { resolve } from "@std/path";
-import { runCommand } from "../host/command.ts";
+import { runCommand, withSystemDirs } from "../host/command.ts";
 import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
 import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
@@ -55,7 +55,7 @@ export async function serve(input: CommandInput): Promise<number> {
       watchdogPid: io.env("WATCHDOG_PID"),
       pid: io.pid,
       run: runCommand,
-      path: io.env("PATH"),
+      path: withSystemDirs(io.env("PATH")),
     }),
   };
   return await untilSignalled(io, (signal) => Daemon.start(options, signal));

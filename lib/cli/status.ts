@@ -1,7 +1,8 @@
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkStatus } from "../network/status.ts";
 import { isRejectedFile } from "../pod/status_subject.ts";
-import { capabilityArgs, cniArgs } from "./attachment.ts";
+import { parseCniArgs } from "../plugin/invocation.ts";
+import { capabilityArgs } from "./attachment.ts";
 import { shownStatus } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
@@ -30,7 +31,7 @@ export async function status(input: CommandInput): Promise<number> {
 /** As cnitool does, which looks at the variables of all verbs whatever the verb. */
 export function requireVariables({ io }: CommandInput): void {
   capabilityArgs(io.env("CAP_ARGS") ?? "");
-  cniArgs(io.env("CNI_ARGS") ?? "");
+  parseCniArgs(io.env("CNI_ARGS") ?? "", "CNI_ARGS");
 }
 
 /** Of a single network only its error is told, on standard error: scripts around cnitool expect silence. */

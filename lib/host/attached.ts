@@ -60,7 +60,7 @@ export async function runAttached(
   const { signal, graceMs = 2_000, onSpawn } = options;
   signal?.throwIfAborted();
   const env = request.env ?? (inheritEnv ? {} : { PATH: DEFAULT_PATH, LC_ALL: "C" });
-  const child = new Deno.Command(program, {
+  const child = spawnFound(program, {
     args: [...args],
     env: { ...env },
     clearEnv: !inheritEnv,
@@ -68,7 +68,7 @@ export async function runAttached(
     stdout: "inherit",
     stderr: "inherit",
     ...(cwd === undefined ? {} : { cwd }),
-  }).spawn();
+  });
   const onAbort = async () => {
     signalChild(child, "SIGTERM");
     if (await settled(child.status, graceMs) === undefined) signalChild(child, "SIGKILL");
@@ -80,5 +80,23 @@ export async function runAttached(
     return { code, signal };
   } finally {
     signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Looks where the system has its programs, too: the inherited `PATH` may lack that. */
+function spawnFound(program: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  const start = (path: string) => new Deno.Command(path, options).spawn();
+  try {
+    return start(program);
+  } catch (missing) {
+    if (!(missing instanceof Deno.errors.NotFound) || program.includes("/")) throw missing;
+    for (const dir of DEFAULT_PATH.split(":")) {
+      try {
+        return start(`${dir}/${program}`);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    throw missing;
   }
 }

@@ -1,7 +1,9 @@
 import { Capture, LineSplitter } from "./capture.ts";
-import { DEFAULT_PATH, GroupChild } from "./launch.ts";
+import { DEFAULT_PATH, GroupChild, withSystemDirs } from "./launch.ts";
+import { PROCESS_TABLE } from "./process_table.ts";
+import { Strays } from "./strays.ts";
 
-export { DEFAULT_PATH };
+export { DEFAULT_PATH, withSystemDirs };
 
 /** A program to run. */
 export interface CommandRequest {
@@ -17,7 +19,7 @@ export interface CommandRequest {
   readonly env?: Readonly<Record<string, string>>;
   /** Written to standard input, which is then closed. @default {undefined} (standard input is /dev/null) */
   readonly stdin?: string;
-  /** Ends the program and all of its process group. */
+  /** Ends the program, its process group, and what it started in other sessions and is still the parent of. */
   readonly signal?: AbortSignal;
   /** How long the process group may take to end after SIGTERM. @default {2_000} */
   readonly graceMs?: number;
@@ -27,6 +29,8 @@ export interface CommandRequest {
   readonly maxStderr?: number;
   /** Called for each line while the program runs, and for what stands behind the last line end. */
   readonly onStderrLine?: (line: string) => void;
+  /** Called as soon as the program was started. */
+  readonly onStart?: (pid: number) => void;
   /** The working directory. */
   readonly cwd?: string;
   /**
@@ -67,6 +71,7 @@ const QUIET_TICK_MS = 100;
 const GROUP_POLL_MS = 20;
 const SILENT_GRACE_MS = 200;
 const LAST_WORDS_MS = 50;
+const LOOK_MS = 1_000;
 /** On a busy machine the end that SIGKILL brings may take its time to come. */
 const REAP_MS = 5_000;
 
@@ -74,8 +79,9 @@ const REAP_MS = 5_000;
  * Runs a program to its end.
  *
  * The program gets a session and thereby a process group of its own. When `signal` fires, or when it prints more
- * than allowed, the group gets SIGTERM. What is left of it gets SIGKILL after `graceMs`, or earlier: once the program
- * has ended and for 200 ms nobody held its pipes. The call returns by then, also when a process that escaped into
+ * than allowed, the group gets SIGTERM, as do the processes that the program has started in other sessions and is still
+ * the parent of, itself or by others of them. What is left of these gets SIGKILL after `graceMs`, or earlier: once the
+ * program has ended and for 200 ms nobody held its pipes. The call returns by then, also when a process that escaped into
  * another session holds the pipes on. After a normal end such processes are left alone, and their output is waited
  * for until it is quiet for 200 ms, but no longer than `graceMs`.
  *
@@ -96,10 +102,11 @@ const REAP_MS = 5_000;
  * ```
  */
 export const runCommand: RunCommand = async (request) => {
-  const { signal, graceMs = 2_000, maxStdout = 8 * MIB, maxStderr = MIB, onStderrLine } = request;
+  const { signal, graceMs = 2_000, maxStdout = 8 * MIB, maxStderr = MIB, onStderrLine, onStart } = request;
   signal?.throwIfAborted();
   const startedAt = performance.now();
   const child = GroupChild.start(request);
+  onStart?.(child.pid);
 
   const stop = Promise.withResolvers<Exclude<CommandEnd, "exit">>();
   const failures: unknown[] = [];
@@ -171,19 +178,29 @@ function total(captures: readonly Capture[]): number {
 
 /** Ends the group of a program; returns after `graceMs` and a moment at the latest. */
 async function endGroup(child: GroupChild, graceMs: number, captures: readonly Capture[]): Promise<void> {
+  const strays = new Strays(readProcesses);
+  if (child.leads) await strays.look(child.pid);
   const deadline = performance.now() + graceMs;
   child.signal("SIGTERM");
+  strays.signal("SIGTERM");
   const silent = Promise.all([child.status, ...captures.map((capture) => capture.done)]);
   let silentSince = Infinity;
   void silent.then(() => silentSince = performance.now());
-  await settled(child.status, graceMs);
+  const ended = await settled(child.status, graceMs);
   // No event tells that a group has become empty. Where no init process waits for orphans it never does, so members
   // that hold no pipe get less time.
   while (performance.now() < Math.min(deadline, silentSince + SILENT_GRACE_MS) && child.groupLives()) {
     await pause(GROUP_POLL_MS);
   }
+  if (child.leads && ended === undefined) await strays.look(child.pid);
   child.signal("SIGKILL");
+  strays.signal("SIGKILL");
   await settled(silent, LAST_WORDS_MS);
+}
+
+async function readProcesses(): Promise<string | undefined> {
+  const request = { program: "sh", args: ["-c", PROCESS_TABLE], ownGroup: false };
+  return (await settled(runCommand(request), LOOK_MS))?.stdout;
 }
 
 /** Why something on this machine could not be done. */

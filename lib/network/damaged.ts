@@ -1,7 +1,6 @@
-import type { RunCommand } from "../host/command.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
-import { endOrphans } from "../host/orphans.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniError } from "../spec/error.ts";
 import type { Attachments } from "./network.ts";
@@ -14,7 +13,7 @@ export interface DamagedParts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly attachments: Attachments;
-  readonly run: RunCommand;
+  readonly running: RunningPrograms;
   /** Where the namespace of a sandbox is that podwire makes itself. */
   readonly netnsOf: (containerId: string) => string;
 }
@@ -105,7 +104,7 @@ export class DamagedRecords {
     const why = "its record could not be read, and nobody uses it";
     if (facts.dryRun) return { ...outcome, became: "removed", why };
     try {
-      const { store, attachments, run } = this.#parts;
+      const { store, attachments, running } = this.#parts;
       const record = await this.#recordOf(
         entry,
         { config: list.text, cniVersion: list.cniVersion },
@@ -113,7 +112,7 @@ export class DamagedRecords {
         facts,
       );
       // What the plugins of a killed runtime still do must not happen after the DEL.
-      await endOrphans(`CNI_CONTAINERID=${containerId}`, run);
+      await running.endAbandonedOf(containerId, facts.signal);
       await store.write(record);
       // From now on that is on record, whatever becomes of the DEL.
       await store.removeAside(record);

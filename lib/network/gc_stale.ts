@@ -1,5 +1,4 @@
-import type { RunCommand } from "../host/command.ts";
-import { endOrphans } from "../host/orphans.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { type ContainerLocks, tryContainerLock } from "./container_lock.ts";
 import { judge, sandboxOf, type Verdict } from "./gc_plan.ts";
@@ -13,7 +12,7 @@ export interface StaleParts {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
-  readonly run: RunCommand;
+  readonly running: RunningPrograms;
   /** Whether a sandbox is on record, be it with a record that cannot be read. */
   readonly hasSandbox: (id: string) => Promise<boolean>;
 }
@@ -88,7 +87,7 @@ class StaleRemoval {
 
   /** Judges again what is on record now: until the lock was held, others could do anything with it. */
   async #remove(seen: AttachmentRecord, found: Findings): Promise<void> {
-    const { attachments, store, run } = this.#parts;
+    const { attachments, store, running } = this.#parts;
     const record = await store.read(seen);
     if (record === undefined) return;
     const item = itemOf(record);
@@ -105,7 +104,7 @@ class StaleRemoval {
     try {
       // What the plugins of a killed runtime still do must not happen after the DEL.
       if (record.state === "adding" || record.state === "deleting") {
-        await endOrphans(`CNI_CONTAINERID=${record.containerId}`, run);
+        await running.endAbandonedOf(record.containerId, this.#sweep.request.signal);
       }
       await attachments.remove(record, this.#sweep.request.signal);
       found.removed.push({ ...item, ...told });

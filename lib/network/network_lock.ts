@@ -1,7 +1,7 @@
-import { type RunCommand, runCommand } from "../host/command.ts";
+import type { RunCommand } from "../host/command.ts";
 import { readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import { type Lock, tryLockFile } from "../host/lock.ts";
-import { endUnheard } from "../host/orphans.ts";
+import { RunningPrograms } from "../host/running_programs.ts";
 import type { LockWaiter } from "./lock_waiter.ts";
 import { shortName } from "./short_name.ts";
 
@@ -18,12 +18,12 @@ import { shortName } from "./short_name.ts";
 export class NetworkLocks {
   readonly #dir: string;
   readonly #waiter: LockWaiter;
-  readonly #run: RunCommand;
+  readonly #running: RunningPrograms;
 
-  constructor(runDir: string, waiter: LockWaiter, run: RunCommand = runCommand) {
+  constructor(runDir: string, waiter: LockWaiter, run?: RunCommand) {
     this.#dir = `${runDir}/gc`;
     this.#waiter = waiter;
-    this.#run = run;
+    this.#running = new RunningPrograms(runDir, run);
   }
 
   /** Keeps the GC verb away from the network while something is attached to it or detached. */
@@ -80,8 +80,8 @@ export class NetworkLocks {
   async #endCollecting(network: string, signal: AbortSignal | undefined): Promise<void> {
     const file = this.#path(network, "collecting");
     if (await statOf(file) === undefined) return;
-    // The plugins of other networks, asked by processes that are there, have a listener and are left alone.
-    await endUnheard(["CNI_COMMAND=GC"], this.#run, signal);
+    // Those of other networks too, if their callers were killed: plugins of callers that live are left alone.
+    await this.#running.endAbandoned(({ task }) => task === "GC", signal);
     await removeIfThere(file);
   }
 

@@ -1,6 +1,6 @@
-import { pause, type RunCommand } from "../host/command.ts";
+import { pause } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { endOrphans } from "../host/orphans.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniError } from "../spec/error.ts";
 import { isDue } from "./backoff.ts";
@@ -17,7 +17,7 @@ export interface RetrierOptions {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
   readonly locks: ContainerLocks;
-  readonly run: RunCommand;
+  readonly running: RunningPrograms;
   readonly log: Logger;
   /** Milliseconds after which it looks at the latest, for what other processes could not remove. @default {10_000} */
   readonly pollMs?: number;
@@ -168,7 +168,7 @@ export class Retrier implements AsyncDisposable {
     report: Report,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { store, failed, attachments, run } = this.#options;
+    const { store, failed, attachments, running } = this.#options;
     const left = (await store.ofContainer(containerId)).filter(isLeft);
     // A crash fell between the last removal and this hint, or before the record that it was to lead to.
     if (left.length === 0) return await failed.remove(containerId);
@@ -178,7 +178,7 @@ export class Retrier implements AsyncDisposable {
       const key = { containerId, network, ifName };
       try {
         // What the plugins of a killed process still do must not happen after the DEL.
-        if (record.state === "deleting") await endOrphans(`CNI_CONTAINERID=${containerId}`, run);
+        if (record.state === "deleting") await running.endAbandonedOf(containerId, signal);
         await attachments.remove(record, signal);
         report.removed.push(key);
       } catch (error) {

@@ -8,11 +8,13 @@ import {
   startProblem,
 } from "../host/command.ts";
 import { permissionFlag } from "../host/permissions.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
 import { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
 import { asResult, decodeResult, type Result } from "../spec/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
 import { asCniError } from "./failure.ts";
+import { markedRun } from "./marked_run.ts";
 import { findPlugin, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
 import { Watch } from "./observe.ts";
@@ -73,6 +75,8 @@ export interface PluginRunnerOptions {
   readonly waitPace?: WaitPace;
   /** @default {runCommand} */
   readonly run?: RunCommand;
+  /** Where plugins are noted while they run. @default {nowhere: those of a killed runtime are not found again} */
+  readonly running?: RunningPrograms;
   /** Sees each call, those of delegates of built-in plugins too. @default {nobody looks on} */
   readonly watch?: Watch;
 }
@@ -207,7 +211,7 @@ export class PluginRunner {
   async #runBinary(path: string, call: TracedCall, lines: StderrLines): Promise<CommandOutcome> {
     const env = this.#environment(call);
     try {
-      return await this.#run({
+      return await this.#noting(call)({
         program: path,
         env,
         stdin: printJson(call.config),
@@ -281,19 +285,15 @@ export class PluginRunner {
 
   /** What a built-in starts is found on the `PATH` that an executable plugin would have. */
   #commandsOf(call: PluginCall): RunCommand {
-    const run = markedRun(this.#run, call.containerId);
+    const run = markedRun(this.#noting(call), call.containerId);
     const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
     return (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
   }
-}
 
-/** Marks what a built-in starts, so that recovery finds what a killed runtime left running. */
-export function markedRun(run: RunCommand, containerId: string): RunCommand {
-  return (request) =>
-    run({
-      ...request,
-      env: { PATH: DEFAULT_PATH, LC_ALL: "C", ...request.env, CNI_CONTAINERID: containerId },
-    });
+  #noting({ containerId, verb }: PluginCall): RunCommand {
+    const { running } = this.#options;
+    return running?.noting(this.#run, { subject: containerId, task: verb }) ?? this.#run;
+  }
 }
 
 function networkOf({ config: { name } }: PluginCall): string {

@@ -114,16 +114,24 @@ function isVerb(text: string): text is Verb {
 }
 
 /**
- * The pairs in a `CNI_ARGS` text. Nothing in it is escaped: a pair has exactly one `=`.
+ * The pairs in a `CNI_ARGS` text, for plugins and for callers of podwire alike. Nothing in it is escaped: `;` stands
+ * between pairs only, and a pair has a key, exactly one `=`, and a value, which may be empty as that of
+ * `K8S_POD_UID` is.
  *
- * @throws {CniError} with the code 4.
+ * @param name What the text is called in the error: plugins say `ARGS`, as the original ones do
+ *
+ * @throws {CniError} of kind `usage`, with the code 4.
  */
-export function parseCniArgs(text: string): CniArgs {
+export function parseCniArgs(text: string, name = "ARGS"): CniArgs {
   if (text === "") return [];
   return text.split(";").map((pair) => {
     const [key, value, ...more] = pair.split("=");
     if (key === undefined || key === "" || value === undefined || more.length > 0) {
-      throw invalid(`ARGS: invalid pair ${JSON.stringify(pair)}`);
+      const { invalidEnvironment: code } = ERROR_CODES;
+      throw new CniError("usage", `${name}: invalid pair ${JSON.stringify(pair)}`, {
+        code,
+        hint: "CNI_ARGS is KEY=VALUE;KEY2=VALUE2, without a semicolon before, behind or beside another one",
+      });
     }
     return [key, value] as const;
   });

@@ -1,4 +1,4 @@
-import { unlessAborted } from "../host/command.ts";
+import { unlessAborted, withSystemDirs } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { PluginRunner } from "./exec.ts";
@@ -93,12 +93,16 @@ function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortS
     const runner = new PluginRunner({
       pluginDirs: invocation.path,
       builtins,
-      environment: inherited(io, environment),
+      environment: withSearchPath(inherited(io, environment)),
       onStderrLine: ({ line }) => io.writeError(`${line}\n`),
     });
     const delegate = runner.delegateOf({ ...invocation, type, config, signal });
     return await delegate(type, config, verb);
   };
+}
+
+function withSearchPath(environment: Record<string, string>): Record<string, string> {
+  return { ...environment, PATH: withSystemDirs(environment.PATH) };
 }
 
 /** A variable that this process may not read is one that nobody told it about. */

@@ -1,22 +1,14 @@
-import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
-import type { Timeouts } from "../plugin/deadline.ts";
-import { markedRun } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
 import type { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
 import { isUnchanged } from "./netns_identity.ts";
+import { runFor, type SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** What things of the host are taken down with. */
-interface HostParts {
-  readonly run: RunCommand;
-  /** Where programs are looked for, as in the variable `PATH`. */
-  readonly path: string;
-  /** That of DEL is also the one of the OCI runtime. */
-  readonly timeouts: Timeouts;
-}
+type HostParts = Pick<SandboxParts, "run" | "running" | "path" | "timeouts">;
 
 /** What taking down came to. */
 export interface Dismantled {
@@ -49,10 +41,11 @@ export async function dismantle(
 /** As {@linkcode dismantle}, without the networks. Where nothing is left, nothing is run. */
 export async function dismantleHost(
   record: SandboxRecord,
-  { run, path, timeouts }: HostParts,
+  parts: HostParts,
 ): Promise<Dismantled> {
   const failures: CniError[] = [];
-  const host = { run: markedRun(run, record.id) };
+  const { path, timeouts } = parts;
+  const host = { run: runFor(parts, record.id) };
   if (record.infra !== undefined) {
     await stopInfra({ id: record.id, ...record.infra }, { ...host, path, timeoutMs: timeouts.DEL }).catch(
       (error) => {

@@ -13,12 +13,3 @@ export function doomOf(
   if (sandbox === undefined && sandboxOf(record) !== undefined) return "its sandbox is gone";
   return undefined;
 }
-
-/** Whether an operation on a container was not brought to an end. */
-export function isInterrupted(
-  sandbox: SandboxRecord | undefined,
-  records: readonly AttachmentRecord[],
-): boolean {
-  if (sandbox !== undefined && sandbox.phase !== "ready" && sandbox.phase !== "stopped") return true;
-  return records.some(({ state }) => state === "adding" || state === "deleting");
-}

@@ -1,6 +1,5 @@
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { seeProcesses } from "../host/process.ts";
-import { markedRun } from "../plugin/exec.ts";
 import { asCniError, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
@@ -9,7 +8,7 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { startInfra } from "./infra.ts";
 import { identityOf, isUnchanged } from "./netns_identity.ts";
-import type { SandboxParts } from "./parts.ts";
+import { runFor, type SandboxParts } from "./parts.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
 import { draftRecord, POD_WORDING, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
@@ -112,11 +111,11 @@ export class SandboxMaking {
 
   async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<SandboxRecord> {
     const { signal } = request;
-    const { sandboxes, pods, run } = this.#parts;
+    const { sandboxes, pods } = this.#parts;
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
     const { netns: { path }, hostNetwork, sysctls = {} } = made;
-    const inside = { run: markedRun(run, draft.id), ...(signal && { signal }) };
+    const inside = { run: runFor(this.#parts, draft.id), ...(signal && { signal }) };
     // In a namespace made here it is up already, and that of the host is none of ours.
     const isNew = (request.source?.kind ?? "new") === "new";
     if (!isNew && !hostNetwork) await loopbackUp(path, inside);
@@ -129,10 +128,9 @@ export class SandboxMaking {
   }
 
   async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
-    const { run } = this.#parts;
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
-    const options = { run: markedRun(run, draft.id), ...(request.signal && { signal: request.signal }) };
+    const options = { run: runFor(this.#parts, draft.id), ...(request.signal && { signal: request.signal }) };
     let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
       pid = await this.#startInfra(draft, draft.infra, request.signal);
@@ -152,7 +150,7 @@ export class SandboxMaking {
     infra: SandboxInfra,
     signal: AbortSignal | undefined,
   ): Promise<number> {
-    const { run, path, timeouts } = this.#parts;
+    const { path, timeouts } = this.#parts;
     // Not those of the pod: OCI runtimes act on some.
     const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
     const container = {
@@ -161,7 +159,12 @@ export class SandboxMaking {
       hostname: hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
-    const options = { run: markedRun(run, id), path, timeoutMs: timeouts.ADD, ...(signal && { signal }) };
+    const options = {
+      run: runFor(this.#parts, id),
+      path,
+      timeoutMs: timeouts.ADD,
+      ...(signal && { signal }),
+    };
     return await startInfra(container, options);
   }
 

@@ -1,8 +1,10 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
+import { markedRun } from "../plugin/marked_run.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import type { SandboxStore } from "./record.ts";
 
@@ -23,5 +25,12 @@ export interface SandboxParts {
   /** Those of ADD and DEL are also the ones of OCI runtimes. */
   readonly timeouts: Timeouts;
   readonly run: RunCommand;
+  /** Where what runs for a sandbox is noted. */
+  readonly running: RunningPrograms;
   readonly log: Logger;
+}
+
+/** Runs programs for one sandbox, such that they are found again when this process is killed. */
+export function runFor({ run, running }: Pick<SandboxParts, "run" | "running">, id: string): RunCommand {
+  return markedRun(running.noting(run, { subject: id, task: "sandbox" }), id);
 }

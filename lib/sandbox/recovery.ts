@@ -1,5 +1,4 @@
 import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
-import { endOrphans, endUnheard } from "../host/orphans.ts";
 import type { FailedIndex } from "../network/failed_index.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { HostPorts } from "../network/host_ports.ts";
@@ -11,7 +10,7 @@ import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { dismantle } from "./dismantle.ts";
-import { doomOf, isInterrupted } from "./doom.ts";
+import { doomOf } from "./doom.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
@@ -28,9 +27,7 @@ export interface RecoveryOptions extends SandboxParts {
 
 const DEFAULT_CONCURRENCY = 8;
 /** No record tells that these were under way. */
-const QUESTIONS = (["CHECK", "GC", "STATUS", "VERSION"] as const).map((verb) =>
-  `CNI_COMMAND=${verb}` as const
-);
+const QUESTIONS: readonly string[] = ["CHECK", "GC", "STATUS", "VERSION"];
 
 /** How one container is settled. */
 interface Manner {
@@ -88,7 +85,7 @@ export class Recovery {
     signal?.throwIfAborted();
     const report = emptyReport();
     const more = { ...(onProgress && { onProgress }), ...(concurrency && { concurrency }) };
-    await endUnheard(QUESTIONS, this.#options.run);
+    await this.#endQuestions(signal);
     const boot = await this.#options.attachments.boot();
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
     await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
@@ -100,10 +97,15 @@ export class Recovery {
     return report;
   }
 
+  async #endQuestions(signal: AbortSignal | undefined): Promise<void> {
+    await this.#options.running.endAbandoned(({ task }) => QUESTIONS.includes(task), signal);
+  }
+
   /** Looks at operations under way and at nothing else, however much is on record. */
   async #settleInterrupted(report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
     const left = await this.#options.locks.left();
     if (left.length === 0) return;
+    await this.#endQuestions(signal);
     const found = await this.#settleAll(left, report, { retry: "none", waits: false, signal });
     // Whoever was killed while writing the first record of a container has left no other trace of that.
     if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles(signal);
@@ -213,11 +215,11 @@ export class Recovery {
   }
 
   async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<void> {
-    const { sandboxes, store, attachments, run, log } = this.#options;
+    const { sandboxes, store, attachments, running, log } = this.#options;
     await store.removeUnfinished(id);
     const sandbox = await sandboxes.read(id);
     const records = await store.ofContainer(id);
-    if (isInterrupted(sandbox, records)) await endOrphans(`CNI_CONTAINERID=${id}`, run);
+    await running.endAbandonedOf(id, manner.signal);
     const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
     if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
     await this.#settleDamaged(

@@ -1,5 +1,4 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
-import { endOrphans } from "../host/orphans.ts";
 import { withContainerLock } from "../network/container_lock.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
@@ -302,7 +301,7 @@ export class Sandboxes {
   /** Whoever was at work on it was killed, as its lock is ours: a plugin may still be making what is to go. */
   async #endInterrupted({ id, phase }: SandboxRecord): Promise<void> {
     if (phase === "ready" || phase === "stopped") return;
-    await endOrphans(`CNI_CONTAINERID=${id}`, this.#options.run);
+    await this.#options.running.endAbandonedOf(id);
   }
 }
 

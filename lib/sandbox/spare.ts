@@ -1,4 +1,3 @@
-import { endOrphans } from "../host/orphans.ts";
 import type { Lock } from "../host/lock.ts";
 import { withContainerLock } from "../network/container_lock.ts";
 import { noteIfPossible } from "../network/note.ts";
@@ -191,8 +190,8 @@ export class Spares implements AsyncDisposable {
   }
 
   async #dismantle(record: SandboxRecord): Promise<readonly CniError[]> {
-    const { sandboxes, run, log } = this.#options;
-    if (record.phase !== "ready") await endOrphans(`CNI_CONTAINERID=${record.id}`, run);
+    const { sandboxes, running, log } = this.#options;
+    if (record.phase !== "ready") await running.endAbandonedOf(record.id);
     const doomed = { ...record, phase: "removing" as const };
     await noteIfPossible(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
     const { failures } = await dismantle(doomed, this.#options);

@@ -1,6 +1,8 @@
 // cnitool's job, in process: what is read, what is printed, and how it ends. The plugins are real ones.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
+import { parseCniArgs } from "../../lib/plugin/invocation.ts";
+import { CniError } from "../../lib/spec/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
@@ -129,18 +131,47 @@ Deno.test("H7 CAP_ARGS is one JSON object, or nothing", async () => {
   assertEquals((await plugin.calls()).length, 3);
 });
 
-Deno.test("H8 CNI_ARGS are pairs with a key and a value, in their order", async () => {
+Deno.test("H8 B84 CNI_ARGS are pairs with a key, one = and a value that may be empty, in their order, for every verb, run, status and plugins alike", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   const check = (CNI_ARGS: string) => world.tool(["check", "net", world.netns], { CNI_ARGS });
-  for (const text of ["", "B=2;A=1;B=3"]) assertEquals((await check(text)).code, 0);
-  assertEquals((await plugin.calls()).map(({ env }) => env.CNI_ARGS), ["", "B=2;A=1;B=3"]);
-  for (const text of ["A", "A=", "=1", "A=1;", ";A=1", "A=1;;B=2", "A=1=2", ";"]) {
-    const { code, stderr } = await check(text);
-    assertEquals([text, code], [text, 2]);
-    assertMatch(stderr, /^podwire: CNI_ARGS: .*invalid pair "/);
+  const good = ["", "B=2;A=1;B=3", "A=;B=2"];
+  for (const text of good) {
+    assertEquals((await check(text)).code, 0);
+    parseCniArgs(text);
   }
-  assertEquals((await plugin.calls()).length, 2);
+  assertEquals((await plugin.calls()).map(({ env }) => env.CNI_ARGS), good);
+  for (const text of ["A", "=1", "A=1;", ";A=1", "A=1;;B=2", "A=1;;B", "A=1=2", ";"]) {
+    assertThrows(() => parseCniArgs(text), CniError, "ARGS: invalid pair");
+    for (
+      const args of [
+        ...["add", "check", "del"].map((verb) => [verb, "net", world.netns]),
+        ["status", "net"],
+        [
+          "run",
+        ],
+      ]
+    ) {
+      const { code, stderr } = await world.tool(args, { CNI_ARGS: text });
+      assertEquals([args, text, code], [args, text, 2]);
+      assertMatch(stderr, /^podwire: .*CNI_ARGS: invalid pair "/);
+    }
+  }
+  assertEquals((await plugin.calls()).length, good.length);
+});
+
+Deno.test("a namespace without a slash is one of ip netns for each verb, whatever lies in the working directory; an empty one is refused", async () => {
+  await using world = await ToolWorld.make();
+  const plugin = await world.plugins.install("tool", { ADD: { stdout: RESULT } });
+  await Deno.mkdir(`${world.dir}/netns.d`);
+  await Deno.symlink("/proc/self/ns/net", `${world.dir}/netns.d/README.md`);
+  const call = (verb: string, netns: string) => world.tool([verb, "net", netns]);
+  for (const verb of ["add", "check", "del"]) {
+    assertEquals((await call(verb, "README.md")).code, 0, verb);
+    for (const none of ["", ".", ".."]) assertEquals((await call(verb, none)).code, 3);
+  }
+  const paths = (await plugin.calls()).map(({ env }) => env.CNI_NETNS);
+  assertEquals(paths, Array.from({ length: 3 }, () => `${world.dir}/netns.d/README.md`));
 });
 
 Deno.test("H13 two paths of one namespace are one container: attached by one, checked and detached by the other", async () => {

@@ -113,7 +113,7 @@ Deno.test("parseCommandLine() refuses a value for a flag", () => {
 
 Deno.test("parseCommandLine() takes nothing behind -- for an option", () => {
   const { operands, rest, flag } = parse("a", "--", "--force", "-x", "--", "b");
-  assertEquals([operands, rest, flag("force")], [["a"], ["--force", "-x", "--", "b"], false]);
+  assertEquals([operands, rest, flag("force")], [["a", "--force", "-x", "--", "b"], [], false]);
 });
 
 Deno.test("parseCommandLine() leaves a command behind the own operands alone", () => {
@@ -121,6 +121,10 @@ Deno.test("parseCommandLine() leaves a command behind the own operands alone", (
   const { operands, rest, value } = parseOne("web", "-n", "x", "sh", "-c", "-f", "--", "-y");
   assertEquals([operands, rest, value("name")], [["web", "sh", "-c", "-f", "--", "-y"], [], "x"]);
   assertEquals(parseOne("web", "-f", "--", "sh", "-c").rest, ["sh", "-c"]);
+  for (const args of [["--", "-n", "sh", "-c"], ["-f", "--", "-n", "--", "sh", "-c"]]) {
+    const { operands, rest } = parseOne(...args);
+    assertEquals([operands, rest], [["-n"], ["sh", "-c"]]);
+  }
 });
 
 Deno.test("firstOperand() finds the command behind options and their values", () => {

@@ -14,6 +14,7 @@ import {
   runCommand,
   runOk,
   startProblem,
+  withSystemDirs,
 } from "../../lib/host/command.ts";
 import { writeExecutable } from "../executable.ts";
 
@@ -239,8 +240,10 @@ for (
   const [how, trap, signal] of [["obeys", "", "SIGTERM"], ["ignores", "trap '' TERM;", "SIGKILL"]] as const
 ) {
   Deno.test(`runCommand() returns in time though another session holds the pipes and the program ${how} SIGTERM`, async () => {
+    // It has left its parent too, when the shell goes on.
+    const daemon = `setsid sh -c "echo \\$\\$; exec sleep 300 >&3 3>&-" & :`;
     const script =
-      `${trap} setsid sh -c 'echo $$; echo up >&2; exec sleep 300' & while :; do sleep 0.1; done`;
+      `${trap} exec 3>&1; pid=$(sh -c '${daemon}'); echo $pid; echo up >&2; while :; do sleep 0.1; done`;
     const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
     const pids = pidsIn(outcome.stdout);
     try {
@@ -252,6 +255,17 @@ for (
     }
   });
 }
+
+Deno.test("runCommand() ends what a program that hangs has started in other sessions and is the parent of", async () => {
+  const inner = `trap "" TERM; echo $$; setsid sleep 300 & echo $!; echo up >&2; while :; do wait; done`;
+  for (const trap of ["", "trap '' TERM;"]) {
+    const script = `${trap} setsid sh -c '${inner}' & while :; do wait; done`;
+    const [outcome] = await abortWhenUp(script, { graceMs: 400 });
+    const pids = pidsIn(outcome.stdout);
+    assertEquals([outcome.ended, pids.length], ["aborted", 2]);
+    for (const pid of pids) assert(await dies(pid), `process ${pid} lives`);
+  }
+});
 
 Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, nor end it", async () => {
   const [outcome, ms] = await time(() => sh("sleep 300 & echo $!"));
@@ -425,4 +439,14 @@ Deno.test("pause() ends with its signal", async () => {
   await assertRejects(() => waiting, Error, "stop");
   await assertRejects(() => pause(60_000, stop.signal), Error, "stop");
   await pause(1, new AbortController().signal);
+});
+
+Deno.test("a PATH without the system's directories gets them at its end, and none counts as theirs", () => {
+  assertEquals(withSystemDirs(undefined), DEFAULT_PATH);
+  assertEquals(withSystemDirs(""), DEFAULT_PATH);
+  assertEquals(
+    withSystemDirs("/home/me/bin:/usr/bin:/bin"),
+    "/home/me/bin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin",
+  );
+  assertEquals(withSystemDirs(DEFAULT_PATH), DEFAULT_PATH);
 });

@@ -3,6 +3,7 @@ import { statOf } from "../../lib/host/file.ts";
 import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/network/container_lock.ts";
 import { FakeRun } from "../fake_run.ts";
 import { until } from "../until.ts";
+import { leaveNote } from "../processes.ts";
 
 async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
@@ -165,6 +166,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
     assertEquals([await isThere(), host.requests.length], [false, 0]);
     for (const shared of [true, false]) {
       await Deno.writeTextFile(marker, "");
+      await leaveNote(dir, { subject: "", task: "GC" });
       const count = shared ? 3 : 1;
       const taken = await Promise.all(
         Array.from(
@@ -177,6 +179,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
     }
     // Who could not look leaves the marker, and not the lock.
     await Deno.writeTextFile(marker, "");
+    await leaveNote(dir, { subject: "", task: "GC" });
     const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
     await assertRejects(() => blind.networks.share("web"), Error, "no sh");
     assertEquals(await isThere(), true);

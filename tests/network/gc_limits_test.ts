@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
+import { leaveNote } from "../processes.ts";
 import { attach, collector, foreign, shown, valid } from "./gc_world.ts";
 import { listOf, NetworkWorld } from "./world.ts";
 
@@ -95,10 +96,11 @@ Deno.test("what an interrupted ADD left is removed, whoever made it", async () =
   await attach(world, list, "hand", "cli");
   const [record] = await world.store.all();
   await world.store.write({ ...record!, state: "adding" });
+  const entry = await leaveNote(`${world.dir}/run`, { subject: "hand", task: "ADD" });
   const report = await collector(world).collect([list]);
   assertEquals(report.removed.map(({ why }) => why), ["its ADD was interrupted"]);
   assert(
-    world.host.requests.some(({ args }) => args?.includes("CNI_CONTAINERID=hand")),
+    world.host.requests.some(({ args }) => args?.includes(entry)),
     "its plugins are ended",
   );
 });

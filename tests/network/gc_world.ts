@@ -17,7 +17,7 @@ export function collector(world: NetworkWorld, sandboxes: readonly string[] = []
     locks: new ContainerLocks(`${world.dir}/run`),
     runner: world.runner,
     probe: new VersionProbe(world.runner),
-    run: world.host.run,
+    running: world.running,
     hasSandbox: (id) => Promise.resolve(sandboxes.includes(id)),
     timeoutMs,
   });

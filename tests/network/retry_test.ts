@@ -8,6 +8,7 @@ import { Retrier, type RetrierOptions, type RetryReport } from "../../lib/networ
 import { CniError } from "../../lib/spec/error.ts";
 import { RecordingPlugin } from "../recording_plugin.ts";
 import { until } from "../until.ts";
+import { leaveNote } from "../processes.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
@@ -23,8 +24,8 @@ async function stuckWorld(): Promise<NetworkWorld> {
 }
 
 function retrierOf(world: NetworkWorld, more: Partial<RetrierOptions> = {}): Retrier {
-  const { store, failed, locks, log, host } = world;
-  return new Retrier({ attachments: world.attachments(), store, failed, locks, log, run: host.run, ...more });
+  const { store, failed, locks, log, running } = world;
+  return new Retrier({ attachments: world.attachments(), store, failed, locks, log, running, ...more });
 }
 
 /** Attaches the container to the networks and fails to detach it, under its lock as everybody does. */
@@ -197,10 +198,11 @@ Deno.test("a retry that was killed is made again, once its plugins have ended", 
   await stuck(world, "c1");
   await world.store.write({ ...await onlyRecord(world), state: "deleting" });
   await mend(world);
+  const entry = await leaveNote(`${world.dir}/run`, { subject: "c1", task: "DEL" });
   const report = await retrierOf(world).retryDue();
   assertEquals([named(report.removed), await world.files(), await hints(world)], [["c1 web"], [], []]);
   assert(
-    world.host.lines.some((line) => line.includes("CNI_CONTAINERID=c1")),
+    world.host.lines.some((line) => line.includes(entry)),
     "its processes were looked for",
   );
 });

@@ -1,4 +1,5 @@
 /** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
+import { RunningPrograms } from "../../lib/host/running_programs.ts";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
 import { FailedIndex } from "../../lib/network/failed_index.ts";
 import { HostPorts } from "../../lib/network/host_ports.ts";
@@ -35,6 +36,8 @@ export class NetworkWorld implements AsyncDisposable {
   readonly log = new Lines();
   /** Answers for the identity of the boot; the plugins are run for real. */
   readonly host = new FakeRun();
+  /** Looks for processes with `host`. */
+  readonly running: RunningPrograms;
 
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {
     this.stateDir = `${dir}/state`;
@@ -47,6 +50,7 @@ export class NetworkWorld implements AsyncDisposable {
     this.locks = new ContainerLocks(`${dir}/run`);
     this.ports = new HostPorts({ stateDir: this.stateDir, store: this.store, locks: this.locks, onBad });
     this.failed = new FailedIndex(this.stateDir);
+    this.running = new RunningPrograms(`${dir}/run`, this.host.run);
   }
 
   static async make(): Promise<NetworkWorld> {

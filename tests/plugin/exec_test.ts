@@ -3,12 +3,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   ALWAYS_BUILTIN,
-  markedRun,
   type PluginCall,
   type PluginLine,
   PluginRunner,
   type PluginRunnerOptions,
 } from "../../lib/plugin/exec.ts";
+import { markedRun } from "../../lib/plugin/marked_run.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
 import type { BuiltinTable, Plugin, PluginRequest } from "../../lib/plugin/serve.ts";
 import { CniError } from "../../lib/spec/error.ts";

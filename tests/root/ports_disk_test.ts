@@ -106,14 +106,14 @@ diskTest(
     ], ["c1"]]);
     await b.answer("DEL", {});
     await fill(dir);
-    const { store, failed, locks, log, host } = world;
+    const { store, failed, locks, log, running } = world;
     const retrier = new Retrier({
       attachments: world.attachments(),
       store,
       failed,
       locks,
       log,
-      run: host.run,
+      running,
     });
     const { removed } = await retrier.retryDue({ now: new Date(Date.now() + 3_600_000) });
     assertEquals([removed.length, await world.files(), await failed.containers()], [1, [], []]);

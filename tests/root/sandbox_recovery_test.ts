@@ -3,9 +3,9 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { fromFileUrl } from "@std/path";
 import { statOf } from "../../lib/host/file.ts";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
-import { endOrphans, findByEnvironment } from "../../lib/host/orphans.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import { type AbandonedProgram, abandonedProgram, findByEnvironment, killAll } from "../processes.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";
 
@@ -14,10 +14,9 @@ const NOTHING: RecoveryReport = { removed: [], kept: [], failed: [] };
 /** `kind why` of each entry. */
 const brief = (items: readonly RecoveryItem[]) => items.map(({ kind, why }) => `${kind} ${why}`).sort();
 
-/** A process that a plugin might have left running for that container. */
-function orphan(id: string, script = "exec sleep 600"): Deno.ChildProcess {
-  const env = { PATH: "/usr/bin:/bin", CNI_CONTAINERID: id };
-  return new Deno.Command("sh", { args: ["-c", script], env, clearEnv: true, stdin: "null" }).spawn();
+/** A plugin that a killed runtime left running for that container. */
+function orphan({ runDir }: SandboxWorld, id: string, script = "exec sleep 600"): Promise<AbandonedProgram> {
+  return abandonedProgram(runDir, { subject: id, task: "ADD" }, script, { CNI_CONTAINERID: id });
 }
 
 sandboxTest(
@@ -47,29 +46,18 @@ sandboxTest("a run that was killed is undone whole, its orphans first", async (w
   const id = world.id("c1");
   await world.podwire().sandboxes.run({ name: "web", id });
   await world.interrupt(id, "creating", "adding");
-  const polite = orphan(id);
+  await using polite = await orphan(world, id);
   const deaf = `${world.dir}/deaf`;
-  const stubborn = orphan(id, `trap "" TERM; : >${deaf}; while :; do sleep 1; done`);
-  const unrelated = orphan(`${id}x`);
-  try {
-    await until(async () => await statOf(deaf) !== undefined);
-    await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length >= 2);
-    const { removed, kept, failed } = await world.podwire().recover();
-    assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);
-    assertEquals([kept, failed], [[], []]);
-    assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}`), []);
-    assertEquals([(await polite.status).signal, (await stubborn.status).signal], ["SIGTERM", "SIGKILL"]);
-    assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}x`), [unrelated.pid]);
-  } finally {
-    for (const child of [polite, stubborn, unrelated]) {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended.
-      }
-      await child.status;
-    }
-  }
+  await using stubborn = await orphan(world, id, `trap "" TERM; : >${deaf}; while :; do sleep 1; done`);
+  await using unrelated = await orphan(world, `${id}x`);
+  await until(async () => await statOf(deaf) !== undefined);
+  await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length >= 2);
+  const { removed, kept, failed } = await world.podwire().recover();
+  assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);
+  assertEquals([kept, failed], [[], []]);
+  assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}`), []);
+  assertEquals([(await polite.status).signal, (await stubborn.status).signal], ["SIGTERM", "SIGKILL"]);
+  assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}x`), [unrelated.pid]);
   assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD", "DEL"]);
   assertEquals(await world.left(), []);
   assertEquals(await world.podwire().recover(), NOTHING);
@@ -303,17 +291,6 @@ sandboxTest("cancelling ends recovery, and what it had not come to waits", async
   assertEquals(await world.left(), []);
 });
 
-Deno.test("an orphan that is gone is fine, and whoever asks is none", async () => {
-  const id = `c-${crypto.randomUUID()}`;
-  assertEquals(await endOrphans(`CNI_CONTAINERID=${id}`), []);
-  const child = orphan(id);
-  await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length === 1);
-  // Only the whole entry counts.
-  assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id.slice(0, -1)}`), []);
-  assertEquals(await endOrphans(`CNI_CONTAINERID=${id}`), [child.pid]);
-  assertEquals((await child.status).signal, "SIGTERM");
-});
-
 /** A process that makes a sandbox, with its process ID. */
 async function spawnRun(world: SandboxWorld, request: Record<string, unknown>) {
   const denow = fromFileUrl(new URL("../../denow", import.meta.url));
@@ -357,7 +334,7 @@ sandboxTest(
       assertEquals(await world.namespaces(), [`podwire-${sandbox.id}`]);
     } finally {
       await close();
-      await endOrphans(`CNI_CONTAINERID=${id}`);
+      await killAll(await findByEnvironment(`CNI_CONTAINERID=${id}`));
     }
   },
 );

@@ -1,0 +1,295 @@
+import { DEFAULT_PATH, HostError, pause, type RunCommand, runCommand } from "./command.ts";
+import { listDir, removeIfThere } from "./file.ts";
+import { tryLockFile } from "./lock.ts";
+import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
+
+/** The variable by which a program that podwire started, and what that starts, is known. */
+export const CALL_VARIABLE = "PODWIRE_CALL";
+
+/** What a program runs for. */
+export interface Purpose {
+  /** What it works on, such as the ID of a container. */
+  readonly subject: string;
+  readonly task: string;
+}
+
+/** What is known of a program whose caller was killed. */
+interface Abandoned {
+  readonly id: string;
+  readonly path: string;
+  /** Undefined where the caller was killed before it knew. */
+  readonly pid: number | undefined;
+}
+
+const GRACE_MS = 2_000;
+/** A busy machine may take its time to end what it was told to end. */
+const KILLED_MS = 30_000;
+const POLL_MS = 20;
+const ATTEMPTS = 5;
+const LONGEST_NOTE = 4096;
+
+/**
+ * The programs that run for an installation, as one file each, which its caller holds locked: a file that nobody holds
+ * is that of a program whose caller was killed. The file has a random name, and the program gets that name in its
+ * environment, so that neither an equal subject of another installation nor a copy of an environment is taken for it.
+ */
+export class RunningPrograms {
+  readonly #dir: string;
+  readonly #run: RunCommand;
+
+  /** The files lie below `runDir`, which belongs to the installation alone. */
+  constructor(runDir: string, run: RunCommand = runCommand) {
+    this.#dir = `${runDir}/calls`;
+    this.#run = run;
+  }
+
+  /** Notes each program while it runs. Where no file can be written, it runs without: then it is not found again. */
+  noting(run: RunCommand, purpose: Purpose): RunCommand {
+    return async (request) => {
+      const note = this.#begin(purpose);
+      if (note === undefined) return await run(request);
+      const env = { ...request.env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" }, [CALL_VARIABLE]: note.id };
+      const onStart = (pid: number) => {
+        note.started(pid);
+        request.onStart?.(pid);
+      };
+      try {
+        return await run({ ...request, env, onStart });
+      } finally {
+        note.end();
+      }
+    };
+  }
+
+  /**
+   * Ends the programs of that purpose whose callers were killed: TERM, two seconds later KILL. Each ends with its
+   * session and with what it or its session started in sessions of their own, as far as the chain of parents shows that.
+   * A process that left both is a daemon, and is left alone, as are those of other users. Gives the process IDs that it
+   * met.
+   *
+   * Permissions: unscoped `--allow-run`, `--allow-read` and `--allow-write` of the directory.
+   *
+   * @throws {HostError} if one is still there after KILL
+   * @throws The reason of `signal`, if that fires first: then some may be left
+   */
+  async endAbandoned(
+    isWanted: (purpose: Purpose) => boolean,
+    signal?: AbortSignal,
+  ): Promise<readonly number[]> {
+    const abandoned = await this.#abandoned(isWanted);
+    if (abandoned.length === 0) return [];
+    const hunt = new Hunt(abandoned, this.#run);
+    const met = await hunt.find();
+    if (met.length > 0) {
+      sendSignal(met, "SIGTERM");
+      if (!await goneWithin(GRACE_MS, hunt, signal)) {
+        sendSignal(await hunt.find(), "SIGKILL");
+        if (!await goneWithin(KILLED_MS, hunt, signal)) {
+          const pids = (await hunt.find()).join(", ");
+          throw new HostError(
+            `Cannot end the processes ${pids} of an interrupted run: still there after KILL`,
+          );
+        }
+      }
+    }
+    for (const { path } of abandoned) await removeIfThere(path);
+    return met;
+  }
+
+  /** As {@linkcode endAbandoned}, for all that runs for one subject. The caller holds the lock of the subject. */
+  async endAbandonedOf(subject: string, signal?: AbortSignal): Promise<readonly number[]> {
+    return await this.endAbandoned((purpose) => purpose.subject === subject, signal);
+  }
+
+  async #abandoned(isWanted: (purpose: Purpose) => boolean): Promise<readonly Abandoned[]> {
+    const found: Abandoned[] = [];
+    for (const id of await listDir(this.#dir)) {
+      const path = `${this.#dir}/${id}`;
+      // Shared, so that two who look do not take each other for the caller.
+      using lock = await tryLockFile(path, { shared: true, create: false });
+      if (lock === undefined) continue;
+      const note = await readNote(path);
+      // Its caller was killed before it started anything; one that still lives makes another.
+      if (note === undefined) await removeIfThere(path);
+      else if (isWanted(note)) found.push({ id, path, pid: note.pid });
+    }
+    return found;
+  }
+
+  #begin(purpose: Purpose): Note | undefined {
+    try {
+      Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const note = Note.make(this.#dir, purpose);
+        if (note !== undefined) return note;
+      }
+    } catch {
+      // No permission, no space, no directory: what is to run is worth more than the note of it.
+    }
+    return undefined;
+  }
+}
+
+/** The file of a running program. Written at once, without waiting: between start and file nothing may come. */
+class Note {
+  readonly id: string;
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+
+  private constructor(id: string, path: string, file: Deno.FsFile) {
+    this.id = id;
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Undefined where somebody who looks around took the file for one that was left. */
+  static make(dir: string, purpose: Purpose): Note | undefined {
+    const id = crypto.randomUUID();
+    const path = `${dir}/${id}`;
+    const file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+    const note = new Note(id, path, file);
+    try {
+      if (file.tryLockSync(true)) {
+        file.writeSync(new TextEncoder().encode(`${JSON.stringify(purpose)}\n`));
+        const there = Deno.statSync(path);
+        if (there.ino === file.statSync().ino) return note;
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) {
+        note.end();
+        throw error;
+      }
+    }
+    note.end();
+    return undefined;
+  }
+
+  started(pid: number): void {
+    try {
+      this.#file.writeSync(new TextEncoder().encode(`${pid}\n`));
+    } catch {
+      // The disk is full: then all that has the mark counts as this program's.
+    }
+  }
+
+  end(): void {
+    try {
+      Deno.removeSync(this.#path);
+    } catch {
+      // It is not there any more, or cannot be removed: nothing runs under that name.
+    }
+    // Closing is not enough: a child being started holds a copy of the descriptor until its program is loaded.
+    this.#file.unlockSync();
+    this.#file.close();
+  }
+}
+
+async function readNote(path: string): Promise<Purpose & { pid: number | undefined } | undefined> {
+  try {
+    if ((await Deno.stat(path)).size > LONGEST_NOTE) return undefined;
+    const [head = "", pid] = (await Deno.readTextFile(path)).split("\n");
+    const { subject, task } = JSON.parse(head);
+    if (typeof subject !== "string" || typeof task !== "string") return undefined;
+    return { subject, task, pid: /^\d+$/.test(pid ?? "") ? Number(pid) : undefined };
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** The search for what abandoned programs have left. */
+class Hunt {
+  readonly #abandoned: readonly Abandoned[];
+  readonly #run: RunCommand;
+  /** Met before, with the session that each was in: once its parent has ended, no chain leads to it. */
+  readonly #met = new Map<number, number>();
+
+  constructor(abandoned: readonly Abandoned[], run: RunCommand) {
+    this.#abandoned = abandoned;
+    this.#run = run;
+  }
+
+  /** The processes that are there now. */
+  async find(): Promise<readonly number[]> {
+    const entries = this.#abandoned.map(({ id }) => `${CALL_VARIABLE}=${id}`);
+    const marked = await findMarked(entries, this.#run);
+    if (marked.size === 0 && this.#met.size === 0) return [];
+    const { stdout } = await this.#run({ program: "sh", args: ["-c", PROCESS_TABLE] });
+    const table = parseProcessTable(stdout);
+    const own = table.get(Deno.pid)?.users[1];
+    const isOwn = ({ users }: ProcessEntry) => users.length === 3 && users.every((user) => user === own);
+    const callers = ancestorsOf(Deno.pid, table);
+    const ours = new Map([...table].filter(([pid, entry]) => pid > 1 && !callers.has(pid) && isOwn(entry)));
+    const roots = this.#abandoned.flatMap(({ id, pid }) => {
+      const members = [...marked].filter(([, entry]) => entry === `${CALL_VARIABLE}=${id}`);
+      return rootsOf(pid, members.map(([member]) => member).filter((member) => ours.has(member)), ours);
+    });
+    const seen = [...this.#met].filter(([pid, session]) => ours.get(pid)?.session === session);
+    const found = withDescendants([...roots, ...seen.map(([pid]) => pid)], ours);
+    this.#met.clear();
+    for (const pid of found) this.#met.set(pid, ours.get(pid)?.session ?? 0);
+    return [...this.#met.keys()];
+  }
+}
+
+/**
+ * Where the tree of a program begins, given those that have its mark. One that has the mark, but another session, is a
+ * daemon that the program has started: the mark alone is no reason to end it.
+ */
+function rootsOf(
+  pid: number | undefined,
+  marked: readonly number[],
+  table: ReadonlyMap<number, ProcessEntry>,
+): readonly number[] {
+  // Killed in the moment of the start: whatever has the mark was not answered.
+  if (pid === undefined) return marked;
+  const isOf = (member: number) => member === pid || table.get(member)?.session === pid;
+  if (!marked.some(isOf)) return [];
+  return [...table.keys()].filter(isOf);
+}
+
+function ancestorsOf(pid: number, table: ReadonlyMap<number, ProcessEntry>): ReadonlySet<number> {
+  const found = new Set<number>();
+  for (let each: number | undefined = pid; each !== undefined && !found.has(each);) {
+    found.add(each);
+    each = table.get(each)?.parent;
+  }
+  return found;
+}
+
+/** The processes whose environment has exactly one of these entries, each with the entry. */
+async function findMarked(
+  entries: readonly string[],
+  run: RunCommand,
+): Promise<ReadonlyMap<number, string>> {
+  // grep opens the files: this process may not. Processes come and go meanwhile, hence -s.
+  const { stdout } = await run({
+    program: "sh",
+    args: ["-c", 'grep -sHzxF -e "$1" /proc/[0-9]*/environ', "sh", entries.join("\n")],
+  });
+  return new Map(
+    stdout.split("\0").flatMap((line) => {
+      const [, pid, entry = ""] = line.match(/^\/proc\/(\d+)\/environ:([^]*)$/) ?? [];
+      return pid === undefined ? [] : [[Number(pid), entry] as const];
+    }),
+  );
+}
+
+function sendSignal(pids: readonly number[], signal: Deno.Signal): void {
+  for (const pid of pids) {
+    try {
+      Deno.kill(pid, signal);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+async function goneWithin(ms: number, hunt: Hunt, signal: AbortSignal | undefined): Promise<boolean> {
+  const end = performance.now() + ms;
+  while ((await hunt.find()).length > 0) {
+    if (performance.now() > end) return false;
+    await pause(POLL_MS, signal);
+  }
+  return true;
+}
