@@ -14,6 +14,7 @@ import {
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
+import { findListenersWith } from "./network/listeners.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import type { FreeLeftovers, PresentList } from "./network/removal.ts";
@@ -95,7 +96,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const store = new AttachmentStore(stateDir, onBad);
   const locks = new ContainerLocks(runDir, watch, run, { log, limitMs: options.lockTimeoutMs });
   const cache = new ResultCache(cacheDir);
-  const ports = new HostPorts({ stateDir, store, locks, onBad });
+  const ports = new HostPorts({ stateDir, store, locks, onBad, findListeners: findListenersWith(run) });
   const failed = new FailedIndex(stateDir);
   const disk = { store, cache, ports, failed, locks };
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });

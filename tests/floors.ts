@@ -116,6 +116,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "spoken_version.ts",
       "recorded.ts",
       "host_port.ts",
+      "listeners.ts",
       "host_ports.ts",
       "failed_index.ts",
       "attachment_filter.ts",

@@ -2,7 +2,7 @@ import type { Bandwidth, IpRange } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import { type Json, MAX_DEPTH, parseJson } from "../spec/json.ts";
 
-export { address, portMapping, positive } from "../pod/port_mapping.ts";
+export { address, addressWithPrefix, portMapping, positive } from "../pod/port_mapping.ts";
 
 // The values that several flags take. Each function gets the flag as well, for its error to name.
 

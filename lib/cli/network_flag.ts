@@ -1,7 +1,7 @@
 import type { NetworkSettings, WantedNetwork } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import type { Json } from "../spec/json.ts";
-import { address, capability, ipRanges, pair, portMapping, rate } from "./flag_value.ts";
+import { address, addressWithPrefix, capability, ipRanges, pair, portMapping, rate } from "./flag_value.ts";
 
 const FLAG = "--network";
 
@@ -26,7 +26,7 @@ interface Collected {
 
 /** How the value of each key is read. */
 const READERS: { readonly [K in keyof Collected]: (flag: string, text: string) => Collected[K][number] } = {
-  ip: address,
+  ip: addressWithPrefix,
   publish: portMapping,
   range: ipRanges,
   dns: address,

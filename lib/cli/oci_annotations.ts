@@ -1,7 +1,7 @@
 import type { OciState } from "../sandbox/oci_state.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../spec/error.ts";
-import { address, bandwidth, pair, portMapping } from "./flag_value.ts";
+import { address, addressWithPrefix, bandwidth, pair, portMapping } from "./flag_value.ts";
 import { defined, someOf, wantedNetworkItems } from "./network_flag.ts";
 
 /** What the names of all annotations begin with that are meant for podwire. */
@@ -17,7 +17,7 @@ type Reader = (name: string, text: string) => Partial<SandboxRequest>;
 const READERS: Readonly<Record<string, Reader>> = {
   [NETWORKS]: (name, text) => defined({ networks: networksOf(name, text) }),
   "podwire.ports": (name, text) => ({ publish: listOf(text).map((item) => portMapping(name, item)) }),
-  "podwire.ip": (name, text) => ({ ips: listOf(text).map((item) => address(name, item)) }),
+  "podwire.ip": (name, text) => ({ ips: listOf(text).map((item) => addressWithPrefix(name, item)) }),
   "podwire.mac": (_, mac) => ({ mac: mac.trim() }),
   "podwire.bandwidth": (name, text) => ({ bandwidth: bandwidth(name, text.trim()) }),
   "podwire.args": (name, text) => ({ args: listOf(text).map((item) => pair(name, item)) }),

@@ -5,7 +5,16 @@ import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
-import { address, bandwidth, capability, ipRanges, pair, portMapping, positive } from "./flag_value.ts";
+import {
+  address,
+  addressWithPrefix,
+  bandwidth,
+  capability,
+  ipRanges,
+  pair,
+  portMapping,
+  positive,
+} from "./flag_value.ts";
 import { defined, someOf, wantedNetworks } from "./network_flag.ts";
 import { netnsPath } from "./netns_path.ts";
 import { printSandbox } from "./sandbox_text.ts";
@@ -70,7 +79,7 @@ function settings(input: CommandInput): NetworkSettings {
   // What our own environment says goes to all networks.
   const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...listOf("arg", pair) ?? []];
   return defined({
-    ips: listOf("ip", address),
+    ips: listOf("ip", addressWithPrefix),
     mac: input.value("mac"),
     publish: listOf("publish", portMapping),
     bandwidth: limits === undefined ? undefined : bandwidth("--bandwidth", limits),

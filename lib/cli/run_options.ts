@@ -58,8 +58,9 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   {
     name: "ip",
     kind: "list",
-    value: "ADDRESS",
-    help: "an address wanted from the first network, repeatable",
+    value: "ADDRESS[/PREFIX]",
+    help:
+      "an address wanted from the first network, repeatable; with a prefix for IPAM plugins that want one",
   },
   { name: "mac", kind: "value", value: "MAC", help: "the MAC address wanted from the first network" },
   {

@@ -15,6 +15,7 @@ import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { hostAddress, type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
 import { inParallel } from "./parallel.ts";
+import type { FindListeners, Listener } from "./listeners.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import { seal, textOf, unseal } from "./sealed.ts";
@@ -27,6 +28,8 @@ export interface HostPortsOptions {
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
   readonly onBad?: (bad: BadRecord) => void;
+  /** The sockets of the host's own programs. @default none is known */
+  readonly findListeners?: FindListeners;
 }
 
 /** Ports that an attachment wants. */
@@ -81,7 +84,7 @@ export class HostPorts {
   }
 
   /**
-   * Refuses ports that are taken, or wanted twice. It changes nothing: only {@linkcode claim} holds a port against
+   * Refuses ports that are taken, by an attachment or by a program of the host, or wanted twice. It changes nothing: only {@linkcode claim} holds a port against
    * others.
    *
    * @throws {CniError} kind `conflict`, naming port and owner
@@ -93,6 +96,7 @@ export class HostPorts {
     const ports = wanted.flatMap(({ capabilityArgs }) => hostPortsOf(capabilityArgs));
     if (ports.length === 0) return;
     requireDistinct(ports);
+    await this.#requireNoListener(ports, signal);
     using _alone = await this.#alone(signal);
     for (const { key, capabilityArgs } of wanted) {
       const isOther = (claim: Claim) =>
@@ -113,6 +117,7 @@ export class HostPorts {
     const ports = hostPortsOf(capabilityArgs);
     if (ports.length === 0) return;
     requireDistinct(ports);
+    await this.#requireNoListener(ports, signal);
     using _alone = await this.#alone(signal);
     const files: PortFile[] = [];
     for (const group of Map.groupBy(ports, (port) => this.#path(port)).values()) {
@@ -136,6 +141,18 @@ export class HostPorts {
     if (ports.length === 0) return;
     using _alone = await this.#alone(signal);
     for (const port of ports) await this.#drop(key, port);
+  }
+
+  /**
+   * A port that is published is led to the pod before a socket sees its packets, those to 127.0.0.1 included: the
+   * program that listens would lose its traffic without a word.
+   */
+  async #requireNoListener(ports: readonly HostPort[], signal: AbortSignal | undefined): Promise<void> {
+    const listeners = await this.#options.findListeners?.(signal) ?? [];
+    for (const port of ports) {
+      const listener = listeners.find((each) => overlap(each, port));
+      if (listener !== undefined) throw listening(port, listener);
+    }
   }
 
   /** Removes what writes of killed processes left. */
@@ -263,6 +280,12 @@ function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord): CniErro
   const other = shownHostPort(claim);
   const details = other === shownHostPort(wanted) ? {} : { details: `it has ${other}` };
   return new CniError("conflict", msg, { ...details, hint });
+}
+
+function listening(wanted: HostPort, { program, pid, ...port }: Listener): CniError {
+  const owner = program === undefined ? "a program of the host" : `"${program}" (process ${pid})`;
+  const msg = `the host port ${shownHostPort(wanted)} is taken: ${owner} listens on ${shownHostPort(port)}`;
+  return new CniError("conflict", msg, { hint: "publish another port, or stop that program" });
 }
 
 function isSame(a: AttachmentKey, b: AttachmentKey): boolean {

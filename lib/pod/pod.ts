@@ -4,7 +4,7 @@ import { asCniError } from "../plugin/failure.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult } from "../spec/result.ts";
-import { macDigits, normalIp, type PlannedAttachment, type PodRequest } from "./request.ts";
+import { macDigits, type PlannedAttachment, type PodRequest, wantedIp } from "./request.ts";
 
 /** One network of a pod that is up. */
 export interface PodNetwork {
@@ -128,14 +128,20 @@ export function networksOf(records: readonly AttachmentRecord[]): readonly PodNe
 function requireWanted({ list, ifName, ips = [], mac }: PlannedAttachment, json: JsonObject): void {
   const network = list.name;
   const result = asResult(json);
-  const given = (result.ips ?? []).map(({ address }) => normalIp(address.split("/")[0] ?? ""));
-  const missing = ips.filter((ip) => !given.includes(normalIp(ip)));
+  const given = (result.ips ?? []).map(({ address }) => ({ address, ...wantedIp(address) }));
+  const sameAddress = (text: string) => given.find(({ ip }) => ip === wantedIp(text).ip);
+  const missing = ips.filter((text) => {
+    const { prefix } = wantedIp(text);
+    const same = sameAddress(text);
+    return same === undefined || (prefix !== undefined && prefix !== same.prefix);
+  });
   if (missing.length > 0) {
-    const msg = `the network gave ${given.join(", ") || "no address"} instead of ${missing.join(", ")}`;
-    throw new CniError("plugin", msg, {
+    const isPrefix = missing.every((text) => sameAddress(text) !== undefined);
+    const all = given.map(({ address, ip }) => isPrefix ? address : ip).join(", ") || "no address";
+    throw new CniError("plugin", `the network gave ${all} instead of ${missing.join(", ")}`, {
       verb: "ADD",
       network,
-      hint: "its IPAM plugin takes no requested address",
+      hint: `its IPAM plugin takes no requested ${isPrefix ? "prefix" : "address"}`,
     });
   }
   if (mac === undefined) return;

@@ -49,7 +49,7 @@ export interface PodDns {
 
 /** What an attachment can ask of the plugins of its network. */
 export interface NetworkSettings {
-  /** Addresses that it must get, without prefix length. */
+  /** Addresses that it must get, as `10.1.0.5` or, with the prefix that it must have, as `10.1.0.5/24`. */
   readonly ips?: readonly string[];
   /** The MAC address that it must get. */
   readonly mac?: string;

@@ -8,7 +8,7 @@ import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "./catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
-import { macDigits, normalIp, validateSettings } from "./setting_rules.ts";
+import { macDigits, validateSettings, wantedIp } from "./setting_rules.ts";
 
 export type {
   Bandwidth,
@@ -19,7 +19,7 @@ export type {
   PortMapping,
   WantedNetwork,
 } from "./pod_request.ts";
-export { macDigits, normalIp } from "./setting_rules.ts";
+export { macDigits, normalIp, wantedIp } from "./setting_rules.ts";
 
 /** One attachment of a pod, ready to be made. */
 export interface PlannedAttachment {
@@ -27,7 +27,7 @@ export interface PlannedAttachment {
   readonly ifName: string;
   readonly args: CniArgs;
   readonly capabilityArgs: JsonObject;
-  /** The addresses that the result must have. */
+  /** The addresses that the result must have, with that prefix where one is given. */
   readonly ips?: readonly string[];
   /** The MAC address that the interface must have. */
   readonly mac?: string;
@@ -175,7 +175,7 @@ function requireDistinct(plan: readonly PlannedAttachment[]): void {
   };
   for (const attachment of plan) {
     const { ips = [], mac } = attachment;
-    for (const text of ips) take(attachment, normalIp(text), `the address ${text}`);
+    for (const text of ips) take(attachment, wantedIp(text).ip, `the address ${text}`);
     if (mac !== undefined) take(attachment, macDigits(mac), `the MAC address ${mac}`);
   }
   requireDistinctPorts(plan);

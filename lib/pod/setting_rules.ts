@@ -39,6 +39,12 @@ export function normalIp(text: string): string {
   return ip === undefined ? text : formatIp(ip);
 }
 
+/** The address of `ADDRESS[/PREFIX]` in its one canonical form, and the length of its prefix if there is one. */
+export function wantedIp(text: string): { readonly ip: string; readonly prefix: number | undefined } {
+  const cidr = text.includes("/") ? parseCidr(text) : undefined;
+  return { ip: cidr === undefined ? normalIp(text) : formatIp(cidr.ip), prefix: cidr?.prefix };
+}
+
 /** Tells where a setting is wrong. */
 type Refuse = (path: string, msg: string) => CniError;
 
@@ -68,8 +74,9 @@ export function validateSettings(network: string, settings: NetworkSettings): vo
 function requireIps(ips: readonly string[], refuse: Refuse): void {
   const seen = new Set<string>();
   for (const [index, text] of ips.entries()) {
-    if (!isIp(text)) throw refuse(`ips[${index}]`, `unable to parse IP address "${text}"`);
-    const normal = normalIp(text);
+    const isAddress = isIp(text) || (typeof text === "string" && parseCidr(text) !== undefined);
+    if (!isAddress) throw refuse(`ips[${index}]`, `unable to parse IP address "${text}"`);
+    const { ip: normal } = wantedIp(text);
     if (seen.has(normal)) throw refuse(`ips[${index}]`, `ips[${index}]: "${text}" is there twice`);
     seen.add(normal);
   }

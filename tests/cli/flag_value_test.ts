@@ -10,7 +10,16 @@ Deno.test("portMapping() reads ports, protocol and the host's address", () => {
   assertEquals(read("8080:80/sctp"), { ...mapping, protocol: "sctp" });
   assertEquals(read("127.0.0.1:8080:80/tcp"), { ...mapping, hostIP: "127.0.0.1" });
   assertEquals(read("[::1]:8080:80"), { ...mapping, hostIP: "::1" });
+  assertEquals(read("8080:80/TCP"), mapping);
+  assertEquals(read("8080:80/Udp"), { ...mapping, protocol: "udp" });
   assertEquals(read("1:65535"), { ...mapping, hostPort: 1, containerPort: 65_535 });
+});
+
+Deno.test("portMapping() says how an IPv6 address is written", () => {
+  const hint = (text: string) => assertThrows(() => portMapping("--publish", text), CniError).context.hint;
+  assertEquals(hint("2001:db8::1:8080:80"), "an IPv6 address stands in brackets: [2001:db8::1]:8080:80");
+  assertEquals(hint("::1:80:80"), hint("2001:db8::1:8080:80"));
+  assertEquals(hint("80"), "as 8080:80, 127.0.0.1:8080:80/tcp or [2001:db8::1]:53:53/udp");
 });
 
 Deno.test("portMapping() refuses what is no port, protocol or address", () => {
@@ -22,7 +31,6 @@ Deno.test("portMapping() refuses what is no port, protocol or address", () => {
     "80:",
     "a:b",
     "80:80/",
-    "80:80/TCP",
     "80:80/icmp",
     "::1:80:80",
     "[::1]80:80",

@@ -147,6 +147,21 @@ Deno.test("only what is attached counts as a network of the pod", async () => {
   assertEquals((await world.pods.networks("c1")).map(({ name }) => name), ["b"]);
 });
 
+Deno.test("F60 an address that was asked for with its prefix must be given with that prefix", async () => {
+  await using world = await PodWorld.make();
+  await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.5/16") } });
+  const [a] = await world.plan("a");
+  const error = await world.failing([{ ...a!, ips: ["10.1.0.5/24"] }]);
+  assertEquals([error.msg, error.context.hint], [
+    "the network gave 10.1.0.5/16 instead of 10.1.0.5/24",
+    "its IPAM plugin takes no requested prefix",
+  ]);
+  const other = await world.failing([{ ...a!, ips: ["10.1.0.6/16"] }]);
+  assertEquals(other.msg, "the network gave 10.1.0.5 instead of 10.1.0.6/16");
+  assertEquals(await world.network.files(), []);
+  await world.setUp([{ ...a!, ips: ["10.1.0.5/16"] }]);
+});
+
 Deno.test("F60 an address that was asked for and not given is a failure, and undone", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.9/24") } });

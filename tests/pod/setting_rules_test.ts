@@ -15,9 +15,10 @@ function wrong(settings: NetworkSettings, path: string, value?: unknown): string
   return error.msg;
 }
 
-Deno.test("F66 an address has no prefix, and is there once, however it is written", () => {
-  ok({ ips: ["10.1.0.5", "fd00::5"] });
-  for (const ip of ["10.1.0.5/24", "10.1.0", "fd00::1%eth0", "", "host", "10.1.0.5\n"]) {
+Deno.test("F66 an address may have a prefix, and is there once, however it is written", () => {
+  ok({ ips: ["10.1.0.5", "fd00::5", "10.1.0.6/24", "fd00::6/64"] });
+  assertEquals(wrong({ ips: ["10.1.0.5", "10.1.0.5/24"] }, "ips[1]"), `ips[1]: "10.1.0.5/24" is there twice`);
+  for (const ip of ["10.1.0.5/33", "10.1.0.5/", "10.1.0", "fd00::1%eth0", "", "host", "10.1.0.5\n"]) {
     assertEquals(wrong({ ips: ["10.1.0.1", ip] }, "ips[1]"), `unable to parse IP address "${ip}"`);
   }
   assertEquals(
@@ -55,8 +56,8 @@ Deno.test("F66 a MAC address is one in any of its spellings", () => {
 });
 
 Deno.test("F66 G51 nothing is planned of a request that is wrong for its last network only", () => {
-  const error = refusal({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ips: ["10.1.0.5/24"] }] });
-  assertEquals(error.message, 'Cannot use network "c": unable to parse IP address "10.1.0.5/24"');
+  const error = refusal({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ips: ["10.1.0.5/33"] }] });
+  assertEquals(error.message, 'Cannot use network "c": unable to parse IP address "10.1.0.5/33"');
   assertEquals(plan({ ips: ["FD00::5"] })[0]?.args.at(-1), ["IP", "FD00::5"], "as it was written");
 });
 
