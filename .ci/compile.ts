@@ -66,7 +66,13 @@ export async function compile(
 
 /** The variable that names the base binary; none where Deno can fetch its own. */
 async function denortVariable(): Promise<Record<string, string>> {
-  if (Deno.env.get("DENORT_BIN") !== undefined) return {};
+  const named = Deno.env.get("DENORT_BIN");
+  if (named !== undefined) {
+    if (!await isFile(named)) {
+      throw new Error(`Cannot compile: there is no "${named}", which DENORT_BIN names`);
+    }
+    return {};
+  }
   const kept = `${CACHE}/denort-${Deno.version.deno}`;
   if (await isFile(kept)) return { DENORT_BIN: kept };
   const official = `https://dl.deno.land/release/v${Deno.version.deno}/denort-${Deno.build.target}.zip`;
@@ -74,7 +80,10 @@ async function denortVariable(): Promise<Record<string, string>> {
     .then((response) => response.ok, () => false);
   if (isReachable) return {};
   if (Deno.build.target !== BASE_ON_NPM.triple || Deno.version.deno !== BASE_ON_NPM.deno) {
-    throw new Error(`Cannot compile: ${official} does not answer, and npm has no base for this platform`);
+    throw new Error(
+      `Cannot compile with Deno ${Deno.version.deno} for ${Deno.build.target}: ${official} does not answer, and npm ` +
+        `has a base for Deno ${BASE_ON_NPM.deno} on ${BASE_ON_NPM.triple} only; name the denort of that release in DENORT_BIN`,
+    );
   }
   console.error(`compile: taking the base binary from the npm package ${BASE_ON_NPM.package}`);
   await takeBaseFromNpm(kept);

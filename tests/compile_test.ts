@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { compile, permissionFlags } from "../.ci/compile.ts";
 import { need, PODWIRE_BINARY } from "./root/need.ts";
 
@@ -13,6 +13,22 @@ Deno.test("the binary gets files, programs and named variables, and nothing else
 
 Deno.test("a permission that has no flag is refused, not dropped", () => {
   assertThrows(() => permissionFlags({ net: { deny: false } }), TypeError, `the permission "net"`);
+});
+
+Deno.test("a base binary that DENORT_BIN names and that is not there is said, before anything is made", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "compile-" });
+  const before = Deno.env.get("DENORT_BIN");
+  try {
+    Deno.env.set("DENORT_BIN", `${folder}/denort`);
+    await Deno.writeTextFile(`${folder}/empty.ts`, "");
+    const compiling = () => compile(`${folder}/empty.ts`, `${folder}/empty`, {});
+    await assertRejects(compiling, Error, `there is no "${folder}/denort", which DENORT_BIN names`);
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["empty.ts"]);
+  } finally {
+    if (before === undefined) Deno.env.delete("DENORT_BIN");
+    else Deno.env.set("DENORT_BIN", before);
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test({
