@@ -38,6 +38,18 @@ export function permissionFlag(error: unknown, asked?: AskedPermission): string 
   return /--allow-\w+/.exec(refusal.message)?.[0] ?? "--allow-all";
 }
 
+/**
+ * The path below /proc, /sys or /dev that Deno keeps to those who may do everything, where no flag can change that: a
+ * compiled program has the permissions that it was compiled with. Undefined if the error is about something else.
+ * Requires no permission.
+ */
+export function keptPath(error: unknown, isCompiled: boolean = Deno.build.standalone): string | undefined {
+  if (!isCompiled) return undefined;
+  const refusal = findError(error, (error) => error instanceof Deno.errors.NotCapable);
+  const [, path] = /^Requires all access to "(.*)"/s.exec(refusal?.message ?? "") ?? [];
+  return path;
+}
+
 function flag(kind: string, value: string | undefined): string {
   return kind === "all" || value === undefined ? `--allow-${kind}` : flagOf(kind, [value]);
 }

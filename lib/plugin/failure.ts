@@ -1,6 +1,7 @@
 import { HostError } from "../host/command.ts";
 import {
   isPermissionDenied,
+  keptPath,
   missingFlags,
   permissionFlag,
   type WantedPermissions,
@@ -24,6 +25,12 @@ import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../spec/er
  */
 export function asCniError(error: unknown, context: CniErrorOptions = {}): CniError {
   if (error instanceof CniError) return error.within(context);
+  const kept = keptPath(error);
+  if (kept !== undefined) {
+    const message = `Cannot open "${kept}": it is among the kernel's own files, where podwire keeps nothing`;
+    const hint = "choose another directory";
+    return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, hint, cause: error });
+  }
   const flag = permissionFlag(error);
   if (flag !== undefined) {
     const hint = `run again with ${flag}`;

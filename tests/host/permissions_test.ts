@@ -1,5 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { grantsFor, isPermissionDenied, missingFlags, permissionFlag } from "../../lib/host/permissions.ts";
+import {
+  grantsFor,
+  isPermissionDenied,
+  keptPath,
+  missingFlags,
+  permissionFlag,
+} from "../../lib/host/permissions.ts";
 import { denoRules } from "../../lib/host/deno_rules.ts";
 import { HostError, runCommand } from "../../lib/host/command.ts";
 
@@ -198,4 +204,16 @@ Deno.test("runCommand() ends a program also where only that program is granted",
     false,
   ]);
   assertEquals(JSON.parse(await runWith(["--allow-run"], script)), ["aborted", "SIGTERM", true, false]);
+});
+
+Deno.test("what Deno keeps from a compiled program is named by its path, as no flag can be given to it", () => {
+  const kept = new Deno.errors.NotCapable(
+    'Requires all access to "/proc/foo", run again with the --allow-all flag',
+  );
+  assertEquals([keptPath(kept, true), keptPath(kept, false)], ["/proc/foo", undefined]);
+  assertEquals(keptPath(new Error("about something else", { cause: kept }), true), "/proc/foo");
+  const ordinary = new Deno.errors.NotCapable(
+    'Requires run access to "ip", run again with the --allow-run flag',
+  );
+  assertEquals([keptPath(ordinary, true), keptPath(new Error("no"), true)], [undefined, undefined]);
 });
