@@ -65,6 +65,7 @@ export type {
   RecoveryProgress,
   RecoveryReport,
 } from "./lib/sandbox/recovery_report.ts";
+export type { RepairItem, RepairReport, RepairRequest } from "./lib/sandbox/repair.ts";
 
 // Networks and attachments.
 export type { CatalogEntry } from "./lib/pod/catalog.ts";

@@ -70,7 +70,9 @@ export class LiveRuntime implements AsyncDisposable {
 
   /** Whether nobody is making or taking down the sandbox of that ID, nor was interrupted while doing so. */
   async isSettled(id: string): Promise<boolean> {
-    const phase = (await this.#parts.common.sandboxes.read(id))?.phase ?? "stopped";
+    const found = await this.#parts.common.sandboxes.look(id);
+    // Of one whose record cannot be used nothing is known to be under way.
+    const phase = found !== undefined && "phase" in found ? found.phase : "stopped";
     return phase === "ready" || phase === "stopped";
   }
 

@@ -284,7 +284,7 @@ export class Podwire {
     return await reported(async () => {
       if (!isPossible(key)) return false;
       const { store, cache } = this.#parts;
-      return await store.read(key) !== undefined || await cache.has(key);
+      return await store.look(key) !== undefined || await cache.has(key);
     });
   }
 

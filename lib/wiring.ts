@@ -38,8 +38,10 @@ import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
 import { Orphans } from "./sandbox/orphans.ts";
 import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
-import { NETNS_PREFIX, SandboxStore } from "./sandbox/record.ts";
+import { NETNS_PREFIX } from "./sandbox/record.ts";
+import { Remains } from "./sandbox/remains.ts";
 import { Sandboxes } from "./sandbox/sandbox.ts";
+import { SandboxStore } from "./sandbox/store.ts";
 
 /** What a runtime consists of. */
 export interface Parts {
@@ -86,8 +88,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const { run = runCommand, log = silentLogger } = options;
   const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
   const runDir = options.runDir ?? defaultRunDir(stateDir);
-  const onBad = ({ file, movedTo, reason }: BadRecord) =>
-    log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
+  const onBad = reportOnce(log);
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
   const watch = new Watch(options);
   const running = new RunningPrograms(runDir, run);
@@ -96,7 +97,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const store = new AttachmentStore(stateDir, onBad);
   const locks = new ContainerLocks(runDir, watch, run, { log, limitMs: options.lockTimeoutMs });
   const cache = new ResultCache(cacheDir);
-  const ports = new HostPorts({ stateDir, store, locks, onBad, findListeners: findListenersWith(run) });
+  const findListeners = findListenersWith(run);
+  const ports = new HostPorts({ stateDir, store, locks, cache, onBad, findListeners });
   const failed = new FailedIndex(stateDir);
   const disk = { store, cache, ports, failed, locks };
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
@@ -108,7 +110,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     freeLeftovers: free,
   });
   const pods = new PodNetworks({ attachments, store });
-  const sandboxStore = new SandboxStore(stateDir, onBad);
+  const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal));
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const shared = { ...dirs, ...host, sandboxes: sandboxStore, locks, attachments, pods };
@@ -117,16 +119,16 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const garbage = new GarbageCollector({
     ...engine,
     running,
-    hasSandbox: (id) => sandboxStore.has(id),
+    hasSandbox: (id) => new Remains({ ...shared, ...disk }).counts(id),
     netnsOf: (id) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`,
-    host: new Orphans({ ...shared, store }),
+    host: new Orphans({ ...shared, store, cache }),
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
   const readiness = new ReadinessMemory(stateDir, log);
-  const sandboxes = new Sandboxes({ ...shared, recovery, watch, store, catalog: current });
+  const sandboxes = new Sandboxes({ ...shared, ...disk, recovery, watch, catalog: current });
   return {
     ...{ sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
     forget: forgettingWith({ attachments, store, cache, freeLeftovers: free, run, log }, locks),
@@ -161,6 +163,18 @@ function withSearchPath(options: RuntimeOptions) {
   return {
     ...options,
     environment: { ...options.environment, PATH: withSystemDirs(options.environment?.PATH) },
+  };
+}
+
+/** A record that cannot be used stays where it is, and is read again and again: it is said once. */
+function reportOnce(log: Logger): (bad: BadRecord) => void {
+  const said = new Set<string>();
+  return ({ file, movedTo, reason }) => {
+    const key = `${file} ${movedTo} ${reason}`;
+    if (said.has(key)) return;
+    said.add(key);
+    if (movedTo === undefined) log.warn(`a record cannot be used, and is left as it is: ${reason}`, { file });
+    else log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
   };
 }
 

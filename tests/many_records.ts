@@ -4,7 +4,7 @@ import { ContainerLocks } from "../lib/network/container_lock.ts";
 import { HostPorts } from "../lib/network/host_ports.ts";
 import { AttachmentStore } from "../lib/network/record.ts";
 import { ResultCache } from "../lib/network/result_cache.ts";
-import { SandboxStore } from "../lib/sandbox/record.ts";
+import { SandboxStore } from "../lib/sandbox/store.ts";
 
 /** The directories of an installation. */
 export interface RecordDirs {

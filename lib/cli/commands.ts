@@ -232,6 +232,20 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./recover.ts")).recover,
   },
   {
+    name: "repair",
+    summary: "Make damaged records of sandboxes anew from what else is on record",
+    operands: "[NAME]",
+    count: [0, 1],
+    options: [NAMESPACE, { name: "dry-run", kind: "flag", help: "only say what would be done" }],
+    description: `${NAME_HELP} Without NAME all that are damaged.\n` +
+      "A record of which one bit is wrong becomes what it was. Another one is made from the records of the attachments,\n" +
+      "the namespace and the index of names; it is said what is not known any more. The damaged record is moved aside.\n" +
+      "What a newer version of podwire wrote is left alone. Exits 1 if something could not be repaired.",
+    examples: ["podwire repair --dry-run", "podwire repair web"],
+    needsRoot: true,
+    load: async () => (await import("./repair.ts")).repair,
+  },
+  {
     name: "networks",
     summary: "Show what became of each file of the configuration directory",
     operands: "",

@@ -31,6 +31,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   rm: SANDBOXES,
   inspect: SANDBOXES,
   exec: SANDBOXES,
+  repair: SANDBOXES,
   add: NETWORKS,
   check: NETWORKS,
   del: NETWORKS,

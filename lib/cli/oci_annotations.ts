@@ -26,7 +26,7 @@ const READERS: Readonly<Record<string, Reader>> = {
   }),
   "podwire.name": (_, name) => ({ name: name.trim() }),
   "podwire.namespace": (_, namespace) => ({ namespace: namespace.trim() }),
-  "podwire.uid": (_, uid) => ({ uid: uid.trim() }),
+  "podwire.uid": (_, uid) => ({ uid: uid.trim(), uniqueName: true }),
 };
 
 /**

@@ -49,6 +49,8 @@ export function sandboxRequest(input: CommandInput): SandboxRequest {
       name,
       namespace: input.value("namespace"),
       uid: input.value("uid"),
+      // The UID is for the plugins: whoever types a name means the one sandbox that has it.
+      uniqueName: input.value("uid") === undefined ? undefined : true,
       id: input.value("id"),
       networks: wantedNetworks(input.list("network")),
     }),

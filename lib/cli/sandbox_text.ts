@@ -24,6 +24,7 @@ function sandboxText(sandbox: Sandbox): string {
   const rows = [
     ["name", `${sandbox.namespace}/${sandbox.name}`],
     ["id", sandbox.id],
+    ...(sandbox.attempt === 0 ? [] : [["attempt", String(sandbox.attempt)]]),
     ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
     ["created", sandbox.createdAt],
     ["netns", sandbox.hostNetwork ? `${sandbox.netns}, that of the host` : sandbox.netns],
@@ -43,8 +44,10 @@ function addresses(result: JsonObject): string {
 
 /** The table of `ps`. */
 export function sandboxTable(sandboxes: readonly Sandbox[]): string {
+  // Few have more than one, and the columns before stay where scripts look for them.
+  const withAttempt = sandboxes.some(({ attempt }) => attempt > 0);
   return table(
-    ["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS"],
+    ["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS", ...(withAttempt ? ["ATTEMPT"] : [])],
     sandboxes.map((sandbox) => [
       sandbox.id.slice(0, SHORT_ID),
       sandbox.namespace,
@@ -53,6 +56,7 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
       sandbox.createdAt,
       sandbox.ips.join(",") || "-",
       sandbox.networks.map(({ name, ifName }) => `${name}:${ifName}`).join(",") || "-",
+      ...(withAttempt ? [String(sandbox.attempt)] : []),
     ]),
   );
 }

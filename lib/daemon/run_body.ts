@@ -1,7 +1,7 @@
 import type { CniArgs } from "../plugin/invocation.ts";
 import { portMapping } from "../pod/port_mapping.ts";
 import type { NetworkSettings, PodRequest } from "../pod/request.ts";
-import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../spec/error.ts";
 import { formatPath, type JsonPath } from "../spec/json.ts";
 import {
@@ -93,6 +93,8 @@ const body = objectOf({}, {
   name: text(),
   namespace: text(),
   uid: text(),
+  attempt: whole(0, LARGEST_ATTEMPT),
+  uniqueName: flag,
   id: text(),
   networks,
   infra: flag,

@@ -37,6 +37,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     name: TEXT,
     namespace: TEXT,
     uid: TEXT,
+    attempt: WHOLE,
     state: { enum: [...SANDBOX_STATES] },
     createdAt: TIME,
     netns: TEXT,

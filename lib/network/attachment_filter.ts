@@ -3,7 +3,7 @@ import { ERROR_CODES } from "../spec/error.ts";
 import { validateContainerId, validateNetworkName } from "../spec/name.ts";
 import type { FailedIndex } from "./failed_index.ts";
 import { inParallel } from "./parallel.ts";
-import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "./record.ts";
+import type { AttachmentRecord, AttachmentStore, ContainerRecords, DamagedAttachment } from "./record.ts";
 
 const FILES_AT_ONCE = 16;
 
@@ -19,7 +19,7 @@ export interface AttachmentFilter {
 
 /**
  * The attachments on record that are meant. Those of a container, and those that could not be detached, are found
- * without reading any other. One whose record cannot be read counts as one that could not be detached.
+ * without reading any other. One whose record cannot be used counts as one that could not be detached.
  *
  * @throws {CniError} kind `usage` for a name that cannot be
  */
@@ -29,24 +29,26 @@ export async function findAttachments(
 ): Promise<readonly AttachmentRecord[]> {
   if (containerId !== undefined) validateContainerId(containerId);
   if (network !== undefined) validateNetworkName(network);
-  const records = await candidates(containerId, failed, parts);
+  const { records, damaged } = await candidates(containerId, failed, parts);
   const meant = records.filter((record) =>
     (network === undefined || record.network === network) && (!failed || record.attempts > 0)
   );
-  const { store } = parts;
-  const damaged = containerId === undefined ? await store.allDamaged() : await store.damaged(containerId);
-  const shown = damaged.filter((each) => network === undefined || store.isNamed(network, each.network));
+  const isOf = (each: DamagedAttachment) =>
+    network === undefined || parts.store.isNamed(network, each.network);
+  const shown = damaged.filter(isOf);
   return [...meant, ...await inParallel(shown, FILES_AT_ONCE, unreadable)];
 }
 
-/** What can be shown of an attachment whose record cannot be read. */
-async function unreadable({ file, ...key }: DamagedAttachment): Promise<AttachmentRecord> {
-  const msg = "its record could not be read and was moved aside";
-  const hint = "`podwire recover` detaches it when nobody uses it, or says what to do";
+/** What can be shown of an attachment whose record cannot be used. */
+async function unreadable(damaged: DamagedAttachment): Promise<AttachmentRecord> {
+  const { containerId, network, ifName, netns = "", file, reason, isNewer } = damaged;
+  const msg = isNewer ? "its record is of a newer version of podwire" : "its record cannot be read";
+  const hint = isNewer
+    ? "upgrade podwire; until then it counts as in use and is left alone"
+    : "`podwire recover` detaches it when nobody uses it, or says what to do";
   return {
-    ...key,
+    ...{ containerId, network, ifName, netns },
     state: "failed",
-    netns: "",
     netnsId: undefined,
     owner: "unknown",
     since: new Date((await statOf(file))?.mtimeMs ?? 0).toISOString(),
@@ -54,7 +56,7 @@ async function unreadable({ file, ...key }: DamagedAttachment): Promise<Attachme
     sequence: 0,
     attempts: 0,
     nextTry: undefined,
-    error: { code: ERROR_CODES.decodingFailure, kind: "io", msg, details: `to ${file}`, file, hint },
+    error: { code: ERROR_CODES.decodingFailure, kind: "io", msg, details: reason, file, hint },
     config: "",
     cniArgs: [],
     capabilityArgs: {},
@@ -66,10 +68,14 @@ async function candidates(
   containerId: string | undefined,
   failed: boolean,
   { store, failed: index }: { readonly store: AttachmentStore; readonly failed: FailedIndex },
-): Promise<readonly AttachmentRecord[]> {
-  if (containerId !== undefined) return await store.ofContainer(containerId);
-  if (!failed) return await store.all();
-  const found: AttachmentRecord[] = [];
-  for (const id of await index.containers()) found.push(...await store.ofContainer(id));
-  return found;
+): Promise<ContainerRecords> {
+  if (containerId !== undefined) return await store.scan(containerId);
+  if (!failed) return await store.scanAll();
+  // What recovery finds damaged is noted there too.
+  const found: ContainerRecords[] = [];
+  for (const id of await index.containers()) found.push(await store.scan(id));
+  return {
+    records: found.flatMap(({ records }) => records),
+    damaged: found.flatMap(({ damaged }) => damaged),
+  };
 }

@@ -7,6 +7,7 @@ import type { Attachments } from "./network.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore, DamagedAttachment } from "./record.ts";
 import { parseRecorded } from "./recorded.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+import { NEWER, remnant } from "./sealed.ts";
 
 /** The parts that {@linkcode DamagedRecords} works with. */
 export interface DamagedParts {
@@ -20,7 +21,7 @@ export interface DamagedParts {
 
 /** What is known of the container beside its attachments. */
 export interface DamagedFacts {
-  /** Whether its sandbox is up. */
+  /** Whether its sandbox is up, as far as can be told. */
   readonly isUp: boolean;
   /** The namespace of its sandbox, up or not. */
   readonly netns?: { readonly path: string; readonly id: string | undefined } | undefined;
@@ -38,18 +39,18 @@ export interface DamagedOutcome extends AttachmentKey {
   readonly became: "removed" | "kept" | "failed";
   /** Empty where nobody knows. */
   readonly netns: string;
-  /** Where the record was moved to. */
+  /** Where the record is. */
   readonly file: string;
   readonly why: string;
   readonly error?: CniError;
 }
 
-/** What can still be read in a record whose seal is broken. It decides nothing alone. */
+/** What can still be read in a record whose checksum is wrong. It decides nothing alone. */
 type Remnants = Partial<Record<"owner" | "netnsId" | "bootId", string>>;
 
 /**
- * Attachments whose records could not be read and were moved aside. What libcni's cache has of them is enough to take
- * them up again, to be detached once nobody uses them.
+ * Attachments whose records cannot be used. What libcni's cache has of a damaged one is enough to take it up again, to be
+ * detached once nobody uses it. One of a newer version is left alone.
  */
 export class DamagedRecords {
   readonly #parts: DamagedParts;
@@ -60,7 +61,7 @@ export class DamagedRecords {
 
   /** The containers that have some, of that network or of any. */
   async containers(network?: string): Promise<readonly string[]> {
-    const all = (await this.#parts.store.allDamaged()).filter((each) => this.#isOf(each, network));
+    const all = (await this.#parts.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
     return [...new Set(all.map(({ containerId }) => containerId))];
   }
 
@@ -80,7 +81,11 @@ export class DamagedRecords {
 
   async #settle(damaged: DamagedAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
     const { containerId, ifName, file } = damaged;
-    const lost = `its record could not be read and was moved aside to ${file}`;
+    if (damaged.isNewer) {
+      const { network, netns = "" } = damaged;
+      return { containerId, network, ifName, netns, file, became: "kept", why: `its record ${NEWER}` };
+    }
+    const lost = `its record ${file} cannot be read`;
     const entry = await this.#entryOf(damaged);
     const network = entry?.network ?? damaged.network;
     const outcome = { containerId, network, ifName, netns: entry?.netns ?? "", file };
@@ -113,9 +118,8 @@ export class DamagedRecords {
       );
       // What the plugins of a killed runtime still do must not happen after the DEL.
       await running.endAbandonedOf(containerId, facts.signal);
-      await store.write(record);
       // From now on that is on record, whatever becomes of the DEL.
-      await store.removeAside(record);
+      await store.write(record);
       await attachments.remove(record, facts.signal);
       return { ...outcome, became: "removed", why };
     } catch (cause) {
@@ -176,7 +180,7 @@ export class DamagedRecords {
 async function remnantsOf(file: string): Promise<Remnants> {
   const text = await readTextIfThere(file).catch(() => undefined) ?? "";
   const found = (key: keyof Remnants) => {
-    const [, value] = new RegExp(`"${key}":\\s*"([^"\\\\]+)"`).exec(text) ?? [];
+    const value = remnant(text, key);
     return value === undefined ? {} : { [key]: value };
   };
   return { ...found("owner"), ...found("netnsId"), ...found("bootId") };

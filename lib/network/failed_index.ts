@@ -7,6 +7,7 @@ import {
   statOf,
 } from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
+import { isContainerId } from "../spec/name.ts";
 
 /**
  * Which containers have attachments that could not be removed: an empty file `<state-dir>/failed/<containerID>` for
@@ -62,7 +63,8 @@ export class FailedIndex {
 
   /** The containers that are noted. */
   async containers(): Promise<readonly string[]> {
-    return await reported(() => listDir(this.#dir), { file: this.#dir });
+    // What cannot be an ID was not noted here.
+    return (await reported(() => listDir(this.#dir), { file: this.#dir })).filter(isContainerId);
   }
 
   /** Removes what writes of killed processes left. */

@@ -70,6 +70,7 @@ export async function forgetAttachments(request: ForgetRequest, parts: ForgetPar
   if (isBlank(reason)) throw new CniError("usage", "a reason is needed to forget an attachment");
   const isOfInterface = (key: AttachmentKey) => ifName === undefined || key.ifName === ifName;
   const { store } = parts;
+  await store.requireUnderstood(containerId);
   const records = (await store.ofContainer(containerId)).filter((record) =>
     isOfInterface(record) && (network === undefined || record.network === network)
   );
@@ -173,7 +174,7 @@ async function forgetDamaged(
   if (error === undefined) return forgotten;
   tell(forgotten, error, reason, log);
   await cache.remove(key);
-  await store.removeAside(key);
+  await store.remove(key);
   return { ...forgotten, error };
 }
 

@@ -6,6 +6,7 @@ import { type Findings, itemOf, listIfReadable, noFindings, type Sweep, UNDER_WA
 import type { Attachments } from "./network.ts";
 import { inParallel } from "./parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "./record.ts";
+import { NEWER } from "./sealed.ts";
 
 /** The parts that {@linkcode removeStale} works with. */
 export interface StaleParts {
@@ -13,7 +14,7 @@ export interface StaleParts {
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
   readonly running: RunningPrograms;
-  /** Whether a sandbox is on record, be it with a record that cannot be read. */
+  /** Whether a sandbox is on record: also one of a newer version, and one whose record is damaged and whose namespace is there. */
   readonly hasSandbox: (id: string) => Promise<boolean>;
 }
 
@@ -66,6 +67,11 @@ class StaleRemoval {
   async #settle(stale: readonly Stale[], found: Findings): Promise<void> {
     const { dryRun = false } = this.#sweep.request;
     const containerId = stale[0]?.record.containerId ?? "";
+    const newer = await this.#newerThan(containerId);
+    if (newer) {
+      for (const { record } of stale) found.kept.push({ ...itemOf(record), why: newer });
+      return;
+    }
     const isBusy = dryRun
       ? await this.#parts.locks.isBusy(containerId)
       : await this.#removeAll(containerId, stale, found);
@@ -73,6 +79,12 @@ class StaleRemoval {
       if (isBusy) found.kept.push({ ...itemOf(record), why: UNDER_WAY });
       else if (dryRun) found.removed.push({ ...itemOf(record), why });
     }
+  }
+
+  /** Why the container is left alone, if a newer version wrote a record of it. */
+  async #newerThan(containerId: string): Promise<string | undefined> {
+    const newer = (await this.#parts.store.damaged(containerId)).find(({ isNewer }) => isNewer);
+    return newer && `the record ${newer.file} of its container ${NEWER}`;
   }
 
   /** Gives whether somebody works on the container, so that nothing was removed. */

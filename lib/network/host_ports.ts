@@ -10,15 +10,22 @@ import {
 import { reported } from "../plugin/failure.ts";
 import { Slots } from "../plugin/slots.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { hostAddress, type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
 import { inParallel } from "./parallel.ts";
 import type { FindListeners, Listener } from "./listeners.ts";
-import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
+import type {
+  AttachmentKey,
+  AttachmentRecord,
+  AttachmentStore,
+  BadRecord,
+  DamagedAttachment,
+} from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
-import { seal, textOf, unseal } from "./sealed.ts";
+import type { ResultCache } from "./result_cache.ts";
+import { newerRecord, openSealed, seal, textOf, UnusableRecord } from "./sealed.ts";
 
 const CLAIMS_AT_ONCE = 16;
 
@@ -27,6 +34,8 @@ export interface HostPortsOptions {
   readonly stateDir: string;
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
+  /** What is asked for the ports of attachments whose records cannot be read. @default nothing */
+  readonly cache?: Pick<ResultCache, "read">;
   readonly onBad?: (bad: BadRecord) => void;
   /** The sockets of the host's own programs. @default none is known */
   readonly findListeners?: FindListeners;
@@ -41,8 +50,8 @@ export interface WantedPorts {
 
 /** How {@linkcode HostPorts.requireFree} looks. */
 export interface RequireFreeOptions {
-  /** A container that will be gone by then: its claims are in nobody's way. */
-  readonly leaving?: string | undefined;
+  /** Containers that will be gone by then: their claims are in nobody's way. */
+  readonly leaving?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -91,7 +100,7 @@ export class HostPorts {
    */
   async requireFree(
     wanted: readonly WantedPorts[],
-    { leaving, signal }: RequireFreeOptions = {},
+    { leaving = [], signal }: RequireFreeOptions = {},
   ): Promise<void> {
     const ports = wanted.flatMap(({ capabilityArgs }) => hostPortsOf(capabilityArgs));
     if (ports.length === 0) return;
@@ -100,7 +109,7 @@ export class HostPorts {
     using _alone = await this.#alone(signal);
     for (const { key, capabilityArgs } of wanted) {
       const isOther = (claim: Claim) =>
-        claim.key.containerId !== leaving && (key === undefined || !isSame(claim.key, key));
+        !leaving.includes(claim.key.containerId) && (key === undefined || !isSame(claim.key, key));
       for (const port of hostPortsOf(capabilityArgs)) {
         const { claims } = await this.#open(port);
         await this.#requireNone(claims.filter(isOther), port);
@@ -168,8 +177,11 @@ export class HostPorts {
       if (protocol === undefined) continue;
       // For each anew: whoever attaches meanwhile waits for one file, not for all.
       using _alone = await this.#alone(signal);
-      const { path, claims } = await this.#open({ protocol, port: Number(port) });
-      const owners = await inParallel(claims, CLAIMS_AT_ONCE, ({ key }) => this.#options.store.read(key));
+      const file = await this.#openOwn({ protocol, port: Number(port) });
+      if (file === undefined) continue;
+      const { path, claims } = file;
+      // What cannot be read may have it.
+      const owners = await inParallel(claims, CLAIMS_AT_ONCE, ({ key }) => this.#options.store.look(key));
       const live = claims.filter((_, index) => owners[index] !== undefined);
       if (live.length < claims.length) await this.#write({ path, claims: live });
     }
@@ -197,9 +209,9 @@ export class HostPorts {
         left.push(claim);
         continue;
       }
-      const owner = await this.#options.store.read(claim.key);
+      const owner = await this.#options.store.look(claim.key);
       const holds = (port: HostPort) => overlap(port, claim);
-      if (owner !== undefined && hostPortsOf(owner.capabilityArgs).some(holds)) {
+      if (owner !== undefined && ("file" in owner || hostPortsOf(owner.capabilityArgs).some(holds))) {
         throw taken(wanted, claim, owner);
       }
     }
@@ -211,9 +223,10 @@ export class HostPorts {
     const text = await readTextIfThere(path);
     if (text === undefined) return { path, claims: [] };
     try {
-      return { path, claims: decode(await unseal(KIND, text), port) };
+      return { path, claims: await openSealed(KIND, text, (body) => decode(body, port)) };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const { message: reason, isNewer } = UnusableRecord.of(error);
+      if (isNewer) throw newerRecord(path, reason);
       const file = { path, claims: await this.#onRecord(port) };
       this.#options.onBad?.({ file: path, movedTo: await setAside(path), reason });
       await this.#write(file);
@@ -221,13 +234,31 @@ export class HostPorts {
     }
   }
 
+  /** As {@linkcode #open}; nothing if a newer version wrote the file. */
+  async #openOwn(port: Door): Promise<PortFile | undefined> {
+    try {
+      return await this.#open(port);
+    } catch (error) {
+      if (isCniError(error, "conflict")) return undefined;
+      throw error;
+    }
+  }
+
   /** The claims as the records tell them. */
   async #onRecord({ port, protocol }: Door): Promise<readonly Claim[]> {
-    const records = await this.#options.store.all();
-    return records.flatMap((record) =>
-      hostPortsOf(publishedOnRecord(record))
+    const { store, cache } = this.#options;
+    const { records, damaged } = await store.scanAll();
+    const published: (readonly [AttachmentKey, JsonObject])[] = records.map((record) =>
+      [record, publishedOnRecord(record)] as const
+    );
+    for (const each of damaged) {
+      const entry = await cache?.read(each).catch(() => undefined);
+      if (entry !== undefined) published.push([entry, entry.capabilityArgs]);
+    }
+    return published.flatMap(([key, capabilityArgs]) =>
+      hostPortsOf(capabilityArgs)
         .filter((claimed) => claimed.port === port && claimed.protocol === protocol)
-        .map((claimed) => ({ ...claimed, key: keyOf(record) }))
+        .map((claimed) => ({ ...claimed, key: keyOf(key) }))
     );
   }
 
@@ -270,8 +301,9 @@ function requireDistinct(ports: readonly HostPort[]): void {
   }
 }
 
-function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord): CniError {
-  const { containerId, network, ifName, state } = owner;
+function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord | DamagedAttachment): CniError {
+  const { containerId, network, ifName } = owner;
+  const state = "file" in owner ? "its record cannot be read" : owner.state;
   const hint = state === "failed"
     ? "that attachment could not be detached; `podwire recover` tries again"
     : `\`podwire attachments ${containerId}\` shows the owner`;

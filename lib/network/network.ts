@@ -181,7 +181,7 @@ export class Attachments {
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
     await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
     await this.#options.cache.remove(key);
-    await this.#options.store.removeAside(key);
+    await this.#options.store.remove(key);
   }
 
   /**
@@ -275,14 +275,14 @@ export class Attachments {
     if (record !== undefined) return await this.remove(record, signal);
     await reported(() => cache.requireFree(key), context);
     const foreign = await this.removal.foreign(key);
-    if (foreign === undefined || await netnsId(foreign.netns) === undefined) return;
+    if (foreign === undefined || await netnsId(foreign.netns) === undefined) return await store.makeRoom(key);
     const own = (await store.damaged(key.containerId)).find(({ ifName, network }) =>
       ifName === key.ifName && store.isNamed(list.name, network)
     );
     if (own === undefined) throw new CniError("conflict", `${taken}, by another runtime`, context);
     throw new CniError("conflict", `${taken}, but its record could not be read`, {
       ...context,
-      details: `the record was moved aside to ${own.file}`,
+      details: `${own.file}: ${own.reason}`,
       hint: "detach it first: `podwire del` or `podwire rm`",
     });
   }

@@ -10,75 +10,17 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
-import type { CniArgs } from "../plugin/invocation.ts";
-import type { Refusal } from "../plugin/refusal.ts";
-import { isObject, type Json, type JsonObject, numberOf } from "../spec/json.ts";
-import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
+import { type AttachmentKey, type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
 import { inParallel } from "./parallel.ts";
-import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "./sealed.ts";
+import { newerRecord, remnant, UnusableRecord } from "./sealed.ts";
 import { shortName } from "./short_name.ts";
 
-/** One (network, container ID, interface name) triple. */
-export interface AttachmentKey {
-  /** The container that is attached. */
-  readonly containerId: string;
-  /** The name of the network. */
-  readonly network: string;
-  /** The interface inside the container. */
-  readonly ifName: string;
-}
-
-/**
- * How far an attachment is. `adding` is on disk before the first plugin runs, so whatever happens
- * after is known to have begun.
- */
-export const ATTACHMENT_STATES = ["adding", "attached", "deleting", "failed"] as const;
-
-/** One of {@linkcode ATTACHMENT_STATES}. */
-export type AttachmentState = typeof ATTACHMENT_STATES[number];
-
-/** What podwire knows of an attachment: the truth about what it owns. */
-export interface AttachmentRecord extends AttachmentKey {
-  /** How far it is. */
-  readonly state: AttachmentState;
-  /** The path of the namespace at its ADD. */
-  readonly netns: string;
-  /** Device and inode of the namespace, to tell whether the path still leads to it. */
-  readonly netnsId: string | undefined;
-  /** When the file of the namespace came to be, in seconds since 1970: a number that is free again is given away. */
-  readonly netnsSince?: number;
-  /** Who answers for it: `sandbox:<id>` or `cli`. */
-  readonly owner: string;
-  /** When it entered its state, ISO 8601. */
-  readonly since: string;
-  /** The boot of its ADD. */
-  readonly bootId: string;
-  /** Grows with each attachment of the container: tear-down goes backwards. */
-  readonly sequence: number;
-  /** How often its removal failed. */
-  readonly attempts: number;
-  /** ISO 8601. */
-  readonly nextTry: string | undefined;
-  /** What the last failure said. */
-  readonly error: JsonObject | undefined;
-  /** The effective configuration list, with the plugins of its folder, as text. */
-  readonly config: string;
-  /** The version that its plugins were spoken with in. @default {that of the configuration} */
-  readonly cniVersion?: SpecVersion;
-  /** `CNI_ARGS` of its ADD; the DEL repeats them. */
-  readonly cniArgs: CniArgs;
-  /** The capability arguments of its ADD; the DEL repeats them. */
-  readonly capabilityArgs: JsonObject;
-  /** What its ADD came to, in the network's version. */
-  readonly result: JsonObject | undefined;
-  /**
-   * Of an ADD that failed: the index of the first plugin that did not run. It has made nothing, so its refusal keeps no
-   * removal from succeeding.
-   */
-  readonly neverRan?: number;
-  /** Of an ADD that failed: what the first plugin refused, if it refused its input. */
-  readonly refusal?: Refusal;
-}
+export {
+  ATTACHMENT_STATES,
+  type AttachmentKey,
+  type AttachmentRecord,
+  type AttachmentState,
+} from "./attachment_record.ts";
 
 /** Which attachments there were at one moment. */
 export interface AttachmentIndex {
@@ -87,22 +29,40 @@ export interface AttachmentIndex {
   readonly ofNetwork: (network: string) => readonly AttachmentKey[];
 }
 
-/** A record that could not be read and was moved aside. */
+/** A record that cannot be used. */
 export interface BadRecord {
   readonly file: string;
-  readonly movedTo: string;
+  /** Where it was moved to, if something had to take its place. */
+  readonly movedTo?: string;
   readonly reason: string;
 }
 
-/** An attachment whose record was moved aside, and has no successor. */
+/** An attachment whose record cannot be used, and has no successor. */
 export interface DamagedAttachment extends AttachmentKey {
   /** A very long one is cut, as in the name of the file. */
   readonly network: string;
-  /** Where the record was moved to. */
+  /** Where the record is. */
   readonly file: string;
+  readonly reason: string;
+  /** A newer version wrote it: it is not damaged, and nothing of it may be touched. */
+  readonly isNewer: boolean;
+  /** The path of the namespace, as far as it can still be read. */
+  readonly netns: string | undefined;
 }
 
-const KIND = "podwire.attachment.v1";
+/** What there is on record of a container. */
+export interface ContainerRecords {
+  /** In the order in which they were made. */
+  readonly records: readonly AttachmentRecord[];
+  readonly damaged: readonly DamagedAttachment[];
+}
+
+/** What a file says. */
+type Found = { readonly record: AttachmentRecord } | {
+  readonly unusable: UnusableRecord;
+  readonly text: string;
+};
+
 const RECORD_NAME = /^(.+)@([^@]+)\.json(\.bad-\d+)?$/;
 /** As many as Deno has threads for files have something to do meanwhile. */
 const FOLDERS_AT_ONCE = 16;
@@ -111,7 +71,10 @@ const FOLDERS_AT_ONCE = 16;
  * podwire's own records, `<state-dir>/attachments/<containerID>/<ifName>@<network>.json`: one
  * folder a container, so that no look-up depends on how many others there are.
  *
- * Permissions: `--allow-read` and `--allow-write` for the state directory.
+ * Reading changes nothing: a record that cannot be used stays where it is. Earlier versions moved such a record aside,
+ * to `.json.bad-1`, and so does who has to write in its place.
+ *
+ * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
 export class AttachmentStore {
   readonly #dir: string;
@@ -129,13 +92,22 @@ export class AttachmentStore {
     const file = this.#path(record);
     await reported(async () => {
       await ensureDir(this.#folder(record.containerId), 0o700);
-      await writeFileSynced(file, await seal(KIND, encode(record)));
+      await writeFileSynced(file, await printRecord(record));
     }, { file });
   }
 
-  /** The record of exactly that attachment. */
+  /**
+   * The record of exactly that attachment; nothing if it is damaged.
+   *
+   * @throws {CniError} kind `conflict` if a newer version wrote it
+   */
   async read(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
-    return await this.#readFile(this.#path(key), key.containerId);
+    const path = this.#path(key);
+    const found = await this.#readFile(path, key.containerId);
+    if (found === undefined) return undefined;
+    if ("record" in found) return found.record;
+    if (found.unusable.isNewer) throw newerRecord(path, found.unusable.message);
+    return undefined;
   }
 
   /** The record of that attachment, if its container has no other one. */
@@ -144,16 +116,40 @@ export class AttachmentStore {
     return names.filter((name) => name.endsWith(".json")).length === 1 ? record : undefined;
   }
 
+  /** The record of exactly that attachment, or what is left of it; nothing if there is none. */
+  async look(key: AttachmentKey): Promise<AttachmentRecord | DamagedAttachment | undefined> {
+    const path = this.#path(key);
+    const found = await this.#readFile(path, key.containerId);
+    if (found !== undefined) return "record" in found ? found.record : damagedOf(key, path, found);
+    return (await this.damaged(key.containerId)).find((each) =>
+      each.ifName === key.ifName && this.isNamed(key.network, each.network)
+    );
+  }
+
   /** The attachments of a container in the order in which they were made. */
   async ofContainer(containerId: string): Promise<readonly AttachmentRecord[]> {
+    return (await this.scan(containerId)).records;
+  }
+
+  /** The attachments of a container, and those whose records cannot be used. */
+  async scan(containerId: string): Promise<ContainerRecords> {
     const folder = this.#folder(containerId);
+    const names = await listDir(folder);
     const records: AttachmentRecord[] = [];
-    for (const name of await listDir(folder)) {
-      if (!name.endsWith(".json")) continue;
-      const record = await this.#readFile(`${folder}/${name}`, containerId);
-      if (record !== undefined) records.push(record);
+    const damaged = new Map<string, DamagedAttachment>();
+    for (const name of names) {
+      const [, ifName, network, aside] = RECORD_NAME.exec(name) ?? [];
+      const file = `${folder}/${name}`;
+      const found = name.endsWith(".json") ? await this.#readFile(file, containerId) : undefined;
+      if (found !== undefined && "record" in found) records.push(found.record);
+      if (!ifName || !network || (found !== undefined && "record" in found)) continue;
+      const key = { containerId, ifName, network };
+      if (found !== undefined) damaged.set(`${ifName}@${network}`, damagedOf(key, file, found));
+      else if (aside && !names.includes(`${ifName}@${network}.json`)) {
+        damaged.set(`${ifName}@${network}`, await this.#asideOf(key, file));
+      }
     }
-    return records.sort((a, b) => a.sequence - b.sequence);
+    return { records: records.sort((a, b) => a.sequence - b.sequence), damaged: [...damaged.values()] };
   }
 
   /** The containers that have a folder. */
@@ -165,8 +161,17 @@ export class AttachmentStore {
 
   /** All attachments. */
   async all(): Promise<readonly AttachmentRecord[]> {
-    const read = (containerId: string) => this.ofContainer(containerId);
-    return (await inParallel(await this.containers(), FOLDERS_AT_ONCE, read)).flat();
+    return (await this.scanAll()).records;
+  }
+
+  /** As {@linkcode scan}, of all containers. */
+  async scanAll(): Promise<ContainerRecords> {
+    const scan = (containerId: string) => this.scan(containerId);
+    const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, scan);
+    return {
+      records: found.flatMap(({ records }) => records),
+      damaged: found.flatMap(({ damaged }) => damaged),
+    };
   }
 
   /** The attachments to a network, told by the names of their files alone: also those whose record cannot be read. */
@@ -214,23 +219,19 @@ export class AttachmentStore {
     };
   }
 
-  /** Those of a container whose records were moved aside and have no successor. */
+  /** Those of a container whose records cannot be used and have no successor. */
   async damaged(containerId: string): Promise<readonly DamagedAttachment[]> {
-    const folder = this.#folder(containerId);
-    const names = await listDir(folder);
-    const last = new Map<string, DamagedAttachment>();
-    for (const name of names) {
-      const [, ifName, network, aside] = RECORD_NAME.exec(name) ?? [];
-      if (!ifName || !network || !aside || names.includes(`${ifName}@${network}.json`)) continue;
-      last.set(`${ifName}@${network}`, { containerId, ifName, network, file: `${folder}/${name}` });
-    }
-    return [...last.values()];
+    return (await this.scan(containerId)).damaged;
   }
 
-  /** As {@linkcode damaged}, of all containers. */
-  async allDamaged(): Promise<readonly DamagedAttachment[]> {
-    const look = (containerId: string) => this.damaged(containerId);
-    return (await inParallel(await this.containers(), FOLDERS_AT_ONCE, look)).flat();
+  /**
+   * Refuses a container of which a newer version wrote a record: what that stands for must not be touched.
+   *
+   * @throws {CniError} kind `conflict`
+   */
+  async requireUnderstood(containerId: string): Promise<void> {
+    const newer = (await this.damaged(containerId)).find(({ isNewer }) => isNewer);
+    if (newer !== undefined) throw newerRecord(newer.file, newer.reason);
   }
 
   /** Whether the name of a network in the name of a file is cut. */
@@ -246,11 +247,20 @@ export class AttachmentStore {
   /** Forgets an attachment, with what was moved aside of it. */
   async remove(key: AttachmentKey): Promise<void> {
     await removeIfThere(this.#path(key));
-    if (!await removeDirIfEmpty(this.#folder(key.containerId))) await this.removeAside(key);
+    if (!await removeDirIfEmpty(this.#folder(key.containerId))) await this.#removeAside(key);
+  }
+
+  /** Makes room for another record in the place of a damaged one. */
+  async makeRoom(key: AttachmentKey): Promise<void> {
+    const path = this.#path(key);
+    const found = await this.#readFile(path, key.containerId);
+    if (found === undefined || "record" in found) return;
+    if (found.unusable.isNewer) throw newerRecord(path, found.unusable.message);
+    this.#onBad({ file: path, movedTo: await setAside(path), reason: found.unusable.message });
   }
 
   /** Removes what was moved aside of an attachment, once it is detached or on record again. */
-  async removeAside(key: AttachmentKey): Promise<void> {
+  async #removeAside(key: AttachmentKey): Promise<void> {
     const folder = this.#folder(key.containerId);
     const aside = `${this.#path(key)}.bad-`;
     const files = (await listDir(folder)).map((name) => `${folder}/${name}`);
@@ -264,18 +274,24 @@ export class AttachmentStore {
     await removeDirIfEmpty(this.#folder(containerId));
   }
 
-  async #readFile(path: string, containerId: string): Promise<AttachmentRecord | undefined> {
-    const text = await readTextIfThere(path);
-    if (text === undefined) return undefined;
+  async #readFile(path: string, containerId: string): Promise<Found | undefined> {
+    let text: string | undefined = "";
     try {
-      const record = decode(await unseal(KIND, text));
-      if (record.containerId === containerId && path === this.#path(record)) return record;
-      throw new Error("it is of another attachment");
+      text = await readTextIfThere(path);
+      if (text === undefined) return undefined;
+      const record = await parseRecord(text);
+      if (record.containerId === containerId && path === this.#path(record)) return { record };
+      throw new UnusableRecord("it is of another attachment");
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#onBad({ file: path, movedTo: await setAside(path), reason });
-      return undefined;
+      const unusable = UnusableRecord.of(error);
+      this.#onBad({ file: path, reason: unusable.message });
+      return { unusable, text: text ?? "" };
     }
+  }
+
+  async #asideOf(key: AttachmentKey, file: string): Promise<DamagedAttachment> {
+    const text = await readTextIfThere(file) ?? "";
+    return damagedOf(key, file, { unusable: new UnusableRecord("it was moved aside"), text });
   }
 
   #folder(containerId: string): string {
@@ -288,57 +304,10 @@ export class AttachmentStore {
   }
 }
 
-function encode(record: AttachmentRecord): JsonObject {
-  const { netnsId, nextTry, error, result, refusal, ...rest } = record;
-  return {
-    ...rest,
-    ...(refusal === undefined ? {} : { refusal: { ...refusal } }),
-    ...(netnsId === undefined ? {} : { netnsId }),
-    ...(nextTry === undefined ? {} : { nextTry }),
-    ...(error === undefined ? {} : { error }),
-    ...(result === undefined ? {} : { result }),
-  };
-}
-
-function decode(body: JsonObject): AttachmentRecord {
-  return {
-    containerId: textOf(body, "containerId"),
-    network: textOf(body, "network"),
-    ifName: textOf(body, "ifName"),
-    state: wordOf(body, "state", ATTACHMENT_STATES),
-    netns: textOf(body, "netns"),
-    netnsId: optionalText(body, "netnsId"),
-    ...(typeof body.netnsSince === "number" ? { netnsSince: body.netnsSince } : {}),
-    owner: textOf(body, "owner"),
-    since: textOf(body, "since"),
-    bootId: textOf(body, "bootId"),
-    sequence: numberOf(body.sequence ?? 0) ?? 0,
-    attempts: numberOf(body.attempts ?? 0) ?? 0,
-    nextTry: optionalText(body, "nextTry"),
-    error: optionalObject(body, "error"),
-    config: textOf(body, "config"),
-    ...(body.cniVersion === undefined ? {} : { cniVersion: wordOf(body, "cniVersion", SPEC_VERSIONS) }),
-    cniArgs: pairsOf(body),
-    capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
-    result: optionalObject(body, "result"),
-    ...(typeof body.neverRan === "number" ? { neverRan: body.neverRan } : {}),
-    ...refusalOf(body),
-  };
-}
-
-/** One that is damaged is no reason to lose the record: the removal is then tried again. */
-function refusalOf({ refusal }: JsonObject): Pick<AttachmentRecord, "refusal"> {
-  if (!isObject(refusal)) return {};
-  const { code, msg } = refusal;
-  return typeof code === "number" && typeof msg === "string" ? { refusal: { code, msg } } : {};
-}
-
-function pairsOf(body: JsonObject): CniArgs {
-  const pairs = body.cniArgs;
-  if (!Array.isArray(pairs)) throw new Error('its "cniArgs" is not a list');
-  return pairs.map((pair: Json) => {
-    const [key, value] = Array.isArray(pair) ? pair : [];
-    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
-    return [key, value] as const;
-  });
+function damagedOf(
+  key: AttachmentKey,
+  file: string,
+  { unusable: { message: reason, isNewer }, text }: Extract<Found, { readonly text: string }>,
+): DamagedAttachment {
+  return { ...key, file, reason, isNewer, netns: remnant(text, "netns") };
 }

@@ -213,12 +213,13 @@ export class Removal {
     );
   }
 
-  /** Leaves the hint that the container has removals to be tried again exactly if it has. */
+  /** Leaves the hint that the container has removals to be tried again, or damaged records, exactly if it has. */
   async settleHint(containerId: string): Promise<void> {
     const { failed, store } = this.#options;
-    const records = await store.ofContainer(containerId);
-    if (records.some(isLeft)) await failed.add(containerId);
-    else await failed.remove(containerId);
+    const { records, damaged } = await store.scan(containerId);
+    if (records.some(isLeft) || damaged.some(({ isNewer }) => !isNewer)) await failed.add(containerId);
+    // A newer version may have left it for what it knows.
+    else if (damaged.length === 0) await failed.remove(containerId);
   }
 
   /** Says on record that the removal failed, and when it is tried again, if the disk takes it. */

@@ -85,7 +85,10 @@ export class Retrier implements AsyncDisposable {
   async nextDue(now: Date = new Date()): Promise<Date | undefined> {
     const { failed, store } = this.#options;
     const times = await inParallel(await failed.containers(), LOOKS_AT_ONCE, async (containerId) => {
-      const left = (await store.ofContainer(containerId)).filter(isLeft);
+      const { records, damaged } = await store.scan(containerId);
+      const left = records.filter(isLeft);
+      // A newer version's is left alone, and what is damaged is for recovery: nothing of it is ever due.
+      if (damaged.some(({ isNewer }) => isNewer || left.length === 0)) return Infinity;
       const isNow = left.length === 0 || left.some((record) => isDueNow(record, now));
       return isNow ? now.getTime() : Math.min(...left.map(({ nextTry }) => Date.parse(nextTry ?? "")));
     });
@@ -169,9 +172,11 @@ export class Retrier implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { store, failed, attachments, running } = this.#options;
-    const left = (await store.ofContainer(containerId)).filter(isLeft);
+    const { records, damaged } = await store.scan(containerId);
+    if (damaged.some(({ isNewer }) => isNewer)) return;
+    const left = records.filter(isLeft);
     // A crash fell between the last removal and this hint, or before the record that it was to lead to.
-    if (left.length === 0) return await failed.remove(containerId);
+    if (left.length === 0) return damaged.length === 0 ? await failed.remove(containerId) : undefined;
     for (const record of left.filter((each) => isDueNow(each, now)).reverse()) {
       signal?.throwIfAborted();
       const { network, ifName } = record;

@@ -1,4 +1,46 @@
+import { UnreadableFileError } from "../host/file.ts";
+import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
+
+/** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
+const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness"].map((name) => `podwire.${name}.v1`);
+
+/** Why a record is left alone that a newer version wrote; its file goes in front. */
+export const NEWER =
+  "is of a newer version of podwire, so what it stands for counts as in use and is left alone: upgrade podwire";
+
+/** A record that is not used: it is damaged, or a newer version wrote it. */
+export class UnusableRecord extends Error {
+  /** Whether it is whole as far as can be seen, and says something that this version does not know. */
+  readonly isNewer: boolean;
+
+  constructor(reason: string, isNewer = false) {
+    super(reason);
+    this.isNewer = isNewer;
+  }
+
+  /**
+   * The same of what makes a record unusable.
+   *
+   * @throws what says nothing about the record, such as that there are too many open files
+   */
+  static of(error: unknown): UnusableRecord {
+    if (error instanceof UnusableRecord) return error;
+    if (error instanceof UnreadableFileError) return new UnusableRecord(error.why);
+    if (error instanceof CniError) return new UnusableRecord(error.message);
+    throw error;
+  }
+}
+
+/** What is said to who wants to change what a newer version has on record. */
+export function newerRecord(file: string, reason: string): CniError {
+  return new CniError("conflict", `the record ${file} is of a newer version of podwire`, {
+    code: ERROR_CODES.decodingFailure,
+    details: reason,
+    file,
+    hint: "upgrade podwire; until then what the record stands for counts as in use and is left alone",
+  });
+}
 
 /** The text of a record: the body with its kind and a checksum over both. */
 export async function seal(kind: string, body: JsonObject): Promise<string> {
@@ -9,21 +51,70 @@ export async function seal(kind: string, body: JsonObject): Promise<string> {
 /**
  * The body of a record.
  *
- * @throws {Error} if it is no record of that kind, or not as it was written
+ * @throws {UnusableRecord} if it is no record of that kind, or not as it was written
  */
 export async function unseal(kind: string, text: string): Promise<JsonObject> {
-  const json = parseJson(text);
-  if (!isObject(json)) throw new Error("it is not a JSON object");
+  const json = read(text);
   const { checksum, ...tagged } = json;
-  if (tagged.kind !== kind) throw new Error(`its kind is not ${kind}`);
-  if (checksum !== await checksumOf(tagged)) throw new Error("its checksum does not match");
+  // The checksum tells a kind that was damaged from one that is not known.
+  if (tagged.kind !== kind && checksum !== await checksumOf({ ...tagged, kind })) {
+    const isKnown = typeof tagged.kind !== "string" || KINDS.includes(tagged.kind);
+    throw new UnusableRecord(
+      isKnown
+        ? `its kind is not ${kind}`
+        : `its kind is not ${kind} but ${printJson(tagged.kind ?? null).slice(0, 80)}`,
+      !isKnown,
+    );
+  }
+  if (tagged.kind === kind && checksum !== await checksumOf(tagged)) {
+    throw new UnusableRecord("its checksum does not match");
+  }
   const { kind: _, ...body } = tagged;
   return body;
+}
+
+/**
+ * What `decode` makes of the body of a record. One that is whole, and that `decode` cannot make sense of, is of a newer
+ * version.
+ *
+ * @throws {UnusableRecord} as {@linkcode unseal}, and if `decode` throws
+ */
+export async function openSealed<T>(
+  kind: string,
+  text: string,
+  decode: (body: JsonObject) => T,
+): Promise<T> {
+  const body = await unseal(kind, text);
+  try {
+    return decode(body);
+  } catch (error) {
+    throw new UnusableRecord(error instanceof Error ? error.message : String(error), true);
+  }
+}
+
+function read(text: string): JsonObject {
+  let json;
+  try {
+    json = parseJson(text);
+  } catch (error) {
+    throw UnusableRecord.of(error);
+  }
+  if (!isObject(json)) throw new UnusableRecord("it is not a JSON object");
+  return json;
 }
 
 async function checksumOf(tagged: JsonObject): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(printJson(tagged)));
   return new Uint8Array(digest).toHex();
+}
+
+/** The members that are not among the known ones, to be kept when the record is written again; nothing if there are none. */
+export function unknownMembers(
+  body: JsonObject,
+  known: readonly string[],
+): { readonly unknownMembers?: JsonObject } {
+  const unknown = Object.entries(body).filter(([key]) => !known.includes(key));
+  return unknown.length === 0 ? {} : { unknownMembers: Object.fromEntries(unknown) };
 }
 
 /** The member, which has to be a string. */
@@ -51,4 +142,13 @@ export function wordOf<T extends string>(body: JsonObject, key: string, words: r
   const word = words.find((known) => known === body[key]);
   if (word === undefined) throw new Error(`its "${key}" is unknown: ${printJson(body[key] ?? null)}`);
   return word;
+}
+
+/**
+ * What can still be read of a text member in a record that cannot be used; undefined if nothing can. It decides nothing
+ * alone: it may be damaged as well.
+ */
+export function remnant(text: string, key: string): string | undefined {
+  const [, value] = new RegExp(`"${key}":\\s*"([^"\\\\]+)"`).exec(text) ?? [];
+  return value;
 }

@@ -10,7 +10,7 @@ import { identityOf } from "../host/listing.ts";
 import { lockFile } from "../host/lock.ts";
 import type { Logger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
-import { optionalObject, optionalText, seal, textOf, unseal } from "../network/sealed.ts";
+import { openSealed, optionalObject, optionalText, seal, textOf, UnusableRecord } from "../network/sealed.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { isObject, type Json, type JsonObject } from "../spec/json.ts";
 import type { DefaultPin } from "./default_network.ts";
@@ -58,6 +58,8 @@ export class CatalogMemory {
   /** Of the file that `#now` was read from or written to. */
   #identity: string | undefined;
   #isUnsaved = false;
+  /** Why the file is not used, if it is not. */
+  #unusable: UnusableRecord | undefined;
   #complained = false;
 
   constructor(options: CatalogMemoryOptions) {
@@ -72,6 +74,7 @@ export class CatalogMemory {
       const stat = await statOf(path);
       const identity = stat && identityOf(stat);
       if (identity === undefined || identity === this.#identity) return this.#now;
+      this.#unusable = undefined;
       const there = await this.#read(path);
       this.#identity = identity;
       if (there !== undefined) this.#now = this.#isUnsaved ? merged(there, this.#now) : there;
@@ -112,7 +115,13 @@ export class CatalogMemory {
     // Another process may have been here since.
     const before = await this.recall();
     const next = await change(before);
+    if (this.#unusable?.isNewer) {
+      // It is not ours to write: what is known lives as long as the process.
+      this.#now = next;
+      return;
+    }
     if (next !== before || this.#isUnsaved) {
+      if (this.#unusable !== undefined) await this.#makeRoom(path);
       await writeFileSynced(path, await seal(KIND, encode(this.#options.confDir, next)));
       const stat = await statOf(path);
       this.#identity = stat && identityOf(stat);
@@ -122,18 +131,22 @@ export class CatalogMemory {
     this.#complained = false;
   }
 
+  async #makeRoom(path: string): Promise<void> {
+    const movedTo = await setAside(path);
+    this.#unusable = undefined;
+    this.#options.log.warn("a record could not be read and was moved aside", { file: path, movedTo });
+  }
+
   async #read(path: string): Promise<Remembered | undefined> {
     const text = await readTextIfThere(path);
     if (text === undefined) return undefined;
     try {
-      return decode(await unseal(KIND, text));
+      return await openSealed(KIND, text, decode);
     } catch (error) {
-      const { msg } = asCniError(error);
-      const movedTo = await setAside(path);
-      this.#options.log.warn(`a record could not be read and was moved aside: ${msg}`, {
-        file: path,
-        movedTo,
-      });
+      this.#unusable = UnusableRecord.of(error);
+      const { message, isNewer } = this.#unusable;
+      const words = isNewer ? "is of a newer version of podwire" : "cannot be read";
+      this.#options.log.warn(`a record ${words}, and is left as it is: ${message}`, { file: path });
       return undefined;
     }
   }

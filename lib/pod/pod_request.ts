@@ -100,6 +100,8 @@ export interface PodRequest extends NetworkSettings {
   readonly namespace: string;
   /** As in Kubernetes. */
   readonly uid: string;
+  /** How often the pod was made anew before, as in Kubernetes; plugins are not told. @default {0} */
+  readonly attempt?: number;
   /** The path of its network namespace. */
   readonly netns: string;
   /** In the order of attachment; `"none"` for nothing but `lo`. @default {the default network} */

@@ -1,6 +1,6 @@
 import { ensureDir, readTextIfThere, setAside, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import { optionalText, seal, textOf, unseal } from "../network/sealed.ts";
+import { openSealed, optionalText, seal, textOf, UnusableRecord } from "../network/sealed.ts";
 import { STATUS_REASONS } from "../network/status.ts";
 import { requirePermissions, wordsOf } from "../plugin/failure.ts";
 import { isObject, type JsonObject } from "../spec/json.ts";
@@ -28,6 +28,8 @@ export class ReadinessMemory {
   readonly #log: Logger;
   /** What this process knows and could not write. */
   #unsaved: Map<string, Standing> = new Map();
+  /** Why the file is not used, if it is not. */
+  #unusable: UnusableRecord | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(stateDir: string, log: Logger) {
@@ -49,6 +51,7 @@ export class ReadinessMemory {
 
   async #merge({ standings, all }: Remembered): Promise<boolean> {
     const known = await this.#load();
+    if (this.#unusable?.isNewer) return false;
     const merged = new Map(all ? standings : [...known, ...this.#unsaved, ...standings]);
     if (isSame(known, merged)) {
       this.#unsaved = new Map();
@@ -57,6 +60,7 @@ export class ReadinessMemory {
     try {
       await requirePermissions({ read: [this.#dir], write: [this.#dir] });
       await ensureDir(this.#dir);
+      if (this.#unusable !== undefined) await this.#makeRoom(this.#unusable.message);
       await writeFileSynced(this.#path, await seal(KIND, { networks: encode(merged) }));
       this.#unsaved = new Map();
       return true;
@@ -79,26 +83,23 @@ export class ReadinessMemory {
         file: this.#path,
       });
     }
+    this.#unusable = undefined;
     if (text === undefined) return new Map();
     try {
-      return decode(await unseal(KIND, text));
+      return await openSealed(KIND, text, decode);
     } catch (error) {
-      await this.#setAside(wordsOf(error));
+      this.#unusable = UnusableRecord.of(error);
+      this.#log.debug(`a record cannot be used, and is left as it is: ${this.#unusable.message}`, {
+        file: this.#path,
+      });
       return new Map();
     }
   }
 
-  async #setAside(reason: string): Promise<void> {
-    try {
-      await requirePermissions({ write: [this.#dir] });
-      const movedTo = await setAside(this.#path);
-      const file = this.#path;
-      this.#log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
-    } catch (error) {
-      this.#log.debug(`a record can neither be read nor moved aside: ${wordsOf(error)}`, {
-        file: this.#path,
-      });
-    }
+  async #makeRoom(reason: string): Promise<void> {
+    const movedTo = await setAside(this.#path);
+    const file = this.#path;
+    this.#log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
   }
 
   get #path(): string {

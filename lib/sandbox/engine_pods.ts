@@ -87,11 +87,13 @@ export class EnginePods {
     const { locks, sandboxes, store, pods, log } = this.#options;
     const stop = signal === undefined ? {} : { signal };
     return await withContainerLock(locks, containerId, signal, async () => {
+      await store.requireUnderstood(containerId);
       const record = await sandboxes.read(containerId);
       if (record === undefined) {
         const attached = await store.ofContainer(containerId);
         const failures = await pods.tearDown(containerId, stop);
         await this.#requireNoted(containerId, failures);
+        await sandboxes.forgetDamaged(containerId);
         return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
       }
       this.#requireOwn(record);
@@ -175,11 +177,12 @@ function sandboxOf(
 
 /** What is left of a request when there is nothing to attach it to. */
 function withoutNetworks(
-  { name, namespace, uid, annotations = {} }: PodRequest,
+  { name, namespace, uid, attempt, annotations = {} }: PodRequest,
   { id, source, signal }: SandboxRequest,
 ): SandboxRequest {
   const from = { ...(id && { id }), ...(source && { source }), ...(signal && { signal }) };
-  return { ...from, name, namespace, uid, annotations, networks: "none" };
+  const numbered = attempt === undefined ? {} : { attempt };
+  return { ...from, name, namespace, uid, ...numbered, annotations, networks: "none" };
 }
 
 function isAnyNetwork({ networks = [] }: PodRequest): boolean {

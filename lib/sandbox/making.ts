@@ -1,5 +1,6 @@
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { seeProcesses } from "../host/process.ts";
+import { newerRecord } from "../network/sealed.ts";
 import { asCniError, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
@@ -11,7 +12,15 @@ import { identityOf, isUnchanged } from "./netns_identity.ts";
 import { runFor, type SandboxParts } from "./parts.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
-import { draftRecord, POD_WORDING, podOf, type SandboxRequest, wantedPermissions } from "./request.ts";
+import {
+  draftRecord,
+  hasUniqueName,
+  POD_WORDING,
+  podOf,
+  type SandboxRequest,
+  wantedPermissions,
+} from "./request.ts";
+import type { DamagedRecord } from "./store.ts";
 import { setSysctls } from "./sysctl.ts";
 
 /** A sandbox of which everything has been looked up and validated, and nothing done. */
@@ -78,7 +87,7 @@ export class SandboxMaking {
   async make(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<SandboxRecord> {
     const { record, plan, request: { signal } } = prepared;
     await this.#parts.attachments.requirePossible(record.id, plan, { signal });
-    await this.#claim(record, named, signal);
+    await this.#claim(prepared, named, signal);
     try {
       return await this.#build(prepared);
     } catch (error) {
@@ -87,9 +96,14 @@ export class SandboxMaking {
   }
 
   /** Puts the intent on disk and takes the name. */
-  async #claim(record: SandboxRecord, named: boolean, signal: AbortSignal | undefined): Promise<void> {
+  async #claim(
+    { record, request }: PreparedSandbox,
+    named: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { sandboxes, locks } = this.#parts;
-    const holder = await sandboxes.read(record.id);
+    const holder = await sandboxes.look(record.id);
+    if (holder !== undefined && "text" in holder) throw takenByDamaged(holder);
     if (holder !== undefined) throw taken(record, holder);
     const { path, owned } = record.netns;
     // Once the intent is on disk, whatever is under that path counts as made here and is removed.
@@ -102,7 +116,7 @@ export class SandboxMaking {
     if (!named) return;
     try {
       using _names = await locks.names(signal);
-      await sandboxes.reserve(record);
+      await sandboxes.reserve(record, { isUnique: hasUniqueName(request) });
     } catch (error) {
       await sandboxes.remove(record);
       throw error;
@@ -195,6 +209,14 @@ function hostnameOf(name: string): string {
 /** Who answers for the attachments of a sandbox. */
 export function ownerOf({ id, owner }: SandboxRecord): string {
   return owner ?? `sandbox:${id}`;
+}
+
+function takenByDamaged({ id, file, reason, isNewer }: DamagedRecord): CniError {
+  if (isNewer) return newerRecord(file, reason);
+  return new CniError("conflict", `the ID "${id}" is taken by a sandbox whose record cannot be read`, {
+    details: `${file}: ${reason}`,
+    hint: `\`podwire repair ${id}\` makes the record anew, \`podwire rm -f ${id}\` removes the sandbox`,
+  });
 }
 
 function taken({ id, owner }: SandboxRecord, holder: SandboxRecord): CniError {

@@ -9,12 +9,14 @@ import {
   UNDER_WAY,
 } from "../network/gc_sweep.ts";
 import { inParallel } from "../network/parallel.ts";
-import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import type { AttachmentStore, ContainerRecords } from "../network/record.ts";
+import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { isContainerId } from "../spec/name.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
+import { Remains } from "./remains.ts";
 
 /** The parts that {@linkcode Orphans} works with. */
 export interface OrphansOptions extends
@@ -23,6 +25,7 @@ export interface OrphansOptions extends
     "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run"
   > {
   readonly store: AttachmentStore;
+  readonly cache: Pick<ResultCache, "read">;
 }
 
 /** A namespace, an infra container, or the record of a pod. */
@@ -90,9 +93,17 @@ export class Orphans implements HostSweep {
 
   async #sweepHost(id: string, pass: OrphanPass, { dryRun }: HostSweepOptions): Promise<HostFindings> {
     const { sandboxes, netnsDir, netnsPrefix } = this.#options;
-    // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
-    if (await sandboxes.has(id)) return noHostFindings();
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
+    // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
+    if (await sandboxes.has(id)) {
+      const damaged = await sandboxes.damagedOf(id);
+      if (damaged === undefined) return noHostFindings();
+      const why = new Remains(this.#options).why(damaged);
+      return {
+        ...noHostFindings(),
+        kept: [{ kind: "sandbox", containerId: id, netns, file: damaged.file, why }],
+      };
+    }
     return await this.#unlessBusy({ kind: "namespace", containerId: id, netns }, dryRun, async () => {
       return await sandboxes.has(id) ? noHostFindings() : await pass.settle(id, dryRun);
     });
@@ -140,7 +151,7 @@ export class Orphans implements HostSweep {
 /** One look over all of them: the attachments are read once, when the first namespace asks. */
 export class OrphanPass {
   readonly #options: OrphansOptions;
-  #records: Promise<readonly AttachmentRecord[]> | undefined;
+  #records: Promise<ContainerRecords> | undefined;
 
   constructor(options: OrphansOptions) {
     this.#options = options;
@@ -188,9 +199,20 @@ export class OrphanPass {
   }
 
   async #whoseAttachment(netns: string): Promise<string | undefined> {
-    const { store } = this.#options;
+    const { store, cache } = this.#options;
     const id = await netnsId(netns);
-    for (const record of await (this.#records ??= store.all())) {
+    const { records, damaged } = await (this.#records ??= store.scanAll());
+    for (const each of damaged) {
+      const entry = await cache.read(each).catch(() => undefined);
+      const place = entry?.netns || each.netns;
+      // Where nothing says which namespace it is in, it may be in this one.
+      if (place !== undefined && place !== netns && (id === undefined || await netnsId(place) !== id)) {
+        continue;
+      }
+      if (await store.look(each) === undefined) continue;
+      return `an attachment may be in it, of which the record ${each.file} cannot be read (${each.reason})`;
+    }
+    for (const record of records) {
       if (record.netns !== netns && (id === undefined || record.netnsId !== id)) continue;
       const now = await store.read(record);
       // One that would not go keeps no namespace, as with `podwire rm -f`.

@@ -6,7 +6,7 @@ import type { Attachments } from "../network/network.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import { markedRun } from "../plugin/marked_run.ts";
 import type { PodNetworks } from "../pod/pod.ts";
-import type { SandboxStore } from "./record.ts";
+import type { SandboxStore } from "./store.ts";
 
 /** What sandboxes are made, looked at and taken down with. */
 export interface SandboxParts {

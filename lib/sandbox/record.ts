@@ -1,22 +1,14 @@
+import { mend } from "../network/mend.ts";
 import {
-  createExclusive,
-  inEnsuredDir,
-  listDir,
-  readTextIfThere,
-  removeIfThere,
-  removeUnfinished,
-  setAside,
-  statOf,
-  writeFileSynced,
-  type WriteOptions,
-} from "../host/file.ts";
-import { inParallel } from "../network/parallel.ts";
-import type { BadRecord } from "../network/record.ts";
-import { optionalObject, optionalText, seal, textOf, unseal, wordOf } from "../network/sealed.ts";
-import { CniError } from "../spec/error.ts";
+  openSealed,
+  optionalObject,
+  optionalText,
+  seal,
+  textOf,
+  unknownMembers,
+  wordOf,
+} from "../network/sealed.ts";
 import type { JsonObject } from "../spec/json.ts";
-
-const FILES_AT_ONCE = 16;
 
 /**
  * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
@@ -36,12 +28,16 @@ export interface SandboxNetns {
   readonly id: string | undefined;
   /** When its file came to be, in seconds; tells it from a later one with the same inode. */
   readonly since?: number;
+  /** Members that another version wrote; they stay when the record is written again. */
+  readonly unknownMembers?: JsonObject;
 }
 
 /** The infra container of a sandbox. */
 export interface SandboxInfra {
   readonly runtime: string;
   readonly bundle: string;
+  /** Members that another version wrote. */
+  readonly unknownMembers?: JsonObject;
 }
 
 /** A sandbox as it is kept on disk. */
@@ -50,6 +46,8 @@ export interface SandboxRecord {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
+  /** How often the pod was made anew before, as in Kubernetes. @default {0} */
+  readonly attempt?: number;
   readonly phase: SandboxPhase;
   /** ISO 8601. */
   readonly createdAt: string;
@@ -70,15 +68,8 @@ export interface SandboxRecord {
   readonly reason?: string;
   /** It was made for whoever will want it, and belongs to the process that holds the lock of this pool. */
   readonly pool?: string;
-}
-
-/** A record that could not be read. */
-export interface DamagedRecord {
-  readonly id: string;
-  /** Where it was moved to. */
-  readonly file: string;
-  /** When it was written, in ISO 8601. */
-  readonly since: string;
+  /** Members that another version wrote; they stay when the record is written again. */
+  readonly unknownMembers?: JsonObject;
 }
 
 /** A sandbox that was taken down, with what could not be. */
@@ -89,183 +80,66 @@ export function stopped({ reason: _, pidStart: __, ...record }: SandboxRecord, l
 /** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
 export const NETNS_PREFIX = "podwire-";
 
-/** Whether what is written has to outlive a loss of power. */
-export type Durability = Pick<WriteOptions, "durable">;
-
 const KIND = "podwire.sandbox.v1";
 
-/**
- * The records of sandboxes, `<state-dir>/sandboxes/<id>.json`, and the reservations of their names,
- * `<state-dir>/names/<namespace>/<name>`, each holding the ID of its owner.
- *
- * Permissions: `--allow-read` and `--allow-write` for the state directory.
- */
-export class SandboxStore {
-  readonly #stateDir: string;
-  readonly #dir: string;
-  readonly #names: string;
-  readonly #onBad: (bad: BadRecord) => void;
-
-  constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
-    this.#stateDir = stateDir;
-    this.#dir = `${stateDir}/sandboxes`;
-    this.#names = `${stateDir}/names`;
-    this.#onBad = onBad;
-  }
-
-  /** Writes, or replaces, the record; it is on disk when this returns, unless it need not be. */
-  async write(record: SandboxRecord, options?: Durability): Promise<void> {
-    const text = await seal(KIND, encode(record));
-    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, options));
-  }
-
-  /** The record of that ID. */
-  async read(id: string): Promise<SandboxRecord | undefined> {
-    const text = await readTextIfThere(this.#path(id));
-    if (text === undefined) return undefined;
-    try {
-      const record = decode(await unseal(KIND, text));
-      if (record.id === id) return record;
-      throw new Error("it is of another sandbox");
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#onBad({ file: this.#path(id), movedTo: await setAside(this.#path(id)), reason });
-      return undefined;
-    }
-  }
-
-  /** Forgets a sandbox; its name goes first, so that none stays reserved for nobody. */
-  async remove(record: SandboxRecord): Promise<void> {
-    if (await this.isNamed(record)) await removeIfThere(this.#namePath(record.namespace, record.name));
-    await removeIfThere(this.#path(record.id));
-  }
-
-  /** Whether there is a record of that ID, be it one that cannot be read. */
-  async has(id: string): Promise<boolean> {
-    return await statOf(this.#path(id)) !== undefined;
-  }
-
-  /** The IDs on record, in byte order. */
-  async ids(): Promise<readonly string[]> {
-    const names = await listDir(this.#dir);
-    return names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length));
-  }
-
-  /** All sandboxes, oldest first. */
-  async all(): Promise<readonly SandboxRecord[]> {
-    const records: SandboxRecord[] = [];
-    for (const id of await this.ids()) {
-      const record = await this.read(id);
-      if (record !== undefined) records.push(record);
-    }
-    return records.sort((a, b) => a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0);
-  }
-
-  /** The records that were moved aside and have no successor, each by its last copy. */
-  async damaged(): Promise<readonly DamagedRecord[]> {
-    const last = new Map<string, string>();
-    const names = await listDir(this.#dir);
-    const present = new Set(names);
-    for (const name of names) {
-      const [, id] = /^(.+)\.json\.bad-\d+$/.exec(name) ?? [];
-      if (id !== undefined && !present.has(`${id}.json`)) last.set(id, `${this.#dir}/${name}`);
-    }
-    return await inParallel([...last], FILES_AT_ONCE, async ([id, file]) => {
-      const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
-      return { id, file, since };
-    });
-  }
-
-  /** Forgets a sandbox whose record was moved aside, with the name that is reserved for it. */
-  async forgetDamaged(id: string): Promise<void> {
-    const files = (await listDir(this.#dir)).filter((name) => name.startsWith(`${id}.json.bad-`));
-    if (files.length === 0) return;
-    await this.forgetName(id);
-    for (const name of files) await removeIfThere(`${this.#dir}/${name}`);
-  }
-
-  /** The name that is reserved for a sandbox. */
-  async nameOf(id: string): Promise<Pick<SandboxRecord, "name" | "namespace"> | undefined> {
-    for (const namespace of await listDir(this.#names)) {
-      for (const name of await listDir(`${this.#names}/${namespace}`)) {
-        if (await this.ownerOf(namespace, name) === id) return { name, namespace };
-      }
-    }
-    return undefined;
-  }
-
-  /** Frees the name that is reserved for a sandbox. */
-  async forgetName(id: string): Promise<void> {
-    const reserved = await this.nameOf(id);
-    if (reserved !== undefined) await removeIfThere(this.#namePath(reserved.namespace, reserved.name));
-  }
-
-  /** The ID of the sandbox that has the name. */
-  async ownerOf(namespace: string, name: string): Promise<string | undefined> {
-    return (await readTextIfThere(this.#namePath(namespace, name)))?.trim();
-  }
-
-  /**
-   * Gives the name to the sandbox. The caller holds the lock over the names, and the sandbox's record is
-   * on disk: a name whose owner has none was left by a crash and is free.
-   *
-   * @throws {CniError} kind `conflict` if another sandbox has it
-   */
-  async reserve({ id, name, namespace }: SandboxRecord, options?: Durability): Promise<void> {
-    const path = this.#namePath(namespace, name);
-    const create = () => createExclusive(path, id, options);
-    if (await inEnsuredDir(`${this.#names}/${namespace}`, 0o700, create)) return;
-    const owner = (await readTextIfThere(path))?.trim() ?? "";
-    if (owner !== "" && await this.read(owner) !== undefined) {
-      throw new CniError(
-        "conflict",
-        `the name "${name}" in namespace "${namespace}" is taken by sandbox ${owner}`,
-        {
-          hint: "choose another name, or take its place with --replace",
-        },
-      );
-    }
-    await writeFileSynced(path, id, options);
-  }
-
-  /** Whether its name is its own: a loss of power may have taken that of a sandbox which was just handed out. */
-  async isNamed({ id, name, namespace }: SandboxRecord): Promise<boolean> {
-    return await this.ownerOf(namespace, name) === id;
-  }
-
-  /**
-   * Removes what writes of killed processes left among the records and the names, and the names of nobody that a loss of
-   * power left. The caller holds the lock over the names.
-   */
-  async removeUnfinished(): Promise<void> {
-    for (const dir of [this.#dir, this.#stateDir]) await removeUnfinished(dir);
-    for (const namespace of await listDir(this.#names)) {
-      const dir = `${this.#names}/${namespace}`;
-      await removeUnfinished(dir);
-      for (const name of await listDir(dir)) {
-        if ((await statOf(`${dir}/${name}`))?.size === 0) await removeIfThere(`${dir}/${name}`);
-      }
-    }
-  }
-
-  #path(id: string): string {
-    return `${this.#dir}/${id}.json`;
-  }
-
-  #namePath(namespace: string, name: string): string {
-    return `${this.#names}/${namespace}/${name}`;
-  }
+/** The text of its file. */
+export async function printSandbox(record: SandboxRecord): Promise<string> {
+  return await seal(KIND, encode(record));
 }
 
-function encode({ netns, pid, infra, ...record }: SandboxRecord): JsonObject {
+/**
+ * The record in a file.
+ *
+ * @throws {UnusableRecord} if it cannot be used
+ */
+export async function parseSandbox(text: string): Promise<SandboxRecord> {
+  return await openSealed(KIND, text, decode);
+}
+
+/** The record in a file of which one bit is wrong; undefined if more is. */
+export async function mendSandbox(bytes: Uint8Array): Promise<SandboxRecord | undefined> {
+  const text = await mend(KIND, bytes);
+  return text === undefined ? undefined : await parseSandbox(text);
+}
+
+function encode({ netns, pid, infra, unknownMembers = {}, ...record }: SandboxRecord): JsonObject {
   const { id, ...place } = netns;
   return {
+    ...unknownMembers,
     ...record,
-    netns: { ...place, ...(id === undefined ? {} : { id }) },
+    netns: withUnknown({ ...place, ...(id === undefined ? {} : { id }) }),
     ...(pid === undefined ? {} : { pid }),
-    ...(infra === undefined ? {} : { infra: { ...infra } }),
+    ...(infra === undefined ? {} : { infra: withUnknown(infra) }),
   };
 }
+
+function withUnknown({ unknownMembers = {}, ...known }: Omit<SandboxNetns, "id"> | SandboxInfra): JsonObject {
+  return { ...unknownMembers, ...known };
+}
+
+const MEMBERS: readonly (keyof SandboxRecord)[] = [
+  "id",
+  "name",
+  "namespace",
+  "uid",
+  "attempt",
+  "phase",
+  "createdAt",
+  "bootId",
+  "netns",
+  "pid",
+  "infra",
+  "annotations",
+  "owner",
+  "labels",
+  "sysctls",
+  "pidStart",
+  "hostNetwork",
+  "reason",
+  "pool",
+];
+const NETNS_MEMBERS: readonly (keyof SandboxNetns)[] = ["path", "owned", "id", "since"];
+const INFRA_MEMBERS: readonly (keyof SandboxInfra)[] = ["runtime", "bundle"];
 
 function decode(body: JsonObject): SandboxRecord {
   const netns = optionalObject(body, "netns") ?? {};
@@ -280,9 +154,14 @@ function decode(body: JsonObject): SandboxRecord {
     bootId: textOf(body, "bootId"),
     netns: netnsOf(netns),
     pid: typeof body.pid === "number" ? body.pid : undefined,
-    infra: infra && { runtime: textOf(infra, "runtime"), bundle: textOf(infra, "bundle") },
+    infra: infra && {
+      runtime: textOf(infra, "runtime"),
+      bundle: textOf(infra, "bundle"),
+      ...unknownMembers(infra, INFRA_MEMBERS),
+    },
     annotations: textsOf(body, "annotations") ?? {},
     ...optionalMembers(body),
+    ...unknownMembers(body, MEMBERS),
   };
 }
 
@@ -293,6 +172,7 @@ function netnsOf(netns: JsonObject): SandboxNetns {
     owned: owned === true,
     id: optionalText(netns, "id"),
     ...(typeof since === "number" ? { since } : {}),
+    ...unknownMembers(netns, NETNS_MEMBERS),
   };
 }
 
@@ -305,6 +185,7 @@ function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
     ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
     ...(labels === undefined ? {} : { labels }),
     ...(sysctls === undefined ? {} : { sysctls }),
+    ...(typeof body.attempt === "number" ? { attempt: body.attempt } : {}),
     ...(typeof body.pidStart === "number" ? { pidStart: body.pidStart } : {}),
     ...(body.hostNetwork === true ? { hostNetwork: true } : {}),
     ...(reason === undefined ? {} : { reason }),

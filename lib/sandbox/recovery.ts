@@ -1,4 +1,3 @@
-import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
 import type { FailedIndex } from "../network/failed_index.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { HostPorts } from "../network/host_ports.ts";
@@ -8,13 +7,17 @@ import { type DamagedFacts, DamagedRecords } from "../network/damaged.ts";
 import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
+import { NEWER } from "../network/sealed.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { dismantle } from "./dismantle.ts";
 import { doomOf } from "./doom.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
+import { Remains } from "./remains.ts";
+import type { DamagedRecord } from "./store.ts";
 import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
+import { SettledBoot } from "./settled_boot.ts";
 import { infraProblem } from "./view.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
@@ -54,12 +57,14 @@ export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #orphans: Orphans;
   readonly #damaged: DamagedRecords;
-  /** The boot of which it is known that nothing of those before is left. */
-  #settledBoot: string | undefined;
+  readonly #remains: Remains;
+  readonly #settledBoot: SettledBoot;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#orphans = new Orphans(options);
+    this.#remains = new Remains(options);
+    this.#settledBoot = new SettledBoot(options);
     const { netnsDir, netnsPrefix } = options;
     this.#damaged = new DamagedRecords({ ...options, netnsOf: (id) => `${netnsDir}/${netnsPrefix}${id}` });
   }
@@ -72,7 +77,7 @@ export class Recovery {
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
     const boot = await this.#options.attachments.boot();
     const report = emptyReport();
-    if (await this.#isSettled(boot)) await this.#settleInterrupted(report, signal);
+    if (await this.#settledBoot.is(boot)) await this.#settleInterrupted(report, signal);
     else await this.#settleBoot(boot, report, signal);
     const { log } = this.#options;
     for (const { why, ...item } of report.removed) log.info(`recovered: ${why}`, { ...item });
@@ -93,7 +98,7 @@ export class Recovery {
     const { ports, log } = this.#options;
     await noteIfPossible(() => ports.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
-    if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#noteBoot(boot);
+    if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#settledBoot.note(boot);
     return report;
   }
 
@@ -113,38 +118,11 @@ export class Recovery {
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
     using _boot = await this.#options.locks.boot(signal);
-    if (await this.#isSettled(boot)) return;
+    if (await this.#settledBoot.is(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
     await this.#settleAll(await this.#ids(), report, { retry: "of other boots", waits: true, signal });
     await this.#sweepFiles(signal);
-    await this.#noteBoot(boot);
-  }
-
-  /** Where the disk takes nothing, the record of the ADD is what has to fail, and says so. */
-  async #noteBoot(boot: string): Promise<void> {
-    const { stateDir, log } = this.#options;
-    if (await this.#isSettled(boot)) return;
-    this.#settledBoot = boot;
-    const file = this.#bootFile;
-    await noteIfPossible(
-      async () => {
-        await ensureDir(stateDir, 0o700);
-        await writeFileSynced(file, boot);
-      },
-      log,
-      { file },
-    );
-  }
-
-  async #isSettled(boot: string): Promise<boolean> {
-    if (this.#settledBoot !== boot && await readTextIfThere(this.#bootFile) === boot) {
-      this.#settledBoot = boot;
-    }
-    return this.#settledBoot === boot;
-  }
-
-  get #bootFile(): string {
-    return `${this.#options.stateDir}/boot-id`;
+    await this.#settledBoot.note(boot);
   }
 
   /** Every container of which there is something on disk. */
@@ -153,7 +131,6 @@ export class Recovery {
     const ids = [
       ...await locks.present(),
       ...await sandboxes.ids(),
-      ...(await sandboxes.damaged()).map(({ id }) => id),
       ...await store.containers(),
       ...await failed.containers(),
       ...await this.#orphans.containers(),
@@ -216,23 +193,40 @@ export class Recovery {
 
   async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<void> {
     const { sandboxes, store, attachments, running, log } = this.#options;
+    const found = await sandboxes.look(id);
+    const damaged = found !== undefined && "text" in found ? found : undefined;
+    const sandbox = found !== undefined && "text" in found ? undefined : found;
+    const { records, damaged: lost } = await store.scan(id);
+    const newer = [damaged, ...lost].find((each) => each?.isNewer);
+    if (newer !== undefined) {
+      // Nobody here knows what goes with it.
+      report.kept.push({ kind: "sandbox", containerId: id, file: newer.file, why: `its record ${NEWER}` });
+      return;
+    }
     await store.removeUnfinished(id);
-    const sandbox = await sandboxes.read(id);
-    const records = await store.ofContainer(id);
+    const isUp = damaged !== undefined && await this.#keep(damaged, report);
     await running.endAbandonedOf(id, manner.signal);
     const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
-    if (!doomed) await this.#settleAttachments(sandbox, records, manner, report);
+    if (!doomed) await this.#settleAttachments(sandbox !== undefined || isUp, records, manner, report);
     await this.#settleDamaged(
       id,
-      { isUp: sandbox?.phase === "ready" && !doomed, netns: sandbox?.netns },
+      { isUp: isUp || (sandbox?.phase === "ready" && !doomed), netns: sandbox?.netns },
       manner,
       report,
     );
-    if (sandbox === undefined) {
+    if (sandbox === undefined && !isUp) {
       addTo(report, await manner.pass.settle(id));
       if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
     }
     await noteIfPossible(() => attachments.settleHint(id), log, { containerId: id });
+  }
+
+  /** Gives whether a sandbox whose record is damaged counts as up; then it is kept. */
+  async #keep(damaged: DamagedRecord, report: RecoveryReport): Promise<boolean> {
+    if (!await this.#remains.isUp(damaged)) return false;
+    const { id, file } = damaged;
+    report.kept.push({ kind: "sandbox", containerId: id, file, why: this.#remains.why(damaged) });
+    return true;
   }
 
   /** Gives whether the sandbox, with all of its attachments, was taken down. */
@@ -287,14 +281,14 @@ export class Recovery {
   }
 
   async #settleAttachments(
-    sandbox: SandboxRecord | undefined,
+    hasSandbox: boolean,
     records: readonly AttachmentRecord[],
     { retry, signal }: Manner,
     report: RecoveryReport,
   ): Promise<void> {
     const boot = await this.#options.attachments.boot();
     for (const record of records.toReversed()) {
-      const why = doomOf(record, sandbox, boot);
+      const why = doomOf(record, hasSandbox, boot);
       const isRetry = record.state === "failed";
       const isLeft = isRetry && (retry === "none" || (retry === "of other boots" && record.bootId === boot));
       if (why === undefined || isLeft) {

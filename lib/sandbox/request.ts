@@ -41,6 +41,8 @@ export interface SandboxRequest
   readonly labels?: Readonly<Record<string, string>>;
   /** Set in its network namespace before its networks are attached, by names that begin with `net.` @default {{}} */
   readonly sysctls?: Readonly<Record<string, string>>;
+  /** Whether no other sandbox of its namespace may have its name, whatever their UIDs and attempts. @default {unless a UID or an attempt is given} */
+  readonly uniqueName?: boolean;
   /** Takes down the sandbox that has the name first. @default {false} */
   readonly replace?: boolean;
   /** Cuts the run short; what was made is undone. */
@@ -63,6 +65,9 @@ const HOST_NETNS = "/proc/self/ns/net";
 
 /** Those of container engines have 64 characters; with what is put around it, it has to be the name of a file. */
 const LONGEST_ID = 128;
+
+/** That of the CRI, which has 32 bits. */
+export const LARGEST_ATTEMPT = 2 ** 32 - 1;
 
 /** What making and removing a sandbox runs beside its plugins. */
 const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
@@ -100,11 +105,12 @@ export async function draftRecord(
 ): Promise<SandboxRecord> {
   const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
-  const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id } = request;
+  const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id, attempt } = request;
   validateName(wording.name, name);
   validateName("namespace", namespace);
   validateName(wording.id, id, LONGEST_ID);
   validateUid(uid);
+  if (attempt !== undefined) validateAttempt(attempt);
   const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
   validateLabels(labels);
   validateSysctls(sysctls);
@@ -116,6 +122,7 @@ export async function draftRecord(
     name,
     namespace,
     uid,
+    ...(attempt === undefined ? {} : { attempt }),
     phase: "creating",
     createdAt: new Date().toISOString(),
     bootId: await attachments.boot(),
@@ -154,7 +161,7 @@ export function podOf(
   { id, name, namespace, uid, netns, hostNetwork }: SandboxRecord,
 ): PodRequest {
   const { source: _source, replace: _replace, id: _id, signal: _signal, ...rest } = request;
-  const { labels: _labels, sysctls: _sysctls, ...wanted } = rest;
+  const { labels: _labels, sysctls: _sysctls, attempt: _attempt, uniqueName: _unique, ...wanted } = rest;
   const pod = { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
   if (hostNetwork === undefined) return pod;
   const { networks = [] } = wanted;
@@ -162,6 +169,16 @@ export function podOf(
   throw new CniError("usage", "a sandbox in the namespace of the host has no networks of its own", {
     path: "networks",
   });
+}
+
+/** Whether a sandbox has its name for itself, or shares it with those of other UIDs and attempts. */
+export function hasUniqueName({ uniqueName, uid, attempt }: SandboxRequest): boolean {
+  return uniqueName ?? (uid === undefined && attempt === undefined);
+}
+
+function validateAttempt(attempt: number): void {
+  if (Number.isInteger(attempt) && attempt >= 0 && attempt <= LARGEST_ATTEMPT) return;
+  throw new CniError("usage", `the attempt ${attempt} is no whole number from 0 to ${LARGEST_ATTEMPT}`);
 }
 
 async function requireNetns(path: string): Promise<void> {

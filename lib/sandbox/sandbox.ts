@@ -4,6 +4,7 @@ import { noteIfPossible } from "../network/note.ts";
 import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
 import type { AttachmentStore } from "../network/record.ts";
+import type { ResultCache } from "../network/result_cache.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { CniError, isCniError } from "../spec/error.ts";
 import { dismantle, dismantleHost } from "./dismantle.ts";
@@ -17,6 +18,8 @@ import { type SandboxRecord, stopped } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { Remains } from "./remains.ts";
 import type { SandboxRequest } from "./request.ts";
+import { Repair, type RepairReport, type RepairRequest } from "./repair.ts";
+import { evictRivals, isWorthAnother, sameAttempt } from "./rivals.ts";
 import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
 /** The parts that {@linkcode Sandboxes} works with. */
@@ -24,6 +27,7 @@ export interface SandboxesOptions extends SandboxParts {
   readonly recovery: Recovery;
   readonly watch: Watch;
   readonly store: AttachmentStore;
+  readonly cache: Pick<ResultCache, "read">;
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
 }
 
@@ -58,7 +62,9 @@ export class Sandboxes {
   }
 
   /**
-   * Makes a sandbox with all of its networks, or leaves nothing behind. Its name is its own until it is removed.
+   * Makes a sandbox with all of its networks, or leaves nothing behind. Its name is its own until it is removed. A request
+   * with a UID shares the name with other UIDs and attempts: where a sandbox of that very UID and attempt is ready, or is
+   * being made, that one is given.
    *
    * Permissions: those of the class; all of them are asked for before anything is done.
    *
@@ -72,19 +78,27 @@ export class Sandboxes {
 
   async #run(request: SandboxRequest): Promise<Sandbox> {
     const { recovery, locks, catalog } = this.#options;
-    const { signal } = request;
+    const { signal, replace = false } = request;
     await this.#making.permit(request);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
-    const prepared = await this.#making.prepare(request, await catalog(signal));
-    const { record } = prepared;
-    if (request.replace) await this.#evict(prepared, signal);
-    return await withContainerLock(
-      locks,
-      record.id,
-      signal,
-      async () => viewSandbox(await this.#making.make(prepared), this.#options),
-    );
+    for (let round = 1;; round++) {
+      const same = await sameAttempt(request, this.#options);
+      if (same !== undefined) return same;
+      const prepared = await this.#making.prepare(request, await catalog(signal));
+      if (replace) await this.#evict(prepared, signal);
+      try {
+        return await withContainerLock(
+          locks,
+          prepared.record.id,
+          signal,
+          async () => viewSandbox(await this.#making.make(prepared), this.#options),
+        );
+      } catch (error) {
+        // Where another run was faster, this one goes after it.
+        if (!await isWorthAnother(error, prepared, round, this.#options)) throw error;
+      }
+    }
   }
 
   /**
@@ -168,8 +182,7 @@ export class Sandboxes {
     const filters = [filter].flat();
     return await reported(async () => {
       signal?.throwIfAborted();
-      const records = [...await this.#options.sandboxes.all(), ...await this.#remains.all()];
-      const meant = records.filter((record) => mayBeMeant(record, filters));
+      const meant = (await this.#all()).filter((record) => mayBeMeant(record, filters));
       const sandboxes = await viewSandboxes(meant, this.#options, signal);
       return sandboxes.filter((sandbox) => isInState(sandbox, filters));
     });
@@ -178,10 +191,12 @@ export class Sandboxes {
   /** In which state each sandbox is, as {@linkcode Sandboxes.list} has it, without what its networks came to. */
   async states(): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
     const parts = { ...this.#options, pods: { networks: () => Promise.resolve([]) } };
-    return await reported(async () => {
-      const records = [...await this.#options.sandboxes.all(), ...await this.#remains.all()];
-      return await viewSandboxes(records, parts);
-    });
+    return await reported(async () => viewSandboxes(await this.#all(), parts));
+  }
+
+  async #all(): Promise<readonly SandboxRecord[]> {
+    const { records, damaged } = await this.#options.sandboxes.scan();
+    return [...records, ...await this.#remains.shown(damaged)];
   }
 
   /**
@@ -242,6 +257,11 @@ export class Sandboxes {
     });
   }
 
+  /** Makes damaged records anew, of one sandbox or of all; those of a newer version are left alone. */
+  async repair(request: RepairRequest = {}): Promise<RepairReport> {
+    return await new Repair(this.#options).repair(request);
+  }
+
   async #find(nameOrId: string, { namespace }: FindOptions): Promise<SandboxRecord> {
     const where = { remains: this.#remains, ...(namespace === undefined ? {} : { namespace }) };
     return await findSandbox(this.#options.sandboxes, nameOrId, where);
@@ -253,19 +273,14 @@ export class Sandboxes {
   }
 
   /** By its ID, and never by a look-up: another sandbox may be called as that ID. */
-  async #evict({ record, plan }: PreparedSandbox, signal: AbortSignal | undefined): Promise<void> {
-    const { sandboxes: store, attachments, log } = this.#options;
-    const owner = await store.ownerOf(record.namespace, record.name);
-    if (owner === undefined) return;
-    // It must not go for one that cannot be made.
-    await attachments.requirePossible(record.id, plan, { leaving: owner, signal });
-    const failures = await withContainerLock(this.#options.locks, owner, signal, async () => {
+  async #evict(prepared: PreparedSandbox, signal: AbortSignal | undefined): Promise<void> {
+    const { sandboxes: store } = this.#options;
+    await evictRivals(prepared, this.#options, async (owner) => {
       const record = await store.read(owner) ?? await this.#remains.of(owner);
-      return record === undefined
-        ? []
-        : await this.#forget(record, { force: true, ...(signal && { signal }) });
+      if (record !== undefined) return await this.#forget(record, { force: true, ...(signal && { signal }) });
+      await store.forgetDamaged(owner);
+      return [];
     });
-    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: owner });
   }
 
   /** Reads the record again once the lock is held: another process may have been faster. */
@@ -285,6 +300,7 @@ export class Sandboxes {
       });
       if (found === undefined) return [];
       return await withContainerLock(locks, found.id, signal, async () => {
+        await this.#options.store.requireUnderstood(found.id);
         const record = await store.read(found.id) ?? await this.#remains.of(found.id);
         // One that was made since with its ID is another.
         if (record?.createdAt === found.createdAt) {

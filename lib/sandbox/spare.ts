@@ -12,7 +12,8 @@ import { SandboxMaking } from "./making.ts";
 import { validateName } from "./name.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxParts } from "./parts.ts";
-import type { Durability, SandboxNetns, SandboxRecord } from "./record.ts";
+import type { Durability } from "./names.ts";
+import type { SandboxNetns, SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import type { SandboxRequest } from "./request.ts";
 import { type Sandbox, shownSandbox } from "./view.ts";
@@ -223,7 +224,8 @@ export class Spares implements AsyncDisposable {
 
 /** As {@linkcode Spares.networkOf}. Members of a request that nobody has thought of here ask for something else. */
 export function spareNetworkOf(request: SandboxRequest, catalog: Catalog): string | undefined {
-  const { name: _name, namespace: _namespace, labels: _labels, signal: _signal, ...rest } = request;
+  const { name: _name, namespace: _namespace, labels: _labels, signal: _signal, uniqueName: _, ...rest } =
+    request;
   const { networks = [], source = { kind: "new" }, ...more } = rest;
   if (source.kind !== "new" || networks === "none" || networks.length > 1) return undefined;
   const [wanted] = networks;

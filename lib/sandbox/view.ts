@@ -30,6 +30,8 @@ export interface Sandbox {
   readonly namespace: string;
   /** The pod UID. */
   readonly uid: string;
+  /** How often the pod was made anew before, as in Kubernetes. */
+  readonly attempt: number;
   /** `broken` says why in `reason`. */
   readonly state: "ready" | "stopped" | "broken";
   /** ISO 8601. */
@@ -143,8 +145,8 @@ export function shownSandbox(
   { reason, underWay }: Found = {},
 ): Sandbox {
   const networks = attached.map(shownNetwork);
-  const { id, name, namespace, uid, createdAt, netns, labels = {}, annotations, hostNetwork = false } =
-    record;
+  const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
+  const { hostNetwork = false } = record;
   const ips = networks.flatMap(({ result }) =>
     (asResult(result).ips ?? []).map(({ address }) => address.split("/")[0] ?? "")
   );
@@ -153,6 +155,7 @@ export function shownSandbox(
     name,
     namespace,
     uid,
+    attempt,
     state: reason !== undefined ? "broken" : record.phase === "ready" ? "ready" : "stopped",
     createdAt,
     netns: netns.path,

@@ -60,7 +60,7 @@ Deno.test("attachments shows those of a container or a network alone, and none o
 
 Deno.test("attachments --failed shows what could not be detached, and reads no other record", async () => {
   await using world = await listedWorld();
-  // Reading it would move it aside.
+  // It would be shown if it were read.
   await Deno.writeTextFile(`${world.stateDir}/attachments/c2/eth0@web.json`, "bad");
   await world.failed.add("gone");
   const records = JSON.parse((await shown(world, "--failed", "--json")).stdout);

@@ -80,6 +80,7 @@ Deno.test("each annotation is what its flag is", () => {
     name: "web",
     namespace: "shop",
     uid: "u-1",
+    uniqueName: true,
   });
 });
 

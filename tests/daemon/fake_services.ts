@@ -13,6 +13,7 @@ export const SANDBOX: Sandbox = {
   id: "0123456789abcdef",
   name: "web",
   namespace: "default",
+  attempt: 0,
   uid: "u",
   state: "ready",
   createdAt: "2026-01-01T00:00:00.000Z",

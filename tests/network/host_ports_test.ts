@@ -120,7 +120,7 @@ Deno.test("F67 what all attachments of a pod need is asked for before the first 
   const key = { containerId: "c1", network: "web", ifName: "eth0" };
   await world.ports.requireFree([{ key, capabilityArgs: PORT }]);
   await failing(() => world.ports.requireFree([{ key: { ...key, ifName: "eth1" }, capabilityArgs: PORT }]));
-  await world.ports.requireFree([{ capabilityArgs: PORT }], { leaving: "c1" });
+  await world.ports.requireFree([{ capabilityArgs: PORT }], { leaving: ["c1"] });
   assertEquals(await claimsIn(world), ["tcp-8080.json"]);
 });
 
@@ -259,7 +259,7 @@ Deno.test("what a claim costs does not depend on how many attachments there are"
       if (typeof value !== "function") return value;
       return (...given: unknown[]) => {
         read++;
-        assert(key === "read", `the store was asked for ${String(key)}`);
+        assert(key === "look", `the store was asked for ${String(key)}`);
         return value.apply(target, given);
       };
     },

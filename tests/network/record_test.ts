@@ -1,6 +1,7 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type AttachmentRecord, AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
 import { seal, unseal } from "../../lib/network/sealed.ts";
+import { CniError } from "../../lib/spec/error.ts";
 import { type JsonObject, parseJson } from "../../lib/spec/json.ts";
 import { FileCalls } from "../file_calls.ts";
 import { Random } from "../spec/random.ts";
@@ -125,34 +126,65 @@ Deno.test("with its last record a container is forgotten, and removing twice is 
     assertEquals(await store.containers(), []);
   }));
 
-Deno.test("a file that is not as it was written is moved aside and reported, and the others stay", () =>
+Deno.test("a file that is not as it was written is reported and left as it is; whole, but not understood, it is a newer version's", () =>
   inStore(async (store, dir, bad) => {
     await store.write(RECORD);
     await store.write({ ...RECORD, ifName: "eth1" });
     const path = `${dir}/c1/eth0@web.json`;
     const whole = await Deno.readTextFile(path);
     const damaged = [
-      ["", "JSON"],
-      [whole.slice(0, 100), "JSON"],
-      [whole.replace('"sequence":1', '"sequence":2'), "its checksum does not match"],
-      [whole.replace("attachment.v1", "attachment.v9"), "its kind is not podwire.attachment.v1"],
-      ["[]", "it is not a JSON object"],
-      [await seal("podwire.attachment.v1", { containerId: "c1" }), 'its "network" is not a string'],
-      [await resealed(whole, { state: "odd" }), 'its "state" is unknown: "odd"'],
-      [await resealed(whole, { cniArgs: [["A"]] }), '"cniArgs"'],
-      [await resealed(whole, { network: "other" }), "it is of another attachment"],
+      ["", "JSON", false],
+      [whole.slice(0, 100), "JSON", false],
+      [whole.replace('"sequence":1', '"sequence":2'), "its checksum does not match", false],
+      [await seal("podwire.sandbox.v1", { id: "c1" }), "its kind is not podwire.attachment.v1", false],
+      ["[]", "it is not a JSON object", false],
+      [await resealed(whole, { network: "other" }), "it is of another attachment", false],
+      [await seal("podwire.attachment.v9", { x: 1 }), "its kind is not podwire.attachment.v1 but", true],
+      [await seal("podwire.attachment.v1", { containerId: "c1" }), 'its "network" is not a string', true],
+      [await resealed(whole, { state: "odd" }), 'its "state" is unknown: "odd"', true],
+      [await resealed(whole, { cniArgs: [["A"]] }), '"cniArgs"', true],
     ] as const;
-    for (const [index, [text, reason]] of damaged.entries()) {
+    for (const [text, reason, isNewer] of damaged) {
       await Deno.writeTextFile(path, text);
-      assertEquals((await store.ofContainer("c1")).map(({ ifName }) => ifName), ["eth1"]);
-      const found = bad[index];
-      assertEquals([found?.file, found?.movedTo], [path, `${path}.bad-${index + 1}`]);
+      const { records, damaged: [found] } = await store.scan("c1");
+      assertEquals(records.map(({ ifName }) => ifName), ["eth1"]);
+      assertEquals({ file: found?.file, isNewer: found?.isNewer }, { file: path, isNewer });
+      assertEquals({ ...bad.at(-1) }, { file: path, reason: found?.reason });
       if (reason !== "JSON") assertStringIncludes(found?.reason ?? "", reason);
-      assertEquals(await Deno.readTextFile(found?.movedTo ?? ""), text);
+      assertEquals(await Deno.readTextFile(path), text);
+      if (!isNewer) {
+        assertEquals(await store.read(RECORD), undefined);
+        await store.requireUnderstood("c1");
+        await store.makeRoom(RECORD);
+        assertEquals(await Deno.readTextFile(bad.at(-1)?.movedTo ?? ""), text);
+        await Deno.remove(bad.at(-1)?.movedTo ?? "");
+        continue;
+      }
+      for (const act of ["read", "makeRoom"] as const) {
+        const error = await assertRejects(() => store[act](RECORD), CniError);
+        assertEquals({ kind: error.kind, file: error.context.file }, { kind: "conflict", file: path });
+      }
+      await assertRejects(() => store.requireUnderstood("c1"), CniError, "is of a newer version of podwire");
     }
-    assertEquals(bad.length, damaged.length);
     await store.write(RECORD);
     assertEquals((await store.ofContainer("c1")).length, 2);
+  }));
+
+Deno.test("members that a newer version wrote stay when a record is written again, at every level", () =>
+  inStore(async (store, dir) => {
+    const path = `${dir}/c1/eth0@web.json`;
+    await store.write({ ...RECORD, error: { code: 1, later: 2 } });
+    const whole = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, await resealed(whole, { later: { deep: [{ x: 1 }] } }));
+    const read = await store.read(RECORD);
+    await store.write({ ...read!, state: "deleting" });
+    const again = await unseal("podwire.attachment.v1", await Deno.readTextFile(path));
+    assertEquals([again.later, again.error, again.result, again.state], [
+      { deep: [{ x: 1 }] },
+      { code: 1, later: 2 },
+      RECORD.result ?? null,
+      "deleting",
+    ]);
   }));
 
 async function resealed(whole: string, changes: JsonObject): Promise<string> {
@@ -176,9 +208,11 @@ Deno.test("property: any change of one character of a record is noticed", () =>
     for (let round = 0; round < 60; round++) {
       const at = random.below(whole.length);
       const other = whole[at] === "7" ? "8" : "7";
-      await Deno.writeTextFile(path, whole.slice(0, at) + other + whole.slice(at + 1));
-      assertEquals(await store.read(RECORD), undefined);
-      assertEquals(bad.length, round + 1);
-      await Deno.remove(bad.at(-1)?.movedTo ?? "");
+      const text = whole.slice(0, at) + other + whole.slice(at + 1);
+      await Deno.writeTextFile(path, text);
+      // Of the kind alone it is known what it was.
+      const isKind = text.replace(/"kind":"[^"]*"/, '"kind":"podwire.attachment.v1"') === whole;
+      assertEquals(await store.read(RECORD), isKind ? RECORD : undefined, text);
+      assertEquals(bad.splice(0).length, isKind ? 0 : 1);
     }
   }));

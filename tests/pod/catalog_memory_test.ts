@@ -149,9 +149,24 @@ Deno.test("what was damaged is moved aside and told of, and the files are read a
     await Deno.writeTextFile(file, text);
     assertEquals(briefs(await once(world)), ["10-a.conf a used default"]);
     assertEquals(await Deno.readTextFile(`${file}.bad-${n + 1}`), text);
-    assertStringIncludes(world.log.all[n] ?? "", "warn a record could not be read and was moved aside");
+    const told = world.log.all.slice(2 * n);
+    assertStringIncludes(told[0] ?? "", "warn a record cannot be read, and is left as it is");
+    assertStringIncludes(told[1] ?? "", "warn a record could not be read and was moved aside");
   }
-  assertEquals(world.log.all.length, 5);
+  assertEquals(world.log.all.length, 10);
+});
+
+Deno.test("what a newer version remembers is not used and never written over", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await once(world);
+  const file = await world.memoryFile();
+  const newer = (await Deno.readTextFile(file)).replace("catalog.v1", "catalog.v2").replace("confDir", "dir");
+  await Deno.writeTextFile(file, newer);
+  for (const name of ["a", "c"]) {
+    await world.write("10-a.conf", conf(name));
+    assertEquals(briefs(await once(world)), [`10-a.conf ${name} used default`]);
+    assertEquals(await Deno.readTextFile(file), newer);
+  }
 });
 
 Deno.test("two processes at once remember what either has seen", async () => {

@@ -106,19 +106,36 @@ memoryTest("where it cannot be written this process remembers, and nobody is bot
   assertEquals(await new ReadinessMemory(dir, log).read(), standings(["web", web], ["db", db]));
 });
 
-memoryTest("a file that is damaged is moved aside, said, and counts as nothing", async (dir, log) => {
+memoryTest(
+  "a file that is damaged counts as nothing, and is moved aside and said by who writes",
+  async (dir, log) => {
+    const memory = new ReadinessMemory(dir, log);
+    const known = { standings: standings(["web", standingAfter(undefined, READY, at(0))]), all: true };
+    await memory.write(known);
+    const file = `${dir}/readiness.json`;
+    await Deno.writeTextFile(file, (await Deno.readTextFile(file)).replace("true", "false"));
+    const damaged = await Deno.readTextFile(file);
+    assertEquals(await memory.read(), new Map());
+    assertEquals(await Deno.readTextFile(file), damaged);
+    assertEquals(await memory.write(known), true);
+    assertMatch(
+      log.all.at(-1) ?? "",
+      /^warn a record could not be read and was moved aside: its checksum does not match/,
+    );
+    assertEquals(await Deno.readTextFile(`${file}.bad-1`), damaged);
+  },
+);
+
+memoryTest("what a newer version wrote is not used and never written over", async (dir, log) => {
   const memory = new ReadinessMemory(dir, log);
   const known = { standings: standings(["web", standingAfter(undefined, READY, at(0))]), all: true };
   await memory.write(known);
   const file = `${dir}/readiness.json`;
-  await Deno.writeTextFile(file, (await Deno.readTextFile(file)).replace("true", "false"));
+  const newer = (await Deno.readTextFile(file)).replace("readiness.v1", "readiness.v2").replace("web", "wec");
+  await Deno.writeTextFile(file, newer);
   assertEquals(await memory.read(), new Map());
-  assertMatch(
-    log.all[0] ?? "",
-    /^warn a record could not be read and was moved aside: its checksum does not match/,
-  );
-  assertEquals((await Deno.stat(`${file}.bad-1`)).isFile, true);
-  assertEquals(await memory.write(known), true);
+  assertEquals(await memory.write(known), false);
+  assertEquals(await Deno.readTextFile(file), newer);
 });
 
 memoryTest(

@@ -67,16 +67,18 @@ sandboxTest(
       const id = world.id("c1");
       await podwire.sandboxes.run({ name: "web", id });
       await damage(web.record(id));
-      const file = `${web.record(id)}.bad-1`;
+      const file = web.record(id);
+      const text = await Deno.readTextFile(file);
       const report = await podwire.recover();
       assertEquals([report.removed, report.failed], [[], []]);
       const [kept] = attachments(report.kept);
       assertEquals([kept?.containerId, kept?.network, kept?.ifName, kept?.file], [id, "web", "eth0", file]);
-      assertMatch(kept!.why, /moved aside to .*; take its sandbox down, then `podwire recover` detaches it/);
+      assertMatch(kept!.why, /cannot be read; take its sandbox down, then `podwire recover` detaches it/);
       for (const filter of [{}, { failed: true }, { containerId: id, network: "web" }]) {
         const [record, ...more] = await podwire.attachments(filter);
-        assertEquals([record?.state, record?.error?.details, more], ["failed", `to ${file}`, []]);
+        assertEquals([record?.state, record?.error?.file, more], ["failed", file, []]);
       }
+      assertEquals(await Deno.readTextFile(file), text);
       assertEquals(await podwire.attachments({ network: "other" }), []);
       const swept = await podwire.gc();
       assertEquals([swept.removed, swept.failed], [[], []]);
@@ -108,7 +110,7 @@ sandboxTest(
     await Deno.remove(`${world.dir}/cache/results/web-${id}-eth0`);
     for (let time = 0; time < 2; time++) {
       const { removed, kept, failed: [failed, ...more] } = await podwire.recover();
-      assertEquals([removed, kept, more, failed?.file], [[], [], [], `${web.record(id)}.bad-1`]);
+      assertEquals([removed, kept, more, failed?.file], [[], [], [], web.record(id)]);
       assertMatch(world.plain(failed!.why), /`podwire del web NETNS --id c1 --ifname eth0`$/);
       assertEquals((await podwire.gc()).failed.length, 1);
     }
@@ -121,19 +123,27 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a sandbox of which no record can be read is taken down whole, and its name is another's",
+  "a sandbox of which no record can be read counts as up while its namespace is there, and is taken down whole after that",
   async (world) => {
     await using web = await Web.make(world);
     const podwire = world.podwire();
     const id = world.id("c1");
     await podwire.sandboxes.run({ name: "web", id });
     for (const file of [web.record(id), `${world.stateDir}/sandboxes/${id}.json`]) await garble(file);
+    for (const report of [await podwire.recover(), await podwire.gc()]) {
+      assertEquals([report.removed, report.failed], [[], []]);
+      const [sandbox] = report.kept.filter(({ kind }) => kind === "sandbox");
+      assertMatch(
+        sandbox?.why ?? "",
+        /cannot be read \(.*\), and its namespace is there, so it counts as up/,
+      );
+    }
+    const [shownNow] = await podwire.sandboxes.list();
+    assertEquals([shownNow?.id, shownNow?.name, shownNow?.state], [id, "web", "broken"]);
+    assertEquals((await web.taken()).length, 1);
+    await world.sh('umount "$1" && rm "$1"', `${world.netnsDir}/podwire-${id}`);
     const { removed, kept, failed } = await podwire.recover();
-    assertEquals([removed.map(({ kind }) => kind).sort(), kept, failed], [
-      ["attachment", "namespace"],
-      [],
-      [],
-    ]);
+    assertEquals([removed.map(({ kind }) => kind), kept, failed], [["attachment"], [], []]);
     await web.assertNothingLeft();
     await podwire.sandboxes.run({ name: "web" });
     assertEquals((await web.taken()).length, 1);

@@ -138,22 +138,23 @@ sandboxTest(
     const path = await damage(world, "cc11");
     const broken = await sandboxes.get("web");
     assertEquals([broken.id, broken.name, broken.state, broken.ips.length], ["cc11", "web", "broken", 2]);
-    assertStringIncludes(broken.reason ?? "", `moved aside to ${path}.bad-1`);
+    assertStringIncludes(broken.reason ?? "", `its record ${path} cannot be read`);
     for (const name of ["cc11", "cc1", "web"].slice(0, 1)) assertEquals(await sandboxes.get(name), broken);
     assertEquals(await sandboxes.list({ state: "broken" }), [broken]);
     assertEquals((await failing(() => sandboxes.hold("web"))).kind, "conflict");
     assertEquals(await sandboxes.remove("web"), []);
-    assertEquals(await world.left(), ["state/sandboxes/cc11.json.bad-1"]);
+    assertEquals(await world.left(), []);
     assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
     assertEquals((await failing(() => sandboxes.remove("web"))).kind, "not-found");
     assertEquals(await sandboxes.list(), []);
 
-    // By force also where not all can be torn down, and by an ID whose name is taken by now.
+    // By force also where not all can be torn down. Until then its name is its own.
     await sandboxes.run({ name: "web", id: "dd22", networks: [{ name: "b" }] });
     await damage(world, "dd22");
-    await sandboxes.list();
-    await sandboxes.run({ name: "web", id: "ee33" });
+    const refused = await failing(() => sandboxes.run({ name: "web", id: "ee33" }));
+    assertEquals([refused.kind, refused.context.hint?.includes("podwire repair dd22")], ["conflict", true]);
     assertEquals((await sandboxes.remove("dd22", { force: true })).map(({ code }) => code), [108]);
+    await sandboxes.run({ name: "web", id: "ee33" });
     assertEquals((await sandboxes.list()).map(({ id }) => id), ["ee33"]);
   },
 );
@@ -179,7 +180,7 @@ sandboxTest("a sandbox whose record cannot be read can be stopped, and is on rec
   assertEquals([state, reason], ["stopped", undefined]);
   assertEquals(await world.namespaces(), []);
   await sandboxes.remove("web");
-  assertEquals(await world.left(), ["state/sandboxes/cc11.json.bad-1"]);
+  assertEquals(await world.left(), []);
 });
 
 sandboxTest(

@@ -63,7 +63,7 @@ sandboxTest("the intent and the name are on disk before there is a namespace", a
   const run: RunCommand = async (request) => {
     if (request.program === "unshare") {
       const record = await world.sandboxes.read("c1");
-      seen.push(record?.phase, record?.netns.path, await world.sandboxes.ownerOf("default", "web"));
+      seen.push(record?.phase, record?.netns.path, ...await world.sandboxes.idsOf("default", "web"));
     }
     return await runCommand(request);
   };

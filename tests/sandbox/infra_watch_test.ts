@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { type InfraEnded, InfraWatch } from "../../lib/sandbox/infra_watch.ts";
-import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import type { SandboxRecord } from "../../lib/sandbox/record.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { Lines } from "../network/world.ts";
 import { until } from "../until.ts";

@@ -2,8 +2,10 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import type { BadRecord } from "../../lib/network/record.ts";
 import { seal, unseal } from "../../lib/network/sealed.ts";
 import { validateName } from "../../lib/sandbox/name.ts";
-import { type SandboxRecord, SandboxStore } from "../../lib/sandbox/record.ts";
+import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
 
 async function inStore(
   fn: (store: SandboxStore, dir: string, bad: BadRecord[]) => Promise<void>,
@@ -90,13 +92,13 @@ Deno.test("a name belongs to one sandbox of a namespace, until that is removed",
       'the name "web" in namespace "default" is taken by sandbox c1',
     ]);
     await store.reserve({ ...other, namespace: "prod" });
-    assertEquals([await store.ownerOf("default", "web"), await store.ownerOf("prod", "web")], ["c1", "c2"]);
+    assertEquals([await store.idsOf("default", "web"), await store.idsOf("prod", "web")], [["c1"], ["c2"]]);
     // One that does not own the name does not take it along.
     await store.remove(other);
-    assertEquals(await store.ownerOf("default", "web"), "c1");
+    assertEquals(await store.idsOf("default", "web"), ["c1"]);
     await store.remove(SANDBOX);
     await store.remove(SANDBOX);
-    assertEquals([await store.ownerOf("default", "web"), await store.ids()], [undefined, []]);
+    assertEquals([await store.idsOf("default", "web"), await store.ids()], [[], []]);
   }));
 
 Deno.test("a name that a crash left to a sandbox without a record is free", () =>
@@ -106,11 +108,11 @@ Deno.test("a name that a crash left to a sandbox without a record is free", () =
       await Deno.writeTextFile(`${dir}/names/default/web`, stale);
       await store.write(SANDBOX);
       await store.reserve(SANDBOX);
-      assertEquals(await store.ownerOf("default", "web"), "c1");
+      assertEquals(await store.idsOf("default", "web"), ["c1"]);
     }
   }));
 
-Deno.test("a file that is not as it was written is moved aside and reported", () =>
+Deno.test("a file that is not as it was written is reported and left as it is; whole, but not understood, it is a newer version's", () =>
   inStore(async (store, dir, bad) => {
     await store.write(SANDBOX);
     await store.write({ ...SANDBOX, id: "c2" });
@@ -119,20 +121,124 @@ Deno.test("a file that is not as it was written is moved aside and reported", ()
     const body = await unseal("podwire.sandbox.v1", whole);
     const resealed = (changes: Record<string, string>) => seal("podwire.sandbox.v1", { ...body, ...changes });
     const damaged = [
-      "",
-      whole.slice(0, -20),
-      whole.replace("4711", "4712"),
-      await resealed({ phase: "odd" }),
-      await resealed({ id: "c2" }),
-      await resealed({ netns: "path" }),
-    ];
-    for (const text of damaged) {
+      ["", false],
+      [whole.slice(0, -20), false],
+      [whole.replace("4711", "4712"), false],
+      [await seal("podwire.attachment.v1", body), false],
+      [await resealed({ id: "c2" }), false],
+      [await seal("podwire.sandbox.v2", body), true],
+      [whole.replace("sandbox.v1", "sandbox.v9").replace("4711", "4712"), true],
+      [await resealed({ phase: "odd" }), true],
+      [await resealed({ netns: "path" }), true],
+    ] as const;
+    for (const [text, isNewer] of damaged) {
       await Deno.writeTextFile(path, text);
-      assertEquals((await store.all()).map(({ id }) => id), ["c2"]);
-      assertEquals(await Deno.readTextFile(bad.at(-1)?.movedTo ?? ""), text);
+      const { records, damaged: [found, ...others] } = await store.scan();
+      assertEquals({ usable: records.map(({ id }) => id), others }, { usable: ["c2"], others: [] });
+      assertEquals({ id: found?.id, file: found?.file, isNewer: found?.isNewer }, {
+        id: "c1",
+        file: path,
+        isNewer,
+      });
+      assertEquals(bad.at(-1), { file: path, reason: found?.reason ?? "" });
+      assertEquals(await Deno.readTextFile(path), text);
+      if (!isNewer) assertEquals(await store.read("c1"), undefined);
+      else assertEquals((await assertRejects(() => store.read("c1"), CniError)).kind, "conflict");
+      await store.forgetDamaged("c1");
+      assertEquals(await store.has("c1"), isNewer);
     }
-    assertEquals(bad.length, damaged.length);
-    assertEquals(await store.ids(), ["c2"]);
+    assertEquals(await store.ids(), ["c1", "c2"]);
+  }));
+
+Deno.test("a kind that was damaged is told from one that is not known by the checksum", () =>
+  inStore(async (store, dir) => {
+    await store.write(SANDBOX);
+    const path = `${dir}/sandboxes/c1.json`;
+    await Deno.writeTextFile(path, (await Deno.readTextFile(path)).replace("sandbox.v1", "sandboz.v1"));
+    assertEquals(await store.read("c1"), SANDBOX);
+  }));
+
+Deno.test("members that a newer version wrote stay when a record is written again, at every level", () =>
+  inStore(async (store, dir) => {
+    await store.write(SANDBOX);
+    const path = `${dir}/sandboxes/c1.json`;
+    const body = await unseal("podwire.sandbox.v1", await Deno.readTextFile(path));
+    const more = {
+      ...body,
+      later: { deep: [1, { x: null }] },
+      netns: { ...body.netns as JsonObject, driver: "pasta" },
+      infra: { ...body.infra as JsonObject, image: "pause" },
+    };
+    await Deno.writeTextFile(path, await seal("podwire.sandbox.v1", more));
+    const read = await store.read("c1");
+    await store.write({ ...stopped(read!), phase: "stopping" });
+    const again = await unseal("podwire.sandbox.v1", await Deno.readTextFile(path));
+    assertEquals([again.later, again.netns, again.infra, again.phase], [
+      more.later,
+      more.netns,
+      more.infra,
+      "stopping",
+    ]);
+  }));
+
+Deno.test("a name is its own for each UID and attempt where that is asked for, and one at a time where not", () =>
+  inStore(async (store) => {
+    const share = { isUnique: false };
+    const attempts = [
+      SANDBOX,
+      { ...SANDBOX, id: "c2", attempt: 1 },
+      { ...SANDBOX, id: "c3", uid: "u2" },
+    ];
+    for (const record of attempts) {
+      await store.write(record);
+      await store.reserve(record, share);
+    }
+    assertEquals(await store.idsOf("default", "web"), ["c1", "c2", "c3"]);
+    for (const record of [...attempts, { ...SANDBOX, attempt: 0 }]) {
+      const again = { ...record, id: "c9" };
+      await store.write(again);
+      const error = await assertRejects(() => store.reserve(again, share), CniError);
+      assertEquals(error.kind, "conflict");
+      await store.remove(again);
+    }
+    const other = { ...SANDBOX, id: "c9", uid: "u9" };
+    await store.write(other);
+    await assertRejects(() => store.reserve(other), CniError, "is taken by sandbox c1");
+    await store.remove(other);
+    await store.remove(attempts[0]!);
+    assertEquals(await store.idsOf("default", "web"), ["c2", "c3"]);
+  }));
+
+Deno.test("a file of a name that was damaged names nobody else, and is made anew from the records", () =>
+  inStore(async (store, dir) => {
+    await store.write(SANDBOX);
+    await store.reserve(SANDBOX);
+    const db = { ...SANDBOX, id: "d1", name: "db" };
+    await store.write(db);
+    await store.reserve(db);
+    const path = `${dir}/names/default/web`;
+    const next = { ...SANDBOX, id: "c2" };
+    await store.write({ ...next, phase: "creating" });
+    for (const text of ["", "c9", "d1", "\0\x01", "c1\n?", "c1 c1", "{}", "[1]"]) {
+      const write = () => Deno.writeTextFile(path, text);
+      await write();
+      assertEquals((await store.named("default", "web")).map(({ id }) => id), ["c1"], text);
+      const error = await assertRejects(() => store.reserve(next), CniError);
+      assertStringIncludes(error.msg, "is taken by sandbox c1", text);
+      await write();
+      await store.removeUnfinished();
+      assertEquals([await store.idsOf("default", "web"), await store.idsOf("default", "db")], [["c1"], [
+        "d1",
+      ]]);
+    }
+    await Deno.remove(path);
+    await store.removeUnfinished();
+    assertEquals(await Deno.readTextFile(path), "c1");
+    const newer = '{"kind": "podwire.name.v2", "owners": []}';
+    await Deno.writeTextFile(path, newer);
+    assertEquals((await assertRejects(() => store.reserve(next), CniError)).context.file, path);
+    await store.removeUnfinished();
+    assertEquals(await Deno.readTextFile(path), newer);
   }));
 
 Deno.test("names, namespaces and IDs can stand in a path and in CNI_ARGS", () => {
@@ -144,16 +250,21 @@ Deno.test("names, namespaces and IDs can stand in a path and in CNI_ARGS", () =>
   }
 });
 
-Deno.test("a record that was moved aside is remembered by its ID, until there is another of that ID", () =>
+Deno.test("a record that an earlier version moved aside is remembered by its ID, until there is another of that ID", () =>
   inStore(async (store, dir) => {
-    assertEquals(await store.damaged(), []);
     await store.write(SANDBOX);
     await store.reserve(SANDBOX);
+    await Deno.remove(`${dir}/sandboxes/c1.json`);
     for (const n of [1, 2]) {
-      await Deno.writeTextFile(`${dir}/sandboxes/c1.json`, "no record");
+      await Deno.writeTextFile(`${dir}/sandboxes/c1.json.bad-${n}`, "no record");
       assertEquals(await store.read("c1"), undefined);
-      const [damaged, ...others] = await store.damaged();
-      assertEquals([damaged?.id, damaged?.file, others], ["c1", `${dir}/sandboxes/c1.json.bad-${n}`, []]);
+      const { records, damaged: [damaged, ...others] } = await store.scan();
+      assertEquals([records, damaged?.id, damaged?.file, others], [
+        [],
+        "c1",
+        `${dir}/sandboxes/c1.json.bad-${n}`,
+        [],
+      ]);
       assertEquals(Math.abs(Date.parse(damaged?.since ?? "") - Date.now()) < 60_000, true);
     }
     assertEquals([await store.nameOf("c1"), await store.nameOf("c2")], [
@@ -161,5 +272,7 @@ Deno.test("a record that was moved aside is remembered by its ID, until there is
       undefined,
     ]);
     await store.write(SANDBOX);
-    assertEquals(await store.damaged(), []);
+    assertEquals((await store.scan()).damaged, []);
+    await store.remove(SANDBOX);
+    assertEquals((await Array.fromAsync(Deno.readDir(`${dir}/sandboxes`))).length, 0);
   }));

@@ -1,0 +1,33 @@
+import { oneLine } from "../host/log.ts";
+import { withSignals } from "../plugin/signals.ts";
+import type { RepairItem } from "../sandbox/repair.ts";
+import { type JsonObject, printJson } from "../spec/json.ts";
+import type { CommandInput } from "./command.ts";
+import { openPodwire } from "./settings.ts";
+
+/** `podwire repair [NAME]` */
+export async function repair(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const [sandbox] = input.operands;
+  const namespace = input.value("namespace");
+  const dryRun = input.flag("dry-run");
+  const podwire = openPodwire(input);
+  const request = { dryRun, ...(sandbox && { sandbox }), ...(namespace && { namespace }) };
+  const report = await withSignals(io, (signal) => podwire.sandboxes.repair({ ...request, signal }));
+  if (input.flag("json")) io.write(`${printJson(report as unknown as JsonObject, 2)}\n`);
+  else {
+    const done = dryRun ? "would repair" : "repaired";
+    const lines = [
+      ...report.repaired.map((item) => `${done} ${itemText(item)}\n`),
+      ...report.kept.map((item) => `kept ${itemText(item)}\n`),
+    ];
+    io.write(lines.join(""));
+  }
+  return report.kept.length === 0 ? 0 : 1;
+}
+
+function itemText({ kind, containerId, file, movedTo, why, lost = [] }: RepairItem): string {
+  const aside = movedTo === undefined || movedTo === file ? "" : `; the damaged record is ${movedTo} now`;
+  const unknown = lost.length === 0 ? "" : `; not known any more: ${lost.join(", ")}`;
+  return oneLine(`${kind} ${containerId}: ${why}${unknown}${aside}`);
+}
