@@ -34,6 +34,8 @@ export interface AddressStore {
   lastReserved(set: number): Promise<Ip | undefined>;
   /** The addresses of an owner, those that an old version wrote without the interface name included. */
   addressesOf(owner: AddressOwner): Promise<Ip[]>;
+  /** Who holds an address, as far as its file tells. */
+  holderOf(ip: Ip): Promise<string | undefined>;
   /** Frees one address. */
   free(ip: Ip): Promise<void>;
   /** Frees all addresses of an owner; those without interface name only if there are no others. */
@@ -73,6 +75,11 @@ function storeIn(dir: string): AddressStore {
       const records = await readRecords(dir);
       return records.filter(({ text }) => text === recordOf(owner) || text === owner.containerId)
         .map(({ ip }) => ip);
+    },
+    holderOf: async (ip) => {
+      const [containerId = "", ifName] = (await readTextIfThere(pathOf(ip)) ?? "").trim().split("\r\n");
+      if (containerId === "") return undefined;
+      return `container "${containerId}"${ifName === undefined ? "" : ` (${ifName})`}`;
     },
     free,
     release: async (owner) => {

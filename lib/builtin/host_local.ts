@@ -1,5 +1,5 @@
 import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { formatCidr, formatIp, type Ip } from "../spec/address.ts";
+import { formatCidr, formatIp, type Ip, parseIp } from "../spec/address.ts";
 import type { Dns, IpConfig, Result } from "../spec/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
 import { readTextIfThere } from "../host/file.ts";
@@ -157,7 +157,10 @@ async function takeWish(turn: Turn, ip: Ip): Promise<Ip> {
     throw refusal(turn, `requested ip ${text} is subnet's gateway`);
   }
   if (await store.reserve(ip, owner)) return ip;
-  throw refusal(turn, `requested IP address ${text} is not available in range set ${formatRangeSet(set)}`);
+  const holder = await store.holderOf(ip);
+  const details = holder === undefined ? undefined : `it is held by ${holder}`;
+  const msg = `requested IP address ${text} is not available in range set ${formatRangeSet(set)}`;
+  throw refusal(turn, msg, details);
 }
 
 async function takeNext(turn: Turn): Promise<Ip> {
@@ -176,7 +179,11 @@ async function takeNext(turn: Turn): Promise<Ip> {
     if (await store.reserve(ip, owner)) return ip;
     taken.add(formatIp(ip));
   }
-  const details = `all addresses are reserved in ${dir}; GC releases those that no container holds`;
+  // Of this set alone: what this call took of the others goes back.
+  const isOfSet = (ip: Ip | undefined) => ip !== undefined && rangeFor(set, ip) !== undefined;
+  const count = [...taken].filter((name) => isOfSet(parseIp(name))).length;
+  const details =
+    `all addresses are reserved in ${dir}, held: ${count}; GC releases those that no container holds`;
   throw refusal(turn, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
 }
 

@@ -8,6 +8,7 @@ const STATUSES: Readonly<Partial<Record<ErrorKind, number>>> = {
   "not-found": 404,
   conflict: 409,
   "not-ready": 503,
+  exhausted: 503,
   timeout: 504,
   cancelled: 499,
 };

@@ -148,7 +148,7 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
     });
   }
   const hint = HINTS[code];
-  return new CniError(kindOf(code), msg, {
+  return new CniError(kindOf(code, msg), msg, {
     ...facts,
     code,
     ...(details === undefined ? {} : { details }),
@@ -156,9 +156,14 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
   });
 }
 
-function kindOf(code: number): ErrorKind {
+/** The words of host-local, the built-in one and those of the CNI plugins project: its code says nothing. */
+const NO_ADDRESS_LEFT = /\bno IP addresses available in range set\b/;
+
+function kindOf(code: number, msg: string): ErrorKind {
   return code === ERROR_CODES.pluginNotAvailable || code === ERROR_CODES.limitedConnectivity
     ? "not-ready"
+    : NO_ADDRESS_LEFT.test(msg)
+    ? "exhausted"
     : "plugin";
 }
 

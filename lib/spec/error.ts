@@ -33,6 +33,7 @@ export const ERROR_CODES = {
  * | `timeout` | the time allowed for a verb ran out |
  * | `cancelled` | the caller's signal fired |
  * | `not-ready` | the network says that it cannot attach containers now, or the machine lacks a program for it |
+ * | `exhausted` | the network has no address left |
  * | `plugin-missing` | no executable and no built-in of that type was found |
  * | `plugin-start` | the executable was found and could not be started |
  * | `plugin-crash` | the plugin ended without an error object |
@@ -50,6 +51,7 @@ export const ERROR_KINDS = [
   "timeout",
   "cancelled",
   "not-ready",
+  "exhausted",
   "plugin-missing",
   "plugin-start",
   "plugin-crash",

@@ -144,7 +144,7 @@ Deno.test(
       document.msg,
       "failed to allocate for range 1: no IP addresses available in range set: 10.1.3.1-10.1.3.2",
     );
-    assertStringIncludes(document.details, `${ipam.dir}/web`);
+    assertStringIncludes(document.details, `${ipam.dir}/web, held: 1;`);
     assertEquals(ipam.reserved(), { "10.1.2.2": "a\r\neth0", "10.1.3.2": "a\r\neth0" });
     assertEquals((await ipam.refusal("STATUS")).code, 50);
   }),
@@ -243,6 +243,8 @@ Deno.test(
   "an address that cannot be had is refused, and nothing is kept",
   withIpam(BOTH, async (ipam) => {
     await ipam.add({ id: "a", args: "IP=10.1.2.50" });
+    const wish = { id: "b", more: { runtimeConfig: { ips: ["10.1.2.50"] } } };
+    assertEquals((await ipam.call("ADD", wish)).document.details, 'it is held by container "a" (eth0)');
     const ask = async (...ips: string[]) =>
       (await ipam.refusal("ADD", { id: "b", more: { runtimeConfig: { ips } } })).msg;
     assertEquals(

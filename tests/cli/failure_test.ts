@@ -12,6 +12,7 @@ const CODES: Readonly<Record<ErrorKind, number>> = {
   timeout: 5,
   cancelled: 130,
   "not-ready": 6,
+  exhausted: 1,
   "plugin-missing": 1,
   "plugin-start": 1,
   "plugin-crash": 1,

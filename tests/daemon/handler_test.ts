@@ -66,6 +66,7 @@ Deno.test("an error is the object of the command line, with the status of its ki
     "not-found": 404,
     conflict: 409,
     "not-ready": 503,
+    exhausted: 503,
     timeout: 504,
     permission: 500,
     plugin: 500,

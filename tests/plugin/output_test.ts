@@ -92,6 +92,15 @@ Deno.test("B51 the codes that tell of readiness are of kind not-ready, the other
   ]);
 });
 
+Deno.test("that no address is left is a kind of its own, whichever host-local says so", () => {
+  const range = "no IP addresses available in range set: 10.1.2.1-10.1.2.254";
+  for (const [code, msg] of [[999, `failed to allocate for range 0: ${range}`], [999, range]] as const) {
+    assertEquals(failure({ stdout: JSON.stringify({ code, msg }) }).kind, "exhausted");
+  }
+  assertEquals(failure({ stdout: JSON.stringify({ code: 50, msg: range }) }).kind, "not-ready");
+  assertEquals(failure({ stdout: '{"code": 999, "msg": "no IP"}' }).kind, "plugin");
+});
+
 Deno.test("a well-known code comes with what to do about it", () => {
   assertStringIncludes(failure({ stdout: '{"code": 1, "msg": "no"}' }).context.hint ?? "", "cniVersion");
   assertEquals(failure({ stdout: '{"code": 107, "msg": "no"}' }).context.hint, undefined);
