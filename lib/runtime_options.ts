@@ -28,6 +28,11 @@ export interface RuntimeOptions {
   readonly embedded?: boolean;
   /** Uses the embedded network, whatever the configuration directory holds. @default {false} */
   readonly embeddedOnly?: boolean;
+  /**
+   * Takes plugins, configuration files and directories that others than root, or than the user of this process, could
+   * have written: for test set-ups. @default {false}
+   */
+  readonly allowUnsafeFiles?: boolean;
   /** When a built-in plugin stands in for an executable. @default {"fallback"} */
   readonly builtinPolicy?: BuiltinPolicy;
   /** Milliseconds a verb; those of ADD and DEL are also for each call of an OCI runtime. @default {DEFAULT_TIMEOUTS} */

@@ -24,6 +24,7 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
 import { markedRun } from "./plugin/marked_run.ts";
 import { Watch } from "./plugin/observe.ts";
+import { requireSafeDirectories } from "./plugin/safety.ts";
 import { VersionProbe } from "./plugin/versions.ts";
 import type { Catalog } from "./pod/catalog.ts";
 import { CatalogOnDemand } from "./pod/catalog_on_demand.ts";
@@ -114,7 +115,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const shared = { ...dirs, ...host, sandboxes: sandboxStore, locks, attachments, pods };
-  const recovery = new Recovery({ ...shared, ...disk });
+  const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
+  const recovery = new Recovery({ ...shared, ...disk, requireSafe: () => requireSafeDirectories(trusted) });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
@@ -214,6 +216,7 @@ function makeReader(
     stateDir,
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
+    allowUnsafeFiles: options.allowUnsafeFiles ?? false,
     ...(mayEmbed ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(log === undefined ? {} : { log }),
@@ -249,6 +252,7 @@ function makeRunner(
     pluginDirs,
     builtins,
     builtinPolicy,
+    allowUnsafeFiles: options.allowUnsafeFiles ?? false,
     environment,
     run,
     running,

@@ -11,6 +11,7 @@ import { shownAttachment } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
 import { netnsPath } from "./netns_path.ts";
+import { writeOrUndo } from "./output.ts";
 import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
 import { ageOf, nextTryOf } from "./time_text.ts";
@@ -20,7 +21,11 @@ export async function add(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
   const result = await withSignals(input.io, (signal) => podwire.add(network, { ...request, signal }));
-  input.io.write(printResult(result));
+  await writeOrUndo(input, () => input.io.write(printResult(result)), {
+    what: `the attachment of ${request.netns} to network "${network}"`,
+    hint: `podwire del ${network} ${request.netns} --id ${request.containerId} --ifname ${request.ifName}`,
+    undo: (signal) => podwire.del(network, { ...request, signal }),
+  });
   return 0;
 }
 

@@ -75,6 +75,11 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     help: "no network stands in for an empty configuration directory",
   },
   {
+    name: "allow-unsafe-files",
+    kind: "flag",
+    help: "also plugins, configuration and directories that others than root can write: for tests",
+  },
+  {
     name: "builtin",
     kind: "value",
     value: "POLICY",

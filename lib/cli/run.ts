@@ -17,24 +17,41 @@ import {
 } from "./flag_value.ts";
 import { defined, someOf, wantedNetworks } from "./network_flag.ts";
 import { netnsPath } from "./netns_path.ts";
+import { writeOrUndo } from "./output.ts";
 import { printSandbox } from "./sandbox_text.ts";
 import { openPodwire } from "./settings.ts";
 
 /** `podwire run [NAME]` */
 export async function run(input: CommandInput): Promise<number> {
   const request = sandboxRequest(input);
-  const make = makerOf(input);
+  const { make, remove } = makerOf(input);
   const sandbox = await withSignals(input.io, (signal) => make({ ...request, signal }));
-  printSandbox(input, sandbox);
+  await writeOrUndo(input, () => printSandbox(input, sandbox), {
+    what: `the sandbox "${sandbox.name}"`,
+    hint: `podwire rm -f ${sandbox.id}`,
+    undo: remove && ((signal) => remove(sandbox.id, signal)),
+  });
   return 0;
 }
 
+/** Makes sandboxes, and removes them where this process is what made them. */
+interface Maker {
+  readonly make: ReturnType<typeof daemonRun>;
+  readonly remove?: (id: string, signal: AbortSignal) => Promise<void>;
+}
+
 /** This process or, with `--socket`, the daemon that serves there. */
-function makerOf(input: CommandInput): ReturnType<typeof daemonRun> {
+function makerOf(input: CommandInput): Maker {
   const socket = input.value("socket");
-  if (socket !== undefined) return daemonRun(input, socket);
+  if (socket !== undefined) return { make: daemonRun(input, socket) };
   const { sandboxes } = openPodwire(input);
-  return (request) => sandboxes.run(request);
+  return {
+    make: (request) => sandboxes.run(request),
+    remove: async (id, signal) => {
+      const [failure] = await sandboxes.remove(id, { force: true, signal });
+      if (failure !== undefined) throw failure;
+    },
+  };
 }
 
 /**

@@ -76,6 +76,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
     environment: pluginEnvironment(input),
     log: logger(input),
     embedded: !input.flag("no-embedded"),
+    allowUnsafeFiles: input.flag("allow-unsafe-files"),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(tracer === undefined ? {} : { tracer }),
   };

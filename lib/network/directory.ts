@@ -1,6 +1,8 @@
 import { compareBytes, realPath, statOf } from "../host/file.ts";
 import { DirListing, identityOf, isSettled } from "../host/listing.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
+import type { FindPluginOptions } from "../plugin/find.ts";
+import { requireSafeFile } from "../plugin/safety.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import {
   configNames,
@@ -48,11 +50,13 @@ const FILES_AT_ONCE = 32;
  */
 export class ConfigDirectory {
   readonly #listing: DirListing;
+  readonly #allowUnsafeFiles: boolean;
   #folders: ReadonlyMap<string, DirListing> = new Map();
   #known: ReadonlyMap<string, Known> = new Map();
 
-  constructor(readonly dir: string) {
+  constructor(readonly dir: string, { allowUnsafeFiles = false }: FindPluginOptions = {}) {
     this.#listing = new DirListing(dir);
+    this.#allowUnsafeFiles = allowUnsafeFiles;
   }
 
   /** What else has a say in what the last reading gave: the plugin folders and the files that are links. */
@@ -70,6 +74,7 @@ export class ConfigDirectory {
    * @throws {CniError} if the directory cannot be read
    */
   async read(expected: Iterable<string> = []): Promise<readonly LoadedFile[]> {
+    await this.#requireSafe(this.dir, true);
     const names = await reported(() => this.#listing.names(), { file: this.dir });
     const listed = configNames(names);
     const wanted = [...new Set([...listed, ...expected])];
@@ -98,6 +103,7 @@ export class ConfigDirectory {
 
   async #parse(name: string, before: Parsed | undefined): Promise<Parsed | undefined> {
     const file = `${this.dir}/${name}`;
+    await this.#requireSafe(file);
     const text = await readConfigFile(this.dir, name);
     if (text === undefined) return undefined;
     const isLink = await realPath(file) !== `${await realPath(this.dir)}/${name}`;
@@ -120,11 +126,21 @@ export class ConfigDirectory {
       inFolder = await this.#identityOfFolder(folder, reading);
       const isSame = before?.parsed === own.parsed && inFolder !== undefined && inFolder === before.inFolder;
       if (isSame) return { ...before, ...own };
-      const plugins = inFolder === "" ? [] : await folderPlugins(folder);
+      if (inFolder !== "") await this.#requireSafe(folder, true);
+      const plugins = inFolder === ""
+        ? []
+        : await folderPlugins(folder, (inside) => this.#requireSafe(inside));
       return { ...own, inFolder, loaded: sameOr(before, file, withFolder(list, plugins, file)) };
     } catch (cause) {
       return { ...own, inFolder, loaded: { file, error: asCniError(cause, { file }) } };
     }
+  }
+
+  /** What others could have written must not decide which programs run as root. */
+  async #requireSafe(path: string, listed = false): Promise<void> {
+    if (this.#allowUnsafeFiles) return;
+    const refusal = listed ? "the configuration directory is not used" : "the configuration is not used";
+    await requireSafeFile({ path, listed, refusal, kind: "config" });
   }
 
   /** Empty if it holds nothing. */

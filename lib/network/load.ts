@@ -238,10 +238,14 @@ async function readText(file: string): Promise<string | undefined> {
 }
 
 /** The plugins in `<confdir>/<network>/*.conf`. */
-export async function folderPlugins(folder: string): Promise<readonly PluginConfig[]> {
+export async function folderPlugins(
+  folder: string,
+  check: (file: string) => Promise<void> = () => Promise.resolve(),
+): Promise<readonly PluginConfig[]> {
   const plugins: PluginConfig[] = [];
   for (const name of await namesIn(folder)) {
     if (!name.endsWith(".conf")) continue;
+    await check(`${folder}/${name}`);
     const text = await readConfigFile(folder, name);
     if (text !== undefined) plugins.push(parsePluginConfig(text, { file: `${folder}/${name}` }));
   }

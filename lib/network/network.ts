@@ -19,6 +19,7 @@ import type { AttachmentKey, AttachmentRecord } from "./record.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
 import { requireSameNetns } from "./same_netns.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
+import { requireLocated } from "./usable.ts";
 
 /** One attachment to make, check or delete. */
 export interface AttachRequest extends ChainTarget {
@@ -117,9 +118,9 @@ export class Attachments {
    * Gives the list in the version that it will be spoken in.
    */
   async requirePlugins(list: NetworkConfigList, signal?: AbortSignal): Promise<NetworkConfigList> {
-    for (const [index, { type, json }] of list.plugins.entries()) {
+    for (const [index, plugin] of list.plugins.entries()) {
       try {
-        await this.#options.runner.locate(type, json);
+        await requireLocated(plugin, this.#options.runner);
       } catch (error) {
         throw asCniError(error, placeOf("ADD", list, index));
       }

@@ -2,7 +2,7 @@ import type { PluginRunner, PluginSource } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList, PluginConfig } from "../spec/config.ts";
-import type { CniErrorOptions } from "../spec/error.ts";
+import { type CniErrorOptions, isCniError } from "../spec/error.ts";
 import { isObject, member } from "../spec/json.ts";
 import { placeOf } from "./chain.ts";
 import { commonVersion, inVersion } from "./spoken_version.ts";
@@ -82,6 +82,23 @@ async function versionsOf(
       ...placeOf("VERSION", list, index),
       ...(details === undefined ? {} : { details }),
     });
+  }
+}
+
+/**
+ * Refuses a plugin of which an executable is missing, or that others could have written; of what it calls for addresses,
+ * the latter alone, since it says by itself what it misses.
+ *
+ * @throws {CniError} kind `plugin-missing` or `plugin-start`
+ */
+export async function requireLocated(plugin: PluginConfig, runner: PluginRunner): Promise<void> {
+  const source = await runner.locate(plugin.type, plugin.json);
+  const ipam = ipamTypeOf(plugin);
+  if (ipam === undefined) return;
+  try {
+    await runner.locateDelegate(source, ipam, plugin.json);
+  } catch (error) {
+    if (!isCniError(error, "plugin-missing")) throw error;
   }
 }
 

@@ -15,7 +15,7 @@ import { asResult, decodeResult, type Result } from "../spec/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
 import { asCniError } from "./failure.ts";
 import { markedRun } from "./marked_run.ts";
-import { findPlugin, pluginMissing, searchPath } from "./find.ts";
+import { findPlugin, type FindPluginOptions, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
 import { Watch } from "./observe.ts";
 import { decodeFailure, decodeOutput, failureDespiteSuccess, requireSmall } from "./output.ts";
@@ -61,7 +61,7 @@ export interface PluginLine {
 }
 
 /** How plugins are found and run. */
-export interface PluginRunnerOptions {
+export interface PluginRunnerOptions extends FindPluginOptions {
   readonly pluginDirs: readonly string[];
   /** @default {{}} */
   readonly builtins?: BuiltinTable;
@@ -121,7 +121,7 @@ export class PluginRunner {
     const plugin = Object.hasOwn(builtins, type) && builtinPolicy !== "off" ? builtins[type] : undefined;
     const isFirst = builtinPolicy === "prefer" || config[ALWAYS_BUILTIN] === true;
     if (plugin !== undefined && isFirst) return { kind: "builtin", plugin };
-    const found = await findPlugin(type, pluginDirs);
+    const found = await findPlugin(type, pluginDirs, this.#options);
     if (found.path !== undefined) return { kind: "binary", path: found.path };
     if (plugin !== undefined) return { kind: "builtin", plugin };
     throw pluginMissing(type, pluginDirs, found);
@@ -136,7 +136,7 @@ export class PluginRunner {
   async locateDelegate(caller: PluginSource, type: string, config?: JsonObject): Promise<PluginSource> {
     if (caller.kind === "builtin") return await this.locate(type, config);
     const { pluginDirs } = this.#options;
-    const found = await findPlugin(type, pluginDirs);
+    const found = await findPlugin(type, pluginDirs, this.#options);
     if (found.path === undefined) throw pluginMissing(type, pluginDirs, found);
     return { kind: "binary", path: found.path };
   }

@@ -2,6 +2,7 @@ import { type FileStat, statOf } from "../host/file.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { CniError } from "../spec/error.ts";
 import { validatePluginType } from "../spec/name.ts";
+import { requireSafeFile } from "./safety.ts";
 
 /**
  * The directories in which a plugin is looked for: the configured ones, then the vendor
@@ -10,6 +11,17 @@ import { validatePluginType } from "../spec/name.ts";
 export function searchPath(type: string, dirs: readonly string[]): readonly string[] {
   const vendor = `/opt/${type}/bin`;
   return dirs.includes(vendor) ? dirs : [...dirs, vendor];
+}
+
+/** How {@linkcode findPlugin} looks. */
+export interface FindPluginOptions {
+  /**
+   * Whether a file is taken that others than root, or than the user of this process, could have written: itself, a link
+   * to it, or a directory above.
+   *
+   * @default {false}
+   */
+  readonly allowUnsafeFiles?: boolean;
 }
 
 /** What a search for a plugin's executable came to. */
@@ -26,7 +38,7 @@ export interface FoundPlugin {
  *
  * Permissions: `--allow-read` for the directories.
  *
- * @throws {CniError} kind `config` when the type is no file name
+ * @throws {CniError} kind `config` when the type is no file name, `plugin-start` for a file that is not safe
  *
  * @example
  * ```ts
@@ -36,7 +48,11 @@ export interface FoundPlugin {
  * console.log(path ?? "not installed");
  * ```
  */
-export async function findPlugin(type: string, dirs: readonly string[]): Promise<FoundPlugin> {
+export async function findPlugin(
+  type: string,
+  dirs: readonly string[],
+  { allowUnsafeFiles = false }: FindPluginOptions = {},
+): Promise<FoundPlugin> {
   validatePluginType(type);
   const notExecutable: string[] = [];
   for (const dir of searchPath(type, dirs)) {
@@ -45,11 +61,16 @@ export async function findPlugin(type: string, dirs: readonly string[]): Promise
     const path = `${dir.replace(/\/+$/, "")}/${type}`;
     const stat = await reachable(path);
     if (!stat?.isFile) continue;
-    if ((stat.mode & 0o111) !== 0) return { path, notExecutable };
+    if ((stat.mode & 0o111) !== 0) {
+      if (!allowUnsafeFiles) await requireSafeFile({ path, ...UNSAFE });
+      return { path, notExecutable };
+    }
     notExecutable.push(path);
   }
   return { path: undefined, notExecutable };
 }
+
+const UNSAFE = { refusal: "the plugin is not started", kind: "plugin-start" } as const;
 
 /** One bad entry (a file in place of a directory, a loop of links) must not hide the directories after it. */
 async function reachable(path: string): Promise<FileStat | undefined> {

@@ -2,6 +2,7 @@ import { unlessAborted, withSystemDirs } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { PluginRunner } from "./exec.ts";
+import type { FindPluginOptions } from "./find.ts";
 import { decodeEnvironment } from "./invocation.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { withSignals } from "./signals.ts";
@@ -10,7 +11,7 @@ import { withSignals } from "./signals.ts";
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
 
 /** What {@linkcode runPlugin} can be told. */
-export interface RunPluginOptions {
+export interface RunPluginOptions extends FindPluginOptions {
   /** Plugins that can be delegated to without an executable. @default {{}} */
   readonly builtins?: BuiltinTable;
   /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
@@ -87,11 +88,12 @@ async function readInput(io: Pick<PluginProcess, "readStdin">): Promise<string> 
 
 /** Runs another plugin with the variables of this call. */
 function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortSignal): Delegate {
-  const { builtins = {}, environment = DELEGATE_ENVIRONMENT } = options;
+  const { builtins = {}, environment = DELEGATE_ENVIRONMENT, allowUnsafeFiles = false } = options;
   return async (type, config, verb) => {
     const invocation = decodeEnvironment((name) => io.env(name));
     const runner = new PluginRunner({
       pluginDirs: invocation.path,
+      allowUnsafeFiles,
       builtins,
       environment: withSearchPath(inherited(io, environment)),
       onStderrLine: ({ line }) => io.writeError(`${line}\n`),

@@ -4,6 +4,7 @@ import { type Logger, silentLogger } from "../host/log.ts";
 import { ConfigDirectory } from "../network/directory.ts";
 import { configNames, type LoadedFile } from "../network/load.ts";
 import { asCniError } from "../plugin/failure.ts";
+import type { FindPluginOptions } from "../plugin/find.ts";
 import { type NetworkConfigList, parseConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { Catalog, type CatalogContent, type CatalogFile, usableFiles } from "./catalog.ts";
@@ -12,7 +13,7 @@ import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_ne
 import { EMBEDDED_FILE } from "./embedded.ts";
 
 /** Where the networks come from. */
-export interface CatalogOptions {
+export interface CatalogOptions extends FindPluginOptions {
   /** Nothing is read when it is undefined. */
   readonly confDir: string | undefined;
   /** Whether it is an error that the directory does not exist: somebody named it. @default {false} */
@@ -59,7 +60,7 @@ export class CatalogReader {
   constructor(options: CatalogOptions) {
     const { confDir, log = silentLogger, stateDir } = options;
     this.#options = options;
-    this.#directory = confDir === undefined ? undefined : new ConfigDirectory(confDir);
+    this.#directory = confDir === undefined ? undefined : new ConfigDirectory(confDir, options);
     this.#memory = new CatalogMemory({
       log,
       confDir: confDir ?? EMBEDDED_FILE,

@@ -26,6 +26,8 @@ export interface RecoveryOptions extends SandboxParts {
   readonly cache: ResultCache;
   readonly ports: HostPorts;
   readonly failed: FailedIndex;
+  /** Refuses directories that others can write in. @default {nothing is refused} */
+  readonly requireSafe?: () => Promise<void>;
 }
 
 const DEFAULT_CONCURRENCY = 8;
@@ -75,6 +77,7 @@ export class Recovery {
    * tears down, and others wait for that. The caller holds no lock.
    */
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
+    await this.#options.requireSafe?.();
     const boot = await this.#options.attachments.boot();
     const report = emptyReport();
     if (await this.#settledBoot.is(boot)) await this.#settleInterrupted(report, signal);

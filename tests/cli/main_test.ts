@@ -285,3 +285,33 @@ Deno.test("plugin speaks CNI: what is wrong is an error object on standard outpu
   assertEquals(wrong.code, 1);
   assertEquals(JSON.parse(wrong.stdout).code, 4);
 });
+
+Deno.test("a name that is longer than any file's is not found, wherever it is looked up", async () => {
+  await withDirs(async (dirs) => {
+    for (const length of [254, 300, 5_000]) {
+      const long = "x".repeat(length);
+      for (
+        const args of [
+          ["inspect", long],
+          ["inspect", "a", "--namespace", long],
+          ["rm", long],
+          ["stop", long],
+          [
+            "exec",
+            long,
+            "--",
+            "true",
+          ],
+          ["status", long],
+          ["gc", long],
+        ]
+      ) {
+        const at = args.indexOf("--");
+        const all = at < 0 ? [...args, ...dirs] : [...args.slice(0, at), ...dirs, ...args.slice(at)];
+        const { code, stderr } = await podwire(all);
+        // Neither stop of what is gone nor looking it up is a failure of the machine.
+        assertEquals([args[0], length, code], [args[0], length, 3], stderr);
+      }
+    }
+  });
+});

@@ -126,3 +126,34 @@ binaryTest("SIGTERM ends a plugin whose input never comes", [], async (world) =>
   );
   assertEquals(code.trim(), "124");
 });
+
+binaryTest(
+  "a result that cannot be written leaves nothing behind; a closed pipe is no failure",
+  [],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const options = world.dirs.join(" ");
+    const id = world.id("web");
+    const full = (args: string) => sh(`dist/podwire ${options} ${args} 2>&1 >/dev/full; echo "exit $?"`);
+    for (const args of [`run web --id ${id}`, `run web --id ${id} --json`]) {
+      const said = await full(args);
+      assertStringIncludes(said, "the result cannot be written to standard output");
+      assertStringIncludes(said, 'the sandbox "web" was removed again');
+      assertStringIncludes(said, "exit 1");
+      assertEquals(await world.json(["ps"]), []);
+    }
+    const netns = `pwt-${world.tag}`;
+    await sh(`ip netns add ${netns}`);
+    try {
+      const said = await full(`add ${world.network} /run/netns/${netns} --id ${id}`);
+      assertStringIncludes(said, "was removed again");
+      assertEquals(await world.json(["attachments"]), []);
+      assertEquals(await world.traces(), []);
+    } finally {
+      await sh(`ip netns delete ${netns}`);
+    }
+    await sh(`dist/podwire ${options} run web --id ${id} | :`);
+    assertEquals((await world.json(["ps"])).length, 1);
+    await world.done(["rm", "-f", "web"]);
+  },
+);

@@ -1,0 +1,88 @@
+import { ownUser } from "./stat.ts";
+
+/** Why a file, or what leads to it, must not be trusted. */
+export interface UnsafeFile {
+  /** What is at fault: the file, or a link or directory on the way to it. */
+  readonly path: string;
+  /** Such as `it can be written by others than its owner`. */
+  readonly why: string;
+}
+
+/** What {@linkcode unsafeFile} may be told. */
+export interface FileSafetyOptions {
+  /** Whether the path is of a directory whose entries are trusted, whatever they are called. @default {false} */
+  readonly listed?: boolean;
+}
+
+const WRITABLE_BY_OTHERS = 0o022;
+const STICKY = 0o1000;
+/** As many as the kernel follows. */
+const MOST_LINKS = 40;
+
+/**
+ * Whether others than root, or than the user of this process, can change what a path leads to: the file itself, each
+ * link on the way, or a directory above one of them. Undefined if nobody can, or nothing is there. As in sshd and sudo, a
+ * directory with the sticky bit, such as /tmp, is no harm to what root owns in it: nobody else can rename or remove that.
+ *
+ * Requires `--allow-read`; what may not be looked at above the path counts as safe.
+ */
+export async function unsafeFile(
+  path: string,
+  { listed = false }: FileSafetyOptions = {},
+): Promise<UnsafeFile | undefined> {
+  const rest = partsOf(path).reverse();
+  let place = "";
+  for (let links = 0; rest.length > 0;) {
+    const part = rest.pop() ?? "";
+    if (part === "..") {
+      place = place.slice(0, Math.max(place.lastIndexOf("/"), 0));
+      continue;
+    }
+    const here = `${place}/${part}`;
+    const info = await lstatOf(here);
+    if (info === "missing") return undefined;
+    if (info === "hidden") {
+      place = here;
+      continue;
+    }
+    const why = whyUnsafe(info, rest.length === 0 && listed);
+    if (why !== undefined) return { path: here, why };
+    if (!info.isSymlink) {
+      place = here;
+      continue;
+    }
+    if (++links > MOST_LINKS) return undefined;
+    const target = await Deno.readLink(here);
+    if (target.startsWith("/")) place = "";
+    rest.push(...partsOf(target).reverse());
+  }
+  return undefined;
+}
+
+function partsOf(path: string): string[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".");
+}
+
+function whyUnsafe(
+  { uid, mode, isSymlink, isDirectory }: Deno.FileInfo,
+  listed: boolean,
+): string | undefined {
+  if (uid !== 0 && uid !== null && uid !== ownUser()) return `it is owned by user ${uid}`;
+  // The mode of a link means nothing.
+  if (isSymlink || ((mode ?? 0) & WRITABLE_BY_OTHERS) === 0) return undefined;
+  const isSticky = isDirectory && !listed && ((mode ?? 0) & STICKY) !== 0;
+  return isSticky ? undefined : "it can be written by others than its owner";
+}
+
+async function lstatOf(path: string): Promise<Deno.FileInfo | "missing" | "hidden"> {
+  try {
+    return await Deno.lstat(path);
+  } catch (error) {
+    // A script may have the permission for a directory and none for those above it.
+    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied) {
+      return "hidden";
+    }
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return "missing";
+    throw error;
+  }
+}
