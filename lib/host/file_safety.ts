@@ -64,12 +64,12 @@ function partsOf(path: string): string[] {
 }
 
 function whyUnsafe(
-  { uid, mode, isSymlink, isDirectory }: Deno.FileInfo,
+  { uid, mode, isSymlink, isDirectory, isFile }: Deno.FileInfo,
   listed: boolean,
 ): string | undefined {
   if (uid !== 0 && uid !== null && uid !== ownUser()) return `it is owned by user ${uid}`;
-  // The mode of a link means nothing.
-  if (isSymlink || ((mode ?? 0) & WRITABLE_BY_OTHERS) === 0) return undefined;
+  // The mode of a link means nothing. A device or a FIFO is refused by its reader, which says what it is.
+  if (isSymlink || !(isFile || isDirectory) || ((mode ?? 0) & WRITABLE_BY_OTHERS) === 0) return undefined;
   const isSticky = isDirectory && !listed && ((mode ?? 0) & STICKY) !== 0;
   return isSticky ? undefined : "it can be written by others than its owner";
 }

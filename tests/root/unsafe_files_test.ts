@@ -30,7 +30,11 @@ for (
       "mkdir open; chmod 0777 open; mv bin/good open/; ln -s ../open/good bin/good",
       "/open): it can be written by others",
     ],
-    ["a configuration file of a group", "chmod 0664 net.d/*.conflist", "the configuration is not used"],
+    [
+      "a configuration file of a group",
+      "chmod 0664 net.d/*.conflist",
+      "the configuration is not used: it can be written by others",
+    ],
     [
       "a configuration directory that all can write",
       "chmod 1777 net.d",
