@@ -9,6 +9,7 @@ import type { CatalogEntry } from "./pod/catalog.ts";
 import { onEntries } from "./pod/catalog_source.ts";
 import type { Readiness } from "./pod/readiness.ts";
 import type { RuntimeOptions } from "./runtime_options.ts";
+import { ContainerWatch } from "./sandbox/container_watch.ts";
 import { type InfraEnded, InfraWatch } from "./sandbox/infra_watch.ts";
 import type { RecoverOptions, RecoveryReport } from "./sandbox/recovery_report.ts";
 import type { Sandboxes } from "./sandbox/sandbox.ts";
@@ -36,10 +37,12 @@ export interface LiveOptions extends RuntimeOptions {
 export class LiveRuntime implements AsyncDisposable {
   readonly #parts: Parts;
   readonly #upkeep: Upkeep;
+  readonly #containers: ContainerWatch;
 
-  private constructor(parts: Parts, upkeep: Upkeep) {
+  private constructor(parts: Parts, upkeep: Upkeep, containers: ContainerWatch) {
     this.#parts = parts;
     this.#upkeep = upkeep;
+    this.#containers = containers;
   }
 
   /** Reads the configuration directory and begins to watch it. */
@@ -54,7 +57,9 @@ export class LiveRuntime implements AsyncDisposable {
         await collectGarbage(parts, await source.current(signal), { signal, sparesHung: true });
       const upkeep = await startUpkeep(parts, { ...options, gc }, signal);
       opened.resolve(upkeep);
-      return new LiveRuntime(parts, upkeep);
+      const containers = new ContainerWatch({ ...parts.common, recovery: parts.recovery });
+      containers.start();
+      return new LiveRuntime(parts, upkeep, containers);
     });
   }
 
@@ -155,6 +160,7 @@ export class LiveRuntime implements AsyncDisposable {
 
   /** Ends the watching, the timers and what they have under way. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#containers[Symbol.asyncDispose]();
     await this.#upkeep[Symbol.asyncDispose]();
   }
 }

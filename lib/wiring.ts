@@ -36,6 +36,7 @@ import { PodNetworks } from "./pod/pod.ts";
 import { ReadinessMemory } from "./pod/readiness_memory.ts";
 import type { AskNetwork } from "./pod/status_check.ts";
 import { DEFAULTS, type RuntimeOptions } from "./runtime_options.ts";
+import { isContainerGone } from "./sandbox/container_end.ts";
 import { Orphans } from "./sandbox/orphans.ts";
 import type { SandboxParts } from "./sandbox/parts.ts";
 import { Recovery } from "./sandbox/recovery.ts";
@@ -121,7 +122,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const garbage = new GarbageCollector({
     ...engine,
     running,
-    hasSandbox: (id) => new Remains({ ...shared, ...disk }).counts(id),
+    hasSandbox: async (id) =>
+      await new Remains({ ...shared, ...disk }).counts(id) && !await isContainerGone(id, shared),
     netnsOf: (id) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`,
     host: new Orphans({ ...shared, store, cache }),
     timeoutMs: timeouts.GC,

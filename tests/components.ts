@@ -20,6 +20,14 @@ const UNPACKED = [
   { name: "runc", package: "runc", file: "usr/sbin/runc" },
   { name: "catatonit", package: "catatonit", file: "usr/bin/catatonit" },
   { name: "busybox", package: "busybox-static", file: "bin/busybox" },
+  { name: "podman", package: "podman", file: "usr/bin/podman" },
+  { name: "conmon", package: "conmon", file: "usr/bin/conmon" },
+  // The libraries of these two that not every machine has; where they lie depends on its architecture.
+  ...["libgpgme11", "libassuan0", "libdevmapper1.02.1", "libsubid4", "libglib2.0-0"].map((name) => ({
+    name,
+    package: name,
+    file: `usr/share/doc/${name}/copyright`,
+  })),
 ] as const;
 
 /**

@@ -1,4 +1,5 @@
 import type { OciState } from "../sandbox/oci_state.ts";
+import type { SandboxContainer } from "../sandbox/container_record.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../spec/error.ts";
 import { address, addressWithPrefix, bandwidth, pair, portMapping } from "./flag_value.ts";
@@ -34,7 +35,10 @@ const READERS: Readonly<Record<string, Reader>> = {
  *
  * @throws {CniError} kind `usage`, naming the annotation
  */
-export function sandboxOfContainer({ id, pid, bundle, annotations }: OciState): SandboxRequest | undefined {
+export function sandboxOfContainer(
+  { id, pid, bundle, annotations }: OciState,
+  calledBy?: Omit<SandboxContainer, "bundle">,
+): SandboxRequest | undefined {
   const names = Object.keys(annotations).filter((name) => name.startsWith(PREFIX)).sort();
   if (names.length === 0) return undefined;
   const unknown = names.filter((name) => !Object.hasOwn(READERS, name));
@@ -55,7 +59,14 @@ export function sandboxOfContainer({ id, pid, bundle, annotations }: OciState): 
   }
   if (pid === undefined) throw new CniError("usage", 'the container state has no "pid"');
   const settings = Object.assign({}, ...names.map((name) => READERS[name]?.(name, annotations[name] ?? "")));
-  return { id, name: id, ...settings, labels: { [HOOK_LABEL]: bundle }, source: { kind: "pid", pid } };
+  const container = calledBy && { container: { ...calledBy, bundle } };
+  return {
+    id,
+    name: id,
+    ...settings,
+    labels: { [HOOK_LABEL]: bundle },
+    source: { kind: "pid", pid, ...container },
+  };
 }
 
 function networksOf(name: string, text: string): SandboxRequest["networks"] {

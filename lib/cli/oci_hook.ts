@@ -1,7 +1,11 @@
+import { runCommand } from "../host/command.ts";
 import { oneLine } from "../host/log.ts";
 import { sameNetns } from "../host/netns.ts";
+import { pidNamespace } from "../host/process.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { decodeOciState, LONGEST_STATE, type OciState } from "../sandbox/oci_state.ts";
+import type { SandboxContainer } from "../sandbox/container_record.ts";
+import { callingRuntime } from "../sandbox/oci_runtime.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
@@ -9,6 +13,7 @@ import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";
 import { HOOK_STAGES, hookConfig } from "./oci_hooks_dir.ts";
+import { hookRules, requireAllowed } from "./oci_rules.ts";
 import { warnFailures } from "./sandbox_text.ts";
 import { openPodwire, parseDuration } from "./settings.ts";
 
@@ -29,12 +34,16 @@ export async function ociHook(input: CommandInput): Promise<number> {
 /** Gives the container its networks, before its process starts. */
 async function createRuntime(input: CommandInput): Promise<number> {
   const state = await readState(input);
-  const request = sandboxOfContainer(state);
-  if (request === undefined) return 0;
+  const rules = hookRules(input);
+  const wanted = sandboxOfContainer(state);
+  if (wanted === undefined) return 0;
+  requireAllowed(wanted, rules);
   requireRoot(input);
   await requireNew(state);
   const { sandboxes } = openPodwire(input);
   await withSignals(input.io, async (signal) => {
+    const request = sandboxOfContainer(state, await calledBy(input, state.id, signal));
+    if (request === undefined) return;
     const earlier = await sandboxOf(sandboxes, state, signal);
     // Nobody called the hook at the end of an earlier container of that ID: its runtime was killed.
     if (earlier?.pid === null) warnFailures(input, await takeDown(sandboxes, earlier, signal));
@@ -62,6 +71,19 @@ async function poststop(input: CommandInput): Promise<number> {
     input.io.writeError(oneLineOf(error, input).text);
   }
   return 0;
+}
+
+/** How it is found out later whether the container is still there. */
+async function calledBy(
+  { io }: CommandInput,
+  id: string,
+  signal: AbortSignal,
+): Promise<Omit<SandboxContainer, "bundle">> {
+  const [namespace, runtime] = await Promise.all([
+    pidNamespace({ signal }),
+    callingRuntime(io.parentPid, id, { run: runCommand, signal }),
+  ]);
+  return { pidNamespace: namespace, ...(runtime && { runtime }) };
 }
 
 /** More than enough is read to tell that it is too much. */

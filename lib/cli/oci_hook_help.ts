@@ -1,4 +1,5 @@
 import type { Command, OptionSpec } from "./command.ts";
+import { RULE_OPTIONS } from "./oci_rules.ts";
 
 const OPTIONS: readonly OptionSpec[] = [
   { name: "limit", kind: "value", value: "DURATION", help: "how long poststop may take (default 2m)" },
@@ -9,6 +10,7 @@ const OPTIONS: readonly OptionSpec[] = [
     value: "PATH",
     help: "config: the program that the hook runs (default: this one)",
   },
+  ...RULE_OPTIONS,
 ];
 
 const DESCRIPTION =
@@ -26,6 +28,13 @@ be torn down: that is told, stays on record and is tried again.
   podwire.name, podwire.namespace, podwire.uid
                      of the sandbox (default: the container's ID, default, the container's ID)
 
+An annotation is written by the author of a container, who need not be who administers the host. So one may only
+name networks, until --allow-annotation, --allow-host-ports and --allow-network say otherwise; given to config,
+they stand in the file of createRuntime. What is not allowed keeps the container from starting.
+
+When a container's process has ended and its runtime has no such container, though nobody called poststop, as after
+a start that failed, then recover, gc, the daemon and the next createRuntime take its networks down.
+
 Lists stand between commas or one item a line. Runtimes give hooks an empty environment: what differs from the
 defaults has to stand among the options of the hook.
 
@@ -42,6 +51,7 @@ export const OCI_HOOK: Omit<Command, "load"> = {
   description: DESCRIPTION,
   examples: [
     "podwire oci-hook config --dir /etc/containers/oci/hooks.d",
+    "podwire oci-hook config --allow-annotation ip --allow-host-ports 8000-8999 createRuntime",
     "podman run --network none --annotation podwire.networks=web:eth0,ip=10.1.0.5 alpine ip addr",
   ],
   needsRoot: false,

@@ -2,8 +2,9 @@ import { join, resolve } from "@std/path";
 import { ensureDir, writeFileSynced } from "../host/file.ts";
 import { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
-import { type CommandInput, GLOBAL_OPTIONS } from "./command.ts";
+import { type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 import { NETWORKS } from "./oci_annotations.ts";
+import { hookRules, RULE_OPTIONS } from "./oci_rules.ts";
 
 /** The stages of a container's life at which the hook has something to do. */
 export const HOOK_STAGES = ["createRuntime", "poststop"] as const;
@@ -18,7 +19,7 @@ const NOT_HANDED_ON = ["json", "no-color", "help", "version"];
 
 /**
  * The files of a `hooks.d` directory as Podman and CRI-O read it, by their names: one for each stage, since the hook is
- * called differently. Global options are handed on.
+ * called differently. Global options are handed on, and to createRuntime what annotations are allowed.
  *
  * Source: containers/common, oci-hooks(5), version 1.0.0.
  *
@@ -31,8 +32,11 @@ export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObje
       hint: "name the compiled program with --program",
     });
   }
+  // What is wrong with them is better said now than at each container.
+  hookRules(input);
   const files = HOOK_STAGES.map((stage) => {
-    const hook = { path, args: ["podwire", "oci-hook", stage, ...globalOptions(input)] };
+    const rules = stage === "createRuntime" ? optionsOf(input, RULE_OPTIONS) : [];
+    const hook = { path, args: ["podwire", "oci-hook", stage, ...globalOptions(input), ...rules] };
     const when = { annotations: { [`^${NETWORKS.replace(".", "\\.")}$`]: ".*" } };
     return [`podwire-${stage}.json`, { version: "1.0.0", hook, when, stages: [stage] }] as const;
   });
@@ -62,7 +66,11 @@ export async function hookConfig(input: CommandInput, stage: HookStage | undefin
 }
 
 function globalOptions(input: CommandInput): readonly string[] {
-  return GLOBAL_OPTIONS.filter(({ name }) => !NOT_HANDED_ON.includes(name)).flatMap(({ name, kind }) => {
+  return optionsOf(input, GLOBAL_OPTIONS.filter(({ name }) => !NOT_HANDED_ON.includes(name)));
+}
+
+function optionsOf(input: CommandInput, options: readonly OptionSpec[]): readonly string[] {
+  return options.flatMap(({ name, kind }) => {
     if (kind === "flag") return input.flag(name) ? [`--${name}`] : [];
     const values = kind === "list" ? input.list(name) : [input.value(name) ?? []].flat();
     return values.map((value) => `--${name}=${PATHS.includes(name) ? resolve(value) : value}`);

@@ -14,6 +14,8 @@ export interface Io {
   readonly args: readonly string[];
   /** The process ID. */
   readonly pid: number;
+  /** The process that started this one. */
+  readonly parentPid: number;
   /** Whether somebody looks at standard output. */
   readonly stdoutIsTerminal: boolean;
   /** Whether somebody looks at standard error. */
@@ -61,6 +63,9 @@ export function processIo(): Io {
     },
     get pid() {
       return Deno.pid;
+    },
+    get parentPid() {
+      return Deno.ppid;
     },
     get stdoutIsTerminal() {
       return Deno.stdout.isTerminal();

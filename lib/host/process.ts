@@ -64,3 +64,47 @@ export function isRunning(
   const there = seen.get(pid);
   return there !== undefined && !there.isZombie && (start === undefined || there.start === start);
 }
+
+/** A program as it was started. */
+export interface StartedCommand {
+  /** The file that runs, as an absolute path. */
+  readonly program: string;
+  /** With the name that it was called by. */
+  readonly args: readonly string[];
+}
+
+/**
+ * What a process runs, if there is such a process and its file has a path.
+ *
+ * Requires `--allow-run=cat,readlink`; the program of another user's process is seen by root alone.
+ */
+export async function commandOf(
+  pid: number,
+  { run = runCommand, signal }: SeeProcessesOptions = {},
+): Promise<StartedCommand | undefined> {
+  const more = { ownGroup: false, ...(signal && { signal }) };
+  const [exe, cmdline] = await Promise.all([
+    run({ program: "readlink", args: [`/proc/${pid}/exe`], ...more }),
+    run({ program: "cat", args: [`/proc/${pid}/cmdline`], ...more }),
+  ]);
+  signal?.throwIfAborted();
+  const program = exe.stdout.trim();
+  const args = cmdline.stdout.split("\0").slice(0, -1);
+  // runc may run from a sealed copy in memory.
+  const hasPath = program.startsWith("/") && !program.startsWith("/memfd:") &&
+    !program.endsWith(" (deleted)");
+  const [called = ""] = args;
+  if (hasPath) return { program, args };
+  return called.startsWith("/") ? { program: called, args } : undefined;
+}
+
+/** The PID namespace of this process, by which it is known whether process IDs of a record are those seen here. */
+export async function pidNamespace({ run = runCommand, signal }: SeeProcessesOptions = {}): Promise<string> {
+  const { stdout } = await run({
+    program: "readlink",
+    args: ["/proc/self/ns/pid"],
+    ownGroup: false,
+    ...(signal && { signal }),
+  });
+  return stdout.trim();
+}

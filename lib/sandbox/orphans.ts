@@ -13,6 +13,8 @@ import type { AttachmentStore, ContainerRecords } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { isContainerId } from "../spec/name.ts";
+import { containerEnd } from "./container_end.ts";
+import { dismantleHost } from "./dismantle.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -36,6 +38,15 @@ export interface HostItem extends GcItem {
 
 /** What became of things of the host. */
 export type HostFindings = Record<keyof Findings, HostItem[]>;
+
+/** What there is before a sweep. */
+interface Seen {
+  /** Of namespaces and infra containers. */
+  readonly ids: readonly string[];
+  readonly pods: readonly SandboxRecord[];
+  /** Of sandboxes that end with a container. */
+  readonly held: readonly string[];
+}
 
 const AT_ONCE = 4;
 
@@ -68,19 +79,17 @@ export class Orphans implements HostSweep {
     const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
     const records = podsOwner === undefined ? [] : await sandboxes.all();
     const pods = records.filter(({ owner }) => owner === `pods:${podsOwner}`);
-    return (how) => this.#sweep(ids, pods, how);
+    const held = await sandboxes.containers.all();
+    return (how) => this.#sweep({ ids, pods, held }, how);
   }
 
-  async #sweep(
-    ids: readonly string[],
-    pods: readonly SandboxRecord[],
-    how: HostSweepOptions,
-  ): Promise<HostFindings> {
+  async #sweep({ ids, pods, held }: Seen, how: HostSweepOptions): Promise<HostFindings> {
     const gone = pods.filter(({ id }) => how.pods !== undefined && !how.pods.containerIds.has(id));
     const pass = new OrphanPass(this.#options);
     const found = [
       ...await inParallel(ids, AT_ONCE, (id) => this.#sweepHost(id, pass, how), how.signal),
       ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, how), how.signal),
+      ...await inParallel(held, AT_ONCE, (id) => this.#sweepContainer(id, how), how.signal),
     ];
     const all = noHostFindings();
     for (const { removed, kept, failed } of found) {
@@ -126,6 +135,35 @@ export class Orphans implements HostSweep {
       }
       if (!dryRun) await sandboxes.remove(record);
       found.removed.push({ ...item, why: "its pod is gone" });
+      return found;
+    });
+  }
+
+  /** The sandbox of a container that is gone; its attachments were removed before, unless they are to be kept. */
+  async #sweepContainer(id: string, { dryRun, signal }: HostSweepOptions): Promise<HostFindings> {
+    const { sandboxes, store } = this.#options;
+    const over = async () => {
+      const record = await sandboxes.read(id);
+      const end = record && await containerEnd(record, this.#options, signal);
+      return end?.isOver ? { record, why: end.why } : undefined;
+    };
+    if (await over() === undefined) return noHostFindings();
+    return await this.#unlessBusy({ kind: "sandbox", containerId: id }, dryRun, async () => {
+      const found = noHostFindings();
+      const { record, why = "" } = await over() ?? {};
+      if (record === undefined) return found;
+      const item = { kind: "sandbox", containerId: id, netns: record.netns.path, why } as const;
+      const attached = (await store.ofContainer(id)).filter(({ state }) => state !== "failed");
+      if (attached.length > 0 && !dryRun) {
+        found.kept.push({ ...item, why: "attachments of it are kept" });
+        return found;
+      }
+      await attempt(item, found, async () => {
+        if (dryRun) return;
+        const { failures: [first] } = await dismantleHost(record, this.#options);
+        if (first !== undefined) throw first;
+        await sandboxes.remove(record);
+      });
       return found;
     });
   }

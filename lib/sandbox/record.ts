@@ -9,6 +9,7 @@ import {
   wordOf,
 } from "../network/sealed.ts";
 import type { JsonObject } from "../spec/json.ts";
+import { decodeContainer, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**
  * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
@@ -68,6 +69,8 @@ export interface SandboxRecord {
   readonly reason?: string;
   /** It was made for whoever will want it, and belongs to the process that holds the lock of this pool. */
   readonly pool?: string;
+  /** It ends with this container. */
+  readonly container?: SandboxContainer;
   /** Members that another version wrote; they stay when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -102,7 +105,7 @@ export async function mendSandbox(bytes: Uint8Array): Promise<SandboxRecord | un
   return text === undefined ? undefined : await parseSandbox(text);
 }
 
-function encode({ netns, pid, infra, unknownMembers = {}, ...record }: SandboxRecord): JsonObject {
+function encode({ netns, pid, infra, container, unknownMembers = {}, ...record }: SandboxRecord): JsonObject {
   const { id, ...place } = netns;
   return {
     ...unknownMembers,
@@ -110,6 +113,7 @@ function encode({ netns, pid, infra, unknownMembers = {}, ...record }: SandboxRe
     netns: withUnknown({ ...place, ...(id === undefined ? {} : { id }) }),
     ...(pid === undefined ? {} : { pid }),
     ...(infra === undefined ? {} : { infra: withUnknown(infra) }),
+    ...(container === undefined ? {} : { container: encodeContainer(container) }),
   };
 }
 
@@ -137,6 +141,7 @@ const MEMBERS: readonly (keyof SandboxRecord)[] = [
   "hostNetwork",
   "reason",
   "pool",
+  "container",
 ];
 const NETNS_MEMBERS: readonly (keyof SandboxNetns)[] = ["path", "owned", "id", "since"];
 const INFRA_MEMBERS: readonly (keyof SandboxInfra)[] = ["runtime", "bundle"];
@@ -180,6 +185,7 @@ function netnsOf(netns: JsonObject): SandboxNetns {
 function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
   const labels = textsOf(body, "labels");
   const sysctls = textsOf(body, "sysctls");
+  const container = optionalObject(body, "container");
   const reason = optionalText(body, "reason");
   return {
     ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
@@ -190,6 +196,7 @@ function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
     ...(body.hostNetwork === true ? { hostNetwork: true } : {}),
     ...(reason === undefined ? {} : { reason }),
     ...(body.pool === undefined ? {} : { pool: textOf(body, "pool") }),
+    ...(container === undefined ? {} : { container: decodeContainer(container) }),
   };
 }
 

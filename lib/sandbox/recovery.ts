@@ -9,6 +9,7 @@ import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { NEWER } from "../network/sealed.ts";
 import { asCniError } from "../plugin/failure.ts";
+import { type ContainerEnd, containerEnd, endedContainers } from "./container_end.ts";
 import { dismantle } from "./dismantle.ts";
 import { doomOf } from "./doom.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
@@ -107,6 +108,17 @@ export class Recovery {
 
   async #endQuestions(signal: AbortSignal | undefined): Promise<void> {
     await this.#options.running.endAbandoned(({ task }) => QUESTIONS.includes(task), signal);
+  }
+
+  /**
+   * Takes down the sandboxes of containers that are gone, which hold addresses, ports and names that the next one may want;
+   * of all such, unless some are named. The caller holds no lock.
+   */
+  async settleContainers(signal?: AbortSignal, ids?: readonly string[]): Promise<RecoveryReport> {
+    const report = emptyReport();
+    const ended = ids ?? await endedContainers(this.#options, signal);
+    await this.#settleAll(ended, report, { retry: "none", waits: false, signal });
+    return report;
   }
 
   /** Looks at operations under way and at nothing else, however much is on record. */
@@ -241,9 +253,10 @@ export class Recovery {
   ): Promise<boolean> {
     if (sandbox === undefined) return false;
     const item = { kind: "sandbox", containerId: sandbox.id, netns: sandbox.netns.path } as const;
-    const why = await this.#doom(sandbox);
+    const end = await containerEnd(sandbox, this.#options, signal);
+    const why = await this.#doom(sandbox, end);
     if (why === undefined) {
-      const state = sandbox.phase === "stopped" ? "it is stopped" : "it is running";
+      const state = end?.why ?? (sandbox.phase === "stopped" ? "it is stopped" : "it is running");
       report.kept.push({ ...item, why: state });
       return false;
     }
@@ -255,8 +268,9 @@ export class Recovery {
     );
     await this.#tell(records, why, report);
     // A pod of an engine is on record only while it is up.
-    const { phase, owner, pool } = sandbox;
+    const { phase, owner, pool, container } = sandbox;
     const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined ||
+      container !== undefined ||
       !await sandboxes.isNamed(sandbox);
     // It was about to be handed out.
     if (pool !== undefined) await sandboxes.forgetName(sandbox.id);
@@ -268,7 +282,7 @@ export class Recovery {
   }
 
   /** Why a sandbox has to come down, if it has to. */
-  async #doom(sandbox: SandboxRecord): Promise<string | undefined> {
+  async #doom(sandbox: SandboxRecord, end: ContainerEnd | undefined): Promise<string | undefined> {
     const { phase, bootId, reason, pool } = sandbox;
     if (phase === "creating") return "its run was interrupted";
     if (phase === "stopping") return "its stop was interrupted";
@@ -279,6 +293,7 @@ export class Recovery {
     if (pool !== undefined && !await this.#options.locks.isPoolHeld(pool)) {
       return "whoever kept it ready for others is gone";
     }
+    if (end?.isOver) return end.why;
     if (phase === "ready") return await infraProblem(sandbox, this.#options);
     return reason === undefined ? undefined : "its stop had failed";
   }

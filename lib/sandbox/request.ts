@@ -9,18 +9,19 @@ import { validateLabels } from "./label.ts";
 import { validateName, validateUid } from "./name.ts";
 import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
+import type { SandboxContainer } from "./container_record.ts";
 import type { SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
 
 /**
  * Where a sandbox gets its namespace from: a new one; that of a path; that of a process, which may end once the sandbox
- * is made; that of an infra container, made by an OCI runtime; or none of its own, but that of the host, which nothing
+ * is made unless it is that of a `container`; that of an infra container, made by an OCI runtime; or none of its own, but that of the host, which nothing
  * is done to.
  */
 export type NetnsSource =
   | { readonly kind: "new" }
   | { readonly kind: "path"; readonly path: string }
-  | { readonly kind: "pid"; readonly pid: number }
+  | { readonly kind: "pid"; readonly pid: number; readonly container?: SandboxContainer }
   | { readonly kind: "infra"; readonly runtime?: string }
   | { readonly kind: "host" };
 
@@ -141,7 +142,7 @@ async function placeOf(
   id: string,
   { source = { kind: "new" }, signal }: SandboxRequest,
   { netnsDir, netnsPrefix, run }: Surroundings,
-): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork">> {
+): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork" | "container">> {
   const used = async (path: string) => {
     await requireNetns(path);
     return { path, owned: false, ...await identityOf(path) };
@@ -150,9 +151,10 @@ async function placeOf(
   if (source.kind === "path") return { netns: await used(source.path), pid: undefined };
   const netns = { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
   if (source.kind !== "pid") return { netns, pid: undefined };
-  const { pid } = source;
+  const { pid, container } = source;
   await requireNetns(`/proc/${pid}/ns/net`);
-  return { netns, pid, pidStart: await startOf(pid, { run, ...(signal && { signal }) }) };
+  const pidStart = await startOf(pid, { run, ...(signal && { signal }) });
+  return { netns, pid, pidStart, ...(container && { container }) };
 }
 
 /** What the networks are told of the sandbox. */

@@ -13,6 +13,7 @@ import type { BadRecord } from "../network/record.ts";
 import { newerRecord, remnant, UnusableRecord } from "../network/sealed.ts";
 import { CniError } from "../spec/error.ts";
 import { isContainerId } from "../spec/name.ts";
+import { ContainerIndex } from "./container_record.ts";
 import { type Durability, isNamedByItself, NameIndex, repairNames } from "./names.ts";
 import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
 
@@ -60,6 +61,8 @@ const FILES_AT_ONCE = 16;
  * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
 export class SandboxStore {
+  /** The sandboxes that end with a container of an OCI runtime. */
+  readonly containers: ContainerIndex;
   readonly #stateDir: string;
   readonly #dir: string;
   readonly #names: NameIndex;
@@ -74,6 +77,7 @@ export class SandboxStore {
     this.#stateDir = stateDir;
     this.#dir = `${stateDir}/sandboxes`;
     this.#names = new NameIndex(stateDir);
+    this.containers = new ContainerIndex(stateDir);
     this.#onBad = onBad;
     this.#lockNames = lockNames;
   }
@@ -81,6 +85,7 @@ export class SandboxStore {
   /** Writes, or replaces, the record; it is on disk when this returns, unless it need not be. */
   async write(record: SandboxRecord, options?: Durability): Promise<void> {
     const text = await printSandbox(record);
+    if (record.container !== undefined) await this.containers.add(record.id);
     await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, options));
   }
 
@@ -116,6 +121,7 @@ export class SandboxStore {
     }
     await removeIfThere(this.#path(id));
     await this.#removeAside(id);
+    await this.containers.remove(id);
   }
 
   /** Whether there is a record of that ID, be it one that cannot be used. */
@@ -157,6 +163,7 @@ export class SandboxStore {
     await this.forgetName(id);
     await removeIfThere(this.#path(id));
     await this.#removeAside(id);
+    await this.containers.remove(id);
   }
 
   /** Writes a record in the place of a damaged one, which is moved aside; gives where that is. */
@@ -243,6 +250,7 @@ export class SandboxStore {
   async removeUnfinished(): Promise<void> {
     for (const dir of [this.#dir, this.#stateDir]) await removeUnfinished(dir);
     await this.#names.removeUnfinished();
+    await this.containers.removeUnfinished();
     await repairNames(this.#names, await this.scan());
   }
 

@@ -6,6 +6,7 @@ import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
+import { containerProblem } from "./container_end.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -218,7 +219,8 @@ export async function problemOf(
     return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` settles it`;
   }
   if (bootId !== await parts.attachments.boot()) return "it is of another boot";
-  const ended = await infraProblem(record, parts, processes);
+  const ended = await infraProblem(record, parts, processes) ??
+    containerProblem(record, processes ?? await processesOf([record], parts));
   if (ended !== undefined) return ended;
   // It cannot go, and somebody may look from inside another one.
   if (hostNetwork) return undefined;

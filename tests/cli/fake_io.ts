@@ -16,6 +16,7 @@ export interface FakeProcess {
 export class FakeIo implements Io {
   readonly args: readonly string[];
   readonly pid = 4711;
+  readonly parentPid = 4710;
   readonly program: string;
   readonly stdoutIsTerminal = false;
   readonly stderrIsTerminal: boolean;

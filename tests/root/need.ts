@@ -19,6 +19,10 @@ export const CNI_1_9_1 = inRepository(".components/cni-1.9.1/usr/lib/cni");
 export const RUNC = inRepository(".components/runc/usr/sbin/runc");
 export const CATATONIT = inRepository(".components/catatonit/usr/bin/catatonit");
 export const BUSYBOX = inRepository(".components/busybox/bin/busybox");
+export const PODMAN = inRepository(".components/podman/usr/bin/podman");
+export const CONMON = inRepository(".components/conmon/usr/bin/conmon");
+/** Where libraries that were fetched lie, each in a folder of its own. */
+export const COMPONENTS_DIR = inRepository(".components");
 export const PODWIRE_BINARY = inRepository("dist/podwire");
 
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -50,6 +54,7 @@ const COMPONENTS = {
   curl: () => isProgram("curl"),
   "systemd-notify": () => isProgram("systemd-notify"),
   systemd: () => isTool("/usr/lib/systemd/systemd"),
+  podman: () => isThere(PODMAN) && isThere(CONMON),
   binary: () => isThere(PODWIRE_BINARY),
 };
 

@@ -1,84 +1,8 @@
 // Containers of the real runc that get their networks from the hook, by their annotations.
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
-import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
-import { BUSYBOX, CNI_1_9_1, PODWIRE_BINARY, RUNC } from "./need.ts";
-
-interface ContainerOptions {
-  readonly annotations?: Readonly<Record<string, string>>;
-  /** What runs inside. */
-  readonly script: string;
-  /** Whether it has a network namespace of its own. @default {true} */
-  readonly ownNetwork?: boolean;
-  /** Seconds after which the runtime kills a hook. @default {never} */
-  readonly timeout?: number;
-}
-
-/** A container that calls the program at both ends of its life, with nothing in the hooks' environment. */
-class Container {
-  readonly id: string;
-  readonly bundle: string;
-
-  constructor(readonly world: BinaryWorld, name: string) {
-    this.id = world.id(name);
-    this.bundle = `${world.dir}/bundles/${this.id}`;
-  }
-
-  async bundled({ annotations = {}, script, ownNetwork = true, timeout }: ContainerOptions): Promise<this> {
-    await Deno.mkdir(`${this.bundle}/rootfs/bin`, { recursive: true });
-    await Deno.copyFile(BUSYBOX, `${this.bundle}/rootfs/bin/busybox`);
-    for (const name of ["sh", "ip", "ping", "nc", "sleep"]) {
-      await Deno.symlink("busybox", `${this.bundle}/rootfs/bin/${name}`);
-    }
-    const hook = (stage: string) => [{
-      path: PODWIRE_BINARY,
-      args: ["podwire", "oci-hook", stage, ...this.world.dirs],
-      ...(timeout === undefined ? {} : { timeout }),
-    }];
-    const config = {
-      ociVersion: "1.0.2",
-      process: {
-        args: ["/bin/sh", "-c", script],
-        env: ["PATH=/bin"],
-        cwd: "/",
-        user: { uid: 0, gid: 0 },
-        capabilities: { bounding: ["CAP_NET_RAW"], effective: ["CAP_NET_RAW"], permitted: ["CAP_NET_RAW"] },
-      },
-      root: { path: "rootfs", readonly: true },
-      mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
-      annotations,
-      hooks: { createRuntime: hook("createRuntime"), poststop: hook("poststop") },
-      linux: {
-        cgroupsPath: `/${this.id}`,
-        namespaces: ["pid", "ipc", "uts", "mount", ...(ownNetwork ? ["network"] : [])].map((type) => ({
-          type,
-        })),
-      },
-    };
-    await Deno.mkdir(`${this.bundle}/rootfs/proc`);
-    await Deno.writeTextFile(`${this.bundle}/config.json`, JSON.stringify(config));
-    return this;
-  }
-
-  async runc(...args: string[]): Promise<CommandOutcome> {
-    return await runCommand({ program: RUNC, args, cwd: this.bundle, env: { PATH: SYSTEM_PATH } });
-  }
-
-  /** To its end. */
-  async run(): Promise<CommandOutcome> {
-    return await this.runc("run", this.id);
-  }
-
-  async state(): Promise<{ status: string; pid: number } | undefined> {
-    const { code, stdout } = await this.runc("state", this.id);
-    return code === 0 ? JSON.parse(stdout) : undefined;
-  }
-
-  /** Whatever a failed test left. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.runc("delete", "--force", this.id);
-  }
-}
+import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
+import { BUSYBOX, CNI_1_9_1 } from "./need.ts";
+import { Container } from "./oci_container.ts";
 
 function hookTest(name: string, fn: (world: BinaryWorld) => Promise<void>): void {
   binaryTest(name, ["runc", "busybox"], fn);
@@ -91,6 +15,7 @@ hookTest("a container of runc gets its networks by annotations and loses them at
       "podwire.networks": `${world.network}:net0,ip=${world.subnet4}.77`,
       "podwire.name": "shop",
     },
+    rules: ["--allow-annotation=ip", "--allow-annotation=name"],
     script: `ip -o addr show net0; ip -o addr show lo; ping -c 1 -W 5 ${world.subnet4}.1`,
   });
   const { code, stdout, stderr } = await container.run();
@@ -136,6 +61,7 @@ binaryTest(
     const port = 20_000 + crypto.getRandomValues(new Uint16Array(1))[0]! % 20_000;
     await using container = await new Container(world, "web").bundled({
       annotations: { "podwire.networks": world.network, "podwire.ports": `${port}:8080` },
+      rules: [`--allow-host-ports=20000-${port}`],
       script: "while :; do echo hello | nc -l -p 8080; done",
     });
     const created = await container.runc("create", container.id);
