@@ -1,9 +1,12 @@
 import { oomKills } from "../host/cgroup.ts";
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
+import type { Logger } from "../host/log.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import { CniError, isCniError } from "../spec/error.ts";
+import { isObject, parseJson } from "../spec/json.ts";
+import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
 
 /** The OCI runtime that makes infra containers unless another is named. */
 export const DEFAULT_OCI_RUNTIME = "runc";
@@ -29,6 +32,7 @@ interface InfraOptions {
   /** For each call of the OCI runtime, in milliseconds. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+  readonly log?: Logger;
 }
 
 /** Where distributions put catatonit apart from the `PATH`. */
@@ -51,7 +55,10 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   await writeFileSynced(`${bundle}/runtime`, request.runtime);
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
-  await writeFileSynced(`${bundle}/config.json`, JSON.stringify(bundleConfig(request)));
+  const { hostname, annotations } = request;
+  const identity = { hostname, annotations, cgroup: groupOf(id) };
+  const config = infraConfig(identity, await limitsFor(request, options));
+  await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config));
   const pidFile = `${bundle}/pid`;
   const log = ["--log", `${bundle}/log`];
   try {
@@ -136,6 +143,38 @@ export function infraBundle(stateDir: string, id: string): string {
   return `${infraBundles(stateDir)}/${id}`;
 }
 
+/** What neither the machine nor the OCI runtime stands in the way of. */
+async function limitsFor({ id, runtime }: InfraRequest, options: InfraOptions): Promise<InfraLimits> {
+  const limits = await infraLimits(options.run, options.signal);
+  const hasSeccomp = limits.hasSeccomp && await takesSeccomp(runtime, options);
+  if (!hasSeccomp) {
+    const who = limits.hasSeccomp ? runtime : "the kernel";
+    options.log?.warn(`the infra container has no seccomp profile: ${who} takes none`, { sandbox: id });
+  }
+  return { ...limits, hasSeccomp };
+}
+
+/** One that is too old to say what it can do takes profiles, unless it was built without. */
+async function takesSeccomp(runtime: string, { run, path, signal }: InfraOptions): Promise<boolean> {
+  using deadline = new Deadline(STATE_TIMEOUT_MS, signal);
+  const { code, stdout } = await run({
+    program: "sh",
+    args: ["-c", 'exec "$@"', "sh", runtime, "features"],
+    env: { PATH: path, LC_ALL: "C" },
+    signal: deadline.signal,
+  });
+  signal?.throwIfAborted();
+  if (code !== 0) return true;
+  try {
+    const features = parseJson(stdout);
+    const linux = isObject(features) ? features.linux : undefined;
+    const seccomp = linux !== undefined && isObject(linux) ? linux.seccomp : undefined;
+    return seccomp === undefined || !isObject(seccomp) || seccomp.enabled !== false;
+  } catch {
+    return true;
+  }
+}
+
 async function findInit(path: string): Promise<string> {
   const dirs = [...path.split(":").filter((dir) => dir !== ""), ...CATATONIT_DIRS];
   for (const dir of dirs) {
@@ -208,31 +247,4 @@ function runtimeError(runtime: string, args: readonly string[], error: HostError
       cause: error,
     },
   );
-}
-
-function bundleConfig({ id, hostname, annotations }: InfraRequest) {
-  const none: string[] = [];
-  return {
-    ociVersion: "1.0.2",
-    hostname,
-    annotations,
-    root: { path: "rootfs", readonly: true },
-    process: {
-      user: { uid: 0, gid: 0 },
-      args: ["/catatonit", "-P"],
-      cwd: "/",
-      env: ["PATH=/"],
-      capabilities: { bounding: none, effective: none, inheritable: none, permitted: none, ambient: none },
-      noNewPrivileges: true,
-    },
-    mounts: [
-      { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
-    ],
-    linux: {
-      cgroupsPath: groupOf(id),
-      namespaces: ["pid", "network", "ipc", "uts", "mount"].map((type) => ({ type })),
-      maskedPaths: ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
-      readonlyPaths: ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"],
-    },
-  };
 }

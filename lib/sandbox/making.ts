@@ -164,7 +164,7 @@ export class SandboxMaking {
     infra: SandboxInfra,
     signal: AbortSignal | undefined,
   ): Promise<number> {
-    const { path, timeouts } = this.#parts;
+    const { path, timeouts, log } = this.#parts;
     // Not those of the pod: OCI runtimes act on some.
     const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
     const container = {
@@ -173,12 +173,8 @@ export class SandboxMaking {
       hostname: hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
-    const options = {
-      run: runFor(this.#parts, id),
-      path,
-      timeoutMs: timeouts.ADD,
-      ...(signal && { signal }),
-    };
+    const how = { run: runFor(this.#parts, id), path, timeoutMs: timeouts.ADD, log };
+    const options = { ...how, ...(signal && { signal }) };
     return await startInfra(container, options);
   }
 

@@ -24,7 +24,7 @@ import { Remains } from "./remains.ts";
 export interface OrphansOptions extends
   Pick<
     SandboxParts,
-    "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run"
+    "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run" | "running"
   > {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;

@@ -1,7 +1,7 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import { withContainerLock } from "../network/container_lock.ts";
 import { noteIfPossible } from "../network/note.ts";
-import { asCniError, reported } from "../plugin/failure.ts";
+import { reported } from "../plugin/failure.ts";
 import type { Operation, Watch } from "../plugin/observe.ts";
 import type { AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
@@ -20,6 +20,7 @@ import { Remains } from "./remains.ts";
 import type { SandboxRequest } from "./request.ts";
 import { Repair, type RepairReport, type RepairRequest } from "./repair.ts";
 import { evictRivals, isWorthAnother, sameAttempt } from "./rivals.ts";
+import { settleContainers } from "./settle_containers.ts";
 import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
 /** The parts that {@linkcode Sandboxes} works with. */
@@ -83,7 +84,7 @@ export class Sandboxes {
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     if (request.source?.kind === "pid" && request.source.container !== undefined) {
-      await this.#settleContainers(signal);
+      await settleContainers(this.#options, signal);
     }
     for (let round = 1;; round++) {
       const same = await sameAttempt(request, this.#options);
@@ -263,19 +264,6 @@ export class Sandboxes {
   /** Makes damaged records anew, of one sandbox or of all; those of a newer version are left alone. */
   async repair(request: RepairRequest = {}): Promise<RepairReport> {
     return await new Repair(this.#options).repair(request);
-  }
-
-  /** Where no daemon runs, containers that could not be started are noticed when the next one is. */
-  async #settleContainers(signal: AbortSignal | undefined): Promise<void> {
-    const { recovery, log } = this.#options;
-    try {
-      const { removed, failed } = await recovery.settleContainers(signal);
-      for (const { why, ...item } of removed) log.info(`taken down: ${why}`, { ...item });
-      for (const { why, ...item } of failed) log.warn(`not taken down: ${why}`, { ...item });
-    } catch (error) {
-      signal?.throwIfAborted();
-      log.warn(`containers that are gone were not looked for: ${asCniError(error).message}`);
-    }
   }
 
   async #find(nameOrId: string, { namespace }: FindOptions): Promise<SandboxRecord> {

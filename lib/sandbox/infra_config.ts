@@ -1,0 +1,120 @@
+import type { RunCommand } from "../host/command.ts";
+import type { JsonObject } from "../spec/json.ts";
+import { INFRA_SECCOMP } from "./infra_seccomp.ts";
+
+/** What an infra container is to be. */
+export interface InfraIdentity {
+  readonly hostname: string;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Its control group. */
+  readonly cgroup: string;
+}
+
+/** What the machine lets an infra container be. */
+export interface InfraLimits {
+  /** User and group of its process. */
+  readonly user: number;
+  readonly oomScoreAdj: number;
+  /** Whether the kernel takes filters of system calls. */
+  readonly hasSeccomp: boolean;
+}
+
+/** As that of the pause image of Kubernetes. */
+const USER = 65_535;
+/** As the kubelet has it for pods: the kernel kills everything else first. */
+const OOM_SCORE_ADJ = -998;
+const CAP_SYS_RESOURCE = 24n;
+const FACTS = ["uid_map", "gid_map", "oom_score_adj", "status"].map((name) => `/proc/self/${name}`);
+
+/**
+ * What an infra container can be here. In a user namespace not every user may be mapped, and nobody's score can be lowered
+ * there: a container whose runtime would refuse that gets what is the nearest.
+ */
+export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promise<InfraLimits> {
+  const shown = await Promise.all(FACTS.map(async (path) => {
+    const { stdout } = await run({
+      program: "cat",
+      args: [path],
+      ownGroup: false,
+      ...(signal && { signal }),
+    });
+    return stdout;
+  }));
+  const [uids = "", gids = "", score = "", status = ""] = shown;
+  const isMapped = [uids, gids].every((map) => covers(map, USER));
+  const [, caps = "0"] = /^CapEff:\s*([0-9a-f]+)$/m.exec(status) ?? [];
+  const maySetScore = isWhole(uids) && (BigInt(`0x${caps}`) >> CAP_SYS_RESOURCE & 1n) === 1n;
+  return {
+    user: isMapped ? USER : 0,
+    oomScoreAdj: maySetScore ? OOM_SCORE_ADJ : Math.max(Number(score), OOM_SCORE_ADJ),
+    hasSeccomp: /^Seccomp:/m.test(status),
+  };
+}
+
+/**
+ * The configuration of an infra container: no capability, no privilege to be had, a user of its own, the paths of `/proc`
+ * that tell of the host hidden or fixed, and few system calls.
+ *
+ * Source: OCI runtime specification 1.0.2; the masked and read-only paths are those of `runc spec`, which containerd and
+ * CRI-O share.
+ */
+export function infraConfig(
+  { hostname, annotations, cgroup }: InfraIdentity,
+  { user, oomScoreAdj, hasSeccomp }: InfraLimits,
+): JsonObject {
+  const none: string[] = [];
+  return {
+    ociVersion: "1.0.2",
+    hostname,
+    annotations,
+    root: { path: "rootfs", readonly: true },
+    process: {
+      user: { uid: user, gid: user },
+      args: ["/catatonit", "-P"],
+      cwd: "/",
+      env: ["PATH=/"],
+      capabilities: { bounding: none, effective: none, inheritable: none, permitted: none, ambient: none },
+      noNewPrivileges: true,
+      oomScoreAdj,
+    },
+    mounts: [
+      { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
+    ],
+    linux: {
+      cgroupsPath: cgroup,
+      namespaces: ["pid", "network", "ipc", "uts", "mount"].map((type) => ({ type })),
+      maskedPaths: [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
+      ],
+      readonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+      ...(hasSeccomp && { seccomp: INFRA_SECCOMP }),
+    },
+  };
+}
+
+/** Whether a map of users or groups has an ID. */
+function covers(map: string, id: number): boolean {
+  return rowsOf(map).some(([inside, , count]) => id >= inside && id < inside + count);
+}
+
+/** Whether it is the map of the first user namespace. */
+function isWhole(map: string): boolean {
+  const [row, ...more] = rowsOf(map);
+  return more.length === 0 && row?.join(" ") === "0 0 4294967295";
+}
+
+function rowsOf(map: string): readonly (readonly [number, number, number])[] {
+  return map.trim().split("\n").map((line) => {
+    const [inside = NaN, outside = NaN, count = NaN] = line.trim().split(/\s+/).map(Number);
+    return [inside, outside, count];
+  });
+}
