@@ -38,6 +38,7 @@ export interface BridgeConfig {
 
 /** What a DEL and a GC need; anything else that is wrong must not stand in the way of cleaning up. */
 export interface BridgeTeardown {
+  /** Empty if what the configuration says is not the name of an interface: there is no such bridge. */
   readonly bridge: string;
   /** Whether the bridge goes with its last port: podwire's own option, which other plugins pass over. */
   readonly removeEmptyBridge: boolean;
@@ -45,6 +46,7 @@ export interface BridgeTeardown {
   readonly ipamType: string;
 }
 
+const DEFAULT_BRIDGE = "cni0";
 const UNSUPPORTED = [
   "vlan",
   "vlanTrunk",
@@ -73,6 +75,7 @@ export function readBridgeConfig(config: JsonObject, args: ReadonlyMap<string, s
   const isDefaultGateway = booleanField(top, "isDefaultGateway");
   return {
     ...readBridgeTeardown(config),
+    bridge: readName(top),
     isGateway: booleanField(top, "isGateway") || isDefaultGateway,
     isDefaultGateway,
     forceAddress: booleanField(top, "forceAddress"),
@@ -92,7 +95,7 @@ export function readBridgeConfig(config: JsonObject, args: ReadonlyMap<string, s
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
   const top: Section = { json: config, path: "" };
   return {
-    bridge: readName(top),
+    bridge: nameOrNone(stringField(top, "bridge") || DEFAULT_BRIDGE),
     removeEmptyBridge: booleanField(top, "removeEmptyBridge"),
     ipMasq: booleanField(top, "ipMasq"),
     ipamType: stringField(sectionField(top, "ipam"), "type"),
@@ -105,13 +108,18 @@ function isOff(config: JsonObject, key: string): boolean {
 }
 
 function readName(top: Section): string {
-  const name = stringField(top, "bridge") || "cni0";
+  const name = stringField(top, "bridge") || DEFAULT_BRIDGE;
+  if (nameOrNone(name) === "") throw fieldError(top, "bridge", `is not the name of an interface: ${name}`);
+  return name;
+}
+
+function nameOrNone(name: string): string {
   try {
     validateInterfaceName(name);
+    return name;
   } catch {
-    throw fieldError(top, "bridge", `is not the name of an interface: ${name}`);
+    return "";
   }
-  return name;
 }
 
 function readBackend(top: Section): MasqueradeBackend | undefined {

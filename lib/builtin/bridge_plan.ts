@@ -161,7 +161,7 @@ function inTheWay(other: Cidr, address: Cidr): boolean {
 export function forwardingSysctls(addresses: readonly Cidr[]): Sysctl[] {
   const has = (family: 4 | 6) => addresses.some(({ ip }) => ip.family === family);
   return [
-    ...(has(4) ? [{ name: "net/ipv4/ip_forward", value: "1", required: true }] : []),
-    ...(has(6) ? [{ name: "net/ipv6/conf/all/forwarding", value: "1", required: true }] : []),
+    ...(has(4) ? [{ name: "net/ipv4/ip_forward", value: "1" as const, required: true }] : []),
+    ...(has(6) ? [{ name: "net/ipv6/conf/all/forwarding", value: "1" as const, required: true }] : []),
   ];
 }

@@ -11,7 +11,7 @@ export interface Host {
 export interface Sysctl {
   /** Below `/proc/sys`, with slashes: interface names may have dots. */
   readonly name: string;
-  readonly value: string;
+  readonly value: "0" | "1";
   /** Whether it is an error that it cannot be had. @default {false} */
   readonly required?: boolean;
 }
@@ -42,13 +42,18 @@ const SYSCTL_FAILED = 64;
 /**
  * Files below /proc cannot be opened with the permissions that podwire has, and sysctl(8) is not on every machine; a
  * POSIX shell is, and it becomes the `ip` process, so that both are one process start.
- * A value that is right already is not written: /proc/sys may be read-only.
+ * A value that is right already is not written: /proc/sys may be read-only. The kernel gives a shell that reads one byte
+ * at a time the first digit of a number, which is why there are no others.
  */
 const shell = (options: readonly string[]) => `
 while [ "$#" -gt 0 ]; do
-  { read -r now <"/proc/sys/$2"; } 2>/dev/null || now=
+  now=
+  { read -r now <"/proc/sys/$2"; } 2>/dev/null
   if [ "$now" != "$3" ]; then
-    if [ "$1" = required ]; then echo "$3" >"/proc/sys/$2" || exit ${SYSCTL_FAILED}
+    if [ "$1" = required ]; then
+      echo "$3" >"/proc/sys/$2" || exit ${SYSCTL_FAILED}
+      read -r now <"/proc/sys/$2"
+      if [ "$now" != "$3" ]; then echo "$2 stays $now" >&2; exit ${SYSCTL_FAILED}; fi
     else { echo "$3" >"/proc/sys/$2"; } 2>/dev/null
     fi
   fi

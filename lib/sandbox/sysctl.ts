@@ -25,37 +25,143 @@ export function validateSysctls(sysctls: Readonly<Record<string, string>>): void
         "its name has to begin with net., as net.ipv4.ip_forward",
       );
     }
+    if (GLOBAL.test(name)) throw globalError(name);
     if (value.trim() === "") throw refuse("has no value");
     if (/\p{Cc}/u.test(value.replaceAll("\t", ""))) throw refuse("has a value of several lines");
     if (value.length > LONGEST_VALUE) throw refuse(`has a value of more than ${LONGEST_VALUE} characters`);
   }
 }
 
+/** Of these there is one for the whole machine; what a child namespace writes is dropped, or holds for all. */
+const GLOBAL = /^net\.(?:netfilter\.)?nf_conntrack_(?:max|buckets|expect_max|hash_bits)$/;
+
+/** Prints what each file holds, one a line with a mark before it; nothing for one that cannot be read. */
+const READ = `for path; do
+  value=$(cat "/proc/sys/$path" 2>/dev/null) && printf '=%s\\n' "$value" || echo
+done`;
+
+/** How sysctls are set. */
+export interface SysctlOptions {
+  readonly run: RunCommand;
+  readonly signal?: AbortSignal;
+}
+
 /**
- * Sets sysctls inside a network namespace, one after another.
+ * Sets sysctls inside a network namespace, one after another, and reads each of them back. One that turns out to be of
+ * the whole machine is set back there.
  *
- * Requires root, `--allow-run=nsenter`.
+ * Requires root, `--allow-run=nsenter,sh`.
  *
- * @throws {CniError} with the first that cannot be set, naming it
+ * @throws {CniError} with the first that cannot be set, or that the kernel did not take, naming it
  */
 export async function setSysctls(
   netns: string,
   sysctls: Readonly<Record<string, string>>,
-  { run, signal }: { run: RunCommand; signal?: AbortSignal },
+  options: SysctlOptions,
 ): Promise<void> {
+  const { run, signal } = options;
+  const names = Object.keys(sysctls);
+  if (names.length === 0) return;
   const inside: RunCommand = (request) => runInside(netns, request, { run });
+  const ofHost = await readSysctls(names, run, options);
   for (const [name, value] of Object.entries(sysctls)) {
     try {
-      await runOk(inside, {
-        program: "sysctl",
-        args: ["-q", "-w", `${name}=${value}`],
-        ...(signal && { signal }),
-      });
+      await runOk(inside, writing(name, value, signal));
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
       throw sysctlError(name, value, cause);
     }
   }
+  await requireHostUnchanged(sysctls, ofHost, options);
+  const now = await readSysctls(names, inside, options);
+  for (const [name, value] of Object.entries(sysctls)) {
+    const kept = now.get(name);
+    // One that only does something when it is written cannot be read.
+    if (kept === undefined || isSameValue(kept, value)) continue;
+    const refused = new CniError(
+      "io",
+      `Cannot set the sysctl "${name}" to "${value}": the kernel keeps "${kept}"`,
+    );
+    throw refused.within({ hint: "it may be of the whole machine, or not take this value" });
+  }
+}
+
+function writing(name: string, value: string, signal: AbortSignal | undefined) {
+  return { program: "sysctl", args: ["-q", "-w", `${name}=${value}`], ...(signal && { signal }) };
+}
+
+async function readSysctls(
+  names: readonly string[],
+  run: RunCommand,
+  { signal }: SysctlOptions,
+): Promise<ReadonlyMap<string, string>> {
+  // In a name as sysctl takes it dots and slashes have changed places.
+  const paths = names.map((name) => name.replace(/[./]/g, (sign) => sign === "." ? "/" : "."));
+  const { stdout } = await runOk(run, {
+    program: "sh",
+    args: ["-c", READ, "sh", ...paths],
+    ...(signal && { signal }),
+  });
+  const lines = stdout.split("\n");
+  return new Map(names.flatMap((name, index) => {
+    const line = lines[index] ?? "";
+    return line.startsWith("=") ? [[name, line.slice(1)] as const] : [];
+  }));
+}
+
+async function requireHostUnchanged(
+  sysctls: Readonly<Record<string, string>>,
+  before: ReadonlyMap<string, string>,
+  options: SysctlOptions,
+): Promise<void> {
+  const after = await readSysctls(Object.keys(sysctls), options.run, options);
+  let changed: string | undefined;
+  for (const [name, value] of Object.entries(sysctls)) {
+    const [was, is] = [before.get(name), after.get(name)];
+    if (was === undefined || is === undefined || is === was || !isSameValue(is, value)) continue;
+    // Not with the caller's signal: it must not stay.
+    await runOk(options.run, writing(name, was, undefined));
+    changed ??= name;
+  }
+  if (changed !== undefined) throw globalError(changed);
+}
+
+function globalError(name: string): CniError {
+  return new CniError("usage", `the sysctl "${name}" is none of a network namespace`, {
+    path: "sysctls",
+    details: "it holds for the whole machine",
+    hint: "set it on the machine: podwire changes nothing outside of the sandbox",
+  });
+}
+
+/** The kernel prints numbers, blanks and lists of ranges in its own way. */
+function isSameValue(kept: string, wanted: string): boolean {
+  return normalValue(kept) === normalValue(wanted);
+}
+
+function normalValue(text: string): string {
+  const words = text.trim().split(/\s+/).map((word) =>
+    /^[+-]?\d+$/.test(word) ? String(BigInt(word.replace("+", ""))) : word
+  );
+  const [list = "", ...more] = words;
+  return more.length === 0 && /^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(list)
+    ? normalRanges(list)
+    : words.join(" ");
+}
+
+/** As in `net.ipv4.ip_local_reserved_ports`: in order, and neighbours in one. */
+function normalRanges(list: string): string {
+  const ranges = list.split(",").map((range) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return { first, last };
+  }).sort((a, b) => a.first - b.first);
+  const merged: { first: number; last: number }[] = [];
+  for (const range of ranges) {
+    const open = merged.at(-1);
+    if (open !== undefined && range.first <= open.last + 1) open.last = Math.max(open.last, range.last);
+    else merged.push({ ...range });
+  }
+  return merged.map(({ first, last }) => first === last ? `${first}` : `${first}-${last}`).join(",");
 }
 
 function sysctlError(name: string, value: string, cause: HostError): CniError {

@@ -59,6 +59,9 @@ export function validateInterfaceName(text: string): void {
   if (INTERFACE_NAME_REFUSES.test(text)) {
     throw refuse("interface name contains / or : or whitespace characters");
   }
+  // The kernel makes `eth%d` the next free `eth0`, `eth1`, ..., and refuses all else with this sign.
+  if (text.includes("%")) throw refuse("interface name contains %");
+  if (text.includes("\0")) throw refuse("interface name contains a zero byte");
 }
 
 /**

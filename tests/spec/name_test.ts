@@ -88,7 +88,14 @@ Deno.test("E43 counts bytes of UTF-8, not characters", () => {
 });
 
 Deno.test("E44 E45 E46 take what the kernel's rule does not name", () => {
-  for (const name of ["eth0", "...", "a%d", "a\0", "a\ufeffb", "-", "a\u200bb"]) validateInterfaceName(name);
+  for (const name of ["eth0", "...", "a\ufeffb", "-", "a\u200bb"]) validateInterfaceName(name);
+});
+
+Deno.test("the name of an interface is none that the kernel makes another name of", () => {
+  for (const name of ["br%d", "%", "a%%", "eth%s"]) {
+    assertEquals(faultOf(() => validateInterfaceName(name)).msg, "interface name contains %", name);
+  }
+  assertEquals(faultOf(() => validateInterfaceName("a\0")).msg, "interface name contains a zero byte");
 });
 
 Deno.test("E46 tells of the length before the characters", () => {
