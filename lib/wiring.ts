@@ -14,6 +14,8 @@ import {
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "./network/gc.ts";
 import type { GcReport, GcRequest } from "./network/gc_sweep.ts";
 import { HostPorts } from "./network/host_ports.ts";
+import { InterfaceClaims } from "./network/interface_claims.ts";
+import { InterfaceGuard, type InterfaceGuardOptions } from "./network/interface_guard.ts";
 import { findListenersWith } from "./network/listeners.ts";
 import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
@@ -23,6 +25,7 @@ import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
 import { markedRun } from "./plugin/marked_run.ts";
+import { NETNS_OVERRIDE, NetnsGuard } from "./plugin/netns_guard.ts";
 import { Watch } from "./plugin/observe.ts";
 import { requireSafeDirectories } from "./plugin/safety.ts";
 import { VersionProbe } from "./plugin/versions.ts";
@@ -102,7 +105,9 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const findListeners = findListenersWith(run);
   const ports = new HostPorts({ stateDir, store, locks, cache, onBad, findListeners });
   const failed = new FailedIndex(stateDir);
-  const disk = { store, cache, ports, failed, locks };
+  const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
+  const kept = { store, cache, ports, failed, locks };
+  const disk = { ...kept, ...guardInterfaces({ stateDir, store, locks, netnsGuard, run, log }) };
   const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
   const current = catalog ?? catalogs.catalog;
   const free = freeingWith(run);
@@ -115,7 +120,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal));
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
-  const shared = { ...dirs, ...host, sandboxes: sandboxStore, locks, attachments, pods };
+  const made = { netnsGuard, sandboxes: sandboxStore, locks, attachments, pods };
+  const shared = { ...dirs, ...host, ...made };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
   const recovery = new Recovery({ ...shared, ...disk, requireSafe: () => requireSafeDirectories(trusted) });
   const engine = { attachments, store, cache, locks, runner, probe };
@@ -141,6 +147,13 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     readiness,
     ...catalogs,
   };
+}
+
+function guardInterfaces(
+  parts: ConstructorParameters<typeof InterfaceClaims>[0] & Omit<InterfaceGuardOptions, "claims">,
+): { readonly claims: InterfaceClaims; readonly interfaces: InterfaceGuard } {
+  const claims = new InterfaceClaims(parts);
+  return { claims, interfaces: new InterfaceGuard({ ...parts, claims }) };
 }
 
 function presentIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): PresentList {

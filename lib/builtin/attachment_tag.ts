@@ -5,6 +5,14 @@ export interface TaggedAttachment {
   readonly ifName: string;
 }
 
+/** What {@linkcode attachmentTag} gives, with or without words behind it. */
+const TAG = /^[0-9a-f]{16}-[0-9a-f]{16}(?:,|$)/;
+
+/** Whether a link's alias is the tag of some attachment. */
+export function isTag(alias: string): boolean {
+  return TAG.test(alias);
+}
+
 /** The longest comment of an nftables rule, in bytes (NFTNL_UDATA_COMMENT_MAXLEN); a link's alias may be longer. */
 const LONGEST_TAG = 128;
 

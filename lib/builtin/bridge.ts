@@ -17,10 +17,11 @@ import {
   planAddresses,
 } from "./bridge_plan.ts";
 import { addPort, type BridgePort, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
+import { removePair } from "./bridge_pair.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
 import { type Host, runIpScript } from "./ip_script.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
-import { readShownLink } from "./shown_link.ts";
+import { readShownLink, type ShownLink } from "./shown_link.ts";
 import { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
@@ -154,7 +155,7 @@ async function finishHost(
     : [`link set dev ${config.bridge} address ${port.bridge.mac}`];
   const ownRoutes = [config.bridge, port.hostName].map((name) => ({
     name: `net/ipv6/conf/${name}/accept_ra`,
-    value: "0",
+    value: "0" as const,
   }));
   const shown = await runIpScript(host, {
     sysctls: [...ownRoutes, ...forwardingSysctls(needed)],
@@ -167,11 +168,22 @@ async function finishHost(
   });
   const bridge = readShownLink(shown[0]);
   const veth = await waitForPort(host, readShownLink(shown[1]), port.hostName);
+  requireAsAsked(config, bridge, veth);
   return [
     { name: config.bridge, mac: bridge?.mac ?? "" },
     { name: veth.name, mac: veth.mac },
     { name: request.ifName, mac: port.containerMac, sandbox: request.netns },
   ];
+}
+
+/** A kernel or a network manager that changed back what was set must not look like success. */
+function requireAsAsked(config: BridgeConfig, bridge: ShownLink | undefined, veth: ShownLink): void {
+  if (config.promiscMode && bridge?.isPromiscuous !== true) {
+    throw new Error(`Cannot use bridge "${config.bridge}": it is not in promiscuous mode`);
+  }
+  if (config.mtu !== 0 && veth.mtu !== config.mtu) {
+    throw new Error(`Cannot use bridge port "${veth.name}": its MTU is ${veth.mtu}, not ${config.mtu}`);
+  }
 }
 
 /**
@@ -181,21 +193,13 @@ async function finishHost(
 async function del(request: PluginRequest): Promise<void> {
   const config = readBridgeTeardown(request.config);
   const host = hostOf(request);
-  const gone = request.netns === "" || await nsProblem(request.netns) !== undefined;
-  const removed = !gone && await removeLink(host, request.ifName, request.netns);
-  if (!removed) {
-    // The namespace may live on under another name, held by a process: the end on the host tells.
-    const tag = await attachmentTag(tagged(request));
-    for (const name of await linksByAlias(host, (alias) => alias.startsWith(tag))) {
-      await removeLink(host, name);
-    }
-  }
+  await removePair(host, config.bridge, request);
   if (config.ipMasq && config.ipamType !== "") await removeMasquerade(host, tagged(request));
   if (request.config.macspoofchk === true) {
     request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
   }
   if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "DEL");
-  if (config.removeEmptyBridge) await removeEmptyBridge(host, config.bridge);
+  if (config.removeEmptyBridge && config.bridge !== "") await removeEmptyBridge(host, config.bridge);
 }
 
 async function check(request: PluginRequest): Promise<void> {

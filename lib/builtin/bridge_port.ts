@@ -131,12 +131,16 @@ export async function removeLink(host: Host, name: string, netns?: string): Prom
   }
 }
 
+/** The ends of pairs that are on this host. */
+export async function vethsOfHost(host: Host): Promise<readonly ShownLink[]> {
+  const [shown] = await runIpScript(host, { lines: ["link show type veth"] });
+  return objectsShown(shown).map(toLink);
+}
+
 /** The interfaces of this host that carry an alias for which `select` is true. */
 export async function linksByAlias(host: Host, select: (alias: string) => boolean): Promise<string[]> {
-  const [shown] = await runIpScript(host, { lines: ["link show type veth"] });
-  return objectsShown(shown).map(toLink).filter(({ alias }) => alias !== "" && select(alias)).map((
-    { name },
-  ) => name);
+  const veths = await vethsOfHost(host);
+  return veths.filter(({ alias }) => alias !== "" && select(alias)).map(({ name }) => name);
 }
 
 /** The carrier of a new pair is noticed by the kernel a moment later. */

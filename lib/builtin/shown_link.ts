@@ -12,6 +12,7 @@ export interface ShownLink {
   readonly master: string;
   /** As in `veth` or `bridge`; empty unless asked for with `-d`. */
   readonly kind: string;
+  readonly mtu: number;
   readonly isUp: boolean;
   readonly isPromiscuous: boolean;
   readonly operState: string;
@@ -38,6 +39,7 @@ export function toLink(shown: Readonly<Record<string, unknown>>): ShownLink {
     mac: text("address"),
     master: text("master"),
     kind: info?.info_kind ?? "",
+    mtu: Number(shown.mtu ?? 0),
     isUp: flags.includes("UP"),
     isPromiscuous: flags.includes("PROMISC"),
     operState: text("operstate"),

@@ -41,7 +41,10 @@ export async function check(input: CommandInput): Promise<number> {
 export async function del(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
-  await withSignals(input.io, (signal) => podwire.del(network, { ...request, signal }));
+  await withSignals(
+    input.io,
+    (signal) => podwire.del(network, { ...request, forceForeign: input.flag("force-foreign"), signal }),
+  );
   return 0;
 }
 

@@ -155,7 +155,10 @@ export const COMMANDS: readonly Command[] = [
     operands: "NETWORK NETNS",
     count: [2, 2],
     options: ATTACH_OPTIONS,
-    description: ATTACH_HELP,
+    description: `${ATTACH_HELP}\n` +
+      "An interface of that name that is there already is in the way, whoever made it, unless the first plugin of\n" +
+      "NETWORK works on existing ones: bandwidth, firewall, loopback, portmap, route-override, sbr, tuning, vrf,\n" +
+      'istio-cni, linkerd-cni, or any with "podwireExistingLink": true.',
     needsRoot: true,
     load: async () => (await import("./attachment.ts")).add,
   },
@@ -174,8 +177,17 @@ export const COMMANDS: readonly Command[] = [
     summary: "Detach a network namespace from a network",
     operands: "NETWORK NETNS",
     count: [2, 2],
-    options: ATTACH_OPTIONS,
-    description: ATTACH_HELP,
+    options: [
+      ...ATTACH_OPTIONS,
+      {
+        name: "force-foreign",
+        kind: "flag",
+        help: "let the plugins remove the interface though nothing says that it was attached",
+      },
+    ],
+    description: `${ATTACH_HELP}\n` +
+      "What is neither on record nor in libcni's cache is detached without its interface, which may be that of\n" +
+      "others: the plugins free what they keep of it.",
     needsRoot: true,
     load: async () => (await import("./attachment.ts")).del,
   },

@@ -2,6 +2,7 @@ import { runCommand } from "../host/command.ts";
 import { oneLine } from "../host/log.ts";
 import { sameNetns } from "../host/netns.ts";
 import { pidNamespace } from "../host/process.ts";
+import { NetnsGuard } from "../plugin/netns_guard.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { decodeOciState, LONGEST_STATE, type OciState } from "../sandbox/oci_state.ts";
 import type { SandboxContainer } from "../sandbox/container_record.ts";
@@ -102,7 +103,7 @@ async function requireNew({ id, status, pid }: OciState): Promise<void> {
     throw new CniError("usage", `Cannot give networks to the container "${id}": it is ${status} already`);
   }
   const netns = `/proc/${pid}/ns/net`;
-  const isHosts = await sameNetns(netns, "/proc/1/ns/net") || await sameNetns(netns, "/proc/self/ns/net");
+  const isHosts = await sameNetns(netns, "/proc/1/ns/net") || await new NetnsGuard().isOwn(netns);
   if (!isHosts) return;
   throw new CniError(
     "usage",

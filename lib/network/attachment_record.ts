@@ -65,6 +65,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly neverRan?: number;
   /** Of an ADD that failed: what the first plugin refused, if it refused its input. */
   readonly refusal?: Refusal;
+  /** Whether the interface was there before the ADD, so that no removal may take it. @default {false} */
+  readonly hadLink?: boolean;
   /** Members that another version wrote; they stay when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -126,6 +128,7 @@ const MEMBERS: readonly (keyof AttachmentRecord)[] = [
   "result",
   "neverRan",
   "refusal",
+  "hadLink",
 ];
 
 function decode(body: JsonObject): AttachmentRecord {
@@ -151,6 +154,7 @@ function decode(body: JsonObject): AttachmentRecord {
     result: optionalObject(body, "result"),
     ...(typeof body.neverRan === "number" ? { neverRan: body.neverRan } : {}),
     ...refusalOf(body),
+    ...(body.hadLink === true ? { hadLink: true } : {}),
     ...unknownMembers(body, MEMBERS),
   };
 }

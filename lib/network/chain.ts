@@ -84,11 +84,12 @@ export async function delChain(
   target: ChainTarget,
   added: JsonObject | undefined,
   signal: AbortSignal,
-  { neverRan }: { neverRan?: number | undefined } = {},
+  { neverRan, beforeFirst }: DelChainOptions = {},
 ): Promise<void> {
   const prevResult = atLeast(list.cniVersion, "0.4.0") ? usableResult(list, added) : undefined;
   for (const [index, plugin] of [...list.plugins.entries()].reverse()) {
     const config = request(list, plugin, target, prevResult);
+    if (index === 0) await beforeFirst?.();
     await naming("DEL", list, index, target, async () => {
       try {
         await runner.call({ ...callOf("DEL", plugin, target, signal), config });
@@ -99,6 +100,14 @@ export async function delChain(
       }
     });
   }
+}
+
+/** What a DEL takes into account. */
+export interface DelChainOptions {
+  /** The index of the first plugin that did not run in the ADD. */
+  readonly neverRan?: number | undefined;
+  /** Is run when only the first plugin of the list is left, which made the interface. */
+  readonly beforeFirst?: (() => Promise<void>) | undefined;
 }
 
 function cachedResult(list: NetworkConfigList, added: JsonObject): JsonObject {

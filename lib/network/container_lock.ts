@@ -15,8 +15,8 @@ const LOOKS_AT_ONCE = 16;
 /**
  * Locks across processes, under `/run/podwire`.
  *
- * Order: the lock of the boot, then the container's own, then the gc lock of one network, then the one over the names or
- * the one over the ports. A container's lock file exists exactly while an operation on it is under way; one that is left
+ * Order: the lock of the boot, then the container's own, then the gc lock of one network, then the one over the names, the
+ * ports or the interfaces. A container's lock file exists exactly while an operation on it is under way; one that is left
  * behind and free tells of a crash.
  *
  * No wait lasts for ever: a process that holds a lock may be stopped, or hang.
@@ -119,6 +119,17 @@ export class ContainerLocks {
   async ports(signal?: AbortSignal): Promise<Lock> {
     const what = "the lock over the ports of the host";
     return await this.#waiter.wait({ kind: "ports", path: `${this.#dir}/ports.lock`, what, signal });
+  }
+
+  /** The lock over the interfaces of namespaces. */
+  async interfaces(signal?: AbortSignal): Promise<Lock> {
+    const what = "the lock over the interfaces of namespaces";
+    return await this.#waiter.wait({
+      kind: "interfaces",
+      path: `${this.#dir}/interfaces.lock`,
+      what,
+      signal,
+    });
   }
 
   /** The lock of a pool of sandboxes, held by whoever they belong to. */

@@ -1,5 +1,4 @@
 import type { Lock } from "../host/lock.ts";
-import { netnsId } from "../host/netns.ts";
 import { identityOf } from "../host/netns_identity.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import { asCniError, reported } from "../plugin/failure.ts";
@@ -10,29 +9,20 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
-import { addChain, type ChainTarget, checkChain, delChain, placeOf } from "./chain.ts";
+import { addChain, type ChainTarget, checkChain } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, refusalIn, versionOfAdd, withRecorded } from "./recorded.ts";
+import type { AttachRequest, WantedAttachment } from "./attach_request.ts";
 import { published, type RequireFreeOptions } from "./host_ports.ts";
 import type { NetworkLocks } from "./network_lock.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord } from "./record.ts";
+import { requireAllLocated } from "./located.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
 import { requireSameNetns } from "./same_netns.ts";
+import { requireUnattached } from "./unrecorded.ts";
 import { inCommonVersion, inVersion } from "./spoken_version.ts";
-import { requireLocated } from "./usable.ts";
 
-/** One attachment to make, check or delete. */
-export interface AttachRequest extends ChainTarget {
-  /** Who answers for the attachment: `sandbox:<id>` or `cli`. */
-  readonly owner: string;
-  /** Cuts the operation short, with its plugins; what was begun is undone. */
-  readonly signal?: AbortSignal;
-}
-
-/** One of several attachments that are to be made for a container. */
-export interface WantedAttachment extends Pick<ChainTarget, "ifName" | "args" | "capabilityArgs"> {
-  readonly list: NetworkConfigList;
-}
+export type { AttachRequest, WantedAttachment } from "./attach_request.ts";
 
 /** The parts that {@linkcode Attachments} works with. */
 export interface AttachmentsOptions extends RemovalOptions {
@@ -114,17 +104,21 @@ export class Attachments {
   }
 
   /**
-   * Refuses a list of which a plugin is missing, or whose plugins have no version in common, before any plugin has run.
-   * Gives the list in the version that it will be spoken in.
+   * Refuses several attachments to a namespace of which one has an interface that is not free, before any of them is made.
+   *
+   * @throws {CniError} kind `conflict`, naming the owner or the kind of link
    */
+  async requireFreeInterfaces(
+    target: Pick<AttachRequest, "containerId" | "netns" | "signal">,
+    wanted: readonly WantedAttachment[],
+  ): Promise<void> {
+    const { interfaces } = this.#options;
+    for (const { list, ifName } of wanted) await interfaces.requireFree(list, { ...target, ifName });
+  }
+
+  /** Refuses a list that no plugin may be run of; gives it in the version that it will be spoken in. */
   async requirePlugins(list: NetworkConfigList, signal?: AbortSignal): Promise<NetworkConfigList> {
-    for (const [index, plugin] of list.plugins.entries()) {
-      try {
-        await requireLocated(plugin, this.#options.runner);
-      } catch (error) {
-        throw asCniError(error, placeOf("ADD", list, index));
-      }
-    }
+    await requireAllLocated(list, this.#options.runner);
     return await reported(() => inCommonVersion(list, this.#probe, signal), {
       verb: "ADD",
       network: list.name,
@@ -141,6 +135,7 @@ export class Attachments {
   async check(offered: NetworkConfigList, request: AttachRequest): Promise<void> {
     const key = keyOf(offered, request);
     validate(key, request);
+    await this.#options.interfaces.requireAllowed(request.netns, { verb: "CHECK", network: offered.name });
     if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
     const context = { verb: "CHECK", network: offered.name };
     const known = await reported(() => this.#known(key), context);
@@ -177,10 +172,14 @@ export class Attachments {
         verb: "DEL",
         network: list.name,
       });
-    const target = withRecorded(request, foreign);
+    const netns = await reported(
+      () => this.#options.interfaces.netnsForDel(recorded, request, foreign),
+      { verb: "DEL", network: list.name },
+    );
+    const target = { ...withRecorded(request, foreign), netns };
     using _shared = await this.#share(list.name, "DEL", request.signal);
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
-    await delChain(this.#options.runner, recorded, target, foreign?.result, deadline.signal);
+    await this.removal.delete(recorded, target, foreign?.result, { signal: deadline.signal });
     await this.#options.cache.remove(key);
     await this.#options.store.remove(key);
   }
@@ -228,7 +227,8 @@ export class Attachments {
   }
 
   async #begin(list: NetworkConfigList, request: AttachRequest): Promise<AttachmentRecord> {
-    const { store, ports, log } = this.#options;
+    const { store, ports, interfaces, log } = this.#options;
+    const hadLink = await interfaces.requireFree(list, request);
     const earlier = await store.ofContainer(request.containerId);
     const { id, since } = await identityOf(request.netns);
     const record: AttachmentRecord = {
@@ -249,13 +249,23 @@ export class Attachments {
       cniArgs: request.args,
       capabilityArgs: request.capabilityArgs,
       result: undefined,
+      ...(hadLink ? { hadLink } : {}),
     };
     await store.write(record);
     try {
       await ports.claim(record, published(list, request.capabilityArgs), request.signal);
+      await interfaces.claim(list, record, request.signal);
     } catch (error) {
       // No plugin has run, so there is nothing to undo.
-      await noteIfPossible(() => store.remove(record), log, { ...keyOf(list, request) });
+      await noteIfPossible(
+        async () => {
+          await ports.release(record, request.capabilityArgs);
+          await interfaces.release(record);
+          await store.remove(record);
+        },
+        log,
+        { ...keyOf(list, request) },
+      );
       throw error;
     }
     return record;
@@ -273,19 +283,10 @@ export class Attachments {
         hint: "detach it first: `podwire del` or `podwire rm`",
       });
     }
-    if (record !== undefined) return await this.remove(record, signal);
-    await reported(() => cache.requireFree(key), context);
-    const foreign = await this.removal.foreign(key);
-    if (foreign === undefined || await netnsId(foreign.netns) === undefined) return await store.makeRoom(key);
-    const own = (await store.damaged(key.containerId)).find(({ ifName, network }) =>
-      ifName === key.ifName && store.isNamed(list.name, network)
-    );
-    if (own === undefined) throw new CniError("conflict", `${taken}, by another runtime`, context);
-    throw new CniError("conflict", `${taken}, but its record could not be read`, {
-      ...context,
-      details: `${own.file}: ${own.reason}`,
-      hint: "detach it first: `podwire del` or `podwire rm`",
-    });
+    // What another runtime has detached is not in the namespace: an interface of the name is not this one's.
+    const gone = record?.state === "attached" ? { netnsId: undefined } : {};
+    if (record !== undefined) return await this.remove({ ...record, ...gone }, signal);
+    await requireUnattached(key, { store, cache, foreign: await this.removal.foreign(key) }, context);
   }
 
   /** The list that the attachment was made with, as its record or the cache has it. */

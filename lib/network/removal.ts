@@ -4,6 +4,7 @@ import type { Logger } from "../host/log.ts";
 import { ipJson } from "../host/link.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { once } from "../host/once.ts";
+import type { HostVeth } from "../host/veth.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../plugin/failure.ts";
@@ -14,7 +15,9 @@ import { isArray, type Json, type JsonObject, parseJson } from "../spec/json.ts"
 import { backoffMs } from "./backoff.ts";
 import { type ChainTarget, delChain } from "./chain.ts";
 import type { FailedIndex } from "./failed_index.ts";
+import { HostEnds } from "./host_ends.ts";
 import type { HostPorts } from "./host_ports.ts";
+import type { InterfaceGuard } from "./interface_guard.ts";
 import { noteIfPossible } from "./note.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
 import { isSameRefusal, listOnRecord } from "./recorded.ts";
@@ -27,6 +30,7 @@ export interface RemovalOptions {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
+  readonly interfaces: InterfaceGuard;
   /** Which containers have attachments that could not be removed. */
   readonly failed: FailedIndex;
   readonly log: Logger;
@@ -73,10 +77,12 @@ export interface Leftovers {
  */
 export class Removal {
   readonly #options: RemovalOptions;
+  readonly #ends: HostEnds;
   readonly #boot: () => Promise<string>;
 
   constructor(options: RemovalOptions) {
     this.#options = options;
+    this.#ends = new HostEnds(options);
     this.#boot = once(() => bootId(options.run));
   }
 
@@ -144,7 +150,7 @@ export class Removal {
     // The entry is there while the record lacks the result if a crash fell between the two.
     const added = record.result ?? (await this.foreign(record))?.result;
     const { neverRan } = record;
-    await delChain(this.#options.runner, list, target, added, deadline.signal, { neverRan });
+    await this.delete(list, target, added, { signal: deadline.signal, neverRan });
   }
 
   /** Undefined where it is the one of the ADD, which failed already. */
@@ -188,6 +194,25 @@ export class Removal {
     }
   }
 
+  /** DEL of the whole list; afterwards the pod keeps nothing that leads to the host, whatever it did inside. */
+  async delete(
+    list: NetworkConfigList,
+    target: ChainTarget,
+    added: JsonObject | undefined,
+    { signal, neverRan }: { signal: AbortSignal; neverRan?: number | undefined },
+  ): Promise<void> {
+    const { runner, log } = this.#options;
+    let ends: readonly HostVeth[] = [];
+    const beforeFirst = async () => void (ends = await this.#ends.cutOff(list, added, signal));
+    await delChain(runner, list, target, added, signal, { neverRan, beforeFirst });
+    for (const name of await this.#ends.remove(ends, signal)) {
+      log.info(`removed ${name}, the end on the host of an interface that its plugin did not find`, {
+        network: list.name,
+        containerId: target.containerId,
+      });
+    }
+  }
+
   /** Says on record that the removal has begun, if the disk takes it. */
   async begin(record: AttachmentRecord): Promise<void> {
     if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
@@ -195,10 +220,11 @@ export class Removal {
 
   /** A claim that cannot be removed is one of the past once the record is gone, so it must not fail the removal. */
   async #release(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
-    const { ports, log } = this.#options;
+    const { ports, interfaces, log } = this.#options;
     const { containerId, network, ifName, capabilityArgs } = record;
     const facts = { containerId, network, ifName };
     await noteIfPossible(() => ports.release(record, capabilityArgs, signal), log, facts);
+    await noteIfPossible(() => interfaces.release(record, signal), log, facts);
   }
 
   /** A hint too many is in nobody's way. */
@@ -246,12 +272,13 @@ export class Removal {
 
   /**
    * The target of a DEL. A path that leads to another namespace than at ADD is passed as empty: the
-   * namespace is gone, and whoever has the path now must not be touched.
+   * namespace is gone, and whoever has the path now must not be touched. So is one whose interface is not this one's.
    */
   async #targetOf(record: AttachmentRecord): Promise<ChainTarget> {
     const { containerId, ifName, cniArgs: args, capabilityArgs, netns } = record;
-    const isSame = await this.isInNetns(record, netns);
-    return { containerId, ifName, args, capabilityArgs, netns: isSame ? netns : "" };
+    const mayEnter = await this.isInNetns(record, netns) &&
+      await this.#options.interfaces.mayEnter(record);
+    return { containerId, ifName, args, capabilityArgs, netns: mayEnter ? netns : "" };
   }
 
   /** Whether a path leads to the namespace of the record's ADD. */

@@ -25,7 +25,7 @@ export interface PluginCallSeen {
 }
 
 /** The locks that podwire waits for. */
-export const LOCK_KINDS = ["boot", "gc", "container", "names", "ports"] as const;
+export const LOCK_KINDS = ["boot", "gc", "container", "names", "ports", "interfaces"] as const;
 
 /** One of {@linkcode LOCK_KINDS}. */
 export type LockKind = typeof LOCK_KINDS[number];

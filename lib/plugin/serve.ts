@@ -4,9 +4,9 @@ import { validateNetworkName } from "../spec/name.ts";
 import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 import { asResult, convertResult, decodePrevResult, type Result } from "../spec/result.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
-import { sameNetns } from "../host/netns.ts";
 import { wordsOf } from "./failure.ts";
 import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
+import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
 
 /**
  * Runs another plugin on behalf of this one, with the same `CNI_*` values. ADD gives its result, in
@@ -217,10 +217,8 @@ function checkVersion(plugin: Plugin, verb: Verb, version: string): SpecVersion 
  * network by then, and its error follows a result that is already printed.
  */
 async function refuseOwnNamespace({ verb, netns }: Invocation, world: PluginWorld): Promise<void> {
-  if ((verb !== "ADD" && verb !== "DEL") || netns === "") return;
-  const override = world.env("CNI_NETNS_OVERRIDE") ?? "";
-  if (override === "1" || override.toLowerCase() === "true") return;
-  if (await sameNetns(netns, "/proc/self/ns/net")) {
+  if (verb !== "ADD" && verb !== "CHECK" && verb !== "DEL") return;
+  if (!await new NetnsGuard({ override: world.env(NETNS_OVERRIDE) }).isAllowed(netns)) {
     throw new CniError("usage", "plugin's netns and netns from CNI_NETNS should not be the same", {
       code: ERROR_CODES.invalidNetns,
     });

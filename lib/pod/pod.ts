@@ -50,10 +50,10 @@ export class PodNetworks {
   async setUp(
     request: PodRequest,
     plan: readonly PlannedAttachment[],
-    options: { owner: string; signal?: AbortSignal },
+    options: { owner: string; isNewNetns?: boolean; signal?: AbortSignal },
   ): Promise<readonly PodNetwork[]> {
     const { containerId } = request;
-    const { owner, signal } = options;
+    const { owner, isNewNetns = false, signal } = options;
     const done: PodNetwork[] = [];
     try {
       for (const planned of plan) {
@@ -65,6 +65,7 @@ export class PodNetworks {
           args,
           capabilityArgs,
           owner,
+          isNewNetns,
           ...(signal === undefined ? {} : { signal }),
         };
         const result = await this.#options.attachments.add(list, target);

@@ -34,6 +34,8 @@ export interface PodToTearDown {
    * their ADD where libcni's cache has it. @default {[]}
    */
   readonly networks?: readonly (WantedNetwork & { readonly ifName: string })[];
+  /** Whether of `networks` also interfaces are removed that the cache does not know. @default {false} */
+  readonly forceForeign?: boolean;
 }
 
 /** The parts that {@linkcode EnginePods} works with. */
@@ -135,13 +137,14 @@ export class EnginePods {
     return await this.#making.prepare(withoutNetworks(request, wanted), catalog, { owner });
   }
 
-  async #detachForeign({ containerId, netns = "", networks = [] }: PodToTearDown, signal?: AbortSignal) {
+  async #detachForeign(target: PodToTearDown, signal?: AbortSignal) {
+    const { containerId, netns = "", networks = [], forceForeign = false } = target;
     const { attachments, source, owner } = this.#options;
     const failures: CniError[] = [];
     for (const { name, ifName } of networks.toReversed()) {
       try {
         const list = (await source.current(signal)).get(name);
-        const request = { containerId, netns, ifName, args: [], capabilityArgs: {}, owner };
+        const request = { containerId, netns, ifName, args: [], capabilityArgs: {}, owner, forceForeign };
         await attachments.del(list, { ...request, ...(signal && { signal }) });
       } catch (error) {
         signal?.throwIfAborted();

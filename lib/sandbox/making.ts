@@ -125,16 +125,19 @@ export class SandboxMaking {
 
   async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<SandboxRecord> {
     const { signal } = request;
-    const { sandboxes, pods } = this.#parts;
+    const { sandboxes, pods, attachments } = this.#parts;
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
     const { netns: { path }, hostNetwork, sysctls = {} } = made;
     const inside = { run: runFor(this.#parts, draft.id), ...(signal && { signal }) };
     // In a namespace made here it is up already, and that of the host is none of ours.
-    const isNew = (request.source?.kind ?? "new") === "new";
-    if (!isNew && !hostNetwork) await loopbackUp(path, inside);
+    const kind = request.source?.kind ?? "new";
+    const isNewNetns = kind === "new" || kind === "infra";
+    // Before anything in it is changed.
+    if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
+    if (kind !== "new" && !hostNetwork) await loopbackUp(path, inside);
     await setSysctls(path, sysctls, inside);
-    await pods.setUp(pod, plan, { owner: ownerOf(draft), ...(signal && { signal }) });
+    await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
     signal?.throwIfAborted();
     const ready = { ...made, phase: "ready" as const };
     await sandboxes.write(ready);

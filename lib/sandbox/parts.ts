@@ -5,6 +5,7 @@ import type { ContainerLocks } from "../network/container_lock.ts";
 import type { Attachments } from "../network/network.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import { markedRun } from "../plugin/marked_run.ts";
+import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import type { SandboxStore } from "./store.ts";
 
@@ -14,6 +15,7 @@ export interface SandboxParts {
   readonly locks: ContainerLocks;
   readonly attachments: Attachments;
   readonly pods: PodNetworks;
+  readonly netnsGuard: NetnsGuard;
   readonly cacheDir: string;
   readonly runDir: string;
   readonly netnsDir: string;

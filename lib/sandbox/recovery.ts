@@ -1,6 +1,7 @@
 import type { FailedIndex } from "../network/failed_index.ts";
 import { UNDER_WAY } from "../network/gc_sweep.ts";
 import type { HostPorts } from "../network/host_ports.ts";
+import type { InterfaceClaims } from "../network/interface_claims.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
 import { type DamagedFacts, DamagedRecords } from "../network/damaged.ts";
@@ -26,6 +27,7 @@ export interface RecoveryOptions extends SandboxParts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
+  readonly claims: InterfaceClaims;
   readonly failed: FailedIndex;
   /** Refuses directories that others can write in. @default {nothing is refused} */
   readonly requireSafe?: () => Promise<void>;
@@ -99,8 +101,9 @@ export class Recovery {
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
     await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
     await this.#sweepFiles(signal);
-    const { ports, log } = this.#options;
+    const { ports, claims, log } = this.#options;
     await noteIfPossible(() => ports.sweep(signal), log, {});
+    await noteIfPossible(() => claims.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
     if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#settledBoot.note(boot);
     return report;
@@ -180,6 +183,7 @@ export class Recovery {
     await this.#options.cache.removeUnfinished();
     await this.#options.failed.removeUnfinished();
     await this.#options.ports.removeUnfinished();
+    await this.#options.claims.removeUnfinished();
   }
 
   async #settle(id: string, manner: Manner): Promise<Settled> {

@@ -2,6 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
 import type { Attachments } from "../network/network.ts";
+import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
@@ -53,6 +54,7 @@ export interface SandboxRequest
 /** Where a sandbox is going to be. */
 interface Surroundings {
   readonly attachments: Attachments;
+  readonly netnsGuard: NetnsGuard;
   readonly stateDir: string;
   readonly cacheDir: string;
   readonly runDir: string;
@@ -141,18 +143,22 @@ export async function draftRecord(
 async function placeOf(
   id: string,
   { source = { kind: "new" }, signal }: SandboxRequest,
-  { netnsDir, netnsPrefix, run }: Surroundings,
+  { netnsDir, netnsPrefix, netnsGuard, run }: Surroundings,
 ): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork" | "container">> {
   const used = async (path: string) => {
     await requireNetns(path);
     return { path, owned: false, ...await identityOf(path) };
   };
   if (source.kind === "host") return { netns: await used(HOST_NETNS), pid: undefined, hostNetwork: true };
-  if (source.kind === "path") return { netns: await used(source.path), pid: undefined };
+  if (source.kind === "path") {
+    await netnsGuard.requireOther(source.path);
+    return { netns: await used(source.path), pid: undefined };
+  }
   const netns = { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
   if (source.kind !== "pid") return { netns, pid: undefined };
   const { pid, container } = source;
   await requireNetns(`/proc/${pid}/ns/net`);
+  await netnsGuard.requireOther(`/proc/${pid}/ns/net`);
   const pidStart = await startOf(pid, { run, ...(signal && { signal }) });
   return { netns, pid, pidStart, ...(container && { container }) };
 }

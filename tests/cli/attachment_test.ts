@@ -8,6 +8,9 @@ import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const RESULT = '{"cniVersion":"1.0.0","ips":[{"address":"10.9.8.7/24"}]}';
 
+/** The namespace is that of this process, so that no test needs root: what is in it is none of the plugin's business. */
+const TOOL = { type: "tool", podwireExistingLink: true };
+
 /** One network `net` with a recording plugin, and a namespace to attach. */
 class ToolWorld implements AsyncDisposable {
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {}
@@ -18,7 +21,7 @@ class ToolWorld implements AsyncDisposable {
     await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
     const world = new ToolWorld(dir, await PluginFolder.make());
     await world.conf("10-net.conflist", {
-      plugins: [{ type: "tool", capabilities: { portMappings: true } }],
+      plugins: [{ ...TOOL, capabilities: { portMappings: true } }],
     });
     return world;
   }
@@ -29,7 +32,7 @@ class ToolWorld implements AsyncDisposable {
   }
 
   get env(): Readonly<Record<string, string>> {
-    return { NETCONFPATH: `${this.dir}/net.d`, CNI_PATH: this.plugins.dir };
+    return { NETCONFPATH: `${this.dir}/net.d`, CNI_PATH: this.plugins.dir, CNI_NETNS_OVERRIDE: "1" };
   }
 
   get netns(): string {
@@ -85,7 +88,7 @@ Deno.test("H4 H5 H27 NETCONFPATH is searched by name: lists first, configuration
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   await world.conf("05-net.conf", { type: "not-this-one" });
-  await world.conf("20-other.conf", { name: "other", type: "tool" });
+  await world.conf("20-other.conf", { name: "other", ...TOOL });
   await Deno.writeTextFile(`${world.dir}/net.d/00-broken.conflist`, "{");
   assertEquals((await world.tool(["check", "net", world.netns])).code, 0);
   assertEquals((await world.tool(["check", "other", world.netns])).code, 0);
@@ -241,7 +244,7 @@ Deno.test("H18 del uses what its add was made with, and the arguments given now 
   await world.tool(["add", "net", world.netns], { CNI_ARGS: "A=then" });
   await world.conf("10-net.conflist", { plugins: [{ type: "another" }] });
   assertEquals((await world.tool(["del", "net", world.netns], { CNI_ARGS: "A=now" })).code, 0);
-  await world.conf("10-net.conflist", { plugins: [{ type: "tool" }] });
+  await world.conf("10-net.conflist", { plugins: [TOOL] });
   assertEquals((await world.tool(["del", "net", world.netns], { CNI_ARGS: "A=now" })).code, 0);
   const dels = (await plugin.calls()).filter(({ verb }) => verb === "DEL");
   assertEquals(dels.map(({ env, config }) => [env.CNI_ARGS, config.prevResult?.ips[0].address]), [

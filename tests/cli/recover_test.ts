@@ -18,13 +18,14 @@ async function inWorld(
   try {
     await Deno.mkdir(`${dir}/net.d`);
     await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
-    const json = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "web" }] };
+    const json = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "web", podwireExistingLink: true }] };
     await Deno.writeTextFile(`${dir}/net.d/web.conflist`, JSON.stringify(json));
     const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${dir}/${name}.d`);
     const run = (args: readonly string[], as: FakeProcess = {}) =>
       podwire([...args, ...dirs], {
         ...as,
-        env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, ...as.env },
+        // The namespace is that of this process, so that the test needs no root.
+        env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, CNI_NETNS_OVERRIDE: "1", ...as.env },
       });
     for (const id of IDS) assertEquals((await run(["add", "web", `${dir}/netns`, "--id", id])).code, 0);
     const store = new AttachmentStore(`${dir}/state.d`);

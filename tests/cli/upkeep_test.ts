@@ -20,13 +20,15 @@ class UpkeepWorld implements AsyncDisposable {
 
   /** A network of that name with a plugin of that name. */
   async network(name: string, answers: Readonly<Record<string, Answer>> = {}, more = {}) {
-    const json = { cniVersion: "1.1.0", name, plugins: [{ type: name }], ...more };
+    const json = { cniVersion: "1.1.0", name, plugins: [{ type: name, podwireExistingLink: true }], ...more };
     await Deno.writeTextFile(`${this.dir}/net.d/${name}.conflist`, JSON.stringify(json));
     return await this.plugins.install(name, answers);
   }
 
   async podwire(args: readonly string[], process: FakeProcess = {}) {
-    const env = { NETCONFPATH: `${this.dir}/net.d`, CNI_PATH: this.plugins.dir, ...process.env };
+    // The namespace is that of this process, so that no test needs root.
+    const own = { CNI_NETNS_OVERRIDE: "1" };
+    const env = { NETCONFPATH: `${this.dir}/net.d`, CNI_PATH: this.plugins.dir, ...own, ...process.env };
     const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${this.dir}/${name}.d`);
     return await podwire([...args, ...dirs], { ...process, env });
   }

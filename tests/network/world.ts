@@ -3,10 +3,12 @@ import { RunningPrograms } from "../../lib/host/running_programs.ts";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
 import { FailedIndex } from "../../lib/network/failed_index.ts";
 import { HostPorts } from "../../lib/network/host_ports.ts";
+import { InterfaceGuard } from "../../lib/network/interface_guard.ts";
 import { Attachments, type AttachmentsOptions, type AttachRequest } from "../../lib/network/network.ts";
 import { AttachmentStore, type BadRecord } from "../../lib/network/record.ts";
 import { ResultCache } from "../../lib/network/result_cache.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
+import { NetnsGuard } from "../../lib/plugin/netns_guard.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { type NetworkConfigList, parseConfigList } from "../../lib/spec/config.ts";
 import { FakeRun } from "../fake_run.ts";
@@ -20,6 +22,13 @@ export class Lines {
   readonly warn = (msg: string) => void this.all.push(`warn ${msg}`);
   readonly error = (msg: string) => void this.all.push(`error ${msg}`);
 }
+
+const UNCLAIMED = {
+  ownerOf: () => Promise.resolve(undefined),
+  isOwner: () => Promise.resolve(true),
+  claim: () => Promise.resolve(undefined),
+  release: () => Promise.resolve(),
+};
 
 export class NetworkWorld implements AsyncDisposable {
   readonly stateDir: string;
@@ -64,6 +73,12 @@ export class NetworkWorld implements AsyncDisposable {
     return new PluginRunner({ pluginDirs: [this.plugins.dir] });
   }
 
+  /** Takes the namespace of this process for that of each pod: so no test needs root. */
+  get interfaces(): InterfaceGuard {
+    const netnsGuard = new NetnsGuard({ ownId: () => Promise.resolve("") });
+    return new InterfaceGuard({ claims: UNCLAIMED, netnsGuard, run: this.host.run, log: this.log });
+  }
+
   /** As a process that has just been started would have them. */
   attachments(timeouts: Partial<Timeouts> = {}, more: Partial<AttachmentsOptions> = {}): Attachments {
     return new Attachments({
@@ -72,6 +87,7 @@ export class NetworkWorld implements AsyncDisposable {
       cache: this.cache,
       ports: this.ports,
       locks: this.locks,
+      interfaces: this.interfaces,
       failed: this.failed,
       log: this.log,
       run: this.host.run,

@@ -151,7 +151,7 @@ Deno.test("B82 VERSION tells the versions", async () => {
 });
 
 Deno.test("B60 B85 a namespace that is the plugin's own is refused before anything is done", async () => {
-  for (const verb of ["ADD", "DEL"]) {
+  for (const verb of ["ADD", "CHECK", "DEL"]) {
     const env = { CNI_COMMAND: verb, CNI_NETNS: "/proc/self/ns/net" };
     assertEquals(await refusal({ env }), {
       code: 8,

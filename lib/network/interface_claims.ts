@@ -1,0 +1,225 @@
+import {
+  createExclusive,
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  removeIfThere,
+  removeUnfinished,
+  statOf,
+  writeFileSynced,
+} from "../host/file.ts";
+import { bootId } from "../host/boot.ts";
+import type { RunCommand } from "../host/command.ts";
+import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
+import { reported } from "../plugin/failure.ts";
+import type { ContainerLocks } from "./container_lock.ts";
+import { isForExistingLink } from "./existing_link.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
+import { listOnRecord } from "./recorded.ts";
+import { seal, textOf, unseal } from "./sealed.ts";
+
+/** The parts that {@linkcode InterfaceClaims} works with. */
+export interface InterfaceClaimsOptions {
+  readonly stateDir: string;
+  readonly store: AttachmentStore;
+  readonly locks: ContainerLocks;
+  readonly run: RunCommand;
+}
+
+/** An interface, whatever its namespace is called. */
+export interface InterfaceKey {
+  /** See `netnsId`. */
+  readonly netnsId: string;
+  readonly ifName: string;
+}
+
+const KIND = "podwire.interface.v1";
+/** It is there once all that was on record before there were claims has its own. */
+const COMPLETE = ".complete";
+/** What a power failure takes of it is of an earlier boot then. */
+const OF_THIS_BOOT = { durable: false } as const;
+
+/**
+ * Which attachment has which interface of which namespace, `<state-dir>/interfaces/<namespace>-<interface>`: a file for
+ * each, so that no look-up depends on how many others there are.
+ *
+ * A claim is worth what its record is: it is made after the record is on disk and before the first plugin runs, and
+ * goes with the record. One whose record is gone, is of another boot, or whose namespace is gone, was left by a crash and
+ * is in nobody's way.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory and the run directory.
+ */
+export class InterfaceClaims {
+  readonly #options: InterfaceClaimsOptions;
+  readonly #dir: string;
+  #isComplete = false;
+  #boot: Promise<string> | undefined;
+
+  constructor(options: InterfaceClaimsOptions) {
+    this.#options = options;
+    this.#dir = `${options.stateDir}/interfaces`;
+  }
+
+  /** The record of the attachment that has the interface, if that is another one than `self`. */
+  async ownerOf(wanted: InterfaceKey, self: AttachmentKey): Promise<AttachmentRecord | undefined> {
+    await this.#complete();
+    const claim = await this.#read(wanted);
+    if (claim === undefined || isSame(claim, self)) return undefined;
+    return await this.#validOwner(claim, wanted);
+  }
+
+  /**
+   * Whether it is certain that this record, and no other one, has the interface of its namespace. One without a claim of
+   * which the ADD was not over has not come as far as its first plugin.
+   */
+  async isOwner(record: AttachmentRecord & { readonly netnsId: string }): Promise<boolean> {
+    await this.#complete();
+    const claim = await this.#read(record);
+    if (claim !== undefined) return isSame(claim, record);
+    if (record.state === "adding") return false;
+    // The file was lost.
+    return (await this.#onRecord(record)).every((other) => isSame(other, record));
+  }
+
+  /**
+   * Takes the interface for an attachment that is on record already. Gives the record of another one that has it.
+   */
+  async claim(record: AttachmentRecord, signal?: AbortSignal): Promise<AttachmentRecord | undefined> {
+    const key = keyOf(record);
+    if (key === undefined) return undefined;
+    await this.#complete(signal);
+    const file = this.#path(key);
+    return await reported(async () => {
+      if (await createExclusive(file, await encode(record), OF_THIS_BOOT)) return undefined;
+      using _alone = await this.#options.locks.interfaces(signal);
+      const claim = await this.#read(key);
+      if (claim !== undefined && !isSame(claim, record)) {
+        const owner = await this.#validOwner(claim, key);
+        if (owner !== undefined) return owner;
+      }
+      await writeFileSynced(file, await encode(record), OF_THIS_BOOT);
+      return undefined;
+    }, { file });
+  }
+
+  /** Gives the interface back, if it is this attachment's. */
+  async release(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    const key = keyOf(record);
+    if (key === undefined) return;
+    const file = this.#path(key);
+    if (await statOf(file) === undefined) return;
+    using _alone = await this.#options.locks.interfaces(signal);
+    const claim = await this.#read(key);
+    if (claim !== undefined && isSame(claim, record)) await removeIfThere(file);
+  }
+
+  /** Removes what writes of killed processes left. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
+  }
+
+  /** Removes what crashes left: claims of attachments that are not on record, and unfinished writes. */
+  async sweep(signal?: AbortSignal): Promise<void> {
+    await this.removeUnfinished();
+    for (const name of await listDir(this.#dir)) {
+      if (name === COMPLETE) continue;
+      const file = `${this.#dir}/${name}`;
+      // For each anew: one that attaches meanwhile waits for one file, not for all.
+      using _alone = await this.#options.locks.interfaces(signal);
+      const claim = await readClaim(file);
+      if (claim === undefined || await this.#options.store.read(claim) === undefined) {
+        await removeIfThere(file);
+      }
+    }
+  }
+
+  /** A claim that cannot be read is replaced by what the records say. */
+  async #read(key: InterfaceKey): Promise<AttachmentKey | undefined> {
+    const file = this.#path(key);
+    if (await statOf(file) === undefined) return undefined;
+    return await readClaim(file) ?? (await this.#onRecord(key))[0];
+  }
+
+  async #validOwner(claim: AttachmentKey, wanted: InterfaceKey): Promise<AttachmentRecord | undefined> {
+    const owner = await this.#options.store.read(claim);
+    return owner !== undefined && await this.#has(owner, wanted) ? owner : undefined;
+  }
+
+  /** The kernel gives the number of a namespace that is gone to the next one. */
+  async #has(owner: AttachmentRecord, wanted: InterfaceKey): Promise<boolean> {
+    const { netnsId: id, netnsSince: since, ifName, bootId, netns } = owner;
+    return id === wanted.netnsId && ifName === wanted.ifName && bootId === await this.#bootNow() &&
+      isSameIdentity({ id, since }, await identityOf(netns));
+  }
+
+  #bootNow(): Promise<string> {
+    return this.#boot ??= bootId(this.#options.run);
+  }
+
+  async #onRecord(wanted: InterfaceKey): Promise<readonly AttachmentRecord[]> {
+    const { store } = this.#options;
+    const found: AttachmentRecord[] = [];
+    for (const record of await store.all()) {
+      if (isClaimed(record) && await this.#has(record, wanted)) found.push(record);
+    }
+    return found;
+  }
+
+  /** Gives what was on record before there were claims its own, once. */
+  async #complete(signal?: AbortSignal): Promise<void> {
+    if (this.#isComplete) return;
+    const mark = `${this.#dir}/${COMPLETE}`;
+    if (await statOf(mark) === undefined) {
+      await reported(() => ensureDir(this.#dir, 0o700), { file: this.#dir });
+      using _alone = await this.#options.locks.interfaces(signal);
+      const { store } = this.#options;
+      for (const record of await store.all()) {
+        const key = keyOf(record);
+        if (key === undefined || !isClaimed(record) || !await this.#has(record, key)) continue;
+        await createExclusive(this.#path(key), await encode(record), OF_THIS_BOOT);
+      }
+      await createExclusive(mark, "");
+    }
+    this.#isComplete = true;
+  }
+
+  #path({ netnsId, ifName }: InterfaceKey): string {
+    return `${this.#dir}/${netnsId.replace(":", "-")}-${ifName}`;
+  }
+}
+
+/** Of one whose configuration cannot be read nobody knows. */
+function isClaimed(record: AttachmentRecord): boolean {
+  try {
+    return !isForExistingLink(listOnRecord(record));
+  } catch {
+    return true;
+  }
+}
+
+function keyOf({ netnsId, ifName }: AttachmentRecord): InterfaceKey | undefined {
+  return netnsId === undefined ? undefined : { netnsId, ifName };
+}
+
+async function encode({ containerId, network, ifName }: AttachmentKey): Promise<string> {
+  return await seal(KIND, { containerId, network, ifName });
+}
+
+async function readClaim(file: string): Promise<AttachmentKey | undefined> {
+  const text = await readTextIfThere(file);
+  if (text === undefined) return undefined;
+  try {
+    const body = await unseal(KIND, text);
+    return {
+      containerId: textOf(body, "containerId"),
+      network: textOf(body, "network"),
+      ifName: textOf(body, "ifName"),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
+  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
+}

@@ -1,0 +1,70 @@
+/** The plugins that a test of the engine is run with: those of this program, and both releases of the reference ones. */
+import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { sh, type World } from "./builtin_world.ts";
+import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
+
+/** Whose plugins. */
+export interface Flavour {
+  readonly name: string;
+  readonly needs: readonly Component[];
+  readonly options: Pick<RuntimeOptions, "pluginDirs" | "builtinPolicy">;
+}
+
+export const FLAVOURS: readonly Flavour[] = [
+  { name: "built-in plugins", needs: [], options: { pluginDirs: [], builtinPolicy: "prefer" } },
+  {
+    name: "reference plugins 1.1.1",
+    needs: ["cni-1.1.1"],
+    options: { pluginDirs: [CNI_1_1_1], builtinPolicy: "off" },
+  },
+  {
+    name: "reference plugins 1.9.1",
+    needs: ["cni-1.9.1"],
+    options: { pluginDirs: [CNI_1_9_1], builtinPolicy: "off" },
+  },
+];
+
+/** A runtime with directories of its own. */
+export function runtimeOf(world: World, { options }: Flavour, more: RuntimeOptions = {}): Podwire {
+  return new Podwire({
+    confDir: `${world.dir}/conf`,
+    cacheDir: `${world.dir}/cache`,
+    stateDir: `${world.dir}/state`,
+    ...options,
+    ...more,
+  });
+}
+
+/** Configures a bridge network with addresses of the world's, `number` of them apart from those of others. */
+export async function bridgeNetwork(
+  world: World,
+  name: string,
+  { number = 0, more = {}, chained = [] }: {
+    number?: number;
+    more?: JsonObject;
+    chained?: readonly JsonObject[];
+  } = {},
+): Promise<void> {
+  await Deno.mkdir(`${world.dir}/conf`, { recursive: true });
+  const subnet = `${world.subnet4}.${number * 16}/28`;
+  const ipam = { type: "host-local", dataDir: `${world.dir}/ipam`, ranges: [[{ subnet }]] };
+  const bridge = { type: "bridge", bridge: world.bridge, ipam, ...more };
+  const list = { cniVersion: "1.0.0", name, plugins: [bridge, ...chained] };
+  await Deno.writeTextFile(`${world.dir}/conf/${name}.conflist`, JSON.stringify(list));
+}
+
+/** The addresses that host-local holds. */
+export async function heldAddresses(world: World, network: string): Promise<readonly string[]> {
+  const names = await sh(`ls ${world.dir}/ipam/${network} 2>/dev/null || :`);
+  return names.split("\n").filter((name) => /^\d+\./.test(name));
+}
+
+/** All links of a namespace, of this process's own by default, as `index: name kind mac`. */
+export async function linksOf(netns?: string): Promise<readonly string[]> {
+  const links: readonly Record<string, unknown>[] = JSON.parse(await sh("ip -d -j link show", netns));
+  return links.map(({ ifindex, ifname, address, linkinfo }) => {
+    const kind = (linkinfo as { info_kind?: string } | undefined)?.info_kind ?? "-";
+    return `${ifindex}: ${ifname} ${kind} ${address}`;
+  });
+}

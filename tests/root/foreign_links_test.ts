@@ -1,0 +1,232 @@
+// What podwire did not make stays: interfaces that are there already, those of other attachments, and podwire's own
+// network namespace, with the real plugins on the real kernel.
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { AttachRequest } from "../../lib/network/network.ts";
+import { AttachmentStore } from "../../lib/network/record.ts";
+import type { Podwire } from "../../lib/runtime.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { inWorld, sh, type World } from "./builtin_world.ts";
+import { bridgeNetwork, FLAVOURS, heldAddresses, linksOf, runtimeOf } from "./flavours.ts";
+import { need } from "./need.ts";
+import { until } from "../until.ts";
+
+function requestOf(world: World, netns: string, more: Partial<AttachRequest> = {}): AttachRequest {
+  const target = { containerId: `first-${world.tag}`, netns, ifName: "eth0" };
+  return { ...target, args: [], capabilityArgs: {}, owner: "test", ...more };
+}
+
+async function refused(
+  body: () => Promise<unknown>,
+  kind: CniError["kind"] = "conflict",
+): Promise<CniError> {
+  const error = await assertRejects(body, CniError);
+  assertEquals(error.kind, kind, error.message);
+  return error;
+}
+
+/** A test of each flavour in a world of its own, with the networks `one` and `two`. */
+function flavourTest(
+  name: string,
+  fn: (world: World, podwire: Podwire) => Promise<void>,
+): void {
+  for (const flavour of FLAVOURS) {
+    Deno.test({
+      name: `${name}: ${flavour.name}`,
+      ...need("root", "ip", ...flavour.needs),
+      fn: inWorld(async (world) => {
+        await bridgeNetwork(world, "one");
+        await bridgeNetwork(world, "two", { number: 1 });
+        await fn(world, runtimeOf(world, flavour));
+      }),
+    });
+  }
+}
+
+flavourTest("an interface that is there already is told by its kind, and stays", async (world, podwire) => {
+  const foreign = {
+    "a tun": "ip tuntap add eth0 mode tap",
+    "a veth": "ip link add eth0 type veth peer name other",
+    "a bridge": "ip link add eth0 type bridge",
+    "a bridge with another name":
+      "ip link add long type bridge && ip link property add dev long altname eth0",
+  };
+  const process = (netns: string) =>
+    new Deno.Command("nsenter", { args: [`--net=${netns}`, "--", "sleep", "600"] }).spawn();
+  for (const [number, [kind, script]] of Object.entries(foreign).entries()) {
+    const netns = await world.netns(`n${number}`);
+    await sh(script, netns);
+    const before = await linksOf(netns);
+    const error = await refused(() => podwire.add("one", requestOf(world, netns)));
+    assertStringIncludes(error.msg, kind.replace(" with another name", ""));
+    const networks = [{ name: "one", ifName: "eth0" }];
+    await refused(() => podwire.sandboxes.run({ source: { kind: "path", path: netns }, networks }));
+    await using child = process(netns);
+    await until(
+      async () => await netnsId(`/proc/${child.pid}/ns/net`) === await netnsId(netns),
+      "it is inside",
+    );
+    const sysctls = { "net.ipv4.ip_default_ttl": "77" };
+    await refused(() =>
+      podwire.sandboxes.run({ source: { kind: "pid", pid: child.pid }, networks, sysctls })
+    );
+    assertEquals(await linksOf(netns), before);
+    assertEquals(await sh("cat /proc/sys/net/ipv4/ip_default_ttl", netns), "64\n");
+    assertEquals([await podwire.attachments(), await podwire.sandboxes.list()], [[], []]);
+    assertEquals(await heldAddresses(world, "one"), []);
+    child.kill("SIGKILL");
+    await child.status;
+  }
+});
+
+flavourTest(
+  "the interface of another attachment is taken, and stays with its owner",
+  async (world, podwire) => {
+    const netns = await world.netns("pod");
+    const second = `second-${world.tag}`;
+    const alias = `${world.dir}/alias`;
+    await Deno.symlink(netns, alias);
+    await podwire.add("one", requestOf(world, netns));
+    const before = await linksOf(netns);
+    const others = [
+      ["one", requestOf(world, netns, { containerId: second })],
+      ["one", requestOf(world, alias, { containerId: second })],
+      ["two", requestOf(world, netns)],
+      ["two", requestOf(world, alias, { containerId: second })],
+    ] as const;
+    for (const [network, request] of others) {
+      const error = await refused(() => podwire.add(network, request));
+      assertStringIncludes(error.msg, `that of container "first-${world.tag}" on network "one" (attached)`);
+      await podwire.del(network, request);
+      if (network === "two" || request.containerId === second) {
+        await refused(() => podwire.del(network, { ...request, forceForeign: true }));
+      }
+    }
+    const networks = [{ name: "two", ifName: "eth0" }];
+    await refused(() => podwire.sandboxes.run({ source: { kind: "path", path: netns }, networks }));
+    assertEquals(await linksOf(netns), before);
+    assertEquals((await podwire.attachments()).map(({ state }) => state), ["attached"]);
+    await podwire.check("one", requestOf(world, netns));
+    // Another name of an interface is free, and so is this one once it has been given back.
+    await podwire.add("two", requestOf(world, netns, { ifName: "eth1" }));
+    await podwire.del("one", requestOf(world, netns));
+    await podwire.add("two", requestOf(world, alias, { containerId: second }));
+    await podwire.del("two", requestOf(world, alias, { containerId: second }));
+    await podwire.del("two", requestOf(world, netns, { ifName: "eth1" }));
+    assertEquals((await linksOf(netns)).length, 1);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${world.dir}/state/interfaces`), ({ name }) => name), [
+      ".complete",
+    ]);
+  },
+);
+
+flavourTest(
+  "a claim that is lost, damaged or older than the claims is judged by the records",
+  async (world, podwire) => {
+    const netns = await world.netns("pod");
+    const other = requestOf(world, netns, { containerId: `second-${world.tag}` });
+    const dir = `${world.dir}/state/interfaces`;
+    const file = `${dir}/${(await netnsId(netns))?.replace(":", "-")}-eth0`;
+    await podwire.add("one", requestOf(world, netns));
+    const before = await linksOf(netns);
+    const fresh = () => runtimeOf(world, FLAVOURS[0] ?? assert(false));
+    for (const damage of [() => Deno.writeTextFile(file, "{"), () => Deno.remove(dir, { recursive: true })]) {
+      await damage();
+      const error = await refused(() => fresh().add("two", other));
+      assertStringIncludes(error.msg, `that of container "first-${world.tag}"`);
+      assertEquals(await linksOf(netns), before);
+    }
+    // An ADD that was killed before it had its interface has made nothing there.
+    const store = new AttachmentStore(`${world.dir}/state`);
+    const [record = assert(false)] = await store.all();
+    await store.write({ ...record, containerId: other.containerId, state: "adding", result: undefined });
+    const { failed } = await podwire.recover();
+    assertEquals(failed, []);
+    assertEquals(await linksOf(netns), before);
+    assertEquals((await store.all()).map(({ containerId }) => containerId), [`first-${world.tag}`]);
+    await podwire.del("one", requestOf(world, netns));
+    assertEquals((await linksOf(netns)).length, 1);
+  },
+);
+
+flavourTest(
+  "what is not on record is detached without its interface, unless that is forced",
+  async (world, podwire) => {
+    const netns = await world.netns("pod");
+    // The end of a port of the bridge, so that no plugin can tell that it is not its own.
+    await sh(
+      `ip link add ${world.bridge} type bridge && ip link add pf${
+        world.tag.slice(-8)
+      } type veth peer name eth0 netns ${netns} &&
+    ip link set pf${world.tag.slice(-8)} master ${world.bridge}`,
+    );
+    const before = await linksOf(netns);
+    await podwire.del("one", requestOf(world, netns));
+    assertEquals(await linksOf(netns), before);
+    await podwire.del("one", requestOf(world, netns, { forceForeign: true }));
+    assertEquals((await linksOf(netns)).length, 1);
+  },
+);
+
+flavourTest(
+  "podwire's own network namespace is refused by every verb, whatever leads to it",
+  async (world, podwire) => {
+    const ifName = `d${world.tag.slice(-8)}`;
+    await sh(`ip link add ${ifName} type bridge`);
+    const pinned = `/run/netns/pwt-${world.tag}-own`;
+    try {
+      await pinNetns("/proc/self/ns/net", pinned);
+      await Deno.symlink(pinned, `${world.dir}/link`);
+      const before = await linksOf();
+      for (const netns of ["/proc/self/ns/net", `/proc/${Deno.pid}/ns/net`, pinned, `${world.dir}/link`]) {
+        const request = requestOf(world, netns, { ifName });
+        for (const forceForeign of [false, true]) {
+          await refused(() => podwire.del("one", { ...request, forceForeign }), "usage");
+        }
+        await refused(() => podwire.add("one", request), "usage");
+        await refused(() => podwire.check("one", request), "usage");
+        const sysctls = { "net.ipv4.ip_default_ttl": "77" };
+        const networks = [{ name: "one", ifName }];
+        const error = await refused(
+          () => podwire.sandboxes.run({ source: { kind: "path", path: netns }, networks, sysctls }),
+          "usage",
+        );
+        assertMatch(error.context.hint ?? "", /--host-network/);
+      }
+      await refused(() => podwire.sandboxes.run({ source: { kind: "pid", pid: Deno.pid } }), "usage");
+      assertEquals(await linksOf(), before);
+      assertEquals(await sh("cat /proc/sys/net/ipv4/ip_default_ttl"), "64\n");
+      // What an older release has attached there is taken back without its interface.
+      const netns = await world.netns("pod");
+      await podwire.add("one", requestOf(world, netns, { ifName }));
+      const store = new AttachmentStore(`${world.dir}/state`);
+      const [record = assert(false)] = await store.all();
+      await sh(`ip link delete dev ${ifName}`, netns);
+      await store.write({ ...record, netns: pinned, netnsId: await netnsId(pinned), result: undefined });
+      await podwire.del("one", requestOf(world, pinned, { ifName }));
+      assertEquals((await linksOf()).filter((link) => link.includes(ifName)).length, 1);
+      assertEquals(await heldAddresses(world, "one"), []);
+      await podwire.sandboxes.run({ name: "host", source: { kind: "host" }, networks: "none" });
+      await podwire.sandboxes.remove("host");
+    } finally {
+      await removeNetns(pinned);
+      await sh(`ip link delete dev ${ifName} 2>/dev/null || :`);
+    }
+  },
+);
+
+flavourTest(
+  "the undoing of an ADD on an interface that was there does not take it",
+  async (world, podwire) => {
+    const netns = await world.netns("pod");
+    await sh("ip link add eth0 type bridge", netns);
+    const bridge = { type: "bridge", bridge: world.bridge };
+    const plugins = [{ type: "loopback", ipam: {} }, bridge];
+    const list = { cniVersion: "1.0.0", name: "odd", plugins };
+    await Deno.writeTextFile(`${world.dir}/conf/odd.conflist`, JSON.stringify(list));
+    const before = await linksOf(netns);
+    await assertRejects(() => podwire.add("odd", requestOf(world, netns)), CniError);
+    assertEquals(await linksOf(netns), before);
+    assertEquals(await podwire.attachments(), []);
+  },
+);
