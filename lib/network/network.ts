@@ -253,19 +253,11 @@ export class Attachments {
     };
     await store.write(record);
     try {
-      await ports.claim(record, published(list, request.capabilityArgs), request.signal);
       await interfaces.claim(list, record, request.signal);
+      await ports.claim(record, published(list, request.capabilityArgs), request.signal);
     } catch (error) {
-      // No plugin has run, so there is nothing to undo.
-      await noteIfPossible(
-        async () => {
-          await ports.release(record, request.capabilityArgs);
-          await interfaces.release(record);
-          await store.remove(record);
-        },
-        log,
-        { ...keyOf(list, request) },
-      );
+      // No plugin has run, so there is nothing to undo, and a claim without a record is in nobody's way.
+      await noteIfPossible(() => store.remove(record), log, { ...keyOf(list, request) });
       throw error;
     }
     return record;
