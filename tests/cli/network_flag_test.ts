@@ -83,7 +83,7 @@ Deno.test("what is wrong is told with flag, key and value", () => {
     ["a,ip=", '--network: "ip=" has no value'],
     ["a,ips=10.1.0.5", '--network: unknown key "ips" in "ips=10.1.0.5"'],
     ["a,toString=1", '--network: unknown key "toString" in "toString=1"'],
-    ["a,ip=10.1.0.5/24", '--network ip: "10.1.0.5/24" is no IP address'],
+    ["a,ip=10.1.0.5/33", '--network ip: "10.1.0.5/33" is no IP address, with or without /PREFIX'],
     ["a,dns=x", '--network dns: "x" is no IP address'],
     ["a,publish=80", '--network publish: "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]'],
     ["a,ingress=fast", '--network ingress: "fast" is no rate in bit/s, such as 10M'],

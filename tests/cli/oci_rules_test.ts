@@ -99,7 +99,7 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
   }
   // Plugins would take them, with keys in any case, from the capability too.
   const byCapability = await asked(
-    { "podwire.networks": 'web,cap=portMappings=[{"HostPort":22\\,"containerPort":22}]' },
+    { "podwire.networks": 'web,cap=portMappings=[{"HostPort":22,"containerPort":22}]' },
     "--allow-annotation=cap",
     ...ranges,
   );

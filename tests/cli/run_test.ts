@@ -93,7 +93,10 @@ Deno.test("run takes labels and sysctls, of which the last of a key counts", () 
 
 Deno.test("run takes several addresses", () => {
   assertEquals(request(["--ip", "10.0.0.9", "--ip=fd00::9"]).ips, ["10.0.0.9", "fd00::9"]);
-  for (const ip of ["x", "10.0.0.9/24"]) assertEquals(refusal("--ip", ip), `--ip: "${ip}" is no IP address`);
+  assertEquals(request(["--ip", "10.0.0.9/24"]).ips, ["10.0.0.9/24"]);
+  for (const ip of ["x", "10.0.0.9/33", "10.0.0.9/", "fd00::9/129"]) {
+    assertEquals(refusal("--ip", ip), `--ip: "${ip}" is no IP address, with or without /PREFIX`);
+  }
 });
 
 Deno.test("F2 run has a flag for each setting of the first network", () => {
