@@ -120,6 +120,8 @@ export class Handler {
     const { routes, maxRequests = 256, requestMs = 600_000, readMs, maxBody: maxBytes } = this.#options;
     const { signal } = controller;
     const { segments, query } = readTarget(request.url);
+    // Of the server as a whole: it is there.
+    if (request.method === "OPTIONS" && segments[0] === "*") return { status: 204 };
     const match = matchPath(routes, segments);
     if (match === undefined) {
       throw new HttpError(

@@ -1,4 +1,4 @@
-import { settled } from "../host/command.ts";
+import { pause, settled } from "../host/command.ts";
 import { CniError } from "../spec/error.ts";
 import {
   BadMessage,
@@ -8,8 +8,9 @@ import {
   type HttpRequest,
   printHead,
   readHead,
+  urlOf,
 } from "./http_message.ts";
-import { type ByteStream, Inbox } from "./inbox.ts";
+import { type ByteStream, Inbox, type InboxEnd } from "./inbox.ts";
 
 /** How long a connection waits for its client, in milliseconds. */
 export interface ConnectionLimits {
@@ -19,6 +20,20 @@ export interface ConnectionLimits {
   readonly headMs?: number | undefined;
   /** For the client to take more of an answer. @default {30_000} */
   readonly writeMs?: number | undefined;
+  /** Until a client that sends no more is asked whether it still listens, and between two times. @default {500} */
+  readonly probeMs?: number | undefined;
+}
+
+/** A request that is being answered. */
+interface UnderWay {
+  readonly head: HttpHead;
+  readonly controller: AbortController;
+  /** Fires when it has been answered. */
+  readonly over: AbortController;
+  /** Whether its answer has begun. */
+  hasBegun: boolean;
+  /** Whether the answer goes on for as long as the client listens. */
+  isStream: boolean;
 }
 
 /** Answers one request, and never throws. */
@@ -33,8 +48,11 @@ export class HttpConnection {
   readonly #handle: Handle;
   readonly #limits: ConnectionLimits;
   readonly #inbox: Inbox;
-  readonly #ended = Promise.withResolvers<void>();
-  #request: AbortController | undefined;
+  /** What ends the waits of this moment; one promise for all of them would keep something of each to the end. */
+  readonly #waiting = new Set<() => void>();
+  #request: UnderWay | undefined;
+  /** An answer before the answer, that is being sent. */
+  #interim: Promise<void> = Promise.resolve();
   #idleSince: number | undefined = performance.now();
   #isLast = false;
   #isClosed = false;
@@ -43,10 +61,7 @@ export class HttpConnection {
     this.#stream = stream;
     this.#handle = handle;
     this.#limits = limits;
-    this.#inbox = new Inbox(
-      stream,
-      () => this.#request?.abort(new CniError("cancelled", "the client has left")),
-    );
+    this.#inbox = new Inbox(stream, (end) => this.#onEnd(end));
   }
 
   /** Since when it waits for a request, on the clock of `performance.now()`; undefined while one is answered. */
@@ -76,7 +91,7 @@ export class HttpConnection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stream.close();
-    this.#ended.resolve();
+    for (const end of this.#waiting) end();
   }
 
   /** False if there was no further request. */
@@ -99,16 +114,27 @@ export class HttpConnection {
 
   /** Undefined if it takes longer, or the connection has ended. */
   async #within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
-    return await settled(Promise.race([promise, this.#ended.promise.then(() => undefined)]), ms);
+    const ended = Promise.withResolvers<undefined>();
+    const end = () => ended.resolve(undefined);
+    this.#waiting.add(end);
+    if (this.#isClosed) end();
+    try {
+      return await settled(Promise.race([promise, ended.promise]), ms);
+    } finally {
+      this.#waiting.delete(end);
+    }
   }
 
   async #answer(head: HttpHead): Promise<boolean> {
     const length = bodyLength(head);
-    const controller = this.#request = new AbortController();
+    const controller = new AbortController();
+    const over = new AbortController();
+    const underWay = this.#request = { head, controller, over, hasBegun: false, isStream: false };
+    if (this.#inbox.end !== undefined) this.#onEnd(this.#inbox.end);
     const body = { isRead: length === 0 };
     const request: HttpRequest = {
       method: head.method,
-      url: `http://podwire${head.target.startsWith("/") ? "" : "/"}${head.target}`,
+      url: urlOf(head),
       headers: head.headers,
       body: length === 0 ? null : this.#bodyOf(head, length, () => body.isRead = true),
       signal: controller.signal,
@@ -118,12 +144,43 @@ export class HttpConnection {
       const wantsMore = head.isVersion1_1 && !/\bclose\b/i.test(head.headers.get("connection") ?? "");
       const isLast = this.#isLast || !wantsMore || !body.isRead ||
         /\bclose\b/i.test(response.headers.get("connection") ?? "");
-      await this.#send(head, response, isLast);
+      await this.#send(underWay, response, isLast);
       if (!body.isRead) await this.#farewell();
       return !isLast;
     } finally {
+      over.abort();
       this.#request = undefined;
     }
+  }
+
+  /**
+   * That a client sends no more does not say that it has left, as it may have closed only its own direction. Only a write
+   * tells: what no answer has begun for gets interim ones, which each client of HTTP/1.1 skips (RFC 9110, section 15.2). A
+   * stream ends, since otherwise it would be held for one who has left until there is something to say.
+   */
+  #onEnd(end: InboxEnd): void {
+    const request = this.#request;
+    if (request === undefined) return;
+    if (end === "broken" || request.isStream) return this.#leave(request);
+    if (request.head.isVersion1_1) void this.#probe(request);
+  }
+
+  async #probe(request: UnderWay): Promise<void> {
+    const { probeMs = 500 } = this.#limits;
+    const { signal } = request.over;
+    try {
+      await pause(probeMs, signal);
+      while (!request.hasBegun) {
+        await (this.#interim = this.#write(printHead(102, [])));
+        await pause(probeMs, signal);
+      }
+    } catch {
+      if (!signal.aborted) this.#leave(request);
+    }
+  }
+
+  #leave({ controller }: UnderWay): void {
+    controller.abort(new CniError("cancelled", "the client has left"));
   }
 
   #bodyOf(
@@ -132,7 +189,7 @@ export class HttpConnection {
     onRead: () => void,
   ): ReadableStream<Uint8Array<ArrayBuffer>> {
     const pieces = bodyPieces(this.#inbox, length);
-    let isAwaited = /^100-continue$/i.test(head.headers.get("expect") ?? "");
+    let isAwaited = head.isVersion1_1 && /^100-continue$/i.test(head.headers.get("expect") ?? "");
     return new ReadableStream<Uint8Array<ArrayBuffer>>({
       pull: async (controller) => {
         if (isAwaited) await this.#write(printHead(100, []));
@@ -145,7 +202,8 @@ export class HttpConnection {
     }, { highWaterMark: 0 });
   }
 
-  async #send({ method, isVersion1_1 }: HttpHead, response: Response, isLast: boolean): Promise<void> {
+  async #send(request: UnderWay, response: Response, isLast: boolean): Promise<void> {
+    const { method, isVersion1_1 } = request.head;
     const { status, headers, body } = response;
     const isEmpty = body === null || method === "HEAD" || status === 204 || status === 304;
     const isWhole = isEmpty || headers.has("content-length");
@@ -154,23 +212,31 @@ export class HttpConnection {
     if (!isWhole && isVersion1_1) more.push(["transfer-encoding", "chunked"]);
     if (isLast || (!isWhole && !isVersion1_1)) more.push(["connection", "close"]);
     const own = [...headers].filter(([name]) => name !== "connection");
+    request.hasBegun = true;
+    await this.#interim;
     await this.#write(printHead(status, [...own, ...more]));
     if (isEmpty) return await body?.cancel();
-    await this.#sendBody(body, !isWhole && isVersion1_1);
+    request.isStream = !isWhole;
+    if (request.isStream && this.#inbox.end !== undefined) this.#leave(request);
+    await this.#sendBody(request, body, !isWhole && isVersion1_1);
   }
 
-  async #sendBody(body: ReadableStream<Uint8Array<ArrayBuffer>>, isChunked: boolean): Promise<void> {
+  async #sendBody(
+    { controller: { signal } }: UnderWay,
+    body: ReadableStream<Uint8Array<ArrayBuffer>>,
+    isChunked: boolean,
+  ): Promise<void> {
     const reader = body.getReader();
     const cancel = () => void reader.cancel().catch(() => {});
-    this.#request?.signal.addEventListener("abort", cancel, { once: true });
-    if (this.#request?.signal.aborted) cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    if (signal.aborted) cancel();
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
         if (value.byteLength > 0) await this.#write(isChunked ? chunkOf(value) : value);
       }
-      this.#request?.signal.throwIfAborted();
+      signal.throwIfAborted();
       if (isChunked) await this.#write(new TextEncoder().encode("0\r\n\r\n"));
     } finally {
       cancel();
@@ -183,7 +249,7 @@ export class HttpConnection {
     for (let at = 0; at < bytes.byteLength;) {
       const written = await this.#within(this.#stream.write(bytes.subarray(at)), writeMs);
       if (written === undefined) {
-        this.#request?.abort(new CniError("cancelled", "the client does not take its answer"));
+        this.#request?.controller.abort(new CniError("cancelled", "the client does not take its answer"));
         throw new CniError("cancelled", "the client does not take its answer");
       }
       at += written;

@@ -1,5 +1,6 @@
 import { asCniError } from "../plugin/failure.ts";
 import { CniError, type ErrorKind } from "../spec/error.ts";
+import { BadMessage } from "./http_message.ts";
 
 /** Statuses by the kind of the error; 500 for the others. 499 is read by nobody but the log: the client has left. */
 const STATUSES: Readonly<Partial<Record<ErrorKind, number>>> = {
@@ -26,6 +27,9 @@ export class HttpError extends Error {
   }
 }
 
+/** Where the next request begins is not known. */
+const CLOSE = { connection: "close" };
+
 /** How an error is answered. */
 export interface FailedAnswer {
   readonly status: number;
@@ -36,6 +40,9 @@ export interface FailedAnswer {
 /** How whatever was thrown is answered. */
 export function failedAnswer(error: unknown): FailedAnswer {
   if (error instanceof HttpError) return error;
+  if (error instanceof BadMessage) {
+    return { status: error.status, failure: new CniError("usage", error.message), headers: CLOSE };
+  }
   const failure = asCniError(error);
   return { status: STATUSES[failure.kind] ?? 500, failure, headers: {} };
 }

@@ -25,6 +25,7 @@ const LARGEST_HEAD = 16 * 1024;
 const LARGEST_CHUNK_LINE = 1024;
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
 const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+const ABSOLUTE = /^https?:\/\/[^/?#]/i;
 const CR = 13;
 const LF = 10;
 
@@ -36,14 +37,17 @@ const LF = 10;
  * @throws {BadMessage}
  */
 export async function readHead(inbox: Inbox): Promise<HttpHead | undefined> {
+  let seen = 0;
   for (;;) {
     // An empty line before a request is none.
     while (inbox.bytes[0] === CR && inbox.bytes[1] === LF) inbox.take(2);
-    const end = endOfHead(inbox.bytes);
+    const end = endOfHead(inbox.bytes, seen);
     if (end > LARGEST_HEAD || (end < 0 && inbox.bytes.byteLength > LARGEST_HEAD)) {
       throw new BadMessage(431, `the head of the request is larger than ${LARGEST_HEAD} bytes`);
     }
     if (end >= 0) return parseHead(latin1(inbox.take(end)));
+    // An end that has half come begins three bytes before.
+    seen = Math.max(0, inbox.bytes.byteLength - 3);
     if (!await inbox.more()) return undefined;
   }
 }
@@ -54,6 +58,9 @@ function parseHead(text: string): HttpHead {
   if (method === undefined || target === undefined) {
     throw new BadMessage(400, "the request line is not HTTP/1.1");
   }
+  if (!target.startsWith("/") && !ABSOLUTE.test(target) && !(target === "*" && method === "OPTIONS")) {
+    throw new BadMessage(400, "the target of the request is no path");
+  }
   const headers = new Headers();
   for (const line of lines) {
     const [, name, value] = HEADER.exec(line) ?? [];
@@ -61,6 +68,12 @@ function parseHead(text: string): HttpHead {
     headers.append(name, value);
   }
   return { method, target, isVersion1_1: minor === "1", headers };
+}
+
+/** The URL of a request, whose host is the one that the client wrote, or none that means anything. */
+export function urlOf({ target }: HttpHead): string {
+  if (ABSOLUTE.test(target)) return target;
+  return `http://podwire${target === "*" ? "/*" : target}`;
 }
 
 /** How long a body is: a number of bytes, or `chunked`. */
@@ -123,7 +136,12 @@ async function line(inbox: Inbox): Promise<string> {
     if (end > LARGEST_CHUNK_LINE || (end < 0 && inbox.bytes.byteLength > LARGEST_CHUNK_LINE)) {
       throw new BadMessage(400, "a line of the body is too long");
     }
-    if (end >= 0) return latin1(inbox.take(end + 1)).replace(/\r?\n$/, "");
+    if (end >= 0) {
+      const text = latin1(inbox.take(end + 1));
+      // A proxy in front may take a line feed alone for none.
+      if (!text.endsWith("\r\n")) throw new BadMessage(400, "a line of the body has no proper end");
+      return text.slice(0, -2);
+    }
     if (!await inbox.more()) throw clientLeft();
   }
 }
@@ -133,8 +151,8 @@ function clientLeft(): CniError {
   return new CniError("cancelled", "the client has left");
 }
 
-function endOfHead(bytes: Uint8Array): number {
-  for (let at = bytes.indexOf(CR); at >= 0; at = bytes.indexOf(CR, at + 1)) {
+function endOfHead(bytes: Uint8Array, from: number): number {
+  for (let at = bytes.indexOf(CR, from); at >= 0; at = bytes.indexOf(CR, at + 1)) {
     if (bytes[at + 1] === LF && bytes[at + 2] === CR && bytes[at + 3] === LF) return at + 4;
   }
   return -1;
@@ -148,6 +166,8 @@ function latin1(bytes: Uint8Array): string {
 }
 
 const REASONS: Readonly<Record<number, string>> = {
+  100: "Continue",
+  102: "Processing",
   200: "OK",
   201: "Created",
   204: "No Content",
@@ -157,11 +177,14 @@ const REASONS: Readonly<Record<number, string>> = {
   408: "Request Timeout",
   409: "Conflict",
   413: "Content Too Large",
+  422: "Unprocessable Content",
   431: "Request Header Fields Too Large",
+  499: "Client Closed Request",
   500: "Internal Server Error",
   501: "Not Implemented",
   503: "Service Unavailable",
   504: "Gateway Timeout",
+  507: "Insufficient Storage",
 };
 
 /** The head of an answer. */

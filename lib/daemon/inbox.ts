@@ -5,7 +5,10 @@ export interface ByteStream {
   close(): void;
 }
 
-const READ_BYTES = 4 * 1024;
+/** How the sending of a client ended: it has said that it sends no more, or the connection is gone. */
+export type InboxEnd = "finished" | "broken";
+
+const LEAST_ROOM = 4 * 1024;
 /** More is not read until what is there has been taken. */
 const MOST_BUFFERED = 64 * 1024;
 
@@ -15,28 +18,35 @@ const MOST_BUFFERED = 64 * 1024;
  */
 export class Inbox {
   readonly #stream: ByteStream;
-  readonly #onEnd: () => void;
-  #bytes = new Uint8Array(0);
-  #isEnded = false;
+  readonly #onEnd: (end: InboxEnd) => void;
+  #room = new Uint8Array(LEAST_ROOM);
+  #from = 0;
+  #to = 0;
+  #end: InboxEnd | undefined;
   #changed = Promise.withResolvers<void>();
   #taken = Promise.withResolvers<void>();
 
   /** Calls `onEnd` once the client sends no more. */
-  constructor(stream: ByteStream, onEnd: () => void) {
+  constructor(stream: ByteStream, onEnd: (end: InboxEnd) => void) {
     this.#stream = stream;
     this.#onEnd = onEnd;
     void this.#pump();
   }
 
-  /** What is there. */
+  /** What is there, until some of it is taken or more is waited for. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#bytes;
+    return this.#room.subarray(this.#from, this.#to);
+  }
+
+  /** How the client ended its sending; undefined as long as more may come. */
+  get end(): InboxEnd | undefined {
+    return this.#end;
   }
 
   /** Takes so many bytes of what is there. */
   take(count: number): Uint8Array<ArrayBuffer> {
-    const taken = this.#bytes.slice(0, count);
-    this.#bytes = this.#bytes.subarray(count);
+    const taken = this.bytes.slice(0, count);
+    this.#from += taken.byteLength;
     this.#taken.resolve();
     this.#taken = Promise.withResolvers<void>();
     return taken;
@@ -44,31 +54,44 @@ export class Inbox {
 
   /** Waits for more than is there; false if no more comes. */
   async more(): Promise<boolean> {
-    if (this.#isEnded) return false;
-    const before = this.#bytes.byteLength;
+    if (this.#end !== undefined) return false;
+    const before = this.#to - this.#from;
     await this.#changed.promise;
-    return this.#bytes.byteLength > before;
+    return this.#to - this.#from > before;
   }
 
   async #pump(): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
+    let end: InboxEnd = "finished";
     try {
       for (;;) {
-        while (this.#bytes.byteLength >= MOST_BUFFERED) await this.#taken.promise;
-        const count = await this.#stream.read(buffer);
+        while (this.#to - this.#from >= MOST_BUFFERED) await this.#taken.promise;
+        this.#makeRoom();
+        const count = await this.#stream.read(this.#room.subarray(this.#to));
         if (count === null) break;
-        const next = new Uint8Array(this.#bytes.byteLength + count);
-        next.set(this.#bytes);
-        next.set(buffer.subarray(0, count), this.#bytes.byteLength);
-        this.#bytes = next;
+        this.#to += count;
         this.#notify();
       }
     } catch {
       // A connection that was reset, or closed from this side, has ended too.
+      end = "broken";
     }
-    this.#isEnded = true;
+    this.#end = end;
     this.#notify();
-    this.#onEnd();
+    this.#onEnd(end);
+  }
+
+  /** Room is doubled and not made piece by piece, so that each byte is moved only a few times. */
+  #makeRoom(): void {
+    if (this.#from === this.#to) this.#from = this.#to = 0;
+    if (this.#room.byteLength - this.#to >= LEAST_ROOM) return;
+    const { bytes } = this;
+    const isSparse = bytes.byteLength * 2 <= this.#room.byteLength - LEAST_ROOM;
+    // What was given out as `bytes` stays as it was.
+    const room = new Uint8Array(this.#room.byteLength * (isSparse ? 1 : 2));
+    room.set(bytes);
+    this.#room = room;
+    this.#from = 0;
+    this.#to = bytes.byteLength;
   }
 
   #notify(): void {

@@ -92,6 +92,11 @@ Deno.test("what is no request, or could be read as two different ones, is refuse
       ["POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n", 501],
       [`GET / HTTP/1.1\r\nx: ${"y".repeat(20_000)}\r\n\r\n`, 431],
       [`GET /${"y".repeat(20_000)}`, 431],
+      ["POST / HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nab", 400],
+      ["POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400],
+      ["CONNECT host:80 HTTP/1.1\r\n\r\n", 400],
+      ["GET * HTTP/1.1\r\n\r\n", 400],
+      ["GET etc/passwd HTTP/1.1\r\n\r\n", 400],
     ];
     for (const [request, status] of cases) {
       using connection = await connect(path);
@@ -156,6 +161,193 @@ Deno.test("a client that leaves cuts its request short, in the middle of its bod
   assertEquals(log.all.filter((line) => line.startsWith("error")), []);
   assertEquals(log.all.filter((line) => line === "info request").length, 2);
 });
+
+/** A handler of one route that wants a body, and of one that streams. */
+function handlerOf(limits: { readMs?: number } = {}): Handler {
+  const route = { summary: "", answers: { 200: { description: "" } } };
+  const routes: readonly Route[] = [
+    withBody(objectOf({}, {}), { ...route, method: "POST", path: "/things", id: "a", handle: () => ok }),
+    { ...route, method: "GET", path: "/things", id: "b", handle: () => ok },
+  ];
+  return new Handler({ routes, log: silentLogger, ...limits });
+}
+
+const ok = { status: 200, json: {} };
+
+/** Programs that get `/one` and post `abc` to `/two`; those that are on this machine. */
+function clients(): Readonly<Record<string, readonly string[]>> {
+  const script = `const http = require("node:http");
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = (method, path, body) => new Promise((done, failed) => {
+      const request = http.request({ socketPath: "SOCKET", method, path, agent }, async (answer) => {
+        for await (const piece of answer) process.stdout.write(piece);
+        process.stdout.write("\\n");
+        done(answer.socket);
+      });
+      request.on("error", failed).end(body);
+    });
+    ask("GET", "/one").then(() => ask("POST", "/two", "abc")).finally(() => agent.destroy());`;
+  const curl = ["curl", "-sS", "--unix-socket", "SOCKET"];
+  const all = {
+    curl: [
+      ...curl,
+      "http://x/one",
+      "--next",
+      ...curl.slice(1),
+      "-d",
+      "abc",
+      "-H",
+      "expect: 100-continue",
+      "http://x/two",
+    ],
+    node: ["node", "-e", script],
+  };
+  return Object.fromEntries(Object.entries(all).filter(([name]) => isThere(name)));
+}
+
+function isThere(program: string): boolean {
+  try {
+    new Deno.Command(program, { args: ["--version"], stdout: "null", stderr: "null" }).outputSync();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("a body that stops half way, or drips, is given up with 408, and one that cannot be read is the fault of the client", () => {
+  const handler = handlerOf({ readMs: 300 });
+  return served({ handle: (request) => handler.handle(request) }, async (path) => {
+    using silent = await connect(path);
+    await send(silent, "POST /things HTTP/1.1\r\ncontent-length: 100\r\n\r\n{");
+    assertMatch(await receive(silent), /^HTTP\/1\.1 408 Request Timeout\r\n[^]*connection: close/);
+    using dripping = await connect(path);
+    await send(dripping, "POST /things HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n");
+    const drip = setInterval(() => void dripping.write(new Uint8Array(1)).catch(() => {}), 20);
+    const answer = await receive(dripping);
+    clearInterval(drip);
+    assertMatch(answer, /^HTTP\/1\.1 408 /);
+    for (const chunks of ["zz\r\n", "1\r\nab\r\n", "1\na\r\n0\r\n\r\n", `${"1".repeat(2_000)}`]) {
+      using bad = await connect(path);
+      await send(bad, `POST /things HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`);
+      assertMatch(await receive(bad), /^HTTP\/1\.1 400 [^]*connection: close[^]*"kind":"usage"/, chunks);
+    }
+    assertEquals(handler.underWay, 0);
+  });
+});
+
+Deno.test("a target may be a whole URL, and OPTIONS may ask for the server itself", () => {
+  const handler = handlerOf();
+  return served({ handle: (request) => handler.handle(request) }, async (path) => {
+    const statuses: number[] = [];
+    for (
+      const first of [
+        "GET http://any/things",
+        "OPTIONS *",
+        "OPTIONS /things",
+        "HEAD /things",
+        "GET http://any",
+      ]
+    ) {
+      using connection = await connect(path);
+      await send(connection, `${first} HTTP/1.1\r\nconnection: close\r\n\r\n`);
+      statuses.push(Number((await receive(connection)).split(" ")[1]));
+    }
+    assertEquals(statuses, [200, 204, 405, 200, 404]);
+  });
+});
+
+Deno.test("a client that closes its own direction still gets its answers, however late; a stream ends", async () => {
+  const go = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<void>();
+  const handle: Handle = async ({ url, signal, body }) => {
+    if (url.endsWith("/stream")) {
+      return new Response(new ReadableStream({ cancel: () => cancelled.resolve() }));
+    }
+    if (url.endsWith("/slow")) await go.promise;
+    return text(`${new URL(url).pathname} ${signal.aborted} ${await new Response(body).text()}`);
+  };
+  await served({ handle, limits: { probeMs: 20 } }, async (path) => {
+    using connection = await connect(path);
+    await send(
+      connection,
+      "POST /slow HTTP/1.1\r\ncontent-length: 2\r\n\r\nabPOST /next HTTP/1.1\r\ncontent-length: 2\r\n\r\ncd",
+    );
+    await connection.closeWrite();
+    const before = await receive(connection, "102 Processing\r\n\r\nHTTP/1.1 102");
+    go.resolve();
+    assertMatch(
+      before + await receive(connection),
+      /^(HTTP\/1\.1 102 Processing\r\n\r\n)+HTTP\/1\.1 200 OK[^]*\/slow false abHTTP[^]*\/next false cd$/,
+    );
+    using old = await connect(path);
+    await send(old, "GET /slow HTTP/1.0\r\n\r\n");
+    await old.closeWrite();
+    assertMatch(await receive(old), /^HTTP\/1\.1 200 OK[^]*connection: close\r\n\r\n\/slow false $/);
+    using listening = await connect(path);
+    await send(listening, "GET /stream HTTP/1.1\r\n\r\n");
+    await receive(listening, "chunked");
+    await listening.closeWrite();
+    await cancelled.promise;
+    await receive(listening);
+  });
+});
+
+Deno.test("an answer that fails in its midst ends without its end, and one for HTTP/1.0 ends with the connection", () => {
+  const handle: Handle = ({ url }) => {
+    let count = 0;
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      pull(controller) {
+        if (count++ === 0) return controller.enqueue(new TextEncoder().encode("first"));
+        if (url.endsWith("/bad")) throw new Error("disk on fire");
+        controller.close();
+      },
+    });
+    return Promise.resolve(new Response(body));
+  };
+  return served({ handle }, async (path) => {
+    using bad = await connect(path);
+    await send(bad, "GET /bad HTTP/1.1\r\n\r\n");
+    assertMatch(await receive(bad), /transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n$/);
+    using old = await connect(path);
+    await send(old, "GET /good HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+    const answer = await receive(old);
+    assertMatch(answer, /connection: close\r\n\r\nfirst$/);
+    assert(!answer.includes("transfer-encoding"), answer);
+  });
+});
+
+Deno.test("a body of some MiB in pieces of any size arrives as it was sent", async () => {
+  const sent = new Uint8Array(3 * 1024 * 1024).map((_, index) => index * 31 + (index >> 8));
+  const head = new TextEncoder().encode(`POST / HTTP/1.1\r\ncontent-length: ${sent.byteLength}\r\n\r\n`);
+  const handle: Handle = async ({ body }) => {
+    const got = new Uint8Array(await new Response(body).arrayBuffer());
+    return text(`${got.byteLength} ${got.every((byte, index) => byte === sent[index])}`);
+  };
+  await served({ handle }, async (path) => {
+    using connection = await connect(path);
+    const sending = (async () => {
+      await connection.write(head);
+      for (let at = 0, size = 1; at < sent.byteLength; size = size % 70_000 + 977) {
+        at += await connection.write(sent.subarray(at, at + size));
+      }
+    })();
+    assertMatch(await receive(connection, "true"), new RegExp(`${sent.byteLength} true$`));
+    await sending;
+  });
+});
+
+for (const [client, program] of Object.entries(clients())) {
+  Deno.test(`${client} gets and posts over the socket`, async () => {
+    await served({ handle: echo }, async (path) => {
+      const { stdout, stderr } = await new Deno.Command(program[0] ?? "", {
+        args: program.slice(1).map((arg) => arg.replaceAll("SOCKET", path)),
+        stdin: "null",
+      }).output();
+      const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+      assertMatch(said, /GET \/one -\s*POST \/two abc/);
+    });
+  });
+}
 
 Deno.test("with all connections taken the one goes that waits the longest, and where each has a request a new one is refused", async () => {
   const go = Promise.withResolvers<void>();
