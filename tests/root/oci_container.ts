@@ -104,6 +104,8 @@ export class Container {
 
   /** Whatever a failed test left. */
   async [Symbol.asyncDispose](): Promise<void> {
+    // runc is called in its bundle, which a test may have removed.
+    await Deno.mkdir(this.bundle, { recursive: true });
     await this.runc("delete", "--force", this.id);
   }
 }
