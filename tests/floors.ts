@@ -41,6 +41,8 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "read_file.ts",
       "program_format.ts",
       "capture.ts",
+      "search_path.ts",
+      "inherited.ts",
       "launch.ts",
       "process_table.ts",
       "strays.ts",

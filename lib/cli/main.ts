@@ -1,3 +1,4 @@
+import { leftOpen } from "../host/inherited.ts";
 import type { Io } from "../host/io.ts";
 import {
   type Command,
@@ -71,7 +72,18 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   if (input.flag("version")) return showVersion(io);
   requireCount(command, input, CniError);
   requireRoot(command, io, CniError);
-  return await (await command.load())(input);
+  const code = await (await command.load())(input);
+  warnOfInherited(io);
+  return code;
+}
+
+function warnOfInherited(io: Io): void {
+  const numbers = leftOpen();
+  if (numbers.length === 0) return;
+  const which = `file descriptor${numbers.length > 1 ? "s" : ""} ${numbers.join(", ")}`;
+  io.writeError(
+    `podwire: warning: plugins could use ${which}, which this process was started with: no shell here can close them\n`,
+  );
 }
 
 function showVersion(io: Io): number {

@@ -1,5 +1,6 @@
 import { DEFAULT_PATH, signalChild, type SignalName } from "./launch.ts";
 import { settled } from "./command.ts";
+import { type ProgramStart, withoutInherited } from "./inherited.ts";
 
 /** A program that takes over the terminal. */
 export interface AttachedRequest {
@@ -60,8 +61,7 @@ export async function runAttached(
   const { signal, graceMs = 2_000, onSpawn } = options;
   signal?.throwIfAborted();
   const env = request.env ?? (inheritEnv ? {} : { PATH: DEFAULT_PATH, LC_ALL: "C" });
-  const child = spawnFound(program, {
-    args: [...args],
+  const child = spawnFound({ program, args, env: inheritEnv ? undefined : env }, {
     env: { ...env },
     clearEnv: !inheritEnv,
     stdin: "inherit",
@@ -84,8 +84,19 @@ export async function runAttached(
 }
 
 /** Looks where the system has its programs, too: the inherited `PATH` may lack that. */
-function spawnFound(program: string, options: Deno.CommandOptions): Deno.ChildProcess {
-  const start = (path: string) => new Deno.Command(path, options).spawn();
+function spawnFound(request: ProgramStart, options: Deno.CommandOptions): Deno.ChildProcess {
+  const { program } = request;
+  // A shell that becomes the program would say in words of its own that there is none.
+  const path = program.includes("/")
+    ? program
+    : DEFAULT_PATH.split(":").map((dir) => `${dir}/${program}`).find(isFile);
+  const closing = path === undefined || !isFile(path)
+    ? undefined
+    : withoutInherited({ ...request, program: path });
+  if (closing !== undefined) {
+    return new Deno.Command(closing.program, { ...options, args: [...closing.args] }).spawn();
+  }
+  const start = (path: string) => new Deno.Command(path, { ...options, args: [...request.args] }).spawn();
   try {
     return start(program);
   } catch (missing) {
@@ -98,5 +109,13 @@ function spawnFound(program: string, options: Deno.CommandOptions): Deno.ChildPr
       }
     }
     throw missing;
+  }
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
   }
 }

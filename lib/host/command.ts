@@ -130,6 +130,8 @@ export const runCommand: RunCommand = async (request) => {
     if (status === undefined) child.unref();
     const { code, signal } = status ?? { code: -1, signal: null };
     if (failures.length > 0) throw failures[0];
+    const unstarted = ended === "exit" ? child.startFailure(code, stderr.text()) : undefined;
+    if (unstarted !== undefined) throw unstarted;
     lines?.end();
     const elapsedMs = Math.round(performance.now() - startedAt);
     return { code, signal, stdout: stdout.text(), stderr: stderr.text(), elapsedMs, ended };

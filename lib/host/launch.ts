@@ -1,21 +1,14 @@
 import { denoRules } from "./deno_rules.ts";
 import { programFormat } from "./program_format.ts";
+import { DEFAULT_PATH } from "./search_path.ts";
+import { failedStart, withoutInherited } from "./inherited.ts";
 
 /** The name of a signal, such as `SIGTERM`. */
 export type SignalName = Deno.Signal;
 
-/** Where programs are looked for when the caller names no `PATH`. */
-export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export { DEFAULT_PATH, withSystemDirs } from "./search_path.ts";
 
-/**
- * A `PATH` with the directories of {@linkcode DEFAULT_PATH} that it lacks at its end: that of a user names no sbin, where
- * `ip`, `nft` and `iptables` are. An empty one counts as none.
- */
-export function withSystemDirs(path: string | undefined): string {
-  if (path === undefined || path === "") return DEFAULT_PATH;
-  const given = path.split(":");
-  return [...given, ...DEFAULT_PATH.split(":").filter((dir) => !given.includes(dir))].join(":");
-}
+const DEFAULT_ENV = { PATH: DEFAULT_PATH, LC_ALL: "C" };
 
 /** What {@linkcode GroupChild.start} needs to know. */
 export interface LaunchRequest {
@@ -31,18 +24,22 @@ export interface LaunchRequest {
 export class GroupChild {
   readonly #child: Deno.ChildProcess;
   readonly #leads: boolean;
+  /** The program that a shell was to become. */
+  readonly #closingFor: string | undefined;
 
-  private constructor(child: Deno.ChildProcess, leads: boolean) {
+  private constructor(child: Deno.ChildProcess, leads: boolean, closingFor: string | undefined) {
     this.#child = child;
     this.#leads = leads;
+    this.#closingFor = closingFor;
   }
 
   static start({ program, args = [], env, stdin, cwd, ownGroup = true }: LaunchRequest): GroupChild {
-    const { mayDetach } = startable(program);
+    const { mayDetach, byShell } = startable(program);
     const detached = ownGroup && mayDetach;
-    const child = new Deno.Command(program, {
-      args: [...args],
-      env: { ...env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" } },
+    const closing = byShell ? withoutInherited({ program, args, env: env ?? DEFAULT_ENV }) : undefined;
+    const child = new Deno.Command(closing?.program ?? program, {
+      args: [...closing?.args ?? args],
+      env: { ...env ?? DEFAULT_ENV },
       clearEnv: true,
       detached,
       stdin: stdin === undefined ? "null" : "piped",
@@ -50,7 +47,7 @@ export class GroupChild {
       stderr: "piped",
       ...(cwd === undefined ? {} : { cwd }),
     }).spawn();
-    return new GroupChild(child, detached);
+    return new GroupChild(child, detached, closing && program);
   }
 
   get pid(): number {
@@ -64,6 +61,11 @@ export class GroupChild {
 
   get status(): Promise<Deno.CommandStatus> {
     return this.#child.status;
+  }
+
+  /** Why the program was not started after all, which only the end of the child shows; undefined if it was. */
+  startFailure(code: number, stderr: string): Error | undefined {
+    return this.#closingFor === undefined ? undefined : failedStart(this.#closingFor, code, stderr);
   }
 
   get stdin(): WritableStream<Uint8Array> {
@@ -139,9 +141,9 @@ function signalByProgram(pid: number, name: SignalName): boolean {
  *
  * @throws as Deno does where the kernel refuses a program
  */
-function startable(program: string): { readonly mayDetach: boolean } {
+function startable(program: string): { readonly mayDetach: boolean; readonly byShell: boolean } {
   const format = programFormat(program);
   const isRefused = format === "none" || format === "foreign" && denoRules().programsByShell;
   if (isRefused) throw new Error(`Failed to spawn '${program}': Exec format error (os error 8)`);
-  return { mayDetach: format !== "foreign" };
+  return { mayDetach: format !== "foreign", byShell: format !== "foreign" };
 }

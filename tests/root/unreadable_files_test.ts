@@ -138,7 +138,7 @@ binaryTest(
     for (const args of [`run web --id ${id}`, `run web --id ${id} --json`]) {
       const said = await full(args);
       assertStringIncludes(said, "the result cannot be written to standard output");
-      assertStringIncludes(said, 'the sandbox "web" was removed again');
+      assertStringIncludes(said.replaceAll('\\"', '"'), 'the sandbox "web" was removed again');
       assertStringIncludes(said, "exit 1");
       assertEquals(await world.json(["ps"]), []);
     }
