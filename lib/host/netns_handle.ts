@@ -1,4 +1,5 @@
 import { listDir, statOf } from "./file.ts";
+import { holdOpen } from "./read_file.ts";
 
 /** A network namespace that is held open, so that its path may lead elsewhere meanwhile. */
 export interface NetnsHandle extends Disposable {
@@ -13,26 +14,14 @@ export interface NetnsHandle extends Disposable {
  * Requires `--allow-read`, for `/proc` too. What is under `/proc` cannot be opened without full permissions.
  */
 export async function holdNetns(path: string, id: string): Promise<NetnsHandle | undefined> {
-  const file = await openIfThere(path);
+  const file = await holdOpen(path);
   if (file === undefined) return undefined;
-  try {
-    const { dev, ino } = await file.stat();
-    const held = `${dev}:${ino}` === id ? await pathOf(id) : undefined;
-    if (held === undefined) file.close();
-    return held === undefined ? undefined : { path: held, [Symbol.dispose]: () => file.close() };
-  } catch (error) {
-    file.close();
-    throw error;
-  }
-}
-
-async function openIfThere(path: string): Promise<Deno.FsFile | undefined> {
-  try {
-    return await Deno.open(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  using stack = new DisposableStack();
+  stack.use(file);
+  const held = file.id === id ? await pathOf(id) : undefined;
+  if (held === undefined) return undefined;
+  stack.move();
+  return { path: held, [Symbol.dispose]: () => file[Symbol.dispose]() };
 }
 
 /** Deno does not tell the number of a file that it has opened. */

@@ -69,6 +69,26 @@ export function readHeadSync(path: string, length: number): Uint8Array | undefin
   }
 }
 
+/** An open file of whatever kind. */
+export interface OpenFile extends Disposable {
+  /** What it is the same file by: `device:inode`. */
+  readonly id: string;
+}
+
+/**
+ * Opens whatever a path leads to without waiting for another process, as opening a FIFO would; undefined if nothing is
+ * there, or a socket. Requires `--allow-read`.
+ */
+export async function holdOpen(path: string): Promise<OpenFile | undefined> {
+  const fd = await openToRead(path).catch((error) => {
+    if (error instanceof UnreadableFileError) return undefined;
+    throw error;
+  });
+  if (fd === undefined) return undefined;
+  const { dev, ino } = fs.fstatSync(fd);
+  return { id: `${dev}:${ino}`, [Symbol.dispose]: () => fs.closeSync(fd) };
+}
+
 /** Deno's own `open` has no O_NONBLOCK: without, opening a FIFO waits for a writer, and holds a thread until then. */
 function openToRead(path: string): Promise<number | undefined> {
   return new Promise((resolve, reject) => {

@@ -7,7 +7,12 @@ import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
-import { validateContainerId, validateInterfaceName, validateNetworkName } from "../spec/name.ts";
+import {
+  validateContainerId,
+  validateInterfaceName,
+  validateNetworkName,
+  validateNewCniArg,
+} from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
 import { addChain, type ChainTarget, checkChain } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, refusalIn, versionOfAdd, withRecorded } from "./recorded.ts";
@@ -65,6 +70,7 @@ export class Attachments {
   async add(offered: NetworkConfigList, request: AttachRequest): Promise<JsonObject> {
     const key = keyOf(offered, request);
     validate(key, request);
+    for (const [name, value] of request.args) validateNewCniArg(name, value);
     const list = await this.requirePlugins(offered, request.signal);
     await this.#clearLeftover(list, key, request.signal);
     using _shared = await this.#share(list.name, "ADD", request.signal);

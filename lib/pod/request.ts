@@ -3,7 +3,7 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
-import { validateCniArg, validateContainerId } from "../spec/name.ts";
+import { validateContainerId, validateNewCniArg } from "../spec/name.ts";
 import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "./catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
@@ -154,7 +154,7 @@ function cniArgs(request: PodRequest, settings: NetworkSettings, network: string
     ...(mac !== undefined ? [["MAC", mac] as const] : []),
   ];
   try {
-    for (const [key, value] of args) validateCniArg(key, value);
+    for (const [key, value] of args) validateNewCniArg(key, value);
   } catch (error) {
     throw error instanceof CniError ? error.within({ network, path: "args" }) : error;
   }

@@ -1,4 +1,5 @@
 import { CniError } from "../spec/error.ts";
+import { isPrintable } from "../spec/name.ts";
 
 /** Those of Kubernetes are a domain of 253 characters, a slash, and 63 more. */
 const LONGEST_KEY = 317;
@@ -12,13 +13,32 @@ const LONGEST_VALUE = 4096;
 export function validateLabels(labels: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(labels)) {
     const refuse = (msg: string) => new CniError("usage", `the label "${key}" ${msg}`, { path: "labels" });
-    if (key === "" || /[\s=\p{Cc}\p{Cf}\p{Cs}]/u.test(key)) {
+    if (key === "" || /[\s=]/.test(key) || !isPrintable(key)) {
       throw refuse("has an empty key, or one with a space, `=` or an unprintable character");
     }
     if (key.length > LONGEST_KEY) throw refuse(`has a key of more than ${LONGEST_KEY} characters`);
-    if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(value)) {
+    if (!isPrintable(value)) {
       throw refuse("has a value of several lines, or with an unprintable character");
     }
     if (value.length > LONGEST_VALUE) throw refuse(`has a value of more than ${LONGEST_VALUE} characters`);
+  }
+}
+
+/**
+ * Refuses annotations that could act on a terminal or hide what they are. A value may have several lines: `kubectl apply`
+ * keeps whole files in one.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function validateAnnotations(annotations: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(annotations)) {
+    const refuse = (msg: string) =>
+      new CniError("usage", `the annotation ${JSON.stringify(key)} ${msg}`, { path: "annotations" });
+    if (key === "" || /\s/u.test(key) || !isPrintable(key)) {
+      throw refuse("has an empty key, or one with a space or an unprintable character");
+    }
+    if (!isPrintable(value.replaceAll(/[\t\n\r]/g, ""))) {
+      throw refuse("has a value with an unprintable character");
+    }
   }
 }

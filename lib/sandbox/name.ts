@@ -1,4 +1,5 @@
 import { CniError } from "../spec/error.ts";
+import { isPrintable } from "../spec/name.ts";
 
 const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** The longest name that Kubernetes gives a pod. */
@@ -6,7 +7,6 @@ const LONGEST = 253;
 
 /** Any printable text of a line; Kubernetes has UUIDs, and static pods hashes. */
 const LONGEST_UID = 253;
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\s]/u;
 
 /**
  * Refuses a UID that could not stand in a line of a log, in a variable, or in a table.
@@ -17,7 +17,7 @@ export function validateUid(uid: string): void {
   if (uid.length > LONGEST_UID) {
     throw new CniError("usage", `the UID is longer than ${LONGEST_UID} characters`, { path: "uid" });
   }
-  if (uid === "" || !UNPRINTABLE.test(uid)) return;
+  if (uid === "" || isPrintable(uid) && !/\s/u.test(uid)) return;
   throw new CniError("usage", `the UID ${JSON.stringify(uid)} is invalid`, {
     path: "uid",
     details: "it has to be printable, without spaces and line ends",

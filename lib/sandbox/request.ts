@@ -6,7 +6,7 @@ import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
-import { validateLabels } from "./label.ts";
+import { validateAnnotations, validateLabels } from "./label.ts";
 import { validateName, validateUid } from "./name.ts";
 import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
@@ -116,6 +116,7 @@ export async function draftRecord(
   if (attempt !== undefined) validateAttempt(attempt);
   const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
   validateLabels(labels);
+  validateAnnotations(request.annotations ?? {});
   validateSysctls(sysctls);
   if (source.kind === "host" && Object.keys(sysctls).length > 0) {
     throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");

@@ -79,7 +79,7 @@ export function validatePluginType(type: string): void {
 /** Whether a plugin's type can be the name of a file in a directory of plugins. */
 export function isPluginType(type: string): boolean {
   if (type === "" || type === "." || type === "..") return false;
-  return !/[/\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(type) && new TextEncoder().encode(type).length <= 255;
+  return !type.includes("/") && isPrintable(type) && new TextEncoder().encode(type).length <= 255;
 }
 
 /**
@@ -94,6 +94,26 @@ export function validateCniArg(key: string, value: string): void {
   if (/[;=]/.test(key)) throw refuse('its key contains ";" or "="');
   if (value.includes(";")) throw refuse('its value contains ";"');
   if (key.includes("\0") || value.includes("\0")) throw refuse("it contains a zero byte");
+}
+
+/**
+ * Checks one pair that a caller gives, as {@linkcode validateCniArg} does, and that it can stand in a line. What is on
+ * record, of another runtime perhaps, is passed on as it is.
+ *
+ * @throws {CniError} of kind `usage`, code 4
+ */
+export function validateNewCniArg(key: string, value: string): void {
+  validateCniArg(key, value);
+  if (isPrintable(key) && isPrintable(value)) return;
+  const msg = `Cannot pass CNI argument ${
+    JSON.stringify(key)
+  }: it is of several lines, or has an unprintable character`;
+  throw refused("usage", ERROR_CODES.invalidEnvironment, msg);
+}
+
+/** Whether a text stays on its line, and shows as what it is. */
+export function isPrintable(text: string): boolean {
+  return !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(text);
 }
 
 function refused(kind: ErrorKind, code: number, msg: string, details?: string): CniError {

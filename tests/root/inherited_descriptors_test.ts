@@ -2,12 +2,12 @@
 import { assertEquals } from "@std/assert";
 import { binaryTest, sh } from "./binary_world.ts";
 
-/** Notes which descriptors lead to the secret file; reads it by number where it can. */
+/** Notes how many descriptors lead to the secret file, and reads it by them. */
 const RECORDER = (seen: string) =>
   `#!/bin/sh
 cat >/dev/null
 echo "$CNI_COMMAND $(ls -l /proc/$$/fd | grep -c secret)" >>${seen}
-cat /proc/$$/fd/3 /proc/$$/fd/12 >>${seen} 2>/dev/null
+for fd in /proc/$$/fd/*; do case $(readlink $fd) in *secret) cat $fd >>${seen} ;; esac; done
 [ "$CNI_COMMAND" != ADD ] || echo '{"dns": {}}'
 `;
 

@@ -27,6 +27,11 @@ Deno.test({
       assertEquals(await holdNetns(path, id), undefined);
       await Deno.writeTextFile(path, "");
       assertEquals(await holdNetns(path, id), undefined);
+      // Opening what nobody writes into or listens at waits for nobody.
+      const socket = `${dir}/socket`;
+      using _listener = Deno.listen({ transport: "unix", path: socket });
+      await new Deno.Command("mkfifo", { args: [`${dir}/fifo`] }).output();
+      for (const other of [`${dir}/fifo`, socket, dir]) assertEquals(await holdNetns(other, id), undefined);
     } finally {
       await removeNetns(path).catch(() => {});
       await new Deno.Command("umount", { args: ["-l", dir], stderr: "null" }).output();

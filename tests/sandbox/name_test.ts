@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { validateLabels } from "../../lib/sandbox/label.ts";
+import { validateAnnotations, validateLabels } from "../../lib/sandbox/label.ts";
 import { validateUid } from "../../lib/sandbox/name.ts";
 import { CniError } from "../../lib/spec/error.ts";
 
@@ -13,4 +13,16 @@ Deno.test("a UID or label that would not stay on its line, or shows other than i
     assertEquals(assertThrows(() => validateLabels({ a: `a${char}b` }), CniError).kind, "usage");
   }
   assertThrows(() => validateUid("x".repeat(254)), CniError);
+});
+
+Deno.test("an annotation may have several lines, as kubectl writes them, and nothing else that is not shown", () => {
+  validateAnnotations({
+    "kubectl.kubernetes.io/last-applied-configuration": '{\n\t"kind": "Pod"}\r\n',
+    empty: "",
+  });
+  for (const char of ["\x1b", "\0", "\u0085", "\u2028", "\u202e", "\ud800"]) {
+    assertEquals(assertThrows(() => validateAnnotations({ a: `b${char}` }), CniError).kind, "usage");
+    assertThrows(() => validateAnnotations({ [`a${char}`]: "" }), CniError);
+  }
+  for (const key of ["", "a b", "a\nb"]) assertThrows(() => validateAnnotations({ [key]: "" }), CniError);
 });

@@ -4,6 +4,7 @@ import {
   validateContainerId,
   validateInterfaceName,
   validateNetworkName,
+  validateNewCniArg,
   validatePluginType,
 } from "../../lib/spec/name.ts";
 import { faultOf } from "./fault.ts";
@@ -125,5 +126,16 @@ Deno.test("B19 refuses CNI arguments that would change their meaning", () => {
   ) {
     const { kind, code } = faultOf(() => validateCniArg(key, value));
     assertEquals({ kind, code }, { kind: "usage", code: 4 }, `${key} ${value}`);
+  }
+});
+
+Deno.test("a CNI argument that a caller gives stays on its line and shows as what it is; one on record is passed on", () => {
+  validateNewCniArg("K8S_POD_NAME", "web ü 1");
+  for (const char of ["\n", "\r", "\t", "\x1b", "\u0085", "\u2028", "\u202e", "\ud800"]) {
+    for (const [key, value] of [["K", `a${char}b`], [`a${char}b`, "v"]] as const) {
+      const { kind, code } = faultOf(() => validateNewCniArg(key, value));
+      assertEquals({ kind, code }, { kind: "usage", code: 4 });
+      validateCniArg(key, value);
+    }
   }
 });
