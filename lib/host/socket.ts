@@ -2,7 +2,8 @@ import { dirname } from "@std/path/posix";
 import { HostError } from "./command.ts";
 import { denoRules } from "./deno_rules.ts";
 import { ensureDir } from "./file.ts";
-import { lockFile } from "./lock.ts";
+import type { Lock } from "./lock.ts";
+import { waitForLock } from "./lock_wait.ts";
 
 /** A Unix socket that this process listens on, under its own name. */
 export interface ClaimedSocket {
@@ -15,6 +16,8 @@ export interface ClaimedSocket {
 
 /** What `sockaddr_un` of Linux holds, without the zero at its end. */
 const LONGEST_SOCKET_PATH = 107;
+/** It is held for as long as a socket takes to be made: whoever has it for longer hangs, or is stopped. */
+const LOCK_MS = 10_000;
 /** Whoever holds the lock finds only those of dead processes. */
 const WORKSHOP = /^\.podwire-[0-9a-f]{8}$/;
 const FIXED_WORKSHOP = ".podwire-00000000";
@@ -41,7 +44,8 @@ function workshopFor(path: string): string {
  * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too, for each of
  * {@linkcode socketPaths}.
  *
- * @throws {HostError} reason `exists`, if somebody answers at that path, or what is there is no socket
+ * @throws {HostError} reason `exists`, if somebody answers at that path, or what is there is no socket; reason
+ *   `lock-timeout`, if another process keeps the path locked
  * @throws The reason of `signal`, if that fires first.
  */
 export async function claimSocket(
@@ -55,7 +59,7 @@ export async function claimSocket(
     throw new HostError(`${path} is too long for a socket: its directory may have 88 bytes, the path 107`);
   }
   await ensureDir(dir, 0o700);
-  using _lock = await lockFile(`${path}.lock`, { ...(signal && { signal }) });
+  using _lock = await lockOf(path, signal);
   await requireNobody(path);
   await removeWorkshops(dir);
   const workshop = workshopFor(path);
@@ -72,6 +76,10 @@ export async function claimSocket(
   }
 }
 
+function lockOf(path: string, signal?: AbortSignal): Promise<Lock> {
+  return waitForLock(`${path}.lock`, { what: `the lock of the socket ${path}`, limitMs: LOCK_MS, signal });
+}
+
 function claimed(path: string, own: Deno.FileInfo): ClaimedSocket {
   const state = async () => {
     const there = await lstatOf(path);
@@ -84,7 +92,7 @@ function claimed(path: string, own: Deno.FileInfo): ClaimedSocket {
     async release() {
       // With its directory gone there is nothing to remove, and no lock to be made.
       if (await lstatOf(dirname(path)) === undefined) return;
-      using _lock = await lockFile(`${path}.lock`);
+      using _lock = await lockOf(path);
       if (await state() === "ours") await Deno.remove(path);
     },
   };

@@ -7,7 +7,7 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { identityOf } from "../host/listing.ts";
-import { lockFile } from "../host/lock.ts";
+import { waitForLock } from "../host/lock_wait.ts";
 import type { Logger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
 import { openSealed, optionalObject, optionalText, seal, textOf, UnusableRecord } from "../network/sealed.ts";
@@ -43,6 +43,8 @@ export interface CatalogMemoryOptions {
   readonly log: Logger;
 }
 
+/** Nothing depends on what is remembered so much that a process which hangs with the lock could hold up a command. */
+const LOCK_MS = 2_000;
 const KIND = "podwire.catalog.v1";
 const NOTHING: Remembered = { files: new Map(), pin: undefined, hadFiles: false };
 
@@ -100,7 +102,11 @@ export class CatalogMemory {
         return;
       }
       await ensureDir(dir, 0o700);
-      using _lock = await lockFile(dir, signal === undefined ? {} : { signal });
+      using _lock = await waitForLock(dir, {
+        what: "the lock of what is remembered",
+        limitMs: LOCK_MS,
+        signal,
+      });
       await removeUnfinished(dir);
       await this.#save(path, change);
     } catch (error) {

@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/spec/error.ts";
 import { until } from "../until.ts";
+import { binaryTest, SYSTEM_PATH } from "./binary_world.ts";
+import { PODWIRE_BINARY } from "./need.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** A process that holds the lock of a file; what it runs holds no other. */
@@ -93,6 +95,63 @@ sandboxTest(
     assertEquals(await world.left(), []);
   },
 );
+
+/** What each command waits for, and the file that is held. */
+const COMMANDS: readonly (readonly [readonly string[], string])[] = [
+  [["run", "--id", "ID"], "containers/ID.lock"],
+  [["stop", "ID"], "containers/ID.lock"],
+  [["rm", "-f", "ID"], "containers/ID.lock"],
+  [["add", "NETWORK", "NETNS", "--id", "ID"], "containers/ID.lock"],
+  [["del", "NETWORK", "NETNS", "--id", "ID"], "containers/ID.lock"],
+  [["check", "NETWORK", "NETNS", "--id", "ID"], "containers/ID.lock"],
+  [["run", "--id", "other-ID"], "names.lock"],
+  [["add", "NETWORK", "NETNS", "--id", "other-ID", "--ifname", "eth1"], "gc/NETWORK.lock"],
+  [["gc", "NETWORK"], "gc/NETWORK.lock"],
+  [["recover"], "names.lock"],
+];
+
+binaryTest("F52 SIGTERM ends each command that waits for a lock", [], async (world) => {
+  await world.list([world.bridgePlugin()], { cniVersion: "1.1.0" });
+  const id = world.id("held");
+  const { netns } = await world.json(["run", "--id", id]);
+  try {
+    const words: Readonly<Record<string, string>> = { ID: id, NETWORK: world.network, NETNS: netns };
+    const filled = (text: string) => text.replace(/ID|NETWORK|NETNS/g, (word) => words[word] ?? word);
+    for (const [args, file] of COMMANDS) {
+      const path = `${world.stateDir}/run/${filled(file)}`;
+      await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+      await using _holder = await Holder.of(path);
+      const child = new Deno.Command(PODWIRE_BINARY, {
+        args: [...world.dirs, ...args.map(filled)],
+        env: { PATH: SYSTEM_PATH },
+        clearEnv: true,
+        stdin: "null",
+        stdout: "null",
+        stderr: "piped",
+      }).spawn();
+      const said = await readUntil(child.stderr, "still waiting for");
+      child.kill("SIGTERM");
+      const { code } = await child.status;
+      assert(said.includes("still waiting for"), `${args.join(" ")}: it ended with ${code}: ${said}`);
+      assert([130, 143].includes(code), `${args.join(" ")}: ${code}`);
+    }
+  } finally {
+    await world.podwire(["rm", "-f", id]);
+  }
+});
+
+/** What comes until it holds this, or its end. */
+async function readUntil(stream: ReadableStream<Uint8Array>, wanted: string): Promise<string> {
+  let text = "";
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  while (!text.includes(wanted)) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    text += value;
+  }
+  await reader.cancel();
+  return text;
+}
 
 /** A network whose plugin publishes ports. */
 async function portNetwork(world: SandboxWorld): Promise<void> {
