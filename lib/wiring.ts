@@ -116,7 +116,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     ...{ ...disk, runner, log, run, timeouts, probe, present },
     freeLeftovers: free,
   });
-  const pods = new PodNetworks({ attachments, store });
+  const pods = new PodNetworks({ attachments, store, cache, run });
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal));
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };

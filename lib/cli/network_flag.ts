@@ -1,4 +1,4 @@
-import type { NetworkSettings, WantedNetwork } from "../pod/request.ts";
+import type { WantedNetwork } from "../pod/request.ts";
 import { CniError } from "../spec/error.ts";
 import type { Json } from "../spec/json.ts";
 import { address, addressWithPrefix, capability, ipRanges, pair, portMapping, rate } from "./flag_value.ts";
@@ -22,6 +22,7 @@ interface Collected {
   readonly egress: number[];
   readonly device: string[];
   readonly cgroup: string[];
+  readonly "default-route": string[];
 }
 
 /** How the value of each key is read. */
@@ -41,7 +42,10 @@ const READERS: { readonly [K in keyof Collected]: (flag: string, text: string) =
   egress: bits,
   device: (_, text) => text,
   cgroup: (_, text) => text,
+  "default-route": address,
 };
+/** The key that needs no value. */
+const DEFAULT_ROUTE = "default-route";
 const ONCE: readonly string[] = ["mac", "ingress", "egress", "device", "cgroup"];
 
 /**
@@ -55,7 +59,7 @@ export function wantedNetworks(texts: readonly string[]): readonly WantedNetwork
 
 /**
  * The networks of a list, one a line or several, each as the flag has it: between commas, a piece without "=" is the
- * next network.
+ * next network, but for `default-route`.
  *
  * @throws {CniError} kind `usage`, naming key and value
  */
@@ -63,7 +67,8 @@ export function wantedNetworkItems(flag: string, text: string): readonly WantedN
   const items: string[][] = [];
   for (const line of text.split("\n").map((line) => line.trim()).filter((line) => line !== "")) {
     for (const [index, piece] of pieces(line).entries()) {
-      if (index === 0 || !piece.includes("=")) items.push([piece.trim()]);
+      const isSetting = piece.includes("=") || piece.trim() === DEFAULT_ROUTE;
+      if (index === 0 || !isSetting) items.push([piece.trim()]);
       else items.at(-1)?.push(piece.trim());
     }
   }
@@ -79,7 +84,7 @@ function allOf(flag: string, items: readonly (readonly string[])[]): readonly Wa
   });
 }
 
-/** `NET[:IFNAME][,KEY=VALUE...]` */
+/** `NET[:IFNAME][,default-route][,KEY=VALUE...]` */
 export function wantedNetwork(text: string): WantedNetwork {
   return ofPieces(FLAG, pieces(text));
 }
@@ -97,7 +102,17 @@ function ofPieces(flag: string, [head = "", ...settings]: readonly string[]): Wa
   return { name, ...(ifName === undefined ? {} : { ifName }), ...settingsOf(flag, settings) };
 }
 
-function settingsOf(flag: string, pairs: readonly string[]): NetworkSettings {
+function settingsOf(flag: string, texts: readonly string[]): Omit<WantedNetwork, "name" | "ifName"> {
+  const pairs = texts.filter((text) => text !== DEFAULT_ROUTE);
+  const settings = fromCollected(collected(flag, pairs));
+  if (pairs.length === texts.length) return settings;
+  if (settings.defaultRoute === undefined && pairs.length + 1 === texts.length) {
+    return { ...settings, defaultRoute: true };
+  }
+  throw new CniError("usage", `${flag}: ${DEFAULT_ROUTE} is given without a gateway and once more`);
+}
+
+function collected(flag: string, pairs: readonly string[]): Partial<Collected> {
   const all = new Map<string, unknown[]>();
   for (const text of pairs) {
     const [key, value] = pair(flag, text);
@@ -115,10 +130,10 @@ function settingsOf(flag: string, pairs: readonly string[]): NetworkSettings {
     }
     all.set(key, [...values, reader(`${flag} ${key}`, value)]);
   }
-  return fromCollected(Object.fromEntries(all) as Partial<Collected>);
+  return Object.fromEntries(all) as Partial<Collected>;
 }
 
-function fromCollected(given: Partial<Collected>): NetworkSettings {
+function fromCollected(given: Partial<Collected>): Omit<WantedNetwork, "name" | "ifName"> {
   const { ingress: [ingressRate] = [], egress: [egressRate] = [] } = given;
   const { mac: [mac] = [], device: [deviceID] = [], cgroup: [cgroupPath] = [] } = given;
   const { dns: servers, search: searches, "dns-option": options } = given;
@@ -135,6 +150,7 @@ function fromCollected(given: Partial<Collected>): NetworkSettings {
     annotations: given.annotation && Object.fromEntries(given.annotation),
     args: given.arg,
     capabilities: given.cap && Object.fromEntries(given.cap),
+    defaultRoute: given["default-route"],
   });
 }
 

@@ -19,12 +19,16 @@ const WORDS = {
   name: "name",
   namespace: "namespace",
   uid: "uid",
-} as const satisfies Record<Exclude<keyof NetworkSettings, "publish"> | "name" | "namespace" | "uid", string>;
+  defaultRoute: "default-route",
+} as const satisfies Record<
+  Exclude<keyof NetworkSettings, "publish"> | "name" | "namespace" | "uid" | "defaultRoute",
+  string
+>;
 
 type Allowable = keyof typeof WORDS;
 const IDENTITY = ["name", "namespace", "uid"] as const;
 const SETTINGS = (Object.keys(WORDS) as Allowable[]).filter((member) =>
-  !IDENTITY.some((name) => name === member)
+  member !== "defaultRoute" && !IDENTITY.some((name) => name === member)
 );
 
 /** What pairs of `CNI_ARGS` stand for that could be asked for otherwise; the last of a key counts for plugins. */
@@ -105,7 +109,9 @@ export function hookRules(input: CommandInput): HookRules {
 export function requireAllowed(request: SandboxRequest, rules: HookRules): void {
   const { networks = [] } = request;
   const wanted = networks === "none" ? [] : networks;
-  for (const { name } of wanted) {
+  for (const { name, defaultRoute } of wanted) {
+    // Which of its networks comes first, an author may say anyway; through which gateway is another matter.
+    if (defaultRoute !== undefined && defaultRoute !== true) requireWord(WORDS.defaultRoute, rules);
     if (rules.networks?.has(name) ?? true) continue;
     throw refused(`network "${name}" is none of those that its hook allows`, `--allow-network ${name}`);
   }

@@ -19,6 +19,7 @@ import {
   text,
   whole,
   word,
+  yes,
 } from "./shape.ts";
 
 const PORT = whole(1, 65_535);
@@ -81,7 +82,14 @@ const SETTINGS = {
   capabilities: mapOf(anything),
 } satisfies { readonly [K in keyof NetworkSettings]: Shape<NetworkSettings[K]> };
 
-const network = objectOf({ name: text() }, { ifName: text(), ...SETTINGS });
+/** Whether the pod's default route is the network's, or through which gateways. */
+const defaultRoute = either(
+  (json) => typeof json === "boolean",
+  yes,
+  listOf(text({ description: "a gateway, one a family" })),
+);
+
+const network = objectOf({ name: text() }, { ifName: text(), defaultRoute, ...SETTINGS });
 
 const networks: Shape<NonNullable<PodRequest["networks"]>> = either(
   (json) => typeof json === "string",

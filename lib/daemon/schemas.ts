@@ -44,7 +44,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     hostNetwork: FLAG,
     pid: orNull(WHOLE),
     ips: listOf(TEXT),
-    networks: listOf(objectOf({ name: TEXT, ifName: TEXT, result: { type: "object" } })),
+    networks: listOf(objectOf({ name: TEXT, ifName: TEXT, default: FLAG, result: { type: "object" } })),
     labels: TEXTS,
     annotations: TEXTS,
   }, {

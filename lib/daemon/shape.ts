@@ -68,6 +68,15 @@ export const flag: Shape<boolean> = {
   },
 };
 
+/** True, of what is asked for or left out. */
+export const yes: Shape<true> = {
+  schema: { const: true },
+  read(json, path) {
+    if (json !== true) throw new Misshapen(path, "must be true or left out");
+    return true;
+  },
+};
+
 /** A whole number within bounds. */
 export function whole(minimum: number, maximum: number): Shape<number> {
   return {

@@ -1,9 +1,12 @@
+import type { RunCommand } from "../host/command.ts";
 import type { Attachments, AttachRequest } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import type { ResultCache } from "../network/result_cache.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { CniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult } from "../spec/result.ts";
+import { settleDefaultRoutes } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodRequest, wantedIp } from "./request.ts";
 
 /** One network of a pod that is up. */
@@ -20,6 +23,8 @@ export interface PodNetwork {
 export interface PodNetworksOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly run: RunCommand;
 }
 
 /** How much is torn down, and until when. */
@@ -42,8 +47,8 @@ export class PodNetworks {
   }
 
   /**
-   * Attaches the pod to all planned networks, one after another as the specification demands. When
-   * one fails, those before it are detached again, last first.
+   * Attaches the pod to all planned networks, one after another as the specification demands, and leaves it one default
+   * route per family. When something fails, what is attached is detached again, last first.
    *
    * @throws {CniError} with what failed first
    */
@@ -72,7 +77,7 @@ export class PodNetworks {
         done.push({ name: list.name, ifName, result });
         requireWanted(planned, result);
       }
-      return done;
+      return await this.#settle(request, plan, done, signal);
     } catch (error) {
       // Only these: the container may have attachments that somebody else made.
       const own = new Set(done.map(({ name, ifName }) => `${ifName}@${name}`));
@@ -82,6 +87,33 @@ export class PodNetworks {
       );
       throw withFailures(asCniError(error), failures);
     }
+  }
+
+  /** CHECK, and whoever asks for the default route, go by the results on record. */
+  async #settle(
+    { containerId, netns }: PodRequest,
+    plan: readonly PlannedAttachment[],
+    done: readonly PodNetwork[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly PodNetwork[]> {
+    const { store, cache, run } = this.#options;
+    const attached = done.flatMap(({ result }, index) => {
+      const planned = plan[index];
+      return planned === undefined ? [] : [{ planned, result }];
+    });
+    const results = await settleDefaultRoutes(attached, { netns, run, ...(signal && { signal }) });
+    const settled: PodNetwork[] = [];
+    for (const [index, network] of done.entries()) {
+      const result = results[index] ?? network.result;
+      const { name, ifName } = network;
+      settled.push({ name, ifName, result });
+      if (result === network.result) continue;
+      const record = await store.read({ containerId, network: name, ifName });
+      if (record === undefined) continue;
+      await cache.write({ ...record, result });
+      await store.write({ ...record, result });
+    }
+    return settled;
   }
 
   /**

@@ -84,6 +84,12 @@ export interface WantedNetwork extends NetworkSettings {
   readonly name: string;
   /** The interface inside the pod. @default {the lowest free of `eth0`, `eth1`, ...} */
   readonly ifName?: string;
+  /**
+   * Makes its default route the pod's: `true` in each family in which it has one, or else a gateway; or through these
+   * gateways, one a family. In other families nothing changes.
+   * @default {the first network that has a default route, in each family}
+   */
+  readonly defaultRoute?: true | readonly string[];
 }
 
 /**

@@ -8,7 +8,7 @@ import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "./catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
-import { macDigits, validateSettings, wantedIp } from "./setting_rules.ts";
+import { macDigits, validateDefaultRoutes, validateSettings, wantedIp } from "./setting_rules.ts";
 
 export type {
   Bandwidth,
@@ -31,6 +31,8 @@ export interface PlannedAttachment {
   readonly ips?: readonly string[];
   /** The MAC address that the interface must have. */
   readonly mac?: string;
+  /** Whether the pod's default route is to be its own, or through which gateways. */
+  readonly defaultRoute?: true | readonly string[];
 }
 
 /** An attachment with all that it is to have, nothing of it proven yet. */
@@ -38,6 +40,7 @@ interface Draft {
   readonly list: NetworkConfigList;
   readonly ifName: string;
   readonly settings: NetworkSettings;
+  readonly defaultRoute: WantedNetwork["defaultRoute"];
 }
 
 /** What can only be had once, so that the pod's own is that of its first network. */
@@ -69,9 +72,11 @@ export function planAttachments(request: PodRequest, catalog: Catalog): readonly
     list,
     ifName: names[index] ?? "",
     settings: settingsOf(request, wanted[index] ?? { name: list.name }, index === 0),
+    defaultRoute: wanted[index]?.defaultRoute,
   }));
   for (const { list, settings } of drafts) validateSettings(list.name, settings);
-  const plan = drafts.map(({ list, ifName, settings }): PlannedAttachment => {
+  validateDefaultRoutes(drafts.map(({ list, defaultRoute }) => ({ network: list.name, defaultRoute })));
+  const plan = drafts.map(({ list, ifName, settings, defaultRoute }): PlannedAttachment => {
     const { ips = [], mac } = settings;
     return {
       list,
@@ -80,6 +85,7 @@ export function planAttachments(request: PodRequest, catalog: Catalog): readonly
       capabilityArgs: capabilityArgs(settings, list),
       ...(ips.length === 0 ? {} : { ips: [...ips] }),
       ...(mac === undefined ? {} : { mac }),
+      ...(defaultRoute === undefined ? {} : { defaultRoute }),
     };
   });
   requireDistinct(plan);
@@ -98,7 +104,7 @@ function withoutNetworks(request: PodRequest): readonly PlannedAttachment[] {
 
 /** What one network is to have: its own settings, and those of the pod that are meant for it. */
 function settingsOf(request: PodRequest, wanted: WantedNetwork, isFirst: boolean): NetworkSettings {
-  const { name, ifName: _, ...own } = wanted;
+  const { name, ifName: _, defaultRoute: _route, ...own } = wanted;
   const cgroupPath = own.cgroupPath ?? request.cgroupPath;
   const annotations = own.annotations === undefined
     ? request.annotations

@@ -71,6 +71,52 @@ export function validateSettings(network: string, settings: NetworkSettings): vo
   }
 }
 
+/** A network and whether the pod's default route is to be its own. */
+interface DefaultRouteWish {
+  readonly network: string;
+  readonly defaultRoute: true | readonly string[] | undefined;
+}
+
+/**
+ * Refuses two default routes for one family, and what is no gateway.
+ *
+ * @throws {CniError} kind `usage`, naming network, member and value
+ */
+export function validateDefaultRoutes(wishes: readonly DefaultRouteWish[]): void {
+  const owners = new Map<number, string>();
+  for (const { network, defaultRoute } of wishes) {
+    const refuse: Refuse = (path, msg) => new CniError("usage", msg, { network, path });
+    for (const { family, path } of familiesOf(defaultRoute, refuse)) {
+      const other = owners.get(family);
+      if (other === undefined) owners.set(family, network);
+      else {
+        const whose = other === network ? `twice for "${network}"` : `for "${other}" and "${network}"`;
+        throw refuse(path, `${path}: the default route for IPv${family} is wanted ${whose}`);
+      }
+    }
+  }
+}
+
+function familiesOf(
+  defaultRoute: DefaultRouteWish["defaultRoute"],
+  refuse: Refuse,
+): readonly { readonly family: 4 | 6; readonly path: string }[] {
+  if (defaultRoute === undefined) return [];
+  if (defaultRoute === true) return ([4, 6] as const).map((family) => ({ family, path: "defaultRoute" }));
+  if (!Array.isArray(defaultRoute)) {
+    throw refuse(
+      "defaultRoute",
+      `defaultRoute: ${shown(defaultRoute)} is neither true nor a list of gateways`,
+    );
+  }
+  return defaultRoute.map((text: unknown, index) => {
+    const path = `defaultRoute[${index}]`;
+    const ip = typeof text === "string" ? parseIp(text) : undefined;
+    if (ip === undefined) throw refuse(path, `${path}: ${shown(text)} is no IP address`);
+    return { family: ip.family, path };
+  });
+}
+
 function requireIps(ips: readonly string[], refuse: Refuse): void {
   const seen = new Set<string>();
   for (const [index, text] of ips.entries()) {

@@ -3,6 +3,7 @@ import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { CniError } from "../spec/error.ts";
+import { defaultRoutesOf } from "../spec/default_route.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
@@ -17,6 +18,8 @@ export interface SandboxNetwork {
   readonly name: string;
   /** The interface inside the sandbox. */
   readonly ifName: string;
+  /** Whether the default route is through it, in one family at least. */
+  readonly default: boolean;
   /** In version 1.1.0. */
   readonly result: JsonObject;
 }
@@ -231,5 +234,6 @@ export async function problemOf(
 }
 
 function shownNetwork({ name, ifName, result }: PodNetwork): SandboxNetwork {
-  return { name, ifName, result: convertResult(result, CURRENT_VERSION) };
+  const hasDefault = defaultRoutesOf(result).length > 0;
+  return { name, ifName, default: hasDefault, result: convertResult(result, CURRENT_VERSION) };
 }

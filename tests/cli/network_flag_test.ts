@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { wantedNetwork, wantedNetworks } from "../../lib/cli/network_flag.ts";
+import { wantedNetwork, wantedNetworkItems, wantedNetworks } from "../../lib/cli/network_flag.ts";
 import { NETWORK_HELP } from "../../lib/cli/network_help.ts";
 import type { IpRange, PortMapping, WantedNetwork } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/spec/error.ts";
@@ -74,6 +74,28 @@ Deno.test("a comma inside of a value is written with a backslash, and so is a ba
   assertEquals(annotations, { k: String.raw`x,y` + "\\", l: String.raw`\z\,` });
 });
 
+Deno.test("default-route stands alone or has a gateway for each family", () => {
+  assertEquals(wantedNetwork("b,default-route"), { name: "b", defaultRoute: true });
+  assertEquals(wantedNetwork("b:net1,default-route=10.1.0.1,mac=x,default-route=fd00::1"), {
+    name: "b",
+    ifName: "net1",
+    mac: "x",
+    defaultRoute: ["10.1.0.1", "fd00::1"],
+  });
+  // In a list a piece without "=" is another network, but for this one; where no network is before it, it is one.
+  assertEquals(wantedNetworkItems("x", "a,b, default-route ,mac=x,c\ndefault-route"), [
+    { name: "a" },
+    { name: "b", mac: "x", defaultRoute: true },
+    { name: "c" },
+    { name: "default-route" },
+  ]);
+  assertEquals(refusal("a,default-route=x").msg, '--network default-route: "x" is no IP address');
+  assertEquals(refusal("a,default-route=").msg, '--network: "default-route=" has no value');
+  for (const text of ["a,default-route,default-route", "a,default-route=10.1.0.1,default-route"]) {
+    assertEquals(refusal(text).msg, "--network: default-route is given without a gateway and once more");
+  }
+});
+
 Deno.test("what is wrong is told with flag, key and value", () => {
   const cases: readonly [string, string][] = [
     ["a,", '--network: "" is not KEY=VALUE'],
@@ -104,7 +126,7 @@ Deno.test("what is wrong is told with flag, key and value", () => {
 Deno.test("the help of run names every key", () => {
   const { context } = refusal("a,x=y");
   const keys = (context.details ?? "").replace("keys are ", "").split(", ");
-  assertEquals(keys.length, 15);
+  assertEquals(keys.length, 16);
   for (const key of keys) assert(new RegExp(`[ ,]${key}[, ]`).test(NETWORK_HELP), key);
 });
 

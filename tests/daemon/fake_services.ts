@@ -21,7 +21,7 @@ export const SANDBOX: Sandbox = {
   hostNetwork: false,
   pid: null,
   ips: ["10.0.0.2"],
-  networks: [{ name: "net", ifName: "eth0", result: { cniVersion: "1.1.0" } }],
+  networks: [{ name: "net", ifName: "eth0", default: false, result: { cniVersion: "1.1.0" } }],
   labels: { app: "web" },
   annotations: {},
 };

@@ -18,6 +18,8 @@ class PodWorld implements AsyncDisposable {
     return new PodNetworks({
       attachments: network.attachments(),
       store: network.store,
+      cache: network.cache,
+      run: network.host.run,
     });
   }
 

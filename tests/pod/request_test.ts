@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { Catalog } from "../../lib/pod/catalog.ts";
-import { planAttachments, type PodRequest } from "../../lib/pod/request.ts";
+import { planAttachments, type PodRequest, type WantedNetwork } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { networks, plan, POD, refusal } from "./plan.ts";
 
@@ -250,4 +250,24 @@ Deno.test("G51 container ID and interface name are what was asked for, and check
   const [planned] = plan({ containerId: "Pod_1.x-y", networks: [{ name: "a", ifName: "net1" }] });
   assertEquals([planned?.ifName, planned?.args[3]], ["net1", ["K8S_POD_INFRA_CONTAINER_ID", "Pod_1.x-y"]]);
   for (const containerId of ["", "a/b", ".x", "a;b"]) assertEquals(refusal({ containerId }).kind, "usage");
+});
+
+Deno.test("one network alone is to have the default route of a family, and what is no gateway is refused", () => {
+  const [, b] = plan({ networks: [{ name: "a" }, { name: "b", defaultRoute: ["10.1.0.1", "fd00::1"] }] });
+  assertEquals(b?.defaultRoute, ["10.1.0.1", "fd00::1"]);
+  const apart = [{ name: "a", defaultRoute: ["10.1.0.1"] }, { name: "b", defaultRoute: ["fd00::1"] }];
+  assertEquals(plan({ networks: apart }).length, 2);
+  const cases: readonly [NonNullable<WantedNetwork["defaultRoute"]>[], string][] = [
+    [[true, true], 'IPv4 is wanted for "a" and "b"'],
+    [[["fd00::1"], true], 'IPv6 is wanted for "a" and "b"'],
+    [[["10.1.0.1", "10.1.0.2"]], "IPv4 is wanted twice"],
+    [[["gateway"]], '"gateway" is no IP address'],
+    [["10.1.0.1" as unknown as true], "neither true nor a list"],
+  ];
+  for (const [wishes, msg] of cases) {
+    const networks = wishes.map((defaultRoute, index) => ({ name: "ab"[index] ?? "", defaultRoute }));
+    const error = refusal({ networks });
+    assertEquals(error.kind, "usage");
+    assertStringIncludes(error.message, msg);
+  }
 });

@@ -1,0 +1,216 @@
+import type { RunCommand } from "../host/command.ts";
+import { ipBatch } from "../host/link.ts";
+import { parseIp } from "../spec/address.ts";
+import { CniError } from "../spec/error.ts";
+import {
+  type DefaultRoute,
+  defaultRoutesOf,
+  EVERYTHING,
+  FAMILIES,
+  type Family,
+  gatewayOf,
+  withDefaultRoute,
+} from "../spec/default_route.ts";
+import type { JsonObject } from "../spec/json.ts";
+import { asResult } from "../spec/result.ts";
+import { type KernelRoute, type NextHop, parseKernelRoutes } from "./kernel_route.ts";
+import { normalIp, type PlannedAttachment } from "./request.ts";
+
+/** An attachment of a pod that has been made. */
+export interface AttachedNetwork {
+  readonly planned: PlannedAttachment;
+  readonly result: JsonObject;
+}
+
+/** Where the routes are, and how they are asked for. */
+export interface DefaultRoutesOptions {
+  /** The path of the pod's namespace. */
+  readonly netns: string;
+  readonly run: RunCommand;
+  readonly signal?: AbortSignal;
+}
+
+/** Whose default route of a family the pod is to have. */
+interface Choice {
+  readonly family: Family;
+  readonly chosen: AttachedNetwork;
+  /** The next hop that the request asks for; undefined for whatever the plugins made. */
+  readonly gateway: string | undefined;
+}
+
+/**
+ * Leaves a pod one default route per family, of several that its networks brought: that of the first network, unless
+ * the request names another. Linux would prefer the last one in IPv4, and spread the traffic over all of them in IPv6.
+ *
+ * Only routes of interfaces that these attachments made are changed. What routers advertise is theirs. Gives the
+ * results as they are now.
+ *
+ * Requires root, `--allow-run=nsenter,ip`.
+ *
+ * @throws {CniError} if the network that was asked for has no gateway, or the kernel does not have the route afterwards
+ */
+export async function settleDefaultRoutes(
+  attached: readonly AttachedNetwork[],
+  options: DefaultRoutesOptions,
+): Promise<readonly JsonObject[]> {
+  const possible = choicesOf(attached, []);
+  requireGateways(attached, possible);
+  if (possible.length === 0) return attached.map(({ result }) => result);
+  const families = possible.map(({ family }) => family);
+  const routes = await defaultsIn(families, options);
+  const choices = choicesOf(attached, routes);
+  const lines = choices.flatMap((choice) => changesFor(choice, attached, routes));
+  if (lines.length > 0) {
+    await ipBatch(lines, options).catch((error: unknown) => {
+      options.signal?.throwIfAborted();
+      throw notSettled(choices, error instanceof Error ? error.message : String(error));
+    });
+    const now = await defaultsIn(families, options);
+    const wrong = choices.find((choice) => changesFor(choice, attached, now).length > 0);
+    if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it afterwards");
+  }
+  return attached.map((network) => resultOf(network, choices, attached, routes));
+}
+
+function choicesOf(
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): readonly Choice[] {
+  return FAMILIES.flatMap((family) => wantedOf(family, attached) ?? firstOf(family, attached, routes) ?? []);
+}
+
+/** The choice that the request names. */
+function wantedOf(family: Family, attached: readonly AttachedNetwork[]): Choice | undefined {
+  for (const chosen of attached) {
+    const { planned: { defaultRoute }, result } = chosen;
+    if (defaultRoute === undefined) continue;
+    const own = defaultRoutesOf(result);
+    if (defaultRoute !== true) {
+      const gateway = defaultRoute.find((text) => parseIp(text)?.family === family);
+      if (gateway !== undefined) return { family, chosen, gateway: normalIp(gateway) };
+    } else if (own.some((route) => route.family === family)) {
+      return { family, chosen, gateway: undefined };
+    } else if (own.length === 0) {
+      const gateway = gatewayOf(result, family);
+      if (gateway !== undefined) return { family, chosen, gateway };
+    }
+  }
+  return undefined;
+}
+
+/** The first network that brought a default route, if others did too. */
+function firstOf(
+  family: Family,
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): Choice | undefined {
+  const [chosen, ...others] = attached.filter((network) => brings(network, family, routes));
+  return chosen === undefined || others.length === 0 ? undefined : { family, chosen, gateway: undefined };
+}
+
+function requireGateways(attached: readonly AttachedNetwork[], wanted: readonly Choice[]): void {
+  for (const network of attached) {
+    const { planned: { list, defaultRoute } } = network;
+    if (defaultRoute === undefined || wanted.some(({ chosen }) => chosen === network)) continue;
+    throw new CniError("plugin", "the network gave neither a default route nor a gateway", {
+      verb: "ADD",
+      network: list.name,
+      hint: "name the gateway, as in default-route=10.1.0.1",
+    });
+  }
+}
+
+function claims(result: JsonObject, family: Family): readonly DefaultRoute[] {
+  return defaultRoutesOf(result).filter((route) => route.family === family);
+}
+
+/** The other networks that brought a default route. */
+function rivalsOf(
+  { family, chosen }: Choice,
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): readonly AttachedNetwork[] {
+  return attached.filter((network) => network !== chosen && brings(network, family, routes));
+}
+
+/** Whether a network has a default route, and not only in a table of its own, where `sbr` puts it. */
+function brings(network: AttachedNetwork, family: Family, routes: readonly KernelRoute[]): boolean {
+  if (claims(network.result, family).length === 0) return false;
+  const own = routes.filter((route) => route.family === family && hopsOf(network, route).length > 0);
+  return own.length === 0 || own.some(({ isMain }) => isMain);
+}
+
+/** The lines for `ip` that bring about the choice; none if it is as it should be. */
+function changesFor(
+  choice: Choice,
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): readonly string[] {
+  const { family, chosen, gateway } = choice;
+  const mains = routes.filter((route) => route.family === family && route.isMain);
+  const own = mains.filter((route) => hopsOf(chosen, route).length > 0);
+  const isKept = ({ hops }: KernelRoute, hop: NextHop) =>
+    gateway === undefined || (hop.gateway === gateway && (family === 6 || hops.length === 1));
+  const removed = [
+    ...rivalsOf(choice, attached, routes).flatMap((rival) =>
+      mains.flatMap((route) => removalOf(route, hopsOf(rival, route)))
+    ),
+    ...own.flatMap((route) => removalOf(route, hopsOf(chosen, route).filter((hop) => !isKept(route, hop)))),
+  ];
+  const isThere = own.some((route) => hopsOf(chosen, route).some((hop) => isKept(route, hop)));
+  return isThere ? removed : [...removed, additionOf(choice)];
+}
+
+/** The hops of a route that lead through interfaces of the attachment. */
+function hopsOf({ planned: { ifName }, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
+  const inside = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
+  const devices = [ifName, ...inside.map(({ name }) => name)];
+  return hops.filter(({ device }) => devices.includes(device));
+}
+
+/** In IPv6 the hops of a route can go one by one; in IPv4 a route is one thing. */
+function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop[]): readonly string[] {
+  if (gone.length === 0) return [];
+  const words = `route delete ${EVERYTHING[family]} table main${
+    metric === undefined ? "" : ` metric ${metric}`
+  }`;
+  if (family === 6 || hops.length === 1) return gone.map((hop) => `${words} ${hop.words}`);
+  return gone.length < hops.length ? [] : [`${words} ${gone.map((hop) => `nexthop ${hop.words}`).join(" ")}`];
+}
+
+function additionOf({ family, chosen: { planned, result }, gateway }: Choice): string {
+  const via = gateway ?? claims(result, family)[0]?.gateway;
+  const hop = via === undefined ? "" : `via ${via} `;
+  return `route prepend ${EVERYTHING[family]} ${hop}dev ${planned.ifName}`;
+}
+
+function resultOf(
+  network: AttachedNetwork,
+  choices: readonly Choice[],
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): JsonObject {
+  let { result } = network;
+  for (const choice of choices) {
+    const { family, chosen, gateway } = choice;
+    if (rivalsOf(choice, attached, routes).includes(network)) result = withDefaultRoute(result, family);
+    else if (chosen === network && gateway !== undefined) result = withDefaultRoute(result, family, gateway);
+  }
+  return result;
+}
+
+async function defaultsIn(
+  families: readonly Family[],
+  options: DefaultRoutesOptions,
+): Promise<readonly KernelRoute[]> {
+  const lines = families.map((family) => `route show table all exact ${EVERYTHING[family]}`);
+  return parseKernelRoutes(families, await ipBatch(lines, { ...options, json: true }));
+}
+
+function notSettled([choice]: readonly Choice[], why: string): CniError {
+  const { family = 4, chosen } = choice ?? {};
+  return new CniError("io", `the default route for IPv${family} could not be made: ${why}`, {
+    verb: "ADD",
+    ...(chosen === undefined ? {} : { network: chosen.planned.list.name }),
+  });
+}
