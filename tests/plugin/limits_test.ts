@@ -18,7 +18,7 @@ Deno.test("a result of more than 1 MiB or 10,000 members is refused, saying how 
   assertEquals(large.kind, "plugin-output");
   assertMatch(large.msg, /too large: it has 10486\d\d bytes, of at most 1048576/);
   await net.answer("ADD", { stdout: filled(1024 * 1024 - 100) });
-  assertEquals((await runnerOf(plugins).add(callOf(), "1.1.0")).ips, []);
+  assertEquals((await runnerOf(plugins).add(callOf(), "1.1.0")).cniVersion, "1.1.0");
   const many = `${RESULT}, "x": [${Array(10_000).fill(0).join(",")}]}`;
   assertMatch((await failing(() => decodeOutput(many))).msg, /more than 10000 members/);
   // In bytes, not in characters.
@@ -29,7 +29,10 @@ Deno.test("a long error message is cut wherever it goes, and says how long it wa
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   const long = "z".repeat(6_000_000);
-  await net.answer("ADD", { stdout: JSON.stringify({ code: 100, msg: long, details: long }), code: 1 });
+  await net.answer("ADD", {
+    stdout: JSON.stringify({ code: 100, msg: long, details: "z".repeat(1_000_000) }),
+    code: 1,
+  });
   const error = await failing(() => runnerOf(plugins).add(callOf(), "1.1.0"));
   assertMatch(error.msg, /^z{4000}\.\.\. \(it has 6000000 characters\)$/);
   for (const text of [error.message, JSON.stringify(error), error.within({ verb: "ADD" }).message]) {

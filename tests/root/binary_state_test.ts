@@ -32,8 +32,10 @@ binaryTest(
     assertEquals([await isThere(netns), left].flat(), [
       false,
       "state/second/boot-id",
+      "state/second/interfaces/.complete",
       "state/second/run/boot.lock",
       `state/second/run/gc/${world.network}.lock`,
+      "state/second/run/interfaces.lock",
       "state/second/run/names.lock",
     ]);
   },
