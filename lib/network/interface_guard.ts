@@ -127,6 +127,7 @@ export class InterfaceGuard {
   ): Promise<string> {
     const { claims, netnsGuard, log } = this.#options;
     const { netns, ifName, containerId, forceForeign = false } = wanted;
+    if (netns === "") return netns;
     const context = contextOf("DEL", list, wanted);
     await netnsGuard.requireAllowed(netns, context);
     const id = await netnsId(netns);

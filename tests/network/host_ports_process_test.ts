@@ -61,7 +61,8 @@ const requestOf = (world: NetworkWorld, containerId: string, hostIP: string) => 
 Deno.test("F67 of two processes that want a port at once one gets it, and no plugin of the other runs: 50 rounds", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
-  const plugins = [{ type: "a", capabilities: { portMappings: true } }];
+  // The namespace of each pod is that of this process, and what is in it is none of the plugin's business.
+  const plugins = [{ type: "a", capabilities: { portMappings: true }, podwireExistingLink: true }];
   const file = JSON.stringify({ cniVersion: "1.1.0", name: "web", plugins });
   await Deno.writeTextFile(`${world.confDir}/web.conflist`, file);
   const { stateDir, cacheDir, confDir } = world;
@@ -71,6 +72,7 @@ Deno.test("F67 of two processes that want a port at once one gets it, and no plu
     confDir,
     runDir: `${world.dir}/run`,
     pluginDirs: [world.plugins.dir],
+    environment: { CNI_NETNS_OVERRIDE: "1" },
   };
   await using one = new Worker(options);
   await using other = new Worker(options);

@@ -168,11 +168,6 @@ Deno.test("D76 plugins without a version in common are a mismatch; with one they
   assertEquals(inShort(await ask(world, list)), [false, "version-mismatch"]);
 });
 
-Deno.test("a type that is no file name is a fault of the configuration", async () => {
-  await using world = await NetworkWorld.make();
-  assertEquals(inShort(await ask(world, listOf(["../a"]))), [false, "invalid-config"]);
-});
-
 Deno.test("F24 a question that is repeated asks for no versions again, until the executable changes", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
