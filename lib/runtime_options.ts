@@ -33,6 +33,11 @@ export interface RuntimeOptions {
    * have written: for test set-ups. @default {false}
    */
   readonly allowUnsafeFiles?: boolean;
+  /**
+   * How many attachments that could not be detached the sandboxes of one pod (namespace and name) may leave before another
+   * of it is refused; 0 for any number. Those that are given no name count as one pod for each network. @default {16}
+   */
+  readonly maxFailed?: number;
   /** When a built-in plugin stands in for an executable. @default {"fallback"} */
   readonly builtinPolicy?: BuiltinPolicy;
   /** Milliseconds a verb; those of ADD and DEL are also for each call of an OCI runtime. @default {DEFAULT_TIMEOUTS} */
@@ -59,4 +64,5 @@ export const DEFAULTS = {
   stateDir: "/var/lib/podwire",
   runDir: "/run/podwire",
   netnsDir: "/run/netns",
+  maxFailed: 16,
 } as const;

@@ -4,6 +4,7 @@ import { type RunCommand, runCommand, withSystemDirs } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
 import { RunningPrograms } from "./host/running_programs.ts";
 import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
+import { FailedBound } from "./network/failed_bound.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import {
   forgetAttachments,
@@ -120,8 +121,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal));
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
-  const made = { netnsGuard, sandboxes: sandboxStore, locks, attachments, pods };
-  const shared = { ...dirs, ...host, ...made };
+  const made = { sandboxes: sandboxStore, locks, attachments, pods };
+  const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
   const recovery = new Recovery({ ...shared, ...disk, requireSafe: () => requireSafeDirectories(trusted) });
   const engine = { attachments, store, cache, locks, runner, probe };
@@ -154,6 +155,14 @@ function guardInterfaces(
 ): { readonly claims: InterfaceClaims; readonly interfaces: InterfaceGuard } {
   const claims = new InterfaceClaims(parts);
   return { claims, interfaces: new InterfaceGuard({ ...parts, claims }) };
+}
+
+function boundOf(
+  { maxFailed: max = DEFAULTS.maxFailed }: RuntimeOptions,
+  { store, failed }: Pick<Parts, "store" | "failed">,
+  log: Logger,
+): FailedBound {
+  return new FailedBound({ store, failed, log, max });
 }
 
 function presentIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): PresentList {

@@ -80,6 +80,12 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     help: "also plugins, configuration and directories that others than root can write: for tests",
   },
   {
+    name: "max-failed",
+    kind: "value",
+    value: "N",
+    help: "attachments that could not be detached which one pod may leave (default 16; 0: any number)",
+  },
+  {
     name: "builtin",
     kind: "value",
     value: "POLICY",

@@ -77,6 +77,7 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
     log: logger(input),
     embedded: !input.flag("no-embedded"),
     allowUnsafeFiles: input.flag("allow-unsafe-files"),
+    maxFailed: maxFailed(input),
     ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
     ...(tracer === undefined ? {} : { tracer }),
   };
@@ -84,6 +85,13 @@ export function runtimeOptions(input: CommandInput): RuntimeOptions {
 
 function directory(input: CommandInput, name: string, fallback: string): string {
   return resolve(input.value(name) ?? fallback);
+}
+
+function maxFailed(input: CommandInput): number {
+  const text = input.value("max-failed");
+  if (text === undefined) return DEFAULTS.maxFailed;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new CniError("usage", `--max-failed: "${text}" is no whole number from 0 on`);
 }
 
 function pluginDirs(input: CommandInput): readonly string[] {

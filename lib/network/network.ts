@@ -14,6 +14,7 @@ import {
   validateNewCniArg,
 } from "../spec/name.ts";
 import { atLeast } from "../spec/version.ts";
+import { withHolders } from "./address_holder.ts";
 import { addChain, type ChainTarget, checkChain } from "./chain.ts";
 import { type Known, neverRanIn, parseRecorded, refusalIn, versionOfAdd, withRecorded } from "./recorded.ts";
 import type { AttachRequest, WantedAttachment } from "./attach_request.ts";
@@ -86,7 +87,8 @@ export class Attachments {
       await this.#options.store.write({ ...record, state: "attached", since: now() });
       return result;
     } catch (error) {
-      throw await this.#undo(list, record, asCniError(error, { verb: "ADD", network: list.name }));
+      const failure = asCniError(error, { verb: "ADD", network: list.name });
+      throw await this.#undo(list, record, await withHolders(failure, record, this.#options.store));
     }
   }
 
@@ -133,7 +135,7 @@ export class Attachments {
 
   /**
    * Asks each plugin whether the attachment is as its ADD left it. Whether the namespace is still that of its ADD is not
-   * left to the plugins: many have nothing to say to CHECK.
+   * left to the plugins: many have nothing to say to CHECK, and where the list has `disableCheck` none is asked.
    *
    * @throws {CniError} if it is not, or the list's version has no CHECK; kind `not-found`, code 8, if the namespace is
    * gone or another one has its path
@@ -142,10 +144,11 @@ export class Attachments {
     const key = keyOf(offered, request);
     validate(key, request);
     await this.#options.interfaces.requireAllowed(request.netns, { verb: "CHECK", network: offered.name });
-    if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
     const context = { verb: "CHECK", network: offered.name };
     const known = await reported(() => this.#known(key), context);
     await reported(() => requireSameNetns(key, request.netns, this.#options.store, this.removal), context);
+    // It keeps the plugins from being asked; what was compared is podwire's own.
+    if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
     const list = await reported(() => this.#inVersionOfAdd(offered, known, request.signal), context);
     if (!atLeast(list.cniVersion, "0.4.0")) {
       const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;

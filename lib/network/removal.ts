@@ -308,7 +308,8 @@ export class Removal {
   }
 }
 
-function withDetails({ kind, msg, code, context, cause }: CniError, more: string): CniError {
+/** The error with more to say. */
+export function withDetails({ kind, msg, code, context, cause }: CniError, more: string): CniError {
   const details = context.details === undefined ? more : `${context.details}; ${more}`;
   return new CniError(kind, msg, { ...context, code, cause, details });
 }

@@ -1,6 +1,8 @@
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { seeProcesses } from "../host/process.ts";
+import type { AttachmentRecord } from "../network/record.ts";
 import { newerRecord } from "../network/sealed.ts";
+import { toldPod } from "../network/told_pod.ts";
 import { asCniError, requirePermissions } from "../plugin/failure.ts";
 import type { Catalog } from "../pod/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
@@ -14,6 +16,7 @@ import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
 import {
   draftRecord,
+  generatedName,
   hasUniqueName,
   POD_WORDING,
   podOf,
@@ -75,8 +78,30 @@ export class SandboxMaking {
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(request, record);
     const plan = planAttachments(pod, catalog);
+    await this.#requireFewFailed(record, plan, signal);
     for (const { list } of plan) await attachments.requirePlugins(list, signal);
     return { request, record, pod, plan };
+  }
+
+  /** Without a name of its own a try is not known to be another one of the same pod; that of the same network is. */
+  async #requireFewFailed(
+    { id, namespace, name }: SandboxRecord,
+    plan: readonly PlannedAttachment[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (plan.length === 0) return;
+    const isUnnamed = name === generatedName(id);
+    const isOfPod = (record: AttachmentRecord) => {
+      const told = toldPod(record);
+      if (told?.namespace !== namespace) return false;
+      if (!isUnnamed) return told.name === name;
+      return told.name === generatedName(record.containerId) &&
+        plan.some(({ list }) => list.name === record.network);
+    };
+    const pod = isUnnamed
+      ? `sandboxes without a name of their own, in namespace "${namespace}" and on these networks,`
+      : `the pod "${namespace}/${name}"`;
+    await this.#parts.failedBound.require(pod, isOfPod, signal);
   }
 
   /**

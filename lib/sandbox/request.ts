@@ -108,7 +108,7 @@ export async function draftRecord(
 ): Promise<SandboxRecord> {
   const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
-  const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", uid = id, attempt } = request;
+  const { name = generatedName(id), namespace = "default", uid = id, attempt } = request;
   validateName(wording.name, name);
   validateName("namespace", namespace);
   validateName(wording.id, id, LONGEST_ID);
@@ -138,6 +138,11 @@ export async function draftRecord(
     labels,
     sysctls,
   };
+}
+
+/** What a sandbox is called that was given no name. */
+export function generatedName(id: string): string {
+  return `sandbox-${id.slice(0, 12)}`;
 }
 
 /** Where its namespace is or will be, and whose that is. */

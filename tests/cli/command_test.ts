@@ -141,6 +141,7 @@ Deno.test("every global option stands before and behind the command", async () =
   const values: Readonly<Record<string, string>> = {
     builtin: "off",
     timeout: "1s",
+    "max-failed": "3",
     "log-level": "error",
     "log-format": "json",
   };

@@ -234,3 +234,10 @@ Deno.test("withSignals() takes its listeners away when the body is done, and whe
   await assertRejects(() => withSignals(io, () => Promise.reject(new Error("no"))), Error, "no");
   assertEquals(io.listeners, 0);
 });
+
+Deno.test("--max-failed takes whole numbers from 0 on", () => {
+  assertEquals([optionsOf().maxFailed, optionsOf(["--max-failed", "0"]).maxFailed], [16, 0]);
+  for (const text of ["-1", "1.5", "many", "1e3", "10000000000"]) {
+    assertEquals(refusal(`--max-failed=${text}`), `--max-failed: "${text}" is no whole number from 0 on`);
+  }
+});

@@ -184,7 +184,7 @@ Deno.test("D29 a crash between the cache entry and the record does not lose the 
   assertEquals((await a.calls()).at(-1)?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
 });
 
-Deno.test("D20 D21 CHECK needs 0.4.0, and does nothing where the list says so", async () => {
+Deno.test("D20 D21 CHECK needs 0.4.0, and asks no plugin where the list says so", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const attachments = world.attachments();

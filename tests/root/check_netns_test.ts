@@ -69,6 +69,29 @@ sandboxTest(
   },
 );
 
+sandboxTest(
+  "disableCheck keeps the plugins from being asked, and not the namespace from being compared",
+  async (world) => {
+    await world.network("a");
+    const request = target(world, "mine");
+    const other = target(world, "other");
+    await createNetns(request.netns);
+    await createNetns(other.netns);
+    const podwire = world.podwire();
+    await podwire.add("a", request);
+    const path = `${world.confDir}/a.conflist`;
+    const list = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(path, JSON.stringify({ ...list, disableCheck: true }));
+    await podwire.check("a", request);
+    assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
+    await removeNetns(request.netns);
+    const gone = await failing(() => podwire.check("a", request));
+    assertEquals([gone.kind, gone.code], ["not-found", 8]);
+    assertEquals(await world.calls(), ["a ADD c1 eth0"]);
+    await podwire.del("a", request);
+  },
+);
+
 sandboxTest("CHECK takes every path of the namespace, and no path of another one", async (world) => {
   await world.network("a");
   const request = target(world, "mine");

@@ -79,8 +79,11 @@ class RealWorld {
   }
 }
 
-function eachSource(name: string, fn: (real: RealWorld) => Promise<void>): void {
-  for (const source of SOURCES) {
+/** Those that are files: others can stand in front of them, and their veth pairs carry no mark. */
+const RELEASES = SOURCES.filter(({ dir }) => dir !== "");
+
+function eachSource(name: string, fn: (real: RealWorld) => Promise<void>, sources = SOURCES): void {
+  for (const source of sources) {
     Deno.test({
       name: `${name}, plugins: ${source.name}`,
       ...need("root", "ip", ...source.needs),
@@ -134,7 +137,6 @@ function upgrade(real: RealWorld, word: string): void {
 }
 
 eachSource("what an upgraded plugin does not take is detached with the mended file", async (real) => {
-  if (real.source.dir === "") return;
   const { world } = real;
   await real.list([real.plugin({ "old-word": true })]);
   const podwire = real.podwire();
@@ -152,7 +154,7 @@ eachSource("what an upgraded plugin does not take is detached with the mended fi
     world.log.all.some((line) => line.includes("the configuration that the network has now")),
     world.log.all.join("\n"),
   );
-});
+}, RELEASES);
 
 eachSource("what cannot be detached is forgotten, with what carries its mark", async (real) => {
   const { world } = real;
@@ -193,8 +195,6 @@ eachSource("what cannot be detached is forgotten, with what carries its mark", a
 });
 
 eachSource("an address stays reserved while the interface that has it cannot be removed", async (real) => {
-  // The veth pairs of the reference plugins carry no mark.
-  if (real.source.dir === "") return;
   const { world } = real;
   await real.list([real.plugin()]);
   await real.podwire().add("web", real.target);
@@ -208,4 +208,4 @@ eachSource("an address stays reserved while the interface that has it cannot be 
   assertStringIncludes(remaining, `the interface eth0 in ${real.netns}`);
   assertStringIncludes(remaining, `the address 10.77.0.2 in ${real.dataDir}/web`);
   assertEquals([await real.addresses(), (await bare.attachments()).length], [["10.77.0.2"], 0]);
-});
+}, RELEASES);

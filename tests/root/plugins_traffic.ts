@@ -2,7 +2,7 @@
 import { runInside } from "../../lib/host/netns.ts";
 
 const ANSWER_WITH_PEER = `
-const listener = Deno.listen({ hostname: "::", port: Number(Deno.args[0]) });
+const listener = Deno.listen({ hostname: Deno.args[1], port: Number(Deno.args[0]) });
 console.log("up");
 for await (const connection of listener) {
   const { hostname } = connection.remoteAddr;
@@ -18,8 +18,9 @@ export class PeerServer implements AsyncDisposable {
     this.#process = process;
   }
 
-  static async start(netns: string, port: number): Promise<PeerServer> {
-    const args = [`--net=${netns}`, Deno.execPath(), "eval", "--no-config", ANSWER_WITH_PEER, String(port)];
+  static async start(netns: string, port: number, hostname = "::"): Promise<PeerServer> {
+    const script = ["eval", "--no-config", ANSWER_WITH_PEER, String(port), hostname];
+    const args = [`--net=${netns}`, Deno.execPath(), ...script];
     const process = new Deno.Command("nsenter", { args, stdin: "null", stdout: "piped", stderr: "null" })
       .spawn();
     const reader = process.stdout.getReader();

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { need } from "./need.ts";
-import { bridge, hostLocal, SUBNET4 } from "./plugins_case.ts";
+import { bridge, hostLocal, PORTMAP, SUBNET4 } from "./plugins_case.ts";
 import { type Feature, needKernel } from "./plugins_kernel.ts";
 import { PeerServer, seenAs, seenOnce } from "./plugins_traffic.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
@@ -78,6 +78,26 @@ trafficTest(
     assertEquals(await seenOnce(world.outside, "192.0.2.1", 18081), undefined);
     await world.podwire.del(world.name, request);
     assertEquals(await seenOnce(world.outside, "192.0.2.1", 18080), undefined);
+  },
+);
+
+trafficTest(
+  "a port that is published on all addresses takes the traffic of a program that listens on 127.0.0.1",
+  ["iptables"],
+  async (world) => {
+    await world.network("1.0.0", [bridge(world), PORTMAP]);
+    await using _pod = await PeerServer.start(world.path("a"), PORT);
+    await using _loopback = await PeerServer.start(world.node, 18080, "127.0.0.1");
+    for (const hostIP of ["", "0.0.0.0"]) {
+      // Programs of the host see their callers by the address that was called.
+      assertEquals(await seenAs(world.node, "127.0.0.1", 18080), "127.0.0.1");
+      const portMappings = [{ hostPort: 18080, containerPort: PORT, protocol: "tcp", hostIP }];
+      const request = world.request("a", { capabilityArgs: { portMappings } });
+      await world.podwire.add(world.name, request);
+      assertEquals(await seenAs(world.node, "127.0.0.1", 18080), "10.80.0.1", hostIP);
+      await world.podwire.del(world.name, request);
+    }
+    assertEquals(await seenAs(world.node, "127.0.0.1", 18080), "127.0.0.1");
   },
 );
 

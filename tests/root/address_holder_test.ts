@@ -1,0 +1,49 @@
+// An address that is taken says by whom, whichever IPAM plugin refuses it.
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import type { RuntimeOptions } from "../../lib/runtime.ts";
+import { CniError } from "../../lib/spec/error.ts";
+import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";
+import { SandboxWorld } from "./sandbox_world.ts";
+
+const off = (dir: string): RuntimeOptions => ({ builtinPolicy: "off", pluginDirs: [dir] });
+const SOURCES: readonly [string, readonly Component[], RuntimeOptions][] = [
+  ["built-in", [], { pluginDirs: [], builtinPolicy: "prefer" }],
+  ["1.1.1", ["cni-1.1.1"], off(CNI_1_1_1)],
+  ["1.9.1", ["cni-1.9.1"], off(CNI_1_9_1)],
+];
+
+for (const [source, needs, options] of SOURCES) {
+  Deno.test({
+    name: `a wanted address that another sandbox has says by whom it is held, plugins: ${source}`,
+    ...need("root", "ip", ...needs),
+    fn: async () => {
+      await using world = await SandboxWorld.make();
+      const bridge = `pwh${crypto.randomUUID().slice(0, 8)}`;
+      const ipam = { type: "host-local", dataDir: `${world.dir}/addresses`, subnet: "10.78.0.0/24" };
+      const plugins = [{ type: "bridge", bridge, capabilities: { ips: true }, ipam }];
+      const list = JSON.stringify({ cniVersion: "1.0.0", name: "web", plugins });
+      await Deno.writeTextFile(`${world.confDir}/web.conflist`, list);
+      const { sandboxes } = world.podwire(options);
+      try {
+        const ips = ["10.78.0.9"];
+        const { id } = await sandboxes.run({ name: "first", namespace: "shop", ips });
+        const error = await assertRejects(() => sandboxes.run({ name: "second", ips }), CniError);
+        assertStringIncludes(
+          error.message,
+          `10.78.0.9 is that of sandbox "shop/first" (container "${id}", eth0, attached)`,
+        );
+        // What was refused for another reason, and what asked for no address, names no one.
+        const outside = await assertRejects(
+          () => sandboxes.run({ name: "third", ips: ["10.99.0.9"] }),
+          CniError,
+        );
+        assert(!outside.message.includes("is that of"), outside.message);
+        await sandboxes.remove("first", { namespace: "shop" });
+        assertEquals((await sandboxes.run({ name: "second", ips })).ips, ips);
+        await sandboxes.remove("second");
+      } finally {
+        await world.sh('ip link delete "$1" 2>/dev/null || :', bridge);
+      }
+    },
+  });
+}
