@@ -3,7 +3,8 @@
 # It has mount, network, process, IPC and UTS namespaces of its own. /usr, /etc, /var, /opt, /run and /tmp are seen as
 # they are on this machine, but what is written there goes when the program ends; what .components/tools holds lies over
 # /usr and /etc as if it were installed; and what a container engine or podwire has put there is not seen. Every process
-# that the program leaves ends with it. Only the network's sysctls, /sys/fs/cgroup, the checkout and HOME are shared.
+# that the program leaves ends with it, and so does every control group, as the machine is one itself, of all controllers.
+# Only the checkout and HOME are shared, and the sysctls that are no network's.
 #
 # `--look` before the program gives it the tools and nothing else: it sees the network and the processes of this machine.
 set -eu
@@ -33,6 +34,49 @@ hidden() {
   printf '%s\n' /usr/lib/cni /usr/libexec/cni /usr/lib/podman /usr/libexec/podman /usr/share/containers \
     /usr/lib/podwire /usr/local/lib/cni /etc/cni /etc/podwire /etc/containers /etc/crio /etc/containerd /etc/netns \
     /var/lib/cni /var/lib/podwire /var/lib/containers /opt/cni
+}
+
+# The file systems of control groups: one, or one for each controller and that of version 2.
+hierarchies() {
+  sed -nE 's,^[^ ]+ (/sys/fs/cgroup[^ ]*) cgroup2? .*,\1,p' /proc/mounts
+}
+
+# Makes a group for the machine in each, with this process in it.
+enter_groups() {
+  group=${own##*/}
+  for hierarchy in $(hierarchies); do
+    mkdir "$hierarchy/$group"
+    for file in cpuset.cpus cpuset.mems; do
+      if [ -f "$hierarchy/$file" ] && [ ! -f "$hierarchy/cgroup.controllers" ]; then
+        cat "$hierarchy/$file" >"$hierarchy/$group/$file"
+      fi
+    done
+    echo $$ >"$hierarchy/$group/cgroup.procs"
+  done
+}
+
+# In version 2 a group that has groups below it may have no processes.
+enter_leaf() {
+  for hierarchy in $(hierarchies); do
+    [ -f "$hierarchy/cgroup.controllers" ] || continue
+    mkdir "$hierarchy/${own##*/}/init"
+    echo $$ >"$hierarchy/${own##*/}/init/cgroup.procs"
+  done
+}
+
+# What is in them was made on the machine, and its processes have been killed.
+remove_groups() {
+  group=${own##*/}
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    left=
+    for hierarchy in $(hierarchies); do
+      [ -d "$hierarchy/$group" ] || continue
+      find "$hierarchy/$group" -depth -type d -exec rmdir {} + 2>/dev/null || left=$hierarchy/$group
+    done
+    [ -n "$left" ] || return 0
+    sleep 0.5
+  done
+  printf 'machine: the control group %s stays\n' "$left" >&2
 }
 
 # Lays what is written to $1, and the folders $2... of ours, over it.
@@ -65,14 +109,19 @@ case ${PODWIRE_TEST_MACHINE-} in
     # Not below /tmp alone: a name that no test makes, and that says whose it is.
     own=$(mktemp -d "${TMPDIR:-/tmp}/podwire-tests.XXXXXX")
     chmod 755 "$own"
-    trap 'rm -rf "$own"' EXIT
+    trap '[ $what = look ] || remove_groups; rm -rf "$own"' EXIT
     export PODWIRE_TEST_MACHINE="$own"
     namespaces=--mount
     [ $what = look ] || namespaces="--mount --net --pid --ipc --uts --fork --kill-child"
     # In the background, as a shell hears of no signal before its child has ended; `unshare` itself is deaf to TERM.
     exec 3<&0
     # shellcheck disable=SC2086 # several options
-    unshare $namespaces --propagation private sh "$0" "--$what" "$@" <&3 3<&- &
+    set -- unshare $namespaces --propagation private sh "$0" "--$what" "$@"
+    if [ $what = machine ]; then
+      # The namespace of control groups begins at the group in which it is made.
+      set -- sh "$0" --enter-groups unshare --cgroup sh "$0" --enter-leaf "$@"
+    fi
+    "$@" <&3 3<&- &
     child=$!
     trap 'kill -KILL $child' TERM INT HUP
     code=0
@@ -85,7 +134,19 @@ case ${PODWIRE_TEST_MACHINE-} in
   *) exec "$@" ;;
 esac
 
-[ "$1" != --machine ] || shift
+case $1 in
+  --enter-groups)
+    shift
+    enter_groups
+    exec "$@"
+    ;;
+  --enter-leaf)
+    shift
+    enter_leaf
+    exec "$@"
+    ;;
+  --machine) shift ;;
+esac
 mkdir "$own/tmp" "$own/tools"
 chmod 1777 "$own/tmp"
 mount -t tmpfs -o mode=755 podwire-tests "$own/tools"
@@ -112,11 +173,22 @@ for folder in "$here" "${HOME:-/root}" "${DENO_DIR:-${HOME:-/root}/.cache/deno}"
 done
 mount --rbind "$own/run" /run
 
-# The file system of /sys shows the network that it was mounted in; the control groups are below it.
+# The file system of /sys shows the network that it was mounted in. Below it are the control groups, of which the machine
+# sees those in its own.
+group=$(basename "$(dirname "$own")")
 mkdir "$own/cgroup"
-mount --rbind /sys/fs/cgroup "$own/cgroup"
+if [ "$(hierarchies)" = /sys/fs/cgroup ]; then mount --bind "/sys/fs/cgroup/$group" "$own/cgroup"; else
+  mount -t tmpfs -o mode=755 podwire-tests "$own/cgroup"
+  hierarchies | while read -r hierarchy; do
+    mkdir "$own/cgroup/${hierarchy##*/}"
+    mount --bind "$hierarchy/$group" "$own/cgroup/${hierarchy##*/}"
+  done
+fi
+# Away with the others: OCI runtimes take the first that they find in the list of mounts.
+umount -l /sys
 mount -t sysfs sysfs /sys
 mount --rbind "$own/cgroup" /sys/fs/cgroup
+umount -l "$own/cgroup"
 mount -t proc proc /proc
 mount --rbind "$tmp" /tmp
 hostname podwire-tests
