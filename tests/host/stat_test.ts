@@ -6,10 +6,12 @@ import { inTempDir } from "../temp_dir.ts";
 
 const HOST = fromFileUrl(new URL("../../lib/host/", import.meta.url));
 
-/** Where else files are looked at directly: at paths that podwire has made, never the kernel's. */
+/** Where else files are looked at directly: where what the kernel shows there does not matter. */
 const ELSEWHERE = [
   // Whether what is to be removed is a directory.
   "file.ts",
+  // What may not be looked at is not judged.
+  "file_safety.ts",
   "lock.ts",
   // Whether a file that is absent is a link that leads nowhere.
   "read_file.ts",
