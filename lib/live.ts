@@ -55,6 +55,7 @@ export class LiveRuntime implements AsyncDisposable {
       });
       const gc: Parameters<typeof startUpkeep>[1]["gc"] = async (source, signal) =>
         await collectGarbage(parts, await source.current(signal), { signal, sparesHung: true });
+      await parts.format.requireKnown();
       const upkeep = await startUpkeep(parts, { ...options, gc }, signal);
       opened.resolve(upkeep);
       const containers = new ContainerWatch({ ...parts.common, recovery: parts.recovery });

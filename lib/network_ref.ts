@@ -3,6 +3,7 @@ import type { AttachmentKey } from "./network/record.ts";
 import type { NetworkConfigList } from "./spec/config.ts";
 import { isCniError } from "./spec/error.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "./spec/name.ts";
+import type { Catalog } from "./pod/catalog.ts";
 import type { Parts } from "./wiring.ts";
 
 /** A network: its name in the configuration directory, or its configuration. */
@@ -28,7 +29,7 @@ export function isPossible({ containerId, network, ifName }: AttachmentKey): boo
 /** The network of that name in the directory. A configuration is given back as it is. */
 export async function presentNetwork(
   network: NetworkRef,
-  { catalog }: Pick<Parts, "catalog">,
+  catalog: () => Promise<Catalog>,
 ): Promise<NetworkConfigList> {
   return typeof network === "string" ? (await catalog()).getByName(network) : network;
 }
@@ -41,10 +42,10 @@ export async function presentNetwork(
 export async function presentOrRecorded(
   network: NetworkRef,
   { containerId, ifName }: AttachRequest,
-  parts: Pick<Parts, "catalog" | "attachments">,
+  parts: Pick<Parts, "seenCatalog" | "attachments">,
 ): Promise<NetworkConfigList> {
   try {
-    return await presentNetwork(network, parts);
+    return await presentNetwork(network, parts.seenCatalog);
   } catch (error) {
     const key = { network: nameOf(network), containerId, ifName };
     const isMissing = isCniError(error, "not-found") || isCniError(error, "config");

@@ -68,6 +68,7 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   // It stands in records.
   validateName("owner", owner);
   const parts = wire(options, { embedded: false });
+  await parts.format.requireKnown();
   const { common, store, recovery } = parts;
   const sweepOnce = async (source: CatalogSource, { validPods, ...request }: TimedGcRequest) => {
     const there = validPods ?? options.validPods;

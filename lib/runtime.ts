@@ -86,7 +86,8 @@ export class Podwire {
       const problem = await nsProblem(request.netns);
       const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
       if (problem !== undefined) throw new CniError("not-found", `${request.netns}: ${problem}`, context);
-      const list = await this.network(network);
+      await this.#parts.format.requireKnown();
+      const list = await presentNetwork(network, this.#parts.catalog);
       await this.#parts.recovery.beforeFirstAdd(request.signal);
       return await this.#locked(request, () => this.#parts.attachments.add(list, request));
     });
@@ -142,7 +143,7 @@ export class Podwire {
    * @throws {CniError} if the directory cannot be read; a bad file is an entry, not an error
    */
   async networks(): Promise<readonly CatalogEntry[]> {
-    return await reported(async () => (await this.#parts.catalog()).entries);
+    return await reported(async () => (await this.#parts.seenCatalog()).entries);
   }
 
   /**
@@ -154,7 +155,7 @@ export class Podwire {
    * @throws {CniError} kind `not-found`, naming the files that were rejected
    */
   async network(network: NetworkRef): Promise<NetworkConfigList> {
-    return await reported(() => presentNetwork(network, this.#parts));
+    return await reported(() => presentNetwork(network, this.#parts.seenCatalog));
   }
 
   /**
@@ -215,7 +216,7 @@ export class Podwire {
    */
   async gc(request: GcRequest = {}): Promise<GcReport> {
     return await this.#operation("gc", async () => {
-      return await collectGarbage(this.#parts, await this.#parts.catalog(), request);
+      return await collectGarbage(this.#parts, await this.#parts.seenCatalog(), request);
     });
   }
 
@@ -343,7 +344,7 @@ export class Podwire {
 
   async #subjects(network: NetworkRef | undefined): Promise<readonly StatusSubject[]> {
     if (network !== undefined && typeof network !== "string") return [networkSubject(network)];
-    const catalog = await this.#parts.catalog();
+    const catalog = await this.#parts.seenCatalog();
     if (network === undefined) return statusSubjects(catalog, this.#defaultNetwork);
     return [namedSubject(catalog, network)];
   }

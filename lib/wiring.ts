@@ -22,6 +22,7 @@ import { Attachments } from "./network/network.ts";
 import { AttachmentStore, type BadRecord } from "./network/record.ts";
 import type { FreeLeftovers, PresentList } from "./network/removal.ts";
 import { ResultCache } from "./network/result_cache.ts";
+import { StateFormat } from "./network/state_format.ts";
 import { askNetwork } from "./network/status.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "./plugin/deadline.ts";
 import { PluginRunner } from "./plugin/exec.ts";
@@ -55,6 +56,8 @@ export interface Parts {
   /** What all sandboxes are made with, those of engines too. */
   readonly common: SandboxParts;
   readonly store: AttachmentStore;
+  /** How the state directory is laid out. */
+  readonly format: StateFormat;
   readonly cache: ResultCache;
   readonly locks: ContainerLocks;
   readonly ports: HostPorts;
@@ -74,8 +77,10 @@ export interface Parts {
   readonly readiness: ReadinessMemory;
   /** Reads the configuration directory each time that it is asked. */
   readonly catalogSource: CatalogSource;
-  /** What that source gives now. */
+  /** What that source gives now, for who attaches: what is new is remembered. */
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
+  /** The same for who only looks: nothing is written. */
+  readonly seenCatalog: (signal?: AbortSignal) => Promise<Catalog>;
   /** Watches the configuration directory until disposed of. */
   readonly watchCatalog: (options?: WatchCatalogOptions) => Promise<CatalogSource>;
 }
@@ -100,8 +105,11 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const running = new RunningPrograms(runDir, run);
   const runner = makeRunner(options, { run, running, log, watch });
   const probe = new VersionProbe(runner, timeouts.VERSION);
-  const store = new AttachmentStore(stateDir, onBad);
-  const locks = new ContainerLocks(runDir, watch, run, { log, limitMs: options.lockTimeoutMs });
+  const format = new StateFormat(stateDir, log);
+  const { requireKnown } = format;
+  const store = new AttachmentStore(stateDir, onBad, format);
+  const limitMs = options.lockTimeoutMs;
+  const locks = new ContainerLocks(runDir, watch, run, { log, limitMs, permit: requireKnown });
   const cache = new ResultCache(cacheDir);
   const findListeners = findListenersWith(run);
   const ports = new HostPorts({ stateDir, store, locks, cache, onBad, findListeners });
@@ -109,22 +117,23 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
   const kept = { store, cache, ports, failed, locks };
   const disk = { ...kept, ...guardInterfaces({ stateDir, store, locks, netnsGuard, run, log }) };
-  const catalogs = wireCatalog(options, { stateDir, store, log, embedded });
+  const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const current = catalog ?? catalogs.catalog;
   const free = freeingWith(run);
-  const present = presentIn(current);
+  const present = presentIn(catalog ?? catalogs.seenCatalog);
   const attachments = new Attachments({
     ...{ ...disk, runner, log, run, timeouts, probe, present },
     freeLeftovers: free,
   });
   const pods = new PodNetworks({ attachments, store, cache, run });
-  const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal));
+  const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal), format);
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const made = { sandboxes: sandboxStore, locks, attachments, pods };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
-  const recovery = new Recovery({ ...shared, ...disk, requireSafe: () => requireSafeDirectories(trusted) });
+  const requireSafe = () => requireSafeDirectories(trusted);
+  const recovery = new Recovery({ ...shared, ...disk, requireSafe, requireKnown });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
@@ -138,10 +147,10 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   });
   const ask: AskNetwork = (list, signal) =>
     askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
-  const readiness = new ReadinessMemory(stateDir, log);
+  const readiness = new ReadinessMemory(stateDir, log, requireKnown);
   const sandboxes = new Sandboxes({ ...shared, ...disk, recovery, watch, catalog: current });
   return {
-    ...{ sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
+    ...{ format, sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
     forget: forgettingWith({ attachments, store, cache, freeLeftovers: free, run, log }, locks),
     ...engine,
     ask,
@@ -214,13 +223,24 @@ export interface WatchCatalogOptions {
 
 function wireCatalog(
   options: RuntimeOptions,
-  { log, ...rest }: { stateDir: string; store: AttachmentStore; embedded: boolean; log: Logger },
-): Pick<Parts, "catalogSource" | "catalog" | "watchCatalog"> {
+  { log, ...rest }: {
+    stateDir: string;
+    store: AttachmentStore;
+    format: StateFormat;
+    embedded: boolean;
+    log: Logger;
+  },
+): Pick<Parts, "catalogSource" | "catalog" | "seenCatalog" | "watchCatalog"> {
   const { pluginDirs = DEFAULTS.pluginDirs } = options;
   const catalogSource = new CatalogOnDemand(makeReader(options, rest), log);
+  const seenSource = new CatalogOnDemand(makeReader(options, { ...rest, remembers: false }), log);
   return {
     catalogSource,
     catalog: (signal) => catalogSource.current(signal),
+    seenCatalog: async (signal) => {
+      await rest.format.sayIfNewer();
+      return await seenSource.current(signal);
+    },
     watchCatalog: ({ pollMs, signal } = {}) => {
       const reader = makeReader(options, rest);
       const poll = pollMs === undefined ? {} : { pollMs };
@@ -231,13 +251,19 @@ function wireCatalog(
 
 function makeReader(
   options: RuntimeOptions,
-  { stateDir, store, embedded }: { stateDir: string; store: AttachmentStore; embedded: boolean },
+  { stateDir, store, embedded, remembers = true }: {
+    stateDir: string;
+    store: AttachmentStore;
+    embedded: boolean;
+    remembers?: boolean;
+  },
 ): CatalogReader {
   const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
   const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
   return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
     stateDir,
+    remembers,
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
     allowUnsafeFiles: options.allowUnsafeFiles ?? false,
@@ -293,10 +319,11 @@ function makeRunner(
  * @throws {CniError} kind `not-found` for a network that is neither
  */
 export async function collectGarbage(
-  { store, garbage }: Pick<Parts, "store" | "garbage">,
+  { store, garbage, format }: Pick<Parts, "store" | "garbage" | "format">,
   catalog: Catalog,
   request: GcRequest,
 ): Promise<GcReport> {
+  if (!request.dryRun) await format.requireKnown();
   const { network } = request;
   const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
     (await store.ofNetwork(network)).length > 0;

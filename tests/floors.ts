@@ -118,6 +118,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "container_lock.ts",
       "backoff.ts",
       "sealed.ts",
+      "state_format.ts",
       "mend.ts",
       "result_cache.ts",
       "attachment_record.ts",

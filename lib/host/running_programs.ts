@@ -188,7 +188,8 @@ async function readNote(path: string): Promise<Purpose & { pid: number | undefin
   try {
     if ((await Deno.stat(path)).size > LONGEST_NOTE) return undefined;
     const [head = "", pid] = (await Deno.readTextFile(path)).split("\n");
-    const { subject, task } = JSON.parse(head);
+    // What it says may be anything, `null` too.
+    const { subject, task } = JSON.parse(head) ?? {};
     if (typeof subject !== "string" || typeof task !== "string") return undefined;
     return { subject, task, pid: /^\d+$/.test(pid ?? "") ? Number(pid) : undefined };
   } catch (error) {

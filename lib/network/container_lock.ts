@@ -12,6 +12,12 @@ const LONGEST_ID = 250;
 const LONGER_THAN_A_LOOK_MS = 5;
 const LOOKS_AT_ONCE = 16;
 
+/** More of how {@linkcode ContainerLocks} goes about it. */
+export interface ContainerLocksOptions extends Pick<LockWaiterOptions, "log" | "limitMs"> {
+  /** Refuses whatever would change something: each operation on a container holds its lock. @default {nothing is refused} */
+  readonly permit?: () => Promise<void>;
+}
+
 /**
  * Locks across processes, under `/run/podwire`.
  *
@@ -26,15 +32,17 @@ export class ContainerLocks {
   readonly networks: NetworkLocks;
   readonly #dir: string;
   readonly #waiter: LockWaiter;
+  readonly #permit: () => Promise<void>;
 
   /** Each waiting is seen by `watch`. */
   constructor(
     runDir: string,
     watch?: Watch,
     run?: RunCommand,
-    more: Pick<LockWaiterOptions, "log" | "limitMs"> = {},
+    { permit = () => Promise.resolve(), ...more }: ContainerLocksOptions = {},
   ) {
     this.#dir = runDir;
+    this.#permit = permit;
     this.#waiter = new LockWaiter({ ...more, watch, run });
     this.networks = new NetworkLocks(runDir, this.#waiter, run);
   }
@@ -45,12 +53,14 @@ export class ContainerLocks {
    * @throws {HostError} reason `lock-timeout`, as each wait for a lock does that lasts too long
    */
   async lock(containerId: string, signal?: AbortSignal): Promise<Lock> {
+    await this.#permit();
     const what = `the lock of container "${containerId}"`;
     return await this.#waiter.wait({ kind: "container", path: this.#path(containerId), what, signal });
   }
 
   /** The container's lock if nobody has it. */
   async tryLock(containerId: string): Promise<Lock | undefined> {
+    await this.#permit();
     const path = this.#path(containerId);
     const lock = await tryLockFile(path);
     if (lock !== undefined) return lock;
@@ -64,6 +74,7 @@ export class ContainerLocks {
    * of it, so that what is free was left.
    */
   async tryLeft(containerId: string): Promise<Lock | undefined> {
+    await this.#permit();
     const path = this.#path(containerId);
     const lock = await tryLockFile(path, { create: false });
     if (lock !== undefined || !await this.isPresent(containerId)) return lock;
@@ -105,6 +116,7 @@ export class ContainerLocks {
 
   /** The lock of whoever tears down what another boot left, before anything is attached. */
   async boot(signal?: AbortSignal): Promise<Lock> {
+    await this.#permit();
     const what = "the end of what another boot left (the boot lock)";
     return await this.#waiter.wait({ kind: "boot", path: `${this.#dir}/boot.lock`, what, signal });
   }

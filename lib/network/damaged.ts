@@ -101,7 +101,7 @@ export class DamagedRecords {
       const why = `${lost}, and libcni's cache does not say how it was made: detach it with ${byHand}`;
       return { ...outcome, became: "failed", why };
     }
-    const remnants = await remnantsOf(file);
+    const remnants = await remnantsOf(damaged);
     if (!await this.#isUnused(entry, remnants, facts)) {
       const why = `${lost}, and nobody can tell whether it is in use: ${byHand} detaches it`;
       return { ...outcome, became: "kept", why };
@@ -177,8 +177,10 @@ export class DamagedRecords {
   }
 }
 
-async function remnantsOf(file: string): Promise<Remnants> {
+/** A whole record of another container in its place says nothing of this one. */
+async function remnantsOf({ file, containerId }: DamagedAttachment): Promise<Remnants> {
   const text = await readTextIfThere(file).catch(() => undefined) ?? "";
+  if (remnant(text, "containerId") !== containerId) return {};
   const found = (key: keyof Remnants) => {
     const value = remnant(text, key);
     return value === undefined ? {} : { [key]: value };

@@ -14,6 +14,7 @@ import { type AttachmentKey, type AttachmentRecord, parseRecord, printRecord } f
 import { inParallel } from "./parallel.ts";
 import { newerRecord, remnant, UnusableRecord } from "./sealed.ts";
 import { shortName } from "./short_name.ts";
+import type { StateFormat } from "./state_format.ts";
 
 export {
   ATTACHMENT_STATES,
@@ -79,18 +80,25 @@ const FOLDERS_AT_ONCE = 16;
 export class AttachmentStore {
   readonly #dir: string;
   readonly #onBad: (bad: BadRecord) => void;
+  readonly #format: Pick<StateFormat, "note" | "sayIfNewer"> | undefined;
   /** The path of a record of each network that was asked for. */
   readonly #lastOf = new Map<string, string>();
 
-  constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
+  constructor(
+    stateDir: string,
+    onBad: (bad: BadRecord) => void = () => {},
+    format?: Pick<StateFormat, "note" | "sayIfNewer">,
+  ) {
     this.#dir = `${stateDir}/attachments`;
     this.#onBad = onBad;
+    this.#format = format;
   }
 
   /** Writes, or replaces, the record; it is on disk when this returns. */
   async write(record: AttachmentRecord): Promise<void> {
     const file = this.#path(record);
     await reported(async () => {
+      await this.#format?.note();
       await ensureDir(this.#folder(record.containerId), 0o700);
       await writeFileSynced(file, await printRecord(record));
     }, { file });
@@ -133,6 +141,7 @@ export class AttachmentStore {
 
   /** The attachments of a container, and those whose records cannot be used. */
   async scan(containerId: string): Promise<ContainerRecords> {
+    await this.#format?.sayIfNewer();
     const folder = this.#folder(containerId);
     const names = await listDir(folder);
     const records: AttachmentRecord[] = [];
@@ -166,6 +175,7 @@ export class AttachmentStore {
 
   /** As {@linkcode scan}, of all containers. */
   async scanAll(): Promise<ContainerRecords> {
+    await this.#format?.sayIfNewer();
     const scan = (containerId: string) => this.scan(containerId);
     const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, scan);
     return {
@@ -309,5 +319,7 @@ function damagedOf(
   file: string,
   { unusable: { message: reason, isNewer }, text }: Extract<Found, { readonly text: string }>,
 ): DamagedAttachment {
-  return { ...key, file, reason, isNewer, netns: remnant(text, "netns") };
+  // A whole record of another container in its place says nothing of this one.
+  const netns = remnant(text, "containerId") === key.containerId ? remnant(text, "netns") : undefined;
+  return { ...key, file, reason, isNewer, netns };
 }

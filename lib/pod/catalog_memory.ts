@@ -40,6 +40,8 @@ export interface CatalogMemoryOptions {
   readonly stateDir: string | undefined;
   /** The directory that this is about, as an absolute path. */
   readonly confDir: string;
+  /** Whether what is new is written; else it lives as long as the process. @default {true} */
+  readonly writes?: boolean;
   readonly log: Logger;
 }
 
@@ -94,6 +96,10 @@ export class CatalogMemory {
     const before = await this.recall();
     const next = await change(before);
     if (next === before && !this.#isUnsaved) return;
+    if (!(this.#options.writes ?? true)) {
+      this.#now = next;
+      return;
+    }
     const path = await this.#file();
     const dir = path?.slice(0, path.lastIndexOf("/"));
     try {

@@ -24,6 +24,8 @@ export interface CatalogOptions extends FindPluginOptions {
   readonly embedded?: () => Promise<NetworkConfigList>;
   /** Where what has to outlive the process is kept. @default {nowhere} */
   readonly stateDir?: string;
+  /** Whether what is new is kept there; who only looks leaves no trace. @default {true} */
+  readonly remembers?: boolean;
   /** Whether a container is attached to the network: then it stays the default. @default {none is} */
   readonly isAttached?: (network: string) => Promise<boolean>;
   readonly log?: Logger;
@@ -65,6 +67,7 @@ export class CatalogReader {
       log,
       confDir: confDir ?? EMBEDDED_FILE,
       stateDir: confDir === undefined ? undefined : stateDir,
+      writes: options.remembers ?? true,
     });
   }
 

@@ -305,7 +305,7 @@ export class Readiness implements AsyncDisposable {
       const known = [...this.#watched].flatMap(([key, { standing }]) =>
         standing === undefined ? [] : [[key, standing] as const]
       );
-      return memory.write({ standings: new Map(known), all: true });
+      return memory.write({ standings: new Map(known), all: true, mends: true });
     });
   }
 }

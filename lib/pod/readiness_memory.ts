@@ -14,6 +14,8 @@ export interface Remembered {
   readonly standings: ReadonlyMap<string, Standing>;
   /** Whether these are all there are, so that what else is remembered is of the past. */
   readonly all: boolean;
+  /** Whether a damaged file is moved aside to write them. @default {false} */
+  readonly mends?: boolean;
 }
 
 /**
@@ -26,14 +28,17 @@ export interface Remembered {
 export class ReadinessMemory {
   readonly #dir: string;
   readonly #log: Logger;
+  readonly #permit: () => Promise<void>;
   /** What this process knows and could not write. */
   #unsaved: Map<string, Standing> = new Map();
   /** Why the file is not used, if it is not. */
   #unusable: UnusableRecord | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(stateDir: string, log: Logger) {
+  /** Nothing is written that `permit` throws at. */
+  constructor(stateDir: string, log: Logger, permit: () => Promise<void> = () => Promise.resolve()) {
     this.#dir = stateDir;
+    this.#permit = permit;
     this.#log = log;
   }
 
@@ -49,16 +54,20 @@ export class ReadinessMemory {
     return await turn;
   }
 
-  async #merge({ standings, all }: Remembered): Promise<boolean> {
+  async #merge({ standings, all, mends = false }: Remembered): Promise<boolean> {
     const known = await this.#load();
-    if (this.#unusable?.isNewer) return false;
     const merged = new Map(all ? standings : [...known, ...this.#unsaved, ...standings]);
+    if (this.#unusable !== undefined && (this.#unusable.isNewer || !mends)) {
+      this.#unsaved = merged;
+      return false;
+    }
     if (isSame(known, merged)) {
       this.#unsaved = new Map();
       return true;
     }
     try {
       await requirePermissions({ read: [this.#dir], write: [this.#dir] });
+      await this.#permit();
       await ensureDir(this.#dir);
       if (this.#unusable !== undefined) await this.#makeRoom(this.#unusable.message);
       await writeFileSynced(this.#path, await seal(KIND, { networks: encode(merged) }));

@@ -31,6 +31,8 @@ export interface RecoveryOptions extends SandboxParts {
   readonly failed: FailedIndex;
   /** Refuses directories that others can write in. @default {nothing is refused} */
   readonly requireSafe?: () => Promise<void>;
+  /** Refuses a state directory that a newer version has laid out. @default {nothing is refused} */
+  readonly requireKnown?: () => Promise<void>;
 }
 
 const DEFAULT_CONCURRENCY = 8;
@@ -81,6 +83,7 @@ export class Recovery {
    */
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
     await this.#options.requireSafe?.();
+    await this.#options.requireKnown?.();
     const boot = await this.#options.attachments.boot();
     const report = emptyReport();
     if (await this.#settledBoot.is(boot)) await this.#settleInterrupted(report, signal);
@@ -94,6 +97,7 @@ export class Recovery {
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
     const { signal, onProgress, concurrency } = options;
     signal?.throwIfAborted();
+    await this.#options.requireKnown?.();
     const report = emptyReport();
     const more = { ...(onProgress && { onProgress }), ...(concurrency && { concurrency }) };
     await this.#endQuestions(signal);

@@ -11,6 +11,7 @@ import {
 import { inParallel } from "../network/parallel.ts";
 import type { BadRecord } from "../network/record.ts";
 import { newerRecord, remnant, UnusableRecord } from "../network/sealed.ts";
+import type { StateFormat } from "../network/state_format.ts";
 import { CniError } from "../spec/error.ts";
 import { isContainerId } from "../spec/name.ts";
 import { ContainerIndex } from "./container_record.ts";
@@ -68,11 +69,13 @@ export class SandboxStore {
   readonly #names: NameIndex;
   readonly #onBad: (bad: BadRecord) => void;
   readonly #lockNames: LockNames;
+  readonly #format: Pick<StateFormat, "note" | "sayIfNewer"> | undefined;
 
   constructor(
     stateDir: string,
     onBad: (bad: BadRecord) => void = () => {},
     lockNames: LockNames = () => Promise.resolve({ [Symbol.dispose]: () => {} }),
+    format?: Pick<StateFormat, "note" | "sayIfNewer">,
   ) {
     this.#stateDir = stateDir;
     this.#dir = `${stateDir}/sandboxes`;
@@ -80,10 +83,12 @@ export class SandboxStore {
     this.containers = new ContainerIndex(stateDir);
     this.#onBad = onBad;
     this.#lockNames = lockNames;
+    this.#format = format;
   }
 
   /** Writes, or replaces, the record; it is on disk when this returns, unless it need not be. */
   async write(record: SandboxRecord, options?: Durability): Promise<void> {
+    await this.#format?.note();
     const text = await printSandbox(record);
     if (record.container !== undefined) await this.containers.add(record.id);
     await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, options));
@@ -103,6 +108,7 @@ export class SandboxStore {
 
   /** What is on record of that ID: a record, or what is left of one. */
   async look(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
+    await this.#format?.sayIfNewer();
     return await this.#readFile(id) ?? await this.#aside(id);
   }
 
@@ -144,6 +150,7 @@ export class SandboxStore {
 
   /** All that is on record. */
   async scan(): Promise<SandboxRecords> {
+    await this.#format?.sayIfNewer();
     const found = await inParallel(await this.ids(), FILES_AT_ONCE, (id) => this.look(id));
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];
@@ -321,8 +328,10 @@ async function damagedRecord(
   found: Pick<DamagedRecord, "reason" | "isNewer">,
 ): Promise<DamagedRecord> {
   const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
+  // Of a whole record of another sandbox in its place nothing counts but the path, which at most keeps something.
+  const isOwn = remnant(text, "id") === id;
   const remnants = Object.fromEntries(
-    REMNANTS.flatMap((key) => {
+    REMNANTS.filter((key) => isOwn || key === "path").flatMap((key) => {
       const value = remnant(text, key);
       return value === undefined ? [] : [[key, value]];
     }),

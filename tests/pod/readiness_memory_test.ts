@@ -107,7 +107,7 @@ memoryTest("where it cannot be written this process remembers, and nobody is bot
 });
 
 memoryTest(
-  "a file that is damaged counts as nothing, and is moved aside and said by who writes",
+  "a file that is damaged counts as nothing, and is moved aside and said by who may mend it alone",
   async (dir, log) => {
     const memory = new ReadinessMemory(dir, log);
     const known = { standings: standings(["web", standingAfter(undefined, READY, at(0))]), all: true };
@@ -117,7 +117,10 @@ memoryTest(
     const damaged = await Deno.readTextFile(file);
     assertEquals(await memory.read(), new Map());
     assertEquals(await Deno.readTextFile(file), damaged);
-    assertEquals(await memory.write(known), true);
+    assertEquals(await memory.write(known), false);
+    assertEquals(await memory.read(), known.standings, "this process knows");
+    assertEquals(await Deno.readTextFile(file), damaged);
+    assertEquals(await memory.write({ ...known, mends: true }), true);
     assertMatch(
       log.all.at(-1) ?? "",
       /^warn a record could not be read and was moved aside: its checksum does not match/,
@@ -134,7 +137,7 @@ memoryTest("what a newer version wrote is not used and never written over", asyn
   const newer = (await Deno.readTextFile(file)).replace("readiness.v1", "readiness.v2").replace("web", "wec");
   await Deno.writeTextFile(file, newer);
   assertEquals(await memory.read(), new Map());
-  assertEquals(await memory.write(known), false);
+  assertEquals(await memory.write({ ...known, mends: true }), false);
   assertEquals(await Deno.readTextFile(file), newer);
 });
 

@@ -32,6 +32,7 @@ binaryTest(
     assertEquals([await isThere(netns), left].flat(), [
       false,
       "state/second/boot-id",
+      "state/second/format",
       "state/second/interfaces/.complete",
       "state/second/run/boot.lock",
       `state/second/run/gc/${world.network}.lock`,

@@ -180,7 +180,7 @@ export class BinaryWorld {
     const files = await filesBelow(this.dir);
     const own = files.filter((file) =>
       /^(netns|addresses|cache|state)\//.test(file) &&
-      !/^state\/(boot-id|interfaces\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
+      !/^state\/(boot-id|format|interfaces\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
         .test(file)
     );
     const ports = (await sh(`ip -o link show master ${this.bridge} 2>/dev/null || :`)).split("\n");

@@ -1,4 +1,7 @@
 // Whatever becomes of the files of records: what is up stays up, and nothing is touched that podwire did not make.
+//
+// The long form is `PODWIRE_RECORD_MUTATIONS=10000 PODWIRE_RECORD_SECONDS=3600 ./denow task test tests/root/record_mutation_test.ts`;
+// `PODWIRE_RECORD_SEED` chooses other mutations.
 import { assert, assertEquals } from "@std/assert";
 import { netnsId } from "../../lib/host/netns.ts";
 import { seal } from "../../lib/network/sealed.ts";
@@ -6,12 +9,19 @@ import { CniError } from "../../lib/spec/error.ts";
 import { Random } from "../spec/random.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
-/** The long form has 10,000: `PODWIRE_RECORD_MUTATIONS=10000`. */
-const MUTATIONS = Number(Deno.env.get("PODWIRE_RECORD_MUTATIONS") ?? 24);
+/** How many mutations there are at least. */
+const MUTATIONS = Number(Deno.env.get("PODWIRE_RECORD_MUTATIONS") ?? 120);
 const SEED = Number(Deno.env.get("PODWIRE_RECORD_SEED") ?? 9);
+/** After so many seconds no further round begins; the long form says how far it came. */
+const LIMIT_S = Number(Deno.env.get("PODWIRE_RECORD_SECONDS") ?? 600);
 
-const LIVE = ["one", "two", "hand"];
+const FEW = ["one", "two", "three", "four"];
+/** The long form has more files in each round. */
+const SANDBOXES = MUTATIONS < 1_000 ? FEW : [...FEW, ...Array.from({ length: 12 }, (_, n) => `more${n}`)];
+const LIVE = [...SANDBOXES, "hand"];
 const PUBLISH = [{ hostIP: "", hostPort: 8099, containerPort: 80, protocol: "tcp" as const }];
+/** What podwire reads again. */
+const ROOTS = ["state", "cache", "run"];
 
 /** Lets the plugin of a network publish ports. */
 async function publishing(world: SandboxWorld, name: string): Promise<void> {
@@ -23,42 +33,63 @@ async function publishing(world: SandboxWorld, name: string): Promise<void> {
 }
 
 /** A node with sandboxes, an attachment that was made by hand, and things of others beside them. */
-class Node {
+class Node implements AsyncDisposable {
+  #foreignEnded = false;
+
   private constructor(
     readonly world: SandboxWorld,
     readonly netns: ReadonlyMap<string, string | undefined>,
-  ) {}
+    /** The text of each file, by its path. */
+    readonly saved: ReadonlyMap<string, string>,
+    readonly foreign: Deno.ChildProcess,
+  ) {
+    foreign.status.then(() => this.#foreignEnded = true);
+  }
 
   static async make(world: SandboxWorld): Promise<Node> {
     await world.network("a", { GC: {} });
     await publishing(world, "a");
     const podwire = world.podwire();
-    await podwire.sandboxes.run({ name: "one", id: world.id("one"), publish: PUBLISH });
-    await podwire.sandboxes.run({ name: "two", id: world.id("two"), uid: "u", attempt: 1 });
-    const foreign = `${world.netnsDir}/foreign`;
-    await world.sh('touch "$1" && unshare --net="$1" true', foreign);
-    const target = { containerId: world.id("hand"), netns: foreign, ifName: "eth0", owner: "cli" };
+    for (const name of SANDBOXES) {
+      const more = name === "one" ? { publish: PUBLISH } : name === "two" ? { uid: "u", attempt: 1 } : {};
+      await podwire.sandboxes.run({ name, id: world.id(name), labels: { app: name }, ...more });
+    }
+    const place = `${world.netnsDir}/foreign`;
+    await world.sh('touch "$1" && unshare --net="$1" true', place);
+    const target = { containerId: world.id("hand"), netns: place, ifName: "eth0", owner: "cli" };
     await podwire.add("a", { ...target, args: [], capabilityArgs: {} });
-    // What these remember is theirs to write.
-    await podwire.networks();
-    const places = [foreign, ...["one", "two"].map((name) => `${world.netnsDir}/podwire-${world.id(name)}`)];
+    await podwire.status();
+    await podwire.gc();
+    const foreign = new Deno.Command("sleep", { args: ["infinity"] }).spawn();
+    // What killed processes leave.
+    await world.leaveLock(world.id("one"));
+    await world.leaveLock(world.id("nobody"));
+    await Deno.mkdir(`${world.runDir}/calls`, { recursive: true });
+    const note = `${JSON.stringify({ subject: world.id("one"), task: "GC" })}\n${foreign.pid}\n`;
+    await Deno.writeTextFile(`${world.runDir}/calls/${crypto.randomUUID()}`, note);
+    const places = [place, ...SANDBOXES.map((name) => `${world.netnsDir}/podwire-${world.id(name)}`)];
     const ids = await Promise.all(places.map(async (path) => [path, await netnsId(path)] as const));
+    const saved = new Map<string, string>();
+    const node = new Node(world, new Map(ids), saved, foreign);
+    for (const file of await node.files()) saved.set(file, await Deno.readTextFile(file));
     await Deno.mkdir(`${world.dir}/saved`);
-    await world.sh('cp -a "$1/state" "$1/cache" "$1/saved"', world.dir);
-    return new Node(world, new Map(ids));
+    await world.sh('cd "$1" && shift && cp -a "$@" saved', world.dir, ...ROOTS);
+    return node;
   }
 
   async files(): Promise<string[]> {
-    const found = await this.world.sh('cd "$1" && find state cache -type f ! -name "*.lock"', this.world.dir);
+    const found = await this.world.sh('cd "$1" && shift && find "$@" -type f', this.world.dir, ...ROOTS);
     return found.trim().split("\n").sort().map((name) => `${this.world.dir}/${name}`);
   }
 
   async restore(): Promise<void> {
-    await this.world.sh('rm -rf "$1/state" "$1/cache" && cp -a "$1/saved/." "$1"', this.world.dir);
+    const script = 'cd "$1" && calls="$2" && shift 2 && rm -rf "$@" "$calls" && cp -a saved/. .';
+    await this.world.sh(script, this.world.dir, `${this.world.plugins.dir}/calls.log`, ...ROOTS);
+    this.world.log.all.length = 0;
   }
 
   /** All that a command could do to others: what it threw is a plain error, and no trace of the program's inside. */
-  async use(): Promise<void> {
+  async use({ mayRefuse }: { readonly mayRefuse: boolean }): Promise<void> {
     const podwire = this.world.podwire();
     const victim = this.world.id("victim");
     for (
@@ -68,13 +99,16 @@ class Node {
         () => podwire.sandboxes.run({ name: "victim", id: victim }),
         () => podwire.recover(),
         () => podwire.gc(),
-        () => podwire.sandboxes.remove(victim, { force: true }),
+        () => podwire.sandboxes.remove(victim, { force: true, missingOk: true }),
       ]
     ) {
       try {
-        const report = JSON.stringify(await act());
+        const outcome = await act();
+        const report = JSON.stringify(outcome);
         assert(!/\bat .*\.ts:\d+/.test(report), report);
+        if (!mayRefuse && "failed" in outcome) assertEquals(outcome.failed, []);
       } catch (error) {
+        if (!mayRefuse) throw error;
         assert(error instanceof CniError, String(error instanceof Error ? error.stack : error));
         assert((error as CniError).kind !== "internal", String(error));
       }
@@ -87,6 +121,12 @@ class Node {
     const calls = await this.world.calls();
     const gone = calls.filter((call) => LIVE.some((name) => call.startsWith(`a DEL ${name} `)));
     assertEquals(gone, [], what);
+    assert(!this.#foreignEnded, `${what}: a process of somebody else has ended`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#foreignEnded) this.foreign.kill("SIGKILL");
+    await this.foreign.status;
   }
 }
 
@@ -121,30 +161,44 @@ function mutated(random: Random, text: string, others: readonly string[]): strin
 sandboxTest(
   `after ${MUTATIONS} mutations of all files nothing that is up is torn down, and nothing foreign touched`,
   async (world) => {
-    const node = await Node.make(world);
+    await using node = await Node.make(world);
+    const files = [...node.saved.keys()];
+    const texts = [...node.saved.values()];
+    // As it was made, the node lets all of this be done: what is refused below is refused for a file's sake.
+    await node.restore();
+    await node.use({ mayRefuse: false });
+    await node.assertUp("nothing is changed");
+    await node.restore();
     const random = new Random(SEED);
-    const texts = await Promise.all((await node.files()).map((file) => Deno.readTextFile(file)));
-    for (let round = 0; round < MUTATIONS; round++) {
-      const files = await node.files();
-      // Each file in turn, so that none is left out of the short form.
-      const file = files[round % files.length] ?? "";
-      const before = await Deno.readTextFile(file);
-      const text = mutated(random, before, texts);
-      await Deno.writeTextFile(file, text);
-      const what = `seed ${SEED}, round ${round}: ${world.plain(file.slice(world.dir.length))}: ${
-        text.slice(0, 300)
-      }`;
-      await node.use();
-      await node.assertUp(what);
+    const end = performance.now() + LIMIT_S * 1_000;
+    let done = 0;
+    for (let round = 0; done < MUTATIONS && performance.now() < end; round++) {
+      // One alone, a few, or nearly all of them: what repairs one record from others meets each case.
+      const percent = random.one([0, 20, 60, 95]);
+      const chosen = files.filter((_, index) => index === round % files.length || random.chance(percent));
+      const what = [`seed ${SEED}, round ${round}`];
+      for (const file of chosen) {
+        const text = mutated(random, node.saved.get(file) ?? "", texts);
+        await Deno.writeTextFile(file, text);
+        what.push(`${world.plain(file.slice(world.dir.length))}: ${text.slice(0, 300)}`);
+      }
+      done += chosen.length;
+      try {
+        await node.use({ mayRefuse: true });
+        await node.assertUp("mutated");
+      } catch (cause) {
+        throw new Error(`${what.join("\n")}\n${cause instanceof Error ? cause.message : cause}`, { cause });
+      }
       await node.restore();
     }
+    console.log(`${done} mutations of ${files.length} files`);
   },
 );
 
 sandboxTest(
   "podwire that is rolled back over the state of a newer version tears nothing down, and says what to do",
   async (world) => {
-    const node = await Node.make(world);
+    await using node = await Node.make(world);
     const files = (await node.files()).filter((file) => file.endsWith(".json"));
     const newer = new Map<string, string>();
     for (const file of files) {
@@ -188,16 +242,15 @@ sandboxTest(
     await node.assertUp("rolled back");
     // Upgraded again, all is as it was.
     await node.restore();
-    assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), ["ready", "ready"]);
+    assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), SANDBOXES.map(() => "ready"));
   },
 );
 
 sandboxTest(
   "commands that only read change nothing on disk, whatever the records are like",
   async (world) => {
-    const node = await Node.make(world);
+    await using node = await Node.make(world);
     const podwire = world.podwire();
-    await podwire.status();
     const [one, two] = [world.id("one"), world.id("two")];
     await Deno.writeTextFile(`${world.stateDir}/sandboxes/${one}.json`, "{");
     await Deno.writeTextFile(
@@ -239,7 +292,7 @@ sandboxTest(
 sandboxTest(
   "a damaged record is made anew: whole where one bit is wrong, else from what else is on record",
   async (world) => {
-    await Node.make(world);
+    await using _node = await Node.make(world);
     const podwire = world.podwire();
     const id = world.id("two");
     const file = `${world.stateDir}/sandboxes/${id}.json`;
@@ -268,10 +321,14 @@ sandboxTest(
     );
     await podwire.sandboxes.remove("two");
     assertEquals((await podwire.recover()).failed, []);
-    assertEquals(await world.namespaces(), ["foreign", "podwire-one"]);
+    assertEquals(await world.namespaces(), [
+      "foreign",
+      ...SANDBOXES.filter((name) => name !== "two").map((name) => `podwire-${name}`).sort(),
+    ]);
+    const records = (await world.sh('ls "$1"', `${world.stateDir}/sandboxes`)).trim().split("\n");
     assertEquals(
-      (await world.sh('ls "$1"', `${world.stateDir}/sandboxes`)).trim(),
-      `${world.id("one")}.json`,
+      records.sort(),
+      SANDBOXES.filter((name) => name !== "two").map((name) => `${world.id(name)}.json`).sort(),
     );
   },
 );

@@ -86,11 +86,15 @@ for (const [what, { make, why }] of Object.entries(PLANTS)) {
       await world.list([world.bridgePlugin()]);
       await world.done(["run", "web", "--id", world.id("web")]);
       for (
-        const file of (await sh(`ls ${world.stateDir}/catalogs/*.json ${world.stateDir}/boot-id`)).split("\n")
+        const file of (await sh(
+          `ls ${world.stateDir}/catalogs/*.json ${world.stateDir}/boot-id ${world.stateDir}/format`,
+        )).split("\n")
       ) {
         if (file !== "") await sh(`rm ${file}; ${make(file)}`);
       }
-      for (const args of [["networks"], ["status"], ["rm", "-f", "web"]]) await ended(world, args);
+      for (const args of [["networks"], ["status"], ["rm", "-f", "web"], ["run", "web"], ["rm", "web"]]) {
+        await ended(world, args);
+      }
     },
   );
 
