@@ -4,6 +4,7 @@ import type { AttachmentRecord } from "./network/record.ts";
 import type { NetworkStatus } from "./network/status.ts";
 import type { CatalogEntry } from "./pod/catalog.ts";
 import type { RecoveryReport } from "./sandbox/recovery_report.ts";
+import type { RepairReport } from "./sandbox/repair.ts";
 import type { Sandbox } from "./sandbox/view.ts";
 import type { Json, JsonObject } from "./spec/json.ts";
 
@@ -64,8 +65,8 @@ export function shownStatus(status: NetworkStatus): JsonObject {
   };
 }
 
-/** What a sweep, a recovery or `forget` did. */
-export function shownReport(report: GcReport | RecoveryReport | ForgetReport): JsonObject {
+/** What a sweep, a recovery, a repair or `forget` did. */
+export function shownReport(report: GcReport | RecoveryReport | RepairReport | ForgetReport): JsonObject {
   // The errors in it become their objects.
   return JSON.parse(JSON.stringify(report)) as Record<string, Json>;
 }

@@ -1,7 +1,7 @@
 import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
 import { shownAttachment, shownEntry, shownReport, shownSandbox, shownStatus } from "../shown.ts";
 import { CniError } from "../spec/error.ts";
-import { EMPTY_BODY, FORGET_BODY, GC_BODY, RUN_BODY } from "./run_body.ts";
+import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
 import type { Services } from "./services.ts";
@@ -125,6 +125,19 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
         const failures = await sandboxes.stop(id, { signal, missingOk: true });
         for (const failure of failures) onLeft(id, failure);
         return { status: 200, json: shownSandbox(await sandboxes.get(id)) };
+      },
+    }),
+    withBody(REPAIR_BODY, {
+      method: "POST",
+      path: "/v1/sandboxes/{id}/repair",
+      id: "repairSandbox",
+      summary: "Make the damaged records of a sandbox anew; what a newer version wrote is kept as it is",
+      query: [NAMESPACE],
+      answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
+      handle: async (request) => {
+        const { dryRun = false } = request.body;
+        const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, ...placeOf(request) });
+        return { status: 200, json: shownReport(report) };
       },
     }),
     {

@@ -155,6 +155,9 @@ export const GC_BODY = objectOf({}, {
 /** What `POST /v1/attachments/{id}/forget` takes. */
 export const FORGET_BODY = objectOf({ reason: text() }, { ifName: text(), network: text(), dryRun: flag });
 
+/** What `POST /v1/sandboxes/{id}/repair` takes. */
+export const REPAIR_BODY = objectOf({}, { dryRun: flag });
+
 /** What takes nothing. */
 export const EMPTY_BODY: Shape<MembersOf<Record<never, never>>> = objectOf({}, {});
 

@@ -19,6 +19,12 @@ function objectOf(required: JsonObject, optional: JsonObject = {}): JsonObject {
   return { type: "object", required: Object.keys(required), properties: { ...required, ...optional } };
 }
 
+const REPAIR_ITEM = objectOf({
+  kind: { enum: ["sandbox", "attachment"] },
+  containerId: TEXT,
+  file: TEXT,
+  why: TEXT,
+}, { movedTo: TEXT, lost: listOf(TEXT) });
 const ITEM = objectOf({ kind: TEXT, why: TEXT }, {
   containerId: TEXT,
   network: TEXT,
@@ -85,6 +91,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     since: orNull(TIME),
   }, { graceUntil: TIME, file: TEXT }),
   Report: objectOf({ removed: listOf(ITEM), kept: listOf(ITEM), failed: listOf(ITEM) }),
+  RepairReport: objectOf({ repaired: listOf(REPAIR_ITEM), kept: listOf(REPAIR_ITEM) }),
   ForgetReport: objectOf({
     forgotten: listOf(
       objectOf({

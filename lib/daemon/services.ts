@@ -13,7 +13,7 @@ import type { Sandbox } from "../sandbox/view.ts";
 export interface Services {
   /** Makes a sandbox. Whoever has one ready may hand that out instead. */
   readonly run: (request: SandboxRequest) => Promise<Sandbox>;
-  readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove">;
+  readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove" | "repair">;
   readonly networks: (signal: AbortSignal) => Promise<readonly CatalogEntry[]>;
   readonly status: (
     request: { readonly network?: string; readonly fresh?: boolean; readonly signal: AbortSignal },

@@ -25,7 +25,7 @@ import type {
 } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import type { ResultCache } from "./result_cache.ts";
-import { newerRecord, openSealed, seal, textOf, UnusableRecord } from "./sealed.ts";
+import { newerRecord, openSealed, seal, textOf, unknownMembers, UnusableRecord } from "./sealed.ts";
 
 const CLAIMS_AT_ONCE = 16;
 
@@ -58,12 +58,16 @@ export interface RequireFreeOptions {
 /** Who has a port. */
 interface Claim extends HostPort {
   readonly key: AttachmentKey;
+  /** What a newer version says of it. */
+  readonly unknownMembers?: JsonObject;
 }
 
 /** The claims of one port, and those that are wanted in addition. */
 interface PortFile {
   readonly path: string;
   readonly claims: readonly Claim[];
+  /** What a newer version says of the port. */
+  readonly unknownMembers?: JsonObject;
 }
 
 /** Which port it is, whatever the address. */
@@ -130,10 +134,10 @@ export class HostPorts {
     using _alone = await this.#alone(signal);
     const files: PortFile[] = [];
     for (const group of Map.groupBy(ports, (port) => this.#path(port)).values()) {
-      const { path, claims } = await this.#open(group[0] as HostPort);
-      let others = claims.filter((claim) => !isSame(claim.key, key));
+      const file = await this.#open(group[0] as HostPort);
+      let others = file.claims.filter((claim) => !isSame(claim.key, key));
       for (const port of group) others = await this.#requireNone(others, port);
-      files.push({ path, claims: [...others, ...group.map((port) => ({ ...port, key }))] });
+      files.push({ ...file, claims: [...others, ...group.map((port) => ({ ...port, key }))] });
     }
     try {
       for (const file of files) await this.#write(file);
@@ -179,11 +183,11 @@ export class HostPorts {
       using _alone = await this.#alone(signal);
       const file = await this.#openOwn({ protocol, port: Number(port) });
       if (file === undefined) continue;
-      const { path, claims } = file;
+      const { claims } = file;
       // What cannot be read may have it.
       const owners = await inParallel(claims, CLAIMS_AT_ONCE, ({ key }) => this.#options.store.look(key));
       const live = claims.filter((_, index) => owners[index] !== undefined);
-      if (live.length < claims.length) await this.#write({ path, claims: live });
+      if (live.length < claims.length) await this.#write({ ...file, claims: live });
     }
   }
 
@@ -196,9 +200,9 @@ export class HostPorts {
   }
 
   async #drop(key: AttachmentKey, port: HostPort): Promise<void> {
-    const { path, claims } = await this.#open(port);
-    const left = claims.filter((claim) => !isSame(claim.key, key));
-    if (left.length < claims.length) await this.#write({ path, claims: left });
+    const file = await this.#open(port);
+    const left = file.claims.filter((claim) => !isSame(claim.key, key));
+    if (left.length < file.claims.length) await this.#write({ ...file, claims: left });
   }
 
   /** Refuses a port that one of the claims is in the way of; gives those that are not of the past. */
@@ -223,7 +227,7 @@ export class HostPorts {
     const text = await readTextIfThere(path);
     if (text === undefined) return { path, claims: [] };
     try {
-      return { path, claims: await openSealed(KIND, text, (body) => decode(body, port)) };
+      return { path, ...await openSealed(KIND, text, (body) => decode(body, port)) };
     } catch (error) {
       const { message: reason, isNewer } = UnusableRecord.of(error);
       if (isNewer) throw newerRecord(path, reason);
@@ -262,11 +266,11 @@ export class HostPorts {
     );
   }
 
-  async #write({ path, claims }: PortFile): Promise<void> {
+  async #write({ path, claims, unknownMembers }: PortFile): Promise<void> {
     await reported(async () => {
       if (claims.length === 0) return void await removeIfThere(path);
       await ensureDir(this.#dir, 0o700);
-      await writeFileSynced(path, await seal(KIND, { claims: claims.map(encode) }));
+      await writeFileSynced(path, await seal(KIND, { ...unknownMembers, claims: claims.map(encode) }));
     }, { file: path });
   }
 
@@ -328,15 +332,15 @@ function keyOf({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
   return { containerId, network, ifName };
 }
 
-function encode({ family, address, key }: Claim): JsonObject {
+function encode({ family, address, key, unknownMembers }: Claim): JsonObject {
   const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
-  return { ...key, hostIP: address || wildcard };
+  return { ...unknownMembers, ...key, hostIP: address || wildcard };
 }
 
-function decode(body: JsonObject, { port, protocol }: Door): readonly Claim[] {
+function decode(body: JsonObject, { port, protocol }: Door): Omit<PortFile, "path"> {
   const { claims } = body;
   if (!isArray(claims)) throw new Error('its "claims" is not a list');
-  return claims.map((claim: Json) => {
+  const read = claims.map((claim: Json) => {
     if (!isObject(claim)) throw new Error("a claim is not an object");
     const where = hostAddress(textOf(claim, "hostIP"));
     if (where === undefined) throw new Error(`a claim has no address: ${textOf(claim, "hostIP")}`);
@@ -345,6 +349,8 @@ function decode(body: JsonObject, { port, protocol }: Door): readonly Claim[] {
       network: textOf(claim, "network"),
       ifName: textOf(claim, "ifName"),
     };
-    return { ...where, port, protocol, key };
+    const unknown = unknownMembers(claim, ["containerId", "network", "ifName", "hostIP"]);
+    return { ...where, port, protocol, key, ...unknown };
   });
+  return { claims: read, ...unknownMembers(body, ["claims"]) };
 }

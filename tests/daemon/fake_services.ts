@@ -67,6 +67,17 @@ export class FakeServices {
         get: noted("get", SANDBOX),
         stop: noted("stop", [new CniError("plugin", "it stays")]),
         remove: noted("remove", []),
+        repair: noted("repair", {
+          repaired: [{
+            kind: "sandbox" as const,
+            containerId: "c",
+            file: "/f",
+            movedTo: "/g",
+            why: "w",
+            lost: ["l"],
+          }],
+          kept: [],
+        }),
       },
       networks: noted("networks", [
         { file: "a", name: "net", status: "used" as const, default: true, plugins: ["bridge"] },

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HostPorts } from "../../lib/network/host_ports.ts";
 import type { AttachRequest } from "../../lib/network/network.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import { seal } from "../../lib/network/sealed.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
@@ -277,4 +278,22 @@ Deno.test("what a claim costs does not depend on how many attachments there are"
   assertEquals(read, 0);
   await failing(() => ports.requireFree([{ capabilityArgs: PORT }]));
   assertEquals(read, 1);
+});
+
+Deno.test("what a newer version says of a port, or of who has it, stays when its file is written again", async () => {
+  await using world = await portWorld();
+  const local = publish({ hostPort: 8080, hostIP: "127.0.0.1" });
+  await addOf(world, "c1", local);
+  const file = `${world.stateDir}/ports/tcp-8080.json`;
+  const { kind, checksum: _, claims: [claim] } = JSON.parse(await Deno.readTextFile(file));
+  const later = { zone: "a", claims: [{ ...claim, weight: [1] }] };
+  await Deno.writeTextFile(file, await seal(kind, later));
+  await addOf(world, "c2", publish({ hostPort: 8080, hostIP: "127.0.0.2" }));
+  const both = JSON.parse(await Deno.readTextFile(file));
+  assertEquals([both.zone, both.claims.length, both.claims[0]], ["a", 2, { ...claim, weight: [1] }]);
+  await delOf(world, "c2");
+  const { checksum: _sum, kind: _kind, ...left } = JSON.parse(await Deno.readTextFile(file));
+  assertEquals(left, later);
+  await delOf(world, "c1");
+  assertEquals(await claimsIn(world), []);
 });
