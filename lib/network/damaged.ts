@@ -102,7 +102,7 @@ export class DamagedRecords {
       return { ...outcome, became: "failed", why };
     }
     const remnants = await remnantsOf(damaged);
-    if (!await this.#isUnused(entry, remnants, facts)) {
+    if (!await this.#isUnused(entry, { ...remnants, netns: damaged.netns }, facts)) {
       const why = `${lost}, and nobody can tell whether it is in use: ${byHand} detaches it`;
       return { ...outcome, became: "kept", why };
     }
@@ -169,11 +169,16 @@ export class DamagedRecords {
   }
 
   /** Its sandbox is down, but it may have been made by hand. */
-  async #isUnused(entry: CachedAttachment, { owner }: Remnants, facts: DamagedFacts): Promise<boolean> {
+  async #isUnused(
+    entry: CachedAttachment,
+    { owner, netns: other }: Remnants & Pick<DamagedAttachment, "netns">,
+    facts: DamagedFacts,
+  ): Promise<boolean> {
     const { containerId, netns } = entry;
     if (facts.all || facts.netns !== undefined || netns === this.#parts.netnsOf(containerId)) return true;
     if (owner?.startsWith("sandbox:") || owner?.startsWith("pods:")) return true;
-    return await netnsId(netns) === undefined;
+    // libcni's file has no checksum: where the record says another path, one of the two is wrong.
+    return await netnsId(netns) === undefined && (other === undefined || other === netns);
   }
 }
 
