@@ -137,7 +137,7 @@ export class HostPorts {
       const file = await this.#open(group[0] as HostPort);
       let others = file.claims.filter((claim) => !isSame(claim.key, key));
       for (const port of group) others = await this.#requireNone(others, port);
-      files.push({ ...file, claims: [...others, ...group.map((port) => ({ ...port, key }))] });
+      files.push({ ...file, claims: [...others, ...group.map((port) => ({ ...port, key: keyOf(key) }))] });
     }
     try {
       for (const file of files) await this.#write(file);

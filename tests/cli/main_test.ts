@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { COMMANDS } from "../../lib/cli/commands.ts";
+import { CatalogReader } from "../../lib/pod/catalog_reader.ts";
 import { podwire } from "./fake_io.ts";
 
 const config = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
@@ -234,6 +235,8 @@ Deno.test("networks tells what a bad file said before, and why a default stays t
       const { code, stdout, stderr } = await podwire(["networks", "--json", ...dirs]);
       return { code, stderr, entries: JSON.parse(stdout) };
     };
+    // Only who attaches remembers.
+    await new CatalogReader({ confDir: conf, stateDir: `${dir}/state-dir` }).read();
     const { entries: [good] } = await networks();
     assertEquals([good.status, good.defaultBy, good.badSince], ["used", "first", null]);
 
