@@ -125,11 +125,9 @@ export class Podwire {
     await reported(() =>
       this.#locked(request, async () => {
         const record = await this.#parts.store.read({ network: nameOf(network), containerId, ifName });
-        if (record !== undefined) await this.#parts.attachments.remove(record, signal);
-        else {await this.#parts.attachments.del(
-            await presentOrRecorded(network, request, this.#parts),
-            request,
-          );}
+        if (record !== undefined) return await this.#parts.attachments.remove(record, signal);
+        const list = await presentOrRecorded(network, request, this.#parts);
+        await this.#parts.attachments.del(list, request);
       })
     );
   }

@@ -106,10 +106,9 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const runner = makeRunner(options, { run, running, log, watch });
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const format = new StateFormat(stateDir, log);
-  const { requireKnown } = format;
   const store = new AttachmentStore(stateDir, onBad, format);
-  const limitMs = options.lockTimeoutMs;
-  const locks = new ContainerLocks(runDir, watch, run, { log, limitMs, permit: requireKnown });
+  const more = { log, limitMs: options.lockTimeoutMs, permit: format.requireKnown };
+  const locks = new ContainerLocks(runDir, watch, run, more);
   const cache = new ResultCache(cacheDir);
   const findListeners = findListenersWith(run);
   const ports = new HostPorts({ stateDir, store, locks, cache, onBad, findListeners });
@@ -132,8 +131,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const made = { sandboxes: sandboxStore, locks, attachments, pods };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
-  const requireSafe = () => requireSafeDirectories(trusted);
-  const recovery = new Recovery({ ...shared, ...disk, requireSafe, requireKnown });
+  const recovery = new Recovery({ ...shared, ...disk, ...guardingWith(format, trusted) });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
@@ -145,16 +143,13 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
-  const ask: AskNetwork = (list, signal) =>
-    askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
-  const readiness = new ReadinessMemory(stateDir, log, requireKnown);
   const sandboxes = new Sandboxes({ ...shared, ...disk, recovery, watch, catalog: current });
   return {
     ...{ format, sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
     forget: forgettingWith({ attachments, store, cache, freeLeftovers: free, run, log }, locks),
     ...engine,
-    ask,
-    readiness,
+    ask: (list, signal) => askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
+    readiness: new ReadinessMemory(stateDir, log, format.requireKnown),
     ...catalogs,
   };
 }
@@ -172,6 +167,14 @@ function boundOf(
   log: Logger,
 ): FailedBound {
   return new FailedBound({ store, failed, log, max });
+}
+
+function guardingWith({ requireKnown }: StateFormat, trusted: readonly string[]) {
+  const requireSafe = async () => {
+    await requireSafeDirectories(trusted);
+    await requireKnown();
+  };
+  return { requireSafe, requireKnown };
 }
 
 function presentIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): PresentList {

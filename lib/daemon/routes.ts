@@ -17,6 +17,7 @@ export function routesOf(services: Services, document: () => unknown): readonly 
   return [
     ...sandboxRoutes(services),
     ...sandboxRoutesById(services),
+    repairRoute(services),
     ...networkRoutes(services),
     ...upkeepRoutes(services),
     {
@@ -127,19 +128,6 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
         return { status: 200, json: shownSandbox(await sandboxes.get(id)) };
       },
     }),
-    withBody(REPAIR_BODY, {
-      method: "POST",
-      path: "/v1/sandboxes/{id}/repair",
-      id: "repairSandbox",
-      summary: "Make the damaged records of a sandbox anew; what a newer version wrote is kept as it is",
-      query: [NAMESPACE],
-      answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
-      handle: async (request) => {
-        const { dryRun = false } = request.body;
-        const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, ...placeOf(request) });
-        return { status: 200, json: shownReport(report) };
-      },
-    }),
     {
       method: "DELETE",
       path: "/v1/sandboxes/{id}",
@@ -160,6 +148,22 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
       },
     },
   ];
+}
+
+function repairRoute({ sandboxes }: Services): Route {
+  return withBody(REPAIR_BODY, {
+    method: "POST",
+    path: "/v1/sandboxes/{id}/repair",
+    id: "repairSandbox",
+    summary: "Make the damaged records of a sandbox anew; what a newer version wrote is kept as it is",
+    query: [NAMESPACE],
+    answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
+    handle: async (request) => {
+      const { dryRun = false } = request.body;
+      const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, ...placeOf(request) });
+      return { status: 200, json: shownReport(report) };
+    },
+  });
 }
 
 function networkRoutes({ networks, attachments, status }: Services): readonly Route[] {

@@ -11,9 +11,10 @@ import { reported } from "../plugin/failure.ts";
 import { Slots } from "../plugin/slots.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, isCniError } from "../spec/error.ts";
-import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../spec/json.ts";
 import type { ContainerLocks } from "./container_lock.ts";
-import { hostAddress, type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
+import { type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
+import { type Claim, type Claims, claimsBody, type Door, readClaims } from "./host_port_claim.ts";
 import { inParallel } from "./parallel.ts";
 import type { FindListeners, Listener } from "./listeners.ts";
 import type {
@@ -25,7 +26,7 @@ import type {
 } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import type { ResultCache } from "./result_cache.ts";
-import { newerRecord, openSealed, seal, textOf, unknownMembers, UnusableRecord } from "./sealed.ts";
+import { newerRecord, openSealed, seal, UnusableRecord } from "./sealed.ts";
 
 const CLAIMS_AT_ONCE = 16;
 
@@ -55,23 +56,10 @@ export interface RequireFreeOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Who has a port. */
-interface Claim extends HostPort {
-  readonly key: AttachmentKey;
-  /** What a newer version says of it. */
-  readonly unknownMembers?: JsonObject;
-}
-
 /** The claims of one port, and those that are wanted in addition. */
-interface PortFile {
+interface PortFile extends Claims {
   readonly path: string;
-  readonly claims: readonly Claim[];
-  /** What a newer version says of the port. */
-  readonly unknownMembers?: JsonObject;
 }
-
-/** Which port it is, whatever the address. */
-type Door = Pick<HostPort, "port" | "protocol">;
 
 const KIND = "podwire.port.v1";
 const FILE_NAME = /^([a-z][a-z0-9]{0,15})-(\d{1,5})\.json$/;
@@ -227,7 +215,7 @@ export class HostPorts {
     const text = await readTextIfThere(path);
     if (text === undefined) return { path, claims: [] };
     try {
-      return { path, ...await openSealed(KIND, text, (body) => decode(body, port)) };
+      return { path, ...await openSealed(KIND, text, (body) => readClaims(body, port)) };
     } catch (error) {
       const { message: reason, isNewer } = UnusableRecord.of(error);
       if (isNewer) throw newerRecord(path, reason);
@@ -266,11 +254,11 @@ export class HostPorts {
     );
   }
 
-  async #write({ path, claims, unknownMembers }: PortFile): Promise<void> {
+  async #write({ path, claims, ...more }: PortFile): Promise<void> {
     await reported(async () => {
       if (claims.length === 0) return void await removeIfThere(path);
       await ensureDir(this.#dir, 0o700);
-      await writeFileSynced(path, await seal(KIND, { ...unknownMembers, claims: claims.map(encode) }));
+      await writeFileSynced(path, await seal(KIND, claimsBody({ claims, ...more })));
     }, { file: path });
   }
 
@@ -330,27 +318,4 @@ function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
 
 function keyOf({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
   return { containerId, network, ifName };
-}
-
-function encode({ family, address, key, unknownMembers }: Claim): JsonObject {
-  const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
-  return { ...unknownMembers, ...key, hostIP: address || wildcard };
-}
-
-function decode(body: JsonObject, { port, protocol }: Door): Omit<PortFile, "path"> {
-  const { claims } = body;
-  if (!isArray(claims)) throw new Error('its "claims" is not a list');
-  const read = claims.map((claim: Json) => {
-    if (!isObject(claim)) throw new Error("a claim is not an object");
-    const where = hostAddress(textOf(claim, "hostIP"));
-    if (where === undefined) throw new Error(`a claim has no address: ${textOf(claim, "hostIP")}`);
-    const key = {
-      containerId: textOf(claim, "containerId"),
-      network: textOf(claim, "network"),
-      ifName: textOf(claim, "ifName"),
-    };
-    const unknown = unknownMembers(claim, ["containerId", "network", "ifName", "hostIP"]);
-    return { ...where, port, protocol, key, ...unknown };
-  });
-  return { claims: read, ...unknownMembers(body, ["claims"]) };
 }

@@ -127,7 +127,8 @@ export class InterfaceClaims {
       // For each anew: one that attaches meanwhile waits for one file, not for all.
       using _alone = await this.#options.locks.interfaces(signal);
       const claim = await readClaim(file);
-      if (claim === undefined || await this.#options.store.read(claim) === undefined) {
+      // What has a record that cannot be used may have it.
+      if (claim === undefined || await this.#options.store.look(claim) === undefined) {
         await removeIfThere(file);
       }
     }

@@ -3,7 +3,7 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 
 /** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
-const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format"].map((name) =>
+const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface"].map((name) =>
   `podwire.${name}.v1`
 );
 

@@ -23,7 +23,7 @@ import {
   type SandboxRequest,
   wantedPermissions,
 } from "./request.ts";
-import type { DamagedRecord } from "./store.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
 import { setSysctls } from "./sysctl.ts";
 
 /** A sandbox of which everything has been looked up and validated, and nothing done. */

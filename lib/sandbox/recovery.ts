@@ -17,7 +17,7 @@ import { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import { Remains } from "./remains.ts";
-import type { DamagedRecord } from "./store.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
 import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
 import { SettledBoot } from "./settled_boot.ts";
 import { infraProblem } from "./view.ts";
@@ -83,7 +83,6 @@ export class Recovery {
    */
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
     await this.#options.requireSafe?.();
-    await this.#options.requireKnown?.();
     const boot = await this.#options.attachments.boot();
     const report = emptyReport();
     if (await this.#settledBoot.is(boot)) await this.#settleInterrupted(report, signal);
@@ -95,11 +94,10 @@ export class Recovery {
 
   /** Settles everything on record, retries failed removals, and removes namespaces that nobody owns. */
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
-    const { signal, onProgress, concurrency } = options;
+    const { signal, ...more } = options;
     signal?.throwIfAborted();
     await this.#options.requireKnown?.();
     const report = emptyReport();
-    const more = { ...(onProgress && { onProgress }), ...(concurrency && { concurrency }) };
     await this.#endQuestions(signal);
     const boot = await this.#options.attachments.boot();
     const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];

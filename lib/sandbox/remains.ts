@@ -8,7 +8,7 @@ import { isContainerId } from "../spec/name.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
-import type { DamagedRecord } from "./store.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
 
 const LOOKS_AT_ONCE = 16;
 

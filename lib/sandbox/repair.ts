@@ -13,7 +13,7 @@ import { identityOf } from "./netns_identity.ts";
 import type { SandboxParts } from "./parts.ts";
 import { mendSandbox, type SandboxRecord } from "./record.ts";
 import { Remains } from "./remains.ts";
-import type { DamagedRecord } from "./store.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
 
 /** How {@linkcode Repair.repair} goes about it. */
 export interface RepairRequest {

@@ -6,7 +6,8 @@ import { validateName } from "./name.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type SandboxRequest } from "./request.ts";
-import { type DamagedRecord, isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
+import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
 /** The sandbox of the very UID and attempt that is asked for, if it is ready; one that is being made is waited for. */

@@ -10,29 +10,14 @@ import {
 } from "../host/file.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { BadRecord } from "../network/record.ts";
-import { newerRecord, remnant, UnusableRecord } from "../network/sealed.ts";
+import { newerRecord, UnusableRecord } from "../network/sealed.ts";
 import type { StateFormat } from "../network/state_format.ts";
 import { CniError } from "../spec/error.ts";
 import { isContainerId } from "../spec/name.ts";
 import { ContainerIndex } from "./container_record.ts";
+import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
 import { type Durability, isNamedByItself, NameIndex, repairNames } from "./names.ts";
 import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
-
-/** A record that cannot be used. */
-export interface DamagedRecord {
-  readonly id: string;
-  /** Where it is. */
-  readonly file: string;
-  /** When it was written, in ISO 8601. */
-  readonly since: string;
-  readonly reason: string;
-  /** A newer version wrote it: it is not damaged, and nothing of it may be touched. */
-  readonly isNewer: boolean;
-  /** What can still be read of it. It decides nothing alone. */
-  readonly remnants: Readonly<Partial<Record<(typeof REMNANTS)[number], string>>>;
-  /** All that it says. */
-  readonly text: string;
-}
 
 /** All that is on record. */
 export interface SandboxRecords {
@@ -50,7 +35,6 @@ export interface ReserveOptions extends Durability {
   readonly isUnique?: boolean;
 }
 
-const REMNANTS = ["name", "namespace", "uid", "path", "bootId", "owner", "createdAt"] as const;
 /** As many as Deno has threads for files have something to do meanwhile. */
 const FILES_AT_ONCE = 16;
 
@@ -319,24 +303,6 @@ export function isSameAttempt(
   other: SandboxRecord | DamagedRecord,
 ): boolean {
   return "text" in other || (other.uid === uid && (other.attempt ?? 0) === attempt);
-}
-
-async function damagedRecord(
-  id: string,
-  file: string,
-  text: string,
-  found: Pick<DamagedRecord, "reason" | "isNewer">,
-): Promise<DamagedRecord> {
-  const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
-  // Of a whole record of another sandbox in its place nothing counts but the path, which at most keeps something.
-  const isOwn = remnant(text, "id") === id;
-  const remnants = Object.fromEntries(
-    REMNANTS.filter((key) => isOwn || key === "path").flatMap((key) => {
-      const value = remnant(text, key);
-      return value === undefined ? [] : [[key, value]];
-    }),
-  );
-  return { id, file, since, ...found, remnants, text };
 }
 
 /** That a name is another sandbox's. */

@@ -319,7 +319,6 @@ sandboxTest(
         ["status", "a"],
         ["gc", "--dry-run"],
         ["gc", "--dry-run", "--all"],
-        ["repair", "--dry-run"],
         ["completion", "bash"],
         ["run", "--help"],
       ]
