@@ -204,7 +204,8 @@ sandboxTest(
       }
       await node.restore();
     }
-    console.log(`${done} mutations of ${files.length} files`);
+    // The reporter of the test task shows no console.
+    Deno.stderr.writeSync(new TextEncoder().encode(`${done} mutations of ${files.length} files\n`));
   },
 );
 
