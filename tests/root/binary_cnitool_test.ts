@@ -103,7 +103,8 @@ binaryTest("add takes the variables of cnitool, and its options win over them", 
       env: again,
     });
     const [first, second] = await net.calls();
-    const { PATH, CNI_PATH, ...others } = first?.env ?? {};
+    const { PATH, CNI_PATH, PODWIRE_CALL, ...others } = first?.env ?? {};
+    assertEquals(PODWIRE_CALL?.length, crypto.randomUUID().length);
     assertEquals(others, {
       CNI_COMMAND: "ADD",
       CNI_CONTAINERID: await cnitoolId(path),

@@ -17,7 +17,7 @@ if [ -e ${dir}/hang ]; then
   setsid sh -c 'trap "" TERM; echo $$ >${dir}/child; while :; do sleep 1; done' &
   wait
 fi
-[ "$CNI_COMMAND" != ADD ] || echo '{}'
+[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.0.0"}'
 `;
 
 async function pidOf(path: string): Promise<number> {
