@@ -5,7 +5,7 @@ import { CniError, type ErrorKind, isCniError } from "../lib/spec/error.ts";
 import { NetworkWorld } from "./network/world.ts";
 
 const list = (name: string, type: string) =>
-  JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type, mark: 7 }] });
+  JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type, mark: 7, podwireExistingLink: true }] });
 
 /** A runtime with the directories of a world. */
 function runtimeOf({ dir, confDir, stateDir, cacheDir, plugins }: NetworkWorld): Podwire {
@@ -15,6 +15,8 @@ function runtimeOf({ dir, confDir, stateDir, cacheDir, plugins }: NetworkWorld):
     cacheDir,
     netnsDir: `${dir}/namespaces`,
     pluginDirs: [plugins.dir],
+    // The namespace of each pod is that of this process.
+    environment: { CNI_NETNS_OVERRIDE: "1" },
   });
 }
 
