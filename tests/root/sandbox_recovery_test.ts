@@ -166,7 +166,7 @@ sandboxTest(
     await createNetns(`${world.netnsDir}/mine`);
     const request = { netns: `${world.netnsDir}/mine`, ifName: "eth0", args: [], capabilityArgs: {} };
     await podwire.add("a", { ...request, containerId: "cli-1", owner: "cli" });
-    await podwire.add("a", { ...request, containerId: "lost-1", owner: "sandbox:lost-1" });
+    await podwire.add("a", { ...request, ifName: "eth1", containerId: "lost-1", owner: "sandbox:lost-1" });
     const { removed, kept } = await podwire.recover();
     assertEquals(removed.map(({ containerId, why }) => [containerId, why]), [[
       "lost-1",
