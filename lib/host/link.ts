@@ -5,6 +5,7 @@ import {
   type RunCommand,
   runCommand,
   runOk,
+  startProblem,
 } from "./command.ts";
 import { runInside } from "./netns.ts";
 
@@ -141,6 +142,18 @@ function ipRequest(args: readonly string[], { signal }: IpOptions): CommandReque
 }
 
 /** `ip -n` would know only the namespaces in /run/netns. */
-function inNetns(request: CommandRequest, { netns, run = runCommand }: IpOptions): Promise<CommandOutcome> {
-  return netns === undefined ? run(request) : runInside(netns, request, { run });
+async function inNetns(
+  request: CommandRequest,
+  { netns, run = runCommand }: IpOptions,
+): Promise<CommandOutcome> {
+  if (netns === undefined) return await run(request);
+  try {
+    return await runInside(netns, request, { run });
+  } catch (cause) {
+    if (startProblem(cause) !== "not-found") throw cause;
+    // If `ip` is the one that is missing, nsenter was started, and says so.
+    const program = "nsenter";
+    const reason = "program-missing";
+    throw new HostError(`Cannot run "${program}": no such program on the PATH`, { reason, program, cause });
+  }
 }

@@ -166,6 +166,7 @@ sandboxTest(
       assertEquals(await world.store.ofContainer(id), []);
       const shown = (await runtime.sandboxes.list()).map(({ name, state }) => `${name} ${state}`);
       await runtime.sandboxes.remove("web", { missingOk: true });
+      await runtime.sandboxes.remove(id, { missingOk: true });
       assertEquals(await world.left(), []);
       return shown;
     };
@@ -174,11 +175,13 @@ sandboxTest(
     assertEquals(await handedOut(() => Promise.resolve()), ["web stopped"]);
     assertEquals(await handedOut(() => Deno.writeTextFile(name, "")), []);
     assertEquals(await handedOut(() => Deno.remove(name)), []);
-    assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), []);
+    // Its namespace is there, so it counts as up.
+    assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), ["web broken"]);
     const both = async (id: string) => {
       await Deno.writeTextFile(record(id), "");
       await Deno.remove(name);
     };
-    assertEquals(await handedOut(both), []);
+    // Its name is lost too, so only its ID leads to it.
+    assertEquals((await handedOut(both)).length, 1);
   },
 );

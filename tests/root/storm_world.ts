@@ -139,6 +139,6 @@ export class StormWorld implements AsyncDisposable {
 
 /** What stays of pods that are gone, by intent: what is known of the networks, and locks that are for all. */
 const LASTING: readonly RegExp[] = [
-  /^state\/(boot-id|format|readiness\.json|catalogs\/[\da-f]+\.json)$/,
-  /^state\/run\/(gc\/[^/]+\.(lock|mark)|(boot|names|ports)\.lock)$/,
+  /^state\/(boot-id|format|interfaces\/\.complete|readiness\.json|catalogs\/[\da-f]+\.json)$/,
+  /^state\/run\/(gc\/[^/]+\.(lock|mark)|(boot|names|ports|interfaces)\.lock)$/,
 ];
