@@ -50,6 +50,10 @@ export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.t
 
 // Sandboxes.
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
+export type { OciRuntime } from "./lib/sandbox/oci_runtime.ts";
+export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
+export type { Refusal } from "./lib/plugin/refusal.ts";
+export type { FindPluginOptions } from "./lib/plugin/find.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
 export {
   type FindOptions,

@@ -156,13 +156,14 @@ export class HttpConnection {
   /**
    * That a client sends no more does not say that it has left, as it may have closed only its own direction. Only a write
    * tells: what no answer has begun for gets interim ones, which each client of HTTP/1.1 skips (RFC 9110, section 15.2). A
-   * stream ends, since otherwise it would be held for one who has left until there is something to say.
+   * stream ends, since otherwise it would be held for one who has left until there is something to say. HTTP/1.0 has no
+   * interim answers, and a client of it that waits keeps both directions open, as podwire's own does.
    */
   #onEnd(end: InboxEnd): void {
     const request = this.#request;
     if (request === undefined) return;
-    if (end === "broken" || request.isStream) return this.#leave(request);
-    if (request.head.isVersion1_1) void this.#probe(request);
+    if (end === "broken" || request.isStream || !request.head.isVersion1_1) return this.#leave(request);
+    void this.#probe(request);
   }
 
   async #probe(request: UnderWay): Promise<void> {

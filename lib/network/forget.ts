@@ -24,6 +24,7 @@ export interface ForgetRequest {
   readonly reason: string;
   /** Runs no plugin and changes nothing. @default {false} */
   readonly dryRun?: boolean;
+  /** Cuts the last DEL short. */
   readonly signal?: AbortSignal;
 }
 
@@ -41,6 +42,7 @@ export interface ForgottenAttachment extends AttachmentKey {
 
 /** What was forgotten, or in a dry run would be; `forget --json` prints it. */
 export interface ForgetReport {
+  /** Each attachment that was let go. */
   readonly forgotten: readonly ForgottenAttachment[];
 }
 

@@ -2,7 +2,9 @@ import { type CniError, ERROR_CODES } from "../spec/error.ts";
 
 /** A plugin's answer that it does not take what it is asked. */
 export interface Refusal {
+  /** The code of the CNI error. */
   readonly code: number;
+  /** The plugin's own words. */
   readonly msg: string;
 }
 

@@ -13,6 +13,7 @@ import type { OciRuntime } from "./oci_runtime.ts";
 
 /** The container of an OCI runtime that a sandbox was made for, and ends with. The sandbox's `pid` is its first process. */
 export interface SandboxContainer {
+  /** The path of its bundle. */
   readonly bundle: string;
   /** In which `pid` counts. */
   readonly pidNamespace: string;

@@ -4,6 +4,7 @@ import { Deadline } from "../plugin/deadline.ts";
 
 /** An OCI runtime as an engine has called it. */
 export interface OciRuntime {
+  /** The path of the program. */
   readonly program: string;
   /** Where it keeps its containers. @default {its own default} */
   readonly root?: string;

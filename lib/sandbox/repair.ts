@@ -31,6 +31,7 @@ export interface RepairRequest {
 export interface RepairItem {
   /** Of an attachment, its record; else that of the sandbox. */
   readonly kind: "sandbox" | "attachment";
+  /** The sandbox, or the container of the attachment. */
   readonly containerId: string;
   /** The damaged record. */
   readonly file: string;
@@ -44,6 +45,7 @@ export interface RepairItem {
 
 /** What a repair did, or would do. */
 export interface RepairReport {
+  /** What was made anew. */
   readonly repaired: readonly RepairItem[];
   /** What is left as it is. */
   readonly kept: readonly RepairItem[];
