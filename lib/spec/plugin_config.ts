@@ -1,5 +1,14 @@
 import { ConfigDocument, type ConfigSource } from "./config_document.ts";
-import { isArray, isObject, type Json, type JsonObject, type JsonPath, member } from "./json.ts";
+import {
+  formatPath,
+  isArray,
+  isObject,
+  type Json,
+  type JsonObject,
+  type JsonPath,
+  member,
+  shownPath,
+} from "./json.ts";
 import { isPluginType } from "./name.ts";
 
 /**
@@ -116,6 +125,6 @@ export function readPluginConfig(document: ConfigDocument, path: JsonPath, json:
 function requireFileName(document: ConfigDocument, path: JsonPath, type: string): void {
   if (isPluginType(type)) return;
   throw document.fault(path, `invalid plugin name: ${JSON.stringify(type)}`, {
-    details: "it has to be the name of a file, not a path",
+    details: `${shownPath(formatPath(path))} has to be the name of a file, not a path`,
   });
 }
