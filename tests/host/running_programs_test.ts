@@ -104,6 +104,7 @@ Deno.test({
         const user = new Deno.Command("sleep", {
           args: ["300"],
           uid: 65534,
+          cwd: "/",
           gid: 65534,
           env: { PATH: "/usr/bin:/bin", [CALL_VARIABLE]: id, CNI_CONTAINERID: "c1" },
           clearEnv: true,

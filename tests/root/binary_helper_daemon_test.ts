@@ -55,7 +55,14 @@ binaryTest(
         .map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     );
     assertEquals([env.CNI_CONTAINERID, env[CALL_VARIABLE]?.length], [first, 36]);
-    const copy = new Deno.Command("sleep", { args: ["600"], env, clearEnv: true, uid: 65534, gid: 65534 });
+    const copy = new Deno.Command("sleep", {
+      args: ["600"],
+      env,
+      clearEnv: true,
+      uid: 65534,
+      gid: 65534,
+      cwd: "/",
+    });
     const restarted = copy.spawn();
     try {
       // Of the first container: DEL is killed, then ended by its time limit, then finished.
