@@ -196,6 +196,8 @@ ip link set lo up
 
 export PODWIRE_TEST_MACHINE=inside TMPDIR=/tmp
 if [ -x "$init" ]; then set -- "$init" -- "$@"; fi
+# A shell starts what runs in its background deaf to INT and QUIT, and whoever runs tests with nohup makes them deaf to HUP.
+if env --default-signal true 2>/dev/null; then set -- env --default-signal "$@"; fi
 # Descriptors that whoever started the tests has left open would reach all that they start. Not by this shell, which may
 # know of ten only.
 if command -v bash >/dev/null; then

@@ -5,6 +5,7 @@
 // in which the library runs. A test that failed beside the others gets a second chance alone, unless --strict. The last
 // line is `N passed, N failed` or `N passed, N failed, N skipped`.
 import { fromFileUrl } from "@std/path";
+import { LONGEST_TEST } from "./bounded.ts";
 import { prepareComponents } from "./components.ts";
 import { differences, takeFootprint } from "./footprint.ts";
 import { libraryTests } from "./library_tests.ts";
@@ -26,6 +27,8 @@ export interface Outcome {
 
 /** Deno knows no limit for a test; without this one, in minutes, a test that hangs would hang CI. */
 const LONGEST_RUN = 55;
+/** For one test, in minutes: none takes longer than two. */
+const LONGEST_ONE = 10;
 /** Of tests that are named: they may be told to take long. */
 const LONGEST_NAMED_RUN = 180;
 
@@ -136,7 +139,7 @@ async function runTests({ strict, rest }: RunArguments, version: string): Promis
   const all = () => version === PINNED ? ["tests/"] : libraryTests();
   const wanted = [...rest, ...(isNamed ? [] : await all())];
   const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
-  const own = { DENOW_VERSION: version };
+  const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
   const options = { longest, onMachine: true };
   const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options, env });

@@ -4,6 +4,7 @@ import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
+import { bounded } from "../bounded.ts";
 import { writeExecutable } from "../executable.ts";
 import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 import { until as patiently } from "../until.ts";
@@ -249,7 +250,7 @@ export function binaryTest(
       const world = new BinaryWorld(await Deno.makeTempDir({ prefix: "pwt-" }));
       await Deno.mkdir(world.confDir);
       try {
-        await fn(world);
+        await bounded(() => fn(world));
       } finally {
         await world.clean();
         await Deno.remove(world.dir, { recursive: true });

@@ -1,5 +1,6 @@
 /** Pods of an engine with directories, networks, plugins and namespaces of their own, in this process and in others. */
 import { fromFileUrl } from "@std/path";
+import { bounded } from "../bounded.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import { Pods, type PodsOptions } from "../../lib/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
@@ -179,7 +180,7 @@ export function podsTest(name: string, fn: (world: PodsWorld) => Promise<void>):
     ...need("root", "ip"),
     fn: async () => {
       await using world = await PodsWorld.make();
-      await fn(world);
+      await bounded(() => fn(world));
     },
   });
 }

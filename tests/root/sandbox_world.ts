@@ -6,6 +6,7 @@ import { type AttachmentRecord, AttachmentStore } from "../../lib/network/record
 import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
+import { bounded } from "../bounded.ts";
 import { bootedAs } from "../booted_as.ts";
 import { Lines } from "../network/world.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
@@ -148,7 +149,7 @@ export function sandboxTest(name: string, fn: (world: SandboxWorld) => Promise<v
     ...need("root", "ip"),
     fn: async () => {
       await using world = await SandboxWorld.make();
-      await fn(world);
+      await bounded(() => fn(world));
     },
   });
 }

@@ -1,4 +1,5 @@
 /** Small disks, real ones, that a test fills or makes read-only under a folder of a network's world. */
+import { bounded } from "../bounded.ts";
 import { NetworkWorld, resultWith } from "../network/world.ts";
 import { sh } from "./binary_world.ts";
 import { need } from "./need.ts";
@@ -37,7 +38,7 @@ export function diskTest(
       await using world = await NetworkWorld.make();
       await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
       await world.plugins.install("b", { ADD: { stdout: resultWith("10.1.0.2/24") } });
-      await withDisk(world[folder], () => fn(world, world[folder]));
+      await withDisk(world[folder], () => bounded(() => fn(world, world[folder])));
     },
   });
 }
