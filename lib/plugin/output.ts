@@ -147,7 +147,7 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
       details: details ?? `it printed: ${quote(outcome.stdout)}`,
     });
   }
-  const hint = HINTS[code];
+  const hint = HINTS[code] ?? (WANTS_PREFIX.test(msg) ? PREFIX_HINT : undefined);
   return new CniError(kindOf(code, msg), msg, {
     ...facts,
     code,
@@ -158,6 +158,10 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
 
 /** The words of host-local, the built-in one and those of the CNI plugins project: its code says nothing. */
 const NO_ADDRESS_LEFT = /\bno IP addresses available in range set\b/;
+
+/** The words of static for an address that was asked for without the length of its prefix. */
+const WANTS_PREFIX = /\bexpected to be in CIDR notation\b/;
+const PREFIX_HINT = "its IPAM plugin wants an address with its prefix, as in --ip ADDRESS/PREFIX";
 
 function kindOf(code: number, msg: string): ErrorKind {
   return code === ERROR_CODES.pluginNotAvailable || code === ERROR_CODES.limitedConnectivity
