@@ -8,6 +8,7 @@ import { bounded } from "../bounded.ts";
 import { writeExecutable } from "../executable.ts";
 import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 import { until as patiently } from "../until.ts";
+import { unmountBelow } from "./unmount.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Where the built-in host-local keeps the addresses of the embedded network, whatever the directories are. */
@@ -232,9 +233,7 @@ export class BinaryWorld {
       await this.podwire(["rm", "-f", id, "--timeout=10s"], call);
     }
     await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
-    await sh(
-      `umount -l ${this.netnsDir}/* 2>/dev/null; while umount -l ${this.netnsDir} 2>/dev/null; do :; done`,
-    );
+    await unmountBelow(this.netnsDir);
   }
 }
 

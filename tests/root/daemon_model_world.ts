@@ -13,6 +13,7 @@ import { LIFE_PLUGIN } from "./daemon_model_plugin.ts";
 import { CATATONIT, RUNC } from "./need.ts";
 import { bootedAs } from "../booted_as.ts";
 import { SandboxWorld, until } from "./sandbox_world.ts";
+import { unmountBelow } from "./unmount.ts";
 
 const STATUSES = { conflict: 409, "not-found": 404, plugin: 500 } as const;
 
@@ -67,11 +68,8 @@ export class LifeWorld implements AsyncDisposable {
     for (const id of await listed(`${stateDir}/infra`)) {
       await this.base.sh('"$1" delete --force "$2"', RUNC, id);
     }
-    await this.base.sh(
-      'umount -l "$1"/* 2>/dev/null; while umount -l "$1" 2>/dev/null; do :; done; rm -rf "$1" "$2"',
-      netnsDir,
-      runDir,
-    );
+    await unmountBelow(netnsDir);
+    await this.base.sh('rm -rf "$1" "$2"', netnsDir, runDir);
   }
 
   async unmount(id: string, unlink: boolean): Promise<void> {

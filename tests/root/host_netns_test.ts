@@ -13,6 +13,7 @@ import {
 } from "../../lib/host/netns.ts";
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { need } from "./need.ts";
+import { unmountBelow } from "./unmount.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
 /** The script finds `args` as $0, $1 and so on. */
@@ -26,11 +27,8 @@ async function inNsDir(fn: (dir: string) => Promise<void>): Promise<void> {
   try {
     await fn(dir);
   } finally {
-    await sh(
-      'umount -l "$0"/* 2>/dev/null; while umount -l "$0" 2>/dev/null; do :; done; rm -rf "$1"',
-      dir,
-      parent,
-    );
+    await unmountBelow(dir);
+    await Deno.remove(parent, { recursive: true });
   }
 }
 

@@ -4,6 +4,7 @@ import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { BUSYBOX, CNI_1_9_1, COMPONENTS_DIR, CONMON, PODMAN, RUNC } from "./need.ts";
 import { writeExecutable } from "../executable.ts";
+import { unmountBelow } from "./unmount.ts";
 
 /** Podman with a storage of its own, and a root file system of busybox. */
 class Podman implements AsyncDisposable {
@@ -71,7 +72,7 @@ class Podman implements AsyncDisposable {
   /** Whatever a test left. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.call("rm", "--all", "--force", "--time=0");
-    await sh(`umount -l $(grep -o '${this.#dir}[^ ]*' /proc/mounts) 2>/dev/null || :`);
+    await unmountBelow(this.#dir);
   }
 
   get #env(): Readonly<Record<string, string>> {

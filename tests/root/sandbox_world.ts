@@ -12,6 +12,7 @@ import { Lines } from "../network/world.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
 import { need } from "./need.ts";
 import { until as patiently } from "../until.ts";
+import { unmountBelow } from "./unmount.ts";
 
 /** How the plugins of a world answer by default. */
 const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}';
@@ -134,11 +135,8 @@ export class SandboxWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.plugins[Symbol.asyncDispose]();
-    await this.sh(
-      'umount -l "$1"/* 2>/dev/null; while umount -l "$1" 2>/dev/null; do :; done; rm -rf "$2"',
-      this.netnsDir,
-      this.dir,
-    );
+    await unmountBelow(this.netnsDir);
+    await Deno.remove(this.dir, { recursive: true });
   }
 }
 
