@@ -27,6 +27,8 @@ export interface Outcome {
 
 /** Deno knows no limit for a test; without this one, in minutes, a test that hangs would hang CI. */
 const LONGEST_RUN = 55;
+/** One more than there are cores: many tests wait, for a plugin that hangs or a container that ends. */
+const JOBS = navigator.hardwareConcurrency + 1;
 /** For one test, in minutes: none takes longer than two. */
 const LONGEST_ONE = 10;
 /** Of tests that are named: they may be told to take long. */
@@ -140,7 +142,7 @@ async function runTests({ strict, rest }: RunArguments, version: string): Promis
   const wanted = [...rest, ...(isNamed ? [] : await all())];
   const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
   const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
-  const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" };
+  const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? `${JOBS}` };
   const options = { longest, onMachine: true };
   const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options, env });
   const outcome = countTests(text, code);

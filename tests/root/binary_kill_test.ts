@@ -5,7 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld, until } from "./binary_world.ts";
 import { CNI_1_9_1 } from "./need.ts";
 
-const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 10);
+const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 6);
 
 /** Each verb takes its time, and leaves a file as its mark from the start of ADD to the end of DEL. */
 const SLOW = (mark: string) =>

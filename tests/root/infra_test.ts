@@ -4,7 +4,7 @@ import { dirname } from "@std/path";
 import { binaryTest, type BinaryWorld, isThere, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
 
-const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 6);
+const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 4);
 const env = { PATH: `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}` };
 const ENDS_AT_ONCE =
   `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || { echo '{"code": 100, "msg": "no"}'; exit 1; }\n`;

@@ -15,7 +15,7 @@ import type { PodsCall } from "./pods_process.ts";
 import { type PodsAnswer, type PodsProcess, podsTest } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 
-const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 12);
+const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 8);
 const MOST_MS = 50;
 /** On a machine that is busy. */
 const PATIENCE_MS = 120_000;

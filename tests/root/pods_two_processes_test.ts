@@ -15,7 +15,7 @@ import type { PodsCall } from "./pods_process.ts";
 import { type PodsAnswer, type PodsProcess, PodsWorld } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 
-const ROUNDS = Number(Deno.env.get("PODWIRE_TEST_ROUNDS") ?? 15);
+const ROUNDS = Number(Deno.env.get("PODWIRE_TEST_ROUNDS") ?? 9);
 /** On a machine that is busy. */
 const PATIENCE_MS = 120_000;
 /** Nothing happens by itself. */
