@@ -61,6 +61,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "file.ts",
       "cgroup.ts",
       "listing.ts",
+      "dir_watch.ts",
       "watch.ts",
       "path_watch.ts",
       "lock.ts",

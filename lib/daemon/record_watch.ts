@@ -1,4 +1,4 @@
-import { ensureDir } from "../host/file.ts";
+import { ensureDir, statOf } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
 import { repeat } from "../host/repeat.ts";
@@ -24,7 +24,10 @@ export interface RecordWatchOptions {
   readonly log: Logger;
   /** Milliseconds for which changes of one container are gathered. @default {50} */
   readonly gatherMs?: number;
-  /** Milliseconds between two looks at the namespaces, of whose end nobody tells. @default {2_000} */
+  /**
+   * Milliseconds between two looks at the namespaces, of whose end nobody tells, and for other directories in the place
+   * of those that are watched. @default {2_000}
+   */
   readonly pollMs?: number;
 }
 
@@ -44,7 +47,10 @@ export class RecordWatch implements AsyncDisposable {
   readonly #options: RecordWatchOptions;
   readonly #told = new Map<string, Told>();
   readonly #due = new Set<string>();
+  readonly #dirs: readonly string[];
   #watch: Disposable | undefined;
+  /** Which directories are watched; undefined once one of them went. */
+  #watched: string | undefined;
   #polling: AsyncDisposable | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #working: Promise<void> = Promise.resolve();
@@ -52,6 +58,7 @@ export class RecordWatch implements AsyncDisposable {
 
   private constructor(options: RecordWatchOptions) {
     this.#options = options;
+    this.#dirs = ["sandboxes", "attachments"].map((name) => `${options.stateDir}/${name}`);
   }
 
   /** Begins to look; what is there by then is told of only when it changes. */
@@ -76,21 +83,43 @@ export class RecordWatch implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const dirs = [`${this.#options.stateDir}/sandboxes`, `${this.#options.stateDir}/attachments`];
-    for (const dir of dirs) await ensureDir(dir, 0o700);
-    if (this.#closed) return;
+    for (const dir of this.#dirs) await ensureDir(dir, 0o700);
     // First, so that nothing is missed that changes while the records are read.
-    this.#watch = watchDirs(dirs, {
-      changed: (paths) => this.#changedAt(paths),
-      failed: (error) => this.#failed(error),
-    }, { recursive: true });
+    await this.#follow();
     for (const id of await this.#all()) await this.#look(id, false);
     if (this.#closed) return;
     this.#polling = repeat(
       this.#options.pollMs ?? 2_000,
-      () => this.#lookAtNamespaces(),
+      () => this.#poll(),
       (error) => this.#failed(error),
     );
+  }
+
+  async #poll(): Promise<void> {
+    if (await this.#follow()) this.#changedAt([]);
+    await this.#lookAtNamespaces();
+  }
+
+  /** Watches the directories that are there now; false where they are watched already, or one of them is not there. */
+  async #follow(): Promise<boolean> {
+    const found = await Promise.all(this.#dirs.map((dir) => statOf(dir)));
+    const ids = found.map((info) => info && `${info.dev}:${info.ino}`);
+    if (this.#closed || ids.includes(undefined) || ids.join() === this.#watched) return false;
+    this.#watched = ids.join();
+    const watch = await watchDirs(this.#dirs, {
+      changed: (paths) => this.#changedAt(paths),
+      failed: (error) => {
+        this.#watched = undefined;
+        this.#failed(error);
+      },
+    }, { recursive: true }).catch((error) => {
+      this.#watched = undefined;
+      throw error;
+    });
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = watch;
+    if (this.#closed) watch[Symbol.dispose]();
+    return true;
   }
 
   /** What is unmounted, or mounted over, changes no record. */
@@ -111,6 +140,7 @@ export class RecordWatch implements AsyncDisposable {
       void this.#all().then((ids) => this.#gather(ids), (error) => this.#failed(error));
       return;
     }
+    if (paths.some((path) => this.#dirs.includes(path))) this.#watched = undefined;
     const { length } = this.#options.stateDir;
     this.#gather(paths.flatMap((path) => {
       const [, folder, name = ""] = path.slice(length).split("/");

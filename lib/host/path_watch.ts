@@ -14,7 +14,8 @@ const MOST_ATTEMPTS = 5;
 
 /** A watch on directories, told from others of their names. */
 interface Part {
-  readonly handle: Disposable;
+  /** Undefined while the watch is made. */
+  handle: Disposable | undefined;
   /** Without those that it no longer watches. */
   readonly dirs: Map<string, string>;
 }
@@ -56,7 +57,7 @@ export class PathWatch implements Disposable {
       const lacking = new Map([...dirs].filter(([dir, id]) => !this.#has(dir, id)));
       if (lacking.size === 0 || attempt > MOST_ATTEMPTS) return attempt > 1;
       // What is replaced before the watch is made is found the next time round.
-      this.#add(lacking, attempt);
+      await this.#add(lacking, attempt);
     }
     return false;
   }
@@ -74,26 +75,32 @@ export class PathWatch implements Disposable {
     for (const part of this.#parts) {
       if ([...part.dirs].some(([dir, id]) => wanted.get(dir) === id)) continue;
       this.#parts.delete(part);
-      part.handle[Symbol.dispose]();
+      part.handle?.[Symbol.dispose]();
     }
   }
 
   #heard(paths: readonly string[]): void {
-    // With a directory that went, Deno forgets the one that was put in its place and is watched by now, too.
+    // With a directory that went, Deno forgets the one that was put in its place and is watched by now, too, and all
+    // that are below it.
     for (const path of paths) this.#forget(path);
     if (paths.length === 0 || paths.some(this.#concerns)) this.#options.changed();
   }
 
-  #forget(dir: string): void {
-    for (const part of this.#parts) part.dirs.delete(dir);
+  #forget(path: string): void {
+    for (const { dirs } of this.#parts) {
+      if (!dirs.has(path)) continue;
+      for (const dir of [...dirs.keys()]) if (dir === path || dir.startsWith(`${path}/`)) dirs.delete(dir);
+    }
   }
 
-  #add(dirs: Map<string, string>, attempt: number): void {
+  async #add(dirs: Map<string, string>, attempt: number): Promise<void> {
     const { failed, watch = watchDirs } = this.#options;
-    const isCurrent = () => part !== undefined && this.#parts.has(part);
-    let part: Part | undefined;
+    // Before it is made: one of them may go while the others are not watched yet.
+    const part: Part = { handle: undefined, dirs };
+    this.#parts.add(part);
+    const isCurrent = () => this.#parts.has(part);
     try {
-      const handle = watch([...dirs.keys()], {
+      part.handle = await watch([...dirs.keys()], {
         changed: (paths) => {
           if (isCurrent()) this.#heard(paths);
         },
@@ -103,16 +110,16 @@ export class PathWatch implements Disposable {
           failed(error);
         },
       });
-      part = { handle, dirs };
-      this.#parts.add(part);
+      if (!isCurrent()) part.handle[Symbol.dispose]();
     } catch (error) {
+      this.#parts.delete(part);
       // One of them went meanwhile.
       if (!(error instanceof Deno.errors.NotFound) || attempt >= MOST_ATTEMPTS) throw error;
     }
   }
 
   #end(): void {
-    for (const { handle } of this.#parts) handle[Symbol.dispose]();
+    for (const { handle } of this.#parts) handle?.[Symbol.dispose]();
     this.#parts.clear();
   }
 }

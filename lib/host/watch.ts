@@ -1,19 +1,9 @@
-/** What {@linkcode watchDirs} calls. */
-export interface WatchListener {
-  /**
-   * Something was made, changed or removed at these paths; where there are none, anything may have changed. One change
-   * may be told several times, so what counts is what is there when one looks.
-   */
-  readonly changed: (paths: readonly string[]) => void;
-  /** Nothing more will be told, because watching or `changed` failed. */
-  readonly failed: (error: unknown) => void;
-}
+import { watchDir, type WatchListener } from "./dir_watch.ts";
+
+export type { WatchListener };
 
 /** How directories are watched: {@linkcode watchDirs}, or what stands in for it. */
-export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Disposable;
-
-/** Deno keeps so many events for a reader that is busy and drops those that come then without a word. */
-const KEPT_EVENTS = 16;
+export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Promise<Disposable>;
 
 /** Options of {@linkcode watchDirs}. */
 export interface WatchDirsOptions {
@@ -22,8 +12,8 @@ export interface WatchDirsOptions {
 }
 
 /**
- * Watches directories, not what is below their subdirectories unless asked to, until disposed of. A directory that is removed and made
- * anew is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
+ * Watches directories, not what is below their subdirectories unless asked to, until disposed of. A directory that is
+ * removed and made anew is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
  *
  * @throws {Deno.errors.NotFound} If one of them is not there.
  *
@@ -31,40 +21,37 @@ export interface WatchDirsOptions {
  * ```ts
  * import { watchDirs } from "./watch.ts";
  *
- * using _watch = watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
+ * using _watch = await watchDirs(["/tmp"], { changed: (paths) => console.log(paths), failed: console.error });
  * ```
  */
-export function watchDirs(
+export async function watchDirs(
   dirs: readonly string[],
   listener: WatchListener,
   { recursive = false }: WatchDirsOptions = {},
-): Disposable {
-  const watcher = Deno.watchFs([...dirs], { recursive });
-  // Deno tells every watcher of what is removed anywhere that one of them, closed ones included, looked at.
-  const roots = dirs.map((dir) => dir.replace(/\/+$/, ""));
-  const isOurs = (path: string) => roots.some((root) => path === root || path.startsWith(`${root}/`));
-  const pump = async () => {
-    let count = 0;
-    for await (const { kind, paths, flag } of watcher) {
-      // Newer versions of Deno keep more, and tell themselves that some were dropped. With 2.7, when one is dropped, as
-      // many as are kept have yet to be read. How soon they are read tells nothing: a busy
-      // machine may take its time.
-      if (flag === "rescan" || ++count % KEPT_EVENTS === 0) listener.changed([]);
-      else if (paths.length === 0 || kind !== "access" && paths.some(isOurs)) listener.changed(paths);
-    }
-  };
+): Promise<Disposable> {
+  const handles: Disposable[] = [];
+  let isClosed = false;
   const close = () => {
-    try {
-      watcher.close();
-    } catch (error) {
-      // It is closed already, by the loop that failed.
-      if (!(error instanceof Deno.errors.BadResource)) throw error;
-    }
+    isClosed = true;
+    for (const handle of handles.splice(0)) handle[Symbol.dispose]();
   };
-  pump().catch((error) => {
+  const own: WatchListener = {
+    changed: (paths) => {
+      if (!isClosed) listener.changed(paths);
+    },
+    failed: (error) => {
+      if (isClosed) return;
+      close();
+      listener.failed(error);
+    },
+  };
+  try {
+    for (const dir of dirs) handles.push(await watchDir(dir, recursive, own));
+  } catch (error) {
     close();
-    listener.failed(error);
-  });
+    throw error;
+  }
+  if (isClosed) close();
   return { [Symbol.dispose]: close };
 }
 

@@ -3,6 +3,7 @@ import { RecordWatch } from "../../lib/daemon/record_watch.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
+import { until } from "../until.ts";
 import { Lines } from "../network/world.ts";
 import { SANDBOX } from "./fake_services.ts";
 
@@ -99,4 +100,23 @@ Deno.test("a namespace that goes without a word is noticed; as long as it stays,
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+});
+
+Deno.test("of directories that are removed and made again while they are watched, changes are noticed as before", async () => {
+  await using watched = await Watched.make({});
+  const dirs = ["sandboxes", "attachments"].map((name) => `${watched.dir}/${name}`);
+  const tells = async (reason: string, change = () => Promise.resolve()) => {
+    watched.sandbox = { ...SANDBOX, reason };
+    await change();
+    await until(() => watched.reasons.includes(reason), `it tells ${reason}`);
+  };
+  for (const round of [1, 2, 3]) {
+    for (const dir of dirs) await Deno.remove(dir, { recursive: true });
+    for (const dir of dirs) await Deno.mkdir(dir);
+    await tells(`others are in their place, ${round}`);
+    await Deno.writeTextFile(`${watched.dir}/sandboxes/${SANDBOX.id}.json`, "{}");
+    const record = `${watched.dir}/sandboxes/${SANDBOX.id}.json`;
+    await tells(`a record was written there, ${round}`, () => Deno.writeTextFile(record, "{}"));
+  }
+  assertEquals(watched.log.all, []);
 });

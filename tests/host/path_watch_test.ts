@@ -17,11 +17,15 @@ class FakeWatch {
     const watch: WatchDirs = (dirs, listener) => {
       const { before } = this;
       this.before = () => {};
-      before();
+      try {
+        before();
+      } catch (error) {
+        return Promise.reject(error);
+      }
       const inside = dirs.filter((path) => path.startsWith(dir)).map((path) => path.slice(dir.length));
       const call = { dirs: inside, listener, open: true };
       this.calls.push(call);
-      return { [Symbol.dispose]: () => void (call.open = false) };
+      return Promise.resolve({ [Symbol.dispose]: () => void (call.open = false) });
     };
     this.paths = new PathWatch({
       watch,

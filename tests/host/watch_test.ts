@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { writeFileSynced } from "../../lib/host/file.ts";
 import { pause } from "../../lib/host/command.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
@@ -15,7 +15,7 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
       first.resolve();
     };
     {
-      using _watch = watchDirs([dir], { changed, failed: first.reject });
+      using _watch = await watchDirs([dir], { changed, failed: first.reject });
       await writeFileSynced(`${dir}/a`, "x");
       await first.promise;
     }
@@ -23,12 +23,15 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
     const count = seen.length;
     await writeFileSynced(`${dir}/b`, "x");
     // By then another watch has told of it.
-    using _other = watchDirs([dir], { changed: () => later.resolve(), failed: later.reject });
+    using _other = await watchDirs([dir], { changed: () => later.resolve(), failed: later.reject });
     await Deno.mkdir(`${dir}/c`);
     await later.promise;
     await pause(50);
     assertEquals(seen.length, count);
-    assertThrows(() => watchDirs([`${dir}/absent`], { changed, failed: first.reject }), Deno.errors.NotFound);
+    await assertRejects(
+      () => watchDirs([dir, `${dir}/absent`], { changed, failed: first.reject }),
+      Deno.errors.NotFound,
+    );
   }));
 
 Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
@@ -37,7 +40,7 @@ Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
     const changed = () => {
       throw new RangeError("listener");
     };
-    using _watch = watchDirs([dir], { changed, failed: failure.resolve });
+    using _watch = await watchDirs([dir], { changed, failed: failure.resolve });
     await Deno.writeTextFile(`${dir}/a`, "x");
     assert(await failure.promise instanceof RangeError);
   }));
@@ -47,7 +50,7 @@ Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() say
     const told: (readonly string[])[] = [];
     const failure = Promise.withResolvers<void>();
     const changed = (paths: readonly string[]) => void told.push(paths);
-    using _watch = watchDirs([dir], { changed, failed: failure.reject });
+    using _watch = await watchDirs([dir], { changed, failed: failure.reject });
     // Deno 2.7 keeps 16 events, 2.9 keeps 1,024; each file makes three.
     for (let i = 0; i < 500; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
     const end = performance.now() + 100;
@@ -66,7 +69,7 @@ Deno.test("F41 what the kernel dropped, and tells without a path, is told as tha
   const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
   try {
     Deno.watchFs = () => Object.assign(overflow(), { close() {} }) as unknown as Deno.FsWatcher;
-    using _watch = watchDirs(["/"], { changed: resolve, failed: reject });
+    using _watch = await watchDirs(["/"], { changed: resolve, failed: reject });
     assertEquals(await promise, []);
   } finally {
     Deno.watchFs = watchFs;
@@ -83,7 +86,7 @@ Deno.test("a few events are told one by one, and reading is no change", async ()
 async function showsFewEvents(dir: string): Promise<boolean> {
   const told: (readonly string[])[] = [];
   const changed = (paths: readonly string[]) => void told.push(paths);
-  using _watch = watchDirs([dir], { changed, failed: () => {} });
+  using _watch = await watchDirs([dir], { changed, failed: () => {} });
   const toldOf = (name: string) => told.some((paths) => paths.includes(`${dir}/${name}`));
   const tooMany = () => told.some((paths) => paths.length === 0);
   await Deno.writeTextFile(`${dir}/a`, "x");
@@ -169,10 +172,46 @@ Deno.test("what is removed elsewhere is told to nobody who does not look there",
     await Deno.writeTextFile(`${dir}/other/a`, "x");
     const told: string[] = [];
     const changed = (paths: readonly string[]) => void told.push(...paths);
-    using _one = watchDirs([`${dir}/one/`], { changed, failed: () => {} });
-    using _other = watchDirs([`${dir}/other`], { changed: () => {}, failed: () => {} });
+    using _one = await watchDirs([`${dir}/one/`], { changed, failed: () => {} });
+    using _other = await watchDirs([`${dir}/other`], { changed: () => {}, failed: () => {} });
     await Deno.remove(`${dir}/other/a`);
     await Deno.mkdir(`${dir}/one/b`);
     await until(() => told.includes(`${dir}/one/b`));
     assertEquals(told.filter((path) => !path.startsWith(`${dir}/one/`)), []);
+  }));
+
+Deno.test("F44 all who watch a directory hear of what is made in the one in its place, until each has ended its watch", () =>
+  inTempDir(async (dir) => {
+    const conf = `${dir}/conf`;
+    const told: string[][] = [[], [], []];
+    const watch = async (nth: number) =>
+      await watchDirs([conf], { changed: (paths) => void told[nth]?.push(...paths), failed: () => {} });
+    await Deno.mkdir(conf);
+    using _former = await watch(0);
+    await Deno.remove(conf);
+    await Deno.mkdir(conf);
+    using _one = await watch(1);
+    {
+      using _other = await watch(2);
+      await Deno.mkdir(`${conf}/a`);
+      await until(() => told.every((paths) => paths.includes(`${conf}/a`)), JSON.stringify(told));
+    }
+    await Deno.mkdir(`${conf}/b`);
+    await until(() => told.filter((paths) => paths.includes(`${conf}/b`)).length === 2, JSON.stringify(told));
+    assertEquals(told[2]?.includes(`${conf}/b`), false);
+  }));
+
+Deno.test("a listener that throws ends no other watch of its directory", () =>
+  inTempDir(async (dir) => {
+    const told: string[] = [];
+    const failure = Promise.withResolvers<unknown>();
+    const changed = () => {
+      throw new RangeError("listener");
+    };
+    using _bad = await watchDirs([dir], { changed, failed: failure.resolve });
+    using _good = await watchDirs([dir], { changed: (paths) => void told.push(...paths), failed: () => {} });
+    await Deno.mkdir(`${dir}/a`);
+    assert(await failure.promise instanceof RangeError);
+    await Deno.mkdir(`${dir}/b`);
+    await until(() => told.includes(`${dir}/b`));
   }));

@@ -236,9 +236,9 @@ class Puppet {
   /** How many more times it cannot be made. */
   refusals = 0;
   readonly watch: WatchDirs = (_dirs, listener) => {
-    if (this.refusals-- > 0) throw new Error("no space left on device (os error 28)");
+    if (this.refusals-- > 0) return Promise.reject(new Error("no space left on device (os error 28)"));
     this.made.push(listener);
-    return { [Symbol.dispose]: () => {} };
+    return Promise.resolve({ [Symbol.dispose]: () => {} });
   };
 
   get last(): WatchListener {
