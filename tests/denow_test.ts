@@ -268,6 +268,41 @@ Deno.test("denow starts the Deno that DENOW_VERSION names, with caches of its ow
   }
 });
 
+Deno.test("denow adds the daemon's sockets to the permission set podwire where Deno asks for each of them", async (t) => {
+  using checkout = new Checkout();
+  const added = "--allow-net=unix:/run/podwire/podwire.sock,unix:/run/podwire/.podwire-00000000/s";
+  const versions: [version: string, asks: boolean][] = [
+    [VERSION, false],
+    ["2.8.3", false],
+    ["2.9.0", true],
+    ["2.10.1", true],
+    ["3.0.0", true],
+  ];
+  const cases: [args: string[], hasSet: boolean][] = [
+    [["run", "-q", "-P=podwire", "cli.ts", "serve"], true],
+    [["run", "--permission-set=podwire", "cli.ts", "-P=test"], true],
+    [["run", "-P=test", "x.ts"], false],
+    [["run", "-q", "x.ts", "-P=podwire"], false],
+    [["test", "-P=podwire"], false],
+  ];
+  for (const [version, asks] of versions) {
+    echoingAs(checkout, version);
+    for (const [args, hasSet] of cases) {
+      await t.step(`${version} ${args.join(" ")}`, async () => {
+        const { stdout } = await checkout.denow(args, { DENOW_STD: "jsr", DENOW_VERSION: version });
+        const expected = hasSet && asks ? ["run", added, ...args.slice(1)] : args;
+        assertStringIncludes(stdout, `>${expected.map((argument) => `<${argument}>`).join("")}\n`);
+      });
+    }
+  }
+  await t.step("before the configuration that denow names", async () => {
+    const env = { DENOW_STD: "npm", DENOW_VERSION: "2.9.0" };
+    const { stdout } = await checkout.denow(["run", "-P=podwire", "cli.ts"], env);
+    const config = `${checkout.repository}/.denow.json`;
+    assertStringIncludes(stdout, `><run><--config><${config}><${added}><-P=podwire><cli.ts>\n`);
+  });
+});
+
 Deno.test("two versions of Deno, started by denow at the same time, write one whole configuration", async () => {
   using checkout = new Checkout();
   const versions = [VERSION, "2.9.6"];
