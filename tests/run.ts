@@ -25,8 +25,12 @@ export interface Outcome {
   readonly skipped: number;
 }
 
-/** Deno knows no limit for a test; without this one, in minutes, a test that hangs would hang CI. */
+/** Deno knows no limit for a test; without these, in minutes, a test that hangs would hang CI. */
 const LONGEST_RUN = 55;
+/** For all runs and what they need, downloads included: CI ends by itself after 90, and then no line says how it went. */
+const LONGEST_TASK = 82;
+/** What is kept of that for each run that comes later: none takes longer on a machine with nothing else to do. */
+const KEPT_FOR_A_RUN = 35;
 /** One more than there are cores: many tests wait, for a plugin that hangs or a container that ends. */
 const JOBS = navigator.hardwareConcurrency + 1;
 /** For one test, in minutes: none takes longer than two. */
@@ -54,10 +58,10 @@ interface DenowOptions {
 /** Runs denow, passes its output on, and returns what it said on stdout, without colours. */
 async function denow(
   args: string[],
-  { env = {}, longest = LONGEST_RUN, onMachine = false }: DenowOptions = {},
+  { env = {}, longest = minutesFor(0), onMachine = false }: DenowOptions = {},
 ): Promise<{ code: number; text: string }> {
   const signal = AbortSignal.timeout(longest * 60_000);
-  signal.addEventListener("abort", () => say(`stopped: it took longer than ${longest} minutes`));
+  signal.addEventListener("abort", () => say(`stopped: it took longer than ${Math.round(longest)} minutes`));
   const line = [...(onMachine && isRoot() ? ["sh", `${ROOT}tests/machine.sh`] : []), `${ROOT}denow`, ...args];
   const child = new Deno.Command(line[0] ?? "", {
     args: line.slice(1),
@@ -76,6 +80,11 @@ async function denow(
   const { code } = await child.status;
   // deno-lint-ignore no-control-regex
   return { code, text: text.replace(/\x1b\[[0-9;]*m/g, "") };
+}
+
+/** How many minutes a run may take that begins `gone` minutes after the task did, when so many runs come after it. */
+export function minutesFor(later: number, gone: number = performance.now() / 60_000): number {
+  return Math.max(0, Math.min(LONGEST_RUN, LONGEST_TASK - gone - later * KEPT_FOR_A_RUN));
 }
 
 /** Only root can make a machine, and only root's tests touch the one that they run on. */
@@ -136,21 +145,22 @@ export function readArguments(args: readonly string[]): RunArguments {
   };
 }
 
-async function runTests({ strict, rest }: RunArguments, version: string): Promise<Outcome> {
+/** Runs the tests under one Deno, after which as many other runs come as `later` says. */
+async function runTests({ strict, rest }: RunArguments, version: string, later: number): Promise<Outcome> {
   const isNamed = rest.some((argument) => !argument.startsWith("-"));
   const all = () => version === PINNED ? ["tests/"] : libraryTests();
   const wanted = [...rest, ...(isNamed ? [] : await all())];
-  const longest = isNamed ? LONGEST_NAMED_RUN : LONGEST_RUN;
+  const longest = () => isNamed ? LONGEST_NAMED_RUN : minutesFor(later);
   const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? `${JOBS}` };
-  const options = { longest, onMachine: true };
-  const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options, env });
+  const options = () => ({ longest: longest(), onMachine: true });
+  const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options(), env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   if (failures.length === 0) return outcome;
   const files = [...new Set(failures.map(({ file }) => file))];
   say(`once more, alone: ${files.join(", ")}`);
-  const again = await denow([...TEST, ...files], { ...options, env: own });
+  const again = await denow([...TEST, ...files], { ...options(), env: own });
   const second = countTests(again.text, again.code);
   if (second.failed === 0) {
     for (const { name, file } of failures) say(`UNSTEADY, passed only alone: ${name} (${file})`);
@@ -233,9 +243,9 @@ async function main(args: string[]): Promise<number> {
     for (const version of wanted.versions) outcomes.push(await prepareDeno(version));
     const lacking = missing(ALL_COMPONENTS);
     if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
-    for (const version of wanted.versions) {
+    for (const [index, version] of wanted.versions.entries()) {
       if (version !== PINNED) say(`under Deno "${version}":`);
-      outcomes.push(await runTests(wanted, version));
+      outcomes.push(await runTests(wanted, version, wanted.versions.length - index - 1));
       if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
     }
     return outcomes;

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { libraryTests } from "./library_tests.ts";
-import { closing, countTests, readArguments } from "./run.ts";
+import { closing, countTests, minutesFor, readArguments } from "./run.ts";
 
 Deno.test("the runner reads Deno's closing line", async (t) => {
   const cases: [text: string, code: number, counts: [number, number, number]][] = [
@@ -60,4 +60,21 @@ Deno.test("a run on another Deno has the tests of the library, and none that onl
     ["denow_test.ts", "compile_test.ts", "root/binary_life_test.ts", "root/daemon_kill_test.ts"].filter(has),
     [],
   );
+});
+
+Deno.test("CI is one call of the runner, for both Denos, with nothing left out", async () => {
+  const lines = (await Deno.readTextFile(new URL("../.ci/run", import.meta.url))).split("\n");
+  const calls = lines.filter((line) => line.includes("denow"));
+  assertEquals(calls, ["exec ./denow task test --deno pinned --deno newest </dev/null"]);
+});
+
+Deno.test("all runs of a task end before CI does, and each has time enough", () => {
+  for (const gone of [0, 5, 20]) {
+    const first = minutesFor(1, gone);
+    const longestOfAll = gone + first + minutesFor(0, gone + first);
+    assertEquals([longestOfAll < 85, first >= 25], [true, true], `${gone} minutes are gone`);
+    assertEquals(minutesFor(0, gone + first) >= 35, true);
+  }
+  assertEquals(minutesFor(0, 0), 55);
+  assertEquals([minutesFor(0, 90), minutesFor(1, 60)], [0, 0]);
 });
