@@ -3,7 +3,6 @@ import { assert, assertEquals } from "@std/assert";
 import {
   ADDRESS_GONE,
   bridge,
-  type Defects,
   everywhere,
   has,
   hostLocal,
@@ -20,8 +19,9 @@ import type { PluginWorld } from "./plugins_world.ts";
 
 /** They move the routes on whose presence those before it in the chain insist. */
 const ROUTES_MOVED = /Failed to find Gateway/;
-const SBR_DEFECTS: Defects = { check: ROUTES_MOVED, delGone: /no such file or directory/ };
-const SBR = { "1.1.1": { ...SBR_DEFECTS, delAgain: /Failed to get link/ }, "1.9.1": SBR_DEFECTS };
+const WITHOUT_NETNS = /no such file or directory/;
+/** What is detached already is detached without its namespace. */
+const SBR = everywhere({ check: ROUTES_MOVED, delAgain: WITHOUT_NETNS, delGone: WITHOUT_NETNS });
 
 /** Chains with every other kind of link. */
 export const LINK_CASES: readonly PluginCase[] = [
@@ -168,7 +168,6 @@ export const LINK_CASES: readonly PluginCase[] = [
   },
   {
     name: "host-device",
-    defects: everywhere({ delAgain: /failed to find "eth0"/ }),
     // The kernel takes the device, which is virtual here, with the namespace; the address stays taken.
     leaks: /^node: h[dp]-|^file: ipam\//,
     plugins: (world) => [{ type: "host-device", device: `hd-${world.tag}`, ipam: hostLocal(world, SUBNET4) }],
