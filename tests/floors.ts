@@ -245,6 +245,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "store.ts",
       "parts.ts",
       "netns_identity.ts",
+      "netns_mark.ts",
       "container_end.ts",
       "view.ts",
       "filter.ts",

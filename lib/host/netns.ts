@@ -19,6 +19,12 @@ export interface NetnsOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Options of {@linkcode createNetns}. */
+export interface CreateNetnsOptions extends NetnsOptions {
+  /** The alias of `lo`. @default none */
+  readonly alias?: string;
+}
+
 /** The namespace that a process which opens it is in. */
 const OWN = "/proc/self/ns/net";
 /** More mounts on one path than this are not an accident. */
@@ -43,12 +49,12 @@ const LONGEST_SHARE_WAIT_MS = 2_000;
  * await removeNetns("/run/netns/web");
  * ```
  */
-export async function createNetns(path: string, options: NetnsOptions = {}): Promise<void> {
-  const { run = runCommand, signal } = options;
+export async function createNetns(path: string, options: CreateNetnsOptions = {}): Promise<void> {
+  const { run = runCommand, signal, alias } = options;
   await mountOver(path, options, () =>
     runOk(run, {
       program: "unshare",
-      args: [`--net=${path}`, "--", "ip", "link", "set", "lo", "up"],
+      args: [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...(alias ? ["alias", alias] : [])],
       ...(signal && { signal }),
     }));
 }

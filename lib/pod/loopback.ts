@@ -9,6 +9,8 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 export interface LoopbackOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal;
+  /** Becomes the alias of `lo`; one word. @default it stays as it is */
+  readonly alias?: string;
 }
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
@@ -21,14 +23,14 @@ const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
  *
  * @throws {CniError} kind `not-found` if there is no such namespace, `conflict` naming the address
  */
-export async function loopbackUp(netns: string, { run, signal }: LoopbackOptions): Promise<void> {
+export async function loopbackUp(netns: string, { run, signal, alias }: LoopbackOptions): Promise<void> {
   const refuse = (kind: "not-found" | "conflict", problem: string, code: number) =>
     new CniError(kind, `Cannot bring up lo in network namespace "${netns}": ${problem}`, { code });
   const problem = await nsProblem(netns);
   if (problem !== undefined) throw refuse("not-found", problem, ERROR_CODES.invalidNetns);
   let shown: unknown;
   try {
-    const lines = ["link set dev lo up", "addr show dev lo"];
+    const lines = [`link set dev lo up${alias === undefined ? "" : ` alias ${alias}`}`, "addr show dev lo"];
     shown = JSON.parse(await ipBatch(lines, { netns, run, json: true, ...(signal && { signal }) }));
   } catch (error) {
     // The namespace may have gone in between, which `nsenter` tells in words of its own.

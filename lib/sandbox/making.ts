@@ -11,6 +11,7 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { dismantle } from "./dismantle.ts";
 import { startInfra } from "./infra.ts";
 import { identityOf, isUnchanged } from "./netns_identity.ts";
+import { netnsMark } from "./netns_mark.ts";
 import { runFor, type SandboxParts } from "./parts.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
@@ -160,7 +161,8 @@ export class SandboxMaking {
     const isNewNetns = kind === "new" || kind === "infra";
     // Before anything in it is changed.
     if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
-    if (kind !== "new" && !hostNetwork) await loopbackUp(path, inside);
+    const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
+    if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
     await setSysctls(path, sysctls, inside);
     await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
     signal?.throwIfAborted();
@@ -178,8 +180,9 @@ export class SandboxMaking {
       pid = await this.#startInfra(draft, draft.infra, request.signal);
       start = (await seeProcesses([pid], options)).get(pid)?.start;
     }
-    if (pid === undefined) await createNetns(path, options);
-    else {
+    if (pid === undefined) {
+      await createNetns(path, { ...options, alias: await netnsMark(this.#parts.stateDir) });
+    } else {
       await pinNetns(pid, path, options);
       await requireSameProcess({ pid, start }, options);
     }

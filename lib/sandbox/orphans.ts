@@ -16,6 +16,7 @@ import { isContainerId } from "../spec/name.ts";
 import { containerEnd } from "./container_end.ts";
 import { dismantleHost } from "./dismantle.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
+import { isOfOther } from "./netns_mark.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 import { Remains } from "./remains.ts";
@@ -230,6 +231,10 @@ export class OrphanPass {
       const there = await statOf(netns);
       // An empty file is what a run leaves that was killed before it had mounted the namespace.
       return there === undefined || (there.isFile && there.size === 0) ? undefined : problem;
+    }
+    const { stateDir, run } = this.#options;
+    if (await isOfOther(netns, stateDir, run)) {
+      return "another installation of podwire, with a state directory of its own, has made it";
     }
     const pids = countsProcesses ? await netnsProcesses(netns) : [];
     if (pids.length > 0) return `processes are in it: ${pids.toSorted((a, b) => a - b).join(", ")}`;

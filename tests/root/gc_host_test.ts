@@ -57,6 +57,27 @@ sandboxTest(
 );
 
 sandboxTest(
+  "gc and recover leave alone the sandboxes of another installation that shares the directory of namespaces",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
+    const dirs = { stateDir: `${world.dir}/other`, runDir: `${world.dir}/other/run` };
+    const other = world.podwire(dirs);
+    const why = "another installation of podwire, with a state directory of its own, has made it";
+    for (const report of [await other.gc({ all: true }), await other.recover()]) {
+      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals(report.kept.filter(({ kind }) => kind === "namespace").map((item) => item.why), [why]);
+    }
+    assertEquals((await podwire.sandboxes.get("web")).state, "ready");
+    // A state directory that was lost and made anew is the same one.
+    await Deno.rename(world.stateDir, `${world.dir}/lost`);
+    assertEquals((await world.podwire().gc()).removed.map(({ kind }) => kind), ["namespace"]);
+    assertEquals(await world.namespaces(), []);
+  },
+);
+
+sandboxTest(
   "gc leaves alone a namespace with a process or an attachment in it, and says so",
   async (world) => {
     await world.network("a");

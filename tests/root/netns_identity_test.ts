@@ -1,6 +1,7 @@
 // The kernel gives numbers of namespaces that are gone to others.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import { isSameIdentity } from "../../lib/host/netns_identity.ts";
 import { identityOf, isUnchanged } from "../../lib/sandbox/netns_identity.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
@@ -21,6 +22,31 @@ sandboxTest("a namespace is known again by all of its paths, at any time", async
   assert(!await isUnchanged({ path, ...known }));
   assertEquals(await identityOf(path), { id: undefined });
 });
+
+sandboxTest(
+  "another namespace that got number and path of one within a second is not taken for it",
+  async (world) => {
+    const path = `${world.netnsDir}/mine`;
+    const link = `${world.dir}/link`;
+    await createNetns(path);
+    await Deno.symlink(path, link);
+    const known = await identityOf(path);
+    assertEquals(await identityOf(link), known);
+    const again = { id: known.id, since: (known.since ?? 0) + 0.01 };
+    assert(!isSameIdentity(known, again));
+    assert(
+      isSameIdentity({ ...known, since: Math.floor(known.since ?? 0) }, known),
+      "as older versions wrote it",
+    );
+    // The kernel gives the lowest number that is free; until then it may give others.
+    for (let tries = 0; tries < 50; tries++) {
+      await removeNetns(path);
+      await createNetns(path);
+      assert(!await isUnchanged({ path, ...known }));
+      assert(!await isUnchanged({ path: link, ...known }));
+    }
+  },
+);
 
 sandboxTest(
   "another namespace that got number and path of one that is gone is not taken for it",

@@ -1,0 +1,27 @@
+import type { RunCommand } from "../host/command.ts";
+import { ipJson } from "../host/link.ts";
+
+const PREFIX = "podwire:";
+
+/**
+ * What the alias of `lo` says in a namespace that podwire made: of which installation it is. Several may share the
+ * directory of namespaces, and none knows of the others' sandboxes.
+ */
+export async function netnsMark(stateDir: string): Promise<string> {
+  const path = new TextEncoder().encode(stateDir.replace(/\/+$/, ""));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", path));
+  return `${PREFIX}${digest.slice(0, 8).toHex()}`;
+}
+
+/**
+ * Whether a namespace has the mark of an installation with another state directory. Those that older versions made have
+ * none.
+ *
+ * Requires root and `--allow-run=nsenter,ip`.
+ */
+export async function isOfOther(netns: string, stateDir: string, run: RunCommand): Promise<boolean> {
+  const shown = await ipJson(["link", "show", "dev", "lo"], { netns, run });
+  const [lo] = Array.isArray(shown) ? shown as readonly { readonly ifalias?: string }[] : [];
+  const alias = lo?.ifalias ?? "";
+  return alias.startsWith(PREFIX) && alias !== await netnsMark(stateDir);
+}
