@@ -1,3 +1,5 @@
+import { resolve } from "@std/path/posix";
+
 /** What a watch calls. */
 export interface WatchListener {
   /**
@@ -36,8 +38,9 @@ export async function watchDir(
   recursive: boolean,
   listener: WatchListener,
 ): Promise<Disposable> {
-  const key = `${recursive} ${dir}`;
-  const watch = watches.get(key) ?? new DirWatch(dir, recursive, () => watches.delete(key));
+  const path = resolve(dir);
+  const key = `${recursive} ${path}`;
+  const watch = watches.get(key) ?? new DirWatch(path, recursive, () => watches.delete(key));
   watches.set(key, watch);
   return await watch.add(listener);
 }
@@ -132,7 +135,7 @@ class DirWatch {
 
   /** Deno tells each watcher also of what happens below its directory, or is removed elsewhere, where others look. */
   #holds(path: string): boolean {
-    const dir = this.#dir.replace(/\/+$/, "");
+    const dir = this.#dir === "/" ? "" : this.#dir;
     if (!path.startsWith(`${dir}/`)) return path === dir;
     return this.#recursive || !path.includes("/", dir.length + 1);
   }

@@ -184,15 +184,15 @@ Deno.test("F44 all who watch a directory hear of what is made in the one in its 
   inTempDir(async (dir) => {
     const conf = `${dir}/conf`;
     const told: string[][] = [[], [], []];
-    const watch = async (nth: number) =>
-      await watchDirs([conf], { changed: (paths) => void told[nth]?.push(...paths), failed: () => {} });
+    const watch = async (nth: number, path: string) =>
+      await watchDirs([path], { changed: (paths) => void told[nth]?.push(...paths), failed: () => {} });
     await Deno.mkdir(conf);
-    using _former = await watch(0);
+    using _former = await watch(0, conf);
     await Deno.remove(conf);
     await Deno.mkdir(conf);
-    using _one = await watch(1);
+    using _one = await watch(1, `${conf}/`);
     {
-      using _other = await watch(2);
+      using _other = await watch(2, `${conf}/../conf`);
       await Deno.mkdir(`${conf}/a`);
       await until(() => told.every((paths) => paths.includes(`${conf}/a`)), JSON.stringify(told));
     }
