@@ -3,6 +3,8 @@ import { ipJson, type IpOptions } from "./link.ts";
 /** An interface that is there. */
 export interface FoundLink {
   readonly name: string;
+  /** In its namespace, for as long as it is there. */
+  readonly index: number | undefined;
   /** As in `veth` or `dummy`; empty for a device of the machine. */
   readonly kind: string;
   /** With its article, as in "a veth" or "a physical link". */
@@ -24,6 +26,7 @@ export async function findLink(name: string, options: IpOptions = {}): Promise<F
 }
 
 interface ShownLink {
+  readonly ifindex?: number;
   readonly ifname?: string;
   readonly altnames?: readonly string[];
   readonly address?: string;
@@ -31,12 +34,12 @@ interface ShownLink {
   readonly linkinfo?: { readonly info_kind?: string };
 }
 
-function toFound({ ifname = "", address = "", link_type, linkinfo }: ShownLink): FoundLink {
+function toFound({ ifindex, ifname = "", address = "", link_type, linkinfo }: ShownLink): FoundLink {
   const kind = linkinfo?.info_kind ?? "";
   const words = kind !== ""
     ? `${/^[aeio]/.test(kind) ? "an" : "a"} ${kind}`
     : link_type === "loopback"
     ? "a loopback link"
     : "a physical link";
-  return { name: ifname, kind, words, mac: address };
+  return { name: ifname, index: ifindex, kind, words, mac: address };
 }

@@ -10,6 +10,8 @@ export interface HostVeth {
 interface ShownVeth {
   readonly ifname?: string;
   readonly address?: string;
+  /** The index of the other end, in its namespace. */
+  readonly link_index?: number;
 }
 
 /**
@@ -23,12 +25,34 @@ export async function hostVethsThere(
   wanted: readonly HostVeth[],
   options: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly string[]> {
+  return (await hostVethPeers(wanted, options)).map(({ name }) => name);
+}
+
+/** A pair that is there still. */
+export interface HostVethPeer {
+  readonly name: string;
+  /** The index of the other end, in its namespace. */
+  readonly peerIndex: number | undefined;
+}
+
+/**
+ * As {@linkcode hostVethsThere}, with the other ends.
+ *
+ * Requires `--allow-run=ip`.
+ */
+export async function hostVethPeers(
+  wanted: readonly HostVeth[],
+  options: Omit<IpOptions, "netns"> = {},
+): Promise<readonly HostVethPeer[]> {
   if (wanted.length === 0) return [];
   const shown = await ipJson(["link", "show", "type", "veth"], options);
   const veths = Array.isArray(shown) ? shown as readonly ShownVeth[] : [];
-  return wanted.filter(({ name, mac }) =>
-    veths.some(({ ifname, address = "" }) => ifname === name && address.toLowerCase() === mac.toLowerCase())
-  ).map(({ name }) => name);
+  return wanted.flatMap(({ name, mac }) => {
+    const found = veths.find(({ ifname, address = "" }) =>
+      ifname === name && address.toLowerCase() === mac.toLowerCase()
+    );
+    return found === undefined ? [] : [{ name, peerIndex: found.link_index }];
+  });
 }
 
 /**

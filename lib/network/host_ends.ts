@@ -1,10 +1,13 @@
 import type { RunCommand } from "../host/command.ts";
+import { findLink, type FoundLink } from "../host/found_link.ts";
 import { ipJson } from "../host/link.ts";
-import { type HostVeth, hostVethsThere, removeHostVeths } from "../host/veth.ts";
+import { type HostVeth, hostVethPeers, hostVethsThere, removeHostVeths } from "../host/veth.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { asResult } from "../spec/result.ts";
+import type { ChainTarget } from "./chain.ts";
+import { keepsLinks } from "./existing_link.ts";
 
 /** What {@linkcode HostEnds} works with. */
 export interface HostEndsOptions {
@@ -44,6 +47,40 @@ export class HostEnds {
       await ipJson(["link", "set", "dev", name, "down"], { run, signal }).catch(() => {});
     }
     return ends.filter(({ name }) => there.includes(name));
+  }
+
+  /**
+   * What has the name of the interface that the attachment had, if that is another one: the pod has renamed its own or
+   * moved it away, and plugins on disk delete by name. The kernel's index tells them apart, and where the attachment has
+   * no end on the host its hardware address. Undefined too where nothing can be told.
+   */
+  async replacement(
+    list: NetworkConfigList,
+    { netns, ifName }: Pick<ChainTarget, "netns" | "ifName">,
+    added: JsonObject | undefined,
+    signal: AbortSignal,
+  ): Promise<FoundLink | undefined> {
+    const { run } = this.#options;
+    const { interfaces = [] } = readable(added);
+    const own = interfaces.find(({ name, sandbox = "" }) => name === ifName && sandbox !== "");
+    if (netns === "" || own === undefined || keepsLinks(list) || await this.#isBuiltin(list)) {
+      return undefined;
+    }
+    const found = await findLink(ifName, { netns, run, signal });
+    if (found === undefined) return undefined;
+    const peers = await hostVethPeers(hostEndsOf(added), { run, signal });
+    const isOwn = peers.length > 0
+      ? peers.some(({ peerIndex }) => peerIndex === undefined || peerIndex === found.index)
+      : (own.mac ?? "") === "" || own.mac?.toLowerCase() === found.mac.toLowerCase();
+    return isOwn ? undefined : found;
+  }
+
+  /** Those never touch what they did not make. */
+  async #isBuiltin({ plugins }: NetworkConfigList): Promise<boolean> {
+    for (const { type, json } of plugins) {
+      if ((await this.#options.runner.locate(type, json)).kind !== "builtin") return false;
+    }
+    return true;
   }
 
   /** Removes what the plugin has left; gives the names. */

@@ -64,6 +64,15 @@ export interface LeftoverOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How plugins are asked to detach. */
+interface DeleteOptions {
+  readonly signal: AbortSignal;
+  /** The index of the first plugin that did not run in the ADD. */
+  readonly neverRan?: number | undefined;
+  /** Whether whatever has the name of the interface is to go. @default {false} */
+  readonly forceForeign?: boolean | undefined;
+}
+
 /** What came of the leftovers of an attachment, each in words. */
 export interface Leftovers {
   readonly freed: readonly string[];
@@ -150,7 +159,9 @@ export class Removal {
     // The entry is there while the record lacks the result if a crash fell between the two.
     const added = record.result ?? (await this.foreign(record))?.result;
     const { neverRan } = record;
-    await this.delete(list, target, added, { signal: deadline.signal, neverRan });
+    const isWithheld = await this.delete(list, target, added, { signal: deadline.signal, neverRan });
+    // Without the namespace the reference plugins leave their rules.
+    if (isWithheld) await this.#freeLeftovers({ ...record, netns: "" }, signal);
   }
 
   /** Undefined where it is the one of the ADD, which failed already. */
@@ -194,23 +205,39 @@ export class Removal {
     }
   }
 
-  /** DEL of the whole list; afterwards the pod keeps nothing that leads to the host, whatever it did inside. */
+  /**
+   * DEL of the whole list; afterwards the pod keeps nothing that leads to the host, whatever it did inside. Gives whether
+   * the plugins did not get the namespace, as another interface has the name of the attachment's.
+   */
   async delete(
     list: NetworkConfigList,
     target: ChainTarget,
     added: JsonObject | undefined,
-    { signal, neverRan }: { signal: AbortSignal; neverRan?: number | undefined },
-  ): Promise<void> {
+    { signal, neverRan, forceForeign = false }: DeleteOptions,
+  ): Promise<boolean> {
     const { runner, log } = this.#options;
+    const { containerId, ifName, netns } = target;
+    const other = forceForeign ? undefined : await this.#ends.replacement(list, target, added, signal);
+    if (other !== undefined) {
+      log.warn(
+        `the interface "${ifName}" of "${netns}", ${other.words}, is left as it is: it is not the one that was attached`,
+        {
+          network: list.name,
+          containerId,
+        },
+      );
+    }
     let ends: readonly HostVeth[] = [];
     const beforeFirst = async () => void (ends = await this.#ends.cutOff(list, added, signal));
-    await delChain(runner, list, target, added, signal, { neverRan, beforeFirst });
+    const place = other === undefined ? target : { ...target, netns: "" };
+    await delChain(runner, list, place, added, signal, { neverRan, beforeFirst });
     for (const name of await this.#ends.remove(ends, signal)) {
       log.info(`removed ${name}, the end on the host of an interface that its plugin did not find`, {
         network: list.name,
-        containerId: target.containerId,
+        containerId,
       });
     }
+    return other !== undefined;
   }
 
   /** Says on record that the removal has begun, if the disk takes it. */
@@ -286,7 +313,7 @@ export class Removal {
     { netnsId: id, netnsSince: since, bootId }: AttachmentRecord,
     path: string,
   ): Promise<boolean> {
-    if (id === undefined || bootId !== await this.boot()) return false;
+    if (id === undefined || path === "" || bootId !== await this.boot()) return false;
     return isSameIdentity({ id, since }, await identityOf(path));
   }
 

@@ -163,12 +163,21 @@ export class SandboxMaking {
     if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
     const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
-    await setSysctls(path, sysctls, inside);
-    await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
-    signal?.throwIfAborted();
-    const ready = { ...made, phase: "ready" as const };
-    await sandboxes.write(ready);
-    return ready;
+    const restore = await setSysctls(path, sysctls, { ...inside, isBorrowed: !isNewNetns });
+    try {
+      await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
+      signal?.throwIfAborted();
+      const ready = { ...made, phase: "ready" as const };
+      await sandboxes.write(ready);
+      return ready;
+    } catch (error) {
+      await restore().catch((left: unknown) => {
+        this.#parts.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
+          sandbox: draft.id,
+        });
+      });
+      throw error;
+    }
   }
 
   async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {

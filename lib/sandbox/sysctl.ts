@@ -44,11 +44,17 @@ done`;
 export interface SysctlOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal;
+  /** Whether the namespace is another's, so that what was set is to be taken back when a later step fails. @default {false} */
+  readonly isBorrowed?: boolean;
 }
+
+/** Gives the sysctls of a borrowed namespace, as far as they are as they were set, the values that they had before. */
+export type RestoreSysctls = () => Promise<void>;
 
 /**
  * Sets sysctls inside a network namespace, one after another, and reads each of them back. One that turns out to be of
- * the whole machine is set back there.
+ * the whole machine is set back there. A failure leaves those of a borrowed namespace as they were; gives what does that
+ * later.
  *
  * Requires root, `--allow-run=nsenter,sh`.
  *
@@ -58,11 +64,39 @@ export async function setSysctls(
   netns: string,
   sysctls: Readonly<Record<string, string>>,
   options: SysctlOptions,
+): Promise<RestoreSysctls> {
+  const { run, isBorrowed = false } = options;
+  const names = Object.keys(sysctls);
+  if (names.length === 0) return () => Promise.resolve();
+  const inside: RunCommand = (request) => runInside(netns, request, { run });
+  const before: ReadonlyMap<string, string> = isBorrowed
+    ? await readSysctls(names, inside, options)
+    : new Map();
+  // Not with the caller's signal: it must not stay.
+  const restore = async () => {
+    const now = await readSysctls([...before.keys()], inside, { run });
+    for (const [name, value] of before) {
+      if (isSameValue(now.get(name) ?? "", sysctls[name] ?? "")) {
+        await runOk(inside, writing(name, value, undefined));
+      }
+    }
+  };
+  try {
+    await setAll(inside, sysctls, options);
+  } catch (error) {
+    if (before.size > 0) await restore().catch(() => {});
+    throw error;
+  }
+  return before.size > 0 ? restore : () => Promise.resolve();
+}
+
+async function setAll(
+  inside: RunCommand,
+  sysctls: Readonly<Record<string, string>>,
+  options: SysctlOptions,
 ): Promise<void> {
   const { run, signal } = options;
   const names = Object.keys(sysctls);
-  if (names.length === 0) return;
-  const inside: RunCommand = (request) => runInside(netns, request, { run });
   const ofHost = await readSysctls(names, run, options);
   for (const [name, value] of Object.entries(sysctls)) {
     try {

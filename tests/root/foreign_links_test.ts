@@ -6,7 +6,7 @@ import type { AttachRequest } from "../../lib/network/network.ts";
 import { AttachmentStore } from "../../lib/network/record.ts";
 import type { Podwire } from "../../lib/runtime.ts";
 import { CniError } from "../../lib/spec/error.ts";
-import { inWorld, sh, type World } from "./builtin_world.ts";
+import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, linksOf, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
 import { until } from "../until.ts";
@@ -211,6 +211,34 @@ flavourTest(
     } finally {
       await removeNetns(pinned);
       await sh(`ip link delete dev ${ifName} 2>/dev/null || :`);
+    }
+  },
+);
+
+flavourTest(
+  "an interface that has got the name of the attachment's is left, and nothing of the attachment stays",
+  async (world, podwire) => {
+    await bridgeNetwork(world, "masked", { number: 2, more: { ipMasq: true } });
+    const away = "ip link set eth0 down && ip link set eth0 name mine";
+    const elsewhere = await world.netns("elsewhere");
+    const tricks = [
+      `${away} && ip link add eth0 type bridge`,
+      `${away} && ip link add eth0 type veth peer name other`,
+      `ip link set eth0 netns ${elsewhere} && ip link add eth0 type bridge`,
+      "ip link delete eth0 && ip tuntap add eth0 mode tap",
+    ];
+    for (const [number, trick] of tricks.entries()) {
+      const netns = await world.netns(`n${number}`);
+      const request = requestOf(world, netns);
+      await podwire.add("masked", request);
+      await sh(trick, netns);
+      const decoy = (await linksOf(netns)).filter((link) => / (?:eth0|other) /.test(link));
+      await podwire.del("masked", request);
+      assertEquals((await linksOf(netns)).slice(1), decoy, trick);
+      assertEquals(await sh(`ip -o link show master ${world.bridge}`), "");
+      assertEquals(await heldAddresses(world, "masked"), []);
+      assertEquals(await masqueradeRules(request.containerId), []);
+      assertEquals(await podwire.attachments(), []);
     }
   },
 );

@@ -279,6 +279,60 @@ sandboxTest(
 );
 
 sandboxTest(
+  "a run that fails leaves the sysctls of a namespace that is another's as they were",
+  async (world) => {
+    await world.network("a", { ADD: REFUSAL });
+    const { sandboxes } = world.podwire();
+    const path = `${world.netnsDir}/theirs`;
+    await createNetns(path);
+    const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
+    const values = () => inside(path, "sysctl", "-n", ttl, forward);
+    const before = await values();
+    for (const more of [{}, { "net.ipv4.no_such_thing": "1" }]) {
+      const sysctls = { [ttl]: "77", [forward]: "1", ...more };
+      await failing(() => sandboxes.run({ id: "c1", source: { kind: "path", path }, sysctls }));
+      assertEquals(await values(), before);
+    }
+    // What was changed by others meanwhile is theirs.
+    const [limit, other] = [`nsenter --net="$CNI_NETNS" sysctl -qw ${ttl}=99`, "99\n0"];
+    await world.network("b", { ADD: { ...REFUSAL, script: limit } });
+    const networks = [{ name: "b" }];
+    await failing(() =>
+      sandboxes.run({
+        id: "c1",
+        source: { kind: "path", path },
+        networks,
+        sysctls: { [ttl]: "77", [forward]: "1" },
+      })
+    );
+    assertEquals(await values(), other);
+    await removeNetns(path);
+  },
+);
+
+sandboxTest(
+  "sysctls of the whole machine are refused, and the machine keeps them",
+  async (world) => {
+    await world.network("a");
+    const { sandboxes } = world.podwire();
+    const names = [
+      "net.netfilter.nf_conntrack_max",
+      "net.nf_conntrack_max",
+      "net.netfilter.nf_conntrack_buckets",
+    ];
+    const values = () => world.sh('for name; do sysctl -n "$name" 2>/dev/null || echo none; done', ...names);
+    const before = await values();
+    for (const name of names) {
+      const error = await failing(() => sandboxes.run({ id: "c1", sysctls: { [name]: "4242" } }));
+      assertEquals(error.kind, "usage");
+      assertStringIncludes(error.msg, name);
+    }
+    assertEquals(await values(), before);
+    assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+  },
+);
+
+sandboxTest(
   "a sandbox in the namespace of the host has no networks, and nothing is done to the host",
   async (world) => {
     await world.network("a");

@@ -20,8 +20,8 @@ class Machine {
     }
   }
 
-  set(sysctls: Readonly<Record<string, string>>): Promise<void> {
-    return setSysctls("/run/netns/pod", sysctls, { run: this.fake.run });
+  async set(sysctls: Readonly<Record<string, string>>): Promise<void> {
+    await setSysctls("/run/netns/pod", sysctls, { run: this.fake.run });
   }
 
   #answer(words: readonly string[]): ScriptedOutcome {
