@@ -1,4 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
+import type { Logger } from "../host/log.ts";
 import { findLink, type FoundLink } from "../host/found_link.ts";
 import { ipJson } from "../host/link.ts";
 import { type HostVeth, hostVethPeers, hostVethsThere, removeHostVeths } from "../host/veth.ts";
@@ -13,6 +14,7 @@ import { keepsLinks } from "./existing_link.ts";
 export interface HostEndsOptions {
   readonly runner: PluginRunner;
   readonly run: RunCommand;
+  readonly log: Logger;
 }
 
 /**
@@ -50,11 +52,32 @@ export class HostEnds {
   }
 
   /**
+   * What the plugins are to detach: without the namespace where something else has the name of the interface by now,
+   * unless it is to go.
+   */
+  async placeFor(
+    list: NetworkConfigList,
+    target: ChainTarget,
+    added: JsonObject | undefined,
+    { signal, forceForeign }: { signal: AbortSignal; forceForeign: boolean },
+  ): Promise<ChainTarget> {
+    const other = forceForeign ? undefined : await this.#replacement(list, target, added, signal);
+    if (other === undefined) return target;
+    const { containerId, ifName, netns } = target;
+    const what = `the interface "${ifName}" of "${netns}", ${other.words}, is left as it is`;
+    this.#options.log.warn(`${what}: it is not the one that was attached`, {
+      network: list.name,
+      containerId,
+    });
+    return { ...target, netns: "" };
+  }
+
+  /**
    * What has the name of the interface that the attachment had, if that is another one: the pod has renamed its own or
    * moved it away, and plugins on disk delete by name. The kernel's index tells them apart, and where the attachment has
    * no end on the host its hardware address. Undefined too where nothing can be told.
    */
-  async replacement(
+  async #replacement(
     list: NetworkConfigList,
     { netns, ifName }: Pick<ChainTarget, "netns" | "ifName">,
     added: JsonObject | undefined,

@@ -188,10 +188,7 @@ export class Attachments {
     const target = { ...withRecorded(request, foreign), netns };
     using _shared = await this.#share(list.name, "DEL", request.signal);
     using deadline = new Deadline(this.#timeouts.DEL, request.signal);
-    await this.removal.delete(recorded, target, foreign?.result, {
-      signal: deadline.signal,
-      forceForeign: request.forceForeign,
-    });
+    await this.removal.delete(recorded, target, foreign?.result, { ...request, signal: deadline.signal });
     await this.#options.cache.remove(key);
     await this.#options.store.remove(key);
   }

@@ -216,28 +216,17 @@ export class Removal {
     { signal, neverRan, forceForeign = false }: DeleteOptions,
   ): Promise<boolean> {
     const { runner, log } = this.#options;
-    const { containerId, ifName, netns } = target;
-    const other = forceForeign ? undefined : await this.#ends.replacement(list, target, added, signal);
-    if (other !== undefined) {
-      log.warn(
-        `the interface "${ifName}" of "${netns}", ${other.words}, is left as it is: it is not the one that was attached`,
-        {
-          network: list.name,
-          containerId,
-        },
-      );
-    }
+    const place = await this.#ends.placeFor(list, target, added, { signal, forceForeign });
     let ends: readonly HostVeth[] = [];
     const beforeFirst = async () => void (ends = await this.#ends.cutOff(list, added, signal));
-    const place = other === undefined ? target : { ...target, netns: "" };
     await delChain(runner, list, place, added, signal, { neverRan, beforeFirst });
     for (const name of await this.#ends.remove(ends, signal)) {
       log.info(`removed ${name}, the end on the host of an interface that its plugin did not find`, {
         network: list.name,
-        containerId,
+        containerId: target.containerId,
       });
     }
-    return other !== undefined;
+    return place !== target;
   }
 
   /** Says on record that the removal has begun, if the disk takes it. */

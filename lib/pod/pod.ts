@@ -1,4 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
+import { findLink } from "../host/found_link.ts";
 import type { Attachments, AttachRequest } from "../network/network.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
@@ -75,7 +76,8 @@ export class PodNetworks {
         };
         const result = await this.#options.attachments.add(list, target);
         done.push({ name: list.name, ifName, result });
-        requireWanted(planned, result);
+        requireWantedIps(planned, result);
+        await this.#requireWantedMac(planned, result, target);
       }
       return await this.#settle(request, plan, done, signal);
     } catch (error) {
@@ -87,6 +89,29 @@ export class PodNetworks {
       );
       throw withFailures(asCniError(error), failures);
     }
+  }
+
+  /** The kernel knows; where it has no interface of that name, the result may say what another one of the pod has. */
+  async #requireWantedMac(
+    { list, ifName, mac }: PlannedAttachment,
+    json: JsonObject,
+    { netns, signal }: AttachRequest,
+  ): Promise<void> {
+    if (mac === undefined) return;
+    const { interfaces = [] } = asResult(json);
+    const told = interfaces.find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
+    const found = await findLink(ifName, { netns, run: this.#options.run, ...(signal && { signal }) });
+    const own = found?.mac ?? told;
+    if (own !== undefined && macDigits(own) === macDigits(mac)) return;
+    throw new CniError(
+      "plugin",
+      `the network gave ${own ? `the MAC address ${own}` : "no MAC address"} instead of ${mac}`,
+      {
+        verb: "ADD",
+        network: list.name,
+        hint: "its plugins take no requested MAC address",
+      },
+    );
   }
 
   /** CHECK, and whoever asks for the default route, go by the results on record. */
@@ -158,7 +183,7 @@ export function networksOf(records: readonly AttachmentRecord[]): readonly PodNe
 }
 
 /** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */
-function requireWanted({ list, ifName, ips = [], mac }: PlannedAttachment, json: JsonObject): void {
+function requireWantedIps({ list, ips = [] }: PlannedAttachment, json: JsonObject): void {
   const network = list.name;
   const result = asResult(json);
   const given = (result.ips ?? []).map(({ address }) => ({ address, ...wantedIp(address) }));
@@ -175,16 +200,6 @@ function requireWanted({ list, ifName, ips = [], mac }: PlannedAttachment, json:
       verb: "ADD",
       network,
       hint: `its IPAM plugin takes no requested ${isPrefix ? "prefix" : "address"}`,
-    });
-  }
-  if (mac === undefined) return;
-  const own = (result.interfaces ?? []).find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
-  if (own !== undefined && macDigits(own) !== macDigits(mac)) {
-    const msg = `the network gave the MAC address ${own} instead of ${mac}`;
-    throw new CniError("plugin", msg, {
-      verb: "ADD",
-      network,
-      hint: "its plugins take no requested MAC address",
     });
   }
 }

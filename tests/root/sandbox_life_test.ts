@@ -311,6 +311,38 @@ sandboxTest(
 );
 
 sandboxTest(
+  "a MAC address that was asked for is read back from the kernel, whatever the result says",
+  async (world) => {
+    const [wanted, other] = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"];
+    const making = (mac: string) => `nsenter --net="$CNI_NETNS" ip link add eth0 address ${mac} type bridge`;
+    const telling = (mac: string) =>
+      JSON.stringify({ cniVersion: "1.1.0", interfaces: [{ name: "eth0", mac, sandbox: "/run/netns/x" }] });
+    const silent = '{"cniVersion": "1.1.0"}';
+    const answers = {
+      silent: { stdout: silent, script: making(wanted) },
+      ignoring: { stdout: silent, script: making(other) },
+      lying: { stdout: telling(wanted), script: making(other) },
+      nothing: { stdout: silent },
+    };
+    for (const [name, answer] of Object.entries(answers)) await world.network(name, { ADD: answer });
+    const { sandboxes } = world.podwire();
+    const run = (name: string) =>
+      sandboxes.run({ id: "c1", networks: [{ name, ifName: "eth0" }], mac: wanted });
+    await run("silent");
+    await sandboxes.remove("c1");
+    for (const name of ["ignoring", "lying", "nothing"]) {
+      const error = await failing(() => run(name));
+      assertEquals([error.kind, error.context.network], ["plugin", name]);
+      assertStringIncludes(
+        error.msg,
+        `${name === "nothing" ? "no MAC address" : `the MAC address ${other}`} instead of ${wanted}`,
+      );
+      assertEquals(await world.left(), []);
+    }
+  },
+);
+
+sandboxTest(
   "sysctls of the whole machine are refused, and the machine keeps them",
   async (world) => {
     await world.network("a");
