@@ -4,6 +4,7 @@ import { type RunCommand, runCommand, withSystemDirs } from "./host/command.ts";
 import { type Logger, silentLogger } from "./host/log.ts";
 import { RunningPrograms } from "./host/running_programs.ts";
 import { ContainerLocks, withContainerLock } from "./network/container_lock.ts";
+import { DamagedRecords } from "./network/damaged.ts";
 import { FailedBound } from "./network/failed_bound.ts";
 import { FailedIndex } from "./network/failed_index.ts";
 import {
@@ -18,8 +19,9 @@ import { HostPorts } from "./network/host_ports.ts";
 import { InterfaceClaims } from "./network/interface_claims.ts";
 import { InterfaceGuard, type InterfaceGuardOptions } from "./network/interface_guard.ts";
 import { findListenersWith } from "./network/listeners.ts";
+import { LostRecords } from "./network/lost.ts";
 import { Attachments } from "./network/network.ts";
-import { AttachmentStore, type BadRecord } from "./network/record.ts";
+import { type AttachmentKey, AttachmentStore, type BadRecord } from "./network/record.ts";
 import type { FreeLeftovers, PresentList } from "./network/removal.ts";
 import { ResultCache } from "./network/result_cache.ts";
 import { StateFormat } from "./network/state_format.ts";
@@ -111,11 +113,13 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const locks = new ContainerLocks(runDir, watch, run, more);
   const cache = new ResultCache(cacheDir);
   const findListeners = findListenersWith(run);
-  const ports = new HostPorts({ stateDir, store, locks, cache, onBad, findListeners });
-  const failed = new FailedIndex(stateDir);
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
-  const kept = { store, cache, ports, failed, locks };
-  const disk = { ...kept, ...guardInterfaces({ stateDir, store, locks, netnsGuard, run, log }) };
+  const guard = guardInterfaces({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
+  const lost = new LostRecords({ store, cache, claims: guard.claims });
+  const isLost = (key: AttachmentKey) => lost.has(key);
+  const ports = new HostPorts({ stateDir, store, locks, cache, onBad, isLost, findListeners });
+  const failed = new FailedIndex(stateDir);
+  const disk = { store, cache, ports, failed, locks, lost, ...guard };
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const current = catalog ?? catalogs.catalog;
   const free = freeingWith(run);
@@ -127,8 +131,10 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const pods = new PodNetworks({ attachments, store, cache, run });
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal), format);
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
+  const netnsOf = (id: string) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`;
+  const damaged = new DamagedRecords({ store, cache, attachments, running, lost, netnsOf });
   const host = { path: options.environment.PATH, timeouts, run, running, log };
-  const made = { sandboxes: sandboxStore, locks, attachments, pods };
+  const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
   const recovery = new Recovery({ ...shared, ...disk, ...guardingWith(format, trusted) });
@@ -138,7 +144,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     running,
     hasSandbox: async (id) =>
       await new Remains({ ...shared, ...disk }).counts(id) && !await isContainerGone(id, shared),
-    netnsOf: (id) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`,
+    damaged,
     host: new Orphans({ ...shared, store, cache }),
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,

@@ -156,6 +156,16 @@ export async function listDir(path: string): Promise<string[]> {
   return names.filter((name) => !TEMP_NAME.test(name)).sort(compareBytes);
 }
 
+/** As {@linkcode listDir}; undefined for what is no directory. */
+export async function listIfDir(path: string): Promise<string[] | undefined> {
+  try {
+    return await listDir(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Compares as the UTF-8 bytes of both texts would (and as Go compares strings). `<` compares UTF-16 units, which
  * puts U+FF41 after U+1F600.
@@ -227,12 +237,20 @@ export async function inEnsuredDir<T>(path: string, mode: number, body: () => Pr
 }
 
 /**
- * Moves a file that cannot be used out of the way, to a free name beside it (`web.json.bad-1`), and gives that name.
+ * Moves a file that cannot be used, or a directory in its place, out of the way, to a free name beside it
+ * (`web.json.bad-1`), and gives that name.
  * Requires `--allow-read` and `--allow-write`.
  */
 export async function setAside(path: string): Promise<string> {
   for (let n = 1;; n++) {
     const aside = `${path}.bad-${n}`;
+    if ((await statOf(path))?.isDirectory) {
+      if (await statOf(aside) !== undefined) continue;
+      // Never replaces anything but an empty directory.
+      await Deno.rename(path, aside);
+      await syncDir(dirname(path));
+      return aside;
+    }
     try {
       // A link, unlike a rename, never replaces what another process set aside meanwhile.
       await Deno.link(path, aside);

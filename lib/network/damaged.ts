@@ -6,6 +6,7 @@ import type { CniError } from "../spec/error.ts";
 import type { Attachments } from "./network.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore, DamagedAttachment } from "./record.ts";
 import { parseRecorded } from "./recorded.ts";
+import type { LostAttachment, LostRecords } from "./lost.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 import { NEWER, remnant } from "./sealed.ts";
 
@@ -15,6 +16,7 @@ export interface DamagedParts {
   readonly cache: ResultCache;
   readonly attachments: Attachments;
   readonly running: RunningPrograms;
+  readonly lost: LostRecords;
   /** Where the namespace of a sandbox is that podwire makes itself. */
   readonly netnsOf: (containerId: string) => string;
 }
@@ -29,28 +31,43 @@ export interface DamagedFacts {
   readonly all?: boolean;
   /** Only those of this network. @default those of all */
   readonly network?: string | undefined;
+  /** Those of the container whose records seemed to be lost. @default {those in the namespace of its sandbox} */
+  readonly lost?: readonly LostAttachment[] | undefined;
   /** Changes nothing. @default {false} */
   readonly dryRun?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What became of an attachment whose record cannot be read. */
+/** What became of an attachment whose record cannot be used, or is lost. */
 export interface DamagedOutcome extends AttachmentKey {
   readonly became: "removed" | "kept" | "failed";
   /** Empty where nobody knows. */
   readonly netns: string;
-  /** Where the record is. */
+  /** Where the record is, or was. */
   readonly file: string;
   readonly why: string;
   readonly error?: CniError;
 }
 
 /** What can still be read in a record whose checksum is wrong. It decides nothing alone. */
-type Remnants = Partial<Record<"owner" | "netnsId" | "bootId", string>>;
+type Remnants = { readonly [K in "owner" | "netnsId" | "bootId"]?: string | undefined } & {
+  readonly netnsSince?: number;
+};
+
+/** What is known of one of them. */
+interface Found {
+  /** What libcni's cache has of it; its names alone where that has nothing. */
+  readonly entry: CachedAttachment | AttachmentKey;
+  readonly file: string;
+  readonly what: "is lost" | "cannot be read";
+  readonly remnants: Remnants;
+  /** The path of its namespace, where something else than the cache tells it. */
+  readonly netns: string | undefined;
+}
 
 /**
- * Attachments whose records cannot be used. What libcni's cache has of a damaged one is enough to take it up again, to be
- * detached once nobody uses it. One of a newer version is left alone.
+ * Attachments whose records cannot be used, or are lost. What libcni's cache has of such a one is enough to take it up
+ * again, to be detached once nobody uses it. One of a newer version is left alone.
  */
 export class DamagedRecords {
   readonly #parts: DamagedParts;
@@ -59,10 +76,15 @@ export class DamagedRecords {
     this.#parts = parts;
   }
 
-  /** The containers that have some, of that network or of any. */
-  async containers(network?: string): Promise<readonly string[]> {
-    const all = (await this.#parts.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
-    return [...new Set(all.map(({ containerId }) => containerId))];
+  /** The containers that have some, of that network or of any, with those whose records are lost. */
+  async containers(network?: string): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
+    const damaged = (await this.#parts.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
+    const lost = (await this.#parts.lost.all()).filter((each) =>
+      network === undefined || each.network === network
+    );
+    const byContainer = Map.groupBy(lost, ({ containerId }) => containerId);
+    const ids = new Set([...damaged.map(({ containerId }) => containerId), ...byContainer.keys()]);
+    return new Map([...ids].map((id) => [id, byContainer.get(id) ?? []]));
   }
 
   #isOf(damaged: DamagedAttachment, network: string | undefined): boolean {
@@ -74,58 +96,77 @@ export class DamagedRecords {
     const outcomes: DamagedOutcome[] = [];
     for (const damaged of await this.#parts.store.damaged(containerId)) {
       if (!this.#isOf(damaged, facts.network)) continue;
-      outcomes.push(await this.#settle(damaged, facts));
+      outcomes.push(await this.#settleDamaged(damaged, facts));
+    }
+    for (const seen of facts.lost ?? await this.#lostIn(containerId, facts)) {
+      // Until the lock was held, others could do anything with it.
+      const lost = await this.#parts.lost.again(seen);
+      if (lost !== undefined) outcomes.push(await this.#settleLost(lost, facts));
     }
     return outcomes;
   }
 
-  async #settle(damaged: DamagedAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
-    const { containerId, ifName, file } = damaged;
+  async #lostIn(containerId: string, { netns }: DamagedFacts): Promise<readonly LostAttachment[]> {
+    return netns?.id === undefined ? [] : await this.#parts.lost.of(containerId, netns.id);
+  }
+
+  async #settleLost({ entry, file, origin }: LostAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
+    return await this.#settle({ entry, file, remnants: origin, netns: origin.netns, what: "is lost" }, facts);
+  }
+
+  async #settleDamaged(damaged: DamagedAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
+    const { containerId, ifName, network, file, netns } = damaged;
     if (damaged.isNewer) {
-      const { network, netns = "" } = damaged;
-      return { containerId, network, ifName, netns, file, became: "kept", why: `its record ${NEWER}` };
+      const outcome = { containerId, network, ifName, netns: netns ?? "", file };
+      return { ...outcome, became: "kept", why: `its record ${NEWER}` };
     }
-    const lost = `its record ${file} cannot be read`;
-    const entry = await this.#entryOf(damaged);
-    const network = entry?.network ?? damaged.network;
-    const outcome = { containerId, network, ifName, netns: entry?.netns ?? "", file };
+    const entry = await this.#entryOf(damaged) ?? { containerId, network, ifName };
+    const remnants = await remnantsOf(damaged);
+    return await this.#settle({ entry, file, remnants, netns, what: "cannot be read" }, facts);
+  }
+
+  async #settle(found: Found, facts: DamagedFacts): Promise<DamagedOutcome> {
+    const { entry, file, remnants, what } = found;
+    const { containerId, ifName, network } = entry;
+    const lost = `its record ${file} ${what}`;
+    const outcome = { containerId, network, ifName, netns: "netns" in entry ? entry.netns : "", file };
     const byHand = `\`podwire del ${network} ${
       outcome.netns || "NETNS"
     } --id ${containerId} --ifname ${ifName}\``;
     if (facts.isUp) {
-      const why = `${lost}; take its sandbox down, then \`podwire recover\` detaches it`;
+      const why = `${lost}; \`podwire stop\` or \`podwire rm\` of its sandbox detaches it`;
       return { ...outcome, became: "kept", why };
     }
-    const list = parseRecorded(entry?.config);
-    if (entry === undefined || list === undefined) {
+    const list = "config" in entry ? parseRecorded(entry.config) : undefined;
+    if (!("config" in entry) || list === undefined) {
       const why = `${lost}, and libcni's cache does not say how it was made: detach it with ${byHand}`;
       return { ...outcome, became: "failed", why };
     }
-    const remnants = await remnantsOf(damaged);
-    if (!await this.#isUnused(entry, { ...remnants, netns: damaged.netns }, facts)) {
+    if (!await this.#isUnused(entry, { ...remnants, netns: found.netns }, facts)) {
       const why = `${lost}, and nobody can tell whether it is in use: ${byHand} detaches it`;
       return { ...outcome, became: "kept", why };
     }
-    const why = "its record could not be read, and nobody uses it";
+    const why = what === "is lost"
+      ? "its record was lost, and nobody uses it"
+      : "its record could not be read, and nobody uses it";
     if (facts.dryRun) return { ...outcome, became: "removed", why };
     try {
-      const { store, attachments, running } = this.#parts;
-      const record = await this.#recordOf(
-        entry,
-        { config: list.text, cniVersion: list.cniVersion },
-        remnants,
-        facts,
-      );
-      // What the plugins of a killed runtime still do must not happen after the DEL.
-      await running.endAbandonedOf(containerId, facts.signal);
-      // From now on that is on record, whatever becomes of the DEL.
-      await store.write(record);
-      await attachments.remove(record, facts.signal);
+      const spoken = { config: list.text, cniVersion: list.cniVersion };
+      await this.#detach(await this.#recordOf(entry, spoken, remnants, facts), facts);
       return { ...outcome, became: "removed", why };
     } catch (cause) {
       const error = asCniError(cause);
       return { ...outcome, became: "failed", why: error.message, error };
     }
+  }
+
+  async #detach(record: AttachmentRecord, { signal }: DamagedFacts): Promise<void> {
+    const { store, attachments, running } = this.#parts;
+    // What the plugins of a killed runtime still do must not happen after the DEL.
+    await running.endAbandonedOf(record.containerId, signal);
+    // From now on that is on record, whatever becomes of the DEL.
+    await store.write(record);
+    await attachments.remove(record, signal);
   }
 
   async #entryOf({ containerId, ifName, network }: DamagedAttachment): Promise<CachedAttachment | undefined> {
@@ -158,6 +199,7 @@ export class DamagedRecords {
       state: "deleting",
       // The path may lead to somebody else's namespace by now.
       netnsId: isSame ? id : undefined,
+      ...(remnants.netnsSince === undefined ? {} : { netnsSince: remnants.netnsSince }),
       owner: remnants.owner ?? `sandbox:${containerId}`,
       since: new Date().toISOString(),
       bootId: boot,
@@ -186,7 +228,7 @@ export class DamagedRecords {
 async function remnantsOf({ file, containerId }: DamagedAttachment): Promise<Remnants> {
   const text = await readTextIfThere(file).catch(() => undefined) ?? "";
   if (remnant(text, "containerId") !== containerId) return {};
-  const found = (key: keyof Remnants) => {
+  const found = (key: "owner" | "netnsId" | "bootId") => {
     const value = remnant(text, key);
     return value === undefined ? {} : { [key]: value };
   };

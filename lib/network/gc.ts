@@ -2,7 +2,7 @@ import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { podsThere, validateWish } from "./gc_plan.ts";
 import { settleDamaged } from "./gc_damaged.ts";
-import { DamagedRecords } from "./damaged.ts";
+import type { DamagedRecords } from "./damaged.ts";
 import { removeStale, type StaleParts } from "./gc_stale.ts";
 import { HungPlugins } from "./gc_hung.ts";
 import { type GcReport, type GcRequest, type HostSweep, noFindings, type Sweep } from "./gc_sweep.ts";
@@ -14,8 +14,8 @@ export const WAIT_BEYOND_ADD_MS = 30_000;
 /** The parts that {@linkcode GarbageCollector} works with. */
 export interface GarbageCollectorOptions
   extends StaleParts, Omit<VerbParts, "timeoutMs" | "waitMs" | "hung"> {
-  /** Where the namespace of a sandbox is that podwire makes itself. @default nowhere */
-  readonly netnsOf?: (containerId: string) => string;
+  /** Attachments whose records cannot be used, or are lost. */
+  readonly damaged: DamagedRecords;
   /** Knows the namespaces and containers that no sandbox owns. @default none are looked for */
   readonly host?: HostSweep;
   /** Milliseconds for each plugin. @default {DEFAULT_TIMEOUTS.GC} */
@@ -58,8 +58,7 @@ export class GarbageCollector {
     const sweepHost = isWhole ? await this.#options.host?.lookAround(request.pods?.owner) : undefined;
     const sweep = await this.#begin(networks, request);
     await removeStale(sweep, this.#options);
-    const damaged = new DamagedRecords({ netnsOf: () => "", ...this.#options });
-    await settleDamaged(sweep, { ...this.#options, damaged });
+    await settleDamaged(sweep, this.#options);
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
     await tellPlugins(sweep, { ...this.#options, hung: this.#hung, timeoutMs, waitMs });
     return sweep.report;

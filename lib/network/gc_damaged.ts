@@ -9,16 +9,16 @@ export interface DamagedSweepParts {
   readonly hasSandbox: (id: string) => Promise<boolean>;
 }
 
-/** Removes the attachments whose records cannot be read, as far as nobody uses them, and tells of the others. */
+/** Removes the attachments whose records cannot be read, or are lost, as far as nobody uses them, and tells of the others. */
 export async function settleDamaged(
   sweep: Sweep,
   { damaged, locks, hasSandbox }: DamagedSweepParts,
 ): Promise<void> {
   const { request: { network, dryRun = false, signal }, facts: { all = false } } = sweep;
-  for (const id of await damaged.containers(network)) {
+  for (const [id, lost] of await damaged.containers(network)) {
     signal?.throwIfAborted();
     const settle = async () => {
-      return await damaged.settle(id, { isUp: await hasSandbox(id), all, dryRun, network, signal });
+      return await damaged.settle(id, { isUp: await hasSandbox(id), all, lost, dryRun, network, signal });
     };
     if (dryRun) {
       tell(await settle(), sweep);

@@ -94,7 +94,8 @@ class Telling {
 
   /** Those of which there is no record, nor was one a moment ago. */
   async #foreign(entries: CacheListing["entries"]): Promise<CacheListing["entries"]> {
-    const own = new Set(this.#sweep.records.map(keyOf));
+    // Those whose records are lost were told of before.
+    const own = new Set([...this.#sweep.records.map(keyOf), ...this.#reported()]);
     const strange = entries.filter((entry) => !own.has(keyOf(entry)));
     const index = strange.length === 0 ? undefined : await this.#parts.store.index();
     for (const network of new Set(strange.map((entry) => entry.network))) {
@@ -106,6 +107,15 @@ class Telling {
       if (!own.has(keyOf(entry)) && await this.#parts.cache.has(entry)) foreign.push(entry);
     }
     return foreign;
+  }
+
+  #reported(): readonly string[] {
+    const { removed, kept, failed } = this.#sweep.report;
+    return [...removed, ...kept, ...failed].flatMap(({ kind, network, containerId, ifName }) =>
+      kind === "attachment" && network !== undefined && containerId !== undefined && ifName !== undefined
+        ? [keyOf({ network, containerId, ifName })]
+        : []
+    );
   }
 
   /** The network as it is configured now, and as it was for those of its attachments that were made differently. */

@@ -26,7 +26,7 @@ import type {
 } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import type { ResultCache } from "./result_cache.ts";
-import { newerRecord, openSealed, seal, UnusableRecord } from "./sealed.ts";
+import { newerRecord, openSealed, requireFile, seal, UnusableRecord } from "./sealed.ts";
 
 const CLAIMS_AT_ONCE = 16;
 
@@ -38,6 +38,8 @@ export interface HostPortsOptions {
   /** What is asked for the ports of attachments whose records cannot be read. @default nothing */
   readonly cache?: Pick<ResultCache, "read">;
   readonly onBad?: (bad: BadRecord) => void;
+  /** Whether an attachment is there of which the record is lost. @default {none is} */
+  readonly isLost?: (key: AttachmentKey) => Promise<boolean>;
   /** The sockets of the host's own programs. @default none is known */
   readonly findListeners?: FindListeners;
 }
@@ -173,8 +175,11 @@ export class HostPorts {
       if (file === undefined) continue;
       const { claims } = file;
       // What cannot be read may have it.
-      const owners = await inParallel(claims, CLAIMS_AT_ONCE, ({ key }) => this.#options.store.look(key));
-      const live = claims.filter((_, index) => owners[index] !== undefined);
+      const isThere = async ({ key }: Claim) => {
+        return await this.#options.store.look(key) !== undefined || await this.#isLost(key);
+      };
+      const there = await inParallel(claims, CLAIMS_AT_ONCE, isThere);
+      const live = claims.filter((_, index) => there[index]);
       if (live.length < claims.length) await this.#write({ ...file, claims: live });
     }
   }
@@ -206,19 +211,28 @@ export class HostPorts {
       if (owner !== undefined && ("file" in owner || hostPortsOf(owner.capabilityArgs).some(holds))) {
         throw taken(wanted, claim, owner);
       }
+      if (owner === undefined && await this.#isLost(claim.key)) throw takenByLost(wanted, claim);
     }
     return left;
   }
 
+  async #isLost(key: AttachmentKey): Promise<boolean> {
+    return await this.#options.isLost?.(key) ?? false;
+  }
+
   async #open(port: Door): Promise<PortFile> {
     const path = this.#path(port);
-    const text = await readTextIfThere(path);
-    if (text === undefined) return { path, claims: [] };
     try {
+      const text = await readTextIfThere(path);
+      if (text === undefined) return { path, claims: [] };
       return { path, ...await openSealed(KIND, text, (body) => readClaims(body, port)) };
     } catch (error) {
       const { message: reason, isNewer } = UnusableRecord.of(error);
       if (isNewer) throw newerRecord(path, reason);
+      await requireFile(path).catch((refusal) => {
+        this.#options.onBad?.({ file: path, reason });
+        throw refusal;
+      });
       const file = { path, claims: await this.#onRecord(port) };
       this.#options.onBad?.({ file: path, movedTo: await setAside(path), reason });
       await this.#write(file);
@@ -226,7 +240,7 @@ export class HostPorts {
     }
   }
 
-  /** As {@linkcode #open}; nothing if a newer version wrote the file. */
+  /** As {@linkcode #open}; nothing if a newer version wrote the file, or there is something else in its place. */
   async #openOwn(port: Door): Promise<PortFile | undefined> {
     try {
       return await this.#open(port);
@@ -304,6 +318,12 @@ function taken(wanted: HostPort, claim: Claim, owner: AttachmentRecord | Damaged
   const other = shownHostPort(claim);
   const details = other === shownHostPort(wanted) ? {} : { details: `it has ${other}` };
   return new CniError("conflict", msg, { ...details, hint });
+}
+
+function takenByLost(wanted: HostPort, { key: { containerId, network, ifName } }: Claim): CniError {
+  const msg = `the host port ${shownHostPort(wanted)} is taken by container "${containerId}" on network ` +
+    `"${network}" (${ifName}), of which the record is lost`;
+  return new CniError("conflict", msg, { hint: "`podwire recover` detaches it once nobody uses it" });
 }
 
 function listening(wanted: HostPort, { program, pid, ...port }: Listener): CniError {

@@ -2,7 +2,6 @@ import {
   createExclusive,
   ensureDir,
   listDir,
-  readTextIfThere,
   removeIfThere,
   removeUnfinished,
   statOf,
@@ -14,9 +13,18 @@ import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { reported } from "../plugin/failure.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { isForExistingLink } from "./existing_link.ts";
-import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "./record.ts";
+import {
+  type InterfaceClaim,
+  isOwnEntry,
+  isSameAttachment,
+  printClaim,
+  readClaim,
+} from "./interface_claim.ts";
+import { inParallel } from "./parallel.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
-import { seal, textOf, unseal } from "./sealed.ts";
+import type { ResultCache } from "./result_cache.ts";
+import { newerRecord, requireFile, UnusableRecord } from "./sealed.ts";
 
 /** The parts that {@linkcode InterfaceClaims} works with. */
 export interface InterfaceClaimsOptions {
@@ -24,6 +32,9 @@ export interface InterfaceClaimsOptions {
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
   readonly run: RunCommand;
+  /** What is asked for attachments whose records are lost. @default {nothing is lost} */
+  readonly cache?: Pick<ResultCache, "read">;
+  readonly onBad?: (bad: BadRecord) => void;
 }
 
 /** An interface, whatever its namespace is called. */
@@ -33,11 +44,11 @@ export interface InterfaceKey {
   readonly ifName: string;
 }
 
-const KIND = "podwire.interface.v1";
 /** It is there once all that was on record before there were claims has its own. */
 const COMPLETE = ".complete";
 /** What a power failure takes of it is of an earlier boot then. */
 const OF_THIS_BOOT = { durable: false } as const;
+const FILES_AT_ONCE = 16;
 
 /**
  * Which attachment has which interface of which namespace, `<state-dir>/interfaces/<namespace>-<interface>`: a file for
@@ -45,7 +56,10 @@ const OF_THIS_BOOT = { durable: false } as const;
  *
  * A claim is worth what its record is: it is made after the record is on disk and before the first plugin runs, and
  * goes with the record. One whose record is gone, is of another boot, or whose namespace is gone, was left by a crash and
- * is in nobody's way.
+ * is in nobody's way. One that a newer version wrote is in everybody's.
+ *
+ * Where the record is lost while the entry in libcni's cache is there, the claim is what tells that entry from another
+ * runtime's.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory and the run directory.
  */
@@ -64,7 +78,7 @@ export class InterfaceClaims {
   async ownerOf(wanted: InterfaceKey, self: AttachmentKey): Promise<AttachmentRecord | undefined> {
     await this.#complete();
     const claim = await this.#read(wanted);
-    if (claim === undefined || isSame(claim, self)) return undefined;
+    if (claim === undefined || isSameAttachment(claim, self)) return undefined;
     return await this.#validOwner(claim, wanted);
   }
 
@@ -75,10 +89,10 @@ export class InterfaceClaims {
   async isOwner(record: AttachmentRecord & { readonly netnsId: string }): Promise<boolean> {
     await this.#complete();
     const claim = await this.#read(record);
-    if (claim !== undefined) return isSame(claim, record);
+    if (claim !== undefined) return isSameAttachment(claim, record);
     if (record.state === "adding") return false;
     // The file was lost.
-    return (await this.#onRecord(record)).every((other) => isSame(other, record));
+    return (await this.#onRecord(record)).every((other) => isSameAttachment(other, record));
   }
 
   /**
@@ -90,16 +104,26 @@ export class InterfaceClaims {
     await this.#complete(signal);
     const file = this.#path(key);
     return await reported(async () => {
-      if (await createExclusive(file, await encode(record), OF_THIS_BOOT)) return undefined;
+      if (await createExclusive(file, await printClaim(record), OF_THIS_BOOT)) return undefined;
       using _alone = await this.#options.locks.interfaces(signal);
       const claim = await this.#read(key);
-      if (claim !== undefined && !isSame(claim, record)) {
+      if (claim !== undefined && !isSameAttachment(claim, record)) {
         const owner = await this.#validOwner(claim, key);
         if (owner !== undefined) return owner;
       }
-      await writeFileSynced(file, await encode(record), OF_THIS_BOOT);
+      await requireFile(file);
+      await writeFileSynced(file, await printClaim(record), OF_THIS_BOOT);
       return undefined;
     }, { file });
+  }
+
+  /** As {@linkcode release}, without a lock: nobody else takes what has a claim and a record. The record goes afterwards. */
+  async withdraw(record: AttachmentRecord): Promise<void> {
+    const key = keyOf(record);
+    if (key === undefined) return;
+    const claim = await this.#open(this.#path(key));
+    if (claim === undefined || claim instanceof UnusableRecord || !isSameAttachment(claim, record)) return;
+    await removeIfThere(this.#path(key));
   }
 
   /** Gives the interface back, if it is this attachment's. */
@@ -109,8 +133,19 @@ export class InterfaceClaims {
     const file = this.#path(key);
     if (await statOf(file) === undefined) return;
     using _alone = await this.#options.locks.interfaces(signal);
+    const found = await this.#open(file);
+    if (found instanceof UnusableRecord && found.isNewer) return;
     const claim = await this.#read(key);
-    if (claim !== undefined && isSame(claim, record)) await removeIfThere(file);
+    if (claim !== undefined && isSameAttachment(claim, record)) await removeIfThere(file);
+  }
+
+  /** All claims that can be used, or those of one namespace. */
+  async all(netnsId?: string): Promise<readonly InterfaceClaim[]> {
+    const names = (await listDir(this.#dir)).filter((name) =>
+      name !== COMPLETE && (netnsId === undefined || name.startsWith(`${fileNameOf(netnsId)}-`))
+    );
+    const found = await inParallel(names, FILES_AT_ONCE, (name) => this.#open(`${this.#dir}/${name}`));
+    return found.flatMap((each) => each === undefined || each instanceof UnusableRecord ? [] : each);
   }
 
   /** Removes what writes of killed processes left. */
@@ -122,23 +157,41 @@ export class InterfaceClaims {
   async sweep(signal?: AbortSignal): Promise<void> {
     await this.removeUnfinished();
     for (const name of await listDir(this.#dir)) {
-      if (name === COMPLETE) continue;
       const file = `${this.#dir}/${name}`;
+      if (name === COMPLETE || !await this.#isStale(file)) continue;
       // For each anew: one that attaches meanwhile waits for one file, not for all.
       using _alone = await this.#options.locks.interfaces(signal);
-      const claim = await readClaim(file);
-      // What has a record that cannot be used may have it.
-      if (claim === undefined || await this.#options.store.look(claim) === undefined) {
-        await removeIfThere(file);
-      }
+      if (await this.#isStale(file)) await removeIfThere(file);
     }
   }
 
-  /** A claim that cannot be read is replaced by what the records say. */
+  /** Whether a claim stands for nothing. What has a record that cannot be used may have the interface. */
+  async #isStale(file: string): Promise<boolean> {
+    const claim = await this.#open(file);
+    if (claim === undefined) return false;
+    if (claim instanceof UnusableRecord) return !claim.isNewer && (await statOf(file))?.isFile === true;
+    if (await this.#options.store.look(claim) !== undefined) return false;
+    const entry = await this.#options.cache?.read(claim).catch(() => undefined);
+    return entry === undefined || !await isOwnEntry(claim, entry);
+  }
+
+  /** A claim that is damaged is replaced by what the records say. */
   async #read(key: InterfaceKey): Promise<AttachmentKey | undefined> {
     const file = this.#path(key);
-    if (await statOf(file) === undefined) return undefined;
-    return await readClaim(file) ?? (await this.#onRecord(key))[0];
+    const claim = await this.#open(file);
+    if (!(claim instanceof UnusableRecord)) return claim;
+    if (claim.isNewer) throw newerRecord(file, claim.message);
+    return (await this.#onRecord(key))[0];
+  }
+
+  async #open(file: string): Promise<InterfaceClaim | UnusableRecord | undefined> {
+    try {
+      return await readClaim(file);
+    } catch (error) {
+      if (!(error instanceof UnusableRecord)) throw error;
+      this.#options.onBad?.({ file, reason: error.message });
+      return error;
+    }
   }
 
   async #validOwner(claim: AttachmentKey, wanted: InterfaceKey): Promise<AttachmentRecord | undefined> {
@@ -177,7 +230,7 @@ export class InterfaceClaims {
       for (const record of await store.all()) {
         const key = keyOf(record);
         if (key === undefined || !isClaimed(record) || !await this.#has(record, key)) continue;
-        await createExclusive(this.#path(key), await encode(record), OF_THIS_BOOT);
+        await createExclusive(this.#path(key), await printClaim(record), OF_THIS_BOOT);
       }
       await createExclusive(mark, "");
     }
@@ -185,8 +238,12 @@ export class InterfaceClaims {
   }
 
   #path({ netnsId, ifName }: InterfaceKey): string {
-    return `${this.#dir}/${netnsId.replace(":", "-")}-${ifName}`;
+    return `${this.#dir}/${fileNameOf(netnsId)}-${ifName}`;
   }
+}
+
+function fileNameOf(netnsId: string): string {
+  return netnsId.replace(":", "-");
 }
 
 /** Of one whose configuration cannot be read nobody knows. */
@@ -200,27 +257,4 @@ function isClaimed(record: AttachmentRecord): boolean {
 
 function keyOf({ netnsId, ifName }: AttachmentRecord): InterfaceKey | undefined {
   return netnsId === undefined ? undefined : { netnsId, ifName };
-}
-
-async function encode({ containerId, network, ifName }: AttachmentKey): Promise<string> {
-  return await seal(KIND, { containerId, network, ifName });
-}
-
-async function readClaim(file: string): Promise<AttachmentKey | undefined> {
-  const text = await readTextIfThere(file);
-  if (text === undefined) return undefined;
-  try {
-    const body = await unseal(KIND, text);
-    return {
-      containerId: textOf(body, "containerId"),
-      network: textOf(body, "network"),
-      ifName: textOf(body, "ifName"),
-    };
-  } catch {
-    return undefined;
-  }
-}
-
-function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
-  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }

@@ -15,7 +15,7 @@ import type { CachedAttachment } from "./result_cache.ts";
 
 /** The parts that {@linkcode InterfaceGuard} works with. */
 export interface InterfaceGuardOptions {
-  readonly claims: Pick<InterfaceClaims, "ownerOf" | "isOwner" | "claim" | "release">;
+  readonly claims: Pick<InterfaceClaims, "ownerOf" | "isOwner" | "claim" | "withdraw" | "release">;
   readonly netnsGuard: NetnsGuard;
   readonly run: RunCommand;
   readonly log: Logger;
@@ -93,6 +93,11 @@ export class InterfaceGuard {
     if (isForExistingLink(list)) return;
     const owner = await this.#options.claims.claim(record, signal);
     if (owner !== undefined) throw taken(owner, contextOf("ADD", list, record));
+  }
+
+  /** Gives back what was claimed for an ADD that no plugin was asked for. */
+  async withdraw(record: AttachmentRecord): Promise<void> {
+    await this.#options.claims.withdraw(record);
   }
 
   /** Gives the interface of an attachment back. */

@@ -265,7 +265,8 @@ export class Attachments {
       await interfaces.claim(list, record, request.signal);
       await ports.claim(record, published(list, request.capabilityArgs), request.signal);
     } catch (error) {
-      // No plugin has run, so there is nothing to undo, and a claim without a record is in nobody's way.
+      // No plugin has run, so there is nothing to undo; the claim goes while the record keeps others from it.
+      await noteIfPossible(() => interfaces.withdraw(record), log, { ...keyOf(list, request) });
       await noteIfPossible(() => store.remove(record), log, { ...keyOf(list, request) });
       throw error;
     }

@@ -1,6 +1,7 @@
 import {
   ensureDir,
   listDir,
+  listIfDir,
   readTextIfThere,
   removeDirIfEmpty,
   removeIfThere,
@@ -120,7 +121,7 @@ export class AttachmentStore {
 
   /** The record of that attachment, if its container has no other one. */
   async readSole(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
-    const [record, names] = await Promise.all([this.read(key), listDir(this.#folder(key.containerId))]);
+    const [record, names] = await Promise.all([this.read(key), this.#namesIn(this.#folder(key.containerId))]);
     return names.filter((name) => name.endsWith(".json")).length === 1 ? record : undefined;
   }
 
@@ -134,6 +135,17 @@ export class AttachmentStore {
     );
   }
 
+  /** Whether there is a record of that attachment, be it one that cannot be used. */
+  async isThere(key: AttachmentKey): Promise<boolean> {
+    if (await statOf(this.#path(key)) !== undefined) return true;
+    return await this.look(key) !== undefined;
+  }
+
+  /** Where the record of that attachment is, or would be. */
+  fileOf(key: AttachmentKey): string {
+    return this.#path(key);
+  }
+
   /** The attachments of a container in the order in which they were made. */
   async ofContainer(containerId: string): Promise<readonly AttachmentRecord[]> {
     return (await this.scan(containerId)).records;
@@ -143,7 +155,7 @@ export class AttachmentStore {
   async scan(containerId: string): Promise<ContainerRecords> {
     await this.#format?.sayIfNewer();
     const folder = this.#folder(containerId);
-    const names = await listDir(folder);
+    const names = await this.#namesIn(folder);
     const records: AttachmentRecord[] = [];
     const damaged = new Map<string, DamagedAttachment>();
     for (const name of names) {
@@ -273,7 +285,7 @@ export class AttachmentStore {
   async #removeAside(key: AttachmentKey): Promise<void> {
     const folder = this.#folder(key.containerId);
     const aside = `${this.#path(key)}.bad-`;
-    const files = (await listDir(folder)).map((name) => `${folder}/${name}`);
+    const files = (await this.#namesIn(folder)).map((name) => `${folder}/${name}`);
     for (const file of files.filter((file) => file.startsWith(aside))) await removeIfThere(file);
     await removeDirIfEmpty(folder);
   }
@@ -282,6 +294,13 @@ export class AttachmentStore {
   async removeUnfinished(containerId: string): Promise<void> {
     await removeUnfinished(this.#folder(containerId));
     await removeDirIfEmpty(this.#folder(containerId));
+  }
+
+  /** None in what is no directory, and was not made here. */
+  async #namesIn(folder: string): Promise<readonly string[]> {
+    const names = await listIfDir(folder);
+    if (names === undefined) this.#onBad({ file: folder, reason: "it is not a directory" });
+    return names ?? [];
   }
 
   async #readFile(path: string, containerId: string): Promise<Found | undefined> {

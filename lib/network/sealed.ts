@@ -1,4 +1,4 @@
-import { UnreadableFileError } from "../host/file.ts";
+import { statOf, UnreadableFileError } from "../host/file.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 
@@ -42,6 +42,24 @@ export function newerRecord(file: string, reason: string): CniError {
     file,
     hint: "upgrade podwire; until then what the record stands for counts as in use and is left alone",
   });
+}
+
+/**
+ * Refuses to write a record in the place of what is no regular file: that was not made here.
+ *
+ * @throws {CniError} kind `conflict`
+ */
+export async function requireFile(file: string): Promise<void> {
+  const there = await statOf(file);
+  if (there === undefined || there.isFile) return;
+  throw new CniError(
+    "conflict",
+    `something that is not a regular file is in the place of the record ${file}`,
+    {
+      file,
+      hint: "find out what has put it there, and move it away",
+    },
+  );
 }
 
 /** The text of a record: the body with its kind and a checksum over both. */

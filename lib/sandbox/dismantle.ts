@@ -1,7 +1,9 @@
 import { netnsId, removeNetns } from "../host/netns.ts";
+import type { DamagedOutcome, DamagedRecords } from "../network/damaged.ts";
+import type { LostAttachment } from "../network/lost.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
-import type { CniError } from "../spec/error.ts";
+import { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { runFor, type SandboxParts } from "./parts.ts";
@@ -10,10 +12,18 @@ import type { SandboxRecord } from "./record.ts";
 /** What things of the host are taken down with. */
 type HostParts = Pick<SandboxParts, "run" | "running" | "path" | "timeouts">;
 
+/** How {@linkcode dismantle} goes about it. */
+export interface DismantleOptions extends TearDownOptions {
+  /** Its attachments whose records are lost, where they were looked for. @default {they are looked for} */
+  readonly lost?: readonly LostAttachment[] | undefined;
+}
+
 /** What taking down came to. */
 export interface Dismantled {
   /** All that failed. */
   readonly failures: readonly CniError[];
+  /** What became of attachments whose records cannot be used, or are lost. */
+  readonly damaged: readonly DamagedOutcome[];
   /** What is left of the host's things, of which only the sandbox knows, and why; undefined if nothing is. */
   readonly left: string | undefined;
 }
@@ -27,22 +37,33 @@ export interface Dismantled {
  */
 export async function dismantle(
   record: SandboxRecord,
-  parts: HostParts & { readonly pods: PodNetworks },
-  options: TearDownOptions = {},
+  parts: HostParts & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
+  options: DismantleOptions = {},
 ): Promise<Dismantled> {
-  const { signal } = options;
+  const { signal, lost, attachedOnly = false } = options;
   const failures = await parts.pods.tearDown(record.id, options);
   // What was cut short has failed for now; the rest waits for another call, or for recovery.
   signal?.throwIfAborted();
+  const damaged = attachedOnly
+    ? []
+    : await parts.damaged.settle(record.id, { isUp: false, netns: record.netns, lost, signal });
+  signal?.throwIfAborted();
   const host = await dismantleHost(record, parts);
-  return { ...host, failures: [...failures, ...host.failures] };
+  return { ...host, damaged, failures: [...failures, ...damaged.flatMap(failureOf), ...host.failures] };
+}
+
+function failureOf(
+  { became, why, error, network, containerId, ifName }: DamagedOutcome,
+): readonly CniError[] {
+  if (became !== "failed") return [];
+  return [error ?? new CniError("io", why, { verb: "DEL", network, containerId, ifName })];
 }
 
 /** As {@linkcode dismantle}, without the networks. Where nothing is left, nothing is run. */
 export async function dismantleHost(
   record: SandboxRecord,
   parts: HostParts,
-): Promise<Dismantled> {
+): Promise<Omit<Dismantled, "damaged">> {
   const failures: CniError[] = [];
   const { path, timeouts } = parts;
   const host = { run: runFor(parts, record.id) };

@@ -2,6 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import type { ContainerLocks } from "../network/container_lock.ts";
+import type { DamagedRecords } from "../network/damaged.ts";
 import type { FailedBound } from "../network/failed_bound.ts";
 import type { Attachments } from "../network/network.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
@@ -16,6 +17,8 @@ export interface SandboxParts {
   readonly locks: ContainerLocks;
   readonly attachments: Attachments;
   readonly pods: PodNetworks;
+  /** Attachments whose records cannot be used, or are lost. */
+  readonly damaged: DamagedRecords;
   readonly netnsGuard: NetnsGuard;
   /** Bounds what the sandboxes of one pod may leave. */
   readonly failedBound: FailedBound;

@@ -4,7 +4,8 @@ import type { HostPorts } from "../network/host_ports.ts";
 import type { InterfaceClaims } from "../network/interface_claims.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
-import { type DamagedFacts, DamagedRecords } from "../network/damaged.ts";
+import type { DamagedFacts, DamagedOutcome } from "../network/damaged.ts";
+import type { LostAttachment, LostRecords } from "../network/lost.ts";
 import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
@@ -28,6 +29,7 @@ export interface RecoveryOptions extends SandboxParts {
   readonly cache: ResultCache;
   readonly ports: HostPorts;
   readonly claims: InterfaceClaims;
+  readonly lost: LostRecords;
   readonly failed: FailedIndex;
   /** Refuses directories that others can write in. @default {nothing is refused} */
   readonly requireSafe?: () => Promise<void>;
@@ -45,6 +47,8 @@ interface Manner {
   readonly retry: "all" | "of other boots" | "none";
   /** Whether an operation under way is waited for, or its container left to it. */
   readonly waits: boolean;
+  /** Attachments whose records are lost, by container, where all were looked for. */
+  readonly lost?: ReadonlyMap<string, readonly LostAttachment[]>;
   readonly pass: OrphanPass;
   readonly signal: AbortSignal | undefined;
 }
@@ -63,7 +67,6 @@ interface Settled {
 export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #orphans: Orphans;
-  readonly #damaged: DamagedRecords;
   readonly #remains: Remains;
   readonly #settledBoot: SettledBoot;
 
@@ -72,8 +75,6 @@ export class Recovery {
     this.#orphans = new Orphans(options);
     this.#remains = new Remains(options);
     this.#settledBoot = new SettledBoot(options);
-    const { netnsDir, netnsPrefix } = options;
-    this.#damaged = new DamagedRecords({ ...options, netnsOf: (id) => `${netnsDir}/${netnsPrefix}${id}` });
   }
 
   /**
@@ -100,8 +101,9 @@ export class Recovery {
     const report = emptyReport();
     await this.#endQuestions(signal);
     const boot = await this.#options.attachments.boot();
-    const ids = [...new Set([...await this.#ids(), ...await this.#orphans.namespaces()])];
-    await this.#settleAll(ids, report, { retry: "all", waits: false, signal }, more);
+    const lost = await this.#lost();
+    const ids = [...new Set([...await this.#ids(), ...lost.keys(), ...await this.#orphans.namespaces()])];
+    await this.#settleAll(ids, report, { retry: "all", waits: false, lost, signal }, more);
     await this.#sweepFiles(signal);
     const { ports, claims, log } = this.#options;
     await noteIfPossible(() => ports.sweep(signal), log, {});
@@ -140,9 +142,15 @@ export class Recovery {
     using _boot = await this.#options.locks.boot(signal);
     if (await this.#settledBoot.is(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
-    await this.#settleAll(await this.#ids(), report, { retry: "of other boots", waits: true, signal });
+    const lost = await this.#lost();
+    const ids = [...new Set([...await this.#ids(), ...lost.keys()])];
+    await this.#settleAll(ids, report, { retry: "of other boots", waits: true, lost, signal });
     await this.#sweepFiles(signal);
     await this.#settledBoot.note(boot);
+  }
+
+  async #lost(): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
+    return Map.groupBy(await this.#options.lost.all(), ({ containerId }) => containerId);
   }
 
   /** Every container of which there is something on disk. */
@@ -227,14 +235,12 @@ export class Recovery {
     await store.removeUnfinished(id);
     const isUp = damaged !== undefined && await this.#keep(damaged, report);
     await running.endAbandonedOf(id, manner.signal);
-    const doomed = await this.#settleSandbox(sandbox, records, report, manner.signal);
-    if (!doomed) await this.#settleAttachments(sandbox !== undefined || isUp, records, manner, report);
-    await this.#settleDamaged(
-      id,
-      { isUp: isUp || (sandbox?.phase === "ready" && !doomed), netns: sandbox?.netns },
-      manner,
-      report,
-    );
+    const doomed = await this.#settleSandbox(sandbox, records, manner, report);
+    if (!doomed) {
+      await this.#settleAttachments(sandbox !== undefined || isUp, records, manner, report);
+      const facts = { isUp: isUp || sandbox?.phase === "ready", netns: sandbox?.netns };
+      await this.#settleDamaged(id, facts, manner, report);
+    }
     if (sandbox === undefined && !isUp) {
       addTo(report, await manner.pass.settle(id));
       if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
@@ -254,8 +260,8 @@ export class Recovery {
   async #settleSandbox(
     sandbox: SandboxRecord | undefined,
     records: readonly AttachmentRecord[],
+    { signal, lost }: Manner,
     report: RecoveryReport,
-    signal?: AbortSignal,
   ): Promise<boolean> {
     if (sandbox === undefined) return false;
     const item = { kind: "sandbox", containerId: sandbox.id, netns: sandbox.netns.path } as const;
@@ -267,12 +273,12 @@ export class Recovery {
       return false;
     }
     const { sandboxes } = this.#options;
-    const { failures, left } = await dismantle(
-      sandbox,
-      this.#options,
-      signal === undefined ? {} : { signal },
-    );
+    const { failures, damaged, left } = await dismantle(sandbox, this.#options, {
+      ...(signal && { signal }),
+      ...(lost && { lost: lost.get(sandbox.id) ?? [] }),
+    });
     await this.#tell(records, why, report);
+    tellDamaged(damaged, report);
     // A pod of an engine is on record only while it is up.
     const { phase, owner, pool, container } = sandbox;
     const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined ||
@@ -326,17 +332,14 @@ export class Recovery {
     }
   }
 
-  /** What is reported under the name of a file has that in its words. */
   async #settleDamaged(
     id: string,
     facts: Pick<DamagedFacts, "isUp" | "netns">,
-    { signal }: Manner,
+    { signal, lost }: Manner,
     report: RecoveryReport,
   ): Promise<void> {
-    const outcomes = await this.#damaged.settle(id, { ...facts, signal });
-    for (const { became, error: _, ...item } of outcomes) {
-      report[became].push({ kind: "attachment", ...item });
-    }
+    const more = lost && { lost: lost.get(id) ?? [] };
+    tellDamaged(await this.#options.damaged.settle(id, { ...facts, ...more, signal }), report);
   }
 
   /** Reports attachments by what is on record of them afterwards. */
@@ -347,4 +350,9 @@ export class Recovery {
       else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
     }
   }
+}
+
+/** What is reported under the name of a file has that in its words. */
+function tellDamaged(outcomes: readonly DamagedOutcome[], report: RecoveryReport): void {
+  for (const { became, error: _, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
 }

@@ -1,8 +1,10 @@
 /** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
 import { assertEquals } from "@std/assert";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { DamagedRecords } from "../../lib/network/damaged.ts";
 import { GarbageCollector } from "../../lib/network/gc.ts";
 import type { GcItem, GcReport } from "../../lib/network/gc_sweep.ts";
+import { LostRecords } from "../../lib/network/lost.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import type { NetworkConfigList } from "../../lib/spec/config.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
@@ -10,14 +12,18 @@ import { listOf, type NetworkWorld } from "./world.ts";
 
 /** A sweep in a world, and the sandboxes that are said to be there. */
 export function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
+  const { store, cache, running } = world;
+  const attachments = world.attachments();
+  const lost = new LostRecords({ store, cache, claims: { all: () => Promise.resolve([]) } });
   return new GarbageCollector({
-    attachments: world.attachments(),
-    store: world.store,
-    cache: world.cache,
+    attachments,
+    store,
+    cache,
     locks: new ContainerLocks(`${world.dir}/run`),
     runner: world.runner,
     probe: new VersionProbe(world.runner),
-    running: world.running,
+    running,
+    damaged: new DamagedRecords({ store, cache, attachments, running, lost, netnsOf: () => "" }),
     hasSandbox: (id) => Promise.resolve(sandboxes.includes(id)),
     timeoutMs,
   });

@@ -26,6 +26,7 @@ export class Lines {
 const UNCLAIMED = {
   ownerOf: () => Promise.resolve(undefined),
   isOwner: () => Promise.resolve(true),
+  withdraw: () => Promise.resolve(),
   claim: () => Promise.resolve(undefined),
   release: () => Promise.resolve(),
 };

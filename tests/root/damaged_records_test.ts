@@ -1,5 +1,6 @@
 // Records that cannot be read any more, on real namespaces with the built-in plugins: their addresses come back.
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/spec/error.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
@@ -73,7 +74,7 @@ sandboxTest(
       assertEquals([report.removed, report.failed], [[], []]);
       const [kept] = attachments(report.kept);
       assertEquals([kept?.containerId, kept?.network, kept?.ifName, kept?.file], [id, "web", "eth0", file]);
-      assertMatch(kept!.why, /cannot be read; take its sandbox down, then `podwire recover` detaches it/);
+      assertMatch(kept!.why, /cannot be read; `podwire stop` or `podwire rm` of its sandbox detaches it/);
       for (const filter of [{}, { failed: true }, { containerId: id, network: "web" }]) {
         const [record, ...more] = await podwire.attachments(filter);
         assertEquals([record?.state, record?.error?.file, more], ["failed", file, []]);
@@ -85,13 +86,9 @@ sandboxTest(
       assert(swept.kept.every(({ why }) => !why.includes("another runtime")));
       assertEquals(swept.kept.filter((item) => item.file === file).length, 1);
 
-      await podwire.sandboxes.remove("web", { force: true });
       assertEquals((await web.taken()).length, 1);
-      const last = await podwire.recover();
-      assertEquals([shown(last), last.removed[0]?.why], [
-        [1, 0, 0],
-        "its record could not be read, and nobody uses it",
-      ]);
+      await podwire.sandboxes.remove("web");
+      assertEquals(shown(await podwire.recover()), [0, 0, 0]);
       await web.assertNothingLeft();
       assertEquals(await podwire.attachments(), []);
     }
@@ -106,8 +103,10 @@ sandboxTest(
     const id = world.id("c1");
     await podwire.sandboxes.run({ name: "web", id });
     await garble(web.record(id));
-    await podwire.sandboxes.remove("web", { force: true });
     await Deno.remove(`${world.dir}/cache/results/web-${id}-eth0`);
+    const refused = await assertRejects(() => podwire.sandboxes.remove("web"), CniError);
+    assertMatch(refused.message, /libcni's cache does not say how it was made/);
+    await podwire.sandboxes.remove("web", { force: true });
     for (let time = 0; time < 2; time++) {
       const { removed, kept, failed: [failed, ...more] } = await podwire.recover();
       assertEquals([removed, kept, more, failed?.file], [[], [], [], web.record(id)]);
@@ -163,10 +162,10 @@ sandboxTest(
     const { removed, kept, failed } = await podwire.gc();
     assertEquals([removed, kept, failed.map(({ error }) => error?.msg)], [[], [], ["will not"]]);
     const [record] = await podwire.attachments({ failed: true });
-    assertEquals([record?.state, record?.attempts, record?.owner], ["failed", 1, `sandbox:${id}`]);
+    assertEquals([record?.state, record?.attempts, record?.owner], ["failed", 2, `sandbox:${id}`]);
     await a.answer("DEL", {});
     assertEquals((await podwire.gc()).removed.length, 1);
-    const [, , last] = (await a.calls()).filter(({ verb }) => verb !== "GC" && verb !== "VERSION");
+    const last = (await a.calls()).filter(({ verb }) => verb !== "GC" && verb !== "VERSION").at(-1);
     assertEquals(last?.config.prevResult.ips[0].address, "10.1.0.2/24");
     assertEquals(await world.left(), []);
   },
@@ -179,7 +178,7 @@ async function links(world: PodsWorld, netns: string): Promise<string[]> {
 }
 
 podsTest(
-  "F78 of a pod that is torn down, an attachment goes when its record still says whose it was, or its namespace is gone",
+  "a pod that is torn down is detached from networks whose records cannot be read",
   async (world) => {
     await using web = await Web.make(world.sandbox);
     await using pods = await world.open();
@@ -187,6 +186,22 @@ podsTest(
       const pod = await world.pod(damage.name);
       await pods.setUp(pod);
       await damage(web.record(pod.containerId));
+      assertEquals(await pods.tearDown(pod.containerId), []);
+      assertEquals([await web.taken(), await web.files(), await links(world, pod.netns)], [[], [], ["lo"]]);
+    }
+  },
+);
+
+podsTest(
+  "F78 of a pod whose own record is lost, an attachment goes when its record still says whose it was, or its namespace is gone",
+  async (world) => {
+    await using web = await Web.make(world.sandbox);
+    await using pods = await world.open();
+    for (const damage of [cut, garble]) {
+      const pod = await world.pod(damage.name);
+      await pods.setUp(pod);
+      await damage(web.record(pod.containerId));
+      await Deno.remove(`${world.sandbox.stateDir}/sandboxes/${pod.containerId}.json`);
       assertEquals((await pods.attachments()).map(({ containerId, state }) => [containerId, state]), [
         [pod.containerId, "failed"],
       ]);

@@ -213,7 +213,11 @@ sandboxTest(
   "podwire that is rolled back over the state of a newer version tears nothing down, and says what to do",
   async (world) => {
     await using node = await Node.make(world);
-    const files = (await node.files()).filter((file) => file.endsWith(".json"));
+    // Whoever has laid out the directory anew is refused as a whole, and before any record is looked at.
+    const isRecord = (file: string) =>
+      !file.endsWith("/format") && (node.saved.get(file) ?? "").startsWith('{"kind":"podwire.');
+    const files = (await node.files()).filter(isRecord);
+    assert(files.some((file) => file.includes("/interfaces/")), files.join("\n"));
     const newer = new Map<string, string>();
     for (const file of files) {
       const { kind, ...body } = JSON.parse(await Deno.readTextFile(file));
@@ -252,6 +256,12 @@ sandboxTest(
       assert(error instanceof CniError && error.kind === "conflict", String(error));
     }
     await podwire.sandboxes.repair();
+    await world.network("b");
+    const place = { netns: `${world.netnsDir}/foreign`, ifName: "eth0", owner: "cli" };
+    const wanted = { containerId: world.id("late"), ...place, args: [], capabilityArgs: {} };
+    const claimed = await podwire.add("b", wanted).catch((error) => error);
+    assert(claimed instanceof CniError && claimed.kind === "conflict", String(claimed));
+    assert(claimed.message.includes("/state/interfaces/"), claimed.message);
     for (const [file, text] of newer) assertEquals(await Deno.readTextFile(file), text, file);
     await node.assertUp("rolled back");
     // Upgraded again, all is as it was.
