@@ -115,15 +115,13 @@ function resolveLink(path: string, absent: (none: undefined) => void, failed: (e
 }
 
 function sizeToRead(path: string, stat: fs.Stats): number {
-  if (stat.isDirectory()) {
-    throw new Deno.errors.IsADirectory(`Is a directory (os error 21): readfile '${path}'`);
-  }
   if (!stat.isFile()) throw notRegular(path, kindOf(stat));
   if (stat.size > LARGEST_FILE) throw tooLarge(path);
   return stat.size;
 }
 
 function kindOf(stat: fs.Stats): string {
+  if (stat.isDirectory()) return "a directory";
   if (stat.isFIFO()) return "a FIFO";
   return stat.isSocket() ? "a socket" : "a device";
 }
@@ -167,7 +165,6 @@ function readInto(fd: number, buffer: Uint8Array): Promise<number> {
 const DENO_ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,
   EPERM: Deno.errors.PermissionDenied,
-  EISDIR: Deno.errors.IsADirectory,
   ENOTDIR: Deno.errors.NotADirectory,
   ELOOP: Deno.errors.FilesystemLoop,
 };

@@ -1,5 +1,5 @@
 import { DEFAULT_PATH, HostError, pause, type RunCommand, runCommand } from "./command.ts";
-import { listDir, removeIfThere } from "./file.ts";
+import { listDir, readTextIfThere, removeIfThere, statOf, UnreadableFileError } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
 
@@ -111,7 +111,7 @@ export class RunningPrograms {
       const note = await readNote(path);
       // Its caller was killed before it started anything; one that still lives makes another.
       if (note === undefined) await removeIfThere(path);
-      else if (isWanted(note)) found.push({ id, path, pid: note.pid });
+      else if (note !== "no note" && isWanted(note)) found.push({ id, path, pid: note.pid });
     }
     return found;
   }
@@ -184,16 +184,22 @@ class Note {
   }
 }
 
-async function readNote(path: string): Promise<Purpose & { pid: number | undefined } | undefined> {
+async function readNote(
+  path: string,
+): Promise<Purpose & { pid: number | undefined } | "no note" | undefined> {
   try {
-    if ((await Deno.stat(path)).size > LONGEST_NOTE) return undefined;
-    const [head = "", pid] = (await Deno.readTextFile(path)).split("\n");
+    const { isFile, size = 0 } = await statOf(path) ?? {};
+    // What is no file was not made here.
+    if (isFile === false) return "no note";
+    if (size > LONGEST_NOTE) return undefined;
+    const [head = "", pid] = (await readTextIfThere(path) ?? "").split("\n");
     // What it says may be anything, `null` too.
     const { subject, task } = JSON.parse(head) ?? {};
     if (typeof subject !== "string" || typeof task !== "string") return undefined;
     return { subject, task, pid: /^\d+$/.test(pid ?? "") ? Number(pid) : undefined };
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof SyntaxError) return undefined;
+    if (error instanceof UnreadableFileError) return "no note";
     throw error;
   }
 }

@@ -94,6 +94,8 @@ export class ContainerLocks {
     const present = await this.present();
     const isLeft = async (id: string) => {
       // Shared, so that several who look do not take each other for an operation.
+      // What is no file was left by no operation.
+      if (!(await statOf(this.#path(id)))?.isFile) return false;
       using lock = await tryLockFile(this.#path(id), { shared: true, create: false });
       return lock !== undefined;
     };

@@ -1,5 +1,11 @@
 import type { RunCommand } from "../host/command.ts";
-import { readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
+import {
+  readTextIfThere,
+  removeIfThere,
+  statOf,
+  UnreadableFileError,
+  writeFileSynced,
+} from "../host/file.ts";
 import { type Lock, tryLockFile } from "../host/lock.ts";
 import { RunningPrograms } from "../host/running_programs.ts";
 import type { LockWaiter } from "./lock_waiter.ts";
@@ -57,7 +63,7 @@ export class NetworkLocks {
     });
     try {
       await this.#endCollecting(network, signal);
-      if (shared) await removeIfThere(this.#path(network, "mark"));
+      if (shared) await this.#onMark(network, removeIfThere);
       return lock;
     } catch (error) {
       lock[Symbol.dispose]();
@@ -87,7 +93,17 @@ export class NetworkLocks {
 
   /** Leaves a mark that the next ADD or DEL takes away first. The caller holds the exclusive lock of the network. */
   async mark(network: string, mark: string): Promise<void> {
-    await writeFileSynced(this.#path(network, "mark"), mark);
+    await this.#onMark(network, (file) => writeFileSynced(file, mark));
+  }
+
+  /** What is no file is no mark, and cannot be made one: who looks for it then reads the records. */
+  async #onMark(network: string, body: (file: string) => Promise<unknown>): Promise<void> {
+    const file = this.#path(network, "mark");
+    try {
+      await body(file);
+    } catch (error) {
+      if ((await statOf(file))?.isFile !== false) throw error;
+    }
   }
 
   /** Leaves the mark if nothing is being attached or detached at this moment. */
@@ -98,7 +114,12 @@ export class NetworkLocks {
 
   /** Whether nothing was attached or detached since the mark. The caller holds the exclusive lock of the network. */
   async isMarked(network: string, mark: string): Promise<boolean> {
-    return await readTextIfThere(this.#path(network, "mark")) === mark;
+    try {
+      return await readTextIfThere(this.#path(network, "mark")) === mark;
+    } catch (error) {
+      if (error instanceof UnreadableFileError) return false;
+      throw error;
+    }
   }
 
   #path(network: string, ending: "lock" | "collecting" | "mark"): string {

@@ -5,6 +5,7 @@ import {
   removeIfThere,
   removeUnfinished,
   statOf,
+  UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
@@ -120,10 +121,20 @@ export class ResultCache {
 
   /** Whether there is an entry, be it one that cannot be read, and it is not another attachment's. */
   async has(key: CacheKey): Promise<boolean> {
-    const text = isTooLong(key) ? undefined : await readTextIfThere(this.#path(key));
+    const text = isTooLong(key) ? undefined : await this.#textIfFile(this.#path(key));
     if (text === undefined) return false;
     const entry = decodeIfWhole(text, key);
     return entry === undefined || isSame(entry, key);
+  }
+
+  /** Undefined for what is no file: no runtime has written that. */
+  async #textIfFile(path: string): Promise<string | undefined> {
+    try {
+      return await readTextIfThere(path);
+    } catch (error) {
+      if (error instanceof UnreadableFileError && (await statOf(path))?.isFile !== true) return undefined;
+      throw error;
+    }
   }
 
   /** Removes the entry, unless the file of that name belongs to another attachment. */

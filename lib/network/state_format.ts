@@ -58,7 +58,10 @@ export class StateFormat {
     if (found === "known") return;
     const file = this.#file;
     // What is no file at all was not made here, and tells of no newer version either.
-    if (found instanceof UnusableRecord && !(await statOf(file))?.isFile) return;
+    if (found instanceof UnusableRecord && !(await statOf(file))?.isFile) {
+      this.#log.warn(`a record cannot be used, and is left as it is: ${found.message}`, { file });
+      return;
+    }
     await noteIfPossible(
       async () => {
         if (found instanceof UnusableRecord) {

@@ -150,9 +150,9 @@ export class CatalogMemory {
   }
 
   async #read(path: string): Promise<Remembered | undefined> {
-    const text = await readTextIfThere(path);
-    if (text === undefined) return undefined;
     try {
+      const text = await readTextIfThere(path);
+      if (text === undefined) return undefined;
       return await openSealed(KIND, text, decode);
     } catch (error) {
       this.#unusable = UnusableRecord.of(error);

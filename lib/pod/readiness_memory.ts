@@ -1,4 +1,4 @@
-import { ensureDir, readTextIfThere, setAside, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, setAside, UnreadableFileError, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { openSealed, optionalText, seal, textOf, UnusableRecord } from "../network/sealed.ts";
 import { STATUS_REASONS } from "../network/status.ts";
@@ -83,24 +83,18 @@ export class ReadinessMemory {
   }
 
   async #load(): Promise<Map<string, Standing>> {
-    let text: string | undefined;
+    this.#unusable = undefined;
     try {
       await requirePermissions({ read: [this.#dir] });
-      text = await readTextIfThere(this.#path);
+      const text = await readTextIfThere(this.#path);
+      return text === undefined ? new Map() : await openSealed(KIND, text, decode);
     } catch (error) {
-      this.#log.debug(`since when networks are ready cannot be read: ${wordsOf(error)}`, {
-        file: this.#path,
-      });
-    }
-    this.#unusable = undefined;
-    if (text === undefined) return new Map();
-    try {
-      return await openSealed(KIND, text, decode);
-    } catch (error) {
-      this.#unusable = UnusableRecord.of(error);
-      this.#log.debug(`a record cannot be used, and is left as it is: ${this.#unusable.message}`, {
-        file: this.#path,
-      });
+      const isOfRecord = error instanceof UnusableRecord || error instanceof UnreadableFileError;
+      if (isOfRecord) this.#unusable = UnusableRecord.of(error);
+      const words = isOfRecord
+        ? "a record cannot be used, and is left as it is"
+        : "since when networks are ready cannot be read";
+      this.#log.debug(`${words}: ${this.#unusable?.message ?? wordsOf(error)}`, { file: this.#path });
       return new Map();
     }
   }

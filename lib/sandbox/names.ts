@@ -2,12 +2,15 @@ import {
   createExclusive,
   inEnsuredDir,
   listDir,
+  listIfDir,
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
+  UnreadableFileError,
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
+import type { BadRecord } from "../network/record.ts";
 import { isContainerId } from "../spec/name.ts";
 import { isObject, parseJson } from "../spec/json.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -21,11 +24,9 @@ export interface NameFile {
   readonly ids: readonly string[];
   /** Whether the file says nothing else. One that does was damaged. */
   readonly isWhole: boolean;
-  /** A newer version wrote it. */
-  readonly isNewer: boolean;
+  /** Why it is left as it is: a newer version wrote it, or it is no file. */
+  readonly leftFor?: "newer" | "not a file";
 }
-
-const NOBODY: NameFile = { ids: [], isWhole: true, isNewer: false };
 
 /**
  * Who has the names of sandboxes: `<state-dir>/names/<namespace>/<name>` has a line for the ID of each sandbox of that
@@ -35,15 +36,24 @@ const NOBODY: NameFile = { ids: [], isWhole: true, isNewer: false };
  */
 export class NameIndex {
   readonly #dir: string;
+  readonly #onBad: (bad: BadRecord) => void;
 
-  constructor(stateDir: string) {
+  constructor(stateDir: string, onBad: (bad: BadRecord) => void = () => {}) {
     this.#dir = `${stateDir}/names`;
+    this.#onBad = onBad;
   }
 
   /** Who has the name; nothing if there is no file. */
   async read(namespace: string, name: string): Promise<NameFile | undefined> {
-    const text = await readTextIfThere(this.path(namespace, name));
-    return text === undefined ? undefined : parseNameFile(text);
+    const file = this.path(namespace, name);
+    try {
+      const text = await readTextIfThere(file);
+      return text === undefined ? undefined : parseNameFile(text);
+    } catch (error) {
+      if (!(error instanceof UnreadableFileError)) throw error;
+      this.#onBad({ file, reason: error.why });
+      return { ids: [], isWhole: false, leftFor: "not a file" };
+    }
   }
 
   /** Makes the file if there is none, and tells whether it did. */
@@ -69,14 +79,24 @@ export class NameIndex {
   async all(): Promise<readonly { readonly namespace: string; readonly name: string }[]> {
     const found: { readonly namespace: string; readonly name: string }[] = [];
     for (const namespace of await listDir(this.#dir)) {
-      for (const name of await listDir(`${this.#dir}/${namespace}`)) found.push({ namespace, name });
+      for (const name of await this.#namesIn(namespace)) found.push({ namespace, name });
     }
     return found;
   }
 
   /** Removes what writes of killed processes left. */
   async removeUnfinished(): Promise<void> {
-    for (const namespace of await listDir(this.#dir)) await removeUnfinished(`${this.#dir}/${namespace}`);
+    for (const namespace of await listDir(this.#dir)) {
+      if ((await this.#namesIn(namespace)).length > 0) await removeUnfinished(`${this.#dir}/${namespace}`);
+    }
+  }
+
+  /** None in what is no directory, and was not made here. */
+  async #namesIn(namespace: string): Promise<readonly string[]> {
+    const file = `${this.#dir}/${namespace}`;
+    const names = await listIfDir(file);
+    if (names === undefined) this.#onBad({ file, reason: "it is not a directory" });
+    return names ?? [];
   }
 
   /** The file of a name. */
@@ -87,8 +107,9 @@ export class NameIndex {
 
 function parseNameFile(text: string): NameFile {
   const lines = text.trim() === "" ? [] : text.trim().split("\n").map((line) => line.trim());
-  if (lines.every(isContainerId)) return { ids: lines, isWhole: lines.length > 0, isNewer: false };
-  return { ...NOBODY, ids: lines.filter(isContainerId), isWhole: false, isNewer: hasKind(text) };
+  if (lines.every(isContainerId)) return { ids: lines, isWhole: lines.length > 0 };
+  const ids = lines.filter(isContainerId);
+  return hasKind(text) ? { ids, isWhole: false, leftFor: "newer" } : { ids, isWhole: false };
 }
 
 /** Every file of a newer version that is no list of IDs says what it is. */
@@ -124,7 +145,7 @@ export async function repairNames(index: NameIndex, { records, damaged }: Record
   );
   for (const { namespace, name } of new Map(names.map((each) => [keyOf(each), each])).values()) {
     const file = await index.read(namespace, name);
-    if (file?.isNewer) continue;
+    if (file?.leftFor !== undefined) continue;
     const own = byName.get(keyOf({ namespace, name })) ?? [];
     const kept = (file?.ids ?? []).filter((id) => unknown.has(id) || own.some((record) => record.id === id));
     const ids = new Set([...kept, ...own.filter(isNamedByItself).map(({ id }) => id)]);

@@ -1,4 +1,4 @@
-import { ensureDir, readTextIfThere, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, UnreadableFileError, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { noteIfPossible } from "../network/note.ts";
 
@@ -15,8 +15,19 @@ export class SettledBoot {
 
   /** Whether it is that one. */
   async is(boot: string): Promise<boolean> {
-    if (this.#known !== boot && await readTextIfThere(this.#file) === boot) this.#known = boot;
+    if (this.#known !== boot && await this.#read() === boot) this.#known = boot;
     return this.#known === boot;
+  }
+
+  /** Null for what is no regular file: that was not made here, and tells of no boot. */
+  async #read(): Promise<string | undefined | null> {
+    try {
+      return await readTextIfThere(this.#file);
+    } catch (error) {
+      if (!(error instanceof UnreadableFileError)) throw error;
+      this.#log.warn(`a record cannot be used, and is left as it is: ${error.why}`, { file: this.#file });
+      return null;
+    }
   }
 
   /** Notes that it is. Where the disk takes nothing, the record of the ADD is what has to fail, and says so. */
@@ -24,8 +35,9 @@ export class SettledBoot {
     if (await this.is(boot)) return;
     this.#known = boot;
     const file = this.#file;
+    const text = await this.#read();
     // What a newer version made of it is not ours to write over; then each process looks for itself.
-    if ((await readTextIfThere(file))?.trimStart().startsWith("{")) return;
+    if (text === null || text?.trimStart().startsWith("{")) return;
     await noteIfPossible(
       async () => {
         await ensureDir(this.#stateDir, 0o700);

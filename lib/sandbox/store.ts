@@ -10,7 +10,7 @@ import {
 } from "../host/file.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { BadRecord } from "../network/record.ts";
-import { newerRecord, UnusableRecord } from "../network/sealed.ts";
+import { newerRecord, requireFile, UnusableRecord } from "../network/sealed.ts";
 import type { StateFormat } from "../network/state_format.ts";
 import { CniError } from "../spec/error.ts";
 import { isContainerId } from "../spec/name.ts";
@@ -63,7 +63,7 @@ export class SandboxStore {
   ) {
     this.#stateDir = stateDir;
     this.#dir = `${stateDir}/sandboxes`;
-    this.#names = new NameIndex(stateDir);
+    this.#names = new NameIndex(stateDir, onBad);
     this.containers = new ContainerIndex(stateDir);
     this.#onBad = onBad;
     this.#lockNames = lockNames;
@@ -222,7 +222,9 @@ export class SandboxStore {
     const { id, name, namespace } = record;
     if (await this.#names.create(namespace, name, id, options)) return;
     const file = await this.#names.read(namespace, name);
-    if (file?.isNewer) throw newerRecord(this.#names.path(namespace, name), "it is no list of IDs");
+    const path = this.#names.path(namespace, name);
+    if (file?.leftFor === "newer") throw newerRecord(path, "it is no list of IDs");
+    await requireFile(path);
     const holders = (await this.named(namespace, name)).filter((each) => each.id !== id);
     const other = holders.find((holder) => (options.isUnique ?? true) || isSameAttempt(record, holder));
     if (other !== undefined) throw nameTaken(record, other);
@@ -247,7 +249,7 @@ export class SandboxStore {
 
   async #free(namespace: string, name: string, id: string): Promise<void> {
     const file = await this.#names.read(namespace, name);
-    if (file === undefined || file.isNewer || !file.ids.includes(id)) return;
+    if (file === undefined || file.leftFor !== undefined || !file.ids.includes(id)) return;
     await this.#names.write(namespace, name, file.ids.filter((other) => other !== id));
   }
 

@@ -13,6 +13,7 @@ import {
   removeUnfinished,
   setAside,
   statOf,
+  UnreadableFileError,
   writeFileSynced,
 } from "../../lib/host/file.ts";
 import { runCommand } from "../../lib/host/command.ts";
@@ -31,7 +32,11 @@ Deno.test("readTextIfThere() gives undefined for no file, and throws for what is
     assertEquals(await readTextIfThere(`${dir}/a`), "");
     await Deno.writeTextFile(`${dir}/bom`, "\ufeffé");
     assertEquals(await readTextIfThere(`${dir}/bom`), "\ufeffé");
-    await assertRejects(() => readTextIfThere(dir), Deno.errors.IsADirectory);
+    await assertRejects(
+      () => readTextIfThere(dir),
+      UnreadableFileError,
+      "it is a directory, not a regular file",
+    );
     await Deno.symlink(`${dir}/nowhere`, `${dir}/link`);
     await assertRejects(() => readTextIfThere(`${dir}/link`));
     await assertRejects(() => readTextIfThere(`${dir}/a/b`), Deno.errors.NotADirectory);
