@@ -112,27 +112,17 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const more = { log, limitMs: options.lockTimeoutMs, permit: format.requireKnown };
   const locks = new ContainerLocks(runDir, watch, run, more);
   const cache = new ResultCache(cacheDir);
-  const findListeners = findListenersWith(run);
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
-  const guard = guardInterfaces({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
-  const lost = new LostRecords({ store, cache, claims: guard.claims });
-  const isLost = (key: AttachmentKey) => lost.has(key);
-  const ports = new HostPorts({ stateDir, store, locks, cache, onBad, isLost, findListeners });
-  const failed = new FailedIndex(stateDir);
-  const disk = { store, cache, ports, failed, locks, lost, ...guard };
+  const disk = wireDisk({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
-  const current = catalog ?? catalogs.catalog;
-  const free = freeingWith(run);
+  const freeLeftovers = freeingWith(run);
   const present = presentIn(catalog ?? catalogs.seenCatalog);
-  const attachments = new Attachments({
-    ...{ ...disk, runner, log, run, timeouts, probe, present },
-    freeLeftovers: free,
-  });
+  const attachments = new Attachments({ ...disk, runner, log, run, timeouts, probe, present, freeLeftovers });
   const pods = new PodNetworks({ attachments, store, cache, run });
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal), format);
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const netnsOf = (id: string) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`;
-  const damaged = new DamagedRecords({ store, cache, attachments, running, lost, netnsOf });
+  const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
@@ -149,10 +139,17 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
-  const sandboxes = new Sandboxes({ ...shared, ...disk, recovery, watch, catalog: current });
+  const sandboxes = new Sandboxes({
+    ...shared,
+    ...disk,
+    recovery,
+    watch,
+    catalog: catalog ?? catalogs.catalog,
+  });
   return {
-    ...{ format, sandboxes, common: shared, ports, failed, recovery, garbage, timeouts, watch },
-    forget: forgettingWith({ attachments, store, cache, freeLeftovers: free, run, log }, locks),
+    ...{ format, sandboxes, common: shared, recovery, garbage, timeouts, watch },
+    ...{ ports: disk.ports, failed: disk.failed },
+    forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
     ...engine,
     ask: (list, signal) => askNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
     readiness: new ReadinessMemory(stateDir, log, format.requireKnown),
@@ -160,11 +157,20 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   };
 }
 
-function guardInterfaces(
-  parts: ConstructorParameters<typeof InterfaceClaims>[0] & Omit<InterfaceGuardOptions, "claims">,
-): { readonly claims: InterfaceClaims; readonly interfaces: InterfaceGuard } {
+/** What is on disk of attachments, and who has which interface and which port of the host. */
+function wireDisk(
+  parts:
+    & Omit<InterfaceGuardOptions, "claims">
+    & Pick<Parts, "store" | "cache" | "locks">
+    & { readonly stateDir: string; readonly onBad: (bad: BadRecord) => void },
+) {
+  const { stateDir, store, cache, locks, run } = parts;
   const claims = new InterfaceClaims(parts);
-  return { claims, interfaces: new InterfaceGuard({ ...parts, claims }) };
+  const interfaces = new InterfaceGuard({ ...parts, claims });
+  const lost = new LostRecords({ store, cache, claims });
+  const isLost = (key: AttachmentKey) => lost.has(key);
+  const ports = new HostPorts({ ...parts, isLost, findListeners: findListenersWith(run) });
+  return { store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
 }
 
 function boundOf(

@@ -1,5 +1,5 @@
 import { DEFAULT_PATH, HostError, pause, type RunCommand, runCommand } from "./command.ts";
-import { listDir, readTextIfThere, removeIfThere, statOf, UnreadableFileError } from "./file.ts";
+import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
 
@@ -105,13 +105,15 @@ export class RunningPrograms {
     const found: Abandoned[] = [];
     for (const id of await listDir(this.#dir)) {
       const path = `${this.#dir}/${id}`;
+      // What is no file was not made here.
+      if ((await statOf(path))?.isFile === false) continue;
       // Shared, so that two who look do not take each other for the caller.
       using lock = await tryLockFile(path, { shared: true, create: false });
       if (lock === undefined) continue;
       const note = await readNote(path);
       // Its caller was killed before it started anything; one that still lives makes another.
       if (note === undefined) await removeIfThere(path);
-      else if (note !== "no note" && isWanted(note)) found.push({ id, path, pid: note.pid });
+      else if (isWanted(note)) found.push({ id, path, pid: note.pid });
     }
     return found;
   }
@@ -184,14 +186,9 @@ class Note {
   }
 }
 
-async function readNote(
-  path: string,
-): Promise<Purpose & { pid: number | undefined } | "no note" | undefined> {
+async function readNote(path: string): Promise<Purpose & { pid: number | undefined } | undefined> {
   try {
-    const { isFile, size = 0 } = await statOf(path) ?? {};
-    // What is no file was not made here.
-    if (isFile === false) return "no note";
-    if (size > LONGEST_NOTE) return undefined;
+    if (((await statOf(path))?.size ?? 0) > LONGEST_NOTE) return undefined;
     const [head = "", pid] = (await readTextIfThere(path) ?? "").split("\n");
     // What it says may be anything, `null` too.
     const { subject, task } = JSON.parse(head) ?? {};
@@ -199,7 +196,6 @@ async function readNote(
     return { subject, task, pid: /^\d+$/.test(pid ?? "") ? Number(pid) : undefined };
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
-    if (error instanceof UnreadableFileError) return "no note";
     throw error;
   }
 }

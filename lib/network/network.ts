@@ -324,11 +324,8 @@ export class Attachments {
 
   /** Whether another runtime detached what is on record: each ADD writes an entry, and only a DEL removes it. */
   async #deletedElsewhere(key: AttachmentKey): Promise<boolean> {
-    try {
-      return await this.#options.cache.read(key) === undefined;
-    } catch {
-      return false;
-    }
+    const isGone = this.#options.cache.read(key).then((entry) => entry === undefined);
+    return await isGone.catch(() => false);
   }
 }
 
