@@ -3,9 +3,9 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 
 /** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
-const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface"].map((name) =>
-  `podwire.${name}.v1`
-);
+const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
+  name,
+) => `podwire.${name}.v1`);
 
 /** Why a record is left alone that a newer version wrote; its file goes in front. */
 export const NEWER =

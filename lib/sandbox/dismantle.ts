@@ -5,6 +5,7 @@ import { asCniError } from "../plugin/failure.ts";
 import type { PodNetworks, TearDownOptions } from "../pod/pod.ts";
 import { CniError } from "../spec/error.ts";
 import { stopInfra } from "./infra.ts";
+import { requireOwnBundle } from "./infra_bundle.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { runFor, type SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -34,6 +35,8 @@ export interface Dismantled {
  * failure and gives all of them; a network that could not be detached stays among the attachments.
  *
  * The caller holds the container's lock.
+ *
+ * @throws {CniError} kind `conflict` if a newer version made its infra container: then nothing is taken down
  */
 export async function dismantle(
   record: SandboxRecord,
@@ -41,6 +44,7 @@ export async function dismantle(
   options: DismantleOptions = {},
 ): Promise<Dismantled> {
   const { signal, lost, attachedOnly = false } = options;
+  if (record.infra !== undefined) await requireOwnBundle(record.infra.bundle);
   const failures = await parts.pods.tearDown(record.id, options);
   // What was cut short has failed for now; the rest waits for another call, or for recovery.
   signal?.throwIfAborted();

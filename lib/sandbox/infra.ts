@@ -6,6 +6,7 @@ import { copyFile, removeTree } from "../host/tree.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import { CniError, isCniError } from "../spec/error.ts";
 import { isObject, parseJson } from "../spec/json.ts";
+import { markBundle, requireOwnBundle } from "./infra_bundle.ts";
 import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
 
 /** The OCI runtime that makes infra containers unless another is named. */
@@ -52,6 +53,7 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   const { id, bundle } = request;
   const init = await findInit(options.path);
   await ensureDir(bundle, 0o700);
+  await markBundle(bundle, request.runtime);
   await writeFileSynced(`${bundle}/runtime`, request.runtime);
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
@@ -79,10 +81,15 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   );
 }
 
-/** Ends and forgets the infra container. One that is gone, or was never made, is fine. */
+/**
+ * Ends and forgets the infra container. One that is gone, or was never made, is fine.
+ *
+ * @throws {CniError} kind `conflict` if a newer version made it
+ */
 export async function stopInfra(container: Container, options: InfraOptions): Promise<void> {
   const { id, bundle } = container;
   if (await statOf(bundle) === undefined) return;
+  await requireOwnBundle(bundle);
   if (await statOf(`${bundle}/config.json`) !== undefined) {
     await runRuntime(container, ["--log", `${bundle}/log`, "delete", "--force", id], options);
   }

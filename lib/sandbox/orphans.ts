@@ -11,12 +11,14 @@ import {
 import { inParallel } from "../network/parallel.ts";
 import type { AttachmentStore, ContainerRecords } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
+import { NEWER } from "../network/sealed.ts";
 import { asCniError } from "../plugin/failure.ts";
 import { isContainerId } from "../spec/name.ts";
 import { containerEnd } from "./container_end.ts";
 import { dismantleHost } from "./dismantle.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import { isOfOther } from "./netns_mark.ts";
+import { newerBundle } from "./infra_bundle.ts";
 import type { SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
 import { Remains } from "./remains.ts";
@@ -207,6 +209,11 @@ export class OrphanPass {
     const found = noHostFindings();
     const bundle = infraBundle(stateDir, id);
     const hasContainer = await statOf(bundle) !== undefined;
+    if (await newerBundle(bundle) !== undefined) {
+      // Its namespace goes with it.
+      found.kept.push({ ...item, kind: "container", file: bundle, why: `its bundle ${bundle} ${NEWER}` });
+      return found;
+    }
     if (hasContainer) {
       await attempt({ ...item, kind: "container" }, found, async () => {
         if (!dryRun) await sweepInfra(id, bundle, { run, path, timeoutMs: timeouts.DEL });

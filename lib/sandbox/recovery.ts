@@ -4,22 +4,31 @@ import type { HostPorts } from "../network/host_ports.ts";
 import type { InterfaceClaims } from "../network/interface_claims.ts";
 import { noteIfPossible } from "../network/note.ts";
 import { inParallel } from "../network/parallel.ts";
-import type { DamagedFacts, DamagedOutcome } from "../network/damaged.ts";
 import type { LostAttachment, LostRecords } from "../network/lost.ts";
-import { reasonOf } from "../network/reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import type { ResultCache } from "../network/result_cache.ts";
 import { NEWER } from "../network/sealed.ts";
 import { asCniError } from "../plugin/failure.ts";
+import { settleInTime } from "./bounded_settling.ts";
 import { type ContainerEnd, containerEnd, endedContainers } from "./container_end.ts";
 import { dismantle } from "./dismantle.ts";
 import { doomOf } from "./doom.ts";
+import { infraBundle } from "./infra.ts";
+import { newerBundle } from "./infra_bundle.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxParts } from "./parts.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import { Remains } from "./remains.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
-import { addTo, emptyReport, itemOf, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
+import {
+  addAttachments,
+  addDamaged,
+  addTo,
+  emptyReport,
+  itemOf,
+  type RecoverOptions,
+  type RecoveryReport,
+} from "./recovery_report.ts";
 import { SettledBoot } from "./settled_boot.ts";
 import { infraProblem } from "./view.ts";
 
@@ -101,9 +110,8 @@ export class Recovery {
     const report = emptyReport();
     await this.#endQuestions(signal);
     const boot = await this.#options.attachments.boot();
-    const lost = await this.#lost();
-    const ids = [...new Set([...await this.#ids(), ...lost.keys(), ...await this.#orphans.namespaces()])];
-    await this.#settleAll(ids, report, { retry: "all", waits: false, lost, signal }, more);
+    const all = await this.#everything(await this.#orphans.namespaces());
+    await this.#settleAll(all.ids, report, { retry: "all", waits: false, lost: all.lost, signal }, more);
     await this.#sweepFiles(signal);
     const { ports, claims, log } = this.#options;
     await noteIfPossible(() => ports.sweep(signal), log, {});
@@ -130,40 +138,43 @@ export class Recovery {
 
   /** Looks at operations under way and at nothing else, however much is on record. */
   async #settleInterrupted(report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
-    const left = await this.#options.locks.left();
+    const { locks, timeouts, log } = this.#options;
+    const left = await locks.left();
     if (left.length === 0) return;
-    await this.#endQuestions(signal);
-    const found = await this.#settleAll(left, report, { retry: "none", waits: false, signal });
-    // Whoever was killed while writing the first record of a container has left no other trace of that.
-    if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles(signal);
+    const settle = async (signal: AbortSignal, onProgress: RecoverOptions["onProgress"]) => {
+      await this.#endQuestions(signal);
+      const manner = { retry: "none", waits: false, signal } as const;
+      const found = await this.#settleAll(left, report, manner, onProgress && { onProgress });
+      // Whoever was killed while writing the first record of a container has left no other trace of that.
+      if (found.some(({ wasFree }) => wasFree)) await this.#sweepFiles(signal);
+    };
+    await settleInTime(left, { settle, limitMs: timeouts.ADD, log, signal });
   }
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
     using _boot = await this.#options.locks.boot(signal);
     if (await this.#settledBoot.is(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
-    const lost = await this.#lost();
-    const ids = [...new Set([...await this.#ids(), ...lost.keys()])];
-    await this.#settleAll(ids, report, { retry: "of other boots", waits: true, lost, signal });
+    const all = await this.#everything();
+    await this.#settleAll(all.ids, report, { retry: "of other boots", waits: true, lost: all.lost, signal });
     await this.#sweepFiles(signal);
     await this.#settledBoot.note(boot);
   }
 
-  async #lost(): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
-    return Map.groupBy(await this.#options.lost.all(), ({ containerId }) => containerId);
-  }
-
-  /** Every container of which there is something on disk. */
-  async #ids(): Promise<readonly string[]> {
-    const { sandboxes, store, failed, locks } = this.#options;
+  /** Every container of which there is something on disk, and the attachments whose records are lost. */
+  async #everything(others: readonly string[] = []) {
+    const { sandboxes, store, failed, locks, lost: records } = this.#options;
+    const lost = Map.groupBy(await records.all(), ({ containerId }) => containerId);
     const ids = [
       ...await locks.present(),
       ...await sandboxes.ids(),
       ...await store.containers(),
       ...await failed.containers(),
       ...await this.#orphans.containers(),
+      ...lost.keys(),
+      ...others,
     ];
-    return [...new Set(ids)];
+    return { ids: [...new Set(ids)], lost };
   }
 
   async #settleAll(
@@ -226,10 +237,12 @@ export class Recovery {
     const damaged = found !== undefined && "text" in found ? found : undefined;
     const sandbox = found !== undefined && "text" in found ? undefined : found;
     const { records, damaged: lost } = await store.scan(id);
-    const newer = [damaged, ...lost].find((each) => each?.isNewer);
+    const bundle = infraBundle(this.#options.stateDir, id);
+    const newer = [damaged, ...lost].find((each) => each?.isNewer)?.file ??
+      (await newerBundle(bundle) && bundle);
     if (newer !== undefined) {
       // Nobody here knows what goes with it.
-      report.kept.push({ kind: "sandbox", containerId: id, file: newer.file, why: `its record ${NEWER}` });
+      report.kept.push({ kind: "sandbox", containerId: id, file: newer, why: `its record ${NEWER}` });
       return;
     }
     await store.removeUnfinished(id);
@@ -239,7 +252,8 @@ export class Recovery {
     if (!doomed) {
       await this.#settleAttachments(sandbox !== undefined || isUp, records, manner, report);
       const facts = { isUp: isUp || sandbox?.phase === "ready", netns: sandbox?.netns };
-      await this.#settleDamaged(id, facts, manner, report);
+      const more = { lost: manner.lost && (manner.lost.get(id) ?? []), signal: manner.signal };
+      addDamaged(report, await this.#options.damaged.settle(id, { ...facts, ...more }));
     }
     if (sandbox === undefined && !isUp) {
       addTo(report, await manner.pass.settle(id));
@@ -275,10 +289,10 @@ export class Recovery {
     const { sandboxes } = this.#options;
     const { failures, damaged, left } = await dismantle(sandbox, this.#options, {
       ...(signal && { signal }),
-      ...(lost && { lost: lost.get(sandbox.id) ?? [] }),
+      lost: lost && (lost.get(sandbox.id) ?? []),
     });
-    await this.#tell(records, why, report);
-    tellDamaged(damaged, report);
+    await addAttachments(report, records, why, this.#options.store);
+    addDamaged(report, damaged);
     // A pod of an engine is on record only while it is up.
     const { phase, owner, pool, container } = sandbox;
     const goes = phase === "creating" || phase === "removing" || owner !== undefined || pool !== undefined ||
@@ -288,8 +302,8 @@ export class Recovery {
     if (pool !== undefined) await sandboxes.forgetName(sandbox.id);
     if (goes) await sandboxes.remove(sandbox);
     else await sandboxes.write(stopped(sandbox, left));
-    if (failures.length === 0) report.removed.push({ ...item, why });
-    else report.failed.push({ ...item, why: failures.map(({ message }) => message).join("; ") });
+    const failed = failures.map(({ message }) => message).join("; ");
+    report[failed === "" ? "removed" : "failed"].push({ ...item, why: failed || why });
     return true;
   }
 
@@ -328,31 +342,7 @@ export class Recovery {
       await this.#options.attachments.remove(record, signal).catch(() => {
         // The record says what failed, and is reported from there.
       });
-      await this.#tell([record], why, report);
+      await addAttachments(report, [record], why, this.#options.store);
     }
   }
-
-  async #settleDamaged(
-    id: string,
-    facts: Pick<DamagedFacts, "isUp" | "netns">,
-    { signal, lost }: Manner,
-    report: RecoveryReport,
-  ): Promise<void> {
-    const more = lost && { lost: lost.get(id) ?? [] };
-    tellDamaged(await this.#options.damaged.settle(id, { ...facts, ...more, signal }), report);
-  }
-
-  /** Reports attachments by what is on record of them afterwards. */
-  async #tell(records: readonly AttachmentRecord[], why: string, report: RecoveryReport): Promise<void> {
-    for (const record of records) {
-      const left = await this.#options.store.read(record);
-      if (left === undefined) report.removed.push(itemOf(record, why));
-      else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
-    }
-  }
-}
-
-/** What is reported under the name of a file has that in its words. */
-function tellDamaged(outcomes: readonly DamagedOutcome[], report: RecoveryReport): void {
-  for (const { became, error: _, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
 }

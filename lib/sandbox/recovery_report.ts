@@ -1,4 +1,6 @@
-import type { AttachmentRecord } from "../network/record.ts";
+import type { DamagedOutcome } from "../network/damaged.ts";
+import { reasonOf } from "../network/reason.ts";
+import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 
 /** One thing that recovery looked at. */
 export interface RecoveryItem {
@@ -63,4 +65,23 @@ export function addTo(report: RecoveryReport, found: RecoveryReport): void {
   report.removed.push(...found.removed);
   report.kept.push(...found.kept);
   report.failed.push(...found.failed);
+}
+
+/** Adds what became of attachments whose records cannot be used, or are lost. */
+export function addDamaged(report: RecoveryReport, outcomes: readonly DamagedOutcome[]): void {
+  for (const { became, error: _, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
+}
+
+/** Adds attachments that were to be removed, by what is on record of them now. */
+export async function addAttachments(
+  report: RecoveryReport,
+  records: readonly AttachmentRecord[],
+  why: string,
+  store: Pick<AttachmentStore, "read">,
+): Promise<void> {
+  for (const record of records) {
+    const left = await store.read(record);
+    if (left === undefined) report.removed.push(itemOf(record, why));
+    else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
+  }
 }

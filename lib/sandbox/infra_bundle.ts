@@ -1,0 +1,38 @@
+import { readTextIfThere, writeFileSynced } from "../host/file.ts";
+import { newerRecord, openSealed, seal, textOf, UnusableRecord } from "../network/sealed.ts";
+
+const KIND = "podwire.infra.v1";
+
+/** Says in the bundle of an infra container, `<bundle>/podwire.json`, which version's it is. */
+export async function markBundle(bundle: string, runtime: string): Promise<void> {
+  await writeFileSynced(markOf(bundle), await seal(KIND, { runtime }));
+}
+
+/**
+ * Why a bundle is left alone, if a newer version made it: nobody here knows what goes with it. One without a mark is of an
+ * earlier version, and a damaged mark says nothing.
+ */
+export async function newerBundle(bundle: string): Promise<UnusableRecord | undefined> {
+  try {
+    const text = await readTextIfThere(markOf(bundle));
+    if (text !== undefined) await openSealed(KIND, text, (body) => textOf(body, "runtime"));
+    return undefined;
+  } catch (error) {
+    const unusable = UnusableRecord.of(error);
+    return unusable.isNewer ? unusable : undefined;
+  }
+}
+
+/**
+ * Refuses to touch a bundle that a newer version made.
+ *
+ * @throws {CniError} kind `conflict`
+ */
+export async function requireOwnBundle(bundle: string): Promise<void> {
+  const newer = await newerBundle(bundle);
+  if (newer !== undefined) throw newerRecord(markOf(bundle), newer.message);
+}
+
+function markOf(bundle: string): string {
+  return `${bundle}/podwire.json`;
+}
