@@ -38,6 +38,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
     files: [
       "clock.ts",
       "once.ts",
+      "turn.ts",
       "deno_rules.ts",
       "read_file.ts",
       "program_format.ts",
@@ -303,6 +304,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "inbox.ts",
       "http_message.ts",
       "http_error.ts",
+      "printed.ts",
       "http_connection.ts",
       "acceptor.ts",
       "guard.ts",

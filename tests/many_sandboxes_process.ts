@@ -3,11 +3,11 @@
  * `many_sandboxes_process.ts DIR ACT` prints what it took as JSON.
  */
 import process from "node:process";
-import { countAttachments } from "../lib/daemon/gauges.ts";
+import { Daemon } from "../lib/daemon/daemon.ts";
 import { type RunCommand, runCommand } from "../lib/host/command.ts";
-import { ContainerLocks } from "../lib/network/container_lock.ts";
-import { FailedIndex } from "../lib/network/failed_index.ts";
-import { AttachmentStore } from "../lib/network/record.ts";
+import { requestOverUnix } from "../lib/host/http_over_unix.ts";
+import { silentLogger } from "../lib/host/log.ts";
+import { ServiceManager } from "../lib/host/service_manager.ts";
 import { Podwire } from "../lib/runtime.ts";
 
 /** What it took. */
@@ -45,13 +45,13 @@ function openFiles(): number {
   return Array.from(Deno.readDirSync("/proc/self/fd")).length;
 }
 
-async function measured(dir: string, body: (podwire: Podwire) => Promise<unknown>): Promise<Effort> {
+async function measured(dir: string, act: Act): Promise<Effort> {
   const meter = new Meter();
   const podwire = new Podwire({ ...dirsOf(dir), run: meter.run });
   const looking = setInterval(() => meter.look(), 5);
   const before = process.cpuUsage();
   try {
-    await body(podwire);
+    await act(podwire, dir, meter.run);
   } finally {
     clearInterval(looking);
   }
@@ -70,24 +70,47 @@ export const dirsOf = (dir: string) => ({
   pluginDirs: [`${dir}/bin`],
 });
 
+type Act = (podwire: Podwire, dir: string, run: RunCommand) => Promise<unknown>;
+
 /** What the commands and routes do. */
-export const ACTS: Readonly<Record<string, (podwire: Podwire, dir: string) => Promise<unknown>>> = {
+export const ACTS: Readonly<Record<string, Act>> = {
   "ps and GET sandboxes": (podwire) => podwire.sandboxes.list(),
   "inspect": (podwire) => podwire.sandboxes.get("like"),
   "attachments": (podwire) => podwire.attachments(),
   "gc --dry-run": (podwire) => podwire.gc({ dryRun: true }),
   "status": (podwire) => podwire.status(),
-  "GET metrics": async (podwire, dir) => {
-    const { stateDir, runDir } = dirsOf(dir);
-    const [store, failed] = [new AttachmentStore(stateDir), new FailedIndex(stateDir)];
-    await podwire.sandboxes.states();
-    await countAttachments({ store, failed, locks: new ContainerLocks(runDir) });
-  },
+  "recover": (podwire) => podwire.recover(),
+  "GET sandboxes, one of them, and metrics": (_, dir, run) => askDaemon(dir, run),
 };
+
+const TARGETS = ["/v1/sandboxes", "/v1/sandboxes/like", "/metrics"];
+
+/** Asks a daemon over its socket, which recovers beside that; gives what `around` makes of the requests. */
+export async function askDaemon<T = void>(
+  dir: string,
+  run: RunCommand,
+  targets: readonly string[] = TARGETS,
+  around: (body: () => Promise<void>) => Promise<T | void> = (body) => body(),
+): Promise<T | void> {
+  const socket = `${dir}/socket`;
+  const manager = new ServiceManager({ notifySocket: undefined, pid: Deno.pid, run });
+  const runtime = { ...dirsOf(dir), run };
+  const daemon = await Daemon.start({ runtime, socket, version: "0", log: silentLogger, manager });
+  try {
+    return await around(async () => {
+      for (const target of targets) {
+        const { status, text } = await requestOverUnix(socket, { method: "GET", target, body: "" });
+        if (status !== 200) throw new Error(`GET ${target}: ${status} ${text}`);
+      }
+    });
+  } finally {
+    await daemon.end();
+  }
+}
 
 if (import.meta.main) {
   const [dir = "", name = ""] = Deno.args;
   const act = ACTS[name];
   if (act === undefined) throw new Error(`no act "${name}"`);
-  console.log(JSON.stringify(await measured(dir, (podwire) => act(podwire, dir))));
+  console.log(JSON.stringify(await measured(dir, act)));
 }

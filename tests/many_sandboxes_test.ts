@@ -126,6 +126,7 @@ Deno.test("with 1,000 and 10,000 sandboxes no command runs more than eight proce
       for (const name of Object.keys(ACTS)) {
         const few = await effortOf(small, name);
         const many = await effortOf(large, name);
+        console.error(name, few, many);
         for (const { mostProcesses, mostFiles } of [few, many]) {
           assert(mostProcesses <= MOST_PROCESSES, `${name}: ${mostProcesses} processes at once`);
           assert(mostFiles <= MOST_FILES, `${name}: ${mostFiles} files at once`);

@@ -2,6 +2,7 @@ import type { Logger } from "../host/log.ts";
 import { CniError } from "../spec/error.ts";
 import { readBody } from "./body.ts";
 import type { HttpRequest } from "./http_message.ts";
+import { printed } from "./printed.ts";
 import { failedAnswer, HttpError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
@@ -95,14 +96,18 @@ export class Handler {
     let kind: string | undefined;
     let response: Response;
     try {
-      response = responseOf(await this.#answer(request, controller, progress), request.method, progress);
+      response = await responseOf(
+        await this.#answer(request, controller, progress),
+        request.method,
+        progress,
+      );
     } catch (error) {
       // A reason that the signal gave says more than what came of it.
       const { status, failure, headers } = failedAnswer(causeOf(error, controller.signal));
       kind = failure.kind;
       if (status === 500) this.#options.log.error(failure.message, { id, kind });
       const type = { "content-type": "application/json" };
-      response = whole(printed({ error: failure }), status, { ...type, ...headers });
+      response = whole(await printed({ error: failure }), status, { ...type, ...headers });
     } finally {
       request.signal.removeEventListener("abort", onLeft);
       this.#underWay.delete(controller);
@@ -205,7 +210,11 @@ function requireQuery({ query = [] }: Route, given: Readonly<Record<string, stri
   }
 }
 
-function responseOf({ status, json, text, stream }: Answer, method: string, { answers }: Progress): Response {
+async function responseOf(
+  { status, json, text, stream }: Answer,
+  method: string,
+  { answers }: Progress,
+): Promise<Response> {
   const type = answers[status]?.contentType ?? "application/json";
   const headers = { "cache-control": "no-store", "content-type": type };
   // There is a body only where there is somebody to read it.
@@ -213,16 +222,14 @@ function responseOf({ status, json, text, stream }: Answer, method: string, { an
   if (!isRead) void stream?.cancel();
   if (!isRead) return new Response(null, { status, headers: status === 204 ? {} : headers });
   if (stream !== undefined) return new Response(stream, { status, headers });
-  return whole(text ?? printed(json), status, headers);
+  return whole(text === undefined ? await printed(json) : new TextEncoder().encode(text), status, headers);
 }
 
 /** With its length, so that the connection can go on after it. */
-function whole(text: string, status: number, headers: Readonly<Record<string, string>>): Response {
-  const body = new TextEncoder().encode(text);
+function whole(
+  body: Uint8Array<ArrayBuffer>,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+): Response {
   return new Response(body, { status, headers: { ...headers, "content-length": `${body.byteLength}` } });
-}
-
-/** With a line end, for whoever reads it in a terminal. */
-function printed(json: unknown): string {
-  return `${JSON.stringify(json)}\n`;
 }

@@ -1,4 +1,5 @@
 import { statOf, UnreadableFileError } from "../host/file.ts";
+import { turn } from "../host/turn.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts";
 
@@ -6,6 +7,9 @@ import { isObject, type JsonObject, parseJson, printJson } from "../spec/json.ts
 const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
   name,
 ) => `podwire.${name}.v1`);
+
+/** The reading of one with more characters takes milliseconds. */
+const LARGE = 64 * 1024;
 
 /** Why a record is left alone that a newer version wrote; its file goes in front. */
 export const NEWER =
@@ -74,6 +78,7 @@ export async function seal(kind: string, body: JsonObject): Promise<string> {
  * @throws {UnusableRecord} if it is no record of that kind, or not as it was written
  */
 export async function unseal(kind: string, text: string): Promise<JsonObject> {
+  if (text.length > LARGE) await turn();
   const json = read(text);
   const { checksum, ...tagged } = json;
   // The checksum tells a kind that was damaged from one that is not known.

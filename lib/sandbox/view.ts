@@ -1,10 +1,11 @@
 import { nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
+import { turn } from "../host/turn.ts";
 import { inParallel } from "../network/parallel.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { CniError } from "../spec/error.ts";
 import { defaultRoutesOf } from "../spec/default_route.ts";
-import type { JsonObject } from "../spec/json.ts";
+import { isArray, type JsonObject } from "../spec/json.ts";
 import { asResult, convertResult } from "../spec/result.ts";
 import { CURRENT_VERSION } from "../spec/version.ts";
 import { containerProblem } from "./container_end.ts";
@@ -91,6 +92,8 @@ export async function viewSandbox(
   return sandbox;
 }
 
+/** Addresses, routes or interfaces of one network. */
+const MANY = 100;
 /** Each has a few files open at most. */
 const VIEWS_AT_ONCE = 16;
 
@@ -138,8 +141,14 @@ async function viewOf(
   found: Found,
 ): Promise<Sandbox> {
   const attached = await parts.pods.networks(record.id);
+  if (attached.some(isLarge)) await turn();
   const pid = isProcessThere(record, processes) ? record.pid : undefined;
   return shownSandbox({ ...record, pid }, attached, found);
+}
+
+/** Whether what its plugins answered takes milliseconds to show. */
+function isLarge({ result }: PodNetwork): boolean {
+  return Object.values(result).some((member) => isArray(member) && member.length > MANY);
 }
 
 /** A record as it is shown, with what was found beside it. */

@@ -1,0 +1,30 @@
+import { turn } from "../host/turn.ts";
+
+/** Bytes that are printed without letting others in between. */
+const AT_ONCE = 256 * 1024;
+
+/**
+ * JSON as UTF-8, with a line end for those who read it in a terminal. The elements of a long list are printed one by one:
+ * with all of them at once, nobody else would be answered meanwhile.
+ */
+export async function printed(json: unknown): Promise<Uint8Array<ArrayBuffer>> {
+  if (!Array.isArray(json)) return new TextEncoder().encode(`${JSON.stringify(json)}\n`);
+  const pieces: Uint8Array[] = [];
+  let piece = "[";
+  for (const [index, element] of json.entries()) {
+    // What has no JSON is null in a list.
+    piece += `${index === 0 ? "" : ","}${JSON.stringify(element) ?? "null"}`;
+    if (piece.length < AT_ONCE) continue;
+    pieces.push(new TextEncoder().encode(piece));
+    piece = "";
+    await turn();
+  }
+  pieces.push(new TextEncoder().encode(`${piece}]\n`));
+  const all = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let at = 0;
+  for (const each of pieces) {
+    all.set(each, at);
+    at += each.byteLength;
+  }
+  return all;
+}

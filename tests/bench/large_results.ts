@@ -1,0 +1,102 @@
+/**
+ * For how long the daemon's loop is blocked while sandboxes are listed whose plugins answered with results of 1 MiB:
+ * `./denow run -A tests/bench/large_results.ts` prints the longest time between two turns of the loop, beside that with
+ * small results. A POST adds the reading of one such result.
+ */
+import { AttachmentStore } from "../../lib/network/record.ts";
+import { bootId } from "../../lib/host/boot.ts";
+import { decodeOutput } from "../../lib/plugin/output.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { askDaemon, dirsOf } from "../many_sandboxes_process.ts";
+import { runCommand } from "../../lib/host/command.ts";
+
+const SANDBOXES = 20;
+/** As large as a result may be: 1 MiB, and 10,000 members. */
+const LARGE_IPS = 3_300;
+
+/** The longest time between two turns of the loop while `body` runs, and all of it, in milliseconds. */
+async function blockedBy(
+  body: () => Promise<unknown>,
+): Promise<{ readonly longest: number; readonly whole: number }> {
+  let longest = 0;
+  const started = performance.now();
+  let last = started;
+  const look = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 1);
+  try {
+    await body();
+    look();
+  } finally {
+    clearInterval(timer);
+  }
+  return { longest, whole: performance.now() - started };
+}
+
+function resultOf(ips: number): JsonObject {
+  const note = "x".repeat(ips === 1 ? 1 : 270);
+  const list = Array.from(
+    { length: ips },
+    (_, n) => ({ address: `10.${n >> 8 & 255}.${n & 255}.2/24`, note }),
+  );
+  return { cniVersion: "1.1.0", ips: list };
+}
+
+async function fill(dir: string, result: JsonObject): Promise<void> {
+  const { confDir, stateDir } = dirsOf(dir);
+  await Deno.mkdir(confDir, { recursive: true });
+  const config = JSON.stringify({ cniVersion: "1.1.0", name: "web", plugins: [{ type: "bridge" }] });
+  await Deno.writeTextFile(`${confDir}/web.conflist`, config);
+  const boot = await bootId();
+  await Deno.mkdir(stateDir, { recursive: true });
+  await Deno.writeTextFile(`${stateDir}/boot-id`, boot);
+  const since = new Date().toISOString();
+  for (let n = 0; n < SANDBOXES; n++) {
+    const id = n === 0 ? "like" : `c${n}`;
+    await new SandboxStore(stateDir).write({
+      ...{ id, name: id, namespace: "default", uid: id, phase: "ready", createdAt: since, bootId: boot },
+      netns: { path: "/proc/self/ns/net", owned: false, id: undefined },
+      ...{ pid: Deno.pid, infra: undefined, annotations: {} },
+    });
+    await new AttachmentStore(stateDir).write({
+      ...{ containerId: id, network: "web", ifName: "eth0", state: "attached", netns: "/proc/self/ns/net" },
+      ...{ netnsId: undefined, owner: `sandbox:${id}`, since, bootId: boot, sequence: 1, attempts: 0 },
+      ...{
+        nextTry: undefined,
+        error: undefined,
+        config,
+        cniVersion: "1.1.0",
+        cniArgs: [],
+        capabilityArgs: {},
+        result,
+      },
+    });
+  }
+}
+
+const NOTHING = { longest: 0, whole: 0 };
+
+async function main(): Promise<void> {
+  for (const ips of [1, LARGE_IPS]) {
+    const result = resultOf(ips);
+    const text = JSON.stringify(result);
+    const dir = await Deno.makeTempDir();
+    try {
+      await fill(dir, result);
+      const read = await blockedBy(() => Promise.resolve(decodeOutput(text)));
+      console.log(`a result of ${text.length} bytes: read in ${read.whole.toFixed(1)} ms`);
+      for (const target of ["/v1/sandboxes", "/v1/sandboxes/like", "/v1/attachments", "/metrics"]) {
+        const { longest, whole } = await askDaemon(dir, runCommand, [target], blockedBy) ?? NOTHING;
+        console.log(`GET ${target}: ${whole.toFixed(0)} ms, at most ${longest.toFixed(0)} ms blocked`);
+      }
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  }
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,47 @@
+// What is large is read and printed piece by piece, so that others are answered in between.
+import { assert, assertEquals } from "@std/assert";
+import { printed } from "../../lib/daemon/printed.ts";
+import { pause } from "../../lib/host/command.ts";
+import { openSealed, seal } from "../../lib/network/sealed.ts";
+
+/** How often others had their turn while `body` ran. */
+async function turnsDuring<T>(
+  body: () => Promise<T>,
+): Promise<{ readonly turns: number; readonly value: T }> {
+  let isOver = false;
+  let turns = 0;
+  const others = (async () => {
+    for (; !isOver; turns++) await pause(0);
+  })();
+  try {
+    return { value: await body(), turns };
+  } finally {
+    isOver = true;
+    await others;
+  }
+}
+
+const MANY = 20;
+/** As the result of a plugin may be. */
+const LARGE = "x".repeat(1024 * 1024);
+
+Deno.test("a list of sandboxes with results of 1 MiB is printed piece by piece, byte for byte as at once", async () => {
+  const list = Array.from({ length: MANY }, (_, n) => ({ n, note: `${LARGE}\u00e9`, left: undefined }));
+  const { value, turns } = await turnsDuring(() => printed(list));
+  assertEquals(new TextDecoder().decode(value), `${JSON.stringify(list)}\n`);
+  assert(turns >= MANY, `${turns} turns`);
+});
+
+Deno.test("whatever has JSON is printed as at once", async () => {
+  for (const json of [[], {}, [undefined, 1, [2]], "a", null, [{ toJSON: () => "b" }], new Array(2), 7]) {
+    assertEquals(new TextDecoder().decode(await printed(json)), `${JSON.stringify(json)}\n`);
+  }
+});
+
+Deno.test("records with results of 1 MiB are read one after another, with others in between", async () => {
+  const text = await seal("podwire.port.v1", { note: LARGE });
+  const read = () => openSealed("podwire.port.v1", text, ({ note }) => note);
+  const { value, turns } = await turnsDuring(() => Promise.all(Array.from({ length: MANY }, read)));
+  assertEquals(value.every((note) => note === LARGE), true);
+  assert(turns >= MANY, `${turns} turns`);
+});
