@@ -32,7 +32,11 @@ export async function settleInTime(
   const left = new Set(containerIds);
   const what = () => `the end of what killed operations left of container ${[...left].join(", ")}`;
   using deadline = new Deadline(limitMs, signal);
-  const body = () => settle(deadline.signal, ({ item }) => void left.delete(item));
+  const onProgress = ({ item }: { readonly item: string }) => {
+    // What was cut short has come to nothing.
+    if (!deadline.signal.aborted) left.delete(item);
+  };
+  const body = () => settle(deadline.signal, onProgress);
   const tell = (ms: number) => log.warn(`still waiting for ${what()}, since ${Math.round(ms / 1_000)}s`);
   try {
     await whileWaiting(body, tell, { firstMs: FIRST_NOTICE_MS, everyMs: NEXT_NOTICES_MS });

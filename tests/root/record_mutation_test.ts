@@ -4,6 +4,7 @@
 // `PODWIRE_RECORD_SEED` chooses other mutations.
 import { assert, assertEquals } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
+import { readTextIfThere } from "../../lib/host/file.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { seal } from "../../lib/network/sealed.ts";
 import { CniError } from "../../lib/spec/error.ts";
@@ -14,7 +15,7 @@ import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 /** How many mutations there are at least. */
 const MUTATIONS = Number(Deno.env.get("PODWIRE_RECORD_MUTATIONS") ?? 120);
 const SEED = Number(Deno.env.get("PODWIRE_RECORD_SEED") ?? 9);
-/** After so many seconds no further round begins; the long form says how far it came. */
+/** After so many seconds no further round begins, and the test fails with how far it came. */
 const LIMIT_S = Number(Deno.env.get("PODWIRE_RECORD_SECONDS") ?? 600);
 
 const FEW = ["one", "two", "three", "four"];
@@ -87,7 +88,7 @@ class Node implements AsyncDisposable {
   /** Of what was made by hand one file has to name the namespace: libcni's has no checksum, and nothing else does. */
   async keepOneWitness(): Promise<void> {
     const id = this.world.id("hand");
-    const record = await Deno.readTextFile(`${this.world.stateDir}/attachments/${id}/eth0@a.json`);
+    const record = await readTextIfThere(`${this.world.stateDir}/attachments/${id}/eth0@a.json`) ?? "";
     const place = `"netns":"${this.world.netnsDir}/foreign"`;
     if (record.includes(place) && record.includes(`"containerId":"${id}"`)) return;
     const file = `${this.world.dir}/cache/results/a-${id}-eth0`;
@@ -142,6 +143,9 @@ class Node implements AsyncDisposable {
   }
 }
 
+/** What else is known of an attachment without its record, its claims or the entry in the cache keeps it up. */
+const MAY_BE_LOST = /\/(attachments|interfaces|ports|names|results)\//;
+
 function mutated(random: Random, text: string, others: readonly string[]): string {
   const at = random.below(Math.max(1, text.length));
   const flip = () => {
@@ -190,6 +194,11 @@ sandboxTest(
       const chosen = files.filter((_, index) => index === round % files.length || random.chance(percent));
       const what = [`seed ${SEED}, round ${round}`];
       for (const file of chosen) {
+        if (MAY_BE_LOST.test(file) && random.chance(8)) {
+          await Deno.remove(file);
+          what.push(`${world.plain(file.slice(world.dir.length))} is removed`);
+          continue;
+        }
         const text = mutated(random, node.saved.get(file) ?? "", texts);
         await Deno.writeTextFile(file, text);
         what.push(`${world.plain(file.slice(world.dir.length))}: ${text.slice(0, 300)}`);
@@ -206,6 +215,7 @@ sandboxTest(
     }
     // The reporter of the test task shows no console.
     Deno.stderr.writeSync(new TextEncoder().encode(`${done} mutations of ${files.length} files\n`));
+    assert(done >= MUTATIONS, `only ${done} of ${MUTATIONS} mutations within ${LIMIT_S} s`);
   },
 );
 
