@@ -1,6 +1,7 @@
 import { DEFAULT_PATH, signalChild, type SignalName } from "./launch.ts";
 import { settled } from "./command.ts";
 import { type ProgramStart, withoutInherited } from "./inherited.ts";
+import { findProgram, withSystemDirs } from "./search_path.ts";
 
 /** A program that takes over the terminal. */
 export interface AttachedRequest {
@@ -83,16 +84,12 @@ export async function runAttached(
   }
 }
 
-/** Looks where the system has its programs, too: the inherited `PATH` may lack that. */
+/** Looks where the system has its programs, too, behind the `PATH`: that of a user may lack them. */
 function spawnFound(request: ProgramStart, options: Deno.CommandOptions): Deno.ChildProcess {
   const { program } = request;
   // A shell that becomes the program would say in words of its own that there is none.
-  const path = program.includes("/")
-    ? program
-    : DEFAULT_PATH.split(":").map((dir) => `${dir}/${program}`).find(isFile);
-  const closing = path === undefined || !isFile(path)
-    ? undefined
-    : withoutInherited({ ...request, program: path });
+  const path = findProgram(program, withSystemDirs(searchPathOf(request)));
+  const closing = path === undefined ? undefined : withoutInherited({ ...request, program: path });
   if (closing !== undefined) {
     return new Deno.Command(closing.program, { ...options, args: [...closing.args] }).spawn();
   }
@@ -112,10 +109,9 @@ function spawnFound(request: ProgramStart, options: Deno.CommandOptions): Deno.C
   }
 }
 
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
+/** The `PATH` that the program gets; unknown where this process may not read its own. */
+function searchPathOf({ env }: ProgramStart): string | undefined {
+  if (env !== undefined) return env.PATH;
+  const mayRead = Deno.permissions.querySync({ name: "env", variable: "PATH" }).state === "granted";
+  return mayRead ? Deno.env.get("PATH") : undefined;
 }

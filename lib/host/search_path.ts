@@ -10,3 +10,21 @@ export function withSystemDirs(path: string | undefined): string {
   const given = path.split(":");
   return [...given, ...DEFAULT_PATH.split(":").filter((dir) => !given.includes(dir))].join(":");
 }
+
+/**
+ * The program that a `PATH` leads to, as execvp(3) looks: the first file of that name that may be executed. A name with a
+ * slash is a path by itself. Undefined where there is none. Requires `--allow-read`; without, there is none.
+ */
+export function findProgram(program: string, path: string): string | undefined {
+  if (program.includes("/")) return isExecutable(program) ? program : undefined;
+  return path.split(":").map((dir) => `${dir === "" ? "." : dir}/${program}`).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    const { isFile, mode } = Deno.statSync(path);
+    return isFile && ((mode ?? 0) & 0o111) !== 0;
+  } catch {
+    return false;
+  }
+}

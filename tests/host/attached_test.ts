@@ -2,6 +2,7 @@ import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { type AttachedChild, runAttached } from "../../lib/host/attached.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { statOf } from "../../lib/host/file.ts";
+import { findProgram } from "../../lib/host/search_path.ts";
 import { until } from "../until.ts";
 
 const ATTACHED = new URL("../../lib/host/attached.ts", import.meta.url);
@@ -54,4 +55,23 @@ Deno.test("runAttached() ends the program when the signal fires, by force after 
   assertEquals(await running, { code: 137, signal: "SIGKILL" });
   assertLess(performance.now() - start, 60_000);
   await assertRejects(() => runAttached({ program: "true" }, { signal: stop.signal }), Error, "enough");
+});
+
+Deno.test("findProgram() takes the first file of a PATH that may be executed", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-" });
+  try {
+    for (const [name, mode] of [["a", 0o644], ["b", 0o755], ["c", 0o755]] as const) {
+      await Deno.mkdir(`${dir}/${name}`);
+      await Deno.writeTextFile(`${dir}/${name}/tool`, "#!/bin/sh\n", { mode });
+    }
+    await Deno.mkdir(`${dir}/d/tool`, { recursive: true });
+    const path = (...names: string[]) => names.map((name) => `${dir}/${name}`).join(":");
+    assertEquals(findProgram("tool", path("absent", "d", "a", "b", "c")), `${dir}/b/tool`);
+    assertEquals(findProgram("tool", path("c", "b")), `${dir}/c/tool`);
+    assertEquals(findProgram("tool", path("a", "d")), undefined);
+    assertEquals(findProgram(`${dir}/c/tool`, ""), `${dir}/c/tool`);
+    assertEquals(findProgram(`${dir}/a/tool`, path("b")), undefined);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });

@@ -9,7 +9,7 @@ const HOST = fromFileUrl(new URL("../../lib/host/", import.meta.url));
 /** Where else files are looked at directly: where what the kernel shows there does not matter. */
 const ELSEWHERE = [
   // Whether a program is there.
-  "attached.ts",
+  "search_path.ts",
   // Whether what is to be removed is a directory.
   "file.ts",
   // What may not be looked at is not judged.

@@ -39,3 +39,31 @@ binaryTest("descriptors of a file reach neither a plugin nor exec's program", []
     "",
   ]);
 });
+
+binaryTest(
+  "the PATH of who calls comes first for exec, with inherited descriptors and without",
+  [],
+  async (world) => {
+    const [bin, secret] = [`${world.dir}/own-bin`, `${world.dir}/secret`];
+    await Deno.mkdir(bin);
+    await Deno.writeTextFile(secret, "the secret\n");
+    // Both of podwire's own program and of the user's: each notes that it was found, and goes on as the system's.
+    for (const program of ["nsenter", "uname"]) {
+      const script = `#!/bin/sh\necho own ${program} >&2\nexec /usr/bin/${program} "$@"\n`;
+      await Deno.writeTextFile(`${bin}/${program}`, script, { mode: 0o755 });
+      // What cannot be executed is passed over, as execvp(3) does.
+      await Deno.mkdir(`${world.dir}/none`, { recursive: true });
+      await Deno.writeTextFile(`${world.dir}/none/${program}`, script, { mode: 0o644 });
+    }
+    await world.done(["run", "web", "--id", world.id("web"), "--network=none"]);
+    const called = `exec dist/podwire exec web ${world.dirs.join(" ")} -- uname 2>&1`;
+    for (const open of ["", `exec 3<${secret} 12<${secret};`]) {
+      for (const path of [`${bin}:/usr/bin`, `${world.dir}/none:${bin}`, `/nonexistent:${bin}:/bin`]) {
+        const said = await sh(`bash -c '${open} PATH=${path} ${called}'`);
+        assertEquals(said, "own nsenter\nown uname\nLinux\n", `${open} ${path}`);
+      }
+      assertEquals(await sh(`bash -c '${open} PATH=/usr/bin ${called}'`), "Linux\n", open);
+    }
+    await world.done(["rm", "web"]);
+  },
+);
