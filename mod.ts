@@ -72,7 +72,7 @@ export type {
 export type { RepairItem, RepairReport, RepairRequest } from "./lib/sandbox/repair.ts";
 
 // Networks and attachments.
-export type { CatalogEntry } from "./lib/pod/catalog.ts";
+export { type CatalogEntry, FILE_STATUSES, type FileStatus } from "./lib/pod/catalog.ts";
 export type {
   Bandwidth,
   IpRange,

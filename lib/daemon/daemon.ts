@@ -11,7 +11,7 @@ import { shownEntry, shownStatus } from "../shown.ts";
 import { EventHub } from "./event_hub.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";
-import { Handler } from "./handler.ts";
+import { Handler, MOST_REQUESTS } from "./handler.ts";
 import { Metrics } from "./metrics.ts";
 import { openApiOf } from "./openapi.ts";
 import { type PoolSizes, WarmPool } from "./pool.ts";
@@ -220,7 +220,6 @@ export class Daemon {
 }
 
 const MOST_CONNECTIONS = 4_096;
-const MOST_REQUESTS = 256;
 /** Of the files that may be open: pipes to plugins and to their programs, records, and the connection itself. */
 const FILES_A_REQUEST = 12;
 
@@ -239,8 +238,8 @@ function servicesOf(
   runtime: LiveRuntime,
   { hub, metrics, warm }: { hub: EventHub; metrics: Metrics; warm: { readonly pool?: WarmPool } },
 ): Services {
-  const make = (request: SandboxRequest) =>
-    run === undefined ? runtime.sandboxes.run(request) : run(request, runtime);
+  const make: Services["run"] = (request, onSame) =>
+    run === undefined ? runtime.sandboxes.run(request, onSame) : run(request, runtime);
   const gauges = new Gauges({
     attachments: () => countAttachments(runtime.records),
     // Whoever is warned of broken ones must not be warned of each that is made.
@@ -252,7 +251,7 @@ function servicesOf(
     readiness: () => runtime.status(),
   });
   return {
-    run: (request) => warm.pool?.run(request, () => make(request)) ?? make(request),
+    run: (request, onSame) => warm.pool?.run(request, () => make(request, onSame)) ?? make(request, onSame),
     sandboxes: runtime.sandboxes,
     networks: (signal) => runtime.networks(signal),
     status: (request) => runtime.status(request),

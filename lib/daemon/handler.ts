@@ -1,7 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { CniError } from "../spec/error.ts";
 import { readBody } from "./body.ts";
-import type { HttpRequest } from "./http_message.ts";
+import { type HttpRequest, METHODS } from "./http_message.ts";
 import { printed } from "./printed.ts";
 import { failedAnswer, HttpError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
@@ -39,19 +39,9 @@ interface Progress {
   answers: Route["answers"];
 }
 
+/** How many requests of one method may be under way at once, where nothing else is said. */
+export const MOST_REQUESTS = 256;
 const SHUTTING_DOWN = "podwire is shutting down";
-
-const METHODS: readonly string[] = [
-  "GET",
-  "HEAD",
-  "POST",
-  "PUT",
-  "PATCH",
-  "DELETE",
-  "OPTIONS",
-  "CONNECT",
-  "TRACE",
-];
 
 /** Answers requests by a table of routes. */
 export class Handler {
@@ -122,7 +112,8 @@ export class Handler {
   }
 
   async #answer(request: HttpRequest, controller: AbortController, progress: Progress): Promise<Answer> {
-    const { routes, maxRequests = 256, requestMs = 600_000, readMs, maxBody: maxBytes } = this.#options;
+    const { routes, maxRequests = MOST_REQUESTS, requestMs = 600_000, readMs, maxBody: maxBytes } =
+      this.#options;
     const { signal } = controller;
     const { segments, query } = readTarget(request.url);
     // Of the server as a whole: it is there.

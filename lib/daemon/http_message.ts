@@ -1,6 +1,19 @@
 import { CniError } from "../spec/error.ts";
 import type { Inbox } from "./inbox.ts";
 
+/** The methods that HTTP knows; one that a client made up is no word for a log or a metric. */
+export const METHODS: readonly string[] = [
+  "GET",
+  "HEAD",
+  "POST",
+  "PUT",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "CONNECT",
+  "TRACE",
+];
+
 /** A request as the parts of the daemon see it; one of the fetch API is one too. */
 export type HttpRequest = Pick<Request, "method" | "url" | "headers" | "body" | "signal">;
 

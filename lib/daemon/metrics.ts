@@ -1,8 +1,11 @@
 import { type Clock, systemClock } from "../host/clock.ts";
 import { ATTACHMENT_STATES } from "../network/record.ts";
+import { FILE_STATUSES } from "../pod/catalog.ts";
 import type { LockWaitSeen, Observer, OperationSeen, PluginCallSeen } from "../plugin/observe.ts";
+import { SANDBOX_STATES } from "../sandbox/filter.ts";
 import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
 import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
+import { METHODS } from "./http_message.ts";
 import type { PoolMiss, PoolObserver } from "./pool.ts";
 
 /** One request that was answered. */
@@ -26,9 +29,7 @@ export interface MetricsOptions {
 /** In seconds. From a plugin that only looks something up to one that waits for a DHCP server, and beyond its timeout. */
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 const WAITS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300];
-const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-const SANDBOX_STATES = ["ready", "stopped", "broken", "under_way"];
-const NETWORK_STATUSES = ["used", "shadowed", "rejected", "stale"];
+const STATES_OF_SANDBOXES = [...SANDBOX_STATES, "under_way"];
 /** Long enough for the last value to be fetched, once a network has gone. */
 const KEPT_MS = 10 * 60_000;
 
@@ -222,11 +223,11 @@ export class Metrics implements Observer, PoolObserver {
     }
     if (sandboxes !== undefined) {
       const states = sandboxes.map(({ state }) => state);
-      written.push(writeGauge(SANDBOXES, countsOf("state", states, SANDBOX_STATES)));
+      written.push(writeGauge(SANDBOXES, countsOf("state", states, STATES_OF_SANDBOXES)));
     }
     if (networks !== undefined) {
       const statuses = networks.map(({ status }) => status);
-      written.push(writeGauge(NETWORKS, countsOf("status", statuses, NETWORK_STATUSES)));
+      written.push(writeGauge(NETWORKS, countsOf("status", statuses, FILE_STATUSES)));
     }
     if (readiness !== undefined) {
       const samples = readiness.map(({ network = "", ready, reason = "" }) => ({

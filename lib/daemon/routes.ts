@@ -67,11 +67,18 @@ function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
       path: "/v1/sandboxes",
       id: "runSandbox",
       summary: "Make a sandbox with all of its networks, or nothing at all; undone if the client leaves",
-      answers: { 201: { description: "The sandbox", schema: schemaOf("Sandbox") } },
-      handle: async ({ body, signal }) => ({
-        status: 201,
-        json: shownSandbox(await run({ ...body, signal })),
-      }),
+      answers: {
+        200: {
+          description: "That of the same UID and attempt, which was there",
+          schema: schemaOf("Sandbox"),
+        },
+        201: { description: "The sandbox, which was made", schema: schemaOf("Sandbox") },
+      },
+      handle: async ({ body, signal }) => {
+        let status = 201;
+        const sandbox = await run({ ...body, signal }, () => status = 200);
+        return { status, json: shownSandbox(sandbox) };
+      },
     }),
     {
       method: "GET",

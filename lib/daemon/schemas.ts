@@ -1,5 +1,6 @@
 import { ATTACHMENT_STATES } from "../network/record.ts";
 import { STATUS_REASONS } from "../network/status.ts";
+import { FILE_STATUSES } from "../pod/catalog.ts";
 import { SANDBOX_STATES } from "../sandbox/filter.ts";
 import { ERROR_KINDS } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
@@ -60,7 +61,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
   NetworkFile: objectOf({
     file: TEXT,
     name: orNull(TEXT),
-    status: { enum: ["used", "shadowed", "rejected", "stale"] },
+    status: { enum: [...FILE_STATUSES] },
     default: FLAG,
     defaultBy: orNull({ enum: ["name", "first", "pinned"] }),
     cniVersion: orNull(TEXT),

@@ -11,8 +11,11 @@ import type { Sandbox } from "../sandbox/view.ts";
 
 /** What the routes are served with. */
 export interface Services {
-  /** Makes a sandbox. Whoever has one ready may hand that out instead. */
-  readonly run: (request: SandboxRequest) => Promise<Sandbox>;
+  /**
+   * Makes a sandbox, or hands out one that is ready-made. Where that of the very UID and attempt is there, it gives that
+   * and calls `onSame`.
+   */
+  readonly run: (request: SandboxRequest, onSame?: () => void) => Promise<Sandbox>;
   readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove" | "repair">;
   readonly networks: (signal: AbortSignal) => Promise<readonly CatalogEntry[]>;
   readonly status: (

@@ -4,6 +4,12 @@ import { CniError, ERROR_CODES } from "../spec/error.ts";
 import type { DefaultChoice } from "./default_network.ts";
 import { EMBEDDED_FILE } from "./embedded.ts";
 
+/** What can become of a file of the configuration directory. */
+export const FILE_STATUSES = ["used", "shadowed", "rejected", "stale"] as const;
+
+/** One of {@linkcode FILE_STATUSES}. */
+export type FileStatus = typeof FILE_STATUSES[number];
+
 /** What became of one file of the configuration directory; `networks --json` prints these. */
 export interface CatalogEntry {
   /** Its path; of a network that needs no file, `(embedded)`. */
@@ -11,7 +17,7 @@ export interface CatalogEntry {
   /** The name of the network, if it can be read. */
   readonly name: string | undefined;
   /** What became of it; `stale` is a file that cannot be used, but what it said before is. */
-  readonly status: "used" | "shadowed" | "rejected" | "stale";
+  readonly status: FileStatus;
   /** Whether requests that name no network get this one. */
   readonly default: boolean;
   /** Why it is the default: it was named, its file comes first, or containers are attached to it. */

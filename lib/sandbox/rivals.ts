@@ -10,10 +10,14 @@ import type { DamagedRecord } from "./damaged_record.ts";
 import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
-/** The sandbox of the very UID and attempt that is asked for, if it is ready; one that is being made is waited for. */
+/**
+ * The sandbox of the very UID and attempt that is asked for, if it is ready; one that is being made is waited for. If
+ * there is one, `onSame` is called.
+ */
 export async function sameAttempt(
   request: SandboxRequest,
   parts: SandboxParts,
+  onSame?: () => void,
 ): Promise<Sandbox | undefined> {
   const { name, namespace = "default", uid, attempt = 0, id, replace = false, signal } = request;
   if (name === undefined || uid === undefined || replace || hasUniqueName(request)) return undefined;
@@ -29,7 +33,9 @@ export async function sameAttempt(
     const record = await store.read(same.id);
     if (record?.phase !== "ready") return undefined;
     const sandbox = await viewSandbox(record, parts, signal);
-    return sandbox.state === "ready" ? sandbox : undefined;
+    if (sandbox.state !== "ready") return undefined;
+    onSame?.();
+    return sandbox;
   });
 }
 

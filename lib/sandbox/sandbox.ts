@@ -63,21 +63,21 @@ export class Sandboxes {
   }
 
   /**
-   * Makes a sandbox with all of its networks, or leaves nothing behind. Its name is its own until it is removed. A request
-   * with a UID shares the name with other UIDs and attempts: where a sandbox of that very UID and attempt is ready, or is
-   * being made, that one is given.
+   * Makes a sandbox with all of its networks, or leaves nothing behind. Its name is its own until it is removed; with a
+   * UID, for each UID and attempt: where that very one is ready, or being made, it is given, and `onSame` is called.
    *
    * Permissions: those of the class; all of them are asked for before anything is done.
    *
    * @throws {CniError} with what failed first; kind `conflict` if the name or the ID is taken
    */
-  async run(request: SandboxRequest): Promise<Sandbox> {
+  async run(request: SandboxRequest, onSame?: () => void): Promise<Sandbox> {
     const { name, id } = request;
     const attributes = { ...(name && { "podwire.sandbox": name }), ...(id && { "podwire.sandbox_id": id }) };
-    return await this.#options.watch.operation("run", attributes, () => reported(() => this.#run(request)));
+    const run = () => reported(() => this.#run(request, onSame));
+    return await this.#options.watch.operation("run", attributes, run);
   }
 
-  async #run(request: SandboxRequest): Promise<Sandbox> {
+  async #run(request: SandboxRequest, onSame?: () => void): Promise<Sandbox> {
     const { recovery, locks, catalog } = this.#options;
     const { signal, replace = false } = request;
     await this.#making.permit(request);
@@ -87,7 +87,7 @@ export class Sandboxes {
       await settleContainers(this.#options, signal);
     }
     for (let round = 1;; round++) {
-      const same = await sameAttempt(request, this.#options);
+      const same = await sameAttempt(request, this.#options, onSame);
       if (same !== undefined) return same;
       const prepared = await this.#making.prepare(request, await catalog(signal));
       if (replace) await this.#evict(prepared, signal);

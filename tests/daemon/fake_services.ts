@@ -55,8 +55,9 @@ export class FakeServices {
 
   constructor(overrides: Partial<Services> = {}) {
     const noted = <T>(name: string, value: T) => (...args: unknown[]) => {
-      // A signal says nothing of what was asked.
-      this.asked.push([name, ...args.map((arg) => withoutSignal(arg))]);
+      // A signal, and what is to be called meanwhile, say nothing of what was asked.
+      const said = args.filter((arg) => typeof arg !== "function");
+      this.asked.push([name, ...said.map((arg) => withoutSignal(arg))]);
       return Promise.resolve(value);
     };
     const item = { kind: "attachment" as const, containerId: "c", network: "net", ifName: "eth0", why: "w" };

@@ -183,3 +183,36 @@ binaryTest(
     assertEquals(await leftIn(world), []);
   },
 );
+
+binaryTest(
+  "the same UID and attempt that is asked for again is the same sandbox, with 200 and not 201",
+  [],
+  async (world) => {
+    await worldWithNetwork(world);
+    await using daemon = await DaemonProcess.start(world, [BUILTIN]);
+    const run = (body: Readonly<Record<string, unknown>>) =>
+      daemon.call("POST", "/v1/sandboxes", { name: "web", uid: "u", networks: "none", ...body });
+    const first = await run({ attempt: 1 });
+    assertEquals(first.status, 201, first.text);
+    for (const body of [{ attempt: 1 }, { attempt: 1, id: first.json.id }]) {
+      const again = await run(body);
+      assertEquals([again.status, again.json], [200, first.json], again.text);
+    }
+    const next = await run({ attempt: 2 });
+    assertEquals([next.status, next.json.id === first.json.id], [201, false]);
+    const other = await run({ attempt: 1, uid: "other" });
+    assertEquals([other.status, new Set([first, next, other].map(({ json }) => json.id)).size], [201, 3]);
+    // What is there and down is no answer to who wants one that is up.
+    assertEquals((await daemon.call("POST", `/v1/sandboxes/${first.json.id}/stop`)).status, 200);
+    const taken = await run({ attempt: 1 });
+    assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
+    const { paths } = (await daemon.call("GET", "/openapi.json")).json;
+    const answers = Object.keys(paths["/v1/sandboxes"].post.responses);
+    assertEquals(["200", "201"].every((status) => answers.includes(status)), true);
+    for (const { json } of [first, next, other]) {
+      assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${json.id}`)).status, 204);
+    }
+    await daemon.end();
+    assertEquals(await leftIn(world), []);
+  },
+);
