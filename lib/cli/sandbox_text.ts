@@ -2,7 +2,10 @@ import { oneLine } from "../host/log.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CniError } from "../spec/error.ts";
 import { shownSandbox } from "../shown.ts";
+import { parseCidr } from "../spec/address.ts";
+import { defaultRoutesOf } from "../spec/default_route.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
+import { asResult } from "../spec/result.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
 import { table } from "./table.ts";
@@ -30,9 +33,9 @@ function sandboxText(sandbox: Sandbox): string {
     ["netns", sandbox.hostNetwork ? `${sandbox.netns}, that of the host` : sandbox.netns],
     ...Object.entries(sandbox.labels).map(([key, value]) => ["label", `${key}=${value}`]),
     ...(sandbox.pid === null ? [] : [["pid", String(sandbox.pid)]]),
-    ...sandbox.networks.map((
-      { name, ifName, result },
-    ) => ["network", `${name} on ${ifName}: ${addresses(result)}`]),
+    ...sandbox.networks.map(({ name, ifName, result }) => {
+      return ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`];
+    }),
   ];
   return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${oneLine(value)}\n`).join("");
 }
@@ -40,6 +43,16 @@ function sandboxText(sandbox: Sandbox): string {
 function addresses(result: JsonObject): string {
   const ips = Array.isArray(result.ips) ? result.ips as readonly { address: string }[] : [];
   return ips.map(({ address }) => address).join(", ") || "no address";
+}
+
+/** Whether the pod's default route is the network's, and for which family where it has addresses of the other, too. */
+function defaultRoute(result: JsonObject): string {
+  const families = new Set(defaultRoutesOf(result).map(({ family }) => family));
+  const [only] = families;
+  if (only === undefined) return "";
+  const others = (asResult(result).ips ?? []).map(({ address }) => parseCidr(address)?.ip.family);
+  const isOfAll = others.every((family) => family === undefined || families.has(family));
+  return isOfAll ? " (default route)" : ` (default route for IPv${only})`;
 }
 
 /** The table of `ps`. */

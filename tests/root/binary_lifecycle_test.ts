@@ -46,7 +46,10 @@ async function lifecycle(world: BinaryWorld, options: readonly string[]): Promis
   const text = await world.done(["inspect", "web"], call);
   assertMatch(
     text,
-    new RegExp(`^network +${world.network} on eth0: ${world.subnet4}.2/24, ${world.subnet6}::2/64$`, "m"),
+    new RegExp(
+      `^network +${world.network} on eth0: ${world.subnet4}.2/24, ${world.subnet6}::2/64 \\(default route for IPv4\\)$`,
+      "m",
+    ),
   );
   assertMatch(
     await world.done(["attachments"], call),

@@ -1,0 +1,49 @@
+import { assertEquals } from "@std/assert";
+import { printSandbox } from "../../lib/cli/sandbox_text.ts";
+import type { Sandbox, SandboxNetwork } from "../../lib/sandbox/view.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { type FakeIo, inputOf } from "./fake_io.ts";
+
+const DUAL = [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64" }];
+
+/** What is printed of a network whose result has these addresses and routes. */
+function networkLine(result: JsonObject): string {
+  const network = { name: "web", ifName: "eth0", default: false, result: { cniVersion: "1.1.0", ...result } };
+  const sandbox: Sandbox = {
+    id: "0123456789ab",
+    name: "pod",
+    namespace: "default",
+    uid: "u",
+    attempt: 0,
+    state: "ready",
+    createdAt: "2026-03-02T08:10:44.873Z",
+    netns: "/run/netns/x",
+    hostNetwork: false,
+    pid: null,
+    ips: [],
+    networks: [network satisfies SandboxNetwork],
+    labels: {},
+    annotations: {},
+  };
+  const input = inputOf("inspect", ["pod"]);
+  printSandbox(input, sandbox);
+  const { stdout } = input.io as FakeIo;
+  return stdout.split("\n").find((line) => line.startsWith("network"))?.slice("network  ".length) ?? "";
+}
+
+Deno.test("run and inspect mark the network that has the pod's default route, and for which family", () => {
+  const said = "web on eth0: 10.1.0.2/24, fd00::2/64";
+  const [four, six] = [{ dst: "0.0.0.0/0" }, { dst: "::/0", gw: "fd00::1" }];
+  assertEquals(networkLine({ ips: DUAL }), said);
+  assertEquals(networkLine({ ips: DUAL, routes: [{ dst: "10.0.0.0/8" }] }), said);
+  assertEquals(networkLine({ ips: DUAL, routes: [four, six] }), `${said} (default route)`);
+  assertEquals(networkLine({ ips: DUAL, routes: [four] }), `${said} (default route for IPv4)`);
+  assertEquals(networkLine({ ips: DUAL, routes: [six] }), `${said} (default route for IPv6)`);
+  assertEquals(
+    networkLine({ ips: DUAL.slice(0, 1), routes: [four] }),
+    "web on eth0: 10.1.0.2/24 (default route)",
+  );
+  assertEquals(networkLine({ routes: [four] }), "web on eth0: no address (default route)");
+  // A table that only rules lead to is not where the pod's traffic goes.
+  assertEquals(networkLine({ ips: DUAL, routes: [{ ...four, table: 100 }] }), said);
+});
