@@ -2,7 +2,9 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/network/network.ts";
+import type { Podwire } from "../../lib/runtime.ts";
 import { CniError } from "../../lib/spec/error.ts";
+import type { RecordingPlugin } from "../recording_plugin.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 function target(world: SandboxWorld, name: string): AttachRequest {
@@ -16,16 +18,24 @@ function target(world: SandboxWorld, name: string): AttachRequest {
   };
 }
 
+/** A namespace that is attached to the network "a". */
+async function attached(
+  world: SandboxWorld,
+): Promise<{ plugin: RecordingPlugin; request: AttachRequest; podwire: Podwire }> {
+  const plugin = await world.network("a");
+  const request = target(world, "mine");
+  await createNetns(request.netns);
+  const podwire = world.podwire();
+  await podwire.add("a", request);
+  return { plugin, request, podwire };
+}
+
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
 
 sandboxTest(
   "CHECK fails if the namespace is gone or a plain file, though the plugin's is empty",
   async (world) => {
-    await world.network("a");
-    const request = target(world, "mine");
-    await createNetns(request.netns);
-    const podwire = world.podwire();
-    await podwire.add("a", request);
+    const { request, podwire } = await attached(world);
     await podwire.check("a", request);
     await removeNetns(request.netns);
     const gone = await failing(() => podwire.check("a", request));
@@ -47,11 +57,7 @@ sandboxTest(
 sandboxTest(
   "CHECK fails and DEL gets no namespace if another one has the path, even with the same number",
   async (world) => {
-    const a = await world.network("a");
-    const request = target(world, "mine");
-    await createNetns(request.netns);
-    const podwire = world.podwire();
-    await podwire.add("a", request);
+    const { plugin: a, request, podwire } = await attached(world);
     await removeNetns(request.netns);
     await createNetns(request.netns);
     const [record] = await world.store.ofContainer(request.containerId);
@@ -72,13 +78,9 @@ sandboxTest(
 sandboxTest(
   "disableCheck keeps the plugins from being asked, and not the namespace from being compared",
   async (world) => {
-    await world.network("a");
-    const request = target(world, "mine");
+    const { request, podwire } = await attached(world);
     const other = target(world, "other");
-    await createNetns(request.netns);
     await createNetns(other.netns);
-    const podwire = world.podwire();
-    await podwire.add("a", request);
     const path = `${world.confDir}/a.conflist`;
     const list = JSON.parse(await Deno.readTextFile(path));
     await Deno.writeTextFile(path, JSON.stringify({ ...list, disableCheck: true }));
@@ -93,13 +95,9 @@ sandboxTest(
 );
 
 sandboxTest("CHECK takes every path of the namespace, and no path of another one", async (world) => {
-  await world.network("a");
-  const request = target(world, "mine");
+  const { request, podwire } = await attached(world);
   const other = target(world, "other");
-  await createNetns(request.netns);
   await createNetns(other.netns);
-  const podwire = world.podwire();
-  await podwire.add("a", request);
   const again = target(world, "again");
   await pinNetns(request.netns, again.netns);
   await podwire.check("a", again);
@@ -115,11 +113,7 @@ sandboxTest("CHECK takes every path of the namespace, and no path of another one
 sandboxTest(
   "what a Go runtime attached is checked and detached when the network's file is gone",
   async (world) => {
-    const a = await world.network("a");
-    const request = target(world, "mine");
-    await createNetns(request.netns);
-    const podwire = world.podwire();
-    await podwire.add("a", request);
+    const { plugin: a, request, podwire } = await attached(world);
     // All that a Go runtime leaves is its entry in the cache.
     await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
     await Deno.remove(`${world.confDir}/a.conflist`);
