@@ -92,6 +92,16 @@ overlay() {
     die "Cannot make a machine: this kernel lays no overlay over $folder"
 }
 
+# Whether a folder and all above it are root's alone, as those of programs have to be that root starts.
+is_roots() {
+  path=$1
+  while :; do
+    [ -z "$(find "$path" -maxdepth 0 \( ! -user 0 -o -perm /022 ! -perm -1000 \))" ] || return 1
+    [ "$path" != / ] || return 0
+    path=$(dirname "$path")
+  done
+}
+
 # Keeps a folder visible that lies below one that is about to be replaced.
 keep() {
   [ -d "$1" ] || return 0
@@ -172,6 +182,13 @@ for folder in "$here" "${HOME:-/root}" "${DENO_DIR:-${HOME:-/root}/.cache/deno}"
   keep "$folder" /tmp "$tmp"
 done
 mount --rbind "$own/run" /run
+# Plugins of a checkout that is an ordinary user's are no plugins for root: the tests take a copy.
+components=$here/.components
+if [ -d "$components" ] && ! is_roots "$components"; then
+  (umask 022 && mkdir /run/podwire-components && cd "$components" &&
+    find . -mindepth 1 -maxdepth 1 -type d ! -name tools -exec cp -R {} /run/podwire-components/ \;)
+  export PODWIRE_TEST_COMPONENTS=/run/podwire-components
+fi
 
 # The file system of /sys shows the network that it was mounted in. Below it are the control groups, of which the machine
 # sees those in its own.

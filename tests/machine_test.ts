@@ -157,3 +157,36 @@ machineTest(
     assertEquals((await reader.read()).done, true);
   },
 );
+
+machineTest(
+  "plugins of a checkout that is an ordinary user's are root's on the machine, and untouched in the checkout",
+  async () => {
+    const dir = await Deno.makeTempDir({ prefix: "pwt-checkout-" });
+    try {
+      const types = ["cni-1.1.1/usr/lib/cni", "cni-1.9.1/usr/lib/cni", "tools/usr"];
+      const made = types.map((type) =>
+        `mkdir -p .components/${type}; printf "#!/bin/sh\\n" >.components/${type}/bridge`
+      );
+      const copy = `mkdir tests; cp ${MACHINE} tests/; ${
+        made.join("; ")
+      }; chmod -R 775 .; chown -R 12345:12345 .`;
+      assertEquals((await sh(`cd ${dir}; ${copy}`)).stderr, "");
+      const script = `find "$PODWIRE_TEST_COMPONENTS" \\( ! -user 0 -o -perm /022 \\); ` +
+        `find "$PODWIRE_TEST_COMPONENTS" -name bridge | sort; stat -c %u:%a ${dir}/.components/cni-1.1.1`;
+      const { code, stdout, stderr } = await sh(
+        `PODWIRE_TEST_MACHINE= sh ${dir}/tests/machine.sh sh -ec '${script}'`,
+      );
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
+      const copies = types.slice(0, 2).map((type) => `/run/podwire-components/${type}/bridge`);
+      assertEquals(stdout.trimEnd().split("\n"), [...copies, "12345:775"]);
+      // One that is root's has no copy.
+      assertEquals((await sh(`chown -R 0:0 ${dir}; chmod -R go-w ${dir}`)).code, 0);
+      const own = await sh(
+        `PODWIRE_TEST_MACHINE= sh ${dir}/tests/machine.sh sh -c 'echo "[$PODWIRE_TEST_COMPONENTS]"'`,
+      );
+      assertEquals([own.code, own.stdout], [0, "[]\n"], own.stderr);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+);

@@ -13,16 +13,16 @@ import { ownUser } from "../../lib/host/stat.ts";
 
 const inRepository = (path: string) => fromFileUrl(new URL(`../../${path}`, import.meta.url));
 
+/** Where what was fetched lies, each in a folder of its own; where that is another user's, a copy that is root's. */
+export const COMPONENTS_DIR = Deno.env.get("PODWIRE_TEST_COMPONENTS") ?? inRepository(".components");
 /** The reference plugins, oldest and newest release that Debian has. */
-export const CNI_1_1_1 = inRepository(".components/cni-1.1.1/usr/lib/cni");
-export const CNI_1_9_1 = inRepository(".components/cni-1.9.1/usr/lib/cni");
-export const RUNC = inRepository(".components/runc/usr/sbin/runc");
-export const CATATONIT = inRepository(".components/catatonit/usr/bin/catatonit");
-export const BUSYBOX = inRepository(".components/busybox/bin/busybox");
-export const PODMAN = inRepository(".components/podman/usr/bin/podman");
-export const CONMON = inRepository(".components/conmon/usr/bin/conmon");
-/** Where libraries that were fetched lie, each in a folder of its own. */
-export const COMPONENTS_DIR = inRepository(".components");
+export const CNI_1_1_1 = `${COMPONENTS_DIR}/cni-1.1.1/usr/lib/cni`;
+export const CNI_1_9_1 = `${COMPONENTS_DIR}/cni-1.9.1/usr/lib/cni`;
+export const RUNC = `${COMPONENTS_DIR}/runc/usr/sbin/runc`;
+export const CATATONIT = `${COMPONENTS_DIR}/catatonit/usr/bin/catatonit`;
+export const BUSYBOX = `${COMPONENTS_DIR}/busybox/bin/busybox`;
+export const PODMAN = `${COMPONENTS_DIR}/podman/usr/bin/podman`;
+export const CONMON = `${COMPONENTS_DIR}/conmon/usr/bin/conmon`;
 export const PODWIRE_BINARY = inRepository("dist/podwire");
 
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
