@@ -10,6 +10,7 @@ import type { Podwire } from "../runtime.ts";
 import { shownAttachment } from "../shown.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
+import { containerId, interfaceName, networkName } from "./flag_value.ts";
 import { netnsPath } from "./netns_path.ts";
 import { writeOrUndo } from "./output.ts";
 import { openPodwire } from "./settings.ts";
@@ -50,12 +51,12 @@ export async function del(input: CommandInput): Promise<number> {
 
 /** `podwire attachments [CONTAINER]` */
 export async function attachments(input: CommandInput): Promise<number> {
-  const { io, operands: [containerId] } = input;
+  const { io, operands: [container] } = input;
   const network = input.value("network");
   const records = await openPodwire(input).attachments({
     failed: input.flag("failed"),
-    ...(containerId === undefined ? {} : { containerId }),
-    ...(network === undefined ? {} : { network }),
+    ...(container === undefined ? {} : { containerId: containerId("CONTAINER", container) }),
+    ...(network === undefined ? {} : { network: networkName("--network", network) }),
   });
   if (input.flag("json")) io.write(`${printJson(records.map(shownAttachment), 2)}\n`);
   else io.write(attachmentTable(records, new Date()));
@@ -92,18 +93,25 @@ async function attachRequest(
   const { io } = input;
   const [network = "", given = ""] = input.operands;
   const netns = netnsPath(input, given);
-  const ifName = input.value("ifname") ?? (io.env("CNI_IFNAME") || "eth0");
+  const ifName = wantedInterface(input);
+  const id = input.value("id");
   const isAttached = (containerId: string) => podwire.isAttached({ containerId, network, ifName });
   const args = parseCniArgs(io.env("CNI_ARGS") ?? "", "CNI_ARGS");
   const request = {
     capabilityArgs: capabilityArgs(io.env("CAP_ARGS") ?? ""),
-    containerId: input.value("id") ?? await knownContainerId(netns, isAttached),
+    containerId: id === undefined ? await knownContainerId(netns, isAttached) : containerId("--id", id),
     netns,
     ifName,
     args,
     owner: "cli",
   };
   return { network, request };
+}
+
+function wantedInterface({ io, value }: CommandInput): string {
+  const [flag, variable] = [value("ifname"), io.env("CNI_IFNAME")];
+  if (flag !== undefined) return interfaceName("--ifname", flag);
+  return variable ? interfaceName("CNI_IFNAME", variable) : "eth0";
 }
 
 /** The object of the variable `CAP_ARGS`. */

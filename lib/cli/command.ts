@@ -6,7 +6,10 @@ import { CniError } from "../spec/error.ts";
 export interface OptionSpec {
   readonly name: string;
   readonly alias?: string;
-  /** `flag`: there or not; `value`: the last one counts; `list`: all of them. */
+  /**
+   * `flag`: there or not; `list`: all of them; `value`: one. Of a global one the last counts, as a wrapper may give
+   * one of its own before; two different ones of a command's own are refused.
+   */
   readonly kind: "flag" | "value" | "list";
   /** What stands for the value in the help. */
   readonly value?: string;
@@ -130,15 +133,25 @@ export function parseCommandLine(
   const parsed: Record<string, unknown> = parseArgs([...flags], {
     boolean: names("flag"),
     string: names("value", "list"),
-    collect: names("list"),
+    collect: names("value", "list"),
   });
+  const all = (name: string) => Array.isArray(parsed[name]) ? parsed[name].map(String) : [];
+  for (const { name } of options.filter((option) => option.kind === "value")) {
+    if (!GLOBAL_OPTIONS.some((global) => global.name === name)) requireOne(name, all(name));
+  }
   return {
     operands,
     rest,
     flag: (name) => parsed[name] === true,
-    value: (name) => typeof parsed[name] === "string" ? parsed[name] : undefined,
-    list: (name) => Array.isArray(parsed[name]) ? parsed[name].map(String) : [],
+    value: (name) => all(name).at(-1),
+    list: all,
   };
+}
+
+function requireOne(name: string, values: readonly string[]): void {
+  const other = values.find((value) => value !== values[0]);
+  if (other === undefined) return;
+  throw new CniError("usage", `option --${name} is given twice, as "${values[0]}" and as "${other}"`);
 }
 
 /** The index of the first argument that is neither an option nor the value of one. */

@@ -5,6 +5,7 @@ import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
+import { socketPath } from "./flag_value.ts";
 import { parseDuration } from "./settings.ts";
 
 /** What the daemon was told when it was started. */
@@ -17,6 +18,9 @@ const OF_THE_DAEMON = [
   "default-network",
   "builtin",
   "plugin-env",
+  "no-embedded",
+  "allow-unsafe-files",
+  "max-failed",
 ];
 
 /**
@@ -29,16 +33,20 @@ export function daemonRun(
   socket: string,
 ): (request: SandboxRequest & { readonly signal: AbortSignal }) => Promise<Sandbox> {
   for (const name of OF_THE_DAEMON) {
-    if (input.value(name) === undefined && input.list(name).length === 0) continue;
+    if (!isGiven(input, name)) continue;
     throw new CniError("usage", `--${name} does not go with --socket: the daemon has its own`);
   }
   const limitMs = limitOf(input);
-  const client = new DaemonClient(resolve(socket));
+  const client = new DaemonClient(socketPath("--socket", resolve(socket)));
   return async (request) => {
     if (limitMs === undefined) return await client.run(request);
     using deadline = new Deadline(limitMs, request.signal, `the daemon did not answer within ${limitMs} ms`);
     return await client.run({ ...request, signal: deadline.signal });
   };
+}
+
+function isGiven(input: CommandInput, name: string): boolean {
+  return input.flag(name) || input.value(name) !== undefined || input.list(name).length > 0;
 }
 
 /** The time for the answer; those of the verbs are the daemon's own. */

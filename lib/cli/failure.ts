@@ -1,4 +1,4 @@
-import { escapedInJson, oneLine } from "../host/terminal_text.ts";
+import { escapedInJson, oneLine, withoutLongWords } from "../host/terminal_text.ts";
 import { asCniError } from "../plugin/failure.ts";
 import type { CniError, ErrorKind } from "../spec/error.ts";
 
@@ -19,6 +19,11 @@ export function reportFailure(error: unknown, { json }: { json: boolean }): { te
   return { text: `${json ? escapedInJson(JSON.stringify(failure)) : failureText(failure)}\n`, code };
 }
 
+/** For a reader; a program gets all of it as JSON. */
+function shown(text: string): string {
+  return withoutLongWords(oneLine(text));
+}
+
 /** What happened in one line, then what the plugin wrote and what to do, where known; a missing right fits on one. */
 function failureText(failure: CniError): string {
   const { elapsedMs, stderr, hint, containerId, ifName } = failure.context;
@@ -28,11 +33,11 @@ function failureText(failure: CniError): string {
     ...(containerId === undefined ? [] : [`container ${containerId}`]),
     ...(ifName === undefined ? [] : [`interface ${ifName}`]),
   ];
-  const about = facts.length === 0 ? "" : ` (${oneLine(facts.join(", "))})`;
+  const about = facts.length === 0 ? "" : ` (${shown(facts.join(", "))})`;
   const isRefused = failure.kind === "permission" && hint !== undefined;
-  const lines = [`podwire: ${oneLine(failure.message)}${about}${isRefused ? `: ${oneLine(hint)}` : ""}`];
-  lines.push(...untold(stderr ?? "", failure.message).map((line) => `  stderr: ${oneLine(line)}`));
-  if (hint !== undefined && !isRefused) lines.push(`  hint: ${oneLine(hint)}`);
+  const lines = [`podwire: ${shown(failure.message)}${about}${isRefused ? `: ${shown(hint)}` : ""}`];
+  lines.push(...untold(stderr ?? "", failure.message).map((line) => `  stderr: ${shown(line)}`));
+  if (hint !== undefined && !isRefused) lines.push(`  hint: ${shown(hint)}`);
   return lines.join("\n");
 }
 

@@ -1,6 +1,14 @@
-import type { Bandwidth, IpRange } from "../pod/request.ts";
-import { CniError } from "../spec/error.ts";
+import { socketPathProblem } from "../host/socket.ts";
+import type { Bandwidth, IpRange, NetworkSettings } from "../pod/request.ts";
+import { validateSettings } from "../pod/setting_rules.ts";
+import { CniError, isCniError } from "../spec/error.ts";
 import { type Json, MAX_DEPTH, parseJson } from "../spec/json.ts";
+import {
+  validateContainerId,
+  validateInterfaceName,
+  validateNetworkName,
+  validateNewCniArg,
+} from "../spec/name.ts";
 
 export { address, addressWithPrefix, portMapping, positive } from "../pod/port_mapping.ts";
 
@@ -11,6 +19,67 @@ export function pair(flag: string, text: string): readonly [string, string] {
   const equals = text.indexOf("=");
   if (equals < 1) throw new CniError("usage", `${flag}: "${text}" is not KEY=VALUE`);
   return [text.slice(0, equals), text.slice(equals + 1)];
+}
+
+/** The absolute path of a socket. */
+export function socketPath(
+  flag: string,
+  path: string,
+  purpose: Parameters<typeof socketPathProblem>[1] = "connect",
+): string {
+  const problem = socketPathProblem(path, purpose);
+  if (problem === undefined) return path;
+  throw new CniError("usage", `${flag}: ${problem}`, { details: path });
+}
+
+/** `KEY=VALUE` that plugins take among their arguments. */
+export function cniArg(flag: string, text: string): readonly [string, string] {
+  const [key, value] = pair(flag, text);
+  return named(flag, () => (validateNewCniArg(key, value), [key, value]));
+}
+
+/** The name of a network. */
+export function networkName(flag: string, text: string): string {
+  return named(flag, () => (validateNetworkName(text), text));
+}
+
+/** The name of an interface. */
+export function interfaceName(flag: string, text: string): string {
+  return named(flag, () => (validateInterfaceName(text), text));
+}
+
+/** The ID of a container. */
+export function containerId(flag: string, text: string): string {
+  return named(flag, () => (validateContainerId(text), text));
+}
+
+/**
+ * Refuses settings that no plugin could follow.
+ *
+ * @param flagOf The flag that a setting was given by, such as `dns.searches`
+ * @throws {CniError} kind `usage`, naming the flag
+ */
+export function requireSettings(settings: NetworkSettings, flagOf: (setting: string) => string): void {
+  try {
+    validateSettings("", settings);
+  } catch (error) {
+    const path = isCniError(error) ? error.context.path : undefined;
+    if (!isCniError(error) || path === undefined) throw error;
+    const words = error.msg.startsWith(`${path}: `) ? error.msg.slice(path.length + 2) : error.msg;
+    throw new CniError("usage", `${flagOf(path.replace(/\[.*$/, ""))}: ${words}`, { cause: error });
+  }
+}
+
+/** What a rule of CNI refuses is wrong usage here, and the flag is said. */
+function named<T>(flag: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!isCniError(cause)) throw cause;
+    const { code, msg, context: { details } } = cause;
+    const more = details === undefined ? {} : { details };
+    throw new CniError("usage", `${flag}: ${msg}`, { code, ...more, cause });
+  }
 }
 
 /** `NAME=JSON` */

@@ -6,6 +6,7 @@ import { shownReport } from "../shown.ts";
 import { CniError } from "../spec/error.ts";
 import { printJson } from "../spec/json.ts";
 import type { CommandInput } from "./command.ts";
+import { containerId, interfaceName } from "./flag_value.ts";
 import { openPodwire } from "./settings.ts";
 import { requireVariables } from "./status.ts";
 
@@ -29,9 +30,12 @@ export async function gc(input: CommandInput): Promise<number> {
 
 /** An ID has no colon, nor has the name of an interface. */
 function attachmentName(text: string): AttachmentName {
-  const [containerId = "", ifName = "", ...more] = text.split(":");
-  if (containerId !== "" && ifName !== "" && more.length === 0) return { containerId, ifName };
-  throw new CniError("usage", `--valid: "${text}" is not ID:IFNAME`);
+  const [id = "", ifName = "", ...more] = text.split(":");
+  if (id === "" || ifName === "" || more.length > 0) {
+    throw new CniError("usage", `--valid: "${text}" is not ID:IFNAME`);
+  }
+  // One that nothing can be called by would keep nothing, and all others would go.
+  return { containerId: containerId("--valid", id), ifName: interfaceName("--valid", ifName) };
 }
 
 function print(input: CommandInput, report: GcReport): void {

@@ -51,7 +51,7 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const [name, ...behind] = io.args.slice(place).toSpliced(0, io.args[place] === "--" ? 1 : 0);
   const global = parseCommandLine(before, early);
   if (global.flag("version")) return showVersion(io);
-  const asked = name === "help" ? behind.find((arg) => !arg.startsWith("-")) : name;
+  const asked = name === "help" ? helpFor(behind, CniError) : name;
   if (asked === undefined) return showHelp(io, COMMANDS, undefined);
   const command = COMMANDS.find((known) => known.name === asked);
   if (command === undefined) {
@@ -75,6 +75,13 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const code = await (await command.load())(input);
   warnOfInherited(io);
   return code;
+}
+
+/** The command that `help COMMAND` asks for. */
+function helpFor(args: readonly string[], CniError: ErrorClass): string | undefined {
+  const { operands: [asked, ...more] } = parseCommandLine(args, GLOBAL_OPTIONS);
+  if (more.length === 0) return asked;
+  throw new CniError("usage", `unexpected argument "${more[0]}"`, { hint: "usage: podwire help [COMMAND]" });
 }
 
 function warnOfInherited(io: Io): void {

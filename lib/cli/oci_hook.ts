@@ -13,10 +13,10 @@ import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";
-import { HOOK_STAGES, hookConfig } from "./oci_hooks_dir.ts";
+import { HOOK_STAGES, hookConfig, hookLimitMs } from "./oci_hooks_dir.ts";
 import { hookRules, requireAllowed } from "./oci_rules.ts";
 import { warnFailures } from "./sandbox_text.ts";
-import { openPodwire, parseDuration } from "./settings.ts";
+import { openPodwire } from "./settings.ts";
 
 /** `podwire oci-hook createRuntime|poststop|config [STAGE]` */
 export async function ociHook(input: CommandInput): Promise<number> {
@@ -59,7 +59,7 @@ async function createRuntime(input: CommandInput): Promise<number> {
  */
 async function poststop(input: CommandInput): Promise<number> {
   const state = await readState(input);
-  const limitMs = parseDuration(input.value("limit") ?? "2m", "--limit");
+  const limitMs = hookLimitMs(input);
   if (input.io.uid() !== 0) return 0;
   const { sandboxes } = openPodwire(input);
   try {

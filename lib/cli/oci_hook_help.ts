@@ -1,8 +1,8 @@
 import type { Command, OptionSpec } from "./command.ts";
-import { RULE_OPTIONS } from "./oci_rules.ts";
+import { LIMIT_OPTION, RULE_OPTIONS } from "./oci_rules.ts";
 
 const OPTIONS: readonly OptionSpec[] = [
-  { name: "limit", kind: "value", value: "DURATION", help: "how long poststop may take (default 2m)" },
+  LIMIT_OPTION,
   { name: "dir", kind: "value", value: "DIR", help: "config: write the files there" },
   {
     name: "program",
@@ -30,7 +30,7 @@ be torn down: that is told, stays on record and is tried again.
 
 An annotation is written by the author of a container, who need not be who administers the host. So one may only
 name networks, until --allow-annotation, --allow-host-ports and --allow-network say otherwise; given to config,
-they stand in the file of createRuntime. What is not allowed keeps the container from starting.
+they stand in the file of createRuntime (and --limit in that of poststop). What is not allowed keeps the container from starting.
 
 When a container's process has ended and its runtime has no such container, though nobody called poststop, as after
 a start that failed, then recover, gc, the daemon and the next createRuntime take its networks down.

@@ -4,7 +4,8 @@ import { CniError } from "../spec/error.ts";
 import { type JsonObject, printJson } from "../spec/json.ts";
 import { type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 import { NETWORKS } from "./oci_annotations.ts";
-import { hookRules, RULE_OPTIONS } from "./oci_rules.ts";
+import { hookRules, LIMIT_OPTION, RULE_OPTIONS } from "./oci_rules.ts";
+import { parseDuration } from "./settings.ts";
 
 /** The stages of a container's life at which the hook has something to do. */
 export const HOOK_STAGES = ["createRuntime", "poststop"] as const;
@@ -19,7 +20,8 @@ const NOT_HANDED_ON = ["json", "no-color", "help", "version"];
 
 /**
  * The files of a `hooks.d` directory as Podman and CRI-O read it, by their names: one for each stage, since the hook is
- * called differently. Global options are handed on, and to createRuntime what annotations are allowed.
+ * called differently. Global options are handed on, to createRuntime what annotations are allowed, and to poststop how long
+ * it may take.
  *
  * Source: containers/common, oci-hooks(5), version 1.0.0.
  *
@@ -34,9 +36,10 @@ export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObje
   }
   // What is wrong with them is better said now than at each container.
   hookRules(input);
+  hookLimitMs(input);
   const files = HOOK_STAGES.map((stage) => {
-    const rules = stage === "createRuntime" ? optionsOf(input, RULE_OPTIONS) : [];
-    const hook = { path, args: ["podwire", "oci-hook", stage, ...globalOptions(input), ...rules] };
+    const own = optionsOf(input, stage === "createRuntime" ? RULE_OPTIONS : [LIMIT_OPTION]);
+    const hook = { path, args: ["podwire", "oci-hook", stage, ...globalOptions(input), ...own] };
     const when = { annotations: { [`^${NETWORKS.replace(".", "\\.")}$`]: ".*" } };
     return [`podwire-${stage}.json`, { version: "1.0.0", hook, when, stages: [stage] }] as const;
   });
@@ -75,4 +78,13 @@ function optionsOf(input: CommandInput, options: readonly OptionSpec[]): readonl
     const values = kind === "list" ? input.list(name) : [input.value(name) ?? []].flat();
     return values.map((value) => `--${name}=${PATHS.includes(name) ? resolve(value) : value}`);
   });
+}
+
+/**
+ * The milliseconds of {@linkcode LIMIT_OPTION}.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function hookLimitMs(input: CommandInput): number {
+  return parseDuration(input.value(LIMIT_OPTION.name) ?? "2m", `--${LIMIT_OPTION.name}`);
 }

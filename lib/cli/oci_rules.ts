@@ -78,6 +78,14 @@ export const RULE_OPTIONS: readonly OptionSpec[] = [
   },
 ];
 
+/** How long the stage that takes networks down may take. */
+export const LIMIT_OPTION: OptionSpec = {
+  name: "limit",
+  kind: "value",
+  value: "DURATION",
+  help: "how long poststop may take (default 2m)",
+};
+
 /**
  * What the options of the hook allow.
  *

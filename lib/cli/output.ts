@@ -27,7 +27,7 @@ export async function writeOrUndo(
   try {
     return write();
   } catch (cause) {
-    const msg = `the result cannot be written to standard output: ${asCniError(cause).msg}`;
+    const { msg } = asCniError(cause);
     const code = ERROR_CODES.ioFailure;
     if (undo === undefined) throw new CniError("io", msg, { code, details: `${what} is up`, hint, cause });
     try {

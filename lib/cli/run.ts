@@ -10,10 +10,12 @@ import {
   addressWithPrefix,
   bandwidth,
   capability,
+  cniArg,
   ipRanges,
   pair,
   portMapping,
   positive,
+  requireSettings,
 } from "./flag_value.ts";
 import { defined, someOf, wantedNetworks } from "./network_flag.ts";
 import { netnsPath } from "./netns_path.ts";
@@ -84,6 +86,20 @@ function pairs(input: CommandInput, name: string): Readonly<Record<string, strin
   return texts.length === 0 ? undefined : Object.fromEntries(texts.map((text) => pair(`--${name}`, text)));
 }
 
+/** The flags that are not called as the settings that they give. */
+const FLAGS: Readonly<Record<string, string>> = {
+  ips: "ip",
+  ipRanges: "ip-range",
+  "dns.servers": "dns",
+  "dns.searches": "dns-search",
+  "dns.options": "dns-option",
+  aliases: "alias",
+  deviceID: "device",
+  cgroupPath: "cgroup-path",
+  "bandwidth.ingressRate": "bandwidth",
+  "bandwidth.egressRate": "bandwidth",
+};
+
 /** What is asked of the first network, or of all. */
 function settings(input: CommandInput): NetworkSettings {
   /** Undefined for a flag that is not there. */
@@ -96,8 +112,8 @@ function settings(input: CommandInput): NetworkSettings {
   const annotations = listOf("annotation", pair);
   const capabilities = listOf("cap", capability);
   // What our own environment says goes to all networks.
-  const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...listOf("arg", pair) ?? []];
-  return defined({
+  const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...listOf("arg", cniArg) ?? []];
+  const given = defined({
     ips: listOf("ip", addressWithPrefix),
     mac: input.value("mac"),
     publish: listOf("publish", portMapping),
@@ -115,6 +131,8 @@ function settings(input: CommandInput): NetworkSettings {
     args: args.length === 0 ? undefined : args,
     capabilities: capabilities && Object.fromEntries(capabilities),
   });
+  requireSettings(given, (setting) => `--${FLAGS[setting] ?? setting}`);
+  return given;
 }
 
 function netnsSource(input: CommandInput): NetnsSource {

@@ -5,9 +5,8 @@ import { ServiceManager } from "../host/service_manager.ts";
 import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
 import { unitFile } from "../daemon/unit.ts";
 import { CniError } from "../spec/error.ts";
-import { validateNetworkName } from "../spec/name.ts";
 import type { CommandInput } from "./command.ts";
-import { pair, positive } from "./flag_value.ts";
+import { networkName, pair, positive, socketPath } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";
 import { VERSION } from "./version.ts";
 
@@ -44,7 +43,7 @@ export async function serve(input: CommandInput): Promise<number> {
     },
     log,
     version: VERSION,
-    socket: resolve(input.value("socket") ?? DEFAULT_SOCKET),
+    socket: socketPath("--socket", resolve(input.value("socket") ?? DEFAULT_SOCKET), "listen"),
     drainMs,
     ...(requestMs === undefined ? {} : { requestMs }),
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
@@ -65,8 +64,8 @@ export async function serve(input: CommandInput): Promise<number> {
 function poolOf(input: CommandInput): DaemonOptions["pool"] {
   const sizes = new Map<string, number>();
   for (const text of input.list("pool")) {
-    const [network, size] = pair("--pool", text);
-    validateNetworkName(network);
+    const [name, size] = pair("--pool", text);
+    const network = networkName("--pool", name);
     if (sizes.has(network)) throw new CniError("usage", `--pool: the network "${network}" is given twice`);
     sizes.set(network, positive("--pool", size, MOST_SPARES));
   }

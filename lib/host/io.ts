@@ -76,7 +76,7 @@ export function processIo(): Io {
     env: (name) => Deno.env.get(name),
     inheritedEnv,
     // What it prints may quote a plugin, a pod or a file; a program gets every byte of that, a terminal none that it acts on.
-    write: (text) => writeAll(Deno.stdout, Deno.stdout.isTerminal() ? escapedInJson(text) : text),
+    write: (text) => writeOut(Deno.stdout.isTerminal() ? escapedInJson(text) : text),
     writeError: (text) => writeAll(Deno.stderr, text),
     readStdin,
     onSignal,
@@ -114,6 +114,15 @@ function onSignal(signals: readonly SignalName[], listener: (signal: SignalName)
   return () => {
     for (const [signal, fn] of listeners) Deno.removeSignalListener(signal, fn);
   };
+}
+
+function writeOut(text: string): void {
+  try {
+    writeAll(Deno.stdout, text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the result cannot be written to standard output: ${reason}`, { cause });
+  }
 }
 
 function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): void {

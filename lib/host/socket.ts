@@ -16,12 +16,14 @@ export interface ClaimedSocket {
 
 /** What `sockaddr_un` of Linux holds, without the zero at its end. */
 const LONGEST_SOCKET_PATH = 107;
-/** It is held for as long as a socket takes to be made: whoever has it for longer hangs, or is stopped. */
-const LOCK_MS = 10_000;
 /** Whoever holds the lock finds only those of dead processes. */
 const WORKSHOP = /^\.podwire-[0-9a-f]{8}$/;
 const FIXED_WORKSHOP = ".podwire-00000000";
 const WORKSHOP_LENGTH = `/${FIXED_WORKSHOP}/s`.length;
+/** The directory of a socket that is made, beside which it is made first. */
+const LONGEST_SOCKET_DIR = LONGEST_SOCKET_PATH - WORKSHOP_LENGTH;
+/** It is held for as long as a socket takes to be made: whoever has it for longer hangs, or is stopped. */
+const LOCK_MS = 10_000;
 
 /**
  * All paths that a socket has until {@linkcode claimSocket} has put it under this one. From Deno 2.9 on a permission names
@@ -29,6 +31,17 @@ const WORKSHOP_LENGTH = `/${FIXED_WORKSHOP}/s`.length;
  */
 export function socketPaths(path: string): readonly string[] {
   return denoRules().socketsByNet ? [path, `${dirname(path)}/${FIXED_WORKSHOP}/s`] : [path];
+}
+
+/** Why no socket can be made at a path, or none be connected to; undefined if one can. */
+export function socketPathProblem(path: string, purpose: "listen" | "connect"): string | undefined {
+  const bytes = (text: string) => new TextEncoder().encode(text).byteLength;
+  if (bytes(path) > LONGEST_SOCKET_PATH) {
+    return `a path of ${bytes(path)} bytes is too long for a socket: it may have ${LONGEST_SOCKET_PATH}`;
+  }
+  const dir = bytes(dirname(path));
+  if (purpose === "connect" || dir <= LONGEST_SOCKET_DIR) return undefined;
+  return `a directory of ${dir} bytes is too long for the socket: it may have ${LONGEST_SOCKET_DIR}`;
 }
 
 function workshopFor(path: string): string {
@@ -54,10 +67,8 @@ export async function claimSocket(
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<ClaimedSocket> {
   const dir = dirname(path);
-  const length = new TextEncoder().encode(dir).byteLength + WORKSHOP_LENGTH;
-  if (Math.max(length, new TextEncoder().encode(path).byteLength) > LONGEST_SOCKET_PATH) {
-    throw new HostError(`${path} is too long for a socket: its directory may have 88 bytes, the path 107`);
-  }
+  const problem = socketPathProblem(path, "listen");
+  if (problem !== undefined) throw new HostError(`${path}: ${problem}`);
   await ensureDir(dir, 0o700);
   using _lock = await lockOf(path, signal);
   await requireNobody(path);

@@ -25,6 +25,19 @@ export function oneLine(text: string): string {
   });
 }
 
+/** Longer than every name that is one, and than most paths. */
+const LONGEST_WORD = 300;
+const LONG_WORD = new RegExp(`\\S{${LONGEST_WORD + 1},}`, "gu");
+
+/** The text with the middle of each endless word left out, so that a reader finds what stands around it. */
+export function withoutLongWords(text: string): string {
+  return text.replace(LONG_WORD, (word) => {
+    const characters = [...word];
+    const [first, last] = [characters.slice(0, 80), characters.slice(-20)];
+    return `${first.join("")}...(${characters.length - 100} characters more)...${last.join("")}`;
+  });
+}
+
 /**
  * The same JSON, or other text, in which nothing stands that a terminal acts on but line ends and tabs. A JSON text says
  * the same as before, since such characters can only stand in its strings.

@@ -97,13 +97,20 @@ export function validateCniArg(key: string, value: string): void {
 }
 
 /**
- * Checks one pair that a caller gives, as {@linkcode validateCniArg} does, and that it can stand in a line. What is on
- * record, of another runtime perhaps, is passed on as it is.
+ * Checks one pair that a caller gives, as {@linkcode validateCniArg} does, that plugins take its value, and that it can
+ * stand in a line. What is on record, of another runtime perhaps, is passed on as it is.
+ *
+ * Plugins that read their arguments by the Go library (`types.LoadArgs`) split a pair at each `=` and refuse it, and
+ * so all arguments, where that gives more than a key and a value.
  *
  * @throws {CniError} of kind `usage`, code 4
  */
 export function validateNewCniArg(key: string, value: string): void {
   validateCniArg(key, value);
+  if (value.includes("=")) {
+    const msg = `Cannot pass CNI argument "${key}": its value contains "=", which plugins refuse`;
+    throw refused("usage", ERROR_CODES.invalidEnvironment, msg);
+  }
   if (isPrintable(key) && isPrintable(value)) return;
   const msg = `Cannot pass CNI argument ${
     JSON.stringify(key)

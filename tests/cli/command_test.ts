@@ -39,8 +39,11 @@ Deno.test("parseCommandLine() takes a value behind its flag or joined to it", ()
   }
 });
 
-Deno.test("parseCommandLine() lets the last of several values count, and gathers a list in order", () => {
-  assertEquals(parse("-n", "1", "--name=2").value("name"), "2");
+Deno.test("parseCommandLine() takes one value, of global options the last, and gathers a list in order", () => {
+  assertEquals(parse("-n", "1", "--name=1").value("name"), "1");
+  assertEquals(refusal("-n", "1", "--name=2"), 'option --name is given twice, as "1" and as "2"');
+  const global = parseCommandLine(["--state-dir=/a", "--state-dir", "/b"], GLOBAL_OPTIONS);
+  assertEquals(global.value("state-dir"), "/b");
   assertEquals(parse("-p", "1", "a", "--port=2", "--port", "1").list("port"), ["1", "2", "1"]);
   assertEquals([parse().value("name"), parse().list("port")], [undefined, []]);
 });

@@ -48,7 +48,7 @@ Deno.test("run takes the namespace from one place only", () => {
 });
 
 Deno.test("run adds --arg to the arguments of its own environment", () => {
-  assertEquals(request(["--arg", "A=1", "--arg", "B=x=y", "--arg", "A="]).args, [["A", "1"], ["B", "x=y"], [
+  assertEquals(request(["--arg", "A=1", "--arg", "B=x:y", "--arg", "A="]).args, [["A", "1"], ["B", "x:y"], [
     "A",
     "",
   ]]);
@@ -155,10 +155,10 @@ Deno.test("what only the network can tell to be wrong is told with network and v
       return stderr;
     };
     const cases: readonly [string[], string][] = [
-      [["--mac=02:00"], 'network "web": unable to parse MAC address "02:00"'],
+      [["--mac=02:00"], '--mac: unable to parse MAC address "02:00"'],
       [["--network=web:eth0,mac=x"], 'network "web": unable to parse MAC address "x"'],
       [["--network=web,search=a b"], 'network "web": dns.searches: "a b" is no domain'],
-      [["--ip-range=10.1.0.1/24"], 'network "web": ipRanges[0][0].subnet: "10.1.0.1/24" has host bits'],
+      [["--ip-range=10.1.0.1/24"], '--ip-range: "10.1.0.1/24" has host bits'],
       [["--alias=db"], 'no plugin of network "web" (x) takes the capability "aliases"'],
       [["--network=web:a/b"], 'network "web": ifName: "a/b"'],
       [["--network=none", "--ip=10.1.0.5"], "ips asks something of a network, and the pod is to have none"],

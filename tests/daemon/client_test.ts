@@ -37,7 +37,7 @@ Deno.test("what the command line asks for reaches the daemon as it was asked for
       "--annotation=a/b=",
       "--arg=K=V",
       "--arg=K=",
-      "--arg=1=x=y",
+      "--arg=1=x:y",
     ],
     ["--cap", 'x={"y": [1.0, 9007199254740993]}'],
   ];

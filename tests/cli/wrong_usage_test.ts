@@ -1,0 +1,273 @@
+// Every way to get a command line wrong, for every command: the exit code, and one line that names what is wrong.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Command, GLOBAL_OPTIONS, type OptionSpec } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { podwire } from "./fake_io.ts";
+
+/** What each command is called with where nothing is wrong; none of it is there. */
+const OPERANDS: Readonly<Record<string, readonly string[]>> = {
+  run: ["web"],
+  stop: ["web"],
+  rm: ["web"],
+  ps: [],
+  inspect: ["web"],
+  exec: ["web", "true"],
+  add: ["net", "/run/netns/absent"],
+  check: ["net", "/run/netns/absent"],
+  del: ["net", "/run/netns/absent"],
+  status: [],
+  gc: [],
+  recover: [],
+  repair: ["web"],
+  networks: [],
+  attachments: [],
+  forget: ["c1"],
+  plugin: ["bridge"],
+  "oci-hook": ["config"],
+  serve: [],
+  demo: [],
+  completion: ["bash"],
+};
+
+/** A value that each option refuses, and what is said; those that take any text stand in {@linkcode ANY_TEXT}. */
+const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = {
+  "max-failed": ["-1", '--max-failed: "-1" is no whole number'],
+  builtin: ["always", '--builtin: "always" is none of fallback, prefer, off'],
+  timeout: ["ADD=fast", '--timeout: "fast" is no duration'],
+  "plugin-env": ["A=B", '--plugin-env: "A=B" is no name of a variable'],
+  "log-level": ["loud", '--log-level: "loud" is none of'],
+  "log-format": ["xml", '--log-format: "xml" is none of'],
+  "run uid": ["a b", 'the UID "a b" is invalid'],
+  "run id": ["a/b", 'the sandbox ID "a/b" is invalid'],
+  "run namespace": ["../x", 'the namespace "../x" is invalid'],
+  pid: ["0", '--pid: "0" is no number from 1 to'],
+  sysctl: ["net.ipv4.ip_forward", '--sysctl: "net.ipv4.ip_forward" is not KEY=VALUE'],
+  label: ["app", '--label: "app" is not KEY=VALUE'],
+  runtime: ["runc", "--runtime goes with --infra"],
+  "run network": ["net:a:b", '--network: "net:a:b" is not NET[:IFNAME]'],
+  publish: ["80", '--publish: "80" is not'],
+  ip: ["10.1.0", '--ip: "10.1.0" is no IP address'],
+  mac: ["02:00", '--mac: unable to parse MAC address "02:00"'],
+  bandwidth: ["10M", '--bandwidth: "10M" is not'],
+  "ip-range": ["10.1.0.1/24", '--ip-range: "10.1.0.1/24" has host bits'],
+  dns: ["ns1", '--dns: "ns1" is no IP address'],
+  "dns-search": ["a b", '--dns-search: "a b" is no domain'],
+  "dns-option": ["a b", '--dns-option: "a b" is no option of a resolver'],
+  alias: ["a b", '--alias: "a b" is no name for a host'],
+  device: ["a\nb", '--device: "a\\nb" is empty or has control characters'],
+  "cgroup-path": ["a\nb", '--cgroup-path: "a\\nb" is empty or has control characters'],
+  arg: ["K=a=b", '--arg: Cannot pass CNI argument "K": its value contains "="'],
+  cap: ["x={", "--cap x: the value is no JSON"],
+  annotation: ["x", '--annotation: "x" is not KEY=VALUE'],
+  "serve socket": [`/${"s".repeat(200)}`, "--socket: a path of 201 bytes is too long for a socket"],
+  filter: ["age=1", '--filter: "age" is nothing to filter by'],
+  "add ifname": ["a/b", "--ifname: interface name contains / or :"],
+  "check ifname": ["a/b", "--ifname: interface name contains / or :"],
+  "del ifname": ["a/b", "--ifname: interface name contains / or :"],
+  id: ["a b", "--id: invalid characters in containerID"],
+  grace: ["5", '--grace: "5" is no duration'],
+  valid: ["a b:eth0", "--valid: invalid characters in containerID"],
+  "attachments network": ["a b", "--network: invalid characters found in network name"],
+  limit: ["soon", '--limit: "soon" is no duration'],
+  "allow-annotation": ["all", '--allow-annotation: there is no "all"'],
+  "allow-host-ports": ["0", '--allow-host-ports: "0" is not PORT[-PORT]'],
+  "gc-interval": ["5", '--gc-interval: "5" is no duration'],
+  "request-timeout": ["5", '--request-timeout: "5" is no duration'],
+  "max-requests": ["0", '--max-requests: "0" is no number from 1 to'],
+  "drain-timeout": ["5", '--drain-timeout: "5" is no duration'],
+  pool: ["a b=1", "--pool: invalid characters found in network name"],
+  "pool-max-age": ["5", '--pool-max-age: "5" is no duration'],
+};
+
+/** What is looked for as it is given: nothing is called so, or nothing is there. */
+const ANY_TEXT: readonly string[] = [
+  "conf-dir",
+  "plugin-dir",
+  "cache-dir",
+  "state-dir",
+  "netns-dir",
+  "default-network",
+  "namespace",
+  "netns",
+  "run socket",
+  "reason",
+  "status ifname",
+  "gc ifname",
+  "dir",
+  "program",
+  "allow-network",
+];
+
+const takesValue = ({ kind }: OptionSpec) => kind !== "flag";
+const wrongValue = (command: string, option: string) => WRONG[`${command} ${option}`] ?? WRONG[option];
+
+/** Runs a command line with directories that are not there; whatever it is, it must not act. */
+async function refused(args: readonly string[]): Promise<string> {
+  const dir = `/nonexistent/${crypto.randomUUID()}`;
+  const dirs = ["state-dir", "cache-dir", "netns-dir"].map((name) => `--${name}=${dir}`);
+  const { code, stdout, stderr } = await podwire([...dirs, ...args]);
+  const about = `${JSON.stringify(args).slice(0, 200)}: ${code} ${stderr}`;
+  assertEquals({ code, stdout }, { code: 2, stdout: "" }, about);
+  const [first = "", ...hints] = stderr.trimEnd().split("\n");
+  assertMatch(first, /^podwire: \S/, about);
+  assert(hints.every((line) => line.startsWith("  hint: ")), about);
+  assert(!/\bat \S+:\d+|panicked|internal/.test(stderr), about);
+  assert(stderr.length < 1_000, about);
+  return first;
+}
+
+const lineOf = ({ name }: Command, options: readonly string[], operands = OPERANDS[name] ?? []) => [
+  name,
+  ...options,
+  ...operands,
+];
+
+Deno.test("the tables of wrong values and of operands name every command and every option", () => {
+  assertEquals(Object.keys(OPERANDS).sort(), COMMANDS.map(({ name }) => name).sort());
+  const all = [
+    ...GLOBAL_OPTIONS.filter(takesValue).map(({ name }) => `run ${name}`),
+    ...COMMANDS.flatMap(({ name, options }) =>
+      options.filter(takesValue).map((each) => `${name} ${each.name}`)
+    ),
+  ];
+  const known = (place: string) => {
+    const [command = "", option = ""] = place.split(" ");
+    return wrongValue(command, option) !== undefined || ANY_TEXT.includes(place) || ANY_TEXT.includes(option);
+  };
+  assertEquals(all.filter((place) => !known(place)), []);
+});
+
+Deno.test("an option that no command has is named, long or short, before and behind the operands", async () => {
+  for (const command of COMMANDS) {
+    for (const option of ["--nosuch", "--nosuch=1", "-Z", "-hZ"]) {
+      const name = option.split("=")[0]!;
+      const words = `unknown option ${name}`;
+      assertStringIncludes(await refused(lineOf(command, [option])), words);
+      if (command.name === "exec") continue;
+      assertStringIncludes(await refused([...lineOf(command, []), option]), words);
+    }
+  }
+  for (
+    const args of [["--nosuch"], ["-Z"], ["help", "--nosuch"], ["help", "-Z"], ["help", "ps", "--nosuch"]]
+  ) {
+    assertStringIncludes(await refused(args), "unknown option -");
+  }
+});
+
+Deno.test("an option without its value, or with one that it takes none of, is named", async () => {
+  for (const command of COMMANDS) {
+    for (const option of [...command.options, ...GLOBAL_OPTIONS]) {
+      const flag = `--${option.name}`;
+      if (option.kind === "flag") {
+        assertStringIncludes(await refused(lineOf(command, [`${flag}=1`])), `option ${flag} takes no value`);
+        continue;
+      }
+      const words = `option ${flag} needs a value: ${flag} ${option.value}`;
+      for (const args of [[`${flag}=`], [flag, ""], [flag, "--"]]) {
+        assertStringIncludes(await refused(lineOf(command, args, [])), words);
+      }
+      assertStringIncludes(await refused([command.name, flag]), words);
+    }
+  }
+});
+
+Deno.test("an operand that is missing, or one too many, is named with the usage", async () => {
+  for (const command of COMMANDS) {
+    const { name, operands, count: [least, most] } = command;
+    const given = OPERANDS[name] ?? [];
+    if (least > 0) {
+      assertStringIncludes(await refused([name, ...given.slice(0, least - 1)]), `${name} needs ${operands}`);
+    }
+    if (most === Infinity) continue;
+    const many = Array.from({ length: most }, (_, index) => given[index] ?? `more${index}`);
+    assertStringIncludes(await refused([name, ...many, "surplus"]), 'unexpected argument "surplus"');
+  }
+  assertStringIncludes(await refused(["help", "ps", "surplus"]), 'unexpected argument "surplus"');
+  assertStringIncludes(await refused(["exec", "web"]), "exec needs a command");
+  assertStringIncludes(await refused(["forget", "c1"]), "--reason is missing");
+});
+
+Deno.test("a value that an option does not take is said with the option and the value", async () => {
+  for (const command of COMMANDS) {
+    for (const { name } of command.options.filter(takesValue)) {
+      const wrong = ANY_TEXT.includes(`${command.name} ${name}`) ? undefined : wrongValue(command.name, name);
+      if (wrong === undefined) continue;
+      const [value, says] = wrong;
+      assertStringIncludes(await refused(lineOf(command, [`--${name}=${value}`])), says, command.name);
+    }
+  }
+  for (const { name } of GLOBAL_OPTIONS.filter(takesValue)) {
+    const wrong = WRONG[name];
+    if (wrong === undefined) continue;
+    for (const command of ["run", "status", "serve"]) {
+      assertStringIncludes(await refused([command, `--${name}=${wrong[0]}`]), wrong[1], command);
+    }
+  }
+});
+
+Deno.test("what makes sense once is refused where it is given twice", async () => {
+  const twice: readonly (readonly [args: readonly string[], says: string])[] = [
+    ...COMMANDS.flatMap((command) =>
+      command.options.filter(({ kind }) => kind === "value").map(({ name }) =>
+        [
+          lineOf(command, [`--${name}=1s`, `--${name}`, "2s"]),
+          `option --${name} is given twice, as "1s" and as "2s"`,
+        ] as const
+      )
+    ),
+    [["run", "--network=a,mac=x,mac=y"], 'mac is given twice, "x" and "y"'],
+    [["run", "--bandwidth=ingress=1M,ingress=2M"], "ingress is given twice"],
+    [["run", "--ip=10.1.0.5", "--ip=10.1.0.5/24"], '--ip: "10.1.0.5/24" is there twice'],
+    [["run", "--network=none", "--network=a"], '"none" means no network, and there are others'],
+    [["run", "--netns=/a", "--pid=1"], "--netns and --pid exclude each other"],
+    [["serve", "--pool=a=1", "--pool=a=2"], 'the network "a" is given twice'],
+  ];
+  for (const [args, says] of twice) assertStringIncludes(await refused(args), says);
+});
+
+Deno.test("what is the daemon's own is refused beside run --socket, each by its name", async () => {
+  for (
+    const option of [
+      "--conf-dir=/x",
+      "--plugin-dir=/x",
+      "--default-network=x",
+      "--no-embedded",
+      "--allow-unsafe-files",
+    ]
+      .concat("--max-failed=1", "--builtin=off", "--plugin-env=X")
+  ) {
+    const { code, stderr } = await podwire(["run", "--socket=/nonexistent/s", option]);
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, `${option.split("=")[0]} does not go with --socket`);
+  }
+  const { code, stderr } = await podwire(["run", `--socket=/${"s".repeat(200)}`]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "--socket: a path of 201 bytes is too long for a socket: it may have 107");
+});
+
+Deno.test("a name without end is cut in the message, and given whole as JSON", async () => {
+  const long = `${"a".repeat(3_000)}end`;
+  const cases: readonly (readonly [code: number, args: readonly string[]])[] = [
+    [2, [long]],
+    [2, [`--${long}`]],
+    [2, ["ps", long]],
+    [2, ["run", long]],
+    [2, ["run", "--namespace", long]],
+    [2, ["run", "--uid", long]],
+    [2, ["run", "--publish", long]],
+    [2, ["add", "net", "/x", "--ifname", long]],
+    [3, ["inspect", long]],
+    [3, ["stop", long]],
+    [3, ["exec", long, "true"]],
+    [2, ["completion", long]],
+  ];
+  for (const [wanted, args] of cases) {
+    const dirs = ["--state-dir=/nonexistent/a", "--cache-dir=/nonexistent/b", "--netns-dir=/nonexistent/c"];
+    const { code, stderr } = await podwire([...dirs, ...args]);
+    assertEquals(code, wanted, `${args[0]!.slice(0, 20)} ${stderr}`);
+    assert(stderr.length < 600, `${stderr.length}: ${stderr}`);
+    if (!stderr.includes("aaa")) continue;
+    assertMatch(stderr, /a{70}\.\.\.\(\d+ characters more\)\.\.\.a{10,17}end/);
+    assertStringIncludes((await podwire([...dirs, "--json", ...args])).stderr, long);
+  }
+});
