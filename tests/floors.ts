@@ -111,6 +111,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
   },
   "lib/network": {
     files: [
+      "attachment_key.ts",
       "load.ts",
       "parallel.ts",
       "directory.ts",

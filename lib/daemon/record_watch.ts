@@ -3,6 +3,7 @@ import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
 import { repeat } from "../host/repeat.ts";
 import { watchDirs } from "../host/watch.ts";
+import { attachmentKey } from "../network/attachment_key.ts";
 import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
 import { wordsOf } from "../plugin/failure.ts";
 import type { Sandbox } from "../sandbox/view.ts";
@@ -181,7 +182,7 @@ export class RecordWatch implements AsyncDisposable {
       const now = `${record.state} ${record.since} ${record.attempts}`;
       if (told.attachments.get(keyOf(record)) === now) continue;
       told.attachments.set(keyOf(record), now);
-      tell({ type: "attachment", ...nameOf(record), attachment: shownAttachment(record) });
+      tell({ type: "attachment", ...attachmentKey(record), attachment: shownAttachment(record) });
     }
     for (const key of [...told.attachments.keys()]) {
       if (keys.has(key)) continue;
@@ -215,10 +216,6 @@ export class RecordWatch implements AsyncDisposable {
       throw error;
     }
   }
-}
-
-function nameOf({ containerId, network, ifName }: AttachmentRecord) {
-  return { containerId, network, ifName };
 }
 
 /** Neither has a space. */

@@ -2,18 +2,9 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
 import { isObject, type Json, type JsonObject, numberOf } from "../spec/json.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
+import type { AttachmentKey } from "./attachment_key.ts";
 import { mend } from "./mend.ts";
 import { openSealed, optionalObject, optionalText, seal, textOf, unknownMembers, wordOf } from "./sealed.ts";
-
-/** One (network, container ID, interface name) triple. */
-export interface AttachmentKey {
-  /** The container that is attached. */
-  readonly containerId: string;
-  /** The name of the network. */
-  readonly network: string;
-  /** The interface inside the container. */
-  readonly ifName: string;
-}
 
 /**
  * How far an attachment is. `adding` is on disk before the first plugin runs, so whatever happens

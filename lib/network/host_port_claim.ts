@@ -1,6 +1,6 @@
 import { isArray, isObject, type Json, type JsonObject } from "../spec/json.ts";
 import { hostAddress, type HostPort } from "./host_port.ts";
-import type { AttachmentKey } from "./record.ts";
+import type { AttachmentKey } from "./attachment_key.ts";
 import { textOf, unknownMembers } from "./sealed.ts";
 
 /** Who has a port. */

@@ -12,18 +12,13 @@ import { Slots } from "../plugin/slots.ts";
 import type { NetworkConfigList } from "../spec/config.ts";
 import { CniError, isCniError } from "../spec/error.ts";
 import type { JsonObject } from "../spec/json.ts";
+import { type AttachmentKey, attachmentKey, isSameAttachment } from "./attachment_key.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { type HostPort, hostPortsOf, overlap, shownHostPort } from "./host_port.ts";
 import { type Claim, type Claims, claimsBody, type Door, readClaims } from "./host_port_claim.ts";
 import { inParallel } from "./parallel.ts";
 import type { FindListeners, Listener } from "./listeners.ts";
-import type {
-  AttachmentKey,
-  AttachmentRecord,
-  AttachmentStore,
-  BadRecord,
-  DamagedAttachment,
-} from "./record.ts";
+import type { AttachmentRecord, AttachmentStore, BadRecord, DamagedAttachment } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import type { ResultCache } from "./result_cache.ts";
 import { newerRecord, openSealed, requireFile, seal, UnusableRecord } from "./sealed.ts";
@@ -103,7 +98,7 @@ export class HostPorts {
     using _alone = await this.#alone(signal);
     for (const { key, capabilityArgs } of wanted) {
       const isOther = (claim: Claim) =>
-        !leaving.includes(claim.key.containerId) && (key === undefined || !isSame(claim.key, key));
+        !leaving.includes(claim.key.containerId) && (key === undefined || !isSameAttachment(claim.key, key));
       for (const port of hostPortsOf(capabilityArgs)) {
         const { claims } = await this.#open(port);
         await this.#requireNone(claims.filter(isOther), port);
@@ -125,9 +120,12 @@ export class HostPorts {
     const files: PortFile[] = [];
     for (const group of Map.groupBy(ports, (port) => this.#path(port)).values()) {
       const file = await this.#open(group[0] as HostPort);
-      let others = file.claims.filter((claim) => !isSame(claim.key, key));
+      let others = file.claims.filter((claim) => !isSameAttachment(claim.key, key));
       for (const port of group) others = await this.#requireNone(others, port);
-      files.push({ ...file, claims: [...others, ...group.map((port) => ({ ...port, key: keyOf(key) }))] });
+      files.push({
+        ...file,
+        claims: [...others, ...group.map((port) => ({ ...port, key: attachmentKey(key) }))],
+      });
     }
     try {
       for (const file of files) await this.#write(file);
@@ -194,7 +192,7 @@ export class HostPorts {
 
   async #drop(key: AttachmentKey, port: HostPort): Promise<void> {
     const file = await this.#open(port);
-    const left = file.claims.filter((claim) => !isSame(claim.key, key));
+    const left = file.claims.filter((claim) => !isSameAttachment(claim.key, key));
     if (left.length < file.claims.length) await this.#write({ ...file, claims: left });
   }
 
@@ -264,7 +262,7 @@ export class HostPorts {
     return published.flatMap(([key, capabilityArgs]) =>
       hostPortsOf(capabilityArgs)
         .filter((claimed) => claimed.port === port && claimed.protocol === protocol)
-        .map((claimed) => ({ ...claimed, key: keyOf(key) }))
+        .map((claimed) => ({ ...claimed, key: attachmentKey(key) }))
     );
   }
 
@@ -330,12 +328,4 @@ function listening(wanted: HostPort, { program, pid, ...port }: Listener): CniEr
   const owner = program === undefined ? "a program of the host" : `"${program}" (process ${pid})`;
   const msg = `the host port ${shownHostPort(wanted)} is taken: ${owner} listens on ${shownHostPort(port)}`;
   return new CniError("conflict", msg, { hint: "publish another port, or stop that program" });
-}
-
-function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
-  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
-}
-
-function keyOf({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
-  return { containerId, network, ifName };
 }

@@ -1,7 +1,8 @@
 import { readTextIfThere } from "../host/file.ts";
 import type { JsonObject } from "../spec/json.ts";
 import { printSorted } from "../spec/libcni_text.ts";
-import type { AttachmentKey, AttachmentRecord } from "./record.ts";
+import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
+import type { AttachmentRecord } from "./record.ts";
 import type { CachedAttachment } from "./result_cache.ts";
 import { openSealed, optionalText, seal, textOf, UnusableRecord } from "./sealed.ts";
 
@@ -55,11 +56,6 @@ export async function isOwnEntry(
 ): Promise<boolean> {
   if (origin === undefined || !isSameAttachment(key, entry)) return false;
   return origin.entry === await entryDigest(entry);
-}
-
-/** Whether both are the same (network, container ID, interface name) triple. */
-export function isSameAttachment(a: AttachmentKey, b: AttachmentKey): boolean {
-  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }
 
 function decode(body: JsonObject): InterfaceClaim {

@@ -11,17 +11,12 @@ import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { reported } from "../plugin/failure.ts";
+import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import type { ContainerLocks } from "./container_lock.ts";
 import { isForExistingLink } from "./existing_link.ts";
-import {
-  type InterfaceClaim,
-  isOwnEntry,
-  isSameAttachment,
-  printClaim,
-  readClaim,
-} from "./interface_claim.ts";
+import { type InterfaceClaim, isOwnEntry, printClaim, readClaim } from "./interface_claim.ts";
 import { inParallel } from "./parallel.ts";
-import type { AttachmentKey, AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
+import type { AttachmentRecord, AttachmentStore, BadRecord } from "./record.ts";
 import { listOnRecord } from "./recorded.ts";
 import type { ResultCache } from "./result_cache.ts";
 import { newerRecord, requireFile, UnusableRecord } from "./sealed.ts";

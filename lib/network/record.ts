@@ -11,18 +11,15 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { reported } from "../plugin/failure.ts";
-import { type AttachmentKey, type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
+import type { AttachmentKey } from "./attachment_key.ts";
+import { type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
 import { inParallel } from "./parallel.ts";
 import { newerRecord, remnant, UnusableRecord } from "./sealed.ts";
 import { shortName } from "./short_name.ts";
 import type { StateFormat } from "./state_format.ts";
 
-export {
-  ATTACHMENT_STATES,
-  type AttachmentKey,
-  type AttachmentRecord,
-  type AttachmentState,
-} from "./attachment_record.ts";
+export type { AttachmentKey } from "./attachment_key.ts";
+export { ATTACHMENT_STATES, type AttachmentRecord, type AttachmentState } from "./attachment_record.ts";
 
 /** Which attachments there were at one moment. */
 export interface AttachmentIndex {

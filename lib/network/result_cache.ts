@@ -12,14 +12,12 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import { CniError, ERROR_CODES } from "../spec/error.ts";
 import { isObject, type Json, type JsonObject, parseJson } from "../spec/json.ts";
 import { printSorted } from "../spec/libcni_text.ts";
+import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import { inParallel } from "./parallel.ts";
 import { optionalObject, optionalText, textOf } from "./sealed.ts";
 
 /** An attachment as libcni remembers it. */
-export interface CachedAttachment {
-  readonly containerId: string;
-  readonly network: string;
-  readonly ifName: string;
+export interface CachedAttachment extends AttachmentKey {
   readonly netns: string;
   /** The configuration that was in force, as text. */
   readonly config: string;
@@ -42,9 +40,6 @@ export interface CacheListing {
   readonly named: ReadonlyMap<string, CachedAttachment>;
   readonly unknown: readonly UnknownEntry[];
 }
-
-/** Which attachment an entry is of. */
-type CacheKey = Pick<CachedAttachment, "containerId" | "network" | "ifName">;
 
 const KIND = "cniCacheV1";
 const FILES_AT_ONCE = 16;
@@ -83,13 +78,13 @@ export class ResultCache {
    *
    * @throws {CniError} kind `io`, code 6, if there is something else than an entry under its name
    */
-  async read(key: CacheKey): Promise<CachedAttachment | undefined> {
+  async read(key: AttachmentKey): Promise<CachedAttachment | undefined> {
     const path = this.#path(key);
     const text = isTooLong(key) ? undefined : await readTextIfThere(path);
     if (text === undefined) return undefined;
     try {
       const entry = decode(text, key);
-      return isSame(entry, key) ? entry : undefined;
+      return isSameAttachment(entry, key) ? entry : undefined;
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       const code = ERROR_CODES.decodingFailure;
@@ -102,7 +97,7 @@ export class ResultCache {
    *
    * @throws {CniError} kind `conflict`, or `usage` if its names are too long for one of a file
    */
-  async requireFree(key: CacheKey): Promise<void> {
+  async requireFree(key: AttachmentKey): Promise<void> {
     const path = this.#path(key);
     if (isTooLong(key)) {
       throw new CniError("usage", "the names of network, container and interface are too long together", {
@@ -111,7 +106,7 @@ export class ResultCache {
     }
     const text = await readTextIfThere(path);
     const entry = text === undefined ? undefined : decodeIfWhole(text, key);
-    if (entry === undefined || isSame(entry, key)) return;
+    if (entry === undefined || isSameAttachment(entry, key)) return;
     const { network, containerId, ifName } = entry;
     throw new CniError("conflict", `${path} is the cached result of another attachment`, {
       details: `of container "${containerId}" to network "${network}" as "${ifName}"`,
@@ -120,11 +115,11 @@ export class ResultCache {
   }
 
   /** Whether there is an entry, be it one that cannot be read, and it is not another attachment's. */
-  async has(key: CacheKey): Promise<boolean> {
+  async has(key: AttachmentKey): Promise<boolean> {
     const text = isTooLong(key) ? undefined : await this.#textIfFile(this.#path(key));
     if (text === undefined) return false;
     const entry = decodeIfWhole(text, key);
-    return entry === undefined || isSame(entry, key);
+    return entry === undefined || isSameAttachment(entry, key);
   }
 
   /** Undefined for what is no file: no runtime has written that. */
@@ -138,7 +133,7 @@ export class ResultCache {
   }
 
   /** Removes the entry, unless the file of that name belongs to another attachment. */
-  async remove(key: CacheKey): Promise<void> {
+  async remove(key: AttachmentKey): Promise<void> {
     if (await this.has(key)) await removeIfThere(this.#path(key));
   }
 
@@ -180,25 +175,18 @@ export class ResultCache {
     await removeUnfinished(this.dir);
   }
 
-  #path(key: CacheKey) {
+  #path(key: AttachmentKey) {
     return `${this.dir}/${fileName(key)}`;
   }
 }
 
-function fileName({ network, containerId, ifName }: CacheKey): string {
+function fileName({ network, containerId, ifName }: AttachmentKey): string {
   return `${network}-${containerId}-${ifName}`;
 }
 
 /** Such an entry cannot have been written, by whatever runtime. */
-function isTooLong(key: CacheKey): boolean {
+function isTooLong(key: AttachmentKey): boolean {
   return new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME;
-}
-
-function isSame(
-  a: CacheKey,
-  b: CacheKey,
-): boolean {
-  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }
 
 /** The bytes that libcni writes: its members in this order, and what is inside of them sorted. */
@@ -218,7 +206,7 @@ function encode(entry: CachedAttachment): string {
 }
 
 /** libcni writes in place: after a crash an entry can be empty or cut. */
-function decodeIfWhole(text: string, key: CacheKey): CachedAttachment | undefined {
+function decodeIfWhole(text: string, key: AttachmentKey): CachedAttachment | undefined {
   try {
     return decode(text, key);
   } catch {
@@ -226,7 +214,7 @@ function decodeIfWhole(text: string, key: CacheKey): CachedAttachment | undefine
   }
 }
 
-function decode(text: string, key: CacheKey): CachedAttachment {
+function decode(text: string, key: AttachmentKey): CachedAttachment {
   const json = readObject(text);
   return isBareResult(json) ? { ...key, ...NOTHING_ELSE, result: json } : decodeEntry(json);
 }

@@ -1,0 +1,19 @@
+/** One (network, container ID, interface name) triple. */
+export interface AttachmentKey {
+  /** The container that is attached. */
+  readonly containerId: string;
+  /** The name of the network. */
+  readonly network: string;
+  /** The interface inside the container. */
+  readonly ifName: string;
+}
+
+/** The key alone, of what has more members. */
+export function attachmentKey({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
+  return { containerId, network, ifName };
+}
+
+/** Whether both are of one attachment. */
+export function isSameAttachment(a: AttachmentKey, b: AttachmentKey): boolean {
+  return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
+}
