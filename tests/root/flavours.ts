@@ -40,18 +40,20 @@ export function runtimeOf(world: World, { options }: Flavour, more: RuntimeOptio
 export async function bridgeNetwork(
   world: World,
   name: string,
-  { number = 0, more = {}, chained = [] }: {
+  { number = 0, more = {}, chained = [], cniVersion = "1.0.0", confDir = `${world.dir}/conf` }: {
     number?: number;
     more?: JsonObject;
     chained?: readonly JsonObject[];
+    cniVersion?: string;
+    confDir?: string;
   } = {},
 ): Promise<void> {
-  await Deno.mkdir(`${world.dir}/conf`, { recursive: true });
+  await Deno.mkdir(confDir, { recursive: true });
   const subnet = `${world.subnet4}.${number * 16}/28`;
   const ipam = { type: "host-local", dataDir: `${world.dir}/ipam`, ranges: [[{ subnet }]] };
   const bridge = { type: "bridge", bridge: world.bridge, ipam, ...more };
-  const list = { cniVersion: "1.0.0", name, plugins: [bridge, ...chained] };
-  await Deno.writeTextFile(`${world.dir}/conf/${name}.conflist`, JSON.stringify(list));
+  const list = { cniVersion, name, plugins: [bridge, ...chained] };
+  await Deno.writeTextFile(`${confDir}/${name}.conflist`, JSON.stringify(list));
 }
 
 /** The addresses that host-local holds. */

@@ -1,0 +1,108 @@
+/** Another CNI runtime: it calls the plugins by itself, and remembers in libcni's cache what it attached. */
+import { ResultCache } from "../../lib/network/result_cache.ts";
+import { runCommand } from "../../lib/host/command.ts";
+import type { JsonObject } from "../../lib/spec/json.ts";
+import { sh } from "./builtin_world.ts";
+
+/** What is attached, or to be. */
+export interface RawTarget {
+  readonly network: string;
+  readonly containerId: string;
+  readonly netns: string;
+  readonly ifName: string;
+}
+
+interface RawAttachment extends RawTarget {
+  readonly config: JsonObject;
+  readonly result: JsonObject;
+}
+
+/** It never touches an interface that is not its own. */
+export class RawRuntime {
+  readonly #attached = new Map<string, RawAttachment>();
+  readonly #cache: ResultCache;
+
+  constructor(readonly confDir: string, readonly pluginDir: string, cacheDir: string) {
+    this.#cache = new ResultCache(cacheDir);
+  }
+
+  get attached(): readonly RawTarget[] {
+    return [...this.#attached.values()];
+  }
+
+  /** Gives whether it could be attached. */
+  async add(target: RawTarget): Promise<boolean> {
+    if (this.#attached.has(keyOf(target)) || await macOf(target) !== undefined) return false;
+    const text = await Deno.readTextFile(`${this.confDir}/${target.network}.conflist`);
+    const { cniVersion, name, plugins: [plugin, ...more] } = JSON.parse(text);
+    // What others refuse at a later plugin it does not try.
+    if (more.length > 0) return false;
+    const config = { ...plugin, cniVersion, name };
+    const { code, stdout } = await this.#call("ADD", target, config);
+    if (code !== 0) {
+      await this.#call("DEL", target, config);
+      return false;
+    }
+    const result = JSON.parse(stdout);
+    this.#attached.set(keyOf(target), { ...target, config, result });
+    await this.#cache.write({ ...target, config: text, cniArgs: [], capabilityArgs: {}, result });
+    return true;
+  }
+
+  /** Does nothing for what it did not attach. */
+  async del(target: RawTarget): Promise<void> {
+    const known = this.#attached.get(keyOf(target));
+    if (known === undefined) return;
+    const { config, result } = known;
+    const interfaces = (result.interfaces ?? []) as readonly { mac?: string; sandbox?: string }[];
+    const mac = await macOf(known);
+    const netns = interfaces.some((link) => link.sandbox && link.mac === mac) ? known.netns : "";
+    await this.#call("DEL", { ...known, netns }, { ...config, prevResult: result });
+    for (
+      const { name, mac, sandbox } of interfaces as readonly {
+        name: string;
+        mac?: string;
+        sandbox?: string;
+      }[]
+    ) {
+      if (!sandbox && name.startsWith("veth")) {
+        await sh(
+          `ip -o link show dev ${name} 2>/dev/null | grep -q '${mac}' && ip link delete dev ${name}; :`,
+        );
+      }
+    }
+    this.#attached.delete(keyOf(target));
+    await this.#cache.remove(known);
+  }
+
+  async check(target: RawTarget): Promise<void> {
+    const known = this.#attached.get(keyOf(target));
+    if (known !== undefined) await this.#call("CHECK", known, { ...known.config, prevResult: known.result });
+  }
+
+  async #call(verb: string, target: RawTarget, config: JsonObject) {
+    return await runCommand({
+      program: `${this.pluginDir}/${config.type}`,
+      stdin: JSON.stringify(config),
+      env: {
+        PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+        CNI_COMMAND: verb,
+        CNI_CONTAINERID: target.containerId,
+        CNI_NETNS: target.netns,
+        CNI_IFNAME: target.ifName,
+        CNI_PATH: this.pluginDir,
+      },
+    });
+  }
+}
+
+async function macOf({ netns, ifName }: RawTarget): Promise<string | undefined> {
+  const links: { address: string }[] = JSON.parse(
+    await sh(`ip -j link show dev ${ifName} 2>/dev/null || echo '[]'`, netns),
+  );
+  return links[0]?.address;
+}
+
+function keyOf({ network, containerId, ifName }: RawTarget): string {
+  return `${network} ${containerId} ${ifName}`;
+}
