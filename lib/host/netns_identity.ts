@@ -24,8 +24,10 @@ export async function identityOf(path: string): Promise<NetnsIdentity> {
   const id = await netnsId(path);
   if (id === undefined || path.startsWith("/proc/")) return { id };
   const real = await realPath(path).catch(() => undefined);
-  if (real?.startsWith("/proc/")) return { id };
-  const there = real === undefined ? undefined : await statOf(real);
+  // A link to /proc/PID/ns/net is followed by the kernel alone: it ends at no path.
+  if (real === undefined) return { id: await netnsId(path) };
+  if (real.startsWith("/proc/")) return { id };
+  const there = await statOf(real);
   return there === undefined ? { id: undefined } : { id, since: there.mtimeMs / 1000 };
 }
 
