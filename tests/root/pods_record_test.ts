@@ -82,7 +82,9 @@ podsTest(
     const pod = await world.pod("web");
     await pods.setUp(pod);
     await Deno.writeTextFile(`${sandbox.stateDir}/attachments/${pod.containerId}/eth1@a.json`, "{");
-    assertEquals(await pods.tearDown(pod.containerId), []);
+    const failures = await pods.tearDown(pod.containerId);
+    assertEquals(failures.map(({ context }) => context.ifName), ["eth1"]);
+    assertStringIncludes(failures[0]?.message ?? "", "libcni's cache does not say how it was made");
     assertEquals((await sandbox.calls()).at(-1), "a DEL web eth0");
     const told = sandbox.log.all.filter((line) => line.includes("a record cannot be used"));
     assertEquals(told.length, 1);
