@@ -94,7 +94,7 @@ export class HostEnds {
     const peers = await hostVethPeers(hostEndsOf(added), { run, signal });
     const isOwn = peers.length > 0
       ? peers.some(({ peerIndex }) => peerIndex === undefined || peerIndex === found.index)
-      : (own.mac ?? "") === "" || own.mac?.toLowerCase() === found.mac.toLowerCase();
+      : (own.mac ?? "") === "" || found.mac === "" || own.mac?.toLowerCase() === found.mac.toLowerCase();
     return isOwn ? undefined : found;
   }
 
