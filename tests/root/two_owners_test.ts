@@ -83,12 +83,15 @@ function plan(seed: number): { setting: Setting; steps: readonly Step[] } {
   const hasReference = both.every(({ needs }) => needs.length > 0);
   // The oldest release knows no later version.
   const isOld = both.some(({ needs }) => needs.includes("cni-1.1.1"));
+  const isShared = random.chance(50);
+  // GC of the reference bridge removes the iptables rules of all networks but of those that it is told of.
+  const hasGc = !isOld && (isShared || both.every(({ needs }) => needs.length === 0));
   const setting = {
     flavour,
     other,
     isRaw: isRaw && isPlugin,
-    isShared: random.chance(50),
-    cniVersion: isOld || random.chance(40) ? "1.0.0" : "1.1.0",
+    isShared,
+    cniVersion: !hasGc || random.chance(40) ? "1.0.0" : "1.1.0",
     hasBridge: random.chance(50),
     networks: ["one", "two", "bad", ...(hasReference ? ["mac"] : [])],
   };
