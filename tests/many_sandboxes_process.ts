@@ -74,12 +74,13 @@ type Act = (podwire: Podwire, dir: string, run: RunCommand) => Promise<unknown>;
 
 /** What the commands and routes do. */
 export const ACTS: Readonly<Record<string, Act>> = {
+  "ps": (podwire) => podwire.sandboxes.list(),
   "inspect": (podwire) => podwire.sandboxes.get("like"),
   "attachments": (podwire) => podwire.attachments(),
   "gc --dry-run": (podwire) => podwire.gc({ dryRun: true }),
   "status": (podwire) => podwire.status(),
   "recover": (podwire) => podwire.recover(),
-  "ps, and GET of sandboxes, one of them, and metrics": (_, dir, run) => askDaemon(dir, run),
+  "GET of sandboxes, one of them, and metrics": (_, dir, run) => askDaemon(dir, run),
 };
 
 const TARGETS = ["/v1/sandboxes", "/v1/sandboxes/like", "/metrics"];
