@@ -14,19 +14,29 @@ function foreignTest(name: string, fn: (world: BinaryWorld, netns: string) => Pr
   binaryTest(name, [], async (world) => {
     await world.list([world.bridgePlugin()]);
     const netns = `${world.netnsDir}/theirs`;
+    // Other tests have links there too, which come and go.
+    const theirs = `pwt${world.tag}`.slice(0, 15);
     await createNetns(netns);
     try {
+      await sh(`ip link add ${theirs} type bridge`);
       await sh("ip link add eth0 type bridge && ip address add 192.0.2.1/24 dev eth0", netns);
       const look = async () => [await linksOf(netns), await sh(`ip -o address; sysctl -n ${TTL}`, netns)];
       const before = await look();
-      const host = [await linksOf(), await sh(`sysctl -n ${TTL}`)];
+      const lookHere = async () => [
+        (await linksOf()).filter((link) => link.includes(` ${theirs} `)),
+        await sh(`sysctl -n ${TTL}`),
+      ];
+      const here = await lookHere();
       await fn(world, netns);
       assertEquals(await look(), before);
-      const own = (await linksOf()).filter((link) => !link.includes(` ${world.bridge} `));
-      assertEquals([own, await sh(`sysctl -n ${TTL}`)], host);
-      assertEquals((await world.traces()).filter((trace) => trace !== "netns/theirs"), []);
+      assertEquals(await lookHere(), here);
+      assertEquals(
+        (await world.traces()).filter((trace) => trace !== "netns/theirs"),
+        [],
+      );
     } finally {
       await removeNetns(netns);
+      await sh(`ip link delete dev ${theirs} 2>/dev/null || :`);
     }
   });
 }
