@@ -227,7 +227,7 @@ sandboxTest(
       assertEquals(netns, `${world.netnsDir}/podwire-${id}`);
     }
     // One of a pod without networks.
-    for (const attachment of await world.store.ofContainer(bare!)) await world.store.remove(attachment);
+    for (const attachment of await world.store.ofContainer(bare!)) await world.forget(attachment);
     const pods = { owner: "mine", containerIds: () => [here!] };
     const expected = [
       "attachment gone: its pod is gone",

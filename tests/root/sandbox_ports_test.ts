@@ -1,7 +1,6 @@
 // Ports of the host over whole sandboxes: who comes second is told before there is even a namespace.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FailedIndex } from "../../lib/network/failed_index.ts";
-import { ResultCache } from "../../lib/network/result_cache.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { DEL_REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
@@ -124,10 +123,9 @@ sandboxTest(
     await podwire.sandboxes.run(web(world, "one"));
     await podwire.sandboxes.run(web(world, "two", { publish: [port(9090)] }));
     const hints = new FailedIndex(world.stateDir);
-    // As after crashes: a record that is gone before its claim, as libcni's entry is, hints too many and one too few.
+    // As after crashes: a record that is gone before its claim, hints too many and one too few.
     const [record] = await world.store.ofContainer(world.id("one"));
-    await new ResultCache(`${world.dir}/cache`).remove(record!);
-    await world.store.remove(record!);
+    await world.forget(record!);
     await hints.add("nobody");
     await hints.add(world.id("one"));
     await a.answer("DEL", DEL_REFUSAL);

@@ -2,7 +2,8 @@
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { ContainerLocks } from "../../lib/network/container_lock.ts";
-import { type AttachmentRecord, AttachmentStore } from "../../lib/network/record.ts";
+import { type AttachmentKey, type AttachmentRecord, AttachmentStore } from "../../lib/network/record.ts";
+import { ResultCache } from "../../lib/network/result_cache.ts";
 import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
@@ -124,6 +125,12 @@ export class SandboxWorld implements AsyncDisposable {
       found.push(`${record.network} ${record.ifName} ${record.state}`);
     }
     return found.map((line) => this.plain(line)).sort();
+  }
+
+  /** Takes an attachment off the records as a removal does, libcni's entry first. */
+  async forget(record: AttachmentKey): Promise<void> {
+    await new ResultCache(`${this.dir}/cache`).remove(record);
+    await this.store.remove(record);
   }
 
   /** What a command prints; it must succeed. */
