@@ -34,9 +34,9 @@ export interface CommandRequest {
   /** The working directory. */
   readonly cwd?: string;
   /**
-   * Whether the program gets a session and process group of its own. Without, it starts some milliseconds faster
-   * (Deno need not copy itself first), shares the terminal's Ctrl-C, and only the program itself is ended: for
-   * programs that start no others and change nothing.
+   * Whether the program gets a session and process group of its own. Without, it starts a millisecond faster (some more
+   * where there is no `setsid`), shares the terminal's Ctrl-C, and only the program itself is ended: for programs that
+   * start no others and change nothing.
    *
    * @default {true}
    */
@@ -86,7 +86,9 @@ const REAP_MS = 5_000;
  * for until it is quiet for 200 ms, but no longer than `graceMs`.
  *
  * Requires `--allow-run`. Granted for single programs only (`--allow-run=ip`), Deno lets no process group be
- * signalled: then the program `kill` does it where that is granted too, else only the program itself is signalled.
+ * signalled: then the program `kill` does it where that is granted too, else only the program itself is signalled. The
+ * session is made by `setsid` where that is there, may be run and, with `--allow-read`, be found; else Deno makes it,
+ * slower.
  *
  * @throws {Deno.errors.NotFound} If there is no such program. Other failures to start are thrown as Deno has them,
  * see {@linkcode startProblem}.

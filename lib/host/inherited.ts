@@ -69,6 +69,11 @@ export function leftOpen(): readonly number[] {
  */
 export function failedStart(program: string, code: number, stderr: string): Error | undefined {
   if ((code !== 126 && code !== 127) || !stderr.startsWith(`${NAME}: `)) return undefined;
+  return startError(program, code, stderr);
+}
+
+/** The error that the start of a program would have thrown, from the code and the words of what was to become it. */
+export function startError(program: string, code: number, stderr: string): Error {
   const tried = `Failed to spawn '${program}'`;
   if (/Text file busy/.test(stderr)) return new Error(`${tried}: Text file busy (os error 26)`);
   if (/Exec format error/.test(stderr)) return new Error(`${tried}: Exec format error (os error 8)`);

@@ -1,7 +1,8 @@
 import { denoRules } from "./deno_rules.ts";
 import { programFormat } from "./program_format.ts";
 import { DEFAULT_PATH } from "./search_path.ts";
-import { failedStart, withoutInherited } from "./inherited.ts";
+import { failedStart, startError, withoutInherited } from "./inherited.ts";
+import { inOwnSession, wordsOfFailure } from "./own_session.ts";
 
 /** The name of a signal, such as `SIGTERM`. */
 export type SignalName = Deno.Signal;
@@ -24,30 +25,41 @@ export interface LaunchRequest {
 export class GroupChild {
   readonly #child: Deno.ChildProcess;
   readonly #leads: boolean;
-  /** The program that a shell was to become. */
-  readonly #closingFor: string | undefined;
+  /** The error of the program that another was to become, by the code and the words of that one. */
+  readonly #failure: (code: number, stderr: string) => Error | undefined;
 
-  private constructor(child: Deno.ChildProcess, leads: boolean, closingFor: string | undefined) {
+  private constructor(
+    child: Deno.ChildProcess,
+    leads: boolean,
+    failure: (code: number, stderr: string) => Error | undefined,
+  ) {
     this.#child = child;
     this.#leads = leads;
-    this.#closingFor = closingFor;
+    this.#failure = failure;
   }
 
   static start({ program, args = [], env, stdin, cwd, ownGroup = true }: LaunchRequest): GroupChild {
     const { mayDetach, byShell } = startable(program);
-    const detached = ownGroup && mayDetach;
-    const closing = byShell ? withoutInherited({ program, args, env: env ?? DEFAULT_ENV }) : undefined;
-    const child = new Deno.Command(closing?.program ?? program, {
-      args: [...closing?.args ?? args],
-      env: { ...env ?? DEFAULT_ENV },
+    const leads = ownGroup && mayDetach;
+    const wanted = { program, args, env: env ?? DEFAULT_ENV };
+    const closing = byShell ? withoutInherited(wanted) : undefined;
+    const leading = leads ? inOwnSession(closing ?? wanted) : undefined;
+    const first = leading ?? closing ?? wanted;
+    const child = new Deno.Command(first.program, {
+      args: [...first.args],
+      env: { ...wanted.env },
       clearEnv: true,
-      detached,
+      detached: leads && leading === undefined,
       stdin: stdin === undefined ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
       ...(cwd === undefined ? {} : { cwd }),
     }).spawn();
-    return new GroupChild(child, detached, closing && program);
+    return new GroupChild(child, leads, (code, stderr) => {
+      if (closing !== undefined) return failedStart(program, code, stderr);
+      const words = leading && wordsOfFailure(program, code, stderr);
+      return words === undefined ? undefined : startError(program, code, words);
+    });
   }
 
   get pid(): number {
@@ -65,7 +77,7 @@ export class GroupChild {
 
   /** Why the program was not started after all, which only the end of the child shows; undefined if it was. */
   startFailure(code: number, stderr: string): Error | undefined {
-    return this.#closingFor === undefined ? undefined : failedStart(this.#closingFor, code, stderr);
+    return this.#failure(code, stderr);
   }
 
   get stdin(): WritableStream<Uint8Array> {
@@ -92,7 +104,8 @@ export class GroupChild {
       // While a member lives, the kernel gives the number of the group to nobody else.
       Deno.kill(-this.#child.pid, name);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
+      // Ended, or not yet at the point where it leads a group.
+      if (error instanceof Deno.errors.NotFound) return signalChild(this.#child, name);
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       if (!signalByProgram(-this.#child.pid, name)) signalChild(this.#child, name);
     }

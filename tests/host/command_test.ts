@@ -16,6 +16,7 @@ import {
   startProblem,
   withSystemDirs,
 } from "../../lib/host/command.ts";
+import { inOwnSession } from "../../lib/host/own_session.ts";
 import { writeExecutable } from "../executable.ts";
 
 const MIB = 1024 * 1024;
@@ -327,6 +328,33 @@ Deno.test("runCommand() says so too when the program has ended before all could 
 Deno.test("runCommand() leaves out the character that the limit cuts", async () => {
   const outcome = await sh("printf '\\342\\202\\254\\342\\202\\254'", { maxStdout: 4 });
   assertEquals(outcome.stdout, "€");
+});
+
+Deno.test("runCommand() gives a program a session without copying this process", async () => {
+  const words = inOwnSession({ program: "sh", args: ["-c", "exit"] });
+  assertEquals([words?.program.endsWith("/setsid"), words?.args.slice(1)], [true, ["-c", "exit"]]);
+  assertEquals(inOwnSession({ program: "pwt-absent", args: [] }), undefined);
+  let started = 0;
+  const { stdout } = await sh("ps -o pid=,pgid=,sid= -p $$", { onStart: (pid) => started = pid });
+  assertEquals(pidsIn(stdout), [started, started, started]);
+});
+
+Deno.test("runCommand() ends a program too that has not begun yet", async () => {
+  await Promise.all(Array.from({ length: 20 }, async (_, n) => {
+    const stop = new AbortController();
+    let started = 0;
+    const onStart = (pid: number) => {
+      started = pid;
+      setTimeout(() => stop.abort(), n / 2);
+    };
+    const outcome = await sh("trap '' TERM; sleep 60 & sleep 60", {
+      onStart,
+      signal: stop.signal,
+      graceMs: 200,
+    });
+    assertEquals(outcome.ended, "aborted");
+    assert(await dies(started));
+  }));
 });
 
 Deno.test("runCommand() without a group of its own runs and ends the program itself", async () => {
