@@ -89,7 +89,14 @@ export async function runIpScript(host: Host, script: IpScript): Promise<unknown
 }
 
 function shown(stdout: string): unknown[][] {
-  return stdout.split("\n").filter((line) => line.startsWith("[")).map((line) => JSON.parse(line));
+  return stdout.split("\n").filter((line) => line.startsWith("[")).map((line) => {
+    try {
+      return JSON.parse(line);
+    } catch (cause) {
+      const message = `Cannot read what ip shows: ${line.length} characters that are no JSON`;
+      throw new HostError(message, { reason: "bad-output", program: "ip", cause });
+    }
+  });
 }
 
 function failure({ code, stderr }: CommandOutcome, lines: readonly string[]): IpScriptError {

@@ -1,5 +1,5 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../spec/address.ts";
-import { HostError, runOk } from "../host/command.ts";
+import { HostError, type HostErrorReason, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./ip_script.ts";
 
@@ -9,6 +9,8 @@ const CHAIN = `${TABLE} masq_checks`;
 
 /** Between listing and changing, another process may have removed a rule: the change fails as a whole. */
 const ATTEMPTS = 4;
+/** What a change by another process may bring: a rule that is gone, or a list that was cut short. */
+const PASSING: readonly HostErrorReason[] = ["program-failed", "bad-output"];
 
 interface TaggedRule {
   readonly handle: number;
@@ -79,11 +81,11 @@ async function retried(
   plan: (rules: readonly TaggedRule[]) => readonly string[],
 ): Promise<boolean> {
   for (let attempt = 1;; attempt++) {
-    const rules = await listRules(host);
-    if (rules === undefined) return false;
-    const lines = plan(rules);
-    if (lines.length === 0) return true;
     try {
+      const rules = await listRules(host);
+      if (rules === undefined) return false;
+      const lines = plan(rules);
+      if (lines.length === 0) return true;
       await runOk(host.run, {
         program: "nft",
         args: ["-f", "-"],
@@ -92,7 +94,7 @@ async function retried(
       });
       return true;
     } catch (error) {
-      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
+      if (!(error instanceof HostError) || !PASSING.includes(error.reason) || attempt === ATTEMPTS) {
         throw error;
       }
     }
@@ -116,9 +118,20 @@ async function listRules(host: Host): Promise<TaggedRule[] | undefined> {
     if (error.reason === "program-missing" || /not supported/i.test(error.stderr)) return undefined;
     throw error;
   }
-  const { nftables } = JSON.parse(text) as { nftables: readonly { readonly rule?: Partial<TaggedRule> }[] };
-  return nftables.flatMap(({ rule }) => {
+  return readRules(text).flatMap(({ rule }) => {
     const { handle, comment } = rule ?? {};
     return handle === undefined || comment === undefined ? [] : [{ handle, comment }];
   });
+}
+
+function readRules(text: string): readonly { readonly rule?: Partial<TaggedRule> }[] {
+  try {
+    return JSON.parse(text).nftables;
+  } catch (cause) {
+    throw new HostError(`Cannot read what nft lists of ${CHAIN}: its ${text.length} characters are no JSON`, {
+      reason: "bad-output",
+      program: "nft",
+      cause,
+    });
+  }
 }

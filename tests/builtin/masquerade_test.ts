@@ -62,6 +62,22 @@ Deno.test("iptables is chosen where it works, each family in one transaction", a
   ].join("\n")]);
 });
 
+Deno.test("a list of rules that is cut short is asked for again, and one that never is whole is an error", async () => {
+  let lists = 0;
+  const { host: here } = host(({ command }) =>
+    command.startsWith("nft -j") ? { stdout: ++lists < 4 ? "" : '{"nftables": []}' } : {}
+  );
+  await addMasquerade(here, WEB, BOTH, { backend: "nftables" });
+  assertEquals(lists, 4);
+  const { host: broken } = host(() => ({ stdout: '{"nftables":' }));
+  const add = () => addMasquerade(broken, WEB, BOTH, { backend: "nftables" });
+  await assertRejects(
+    add,
+    HostError,
+    "Cannot read what nft lists of inet cni_plugins_masquerade masq_checks",
+  );
+});
+
 Deno.test("nftables is chosen where iptables is missing or does not work", async () => {
   for (const broken of [MISSING, { code: 3, stderr: "Table does not exist" }]) {
     const { scripted, host: here } = host(({ command }) =>
