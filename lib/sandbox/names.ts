@@ -87,7 +87,8 @@ export class NameIndex {
   /** Removes what writes of killed processes left. */
   async removeUnfinished(): Promise<void> {
     for (const namespace of await listDir(this.#dir)) {
-      if ((await this.#namesIn(namespace)).length > 0) await removeUnfinished(`${this.#dir}/${namespace}`);
+      const dir = `${this.#dir}/${namespace}`;
+      if (await listIfDir(dir) !== undefined) await removeUnfinished(dir);
     }
   }
 

@@ -73,7 +73,9 @@ sandboxTest(
     await Deno.writeTextFile(`${runDir}/containers/${world.id("c1")}.lock`, "");
     // No process has so large an ID.
     const name = `.podwire-4194304-${"0".repeat(32)}.tmp`;
-    const files = ["", "sandboxes/", "names/default/"].map((folder) => `${stateDir}/${folder}${name}`);
+    await Deno.mkdir(`${stateDir}/names/empty`);
+    const folders = ["", "sandboxes/", "names/default/", "names/empty/"];
+    const files = folders.map((folder) => `${stateDir}/${folder}${name}`);
     for (const file of files) await Deno.writeTextFile(file, "{");
     await podwire.sandboxes.run({ name: "next" });
     for (const file of files) await assertRejects(() => Deno.lstat(file), Deno.errors.NotFound);
