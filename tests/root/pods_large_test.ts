@@ -180,6 +180,16 @@ async function fewest(world: PodsWorld, pods: Pods, name: string): Promise<Recor
   );
 }
 
+/** But for one or two calls of what runs now and then: what looks at each pod on record makes thousands more. */
+function assertNoMore(actual: Record<string, Counts>, expected: Record<string, Counts>): void {
+  for (const [what, counts] of Object.entries(actual)) {
+    for (const [call, count] of Object.entries(counts)) {
+      const most = (expected[what]?.[call] ?? 0) + 2;
+      assert(count <= most, `${what} made ${count} calls of ${call}, not at most ${most}`);
+    }
+  }
+}
+
 manyTest(
   "F49 F79 F91 F97 beside 10,000 pods on record one comes and goes by as many calls as alone, and all are listed, judged and kept",
   async (world) => {
@@ -196,7 +206,7 @@ manyTest(
     const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
     await multiply(dirs, like.containerId, { ids: ids.slice(0, 9_000) });
     await multiply(dirs, like.containerId, { ids: ids.slice(9_000), firstPort: 20_000 });
-    assertEquals(await fewest(world, pods, "beside"), alone);
+    assertNoMore(await fewest(world, pods, "beside"), alone);
     // A process that has just begun need not look at all of them either.
     {
       await using others = await world.open();

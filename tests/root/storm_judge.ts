@@ -70,7 +70,8 @@ export async function judgeRefused(
   if (!isAllowed) violations.push(`${containerId} (${kind}) was refused: ${error.kind}: ${error.message}`);
   const links = [...(await world.links(request.netns)).keys()];
   if (links.length > 0) violations.push(`${containerId} was refused and has ${links}`);
-  if (await world.isOnRecord(containerId)) violations.push(`${containerId} was refused and is on record`);
+  const files = await world.onRecord(containerId);
+  if (files.length > 0) violations.push(`${containerId} was refused and is on record: ${files.join(", ")}`);
   const told = await pods.podStatus(containerId).then(() => "there", (error) => error);
   if (!(told instanceof CniError) || told.kind !== "not-found") {
     violations.push(`${containerId} was refused and is ${told}`);

@@ -90,11 +90,12 @@ export class StormWorld implements AsyncDisposable {
     ]));
   }
 
-  /** Whether there is anything on record of a container. */
-  async isOnRecord(containerId: string): Promise<boolean> {
+  /** The files of what is on record of a container. */
+  async onRecord(containerId: string): Promise<readonly string[]> {
     const state = `${this.node.dir}/state`;
-    const { stdout } = await runCommand({ program: "find", args: [state, "-name", `${containerId}*`] });
-    return stdout !== "";
+    // Whoever looks for what was left behind holds the lock of each container for a moment.
+    const args = [state, "-name", `${containerId}*`, "!", "-name", "*.lock"];
+    return (await runCommand({ program: "find", args })).stdout.split("\n").filter((path) => path !== "");
   }
 
   /** All calls that the marker saw, in order. */
