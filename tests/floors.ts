@@ -45,6 +45,7 @@ export const HOUSE: Readonly<Record<string, Floor>> = {
       "capture.ts",
       "search_path.ts",
       "inherited.ts",
+      "own_session.ts",
       "launch.ts",
       "process_table.ts",
       "strays.ts",
