@@ -1,5 +1,6 @@
-// Much of everything: pods whose set-up carries 64 kB, 1,000 networks in the directory, 10,000 pods on record. All is
-// found by its name, so what the kernel is asked for does not grow with what there is.
+// Much of everything: pods whose set-up carries 64 kB, 1,000 networks in the directory, 2,000 pods on record, or as
+// many as PODWIRE_TEST_PODS says. All is found by its name, so what the kernel is asked for does not grow with what there
+// is.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Pods } from "../../lib/pods.ts";
 import { CniError } from "../../lib/spec/error.ts";
@@ -8,6 +9,9 @@ import { idsFrom, multiply } from "../many_records.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 
+const PODS = Number(Deno.env.get("PODWIRE_TEST_PODS") ?? 2_000);
+/** The others have one each: there are not as many as 10,000. */
+const WITHOUT_PORT = Math.floor(PODS * 0.9);
 const ANNOTATIONS = "io.kubernetes.cri.pod-annotations";
 
 podsTest(
@@ -191,7 +195,7 @@ function assertNoMore(actual: Record<string, Counts>, expected: Record<string, C
 }
 
 manyTest(
-  "F49 F79 F91 F97 beside 10,000 pods on record one comes and goes by as many calls as alone, and all are listed, judged and kept",
+  `F49 F79 F91 F97 beside ${PODS} pods on record one comes and goes by as many calls as alone, and all are listed, judged and kept`,
   async (world) => {
     const { sandbox } = world;
     await quickNetworks(world, ["net"]);
@@ -202,10 +206,10 @@ manyTest(
     await counted(world, pods, "first");
     const alone = await fewest(world, pods, "alone");
     assert((alone.setUp?.open ?? 0) > 0 && (alone.tearDown?.remove ?? 0) > 0, "they are counted");
-    const ids = idsFrom(`${sandbox.id("copy")}-`, 10_000);
+    const ids = idsFrom(`${sandbox.id("copy")}-`, PODS);
     const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
-    await multiply(dirs, like.containerId, { ids: ids.slice(0, 9_000) });
-    await multiply(dirs, like.containerId, { ids: ids.slice(9_000), firstPort: 20_000 });
+    await multiply(dirs, like.containerId, { ids: ids.slice(0, WITHOUT_PORT) });
+    await multiply(dirs, like.containerId, { ids: ids.slice(WITHOUT_PORT), firstPort: 20_000 });
     assertNoMore(await fewest(world, pods, "beside"), alone);
     // A process that has just begun need not look at all of them either.
     {
@@ -223,10 +227,10 @@ manyTest(
     const { setUp } = await fewest(world, pods, "pinned");
     assert((setUp?.names ?? 0) < 50, JSON.stringify(setUp));
 
-    assertEquals((await pods.podStatus(ids[7_777] ?? "")).ready, true);
-    assertEquals((await pods.attachments()).length, 10_001);
+    assertEquals((await pods.podStatus(ids[777] ?? "")).ready, true);
+    assertEquals((await pods.attachments()).length, PODS + 1);
     const swept = await pods.gc({ dryRun: true });
-    assertEquals([swept.removed, swept.failed, swept.kept.length], [[], [], 10_001]);
+    assertEquals([swept.removed, swept.failed, swept.kept.length], [[], [], PODS + 1]);
     const valid = [like.containerId, ...ids.slice(100)];
     const judged = await pods.gc({ dryRun: true, validPods: valid });
     // Every other one is a sandbox of podwire itself, which no engine judges; of a pod goes its record, too.
@@ -236,8 +240,8 @@ manyTest(
 
     let progress = 0;
     const { removed, failed } = await pods.recover({ onProgress: ({ done }) => progress = done });
-    assertEquals([removed, failed, progress], [[], [], 10_001]);
+    assertEquals([removed, failed, progress], [[], [], PODS + 1]);
     assertEquals(await pods.tearDown(ids[0] ?? ""), []);
-    assertEquals((await pods.attachments()).length, 10_000);
+    assertEquals((await pods.attachments()).length, PODS);
   },
 );
