@@ -1,3 +1,4 @@
+import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
 import type { DamagedOutcome, DamagedRecords } from "../network/damaged.ts";
 import type { LostAttachment } from "../network/lost.ts";
@@ -9,6 +10,7 @@ import { requireOwnBundle } from "./infra_bundle.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { runFor, type SandboxParts } from "./parts.ts";
 import type { SandboxRecord } from "./record.ts";
+import { restoreSysctls } from "./sysctl.ts";
 
 /** What things of the host are taken down with. */
 type HostParts = Pick<SandboxParts, "run" | "running" | "path" | "timeouts">;
@@ -83,8 +85,20 @@ export async function dismantleHost(
       failures.push(asCniError(error));
     });
   }
+  await giveSysctlsBack(record, host.run).catch((error) => {
+    failures.push(asCniError(error));
+  });
   const words = failures.map(({ message }) => message).join("; ");
   return { failures, left: words === "" ? undefined : words };
+}
+
+/** Of a run that was cut short. */
+async function giveSysctlsBack(
+  { netns, sysctls = {}, sysctlsBefore: before }: SandboxRecord,
+  run: RunCommand,
+): Promise<void> {
+  if (before === undefined || netns.id === undefined || !await isUnchanged(netns)) return;
+  await restoreSysctls(netns.path, { sysctls, before }, run);
 }
 
 /** Somebody may have made a namespace of their own under the path since. */

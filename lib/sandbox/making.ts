@@ -25,7 +25,7 @@ import {
   wantedPermissions,
 } from "./request.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
-import { setSysctls } from "./sysctl.ts";
+import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 
 /** A sandbox of which everything has been looked up and validated, and nothing done. */
 export interface PreparedSandbox {
@@ -163,15 +163,18 @@ export class SandboxMaking {
     if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
     const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
-    const restore = await setSysctls(path, sysctls, { ...inside, isBorrowed: !isNewNetns });
+    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);
+    // Whoever clears away after a killed run has to know them.
+    if (Object.keys(before).length > 0) await sandboxes.write({ ...made, sysctlsBefore: before });
     try {
+      await setSysctls(path, sysctls, inside);
       await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
       signal?.throwIfAborted();
       const ready = { ...made, phase: "ready" as const };
       await sandboxes.write(ready);
       return ready;
     } catch (error) {
-      await restore().catch((left: unknown) => {
+      await restoreSysctls(path, { sysctls, before }, inside.run).catch((left: unknown) => {
         this.#parts.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
           sandbox: draft.id,
         });

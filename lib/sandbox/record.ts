@@ -61,6 +61,8 @@ export interface SandboxRecord {
   readonly owner?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly sysctls?: Readonly<Record<string, string>>;
+  /** What these were in a namespace that was borrowed, while the sandbox is being made. */
+  readonly sysctlsBefore?: Readonly<Record<string, string>>;
   /** When the process of `pid` was started, see `seeProcesses`. */
   readonly pidStart?: number;
   /** It has no namespace of its own: `netns` is the host's. */
@@ -137,6 +139,7 @@ const MEMBERS: readonly (keyof SandboxRecord)[] = [
   "owner",
   "labels",
   "sysctls",
+  "sysctlsBefore",
   "pidStart",
   "hostNetwork",
   "reason",
@@ -185,12 +188,14 @@ function netnsOf(netns: JsonObject): SandboxNetns {
 function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
   const labels = textsOf(body, "labels");
   const sysctls = textsOf(body, "sysctls");
+  const sysctlsBefore = textsOf(body, "sysctlsBefore");
   const container = optionalObject(body, "container");
   const reason = optionalText(body, "reason");
   return {
     ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
     ...(labels === undefined ? {} : { labels }),
     ...(sysctls === undefined ? {} : { sysctls }),
+    ...(sysctlsBefore === undefined ? {} : { sysctlsBefore }),
     ...(typeof body.attempt === "number" ? { attempt: body.attempt } : {}),
     ...(typeof body.pidStart === "number" ? { pidStart: body.pidStart } : {}),
     ...(body.hostNetwork === true ? { hostNetwork: true } : {}),

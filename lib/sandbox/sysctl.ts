@@ -40,54 +40,64 @@ const READ = `for path; do
   value=$(cat "/proc/sys/$path" 2>/dev/null) && printf '=%s\\n' "$value" || echo
 done`;
 
-/** How sysctls are set. */
+/** How sysctls are read and set. */
 export interface SysctlOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal;
-  /** Whether the namespace is another's, so that what was set is to be taken back when a later step fails. @default {false} */
-  readonly isBorrowed?: boolean;
 }
 
-/** Gives the sysctls of a borrowed namespace, as far as they are as they were set, the values that they had before. */
-export type RestoreSysctls = () => Promise<void>;
+/** Names and values, as `sysctl` takes them. */
+export type Sysctls = Readonly<Record<string, string>>;
+
+/** The values that these sysctls have inside a network namespace, of those that can be read. Requires as {@linkcode setSysctls}. */
+export async function sysctlsOf(
+  netns: string,
+  names: readonly string[],
+  { run, signal }: SysctlOptions,
+): Promise<Sysctls> {
+  if (names.length === 0) return {};
+  return Object.fromEntries(
+    await readSysctls(names, insideOf(netns, run), { run, ...(signal && { signal }) }),
+  );
+}
+
+/**
+ * Gives the sysctls of a namespace, as far as they are as they were set, the values that they had before. Not with the
+ * caller's signal: what is another's must not stay changed.
+ *
+ * Requires as {@linkcode setSysctls}.
+ */
+export async function restoreSysctls(
+  netns: string,
+  { sysctls, before }: { readonly sysctls: Sysctls; readonly before: Sysctls },
+  run: RunCommand,
+): Promise<void> {
+  const names = Object.keys(before);
+  if (names.length === 0) return;
+  const inside = insideOf(netns, run);
+  const now = await readSysctls(names, inside, { run });
+  for (const [name, value] of Object.entries(before)) {
+    const isAsSet = isSameValue(now.get(name) ?? "", sysctls[name] ?? "");
+    if (isAsSet && !isSameValue(value, sysctls[name] ?? "")) {
+      await runOk(inside, writing(name, value, undefined));
+    }
+  }
+}
 
 /**
  * Sets sysctls inside a network namespace, one after another, and reads each of them back. One that turns out to be of
- * the whole machine is set back there. A failure leaves those of a borrowed namespace as they were; gives what does that
- * later.
+ * the whole machine is set back there. A failure may leave some of them set.
  *
  * Requires root, `--allow-run=nsenter,sh`.
  *
  * @throws {CniError} with the first that cannot be set, or that the kernel did not take, naming it
  */
-export async function setSysctls(
-  netns: string,
-  sysctls: Readonly<Record<string, string>>,
-  options: SysctlOptions,
-): Promise<RestoreSysctls> {
-  const { run, isBorrowed = false } = options;
-  const names = Object.keys(sysctls);
-  if (names.length === 0) return () => Promise.resolve();
-  const inside: RunCommand = (request) => runInside(netns, request, { run });
-  const before: ReadonlyMap<string, string> = isBorrowed
-    ? await readSysctls(names, inside, options)
-    : new Map();
-  // Not with the caller's signal: it must not stay.
-  const restore = async () => {
-    const now = await readSysctls([...before.keys()], inside, { run });
-    for (const [name, value] of before) {
-      if (isSameValue(now.get(name) ?? "", sysctls[name] ?? "")) {
-        await runOk(inside, writing(name, value, undefined));
-      }
-    }
-  };
-  try {
-    await setAll(inside, sysctls, options);
-  } catch (error) {
-    if (before.size > 0) await restore().catch(() => {});
-    throw error;
-  }
-  return before.size > 0 ? restore : () => Promise.resolve();
+export async function setSysctls(netns: string, sysctls: Sysctls, options: SysctlOptions): Promise<void> {
+  if (Object.keys(sysctls).length > 0) await setAll(insideOf(netns, options.run), sysctls, options);
+}
+
+function insideOf(netns: string, run: RunCommand): RunCommand {
+  return (request) => runInside(netns, request, { run });
 }
 
 async function setAll(

@@ -2,7 +2,7 @@
 //
 // PODWIRE_TEST_KILLS=100 kills as often in each test (`./denow task test tests/root/binary_kill_test.ts`).
 import { assert, assertEquals } from "@std/assert";
-import { binaryTest, type BinaryWorld, until } from "./binary_world.ts";
+import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { CNI_1_9_1 } from "./need.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 6);
@@ -161,5 +161,42 @@ binaryTest("a plugin that a killed run left behind is ended before its work is u
     ["attachment", "its run was interrupted"],
     ["sandbox", "its run was interrupted"],
   ]);
+  assertEquals(await world.traces(), []);
+});
+
+binaryTest("what a killed run has set in a namespace that is another's is given back", [], async (world) => {
+  await world.plugin(
+    "slow",
+    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; sleep 600 & wait\n`,
+  );
+  await world.list([{ type: "slow" }]);
+  const [id, path] = [world.id("left"), `${world.dir}/borrowed`];
+  const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
+  await sh(`touch ${path}; unshare --net=${path} true`);
+  try {
+    const values = async () => (await sh(`nsenter --net=${path} sysctl -n ${ttl} ${forward}`)).trim();
+    const before = await values();
+    const child = world.start([
+      "run",
+      "--id",
+      id,
+      "--netns",
+      path,
+      "--sysctl",
+      `${ttl}=77`,
+      "--sysctl",
+      `${forward}=1`,
+    ]);
+    await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
+    child.kill("SIGKILL");
+    await child.output();
+    assertEquals(await values(), "77\n1");
+    // Its owner's own word stays.
+    await sh(`nsenter --net=${path} sysctl -qw ${ttl}=99`);
+    assertEquals((await world.json(["recover"])).failed, []);
+    assertEquals(await values(), `99\n${before.split("\n")[1]}`);
+  } finally {
+    await sh(`umount ${path}; rm ${path}`);
+  }
   assertEquals(await world.traces(), []);
 });
