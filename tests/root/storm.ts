@@ -33,8 +33,8 @@ class Storm {
     readonly churn: Churn,
   ) {}
 
-  /** Notes what the catalogue says; the default must never be another one. */
-  watch(): Disposable {
+  /** Notes what the catalogue says; the default must never be another one, as long as the anchor is attached to it. */
+  #watch(): Disposable {
     const main = nameOf("main", this.world.places);
     return this.pods.onNetworks((entries) => {
       this.reloads++;
@@ -57,7 +57,10 @@ class Storm {
     this.churn.start();
     const { pods, concurrency } = this.options;
     const numbers = Array.from({ length: pods }, (_, number) => number);
-    await inParallel(numbers, concurrency, (number) => this.#live(number));
+    {
+      using _watch = this.#watch();
+      await inParallel(numbers, concurrency, (number) => this.#live(number));
+    }
     const churnMs = performance.now() - started;
     for (const anchor of anchors.toReversed()) {
       await this.#check(anchor);
@@ -190,7 +193,6 @@ export async function storm(options: StormOptions): Promise<StormReport> {
   const storm = new Storm(all, world, pods, churn);
   let churnMs = 0;
   try {
-    using _watch = storm.watch();
     churnMs = await storm.run();
   } finally {
     await churn[Symbol.asyncDispose]();
