@@ -13,7 +13,8 @@ const SECTIONS: Readonly<Record<string, string>> = {
     "-printf '%p %y %m %s %T@\\n' 2>/dev/null; find /run /var/lib /etc -xdev -printf '%p %y\\n' 2>/dev/null",
   links:
     "ip -o link | sed -E 's/ state [A-Z]+//'; ip -o address; ip route show table all; ip -6 route show table all; " +
-    "ip rule; ip -6 rule; ip neighbour | sed -E 's/ (REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE)( .*)?$//'",
+    // Other neighbours come and go with what is sent.
+    "ip rule; ip -6 rule; ip neighbour show nud permanent",
   rules: "nft -s list ruleset; for table in iptables-save ip6tables-save; do $table 2>/dev/null | " +
     "grep -v '^#' | sed 's/ \\[[0-9:]*\\]$//'; done",
   // Without those that count, or that the kernel draws by chance.

@@ -10,7 +10,7 @@ import { prepareComponents } from "./components.ts";
 import { differences, takeFootprint } from "./footprint.ts";
 import { libraryTests } from "./library_tests.ts";
 import { ALL_COMPONENTS, missing } from "./root/need.ts";
-import { afterSecondChance, secondChances } from "./second_chance.ts";
+import { afterSecondChance, failedLines, secondChances } from "./second_chance.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 
@@ -145,8 +145,15 @@ export function readArguments(args: readonly string[]): RunArguments {
   };
 }
 
-/** Runs the tests under one Deno, after which as many other runs come as `later` says. */
-async function runTests({ strict, rest }: RunArguments, version: string, later: number): Promise<Outcome> {
+/**
+ * Runs the tests under one Deno, after which as many other runs come as `later` says. What failed is told in lines, for
+ * the end: whoever reads a long log reads its last lines.
+ */
+async function runTests(
+  { strict, rest }: RunArguments,
+  version: string,
+  later: number,
+): Promise<Outcome & { readonly told: readonly string[] }> {
   const isNamed = rest.some((argument) => !argument.startsWith("-"));
   const all = () => version === PINNED ? ["tests/"] : libraryTests();
   const wanted = [...rest, ...(isNamed ? [] : await all())];
@@ -157,15 +164,17 @@ async function runTests({ strict, rest }: RunArguments, version: string, later: 
   const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options(), env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
-  if (failures.length === 0) return outcome;
+  const told = (word: string, lines: readonly string[]) =>
+    lines.map((line) => `${word}, Deno ${version}: ${line}`);
+  if (failures.length === 0) return { ...outcome, told: told("FAILED", failedLines(text, outcome)) };
   const files = [...new Set(failures.map(({ file }) => file))];
   say(`once more, alone: ${files.join(", ")}`);
   const again = await denow([...TEST, ...files], { ...options(), env: own });
   const second = countTests(again.text, again.code);
-  if (second.failed === 0) {
-    for (const { name, file } of failures) say(`UNSTEADY, passed only alone: ${name} (${file})`);
-  }
-  return afterSecondChance(outcome, second);
+  const lines = second.failed === 0
+    ? told("UNSTEADY, passed only alone", failures.map(({ name, file }) => `${name} (${file})`))
+    : told("FAILED, also alone", failedLines(again.text, second));
+  return { ...afterSecondChance(outcome, second), told: lines };
 }
 
 async function runExamples(version: string): Promise<Outcome> {
@@ -237,6 +246,7 @@ async function comparing(body: () => Promise<Outcome[]>): Promise<Outcome[]> {
 
 async function main(args: string[]): Promise<number> {
   const wanted = readArguments(args);
+  const last: string[] = [];
   const outcomes = await comparing(async () => {
     for (const problem of await prepareComponents(say)) say(problem);
     const outcomes = [await compileBinary()];
@@ -245,12 +255,15 @@ async function main(args: string[]): Promise<number> {
     if (lacking.length > 0) say(`missing here: ${lacking.join(", ")}; the tests that need it are skipped`);
     for (const [index, version] of wanted.versions.entries()) {
       if (version !== PINNED) say(`under Deno "${version}":`);
-      outcomes.push(await runTests(wanted, version, wanted.versions.length - index - 1));
+      const outcome = await runTests(wanted, version, wanted.versions.length - index - 1);
+      outcomes.push(outcome);
+      last.push(...outcome.told);
       if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
     }
     return outcomes;
   });
 
+  last.forEach(say);
   const { line, code } = closing(outcomes);
   console.log(line);
   return code;

@@ -11,13 +11,24 @@ export interface Failure {
   readonly file: string;
 }
 
+/** The tests that failed, and what else did, in Deno's closing list. */
+function listed(text: string): readonly string[] {
+  const [, list] = /^ FAILURES $\n\n((?:.+\n)+)/m.exec(text) ?? [];
+  return list?.trimEnd().split("\n") ?? [];
+}
+
+/** What failed, in a line each; where Deno lists nothing, that it ended so. */
+export function failedLines(text: string, { failed }: Outcome): readonly string[] {
+  const lines = listed(text);
+  return failed > 0 && lines.length === 0 ? ["Deno ended without a list of failed tests"] : lines;
+}
+
 /**
  * The failed tests that get a second chance; none if there are many, or if something failed outside of tests, such as an
  * error that nobody caught.
  */
 export function secondChances(text: string, { failed }: Outcome): readonly Failure[] {
-  const [, list] = /^ FAILURES $\n\n((?:.+\n)+)/m.exec(text) ?? [];
-  const lines = list?.trimEnd().split("\n") ?? [];
+  const lines = listed(text);
   const failures = lines.flatMap((line) => {
     const [, name, file] = /^(.+) => (\S+_test\.ts):\d+:\d+$/.exec(line) ?? [];
     return name === undefined || file === undefined ? [] : [{ name, file }];

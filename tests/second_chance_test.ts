@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { countTests } from "./run.ts";
-import { afterSecondChance, secondChances } from "./second_chance.ts";
+import { afterSecondChance, failedLines, secondChances } from "./second_chance.ts";
 
 const outcome = (passed: number, failed: number, skipped = 0) => ({ passed, failed, skipped });
 
@@ -33,7 +33,10 @@ Deno.test("of what Deno prints, the tests that failed get a second chance", asyn
     "a => b (c) ... in",
     "t0_test.ts",
   ]]);
+  const lines = failedLines(text, first);
+  assertEquals([lines.length, lines[0]?.startsWith("a => b (c) ... in => ")], [1, true]);
   const green = await printed(FINE);
+  assertEquals(failedLines(green.text, countTests(green.text, green.code)), []);
   assertEquals(secondChances(green.text, countTests(green.text, green.code)), []);
 });
 
@@ -44,6 +47,8 @@ Deno.test("an error outside of tests, a crash, or more failures than chance give
   assertEquals(countTests(many.text, many.code).failed, 5);
   assertEquals(secondChances(many.text, countTests(many.text, many.code)), []);
   assertEquals(secondChances("error: Type checking failed.\n", outcome(0, 1)), []);
+  assertEquals(failedLines(many.text, countTests(many.text, many.code)).length, 5);
+  assertEquals(failedLines("error: Type checking failed.\n", outcome(0, 1)).length, 1);
 });
 
 Deno.test("what fails again has failed, and what passes alone has passed", () => {
