@@ -88,7 +88,7 @@ END
         add rule inet keep-${tag} forward ip saddr ${address}.66 drop comment "keep-${tag}"'
       iptables -w -t nat -N KEEP-${tag}
       iptables -w -t nat -A KEEP-${tag} -s ${address}.0/24 -m comment --comment keep-${tag} -j RETURN
-      iptables -w -t nat -A POSTROUTING -s ${address}.0/24 -m comment --comment 'name: "one" id: "keep-${tag}"' -j KEEP-${tag}`,
+      iptables -w -t nat -A POSTROUTING -s ${address}.0/24 -m comment --comment 'name: "one-${tag}" id: "keep-${tag}"' -j KEEP-${tag}`,
     );
     if (!hasBridge) return;
     await sh(

@@ -337,7 +337,9 @@ export class TwoOwners {
   }
 
   #network(owner: Owner, name: string): string {
-    return this.setting.isShared ? name : `${name}-${owner}`;
+    // Not the networks of another history: GC of a network takes what is of none of its attachments.
+    const own = `${name}-${this.world.tag}`;
+    return this.setting.isShared ? own : `${own}-${owner}`;
   }
 
   #confDir(owner: Owner): string {
