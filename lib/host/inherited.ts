@@ -116,6 +116,7 @@ function ask(shell: string, script: string): { success: boolean; stdout: string 
   return { success, stdout: new TextDecoder().decode(stdout) };
 }
 
-function mayRun(command: string): boolean {
+/** Whether Deno lets a program be started. */
+export function mayRun(command: string): boolean {
   return Deno.permissions.querySync({ name: "run", command }).state === "granted";
 }

@@ -1,5 +1,5 @@
 import { DEFAULT_PATH, findProgram } from "./search_path.ts";
-import type { ProgramStart } from "./inherited.ts";
+import { mayRun, type ProgramStart } from "./inherited.ts";
 
 /** How it calls itself in the message that it could not become the program. */
 const NAME = "setsid";
@@ -16,12 +16,10 @@ let found: { readonly path: string | undefined } | undefined;
  * Requires `--allow-run` and `--allow-read`; where they are granted for single programs or folders, those of `setsid` too.
  */
 export function inOwnSession({ program, args, env }: ProgramStart): ProgramStart | undefined {
-  const path = findProgram(program, env?.PATH ?? DEFAULT_PATH);
   found ??= { path: findProgram(NAME, DEFAULT_PATH) };
-  if (path === undefined || found.path === undefined || !mayRun(program) || !mayRun(found.path)) {
-    return undefined;
-  }
-  return { program: found.path, args: [path, ...args] };
+  if (found.path === undefined || !mayRun(found.path) || !mayRun(program)) return undefined;
+  const path = findProgram(program, env?.PATH ?? DEFAULT_PATH);
+  return path === undefined ? undefined : { program: found.path, args: [path, ...args] };
 }
 
 /** What `setsid` said in place of the program that it was to become; undefined if it became it. */
@@ -29,8 +27,4 @@ export function wordsOfFailure(program: string, code: number, stderr: string): s
   if (code !== 126 && code !== 127) return undefined;
   const line = stderr.trimEnd();
   return line.startsWith(`${NAME}: `) && !line.includes("\n") && line.includes(program) ? line : undefined;
-}
-
-function mayRun(command: string): boolean {
-  return Deno.permissions.querySync({ name: "run", command }).state === "granted";
 }

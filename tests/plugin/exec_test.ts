@@ -286,7 +286,7 @@ Deno.test("a built-in that never ends is given up some seconds after the signal,
     new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
   );
   const givenUp = await outOfTime(() => new Promise(() => {}));
-  assert(givenUp >= 1_000 && givenUp < 60_000 && obeyed < 60_000, `${obeyed} ms, ${givenUp} ms`);
+  assert(givenUp >= 1_000 && givenUp < 60_000 && obeyed < givenUp, `${obeyed} ms, ${givenUp} ms`);
 });
 
 Deno.test("B83 a delegate gets the same values and its own configuration; ADD gives its result as 1.1.0", async () => {

@@ -184,14 +184,14 @@ async function fewest(world: PodsWorld, pods: Pods, name: string): Promise<Recor
   );
 }
 
-/** But for one or two calls of what runs now and then: what looks at each pod on record makes thousands more. */
-function assertNoMore(actual: Record<string, Counts>, expected: Record<string, Counts>): void {
-  for (const [what, counts] of Object.entries(actual)) {
-    for (const [call, count] of Object.entries(counts)) {
-      const most = (expected[what]?.[call] ?? 0) + 2;
-      assert(count <= most, `${what} made ${count} calls of ${call}, not at most ${most}`);
-    }
-  }
+/** What takes more calls than expected, and how many. */
+function moreCalls(actual: Record<string, Counts>, expected: Record<string, Counts>): string[] {
+  return Object.entries(actual).flatMap(([what, counts]) =>
+    Object.entries(counts).flatMap(([call, count]) => {
+      const most = expected[what]?.[call] ?? 0;
+      return count > most ? [`${what}: ${count} of ${call}, not ${most}`] : [];
+    })
+  );
 }
 
 manyTest(
@@ -210,7 +210,12 @@ manyTest(
     const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
     await multiply(dirs, like.containerId, { ids: ids.slice(0, WITHOUT_PORT) });
     await multiply(dirs, like.containerId, { ids: ids.slice(WITHOUT_PORT), firstPort: 20_000 });
-    assertNoMore(await fewest(world, pods, "beside"), alone);
+    // Again, as something may run now and then in all of three rounds; what looks at each pod on record always does.
+    let more = moreCalls(await fewest(world, pods, "beside"), alone);
+    for (let again = 1; again <= 3 && more.length > 0; again++) {
+      more = moreCalls(await fewest(world, pods, `beside-${again}`), alone);
+    }
+    assertEquals(more, []);
     // A process that has just begun need not look at all of them either.
     {
       await using others = await world.open();
