@@ -1,5 +1,5 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../spec/address.ts";
-import { HostError, type HostErrorReason, runOk } from "../host/command.ts";
+import { HostError, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./ip_script.ts";
 
@@ -9,8 +9,6 @@ const CHAIN = `${TABLE} masq_checks`;
 
 /** Between listing and changing, another process may have removed a rule: the change fails as a whole. */
 const ATTEMPTS = 4;
-/** What a change by another process may bring: a rule that is gone, or a list that was cut short. */
-const PASSING: readonly HostErrorReason[] = ["program-failed", "bad-output"];
 
 interface TaggedRule {
   readonly handle: number;
@@ -81,11 +79,11 @@ async function retried(
   plan: (rules: readonly TaggedRule[]) => readonly string[],
 ): Promise<boolean> {
   for (let attempt = 1;; attempt++) {
+    const rules = await listRules(host);
+    if (rules === undefined) return false;
+    const lines = plan(rules);
+    if (lines.length === 0) return true;
     try {
-      const rules = await listRules(host);
-      if (rules === undefined) return false;
-      const lines = plan(rules);
-      if (lines.length === 0) return true;
       await runOk(host.run, {
         program: "nft",
         args: ["-f", "-"],
@@ -94,15 +92,25 @@ async function retried(
       });
       return true;
     } catch (error) {
-      if (!(error instanceof HostError) || !PASSING.includes(error.reason) || attempt === ATTEMPTS) {
+      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
         throw error;
       }
     }
   }
 }
 
-/** The rules with a comment; undefined where there is no nftables. */
+/** The rules with a comment; undefined where there is no nftables. A list that was cut short is asked for again. */
 async function listRules(host: Host): Promise<TaggedRule[] | undefined> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await listOnce(host);
+    } catch (error) {
+      if (!(error instanceof HostError) || error.reason !== "bad-output" || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function listOnce(host: Host): Promise<TaggedRule[] | undefined> {
   let text: string;
   try {
     const request = {
