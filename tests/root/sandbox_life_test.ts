@@ -287,6 +287,8 @@ sandboxTest(
     await createNetns(path);
     const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
     const values = () => inside(path, "sysctl", "-n", ttl, forward);
+    // A new namespace has it of the machine, where it may be as the run sets it.
+    await inside(path, "sysctl", "-qw", `${forward}=0`);
     const before = await values();
     for (const more of [{}, { "net.ipv4.no_such_thing": "1" }]) {
       const sysctls = { [ttl]: "77", [forward]: "1", ...more };
