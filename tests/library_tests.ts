@@ -11,9 +11,14 @@ const NEEDS = "tests/root/need.ts";
 
 /** The files of tests, below the root of the repository, that run the library in the process of the test or beside it. */
 export async function libraryTests(): Promise<string[]> {
-  const tests = await testFiles("tests");
+  const tests = await allTests();
   const isLibrary = await Promise.all(tests.map((path) => runsLibrary(path)));
-  return tests.filter((_, index) => isLibrary[index]).sort();
+  return tests.filter((_, index) => isLibrary[index]);
+}
+
+/** The files of all tests, below the root of the repository, in their order. */
+export async function allTests(): Promise<string[]> {
+  return (await testFiles("tests")).sort();
 }
 
 async function testFiles(dir: string): Promise<string[]> {

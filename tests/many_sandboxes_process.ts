@@ -85,11 +85,14 @@ export const ACTS: Readonly<Record<string, Act>> = {
 
 const TARGETS = ["/v1/sandboxes", "/v1/sandboxes/like", "/metrics"];
 
+/** A GET of a path, or a POST. */
+export type Asked = string | { readonly target: string; readonly body: string };
+
 /** Asks a daemon over its socket, which recovers beside that; gives what `around` makes of the requests. */
 export async function askDaemon<T = void>(
   dir: string,
   run: RunCommand,
-  targets: readonly string[] = TARGETS,
+  all: readonly Asked[] = TARGETS,
   around: (body: () => Promise<void>) => Promise<T | void> = (body) => body(),
 ): Promise<T | void> {
   const socket = `${dir}/socket`;
@@ -98,9 +101,12 @@ export async function askDaemon<T = void>(
   const daemon = await Daemon.start({ runtime, socket, version: "0", log: silentLogger, manager });
   try {
     return await around(async () => {
-      for (const target of targets) {
-        const { status, text } = await requestOverUnix(socket, { method: "GET", target, body: "" });
-        if (status !== 200) throw new Error(`GET ${target}: ${status} ${text}`);
+      for (const asked of all) {
+        const request = typeof asked === "string"
+          ? { method: "GET", target: asked, body: "" }
+          : { method: "POST", ...asked };
+        const { status, text } = await requestOverUnix(socket, request);
+        if (status >= 300) throw new Error(`${request.method} ${request.target}: ${status} ${text}`);
       }
     });
   } finally {

@@ -8,7 +8,8 @@ import { fromFileUrl } from "@std/path";
 import { LONGEST_TEST } from "./bounded.ts";
 import { prepareComponents } from "./components.ts";
 import { differences, takeFootprint } from "./footprint.ts";
-import { libraryTests } from "./library_tests.ts";
+import { grouped } from "./groups.ts";
+import { allTests, libraryTests } from "./library_tests.ts";
 import { ALL_COMPONENTS, missing } from "./root/need.ts";
 import { afterSecondChance, failedLines, secondChances } from "./second_chance.ts";
 
@@ -155,26 +156,31 @@ async function runTests(
   later: number,
 ): Promise<Outcome & { readonly told: readonly string[] }> {
   const isNamed = rest.some((argument) => !argument.startsWith("-"));
-  const all = () => version === PINNED ? ["tests/"] : libraryTests();
-  const wanted = [...rest, ...(isNamed ? [] : await all())];
+  const all = () => version === PINNED ? allTests() : libraryTests();
+  const wanted = [...rest, ...(isNamed ? [] : await grouped(await all()))];
   const longest = () => isNamed ? LONGEST_NAMED_RUN : minutesFor(later);
   const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? `${JOBS}` };
   const options = () => ({ longest: longest(), onMachine: true });
-  const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options(), env });
+  const { code, text } = await denow([...TEST, ...beside(wanted), ...wanted], { ...options(), env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   const told = (word: string, lines: readonly string[]) =>
     lines.map((line) => `${word}, Deno ${version}: ${line}`);
   if (failures.length === 0) return { ...outcome, told: told("FAILED", failedLines(text, outcome)) };
-  const files = [...new Set(failures.map(({ file }) => file))];
+  const files = [...new Set(failures.flatMap((failure) => failure.files))];
   say(`once more, alone: ${files.join(", ")}`);
   const again = await denow([...TEST, ...files], { ...options(), env: own });
   const second = countTests(again.text, again.code);
   const lines = second.failed === 0
-    ? told("UNSTEADY, passed only alone", failures.map(({ name, file }) => `${name} (${file})`))
+    ? told("UNSTEADY, passed only alone", failures.map(({ name, place }) => `${name} (${place})`))
     : told("FAILED, also alone", failedLines(again.text, second));
   return { ...afterSecondChance(outcome, second), told: lines };
+}
+
+/** A file that is alone tells how far it came while it runs; beside others Deno shows what a test says when that ends. */
+function beside(wanted: readonly string[]): string[] {
+  return wanted.length === 1 && wanted[0]?.endsWith(".ts") ? [] : ["--parallel"];
 }
 
 async function runExamples(version: string): Promise<Outcome> {

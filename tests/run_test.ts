@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { libraryTests } from "./library_tests.ts";
+import { groupsOf } from "./groups.ts";
+import { allTests, libraryTests } from "./library_tests.ts";
 import { closing, countTests, minutesFor, readArguments } from "./run.ts";
 
 Deno.test("the runner reads Deno's closing line", async (t) => {
@@ -77,4 +78,20 @@ Deno.test("all runs of a task end before CI does, and each has time enough", () 
   }
   assertEquals(minutesFor(0, 0), 55);
   assertEquals([minutesFor(0, 90), minutesFor(1, 60)], [0, 0]);
+});
+
+Deno.test("files of a folder share a worker, all of them are run once, and the heavy ones come first and alone", async () => {
+  const tests = await allTests();
+  const groups = groupsOf(tests);
+  assertEquals(groups.flat().sort(), tests);
+  for (const members of groups) {
+    assertEquals(new Set(members.map((file) => file.slice(0, file.lastIndexOf("/")))).size, 1);
+  }
+  const placeOf = (file: string) =>
+    groups.findIndex((members) => members.length === 1 && members[0] === file);
+  const firstLight = groups.findIndex((members) => members.length > 1);
+  for (const file of ["tests/many_sandboxes_test.ts", "tests/root/pods_test.ts"]) {
+    assertEquals([file, placeOf(file) >= 0 && placeOf(file) < firstLight], [file, true]);
+  }
+  assertEquals(groups.length < tests.length * 0.6, true, `${groups.length} of ${tests.length}`);
 });

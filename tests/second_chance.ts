@@ -8,7 +8,10 @@ const MOST = 4;
 /** A test that failed, as Deno lists it. */
 export interface Failure {
   readonly name: string;
-  readonly file: string;
+  /** Where it is written: a test that a helper registers is in none of the files that Deno was to run. */
+  readonly place: string;
+  /** The files that Deno was to run which have a test of that name that failed. */
+  readonly files: readonly string[];
 }
 
 /** The tests that failed, and what else did, in Deno's closing list. */
@@ -30,10 +33,22 @@ export function failedLines(text: string, { failed }: Outcome): readonly string[
 export function secondChances(text: string, { failed }: Outcome): readonly Failure[] {
   const lines = listed(text);
   const failures = lines.flatMap((line) => {
-    const [, name, file] = /^(.+) => (\S+_test\.ts):\d+:\d+$/.exec(line) ?? [];
-    return name === undefined || file === undefined ? [] : [{ name, file }];
+    const [, name, place] = /^(.+) => (\S+\.ts:\d+:\d+)$/.exec(line) ?? [];
+    if (name === undefined || place === undefined) return [];
+    const files = failedIn(text, name);
+    return files.length === 0 ? [] : [{ name, place, files }];
   });
   return failed > MOST || failures.length !== lines.length ? [] : failures;
+}
+
+/** Of files that run beside each other Deno puts the name before each line. */
+function failedIn(text: string, name: string): readonly string[] {
+  const end = ` => ${name} ... FAILED (`;
+  const files = text.split("\n").flatMap((line) => {
+    const at = line.indexOf(end);
+    return at > 0 && /^\S+\.ts$/.test(line.slice(0, at)) ? [line.slice(0, at)] : [];
+  });
+  return [...new Set(files)];
 }
 
 /** What both runs come to. */

@@ -29,15 +29,24 @@ Deno.test("of what Deno prints, the tests that failed get a second chance", asyn
   const first = countTests(text, code);
   assertEquals(first, outcome(2, 1));
   const failures = secondChances(text, first);
-  assertEquals(failures.map(({ name, file }) => [name, file.split("/").at(-1)]), [[
+  assertEquals(failures.map(({ name, files }) => [name, files.map((file) => file.split("/").at(-1))]), [[
     "a => b (c) ... in",
-    "t0_test.ts",
+    ["t0_test.ts"],
   ]]);
+  assertEquals(failures[0]?.place.split("/").at(-1), "t0_test.ts:2:34");
   const lines = failedLines(text, first);
   assertEquals([lines.length, lines[0]?.startsWith("a => b (c) ... in => ")], [1, true]);
   const green = await printed(FINE);
   assertEquals(failedLines(green.text, countTests(green.text, green.code)), []);
   assertEquals(secondChances(green.text, countTests(green.text, green.code)), []);
+});
+
+Deno.test("a test that a helper registers is run again with the file that called it", async () => {
+  const helper = 'export const wrong = () => Deno.test("helped", () => { throw new Error("no"); });\n';
+  const { code, text } = await printed(FINE, helper, 'import { wrong } from "./t1_test.ts";\nwrong();\n');
+  const [failure] = secondChances(text, countTests(text, code));
+  assertEquals(failure?.files.map((file) => file.split("/").at(-1)), ["t2_test.ts"]);
+  assertEquals(failure?.place.split("/").at(-1)?.split(":")[0], "t1_test.ts");
 });
 
 Deno.test("an error outside of tests, a crash, or more failures than chance gives, have no second chance", async () => {

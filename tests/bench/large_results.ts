@@ -1,15 +1,17 @@
 /**
- * For how long the daemon's loop is blocked while sandboxes are listed whose plugins answered with results of 1 MiB:
- * `./denow run -A tests/bench/large_results.ts` prints the longest time between two turns of the loop, beside that with
- * small results. A POST adds the reading of one such result.
+ * For how long the daemon's loop is blocked while sandboxes are made and listed whose plugins answer with results of
+ * 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time between two turns of
+ * the loop, beside that with small results. It makes a sandbox, so that it needs root.
  */
 import { AttachmentStore } from "../../lib/network/record.ts";
 import { bootId } from "../../lib/host/boot.ts";
 import { decodeOutput } from "../../lib/plugin/output.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
-import { askDaemon, dirsOf } from "../many_sandboxes_process.ts";
+import { askDaemon, type Asked, dirsOf } from "../many_sandboxes_process.ts";
+import { unmountBelow } from "../root/unmount.ts";
 import { runCommand } from "../../lib/host/command.ts";
+import { Podwire } from "../../lib/runtime.ts";
 
 const SANDBOXES = 20;
 /** As large as a result may be: 1 MiB, and 10,000 members. */
@@ -44,6 +46,26 @@ function resultOf(ips: number): JsonObject {
     (_, n) => ({ address: `10.${n >> 8 & 255}.${n & 255}.2/24`, note }),
   );
   return { cniVersion: "1.1.0", ips: list };
+}
+
+/** A network of its own, whose plugin answers with the result. */
+async function install(dir: string, result: JsonObject): Promise<Asked> {
+  const { confDir, pluginDirs: [bin = ""] } = dirsOf(dir);
+  const list = { cniVersion: "1.1.0", name: "large", plugins: [{ type: "large" }] };
+  await Deno.writeTextFile(`${confDir}/x.conflist`, JSON.stringify(list));
+  await Deno.mkdir(bin);
+  await Deno.writeTextFile(`${bin}/result`, JSON.stringify(result));
+  const supported = '{"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}';
+  const script = `#!/bin/sh
+cat >/dev/null
+case $CNI_COMMAND in
+  ADD) exec cat ${bin}/result ;;
+  VERSION) echo '${supported}' ;;
+esac
+`;
+  await Deno.writeTextFile(`${bin}/large`, script, { mode: 0o755 });
+  const body = JSON.stringify({ name: "posted", networks: [{ name: "large" }] });
+  return { target: "/v1/sandboxes", body };
 }
 
 async function fill(dir: string, result: JsonObject): Promise<void> {
@@ -89,11 +111,15 @@ async function main(): Promise<void> {
       await fill(dir, result);
       const read = await blockedBy(() => Promise.resolve(decodeOutput(text)));
       console.log(`a result of ${text.length} bytes: read in ${read.whole.toFixed(1)} ms`);
-      for (const target of ["/v1/sandboxes", "/v1/sandboxes/like", "/v1/attachments", "/metrics"]) {
-        const { longest, whole } = await askDaemon(dir, runCommand, [target], blockedBy) ?? NOTHING;
-        console.log(`GET ${target}: ${whole.toFixed(0)} ms, at most ${longest.toFixed(0)} ms blocked`);
+      const post = await install(dir, result);
+      for (const asked of ["/v1/sandboxes", "/v1/sandboxes/like", "/v1/attachments", "/metrics", post]) {
+        const { longest, whole } = await askDaemon(dir, runCommand, [asked], blockedBy) ?? NOTHING;
+        const what = typeof asked === "string" ? `GET ${asked}` : `POST ${asked.target}`;
+        console.log(`${what}: ${whole.toFixed(0)} ms, at most ${longest.toFixed(0)} ms blocked`);
       }
+      await new Podwire(dirsOf(dir)).sandboxes.remove("posted", { force: true });
     } finally {
+      await unmountBelow(dir);
       await Deno.remove(dir, { recursive: true });
     }
   }

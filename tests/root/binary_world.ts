@@ -180,12 +180,6 @@ export class BinaryWorld {
    * files, cached results, rules and processes. The bridge itself is no trace: the original plugin keeps it.
    */
   async traces(): Promise<string[]> {
-    const files = await filesBelow(this.dir);
-    const own = files.filter((file) =>
-      /^(netns|addresses|cache|state)\//.test(file) &&
-      !/^state\/(boot-id|format|interfaces\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
-        .test(file)
-    );
     const ports = (await sh(`ip -o link show master ${this.bridge} 2>/dev/null || :`)).split("\n");
     const chains = await Promise.all(
       this.#ids.flatMap((containerId) =>
@@ -197,7 +191,7 @@ export class BinaryWorld {
       ? ""
       : await sh(`grep -rls ${this.#ids.map((id) => `-e ${id}`).join(" ")} ${EMBEDDED_ADDRESSES} || :`);
     return [
-      ...own,
+      ...await this.#files(),
       ...ports,
       ...(await sh(`(nft list ruleset; iptables-save; ip6tables-save) 2>/dev/null | grep -F ${words} || :`))
         .split("\n"),
@@ -205,6 +199,15 @@ export class BinaryWorld {
       ...embedded.split("\n"),
       ...await this.processes(),
     ].filter((line) => line !== "");
+  }
+
+  /** What the program and the plugins keep as long as something is attached. */
+  async #files(): Promise<string[]> {
+    return (await filesBelow(this.dir)).filter((file) =>
+      /^(netns|addresses|cache|state)\//.test(file) &&
+      !/^state\/(boot-id|format|interfaces\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
+        .test(file)
+    );
   }
 
   /** The processes that plugins and the program left: they have the world's ID or its directory in their environment. */
@@ -225,6 +228,12 @@ export class BinaryWorld {
     for (const process of await this.processes()) {
       await sh(`kill -9 ${process.split("/")[2]} 2>/dev/null || :`);
     }
+    if ((await this.#files()).length > 0) await this.#removeAll();
+    await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
+    await unmountBelow(this.netnsDir);
+  }
+
+  async #removeAll(): Promise<void> {
     // A test that failed may have left a container, which only its runtime can end.
     const call = { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } };
     await this.podwire(["recover", "--timeout=10s"], call);
@@ -232,8 +241,6 @@ export class BinaryWorld {
     for (const id of stdout.split("\n").filter((line) => line !== "")) {
       await this.podwire(["rm", "-f", id, "--timeout=10s"], call);
     }
-    await sh(`ip link delete dev ${this.bridge} 2>/dev/null || :`);
-    await unmountBelow(this.netnsDir);
   }
 }
 

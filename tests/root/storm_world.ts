@@ -94,7 +94,8 @@ export class StormWorld implements AsyncDisposable {
   async onRecord(containerId: string): Promise<readonly string[]> {
     const state = `${this.node.dir}/state`;
     // Whoever looks for what was left behind holds the lock of each container for a moment.
-    const args = [state, "-name", `${containerId}*`, "!", "-name", "*.lock"];
+    const own = ["(", "-name", containerId, "-o", "-name", `${containerId}.*`, ")"];
+    const args = [state, ...own, "!", "-name", "*.lock"];
     return (await runCommand({ program: "find", args })).stdout.split("\n").filter((path) => path !== "");
   }
 
