@@ -26,19 +26,26 @@ export function groupsOf(files: readonly string[]): readonly (readonly string[])
   return [...heavy, ...light];
 }
 
-/** Writes a module for each group, and gives their paths. Deno runs them in the order of their names. */
-export async function grouped(files: readonly string[]): Promise<string[]> {
-  const dir = `${ROOT}${GROUPS}`;
-  await ensureDir(dir);
+/**
+ * Writes a module for each group, those for each version of Deno in a folder of their own, and gives their paths. Deno
+ * runs them in the order of their names.
+ */
+export async function grouped(files: readonly string[], version: string): Promise<string[]> {
+  // What the command line calls a version is the name of a folder below this one, whatever it is.
+  const folder = `${GROUPS}/deno-${version.replaceAll("/", "_")}`;
+  await Deno.remove(`${ROOT}${folder}`, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  await ensureDir(`${ROOT}${folder}`);
   return await Promise.all(
     groupsOf(files).map(async (members, index) => {
       const first = (members[0] ?? "").replace(/^tests\//, "").replace(/_test\.ts$/, "").replaceAll("/", ".");
-      const name = `${String(index).padStart(3, "0")}.${first}.ts`;
-      // Another run in this checkout may be reading it.
-      const work = await Deno.makeTempFile({ dir });
-      await Deno.writeTextFile(work, members.map((file) => `import "../../${file}";\n`).join(""));
-      await Deno.rename(work, `${dir}/${name}`);
-      return `${GROUPS}/${name}`;
+      const path = `${folder}/${String(index).padStart(3, "0")}.${first}.ts`;
+      await Deno.writeTextFile(
+        `${ROOT}${path}`,
+        members.map((file) => `import "../../../${file}";\n`).join(""),
+      );
+      return path;
     }),
   );
 }

@@ -157,7 +157,7 @@ async function runTests(
 ): Promise<Outcome & { readonly told: readonly string[] }> {
   const isNamed = rest.some((argument) => !argument.startsWith("-"));
   const all = () => version === PINNED ? allTests() : libraryTests();
-  const wanted = [...rest, ...(isNamed ? [] : await grouped(await all()))];
+  const wanted = [...rest, ...(isNamed ? [] : await grouped(await all(), version))];
   const longest = () => isNamed ? LONGEST_NAMED_RUN : minutesFor(later);
   const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? `${JOBS}` };

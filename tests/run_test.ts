@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { groupsOf } from "./groups.ts";
+import { fromFileUrl } from "@std/path";
+import { grouped, groupsOf } from "./groups.ts";
 import { allTests, libraryTests } from "./library_tests.ts";
 import { closing, countTests, minutesFor, readArguments } from "./run.ts";
 
@@ -94,4 +95,19 @@ Deno.test("files of a folder share a worker, all of them are run once, and the h
     assertEquals([file, placeOf(file) >= 0 && placeOf(file) < firstLight], [file, true]);
   }
   assertEquals(groups.length < tests.length * 0.6, true, `${groups.length} of ${tests.length}`);
+});
+
+Deno.test("what is run is written below one folder, whatever a version is called, and nothing of the last time stays", async () => {
+  const root = fromFileUrl(new URL("..", import.meta.url));
+  const version = `../root/${crypto.randomUUID()}`;
+  const folder = `tests/.groups/deno-${version.replaceAll("/", "_")}`;
+  try {
+    await grouped(["tests/root/pods_test.ts", "tests/spec/json_test.ts"], version);
+    const [path] = await grouped(["tests/spec/json_test.ts"], version);
+    assertEquals(path, `${folder}/000.spec.json.ts`);
+    assertEquals(Array.from(Deno.readDirSync(`${root}${folder}`), ({ name }) => name), ["000.spec.json.ts"]);
+    assertEquals(await Deno.readTextFile(`${root}${path}`), 'import "../../../tests/spec/json_test.ts";\n');
+  } finally {
+    await Deno.remove(`${root}${folder}`, { recursive: true });
+  }
 });
