@@ -2,6 +2,7 @@
 // The long form is `PODWIRE_TEST_SEQUENCES=1000 ./denow task test tests/root/daemon_model_test.ts`.
 import { assertEquals } from "@std/assert";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { tell } from "../tell.ts";
 import { Model, type Step } from "./daemon_model.ts";
 import { Steps } from "./daemon_model_steps.ts";
 import { LifeWorld } from "./daemon_model_world.ts";
@@ -45,7 +46,7 @@ Deno.test({
         const seed = next++;
         try {
           await live(seed, told);
-          if (++told.lives % TOLD_EVERY === 0) console.error(`${told.lives} lives from ${first}`);
+          if (++told.lives % TOLD_EVERY === 0) tell(`${told.lives} lives from ${first}`);
         } catch (error) {
           failed = true;
           throw error;
@@ -55,7 +56,7 @@ Deno.test({
     const outcomes = await Promise.allSettled(Array.from({ length: AT_ONCE }, work));
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
     const kinds = [...told.kinds].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
-    console.log(`${count()} lives from ${SEED_VARIABLE}=${first}: ${told.steps} steps (${kinds})`);
+    tell(`${count()} lives from ${SEED_VARIABLE}=${first}: ${told.steps} steps (${kinds})`);
   },
 });
 

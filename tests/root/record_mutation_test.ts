@@ -10,6 +10,7 @@ import { seal } from "../../lib/network/sealed.ts";
 import { CniError } from "../../lib/spec/error.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { Random } from "../spec/random.ts";
+import { tell } from "../tell.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** How many mutations there are at least. */
@@ -213,8 +214,7 @@ sandboxTest(
       }
       await node.restore();
     }
-    // The reporter of the test task shows no console.
-    Deno.stderr.writeSync(new TextEncoder().encode(`${done} mutations of ${files.length} files\n`));
+    tell(`${done} mutations of ${files.length} files`);
     assert(done >= MUTATIONS, `only ${done} of ${MUTATIONS} mutations within ${LIMIT_S} s`);
   },
 );

@@ -2,6 +2,7 @@
 // histories by chance, with the real plugins on the real kernel. The long form is
 // `PODWIRE_TEST_SEQUENCES=500 ./denow task test tests/root/two_owners_test.ts`.
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { tell } from "../tell.ts";
 import { type Flavour, FLAVOURS } from "./flavours.ts";
 import { missing, need } from "./need.ts";
 import { type Step, stepsOf } from "./two_owners_steps.ts";
@@ -36,14 +37,14 @@ Deno.test({
           throw error;
         }
         if ((seed - first + 1) % REPORT_EVERY === 0) {
-          console.error(`${seed - first + 1} histories from ${first}`);
+          tell(`${seed - first + 1} histories from ${first}`);
         }
       }
     };
     const outcomes = await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, count) }, work));
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
     const told = [...tally].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
-    console.log(`${count} histories from ${SEED_VARIABLE}=${first}: ${told}`);
+    tell(`${count} histories from ${SEED_VARIABLE}=${first}: ${told}`);
   },
 });
 
