@@ -10,7 +10,8 @@ const SECTIONS: Readonly<Record<string, string>> = {
   // Of what belongs to CNI, podwire and container engines the times too; of the rest, where others write, the names.
   files:
     "find /etc/cni /etc/podwire /opt /var/lib/cni /var/lib/podwire /var/lib/containers /run/netns /run/podwire " +
-    "-printf '%p %y %m %s %T@\\n' 2>/dev/null; find /run /var/lib /etc -xdev -printf '%p %y\\n' 2>/dev/null",
+    "-printf '%p %y %m %s %T@\\n' 2>/dev/null; find /run /var/lib /etc -xdev -printf '%p %y\\n' 2>/dev/null; " +
+    "find / -maxdepth 1 -printf '%p %y\\n'",
   links:
     "ip -o link | sed -E 's/ state [A-Z]+//'; ip -o address; ip route show table all; ip -6 route show table all; " +
     // Other neighbours come and go with what is sent.

@@ -15,7 +15,7 @@ import type { SandboxParts } from "./parts.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
-import type { SandboxRequest } from "./request.ts";
+import { POD_WORDING, type SandboxRequest } from "./request.ts";
 
 /** What becomes of a pod that names no network while the configuration directory has none. */
 export const WHEN_NO_NETWORK = ["error", "noop"] as const;
@@ -67,7 +67,7 @@ export class EnginePods {
     const { recovery, locks, pods } = this.#options;
     const { containerId } = request;
     const wanted = sandboxOf(request, signal);
-    await this.#making.permit(wanted);
+    await this.#making.permit(wanted, POD_WORDING);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted);

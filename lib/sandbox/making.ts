@@ -22,7 +22,9 @@ import {
   POD_WORDING,
   podOf,
   type SandboxRequest,
+  validateRequest,
   wantedPermissions,
+  type Wording,
 } from "./request.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
@@ -55,11 +57,13 @@ export class SandboxMaking {
   }
 
   /**
-   * Asks for all permissions that the sandbox will need.
+   * Refuses what is wrong whatever is on record, before any file is made for it, and asks for all permissions that the
+   * sandbox will need.
    *
-   * @throws {CniError} kind `permission`, naming every flag that is missing
+   * @throws {CniError} kind `usage`, or `permission`, naming every flag that is missing
    */
-  async permit(request: SandboxRequest): Promise<void> {
+  async permit(request: SandboxRequest, wording?: Wording): Promise<void> {
+    validateRequest(request, wording);
     await requirePermissions(wantedPermissions(request, this.#parts));
   }
 

@@ -85,6 +85,26 @@ export function wantedPermissions(
   return { read: [...dirs, "/proc"], write: dirs, run: [...SANDBOX_PROGRAMS, ...infra] };
 }
 
+/**
+ * Refuses what is wrong with a request whatever is on record.
+ *
+ * @throws {CniError} of kind `usage`
+ */
+export function validateRequest(request: SandboxRequest, wording: Wording = SANDBOX_WORDING): void {
+  const { id, name, namespace, uid, attempt, labels = {}, annotations = {}, sysctls = {}, source } = request;
+  if (name !== undefined) validateName(wording.name, name);
+  if (namespace !== undefined) validateName("namespace", namespace);
+  if (id !== undefined) validateName(wording.id, id, LONGEST_ID);
+  if (uid !== undefined) validateUid(uid);
+  if (attempt !== undefined) validateAttempt(attempt);
+  validateLabels(labels);
+  validateAnnotations(annotations);
+  validateSysctls(sysctls);
+  if (source?.kind === "host" && Object.keys(sysctls).length > 0) {
+    throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");
+  }
+}
+
 /** What the caller calls the things that it names. */
 export interface Wording {
   readonly name: string;
@@ -109,18 +129,8 @@ export async function draftRecord(
   const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = generatedName(id), namespace = "default", uid = id, attempt } = request;
-  validateName(wording.name, name);
-  validateName("namespace", namespace);
-  validateName(wording.id, id, LONGEST_ID);
-  validateUid(uid);
-  if (attempt !== undefined) validateAttempt(attempt);
+  validateRequest({ ...request, id, name }, wording);
   const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
-  validateLabels(labels);
-  validateAnnotations(request.annotations ?? {});
-  validateSysctls(sysctls);
-  if (source.kind === "host" && Object.keys(sysctls).length > 0) {
-    throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");
-  }
   return {
     id,
     name,

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Command, GLOBAL_OPTIONS, type OptionSpec } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
+import { inTempDir } from "../temp_dir.ts";
 import { podwire } from "./fake_io.ts";
 
 /** What each command is called with where nothing is wrong; none of it is there. */
@@ -102,18 +103,20 @@ const takesValue = ({ kind }: OptionSpec) => kind !== "flag";
 const wrongValue = (command: string, option: string) => WRONG[`${command} ${option}`] ?? WRONG[option];
 
 /** Runs a command line with directories that are not there; whatever it is, it must not act. */
-async function refused(args: readonly string[]): Promise<string> {
-  const dir = `/nonexistent/${crypto.randomUUID()}`;
-  const dirs = ["state-dir", "cache-dir", "netns-dir"].map((name) => `--${name}=${dir}`);
-  const { code, stdout, stderr } = await podwire([...dirs, ...args]);
-  const about = `${JSON.stringify(args).slice(0, 200)}: ${code} ${stderr}`;
-  assertEquals({ code, stdout }, { code: 2, stdout: "" }, about);
-  const [first = "", ...hints] = stderr.trimEnd().split("\n");
-  assertMatch(first, /^podwire: \S/, about);
-  assert(hints.every((line) => line.startsWith("  hint: ")), about);
-  assert(!/\bat \S+:\d+|panicked|internal/.test(stderr), about);
-  assert(stderr.length < 1_000, about);
-  return first;
+function refused(args: readonly string[]): Promise<string> {
+  return inTempDir(async (dir) => {
+    const dirs = ["state-dir", "cache-dir", "netns-dir"].map((name) => `--${name}=${dir}/none/${name}`);
+    const { code, stdout, stderr } = await podwire([...dirs, ...args]);
+    const about = `${JSON.stringify(args).slice(0, 200)}: ${code} ${stderr}`;
+    const made = Array.from(Deno.readDirSync(dir), ({ name }) => name);
+    assertEquals({ code, stdout, made }, { code: 2, stdout: "", made: [] }, about);
+    const [first = "", ...hints] = stderr.trimEnd().split("\n");
+    assertMatch(first, /^podwire: \S/, about);
+    assert(hints.every((line) => line.startsWith("  hint: ")), about);
+    assert(!/\bat \S+:\d+|panicked|internal/.test(stderr), about);
+    assert(stderr.length < 1_000, about);
+    return first;
+  });
 }
 
 const lineOf = ({ name }: Command, options: readonly string[], operands = OPERANDS[name] ?? []) => [
@@ -261,13 +264,15 @@ Deno.test("a name without end is cut in the message, and given whole as JSON", a
     [3, ["exec", long, "true"]],
     [2, ["completion", long]],
   ];
-  for (const [wanted, args] of cases) {
-    const dirs = ["--state-dir=/nonexistent/a", "--cache-dir=/nonexistent/b", "--netns-dir=/nonexistent/c"];
-    const { code, stderr } = await podwire([...dirs, ...args]);
-    assertEquals(code, wanted, `${args[0]!.slice(0, 20)} ${stderr}`);
-    assert(stderr.length < 600, `${stderr.length}: ${stderr}`);
-    if (!stderr.includes("aaa")) continue;
-    assertMatch(stderr, /a{70}\.\.\.\(\d+ characters more\)\.\.\.a{10,17}end/);
-    assertStringIncludes((await podwire([...dirs, "--json", ...args])).stderr, long);
-  }
+  await inTempDir(async (dir) => {
+    const dirs = ["state", "cache", "netns"].map((name) => `--${name}-dir=${dir}/${name}`);
+    for (const [wanted, args] of cases) {
+      const { code, stderr } = await podwire([...dirs, ...args]);
+      assertEquals(code, wanted, `${args[0]!.slice(0, 20)} ${stderr}`);
+      assert(stderr.length < 600, `${stderr.length}: ${stderr}`);
+      if (!stderr.includes("aaa")) continue;
+      assertMatch(stderr, /a{70}\.\.\.\(\d+ characters more\)\.\.\.a{10,17}end/);
+      assertStringIncludes((await podwire([...dirs, "--json", ...args])).stderr, long);
+    }
+  });
 });
