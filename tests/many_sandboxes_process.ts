@@ -85,14 +85,14 @@ export const ACTS: Readonly<Record<string, Act>> = {
 
 const TARGETS = ["/v1/sandboxes", "/v1/sandboxes/like", "/metrics"];
 
-/** A GET of a path, or a POST. */
+/** A path to GET, or what to POST where. */
 export type Asked = string | { readonly target: string; readonly body: string };
 
 /** Asks a daemon over its socket, which recovers beside that; gives what `around` makes of the requests. */
 export async function askDaemon<T = void>(
   dir: string,
   run: RunCommand,
-  all: readonly Asked[] = TARGETS,
+  requests: readonly Asked[] = TARGETS,
   around: (body: () => Promise<void>) => Promise<T | void> = (body) => body(),
 ): Promise<T | void> {
   const socket = `${dir}/socket`;
@@ -101,12 +101,12 @@ export async function askDaemon<T = void>(
   const daemon = await Daemon.start({ runtime, socket, version: "0", log: silentLogger, manager });
   try {
     return await around(async () => {
-      for (const asked of all) {
-        const request = typeof asked === "string"
-          ? { method: "GET", target: asked, body: "" }
-          : { method: "POST", ...asked };
+      for (const asked of requests) {
+        const [wanted, request] = typeof asked === "string"
+          ? [200, { method: "GET", target: asked, body: "" }] as const
+          : [201, { method: "POST", ...asked }] as const;
         const { status, text } = await requestOverUnix(socket, request);
-        if (status >= 300) throw new Error(`${request.method} ${request.target}: ${status} ${text}`);
+        if (status !== wanted) throw new Error(`${request.method} ${request.target}: ${status} ${text}`);
       }
     });
   } finally {

@@ -162,7 +162,7 @@ async function runTests(
   const own = { DENOW_VERSION: version, ...(isNamed ? {} : { [LONGEST_TEST]: `${LONGEST_ONE}` }) };
   const env = { ...own, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? `${JOBS}` };
   const options = () => ({ longest: longest(), onMachine: true });
-  const { code, text } = await denow([...TEST, ...beside(wanted), ...wanted], { ...options(), env });
+  const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options(), env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
   const told = (word: string, lines: readonly string[]) =>
@@ -176,11 +176,6 @@ async function runTests(
     ? told("UNSTEADY, passed only alone", failures.map(({ name, place }) => `${name} (${place})`))
     : told("FAILED, also alone", failedLines(again.text, second));
   return { ...afterSecondChance(outcome, second), told: lines };
-}
-
-/** A file that is alone tells how far it came while it runs; beside others Deno shows what a test says when that ends. */
-function beside(wanted: readonly string[]): string[] {
-  return wanted.length === 1 && wanted[0]?.endsWith(".ts") ? [] : ["--parallel"];
 }
 
 async function runExamples(version: string): Promise<Outcome> {

@@ -9,6 +9,7 @@ import { decodeOutput } from "../../lib/plugin/output.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import type { JsonObject } from "../../lib/spec/json.ts";
 import { askDaemon, type Asked, dirsOf } from "../many_sandboxes_process.ts";
+import { PluginFolder } from "../recording_plugin.ts";
 import { unmountBelow } from "../root/unmount.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { Podwire } from "../../lib/runtime.ts";
@@ -49,21 +50,12 @@ function resultOf(ips: number): JsonObject {
 }
 
 /** A network of its own, whose plugin answers with the result. */
-async function install(dir: string, result: JsonObject): Promise<Asked> {
+async function install(dir: string, plugins: PluginFolder, result: JsonObject): Promise<Asked> {
   const { confDir, pluginDirs: [bin = ""] } = dirsOf(dir);
   const list = { cniVersion: "1.1.0", name: "large", plugins: [{ type: "large" }] };
   await Deno.writeTextFile(`${confDir}/x.conflist`, JSON.stringify(list));
-  await Deno.mkdir(bin);
-  await Deno.writeTextFile(`${bin}/result`, JSON.stringify(result));
-  const supported = '{"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}';
-  const script = `#!/bin/sh
-cat >/dev/null
-case $CNI_COMMAND in
-  ADD) exec cat ${bin}/result ;;
-  VERSION) echo '${supported}' ;;
-esac
-`;
-  await Deno.writeTextFile(`${bin}/large`, script, { mode: 0o755 });
+  await Deno.symlink(plugins.dir, bin);
+  await plugins.install("large", { ADD: { stdout: JSON.stringify(result) } });
   const body = JSON.stringify({ name: "posted", networks: [{ name: "large" }] });
   return { target: "/v1/sandboxes", body };
 }
@@ -111,7 +103,8 @@ async function main(): Promise<void> {
       await fill(dir, result);
       const read = await blockedBy(() => Promise.resolve(decodeOutput(text)));
       console.log(`a result of ${text.length} bytes: read in ${read.whole.toFixed(1)} ms`);
-      const post = await install(dir, result);
+      await using plugins = await PluginFolder.make();
+      const post = await install(dir, plugins, result);
       for (const asked of ["/v1/sandboxes", "/v1/sandboxes/like", "/v1/attachments", "/metrics", post]) {
         const { longest, whole } = await askDaemon(dir, runCommand, [asked], blockedBy) ?? NOTHING;
         const what = typeof asked === "string" ? `GET ${asked}` : `POST ${asked.target}`;

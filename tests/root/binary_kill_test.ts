@@ -175,7 +175,7 @@ binaryTest("what a killed run has set in a namespace that is another's is given 
   await sh(`touch ${path}; unshare --net=${path} true`);
   try {
     const values = async () => (await sh(`nsenter --net=${path} sysctl -n ${ttl} ${forward}`)).trim();
-    // A new namespace has it of the machine, where it may be as the run sets it.
+    // A new namespace gets it from the machine, where it may be 1 already.
     await sh(`nsenter --net=${path} sysctl -qw ${forward}=0`);
     const child = world.start([
       "run",

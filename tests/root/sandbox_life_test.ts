@@ -287,7 +287,7 @@ sandboxTest(
     await createNetns(path);
     const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
     const values = () => inside(path, "sysctl", "-n", ttl, forward);
-    // A new namespace has it of the machine, where it may be as the run sets it.
+    // A new namespace gets it from the machine, where it may be 1 already.
     await inside(path, "sysctl", "-qw", `${forward}=0`);
     const before = await values();
     for (const more of [{}, { "net.ipv4.no_such_thing": "1" }]) {
