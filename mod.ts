@@ -32,7 +32,7 @@
  */
 
 // The runtime, whole.
-export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime.ts";
+export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime/podwire.ts";
 
 // The pods of a container engine.
 export {
@@ -41,10 +41,10 @@ export {
   type PodsGcRequest,
   type PodsOptions,
   type PodsStatusRequest,
-} from "./lib/pods.ts";
+} from "./lib/runtime/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
-export type { PodLink, PodLinkAddress } from "./lib/pod/inside.ts";
+export type { PodLink, PodLinkAddress } from "./lib/pod/inspect_netns.ts";
 export type { PodNetwork } from "./lib/pod/pod.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 
@@ -55,12 +55,7 @@ export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
 export type { Refusal } from "./lib/plugin/refusal.ts";
 export type { FindPluginOptions } from "./lib/plugin/find.ts";
 export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
-export {
-  type FindOptions,
-  type RemoveOptions,
-  Sandboxes,
-  type TakeDownOptions,
-} from "./lib/sandbox/sandbox.ts";
+export { type FindOptions, type RemoveOptions, Sandboxes, type StopOptions } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
 export { SANDBOX_STATES, type SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {
@@ -72,7 +67,7 @@ export type {
 export type { RepairItem, RepairReport, RepairRequest } from "./lib/sandbox/repair.ts";
 
 // Networks and attachments.
-export { type CatalogEntry, FILE_STATUSES, type FileStatus } from "./lib/pod/catalog.ts";
+export { type CatalogEntry, FILE_STATUSES, type FileStatus } from "./lib/catalog/catalog.ts";
 export type {
   Bandwidth,
   IpRange,
@@ -82,27 +77,26 @@ export type {
   PortMapping,
   WantedNetwork,
 } from "./lib/pod/request.ts";
-export type { AttachRequest } from "./lib/network/network.ts";
-export type { AttachmentFilter } from "./lib/network/attachment_filter.ts";
-export type { ChainTarget } from "./lib/network/chain.ts";
+export type { AttachRequest } from "./lib/attachment/attachments.ts";
+export type { AttachmentFilter } from "./lib/state/attachment_filter.ts";
 export {
   ATTACHMENT_STATES,
   type AttachmentKey,
   type AttachmentRecord,
   type AttachmentState,
-} from "./lib/network/record.ts";
-export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/network/load.ts";
-export type { ForgetReport, ForgetRequest, ForgottenAttachment } from "./lib/network/forget.ts";
-export type { GcItem, GcReport, GcRequest } from "./lib/network/gc_sweep.ts";
-export type { AttachmentName, GcWish, ValidPods } from "./lib/network/gc_plan.ts";
-export type { StatusOptions } from "./lib/pod/status_check.ts";
+} from "./lib/state/attachment_store.ts";
+export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/catalog/load.ts";
+export type { ForgetReport, ForgetRequest, ForgottenAttachment } from "./lib/attachment/forget.ts";
+export type { GcItem, GcReport, GcRequest } from "./lib/gc/report.ts";
+export type { AttachmentName, GcSelection, ValidPods } from "./lib/gc/verdict.ts";
+export type { StatusOptions } from "./lib/readiness/status_check.ts";
 export {
   type NetworkAnswer,
   type NetworkStatus,
   STATUS_REASONS,
   type StatusReason,
-} from "./lib/network/status.ts";
-export type { ValidNetwork } from "./lib/network/upkeep.ts";
+} from "./lib/readiness/status.ts";
+export type { ValidNetwork } from "./lib/attachment/status_gc_chain.ts";
 
 // Plugins, both ends of the wire.
 export { DEFAULT_TIMEOUTS, type Timeouts } from "./lib/plugin/deadline.ts";
@@ -111,14 +105,14 @@ export { type CniArgs, type Verb, VERBS } from "./lib/plugin/invocation.ts";
 export {
   LOCK_KINDS,
   type LockKind,
-  type LockWaitSeen,
+  type LockWaitEvent,
   type Observer,
   type Operation,
+  type OperationEvent,
   OPERATIONS,
-  type OperationSeen,
   type Outcome,
-  type PluginCallSeen,
-} from "./lib/plugin/observe.ts";
+  type PluginCallEvent,
+} from "./lib/plugin/instrumentation.ts";
 export {
   type BuiltinTable,
   type Delegate,
@@ -153,7 +147,7 @@ export {
   type ErrorKind,
   isCniError,
   type PluginPlace,
-} from "./lib/spec/error.ts";
+} from "./lib/cni/error.ts";
 export {
   type ConfigSource,
   listFromPluginConfig,
@@ -161,7 +155,7 @@ export {
   parseConfigList,
   parsePluginConfig,
   type PluginConfig,
-} from "./lib/spec/config.ts";
+} from "./lib/cni/config.ts";
 export {
   type Json,
   type JsonNumber,
@@ -169,8 +163,8 @@ export {
   type JsonSource,
   parseJson,
   printJson,
-} from "./lib/spec/json.ts";
-export type { DuplicateKeys } from "./lib/spec/json_reader.ts";
+} from "./lib/cni/json.ts";
+export type { DuplicateKeys } from "./lib/cni/json_reader.ts";
 export {
   asResult,
   convertResult,
@@ -180,8 +174,8 @@ export {
   type IpConfig,
   type Result,
   type Route,
-} from "./lib/spec/result.ts";
-export { CURRENT_VERSION, SPEC_VERSIONS, type SpecVersion } from "./lib/spec/version.ts";
+} from "./lib/cni/result.ts";
+export { CURRENT_VERSION, SPEC_VERSIONS, type SpecVersion } from "./lib/cni/version.ts";
 
 // What the options take: programs and logs.
 export type { CommandEnd, CommandOutcome, CommandRequest, RunCommand } from "./lib/host/command.ts";
@@ -193,3 +187,4 @@ export {
   type LoggerOptions,
   type LogLevel,
 } from "./lib/host/log.ts";
+export type { AttachTarget } from "./lib/plugin/attach_target.ts";

@@ -4,7 +4,7 @@ import process from "node:process";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
 import { checkPrototypes, type DocumentKind, exercise, type Tally } from "./fuzz/target.ts";
-import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "./spec/random.ts";
+import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 
 const CORPUS = new URL("./testdata/fuzz/", import.meta.url);
 const DEFAULT_SECONDS = 60;

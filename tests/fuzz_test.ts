@@ -3,7 +3,7 @@ import { fuzz, readCorpus } from "./fuzz.ts";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
 import { exercise } from "./fuzz/target.ts";
-import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "./spec/random.ts";
+import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 
 Deno.test("no document made by chance does anything but give a value or a CniError", async () => {
   const seed = seedFromEnvironment() ?? Date.now() % 1_000_000_000;

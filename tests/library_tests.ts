@@ -5,7 +5,7 @@ import { fromFileUrl, join } from "@std/path";
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const IMPORT = /^(?:import|export)\b[^;]*?\bfrom "(\.{1,2}\/[^"]+\.ts)";/gm;
 /** With one of these a test runs the engine itself, also where it compares it with the binary. */
-const ENGINE = ["mod.ts", "lib/runtime.ts", "lib/pods.ts", "lib/live.ts"];
+const ENGINE = ["mod.ts", "lib/runtime/podwire.ts", "lib/runtime/pods.ts", "lib/runtime/live.ts"];
 /** Only says what the machine has, and where the binary lies. */
 const NEEDS = "tests/root/need.ts";
 

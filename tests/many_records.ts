@@ -1,9 +1,9 @@
 /** State directories with as many attachments on record as are wanted, each as a real set-up leaves it. */
-import { inParallel } from "../lib/network/parallel.ts";
-import { ContainerLocks } from "../lib/network/container_lock.ts";
-import { HostPorts } from "../lib/network/host_ports.ts";
-import { AttachmentStore } from "../lib/network/record.ts";
-import { ResultCache } from "../lib/network/result_cache.ts";
+import { inParallel } from "../lib/async/parallel.ts";
+import { ContainerLocks } from "../lib/state/container_lock.ts";
+import { HostPorts } from "../lib/state/host_ports.ts";
+import { AttachmentStore } from "../lib/state/attachment_store.ts";
+import { ResultCache } from "../lib/state/result_cache.ts";
 import { SandboxStore } from "../lib/sandbox/store.ts";
 
 /** The directories of an installation. */

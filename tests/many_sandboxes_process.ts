@@ -8,7 +8,7 @@ import { type RunCommand, runCommand } from "../lib/host/command.ts";
 import { requestOverUnix } from "../lib/host/http_over_unix.ts";
 import { silentLogger } from "../lib/host/log.ts";
 import { ServiceManager } from "../lib/host/service_manager.ts";
-import { Podwire } from "../lib/runtime.ts";
+import { Podwire } from "../lib/runtime/podwire.ts";
 
 /** What it took. */
 export interface Effort {

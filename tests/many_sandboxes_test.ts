@@ -5,12 +5,12 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { bootId as bootIdOfHost } from "../lib/host/boot.ts";
 import { netnsId } from "../lib/host/netns.ts";
-import { inParallel } from "../lib/network/parallel.ts";
-import { AttachmentStore } from "../lib/network/record.ts";
-import { seal, unseal } from "../lib/network/sealed.ts";
-import { Podwire } from "../lib/runtime.ts";
+import { inParallel } from "../lib/async/parallel.ts";
+import { AttachmentStore } from "../lib/state/attachment_store.ts";
+import { parseChecksummed, printChecksummed } from "../lib/state/checksummed.ts";
+import { Podwire } from "../lib/runtime/podwire.ts";
 import { SandboxStore } from "../lib/sandbox/store.ts";
-import type { JsonObject } from "../lib/spec/json.ts";
+import type { JsonObject } from "../lib/cni/json.ts";
 import { idsFrom } from "./many_records.ts";
 import { ACTS, dirsOf, type Effort } from "./many_sandboxes_process.ts";
 import { inTempDir } from "./temp_dir.ts";
@@ -101,8 +101,8 @@ async function copies(
 async function template(file: string): Promise<(changes: JsonObject) => Promise<string>> {
   const text = await Deno.readTextFile(file);
   const { kind } = JSON.parse(text);
-  const body = await unseal(kind, text);
-  return (changes) => seal(kind, { ...body, ...changes });
+  const body = await parseChecksummed(kind, text);
+  return (changes) => printChecksummed(kind, { ...body, ...changes });
 }
 
 /** Under the limit that a shell has by default. */

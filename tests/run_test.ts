@@ -38,7 +38,7 @@ Deno.test("the runner reads for which Deno the tests are, and passes the rest on
     [[], ["pinned"], false, []],
     [["--strict"], ["pinned"], true, []],
     [["--deno", "2.9.6"], ["2.9.6"], false, []],
-    [["--deno=newest", "tests/spec"], ["newest"], false, ["tests/spec"]],
+    [["--deno=newest", "tests/cni"], ["newest"], false, ["tests/cni"]],
     [["--deno", "pinned", "--strict", "--deno", "newest", "--filter", "x"], ["pinned", "newest"], true, [
       "--filter",
       "x",
@@ -55,7 +55,7 @@ Deno.test("the runner reads for which Deno the tests are, and passes the rest on
 Deno.test("a run on another Deno has the tests of the library, and none that only drive the binary or tools", async () => {
   const tests = await libraryTests();
   const has = (path: string) => tests.includes(`tests/${path}`);
-  const library = ["spec/json_test.ts", "host/file_test.ts", "root/pods_test.ts", "root/host_netns_test.ts"];
+  const library = ["cni/json_test.ts", "host/file_test.ts", "root/pods_test.ts", "root/host_netns_test.ts"];
   assertEquals(library.filter(has), library);
   assertEquals(has("root/readme_library_test.ts"), true);
   assertEquals(
@@ -102,11 +102,11 @@ Deno.test("what is run is written below one folder, whatever a version is called
   const version = `../root/${crypto.randomUUID()}`;
   const folder = `tests/.groups/deno-${version.replaceAll("/", "_")}`;
   try {
-    await grouped(["tests/root/pods_test.ts", "tests/spec/json_test.ts"], version);
-    const [path] = await grouped(["tests/spec/json_test.ts"], version);
+    await grouped(["tests/root/pods_test.ts", "tests/cni/json_test.ts"], version);
+    const [path] = await grouped(["tests/cni/json_test.ts"], version);
     assertEquals(path, `${folder}/000.spec.json.ts`);
     assertEquals(Array.from(Deno.readDirSync(`${root}${folder}`), ({ name }) => name), ["000.spec.json.ts"]);
-    assertEquals(await Deno.readTextFile(`${root}${path}`), 'import "../../../tests/spec/json_test.ts";\n');
+    assertEquals(await Deno.readTextFile(`${root}${path}`), 'import "../../../tests/cni/json_test.ts";\n');
   } finally {
     await Deno.remove(`${root}${folder}`, { recursive: true });
   }

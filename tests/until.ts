@@ -1,7 +1,7 @@
 // Waiting for what a busy machine may take long for. A test that asks how long something takes asks in ratios.
 import { assert } from "@std/assert";
-import { pause } from "../lib/host/command.ts";
 import { Deadline } from "../lib/plugin/deadline.ts";
+import { pause } from "../lib/async/wait.ts";
 
 /** After so long it is not slow, it does not come. */
 const PATIENCE_MS = 60_000;

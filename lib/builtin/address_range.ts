@@ -1,4 +1,4 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import {
   bitsOf,
   type Cidr,
@@ -9,7 +9,7 @@ import {
   type Ip,
   lastOf,
   networkOf,
-} from "../spec/address.ts";
+} from "../cni/address.ts";
 import { cidrField, fieldError, ipField, type Section } from "./field.ts";
 
 /** Addresses to give away: from `start` to `end`, both included, less the gateway. */

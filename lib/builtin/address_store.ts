@@ -1,4 +1,4 @@
-import { formatIp, type Ip, parseIp } from "../spec/address.ts";
+import { formatIp, type Ip, parseIp } from "../cni/address.ts";
 import {
   createExclusive,
   ensureDir,

@@ -1,6 +1,6 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import type { Result } from "../spec/result.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { Result } from "../cni/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { nsProblem } from "../host/netns.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";

@@ -1,4 +1,4 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import {
   bitsOf,
   type Cidr,
@@ -8,8 +8,8 @@ import {
   networkOf,
   parseCidr,
   parseIp,
-} from "../spec/address.ts";
-import type { Interface, Result, Route } from "../spec/result.ts";
+} from "../cni/address.ts";
+import type { Interface, Result, Route } from "../cni/result.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { BridgeConfig } from "./bridge_config.ts";

@@ -1,7 +1,7 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { isArray, isObject, type JsonObject } from "../spec/json.ts";
-import { validateInterfaceName } from "../spec/name.ts";
-import type { Dns } from "../spec/result.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { isArray, isObject, type JsonObject } from "../cni/json.ts";
+import { validateInterfaceName } from "../cni/name.ts";
+import type { Dns } from "../cni/result.ts";
 import {
   booleanField,
   fieldError,

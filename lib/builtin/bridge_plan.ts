@@ -8,8 +8,8 @@ import {
   networkOf,
   parseCidr,
   parseIp,
-} from "../spec/address.ts";
-import type { IpConfig, Result, Route } from "../spec/result.ts";
+} from "../cni/address.ts";
+import type { IpConfig, Result, Route } from "../cni/result.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import type { Sysctl } from "./ip_script.ts";
 

@@ -1,8 +1,8 @@
-import { CniError } from "../spec/error.ts";
-import { pause } from "../host/command.ts";
+import { CniError } from "../cni/error.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
 import { readShownLink, type ShownLink, toLink } from "./shown_link.ts";
+import { pause } from "../async/wait.ts";
 
 /** A veth pair: one end in the container, the other a port of the bridge. */
 export interface BridgePort {

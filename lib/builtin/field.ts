@@ -1,6 +1,6 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { type Cidr, type Ip, parseCidr, parseIp } from "../spec/address.ts";
-import { isArray, isObject, type Json, type JsonObject, kindOf, member, numberOf } from "../spec/json.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { type Cidr, type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import { isArray, isObject, type Json, type JsonObject, kindOf, member, numberOf } from "../cni/json.ts";
 
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i;
 

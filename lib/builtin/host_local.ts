@@ -1,7 +1,7 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { formatCidr, formatIp, type Ip, parseIp } from "../spec/address.ts";
-import type { Dns, IpConfig, Result } from "../spec/result.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { formatCidr, formatIp, type Ip, parseIp } from "../cni/address.ts";
+import type { Dns, IpConfig, Result } from "../cni/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";

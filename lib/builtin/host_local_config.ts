@@ -1,8 +1,8 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { type Ip, parseCidr, parseIp } from "../spec/address.ts";
-import { isArray, type JsonObject } from "../spec/json.ts";
-import type { Route } from "../spec/result.ts";
-import { atLeast, type SpecVersion } from "../spec/version.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import { isArray, type JsonObject } from "../cni/json.ts";
+import type { Route } from "../cni/result.ts";
+import { atLeast, type SpecVersion } from "../cni/version.ts";
 import { type RangeSet, readRange, validateRangeSets } from "./address_range.ts";
 import {
   arrayField,

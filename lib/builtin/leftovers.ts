@@ -1,7 +1,7 @@
 import { statOf } from "../host/file.ts";
-import { wordsOf } from "../plugin/failure.ts";
-import { formatIp } from "../spec/address.ts";
-import { isArray, isObject, type JsonObject, parseJson } from "../spec/json.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
+import { formatIp } from "../cni/address.ts";
+import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
@@ -67,7 +67,7 @@ async function freeing(report: Report, what: string, act: () => Promise<void>): 
   try {
     await act();
   } catch (error) {
-    report.remaining.push(`${what}: ${wordsOf(error)}`);
+    report.remaining.push(`${what}: ${messageOf(error)}`);
   }
 }
 

@@ -1,7 +1,7 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { contains, formatCidr, parseCidr } from "../spec/address.ts";
-import type { Result } from "../spec/result.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../spec/version.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { contains, formatCidr, parseCidr } from "../cni/address.ts";
+import type { Result } from "../cni/result.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { runIpScript } from "./ip_script.ts";

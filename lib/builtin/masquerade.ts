@@ -1,5 +1,5 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import type { Cidr } from "../spec/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { Cidr } from "../cni/address.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./ip_script.ts";
 import { all } from "./all.ts";

@@ -1,4 +1,4 @@
-import { type Cidr, formatCidr, formatIp } from "../spec/address.ts";
+import { type Cidr, formatCidr, formatIp } from "../cni/address.ts";
 import { HostError, runOk } from "../host/command.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./ip_script.ts";

@@ -1,4 +1,4 @@
-import { type Cidr, formatCidr, formatIp, networkOf } from "../spec/address.ts";
+import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import { HostError, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./ip_script.ts";

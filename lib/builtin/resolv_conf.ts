@@ -1,4 +1,4 @@
-import type { Dns } from "../spec/result.ts";
+import type { Dns } from "../cni/result.ts";
 
 /** What a file in the form of `/etc/resolv.conf` says, see resolv.conf(5). */
 export function parseResolvConf(text: string): Dns {

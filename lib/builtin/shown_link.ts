@@ -1,4 +1,4 @@
-import { type Cidr, parseIp } from "../spec/address.ts";
+import { type Cidr, parseIp } from "../cni/address.ts";
 import { firstShown } from "./ip_script.ts";
 
 /** What `ip -j address show` or `ip -j link show` tells of an interface, as far as the plugins ask. */

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 import { fieldError, type Section, sectionsField, stringField } from "./field.ts";
 
 /** An attachment that a runtime still knows. */

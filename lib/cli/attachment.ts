@@ -1,13 +1,13 @@
 import { withSignals } from "../plugin/signals.ts";
 import { parseCniArgs } from "../plugin/invocation.ts";
-import type { AttachRequest } from "../network/network.ts";
-import { reasonOf } from "../network/reason.ts";
-import type { AttachmentRecord } from "../network/record.ts";
-import { CniError } from "../spec/error.ts";
-import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../spec/json.ts";
-import { printResult } from "../spec/libcni_text.ts";
-import type { Podwire } from "../runtime.ts";
-import { shownAttachment } from "../shown.ts";
+import type { AttachRequest } from "../attachment/attachments.ts";
+import { failureReason } from "../state/failure_reason.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { CniError } from "../cni/error.ts";
+import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../cni/json.ts";
+import { printResult } from "../cni/libcni_text.ts";
+import type { Podwire } from "../runtime/podwire.ts";
+import { attachmentToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { knownContainerId } from "./container_id.ts";
 import { containerId, interfaceName, networkName } from "./flag_value.ts";
@@ -58,7 +58,7 @@ export async function attachments(input: CommandInput): Promise<number> {
     ...(container === undefined ? {} : { containerId: containerId("CONTAINER", container) }),
     ...(network === undefined ? {} : { network: networkName("--network", network) }),
   });
-  if (input.flag("json")) io.write(`${printJson(records.map(shownAttachment), 2)}\n`);
+  if (input.flag("json")) io.write(`${printJson(records.map(attachmentToJson), 2)}\n`);
   else io.write(attachmentTable(records, new Date()));
   return 0;
 }
@@ -81,7 +81,7 @@ function attachmentTable(records: readonly AttachmentRecord[], now: Date): strin
 
 /** What the last failure said, and which plugin did. */
 function failureText(error: JsonObject | undefined): string {
-  const words = reasonOf(error) ?? "-";
+  const words = failureReason(error) ?? "-";
   return typeof error?.plugin === "string" ? `${error.plugin}: ${words}` : words;
 }
 

@@ -1,6 +1,6 @@
 import { parseArgs } from "@std/cli/parse-args";
 import type { Io } from "../host/io.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 
 /** One option of the command line. */
 export interface OptionSpec {

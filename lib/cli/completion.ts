@@ -1,5 +1,5 @@
 import { builtins } from "../builtin/mod.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import { type Command, type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 
 /** `podwire completion SHELL`, for these commands. */

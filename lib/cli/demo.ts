@@ -1,11 +1,11 @@
 import { withSignals } from "../plugin/signals.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
-import { asCniError } from "../plugin/failure.ts";
-import type { Podwire } from "../runtime.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { Podwire } from "../runtime/podwire.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError } from "../spec/error.ts";
-import { asResult } from "../spec/result.ts";
+import { CniError } from "../cni/error.ts";
+import { asResult } from "../cni/result.ts";
 import type { CommandInput } from "./command.ts";
 import { drawPicture } from "./picture.ts";
 import { proveTraffic } from "./traffic.ts";

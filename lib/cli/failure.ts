@@ -1,6 +1,6 @@
 import { escapedInJson, oneLine, withoutLongWords } from "../host/terminal_text.ts";
-import { asCniError } from "../plugin/failure.ts";
-import type { CniError, ErrorKind } from "../spec/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { CniError, ErrorKind } from "../cni/error.ts";
 
 /** How the process ends for each kind of error; 1 for the others. */
 const EXIT_CODES: Readonly<Partial<Record<ErrorKind, number>>> = {

@@ -1,14 +1,14 @@
 import { socketPathProblem } from "../host/socket.ts";
 import type { Bandwidth, IpRange, NetworkSettings } from "../pod/request.ts";
 import { validateSettings } from "../pod/setting_rules.ts";
-import { CniError, isCniError } from "../spec/error.ts";
-import { type Json, MAX_DEPTH, parseJson } from "../spec/json.ts";
+import { CniError, isCniError } from "../cni/error.ts";
+import { type Json, MAX_DEPTH, parseJson } from "../cni/json.ts";
 import {
   validateContainerId,
   validateInterfaceName,
   validateNetworkName,
   validateNewCniArg,
-} from "../spec/name.ts";
+} from "../cni/name.ts";
 
 export { address, addressWithPrefix, portMapping, positive } from "../pod/port_mapping.ts";
 

@@ -1,9 +1,9 @@
 import { oneLine } from "../host/log.ts";
-import type { ForgottenAttachment } from "../network/forget.ts";
+import type { ForgottenAttachment } from "../attachment/forget.ts";
 import { withSignals } from "../plugin/signals.ts";
-import { shownReport } from "../shown.ts";
-import { CniError } from "../spec/error.ts";
-import { printJson } from "../spec/json.ts";
+import { reportToJson } from "../runtime/json_view.ts";
+import { CniError } from "../cni/error.ts";
+import { printJson } from "../cni/json.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";
 
@@ -26,7 +26,7 @@ export async function forget(input: CommandInput): Promise<number> {
       dryRun,
       signal,
     }));
-  if (input.flag("json")) io.write(`${printJson(shownReport(report), 2)}\n`);
+  if (input.flag("json")) io.write(`${printJson(reportToJson(report), 2)}\n`);
   else io.write(report.forgotten.flatMap((each) => linesOf(each, dryRun)).join(""));
   return 0;
 }

@@ -1,10 +1,10 @@
 import { withSignals } from "../plugin/signals.ts";
 import { oneLine } from "../host/log.ts";
-import type { GcItem, GcReport } from "../network/gc_sweep.ts";
-import type { AttachmentName } from "../network/gc_plan.ts";
-import { shownReport } from "../shown.ts";
-import { CniError } from "../spec/error.ts";
-import { printJson } from "../spec/json.ts";
+import type { GcItem, GcReport } from "../gc/report.ts";
+import type { AttachmentName } from "../gc/verdict.ts";
+import { reportToJson } from "../runtime/json_view.ts";
+import { CniError } from "../cni/error.ts";
+import { printJson } from "../cni/json.ts";
 import type { CommandInput } from "./command.ts";
 import { containerId, interfaceName } from "./flag_value.ts";
 import { openPodwire } from "./settings.ts";
@@ -40,7 +40,7 @@ function attachmentName(text: string): AttachmentName {
 
 function print(input: CommandInput, report: GcReport): void {
   const { io } = input;
-  if (input.flag("json")) return io.write(`${printJson(shownReport(report), 2)}\n`);
+  if (input.flag("json")) return io.write(`${printJson(reportToJson(report), 2)}\n`);
   const dryRun = input.flag("dry-run");
   const lines = [
     ...linesOf(dryRun ? "would remove" : "removed", report.removed),

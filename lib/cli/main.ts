@@ -42,7 +42,7 @@ function wantsJson(args: readonly string[]): boolean {
 
 async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   const { COMMANDS } = await import("./commands.ts");
-  const { CniError } = await import("../spec/error.ts");
+  const { CniError } = await import("../cni/error.ts");
   // This one may stand before the command too, for it is a global option of cnitool.
   const ifName = COMMANDS.flatMap(({ options }) => options).filter(({ name }) => name === "ifname");
   const early = [...GLOBAL_OPTIONS, ...ifName];
@@ -114,7 +114,7 @@ function showHelp(io: Io, commands: readonly Command[], command: Command | undef
   return 0;
 }
 
-type ErrorClass = typeof import("../spec/error.ts").CniError;
+type ErrorClass = typeof import("../cni/error.ts").CniError;
 
 function requireCount(command: Command, { operands }: CommandInput, CniError: ErrorClass): void {
   const [least, most] = command.count;

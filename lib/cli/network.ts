@@ -1,5 +1,5 @@
-import type { CatalogEntry } from "../pod/catalog.ts";
-import { shownEntry } from "../shown.ts";
+import type { CatalogEntry } from "../catalog/catalog.ts";
+import { entryToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
@@ -8,7 +8,7 @@ import { table } from "./table.ts";
 export async function networks(input: CommandInput): Promise<number> {
   const { io } = input;
   const entries = await openPodwire(input).networks();
-  if (input.flag("json")) io.write(`${JSON.stringify(entries.map(shownEntry), null, 2)}\n`);
+  if (input.flag("json")) io.write(`${JSON.stringify(entries.map(entryToJson), null, 2)}\n`);
   else io.write(networkTable(entries));
   return 0;
 }

@@ -1,6 +1,6 @@
 import type { WantedNetwork } from "../pod/request.ts";
-import { CniError } from "../spec/error.ts";
-import type { Json } from "../spec/json.ts";
+import { CniError } from "../cni/error.ts";
+import type { Json } from "../cni/json.ts";
 import { address, addressWithPrefix, capability, ipRanges, pair, portMapping, rate } from "./flag_value.ts";
 
 const FLAG = "--network";

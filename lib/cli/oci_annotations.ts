@@ -1,7 +1,7 @@
 import type { OciState } from "../sandbox/oci_state.ts";
 import type { SandboxContainer } from "../sandbox/container_record.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import { address, addressWithPrefix, bandwidth, pair, portMapping } from "./flag_value.ts";
 import { defined, someOf, wantedNetworkItems } from "./network_flag.ts";
 

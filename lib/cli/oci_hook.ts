@@ -9,7 +9,7 @@ import type { SandboxContainer } from "../sandbox/container_record.ts";
 import { callingRuntime } from "../sandbox/oci_runtime.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
+import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";

@@ -1,6 +1,6 @@
 import type { NetworkSettings } from "../pod/request.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { CommandInput, OptionSpec } from "./command.ts";
 
 /** What an annotation may ask for beside networks, where the administrator allows it, by the word that allows it. */

@@ -1,8 +1,8 @@
 import { oneLine } from "../host/log.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { RecoveryItem, RecoveryProgress } from "../sandbox/recovery_report.ts";
-import { shownReport } from "../shown.ts";
-import { printJson } from "../spec/json.ts";
+import { reportToJson } from "../runtime/json_view.ts";
+import { printJson } from "../cni/json.ts";
 import type { CommandInput } from "./command.ts";
 import { logger, openPodwire } from "./settings.ts";
 
@@ -19,7 +19,7 @@ export async function recover(input: CommandInput): Promise<number> {
     }
   });
   if (input.flag("json")) {
-    io.write(`${printJson(shownReport(report), 2)}\n`);
+    io.write(`${printJson(reportToJson(report), 2)}\n`);
   } else {
     const lines = [
       ...report.removed.map((item) => `removed  ${itemText(item)}\n`),

@@ -2,7 +2,7 @@ import { parseCniArgs } from "../plugin/invocation.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
 import {

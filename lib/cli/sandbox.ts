@@ -1,9 +1,9 @@
 import { withSignals } from "../plugin/signals.ts";
 import { runAttachedInside } from "../host/netns.ts";
-import { asCniError } from "../plugin/failure.ts";
-import { CniError } from "../spec/error.ts";
-import { shownSandbox } from "../shown.ts";
-import { printJson } from "../spec/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { CniError } from "../cni/error.ts";
+import { sandboxToJson } from "../runtime/json_view.ts";
+import { printJson } from "../cni/json.ts";
 import type { CommandInput } from "./command.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
@@ -35,7 +35,7 @@ export async function ps(input: CommandInput): Promise<number> {
     io,
     (signal) => sandboxes.list([namespaceOf(input), ...filters], { signal }),
   );
-  if (input.flag("json")) io.write(`${printJson(shown.map(shownSandbox), 2)}\n`);
+  if (input.flag("json")) io.write(`${printJson(shown.map(sandboxToJson), 2)}\n`);
   else if (input.flag("quiet")) io.write(shown.map(({ id }) => `${id}\n`).join(""));
   else io.write(sandboxTable(shown));
   return 0;

@@ -1,5 +1,5 @@
 import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import { pair } from "./flag_value.ts";
 
 /**

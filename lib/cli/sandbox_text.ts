@@ -1,11 +1,11 @@
 import { oneLine } from "../host/log.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import type { CniError } from "../spec/error.ts";
-import { shownSandbox } from "../shown.ts";
-import { parseCidr } from "../spec/address.ts";
-import { defaultRoutesOf } from "../spec/default_route.ts";
-import { type JsonObject, printJson } from "../spec/json.ts";
-import { asResult } from "../spec/result.ts";
+import type { CniError } from "../cni/error.ts";
+import { sandboxToJson } from "../runtime/json_view.ts";
+import { parseCidr } from "../cni/address.ts";
+import { defaultRoutesOf } from "../cni/default_route.ts";
+import { type JsonObject, printJson } from "../cni/json.ts";
+import { asResult } from "../cni/result.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
 import { table } from "./table.ts";
@@ -20,7 +20,7 @@ export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void
 
 /** The object of the contract; numbers inside results stay as the plugins wrote them. */
 export function sandboxJson(sandbox: Sandbox): string {
-  return printJson(shownSandbox(sandbox), 2);
+  return printJson(sandboxToJson(sandbox), 2);
 }
 
 function sandboxText(sandbox: Sandbox): string {

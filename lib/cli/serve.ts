@@ -4,7 +4,7 @@ import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
 import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
 import { unitFile } from "../daemon/unit.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { networkName, pair, positive, socketPath } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";

@@ -4,8 +4,8 @@ import { processTracer } from "../host/telemetry.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/exec.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
-import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime.ts";
-import { CniError } from "../spec/error.ts";
+import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime/podwire.ts";
+import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 
 /** Variables that plugins may see without being named; `LC_*` has no end, so its members are listed. */

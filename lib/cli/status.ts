@@ -1,9 +1,9 @@
 import { withSignals } from "../plugin/signals.ts";
-import type { NetworkStatus } from "../network/status.ts";
-import { isRejectedFile } from "../pod/status_subject.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
+import { isRejectedFile } from "../readiness/status_target.ts";
 import { parseCniArgs } from "../plugin/invocation.ts";
 import { capabilityArgs } from "./attachment.ts";
-import { shownStatus } from "../shown.ts";
+import { statusToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { openPodwire, parseDuration } from "./settings.ts";
@@ -37,7 +37,7 @@ export function requireVariables({ io }: CommandInput): void {
 /** Of a single network only its error is told, on standard error: scripts around cnitool expect silence. */
 function print(input: CommandInput, statuses: readonly NetworkStatus[]): void {
   const { io, operands } = input;
-  if (input.flag("json")) return io.write(`${JSON.stringify(statuses.map(shownStatus), null, 2)}\n`);
+  if (input.flag("json")) return io.write(`${JSON.stringify(statuses.map(statusToJson), null, 2)}\n`);
   if (operands.length === 0) return io.write(statusTable(statuses));
   for (const { ready, error } of statuses) {
     if (!ready && error) io.writeError(reportFailure(error, { json: false }).text);
@@ -51,13 +51,13 @@ function statusTable(statuses: readonly NetworkStatus[]): string {
       network ?? "-",
       ready ? "yes" : "no",
       reason ?? "-",
-      shownTime(since),
-      `${msg ?? "-"}${graceUntil === undefined ? "" : `; counts as ready until ${shownTime(graceUntil)}`}`,
+      formatTime(since),
+      `${msg ?? "-"}${graceUntil === undefined ? "" : `; counts as ready until ${formatTime(graceUntil)}`}`,
     ]),
   );
 }
 
 /** To the second: nobody reads more of it. */
-function shownTime(iso: string | undefined): string {
+function formatTime(iso: string | undefined): string {
   return iso === undefined ? "-" : iso.replace(/\.\d+Z$/, "Z");
 }

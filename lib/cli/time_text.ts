@@ -1,20 +1,20 @@
-import { isDue } from "../network/backoff.ts";
+import { isDue } from "../async/backoff.ts";
 
 const UNITS = [["d", 86_400, 2], ["h", 3_600, 2], ["m", 60, 1]] as const;
 
 /** How long ago a moment was, in its largest unit, as `3m`; hours go up to 47. A moment to come is `0s` ago. */
 export function ageOf(since: string, now: Date): string {
-  return shownSeconds((now.getTime() - Date.parse(since)) / 1000);
+  return formatSeconds((now.getTime() - Date.parse(since)) / 1000);
 }
 
 /** When a removal is tried again, as `in 12s` or `due`; `-` where it did not fail. */
 export function nextTryOf(attempts: number, nextTry: string | undefined, now: Date): string {
   if (attempts === 0) return "-";
   if (nextTry === undefined || isDue(nextTry, now)) return "due";
-  return `in ${shownSeconds(Math.ceil((Date.parse(nextTry) - now.getTime()) / 1000))}`;
+  return `in ${formatSeconds(Math.ceil((Date.parse(nextTry) - now.getTime()) / 1000))}`;
 }
 
-function shownSeconds(seconds: number): string {
+function formatSeconds(seconds: number): string {
   if (Number.isNaN(seconds)) return "?";
   const [unit, length] = UNITS.find(([, length, least]) => seconds >= length * least) ?? ["s", 1];
   return `${Math.max(0, Math.floor(seconds / length))}${unit}`;

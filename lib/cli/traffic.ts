@@ -1,6 +1,6 @@
 import { type RunCommand, runOk } from "../host/command.ts";
 import { runInside } from "../host/netns.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 
 const PORT = 7704;
 const PATIENCE_SECONDS = 10;

@@ -1,9 +1,9 @@
-import { pause } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { wordsOf } from "../plugin/failure.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 import { type ConnectionLimits, type Handle, HttpConnection } from "./http_connection.ts";
 import { printHead } from "./http_message.ts";
 import type { ByteStream } from "./inbox.ts";
+import { pause } from "../async/wait.ts";
 
 /** Where connections come from. */
 export interface Listener {
@@ -70,7 +70,7 @@ export class Acceptor {
       } catch (error) {
         if (this.#isClosed) return;
         this.#endIdlest();
-        this.#complain(`a connection cannot be accepted: ${wordsOf(error)}`);
+        this.#complain(`a connection cannot be accepted: ${messageOf(error)}`);
         await pause(PAUSE_MS);
       }
     }

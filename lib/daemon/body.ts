@@ -1,9 +1,9 @@
-import { pause } from "../host/command.ts";
-import { CniError } from "../spec/error.ts";
-import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../spec/json.ts";
+import { CniError } from "../cni/error.ts";
+import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../cni/json.ts";
 import { HttpError } from "./http_error.ts";
 import type { HttpRequest } from "./http_message.ts";
-import { Misshapen, type Shape } from "./shape.ts";
+import { type Shape, ValidationError } from "./shape.ts";
+import { pause } from "../async/wait.ts";
 
 /** What a body may be like. */
 export interface BodyLimits {
@@ -31,7 +31,7 @@ export async function readBody<T>(request: HttpRequest, shape: Shape<T>, limits:
   try {
     return shape.read(json, []);
   } catch (error) {
-    throw error instanceof Misshapen ? placed(error, text) : error;
+    throw error instanceof ValidationError ? placed(error, text) : error;
   }
 }
 
@@ -85,7 +85,7 @@ function decode(chunks: readonly Uint8Array[]): string {
 }
 
 /** With line and column of what is wrong; a member that is missing is missing where its object begins. */
-function placed({ path, message }: Misshapen, body: string): CniError {
+function placed({ path, message }: ValidationError, body: string): CniError {
   const isThere = body.trim() !== "";
   const position = isThere ? positionOf(body, path) ?? positionOf(body, path.slice(0, -1)) : undefined;
   return new CniError("usage", message, { path: formatPath(path), ...position });

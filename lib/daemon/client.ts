@@ -4,8 +4,8 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../spec/error.ts";
-import { isObject, type Json, type JsonObject, numberOf, parseJson, printJson } from "../spec/json.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
+import { isObject, type Json, type JsonObject, numberOf, parseJson, printJson } from "../cni/json.ts";
 
 /** Asks the daemon that serves at a Unix socket. */
 export class DaemonClient {

@@ -1,13 +1,12 @@
-import { pause } from "../host/command.ts";
 import { descriptorLimit } from "../host/descriptors.ts";
 import type { Logger } from "../host/log.ts";
-import { repeat } from "../host/repeat.ts";
+import { repeat } from "../async/repeat.ts";
 import type { ServiceManager } from "../host/service_manager.ts";
-import { type LiveOptions, LiveRuntime } from "../live.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { type LiveOptions, LiveRuntime } from "../runtime/live.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { shownEntry, shownStatus } from "../shown.ts";
+import { entryToJson, statusToJson } from "../runtime/json_view.ts";
 import { EventHub } from "./event_hub.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";
@@ -20,6 +19,7 @@ import type { Route } from "./route.ts";
 import { routesOf } from "./routes.ts";
 import { SocketServer } from "./server.ts";
 import type { Services } from "./services.ts";
+import { pause } from "../async/wait.ts";
 
 /** How the daemon works. */
 export interface DaemonOptions {
@@ -113,13 +113,13 @@ export class Daemon {
       const told = [
         guard,
         ...(pool === undefined ? [] : [pool]),
-        runtime.onNetworks((entries) => publish(hub, "catalogue", { networks: entries.map(shownEntry) })),
+        runtime.onNetworks((entries) => publish(hub, "catalogue", { networks: entries.map(entryToJson) })),
         runtime.onInfraEnded(({ id: sandbox, pid, reason }) => {
           log.warn("an infra container has ended by itself", { sandbox, pid, reason });
           metrics.onInfraEnded();
           watch.current?.changed(sandbox);
         }),
-        runtime.onStatus((status) => publish(hub, "status", { status: shownStatus(status) })),
+        runtime.onStatus((status) => publish(hub, "status", { status: statusToJson(status) })),
         { [Symbol.asyncDispose]: async () => await watch.current?.[Symbol.asyncDispose]() },
       ];
       const daemon = new Daemon(options, { runtime, handler, server, hub }, told);
@@ -271,7 +271,7 @@ async function openPool(
   runtime: LiveRuntime,
   { metrics, log, warm }: { metrics: Metrics; log: Logger; warm: { pool?: WarmPool } },
 ): Promise<AsyncDisposable> {
-  const spares = await runtime.spares();
+  const spares = await runtime.warmSandboxes();
   const isReady = async (network: string) => {
     const [status] = await runtime.status({ network });
     // Whoever was not asked yet may well be.

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 
 /** What {@linkcode EventHub} takes. */
 export interface EventHubOptions {

@@ -1,11 +1,11 @@
-import { type Clock, systemClock } from "../host/clock.ts";
-import { settled } from "../host/command.ts";
-import type { ContainerLocks } from "../network/container_lock.ts";
-import type { FailedIndex } from "../network/failed_index.ts";
-import { inParallel } from "../network/parallel.ts";
-import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../network/record.ts";
-import type { NetworkStatus } from "../network/status.ts";
-import type { CatalogEntry } from "../pod/catalog.ts";
+import { type Clock, systemClock } from "../async/clock.ts";
+import type { ContainerLocks } from "../state/container_lock.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
+import type { CatalogEntry } from "../catalog/catalog.ts";
+import { settled } from "../async/wait.ts";
 
 /** How many attachments there are, and since when the oldest that could not be removed waits. */
 export interface AttachmentCounts {

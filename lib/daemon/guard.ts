@@ -1,5 +1,5 @@
 import type { Logger } from "../host/log.ts";
-import { wordsOf } from "../plugin/failure.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 
 /** How {@linkcode guardProcess} tells of what it caught. */
 export interface GuardOptions {
@@ -16,7 +16,7 @@ export function guardProcess({ log, onUncaught }: GuardOptions): Disposable {
   const note = (event: Event, error: unknown) => {
     event.preventDefault();
     onUncaught();
-    log.error(`an error was not handled: ${wordsOf(error)}`, { stack: stackOf(error) });
+    log.error(`an error was not handled: ${messageOf(error)}`, { stack: stackOf(error) });
   };
   const onRejection = (event: PromiseRejectionEvent) => note(event, event.reason);
   const onError = (event: ErrorEvent) => note(event, event.error);

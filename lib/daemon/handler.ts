@@ -1,5 +1,5 @@
 import type { Logger } from "../host/log.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import { readBody } from "./body.ts";
 import { type HttpRequest, METHODS } from "./http_message.ts";
 import { printed } from "./printed.ts";

@@ -1,5 +1,4 @@
-import { pause, settled } from "../host/command.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import {
   BadMessage,
   bodyLength,
@@ -11,6 +10,7 @@ import {
   urlOf,
 } from "./http_message.ts";
 import { type ByteStream, Inbox, type InboxEnd } from "./inbox.ts";
+import { pause, settled } from "../async/wait.ts";
 
 /** How long a connection waits for its client, in milliseconds. */
 export interface ConnectionLimits {

@@ -1,5 +1,5 @@
-import { asCniError } from "../plugin/failure.ts";
-import { CniError, type ErrorKind } from "../spec/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { CniError, type ErrorKind } from "../cni/error.ts";
 import { BadMessage } from "./http_message.ts";
 
 /** Statuses by the kind of the error; 500 for the others. 499 is read by nobody but the log: the client has left. */

@@ -1,4 +1,4 @@
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { Inbox } from "./inbox.ts";
 
 /** The methods that HTTP knows; one that a client made up is no word for a log or a metric. */

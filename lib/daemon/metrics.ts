@@ -1,7 +1,7 @@
-import { type Clock, systemClock } from "../host/clock.ts";
-import { ATTACHMENT_STATES } from "../network/record.ts";
-import { FILE_STATUSES } from "../pod/catalog.ts";
-import type { LockWaitSeen, Observer, OperationSeen, PluginCallSeen } from "../plugin/observe.ts";
+import { type Clock, systemClock } from "../async/clock.ts";
+import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
+import { FILE_STATUSES } from "../catalog/catalog.ts";
+import type { LockWaitEvent, Observer, OperationEvent, PluginCallEvent } from "../plugin/instrumentation.ts";
 import { SANDBOX_STATES } from "../sandbox/filter.ts";
 import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
 import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
@@ -9,7 +9,7 @@ import { METHODS } from "./http_message.ts";
 import type { PoolMiss, PoolObserver } from "./pool.ts";
 
 /** One request that was answered. */
-export interface HttpRequestSeen {
+export interface HttpRequestEvent {
   /** The route's pattern, such as `/v1/sandboxes/{id}`, never a path of a client's making. */
   readonly route: string;
   readonly method: string;
@@ -112,7 +112,7 @@ export class Metrics implements Observer, PoolObserver {
   }
 
   /** Counts a call of a plugin. */
-  onPluginCall({ verb, network, type: plugin, ms, outcome, retries }: PluginCallSeen): void {
+  onPluginCall({ verb, network, type: plugin, ms, outcome, retries }: PluginCallEvent): void {
     const labels = { verb, network, plugin };
     const now = this.#clock.now();
     this.#pluginDuration.observe(labels, ms / 1_000, now);
@@ -121,19 +121,19 @@ export class Metrics implements Observer, PoolObserver {
   }
 
   /** Counts a waiting for a lock. */
-  onLockWait({ lock, ms }: LockWaitSeen): void {
+  onLockWait({ lock, ms }: LockWaitEvent): void {
     this.#lockWait.observe({ lock }, ms / 1_000, this.#clock.now());
   }
 
   /** Counts an operation. */
-  onOperation({ operation, ms, outcome }: OperationSeen): void {
+  onOperation({ operation, ms, outcome }: OperationEvent): void {
     const now = this.#clock.now();
     this.#operationDuration.observe({ operation }, ms / 1_000, now);
     if (outcome !== "ok") this.#operationErrors.add({ operation, kind: outcome }, now);
   }
 
   /** Counts an answered request. */
-  onHttpRequest({ route, method: given, status, ms }: HttpRequestSeen): void {
+  onHttpRequest({ route, method: given, status, ms }: HttpRequestEvent): void {
     const now = this.#clock.now();
     const method = METHODS.includes(given) ? given : "other";
     this.#requests.add({ route, method, status: String(status) }, now);

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 import type { AnswerSpec, Route } from "./route.ts";
 import { schemaOf, SCHEMAS } from "./schemas.ts";
 

@@ -1,13 +1,13 @@
-import { type Clock, systemClock } from "../host/clock.ts";
-import { pause } from "../host/command.ts";
+import { type Clock, systemClock } from "../async/clock.ts";
 import type { Logger } from "../host/log.ts";
-import { backoffMs } from "../network/backoff.ts";
-import { inParallel } from "../network/parallel.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { backoffMs } from "../async/backoff.ts";
+import { inParallel } from "../async/parallel.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
-import type { Spare, Spares } from "../sandbox/spare.ts";
+import type { WarmSandbox, WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
+import { pause } from "../async/wait.ts";
 
 /** Which sandboxes are kept ready. */
 export interface PoolSizes {
@@ -31,7 +31,7 @@ export interface PoolObserver {
 
 /** What a {@linkcode WarmPool} works with. */
 export interface PoolOptions extends PoolSizes {
-  readonly spares: Pick<Spares, "networkOf" | "make" | "isIntact" | "handOut" | "takeDown">;
+  readonly spares: Pick<WarmSandboxes, "networkOf" | "make" | "isIntact" | "handOut" | "takeDown">;
   /** Whether its plugins say that the network can attach something. */
   readonly isReady: (network: string) => Promise<boolean>;
   readonly observer: PoolObserver;
@@ -92,10 +92,10 @@ class NetworkPool implements AsyncDisposable {
   readonly #options: PoolOptions;
   readonly #clock: Clock;
   readonly #stop = new AbortController();
-  readonly #madeAt = new Map<Spare, number>();
+  readonly #madeAt = new Map<WarmSandbox, number>();
   /** Oldest first. */
-  readonly #ready: Spare[] = [];
-  readonly #leaving = new Set<Spare>();
+  readonly #ready: WarmSandbox[] = [];
+  readonly #leaving = new Set<WarmSandbox>();
   readonly #ended: Promise<void>;
   #wake = Promise.withResolvers<void>();
   /** Whether all that are ready are to be looked at: not each time that one is taken. */
@@ -115,7 +115,7 @@ class NetworkPool implements AsyncDisposable {
     this.#ended = this.#keep();
   }
 
-  take(): Spare | undefined {
+  take(): WarmSandbox | undefined {
     const spare = this.#ready.shift();
     if (spare === undefined) return undefined;
     this.#underWay++;
@@ -124,7 +124,7 @@ class NetworkPool implements AsyncDisposable {
   }
 
   /** Of one that was taken; undefined if it was not as it had been made. */
-  async handOut(spare: Spare, request: SandboxRequest): Promise<Sandbox | undefined> {
+  async handOut(spare: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
     try {
       const sandbox = await this.#options.spares.handOut(spare, request);
       if (sandbox === undefined) {

@@ -1,4 +1,4 @@
-import { turn } from "../host/turn.ts";
+import { yieldToLoop } from "../async/yield_to_loop.ts";
 
 /** Bytes that are printed without letting others in between. */
 const AT_ONCE = 256 * 1024;
@@ -17,7 +17,7 @@ export async function printed(json: unknown): Promise<Uint8Array<ArrayBuffer>> {
     if (piece.length < AT_ONCE) continue;
     pieces.push(new TextEncoder().encode(piece));
     piece = "";
-    await turn();
+    await yieldToLoop();
   }
   pieces.push(new TextEncoder().encode(`${piece}]\n`));
   const all = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));

@@ -1,15 +1,15 @@
 import { ensureDir, statOf } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
-import { repeat } from "../host/repeat.ts";
+import { repeat } from "../async/repeat.ts";
 import { watchDirs } from "../host/watch.ts";
-import { attachmentKey } from "../network/attachment_key.ts";
-import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
-import { wordsOf } from "../plugin/failure.ts";
+import { attachmentKey } from "../state/attachment_key.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { shownAttachment, shownSandbox } from "../shown.ts";
-import { isCniError } from "../spec/error.ts";
-import type { JsonObject } from "../spec/json.ts";
+import { attachmentToJson, sandboxToJson } from "../runtime/json_view.ts";
+import { isCniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
 
 /** What {@linkcode RecordWatch} works with. */
 export interface RecordWatchOptions {
@@ -133,7 +133,7 @@ export class RecordWatch implements AsyncDisposable {
   }
 
   #failed(error: unknown): void {
-    if (!this.#closed) this.#options.log.error(`the records cannot be watched: ${wordsOf(error)}`);
+    if (!this.#closed) this.#options.log.error(`the records cannot be watched: ${messageOf(error)}`);
   }
 
   #changedAt(paths: readonly string[]): void {
@@ -182,7 +182,7 @@ export class RecordWatch implements AsyncDisposable {
       const now = `${record.state} ${record.since} ${record.attempts}`;
       if (told.attachments.get(keyOf(record)) === now) continue;
       told.attachments.set(keyOf(record), now);
-      tell({ type: "attachment", ...attachmentKey(record), attachment: shownAttachment(record) });
+      tell({ type: "attachment", ...attachmentKey(record), attachment: attachmentToJson(record) });
     }
     for (const key of [...told.attachments.keys()]) {
       if (keys.has(key)) continue;
@@ -201,7 +201,7 @@ export class RecordWatch implements AsyncDisposable {
     const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
     if (now !== told.sandbox) {
       told.sandbox = now;
-      tell({ type: "sandbox", id, sandbox: sandbox === undefined ? null : shownSandbox(sandbox) });
+      tell({ type: "sandbox", id, sandbox: sandbox === undefined ? null : sandboxToJson(sandbox) });
     }
     if (now === undefined && told.attachments.size === 0) this.#told.delete(id);
   }

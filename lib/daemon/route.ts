@@ -1,4 +1,4 @@
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 import type { Shape } from "./shape.ts";
 
 /** What a request comes to. */

@@ -1,6 +1,12 @@
 import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
-import { shownAttachment, shownEntry, shownReport, shownSandbox, shownStatus } from "../shown.ts";
-import { CniError } from "../spec/error.ts";
+import {
+  attachmentToJson,
+  entryToJson,
+  reportToJson,
+  sandboxToJson,
+  statusToJson,
+} from "../runtime/json_view.ts";
+import { CniError } from "../cni/error.ts";
 import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
@@ -77,7 +83,7 @@ function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
       handle: async ({ body, signal }) => {
         let status = 201;
         const sandbox = await run({ ...body, signal }, () => status = 200);
-        return { status, json: shownSandbox(sandbox) };
+        return { status, json: sandboxToJson(sandbox) };
       },
     }),
     {
@@ -98,7 +104,7 @@ function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
       answers: { 200: { description: "The sandboxes", schema: schemaOfMany("Sandbox") } },
       handle: async ({ query, signal }) => ({
         status: 200,
-        json: (await sandboxes.list(filterOf(query), { signal })).map(shownSandbox),
+        json: (await sandboxes.list(filterOf(query), { signal })).map(sandboxToJson),
       }),
     },
   ];
@@ -116,7 +122,7 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
       answers: one,
       handle: async (request) => ({
         status: 200,
-        json: shownSandbox(await sandboxes.get(idOf(request), placeOf(request))),
+        json: sandboxToJson(await sandboxes.get(idOf(request), placeOf(request))),
       }),
     },
     withBody(EMPTY_BODY, {
@@ -132,7 +138,7 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
         const { id } = await sandboxes.get(idOf(request), placeOf(request));
         const failures = await sandboxes.stop(id, { signal, missingOk: true });
         for (const failure of failures) onLeft(id, failure);
-        return { status: 200, json: shownSandbox(await sandboxes.get(id)) };
+        return { status: 200, json: sandboxToJson(await sandboxes.get(id)) };
       },
     }),
     {
@@ -168,7 +174,7 @@ function repairRoute({ sandboxes }: Services): Route {
     handle: async (request) => {
       const { dryRun = false } = request.body;
       const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, ...placeOf(request) });
-      return { status: 200, json: shownReport(report) };
+      return { status: 200, json: reportToJson(report) };
     },
   });
 }
@@ -181,7 +187,7 @@ function networkRoutes({ networks, attachments, status }: Services): readonly Ro
       id: "listNetworks",
       summary: "What became of each file of the configuration directory",
       answers: { 200: { description: "The files", schema: schemaOfMany("NetworkFile") } },
-      handle: async ({ signal }) => ({ status: 200, json: (await networks(signal)).map(shownEntry) }),
+      handle: async ({ signal }) => ({ status: 200, json: (await networks(signal)).map(entryToJson) }),
     },
     {
       method: "GET",
@@ -200,7 +206,7 @@ function networkRoutes({ networks, attachments, status }: Services): readonly Ro
           failed: failed === "true",
           ...(container === undefined ? {} : { containerId: container }),
           ...(network === undefined ? {} : { network }),
-        })).map(shownAttachment),
+        })).map(attachmentToJson),
       }),
     },
     {
@@ -219,7 +225,7 @@ function networkRoutes({ networks, attachments, status }: Services): readonly Ro
           fresh: fresh === "true",
           signal,
           ...(network === undefined ? {} : { network }),
-        })).map(shownStatus),
+        })).map(statusToJson),
       }),
     },
   ];
@@ -237,7 +243,7 @@ function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
       handle: async (request) => {
         const { body, signal } = request;
         const report = await forget({ ...body, containerId: idOf(request), signal });
-        return { status: 200, json: shownReport(report) };
+        return { status: 200, json: reportToJson(report) };
       },
     }),
     withBody(GC_BODY, {
@@ -248,7 +254,7 @@ function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
       answers: report,
       handle: async ({ body, signal }) => ({
         status: 200,
-        json: shownReport(await gc({ ...body, signal })),
+        json: reportToJson(await gc({ ...body, signal })),
       }),
     }),
     withBody(EMPTY_BODY, {
@@ -257,7 +263,7 @@ function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
       id: "recover",
       summary: "Finish or undo what a crash or a reboot interrupted, and retry failed removals",
       answers: report,
-      handle: async ({ signal }) => ({ status: 200, json: shownReport(await recover({ signal })) }),
+      handle: async ({ signal }) => ({ status: 200, json: reportToJson(await recover({ signal })) }),
     }),
   ];
 }

@@ -2,8 +2,8 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import { portMapping } from "../pod/port_mapping.ts";
 import type { NetworkSettings, PodRequest } from "../pod/request.ts";
 import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../spec/error.ts";
-import { formatPath, type JsonPath } from "../spec/json.ts";
+import { CniError } from "../cni/error.ts";
+import { formatPath, type JsonPath } from "../cni/json.ts";
 import {
   anything,
   either,
@@ -12,11 +12,11 @@ import {
   mapOf,
   mapped,
   type MembersOf,
-  Misshapen,
   objectOf,
   type Shape,
   type Shaped,
   text,
+  ValidationError,
   whole,
   word,
   yes,
@@ -60,7 +60,7 @@ const args: Shape<CniArgs> = either(
   (json) => Array.isArray(json),
   listOf(mapped(text({ description: "K=V", pattern: "^[^=]+=" }), (pair, path) => {
     const equals = pair.indexOf("=");
-    if (equals < 1) throw new Misshapen(path, "must be KEY=VALUE");
+    if (equals < 1) throw new ValidationError(path, "must be KEY=VALUE");
     return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
   })),
   mapped(TEXTS, (pairs) => Object.entries(pairs)),
@@ -132,11 +132,11 @@ function source(given: Shaped<typeof body>, path: JsonPath): NetnsSource {
     hostNetwork && "hostNetwork",
   ].filter((name) => name !== false);
   if (named.length > 1) {
-    throw new Misshapen([...path, named[1] ?? ""], `cannot be given beside ${named[0]}`);
+    throw new ValidationError([...path, named[1] ?? ""], `cannot be given beside ${named[0]}`);
   }
-  if (runtime !== undefined && !infra) throw new Misshapen([...path, "runtime"], "goes with infra");
+  if (runtime !== undefined && !infra) throw new ValidationError([...path, "runtime"], "goes with infra");
   if (netns !== undefined && !netns.startsWith("/")) {
-    throw new Misshapen([...path, "netns"], "must be an absolute path");
+    throw new ValidationError([...path, "netns"], "must be an absolute path");
   }
   if (netns !== undefined) return { kind: "path", path: netns };
   if (pid !== undefined) return { kind: "pid", pid };
@@ -167,6 +167,6 @@ function told<T>(path: JsonPath, read: () => T): T {
     return read();
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    throw new Misshapen(path, error.msg.slice(`${formatPath(path)}: `.length));
+    throw new ValidationError(path, error.msg.slice(`${formatPath(path)}: `.length));
   }
 }

@@ -1,9 +1,9 @@
-import { ATTACHMENT_STATES } from "../network/record.ts";
-import { STATUS_REASONS } from "../network/status.ts";
-import { FILE_STATUSES } from "../pod/catalog.ts";
+import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
+import { STATUS_REASONS } from "../readiness/status.ts";
+import { FILE_STATUSES } from "../catalog/catalog.ts";
 import { SANDBOX_STATES } from "../sandbox/filter.ts";
-import { ERROR_KINDS } from "../spec/error.ts";
-import type { JsonObject } from "../spec/json.ts";
+import { ERROR_KINDS } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
 
 // The objects of the answers as JSON Schema. All say which members are always there; there may be more.
 

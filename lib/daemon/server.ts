@@ -1,8 +1,9 @@
 import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
-import { HostError, settled } from "../host/command.ts";
-import { requirePermissions, wordsOf } from "../plugin/failure.ts";
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { HostError } from "../host/command.ts";
+import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
+import { settled } from "../async/wait.ts";
 
 /** What is served, and where. */
 export interface SocketServerOptions extends AcceptorOptions {
@@ -57,7 +58,7 @@ export class SocketServer {
     log.warn("the socket was removed and is made anew", { socket: path });
     const before = this.#acceptor;
     await this.#listen();
-    void before?.finish().catch((error) => log.warn(`a former socket: ${wordsOf(error)}`));
+    void before?.finish().catch((error) => log.warn(`a former socket: ${messageOf(error)}`));
   }
 
   /** Accepts nothing any more. What is being answered has `limitMs` to end; then its connections are closed. */
@@ -69,7 +70,7 @@ export class SocketServer {
     const acceptor = this.#acceptor;
     if (acceptor === undefined) return;
     // Before: whoever comes now is to see that nobody is there.
-    await this.#socket?.release().catch((error) => log.warn(`the socket stays: ${wordsOf(error)}`));
+    await this.#socket?.release().catch((error) => log.warn(`the socket stays: ${messageOf(error)}`));
     const done = acceptor.finish().then(() => true, () => true);
     if (await settled(done, limitMs) !== undefined) return;
     log.warn("connections are closed that were still open");

@@ -1,9 +1,9 @@
-import type { AttachmentFilter } from "../network/attachment_filter.ts";
-import type { ForgetReport, ForgetRequest } from "../network/forget.ts";
-import type { GcReport, GcRequest } from "../network/gc_sweep.ts";
-import type { AttachmentRecord } from "../network/record.ts";
-import type { NetworkStatus } from "../network/status.ts";
-import type { CatalogEntry } from "../pod/catalog.ts";
+import type { AttachmentFilter } from "../state/attachment_filter.ts";
+import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
+import type { GcReport, GcRequest } from "../gc/report.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
+import type { CatalogEntry } from "../catalog/catalog.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";

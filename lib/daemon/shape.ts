@@ -8,13 +8,13 @@ import {
   kindOf,
   member,
   numberOf,
-  shownPath,
-} from "../spec/json.ts";
+  readablePath,
+} from "../cni/json.ts";
 
 /** What a value in a request has to look like: the JSON Schema that tells it to others, and what reads it. */
 export interface Shape<T> {
   readonly schema: JsonObject;
-  /** @throws {Misshapen} naming the member */
+  /** @throws {ValidationError} naming the member */
   read(json: Json, path: JsonPath): T;
 }
 
@@ -22,16 +22,16 @@ export interface Shape<T> {
 export type Shaped<S> = S extends Shape<infer T> ? T : never;
 
 /** A member that is not as it has to be; the body itself has no name. */
-export class Misshapen extends Error {
+export class ValidationError extends Error {
   override readonly name: string = "Misshapen";
 
   constructor(readonly path: JsonPath, must: string) {
-    super(`${path.length === 0 ? "the body" : shownPath(formatPath(path))} ${must}`);
+    super(`${path.length === 0 ? "the body" : readablePath(formatPath(path))} ${must}`);
   }
 }
 
-function mustBe(what: string, json: Json, path: JsonPath): Misshapen {
-  return new Misshapen(path, `must be ${what}, not ${kindOf(json)}`);
+function mustBe(what: string, json: Json, path: JsonPath): ValidationError {
+  return new ValidationError(path, `must be ${what}, not ${kindOf(json)}`);
 }
 
 /** A text that has something in it, unless `minLength` is 0. */
@@ -41,7 +41,7 @@ export function text(more: JsonObject & { readonly minLength?: number } = {}): S
     schema,
     read(json, path) {
       if (typeof json !== "string") throw mustBe("a string", json, path);
-      if (json === "" && schema.minLength > 0) throw new Misshapen(path, "must not be empty");
+      if (json === "" && schema.minLength > 0) throw new ValidationError(path, "must not be empty");
       return json;
     },
   };
@@ -53,7 +53,7 @@ export function word<const T extends string>(words: readonly T[]): Shape<T> {
     schema: { enum: [...words] },
     read(json, path) {
       const found = words.find((known) => known === json);
-      if (found === undefined) throw new Misshapen(path, `must be one of ${words.join(", ")}`);
+      if (found === undefined) throw new ValidationError(path, `must be one of ${words.join(", ")}`);
       return found;
     },
   };
@@ -72,7 +72,7 @@ export const flag: Shape<boolean> = {
 export const yes: Shape<true> = {
   schema: { const: true },
   read(json, path) {
-    if (json !== true) throw new Misshapen(path, "must be true or left out");
+    if (json !== true) throw new ValidationError(path, "must be true or left out");
     return true;
   },
 };
@@ -85,7 +85,7 @@ export function whole(minimum: number, maximum: number): Shape<number> {
       const number = numberOf(json);
       if (number === undefined) throw mustBe("a number", json, path);
       const isInside = Number.isInteger(number) && number >= minimum && number <= maximum;
-      if (!isInside) throw new Misshapen(path, `must be a whole number from ${minimum} to ${maximum}`);
+      if (!isInside) throw new ValidationError(path, `must be a whole number from ${minimum} to ${maximum}`);
       return number;
     },
   };
@@ -153,10 +153,10 @@ export function objectOf<R extends Members, O extends Members>(
       const unknown = Object.keys(json).find((key) => !Object.hasOwn(all, key));
       if (unknown !== undefined) {
         const known = names.length === 0 ? "there are none" : `there are ${names.join(", ")}`;
-        throw new Misshapen([...path, unknown], `is unknown; ${known}`);
+        throw new ValidationError([...path, unknown], `is unknown; ${known}`);
       }
       const missing = Object.keys(required).find((key) => member(json, key) === undefined);
-      if (missing !== undefined) throw new Misshapen([...path, missing], "is missing");
+      if (missing !== undefined) throw new ValidationError([...path, missing], "is missing");
       const read = Object.entries(json).map(([key, value]) => [key, all[key]?.read(value, [...path, key])]);
       return Object.fromEntries(read) as MembersOf<R> & Partial<MembersOf<O>>;
     },

@@ -1,4 +1,4 @@
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 
 /** What a request asks for. */
 export interface RequestTarget {

@@ -2,6 +2,7 @@ import { Capture, LineSplitter } from "./capture.ts";
 import { DEFAULT_PATH, GroupChild, withSystemDirs } from "./launch.ts";
 import { PROCESS_TABLE } from "./process_table.ts";
 import { Strays } from "./strays.ts";
+import { pause, settled } from "../async/wait.ts";
 
 export { DEFAULT_PATH, withSystemDirs };
 
@@ -305,44 +306,4 @@ export function startProblem(error: unknown): StartProblem | undefined {
   if (error.message.includes("(os error 26)")) return "busy";
   if (error.message.includes("(os error 8)")) return "not-executable";
   return undefined;
-}
-
-/** The value of a promise, or undefined if it takes longer than that. */
-export async function settled<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(late.resolve, ms, undefined);
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** The value of a promise, or the reason of `signal` as soon as that fires; the promise goes on by itself. */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise;
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  signal.addEventListener("abort", leave, { once: true });
-  if (signal.aborted) leave();
-  try {
-    return await Promise.race([promise, left.promise]);
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
-}
-
-/** Resolves after `ms` milliseconds; rejects with the reason of `signal` as soon as that fires. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  const over = Promise.withResolvers<void>();
-  const timer = setTimeout(over.resolve, ms);
-  const onAbort = () => over.reject(signal?.reason);
-  signal?.addEventListener("abort", onAbort, { once: true });
-  try {
-    await over.promise;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
-  }
 }

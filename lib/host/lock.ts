@@ -1,6 +1,6 @@
-import { pause } from "./command.ts";
 import { ensureDir, removeIfThere } from "./file.ts";
 import { dirname } from "@std/path/posix";
+import { pause } from "../async/wait.ts";
 
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {

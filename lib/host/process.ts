@@ -1,15 +1,15 @@
 import { type RunCommand, runCommand } from "./command.ts";
 
 /** A process as the kernel shows it. */
-export interface ProcessSeen {
+export interface ProcessState {
   /** In clock ticks since the machine was started; by it a process is told from a later one that has its ID. */
   readonly start: number;
   /** It has ended, and its parent has not noticed. */
   readonly isZombie: boolean;
 }
 
-/** Options of {@linkcode seeProcesses}. */
-export interface SeeProcessesOptions {
+/** Options of {@linkcode readProcesses}. */
+export interface ReadProcessesOptions {
   /** @default {runCommand} */
   readonly run?: RunCommand;
   readonly signal?: AbortSignal;
@@ -36,10 +36,10 @@ const STAT = /(\d+) \([^]{0,64}?\) (\S)(?: -?\d+){18} (\d+)(?: -?\d+){30,}\n/gy;
  * assertEquals(own?.[1].isZombie, false);
  * ```
  */
-export async function seeProcesses(
+export async function readProcesses(
   pids: readonly number[],
-  { run = runCommand, signal }: SeeProcessesOptions = {},
-): Promise<ReadonlyMap<number, ProcessSeen>> {
+  { run = runCommand, signal }: ReadProcessesOptions = {},
+): Promise<ReadonlyMap<number, ProcessState>> {
   const wanted = [...new Set(pids)];
   if (wanted.length === 0) return new Map();
   // Some may have ended, of which it only says that there is no such file.
@@ -58,7 +58,7 @@ export async function seeProcesses(
 
 /** Whether that very process is there and has not ended; of one whose start is not known, whether any of its ID is. */
 export function isRunning(
-  seen: ReadonlyMap<number, ProcessSeen>,
+  seen: ReadonlyMap<number, ProcessState>,
   { pid, start }: { readonly pid: number; readonly start: number | undefined },
 ): boolean {
   const there = seen.get(pid);
@@ -80,7 +80,7 @@ export interface StartedCommand {
  */
 export async function commandOf(
   pid: number,
-  { run = runCommand, signal }: SeeProcessesOptions = {},
+  { run = runCommand, signal }: ReadProcessesOptions = {},
 ): Promise<StartedCommand | undefined> {
   const more = { ownGroup: false, ...(signal && { signal }) };
   const [exe, cmdline] = await Promise.all([
@@ -99,7 +99,7 @@ export async function commandOf(
 }
 
 /** The PID namespace of this process, by which it is known whether process IDs of a record are those seen here. */
-export async function pidNamespace({ run = runCommand, signal }: SeeProcessesOptions = {}): Promise<string> {
+export async function pidNamespace({ run = runCommand, signal }: ReadProcessesOptions = {}): Promise<string> {
   const { stdout } = await run({
     program: "readlink",
     args: ["/proc/self/ns/pid"],

@@ -1,7 +1,8 @@
-import { DEFAULT_PATH, HostError, pause, type RunCommand, runCommand } from "./command.ts";
+import { DEFAULT_PATH, HostError, type RunCommand, runCommand } from "./command.ts";
 import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
+import { pause } from "../async/wait.ts";
 
 /** The variable by which a program that podwire started, and what that starts, is known. */
 export const CALL_VARIABLE = "PODWIRE_CALL";

@@ -1,4 +1,4 @@
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { Verb } from "./invocation.ts";
 
 /** How long each verb may take, in milliseconds, over the whole chain. */

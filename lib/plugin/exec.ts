@@ -1,27 +1,26 @@
 import {
   type CommandOutcome,
   DEFAULT_PATH,
-  pause,
   type RunCommand,
   runCommand,
-  settled,
   startProblem,
 } from "../host/command.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import { CniError } from "../spec/error.ts";
-import { type JsonObject, printJson } from "../spec/json.ts";
-import { asResult, decodeResult, type Result } from "../spec/result.ts";
-import { SPEC_VERSIONS, type SpecVersion } from "../spec/version.ts";
-import { asCniError } from "./failure.ts";
-import { markedRun } from "./marked_run.ts";
+import { CniError } from "../cni/error.ts";
+import { type JsonObject, printJson } from "../cni/json.ts";
+import { asResult, decodeResult, type Result } from "../cni/result.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { runWithContainerId } from "./run_with_container_id.ts";
 import { findPlugin, type FindPluginOptions, pluginMissing, searchPath } from "./find.ts";
 import { type CniArgs, encodeEnvironment, type Verb } from "./invocation.ts";
-import { Watch } from "./observe.ts";
+import { Instrumentation } from "./instrumentation.ts";
 import { decodeFailure, decodeOutput, failureDespiteSuccess, requireSmall } from "./output.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { StderrLines } from "./stderr_lines.ts";
 import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
+import { pause, settled } from "../async/wait.ts";
 
 /** When a built-in plugin stands in for an executable. */
 export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
@@ -78,7 +77,7 @@ export interface PluginRunnerOptions extends FindPluginOptions {
   /** Where plugins are noted while they run. @default {nowhere: those of a killed runtime are not found again} */
   readonly running?: RunningPrograms;
   /** Sees each call, those of delegates of built-in plugins too. @default {nobody looks on} */
-  readonly watch?: Watch;
+  readonly watch?: Instrumentation;
 }
 
 /** A call, and what tells its plugin of which trace it is a part. */
@@ -103,12 +102,12 @@ const BUILTIN_GRACE_MS = 3_000;
 export class PluginRunner {
   readonly #options: PluginRunnerOptions;
   readonly #run: RunCommand;
-  readonly #watch: Watch;
+  readonly #watch: Instrumentation;
 
   constructor(options: PluginRunnerOptions) {
     this.#options = options;
     this.#run = options.run ?? runCommand;
-    this.#watch = options.watch ?? new Watch();
+    this.#watch = options.watch ?? new Instrumentation();
   }
 
   /**
@@ -285,7 +284,7 @@ export class PluginRunner {
 
   /** What a built-in starts is found on the `PATH` that an executable plugin would have. */
   #commandsOf(call: PluginCall): RunCommand {
-    const run = markedRun(this.#noting(call), call.containerId);
+    const run = runWithContainerId(this.#noting(call), call.containerId);
     const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
     return (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
   }

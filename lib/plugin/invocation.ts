@@ -1,5 +1,5 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { validateCniArg, validateContainerId, validateInterfaceName } from "../spec/name.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { validateCniArg, validateContainerId, validateInterfaceName } from "../cni/name.ts";
 
 /** What a runtime can ask of a plugin. Source: CNI specification 1.1.0, section 2 "Parameters". */
 export const VERBS = ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"] as const;

@@ -1,6 +1,6 @@
 import { netnsId } from "../host/netns.ts";
 import { ownNetnsId } from "../host/own_netns.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES } from "../spec/error.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
 
 /** The variable by which a caller says that its own namespace is meant. */
 export const NETNS_OVERRIDE = "CNI_NETNS_OVERRIDE";

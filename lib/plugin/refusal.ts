@@ -1,4 +1,4 @@
-import { type CniError, ERROR_CODES } from "../spec/error.ts";
+import { type CniError, ERROR_CODES } from "../cni/error.ts";
 
 /** A plugin's answer that it does not take what it is asked. */
 export interface Refusal {

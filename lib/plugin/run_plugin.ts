@@ -1,4 +1,4 @@
-import { unlessAborted, withSystemDirs } from "../host/command.ts";
+import { withSystemDirs } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { PluginRunner } from "./exec.ts";
@@ -6,6 +6,7 @@ import type { FindPluginOptions } from "./find.ts";
 import { decodeEnvironment } from "./invocation.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { withSignals } from "./signals.ts";
+import { unlessAborted } from "../async/wait.ts";
 
 /** What a plugin needs of its process; `processIo()` gives it. */
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;

@@ -1,5 +1,5 @@
 import { type FileSafetyOptions, unsafeFile } from "../host/file_safety.ts";
-import { CniError, ERROR_CODES, type ErrorKind } from "../spec/error.ts";
+import { CniError, ERROR_CODES, type ErrorKind } from "../cni/error.ts";
 
 /** What is to be trusted, and how an error calls it. */
 export interface TrustedPath extends FileSafetyOptions {

@@ -1,10 +1,10 @@
-import { CniError, ERROR_CODES } from "../spec/error.ts";
-import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../spec/version.ts";
-import { validateNetworkName } from "../spec/name.ts";
-import { isObject, type Json, type JsonObject, parseJson, printJson } from "../spec/json.ts";
-import { asResult, convertResult, decodePrevResult, type Result } from "../spec/result.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../cni/version.ts";
+import { validateNetworkName } from "../cni/name.ts";
+import { isObject, type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { asResult, convertResult, decodePrevResult, type Result } from "../cni/result.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
-import { wordsOf } from "./failure.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
 
@@ -161,14 +161,14 @@ async function readConfig(world: PluginWorld): Promise<JsonObject> {
   try {
     text = await world.stdin();
   } catch (cause) {
-    const msg = `error reading from stdin: ${wordsOf(cause)}`;
+    const msg = `error reading from stdin: ${messageOf(cause)}`;
     throw new CniError("io", msg, { code: ERROR_CODES.ioFailure, cause });
   }
   let json: Json;
   try {
     json = parseJson(text);
   } catch (cause) {
-    throw undecodable(`error unmarshall network config: ${wordsOf(cause)}`, cause);
+    throw undecodable(`error unmarshall network config: ${messageOf(cause)}`, cause);
   }
   if (!isObject(json)) throw undecodable("error unmarshall network config: it is not a JSON object");
   const name = json.name ?? "";
@@ -194,7 +194,7 @@ function checkVersion(plugin: Plugin, verb: Verb, version: string): SpecVersion 
     try {
       parseVersion(version);
     } catch (cause) {
-      throw undecodable(wordsOf(cause), cause);
+      throw undecodable(messageOf(cause), cause);
     }
     if (compareVersions(version, gate) < 0) throw incompatible(`config version does not allow ${verb}`);
     if (!plugin.versions.some((own) => compareVersions(own, version) >= 0)) {
@@ -262,7 +262,7 @@ function readPrevResult(json: Json | undefined, version: SpecVersion): Result | 
   try {
     return asResult(decodePrevResult(json, version));
   } catch (cause) {
-    throw undecodable(`could not parse prevResult: ${wordsOf(cause)}`, cause);
+    throw undecodable(`could not parse prevResult: ${messageOf(cause)}`, cause);
   }
 }
 
@@ -295,7 +295,7 @@ function errorDocument(error: unknown, cniVersion: string | undefined): string {
 }
 
 function errorObject(error: unknown): { code: number; msg: string; details?: string | undefined } {
-  if (!(error instanceof CniError)) return { code: ERROR_CODES.internal, msg: wordsOf(error) };
+  if (!(error instanceof CniError)) return { code: ERROR_CODES.internal, msg: messageOf(error) };
   const code = error.code === ERROR_CODES.unknown ? ERROR_CODES.internal : error.code;
   return { code, msg: error.msg, details: error.context.details };
 }

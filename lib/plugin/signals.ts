@@ -1,5 +1,5 @@
 import type { Io } from "../host/io.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 
 /**
  * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. At a second one the process ends

@@ -1,11 +1,11 @@
 import { statOf } from "../host/file.ts";
-import { CniError, ERROR_CODES, isCniError } from "../spec/error.ts";
-import { isArray, isObject, type Json, type JsonObject, parseJson } from "../spec/json.ts";
-import { CURRENT_VERSION } from "../spec/version.ts";
+import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
+import { isArray, isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { CURRENT_VERSION } from "../cni/version.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginCall, PluginRunner } from "./exec.ts";
-import { asCniError, reported } from "./failure.ts";
-import { SingleFlight } from "./single_flight.ts";
+import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
+import { SingleFlight } from "../async/single_flight.ts";
 
 /** What a plugin answered to VERSION. */
 export interface PluginVersions {
@@ -55,7 +55,7 @@ export class VersionProbe {
     const ask = (signal?: AbortSignal) => this.#ask(type, signal);
     const versions = identity === undefined
       ? await ask(signal)
-      : await reported(() => this.#questions.join(`${path}:${identity}`, ask, signal));
+      : await withCniErrors(() => this.#questions.join(`${path}:${identity}`, ask, signal));
     // A file that was replaced meanwhile may have answered as the old one or as the new one.
     if (identity !== undefined && identity === await identityOf(path)) {
       this.#answers.set(path, { identity, versions });

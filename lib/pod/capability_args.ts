@@ -1,6 +1,6 @@
-import type { NetworkConfigList } from "../spec/config.ts";
-import { CniError } from "../spec/error.ts";
-import type { Json, JsonObject } from "../spec/json.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import type { Json, JsonObject } from "../cni/json.ts";
 import type { Bandwidth, NetworkSettings, PodDns, PortMapping } from "./pod_request.ts";
 
 /** The capability that hands on the annotations of a pod. */
@@ -59,13 +59,13 @@ function typedArgs(settings: NetworkSettings): Record<string, Json> {
   const { ips = [], mac, publish = [], ipRanges = [], aliases = [], deviceID, cgroupPath } = settings;
   const { annotations } = settings;
   const bandwidth = withBursts(settings.bandwidth ?? {});
-  const dns = shownDns(settings.dns ?? {});
+  const dns = dnsToJson(settings.dns ?? {});
   return {
     ...(annotations === undefined ? {} : { [ANNOTATIONS]: { ...annotations } }),
     ...(cgroupPath === undefined ? {} : { cgroupPath }),
     ...(ips.length === 0 ? {} : { ips: [...ips] }),
     ...(mac === undefined ? {} : { mac }),
-    ...(publish.length === 0 ? {} : { portMappings: publish.map(shownMapping) }),
+    ...(publish.length === 0 ? {} : { portMappings: publish.map(mappingToJson) }),
     ...(Object.keys(bandwidth).length === 0 ? {} : { bandwidth }),
     ...(ipRanges.length === 0 ? {} : { ipRanges: ipRanges.map((set) => set.map((range) => given(range))) }),
     ...(Object.keys(dns).length === 0 ? {} : { dns }),
@@ -74,7 +74,7 @@ function typedArgs(settings: NetworkSettings): Record<string, Json> {
   };
 }
 
-function shownMapping({ hostPort, containerPort, protocol, hostIP }: PortMapping): JsonObject {
+function mappingToJson({ hostPort, containerPort, protocol, hostIP }: PortMapping): JsonObject {
   return { hostPort, containerPort, protocol, hostIP };
 }
 
@@ -90,7 +90,7 @@ function withBursts({ ingressRate, ingressBurst, egressRate, egressBurst }: Band
   };
 }
 
-function shownDns({ servers = [], searches = [], options = [] }: PodDns): JsonObject {
+function dnsToJson({ servers = [], searches = [], options = [] }: PodDns): JsonObject {
   return {
     ...(servers.length === 0 ? {} : { servers: [...servers] }),
     ...(searches.length === 0 ? {} : { searches: [...searches] }),

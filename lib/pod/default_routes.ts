@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import { ipBatch } from "../host/link.ts";
-import { parseIp } from "../spec/address.ts";
-import { CniError } from "../spec/error.ts";
+import { parseIp } from "../cni/address.ts";
+import { CniError } from "../cni/error.ts";
 import {
   type DefaultRoute,
   defaultRoutesOf,
@@ -10,9 +10,9 @@ import {
   type Family,
   gatewayOf,
   withDefaultRoute,
-} from "../spec/default_route.ts";
-import type { JsonObject } from "../spec/json.ts";
-import { asResult } from "../spec/result.ts";
+} from "../cni/default_route.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { asResult } from "../cni/result.ts";
 import { type KernelRoute, type NextHop, parseKernelRoutes } from "./kernel_route.ts";
 import { normalIp, type PlannedAttachment } from "./request.ts";
 

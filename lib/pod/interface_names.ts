@@ -1,5 +1,5 @@
-import { CniError } from "../spec/error.ts";
-import { validateInterfaceName } from "../spec/name.ts";
+import { CniError } from "../cni/error.ts";
+import { validateInterfaceName } from "../cni/name.ts";
 
 const LAST_AUTOMATIC = 9999;
 

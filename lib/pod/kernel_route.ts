@@ -1,5 +1,5 @@
-import { formatIp, parseIp } from "../spec/address.ts";
-import type { Family } from "../spec/default_route.ts";
+import { formatIp, parseIp } from "../cni/address.ts";
+import type { Family } from "../cni/default_route.ts";
 
 /** Where a route leads next. */
 export interface NextHop {

@@ -1,9 +1,9 @@
 import type { RunCommand } from "../host/command.ts";
 import { ipBatch } from "../host/link.ts";
 import { nsProblem } from "../host/netns.ts";
-import { asCniError } from "../plugin/failure.ts";
-import { contains, parseCidr, parseIp } from "../spec/address.ts";
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { contains, parseCidr, parseIp } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 
 /** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {

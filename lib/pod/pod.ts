@@ -1,12 +1,12 @@
 import type { RunCommand } from "../host/command.ts";
 import { findLink } from "../host/found_link.ts";
-import type { Attachments, AttachRequest } from "../network/network.ts";
-import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
-import type { ResultCache } from "../network/result_cache.ts";
-import { asCniError } from "../plugin/failure.ts";
-import { CniError } from "../spec/error.ts";
-import type { JsonObject } from "../spec/json.ts";
-import { asResult } from "../spec/result.ts";
+import type { Attachments, AttachRequest } from "../attachment/attachments.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { CniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { asResult } from "../cni/result.ts";
 import { settleDefaultRoutes } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodRequest, wantedIp } from "./request.ts";
 
@@ -29,7 +29,7 @@ export interface PodNetworksOptions {
 }
 
 /** How much is torn down, and until when. */
-export interface TearDownOptions {
+export interface PodTearDownOptions {
   /** Leaves alone what could not be detached a moment ago. @default {false} */
   readonly attachedOnly?: boolean;
   readonly signal?: AbortSignal;
@@ -147,7 +147,7 @@ export class PodNetworks {
    */
   async tearDown(
     containerId: string,
-    { signal, attachedOnly = false }: TearDownOptions = {},
+    { signal, attachedOnly = false }: PodTearDownOptions = {},
   ): Promise<readonly CniError[]> {
     return await this.#detach(containerId, ({ state }) => !attachedOnly || state === "attached", signal);
   }

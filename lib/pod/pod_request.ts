@@ -1,5 +1,5 @@
 import type { CniArgs } from "../plugin/invocation.ts";
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 
 /** A port of the host that leads to one of the pod. */
 export interface PortMapping {

@@ -1,11 +1,4 @@
-import {
-  asResult,
-  type Dns,
-  type Interface,
-  type IpConfig,
-  type Result,
-  type Route,
-} from "../spec/result.ts";
+import { asResult, type Dns, type Interface, type IpConfig, type Result, type Route } from "../cni/result.ts";
 import type { PodNetwork } from "./pod.ts";
 
 /** An interface of a pod, or one that a plugin made for it on the host; all that its plugin told of it. */

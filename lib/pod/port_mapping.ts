@@ -1,5 +1,5 @@
-import { parseCidr, parseIp } from "../spec/address.ts";
-import { CniError } from "../spec/error.ts";
+import { parseCidr, parseIp } from "../cni/address.ts";
+import { CniError } from "../cni/error.ts";
 import type { PortMapping } from "./request.ts";
 
 // What people write for an address or a port. Each function gets what it was written for, for its error to name.

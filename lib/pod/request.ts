@@ -1,11 +1,11 @@
-import { type HostPort, hostPortsOf, overlap, shownHostPort } from "../network/host_port.ts";
+import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../state/host_port.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import type { NetworkConfigList } from "../spec/config.ts";
-import { CniError } from "../spec/error.ts";
-import type { JsonObject } from "../spec/json.ts";
-import { validateContainerId, validateNewCniArg } from "../spec/name.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { validateContainerId, validateNewCniArg } from "../cni/name.ts";
 import { capabilityArgs } from "./capability_args.ts";
-import type { Catalog } from "./catalog.ts";
+import type { Catalog } from "../catalog/catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
 import { macDigits, validateDefaultRoutes, validateSettings, wantedIp } from "./setting_rules.ts";
@@ -195,7 +195,7 @@ function requireDistinctPorts(plan: readonly PlannedAttachment[]): void {
       const others = byPort.get(key) ?? [];
       const other = others.find((other) => overlap(other, hostPort));
       if (other !== undefined) {
-        const [first, second] = [shownHostPort(other), shownHostPort(hostPort)];
+        const [first, second] = [formatHostPort(other), formatHostPort(hostPort)];
         const msg = first === second
           ? `publish: the host's port ${first} is asked for twice`
           : `publish: the host's ports ${first} and ${second} are partly the same`;

@@ -7,8 +7,8 @@ import {
   networkOf,
   parseCidr,
   parseIp,
-} from "../spec/address.ts";
-import { CniError } from "../spec/error.ts";
+} from "../cni/address.ts";
+import { CniError } from "../cni/error.ts";
 import type { Bandwidth, IpRange, NetworkSettings, PodDns, PortMapping } from "./pod_request.ts";
 
 const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;

@@ -1,11 +1,11 @@
 import type { RunCommand } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
 import { netnsProcesses } from "../host/netns.ts";
-import { isRunning, pidNamespace, type ProcessSeen, seeProcesses } from "../host/process.ts";
-import { inParallel } from "../network/parallel.ts";
+import { isRunning, pidNamespace, type ProcessState, readProcesses } from "../host/process.ts";
+import { inParallel } from "../async/parallel.ts";
 import { hasContainer } from "./oci_runtime.ts";
 import type { SandboxContainer } from "./container_record.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 
 const READS_AT_ONCE = 16;
@@ -18,7 +18,7 @@ export interface ContainerEnd {
 }
 
 /** What containers are looked at with. */
-export interface ContainerParts {
+export interface ContainerContext {
   readonly run: RunCommand;
   /** Where programs are looked for, as in the variable `PATH`. */
   readonly path: string;
@@ -27,7 +27,7 @@ export interface ContainerParts {
 /** Whether the container of a sandbox has ended, as far as its process tells, in words; undefined if it runs. */
 export function containerProblem(
   { container, pid, pidStart: start }: SandboxRecord,
-  processes: ReadonlyMap<number, ProcessSeen>,
+  processes: ReadonlyMap<number, ProcessState>,
 ): string | undefined {
   if (container === undefined || pid === undefined || isRunning(processes, { pid, start })) return undefined;
   return `its container has ended: its process ${pid} is gone`;
@@ -43,13 +43,13 @@ export function containerProblem(
  */
 export async function containerEnd(
   record: SandboxRecord,
-  { run, path }: ContainerParts,
+  { run, path }: ContainerContext,
   signal?: AbortSignal,
 ): Promise<ContainerEnd | undefined> {
   const { id, container, pid, netns } = record;
   if (container === undefined) return undefined;
   const look = { run, ...(signal && { signal }) };
-  const processes = await seeProcesses(pid === undefined ? [] : [pid], look);
+  const processes = await readProcesses(pid === undefined ? [] : [pid], look);
   const ended = pid === undefined ? "its container was stopped" : containerProblem(record, processes);
   if (ended === undefined) return undefined;
   const kept = (why: string): ContainerEnd => ({ isOver: false, why: `${ended}, but ${why}` });
@@ -73,7 +73,7 @@ export async function containerEnd(
 /** Whether a sandbox has to go as its container is gone; that of one without a container has not. */
 export async function isContainerGone(
   id: string,
-  parts: ContainerParts & Pick<SandboxParts, "sandboxes">,
+  parts: ContainerContext & Pick<SandboxContext, "sandboxes">,
 ): Promise<boolean> {
   if (!await parts.sandboxes.containers.has(id)) return false;
   const record = await parts.sandboxes.read(id);
@@ -82,21 +82,21 @@ export async function isContainerGone(
 
 /** The IDs of the sandboxes whose container has ended, with one look at the processes of all. */
 export async function endedContainers(
-  { sandboxes, run }: Pick<SandboxParts, "sandboxes" | "run">,
+  { sandboxes, run }: Pick<SandboxContext, "sandboxes" | "run">,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const ids = await sandboxes.containers.all();
   const records = (await inParallel(ids, READS_AT_ONCE, (id) => sandboxes.read(id), signal))
     .filter((record) => record !== undefined);
   const pids = records.flatMap(({ pid }) => pid ?? []);
-  const processes = await seeProcesses(pids, { run, ...(signal && { signal }) });
+  const processes = await readProcesses(pids, { run, ...(signal && { signal }) });
   return records.filter((record) => containerProblem(record, processes) !== undefined).map(({ id }) => id);
 }
 
 async function knowsContainer(
   id: string,
   { runtime }: SandboxContainer,
-  options: ContainerParts & { readonly signal?: AbortSignal },
+  options: ContainerContext & { readonly signal?: AbortSignal },
 ): Promise<boolean | undefined> {
   return runtime === undefined ? undefined : await hasContainer(id, runtime, options);
 }

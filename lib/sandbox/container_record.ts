@@ -6,9 +6,9 @@ import {
   removeUnfinished,
   statOf,
 } from "../host/file.ts";
-import { optionalObject, optionalText, textOf } from "../network/sealed.ts";
-import type { JsonObject } from "../spec/json.ts";
-import { isContainerId } from "../spec/name.ts";
+import { optionalObject, optionalText, textOf } from "../state/checksummed.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { isContainerId } from "../cni/name.ts";
 import type { OciRuntime } from "./oci_runtime.ts";
 
 /** The container of an OCI runtime that a sandbox was made for, and ends with. The sandbox's `pid` is its first process. */

@@ -1,11 +1,11 @@
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import { ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import type { Recovery } from "./recovery.ts";
 
 /** What {@linkcode ContainerWatch} works with. */
 export interface ContainerWatchOptions
   extends
-    Pick<SandboxParts, "sandboxes" | "attachments" | "run" | "log">,
+    Pick<SandboxContext, "sandboxes" | "attachments" | "run" | "log">,
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
   readonly recovery: Pick<Recovery, "settleContainers">;
   /** Milliseconds, for tests. */

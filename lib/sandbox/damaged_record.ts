@@ -1,5 +1,5 @@
 import { statOf } from "../host/file.ts";
-import { remnant } from "../network/sealed.ts";
+import { readableMember } from "../state/checksummed.ts";
 
 const REMNANTS = ["name", "namespace", "uid", "path", "bootId", "owner", "createdAt"] as const;
 
@@ -28,10 +28,10 @@ export async function damagedRecord(
 ): Promise<DamagedRecord> {
   const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
   // Of a whole record of another sandbox in its place nothing counts but the path, which at most keeps something.
-  const isOwn = remnant(text, "id") === id;
+  const isOwn = readableMember(text, "id") === id;
   const remnants = Object.fromEntries(
     REMNANTS.filter((key) => isOwn || key === "path").flatMap((key) => {
-      const value = remnant(text, key);
+      const value = readableMember(text, key);
       return value === undefined ? [] : [[key, value]];
     }),
   );

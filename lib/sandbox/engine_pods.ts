@@ -1,17 +1,17 @@
-import { withContainerLock } from "../network/container_lock.ts";
-import type { Attachments } from "../network/network.ts";
-import { noteIfPossible } from "../network/note.ts";
-import type { AttachmentStore } from "../network/record.ts";
-import { asCniError } from "../plugin/failure.ts";
-import type { Catalog } from "../pod/catalog.ts";
-import type { CatalogSource } from "../pod/catalog_source.ts";
+import { withContainerLock } from "../state/container_lock.ts";
+import type { Attachments } from "../attachment/attachments.ts";
+import { writeBestEffort } from "../state/write_best_effort.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { CatalogSource } from "../catalog/source.ts";
 import { combineResults, type PodResult } from "../pod/pod_result.ts";
 import type { PodRequest, WantedNetwork } from "../pod/request.ts";
-import { CniError } from "../spec/error.ts";
-import { validateContainerId } from "../spec/name.ts";
-import { dismantle } from "./dismantle.ts";
-import { type PreparedSandbox, SandboxMaking } from "./making.ts";
-import type { SandboxParts } from "./parts.ts";
+import { CniError } from "../cni/error.ts";
+import { validateContainerId } from "../cni/name.ts";
+import { tearDown } from "./tear_down.ts";
+import { type PreparedSandbox, SandboxCreator } from "./create.ts";
+import type { SandboxContext } from "./context.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
@@ -39,7 +39,7 @@ export interface PodToTearDown {
 }
 
 /** The parts that {@linkcode EnginePods} works with. */
-export interface EnginePodsOptions extends SandboxParts {
+export interface EnginePodsOptions extends SandboxContext {
   readonly store: AttachmentStore;
   readonly attachments: Attachments;
   readonly recovery: Recovery;
@@ -55,11 +55,11 @@ export interface EnginePodsOptions extends SandboxParts {
  */
 export class EnginePods {
   readonly #options: EnginePodsOptions;
-  readonly #making: SandboxMaking;
+  readonly #making: SandboxCreator;
 
   constructor(options: EnginePodsOptions) {
     this.#options = options;
-    this.#making = new SandboxMaking(options);
+    this.#making = new SandboxCreator(options);
   }
 
   /** Attaches the pod to all of its networks, or to none. */
@@ -67,7 +67,7 @@ export class EnginePods {
     const { recovery, locks, pods } = this.#options;
     const { containerId } = request;
     const wanted = sandboxOf(request, signal);
-    await this.#making.permit(wanted, POD_WORDING);
+    await this.#making.checkPermissions(wanted, POD_WORDING);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted);
@@ -100,8 +100,8 @@ export class EnginePods {
       }
       this.#requireOwn(record);
       const doomed = { ...record, phase: "removing" } as const;
-      await noteIfPossible(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-      const { failures } = await dismantle(record, this.#options, stop);
+      await writeBestEffort(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
+      const { failures } = await tearDown(record, this.#options, stop);
       await this.#requireNoted(containerId, failures);
       await sandboxes.remove(record);
       return failures;

@@ -1,7 +1,7 @@
-import { inParallel } from "../network/parallel.ts";
-import { CniError } from "../spec/error.ts";
+import { inParallel } from "../async/parallel.ts";
+import { CniError } from "../cni/error.ts";
 import type { SandboxRecord } from "./record.ts";
-import type { Remains } from "./remains.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { SandboxStore } from "./store.ts";
 
 /** A shorter one would too easily be a mistyped name. */
@@ -19,7 +19,7 @@ const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 export async function findSandbox(
   store: SandboxStore,
   nameOrId: string,
-  { namespace = "default", remains }: { namespace?: string; remains?: Pick<Remains, "of"> } = {},
+  { namespace = "default", remains }: { namespace?: string; remains?: Pick<DamagedSandboxes, "of"> } = {},
 ): Promise<SandboxRecord> {
   const missing = new CniError("not-found", `no sandbox "${nameOrId}" in namespace "${namespace}"`, {
     hint: "`podwire ps` lists the sandboxes",

@@ -4,8 +4,8 @@ import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } fr
 import type { Logger } from "../host/log.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
 import { Deadline } from "../plugin/deadline.ts";
-import { CniError, isCniError } from "../spec/error.ts";
-import { isObject, parseJson } from "../spec/json.ts";
+import { CniError, isCniError } from "../cni/error.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import { markBundle, requireOwnBundle } from "./infra_bundle.ts";
 import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
 

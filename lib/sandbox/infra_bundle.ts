@@ -1,11 +1,17 @@
 import { readTextIfThere, writeFileSynced } from "../host/file.ts";
-import { newerRecord, openSealed, seal, textOf, UnusableRecord } from "../network/sealed.ts";
+import {
+  decodeChecksummed,
+  newerRecord,
+  printChecksummed,
+  textOf,
+  UnusableRecord,
+} from "../state/checksummed.ts";
 
 const KIND = "podwire.infra.v1";
 
 /** Says in the bundle of an infra container, `<bundle>/podwire.json`, which version's it is. */
 export async function markBundle(bundle: string, runtime: string): Promise<void> {
-  await writeFileSynced(markOf(bundle), await seal(KIND, { runtime }));
+  await writeFileSynced(markOf(bundle), await printChecksummed(KIND, { runtime }));
 }
 
 /**
@@ -15,7 +21,7 @@ export async function markBundle(bundle: string, runtime: string): Promise<void>
 export async function newerBundle(bundle: string): Promise<UnusableRecord | undefined> {
   try {
     const text = await readTextIfThere(markOf(bundle));
-    if (text !== undefined) await openSealed(KIND, text, (body) => textOf(body, "runtime"));
+    if (text !== undefined) await decodeChecksummed(KIND, text, (body) => textOf(body, "runtime"));
     return undefined;
   } catch (error) {
     const unusable = UnusableRecord.of(error);

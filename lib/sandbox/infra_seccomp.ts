@@ -1,4 +1,4 @@
-import type { JsonObject } from "../spec/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 
 /**
  * What an infra container may call: what catatonit needs to start and to wait, and what the runtimes still call between

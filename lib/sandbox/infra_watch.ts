@@ -1,7 +1,7 @@
 import { listDir } from "../host/file.ts";
-import type { ProcessSeen } from "../host/process.ts";
+import type { ProcessState } from "../host/process.ts";
 import { infraBundles, infraEndWords } from "./infra.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import { type HeldSandbox, ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import { infraProblem } from "./view.ts";
 
@@ -18,7 +18,7 @@ export interface InfraEnded {
 /** What {@linkcode InfraWatch} works with. */
 export interface InfraWatchOptions
   extends
-    Pick<SandboxParts, "sandboxes" | "attachments" | "stateDir" | "run" | "log">,
+    Pick<SandboxContext, "sandboxes" | "attachments" | "stateDir" | "run" | "log">,
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
   /** Called once for each. */
   readonly onEnded: (ended: InfraEnded) => void;
@@ -58,7 +58,7 @@ export class InfraWatch implements AsyncDisposable {
     await this.#watch.look(signal);
   }
 
-  async #onEnded(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessSeen>): Promise<boolean> {
+  async #onEnded(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessState>): Promise<boolean> {
     const { id, pid } = sandbox;
     const reason = await infraProblem(sandbox, this.#options, processes) ?? "its infra container has ended";
     this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndWords(id, this.#options)}` });

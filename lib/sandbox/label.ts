@@ -1,5 +1,5 @@
-import { CniError } from "../spec/error.ts";
-import { isPrintable } from "../spec/name.ts";
+import { CniError } from "../cni/error.ts";
+import { isPrintable } from "../cni/name.ts";
 
 /** Those of Kubernetes are a domain of 253 characters, a slash, and 63 more. */
 const LONGEST_KEY = 317;

@@ -1,5 +1,5 @@
-import { CniError } from "../spec/error.ts";
-import { isPrintable } from "../spec/name.ts";
+import { CniError } from "../cni/error.ts";
+import { isPrintable } from "../cni/name.ts";
 
 const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** The longest name that Kubernetes gives a pod. */

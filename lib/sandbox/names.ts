@@ -10,9 +10,9 @@ import {
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
-import type { BadRecord } from "../network/record.ts";
-import { isContainerId } from "../spec/name.ts";
-import { isObject, parseJson } from "../spec/json.ts";
+import type { BadRecord } from "../state/attachment_store.ts";
+import { isContainerId } from "../cni/name.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** Whether what is written has to outlive a loss of power. */

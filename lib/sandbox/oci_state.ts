@@ -1,5 +1,5 @@
-import { CniError } from "../spec/error.ts";
-import { isObject, type Json, type JsonObject, MAX_DEPTH, numberOf, parseJson } from "../spec/json.ts";
+import { CniError } from "../cni/error.ts";
+import { isObject, type Json, type JsonObject, MAX_DEPTH, numberOf, parseJson } from "../cni/json.ts";
 
 /** How far a container is. Source: OCI runtime specification 1.0.2, "State". */
 export const OCI_STATUSES = ["creating", "created", "running", "stopped"] as const;

@@ -1,32 +1,32 @@
 import { listDir, statOf } from "../host/file.ts";
 import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
-import { tryContainerLock } from "../network/container_lock.ts";
+import { tryContainerLock } from "../state/container_lock.ts";
 import {
   type Findings,
   type GcItem,
   type HostSweep,
   type HostSweepOptions,
   UNDER_WAY,
-} from "../network/gc_sweep.ts";
-import { inParallel } from "../network/parallel.ts";
-import type { AttachmentStore, ContainerRecords } from "../network/record.ts";
-import type { ResultCache } from "../network/result_cache.ts";
-import { NEWER } from "../network/sealed.ts";
-import { asCniError } from "../plugin/failure.ts";
-import { isContainerId } from "../spec/name.ts";
+} from "../gc/report.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { AttachmentStore, ContainerRecords } from "../state/attachment_store.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import { NEWER } from "../state/checksummed.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { isContainerId } from "../cni/name.ts";
 import { containerEnd } from "./container_end.ts";
-import { dismantleHost } from "./dismantle.ts";
+import { tearDownHost } from "./tear_down.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import { isOfOther } from "./netns_mark.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import { Remains } from "./remains.ts";
+import { DamagedSandboxes } from "./damaged_sandboxes.ts";
 
 /** The parts that {@linkcode Orphans} works with. */
 export interface OrphansOptions extends
   Pick<
-    SandboxParts,
+    SandboxContext,
     "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run" | "running"
   > {
   readonly store: AttachmentStore;
@@ -77,7 +77,7 @@ export class Orphans implements HostSweep {
     return (await listDir(`${this.#options.stateDir}/infra`)).filter(isContainerId);
   }
 
-  async lookAround(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
+  async snapshot(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
     const { sandboxes } = this.#options;
     const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
     const records = podsOwner === undefined ? [] : await sandboxes.all();
@@ -110,7 +110,7 @@ export class Orphans implements HostSweep {
     if (await sandboxes.has(id)) {
       const damaged = await sandboxes.damagedOf(id);
       if (damaged === undefined) return noHostFindings();
-      const why = new Remains(this.#options).why(damaged);
+      const why = new DamagedSandboxes(this.#options).why(damaged);
       return {
         ...noHostFindings(),
         kept: [{ kind: "sandbox", containerId: id, netns, file: damaged.file, why }],
@@ -163,7 +163,7 @@ export class Orphans implements HostSweep {
       }
       await attempt(item, found, async () => {
         if (dryRun) return;
-        const { failures: [first] } = await dismantleHost(record, this.#options);
+        const { failures: [first] } = await tearDownHost(record, this.#options);
         if (first !== undefined) throw first;
         await sandboxes.remove(record);
       });

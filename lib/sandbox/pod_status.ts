@@ -1,12 +1,12 @@
-import type { Attachments } from "../network/network.ts";
-import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../network/record.ts";
-import { listOnRecord } from "../network/recorded.ts";
-import { asCniError } from "../plugin/failure.ts";
-import { lookInside, type PodLink } from "../pod/inside.ts";
+import type { Attachments } from "../attachment/attachments.ts";
+import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
+import { listOnRecord } from "../state/recorded_config.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { inspectNetns, type PodLink } from "../pod/inspect_netns.ts";
 import type { PodNetwork } from "../pod/pod.ts";
-import { CniError, ERROR_CODES, ERROR_KINDS } from "../spec/error.ts";
-import { atLeast } from "../spec/version.ts";
-import type { SandboxParts } from "./parts.ts";
+import { CniError, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
+import { atLeast } from "../cni/version.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { problemOf } from "./view.ts";
 
@@ -43,7 +43,7 @@ export interface PodStatus {
 }
 
 /** What {@linkcode podStatus} looks with. */
-export interface PodStatusParts extends SandboxParts {
+export interface PodStatusContext extends SandboxContext {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
 }
@@ -56,12 +56,12 @@ export interface PodStatusParts extends SandboxParts {
  */
 export async function podStatus(
   record: SandboxRecord,
-  parts: PodStatusParts,
+  parts: PodStatusContext,
   signal?: AbortSignal,
 ): Promise<PodStatus> {
   const broken = await problemOf(record, parts);
   const { problem, links } = broken === undefined
-    ? await lookInside(record.netns.path, { run: parts.run, ...(signal && { signal }) })
+    ? await inspectNetns(record.netns.path, { run: parts.run, ...(signal && { signal }) })
     : { problem: broken, links: [] };
   const networks: PodNetworkStatus[] = [];
   for (const attachment of await parts.store.ofContainer(record.id)) {
@@ -77,7 +77,7 @@ export async function podStatus(
 
 async function networkOf(
   record: AttachmentRecord,
-  { attachments }: PodStatusParts,
+  { attachments }: PodStatusContext,
   ask: boolean,
   signal?: AbortSignal,
 ): Promise<Omit<PodNetworkStatus, "link">> {

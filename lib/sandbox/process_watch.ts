@@ -1,16 +1,17 @@
 import { netnsOf } from "../host/netns.ts";
-import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
-import { repeat } from "../host/repeat.ts";
-import { inParallel } from "../network/parallel.ts";
-import { wordsOf } from "../plugin/failure.ts";
-import type { SandboxParts } from "./parts.ts";
+import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
+import { repeat } from "../async/repeat.ts";
+import { inParallel } from "../async/parallel.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** A sandbox that lives as long as a process. */
 export type HeldSandbox = SandboxRecord & { readonly pid: number };
 
 /** What {@linkcode ProcessWatch} works with. */
-export interface ProcessWatchOptions extends Pick<SandboxParts, "sandboxes" | "attachments" | "run" | "log"> {
+export interface ProcessWatchOptions
+  extends Pick<SandboxContext, "sandboxes" | "attachments" | "run" | "log"> {
   /** What the processes are, in the plural, for the log. */
   readonly what: string;
   /** The IDs of the sandboxes that may be held by a process. */
@@ -23,7 +24,7 @@ export interface ProcessWatchOptions extends Pick<SandboxParts, "sandboxes" | "a
    */
   readonly onEnded: (
     sandbox: HeldSandbox,
-    processes: ReadonlyMap<number, ProcessSeen>,
+    processes: ReadonlyMap<number, ProcessState>,
     signal: AbortSignal | undefined,
   ) => Promise<boolean>;
   /** Milliseconds between two looks. @default {2_000} */
@@ -69,7 +70,7 @@ export class ProcessWatch implements AsyncDisposable {
     const { pollMs = 2_000, log, what } = this.#options;
     this.#looking ??= repeat(pollMs, (signal) => this.look(signal), (error) => {
       // Not at every look.
-      if (!this.#hasFailed) log.error(`the ${what} cannot be followed: ${wordsOf(error)}`);
+      if (!this.#hasFailed) log.error(`the ${what} cannot be followed: ${messageOf(error)}`);
       this.#hasFailed = true;
     });
   }
@@ -110,7 +111,7 @@ export class ProcessWatch implements AsyncDisposable {
     );
     // Before the look that they are to stand for.
     const namespaces = await inParallel(records, LOOKS_AT_ONCE, ({ pid }) => this.#namespaceOf(pid), signal);
-    const processes = await seeProcesses(records.map(({ pid }) => pid), { run, ...(signal && { signal }) });
+    const processes = await readProcesses(records.map(({ pid }) => pid), { run, ...(signal && { signal }) });
     for (const [index, { id, pid, pidStart: start, createdAt }] of records.entries()) {
       if (isRunning(processes, { pid, start })) {
         this.#known.set(id, { createdAt, pid, namespace: namespaces[index], hasEnded: false });
@@ -135,7 +136,7 @@ export class ProcessWatch implements AsyncDisposable {
   async #ended(
     id: string,
     pid: number,
-    processes: ReadonlyMap<number, ProcessSeen>,
+    processes: ReadonlyMap<number, ProcessState>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     // Whoever takes a sandbox down puts that on record first, and may have done so since.

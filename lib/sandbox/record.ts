@@ -1,14 +1,14 @@
-import { mend } from "../network/mend.ts";
+import { repairBit } from "../state/repair_bit.ts";
 import {
-  openSealed,
+  decodeChecksummed,
   optionalObject,
   optionalText,
-  seal,
+  printChecksummed,
   textOf,
   unknownMembers,
   wordOf,
-} from "../network/sealed.ts";
-import type { JsonObject } from "../spec/json.ts";
+} from "../state/checksummed.ts";
+import type { JsonObject } from "../cni/json.ts";
 import { decodeContainer, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**
@@ -89,7 +89,7 @@ const KIND = "podwire.sandbox.v1";
 
 /** The text of its file. */
 export async function printSandbox(record: SandboxRecord): Promise<string> {
-  return await seal(KIND, encode(record));
+  return await printChecksummed(KIND, encode(record));
 }
 
 /**
@@ -98,12 +98,12 @@ export async function printSandbox(record: SandboxRecord): Promise<string> {
  * @throws {UnusableRecord} if it cannot be used
  */
 export async function parseSandbox(text: string): Promise<SandboxRecord> {
-  return await openSealed(KIND, text, decode);
+  return await decodeChecksummed(KIND, text, decode);
 }
 
 /** The record in a file of which one bit is wrong; undefined if more is. */
-export async function mendSandbox(bytes: Uint8Array): Promise<SandboxRecord | undefined> {
-  const text = await mend(KIND, bytes);
+export async function repairSandbox(bytes: Uint8Array): Promise<SandboxRecord | undefined> {
+  const text = await repairBit(KIND, bytes);
   return text === undefined ? undefined : await parseSandbox(text);
 }
 

@@ -1,24 +1,24 @@
-import type { FailedIndex } from "../network/failed_index.ts";
-import { UNDER_WAY } from "../network/gc_sweep.ts";
-import type { HostPorts } from "../network/host_ports.ts";
-import type { InterfaceClaims } from "../network/interface_claims.ts";
-import { noteIfPossible } from "../network/note.ts";
-import { inParallel } from "../network/parallel.ts";
-import type { LostAttachment, LostRecords } from "../network/lost.ts";
-import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
-import type { ResultCache } from "../network/result_cache.ts";
-import { NEWER } from "../network/sealed.ts";
-import { asCniError } from "../plugin/failure.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import { UNDER_WAY } from "../gc/report.ts";
+import type { HostPorts } from "../state/host_ports.ts";
+import type { InterfaceClaims } from "../state/interface_claims.ts";
+import { writeBestEffort } from "../state/write_best_effort.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { LostAttachment, LostRecords } from "../state/lost_records.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import { NEWER } from "../state/checksummed.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { settleInTime } from "./bounded_settling.ts";
 import { type ContainerEnd, containerEnd, endedContainers } from "./container_end.ts";
-import { dismantle } from "./dismantle.ts";
-import { doomOf } from "./doom.ts";
+import { tearDown } from "./tear_down.ts";
+import { removalVerdict } from "./removal_verdict.ts";
 import { infraBundle } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import { OrphanPass, Orphans } from "./orphans.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
-import { Remains } from "./remains.ts";
+import { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import {
   addAttachments,
@@ -33,7 +33,7 @@ import { SettledBoot } from "./settled_boot.ts";
 import { infraProblem } from "./view.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
-export interface RecoveryOptions extends SandboxParts {
+export interface RecoveryOptions extends SandboxContext {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
@@ -51,7 +51,7 @@ const DEFAULT_CONCURRENCY = 8;
 const QUESTIONS: readonly string[] = ["CHECK", "GC", "STATUS", "VERSION"];
 
 /** How one container is settled. */
-interface Manner {
+interface RecoveryPolicy {
   /** Of the failed removals, which are tried again. */
   readonly retry: "all" | "of other boots" | "none";
   /** Whether an operation under way is waited for, or its container left to it. */
@@ -63,7 +63,7 @@ interface Manner {
 }
 
 /** What became of one container. */
-interface Settled {
+interface Outcome {
   readonly report: RecoveryReport;
   /** Nobody was working on it. */
   readonly wasFree: boolean;
@@ -76,13 +76,13 @@ interface Settled {
 export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #orphans: Orphans;
-  readonly #remains: Remains;
+  readonly #remains: DamagedSandboxes;
   readonly #settledBoot: SettledBoot;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#orphans = new Orphans(options);
-    this.#remains = new Remains(options);
+    this.#remains = new DamagedSandboxes(options);
     this.#settledBoot = new SettledBoot(options);
   }
 
@@ -114,8 +114,8 @@ export class Recovery {
     await this.#settleAll(all.ids, report, { retry: "all", waits: false, lost: all.lost, signal }, more);
     await this.#sweepFiles(signal);
     const { ports, claims, log } = this.#options;
-    await noteIfPossible(() => ports.sweep(signal), log, {});
-    await noteIfPossible(() => claims.sweep(signal), log, {});
+    await writeBestEffort(() => ports.sweep(signal), log, {});
+    await writeBestEffort(() => claims.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
     if (!report.kept.some(({ why }) => why === UNDER_WAY)) await this.#settledBoot.note(boot);
     return report;
@@ -180,9 +180,9 @@ export class Recovery {
   async #settleAll(
     ids: readonly string[],
     report: RecoveryReport,
-    manner: Omit<Manner, "pass">,
+    manner: Omit<RecoveryPolicy, "pass">,
     { onProgress, concurrency = DEFAULT_CONCURRENCY }: Omit<RecoverOptions, "signal"> = {},
-  ): Promise<readonly Settled[]> {
+  ): Promise<readonly Outcome[]> {
     const pass = new OrphanPass(this.#options);
     let done = 0;
     const settle = async (id: string) => {
@@ -207,7 +207,7 @@ export class Recovery {
     await this.#options.claims.removeUnfinished();
   }
 
-  async #settle(id: string, manner: Manner): Promise<Settled> {
+  async #settle(id: string, manner: RecoveryPolicy): Promise<Outcome> {
     const { locks } = this.#options;
     const { signal, waits } = manner;
     const report = emptyReport();
@@ -231,7 +231,7 @@ export class Recovery {
     return { report, wasFree };
   }
 
-  async #settleLocked(id: string, manner: Manner, report: RecoveryReport): Promise<void> {
+  async #settleLocked(id: string, manner: RecoveryPolicy, report: RecoveryReport): Promise<void> {
     const { sandboxes, store, attachments, running, log } = this.#options;
     const found = await sandboxes.look(id);
     const damaged = found !== undefined && "text" in found ? found : undefined;
@@ -259,7 +259,7 @@ export class Recovery {
       addTo(report, await manner.pass.settle(id));
       if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
     }
-    await noteIfPossible(() => attachments.settleHint(id), log, { containerId: id });
+    await writeBestEffort(() => attachments.syncRetryHint(id), log, { containerId: id });
   }
 
   /** Gives whether a sandbox whose record is damaged counts as up; then it is kept. */
@@ -274,7 +274,7 @@ export class Recovery {
   async #settleSandbox(
     sandbox: SandboxRecord | undefined,
     records: readonly AttachmentRecord[],
-    { signal, lost }: Manner,
+    { signal, lost }: RecoveryPolicy,
     report: RecoveryReport,
   ): Promise<boolean> {
     if (sandbox === undefined) return false;
@@ -287,7 +287,7 @@ export class Recovery {
       return false;
     }
     const { sandboxes } = this.#options;
-    const { failures, damaged, left } = await dismantle(sandbox, this.#options, {
+    const { failures, damaged, left } = await tearDown(sandbox, this.#options, {
       ...(signal && { signal }),
       lost: lost && (lost.get(sandbox.id) ?? []),
     });
@@ -327,12 +327,12 @@ export class Recovery {
   async #settleAttachments(
     hasSandbox: boolean,
     records: readonly AttachmentRecord[],
-    { retry, signal }: Manner,
+    { retry, signal }: RecoveryPolicy,
     report: RecoveryReport,
   ): Promise<void> {
     const boot = await this.#options.attachments.boot();
     for (const record of records.toReversed()) {
-      const why = doomOf(record, hasSandbox, boot);
+      const why = removalVerdict(record, hasSandbox, boot);
       const isRetry = record.state === "failed";
       const isLeft = isRetry && (retry === "none" || (retry === "of other boots" && record.bootId === boot));
       if (why === undefined || isLeft) {

@@ -1,6 +1,6 @@
-import type { DamagedOutcome } from "../network/damaged.ts";
-import { reasonOf } from "../network/reason.ts";
-import type { AttachmentRecord, AttachmentStore } from "../network/record.ts";
+import type { DamagedOutcome } from "../gc/damaged_attachments.ts";
+import { failureReason } from "../state/failure_reason.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 
 /** One thing that recovery looked at. */
 export interface RecoveryItem {
@@ -82,6 +82,6 @@ export async function addAttachments(
   for (const record of records) {
     const left = await store.read(record);
     if (left === undefined) report.removed.push(itemOf(record, why));
-    else report.failed.push(itemOf(left, reasonOf(left.error) ?? "it could not be removed"));
+    else report.failed.push(itemOf(left, failureReason(left.error) ?? "it could not be removed"));
   }
 }

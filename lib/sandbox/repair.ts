@@ -1,18 +1,18 @@
 import { readFileIfThere, readTextIfThere, statOf } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
-import { seeProcesses } from "../host/process.ts";
-import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../network/record.ts";
-import { mendAttachment } from "../network/attachment_record.ts";
-import { withContainerLock } from "../network/container_lock.ts";
-import type { ResultCache } from "../network/result_cache.ts";
-import { reported } from "../plugin/failure.ts";
-import { isContainerId } from "../spec/name.ts";
+import { readProcesses } from "../host/process.ts";
+import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
+import { repairAttachment } from "../state/attachment_record.ts";
+import { withContainerLock } from "../state/container_lock.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { isContainerId } from "../cni/name.ts";
 import { findSandbox } from "./find.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
-import type { SandboxParts } from "./parts.ts";
-import { mendSandbox, type SandboxRecord } from "./record.ts";
-import { Remains } from "./remains.ts";
+import type { SandboxContext } from "./context.ts";
+import { repairSandbox, type SandboxRecord } from "./record.ts";
+import { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 
 /** How {@linkcode Repair.repair} goes about it. */
@@ -52,7 +52,7 @@ export interface RepairReport {
 }
 
 /** The parts that {@linkcode Repair} works with. */
-export interface RepairParts extends SandboxParts {
+export interface RepairContext extends SandboxContext {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
 }
@@ -67,12 +67,12 @@ const LOST = ["annotations", "labels", "sysctls", "the process that its namespac
  * their attachments, their namespaces and the index of names. Records of a newer version are left alone.
  */
 export class Repair {
-  readonly #parts: RepairParts;
-  readonly #remains: Remains;
+  readonly #parts: RepairContext;
+  readonly #remains: DamagedSandboxes;
 
-  constructor(parts: RepairParts) {
+  constructor(parts: RepairContext) {
     this.#parts = parts;
-    this.#remains = new Remains(parts);
+    this.#remains = new DamagedSandboxes(parts);
   }
 
   /**
@@ -81,7 +81,7 @@ export class Repair {
    * @throws {CniError} kind `not-found` if there is no such sandbox
    */
   async repair(request: RepairRequest = {}): Promise<RepairReport> {
-    return await reported(async () => {
+    return await withCniErrors(async () => {
       const found: Findings = { repaired: [], kept: [] };
       for (const id of await this.#idsOf(request)) {
         request.signal?.throwIfAborted();
@@ -114,7 +114,7 @@ export class Repair {
     if (damaged === undefined) return;
     const item = { kind: "sandbox", containerId: id, file: damaged.file } as const;
     if (damaged.isNewer) return void found.kept.push({ ...item, why: this.#remains.why(damaged) });
-    const mended = await mendSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
+    const mended = await repairSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
     const isWhole = mended?.id === id;
     const record = isWhole ? mended : await this.#rebuilt(damaged);
     if (record === undefined) {
@@ -133,7 +133,7 @@ export class Repair {
     const item = { kind: "attachment", containerId, file } as const;
     const { store } = this.#parts;
     const bytes = isNewer ? undefined : await readFileIfThere(file).catch(() => undefined);
-    const record = bytes && await mendAttachment(bytes);
+    const record = bytes && await repairAttachment(bytes);
     if (record?.containerId !== containerId || record.ifName !== ifName || !file.endsWith(".json")) {
       const why = isNewer
         ? "it is of a newer version of podwire: upgrade podwire"
@@ -159,7 +159,7 @@ export class Repair {
     const owner = records.find((record) => record.owner !== `sandbox:${id}`)?.owner;
     const bundle = infraBundle(this.#parts.stateDir, id);
     const pid = await pidOf(bundle);
-    const start = pid === undefined ? undefined : (await seeProcesses([pid], { run })).get(pid)?.start;
+    const start = pid === undefined ? undefined : (await readProcesses([pid], { run })).get(pid)?.start;
     const { reason: _, ...known } = remains;
     return {
       ...known,

@@ -1,10 +1,10 @@
 import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
-import type { Attachments } from "../network/network.ts";
+import type { Attachments } from "../attachment/attachments.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodRequest } from "../pod/request.ts";
-import { CniError, ERROR_CODES } from "../spec/error.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { validateAnnotations, validateLabels } from "./label.ts";
 import { validateName, validateUid } from "./name.ts";

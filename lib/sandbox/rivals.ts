@@ -1,9 +1,9 @@
-import { withContainerLock } from "../network/container_lock.ts";
-import type { AttachmentStore } from "../network/record.ts";
-import { type CniError, isCniError } from "../spec/error.ts";
-import type { PreparedSandbox } from "./making.ts";
+import { withContainerLock } from "../state/container_lock.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import { type CniError, isCniError } from "../cni/error.ts";
+import type { PreparedSandbox } from "./create.ts";
 import { validateName } from "./name.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type SandboxRequest } from "./request.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
@@ -16,7 +16,7 @@ import { type Sandbox, viewSandbox } from "./view.ts";
  */
 export async function sameAttempt(
   request: SandboxRequest,
-  parts: SandboxParts,
+  parts: SandboxContext,
   onSame?: () => void,
 ): Promise<Sandbox | undefined> {
   const { name, namespace = "default", uid, attempt = 0, id, replace = false, signal } = request;
@@ -57,7 +57,7 @@ export async function rivalsOf(
  */
 export async function evictRivals(
   prepared: PreparedSandbox,
-  { sandboxes, attachments, store, locks, log }: SandboxParts & { readonly store: AttachmentStore },
+  { sandboxes, attachments, store, locks, log }: SandboxContext & { readonly store: AttachmentStore },
   forget: (id: string) => Promise<readonly CniError[]>,
 ): Promise<void> {
   const { record, plan, request: { signal } } = prepared;
@@ -83,7 +83,7 @@ export async function isWorthAnother(
   error: unknown,
   prepared: PreparedSandbox,
   round: number,
-  { sandboxes }: SandboxParts,
+  { sandboxes }: SandboxContext,
 ): Promise<boolean> {
   const { request } = prepared;
   const { replace = false } = request;

@@ -1,22 +1,22 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
-import { withContainerLock } from "../network/container_lock.ts";
-import { noteIfPossible } from "../network/note.ts";
-import { reported } from "../plugin/failure.ts";
-import type { Operation, Watch } from "../plugin/observe.ts";
-import type { AttachmentStore } from "../network/record.ts";
-import type { ResultCache } from "../network/result_cache.ts";
-import type { Catalog } from "../pod/catalog.ts";
-import { CniError, isCniError } from "../spec/error.ts";
-import { dismantle, dismantleHost } from "./dismantle.ts";
+import { withContainerLock } from "../state/container_lock.ts";
+import { writeBestEffort } from "../state/write_best_effort.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import type { Instrumentation, Operation } from "../plugin/instrumentation.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import { CniError, isCniError } from "../cni/error.ts";
+import { tearDown, tearDownHost } from "./tear_down.ts";
 import { isInState, mayBeMeant, type SandboxFilter } from "./filter.ts";
 import { findSandbox } from "./find.ts";
 import { infraEndWords, infraState } from "./infra.ts";
-import { type PreparedSandbox, SandboxMaking } from "./making.ts";
+import { type PreparedSandbox, SandboxCreator } from "./create.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
-import { Remains } from "./remains.ts";
+import { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { SandboxRequest } from "./request.ts";
 import { Repair, type RepairReport, type RepairRequest } from "./repair.ts";
 import { evictRivals, isWorthAnother, sameAttempt } from "./rivals.ts";
@@ -24,9 +24,9 @@ import { settleContainers } from "./settle_containers.ts";
 import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
 /** The parts that {@linkcode Sandboxes} works with. */
-export interface SandboxesOptions extends SandboxParts {
+export interface SandboxesOptions extends SandboxContext {
   readonly recovery: Recovery;
-  readonly watch: Watch;
+  readonly watch: Instrumentation;
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
@@ -41,7 +41,7 @@ export interface SandboxesOptions extends SandboxParts {
  *
  * @example
  * ```ts
- * import { Podwire } from "../runtime.ts";
+ * import { Podwire } from "../runtime/podwire.ts";
  *
  * const { sandboxes } = new Podwire();
  * const { id, ips } = await sandboxes.run({ name: "web", networks: [{ name: "podwire", ifName: "eth0" }] });
@@ -52,14 +52,14 @@ export interface SandboxesOptions extends SandboxParts {
  */
 export class Sandboxes {
   readonly #options: SandboxesOptions;
-  readonly #making: SandboxMaking;
-  readonly #remains: Remains;
+  readonly #making: SandboxCreator;
+  readonly #remains: DamagedSandboxes;
 
   /** Made by the composition root. */
   constructor(options: SandboxesOptions) {
     this.#options = options;
-    this.#making = new SandboxMaking(options);
-    this.#remains = new Remains(options);
+    this.#making = new SandboxCreator(options);
+    this.#remains = new DamagedSandboxes(options);
   }
 
   /**
@@ -73,14 +73,14 @@ export class Sandboxes {
   async run(request: SandboxRequest, onSame?: () => void): Promise<Sandbox> {
     const { name, id } = request;
     const attributes = { ...(name && { "podwire.sandbox": name }), ...(id && { "podwire.sandbox_id": id }) };
-    const run = () => reported(() => this.#run(request, onSame));
+    const run = () => withCniErrors(() => this.#run(request, onSame));
     return await this.#options.watch.operation("run", attributes, run);
   }
 
   async #run(request: SandboxRequest, onSame?: () => void): Promise<Sandbox> {
     const { recovery, locks, catalog } = this.#options;
     const { signal, replace = false } = request;
-    await this.#making.permit(request);
+    await this.#making.checkPermissions(request);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     if (request.source?.kind === "pid" && request.source.container !== undefined) {
@@ -114,17 +114,17 @@ export class Sandboxes {
    *
    * @throws {CniError} kind `not-found` unless `missingOk`, or what the signal says; then the rest waits for another stop
    */
-  async stop(nameOrId: string, options: TakeDownOptions = {}): Promise<readonly CniError[]> {
+  async stop(nameOrId: string, options: StopOptions = {}): Promise<readonly CniError[]> {
     return await this.#takeDown("stop", nameOrId, options, async (record) => {
       const { sandboxes: store } = this.#options;
       // It may be "stopped" only as far as that went: a container whose runtime was missing is still there.
       if (record.phase === "stopped" && await store.has(record.id)) {
-        const { failures, left } = await dismantleHost(record, this.#options);
+        const { failures, left } = await tearDownHost(record, this.#options);
         if (left !== record.reason) await this.#note(stopped(record, left));
         return failures;
       }
       await this.#note({ ...record, phase: "stopping" });
-      const { failures, left } = await dismantle(record, this.#options, signalOf(options));
+      const { failures, left } = await tearDown(record, this.#options, signalOf(options));
       await store.write(stopped(record, left));
       return failures;
     });
@@ -159,7 +159,7 @@ export class Sandboxes {
     const { force = false } = options;
     const { sandboxes: store } = this.#options;
     await this.#note({ ...record, phase: force ? "removing" : "stopping" });
-    const { failures, left } = await dismantle(record, this.#options, signalOf(options));
+    const { failures, left } = await tearDown(record, this.#options, signalOf(options));
     const [first] = failures;
     if (first !== undefined && !force) {
       await this.#note(stopped(record, left));
@@ -184,7 +184,7 @@ export class Sandboxes {
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
-    return await reported(async () => {
+    return await withCniErrors(async () => {
       signal?.throwIfAborted();
       const meant = (await this.#all()).filter((record) => mayBeMeant(record, filters));
       const sandboxes = await viewSandboxes(meant, this.#options, signal);
@@ -195,7 +195,7 @@ export class Sandboxes {
   /** In which state each sandbox is, as {@linkcode Sandboxes.list} has it, without what its networks came to. */
   async states(): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
     const parts = { ...this.#options, pods: { networks: () => Promise.resolve([]) } };
-    return await reported(async () => viewSandboxes(await this.#all(), parts));
+    return await withCniErrors(async () => viewSandboxes(await this.#all(), parts));
   }
 
   async #all(): Promise<readonly SandboxRecord[]> {
@@ -212,7 +212,7 @@ export class Sandboxes {
    * @throws {CniError} kind `not-found`
    */
   async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
-    return await reported(async () => {
+    return await withCniErrors(async () => {
       const { signal } = options;
       signal?.throwIfAborted();
       const record = await this.#find(nameOrId, options);
@@ -235,7 +235,7 @@ export class Sandboxes {
    *
    * @example
    * ```ts
-   * import { Podwire } from "../runtime.ts";
+   * import { Podwire } from "../runtime/podwire.ts";
    *
    * using netns = await new Podwire().sandboxes.hold("web");
    * await new Deno.Command("nsenter", { args: [`--net=${netns.path}`, "--", "ip", "addr"] }).spawn().status;
@@ -246,7 +246,7 @@ export class Sandboxes {
     const refuse = (problem: string) =>
       new CniError("conflict", `Cannot enter sandbox "${name}": ${problem}`);
     if (state !== "ready") throw refuse(`it is ${state}${reason && `: ${reason}`}`);
-    return await reported(async () => {
+    return await withCniErrors(async () => {
       const netns = (await this.#options.sandboxes.read(id))?.netns;
       if (netns?.id === undefined) throw refuse("it is gone");
       const { path, id: wanted } = netns;
@@ -273,7 +273,7 @@ export class Sandboxes {
 
   async #note(record: SandboxRecord): Promise<void> {
     const { sandboxes: store, log } = this.#options;
-    await noteIfPossible(() => store.write(record), log, { sandbox: record.id, phase: record.phase });
+    await writeBestEffort(() => store.write(record), log, { sandbox: record.id, phase: record.phase });
   }
 
   /** By its ID, and never by a look-up: another sandbox may be called as that ID. */
@@ -291,7 +291,7 @@ export class Sandboxes {
   async #takeDown(
     operation: Operation,
     nameOrId: string,
-    options: TakeDownOptions,
+    options: StopOptions,
     body: (record: SandboxRecord) => Promise<readonly CniError[]>,
   ): Promise<readonly CniError[]> {
     const { sandboxes: store, locks, watch } = this.#options;
@@ -315,7 +315,7 @@ export class Sandboxes {
         throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
       });
     };
-    return await watch.operation(operation, { "podwire.sandbox": nameOrId }, () => reported(act));
+    return await watch.operation(operation, { "podwire.sandbox": nameOrId }, () => withCniErrors(act));
   }
 
   /** Whoever was at work on it was killed, as its lock is ours: a plugin may still be making what is to go. */
@@ -334,13 +334,13 @@ export interface FindOptions {
 }
 
 /** How a sandbox is taken down. */
-export interface TakeDownOptions extends FindOptions {
+export interface StopOptions extends FindOptions {
   /** Whether one that is gone is fine. @default {false, and for a forced removal true} */
   readonly missingOk?: boolean;
 }
 
 /** How a sandbox is removed. */
-export interface RemoveOptions extends TakeDownOptions {
+export interface RemoveOptions extends StopOptions {
   /** Whether it is forgotten also when not all could be torn down. @default {false} */
   readonly force?: boolean;
 }

@@ -1,5 +1,5 @@
 import type { Logger } from "../host/log.ts";
-import { asCniError } from "../plugin/failure.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { Recovery } from "./recovery.ts";
 
 /** Where no daemon runs, containers that could not be started are noticed when the next one is. */

@@ -1,6 +1,6 @@
 import { ensureDir, readTextIfThere, UnreadableFileError, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import { noteIfPossible } from "../network/note.ts";
+import { writeBestEffort } from "../state/write_best_effort.ts";
 
 /** The boot of which it is known that nothing of those before is left: `<state-dir>/boot-id`. */
 export class SettledBoot {
@@ -38,7 +38,7 @@ export class SettledBoot {
     const text = await this.#read();
     // What a newer version made of it is not ours to write over; then each process looks for itself.
     if (text === null || text?.trimStart().startsWith("{")) return;
-    await noteIfPossible(
+    await writeBestEffort(
       async () => {
         await ensureDir(this.#stateDir, 0o700);
         await writeFileSynced(file, boot);

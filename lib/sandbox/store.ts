@@ -8,12 +8,12 @@ import {
   statOf,
   writeFileSynced,
 } from "../host/file.ts";
-import { inParallel } from "../network/parallel.ts";
-import type { BadRecord } from "../network/record.ts";
-import { newerRecord, requireFile, UnusableRecord } from "../network/sealed.ts";
-import type { StateFormat } from "../network/state_format.ts";
-import { CniError } from "../spec/error.ts";
-import { isContainerId } from "../spec/name.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { BadRecord } from "../state/attachment_store.ts";
+import { newerRecord, requireFile, UnusableRecord } from "../state/checksummed.ts";
+import type { StateFormat } from "../state/state_format.ts";
+import { CniError } from "../cni/error.ts";
+import { isContainerId } from "../cni/name.ts";
 import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
 import { type Durability, isNamedByItself, NameIndex, repairNames } from "./names.ts";

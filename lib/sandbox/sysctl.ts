@@ -1,6 +1,6 @@
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { runInside } from "../host/netns.ts";
-import { CniError } from "../spec/error.ts";
+import { CniError } from "../cni/error.ts";
 
 /**
  * `net.` and more parts, as `sysctl` takes them: in a part a `/` stands for a dot, as in `eth0/100`. A part of nothing

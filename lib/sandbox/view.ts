@@ -1,16 +1,16 @@
 import { nsProblem } from "../host/netns.ts";
-import { isRunning, type ProcessSeen, seeProcesses } from "../host/process.ts";
-import { turn } from "../host/turn.ts";
-import { inParallel } from "../network/parallel.ts";
+import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
+import { yieldToLoop } from "../async/yield_to_loop.ts";
+import { inParallel } from "../async/parallel.ts";
 import type { PodNetwork } from "../pod/pod.ts";
-import { CniError } from "../spec/error.ts";
-import { defaultRoutesOf } from "../spec/default_route.ts";
-import { isArray, type JsonObject } from "../spec/json.ts";
-import { asResult, convertResult } from "../spec/result.ts";
-import { CURRENT_VERSION } from "../spec/version.ts";
+import { CniError } from "../cni/error.ts";
+import { defaultRoutesOf } from "../cni/default_route.ts";
+import { isArray, type JsonObject } from "../cni/json.ts";
+import { asResult, convertResult } from "../cni/result.ts";
+import { CURRENT_VERSION } from "../cni/version.ts";
 import { containerProblem } from "./container_end.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import type { SandboxParts } from "./parts.ts";
+import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** One network of a sandbox. */
@@ -61,8 +61,8 @@ export interface Sandbox {
   readonly underWay?: true;
 }
 
-type ViewParts = Pick<SandboxParts, "attachments" | "run" | "sandboxes" | "locks"> & {
-  readonly pods: Pick<SandboxParts["pods"], "networks">;
+type ViewParts = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
+  readonly pods: Pick<SandboxContext["pods"], "networks">;
 };
 
 /** What happens to a sandbox in the phases that an operation goes through, where somebody is at it, and where nobody is. */
@@ -72,7 +72,7 @@ const OPERATIONS = {
   removing: { now: "it is being removed", was: "removed" },
 } as const;
 
-type Processes = ReadonlyMap<number, ProcessSeen>;
+type Processes = ReadonlyMap<number, ProcessState>;
 
 /** Why a sandbox is not ready, and whether somebody is at it. */
 type Found = Pick<Partial<Sandbox>, "underWay"> & { readonly reason?: string | undefined };
@@ -141,9 +141,9 @@ async function viewOf(
   found: Found,
 ): Promise<Sandbox> {
   const attached = await parts.pods.networks(record.id);
-  if (attached.some(isLarge)) await turn();
+  if (attached.some(isLarge)) await yieldToLoop();
   const pid = isProcessThere(record, processes) ? record.pid : undefined;
-  return shownSandbox({ ...record, pid }, attached, found);
+  return toSandbox({ ...record, pid }, attached, found);
 }
 
 /** Whether what its plugins answered takes milliseconds to show. */
@@ -152,12 +152,12 @@ function isLarge({ result }: PodNetwork): boolean {
 }
 
 /** A record as it is shown, with what was found beside it. */
-export function shownSandbox(
+export function toSandbox(
   record: SandboxRecord,
   attached: readonly PodNetwork[],
   { reason, underWay }: Found = {},
 ): Sandbox {
-  const networks = attached.map(shownNetwork);
+  const networks = attached.map(toSandboxNetwork);
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
   const { hostNetwork = false } = record;
   const ips = networks.flatMap(({ result }) =>
@@ -190,7 +190,7 @@ async function processesOf(
   signal?: AbortSignal,
 ): Promise<Processes> {
   const pids = records.flatMap(({ pid, phase }) => pid === undefined || phase === "stopped" ? [] : [pid]);
-  return await seeProcesses(pids, { run, ...(signal && { signal }) });
+  return await readProcesses(pids, { run, ...(signal && { signal }) });
 }
 
 function isProcessThere({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {
@@ -242,7 +242,7 @@ export async function problemOf(
   return undefined;
 }
 
-function shownNetwork({ name, ifName, result }: PodNetwork): SandboxNetwork {
+function toSandboxNetwork({ name, ifName, result }: PodNetwork): SandboxNetwork {
   const hasDefault = defaultRoutesOf(result).length > 0;
   return { name, ifName, default: hasDefault, result: convertResult(result, CURRENT_VERSION) };
 }

@@ -4,7 +4,7 @@
 // minutes. Needs root: `./denow task bench`, or this file alone with the number of rounds and a word of the title.
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
-import { Pods, type PodsOptions } from "../../lib/pods.ts";
+import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
 import { idsFrom, multiply } from "../many_records.ts";
 
 const COUNTS = [10, 1_000, 10_000];

@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { candidates, formatRangeSet, readRange, validateRangeSets } from "../../lib/builtin/address_range.ts";
-import { formatIp, parseIp } from "../../lib/spec/address.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import { formatIp, parseIp } from "../../lib/cni/address.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 
 const range = (json: JsonObject) => readRange({ json, path: "ipam" });
 const text = (json: JsonObject) => {

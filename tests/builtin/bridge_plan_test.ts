@@ -7,10 +7,10 @@ import {
   forwardingSysctls,
   planAddresses,
 } from "../../lib/builtin/bridge_plan.ts";
-import { parseCidr } from "../../lib/spec/address.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import type { Result } from "../../lib/spec/result.ts";
+import { parseCidr } from "../../lib/cni/address.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import type { Result } from "../../lib/cni/result.ts";
 
 const read = (json: JsonObject, args: [string, string][] = []): BridgeConfig =>
   readBridgeConfig(json, new Map(args));

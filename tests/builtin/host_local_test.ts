@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Answer, callBuiltin, resultOf } from "../root/builtin_call.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 
 const NAME = "web";

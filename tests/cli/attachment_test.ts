@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
 import { parseCniArgs } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 

@@ -1,7 +1,7 @@
 // `attachments`, in process: what is attached, what could not be detached, and why.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
-import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 import { podwire } from "./fake_io.ts";
 
 /** Containers `c1` and `c2` on `web`, and `c1` on `db`, from which it could not be detached. */

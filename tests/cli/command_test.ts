@@ -7,7 +7,7 @@ import {
   parseCommandLine,
 } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podwire } from "./fake_io.ts";
 
 const OWN: readonly OptionSpec[] = [

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { SANDBOX } from "../daemon/fake_services.ts";
 import { podwire } from "./fake_io.ts";
 

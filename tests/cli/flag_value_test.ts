@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { bandwidth, ipRanges, portMapping, rate } from "../../lib/cli/flag_value.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("portMapping() reads ports, protocol and the host's address", () => {
   const read = (text: string) => portMapping("--publish", text);

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { sandboxOfContainer } from "../../lib/cli/oci_annotations.ts";
 import type { OciState } from "../../lib/sandbox/oci_state.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podwire } from "./fake_io.ts";
 
 function stateOf(annotations: Record<string, string>, overrides: Partial<OciState> = {}): OciState {

@@ -1,6 +1,6 @@
 // `recover`, in process and with recording plugins: what is printed, and how far it says it is.
 import { assertEquals, assertMatch } from "@std/assert";
-import { AttachmentStore } from "../../lib/network/record.ts";
+import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { type FakeProcess, podwire } from "./fake_io.ts";
 

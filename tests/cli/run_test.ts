@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { sandboxRequest } from "../../lib/cli/run.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { printJson } from "../../lib/spec/json.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { printJson } from "../../lib/cni/json.ts";
 import { inputOf, podwire } from "./fake_io.ts";
 
 const request = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { sandboxFilter } from "../../lib/cli/sandbox_filter.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podwire } from "./fake_io.ts";
 
 const read = (text: string) => sandboxFilter("--filter", text);

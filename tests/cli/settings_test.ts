@@ -1,4 +1,4 @@
-import { DEFAULTS } from "../../lib/runtime_options.ts";
+import { DEFAULTS } from "../../lib/runtime/options.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   lockTimeout,
@@ -9,7 +9,7 @@ import {
   timeouts,
 } from "../../lib/cli/settings.ts";
 import { withSignals } from "../../lib/plugin/signals.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { FakeIo, inputOf, podwire } from "./fake_io.ts";
 
 const DIRS = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Counter, Histogram, writeGauge } from "../../lib/daemon/exposition.ts";
-import { property } from "../spec/random.ts";
+import { property } from "../cni/random.ts";
 import { parseExposition, valueOf } from "./prometheus_text.ts";
 
 const HITS = { name: "hits_total", help: "Hits.\nOf \\ all.", labels: ["who", "how"] } as const;

@@ -5,9 +5,9 @@ import { openApiOf } from "../../lib/daemon/openapi.ts";
 import { routesOf } from "../../lib/daemon/routes.ts";
 import type { Services } from "../../lib/daemon/services.ts";
 import type { LogFields } from "../../lib/host/log.ts";
-import type { AttachmentRecord } from "../../lib/network/record.ts";
+import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 export const SANDBOX: Sandbox = {
   id: "0123456789abcdef",

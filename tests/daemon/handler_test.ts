@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { CniError, type ErrorKind } from "../../lib/spec/error.ts";
+import { CniError, type ErrorKind } from "../../lib/cni/error.ts";
 import { fakeDaemon, SANDBOX } from "./fake_services.ts";
 
 const MIB = 1024 * 1024;

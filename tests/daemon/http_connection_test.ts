@@ -9,7 +9,7 @@ import { type Route, withBody } from "../../lib/daemon/route.ts";
 import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
 import { objectOf } from "../../lib/daemon/shape.ts";
 import { silentLogger } from "../../lib/host/log.ts";
-import { Lines } from "../network/world.ts";
+import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 

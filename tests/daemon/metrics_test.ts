@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { countAttachments, Gauges, type GaugeSources } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
-import type { Clock } from "../../lib/host/clock.ts";
-import { ContainerLocks, withContainerLock } from "../../lib/network/container_lock.ts";
-import { FailedIndex } from "../../lib/network/failed_index.ts";
-import { type AttachmentRecord, AttachmentStore } from "../../lib/network/record.ts";
+import type { Clock } from "../../lib/async/clock.ts";
+import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "./prometheus_text.ts";
 
 /** A clock that is set by hand. */

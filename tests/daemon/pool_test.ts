@@ -2,11 +2,11 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { WarmPool } from "../../lib/daemon/pool.ts";
 import type { PoolOptions } from "../../lib/daemon/pool.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
-import { spareNetworkOf } from "../../lib/sandbox/spare.ts";
-import { Catalog } from "../../lib/pod/catalog.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { parseConfigList } from "../../lib/spec/config.ts";
-import { Lines } from "../network/world.ts";
+import { warmNetworkOf } from "../../lib/sandbox/warm_sandboxes.ts";
+import { Catalog } from "../../lib/catalog/catalog.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { parseConfigList } from "../../lib/cni/config.ts";
+import { Lines } from "../attachment/world.ts";
 import { SANDBOX } from "./fake_services.ts";
 import { until } from "../until.ts";
 
@@ -187,7 +187,7 @@ Deno.test("only what asks for one network, and for nothing that its making must 
   });
   const choice = { network: "a", by: "first" as const, first: "/c/a.conflist" };
   const catalog = new Catalog({ confDir: "/c", files: [file("a"), file("b")], choice });
-  const of = (request: SandboxRequest) => spareNetworkOf(request, catalog);
+  const of = (request: SandboxRequest) => warmNetworkOf(request, catalog);
   const b = { name: "b" };
   assertEquals(of({}), "a");
   assertEquals(of({ name: "x", namespace: "n", labels: { k: "v" }, networks: [b] }), "b");

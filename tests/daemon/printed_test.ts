@@ -1,8 +1,8 @@
 // What is large is read and printed piece by piece, so that others are answered in between.
 import { assert, assertEquals } from "@std/assert";
 import { printed } from "../../lib/daemon/printed.ts";
-import { pause } from "../../lib/host/command.ts";
-import { openSealed, seal } from "../../lib/network/sealed.ts";
+import { decodeChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
+import { pause } from "../../lib/async/wait.ts";
 
 /** How often others had their turn while `body` ran. */
 async function turnsDuring<T>(
@@ -39,8 +39,8 @@ Deno.test("whatever has JSON is printed as at once", async () => {
 });
 
 Deno.test("records with results of 1 MiB are read one after another, with others in between", async () => {
-  const text = await seal("podwire.port.v1", { note: LARGE });
-  const read = () => openSealed("podwire.port.v1", text, ({ note }) => note);
+  const text = await printChecksummed("podwire.port.v1", { note: LARGE });
+  const read = () => decodeChecksummed("podwire.port.v1", text, ({ note }) => note);
   const { value, turns } = await turnsDuring(() => Promise.all(Array.from({ length: MANY }, read)));
   assertEquals(value.every((note) => note === LARGE), true);
   assert(turns >= MANY, `${turns} turns`);

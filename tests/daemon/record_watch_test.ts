@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { RecordWatch } from "../../lib/daemon/record_watch.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { until } from "../until.ts";
-import { Lines } from "../network/world.ts";
+import { Lines } from "../attachment/world.ts";
 import { SANDBOX } from "./fake_services.ts";
 
 /** A watch over one sandbox that looks as the test says. */

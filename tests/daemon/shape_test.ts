@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { GC_BODY, RUN_BODY } from "../../lib/daemon/run_body.ts";
-import { Misshapen } from "../../lib/daemon/shape.ts";
-import { parseJson } from "../../lib/spec/json.ts";
+import { ValidationError } from "../../lib/daemon/shape.ts";
+import { parseJson } from "../../lib/cni/json.ts";
 
 const run = (text: string) => RUN_BODY.read(parseJson(text), []);
-const refusal = (text: string) => assertThrows(() => run(text), Misshapen).message;
+const refusal = (text: string) => assertThrows(() => run(text), ValidationError).message;
 
 Deno.test("the body of a run may ask for all that the command line can", () => {
   assertEquals(
@@ -80,7 +80,7 @@ Deno.test("what is wrong in a body is told by its path", () => {
   assertEquals(refusal('{"__proto__": {}}').split(";")[0], "__proto__ is unknown");
   assertThrows(
     () => GC_BODY.read({ valid: [{ containerId: "a" }] }, []),
-    Misshapen,
+    ValidationError,
     "valid[0].ifName is missing",
   );
 });

@@ -1,4 +1,4 @@
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 
 /** Where the words of a JSON text begin and end, as far as it is one. */
 const TOKEN = /"(?:[^"\\]|\\.)*"|[\]{}[:,]|[^\s\]{}[:,"]+/g;

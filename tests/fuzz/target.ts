@@ -9,19 +9,19 @@ import {
   requestConfig,
   reservedKeys,
   withFolderPlugins,
-} from "../../lib/spec/config.ts";
-import { CniError } from "../../lib/spec/error.ts";
+} from "../../lib/cni/config.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import {
   isObject,
   type Json,
   type JsonObject,
   parseJson,
   printJson,
-  shownPath,
-} from "../../lib/spec/json.ts";
-import { printSorted } from "../../lib/spec/libcni_text.ts";
-import { asResult, convertResult, decodePrevResult, decodeResult } from "../../lib/spec/result.ts";
-import { SPEC_VERSIONS, type SpecVersion } from "../../lib/spec/version.ts";
+  readablePath,
+} from "../../lib/cni/json.ts";
+import { printSorted } from "../../lib/cni/libcni_text.ts";
+import { asResult, convertResult, decodePrevResult, decodeResult } from "../../lib/cni/result.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 
 /** What a document is meant to be; it is what the corpus files are named by. */
 export type DocumentKind = "config" | "result" | "error";
@@ -90,7 +90,10 @@ function checkPlace({ context, message }: CniError, text: string, file: string):
   if (path === undefined) throw new Error(`an error without a path: ${message}`);
   assert(message.startsWith(`${file}:${line}:${column}: `), message);
   const last = path.split(/[.[]/).at(-1)!;
-  assert(message.includes(shownPath(path)) || message.includes(`missing "${last}"`), `${path}: ${message}`);
+  assert(
+    message.includes(readablePath(path)) || message.includes(`missing "${last}"`),
+    `${path}: ${message}`,
+  );
 }
 
 /** A list can be read again from its text, and its requests keep what the runtime does not own. */

@@ -10,7 +10,6 @@ import {
   type CommandRequest,
   DEFAULT_PATH,
   HostError,
-  pause,
   runCommand,
   runOk,
   startProblem,
@@ -18,6 +17,7 @@ import {
 } from "../../lib/host/command.ts";
 import { inOwnSession } from "../../lib/host/own_session.ts";
 import { writeExecutable } from "../executable.ts";
+import { pause } from "../../lib/async/wait.ts";
 
 const MIB = 1024 * 1024;
 

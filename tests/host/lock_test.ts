@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
-import { pause, runCommand } from "../../lib/host/command.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { linkTarget, namesIn } from "../../lib/host/stat.ts";
 import { inTempDir } from "../temp_dir.ts";
+import { pause } from "../../lib/async/wait.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
 /** How many of the files that this process has open are at paths that begin so. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
-import { isRunning, seeProcesses } from "../../lib/host/process.ts";
+import { isRunning, readProcesses } from "../../lib/host/process.ts";
 
 /** What `cat` would print. */
 const printing = (stdout: string): RunCommand => () =>
@@ -15,17 +15,17 @@ function stat(pid: number, name: string, state: string, start: number): string {
 Deno.test("processes are seen with their start, and those that there are not are left out", async () => {
   const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
   try {
-    const seen = await seeProcesses([Deno.pid, child.pid, 2 ** 22 + 1, child.pid]);
+    const seen = await readProcesses([Deno.pid, child.pid, 2 ** 22 + 1, child.pid]);
     assertEquals([...seen.keys()].sort(), [Deno.pid, child.pid].sort());
     const [own, theirs] = [seen.get(Deno.pid), seen.get(child.pid)];
     assert(own !== undefined && theirs !== undefined && own.start > 0 && theirs.start >= own.start);
-    assertEquals((await seeProcesses([Deno.pid])).get(Deno.pid), own);
+    assertEquals((await readProcesses([Deno.pid])).get(Deno.pid), own);
   } finally {
     child.kill("SIGKILL");
     await child.status;
   }
-  assertEquals((await seeProcesses([child.pid])).size, 0);
-  assertEquals((await seeProcesses([])).size, 0);
+  assertEquals((await readProcesses([child.pid])).size, 0);
+  assertEquals((await readProcesses([])).size, 0);
 });
 
 Deno.test("a process that has ended is not running, though its parent has not noticed", async () => {
@@ -36,8 +36,8 @@ Deno.test("a process that has ended is not running, though its parent has not no
     const { value } = await reader.read();
     await reader.cancel();
     const pid = Number(new TextDecoder().decode(value));
-    let seen = await seeProcesses([pid]);
-    while (!seen.get(pid)?.isZombie) seen = await seeProcesses([pid]);
+    let seen = await readProcesses([pid]);
+    while (!seen.get(pid)?.isZombie) seen = await readProcesses([pid]);
     assertEquals(isRunning(seen, { pid, start: undefined }), false);
   } finally {
     parent.kill("SIGKILL");
@@ -48,7 +48,7 @@ Deno.test("a process that has ended is not running, though its parent has not no
 Deno.test("the name of a program cannot pass for what follows it", async () => {
   const names = ["a b", "x) R 1 2", "1) Z 1\n7 (y", "((", "))", "", "\n"];
   const text = names.map((name, index) => stat(100 + index, name, "S", 5000 + index)).join("");
-  const seen = await seeProcesses([100], { run: printing(text) });
+  const seen = await readProcesses([100], { run: printing(text) });
   assertEquals(
     [...seen],
     names.map((_, index) => [100 + index, { start: 5000 + index, isZombie: false }]),
@@ -64,5 +64,5 @@ Deno.test("another process with the same ID is not the one that was meant", () =
 });
 
 Deno.test("looking at processes ends with the signal", async () => {
-  await assertRejects(() => seeProcesses([1], { signal: AbortSignal.abort(new Error("enough")) }), "enough");
+  await assertRejects(() => readProcesses([1], { signal: AbortSignal.abort(new Error("enough")) }), "enough");
 });

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { writeFileSynced } from "../../lib/host/file.ts";
-import { pause } from "../../lib/host/command.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
 import { until } from "../until.ts";
 import { inTempDir } from "../temp_dir.ts";
+import { pause } from "../../lib/async/wait.ts";
 
 Deno.test("watchDirs() tells changes until it is disposed of", () =>
   inTempDir(async (dir) => {

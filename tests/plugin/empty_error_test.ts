@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type CommandEnd, HostError } from "../../lib/host/command.ts";
 import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
-import { asCniError } from "../../lib/plugin/failure.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { type Plugin, servePlugin } from "../../lib/plugin/serve.ts";
-import { CniError, ERROR_KINDS } from "../../lib/spec/error.ts";
-import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
+import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
-import { Random } from "../spec/random.ts";
+import { Random } from "../cni/random.ts";
 
 const ROUNDS = 3_000;
 const BLANKS = ["", " ", "\n", "\t\r\n ", "\u00a0", "\u2028", "\ufeff"];

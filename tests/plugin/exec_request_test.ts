@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { VERBS } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf } from "./plugin_call.ts";
 

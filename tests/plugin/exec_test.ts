@@ -8,13 +8,13 @@ import {
   PluginRunner,
   type PluginRunnerOptions,
 } from "../../lib/plugin/exec.ts";
-import { markedRun } from "../../lib/plugin/marked_run.ts";
+import { runWithContainerId } from "../../lib/plugin/run_with_container_id.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
 import type { BuiltinTable, Plugin, PluginRequest } from "../../lib/plugin/serve.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { parseJson } from "../../lib/spec/json.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import { SPEC_VERSIONS } from "../../lib/spec/version.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { parseJson } from "../../lib/cni/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { FakeRun, outcome, type ScriptedOutcome } from "../fake_run.ts";
 import { until } from "../until.ts";
 import { callOf as callOfAny, failing } from "./plugin_call.ts";
@@ -319,7 +319,7 @@ Deno.test("a delegate's error reaches the caller of the plugin with its code", a
 
 Deno.test("a marked run keeps what the request says of its environment", async () => {
   const run = new FakeRun((): ScriptedOutcome => outcome());
-  await markedRun(run.run, "c9")({ program: "ip", args: ["link"], env: { LC_ALL: "de", A: "1" } });
+  await runWithContainerId(run.run, "c9")({ program: "ip", args: ["link"], env: { LC_ALL: "de", A: "1" } });
   const { program, args, env } = run.requests[0] ?? {};
   assertEquals([program, args, env?.LC_ALL, env?.A, env?.CNI_CONTAINERID], ["ip", ["link"], "de", "1", "c9"]);
 });

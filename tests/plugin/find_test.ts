@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 /** Two directories with what a test wants in them. */
 async function inDirs(fn: (a: string, b: string) => Promise<void>): Promise<void> {

@@ -7,7 +7,7 @@ import {
   refuseUnknownArgs,
   VERBS,
 } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 const FULL: Readonly<Record<string, string>> = {
   CNI_COMMAND: "ADD",

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { PluginLine } from "../../lib/plugin/exec.ts";
 import { decodeOutput, requireSmall } from "../../lib/plugin/output.ts";
 import { StderrLines } from "../../lib/plugin/stderr_lines.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runPlugin } from "../../lib/plugin/run_plugin.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/spec/version.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type Plugin, type PluginOutcome, type PluginRequest, servePlugin } from "../../lib/plugin/serve.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { SPEC_VERSIONS, type SpecVersion } from "../../lib/spec/version.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 
 const ENV: Readonly<Record<string, string>> = {
   CNI_COMMAND: "ADD",

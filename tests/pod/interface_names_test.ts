@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { interfaceNames } from "../../lib/pod/interface_names.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { property } from "../spec/random.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { property } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 
 const placed = (networks: Parameters<typeof plan>[0] & object = {}) =>

@@ -1,14 +1,14 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { lookInside } from "../../lib/pod/inside.ts";
+import { inspectNetns } from "../../lib/pod/inspect_netns.ts";
 import { loopbackUp } from "../../lib/pod/loopback.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { FakeRun } from "../fake_run.ts";
 
 /** That of the tests themselves, of which nothing is asked here but that it is one. */
 const NETNS = "/proc/self/ns/net";
 
 /** What `ip` shows of `lo` with these addresses. */
-function shownLo(addresses: readonly string[], flags: readonly string[] = ["LOOPBACK", "UP"]): string {
+function loJson(addresses: readonly string[], flags: readonly string[] = ["LOOPBACK", "UP"]): string {
   const addr_info = addresses.map((text) => {
     const [local = "", prefixlen] = text.split("/");
     return { family: local.includes(":") ? "inet6" : "inet", local, prefixlen: Number(prefixlen) };
@@ -20,7 +20,7 @@ const upWith = (host: FakeRun) => loopbackUp(NETNS, { run: host.run });
 const refusal = (host: FakeRun) => assertRejects(() => upWith(host), CniError);
 
 Deno.test("F99 lo is brought up and looked at inside of the namespace, in one process", async () => {
-  const host = new FakeRun([{ stdout: shownLo(["127.0.0.1/8", "127.9.9.9/32", "::1/128"]) }]);
+  const host = new FakeRun([{ stdout: loJson(["127.0.0.1/8", "127.9.9.9/32", "::1/128"]) }]);
   await upWith(host);
   assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -json -batch -`]);
   assertEquals(host.requests[0]?.stdin, "link set dev lo up\naddr show dev lo\n");
@@ -28,7 +28,7 @@ Deno.test("F99 lo is brought up and looked at inside of the namespace, in one pr
 
 Deno.test("F99 an address on lo that is not for loopback is refused by name", async () => {
   for (const address of ["10.9.9.9/32", "128.0.0.1/8", "fd00::1/64", "::2/128", "0.0.0.0/0"]) {
-    const error = await refusal(new FakeRun([{ stdout: shownLo(["127.0.0.1/8", address, "::1/128"]) }]));
+    const error = await refusal(new FakeRun([{ stdout: loJson(["127.0.0.1/8", address, "::1/128"]) }]));
     assertEquals(error.kind, "conflict");
     assertEquals(
       error.message,
@@ -47,13 +47,13 @@ Deno.test("F99 that lo cannot be brought up is told in the words of ip, and word
 
 Deno.test("F100 lo that is down, and an address on it that is not for loopback, are told", async () => {
   const problem = async (stdout: string) =>
-    (await lookInside(NETNS, { run: new FakeRun([{ stdout }]).run })).problem;
-  assertEquals(await problem(shownLo(["127.0.0.1/8", "::1/128"])), undefined);
-  assertEquals(await problem(shownLo([])), undefined);
-  assertEquals(await problem(shownLo(["127.0.0.1/8"], ["LOOPBACK"])), "lo is down");
+    (await inspectNetns(NETNS, { run: new FakeRun([{ stdout }]).run })).problem;
+  assertEquals(await problem(loJson(["127.0.0.1/8", "::1/128"])), undefined);
+  assertEquals(await problem(loJson([])), undefined);
+  assertEquals(await problem(loJson(["127.0.0.1/8"], ["LOOPBACK"])), "lo is down");
   assertEquals(await problem("[]"), "lo is down");
   assertEquals(
-    await problem(shownLo(["10.9.9.9/32"])),
+    await problem(loJson(["10.9.9.9/32"])),
     "lo has the address 10.9.9.9/32, which is not for loopback",
   );
 });
@@ -67,7 +67,7 @@ Deno.test("F101 a namespace that is not there, or none, is told without running 
       const error = await assertRejects(() => loopbackUp(`${dir}/${name}`, { run: host.run }), CniError);
       assertEquals([error.kind, error.code], ["not-found", 8]);
       assertStringIncludes(error.message, `"${dir}/${name}": ${words}`);
-      const { problem } = await lookInside(`${dir}/${name}`, { run: host.run });
+      const { problem } = await inspectNetns(`${dir}/${name}`, { run: host.run });
       assertStringIncludes(problem ?? "", `the network namespace "${dir}/${name}" ${words}`);
       assertEquals(host.lines, []);
     }
@@ -90,7 +90,7 @@ Deno.test("F101 a namespace that goes while it is looked at is told as one that 
     assertEquals([error.kind, error.code], ["not-found", 8]);
     await Deno.symlink(NETNS, path);
     assertEquals(
-      (await lookInside(path, { run: host.run })).problem,
+      (await inspectNetns(path, { run: host.run })).problem,
       `the network namespace "${path}" does not exist`,
     );
   } finally {
@@ -103,7 +103,7 @@ Deno.test("looking at lo ends with the signal", async () => {
   const { run } = new FakeRun();
   assertEquals((await assertRejects(() => loopbackUp(NETNS, { run, signal }), CniError)).kind, "cancelled");
   assertEquals(
-    (await assertRejects(() => lookInside(NETNS, { run, signal }), CniError)).kind,
+    (await assertRejects(() => inspectNetns(NETNS, { run, signal }), CniError)).kind,
     "cancelled",
   );
 });
@@ -126,7 +126,7 @@ Deno.test("F93-F96 F131 all interfaces are told with all their addresses, in one
     {},
   ];
   const host = new FakeRun([{ stdout: JSON.stringify(shown) }]);
-  const { links, problem } = await lookInside(NETNS, { run: host.run });
+  const { links, problem } = await inspectNetns(NETNS, { run: host.run });
   assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -j addr show`]);
   assertEquals(problem, undefined);
   assertEquals(links.slice(1), [
@@ -149,7 +149,7 @@ Deno.test("F93-F96 F131 all interfaces are told with all their addresses, in one
       "no",
     ]] as const
   ) {
-    const look = () => lookInside(NETNS, { run: new FakeRun([answer]).run });
+    const look = () => inspectNetns(NETNS, { run: new FakeRun([answer]).run });
     const error = await assertRejects(look, CniError);
     assertEquals(error.kind, "io");
     assertStringIncludes(error.message, words);

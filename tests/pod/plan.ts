@@ -1,9 +1,9 @@
 /** Requests of one pod, and what becomes of them. */
 import { assertThrows } from "@std/assert";
-import type { Catalog } from "../../lib/pod/catalog.ts";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../../lib/pod/request.ts";
-import { type NetworkConfigList, parseConfigList } from "../../lib/spec/config.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 /** All that a pod can ask for. */
 const CAPABILITIES = [

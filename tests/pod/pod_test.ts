@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { PodNetworks } from "../../lib/pod/pod.ts";
 import type { PlannedAttachment, PodRequest } from "../../lib/pod/request.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
 const REFUSAL = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Catalog } from "../../lib/pod/catalog.ts";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
 import { planAttachments, type PodRequest, type WantedNetwork } from "../../lib/pod/request.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { networks, plan, POD, refusal } from "./plan.ts";
 
 /** Frozen in all its depth, so that whoever writes to it throws. */

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type IpRange, macDigits, type NetworkSettings } from "../../lib/pod/request.ts";
 import { isMac, validateSettings } from "../../lib/pod/setting_rules.ts";
-import { contains, formatCidr, formatIp, networkOf } from "../../lib/spec/address.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { property, type Random } from "../spec/random.ts";
+import { contains, formatCidr, formatIp, networkOf } from "../../lib/cni/address.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { property, type Random } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 
 const ok = (settings: NetworkSettings) => validateSettings("a", settings);

@@ -1,7 +1,7 @@
 // An address that is taken says by whom, whichever IPAM plugin refuses it.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { RuntimeOptions } from "../../lib/runtime.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
 

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { bounded } from "../bounded.ts";
 import { writeExecutable } from "../executable.ts";
 import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import type { Result } from "../../lib/spec/result.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import type { Result } from "../../lib/cni/result.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
 import { connects, inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { statOf } from "../../lib/host/file.ts";

@@ -4,8 +4,8 @@ import { builtins } from "../../lib/builtin/mod.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 import { type Delegate, servePlugin } from "../../lib/plugin/serve.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import { asResult, decodeResult, type Result } from "../../lib/spec/result.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { asResult, decodeResult, type Result } from "../../lib/cni/result.ts";
 
 /** One call of a plugin. */
 export interface Call {

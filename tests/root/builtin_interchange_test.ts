@@ -1,7 +1,7 @@
 // What one program attached the other can check and take down: the built-in plugins against the reference plugins,
 // with real files, interfaces and rules.
 import { assert, assertEquals } from "@std/assert";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
 import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";

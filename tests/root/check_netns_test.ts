@@ -1,9 +1,9 @@
 // Whether a namespace is still that of the attachment is not left to the plugins.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
-import type { AttachRequest } from "../../lib/network/network.ts";
-import type { Podwire } from "../../lib/runtime.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import type { RecordingPlugin } from "../recording_plugin.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 

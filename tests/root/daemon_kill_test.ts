@@ -5,8 +5,8 @@
 // PODWIRE_TEST_KILLS=20 kills as often, with 32 clients; PODWIRE_TEST_SEED repeats; PODWIRE_TEST_FIGURES=FILE tells there
 // what the kills met.
 import { assert, assertEquals } from "@std/assert";
-import { UNDER_WAY } from "../../lib/network/gc_sweep.ts";
-import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { UNDER_WAY } from "../../lib/gc/report.ts";
+import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { type Known, type Load, LoadClient, loadNetworks, MAY_BE, RECORDED } from "./daemon_load.ts";
@@ -216,10 +216,10 @@ async function kernelHas(world: BinaryWorld, ready: readonly Ready[]): Promise<v
   const text = await sh(
     `for n in ${wanted.join(" ")}; do echo "=$n"; nsenter --net=$n ip -br addr || exit 1; done`,
   );
-  const shownBy = new Map(text.split("=/").slice(1).map((part) => [`/${part.split("\n")[0]}`, part]));
+  const linesBy = new Map(text.split("=/").slice(1).map((part) => [`/${part.split("\n")[0]}`, part]));
   const onBridge = ready.filter(({ networks }) => networks.includes(world.network));
   for (const { shown: { id, netns, ips } } of ready) {
-    for (const ip of ips) assert(shownBy.get(netns)?.includes(` ${ip}/`), `${id} lacks ${ip}`);
+    for (const ip of ips) assert(linesBy.get(netns)?.includes(` ${ip}/`), `${id} lacks ${ip}`);
   }
   assertEquals(
     onBridge.filter(({ shown: { ips } }) => ips.length !== 2),

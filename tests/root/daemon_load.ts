@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { BinaryWorld } from "./binary_world.ts";
 import type { Answered, DaemonProcess } from "./daemon_world.ts";
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 
 /** What the daemon told last of a sandbox, or what was asked for without an answer. */
 export type Phase = "starting" | "ready" | "stopping" | "stopped" | "removing";

@@ -1,7 +1,7 @@
 import { runCommand } from "../../lib/host/command.ts";
 import { ServiceManager } from "../../lib/host/service_manager.ts";
 import type { DaemonOptions } from "../../lib/daemon/daemon.ts";
-import type { RuntimeOptions } from "../../lib/runtime.ts";
+import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { bootedAs } from "../booted_as.ts";
 
 /** What tells one daemon of a life from another. */

@@ -1,5 +1,5 @@
 /** Steps by chance, such as make sense after those before. */
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 import type {
   AskStep,
   Call,

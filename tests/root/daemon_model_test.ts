@@ -1,7 +1,7 @@
 // Lives of sandboxes by chance, step by step against a model: the daemon's answers, the records, the plugins, the kernel.
 // The long form is `PODWIRE_TEST_SEQUENCES=1000 ./denow task test tests/root/daemon_model_test.ts`.
 import { assertEquals } from "@std/assert";
-import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { tell } from "../tell.ts";
 import { Model, type Step } from "./daemon_model.ts";
 import { Steps } from "./daemon_model_steps.ts";

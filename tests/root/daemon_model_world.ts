@@ -1,8 +1,8 @@
 /** A daemon, the command line's library beside it, plugins and the kernel, to be compared with the model. */
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
-import { asCniError } from "../../lib/plugin/failure.ts";
-import type { RuntimeOptions } from "../../lib/runtime.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
+import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { SYSTEM_PATH } from "./binary_world.ts";
 import type { AskStep, Call, Expected, Model, RunStep, Target, Way } from "./daemon_model.ts";

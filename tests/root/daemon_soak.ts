@@ -3,7 +3,7 @@
  * meanwhile: `./denow task soak [REQUESTS [CLIENTS]]`, 24,000 and 32 unless told otherwise. Needs root.
  */
 import { fromFileUrl } from "@std/path";
-import { randomOf } from "../spec/random.ts";
+import { randomOf } from "../cni/random.ts";
 import { BinaryWorld, sh } from "./binary_world.ts";
 import { loadNetworks } from "./daemon_load.ts";
 import { type Answered, DaemonProcess, leftIn, writeAll } from "./daemon_world.ts";

@@ -1,6 +1,6 @@
 // Records that cannot be read any more, on real namespaces with the built-in plugins: their addresses come back.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
@@ -137,8 +137,8 @@ sandboxTest(
         /cannot be read \(.*\), and its namespace is there, so it counts as up/,
       );
     }
-    const [shownNow] = await podwire.sandboxes.list();
-    assertEquals([shownNow?.id, shownNow?.name, shownNow?.state], [id, "web", "broken"]);
+    const [listed] = await podwire.sandboxes.list();
+    assertEquals([listed?.id, listed?.name, listed?.state], [id, "web", "broken"]);
     assertEquals((await web.taken()).length, 1);
     await world.sh('umount "$1" && rm "$1"', `${world.netnsDir}/podwire-${id}`);
     const { removed, kept, failed } = await podwire.recover();

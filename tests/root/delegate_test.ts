@@ -3,7 +3,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
 import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { inWorld, sh } from "./builtin_world.ts";
 import { need } from "./need.ts";

@@ -1,7 +1,7 @@
 // Disks that are full or read-only, real ones: the error comes before the first plugin, or everything is undone.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
-import { listOf, type NetworkWorld } from "../network/world.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { listOf, type NetworkWorld } from "../attachment/world.ts";
 import { binaryTest, sh } from "./binary_world.ts";
 import {
   diskTest,

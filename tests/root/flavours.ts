@@ -1,6 +1,6 @@
 /** The plugins that a test of the engine is run with: those of this program, and both releases of the reference ones. */
-import { Podwire, type RuntimeOptions } from "../../lib/runtime.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 

@@ -2,10 +2,10 @@
 // network namespace, with the real plugins on the real kernel.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
-import type { AttachRequest } from "../../lib/network/network.ts";
-import { AttachmentStore } from "../../lib/network/record.ts";
-import type { Podwire } from "../../lib/runtime.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import { AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, linksOf, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";

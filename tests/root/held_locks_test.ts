@@ -1,6 +1,6 @@
 // Locks that other processes hold: an unprivileged neighbour, and podwire processes that are stopped.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { until } from "../until.ts";
 import { binaryTest, SYSTEM_PATH } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";

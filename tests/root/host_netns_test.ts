@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type CommandRequest, HostError, pause, runCommand } from "../../lib/host/command.ts";
+import { type CommandRequest, HostError, runCommand } from "../../lib/host/command.ts";
 import {
   createNetns,
   isNetns,
@@ -14,6 +14,7 @@ import {
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
+import { pause } from "../../lib/async/wait.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
 /** The script finds `args` as $0, $1 and so on. */

@@ -1,8 +1,8 @@
 // The bundle of an infra container says which version made it: what a newer one made is left alone.
 import { assert, assertEquals } from "@std/assert";
-import { seal } from "../../lib/network/sealed.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { markBundle } from "../../lib/sandbox/infra_bundle.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** A bundle, with a mark of that text or none. */
@@ -15,8 +15,8 @@ async function plant(world: SandboxWorld, id: string, mark?: string): Promise<st
 }
 
 const NEWER = {
-  "of another kind": () => seal("podwire.infra.v2", { later: true }),
-  "that says something else": () => seal("podwire.infra.v1", { later: true }),
+  "of another kind": () => printChecksummed("podwire.infra.v2", { later: true }),
+  "that says something else": () => printChecksummed("podwire.infra.v1", { later: true }),
 };
 
 for (const [what, mark] of Object.entries(NEWER)) {

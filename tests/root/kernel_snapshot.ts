@@ -65,7 +65,7 @@ export async function kernelSnapshot(
   for (const link of links.filter(({ ifname, master }) => isLink(ifname, master))) {
     macs.set(link.ifname, link.address);
     things.set(`${place} link ${link.ifindex} ${link.address}`, {
-      value: shownLink(link),
+      value: linkToJson(link),
       mac: link.address,
     });
   }
@@ -101,7 +101,7 @@ function isOfKernel(address: string): boolean {
   return /^(?:fe80|ff00)/.test(address);
 }
 
-function shownLink(
+function linkToJson(
   { ifname, address, mtu, master, flags, ifalias, altnames, linkinfo, link_index }: Shown,
 ): string {
   const kept = (flags as string[]).filter((flag) => ["UP", "NOARP", "PROMISC"].includes(flag));

@@ -1,9 +1,9 @@
 /** Pods on three networks, one of them made by podwire's own plugins, and all that a process killed there can leave. */
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import type { RecordingPlugin } from "../recording_plugin.ts";
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 import { installPaced, type Pace } from "./paced_plugins.ts";
 import { PodsWorld } from "./pods_world.ts";
 

@@ -1,7 +1,7 @@
 // Ports on which a program of the host listens, on the real kernel with the real ss.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);

@@ -2,9 +2,9 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
-import { lookInside } from "../../lib/pod/inside.ts";
+import { inspectNetns } from "../../lib/pod/inspect_netns.ts";
 import { loopbackUp } from "../../lib/pod/loopback.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podwire } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { sandboxTest } from "./sandbox_world.ts";
@@ -35,7 +35,7 @@ Deno.test({
   ...need("root", "ip"),
   fn: () =>
     inNetns(async (path, ip) => {
-      assertEquals((await lookInside(path, { run })).problem, "lo is down");
+      assertEquals((await inspectNetns(path, { run })).problem, "lo is down");
       const started: string[] = [];
       const counting: RunCommand = (request) => {
         started.push(request.program);
@@ -45,11 +45,11 @@ Deno.test({
       assertEquals(started, ["nsenter"], "one process is started");
       assertStringIncludes(await ip("link", "show", "dev", "lo"), "LOOPBACK,UP,LOWER_UP");
       assertStringIncludes(await ip("-br", "addr", "show", "dev", "lo"), "127.0.0.1/8");
-      assertEquals((await lookInside(path, { run })).problem, undefined);
+      assertEquals((await inspectNetns(path, { run })).problem, undefined);
       await loopbackUp(path, { run });
       await ip("addr", "add", "127.3.2.1/32", "dev", "lo");
       await loopbackUp(path, { run });
-      assertEquals((await lookInside(path, { run })).problem, undefined);
+      assertEquals((await inspectNetns(path, { run })).problem, undefined);
     }),
 });
 
@@ -66,7 +66,7 @@ Deno.test({
           message,
           `Cannot bring up lo in network namespace "${path}": it has the address ${address}, which is not for loopback`,
         );
-        const problem = (await lookInside(path, { run })).problem;
+        const problem = (await inspectNetns(path, { run })).problem;
         assertEquals(problem, `lo has the address ${address}, which is not for loopback`);
       });
     }
@@ -86,7 +86,7 @@ Deno.test({
       (await assertRejects(() => loopbackUp(gone, { run }), CniError)).message,
       "does not exist",
     );
-    assertStringIncludes((await lookInside(gone, { run })).problem ?? "", "does not exist");
+    assertStringIncludes((await inspectNetns(gone, { run })).problem ?? "", "does not exist");
   },
 });
 
@@ -116,7 +116,7 @@ sandboxTest(
     assertEquals([made.state, made.ips, made.networks], ["ready", [], []]);
     const { stdout } = await runInside(made.netns, { program: "ip", args: ["-br", "link"] });
     assertEquals(stdout.trim().split("\n").map((line) => line.split(/ +/)[0]), ["lo"]);
-    assertEquals((await lookInside(made.netns, { run })).problem, undefined);
+    assertEquals((await inspectNetns(made.netns, { run })).problem, undefined);
     assertEquals(await sandboxes.get("alone"), made);
     assertEquals(await sandboxes.stop("alone"), []);
     assertEquals(await sandboxes.remove("alone"), []);

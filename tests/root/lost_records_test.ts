@@ -2,8 +2,8 @@
 // real plugins on the real kernel; what another runtime made is not.
 import { assertEquals, assertMatch } from "@std/assert";
 import { netnsId } from "../../lib/host/netns.ts";
-import { ResultCache } from "../../lib/network/result_cache.ts";
-import type { Podwire } from "../../lib/runtime.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { countAttachments, Gauges } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
-import { FailedIndex } from "../../lib/network/failed_index.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, REFUSAL, SandboxWorld } from "./sandbox_world.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import { isSameIdentity } from "../../lib/host/netns_identity.ts";
 import { identityOf, isUnchanged } from "../../lib/sandbox/netns_identity.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
 sandboxTest("a namespace is known again by all of its paths, at any time", async (world) => {

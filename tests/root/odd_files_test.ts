@@ -1,7 +1,7 @@
 // What is no regular file in the place of any file of the state directory: each command ends, says where it is, and does
 // its work on all the others.
 import { assert, assertEquals } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 type Plant = (path: string, world: SandboxWorld) => Promise<unknown>;

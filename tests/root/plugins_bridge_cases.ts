@@ -1,6 +1,6 @@
 /** Chains of the reference plugins that begin with a bridge, as people write them. */
 import { assert, assertEquals } from "@std/assert";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import {
   ADDRESS_GONE,
   BANDWIDTH,

@@ -1,9 +1,9 @@
 /** What a case of the reference plugins consists of, and the words in which cases are written. */
 import { assert } from "@std/assert";
-import type { AttachRequest } from "../../lib/network/network.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import type { Result } from "../../lib/spec/result.ts";
-import type { SpecVersion } from "../../lib/spec/version.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import type { Result } from "../../lib/cni/result.ts";
+import type { SpecVersion } from "../../lib/cni/version.ts";
 import type { Feature } from "./plugins_kernel.ts";
 import type { PluginWorld, Release } from "./plugins_world.ts";
 

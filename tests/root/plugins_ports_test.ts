@@ -1,7 +1,7 @@
 // Ports of the host with the reference plugins of release 1.9.1 on the real kernel: the rules of a port's owner stay
 // as they are when somebody else asks for it.
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { need } from "./need.ts";
 import { bridge, PORTMAP } from "./plugins_case.ts";
 import { needKernel } from "./plugins_kernel.ts";

@@ -3,8 +3,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { sandboxRequest } from "../../lib/cli/run.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { inputOf } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { BANDWIDTH, PORTMAP } from "./plugins_case.ts";

@@ -1,6 +1,6 @@
 // Traffic over what the engine attached with the reference plugins.
 import { assertEquals } from "@std/assert";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { need } from "./need.ts";
 import { bridge, hostLocal, PORTMAP, SUBNET4 } from "./plugins_case.ts";
 import { type Feature, needKernel } from "./plugins_kernel.ts";

@@ -6,10 +6,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, isNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
-import type { AttachRequest } from "../../lib/network/network.ts";
-import { Podwire } from "../../lib/runtime.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
-import type { SpecVersion } from "../../lib/spec/version.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import type { SpecVersion } from "../../lib/cni/version.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 
 /** A release of the reference plugins: its folder, what the test needs for it, the versions that it speaks. */

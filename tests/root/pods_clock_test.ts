@@ -1,7 +1,7 @@
 // The time of day is set back while pods are open: nothing waits for it to come again. What is too new on disk then was
 // written before, by this process or by another one.
 import { assertEquals, assertRejects } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podsTest } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";
 

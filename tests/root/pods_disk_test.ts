@@ -2,7 +2,7 @@
 // is there goes away all the same.
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { PodRequest } from "../../lib/pod/request.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { need } from "./need.ts";
 import { PodsWorld } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
 import { bootedAs } from "../booted_as.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
 

@@ -4,9 +4,9 @@
 // PODWIRE_TEST_KILLS=200 kills as often (`./denow task test tests/root/pods_kill_test.ts`), PODWIRE_TEST_SEED repeats,
 // PODWIRE_TEST_FIGURES=FILE tells there what the kills met.
 import { assert, assertEquals } from "@std/assert";
-import type { Pods } from "../../lib/pods.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
-import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { KillWorld, type Unit } from "./kill_world.ts";
 import { need } from "./need.ts";
 import { tellFigures } from "./figures.ts";

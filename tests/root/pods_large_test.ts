@@ -2,8 +2,8 @@
 // many as PODWIRE_TEST_PODS says. All is found by its name, so what the kernel is asked for does not grow with what there
 // is.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { Pods } from "../../lib/pods.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { FileCalls } from "../file_calls.ts";
 import { idsFrom, multiply } from "../many_records.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";

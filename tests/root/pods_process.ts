@@ -6,9 +6,9 @@
  *
  * `boot` among the options is the boot that it believes to be in.
  */
-import { asCniError } from "../../lib/plugin/failure.ts";
-import { Pods, type PodsOptions } from "../../lib/pods.ts";
-import { Podwire } from "../../lib/runtime.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
+import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
 import { bootedAs } from "../booted_as.ts";
 
 const CALLS = ["setUp", "tearDown", "podStatus", "gc", "recover", "status", "networks", "reload"] as const;

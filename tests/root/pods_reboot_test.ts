@@ -2,8 +2,8 @@
 // another one for a process because it is told so; all else is real.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { PodRequest } from "../../lib/pod/request.ts";
-import type { PodsOptions } from "../../lib/pods.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { PodsOptions } from "../../lib/runtime/pods.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import type { RecordedCall, RecordingPlugin } from "../recording_plugin.ts";
 import { CNI_1_9_1, type Component, need } from "./need.ts";
 import { PodsWorld } from "./pods_world.ts";

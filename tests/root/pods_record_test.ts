@@ -1,6 +1,6 @@
 // What pods have on record decides, whatever the configuration directory says by then.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { podsTest } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";
 

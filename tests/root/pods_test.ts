@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, REFUSAL, until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
 

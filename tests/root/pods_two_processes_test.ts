@@ -3,11 +3,11 @@
 // PODWIRE_TEST_ROUNDS=100 plays as many rounds (`./denow task test tests/root/pods_two_processes_test.ts`),
 // PODWIRE_TEST_SEED repeats, PODWIRE_TEST_FIGURES=FILE tells there how they ended.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { GcReport } from "../../lib/network/gc_sweep.ts";
-import type { Pods } from "../../lib/pods.ts";
+import type { GcReport } from "../../lib/gc/report.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
 import type { RecordingPlugin } from "../recording_plugin.ts";
-import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { tellFigures } from "./figures.ts";
 import { need } from "./need.ts";
 import { installPaced, type Mark, marksOf, proveTakenBack } from "./paced_plugins.ts";

@@ -2,9 +2,9 @@
 import { fromFileUrl } from "@std/path";
 import { bounded } from "../bounded.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
-import { Pods, type PodsOptions } from "../../lib/pods.ts";
+import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
-import type { CniError } from "../../lib/spec/error.ts";
+import type { CniError } from "../../lib/cni/error.ts";
 import type { PodsCall } from "./pods_process.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
 import { need } from "./need.ts";

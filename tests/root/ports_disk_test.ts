@@ -1,8 +1,8 @@
 // Claims of ports and hints of failed removals on disks that are full or read-only, real ones.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Retrier } from "../../lib/network/retry.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import { listOf, NetworkWorld, resultWith } from "../network/world.ts";
+import { Retrier } from "../../lib/attachment/retry.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 import { need } from "./need.ts";
 import { diskTest, empty, fill, NO_SPACE, READ_ONLY, readOnly, withDisk, writable } from "./small_disk.ts";
 

@@ -1,7 +1,7 @@
 /** Another CNI runtime: it calls the plugins by itself, and remembers in libcni's cache what it attached. */
-import { ResultCache } from "../../lib/network/result_cache.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
 import { runCommand } from "../../lib/host/command.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { sh } from "./builtin_world.ts";
 
 /** What is attached, or to be. */

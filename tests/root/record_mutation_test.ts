@@ -6,10 +6,10 @@ import { assert, assertEquals } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
 import { readTextIfThere } from "../../lib/host/file.ts";
 import { netnsId } from "../../lib/host/netns.ts";
-import { seal } from "../../lib/network/sealed.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { FakeIo } from "../cli/fake_io.ts";
-import { Random } from "../spec/random.ts";
+import { Random } from "../cni/random.ts";
 import { tell } from "../tell.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
@@ -231,7 +231,7 @@ sandboxTest(
     const newer = new Map<string, string>();
     for (const file of files) {
       const { kind, ...body } = JSON.parse(await Deno.readTextFile(file));
-      newer.set(file, await seal(String(kind).replace(".v1", ".v2"), { ...body, later: [1] }));
+      newer.set(file, await printChecksummed(String(kind).replace(".v1", ".v2"), { ...body, later: [1] }));
       await Deno.writeTextFile(file, newer.get(file)!);
     }
     const podwire = world.podwire();

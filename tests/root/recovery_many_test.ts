@@ -1,6 +1,6 @@
 // Recovery of many at once, by several at once, and after a restart of the machine.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, type SandboxWorld, until } from "./sandbox_world.ts";
 
 /** Sandboxes of which each was killed in another moment of its life. */

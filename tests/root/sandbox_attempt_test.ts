@@ -1,6 +1,6 @@
 // Kubernetes asks for a pod again, with another attempt, while what became of the one before is still on record.
 import { assertEquals } from "@std/assert";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
 const failing = async (act: () => Promise<unknown>): Promise<CniError> => {

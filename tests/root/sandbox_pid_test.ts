@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { netnsId } from "../../lib/host/netns.ts";
-import { seeProcesses } from "../../lib/host/process.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { readProcesses } from "../../lib/host/process.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, until } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
@@ -31,7 +31,7 @@ sandboxTest(
     const { sandboxes } = world.podwire();
     const made = await sandboxes.run({ name: "web", id: "c1", source: { kind: "pid", pid: process.pid } });
     assertEquals([made.pid, made.state, await netnsId(made.netns)], [process.pid, "ready", theirs]);
-    const start = (await seeProcesses([process.pid])).get(process.pid)?.start;
+    const start = (await readProcesses([process.pid])).get(process.pid)?.start;
     assertEquals((await world.sandboxes.read("c1"))?.pidStart, start);
     await process.end();
     const later = await sandboxes.get("web");

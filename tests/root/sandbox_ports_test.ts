@@ -1,7 +1,7 @@
 // Ports of the host over whole sandboxes: who comes second is told before there is even a namespace.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { FailedIndex } from "../../lib/network/failed_index.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);

@@ -4,7 +4,7 @@ import { fromFileUrl } from "@std/path";
 import { statOf } from "../../lib/host/file.ts";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { type AbandonedProgram, abandonedProgram, findByEnvironment, killAll } from "../processes.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";

@@ -2,7 +2,7 @@
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, until } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

@@ -1,5 +1,5 @@
 /** Rewrites a configuration directory ten times a second, and knows what was in effect when. */
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 import {
   folderText,
   nameOf,

@@ -1,6 +1,6 @@
 /** What may become of a pod while its configuration changes, and what may not. */
-import { CniError } from "../../lib/spec/error.ts";
-import type { Pods } from "../../lib/pods.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import type { StormPod } from "./storm_report.ts";
 import { type NetworkKey, originOf } from "./storm_networks.ts";
 import type { Timelines } from "./storm_timeline.ts";

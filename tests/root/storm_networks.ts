@@ -1,5 +1,5 @@
 /** The networks of a storm. Every version of a file has a subnet of its own, so an address tells what it came from. */
-import type { JsonObject } from "../../lib/spec/json.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 
 /** Which plugins a storm is about. */
 export const STORM_PLUGINS = ["built-in", "1.9.1"] as const;

@@ -1,6 +1,6 @@
 // The short form of `./denow task storm`.
 import { assert, assertEquals } from "@std/assert";
-import { SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { type Component, need } from "./need.ts";
 import { storm } from "./storm.ts";
 import { OPERATION_KINDS } from "./storm_churn.ts";

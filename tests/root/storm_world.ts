@@ -3,8 +3,8 @@ import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, isNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
-import { Pods } from "../../lib/pods.ts";
-import { Lines } from "../network/world.ts";
+import { Pods } from "../../lib/runtime/pods.ts";
+import { Lines } from "../attachment/world.ts";
 import { PluginWorld, RELEASES } from "./plugins_world.ts";
 import { MARKER, markerProgram, type NetworkPlaces, type StormPlugins } from "./storm_networks.ts";
 

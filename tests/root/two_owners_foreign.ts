@@ -1,5 +1,5 @@
 /** What others have made in the namespaces and on the host: links, addresses, routes and rules of every kind. */
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 import { sh, type World } from "./builtin_world.ts";
 import type { ForeignKind } from "./two_owners_steps.ts";
 

@@ -1,5 +1,5 @@
 /** Steps of two owners over the same namespaces, by chance: plain data, so that a history can be told and cut short. */
-import type { Random } from "../spec/random.ts";
+import type { Random } from "../cni/random.ts";
 
 /** Who acts on the namespaces: two installations, which know nothing of each other. */
 export type Owner = "a" | "b";

@@ -1,7 +1,7 @@
 // Whatever two owners do in namespaces that they share with each other and with others, each changes only what it made:
 // histories by chance, with the real plugins on the real kernel. The long form is
 // `PODWIRE_TEST_SEQUENCES=500 ./denow task test tests/root/two_owners_test.ts`.
-import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../spec/random.ts";
+import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { tell } from "../tell.ts";
 import { type Flavour, FLAVOURS } from "./flavours.ts";
 import { missing, need } from "./need.ts";

@@ -1,11 +1,11 @@
 /** Two owners of attachments in the same namespaces, among things of others: each step may change its owner's only. */
 import { assertEquals } from "@std/assert";
 import { createNetns, netnsId, removeNetns } from "../../lib/host/netns.ts";
-import type { AttachRequest } from "../../lib/network/network.ts";
-import { asCniError } from "../../lib/plugin/failure.ts";
-import type { Podwire } from "../../lib/runtime.ts";
-import type { CniError } from "../../lib/spec/error.ts";
-import type { Random } from "../spec/random.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
+import type { CniError } from "../../lib/cni/error.ts";
+import type { Random } from "../cni/random.ts";
 import { writeExecutable } from "../executable.ts";
 import { until } from "../until.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";

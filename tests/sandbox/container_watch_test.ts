@@ -5,7 +5,7 @@ import { emptyReport } from "../../lib/sandbox/recovery_report.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
-import { Lines } from "../network/world.ts";
+import { Lines } from "../attachment/world.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 

@@ -4,7 +4,7 @@ import { validateLabels } from "../../lib/sandbox/label.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { validateSysctls } from "../../lib/sandbox/sysctl.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 const RECORD: SandboxRecord = {
   id: "abcd1234",

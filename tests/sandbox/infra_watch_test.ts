@@ -3,7 +3,7 @@ import { type InfraEnded, InfraWatch } from "../../lib/sandbox/infra_watch.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
-import { Lines } from "../network/world.ts";
+import { Lines } from "../attachment/world.ts";
 import { until } from "../until.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { validateAnnotations, validateLabels } from "../../lib/sandbox/label.ts";
 import { validateUid } from "../../lib/sandbox/name.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("a UID or label that would not stay on its line, or shows other than it is, is refused", () => {
   validateUid("8d0d33a6-1f6b-4c1e-9d0a-1f2e3d4c5b6a");

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import type { BadRecord } from "../../lib/network/record.ts";
-import { seal, unseal } from "../../lib/network/sealed.ts";
+import type { BadRecord } from "../../lib/state/attachment_store.ts";
+import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
 import { validateName } from "../../lib/sandbox/name.ts";
 import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { CniError } from "../../lib/spec/error.ts";
-import type { JsonObject } from "../../lib/spec/json.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 
 async function inStore(
   fn: (store: SandboxStore, dir: string, bad: BadRecord[]) => Promise<void>,
@@ -118,15 +118,16 @@ Deno.test("a file that is not as it was written is reported and left as it is; w
     await store.write({ ...SANDBOX, id: "c2" });
     const path = `${dir}/sandboxes/c1.json`;
     const whole = await Deno.readTextFile(path);
-    const body = await unseal("podwire.sandbox.v1", whole);
-    const resealed = (changes: Record<string, string>) => seal("podwire.sandbox.v1", { ...body, ...changes });
+    const body = await parseChecksummed("podwire.sandbox.v1", whole);
+    const resealed = (changes: Record<string, string>) =>
+      printChecksummed("podwire.sandbox.v1", { ...body, ...changes });
     const damaged = [
       ["", false],
       [whole.slice(0, -20), false],
       [whole.replace("4711", "4712"), false],
-      [await seal("podwire.attachment.v1", body), false],
+      [await printChecksummed("podwire.attachment.v1", body), false],
       [await resealed({ id: "c2" }), false],
-      [await seal("podwire.sandbox.v2", body), true],
+      [await printChecksummed("podwire.sandbox.v2", body), true],
       [whole.replace("sandbox.v1", "sandbox.v9").replace("4711", "4712"), true],
       [await resealed({ phase: "odd" }), true],
       [await resealed({ netns: "path" }), true],
@@ -162,17 +163,17 @@ Deno.test("members that a newer version wrote stay when a record is written agai
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
     const path = `${dir}/sandboxes/c1.json`;
-    const body = await unseal("podwire.sandbox.v1", await Deno.readTextFile(path));
+    const body = await parseChecksummed("podwire.sandbox.v1", await Deno.readTextFile(path));
     const more = {
       ...body,
       later: { deep: [1, { x: null }] },
       netns: { ...body.netns as JsonObject, driver: "pasta" },
       infra: { ...body.infra as JsonObject, image: "pause" },
     };
-    await Deno.writeTextFile(path, await seal("podwire.sandbox.v1", more));
+    await Deno.writeTextFile(path, await printChecksummed("podwire.sandbox.v1", more));
     const read = await store.read("c1");
     await store.write({ ...stopped(read!), phase: "stopping" });
-    const again = await unseal("podwire.sandbox.v1", await Deno.readTextFile(path));
+    const again = await parseChecksummed("podwire.sandbox.v1", await Deno.readTextFile(path));
     assertEquals([again.later, again.netns, again.infra, again.phase], [
       more.later,
       more.netns,

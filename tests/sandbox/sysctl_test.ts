@@ -1,7 +1,7 @@
 // Sysctls of a sandbox are read back, and never change the machine.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { setSysctls, validateSysctls } from "../../lib/sandbox/sysctl.ts";
-import { CniError } from "../../lib/spec/error.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
 /** A machine with a namespace; `global` are those that hold for both, and `kept` those that keep their value. */

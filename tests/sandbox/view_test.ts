@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
-import { ContainerLocks } from "../../lib/network/container_lock.ts";
+import { ContainerLocks } from "../../lib/state/container_lock.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { infraProblem, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
-import { isCniError } from "../../lib/spec/error.ts";
+import { isCniError } from "../../lib/cni/error.ts";
 
 const RECORD: SandboxRecord = {
   id: "c1",

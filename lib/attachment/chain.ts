@@ -1,0 +1,159 @@
+import type { PluginRunner } from "../plugin/exec.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { Verb } from "../plugin/invocation.ts";
+import { type NetworkConfigList, type PluginConfig, requestConfig } from "../cni/config.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { convertResult } from "../cni/result.ts";
+import { atLeast } from "../cni/version.ts";
+import type { AttachTarget } from "../plugin/attach_target.ts";
+
+/**
+ * ADD: the plugins in order, each with the result of the one before. `onResult` is told each result: when a later
+ * plugin fails, the last one is what those before it need to take back what they made.
+ *
+ * Source: CNI specification 1.1.0, section 3 "Attachment".
+ */
+export async function addChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: AttachTarget,
+  signal: AbortSignal,
+  onResult: (result: JsonObject) => void = () => {},
+): Promise<JsonObject> {
+  let result: JsonObject | undefined;
+  for (const [index, plugin] of list.plugins.entries()) {
+    const config = request(list, plugin, target, result);
+    result = await naming(
+      "ADD",
+      list,
+      index,
+      target,
+      () => runner.add({ ...callOf("ADD", plugin, target, signal), config }, list.cniVersion),
+    );
+    onResult(result);
+  }
+  return result ?? { cniVersion: list.cniVersion };
+}
+
+/** CHECK: the plugins in order, each with the final result of the ADD. */
+export async function checkChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: AttachTarget,
+  added: JsonObject | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const prevResult = added && cachedResult(list, added);
+  for (const [index, plugin] of list.plugins.entries()) {
+    const config = request(list, plugin, target, prevResult);
+    await naming(
+      "CHECK",
+      list,
+      index,
+      target,
+      () => runner.call({ ...callOf("CHECK", plugin, target, signal), config }),
+    );
+  }
+}
+
+/**
+ * DEL: the plugins in reverse order, each with the final result of the ADD from version 0.4.0 on.
+ * It stops at the first error: the address of a container must not become free while the rules
+ * that a later plugin of the chain made for it remain.
+ *
+ * `firstSkippedPlugin` is the index of the first plugin that did not run in the ADD to be undone: it and those behind it have made
+ * nothing, and must not keep those before them from taking back what they made.
+ */
+export async function delChain(
+  runner: PluginRunner,
+  list: NetworkConfigList,
+  target: AttachTarget,
+  added: JsonObject | undefined,
+  signal: AbortSignal,
+  { firstSkippedPlugin, beforeFirst }: DelChainOptions = {},
+): Promise<void> {
+  const prevResult = atLeast(list.cniVersion, "0.4.0") ? usableResult(list, added) : undefined;
+  for (const [index, plugin] of [...list.plugins.entries()].reverse()) {
+    const config = request(list, plugin, target, prevResult);
+    if (index === 0) await beforeFirst?.();
+    await naming("DEL", list, index, target, async () => {
+      try {
+        await runner.call({ ...callOf("DEL", plugin, target, signal), config });
+      } catch (error) {
+        // The plugin does not know the container any more: this is what DEL wants.
+        if (asCniError(error).code === ERROR_CODES.unknownContainer) return;
+        if (index < (firstSkippedPlugin ?? Infinity) || signal.aborted) throw error;
+      }
+    });
+  }
+}
+
+/** What a DEL takes into account. */
+export interface DelChainOptions {
+  /** The index of the first plugin that did not run in the ADD. */
+  readonly firstSkippedPlugin?: number | undefined;
+  /** Is run when only the first plugin of the list is left, which made the interface. */
+  readonly beforeFirst?: (() => Promise<void>) | undefined;
+}
+
+function cachedResult(list: NetworkConfigList, added: JsonObject): JsonObject {
+  try {
+    return convertResult(added, list.cniVersion);
+  } catch (error) {
+    const cause = asCniError(error);
+    throw new CniError("io", `the result of its ADD cannot be used: ${cause.msg}`, {
+      verb: "CHECK",
+      network: list.name,
+      code: cause.code,
+      cause,
+    });
+  }
+}
+
+/** A result that no longer converts must not make an attachment undeletable. */
+function usableResult(list: NetworkConfigList, added: JsonObject | undefined): JsonObject | undefined {
+  try {
+    return added && convertResult(added, list.cniVersion);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs a step; what it throws then says verb, network, and the plugin with its place in the chain. */
+async function naming<T>(
+  verb: Verb,
+  list: NetworkConfigList,
+  index: number,
+  { containerId, ifName }: AttachTarget,
+  step: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    throw asCniError(error, { ...placeOf(verb, list, index), containerId, ifName });
+  }
+}
+
+/** Which plugin of which network was asked what. */
+export function placeOf(verb: Verb, list: NetworkConfigList, index: number): CniErrorOptions {
+  const type = list.plugins[index]?.type ?? "?";
+  return { verb, network: list.name, plugin: { type, index, count: list.plugins.length } };
+}
+
+function callOf(verb: Verb, plugin: PluginConfig, target: AttachTarget, signal: AbortSignal) {
+  const { containerId, netns, ifName, args } = target;
+  return { verb, type: plugin.type, containerId, netns, ifName, args, signal };
+}
+
+function request(
+  list: NetworkConfigList,
+  plugin: PluginConfig,
+  target: AttachTarget,
+  prevResult: JsonObject | undefined,
+): JsonObject {
+  return requestConfig(list, plugin, {
+    runtimeConfig: target.capabilityArgs,
+    ...(prevResult === undefined ? {} : { prevResult }),
+  });
+}

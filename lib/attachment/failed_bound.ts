@@ -1,0 +1,70 @@
+import type { Logger } from "../host/log.ts";
+import { CniError } from "../cni/error.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { isPendingRemoval } from "./removal.ts";
+
+const CONTAINERS_AT_ONCE = 16;
+
+/** How many a pod may leave without a word: a first failure may be over by the next try. */
+const WARNED_FROM = 3;
+
+/** The parts that {@linkcode FailedBound} works with. */
+export interface FailedBoundOptions {
+  readonly store: AttachmentStore;
+  readonly failed: FailedIndex;
+  readonly log: Logger;
+  /** How many attachments that could not be detached one pod may leave; 0 for any number. */
+  readonly max: number;
+}
+
+/**
+ * Keeps one pod from leaving attachments that cannot be detached without end: each try makes a container of its own, and
+ * where DEL fails as well it leaves one more.
+ *
+ * Only containers that are noted as having failed removals are read.
+ */
+export class FailedBound {
+  readonly #options: FailedBoundOptions;
+
+  constructor(options: FailedBoundOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Warns of what a pod has left, from the third on, and refuses another try of it once that is as much as it may.
+   *
+   * @throws {CniError} kind `conflict`
+   */
+  async require(
+    pod: string,
+    isOfPod: (record: AttachmentRecord) => boolean,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { max, log } = this.#options;
+    const count = await this.#count(isOfPod, signal);
+    if (count < WARNED_FROM && (max === 0 || count < max)) return;
+    const msg = `${pod} left ${count} attachment${count === 1 ? "" : "s"} that could not be detached`;
+    const hint = "`podwire attachments --failed` lists them, `podwire recover` tries them again, " +
+      "`podwire forget ID --reason TEXT` lets go of one";
+    if (max === 0 || count < max) return log.warn(`${msg}${max === 0 ? "" : `, of ${max} at most`}; ${hint}`);
+    throw new CniError("conflict", msg, {
+      details: `at most ${max} may be left before it is made again (--max-failed)`,
+      hint,
+    });
+  }
+
+  async #count(
+    isOfPod: (record: AttachmentRecord) => boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const { store, failed } = this.#options;
+    const counts = await inParallel(await failed.containers(), CONTAINERS_AT_ONCE, async (id) => {
+      const { records } = await store.scan(id);
+      return records.filter((record) => isPendingRemoval(record) && record.attempts > 0 && isOfPod(record))
+        .length;
+    }, signal);
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+}

@@ -1,0 +1,201 @@
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunCommand } from "../host/command.ts";
+import { findLink, type FoundLink } from "../host/found_link.ts";
+import type { Logger } from "../host/log.ts";
+import { netnsId, sameNetns } from "../host/netns.ts";
+import type { NetnsGuard } from "../plugin/netns_guard.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { CniError, type CniErrorOptions } from "../cni/error.ts";
+import { EXISTING_LINK, isForExistingLink, keepsLinks } from "../cni/existing_link.ts";
+import type { InterfaceClaims } from "../state/interface_claims.ts";
+import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import { listOnRecord } from "../state/recorded_config.ts";
+import type { CachedAttachment } from "../state/result_cache.ts";
+import type { AttachTarget } from "../plugin/attach_target.ts";
+
+/** The parts that {@linkcode InterfaceGuard} works with. */
+export interface InterfaceGuardOptions {
+  readonly claims: Pick<InterfaceClaims, "ownerOf" | "isOwner" | "claim" | "withdraw" | "release">;
+  readonly netnsGuard: NetnsGuard;
+  readonly run: RunCommand;
+  readonly log: Logger;
+}
+
+/** What is to be attached. */
+export interface WantedInterface extends Pick<AttachTarget, "containerId" | "netns" | "ifName"> {
+  /** Whether podwire itself has made the namespace a moment ago, so that no interface of others is in it. */
+  readonly isNewNetns?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is to be detached and is not on record. */
+export interface UnrecordedInterface extends WantedInterface {
+  /** Whether the plugins get the namespace though nothing says that its interface is an attachment. */
+  readonly forceForeign?: boolean | undefined;
+}
+
+/**
+ * Keeps plugins away from interfaces that are not those of the attachment: they delete by name, so that a DEL, and the
+ * undoing of an ADD, would take whatever has the name.
+ */
+export class InterfaceGuard {
+  readonly #options: InterfaceGuardOptions;
+
+  constructor(options: InterfaceGuardOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Refuses an ADD whose interface is that of another attachment, or is there already. A network for existing links, see
+   * `isForExistingLink`, may have one that is there: gives whether it is.
+   *
+   * @throws {CniError} kind `conflict`, naming the owner or the kind of link; `usage` for podwire's own namespace
+   */
+  async requireFree(list: NetworkConfigList, wanted: WantedInterface): Promise<boolean> {
+    const { netns, ifName, containerId, isNewNetns = false } = wanted;
+    const context = contextOf("ADD", list, wanted);
+    if (!isNewNetns) await this.#options.netnsGuard.requireAllowed(netns, context);
+    const id = await netnsId(netns);
+    // Without a namespace there is no interface; the plugins say so.
+    if (id === undefined) return false;
+    const isForExisting = isForExistingLink(list);
+    if (!isForExisting) {
+      const self = { containerId, network: list.name, ifName };
+      const owner = await this.#options.claims.ownerOf({ netnsId: id, ifName }, self);
+      if (owner !== undefined) throw taken(owner, context);
+    }
+    if (isNewNetns) return false;
+    const link = await this.#find(wanted);
+    if (link === undefined || isForExisting) return link !== undefined;
+    throw new CniError("conflict", `"${netns}" has an interface "${ifName}" already: ${link.words}`, {
+      ...context,
+      hint:
+        "choose another name for the interface (--ifname); a network that works on interfaces which are there " +
+        `says so in its first plugin with "${EXISTING_LINK}": true`,
+    });
+  }
+
+  /**
+   * Refuses podwire's own namespace.
+   *
+   * @throws {CniError} kind `usage`
+   */
+  async requireAllowed(netns: string, context: CniErrorOptions): Promise<void> {
+    await this.#options.netnsGuard.requireAllowed(netns, context);
+  }
+
+  /**
+   * Takes the interface for an attachment that is on record and of which no plugin has run.
+   *
+   * @throws {CniError} kind `conflict`, naming the owner
+   */
+  async claim(list: NetworkConfigList, record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    if (isForExistingLink(list)) return;
+    const owner = await this.#options.claims.claim(record, signal);
+    if (owner !== undefined) throw taken(owner, contextOf("ADD", list, record));
+  }
+
+  /** Gives back what was claimed for an ADD that no plugin was asked for. */
+  async withdraw(record: AttachmentRecord): Promise<void> {
+    await this.#options.claims.withdraw(record);
+  }
+
+  /** Gives the interface of an attachment back. */
+  async release(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    await this.#options.claims.release(record, signal);
+  }
+
+  /**
+   * Whether a DEL of what is on record may be given the namespace, of which it is known that the path leads to it.
+   */
+  async mayEnter(record: AttachmentRecord): Promise<boolean> {
+    const { claims, netnsGuard } = this.#options;
+    const { netnsId: id, netns, hadLink = false } = record;
+    if (id === undefined || !await netnsGuard.isAllowed(netns)) return false;
+    const list = readableList(record);
+    if (hadLink) return list !== undefined && keepsLinks(list);
+    const isForExisting = list !== undefined && isForExistingLink(list);
+    return isForExisting || await claims.isOwner({ ...record, netnsId: id });
+  }
+
+  /**
+   * The namespace that the plugins get to detach what is not on record; empty where nothing says that the interface is
+   * that of the attachment: then they free what they keep of it, and leave the interface.
+   *
+   * @throws {CniError} kind `conflict` if it is the interface of another attachment and is to be removed all the same;
+   * `usage` for podwire's own namespace
+   */
+  async netnsForDel(
+    list: NetworkConfigList,
+    wanted: UnrecordedInterface,
+    cached: CachedAttachment | undefined,
+  ): Promise<string> {
+    const { claims, netnsGuard, log } = this.#options;
+    const { netns, ifName, containerId, forceForeign = false } = wanted;
+    if (netns === "") return netns;
+    const context = contextOf("DEL", list, wanted);
+    await netnsGuard.requireAllowed(netns, context);
+    const id = await netnsId(netns);
+    if (id === undefined || keepsLinks(list)) return netns;
+    const owner = await claims.ownerOf({ netnsId: id, ifName }, { containerId, network: list.name, ifName });
+    if (owner !== undefined && forceForeign) throw taken(owner, context);
+    if (owner === undefined && (forceForeign || await isOf(cached, netns))) return netns;
+    const link = await this.#find(wanted).catch((error: unknown) => {
+      wanted.signal?.throwIfAborted();
+      log.warn(`it cannot be told what "${ifName}" is: ${asCniError(error).message}`, { ...context });
+    });
+    if (link !== undefined) {
+      const whose = owner === undefined
+        ? "nothing says that podwire or another CNI runtime made it"
+        : ofOwner(owner);
+      log.warn(`the interface "${ifName}" of "${netns}", ${link.words}, is left as it is: ${whose}`, {
+        network: list.name,
+        containerId,
+        ...(owner === undefined ? { hint: "--force-foreign lets the plugins remove it" } : {}),
+      });
+    }
+    return "";
+  }
+
+  async #find({ netns, ifName, signal }: WantedInterface): Promise<FoundLink | undefined> {
+    const { netnsGuard, run } = this.#options;
+    const place = await netnsGuard.isOwn(netns) ? {} : { netns };
+    return await findLink(ifName, { ...place, run, ...(signal && { signal }) });
+  }
+}
+
+function readableList(record: AttachmentRecord): NetworkConfigList | undefined {
+  try {
+    return listOnRecord(record);
+  } catch {
+    return undefined;
+  }
+}
+
+/** An entry of an old release of libcni does not say where it is. */
+async function isOf(cached: CachedAttachment | undefined, netns: string): Promise<boolean> {
+  if (cached === undefined) return false;
+  return cached.netns === "" || cached.netns === netns || await sameNetns(cached.netns, netns);
+}
+
+function contextOf(
+  verb: "ADD" | "DEL",
+  { name: network }: NetworkConfigList,
+  { containerId, ifName }: Pick<AttachmentKey, "containerId" | "ifName">,
+): CniErrorOptions {
+  return { verb, network, containerId, ifName };
+}
+
+function ofOwner({ containerId, network, state }: AttachmentRecord): string {
+  return `it is that of container "${containerId}" on network "${network}" (${state})`;
+}
+
+function taken(owner: AttachmentRecord, context: CniErrorOptions): CniError {
+  const { containerId, ifName, state } = owner;
+  return new CniError("conflict", `the interface "${ifName}" of this namespace is taken: ${ofOwner(owner)}`, {
+    ...context,
+    hint: state === "failed"
+      ? "that attachment could not be detached; `podwire recover` tries again"
+      : `\`podwire attachments ${containerId}\` shows the owner`,
+  });
+}

@@ -1,0 +1,58 @@
+import { DEFAULT_PATH } from "../host/command.ts";
+import { statOf } from "../host/file.ts";
+import { ALWAYS_BUILTIN } from "../plugin/exec.ts";
+import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
+
+/** What this machine can do for the embedded network. */
+export interface EmbeddedOptions {
+  /** What can masquerade here, if anything. */
+  readonly masquerade: "nftables" | "iptables" | undefined;
+  /** Whether the kernel has IPv6. */
+  readonly ipv6: boolean;
+}
+
+/** Where the embedded network is said to come from. */
+export const EMBEDDED_FILE = "(embedded)";
+
+/**
+ * The network of a machine whose configuration directory holds none: bridge `pw0`, 10.209.0.0/16
+ * and fd50:7704::/64, built-in plugins only.
+ */
+export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkConfigList {
+  const ranges = [[{ subnet: "10.209.0.0/16" }], ...(ipv6 ? [[{ subnet: "fd50:7704::/64" }]] : [])];
+  const routes = [{ dst: "0.0.0.0/0" }, ...(ipv6 ? [{ dst: "::/0" }] : [])];
+  return parseConfigList(JSON.stringify({
+    cniVersion: "1.1.0",
+    name: "podwire",
+    plugins: [{
+      type: "bridge",
+      // What may lie on disk knows neither all of this nor the version: a machine without configuration has this network.
+      [ALWAYS_BUILTIN]: true,
+      bridge: "pw0",
+      isGateway: true,
+      ipMasq: masquerade !== undefined,
+      ...(masquerade === undefined ? {} : { ipMasqBackend: masquerade }),
+      hairpinMode: true,
+      // The machine is left as it was found: with its last container the bridge goes.
+      removeEmptyBridge: true,
+      capabilities: { ips: true, mac: true },
+      ipam: { type: "host-local", ranges, routes },
+    }],
+  }));
+}
+
+/** What the embedded network can count on here. */
+export async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
+  const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
+  if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
+  return { ipv6, masquerade: await isOnPath("iptables", path) ? "iptables" : undefined };
+}
+
+async function isOnPath(program: string, path: string): Promise<boolean> {
+  for (const dir of path.split(":")) {
+    // A directory that this user may not look into holds nothing that it could run.
+    const found = dir === "" ? undefined : await statOf(`${dir}/${program}`).catch(() => undefined);
+    if (found?.isFile) return true;
+  }
+  return false;
+}

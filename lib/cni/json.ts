@@ -1,0 +1,169 @@
+import { type JsonPath, JsonReader, type JsonSource, type Position, positionAt } from "./json_reader.ts";
+
+export {
+  type DuplicateKeys,
+  formatPath,
+  type JsonPath,
+  type JsonSource,
+  MAX_DEPTH,
+  type Position,
+  readablePath,
+} from "./json_reader.ts";
+
+/** A JSON value in which every number can be printed as it was written. */
+export type Json = null | boolean | number | string | JsonNumber | readonly Json[] | JsonObject;
+
+/** A JSON object. Read members whose name comes from outside with {@linkcode member}. */
+export interface JsonObject {
+  /** Any member, in the order of the document. */
+  readonly [key: string]: Json;
+}
+
+/** A number whose text a double cannot give back, such as `9007199254740993`, `1.0` or `1e400`. */
+export interface JsonNumber {
+  /** The number as written. */
+  readonly rawJSON: string;
+}
+
+/** What V8 has and TypeScript's library does not know yet: https://tc39.es/proposal-json-parse-with-source/ */
+const { rawJSON, isRawJSON } = JSON as unknown as {
+  rawJSON(text: string): JsonNumber;
+  isRawJSON(value: unknown): value is JsonNumber;
+};
+
+/** Whether a value is an object: no array, no number with text of its own. */
+export function isObject(json: Json | undefined): json is JsonObject {
+  return typeof json === "object" && json !== null && !Array.isArray(json) && !isRawJSON(json);
+}
+
+/** Whether a value is an array. */
+export function isArray(json: Json | undefined): json is readonly Json[] {
+  return Array.isArray(json);
+}
+
+/** The nearest double of a number; `undefined` for a value that is no number. */
+export function numberOf(json: Json | undefined): number | undefined {
+  if (typeof json === "number") return json;
+  return isRawJSON(json) ? Number(json.rawJSON) : undefined;
+}
+
+/** A member of an object, never something that the object inherits, as `constructor` is. */
+export function member(json: JsonObject, key: string): Json | undefined {
+  return Object.hasOwn(json, key) ? json[key] : undefined;
+}
+
+/** What kind of JSON value it is, with its article, for messages. */
+export function kindOf(json: Json): string {
+  if (json === null) return "null";
+  if (isArray(json)) return "an array";
+  if (isObject(json)) return "an object";
+  return numberOf(json) === undefined ? `a ${typeof json}` : "a number";
+}
+
+/**
+ * Reads a JSON text.
+ *
+ * Nothing is lost: numbers keep their text where a double would change it, and a key such as `__proto__` is a key like
+ * any other. Of equal keys in one object the last one counts, unless the source says that they are refused.
+ *
+ * @throws {CniError} of kind `config` (or the source's) with line, column and path: code 6 when the text is no JSON or
+ * nested too deep, 7 when a key is refused
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseJson, printJson } from "./json.ts";
+ *
+ * assertEquals(printJson(parseJson('{"mtu": 1500, "id": 9007199254740993}')), '{"mtu":1500,"id":9007199254740993}');
+ * ```
+ */
+export function parseJson(text: string, source: JsonSource = {}): Json {
+  const reader = new JsonReader(text, source);
+  reader.begin();
+  const json = readValue(reader);
+  reader.end();
+  return json;
+}
+
+/**
+ * Prints a JSON value; with `indent`, one member a line.
+ *
+ * `JSON.stringify` prints the same values just as well; a copy made with `structuredClone` loses the text of numbers.
+ */
+export function printJson(value: Json, indent?: number): string {
+  return JSON.stringify(value, undefined, indent);
+}
+
+/**
+ * Where the value at a path begins in a text that {@linkcode parseJson} accepts; `undefined` when there is none.
+ *
+ * @throws {CniError} as {@linkcode parseJson}
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { positionOf } from "./json.ts";
+ *
+ * assertEquals(positionOf('{"plugins": [{"type": 1}]}', ["plugins", 0, "type"]), { line: 1, column: 23 });
+ * ```
+ */
+export function positionOf(text: string, path: JsonPath): Position | undefined {
+  const reader = new JsonReader(text);
+  reader.begin();
+  const offset = seek(reader, path);
+  return offset === undefined ? undefined : positionAt(text, offset);
+}
+
+/** Reads one value and answers where the value at a path in it begins. */
+function seek(reader: JsonReader, path: JsonPath): number | undefined {
+  const bracket = reader.next();
+  const start = reader.offset;
+  const [step, ...rest] = path;
+  if (step === undefined || (bracket !== "{" && bracket !== "[")) {
+    readValue(reader);
+    return step === undefined ? start : undefined;
+  }
+  let found: number | undefined;
+  const look = (at: string | number) => {
+    if (at === step) found = seek(reader, rest);
+    else readValue(reader);
+  };
+  if (bracket === "{") reader.object(look);
+  else reader.array(look);
+  return found;
+}
+
+function readValue(reader: JsonReader): Json {
+  switch (reader.next()) {
+    case "{": {
+      const object: Record<string, Json> = {};
+      reader.object((key) => {
+        if (Object.hasOwn(object, key)) reader.duplicateKey();
+        setMember(object, key, readValue(reader));
+      });
+      return object;
+    }
+    case "[": {
+      const array: Json[] = [];
+      reader.array(() => array.push(readValue(reader)));
+      return array;
+    }
+    case '"':
+      return reader.string();
+    default:
+      return valueOf(reader.word());
+  }
+}
+
+/** Assigning to `__proto__` would set the prototype instead of making a member. */
+function setMember(object: Record<string, Json>, key: string, value: Json): void {
+  if (key !== "__proto__") object[key] = value;
+  else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+}
+
+function valueOf(word: string): Json {
+  if (word === "null") return null;
+  if (word === "true" || word === "false") return word === "true";
+  const number = Number(word);
+  return String(number) === word ? number : rawJSON(word);
+}

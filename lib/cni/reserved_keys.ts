@@ -1,0 +1,63 @@
+import { ConfigDocument, type ConfigSource } from "./config_document.ts";
+import type { CniError } from "./error.ts";
+import { formatPath, isArray, isObject, type Json, type JsonPath, member, readablePath } from "./json.ts";
+
+/** What a runtime writes into a request itself, beside everything that begins with `cni.dev/`. */
+const GENERATED = ["prevResult", "runtimeConfig"];
+const GENERATED_PREFIX = "cni.dev/";
+
+/** To find the place of each, the text is read once more: nobody wants to read on after so many. */
+const MOST_FAULTS = 20;
+
+/**
+ * Whether a key of a plugin's object belongs to the runtime, which never passes on what a file has there.
+ *
+ * `capabilities` is among them, as it is the plugin's word to the runtime. `args` is not, though the specification
+ * reserves it: the conventions give it a meaning in files.
+ */
+export function isReservedKey(key: string): boolean {
+  return key === "capabilities" || isGenerated(key);
+}
+
+/**
+ * One error for each key in a configuration that only a runtime may write: `prevResult`, `runtimeConfig` and those that
+ * begin with `cni.dev/`. They do no harm, as no plugin ever sees them, and do not have the effect that their author
+ * wanted. The text is a list or the configuration of a single plugin. After the first 20 no more are told.
+ *
+ * Source: CNI specification, section 1 "Plugin configuration objects".
+ *
+ * @throws {CniError} of kind `config` when the text is no JSON
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { reservedKeys } from "./reserved_keys.ts";
+ *
+ * const text = '{"name": "web", "plugins": [{"type": "bridge", "prevResult": {}}]}';
+ * assertEquals(reservedKeys(text, { file: "web.conflist" }).map(({ message }) => message), [
+ *   "web.conflist:1:62: plugins[0].prevResult is reserved for the runtime, and never passed on from a file",
+ * ]);
+ * ```
+ */
+export function reservedKeys(text: string, source: ConfigSource = {}): readonly CniError[] {
+  const document = ConfigDocument.ofList(text, source);
+  const paths = pluginsOf(document.json).flatMap(([path, plugin]) =>
+    isObject(plugin) ? Object.keys(plugin).filter(isGenerated).map((key): JsonPath => [...path, key]) : []
+  );
+  return paths.slice(0, MOST_FAULTS).map((path) => {
+    const shown = readablePath(formatPath(path));
+    return document.fault(path, `${shown} is reserved for the runtime, and never passed on from a file`);
+  });
+}
+
+function isGenerated(key: string): boolean {
+  return GENERATED.includes(key) || key.startsWith(GENERATED_PREFIX);
+}
+
+function pluginsOf(json: Json): [path: JsonPath, plugin: Json][] {
+  if (!isObject(json)) return [];
+  const plugins = member(json, "plugins");
+  // A list has no type; a single plugin may well have plugins of its own.
+  if (!isArray(plugins) || member(json, "type") !== undefined) return [[[], json]];
+  return plugins.map((plugin, index) => [["plugins", index], plugin]);
+}

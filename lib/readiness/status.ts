@@ -1,0 +1,112 @@
+import { Deadline } from "../plugin/deadline.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { type CniError, ERROR_CODES } from "../cni/error.ts";
+import { hasStatusAndGc, statusChain } from "../attachment/status_gc_chain.ts";
+import { type PluginFacts, requireUsable } from "../attachment/usable.ts";
+
+/**
+ * Why a network is not ready, in a word to branch on.
+ *
+ * | reason | meaning |
+ * | --- | --- |
+ * | `no-config` | there is no network: the directory is empty or missing, or lacks the default network |
+ * | `invalid-config` | a file of the directory cannot be used |
+ * | `plugin-missing` | a plugin of the network, or the one for its addresses, is not installed |
+ * | `version-mismatch` | a plugin does not support the version of the network |
+ * | `plugin-not-ready` | a plugin answered STATUS with code 50: it cannot attach containers now |
+ * | `limited-connectivity` | a plugin answered STATUS with code 51: containers would not reach everything |
+ * | `timeout` | a plugin did not answer in time |
+ * | `plugin-failed` | a plugin could not be asked, or answered with anything else |
+ * | `pending` | it has not been asked yet |
+ */
+export const STATUS_REASONS = [
+  "no-config",
+  "invalid-config",
+  "plugin-missing",
+  "version-mismatch",
+  "plugin-not-ready",
+  "limited-connectivity",
+  "timeout",
+  "plugin-failed",
+  "pending",
+] as const;
+
+/** One of {@linkcode STATUS_REASONS}. */
+export type StatusReason = typeof STATUS_REASONS[number];
+
+/** What the plugins of a network came to. */
+export interface NetworkAnswer {
+  /** Whether an ADD can be expected to succeed. */
+  readonly ready: boolean;
+  /** Why not. */
+  readonly reason: StatusReason | undefined;
+  /** What there is to say for people. */
+  readonly msg: string | undefined;
+  /** What failed, whole. */
+  readonly error: CniError | undefined;
+}
+
+/** Whether a network can attach containers now, and if not, why. */
+export interface NetworkStatus extends NetworkAnswer {
+  /** Its name; of a file that cannot be used, if that can be read. */
+  readonly network: string | undefined;
+  /** Since when it is ready, or fails for this reason, ISO 8601; unknown where nothing is remembered. */
+  readonly since: string | undefined;
+  /** It fails, and counts as ready until then, ISO 8601, since it was ready before. */
+  readonly graceUntil: string | undefined;
+  /** The file that it stands in. */
+  readonly file: string | undefined;
+}
+
+/** What {@linkcode probeNetwork} asks with. */
+export interface ProbeOptions extends PluginFacts {
+  /** For STATUS, over the whole chain. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Asks whether a network is ready: whether its plugins are there and support its version, and from version 1.1.0 on
+ * the plugins themselves. No lock is taken, and nothing that others do is waited for.
+ *
+ * @throws {CniError} if the signal fires, or kind `permission` for a Deno permission, which tell nothing about the
+ * network
+ */
+export async function probeNetwork(
+  offered: NetworkConfigList,
+  options: ProbeOptions,
+): Promise<NetworkAnswer> {
+  const { timeoutMs, signal } = options;
+  try {
+    const list = await requireUsable(offered, options, signal);
+    using deadline = new Deadline(timeoutMs, signal);
+    await statusChain(options.runner, list, deadline.signal);
+    const msg = hasStatusAndGc(list)
+      ? undefined
+      : `version ${list.cniVersion} has no STATUS; its plugins are there and support it`;
+    return { ready: true, reason: undefined, msg, error: undefined };
+  } catch (cause) {
+    const error = asCniError(cause, { verb: "STATUS", network: offered.name });
+    if (signal?.aborted || error.kind === "cancelled" || isOurs(error)) throw error;
+    return failed(error);
+  }
+}
+
+/** The answer of a network that cannot be used because of that. */
+export function failed(error: CniError, reason: StatusReason = reasonOf(error)): NetworkAnswer {
+  return { ready: false, reason, msg: error.message, error };
+}
+
+function reasonOf({ kind, code }: CniError): StatusReason {
+  if (kind === "plugin-missing" || kind === "timeout") return kind;
+  if (code === ERROR_CODES.incompatibleVersion) return "version-mismatch";
+  if (code === ERROR_CODES.pluginNotAvailable) return "plugin-not-ready";
+  if (code === ERROR_CODES.limitedConnectivity) return "limited-connectivity";
+  return kind === "config" ? "invalid-config" : "plugin-failed";
+}
+
+/** What the caller may not do is no state of the network. */
+function isOurs({ kind, context }: CniError): boolean {
+  return kind === "permission" && (context.hint ?? "").includes("--allow-");
+}

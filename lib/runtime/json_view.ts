@@ -1,0 +1,72 @@
+import type { ForgetReport } from "../attachment/forget.ts";
+import type { GcReport } from "../gc/report.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
+import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { RecoveryReport } from "../sandbox/recovery_report.ts";
+import type { RepairReport } from "../sandbox/repair.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+import type { Json, JsonObject } from "../cni/json.ts";
+
+// The objects that `--json` prints and the daemon answers with. Each has every member of its contract.
+
+/** A sandbox; numbers inside results stay as the plugins wrote them. */
+export function sandboxToJson(sandbox: Sandbox): JsonObject {
+  return sandbox as unknown as JsonObject;
+}
+
+/** What became of a file of the configuration directory. */
+export function entryToJson(entry: CatalogEntry): JsonObject {
+  const { file, status, plugins } = entry;
+  return {
+    file,
+    name: entry.name ?? null,
+    status,
+    default: entry.default,
+    defaultBy: entry.defaultBy ?? null,
+    cniVersion: entry.cniVersion ?? null,
+    plugins,
+    reason: entry.reason ?? null,
+    line: entry.line ?? null,
+    column: entry.column ?? null,
+    since: entry.since ?? null,
+    badSince: entry.badSince ?? null,
+  };
+}
+
+/** An attachment on record. */
+export function attachmentToJson(record: AttachmentRecord): JsonObject {
+  const { containerId, network, ifName, netns, state, owner, since, attempts, nextTry, error } = record;
+  return {
+    containerId,
+    network,
+    ifName,
+    netns,
+    state,
+    owner,
+    since,
+    attempts,
+    nextTry: nextTry ?? null,
+    error: error ?? null,
+  };
+}
+
+/** Whether a network is ready. */
+export function statusToJson(status: NetworkStatus): JsonObject {
+  const { network, ready, reason, msg, since, graceUntil, file } = status;
+  return {
+    network: network ?? null,
+    ready,
+    reason: reason ?? null,
+    msg: msg ?? null,
+    since: since ?? null,
+    ...(graceUntil === undefined ? {} : { graceUntil }),
+    ...(file === undefined ? {} : { file }),
+  };
+}
+
+/** What a sweep, a recovery, a repair or `forget` did. */
+export function reportToJson(report: GcReport | RecoveryReport | RepairReport | ForgetReport): JsonObject {
+  // The errors in it become their objects.
+  return JSON.parse(JSON.stringify(report)) as Record<string, Json>;
+}

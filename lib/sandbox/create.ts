@@ -1,0 +1,278 @@
+import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
+import { readProcesses } from "../host/process.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { newerRecord } from "../state/checksummed.ts";
+import { podInArgs } from "../attachment/pod_args.ts";
+import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import { loopbackUp } from "../pod/loopback.ts";
+import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { tearDown } from "./tear_down.ts";
+import { startInfra } from "./infra.ts";
+import { identityOf, isUnchanged } from "./netns_identity.ts";
+import { netnsMark } from "./netns_mark.ts";
+import { runFor, type SandboxContext } from "./context.ts";
+import { requireSameProcess } from "./process_source.ts";
+import type { SandboxInfra, SandboxRecord } from "./record.ts";
+import {
+  draftRecord,
+  generatedName,
+  hasUniqueName,
+  POD_WORDING,
+  podOf,
+  type SandboxRequest,
+  validateRequest,
+  wantedPermissions,
+  type Wording,
+} from "./request.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
+import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
+
+/** A sandbox of which everything has been looked up and validated, and nothing done. */
+export interface PreparedSandbox {
+  readonly request: SandboxRequest;
+  readonly record: SandboxRecord;
+  readonly pod: PodRequest;
+  readonly plan: readonly PlannedAttachment[];
+}
+
+/** Whose a sandbox is. */
+export interface SandboxOwner {
+  /** Answers for its attachments. @default {"sandbox:" and the ID} */
+  readonly owner?: string;
+  /** Whether it takes its name for itself; the pods of a container engine may share one. @default {true} */
+  readonly named?: boolean;
+}
+
+/** As the kubelet cuts the names of pods; Linux takes one character more. */
+const LONGEST_HOSTNAME = 63;
+
+/** Makes sandboxes, each with all of its networks or not at all. */
+export class SandboxCreator {
+  readonly #parts: SandboxContext;
+
+  constructor(parts: SandboxContext) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Refuses what is wrong whatever is on record, before any file is made for it, and asks for all permissions that the
+   * sandbox will need.
+   *
+   * @throws {CniError} kind `usage`, or `permission`, naming every flag that is missing
+   */
+  async checkPermissions(request: SandboxRequest, wording?: Wording): Promise<void> {
+    validateRequest(request, wording);
+    await requirePermissions(wantedPermissions(request, this.#parts));
+  }
+
+  /**
+   * Everything that can be known to be wrong before anything is done.
+   *
+   * @throws {CniError} with the first thing that is wrong
+   */
+  async prepare(
+    request: SandboxRequest,
+    catalog: Catalog,
+    { owner }: Pick<SandboxOwner, "owner"> = {},
+  ): Promise<PreparedSandbox> {
+    const { attachments } = this.#parts;
+    const { signal } = request;
+    const draft = await draftRecord(request, this.#parts, owner === undefined ? undefined : POD_WORDING);
+    const record = owner === undefined ? draft : { ...draft, owner };
+    const pod = podOf(request, record);
+    const plan = planAttachments(pod, catalog);
+    await this.#requireFewFailed(record, plan, signal);
+    for (const { list } of plan) await attachments.requirePlugins(list, signal);
+    return { request, record, pod, plan };
+  }
+
+  /** Without a name of its own a try is not known to be another one of the same pod; that of the same network is. */
+  async #requireFewFailed(
+    { id, namespace, name }: SandboxRecord,
+    plan: readonly PlannedAttachment[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (plan.length === 0) return;
+    const isUnnamed = name === generatedName(id);
+    const isOfPod = (record: AttachmentRecord) => {
+      const told = podInArgs(record);
+      if (told?.namespace !== namespace) return false;
+      if (!isUnnamed) return told.name === name;
+      return told.name === generatedName(record.containerId) &&
+        plan.some(({ list }) => list.name === record.network);
+    };
+    const pod = isUnnamed
+      ? `sandboxes without a name of their own, in namespace "${namespace}" and on these networks,`
+      : `the pod "${namespace}/${name}"`;
+    await this.#parts.failedBound.require(pod, isOfPod, signal);
+  }
+
+  /**
+   * Makes what was prepared, or leaves nothing behind. The caller holds the container's lock.
+   *
+   * @throws {CniError} with what failed first
+   */
+  async make(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<SandboxRecord> {
+    const { record, plan, request: { signal } } = prepared;
+    await this.#parts.attachments.requirePossible(record.id, plan, { signal });
+    await this.#claim(prepared, named, signal);
+    try {
+      return await this.#build(prepared);
+    } catch (error) {
+      throw await this.#abandon(record, asCniError(error));
+    }
+  }
+
+  /** Puts the intent on disk and takes the name. */
+  async #claim(
+    { record, request }: PreparedSandbox,
+    named: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { sandboxes, locks } = this.#parts;
+    const holder = await sandboxes.look(record.id);
+    if (holder !== undefined && "text" in holder) throw takenByDamaged(holder);
+    if (holder !== undefined) throw taken(record, holder);
+    const { path, owned } = record.netns;
+    // Once the intent is on disk, whatever is under that path counts as made here and is removed.
+    if (owned && await netnsId(path) !== undefined) {
+      throw new CniError("conflict", `the network namespace ${path} is there already`, {
+        hint: "choose another ID; `podwire recover` removes namespaces that no sandbox owns",
+      });
+    }
+    await sandboxes.write(record);
+    if (!named) return;
+    try {
+      using _names = await locks.names(signal);
+      await sandboxes.reserve(record, { isUnique: hasUniqueName(request) });
+    } catch (error) {
+      await sandboxes.remove(record);
+      throw error;
+    }
+  }
+
+  async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<SandboxRecord> {
+    const { signal } = request;
+    const { sandboxes, pods, attachments } = this.#parts;
+    const made = await this.#makeNamespace(draft, request);
+    await sandboxes.write(made);
+    const { netns: { path }, hostNetwork, sysctls = {} } = made;
+    const inside = { run: runFor(this.#parts, draft.id), ...(signal && { signal }) };
+    // In a namespace made here it is up already, and that of the host is none of ours.
+    const kind = request.source?.kind ?? "new";
+    const isNewNetns = kind === "new" || kind === "infra";
+    // Before anything in it is changed.
+    if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
+    const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
+    if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
+    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);
+    // Whoever clears away after a killed run has to know them.
+    if (Object.keys(before).length > 0) await sandboxes.write({ ...made, sysctlsBefore: before });
+    try {
+      await setSysctls(path, sysctls, inside);
+      await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
+      signal?.throwIfAborted();
+      const ready = { ...made, phase: "ready" as const };
+      await sandboxes.write(ready);
+      return ready;
+    } catch (error) {
+      await restoreSysctls(path, { sysctls, before }, inside.run).catch((left: unknown) => {
+        this.#parts.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
+          sandbox: draft.id,
+        });
+      });
+      throw error;
+    }
+  }
+
+  async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
+    const { path, owned } = draft.netns;
+    if (!owned) return await requireUnchanged(draft);
+    const options = { run: runFor(this.#parts, draft.id), ...(request.signal && { signal: request.signal }) };
+    let { pid, pidStart: start } = draft;
+    if (draft.infra !== undefined) {
+      pid = await this.#startInfra(draft, draft.infra, request.signal);
+      start = (await readProcesses([pid], options)).get(pid)?.start;
+    }
+    if (pid === undefined) {
+      await createNetns(path, { ...options, alias: await netnsMark(this.#parts.stateDir) });
+    } else {
+      await pinNetns(pid, path, options);
+      await requireSameProcess({ pid, start }, options);
+    }
+    const made = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };
+    return start === undefined ? made : { ...made, pidStart: start };
+  }
+
+  async #startInfra(
+    { id, name, namespace, uid }: SandboxRecord,
+    infra: SandboxInfra,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const { path, timeouts, log } = this.#parts;
+    // Not those of the pod: OCI runtimes act on some.
+    const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
+    const container = {
+      ...infra,
+      id,
+      hostname: hostnameOf(name),
+      annotations: { ...annotations, "podwire.sandbox.uid": uid },
+    };
+    const how = { run: runFor(this.#parts, id), path, timeoutMs: timeouts.ADD, log };
+    const options = { ...how, ...(signal && { signal }) };
+    return await startInfra(container, options);
+  }
+
+  /** Undoes what a failed run has made so far; the record goes last. */
+  async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
+    const { sandboxes, log } = this.#parts;
+    // The undo of the ADD has just tried what it left as failed; trying again would only take its time again.
+    const { failures } = await tearDown(record, this.#parts, { attachedOnly: true });
+    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
+    await sandboxes.remove(record);
+    return cause;
+  }
+}
+
+/** Between the request and now somebody may have put another namespace there. */
+async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
+  if (await isUnchanged(record.netns)) return record;
+  throw new CniError("conflict", `${record.netns.path} leads to another namespace now, or to none`, {
+    code: ERROR_CODES.invalidNetns,
+  });
+}
+
+/** A name that was cut in the middle of a word ends with none of the characters that a hostname cannot end with. */
+function hostnameOf(name: string): string {
+  return name.slice(0, LONGEST_HOSTNAME).replace(/[-._]+$/, "");
+}
+
+/** Who answers for the attachments of a sandbox. */
+export function ownerOf({ id, owner }: SandboxRecord): string {
+  return owner ?? `sandbox:${id}`;
+}
+
+function takenByDamaged({ id, file, reason, isNewer }: DamagedRecord): CniError {
+  if (isNewer) return newerRecord(file, reason);
+  return new CniError("conflict", `the ID "${id}" is taken by a sandbox whose record cannot be read`, {
+    details: `${file}: ${reason}`,
+    hint: `\`podwire repair ${id}\` makes the record anew, \`podwire rm -f ${id}\` removes the sandbox`,
+  });
+}
+
+function taken({ id, owner }: SandboxRecord, holder: SandboxRecord): CniError {
+  if (owner === undefined) return new CniError("conflict", `the ID "${id}" is taken by another sandbox`);
+  if (holder.owner === owner) {
+    return new CniError("conflict", `the container ID "${id}" is taken: its pod is set up already`, {
+      hint: "tear the pod down before it is set up again",
+    });
+  }
+  const whose = holder.owner === undefined
+    ? "a sandbox of its own"
+    : `a pod of another owner, "${holder.owner}"`;
+  return new CniError("conflict", `the container ID "${id}" is taken by ${whose}`, {
+    hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
+  });
+}

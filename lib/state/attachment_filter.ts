@@ -1,0 +1,86 @@
+import { statOf } from "../host/file.ts";
+import { ERROR_CODES } from "../cni/error.ts";
+import { validateContainerId, validateNetworkName } from "../cni/name.ts";
+import type { FailedIndex } from "./failed_index.ts";
+import { inParallel } from "../async/parallel.ts";
+import type {
+  AttachmentRecord,
+  AttachmentStore,
+  ContainerRecords,
+  DamagedAttachment,
+} from "./attachment_store.ts";
+
+const FILES_AT_ONCE = 16;
+
+/** Which attachments are meant: those that all members fit. */
+export interface AttachmentFilter {
+  /** Of this container. */
+  readonly containerId?: string;
+  /** To this network. */
+  readonly network?: string;
+  /** Those that could not be detached. @default {false} */
+  readonly failed?: boolean;
+}
+
+/**
+ * The attachments on record that are meant. Those of a container, and those that could not be detached, are found
+ * without reading any other. One whose record cannot be used counts as one that could not be detached.
+ *
+ * @throws {CniError} kind `usage` for a name that cannot be
+ */
+export async function findAttachments(
+  { containerId, network, failed = false }: AttachmentFilter,
+  parts: { readonly store: AttachmentStore; readonly failed: FailedIndex },
+): Promise<readonly AttachmentRecord[]> {
+  if (containerId !== undefined) validateContainerId(containerId);
+  if (network !== undefined) validateNetworkName(network);
+  const { records, damaged } = await candidates(containerId, failed, parts);
+  const meant = records.filter((record) =>
+    (network === undefined || record.network === network) && (!failed || record.attempts > 0)
+  );
+  const isOf = (each: DamagedAttachment) =>
+    network === undefined || parts.store.isNamed(network, each.network);
+  const shown = damaged.filter(isOf);
+  return [...meant, ...await inParallel(shown, FILES_AT_ONCE, unreadable)];
+}
+
+/** What can be shown of an attachment whose record cannot be used. */
+async function unreadable(damaged: DamagedAttachment): Promise<AttachmentRecord> {
+  const { containerId, network, ifName, netns = "", file, reason, isNewer } = damaged;
+  const msg = isNewer ? "its record is of a newer version of podwire" : "its record cannot be read";
+  const hint = isNewer
+    ? "upgrade podwire; until then it counts as in use and is left alone"
+    : "`podwire recover` detaches it when nobody uses it, or says what to do";
+  return {
+    ...{ containerId, network, ifName, netns },
+    state: "failed",
+    netnsId: undefined,
+    owner: "unknown",
+    since: new Date((await statOf(file))?.mtimeMs ?? 0).toISOString(),
+    bootId: "",
+    sequence: 0,
+    attempts: 0,
+    nextTry: undefined,
+    error: { code: ERROR_CODES.decodingFailure, kind: "io", msg, details: reason, file, hint },
+    config: "",
+    cniArgs: [],
+    capabilityArgs: {},
+    result: undefined,
+  };
+}
+
+async function candidates(
+  containerId: string | undefined,
+  failed: boolean,
+  { store, failed: index }: { readonly store: AttachmentStore; readonly failed: FailedIndex },
+): Promise<ContainerRecords> {
+  if (containerId !== undefined) return await store.scan(containerId);
+  if (!failed) return await store.scanAll();
+  // What recovery finds damaged is noted there too.
+  const found: ContainerRecords[] = [];
+  for (const id of await index.containers()) found.push(await store.scan(id));
+  return {
+    records: found.flatMap(({ records }) => records),
+    damaged: found.flatMap(({ damaged }) => damaged),
+  };
+}

@@ -1,0 +1,179 @@
+import { statOf, UnreadableFileError } from "../host/file.ts";
+import { yieldToLoop } from "../async/yield_to_loop.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+
+/** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
+const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
+  name,
+) => `podwire.${name}.v1`);
+
+/** The reading of one with more characters takes milliseconds. */
+const LARGE = 64 * 1024;
+
+/** Why a record is left alone that a newer version wrote; its file goes in front. */
+export const NEWER =
+  "is of a newer version of podwire, so what it stands for counts as in use and is left alone: upgrade podwire";
+
+/** A record that is not used: it is damaged, or a newer version wrote it. */
+export class UnusableRecord extends Error {
+  /** Whether it is whole as far as can be seen, and says something that this version does not know. */
+  readonly isNewer: boolean;
+
+  constructor(reason: string, isNewer = false) {
+    super(reason);
+    this.isNewer = isNewer;
+  }
+
+  /**
+   * The same of what makes a record unusable.
+   *
+   * @throws what says nothing about the record, such as that there are too many open files
+   */
+  static of(error: unknown): UnusableRecord {
+    if (error instanceof UnusableRecord) return error;
+    if (error instanceof UnreadableFileError) return new UnusableRecord(error.why);
+    if (error instanceof CniError) return new UnusableRecord(error.message);
+    throw error;
+  }
+}
+
+/** What is said to who wants to change what a newer version has on record. */
+export function newerRecord(file: string, reason: string): CniError {
+  return new CniError("conflict", `the record ${file} is of a newer version of podwire`, {
+    code: ERROR_CODES.decodingFailure,
+    details: reason,
+    file,
+    hint: "upgrade podwire; until then what the record stands for counts as in use and is left alone",
+  });
+}
+
+/**
+ * Refuses to write a record in the place of what is no regular file: that was not made here.
+ *
+ * @throws {CniError} kind `conflict`
+ */
+export async function requireFile(file: string): Promise<void> {
+  const there = await statOf(file);
+  if (there === undefined || there.isFile) return;
+  throw new CniError(
+    "conflict",
+    `something that is not a regular file is in the place of the record ${file}`,
+    {
+      file,
+      hint: "find out what has put it there, and move it away",
+    },
+  );
+}
+
+/** The text of a record: the body with its kind and a checksum over both. */
+export async function printChecksummed(kind: string, body: JsonObject): Promise<string> {
+  const tagged = { kind, ...body };
+  return `${printJson({ ...tagged, checksum: await checksumOf(tagged) })}\n`;
+}
+
+/**
+ * The body of a record.
+ *
+ * @throws {UnusableRecord} if it is no record of that kind, or not as it was written
+ */
+export async function parseChecksummed(kind: string, text: string): Promise<JsonObject> {
+  if (text.length > LARGE) await yieldToLoop();
+  const json = read(text);
+  const { checksum, ...tagged } = json;
+  // The checksum tells a kind that was damaged from one that is not known.
+  if (tagged.kind !== kind && checksum !== await checksumOf({ ...tagged, kind })) {
+    const isKnown = typeof tagged.kind !== "string" || KINDS.includes(tagged.kind);
+    throw new UnusableRecord(
+      isKnown
+        ? `its kind is not ${kind}`
+        : `its kind is not ${kind} but ${printJson(tagged.kind ?? null).slice(0, 80)}`,
+      !isKnown,
+    );
+  }
+  if (tagged.kind === kind && checksum !== await checksumOf(tagged)) {
+    throw new UnusableRecord("its checksum does not match");
+  }
+  const { kind: _, ...body } = tagged;
+  return body;
+}
+
+/**
+ * What `decode` makes of the body of a record. One that is whole, and that `decode` cannot make sense of, is of a newer
+ * version.
+ *
+ * @throws {UnusableRecord} as {@linkcode parseChecksummed}, and if `decode` throws
+ */
+export async function decodeChecksummed<T>(
+  kind: string,
+  text: string,
+  decode: (body: JsonObject) => T,
+): Promise<T> {
+  const body = await parseChecksummed(kind, text);
+  try {
+    return decode(body);
+  } catch (error) {
+    throw new UnusableRecord(error instanceof Error ? error.message : String(error), true);
+  }
+}
+
+function read(text: string): JsonObject {
+  let json;
+  try {
+    json = parseJson(text);
+  } catch (error) {
+    throw UnusableRecord.of(error);
+  }
+  if (!isObject(json)) throw new UnusableRecord("it is not a JSON object");
+  return json;
+}
+
+async function checksumOf(tagged: JsonObject): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(printJson(tagged)));
+  return new Uint8Array(digest).toHex();
+}
+
+/** The members that are not among the known ones, to be kept when the record is written again; nothing if there are none. */
+export function unknownMembers(
+  body: JsonObject,
+  known: readonly string[],
+): { readonly unknownMembers?: JsonObject } {
+  const unknown = Object.entries(body).filter(([key]) => !known.includes(key));
+  return unknown.length === 0 ? {} : { unknownMembers: Object.fromEntries(unknown) };
+}
+
+/** The member, which has to be a string. */
+export function textOf(body: JsonObject, key: string): string {
+  const value = body[key];
+  if (typeof value !== "string") throw new Error(`its "${key}" is not a string`);
+  return value;
+}
+
+/** The member, which has to be a string where it is there. */
+export function optionalText(body: JsonObject, key: string): string | undefined {
+  return body[key] === undefined ? undefined : textOf(body, key);
+}
+
+/** The member, which has to be an object where it is there. */
+export function optionalObject(body: JsonObject, key: string): JsonObject | undefined {
+  const value = body[key];
+  if (value === undefined) return undefined;
+  if (!isObject(value)) throw new Error(`its "${key}" is not an object`);
+  return value;
+}
+
+/** The member, which has to be one of these words. */
+export function wordOf<T extends string>(body: JsonObject, key: string, words: readonly T[]): T {
+  const word = words.find((known) => known === body[key]);
+  if (word === undefined) throw new Error(`its "${key}" is unknown: ${printJson(body[key] ?? null)}`);
+  return word;
+}
+
+/**
+ * What can still be read of a text member in a record that cannot be used; undefined if nothing can. It decides nothing
+ * alone: it may be damaged as well.
+ */
+export function readableMember(text: string, key: string): string | undefined {
+  const [, value] = new RegExp(`"${key}":\\s*"([^"\\\\]+)"`).exec(text) ?? [];
+  return value;
+}

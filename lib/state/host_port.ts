@@ -1,0 +1,83 @@
+import { formatIp, type Ip, parseIp } from "../cni/address.ts";
+import { isArray, isObject, type Json, type JsonObject, member, numberOf } from "../cni/json.ts";
+
+/** A port of the host that an attachment has for itself. */
+export interface HostPort {
+  /** Of one family, of both where it is undefined. */
+  readonly family: 4 | 6 | undefined;
+  /** One address in canonical form; empty for every address of the family. */
+  readonly address: string;
+  /** From 1 to 65535. */
+  readonly port: number;
+  /** In lower case: `tcp`, `udp`, `sctp`. */
+  readonly protocol: string;
+}
+
+const EVERY_ADDRESS = { family: undefined, address: "" } as const;
+/** It becomes a part of the name of a file. */
+const PROTOCOL = /^[a-z][a-z0-9]{0,15}$/;
+
+/**
+ * The ports in the capability `portMappings`. What names no port of the host, and what no plugin could make one of, is
+ * left to the plugins to ignore or to refuse.
+ *
+ * Source: CNI conventions, "port-mappings".
+ */
+export function hostPortsOf(capabilityArgs: JsonObject): readonly HostPort[] {
+  const mappings = member(capabilityArgs, "portMappings");
+  return isArray(mappings) ? mappings.flatMap(hostPortIn) : [];
+}
+
+function hostPortIn(mapping: Json): readonly HostPort[] {
+  if (!isObject(mapping)) return [];
+  const port = numberOf(insensitive(mapping, "hostPort"));
+  if (port === undefined || !Number.isInteger(port) || port < 1 || port > 65535) return [];
+  const protocol = textOr(insensitive(mapping, "protocol"), "tcp")?.toLowerCase();
+  const hostIP = textOr(insensitive(mapping, "hostIP"), "");
+  const where = hostIP === undefined ? undefined : hostAddress(hostIP);
+  if (protocol === undefined || !PROTOCOL.test(protocol) || where === undefined) return [];
+  return [{ ...where, port, protocol }];
+}
+
+/** What JSON readers of Go take for the member: its name in any case, the exact one before all. */
+function insensitive(mapping: JsonObject, key: string): Json | undefined {
+  const exact = member(mapping, key);
+  if (exact !== undefined) return exact;
+  const other = Object.keys(mapping).find((name) => name.toLowerCase() === key.toLowerCase());
+  return other === undefined ? undefined : mapping[other];
+}
+
+/** Undefined for what is neither missing nor a text. */
+function textOr(json: Json | undefined, otherwise: string): string | undefined {
+  if (json === undefined || json === null || json === "") return otherwise;
+  return typeof json === "string" ? json : undefined;
+}
+
+/** What a `hostIP` stands for; undefined for what is no address. */
+export function hostAddress(hostIP: string): Pick<HostPort, "family" | "address"> | undefined {
+  if (hostIP === "") return EVERY_ADDRESS;
+  const ip = parseIp(hostIP);
+  return ip && { family: ip.family, address: isWildcard(ip) ? "" : formatIp(ip) };
+}
+
+function isWildcard({ value }: Ip): boolean {
+  return value === 0n;
+}
+
+/** Whether some packet would be for both. */
+export function overlap(a: HostPort, b: HostPort): boolean {
+  if (a.port !== b.port || a.protocol !== b.protocol) return false;
+  if (a.family !== undefined && b.family !== undefined && a.family !== b.family) return false;
+  return a.address === "" || b.address === "" || a.address === b.address;
+}
+
+/** As `0.0.0.0:8080/tcp`, `[::1]:53/udp` or, for all addresses, `8080/tcp`. */
+export function formatHostPort({ family, address, port, protocol }: HostPort): string {
+  return `${formatAddress(family, address)}${port}/${protocol}`;
+}
+
+function formatAddress(family: HostPort["family"], address: string): string {
+  if (family === undefined) return "";
+  if (family === 4) return `${address || "0.0.0.0"}:`;
+  return `[${address || "::"}]:`;
+}

@@ -1,0 +1,255 @@
+import {
+  createExclusive,
+  ensureDir,
+  listDir,
+  removeIfThere,
+  removeUnfinished,
+  statOf,
+  writeFileSynced,
+} from "../host/file.ts";
+import { bootId } from "../host/boot.ts";
+import type { RunCommand } from "../host/command.ts";
+import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
+import type { ContainerLocks } from "./container_lock.ts";
+import { isForExistingLink } from "../cni/existing_link.ts";
+import { type InterfaceClaim, isOwnEntry, printClaim, readClaim } from "./interface_claim.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { AttachmentRecord, AttachmentStore, BadRecord } from "./attachment_store.ts";
+import { listOnRecord } from "./recorded_config.ts";
+import type { ResultCache } from "./result_cache.ts";
+import { newerRecord, requireFile, UnusableRecord } from "./checksummed.ts";
+
+/** The parts that {@linkcode InterfaceClaims} works with. */
+export interface InterfaceClaimsOptions {
+  readonly stateDir: string;
+  readonly store: AttachmentStore;
+  readonly locks: ContainerLocks;
+  readonly run: RunCommand;
+  /** What is asked for attachments whose records are lost. @default {nothing is lost} */
+  readonly cache?: Pick<ResultCache, "read">;
+  readonly onBad?: (bad: BadRecord) => void;
+}
+
+/** An interface, whatever its namespace is called. */
+export interface InterfaceKey {
+  /** See `netnsId`. */
+  readonly netnsId: string;
+  readonly ifName: string;
+}
+
+/** It is there once all that was on record before there were claims has its own. */
+const COMPLETE = ".complete";
+/** What a power failure takes of it is of an earlier boot then. */
+const OF_THIS_BOOT = { durable: false } as const;
+const FILES_AT_ONCE = 16;
+
+/**
+ * Which attachment has which interface of which namespace, `<state-dir>/interfaces/<namespace>-<interface>`: a file for
+ * each, so that no look-up depends on how many others there are.
+ *
+ * A claim is worth what its record is: it is made after the record is on disk and before the first plugin runs, and
+ * goes with the record. One whose record is gone, is of another boot, or whose namespace is gone, was left by a crash and
+ * is in nobody's way. One that a newer version wrote is in everybody's.
+ *
+ * Where the record is lost while the entry in libcni's cache is there, the claim is what tells that entry from another
+ * runtime's.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the state directory and the run directory.
+ */
+export class InterfaceClaims {
+  readonly #options: InterfaceClaimsOptions;
+  readonly #dir: string;
+  #isComplete = false;
+  #boot: Promise<string> | undefined;
+
+  constructor(options: InterfaceClaimsOptions) {
+    this.#options = options;
+    this.#dir = `${options.stateDir}/interfaces`;
+  }
+
+  /** The record of the attachment that has the interface, if that is another one than `self`. */
+  async ownerOf(wanted: InterfaceKey, self: AttachmentKey): Promise<AttachmentRecord | undefined> {
+    await this.#complete();
+    const claim = await this.#read(wanted);
+    if (claim === undefined || isSameAttachment(claim, self)) return undefined;
+    return await this.#validOwner(claim, wanted);
+  }
+
+  /**
+   * Whether it is certain that this record, and no other one, has the interface of its namespace. One without a claim of
+   * which the ADD was not over has not come as far as its first plugin.
+   */
+  async isOwner(record: AttachmentRecord & { readonly netnsId: string }): Promise<boolean> {
+    await this.#complete();
+    const claim = await this.#read(record);
+    if (claim !== undefined) return isSameAttachment(claim, record);
+    if (record.state === "adding") return false;
+    // The file was lost.
+    return (await this.#onRecord(record)).every((other) => isSameAttachment(other, record));
+  }
+
+  /**
+   * Takes the interface for an attachment that is on record already. Gives the record of another one that has it.
+   */
+  async claim(record: AttachmentRecord, signal?: AbortSignal): Promise<AttachmentRecord | undefined> {
+    const key = keyOf(record);
+    if (key === undefined) return undefined;
+    await this.#complete(signal);
+    const file = this.#path(key);
+    return await withCniErrors(async () => {
+      if (await createExclusive(file, await printClaim(record), OF_THIS_BOOT)) return undefined;
+      using _alone = await this.#options.locks.interfaces(signal);
+      const claim = await this.#read(key);
+      if (claim !== undefined && !isSameAttachment(claim, record)) {
+        const owner = await this.#validOwner(claim, key);
+        if (owner !== undefined) return owner;
+      }
+      await requireFile(file);
+      await writeFileSynced(file, await printClaim(record), OF_THIS_BOOT);
+      return undefined;
+    }, { file });
+  }
+
+  /** As {@linkcode release}, without a lock: nobody else takes what has a claim and a record. The record goes afterwards. */
+  async withdraw(record: AttachmentRecord): Promise<void> {
+    const key = keyOf(record);
+    if (key === undefined) return;
+    const claim = await this.#open(this.#path(key));
+    if (claim === undefined || claim instanceof UnusableRecord || !isSameAttachment(claim, record)) return;
+    await removeIfThere(this.#path(key));
+  }
+
+  /** Gives the interface back, if it is this attachment's. */
+  async release(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    const key = keyOf(record);
+    if (key === undefined) return;
+    const file = this.#path(key);
+    if (await statOf(file) === undefined) return;
+    using _alone = await this.#options.locks.interfaces(signal);
+    const found = await this.#open(file);
+    if (found instanceof UnusableRecord && found.isNewer) return;
+    const claim = await this.#read(key);
+    if (claim !== undefined && isSameAttachment(claim, record)) await removeIfThere(file);
+  }
+
+  /** All claims that can be used, or those of one namespace. */
+  async all(netnsId?: string): Promise<readonly InterfaceClaim[]> {
+    const names = (await listDir(this.#dir)).filter((name) =>
+      name !== COMPLETE && (netnsId === undefined || name.startsWith(`${fileNameOf(netnsId)}-`))
+    );
+    const found = await inParallel(names, FILES_AT_ONCE, (name) => this.#open(`${this.#dir}/${name}`));
+    return found.flatMap((each) => each === undefined || each instanceof UnusableRecord ? [] : each);
+  }
+
+  /** Removes what writes of killed processes left. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
+  }
+
+  /** Removes what crashes left: claims of attachments that are not on record, and unfinished writes. */
+  async sweep(signal?: AbortSignal): Promise<void> {
+    await this.removeUnfinished();
+    for (const name of await listDir(this.#dir)) {
+      const file = `${this.#dir}/${name}`;
+      if (name === COMPLETE || !await this.#isStale(file)) continue;
+      // For each anew: one that attaches meanwhile waits for one file, not for all.
+      using _alone = await this.#options.locks.interfaces(signal);
+      if (await this.#isStale(file)) await removeIfThere(file);
+    }
+  }
+
+  /** Whether a claim stands for nothing. What has a record that cannot be used may have the interface. */
+  async #isStale(file: string): Promise<boolean> {
+    const claim = await this.#open(file);
+    if (claim === undefined) return false;
+    if (claim instanceof UnusableRecord) return !claim.isNewer && (await statOf(file))?.isFile === true;
+    if (await this.#options.store.look(claim) !== undefined) return false;
+    const entry = await this.#options.cache?.read(claim).catch(() => undefined);
+    return entry === undefined || !await isOwnEntry(claim, entry);
+  }
+
+  /** A claim that is damaged is replaced by what the records say. */
+  async #read(key: InterfaceKey): Promise<AttachmentKey | undefined> {
+    const file = this.#path(key);
+    const claim = await this.#open(file);
+    if (!(claim instanceof UnusableRecord)) return claim;
+    if (claim.isNewer) throw newerRecord(file, claim.message);
+    return (await this.#onRecord(key))[0];
+  }
+
+  async #open(file: string): Promise<InterfaceClaim | UnusableRecord | undefined> {
+    try {
+      return await readClaim(file);
+    } catch (error) {
+      if (!(error instanceof UnusableRecord)) throw error;
+      this.#options.onBad?.({ file, reason: error.message });
+      return error;
+    }
+  }
+
+  async #validOwner(claim: AttachmentKey, wanted: InterfaceKey): Promise<AttachmentRecord | undefined> {
+    const owner = await this.#options.store.read(claim);
+    return owner !== undefined && await this.#has(owner, wanted) ? owner : undefined;
+  }
+
+  /** The kernel gives the number of a namespace that is gone to the next one. */
+  async #has(owner: AttachmentRecord, wanted: InterfaceKey): Promise<boolean> {
+    const { netnsId: id, netnsSince: since, ifName, bootId, netns } = owner;
+    return id === wanted.netnsId && ifName === wanted.ifName && bootId === await this.#bootNow() &&
+      isSameIdentity({ id, since }, await identityOf(netns));
+  }
+
+  #bootNow(): Promise<string> {
+    return this.#boot ??= bootId(this.#options.run);
+  }
+
+  async #onRecord(wanted: InterfaceKey): Promise<readonly AttachmentRecord[]> {
+    const { store } = this.#options;
+    const found: AttachmentRecord[] = [];
+    for (const record of await store.all()) {
+      if (isClaimed(record) && await this.#has(record, wanted)) found.push(record);
+    }
+    return found;
+  }
+
+  /** Gives what was on record before there were claims its own, once. */
+  async #complete(signal?: AbortSignal): Promise<void> {
+    if (this.#isComplete) return;
+    const mark = `${this.#dir}/${COMPLETE}`;
+    if (await statOf(mark) === undefined) {
+      await withCniErrors(() => ensureDir(this.#dir, 0o700), { file: this.#dir });
+      using _alone = await this.#options.locks.interfaces(signal);
+      const { store } = this.#options;
+      for (const record of await store.all()) {
+        const key = keyOf(record);
+        if (key === undefined || !isClaimed(record) || !await this.#has(record, key)) continue;
+        await createExclusive(this.#path(key), await printClaim(record), OF_THIS_BOOT);
+      }
+      await createExclusive(mark, "");
+    }
+    this.#isComplete = true;
+  }
+
+  #path({ netnsId, ifName }: InterfaceKey): string {
+    return `${this.#dir}/${fileNameOf(netnsId)}-${ifName}`;
+  }
+}
+
+function fileNameOf(netnsId: string): string {
+  return netnsId.replace(":", "-");
+}
+
+/** Of one whose configuration cannot be read nobody knows. */
+function isClaimed(record: AttachmentRecord): boolean {
+  try {
+    return !isForExistingLink(listOnRecord(record));
+  } catch {
+    return true;
+  }
+}
+
+function keyOf({ netnsId, ifName }: AttachmentRecord): InterfaceKey | undefined {
+  return netnsId === undefined ? undefined : { netnsId, ifName };
+}

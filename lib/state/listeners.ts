@@ -1,0 +1,57 @@
+import type { RunCommand } from "../host/command.ts";
+import { parseIp } from "../cni/address.ts";
+import { hostAddress, type HostPort } from "./host_port.ts";
+
+/** A socket of this host on which a program waits for connections or datagrams. */
+export interface Listener extends HostPort {
+  /** The name of the program and its process, where they can be seen. */
+  readonly program: string | undefined;
+  readonly pid: number | undefined;
+}
+
+/** The sockets on which programs of this host listen; empty where they cannot be seen. */
+export type FindListeners = (signal: AbortSignal | undefined) => Promise<readonly Listener[]>;
+
+const PROTOCOLS: readonly string[] = ["tcp", "udp", "sctp"];
+const OWNER = /users:\(\("((?:[^"\\]|\\.)*)",pid=(\d+)/;
+
+/**
+ * Asks `ss` of iproute2, in one process. Without that program, or the permission to run it, nothing is seen.
+ *
+ * Permissions: `--allow-run=ss`.
+ */
+export function findListenersWith(run: RunCommand): FindListeners {
+  return async (signal) => {
+    try {
+      const args = ["-H", "-l", "-n", "-t", "-u", "--sctp", "-p"];
+      const { code, stdout } = await run({
+        program: "ss",
+        args,
+        ownGroup: false,
+        ...(signal && { signal }),
+      });
+      return code === 0 ? stdout.split("\n").flatMap(listenerIn) : [];
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      return [];
+    }
+  };
+}
+
+/** A line such as `tcp LISTEN 0 128 127.0.0.53%lo:53 0.0.0.0:* users:(("resolved",pid=7,fd=3))`. */
+export function listenerIn(line: string): readonly Listener[] {
+  const [protocol = "", , , , local = ""] = line.trim().split(/\s+/);
+  const [, host = "", portText] = /^(.*):(\d+)$/.exec(local) ?? [];
+  const where = addressOf(host);
+  const port = Number(portText);
+  if (!PROTOCOLS.includes(protocol) || where === undefined || !(port >= 1)) return [];
+  const [, program, pid] = OWNER.exec(line) ?? [];
+  return [{ ...where, port, protocol, program, pid: pid === undefined ? undefined : Number(pid) }];
+}
+
+/** `*` is a socket of IPv6 that takes IPv4 too. */
+function addressOf(host: string): Pick<HostPort, "family" | "address"> | undefined {
+  if (host === "*") return hostAddress("");
+  const bare = host.replace(/^\[|\]$/g, "").replace(/%.*$/, "");
+  return parseIp(bare) === undefined ? undefined : hostAddress(bare);
+}

@@ -1,0 +1,273 @@
+import {
+  ensureDir,
+  listDir,
+  readTextIfThere,
+  removeIfThere,
+  removeUnfinished,
+  statOf,
+  UnreadableFileError,
+  writeFileSynced,
+} from "../host/file.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { printSorted } from "../cni/libcni_text.ts";
+import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
+import { inParallel } from "../async/parallel.ts";
+import { optionalObject, optionalText, textOf } from "./checksummed.ts";
+
+/** An attachment as libcni remembers it. */
+export interface CachedAttachment extends AttachmentKey {
+  readonly netns: string;
+  /** The configuration that was in force, as text. */
+  readonly config: string;
+  readonly cniArgs: CniArgs;
+  readonly capabilityArgs: JsonObject;
+  readonly result: JsonObject | undefined;
+}
+
+/** A file of the cache that does not tell what it is of. */
+export interface UnknownEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** All files of the cache, in byte order of their names. */
+export interface CacheListing {
+  readonly entries: readonly CachedAttachment[];
+  /** The entries by the names of their files. */
+  readonly named: ReadonlyMap<string, CachedAttachment>;
+  readonly unknown: readonly UnknownEntry[];
+}
+
+const KIND = "cniCacheV1";
+const FILES_AT_ONCE = 16;
+/** NAME_MAX of Linux. */
+const LONGEST_FILE_NAME = 255;
+
+/**
+ * libcni's cache of results, `<cache-dir>/results/<network>-<containerID>-<ifName>`, so that a Go
+ * runtime can check and delete what podwire attached, and the other way round.
+ *
+ * The names are ambiguous ("-" is legal in all three parts), so what a file says of itself decides.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the cache directory.
+ */
+export class ResultCache {
+  /** The folder of the entries. */
+  readonly dir: string;
+
+  constructor(cacheDir: string) {
+    this.dir = `${cacheDir}/results`;
+  }
+
+  /**
+   * Writes, or replaces, the entry.
+   *
+   * @throws {CniError} as {@linkcode requireFree}
+   */
+  async write(entry: CachedAttachment): Promise<void> {
+    await ensureDir(this.dir, 0o700);
+    await this.requireFree(entry);
+    await writeFileSynced(this.#path(entry), encode(entry));
+  }
+
+  /**
+   * The entry of exactly that attachment, if there is one.
+   *
+   * @throws {CniError} kind `io`, code 6, if there is something else than an entry under its name
+   */
+  async read(key: AttachmentKey): Promise<CachedAttachment | undefined> {
+    const path = this.#path(key);
+    const text = isTooLong(key) ? undefined : await readTextIfThere(path);
+    if (text === undefined) return undefined;
+    try {
+      const entry = decode(text, key);
+      return isSameAttachment(entry, key) ? entry : undefined;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const code = ERROR_CODES.decodingFailure;
+      throw new CniError("io", `the cached result ${path} cannot be read: ${reason}`, { code, cause });
+    }
+  }
+
+  /**
+   * Refuses an attachment whose entry would replace that of another one, or could not be written.
+   *
+   * @throws {CniError} kind `conflict`, or `usage` if its names are too long for one of a file
+   */
+  async requireFree(key: AttachmentKey): Promise<void> {
+    const path = this.#path(key);
+    if (isTooLong(key)) {
+      throw new CniError("usage", "the names of network, container and interface are too long together", {
+        details: `they have to make a file name of at most ${LONGEST_FILE_NAME} bytes: ${fileName(key)}`,
+      });
+    }
+    const text = await readTextIfThere(path);
+    const entry = text === undefined ? undefined : decodeIfWhole(text, key);
+    if (entry === undefined || isSameAttachment(entry, key)) return;
+    const { network, containerId, ifName } = entry;
+    throw new CniError("conflict", `${path} is the cached result of another attachment`, {
+      details: `of container "${containerId}" to network "${network}" as "${ifName}"`,
+      hint: "use another container ID or network name",
+    });
+  }
+
+  /** Whether there is an entry, be it one that cannot be read, and it is not another attachment's. */
+  async has(key: AttachmentKey): Promise<boolean> {
+    const text = isTooLong(key) ? undefined : await this.#textIfFile(this.#path(key));
+    if (text === undefined) return false;
+    const entry = decodeIfWhole(text, key);
+    return entry === undefined || isSameAttachment(entry, key);
+  }
+
+  /** Undefined for what is no file: no runtime has written that. */
+  async #textIfFile(path: string): Promise<string | undefined> {
+    try {
+      return await readTextIfThere(path);
+    } catch (error) {
+      if (error instanceof UnreadableFileError && (await statOf(path))?.isFile !== true) return undefined;
+      throw error;
+    }
+  }
+
+  /** Removes the entry, unless the file of that name belongs to another attachment. */
+  async remove(key: AttachmentKey): Promise<void> {
+    if (await this.has(key)) await removeIfThere(this.#path(key));
+  }
+
+  /**
+   * Everything in the cache. What a file is of stands in it, its name does not matter; folders are passed over. An
+   * entry that an earlier listing tells of is not read again.
+   *
+   * @throws what reading the folder failed with; a file that cannot be read is given, not thrown
+   */
+  async list(earlier?: CacheListing): Promise<CacheListing> {
+    // A file that is just being written begins with a dot; no network does.
+    const names = (await listDir(this.dir)).filter((name) => !name.startsWith("."));
+    const read = async (name: string) => earlier?.named.get(name) ?? await this.#readNamed(name);
+    const found = await inParallel(names, FILES_AT_ONCE, read);
+    const named = new Map<string, CachedAttachment>();
+    const unknown: UnknownEntry[] = [];
+    for (const [index, name] of names.entries()) {
+      const file = found[index];
+      if (file === undefined) continue;
+      if ("reason" in file) unknown.push(file);
+      else named.set(name, file);
+    }
+    return { entries: [...named.values()], named, unknown };
+  }
+
+  async #readNamed(name: string): Promise<CachedAttachment | UnknownEntry | undefined> {
+    const path = `${this.dir}/${name}`;
+    try {
+      if ((await statOf(path))?.isDirectory) return undefined;
+      const text = await readTextIfThere(path);
+      return text === undefined ? undefined : decodeWhole(text);
+    } catch (cause) {
+      return { name, path, reason: cause instanceof Error ? cause.message : String(cause) };
+    }
+  }
+
+  /** Removes what writes of killed processes left among the entries. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.dir);
+  }
+
+  #path(key: AttachmentKey) {
+    return `${this.dir}/${fileName(key)}`;
+  }
+}
+
+function fileName({ network, containerId, ifName }: AttachmentKey): string {
+  return `${network}-${containerId}-${ifName}`;
+}
+
+/** Such an entry cannot have been written, by whatever runtime. */
+function isTooLong(key: AttachmentKey): boolean {
+  return new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME;
+}
+
+/** The bytes that libcni writes: its members in this order, and what is inside of them sorted. */
+function encode(entry: CachedAttachment): string {
+  const members: Readonly<Record<string, Json>> = {
+    kind: KIND,
+    containerId: entry.containerId,
+    config: toBase64(entry.config),
+    ifName: entry.ifName,
+    networkName: entry.network,
+    ...(entry.netns === "" ? {} : { netns: entry.netns }),
+    ...(entry.cniArgs.length === 0 ? {} : { cniArgs: entry.cniArgs }),
+    ...(Object.keys(entry.capabilityArgs).length === 0 ? {} : { capabilityArgs: entry.capabilityArgs }),
+    ...(entry.result === undefined ? {} : { result: entry.result }),
+  };
+  return `{${Object.entries(members).map(([key, value]) => `"${key}":${printSorted(value)}`).join()}}`;
+}
+
+/** libcni writes in place: after a crash an entry can be empty or cut. */
+function decodeIfWhole(text: string, key: AttachmentKey): CachedAttachment | undefined {
+  try {
+    return decode(text, key);
+  } catch {
+    return undefined;
+  }
+}
+
+function decode(text: string, key: AttachmentKey): CachedAttachment {
+  const json = readObject(text);
+  return isBareResult(json) ? { ...key, ...NOTHING_ELSE, result: json } : decodeEntry(json);
+}
+
+/** An entry that says what it is of. */
+function decodeWhole(text: string): CachedAttachment {
+  const entry = decodeEntry(readObject(text));
+  if (entry.containerId !== "" && entry.network !== "" && entry.ifName !== "") return entry;
+  throw new Error("it does not say what it is of");
+}
+
+function readObject(text: string): JsonObject {
+  const json = parseJson(text);
+  if (isObject(json)) return json;
+  throw new Error("it is not a JSON object");
+}
+
+function decodeEntry(json: JsonObject): CachedAttachment {
+  if (json.kind !== KIND) throw new Error(`its kind is not ${KIND}`);
+  return {
+    containerId: textOf(json, "containerId"),
+    network: textOf(json, "networkName"),
+    ifName: textOf(json, "ifName"),
+    netns: optionalText(json, "netns") ?? "",
+    config: json.config === null ? "" : fromBase64(textOf(json, "config")),
+    cniArgs: pairsOf(json.cniArgs),
+    capabilityArgs: optionalObject(json, "capabilityArgs") ?? {},
+    result: optionalObject(json, "result"),
+  };
+}
+
+const NOTHING_ELSE = { netns: "", config: "", cniArgs: [], capabilityArgs: {} } as const;
+const RESULT_MEMBERS = ["cniVersion", "interfaces", "ips", "ip4", "ip6"];
+
+/** How old releases of libcni wrote it: the result alone, which does not tell of what. */
+function isBareResult(json: JsonObject): boolean {
+  return json.kind === undefined && RESULT_MEMBERS.some((key) => json[key] !== undefined);
+}
+
+function pairsOf(json: Json | undefined): CniArgs {
+  if (json === undefined || json === null) return [];
+  if (!Array.isArray(json)) throw new Error('its "cniArgs" is not a list');
+  return json.map((pair: Json) => {
+    const [key, value] = Array.isArray(pair) ? pair : [];
+    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
+    return [key, value] as const;
+  });
+}
+
+function toBase64(text: string): string {
+  return new TextEncoder().encode(text).toBase64();
+}
+
+function fromBase64(text: string): string {
+  return new TextDecoder().decode(Uint8Array.fromBase64(text));
+}

@@ -1,0 +1,304 @@
+// What could not be detached is tried again when its time has come, by whichever process, until it is.
+import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
+import { LONGEST_BACKOFF_MS } from "../../lib/async/backoff.ts";
+import { withContainerLock } from "../../lib/state/container_lock.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
+import { Retrier, type RetrierOptions, type RetryReport } from "../../lib/attachment/retry.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { RecordingPlugin } from "../recording_plugin.ts";
+import { until } from "../until.ts";
+import { leaveNote } from "../processes.ts";
+import { listOf, NetworkWorld, resultWith } from "./world.ts";
+
+const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
+const HOUR = 3_600_000;
+const later = (ms: number) => new Date(Date.now() + ms);
+const BUSY = { stdout: '{"code": 100, "msg": "busy"}', code: 1 };
+
+/** A world with a plugin whose DEL fails. */
+async function stuckWorld(): Promise<NetworkWorld> {
+  const world = await NetworkWorld.make();
+  await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") }, DEL: BUSY });
+  return world;
+}
+
+function retrierOf(world: NetworkWorld, more: Partial<RetrierOptions> = {}): Retrier {
+  const { store, failed, locks, log, running } = world;
+  return new Retrier({ attachments: world.attachments(), store, failed, locks, log, running, ...more });
+}
+
+/** Attaches the container to the networks and fails to detach it, under its lock as everybody does. */
+async function stuck(world: NetworkWorld, containerId: string, networks = ["web"]): Promise<void> {
+  const requests = networks.map((name, index) =>
+    [listOf(["a"], { name }), world.request({ containerId, ifName: `eth${index}` })] as const
+  );
+  await withContainerLock(world.locks, containerId, undefined, async () => {
+    for (const [list, request] of requests) await world.attachments().add(list, request);
+    for (const [list, request] of requests) await failing(() => world.attachments().del(list, request));
+  });
+}
+
+const pluginOf = (world: NetworkWorld) => new RecordingPlugin(`${world.plugins.dir}/a`);
+const mend = (world: NetworkWorld) => pluginOf(world).answer("DEL", {});
+const delsOf = async (world: NetworkWorld) =>
+  (await world.plugins.log()).filter((line) => line.startsWith("a DEL"));
+const named = (keys: RetryReport["removed"]) =>
+  keys.map(({ containerId, network }) => `${containerId} ${network}`).sort();
+const hints = (world: NetworkWorld) => world.failed.containers();
+const onlyRecord = async (world: NetworkWorld) => (await world.store.all())[0] as AttachmentRecord;
+
+Deno.test("F79 a failed removal is tried again when its time has come, and not before", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  const retrier = retrierOf(world);
+  const { nextTry, since } = await onlyRecord(world);
+  assertEquals((await retrier.nextDue(new Date(since)))?.toISOString(), nextTry);
+  assertEquals(await retrier.retryDue({ now: new Date(since) }), { removed: [], failed: [], busy: [] });
+  assertEquals((await delsOf(world)).length, 1);
+  const again = await retrier.retryDue({ now: new Date(nextTry!) });
+  assertEquals([named(again.failed), again.failed[0]?.error.msg], [["c1 web"], "busy"]);
+  const second = await onlyRecord(world);
+  assertEquals([second.state, second.attempts], ["failed", 2]);
+  assert(Date.parse(second.nextTry!) > Date.parse(nextTry!));
+  await mend(world);
+  const report = await retrier.retryDue({ now: later(HOUR) });
+  assertEquals([named(report.removed), report.failed], [["c1 web"], []]);
+  assertEquals([await world.files(), await hints(world), await retrier.nextDue()], [[], [], undefined]);
+});
+
+Deno.test("F76 F78 F81 G35 the retry uses configuration, arguments and result of the ADD, the last attachment first", async () => {
+  await using world = await stuckWorld();
+  const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true }, colour: "of then" }] });
+  const request = { args: [["A", "1"]], capabilityArgs: { mac: "0a:00:00:00:00:01" } } as const;
+  for (const ifName of ["eth0", "eth1"]) {
+    await world.attachments().add(list, world.request({ ...request, ifName }));
+  }
+  for (const record of await world.store.all()) await failing(() => world.attachments().remove(record));
+  await mend(world);
+  await retrierOf(world).retryDue({ now: later(HOUR) });
+  const calls = await pluginOf(world).calls();
+  const retried = calls.slice(-2).map(({ env, config }) => [
+    env.CNI_IFNAME,
+    env.CNI_ARGS,
+    config.colour,
+    config.runtimeConfig.mac,
+    config.prevResult.ips[0].address,
+  ]);
+  const of = (ifName: string) => [ifName, "A=1", "of then", "0a:00:00:00:00:01", "10.1.0.2/24"];
+  assertEquals(retried, [of("eth1"), of("eth0")]);
+});
+
+Deno.test("the retry of an attachment of another boot passes no namespace", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  await world.store.write({ ...await onlyRecord(world), bootId: "of-yesterday" });
+  await mend(world);
+  await retrierOf(world).retryDue({ now: later(HOUR) });
+  const calls = await pluginOf(world).calls();
+  assertEquals(calls.map(({ verb, env }) => [verb, env.CNI_NETNS]).slice(1), [["DEL", world.netns], [
+    "DEL",
+    "",
+  ]]);
+  assertEquals(await world.files(), []);
+});
+
+Deno.test("F47 a container that somebody works on is left alone, the others are not", async () => {
+  await using world = await stuckWorld();
+  for (const id of ["c1", "c2", "c3"]) await stuck(world, id);
+  await mend(world);
+  const retrier = retrierOf(world);
+  using lock = await world.locks.lock("c2");
+  const report = await retrier.retryDue({ now: later(HOUR) });
+  assertEquals([named(report.removed), report.busy], [["c1 web", "c3 web"], ["c2"]]);
+  await lock.remove();
+  lock[Symbol.dispose]();
+  assertEquals(named((await retrier.retryDue({ now: later(HOUR) })).removed), ["c2 web"]);
+  assertEquals(await world.locks.present(), []);
+});
+
+Deno.test("F49 F52 a retry waits for the GC of a network, until its signal fires", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  const gc = await world.locks.networks.exclude("web");
+  const reason = await assertRejects(() =>
+    retrierOf(world).retryDue({ now: later(HOUR), signal: AbortSignal.timeout(300) })
+  );
+  assert(reason instanceof DOMException && reason.name === "TimeoutError");
+  assertEquals((await onlyRecord(world)).attempts, 1);
+  gc[Symbol.dispose]();
+  await mend(world);
+  assertEquals(named((await retrierOf(world).retryDue({ now: later(HOUR) })).removed), ["c1 web"]);
+});
+
+Deno.test("after the clock was set back a removal waits for no longer than the longest back-off", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  const retrier = retrierOf(world);
+  const record = await onlyRecord(world);
+  const now = new Date();
+  for (
+    const [ms, isDue] of [[LONGEST_BACKOFF_MS, false], [LONGEST_BACKOFF_MS + 1, true], [
+      24 * HOUR,
+      true,
+    ]] as const
+  ) {
+    await world.store.write({ ...record, nextTry: new Date(now.getTime() + ms).toISOString() });
+    const report = await retrier.retryDue({ now });
+    assertEquals(report.failed.length, isDue ? 1 : 0);
+  }
+  await world.store.write({ ...record, nextTry: "never" });
+  assertEquals((await retrier.nextDue(now))?.getTime(), now.getTime());
+});
+
+Deno.test("several networks of one container fail and go each by itself, and the hint with the last of them", async () => {
+  await using world = await stuckWorld();
+  const b = await world.plugins.install("b", { ADD: { stdout: resultWith("10.1.0.3/24") }, DEL: BUSY });
+  await stuck(world, "c1", ["web"]);
+  await world.attachments().add(listOf(["b"], { name: "db" }), world.request({ ifName: "eth1" }));
+  await failing(() =>
+    world.attachments().del(listOf(["b"], { name: "db" }), world.request({ ifName: "eth1" }))
+  );
+  await mend(world);
+  const retrier = retrierOf(world);
+  const first = await retrier.retryDue({ now: later(HOUR) });
+  assertEquals([named(first.removed), named(first.failed), await hints(world)], [["c1 web"], ["c1 db"], [
+    "c1",
+  ]]);
+  await b.answer("DEL", {});
+  assertEquals(named((await retrier.retryDue({ now: later(HOUR) })).removed), ["c1 db"]);
+  assertEquals(await hints(world), []);
+});
+
+Deno.test("a hint is on disk before the record says failed; one that a crash left too many goes at the next look", async () => {
+  await using world = await stuckWorld();
+  const seen = await world.plugins.install("look", {
+    ADD: { stdout: resultWith("10.1.0.2/24") },
+    DEL: { ...BUSY, script: `ls ${world.stateDir} >${world.dir}/seen` },
+  });
+  await world.attachments().add(listOf(["look"]), world.request());
+  await failing(() => world.attachments().del(listOf(["look"]), world.request()));
+  assertEquals([(await Deno.readTextFile(`${world.dir}/seen`)).includes("failed"), await hints(world)], [
+    false,
+    ["c1"],
+  ]);
+  await world.failed.add("gone");
+  await world.attachments().add(listOf(["look"]), world.request({ containerId: "well" }));
+  await world.failed.add("well");
+  const report = await retrierOf(world).retryDue({ now: new Date(0) });
+  // In 1970 the next try is further away than any back-off.
+  assertEquals([named(report.failed), await hints(world)], [["c1 web"], ["c1"]]);
+  await seen.answer("DEL", {});
+  await world.attachments().remove((await world.store.ofContainer("c1"))[0]!);
+  assertEquals(await hints(world), []);
+});
+
+Deno.test("a retry that was killed is made again, once its plugins have ended", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  await world.store.write({ ...await onlyRecord(world), state: "deleting" });
+  await mend(world);
+  const entry = await leaveNote(`${world.dir}/run`, { subject: "c1", task: "DEL" });
+  const report = await retrierOf(world).retryDue();
+  assertEquals([named(report.removed), await world.files(), await hints(world)], [["c1 web"], [], []]);
+  assert(
+    world.host.lines.some((line) => line.includes(entry)),
+    "its processes were looked for",
+  );
+});
+
+Deno.test("one record that cannot be read keeps no other from being tried", async () => {
+  await using world = await stuckWorld();
+  for (const id of ["c1", "c2"]) await stuck(world, id);
+  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{}");
+  await mend(world);
+  const report = await retrierOf(world).retryDue({ now: later(HOUR) });
+  // The hint stays with what nobody could detach yet.
+  assertEquals([named(report.removed), await hints(world)], [["c2 web"], ["c1"]]);
+  assertEquals(new Set(world.bad.map(({ reason }) => reason)).size, 1);
+});
+
+Deno.test("many are tried at once, but no more than asked for", async () => {
+  await using world = await stuckWorld();
+  const ids = Array.from({ length: 9 }, (_, index) => `c${index}`);
+  for (const id of ids) await stuck(world, id);
+  const mark = `${world.dir}/now-$CNI_CONTAINERID`;
+  // The first of them wait until there are as many as may be.
+  const all = `${world.dir}/all-there`;
+  const script =
+    `mkdir ${mark}; until set -- ${world.dir}/now-*; [ $# -ge 3 ] || [ -e ${all} ]; do sleep 0.02; done; ` +
+    `: >${all}; sleep 0.2; set -- ${world.dir}/now-*; echo $# >>${world.dir}/at-once; sleep 0.2; rmdir ${mark}`;
+  await pluginOf(world).answer("DEL", { script });
+  const report = await retrierOf(world).retryDue({ now: later(HOUR), concurrency: 3 });
+  assertEquals([report.failed.map(({ error }) => error.message), report.busy], [[], []]);
+  assertEquals(named(report.removed), ids.map((id) => `${id} web`));
+  const counts = (await Deno.readTextFile(`${world.dir}/at-once`)).trim().split("\n").map(Number);
+  assertEquals([counts.length, Math.max(...counts)], [9, 3]);
+});
+
+Deno.test("once started it tries by itself, what fails in this process and what another process left", async () => {
+  await using world = await stuckWorld();
+  const retrier = retrierOf(world, { pollMs: 60_000, leastMs: 50 });
+  {
+    await using _running = retrier;
+    retrier.start();
+    retrier.start();
+    await stuck(world, "c1");
+    await mend(world);
+    await until(async () => (await world.store.all()).length === 0);
+  }
+  assertEquals(await hints(world), []);
+  assert(world.log.all.includes("info detached at last"), world.log.all.join("\n"));
+  // Another process is one that this one's index hears nothing of.
+  await using elsewhere = retrierOf(world, {
+    failed: new FailedIndex(world.stateDir),
+    pollMs: 3_600_000,
+    leastMs: 50,
+  });
+  elsewhere.start();
+  await pluginOf(world).answer("DEL", BUSY);
+  await stuck(world, "c2");
+  await mend(world);
+  await until(async () => (await world.store.all()).length === 0);
+});
+
+Deno.test("what is due and busy is looked at now and then, not all the time", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  await world.store.write({ ...await onlyRecord(world), nextTry: new Date(0).toISOString() });
+  using _lock = await world.locks.lock("c1");
+  let looks = 0;
+  const failed = new Proxy(world.failed, {
+    get(target, key) {
+      if (key === "containers") looks++;
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  {
+    await using retrier = retrierOf(world, { failed, pollMs: 10_000, leastMs: 200 });
+    const started = performance.now();
+    retrier.start();
+    await until(() => looks > 8);
+    // Two for each round: what is due, and what comes next.
+    assertLess(looks, 2 * ((performance.now() - started) / 200 + 2));
+  }
+});
+
+Deno.test("it stops at once while a plugin hangs; the attempt counts and stays on record", async () => {
+  await using world = await stuckWorld();
+  await stuck(world, "c1");
+  await pluginOf(world).answer("DEL", { hang: true });
+  let stopped = NaN;
+  {
+    await using retrier = retrierOf(world, { leastMs: 50 });
+    retrier.start();
+    await until(async () => (await delsOf(world)).length === 2);
+    stopped = performance.now();
+  }
+  // A DEL has a minute.
+  assertLess(performance.now() - stopped, 30_000);
+  const { state, attempts, error } = await onlyRecord(world);
+  assertEquals([state, attempts, error?.kind], ["failed", 2, "cancelled"]);
+  assertMatch(String(error?.msg), /cancelled/);
+});

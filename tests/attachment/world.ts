@@ -1,0 +1,158 @@
+/** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
+import { RunningPrograms } from "../../lib/host/running_programs.ts";
+import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { HostPorts } from "../../lib/state/host_ports.ts";
+import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
+import {
+  Attachments,
+  type AttachmentsOptions,
+  type AttachRequest,
+} from "../../lib/attachment/attachments.ts";
+import { AttachmentStore, type BadRecord } from "../../lib/state/attachment_store.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
+import { NetnsGuard } from "../../lib/plugin/netns_guard.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
+import { FakeRun } from "../fake_run.ts";
+import { PluginFolder } from "../recording_plugin.ts";
+
+/** What is said in the log, as `level message`. */
+export class Lines {
+  readonly all: string[] = [];
+  readonly debug = (msg: string) => void this.all.push(`debug ${msg}`);
+  readonly info = (msg: string) => void this.all.push(`info ${msg}`);
+  readonly warn = (msg: string) => void this.all.push(`warn ${msg}`);
+  readonly error = (msg: string) => void this.all.push(`error ${msg}`);
+}
+
+const UNCLAIMED = {
+  ownerOf: () => Promise.resolve(undefined),
+  isOwner: () => Promise.resolve(true),
+  withdraw: () => Promise.resolve(),
+  claim: () => Promise.resolve(undefined),
+  release: () => Promise.resolve(),
+};
+
+export class NetworkWorld implements AsyncDisposable {
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  readonly confDir: string;
+  /** A link to this process's own namespace: to be removed or led elsewhere by a test. */
+  readonly netns: string;
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly locks: ContainerLocks;
+  readonly ports: HostPorts;
+  readonly failed: FailedIndex;
+  readonly bad: BadRecord[] = [];
+  readonly log = new Lines();
+  /** Answers for the identity of the boot; the plugins are run for real. */
+  readonly host = new FakeRun();
+  /** Looks for processes with `host`. */
+  readonly running: RunningPrograms;
+
+  private constructor(readonly dir: string, readonly plugins: PluginFolder) {
+    this.stateDir = `${dir}/state`;
+    this.cacheDir = `${dir}/cache`;
+    this.confDir = `${dir}/conf`;
+    this.netns = `${dir}/netns`;
+    const onBad = (bad: BadRecord) => void this.bad.push(bad);
+    this.store = new AttachmentStore(this.stateDir, onBad);
+    this.cache = new ResultCache(this.cacheDir);
+    this.locks = new ContainerLocks(`${dir}/run`);
+    this.ports = new HostPorts({ stateDir: this.stateDir, store: this.store, locks: this.locks, onBad });
+    this.failed = new FailedIndex(this.stateDir);
+    this.running = new RunningPrograms(`${dir}/run`, this.host.run);
+  }
+
+  static async make(): Promise<NetworkWorld> {
+    const dir = await Deno.makeTempDir({ prefix: "podwire-network-" });
+    await Deno.mkdir(`${dir}/conf`);
+    await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
+    return new NetworkWorld(dir, await PluginFolder.make());
+  }
+
+  get runner(): PluginRunner {
+    return new PluginRunner({ pluginDirs: [this.plugins.dir] });
+  }
+
+  /** Takes the namespace of this process for that of each pod: so no test needs root. */
+  get interfaces(): InterfaceGuard {
+    const netnsGuard = new NetnsGuard({ ownId: () => Promise.resolve("") });
+    return new InterfaceGuard({ claims: UNCLAIMED, netnsGuard, run: this.host.run, log: this.log });
+  }
+
+  /** As a process that has just been started would have them. */
+  attachments(timeouts: Partial<Timeouts> = {}, more: Partial<AttachmentsOptions> = {}): Attachments {
+    return new Attachments({
+      runner: this.runner,
+      store: this.store,
+      cache: this.cache,
+      ports: this.ports,
+      locks: this.locks,
+      interfaces: this.interfaces,
+      failed: this.failed,
+      log: this.log,
+      run: this.host.run,
+      timeouts: { ...DEFAULT_TIMEOUTS, ...timeouts },
+      ...more,
+    });
+  }
+
+  request(overrides: Partial<AttachRequest> = {}): AttachRequest {
+    return {
+      containerId: "c1",
+      netns: this.netns,
+      ifName: "eth0",
+      args: [],
+      capabilityArgs: {},
+      owner: "cli",
+      ...overrides,
+    };
+  }
+
+  /** The names of the files under the cache and the attachments, sorted. */
+  async files(): Promise<string[]> {
+    const found: string[] = [];
+    const walk = async (dir: string, shown: string) => {
+      for (const { name, isDirectory } of await entriesOf(dir)) {
+        if (isDirectory) await walk(`${dir}/${name}`, `${shown}${name}/`);
+        else found.push(`${shown}${name}`);
+      }
+    };
+    await walk(`${this.stateDir}/attachments`, "");
+    await walk(`${this.cacheDir}/results`, "results/");
+    return found.sort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.plugins[Symbol.asyncDispose]();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+/** A list named `web` of plugins of these types. */
+export function listOf(types: readonly string[], more: Record<string, unknown> = {}): NetworkConfigList {
+  return parseConfigList(JSON.stringify({
+    cniVersion: "1.1.0",
+    name: "web",
+    plugins: types.map((type) => ({ type })),
+    ...more,
+  }));
+}
+
+/** A result with one address. */
+export function resultWith(address: string, cniVersion = "1.1.0"): string {
+  return JSON.stringify({ cniVersion, ips: [{ address }] });
+}
+
+async function entriesOf(dir: string): Promise<Deno.DirEntry[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(dir));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}

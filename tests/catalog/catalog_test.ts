@@ -1,0 +1,199 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/exec.ts";
+import type { Catalog, CatalogEntry } from "../../lib/catalog/catalog.ts";
+import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";
+import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
+import { CniError } from "../../lib/cni/error.ts";
+
+const NETWORK = embeddedNetwork({ masquerade: "nftables", ipv6: true });
+const EMBEDDED = () => Promise.resolve(NETWORK);
+
+const list = (name: string, ...types: string[]) =>
+  JSON.stringify({ cniVersion: "1.0.0", name, plugins: types.map((type) => ({ type })) });
+const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "0.4.0", name, type });
+
+/** The catalogue of a directory with these files. */
+async function inDir(
+  files: Readonly<Record<string, string>>,
+  fn: (load: (options?: Partial<CatalogOptions>) => Promise<Catalog>, dir: string) => Promise<void>,
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-catalog-" });
+  try {
+    for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${dir}/${name}`, text);
+    await fn((options) => new CatalogReader({ confDir: dir, ...options }).read(), dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const brief = ({ file, name, status, default: isDefault }: CatalogEntry) =>
+  `${file.slice(file.lastIndexOf("/") + 1)} ${name ?? "-"} ${status}${isDefault ? " default" : ""}`;
+
+Deno.test("F17 F18 F25 F26 every file is accounted for; the first of a name is used, and the first of all is the default", () =>
+  inDir({
+    "10-web.conf": conf("web"),
+    "15-broken.conflist": '{\n  "cniVersion": "1.0.0",\n  "name": 7\n}',
+    "20-web.conflist": list("web", "ptp"),
+    "30-db.json": conf("db", "macvlan"),
+    "40-multi.conflist": list("multi", "bridge", "portmap"),
+    "README": "",
+  }, async (load, dir) => {
+    const { entries } = await load();
+    assertEquals(entries.map(brief), [
+      "10-web.conf web used default",
+      "15-broken.conflist - rejected",
+      "20-web.conflist web shadowed",
+      "30-db.json db used",
+      "40-multi.conflist multi used",
+    ]);
+    const [web, broken, shadowed, , multi] = entries;
+    assertEquals([broken?.line, broken?.column, broken?.cniVersion, broken?.plugins], [3, 11, undefined, []]);
+    assertStringIncludes(broken?.reason ?? "", "name");
+    assertEquals([web?.cniVersion, web?.plugins, web?.reason, web?.line], [
+      "0.4.0",
+      ["bridge"],
+      undefined,
+      undefined,
+    ]);
+    assertEquals(shadowed?.reason, `${dir}/10-web.conf has the same name and comes first`);
+    assertEquals(multi?.plugins, ["bridge", "portmap"]);
+  }));
+
+Deno.test("F19 a rejected file tells line, column and what to write instead, in the file that is bad", () =>
+  inDir(
+    { "10-web.conflist": list("web", "bridge"), "20-v.conf": conf("v").replace("0.4.0", "9.9.9") },
+    async (load, dir) => {
+      await Deno.mkdir(`${dir}/web`);
+      await Deno.writeTextFile(`${dir}/web/10.conf`, '{\n  "type": [}');
+      const [web, versions] = (await load()).entries;
+      assertEquals([web?.file, web?.status, web?.line, web?.column], [
+        `${dir}/web/10.conf`,
+        "rejected",
+        2,
+        12,
+      ]);
+      assertStringIncludes(versions?.reason ?? "", "9.9.9");
+      assertStringIncludes(versions?.reason ?? "", "1.1.0");
+    },
+  ));
+
+Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where it is not there", () =>
+  inDir({ "10-a.conf": conf("a"), "20-b.conf": conf("b") }, async (load) => {
+    const second = await load({ defaultNetwork: "b" });
+    assertEquals(second.default().name, "b");
+    assertEquals(second.entries.map(brief), ["10-a.conf a used", "20-b.conf b used default"]);
+    const absent = await load({ defaultNetwork: "c" });
+    const error = assertThrows(() => absent.default(), CniError);
+    assertEquals(error.kind, "not-ready");
+    assertStringIncludes(error.msg, 'the default network "c" is not in');
+    assertEquals(absent.entries.some(({ default: isDefault }) => isDefault), false);
+    assertEquals(absent.get("a").name, "a");
+  }));
+
+Deno.test("F31 without one that was given, the default is the network of the first file, and none if that cannot be used", () =>
+  inDir({ "10-a.conf": "{", "20-b.conf": conf("b") }, async (load, dir) => {
+    const catalog = await load();
+    const error = assertThrows(() => catalog.default(), CniError);
+    assertEquals([error.kind, error.context.file, error.context.line], [
+      "not-ready",
+      `${dir}/10-a.conf`,
+      1,
+    ]);
+    assertEquals(catalog.get("b").name, "b");
+    assertEquals(catalog.entries.map(brief), ["10-a.conf - rejected", "20-b.conf b used"]);
+    assertEquals((await load({ defaultNetwork: "b" })).default().name, "b");
+    await Deno.remove(`${dir}/10-a.conf`);
+    assertEquals((await load()).default().name, "b");
+  }));
+
+Deno.test("a directory that was named has to exist", () =>
+  inDir({}, async (load, dir) => {
+    assertEquals((await load({ confDirRequired: true })).entries, []);
+    const absent = { confDir: `${dir}/absent`, confDirRequired: true, embedded: EMBEDDED };
+    const error = await assertRejects(() => load(absent), CniError);
+    assertEquals([error.kind, error.context.file], ["not-found", `${dir}/absent`]);
+  }));
+
+Deno.test("F27 F34 no directory, or none that is usable: the default is not ready, and tells why", () =>
+  inDir({ "10-a.conf": "{" }, async (load, dir) => {
+    const catalog = await load();
+    const broken = assertThrows(() => catalog.default(), CniError);
+    assertEquals([broken.kind, broken.msg], ["not-ready", `no usable network configuration in ${dir}`]);
+    assertStringIncludes(broken.context.details ?? "", "10-a.conf");
+    const absent = await load({ confDir: `${dir}/absent` });
+    assertEquals(absent.entries, []);
+    assertEquals(assertThrows(() => absent.default(), CniError).kind, "not-ready");
+    await assertRejects(() => load({ confDir: `${dir}/10-a.conf` }), CniError);
+  }));
+
+Deno.test("the embedded network stands in only where the directory holds no file at all", () =>
+  inDir({ "README": "nothing of ours" }, async (load, dir) => {
+    const catalog = await load({ embedded: EMBEDDED });
+    assertEquals(catalog.default().name, "podwire");
+    assertEquals(catalog.entries.map(brief), [`${EMBEDDED_FILE} podwire used default`]);
+    assertEquals((await load({ embedded: EMBEDDED, confDir: `${dir}/absent` })).default().name, "podwire");
+    assertEquals((await load({ embedded: EMBEDDED, confDir: undefined })).get("podwire").name, "podwire");
+    assertEquals(assertThrows(() => catalog.get("web"), CniError).kind, "not-found");
+  }));
+
+Deno.test("a broken file never turns into the embedded network, nor does one of another name", () =>
+  inDir({ "10-web.conflist": "{" }, async (load, dir) => {
+    const broken = await load({ embedded: EMBEDDED });
+    assertEquals(assertThrows(() => broken.default(), CniError).kind, "not-ready");
+    assertEquals(assertThrows(() => broken.get("podwire"), CniError).kind, "not-found");
+    await Deno.writeTextFile(`${dir}/10-web.conflist`, list("web", "bridge"));
+    const mended = await load({ embedded: EMBEDDED });
+    assertEquals(mended.default().name, "web");
+    assertThrows(() => mended.get("podwire"), CniError);
+    const named = await load({ embedded: EMBEDDED, defaultNetwork: "podwire" });
+    assertEquals(assertThrows(() => named.default(), CniError).kind, "not-ready");
+  }));
+
+Deno.test("A69 F17 a pod takes the first file of a name, cnitool's verbs take a list before a configuration", () =>
+  inDir(
+    { "10-web.conf": conf("web", "from-conf"), "20-web.conflist": list("web", "from-list") },
+    async (load) => {
+      const catalog = await load();
+      assertEquals(catalog.get("web").plugins[0]?.type, "from-conf");
+      assertEquals(catalog.getByName("web").plugins[0]?.type, "from-list");
+    },
+  ));
+
+Deno.test("a network that is not there is told with the files that were rejected", () =>
+  inDir({ "10-a.conf": conf("a"), "20-web.conf": "{" }, async (load, dir) => {
+    const catalog = await load();
+    for (const ask of [() => catalog.get("web"), () => catalog.getByName("web")]) {
+      const error = assertThrows(ask, CniError);
+      assertEquals([error.kind, error.msg], [
+        "not-found",
+        `no net configuration with name "web" in ${dir}`,
+      ]);
+      assertStringIncludes(error.context.details ?? "", "20-web.conf");
+    }
+  }));
+
+Deno.test("a catalogue stays as it was read", () =>
+  inDir({ "10-a.conf": conf("a") }, async (load, dir) => {
+    const catalog = await load();
+    await Deno.remove(`${dir}/10-a.conf`);
+    assertEquals(catalog.default().name, "a");
+    assertEquals((await load()).entries, []);
+  }));
+
+Deno.test("where there is a file, the embedded network is not even asked for", () =>
+  inDir({ "10-a.conf": "{" }, async (load) => {
+    await load({ embedded: () => Promise.reject(new Error("asked")) });
+  }));
+
+Deno.test("the embedded network asks for what the machine has", () => {
+  const [full] = NETWORK.plugins;
+  assertEquals([full?.type, full?.json[ALWAYS_BUILTIN]], ["bridge", true]);
+  assertEquals([full?.json.ipMasq, full?.json.ipMasqBackend, NETWORK.cniVersion], [
+    true,
+    "nftables",
+    "1.1.0",
+  ]);
+  assertEquals(JSON.stringify(full?.json.ipam).includes("fd50:7704::/64"), true);
+  const [bare] = embeddedNetwork({ masquerade: undefined, ipv6: false }).plugins;
+  assertEquals([bare?.json.ipMasq, JSON.stringify(bare?.json.ipam).includes(":/")], [false, false]);
+});

@@ -1,0 +1,186 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
+import { embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { briefs, CatalogWorld, conf } from "./world.ts";
+
+/** As a process of its own reads it. */
+async function once(world: CatalogWorld, ...options: Parameters<CatalogWorld["onDemand"]>): Promise<Catalog> {
+  await using source = world.onDemand(...options);
+  return await source.current();
+}
+
+const reasons = (catalog: Catalog) => catalog.entries.map(({ reason }) => reason);
+const by = (catalog: Catalog) => catalog.entries.map(({ defaultBy }) => defaultBy);
+
+Deno.test("F30 F32 F33 F38 a default that is named stays that one, there or not, and comes back with its file", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
+  await using source = world.onDemand({ defaultNetwork: "b" });
+  assertEquals(by(await source.current()), [undefined, "name"]);
+  await world.write("05-first.conf", conf("first"));
+  assertEquals((await source.current()).default().name, "b");
+  await world.remove("20-b.conf");
+  const without = await source.current();
+  assertEquals(without.defaultName, "b");
+  const error = assertThrows(() => without.default(), CniError);
+  assertEquals([error.kind, error.msg], ["not-ready", `the default network "b" is not in ${world.confDir}`]);
+  await world.write("90-b.conf", conf("b"));
+  assertEquals((await source.current()).default().name, "b");
+});
+
+Deno.test("F31 F38 without pods the default is the first file, and never changes silently", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
+  assertEquals(by(await once(world)), ["first", undefined]);
+  await world.write("05-c.conf", conf("c"));
+  assertEquals((await once(world)).default().name, "c");
+  await world.remove("05-c.conf");
+  assertEquals((await once(world)).default().name, "a");
+  await once(world);
+  assertEquals(world.log.all, [
+    'warn the default network is "c" now, it was "a"',
+    'warn the default network is "a" now, it was "c"',
+  ]);
+  await world.remove("10-a.conf");
+  await world.remove("20-b.conf");
+  const none = await once(world);
+  assertEquals([none.defaultName, none.defaultChoice.by], [undefined, "none"]);
+  await world.write("10-a.conf", conf("a"));
+  // It is the one that it was.
+  assertEquals((await once(world)).default().name, "a");
+  assertEquals(world.log.all.length, 2);
+});
+
+Deno.test("while containers are attached to it, a file that comes first does not take the place of the default", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await once(world);
+  world.attached.add("a");
+  await world.write("05-c.conf", conf("c"));
+  const pinned = await once(world);
+  assertEquals(briefs(pinned), ["05-c.conf c used", "10-a.conf a used default"]);
+  assertEquals(by(pinned), [undefined, "pinned"]);
+  const [first, stays] = reasons(pinned);
+  assertStringIncludes(first ?? "", 'is not the default since containers are attached to "a"');
+  assertStringIncludes(stays ?? "", `although ${world.path("05-c.conf")} comes first now`);
+  assertEquals(pinned.default().name, "a");
+  // Another file has the same network by now.
+  await world.remove("10-a.conf");
+  await world.write("20-a.conf", conf("a", "ptp"));
+  assertEquals((await once(world)).default().plugins[0]?.type, "ptp");
+  world.attached.clear();
+  const moved = await once(world);
+  assertEquals(briefs(moved), ["05-c.conf c used default", "20-a.conf a used"]);
+  assertEquals(reasons(moved), [undefined, undefined]);
+  assertEquals(world.log.all, ['warn the default network is "c" now, it was "a"']);
+});
+
+Deno.test("while containers are attached to a default whose file is gone, there is none rather than another", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
+  await once(world);
+  world.attached.add("a");
+  await world.remove("10-a.conf");
+  const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
+  const gone = await once(world, { embedded });
+  assertEquals([gone.defaultName, briefs(gone)], [undefined, ["20-b.conf b used"]]);
+  const error = assertThrows(() => gone.default(), CniError);
+  assertEquals(error.kind, "not-ready");
+  assertStringIncludes(error.message, `the file of the default network "a" is gone from ${world.confDir}`);
+  assertStringIncludes(error.context.hint ?? "", world.path("10-a.conf"));
+  assertStringIncludes(reasons(gone)[0] ?? "", 'attached to "a", which was it before and whose file is gone');
+  // F35
+  assertEquals(gone.get("b").name, "b");
+  await world.remove("20-b.conf");
+  assertEquals(
+    assertThrows(
+      await (async () => {
+        const empty = await once(world, { embedded });
+        return () => empty.default();
+      })(),
+      CniError,
+    ).kind,
+    "not-ready",
+  );
+  await world.write("10-a.conf", conf("a"));
+  assertEquals((await once(world, { embedded })).default().name, "a");
+});
+
+Deno.test("a default whose file turned bad stays the default", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
+  await once(world);
+  await world.write("10-a.conf", "");
+  assertEquals(briefs(await once(world)), ["10-a.conf a stale default", "20-b.conf b used"]);
+});
+
+Deno.test("whether containers are attached is asked only where that decides; where it cannot be told, nothing moves", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  let asked = 0;
+  const isAttached = () => {
+    asked++;
+    return Promise.reject(new Error("the records cannot be read"));
+  };
+  await using source = world.onDemand({ isAttached });
+  for (let n = 0; n < 3; n++) await source.current();
+  assertEquals(asked, 0);
+  await world.write("05-c.conf", conf("c"));
+  assertEquals((await source.current()).default().name, "a");
+});
+
+Deno.test("the embedded network is never pinned: the first file is somebody's word", async () => {
+  await using world = await CatalogWorld.make();
+  const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
+  await using source = world.onDemand({ embedded });
+  assertEquals((await source.current()).default().name, "podwire");
+  world.attached.add("podwire");
+  await world.write("10-a.conf", conf("a"));
+  assertEquals((await source.current()).default().name, "a");
+  assertEquals(world.log.all, ['warn the default network is "a" now, it was "podwire"']);
+});
+
+Deno.test("one that watches says when the default is no more, is pinned, or is another", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await using watched = await world.watch();
+  world.attached.add("a");
+  await world.write("05-c.conf", conf("c"));
+  await watched.becomes("05-c.conf c used", "10-a.conf a used default");
+  await world.remove("10-a.conf");
+  await watched.becomes("05-c.conf c used");
+  await assertRejects(async () => (await watched.source.current()).default(), CniError, "is gone");
+  world.attached.clear();
+  await watched.source.reload();
+  assertEquals(await watched.now(), ["05-c.conf c used default"]);
+  assertEquals(world.log.all, [
+    'info the default network stays "a" while containers are attached to it',
+    'warn the default network "a" is no more: its file is gone, and containers are attached to it',
+    'warn the default network is "c" now, it was "a"',
+  ]);
+});
+
+Deno.test("once a network of a file was in force, the embedded one is never the default by itself", async () => {
+  const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
+  await using world = await CatalogWorld.make();
+  assertEquals((await once(world, { embedded })).default().name, "podwire");
+  await world.write("10-a.conf", conf("a"));
+  // One that was named, too, was in use.
+  assertEquals((await once(world, { embedded, defaultNetwork: "a" })).default().name, "a");
+  await world.remove("10-a.conf");
+  const emptied = await once(world, { embedded });
+  assertEquals([emptied.defaultName, emptied.defaultChoice.by], [undefined, "emptied"]);
+  const error = assertThrows(() => emptied.default(), CniError);
+  assertEquals(error.kind, "not-ready");
+  assertStringIncludes(error.message, world.confDir);
+  // Whoever asks for it gets it.
+  assertEquals(emptied.get("podwire").name, "podwire");
+  assertEquals((await once(world, { embedded, defaultNetwork: "podwire" })).default().name, "podwire");
+  await world.write("10-a.conf", conf("a"));
+  assertEquals((await once(world, { embedded })).default().name, "a");
+});
+
+Deno.test("a file that cannot be used takes no default away to which containers are attached", async () => {
+  await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
+  await once(world);
+  await world.write("05-bad.conf", "{");
+  assertEquals((await once(world)).defaultChoice.by, "unusable");
+  world.attached.add("a");
+  const pinned = await once(world);
+  assertEquals(pinned.default().name, "a");
+  assertStringIncludes(reasons(pinned)[1] ?? "", "05-bad.conf comes first now");
+});

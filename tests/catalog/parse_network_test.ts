@@ -1,0 +1,61 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { loadNetworkFile, parseNetwork } from "../../lib/catalog/load.ts";
+import { CniError } from "../../lib/cni/error.ts";
+
+const LIST = '{"cniVersion": "1.0.0", "name": "web", "plugins": [{"type": "a", "n": 1e400}]}';
+const CONF = '{"cniVersion": "0.4.0", "name": "one", "type": "a"}';
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("A11 G13 G14 a network is read from text and from bytes, a list and a single configuration", () => {
+  for (const content of [LIST, bytes(LIST)]) {
+    const list = parseNetwork(content);
+    assertEquals([list.name, list.cniVersion, list.text], ["web", "1.0.0", LIST]);
+  }
+  for (const content of [CONF, bytes(CONF)]) {
+    const list = parseNetwork(content);
+    assertEquals([list.name, list.cniVersion, list.plugins.map(({ type }) => type)], ["one", "0.4.0", ["a"]]);
+  }
+});
+
+Deno.test("A12 what is no network is refused, naming the file and the place", () => {
+  const cases: readonly [string | Uint8Array, number][] = [
+    ["", 6],
+    ["{", 6],
+    [`\ufeff${LIST}`, 6],
+    [bytes(`\ufeff${LIST}`), 6],
+    [new Uint8Array([0x7b, 0xff, 0x7d]), 6],
+    ["[]", 7],
+    ["null", 7],
+    ['{"name": "web"}', 7],
+    ['{"name": "web", "plugins": []}', 7],
+    ['{"type": "a"}', 7],
+  ];
+  for (const [content, code] of cases) {
+    const error: CniError = assertThrows(() => parseNetwork(content, { file: "x.conflist" }), CniError);
+    assertEquals([error.kind, error.code, error.context.file], ["config", code, "x.conflist"], error.message);
+  }
+});
+
+Deno.test("A19 a network is loaded from one file, a list with the plugins of its folder", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-load-file-" });
+  try {
+    await Deno.writeTextFile(`${dir}/10-web.conflist`, LIST);
+    await Deno.mkdir(`${dir}/web`);
+    await Deno.writeTextFile(`${dir}/web/20-b.conf`, '{"type": "b"}');
+    await Deno.writeTextFile(`${dir}/one.conf`, CONF);
+    await Deno.writeTextFile(`${dir}/bad.conflist`, '{"name": "x"');
+    const types = async (name: string) =>
+      (await loadNetworkFile(`${dir}/${name}`)).plugins.map(({ type }) => type);
+    assertEquals(await types("10-web.conflist"), ["a", "b"]);
+    assertEquals(await types("one.conf"), ["a"]);
+    const kind = async (path: string) => {
+      const error: CniError = await assertRejects(() => loadNetworkFile(path), CniError);
+      return [error.kind, error.context.file];
+    };
+    assertEquals(await kind(`${dir}/absent.conflist`), ["not-found", `${dir}/absent.conflist`]);
+    assertEquals(await kind(`${dir}/bad.conflist`), ["config", `${dir}/bad.conflist`]);
+    assertEquals(await kind(`absent.conflist`), ["not-found", "absent.conflist"]);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

@@ -1,0 +1,132 @@
+/** A configuration directory with everything around it, for sources of its catalogue. */
+import { assert } from "@std/assert";
+import type { Catalog, CatalogEntry } from "../../lib/catalog/catalog.ts";
+import { CatalogOnDemand } from "../../lib/catalog/on_demand.ts";
+import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";
+import type { CatalogChange } from "../../lib/catalog/source.ts";
+import { CatalogWatch, type CatalogWatchOptions } from "../../lib/catalog/watch.ts";
+import { Lines } from "../attachment/world.ts";
+import { pause } from "../../lib/async/wait.ts";
+
+/** Nothing is found by looking now and then, unless a test wants that. */
+const NEVER_MS = 3_600_000;
+const LIMIT_MS = 60_000;
+
+export const list = (name: string, ...types: string[]) =>
+  JSON.stringify({ cniVersion: "1.0.0", name, plugins: types.map((type) => ({ type })) });
+export const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "0.4.0", name, type });
+
+/** An entry as `FILE NAME STATUS` and, of the default, a word more. */
+export const brief = ({ file, name, status, default: isDefault }: CatalogEntry) =>
+  `${file.slice(file.lastIndexOf("/") + 1)} ${name ?? "-"} ${status}${isDefault ? " default" : ""}`;
+export const briefs = (catalog: Catalog) => catalog.entries.map(brief);
+
+export class CatalogWorld implements AsyncDisposable {
+  readonly parent: string;
+  readonly confDir: string;
+  readonly stateDir: string;
+  readonly pluginDir: string;
+  readonly log = new Lines();
+  /** The networks that containers are attached to. */
+  readonly attached = new Set<string>();
+
+  private constructor(readonly dir: string) {
+    this.parent = `${dir}/etc`;
+    this.confDir = `${dir}/etc/net.d`;
+    this.stateDir = `${dir}/state`;
+    this.pluginDir = `${dir}/bin`;
+  }
+
+  static async make(files: Readonly<Record<string, string>> = {}): Promise<CatalogWorld> {
+    const world = new CatalogWorld(await Deno.makeTempDir({ prefix: "podwire-catalog-" }));
+    await Deno.mkdir(world.confDir, { recursive: true });
+    await Deno.mkdir(world.pluginDir);
+    for (const [name, text] of Object.entries(files)) await world.write(name, text);
+    return world;
+  }
+
+  path(name: string): string {
+    return `${this.confDir}/${name}`;
+  }
+
+  async write(name: string, text: string): Promise<void> {
+    await Deno.writeTextFile(this.path(name), text);
+  }
+
+  async remove(name: string): Promise<void> {
+    await Deno.remove(this.path(name), { recursive: true });
+  }
+
+  /** As a process has one that was just started. */
+  reader(options: Partial<CatalogOptions> = {}): CatalogReader {
+    const { confDir, stateDir, log, attached } = this;
+    const isAttached = (network: string) => Promise.resolve(attached.has(network));
+    return new CatalogReader({ confDir, stateDir, log, isAttached, ...options });
+  }
+
+  onDemand(options: Partial<CatalogOptions> = {}): CatalogOnDemand {
+    return new CatalogOnDemand(this.reader(options), this.log);
+  }
+
+  async watch(
+    { reader = this.reader(), ...options }: Partial<CatalogWatchOptions> = {},
+  ): Promise<WatchedWorld> {
+    const { log } = this;
+    const pluginDirs = [this.pluginDir];
+    const source = await CatalogWatch.open({
+      pluginDirs,
+      log,
+      pollMs: NEVER_MS,
+      gatherMs: 50,
+      ...options,
+      reader,
+    });
+    return new WatchedWorld(source);
+  }
+
+  /** The one file of what is remembered. */
+  async memoryFile(): Promise<string> {
+    const dir = `${this.stateDir}/catalogs`;
+    const names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+    assert(names.length === 1, names.join());
+    return `${dir}/${names[0]}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+/** A source that watches, and what it told. */
+export class WatchedWorld implements AsyncDisposable {
+  readonly changes: CatalogChange[] = [];
+
+  constructor(readonly source: CatalogWatch) {
+    source.onChange((change) => this.changes.push(change));
+  }
+
+  async now(): Promise<string[]> {
+    return briefs(await this.source.current());
+  }
+
+  /** Waits until the catalogue in force is this one. */
+  async becomes(...expected: string[]): Promise<void> {
+    const limit = performance.now() + LIMIT_MS;
+    while ((await this.now()).join() !== expected.join()) {
+      assert(performance.now() < limit, `still ${(await this.now()).join()}, not ${expected.join()}`);
+      await pause(10);
+    }
+  }
+
+  async until(fits: () => boolean | Promise<boolean>, what: string): Promise<void> {
+    const limit = performance.now() + LIMIT_MS;
+    while (!await fits()) {
+      assert(performance.now() < limit, `not within ${LIMIT_MS} ms: ${what}`);
+      await pause(10);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.source[Symbol.asyncDispose]();
+  }
+}

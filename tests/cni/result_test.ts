@@ -1,0 +1,392 @@
+import { assertEquals } from "@std/assert";
+import { isObject, type Json, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../../lib/cni/json.ts";
+import { asResult, convertResult, decodePrevResult, decodeResult } from "../../lib/cni/result.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
+import { faultOf } from "./fault.ts";
+
+const FAMILIES: readonly (readonly SpecVersion[])[] = [
+  ["0.1.0", "0.2.0"],
+  ["0.3.0", "0.3.1", "0.4.0"],
+  ["1.0.0", "1.1.0"],
+];
+
+/** Decodes a result of version 1.1.0 and leaves the version away. */
+function decode1(json: Record<string, Json>): JsonObject {
+  const { cniVersion: _, ...members } = decodeResult(json, "1.1.0");
+  return members;
+}
+
+function decodeFault(json: Json, version: SpecVersion = "1.1.0"): string {
+  const { kind, code, msg } = faultOf(() => decodeResult(json, version));
+  assertEquals([kind, code], ["plugin-output", 6]);
+  return msg;
+}
+
+// Versions
+
+Deno.test("B54 C9 null is an empty result", () => {
+  assertEquals(decodeResult(null, "1.1.0"), { cniVersion: "1.1.0" });
+  assertEquals(decodeResult(null, "0.4.0"), { cniVersion: "0.4.0", dns: {} });
+});
+
+Deno.test("B53 refuses results that are no objects", () => {
+  const cases = { "[]": "an array", '"x"': "a string", "1.0": "a number", "true": "a boolean" };
+  for (const [text, found] of Object.entries(cases)) {
+    assertEquals(decodeFault(parseJson(text)), `the result must be an object, not ${found}`);
+  }
+});
+
+Deno.test("B55 a result without version has the configuration's", () => {
+  for (const written of [undefined, "", null, 7, ["1.0.0"]]) {
+    for (const version of SPEC_VERSIONS) {
+      const json = written === undefined ? {} : { cniVersion: written };
+      assertEquals(decodeResult(json, version)["cniVersion"], version);
+    }
+  }
+});
+
+Deno.test("B56 B57 a result of another version is converted to the configuration's", () => {
+  const answer = { cniVersion: "1.0.0", ips: [{ address: "10.0.0.2/24" }] };
+  assertEquals(decodeResult(answer, "0.4.0"), {
+    cniVersion: "0.4.0",
+    ips: [{ version: "4", address: "10.0.0.2/24" }],
+    dns: {},
+  });
+  assertEquals(decodeResult(answer, "0.2.0"), { cniVersion: "0.2.0", ip4: { ip: "10.0.0.2/24" }, dns: {} });
+});
+
+Deno.test("C5 refuses versions outside the table", () => {
+  for (const cniVersion of ["1.1", "0.4", "1.2.0", "9.0.0", "x"]) {
+    assertEquals(decodeFault({ cniVersion }), `unsupported CNI result version "${cniVersion}"`);
+    faultOf(() => convertResult({ cniVersion }, "1.1.0"));
+  }
+});
+
+Deno.test("C2 C4 a stored result without version is one of 0.1.0", () => {
+  const expected = { cniVersion: "1.1.0", ips: [{ address: "10.0.0.2/24" }] };
+  for (const version of [{}, { cniVersion: "" }, { cniVersion: null }]) {
+    assertEquals(asResult({ ...version, ip4: { ip: "10.0.0.2/24" } }), expected as never);
+  }
+  assertEquals(
+    faultOf(() => asResult({ cniVersion: 1 })).msg,
+    "cniVersion must be a string, not a number",
+  );
+});
+
+Deno.test("C1 versions of one family share their members, unknown ones included", () => {
+  for (const family of FAMILIES) {
+    for (const from of family) {
+      for (const to of family) {
+        const json = decodeResult({ cniVersion: from, vendor: { x: 1 } }, to);
+        assertEquals([json["cniVersion"], json["vendor"]], [to, { x: 1 }]);
+      }
+    }
+  }
+});
+
+// Unknown members
+
+Deno.test("C7 unknown members are kept at every level when nothing is converted", () => {
+  const text = '{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","vf":1.0}],' +
+    '"ips":[{"address":"10.0.0.2/24","lease":9007199254740993}],"routes":[{"dst":"0.0.0.0/0","via":{}}],' +
+    '"dns":{"ttl":5},"vendor":[null],"__proto__":{"x":1}}';
+  assertEquals(printJson(decodeResult(parseJson(text), "1.1.0")), text);
+});
+
+Deno.test("C7 unknown members of the oldest results are kept, too", () => {
+  const text = '{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24","x":1},"dns":{"y":2},"z":3}';
+  assertEquals(printJson(decodeResult(parseJson(text), "0.2.0")), text);
+});
+
+Deno.test("C6 unknown members end where a conversion begins", () => {
+  const json = {
+    cniVersion: "1.1.0",
+    interfaces: [{ name: "eth0", x: 1 }],
+    ips: [{ address: "10.0.0.2/24", x: 1 }],
+    routes: [{ dst: "0.0.0.0/0", x: 1 }],
+    dns: { domain: "a", x: 1 },
+    x: 1,
+  };
+  for (const version of ["0.4.0", "0.2.0"] as const) {
+    assertEquals(printJson(convertResult(json, version)).includes('"x"'), false);
+  }
+});
+
+// Shapes
+
+Deno.test("C10 C11 F138 results of 0.1.0 and 0.2.0 have ip4, ip6 and always dns", () => {
+  for (const cniVersion of FAMILIES[0]!) {
+    assertEquals(decodeResult({ ip4: null, ip6: null }, cniVersion), { cniVersion, dns: {} });
+    assertEquals(
+      decodeResult({ ip4: { ip: "10.0.0.2/24", gateway: "", routes: [] } }, cniVersion),
+      { cniVersion, ip4: { ip: "10.0.0.2/24" }, dns: {} },
+    );
+    const full = {
+      cniVersion,
+      ip4: {
+        ip: "10.0.0.2/24",
+        gateway: "10.0.0.1",
+        routes: [{ dst: "0.0.0.0/0", gw: "10.0.0.1", mtu: 1400 }],
+      },
+      ip6: { ip: "fd00::2/64" },
+      dns: { nameservers: ["10.0.0.1"] },
+    };
+    assertEquals(decodeResult(full, cniVersion), full);
+  }
+});
+
+Deno.test("C12 C13 C14 results of 0.3.0 to 0.4.0 have always dns, name, version and address", () => {
+  for (const cniVersion of FAMILIES[1]!) {
+    assertEquals(decodeResult({ interfaces: [], ips: null, routes: [] }, cniVersion), {
+      cniVersion,
+      dns: {},
+    });
+    assertEquals(
+      decodeResult({
+        interfaces: [{}, { name: "eth0", mac: "", sandbox: "" }],
+        ips: [
+          { address: "10.0.0.2/24" },
+          { version: "6", address: "fd00::2/64", interface: 0, gateway: null },
+          { version: "4", address: "10.0.0.3/24", interface: null },
+        ],
+      }, cniVersion),
+      {
+        cniVersion,
+        interfaces: [{ name: "" }, { name: "eth0" }],
+        ips: [
+          { version: "", address: "10.0.0.2/24" },
+          { version: "6", interface: 0, address: "fd00::2/64" },
+          { version: "4", address: "10.0.0.3/24" },
+        ],
+        dns: {},
+      },
+    );
+  }
+});
+
+Deno.test("C15 C19 results of 1.0.0 and later have dns only with something in it", () => {
+  for (const dns of [null, {}, { nameservers: [], domain: "", search: null, options: [] }]) {
+    assertEquals(decode1({ dns }), {});
+  }
+  const dns = { nameservers: ["10.0.0.1"], domain: "a", search: ["b"], options: ["c"] };
+  assertEquals(decode1({ dns }), { dns });
+});
+
+Deno.test("C16 both 1.x versions have every member of an interface", () => {
+  const link = {
+    name: "eth0",
+    mac: "02:00:00:00:00:01",
+    mtu: 1500,
+    sandbox: "/n",
+    socketPath: "/s",
+    pciID: "1",
+  };
+  for (const cniVersion of FAMILIES[2]!) {
+    assertEquals(decodeResult({ interfaces: [link] }, cniVersion), { cniVersion, interfaces: [link] });
+  }
+  const empty = { name: "eth0", mac: "", mtu: 0, sandbox: null, socketPath: "", pciID: "" };
+  assertEquals(decode1({ interfaces: [empty] }), { interfaces: [{ name: "eth0" }] });
+});
+
+Deno.test("C17 the label of the address family is never in a result of 1.x", () => {
+  const interfaces = [{ name: "eth0" }];
+  assertEquals(decode1({ interfaces, ips: [{ version: "6", address: "10.0.0.2/24", interface: 0 }] }), {
+    interfaces,
+    ips: [{ interface: 0, address: "10.0.0.2/24" }],
+  });
+});
+
+Deno.test("C18 routes leave out what is zero, but keep table and scope", () => {
+  const zero = { dst: "0.0.0.0/0", gw: "", mtu: 0, advmss: 0, priority: 0, table: 0, scope: 0 };
+  assertEquals(decode1({ routes: [zero, { dst: "::/0", gw: null, table: null, scope: null }] }), {
+    routes: [{ dst: "0.0.0.0/0", table: 0, scope: 0 }, { dst: "::/0" }],
+  });
+  const full = { dst: "::/0", gw: "fd00::1", mtu: 1400, advmss: 1360, priority: 100, table: 7, scope: 253 };
+  assertEquals(decode1({ routes: [full] }), { routes: [full] });
+});
+
+Deno.test("C20 addresses come in canonical form with their host part", () => {
+  assertEquals(
+    decode1({
+      ips: [{ address: "FD00:0::2/64", gateway: "FD00:0:0::1" }, { address: "::ffff:10.2.3.1/120" }],
+      routes: [{ dst: "10.2.3.1/24", gw: "::ffff:10.0.0.1" }],
+    }),
+    {
+      ips: [{ address: "fd00::2/64", gateway: "fd00::1" }, { address: "10.2.3.1/24" }],
+      routes: [{ dst: "10.2.3.1/24", gw: "10.0.0.1" }],
+    },
+  );
+});
+
+Deno.test("C21 refuses what is no address and tells where", () => {
+  const bad = "010.0.0.1/24";
+  const cases: [Record<string, Json>, SpecVersion, string][] = [
+    [{ ips: [{ address: "10.0.0.1" }] }, "1.1.0", "ips[0].address: invalid CIDR address: 10.0.0.1"],
+    [{ ips: [{ address: "10.0.0.1/33" }] }, "1.0.0", "ips[0].address: invalid CIDR address: 10.0.0.1/33"],
+    [
+      { ips: [{ address: "::1/64" }, { address: bad }] },
+      "0.4.0",
+      `ips[1].address: invalid CIDR address: ${bad}`,
+    ],
+    [{ routes: [{ dst: bad }] }, "1.1.0", `routes[0].dst: invalid CIDR address: ${bad}`],
+    [{ ip4: { ip: bad } }, "0.2.0", `ip4.ip: invalid CIDR address: ${bad}`],
+    [
+      { ip6: { ip: "::1/64", routes: [{ dst: bad }] } },
+      "0.1.0",
+      `ip6.routes[0].dst: invalid CIDR address: ${bad}`,
+    ],
+    [{ ips: [{ address: "::1/64", gateway: "x" }] }, "1.1.0", "ips[0].gateway: invalid IP address: x"],
+    [{ routes: [{ dst: "::/0", gw: "::1/64" }] }, "0.3.1", "routes[0].gw: invalid IP address: ::1/64"],
+    [
+      { ip4: { ip: "10.0.0.1/8", gateway: "01.0.0.1" } },
+      "0.1.0",
+      "ip4.gateway: invalid IP address: 01.0.0.1",
+    ],
+  ];
+  for (const [json, version, msg] of cases) assertEquals(decodeFault(json, version), msg);
+});
+
+Deno.test("C22 integers are integers", () => {
+  const cases: [string, string][] = [
+    ['{"interfaces":[{"mtu":1.5}]}', "interfaces[0].mtu must be an integer, not 1.5"],
+    ['{"interfaces":[{"mtu":1500.0}]}', "interfaces[0].mtu must be an integer, not 1500.0"],
+    ['{"interfaces":[{"mtu":"1500"}]}', "interfaces[0].mtu must be an integer, not a string"],
+    ['{"ips":[{"address":"::1/64","interface":"0"}]}', "ips[0].interface must be an integer, not a string"],
+    ['{"ips":[{"address":"::1/64","interface":1e2}]}', "ips[0].interface must be an integer, not 1e2"],
+    ['{"routes":[{"dst":"::/0","table":true}]}', "routes[0].table must be an integer, not a boolean"],
+    ['{"routes":[{"dst":"::/0","scope":1e400}]}', "routes[0].scope must be an integer, not 1e400"],
+    ['{"routes":[{"dst":"::/0","priority":1e+21}]}', "routes[0].priority must be an integer, not 1e+21"],
+    [
+      '{"interfaces":[{"mtu":9007199254740993}]}',
+      "interfaces[0].mtu must be an integer below 2^53, not 9007199254740993",
+    ],
+  ];
+  for (const [text, msg] of cases) assertEquals(decodeFault(parseJson(text)), msg);
+  assertEquals(decodeResult(parseJson('{"routes":[{"dst":"::/0","table":-0}]}'), "1.1.0")["routes"], [
+    { dst: "::/0", table: 0 },
+  ]);
+});
+
+Deno.test("C23 refuses an address that is missing", () => {
+  const cases: [Record<string, Json>, SpecVersion, string][] = [
+    [{ ips: [{}] }, "1.1.0", "ips[0].address is missing"],
+    [{ ips: [{ address: null }] }, "0.4.0", "ips[0].address is missing"],
+    [{ ips: [{ address: "" }] }, "1.0.0", "ips[0].address is missing"],
+    [{ routes: [{ gw: "::1" }] }, "1.1.0", "routes[0].dst is missing"],
+    [{ ip4: {} }, "0.2.0", "ip4.ip is missing"],
+  ];
+  for (const [json, version, msg] of cases) assertEquals(decodeFault(json, version), msg);
+});
+
+Deno.test("C25 the answer of an IPAM plugin is a result", () => {
+  const json = { cniVersion: "1.1.0", ips: [{ address: "10.0.0.2/24", gateway: "10.0.0.1" }] };
+  assertEquals(decodeResult(json, "1.1.0"), json);
+});
+
+Deno.test("C47 refuses null entries", () => {
+  for (const version of ["0.4.0", "1.0.0"] as const) {
+    for (const key of ["interfaces", "ips", "routes"]) {
+      assertEquals(decodeFault({ [key]: [null] }, version), `${key}[0] is null`);
+    }
+  }
+  assertEquals(decodeFault({ ip4: { ip: "10.0.0.1/8", routes: [null] } }, "0.2.0"), "ip4.routes[0] is null");
+  assertEquals(decodeFault({ dns: { search: ["a", null] } }), "dns.search[1] is null");
+});
+
+Deno.test("refuses members of the wrong type and tells where", () => {
+  const cases: [Record<string, Json>, SpecVersion, string][] = [
+    [{ interfaces: {} }, "1.1.0", "interfaces must be an array, not an object"],
+    [{ interfaces: ["eth0"] }, "0.3.0", "interfaces[0] must be an object, not a string"],
+    [{ interfaces: [{ name: 1 }] }, "1.1.0", "interfaces[0].name must be a string, not 1"],
+    [{ ips: "10.0.0.1/8" }, "1.1.0", "ips must be an array, not a string"],
+    [{ ips: [{ address: 1 }] }, "1.1.0", "ips[0].address must be a string, not 1"],
+    [{ ips: [{ address: "::1/64", version: 6 }] }, "0.4.0", "ips[0].version must be a string, not 6"],
+    [{ routes: [[]] }, "1.1.0", "routes[0] must be an object, not an array"],
+    [{ dns: [] }, "1.1.0", "dns must be an object, not an array"],
+    [{ dns: "a" }, "0.2.0", "dns must be an object, not a string"],
+    [{ dns: { search: "a" } }, "0.4.0", "dns.search must be an array, not a string"],
+    [{ dns: { nameservers: [1] } }, "1.1.0", "dns.nameservers[0] must be a string, not 1"],
+    [{ ip4: "10.0.0.1/8" }, "0.1.0", "ip4 must be an object, not a string"],
+  ];
+  for (const [json, version, msg] of cases) assertEquals(decodeFault(json, version), msg);
+});
+
+Deno.test("the input stays as it was", () => {
+  const json = { cniVersion: "1.1.0", ips: [{ address: "FD00::1/64" }], x: {} };
+  const before = printJson(json);
+  for (const version of SPEC_VERSIONS) convertResult(json, version);
+  decodeResult(json, "1.1.0");
+  assertEquals(printJson(json), before);
+  assertEquals(isObject(json), true);
+});
+
+Deno.test("C22 an interface index of a fresh answer is one of the answer's interfaces", () => {
+  const ip = (index: number) => ({ address: "10.0.0.2/24", interface: index });
+  const two = [{ name: "veth0" }, { name: "eth0" }];
+  for (const version of ["0.3.0", "0.4.0", "1.0.0", "1.1.0"] as const) {
+    decodeResult(
+      { cniVersion: version, interfaces: two, ips: [ip(0), ip(1), { address: "::1/64" }] },
+      "1.1.0",
+    );
+    const cases: [Json[], Json[], string][] = [
+      [two, [ip(1), ip(2)], "ips[1].interface is 2, but the result has only 2 interfaces"],
+      [two, [ip(-1)], "ips[0].interface is -1, but the result has only 2 interfaces"],
+      [[{ name: "eth0" }], [ip(1)], "ips[0].interface is 1, but the result has only one interface"],
+      [[], [ip(0)], "ips[0].interface is 0, but the result has no interfaces"],
+    ];
+    for (const [interfaces, ips, msg] of cases) {
+      assertEquals(decodeFault({ cniVersion: version, interfaces, ips }), msg);
+    }
+  }
+  // The oldest results have no interfaces, so that members of these names are a vendor's.
+  const foreign = { cniVersion: "0.2.0", dns: {}, ips: [{ interface: 7 }] };
+  assertEquals(decodeResult(foreign, "0.2.0"), foreign);
+});
+
+Deno.test("C22 results that were taken once may have any interface index", () => {
+  const stored = {
+    cniVersion: "1.0.0",
+    ips: [{ interface: -1, address: "::1/64" }, { interface: 99, address: "::2/64" }],
+  };
+  assertEquals(convertResult(stored, "1.0.0"), stored);
+  assertEquals(asResult(stored).ips, stored.ips);
+  assertEquals(decodePrevResult(stored, "1.0.0"), stored);
+});
+
+Deno.test("C3 C49 a prevResult has a version with the members of the configuration's", () => {
+  for (const family of FAMILIES) {
+    for (const config of family) {
+      for (const written of SPEC_VERSIONS) {
+        const read = () => decodePrevResult({ cniVersion: written, x: 1 }, config);
+        if (family.includes(written)) {
+          assertEquals([read()["cniVersion"], read()["x"]], [config, 1]);
+        } else {
+          const msg = `result type supports [${
+            family.join(" ")
+          }] but unmarshalled CNIVersion is "${written}"`;
+          assertEquals(faultOf(read).msg, msg);
+        }
+      }
+    }
+  }
+});
+
+Deno.test("C4 C49 a prevResult without version is one of the configuration's", () => {
+  for (const version of SPEC_VERSIONS) {
+    for (const document of [{}, { cniVersion: "" }, null]) {
+      assertEquals(decodePrevResult(document, version)["cniVersion"], version);
+    }
+  }
+});
+
+Deno.test("C8 members count in their exact spelling only, others are a vendor's", () => {
+  const json = { cniVersion: "1.1.0", IPs: [{ Address: "none" }] };
+  assertEquals(decodeResult(json, "1.1.0"), json);
+});
+
+Deno.test("a result is no deeper than what encloses it can be read", () => {
+  const nested = (depth: number): Json => depth === 0 ? 1 : [nested(depth - 1)];
+  const deepest = { cniVersion: "1.1.0", x: nested(MAX_DEPTH - 1) };
+  assertEquals(parseJson(printJson({ prevResult: decodeResult(deepest, "1.1.0") })), { prevResult: deepest });
+  assertEquals(decodeFault({ x: nested(MAX_DEPTH) }), "the result is nested deeper than 512 levels");
+});

@@ -1,0 +1,72 @@
+/** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
+import { assertEquals } from "@std/assert";
+import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
+import { GarbageCollector } from "../../lib/gc/collector.ts";
+import type { GcItem, GcReport } from "../../lib/gc/report.ts";
+import { LostRecords } from "../../lib/state/lost_records.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
+import type { NetworkConfigList } from "../../lib/cni/config.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { listOf, type NetworkWorld } from "../attachment/world.ts";
+
+/** A sweep in a world, and the sandboxes that are said to be there. */
+export function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
+  const { store, cache, running } = world;
+  const attachments = world.attachments();
+  const lost = new LostRecords({ store, cache, claims: { all: () => Promise.resolve([]) } });
+  return new GarbageCollector({
+    attachments,
+    store,
+    cache,
+    locks: new ContainerLocks(`${world.dir}/run`),
+    runner: world.runner,
+    probe: new VersionProbe(world.runner),
+    running,
+    damaged: new DamagedRecords({ store, cache, attachments, running, lost, netnsOf: () => "" }),
+    hasSandbox: (id) => Promise.resolve(sandboxes.includes(id)),
+    timeoutMs,
+  });
+}
+
+/** Attaches a container as its sandbox does, or by hand. */
+export async function attach(
+  world: NetworkWorld,
+  list: NetworkConfigList,
+  containerId: string,
+  owner?: string,
+) {
+  await world.attachments().add(
+    list,
+    world.request({ containerId, owner: owner ?? `sandbox:${containerId}` }),
+  );
+}
+
+/** An entry that a Go runtime has left. */
+export async function foreign(world: NetworkWorld, containerId: string, network = "web", ifName = "eth0") {
+  await world.cache.write({
+    containerId,
+    network,
+    ifName,
+    netns: world.netns,
+    config: listOf(["a"], { name: network }).text,
+    cniArgs: [],
+    capabilityArgs: {},
+    result: undefined,
+  });
+}
+
+export const shown = ({ kind, containerId, network, plugin, why }: GcItem) =>
+  [kind, containerId ?? plugin ?? network, why].join(": ");
+export const reportToJson = (report: GcReport) => ({
+  removed: report.removed.map(shown),
+  kept: report.kept.map(shown),
+  failed: report.failed.map(shown),
+});
+
+/** What the plugins were told to be in use, as `ID:INTERFACE`. */
+export function valid(config: JsonObject): string[] {
+  assertEquals(config["cni.dev/valid-attachments"], config["cni.dev/attachments"]);
+  return (config["cni.dev/valid-attachments"] as { containerID: string; ifname: string }[])
+    .map(({ containerID, ifname }) => `${containerID}:${ifname}`).sort();
+}

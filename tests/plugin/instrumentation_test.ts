@@ -1,0 +1,229 @@
+// What an observer and a tracer see of calls of plugins, operations and waits for locks.
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
+import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
+import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
+import { Deadline } from "../../lib/plugin/deadline.ts";
+import {
+  Instrumentation,
+  type LockWaitEvent,
+  type Observer,
+  type OperationEvent,
+  type PluginCallEvent,
+} from "../../lib/plugin/instrumentation.ts";
+import type { Plugin } from "../../lib/plugin/serve.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { FakeRun } from "../fake_run.ts";
+import { callOf as callOfAny, failing } from "./plugin_call.ts";
+
+class Seen implements Observer {
+  readonly calls: PluginCallEvent[] = [];
+  readonly waits: LockWaitEvent[] = [];
+  readonly operations: OperationEvent[] = [];
+  onPluginCall(seen: PluginCallEvent): void {
+    this.calls.push(seen);
+  }
+  onLockWait(seen: LockWaitEvent): void {
+    this.waits.push(seen);
+  }
+  onOperation(seen: OperationEvent): void {
+    this.operations.push(seen);
+  }
+}
+
+interface SpanSeen {
+  readonly name: string;
+  readonly parent: string | undefined;
+  readonly attributes: SpanAttributes;
+}
+
+/** Spans in memory; those of concurrent work would need a context that follows the calls. */
+class SpanList implements Tracer {
+  readonly spans: SpanSeen[] = [];
+  readonly #open: string[] = [];
+
+  async span<T>(name: string, attributes: SpanAttributes, body: Parameters<Tracer["span"]>[2]): Promise<T> {
+    const parent = this.#open.at(-1);
+    let noted = attributes;
+    this.#open.push(name);
+    try {
+      const environment = { TRACEPARENT: `00-trace-${this.#open.length}-01` };
+      return await body({ environment, note: (more) => noted = { ...noted, ...more } }) as T;
+    } finally {
+      this.#open.pop();
+      this.spans.push({ name, parent, attributes: noted });
+    }
+  }
+}
+
+/** `sh` is on every machine, and is what would be run: the fake runs nothing. */
+const callOf: typeof callOfAny = (overrides = {}) => callOfAny({ type: "sh", ...overrides });
+const LATER = { code: 1, stdout: '{"code": 11, "msg": "the daemon starts"}' };
+
+function runnerOf(run: FakeRun, seen: Observer, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
+  return new PluginRunner({
+    pluginDirs: ["/bin"],
+    run: run.run,
+    watch: new Instrumentation({ observer: seen }),
+    ...options,
+  });
+}
+
+/** Without what differs from run to run. */
+function untimed({ ms, ...rest }: PluginCallEvent): Omit<PluginCallEvent, "ms"> {
+  assert(ms >= 0 && Number.isFinite(ms));
+  return rest;
+}
+
+Deno.test("a call is seen with verb, network, plugin, container and outcome", async () => {
+  const seen = new Seen();
+  const refused = { code: 1, stdout: '{"code": 5, "msg": "no"}' };
+  const runner = runnerOf(new FakeRun([{ stdout: "{}" }, refused, { stdout: "{}" }]), seen);
+  await runner.call(callOf());
+  await failing(() => runner.call(callOf({ verb: "DEL", containerId: "c2" })));
+  await failing(() => runner.call(callOf({ type: "absent" })));
+  await runner.call(callOf({ verb: "VERSION", containerId: "", config: { cniVersion: "1.1.0" } }));
+  const call = {
+    verb: "ADD",
+    network: "web",
+    type: "sh",
+    containerId: "c1",
+    outcome: "ok",
+    retries: 0,
+  } as const;
+  assertEquals(seen.calls.map(untimed), [
+    call,
+    { ...call, verb: "DEL", containerId: "c2", outcome: "plugin" },
+    { ...call, type: "absent", outcome: "plugin-missing" },
+    { ...call, verb: "VERSION", network: "", containerId: "" },
+  ]);
+});
+
+Deno.test("a call that is retried is seen once, with the number of its retries", async () => {
+  const seen = new Seen();
+  await runnerOf(new FakeRun([LATER, LATER, { stdout: "{}" }]), seen).call(callOf());
+  assertEquals(seen.calls.map(({ outcome, retries }) => [outcome, retries]), [["ok", 2]]);
+  assert((seen.calls[0]?.ms ?? 0) >= 250, "the pauses of 100 and 200 ms belong to the call");
+});
+
+Deno.test("a call that was retried until its time was up is seen as timed out", async () => {
+  const seen = new Seen();
+  using deadline = new Deadline(1_500);
+  const run = new FakeRun([LATER]);
+  await failing(() => runnerOf(run, seen).call(callOf({ signal: deadline.signal })));
+  const retries = run.requests.length - 1;
+  assert(retries >= 1);
+  assertEquals(seen.calls.map(({ outcome, retries }) => [outcome, retries]), [["timeout", retries]]);
+});
+
+Deno.test("built-ins and what they delegate to are seen alike, each as a call of its own", async () => {
+  const seen = new Seen();
+  const about = { about: "CNI plugin", versions: SPEC_VERSIONS };
+  const outer: Plugin = {
+    ...about,
+    verbs: {
+      ADD: async ({ config, delegate }) =>
+        await delegate("inner", { ...config, type: "inner" }) ?? { cniVersion: "1.1.0" },
+    },
+  };
+  const inner: Plugin = {
+    ...about,
+    verbs: { ADD: () => Promise.reject(new CniError("plugin", "no address left")) },
+  };
+  const runner = runnerOf(new FakeRun(), seen, { pluginDirs: [], builtins: { outer, inner } });
+  await failing(() => runner.call(callOf({ type: "outer" })));
+  assertEquals(seen.calls.map(({ type, outcome, network }) => [type, outcome, network]), [
+    ["inner", "plugin", "web"],
+    ["outer", "plugin", "web"],
+  ]);
+});
+
+Deno.test("an observer that throws changes nothing", async () => {
+  const broken: Observer = {
+    onPluginCall: () => {
+      throw new Error("broken");
+    },
+    onOperation: () => {
+      throw new Error("broken");
+    },
+  };
+  assertEquals(await runnerOf(new FakeRun([{ stdout: "{}" }]), broken).call(callOf()), "{}");
+  const error = await failing(() =>
+    new Instrumentation({ observer: broken }).operation(
+      "run",
+      {},
+      () => Promise.reject(new CniError("conflict", "taken")),
+    )
+  );
+  assertEquals(error.msg, "taken");
+});
+
+Deno.test("an operation is seen with its kind of error", async () => {
+  const seen = new Seen();
+  const watch = new Instrumentation({ observer: seen });
+  assertEquals(await watch.operation("stop", {}, () => Promise.resolve(7)), 7);
+  await assertRejects(() => watch.operation("gc", {}, () => Promise.reject(new Error("disk on fire"))));
+  assertEquals(seen.operations.map(({ operation, outcome }) => [operation, outcome]), [["stop", "ok"], [
+    "gc",
+    "io",
+  ]]);
+});
+
+Deno.test("the time that is waited for each kind of lock is seen, in vain too", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-observe-" });
+  try {
+    const seen = new Seen();
+    const locks = new ContainerLocks(`${dir}/run`, new Instrumentation({ observer: seen }));
+    for (const take of [locks.boot, locks.names, locks.ports]) (await take.call(locks))[Symbol.dispose]();
+    (await locks.networks.share("web"))[Symbol.dispose]();
+    await withContainerLock(locks, "c1", undefined, async () => {
+      const inVain = withContainerLock(locks, "c1", AbortSignal.timeout(50), () => Promise.resolve());
+      await assertRejects(() => inVain, DOMException);
+    });
+    assertEquals(seen.waits.map(({ lock }) => lock), [
+      "boot",
+      "names",
+      "ports",
+      "gc",
+      "container",
+      "container",
+    ]);
+    assert((seen.waits.at(-1)?.ms ?? 0) >= 45);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("a plugin is told of the span of its call, in place of what is inherited", async () => {
+  const run = new FakeRun([{ stdout: "{}" }, { stdout: "{}" }]);
+  const tracer = new SpanList();
+  const environment = { TRACEPARENT: "00-of-the-caller", TRACESTATE: "of=caller", LANG: "C" };
+  const watch = new Instrumentation({ tracer });
+  const runner = new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment, watch });
+  await watch.operation("run", { "podwire.sandbox": "s" }, () => runner.call(callOf()));
+  const traced = run.requests[0]?.env ?? {};
+  assertEquals([traced.TRACEPARENT, traced.TRACESTATE, traced.LANG], ["00-trace-2-01", undefined, "C"]);
+  assertEquals(tracer.spans, [
+    {
+      name: "CNI ADD sh",
+      parent: "podwire run",
+      attributes: {
+        "cni.verb": "ADD",
+        "cni.plugin": "sh",
+        "cni.network": "web",
+        "cni.container_id": "c1",
+        "podwire.outcome": "ok",
+        "podwire.retries": 0,
+      },
+    },
+    {
+      name: "podwire run",
+      parent: undefined,
+      attributes: { "podwire.sandbox": "s", "podwire.outcome": "ok" },
+    },
+  ]);
+  await new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment }).call(callOf());
+  const inherited = run.requests[1]?.env ?? {};
+  assertEquals([inherited.TRACEPARENT, inherited.TRACESTATE], ["00-of-the-caller", "of=caller"]);
+});

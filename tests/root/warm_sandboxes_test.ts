@@ -1,0 +1,187 @@
+// Sandboxes made before they are asked for, on the real kernel: whose they are at each step.
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { LiveRuntime } from "../../lib/runtime/live.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+
+const open = async (world: SandboxWorld) => await LiveRuntime.open({ ...world.options, log: world.log });
+const never = new AbortController().signal;
+
+sandboxTest(
+  "a spare is on record as its pool's until it is handed out, and then as the caller's",
+  async (world) => {
+    const plugin = await world.network("a");
+    await using runtime = await open(world);
+    await using spares = await runtime.warmSandboxes();
+    const spare = await spares.make("a", never);
+    const [shown] = await runtime.sandboxes.list();
+    assertEquals([shown?.id, shown?.namespace, shown?.state, shown?.labels], [
+      spare.id,
+      "podwire-pool",
+      "ready",
+      { "podwire.pool": "a" },
+    ]);
+    const args = (await plugin.calls()).find(({ env }) => env.CNI_COMMAND === "ADD")?.env.CNI_ARGS ?? "";
+    assert(args.includes(`K8S_POD_NAMESPACE=podwire-pool;K8S_POD_NAME=pool-${spare.id.slice(0, 12)};`), args);
+    const web = await spares.handOut(spare, { name: "web", namespace: "shop", labels: { app: "web" } });
+    assertEquals([web?.id, web?.name, web?.namespace, web?.labels], [spare.id, "web", "shop", {
+      app: "web",
+    }]);
+    assertEquals(await runtime.sandboxes.get("web", { namespace: "shop" }), web);
+    assertEquals((await world.sandboxes.read(spare.id))?.pool, undefined);
+    // It is nobody else's any more, whoever still knows it.
+    assertEquals(await spares.handOut(spare, { name: "web2" }), undefined);
+    assertEquals(await spares.takeDown(spare), []);
+    assertEquals((await runtime.recover()).removed, []);
+    await runtime.sandboxes.remove("web", { namespace: "shop" });
+  },
+);
+
+sandboxTest(
+  "a spare whose process was killed while it handed it out is nobody's, nor is the name",
+  async (world) => {
+    await world.network("a");
+    await using runtime = await open(world);
+    let id = "";
+    {
+      await using spares = await runtime.warmSandboxes();
+      ({ id } = await spares.make("a", never));
+      const record = await world.sandboxes.read(id);
+      // So far it had come when it was killed.
+      await world.sandboxes.reserve({ ...record!, name: "web", namespace: "default" });
+      await assertRejects(() => runtime.sandboxes.get("web"), CniError, "no sandbox");
+      assertEquals((await runtime.recover()).removed, []);
+    }
+    // Of a process that is killed it stays, and nobody holds it.
+    await Deno.writeTextFile(`${world.runDir}/pools/dead.lock`, "");
+    const { removed } = await runtime.recover();
+    assertEquals(Array.from(Deno.readDirSync(`${world.runDir}/pools`)), []);
+    assertEquals(removed.map(({ kind, containerId }) => [kind, containerId]), [["attachment", id], [
+      "sandbox",
+      id,
+    ]]);
+    assertEquals(await world.left(), []);
+  },
+);
+
+sandboxTest("a spare is not handed out once anything of it is not as it was made", async (world) => {
+  await world.network("a");
+  await using runtime = await open(world);
+  await using spares = await runtime.warmSandboxes();
+  const refused = async (spoil: (id: string) => Promise<unknown>) => {
+    const spare = await spares.make("a", never);
+    assertEquals(await spares.isIntact(spare), true);
+    await spoil(spare.id);
+    assertEquals(await spares.isIntact(spare), false);
+    assertEquals(await spares.handOut(spare, { name: "web" }), undefined);
+    await spares.takeDown(spare);
+    assertEquals(await world.left(), []);
+  };
+  await refused((id) => runtime.sandboxes.stop(id));
+  await refused((id) => runtime.sandboxes.remove(id));
+  await refused((id) => world.sh('umount "$1"', `${world.netnsDir}/podwire-${id}`));
+  await refused(async (id) => {
+    for (const record of await world.store.ofContainer(id)) {
+      await world.store.write({ ...record, state: "failed" });
+    }
+  });
+  await refused(async (id) => {
+    const record = await world.sandboxes.read(id);
+    await world.sandboxes.write({ ...record!, bootId: "another-boot" });
+  });
+  await refused(async () => {
+    const file = `${world.confDir}/a.conflist`;
+    const { name, plugins } = JSON.parse(await Deno.readTextFile(file));
+    await Deno.writeTextFile(file, JSON.stringify({ cniVersion: "1.0.0", name, plugins }));
+    await runtime.reload();
+  });
+});
+
+sandboxTest("two who hand out the same spare at once: one gets it", async (world) => {
+  await world.network("a");
+  await using runtime = await open(world);
+  await using spares = await runtime.warmSandboxes();
+  const spare = await spares.make("a", never);
+  const names = ["one", "two", "three"];
+  const given = await Promise.all(names.map((name) => spares.handOut(spare, { name })));
+  const [winner, ...others] = given.filter((sandbox) => sandbox !== undefined);
+  assertEquals(others, []);
+  assertEquals((await runtime.sandboxes.list()).map(({ name }) => name), [winner?.name]);
+  await runtime.sandboxes.remove(winner?.name ?? "");
+  assertEquals(await world.left(), []);
+});
+
+sandboxTest("a name that is taken leaves the spare as it was", async (world) => {
+  await world.network("a");
+  await using runtime = await open(world);
+  await using spares = await runtime.warmSandboxes();
+  await runtime.sandboxes.run({ name: "web" });
+  const spare = await spares.make("a", never);
+  const refused = await assertRejects(() => spares.handOut(spare, { name: "web" }), CniError);
+  assertEquals(refused.kind, "conflict");
+  assertEquals((await spares.handOut(spare, { name: "other" }))?.name, "other");
+  for (const name of ["web", "other"]) await runtime.sandboxes.remove(name);
+  assertEquals(await world.left(), []);
+});
+
+sandboxTest("a hand-out whose caller has gone leaves neither the sandbox nor the name", async (world) => {
+  await world.network("a");
+  await using runtime = await open(world);
+  await using spares = await runtime.warmSandboxes();
+  for (const after of [0, 1, 2, 4, 8]) {
+    const spare = await spares.make("a", never);
+    const left = new AbortController();
+    const given = spares.handOut(spare, { name: "web", signal: left.signal });
+    setTimeout(() => left.abort(new CniError("cancelled", "the client has left")), after);
+    const sandbox = await given.catch((error) => {
+      assertEquals(error.kind, "cancelled");
+      return undefined;
+    });
+    // It may have been its own already, have been taken down, or be a spare still.
+    if (sandbox !== undefined) await runtime.sandboxes.remove("web");
+    else await spares.takeDown(spare);
+    assertEquals(await world.left(), []);
+  }
+});
+
+sandboxTest(
+  "a sandbox that was handed out just before a loss of power is taken down, whichever records the disk has",
+  async (world) => {
+    await world.network("a");
+    await using runtime = await open(world);
+    await using spares = await runtime.warmSandboxes();
+    /** What is left to see of it. */
+    const handedOut = async (spoil: (id: string) => Promise<unknown>) => {
+      const spare = await spares.make("a", never);
+      await spares.handOut(spare, { name: "web" });
+      const { id } = spare;
+      for (const record of await world.store.ofContainer(id)) {
+        await world.store.write({ ...record, bootId: "another-boot" });
+      }
+      const record = await world.sandboxes.read(id);
+      await world.sandboxes.write({ ...record!, bootId: "another-boot" });
+      await spoil(id);
+      const { failed } = await runtime.recover();
+      assertEquals(failed, []);
+      assertEquals(await world.store.ofContainer(id), []);
+      const shown = (await runtime.sandboxes.list()).map(({ name, state }) => `${name} ${state}`);
+      await runtime.sandboxes.remove("web", { missingOk: true });
+      await runtime.sandboxes.remove(id, { missingOk: true });
+      assertEquals(await world.left(), []);
+      return shown;
+    };
+    const record = (id: string) => `${world.stateDir}/sandboxes/${id}.json`;
+    const name = `${world.stateDir}/names/default/web`;
+    assertEquals(await handedOut(() => Promise.resolve()), ["web stopped"]);
+    assertEquals(await handedOut(() => Deno.writeTextFile(name, "")), []);
+    assertEquals(await handedOut(() => Deno.remove(name)), []);
+    // Its namespace is there, so it counts as up.
+    assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), ["web broken"]);
+    const both = async (id: string) => {
+      await Deno.writeTextFile(record(id), "");
+      await Deno.remove(name);
+    };
+    // Its name is lost too, so only its ID leads to it.
+    assertEquals((await handedOut(both)).length, 1);
+  },
+);

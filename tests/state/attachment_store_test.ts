@@ -1,0 +1,230 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { type AttachmentRecord, AttachmentStore, type BadRecord } from "../../lib/state/attachment_store.ts";
+import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
+import { FileCalls } from "../file_calls.ts";
+import { Random } from "../cni/random.ts";
+
+async function inStore(
+  fn: (store: AttachmentStore, dir: string, bad: BadRecord[]) => Promise<void>,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "podwire-record-" });
+  const bad: BadRecord[] = [];
+  try {
+    await fn(new AttachmentStore(root, (record) => bad.push(record)), `${root}/attachments`, bad);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+const RECORD: AttachmentRecord = {
+  containerId: "c1",
+  network: "web",
+  ifName: "eth0",
+  state: "attached",
+  netns: "/run/netns/c1",
+  netnsId: "4:4026531840",
+  owner: "sandbox:c1",
+  since: "2026-01-02T03:04:05.678Z",
+  bootId: "b1",
+  sequence: 1,
+  attempts: 0,
+  nextTry: undefined,
+  error: undefined,
+  config: '{"name": "web"}',
+  cniArgs: [["A", "1"], ["B", "2"]],
+  capabilityArgs: { mac: "02:00:00:00:00:01" },
+  result: { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] },
+};
+
+Deno.test("a record is one file in the container's own folder, for nobody else to read, with kind and checksum", () =>
+  inStore(async (store, dir) => {
+    await store.write(RECORD);
+    const path = `${dir}/c1/eth0@web.json`;
+    assertEquals(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
+    const json = JSON.parse(await Deno.readTextFile(path));
+    assertEquals([json.kind, json.state, json.checksum.length], ["podwire.attachment.v1", "attached", 64]);
+    assertEquals(await store.read(RECORD), RECORD);
+  }));
+
+Deno.test("the attachments of a container come in the order in which they were made", () =>
+  inStore(async (store) => {
+    for (const [ifName, sequence] of [["eth1", 2], ["net0", 3], ["eth0", 1]] as const) {
+      await store.write({ ...RECORD, ifName, sequence });
+    }
+    await store.write({ ...RECORD, containerId: "c0" });
+    const names = (records: readonly AttachmentRecord[]) => records.map(({ ifName }) => ifName);
+    assertEquals(names(await store.ofContainer("c1")), ["eth0", "eth1", "net0"]);
+    assertEquals(await store.ofContainer("unknown"), []);
+    assertEquals((await store.all()).length, 4);
+    assertEquals(await store.containers(), ["c0", "c1"]);
+  }));
+
+Deno.test("E4 names that run together elsewhere stay apart here", () =>
+  inStore(async (store) => {
+    await store.write({ ...RECORD, network: "a-b", containerId: "c" });
+    await store.write({ ...RECORD, network: "a", containerId: "b-c" });
+    await store.write({ ...RECORD, ifName: "x@y", network: "z" });
+    assertEquals((await store.all()).length, 3);
+    assertEquals((await store.read({ containerId: "c1", ifName: "x@y", network: "z" }))?.network, "z");
+  }));
+
+Deno.test("E36 looking at one container reads its own folder alone, however many there are", () =>
+  inStore(async (store, dir, bad) => {
+    await store.write(RECORD);
+    for (let n = 0; n < 20; n++) {
+      await store.write({ ...RECORD, containerId: `other-${n}` });
+      await Deno.writeTextFile(`${dir}/other-${n}/eth0@web.json`, "damaged");
+    }
+    assertEquals((await store.ofContainer("c1")).length, 1);
+    assertEquals((await store.read(RECORD))?.network, "web");
+    assertEquals(bad, [], "the damaged ones were not looked at");
+    assertEquals((await store.all()).length, 1);
+    assertEquals(bad.length, 20);
+  }));
+
+Deno.test("whether anything is attached to a network is known by one look, as long as what was found last is there", () =>
+  inStore(async (store, dir) => {
+    assertEquals(await store.hasNetwork("web"), false);
+    for (let n = 0; n < 40; n++) await store.write({ ...RECORD, containerId: `c${n}` });
+    await store.write({ ...RECORD, containerId: "late", network: "other" });
+    await Deno.writeTextFile(`${dir}/README`, "");
+    for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
+    assertEquals(await store.hasNetwork("eb"), false);
+    {
+      using calls = new FileCalls();
+      for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
+      assertEquals(calls.take(), { stat: 2 });
+    }
+    await store.remove({ ...RECORD, containerId: "late", network: "other" });
+    assertEquals(await store.hasNetwork("other"), false);
+    // Whichever it was that was found.
+    for (let n = 0; n < 39; n++) {
+      await store.remove({ ...RECORD, containerId: `c${n}` });
+      assertEquals(await store.hasNetwork("web"), true);
+    }
+    await store.remove({ ...RECORD, containerId: "c39" });
+    assertEquals(await store.hasNetwork("web"), false);
+  }));
+
+Deno.test("a file that somebody left among the folders of the containers is none", () =>
+  inStore(async (store, dir) => {
+    await store.write(RECORD);
+    await Deno.writeTextFile(`${dir}/README`, "");
+    assertEquals([await store.containers(), (await store.all()).length], [["c1"], 1]);
+  }));
+
+Deno.test("with its last record a container is forgotten, and removing twice is fine", () =>
+  inStore(async (store) => {
+    await store.write(RECORD);
+    await store.write({ ...RECORD, ifName: "eth1" });
+    await store.remove(RECORD);
+    assertEquals(await store.containers(), ["c1"]);
+    await store.remove({ ...RECORD, ifName: "eth1" });
+    await store.remove({ ...RECORD, ifName: "eth1" });
+    assertEquals(await store.containers(), []);
+  }));
+
+Deno.test("a file that is not as it was written is reported and left as it is; whole, but not understood, it is a newer version's", () =>
+  inStore(async (store, dir, bad) => {
+    await store.write(RECORD);
+    await store.write({ ...RECORD, ifName: "eth1" });
+    const path = `${dir}/c1/eth0@web.json`;
+    const whole = await Deno.readTextFile(path);
+    const damaged = [
+      ["", "JSON", false],
+      [whole.slice(0, 100), "JSON", false],
+      [whole.replace('"sequence":1', '"sequence":2'), "its checksum does not match", false],
+      [
+        await printChecksummed("podwire.sandbox.v1", { id: "c1" }),
+        "its kind is not podwire.attachment.v1",
+        false,
+      ],
+      ["[]", "it is not a JSON object", false],
+      [await resealed(whole, { network: "other" }), "it is of another attachment", false],
+      [
+        await printChecksummed("podwire.attachment.v9", { x: 1 }),
+        "its kind is not podwire.attachment.v1 but",
+        true,
+      ],
+      [
+        await printChecksummed("podwire.attachment.v1", { containerId: "c1" }),
+        'its "network" is not a string',
+        true,
+      ],
+      [await resealed(whole, { state: "odd" }), 'its "state" is unknown: "odd"', true],
+      [await resealed(whole, { cniArgs: [["A"]] }), '"cniArgs"', true],
+    ] as const;
+    for (const [text, reason, isNewer] of damaged) {
+      await Deno.writeTextFile(path, text);
+      const { records, damaged: [found] } = await store.scan("c1");
+      assertEquals(records.map(({ ifName }) => ifName), ["eth1"]);
+      assertEquals({ file: found?.file, isNewer: found?.isNewer }, { file: path, isNewer });
+      assertEquals({ ...bad.at(-1) }, { file: path, reason: found?.reason });
+      if (reason !== "JSON") assertStringIncludes(found?.reason ?? "", reason);
+      assertEquals(await Deno.readTextFile(path), text);
+      if (!isNewer) {
+        assertEquals(await store.read(RECORD), undefined);
+        await store.requireUnderstood("c1");
+        await store.makeRoom(RECORD);
+        assertEquals(await Deno.readTextFile(bad.at(-1)?.movedTo ?? ""), text);
+        await Deno.remove(bad.at(-1)?.movedTo ?? "");
+        continue;
+      }
+      for (const act of ["read", "makeRoom"] as const) {
+        const error = await assertRejects(() => store[act](RECORD), CniError);
+        assertEquals({ kind: error.kind, file: error.context.file }, { kind: "conflict", file: path });
+      }
+      await assertRejects(() => store.requireUnderstood("c1"), CniError, "is of a newer version of podwire");
+    }
+    await store.write(RECORD);
+    assertEquals((await store.ofContainer("c1")).length, 2);
+  }));
+
+Deno.test("members that a newer version wrote stay when a record is written again, at every level", () =>
+  inStore(async (store, dir) => {
+    const path = `${dir}/c1/eth0@web.json`;
+    await store.write({ ...RECORD, error: { code: 1, later: 2 } });
+    const whole = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, await resealed(whole, { later: { deep: [{ x: 1 }] } }));
+    const read = await store.read(RECORD);
+    await store.write({ ...read!, state: "deleting" });
+    const again = await parseChecksummed("podwire.attachment.v1", await Deno.readTextFile(path));
+    assertEquals([again.later, again.error, again.result, again.state], [
+      { deep: [{ x: 1 }] },
+      { code: 1, later: 2 },
+      RECORD.result ?? null,
+      "deleting",
+    ]);
+  }));
+
+async function resealed(whole: string, changes: JsonObject): Promise<string> {
+  const body = await parseChecksummed("podwire.attachment.v1", whole);
+  return await printChecksummed("podwire.attachment.v1", { ...body, ...changes });
+}
+
+Deno.test("numbers in a record pass through unchanged, and do not disturb its checksum", () =>
+  inStore(async (store) => {
+    const result = parseJson('{"cniVersion": "1.1.0", "x": 9007199254740993, "y": 1.0}') as JsonObject;
+    await store.write({ ...RECORD, result });
+    assertEquals(JSON.stringify((await store.read(RECORD))?.result), JSON.stringify(result));
+  }));
+
+Deno.test("property: any change of one character of a record is noticed", () =>
+  inStore(async (store, dir, bad) => {
+    const random = new Random(5);
+    await store.write(RECORD);
+    const path = `${dir}/c1/eth0@web.json`;
+    const whole = (await Deno.readTextFile(path)).trimEnd();
+    for (let round = 0; round < 60; round++) {
+      const at = random.below(whole.length);
+      const other = whole[at] === "7" ? "8" : "7";
+      const text = whole.slice(0, at) + other + whole.slice(at + 1);
+      await Deno.writeTextFile(path, text);
+      // Of the kind alone it is known what it was.
+      const isKind = text.replace(/"kind":"[^"]*"/, '"kind":"podwire.attachment.v1"') === whole;
+      assertEquals(await store.read(RECORD), isKind ? RECORD : undefined, text);
+      assertEquals(bad.splice(0).length, isKind ? 0 : 1);
+    }
+  }));

@@ -1,0 +1,190 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { statOf } from "../../lib/host/file.ts";
+import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/state/container_lock.ts";
+import { FakeRun } from "../fake_run.ts";
+import { until } from "../until.ts";
+import { leaveNote } from "../processes.ts";
+
+async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
+  try {
+    await fn(new ContainerLocks(`${dir}/run`), `${dir}/run`);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("D80 operations on one container wait for each other, those on different ones do not", () =>
+  inLocks(async (locks) => {
+    const events: string[] = [];
+    const moment = () => new Promise<void>((resolve) => setTimeout(resolve, 30));
+    const operate = (id: string, name: string, work = moment) =>
+      withContainerLock(locks, id, undefined, async () => {
+        events.push(`${name} begins`);
+        await work();
+        events.push(`${name} ends`);
+      });
+    await Promise.all([operate("c1", "one"), operate("c1", "two")]);
+    assertEquals(events[1]?.split(" ")[0], events[0]?.split(" ")[0]);
+    assertEquals(events.length, 4);
+    events.length = 0;
+    const bothBegan = () => until(() => events.length >= 2);
+    await Promise.all([operate("c1", "one", bothBegan), operate("c2", "two", bothBegan)]);
+    assertEquals(events.slice(0, 2).sort(), ["one begins", "two begins"]);
+  }));
+
+Deno.test("a lock file is there exactly while an operation is under way, also one that fails", () =>
+  inLocks(async (locks) => {
+    assertEquals(await locks.present(), []);
+    await withContainerLock(locks, "c1", undefined, async () => {
+      assertEquals(await locks.present(), ["c1"]);
+      assertEquals(await locks.tryLock("c1"), undefined);
+    });
+    assertEquals(await locks.present(), []);
+    const failing = () => withContainerLock(locks, "c1", undefined, () => Promise.reject(new Error("oh")));
+    await assertRejects(failing, Error, "oh");
+    assertEquals(await locks.present(), []);
+  }));
+
+Deno.test("what a killed process left is present and free", () =>
+  inLocks(async (locks, dir) => {
+    await Deno.mkdir(`${dir}/containers`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
+    await Deno.writeTextFile(`${dir}/containers/README`, "");
+    assertEquals(await locks.present(), ["c1"]);
+    using lock = await locks.tryLock("c1");
+    assertEquals(lock === undefined, false);
+  }));
+
+Deno.test("F52 waiting for a lock ends with the signal", () =>
+  inLocks(async (locks) => {
+    using _held = await locks.lock("c1");
+    const signal = AbortSignal.abort("stop");
+    const error = await locks.lock("c1", signal).catch((error) => error);
+    assertEquals(error, "stop");
+    const later = new AbortController();
+    const waiting = withContainerLock(locks, "c1", later.signal, () => Promise.resolve("never"));
+    setTimeout(() => later.abort("enough"), 20);
+    assertEquals(await waiting.catch((error) => error), "enough");
+  }));
+
+Deno.test("F49 the GC verb of a network waits for every ADD and DEL of that network, these wait for it, and other networks wait for neither", () =>
+  inLocks(async (locks) => {
+    const first = await locks.networks.share("web");
+    const second = await locks.networks.share("web");
+    const exclusive = locks.networks.exclude("web");
+    let swept = false;
+    const done = exclusive.then((lock) => {
+      swept = true;
+      return lock;
+    });
+    first[Symbol.dispose]();
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    assertEquals(swept, false);
+    second[Symbol.dispose]();
+    using _sweep = await done;
+    using _other = await locks.networks.share("other", AbortSignal.timeout(60_000));
+    const late = locks.networks.share("web", AbortSignal.timeout(30));
+    await assertRejects(() => late, DOMException);
+  }));
+
+Deno.test("a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
+  inLocks(async (locks) => {
+    const exclusive = async <T>(body: () => Promise<T>) => {
+      using _sweep = await locks.networks.exclude("web");
+      return await body();
+    };
+    await exclusive(() => locks.networks.mark("web", "mark"));
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), true);
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "another")), false);
+    (await locks.networks.share("other"))[Symbol.dispose]();
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), true);
+    (await locks.networks.share("web"))[Symbol.dispose]();
+    assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), false);
+  }));
+
+Deno.test("a lock file that was left is told from one that is held, and looking makes none", () =>
+  inLocks(async (locks, dir) => {
+    using _held = await locks.lock("held");
+    await Deno.writeTextFile(`${dir}/containers/left.lock`, "");
+    assertEquals([await locks.left(), await locks.present()], [["left"], ["held", "left"]]);
+    const busy = ["held", "left", "none"].map((id) => locks.isBusy(id));
+    assertEquals(await Promise.all(busy), [true, false, false]);
+    // Several who look do not take each other for an operation.
+    const looks = await Promise.all(Array.from({ length: 20 }, () => locks.left()));
+    assertEquals(new Set(looks.flat()), new Set(["left"]));
+    assertEquals(looks.flat().length, 20);
+    assertEquals(await locks.present(), ["held", "left"]);
+  }));
+
+Deno.test("what is tried under a container's lock is left alone by others, and keeps the file of a crash", () =>
+  inLocks(async (locks, dir) => {
+    const outcome = await tryContainerLock(locks, "c1", async () => {
+      assertEquals(await tryContainerLock(locks, "c1", () => Promise.resolve("never")), { isBusy: true });
+      return "done";
+    });
+    assertEquals([outcome, await locks.present()], [{ isBusy: false, value: "done" }, []]);
+    await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
+    await assertRejects(
+      () => tryContainerLock(locks, "c1", () => Promise.reject(new Error("oh"))),
+      Error,
+      "oh",
+    );
+    assertEquals(await locks.left(), ["c1"]);
+  }));
+
+Deno.test("the lock file of an operation that is just ending is not taken for one that was left", () =>
+  inLocks(async (locks) => {
+    for (let ms = 0; ms < 30; ms++) {
+      const lock = await locks.lock("c1");
+      const trying = tryContainerLock(locks, "c1", () => Promise.resolve("done"));
+      await new Promise((resolve) => setTimeout(resolve, ms % 10));
+      await lock.remove();
+      lock[Symbol.dispose]();
+      await trying;
+      assertEquals(await locks.present(), [], `after ${ms % 10} ms`);
+    }
+  }));
+
+Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb ends its plugins first, others run nothing", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
+  try {
+    const marker = `${dir}/gc/web.collecting`;
+    const isThere = async () => await statOf(marker) !== undefined;
+    const host = new FakeRun();
+    const locks = new ContainerLocks(dir, undefined, host.run);
+    {
+      using _lock = await locks.networks.exclude("web");
+      assertEquals(await locks.networks.collecting("web", isThere), true);
+      await assertRejects(
+        () => locks.networks.collecting("web", () => Promise.reject(new Error("oh"))),
+        Error,
+        "oh",
+      );
+    }
+    (await locks.networks.share("web"))[Symbol.dispose]();
+    assertEquals([await isThere(), host.requests.length], [false, 0]);
+    for (const shared of [true, false]) {
+      await Deno.writeTextFile(marker, "");
+      await leaveNote(dir, { subject: "", task: "GC" });
+      const count = shared ? 3 : 1;
+      const taken = await Promise.all(
+        Array.from(
+          { length: count },
+          () => shared ? locks.networks.share("web") : locks.networks.exclude("web"),
+        ),
+      );
+      assertEquals([await isThere(), host.requests.splice(0).length >= 1], [false, true]);
+      for (const lock of taken) lock[Symbol.dispose]();
+    }
+    // Who could not look leaves the marker, and not the lock.
+    await Deno.writeTextFile(marker, "");
+    await leaveNote(dir, { subject: "", task: "GC" });
+    const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
+    await assertRejects(() => blind.networks.share("web"), Error, "no sh");
+    assertEquals(await isThere(), true);
+    using _free = await locks.networks.exclude("web", AbortSignal.timeout(60_000));
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

@@ -1,0 +1,299 @@
+// A port of the host has one owner: the second is refused before anything runs, and a crash leaves none taken.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { HostPorts } from "../../lib/state/host_ports.ts";
+import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
+
+const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
+const publish = (...ports: JsonObject[]): JsonObject => ({ portMappings: ports });
+const PORT = publish({ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "" });
+const publishing = (name: string) =>
+  listOf([], { name, plugins: [{ type: "a", capabilities: { portMappings: true } }] });
+
+/** A world with a plugin that publishes ports. */
+async function portWorld(): Promise<NetworkWorld> {
+  const world = await NetworkWorld.make();
+  await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
+  return world;
+}
+
+const requestOf = (
+  world: NetworkWorld,
+  containerId: string,
+  capabilityArgs: JsonObject,
+  more: Partial<AttachRequest> = {},
+) => world.request({ containerId, capabilityArgs, ...more });
+const addOf = (world: NetworkWorld, containerId: string, capabilityArgs = PORT, network = "web") =>
+  world.attachments().add(publishing(network), requestOf(world, containerId, capabilityArgs));
+const delOf = (world: NetworkWorld, containerId: string, network = "web") =>
+  world.attachments().del(publishing(network), requestOf(world, containerId, {}));
+const claimsIn = async (world: NetworkWorld): Promise<string[]> =>
+  (await Array.fromAsync(Deno.readDir(`${world.stateDir}/ports`), ({ name }) => name)).sort();
+
+Deno.test("F67 a second owner of a host port is refused before anything runs, and told who the first is", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const error = await failing(() =>
+    addOf(world, "c2", publish({ hostPort: 8080, hostIP: "127.0.0.1" }), "db")
+  );
+  assertEquals([error.kind, error.code, error.context.verb, error.context.network], [
+    "conflict",
+    0,
+    "ADD",
+    "db",
+  ]);
+  assertEquals(
+    error.message,
+    'Cannot ADD network "db": the host port 127.0.0.1:8080/tcp is taken by container "c1" on network "web" (eth0, attached); it has 8080/tcp',
+  );
+  assertEquals(error.context.hint, "`podwire attachments c1` shows the owner");
+  assertEquals([await world.plugins.log(), await world.files()], [
+    ["a ADD c1 eth0"],
+    ["c1/eth0@web.json", "results/web-c1-eth0"],
+  ]);
+  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+});
+
+Deno.test("F67 the same port goes to several owners where no packet would be for two", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1", publish({ hostPort: 8080, hostIP: "127.0.0.1" }));
+  await addOf(
+    world,
+    "c2",
+    publish({ hostPort: 8080, hostIP: "127.0.0.2" }, { hostPort: 8080, hostIP: "::" }),
+  );
+  await addOf(world, "c3", publish({ hostPort: 8080, protocol: "udp" }));
+  const refused = await failing(() => addOf(world, "c4", publish({ hostPort: 8080, hostIP: "::1" })));
+  assertMatch(refused.msg, /\[::1\]:8080\/tcp is taken by container "c2"/);
+  await delOf(world, "c2");
+  await addOf(world, "c4", publish({ hostPort: 8080, hostIP: "::1" }));
+  assertEquals(await claimsIn(world), ["tcp-8080.json", "udp-8080.json"]);
+  for (const id of ["c1", "c3", "c4"]) await delOf(world, id);
+  assertEquals(await claimsIn(world), []);
+});
+
+Deno.test("F67 of several ports none is taken when one is not free", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const several = publish({ hostPort: 7070 }, { hostPort: 8080 }, { hostPort: 9090 });
+  await failing(() => addOf(world, "c2", several));
+  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  await addOf(world, "c3", publish({ hostPort: 7070 }, { hostPort: 9090 }));
+});
+
+Deno.test("F67 one request cannot have a port twice, in one network or in two", async () => {
+  await using world = await portWorld();
+  const twice = publish({ hostPort: 8080 }, { hostPort: 8080, hostIP: "127.0.0.1" });
+  const error = await failing(() => addOf(world, "c1", twice));
+  assertEquals([error.kind, error.msg], [
+    "conflict",
+    "the host ports 8080/tcp and 127.0.0.1:8080/tcp are one, asked for twice",
+  ]);
+  const wanted = [{ capabilityArgs: PORT }, { capabilityArgs: PORT }];
+  const both = await failing(() => world.ports.requireFree(wanted));
+  assertEquals([both.kind, both.msg], ["conflict", "the host port 8080/tcp is asked for twice"]);
+  assertEquals([await world.plugins.log(), await world.files()], [[], []]);
+});
+
+Deno.test("F67 a port that no plugin of the network publishes is nobody's", async () => {
+  await using world = await portWorld();
+  const without = listOf(["a"]);
+  await world.attachments().add(without, requestOf(world, "c1", PORT));
+  await addOf(world, "c2");
+  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  await world.attachments().del(without, requestOf(world, "c1", {}));
+  await failing(() => addOf(world, "c3"));
+});
+
+Deno.test("F67 what all attachments of a pod need is asked for before the first is made", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const other = publish({ hostPort: 9090 });
+  const free = await world.ports.requireFree([{ capabilityArgs: other }]);
+  assertEquals(free, undefined);
+  const error = await failing(() =>
+    world.ports.requireFree([{ capabilityArgs: other }, { capabilityArgs: PORT }])
+  );
+  assertMatch(error.msg, /8080\/tcp is taken by container "c1"/);
+  const key = { containerId: "c1", network: "web", ifName: "eth0" };
+  await world.ports.requireFree([{ key, capabilityArgs: PORT }]);
+  await failing(() => world.ports.requireFree([{ key: { ...key, ifName: "eth1" }, capabilityArgs: PORT }]));
+  await world.ports.requireFree([{ capabilityArgs: PORT }], { leaving: ["c1"] });
+  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+});
+
+Deno.test("F73 G28 after a failed ADD that was undone the port is free", async () => {
+  await using world = await portWorld();
+  const b = await world.plugins.install("b", { ADD: { code: 1 } });
+  const list = listOf([], { plugins: [{ type: "a", capabilities: { portMappings: true } }, { type: "b" }] });
+  await failing(() => world.attachments().add(list, requestOf(world, "c1", PORT)));
+  assertEquals([await claimsIn(world), await world.files()], [[], []]);
+  await b.answer("ADD", { stdout: resultWith("10.1.0.2/24") });
+  await world.attachments().add(list, requestOf(world, "c2", PORT));
+});
+
+Deno.test("F79 after a failed DEL the port stays taken, and the refusal says what to do", async () => {
+  await using world = await portWorld();
+  const b = await world.plugins.install("b", { ADD: { code: 1 }, DEL: { code: 1 } });
+  const list = listOf([], { plugins: [{ type: "a", capabilities: { portMappings: true } }, { type: "b" }] });
+  // A plugin that never ran cannot keep an undo from succeeding; one that failed can.
+  await failing(() => world.attachments().add(list, requestOf(world, "c1", PORT)));
+  const error = await failing(() => addOf(world, "c2"));
+  assertMatch(error.msg, /is taken by container "c1" on network "web" \(eth0, failed\)/);
+  assertMatch(error.context.hint ?? "", /`podwire recover` tries again/);
+  await b.answer("DEL", {});
+  await world.attachments().remove((await world.store.all())[0]!);
+  await addOf(world, "c2");
+});
+
+Deno.test("what a killed process had claimed is free once its record is gone, and not before", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const [record] = await world.store.all();
+  // Killed between record and claim of another port, then between the removals of the record and of the claim.
+  await world.store.write({
+    ...record!,
+    containerId: "c0",
+    state: "adding",
+    capabilityArgs: publish({ hostPort: 9090 }),
+  });
+  await addOf(world, "c2", publish({ hostPort: 9090 }));
+  const held = await failing(() => addOf(world, "c3"));
+  assertEquals(held.kind, "conflict");
+  await world.store.remove(record!);
+  await addOf(world, "c3");
+  const error = await failing(() => addOf(world, "c4"));
+  assertMatch(error.msg, /container "c3"/);
+});
+
+Deno.test("F73 a port is given back before its record goes, so that a crash between the two leaves no claim", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const remove = world.store.remove.bind(world.store);
+  let claims: string[] | undefined;
+  world.store.remove = async (key) => {
+    claims = await claimsIn(world);
+    await remove(key);
+  };
+  await delOf(world, "c1");
+  assertEquals([claims, await claimsIn(world), await world.files()], [[], [], []]);
+});
+
+Deno.test("a claim of an attachment that was made anew without the port is of the past", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const [record] = await world.store.all();
+  await world.store.write({ ...record!, capabilityArgs: {} });
+  await addOf(world, "c2");
+  // Whose claim was replaced gives back nothing of the new owner's.
+  await world.ports.release(record!, PORT);
+  await failing(() => addOf(world, "c3"));
+});
+
+Deno.test("a sweep takes away what crashes left of claims, and nothing that is in use", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  await addOf(world, "c2", publish({ hostPort: 9090, hostIP: "127.0.0.1" }));
+  await addOf(world, "c3", publish({ hostPort: 9090, hostIP: "127.0.0.2" }));
+  for (const id of ["c1", "c2"]) await world.store.remove((await world.store.ofContainer(id))[0]!);
+  const unfinished = `${world.stateDir}/ports/.podwire-4194304-${"0".repeat(32)}.tmp`;
+  await Deno.writeTextFile(unfinished, "");
+  await Deno.writeTextFile(`${world.stateDir}/ports/README`, "not ours");
+  await world.ports.sweep();
+  assertEquals(await claimsIn(world), ["README", "tcp-9090.json"]);
+  const { claims } = JSON.parse(await Deno.readTextFile(`${world.stateDir}/ports/tcp-9090.json`));
+  assertEquals(claims, [{ containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2" }]);
+});
+
+Deno.test("claims that cannot be read are moved aside and made anew from the records", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  await addOf(world, "c2", publish({ hostPort: 9090 }));
+  await Deno.writeTextFile(
+    `${world.stateDir}/ports/tcp-8080.json`,
+    '{"kind": "podwire.port.v1", "claims": []}',
+  );
+  const error = await failing(() => addOf(world, "c3"));
+  assertMatch(error.msg, /is taken by container "c1"/);
+  assertEquals(await claimsIn(world), ["tcp-8080.json", "tcp-8080.json.bad-1", "tcp-9090.json"]);
+  assertEquals(world.bad.map(({ reason }) => reason), ["its checksum does not match"]);
+  await failing(() => addOf(world, "c3"));
+  assertEquals(world.bad.length, 1);
+  await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8080.json`, "");
+  await delOf(world, "c1");
+  assertEquals(await claimsIn(world), ["tcp-8080.json.bad-1", "tcp-8080.json.bad-2", "tcp-9090.json"]);
+});
+
+Deno.test("F52 waiting for the claims of others ends with the signal, and leaves nothing on record", async () => {
+  await using world = await portWorld();
+  using _held = await world.locks.ports();
+  const signal = AbortSignal.timeout(300);
+  const request = requestOf(world, "c1", PORT, { signal });
+  const error = await failing(() => world.attachments().add(publishing("web"), request));
+  assertEquals([error.kind, await world.plugins.log(), await world.files()], ["timeout", [], []]);
+  // Who publishes nothing does not wait.
+  await addOf(world, "c2", {});
+  await delOf(world, "c2");
+});
+
+Deno.test("of many that want a port at once one gets it, and the plugins of no other run", async () => {
+  await using world = await portWorld();
+  const ids = Array.from({ length: 12 }, (_, index) => `c${index}`);
+  const outcomes = await Promise.allSettled(ids.map((id) => addOf(world, id)));
+  const winners = ids.filter((_, index) => outcomes[index]?.status === "fulfilled");
+  assertEquals(winners.length, 1);
+  assertEquals(await world.plugins.log(), [`a ADD ${winners[0]} eth0`]);
+  assertEquals((await world.store.all()).map(({ containerId }) => containerId), winners);
+});
+
+Deno.test("what a claim costs does not depend on how many attachments there are", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1");
+  const [record] = await world.store.all();
+  let read = 0;
+  const counting = new Proxy(world.store, {
+    get(target, key) {
+      const value = Reflect.get(target, key, target);
+      if (typeof value !== "function") return value;
+      return (...given: unknown[]) => {
+        read++;
+        assert(key === "look", `the store was asked for ${String(key)}`);
+        return value.apply(target, given);
+      };
+    },
+  });
+  const ports = new HostPorts({ stateDir: world.stateDir, store: counting, locks: world.locks });
+  for (let index = 0; index < 200; index++) {
+    const other = {
+      ...record!,
+      containerId: `other-${index}`,
+      capabilityArgs: publish({ hostPort: 10_000 + index }),
+    };
+    await world.store.write(other);
+    await ports.claim(other, other.capabilityArgs);
+  }
+  assertEquals(read, 0);
+  await failing(() => ports.requireFree([{ capabilityArgs: PORT }]));
+  assertEquals(read, 1);
+});
+
+Deno.test("what a newer version says of a port, or of who has it, stays when its file is written again", async () => {
+  await using world = await portWorld();
+  const local = publish({ hostPort: 8080, hostIP: "127.0.0.1" });
+  await addOf(world, "c1", local);
+  const file = `${world.stateDir}/ports/tcp-8080.json`;
+  const { kind, checksum: _, claims: [claim] } = JSON.parse(await Deno.readTextFile(file));
+  const later = { zone: "a", claims: [{ ...claim, weight: [1] }] };
+  await Deno.writeTextFile(file, await printChecksummed(kind, later));
+  await addOf(world, "c2", publish({ hostPort: 8080, hostIP: "127.0.0.2" }));
+  const both = JSON.parse(await Deno.readTextFile(file));
+  assertEquals([both.zone, both.claims.length, both.claims[0]], ["a", 2, { ...claim, weight: [1] }]);
+  await delOf(world, "c2");
+  const { checksum: _sum, kind: _kind, ...left } = JSON.parse(await Deno.readTextFile(file));
+  assertEquals(left, later);
+  await delOf(world, "c1");
+  assertEquals(await claimsIn(world), []);
+});

@@ -1,0 +1,81 @@
+// E5: file names end at 255 bytes. What libcni can keep podwire can, and what no file name takes is refused before the
+// first plugin runs, where libcni finds out behind the last.
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
+
+const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
+
+/** Names of these lengths: network, container, interface. */
+function named(lengths: readonly [number, number, number]) {
+  const [network = "", containerId = "", ifName = ""] = lengths.map((length, index) =>
+    "nci"[index]?.repeat(length)
+  );
+  return { network, containerId, ifName };
+}
+
+Deno.test("E5 names that together make a file name of 255 bytes are attached, checked and deleted", async () => {
+  for (const lengths of [[251, 1, 1], [1, 250, 1], [248, 1, 4], [237, 1, 15], [120, 118, 15]] as const) {
+    await using world = await NetworkWorld.make();
+    const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
+    const { network, containerId, ifName } = named(lengths);
+    const list = listOf(["a"], { name: network });
+    const request = world.request({ containerId, ifName });
+    await world.attachments().add(list, request);
+    const [record] = await world.store.ofContainer(containerId);
+    assertEquals([record?.network, record?.ifName, record?.state], [network, ifName, "attached"]);
+    assertEquals((await failing(() => world.attachments().add(list, request))).kind, "conflict");
+    await world.attachments().check(list, request);
+    await world.attachments().del(list, request);
+    assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD", "CHECK", "DEL"]);
+    assertEquals(await world.files(), []);
+    using lock = await new ContainerLocks(`${world.dir}/run`).lock(containerId);
+    await lock.remove();
+  }
+});
+
+Deno.test("E5 names that make no file name are refused before the first plugin runs, what has them can be deleted", async () => {
+  for (const lengths of [[251, 1, 2], [240, 1, 15], [128, 128, 4], [5000, 1, 1]] as const) {
+    await using world = await NetworkWorld.make();
+    await world.plugins.install("a");
+    const { network, containerId, ifName } = named(lengths);
+    const list = listOf(["a"], { name: network });
+    const request = world.request({ containerId, ifName });
+    const error = await failing(() => world.attachments().add(list, request));
+    assertMatch(error.msg, /too long/);
+    assertEquals([error.kind, await world.plugins.verbs(), await world.files()], ["usage", [], []]);
+    // Another runtime may have got as far as that with its ADD.
+    await world.attachments().check(list, request);
+    await world.attachments().del(list, request);
+    assertEquals([await world.plugins.verbs(), world.log.all], [["a CHECK", "a DEL"], []]);
+  }
+});
+
+Deno.test("E5 the records of networks that differ behind their 200th character are two", async () => {
+  await using world = await NetworkWorld.make();
+  await world.plugins.install("a");
+  const names = ["x", "y"].map((end) => `${"n".repeat(230)}${end}`);
+  for (const name of names) await world.attachments().add(listOf(["a"], { name }), world.request());
+  assertEquals((await world.store.ofContainer("c1")).map(({ network }) => network), names);
+  // One that cannot be read has room for the name under which it is set aside.
+  const [file = ""] = (await Array.fromAsync(Deno.readDir(`${world.stateDir}/attachments/c1`))).map((
+    { name },
+  ) => name);
+  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/${file}`, "{");
+  assertEquals((await world.store.ofContainer("c1")).length, 1);
+  assertEquals(world.bad.length, 1);
+});
+
+Deno.test("E5 a container ID that leaves no room for the name of its lock is refused as too long", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
+  try {
+    const locks = new ContainerLocks(dir);
+    for (const act of [() => locks.lock("c".repeat(251)), () => locks.tryLock("c".repeat(251))]) {
+      const error = await failing(act);
+      assertEquals([error.kind, error.msg], ["usage", "the container ID is too long"]);
+    }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

@@ -1,0 +1,118 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { AttachmentStore } from "../../lib/state/attachment_store.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
+import { StateFormat } from "../../lib/state/state_format.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { inTempDir } from "../temp_dir.ts";
+import { Lines } from "../attachment/world.ts";
+
+/** A test with a state directory of its own. */
+function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<void>): void {
+  Deno.test(name, () => inTempDir((dir) => fn(`${dir}/state`, new Lines())));
+}
+
+const newer = () => printChecksummed("podwire.format.v1", { format: 2, hint: "moved" });
+
+formatTest(
+  "the layout is noted once, and a directory without a note counts as of the first version",
+  async (stateDir, log) => {
+    const file = `${stateDir}/format`;
+    const before = new StateFormat(stateDir, log);
+    await before.requireKnown();
+    await before.sayIfNewer();
+    await assertRejects(() => Deno.stat(stateDir), Deno.errors.NotFound);
+    await before.note();
+    const { ino, mode } = await Deno.stat(file);
+    assertEquals((mode ?? 0) & 0o777, 0o600);
+    const after = new StateFormat(stateDir, log);
+    await after.requireKnown();
+    await after.note();
+    assertEquals((await Deno.stat(file)).ino, ino);
+    assertEquals(log.all, []);
+  },
+);
+
+formatTest(
+  "a newer layout is refused by whoever would write, said by whoever reads, and never written over",
+  async (stateDir, log) => {
+    for (
+      const text of [
+        await newer(),
+        await printChecksummed("podwire.format.v2", {}),
+        '{"kind":"podwire.format.v3"}',
+      ]
+    ) {
+      await Deno.mkdir(stateDir, { recursive: true });
+      await Deno.writeTextFile(`${stateDir}/format`, text);
+      const format = new StateFormat(stateDir, log);
+      for (const act of [() => format.requireKnown(), () => format.note()]) {
+        const error = await assertRejects(act, CniError);
+        assertEquals(error.kind, "conflict");
+        assertStringIncludes(error.context.hint ?? "", "upgrade podwire");
+      }
+      log.all.length = 0;
+      await new AttachmentStore(stateDir, () => {}, format).scanAll();
+      await format.sayIfNewer();
+      assertEquals(log.all.length, 1);
+      assertStringIncludes(log.all[0] ?? "", "upgrade podwire");
+      assertEquals(await Deno.readTextFile(`${stateDir}/format`), text);
+    }
+  },
+);
+
+formatTest(
+  "a damaged note keeps nobody from anything: it is moved aside by who writes, and made anew",
+  async (stateDir, log) => {
+    const file = `${stateDir}/format`;
+    await new StateFormat(stateDir, log).note();
+    const whole = await Deno.readTextFile(file);
+    for (const damaged of ["", "{", "[]", whole.replace('"format":1', '"format":3'), "\0".repeat(80)]) {
+      assert(damaged !== whole);
+      await Deno.writeTextFile(file, damaged);
+      const format = new StateFormat(stateDir, log);
+      await format.requireKnown();
+      await format.sayIfNewer();
+      assertEquals(await Deno.readTextFile(file), damaged);
+      await format.note();
+      assertEquals(await Deno.readTextFile(file), whole);
+    }
+    assert(log.all.every((line) => line.includes("moved aside")), log.all.join("\n"));
+  },
+);
+
+formatTest(
+  "over a newer layout every command that writes is refused before it has done anything, and those that read go on",
+  async (stateDir, log) => {
+    await Deno.mkdir(stateDir, { recursive: true });
+    await Deno.writeTextFile(`${stateDir}/format`, await newer());
+    const dir = (name: string) => `${stateDir}/../${name}`;
+    const podwire = new Podwire({
+      ...{ stateDir, log, runDir: dir("run"), cacheDir: dir("cache"), netnsDir: dir("netns") },
+      embeddedOnly: true,
+    });
+    const target = { containerId: "c", netns: "/proc/self/ns/net", ifName: "eth0", owner: "cli" };
+    const request = { ...target, args: [], capabilityArgs: {} };
+    for (
+      const act of [
+        () => podwire.sandboxes.run({ name: "web", networks: [] }),
+        () => podwire.add("podwire", request),
+        () => podwire.del("podwire", request),
+        () => podwire.forget({ containerId: "c", reason: "it is gone" }),
+        () => podwire.recover(),
+        () => podwire.gc(),
+      ]
+    ) {
+      const error = await assertRejects(act, CniError, undefined, String(act));
+      assertEquals([error.kind, error.context.file], ["conflict", `${stateDir}/format`], String(act));
+    }
+    assertEquals(await podwire.sandboxes.list(), []);
+    assertEquals(await podwire.attachments(), []);
+    await podwire.networks();
+    await podwire.gc({ dryRun: true });
+    const left = await Array.fromAsync(Deno.readDir(dir("")), ({ name }) => name);
+    assertEquals(left, ["state"]);
+    assertEquals(await Array.fromAsync(Deno.readDir(stateDir), ({ name }) => name), ["format"]);
+    assertEquals(log.all.filter((line) => line.includes("newer version")).length, 1);
+  },
+);
