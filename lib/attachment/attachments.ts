@@ -42,11 +42,11 @@ export type { AttachRequest, WantedAttachment } from "./request.ts";
 /** The parts that {@linkcode Attachments} works with. */
 export interface AttachmentsOptions extends RemovalOptions {
   /** @default {DEFAULT_TIMEOUTS} */
-  readonly timeouts?: Timeouts;
+  readonly timeouts?: Timeouts | undefined;
   /** Those of networks, which keep the GC verb away while something is attached or detached. */
   readonly locks: { readonly networks: Pick<NetworkLocks, "share"> };
   /** Knows what plugins answered to VERSION. @default one of its own */
-  readonly probe?: VersionProbe;
+  readonly probe?: VersionProbe | undefined;
 }
 
 /**

@@ -22,15 +22,15 @@ export interface ForgetRequest {
   /** Of this container. */
   readonly containerId: string;
   /** Only that of this interface. @default those of all */
-  readonly ifName?: string;
+  readonly ifName?: string | undefined;
   /** Only that to this network. @default those to all */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** Why; it is written into the log. */
   readonly reason: string;
   /** Runs no plugin and changes nothing. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   /** Cuts the last DEL short. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What became of one attachment. */
@@ -167,7 +167,7 @@ async function forgetDamaged(
         throw new CniError("io", "nothing says how it was made", { verb: "DEL", network });
       }
       const request = { containerId, ifName, netns: "", args: [], capabilityArgs: {}, owner: "cli" };
-      await attachments.del(list, { ...request, ...(signal && { signal }) });
+      await attachments.del(list, { ...request, signal });
       return { ...key, how: "detached", freed: [], remaining: [] };
     } catch (cause) {
       signal?.throwIfAborted();

@@ -160,7 +160,7 @@ export class InterfaceGuard {
   async #find({ netns, ifName, signal }: WantedInterface): Promise<FoundLink | undefined> {
     const { netnsGuard, run } = this.#options;
     const place = await netnsGuard.isOwn(netns) ? {} : { netns };
-    return await findLink(ifName, { ...place, run, ...(signal && { signal }) });
+    return await findLink(ifName, { ...place, run, signal });
   }
 }
 

@@ -37,9 +37,9 @@ export interface RemovalOptions {
   readonly log: Logger;
   readonly run: RunCommand;
   /** The configuration that a network has now. @default that of no network is known */
-  readonly present?: PresentList;
+  readonly present?: PresentList | undefined;
   /** Frees what can be freed without the plugins of an attachment. @default nothing */
-  readonly freeLeftovers?: FreeLeftovers;
+  readonly freeLeftovers?: FreeLeftovers | undefined;
 }
 
 /** The configuration that a network has now, if it has a usable one. */
@@ -61,7 +61,7 @@ export interface LeftoverOwner extends AttachmentKey {
 /** How leftovers are freed. */
 export interface LeftoverOptions {
   /** Only tells what would be. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

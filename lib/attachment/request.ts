@@ -9,14 +9,14 @@ export interface AttachRequest extends AttachTarget {
    * Of an ADD: whether podwire itself has made the namespace for this container, so that no interface of others is in it
    * and none is looked for. @default {false}
    */
-  readonly isNewNetns?: boolean;
+  readonly isNewNetns?: boolean | undefined;
   /**
    * Of a DEL: whether the plugins get the namespace also where neither a record nor libcni's cache says that its interface
    * is an attachment, and so remove what has the name. @default {false}
    */
-  readonly forceForeign?: boolean;
+  readonly forceForeign?: boolean | undefined;
   /** Cuts the operation short, with its plugins; what was begun is undone. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** One of several attachments that are to be made for a container. */

@@ -20,18 +20,18 @@ export interface RetrierOptions {
   readonly running: RunningPrograms;
   readonly log: Logger;
   /** Milliseconds after which it looks at the latest, for what other processes could not remove. @default {10_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** Milliseconds between two looks at least. @default {1_000} */
-  readonly leastMs?: number;
+  readonly leastMs?: number | undefined;
 }
 
 /** How {@linkcode Retrier.retryDue} goes about it. */
 export interface RetryOptions {
   /** @default {the present} */
-  readonly now?: Date;
-  readonly signal?: AbortSignal;
+  readonly now?: Date | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** How many containers at once. @default {8} */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
 }
 
 /** What became of the removals that were due. */

@@ -51,7 +51,7 @@ export interface GcChainOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   /** Called with what became of each plugin that was not cut short by the signal. */
-  readonly onAnswer?: (plugin: PluginConfig, failure?: CniError) => void;
+  readonly onAnswer?: ((plugin: PluginConfig, failure?: CniError) => void) | undefined;
 }
 
 /**

@@ -102,7 +102,7 @@ export async function loadNetworkFile(path: string): Promise<NetworkConfigList> 
  */
 export function parseNetwork(
   content: string | Uint8Array,
-  source: { readonly file?: string } = {},
+  source: { readonly file?: string | undefined } = {},
 ): NetworkConfigList {
   const text = typeof content === "string" ? content : decodeText(content, source);
   const json = parseJson(text, source);
@@ -110,7 +110,7 @@ export function parseNetwork(
   return withFolderPlugins(parseConfigList(text, source), [], source);
 }
 
-function decodeText(bytes: Uint8Array, source: { readonly file?: string }): string {
+function decodeText(bytes: Uint8Array, source: { readonly file?: string | undefined }): string {
   try {
     // What reads the text decides about a byte order mark.
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);

@@ -48,7 +48,7 @@ export interface CatalogMemoryOptions {
   /** The directory that this is about, as an absolute path. */
   readonly confDir: string;
   /** Whether what is new is written; else it lives as long as the process. @default {true} */
-  readonly writes?: boolean;
+  readonly writes?: boolean | undefined;
   readonly log: Logger;
 }
 
@@ -197,7 +197,9 @@ function merged(there: Remembered, own: Remembered): Remembered {
   };
 }
 
-async function isGranted(wanted: { readonly read?: string[]; readonly write?: string[] }): Promise<boolean> {
+async function isGranted(
+  wanted: { readonly read?: string[] | undefined; readonly write?: string[] | undefined },
+): Promise<boolean> {
   return (await missingFlags(wanted)).length === 0;
 }
 

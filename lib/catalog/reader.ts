@@ -17,20 +17,20 @@ export interface CatalogOptions extends FindPluginOptions {
   /** Nothing is read when it is undefined. */
   readonly confDir: string | undefined;
   /** Whether it is an error that the directory does not exist: somebody named it. @default {false} */
-  readonly confDirRequired?: boolean;
+  readonly confDirRequired?: boolean | undefined;
   /** The only network that may stand in when a request names none. @default {the first usable one} */
-  readonly defaultNetwork?: string;
+  readonly defaultNetwork?: string | undefined;
   /** Gives the network of a machine whose directory holds no configuration file at all. */
-  readonly embedded?: () => Promise<NetworkConfigList>;
+  readonly embedded?: (() => Promise<NetworkConfigList>) | undefined;
   /** Where what has to outlive the process is kept. @default {nowhere} */
-  readonly stateDir?: string;
+  readonly stateDir?: string | undefined;
   /** Whether what is new is kept there; who only looks leaves no trace. @default {true} */
-  readonly remembers?: boolean;
+  readonly remembers?: boolean | undefined;
   /** Whether a container is attached to the network: then it stays the default. @default {none is} */
-  readonly isAttached?: (network: string) => Promise<boolean>;
-  readonly log?: Logger;
+  readonly isAttached?: ((network: string) => Promise<boolean>) | undefined;
+  readonly log?: Logger | undefined;
   /** @default {() => new Date()} */
-  readonly now?: () => Date;
+  readonly now?: (() => Date) | undefined;
 }
 
 /** What an attempt to read the directory came to. */

@@ -18,11 +18,11 @@ export interface CatalogWatchOptions {
   readonly pluginDirs: readonly string[];
   readonly log: Logger;
   /** How long is waited for further events, in milliseconds. @default {200} */
-  readonly gatherMs?: number;
+  readonly gatherMs?: number | undefined;
   /** How often everything is looked at without an event, in milliseconds. @default {10_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** @default {watchDirs} */
-  readonly watch?: WatchDirs;
+  readonly watch?: WatchDirs | undefined;
 }
 
 /** Where events never cease, they are not waited for longer than so many times `gatherMs`. */

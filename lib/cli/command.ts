@@ -125,7 +125,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 export function parseCommandLine(
   args: readonly string[],
   options: readonly OptionSpec[],
-  { ownOperands = Infinity }: { ownOperands?: number } = {},
+  { ownOperands = Infinity }: { ownOperands?: number | undefined } = {},
 ): Omit<CommandInput, "io"> {
   const { flags, operands, rest } = sortArguments(args, options, ownOperands);
   const names = (...kinds: OptionSpec["kind"][]) =>

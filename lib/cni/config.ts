@@ -61,11 +61,11 @@ export interface ValidAttachment {
 
 /** What the runtime adds to the configuration of a plugin when it calls it. */
 export interface RequestOptions {
-  readonly prevResult?: JsonObject;
+  readonly prevResult?: JsonObject | undefined;
   /** Values of capabilities; a plugin gets those that it declares. */
-  readonly runtimeConfig?: JsonObject;
+  readonly runtimeConfig?: JsonObject | undefined;
   /** Only for GC. */
-  readonly validAttachments?: readonly ValidAttachment[];
+  readonly validAttachments?: readonly ValidAttachment[] | undefined;
 }
 
 /**

@@ -14,7 +14,7 @@ import {
 /** Where a configuration comes from: for the errors about it, and for how strictly it is read. */
 export interface ConfigSource {
   /** The file that the text stands in. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   /**
    * What becomes of a key that stands in an object already. Other runtimes let the last one win: what one of them has
    * stored is to be read so.
@@ -26,8 +26,8 @@ export interface ConfigSource {
 
 /** What an error about a place in a document may tell beside it. */
 export interface FaultOptions {
-  readonly details?: string;
-  readonly hint?: string;
+  readonly details?: string | undefined;
+  readonly hint?: string | undefined;
 }
 
 /** A list of one plugin encloses the plugin's configuration twice. */

@@ -77,39 +77,39 @@ export interface PluginPlace {
 /** What is known about a failure beside its message. */
 export interface CniErrorOptions {
   /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. @default {ERROR_CODES.unknown} */
-  readonly code?: number;
+  readonly code?: number | undefined;
   /** What adds to the message. */
-  readonly details?: string;
+  readonly details?: string | undefined;
   /** What was asked of the plugin. */
-  readonly verb?: string;
+  readonly verb?: string | undefined;
   /** The name of the network. */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** The plugin that failed. */
-  readonly plugin?: PluginPlace;
+  readonly plugin?: PluginPlace | undefined;
   /** Whose attachment it was. */
-  readonly containerId?: string;
+  readonly containerId?: string | undefined;
   /** The interface of the attachment. */
-  readonly ifName?: string;
+  readonly ifName?: string | undefined;
   /** How a program ended. */
-  readonly exitCode?: number;
+  readonly exitCode?: number | undefined;
   /** The signal that ended a program. */
-  readonly signal?: string;
+  readonly signal?: string | undefined;
   /** The tail of what the plugin wrote to standard error. */
-  readonly stderr?: string;
+  readonly stderr?: string | undefined;
   /** Milliseconds until it failed. */
-  readonly elapsedMs?: number;
+  readonly elapsedMs?: number | undefined;
   /** The file that is wrong. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   /** One-based. */
-  readonly line?: number;
+  readonly line?: number | undefined;
   /** One-based. */
-  readonly column?: number;
+  readonly column?: number | undefined;
   /** What in the document is wrong, as `plugins[1].type`; empty for the document itself. */
-  readonly path?: string;
+  readonly path?: string | undefined;
   /** What the reader can do about it. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
   /** What was thrown below. */
-  readonly cause?: unknown;
+  readonly cause?: unknown | undefined;
 }
 
 /**

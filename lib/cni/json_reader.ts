@@ -15,13 +15,13 @@ export type DuplicateKeys = "last wins" | "refused";
 /** Where a JSON text comes from, for the errors about it, and what it may hold. */
 export interface JsonSource {
   /** The file that the text stands in. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   /** The kind of the errors. @default {"config"} */
-  readonly kind?: ErrorKind;
+  readonly kind?: ErrorKind | undefined;
   /** How deep objects and arrays may be nested. @default {2 * MAX_DEPTH} */
-  readonly maxDepth?: number;
+  readonly maxDepth?: number | undefined;
   /** What becomes of a key that an object has twice. @default {"last wins"} */
-  readonly duplicateKeys?: DuplicateKeys;
+  readonly duplicateKeys?: DuplicateKeys | undefined;
 }
 
 /**

@@ -37,7 +37,7 @@ export class DaemonClient {
 
   async #send(method: string, target: string, body: string, signal?: AbortSignal): Promise<UnixAnswer> {
     try {
-      return await requestOverUnix(this.#socket, { method, target, body, ...(signal && { signal }) });
+      return await requestOverUnix(this.#socket, { method, target, body, signal });
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
       if (cause.reason === "bad-output") throw this.#unlike(cause.message);

@@ -30,18 +30,18 @@ export interface DaemonOptions {
   /** Where it serves, as an absolute path. */
   readonly socket: string;
   /** Milliseconds that requests under way have to end, once it is to end itself. @default {30_000} */
-  readonly drainMs?: number;
+  readonly drainMs?: number | undefined;
   /** How many requests of one method may be under way at once. @default {256, or fewer where few files may be open} */
-  readonly maxRequests?: number;
+  readonly maxRequests?: number | undefined;
   /** Milliseconds for one request. @default {600_000} */
-  readonly requestMs?: number;
+  readonly requestMs?: number | undefined;
   readonly manager: ServiceManager;
   /** Milliseconds between two looks whether the socket is still there. @default {10_000} */
-  readonly socketPollMs?: number;
+  readonly socketPollMs?: number | undefined;
   /** Which sandboxes are made before they are asked for. @default {none} */
-  readonly pool?: PoolSizes;
+  readonly pool?: PoolSizes | undefined;
   /** Makes sandboxes in the place of the runtime, which it gets. @default {the runtime does} */
-  readonly run?: (request: SandboxRequest, runtime: LiveRuntime) => Promise<Sandbox>;
+  readonly run?: ((request: SandboxRequest, runtime: LiveRuntime) => Promise<Sandbox>) | undefined;
 }
 
 /** What is cut short is undone; whoever undoes longer is left to recovery. */
@@ -103,7 +103,7 @@ export class Daemon {
         handle: (request) => handler.handle(request),
         log,
         maxConnections: room.maxConnections,
-        ...(signal && { signal }),
+        signal,
       });
       const pool = options.pool &&
         await openPool(options.pool, runtime, { metrics, log, warm }).catch(async (error) => {
@@ -236,7 +236,7 @@ function roomFor(
 function servicesOf(
   { run, log }: DaemonOptions,
   runtime: LiveRuntime,
-  { hub, metrics, warm }: { hub: EventHub; metrics: Metrics; warm: { readonly pool?: WarmPool } },
+  { hub, metrics, warm }: { hub: EventHub; metrics: Metrics; warm: { readonly pool?: WarmPool | undefined } },
 ): Services {
   const make: Services["run"] = (request, onSame) =>
     run === undefined ? runtime.sandboxes.run(request, onSame) : run(request, runtime);
@@ -269,7 +269,7 @@ function servicesOf(
 async function openPool(
   sizes: PoolSizes,
   runtime: LiveRuntime,
-  { metrics, log, warm }: { metrics: Metrics; log: Logger; warm: { pool?: WarmPool } },
+  { metrics, log, warm }: { metrics: Metrics; log: Logger; warm: { pool?: WarmPool | undefined } },
 ): Promise<AsyncDisposable> {
   const spares = await runtime.warmSandboxes();
   const isReady = async (network: string) => {
@@ -291,7 +291,7 @@ async function openPool(
 
 /** The records are watched only while somebody listens. */
 function follow(
-  watch: { current?: RecordWatch },
+  watch: { current?: RecordWatch | undefined },
   isThere: boolean,
   runtime: LiveRuntime,
   hub: EventHub,

@@ -3,11 +3,11 @@ import type { JsonObject } from "../cni/json.ts";
 /** What {@linkcode EventHub} takes. */
 export interface EventHubOptions {
   /** How many events a reader may be behind before it is dropped. @default {1_024} */
-  readonly backlog?: number;
+  readonly backlog?: number | undefined;
   /** Milliseconds between two signs of life where nothing happens. @default {15_000} */
-  readonly heartbeatMs?: number;
+  readonly heartbeatMs?: number | undefined;
   /** Called when the first reader comes, and when the last one has gone. */
-  readonly onAudience?: (isThere: boolean) => void;
+  readonly onAudience?: ((isThere: boolean) => void) | undefined;
 }
 
 interface Reader {

@@ -30,7 +30,7 @@ export interface HandlerOptions {
   /** The largest body in bytes. @default {1 MiB} */
   readonly maxBody?: number | undefined;
   /** Told of each request once it is answered. */
-  readonly onServed?: (served: ServedRequest) => void;
+  readonly onServed?: ((served: ServedRequest) => void) | undefined;
 }
 
 /** What is found out about a request on its way. */

@@ -23,7 +23,7 @@ export interface MetricsOptions {
   /** Of podwire. */
   readonly version: string;
   /** @default {systemClock} */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 /** In seconds. From a plugin that only looks something up to one that waits for a DHCP server, and beyond its timeout. */

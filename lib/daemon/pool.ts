@@ -37,7 +37,7 @@ export interface PoolOptions extends PoolSizes {
   readonly observer: PoolObserver;
   readonly log: Logger;
   /** @default {systemClock} */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 const MADE_AT_ONCE = 2;

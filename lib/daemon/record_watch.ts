@@ -24,12 +24,12 @@ export interface RecordWatchOptions {
   readonly publish: (event: JsonObject & { readonly type: string }) => void;
   readonly log: Logger;
   /** Milliseconds for which changes of one container are gathered. @default {50} */
-  readonly gatherMs?: number;
+  readonly gatherMs?: number | undefined;
   /**
    * Milliseconds between two looks at the namespaces, of whose end nobody tells, and for other directories in the place
    * of those that are watched. @default {2_000}
    */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
 }
 
 /** What was told of a container last. */

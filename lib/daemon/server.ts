@@ -9,7 +9,7 @@ import { settled } from "../async/wait.ts";
 export interface SocketServerOptions extends AcceptorOptions {
   readonly path: string;
   /** Ends the waiting for the socket. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -85,7 +85,7 @@ export class SocketServer {
     };
     await requirePermissions({ sockets: socketPaths(path) });
     try {
-      this.#socket = await claimSocket(path, listen, { ...(signal && { signal }) });
+      this.#socket = await claimSocket(path, listen, { signal });
       this.#acceptor = acceptor;
     } catch (error) {
       acceptor?.abort();

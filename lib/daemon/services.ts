@@ -19,7 +19,11 @@ export interface Services {
   readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove" | "repair">;
   readonly networks: (signal: AbortSignal) => Promise<readonly CatalogEntry[]>;
   readonly status: (
-    request: { readonly network?: string; readonly fresh?: boolean; readonly signal: AbortSignal },
+    request: {
+      readonly network?: string | undefined;
+      readonly fresh?: boolean | undefined;
+      readonly signal: AbortSignal;
+    },
   ) => Promise<readonly NetworkStatus[]>;
   readonly attachments: (filter: AttachmentFilter) => Promise<readonly AttachmentRecord[]>;
   readonly forget: (request: ForgetRequest) => Promise<ForgetReport>;

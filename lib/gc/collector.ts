@@ -17,11 +17,11 @@ export interface GarbageCollectorOptions
   /** Attachments whose records cannot be used, or are lost. */
   readonly damaged: DamagedRecords;
   /** Knows the namespaces and containers that no sandbox owns. @default none are looked for */
-  readonly host?: HostSweep;
+  readonly host?: HostSweep | undefined;
   /** Milliseconds for each plugin. @default {DEFAULT_TIMEOUTS.GC} */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** See {@linkcode GcRequest}. @default {the time of an ADD, and half a minute} */
-  readonly waitMs?: number;
+  readonly waitMs?: number | undefined;
 }
 
 /**
@@ -88,7 +88,7 @@ export class GarbageCollector {
     { request: { dryRun = false, signal }, facts: { pods }, report }: Sweep,
     sweepHost: Awaited<ReturnType<HostSweep["snapshot"]>>,
   ): Promise<void> {
-    const found = await sweepHost({ dryRun, ...(pods && { pods }), ...(signal && { signal }) });
+    const found = await sweepHost({ dryRun, ...(pods && { pods }), signal });
     report.removed.push(...found.removed);
     report.kept.push(...found.kept);
     report.failed.push(...found.failed);

@@ -33,13 +33,13 @@ export interface DamagedFacts {
   /** The namespace of its sandbox, up or not. */
   readonly netns?: { readonly path: string; readonly id: string | undefined } | undefined;
   /** Nothing that was made by hand is in use. @default {false} */
-  readonly all?: boolean;
+  readonly all?: boolean | undefined;
   /** Only those of this network. @default those of all */
   readonly network?: string | undefined;
   /** Those of the container whose records seemed to be lost. @default {those in the namespace of its sandbox} */
   readonly lost?: readonly LostAttachment[] | undefined;
   /** Changes nothing. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -7,27 +7,27 @@ import { listOnRecord } from "../state/recorded_config.ts";
 /** What a sweep is to do. */
 export interface GcRequest extends GcSelection {
   /** Only this network, by its name; then no namespace is looked at. @default all networks */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** Runs no plugin and changes nothing. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   /** Of how many containers attachments are removed at once. @default {4} */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /**
    * Milliseconds that all networks together may wait for a moment in which nothing is attached or detached. A network
    * that gets none is reported as failed: its plugins were not asked to clean up.
    *
    * @default {the time of an ADD, and half a minute}
    */
-  readonly waitMs?: number;
+  readonly waitMs?: number | undefined;
   /**
    * Leaves out plugins that did not answer in time when they were asked last, for a while that grows each time: for
    * sweeps by a timer, since nothing can be attached to a network while its plugin hangs.
    *
    * @default {false}
    */
-  readonly sparesHung?: boolean;
+  readonly sparesHung?: boolean | undefined;
   /** Cuts the sweep short. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** One thing that a sweep looked at. */
@@ -82,8 +82,8 @@ export interface HostSweep {
 /** How the second half of a {@linkcode HostSweep} goes about it. */
 export interface HostSweepOptions {
   readonly dryRun: boolean;
-  readonly pods?: NonNullable<GcFacts["pods"]>;
-  readonly signal?: AbortSignal;
+  readonly pods?: NonNullable<GcFacts["pods"]> | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Why a thing is kept whose container somebody works on. */

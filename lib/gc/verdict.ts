@@ -9,11 +9,11 @@ export type AttachmentName = Pick<AttachmentKey, "containerId" | "ifName">;
 /** What is to become of attachments that no sandbox owns. */
 export interface GcSelection {
   /** Those in use: they are kept, and every other one made by hand is removed. */
-  readonly valid?: readonly AttachmentName[];
+  readonly valid?: readonly AttachmentName[] | undefined;
   /** None is in use: all made by hand are removed. @default {false} */
-  readonly all?: boolean;
+  readonly all?: boolean | undefined;
   /** Which pods of an engine are there: the attachments of its others are removed. */
-  readonly pods?: ValidPods;
+  readonly pods?: ValidPods | undefined;
 }
 
 /** The pods of one engine. */
@@ -30,7 +30,7 @@ export interface ValidPods {
 /** What the sweep knows beside the record. */
 export interface GcFacts extends Omit<GcSelection, "pods"> {
   /** As in the wish, once the IDs are known. */
-  readonly pods?: { readonly owner: string; readonly containerIds: ReadonlySet<string> };
+  readonly pods?: { readonly owner: string; readonly containerIds: ReadonlySet<string> } | undefined;
   readonly boot: string;
   /** Whether the sandbox that owns the attachment is on record. */
   readonly hasSandbox: boolean;

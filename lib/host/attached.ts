@@ -6,12 +6,12 @@ import { settled } from "../async/wait.ts";
 /** A program that takes over the terminal. */
 export interface AttachedRequest {
   readonly program: string;
-  readonly args?: readonly string[];
+  readonly args?: readonly string[] | undefined;
   /** Added to the environment of this process with `inheritEnv`, else the whole environment. */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>> | undefined;
   /** @default {false} */
-  readonly inheritEnv?: boolean;
-  readonly cwd?: string;
+  readonly inheritEnv?: boolean | undefined;
+  readonly cwd?: string | undefined;
 }
 
 /** A running program that uses the terminal. */
@@ -24,11 +24,11 @@ export interface AttachedChild {
 /** Options of {@linkcode runAttached}. */
 export interface AttachedOptions {
   /** Ends the program with SIGTERM, and with SIGKILL after `graceMs`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** @default {2_000} */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** Called once the program runs, for a caller that passes signals on. */
-  readonly onSpawn?: (child: AttachedChild) => void;
+  readonly onSpawn?: ((child: AttachedChild) => void) | undefined;
 }
 
 /** How a program that used the terminal ended. */

@@ -3,10 +3,10 @@ import { type RunCommand, runCommand } from "./command.ts";
 /** Options of {@linkcode oomKills}. */
 export interface OomKillsOptions {
   /** Where the control groups are mounted. @default {"/sys/fs/cgroup"} */
-  readonly root?: string;
+  readonly root?: string | undefined;
   /** @default {runCommand} */
-  readonly run?: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly run?: RunCommand | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -36,7 +36,7 @@ export async function oomKills(
     program: "cat",
     args: [`${root}${group}/memory.events`, `${root}/memory${group}/memory.oom_control`],
     ownGroup: false,
-    ...(signal && { signal }),
+    signal,
   });
   signal?.throwIfAborted();
   const [, kills = 0] = /^oom_kill (\d+)$/m.exec(stdout) ?? [];

@@ -11,29 +11,29 @@ export interface CommandRequest {
   /** A path, or a name that is looked for on the `PATH` of `env`. */
   readonly program: string;
   /** Passed as they are; no shell reads them. */
-  readonly args?: readonly string[];
+  readonly args?: readonly string[] | undefined;
   /**
    * The whole environment of the program; nothing is inherited.
    *
    * @default {{ PATH: DEFAULT_PATH, LC_ALL: "C" }}
    */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>> | undefined;
   /** Written to standard input, which is then closed. @default {undefined} (standard input is /dev/null) */
-  readonly stdin?: string;
+  readonly stdin?: string | undefined;
   /** Ends the program, its process group, and what it started in other sessions and is still the parent of. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** How long the process group may take to end after SIGTERM. @default {2_000} */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** In bytes. More ends the program. @default {8 MiB} */
-  readonly maxStdout?: number;
+  readonly maxStdout?: number | undefined;
   /** In bytes. More ends the program. @default {1 MiB} */
-  readonly maxStderr?: number;
+  readonly maxStderr?: number | undefined;
   /** Called for each line while the program runs, and for what stands behind the last line end. */
-  readonly onStderrLine?: (line: string) => void;
+  readonly onStderrLine?: ((line: string) => void) | undefined;
   /** Called as soon as the program was started. */
-  readonly onStart?: (pid: number) => void;
+  readonly onStart?: ((pid: number) => void) | undefined;
   /** The working directory. */
-  readonly cwd?: string;
+  readonly cwd?: string | undefined;
   /**
    * Whether the program gets a session and process group of its own. Without, it starts a millisecond faster (some more
    * where there is no `setsid`), shares the terminal's Ctrl-C, and only the program itself is ended: for programs that
@@ -41,7 +41,7 @@ export interface CommandRequest {
    *
    * @default {true}
    */
-  readonly ownGroup?: boolean;
+  readonly ownGroup?: boolean | undefined;
 }
 
 /** Why the run of a program was over. */
@@ -222,13 +222,13 @@ export type HostErrorReason =
 /** What is known about a {@linkcode HostError} beside its message. */
 export interface HostErrorOptions {
   /** @default {"program-failed"} */
-  readonly reason?: HostErrorReason;
-  readonly program?: string;
-  readonly args?: readonly string[];
-  readonly code?: number;
-  readonly signal?: string | null;
-  readonly stderr?: string;
-  readonly cause?: unknown;
+  readonly reason?: HostErrorReason | undefined;
+  readonly program?: string | undefined;
+  readonly args?: readonly string[] | undefined;
+  readonly code?: number | undefined;
+  readonly signal?: string | null | undefined;
+  readonly stderr?: string | undefined;
+  readonly cause?: unknown | undefined;
 }
 
 /** A program of this machine did not do what was wanted, or something stands in the way. */

@@ -8,14 +8,14 @@ export { type FileStat, realPath, statOf } from "./stat.ts";
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
 export interface WriteOptions {
   /** Exact, whatever the umask. @default {0o600} */
-  readonly mode?: number;
+  readonly mode?: number | undefined;
   /**
    * Whether the text is on the disk when the call returns. If not, it is whole all the same for whoever reads it, also
    * when this process is killed; but when the machine loses its power soon after, there may be the text before, or none.
    *
    * @default {true}
    */
-  readonly durable?: boolean;
+  readonly durable?: boolean | undefined;
 }
 
 /** The process that writes stands in the name, so that what a dead one left can be told. */

@@ -11,7 +11,7 @@ export interface UnsafeFile {
 /** What {@linkcode unsafeFile} may be told. */
 export interface FileSafetyOptions {
   /** Whether the path is of a directory whose entries are trusted, whatever they are called. @default {false} */
-  readonly listed?: boolean;
+  readonly listed?: boolean | undefined;
 }
 
 const WRITABLE_BY_OTHERS = 0o022;

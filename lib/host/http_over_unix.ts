@@ -8,7 +8,7 @@ export interface UnixRequest {
   /** JSON. */
   readonly body: string;
   /** Closes the connection. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What was answered. */

@@ -14,11 +14,11 @@ const DEFAULT_ENV = { PATH: DEFAULT_PATH, LC_ALL: "C" };
 /** What {@linkcode GroupChild.start} needs to know. */
 export interface LaunchRequest {
   readonly program: string;
-  readonly args?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  readonly stdin?: string;
-  readonly cwd?: string;
-  readonly ownGroup?: boolean;
+  readonly args?: readonly string[] | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly stdin?: string | undefined;
+  readonly cwd?: string | undefined;
+  readonly ownGroup?: boolean | undefined;
 }
 
 /** A child process that leads, if it was asked to, a session and so a process group of its own. */

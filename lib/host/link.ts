@@ -12,18 +12,18 @@ import { runInside } from "./netns.ts";
 /** Options of {@linkcode ipJson}. */
 export interface IpOptions {
   /** The path of the network namespace to look at or change. @default {undefined} (that of this process) */
-  readonly netns?: string;
+  readonly netns?: string | undefined;
   /** @default {runCommand} */
-  readonly run?: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly run?: RunCommand | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode ipBatch}. */
 export interface IpBatchOptions extends IpOptions {
   /** Go on after a line that failed; the errors of all lines are thrown at the end. @default {false} */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Have what is shown printed as JSON, one document a line. @default {false} */
-  readonly json?: boolean;
+  readonly json?: boolean | undefined;
 }
 
 /** A line of a batch that `ip` could not do. */
@@ -138,7 +138,7 @@ async function runIp(args: readonly string[], options: IpOptions, stdin: string)
 }
 
 function ipRequest(args: readonly string[], { signal }: IpOptions): CommandRequest {
-  return { program: "ip", args, ...(signal && { signal }) };
+  return { program: "ip", args, signal };
 }
 
 /** `ip -n` would know only the namespaces in /run/netns. */

@@ -5,15 +5,15 @@ import { pause } from "../async/wait.ts";
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {
   /** Many may hold a shared lock at once. @default {false} */
-  readonly shared?: boolean;
+  readonly shared?: boolean | undefined;
   /** Whether a file that is not there is made; else there is nothing to lock. @default {true} */
-  readonly create?: boolean;
+  readonly create?: boolean | undefined;
 }
 
 /** Options of {@linkcode lockFile}. */
 export interface LockOptions extends Omit<TryLockOptions, "create"> {
   /** Ends the waiting. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A lock that is held until disposed of, or until the process ends. */

@@ -9,12 +9,12 @@ export interface LockWaitOptions {
   /** Milliseconds after which the waiting is in vain. */
   readonly limitMs: number;
   /** Many may hold a shared lock at once. @default {false} */
-  readonly shared?: boolean;
+  readonly shared?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with a sentence after a second, and every ten seconds from then on. */
-  readonly onSlow?: (sentence: string) => void;
+  readonly onSlow?: ((sentence: string) => void) | undefined;
   /** Asks which processes hold the lock. @default {runCommand} */
-  readonly run?: RunCommand;
+  readonly run?: RunCommand | undefined;
 }
 
 const FIRST_NOTICE_MS = 1_000;

@@ -20,13 +20,13 @@ export interface LoggerOptions {
   /** Where whole lines go to. */
   readonly write: (text: string) => void;
   /** Messages below are dropped. @default {"info"} */
-  readonly level?: LogLevel;
+  readonly level?: LogLevel | undefined;
   /** Lines for people, or one JSON object a line. @default {"text"} */
-  readonly format?: "text" | "json";
+  readonly format?: "text" | "json" | undefined;
   /** Only with `text`. @default {false} */
-  readonly color?: boolean;
+  readonly color?: boolean | undefined;
   /** The time of a message. @default {() => new Date()} */
-  readonly now?: () => Date;
+  readonly now?: (() => Date) | undefined;
 }
 
 /** Drops everything. */

@@ -15,14 +15,14 @@ import { dirname } from "@std/path/posix";
 /** Options of the functions that change or enter network namespaces. */
 export interface NetnsOptions {
   /** @default {runCommand} */
-  readonly run?: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly run?: RunCommand | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode createNetns}. */
 export interface CreateNetnsOptions extends NetnsOptions {
   /** The alias of `lo`. @default none */
-  readonly alias?: string;
+  readonly alias?: string | undefined;
 }
 
 /** The namespace that a process which opens it is in. */
@@ -55,7 +55,7 @@ export async function createNetns(path: string, options: CreateNetnsOptions = {}
     runOk(run, {
       program: "unshare",
       args: [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...(alias ? ["alias", alias] : [])],
-      ...(signal && { signal }),
+      signal,
     }));
 }
 
@@ -83,13 +83,13 @@ export async function pinNetns(
   const problem = await nsProblem(from);
   if (problem !== undefined) throw notNetns(problem);
   await mountOver(path, options, async () => {
-    await runOk(run, { program: "mount", args: ["--bind", from, path], ...(signal && { signal }) });
+    await runOk(run, { program: "mount", args: ["--bind", from, path], signal });
     // Namespaces of all kinds look alike from outside; entering tells. Asked of the new path, which cannot change
     // any more, as the process behind the old one may.
     const { code, stderr } = await runInside(path, {
       program: "true",
       ownGroup: false,
-      ...(signal && { signal }),
+      signal,
     }, { run });
     signal?.throwIfAborted();
     if (code === 0) return;
@@ -143,7 +143,7 @@ async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions)
   const mount = (args: readonly string[]) => ({
     program: "mount",
     args: [...args, dir],
-    ...(signal && { signal }),
+    signal,
   });
   const isShared = async () => {
     const { code } = await run({ ...mount(["--make-rshared"]), ownGroup: false });
@@ -198,7 +198,7 @@ export async function removeNetns(
       throw new HostError(`Cannot remove network namespace "${path}": ${problem}`, { reason: "not-a-netns" });
     }
     // Lazily, as `ip netns delete` does: a process that looks into the mount must not keep it in place.
-    await runOk(run, { program: "umount", args: ["-l", path], ...(signal && { signal }) }).catch(
+    await runOk(run, { program: "umount", args: ["-l", path], signal }).catch(
       async (error) => {
         // Somebody else may have been faster.
         signal?.throwIfAborted();
@@ -290,7 +290,10 @@ export function runAttachedInside(
   return runAttached({ ...request, ...enter(path, request) }, options);
 }
 
-function enter(path: string, { program, args = [] }: { program: string; args?: readonly string[] }) {
+function enter(
+  path: string,
+  { program, args = [] }: { program: string; args?: readonly string[] | undefined },
+) {
   return { program: "nsenter", args: [`--net=${path}`, "--", program, ...args] };
 }
 

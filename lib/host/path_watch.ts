@@ -7,7 +7,7 @@ export interface PathWatchOptions {
   /** The watch ended; {@linkcode PathWatch.cover} makes another. */
   readonly failed: (error: unknown) => void;
   /** @default {watchDirs} */
-  readonly watch?: WatchDirs;
+  readonly watch?: WatchDirs | undefined;
 }
 
 const MOST_ATTEMPTS = 5;

@@ -66,11 +66,11 @@ function flagOf(kind: string, values: readonly string[]): string {
 
 /** Paths and programs that a task will need. */
 export interface WantedPermissions {
-  readonly read?: readonly string[];
-  readonly write?: readonly string[];
-  readonly run?: readonly string[];
+  readonly read?: readonly string[] | undefined;
+  readonly write?: readonly string[] | undefined;
+  readonly run?: readonly string[] | undefined;
   /** Unix sockets to connect to, or to listen on. */
-  readonly sockets?: readonly string[];
+  readonly sockets?: readonly string[] | undefined;
 }
 
 /** Each single grant that a task needs with a version of Deno: what an `--allow-KIND` has to name. Requires no permission. */

@@ -11,8 +11,8 @@ export interface ProcessState {
 /** Options of {@linkcode readProcesses}. */
 export interface ReadProcessesOptions {
   /** @default {runCommand} */
-  readonly run?: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly run?: RunCommand | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -47,7 +47,7 @@ export async function readProcesses(
     program: "cat",
     args: wanted.map((pid) => `/proc/${pid}/stat`),
     ownGroup: false,
-    ...(signal && { signal }),
+    signal,
   });
   signal?.throwIfAborted();
   const seen = [...stdout.matchAll(STAT)].map(([, pid, state = "", start]) =>
@@ -82,7 +82,7 @@ export async function commandOf(
   pid: number,
   { run = runCommand, signal }: ReadProcessesOptions = {},
 ): Promise<StartedCommand | undefined> {
-  const more = { ownGroup: false, ...(signal && { signal }) };
+  const more = { ownGroup: false, signal };
   const [exe, cmdline] = await Promise.all([
     run({ program: "readlink", args: [`/proc/${pid}/exe`], ...more }),
     run({ program: "cat", args: [`/proc/${pid}/cmdline`], ...more }),
@@ -104,7 +104,7 @@ export async function pidNamespace({ run = runCommand, signal }: ReadProcessesOp
     program: "readlink",
     args: ["/proc/self/ns/pid"],
     ownGroup: false,
-    ...(signal && { signal }),
+    signal,
   });
   return stdout.trim();
 }

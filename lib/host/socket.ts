@@ -64,7 +64,7 @@ function workshopFor(path: string): string {
 export async function claimSocket(
   path: string,
   listen: (temporary: string) => void,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<ClaimedSocket> {
   const dir = dirname(path);
   const problem = socketPathProblem(path, "listen");

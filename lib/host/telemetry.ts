@@ -33,7 +33,7 @@ interface SpanContext {
 interface OtelSpan {
   spanContext(): SpanContext;
   setAttributes(attributes: SpanAttributes): unknown;
-  setStatus(status: { code: number; message?: string }): unknown;
+  setStatus(status: { code: number; message?: string | undefined }): unknown;
   end(): void;
 }
 interface OtelContext {

@@ -66,7 +66,7 @@ export async function removeHostVeths(
   wanted: readonly HostVeth[],
   { run, signal }: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly string[]> {
-  const options = { ...(run && { run }), ...(signal && { signal }) };
+  const options = { ...(run && { run }), signal };
   const there = await hostVethsThere(wanted, options);
   for (const name of there) {
     try {

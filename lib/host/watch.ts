@@ -8,7 +8,7 @@ export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Pr
 /** Options of {@linkcode watchDirs}. */
 export interface WatchDirsOptions {
   /** Whether what is below their subdirectories is told of too, those that are made later included. @default {false} */
-  readonly recursive?: boolean;
+  readonly recursive?: boolean | undefined;
 }
 
 /**

@@ -46,7 +46,7 @@ export interface PluginCall {
   readonly ifName: string;
   readonly args: CniArgs;
   /** `CNI_PATH`. @default {the directories in which the plugin itself is looked for} */
-  readonly path?: readonly string[];
+  readonly path?: readonly string[] | undefined;
   /** Ends the plugin and everything that it started. */
   readonly signal: AbortSignal;
 }
@@ -63,21 +63,21 @@ export interface PluginLine {
 export interface PluginRunnerOptions extends FindPluginOptions {
   readonly pluginDirs: readonly string[];
   /** @default {{}} */
-  readonly builtins?: BuiltinTable;
+  readonly builtins?: BuiltinTable | undefined;
   /** @default {"fallback"} */
-  readonly builtinPolicy?: BuiltinPolicy;
+  readonly builtinPolicy?: BuiltinPolicy | undefined;
   /** What plugins get beside the six `CNI_*` variables; nothing else is inherited. */
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly onStderrLine?: (line: PluginLine) => void;
+  readonly environment?: Readonly<Record<string, string>> | undefined;
+  readonly onStderrLine?: ((line: PluginLine) => void) | undefined;
   /** Is told of a plugin that is waited for, as often as `waitPace` says. */
-  readonly onWait?: (wait: PluginWait) => void;
-  readonly waitPace?: WaitPace;
+  readonly onWait?: ((wait: PluginWait) => void) | undefined;
+  readonly waitPace?: WaitPace | undefined;
   /** @default {runCommand} */
-  readonly run?: RunCommand;
+  readonly run?: RunCommand | undefined;
   /** Where plugins are noted while they run. @default {nowhere: those of a killed runtime are not found again} */
-  readonly running?: RunningPrograms;
+  readonly running?: RunningPrograms | undefined;
   /** Sees each call, those of delegates of built-in plugins too. @default {nobody looks on} */
-  readonly watch?: Instrumentation;
+  readonly watch?: Instrumentation | undefined;
 }
 
 /** A call, and what tells its plugin of which trace it is a part. */

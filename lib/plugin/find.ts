@@ -21,7 +21,7 @@ export interface FindPluginOptions {
    *
    * @default {false}
    */
-  readonly allowUnsafeFiles?: boolean;
+  readonly allowUnsafeFiles?: boolean | undefined;
 }
 
 /** What a search for a plugin's executable came to. */

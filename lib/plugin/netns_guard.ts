@@ -10,7 +10,7 @@ export interface NetnsGuardOptions {
   /** The value of {@linkcode NETNS_OVERRIDE}: `1` or `true` let the own namespace be used. @default {undefined} */
   readonly override?: string | undefined;
   /** The identity of the own namespace. @default {ownNetnsId} */
-  readonly ownId?: () => Promise<string | undefined>;
+  readonly ownId?: (() => Promise<string | undefined>) | undefined;
 }
 
 /**

@@ -14,9 +14,9 @@ export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError
 /** What {@linkcode runPlugin} can be told. */
 export interface RunPluginOptions extends FindPluginOptions {
   /** Plugins that can be delegated to without an executable. @default {{}} */
-  readonly builtins?: BuiltinTable;
+  readonly builtins?: BuiltinTable | undefined;
   /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
-  readonly environment?: readonly string[];
+  readonly environment?: readonly string[] | undefined;
 }
 
 /** In bytes; a configuration with a result, as large as they may be, is smaller. */

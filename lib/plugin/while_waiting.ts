@@ -16,9 +16,9 @@ export interface PluginWait {
 /** When somebody who waits is told that it goes on. */
 export interface WaitPace {
   /** Milliseconds until the first time. @default {5_000} */
-  readonly firstMs?: number;
+  readonly firstMs?: number | undefined;
   /** Milliseconds from one time to the next. @default {10_000} */
-  readonly everyMs?: number;
+  readonly everyMs?: number | undefined;
 }
 
 /** Runs `body` and calls `tell`, with the milliseconds since the start, again and again as long as it goes on. */

@@ -27,7 +27,7 @@ export interface DefaultRoutesOptions {
   /** The path of the pod's namespace. */
   readonly netns: string;
   readonly run: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Whose default route of a family the pod is to have. */

@@ -47,7 +47,7 @@ export async function inspectNetns(netns: string, { run, signal }: LoopbackOptio
   const missing = await gone();
   if (missing !== undefined) return missing;
   try {
-    const shown = await ipJson(["addr", "show"], { netns, run, ...(signal && { signal }) });
+    const shown = await ipJson(["addr", "show"], { netns, run, signal });
     const links = parseLinks(shown);
     return { problem: loopbackProblem(links), links: links.map(asPodLink) };
   } catch (error) {

@@ -9,7 +9,7 @@ const LAST_AUTOMATIC = 9999;
  * @throws {CniError} kind `usage`, if a name is invalid or taken, or none is left
  */
 export function interfaceNames(
-  wanted: readonly { readonly name: string; readonly ifName?: string }[],
+  wanted: readonly { readonly name: string; readonly ifName?: string | undefined }[],
 ): readonly string[] {
   const taken = new Set<string>(["lo"]);
   for (const { name, ifName } of wanted) {

@@ -8,9 +8,9 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 /** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {
   readonly run: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Becomes the alias of `lo`; one word. @default it stays as it is */
-  readonly alias?: string;
+  readonly alias?: string | undefined;
 }
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
@@ -31,7 +31,7 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
   let shown: unknown;
   try {
     const lines = [`link set dev lo up${alias === undefined ? "" : ` alias ${alias}`}`, "addr show dev lo"];
-    shown = JSON.parse(await ipBatch(lines, { netns, run, json: true, ...(signal && { signal }) }));
+    shown = JSON.parse(await ipBatch(lines, { netns, run, json: true, signal }));
   } catch (error) {
     // The namespace may have gone in between, which `nsenter` tells in words of its own.
     const now = await nsProblem(netns);

@@ -31,8 +31,8 @@ export interface PodNetworksOptions {
 /** How much is torn down, and until when. */
 export interface PodTearDownOptions {
   /** Leaves alone what could not be detached a moment ago. @default {false} */
-  readonly attachedOnly?: boolean;
-  readonly signal?: AbortSignal;
+  readonly attachedOnly?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -56,7 +56,7 @@ export class PodNetworks {
   async setUp(
     request: PodRequest,
     plan: readonly PlannedAttachment[],
-    options: { owner: string; isNewNetns?: boolean; signal?: AbortSignal },
+    options: { owner: string; isNewNetns?: boolean | undefined; signal?: AbortSignal | undefined },
   ): Promise<readonly PodNetwork[]> {
     const { containerId } = request;
     const { owner, isNewNetns = false, signal } = options;
@@ -72,7 +72,7 @@ export class PodNetworks {
           capabilityArgs,
           owner,
           isNewNetns,
-          ...(signal === undefined ? {} : { signal }),
+          signal,
         };
         const result = await this.#options.attachments.add(list, target);
         done.push({ name: list.name, ifName, result });
@@ -100,7 +100,7 @@ export class PodNetworks {
     if (mac === undefined) return;
     const { interfaces = [] } = asResult(json);
     const told = interfaces.find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
-    const found = await findLink(ifName, { netns, run: this.#options.run, ...(signal && { signal }) });
+    const found = await findLink(ifName, { netns, run: this.#options.run, signal });
     const own = found?.mac ?? told;
     if (own !== undefined && macDigits(own) === macDigits(mac)) return;
     throw new CniError(
@@ -126,7 +126,7 @@ export class PodNetworks {
       const planned = plan[index];
       return planned === undefined ? [] : [{ planned, result }];
     });
-    const results = await settleDefaultRoutes(attached, { netns, run, ...(signal && { signal }) });
+    const results = await settleDefaultRoutes(attached, { netns, run, signal });
     const settled: PodNetwork[] = [];
     for (const [index, network] of done.entries()) {
       const result = results[index] ?? network.result;

@@ -30,7 +30,7 @@ export interface StatusCheckOptions extends StatusOptions {
   /** Whether there are no others beside these. */
   readonly all: boolean;
   /** @default {systemClock} */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 /** How many networks are asked at the same time: each is a process or more, and one that hangs keeps its place. */

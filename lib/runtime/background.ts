@@ -36,7 +36,7 @@ export async function startBackground(
   const { common, store, ask, attachments, failed, locks, readiness: memory } = parts;
   const { log, running } = common;
   const source = watch
-    ? await parts.watchCatalog({ ...(pollMs && { pollMs }), ...(signal && { signal }) })
+    ? await parts.watchCatalog({ ...(pollMs && { pollMs }), signal })
     : parts.catalogSource;
   const retrier = new Retrier({ attachments, store, failed, locks, running, log });
   retrier.start();

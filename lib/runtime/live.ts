@@ -21,11 +21,11 @@ import { collectGarbage, type Parts, wire } from "./wiring.ts";
 /** How a {@linkcode LiveRuntime} is opened. */
 export interface LiveOptions extends RuntimeOptions {
   /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** For how many milliseconds a network that was ready and fails counts as ready. @default {30_000} */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** Milliseconds between two sweeps; 0 for none. @default {0} */
-  readonly gcIntervalMs?: number;
+  readonly gcIntervalMs?: number | undefined;
 }
 
 /**

@@ -24,9 +24,9 @@ export type { CallOptions, PodsGcRequest, PodsOptions } from "./pods_wiring.ts";
 /** What {@linkcode Pods.status} is to tell. */
 export interface PodsStatusRequest extends CallOptions {
   /** Only this network, by its name. @default {all networks} */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** Asks the plugins and waits for them. @default {false} */
-  readonly fresh?: boolean;
+  readonly fresh?: boolean | undefined;
 }
 
 /**

@@ -13,25 +13,25 @@ import { collectGarbage, wire } from "./wiring.ts";
 /** How pods are opened. With `defaultNetwork` the default network is fixed, else it may change. */
 export interface PodsOptions extends Omit<RuntimeOptions, "embedded" | "embeddedOnly"> {
   /** Notices changes of the configuration and plugin directories by itself; without, they are read when asked. @default {true} */
-  readonly watch?: boolean;
+  readonly watch?: boolean | undefined;
   /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** What becomes of a pod that names no network while there is none: `noop` gives it `lo` only. @default {"error"} */
-  readonly whenNoNetwork?: WhenNoNetwork;
+  readonly whenNoNetwork?: WhenNoNetwork | undefined;
   /** Tells the pods of one engine from those of another. @default {"pods"} */
-  readonly owner?: string;
+  readonly owner?: string | undefined;
   /** For how many milliseconds a network that was ready counts as ready while its plugins say that it is not. @default {30_000} */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** Milliseconds between two sweeps; 0 for none. @default {0} */
-  readonly gcIntervalMs?: number;
+  readonly gcIntervalMs?: number | undefined;
   /** The container IDs of the pods that are still there, for the sweeps. @default {all that are on record} */
-  readonly validPods?: () => readonly string[] | Promise<readonly string[]>;
+  readonly validPods?: (() => readonly string[] | Promise<readonly string[]>) | undefined;
 }
 
 /** What every call of pods takes. */
 export interface CallOptions {
   /** Cuts the call short, its waiting for locks and its plugins; what was begun is undone. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a sweep is to do. */
@@ -41,11 +41,11 @@ export interface PodsGcRequest extends CallOptions {
    * pod can be missing that is set up meanwhile; a list should be no older than the call.
    * @default {what the option of that name gives}
    */
-  readonly validPods?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
+  readonly validPods?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>) | undefined;
   /** Only this network, by its name. @default {all networks} */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** Runs no plugin and changes nothing. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
 }
 
 /** What a timer asks for, too. */

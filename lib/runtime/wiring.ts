@@ -42,7 +42,7 @@ import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
 import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
 import type { ProbeNetwork } from "../readiness/status_check.ts";
-import { DEFAULTS, type RuntimeOptions } from "./options.ts";
+import { DEFAULTS, type RuntimeOptions, withDefaults } from "./options.ts";
 import { isContainerGone } from "../sandbox/container_end.ts";
 import { Orphans } from "../sandbox/orphans.ts";
 import type { SandboxContext } from "../sandbox/context.ts";
@@ -90,19 +90,19 @@ export interface Parts {
 /** What not every runtime has. */
 export interface WireOptions {
   /** Whether the embedded network stands in where the directory holds no file. @default {true} */
-  readonly embedded?: boolean;
+  readonly embedded?: boolean | undefined;
   /** What sandboxes find their networks in. @default {the directory, read each time} */
-  readonly catalog?: (signal?: AbortSignal) => Promise<Catalog>;
+  readonly catalog?: ((signal?: AbortSignal) => Promise<Catalog>) | undefined;
 }
 
 /** Makes the parts of a runtime for each other; touches nothing. */
 export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
   const options = withSearchPath(given);
   const { run = runCommand, log = silentLogger } = options;
-  const { cacheDir, stateDir, netnsDir } = { ...DEFAULTS, ...options };
+  const { cacheDir, stateDir, netnsDir } = withDefaults(DEFAULTS, options);
   const runDir = options.runDir ?? defaultRunDir(stateDir);
   const onBad = reportOnce(log);
-  const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  const timeouts = withDefaults(DEFAULT_TIMEOUTS, options.timeouts ?? {});
   const watch = new Instrumentation(options);
   const running = new RunningPrograms(runDir, run);
   const runner = makeRunner(options, { run, running, log, watch });
@@ -231,9 +231,9 @@ function reportOnce(log: Logger): (bad: BadRecord) => void {
 /** Options of {@linkcode Parts.watchCatalog}. */
 export interface WatchCatalogOptions {
   /** How often is looked without an event, in milliseconds. @default {10_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** Ends the opening. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 function wireCatalog(
@@ -270,7 +270,7 @@ function makeReader(
     stateDir: string;
     store: AttachmentStore;
     embedded: boolean;
-    remembers?: boolean;
+    remembers?: boolean | undefined;
   },
 ): CatalogReader {
   const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;

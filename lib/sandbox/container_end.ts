@@ -48,7 +48,7 @@ export async function containerEnd(
 ): Promise<ContainerEnd | undefined> {
   const { id, container, pid, netns } = record;
   if (container === undefined) return undefined;
-  const look = { run, ...(signal && { signal }) };
+  const look = { run, signal };
   const processes = await readProcesses(pid === undefined ? [] : [pid], look);
   const ended = pid === undefined ? "its container was stopped" : containerProblem(record, processes);
   if (ended === undefined) return undefined;
@@ -59,7 +59,7 @@ export async function containerEnd(
   }
   const inside = await netnsProcesses(netns.path);
   if (inside.length > 0) return kept(`processes are in its namespace: ${inside.join(", ")}`);
-  const isKnown = await knowsContainer(id, container, { run, path, ...(signal && { signal }) });
+  const isKnown = await knowsContainer(id, container, { run, path, signal });
   if (isKnown === true) {
     return kept("its OCI runtime still has it, and calls the hook once more when it deletes it");
   }
@@ -89,14 +89,14 @@ export async function endedContainers(
   const records = (await inParallel(ids, READS_AT_ONCE, (id) => sandboxes.read(id), signal))
     .filter((record) => record !== undefined);
   const pids = records.flatMap(({ pid }) => pid ?? []);
-  const processes = await readProcesses(pids, { run, ...(signal && { signal }) });
+  const processes = await readProcesses(pids, { run, signal });
   return records.filter((record) => containerProblem(record, processes) !== undefined).map(({ id }) => id);
 }
 
 async function knowsContainer(
   id: string,
   { runtime }: SandboxContainer,
-  options: ContainerContext & { readonly signal?: AbortSignal },
+  options: ContainerContext & { readonly signal?: AbortSignal | undefined },
 ): Promise<boolean | undefined> {
   return runtime === undefined ? undefined : await hasContainer(id, runtime, options);
 }

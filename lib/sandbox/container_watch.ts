@@ -9,7 +9,7 @@ export interface ContainerWatchOptions
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
   readonly recovery: Pick<Recovery, "settleContainers">;
   /** Milliseconds, for tests. */
-  readonly now?: () => number;
+  readonly now?: (() => number) | undefined;
 }
 
 /** A container that has ended, and that its runtime has not deleted. */

@@ -159,12 +159,12 @@ export class SandboxCreator {
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
     const { netns: { path }, hostNetwork, sysctls = {} } = made;
-    const inside = { run: runFor(this.#parts, draft.id), ...(signal && { signal }) };
+    const inside = { run: runFor(this.#parts, draft.id), signal };
     // In a namespace made here it is up already, and that of the host is none of ours.
     const kind = request.source?.kind ?? "new";
     const isNewNetns = kind === "new" || kind === "infra";
     // Before anything in it is changed.
-    if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, ...(signal && { signal }) }, plan);
+    if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, signal }, plan);
     const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
     const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);
@@ -172,7 +172,7 @@ export class SandboxCreator {
     if (Object.keys(before).length > 0) await sandboxes.write({ ...made, sysctlsBefore: before });
     try {
       await setSysctls(path, sysctls, inside);
-      await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, ...(signal && { signal }) });
+      await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
       signal?.throwIfAborted();
       const ready = { ...made, phase: "ready" as const };
       await sandboxes.write(ready);
@@ -221,7 +221,7 @@ export class SandboxCreator {
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
     const how = { run: runFor(this.#parts, id), path, timeoutMs: timeouts.ADD, log };
-    const options = { ...how, ...(signal && { signal }) };
+    const options = { ...how, signal };
     return await startInfra(container, options);
   }
 

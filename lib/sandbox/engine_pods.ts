@@ -28,14 +28,14 @@ export interface PodToTearDown {
   /** The ID that plugins know the pod by. */
   readonly containerId: string;
   /** The path of its network namespace, for what another runtime attached. @default {""} */
-  readonly netns?: string;
+  readonly netns?: string | undefined;
   /**
    * What another runtime attached to it, each with its interface: these are detached too, with the configuration of
    * their ADD where libcni's cache has it. @default {[]}
    */
-  readonly networks?: readonly (WantedNetwork & { readonly ifName: string })[];
+  readonly networks?: readonly (WantedNetwork & { readonly ifName: string })[] | undefined;
   /** Whether of `networks` also interfaces are removed that the cache does not know. @default {false} */
-  readonly forceForeign?: boolean;
+  readonly forceForeign?: boolean | undefined;
 }
 
 /** The parts that {@linkcode EnginePods} works with. */
@@ -145,7 +145,7 @@ export class EnginePods {
       try {
         const list = (await source.current(signal)).get(name);
         const request = { containerId, netns, ifName, args: [], capabilityArgs: {}, owner, forceForeign };
-        await attachments.del(list, { ...request, ...(signal && { signal }) });
+        await attachments.del(list, { ...request, signal });
       } catch (error) {
         signal?.throwIfAborted();
         failures.push(asCniError(error, { verb: "DEL", network: name, containerId, ifName }));
@@ -175,7 +175,7 @@ function sandboxOf(
   { containerId: id, netns: path, ...pod }: PodRequest,
   signal: AbortSignal | undefined,
 ): SandboxRequest {
-  return { ...pod, id, source: { kind: "path", path }, ...(signal && { signal }) };
+  return { ...pod, id, source: { kind: "path", path }, signal };
 }
 
 /** What is left of a request when there is nothing to attach it to. */
@@ -183,7 +183,7 @@ function withoutNetworks(
   { name, namespace, uid, attempt, annotations = {} }: PodRequest,
   { id, source, signal }: SandboxRequest,
 ): SandboxRequest {
-  const from = { ...(id && { id }), ...(source && { source }), ...(signal && { signal }) };
+  const from = { ...(id && { id }), ...(source && { source }), signal };
   const numbered = attempt === undefined ? {} : { attempt };
   return { ...from, name, namespace, uid, ...numbered, annotations, networks: "none" };
 }

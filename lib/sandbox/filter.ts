@@ -7,15 +7,15 @@ export const SANDBOX_STATES = ["ready", "stopped", "broken"] as const;
 /** Which sandboxes are meant: those for which all of this holds. */
 export interface SandboxFilter {
   /** What their IDs begin with. */
-  readonly id?: string;
+  readonly id?: string | undefined;
   /** Their name, whole. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** The namespace of their name. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** The state that they are in now. */
-  readonly state?: Sandbox["state"];
+  readonly state?: Sandbox["state"] | undefined;
   /** Labels that they have, with these values; `undefined` for any. */
-  readonly labels?: Readonly<Record<string, string | undefined>>;
+  readonly labels?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /** Whether a sandbox can be meant, as far as its record tells. */

@@ -19,7 +19,10 @@ const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 export async function findSandbox(
   store: SandboxStore,
   nameOrId: string,
-  { namespace = "default", remains }: { namespace?: string; remains?: Pick<DamagedSandboxes, "of"> } = {},
+  { namespace = "default", remains }: {
+    namespace?: string | undefined;
+    remains?: Pick<DamagedSandboxes, "of"> | undefined;
+  } = {},
 ): Promise<SandboxRecord> {
   const missing = new CniError("not-found", `no sandbox "${nameOrId}" in namespace "${namespace}"`, {
     hint: "`podwire ps` lists the sandboxes",

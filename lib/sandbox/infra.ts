@@ -32,8 +32,8 @@ interface InfraOptions {
   readonly path: string;
   /** For each call of the OCI runtime, in milliseconds. */
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
-  readonly log?: Logger;
+  readonly signal?: AbortSignal | undefined;
+  readonly log?: Logger | undefined;
 }
 
 /** Where distributions put catatonit apart from the `PATH`. */
@@ -136,7 +136,7 @@ export async function infraEndWords(
   id: string,
   { run, signal }: Pick<InfraOptions, "run" | "signal">,
 ): Promise<string> {
-  const kills = await oomKills(groupOf(id), { run, ...(signal && { signal }) });
+  const kills = await oomKills(groupOf(id), { run, signal });
   return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes for want of memory`;
 }
 

@@ -36,7 +36,7 @@ export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promis
       program: "cat",
       args: [path],
       ownGroup: false,
-      ...(signal && { signal }),
+      signal,
     });
     return stdout;
   }));

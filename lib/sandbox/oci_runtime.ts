@@ -15,7 +15,7 @@ export interface AskRuntimeOptions {
   readonly run: RunCommand;
   /** As in the variable `PATH`. */
   readonly path: string;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The commands during which hooks of a new container are called. */
@@ -34,7 +34,7 @@ export async function callingRuntime(
   containerId: string,
   { run, signal }: Pick<AskRuntimeOptions, "run" | "signal">,
 ): Promise<OciRuntime | undefined> {
-  const command = await commandOf(pid, { run, ...(signal && { signal }) });
+  const command = await commandOf(pid, { run, signal });
   if (command === undefined) return undefined;
   const { program, args: [, ...args] } = command;
   const { root, rest } = globalOptions(args);

@@ -61,7 +61,7 @@ export async function podStatus(
 ): Promise<PodStatus> {
   const broken = await problemOf(record, parts);
   const { problem, links } = broken === undefined
-    ? await inspectNetns(record.netns.path, { run: parts.run, ...(signal && { signal }) })
+    ? await inspectNetns(record.netns.path, { run: parts.run, signal })
     : { problem: broken, links: [] };
   const networks: PodNetworkStatus[] = [];
   for (const attachment of await parts.store.ofContainer(record.id)) {
@@ -87,7 +87,7 @@ async function networkOf(
   try {
     const list = listOnRecord(record);
     const checked = ask && atLeast(list.cniVersion, "0.4.0") && !list.disableCheck;
-    const request = { ...record, args: record.cniArgs, ...(signal && { signal }) };
+    const request = { ...record, args: record.cniArgs, signal };
     if (checked) await attachments.check(list, request);
     return { ...shown, checked, error: undefined };
   } catch (error) {

@@ -5,7 +5,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 /** What processes are looked at with. */
 interface Look {
   readonly run: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -14,7 +14,7 @@ interface Look {
  * @throws {CniError} kind `not-found` if there is none of that ID
  */
 export async function startOf(pid: number, { run, signal }: Look): Promise<number> {
-  const seen = (await readProcesses([pid], { run, ...(signal && { signal }) })).get(pid);
+  const seen = (await readProcesses([pid], { run, signal })).get(pid);
   if (seen === undefined || seen.isZombie) throw gone(pid, "there is no such process");
   return seen.start;
 }
@@ -29,7 +29,7 @@ export async function requireSameProcess(
   { pid, start }: { readonly pid: number; readonly start: number | undefined },
   { run, signal }: Look,
 ): Promise<void> {
-  const seen = await readProcesses([pid], { run, ...(signal && { signal }) });
+  const seen = await readProcesses([pid], { run, signal });
   if (isRunning(seen, { pid, start })) return;
   const isOther = seen.get(pid)?.start !== start && seen.has(pid);
   throw gone(pid, isOther ? "it has ended, and another process has its ID now" : "it has ended meanwhile");

@@ -28,9 +28,9 @@ export interface ProcessWatchOptions
     signal: AbortSignal | undefined,
   ) => Promise<boolean>;
   /** Milliseconds between two looks. @default {2_000} */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** The network namespace of a process, if there is such a process. @default {as the kernel shows it} */
-  readonly namespaceOf?: (pid: number) => Promise<string | undefined>;
+  readonly namespaceOf?: ((pid: number) => Promise<string | undefined>) | undefined;
 }
 
 /** What is known of a process. */
@@ -111,7 +111,7 @@ export class ProcessWatch implements AsyncDisposable {
     );
     // Before the look that they are to stand for.
     const namespaces = await inParallel(records, LOOKS_AT_ONCE, ({ pid }) => this.#namespaceOf(pid), signal);
-    const processes = await readProcesses(records.map(({ pid }) => pid), { run, ...(signal && { signal }) });
+    const processes = await readProcesses(records.map(({ pid }) => pid), { run, signal });
     for (const [index, { id, pid, pidStart: start, createdAt }] of records.entries()) {
       if (isRunning(processes, { pid, start })) {
         this.#known.set(id, { createdAt, pid, namespace: namespaces[index], hasEnded: false });

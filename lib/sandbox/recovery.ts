@@ -41,9 +41,9 @@ export interface RecoveryOptions extends SandboxContext {
   readonly lost: LostRecords;
   readonly failed: FailedIndex;
   /** Refuses directories that others can write in. @default {nothing is refused} */
-  readonly requireSafe?: () => Promise<void>;
+  readonly requireSafe?: (() => Promise<void>) | undefined;
   /** Refuses a state directory that a newer version has laid out. @default {nothing is refused} */
-  readonly requireKnown?: () => Promise<void>;
+  readonly requireKnown?: (() => Promise<void>) | undefined;
 }
 
 const DEFAULT_CONCURRENCY = 8;
@@ -57,7 +57,7 @@ interface RecoveryPolicy {
   /** Whether an operation under way is waited for, or its container left to it. */
   readonly waits: boolean;
   /** Attachments whose records are lost, by container, where all were looked for. */
-  readonly lost?: ReadonlyMap<string, readonly LostAttachment[]>;
+  readonly lost?: ReadonlyMap<string, readonly LostAttachment[]> | undefined;
   readonly pass: OrphanPass;
   readonly signal: AbortSignal | undefined;
 }
@@ -288,7 +288,7 @@ export class Recovery {
     }
     const { sandboxes } = this.#options;
     const { failures, damaged, left } = await tearDown(sandbox, this.#options, {
-      ...(signal && { signal }),
+      signal,
       lost: lost && (lost.get(sandbox.id) ?? []),
     });
     await addAttachments(report, records, why, this.#options.store);

@@ -33,11 +33,11 @@ export interface RecoveryReport {
 /** How recovery goes about it. */
 export interface RecoverOptions {
   /** Cuts it short; what it had not come to waits for another one. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called after each container. */
-  readonly onProgress?: (progress: RecoveryProgress) => void;
+  readonly onProgress?: ((progress: RecoveryProgress) => void) | undefined;
   /** How many containers are settled at once. @default {8} */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
 }
 
 /** How far recovery is. */

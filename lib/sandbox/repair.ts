@@ -18,13 +18,13 @@ import type { DamagedRecord } from "./damaged_record.ts";
 /** How {@linkcode Repair.repair} goes about it. */
 export interface RepairRequest {
   /** A name, an ID, or the beginning of one. @default {every sandbox whose record is damaged} */
-  readonly sandbox?: string;
+  readonly sandbox?: string | undefined;
   /** Where the name is looked for. @default {"default"} */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** Changes nothing. @default {false} */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   /** Cuts it short. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** One record that was looked at. */

@@ -30,25 +30,25 @@ export type NetnsSource =
 export interface SandboxRequest
   extends Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid"> {
   /** Free in its namespace. @default {"sandbox-" and the start of the ID} */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** Of the name, as in Kubernetes. @default {"default"} */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** The pod UID that plugins are told. @default {the ID} */
-  readonly uid?: string;
+  readonly uid?: string | undefined;
   /** The container ID that plugins are told. @default {a random one of 32 hexadecimal digits} */
-  readonly id?: string;
+  readonly id?: string | undefined;
   /** Where its network namespace comes from. @default {{ kind: "new" }} */
-  readonly source?: NetnsSource;
+  readonly source?: NetnsSource | undefined;
   /** What it can be found by, see `SandboxFilter`. @default {{}} */
-  readonly labels?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Set in its network namespace before its networks are attached, by names that begin with `net.` @default {{}} */
-  readonly sysctls?: Readonly<Record<string, string>>;
+  readonly sysctls?: Readonly<Record<string, string>> | undefined;
   /** Whether no other sandbox of its namespace may have its name, whatever their UIDs and attempts. @default {unless a UID or an attempt is given} */
-  readonly uniqueName?: boolean;
+  readonly uniqueName?: boolean | undefined;
   /** Takes down the sandbox that has the name first. @default {false} */
-  readonly replace?: boolean;
+  readonly replace?: boolean | undefined;
   /** Cuts the run short; what was made is undone. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Where a sandbox is going to be. */
@@ -175,7 +175,7 @@ async function placeOf(
   const { pid, container } = source;
   await requireNetns(`/proc/${pid}/ns/net`);
   await netnsGuard.requireOther(`/proc/${pid}/ns/net`);
-  const pidStart = await startOf(pid, { run, ...(signal && { signal }) });
+  const pidStart = await startOf(pid, { run, signal });
   return { netns, pid, pidStart, ...(container && { container }) };
 }
 

@@ -154,7 +154,7 @@ export class Sandboxes {
 
   async #forget(
     record: SandboxRecord,
-    options: { force?: boolean; signal?: AbortSignal },
+    options: { force?: boolean | undefined; signal?: AbortSignal | undefined },
   ): Promise<readonly CniError[]> {
     const { force = false } = options;
     const { sandboxes: store } = this.#options;
@@ -181,7 +181,7 @@ export class Sandboxes {
    */
   async list(
     filter: SandboxFilter | readonly SandboxFilter[] = {},
-    { signal }: { readonly signal?: AbortSignal } = {},
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
     return await withCniErrors(async () => {
@@ -281,7 +281,7 @@ export class Sandboxes {
     const { sandboxes: store } = this.#options;
     await evictRivals(prepared, this.#options, async (owner) => {
       const record = await store.read(owner) ?? await this.#remains.of(owner);
-      if (record !== undefined) return await this.#forget(record, { force: true, ...(signal && { signal }) });
+      if (record !== undefined) return await this.#forget(record, { force: true, signal });
       await store.forgetDamaged(owner);
       return [];
     });
@@ -328,23 +328,23 @@ export class Sandboxes {
 /** How a sandbox is looked for. */
 export interface FindOptions {
   /** Where the name is looked for. @default {"default"} */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** Cuts the call short. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How a sandbox is taken down. */
 export interface StopOptions extends FindOptions {
   /** Whether one that is gone is fine. @default {false, and for a forced removal true} */
-  readonly missingOk?: boolean;
+  readonly missingOk?: boolean | undefined;
 }
 
 /** How a sandbox is removed. */
 export interface RemoveOptions extends StopOptions {
   /** Whether it is forgotten also when not all could be torn down. @default {false} */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
-function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
+function signalOf({ signal }: { signal?: AbortSignal | undefined }): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
 }

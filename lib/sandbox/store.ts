@@ -32,7 +32,7 @@ export type LockNames = (signal?: AbortSignal) => Promise<Disposable>;
 /** How {@linkcode SandboxStore.reserve} goes about it. */
 export interface ReserveOptions extends Durability {
   /** Whether no other sandbox may have the name, whatever its UID and attempt. @default {true} */
-  readonly isUnique?: boolean;
+  readonly isUnique?: boolean | undefined;
 }
 
 /** As many as Deno has threads for files have something to do meanwhile. */

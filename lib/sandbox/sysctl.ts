@@ -43,7 +43,7 @@ done`;
 /** How sysctls are read and set. */
 export interface SysctlOptions {
   readonly run: RunCommand;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Names and values, as `sysctl` takes them. */
@@ -57,7 +57,7 @@ export async function sysctlsOf(
 ): Promise<Sysctls> {
   if (names.length === 0) return {};
   return Object.fromEntries(
-    await readSysctls(names, insideOf(netns, run), { run, ...(signal && { signal }) }),
+    await readSysctls(names, insideOf(netns, run), { run, signal }),
   );
 }
 
@@ -131,7 +131,7 @@ async function setAll(
 }
 
 function writing(name: string, value: string, signal: AbortSignal | undefined) {
-  return { program: "sysctl", args: ["-q", "-w", `${name}=${value}`], ...(signal && { signal }) };
+  return { program: "sysctl", args: ["-q", "-w", `${name}=${value}`], signal };
 }
 
 async function readSysctls(
@@ -144,7 +144,7 @@ async function readSysctls(
   const { stdout } = await runOk(run, {
     program: "sh",
     args: ["-c", READ, "sh", ...paths],
-    ...(signal && { signal }),
+    signal,
   });
   const lines = stdout.split("\n");
   return new Map(names.flatMap((name, index) => {

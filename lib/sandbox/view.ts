@@ -190,7 +190,7 @@ async function processesOf(
   signal?: AbortSignal,
 ): Promise<Processes> {
   const pids = records.flatMap(({ pid, phase }) => pid === undefined || phase === "stopped" ? [] : [pid]);
-  return await readProcesses(pids, { run, ...(signal && { signal }) });
+  return await readProcesses(pids, { run, signal });
 }
 
 function isProcessThere({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {

@@ -15,11 +15,11 @@ const FILES_AT_ONCE = 16;
 /** Which attachments are meant: those that all members fit. */
 export interface AttachmentFilter {
   /** Of this container. */
-  readonly containerId?: string;
+  readonly containerId?: string | undefined;
   /** To this network. */
-  readonly network?: string;
+  readonly network?: string | undefined;
   /** Those that could not be detached. @default {false} */
-  readonly failed?: boolean;
+  readonly failed?: boolean | undefined;
 }
 
 /**

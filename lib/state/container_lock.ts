@@ -16,7 +16,7 @@ const LOOKS_AT_ONCE = 16;
 /** More of how {@linkcode ContainerLocks} goes about it. */
 export interface ContainerLocksOptions extends Pick<LockWaiterOptions, "log" | "limitMs"> {
   /** Refuses whatever would change something: each operation on a container holds its lock. @default {nothing is refused} */
-  readonly permit?: () => Promise<void>;
+  readonly permit?: (() => Promise<void>) | undefined;
 }
 
 /**

@@ -37,12 +37,12 @@ export interface HostPortsOptions {
   readonly store: AttachmentStore;
   readonly locks: ContainerLocks;
   /** What is asked for the ports of attachments whose records cannot be read. @default nothing */
-  readonly cache?: Pick<ResultCache, "read">;
-  readonly onBad?: (bad: BadRecord) => void;
+  readonly cache?: Pick<ResultCache, "read"> | undefined;
+  readonly onBad?: ((bad: BadRecord) => void) | undefined;
   /** Whether an attachment is there of which the record is lost. @default {none is} */
-  readonly isLost?: (key: AttachmentKey) => Promise<boolean>;
+  readonly isLost?: ((key: AttachmentKey) => Promise<boolean>) | undefined;
   /** The sockets of the host's own programs. @default none is known */
-  readonly findListeners?: FindListeners;
+  readonly findListeners?: FindListeners | undefined;
 }
 
 /** Ports that an attachment wants. */

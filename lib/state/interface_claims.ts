@@ -28,8 +28,8 @@ export interface InterfaceClaimsOptions {
   readonly locks: ContainerLocks;
   readonly run: RunCommand;
   /** What is asked for attachments whose records are lost. @default {nothing is lost} */
-  readonly cache?: Pick<ResultCache, "read">;
-  readonly onBad?: (bad: BadRecord) => void;
+  readonly cache?: Pick<ResultCache, "read"> | undefined;
+  readonly onBad?: ((bad: BadRecord) => void) | undefined;
 }
 
 /** An interface, whatever its namespace is called. */

@@ -28,7 +28,7 @@ export function findListenersWith(run: RunCommand): FindListeners {
         program: "ss",
         args,
         ownGroup: false,
-        ...(signal && { signal }),
+        signal,
       });
       return code === 0 ? stdout.split("\n").flatMap(listenerIn) : [];
     } catch (error) {

@@ -180,7 +180,7 @@ Deno.test("a client that leaves cancels what it asked for", async () => {
 /** A run that lasts until it is told to end, or is cut short. */
 function gate() {
   const open = Promise.withResolvers<void>();
-  const run = ({ signal }: { signal?: AbortSignal }) =>
+  const run = ({ signal }: { signal?: AbortSignal | undefined }) =>
     new Promise<typeof SANDBOX>((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       signal?.addEventListener("abort", () => reject(signal.reason));

@@ -92,7 +92,7 @@ export class BinaryWorld {
       args: [...dirs, ...args],
       env: { PATH: SYSTEM_PATH, ...env },
       ...(stdin === undefined ? {} : { stdin }),
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     });
     return { ...outcome, stderr: withoutWaiting(outcome.stderr) };
   }
