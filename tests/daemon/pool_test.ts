@@ -1,6 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { WarmPool } from "../../lib/daemon/pool.ts";
-import type { PoolOptions } from "../../lib/daemon/pool.ts";
+import { type PoolOptions, WarmPool } from "../../lib/daemon/pool.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
 import { warmNetworkOf } from "../../lib/sandbox/warm_sandboxes.ts";
 import { Catalog } from "../../lib/catalog/catalog.ts";

@@ -5,8 +5,16 @@ import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { SYSTEM_PATH } from "./binary_world.ts";
-import type { AskStep, Call, Expected, Model, RunStep, Target, Way } from "./daemon_model.ts";
-import { NETWORKS } from "./daemon_model.ts";
+import {
+  type AskStep,
+  type Call,
+  type Expected,
+  type Model,
+  NETWORKS,
+  type RunStep,
+  type Target,
+  type Way,
+} from "./daemon_model.ts";
 import { isThere, LifeComparison, listed } from "./daemon_model_compare.ts";
 import { LifeDaemon, type SocketAnswer } from "./daemon_model_daemon.ts";
 import { LIFE_PLUGIN } from "./daemon_model_plugin.ts";

@@ -2,8 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../../lib/state/host_port.ts";
 import { contains, parseCidr, parseIp } from "../../lib/cni/address.ts";
-import type { Json } from "../../lib/cni/json.ts";
-import { parseJson } from "../../lib/cni/json.ts";
+import { type Json, parseJson } from "../../lib/cni/json.ts";
 import { property, type Random } from "../cni/random.ts";
 
 const shown = (...portMappings: Json[]) => hostPortsOf({ portMappings }).map(formatHostPort);
