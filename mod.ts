@@ -35,13 +35,8 @@
 export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime/podwire.ts";
 
 // The pods of a container engine.
-export {
-  type CallOptions,
-  Pods,
-  type PodsGcRequest,
-  type PodsOptions,
-  type PodsStatusRequest,
-} from "./lib/runtime/pods.ts";
+export type { CallOptions } from "./lib/async/call_options.ts";
+export { Pods, type PodsGcRequest, type PodsOptions, type PodsStatusRequest } from "./lib/runtime/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
 export type { PodLink, PodLinkAddress } from "./lib/pod/inspect_netns.ts";

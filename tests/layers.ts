@@ -13,6 +13,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   "lib/async": {
     files: [
       "backoff.ts",
+      "call_options.ts",
       "clock.ts",
       "wait.ts",
       "coalesce.ts",
@@ -32,6 +33,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "error.ts",
       "json_reader.ts",
       "json.ts",
+      "shape.ts",
       "config_document.ts",
       "version.ts",
       "libcni_text.ts",
@@ -332,7 +334,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "http_connection.ts",
       "acceptor.ts",
       "http_error.ts",
-      "shape.ts",
       "body.ts",
       "client.ts",
       "event_hub.ts",

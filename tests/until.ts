@@ -1,7 +1,7 @@
 // Waiting for what a busy machine may take long for. A test that asks how long something takes asks in ratios.
 import { assert } from "@std/assert";
 import { Deadline } from "../lib/plugin/deadline.ts";
-import { pause } from "../lib/async/wait.ts";
+import { delay } from "../lib/async/wait.ts";
 
 /** After so long it is not slow, it does not come. */
 const PATIENCE_MS = 60_000;
@@ -15,7 +15,7 @@ export async function until(
   const end = performance.now() + patienceMs;
   while (!await isSo()) {
     assert(performance.now() < end, `not within ${patienceMs / 1000} s: ${what}`);
-    await pause(10);
+    await delay(10);
   }
 }
 

@@ -1,4 +1,4 @@
-import { unlessAborted } from "./wait.ts";
+import { abortable } from "./wait.ts";
 
 /** Runs a body never twice at once: whoever asks while it runs shares the next run. */
 export class Coalescer<T> {
@@ -17,7 +17,7 @@ export class Coalescer<T> {
   async next(signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
     this.#next ??= this.#begin();
-    return await unlessAborted(this.#next, signal);
+    return await abortable(this.#next, signal);
   }
 
   /** Resolves when nothing runs. */

@@ -1,4 +1,4 @@
-import { pause } from "./wait.ts";
+import { delay } from "./wait.ts";
 
 /**
  * Runs `body` again and again, with `ms` milliseconds between the end of one and the start of the next, until
@@ -21,7 +21,7 @@ export function repeat(
   const { signal } = stop;
   const loop = async () => {
     for (;;) {
-      await pause(ms, signal);
+      await delay(ms, signal);
       await body(signal).catch((error) => {
         if (!signal.aborted) failed(error);
       });

@@ -1,4 +1,4 @@
-/** The value of a promise, or undefined if it takes longer than that. */
+/** Resolves with the value of `promise`, or with undefined if that takes longer than `ms` milliseconds. */
 export async function settled<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
   const late = Promise.withResolvers<undefined>();
   const timer = setTimeout(late.resolve, ms, undefined);
@@ -9,8 +9,8 @@ export async function settled<T>(promise: Promise<T>, ms: number): Promise<T | u
   }
 }
 
-/** The value of a promise, or the reason of `signal` as soon as that fires; the promise goes on by itself. */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** Resolves with the value of `promise`; rejects with the reason of `signal` as soon as that fires. The promise itself goes on. */
+export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return await promise;
   const left = Promise.withResolvers<never>();
   const leave = () => left.reject(signal.reason);
@@ -24,7 +24,7 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
 }
 
 /** Resolves after `ms` milliseconds; rejects with the reason of `signal` as soon as that fires. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+export async function delay(ms: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   const over = Promise.withResolvers<void>();
   const timer = setTimeout(over.resolve, ms);

@@ -9,7 +9,7 @@ import type { Attachments } from "./attachments.ts";
 import { inParallel } from "../async/parallel.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { isPendingRemoval } from "./removal.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** The parts that {@linkcode Retrier} works with. */
 export interface RetrierOptions {
@@ -130,7 +130,7 @@ export class Retrier implements AsyncDisposable {
       // Also of what was cut short.
       this.#tell(report);
       // Something may be due and its container busy: that must not turn into looking all the time.
-      await over(pause(leastMs, signal));
+      await over(delay(leastMs, signal));
       await over(this.#idle(wait - leastMs, stamp, AbortSignal.any([signal, woken.signal])));
     }
   }
@@ -139,7 +139,7 @@ export class Retrier implements AsyncDisposable {
   async #idle(ms: number, stamp: string, signal: AbortSignal): Promise<void> {
     const { failed, leastMs = 1_000 } = this.#options;
     for (let left = ms; left > 0; left -= leastMs) {
-      await pause(Math.min(left, leastMs), signal);
+      await delay(Math.min(left, leastMs), signal);
       if (await failed.stamp() !== stamp) return;
     }
   }

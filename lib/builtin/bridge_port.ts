@@ -2,7 +2,7 @@ import { CniError } from "../cni/error.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
 import { readShownLink, type ShownLink, toLink } from "./shown_link.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** A veth pair: one end in the container, the other a port of the bridge. */
 export interface BridgePort {
@@ -155,7 +155,7 @@ export async function waitForPort(
   let link = known;
   for (const wait of PORT_WAITS_MS) {
     if (link?.operState === "UP") return link;
-    await pause(wait, host.signal);
+    await delay(wait, host.signal);
     link = await showLink(host, hostName);
   }
   throw new Error(`Cannot use bridge port "${hostName}": its state is ${link?.operState ?? "unknown"}`);

@@ -10,7 +10,7 @@ import { Catalog, type CatalogContent, type CatalogFile, usableFiles } from "./c
 import { CatalogMemory, type GoodVersion } from "./memory.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
 import { EMBEDDED_FILE } from "./embedded_network.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** Where the networks come from. */
 export interface CatalogOptions extends FindPluginOptions {
@@ -146,7 +146,7 @@ export class CatalogReader {
     const loaded = await directory.read(expected);
     const there = new Set(loaded.map(({ file }) => nameOf(file)));
     if (expected.every((name) => there.has(name))) return loaded;
-    await pause(SECOND_LOOK_MS, signal);
+    await delay(SECOND_LOOK_MS, signal);
     return await directory.read(expected);
   }
 

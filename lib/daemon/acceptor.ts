@@ -3,7 +3,7 @@ import { messageOf } from "../errors/to_cni_error.ts";
 import { type ConnectionLimits, type Handle, HttpConnection } from "./http_connection.ts";
 import { printHead } from "./http_message.ts";
 import type { ByteStream } from "./inbox.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** Where connections come from. */
 export interface Listener {
@@ -71,7 +71,7 @@ export class Acceptor {
         if (this.#isClosed) return;
         this.#endIdlest();
         this.#complain(`a connection cannot be accepted: ${messageOf(error)}`);
-        await pause(PAUSE_MS);
+        await delay(PAUSE_MS);
       }
     }
   }

@@ -2,8 +2,8 @@ import { CniError } from "../cni/error.ts";
 import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../cni/json.ts";
 import { HttpError } from "./http_error.ts";
 import type { HttpRequest } from "./http_message.ts";
-import { type Shape, ValidationError } from "./shape.ts";
-import { pause } from "../async/wait.ts";
+import { type Shape, ValidationError } from "../cni/shape.ts";
+import { delay } from "../async/wait.ts";
 
 /** What a body may be like. */
 export interface BodyLimits {
@@ -47,7 +47,7 @@ async function readText(request: HttpRequest, limits: BodyLimits): Promise<strin
   const over = new AbortController();
   const end = () => over.abort(signal.reason);
   signal.addEventListener("abort", end, { once: true });
-  const late = pause(readMs, over.signal).then(() => {
+  const late = delay(readMs, over.signal).then(() => {
     throw new HttpError(408, new CniError("timeout", `the body did not come within ${readMs} ms`), {
       connection: "close",
     });

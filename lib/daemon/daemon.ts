@@ -19,7 +19,7 @@ import type { Route } from "./route.ts";
 import { routesOf } from "./routes.ts";
 import { SocketServer } from "./server.ts";
 import type { Services } from "./services.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** How the daemon works. */
 export interface DaemonOptions {
@@ -165,10 +165,10 @@ export class Daemon {
     this.#hub.close();
     const closed = this.#server.close(drainMs + UNDO_MS);
     const late = new AbortController();
-    const cut = pause(drainMs, late.signal).then(() => {
+    const cut = delay(drainMs, late.signal).then(() => {
       log.warn("requests are cut short", { underWay: this.#handler.underWay });
       this.#handler.cancel();
-      return pause(UNDO_MS, late.signal);
+      return delay(UNDO_MS, late.signal);
     });
     await Promise.race([drained, cut]);
     late.abort();

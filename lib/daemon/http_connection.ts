@@ -10,7 +10,7 @@ import {
   urlOf,
 } from "./http_message.ts";
 import { type ByteStream, Inbox, type InboxEnd } from "./inbox.ts";
-import { pause, settled } from "../async/wait.ts";
+import { delay, settled } from "../async/wait.ts";
 
 /** How long a connection waits for its client, in milliseconds. */
 export interface ConnectionLimits {
@@ -170,10 +170,10 @@ export class HttpConnection {
     const { probeMs = 500 } = this.#limits;
     const { signal } = request.over;
     try {
-      await pause(probeMs, signal);
+      await delay(probeMs, signal);
       while (!request.hasBegun) {
         await (this.#interim = this.#write(printHead(102, [])));
-        await pause(probeMs, signal);
+        await delay(probeMs, signal);
       }
     } catch {
       if (!signal.aborted) this.#leave(request);

@@ -7,7 +7,7 @@ import type { SandboxRequest } from "../sandbox/request.ts";
 import type { WarmSandbox, WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError } from "../cni/error.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** Which sandboxes are kept ready. */
 export interface PoolSizes {
@@ -184,7 +184,7 @@ class NetworkPool implements AsyncDisposable {
     const woken = new AbortController();
     const end = AbortSignal.any([signal, woken.signal]);
     const wait = again > 0 ? Math.min(again, look) : look;
-    const pausing = wait > 0 ? pause(wait, end).catch(() => {}) : Promise.resolve();
+    const pausing = wait > 0 ? delay(wait, end).catch(() => {}) : Promise.resolve();
     await Promise.race([this.#wake.promise, pausing]);
     woken.abort();
     await pausing;

@@ -1,5 +1,5 @@
 import type { JsonObject } from "../cni/json.ts";
-import type { Shape } from "./shape.ts";
+import type { Shape } from "../cni/shape.ts";
 
 /** What a request comes to. */
 export interface Answer {

@@ -20,7 +20,7 @@ import {
   whole,
   word,
   yes,
-} from "./shape.ts";
+} from "../cni/shape.ts";
 
 const PORT = whole(1, 65_535);
 const BITS = whole(1, 1_000_000_000_000);

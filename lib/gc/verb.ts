@@ -14,7 +14,7 @@ import type { AttachmentIndex, AttachmentRecord, AttachmentStore } from "../stat
 import type { CacheListing, ResultCache } from "../state/result_cache.ts";
 import { negotiate } from "../attachment/version_negotiation.ts";
 import { gcChain, hasStatusAndGc } from "../attachment/status_gc_chain.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** The parts that {@linkcode notifyPlugins} works with. */
 export interface VerbParts {
@@ -140,7 +140,7 @@ class Telling {
 
   /** Lets those in who have waited for the network while its plugins were asked. */
   async letIn(): Promise<void> {
-    await pause(this.#letInMs, this.#sweep.request.signal);
+    await delay(this.#letInMs, this.#sweep.request.signal);
   }
 
   /** False if there was no moment for it. The index that is read for it serves the other networks too. */

@@ -2,7 +2,7 @@ import { Capture, LineSplitter } from "./capture.ts";
 import { DEFAULT_PATH, GroupChild, withSystemDirs } from "./launch.ts";
 import { PROCESS_TABLE } from "./process_table.ts";
 import { Strays } from "./strays.ts";
-import { pause, settled } from "../async/wait.ts";
+import { delay, settled } from "../async/wait.ts";
 
 export { DEFAULT_PATH, withSystemDirs };
 
@@ -195,7 +195,7 @@ async function endGroup(child: GroupChild, graceMs: number, captures: readonly C
   // No event tells that a group has become empty. Where no init process waits for orphans it never does, so members
   // that hold no pipe get less time.
   while (performance.now() < Math.min(deadline, silentSince + SILENT_GRACE_MS) && child.groupLives()) {
-    await pause(GROUP_POLL_MS);
+    await delay(GROUP_POLL_MS);
   }
   if (child.leads && ended === undefined) await strays.look(child.pid);
   child.signal("SIGKILL");

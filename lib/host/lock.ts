@@ -1,6 +1,6 @@
 import { ensureDir, removeIfThere } from "./file.ts";
 import { dirname } from "@std/path/posix";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {
@@ -52,7 +52,7 @@ export async function lockFile(path: string, { signal, shared = false }: LockOpt
     signal?.throwIfAborted();
     const lock = await tryLockFile(path, { shared });
     if (lock) return lock;
-    await pause(wait, signal);
+    await delay(wait, signal);
   }
 }
 

@@ -2,7 +2,7 @@ import { DEFAULT_PATH, HostError, type RunCommand, runCommand } from "./command.
 import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** The variable by which a program that podwire started, and what that starts, is known. */
 export const CALL_VARIABLE = "PODWIRE_CALL";
@@ -293,7 +293,7 @@ async function goneWithin(ms: number, hunt: Hunt, signal: AbortSignal | undefine
   const end = performance.now() + ms;
   while ((await hunt.find()).length > 0) {
     if (performance.now() > end) return false;
-    await pause(POLL_MS, signal);
+    await delay(POLL_MS, signal);
   }
   return true;
 }

@@ -20,7 +20,7 @@ import { decodeFailure, decodeOutput, failureDespiteSuccess, requireSmall } from
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { StderrLines } from "./stderr_lines.ts";
 import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
-import { pause, settled } from "../async/wait.ts";
+import { delay, settled } from "../async/wait.ts";
 
 /** When a built-in plugin stands in for an executable. */
 export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
@@ -328,7 +328,7 @@ function isTransient(error: unknown, verb: Verb): boolean {
 /** Waits; when the signal fires first, what the plugin said last is more telling than the clock. */
 async function pauseOr(ms: number, signal: AbortSignal, last: unknown, started: number): Promise<void> {
   try {
-    await pause(ms, signal);
+    await delay(ms, signal);
   } catch (reason) {
     const details = `last answer: ${asCniError(last).message}`;
     throw asCniError(reason).within({ details, elapsedMs: Math.round(performance.now() - started) });

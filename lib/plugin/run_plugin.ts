@@ -6,7 +6,7 @@ import type { FindPluginOptions } from "./find.ts";
 import { decodeEnvironment } from "./invocation.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { withSignals } from "./signals.ts";
-import { unlessAborted } from "../async/wait.ts";
+import { abortable } from "../async/wait.ts";
 
 /** What a plugin needs of its process; `processIo()` gives it. */
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
@@ -70,7 +70,7 @@ export async function runPlugin(
   return await withSignals(io, async (signal) => {
     const { stdout, stderr, code } = await servePlugin(plugin, {
       env: (name) => io.env(name),
-      stdin: () => unlessAborted(readInput(io), signal),
+      stdin: () => abortable(readInput(io), signal),
       signal,
       delegate: delegateOf(io, options, signal),
     });

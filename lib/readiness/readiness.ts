@@ -11,7 +11,7 @@ import type { ReadyCondition } from "./condition.ts";
 import type { ProbeNetwork } from "./status_check.ts";
 import { NO_DEFAULT, statusOf, statusTargets } from "./status_target.ts";
 import { NetworkCondition, PENDING } from "./network_condition.ts";
-import { settled, unlessAborted } from "../async/wait.ts";
+import { abortable, settled } from "../async/wait.ts";
 
 /** What {@linkcode Readiness} works with. */
 export interface ReadinessOptions {
@@ -127,14 +127,14 @@ export class Readiness implements AsyncDisposable {
   async refresh(name?: string, signal?: AbortSignal): Promise<readonly NetworkStatus[]> {
     const either = AbortSignal.any([this.#stop.signal, ...(signal === undefined ? [] : [signal])]);
     either.throwIfAborted();
-    await unlessAborted(this.#recalled, either);
-    const catalog = await unlessAborted(this.#synchronise(either), either);
+    await abortable(this.#recalled, either);
+    const catalog = await abortable(this.#synchronise(either), either);
     if (name !== undefined && this.statuses(name).length === 0) catalog.getByName(name);
     const asked = [...this.#watched.values()].filter(({ subject }) =>
       name === undefined || subject.network === name
     );
     const put = asked.map((watched) => this.#ask(watched, name !== undefined));
-    for (const error of await unlessAborted(Promise.all(put), either)) if (error !== undefined) throw error;
+    for (const error of await abortable(Promise.all(put), either)) if (error !== undefined) throw error;
     return this.statuses(name);
   }
 

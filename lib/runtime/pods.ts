@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { findAttachments } from "../state/attachment_filter.ts";
 import type { GcReport } from "../gc/report.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
@@ -7,19 +8,13 @@ import type { CatalogEntry } from "../catalog/catalog.ts";
 import { onEntries } from "../catalog/source.ts";
 import type { PodResult } from "../pod/pod_result.ts";
 import type { PodRequest } from "../pod/request.ts";
-import {
-  type CallOptions,
-  openPods,
-  type PodsGcRequest,
-  type PodsOptions,
-  type PodsParts,
-} from "./pods_wiring.ts";
+import { openPods, type PodsGcRequest, type PodsOptions, type PodsParts } from "./pods_wiring.ts";
 import type { PodToTearDown } from "../sandbox/engine_pods.ts";
 import type { PodStatus } from "../sandbox/pod_status.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { CniError } from "../cni/error.ts";
 
-export type { CallOptions, PodsGcRequest, PodsOptions } from "./pods_wiring.ts";
+export type { PodsGcRequest, PodsOptions } from "./pods_wiring.ts";
 
 /** What {@linkcode Pods.status} is to tell. */
 export interface PodsStatusRequest extends CallOptions {

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
@@ -26,12 +27,6 @@ export interface PodsOptions extends Omit<RuntimeOptions, "embedded" | "embedded
   readonly gcIntervalMs?: number | undefined;
   /** The container IDs of the pods that are still there, for the sweeps. @default {all that are on record} */
   readonly validPods?: (() => readonly string[] | Promise<readonly string[]>) | undefined;
-}
-
-/** What every call of pods takes. */
-export interface CallOptions {
-  /** Cuts the call short, its waiting for locks and its plugins; what was begun is undone. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a sweep is to do. */

@@ -6,7 +6,7 @@ import { CniError } from "../cni/error.ts";
 import { LockWaiter, type LockWaiterOptions } from "./lock_waiter.ts";
 import { NetworkLocks } from "./network_lock.ts";
 import { inParallel } from "../async/parallel.ts";
-import { pause } from "../async/wait.ts";
+import { delay } from "../async/wait.ts";
 
 /** NAME_MAX of Linux, less the ending of a lock file. */
 const LONGEST_ID = 250;
@@ -66,7 +66,7 @@ export class ContainerLocks {
     const lock = await tryLockFile(path);
     if (lock !== undefined) return lock;
     // Who only looks whether it is held lets go at once.
-    await pause(LONGER_THAN_A_LOOK_MS);
+    await delay(LONGER_THAN_A_LOOK_MS);
     return await tryLockFile(path);
   }
 
@@ -80,7 +80,7 @@ export class ContainerLocks {
     const lock = await tryLockFile(path, { create: false });
     if (lock !== undefined || !await this.isPresent(containerId)) return lock;
     // Who only looks whether it is held lets go at once.
-    await pause(LONGER_THAN_A_LOOK_MS);
+    await delay(LONGER_THAN_A_LOOK_MS);
     return await tryLockFile(path, { create: false });
   }
 
@@ -161,7 +161,7 @@ export class ContainerLocks {
     };
     if (!await isHeld()) return false;
     // Who sweeps lets go at once, and has removed it then.
-    await pause(LONGER_THAN_A_LOOK_MS);
+    await delay(LONGER_THAN_A_LOOK_MS);
     return await isHeld();
   }
 

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Debouncer, type DebouncerOptions } from "../../lib/async/debounce.ts";
 import { until } from "../until.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const NEVER_MS = 3_600_000;
 
@@ -28,13 +28,13 @@ Deno.test("F42 events that follow each other give one look, and one that came la
   using _schedule = schedule;
   for (let n = 0; n < 10; n++) {
     schedule.hurry();
-    await pause(10);
+    await delay(10);
   }
   assertEquals(looks, []);
   await until(() => looks.length === 1);
   schedule.hurry();
   await until(() => looks.length === 2);
-  await pause(600);
+  await delay(600);
   assertEquals(looks, [true, true]);
 });
 
@@ -72,7 +72,7 @@ Deno.test("an event during a look gives another one after it, never two at once"
       assertEquals(++running, 1);
       looks++;
       if (looks === 1) schedule.hurry();
-      await pause(100);
+      await delay(100);
       running--;
     },
   });
@@ -91,7 +91,7 @@ Deno.test("what is to be looked at within some time is, and nothing once it is d
   schedule[Symbol.dispose]();
   schedule[Symbol.dispose]();
   schedule.hurry();
-  await pause(150);
+  await delay(150);
   assertEquals(looks.length, 1);
 });
 
@@ -101,7 +101,7 @@ Deno.test("what is due at one time gives one look, however early its timer is", 
     using _schedule = schedule;
     schedule.within(ms + Math.random());
     await until(() => looks.length > 0);
-    await pause(10);
+    await delay(10);
     assertEquals(looks.length, 1);
   }
 });
@@ -115,6 +115,6 @@ Deno.test("a look that fails before it begins is no reason for another one at on
   using _schedule = schedule;
   schedule.hurry();
   await until(() => errors.length > 0);
-  await pause(50);
+  await delay(50);
   assertEquals([looks, errors.length], [1, 1]);
 });

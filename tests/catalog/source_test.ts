@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import type { CatalogChange } from "../../lib/catalog/source.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { briefs, CatalogWorld, conf, list } from "./world.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 Deno.test("F15 F45 F46 G23 without watching, each question sees what is there by then; a start without networks recovers", async () => {
   await using world = await CatalogWorld.make();
@@ -26,7 +26,7 @@ Deno.test("F24 what has not changed is not parsed again, and gives the same cata
   await world.write("b/10.conf", '{"type": "tuning"}');
   await using source = world.onDemand();
   const first = await source.current();
-  await pause(200);
+  await delay(200);
   assert(await source.current() === first);
   await world.write("b/10.conf", '{"type": "sbr"}');
   const second = await source.current();
@@ -56,7 +56,7 @@ Deno.test("F24 G16 of 1,000 networks, reading again what has not changed costs a
     const text = JSON.stringify({ cniVersion: "1.1.0", name: `net-${n}`, plugins }, null, 2);
     await world.write(`${1_000 + n}.conflist`, text);
   }
-  await pause(150);
+  await delay(150);
   await using source = world.onDemand();
   const timed = async () => {
     const begin = performance.now();
@@ -191,7 +191,7 @@ Deno.test("a file that is gone for a moment while it is written anew has not bee
   await source.current();
   await world.remove("10-a.conf");
   const reading = source.current();
-  await pause(50);
+  await delay(50);
   // Whole before the second look can begin.
   Deno.writeTextFileSync(world.path("10-a.conf"), conf("a"));
   assertEquals((await reading).default().name, "a");

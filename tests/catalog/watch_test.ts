@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { type WatchDirs, watchDirs, type WatchListener } from "../../lib/host/watch.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { CatalogWorld, conf, list } from "./world.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const A = "10-a.conf a used default";
 
@@ -50,7 +50,7 @@ Deno.test("F36 F40 F43 a file that is made, rewritten, renamed or removed, and a
   await Deno.mkdir(world.path("c"));
   await world.write("c/10.conf", '{"type": "tuning"}');
   await watched.until(async () => await plugins() === "ptp,tuning", "the plugin of the folder is there");
-  await pause(300);
+  await delay(300);
   await world.write("c/10.conf", '{"type": "sbr"}');
   await watched.until(async () => await plugins() === "ptp,sbr", "the plugin of the folder is another one");
   await world.remove("c");
@@ -70,7 +70,7 @@ Deno.test("F42 a file that is written in ten steps gives one change, without the
     const step = Math.ceil(bytes.length / 10);
     for (let at = 0; at < bytes.length; at += step) {
       await file.write(bytes.subarray(at, at + step));
-      await pause(20);
+      await delay(20);
     }
   }
   await watched.becomes(A, "20-b.conflist b used");
@@ -86,7 +86,7 @@ Deno.test("F42 where events never cease, they are not waited for forever", async
   const writing = (async () => {
     for (let n = 0; !ended && n < 1_000; n++) {
       await world.write("20-b.conf", conf(`b${n}`));
-      await pause(40);
+      await delay(40);
     }
   })();
   try {
@@ -165,9 +165,9 @@ Deno.test("F44 the directory that was replaced is removed later, and the one in 
   await Deno.rename(world.confDir, `${world.parent}/former`);
   await Deno.rename(`${world.parent}/next`, world.confDir);
   await watched.becomes("10-b.conf b used default");
-  await pause(300);
+  await delay(300);
   await Deno.remove(`${world.parent}/former`, { recursive: true });
-  await pause(300);
+  await delay(300);
   await world.write("20-c.conf", conf("c"));
   await watched.becomes("10-b.conf b used default", "20-c.conf c used");
 });
@@ -190,7 +190,7 @@ Deno.test("F14 F124 a directory that is not there when it is opened is not made,
   await assertRejects(async () => (await watched.source.current()).default(), CniError, "no usable network");
   await assertRejects(() => Deno.stat(world.parent), Deno.errors.NotFound);
   await Deno.mkdir(world.parent);
-  await pause(300);
+  await delay(300);
   await Deno.mkdir(world.confDir);
   await world.write("10-a.conf", conf("a"));
   await watched.becomes(A);
@@ -203,7 +203,7 @@ Deno.test("F36 plugins that are installed, made executable or removed are told o
   const told = async (what: string) => {
     await watched.until(() => watched.changes.some(({ plugins }) => plugins), what);
     assert(watched.changes.every(({ networks }) => !networks));
-    await pause(200);
+    await delay(200);
     watched.changes.length = 0;
   };
   await Deno.writeTextFile(`${world.pluginDir}/bridge`, "#!/bin/sh\n", { mode: 0o644 });
@@ -225,7 +225,7 @@ Deno.test("F37 a change that changes nothing is not told of", async () => {
   Deno.writeTextFileSync(world.path("10-a.conf"), conf("a"));
   await world.write("README", "nothing of ours");
   await Deno.chmod(world.path("10-a.conf"), 0o600);
-  await pause(500);
+  await delay(500);
   assertEquals(watched.changes, []);
   assert(await watched.source.current() === before);
 });
@@ -288,7 +288,7 @@ Deno.test("F41 a change that only a look found has the watch made anew: it had g
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   const puppet = new Puppet();
   await using watched = await world.watch({ watch: puppet.watch, pollMs: 100 });
-  await pause(300);
+  await delay(300);
   const made = puppet.made.length;
   await world.write("20-b.conf", conf("b"));
   await watched.becomes(A, "20-b.conf b used");
@@ -373,7 +373,7 @@ Deno.test("F112 F113 F114 closing it waits for what runs, may be done twice, and
   assertEquals((await source.current()).default().name, "a");
   assertEquals((await assertRejects(() => source.reload(), CniError)).kind, "cancelled");
   await world.write("10-b.conf", conf("b"));
-  await pause(200);
+  await delay(200);
   assertEquals(watched.changes, []);
 });
 

@@ -6,7 +6,7 @@ import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts"
 import type { CatalogChange } from "../../lib/catalog/source.ts";
 import { CatalogWatch, type CatalogWatchOptions } from "../../lib/catalog/watch.ts";
 import { Lines } from "../attachment/world.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 /** Nothing is found by looking now and then, unless a test wants that. */
 const NEVER_MS = 3_600_000;
@@ -114,7 +114,7 @@ export class WatchedWorld implements AsyncDisposable {
     const limit = performance.now() + LIMIT_MS;
     while ((await this.now()).join() !== expected.join()) {
       assert(performance.now() < limit, `still ${(await this.now()).join()}, not ${expected.join()}`);
-      await pause(10);
+      await delay(10);
     }
   }
 
@@ -122,7 +122,7 @@ export class WatchedWorld implements AsyncDisposable {
     const limit = performance.now() + LIMIT_MS;
     while (!await fits()) {
       assert(performance.now() < limit, `not within ${LIMIT_MS} ms: ${what}`);
-      await pause(10);
+      await delay(10);
     }
   }
 

@@ -7,7 +7,7 @@ import type { Handle } from "../../lib/daemon/http_connection.ts";
 import type { ByteStream } from "../../lib/daemon/inbox.ts";
 import { type Route, withBody } from "../../lib/daemon/route.ts";
 import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
-import { objectOf } from "../../lib/daemon/shape.ts";
+import { objectOf } from "../../lib/cni/shape.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { printed } from "../../lib/daemon/printed.ts";
 import { decodeChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 /** How often others had their turn while `body` ran. */
 async function turnsDuring<T>(
@@ -11,7 +11,7 @@ async function turnsDuring<T>(
   let isOver = false;
   let turns = 0;
   const others = (async () => {
-    for (; !isOver; turns++) await pause(0);
+    for (; !isOver; turns++) await delay(0);
   })();
   try {
     return { value: await body(), turns };

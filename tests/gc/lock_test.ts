@@ -1,4 +1,5 @@
 // What a sweep does beside others: operations under way, hanging plugins, other sweeps.
+import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
 import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
@@ -7,8 +8,6 @@ import { CniError } from "../../lib/cni/error.ts";
 import { attach, collector, foreign, reportToJson, shown, valid } from "./world.ts";
 import { until } from "../until.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 const locksOf = (world: NetworkWorld) => new ContainerLocks(`${world.dir}/run`);
 
@@ -26,7 +25,7 @@ Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and o
   const order: string[] = [];
   const attaching = await locks.networks.share("web");
   const sweep = collector(world).collect([listOf(["a"])]);
-  await pause(100);
+  await delay(100);
   assertEquals(await world.plugins.verbs(), []);
   order.push("attached");
   attaching[Symbol.dispose]();
@@ -36,7 +35,7 @@ Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and o
     order.push("next");
     return lock;
   });
-  await pause(100);
+  await delay(100);
   assertEquals(order, ["attached"]);
   await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
   (await next)[Symbol.dispose]();
@@ -51,7 +50,7 @@ Deno.test("F49 a sweep that waits for its turn keeps nobody from attaching", asy
   using _hanging = await locks.networks.share("web");
   const cut = new AbortController();
   const sweep = collector(world).collect([listOf(["a"])], { signal: cut.signal });
-  await pause(100);
+  await delay(100);
   for (let i = 0; i < 3; i++) {
     using _other = await locks.networks.share("web", AbortSignal.timeout(60_000));
   }
@@ -193,7 +192,7 @@ Deno.test("D66 what is attached while a sweep runs is in the list that the next 
   await foreign(world, "theirs");
   world.cache.write = () => Promise.resolve();
   const attaching = attachLocked(world, "late");
-  await pause(100);
+  await delay(100);
   await Deno.writeTextFile(`${world.plugins.dir}/slow.d/go`, "");
   await attaching;
   assertEquals((await sweep).failed, []);

@@ -17,7 +17,7 @@ import {
 } from "../../lib/host/command.ts";
 import { inOwnSession } from "../../lib/host/own_session.ts";
 import { writeExecutable } from "../executable.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const MIB = 1024 * 1024;
 
@@ -44,7 +44,7 @@ function lives(pid: number): boolean {
 }
 
 async function dies(pid: number): Promise<boolean> {
-  for (let i = 0; i < 6_000 && lives(pid); i++) await pause(10);
+  for (let i = 0; i < 6_000 && lives(pid); i++) await delay(10);
   return !lives(pid);
 }
 
@@ -178,7 +178,7 @@ Deno.test("runCommand() starts nothing when the signal has fired, and throws its
   const reason = new Error("too late");
   const error = await assertRejects(() => sh(`touch ${file}`, { signal: AbortSignal.abort(reason) }));
   assertEquals(error, reason);
-  await pause(50);
+  await delay(50);
   await assertRejects(() => Deno.stat(file), Deno.errors.NotFound);
 });
 
@@ -455,18 +455,18 @@ Deno.test("runOk() throws the reason of the signal that ended the program", asyn
   const stop = new AbortController();
   const reason = new Error("enough");
   const running = runOk(runCommand, { program: "sleep", args: ["300"], signal: stop.signal });
-  await pause(50);
+  await delay(50);
   stop.abort(reason);
   assertEquals(await assertRejects(() => running), reason);
 });
 
-Deno.test("pause() ends with its signal", async () => {
+Deno.test("delay() ends with its signal", async () => {
   const stop = new AbortController();
-  const waiting = pause(60_000, stop.signal);
+  const waiting = delay(60_000, stop.signal);
   stop.abort(new Error("stop"));
   await assertRejects(() => waiting, Error, "stop");
-  await assertRejects(() => pause(60_000, stop.signal), Error, "stop");
-  await pause(1, new AbortController().signal);
+  await assertRejects(() => delay(60_000, stop.signal), Error, "stop");
+  await delay(1, new AbortController().signal);
 });
 
 Deno.test("a PATH without the system's directories gets them at its end, and none counts as theirs", () => {

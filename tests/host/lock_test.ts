@@ -3,7 +3,7 @@ import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { linkTarget, namesIn } from "../../lib/host/stat.ts";
 import { inTempDir } from "../temp_dir.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
 /** How many of the files that this process has open are at paths that begin so. */
@@ -26,7 +26,7 @@ Deno.test("lockFile() lets one in at a time, also within one process", () =>
     const turn = async () => {
       using _lock = await lockFile(`${dir}/lock`);
       assertEquals(++inside, 1);
-      await pause(1);
+      await delay(1);
       inside--;
     };
     // More than Deno has threads for its files.
@@ -81,7 +81,7 @@ Deno.test("lockFile() stops waiting when its signal fires, and leaves neither lo
     {
       using _lock = await lockFile(path);
       const waiting = lockFile(path, { signal: stop.signal });
-      await pause(30);
+      await delay(30);
       assertEquals(await openFiles(dir) <= 2, true);
       const start = performance.now();
       stop.abort(reason);
@@ -140,7 +140,7 @@ Deno.test("removing the file lets no two in at once", () =>
     const turn = async (n: number) => {
       using lock: Lock = await lockFile(path);
       assertEquals(++inside, 1);
-      await pause(1);
+      await delay(1);
       inside--;
       if (n % 2 === 0) await lock.remove();
     };

@@ -3,7 +3,7 @@ import { writeFileSynced } from "../../lib/host/file.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
 import { until } from "../until.ts";
 import { inTempDir } from "../temp_dir.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 Deno.test("watchDirs() tells changes until it is disposed of", () =>
   inTempDir(async (dir) => {
@@ -26,7 +26,7 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
     using _other = await watchDirs([dir], { changed: () => later.resolve(), failed: later.reject });
     await Deno.mkdir(`${dir}/c`);
     await later.promise;
-    await pause(50);
+    await delay(50);
     assertEquals(seen.length, count);
     await assertRejects(
       () => watchDirs([dir, `${dir}/absent`], { changed, failed: first.reject }),

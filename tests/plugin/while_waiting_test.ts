@@ -1,4 +1,5 @@
 // What is told of a plugin that is waited for.
+import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
@@ -34,7 +35,6 @@ function assertPaced(waits: readonly { readonly ms: number }[]): void {
 Deno.test("what goes on is told of again and again, and what is over is not", async () => {
   const told: { ms: number }[] = [];
   const tell = (ms: number) => void told.push({ ms });
-  const pause = (ms: number) => new Promise<string>((resolve) => setTimeout(() => resolve("done"), ms));
   const twice = async () => {
     await until(() => told.length >= 2);
     return "done";
@@ -51,7 +51,7 @@ Deno.test("what goes on is told of again and again, and what is over is not", as
     Error,
     "no",
   );
-  await pause(200);
+  await delay(200);
   assertEquals(told.length, before);
 });
 

@@ -1,4 +1,5 @@
 // Real plugins that hang: nobody who only wants to know waits for them, and none of them outlives the end.
+import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals } from "@std/assert";
 import { probeNetwork } from "../../lib/readiness/status.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
@@ -31,7 +32,7 @@ Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of wh
       const statuses = readiness.statuses();
       times.push(performance.now() - started);
       assertEquals([statuses.length, statuses[0]?.reason], [10, "pending"]);
-      if (n % 20 === 0) await pause(60);
+      if (n % 20 === 0) await delay(60);
     }
     const median = times.sort((a, b) => a - b)[50] ?? Infinity;
     assert(median < 5, `${median} ms`);
@@ -64,10 +65,6 @@ Deno.test("a plugin that hangs is a timeout for its own network, and holds up no
   const [slow] = await readiness.refresh("slow");
   assertEquals([slow?.ready, slow?.reason], [false, "timeout"]);
 });
-
-function pause(ms: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, ms));
-}
 
 /** The command lines that name the folder. */
 async function alive(dir: string): Promise<string[]> {

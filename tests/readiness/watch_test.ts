@@ -7,7 +7,7 @@ import { Readiness } from "../../lib/readiness/readiness.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { CatalogWorld, list } from "../catalog/world.ts";
 import { inShort } from "./world.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const LIMIT_MS = 60_000;
 
@@ -28,7 +28,7 @@ Deno.test("F36-F38 F110 readiness follows the files and plugins: written late, b
   const shown = () => readiness.statuses().map(inShort).join(", ");
   const becomes = async (wanted: string) => {
     for (const end = performance.now() + LIMIT_MS; shown() !== wanted && performance.now() < end;) {
-      await pause(20);
+      await delay(20);
     }
     assertEquals(shown(), wanted);
   };

@@ -3,7 +3,7 @@ import { createExclusive, readTextIfThere, writeFileSynced } from "../../lib/hos
 import { tryLockFile } from "../../lib/host/lock.ts";
 import { runCommand, runOk } from "../../lib/host/command.ts";
 import { need } from "./need.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 /** A file system of 1 MiB. */
 async function inTmpfs(fn: (dir: string) => Promise<void>): Promise<void> {
@@ -55,7 +55,7 @@ async function openUnfinished(dir: string): Promise<Deno.FsFile> {
   for (;;) {
     const name = names(dir).find((name) => name.endsWith(".tmp"));
     if (name !== undefined) return Deno.openSync(`${dir}/${name}`);
-    await pause(0);
+    await delay(0);
   }
 }
 

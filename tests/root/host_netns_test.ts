@@ -14,7 +14,7 @@ import {
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
-import { pause } from "../../lib/async/wait.ts";
+import { delay } from "../../lib/async/wait.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
 /** The script finds `args` as $0, $1 and so on. */
@@ -246,7 +246,7 @@ rootTest("pinNetns() keeps the namespace of a process beyond its end", async (di
   const child = new Deno.Command("unshare", { args: ["--net", "sleep", "300"] }).spawn();
   try {
     const of = `/proc/${child.pid}/ns/net`;
-    while (await sameNetns(of, "/proc/self/ns/net")) await pause(5);
+    while (await sameNetns(of, "/proc/self/ns/net")) await delay(5);
     const id = await netnsId(of);
     await pinNetns(child.pid, `${dir}/a`);
     assertEquals(await netnsId(`${dir}/a`), id);

@@ -1,6 +1,7 @@
 // What `./denow task storm [PODS [SEED [PLUGINS]]]` runs: pods come and go, sixteen at a time, on a node of their own, while their
 // configuration directory is rewritten ten times a second; first with the built-in plugins, then with the reference
 // plugins. It prints what happened as tables.
+import { delay } from "../../lib/async/wait.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { Pods } from "../../lib/runtime/pods.ts";
 import type { WantedNetwork } from "../../lib/pod/request.ts";
@@ -16,8 +17,6 @@ import { StormWorld } from "./storm_world.ts";
 
 const TAKEN_PORT = 20_000;
 const LONGEST_LIFE_MS = 700;
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
 class Storm {
   readonly outcomes: PodOutcome[] = [];
   readonly violations: string[] = [];
@@ -83,7 +82,7 @@ class Storm {
     }
     const { versions, ageMs, violations } = await judgeAttached(judge);
     this.violations.push(...violations);
-    await pause(random.below(LONGEST_LIFE_MS));
+    await delay(random.below(LONGEST_LIFE_MS));
     const checkMs = await this.#check(pod);
     const now = performance.now();
     const inEffect = pod.wanted.map(({ key }) => this.churn.timelines.within(key, now, now)[0]?.version);

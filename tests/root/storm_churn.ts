@@ -1,4 +1,5 @@
 /** Rewrites a configuration directory ten times a second, and knows what was in effect when. */
+import { delay } from "../../lib/async/wait.ts";
 import type { Random } from "../cni/random.ts";
 import {
   folderText,
@@ -36,8 +37,6 @@ const GARBAGE = [
   "15-broken.conflist",
   "17-dir.conflist",
 ];
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** One kind of thing that happens to the directory. */
 type Operation = (churn: Churn) => Promise<void> | void;
@@ -162,7 +161,7 @@ export class Churn implements AsyncDisposable {
     const away = this.path(`${FILES[key]}.away`);
     this.timelines.file(key, "gone");
     Deno.renameSync(this.path(FILES[key]), away);
-    if (!NETWORKS[key].isSteady) await pause(20 + this.random.below(40));
+    if (!NETWORKS[key].isSteady) await delay(20 + this.random.below(40));
     this.timelines.file(key, { version: this.version(key) });
     Deno.renameSync(away, this.path(FILES[key]));
   }
@@ -194,7 +193,7 @@ export class Churn implements AsyncDisposable {
     using file = Deno.openSync(`${folder}/10-marker.conf`, { write: true, createNew: true });
     this.timelines.folder(key, "bad");
     file.writeSync(new TextEncoder().encode(text.slice(0, text.length / 2)));
-    await pause(20 + this.random.below(40));
+    await delay(20 + this.random.below(40));
     this.timelines.folder(key, "marker");
     file.writeSync(new TextEncoder().encode(text.slice(text.length / 2)));
   }
@@ -219,7 +218,7 @@ export class Churn implements AsyncDisposable {
       else pending.end();
       this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1);
       due = Math.max(due + TICK_MS, performance.now());
-      await pause(due - performance.now());
+      await delay(due - performance.now());
     }
   }
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { GC_BODY, RUN_BODY } from "../../lib/daemon/run_body.ts";
-import { ValidationError } from "../../lib/daemon/shape.ts";
+import { ValidationError } from "../../lib/cni/shape.ts";
 import { parseJson } from "../../lib/cni/json.ts";
 
 const run = (text: string) => RUN_BODY.read(parseJson(text), []);

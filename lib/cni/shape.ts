@@ -9,7 +9,7 @@ import {
   member,
   numberOf,
   readablePath,
-} from "../cni/json.ts";
+} from "./json.ts";
 
 /** What a value in a request has to look like: the JSON Schema that tells it to others, and what reads it. */
 export interface Shape<T> {
