@@ -1,25 +1,20 @@
-// Which statements of the behaviour specification there are, and how tests and `behaviour_coverage.md` name them.
+// Reads docs/behaviour.md, and the names of tests, which begin with the numbers of the statements that they prove.
 
-/** The numbers of each group that has to be covered. A group that is not here may be named and is not asked for. */
-export const STATEMENTS: Readonly<Record<string, string>> = {
-  A: "1-87",
-  B: "1-87",
-  C: "1-50",
-  D: "1-16 20-44 50-76 80-84",
-  E: "1-37 40-47",
-  F: "1-114 120-138 140-144",
-  G: "1-53",
-  H: "1-27",
-};
+/** A statement of docs/behaviour.md. */
+export interface Statement {
+  /** Such as `A12`. */
+  readonly id: string;
+  /** Whether a line says that podwire decides against it, or that it cannot be seen from outside. */
+  readonly hasNote: boolean;
+}
 
-/** Every statement of `groups`, such as `A12`, in order. */
-export function statementsOf(groups: Readonly<Record<string, string>>): string[] {
-  return Object.entries(groups).flatMap(([group, ranges]) =>
-    ranges.split(" ").flatMap((range) => {
-      const [first = "", last = first] = range.split("-");
-      return span(group, Number(first), Number(last));
-    })
-  );
+/** The groups whose statements are about other things than what a runtime does: test doubles, and how they were confirmed. */
+const GROUPS_ASIDE = ["Y", "Z"];
+
+/** The statements of the document, in its order. */
+export function statementsIn(markdown: string): readonly Statement[] {
+  return [...markdown.matchAll(/^- \*\*([A-Z]\d+)\*\* \S.*\n( {2}\*\*podwire:\*\* \S)?/gm)]
+    .map(([, id = "", note]) => ({ id, hasNote: note !== undefined }));
 }
 
 function span(group: string, first: number, last: number): string[] {
@@ -45,32 +40,23 @@ export function testNames(source: string): string[] {
   return [...source.replace(COMMENT, "").matchAll(TEST_NAME)].map(([, , name = ""]) => name);
 }
 
-/** The statements of each entry of `behaviour_coverage.md`: a list item that begins with numbers and tells why. */
-export function excusedIn(markdown: string): string[] {
-  return [...markdown.matchAll(/^- \*\*([^*]+)\*\* \S/gm)].flatMap(([, list = ""]) => namedAtStart(list));
-}
-
-/** What is wrong between the statements, the names of the tests and the entries without a test. */
-export function coverageProblems(
-  groups: Readonly<Record<string, string>>,
-  names: readonly string[],
-  excused: readonly string[],
-): string[] {
-  const statements = statementsOf(groups);
+/** What is wrong between the statements and the names of the tests. */
+export function behaviourProblems(statements: readonly Statement[], names: readonly string[]): string[] {
+  const ids = statements.map(({ id }) => id);
   const tested = names.flatMap(namedAtStart);
-  const isUnknown = (number: string) =>
-    Object.hasOwn(groups, number.charAt(0)) && !statements.includes(number);
-  const twice = excused.filter((number, index) => excused.indexOf(number) < index);
+  const twice = ids.filter((id, index) => ids.indexOf(id) < index);
   return [
-    ...statements.filter((number) => !tested.includes(number) && !excused.includes(number))
-      .map((number) => `${number} has no test and no entry`),
+    ...statements.filter(({ id, hasNote }) =>
+      !hasNote && !tested.includes(id) && !GROUPS_ASIDE.includes(id.charAt(0))
+    )
+      .map(({ id }) => `${id} has no test and no line that says why`),
+    ...statements.filter(({ id, hasNote }) => hasNote && tested.includes(id))
+      .map(({ id }) => `${id} has a test and a line that says why it has none: remove the line`),
     ...new Set(
-      tested.filter(isUnknown).map((number) => `${number} is in the name of a test and does not exist`),
+      tested.filter((id) => !ids.includes(id)).map((id) =>
+        `${id} is in the name of a test and is not in the document`
+      ),
     ),
-    ...excused.filter((number) => !statements.includes(number))
-      .map((number) => `${number} has an entry and does not exist`),
-    ...excused.filter((number) => tested.includes(number))
-      .map((number) => `${number} has an entry and a test by now: remove the entry`),
-    ...twice.map((number) => `${number} has two entries`),
+    ...twice.map((id) => `${id} is in the document twice`),
   ];
 }
