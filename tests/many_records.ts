@@ -1,6 +1,6 @@
 /** State directories with as many attachments on record as are wanted, each as a real set-up leaves it. */
 import { inParallel } from "../lib/async/parallel.ts";
-import { ContainerLocks } from "../lib/state/container_lock.ts";
+import { Locks } from "../lib/state/locks.ts";
 import { HostPorts } from "../lib/state/host_ports.ts";
 import { AttachmentStore } from "../lib/state/attachment_store.ts";
 import { ResultCache } from "../lib/state/result_cache.ts";
@@ -33,7 +33,7 @@ export async function multiply(dirs: RecordDirs, like: string, options: Multiply
   const store = new AttachmentStore(stateDir);
   const cache = new ResultCache(cacheDir);
   const sandboxes = new SandboxStore(stateDir);
-  const ports = new HostPorts({ stateDir, store, locks: new ContainerLocks(runDir) });
+  const ports = new HostPorts({ stateDir, store, locks: new Locks(runDir) });
   const sandbox = await sandboxes.read(like);
   const records = await store.ofContainer(like);
   if (sandbox === undefined || records.length === 0) throw new Error(`there is no pod "${like}" to copy`);

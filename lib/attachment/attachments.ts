@@ -26,7 +26,7 @@ import {
 } from "../state/recorded_config.ts";
 import type { AttachRequest, WantedAttachment } from "./request.ts";
 import { published, type RequireFreeOptions } from "../state/host_ports.ts";
-import type { NetworkLocks } from "../state/network_lock.ts";
+import type { NetworkLocks } from "../state/network_locks.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { requireAllLocated } from "./located.ts";

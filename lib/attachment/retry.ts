@@ -3,7 +3,8 @@ import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CniError } from "../cni/error.ts";
 import { isDue } from "../async/backoff.ts";
-import { type ContainerLocks, tryContainerLock } from "../state/container_lock.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
+import type { Locks } from "../state/locks.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { Attachments } from "./attachments.ts";
 import { inParallel } from "../async/parallel.ts";
@@ -16,7 +17,7 @@ export interface RetrierOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly running: RunningPrograms;
   readonly log: Logger;
   /** Milliseconds after which it looks at the latest, for what other processes could not remove. @default {10_000} */

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../async/clock.ts";
-import type { ContainerLocks } from "../state/container_lock.ts";
+import type { Locks } from "../state/locks.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
 import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
@@ -99,7 +99,7 @@ class Reading<T> {
 export interface CountSources {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
 }
 
 const CONTAINERS_AT_ONCE = 16;
@@ -110,7 +110,7 @@ const CONTAINERS_AT_ONCE = 16;
  */
 export async function countAttachments({ store, failed, locks }: CountSources): Promise<AttachmentCounts> {
   const { count } = await store.index();
-  const unsettled = new Set([...await failed.containers(), ...await locks.present()]);
+  const unsettled = new Set([...await failed.containers(), ...await locks.containers.list()]);
   const records = await inParallel([...unsettled], CONTAINERS_AT_ONCE, (id) => store.ofContainer(id));
   const others = records.flat().filter(({ state }) => state !== "attached");
   const of = (state: AttachmentState) => others.filter((record) => record.state === state);

@@ -1,11 +1,12 @@
-import { type ContainerLocks, tryContainerLock } from "../state/container_lock.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
+import type { Locks } from "../state/locks.ts";
 import type { DamagedOutcome, DamagedRecords } from "./damaged_attachments.ts";
 import { type Sweep, UNDER_WAY } from "./report.ts";
 
 /** The parts that {@linkcode settleDamaged} works with. */
 export interface DamagedSweepParts {
   readonly damaged: DamagedRecords;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly hasSandbox: (id: string) => Promise<boolean>;
 }
 

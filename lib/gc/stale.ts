@@ -1,6 +1,7 @@
 import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { type ContainerLocks, tryContainerLock } from "../state/container_lock.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
+import type { Locks } from "../state/locks.ts";
 import { judge, sandboxOf, type Verdict } from "./verdict.ts";
 import { type Findings, itemOf, listIfReadable, noFindings, type Sweep, UNDER_WAY } from "./report.ts";
 import type { Attachments } from "../attachment/attachments.ts";
@@ -12,7 +13,7 @@ import { NEWER } from "../state/checksummed.ts";
 export interface StaleParts {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly running: RunningPrograms;
   /** Whether a sandbox is on record: also one of a newer version, and one whose record is damaged and whose namespace is there. */
   readonly hasSandbox: (id: string) => Promise<boolean>;
@@ -73,7 +74,7 @@ class StaleRemoval {
       return;
     }
     const isBusy = dryRun
-      ? await this.#parts.locks.isBusy(containerId)
+      ? await this.#parts.locks.containers.isBusy(containerId)
       : await this.#removeAll(containerId, stale, found);
     for (const { record, why } of stale) {
       if (isBusy) found.kept.push({ ...itemOf(record), why: UNDER_WAY });

@@ -6,7 +6,7 @@ import type { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList, PluginConfig, ValidAttachment } from "../cni/config.ts";
 import { CniError, isCniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
-import type { ContainerLocks } from "../state/container_lock.ts";
+import type { Locks } from "../state/locks.ts";
 import type { HungPlugins } from "./hung.ts";
 import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./verdict.ts";
 import { listIfReadable, type Sweep } from "./report.ts";
@@ -20,7 +20,7 @@ import { delay } from "../async/wait.ts";
 export interface VerbParts {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   /** Which plugins did not answer to GC in time. */
   readonly hung: HungPlugins;
   readonly runner: PluginRunner;

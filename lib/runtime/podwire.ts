@@ -1,7 +1,7 @@
 import { nsProblem } from "../host/netns.ts";
 import { isPossible, nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 import { type AttachmentFilter, findAttachments } from "../state/attachment_filter.ts";
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { AttachRequest } from "../attachment/attachments.ts";

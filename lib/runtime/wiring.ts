@@ -3,7 +3,8 @@ import { builtins } from "../builtin/mod.ts";
 import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { RunningPrograms } from "../host/running_programs.ts";
-import { ContainerLocks, withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
+import { Locks } from "../state/locks.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
 import { FailedBound } from "../attachment/failed_bound.ts";
 import { FailedIndex } from "../state/failed_index.ts";
@@ -61,7 +62,7 @@ export interface Parts {
   /** How the state directory is laid out. */
   readonly format: StateFormat;
   readonly cache: ResultCache;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly ports: HostPorts;
   readonly failed: FailedIndex;
   readonly attachments: Attachments;
@@ -109,8 +110,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const format = new StateFormat(stateDir, log);
   const store = new AttachmentStore(stateDir, onBad, format);
-  const more = { log, limitMs: options.lockTimeoutMs, permit: format.requireKnown };
-  const locks = new ContainerLocks(runDir, watch, run, more);
+  const waiting = { instrumentation: watch, run, log, limitMs: options.lockTimeoutMs };
+  const locks = new Locks(runDir, { ...waiting, requireKnownFormat: format.requireKnown });
   const cache = new ResultCache(cacheDir);
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
   const disk = wireDisk({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
@@ -119,7 +120,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const present = presentIn(catalog ?? catalogs.seenCatalog);
   const attachments = new Attachments({ ...disk, runner, log, run, timeouts, probe, present, freeLeftovers });
   const pods = new PodNetworks({ attachments, store, cache, run });
-  const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.names(signal), format);
+  const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.machine.names(signal), format);
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const netnsOf = (id: string) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`;
   const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
@@ -198,7 +199,7 @@ function freeingWith(run: RunCommand): FreeLeftovers {
     freeLeftovers(attachment, { run: runWithContainerId(run, attachment.containerId), signal }, { dryRun });
 }
 
-function forgettingWith(parts: ForgetParts, locks: ContainerLocks): Parts["forget"] {
+function forgettingWith(parts: ForgetParts, locks: Locks): Parts["forget"] {
   return (request) =>
     withContainerLock(
       locks,

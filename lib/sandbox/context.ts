@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import type { ContainerLocks } from "../state/container_lock.ts";
+import type { Locks } from "../state/locks.ts";
 import type { DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { FailedBound } from "../attachment/failed_bound.ts";
 import type { Attachments } from "../attachment/attachments.ts";
@@ -14,7 +14,7 @@ import type { SandboxStore } from "./store.ts";
 /** What sandboxes are made, looked at and taken down with. */
 export interface SandboxContext {
   readonly sandboxes: SandboxStore;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly attachments: Attachments;
   readonly pods: PodNetworks;
   /** Attachments whose records cannot be used, or are lost. */

@@ -145,7 +145,7 @@ export class SandboxCreator {
     await sandboxes.write(record);
     if (!named) return;
     try {
-      using _names = await locks.names(signal);
+      using _names = await locks.machine.names(signal);
       await sandboxes.reserve(record, { isUnique: hasUniqueName(request) });
     } catch (error) {
       await sandboxes.remove(record);

@@ -1,4 +1,4 @@
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { Attachments } from "../attachment/attachments.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";

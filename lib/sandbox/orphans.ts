@@ -1,6 +1,6 @@
 import { listDir, statOf } from "../host/file.ts";
 import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
-import { tryContainerLock } from "../state/container_lock.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
 import {
   type Findings,
   type GcItem,
@@ -179,7 +179,7 @@ export class Orphans implements HostSweep {
     const { locks } = this.#options;
     const busy = { ...noHostFindings(), kept: [{ ...item, why: UNDER_WAY }] };
     try {
-      if (dryRun) return await locks.isBusy(item.containerId) ? busy : await body();
+      if (dryRun) return await locks.containers.isBusy(item.containerId) ? busy : await body();
       const outcome = await tryContainerLock(locks, item.containerId, body);
       return outcome.isBusy ? busy : outcome.value;
     } catch (cause) {

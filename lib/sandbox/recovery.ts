@@ -139,7 +139,7 @@ export class Recovery {
   /** Looks at operations under way and at nothing else, however much is on record. */
   async #settleInterrupted(report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
     const { locks, timeouts, log } = this.#options;
-    const left = await locks.left();
+    const left = await locks.containers.listAbandoned();
     if (left.length === 0) return;
     const settle = async (signal: AbortSignal, onProgress: RecoverOptions["onProgress"]) => {
       await this.#endQuestions(signal);
@@ -152,7 +152,7 @@ export class Recovery {
   }
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
-    using _boot = await this.#options.locks.boot(signal);
+    using _boot = await this.#options.locks.machine.boot(signal);
     if (await this.#settledBoot.is(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
     const all = await this.#everything();
@@ -166,7 +166,7 @@ export class Recovery {
     const { sandboxes, store, failed, locks, lost: records } = this.#options;
     const lost = Map.groupBy(await records.all(), ({ containerId }) => containerId);
     const ids = [
-      ...await locks.present(),
+      ...await locks.containers.list(),
       ...await sandboxes.ids(),
       ...await store.containers(),
       ...await failed.containers(),
@@ -197,10 +197,10 @@ export class Recovery {
 
   async #sweepFiles(signal: AbortSignal | undefined): Promise<void> {
     {
-      using _names = await this.#options.locks.names(signal);
+      using _names = await this.#options.locks.machine.names(signal);
       await this.#options.sandboxes.removeUnfinished();
     }
-    await this.#options.locks.sweepPools();
+    await this.#options.locks.pools.removeAbandoned();
     await this.#options.cache.removeUnfinished();
     await this.#options.failed.removeUnfinished();
     await this.#options.ports.removeUnfinished();
@@ -213,7 +213,7 @@ export class Recovery {
     const report = emptyReport();
     let wasFree = false;
     try {
-      using lock = waits ? await locks.lock(id, signal) : await locks.tryLock(id);
+      using lock = waits ? await locks.containers.lock(id, signal) : await locks.containers.tryLock(id);
       if (lock === undefined) {
         report.kept.push({ kind: "sandbox", containerId: id, why: UNDER_WAY });
         return { report, wasFree };
@@ -316,7 +316,7 @@ export class Recovery {
     if (phase === "ready" && bootId !== await this.#options.attachments.boot()) {
       return "the machine was restarted";
     }
-    if (pool !== undefined && !await this.#options.locks.isPoolHeld(pool)) {
+    if (pool !== undefined && !await this.#options.locks.pools.isHeld(pool)) {
       return "whoever kept it ready for others is gone";
     }
     if (end?.isOver) return end.why;

@@ -3,7 +3,7 @@ import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
 import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
 import { repairAttachment } from "../state/attachment_record.ts";
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { isContainerId } from "../cni/name.ts";

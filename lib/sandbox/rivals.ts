@@ -1,4 +1,4 @@
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { type CniError, isCniError } from "../cni/error.ts";
 import type { PreparedSandbox } from "./create.ts";

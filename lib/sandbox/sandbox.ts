@@ -1,5 +1,5 @@
 import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Instrumentation, Operation } from "../plugin/instrumentation.ts";

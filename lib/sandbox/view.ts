@@ -121,7 +121,7 @@ async function viewNow(
 ): Promise<Sandbox | undefined> {
   const { id, phase } = record;
   if (phase === "stopped") return await viewOf(record, parts, processes, { reason: record.reason });
-  if (phase !== "ready" && await parts.locks.isBusy(id)) {
+  if (phase !== "ready" && await parts.locks.containers.isBusy(id)) {
     return await viewOf(record, parts, processes, { reason: OPERATIONS[phase].now, underWay: true });
   }
   const reason = await problemOf(record, parts, processes);

@@ -1,5 +1,5 @@
 import type { Lock } from "../host/lock.ts";
-import { withContainerLock } from "../state/container_lock.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
@@ -69,9 +69,9 @@ export class WarmSandboxes implements AsyncDisposable {
   /** Takes the lock of a new pool. */
   static async open(options: WarmSandboxesOptions): Promise<WarmSandboxes> {
     const { locks } = options;
-    await locks.sweepPools();
+    await locks.pools.removeAbandoned();
     const pool = crypto.randomUUID();
-    return new WarmSandboxes(options, pool, await locks.pool(pool));
+    return new WarmSandboxes(options, pool, await locks.pools.lock(pool));
   }
 
   /**
@@ -143,7 +143,7 @@ export class WarmSandboxes implements AsyncDisposable {
           if (found === undefined) return undefined;
           const { pool: _, ...rest } = found.record;
           const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
-          using _names = await locks.names(signal);
+          using _names = await locks.machine.names(signal);
           signal?.throwIfAborted();
           begun = next;
           await this.#rename(next);

@@ -13,7 +13,7 @@ import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, isCniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { type AttachmentKey, attachmentKey, isSameAttachment } from "./attachment_key.ts";
-import type { ContainerLocks } from "./container_lock.ts";
+import type { Locks } from "./locks.ts";
 import { formatHostPort, type HostPort, hostPortsOf, overlap } from "./host_port.ts";
 import { type Claim, type Claims, claimsBody, type PortKey, readClaims } from "./host_port_claim.ts";
 import { inParallel } from "../async/parallel.ts";
@@ -35,7 +35,7 @@ const CLAIMS_AT_ONCE = 16;
 export interface HostPortsOptions {
   readonly stateDir: string;
   readonly store: AttachmentStore;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   /** What is asked for the ports of attachments whose records cannot be read. @default nothing */
   readonly cache?: Pick<ResultCache, "read"> | undefined;
   readonly onBad?: ((bad: BadRecord) => void) | undefined;
@@ -192,7 +192,7 @@ export class HostPorts {
   async #alone(signal: AbortSignal | undefined): Promise<Disposable> {
     using held = new DisposableStack();
     held.use(await this.#turns.take(signal));
-    held.use(await this.#options.locks.ports(signal));
+    held.use(await this.#options.locks.machine.ports(signal));
     return held.move();
   }
 

@@ -12,7 +12,7 @@ import type { RunCommand } from "../host/command.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
-import type { ContainerLocks } from "./container_lock.ts";
+import type { Locks } from "./locks.ts";
 import { isForExistingLink } from "../cni/existing_link.ts";
 import { type InterfaceClaim, isOwnEntry, printClaim, readClaim } from "./interface_claim.ts";
 import { inParallel } from "../async/parallel.ts";
@@ -25,7 +25,7 @@ import { newerRecord, requireFile, UnusableRecord } from "./checksummed.ts";
 export interface InterfaceClaimsOptions {
   readonly stateDir: string;
   readonly store: AttachmentStore;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly run: RunCommand;
   /** What is asked for attachments whose records are lost. @default {nothing is lost} */
   readonly cache?: Pick<ResultCache, "read"> | undefined;
@@ -100,7 +100,7 @@ export class InterfaceClaims {
     const file = this.#path(key);
     return await withCniErrors(async () => {
       if (await createExclusive(file, await printClaim(record), OF_THIS_BOOT)) return undefined;
-      using _alone = await this.#options.locks.interfaces(signal);
+      using _alone = await this.#options.locks.machine.interfaces(signal);
       const claim = await this.#read(key);
       if (claim !== undefined && !isSameAttachment(claim, record)) {
         const owner = await this.#validOwner(claim, key);
@@ -127,7 +127,7 @@ export class InterfaceClaims {
     if (key === undefined) return;
     const file = this.#path(key);
     if (await statOf(file) === undefined) return;
-    using _alone = await this.#options.locks.interfaces(signal);
+    using _alone = await this.#options.locks.machine.interfaces(signal);
     const found = await this.#open(file);
     if (found instanceof UnusableRecord && found.isNewer) return;
     const claim = await this.#read(key);
@@ -155,7 +155,7 @@ export class InterfaceClaims {
       const file = `${this.#dir}/${name}`;
       if (name === COMPLETE || !await this.#isStale(file)) continue;
       // For each anew: one that attaches meanwhile waits for one file, not for all.
-      using _alone = await this.#options.locks.interfaces(signal);
+      using _alone = await this.#options.locks.machine.interfaces(signal);
       if (await this.#isStale(file)) await removeIfThere(file);
     }
   }
@@ -220,7 +220,7 @@ export class InterfaceClaims {
     const mark = `${this.#dir}/${COMPLETE}`;
     if (await statOf(mark) === undefined) {
       await withCniErrors(() => ensureDir(this.#dir, 0o700), { file: this.#dir });
-      using _alone = await this.#options.locks.interfaces(signal);
+      using _alone = await this.#options.locks.machine.interfaces(signal);
       const { store } = this.#options;
       for (const record of await store.all()) {
         const key = keyOf(record);

@@ -10,7 +10,7 @@ export const DEFAULT_LOCK_TIMEOUT_MS = 120_000;
 /** How {@linkcode LockWaiter} waits. */
 export interface LockWaiterOptions {
   /** Observes each wait. @default {nobody} */
-  readonly watch?: Instrumentation | undefined;
+  readonly instrumentation?: Instrumentation | undefined;
   /** Asks which processes hold a lock. @default {runCommand} */
   readonly run?: RunCommand | undefined;
   /** Says what is waited for, after a second. @default {nothing is said} */
@@ -32,13 +32,13 @@ export interface WantedLock {
 
 /** Waits for locks across processes: bounded, measured, and with a word in the log when it takes long. */
 export class LockWaiter {
-  readonly #watch: Instrumentation;
+  readonly #instrumentation: Instrumentation;
   readonly #run: RunCommand;
   readonly #log: Logger;
   readonly #limitMs: number;
 
   constructor(options: LockWaiterOptions = {}) {
-    this.#watch = options.watch ?? new Instrumentation();
+    this.#instrumentation = options.instrumentation ?? new Instrumentation();
     this.#run = options.run ?? runCommand;
     this.#log = options.log ?? silentLogger;
     this.#limitMs = options.limitMs ?? DEFAULT_LOCK_TIMEOUT_MS;
@@ -51,7 +51,7 @@ export class LockWaiter {
    * @throws the reason of the signal
    */
   async wait({ kind, path, ...lock }: WantedLock): Promise<Lock> {
-    return await this.#watch.lockWait(kind, () =>
+    return await this.#instrumentation.lockWait(kind, () =>
       waitForLock(path, {
         ...lock,
         limitMs: this.#limitMs,

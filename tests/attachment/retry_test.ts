@@ -1,7 +1,7 @@
 // What could not be detached is tried again when its time has come, by whichever process, until it is.
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { LONGEST_BACKOFF_MS } from "../../lib/async/backoff.ts";
-import { withContainerLock } from "../../lib/state/container_lock.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import { Retrier, type RetrierOptions, type RetryReport } from "../../lib/attachment/retry.ts";
@@ -108,13 +108,13 @@ Deno.test("F47 a container that somebody works on is left alone, the others are 
   for (const id of ["c1", "c2", "c3"]) await stuck(world, id);
   await mend(world);
   const retrier = retrierOf(world);
-  using lock = await world.locks.lock("c2");
+  using lock = await world.locks.containers.lock("c2");
   const report = await retrier.retryDue({ now: later(HOUR) });
   assertEquals([named(report.removed), report.busy], [["c1 web", "c3 web"], ["c2"]]);
   await lock.remove();
   lock[Symbol.dispose]();
   assertEquals(named((await retrier.retryDue({ now: later(HOUR) })).removed), ["c2 web"]);
-  assertEquals(await world.locks.present(), []);
+  assertEquals(await world.locks.containers.list(), []);
 });
 
 Deno.test("F49 F52 a retry waits for the GC of a network, until its signal fires", async () => {
@@ -266,7 +266,7 @@ Deno.test("what is due and busy is looked at now and then, not all the time", as
   await using world = await stuckWorld();
   await stuck(world, "c1");
   await world.store.write({ ...await onlyRecord(world), nextTry: new Date(0).toISOString() });
-  using _lock = await world.locks.lock("c1");
+  using _lock = await world.locks.containers.lock("c1");
   let looks = 0;
   const failed = new Proxy(world.failed, {
     get(target, key) {

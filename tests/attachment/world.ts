@@ -1,6 +1,6 @@
 /** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
 import { RunningPrograms } from "../../lib/host/running_programs.ts";
-import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { HostPorts } from "../../lib/state/host_ports.ts";
 import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
@@ -43,7 +43,7 @@ export class NetworkWorld implements AsyncDisposable {
   readonly netns: string;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly ports: HostPorts;
   readonly failed: FailedIndex;
   readonly bad: BadRecord[] = [];
@@ -61,7 +61,7 @@ export class NetworkWorld implements AsyncDisposable {
     const onBad = (bad: BadRecord) => void this.bad.push(bad);
     this.store = new AttachmentStore(this.stateDir, onBad);
     this.cache = new ResultCache(this.cacheDir);
-    this.locks = new ContainerLocks(`${dir}/run`);
+    this.locks = new Locks(`${dir}/run`);
     this.ports = new HostPorts({ stateDir: this.stateDir, store: this.store, locks: this.locks, onBad });
     this.failed = new FailedIndex(this.stateDir);
     this.running = new RunningPrograms(`${dir}/run`, this.host.run);

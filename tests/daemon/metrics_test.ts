@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { countAttachments, Gauges, type GaugeSources } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
 import type { Clock } from "../../lib/async/clock.ts";
-import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "./prometheus_text.ts";
@@ -235,7 +236,7 @@ Deno.test("attachments are counted by state, and only the records of unsettled c
   try {
     const store = new AttachmentStore(dir);
     const failed = new FailedIndex(dir);
-    const locks = new ContainerLocks(`${dir}/run`);
+    const locks = new Locks(`${dir}/run`);
     const counts = () => countAttachments({ store, failed, locks });
     assertEquals(await counts(), {
       states: { adding: 0, attached: 0, deleting: 0, failed: 0 },

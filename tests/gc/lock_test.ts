@@ -2,14 +2,15 @@
 import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
-import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
+import { ContainerLocks, withContainerLock } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import type { GcRequest } from "../../lib/gc/report.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { attach, collector, foreign, reportToJson, shown, valid } from "./world.ts";
 import { until } from "../until.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 
-const locksOf = (world: NetworkWorld) => new ContainerLocks(`${world.dir}/run`);
+const locksOf = (world: NetworkWorld) => new Locks(`${world.dir}/run`);
 
 /** Attaches as a sandbox does, with the locks of an operation. */
 async function attachLocked(world: NetworkWorld, containerId: string): Promise<void> {
@@ -91,7 +92,7 @@ Deno.test("F49 while a plugin hangs in the GC of its network, other networks are
   await until(async () => (await hung.calls()).length > 0);
   await attach(world, fast, "c1");
   assertEquals((await collector(world, ["c1"]).collect([fast])).failed, []);
-  const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { log: world.log });
+  const locks = new Locks(`${world.dir}/run`, { log: world.log });
   const waiting = world.attachments({}, { locks }).add(slow, world.request({ containerId: "c2" }));
   await until(() => world.log.all.length > 0);
   assertMatch(
@@ -109,7 +110,7 @@ Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process 
   await world.plugins.install("a");
   await attach(world, listOf(["a"]), "c1");
   using _gc = await locksOf(world).networks.exclude("web");
-  const locks = new ContainerLocks(`${world.dir}/run`, undefined, undefined, { limitMs: 50 });
+  const locks = new Locks(`${world.dir}/run`, { limitMs: 50 });
   const [record] = await world.store.all();
   const error = await assertRejects(
     () => world.attachments({}, { locks }).remove(record!),
@@ -237,14 +238,14 @@ Deno.test("D66 a container on which somebody works is kept, and the others are r
     const list = listOf(["a"]);
     for (const id of ["busy", "free"]) await attach(world, list, id);
     const locks = locksOf(world);
-    using _lock = await locks.lock("busy");
+    using _lock = await locks.containers.lock("busy");
     const report = await collector(world).collect([list], { dryRun });
     assertEquals(reportToJson(report), {
       removed: ["attachment: free: its sandbox is gone"],
       kept: ["attachment: busy: an operation on it is under way"],
       failed: [],
     });
-    assertEquals(await locks.present(), ["busy"]);
+    assertEquals(await locks.containers.list(), ["busy"]);
   }
 });
 
@@ -288,7 +289,7 @@ Deno.test("several sweeps at once remove each attachment once", async () => {
   assertEquals(removed.sort(), ids);
   assertEquals(reports.flatMap(({ failed }) => failed), []);
   assertEquals((await world.plugins.verbs()).filter((verb) => verb === "a DEL").length, ids.length);
-  assertEquals(await locksOf(world).present(), []);
+  assertEquals(await locksOf(world).containers.list(), []);
 });
 
 Deno.test("the lock file of a killed operation stays for recovery to find", async () => {
@@ -299,7 +300,7 @@ Deno.test("the lock file of a killed operation stays for recovery to find", asyn
   await Deno.mkdir(dir, { recursive: true });
   await Deno.writeTextFile(`${dir}/gone.lock`, "");
   assertEquals((await collector(world).collect([listOf(["a"])])).removed.length, 1);
-  assertEquals(await locksOf(world).left(), ["gone"]);
+  assertEquals(await locksOf(world).containers.listAbandoned(), ["gone"]);
 });
 
 Deno.test("an attachment whose owner is on record again by the time of its removal is kept", async () => {

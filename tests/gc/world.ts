@@ -1,6 +1,6 @@
 /** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
 import { assertEquals } from "@std/assert";
-import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
 import { GarbageCollector } from "../../lib/gc/collector.ts";
 import type { GcItem, GcReport } from "../../lib/gc/report.ts";
@@ -19,7 +19,7 @@ export function collector(world: NetworkWorld, sandboxes: readonly string[] = []
     attachments,
     store,
     cache,
-    locks: new ContainerLocks(`${world.dir}/run`),
+    locks: new Locks(`${world.dir}/run`),
     runner: world.runner,
     probe: new VersionProbe(world.runner),
     running,

@@ -1,7 +1,8 @@
 // What an observer and a tracer see of calls of plugins, operations and waits for locks.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
-import { ContainerLocks, withContainerLock } from "../../lib/state/container_lock.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
 import {
@@ -174,8 +175,10 @@ Deno.test("the time that is waited for each kind of lock is seen, in vain too", 
   const dir = await Deno.makeTempDir({ prefix: "podwire-observe-" });
   try {
     const seen = new Seen();
-    const locks = new ContainerLocks(`${dir}/run`, new Instrumentation({ observer: seen }));
-    for (const take of [locks.boot, locks.names, locks.ports]) (await take.call(locks))[Symbol.dispose]();
+    const locks = new Locks(`${dir}/run`, { instrumentation: new Instrumentation({ observer: seen }) });
+    for (const take of [locks.machine.boot, locks.machine.names, locks.machine.ports]) {
+      (await take.call(locks.machine))[Symbol.dispose]();
+    }
     (await locks.networks.share("web"))[Symbol.dispose]();
     await withContainerLock(locks, "c1", undefined, async () => {
       const inVain = withContainerLock(locks, "c1", AbortSignal.timeout(50), () => Promise.resolve());

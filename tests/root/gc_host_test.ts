@@ -45,10 +45,10 @@ sandboxTest(
     };
     assertEquals(briefReport(world, await podwire.gc({ dryRun: true })), expected);
     assertEquals(await world.namespaces(), before);
-    assertEquals(await world.locks.present(), []);
+    assertEquals(await world.locks.containers.list(), []);
     assertEquals(briefReport(world, await podwire.gc()), expected);
     assertEquals(await world.namespaces(), ["mine", "podwire-c1", "podwire-notes", "podwire@other-x"]);
-    assertEquals(await world.locks.present(), []);
+    assertEquals(await world.locks.containers.list(), []);
     // Again there is nothing to do, and of one network there never is.
     assertEquals((await podwire.gc()).removed, []);
     await lost(world, world.id("lost3"));
@@ -116,7 +116,7 @@ sandboxTest("gc does not touch the namespace that a run is just making", async (
   // The moment at which the namespace is there and the record is not: nobody must see it, so it is made by hand.
   const id = world.id("c1");
   const netns = await lost(world, id);
-  using lock = await world.locks.lock(id);
+  using lock = await world.locks.containers.lock(id);
   for (const dryRun of [true, false]) {
     const { removed, kept } = await podwire.gc({ dryRun });
     assertEquals([removed, brief(world, kept)], [[], ["namespace c1: an operation on it is under way"]]);

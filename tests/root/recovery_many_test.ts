@@ -52,7 +52,7 @@ sandboxTest("recovery of forty interrupted sandboxes, eight at a time, with prog
   );
   assert(most > 1 && most <= 8, `${most} at once`);
   assertEquals(await world.namespaces(), []);
-  assertEquals(await world.locks.present(), []);
+  assertEquals(await world.locks.containers.list(), []);
   // Those that were being stopped are stopped; again there is nothing to do.
   const again = await world.podwire().recover();
   assertEquals([again.removed, again.failed], [[], []]);
@@ -207,7 +207,7 @@ sandboxTest("a run looks at operations under way and not at what is on record", 
     return readDir(path);
   };
   try {
-    using _other = await world.locks.lock(world.id("busy"));
+    using _other = await world.locks.containers.lock(world.id("busy"));
     await podwire.sandboxes.run({ name: "db", id: world.id("c2") });
   } finally {
     Deno.readDir = readDir;

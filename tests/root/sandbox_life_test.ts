@@ -90,7 +90,7 @@ sandboxTest("who waited for a sandbox does not take down another one that got it
   const a = await world.network("a");
   const { sandboxes } = world.podwire();
   await sandboxes.run({ name: "web", id: "c1" });
-  const lock = await world.locks.lock("c1");
+  const lock = await world.locks.containers.lock("c1");
   const asked = whenLocked("c1");
   const waiting = sandboxes.stop("web").then(() => "stopped", (error) => error.kind);
   // It has looked for the sandbox when it waits for the lock.
@@ -120,7 +120,7 @@ sandboxTest("every call ends with its signal, and has then done nothing", async 
     ]
   ) assertEquals((await failing(act)).kind, "cancelled");
   // One that waits for another's work, too.
-  using _lock = await world.locks.lock("c1");
+  using _lock = await world.locks.containers.lock("c1");
   for (const act of [sandboxes.stop.bind(sandboxes), sandboxes.remove.bind(sandboxes)]) {
     assertEquals((await failing(() => act("web", { signal: AbortSignal.timeout(300) }))).kind, "timeout");
   }
@@ -228,7 +228,7 @@ sandboxTest("a path that leads to another namespace is told, and never entered o
   // A path that changes between the request and its making is not used.
   await removeNetns(path);
   await createNetns(path);
-  const lock = await world.locks.lock("c2");
+  const lock = await world.locks.containers.lock("c2");
   const asked = whenLocked("c2");
   const waiting = sandboxes.run({ id: "c2", source: { kind: "path", path } }).catch((error) => error);
   await asked;

@@ -92,7 +92,7 @@ sandboxTest("the next run settles what was killed, without being asked to", asyn
   assertEquals(await world.calls(), ["a ADD c1 eth0", "a DEL c1 eth0", "a ADD c2 eth0"]);
   assertEquals(await world.namespaces(), ["podwire-c2"]);
   assertStringIncludes(world.log.all.join("\n"), "info recovered: its run was interrupted");
-  assertEquals(await world.locks.present(), []);
+  assertEquals(await world.locks.containers.list(), []);
 });
 
 sandboxTest("a run that was killed before it had made anything is forgotten", async (world) => {
@@ -366,6 +366,6 @@ Deno.test({
     const id = winner?.slice("ready ".length);
     assertEquals(await world.namespaces(), [world.plain(`podwire-${id}`)]);
     assertEquals((await world.podwire().sandboxes.list()).map((sandbox) => sandbox.id), [id]);
-    assertEquals(await world.locks.present(), []);
+    assertEquals(await world.locks.containers.list(), []);
   },
 });

@@ -40,7 +40,7 @@ sandboxTest("a sandbox is a namespace with lo up, attached to its networks in or
   ]);
   for (const name of ["web", "c1234", "c123"]) assertEquals(await sandboxes.get(name), sandbox);
   assertEquals(await sandboxes.list(), [sandbox]);
-  assertEquals(await world.locks.present(), []);
+  assertEquals(await world.locks.containers.list(), []);
 });
 
 sandboxTest(

@@ -1,7 +1,8 @@
 /** A runtime with directories, networks and recording plugins of its own, on the real kernel. */
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
-import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { ContainerLocks } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import {
   type AttachmentKey,
   type AttachmentRecord,
@@ -31,7 +32,7 @@ export class SandboxWorld implements AsyncDisposable {
   readonly confDir: string;
   readonly store: AttachmentStore;
   readonly sandboxes: SandboxStore;
-  readonly locks: ContainerLocks;
+  readonly locks: Locks;
   readonly log = new Lines();
   /** In every process' sight, IDs have to differ from those of other tests: recovery ends processes by them. */
   readonly #tag = crypto.randomUUID().slice(-12);
@@ -43,7 +44,7 @@ export class SandboxWorld implements AsyncDisposable {
     this.confDir = `${dir}/conf`;
     this.store = new AttachmentStore(this.stateDir);
     this.sandboxes = new SandboxStore(this.stateDir);
-    this.locks = new ContainerLocks(this.runDir);
+    this.locks = new Locks(this.runDir);
   }
 
   static async make(): Promise<SandboxWorld> {

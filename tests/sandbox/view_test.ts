@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
-import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { infraProblem, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
@@ -58,7 +58,7 @@ async function withRecords(
   const parts = {
     ...machine(),
     sandboxes: new SandboxStore(`${dir}/state`),
-    locks: new ContainerLocks(`${dir}/run`),
+    locks: new Locks(`${dir}/run`),
     pods: { networks: () => Promise.resolve([]) },
     attachments: { boot: () => Promise.resolve(RECORD.bootId) },
   } as unknown as Parameters<typeof viewSandbox>[1];
@@ -79,7 +79,7 @@ Deno.test("a sandbox that somebody is at work on says so, one that nobody is at 
     for (const phase of ["creating", "stopping", "removing"] as const) {
       const record = { ...ready, phase };
       await parts.sandboxes.write(record);
-      const lock = await parts.locks.lock(record.id);
+      const lock = await parts.locks.containers.lock(record.id);
       const underWay = await viewSandbox(record, parts);
       assertEquals([underWay.state, underWay.reason, underWay.underWay], ["broken", words[phase][0], true]);
       // As whoever holds it is killed: the file stays.

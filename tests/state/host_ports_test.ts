@@ -229,7 +229,7 @@ Deno.test("claims that cannot be read are moved aside and made anew from the rec
 
 Deno.test("F52 waiting for the claims of others ends with the signal, and leaves nothing on record", async () => {
   await using world = await portWorld();
-  using _held = await world.locks.ports();
+  using _held = await world.locks.machine.ports();
   const signal = AbortSignal.timeout(300);
   const request = requestOf(world, "c1", PORT, { signal });
   const error = await failing(() => world.attachments().add(publishing("web"), request));

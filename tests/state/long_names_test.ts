@@ -1,7 +1,7 @@
 // E5: file names end at 255 bytes. What libcni can keep podwire can, and what no file name takes is refused before the
 // first plugin runs, where libcni finds out behind the last.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { ContainerLocks } from "../../lib/state/container_lock.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
@@ -30,7 +30,7 @@ Deno.test("E5 names that together make a file name of 255 bytes are attached, ch
     await world.attachments().del(list, request);
     assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD", "CHECK", "DEL"]);
     assertEquals(await world.files(), []);
-    using lock = await new ContainerLocks(`${world.dir}/run`).lock(containerId);
+    using lock = await new Locks(`${world.dir}/run`).containers.lock(containerId);
     await lock.remove();
   }
 });
@@ -70,8 +70,13 @@ Deno.test("E5 the records of networks that differ behind their 200th character a
 Deno.test("E5 a container ID that leaves no room for the name of its lock is refused as too long", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
   try {
-    const locks = new ContainerLocks(dir);
-    for (const act of [() => locks.lock("c".repeat(251)), () => locks.tryLock("c".repeat(251))]) {
+    const locks = new Locks(dir);
+    for (
+      const act of [
+        () => locks.containers.lock("c".repeat(251)),
+        () => locks.containers.tryLock("c".repeat(251)),
+      ]
+    ) {
       const error = await failing(act);
       assertEquals([error.kind, error.msg], ["usage", "the container ID is too long"]);
     }

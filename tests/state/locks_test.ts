@@ -1,14 +1,15 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
-import { ContainerLocks, tryContainerLock, withContainerLock } from "../../lib/state/container_lock.ts";
+import { tryContainerLock, withContainerLock } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { FakeRun } from "../fake_run.ts";
 import { until } from "../until.ts";
 import { leaveNote } from "../processes.ts";
 
-async function inLocks(fn: (locks: ContainerLocks, dir: string) => Promise<void>): Promise<void> {
+async function inLocks(fn: (locks: Locks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
   try {
-    await fn(new ContainerLocks(`${dir}/run`), `${dir}/run`);
+    await fn(new Locks(`${dir}/run`), `${dir}/run`);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
@@ -35,15 +36,15 @@ Deno.test("D80 operations on one container wait for each other, those on differe
 
 Deno.test("a lock file is there exactly while an operation is under way, also one that fails", () =>
   inLocks(async (locks) => {
-    assertEquals(await locks.present(), []);
+    assertEquals(await locks.containers.list(), []);
     await withContainerLock(locks, "c1", undefined, async () => {
-      assertEquals(await locks.present(), ["c1"]);
-      assertEquals(await locks.tryLock("c1"), undefined);
+      assertEquals(await locks.containers.list(), ["c1"]);
+      assertEquals(await locks.containers.tryLock("c1"), undefined);
     });
-    assertEquals(await locks.present(), []);
+    assertEquals(await locks.containers.list(), []);
     const failing = () => withContainerLock(locks, "c1", undefined, () => Promise.reject(new Error("oh")));
     await assertRejects(failing, Error, "oh");
-    assertEquals(await locks.present(), []);
+    assertEquals(await locks.containers.list(), []);
   }));
 
 Deno.test("what a killed process left is present and free", () =>
@@ -51,16 +52,16 @@ Deno.test("what a killed process left is present and free", () =>
     await Deno.mkdir(`${dir}/containers`, { recursive: true });
     await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
     await Deno.writeTextFile(`${dir}/containers/README`, "");
-    assertEquals(await locks.present(), ["c1"]);
-    using lock = await locks.tryLock("c1");
+    assertEquals(await locks.containers.list(), ["c1"]);
+    using lock = await locks.containers.tryLock("c1");
     assertEquals(lock === undefined, false);
   }));
 
 Deno.test("F52 waiting for a lock ends with the signal", () =>
   inLocks(async (locks) => {
-    using _held = await locks.lock("c1");
+    using _held = await locks.containers.lock("c1");
     const signal = AbortSignal.abort("stop");
-    const error = await locks.lock("c1", signal).catch((error) => error);
+    const error = await locks.containers.lock("c1", signal).catch((error) => error);
     assertEquals(error, "stop");
     const later = new AbortController();
     const waiting = withContainerLock(locks, "c1", later.signal, () => Promise.resolve("never"));
@@ -105,16 +106,19 @@ Deno.test("a mark of the sweep is gone once somebody has attached or detached, a
 
 Deno.test("a lock file that was left is told from one that is held, and looking makes none", () =>
   inLocks(async (locks, dir) => {
-    using _held = await locks.lock("held");
+    using _held = await locks.containers.lock("held");
     await Deno.writeTextFile(`${dir}/containers/left.lock`, "");
-    assertEquals([await locks.left(), await locks.present()], [["left"], ["held", "left"]]);
-    const busy = ["held", "left", "none"].map((id) => locks.isBusy(id));
+    assertEquals([await locks.containers.listAbandoned(), await locks.containers.list()], [["left"], [
+      "held",
+      "left",
+    ]]);
+    const busy = ["held", "left", "none"].map((id) => locks.containers.isBusy(id));
     assertEquals(await Promise.all(busy), [true, false, false]);
     // Several who look do not take each other for an operation.
-    const looks = await Promise.all(Array.from({ length: 20 }, () => locks.left()));
+    const looks = await Promise.all(Array.from({ length: 20 }, () => locks.containers.listAbandoned()));
     assertEquals(new Set(looks.flat()), new Set(["left"]));
     assertEquals(looks.flat().length, 20);
-    assertEquals(await locks.present(), ["held", "left"]);
+    assertEquals(await locks.containers.list(), ["held", "left"]);
   }));
 
 Deno.test("what is tried under a container's lock is left alone by others, and keeps the file of a crash", () =>
@@ -123,26 +127,26 @@ Deno.test("what is tried under a container's lock is left alone by others, and k
       assertEquals(await tryContainerLock(locks, "c1", () => Promise.resolve("never")), { isBusy: true });
       return "done";
     });
-    assertEquals([outcome, await locks.present()], [{ isBusy: false, value: "done" }, []]);
+    assertEquals([outcome, await locks.containers.list()], [{ isBusy: false, value: "done" }, []]);
     await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
     await assertRejects(
       () => tryContainerLock(locks, "c1", () => Promise.reject(new Error("oh"))),
       Error,
       "oh",
     );
-    assertEquals(await locks.left(), ["c1"]);
+    assertEquals(await locks.containers.listAbandoned(), ["c1"]);
   }));
 
 Deno.test("the lock file of an operation that is just ending is not taken for one that was left", () =>
   inLocks(async (locks) => {
     for (let ms = 0; ms < 30; ms++) {
-      const lock = await locks.lock("c1");
+      const lock = await locks.containers.lock("c1");
       const trying = tryContainerLock(locks, "c1", () => Promise.resolve("done"));
       await new Promise((resolve) => setTimeout(resolve, ms % 10));
       await lock.remove();
       lock[Symbol.dispose]();
       await trying;
-      assertEquals(await locks.present(), [], `after ${ms % 10} ms`);
+      assertEquals(await locks.containers.list(), [], `after ${ms % 10} ms`);
     }
   }));
 
@@ -152,7 +156,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
     const marker = `${dir}/gc/web.collecting`;
     const isThere = async () => await statOf(marker) !== undefined;
     const host = new FakeRun();
-    const locks = new ContainerLocks(dir, undefined, host.run);
+    const locks = new Locks(dir, { run: host.run });
     {
       using _lock = await locks.networks.exclude("web");
       assertEquals(await locks.networks.collecting("web", isThere), true);
@@ -180,7 +184,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
     // Who could not look leaves the marker, and not the lock.
     await Deno.writeTextFile(marker, "");
     await leaveNote(dir, { subject: "", task: "GC" });
-    const blind = new ContainerLocks(dir, undefined, new FakeRun([new Error("no sh")]).run);
+    const blind = new Locks(dir, { run: new FakeRun([new Error("no sh")]).run });
     await assertRejects(() => blind.networks.share("web"), Error, "no sh");
     assertEquals(await isThere(), true);
     using _free = await locks.networks.exclude("web", AbortSignal.timeout(60_000));
