@@ -2,6 +2,8 @@
 
 /** One folder with code. */
 export interface Layer {
+  /** What it is for, as the picture says it. */
+  readonly about: string;
   /** Its files, lowest first: a file imports only files before it. */
   readonly files: readonly string[];
   /** The layers right below it. Its files may import from these and from all that is below them. */
@@ -11,6 +13,7 @@ export interface Layer {
 /** Every folder with code of the library and the program, lowest first. */
 export const LAYERS: Readonly<Record<string, Layer>> = {
   "lib/async": {
+    about: "waiting and scheduling: no CNI, no files",
     files: [
       "backoff.ts",
       "call_options.ts",
@@ -28,6 +31,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: [],
   },
   "lib/cni": {
+    about: "the words of CNI: configurations, results, versions, names; pure",
     files: [
       "address.ts",
       "error.ts",
@@ -51,6 +55,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: [],
   },
   "lib/host": {
+    about: "this machine: programs, files, locks, namespaces, links; no CNI",
     files: [
       "search_path.ts",
       "inherited.ts",
@@ -99,12 +104,14 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/async"],
   },
   "lib/errors": {
+    about: "every thrown value as a CniError",
     files: [
       "to_cni_error.ts",
     ],
     on: ["lib/host", "lib/cni"],
   },
   "lib/plugin": {
+    about: "the wire between runtime and plugin, both ends",
     files: [
       "invocation.ts",
       "attach_target.ts",
@@ -127,6 +134,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/errors"],
   },
   "lib/builtin": {
+    about: "the built-in plugins",
     files: [
       "field.ts",
       "address_range.ts",
@@ -157,6 +165,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/plugin"],
   },
   "lib/state": {
+    about: "the files that podwire keeps, and the locks that guard them",
     files: [
       "attachment_key.ts",
       "checksummed.ts",
@@ -189,6 +198,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/plugin"],
   },
   "lib/attachment": {
+    about: "one network at a time: ADD, CHECK, DEL, retries",
     files: [
       "pod_args.ts",
       "chain.ts",
@@ -210,6 +220,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/state"],
   },
   "lib/catalog": {
+    about: "the configuration directory: load, remember, watch",
     files: [
       "default_network.ts",
       "embedded_network.ts",
@@ -227,6 +238,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/state"],
   },
   "lib/gc": {
+    about: "removes what no live sandbox owns",
     files: [
       "damaged_attachments.ts",
       "verdict.ts",
@@ -240,6 +252,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/attachment", "lib/catalog"],
   },
   "lib/readiness": {
+    about: "whether networks are ready",
     files: [
       "status.ts",
       "condition.ts",
@@ -253,6 +266,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/attachment", "lib/catalog"],
   },
   "lib/pod": {
+    about: "many networks for one pod: settings, plan, result",
     files: [
       "pod_request.ts",
       "capability_args.ts",
@@ -270,6 +284,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/attachment", "lib/catalog"],
   },
   "lib/sandbox": {
+    about: "sandboxes: create, tear down, recover",
     files: [
       "recovery_report.ts",
       "bounded_settling.ts",
@@ -317,6 +332,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/pod", "lib/gc"],
   },
   "lib/runtime": {
+    about: "the public classes, and the one composition root",
     files: [
       "options.ts",
       "wiring.ts",
@@ -331,6 +347,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/sandbox", "lib/readiness", "lib/builtin"],
   },
   "lib/daemon": {
+    about: "HTTP over a Unix socket, events, metrics",
     files: [
       "inbox.ts",
       "http_message.ts",
@@ -362,6 +379,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/runtime"],
   },
   "lib/cli": {
+    about: "the command line",
     files: [
       "command.ts",
       "container_id.ts",
@@ -406,6 +424,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: ["lib/daemon"],
   },
   ".": {
+    about: "the entries: the library, and the program",
     files: ["mod.ts", "cli.ts"],
     on: ["lib/cli"],
   },

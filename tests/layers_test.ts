@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path/posix";
 import { DENO, LAYERS, layersBelow, NARROWER, OUTSIDE } from "./layers.ts";
+import { layersPicture } from "./layers_picture.ts";
 
 const MOST_LINES_IN_FILE = 360;
 const MOST_LINES_IN_FUNCTION = 60;
@@ -41,7 +42,7 @@ function importProblem(path: string, specifier: string): string | undefined {
 function problemsOf(path: string, source: string): string[] {
   const problems: string[] = [];
   const [folder, name] = split(path);
-  if (!LAYERS[folder]?.files.includes(name)) problems.push("stands in no layer of the table");
+  if (!LAYERS[folder]?.files.includes(name)) problems.push("is in no layer of the table");
   const lines = source.trimEnd().split("\n").length;
   if (lines > MOST_LINES_IN_FILE) problems.push(`has ${lines} lines`);
 
@@ -117,6 +118,18 @@ Deno.test("the table itself has no arrow up", () => {
   }
 });
 
+Deno.test("README shows the picture that `./denow task layers` prints", async () => {
+  const readme = await Deno.readTextFile(ROOT + "README.md");
+  const [, section = ""] = readme.split("\n## The layout\n");
+  const [, shown = ""] = /^```\n(.*?)\n```$/ms.exec(section) ?? [];
+  assertEquals(shown, layersPicture());
+});
+
+Deno.test("lib holds rooms and no files", () => {
+  const loose = [...Deno.readDirSync(join(ROOT, "lib"))].filter(({ isDirectory }) => !isDirectory);
+  assertEquals(loose.map(({ name }) => name), []);
+});
+
 Deno.test("a file that breaks a rule is found", async (t) => {
   const cases: Record<string, [path: string, source: string, problems: string[]]> = {
     "an import from above": [
@@ -159,7 +172,7 @@ Deno.test("a file that breaks a rule is found", async (t) => {
       `export { main } from "./lib/cli/main.ts";`,
       ["imports lib/cli/main.ts, which is not below it"],
     ],
-    "an unknown file": ["lib/cni/utils.ts", "export {};", ["stands in no layer of the table"]],
+    "an unknown file": ["lib/cni/utils.ts", "export {};", ["is in no layer of the table"]],
     "an import of an unknown file": [
       "lib/cni/json.ts",
       `import { x } from "./utils.ts"; export { x };`,
