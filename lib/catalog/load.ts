@@ -4,6 +4,7 @@ import {
   listFromPluginConfig,
   type NetworkConfigList,
   parseConfigList,
+  parseListOrPlugin,
   parsePluginConfig,
   type PluginConfig,
   withFolderPlugins,
@@ -105,9 +106,7 @@ export function parseNetwork(
   source: { readonly file?: string | undefined } = {},
 ): NetworkConfigList {
   const text = typeof content === "string" ? content : decodeText(content, source);
-  const json = parseJson(text, source);
-  if (isObject(json) && member(json, "type") !== undefined) return listFromPluginConfig(text, source);
-  return withFolderPlugins(parseConfigList(text, source), [], source);
+  return withFolderPlugins(parseListOrPlugin(text, source), [], source);
 }
 
 function decodeText(bytes: Uint8Array, source: { readonly file?: string | undefined }): string {

@@ -10,9 +10,9 @@ import {
   member,
   printJson,
 } from "./json.ts";
-import { printSorted } from "./libcni_text.ts";
+import { printSorted, sortKeys } from "./libcni_text.ts";
 import { validateNetworkName } from "./name.ts";
-import { type PluginConfig, readPluginConfig } from "./plugin_config.ts";
+import { enabledCapabilities, type PluginConfig, readPluginConfig } from "./plugin_config.ts";
 import { isReservedKey } from "./reserved_keys.ts";
 import {
   compareVersions,
@@ -86,8 +86,11 @@ export interface RequestOptions {
  * ```
  */
 export function parseConfigList(text: string, source: ConfigSource = {}): NetworkConfigList {
-  const document = ConfigDocument.ofList(text, source);
-  const { json } = document;
+  return readList(ConfigDocument.ofList(text, source));
+}
+
+function readList(document: ConfigDocument): NetworkConfigList {
+  const { text, json } = document;
   if (!isObject(json)) throw document.wrongType([], "an object", json);
   const name = readName(document, member(json, "name"));
   const versions = readVersions(document, member(json, "cniVersion"), member(json, "cniVersions"));
@@ -108,13 +111,35 @@ export function parseConfigList(text: string, source: ConfigSource = {}): Networ
  * @throws {CniError} as {@linkcode parseConfigList}
  */
 export function listFromPluginConfig(text: string, source: ConfigSource = {}): NetworkConfigList {
-  const document = ConfigDocument.ofPlugin(text, source);
-  const plugin = readPluginConfig(document, [], document.json);
-  const name = readName(document, member(plugin.json, "name") ?? undefined);
-  const cniVersion = member(plugin.json, "cniVersion") ?? "";
-  // Read here too, for their faults to have the place in this text.
-  readVersions(document, cniVersion, undefined);
-  return parseConfigList(printSorted({ name, cniVersion, plugins: [plugin.json] }), source);
+  return readPluginAsList(ConfigDocument.ofPlugin(text, source));
+}
+
+/** The list that is read from the text which libcni makes of a single plugin: its keys are sorted. */
+function readPluginAsList(document: ConfigDocument): NetworkConfigList {
+  const { type, json } = readPluginConfig(document, [], document.json);
+  const name = readName(document, member(json, "name") ?? undefined);
+  const cniVersion = member(json, "cniVersion") ?? "";
+  const versions = readVersions(document, cniVersion, undefined);
+  const plugin = sortKeys(json);
+  return {
+    name,
+    ...versions,
+    ...{ disableCheck: false, disableGC: false, loadOnlyInlinedPlugins: false },
+    plugins: [{ type, capabilities: enabledCapabilities(plugin), json: plugin }],
+    text: printSorted({ name, cniVersion, plugins: [json] }),
+    json: { cniVersion, name, plugins: [plugin] },
+  };
+}
+
+/**
+ * Reads the content of a file that may hold a list, as {@linkcode parseConfigList}, or the configuration of a single
+ * plugin, which has a `type`, as {@linkcode listFromPluginConfig}.
+ *
+ * @throws {CniError} as {@linkcode parseConfigList}
+ */
+export function parseListOrPlugin(text: string, source: ConfigSource = {}): NetworkConfigList {
+  const { document, isPlugin } = ConfigDocument.ofEither(text, source);
+  return isPlugin ? readPluginAsList(document) : readList(document);
 }
 
 /**

@@ -2,13 +2,16 @@ import { CniError, ERROR_CODES } from "./error.ts";
 import {
   type DuplicateKeys,
   formatPath,
+  isObject,
   type Json,
   type JsonPath,
   kindOf,
   MAX_DEPTH,
+  member,
   parseJson,
   positionOf,
   readablePath,
+  readJson,
 } from "./json.ts";
 
 /** Where a configuration comes from: for the errors about it, and for how strictly it is read. */
@@ -31,24 +34,32 @@ export interface FaultOptions {
 }
 
 /** A list of one plugin encloses the plugin's configuration twice. */
-const LIST_DEPTH = 2;
+const MAX_PLUGIN_DEPTH = MAX_DEPTH - 2;
 
 /** A configuration text that knows where each of its values stands. */
 export class ConfigDocument {
-  readonly json: Json;
-
-  private constructor(readonly text: string, readonly source: ConfigSource, maxDepth: number) {
-    this.json = parseJson(text, { duplicateKeys: "refused", ...source, maxDepth });
-  }
+  private constructor(readonly text: string, readonly source: ConfigSource, readonly json: Json) {}
 
   /** A text that should hold a list. */
   static ofList(text: string, source: ConfigSource): ConfigDocument {
-    return new ConfigDocument(text, source, MAX_DEPTH);
+    return new ConfigDocument(text, source, parseStrictly(text, source, MAX_DEPTH));
   }
 
   /** A text that should hold the configuration of a single plugin; as part of a list it can be read again. */
   static ofPlugin(text: string, source: ConfigSource): ConfigDocument {
-    return new ConfigDocument(text, source, MAX_DEPTH - LIST_DEPTH);
+    return new ConfigDocument(text, source, parseStrictly(text, source, MAX_PLUGIN_DEPTH));
+  }
+
+  /** A text that should hold either: what has a `type` is the configuration of a single plugin. */
+  static ofEither(text: string, source: ConfigSource): { document: ConfigDocument; isPlugin: boolean } {
+    const { json, depth, hasDuplicateKeys } = readJson(text, { file: source.file });
+    const isPlugin = isObject(json) && member(json, "type") !== undefined;
+    const maxDepth = isPlugin ? MAX_PLUGIN_DEPTH : MAX_DEPTH;
+    if (depth > maxDepth || (hasDuplicateKeys && source.duplicateKeys !== "last wins")) {
+      // This text is refused. Only a second reading knows the place of the fault.
+      parseStrictly(text, source, maxDepth);
+    }
+    return { document: new ConfigDocument(text, source, json), isPlugin };
   }
 
   /** The error about the value at a path, or where the value is missing, about the one that should hold it. */
@@ -80,4 +91,8 @@ export class ConfigDocument {
     const holder = formatPath(path.slice(0, -1));
     return this.fault(path, `missing "${path.at(-1)}"${holder === "" ? "" : ` in ${holder}`}`, options);
   }
+}
+
+function parseStrictly(text: string, source: ConfigSource, maxDepth: number): Json {
+  return parseJson(text, { duplicateKeys: "refused", ...source, maxDepth });
 }

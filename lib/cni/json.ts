@@ -78,11 +78,29 @@ export function kindOf(json: Json): string {
  * ```
  */
 export function parseJson(text: string, source: JsonSource = {}): Json {
+  return readJson(text, source).json;
+}
+
+/** A JSON value, and what its text was like. */
+export interface ReadJson {
+  readonly json: Json;
+  /** How deep objects and arrays are nested. */
+  readonly depth: number;
+  /** Whether an object has a key twice. */
+  readonly hasDuplicateKeys: boolean;
+}
+
+/**
+ * Reads a JSON text as {@linkcode parseJson}, and returns also what decides whether a stricter source would accept it.
+ *
+ * @throws {CniError} as {@linkcode parseJson}
+ */
+export function readJson(text: string, source: JsonSource = {}): ReadJson {
   const reader = new JsonReader(text, source);
   reader.begin();
   const json = readValue(reader);
   reader.end();
-  return json;
+  return { json, depth: reader.deepest, hasDuplicateKeys: reader.hasDuplicateKeys };
 }
 
 /**

@@ -66,9 +66,21 @@ export class JsonReader {
   offset = 0;
   readonly #path: (string | number)[] = [];
   #depth = 0;
+  #deepest = 0;
+  #hasDuplicateKeys = false;
   #keyOffset = 0;
 
   constructor(readonly text: string, readonly source: JsonSource = {}) {}
+
+  /** The deepest nesting that was read so far. */
+  get deepest(): number {
+    return this.#deepest;
+  }
+
+  /** Whether a key that was read so far stands in its object twice. */
+  get hasDuplicateKeys(): boolean {
+    return this.#hasDuplicateKeys;
+  }
 
   /** Steps over white space and answers the character that follows; the empty text at the end. */
   next(): string {
@@ -174,6 +186,7 @@ export class JsonReader {
 
   /** To be called by the `read` of {@linkcode JsonReader.object} for a key that the object has already. */
   duplicateKey(): void {
+    this.#hasDuplicateKeys = true;
     if (this.source.duplicateKeys !== "refused") return;
     const msg = "the key stands in its object twice";
     throw this.#error(msg, this.#keyOffset, ERROR_CODES.invalidNetworkConfig);
@@ -194,6 +207,7 @@ export class JsonReader {
   #open(): void {
     const { maxDepth = 2 * MAX_DEPTH } = this.source;
     if (++this.#depth > maxDepth) throw this.error(`nested deeper than ${maxDepth} levels`);
+    if (this.#depth > this.#deepest) this.#deepest = this.#depth;
     this.offset++;
   }
 

@@ -17,6 +17,19 @@ export function printSorted(json: Json, indent = 0): string {
   return sorted(json, indent === 0 ? "" : "\n", " ".repeat(indent));
 }
 
+/** The object that is read from what {@linkcode printSorted} prints. */
+export function sortKeys(json: JsonObject): JsonObject {
+  const copy = (value: Json): Json => {
+    if (isArray(value)) return value.map(copy);
+    return isObject(value) ? sortKeys(value) : value;
+  };
+  return Object.fromEntries(sortedMembers(json).map(([key, value]) => [key, copy(value)]));
+}
+
+function sortedMembers(json: JsonObject): [string, Json][] {
+  return Object.entries(json).sort(([a], [b]) => compareBytes(a, b));
+}
+
 /**
  * Prints a result, byte for byte as libcni and cnitool do: with four blanks, from 1.0.0 on with sorted keys, before
  * that in the order of the specification.
@@ -34,7 +47,7 @@ function sorted(json: Json, newline: string, step: string): string {
   if (isArray(json)) return list("[", json.map((element) => sorted(element, inner, step)), "]");
   if (!isObject(json)) return escapeHtml(printJson(json));
   const colon = newline === "" ? ":" : ": ";
-  const members = Object.entries(json).sort(([a], [b]) => compareBytes(a, b)).map(([key, value]) =>
+  const members = sortedMembers(json).map(([key, value]) =>
     `${escapeHtml(printJson(key))}${colon}${sorted(value, inner, step)}`
   );
   return list("{", members, "}");

@@ -111,14 +111,14 @@ export function readPluginConfig(document: ConfigDocument, path: JsonPath, json:
   if (typeof ipamType === "string" && ipamType !== "") {
     requireFileName(document, [...path, "ipam", "type"], ipamType);
   }
+  return { type, capabilities: enabledCapabilities(json), json };
+}
+
+/** The capabilities that a plugin's object sets to true. */
+export function enabledCapabilities(json: JsonObject): readonly string[] {
   const capabilities = member(json, "capabilities") ?? null;
-  return {
-    type,
-    capabilities: isObject(capabilities)
-      ? Object.keys(capabilities).filter((name) => capabilities[name] === true)
-      : [],
-    json,
-  };
+  if (!isObject(capabilities)) return [];
+  return Object.keys(capabilities).filter((name) => capabilities[name] === true);
 }
 
 /** What is looked for in a directory must not lead out of it. */

@@ -1,6 +1,9 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { loadNetworkFile, parseNetwork } from "../../lib/catalog/load.ts";
+import { listFromPluginConfig, parseConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { printJson } from "../../lib/cni/json.ts";
+import { JsonReader } from "../../lib/cni/json_reader.ts";
 
 const LIST = '{"cniVersion": "1.0.0", "name": "web", "plugins": [{"type": "a", "n": 1e400}]}';
 const CONF = '{"cniVersion": "0.4.0", "name": "one", "type": "a"}';
@@ -58,4 +61,64 @@ Deno.test("A19 a network is loaded from one file, a list with the plugins of its
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+});
+
+Deno.test("a network is parsed once, a list and a single configuration", () => {
+  const { begin } = JsonReader.prototype;
+  let parses = 0;
+  JsonReader.prototype.begin = function () {
+    parses++;
+    return begin.call(this);
+  };
+  try {
+    for (const content of [LIST, CONF]) {
+      parses = 0;
+      parseNetwork(content);
+      assertEquals({ content, parses }, { content, parses: 1 });
+    }
+  } finally {
+    JsonReader.prototype.begin = begin;
+  }
+});
+
+Deno.test("a text that both readings refuse is refused at the place where its own one stops", () => {
+  const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+  const deep = `"x": ${nested(600)}`;
+  const texts = {
+    list: [
+      `{"name": "web", "plugins": [{"type": "a"}], ${deep}}`,
+      '{"name": "web",\n "name": "web", "plugins": [{"type": "a"}]}',
+      `{"name": "web",\n "name": "web", "plugins": [], ${deep}}`,
+      '{"name": "web", "plugins": [{"type": "a", "ipam": {"type": 1}}]}',
+      '{"name": "web", "cniVersion": "bad"}',
+    ],
+    single: [
+      `{"name": "web", "type": "a", ${deep}}`,
+      `{"name": "web", "type": "a", "x": ${nested(510)}}`,
+      '{"name": "web",\n "type": "a", "type": "b"}',
+      '{"name": "web", "type": "a", "ipam": {"type": 1}}',
+      '{"name": "web",\n "type": "a", "cniVersion": "bad"}',
+    ],
+  };
+  const parsers = { list: parseConfigList, single: listFromPluginConfig };
+  for (const kind of ["list", "single"] as const) {
+    for (const text of texts[kind]) {
+      const expected = assertThrows(() => parsers[kind](text, { file: "x" }), CniError);
+      const error = assertThrows(() => parseNetwork(text, { file: "x" }), CniError);
+      assertEquals(error.toJSON(), expected.toJSON());
+    }
+  }
+  const both = assertThrows(() => parseNetwork('{"name": "web",\n "name": "web",\n "plugins": }'), CniError);
+  assertEquals([both.code, both.context.line, both.context.path], [6, 3, "plugins"]);
+});
+
+Deno.test("a single configuration is the list that its new text is read as", () => {
+  const network = parseNetwork(
+    '{"type": "a", "name": "one", "x": {"z": [1.0, -0], "__proto__": {"b<": "\\u2028", "a": null}, "10": 1, "2": 1e400},' +
+      ' "capabilities": {"mac": true, "ips": true, "bandwidth": false}, "disableGC": true}',
+  );
+  const again = parseConfigList(network.text);
+  assertEquals(network, again);
+  assertEquals(printJson(network.json), printJson(again.json));
+  assertEquals(network.plugins[0]?.capabilities, ["ips", "mac"]);
 });
