@@ -8,10 +8,11 @@ import {
   kindOf,
   member,
   numberOf,
+  printJson,
   readablePath,
 } from "./json.ts";
 
-/** What a value in a request has to look like: the JSON Schema that tells it to others, and what reads it. */
+/** What a value has to look like: what reads it, and the JSON Schema that describes it to others. */
 export interface Shape<T> {
   readonly schema: JsonObject;
   /** @throws {ValidationError} naming the member */
@@ -21,20 +22,50 @@ export interface Shape<T> {
 /** The type that a shape reads. */
 export type Shaped<S> = S extends Shape<infer T> ? T : never;
 
-/** A member that is not as it has to be; the body itself has no name. */
+/** A value does not have its shape. */
 export class ValidationError extends Error {
-  override readonly name: string = "Misshapen";
+  override readonly name: string = "ValidationError";
 
-  constructor(readonly path: JsonPath, must: string) {
-    super(`${path.length === 0 ? "the body" : readablePath(formatPath(path))} ${must}`);
+  /** `problem` follows the name of the member, as in "must be a string, not a number". */
+  constructor(readonly path: JsonPath, readonly problem: string) {
+    super(describe(path, problem, "it"));
   }
+
+  /** The message in which the whole value, which has no path, is called by a name such as "the body". */
+  describe(whole: string): string {
+    return describe(this.path, this.problem, whole);
+  }
+}
+
+function describe(path: JsonPath, problem: string, whole: string): string {
+  return `${path.length === 0 ? whole : readablePath(formatPath(path))} ${problem}`;
 }
 
 function mustBe(what: string, json: Json, path: JsonPath): ValidationError {
   return new ValidationError(path, `must be ${what}, not ${kindOf(json)}`);
 }
 
-/** A text that has something in it, unless `minLength` is 0. */
+/** A value as it was written, cut where a message would become too long. */
+function quote(json: Json): string {
+  const text = printJson(json);
+  return text.length <= 80 ? text : `${text.slice(0, 80)}...`;
+}
+
+/** Reads a value; `fail` makes the error that is thrown if the value does not have the shape. */
+export function readShape<T>(
+  shape: Shape<T>,
+  json: Json,
+  fail: (error: ValidationError) => Error,
+  path: JsonPath = [],
+): T {
+  try {
+    return shape.read(json, path);
+  } catch (error) {
+    throw error instanceof ValidationError ? fail(error) : error;
+  }
+}
+
+/** A string; it may be empty only if `minLength` is 0. */
 export function text(more: JsonObject & { readonly minLength?: number } = {}): Shape<string> {
   const schema: JsonObject & { readonly minLength: number } = { type: "string", minLength: 1, ...more };
   return {
@@ -47,14 +78,19 @@ export function text(more: JsonObject & { readonly minLength?: number } = {}): S
   };
 }
 
-/** One of some words. */
-export function word<const T extends string>(words: readonly T[]): Shape<T> {
+/** Any string, also an empty one. */
+export const anyText: Shape<string> = text({ minLength: 0 });
+
+/** One of some strings. */
+export function oneOf<const T extends string>(words: readonly T[]): Shape<T> {
+  const [only] = words;
   return {
     schema: { enum: [...words] },
     read(json, path) {
       const found = words.find((known) => known === json);
-      if (found === undefined) throw new ValidationError(path, `must be one of ${words.join(", ")}`);
-      return found;
+      if (found !== undefined) return found;
+      const wanted = words.length === 1 ? `"${only}"` : `one of ${words.join(", ")}`;
+      throw new ValidationError(path, `must be ${wanted}, not ${quote(json)}`);
     },
   };
 }
@@ -68,8 +104,8 @@ export const flag: Shape<boolean> = {
   },
 };
 
-/** True, of what is asked for or left out. */
-export const yes: Shape<true> = {
+/** True; the member is left out to say no. */
+export const trueOnly: Shape<true> = {
   schema: { const: true },
   read(json, path) {
     if (json !== true) throw new ValidationError(path, "must be true or left out");
@@ -78,21 +114,40 @@ export const yes: Shape<true> = {
 };
 
 /** A whole number within bounds. */
-export function whole(minimum: number, maximum: number): Shape<number> {
+export function integer(minimum: number, maximum: number): Shape<number> {
   return {
     schema: { type: "integer", minimum, maximum },
     read(json, path) {
       const number = numberOf(json);
       if (number === undefined) throw mustBe("a number", json, path);
-      const isInside = Number.isInteger(number) && number >= minimum && number <= maximum;
-      if (!isInside) throw new ValidationError(path, `must be a whole number from ${minimum} to ${maximum}`);
-      return number;
+      if (Number.isInteger(number) && number >= minimum && number <= maximum) return number;
+      const wanted = `a whole number from ${minimum} to ${maximum}`;
+      throw new ValidationError(path, `must be ${wanted}, not ${quote(json)}`);
     },
   };
 }
 
+/** Any number, as the nearest double. */
+export const anyNumber: Shape<number> = {
+  schema: { type: "number" },
+  read(json, path) {
+    const number = numberOf(json);
+    if (number === undefined) throw mustBe("a number", json, path);
+    return number;
+  },
+};
+
 /** Any JSON at all, as it is. */
 export const anything: Shape<Json> = { schema: {}, read: (json) => json };
+
+/** Any object, as it is. */
+export const anyObject: Shape<JsonObject> = {
+  schema: { type: "object" },
+  read(json, path) {
+    if (!isObject(json)) throw mustBe("an object", json, path);
+    return json;
+  },
+};
 
 /** An array of such values. */
 export function listOf<T>({ schema, read }: Shape<T>): Shape<readonly T[]> {
@@ -105,7 +160,7 @@ export function listOf<T>({ schema, read }: Shape<T>): Shape<readonly T[]> {
   };
 }
 
-/** An object of such values, under names that the client chooses. */
+/** An object of such values, under names that its author chooses. */
 export function mapOf<T>({ schema, read }: Shape<T>): Shape<Readonly<Record<string, T>>> {
   return {
     schema: { type: "object", additionalProperties: schema },
@@ -116,7 +171,7 @@ export function mapOf<T>({ schema, read }: Shape<T>): Shape<Readonly<Record<stri
   };
 }
 
-/** A value of the first kind, or where `isFirst` says no, of the second. */
+/** A value of the first shape if `isFirst` returns true, else of the second. */
 export function either<T, U>(
   isFirst: (json: Json) => boolean,
   first: Shape<T>,
@@ -128,7 +183,30 @@ export function either<T, U>(
   };
 }
 
-/** What a value becomes once it has its shape. */
+/** Reads null as undefined, as Go does. */
+export function orNull<T>({ schema, read }: Shape<T>): Shape<T | undefined> {
+  return {
+    schema: { anyOf: [schema, { type: "null" }] },
+    read: (json, path) => json === null ? undefined : read(json, path),
+  };
+}
+
+/** Reads a value that does not have the shape as undefined: it is not worth losing the rest. */
+export function lenient<T>({ read }: Shape<T>): Shape<T | undefined> {
+  return {
+    schema: {},
+    read(json, path) {
+      try {
+        return read(json, path);
+      } catch (error) {
+        if (error instanceof ValidationError) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** What `change` makes of a value that has its shape. It may throw a {@linkcode ValidationError}. */
 export function mapped<T, U>(shape: Shape<T>, change: (value: T, path: JsonPath) => U): Shape<U> {
   return { schema: shape.schema, read: (json, path) => change(shape.read(json, path), path) };
 }
@@ -137,28 +215,69 @@ export function mapped<T, U>(shape: Shape<T>, change: (value: T, path: JsonPath)
 export type Members = Readonly<Record<string, Shape<unknown>>>;
 /** What they read. */
 export type MembersOf<M extends Members> = { readonly [K in keyof M]: Shaped<M[K]> };
+/** What they read of an object in which each of them may be missing. */
+export type OptionalMembersOf<M extends Members> = {
+  readonly [K in keyof M]?: Exclude<Shaped<M[K]>, undefined>;
+};
+/** What an object of such members reads. */
+export type ObjectOf<R extends Members, O extends Members> = MembersOf<R> & OptionalMembersOf<O>;
 
 /** An object of these members and no others. */
 export function objectOf<R extends Members, O extends Members>(
   required: R,
   optional: O,
-): Shape<MembersOf<R> & Partial<MembersOf<O>>> {
-  const all: Members = { ...required, ...optional };
-  const names = Object.keys(all);
-  const properties = Object.fromEntries(names.map((name) => [name, all[name]?.schema ?? {}]));
+): Shape<ObjectOf<R, O>> {
+  const { schema, read } = openObjectOf(required, optional);
+  const names = Object.keys({ ...required, ...optional });
   return {
-    schema: { type: "object", properties, required: Object.keys(required), additionalProperties: false },
+    schema: { ...schema, additionalProperties: false },
     read(json, path) {
-      if (!isObject(json)) throw mustBe("an object", json, path);
-      const unknown = Object.keys(json).find((key) => !Object.hasOwn(all, key));
-      if (unknown !== undefined) {
+      const unknown = isObject(json) && Object.keys(json).find((key) => !names.includes(key));
+      if (typeof unknown === "string") {
         const known = names.length === 0 ? "there are none" : `there are ${names.join(", ")}`;
         throw new ValidationError([...path, unknown], `is unknown; ${known}`);
       }
-      const missing = Object.keys(required).find((key) => member(json, key) === undefined);
+      return read(json, path);
+    },
+  };
+}
+
+/** An object with these members. Others are ignored: a later version may define them. */
+export function openObjectOf<R extends Members, O extends Members>(
+  required: R,
+  optional: O,
+): Shape<ObjectOf<R, O>> {
+  const all = new Map<string, Shape<unknown>>(Object.entries({ ...required, ...optional }));
+  const needed = Object.keys(required);
+  const properties = Object.fromEntries([...all].map(([name, { schema }]) => [name, schema]));
+  return {
+    schema: { type: "object", properties, required: needed },
+    read(json, path) {
+      if (!isObject(json)) throw mustBe("an object", json, path);
+      const missing = needed.find((key) => member(json, key) === undefined);
       if (missing !== undefined) throw new ValidationError([...path, missing], "is missing");
-      const read = Object.entries(json).map(([key, value]) => [key, all[key]?.read(value, [...path, key])]);
-      return Object.fromEntries(read) as MembersOf<R> & Partial<MembersOf<O>>;
+      const read = Object.entries(json).flatMap(([key, value]) => {
+        const found = all.get(key)?.read(value, [...path, key]);
+        return found === undefined && !Object.hasOwn(required, key) ? [] : [[key, found]];
+      });
+      return Object.fromEntries(read) as ObjectOf<R, O>;
+    },
+  };
+}
+
+/** As {@linkcode openObjectOf}; `unknownMembers` holds the members that it does not define, if there are any. */
+export function extensibleObjectOf<R extends Members, O extends Members>(
+  required: R,
+  optional: O,
+): Shape<ObjectOf<R, O> & { readonly unknownMembers?: JsonObject }> {
+  const { schema, read } = openObjectOf(required, optional);
+  const names = new Set(Object.keys({ ...required, ...optional }));
+  return {
+    schema,
+    read(json, path) {
+      const known = read(json, path);
+      const unknown = Object.entries(json as JsonObject).filter(([key]) => !names.has(key));
+      return unknown.length === 0 ? known : { ...known, unknownMembers: Object.fromEntries(unknown) };
     },
   };
 }

@@ -2,7 +2,7 @@ import { CniError } from "../cni/error.ts";
 import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../cni/json.ts";
 import { HttpError } from "./http_error.ts";
 import type { HttpRequest } from "./http_message.ts";
-import { type Shape, ValidationError } from "../cni/shape.ts";
+import { readShape, type Shape, type ValidationError } from "../cni/shape.ts";
 import { delay } from "../async/wait.ts";
 
 /** What a body may be like. */
@@ -28,11 +28,7 @@ export async function readBody<T>(request: HttpRequest, shape: Shape<T>, limits:
   const json: Json = text.trim() === ""
     ? {}
     : parseJson(text, { kind: "usage", maxDepth: MAX_DEPTH, duplicateKeys: "refused" });
-  try {
-    return shape.read(json, []);
-  } catch (error) {
-    throw error instanceof ValidationError ? placed(error, text) : error;
-  }
+  return readShape(shape, json, (error) => placed(error, text));
 }
 
 async function readText(request: HttpRequest, limits: BodyLimits): Promise<string> {
@@ -85,8 +81,9 @@ function decode(chunks: readonly Uint8Array[]): string {
 }
 
 /** With line and column of what is wrong; a member that is missing is missing where its object begins. */
-function placed({ path, message }: ValidationError, body: string): CniError {
+function placed(error: ValidationError, body: string): CniError {
+  const { path } = error;
   const isThere = body.trim() !== "";
   const position = isThere ? positionOf(body, path) ?? positionOf(body, path.slice(0, -1)) : undefined;
-  return new CniError("usage", message, { path: formatPath(path), ...position });
+  return new CniError("usage", error.describe("the body"), { path: formatPath(path), ...position });
 }

@@ -8,22 +8,22 @@ import {
   anything,
   either,
   flag,
+  integer,
   listOf,
   mapOf,
   mapped,
   type MembersOf,
   objectOf,
+  oneOf,
   type Shape,
   type Shaped,
   text,
+  trueOnly,
   ValidationError,
-  whole,
-  word,
-  yes,
 } from "../cni/shape.ts";
 
-const PORT = whole(1, 65_535);
-const BITS = whole(1, 1_000_000_000_000);
+const PORT = integer(1, 65_535);
+const BITS = integer(1, 1_000_000_000_000);
 const LARGEST_PID = 2 ** 22;
 
 /** `18080:80/tcp` as `--publish` takes it, or its parts. */
@@ -36,7 +36,7 @@ const publish = either(
   mapped(
     objectOf(
       { hostPort: PORT, containerPort: PORT },
-      { hostIP: text({ minLength: 0 }), protocol: word(["tcp", "udp", "sctp"]) },
+      { hostIP: text({ minLength: 0 }), protocol: oneOf(["tcp", "udp", "sctp"]) },
     ),
     ({ hostIP = "", protocol = "tcp", ...ports }) => ({ hostIP, protocol, ...ports }),
   ),
@@ -85,7 +85,7 @@ const SETTINGS = {
 /** Whether the pod's default route is the network's, or through which gateways. */
 const defaultRoute = either(
   (json) => typeof json === "boolean",
-  yes,
+  trueOnly,
   listOf(text({ description: "a gateway, one a family" })),
 );
 
@@ -93,7 +93,7 @@ const network = objectOf({ name: text() }, { ifName: text(), defaultRoute, ...SE
 
 const networks: Shape<NonNullable<PodRequest["networks"]>> = either(
   (json) => typeof json === "string",
-  word(["none"]),
+  oneOf(["none"]),
   listOf(network),
 );
 
@@ -101,14 +101,14 @@ const body = objectOf({}, {
   name: text(),
   namespace: text(),
   uid: text(),
-  attempt: whole(0, LARGEST_ATTEMPT),
+  attempt: integer(0, LARGEST_ATTEMPT),
   uniqueName: flag,
   id: text(),
   networks,
   infra: flag,
   runtime: text(),
   netns: text({ pattern: "^/" }),
-  pid: whole(1, LARGEST_PID),
+  pid: integer(1, LARGEST_PID),
   hostNetwork: flag,
   labels: TEXTS,
   sysctls: TEXTS,

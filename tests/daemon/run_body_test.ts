@@ -62,18 +62,18 @@ Deno.test("the namespace of a sandbox comes from one place", () => {
 });
 
 Deno.test("what is wrong in a body is told by its path", () => {
-  assertEquals(refusal("[]"), "the body must be an object, not an array");
+  assertEquals(refusal("[]"), "it must be an object, not an array");
   assertEquals(refusal('{"name": 1}'), "name must be a string, not a number");
   assertEquals(refusal('{"name": ""}'), "name must not be empty");
   assertEquals(refusal('{"networks": [{"name": "a"}, {"ifName": "b"}]}'), "networks[1].name is missing");
-  assertEquals(refusal('{"networks": "all"}'), "networks must be one of none");
+  assertEquals(refusal('{"networks": "all"}'), 'networks must be "none", not "all"');
   assertEquals(refusal('{"networks": {}}'), "networks must be an array, not an object");
   assertEquals(refusal('{"publish": ["80"]}'), 'publish[0] "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]');
   assertEquals(
     refusal('{"publish": [{"hostPort": 0, "containerPort": 1}]}').split(" ")[0],
     "publish[0].hostPort",
   );
-  assertEquals(refusal('{"pid": 1.5}'), "pid must be a whole number from 1 to 4194304");
+  assertEquals(refusal('{"pid": 1.5}'), "pid must be a whole number from 1 to 4194304, not 1.5");
   assertEquals(refusal('{"replace": "yes"}'), "replace must be true or false, not a string");
   assertEquals(refusal('{"dns": {"server": []}}').split(";")[0], "dns.server is unknown");
   assertEquals(refusal('{"labels": {"a b": 1}}'), 'labels["a b"] must be a string, not a number');
