@@ -168,6 +168,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     about: "the files that podwire keeps, and the locks that guard them",
     files: [
       "attachment_key.ts",
+      "owner.ts",
       "checksummed.ts",
       "repair_bit.ts",
       "attachment_record.ts",

@@ -2,6 +2,7 @@ import { formatIp, parseCidr, parseIp } from "../cni/address.ts";
 import type { CniError, ErrorKind } from "../cni/error.ts";
 import { isArray, isObject, type Json, type JsonObject, member } from "../cni/json.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { parseOwner } from "../state/owner.ts";
 import { withDetails } from "./removal.ts";
 import { podInArgs } from "./pod_args.ts";
 
@@ -62,6 +63,6 @@ function shown(record: AttachmentRecord): string {
   const pod = podInArgs(record);
   const place = `${ifName}, ${state}`;
   if (pod === undefined) return `container "${containerId}" (${place})`;
-  const kind = owner.startsWith("sandbox:") ? "sandbox" : "pod";
+  const kind = parseOwner(owner).kind === "sandbox" ? "sandbox" : "pod";
   return `${kind} "${pod.namespace}/${pod.name}" (container "${containerId}", ${place})`;
 }

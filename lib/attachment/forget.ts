@@ -16,6 +16,7 @@ import type {
 import { parseRecorded } from "../state/recorded_config.ts";
 import type { FreeLeftovers } from "./removal.ts";
 import type { ResultCache } from "../state/result_cache.ts";
+import { CLI_OWNER } from "../state/owner.ts";
 
 /** Which attachments are to be forgotten, and why. */
 export interface ForgetRequest {
@@ -166,7 +167,7 @@ async function forgetDamaged(
       if (list === undefined) {
         throw new CniError("io", "nothing says how it was made", { verb: "DEL", network });
       }
-      const request = { containerId, ifName, netns: "", args: [], capabilityArgs: {}, owner: "cli" };
+      const request = { containerId, ifName, netns: "", args: [], capabilityArgs: {}, owner: CLI_OWNER };
       await attachments.del(list, { ...request, signal });
       return { ...key, how: "detached", freed: [], remaining: [] };
     } catch (cause) {

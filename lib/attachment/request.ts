@@ -3,7 +3,7 @@ import type { AttachTarget } from "../plugin/attach_target.ts";
 
 /** One attachment to make, check or delete. */
 export interface AttachRequest extends AttachTarget {
-  /** Who answers for the attachment: `sandbox:<id>` or `cli`. */
+  /** The owner, as `formatOwner` writes it: `sandbox:<id>`, `pods:<engine>`, or a name such as `cli`. */
   readonly owner: string;
   /**
    * Of an ADD: whether podwire itself has made the namespace for this container, so that no interface of others is in it

@@ -3,6 +3,7 @@ import { parseCniArgs } from "../plugin/invocation.ts";
 import type { AttachRequest } from "../attachment/attachments.ts";
 import { failureReason } from "../state/failure_reason.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { CLI_OWNER } from "../state/owner.ts";
 import { CniError } from "../cni/error.ts";
 import { isObject, type JsonObject, MAX_DEPTH, parseJson, printJson } from "../cni/json.ts";
 import { printResult } from "../cni/libcni_text.ts";
@@ -103,7 +104,7 @@ async function attachRequest(
     netns,
     ifName,
     args,
-    owner: "cli",
+    owner: CLI_OWNER,
   };
   return { network, request };
 }

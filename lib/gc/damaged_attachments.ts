@@ -14,6 +14,7 @@ import { parseRecorded } from "../state/recorded_config.ts";
 import type { LostAttachment, LostRecords } from "../state/lost_records.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { NEWER, readableMember } from "../state/checksummed.ts";
+import { parseOwner, sandboxOwner } from "../state/owner.ts";
 
 /** The parts that {@linkcode DamagedRecords} works with. */
 export interface DamagedParts {
@@ -205,7 +206,7 @@ export class DamagedRecords {
       // The path may lead to somebody else's namespace by now.
       netnsId: isSame ? id : undefined,
       ...(remnants.netnsSince === undefined ? {} : { netnsSince: remnants.netnsSince }),
-      owner: remnants.owner ?? `sandbox:${containerId}`,
+      owner: remnants.owner ?? sandboxOwner(containerId),
       since: new Date().toISOString(),
       bootId: boot,
       sequence: 0,
@@ -223,7 +224,7 @@ export class DamagedRecords {
   ): Promise<boolean> {
     const { containerId, netns } = entry;
     if (facts.all || facts.netns !== undefined || netns === this.#parts.netnsOf(containerId)) return true;
-    if (owner?.startsWith("sandbox:") || owner?.startsWith("pods:")) return true;
+    if (owner !== undefined && parseOwner(owner).kind !== "manual") return true;
     // libcni's file has no checksum: where the record says another path, one of the two is wrong.
     return await netnsId(netns) === undefined && (other === undefined || other === netns);
   }

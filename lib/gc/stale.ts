@@ -2,7 +2,8 @@ import type { RunningPrograms } from "../host/running_programs.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { tryContainerLock } from "../state/container_locks.ts";
 import type { Locks } from "../state/locks.ts";
-import { judge, sandboxOf, type Verdict } from "./verdict.ts";
+import { parseOwner } from "../state/owner.ts";
+import { judge, type Verdict } from "./verdict.ts";
 import { type Findings, itemOf, listIfReadable, noFindings, type Sweep, UNDER_WAY } from "./report.ts";
 import type { Attachments } from "../attachment/attachments.ts";
 import { inParallel } from "../async/parallel.ts";
@@ -130,8 +131,8 @@ class StaleRemoval {
   /** A sandbox is put on record before its attachments, so one that is missing after its attachment was read is gone. */
   async #judge(record: AttachmentRecord): Promise<Verdict> {
     const { facts, current } = this.#sweep;
-    const id = sandboxOf(record);
-    const hasSandbox = id !== undefined && await this.#parts.hasSandbox(id);
+    const owner = parseOwner(record.owner);
+    const hasSandbox = owner.kind === "sandbox" && await this.#parts.hasSandbox(owner.id);
     const list = current.get(record.network) ?? listIfReadable(record);
     return judge(record, { ...facts, hasSandbox, disableGC: list?.disableGC ?? false });
   }

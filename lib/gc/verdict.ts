@@ -2,6 +2,7 @@ import type { ValidAttachment } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { validateContainerId, validateInterfaceName } from "../cni/name.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import { parseOwner } from "../state/owner.ts";
 
 /** A container's interface, whatever network it is of. */
 export type AttachmentName = Pick<AttachmentKey, "containerId" | "ifName">;
@@ -54,22 +55,10 @@ export function whyUnfinished({ state, bootId }: AttachmentRecord, boot: string)
   return bootId === boot ? undefined : "the machine was restarted";
 }
 
-/** The ID of the sandbox that owns an attachment; nothing for one made by hand. */
-export function sandboxOf({ owner }: AttachmentRecord): string | undefined {
-  return owner.startsWith("sandbox:") ? owner.slice("sandbox:".length) : undefined;
-}
-
-const PODS = "pods:";
-
-/** The engine whose pod an attachment is of; nothing for others. */
-function podsOwnerOf({ owner }: AttachmentRecord): string | undefined {
-  return owner.startsWith(PODS) ? owner.slice(PODS.length) : undefined;
-}
-
 /** By the container alone: which network is the default one now says nothing about the pod. */
-function judgePod({ containerId }: AttachmentRecord, owner: string, { pods }: GcFacts): Verdict {
-  if (pods === undefined || pods.owner !== owner) {
-    return { stale: false, why: `it is of a pod of "${owner}", which only that can judge` };
+function judgePod({ containerId }: AttachmentRecord, engine: string, { pods }: GcFacts): Verdict {
+  if (pods === undefined || pods.owner !== engine) {
+    return { stale: false, why: `it is of a pod of "${engine}", which only that can judge` };
   }
   return pods.containerIds.has(containerId)
     ? { stale: false, why: "its pod is there" }
@@ -84,13 +73,13 @@ export function judge(record: AttachmentRecord, facts: GcFacts): Verdict {
   }
   const unfinished = whyUnfinished(record, facts.boot);
   if (unfinished !== undefined) return { stale: true, why: unfinished };
-  if (sandboxOf(record) !== undefined) {
+  const owner = parseOwner(record.owner);
+  if (owner.kind === "sandbox") {
     return facts.hasSandbox
       ? { stale: false, why: "its sandbox is there" }
       : { stale: true, why: "its sandbox is gone" };
   }
-  const owner = podsOwnerOf(record);
-  if (owner !== undefined) return judgePod(record, owner, facts);
+  if (owner.kind === "pods") return judgePod(record, owner.engine, facts);
   if (facts.all) return { stale: true, why: "it was made by hand, and all such were to be removed" };
   if (facts.valid !== undefined) return { stale: true, why: "it was made by hand, and not named as valid" };
   const why = `it was made by hand (owner "${record.owner}"), which only its maker can judge`;

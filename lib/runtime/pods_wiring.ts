@@ -2,6 +2,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
+import { formatOwner } from "../state/owner.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import type { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeOptions } from "./options.ts";
@@ -79,7 +80,7 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
     store,
     recovery,
     source,
-    owner: `pods:${owner}`,
+    owner: formatOwner({ kind: "pods", engine: owner }),
     whenNoNetwork,
   });
   return {

@@ -2,6 +2,7 @@ import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { newerRecord } from "../state/checksummed.ts";
+import { sandboxOwner } from "../state/owner.ts";
 import { podInArgs } from "../attachment/pod_args.ts";
 import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -39,7 +40,7 @@ export interface PreparedSandbox {
 
 /** Whose a sandbox is. */
 export interface SandboxOwner {
-  /** Answers for its attachments. @default {"sandbox:" and the ID} */
+  /** Answers for its attachments. @default {`sandboxOwner` of the ID} */
   readonly owner?: string;
   /** Whether it takes its name for itself; the pods of a container engine may share one. @default {true} */
   readonly named?: boolean;
@@ -251,7 +252,7 @@ function hostnameOf(name: string): string {
 
 /** Who answers for the attachments of a sandbox. */
 export function ownerOf({ id, owner }: SandboxRecord): string {
-  return owner ?? `sandbox:${id}`;
+  return owner ?? sandboxOwner(id);
 }
 
 function takenByDamaged({ id, file, reason, isNewer }: DamagedRecord): CniError {

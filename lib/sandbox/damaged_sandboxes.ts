@@ -4,6 +4,7 @@ import { netnsId } from "../host/netns.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { NEWER } from "../state/checksummed.ts";
+import { sandboxOwner } from "../state/owner.ts";
 import { isContainerId } from "../cni/name.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import type { SandboxContext } from "./context.ts";
@@ -89,7 +90,7 @@ export class DamagedSandboxes {
     const hasNetns = await statOf(path) !== undefined;
     // What could not be detached is nobody's any more, as with `podwire rm -f`.
     const [attachment] = (await store.ofContainer(id)).filter(({ owner, state }) =>
-      owner === `sandbox:${id}` && state !== "failed"
+      owner === sandboxOwner(id) && state !== "failed"
     );
     const isThere = isNewer || hasInfra || hasNetns || attachment !== undefined || await this.isUp(damaged);
     if (!isThere) return undefined;

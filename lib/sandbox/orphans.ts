@@ -12,6 +12,7 @@ import { inParallel } from "../async/parallel.ts";
 import type { AttachmentStore, ContainerRecords } from "../state/attachment_store.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { NEWER } from "../state/checksummed.ts";
+import { formatOwner } from "../state/owner.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { containerEnd } from "./container_end.ts";
@@ -80,10 +81,14 @@ export class Orphans implements HostSweep {
   async snapshot(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
     const { sandboxes } = this.#options;
     const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
-    const records = podsOwner === undefined ? [] : await sandboxes.all();
-    const pods = records.filter(({ owner }) => owner === `pods:${podsOwner}`);
+    const pods = podsOwner === undefined ? [] : await this.#podsOf(podsOwner);
     const held = await sandboxes.containers.all();
     return (how) => this.#sweep({ ids, pods, held }, how);
+  }
+
+  async #podsOf(engine: string): Promise<readonly SandboxRecord[]> {
+    const engineOwner = formatOwner({ kind: "pods", engine });
+    return (await this.#options.sandboxes.all()).filter(({ owner }) => owner === engineOwner);
   }
 
   async #sweep({ ids, pods, held }: Seen, how: HostSweepOptions): Promise<HostFindings> {

@@ -1,5 +1,6 @@
-import { sandboxOf, whyUnfinished } from "../gc/verdict.ts";
+import { whyUnfinished } from "../gc/verdict.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { parseOwner } from "../state/owner.ts";
 
 /** Why an attachment has to go, if it has to. */
 export function removalVerdict(
@@ -9,6 +10,6 @@ export function removalVerdict(
 ): string | undefined {
   const why = whyUnfinished(record, boot);
   if (why !== undefined) return why;
-  if (!hasSandbox && sandboxOf(record) !== undefined) return "its sandbox is gone";
+  if (!hasSandbox && parseOwner(record.owner).kind === "sandbox") return "its sandbox is gone";
   return undefined;
 }

@@ -5,6 +5,7 @@ import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../st
 import { repairAttachment } from "../state/attachment_record.ts";
 import { withContainerLock } from "../state/container_locks.ts";
 import type { ResultCache } from "../state/result_cache.ts";
+import { sandboxOwner } from "../state/owner.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { findSandbox } from "./find.ts";
@@ -156,7 +157,7 @@ export class Repair {
     if (remains === undefined) return undefined;
     const records = (await store.ofContainer(id)).filter(({ state }) => state === "attached");
     const isUp = await this.#remains.isUp(damaged);
-    const owner = records.find((record) => record.owner !== `sandbox:${id}`)?.owner;
+    const owner = records.find((record) => record.owner !== sandboxOwner(id))?.owner;
     const bundle = infraBundle(this.#parts.stateDir, id);
     const pid = await pidOf(bundle);
     const start = pid === undefined ? undefined : (await readProcesses([pid], { run })).get(pid)?.start;

@@ -33,7 +33,7 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly netnsId: string | undefined;
   /** When the file of the namespace came to be, in seconds since 1970: a number that is free again is given away. */
   readonly netnsSince?: number;
-  /** Who answers for it: `sandbox:<id>` or `cli`. */
+  /** The owner, as `formatOwner` writes it: `sandbox:<id>`, `pods:<engine>`, or a name such as `cli`. */
   readonly owner: string;
   /** When it entered its state, ISO 8601. */
   readonly since: string;
