@@ -39,7 +39,8 @@ export type { CallOptions } from "./lib/async/call_options.ts";
 export { Pods, type PodsGcRequest, type PodsOptions, type PodsStatusRequest } from "./lib/runtime/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
-export type { PodLink, PodLinkAddress } from "./lib/pod/inspect_netns.ts";
+export type { LinkAddress as PodLinkAddress } from "./lib/host/link_info.ts";
+export type { PodLink } from "./lib/pod/inspect_netns.ts";
 export type { PodNetwork } from "./lib/pod/pod.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 

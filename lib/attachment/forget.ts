@@ -1,4 +1,4 @@
-import { ipJson } from "../host/link.ts";
+import { showLinks } from "../host/link_info.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
@@ -238,10 +238,8 @@ async function linksLeft(result: JsonObject | undefined, run: RunCommand): Promi
   );
   if (ours.length === 0) return [];
   try {
-    const links = await ipJson(["-details", "link", "show"], { run }) as readonly JsonObject[];
-    return links.filter(({ ifname, linkinfo }) =>
-      ours.includes(String(ifname)) && (linkinfo as JsonObject | undefined)?.info_kind !== "bridge"
-    ).map(({ ifname }) => String(ifname));
+    const links = await showLinks(["-details", "link", "show"], { run });
+    return links.filter(({ name, kind }) => ours.includes(name) && kind !== "bridge").map(({ name }) => name);
   } catch {
     return ours;
   }

@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { findLink, type FoundLink } from "../host/found_link.ts";
-import { ipJson } from "../host/link.ts";
+import { ipJson } from "../host/ip_command.ts";
+import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
 import { type HostVeth, hostVethPeers, hostVethsThere, removeHostVeths } from "../host/veth.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
@@ -64,7 +64,7 @@ export class HostEnds {
     const other = forceForeign ? undefined : await this.#replacement(list, target, added, signal);
     if (other === undefined) return target;
     const { containerId, ifName, netns } = target;
-    const what = `the interface "${ifName}" of "${netns}", ${other.words}, is left as it is`;
+    const what = `the interface "${ifName}" of "${netns}", ${describeLink(other)}, is left as it is`;
     this.#options.log.warn(`${what}: it is not the one that was attached`, {
       network: list.name,
       containerId,
@@ -82,7 +82,7 @@ export class HostEnds {
     { netns, ifName }: Pick<AttachTarget, "netns" | "ifName">,
     added: JsonObject | undefined,
     signal: AbortSignal,
-  ): Promise<FoundLink | undefined> {
+  ): Promise<LinkInfo | undefined> {
     const { run } = this.#options;
     const { interfaces = [] } = readable(added);
     const own = interfaces.find(({ name, sandbox = "" }) => name === ifName && sandbox !== "");

@@ -1,6 +1,6 @@
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
-import { findLink, type FoundLink } from "../host/found_link.ts";
+import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId, sameNetns } from "../host/netns.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
@@ -67,7 +67,7 @@ export class InterfaceGuard {
     if (isNewNetns) return false;
     const link = await this.#find(wanted);
     if (link === undefined || isForExisting) return link !== undefined;
-    throw new CniError("conflict", `"${netns}" has an interface "${ifName}" already: ${link.words}`, {
+    throw new CniError("conflict", `"${netns}" has an interface "${ifName}" already: ${describeLink(link)}`, {
       ...context,
       hint:
         "choose another name for the interface (--ifname); a network that works on interfaces which are there " +
@@ -148,7 +148,7 @@ export class InterfaceGuard {
       const whose = owner === undefined
         ? "nothing says that podwire or another CNI runtime made it"
         : ofOwner(owner);
-      log.warn(`the interface "${ifName}" of "${netns}", ${link.words}, is left as it is: ${whose}`, {
+      log.warn(`the interface "${ifName}" of "${netns}", ${describeLink(link)}, is left as it is: ${whose}`, {
         network: list.name,
         containerId,
         ...(owner === undefined ? { hint: "--force-foreign lets the plugins remove it" } : {}),
@@ -157,7 +157,7 @@ export class InterfaceGuard {
     return "";
   }
 
-  async #find({ netns, ifName, signal }: WantedInterface): Promise<FoundLink | undefined> {
+  async #find({ netns, ifName, signal }: WantedInterface): Promise<LinkInfo | undefined> {
     const { netnsGuard, run } = this.#options;
     const place = await netnsGuard.isOwn(netns) ? {} : { netns };
     return await findLink(ifName, { ...place, run, signal });

@@ -1,7 +1,7 @@
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
-import { ipJson } from "../host/link.ts";
+import { showLinks } from "../host/link_info.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { once } from "../async/once.ts";
 import type { HostVeth } from "../host/veth.ts";
@@ -11,7 +11,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { isConfigAtFault } from "../plugin/refusal.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
-import { isArray, type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { type JsonObject, parseJson } from "../cni/json.ts";
 import { backoffMs } from "../async/backoff.ts";
 import { delChain } from "./chain.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
@@ -202,8 +202,8 @@ export class Removal {
     const { netns } = await this.#targetOf(record);
     if (netns === "") return false;
     try {
-      const links = await ipJson(["link", "show"], { netns, run: this.#options.run });
-      return isArray(links as Json) && (links as JsonObject[]).some(({ ifname }) => ifname === record.ifName);
+      const links = await showLinks(["link", "show"], { netns, run: this.#options.run });
+      return links.some(({ name }) => name === record.ifName);
     } catch {
       return true;
     }

@@ -1,6 +1,8 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
+import { ipBatchJson } from "../host/ip_batch.ts";
+import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
@@ -16,12 +18,11 @@ import {
   forwardingSysctls,
   planAddresses,
 } from "./bridge_plan.ts";
-import { addPort, type BridgePort, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
+import { addPort, type BridgePort, cidrsOf, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
 import { removePair } from "./bridge_pair.ts";
+import type { Host } from "./host.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
-import { type Host, runIpScript } from "./ip_script.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
-import { readShownLink, type ShownLink } from "./shown_link.ts";
 import { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
@@ -97,7 +98,7 @@ async function addLayer2(attaching: Attaching): Promise<Result> {
   const { request, config } = attaching;
   const host = hostOf(request);
   const { netns, ifName } = request;
-  await runIpScript(host, { netns, lines: [`link set dev ${ifName} up`] });
+  await ipBatchJson([`link set dev ${ifName} up`], { ...host, netns });
   return {
     cniVersion: CURRENT_VERSION,
     interfaces: await finishHost(attaching, undefined),
@@ -113,10 +114,10 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const ipam = await request.delegate(config.ipamType, request.config, "ADD");
   if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" gave no result`);
   const plan = planAddresses(ipam, config);
-  const inContainer = runIpScript(hostOf(request), {
+  const inContainer = ipBatchJson(containerLines(ifName, plan), {
+    ...hostOf(request),
     netns,
     sysctls: containerSysctls(ifName, plan.addresses),
-    lines: containerLines(ifName, plan),
   });
   const masquerade = async () => {
     if (!config.ipMasq) return;
@@ -148,7 +149,7 @@ async function finishHost(
 ): Promise<NonNullable<Result["interfaces"]>> {
   const host = hostOf(request);
   const needed = plan?.bridgeAddresses ?? [];
-  const addressLines = bridgeAddressLines(config, port.bridge.addresses, needed);
+  const addressLines = bridgeAddressLines(config, cidrsOf(port.bridge), needed);
   // An address that was set stays when ports come and go; neighbours would lose the gateway otherwise.
   const pinned = addressLines.length === 0
     ? []
@@ -157,17 +158,16 @@ async function finishHost(
     name: `net/ipv6/conf/${name}/accept_ra`,
     value: "0" as const,
   }));
-  const shown = await runIpScript(host, {
-    sysctls: [...ownRoutes, ...forwardingSysctls(needed)],
-    lines: [
-      ...addressLines,
-      ...pinned,
-      `link show dev ${config.bridge}`,
-      `link show dev ${port.hostName}`,
-    ],
-  });
-  const bridge = readShownLink(shown[0]);
-  const veth = await waitForPort(host, readShownLink(shown[1]), port.hostName);
+  const lines = [
+    ...addressLines,
+    ...pinned,
+    `link show dev ${config.bridge}`,
+    `link show dev ${port.hostName}`,
+  ];
+  const sysctls = [...ownRoutes, ...forwardingSysctls(needed)];
+  const shown = await ipBatchJson(lines, { ...host, sysctls });
+  const [bridge, hostEnd] = [parseLinks(shown[0])[0], parseLinks(shown[1])[0]];
+  const veth = await waitForPort(host, hostEnd, port.hostName);
   requireAsAsked(config, bridge, veth);
   return [
     { name: config.bridge, mac: bridge?.mac ?? "" },
@@ -177,7 +177,7 @@ async function finishHost(
 }
 
 /** A kernel or a network manager that changed back what was set must not look like success. */
-function requireAsAsked(config: BridgeConfig, bridge: ShownLink | undefined, veth: ShownLink): void {
+function requireAsAsked(config: BridgeConfig, bridge: LinkInfo | undefined, veth: LinkInfo): void {
   if (config.promiscMode && bridge?.isPromiscuous !== true) {
     throw new Error(`Cannot use bridge "${config.bridge}": it is not in promiscuous mode`);
   }

@@ -10,13 +10,15 @@ import {
   parseIp,
 } from "../cni/address.ts";
 import type { Interface, Result, Route } from "../cni/result.ts";
+import { IpBatchError, ipBatchJson, objectsIn } from "../host/ip_batch.ts";
+import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
-import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
-import { readShownLink, type ShownLink } from "./shown_link.ts";
+import { cidrsOf, showLink } from "./bridge_port.ts";
+import type { Host } from "./host.ts";
 
-interface ShownRoute {
+interface FoundRoute {
   /** Undefined for what is not a network, such as the word for a route that rejects. */
   readonly dst: Cidr | undefined;
   readonly gateway: Ip | undefined;
@@ -58,28 +60,26 @@ interface Expected {
 async function checkLinks(host: Host, config: BridgeConfig, expected: Expected): Promise<void> {
   const { bridge, container, ports, prevResult, netns } = expected;
   const { name: ifName } = container;
-  const outside = await Promise.all([bridge, ...ports].map(({ name }) => showOne(host, name)));
+  const outside = await Promise.all([bridge, ...ports].map(({ name }) => showLink(host, name)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");
   if (bridgeLink?.isPromiscuous !== config.promiscMode) {
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
   }
-  const [links = [], v4 = [], v6 = []] = await runIpScript(host, {
-    netns,
-    details: true,
-    // A root also tells the family, which the routes themselves do not.
-    lines: [
-      `address show dev ${ifName}`,
-      "route show table all root 0.0.0.0/0",
-      "route show table all root ::/0",
-    ],
-  }).catch((error: unknown) => {
-    if (error instanceof IpScriptError && error.line === 0) {
-      throw wrong(`interface "${ifName}" is not in "${netns}" any more`);
-    }
-    throw error;
-  });
-  const inside = readShownLink(links);
+  // `root` also selects the family, which the routes themselves do not show.
+  const lines = [
+    `address show dev ${ifName}`,
+    "route show table all root 0.0.0.0/0",
+    "route show table all root ::/0",
+  ];
+  const [links = [], v4 = [], v6 = []] = await ipBatchJson(lines, { ...host, netns, flags: ["-d", "-j"] })
+    .catch((error: unknown) => {
+      if (error instanceof IpBatchError && error.failed?.index === 0) {
+        throw wrong(`interface "${ifName}" is not in "${netns}" any more`);
+      }
+      throw error;
+    });
+  const [inside] = parseLinks(links);
   checkLink(container, inside, "veth");
   // Interfaces that other plugins of the chain added to the result are none of this one's business.
   const at = portLinks.findIndex((link) =>
@@ -95,18 +95,7 @@ async function checkLinks(host: Host, config: BridgeConfig, expected: Expected):
   checkRoutes(prevResult.routes ?? [], [...routesOf(v4, 4), ...routesOf(v6, 6)]);
 }
 
-async function showOne(host: Host, name: string): Promise<ShownLink | undefined> {
-  const lines = [`link show dev ${name}`];
-  try {
-    const [shown] = await runIpScript(host, { details: true, lines });
-    return readShownLink(shown);
-  } catch (error) {
-    if (error instanceof IpScriptError && error.line === 0) return undefined;
-    throw error;
-  }
-}
-
-function checkLink(expected: Interface, link: ShownLink | undefined, kind: string): void {
+function checkLink(expected: Interface, link: LinkInfo | undefined, kind: string): void {
   const { name, mac } = expected;
   if (link === undefined) throw wrong(`interface "${name}" is not there any more`);
   if (link.kind !== kind) throw wrong(`interface "${name}" is not a ${kind}`);
@@ -116,14 +105,14 @@ function checkLink(expected: Interface, link: ShownLink | undefined, kind: strin
   }
 }
 
-function checkAddresses({ ips = [] }: Result, link: ShownLink | undefined, ifName: string): void {
-  const present = new Set(link?.addresses.map(formatCidr));
+function checkAddresses({ ips = [] }: Result, link: LinkInfo | undefined, ifName: string): void {
+  const present = new Set(link && cidrsOf(link).map(formatCidr));
   for (const { address } of ips) {
     if (!present.has(address)) throw wrong(`interface "${ifName}" does not have the address ${address}`);
   }
 }
 
-function checkRoutes(routes: readonly Route[], present: readonly ShownRoute[]): void {
+function checkRoutes(routes: readonly Route[], present: readonly FoundRoute[]): void {
   for (const { dst, gw } of routes) {
     const wanted = parseCidr(dst);
     if (wanted === undefined) throw wrong(`prevResult has a route to ${dst}`);
@@ -139,8 +128,8 @@ function checkRoutes(routes: readonly Route[], present: readonly ShownRoute[]): 
   }
 }
 
-function routesOf(shown: readonly unknown[], family: 4 | 6): ShownRoute[] {
-  return objectsShown(shown).map((route) => ({
+function routesOf(shown: readonly unknown[], family: 4 | 6): FoundRoute[] {
+  return objectsIn(shown).map((route) => ({
     dst: toNetwork(String(route.dst), family),
     gateway: parseIp(String(route.gateway ?? "")),
   }));

@@ -3,7 +3,7 @@ import { type HostVeth, removeHostVeths } from "../host/veth.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { attachmentTag, isTag } from "./attachment_tag.ts";
 import { linksByAlias, removeLink, showLink, vethsOfHost } from "./bridge_port.ts";
-import type { Host } from "./ip_script.ts";
+import type { Host } from "./host.ts";
 
 /**
  * Removes the pair of an attachment, wherever the pod has put its end and whatever it calls it: the end on the host is out

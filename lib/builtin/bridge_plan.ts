@@ -11,7 +11,7 @@ import {
 } from "../cni/address.ts";
 import type { IpConfig, Result, Route } from "../cni/result.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
-import type { Sysctl } from "./ip_script.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
 
 /** What an IPAM result means for the container and the bridge. */
 export interface AddressPlan {

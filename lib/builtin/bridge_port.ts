@@ -1,7 +1,9 @@
 import { CniError } from "../cni/error.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
-import { type Host, IpScriptError, objectsShown, runIpScript } from "./ip_script.ts";
-import { readShownLink, type ShownLink, toLink } from "./shown_link.ts";
+import type { Host } from "./host.ts";
+import { type Cidr, parseCidr } from "../cni/address.ts";
+import { IpBatchError, ipBatchJson } from "../host/ip_batch.ts";
+import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { delay } from "../async/wait.ts";
 
 /** A veth pair: one end in the container, the other a port of the bridge. */
@@ -9,7 +11,7 @@ export interface BridgePort {
   readonly hostName: string;
   readonly containerMac: string;
   /** The bridge, as it was when the port was added. */
-  readonly bridge: ShownLink;
+  readonly bridge: LinkInfo;
 }
 
 /** Where a port shall lead. */
@@ -36,12 +38,12 @@ export async function addPort(host: Host, request: PortRequest): Promise<BridgeP
   for (let attempt = 1;; attempt++) {
     const hostName = `veth${randomHex(4)}`;
     try {
-      const shown = await runIpScript(host, { lines: portLines(request, hostName, containerMac) });
-      const bridge = readShownLink(shown[0]);
+      const [shown] = await ipBatchJson(portLines(request, hostName, containerMac), host);
+      const [bridge] = parseLinks(shown);
       if (bridge === undefined) throw new Error(`ip did not show "${config.bridge}"`);
       return { hostName, containerMac, bridge };
     } catch (error) {
-      const line = error instanceof IpScriptError ? error.line : undefined;
+      const line = error instanceof IpBatchError ? error.failed?.index ?? -1 : undefined;
       if (line !== 0) {
         // With time of its own: the reason may be that the caller's has run out.
         await removeLink({ run: host.run, signal: AbortSignal.timeout(UNDO_MS) }, hostName).catch(() => {});
@@ -84,7 +86,7 @@ function portLines(request: PortRequest, hostName: string, containerMac: string)
  */
 async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boolean> {
   const { bridge, mtu } = config;
-  const isBridge = (link: ShownLink) => {
+  const isBridge = (link: LinkInfo) => {
     if (link.kind === "bridge") return;
     throw new CniError("conflict", `Cannot use bridge "${bridge}": an interface of that name is no bridge`);
   };
@@ -95,7 +97,7 @@ async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boole
   }
   try {
     const size = mtu === 0 ? "" : ` mtu ${mtu}`;
-    await runIpScript(host, { lines: [`link add name ${bridge} address ${randomMac()}${size} type bridge`] });
+    await ipBatchJson([`link add name ${bridge} address ${randomMac()}${size} type bridge`], host);
   } catch (error) {
     const made = await showLink(host, bridge);
     if (made === undefined) throw error;
@@ -105,13 +107,12 @@ async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boole
 }
 
 /** What `ip` shows of one interface; undefined if there is none of that name. */
-export async function showLink(host: Host, name: string, netns?: string): Promise<ShownLink | undefined> {
+export async function showLink(host: Host, name: string, netns?: string): Promise<LinkInfo | undefined> {
   try {
-    const place = netns === undefined ? {} : { netns };
-    const [shown] = await runIpScript(host, { ...place, details: true, lines: [`link show dev ${name}`] });
-    return readShownLink(shown);
+    const [shown] = await ipBatchJson([`link show dev ${name}`], { ...host, netns, flags: ["-d", "-j"] });
+    return parseLinks(shown)[0];
   } catch (error) {
-    if (error instanceof IpScriptError && error.line === 0) return undefined;
+    if (error instanceof IpBatchError && error.failed?.index === 0) return undefined;
     throw error;
   }
 }
@@ -119,22 +120,24 @@ export async function showLink(host: Host, name: string, netns?: string): Promis
 /** Removes an interface, and with it the other end of its pair; false if there is none. */
 export async function removeLink(host: Host, name: string, netns?: string): Promise<boolean> {
   try {
-    await runIpScript(host, {
-      ...(netns === undefined ? {} : { netns }),
-      lines: [`link delete dev ${name}`],
-    });
+    await ipBatchJson([`link delete dev ${name}`], { ...host, netns });
     return true;
   } catch (error) {
-    if (!(error instanceof IpScriptError)) throw error;
+    if (!(error instanceof IpBatchError)) throw error;
     if (await showLink(host, name, netns) !== undefined) throw error;
     return false;
   }
 }
 
+/** The addresses of an interface; one in an unknown form is left out. */
+export function cidrsOf({ addresses }: LinkInfo): readonly Cidr[] {
+  return addresses.flatMap(({ address }) => parseCidr(address) ?? []);
+}
+
 /** The ends of pairs that are on this host. */
-export async function vethsOfHost(host: Host): Promise<readonly ShownLink[]> {
-  const [shown] = await runIpScript(host, { lines: ["link show type veth"] });
-  return objectsShown(shown).map(toLink);
+export async function vethsOfHost(host: Host): Promise<readonly LinkInfo[]> {
+  const [shown] = await ipBatchJson(["link show type veth"], host);
+  return parseLinks(shown);
 }
 
 /** The interfaces of this host that carry an alias for which `select` is true. */
@@ -149,9 +152,9 @@ const PORT_WAITS_MS = [0, 5, 20, 50, 100, 200, 500, 1_000, 1_000];
 /** Waits until the port is up. `known` is what is known of it, to save the first look. */
 export async function waitForPort(
   host: Host,
-  known: ShownLink | undefined,
+  known: LinkInfo | undefined,
   hostName: string,
-): Promise<ShownLink> {
+): Promise<LinkInfo> {
   let link = known;
   for (const wait of PORT_WAITS_MS) {
     if (link?.operState === "UP") return link;

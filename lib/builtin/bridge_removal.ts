@@ -1,6 +1,7 @@
 import { type Lock, lockFile } from "../host/lock.ts";
 import { removeLink, showLink } from "./bridge_port.ts";
-import { type Host, objectsShown, runIpScript } from "./ip_script.ts";
+import type { Host } from "./host.ts";
+import { ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 
 /**
  * Keeps a bridge that is removed when it is empty from being removed, while a port is added: between
@@ -17,8 +18,8 @@ export async function holdBridge(bridge: string, signal: AbortSignal): Promise<L
 export async function removeEmptyBridge(host: Host, bridge: string): Promise<void> {
   using lock = await lockFile(lockPath(bridge), { signal: host.signal });
   if ((await showLink(host, bridge))?.kind === "bridge") {
-    const [ports] = await runIpScript(host, { lines: [`link show master ${bridge}`] });
-    if (objectsShown(ports).length > 0) return;
+    const [ports] = await ipBatchJson([`link show master ${bridge}`], host);
+    if (objectsIn(ports).length > 0) return;
     await removeLink(host, bridge);
   }
   await lock.remove();

@@ -6,7 +6,7 @@ import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
 import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
-import type { Host } from "./ip_script.ts";
+import type { Host } from "./host.ts";
 import { removeMasquerade } from "./masquerade.ts";
 
 /** An attachment whose plugins did not take back what they made. */

@@ -1,11 +1,12 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { contains, formatCidr, parseCidr } from "../cni/address.ts";
+import { formatCidr, parseCidr } from "../cni/address.ts";
+import { findForeignAddress } from "../cni/loopback_address.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
+import { ipBatchJson } from "../host/ip_batch.ts";
+import { parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
-import { runIpScript } from "./ip_script.ts";
-import { readShownLink } from "./shown_link.ts";
 
 /** Brings `lo` up in the container's namespace. Whatever the interface is called in the request, it is `lo`. */
 export const loopback: Plugin = {
@@ -14,22 +15,21 @@ export const loopback: Plugin = {
   verbs: { ADD: add, CHECK: check, DEL: del, STATUS: ready, GC: ready },
 };
 
-const LOOPBACK_NETWORKS = ["127.0.0.0/8", "::1/128"].flatMap((text) => parseCidr(text) ?? []);
-
 /** A result of earlier plugins in the chain is passed on as it is. */
 async function add(request: PluginRequest): Promise<Result> {
   const { prevResult, netns, run, signal } = request;
   await needNetns(netns);
   const lines = ["link set dev lo up", "address show dev lo"];
-  const [shown] = await runIpScript({ run, signal }, { netns, lines });
-  const addresses = readShownLink(shown)?.addresses ?? [];
-  const foreign = addresses.find(({ ip }) => !LOOPBACK_NETWORKS.some((network) => contains(network, ip)));
+  const [shown] = await ipBatchJson(lines, { run, signal, netns });
+  const addresses = parseLinks(shown)[0]?.addresses.map(({ address }) => address) ?? [];
+  const foreign = findForeignAddress(addresses);
   if (foreign !== undefined) {
-    throw new Error(`loopback interface found with non-loopback address "${formatCidr(foreign)}"`);
+    throw new Error(`loopback interface found with non-loopback address "${foreign}"`);
   }
   if (prevResult !== undefined) return prevResult;
   // One address of each family, as a result of version 0.2.0 has room for.
-  const first = ([4, 6] as const).flatMap((family) => addresses.find(({ ip }) => ip.family === family) ?? []);
+  const parsed = addresses.flatMap((address) => parseCidr(address) ?? []);
+  const first = ([4, 6] as const).flatMap((family) => parsed.find(({ ip }) => ip.family === family) ?? []);
   return {
     cniVersion: CURRENT_VERSION,
     interfaces: [{ name: "lo", mac: "00:00:00:00:00:00", sandbox: netns }],
@@ -39,14 +39,14 @@ async function add(request: PluginRequest): Promise<Result> {
 
 async function check({ netns, run, signal }: PluginRequest): Promise<void> {
   await needNetns(netns);
-  const [shown] = await runIpScript({ run, signal }, { netns, lines: ["link show dev lo"] });
-  if (readShownLink(shown)?.isUp !== true) throw new CniError("not-found", "loopback interface is down");
+  const [shown] = await ipBatchJson(["link show dev lo"], { run, signal, netns });
+  if (parseLinks(shown)[0]?.isUp !== true) throw new CniError("not-found", "loopback interface is down");
 }
 
 /** With the namespace, `lo` is gone. */
 async function del({ netns, run, signal }: PluginRequest): Promise<void> {
   if (netns === "" || await nsProblem(netns) !== undefined) return;
-  await runIpScript({ run, signal }, { netns, lines: ["link set dev lo down"] });
+  await ipBatchJson(["link set dev lo down"], { run, signal, netns });
 }
 
 async function needNetns(netns: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr, formatIp } from "../cni/address.ts";
 import { HostError, runOk } from "../host/command.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
-import type { Host } from "./ip_script.ts";
+import type { Host } from "./host.ts";
 import { all } from "./all.ts";
 
 /** The two programs, each for one family. */

@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import { HostError, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
-import type { Host } from "./ip_script.ts";
+import type { Host } from "./host.ts";
 
 /** Table and chains have the names that the CNI plugins project uses, so that either removes the other's rules. */
 const TABLE = "inet cni_plugins_masquerade";

@@ -1,17 +1,11 @@
-import { ipJson, type IpOptions } from "./link.ts";
+import { ipJson, type IpOptions } from "./ip_command.ts";
+import { showLinks } from "./link_info.ts";
 
 /** The end of a veth pair that is on this host. */
 export interface HostVeth {
   readonly name: string;
   /** The hardware address that it was made with. */
   readonly mac: string;
-}
-
-interface ShownVeth {
-  readonly ifname?: string;
-  readonly address?: string;
-  /** The index of the other end, in its namespace. */
-  readonly link_index?: number;
 }
 
 /**
@@ -45,13 +39,10 @@ export async function hostVethPeers(
   options: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly HostVethPeer[]> {
   if (wanted.length === 0) return [];
-  const shown = await ipJson(["link", "show", "type", "veth"], options);
-  const veths = Array.isArray(shown) ? shown as readonly ShownVeth[] : [];
+  const veths = await showLinks(["link", "show", "type", "veth"], options);
   return wanted.flatMap(({ name, mac }) => {
-    const found = veths.find(({ ifname, address = "" }) =>
-      ifname === name && address.toLowerCase() === mac.toLowerCase()
-    );
-    return found === undefined ? [] : [{ name, peerIndex: found.link_index }];
+    const found = veths.find((veth) => veth.name === name && veth.mac.toLowerCase() === mac.toLowerCase());
+    return found === undefined ? [] : [{ name, peerIndex: found.peerIndex }];
   });
 }
 
@@ -66,7 +57,7 @@ export async function removeHostVeths(
   wanted: readonly HostVeth[],
   { run, signal }: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly string[]> {
-  const options = { ...(run && { run }), signal };
+  const options = { run, signal };
   const there = await hostVethsThere(wanted, options);
   for (const name of there) {
     try {

@@ -1,5 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
-import { ipBatch } from "../host/link.ts";
+import { ipBatch, ipBatchJson } from "../host/ip_batch.ts";
 import { parseIp } from "../cni/address.ts";
 import { CniError } from "../cni/error.ts";
 import {
@@ -204,7 +204,7 @@ async function defaultsIn(
   options: DefaultRoutesOptions,
 ): Promise<readonly KernelRoute[]> {
   const lines = families.map((family) => `route show table all exact ${EVERYTHING[family]}`);
-  return parseKernelRoutes(families, await ipBatch(lines, { ...options, json: true }));
+  return parseKernelRoutes(families, await ipBatchJson(lines, { ...options, flags: ["-json"] }));
 }
 
 function notSettled([choice]: readonly Choice[], why: string): CniError {

@@ -1,7 +1,8 @@
-import { ipJson } from "../host/link.ts";
+import { findForeignAddress } from "../cni/loopback_address.ts";
+import { type LinkAddress, type LinkInfo, showLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { foreignAddress, type LoopbackOptions } from "./loopback.ts";
+import type { LoopbackOptions } from "./loopback.ts";
 
 /** An interface of a pod as the kernel shows it. */
 export interface PodLink {
@@ -12,15 +13,7 @@ export interface PodLink {
   /** Whether it is up. */
   readonly up: boolean;
   /** All addresses of both families, in the order of the kernel. */
-  readonly addresses: readonly PodLinkAddress[];
-}
-
-/** An address of an interface as the kernel shows it. */
-export interface PodLinkAddress {
-  /** With prefix length. */
-  readonly address: string;
-  /** How far it is valid: `global`, `link` for addresses that only this link knows, `host`. */
-  readonly scope: string;
+  readonly addresses: readonly LinkAddress[];
 }
 
 /** What there is to see in a namespace. */
@@ -47,8 +40,7 @@ export async function inspectNetns(netns: string, { run, signal }: LoopbackOptio
   const missing = await gone();
   if (missing !== undefined) return missing;
   try {
-    const shown = await ipJson(["addr", "show"], { netns, run, signal });
-    const links = parseLinks(shown);
+    const links = await showLinks(["addr", "show"], { netns, run, signal });
     return { problem: loopbackProblem(links), links: links.map(asPodLink) };
   } catch (error) {
     const now = signal?.aborted ? undefined : await gone();
@@ -57,36 +49,16 @@ export async function inspectNetns(netns: string, { run, signal }: LoopbackOptio
   }
 }
 
-/** What `ip` shows of a link, as far as it matters here. */
-interface ShownLink {
-  readonly ifname: string;
-  readonly flags?: readonly string[];
-  readonly address?: string;
-  readonly addr_info?: readonly {
-    readonly local?: string;
-    readonly prefixlen?: number;
-    readonly scope?: string;
-  }[];
-}
-
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2})+$/;
 
-function parseLinks(shown: unknown): readonly ShownLink[] {
-  return Array.isArray(shown) ? shown.filter(({ ifname }) => typeof ifname === "string") : [];
-}
-
-function loopbackProblem(links: readonly ShownLink[]): string | undefined {
-  const lo = links.filter(({ ifname }) => ifname === "lo");
-  if (!lo.some(({ flags = [] }) => flags.includes("UP"))) return "lo is down";
-  const foreign = foreignAddress(lo);
+function loopbackProblem(links: readonly LinkInfo[]): string | undefined {
+  const lo = links.find(({ name }) => name === "lo");
+  if (lo?.isUp !== true) return "lo is down";
+  const foreign = findForeignAddress(lo.addresses.map(({ address }) => address));
   return foreign === undefined ? undefined : `lo has the address ${foreign}, which is not for loopback`;
 }
 
-function asPodLink({ ifname: name, flags = [], address = "", addr_info = [] }: ShownLink): PodLink {
-  // Of a tunnel, it is the address of its end.
-  const mac = MAC.test(address) ? address : undefined;
-  const addresses = addr_info.flatMap(({ local, prefixlen, scope = "global" }) =>
-    local === undefined ? [] : [{ address: `${local}/${prefixlen}`, scope }]
-  );
-  return { name, mac, up: flags.includes("UP"), addresses };
+function asPodLink({ name, isUp, mac, addresses }: LinkInfo): PodLink {
+  // The address of a tunnel is that of its end.
+  return { name, mac: MAC.test(mac) ? mac : undefined, up: isUp, addresses };
 }

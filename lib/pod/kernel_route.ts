@@ -38,15 +38,16 @@ interface ShownHop {
 }
 
 /**
- * The routes that lead somewhere, out of what `ip -j -batch` printed: a document for each of the families. Those that
- * the kernel took from a router's advertisement come back by themselves and are left out.
+ * The routes that lead somewhere, out of the lists that `ip` printed, one for each of the families. Those that the kernel
+ * took from a router's advertisement come back by themselves and are left out.
  */
-export function parseKernelRoutes(families: readonly Family[], printed: string): readonly KernelRoute[] {
-  const documents = printed.split("\n").filter((line) => line.trim() !== "");
-  return families.flatMap((family, index) => {
-    const shown: unknown = JSON.parse(documents[index] ?? "[]");
-    return Array.isArray(shown) ? shown.flatMap((route) => routeOf(family, route)) : [];
-  });
+export function parseKernelRoutes(
+  families: readonly Family[],
+  lists: readonly (readonly unknown[])[],
+): readonly KernelRoute[] {
+  return families.flatMap((family, index) =>
+    (lists[index] ?? []).flatMap((route) => routeOf(family, route as Shown & ShownHop))
+  );
 }
 
 function routeOf(family: Family, route: Shown & ShownHop): readonly KernelRoute[] {

@@ -1,9 +1,11 @@
-import type { RunCommand } from "../host/command.ts";
-import { ipBatch } from "../host/link.ts";
+import { HostError, type RunCommand } from "../host/command.ts";
+import { ipBatchJson } from "../host/ip_batch.ts";
+import type { IpOptions } from "../host/ip_command.ts";
+import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { contains, parseCidr, parseIp } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { findForeignAddress } from "../cni/loopback_address.ts";
 
 /** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {
@@ -12,8 +14,6 @@ export interface LoopbackOptions {
   /** Becomes the alias of `lo`; one word. @default it stays as it is */
   readonly alias?: string | undefined;
 }
-
-const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
 
 /**
  * Brings up `lo` in a namespace that somebody else made, and refuses one where `lo` has an address that is not for
@@ -28,17 +28,17 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
     new CniError(kind, `Cannot bring up lo in network namespace "${netns}": ${problem}`, { code });
   const problem = await nsProblem(netns);
   if (problem !== undefined) throw refuse("not-found", problem, ERROR_CODES.invalidNetns);
-  let shown: unknown;
+  let lo: LinkInfo;
   try {
     const lines = [`link set dev lo up${alias === undefined ? "" : ` alias ${alias}`}`, "addr show dev lo"];
-    shown = JSON.parse(await ipBatch(lines, { netns, run, json: true, signal }));
+    lo = await showLo(lines, { netns, run, signal });
   } catch (error) {
     // The namespace may have gone in between, which `nsenter` tells in words of its own.
     const now = await nsProblem(netns);
     if (now !== undefined && !signal?.aborted) throw refuse("not-found", now, ERROR_CODES.invalidNetns);
     throw asCniError(error);
   }
-  const foreign = foreignAddress(shown);
+  const foreign = findForeignAddress(lo.addresses.map(({ address }) => address));
   if (foreign === undefined) return;
   throw refuse(
     "conflict",
@@ -47,24 +47,9 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
   );
 }
 
-/** What `ip` shows of a link, as far as it matters here. */
-interface ShownLink {
-  readonly addr_info?: readonly { readonly local?: string; readonly prefixlen?: number }[];
-}
-
-/** Links that are not asked for are shown as empty objects. */
-function linksOf(shown: unknown): readonly ShownLink[] {
-  return Array.isArray(shown) ? shown : [];
-}
-
-/** An address of `lo`, as `ip` shows it, that is not for loopback. */
-export function foreignAddress(shown: unknown): string | undefined {
-  const addresses = linksOf(shown).flatMap(({ addr_info = [] }) => addr_info);
-  const foreign = addresses.find(({ local }) => local !== undefined && !isLoopback(local));
-  return foreign && `${foreign.local}/${foreign.prefixlen}`;
-}
-
-function isLoopback(text: string): boolean {
-  const ip = parseIp(text);
-  return ip !== undefined && LOOPBACK.some((network) => network !== undefined && contains(network, ip));
+async function showLo(lines: readonly string[], options: IpOptions): Promise<LinkInfo> {
+  const [shown] = await ipBatchJson(lines, { ...options, flags: ["-json"] });
+  const [lo] = parseLinks(shown);
+  if (lo === undefined) throw new HostError("ip does not show lo", { reason: "bad-output", program: "ip" });
+  return lo;
 }

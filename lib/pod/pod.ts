@@ -1,5 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
-import { findLink } from "../host/found_link.ts";
+import { findLink } from "../host/link_info.ts";
 import type { Attachments, AttachRequest } from "../attachment/attachments.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { ResultCache } from "../state/result_cache.ts";

@@ -1,5 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
-import { ipJson } from "../host/link.ts";
+import { showLinks } from "../host/link_info.ts";
 
 const PREFIX = "podwire:";
 
@@ -20,8 +20,7 @@ export async function netnsMark(stateDir: string): Promise<string> {
  * Requires root and `--allow-run=nsenter,ip`.
  */
 export async function isOfOther(netns: string, stateDir: string, run: RunCommand): Promise<boolean> {
-  const shown = await ipJson(["link", "show", "dev", "lo"], { netns, run });
-  const [lo] = Array.isArray(shown) ? shown as readonly { readonly ifalias?: string }[] : [];
-  const alias = lo?.ifalias ?? "";
+  const [lo] = await showLinks(["link", "show", "dev", "lo"], { netns, run });
+  const alias = lo?.alias ?? "";
   return alias.startsWith(PREFIX) && alias !== await netnsMark(stateDir);
 }

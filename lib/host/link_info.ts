@@ -1,0 +1,97 @@
+import { objectsIn } from "./ip_batch.ts";
+import { ipJson, type IpOptions } from "./ip_command.ts";
+
+/** A network interface as `ip -json` shows it; which facts it shows depends on the command and its flags. */
+export interface LinkInfo {
+  readonly name: string;
+  /** Alternative names, which the kernel keeps unique too. */
+  readonly altNames: readonly string[];
+  /** In its namespace, for as long as the interface exists; 0 if not shown. */
+  readonly index: number;
+  /** The index of the other end of a veth pair, in its own namespace. */
+  readonly peerIndex: number | undefined;
+  /** The hardware address. For a tunnel it is the address of its end; empty if there is none. */
+  readonly mac: string;
+  /** The bridge that it is a port of; empty if none. */
+  readonly master: string;
+  /** As in `veth` or `bridge`; empty for a device of the machine, and unless `ip` runs with `-d`. */
+  readonly kind: string;
+  /** As in `ether` or `loopback`. */
+  readonly type: string;
+  readonly mtu: number;
+  readonly isUp: boolean;
+  readonly isPromiscuous: boolean;
+  readonly operState: string;
+  readonly alias: string;
+  readonly addresses: readonly LinkAddress[];
+}
+
+/** An address of an interface as the kernel shows it. */
+export interface LinkAddress {
+  /** With prefix length. */
+  readonly address: string;
+  /** How far it is valid: `global`, `link` for addresses that only this link knows, `host`. */
+  readonly scope: string;
+}
+
+/** Reads the interfaces out of a list that `ip -json` printed. */
+export function parseLinks(shown: unknown): readonly LinkInfo[] {
+  const links = Array.isArray(shown) ? objectsIn(shown) : [];
+  return links.filter(({ ifname }) => typeof ifname === "string").map(linkOf);
+}
+
+function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
+  const text = (key: string) => String(shown[key] ?? "");
+  const list = (key: string) => Array.isArray(shown[key]) ? shown[key] : [];
+  const flags = list("flags");
+  const info = shown.linkinfo as { readonly info_kind?: string } | undefined;
+  return {
+    name: text("ifname"),
+    altNames: list("altnames").map(String),
+    index: Number(shown.ifindex ?? 0),
+    peerIndex: shown.link_index === undefined ? undefined : Number(shown.link_index),
+    mac: text("address"),
+    master: text("master"),
+    kind: info?.info_kind ?? "",
+    type: text("link_type"),
+    mtu: Number(shown.mtu ?? 0),
+    isUp: flags.includes("UP"),
+    isPromiscuous: flags.includes("PROMISC"),
+    operState: text("operstate"),
+    alias: text("ifalias"),
+    addresses: list("addr_info").flatMap(({ local, prefixlen, scope = "global" }) =>
+      local === undefined ? [] : [{ address: `${local}/${prefixlen}`, scope }]
+    ),
+  };
+}
+
+/**
+ * Returns the interfaces that `ip -j` shows for these arguments.
+ *
+ * Requires `--allow-run=ip`, and root and `nsenter` with `netns`.
+ *
+ * @throws {HostError} If `ip` fails or does not print JSON.
+ */
+export async function showLinks(
+  args: readonly string[],
+  options: IpOptions = {},
+): Promise<readonly LinkInfo[]> {
+  return parseLinks(await ipJson(args, options));
+}
+
+/**
+ * Returns the interface with this name; alternative names count too.
+ *
+ * Requires `--allow-run=ip`, and root and `nsenter` with `netns`.
+ */
+export async function findLink(name: string, options: IpOptions = {}): Promise<LinkInfo | undefined> {
+  // All of them: `ip link show dev` fails in the same way for a missing interface and for every other problem.
+  const links = await showLinks(["-d", "link", "show"], options);
+  return links.find((link) => link.name === name || link.altNames.includes(name));
+}
+
+/** Describes what an interface is, with its article, as in "a veth" or "a physical link"; needs `ip -d`. */
+export function describeLink({ kind, type }: Pick<LinkInfo, "kind" | "type">): string {
+  if (kind !== "") return `${/^[aeio]/.test(kind) ? "an" : "a"} ${kind}`;
+  return type === "loopback" ? "a loopback link" : "a physical link";
+}
