@@ -3,7 +3,7 @@ import { CniError } from "../cni/error.ts";
 import { readBody } from "./body.ts";
 import { type HttpRequest, METHODS } from "./http_message.ts";
 import { printed } from "./printed.ts";
-import { failedAnswer, HttpError, tryLater } from "./http_error.ts";
+import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
 
@@ -41,7 +41,6 @@ interface Progress {
 
 /** How many requests of one method may be under way at once, where nothing else is said. */
 export const MOST_REQUESTS = 256;
-const SHUTTING_DOWN = "podwire is shutting down";
 
 /** Answers requests by a table of routes. */
 export class Handler {
@@ -70,7 +69,7 @@ export class Handler {
 
   /** Cuts all requests short. */
   cancel(): void {
-    for (const request of this.#underWay) request.abort(new CniError("cancelled", SHUTTING_DOWN));
+    for (const request of this.#underWay) request.abort(new ShutdownError());
   }
 
   /** Never throws. */
@@ -130,7 +129,7 @@ export class Handler {
     progress.route = [...methods.values()][0]?.path ?? "-";
     if (route === undefined) throw notAllowed(methods);
     requireQuery(route, query);
-    if (this.#draining) throw tryLater(SHUTTING_DOWN);
+    if (this.#draining) throw new ShutdownError();
     progress.answers = route.answers;
     if (route.isFree) {
       return await route.handle({ params, query, body: undefined, signal });
@@ -168,13 +167,11 @@ export class Handler {
   }
 }
 
-/** Cancelled work says only that it was; the signal says why. */
+/** Returns the reason of the signal for an error that only says that the work was cancelled, else the error. */
 function causeOf(error: unknown, { aborted, reason }: AbortSignal): unknown {
   if (!aborted || error instanceof HttpError) return error;
   const { kind } = failedAnswer(error).failure;
-  if (kind !== "cancelled" && kind !== "timeout") return error;
-  const isOurs = reason instanceof CniError && reason.msg === SHUTTING_DOWN;
-  return isOurs ? tryLater(SHUTTING_DOWN) : reason;
+  return kind === "cancelled" || kind === "timeout" ? reason : error;
 }
 
 /** A method that a client made up must not become a label of a metric. */

@@ -2,7 +2,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError, type ErrorKind } from "../cni/error.ts";
 import { BadMessage } from "./http_message.ts";
 
-/** Statuses by the kind of the error; 500 for the others. 499 is read by nobody but the log: the client has left. */
+/** Statuses by the kind of the error; 500 for the others. Only the log shows 499: the client has left. */
 const STATUSES: Readonly<Partial<Record<ErrorKind, number>>> = {
   usage: 400,
   config: 400,
@@ -14,7 +14,7 @@ const STATUSES: Readonly<Partial<Record<ErrorKind, number>>> = {
   cancelled: 499,
 };
 
-/** An error of the protocol, whose status its kind does not say. */
+/** An error of the protocol. Its status does not follow from its kind. */
 export class HttpError extends Error {
   override readonly name: string = "HttpError";
 
@@ -27,19 +27,27 @@ export class HttpError extends Error {
   }
 }
 
-/** Where the next request begins is not known. */
+/** The reason to refuse or cancel requests while the daemon ends. Clients may send them again. */
+export class ShutdownError extends CniError {
+  constructor() {
+    super("cancelled", "podwire is shutting down");
+  }
+}
+
+/** The start of the next request is unknown, so the connection ends. */
 const CLOSE = { connection: "close" };
 
-/** How an error is answered. */
+/** The answer to a request that failed. */
 export interface FailedAnswer {
   readonly status: number;
   readonly failure: CniError;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** How whatever was thrown is answered. */
+/** Returns the answer for anything that was thrown. */
 export function failedAnswer(error: unknown): FailedAnswer {
   if (error instanceof HttpError) return error;
+  if (error instanceof ShutdownError) return tryLater(error.msg);
   if (error instanceof BadMessage) {
     return { status: error.status, failure: new CniError("usage", error.message), headers: CLOSE };
   }
@@ -47,7 +55,7 @@ export function failedAnswer(error: unknown): FailedAnswer {
   return { status: STATUSES[failure.kind] ?? 500, failure, headers: {} };
 }
 
-/** No request begins at present, but may soon. */
+/** The error for a request that cannot begin now, but may soon. */
 export function tryLater(msg: string): HttpError {
   return new HttpError(503, new CniError("not-ready", msg, { hint: "try again" }), { "retry-after": "1" });
 }
