@@ -372,7 +372,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "openapi.ts",
       "record_watch.ts",
       "run_body.ts",
-      "services.ts",
+      "daemon_events.ts",
       "routes.ts",
       "server.ts",
       "daemon.ts",

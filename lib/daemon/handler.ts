@@ -1,7 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { CniError } from "../cni/error.ts";
 import { readBody } from "./body.ts";
-import { type HttpRequest, METHODS } from "./http_message.ts";
+import { type HttpRequest, isHttpMethod } from "./http_message.ts";
 import { printed } from "./printed.ts";
 import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
@@ -9,8 +9,9 @@ import { readTarget, requestId } from "./target.ts";
 
 /** A request that was answered. */
 export interface ServedRequest {
+  /** `OTHER` for a method that HTTP does not have. */
   readonly method: string;
-  /** The pattern of the route, never what a client wrote; `-` where there is none. */
+  /** The pattern of the route, such as `/v1/sandboxes/{id}`, never the path of a client; `-` if there is no route. */
   readonly route: string;
   readonly status: number;
   /** Until the answer began, however long a stream goes on. */
@@ -174,9 +175,8 @@ function causeOf(error: unknown, { aborted, reason }: AbortSignal): unknown {
   return kind === "cancelled" || kind === "timeout" ? reason : error;
 }
 
-/** A method that a client made up must not become a label of a metric. */
 function methodOf({ method }: HttpRequest): string {
-  return METHODS.includes(method) ? method : "OTHER";
+  return isHttpMethod(method) ? method : "OTHER";
 }
 
 function notAllowed(methods: ReadonlyMap<string, Route>): HttpError {

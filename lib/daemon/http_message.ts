@@ -1,8 +1,8 @@
 import { CniError } from "../cni/error.ts";
 import type { Inbox } from "./inbox.ts";
 
-/** The methods that HTTP knows; one that a client made up is no word for a log or a metric. */
-export const METHODS: readonly string[] = [
+/** The methods of HTTP. */
+export const HTTP_METHODS = [
   "GET",
   "HEAD",
   "POST",
@@ -12,7 +12,15 @@ export const METHODS: readonly string[] = [
   "OPTIONS",
   "CONNECT",
   "TRACE",
-];
+] as const;
+
+/** One of {@linkcode HTTP_METHODS}. */
+export type HttpMethod = typeof HTTP_METHODS[number];
+
+/** Whether a text is one of {@linkcode HTTP_METHODS}. Any other text of a client must not get into a log or a metric. */
+export function isHttpMethod(text: string): text is HttpMethod {
+  return (HTTP_METHODS as readonly string[]).includes(text);
+}
 
 /** A request as the parts of the daemon see it; one of the fetch API is one too. */
 export type HttpRequest = Pick<Request, "method" | "url" | "headers" | "body" | "signal">;

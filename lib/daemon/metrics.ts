@@ -5,18 +5,9 @@ import type { LockWaitEvent, Observer, OperationEvent, PluginCallEvent } from ".
 import { SANDBOX_STATES } from "../sandbox/filter.ts";
 import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
 import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
-import { METHODS } from "./http_message.ts";
+import type { ServedRequest } from "./handler.ts";
+import { isHttpMethod } from "./http_message.ts";
 import type { PoolMiss, PoolObserver } from "./pool.ts";
-
-/** One request that was answered. */
-export interface HttpRequestEvent {
-  /** The route's pattern, such as `/v1/sandboxes/{id}`, never a path of a client's making. */
-  readonly route: string;
-  readonly method: string;
-  readonly status: number;
-  /** Until the answer began. */
-  readonly ms: number;
-}
 
 /** What the metrics tell of the program. */
 export interface MetricsOptions {
@@ -133,9 +124,9 @@ export class Metrics implements Observer, PoolObserver {
   }
 
   /** Counts an answered request. */
-  onHttpRequest({ route, method: given, status, ms }: HttpRequestEvent): void {
+  onHttpRequest({ route, method: given, status, ms }: ServedRequest): void {
     const now = this.#clock.now();
-    const method = METHODS.includes(given) ? given : "other";
+    const method = isHttpMethod(given) ? given : "other";
     this.#requests.add({ route, method, status: String(status) }, now);
     // A histogram is many lines, so it has one for all that ended alike.
     const status_class = `${Math.floor(status / 100)}xx`;

@@ -13,26 +13,35 @@ import { delay } from "../async/wait.ts";
 export interface PoolSizes {
   /** How many, by network. */
   readonly sizes: ReadonlyMap<string, number>;
-  /** After how many milliseconds one that nobody wanted is made anew. @default {3_600_000} */
-  readonly maxAgeMs?: number;
-  /** Milliseconds between two looks whether they are as they were made. @default {5_000} */
-  readonly lookMs?: number;
+  /** After how many milliseconds an unused sandbox is replaced. @default {3_600_000} */
+  readonly maxAgeMs?: number | undefined;
+  /** Milliseconds between two checks that the sandboxes are unchanged. @default {5_000} */
+  readonly checkMs?: number | undefined;
 }
 
-/** Why a request was not given a spare: there was none, or it was not as it had been made. */
+/** Why a request did not get a sandbox of the pool: there was none, or it had changed since it was made. */
 export type PoolMiss = "empty" | "stale";
 
-/** Is told what happens to the pools; each call is one more, but a size is that of now. */
+/** Counts what happens in the pools. */
 export interface PoolObserver {
+  /** Takes the number of sandboxes that are ready now. */
   onPoolSize(network: string, ready: number): void;
+  /** Counts a request that got a sandbox of the pool. */
   onHandedOut(network: string): void;
+  /** Counts a request that did not. */
   onPoolMiss(network: string, why: PoolMiss): void;
 }
 
-/** What a {@linkcode WarmPool} works with. */
+/** What makes, checks, hands out and removes the sandboxes of the pools. */
+export type PoolSandboxes =
+  & Pick<WarmSandboxes, "networkOf" | "make" | "isIntact" | "handOut" | "takeDown">
+  & AsyncDisposable;
+
+/** Options of {@linkcode WarmPool}. */
 export interface PoolOptions extends PoolSizes {
-  readonly spares: Pick<WarmSandboxes, "networkOf" | "make" | "isIntact" | "handOut" | "takeDown">;
-  /** Whether its plugins say that the network can attach something. */
+  /** Called once, when the pool starts. The pool disposes of the result. */
+  readonly open: () => Promise<PoolSandboxes>;
+  /** Whether the plugins of the network say that it can attach containers. */
   readonly isReady: (network: string) => Promise<boolean>;
   readonly observer: PoolObserver;
   readonly log: Logger;
@@ -41,104 +50,116 @@ export interface PoolOptions extends PoolSizes {
 }
 
 const MADE_AT_ONCE = 2;
-const TAKEN_DOWN_AT_ONCE = 4;
+const REMOVED_AT_ONCE = 4;
 
-/** Keeps sandboxes ready, hands them out, and makes others in their place, until it is disposed of. */
+/** Keeps sandboxes ready, hands them out and replaces them, until disposed of. */
 export class WarmPool implements AsyncDisposable {
   readonly #options: PoolOptions;
-  readonly #networks: ReadonlyMap<string, NetworkPool>;
+  #warm: PoolSandboxes | undefined;
+  readonly #networks = new Map<string, NetworkPool>();
 
-  /** Begins to make them, in the background. */
+  /** Makes an empty pool. */
   constructor(options: PoolOptions) {
     this.#options = options;
-    const pools = [...options.sizes].map(([network, size]) =>
-      [network, new NetworkPool(network, size, options)] as const
-    );
-    this.#networks = new Map(pools);
   }
 
-  /** Hands a spare out where one will do, else does what is asked for in the ordinary way. */
-  async run(request: SandboxRequest, ordinary: () => Promise<Sandbox>): Promise<Sandbox> {
-    const { spares, observer } = this.#options;
-    const network = await spares.networkOf(request);
+  /** Begins to make sandboxes in the background. */
+  async start(): Promise<void> {
+    const warm = await this.#options.open();
+    this.#warm = warm;
+    for (const [network, size] of this.#options.sizes) {
+      this.#networks.set(network, new NetworkPool(network, size, { ...this.#options, warm }));
+    }
+  }
+
+  /** Hands out a warm sandbox if one fits the request; else calls `make`. */
+  async run(request: SandboxRequest, make: () => Promise<Sandbox>): Promise<Sandbox> {
+    const network = await this.#warm?.networkOf(request);
     const pool = network === undefined ? undefined : this.#networks.get(network);
-    if (network === undefined || pool === undefined) return await ordinary();
-    // Nothing is waited for in between, so no two requests get the same.
-    const spare = pool.take();
-    const sandbox = spare && await pool.handOut(spare, request);
+    if (network === undefined || pool === undefined) return await make();
+    const { observer } = this.#options;
+    // There is no await between the check and the removal from the list, so no two requests get the same sandbox.
+    const warm = pool.take();
+    const sandbox = warm && await pool.handOut(warm, request);
     if (sandbox === undefined) {
-      observer.onPoolMiss(network, spare === undefined ? "empty" : "stale");
-      return await ordinary();
+      observer.onPoolMiss(network, warm === undefined ? "empty" : "stale");
+      return await make();
     }
     observer.onHandedOut(network);
     return sandbox;
   }
 
-  /** The networks are not what they were: has a look now, and tries again what had failed. */
+  /** Call after a change of the networks: checks all sandboxes now, and retries what failed. */
   changed(): void {
     for (const pool of this.#networks.values()) pool.changed();
   }
 
-  /** Takes all of them down. */
+  /** Removes all sandboxes that are still in the pool. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#networks.values()].map((pool) => pool[Symbol.asyncDispose]()));
+    await this.#warm?.[Symbol.asyncDispose]();
   }
 }
 
-/** The spares on one network: what becomes of another one holds up nothing here. */
+interface NetworkPoolOptions extends PoolOptions {
+  readonly warm: PoolSandboxes;
+}
+
+/** The sandboxes on one network. The pools of different networks do not wait for each other. */
 class NetworkPool implements AsyncDisposable {
   readonly #network: string;
   readonly #size: number;
-  readonly #options: PoolOptions;
+  readonly #options: NetworkPoolOptions;
   readonly #clock: Clock;
   readonly #stop = new AbortController();
   readonly #madeAt = new Map<WarmSandbox, number>();
   /** Oldest first. */
   readonly #ready: WarmSandbox[] = [];
+  /** Not handed out any more, and not removed yet. */
   readonly #leaving = new Set<WarmSandbox>();
   readonly #ended: Promise<void>;
   #wake = Promise.withResolvers<void>();
-  /** Whether all that are ready are to be looked at: not each time that one is taken. */
-  #isLookDue = true;
-  #lookedAt = performance.now();
-  /** Taken, and not yet somebody's: each may come back. */
+  /** Whether all ready sandboxes have to be checked. They are not checked each time that one is taken. */
+  #isCheckDue = true;
+  #checkedAt = performance.now();
+  /** How many are taken and not handed out yet. Each of them may come back. */
   #underWay = 0;
   #failures = 0;
   #notBefore = -Infinity;
 
-  constructor(network: string, size: number, options: PoolOptions) {
+  constructor(network: string, size: number, options: NetworkPoolOptions) {
     this.#network = network;
     this.#size = size;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#tell();
-    this.#ended = this.#keep();
+    this.#reportSize();
+    this.#ended = this.#keepFilled();
   }
 
   take(): WarmSandbox | undefined {
-    const spare = this.#ready.shift();
-    if (spare === undefined) return undefined;
+    const warm = this.#ready.shift();
+    if (warm === undefined) return undefined;
     this.#underWay++;
-    this.#tell();
-    return spare;
+    this.#reportSize();
+    return warm;
   }
 
-  /** Of one that was taken; undefined if it was not as it had been made. */
-  async handOut(spare: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
+  /** Hands out a sandbox that was taken; undefined if it has changed since it was made. */
+  async handOut(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
     try {
-      const sandbox = await this.#options.spares.handOut(spare, request);
+      const sandbox = await this.#options.warm.handOut(warm, request);
       if (sandbox === undefined) {
-        this.#leaving.add(spare);
-        // What has befallen one may have befallen all.
-        this.#isLookDue = true;
+        this.#leaving.add(warm);
+        // What has changed this one may have changed all.
+        this.#isCheckDue = true;
       }
-      this.#madeAt.delete(spare);
+      this.#madeAt.delete(warm);
       return sandbox;
     } catch (error) {
-      // It was made before those that are there now; a look tells whether it is still good.
-      this.#ready.unshift(spare);
-      this.#isLookDue = true;
-      this.#tell();
+      // It is older than all that are ready now. A check finds out whether it is still intact.
+      this.#ready.unshift(warm);
+      this.#isCheckDue = true;
+      this.#reportSize();
       throw error;
     } finally {
       this.#underWay--;
@@ -148,25 +169,25 @@ class NetworkPool implements AsyncDisposable {
 
   changed(): void {
     this.#notBefore = -Infinity;
-    this.#isLookDue = true;
+    this.#isCheckDue = true;
     this.#wake.resolve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#ended;
-    for (const spare of this.#ready.splice(0)) this.#leaving.add(spare);
-    this.#tell();
-    await this.#takeDown();
+    for (const warm of this.#ready.splice(0)) this.#leaving.add(warm);
+    this.#reportSize();
+    await this.#removeLeaving();
   }
 
-  async #keep(): Promise<void> {
+  async #keepFilled(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers();
       try {
-        if (this.#isLookDue) await this.#retire();
-        await this.#takeDown();
+        if (this.#isCheckDue) await this.#retire();
+        await this.#removeLeaving();
         await this.#fill(signal);
       } catch (error) {
         if (!signal.aborted) this.#failed(error);
@@ -175,72 +196,72 @@ class NetworkPool implements AsyncDisposable {
     }
   }
 
-  /** Until something has changed, the next look is due, or what failed may be tried again. */
+  /** Waits until something has changed, the next check is due, or what failed may be retried. */
   async #rest(signal: AbortSignal): Promise<void> {
-    const { lookMs = 5_000 } = this.#options;
+    const { checkMs = 5_000 } = this.#options;
     const now = performance.now();
-    const again = this.#notBefore - this.#clock.now();
-    const look = this.#lookedAt + lookMs - now;
+    const untilRetry = this.#notBefore - this.#clock.now();
+    const untilCheck = this.#checkedAt + checkMs - now;
     const woken = new AbortController();
     const end = AbortSignal.any([signal, woken.signal]);
-    const wait = again > 0 ? Math.min(again, look) : look;
-    const pausing = wait > 0 ? delay(wait, end).catch(() => {}) : Promise.resolve();
-    await Promise.race([this.#wake.promise, pausing]);
+    const wait = untilRetry > 0 ? Math.min(untilRetry, untilCheck) : untilCheck;
+    const waiting = wait > 0 ? delay(wait, end).catch(() => {}) : Promise.resolve();
+    await Promise.race([this.#wake.promise, waiting]);
     woken.abort();
-    await pausing;
-    if (performance.now() - this.#lookedAt >= lookMs) this.#isLookDue = true;
+    await waiting;
+    if (performance.now() - this.#checkedAt >= checkMs) this.#isCheckDue = true;
   }
 
-  /** Those that are too old, or not as they were made. */
+  /** Takes out the sandboxes that are too old, or have changed since they were made. */
   async #retire(): Promise<void> {
-    const { maxAgeMs = 3_600_000, spares } = this.#options;
-    this.#isLookDue = false;
-    this.#lookedAt = performance.now();
-    for (const spare of [...this.#ready]) {
-      const isOld = this.#clock.now() - (this.#madeAt.get(spare) ?? 0) > maxAgeMs;
-      if (!isOld && await spares.isIntact(spare)) continue;
-      const at = this.#ready.indexOf(spare);
+    const { maxAgeMs = 3_600_000, warm: sandboxes } = this.#options;
+    this.#isCheckDue = false;
+    this.#checkedAt = performance.now();
+    for (const warm of [...this.#ready]) {
+      const isOld = this.#clock.now() - (this.#madeAt.get(warm) ?? 0) > maxAgeMs;
+      if (!isOld && await sandboxes.isIntact(warm)) continue;
+      const at = this.#ready.indexOf(warm);
       // It may have been taken meanwhile.
       if (at < 0) continue;
       this.#ready.splice(at, 1);
-      this.#leaving.add(spare);
-      this.#tell();
+      this.#leaving.add(warm);
+      this.#reportSize();
     }
   }
 
-  /** One that cannot be taken down now is tried again at the next look. */
-  async #takeDown(): Promise<void> {
-    const { spares, log } = this.#options;
+  /** Removes the leaving sandboxes. The next check retries one that cannot be removed now. */
+  async #removeLeaving(): Promise<void> {
+    const { warm: sandboxes, log } = this.#options;
     const network = this.#network;
-    await inParallel([...this.#leaving], TAKEN_DOWN_AT_ONCE, async (spare) => {
+    await inParallel([...this.#leaving], REMOVED_AT_ONCE, async (warm) => {
       try {
-        for (const failure of await spares.takeDown(spare)) {
-          log.warn(`left on record: ${failure.message}`, { sandbox: spare.id, network });
+        for (const failure of await sandboxes.takeDown(warm)) {
+          log.warn(`left on record: ${failure.message}`, { sandbox: warm.id, network });
         }
-        this.#leaving.delete(spare);
-        this.#madeAt.delete(spare);
+        this.#leaving.delete(warm);
+        this.#madeAt.delete(warm);
       } catch (error) {
-        log.warn(`a sandbox of the pool is not taken down: ${asCniError(error).message}`, {
-          sandbox: spare.id,
+        log.warn(`cannot remove a sandbox of the pool: ${asCniError(error).message}`, {
+          sandbox: warm.id,
           network,
         });
       }
     });
   }
 
-  /** As many as are missing now; those that are taken meanwhile are for the next time. */
+  /** Makes as many as are missing now. Those that are taken meanwhile are replaced the next time. */
   async #fill(signal: AbortSignal): Promise<void> {
-    const { spares, isReady } = this.#options;
+    const { warm: sandboxes, isReady } = this.#options;
     let missing = this.#size - this.#ready.length - this.#underWay;
     if (missing <= 0 || this.#clock.now() < this.#notBefore) return;
     if (!await isReady(this.#network)) throw new CniError("not-ready", "the network is not ready");
     for (; missing > 0; missing -= MADE_AT_ONCE) {
       signal.throwIfAborted();
       const making = Array.from({ length: Math.min(missing, MADE_AT_ONCE) }, async () => {
-        const spare = await spares.make(this.#network, signal);
-        this.#madeAt.set(spare, this.#clock.now());
-        this.#ready.push(spare);
-        this.#tell();
+        const warm = await sandboxes.make(this.#network, signal);
+        this.#madeAt.set(warm, this.#clock.now());
+        this.#ready.push(warm);
+        this.#reportSize();
       });
       const failure = (await Promise.allSettled(making)).find(({ status }) => status === "rejected");
       if (failure?.status === "rejected") throw failure.reason;
@@ -251,13 +272,13 @@ class NetworkPool implements AsyncDisposable {
   #failed(error: unknown): void {
     const ms = backoffMs(++this.#failures);
     this.#notBefore = this.#clock.now() + ms;
-    this.#options.log.warn(`the pool is not filled: ${asCniError(error).message}`, {
+    this.#options.log.warn(`cannot fill the pool: ${asCniError(error).message}`, {
       network: this.#network,
       againInMs: ms,
     });
   }
 
-  #tell(): void {
+  #reportSize(): void {
     this.#options.observer.onPoolSize(this.#network, this.#ready.length);
   }
 }

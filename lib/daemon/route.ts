@@ -1,4 +1,5 @@
 import type { JsonObject } from "../cni/json.ts";
+import type { HttpMethod } from "./http_message.ts";
 import type { Shape } from "../cni/shape.ts";
 
 /** What a request comes to. */
@@ -42,7 +43,7 @@ export interface AnswerSpec {
 
 /** A route: what the OpenAPI document says of it, and what does it. */
 export interface Route {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: Extract<HttpMethod, "GET" | "POST" | "DELETE">;
   /** With `{name}` for a segment that the client chooses. */
   readonly path: string;
   readonly id: string;

@@ -1,4 +1,8 @@
+import type { Logger } from "../host/log.ts";
 import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
+import type { SandboxRequest } from "../sandbox/request.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import {
   attachmentToJson,
   entryToJson,
@@ -6,51 +10,67 @@ import {
   sandboxToJson,
   statusToJson,
 } from "../runtime/json_view.ts";
+import type { LiveRuntime } from "../runtime/live.ts";
 import { CniError } from "../cni/error.ts";
+import type { DaemonEvents } from "./daemon_events.ts";
 import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
-import type { Services } from "./services.ts";
+
+/** What the routes work with. */
+export interface RouteContext {
+  readonly runtime:
+    & Pick<LiveRuntime, "networks" | "status" | "attachments" | "forget" | "gc" | "recover">
+    & { readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove" | "repair"> };
+  /**
+   * Makes a sandbox or hands out a warm one. If there is one with the same UID and attempt, returns that and calls
+   * `onSame`.
+   */
+  readonly run: (request: SandboxRequest, onSame?: () => void) => Promise<Sandbox>;
+  readonly events: Pick<DaemonEvents, "subscribe">;
+  /** Returns the metrics in the text format of Prometheus. */
+  readonly metrics: () => Promise<string>;
+  readonly log: Pick<Logger, "warn">;
+}
 
 const NAMESPACE: QueryMember = {
   name: "namespace",
-  description: "where a name is looked for (default: default)",
+  description: "the namespace of the name (default: default)",
 };
-const TRUTH = ["true", "false"];
+const BOOLEANS = ["true", "false"];
 
-/** All routes; `document` gives the one that describes them. */
-export function routesOf(services: Services, document: () => unknown): readonly Route[] {
+/** Returns all routes. `document` returns the document that describes them. */
+export function routesOf(context: RouteContext, document: () => unknown): readonly Route[] {
   return [
-    ...sandboxRoutes(services),
-    ...sandboxRoutesById(services),
-    repairRoute(services),
-    ...networkRoutes(services),
-    ...upkeepRoutes(services),
+    ...sandboxRoutes(context),
+    ...sandboxRoutesById(context),
+    repairRoute(context),
+    ...networkRoutes(context),
+    ...maintenanceRoutes(context),
     {
       method: "GET",
       path: "/v1/events",
       id: "watchEvents",
-      summary:
-        "What happens from now on: sandboxes, attachments, the catalogue, and which networks are ready",
+      summary: "Stream events from now on: changes of sandboxes, attachments, networks and their readiness",
       answers: { 200: { description: "Server-sent events", contentType: "text/event-stream" } },
       isFree: true,
-      handle: () => ({ status: 200, stream: services.events() }),
+      handle: () => ({ status: 200, stream: context.events.subscribe() }),
     },
     {
       method: "GET",
       path: "/metrics",
       id: "getMetrics",
-      summary: "Metrics in the text format of Prometheus",
+      summary: "Get metrics in the text format of Prometheus",
       answers: { 200: { description: "Metrics", contentType: "text/plain; version=0.0.4; charset=utf-8" } },
       isFree: true,
-      handle: async () => ({ status: 200, text: await services.metrics() }),
+      handle: async () => ({ status: 200, text: await context.metrics() }),
     },
     {
       method: "GET",
       path: "/healthz",
       id: "getHealth",
-      summary: "Whether the daemon turns",
-      answers: { 200: { description: "It does", contentType: "text/plain; charset=utf-8" } },
+      summary: "Check that the daemon answers",
+      answers: { 200: { description: "The daemon answers", contentType: "text/plain; charset=utf-8" } },
       isFree: true,
       handle: () => ({ status: 200, text: "ok\n" }),
     },
@@ -58,7 +78,7 @@ export function routesOf(services: Services, document: () => unknown): readonly 
       method: "GET",
       path: "/openapi.json",
       id: "getDocument",
-      summary: "This document",
+      summary: "Get this document",
       answers: { 200: { description: "OpenAPI 3.1", schema: { type: "object" } } },
       isFree: true,
       handle: () => ({ status: 200, json: document() }),
@@ -66,19 +86,19 @@ export function routesOf(services: Services, document: () => unknown): readonly 
   ];
 }
 
-function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
+function sandboxRoutes({ run, runtime: { sandboxes } }: RouteContext): readonly Route[] {
   return [
     withBody(RUN_BODY, {
       method: "POST",
       path: "/v1/sandboxes",
       id: "runSandbox",
-      summary: "Make a sandbox with all of its networks, or nothing at all; undone if the client leaves",
+      summary: "Make a sandbox with all its networks, or nothing; undone if the client disconnects",
       answers: {
         200: {
-          description: "That of the same UID and attempt, which was there",
+          description: "The existing sandbox with the same UID and attempt",
           schema: schemaOf("Sandbox"),
         },
-        201: { description: "The sandbox, which was made", schema: schemaOf("Sandbox") },
+        201: { description: "The new sandbox", schema: schemaOf("Sandbox") },
       },
       handle: async ({ body, signal }) => {
         let status = 201;
@@ -90,15 +110,15 @@ function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
       method: "GET",
       path: "/v1/sandboxes",
       id: "listSandboxes",
-      summary: "The sandboxes, oldest first",
+      summary: "List the sandboxes, oldest first",
       query: [
-        { ...NAMESPACE, description: "only those of this namespace" },
-        { name: "name", description: "only those of this name" },
-        { name: "id", description: "only those whose ID begins so" },
+        { ...NAMESPACE, description: "only those in this namespace" },
+        { name: "name", description: "only those with this name" },
+        { name: "id", description: "only those whose ID begins with this text" },
         { name: "state", description: "only those in this state", values: SANDBOX_STATES },
         {
           name: "label",
-          description: "only those with these labels, as KEY=VALUE or KEY, comma between them",
+          description: "only those with these labels, as KEY=VALUE or KEY, separated by commas",
         },
       ],
       answers: { 200: { description: "The sandboxes", schema: schemaOfMany("Sandbox") } },
@@ -110,14 +130,15 @@ function sandboxRoutes({ run, sandboxes }: Services): readonly Route[] {
   ];
 }
 
-function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
+function sandboxRoutesById({ runtime: { sandboxes }, log }: RouteContext): readonly Route[] {
+  const onLeft = (sandbox: string, { message }: Error) => log.warn(`left on record: ${message}`, { sandbox });
   const one = { 200: { description: "The sandbox", schema: schemaOf("Sandbox") } };
   return [
     {
       method: "GET",
       path: "/v1/sandboxes/{id}",
       id: "getSandbox",
-      summary: "A sandbox, by ID, prefix of one, or name",
+      summary: "Get a sandbox by ID, prefix of an ID, or name",
       query: [NAMESPACE],
       answers: one,
       handle: async (request) => ({
@@ -129,7 +150,7 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
       method: "POST",
       path: "/v1/sandboxes/{id}/stop",
       id: "stopSandbox",
-      summary: "Take the network of a sandbox down and keep its record; a stopped one stays stopped",
+      summary: "Tear down the network of a sandbox and keep its record; a stopped sandbox stays stopped",
       query: [NAMESPACE],
       answers: one,
       handle: async (request) => {
@@ -145,13 +166,14 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
       method: "DELETE",
       path: "/v1/sandboxes/{id}",
       id: "removeSandbox",
-      summary: "Take the network of a sandbox down and forget it; fine if it is gone",
+      summary:
+        "Tear down the network of a sandbox and delete its record; succeeds if there is no such sandbox",
       query: [NAMESPACE, {
         name: "force",
-        description: "also if its network cannot be torn down: that stays among the attachments",
-        values: TRUTH,
+        description: "also if its network cannot be torn down; what is left stays in the list of attachments",
+        values: BOOLEANS,
       }],
-      answers: { 204: { description: "It is gone" } },
+      answers: { 204: { description: "The sandbox does not exist any more" } },
       handle: async (request) => {
         const id = idOf(request);
         const force = request.query.force === "true";
@@ -163,12 +185,12 @@ function sandboxRoutesById({ sandboxes, onLeft }: Services): readonly Route[] {
   ];
 }
 
-function repairRoute({ sandboxes }: Services): Route {
+function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {
   return withBody(REPAIR_BODY, {
     method: "POST",
     path: "/v1/sandboxes/{id}/repair",
     id: "repairSandbox",
-    summary: "Make the damaged records of a sandbox anew; what a newer version wrote is kept as it is",
+    summary: "Rebuild the damaged records of a sandbox; records that a newer version wrote stay as they are",
     query: [NAMESPACE],
     answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
     handle: async (request) => {
@@ -179,70 +201,70 @@ function repairRoute({ sandboxes }: Services): Route {
   });
 }
 
-function networkRoutes({ networks, attachments, status }: Services): readonly Route[] {
+function networkRoutes({ runtime }: RouteContext): readonly Route[] {
   return [
     {
       method: "GET",
       path: "/v1/networks",
       id: "listNetworks",
-      summary: "What became of each file of the configuration directory",
+      summary: "List the files of the configuration directory and how each is used",
       answers: { 200: { description: "The files", schema: schemaOfMany("NetworkFile") } },
-      handle: async ({ signal }) => ({ status: 200, json: (await networks(signal)).map(entryToJson) }),
+      handle: async ({ signal }) => ({
+        status: 200,
+        json: (await runtime.networks(signal)).map(entryToJson),
+      }),
     },
     {
       method: "GET",
       path: "/v1/attachments",
       id: "listAttachments",
-      summary: "What is attached, and what could not be detached",
+      summary: "List the attachments, also those that could not be detached",
       query: [
-        { name: "container", description: "only those of this container ID" },
+        { name: "container", description: "only those with this container ID" },
         { name: "network", description: "only those to this network" },
-        { name: "failed", description: "only what could not be detached", values: TRUTH },
+        { name: "failed", description: "only those that could not be detached", values: BOOLEANS },
       ],
       answers: { 200: { description: "The attachments", schema: schemaOfMany("Attachment") } },
       handle: async ({ query: { container, network, failed } }) => ({
         status: 200,
-        json: (await attachments({
-          failed: failed === "true",
-          ...(container === undefined ? {} : { containerId: container }),
-          ...(network === undefined ? {} : { network }),
-        })).map(attachmentToJson),
+        json: (await runtime.attachments({ failed: failed === "true", containerId: container, network })).map(
+          attachmentToJson,
+        ),
       }),
     },
     {
       method: "GET",
       path: "/v1/status",
       id: "getStatus",
-      summary: "Whether the networks are ready, as their plugins said last; no plugin is waited for",
+      summary: "List whether the networks are ready, by the last answers of their plugins",
       query: [
-        { name: "network", description: "only this one" },
-        { name: "fresh", description: "asks the plugins and waits for them", values: TRUTH },
+        { name: "network", description: "only this network" },
+        { name: "fresh", description: "ask the plugins now and wait for their answers", values: BOOLEANS },
       ],
       answers: { 200: { description: "The networks", schema: schemaOfMany("NetworkStatus") } },
       handle: async ({ query: { network, fresh }, signal }) => ({
         status: 200,
-        json: (await status({
-          fresh: fresh === "true",
-          signal,
-          ...(network === undefined ? {} : { network }),
-        })).map(statusToJson),
+        json: (await runtime.status({ fresh: fresh === "true", signal, network })).map(statusToJson),
       }),
     },
   ];
 }
 
-function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
+function maintenanceRoutes({ runtime }: RouteContext): readonly Route[] {
   const report = { 200: { description: "What was done", schema: schemaOf("Report") } };
   return [
     withBody(FORGET_BODY, {
       method: "POST",
       path: "/v1/attachments/{id}/forget",
       id: "forgetAttachments",
-      summary: "Let go of attachments of a container ID that cannot be detached, after a last DEL",
-      answers: { 200: { description: "What was forgotten", schema: schemaOf("ForgetReport") } },
+      summary:
+        "Delete the records of attachments of a container ID that cannot be detached, after a last DEL",
+      answers: {
+        200: { description: "The attachments whose records were deleted", schema: schemaOf("ForgetReport") },
+      },
       handle: async (request) => {
         const { body, signal } = request;
-        const report = await forget({ ...body, containerId: idOf(request), signal });
+        const report = await runtime.forget({ ...body, containerId: idOf(request), signal });
         return { status: 200, json: reportToJson(report) };
       },
     }),
@@ -250,11 +272,12 @@ function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
       method: "POST",
       path: "/v1/gc",
       id: "collectGarbage",
-      summary: "Remove the attachments that nobody owns, and let the plugins release what belongs to none",
+      summary:
+        "Remove attachments without an owner, and let the plugins release resources without an attachment",
       answers: report,
       handle: async ({ body, signal }) => ({
         status: 200,
-        json: reportToJson(await gc({ ...body, signal })),
+        json: reportToJson(await runtime.gc({ ...body, signal })),
       }),
     }),
     withBody(EMPTY_BODY, {
@@ -263,19 +286,18 @@ function upkeepRoutes({ gc, recover, forget }: Services): readonly Route[] {
       id: "recover",
       summary: "Finish or undo what a crash or a reboot interrupted, and retry failed removals",
       answers: report,
-      handle: async ({ signal }) => ({ status: 200, json: reportToJson(await recover({ signal })) }),
+      handle: async ({ signal }) => ({ status: 200, json: reportToJson(await runtime.recover({ signal })) }),
     }),
   ];
 }
 
 function filterOf({ namespace, name, id, state, label }: RouteRequest<unknown>["query"]): SandboxFilter {
-  const wanted = SANDBOX_STATES.find((known) => known === state);
   return {
-    ...(namespace === undefined ? {} : { namespace }),
-    ...(name === undefined ? {} : { name }),
-    ...(id === undefined ? {} : { id }),
-    ...(wanted === undefined ? {} : { state: wanted }),
-    ...(label === undefined ? {} : { labels: labelsOf(label) }),
+    namespace,
+    name,
+    id,
+    state: SANDBOX_STATES.find((known) => known === state),
+    labels: label === undefined ? undefined : labelsOf(label),
   };
 }
 
@@ -295,6 +317,6 @@ function idOf({ params: { id } }: RouteRequest<unknown>): string {
 
 function placeOf(
   { query: { namespace }, signal }: RouteRequest<unknown>,
-): { readonly namespace?: string; readonly signal: AbortSignal } {
-  return { signal, ...(namespace === undefined ? {} : { namespace }) };
+): { readonly namespace: string | undefined; readonly signal: AbortSignal } {
+  return { signal, namespace };
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
-import { SANDBOX } from "../daemon/fake_services.ts";
+import { SANDBOX } from "../daemon/fake_context.ts";
 import { podwire } from "./fake_io.ts";
 
 /** Serves at a socket of its own as long as `fn` runs. */

@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { CniError, type ErrorKind } from "../../lib/cni/error.ts";
-import { fakeDaemon, SANDBOX } from "./fake_services.ts";
+import { fakeDaemon, SANDBOX } from "./fake_context.ts";
 
 const MIB = 1024 * 1024;
 
 Deno.test("each route asks for what its path, query and body say", async () => {
   const { call, fake } = fakeDaemon();
   const asked = async (method: string, target: string, body?: string) => {
-    fake.asked.length = 0;
+    fake.calls.length = 0;
     const { status } = await call(method, target, body);
-    return [status, ...fake.asked];
+    return [status, ...fake.calls];
   };
   assertEquals(await asked("POST", "/v1/sandboxes", '{"name": "web"}'), [
     201,
@@ -36,7 +36,7 @@ Deno.test("each route asks for what its path, query and body say", async () => {
     ["stop", SANDBOX.id, { missingOk: true }],
     ["get", SANDBOX.id],
   ]);
-  assertEquals(fake.left, [`${SANDBOX.id} it stays`]);
+  assertEquals(fake.warnings, [`${SANDBOX.id} left on record: it stays`]);
   assertEquals(await asked("DELETE", "/v1/sandboxes/web?force=true"), [
     204,
     ["remove", "web", { force: true, missingOk: true }],
@@ -99,7 +99,7 @@ Deno.test("what a body lacks or has too much is told with member, line and colum
   assertEquals(await error("{").then((e) => e.slice(0, 2)), [400, "usage"]);
   assertEquals(await error(new Uint8Array([0x22, 0xff, 0x22])).then((e) => e.slice(0, 2)), [400, "usage"]);
   assertEquals(await error("[".repeat(100_000)).then((e) => e.slice(0, 2)), [400, "usage"]);
-  assertEquals(fake.asked, [], "nothing was begun");
+  assertEquals(fake.calls, [], "nothing was begun");
 });
 
 Deno.test("a body above the limit is refused without being read to its end", async () => {

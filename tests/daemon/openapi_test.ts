@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { fakeDaemon } from "./fake_services.ts";
+import { fakeDaemon } from "./fake_context.ts";
 
 // deno-lint-ignore no-explicit-any
 type Schema = any;
@@ -69,7 +69,7 @@ Deno.test("the document has every route, and every route answers as the document
     }
   }
   assertEquals(ids.size, routes.length);
-  assert(fake.asked.length > 0);
+  assert(fake.calls.length > 0);
 });
 
 Deno.test("an error is as the document says, under a status that it has", async () => {

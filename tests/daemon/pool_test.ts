@@ -6,10 +6,10 @@ import { Catalog } from "../../lib/catalog/catalog.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { parseConfigList } from "../../lib/cni/config.ts";
 import { Lines } from "../attachment/world.ts";
-import { SANDBOX } from "./fake_services.ts";
+import { SANDBOX } from "./fake_context.ts";
 import { until } from "../until.ts";
 
-/** Spares that are nothing but their numbers. */
+/** Warm sandboxes that exist only as numbers. */
 class Fake {
   readonly log = new Lines();
   readonly seen: string[] = [];
@@ -22,41 +22,47 @@ class Fake {
   looks = 0;
   atOnce = 0;
   most = 0;
+  isClosed = false;
   #number = 0;
 
-  pool(more: Partial<PoolOptions> = {}): WarmPool {
-    return new WarmPool({
+  async pool(more: Partial<PoolOptions> = {}): Promise<WarmPool> {
+    const pool = new WarmPool({
       sizes: new Map([["net", 2]]),
-      lookMs: 5,
-      spares: {
-        networkOf: ({ networks = [] }) =>
-          Promise.resolve(networks === "none" ? undefined : networks[0]?.name ?? "net"),
-        make: async (network) => {
-          this.most = Math.max(this.most, ++this.atOnce);
-          await tick();
-          this.atOnce--;
-          if (this.failing) throw new CniError("plugin", "no room");
-          const id = `s${++this.#number}`;
-          this.made.push(id);
-          this.there.add(id);
-          return { id, network, config: "", netns: { path: `/n/${id}`, owned: true, id } };
-        },
-        isIntact: ({ id }) => {
-          this.looks++;
-          return Promise.resolve(!this.broken.has(id));
-        },
-        handOut: async ({ id }, { name = "" }) => {
-          await tick();
-          if (name === "taken") throw new CniError("conflict", "the name is taken");
-          if (this.broken.has(id)) return undefined;
-          this.there.delete(id);
-          return { ...SANDBOX, id, name };
-        },
-        takeDown: ({ id }) => {
-          this.there.delete(id);
-          return Promise.resolve([]);
-        },
-      },
+      checkMs: 5,
+      open: () =>
+        Promise.resolve({
+          networkOf: ({ networks = [] }) =>
+            Promise.resolve(networks === "none" ? undefined : networks[0]?.name ?? "net"),
+          make: async (network) => {
+            this.most = Math.max(this.most, ++this.atOnce);
+            await tick();
+            this.atOnce--;
+            if (this.failing) throw new CniError("plugin", "no room");
+            const id = `s${++this.#number}`;
+            this.made.push(id);
+            this.there.add(id);
+            return { id, network, config: "", netns: { path: `/n/${id}`, owned: true, id } };
+          },
+          isIntact: ({ id }) => {
+            this.looks++;
+            return Promise.resolve(!this.broken.has(id));
+          },
+          handOut: async ({ id }, { name = "" }) => {
+            await tick();
+            if (name === "taken") throw new CniError("conflict", "the name is taken");
+            if (this.broken.has(id)) return undefined;
+            this.there.delete(id);
+            return { ...SANDBOX, id, name };
+          },
+          takeDown: ({ id }) => {
+            this.there.delete(id);
+            return Promise.resolve([]);
+          },
+          [Symbol.asyncDispose]: () => {
+            this.isClosed = true;
+            return Promise.resolve();
+          },
+        }),
       isReady: () => Promise.resolve(this.ready),
       observer: {
         onPoolSize: (network, ready) => void this.seen.push(`${network} ${ready}`),
@@ -71,6 +77,8 @@ class Fake {
       },
       ...more,
     });
+    await pool.start();
+    return pool;
   }
 
   async run(pool: WarmPool, request: SandboxRequest = {}): Promise<string> {
@@ -84,7 +92,7 @@ const tick = () => new Promise((resolve) => setTimeout(resolve, 1));
 Deno.test("a pool fills itself, no two requests get the same, and what is taken is made again", async () => {
   const fake = new Fake();
   {
-    await using pool = fake.pool({ sizes: new Map([["net", 5]]) });
+    await using pool = await fake.pool({ sizes: new Map([["net", 5]]) });
     await until(() => fake.there.size === 5);
     assertEquals(fake.most, 2);
     const ids = await Promise.all(Array.from({ length: 5 }, () => fake.run(pool)));
@@ -92,7 +100,7 @@ Deno.test("a pool fills itself, no two requests get the same, and what is taken 
     assertEquals(await fake.run(pool, { networks: [{ name: "other" }] }), "ordinary");
     await until(() => fake.there.size === 5);
   }
-  assertEquals([...fake.there], []);
+  assertEquals({ there: [...fake.there], isClosed: fake.isClosed }, { there: [], isClosed: true });
   assertEquals(fake.seen.filter((line) => line.includes("handed out")).length, 5);
   assertEquals(fake.seen.at(-1), "net 0");
 });
@@ -100,7 +108,7 @@ Deno.test("a pool fills itself, no two requests get the same, and what is taken 
 Deno.test("an empty pool, and one whose sandbox is not as it was made, let the request go the ordinary way", async () => {
   const fake = new Fake();
   fake.failing = true;
-  await using pool = fake.pool({ lookMs: 100_000 });
+  await using pool = await fake.pool({ checkMs: 100_000 });
   assertEquals(await fake.run(pool), "ordinary");
   await until(() => fake.log.all.length > 0);
   fake.failing = false;
@@ -114,7 +122,7 @@ Deno.test("an empty pool, and one whose sandbox is not as it was made, let the r
 
 Deno.test("a request that fails leaves the sandbox to the next one", async () => {
   const fake = new Fake();
-  await using pool = fake.pool({ sizes: new Map([["net", 1]]) });
+  await using pool = await fake.pool({ sizes: new Map([["net", 1]]) });
   await until(() => fake.there.size === 1);
   await assertRejects(() => fake.run(pool, { name: "taken" }), CniError, "taken");
   assertEquals(await fake.run(pool), "s1");
@@ -123,7 +131,7 @@ Deno.test("a request that fails leaves the sandbox to the next one", async () =>
 Deno.test("those that are ready are looked at now and then, and not each time that one is taken", async () => {
   const fake = new Fake();
   {
-    await using pool = fake.pool({ lookMs: 3_600_000, sizes: new Map([["net", 4]]) });
+    await using pool = await fake.pool({ checkMs: 3_600_000, sizes: new Map([["net", 4]]) });
     for (let taken = 0; taken < 8; taken++) {
       await until(() => fake.there.size === 4);
       await fake.run(pool);
@@ -134,14 +142,14 @@ Deno.test("those that are ready are looked at now and then, and not each time th
     await until(() => fake.looks === 4);
   }
   {
-    await using _pool = fake.pool();
+    await using _pool = await fake.pool();
     await until(() => fake.looks > 20);
   }
 });
 
 Deno.test("what has been ready for too long is taken down and made anew", async () => {
   const fake = new Fake();
-  await using _pool = fake.pool({ maxAgeMs: 1_000 });
+  await using _pool = await fake.pool({ maxAgeMs: 1_000 });
   await until(() => fake.there.size === 2);
   fake.now = 1_001;
   await until(() => fake.there.has("s3") && fake.there.has("s4"));
@@ -151,7 +159,7 @@ Deno.test("what has been ready for too long is taken down and made anew", async 
 Deno.test("a network that fails is tried at longer and longer intervals, and one that is not ready not at all", async () => {
   const fake = new Fake();
   fake.failing = true;
-  await using pool = fake.pool({ sizes: new Map([["net", 1]]) });
+  await using pool = await fake.pool({ sizes: new Map([["net", 1]]) });
   const failures = () => fake.log.all.length;
   await until(() => failures() === 1);
   // By the clock no time goes by, however often it looks.

@@ -5,7 +5,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { until } from "../until.ts";
 import { Lines } from "../attachment/world.ts";
-import { SANDBOX } from "./fake_services.ts";
+import { SANDBOX } from "./fake_context.ts";
 
 /** A watch over one sandbox that looks as the test says. */
 class Watched implements AsyncDisposable {

@@ -1,0 +1,82 @@
+import type { Logger } from "../host/log.ts";
+import type { LiveRuntime } from "../runtime/live.ts";
+import { entryToJson, statusToJson } from "../runtime/json_view.ts";
+import { EventHub } from "./event_hub.ts";
+import { RecordWatch } from "./record_watch.ts";
+
+/** Options of {@linkcode DaemonEvents}. */
+export interface DaemonEventsOptions {
+  readonly runtime: LiveRuntime;
+  readonly log: Logger;
+  /** Called when an infra container has ended by itself. */
+  readonly onInfraEnded: () => void;
+}
+
+/**
+ * The events that clients read: changes of the networks, of their readiness, of sandboxes and of attachments. The records
+ * are watched only while there are readers.
+ */
+export class DaemonEvents implements AsyncDisposable {
+  readonly #options: DaemonEventsOptions;
+  readonly #hub = new EventHub({ onAudience: (isThere) => this.#watchRecords(isThere) });
+  readonly #subscriptions = new AsyncDisposableStack();
+  #records: RecordWatch | undefined;
+  /** Resolves when the watches of the records that are not needed any more have ended. */
+  #ended: Promise<unknown> = Promise.resolve();
+
+  /** Subscribes to the runtime. */
+  constructor(options: DaemonEventsOptions) {
+    this.#options = options;
+    const { runtime, log, onInfraEnded } = options;
+    this.#subscriptions.use(
+      runtime.onNetworks((entries) => this.#publish("catalogue", { networks: entries.map(entryToJson) })),
+    );
+    this.#subscriptions.use(runtime.onInfraEnded(({ id: sandbox, pid, reason }) => {
+      log.warn("an infra container has ended by itself", { sandbox, pid, reason });
+      onInfraEnded();
+      this.#records?.changed(sandbox);
+    }));
+    this.#subscriptions.use(
+      runtime.onStatus((status) => this.#publish("status", { status: statusToJson(status) })),
+    );
+  }
+
+  /** Returns a stream of the events from now on, as server-sent events. */
+  subscribe(): ReadableStream<Uint8Array> {
+    return this.#hub.subscribe();
+  }
+
+  /** Ends all streams, and those that clients still ask for. */
+  close(): void {
+    this.#hub.close();
+  }
+
+  /** Ends the subscriptions and the watch of the records. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.#subscriptions.disposeAsync();
+    await this.#ended;
+  }
+
+  #watchRecords(isNeeded: boolean): void {
+    this.#ended = Promise.all([this.#ended, this.#records?.[Symbol.asyncDispose]()]);
+    this.#records = isNeeded ? this.#startRecords() : undefined;
+  }
+
+  #startRecords(): RecordWatch {
+    const { runtime, log } = this.#options;
+    return RecordWatch.start({
+      stateDir: runtime.stateDir,
+      store: runtime.records.store,
+      sandbox: (id) => runtime.sandboxes.get(id),
+      isSettled: (id) => runtime.isSettled(id),
+      sandboxIds: async () => (await runtime.sandboxes.list()).map(({ id }) => id),
+      publish: (event) => this.#hub.publish(event),
+      log,
+    });
+  }
+
+  #publish(type: string, members: object): void {
+    this.#hub.publish({ type, ...members, time: new Date().toISOString() });
+  }
+}
