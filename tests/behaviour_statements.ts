@@ -13,8 +13,8 @@ const GROUPS_ASIDE = ["Y", "Z"];
 
 /** The statements of the document, in its order. */
 export function statementsIn(markdown: string): readonly Statement[] {
-  return [...markdown.matchAll(/^- \*\*([A-Z]\d+)\*\* \S.*\n( {2}\*\*podwire:\*\* \S)?/gm)]
-    .map(([, id = "", note]) => ({ id, hasNote: note !== undefined }));
+  return [...markdown.matchAll(/^- \*\*([A-Z]\d+)\*\* \S.*\n(?: .*\n)*/gm)]
+    .map(([text, id = ""]) => ({ id, hasNote: /^ {2}- \*\*podwire:\*\* \S/m.test(text) }));
 }
 
 function span(group: string, first: number, last: number): string[] {

@@ -57,7 +57,7 @@ Deno.test("names of tests are found in every spelling, and nothing else", () => 
 
 Deno.test("a statement without a test, an unknown number and an idle line are reported", () => {
   const markdown =
-    "# A\n\n- **A1** One.\n- **A2** Two.\n  **podwire:** Not so.\n- **A3** Three.\n  More of it.\n- **Y1** Aside.\n";
+    "# A\n\n- **A1** One.\n- **A2** Two.\n  - **podwire:** Not so.\n- **A3** Three.\n  More of it.\n- **Y1** Aside.\n";
   const statements = statementsIn(markdown);
   assertEquals(statements.map(({ id, hasNote }) => hasNote ? `${id} with a line` : id), [
     "A1",

@@ -1,4 +1,4 @@
-// An address that is taken says by whom, whichever IPAM plugin refuses it.
+// An error about a taken address names its holder, whichever IPAM plugin refuses the address.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -14,7 +14,7 @@ const SOURCES: readonly [string, readonly Component[], RuntimeOptions][] = [
 
 for (const [source, needs, options] of SOURCES) {
   Deno.test({
-    name: `a wanted address that another sandbox has says by whom it is held, plugins: ${source}`,
+    name: `the error about a wanted address that another sandbox has names the holder, plugins: ${source}`,
     ...need("root", "ip", ...needs),
     fn: async () => {
       await using world = await SandboxWorld.make();
@@ -32,7 +32,7 @@ for (const [source, needs, options] of SOURCES) {
           error.message,
           `10.78.0.9 is that of sandbox "shop/first" (container "${id}", eth0, attached)`,
         );
-        // What was refused for another reason, and what asked for no address, names no one.
+        // An error for another reason, or for a request without an address, names no holder.
         const outside = await assertRejects(
           () => sandboxes.run({ name: "third", ips: ["10.99.0.9"] }),
           CniError,

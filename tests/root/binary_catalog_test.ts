@@ -1,11 +1,11 @@
-// What one process has read of the configuration directory, another one knows.
+// One process knows what another one has read of the configuration directory.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, SYSTEM_PATH } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
 
 binaryTest(
-  "F42 a file that was truncated since is used as it was, by run too; whoever may not know that sees a bad file",
+  "F42 a file that was truncated since is used as it was, by run too; a user who may not know that sees a bad file",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -38,7 +38,7 @@ binaryTest(
     assertEquals([nobody.code, nobody.stderr], [0, ""]);
     assertEquals(JSON.parse(nobody.stdout).map(({ status }: { status: string }) => status), ["rejected"]);
 
-    // Containers are attached: without its file there is no default rather than another one.
+    // Containers are attached: without the file there is no default, rather than another one.
     await world.conf(
       "99-other.conflist",
       JSON.stringify({ cniVersion: "1.0.0", name: "other", plugins: [{ type: "x" }] }),

@@ -1,10 +1,10 @@
-// `add`, `check` and `del` are cnitool's, and `plugin TYPE` is a plugin for whoever calls it.
+// `add`, `check` and `del` are cnitool's verbs, and `plugin TYPE` is a plugin for any runtime.
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { PluginFolder } from "../recording_plugin.ts";
 import { binaryTest, type BinaryWorld, sh } from "./binary_world.ts";
 import { CNI_1_9_1, PODWIRE_BINARY } from "./need.ts";
 
-/** A namespace that the test makes itself, as somebody who calls cnitool would. */
+/** A namespace that the test makes itself, as a user of cnitool does. */
 async function withNetns(world: BinaryWorld, fn: (path: string) => Promise<void>): Promise<void> {
   const path = `/run/netns/pwt-${world.tag}`;
   await sh(`ip netns add pwt-${world.tag}`);
@@ -50,7 +50,7 @@ binaryTest("H11 H12 H16 H17 add, check and del attach a namespace as cnitool doe
     await sh(`nsenter --net=${path} ip addr flush dev eth0`);
     assertEquals((await world.refused(1, ["check", world.network, path])).verb, "CHECK");
 
-    // The file may be gone: what was attached is on record.
+    // The file may be gone: the attachment is on record.
     await Deno.remove(`${world.confDir}/${world.network}.conflist`);
     assertEquals(await world.done(["del", world.network, path]), "");
     assertEquals((await world.refused(3, ["del", world.network, path])).kind, "not-found");
@@ -96,7 +96,7 @@ binaryTest("add takes the variables of cnitool, and its options win over them", 
   await withNetns(world, async (path) => {
     const printed = await world.done(["add", world.network, path, "--plugin-env", "MINE"], { dirs, env });
     assertMatch(printed, /"big": 12345678901234567890/);
-    // A port of the host has one owner.
+    // A host port has one owner.
     const again = { ...env, CAP_ARGS: JSON.stringify({ bandwidth: {} }) };
     await world.done(["add", world.network, path, "-i", "net6", "--id", world.id("other")], {
       dirs,
@@ -125,7 +125,7 @@ binaryTest("add takes the variables of cnitool, and its options win over them", 
 });
 
 binaryTest(
-  "what is wrong in a variable or an operand of add is named, and no plugin runs",
+  "an error in a variable or an operand of add is named, and no plugin runs",
   [],
   async (world) => {
     await using plugins = await PluginFolder.make();
@@ -160,7 +160,7 @@ binaryTest(
   "plugin TYPE is a plugin: a wrapper script of one line serves add, check and del",
   [],
   async (world) => {
-    // What is called is podwire as a program, by podwire as a runtime that has no built-ins.
+    // podwire without built-ins is the runtime here, and calls podwire as a program.
     for (const type of ["bridge", "host-local", "loopback"]) {
       await world.plugin(type, `#!/bin/sh\nexec ${PODWIRE_BINARY} plugin ${type}\n`);
     }
@@ -181,7 +181,7 @@ binaryTest(
 );
 
 binaryTest(
-  "plugin TYPE answers VERSION and refuses in CNI's own words on standard output",
+  "plugin TYPE answers VERSION, and writes refusals in CNI's form to standard output",
   [],
   async (world) => {
     const version = await world.podwire(["plugin", "bridge"], {
@@ -217,7 +217,7 @@ binaryTest(
   },
 );
 
-binaryTest("a port is refused before anything runs where no plugin takes it", [], async (world) => {
+binaryTest("a port is refused before any plugin runs if no plugin takes it", [], async (world) => {
   await using plugins = await PluginFolder.make();
   const { call } = await recorded(world, plugins);
   const error = await world.refused(2, ["run", "web", "-p", "8080:80"], call);
@@ -227,7 +227,7 @@ binaryTest("a port is refused before anything runs where no plugin takes it", []
   assertEquals(await world.traces(), []);
 });
 
-binaryTest("a published port is a rule of the portmap plugin, and goes with the sandbox", [
+binaryTest("a published port is a rule of the portmap plugin, and is removed with the sandbox", [
   "cni-1.9.1",
   "iptables",
 ], async (world) => {

@@ -1,10 +1,10 @@
-// `podwire demo`: shows two sandboxes on a machine with little on it, alone or several at once, and goes without a trace.
+// `podwire demo` shows two sandboxes on a minimal machine, alone or several at once, and leaves no trace.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, SYSTEM_PATH, withoutWaiting } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
 
-/** What a demo that went well has printed, and what it made being gone. */
+/** Checks what a successful demo printed, and that everything it made is gone. */
 async function assertShown(world: BinaryWorld, stdout: string): Promise<void> {
   const ids = [...stdout.matchAll(/podwire-([0-9a-f]{32})/g)].map(([, id = ""]) => world.watch(id));
   assertEquals(new Set(ids).size, 2, stdout);
@@ -16,20 +16,24 @@ async function assertShown(world: BinaryWorld, stdout: string): Promise<void> {
   assertEquals(await world.traces(), []);
 }
 
-binaryTest("demo shows two sandboxes that talk in both families, and leaves nothing", [], async (world) => {
-  const started = performance.now();
-  const stdout = await world.done(["demo"]);
-  assert(performance.now() - started < 120_000);
-  await assertShown(world, stdout);
-});
+binaryTest(
+  "demo shows two sandboxes that reach each other in both families, and leaves nothing",
+  [],
+  async (world) => {
+    const started = performance.now();
+    const stdout = await world.done(["demo"]);
+    assert(performance.now() - started < 120_000);
+    await assertShown(world, stdout);
+  },
+);
 
-binaryTest("three demos at once do not get in each other's way", [], async (world) => {
+binaryTest("three demos at once do not disturb each other", [], async (world) => {
   const shown = await Promise.all([1, 2, 3].map(() => world.done(["demo"])));
   for (const stdout of shown) await assertShown(world, stdout);
 });
 
 binaryTest(
-  "demo shows its own network where others are configured, and uses its own plugins",
+  "demo shows its own network although others are configured, and uses its own plugins",
   [],
   async (world) => {
     await world.list([{ type: "absent" }]);
@@ -64,7 +68,7 @@ for (
   });
 }
 
-/** Leaves in /usr/bin and /usr/sbin what Debian's essential packages, iproute2 and mount put there. */
+/** Leaves in /usr/bin and /usr/sbin only what Debian's essential packages, iproute2 and mount install. */
 const BARE = `
 set -e
 names=$(dpkg-query -Wf '\${Essential} \${Package}\\n' | sed -n 's/^yes //p')
@@ -88,7 +92,7 @@ const { code: isNoDebian } = await runCommand({
 });
 if (isNoDebian === 0) {
   binaryTest(
-    "demo needs nothing that a Debian with iproute2 lacks: no ping, no nft, no iptables",
+    "demo needs nothing but Debian with iproute2: no ping, no nft, no iptables",
     [],
     async (world) => {
       const dirs = world.dirs.filter((option) => !option.startsWith("--netns-dir"));

@@ -1,8 +1,8 @@
-// `podwire exec` is the command that it runs: exit code, streams, signals, environment.
+// `podwire exec` behaves like the command that it runs: exit code, streams, signals, environment.
 import { assertEquals, assertMatch } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 
-/** A sandbox without any network of its own: exec needs the namespace only. */
+/** A sandbox without any network: exec needs only the namespace. */
 async function sandbox(world: BinaryWorld): Promise<void> {
   await world.plugin(
     "nothing",
@@ -12,7 +12,7 @@ async function sandbox(world: BinaryWorld): Promise<void> {
   await world.done(["run", "box"]);
 }
 
-binaryTest("exec passes the exit code of the command on", [], async (world) => {
+binaryTest("exec returns the exit code of the command", [], async (world) => {
   await sandbox(world);
   for (const code of [0, 1, 3, 42, 255]) {
     assertEquals((await world.podwire(["exec", "box", "--", "sh", "-c", `exit ${code}`])).code, code);
@@ -24,7 +24,7 @@ binaryTest("exec passes the exit code of the command on", [], async (world) => {
 });
 
 binaryTest(
-  "exec passes the streams through, byte by byte, and the arguments as they are",
+  "exec passes the streams through byte by byte, and the arguments unchanged",
   [],
   async (world) => {
     await sandbox(world);
@@ -64,7 +64,7 @@ binaryTest("exec runs the command inside the namespace and nowhere else", [], as
   assertEquals(inside.trim(), String((await Deno.stat(netns)).ino));
 });
 
-binaryTest("exec hands signals to the command, which decides what becomes of them", [], async (world) => {
+binaryTest("exec passes signals to the command, which decides how to react", [], async (world) => {
   await sandbox(world);
   for (const [signal, number] of [["TERM", 15], ["HUP", 1], ["QUIT", 3]] as const) {
     const mark = `${world.dir}/${signal}`;
@@ -88,7 +88,7 @@ binaryTest("exec leaves Ctrl-C to the command", [], async (world) => {
   const words = [...world.dirs, "exec", "box", "--", "sh", "-c", script].map((word) =>
     `'${word.replaceAll("'", "'\\''")}'`
   );
-  // A terminal of its own, on which Ctrl-C is typed: the whole foreground group gets the signal.
+  // Types Ctrl-C on a terminal of its own: the whole foreground group gets the signal.
   const waits = (file: string) => `until [ -e ${world.dir}/${file} ]; do sleep 0.02; done`;
   const typed = `(${waits("mark")}; sleep 0.1; printf '\\003'; ${waits("heard")}; sleep 1)`;
   await Deno.writeTextFile(

@@ -1,9 +1,10 @@
-// Letting go of what cannot be detached, and how much of it one pod may leave, as people and daemons ask for it.
+// Forgetting attachments that cannot be detached, and the limit for one pod, on the command line and in the
+// daemon.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { binaryTest, type BinaryWorld } from "./binary_world.ts";
 import { DaemonProcess } from "./daemon_world.ts";
 
-/** Its ADD fails while it is told so, and its DEL always. */
+/** Its ADD fails while a file asks for that, and its DEL always fails. */
 const BROKEN = `#!/bin/sh
 cat >/dev/null
 case $CNI_COMMAND in
@@ -65,7 +66,7 @@ binaryTest(
   },
 );
 
-binaryTest("forget refuses what it cannot mean, and keeps what can be detached", [], async (world) => {
+binaryTest("forget refuses an ambiguous request, and keeps what can be detached", [], async (world) => {
   await brokenNetwork(world, false);
   const id = world.id("one");
   await world.done(["run", "web", "--id", id]);
@@ -77,7 +78,7 @@ binaryTest("forget refuses what it cannot mean, and keeps what can be detached",
     [2, "usage", /interface name contains/, [id, "a/b", WHY]],
     [2, "usage", /unexpected argument "more"/, [id, "eth0", world.network, "more", WHY]],
     [3, "not-found", /no attachment of the container "absent" is on record/, ["absent", WHY]],
-    // The ID of plugins, whole: what is only its beginning may be another one's.
+    // The whole container ID: a prefix may be another container's.
     [3, "not-found", /is on record/, [id.slice(0, -1), WHY]],
     [3, "not-found", /as "eth7" is on record/, [id, "eth7", WHY]],
     [3, "not-found", /to network "other" as "eth0" is on record/, [id, "eth0", "other", WHY]],
@@ -129,7 +130,7 @@ binaryTest("the daemon forgets as the command line does", [], async (world) => {
   assertEquals(lines.filter(({ msg }) => String(msg).endsWith(`is forgotten: ${reason}`)).length, 1);
 });
 
-binaryTest("a pod may leave as many failed attachments as --max-failed says", [], async (world) => {
+binaryTest("a pod may leave as many failed attachments as --max-failed allows", [], async (world) => {
   await brokenNetwork(world);
   const run = (name: string, ...more: string[]) => {
     const id = world.id(`${name}${crypto.randomUUID().slice(0, 8)}`);
@@ -150,7 +151,7 @@ binaryTest("a pod may leave as many failed attachments as --max-failed says", []
   assertEquals((await attachments(world, "--failed")).length, 5);
 });
 
-binaryTest("the daemon keeps to --max-failed, too", [], async (world) => {
+binaryTest("the daemon respects --max-failed, too", [], async (world) => {
   await brokenNetwork(world);
   await using daemon = await DaemonProcess.start(world, ["--max-failed=2"]);
   const run = async (name: string) => {

@@ -18,7 +18,7 @@ const STUBBORN_ADD = HANGING_ADD.replace("sleep 600 &", "trap '' TERM; sleep 600
 /** The child has a session of its own: no signal to the plugin's group reaches it, and it holds the pipes. */
 const RUNAWAY_ADD = HANGING_ADD.replace("sleep 600 &", "setsid sleep 600 &");
 
-/** Runs a sandbox on a chain whose second plugin hangs, and gives the error and the time that it took. */
+/** Runs a sandbox on a chain whose second plugin hangs, and returns the error and the elapsed time. */
 async function runHanging(world: BinaryWorld, plugin: string, ...options: string[]) {
   await world.plugin("good", GOOD);
   await world.plugin("slow", plugin);
@@ -47,7 +47,7 @@ for (
 }
 
 binaryTest(
-  "a grandchild that ran away from its group does not keep the program waiting, and ends with it",
+  "a grandchild that left its process group does not delay the program, and ends with it",
   [],
   async (world) => {
     const { seconds } = await runHanging(world, RUNAWAY_ADD);
@@ -57,7 +57,7 @@ binaryTest(
 );
 
 binaryTest(
-  "the text says which plugin hung, where it stands in the chain, and for how long",
+  "the text names the plugin that hung, its place in the chain, and the elapsed time",
   [],
   async (world) => {
     await world.plugin("slow", HANGING_ADD);
@@ -77,7 +77,7 @@ binaryTest(
 );
 
 binaryTest(
-  "where DEL hangs too, the attachment stays on record as failed until recover clears it",
+  "if DEL hangs too, the attachment stays on record as failed until recover removes it",
   [],
   async (world) => {
     const hanging = HANGING_ADD.replace(
@@ -127,7 +127,7 @@ binaryTest(
 );
 
 binaryTest(
-  "stop and rm -f are not held up by a DEL that hangs; plain rm says so and keeps the sandbox",
+  "a DEL that hangs does not block stop and rm -f; plain rm reports it and keeps the sandbox",
   [],
   async (world) => {
     const hanging = HANGING_ADD.replace(
@@ -160,7 +160,7 @@ binaryTest(
   },
 );
 
-binaryTest("Ctrl-C while a plugin hangs takes everything back and exits 130", [], async (world) => {
+binaryTest("Ctrl-C while a plugin hangs undoes everything and exits 130", [], async (world) => {
   await world.plugin("slow", HANGING_ADD.replace("echo ", `touch ${world.dir}/called; echo `));
   await world.list([{ type: "slow" }]);
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -1,11 +1,15 @@
-// What recovery ends, and what it must not: a plugin's daemon serves the whole network, whoever started it first.
+// What recovery ends, and what it must not end: a daemon that a plugin starts serves the whole network,
+// whichever container started it.
 import { assert, assertEquals } from "@std/assert";
 import { CALL_VARIABLE } from "../../lib/host/running_programs.ts";
 import { findByEnvironment, isAlive, killAll } from "../processes.ts";
 import { until } from "../until.ts";
 import { binaryTest, type BinaryWorld } from "./binary_world.ts";
 
-/** The first ADD starts a daemon for all containers; with the file `hang` there, verbs have a child and never answer. */
+/**
+ * The first ADD starts a daemon for all containers. While the file `hang` exists, verbs have a child and
+ * never answer.
+ */
 const plugin = (dir: string) =>
   `#!/bin/sh
 cat >/dev/null
@@ -26,7 +30,7 @@ async function pidOf(path: string): Promise<number> {
   return Number(text);
 }
 
-/** Lets a verb hang, kills its podwire, and gives the hanging child. */
+/** Lets a verb hang, kills its podwire process, and returns the hanging child. */
 async function killedIn(world: BinaryWorld, args: readonly string[]): Promise<number> {
   await Deno.writeTextFile(`${world.dir}/hang`, "");
   await Deno.remove(`${world.dir}/child`).catch(() => {});
@@ -39,7 +43,7 @@ async function killedIn(world: BinaryWorld, args: readonly string[]): Promise<nu
 }
 
 binaryTest(
-  "a network's daemon that the first container's plugin has started outlives rm, gc, timeouts and recovery, another user's copy of it too",
+  "a network's daemon that the first container's plugin has started outlives rm, gc, timeouts and recovery, and so does another user's copy of it",
   [],
   async (world) => {
     const { dir } = world;
@@ -65,7 +69,7 @@ binaryTest(
     });
     const restarted = copy.spawn();
     try {
-      // Of the first container: DEL is killed, then ended by its time limit, then finished.
+      // The first container: DEL is killed, then ended by its timeout, then finished.
       const deaf = await killedIn(world, ["rm", "first"]);
       assert(await isAlive(deaf));
       const started = performance.now();
@@ -76,11 +80,11 @@ binaryTest(
         true,
         true,
       ]);
-      // Of the second: ADD is killed, and the next run undoes it.
+      // The second container: ADD is killed, and the next run undoes it.
       const other = await killedIn(world, ["run", "second", "--id", second]);
       await world.done(["run", "second", "--id", world.id("third")]);
       assertEquals([await isAlive(other), await isAlive(daemon)], [false, true]);
-      // An ADD that is ended by its time limit.
+      // An ADD that is ended by its timeout.
       await Deno.writeTextFile(`${dir}/hang`, "");
       await Deno.remove(`${dir}/child`);
       const args = ["run", "slow", "--id", world.id("slow"), "--timeout", "ADD=2s", "--timeout", "DEL=1s"];

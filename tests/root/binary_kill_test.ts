@@ -1,13 +1,15 @@
-// `kill -9` at any moment: what it interrupts, `podwire recover` or the next `run` takes back to the last trace.
+// `kill -9` at any moment: `podwire recover` or the next `run` undoes what it interrupts, and leaves no
+// trace.
 //
-// PODWIRE_TEST_KILLS=100 kills as often in each test (`./denow task test tests/root/binary_kill_test.ts`).
+// PODWIRE_TEST_KILLS=100 sets the number of kills in each test (`./denow task test
+// tests/root/binary_kill_test.ts`).
 import { assert, assertEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { CNI_1_9_1 } from "./need.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 6);
 
-/** Each verb takes its time, and leaves a file as its mark from the start of ADD to the end of DEL. */
+/** Each verb takes some time, and leaves a marker file from the start of ADD to the end of DEL. */
 const SLOW = (mark: string) =>
   `#!/bin/sh
 cat >/dev/null
@@ -17,15 +19,15 @@ case $CNI_COMMAND in
 esac
 `;
 
-/** What is cut short, and how it is prepared. */
+/** The command that is killed, and how it is prepared. */
 interface Round {
   readonly args: (id: string) => readonly string[];
   readonly before?: (id: string) => Promise<unknown>;
 }
 
 /**
- * Kills the command again and again, each time a little later than the time before, through all of its duration; after
- * every second kill `recover` clears up, after the others the next `run`.
+ * Kills the command again and again, each time a little later, through all of its duration. After every
+ * second kill `recover` cleans up, after the others the next `run`.
  */
 async function killThroughout(world: BinaryWorld, options: readonly string[], round: Round): Promise<void> {
   const call = { dirs: [...world.dirs, ...options] };
@@ -42,7 +44,7 @@ async function killThroughout(world: BinaryWorld, options: readonly string[], ro
     const id = world.id(`k${kill}`);
     await round.before?.(id);
     const child = world.start(round.args(id), call);
-    // One in each part of the duration, anywhere in it.
+    // One moment in each part of the duration, at random.
     await new Promise((resolve) => setTimeout(resolve, duration * (kill + Math.random()) / KILLS));
     killed(child);
     if (!(await child.output()).success) interrupted++;
@@ -54,7 +56,7 @@ async function killThroughout(world: BinaryWorld, options: readonly string[], ro
       await world.done(["run", "--id", next], call);
       await world.done(["rm", next], call);
     }
-    // A sandbox that was ready before the kill came stays: nobody asked for its end.
+    // A sandbox that was ready before the kill stays: no one asked to remove it.
     const { stdout } = await world.podwire(["ps", "--json"], call);
     for (const sandbox of JSON.parse(stdout)) {
       assert(["ready", "stopped"].includes(sandbox.state), JSON.stringify(sandbox));
@@ -69,7 +71,7 @@ function killed(child: Deno.ChildProcess): void {
   try {
     child.kill("SIGKILL");
   } catch (error) {
-    // It was done already.
+    // The command was done already.
     if (!(error instanceof TypeError)) throw error;
   }
 }
@@ -90,7 +92,7 @@ binaryTest("kill -9 of run, on the embedded network, leaves nothing", [], async 
 });
 
 binaryTest(
-  "kill -9 of run, with plugins that take their time, leaves nothing, and no process",
+  "kill -9 of run, with slow plugins, leaves nothing, and no process",
   [],
   async (world) => {
     await Deno.mkdir(`${world.dir}/addresses`);
@@ -106,13 +108,14 @@ binaryTest(
 );
 
 binaryTest("kill -9 of run, with real plugins, leaves nothing", ["cni-1.9.1", "iptables"], async (world) => {
-  // Cut short between the addresses and their masquerading, the ADD of this bridge leaves what no DEL of its own takes
-  // back while the namespace is there: iptables says of the missing chain what the plugin takes for a failure.
+  // If the ADD of this bridge is killed between the addresses and their masquerading, its own DEL cannot undo
+  // it while the namespace exists: the plugin takes the message of iptables about the missing chain for a
+  // failure.
   await world.list([world.bridgePlugin({ ipMasq: false }), { type: "tuning", mtu: 1400 }]);
   await killThroughout(world, [`--plugin-dir=${CNI_1_9_1}`, "--builtin=off"], run);
 });
 
-binaryTest("kill -9 of rm is finished by what comes next", [], async (world) => {
+binaryTest("the next command finishes an rm that kill -9 interrupted", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   await killThroughout(world, [], {
     before: (id) => world.done(["run", `name-${id}`, "--id", id]),
@@ -120,7 +123,7 @@ binaryTest("kill -9 of rm is finished by what comes next", [], async (world) => 
   });
 });
 
-binaryTest("recover leaves alone what a living process is working on", [], async (world) => {
+binaryTest("recover leaves alone what a living process works on", [], async (world) => {
   await world.plugin(
     "slow",
     `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; while [ ! -e ${world.dir}/go ]; do sleep 0.02; done; echo '{"dns": {}}'\n`,
@@ -164,40 +167,44 @@ binaryTest("a plugin that a killed run left behind is ended before its work is u
   assertEquals(await world.traces(), []);
 });
 
-binaryTest("what a killed run has set in a namespace that is another's is given back", [], async (world) => {
-  await world.plugin(
-    "slow",
-    `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; sleep 600 & wait\n`,
-  );
-  await world.list([{ type: "slow" }]);
-  const [id, path] = [world.id("left"), `${world.dir}/borrowed`];
-  const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
-  await sh(`touch ${path}; unshare --net=${path} true`);
-  try {
-    const values = async () => (await sh(`nsenter --net=${path} sysctl -n ${ttl} ${forward}`)).trim();
-    // A new namespace gets it from the machine, where it may be 1 already.
-    await sh(`nsenter --net=${path} sysctl -qw ${forward}=0`);
-    const child = world.start([
-      "run",
-      "--id",
-      id,
-      "--netns",
-      path,
-      "--sysctl",
-      `${ttl}=77`,
-      "--sysctl",
-      `${forward}=1`,
-    ]);
-    await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
-    child.kill("SIGKILL");
-    await child.output();
-    assertEquals(await values(), "77\n1");
-    // Its owner's own word stays.
-    await sh(`nsenter --net=${path} sysctl -qw ${ttl}=99`);
-    assertEquals((await world.json(["recover"])).failed, []);
-    assertEquals(await values(), "99\n0");
-  } finally {
-    await sh(`umount ${path}; rm ${path}`);
-  }
-  assertEquals(await world.traces(), []);
-});
+binaryTest(
+  "the sysctls that a killed run has set in a borrowed namespace are restored",
+  [],
+  async (world) => {
+    await world.plugin(
+      "slow",
+      `#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ntouch ${world.dir}/called; sleep 600 & wait\n`,
+    );
+    await world.list([{ type: "slow" }]);
+    const [id, path] = [world.id("left"), `${world.dir}/borrowed`];
+    const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
+    await sh(`touch ${path}; unshare --net=${path} true`);
+    try {
+      const values = async () => (await sh(`nsenter --net=${path} sysctl -n ${ttl} ${forward}`)).trim();
+      // A new namespace inherits it from the machine, where it may be 1 already.
+      await sh(`nsenter --net=${path} sysctl -qw ${forward}=0`);
+      const child = world.start([
+        "run",
+        "--id",
+        id,
+        "--netns",
+        path,
+        "--sysctl",
+        `${ttl}=77`,
+        "--sysctl",
+        `${forward}=1`,
+      ]);
+      await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
+      child.kill("SIGKILL");
+      await child.output();
+      assertEquals(await values(), "77\n1");
+      // The value that the owner of the namespace has set stays.
+      await sh(`nsenter --net=${path} sysctl -qw ${ttl}=99`);
+      assertEquals((await world.json(["recover"])).failed, []);
+      assertEquals(await values(), "99\n0");
+    } finally {
+      await sh(`umount ${path}; rm ${path}`);
+    }
+    assertEquals(await world.traces(), []);
+  },
+);

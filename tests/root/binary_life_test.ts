@@ -1,8 +1,8 @@
-// What the program does with labels, filters, sysctls, and the namespaces of processes and of the host.
+// Labels, filters, sysctls, and the namespaces of processes and of the host, with the compiled program.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { binaryTest, sh } from "./binary_world.ts";
 
-binaryTest("ps shows the sandboxes for which all filters hold", [], async (world) => {
+binaryTest("ps lists the sandboxes that match all filters", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const [web, db] = [world.id("web"), world.id("db")];
   const made = await world.json(["run", "web", "--id", web, "--label", "app=web", "-l", "canary="]);
@@ -31,7 +31,7 @@ binaryTest("ps shows the sandboxes for which all filters hold", [], async (world
   assertEquals(await world.traces(), []);
 });
 
-binaryTest("run sets sysctls inside, and names the one that cannot be set", [], async (world) => {
+binaryTest("run sets sysctls in the namespace, and names the one that cannot be set", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const id = world.id("web");
   const key = "net.ipv4.ip_unprivileged_port_start";
@@ -48,7 +48,7 @@ binaryTest("run sets sysctls inside, and names the one that cannot be set", [], 
 });
 
 binaryTest(
-  "a sandbox in the namespace of the host runs commands there, and leaves it alone",
+  "a sandbox in the host's namespace runs commands there, and changes nothing in it",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -70,7 +70,7 @@ binaryTest(
 );
 
 binaryTest(
-  "exec enters the namespace that was made, or says that its path leads elsewhere",
+  "exec enters the namespace that was made, or reports that its path leads elsewhere",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);

@@ -1,11 +1,11 @@
-// A sandbox from its making to its end, by the compiled program: with the built-in plugins and with real ones.
+// The whole life of a sandbox with the compiled program, with the built-in plugins and with real ones.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { binaryTest, type BinaryWorld, isThere, sh } from "./binary_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 
 const BUILTIN_OPTIONS = ["--builtin=prefer"];
 
-/** Everything that a sandbox goes through. */
+/** Every step in the life of a sandbox. */
 async function lifecycle(world: BinaryWorld, options: readonly string[]): Promise<void> {
   const id = world.id("web");
   const call = { dirs: [...world.dirs, ...options] };
@@ -76,14 +76,14 @@ async function lifecycle(world: BinaryWorld, options: readonly string[]): Promis
   assertEquals(await world.traces(), []);
 }
 
-binaryTest("a sandbox lives and goes with built-in plugins", ["nft"], async (world) => {
+binaryTest("a sandbox is created and removed with built-in plugins", ["nft"], async (world) => {
   await world.list([world.bridgePlugin()]);
   await lifecycle(world, BUILTIN_OPTIONS);
 });
 
 const RELEASES: readonly [Component, string][] = [["cni-1.1.1", CNI_1_1_1], ["cni-1.9.1", CNI_1_9_1]];
 for (const [component, dir] of RELEASES) {
-  binaryTest(`a sandbox lives and goes with bridge, host-local and tuning of ${component}`, [
+  binaryTest(`a sandbox is created and removed with bridge, host-local and tuning of ${component}`, [
     component,
     "iptables",
   ], async (world) => {
@@ -96,27 +96,31 @@ for (const [component, dir] of RELEASES) {
   });
 }
 
-binaryTest("the embedded network needs no configuration, and leaves with its sandbox", [], async (world) => {
-  const id = world.id("bare");
-  // In the directory that `ip netns` reads; the state directory keeps the name apart from others.
-  const dirs = world.dirs.filter((option) => !option.startsWith("--netns-dir"));
-  const sandbox = await world.json(["run", "--id", id], { dirs });
-  assertEquals(sandbox.name, `sandbox-${id.slice(0, 12)}`);
-  assertEquals(sandbox.networks[0].name, "podwire");
-  assertMatch(sandbox.ips[0], /^10\.209\./);
-  const name = sandbox.netns.slice("/run/netns/".length);
-  assert((await sh("ip netns list")).split("\n").some((line) => line.split(" ")[0] === name));
-  assertEquals(await sh(`ip netns exec ${name} ip -o link show lo | grep -c LOOPBACK,UP`), "1\n");
-  assertMatch(await sh(`ip -o link show master pw0`), new RegExp(id));
-  assertEquals((await world.traces()).length > 3, true, "traces() sees what is there");
+binaryTest(
+  "the embedded network needs no configuration, and is removed with its sandbox",
+  [],
+  async (world) => {
+    const id = world.id("bare");
+    // In the directory that `ip netns` reads, the state directory keeps the name apart from others.
+    const dirs = world.dirs.filter((option) => !option.startsWith("--netns-dir"));
+    const sandbox = await world.json(["run", "--id", id], { dirs });
+    assertEquals(sandbox.name, `sandbox-${id.slice(0, 12)}`);
+    assertEquals(sandbox.networks[0].name, "podwire");
+    assertMatch(sandbox.ips[0], /^10\.209\./);
+    const name = sandbox.netns.slice("/run/netns/".length);
+    assert((await sh("ip netns list")).split("\n").some((line) => line.split(" ")[0] === name));
+    assertEquals(await sh(`ip netns exec ${name} ip -o link show lo | grep -c LOOPBACK,UP`), "1\n");
+    assertMatch(await sh(`ip -o link show master pw0`), new RegExp(id));
+    assertEquals((await world.traces()).length > 3, true, "traces() sees what is there");
 
-  await world.done(["rm", id], { dirs });
-  assertEquals((await sh("ip netns list")).includes(name), false);
-  assertEquals(await world.traces(), []);
-});
+    await world.done(["rm", id], { dirs });
+    assertEquals((await sh("ip netns list")).includes(name), false);
+    assertEquals(await world.traces(), []);
+  },
+);
 
 binaryTest(
-  "the embedded network is that of the built-in plugins, whatever plugins are installed later on",
+  "the embedded network keeps the built-in plugins, whatever plugins are installed later",
   [],
   async (world) => {
     const old = `#!/bin/sh
@@ -134,7 +138,7 @@ binaryTest(
   },
 );
 
-binaryTest("a sandbox is made in a namespace of somebody else, who keeps it", [], async (world) => {
+binaryTest("a sandbox is made in an existing namespace, which stays with its owner", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const path = `${world.dir}/theirs`;
   await sh(`touch ${path} && unshare --net=${path} true`);
@@ -153,24 +157,30 @@ binaryTest("a sandbox is made in a namespace of somebody else, who keeps it", []
   }
 });
 
-binaryTest("a sandbox takes the namespace of a process, and keeps it when that ends", [], async (world) => {
-  await world.list([world.bridgePlugin()]);
-  const child = new Deno.Command("unshare", { args: ["--net", "sleep", "60"], stdin: "null" }).spawn();
-  const own = await Deno.readLink("/proc/self/ns/net");
-  while (await Deno.readLink(`/proc/${child.pid}/ns/net`) === own) await new Promise((r) => setTimeout(r, 5));
-  const sandbox = await world.json(["run", "--id", world.id("pid"), "--pid", String(child.pid)]);
-  assertEquals(sandbox.pid, child.pid);
-  assertEquals((await Deno.stat(sandbox.netns)).ino, (await Deno.stat(`/proc/${child.pid}/ns/net`)).ino);
-  child.kill("SIGKILL");
-  await child.status;
-  assertEquals((await world.json(["inspect", sandbox.id])).state, "ready");
-  assert((await world.done(["exec", sandbox.id, "ip", "-br", "addr"])).includes(`${world.subnet4}.2/24`));
-  await world.done(["rm", sandbox.id]);
-  assertEquals(await world.traces(), []);
-});
+binaryTest(
+  "a sandbox takes the namespace of a process, and keeps it when that process ends",
+  [],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const child = new Deno.Command("unshare", { args: ["--net", "sleep", "60"], stdin: "null" }).spawn();
+    const own = await Deno.readLink("/proc/self/ns/net");
+    while (await Deno.readLink(`/proc/${child.pid}/ns/net`) === own) {
+      await new Promise((r) => setTimeout(r, 5));
+    }
+    const sandbox = await world.json(["run", "--id", world.id("pid"), "--pid", String(child.pid)]);
+    assertEquals(sandbox.pid, child.pid);
+    assertEquals((await Deno.stat(sandbox.netns)).ino, (await Deno.stat(`/proc/${child.pid}/ns/net`)).ino);
+    child.kill("SIGKILL");
+    await child.status;
+    assertEquals((await world.json(["inspect", sandbox.id])).state, "ready");
+    assert((await world.done(["exec", sandbox.id, "ip", "-br", "addr"])).includes(`${world.subnet4}.2/24`));
+    await world.done(["rm", sandbox.id]);
+    assertEquals(await world.traces(), []);
+  },
+);
 
 binaryTest(
-  "several networks, wanted addresses and a wanted MAC come out as they were asked for",
+  "several networks, wanted addresses and a wanted MAC are set as requested",
   [],
   async (world) => {
     await world.list([world.bridgePlugin({ capabilities: { ips: true, mac: true } })]);
@@ -203,7 +213,8 @@ binaryTest(
     assert(
       (await world.done(["exec", sandbox.id, "ip", "link", "show", "eth0"])).includes("02:00:00:00:07:07"),
     );
-    // All or nothing: the second network has no such plugin option, and the first was up already.
+    // All or nothing: the second network has an option that the plugin lacks, and the first network was
+    // already up.
     await world.list([{ type: "bridge", bridge: world.bridge, mtu: "wide", ipam }], {
       name: `${world.network}-c`,
     });

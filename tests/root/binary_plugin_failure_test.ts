@@ -1,10 +1,10 @@
-// What the program says when a plugin, or the configuration that names it, is wrong: each in words of its own, with
-// its exit code, as an object with --json, and with nothing left behind.
+// The errors of the program when a plugin, or the configuration that names it, is wrong: each has its own
+// message and exit code, is an object with --json, and leaves nothing behind.
 import { assert, assertEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld } from "./binary_world.ts";
 
 const GOOD = `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || echo '{"dns": {}}'\n`;
-/** A plugin that does this at ADD, and all is well at DEL. */
+/** A plugin that does this at ADD, and succeeds at DEL. */
 const atAdd = (script: string) =>
   `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" = ADD ] || exit 0\n${script}\n`;
 
@@ -16,7 +16,7 @@ interface Case {
   readonly code: number;
   /** The error object has these members. */
   readonly members?: Readonly<Record<string, unknown>>;
-  /** What the first line of the text says behind the plugin; "BAD" is its path. */
+  /** What the first line of the text says after the plugin; "BAD" is its path. */
   readonly says: string;
   /** The lines below it. */
   readonly below?: readonly string[];
@@ -42,14 +42,14 @@ const CASES: readonly Case[] = [
     below: ["hint: chmod +x BAD"],
   },
   {
-    name: "is no program",
+    name: "is not a program",
     make: (world) => world.plugin("bad", "neither a script nor a binary\n"),
     kind: "plugin-start",
     code: 0,
     says: "BAD cannot be started: it is no program for this machine",
   },
   {
-    name: "names an interpreter that is not there",
+    name: "names an interpreter that does not exist",
     make: (world) => world.plugin("bad", "#!/no/such/interpreter\n"),
     kind: "plugin-start",
     code: 0,
@@ -70,7 +70,7 @@ const CASES: readonly Case[] = [
     says: 'the plugin printed no JSON result: "hello world\\n"',
   },
   {
-    name: "prints a result of a shape that is none",
+    name: "prints a result of an invalid shape",
     make: (world) => world.plugin("bad", atAdd(`echo '{"cniVersion": "1.0.0", "ips": [{"address": 5}]}'`)),
     kind: "plugin-output",
     code: 6,
@@ -85,7 +85,7 @@ const CASES: readonly Case[] = [
     says: 'the plugin ended with exit status 3 and printed no error object: "oops\\n"',
   },
   {
-    name: "fails without a word",
+    name: "fails without a message",
     make: (world) => world.plugin("bad", atAdd("exit 7")),
     kind: "plugin-crash",
     code: 0,
@@ -93,7 +93,7 @@ const CASES: readonly Case[] = [
     says: "the plugin ended with exit status 7 without a message",
   },
   {
-    name: "fails with words on standard error",
+    name: "fails with a message on standard error",
     make: (world) => world.plugin("bad", atAdd("echo 'panic: no' >&2; exit 2")),
     kind: "plugin-crash",
     code: 0,
@@ -160,7 +160,7 @@ const CASES: readonly Case[] = [
 ];
 
 for (const { name, make, kind, code, members = {}, says, below = [], exit = 1 } of CASES) {
-  binaryTest(`a plugin that ${name} gets words of its own`, [], async (world) => {
+  binaryTest(`a plugin that ${name} has its own message`, [], async (world) => {
     await world.plugin("good", GOOD);
     await world.list([{ type: "good" }, { type: "bad" }]);
     await make(world);
@@ -182,7 +182,7 @@ for (const { name, make, kind, code, members = {}, says, below = [], exit = 1 } 
   });
 }
 
-binaryTest("a missing plugin is found out before the others have run", [], async (world) => {
+binaryTest("a missing plugin is found before the others run", [], async (world) => {
   await world.plugin("good", GOOD.replace("cat", `touch ${world.dir}/called; cat`));
   await world.list([{ type: "good" }, { type: "bad" }]);
   await world.refused(1, ["run", "web"]);
@@ -190,7 +190,7 @@ binaryTest("a missing plugin is found out before the others have run", [], async
 });
 
 binaryTest(
-  "a broken configuration is named with file, line and column, and no other network stands in",
+  "a broken configuration is named with file, line and column, and no other network takes its place",
   [],
   async (world) => {
     await world.conf(
@@ -221,16 +221,23 @@ binaryTest(
   },
 );
 
-binaryTest("a configuration that is JSON and no network is named with the path in it", [], async (world) => {
-  await world.conf(
-    "10-web.conflist",
-    '{"cniVersion": "1.0.0", "name": "web",\n "plugins": [{"type": "good"}, {"typ": "bad"}]}',
-  );
-  const { details } = await world.refused(6, ["run", "web"]);
-  assert(details.includes(`${world.confDir}/10-web.conflist:2:`) && details.includes("plugins[1]"), details);
-});
+binaryTest(
+  "a configuration that is JSON but not a network is named with the path in it",
+  [],
+  async (world) => {
+    await world.conf(
+      "10-web.conflist",
+      '{"cniVersion": "1.0.0", "name": "web",\n "plugins": [{"type": "good"}, {"typ": "bad"}]}',
+    );
+    const { details } = await world.refused(6, ["run", "web"]);
+    assert(
+      details.includes(`${world.confDir}/10-web.conflist:2:`) && details.includes("plugins[1]"),
+      details,
+    );
+  },
+);
 
-binaryTest("the words of a plugin reach the terminal without their escape sequences", [], async (world) => {
+binaryTest("the message of a plugin reaches the terminal without its escape sequences", [], async (world) => {
   await world.plugin(
     "bad",
     atAdd(`printf '\\033]0;owned\\007\\033[2J' >&2; echo '{"code": 100, "msg": "\\\\u001b[31mred"}'; exit 1`),

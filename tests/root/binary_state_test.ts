@@ -1,5 +1,5 @@
-// Where the program keeps its things: several installations beside each other, directories that cannot be used, callers
-// that come at the same time or lose their patience.
+// Where the program keeps its files: several installations side by side, unusable directories, and callers
+// that run at the same time or interrupt twice.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, isThere, sh, until } from "./binary_world.ts";
@@ -10,13 +10,14 @@ binaryTest(
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);
-    // Both in the directory of `ip netns`, as they would be.
+    // Both are in the directory of `ip netns`, as in production.
     const dirs = world.dirs.filter((dir) => !/^--(netns|state)-dir/.test(dir));
     const first = { dirs: [...dirs, `--state-dir=${world.stateDir}`] };
     const second = { dirs: [...dirs, `--state-dir=${world.dir}/state/second`] };
     const { netns } = await world.json(["run", "--id", world.id("first")], first);
     try {
-      // The very first run of an installation settles what an earlier boot left; `recover` looks for lost namespaces.
+      // The very first run of an installation settles what an earlier boot left; `recover` looks for lost
+      // namespaces.
       const other = await world.json(["run", "--id", world.id("second")], second);
       const { removed, failed } = await world.json(["recover"], second);
       assertEquals([removed, failed], [[], []]);
@@ -42,7 +43,7 @@ binaryTest(
   },
 );
 
-binaryTest("a namespace that nobody owns any more is found by recover and removed", [], async (world) => {
+binaryTest("recover finds and removes a namespace without an owner", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const id = world.id("lost");
   const { netns } = await world.json(["run", "--id", id]);
@@ -57,7 +58,7 @@ binaryTest("a namespace that nobody owns any more is found by recover and remove
 });
 
 binaryTest(
-  "of several that want one name at once, one gets it and the others leave nothing",
+  "of several runs that want one name at once, one gets it and the others leave nothing",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -75,7 +76,7 @@ binaryTest(
   },
 );
 
-binaryTest("rm and stop of several go on after one that is not there, and say so", [], async (world) => {
+binaryTest("rm and stop of several sandboxes go on after a missing one, and report it", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   for (const name of ["one", "two"]) await world.done(["run", name, "--id", world.id(name)]);
   const stopped = await world.podwire(["stop", "one", "absent", "two"]);
@@ -94,7 +95,7 @@ binaryTest("rm and stop of several go on after one that is not there, and say so
   assertEquals(await world.traces(), []);
 });
 
-binaryTest("a directory that cannot be used is named, quickly, and nothing is left", [], async (world) => {
+binaryTest("an unusable directory is named, quickly, and nothing is left", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   await Deno.writeTextFile(`${world.dir}/file`, "");
   const cases: readonly [string, RegExp][] = [
@@ -115,7 +116,7 @@ binaryTest("a directory that cannot be used is named, quickly, and nothing is le
 });
 
 binaryTest(
-  "who interrupts twice does not wait for the clean-up, which recover then does",
+  "a second interrupt does not wait for the clean-up, which recover then does",
   [],
   async (world) => {
     await world.plugin(
@@ -139,7 +140,7 @@ binaryTest(
 );
 
 binaryTest(
-  "output that cannot be written ends in exit code 1, a closed one is nobody's fault",
+  "output that cannot be written ends in exit code 1; a closed output is not an error",
   [],
   async (world) => {
     const call = (words: string) =>

@@ -1,12 +1,12 @@
-// What people run into: no room for the result, directories of the kernel, a working directory that is gone, a PATH
-// without sbin. Each ends with its exit code and a line that says why.
+// Common problems of users: no space for the result, directories of the kernel, a deleted working directory,
+// a PATH without sbin. Each ends with its exit code and a line that says why.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, sh } from "./binary_world.ts";
 import { leftIn } from "./daemon_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, PODWIRE_BINARY } from "./need.ts";
 
-/** Runs the program by a shell, with the world's directories. */
+/** Runs the program through a shell, with the world's directories. */
 function byShell(world: BinaryWorld, script: string, env: Readonly<Record<string, string>> = {}) {
   return runCommand({
     program: "/bin/bash",
@@ -15,42 +15,46 @@ function byShell(world: BinaryWorld, script: string, env: Readonly<Record<string
   });
 }
 
-binaryTest("a result that cannot be written is said, and what was made for it is gone", [], async (world) => {
-  await world.list([world.bridgePlugin({ ipMasq: false })]);
-  const commands = [
-    "--version",
-    "--help",
-    "run --help",
-    "ps",
-    "ps --json",
-    "networks",
-    "status",
-    "attachments",
-    "completion bash",
-    "serve --print-unit",
-    "oci-hook config",
-    `run web --id ${world.id("web")}`,
-  ];
-  for (const command of commands) {
-    const { code, stderr } = await byShell(world, `"$@" ${command} >/dev/full`);
-    assertEquals(code, 1, `${command}: ${stderr}`);
-    const line = stderr.startsWith("{") ? JSON.parse(stderr).msg : stderr;
-    assertMatch(
-      line,
-      /^(podwire: )?the result cannot be written to standard output: No space left on device/,
-      command,
-    );
-    assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  }
-  // Where nothing can be said at all, the exit code is left.
-  for (const [command, code] of [["ps", 1], ["nosuch", 2], ["inspect absent", 3]] as const) {
-    assertEquals((await byShell(world, `"$@" ${command} >/dev/full 2>&1`)).code, code, command);
-  }
-  assertEquals(await leftIn(world), []);
-});
+binaryTest(
+  "a result that cannot be written is an error, and what was made for it is undone",
+  [],
+  async (world) => {
+    await world.list([world.bridgePlugin({ ipMasq: false })]);
+    const commands = [
+      "--version",
+      "--help",
+      "run --help",
+      "ps",
+      "ps --json",
+      "networks",
+      "status",
+      "attachments",
+      "completion bash",
+      "serve --print-unit",
+      "oci-hook config",
+      `run web --id ${world.id("web")}`,
+    ];
+    for (const command of commands) {
+      const { code, stderr } = await byShell(world, `"$@" ${command} >/dev/full`);
+      assertEquals(code, 1, `${command}: ${stderr}`);
+      const line = stderr.startsWith("{") ? JSON.parse(stderr).msg : stderr;
+      assertMatch(
+        line,
+        /^(podwire: )?the result cannot be written to standard output: No space left on device/,
+        command,
+      );
+      assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+    }
+    // If no message can be written at all, the exit code remains.
+    for (const [command, code] of [["ps", 1], ["nosuch", 2], ["inspect absent", 3]] as const) {
+      assertEquals((await byShell(world, `"$@" ${command} >/dev/full 2>&1`)).code, code, command);
+    }
+    assertEquals(await leftIn(world), []);
+  },
+);
 
 binaryTest(
-  "a directory of the kernel's own is named, and no permission that the program cannot be given",
+  "a directory of the kernel is named, and no permission that the program cannot have",
   [],
   async (world) => {
     await world.list([world.bridgePlugin({ ipMasq: false })]);
@@ -76,14 +80,14 @@ binaryTest(
   },
 );
 
-binaryTest("a working directory that is gone is one plain line, and no back trace", [], async (world) => {
+binaryTest("a deleted working directory is one plain line without a back trace", [], async (world) => {
   for (const command of ["--version", "ps", "run web"]) {
     const { code, stdout, stderr } = await byShell(
       world,
       `mkdir ${world.dir}/gone && cd ${world.dir}/gone && rmdir ../gone && "$@" ${command}`,
       { NO_COLOR: "1" },
     );
-    // By the base binary, before any code of podwire runs.
+    // The base binary says it, before any code of podwire runs.
     assertEquals([command, code, stdout], [command, 1, ""]);
     assertEquals(stderr, "error: No such file or directory (os error 2)\n");
   }

@@ -1,4 +1,4 @@
-// An ordinary user: every command that needs root says so in one line, exits 4 and touches nothing.
+// An ordinary user: every command that needs root says so in one line, exits 4 and changes nothing.
 import { assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH } from "./binary_world.ts";
@@ -6,7 +6,7 @@ import { PODWIRE_BINARY } from "./need.ts";
 
 const NOBODY = "65534";
 
-/** Lets nobody reach the program, and gives what runs it as nobody. */
+/** Lets the user nobody reach the program, and returns what runs it as that user. */
 async function asNobody(world: BinaryWorld) {
   await Deno.chmod(world.dir, 0o755);
   const program = `${world.dir}/podwire`;
@@ -24,7 +24,7 @@ async function asNobody(world: BinaryWorld) {
 const photograph = (world: BinaryWorld) => sh(`find ${world.dir} -printf '%p %U %m %s %T@\\n' | sort`);
 
 binaryTest(
-  "an ordinary user is told in one line that root is missing, and nothing is touched",
+  "an ordinary user gets one line that says that root is missing, and nothing changes",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -64,7 +64,7 @@ binaryTest(
   },
 );
 
-binaryTest("an ordinary user can ask what needs no root", [], async (world) => {
+binaryTest("an ordinary user can run the commands that need no root", [], async (world) => {
   await world.list([world.bridgePlugin()]);
   const podwire = await asNobody(world);
   for (const args of [["--version"], ["--help"], ["run", "--help"], ["networks"], ["completion", "bash"]]) {
@@ -76,7 +76,7 @@ binaryTest("an ordinary user can ask what needs no root", [], async (world) => {
 });
 
 binaryTest(
-  "root without rights over the network, as in many containers, is told so, and leaves nothing",
+  "root without network capabilities, as in many containers, gets a clear error, and nothing is left",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);

@@ -1,4 +1,4 @@
-/** The compiled program and a corner of this machine for one test: directories, a network and plugins of its own. */
+/** The compiled program with directories, a network and plugins for one test. */
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
@@ -11,14 +11,16 @@ import { until as patiently } from "../until.ts";
 import { unmountBelow } from "./unmount.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/** Where the built-in host-local keeps the addresses of the embedded network, whatever the directories are. */
+/**
+ * Where the built-in host-local keeps the addresses of the embedded network, whatever the directories are.
+ */
 const EMBEDDED_ADDRESSES = "/var/lib/cni/networks/podwire";
 
 /** How the program is called. */
 export interface Call {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
-  /** Options that stand for the world's own directories. */
+  /** Options that name the world's own directories. */
   readonly dirs?: readonly string[];
   readonly signal?: AbortSignal;
 }
@@ -84,7 +86,7 @@ export class BinaryWorld {
     return id;
   }
 
-  /** Runs the program to its end. Of its words those are left out that only a slow machine makes it say. */
+  /** Runs the program to its end. The lines that only a slow machine produces are left out of its output. */
   async podwire(args: readonly string[], call: Call = {}): Promise<CommandOutcome> {
     const { env = {}, stdin, signal, dirs = this.dirs } = call;
     const outcome = await runCommand({
@@ -97,7 +99,7 @@ export class BinaryWorld {
     return { ...outcome, stderr: withoutWaiting(outcome.stderr) };
   }
 
-  /** Runs the program to its end, which must be a good one, and gives what it printed. */
+  /** Runs the program to its end, which must be a success, and returns what it printed. */
   async done(args: readonly string[], call: Call = {}): Promise<string> {
     const { code, stdout, stderr } = await this.podwire(args, call);
     assertEquals([args, code, stderr], [args, 0, ""]);
@@ -110,7 +112,9 @@ export class BinaryWorld {
     return JSON.parse(await this.done([...args, "--json"], call));
   }
 
-  /** Runs the program to its end, which must be this exit code, and gives the error object, the last line of all. */
+  /**
+   * Runs the program to its end, which must have this exit code, and returns the error object: the last line.
+   */
   // deno-lint-ignore no-explicit-any
   async refused(code: number, args: readonly string[], call: Call = {}): Promise<any> {
     const outcome = await this.podwire(["--json", ...args], call);
@@ -176,8 +180,9 @@ export class BinaryWorld {
   }
 
   /**
-   * All that the world's networks and sandboxes left: namespaces, ports of the bridge, addresses, records, names, lock
-   * files, cached results, rules and processes. The bridge itself is no trace: the original plugin keeps it.
+   * Everything that the world's networks and sandboxes left: namespaces, bridge ports, addresses, records,
+   * names, lock files, cached results, rules and processes. The bridge itself is not a trace: the original
+   * plugin keeps it.
    */
   async traces(): Promise<string[]> {
     const ports = (await sh(`ip -o link show master ${this.bridge} 2>/dev/null || :`)).split("\n");
@@ -201,7 +206,7 @@ export class BinaryWorld {
     ].filter((line) => line !== "");
   }
 
-  /** What the program and the plugins keep as long as something is attached. */
+  /** What the program and the plugins keep while something is attached. */
   async #files(): Promise<string[]> {
     return (await filesBelow(this.dir)).filter((file) =>
       /^(netns|addresses|cache|state)\//.test(file) &&
@@ -210,7 +215,9 @@ export class BinaryWorld {
     );
   }
 
-  /** The processes that plugins and the program left: they have the world's ID or its directory in their environment. */
+  /**
+   * The processes that plugins and the program left: their environment holds the world's ID or its directory.
+   */
   async processes(): Promise<string[]> {
     const words = [this.dir, ...this.#ids.map((id) => `CNI_CONTAINERID=${id}`)];
     const found = await sh(
@@ -234,7 +241,7 @@ export class BinaryWorld {
   }
 
   async #removeAll(): Promise<void> {
-    // A test that failed may have left a container, which only its runtime can end.
+    // A failed test may have left a container, which only its runtime can end.
     const call = { env: { PATH: `${dirname(RUNC)}:${SYSTEM_PATH}` } };
     await this.podwire(["recover", "--timeout=10s"], call);
     const { stdout } = await this.podwire(["ps", "-q"]);
@@ -244,12 +251,12 @@ export class BinaryWorld {
   }
 }
 
-/** What the program said, without the lines, as text or JSON, that say what it still waits for. */
+/** The program's output without the lines, text or JSON, about what it still waits for. */
 export function withoutWaiting(stderr: string): string {
   return stderr.replace(/^(?:warn: |\{.*"msg":")still waiting for .*\n/gm, "");
 }
 
-/** A test of the program in a world of its own, cleaned up behind it. */
+/** Runs a test of the program in a world of its own, and cleans up after it. */
 export function binaryTest(
   name: string,
   components: readonly Component[],
@@ -271,7 +278,7 @@ export function binaryTest(
   });
 }
 
-/** What a shell command prints; it must succeed. */
+/** The output of a shell command that must succeed. */
 export async function sh(script: string): Promise<string> {
   const { code, stdout, stderr } = await runCommand({ program: "sh", args: ["-c", script] });
   assertEquals(code, 0, `${script}: ${stderr}`);

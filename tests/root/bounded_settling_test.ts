@@ -1,10 +1,10 @@
-// What a killed run left is taken back before the next one attaches anything: that is said when it takes long, and does
-// not keep the next one for longer than its own ADD may take.
+// What a killed run left is undone before the next run attaches anything. A long wait is reported, and lasts
+// no longer than the next run's own ADD may take.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { sandboxTest } from "./sandbox_world.ts";
 
 sandboxTest(
-  "a run says that it waits for the plugins of a killed one, and goes on without them when its own time for ADD is over",
+  "a run reports that it waits for the plugins of a killed one, and goes on without them when its own time for ADD is over",
   async (world) => {
     const slow = await world.network("slow");
     await world.network("swift");
@@ -41,7 +41,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a run that is cut short while it waits for what a killed one left ends with the reason",
+  "a run that is cancelled while it waits for the plugins of a killed one ends with the reason",
   async (world) => {
     const slow = await world.network("slow");
     const killed = world.id("killed");

@@ -69,7 +69,7 @@ Deno.test({
         stops++;
         const left = await sh("ip -o link show type veth", netns);
         const ended = when === "ended" && left !== "";
-        // Stopped behind its last program, ADD has succeeded.
+        // Stopped after its last program, ADD has succeeded.
         if (ended) assertDone(await callBuiltin("bridge", { ...call, verb: "DEL" }));
         else assertEquals(left, "", `${number} ${when}`);
         assertEquals(await sh(`ip -o link show master ${world.bridge} 2>/dev/null || :`), "");

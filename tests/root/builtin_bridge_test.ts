@@ -62,7 +62,7 @@ Deno.test({
       assertEquals((await sh(`cat /sys/class/net/${name}/address`)).trim(), mac);
     }
     assertStringIncludes(await sh("ip link show eth0", netns), container?.mac ?? "?");
-    // No address may be waiting for duplicate address detection when ADD returns.
+    // No address may be tentative (duplicate address detection) when ADD returns.
     assertEquals(await sh("ip -6 addr show tentative", netns), "");
     assertStringIncludes(await sh("ip route show default", netns), `via ${world.subnet4}.1`);
     assertStringIncludes(await sh("ip route show 10.255.0.0/16", netns), `via ${world.subnet4}.1`);
@@ -117,7 +117,7 @@ for (const ipMasqBackend of ["iptables", "nftables"] as const) {
         ),
       );
       assert(rules.some((rule) => rule.includes(`${world.subnet6}::2`)));
-      // Also when nobody knows the address any more.
+      // Also when the address is no longer known.
       await done({ ...call, netns: "", verb: "DEL" });
       assertEquals(await masqueradeRules(call.containerId!), []);
     }),
@@ -125,7 +125,7 @@ for (const ipMasqBackend of ["iptables", "nftables"] as const) {
 }
 
 Deno.test({
-  name: "bridge: what is masqueraded is what leaves the network",
+  name: "bridge: only traffic that leaves the network is masqueraded",
   ...need("root", "ip", "nft", "iptables"),
   fn: inWorld(async (world) => {
     for (const ipMasqBackend of ["iptables", "nftables"]) {
@@ -135,7 +135,7 @@ Deno.test({
       ];
       const call = callOf(world, inside, { ipMasq: true, ipMasqBackend });
       resultOf(await callBuiltin("bridge", { ...call, verb: "ADD" }));
-      // A network behind the host which has no route back: only the host's own address can be answered.
+      // A network behind the host that has no route back: it can answer only the host's own address.
       const [link, net] = [`pwo${world.tag}${ipMasqBackend[0]}`, `${world.subnet4.replace(/^10\./, "172.")}`];
       await sh(
         `ip link add ${link} type veth peer name up0 netns ${outside}; ip addr add ${net}.1/24 dev ${link}; ip link set ${link} up`,
@@ -152,7 +152,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: twenty ADDs at once on a bridge that is not there yet",
+  name: "bridge: twenty ADDs at once on a bridge that does not exist yet",
   ...need("root", "ip", "iptables"),
   fn: inWorld(async (world) => {
     const ids = Array.from({ length: 20 }, (_, n) => `c${n}-${world.tag}`);
@@ -193,10 +193,10 @@ Deno.test({
       return String(document.msg);
     };
     const ipam = configOf(world).ipam as JsonObject;
-    // A route that cannot be: after the pair, the addresses and a reservation.
+    // An impossible route: it fails after the pair, the addresses and a reservation.
     const routes = [{ dst: "10.250.0.0/16", gw: "192.0.2.1" }];
     assertStringIncludes(await failing({ ipam: { ...ipam, routes }, ipMasq: true }), "10.250.0.0/16");
-    // No address left for the second container.
+    // No address is left for the second container.
     const one = { ...ipam, ranges: [[{ subnet: `${world.subnet4}.0/30` }]] };
     const other = await world.netns("b");
     const first = { ...callOf(world, other, { ipam: one }), containerId: "first" };
@@ -220,7 +220,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: a taken interface name and a name that is no bridge are refused",
+  name: "bridge: a taken interface name and a name that is not a bridge are refused",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");
@@ -236,7 +236,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: MAC address, MTU, hairpin, isolation and a requested address are had as wished",
+  name: "bridge: MAC address, MTU, hairpin, isolation and a requested address are set as requested",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");
@@ -363,7 +363,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: GC removes what no attachment holds and spares the rest",
+  name: "bridge: GC removes what no attachment holds and keeps the rest",
   ...need("root", "ip", "nft", "iptables"),
   fn: inWorld(async (world) => {
     const ids = ["keep", "iptables", "nftables"].map((name) => `${name}-${world.tag}`);
@@ -409,7 +409,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: with removeEmptyBridge it goes with its last port, and comes back for the next",
+  name: "bridge: with removeEmptyBridge it is removed with its last port, and made again for the next",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const ids = ["a", "b", "c", "d"].map((name) => `${name}-${world.tag}`);
@@ -426,7 +426,7 @@ Deno.test({
     await done({ ...call(1), verb: "DEL" });
     assertEquals(await isThere(), false);
     await done({ ...call(1), verb: "DEL" });
-    // Coming and going at once: nobody loses the bridge that it was just put on.
+    // Ports come and go at once: none loses the bridge that it was just attached to.
     await Promise.all(ids.map(async (_, n) => {
       for (let round = 0; round < 5; round++) {
         resultOf(await callBuiltin("bridge", { ...call(n), verb: "ADD" }));

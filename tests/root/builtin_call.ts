@@ -1,4 +1,6 @@
-/** Calls built-in plugins and the reference plugins alike: environment and standard input in, document out. */
+/**
+ * Calls built-in plugins and the reference plugins alike: environment and standard input in, document out.
+ */
 import { assertEquals } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
@@ -17,7 +19,7 @@ export interface Call {
   readonly config: JsonObject;
 }
 
-/** How it ended. `document` is what was printed, if that is JSON. */
+/** How it ended. `document` is what it printed, if that is JSON. */
 export interface Answer {
   readonly code: number;
   readonly stderr: string;
@@ -65,7 +67,7 @@ export async function callBinary(folder: string, type: string, call: Call): Prom
   return { code, stderr, document: stdout.trim() === "" ? undefined : JSON.parse(stdout) };
 }
 
-/** The result of an ADD that must have succeeded. */
+/** The result of an ADD that must succeed. */
 export function resultOf(answer: Answer): Result {
   assertEquals(answer.code, 0, `${JSON.stringify(answer.document)}\n${answer.stderr}`);
   return asResult(answer.document);

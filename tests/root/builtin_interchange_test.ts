@@ -1,5 +1,5 @@
-// What one program attached the other can check and take down: the built-in plugins against the reference plugins,
-// with real files, interfaces and rules.
+// What one program attached, the other can check and detach: the built-in plugins against the reference
+// plugins, with real files, interfaces and rules.
 import { assert, assertEquals } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
@@ -16,7 +16,7 @@ const THEIRS: Readonly<Record<"1.1.1" | "1.9.1", { readonly call: Caller; readon
 
 interface Way {
   readonly release: keyof typeof THEIRS;
-  /** Undefined for the choice that either makes by itself. */
+  /** Undefined for the choice that each plugin makes by itself. */
   readonly ipMasqBackend?: "iptables" | "nftables";
 }
 
@@ -56,8 +56,9 @@ async function rulesOf(containerId: string): Promise<string[]> {
 }
 
 /**
- * DEL, with one failure of the reference plugin let pass: after an ADD with nftables, its own included, it takes down
- * everything and then reports that there is no chain in iptables, in words of iptables 1.8 that it does not know.
+ * DEL that accepts one failure of the reference plugin: after an ADD with nftables, its own included, it
+ * removes everything and then reports that there is no chain in iptables, because it does not know the
+ * message of iptables 1.8.
  */
 async function takeDown(way: Way, del: Caller, call: Omit<Call, "verb">): Promise<void> {
   const answer = await del("bridge", { ...call, verb: "DEL" });
@@ -86,12 +87,12 @@ for (const way of WAYS) {
   const { call: theirs, needs } = THEIRS[way.release];
   const label = `${way.release}${way.ipMasqBackend === undefined ? "" : `, ${way.ipMasqBackend}`}`;
   Deno.test({
-    name: `what the built-in bridge attached, that of ${label} checks and takes down`,
+    name: `what the built-in bridge attached, the bridge of ${label} checks and detaches`,
     ...need("root", "ip", "nft", "iptables", needs),
     fn: inWorld((world) => attachAndDetach(world, way, OURS, theirs)),
   });
   Deno.test({
-    name: `what the bridge of ${label} attached, the built-in one checks and takes down`,
+    name: `what the bridge of ${label} attached, the built-in one checks and detaches`,
     ...need("root", "ip", "nft", "iptables", needs),
     fn: inWorld((world) => attachAndDetach(world, way, theirs, OURS)),
   });
@@ -118,7 +119,7 @@ for (const way of WAYS) {
 }
 
 Deno.test({
-  name: "both host-locals hand out from one store, in turn and at once",
+  name: "both host-locals allocate from one store, in turn and at once",
   ...need("root", "cni-1.1.1", "cni-1.9.1"),
   fn: inWorld(async (world) => {
     const callers = [OURS, THEIRS["1.1.1"].call, THEIRS["1.9.1"].call];
@@ -140,7 +141,7 @@ Deno.test({
     for (let n = 0; n < 6; n++) assertEquals(await add(n), [`10.1.2.${n + 2}/24`, `fd00::${n + 2}/64`]);
     const more = await Promise.all(Array.from({ length: 24 }, (_, n) => add(n + 6)));
     assertEquals(new Set(more.flat()).size, 48);
-    // Whoever added it, the next of the three frees it.
+    // Whichever plugin added it, the next of the three frees it.
     for (let n = 0; n < 30; n++) {
       const other = callers[(n + 1) % 3]!;
       assertDone(await other("host-local", { ...call(n), verb: "CHECK" }));

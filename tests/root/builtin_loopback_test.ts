@@ -6,7 +6,7 @@ import { CNI_1_9_1, need } from "./need.ts";
 const config = { cniVersion: "1.1.0", name: "lo-net", type: "loopback" };
 
 Deno.test({
-  name: "loopback: ADD brings lo up, CHECK sees it, DEL takes it down",
+  name: "loopback: ADD sets lo up, CHECK sees it, DEL sets it down",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");
@@ -40,7 +40,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "loopback: the result of earlier plugins is passed on, a foreign address refused",
+  name: "loopback: the result of earlier plugins is passed on, a foreign address is refused",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");
@@ -59,7 +59,7 @@ Deno.test({
   ...need("root", "ip", "cni-1.9.1"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");
-    // In versions below 1.0.0 the reference plugin forgets the members that those had.
+    // In versions below 1.0.0 the reference plugin loses the members that those versions had.
     const call = {
       verb: "ADD",
       containerId: "c1",

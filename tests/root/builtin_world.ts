@@ -1,4 +1,7 @@
-/** A piece of the real kernel's network for one test: namespaces and a bridge with names and subnets of their own. */
+/**
+ * A part of the real kernel's network for one test: namespaces and a bridge with names and subnets of their
+ * own.
+ */
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
@@ -6,7 +9,9 @@ import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 /** What one test may use and must give back. */
 export class World {
   readonly tag: string;
-  /** Unlikely to be used by anything else, and by no other test: `10.<a>.<b>.0/24`, `fd00:<a>:<b>::/64`. */
+  /**
+   * Used by no other test, and unlikely to be used by anything else: `10.<a>.<b>.0/24`, `fd00:<a>:<b>::/64`.
+   */
   readonly subnet4: string;
   readonly subnet6: string;
   readonly bridge: string;
@@ -21,7 +26,7 @@ export class World {
     this.bridge = `pwt-${this.tag}`;
   }
 
-  /** Makes a namespace, and gives its path. */
+  /** Makes a namespace, and returns its path. */
   async netns(name: string): Promise<string> {
     const path = `/run/netns/pwt-${this.tag}-${name}`;
     await createNetns(path);
@@ -35,7 +40,7 @@ export class World {
   }
 }
 
-/** Runs a test in a world of its own and cleans up behind it. */
+/** Runs a test in a world of its own and cleans up after it. */
 export function inWorld(fn: (world: World) => Promise<void>): () => Promise<void> {
   return async () => {
     const dir = await Deno.makeTempDir({ prefix: "pwt-" });
@@ -49,7 +54,7 @@ export function inWorld(fn: (world: World) => Promise<void>): () => Promise<void
   };
 }
 
-/** What a shell command prints; it must succeed. */
+/** The output of a shell command that must succeed. */
 export async function sh(script: string, netns?: string): Promise<string> {
   const enter = netns === undefined ? [] : ["nsenter", `--net=${netns}`];
   const [program = "", ...args] = [...enter, "sh", "-c", script];
@@ -90,7 +95,7 @@ export async function connects(
     try {
       server.kill("SIGKILL");
     } catch {
-      // It ended by itself when it had answered.
+      // It ended by itself after its answer.
     }
     await server.stdout.cancel();
     await server.status;

@@ -1,4 +1,4 @@
-// Whether a namespace is still that of the attachment is not left to the plugins.
+// podwire itself compares the namespace with that of the attachment: plugins are not trusted to do it.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
@@ -33,7 +33,7 @@ async function attached(
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
 
 sandboxTest(
-  "CHECK fails if the namespace is gone or a plain file, though the plugin's is empty",
+  "CHECK fails if the namespace is gone or a plain file, though CHECK of the plugin does nothing",
   async (world) => {
     const { request, podwire } = await attached(world);
     await podwire.check("a", request);
@@ -61,7 +61,7 @@ sandboxTest(
     await removeNetns(request.netns);
     await createNetns(request.netns);
     const [record] = await world.store.ofContainer(request.containerId);
-    // The kernel often gives the number of a namespace that is gone to the next one; here it surely does.
+    // The kernel often reuses the number of a removed namespace; here it surely does.
     const { dev, ino } = await Deno.stat(request.netns);
     await world.store.write({ ...record!, netnsId: `${dev}:${ino}`, netnsSince: record!.netnsSince! - 60 });
     const error = await failing(() => podwire.check("a", request));
@@ -76,7 +76,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "disableCheck keeps the plugins from being asked, and not the namespace from being compared",
+  "disableCheck skips the plugins, but not the comparison of the namespace",
   async (world) => {
     const { request, podwire } = await attached(world);
     const other = target(world, "other");
@@ -94,7 +94,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("CHECK takes every path of the namespace, and no path of another one", async (world) => {
+sandboxTest("CHECK accepts every path of the namespace, and no path of another one", async (world) => {
   const { request, podwire } = await attached(world);
   const other = target(world, "other");
   await createNetns(other.netns);
@@ -102,7 +102,7 @@ sandboxTest("CHECK takes every path of the namespace, and no path of another one
   await pinNetns(request.netns, again.netns);
   await podwire.check("a", again);
   assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
-  // The same of what another runtime attached: the path in its entry is all that is known.
+  // The same for an attachment of another runtime: only the path in its cache entry is known.
   await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
   await podwire.check("a", again);
   assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
@@ -114,7 +114,7 @@ sandboxTest(
   "what a Go runtime attached is checked and detached when the network's file is gone",
   async (world) => {
     const { plugin: a, request, podwire } = await attached(world);
-    // All that a Go runtime leaves is its entry in the cache.
+    // A Go runtime leaves only its entry in the cache.
     await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
     await Deno.remove(`${world.confDir}/a.conflist`);
     await podwire.check("a", request);

@@ -1,4 +1,5 @@
-// A value with "=" among the CNI arguments: plugins refuse all arguments for it, so podwire does before, on every face.
+// A value with "=" in the CNI arguments: plugins refuse all arguments because of it, so podwire refuses it
+// first, in every interface.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns } from "../../lib/host/netns.ts";
@@ -8,7 +9,7 @@ import { DaemonProcess, leftIn } from "./daemon_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, need } from "./need.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
-/** Notes its ADD. */
+/** Records its ADD. */
 const GOOD = `#!/bin/sh
 cat >/dev/null
 case $CNI_COMMAND in
@@ -51,7 +52,7 @@ for (const [release, dir] of [["cni-1.1.1", CNI_1_1_1], ["cni-1.9.1", CNI_1_9_1]
   });
 }
 
-binaryTest("no face takes an argument that plugins would refuse", [], async (world) => {
+binaryTest("no interface accepts an argument that plugins would refuse", [], async (world) => {
   await world.plugin("good", GOOD);
   await world.list([{ type: "good" }]);
   const ran = () => sh(`ls ${world.pluginDir}`);
@@ -107,7 +108,7 @@ binaryTest("no face takes an argument that plugins would refuse", [], async (wor
 });
 
 sandboxTest(
-  "the library refuses it where it is new, and detaches what is on record with it",
+  "the library refuses it in a new attachment, and detaches what is on record with it",
   async (world) => {
     const plugin = await world.network("a");
     const podwire = world.podwire();

@@ -1,4 +1,4 @@
-// The daemon with few descriptors and many connections that say nothing.
+// The daemon with few descriptors and many idle connections.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { requestOverUnix } from "../../lib/host/http_over_unix.ts";
@@ -30,7 +30,7 @@ binaryTest(
     try {
       for (let index = 0; index < IDLE; index++) {
         idle.push(await Deno.connect({ transport: "unix", path: socket }));
-        // Every other one has begun a request.
+        // Every other connection has begun a request.
         if (index % 2 === 0) await idle[index]!.write(new TextEncoder().encode("GET / HTTP/1.1\r\n"));
       }
       assertEquals((await ask("GET", "/v1/sandboxes")).status, 200);

@@ -1,9 +1,9 @@
-// How the daemon ends, with the compiled program and a plugin that takes its time.
+// How the daemon ends, with the compiled program and a slow plugin.
 import { assertEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 
-/** A plugin whose ADD waits for what {@linkcode goOn} says. */
+/** A plugin whose ADD waits until {@linkcode goOn}. */
 async function slowNetwork(world: BinaryWorld): Promise<void> {
   const script = `#!/bin/sh
 case $CNI_COMMAND in
@@ -24,7 +24,7 @@ const drains = (daemon: DaemonProcess) => () =>
 const runs = (id: string) => async () =>
   (await sh(`grep -lsz CNI_CONTAINERID=${id} /proc/[0-9]*/environ || :`)) !== "";
 
-binaryTest("SIGTERM lets what is under way end", [], async (world) => {
+binaryTest("SIGTERM lets requests in progress end", [], async (world) => {
   await slowNetwork(world);
   await using daemon = await DaemonProcess.start(world);
   const id = world.id("one");
@@ -41,17 +41,21 @@ binaryTest("SIGTERM lets what is under way end", [], async (world) => {
   assertEquals(await leftIn(world), []);
 });
 
-binaryTest("what does not end in time is undone, and the client is to come again", [], async (world) => {
-  await slowNetwork(world);
-  await using daemon = await DaemonProcess.start(world, ["--drain-timeout=1s"]);
-  const id = world.id("one");
-  const made = daemon.call("POST", "/v1/sandboxes", { name: "web", id });
-  await until("the plugin runs", runs(id));
-  await daemon.end("SIGINT");
-  const { status, json, text } = await made;
-  assertEquals([status, json?.error.msg], [503, "podwire is shutting down"], text);
-  assertEquals(await leftIn(world), []);
-});
+binaryTest(
+  "a request that does not end in time is undone, and the client gets a retry answer",
+  [],
+  async (world) => {
+    await slowNetwork(world);
+    await using daemon = await DaemonProcess.start(world, ["--drain-timeout=1s"]);
+    const id = world.id("one");
+    const made = daemon.call("POST", "/v1/sandboxes", { name: "web", id });
+    await until("the plugin runs", runs(id));
+    await daemon.end("SIGINT");
+    const { status, json, text } = await made;
+    assertEquals([status, json?.error.msg], [503, "podwire is shutting down"], text);
+    assertEquals(await leftIn(world), []);
+  },
+);
 
 binaryTest(
   "at a second signal the daemon ends at once, and the next one settles what it left",

@@ -1,4 +1,4 @@
-// What goes wrong around the daemon has a clear answer and leaves nothing, and what was there before goes on.
+// Faults around the daemon have a clear answer and leave nothing, and existing sandboxes go on.
 import { assertEquals, assertMatch } from "@std/assert";
 import { dirname } from "@std/path";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
@@ -27,7 +27,7 @@ function assertRefused(answer: Answered, status: number, kind: string, msg: RegE
   assertMatch(answer.json.error.msg, msg);
 }
 
-/** What is there is removed, the daemon ends, and nothing of all that is left. */
+/** Removes what exists, ends the daemon, and checks that nothing is left. */
 async function assertEnds(
   world: BinaryWorld,
   daemon: DaemonProcess,
@@ -44,12 +44,12 @@ async function assertEnds(
 const descriptors = async ({ child: { pid } }: DaemonProcess) =>
   Number(await sh(`ls /proc/${pid}/fd | wc -l`));
 
-binaryTest("a thousand idle connections are in nobody's way, and are let go", [], async (world) => {
+binaryTest("a thousand idle connections block no one, and are closed", [], async (world) => {
   await using daemon = await start(world);
   assertEquals((await daemon.call("GET", "/healthz")).status, 200);
   const idle = await Promise.all(Array.from({ length: IDLE }, () => daemon.connect()));
   try {
-    // Half of them have begun to ask for something.
+    // Half of them have begun a request.
     for (const connection of idle.slice(IDLE / 2)) await writeAll(connection, "GET /v1/sand");
     const id = world.id("a");
     const made = await run(daemon, id);
@@ -64,7 +64,7 @@ binaryTest("a thousand idle connections are in nobody's way, and are let go", []
 });
 
 binaryTest(
-  "a full disk is told, leaves nothing of the run, and is over when there is room",
+  "a full disk is reported, leaves nothing of the run, and is over when there is space",
   [],
   async (world) => {
     await withDisk(world.stateDir, async () => {
@@ -84,7 +84,7 @@ binaryTest(
   },
 );
 
-binaryTest("an OCI runtime that is not there is named", ["runc", "catatonit"], async (world) => {
+binaryTest("a missing OCI runtime is named", ["runc", "catatonit"], async (world) => {
   await using daemon = await start(world, [], { PATH: `${dirname(CATATONIT)}:${SYSTEM_PATH}` });
   const id = world.id("a");
   assertRefused(
@@ -99,7 +99,7 @@ binaryTest("an OCI runtime that is not there is named", ["runc", "catatonit"], a
 });
 
 binaryTest(
-  "an OCI runtime that hangs is waited for only so long, and holds up nobody else",
+  "the daemon waits a bounded time for an OCI runtime that hangs, and other requests go on",
   ["runc", "catatonit"],
   async (world) => {
     const runtime = await world.plugin(
@@ -117,7 +117,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a sandbox whose catatonit was killed is broken, which the daemon says, and can be removed",
+  "a sandbox whose catatonit was killed is broken, the daemon reports it, and it can be removed",
   ["runc", "catatonit"],
   async (world) => {
     await using daemon = await start(world);
@@ -137,7 +137,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a namespace that was unmounted behind its back makes a sandbox broken, which can be stopped and removed",
+  "a namespace that was unmounted by others makes a sandbox broken, which can be stopped and removed",
   [],
   async (world) => {
     await using daemon = await start(world);

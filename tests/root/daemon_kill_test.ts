@@ -1,9 +1,10 @@
-// `kill -9` of the daemon under load, at any moment: after its restart all that clients were told of is there, and what
-// was interrupted is settled, to the last address, port, namespace, record, name and process. What it kept ready is gone
-// with it, and what it was just handing out is its client's or gone.
+// `kill -9` of the daemon under load, at any moment. After its restart everything that clients know of
+// exists, and what was interrupted is settled, to the last address, port, namespace, record, name and
+// process. Its warm sandboxes are gone with it, and a warm sandbox that it was just giving out belongs to its
+// client or is gone.
 //
-// PODWIRE_TEST_KILLS=20 kills as often, with 32 clients; PODWIRE_TEST_SEED repeats; PODWIRE_TEST_FIGURES=FILE tells there
-// what the kills met.
+// PODWIRE_TEST_KILLS=20 sets the number of kills, with 32 clients; PODWIRE_TEST_SEED repeats;
+// PODWIRE_TEST_FIGURES=FILE appends what the kills met.
 import { assert, assertEquals } from "@std/assert";
 import { UNDER_WAY } from "../../lib/gc/report.ts";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
@@ -23,11 +24,11 @@ const PATIENCE_MS = 60_000;
 
 const startDaemon = async (world: BinaryWorld) =>
   await DaemonProcess.start(world, [BUILTIN, `--pool=${world.network}=${POOL_SIZE}`]);
-/** What the daemon is at when the clients come, and when it is killed. */
+/** What the daemon does when the clients connect, and when it is killed. */
 const MOMENTS = ["recovering", "ready, then at work", "handing out"] as const;
 
 binaryTest(
-  "kill -9 of the daemon under load: after a restart all is accounted for",
+  "kill -9 of the daemon under load: after a restart everything is accounted for",
   [],
   async (world) => {
     const seed = seedFromEnvironment() ?? Date.now() % 1_000_000_000;
@@ -97,7 +98,9 @@ async function loadAndKill(
   for (const [method, count] of load.answered) add(tally, `answered: ${method}`, count);
 }
 
-/** What is there is what the clients know of, whole, and what the daemon has made ready since; nothing else is. */
+/**
+ * Everything that exists is known to a client, and complete, or is one that the daemon has made ready since.
+ */
 async function accountedFor(
   world: BinaryWorld,
   daemon: DaemonProcess,
@@ -147,7 +150,7 @@ async function accountedFor(
   assertEquals(await recordedUp(world), recorded.map(({ shown: { id } }) => id).sort());
 }
 
-/** Waits until as many are ready as the daemon is to keep, and gives them. */
+/** Waits until the daemon has as many warm sandboxes as it must keep, and returns them. */
 async function filled(daemon: DaemonProcess): Promise<readonly Shown[]> {
   let found: readonly Shown[] = [];
   await until("the pool is filled", async () => {
@@ -168,7 +171,7 @@ async function handedOut(world: BinaryWorld, daemon: DaemonProcess): Promise<num
   return valueOf(families, "podwire_pool_handed_out_total", { network: world.network }) ?? 0;
 }
 
-/** Whether one of these is the pool's no more. */
+/** Whether one of these has left the pool. */
 async function isHandedOut(world: BinaryWorld, pooled: readonly Shown[]): Promise<boolean> {
   const records = pooled.map(({ id }) =>
     Deno.readTextFile(`${world.stateDir}/sandboxes/${id}.json`).catch(() => "")
@@ -176,14 +179,14 @@ async function isHandedOut(world: BinaryWorld, pooled: readonly Shown[]): Promis
   return (await Promise.all(records)).some((text) => !text.includes('"pool":'));
 }
 
-/** Whether its plugins were told of a sandbox of the pool. */
+/** Whether the plugins of a sandbox got the pool's name. */
 async function originOf(world: BinaryWorld, shown: Shown | undefined): Promise<string> {
   if (shown === undefined) return "from wherever";
   const found = await sh(`cat ${world.stateDir}/attachments/${shown.id}/*.json`);
   return found.includes(POOL_NAMESPACE) ? "from the pool" : "made for it";
 }
 
-/** The daemon recovers beside what it serves, and leaves to one recovery what another is working on. */
+/** The daemon recovers while it serves, and a recovery leaves alone what another one works on. */
 async function settled(daemon: DaemonProcess): Promise<void> {
   await until("nothing is under way", async () => {
     const { status, json, text } = await daemon.call("POST", "/v1/recover");
@@ -234,7 +237,7 @@ async function kernelHas(world: BinaryWorld, ready: readonly Ready[]): Promise<v
   assertEquals(reserved.sort(), onBridge.flatMap(({ shown: { ips } }) => ips).sort(), "addresses");
 }
 
-/** Files that belong to none of the sandboxes that are there. */
+/** Files that belong to none of the existing sandboxes. */
 async function unaccounted(world: BinaryWorld, live: readonly string[]): Promise<string[]> {
   await Deno.writeTextFile(`${world.dir}/live`, live.map((id) => `${id}\n`).join(""));
   const text = await sh(
@@ -248,7 +251,7 @@ case "$f" in netns/*) echo "$f" ;; *) grep -qwFf live "$f" || echo "$f" ;; esac;
   );
 }
 
-/** Whose last call was an ADD. */
+/** Those whose last call was an ADD. */
 async function recordedUp(world: BinaryWorld): Promise<string[]> {
   const text = await Deno.readTextFile(`${world.dir}/calls`).catch(() => "");
   const last = new Map(text.trim().split("\n").map((line) => line.split(" ").reverse() as [string, string]));

@@ -1,16 +1,16 @@
-/** Clients of the daemon that make, ask for, stop and remove sandboxes, and know what they were told of each. */
+/** Clients of the daemon that create, get, stop and remove sandboxes, and remember the answers about each. */
 import { assertEquals } from "@std/assert";
 import type { BinaryWorld } from "./binary_world.ts";
 import type { Answered, DaemonProcess } from "./daemon_world.ts";
 import type { Random } from "../cni/random.ts";
 
-/** What the daemon told last of a sandbox, or what was asked for without an answer. */
+/** The daemon's last answer about a sandbox, or the request that got no answer. */
 export type Phase = "starting" | "ready" | "stopping" | "stopped" | "removing";
 
 /** A sandbox as its client knows it. */
 export interface Known {
   readonly name: string;
-  /** Of one that may come from the pool it is told by the answer. */
+  /** The answer contains it for one that may come from the pool. */
   id: string | undefined;
   readonly networks: readonly string[];
   phase: Phase;
@@ -19,12 +19,12 @@ export interface Known {
 /** What is under load, from one start of the daemon to its end. */
 export interface Load {
   readonly daemon: DaemonProcess;
-  /** Aborted before the daemon is killed: from then on a request may go without an answer. */
+  /** Aborted before the daemon is killed: from then on a request may get no answer. */
   readonly over: AbortSignal;
   readonly answered: Map<string, number>;
 }
 
-/** In which of these states a sandbox may be found once recovery has settled what was interrupted. */
+/** The states in which a sandbox may be once recovery has settled what was interrupted. */
 export const MAY_BE: Readonly<Record<Phase, readonly string[]>> = {
   starting: ["ready", "gone"],
   ready: ["ready"],
@@ -33,7 +33,7 @@ export const MAY_BE: Readonly<Record<Phase, readonly string[]>> = {
   removing: ["ready", "stopped", "gone"],
 };
 
-/** The one whose plugin writes down its calls; the other one has addresses and ports. */
+/** The network whose plugin records its calls; the other one has addresses and ports. */
 export const RECORDED = "recorded";
 const MOST_SANDBOXES = 2;
 
@@ -61,12 +61,12 @@ export class LoadClient {
 
   constructor(readonly name: string, readonly world: BinaryWorld, readonly random: Random) {}
 
-  /** Asks for one thing after another until all is over. */
+  /** Sends one request after another until the load ends. */
   async work(load: Load): Promise<void> {
     while (!load.over.aborted) await this.step(load);
   }
 
-  /** One request; whatever is answered must be what is true of the sandbox. */
+  /** Sends one request; the answer must be what is true of the sandbox. */
   async step(load: Load): Promise<void> {
     const { random, sandboxes } = this;
     const isFull = sandboxes.length === MOST_SANDBOXES;
@@ -80,7 +80,7 @@ export class LoadClient {
   async #run(load: Load): Promise<void> {
     const name = this.world.id(`${this.name}-${this.#made++}`);
     const both = [this.world.network, RECORDED];
-    // Whoever asks for an ID is given none of the pool.
+    // A request with an ID never gets a warm sandbox of the pool.
     const isForPool = this.random.chance(50);
     const networks = [both, both.slice(0, 1), both.slice(1)][isForPool ? 1 : this.random.below(3)] ?? both;
     const known: Known = { name, id: isForPool ? undefined : name, networks, phase: "starting" };
@@ -111,7 +111,7 @@ export class LoadClient {
   }
 }
 
-/** The answer, which must have this status; undefined if there is none because all is over. */
+/** The answer, which must have this status; undefined if there is none because the load has ended. */
 async function ask(
   { daemon, over, answered }: Load,
   status: number,

@@ -1,17 +1,19 @@
-/** What sandboxes should be like after each step of a life: a model without a kernel, a disk or a process. */
+/**
+ * The expected state of sandboxes after each step of a life: a model without a kernel, a disk or a process.
+ */
 
-/** The networks of the test, each with the plugins of its chain. `bad` refuses at its second. */
+/** The networks of the test, each with the plugins of its chain. The second plugin of `bad` refuses. */
 export const NETWORKS = { a: ["a"], b: ["b"], bad: ["first", "refuses"] } as const;
 
 export type NetworkName = keyof typeof NETWORKS;
 
-/** A sandbox that is to be made. */
+/** A sandbox to create. */
 export interface RunStep {
   readonly do: "run";
   readonly id: string;
   readonly name: string;
   readonly namespace: string;
-  /** Undefined for the default one. */
+  /** Undefined for the default network. */
   readonly networks: readonly NetworkName[] | "none" | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly port?: number | undefined;
@@ -20,20 +22,20 @@ export interface RunStep {
   readonly infra: boolean;
 }
 
-/** A sandbox that is named by what a client may name it by. */
+/** A sandbox, by a name that a client may use. */
 export interface Target {
   readonly ref: string;
-  /** Where a name is looked for; IDs are not. */
+  /** Where a name is looked up; IDs need no namespace. */
   readonly namespace?: string | undefined;
 }
 
-/** What podwire can be asked for, by the daemon or beside it. */
+/** The operations of podwire, in the daemon or beside it. */
 export type AskStep =
   | RunStep
   | { readonly do: "stop"; readonly target: Target }
   | { readonly do: "remove"; readonly target: Target; readonly force: boolean };
 
-/** Who is asked. */
+/** Which process gets the request. */
 export type Way = "daemon" | "beside";
 
 /** What one client asks for. */
@@ -49,9 +51,9 @@ export type Step =
   | { readonly do: "pair"; readonly calls: readonly [Call, Call] }
   | { readonly do: "get"; readonly target: Target }
   | { readonly do: "list"; readonly query: ListQuery }
-  /** The client goes while the first plugin is at work. */
+  /** The client disconnects while the first plugin runs. */
   | { readonly do: "leave"; readonly step: RunStep }
-  /** The daemon is killed while a plugin is at work. */
+  /** The daemon is killed while a plugin runs. */
   | { readonly do: "die"; readonly step: AskStep }
   | { readonly do: "unmount"; readonly id: string; readonly unlink: boolean }
   /** The process of an infra container is killed. */
@@ -66,7 +68,7 @@ export type Step =
     readonly meanwhile: AskStep | undefined;
   };
 
-/** As it stands behind the `?`. */
+/** The query string, after the `?`. */
 export interface ListQuery {
   readonly id?: string;
   readonly name?: string;
@@ -75,7 +77,7 @@ export interface ListQuery {
   readonly label?: string;
 }
 
-/** How a call has to end. */
+/** The expected end of a call. */
 export interface Expected {
   /** The kind of the error; undefined for success. */
   readonly kind?: "conflict" | "not-found" | "plugin";
@@ -92,7 +94,7 @@ export interface ModelSandbox {
   state: "ready" | "stopped" | "broken";
   /** What is at the path of its namespace. */
   path: "namespace" | "file" | undefined;
-  /** What there is of an infra container. */
+  /** The state of an infra container. */
   infra: "running" | "ended" | undefined;
 }
 
@@ -111,7 +113,7 @@ export class Model {
   /** The networks whose plugin refuses to detach. */
   readonly refusing = new Set<NetworkName>();
 
-  /** The sandbox that is meant. */
+  /** The sandbox that the request means. */
   find({ ref, namespace = "default" }: Target): ModelSandbox | undefined {
     return this.sandboxes.find((known) => known.name === ref && known.namespace === namespace) ??
       this.sandboxes.find(({ id }) => id.startsWith(ref));
@@ -131,7 +133,7 @@ export class Model {
     return copy;
   }
 
-  /** Becomes as the other one is. */
+  /** Copies the state of the other one. */
   take({ sandboxes, attachments, refusing }: Model): void {
     this.sandboxes = structuredClone(sandboxes);
     this.attachments = structuredClone(attachments);
@@ -166,7 +168,7 @@ export class Model {
     ).map((known) => known.id);
   }
 
-  /** A run that was cut short while its first plugin was at work. */
+  /** A run that was cancelled while its first plugin ran. */
   undo({ id, networks = ["a"], port }: RunStep): void {
     const [first] = networks;
     if (first === undefined || networks === "none") return;
@@ -181,7 +183,7 @@ export class Model {
     this.#detach(id);
   }
 
-  /** What recovery makes of an operation that was killed in its midst, and of the rest. */
+  /** The state that recovery makes of an operation that was killed half-way, and of the rest. */
   die(step: AskStep): void {
     this.#dieIn(step);
     this.recover();
@@ -213,7 +215,7 @@ export class Model {
     for (const sandbox of this.sandboxes) this.#stop(sandbox);
   }
 
-  /** What has lost its container is taken down. */
+  /** A sandbox that has lost its container is torn down. */
   recover(): void {
     for (const sandbox of this.sandboxes) if (sandbox.infra === "ended") this.#stop(sandbox);
   }
@@ -230,7 +232,7 @@ export class Model {
     const holder = this.attachments.find((known) => port !== undefined && known.port === port);
     if (holder !== undefined && holder.containerId !== before?.id) return { kind: "conflict" };
     if (before !== undefined) this.#remove(before, true);
-    // What could not be detached keeps its port.
+    // An attachment that could not be detached keeps its port.
     if (this.isTaken(port)) return { kind: "conflict" };
     const wanted = networks === "none" ? [] : networks;
     for (const [index, network] of wanted.entries()) {

@@ -1,11 +1,11 @@
-/** What the daemon tells, what is on record, what the plugins did and what the kernel has, beside the model. */
+/** Compares the daemon's answers, the records, the calls of the plugins and the kernel with the model. */
 import { assertEquals } from "@std/assert";
 import { isNetns, netnsId, netnsOf } from "../../lib/host/netns.ts";
 import { type Model, NETWORKS } from "./daemon_model.ts";
 import type { LifeDaemon } from "./daemon_model_daemon.ts";
 import type { SandboxWorld } from "./sandbox_world.ts";
 
-/** Where runc keeps what it knows of its containers; lost with the machine. */
+/** Where runc keeps the state of its containers; lost with the machine. */
 const RUNC_STATE = "/run/runc";
 
 export class LifeComparison {
@@ -14,7 +14,7 @@ export class LifeComparison {
 
   constructor(readonly base: SandboxWorld, readonly model: Model, readonly daemon: LifeDaemon) {}
 
-  /** Compares all that can be seen; `links` has the interfaces of the sandboxes looked at too. */
+  /** Compares everything that can be seen; `links` adds the interfaces of the sandboxes. */
   async compare(links: boolean): Promise<void> {
     assertEquals(await this.#sandboxes(), this.#expectedSandboxes());
     assertEquals(await this.#attachments(), this.#expectedAttachments());
@@ -58,7 +58,7 @@ export class LifeComparison {
   async #attachments(): Promise<string[]> {
     const { json } = await this.daemon.call("GET", "/v1/attachments");
     return json.map(({ containerId, network, ifName, state, owner }: Record<string, string>) => {
-      // The daemon tries again by itself what had failed.
+      // The daemon retries by itself what had failed.
       const shown = state === "deleting" ? "failed" : state;
       return `${containerId} ${network} ${ifName} ${shown} ${owner}`;
     }).sort();
@@ -106,7 +106,7 @@ export class LifeComparison {
     return [...(await listed(RUNC_STATE)).filter((name) => name.endsWith(mark)), ...held.flat()];
   }
 
-  /** What has begun to be attached is attached, is still to be detached, or was detached. */
+  /** Every attachment that was begun is attached, is still to be detached, or was detached. */
   async #compareEvents(): Promise<void> {
     const last = new Map<string, string>();
     const events = (await Deno.readTextFile(`${this.base.plugins.dir}/events`)).split("\n");
@@ -131,7 +131,7 @@ export class LifeComparison {
   }
 }
 
-/** The names in a directory, if there is one. */
+/** The names in a directory, if it exists. */
 export async function listed(dir: string): Promise<string[]> {
   try {
     return (await Array.fromAsync(Deno.readDir(dir), ({ name }) => name)).sort();
@@ -141,7 +141,7 @@ export async function listed(dir: string): Promise<string[]> {
   }
 }
 
-/** Whether there is something at a path, wherever that leads. */
+/** Whether something exists at a path, wherever that leads. */
 export async function isThere(path: string): Promise<boolean> {
   try {
     await Deno.lstat(path);

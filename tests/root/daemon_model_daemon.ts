@@ -1,4 +1,6 @@
-/** A daemon that can be ended, killed and started again, in this process or in one of its own, and its client. */
+/**
+ * A daemon that can be ended, killed and started again, in this process or in one of its own, and its client.
+ */
 import { fromFileUrl } from "@std/path";
 import { Daemon } from "../../lib/daemon/daemon.ts";
 import type { Logger } from "../../lib/host/log.ts";
@@ -8,7 +10,7 @@ const PROCESS = fromFileUrl(new URL("daemon_model_process.ts", import.meta.url))
 const REPOSITORY = fromFileUrl(new URL("../../", import.meta.url));
 const PATIENCE_MS = 300_000;
 
-/** What came back from the socket. */
+/** The answer from the socket. */
 export interface SocketAnswer {
   readonly status: number;
   // deno-lint-ignore no-explicit-any
@@ -94,7 +96,7 @@ export class LifeDaemon implements AsyncDisposable {
     });
   }
 
-  /** What a route that gives no JSON answers. */
+  /** The answer of a route that returns no JSON. */
   async text(path: string): Promise<string> {
     const response = await this.#fetch("GET", path, {});
     return await response.text();

@@ -4,12 +4,12 @@ import type { DaemonOptions } from "../../lib/daemon/daemon.ts";
 import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { bootedAs } from "../booted_as.ts";
 
-/** What tells one daemon of a life from another. */
+/** The options in which the daemons of a life differ. */
 export interface DaemonSettings {
   /** Without functions. */
   readonly runtime: RuntimeOptions;
   readonly socket: string;
-  /** The boot that it believes to be in. */
+  /** The boot ID that it uses. */
   readonly boot: string;
 }
 

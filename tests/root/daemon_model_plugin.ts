@@ -1,9 +1,9 @@
 /** The plugin of all networks of a life. */
 
 /**
- * Makes and removes one interface, and writes down what it does. `hold-VERB` is taken by the next call of that verb,
- * which then does not go on until somebody ends it; `no-TYPE` has that type refuse to detach; `gc-TYPE` is what its last GC
- * was given.
+ * Makes and removes one interface, and records its calls. The next call of a verb takes `hold-VERB`, and then
+ * waits until the file is removed; `no-TYPE` lets that type refuse to detach; `gc-TYPE` holds the input of
+ * its last GC.
  */
 export const LIFE_PLUGIN = `#!/bin/sh
 here=\${0%/*} type=\${0##*/}

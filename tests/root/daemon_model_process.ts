@@ -1,4 +1,7 @@
-/** A daemon in a process of its own: `daemon_model_process.ts OPTIONS`, which is JSON. It prints `ready` once it serves. */
+/**
+ * A daemon in a process of its own: `daemon_model_process.ts OPTIONS`, with OPTIONS as JSON. It prints
+ * `ready` once it serves.
+ */
 import { Daemon } from "../../lib/daemon/daemon.ts";
 import { daemonOptions, type DaemonSettings } from "./daemon_model_options.ts";
 

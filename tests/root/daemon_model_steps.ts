@@ -1,4 +1,4 @@
-/** Steps by chance, such as make sense after those before. */
+/** Random steps that make sense after those before. */
 import type { Random } from "../cni/random.ts";
 import type {
   AskStep,
@@ -45,7 +45,7 @@ export class Steps {
   next(): Step {
     const { random, model, isProcess } = this.options;
     const kind = random.below(100);
-    // Where there are such containers at all, this is what the life is for.
+    // A life with such containers is about them.
     const kill = random.chance(40) ? this.#kill() : undefined;
     if (kill !== undefined) return kill;
     if (model.sandboxes.length === 0 || kind < 30) {
@@ -82,7 +82,7 @@ export class Steps {
   #run(): RunStep {
     const { random, port } = this.options;
     const networks = random.one(CHAINS);
-    // Only the first network gets the ports, and `a` alone takes some.
+    // Only the first network gets the ports, and only `a` takes them.
     const takesPorts = networks === undefined || networks[0] === "a";
     return {
       do: "run",
@@ -97,7 +97,7 @@ export class Steps {
     };
   }
 
-  /** Two whose outcome is that of one after the other, whichever comes first. */
+  /** Two requests with the outcome of one after the other, in either order. */
   #pair(): readonly [Call, Call] {
     const { random, model } = this.options;
     const call = (step: AskStep): Call => ({ way: this.#way(), step });
@@ -120,7 +120,7 @@ export class Steps {
     return [call(takeDown(one)), call(second)];
   }
 
-  /** A run that nothing speaks against, with something to attach. */
+  /** A run that must succeed, with something to attach. */
   #fresh(): RunStep {
     const { random, model, port } = this.options;
     return {
@@ -174,7 +174,7 @@ export class Steps {
     return running.length === 0 ? undefined : { do: "kill", id: random.one(running).id };
   }
 
-  /** In the midst of it: something has to be attached, or to be detached. */
+  /** Interrupted half-way: there must be something to attach or to detach. */
   #die(): Step | undefined {
     const { random, model } = this.options;
     if (random.chance(40)) return { do: "die", step: this.#fresh() };

@@ -1,5 +1,6 @@
-// Lives of sandboxes by chance, step by step against a model: the daemon's answers, the records, the plugins, the kernel.
-// The long form is `PODWIRE_TEST_SEQUENCES=1000 ./denow task test tests/root/daemon_model_test.ts`.
+// Random lives of sandboxes, step by step against a model: the daemon's answers, the records, the plugins,
+// the kernel. The long form is `PODWIRE_TEST_SEQUENCES=1000 ./denow task test
+// tests/root/daemon_model_test.ts`.
 import { assertEquals } from "@std/assert";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { tell } from "../tell.ts";
@@ -15,14 +16,17 @@ const AT_ONCE = 3;
 /** In every so many lives the daemon is a process of its own, which can be killed. */
 const PROCESS_EVERY = 8;
 
-/** In every so many others most sandboxes have infra containers, which take their time; and some where it can be killed. */
+/**
+ * In every so many others most sandboxes have infra containers, which are slow; in some of those it can be
+ * killed.
+ */
 const INFRA_EVERY = 8;
 const INFRA_IN = 3;
 const TOLD_EVERY = 25;
-/** Nothing listens there: only podwire's records tell who has it. */
+/** No program listens there: only podwire's records say which sandbox has it. */
 const PORT = 20_080;
 
-/** What all lives together came to. */
+/** What all lives together did. */
 interface Told {
   lives: number;
   steps: number;
@@ -33,7 +37,7 @@ const count = (): number => Number(Deno.env.get(COUNT_VARIABLE) || SHORT);
 
 Deno.test({
   name:
-    "lives of sandboxes by chance: the daemon, its records, the plugins and the kernel agree with a model at each step",
+    "random lives of sandboxes: the daemon, its records, the plugins and the kernel agree with a model at each step",
   ...need("root", "ip"),
   fn: async () => {
     const first = seedFromEnvironment() ?? Date.now() % 1_000_000;
@@ -99,7 +103,7 @@ async function live(seed: number, told: Told): Promise<void> {
   }
 }
 
-/** Takes a step on both sides, and compares them. */
+/** Takes a step in both, and compares them. */
 async function take(world: LifeWorld, model: Model, step: Step, links: boolean): Promise<void> {
   switch (step.do) {
     case "ask":
@@ -160,7 +164,7 @@ async function restart(world: LifeWorld, model: Model, step: Step & { do: "resta
   await world.start();
 }
 
-/** What goes on beside the requests needs its time. */
+/** What runs beside the requests needs its time. */
 async function settled(world: LifeWorld, links: boolean): Promise<void> {
   let last: unknown;
   const agrees = async () => {

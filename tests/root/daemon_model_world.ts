@@ -1,4 +1,4 @@
-/** A daemon, the command line's library beside it, plugins and the kernel, to be compared with the model. */
+/** A daemon, the command line's library beside it, plugins and the kernel, to compare with the model. */
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
@@ -69,7 +69,7 @@ export class LifeWorld implements AsyncDisposable {
     });
   }
 
-  /** What a machine that was switched off does not have any more. */
+  /** What a machine that was switched off has lost. */
   async reboot(): Promise<void> {
     this.#boots++;
     const { netnsDir, runDir, stateDir } = this.base;
@@ -85,7 +85,7 @@ export class LifeWorld implements AsyncDisposable {
     await this.base.sh(`umount -l "$1"${unlink ? ' && rm "$1"' : ""}`, path);
   }
 
-  /** The daemon notices by itself, as whoever asks it does. */
+  /** The daemon notices by itself, and so does a client that asks. */
   async kill(id: string): Promise<void> {
     const deaths = async () => {
       const text = await this.daemon.text("/metrics");
@@ -97,13 +97,13 @@ export class LifeWorld implements AsyncDisposable {
     await until(async () => await deaths() > before);
   }
 
-  /** What is in use is left alone, whatever became of it, and the plugins are told what that is. */
+  /** What is in use is left alone, whatever its state, and GC passes it to the plugins as valid. */
   async gc(dryRun: boolean): Promise<void> {
     const { dir } = this.base.plugins;
     await this.base.sh('rm -f "$1"/gc-*', dir);
     const { status, json } = await this.daemon.call("POST", "/v1/gc", { body: { dryRun } });
     assertEquals(status, 200, JSON.stringify(json));
-    // What has failed is still refused, so that it can only be said what would go.
+    // A failed plugin still refuses, so the dry run can only list what would be removed.
     const failed = this.model.attachments.filter(({ state }) => dryRun && state === "failed").map(nameOf);
     assertEquals(json.removed.map(nameOf).filter((name: string) => !failed.includes(name)), []);
     for (const [network, types] of Object.entries(NETWORKS)) {
@@ -115,7 +115,7 @@ export class LifeWorld implements AsyncDisposable {
     }
   }
 
-  /** What a plugin was told with GC to leave alone. */
+  /** The attachments that a plugin got as valid with GC. */
   async #toldInUse(type: string): Promise<string[] | undefined> {
     const path = `${this.base.plugins.dir}/gc-${type}`;
     if (!await isThere(path)) return undefined;
@@ -125,7 +125,9 @@ export class LifeWorld implements AsyncDisposable {
     ).sort();
   }
 
-  /** Two clients at once: the answers, and all that can be seen then, are those of one after the other. */
+  /**
+   * Two clients at once: the answers, and everything that can be seen then, are those of one after the other.
+   */
   async pair(calls: readonly [Call, Call]): Promise<void> {
     const outcomes = await Promise.all(calls.map(({ way, step }) => this.#outcome(step, way)));
     for (const order of [calls, calls.toReversed()]) {
@@ -150,7 +152,7 @@ export class LifeWorld implements AsyncDisposable {
     await Deno.writeTextFile(`${this.base.plugins.dir}/no-${network}`, "");
   }
 
-  /** The failed removals are tried again at once, unless the daemon is at it by itself. */
+  /** The failed removals are retried at once, unless the daemon does it by itself. */
   async heal(): Promise<void> {
     for (const network of ["a", "b"]) {
       await this.base.sh('rm -f "$1"', `${this.base.plugins.dir}/no-${network}`);
@@ -159,7 +161,7 @@ export class LifeWorld implements AsyncDisposable {
     assertEquals(status, 200);
   }
 
-  /** Asks, and compares the answer. */
+  /** Sends a request, and compares the answer. */
   async ask(step: AskStep, way: Way, expected: Expected): Promise<void> {
     if (way === "beside") return assertEquals(await this.#askBeside(step), expected.kind);
     const answer = await this.request(step);
@@ -190,7 +192,7 @@ export class LifeWorld implements AsyncDisposable {
     return await this.daemon.call("DELETE", pathOf(step.target, "", force), more);
   }
 
-  /** Begins, and calls `interrupt` while the first plugin of it is at work. */
+  /** Begins a request, and calls `interrupt` while its first plugin runs. */
   async interrupt(step: AskStep, interrupt: () => Promise<void> | void, signal?: AbortSignal): Promise<void> {
     const verb = step.do === "run" ? "ADD" : "DEL";
     const hold = `${this.base.plugins.dir}/hold-${verb}`;
@@ -201,7 +203,7 @@ export class LifeWorld implements AsyncDisposable {
     assertEquals(await ended, "cut short");
   }
 
-  /** The kind of the error, as the command line would have it. */
+  /** The kind of the error, as the command line reports it. */
   async #askBeside(step: AskStep): Promise<string | undefined> {
     const { sandboxes } = this.base.podwire({ ...this.#options, run: bootedAs(this.#boot) });
     try {
@@ -229,7 +231,7 @@ export class LifeWorld implements AsyncDisposable {
     }
   }
 
-  /** Compares all that can be seen; `links` has the interfaces of the sandboxes looked at too. */
+  /** Compares everything that can be seen; `links` adds the interfaces of the sandboxes. */
   async compare(links: boolean): Promise<void> {
     await this.#comparison.compare(links);
   }

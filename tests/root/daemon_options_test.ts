@@ -1,4 +1,5 @@
-// What a node forbids holds in its daemon, too: the embedded network, files that others can write, names without end.
+// What a node forbids holds in its daemon, too: the embedded network, files that others can write, names
+// without a limit.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { binaryTest, sh, until } from "./binary_world.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
@@ -15,7 +16,7 @@ const run = (daemon: DaemonProcess, body: Readonly<Record<string, unknown>>) =>
   daemon.call("POST", "/v1/sandboxes", body);
 
 binaryTest(
-  "with --no-embedded no network stands in for an empty directory, in the daemon and its pool",
+  "with --no-embedded no network takes the place of an empty directory, in the daemon and its pool",
   [],
   async (world) => {
     const options = ["--builtin=prefer", "--no-embedded", "--pool=podwire=1"];
@@ -27,13 +28,13 @@ binaryTest(
     assertEquals([only.ready, only.reason, others], [false, "no-config", []]);
     const named = await run(daemon, { name: "web", networks: [{ name: "podwire" }] });
     assertEquals([named.status, named.json.error.kind], [404, "not-found"], named.text);
-    // What needs no network is made all the same.
+    // A sandbox that needs no network is created all the same.
     const bare = await run(daemon, { name: "bare", id: world.id("bare"), networks: "none" });
     assertEquals(bare.status, 201, bare.text);
     assertEquals((await daemon.call("DELETE", "/v1/sandboxes/bare")).status, 204);
     assertEquals(await world.json(["ps"]), [], "the pool has made nothing");
 
-    // A file ends that, without a word to the daemon.
+    // A file ends that, without a request to the daemon.
     await world.plugin("good", GOOD);
     await world.list([{ type: "good" }]);
     await until(
@@ -47,7 +48,7 @@ binaryTest(
   },
 );
 
-/** What makes a file or a folder unsafe, and what the refusal says. */
+/** What makes a file or a folder unsafe, and the message of the refusal. */
 const UNSAFE: readonly (readonly [what: string, script: string, words: RegExp, status: number])[] = [
   [
     "a plugin",
@@ -62,7 +63,7 @@ const UNSAFE: readonly (readonly [what: string, script: string, words: RegExp, s
 
 for (const [what, script, words, status] of UNSAFE) {
   binaryTest(
-    `the daemon refuses ${what} that others can write, and so does its pool, unless it is allowed`,
+    `the daemon refuses ${what} that others can write, and so does its pool, unless that is allowed`,
     [],
     async (world) => {
       await world.plugin("good", GOOD);
@@ -99,7 +100,7 @@ for (const [what, script, words, status] of UNSAFE) {
 const LONG = [64, 254, 300, 4_000] as const;
 
 binaryTest(
-  "names of any length are refused or not found by the daemon, and none is its fault",
+  "the daemon refuses names of any length or does not find them, and none causes an internal error",
   [],
   async (world) => {
     await world.plugin("good", GOOD);

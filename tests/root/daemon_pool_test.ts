@@ -1,4 +1,4 @@
-// The pool of the daemon with the compiled program, real namespaces and the plugins inside it.
+// The daemon's pool of warm sandboxes with the compiled program, real namespaces and the built-in plugins.
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { binaryTest, type BinaryWorld, isThere, until } from "./binary_world.ts";
@@ -24,7 +24,7 @@ interface Shown {
 const POOL = "podwire-pool";
 const spares = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
 
-/** Waits until the daemon has that many to hand out, none of which is one of those. */
+/** Waits until the daemon has that many warm sandboxes, none of which is one of those. */
 async function filled(
   world: BinaryWorld,
   daemon: DaemonProcess,
@@ -35,7 +35,7 @@ async function filled(
   await until(`the pool has ${size}`, async () => {
     now = (await spares(world)).filter(({ state }) => state === "ready");
     if (now.length !== size || now.some(({ id }) => but.some((old) => old.id === id))) return false;
-    // On record it is a moment before the pool knows of it.
+    // It is on record a moment before the pool knows it.
     return (await counts(daemon, world))[1] === size;
   }, 60_000);
   return now;
@@ -49,7 +49,7 @@ async function counts(daemon: DaemonProcess, world: BinaryWorld) {
 }
 
 binaryTest(
-  "a sandbox of the pool becomes whoever's asks for one, and another is made",
+  "a request gets a warm sandbox of the pool, and another one is made",
   ["ip"],
   async (world) => {
     await network(world);
@@ -72,13 +72,13 @@ binaryTest(
     assertEquals(await filled(world, daemon, 2), after);
     assertEquals(await counts(daemon, world), [1, 2]);
 
-    // What its plugins would have had to be told is made in the ordinary way.
+    // A request whose details the plugins would need is served in the ordinary way.
     const id = world.id("own");
     const own = await daemon.call("POST", "/v1/sandboxes", { name: "own", id });
     assertEquals([own.status, own.json.id], [201, id]);
     assertEquals(await counts(daemon, world), [1, 2]);
 
-    // `recover`, `gc` and others leave alone what is the pool's.
+    // `recover`, `gc` and others leave the pool's sandboxes alone.
     await world.done(["recover"]);
     await world.done(["gc"]);
     assertEquals(await filled(world, daemon, 2), after);
@@ -91,7 +91,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a sandbox that was taken away, or whose network's configuration has changed, is handed to nobody",
+  "a sandbox that was removed, or whose network's configuration has changed, is given to no request",
   ["ip"],
   async (world) => {
     await network(world);
@@ -113,7 +113,7 @@ binaryTest(
   },
 );
 
-binaryTest("what has been ready for too long is made anew", ["ip"], async (world) => {
+binaryTest("a warm sandbox that is too old is replaced", ["ip"], async (world) => {
   await network(world);
   await using daemon = await withPool(world, 1, "--pool-max-age=2s");
   const first = await filled(world, daemon, 1);
@@ -144,7 +144,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a daemon that is killed while it hands out loses nothing, and nothing is two's",
+  "a daemon that is killed while it gives out sandboxes loses none, and gives none to two clients",
   ["ip"],
   async (world) => {
     await network(world);
@@ -182,7 +182,7 @@ binaryTest(
 );
 
 binaryTest(
-  "run --socket is handed a sandbox of the pool, prints it as run does, and is refused as run is",
+  "run --socket gets a sandbox of the pool, prints it as run does, and is refused as run is",
   ["ip"],
   async (world) => {
     await network(world);
@@ -245,7 +245,7 @@ binaryTest(
   },
 );
 
-/** Says that it has begun, and does not end by itself. */
+/** Prints that it has begun, and does not end by itself. */
 const SLOW = (dir: string) =>
   `#!/bin/sh
 cat >/dev/null

@@ -1,6 +1,6 @@
 /**
- * Many requests of many clients at once, most of them questions, and what the daemon's memory and its descriptors do
- * meanwhile: `./denow task soak [REQUESTS [CLIENTS]]`, 24,000 and 32 unless told otherwise. Needs root.
+ * Many requests of many clients at once, most of them reads, while memory and descriptors of the daemon are
+ * measured: `./denow task soak [REQUESTS [CLIENTS]]`, 24,000 and 32 by default. Needs root.
  */
 import { fromFileUrl } from "@std/path";
 import { randomOf } from "../cni/random.ts";
@@ -8,7 +8,7 @@ import { BinaryWorld, sh } from "./binary_world.ts";
 import { loadNetworks } from "./daemon_load.ts";
 import { type Answered, DaemonProcess, leftIn, writeAll } from "./daemon_world.ts";
 
-/** What is asked for, and how. */
+/** The load, and its options. */
 export interface SoakOptions {
   readonly requests: number;
   readonly clients: number;
@@ -16,7 +16,7 @@ export interface SoakOptions {
   readonly growthMiB?: number;
 }
 
-/** What the daemon had at one moment. */
+/** A sample of the daemon at one moment. */
 export interface Sample {
   readonly requests: number;
   readonly seconds: number;
@@ -24,17 +24,17 @@ export interface Sample {
   readonly descriptors: number;
 }
 
-/** What came of it. */
+/** The result of the load. */
 export interface SoakReport {
   readonly samples: readonly Sample[];
   readonly errors: readonly string[];
   readonly counts: ReadonlyMap<string, number>;
   /** The longest answers of all: the median, 99 of 100, the last, in milliseconds. */
   readonly ms: readonly [median: number, p99: number, longest: number];
-  /** The times that a listener of events came and went, and how many events they heard. */
+  /** How often a listener of events connected and left, and how many events they got. */
   readonly listeners: number;
   readonly events: number;
-  /** How many sandboxes were ready before they were asked for. */
+  /** How many sandboxes came from the pool. */
   readonly handedOut: number;
   /** Beside what the daemon has open at rest, once all clients have left. */
   readonly descriptorsLeft: number;
@@ -45,9 +45,9 @@ export interface SoakReport {
 const SAMPLES = 30;
 /** The daemon begins to watch the records for the first listener, which takes it a moment under load. */
 const LISTENING_MS = 3_000;
-/** Part of the requests for which the daemon still grows into its work. */
+/** The share of the requests during which the daemon still warms up. */
 const WARM_UP = 0.2;
-/** Of so many requests, one makes a sandbox and one removes it. */
+/** Of so many requests, one creates a sandbox and one removes it. */
 const RUN_PERCENT = 2;
 /** Sandboxes that are kept ready. */
 const POOL = 8;
@@ -93,7 +93,7 @@ class Soak {
         if (own === undefined) {
           const name = this.world.id(`s${index}-${made++}`);
           const answer = await this.#ask(201, "POST", "/v1/sandboxes", {
-            // Whoever asks for no ID is given one that is ready, if there is one.
+            // A request without an ID gets a warm sandbox, if there is one.
             ...(random.chance(50) ? { id: name } : {}),
             name,
             labels: { app: "soak" },
@@ -135,7 +135,7 @@ class Soak {
     return answer;
   }
 
-  /** A listener of events comes, hears some, and goes without a word. */
+  /** A listener of events connects, reads some, and leaves without notice. */
   async #listen(): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
     while (!this.#over) {
@@ -170,7 +170,7 @@ async function usage({ child: { pid } }: DaemonProcess): Promise<Pick<Sample, "r
   return { rssKiB, descriptors };
 }
 
-/** Starts a daemon, asks it for so much, and ends it. */
+/** Starts a daemon, sends it that many requests, and ends it. */
 export async function soak(options: SoakOptions, world: BinaryWorld): Promise<SoakReport> {
   await loadNetworks(world);
   await using daemon = await DaemonProcess.start(world, [
@@ -217,7 +217,7 @@ export function thirds(samples: readonly Sample[], member: "rssKiB" | "descripto
   return [median(warm.slice(0, third)), median(warm.slice(-third))];
 }
 
-/** What is wrong with it. */
+/** The problems of a report. */
 export function faultsOf(
   report: SoakReport,
   { requests, clients, growthMiB = 16 }: SoakOptions,
@@ -230,7 +230,7 @@ export function faultsOf(
     ...report.left.map((line) => `left: ${line}`),
     ...(answered >= requests ? [] : [`only ${answered} requests of ${requests}`]),
     ...(late <= early * 1.1 + growthMiB * 1024 ? [] : [`memory grew from ${early} to ${late} KiB`]),
-    // Requests under way have connections and plugins, now more and now less.
+    // Requests in progress have connections and plugins, now more and now less.
     ...(last <= first + 3 * clients ? [] : [`descriptors grew from ${first} to ${last}`]),
     ...(report.descriptorsLeft <= 2 ? [] : [`${report.descriptorsLeft} descriptors are left open`]),
   ];

@@ -4,10 +4,10 @@ import { binaryTest } from "./binary_world.ts";
 import { faultsOf, type Sample, soak, soakTable, thirds } from "./daemon_soak.ts";
 
 binaryTest(
-  "many requests at once are all answered, and take neither memory nor descriptors for good",
+  "many requests at once are all answered, and keep neither memory nor descriptors",
   [],
   async (world) => {
-    // So few leave the heap on its way to the size that it keeps.
+    // With so few requests the heap is still growing to the size that it keeps.
     const options = { requests: 600, clients: 8, growthMiB: 64 };
     const report = await soak(options, world);
     assertEquals(faultsOf(report, options), [], soakTable(report));
@@ -15,7 +15,7 @@ binaryTest(
   },
 );
 
-Deno.test("a soak that leaks, or has an answer that is wrong, is told", () => {
+Deno.test("a soak that leaks, or has a wrong answer, is reported", () => {
   const samples = (rssKiB: (index: number) => number, descriptors: (index: number) => number): Sample[] =>
     Array.from(
       { length: 30 },

@@ -1,4 +1,4 @@
-// The daemon with the compiled program, real namespaces and the plugins inside it.
+// The daemon with the compiled program, real namespaces and the built-in plugins.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Datagrams } from "../host/datagrams.ts";
 import { binaryTest, type BinaryWorld, isThere, sh, until } from "./binary_world.ts";
@@ -10,7 +10,7 @@ async function worldWithNetwork(world: BinaryWorld): Promise<void> {
   await world.list([world.bridgePlugin({ ipMasq: false })]);
 }
 
-/** A plugin that hangs in its ADD and leaves at once otherwise. */
+/** A plugin that hangs in its ADD and otherwise ends at once. */
 const HANGING = '#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && exec sleep 600\n' +
   `[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'\nexit 0\n`;
 
@@ -50,7 +50,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a client that leaves in the middle leaves nothing, and one that waits is told of the time",
+  "a client that leaves half-way leaves nothing, and one that waits gets the timeout",
   [],
   async (world) => {
     await world.plugin("hanging", HANGING);
@@ -78,7 +78,7 @@ binaryTest(
   },
 );
 
-binaryTest("what cannot be a request, or is too much of one, does no harm", [], async (world) => {
+binaryTest("an invalid or too large request does no harm", [], async (world) => {
   await world.conf("00-bad.conflist", "{");
   await using daemon = await DaemonProcess.start(world, ["--drain-timeout=10m"]);
   assertMatch(await daemon.raw("GARBAGE\r\n\r\n"), /^HTTP\/1\.1 400 /);
@@ -108,7 +108,7 @@ binaryTest(
   [],
   async (world) => {
     const started = await Promise.allSettled([1, 2].map(() => DaemonProcess.start(world)));
-    // The one that was refused ended; what it waited for was served by the other one.
+    // The refused one ended; the other one served the request that it waited for.
     await using daemons = new AsyncDisposableStack();
     for (const one of started) if (one.status === "fulfilled") daemons.use(one.value);
     const alive = () => started.filter((one) => one.status === "fulfilled" && !one.value.isEnded).length;
@@ -121,7 +121,7 @@ binaryTest(
 );
 
 binaryTest(
-  "the service manager hears that it serves, reloads, lives and ends",
+  "the service manager is notified of ready, reload, watchdog and stop",
   ["perl", "systemd-notify"],
   async (world) => {
     await using socket = await Datagrams.open(`${world.dir}/notify`);
@@ -138,7 +138,7 @@ binaryTest(
   },
 );
 
-binaryTest("events tell what the daemon and the command line do", [], async (world) => {
+binaryTest("events report what the daemon and the command line do", [], async (world) => {
   await worldWithNetwork(world);
   await using daemon = await DaemonProcess.start(world, [BUILTIN]);
   using connection = await daemon.connect();
@@ -163,7 +163,7 @@ binaryTest("events tell what the daemon and the command line do", [], async (wor
 });
 
 binaryTest(
-  "curl speaks to it as the help says, without a type for what it sends",
+  "curl works as the help says, without a content type",
   ["curl"],
   async (world) => {
     await using daemon = await DaemonProcess.start(world, [BUILTIN]);
@@ -202,7 +202,7 @@ binaryTest(
     assertEquals([next.status, next.json.id === first.json.id], [201, false]);
     const other = await run({ attempt: 1, uid: "other" });
     assertEquals([other.status, new Set([first, next, other].map(({ json }) => json.id)).size], [201, 3]);
-    // What is there and down is no answer to who wants one that is up.
+    // A sandbox that exists and is down is not an answer to a request for one that is up.
     assertEquals((await daemon.call("POST", `/v1/sandboxes/${first.json.id}/stop`)).status, 200);
     const taken = await run({ attempt: 1 });
     assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);

@@ -1,4 +1,4 @@
-/** The daemon as a process of the compiled program, and what speaks to it over its socket. */
+/** The daemon as a process of the compiled program, and clients of its socket. */
 import { assertEquals } from "@std/assert";
 import type { BinaryWorld } from "./binary_world.ts";
 
@@ -52,7 +52,7 @@ export class DaemonProcess implements AsyncDisposable {
     return answered(await this.raw(`${head}content-length: ${length}\r\n\r\n${text}`));
   }
 
-  /** Whatever these bytes come to, until the daemon closes the connection. */
+  /** The answer to these bytes, until the daemon closes the connection. */
   async raw(request: string): Promise<string> {
     using connection = await this.connect();
     await writeAll(connection, request);
@@ -61,7 +61,7 @@ export class DaemonProcess implements AsyncDisposable {
     const buffer = new Uint8Array(64 * 1024);
     for (;;) {
       const read = await connection.read(buffer).catch((error) => {
-        // It did not read all of the request; what it answered comes behind this error.
+        // It did not read all of the request; its answer comes after this error.
         if (error instanceof Deno.errors.ConnectionReset) return 0;
         throw error;
       });
@@ -74,7 +74,7 @@ export class DaemonProcess implements AsyncDisposable {
     return Deno.connect({ transport: "unix", path: this.socket });
   }
 
-  /** Ends it as a service manager does, and gives its log. */
+  /** Ends it as a service manager does, and returns its log. */
   async end(signal: Deno.Signal = "SIGTERM"): Promise<readonly Record<string, unknown>[]> {
     this.child.kill(signal);
     assertEquals((await this.child.status).code, 0, await this.#log);
@@ -89,7 +89,7 @@ export class DaemonProcess implements AsyncDisposable {
   }
 }
 
-/** All of it, as far as the other side takes it. */
+/** Everything, as far as the other side reads it. */
 export async function writeAll(connection: Deno.Conn, text: string): Promise<void> {
   for (let rest = new TextEncoder().encode(text); rest.byteLength > 0;) {
     try {
@@ -114,7 +114,7 @@ function answered(text: string): Answered {
   };
 }
 
-/** What a world has left beside what the daemon remembers of its networks. */
+/** What a world has left beside the daemon's memory of its networks. */
 export async function leftIn(world: BinaryWorld): Promise<string[]> {
   return (await world.traces()).filter((trace) => trace !== "state/readiness.json");
 }

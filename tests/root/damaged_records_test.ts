@@ -1,11 +1,12 @@
-// Records that cannot be read any more, on real namespaces with the built-in plugins: their addresses come back.
+// Records that can no longer be read, on real namespaces with the built-in plugins: their addresses are
+// freed.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
-/** The network `web`: a bridge of its own, which goes at the end of the block, with addresses in this world. */
+/** The network `web`: a bridge of its own, removed at the end of the block, with addresses in this world. */
 class Web implements AsyncDisposable {
   readonly #link = `dpw-${crypto.randomUUID().slice(0, 8)}`;
 
@@ -46,7 +47,7 @@ class Web implements AsyncDisposable {
   }
 }
 
-/** Of what is cut much can still be read. */
+/** Much of a truncated record can still be read. */
 async function cut(file: string): Promise<void> {
   await Deno.writeTextFile(file, (await Deno.readTextFile(file)).slice(0, -10));
 }
@@ -60,7 +61,7 @@ const shown = ({ removed, kept, failed }: RecoveryReport) =>
   [removed, kept, failed].map((items) => items.length);
 
 sandboxTest(
-  "F75 F78 an attachment whose record cannot be read is shown as long as its sandbox is up, and detached afterwards",
+  "F75 F78 an attachment whose record cannot be read is listed while its sandbox is up, and detached afterwards",
   async (world) => {
     await using web = await Web.make(world);
     const podwire = world.podwire();
@@ -96,7 +97,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "what nothing tells how it was made is reported each time, until it is detached by hand",
+  "an attachment is reported each time if nothing says how it was made, until it is detached by hand",
   async (world) => {
     await using web = await Web.make(world);
     const podwire = world.podwire();
@@ -122,7 +123,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a sandbox of which no record can be read counts as up while its namespace is there, and is taken down whole after that",
+  "a sandbox of which no record can be read counts as up while its namespace exists, and is torn down whole after that",
   async (world) => {
     await using web = await Web.make(world);
     const podwire = world.podwire();
@@ -193,7 +194,7 @@ podsTest(
 );
 
 podsTest(
-  "F78 of a pod whose own record is lost, an attachment goes when its record still says whose it was, or its namespace is gone",
+  "F78 if a pod's own record is lost, its attachment is removed once its record still names the pod, or its namespace is gone",
   async (world) => {
     await using web = await Web.make(world.sandbox);
     await using pods = await world.open();

@@ -10,7 +10,7 @@ import { inputOf } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 
-/** Whose bridge and host-local it is. */
+/** Which release's bridge and host-local it is. */
 const SOURCES = ["built-in", "1.1.1", "1.9.1"] as const;
 type Source = typeof SOURCES[number];
 
@@ -58,7 +58,7 @@ class RouteWorld implements AsyncDisposable {
     return await this.podwire.sandboxes.run({ ...request, id: this.world.base("pod") });
   }
 
-  /** The default routes of the main table in the pod, as `GATEWAY INTERFACE`. */
+  /** The default routes of the pod's main table, as `GATEWAY INTERFACE`. */
   async defaults(): Promise<string[]> {
     const pod = this.world.path("pod");
     const shown = [
@@ -70,7 +70,7 @@ class RouteWorld implements AsyncDisposable {
     );
   }
 
-  /** The networks that are said to be the default. */
+  /** The networks that are marked as the default. */
   marked({ networks }: Sandbox): string[] {
     return networks.filter((network) => network.default).map(({ name }) => name.split("-")[0] ?? "");
   }
@@ -107,7 +107,7 @@ const DUAL = {
   c: ["10.82.0.0/24", "fd00:82::/64"],
 };
 
-/** The networks there are, those that are wanted, the default routes then, and who is marked as the default. */
+/** The networks, the wanted ones, the default routes then, and which one is marked as the default. */
 const CASES: readonly {
   readonly title: string;
   readonly networks: Readonly<Record<string, readonly string[]>>;
@@ -225,7 +225,7 @@ for (const source of SOURCES) {
   });
 
   Deno.test({
-    name: `a default route that was there before stays as it was (${source})`,
+    name: `a default route that existed before stays as it was (${source})`,
     ...needs,
     fn: async () => {
       await using world = await RouteWorld.make(source);
@@ -249,7 +249,7 @@ for (const source of SOURCES) {
 
   Deno.test({
     name:
-      `two networks that are to be the default of one family are refused before anything is done (${source})`,
+      `two networks that both want to be the default of one family are refused before anything runs (${source})`,
     ...needs,
     fn: async () => {
       await using world = await RouteWorld.make(source);

@@ -1,4 +1,4 @@
-// What a built-in bridge owes the plugin that it delegates addresses to, on the real kernel.
+// How a built-in bridge works with the plugin that it delegates addresses to, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
 import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";

@@ -1,4 +1,4 @@
-// Disks that are full or read-only, real ones: the error comes before the first plugin, or everything is undone.
+// Full and read-only disks, real ones: the error comes before the first plugin, or everything is undone.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, type NetworkWorld } from "../attachment/world.ts";
@@ -102,7 +102,7 @@ diskTest("D38 DEL needs no space on the disk", "stateDir", async (world, dir) =>
 });
 
 diskTest(
-  "D38 DEL on a read-only disk detaches, says what it could not forget, and can be repeated",
+  "D38 DEL on a read-only disk detaches, reports the record that it could not remove, and can be repeated",
   "stateDir",
   async (world, dir) => {
     await world.attachments().add(listOf(["a", "b"]), world.request());

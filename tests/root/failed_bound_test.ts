@@ -19,7 +19,7 @@ class Pod {
     return this.world.podwire(this.options);
   }
 
-  /** The error of one more run, and what was said to the log meanwhile about how many are left. */
+  /** The error of one more run, and the log messages about how many are left. */
   async fail(): Promise<{ readonly error: CniError; readonly warned: readonly string[] }> {
     const before = this.world.log.all.length;
     const { sandboxes } = this.podwire();
@@ -32,7 +32,7 @@ class Pod {
 const broken = (world: SandboxWorld, name: string) => world.network(name, { ADD: REFUSAL, DEL: DEL_REFUSAL });
 
 sandboxTest(
-  "a pod whose DEL always fails is warned of from its third failed record on, and refused at the bound",
+  "a pod whose DEL always fails is warned about from its third failed record on, and refused at the limit",
   async (world) => {
     await broken(world, "a");
     const pod = new Pod(world, { name: "web", namespace: "shop" }, { maxFailed: 5 });
@@ -70,7 +70,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "the bound of one pod is in no other's way, nor in that of what is attached by hand",
+  "the limit of one pod affects neither other pods nor what is attached by hand",
   async (world) => {
     await broken(world, "a");
     const options = { maxFailed: 1 };
@@ -84,7 +84,7 @@ sandboxTest(
         JSON.stringify(request),
       );
     }
-    // Nothing tells that two containers of `add` are one pod.
+    // Nothing says that two containers of `add` are one pod.
     await world.network("b", { DEL: DEL_REFUSAL });
     const open = world.podwire(options);
     for (const name of ["one", "two"]) {
@@ -100,7 +100,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("sandboxes that are given no name count as one for each network", async (world) => {
+sandboxTest("sandboxes without a name count as one pod for each network", async (world) => {
   await broken(world, "a");
   await broken(world, "b");
   const options = { maxFailed: 2 };
@@ -113,7 +113,7 @@ sandboxTest("sandboxes that are given no name count as one for each network", as
 });
 
 sandboxTest(
-  "where nothing is said the bound is 16, and with 0 there is none but the warning",
+  "the default limit is 16, and 0 means no limit but the warning",
   async (world) => {
     await broken(world, "a");
     const pod = new Pod(world, { name: "web" }, {});

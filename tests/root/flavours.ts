@@ -1,10 +1,13 @@
-/** The plugins that a test of the engine is run with: those of this program, and both releases of the reference ones. */
+/**
+ * The plugins that a test of the engine runs with: the built-in ones, and both releases of the reference
+ * plugins.
+ */
 import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 
-/** Whose plugins. */
+/** Which plugins. */
 export interface Flavour {
   readonly name: string;
   readonly needs: readonly Component[];
@@ -36,7 +39,7 @@ export function runtimeOf(world: World, { options }: Flavour, more: RuntimeOptio
   });
 }
 
-/** Configures a bridge network with addresses of the world's, `number` of them apart from those of others. */
+/** Configures a bridge network with addresses of the world, `number` of them apart from those of others. */
 export async function bridgeNetwork(
   world: World,
   name: string,
@@ -62,7 +65,7 @@ export async function heldAddresses(world: World, network: string): Promise<read
   return names.split("\n").filter((name) => /^\d+\./.test(name));
 }
 
-/** All links of a namespace, of this process's own by default, as `index: name kind mac`. */
+/** All links of a namespace, by default this process's own, as `index: name kind mac`. */
 export async function linksOf(netns?: string): Promise<readonly string[]> {
   const links: readonly Record<string, unknown>[] = JSON.parse(await sh("ip -d -j link show", netns));
   return links.map(({ ifindex, ifname, address, linkinfo }) => {

@@ -1,4 +1,4 @@
-// What others have made stays through the command line, the daemon, the OCI hook and a plugin on its own too.
+// The command line, the daemon, the OCI hook and a plugin on its own keep the interfaces of others, too.
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { createNetns, netnsId, removeNetns } from "../../lib/host/netns.ts";
 import { until } from "../until.ts";
@@ -9,7 +9,9 @@ import { linksOf } from "./flavours.ts";
 
 const TTL = "net.ipv4.ip_default_ttl";
 
-/** A test with a network and a namespace that has an `eth0` of others, which must be as before at its end. */
+/**
+ * Runs a test with a network and a namespace that has a foreign `eth0`, which must be unchanged at its end.
+ */
 function foreignTest(name: string, fn: (world: BinaryWorld, netns: string) => Promise<void>): void {
   binaryTest(name, [], async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -45,7 +47,7 @@ function foreignTest(name: string, fn: (world: BinaryWorld, netns: string) => Pr
 const OWN = `/proc/${Deno.pid}/ns/net`;
 
 foreignTest(
-  "the command line keeps an interface of others, and podwire's own namespace",
+  "the command line keeps a foreign interface, and podwire's own namespace",
   async (world, netns) => {
     const { network } = world;
     const taken = await world.refused(1, ["add", network, netns]);
@@ -71,7 +73,7 @@ foreignTest(
   },
 );
 
-foreignTest("the daemon keeps an interface of others, and its own namespace", async (world, netns) => {
+foreignTest("the daemon keeps a foreign interface, and its own namespace", async (world, netns) => {
   await using daemon = await DaemonProcess.start(world);
   const networks = [{ name: world.network, ifName: "eth0" }];
   const post = async (path: string) => {
@@ -124,7 +126,7 @@ foreignTest("the OCI hook keeps an interface that its container has", async (wor
   }
 });
 
-foreignTest("the plugin on its own removes no interface of others", async (world, netns) => {
+foreignTest("the plugin on its own removes no foreign interface", async (world, netns) => {
   const plugin = { ...world.bridgePlugin(), cniVersion: "1.0.0", name: world.network };
   const call = async (verb: string, path: string) => {
     const env = {

@@ -1,5 +1,5 @@
-// What podwire did not make stays: interfaces that are there already, those of other attachments, and podwire's own
-// network namespace, with the real plugins on the real kernel.
+// What podwire did not make stays: existing interfaces, those of other attachments, and podwire's own network
+// namespace, with the real plugins on the real kernel.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
@@ -25,7 +25,7 @@ async function refused(
   return error;
 }
 
-/** A test of each flavour in a world of its own, with the networks `one` and `two`. */
+/** Runs a test of each flavour in a world of its own, with the networks `one` and `two`. */
 function flavourTest(
   name: string,
   fn: (world: World, podwire: Podwire) => Promise<void>,
@@ -43,7 +43,7 @@ function flavourTest(
   }
 }
 
-flavourTest("an interface that is there already is told by its kind, and stays", async (world, podwire) => {
+flavourTest("an existing interface is reported with its kind, and stays", async (world, podwire) => {
   const foreign = {
     "a tun": "ip tuntap add eth0 mode tap",
     "a veth": "ip link add eth0 type veth peer name other",
@@ -107,7 +107,7 @@ flavourTest(
     assertEquals(await linksOf(netns), before);
     assertEquals((await podwire.attachments()).map(({ state }) => state), ["attached"]);
     await podwire.check("one", requestOf(world, netns));
-    // Another name of an interface is free, and so is this one once it has been given back.
+    // Another interface name is free, and so is this one once it has been given back.
     await podwire.add("two", requestOf(world, netns, { ifName: "eth1" }));
     await podwire.del("one", requestOf(world, netns));
     await podwire.add("two", requestOf(world, alias, { containerId: second }));
@@ -153,7 +153,7 @@ flavourTest(
   "what is not on record is detached without its interface, unless that is forced",
   async (world, podwire) => {
     const netns = await world.netns("pod");
-    // The end of a port of the bridge, so that no plugin can tell that it is not its own.
+    // The host end of a port of the bridge, so that no plugin can see that it is not its own.
     await sh(
       `ip link add ${world.bridge} type bridge && ip link add pf${
         world.tag.slice(-8)
@@ -169,7 +169,7 @@ flavourTest(
 );
 
 flavourTest(
-  "podwire's own network namespace is refused by every verb, whatever leads to it",
+  "every verb refuses podwire's own network namespace, by any path",
   async (world, podwire) => {
     const ifName = `d${world.tag.slice(-8)}`;
     await sh(`ip link add ${ifName} type bridge`);
@@ -198,7 +198,7 @@ flavourTest(
       await refused(() => podwire.sandboxes.run({ source: { kind: "pid", pid: Deno.pid } }), "usage");
       assertEquals(await theirs(), before);
       assertEquals(await sh("cat /proc/sys/net/ipv4/ip_default_ttl"), "64\n");
-      // What an older release has attached there is taken back without its interface.
+      // What an older release has attached there is detached without its interface.
       const netns = await world.netns("pod");
       await podwire.add("one", requestOf(world, netns, { ifName }));
       const store = new AttachmentStore(`${world.dir}/state`);
@@ -218,7 +218,7 @@ flavourTest(
 );
 
 flavourTest(
-  "an interface that has got the name of the attachment's is left, and nothing of the attachment stays",
+  "a foreign interface that has taken the attachment's name is left, and nothing of the attachment stays",
   async (world, podwire) => {
     await bridgeNetwork(world, "masked", { number: 2, more: { ipMasq: true } });
     const away = "ip link set eth0 down && ip link set eth0 name mine";
@@ -246,7 +246,7 @@ flavourTest(
 );
 
 flavourTest(
-  "the undoing of an ADD on an interface that was there does not take it",
+  "undoing an ADD on an existing interface keeps that interface",
   async (world, podwire) => {
     const netns = await world.netns("pod");
     await sh("ip link add eth0 type bridge", netns);

@@ -1,4 +1,5 @@
-// What a plugin refuses, and what has to be let go of, with real plugins on the real kernel.
+// Attachments that a plugin refuses to detach and that must be forgotten, with real plugins on the real
+// kernel.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
@@ -28,7 +29,7 @@ class RealWorld {
   readonly bridge = `pwf${crypto.randomUUID().slice(0, 8)}`;
   readonly netns: string;
   readonly dataDir: string;
-  /** Where a test puts plugins in front of the real ones. */
+  /** Where a test puts plugins that come before the real ones. */
   readonly frontDir: string;
 
   constructor(readonly world: SandboxWorld, readonly source: Source) {
@@ -79,7 +80,7 @@ class RealWorld {
   }
 }
 
-/** Those that are files: others can stand in front of them, and their veth pairs carry no mark. */
+/** Plugins that are files: other files can come before them, and their veth pairs carry no mark. */
 const RELEASES = SOURCES.filter(({ dir }) => dir !== "");
 
 function eachSource(name: string, fn: (real: RealWorld) => Promise<void>, sources = SOURCES): void {
@@ -127,7 +128,9 @@ eachSource("what the first plugin refuses leaves no record, however often it is 
   }
 });
 
-/** The recorded configuration is refused from now on: a wrapper, as an upgrade of the plugin would do. */
+/**
+ * From now on the recorded configuration is refused: a wrapper does what an upgrade of the plugin would do.
+ */
 function upgrade(real: RealWorld, word: string): void {
   const path = `${real.source.dir}/bridge`;
   const refusal = '{"cniVersion":"1.0.0","code":7,"msg":"this release does not take that"}';
@@ -145,7 +148,7 @@ eachSource("what an upgraded plugin does not take is detached with the mended fi
   upgrade(real, "old-word");
   const refused = await failing(() => podwire.del("web", real.target));
   assertEquals([refused.code, refused.msg], [7, "this release does not take that"]);
-  // The mended file has another place for addresses: the old one is freed as well.
+  // The repaired file has another place for addresses: the old one is freed as well.
   await real.list([real.plugin({}, { dataDir: `${world.dir}/new-addresses` })]);
   await podwire.del("web", real.target);
   assertEquals([await real.links(), await real.addresses()], [["lo"], []]);
@@ -165,7 +168,7 @@ eachSource("what cannot be detached is forgotten, with what carries its mark", a
   const reason = "the plugin was uninstalled";
   const attached = await failing(() => podwire.forget({ containerId, reason }));
   assertEquals(attached.kind, "conflict");
-  // No plugin of that name is to be found any more.
+  // No plugin of that name can be found any more.
   const bare = real.podwire({ pluginDirs: [`${world.dir}/none`], builtinPolicy: "off" });
   await failing(() => bare.del("web", real.target));
   await failing(() =>

@@ -1,4 +1,4 @@
-// The sweep on the real kernel: namespaces that nobody owns, and what else happens at the same time.
+// The sweep on the real kernel: namespaces without an owner, and what else happens at the same time.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createNetns } from "../../lib/host/netns.ts";
 import type { GcItem, GcReport } from "../../lib/gc/report.ts";
@@ -12,7 +12,7 @@ const briefReport = (world: SandboxWorld, { removed, kept, failed }: GcReport) =
   failed: brief(world, failed),
 });
 
-/** A namespace under the name that podwire gives to that of a sandbox. */
+/** A namespace with the name that podwire gives to a sandbox's namespace. */
 async function lost(world: SandboxWorld, id: string): Promise<string> {
   const path = `${world.netnsDir}/podwire-${id}`;
   await createNetns(path);
@@ -49,7 +49,7 @@ sandboxTest(
     assertEquals(briefReport(world, await podwire.gc()), expected);
     assertEquals(await world.namespaces(), ["mine", "podwire-c1", "podwire-notes", "podwire@other-x"]);
     assertEquals(await world.locks.containers.list(), []);
-    // Again there is nothing to do, and of one network there never is.
+    // Again there is nothing to do; with one network there never is.
     assertEquals((await podwire.gc()).removed, []);
     await lost(world, world.id("lost3"));
     assertEquals((await podwire.gc({ network: "a" })).removed, []);
@@ -78,7 +78,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "gc leaves alone a namespace with a process or an attachment in it, and says so",
+  "gc leaves alone a namespace with a process or an attachment in it, and reports it",
   async (world) => {
     await world.network("a");
     const podwire = world.podwire();
@@ -113,7 +113,8 @@ sandboxTest(
 sandboxTest("gc does not touch the namespace that a run is just making", async (world) => {
   await world.network("a", { ADD: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
   const podwire = world.podwire();
-  // The moment at which the namespace is there and the record is not: nobody must see it, so it is made by hand.
+  // The moment at which the namespace exists and the record does not: no one must see it, so the test makes
+  // it by hand.
   const id = world.id("c1");
   const netns = await lost(world, id);
   using lock = await world.locks.containers.lock(id);
@@ -125,7 +126,7 @@ sandboxTest("gc does not touch the namespace that a run is just making", async (
   await lock.remove();
   lock[Symbol.dispose]();
   assertEquals((await podwire.gc()).removed.map((item) => item.netns), [netns]);
-  // And a real one, whose set-up takes its time.
+  // And a real one, whose set-up is slow.
   const pending = podwire.sandboxes.run({ name: "web", id });
   await until(async () => (await world.plugins.verbs()).includes("a ADD"));
   const report = await world.podwire().gc({ all: true, waitMs: 100 });
@@ -135,7 +136,7 @@ sandboxTest("gc does not touch the namespace that a run is just making", async (
   assertEquals((await pending).state, "ready");
 });
 
-sandboxTest("F49 a GC plugin that hangs delays a set-up by no more than its time", async (world) => {
+sandboxTest("F49 a GC plugin that hangs delays a set-up by no more than its timeout", async (world) => {
   await world.network("a", { GC: { hang: true } });
   await world.network("b", { GC: { hang: true } });
   await world.network("c", { GC: { hang: true } });
@@ -147,7 +148,7 @@ sandboxTest("F49 a GC plugin that hangs delays a set-up by no more than its time
   await world.podwire().sandboxes.run({ name: "web", networks: [{ name: "d" }] });
   const took = performance.now() - started;
   const hung = (await world.plugins.verbs()).filter((verb) => verb.endsWith(" GC"));
-  // It got in after the one that was under way, and before the last of those that hang.
+  // It ran after the plugin in progress, and before the last of those that hang.
   assert(hung.length <= 2, `${took} ms: ${hung.join(", ")}`);
   const { failed } = await sweep;
   assertEquals(
@@ -211,7 +212,7 @@ sandboxTest("gc may be repeated and run by several at once while sandboxes come 
 });
 
 sandboxTest(
-  "F102 the record of a pod goes with its attachments, once its engine knows it no more",
+  "F102 the record of a pod is removed with its attachments, once its engine no longer knows it",
   async (world) => {
     await world.network("a");
     const podwire = world.podwire();
@@ -226,7 +227,7 @@ sandboxTest(
       }
       assertEquals(netns, `${world.netnsDir}/podwire-${id}`);
     }
-    // One of a pod without networks.
+    // The record of a pod without networks.
     for (const attachment of await world.store.ofContainer(bare!)) await world.forget(attachment);
     const pods = { owner: "mine", containerIds: () => [here!] };
     const expected = [
@@ -239,7 +240,7 @@ sandboxTest(
     assertEquals(brief(world, (await podwire.gc({ pods })).removed), expected);
     assertEquals(await world.sandboxes.ids(), [here, other].toSorted() as string[]);
     assertEquals((await world.store.containers()).toSorted(), [here, other].toSorted());
-    // The list of another engine says nothing of them.
+    // The list of another engine does not cover them.
     const { removed } = await podwire.gc({ pods: { owner: "nobody", containerIds: [] } });
     assertEquals(removed.filter(({ kind }) => kind !== "namespace"), []);
   },

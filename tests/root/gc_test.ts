@@ -20,7 +20,7 @@ const bridgeOf = (world: PluginWorld, ipam: JsonObject = {}): JsonObject => ({
   },
 });
 
-/** A test with the reference plugins of a release. */
+/** Runs a test with the reference plugins of a release. */
 function releaseTest(
   name: string,
   release: Release,
@@ -37,7 +37,7 @@ function releaseTest(
   });
 }
 
-/** The addresses that host-local has given, each with its container. */
+/** The addresses that host-local has allocated, each with its container. */
 async function reserved(world: PluginWorld): Promise<Record<string, string>> {
   const dir = `${world.ipamDir}/${world.name}`;
   const owners: Record<string, string> = {};
@@ -50,7 +50,7 @@ async function reserved(world: PluginWorld): Promise<Record<string, string>> {
 }
 
 releaseTest(
-  "D55 D60 GC detaches what nobody owns from the reference plugins, and spares the living and other runtimes' attachments",
+  "D55 D60 GC detaches attachments without an owner from the reference plugins, and keeps the living and other runtimes' attachments",
   "1.9.1",
   ["live", "gone"],
   async (world) => {
@@ -115,7 +115,7 @@ releaseTest("D51 STATUS of the reference plugins, ready and not", "1.9.1", [], a
 
 for (const [release, spoken] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as const) {
   releaseTest(
-    `D67 D76 B69 the plugins of release ${release} are spoken with in version ${spoken}`,
+    `D67 D76 B69 the plugins of release ${release} are called in version ${spoken}`,
     release,
     ["pod"],
     async (world) => {
@@ -152,7 +152,7 @@ for (const [release, spoken] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as cons
   );
 }
 
-sandboxTest("D55 the attachments of a sandbox are in use as long as its record is there", async (world) => {
+sandboxTest("D55 the attachments of a sandbox are in use as long as its record exists", async (world) => {
   await world.network("web");
   const podwire = world.podwire();
   const [live, gone] = [world.id("live"), world.id("gone")];
@@ -168,13 +168,13 @@ sandboxTest("D55 the attachments of a sandbox are in use as long as its record i
     "its sandbox is there",
   ]]);
   assertEquals((await world.calls()).slice(2), ["web DEL gone eth0", "web GC  "]);
-  // One whose record cannot be read is there all the same.
+  // A record that cannot be read exists all the same.
   await Deno.writeTextFile(`${world.stateDir}/sandboxes/${live}.json`, "{");
   assertEquals((await podwire.gc({ all: true })).removed, []);
   await podwire.recover();
 });
 
-sandboxTest("D66 sandboxes that are made while a sweep runs come out whole", async (world) => {
+sandboxTest("D66 sandboxes that are created while a sweep runs are complete", async (world) => {
   await world.network("web", { ADD: { sleep: 0.1 }, GC: { sleep: 0.1 } });
   const podwire = world.podwire();
   const ids = ["s1", "s2", "s3"].map((name) => world.id(name));
@@ -202,7 +202,8 @@ sandboxTest("a stopped sandbox whose DEL failed is cleaned up by the next sweep"
 });
 
 Deno.test({
-  name: "D51 D60 STATUS of the built-in host-local says when no address is left, and GC releases what leaked",
+  name:
+    "D51 D60 STATUS of the built-in host-local reports that no address is left, and GC releases what leaked",
   ...need("root", "ip"),
   fn: async () => {
     const dir = await Deno.makeTempDir({ prefix: "pwt-upkeep-" });

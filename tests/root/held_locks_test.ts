@@ -6,7 +6,7 @@ import { binaryTest, SYSTEM_PATH } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
-/** A process that holds the lock of a file; what it runs holds no other. */
+/** A process that holds the lock of a file; the program that it runs holds no other. */
 class Holder implements AsyncDisposable {
   private constructor(readonly child: Deno.ChildProcess) {}
 
@@ -31,7 +31,7 @@ class Holder implements AsyncDisposable {
 
 const SHORT = { lockTimeoutMs: 1_500 };
 
-/** The locks that a run takes, and the words for each. */
+/** The locks that a run takes, and how messages name each. */
 const LOCKS: readonly (readonly [string, string, RegExp])[] = [
   ["the container", "containers/ID.lock", /the lock of container "held-/],
   ["the names", "names.lock", /the lock over the names of sandboxes/],
@@ -42,7 +42,7 @@ const LOCKS: readonly (readonly [string, string, RegExp])[] = [
 
 for (const [whose, file, words] of LOCKS) {
   sandboxTest(
-    `D80 F52 a stopped process that holds the lock of ${whose} is named, and waited for no longer than was said`,
+    `D80 F52 a stopped process that holds the lock of ${whose} is named, and the wait for it is bounded`,
     async (world) => {
       await portNetwork(world);
       const id = world.id("held");
@@ -66,7 +66,7 @@ for (const [whose, file, words] of LOCKS) {
   );
 }
 
-sandboxTest("F52 whoever waits for a lock ends by its signal at once", async (world) => {
+sandboxTest("F52 a wait for a lock ends at once with its signal", async (world) => {
   await world.network("a");
   const id = world.id("held");
   await Deno.mkdir(`${world.runDir}/containers`, { recursive: true });
@@ -79,15 +79,15 @@ sandboxTest("F52 whoever waits for a lock ends by its signal at once", async (wo
 });
 
 sandboxTest(
-  "an unprivileged user who holds the lock of the directory of namespaces keeps nobody from making one",
+  "an unprivileged user who holds the lock of the directory of namespaces blocks no sandbox",
   async (world) => {
     await world.network("a");
     await Deno.chmod(world.dir, 0o755);
     await Deno.mkdir(world.netnsDir, { mode: 0o755 });
     await using _first = await Holder.of(world.netnsDir, { user: 65_534 });
-    // Not a mount point yet: it is waited for with a bound, and gone on without.
+    // Not a mount point yet: the wait for it is bounded, then the run goes on without it.
     await world.podwire().sandboxes.run({ id: world.id("one") });
-    // From now on there is nothing to wait for: the lock is not asked for.
+    // From now on no wait is needed: the lock is not taken.
     await world.podwire().sandboxes.run({ id: world.id("two") });
     assertEquals(await world.namespaces(), ["podwire-one", "podwire-two"]);
     await world.podwire().sandboxes.remove(world.id("one"));
@@ -140,7 +140,7 @@ binaryTest("F52 SIGTERM ends each command that waits for a lock", [], async (wor
   }
 });
 
-/** What comes until it holds this, or its end. */
+/** The output until it holds this, or its end. */
 async function readUntil(stream: ReadableStream<Uint8Array>, wanted: string): Promise<string> {
   let text = "";
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();

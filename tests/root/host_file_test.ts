@@ -35,7 +35,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "what a failed write took is free again at once, even while somebody still has the file open",
+  name:
+    "the space of a failed write is free again at once, even while another process still has the file open",
   ...need("root"),
   fn: () =>
     inTmpfs(async (dir) => {
@@ -50,7 +51,7 @@ Deno.test({
     }),
 });
 
-/** Opens what is being written, as a child does that is forked just then. */
+/** Opens the file during the write, as a child does that is forked just then. */
 async function openUnfinished(dir: string): Promise<Deno.FsFile> {
   for (;;) {
     const name = names(dir).find((name) => name.endsWith(".tmp"));
@@ -60,7 +61,7 @@ async function openUnfinished(dir: string): Promise<Deno.FsFile> {
 }
 
 Deno.test({
-  name: "writes and locks on a read-only file system say so",
+  name: "writes and locks on a read-only file system report it",
   ...need("root"),
   fn: () =>
     inTmpfs(async (dir) => {

@@ -31,7 +31,7 @@ function rootTest(name: string, fn: (netns: string) => Promise<void>): void {
 const linkNames = async (netns: string) =>
   (await ipJson(["link", "show"], { netns }) as { ifname: string }[]).map(({ ifname }) => ifname);
 
-rootTest("ipBatch() does all lines in one process", async (netns) => {
+rootTest("ipBatch() runs all lines in one process", async (netns) => {
   let runs = 0;
   const run = (request: CommandRequest) => (runs++, runCommand(request));
   await ipBatch([
@@ -52,7 +52,7 @@ rootTest("ipBatch() does all lines in one process", async (netns) => {
 rootTest(
   "ipBatch() returns what the lines show as text, and ipBatchJson() as JSON, one list a line",
   async (netns) => {
-    // Not the other way round: what `ip link` shows keeps `ip addr` behind it from showing addresses.
+    // Not in the other order: `ip link` keeps an `ip addr` after it from showing addresses.
     const lines = ["link set dev lo up", "addr show dev lo", "link show dev lo"];
     assertStringIncludes(await ipBatch(lines, { netns }), "inet 127.0.0.1/8");
     const lists = await ipBatchJson(lines, { netns }) as { ifname: string }[][];
@@ -68,7 +68,7 @@ rootTest("ipBatch() takes many lines", async (netns) => {
   assertGreater(lo?.addr_info.length ?? 0, 1_999);
 });
 
-rootTest("ipBatch() stops at the line that fails and names it with ip's words", async (netns) => {
+rootTest("ipBatch() stops at the line that fails and names it with ip's message", async (netns) => {
   const lines = [
     "link add br0 type bridge",
     "# a remark",

@@ -17,7 +17,7 @@ import { unmountBelow } from "./unmount.ts";
 import { delay } from "../../lib/async/wait.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
-/** The script finds `args` as $0, $1 and so on. */
+/** The script gets `args` as $0, $1 and so on. */
 const sh = (script: string, ...args: string[]) =>
   runCommand({ program: "sh", args: ["-c", script, ...args] });
 
@@ -50,7 +50,7 @@ function rootTest(name: string, fn: (dir: string) => Promise<void>): void {
   Deno.test({ name, ...need("root", "ip"), fn: () => inNsDir(fn) });
 }
 
-rootTest("createNetns() makes a namespace with lo up that removeNetns() takes away", async (dir) => {
+rootTest("createNetns() makes a namespace with lo up that removeNetns() removes", async (dir) => {
   const path = `${dir}/a`;
   await createNetns(path);
   assertEquals([await isNetns(path), await nsProblem(path), await mounts(path)], [true, undefined, 1]);
@@ -68,7 +68,7 @@ rootTest("createNetns() makes a namespace with lo up that removeNetns() takes aw
 });
 
 Deno.test({
-  name: "createNetns() in /run/netns makes what `ip netns` knows, and takes what `ip netns` made",
+  name: "createNetns() in /run/netns makes what `ip netns` knows, and accepts what `ip netns` made",
   ...need("root", "ip"),
   fn: async () => {
     const [ours, theirs] = [unique(), unique()];
@@ -101,7 +101,7 @@ rootTest("createNetns() makes the directory a mount point, shared, once", async 
   assertEquals(new Set(await Promise.all(numbers.map((n) => netnsId(`${dir}/${n}`)))).size, numbers.length);
 });
 
-rootTest("removeNetns() takes a namespace away in other mount namespaces too", async (dir) => {
+rootTest("removeNetns() removes a namespace in other mount namespaces too", async (dir) => {
   await createNetns(`${dir}/a`);
   const stop = new AbortController();
   const up = Promise.withResolvers<void>();
@@ -113,7 +113,7 @@ rootTest("removeNetns() takes a namespace away in other mount namespaces too", a
   });
   await up.promise;
   try {
-    // Deno may not open what a mount elsewhere would keep in place: removing the file below it would be refused.
+    // Deno may not open what a mount elsewhere keeps in place: removing the file below it would be refused.
     assertEquals(await removeNetns(`${dir}/a`), true);
     await createNetns(`${dir}/a`);
     assertEquals(await removeNetns(`${dir}/a`), true);
@@ -123,7 +123,7 @@ rootTest("removeNetns() takes a namespace away in other mount namespaces too", a
   }
 });
 
-rootTest("createNetns() fails where something is and leaves that alone", async (dir) => {
+rootTest("createNetns() fails where something exists and leaves that alone", async (dir) => {
   const path = `${dir}/a`;
   await createNetns(path);
   const id = await netnsId(path);
@@ -184,7 +184,7 @@ rootTest("createNetns() leaves nothing when its signal fires", async (dir) => {
 });
 
 rootTest(
-  "removeNetns() takes what a crash left between file and mount, and all mounts on a path",
+  "removeNetns() removes what a crash left between file and mount, and all mounts on a path",
   async (dir) => {
     await createNetns(`${dir}/a`);
     await Deno.writeTextFile(`${dir}/left`, "");
@@ -235,7 +235,7 @@ rootTest("removeNetns() removes nothing but namespaces and empty files", async (
   assert(await isNetns(`${dir}/a`));
 });
 
-rootTest("removeNetns() by several at once ends in nothing there", async (dir) => {
+rootTest("removeNetns() by several at once ends with nothing there", async (dir) => {
   await createNetns(`${dir}/a`);
   const removed = await Promise.all(Array.from({ length: 5 }, () => removeNetns(`${dir}/a`)));
   assert(removed.includes(true));
@@ -313,7 +313,7 @@ rootTest("nsProblem() says what a path is instead of a namespace", async (dir) =
 });
 
 rootTest(
-  "runInside() passes input, output and code through, and tells a namespace that is gone",
+  "runInside() passes input, output and code through, and reports a namespace that is gone",
   async (dir) => {
     await createNetns(`${dir}/a`);
     const outcome = await runInside(`${dir}/a`, {
@@ -329,9 +329,9 @@ rootTest(
   },
 );
 
-rootTest("without root, making and removing says that permission is missing", async (dir) => {
+rootTest("without root, making and removing reports that the permission is missing", async (dir) => {
   await createNetns(`${dir}/a`);
-  // Where the path cannot be walked, mount has other words.
+  // If the path cannot be walked, mount has another message.
   await Deno.chmod(`${dir}/..`, 0o755);
   const asNobody = (request: CommandRequest) =>
     runCommand({
@@ -344,7 +344,7 @@ rootTest("without root, making and removing says that permission is missing", as
   assertEquals([await namespacesIn(dir), await nsProblem(`${dir}/b`)], [["a"], "does not exist"]);
 });
 
-rootTest("createNetns() says so when it cannot undo what it did", async (dir) => {
+rootTest("createNetns() reports what it could not undo", async (dir) => {
   const path = `${dir}/a`;
   const run = (request: CommandRequest) =>
     request.program === "unshare"

@@ -1,4 +1,5 @@
-// The bundle of an infra container says which version made it: what a newer one made is left alone.
+// The bundle of an infra container names the version that made it: the bundle of a newer version is left
+// alone.
 import { assert, assertEquals } from "@std/assert";
 import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { markBundle } from "../../lib/sandbox/infra_bundle.ts";

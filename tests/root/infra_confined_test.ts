@@ -15,7 +15,7 @@ async function statusOf(pid: number): Promise<Record<string, string>> {
   }));
 }
 
-/** Makes the sandbox "web" with an infra container, and gives the process of that once it runs its program. */
+/** Makes the sandbox "web" with an infra container, and returns its process once that runs its program. */
 async function started(world: BinaryWorld): Promise<number> {
   const { pid } = await world.json(["run", "web", "--id", world.id("web"), "--infra"], { env });
   await until(
@@ -33,7 +33,7 @@ function infraTest(name: string, fn: (world: BinaryWorld) => Promise<void>): voi
 }
 
 infraTest(
-  "the process of an infra container is nobody, may do nothing, and is the last to be killed",
+  "the process of an infra container runs as the user nobody, without capabilities, and is the last to be killed",
   async (world) => {
     const pid = await started(world);
     const status = await statusOf(pid);
@@ -55,7 +55,7 @@ infraTest(
         Seccomp: "2",
       },
     );
-    // Where not even root may lower a score, as in a container, it stays what it is.
+    // If not even root may lower a score, as in a container, it stays what it is.
     const possible = await sh(
       "(echo -998 >/proc/self/oom_score_adj) 2>/dev/null && echo -998 || cat /proc/self/oom_score_adj",
     );
@@ -67,7 +67,7 @@ infraTest(
     });
     const readonly = mounts.filter(({ isReadonly }) => isReadonly).map(({ target }) => target);
     for (const path of ["/", "/proc/sys", "/proc/irq", "/proc/bus", "/proc/sysrq-trigger"]) {
-      // What this kernel does not have cannot be mounted over.
+      // Paths that this kernel lacks cannot be masked.
       if ((await sh(`ls -d ${path} 2>/dev/null || :`)) !== "") assert(readonly.includes(path), path);
     }
     for (
@@ -89,9 +89,9 @@ infraTest(
   },
 );
 
-infraTest("catatonit collects children and ends at a signal, as filtered as it is", async (world) => {
+infraTest("catatonit collects children and ends at a signal, although it is filtered", async (world) => {
   const pid = await started(world);
-  // What another process of the container leaves becomes its child, and must not stay as a zombie.
+  // An orphan of another process of the container becomes its child, and must not stay as a zombie.
   await sh(`nsenter --target=${pid} --pid sh -c 'sleep 2 >/dev/null 2>&1 & :'`);
   const children = `cat /proc/${pid}/task/${pid}/children`;
   await until("its child is there", async () => await sh(children) !== "");
@@ -105,7 +105,7 @@ infraTest("catatonit collects children and ends at a signal, as filtered as it i
 });
 
 infraTest(
-  "a runtime that was built without seccomp makes the container all the same, and that is said",
+  "a runtime that was built without seccomp makes the container all the same, and a warning says so",
   async (world) => {
     const runtime = await world.plugin(
       "oci",

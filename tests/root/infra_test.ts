@@ -9,7 +9,7 @@ const env = { PATH: `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}` };
 const ENDS_AT_ONCE =
   `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || { echo '{"code": 100, "msg": "no"}'; exit 1; }\n`;
 
-/** What there is of a container: for runc, as a process, as cgroups. */
+/** What exists of a container: in runc, as a process, as cgroups. */
 async function container(id: string): Promise<string[]> {
   const state = await sh(`${RUNC} state ${id} >/dev/null 2>&1 && echo state || :`);
   const processes = await sh(`grep -ls -e podwire-${id} /proc/[0-9]*/cgroup || :`);
@@ -18,7 +18,7 @@ async function container(id: string): Promise<string[]> {
 }
 
 async function assertNothing(world: BinaryWorld, ...ids: string[]): Promise<void> {
-  // Whoever adopted the container's process may take a moment to notice its end.
+  // The process that adopted the container's process may take a moment to notice its end.
   for (const id of ids) await until(`no container ${id}`, async () => (await container(id)).length === 0);
   assertEquals(await world.traces(), []);
 }
@@ -52,7 +52,7 @@ binaryTest(
       new RegExp(`lo +UNKNOWN(.|\n)*eth0@.*${world.subnet4}.2/24`),
     );
 
-    // Without runc on the PATH the container is neither forgotten nor taken for gone.
+    // Without runc on the PATH the container is neither forgotten nor considered gone.
     const withoutRunc = await world.podwire(["rm", "web"]);
     assertEquals([withoutRunc.code, (await container(id)).length > 0], [6, true], withoutRunc.stderr);
     assertMatch(withoutRunc.stderr, /runc/);
@@ -68,7 +68,7 @@ binaryTest(
 );
 
 binaryTest(
-  "an infra container that was killed makes its sandbox broken, which is said, and recovery takes it down",
+  "an infra container that was killed makes its sandbox broken, which is reported, and recovery tears it down",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -114,7 +114,7 @@ binaryTest(
     const { state, reason } = await world.json(["inspect", id], { env });
     assertEquals(state, "broken");
     assertMatch(reason, /is gone; runc says: .*does not exist/);
-    // Who has no runc is told the rest all the same.
+    // Without runc everything else is still reported.
     assertMatch((await world.json(["inspect", id])).reason, /is gone; runc is not installed/);
     await world.done(["rm", id], { env });
     await assertNothing(world, id);
@@ -122,7 +122,7 @@ binaryTest(
 );
 
 binaryTest(
-  "the network comes down before the infra container, which knows whose it is",
+  "the network is torn down before the infra container, whose name is still known then",
   ["runc", "catatonit"],
   async (world) => {
     const id = world.id("web");
@@ -150,7 +150,7 @@ cat >/dev/null
 );
 
 binaryTest(
-  "a sandbox whose OCI runtime is gone can be removed by force; what is left is for recovery",
+  "a sandbox whose OCI runtime is gone can be removed by force; recovery removes the rest",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -169,7 +169,7 @@ binaryTest(
 );
 
 binaryTest(
-  "an infra container goes with its sandbox also when the record of that cannot be read",
+  "an infra container is removed with its sandbox also when the sandbox's record cannot be read",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -184,7 +184,7 @@ binaryTest(
   },
 );
 
-/** An OCI runtime that hangs as long as there is a file. */
+/** An OCI runtime that hangs as long as a file exists. */
 async function hangingRuntime(world: BinaryWorld): Promise<{ runtime: string; hang: string }> {
   const hang = `${world.dir}/hang`;
   const runtime = await world.plugin(
@@ -195,7 +195,7 @@ async function hangingRuntime(world: BinaryWorld): Promise<{ runtime: string; ha
 }
 
 binaryTest(
-  "an OCI runtime that hangs is not waited for; its sandbox is broken until the container can be removed",
+  "the wait for an OCI runtime that hangs is bounded; its sandbox is broken until the container can be removed",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -228,7 +228,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a run whose OCI runtime hangs ends in time and leaves nothing that recovery would not remove",
+  "a run whose OCI runtime hangs ends in time and leaves only what recovery removes",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -242,7 +242,7 @@ binaryTest(
       await Deno.remove(`${hang}-${verb}`);
       await assertNothing(world, id);
     }
-    // Then it hangs when the run is to be undone, too.
+    // Then it hangs when the run is undone, too.
     const id = world.id("both");
     for (const verb of ["start", "delete"]) await Deno.writeTextFile(`${hang}-${verb}`, "");
     await world.refused(5, [...run(id), "--timeout=DEL=3s"], { env });
@@ -254,7 +254,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a run that is interrupted while its container is made takes that away again",
+  "a run that is interrupted while its container is made removes the container",
   ["runc", "catatonit"],
   async (world) => {
     await world.list([world.bridgePlugin()]);
@@ -302,14 +302,18 @@ binaryTest(
   },
 );
 
-binaryTest("a network that fails takes the infra container with it", ["runc", "catatonit"], async (world) => {
-  await world.plugin("bad", ENDS_AT_ONCE);
-  await world.list([world.bridgePlugin(), { type: "bad" }]);
-  const id = world.id("web");
-  const error = await world.refused(1, ["run", "--id", id, "--infra"], { env });
-  assertEquals([error.plugin, error.msg], ["bad", "no"]);
-  await assertNothing(world, id);
-});
+binaryTest(
+  "a network that fails removes the infra container with it",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.plugin("bad", ENDS_AT_ONCE);
+    await world.list([world.bridgePlugin(), { type: "bad" }]);
+    const id = world.id("web");
+    const error = await world.refused(1, ["run", "--id", id, "--infra"], { env });
+    assertEquals([error.plugin, error.msg], ["bad", "no"]);
+    await assertNothing(world, id);
+  },
+);
 
 binaryTest(
   "kill -9 of run --infra leaves no container, no bundle and no process",

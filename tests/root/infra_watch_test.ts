@@ -1,4 +1,4 @@
-// The daemon notices by itself what nobody tells: that a container has ended, that a namespace was unmounted.
+// The daemon notices by itself that a container has ended, or that a namespace was unmounted.
 import { assertEquals, assertMatch } from "@std/assert";
 import { dirname } from "@std/path";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
@@ -14,7 +14,7 @@ async function start(world: BinaryWorld): Promise<DaemonProcess> {
   return await DaemonProcess.start(world, [BUILTIN], env);
 }
 
-/** What a daemon tells of its sandboxes. */
+/** The daemon's events about its sandboxes. */
 class Told implements AsyncDisposable {
   #heard = "";
   readonly #reading: Promise<void>;
@@ -36,14 +36,14 @@ class Told implements AsyncDisposable {
     }
   }
 
-  /** What was told of the states of a sandbox, each with the reason. */
+  /** The states of a sandbox in the events, each with the reason. */
   of(id: string): readonly string[] {
     const events = [...this.#heard.matchAll(/^data: (\{.*\})$/gm)].map(([, text = ""]) => JSON.parse(text));
     return events.filter((event) => event.type === "sandbox" && event.id === id && event.sandbox !== null)
       .map(({ sandbox: { state, reason = "" } }) => `${state} ${reason}`.trim());
   }
 
-  /** Waits until the last thing that was told of a sandbox is so. */
+  /** Waits until the last event of a sandbox is so. */
   async hears(id: string, pattern: RegExp): Promise<void> {
     await until(`${id}: ${pattern}`, () => Promise.resolve(pattern.test(this.of(id).at(-1) ?? "")));
   }
@@ -66,7 +66,7 @@ async function metricsOf(
 }
 
 binaryTest(
-  "an infra container that ends by itself is told by an event, the log and the metrics, whoever made it",
+  "an infra container that ends by itself is reported by an event, the log and the metrics, whichever process made it",
   ["runc", "catatonit"],
   async (world) => {
     await using daemon = await start(world);
@@ -104,7 +104,7 @@ binaryTest(
     await told.hears(own!, /^stopped$/);
     await world.done(["rm", beside!], { env });
 
-    // By then one that was stopped, or told of twice, would have been counted.
+    // By then a stopped one, or one that was reported twice, would have been counted.
     pids.push(await run(last));
     Deno.kill(pids[2]!, "SIGKILL");
     await told.hears(last!, ended(pids[2]));
@@ -124,7 +124,7 @@ binaryTest(
 );
 
 binaryTest(
-  "a namespace that was unmounted behind the daemon's back is told by an event",
+  "a namespace that others unmounted is reported by an event",
   [],
   async (world) => {
     await using daemon = await start(world);

@@ -1,8 +1,9 @@
-// What the program was started with, beyond its standard input, output and error, reaches no program that it starts.
+// Descriptors that the program inherits, beyond standard input, output and error, reach no program that it
+// starts.
 import { assertEquals } from "@std/assert";
 import { binaryTest, sh } from "./binary_world.ts";
 
-/** Notes how many descriptors lead to the secret file, and reads it by them. */
+/** Records how many descriptors lead to the secret file, and reads it through them. */
 const RECORDER = (seen: string) =>
   `#!/bin/sh
 cat >/dev/null
@@ -27,7 +28,7 @@ binaryTest("descriptors of a file reach neither a plugin nor exec's program", []
   assertEquals([said.includes("the secret"), said.includes("read")], [false, true], said);
   await podwire(`rm -f web ${options}`);
   assertEquals(await Deno.readTextFile(seen), "ADD 0\nDEL 0\n");
-  // What holds without podwire in between, or the test could not fail.
+  // This holds without podwire in between; otherwise the test could not fail.
   const without = await sh(
     `bash -c 'exec 3<${secret} 12<${secret}; CNI_COMMAND=ADD ${world.pluginDir}/recorder </dev/null'`,
   );
@@ -41,17 +42,17 @@ binaryTest("descriptors of a file reach neither a plugin nor exec's program", []
 });
 
 binaryTest(
-  "the PATH of who calls comes first for exec, with inherited descriptors and without",
+  "the caller's PATH comes first for exec, with inherited descriptors and without",
   [],
   async (world) => {
     const [bin, secret] = [`${world.dir}/own-bin`, `${world.dir}/secret`];
     await Deno.mkdir(bin);
     await Deno.writeTextFile(secret, "the secret\n");
-    // Both of podwire's own program and of the user's: each notes that it was found, and goes on as the system's.
+    // Both of podwire's own program and of the user's: each records that it was found, and runs the system's.
     for (const program of ["nsenter", "uname"]) {
       const script = `#!/bin/sh\necho own ${program} >&2\nexec /usr/bin/${program} "$@"\n`;
       await Deno.writeTextFile(`${bin}/${program}`, script, { mode: 0o755 });
-      // What cannot be executed is passed over, as execvp(3) does.
+      // A file that cannot be executed is skipped, as execvp(3) does.
       await Deno.mkdir(`${world.dir}/none`, { recursive: true });
       await Deno.writeTextFile(`${world.dir}/none/${program}`, script, { mode: 0o644 });
     }

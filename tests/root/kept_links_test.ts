@@ -1,5 +1,5 @@
-// A pod that is removed keeps nothing that leads to the host, whatever a process inside that outlives it did to its
-// interfaces; only then does its address go to another. With the real plugins on the real kernel.
+// A removed pod keeps nothing that leads to the host, whatever a surviving process in it did to its
+// interfaces; only then does its address go to another pod. With the real plugins on the real kernel.
 import { assertEquals, assertMatch } from "@std/assert";
 import { type CommandRequest, type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { netnsId } from "../../lib/host/netns.ts";
@@ -69,7 +69,7 @@ for (const flavour of FLAVOURS) {
   }
 
   Deno.test({
-    name: `an end on the host that cannot be removed keeps the attachment on record: ${flavour.name}`,
+    name: `a host end that cannot be removed keeps the attachment on record: ${flavour.name}`,
     ...need("root", "ip", ...flavour.needs),
     fn: inWorld(async (world) => {
       await bridgeNetwork(world, "one");

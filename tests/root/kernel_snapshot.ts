@@ -1,14 +1,14 @@
-/** What the kernel has of a network, as lines that can be compared and told apart by whose they are. */
+/** The kernel's state of a network, as lines that can be compared and assigned to their owners. */
 import { sh } from "./builtin_world.ts";
 
-/** Something that is there: its name, and all that may not change of it. */
+/** One object: its name, and everything about it that may not change. */
 export interface Thing {
   readonly value: string;
-  /** The hardware address of the link that it is, or is of. */
+  /** The hardware address of the link that it is, or belongs to. */
   readonly mac?: string | undefined;
 }
 
-/** All things of a place by their names. */
+/** All objects of a place by their names. */
 export type Things = ReadonlyMap<string, Thing>;
 
 // deno-lint-ignore no-explicit-any
@@ -22,18 +22,18 @@ const SHOWN = [
   "route show table all root ::/0",
   "rule show",
 ];
-/** In few processes: it is run after each step. */
+/** In few processes: it runs after each step. */
 const SCRIPT = `ip -d -j -batch - <<'END' || exit 1
 ${SHOWN.join("\n")}
 END
 echo ${BETWEEN}
 nft -s list ruleset 2>/dev/null
 echo ${BETWEEN}`;
-/** Where iptables is that of nftables, those have its rules too. */
+/** If iptables is that of nftables, nftables has its rules too. */
 const IPTABLES = "iptables-save 2>/dev/null; ip6tables-save 2>/dev/null";
 const TTL = "net.ipv4.ip_default_ttl";
 
-/** What of a network is looked at. */
+/** What of a network is compared. */
 export interface SnapshotSelection {
   /** @default all links */
   readonly isLink?: (name: string, master: string | undefined) => boolean;
@@ -44,8 +44,8 @@ export interface SnapshotSelection {
 }
 
 /**
- * Looks at a namespace, or at this process's own one. What comes and goes by itself is left out: addresses that the kernel
- * gives to links, counters, the state of carriers.
+ * Takes a snapshot of a namespace, by default this process's own. It leaves out what comes and goes by
+ * itself: addresses that the kernel gives to links, counters, the state of carriers.
  */
 export async function kernelSnapshot(
   place: string,

@@ -1,4 +1,7 @@
-/** Pods on three networks, one of them made by podwire's own plugins, and all that a process killed there can leave. */
+/**
+ * Pods on three networks, one of them with podwire's own plugins, and everything that a process killed there
+ * can leave.
+ */
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -7,7 +10,9 @@ import type { Random } from "../cni/random.ts";
 import { installPaced, type Pace } from "./paced_plugins.ts";
 import { PodsWorld } from "./pods_world.ts";
 
-/** How many paced plugins are in the chain of a network, and whether podwire's own bridge stands before them. */
+/**
+ * How many paced plugins are in the chain of a network, and whether podwire's own bridge comes before them.
+ */
 const NETWORKS = {
   a: { paced: 2, bridge: false },
   b: { paced: 3, bridge: false },
@@ -20,7 +25,7 @@ const NAMES = Object.keys(NETWORKS) as Name[];
 export interface Unit {
   readonly id: string;
   readonly isSandbox: boolean;
-  /** What `setUp`, or `run`, is called with. */
+  /** The arguments of `setUp` or `run`. */
   readonly request: PodRequest | JsonObject;
   /** The calls of paced plugins that its set-up needs at most, and its tear-down. */
   readonly calls: number;
@@ -50,8 +55,8 @@ export class KillWorld implements AsyncDisposable {
   }
 
   /**
-   * Writes the configuration of all networks. It differs from one generation to the next in every plugin's keys, in
-   * addresses, and in the chains; odd ones lack the network `b`.
+   * Writes the configuration of all networks. From one generation to the next it differs in every plugin's
+   * keys, in addresses, and in the chains; odd ones lack the network `b`.
    */
   async configure(generation: number): Promise<void> {
     const { confDir } = this.world.sandbox;
@@ -91,7 +96,7 @@ export class KillWorld implements AsyncDisposable {
     };
   }
 
-  /** A pod on these networks, with a port of the host if the chance says so. */
+  /** A pod on these networks, with a host port by chance. */
   async unit(name: string, isSandbox: boolean, networks: readonly Name[], port?: number): Promise<Unit> {
     const id = this.world.sandbox.id(name);
     this.#ids.push(id);
@@ -120,7 +125,7 @@ export class KillWorld implements AsyncDisposable {
     return units;
   }
 
-  /** What is there of the units, beside those that are up: on disk, in the kernel, among the processes. */
+  /** What exists of the units that are not up: on disk, in the kernel, among the processes. */
   async traces(up: readonly Unit[]): Promise<string[]> {
     const { sandbox } = this.world;
     const gone = this.#ids.filter((id) => !up.some((unit) => unit.id === id));
@@ -155,7 +160,7 @@ export class KillWorld implements AsyncDisposable {
     ].filter((line) => line !== "").map((line) => sandbox.plain(line));
   }
 
-  /** Takes the namespaces away that pods had which are gone. */
+  /** Removes the namespaces of pods that are gone. */
   async forget(units: readonly Unit[]): Promise<void> {
     for (const { id, isSandbox, request } of units) {
       if (!isSandbox) await this.world.gone(request as PodRequest);

@@ -1,4 +1,4 @@
-// Ports on which a program of the host listens, on the real kernel with the real ss.
+// Host ports on which a program listens, on the real kernel with the real ss.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -7,7 +7,7 @@ import { sandboxTest } from "./sandbox_world.ts";
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
 
 sandboxTest(
-  "a port on which a program listens is refused before anything is done, with its name",
+  "a port on which a program listens is refused before anything runs, with the program's name",
   async (world) => {
     await world.network("a");
     const list = JSON.parse(await Deno.readTextFile(`${world.confDir}/a.conflist`));
@@ -29,7 +29,7 @@ sandboxTest(
     await sandboxes.run({ name: "other", publish: publish("", "udp") });
     await sandboxes.run({ name: "six", publish: publish("::1") });
     for (const name of ["other", "six"]) await sandboxes.remove(name);
-    // Where ss is missing, nothing is refused.
+    // Without ss, nothing is refused.
     const run: typeof runCommand = (request) =>
       request.program === "ss" ? Promise.reject(new Deno.errors.NotFound("ss")) : runCommand(request);
     await world.podwire({ run }).sandboxes.run({ name: "web", publish: publish("") });

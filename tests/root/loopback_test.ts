@@ -1,4 +1,4 @@
-// The loopback interface of namespaces that somebody else made, on the real kernel.
+// The loopback interface of namespaces that others made, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
@@ -9,7 +9,7 @@ import { podwire } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
-/** A namespace with `lo` down, and `ip` inside of it. */
+/** A namespace with `lo` down, and `ip` inside it. */
 async function inNetns(
   fn: (path: string, ip: (...args: string[]) => Promise<string>) => Promise<void>,
 ): Promise<void> {
@@ -124,7 +124,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("run --network none makes a sandbox with lo alone, and rm takes it away", async (world) => {
+sandboxTest("run --network none makes a sandbox with lo alone, and rm removes it", async (world) => {
   const plugin = await world.network("a");
   const { confDir, stateDir, netnsDir, dir } = world;
   const dirs = [

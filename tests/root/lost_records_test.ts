@@ -1,5 +1,5 @@
-// Attachments whose record is lost while libcni's cache still has them: what this installation made is detached, with the
-// real plugins on the real kernel; what another runtime made is not.
+// Attachments whose record is lost while libcni's cache still has them: those of this installation are
+// detached, with the real plugins on the real kernel; those of another runtime are not.
 import { assertEquals, assertMatch } from "@std/assert";
 import { netnsId } from "../../lib/host/netns.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
@@ -136,7 +136,7 @@ function builtinTest(name: string, fn: (world: World, podwire: Podwire) => Promi
   });
 }
 
-/** A plugin that says what it was given. */
+/** A plugin that records its input. */
 const PORTMAP = `#!/bin/sh
 input=$(cat)
 case $CNI_COMMAND in
@@ -146,7 +146,7 @@ esac
 `;
 
 builtinTest(
-  "an attachment whose record is lost keeps its host port and its interface as long as its sandbox is up",
+  "an attachment whose record is lost keeps its host port and its interface while its sandbox is up",
   async (world, podwire) => {
     const publish = [{ hostIP: "", hostPort: 18_081, containerPort: 80, protocol: "tcp" as const }];
     const networks = [{ name: "one", ifName: "eth0" }];
@@ -171,7 +171,7 @@ builtinTest(
 );
 
 builtinTest(
-  "what was made by hand and whose record is lost goes when its namespace is gone, or when all such are to go",
+  "an attachment that was made by hand and whose record is lost is removed when its namespace is gone, or when all such are removed",
   async (world, podwire) => {
     const netns = await world.netns("hand");
     const add = async (containerId: string, ifName: string) => {
@@ -194,14 +194,14 @@ builtinTest(
 );
 
 builtinTest(
-  "what another runtime attached under the ID of a sandbox is left to it, also in the sandbox's namespace",
+  "what another runtime attached under the ID of a sandbox stays with it, also in the sandbox's namespace",
   async (world, podwire) => {
     const { id, netns } = await podwire.sandboxes.run({ networks: [{ name: "one", ifName: "eth0" }] });
     const cache = new ResultCache(`${world.dir}/cache`);
     const key = { containerId: id, network: "two", ifName: "eth1" };
     const config = await Deno.readTextFile(`${world.dir}/conf/two.conflist`);
     await cache.write({ ...key, netns, config, cniArgs: [], capabilityArgs: {}, result: undefined });
-    // Detached by another runtime, and attached again by it with arguments of its own.
+    // Detached by another runtime, which attaches it again with arguments of its own.
     const own = (await cache.read({ ...key, network: "one", ifName: "eth0" }))!;
     await cache.write({ ...own, cniArgs: [["IgnoreUnknown", "1"], ["THEIRS", "1"]] });
     await loseRecords(world, id);

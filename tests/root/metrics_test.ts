@@ -1,4 +1,4 @@
-// What Prometheus is told of a runtime that makes and removes real sandboxes.
+// The Prometheus metrics of a runtime that makes and removes real sandboxes.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { countAttachments, Gauges } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
@@ -8,7 +8,7 @@ import { need } from "./need.ts";
 import { DEL_REFUSAL, REFUSAL, SandboxWorld } from "./sandbox_world.ts";
 
 Deno.test({
-  name: "what happened to sandboxes, plugins and locks stands in the metrics of their runtime",
+  name: "the metrics of a runtime count what happened to sandboxes, plugins and locks",
   ...need("root"),
   fn: async () => {
     await using world = await SandboxWorld.make();

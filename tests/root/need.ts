@@ -1,19 +1,21 @@
 /**
- * What a test needs of the machine, and where it lies. `./denow task test` fetches what can be fetched.
+ * What a test needs of the machine, and where that is. `./denow task test` fetches what can be fetched.
  *
  * ```ts ignore
  * Deno.test({ name: "A53 ...", ...need("root", "cni-1.9.1"), fn: async () => { ... } });
  * ```
  *
- * Where something is missing the test is skipped, in the open and counted. In CI it must not be: there a missing
- * component fails the run.
+ * If something is missing the test is skipped, visibly and counted. In CI a missing component fails the run.
  */
 import { fromFileUrl } from "@std/path";
 import { ownUser } from "../../lib/host/stat.ts";
 
 const inRepository = (path: string) => fromFileUrl(new URL(`../../${path}`, import.meta.url));
 
-/** Where what was fetched lies, each in a folder of its own; where that is another user's, a copy that is root's. */
+/**
+ * Where the fetched components are, each in a folder of its own; if that belongs to another user, a copy that
+ * belongs to root.
+ */
 export const COMPONENTS_DIR = Deno.env.get("PODWIRE_TEST_COMPONENTS") ?? inRepository(".components");
 /** The reference plugins, oldest and newest release that Debian has. */
 export const CNI_1_1_1 = `${COMPONENTS_DIR}/cni-1.1.1/usr/lib/cni`;
@@ -35,7 +37,7 @@ const isThere = (path: string): boolean => {
     throw error;
   }
 };
-/** Where `machine.sh` takes from what it lays over /usr. */
+/** Where `machine.sh` takes the files that it lays over /usr. */
 const TOOLS = inRepository(".components/tools");
 const isTool = (path: string) => isThere(path) || isThere(`${TOOLS}${path}`);
 const isProgram = (name: string) => SYSTEM_FOLDERS.some((folder) => isTool(`${folder}/${name}`));
@@ -70,7 +72,7 @@ export function missing(components: readonly Component[]): Component[] {
 
 const said = new Set<Component>();
 
-/** What to spread into a test's definition: it is ignored where one of `components` is missing. */
+/** Spread it into a test's definition: the test is ignored if one of `components` is missing. */
 export function need(...components: Component[]): { ignore: boolean } {
   const lacking = missing(components);
   if (lacking.length > 0 && Deno.env.get("CI") === "true") {

@@ -1,11 +1,11 @@
-// A namespace that is held open is entered, or none is.
+// A process enters the namespace that is held open, or none.
 import { assertEquals } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { holdNetns } from "../../lib/host/netns_handle.ts";
 import { need } from "./need.ts";
 
 Deno.test({
-  name: "a namespace that is held open is the one that is entered, whatever its path leads to by then",
+  name: "a namespace that is held open is the one that is entered, wherever its path leads by then",
   ...need("root", "ip"),
   fn: async () => {
     const dir = await Deno.makeTempDir({ prefix: "pwt-handle-" });
@@ -21,13 +21,13 @@ Deno.test({
         args: ["-Lc", "%d:%i", "/proc/self/ns/net"],
       });
       assertEquals([inside.stdout.trim(), inside.stderr], [id, ""]);
-      // The path leads to another one now, and then to none.
+      // The path leads to another namespace now, and then to none.
       assertEquals(await holdNetns(path, id), undefined);
       await removeNetns(path);
       assertEquals(await holdNetns(path, id), undefined);
       await Deno.writeTextFile(path, "");
       assertEquals(await holdNetns(path, id), undefined);
-      // Opening what nobody writes into or listens at waits for nobody.
+      // Opening a FIFO or a socket without a peer does not block.
       const socket = `${dir}/socket`;
       using _listener = Deno.listen({ transport: "unix", path: socket });
       await new Deno.Command("mkfifo", { args: [`${dir}/fifo`] }).output();

@@ -1,4 +1,4 @@
-// The kernel gives numbers of namespaces that are gone to others.
+// The kernel reuses the numbers of namespaces that are gone.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import { isSameIdentity } from "../../lib/host/netns_identity.ts";
@@ -6,7 +6,7 @@ import { identityOf, isUnchanged } from "../../lib/sandbox/netns_identity.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
-sandboxTest("a namespace is known again by all of its paths, at any time", async (world) => {
+sandboxTest("a namespace is recognised by all of its paths, at any time", async (world) => {
   const [path, other] = [`${world.netnsDir}/mine`, `${world.netnsDir}/other`];
   await createNetns(path);
   const known = await identityOf(path);
@@ -15,7 +15,7 @@ sandboxTest("a namespace is known again by all of its paths, at any time", async
   await pinNetns(path, other);
   assertEquals(await identityOf(other), known);
   assert(await isUnchanged({ path, ...known }));
-  // Those under /proc are forgotten by the kernel, and made again.
+  // The kernel drops those under /proc, and makes them again.
   assertEquals(Object.keys(await identityOf("/proc/self/ns/net")), ["id"]);
   assert(await isUnchanged({ path, id: known.id }), "one on record since before that was kept");
   await removeNetns(path);
@@ -24,7 +24,7 @@ sandboxTest("a namespace is known again by all of its paths, at any time", async
 });
 
 sandboxTest(
-  "another namespace that got number and path of one within a second is not taken for it",
+  "another namespace that got number and path of one within a second is told apart from it",
   async (world) => {
     const path = `${world.netnsDir}/mine`;
     const link = `${world.dir}/link`;
@@ -38,7 +38,7 @@ sandboxTest(
       isSameIdentity({ ...known, since: Math.floor(known.since ?? 0) }, known),
       "as older versions wrote it",
     );
-    // The kernel gives the lowest number that is free; until then it may give others.
+    // The kernel uses the lowest free number; until then it may use others.
     for (let tries = 0; tries < 50; tries++) {
       await removeNetns(path);
       await createNetns(path);
@@ -49,7 +49,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "another namespace that got number and path of one that is gone is not taken for it",
+  "another namespace that got number and path of one that is gone is told apart from it",
   async (world) => {
     await world.network("a");
     const path = `${world.netnsDir}/mine`;
@@ -57,7 +57,7 @@ sandboxTest(
     const { sandboxes } = world.podwire();
     await sandboxes.run({ name: "web", id: "c1", source: { kind: "path", path } });
     const record = (await world.sandboxes.read("c1"))!;
-    // As if the one on record had been there an hour earlier, and its number had been given away since.
+    // As if the recorded one had been there an hour earlier, and its number had been reused since.
     await world.sandboxes.write({ ...record, netns: { ...record.netns, since: record.netns.since! - 3600 } });
     const { state, reason } = await sandboxes.get("web");
     assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);

@@ -3,20 +3,20 @@ import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import { type BinaryWorld, SYSTEM_PATH } from "./binary_world.ts";
 import { BUSYBOX, PODWIRE_BINARY, RUNC } from "./need.ts";
 
-/** What a container is made of. */
+/** How a container is made. */
 export interface ContainerOptions {
   readonly annotations?: Readonly<Record<string, string>>;
   /** What runs inside. */
   readonly script?: string;
   /** The program that runs inside. @default {a shell with the script} */
   readonly program?: string;
-  /** What the options of the hook allow annotations to ask for. @default {networks alone} */
+  /** What the options of the hook allow annotations to request. @default {networks alone} */
   readonly rules?: readonly string[];
-  /** More hooks, behind those of the program, by their stages; each is a shell script. */
+  /** More hooks, after those of the program, by their stages; each is a shell script. */
   readonly hooks?: Readonly<Record<string, string>>;
   /** Whether the program is called at its end. @default {true} */
   readonly poststop?: boolean;
-  /** Whether the runtime itself starts the hook, and no script in between. @default {true} */
+  /** Whether the runtime itself starts the hook, without a script in between. @default {true} */
   readonly direct?: boolean;
   /** Whether it has a network namespace of its own. @default {true} */
   readonly ownNetwork?: boolean;
@@ -29,7 +29,7 @@ export class Container {
   readonly id: string;
   readonly bundle: string;
 
-  /** @param root where runc keeps it; its own default if not given */
+  /** @param root where runc keeps it; runc's default if absent */
   constructor(readonly world: BinaryWorld, name: string, readonly root?: string) {
     this.id = world.id(name);
     this.bundle = `${world.dir}/bundles/${this.id}`;
@@ -48,7 +48,7 @@ export class Container {
       const args = ["podwire", "oci-hook", stage, ...this.world.dirs, ...rules];
       const limit = timeout === undefined ? {} : { timeout };
       if (direct) return [{ path: PODWIRE_BINARY, args, ...limit }];
-      // A shell waits for it, as there is something behind it.
+      // A shell waits for it, because another command follows.
       const script = `${PODWIRE_BINARY} "$@"; exit $?`;
       return [{ path: "/bin/sh", args: ["sh", "-c", script, ...args], ...limit }];
     };
@@ -92,7 +92,7 @@ export class Container {
     });
   }
 
-  /** To its end. */
+  /** Runs it to its end. */
   async run(): Promise<CommandOutcome> {
     return await this.runc("run", this.id);
   }
@@ -102,7 +102,7 @@ export class Container {
     return code === 0 ? JSON.parse(stdout) : undefined;
   }
 
-  /** Whatever a failed test left. */
+  /** What a failed test left. */
   async [Symbol.asyncDispose](): Promise<void> {
     // runc is called in its bundle, which a test may have removed.
     await Deno.mkdir(this.bundle, { recursive: true });

@@ -1,4 +1,5 @@
-// Containers of the real runc whose start fails, or whose runtime is killed, after the hook has given them networks.
+// Containers of the real runc whose start fails, or whose runtime is killed, after the hook has given them
+// networks.
 import { assertEquals, assertMatch } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
@@ -14,7 +15,10 @@ function startTest(name: string, fn: (world: BinaryWorld) => Promise<void>): voi
   });
 }
 
-/** That asks for the world's network, and is not told of its end, as by an engine whose runtime forgets it. */
+/**
+ * A container that requests the world's network, and whose end is not reported, as by an engine whose runtime
+ * forgets it.
+ */
 async function container(
   world: BinaryWorld,
   name: string,
@@ -24,7 +28,7 @@ async function container(
   return await new Container(world, name, root).bundled({ annotations, poststop: false, ...options });
 }
 
-/** Made and waiting for its start; then its first process is killed, which is seen by everybody. */
+/** Created and waiting for its start; then its first process is killed, visibly for all. */
 async function createdAndKilled(world: BinaryWorld, made: Container): Promise<void> {
   const { code, stderr } = await made.runc("create", made.id);
   assertEquals(code, 0, stderr);
@@ -45,7 +49,7 @@ const FAILURES: readonly [string, ContainerOptions][] = [
   ["a hook after its start fails", { script: "sleep 600", hooks: { poststart: "exit 1" } }],
 ];
 
-startTest("a container whose start fails leaves nothing that gc would not take down", async (world) => {
+startTest("a container whose start fails leaves nothing that gc does not tear down", async (world) => {
   for (const [index, [how, options]] of FAILURES.entries()) {
     await using made = await container(world, `c${index}`, options);
     const { code } = await made.runc("run", made.id);
@@ -64,7 +68,7 @@ startTest("a container whose start fails leaves nothing that gc would not take d
 });
 
 startTest(
-  "recovery takes down what a failed start left, as does the next container by itself",
+  "recovery tears down what a failed start left, and so does the next container",
   async (world) => {
     await using first = await container(world, "first", { program: "/nosuch" });
     await first.runc("run", first.id);
@@ -95,24 +99,27 @@ startTest(
   },
 );
 
-startTest("a container that its runtime still has is left alone until that deletes it", async (world) => {
-  for (const root of [undefined, `${world.dir}/runc`]) {
-    await using made = await container(world, `web${root === undefined ? "" : "-root"}`, {
-      poststop: true,
-      root,
-    });
-    await createdAndKilled(world, made);
-    assertMatch(await why(world, made.id), /its OCI runtime still has it/);
-    assertEquals((await world.json(["gc"])).removed, []);
-    const [left] = await world.json(["ps"]);
-    assertEquals([left.state, left.networks.length], ["broken", 1]);
-    assertEquals((await made.runc("delete", "--force", made.id)).code, 0);
-    assertEquals(await world.traces(), []);
-  }
-});
+startTest(
+  "a container that its runtime still has is left alone until the runtime deletes it",
+  async (world) => {
+    for (const root of [undefined, `${world.dir}/runc`]) {
+      await using made = await container(world, `web${root === undefined ? "" : "-root"}`, {
+        poststop: true,
+        root,
+      });
+      await createdAndKilled(world, made);
+      assertMatch(await why(world, made.id), /its OCI runtime still has it/);
+      assertEquals((await world.json(["gc"])).removed, []);
+      const [left] = await world.json(["ps"]);
+      assertEquals([left.state, left.networks.length], ["broken", 1]);
+      assertEquals((await made.runc("delete", "--force", made.id)).code, 0);
+      assertEquals(await world.traces(), []);
+    }
+  },
+);
 
 startTest(
-  "a container whose runtime was killed with it is gone once nobody has it on record",
+  "a container whose runtime was killed with it is gone once no record of it exists",
   async (world) => {
     await using made = await container(world, "web");
     await createdAndKilled(world, made);
@@ -122,7 +129,7 @@ startTest(
   },
 );
 
-startTest("where the runtime cannot be asked, a container is there as long as its bundle", async (world) => {
+startTest("if the runtime cannot be asked, a container exists as long as its bundle does", async (world) => {
   await using made = await container(world, "web", { direct: false });
   await createdAndKilled(world, made);
   await sh(`rm -rf /run/runc/${made.id}`);
@@ -135,7 +142,7 @@ startTest("where the runtime cannot be asked, a container is there as long as it
 });
 
 startTest(
-  "what is in use by others, or cannot be judged from here, is left alone and says so",
+  "what is in use by others, or cannot be judged from here, is left alone and reported",
   async (world) => {
     await using made = await container(world, "web");
     await createdAndKilled(world, made);
@@ -162,7 +169,7 @@ startTest(
   },
 );
 
-startTest("a daemon takes down within seconds what a failed start left, unasked", async (world) => {
+startTest("a daemon tears down within seconds what a failed start left, without a request", async (world) => {
   const socket = `${world.dir}/podwire.sock`;
   const daemon = world.start(["serve", "--socket", socket]);
   const output = daemon.output();
@@ -180,7 +187,7 @@ startTest("a daemon takes down within seconds what a failed start left, unasked"
     daemon.kill("SIGTERM");
     await output;
   }
-  // What the daemon knows of the networks is there for the next one.
+  // The daemon's memory of the networks is there for the next one.
   assertEquals((await world.traces()).filter((trace) => trace !== "state/readiness.json"), []);
 });
 

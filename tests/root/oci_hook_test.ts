@@ -26,7 +26,7 @@ hookTest("a container of runc gets its networks by annotations and loses them at
   assertEquals(await world.traces(), []);
 });
 
-hookTest("a container is a sandbox like others as long as it runs", async (world) => {
+hookTest("a container is a sandbox like others while it runs", async (world) => {
   await world.list([world.bridgePlugin()]);
   await using container = await new Container(world, "web").bundled({
     annotations: { "podwire.networks": "default" },
@@ -40,7 +40,7 @@ hookTest("a container is a sandbox like others as long as it runs", async (world
   assertEquals(sandbox.ips, [`${world.subnet4}.2`, `${world.subnet6}::2`]);
   assertEquals((await container.runc("start", container.id)).code, 0);
   assertEquals(await sh(`${BUSYBOX} ping -c 1 -W 5 ${world.subnet4}.2 >/dev/null && echo there`), "there\n");
-  // What nobody owns is removed; this has an owner.
+  // What has no owner is removed; this has an owner.
   await world.done(["recover"]);
   await world.done(["gc"]);
   assertEquals((await world.json(["ps"])).length, 1);
@@ -76,7 +76,7 @@ binaryTest(
   },
 );
 
-hookTest("a container of the same ID takes the place of one whose end nobody told of", async (world) => {
+hookTest("a container takes the place of one with the same ID whose end was not reported", async (world) => {
   await world.list([world.bridgePlugin()]);
   await using container = await new Container(world, "web").bundled({
     annotations: { "podwire.networks": "" },
@@ -96,7 +96,7 @@ hookTest("a container of the same ID takes the place of one whose end nobody tol
 });
 
 hookTest(
-  "a network that fails makes runc run fail, says why in one line, and nothing is left",
+  "a network that fails makes runc run fail, reports the reason in one line, and leaves nothing",
   async (world) => {
     await world.plugin(
       "bad",
@@ -122,7 +122,7 @@ hookTest(
   },
 );
 
-hookTest("what a hook leaves that its runtime killed is taken down by the next one", async (world) => {
+hookTest("the next hook tears down what a hook leaves that its runtime killed", async (world) => {
   await world.plugin(
     "slow",
     `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || exec sleep 600\n`,
@@ -135,7 +135,7 @@ hookTest("what a hook leaves that its runtime killed is taken down by the next o
   });
   const killed = await container.run();
   assertEquals([killed.code === 0, killed.stdout], [false, ""], killed.stderr);
-  // runc calls poststop for it: that ends the plugin which the hook was waiting for, too.
+  // runc calls poststop for it: that also ends the plugin that the hook waited for.
   assertEquals(await world.json(["ps"]), []);
   assertEquals(await world.traces(), []);
 });
@@ -195,7 +195,7 @@ hookTest(
   },
 );
 
-hookTest("poststop ends in time whatever a plugin does, and the rest is for recovery", async (world) => {
+hookTest("poststop ends in time whatever a plugin does, and recovery does the rest", async (world) => {
   const flag = `${world.dir}/hang`;
   await world.plugin(
     "slow",
@@ -228,7 +228,7 @@ cat >/dev/null
   assertEquals(await world.traces(), []);
 });
 
-hookTest("poststop leaves a sandbox alone that is only called like the container", async (world) => {
+hookTest("poststop leaves alone a sandbox that only has the container's name", async (world) => {
   await world.list([world.bridgePlugin()]);
   await world.done(["run", "web", "--id", world.id("other")]);
   const poststop = async (id: string) => {

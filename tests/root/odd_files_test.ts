@@ -1,5 +1,5 @@
-// What is no regular file in the place of any file of the state directory: each command ends, says where it is, and does
-// its work on all the others.
+// A file that is not a regular file in the place of any file of the state directory: each command ends,
+// reports where it is, and does its work on all the others.
 import { assert, assertEquals } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
@@ -13,7 +13,7 @@ const PLANTS: Readonly<Record<string, Plant>> = {
     // The address of a socket is short.
     const short = `${world.dir}/s`;
     using _listener = Deno.listen({ transport: "unix", path: short });
-    // The listener takes its own name with it.
+    // The listener removes its own name with it.
     await Deno.link(short, path);
   },
 };
@@ -26,7 +26,7 @@ async function kinds(world: SandboxWorld): Promise<ReadonlyMap<string, string>> 
   const files = found.trim().split("\n").sort();
   const ofVictim = (file: string) => file.includes(world.id("victim")) || !/[a-z]-[0-9a-f]{12}/.test(file);
   const chosen = files.filter((file) => ofVictim(file) || file.startsWith("run/calls/"));
-  // The digests, numbers and names in the paths do not tell what a file is.
+  // The digests, numbers and names in the paths do not say what a file is.
   const kindOf = (file: string) => world.plain(file).replace(/[0-9a-f-]{16,}/g, "ID").replace(/\d{3,}/g, "N");
   return new Map(chosen.map((file) => [kindOf(file), `${world.dir}/${file}`]));
 }
@@ -52,9 +52,9 @@ async function makeNode(world: SandboxWorld): Promise<void> {
   }
 }
 
-/** Of these nothing is read, so that there is nothing to say; libcni passes over folders, too. */
+/** podwire reads none of these, so there is nothing to report; libcni skips folders, too. */
 const SILENT = /^(state\/(failed|containers|interfaces\/\.complete)|run\/)|^cache\/.*: a directory$/;
-/** Without its lock a command does nothing, and says why. */
+/** Without its lock a command does nothing, and reports why. */
 const LOCK = /^run\/.*\.lock$/;
 
 /** One of them for each file, as each takes its time. */
@@ -82,7 +82,7 @@ for (const mixture of MIXTURES) {
         });
         if (!SILENT.test(`${kind}: ${what}`) && !said.includes(file)) silent.push(kind);
         const stat = await Deno.stat(file).catch(() => undefined);
-        // A directory could hold what is somebody's.
+        // A directory could hold files of a user.
         if (what === "a directory") {
           const place = stat?.isDirectory ? file : `${file}.bad-1`;
           assertEquals(await Deno.readTextFile(`${place}/theirs`), "", kind);
@@ -95,7 +95,7 @@ for (const mixture of MIXTURES) {
   );
 }
 
-/** Does what an administrator would, and gives all that was said. */
+/** Does what an administrator would do, and returns the whole output. */
 async function use(world: SandboxWorld, what: string): Promise<string> {
   const said: string[] = [];
   const say = (msg: string, fields: unknown = {}) => void said.push(`${msg} ${JSON.stringify(fields)}`);

@@ -1,13 +1,13 @@
 /**
- * Recording plugins that take a time of their own, pass on what those before them in the chain came to, and mark when
- * they begin and end; and the proof from what they recorded that each ADD got its DEL.
+ * Recording plugins with a chosen duration, which pass on the results of those before them in the chain, and
+ * record when they begin and end; and the proof from these records that each ADD got its DEL.
  */
 import { assert, assertEquals } from "@std/assert";
 import type { PluginFolder, RecordedCall, RecordingPlugin } from "../recording_plugin.ts";
 
-/** How much time plugins take. */
+/** How long plugins take. */
 export interface Pace {
-  /** Decides, with plugin, verb, container and interface, how long a call takes. */
+  /** Together with plugin, verb, container and interface it decides how long a call takes. */
   readonly seed: number;
   /** The longest call, in milliseconds, up to 999. */
   readonly mostMs: number;
@@ -23,7 +23,7 @@ export interface Mark {
   readonly dir: string;
 }
 
-/** An ADD without a result yet has no `result`, and a DEL without one was not brought to an end. */
+/** An ADD without a result yet has no `result`; a DEL without one did not finish. */
 const script = ({ seed, mostMs }: Pace) => `
 mark() { echo "$1 \${0##*/} $verb $call $CNI_CONTAINERID" >>"\${0%/*}/marks"; }
 mark start
@@ -44,7 +44,7 @@ printf %s "$result"
 exit 0
 `;
 
-/** Puts a plugin of that type there that takes its time for whatever changes something. */
+/** Adds a plugin of that type that is slow for every verb that changes something. */
 export async function installPaced(
   plugins: PluginFolder,
   type: string,
@@ -67,7 +67,7 @@ export async function marksOf(plugins: PluginFolder): Promise<Mark[]> {
   });
 }
 
-/** Forgets what was recorded so far. */
+/** Drops what was recorded so far. */
 export async function forgetCalls(plugins: PluginFolder, all: readonly RecordingPlugin[]): Promise<void> {
   for (const file of ["marks", "calls.log"]) {
     await Deno.writeTextFile(`${plugins.dir}/${file}`, "");
@@ -78,9 +78,9 @@ export async function forgetCalls(plugins: PluginFolder, all: readonly Recording
   }
 }
 
-/** What the proof is to know of the pods. */
+/** What the proof needs to know about the pods. */
 export interface ProofOptions {
-  /** The containers whose set-up was reported as done: the DEL has to know what it came to. */
+  /** The containers whose set-up was reported as done: the DEL must get its result. */
   readonly done: ReadonlySet<string>;
   /** The containers that are still up. */
   readonly up?: ReadonlySet<string>;
@@ -88,15 +88,15 @@ export interface ProofOptions {
 
 /** What was proven. */
 export interface Proof {
-  /** ADDs that began, those among them that were not brought to an end, and DELs. */
+  /** ADDs that began, those among them that did not finish, and DELs. */
   readonly adds: number;
   readonly cutAdds: number;
   readonly dels: number;
 }
 
 /**
- * Proves that each ADD that began got a DEL that was brought to an end, with the configuration and arguments of the
- * ADD and the result that it came to, and that nothing was added afterwards.
+ * Proves that each ADD that began got a DEL that finished, with the configuration and arguments of the ADD
+ * and its result, and that nothing was added afterwards.
  */
 export async function proveTakenBack(
   all: readonly RecordingPlugin[],
@@ -105,7 +105,7 @@ export async function proveTakenBack(
   const proof = { adds: 0, cutAdds: 0, dels: 0 };
   for (const plugin of all) {
     const calls = (await plugin.calls()).filter(({ verb }) => verb === "ADD" || verb === "DEL");
-    // One that was ended before it had read its configuration had done nothing.
+    // A plugin that was ended before it had read its configuration had done nothing.
     const begun = calls.filter(({ stdin }) => isJson(stdin));
     const byAttachment = Map.groupBy(begun, ({ env }) => `${env.CNI_CONTAINERID} ${env.CNI_IFNAME}`);
     for (const [attachment, ofOne] of byAttachment) {
@@ -122,7 +122,7 @@ export async function proveTakenBack(
   return proof;
 }
 
-/** The calls from each ADD to the next. A DEL before the first one takes back nothing. */
+/** The calls from each ADD to the next. A DEL before the first one undoes nothing. */
 function lives(calls: readonly RecordedCall[]): RecordedCall[][] {
   const found: RecordedCall[][] = [];
   for (const call of calls) {

@@ -28,7 +28,7 @@ const MASQUERADING_AND_TUNING = /CNI-[0-9a-f]{24}|^file: tuning\//;
 /** It looks for the rules of IPv4 among those of IPv6. */
 const PORTMAP_CHECK: Defects = { check: /could not check ipv6 dnat/ };
 
-/** What the whole chain below makes, whatever the rules are written with. */
+/** What the whole chain below makes, whichever tool writes the rules. */
 async function chainEffect(world: PluginWorld): Promise<void> {
   const link = await world.link("eth0");
   assertEquals([link.mtu, link.address, link.promiscuity > 0], [1300, MAC, true]);
@@ -74,7 +74,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
     damages: [ADDRESS_GONE("bridge"), LINK_GONE("bridge")],
   },
   {
-    name: "bridge with static addresses asked for as a capability",
+    name: "bridge with static addresses requested by a capability",
     plugins: (world) => [{
       type: "bridge",
       bridge: world.bridge,
@@ -92,7 +92,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
     damages: [{ script: "ip route delete 10.99.0.0/16", noticedBy: "bridge" }, ADDRESS_GONE("bridge")],
   },
   {
-    name: "bridge with an address asked for in CNI_ARGS",
+    name: "bridge with an address requested in CNI_ARGS",
     plugins: (world) => [bridge(world, { ipMasq: false, ipam: hostLocal(world, SUBNET4) })],
     request: { args: [["IgnoreUnknown", "1"], ["K8S_POD_NAME", "p"], ["IP", "10.80.0.99"]] },
     effect: (_, { ips }) => {
@@ -104,7 +104,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
   {
     name: "bridge without addresses, with a check of the MAC",
     leaks: /macspoofchk|cni-br-iface/,
-    // It asks the plugin for addresses that it has not.
+    // It asks the plugin for addresses that it lacks.
     defects: everywhere({ check: /no plugin name provided/ }),
     needs: ["nftables-bridge"],
     plugins: (world) => [{ type: "bridge", bridge: world.bridge, macspoofchk: true }],
@@ -185,7 +185,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
   },
   {
     name: "bridge, portmap and bandwidth, with nftables and subnets that are not shaped",
-    // It then looks for chains of iptables, and does not know in what words iptables says that there are none.
+    // It then looks for chains of iptables, and does not know the message of iptables that there are none.
     defects: { "1.9.1": { del: /does not exist/ } },
     leaks: /masquerade/,
     releases: ["1.9.1"],
@@ -203,7 +203,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
     damages: [ADDRESS_GONE("bridge")],
   },
   {
-    name: "bridge and a firewall that parts bridges",
+    name: "bridge and a firewall that isolates bridges",
     leaks: MASQUERADING,
     needs: IPTABLES,
     since: "0.4.0",

@@ -1,4 +1,4 @@
-/** What a case of the reference plugins consists of, and the words in which cases are written. */
+/** What a case of the reference plugins consists of, and the vocabulary in which cases are written. */
 import { assert } from "@std/assert";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -7,7 +7,7 @@ import type { SpecVersion } from "../../lib/cni/version.ts";
 import type { Feature } from "./plugins_kernel.ts";
 import type { PluginWorld, Release } from "./plugins_world.ts";
 
-/** Something that somebody else does to an attachment, and the plugin that has to notice. */
+/** A change to an attachment from outside, and the plugin that must notice it. */
 export interface Damage {
   readonly script: string;
   /** @default {"pod"} */
@@ -24,27 +24,30 @@ export interface PluginCase {
   /** The first version that all plugins of the chain know. @default {"0.3.1"} */
   readonly since?: SpecVersion;
   readonly request?: Partial<AttachRequest>;
-  /** Run in pod and node before the ADD. */
+  /** Runs in pod and node before the ADD. */
   readonly prepare?: (world: PluginWorld) => Promise<unknown>;
-  /** Beside what the result says, which is compared with the kernel for every case. */
+  /** Beside the result, which every case compares with the kernel. */
   readonly effect?: (world: PluginWorld, result: Result) => Promise<void>;
   readonly damages: readonly Damage[];
-  /** Rather than only the newest of each release and one of the older ones. @default {false} */
+  /** Instead of only the newest of each release and one of the older ones. @default {false} */
   readonly allVersions?: boolean;
-  /** What these plugins do not do as the specification asks, so that no runtime can, in their own words. */
+  /**
+   * Where these plugins deviate from the specification, so that no runtime can follow it, in their own
+   * messages.
+   */
   readonly defects?: Partial<Record<Release, Defects>>;
-  /** What no DEL of theirs finds any more when the interface is gone, or its addresses. */
+  /** What their DEL no longer finds when the interface is gone, or its addresses. */
   readonly leaks?: RegExp;
 }
 
 export interface Defects {
-  /** CHECK fails though all is well. */
+  /** CHECK fails although nothing is wrong. */
   readonly check?: RegExp;
   /** DEL does its work and fails; the next one succeeds. */
   readonly del?: RegExp;
   /** DEL of what is gone already fails. */
   readonly delAgain?: RegExp;
-  /** DEL without a namespace fails, and keeps those before it in the chain from theirs. */
+  /** DEL without a namespace fails, and blocks the plugins before it in the chain. */
   readonly delGone?: RegExp;
 }
 
@@ -94,7 +97,7 @@ export const IPTABLES: readonly Feature[] = ["iptables"];
 
 /** They ask the interface for the addresses that they masqueraded. */
 export const MASQUERADING = /CNI-[0-9a-f]{24}/;
-/** They restore the link, and forget its settings only then. */
+/** They restore the link, and only then drop its settings. */
 export const TUNING_LEAK = /^file: tuning\//;
 
 export const everywhere = (defects: Defects) => ({ "1.1.1": defects, "1.9.1": defects });

@@ -2,7 +2,7 @@
 import { runCommand } from "../../lib/host/command.ts";
 import { missing } from "./need.ts";
 
-/** By feature the commands that need it, run in a namespace that is gone afterwards. */
+/** For each feature the commands that need it, run in a namespace that is removed afterwards. */
 const PROBES = {
   dummy: "ip link add x0 type dummy",
   macvlan: "ip link add y0 type veth peer name y1 && ip link add x0 link y0 type macvlan",
@@ -31,14 +31,14 @@ if (missing(["root", "ip"]).length === 0) {
   }
 }
 
-/** In what words this kernel refuses a feature; undefined where it has it. */
+/** The message with which this kernel refuses a feature; undefined if it has the feature. */
 export function refusal(feature: Feature): string | undefined {
   return refusals.get(feature);
 }
 
 /**
- * What to spread into a test's definition: it is ignored where the kernel lacks a feature, and its name says why, since
- * that is all that a runner shows of it.
+ * Spread it into a test's definition: the test is ignored if the kernel lacks a feature, and its name says
+ * why, because a runner shows nothing else of it.
  */
 export function needKernel(name: string, ...features: readonly Feature[]): { name: string; ignore: boolean } {
   const lacking = features.find((feature) => refusal(feature) !== undefined);

@@ -1,5 +1,5 @@
 /**
- * The life of an attachment, for every chain of the table: attached, found as the result says it is, checked, damaged,
+ * The life of an attachment, for every chain of the table: attached, as its result says, checked, damaged,
  * detached with and without its namespace, and nothing left behind.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -47,7 +47,7 @@ export async function errorOf(call: Promise<unknown>): Promise<CniError> {
   return await assertRejects(() => call, CniError);
 }
 
-/** Does what must succeed, or fail in words that are known. */
+/** Runs what must succeed, or fail with a known message. */
 async function outcome(call: Promise<unknown>, known: RegExp | undefined): Promise<void> {
   if (known === undefined) return void await call;
   const { message } = await errorOf(call);
@@ -121,7 +121,7 @@ class Life {
     return true;
   }
 
-  /** What is left, but for what the plugins cannot find any more. */
+  /** What is left, except what the plugins can no longer find. */
   async left(): Promise<string[]> {
     const left = await this.world.left();
     const { leaks } = this.each;

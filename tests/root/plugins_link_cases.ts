@@ -17,7 +17,7 @@ import {
 } from "./plugins_case.ts";
 import type { PluginWorld } from "./plugins_world.ts";
 
-/** They move the routes on whose presence those before it in the chain insist. */
+/** They move the routes that the plugins before them in the chain require. */
 const ROUTES_MOVED = /Failed to find Gateway/;
 const WITHOUT_NETNS = /no such file or directory/;
 /** What is detached already is detached without its namespace. */
@@ -168,7 +168,7 @@ export const LINK_CASES: readonly PluginCase[] = [
   },
   {
     name: "host-device",
-    // The kernel takes the device, which is virtual here, with the namespace; the address stays taken.
+    // The kernel removes the device, which is virtual here, with the namespace; the address stays taken.
     leaks: /^node: h[dp]-|^file: ipam\//,
     plugins: (world) => [{ type: "host-device", device: `hd-${world.tag}`, ipam: hostLocal(world, SUBNET4) }],
     prepare: (world) => world.sh(`ip link add hd-${world.tag} type veth peer name hp-${world.tag}`),

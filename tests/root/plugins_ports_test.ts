@@ -1,5 +1,5 @@
-// Ports of the host with the reference plugins of release 1.9.1 on the real kernel: the rules of a port's owner stay
-// as they are when somebody else asks for it.
+// Host ports with the reference plugins of release 1.9.1 on the real kernel: the rules of a port's owner stay
+// as they are when another container asks for the port.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { need } from "./need.ts";

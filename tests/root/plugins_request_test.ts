@@ -1,5 +1,5 @@
-// Requests of the command line with the reference plugins of release 1.9.1 on the real kernel: each attachment gets
-// what was asked for it, and nothing of what was asked for another.
+// Requests of the command line with the reference plugins of release 1.9.1 on the real kernel: each
+// attachment gets what was requested for it, and nothing of what was requested for another.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { sandboxRequest } from "../../lib/cli/run.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
@@ -11,7 +11,9 @@ import { BANDWIDTH, PORTMAP } from "./plugins_case.ts";
 import { needKernel } from "./plugins_kernel.ts";
 import { PluginWorld } from "./plugins_world.ts";
 
-/** A bridge of its own for each network, so that their subnets are apart; `letter` is the last of its name. */
+/**
+ * A bridge of its own for each network, so that their subnets are apart; `letter` is the last of its name.
+ */
 function bridge(
   world: PluginWorld,
   letter: string,
@@ -33,7 +35,7 @@ async function run(world: PluginWorld, ...args: string[]): Promise<Sandbox> {
   return await world.podwire.sandboxes.run({ ...request, id: world.base("pod") });
 }
 
-/** Interface, MAC address and IPv4 address inside of the pod. */
+/** Interface, MAC address and IPv4 address in the pod. */
 async function inside(world: PluginWorld): Promise<string[]> {
   const links = [...(await world.links(world.path("pod"))).values()].filter(({ ifname }) => ifname !== "lo");
   // deno-lint-ignore no-explicit-any
@@ -68,7 +70,8 @@ Deno.test({
     ]);
     await world.podwire.sandboxes.remove("pod");
     assertEquals(await world.left(), before);
-    // The flags beside are for the first; of a network that comes twice each interface has its own.
+    // The flags of the command are for the first network; if a network comes twice each interface has its own
+    // settings.
     await run(world, "--ip=10.80.0.7", `--network=${a}`, `--network=${a},ip=10.80.0.8`, `--network=${b}`);
     const given = (await inside(world)).map((line) => line.replace(/ .* /, " "));
     assertEquals(given.slice(0, 2), ["eth0 10.80.0.7", "eth1 10.80.0.8"]);

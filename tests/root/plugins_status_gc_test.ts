@@ -1,5 +1,5 @@
-// STATUS, GC and failed ADDs through the engine with the reference plugins. None of theirs does anything at GC yet, so
-// what a sweep takes down it takes down by DEL.
+// STATUS, GC and failed ADDs through the engine with the reference plugins. None of these does anything at GC
+// yet, so a sweep detaches by DEL.
 import { assert, assertEquals } from "@std/assert";
 import { CniError, ERROR_CODES } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -58,7 +58,7 @@ upkeepTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, asy
   }
 });
 
-upkeepTest("a sweep takes down what nobody owns and leaves the rest whole", {
+upkeepTest("a sweep detaches what has no owner and leaves the rest unchanged", {
   releases: ["1.9.1"],
   features: ["iptables", "bandwidth"],
 }, async (world) => {
@@ -118,7 +118,7 @@ const REFUSED: Readonly<Partial<Record<Feature, JsonObject>>> = {
 
 for (const [feature, plugin] of Object.entries(REFUSED)) {
   if (refusal(feature as Feature) === undefined) continue;
-  upkeepTest(`an ADD with ${feature}, which this kernel has not, leaves nothing`, {}, async (world) => {
+  upkeepTest(`an ADD with ${feature}, which this kernel lacks, leaves nothing`, {}, async (world) => {
     const first = feature === "vrf" ? [bridge(world, { ipMasq: false })] : [];
     const last = feature === "vrf" ? plugin : { ...plugin, ipam: hostLocal(world) };
     await world.network("1.0.0", [...first, last]);

@@ -1,4 +1,4 @@
-/** Talks over TCP from one namespace to another. */
+/** TCP connections from one namespace to another. */
 import { runInside } from "../../lib/host/netns.ts";
 
 const ANSWER_WITH_PEER = `
@@ -10,7 +10,7 @@ for await (const connection of listener) {
   connection.close();
 }`;
 
-/** A server that tells everybody from which address they came. */
+/** A server that answers each client with the client's address. */
 export class PeerServer implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
 
@@ -36,14 +36,19 @@ export class PeerServer implements AsyncDisposable {
   }
 }
 
-/** The address under which a server sees who calls it from that namespace; undefined if it cannot be reached at once. */
+/**
+ * The address under which a server sees a client in that namespace; undefined if the server cannot be reached
+ * at once.
+ */
 export async function seenOnce(netns: string, address: string, port: number): Promise<string | undefined> {
   const script = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 && echo "$line"`;
   const { code, stdout } = await runInside(netns, { program: "timeout", args: ["2", "bash", "-c", script] });
   return code === 0 ? stdout.trim() : undefined;
 }
 
-/** As {@linkcode seenOnce}, for a server that has to be reached in the end: neighbours may have to find each other. */
+/**
+ * As {@linkcode seenOnce}, for a server that must become reachable: neighbours may have to find each other.
+ */
 export async function seenAs(netns: string, address: string, port: number): Promise<string | undefined> {
   for (let attempt = 0; attempt < 30; attempt++) {
     const seen = await seenOnce(netns, address, port);

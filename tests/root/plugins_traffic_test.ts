@@ -36,7 +36,7 @@ async function attach(world: PluginWorld, plugins: readonly JsonObject[], ...pod
 }
 
 trafficTest(
-  "pods on a bridge reach each other, the node and, masqueraded, the world",
+  "pods on a bridge reach each other, the node and, masqueraded, the outside",
   ["iptables"],
   async (world) => {
     await attach(world, [bridge(world)], "a", "b");
@@ -89,7 +89,7 @@ trafficTest(
     await using _pod = await PeerServer.start(world.path("a"), PORT);
     await using _loopback = await PeerServer.start(world.node, 18080, "127.0.0.1");
     for (const hostIP of ["", "0.0.0.0"]) {
-      // Programs of the host see their callers by the address that was called.
+      // Programs of the host see the address that their callers called as the source.
       assertEquals(await seenAs(world.node, "127.0.0.1", 18080), "127.0.0.1");
       const portMappings = [{ hostPort: 18080, containerPort: PORT, protocol: "tcp", hostIP }];
       const request = world.request("a", { capabilityArgs: { portMappings } });
@@ -102,7 +102,7 @@ trafficTest(
 );
 
 trafficTest(
-  "a ptp pod and its node reach each other, and it reaches the world",
+  "a ptp pod and its node reach each other, and it reaches the outside",
   ["iptables"],
   async (world) => {
     const ipam = { ...hostLocal(world), routes: DEFAULT_ROUTES };

@@ -1,7 +1,7 @@
 /**
- * A node of its own for one test of the real plugins: a network namespace in which they run as they would on a
- * machine's own network, another one beyond its uplink, pods, and a runtime with its own directories. So tests see all
- * that is left behind, whatever else happens on the machine.
+ * A node for one test of the real plugins: a network namespace in which they run as in a machine's own
+ * network, another one beyond its uplink, pods, and a runtime with its own directories. So tests see
+ * everything that is left behind, whatever else happens on the machine.
  */
 import { assert, assertEquals } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
@@ -12,7 +12,7 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import type { SpecVersion } from "../../lib/cni/version.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 
-/** A release of the reference plugins: its folder, what the test needs for it, the versions that it speaks. */
+/** A release of the reference plugins: its folder, what the test needs for it, and its versions. */
 export const RELEASES = {
   "1.1.1": { folder: CNI_1_1_1, needs: "cni-1.1.1", versions: ["0.3.1", "0.4.0", "1.0.0"] },
   "1.9.1": { folder: CNI_1_9_1, needs: "cni-1.9.1", versions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] },
@@ -47,7 +47,9 @@ export class PluginWorld implements AsyncDisposable {
     });
   }
 
-  /** A node with these pods, their namespaces that is. Its uplink leads to a namespace of its own, `outside`. */
+  /**
+   * A node with these pods, that is, their namespaces. Its uplink leads to a namespace of its own, `outside`.
+   */
   static async make(release: Release, ...pods: string[]): Promise<PluginWorld> {
     const dir = await Deno.makeTempDir({ prefix: "pwt-plugins-" });
     await Deno.mkdir(`${dir}/conf`);
@@ -86,7 +88,7 @@ export class PluginWorld implements AsyncDisposable {
     return `br-${this.tag}`;
   }
 
-  /** Makes a namespace, and gives its path. */
+  /** Makes a namespace, and returns its path. */
   async netns(name: string): Promise<string> {
     const path = this.path(name);
     this.#namespaces.push(path);
@@ -107,14 +109,14 @@ export class PluginWorld implements AsyncDisposable {
     return { ...target, args: [], capabilityArgs: {}, owner: "test", ...overrides };
   }
 
-  /** What a shell command prints in a namespace, by default the node's; it must succeed. */
+  /** The output of a shell command in a namespace, by default the node's; it must succeed. */
   async sh(script: string, netns = this.node): Promise<string> {
     const { code, stdout, stderr } = await runInside(netns, { program: "sh", args: ["-c", script] });
     assertEquals(code, 0, `${script}: ${stderr}`);
     return stdout;
   }
 
-  /** What `ip` or `tc` print as JSON, one document a line. */
+  /** The JSON that `ip` or `tc` print, one document a line. */
   // deno-lint-ignore no-explicit-any
   async json(command: string, netns = this.node): Promise<any[]> {
     const lines = (await this.sh(command, netns)).split("\n");
@@ -128,7 +130,7 @@ export class PluginWorld implements AsyncDisposable {
     return new Map(links.map((link) => [link.ifname, link]));
   }
 
-  /** The link of that name, with its addresses; there must be one. */
+  /** The link of that name, with its addresses; it must be exactly one. */
   // deno-lint-ignore no-explicit-any
   async link(name: string, netns = this.path("pod")): Promise<any> {
     const link = (await this.links(netns)).get(name);
@@ -136,12 +138,12 @@ export class PluginWorld implements AsyncDisposable {
     return link;
   }
 
-  /** The rules of the node that are not for all of its attachments alike. */
+  /** The rules of the node that do not belong to all of its attachments alike. */
   async rules(): Promise<string[]> {
     return ownRules(await this.sh("iptables-save; ip6tables-save; nft list ruleset"));
   }
 
-  /** What detaching has to take back and has not. */
+  /** What detaching must remove and has not. */
   async left(pod = "pod"): Promise<string[]> {
     const look = (netns: string, more = "") =>
       this.sh(`ip -o link | cut -d' ' -f2; ip rule; ip -6 rule; tc qdisc; ${more}`, netns);
@@ -180,7 +182,7 @@ function ownRules(text: string): string[] {
   let table: string | undefined;
   for (const line of text.split("\n").map((line) => line.trim())) {
     if (line.startsWith("table ")) table = line;
-    // nftables shows the rules of iptables once more, those that are shared too, in words of its own.
+    // nftables lists the rules of iptables once more, including the shared ones, in its own syntax.
     const isOwn = table === undefined
       ? !SHARED.some((shared) => shared.test(line))
       : !TABLES_OF_IPTABLES.test(table) && OWN.test(line);
@@ -191,7 +193,10 @@ function ownRules(text: string): string[] {
 
 const TABLES_OF_IPTABLES = /^table ip6? (nat|filter) /;
 
-/** Lines of iptables that belong to all attachments of a node, or of a bridge; the plugins leave them by intent. */
+/**
+ * Lines of iptables that belong to all attachments of a node, or of a bridge; the plugins leave them on
+ * purpose.
+ */
 const SHARED: readonly RegExp[] = [
   /^$|^#|^\*|^COMMIT$/,
   /^:(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING|CNI-HOSTPORT-\w+|CNI-FORWARD|CNI-ADMIN|CNI-ISOLATION-STAGE-\d) /,
@@ -205,7 +210,7 @@ const SHARED: readonly RegExp[] = [
 /** What marks a rule of nftables as one of a single attachment: a name, or an address of the pods. */
 const OWN = /pwt-|\b10\.80\.|fd00:80:/;
 
-/** What there is when nothing is attached. */
+/** What exists when nothing is attached. */
 const EXPECTED: readonly RegExp[] = [
   /: (lo|up0@\w+):$/,
   /: \d+:\tfrom all lookup (local|main|default|\[l3mdev-table\])$/,

@@ -1,4 +1,5 @@
-// Containers of the real Podman that get their networks from the hook, with the files that `oci-hook config` writes.
+// Containers of the real Podman that get their networks from the hook, with the files that `oci-hook config`
+// writes.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
@@ -28,7 +29,7 @@ class Podman implements AsyncDisposable {
       `ls -d ${COMPONENTS_DIR}/*/usr/lib/*-linux-gnu ${COMPONENTS_DIR}/*/lib/*-linux-gnu 2>/dev/null || :`,
     ))
       .trim().replaceAll("\n", ":");
-    // Podman gives conmon an environment of its own, which it hands on to the Podman that cleans up.
+    // Podman gives conmon an environment of its own, which conmon passes to the Podman that cleans up.
     const script = `#!/bin/sh\nLD_LIBRARY_PATH=${podman.#libraries} exec ${CONMON} "$@"\n`;
     writeExecutable(`${podman.#dir}/conmon`, script, "755");
     await Deno.writeTextFile(
@@ -69,7 +70,7 @@ class Podman implements AsyncDisposable {
     return Number(await this.done("inspect", "--format", "{{.State.Pid}}", name));
   }
 
-  /** Whatever a test left. */
+  /** What a test left. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.call("rm", "--all", "--force", "--time=0");
     await unmountBelow(this.#dir);
@@ -103,7 +104,7 @@ function podmanTest(name: string, fn: (world: BinaryWorld) => Promise<void>): vo
 
 const FOREVER = ["sh", "-c", "while :; do echo hello | nc -l -p 8080; done"];
 
-/** What the sandboxes are, seen by those who own them. */
+/** The sandboxes, with the fields that matter here. */
 async function states(world: BinaryWorld): Promise<string[]> {
   return (await world.json(["ps"])).map(({ state }: { state: string }) => state);
 }
@@ -135,7 +136,7 @@ podmanTest(
     assertEquals(await world.traces(), []);
     await podman.done("start", "web");
     assertEquals(await states(world), ["ready"]);
-    // What is in use is nobody else's to take down.
+    // Others may not tear down what is in use.
     assertEquals((await world.json(["gc"])).removed, []);
     assertEquals((await world.json(["recover"])).removed, []);
     await podman.done("rm", "--force", "--time=0", "web");
@@ -144,7 +145,7 @@ podmanTest(
 );
 
 podmanTest(
-  "a container of Podman whose command does not exist leaves neither name nor port nor address in the way",
+  "a container of Podman whose command does not exist leaves neither name nor port nor address behind",
   async (world) => {
     const port = 20_000 + crypto.getRandomValues(new Uint16Array(1))[0]! % 20_000;
     await using podman = await Podman.open(world, [
@@ -154,7 +155,7 @@ podmanTest(
     const wanted = [`podwire.ports=${port}:8080`, "podwire.name=web", `podwire.ip=${world.subnet4}.77`];
     const mistyped = await podman.run("mistyped", wanted, "nosuch");
     assertMatch(mistyped.stderr, /executable file .*not found/);
-    // The next one gets them, though nobody has swept up.
+    // The next one gets them, although no sweep ran.
     const started = await podman.run("web", wanted, ...FOREVER);
     assertEquals(started.code, 0, started.stderr);
     const all = await world.json(["ps"]);
@@ -178,7 +179,7 @@ podmanTest(
   },
 );
 
-podmanTest("what Podman could not start is taken down by the daemon within seconds", async (world) => {
+podmanTest("a daemon tears down within seconds what Podman could not start", async (world) => {
   await using podman = await Podman.open(world);
   const socket = `${world.dir}/podwire.sock`;
   const daemon = world.start(["serve", "--socket", socket]);
@@ -194,17 +195,17 @@ podmanTest("what Podman could not start is taken down by the daemon within secon
     daemon.kill("SIGTERM");
     await output;
   }
-  // What the daemon knows of the networks is there for the next one.
+  // The daemon's memory of the networks is there for the next one.
   assertEquals((await world.traces()).filter((trace) => trace !== "state/readiness.json"), []);
 });
 
 podmanTest(
-  "a container of Podman whose processes were all killed leaves nothing in the way of the next one",
+  "a container of Podman whose processes were all killed does not block the next one",
   async (world) => {
     await using podman = await Podman.open(world);
     assertEquals((await podman.run("web", [], ...FOREVER)).code, 0);
     const [{ pid, id }] = await world.json(["ps"]);
-    // As by a power failure: neither conmon nor runc tells of the end, and what runs in memory is gone.
+    // As by a power failure: neither conmon nor runc reports the end, and what is in memory is gone.
     await sh(`kill -9 $(ps -o ppid= -p ${pid}) ${pid}`);
     await until("the process is gone", async () => (await world.json(["inspect", id])).pid === null);
     await sh(`rm -rf /run/runc/${id}`);
@@ -222,7 +223,7 @@ podmanTest(
 );
 
 podmanTest(
-  "what an annotation may not ask for keeps a container of Podman from starting and names the option",
+  "an annotation that asks for something forbidden keeps a container of Podman from starting, and the error names the option",
   async (world) => {
     await using podman = await Podman.open(world, ["--allow-host-ports=8000-8999"]);
     for (

@@ -1,5 +1,5 @@
-// The time of day is set back while pods are open: nothing waits for it to come again. What is too new on disk then was
-// written before, by this process or by another one.
+// The time of day is set back while pods are open: nothing waits until the clock catches up. A time on disk
+// that is in the future was written before, by this process or by another one.
 import { assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { podsTest } from "./pods_world.ts";
@@ -7,7 +7,7 @@ import { DEL_REFUSAL, until } from "./sandbox_world.ts";
 
 const HOURS_6 = 6 * 3_600_000;
 
-/** The time of day of this process alone: that of the machine is everybody's. */
+/** The time of day of this process alone: the machine's clock is shared. */
 class SetClock implements Disposable {
   readonly #date = globalThis.Date;
   /** How far ahead of the machine's it is, in milliseconds. */
@@ -31,7 +31,7 @@ class SetClock implements Disposable {
 const isPast = (iso: string | undefined) => Date.parse(iso ?? "") <= Date.now();
 
 podsTest(
-  "F79 F97 what could not be detached before the clock was set back is tried again within seconds",
+  "F79 F97 what could not be detached before the clock was set back is retried within seconds",
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a", { DEL: DEL_REFUSAL });
@@ -46,7 +46,7 @@ podsTest(
 );
 
 podsTest(
-  "F79 F97 what another process could not detach, whose clock was hours ahead, is tried again at once",
+  "F79 F97 what another process could not detach, whose clock was hours ahead, is retried at once",
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a", { DEL: DEL_REFUSAL });
@@ -66,7 +66,7 @@ podsTest(
 );
 
 podsTest(
-  "F49 F91 pods and records that seem to be of the future are neither swept nor settled, and those that are gone go",
+  "F49 F91 pods and records with a time in the future are neither swept nor settled, and those that are gone are removed",
   async (world) => {
     using clock = new SetClock(HOURS_6);
     await world.sandbox.network("a");
@@ -84,7 +84,7 @@ podsTest(
       removed.map(({ kind, containerId }) => `${kind} ${world.sandbox.plain(containerId ?? "")}`).sort(),
       ["attachment goes", "sandbox goes"],
     );
-    // It comes again at once, by a clock that is behind what is on record of the others.
+    // It returns at once, with a clock that is behind the records of the others.
     await pods.setUp(goes);
     const order = (await pods.attachments()).map(({ containerId, since }) => [
       world.sandbox.plain(containerId),
@@ -97,7 +97,7 @@ podsTest(
 );
 
 podsTest(
-  "F110 no network is ready or unready since a moment to come, and its grace is as long as ever",
+  "F110 no network is ready or unready since a time in the future, and its grace is as long as ever",
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a");
@@ -117,7 +117,7 @@ podsTest(
     const [unready] = await pods.status({ fresh: true });
     assertEquals([unready?.ready, isPast(unready?.since)], [false, true]);
 
-    // What is remembered of it is no more of the future than that.
+    // Its memory has no time in the future either.
     await pods[Symbol.asyncDispose]();
     await using others = await world.open(options);
     const [remembered] = await others.status({ fresh: true });
@@ -126,7 +126,7 @@ podsTest(
 );
 
 podsTest(
-  "F47 F52 while the clock is set back locks are waited for, waits end, and plugins that hang run into their limit",
+  "F47 F52 while the clock is set back locks are waited for, waits end, and plugins that hang run into their timeout",
   async (world) => {
     using clock = new SetClock(HOURS_6);
     const plugin = await world.sandbox.network("a", { ADD: { hang: true } });
@@ -150,7 +150,7 @@ podsTest(
 );
 
 podsTest(
-  "F36 a file that is written after the clock was set back is read, though it seems older than what was read before",
+  "F36 a file that is written after the clock was set back is read, although it looks older than what was read before",
   async (world) => {
     const file = `${world.sandbox.confDir}/net.conflist`;
     const write = async (name: string, date: number) => {

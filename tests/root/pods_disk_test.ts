@@ -1,5 +1,5 @@
-// Pods on disks that are full, out of inodes, or read-only, real ones: what cannot be remembered is not begun, and what
-// is there goes away all the same.
+// Pods on disks that are full, out of inodes, or read-only, real ones: what cannot be recorded is not begun,
+// and what exists is removed all the same.
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { PodRequest } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -8,7 +8,7 @@ import { PodsWorld } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";
 import { empty, fill, filling, NO_SPACE, READ_ONLY, readOnly, withDisk, writable } from "./small_disk.ts";
 
-/** What can be wrong with a disk: how it comes, how it goes, how it is told. */
+/** What can be wrong with a disk: how to cause it, how to end it, how it is reported. */
 const SPOILT = {
   full: [fill, empty, NO_SPACE],
   "out of inodes": [crowd, uncrowd, NO_SPACE],
@@ -47,7 +47,10 @@ async function changes({ sandbox }: PodsWorld): Promise<string[]> {
   return (await sandbox.calls()).filter((line) => / (ADD|DEL) /.test(line));
 }
 
-/** A test of pods with one of their folders on a small disk of its own, on networks that show in the kernel. */
+/**
+ * Runs a test of pods with one of their folders on a small disk of its own, on networks that show in the
+ * kernel.
+ */
 function spoiltTest(
   name: string,
   folder: "state" | "cache" | "run",
@@ -75,7 +78,7 @@ const BOTH = { networks: [{ name: "a" }, { name: "b" }] };
 for (const how of ["full", "out of inodes"] as const satisfies Spoilt[]) {
   const [spoil, mend, words] = SPOILT[how];
   spoiltTest(
-    `D29 F73 F79 with the state on a disk that is ${how} no pod is begun, and those that are there go`,
+    `D29 F73 F79 with the state on a disk that is ${how} no pod is begun, and existing ones are removed`,
     "state",
     async (world, dir) => {
       await using pods = await world.open();
@@ -101,7 +104,7 @@ for (const how of ["full", "out of inodes"] as const satisfies Spoilt[]) {
 }
 
 spoiltTest(
-  "D29 F73 F79 with the state on a disk that is read-only no pod is begun, and those that are there are detached and not forgotten",
+  "D29 F73 F79 with the state on a disk that is read-only no pod is begun, and existing ones are detached and stay on record",
   "state",
   async (world, dir) => {
     await using pods = await world.open();
@@ -112,7 +115,7 @@ spoiltTest(
     assertMatch(error.message, READ_ONLY);
     assertStringIncludes(error.message, `${dir}/`);
     assertEquals(await changes(world), ["a ADD before eth0", "b ADD before eth1"]);
-    // Looking needs no space.
+    // Reading needs no space.
     assertEquals([(await pods.podStatus(before.containerId)).ready, (await pods.networks()).length], [
       true,
       2,
@@ -128,7 +131,7 @@ spoiltTest(
     }
     assertEquals((await changes(world)).length, 2);
 
-    // Who asked for it has to know that it is not over.
+    // The caller must learn that it is not over.
     const told = await failing(() => pods.tearDown(before.containerId));
     assertMatch(told.message, READ_ONLY);
     assertStringIncludes(told.message, `${dir}/`);
@@ -166,7 +169,7 @@ spoiltTest(
 
 for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
   spoiltTest(
-    `F79 F97 a network that cannot be detached while the state is on a disk that is ${how} stays with its pod, and goes with the next call`,
+    `F79 F97 a network that cannot be detached while the state is on a disk that is ${how} stays with its pod, and is removed by the next call`,
     "state",
     async (world, dir) => {
       const plugin = await world.sandbox.network("stuck", { DEL: DEL_REFUSAL });
@@ -186,7 +189,7 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
   );
 
   spoiltTest(
-    `D10 F73 F79 with the cache on a disk that is ${how} a pod is undone, and those that are there are detached at last`,
+    `D10 F73 F79 with the cache on a disk that is ${how} a pod is undone, and existing ones are detached in the end`,
     "cache",
     async (world, dir) => {
       await using pods = await world.open();
@@ -200,7 +203,7 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
       assertEquals(await links(world, web), []);
 
       const failures = await pods.tearDown(before.containerId);
-      // The entries are there for other runtimes: where they cannot be removed, the attachment is not forgotten either.
+      // The entries are for other runtimes: if they cannot be removed, the attachment stays on record, too.
       const isLeft = how === "read-only";
       assertEquals(failures.map(({ message }) => READ_ONLY.test(message)), isLeft ? [true, true] : []);
       assertEquals(await links(world, before), []);
@@ -217,7 +220,7 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
 for (const how of ["out of inodes", "read-only"] as const satisfies Spoilt[]) {
   const [spoil, mend, words] = SPOILT[how];
   spoiltTest(
-    `F47 with the locks on a disk that is ${how} nothing is begun, neither way, until they can be had`,
+    `F47 with the locks on a disk that is ${how} nothing is begun, set-up or tear-down, until they are available`,
     "run",
     async (world, dir) => {
       await using pods = await world.open();

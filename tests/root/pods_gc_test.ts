@@ -6,7 +6,7 @@ import { until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
 
 podsTest(
-  "F102 F103 F104 F108 gc takes down the pods that the engine knows no more, whatever the default is now",
+  "F102 F103 F104 F108 gc removes the pods that the engine no longer knows, whatever the default is now",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("b");
@@ -33,7 +33,7 @@ podsTest(
     assertEquals((await pods.podStatus(kept.containerId)).ready, true);
     assertEquals((await others.podStatus(foreign.containerId)).ready, true);
     assertEquals((await assertRejects(() => pods.podStatus(gone.containerId), CniError)).kind, "not-found");
-    // A pod of another engine is none of this one's business.
+    // A pod of another engine is not affected.
     assertEquals((await assertRejects(() => pods.tearDown(foreign.containerId), CniError)).kind, "conflict");
     assertEquals(await pods.tearDown(kept.containerId), []);
     assertEquals(await others.tearDown(foreign.containerId), []);
@@ -41,7 +41,7 @@ podsTest(
 );
 
 podsTest(
-  "gc of a network that is neither configured nor on record is an error, as it is for the command line",
+  "gc of a network that is neither configured nor on record is an error, as on the command line",
   async (world) => {
     await world.sandbox.network("a");
     await using pods = await world.open();
@@ -50,7 +50,7 @@ podsTest(
   },
 );
 
-podsTest("gc comes back by itself, and asks the engine which pods are there", async (world) => {
+podsTest("gc repeats by itself, and asks the engine which pods exist", async (world) => {
   const { sandbox } = world;
   await sandbox.network("a");
   const there: string[] = [];
@@ -66,7 +66,7 @@ podsTest("gc comes back by itself, and asks the engine which pods are there", as
 });
 
 podsTest(
-  "a default network that only pods of an earlier boot hold in its place gives way after the restart",
+  "a default network that only pods of an earlier boot keep as the default gives way after the restart",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -90,11 +90,11 @@ podsTest(
   },
 );
 
-/** A plugin call that goes on until it is killed, whoever asks it to end, and shows in the log of marks that it does. */
+/** A plugin call that ignores signals to end until it is killed, and marks that in the log. */
 const ENDLESS = `trap "" TERM\nwhile :; do echo gc >>"$here/marks"; sleep 0.05; done`;
 
 podsTest(
-  "D66 F49 F50 when a sweep is killed while a plugin cleans up, that has ended before anything is attached or swept",
+  "D66 F49 F50 when a sweep is killed while a plugin cleans up, that plugin has ended before anything is attached or swept",
   async (world) => {
     const { sandbox } = world;
     const a = await sandbox.network("a", {
@@ -112,7 +112,8 @@ podsTest(
       await until(async () => (await marks()).filter((mark) => mark === "gc").length >= 3);
       await sweeper.kill();
       assertEquals([await swept, await isCollecting()], [{}, true]);
-      // It has not noticed that nobody listens any more; but the recovery of any other test may have ended it by now.
+      // It has not noticed that no process reads its output; but the recovery of any other test may have
+      // ended it by now.
       const before = (await marks()).length;
       await until(async () => (await marks()).length > before || (await world.running()).length === 0);
     };

@@ -1,8 +1,8 @@
-// `kill -9` of a process that sets pods up or tears them down, at any moment: what it interrupts, `recover` or the next
-// set-up takes back to the last trace, and what it did not interrupt stays as it was.
+// `kill -9` of a process that sets pods up or tears them down, at any moment: `recover` or the next set-up
+// undoes what it interrupts, and leaves no trace; what it did not interrupt stays as it was.
 //
-// PODWIRE_TEST_KILLS=200 kills as often (`./denow task test tests/root/pods_kill_test.ts`), PODWIRE_TEST_SEED repeats,
-// PODWIRE_TEST_FIGURES=FILE tells there what the kills met.
+// PODWIRE_TEST_KILLS=200 sets the number of kills (`./denow task test tests/root/pods_kill_test.ts`),
+// PODWIRE_TEST_SEED repeats, PODWIRE_TEST_FIGURES=FILE appends what the kills met.
 import { assert, assertEquals } from "@std/assert";
 import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
@@ -72,7 +72,7 @@ class Killing {
     const done = new Set(units.filter((_, at) => tearsDown || answers[at]?.value).map(({ id }) => id));
     await this.#proveKept(units, answers, tearsDown);
     const traces = await this.#kill.traces([this.#resident]);
-    // A write that was cut off before anything had changed is in nobody's way until the next recovery.
+    // A write that was cut off before anything had changed disturbs nothing until the next recovery.
     assertEquals(traces.filter((line) => recovers || !/\.podwire-[^/]*\.tmp$/.test(line)), []);
     if (number % 4 === 0) await this.#proveReady(this.#resident);
     await this.#proveLog(done);
@@ -80,8 +80,8 @@ class Killing {
   }
 
   /**
-   * Changes the configuration at some moment, and kills at another: after so many beginnings and ends of plugins, from
-   * none to all of them in the course of the kills, and a little later.
+   * Changes the configuration at some moment, and kills at another: after so many beginnings and ends of
+   * plugins, from none to all of them in the course of the kills, and a little later.
    */
   async #killWithin(
     process: PodsProcess,
@@ -103,7 +103,7 @@ class Killing {
     });
     const reached = async (count: number) => isOver || (await marksOf(plugins)).length - marked >= count;
     await until(() => reached(change), PATIENCE_MS);
-    // A set-up looks at the configuration before its first plugin.
+    // A set-up reads the configuration before its first plugin.
     if (change > 0) await this.#kill.configure(2 * number + 1);
     await until(() => reached(target), PATIENCE_MS);
     await new Promise((resolve) => setTimeout(resolve, laterMs));
@@ -140,7 +140,7 @@ class Killing {
     await this.#kill.forget([next]);
   }
 
-  /** What is still there is whole, and goes when asked to. What was done before the kill came is there. */
+  /** What still exists is complete, and can be removed. What was finished before the kill exists. */
   async #proveKept(
     units: readonly Unit[],
     answers: readonly PodsAnswer[],
@@ -154,7 +154,7 @@ class Killing {
       if (!isUnanswered(answer)) assertEquals(record === undefined, tearsDown, unit.id);
       if (record === undefined) continue;
       if (record.phase === "stopped") {
-        // A removal without force begins with a stop, and recovery brings that to its end.
+        // A removal without force begins with a stop, and recovery finishes that.
         assertEquals([tearsDown, unit.isSandbox, isUnanswered(answer)], [true, true, true], unit.id);
         assertEquals(await sandbox.store.ofContainer(unit.id), []);
         this.tally.add("tear-down: sandboxes found stopped");
@@ -178,7 +178,7 @@ class Killing {
     await forgetCalls(sandbox.plugins, this.#kill.plugins);
   }
 
-  /** It was set up by the first configuration of all. */
+  /** It was set up with the first configuration of all. */
   async end(): Promise<void> {
     await this.#proveReady(this.#resident);
     assertEquals(await this.#pods.tearDown(this.#resident.id), []);
@@ -260,7 +260,7 @@ for (
       for (const call of calls) assertEquals(await call, {});
       assert((await world.running()).length > 0, "nothing was left to be ended");
 
-      // Not by pods, which would ask for the status again.
+      // Not through pods, which would ask for the status again.
       const { failed, removed } = await sandbox.podwire().recover();
       assertEquals(failed, []);
       assertEquals(removed.filter(({ kind }) => kind === "sandbox").length, 2);

@@ -1,6 +1,6 @@
-// Much of everything: pods whose set-up carries 64 kB, 1,000 networks in the directory, 2,000 pods on record, or as
-// many as PODWIRE_TEST_PODS says. All is found by its name, so what the kernel is asked for does not grow with what there
-// is.
+// Large numbers: pods whose set-up carries 64 kB, 1,000 networks in the directory, 2,000 pods on record, or
+// as many as PODWIRE_TEST_PODS says. Everything is found by its name, so the number of system calls does not
+// grow with the number of things.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Pods } from "../../lib/runtime/pods.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -15,7 +15,7 @@ const WITHOUT_PORT = Math.floor(PODS * 0.9);
 const ANNOTATIONS = "io.kubernetes.cri.pod-annotations";
 
 podsTest(
-  "F2 F67 F76 64 kB of annotations come to ADD, CHECK and DEL whole, and are on record and in the cache meanwhile",
+  "F2 F67 F76 64 kB of annotations reach ADD, CHECK and DEL complete, and are on record and in the cache meanwhile",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -37,7 +37,7 @@ podsTest(
     const cached = await Deno.readTextFile(`${sandbox.dir}/cache/results/a-${pod.containerId}-eth0`);
     assertEquals(JSON.parse(cached).capabilityArgs[ANNOTATIONS], annotations);
     assertEquals((await pods.podStatus(pod.containerId)).ready, true);
-    // What is on record counts, whatever becomes of the file.
+    // The record counts, whatever happens to the file.
     await Deno.remove(`${sandbox.confDir}/a.conflist`);
     assertEquals(await pods.tearDown(pod.containerId), []);
     const seen = (await plugin.calls()).filter(({ verb }) => ["ADD", "CHECK", "DEL"].includes(verb));
@@ -50,21 +50,24 @@ podsTest(
   },
 );
 
-podsTest("F65 F70 arguments that no environment takes are refused before anything is done", async (world) => {
-  const { sandbox } = world;
-  await sandbox.network("a");
-  await sandbox.network("b");
-  await using pods = await world.open();
-  const args = [["IgnoreUnknown", "1"], ["TEXT", "x".repeat(131_072)]] as const;
-  const pod = await world.pod("web", { networks: [{ name: "a" }, { name: "b", args }] });
-  const error = await assertRejects(() => pods.setUp(pod), CniError);
-  assertEquals(error.kind, "usage");
-  assertMatch(error.message, /too long together for the variable CNI_ARGS/);
-  assertEquals((await sandbox.calls()).filter((line) => line.includes(" ADD ")), []);
-  assertEquals(await sandbox.left(), ["netns/web"]);
-  await pods.setUp({ ...pod, networks: [{ name: "a" }, { name: "b" }] });
-  assertEquals(await pods.tearDown(pod.containerId), []);
-});
+podsTest(
+  "F65 F70 arguments that do not fit into an environment are refused before anything runs",
+  async (world) => {
+    const { sandbox } = world;
+    await sandbox.network("a");
+    await sandbox.network("b");
+    await using pods = await world.open();
+    const args = [["IgnoreUnknown", "1"], ["TEXT", "x".repeat(131_072)]] as const;
+    const pod = await world.pod("web", { networks: [{ name: "a" }, { name: "b", args }] });
+    const error = await assertRejects(() => pods.setUp(pod), CniError);
+    assertEquals(error.kind, "usage");
+    assertMatch(error.message, /too long together for the variable CNI_ARGS/);
+    assertEquals((await sandbox.calls()).filter((line) => line.includes(" ADD ")), []);
+    assertEquals(await sandbox.left(), ["netns/web"]);
+    await pods.setUp({ ...pod, networks: [{ name: "a" }, { name: "b" }] });
+    assertEquals(await pods.tearDown(pod.containerId), []);
+  },
+);
 
 /** A plugin that costs next to nothing. */
 const QUICK = `#!/bin/sh
@@ -96,7 +99,7 @@ async function comeAndGo(world: PodsWorld, pods: Pods, name: string, networks?: 
 }
 
 podsTest(
-  "F17 F24 F26 F36 with 1,000 networks any of them can be had, the status is there at once, and one file that changes is read alone",
+  "F17 F24 F26 F36 with 1,000 networks each of them can be used, the status is there at once, and one file that changes is read alone",
   async (world) => {
     const names = idsFrom("net", 1_000);
     await quickNetworks(world, names);
@@ -120,7 +123,7 @@ podsTest(
     // No plugin could answer as often in this time, nor could the files be read.
     assert(times.toSorted((a, b) => a - b)[10]! < 500, `${times}`);
 
-    // What was written a moment ago is read twice.
+    // A file that was written a moment ago is read twice.
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     await pods.reload();
     const told = Promise.withResolvers<void>();
@@ -137,7 +140,7 @@ podsTest(
   },
 );
 
-/** A test whose records are in memory, where many are written in seconds. */
+/** Runs a test whose records are in memory, where many are written in seconds. */
 function manyTest(name: string, fn: (world: PodsWorld) => Promise<void>): void {
   podsTest(name, async (world) => {
     const { sandbox } = world;
@@ -155,7 +158,7 @@ function manyTest(name: string, fn: (world: PodsWorld) => Promise<void>): void {
 
 type Counts = Readonly<Record<string, number>>;
 
-/** What the kernel is asked for while one pod comes, is looked at, and goes. */
+/** The system calls while one pod comes, is looked at, and goes. */
 async function counted(world: PodsWorld, pods: Pods, name: string): Promise<Record<string, Counts>> {
   const publish = [{ hostIP: "", hostPort: 19_999, containerPort: 80, protocol: "tcp" }] as const;
   const { containerId, ...pod } = await world.pod(name, { publish });
@@ -195,7 +198,7 @@ function moreCalls(actual: Record<string, Counts>, expected: Record<string, Coun
 }
 
 manyTest(
-  `F49 F79 F91 F97 beside ${PODS} pods on record one comes and goes by as many calls as alone, and all are listed, judged and kept`,
+  `F49 F79 F91 F97 beside ${PODS} pods on record one comes and goes with as many calls as alone, and all are listed, judged and kept`,
   async (world) => {
     const { sandbox } = world;
     await quickNetworks(world, ["net"]);
@@ -210,13 +213,13 @@ manyTest(
     const dirs = { stateDir: sandbox.stateDir, cacheDir: `${sandbox.dir}/cache`, runDir: sandbox.runDir };
     await multiply(dirs, like.containerId, { ids: ids.slice(0, WITHOUT_PORT) });
     await multiply(dirs, like.containerId, { ids: ids.slice(WITHOUT_PORT), firstPort: 20_000 });
-    // Again, as something may run now and then in all of three rounds; what looks at each pod on record always does.
+    // Again, as something may run now and then in all of three rounds; what reads each record always does.
     let more = moreCalls(await fewest(world, pods, "beside"), alone);
     for (let again = 1; again <= 3 && more.length > 0; again++) {
       more = moreCalls(await fewest(world, pods, `beside-${again}`), alone);
     }
     assertEquals(more, []);
-    // A process that has just begun need not look at all of them either.
+    // A process that has just begun need not read all of them either.
     {
       await using others = await world.open();
       await until(async () => (await others.status()).every(({ ready }) => ready));
@@ -226,7 +229,7 @@ manyTest(
       assertEquals(await others.tearDown(pod.containerId), []);
       assert((calls.take().names ?? 0) < 50);
     }
-    // Nor need it for a default network that stays since they are there.
+    // Nor need it for a default network that stays since they exist.
     await quickNetworks(world, ["another"]);
     assertEquals(await pods.defaultNetwork(), "net");
     const { setUp } = await fewest(world, pods, "pinned");
@@ -238,7 +241,8 @@ manyTest(
     assertEquals([swept.removed, swept.failed, swept.kept.length], [[], [], PODS + 1]);
     const valid = [like.containerId, ...ids.slice(100)];
     const judged = await pods.gc({ dryRun: true, validPods: valid });
-    // Every other one is a sandbox of podwire itself, which no engine judges; of a pod goes its record, too.
+    // Every other one is a sandbox of podwire itself, which no engine judges; of a pod the record is removed,
+    // too.
     assertEquals([judged.removed.length, judged.failed], [100, []]);
     const gone = new Set(judged.removed.map(({ containerId }) => containerId));
     assertEquals([...gone].sort(), ids.slice(0, 100).filter((_, index) => index % 2 === 0));

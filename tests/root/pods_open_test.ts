@@ -1,4 +1,4 @@
-// How pods are opened and called, and what they ask of the machine.
+// How pods are opened and called, and what they need of the machine.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -6,7 +6,7 @@ import { podsTest } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 
 podsTest(
-  "F4 every call works without a signal, and with one that has fired it does nothing",
+  "F4 every call works without a signal, and does nothing with one that has fired",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -42,7 +42,7 @@ podsTest(
 );
 
 podsTest(
-  "F7 G6 the cache is where the options say, and changes are noticed at once, or when asked, as they say",
+  "F7 G6 the cache is where the options say, and changes are noticed at once, or on request, as the options say",
   async (world) => {
     const { sandbox } = world;
     await using watching = await world.open({ watch: true, owner: "watching" });
@@ -67,7 +67,7 @@ podsTest(
 );
 
 podsTest(
-  "F62 a network whose file was put there a moment ago is found, whatever was noticed",
+  "F62 a network whose file was written a moment ago is found, whatever was noticed",
   async (world) => {
     const { sandbox } = world;
     await using pods = await world.open({ watch: true, pollMs: 60_000 });
@@ -105,7 +105,7 @@ podsTest(
 );
 
 podsTest(
-  "F12 F121 without nsenter pods can be opened and looked at; what needs it says so before any plugin runs",
+  "F12 F121 without nsenter pods can be opened and inspected; a call that needs it reports that before any plugin runs",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");

@@ -1,10 +1,10 @@
 /**
- * A process of its own with {@linkcode Pods} open: `pods_process.ts OPTIONS`, which is JSON. It tells `{"pid": N}` when
- * they are open, then obeys one line `{"id": N, "call": NAME, "args": [...]}` after another, all at once, and answers
- * each with `{"id": N, "value": ...}` or `{"id": N, "error": ...}`. It ends with its standard input, or with the call
- * `leave`: then at once when they are closed, whatever is under way.
+ * A process of its own with {@linkcode Pods} open: `pods_process.ts OPTIONS`, with OPTIONS as JSON. It prints
+ * `{"pid": N}` when they are open, then runs one line `{"id": N, "call": NAME, "args": [...]}` after another,
+ * all at once, and answers each with `{"id": N, "value": ...}` or `{"id": N, "error": ...}`. It ends with its
+ * standard input, or with the call `leave`: then at once when they are closed, whatever is in progress.
  *
- * `boot` among the options is the boot that it believes to be in.
+ * `boot` among the options is the boot ID that it uses.
  */
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
@@ -13,10 +13,10 @@ import { bootedAs } from "../booted_as.ts";
 
 const CALLS = ["setUp", "tearDown", "podStatus", "gc", "recover", "status", "networks", "reload"] as const;
 
-/** One of the calls that the process obeys: those of pods, and `run` and `remove` of sandboxes. */
+/** One of the calls that the process runs: those of pods, and `run` and `remove` of sandboxes. */
 export type PodsCall = typeof CALLS[number] | "run" | "remove" | "leave";
 
-/** What comes in. */
+/** What it reads. */
 export interface PodsLine {
   readonly id: number;
   readonly call: PodsCall;

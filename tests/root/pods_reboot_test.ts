@@ -1,5 +1,5 @@
-// The machine is started again: another boot ID, namespaces and links gone, what is on disk still there. The boot is
-// another one for a process because it is told so; all else is real.
+// A restart of the machine: another boot ID, namespaces and links gone, the disk still there. Only the boot
+// ID is an option of the process; all else is real.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { PodRequest } from "../../lib/pod/request.ts";
 import type { PodsOptions } from "../../lib/runtime/pods.ts";
@@ -11,7 +11,7 @@ import { PodsWorld } from "./pods_world.ts";
 /** As many as a network has addresses. */
 const PODS = ["p1", "p2", "p3"];
 
-/** Two networks of three addresses each: of one the file is removed while the machine is down. */
+/** Two networks of three addresses each: the file of one is removed while the machine is down. */
 class RebootWorld implements AsyncDisposable {
   readonly #tag = crypto.randomUUID().slice(0, 8);
 
@@ -63,7 +63,7 @@ class RebootWorld implements AsyncDisposable {
     return names.filter((name) => name.startsWith("10.")).sort();
   }
 
-  /** All that does not outlive the machine goes. */
+  /** Removes everything that does not outlive the machine. */
   async reboot(pods: readonly PodRequest[]): Promise<void> {
     for (const pod of pods) await this.world.gone(pod);
     await this.#removeLinks();
@@ -144,7 +144,7 @@ async function freesAddresses(reboot: RebootWorld, options: PodsOptions): Promis
 function rebootTest(name: string, options: () => PodsOptions, ...components: Component[]): void {
   Deno.test({
     name:
-      `F78 F84 after a reboot all addresses are free before the first ADD, whoever of two comes first, ${name}`,
+      `F78 F84 after a reboot all addresses are free before the first ADD, whichever of two comes first, ${name}`,
     ...need("root", "ip", ...components),
     fn: async () => {
       await using reboot = await RebootWorld.make();

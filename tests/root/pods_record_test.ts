@@ -1,4 +1,4 @@
-// What pods have on record decides, whatever the configuration directory says by then.
+// The records of pods decide, whatever the configuration directory says by then.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { podsTest } from "./pods_world.ts";
@@ -12,7 +12,7 @@ const MAKES_LINK = 'nsenter --net="$CNI_NETNS" ip link add "$CNI_IFNAME" type br
   'nsenter --net="$CNI_NETNS" ip addr add fd00::2/64 dev "$CNI_IFNAME" nodad\n';
 
 podsTest(
-  "F74 F83 F87-F89 F135 a pod is looked at and torn down by its record, not by the default network or the files of the day",
+  "F74 F83 F87-F89 F135 a pod is inspected and torn down by its record, not by the default network or the present files",
   async (world) => {
     const { sandbox } = world;
     const b = await sandbox.network("b");
@@ -20,7 +20,7 @@ podsTest(
     await using pods = await world.open();
     const pod = await world.pod("web", { networks: [{ name: "c" }, { name: "b" }] });
     await pods.setUp(pod);
-    // Another default network, and another configuration under the same name.
+    // Another default network, and another configuration with the same name.
     await sandbox.network("a");
     const changed = { cniVersion: "1.1.0", name: "b", plugins: [{ type: "b", mark: "new" }] };
     await Deno.writeTextFile(`${sandbox.confDir}/b.conflist`, JSON.stringify(changed));
@@ -49,7 +49,7 @@ podsTest(
 );
 
 podsTest(
-  "F74 F77 F82 of another runtime's pod what is named is detached, one failure apart, whatever settings stand beside it",
+  "F74 F77 F82 of another runtime's pod the named networks are detached, except for one failure, whatever settings stand beside them",
   async (world) => {
     const { sandbox } = world;
     const a = await sandbox.network("a");
@@ -68,13 +68,13 @@ podsTest(
     const called = (await sandbox.calls()).filter((line) => line.includes("foreign"));
     assertEquals(called, ["b DEL foreign eth2", "a DEL foreign eth0"]);
     const call = (await a.calls()).find(({ verb }) => verb === "DEL");
-    // Nothing says that the interface in there is that of the pod.
+    // Nothing says that the interface there belongs to the pod.
     assertEquals([call?.env.CNI_NETNS, call?.config.name, call?.config.prevResult], ["", "a", undefined]);
   },
 );
 
 podsTest(
-  "F75 a record that cannot be read is told of and keeps nothing else attached, and an empty ID is refused",
+  "F75 a record that cannot be read is reported and keeps nothing else attached, and an empty ID is refused",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -93,7 +93,7 @@ podsTest(
 );
 
 podsTest(
-  "F47 F53 a tear-down that begins during the set-up takes down all that the set-up made",
+  "F47 F53 a tear-down that begins during the set-up removes everything that the set-up made",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -142,7 +142,7 @@ podsTest(
 );
 
 podsTest(
-  "F84 G31 G32 a DEL that fails is a failure whatever its words, and does not keep the other networks attached",
+  "F84 G31 G32 a DEL that fails is a failure whatever its message, and does not keep the other networks attached",
   async (world) => {
     const { sandbox } = world;
     const words = { stdout: '{"code": 999, "msg": "link not found: no such file or directory"}', code: 1 };
@@ -159,7 +159,7 @@ podsTest(
       ["b", "failed"],
       ["a", "failed"],
     ]);
-    // The path could lead to the namespace of somebody else by now.
+    // The path could lead to another pod's namespace by now.
     const last = (await plugin.calls()).at(-1);
     assertEquals([last?.verb, last?.env.CNI_NETNS], ["DEL", ""]);
   },
@@ -200,7 +200,7 @@ podsTest(
 );
 
 podsTest(
-  "F1 what is wrong with the name or the ID of a pod is told in the words of container engines",
+  "F1 what is wrong with the name or the ID of a pod is reported in the terms of container engines",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");

@@ -4,7 +4,7 @@ import { DEL_REFUSAL, REFUSAL, until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
 
 podsTest(
-  "F3 F64 F70 F86 F91 a pod gets its networks, is looked at with CHECK, and goes again",
+  "F3 F64 F70 F86 F91 a pod gets its networks, is checked with CHECK, and is removed again",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -50,7 +50,7 @@ podsTest(
 );
 
 podsTest(
-  "F85 G25 tearing down what is not there, or is gone already, is fine whatever the configuration",
+  "F85 G25 a tear-down of what does not exist, or is gone already, succeeds whatever the configuration",
   async (world) => {
     await using pods = await world.open();
     assertEquals(await pods.tearDown(world.sandbox.id("never")), []);
@@ -66,7 +66,7 @@ podsTest(
 );
 
 podsTest(
-  "F79 what cannot be detached is given back, stays on record, and is tried again by itself",
+  "F79 what cannot be detached is returned, stays on record, and is retried by itself",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -86,13 +86,13 @@ podsTest(
     await assertRejects(() => pods.podStatus(pod.containerId), CniError, "no pod");
     await plugin.answer("DEL", {});
     await until(async () => (await pods.attachments()).length === 0);
-    // Whoever retried gives the lock back a moment later.
+    // The retry releases the lock a moment later.
     await until(async () => (await sandbox.left()).every((name) => name === "netns/web"));
   },
 );
 
 podsTest(
-  "F90 F97 F100 a pod that is not as it was is told of, with the reason, and nothing is thrown",
+  "F90 F97 F100 a changed pod is reported, with the reason, and nothing is thrown",
   async (world) => {
     const { sandbox } = world;
     const plugin = await sandbox.network("a");
@@ -137,7 +137,7 @@ podsTest(
     await sandbox.network("late");
     assertEquals((await strict.setUp(one)).networks.map(({ name }) => name), ["late"]);
     assertEquals((await lenient.setUp(three)).networks.map(({ name }) => name), ["late"]);
-    // One that names a network wants that network.
+    // A pod that names a network wants that network.
     const unknown = { ...four, networks: [{ name: "other" }] };
     assertEquals((await assertRejects(() => lenient.setUp(unknown), CniError)).kind, "not-found");
     for (const pod of [one]) assertEquals(await strict.tearDown(pod.containerId), []);
@@ -207,7 +207,7 @@ podsTest(
 );
 
 podsTest(
-  "F110 the status of one network or all is asked afresh on demand, and unknown names are errors",
+  "F110 the status of one network or all is probed again on demand, and unknown names are errors",
   async (world) => {
     const { sandbox } = world;
     await sandbox.network("a");
@@ -233,7 +233,7 @@ podsTest(
   },
 );
 
-podsTest("F52 who waits for the lock of a pod stops waiting with its signal", async (world) => {
+podsTest("F52 a wait for the lock of a pod ends with its signal", async (world) => {
   const { sandbox } = world;
   await sandbox.network("a", { ADD: { hang: true } });
   await using pods = await world.open();

@@ -1,7 +1,8 @@
-// Two processes at once on the same pod, or on the same port of the host, while a third one sweeps all the time.
+// Two processes at once on the same pod, or on the same host port, while a third one sweeps all the time.
 //
-// PODWIRE_TEST_ROUNDS=100 plays as many rounds (`./denow task test tests/root/pods_two_processes_test.ts`),
-// PODWIRE_TEST_SEED repeats, PODWIRE_TEST_FIGURES=FILE tells there how they ended.
+// PODWIRE_TEST_ROUNDS=100 sets the number of rounds (`./denow task test
+// tests/root/pods_two_processes_test.ts`), PODWIRE_TEST_SEED repeats, PODWIRE_TEST_FIGURES=FILE appends how
+// they ended.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { GcReport } from "../../lib/gc/report.ts";
 import type { Pods } from "../../lib/runtime/pods.ts";
@@ -27,10 +28,10 @@ interface Round {
   readonly random: Random;
 }
 
-/** A third process, which sweeps as long as it is not told to stop. */
+/** A third process, which sweeps until it is stopped. */
 class Sweeping {
   readonly #process: PodsProcess;
-  /** The pods that are, or are going to be, there. */
+  /** The pods that exist, or are about to. */
   readonly #valid: Set<string>;
   readonly #ended: Promise<void>;
   #stopped = false;
@@ -59,10 +60,10 @@ class Sweeping {
   }
 }
 
-/** What the rounds are played with. */
+/** What the rounds use. */
 class Duel {
   readonly outcomes = new Map<string, number>();
-  /** The pods whose engine forgot them: the only ones that a sweep may touch. */
+  /** The pods whose engine forgot them: a sweep may touch no others. */
   readonly stale = new Set<string>();
   readonly valid = new Set<string>();
   #port = 20_000;
@@ -99,7 +100,7 @@ class Duel {
     return await this.world.pod(name, port);
   }
 
-  /** Whole, or not there at all. */
+  /** Complete, or not there at all. */
   async isUp({ containerId }: PodRequest): Promise<boolean> {
     const { sandbox } = this.world;
     const states = (await sandbox.store.ofContainer(containerId)).map(({ state }) => state);
@@ -134,7 +135,7 @@ class Duel {
     await this.down(pod, round);
   }
 
-  /** Of a pod that is not there yet, or is there already. */
+  /** Both calls on a pod that does not exist yet, or exists already. */
   async setUpAndTearDown(round: Round): Promise<void> {
     const pod = await this.pod(`ends${round.number}`);
     const wasUp = round.random.chance(50);
@@ -144,7 +145,7 @@ class Duel {
     if (!wasUp) assertEquals(up.error, undefined);
     if (up.error !== undefined) assertEquals(up.error.kind, "conflict");
     const isUp = await this.isUp(pod);
-    // Refused because the pod was there; then the tear-down came later. Of a new pod either may come first.
+    // Refused because the pod existed; then the tear-down came later. Of a new pod either may come first.
     if (wasUp) assertEquals(isUp, up.error === undefined);
     this.count(
       `set-up and tear-down, ${wasUp ? "was up" : "was not up"}: ${isUp ? "up" : "gone"} in the end`,
@@ -200,7 +201,7 @@ class Duel {
   }
 }
 
-/** No ADD or DEL between the beginning and the end of a GC, and each GC was told of all that was attached. */
+/** No ADD or DEL between the beginning and the end of a GC, and each GC got everything that was attached. */
 async function proveExcluded(marks: readonly Mark[], last: string): Promise<number> {
   const busy = new Set<string>();
   const live = new Set<string>();

@@ -1,4 +1,7 @@
-/** Pods of an engine with directories, networks, plugins and namespaces of their own, in this process and in others. */
+/**
+ * Pods of an engine with directories, networks, plugins and namespaces of their own, in this process and in
+ * others.
+ */
 import { fromFileUrl } from "@std/path";
 import { bounded } from "../bounded.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
@@ -38,7 +41,7 @@ export class PodsWorld implements AsyncDisposable {
     return started;
   }
 
-  /** Makes the namespace of a pod, as its engine would, and gives what there is to say of the pod. */
+  /** Makes the namespace of a pod, as its engine would, and returns a description of the pod. */
   async pod(name: string, more: Partial<PodRequest> = {}): Promise<PodRequest> {
     const containerId = this.sandbox.id(name);
     const netns = `${this.sandbox.dir}/netns/${name}`;
@@ -47,12 +50,15 @@ export class PodsWorld implements AsyncDisposable {
     return { containerId, name, namespace: "default", uid: `uid-${name}`, netns, ...more };
   }
 
-  /** Takes the namespace of a pod away. */
+  /** Removes the namespace of a pod. */
   async gone({ netns }: Pick<PodRequest, "netns">): Promise<void> {
     await removeNetns(netns);
   }
 
-  /** The plugins of this world, and what they or podwire started for its containers, that run, as `PID COMMAND`. */
+  /**
+   * The running plugins of this world, and the processes that they or podwire started for its containers, as
+   * `PID COMMAND`.
+   */
   async running(): Promise<string[]> {
     const found = await this.sandbox.sh(
       'for file in $(grep -lszF -e "$1" -e "CNI_PATH=$2" /proc/[0-9]*/environ); do ' +
@@ -66,7 +72,7 @@ export class PodsWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#processes.map((process) => process[Symbol.asyncDispose]()));
-    // Those that a test left which failed.
+    // Those that a failed test left.
     for (const line of await this.running()) {
       await this.sandbox.sh('kill -9 "$1" 2>/dev/null || :', line.split(" ")[0] ?? "");
     }
@@ -75,11 +81,11 @@ export class PodsWorld implements AsyncDisposable {
   }
 }
 
-/** What a process answered to a call. */
+/** The answer of a process to a call. */
 export interface PodsAnswer {
   // deno-lint-ignore no-explicit-any
   readonly value?: any;
-  /** As a {@linkcode CniError} shows itself as JSON. */
+  /** The JSON form of a {@linkcode CniError}. */
   readonly error?: Pick<CniError, "kind" | "msg" | "code"> & CniError["context"];
 }
 
@@ -112,7 +118,9 @@ export class PodsProcess implements AsyncDisposable {
     return process;
   }
 
-  /** Calls a method there; the answer comes when it is done. One that has ended before answers nothing. */
+  /**
+   * Calls a method there; the answer comes when it is done. A process that has ended before answers nothing.
+   */
   async call(call: PodsCall, ...args: readonly unknown[]): Promise<PodsAnswer> {
     const id = ++this.#calls;
     const waiting = Promise.withResolvers<PodsAnswer>();
@@ -122,7 +130,7 @@ export class PodsProcess implements AsyncDisposable {
     return await waiting.promise;
   }
 
-  /** As {@linkcode call}, for what must succeed: gives the value. */
+  /** As {@linkcode call}, for a call that must succeed: returns the value. */
   // deno-lint-ignore no-explicit-any
   async value(call: PodsCall, ...args: readonly unknown[]): Promise<any> {
     const { value, error } = await this.call(call, ...args);
@@ -130,7 +138,7 @@ export class PodsProcess implements AsyncDisposable {
     return value;
   }
 
-  /** Ends it at once, in the middle of whatever it is doing. */
+  /** Kills it at once, in the middle of its work. */
   async kill(): Promise<void> {
     this.#signal();
     await this.#ended;
@@ -173,7 +181,7 @@ export class PodsProcess implements AsyncDisposable {
   }
 }
 
-/** A test that needs the kernel, in a world of its own. */
+/** Runs a test that needs the kernel, in a world of its own. */
 export function podsTest(name: string, fn: (world: PodsWorld) => Promise<void>): void {
   Deno.test({
     name,

@@ -1,4 +1,4 @@
-// Claims of ports and hints of failed removals on disks that are full or read-only, real ones.
+// Port claims and hints of failed removals on disks that are full or read-only, real ones.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Retrier } from "../../lib/attachment/retry.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -50,7 +50,8 @@ for (
 }
 
 Deno.test({
-  name: "F67 where the record finds space and the claim does not, the record goes again and no plugin runs",
+  name:
+    "F67 if there is space for the record and none for the claim, the record is removed again and no plugin runs",
   ...need("root"),
   fn: async () => {
     await using world = await NetworkWorld.make();
@@ -72,7 +73,7 @@ Deno.test({
 });
 
 diskTest(
-  "DEL goes on where no space is left, and gives the port back",
+  "DEL goes on where no space is left, and frees the port",
   "stateDir",
   async (world, dir) => {
     await add(world, "c1");
@@ -87,7 +88,7 @@ diskTest(
 );
 
 diskTest(
-  "F79 a removal that fails on a full disk is on record afterwards as before, and goes with the next",
+  "F79 a removal that fails on a full disk is on record afterwards as before, and is finished by the next",
   "stateDir",
   async (world, dir) => {
     const b = await world.plugins.install("c", {

@@ -1,10 +1,10 @@
-/** Another CNI runtime: it calls the plugins by itself, and remembers in libcni's cache what it attached. */
+/** Another CNI runtime: it calls the plugins by itself, and records in libcni's cache what it attached. */
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { sh } from "./builtin_world.ts";
 
-/** What is attached, or to be. */
+/** What is attached, or will be. */
 export interface RawTarget {
   readonly network: string;
   readonly containerId: string;
@@ -17,7 +17,7 @@ interface RawAttachment extends RawTarget {
   readonly result: JsonObject;
 }
 
-/** It never touches an interface that is not its own. */
+/** It never touches a foreign interface. */
 export class RawRuntime {
   readonly #attached = new Map<string, RawAttachment>();
   readonly #cache: ResultCache;
@@ -30,12 +30,12 @@ export class RawRuntime {
     return [...this.#attached.values()];
   }
 
-  /** Gives whether it could be attached. */
+  /** Returns whether it could be attached. */
   async add(target: RawTarget): Promise<boolean> {
     if (this.#attached.has(keyOf(target)) || await macOf(target) !== undefined) return false;
     const text = await Deno.readTextFile(`${this.confDir}/${target.network}.conflist`);
     const { cniVersion, name, plugins: [plugin, ...more] } = JSON.parse(text);
-    // What others refuse at a later plugin it does not try.
+    // It does not try what others refuse at a later plugin.
     if (more.length > 0) return false;
     const config = { ...plugin, cniVersion, name };
     const { code, stdout } = await this.#call("ADD", target, config);
@@ -49,7 +49,7 @@ export class RawRuntime {
     return true;
   }
 
-  /** Does nothing for what it did not attach. */
+  /** It does nothing for an attachment that it did not make. */
   async del(target: RawTarget): Promise<void> {
     const known = this.#attached.get(keyOf(target));
     if (known === undefined) return;

@@ -6,7 +6,7 @@ import { needMachine, SystemdMachine } from "./systemd_machine.ts";
 
 const README = Deno.readTextFileSync(fromFileUrl(new URL("../../README.md", import.meta.url)));
 
-/** A command, and what the README says that it prints. */
+/** A command, and the output that the README shows. */
 interface Shown {
   readonly command: string;
   readonly output: string;
@@ -22,7 +22,7 @@ function commandsOf(heading: string): readonly Shown[] {
   });
 }
 
-/** Texts of that form are the same but for IDs and times; `...` stands for anything. */
+/** Texts of that form are equal except for IDs and times; `...` stands for anything. */
 function formOf(text: string): RegExp {
   const pattern = text.trimEnd().replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&")
     .replaceAll("\\.\\.\\.", "[^]*")
@@ -52,7 +52,7 @@ Deno.test({
     const steps = shown.slice(1);
     assert(steps.length > 10, "the commands were found");
     await using machine = await SystemdMachine.boot();
-    // One shell for all: functions last. What a command says on standard error is shown too.
+    // One shell for all: functions last. The standard error of a command is shown too.
     const mark = "=-=-=";
     const script = steps.map(({ command }) => `${command}echo "${mark}$?"\n`).join("");
     const { stdout } = await machine.sh("exec sh 2>&1", script);

@@ -1,4 +1,4 @@
-// The README's library example, with exactly the flags that stand there, then with each one left out.
+// The README's library example, with exactly its flags, then with each one left out.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { Podwire } from "../../mod.ts";
@@ -7,7 +7,7 @@ import { need } from "./need.ts";
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 const README = Deno.readTextFileSync(`${ROOT}README.md`);
 
-/** The first code block of that language behind the heading. */
+/** The first code block of that language after the heading. */
 function block(heading: string, language: string): string {
   const section = README.slice(README.indexOf(`\n## ${heading}\n`));
   const [, code] = new RegExp(`\`\`\`${language}\n(.*?)\n\`\`\``, "s").exec(section) ?? [];
@@ -61,13 +61,14 @@ Deno.test({
         for (const value of values) {
           const without = new Map(flags).set(kind, values.filter((other) => other !== value));
           const { code, stderr } = await run(await job(), without);
-          // Which programs and folders are looked at depends on what this machine has.
+          // Which programs and folders are checked depends on this machine.
           if (code === 0) continue;
           refused++;
           assertStringIncludes(stderr, `the Deno permission --allow-${kind}=`, `without ${kind}=${value}`);
         }
       }
-      // At least what every machine needs: four folders to write, and the programs of iproute2 and util-linux.
+      // At least what every machine needs: four folders to write, and the programs of iproute2 and
+      // util-linux.
       assert(refused >= 12, `only ${refused} of the permissions were missed`);
     } finally {
       for (const { id } of await podwire.sandboxes.list()) await podwire.sandboxes.remove(id);

@@ -1,7 +1,7 @@
-// Whatever becomes of the files of records: what is up stays up, and nothing is touched that podwire did not make.
+// Whatever happens to the files of records: what is up stays up, and nothing foreign is changed.
 //
-// The long form is `PODWIRE_RECORD_MUTATIONS=10000 PODWIRE_RECORD_SECONDS=3600 ./denow task test tests/root/record_mutation_test.ts`;
-// `PODWIRE_RECORD_SEED` chooses other mutations.
+// The long form is `PODWIRE_RECORD_MUTATIONS=10000 PODWIRE_RECORD_SECONDS=3600 ./denow task test
+// tests/root/record_mutation_test.ts`; `PODWIRE_RECORD_SEED` chooses other mutations.
 import { assert, assertEquals } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
 import { readTextIfThere } from "../../lib/host/file.ts";
@@ -16,7 +16,7 @@ import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 /** How many mutations there are at least. */
 const MUTATIONS = Number(Deno.env.get("PODWIRE_RECORD_MUTATIONS") ?? 120);
 const SEED = Number(Deno.env.get("PODWIRE_RECORD_SEED") ?? 9);
-/** After so many seconds no further round begins, and the test fails with how far it came. */
+/** After so many seconds no further round begins, and the test fails and says how far it came. */
 const LIMIT_S = Number(Deno.env.get("PODWIRE_RECORD_SECONDS") ?? 600);
 
 const FEW = ["one", "two", "three", "four"];
@@ -36,7 +36,7 @@ async function publishing(world: SandboxWorld, name: string): Promise<void> {
   );
 }
 
-/** A node with sandboxes, an attachment that was made by hand, and things of others beside them. */
+/** A node with sandboxes, an attachment that was made by hand, and foreign things beside them. */
 class Node implements AsyncDisposable {
   #foreignEnded = false;
 
@@ -86,7 +86,10 @@ class Node implements AsyncDisposable {
     return found.trim().split("\n").sort().map((name) => `${this.world.dir}/${name}`);
   }
 
-  /** Of what was made by hand one file has to name the namespace: libcni's has no checksum, and nothing else does. */
+  /**
+   * For what was made by hand one file must name the namespace: libcni's has no checksum, and no other file
+   * does.
+   */
   async keepOneWitness(): Promise<void> {
     const id = this.world.id("hand");
     const record = await readTextIfThere(`${this.world.stateDir}/attachments/${id}/eth0@a.json`) ?? "";
@@ -102,7 +105,9 @@ class Node implements AsyncDisposable {
     this.world.log.all.length = 0;
   }
 
-  /** All that a command could do to others: what it threw is a plain error, and no trace of the program's inside. */
+  /**
+   * Everything that a command could do to others: its error is a plain one, without internals of the program.
+   */
   async use({ mayRefuse }: { readonly mayRefuse: boolean }): Promise<void> {
     const podwire = this.world.podwire();
     const victim = this.world.id("victim");
@@ -144,7 +149,9 @@ class Node implements AsyncDisposable {
   }
 }
 
-/** What else is known of an attachment without its record, its claims or the entry in the cache keeps it up. */
+/**
+ * Other knowledge of an attachment, without its record, its claims or the entry in the cache, keeps it up.
+ */
 const MAY_BE_LOST = /\/(attachments|interfaces|ports|names|results)\//;
 
 function mutated(random: Random, text: string, others: readonly string[]): string {
@@ -176,12 +183,12 @@ function mutated(random: Random, text: string, others: readonly string[]): strin
 }
 
 sandboxTest(
-  `after ${MUTATIONS} mutations of all files nothing that is up is torn down, and nothing foreign touched`,
+  `after ${MUTATIONS} mutations of all files nothing that is up is torn down, and nothing foreign is changed`,
   async (world) => {
     await using node = await Node.make(world);
     const files = [...node.saved.keys()];
     const texts = [...node.saved.values()];
-    // As it was made, the node lets all of this be done: what is refused below is refused for a file's sake.
+    // As it was made, the node allows all of this: what is refused below is refused because of a file.
     await node.restore();
     await node.use({ mayRefuse: false });
     await node.assertUp("nothing is changed");
@@ -190,7 +197,7 @@ sandboxTest(
     const end = performance.now() + LIMIT_S * 1_000;
     let done = 0;
     for (let round = 0; done < MUTATIONS && performance.now() < end; round++) {
-      // One alone, a few, or nearly all of them: what repairs one record from others meets each case.
+      // One alone, a few, or nearly all of them: the repair of one record from others meets each case.
       const percent = random.one([0, 20, 60, 95]);
       const chosen = files.filter((_, index) => index === round % files.length || random.chance(percent));
       const what = [`seed ${SEED}, round ${round}`];
@@ -220,10 +227,10 @@ sandboxTest(
 );
 
 sandboxTest(
-  "podwire that is rolled back over the state of a newer version tears nothing down, and says what to do",
+  "an older podwire over the state of a newer version tears nothing down, and says what to do",
   async (world) => {
     await using node = await Node.make(world);
-    // Whoever has laid out the directory anew is refused as a whole, and before any record is looked at.
+    // A directory with a newer layout is refused as a whole, before any record is read.
     const isRecord = (file: string) =>
       !file.endsWith("/format") && (node.saved.get(file) ?? "").startsWith('{"kind":"podwire.');
     const files = (await node.files()).filter(isRecord);
@@ -274,7 +281,7 @@ sandboxTest(
     assert(claimed.message.includes("/state/interfaces/"), claimed.message);
     for (const [file, text] of newer) assertEquals(await Deno.readTextFile(file), text, file);
     await node.assertUp("rolled back");
-    // Upgraded again, all is as it was.
+    // Upgraded again, everything is as it was.
     await node.restore();
     assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), SANDBOXES.map(() => "ready"));
   },
@@ -291,7 +298,7 @@ sandboxTest(
       const io = new FakeIo([...dirOptions, ...args], { env: { PATH: Deno.env.get("PATH") ?? "" } });
       return { code: await main(io), told: io.stdout + io.stderr };
     };
-    // It is where plugins are noted while they are asked.
+    // Running plugins are noted there.
     await command(["status"]);
     const [one, two] = [world.id("one"), world.id("two")];
     await Deno.writeTextFile(`${world.stateDir}/sandboxes/${one}.json`, "{");
@@ -353,7 +360,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a damaged record is made anew: whole where one bit is wrong, else from what else is on record",
+  "a damaged record is made anew: complete if one bit is wrong, otherwise from the other records",
   async (world) => {
     await using _node = await Node.make(world);
     const podwire = world.podwire();

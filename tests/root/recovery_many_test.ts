@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, type SandboxWorld, until } from "./sandbox_world.ts";
 
-/** Sandboxes of which each was killed in another moment of its life. */
+/** Sandboxes of which each was killed at another moment of its life. */
 async function interrupted(world: SandboxWorld, count: number): Promise<readonly string[]> {
   const { sandboxes } = world.podwire();
   const ids = Array.from({ length: count }, (_, index) => world.id(`c${String(index).padStart(2, "0")}`));
@@ -26,7 +26,7 @@ const dels = async (world: SandboxWorld) =>
   (await world.calls()).filter((call) => call.includes(" DEL ")).map((call) => call.split(" ")[2]).sort();
 
 sandboxTest("recovery of forty interrupted sandboxes, eight at a time, with progress", async (world) => {
-  // Each DEL notes how many are under way.
+  // Each DEL records how many run at that moment.
   await world.network("a", {
     DEL: {
       script:
@@ -53,7 +53,7 @@ sandboxTest("recovery of forty interrupted sandboxes, eight at a time, with prog
   assert(most > 1 && most <= 8, `${most} at once`);
   assertEquals(await world.namespaces(), []);
   assertEquals(await world.locks.containers.list(), []);
-  // Those that were being stopped are stopped; again there is nothing to do.
+  // Those that were being stopped are stopped; a second recovery has nothing to do.
   const again = await world.podwire().recover();
   assertEquals([again.removed, again.failed], [[], []]);
   assertEquals(new Set(again.kept.map(({ why }) => why)), new Set(["it is stopped"]));
@@ -76,7 +76,7 @@ sandboxTest("two recoveries at once share the work: each DEL runs once", async (
   }
 });
 
-sandboxTest("a DEL that hangs holds up only its own container", async (world) => {
+sandboxTest("a DEL that hangs delays only its own container", async (world) => {
   const a = await world.network("a");
   const ids = await interrupted(world, 12);
   await a.answer("DEL", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` }, 1);
@@ -88,7 +88,9 @@ sandboxTest("a DEL that hangs holds up only its own container", async (world) =>
   assertEquals(seen.length, ids.length);
 });
 
-/** Sandboxes as they were before the machine was restarted: their namespaces are gone, their records are not. */
+/**
+ * Sandboxes as they were before the machine was restarted: their namespaces are gone, their records are not.
+ */
 async function beforeRestart(world: SandboxWorld, count: number): Promise<readonly string[]> {
   const { sandboxes } = world.podwire();
   const ids = Array.from({ length: count }, (_, index) => world.id(`c${index}`));
@@ -100,7 +102,7 @@ async function beforeRestart(world: SandboxWorld, count: number): Promise<readon
 }
 
 sandboxTest(
-  "after a restart all is torn down before the first ADD, once, whoever comes first and however many come",
+  "after a restart everything is torn down before the first ADD, once, whichever process comes first and however many come",
   async (world) => {
     const a = await world.network("a", { DEL: { sleep: 0.2 } });
     const ids = await beforeRestart(world, 6);
@@ -128,7 +130,9 @@ sandboxTest("who waits for the tear-down of another boot is cut short by the own
   const a = await world.network("a");
   await beforeRestart(world, 2);
   await a.answer("DEL", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` });
-  const first = world.afterRestart().sandboxes.run({ name: "first" });
+  const first = world.afterRestart().sandboxes.run({
+    name: "a wait for the tear-down of another boot ends with its own signal",
+  });
   await until(async () => (await world.plugins.verbs()).includes("a DEL"));
   const cut = new AbortController();
   const second = world.afterRestart().sandboxes.run({ name: "second", signal: cut.signal });
@@ -140,7 +144,7 @@ sandboxTest("who waits for the tear-down of another boot is cut short by the own
   assertEquals((await first).state, "ready");
 });
 
-sandboxTest("a tear-down of another boot that is cut short goes on with the next ADD", async (world) => {
+sandboxTest("a tear-down of another boot that is cancelled goes on with the next ADD", async (world) => {
   const a = await world.network("a");
   const ids = await beforeRestart(world, 3);
   await a.answer("DEL", { hang: true });
@@ -164,7 +168,7 @@ sandboxTest("records of this boot are left alone whatever boot was noted last", 
   assertEquals((await world.podwire().sandboxes.list()).map(({ state }) => state), ["ready", "ready"]);
 });
 
-sandboxTest("recovery after a restart spares the next ADD the tear-down", async (world) => {
+sandboxTest("recovery after a restart saves the next ADD the tear-down", async (world) => {
   await world.network("a");
   const ids = await beforeRestart(world, 3);
   const { failed } = await world.afterRestart().recover();
@@ -173,7 +177,7 @@ sandboxTest("recovery after a restart spares the next ADD the tear-down", async 
 });
 
 sandboxTest(
-  "where the boot cannot be noted, a warning says so and the tear-down is not repeated",
+  "if the boot cannot be noted, a warning says so and the tear-down is not repeated",
   async (world) => {
     await world.network("a");
     const [id = ""] = await beforeRestart(world, 1);
@@ -196,7 +200,7 @@ async function blockBootId(world: SandboxWorld): Promise<() => Promise<void>> {
   return async () => void await world.sh('umount "$1"', file);
 }
 
-sandboxTest("a run looks at operations under way and not at what is on record", async (world) => {
+sandboxTest("a run reads operations in progress and not all records", async (world) => {
   await world.network("a");
   const podwire = world.podwire();
   await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
@@ -219,7 +223,7 @@ sandboxTest("a run looks at operations under way and not at what is on record", 
 });
 
 sandboxTest(
-  "after a restart a pod of an engine leaves no record, where a sandbox stays as stopped",
+  "after a restart a pod of an engine leaves no record, and a sandbox stays as stopped",
   async (world) => {
     await world.network("a");
     const [pod = "", sandbox = ""] = await beforeRestart(world, 2);

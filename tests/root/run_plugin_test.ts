@@ -1,5 +1,5 @@
-// The skeleton of a plugin that stands in the documentation of runPlugin(), as an executable of its own under `deno
-// run`, behind podwire's engine.
+// The skeleton of a plugin in the documentation of runPlugin(), as an executable of its own under `deno run`,
+// called by podwire's engine.
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CniError, parseNetwork, Podwire } from "../../mod.ts";
@@ -10,7 +10,7 @@ const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 const ENVIRONMENT = "CNI_COMMAND,CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_ARGS,CNI_PATH,CNI_NETNS_OVERRIDE";
 const OWN_VARIABLES = ["PATH", "HOME", "DENO_DIR", "DENO_TLS_CA_STORE"];
 
-/** The example, with the names of the library taken from this checkout. */
+/** The example, with the library's imports taken from this checkout. */
 async function skeleton(): Promise<string> {
   const source = await Deno.readTextFile(`${ROOT}lib/plugin/run_plugin.ts`);
   const [, block = ""] = /@example A plugin, whole\n \* ```ts\n([\s\S]*?) \* ```/.exec(source) ?? [];
@@ -47,7 +47,7 @@ class PluginWorld implements AsyncDisposable {
     return world;
   }
 
-  /** Puts the program there, as an executable that may read the call, files, and no more. */
+  /** Writes the program there, as an executable that may read the call and files, and nothing more. */
   async install(type: string, code: string, permissions = ""): Promise<void> {
     const script = `${this.dir}/${type}.ts`;
     await Deno.writeTextFile(script, code);
@@ -99,7 +99,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "B79 B83 a plugin says what went wrong, delegates, and is told when the runtime ends it",
+  name: "B79 B83 a plugin reports an error, delegates, and gets a signal when the runtime ends it",
   ...need("root", "ip"),
   fn: async () => {
     await using world = await PluginWorld.make();

@@ -1,4 +1,4 @@
-// Kubernetes asks for a pod again, with another attempt, while what became of the one before is still on record.
+// Kubernetes asks for a pod again, with another attempt, while the previous attempt is still on record.
 import { assertEquals } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
@@ -9,7 +9,7 @@ const failing = async (act: () => Promise<unknown>): Promise<CniError> => {
   throw new Error(`it did not fail with a CniError: ${error}`);
 };
 
-sandboxTest("a second attempt works beside a dead one, and is the one that the name means", async (world) => {
+sandboxTest("a second attempt works beside a dead one, and the name means the second", async (world) => {
   const a = await world.network("a");
   const { sandboxes } = world.podwire();
   const pod = { name: "web-0", namespace: "shop", uid: "u-1" };
@@ -38,7 +38,7 @@ sandboxTest("a second attempt works beside a dead one, and is the one that the n
 });
 
 sandboxTest(
-  "pods of one name and different UIDs are told apart, and one name alone does not say which",
+  "pods of one name and different UIDs are told apart, and one name alone is ambiguous",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();
@@ -58,7 +58,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("the same attempt that is asked for twice at once is one sandbox", async (world) => {
+sandboxTest("the same attempt that is requested twice at once is one sandbox", async (world) => {
   await world.network("a", { ADD: { script: "sleep 0.3", stdout: '{"cniVersion": "1.1.0"}' } });
   const request = { name: "web", uid: "u", attempt: 3 };
   const made = await Promise.all([1, 2, 3].map(() => world.podwire().sandboxes.run(request)));

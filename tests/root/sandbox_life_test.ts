@@ -1,4 +1,5 @@
-// The life of sandboxes as the CRI has it: found by labels, taken down as often as one likes, removed however broken.
+// The life of sandboxes as the CRI defines it: found by labels, torn down any number of times, removed
+// however broken.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { Sandboxes } from "../../mod.ts";
@@ -7,7 +8,7 @@ import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld, whenLocked } from
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 
-/** What a program prints inside a namespace. */
+/** The output of a program in a namespace. */
 async function inside(path: string, program: string, ...args: string[]): Promise<string> {
   return (await runInside(path, { program, args })).stdout.trim();
 }
@@ -19,7 +20,7 @@ async function damage(world: SandboxWorld, id: string): Promise<string> {
   return path;
 }
 
-sandboxTest("sandboxes are found by what they are called, how they are, and their labels", async (world) => {
+sandboxTest("sandboxes are found by name, state and labels", async (world) => {
   await world.network("a");
   const { sandboxes } = world.podwire();
   assert(sandboxes instanceof Sandboxes);
@@ -46,7 +47,7 @@ sandboxTest("sandboxes are found by what they are called, how they are, and thei
   }
 });
 
-sandboxTest("taking down one that is gone is fine for who says so, and by force", async (world) => {
+sandboxTest("tearing down a missing sandbox is fine if the caller says so, and with force", async (world) => {
   await world.network("a");
   const { sandboxes } = world.podwire();
   for (
@@ -63,7 +64,7 @@ sandboxTest("taking down one that is gone is fine for who says so, and by force"
   );
 });
 
-sandboxTest("what is not found while one is taken down is no sandbox that is gone", async (world) => {
+sandboxTest("a name that is not found during a tear-down is not a missing sandbox", async (world) => {
   await world.network("a", { DEL: DEL_REFUSAL });
   const { sandboxes } = world.podwire();
   await sandboxes.run({ name: "web", id: "c1" });
@@ -71,7 +72,7 @@ sandboxTest("what is not found while one is taken down is no sandbox that is gon
 });
 
 sandboxTest(
-  "of many who take one sandbox down at once each ends well, and its plugins run once",
+  "of many callers who tear down one sandbox at once each ends well, and its plugins run once",
   async (world) => {
     await world.network("a");
     await world.podwire().sandboxes.run({ name: "web", id: "c1" });
@@ -86,22 +87,25 @@ sandboxTest(
   },
 );
 
-sandboxTest("who waited for a sandbox does not take down another one that got its ID", async (world) => {
-  const a = await world.network("a");
-  const { sandboxes } = world.podwire();
-  await sandboxes.run({ name: "web", id: "c1" });
-  const lock = await world.locks.containers.lock("c1");
-  const asked = whenLocked("c1");
-  const waiting = sandboxes.stop("web").then(() => "stopped", (error) => error.kind);
-  // It has looked for the sandbox when it waits for the lock.
-  await asked;
-  const record = await world.sandboxes.read("c1");
-  await world.sandboxes.write({ ...record!, createdAt: new Date(Date.now() + 1).toISOString() });
-  lock[Symbol.dispose]();
-  assertEquals(await waiting, "not-found");
-  assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD"]);
-  assertEquals((await sandboxes.get("web")).state, "ready");
-});
+sandboxTest(
+  "a caller who waited for a sandbox does not tear down another one that got its ID",
+  async (world) => {
+    const a = await world.network("a");
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ name: "web", id: "c1" });
+    const lock = await world.locks.containers.lock("c1");
+    const asked = whenLocked("c1");
+    const waiting = sandboxes.stop("web").then(() => "stopped", (error) => error.kind);
+    // It has looked up the sandbox when it waits for the lock.
+    await asked;
+    const record = await world.sandboxes.read("c1");
+    await world.sandboxes.write({ ...record!, createdAt: new Date(Date.now() + 1).toISOString() });
+    lock[Symbol.dispose]();
+    assertEquals(await waiting, "not-found");
+    assertEquals((await a.calls()).map(({ verb }) => verb), ["ADD"]);
+    assertEquals((await sandboxes.get("web")).state, "ready");
+  },
+);
 
 sandboxTest("every call ends with its signal, and has then done nothing", async (world) => {
   await world.network("a");
@@ -119,7 +123,7 @@ sandboxTest("every call ends with its signal, and has then done nothing", async 
       () => sandboxes.list({}, { signal }),
     ]
   ) assertEquals((await failing(act)).kind, "cancelled");
-  // One that waits for another's work, too.
+  // A call that waits for another's work, too.
   using _lock = await world.locks.containers.lock("c1");
   for (const act of [sandboxes.stop.bind(sandboxes), sandboxes.remove.bind(sandboxes)]) {
     assertEquals((await failing(() => act("web", { signal: AbortSignal.timeout(300) }))).kind, "timeout");
@@ -148,7 +152,7 @@ sandboxTest(
     assertEquals((await failing(() => sandboxes.remove("web"))).kind, "not-found");
     assertEquals(await sandboxes.list(), []);
 
-    // By force also where not all can be torn down. Until then its name is its own.
+    // With force also if not everything can be torn down. Until then it keeps its name.
     await sandboxes.run({ name: "web", id: "dd22", networks: [{ name: "b" }] });
     await damage(world, "dd22");
     const refused = await failing(() => sandboxes.run({ name: "web", id: "ee33" }));
@@ -202,44 +206,50 @@ sandboxTest(
   },
 );
 
-sandboxTest("a path that leads to another namespace is told, and never entered or changed", async (world) => {
-  const a = await world.network("a");
-  const path = `${world.netnsDir}/mine`;
-  const own = await netnsId("/proc/self/ns/net");
-  await createNetns(path);
-  const { sandboxes } = world.podwire();
-  await sandboxes.run({ name: "web", id: "c1", source: { kind: "path", path } });
-  {
-    using netns = await sandboxes.hold("web");
-    assertEquals(await inside(netns.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net"), await netnsId(path));
-  }
-  const kept = await sandboxes.hold("web");
-  await removeNetns(path);
-  await pinNetns("/proc/self/ns/net", path);
-  const { state, reason } = await sandboxes.get("web");
-  assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);
-  assertEquals((await failing(() => sandboxes.hold("web"))).kind, "conflict");
-  // Who held it before still has it.
-  assert(await inside(kept.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net") !== own);
-  kept[Symbol.dispose]();
-  await sandboxes.remove("web");
-  assertEquals((await a.calls()).at(-1)?.env.CNI_NETNS, "");
-  assertEquals(await netnsId(path), own);
-  // A path that changes between the request and its making is not used.
-  await removeNetns(path);
-  await createNetns(path);
-  const lock = await world.locks.containers.lock("c2");
-  const asked = whenLocked("c2");
-  const waiting = sandboxes.run({ id: "c2", source: { kind: "path", path } }).catch((error) => error);
-  await asked;
-  await removeNetns(path);
-  await pinNetns("/proc/self/ns/net", path);
-  lock[Symbol.dispose]();
-  const outcome = await waiting;
-  assertMatch(String(outcome.msg), /leads to another namespace now, or to none/);
-  assertEquals((await a.calls()).length, 2);
-  assertEquals(await world.left(), ["netns/mine"]);
-});
+sandboxTest(
+  "a path that leads to another namespace is reported, and never entered or changed",
+  async (world) => {
+    const a = await world.network("a");
+    const path = `${world.netnsDir}/mine`;
+    const own = await netnsId("/proc/self/ns/net");
+    await createNetns(path);
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ name: "web", id: "c1", source: { kind: "path", path } });
+    {
+      using netns = await sandboxes.hold("web");
+      assertEquals(
+        await inside(netns.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net"),
+        await netnsId(path),
+      );
+    }
+    const kept = await sandboxes.hold("web");
+    await removeNetns(path);
+    await pinNetns("/proc/self/ns/net", path);
+    const { state, reason } = await sandboxes.get("web");
+    assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);
+    assertEquals((await failing(() => sandboxes.hold("web"))).kind, "conflict");
+    // The previous owner still has it.
+    assert(await inside(kept.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net") !== own);
+    kept[Symbol.dispose]();
+    await sandboxes.remove("web");
+    assertEquals((await a.calls()).at(-1)?.env.CNI_NETNS, "");
+    assertEquals(await netnsId(path), own);
+    // A path that changes between the request and the creation is not used.
+    await removeNetns(path);
+    await createNetns(path);
+    const lock = await world.locks.containers.lock("c2");
+    const asked = whenLocked("c2");
+    const waiting = sandboxes.run({ id: "c2", source: { kind: "path", path } }).catch((error) => error);
+    await asked;
+    await removeNetns(path);
+    await pinNetns("/proc/self/ns/net", path);
+    lock[Symbol.dispose]();
+    const outcome = await waiting;
+    assertMatch(String(outcome.msg), /leads to another namespace now, or to none/);
+    assertEquals((await a.calls()).length, 2);
+    assertEquals(await world.left(), ["netns/mine"]);
+  },
+);
 
 sandboxTest(
   "sysctls are set in the namespace before its networks are attached, and are on record",
@@ -259,7 +269,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a sysctl that cannot be set undoes the run and is named; one that is none of a network is refused",
+  "a sysctl that cannot be set undoes the run and is named; one that is not of a network is refused",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();
@@ -279,7 +289,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a run that fails leaves the sysctls of a namespace that is another's as they were",
+  "a run that fails restores the sysctls of a borrowed namespace",
   async (world) => {
     await world.network("a", { ADD: REFUSAL });
     const { sandboxes } = world.podwire();
@@ -287,7 +297,7 @@ sandboxTest(
     await createNetns(path);
     const [ttl, forward] = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"];
     const values = () => inside(path, "sysctl", "-n", ttl, forward);
-    // A new namespace gets it from the machine, where it may be 1 already.
+    // A new namespace inherits it from the machine, where it may be 1 already.
     await inside(path, "sysctl", "-qw", `${forward}=0`);
     const before = await values();
     for (const more of [{}, { "net.ipv4.no_such_thing": "1" }]) {
@@ -295,7 +305,7 @@ sandboxTest(
       await failing(() => sandboxes.run({ id: "c1", source: { kind: "path", path }, sysctls }));
       assertEquals(await values(), before);
     }
-    // What was changed by others meanwhile is theirs.
+    // A change that others made meanwhile stays.
     const [limit, other] = [`nsenter --net="$CNI_NETNS" sysctl -qw ${ttl}=99`, "99\n0"];
     await world.network("b", { ADD: { ...REFUSAL, script: limit } });
     const networks = [{ name: "b" }];
@@ -313,7 +323,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a MAC address that was asked for is read back from the kernel, whatever the result says",
+  "a requested MAC address is read back from the kernel, whatever the result says",
   async (world) => {
     const [wanted, other] = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"];
     const making = (mac: string) => `nsenter --net="$CNI_NETNS" ip link add eth0 address ${mac} type bridge`;
@@ -367,7 +377,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a sandbox in the namespace of the host has no networks, and nothing is done to the host",
+  "a sandbox in the host's namespace has no networks, and the host is not changed",
   async (world) => {
     await world.network("a");
     const host = await netnsId("/proc/self/ns/net");

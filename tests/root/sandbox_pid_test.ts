@@ -1,4 +1,4 @@
-// Sandboxes in the namespace of a process, whose ID may be that of another one a moment later.
+// Sandboxes in the namespace of a process, whose ID may belong to another one a moment later.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { netnsId } from "../../lib/host/netns.ts";
@@ -8,7 +8,7 @@ import { sandboxTest, until } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 
-/** A process in a network namespace of its own, until disposed of. */
+/** A process in a network namespace of its own, until it is disposed. */
 async function holder(): Promise<{ pid: number; end: () => Promise<void> } & AsyncDisposable> {
   const child = new Deno.Command("unshare", { args: ["--net", "sleep", "60"], stdin: "null" }).spawn();
   const own = await netnsId("/proc/self/ns/net");
@@ -42,7 +42,10 @@ sandboxTest(
   },
 );
 
-/** Lets the process seem to have started later, from the second look on, as if its ID had been given away meanwhile. */
+/**
+ * Makes the process look as if it had started later, from the second look on, as if its ID had been reused
+ * meanwhile.
+ */
 function withAnother(pid: number): RunCommand {
   let looks = 0;
   return async (request) => {
@@ -91,7 +94,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a process that is not there, or is in the namespace of podwire itself, is refused",
+  "a process that does not exist, or is in the namespace of podwire itself, is refused",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();

@@ -1,4 +1,4 @@
-// Ports of the host over whole sandboxes: who comes second is told before there is even a namespace.
+// Host ports over whole sandboxes: the second sandbox is refused before it has a namespace.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -105,7 +105,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("F73 a reboot gives the ports of the last boot back before the first set-up", async (world) => {
+sandboxTest("F73 a reboot frees the ports of the last boot before the first set-up", async (world) => {
   await publishing(world, "a");
   await world.network("b");
   await world.podwire().sandboxes.run(web(world, "one"));
@@ -123,7 +123,7 @@ sandboxTest(
     await podwire.sandboxes.run(web(world, "one"));
     await podwire.sandboxes.run(web(world, "two", { publish: [port(9090)] }));
     const hints = new FailedIndex(world.stateDir);
-    // As after crashes: a record that is gone before its claim, hints too many and one too few.
+    // As after crashes: a record that is removed before its claim, hints too many and one too few.
     const [record] = await world.store.ofContainer(world.id("one"));
     await world.forget(record!);
     await hints.add("nobody");

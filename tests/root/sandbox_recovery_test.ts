@@ -20,7 +20,7 @@ function orphan({ runDir }: SandboxWorld, id: string, script = "exec sleep 600")
 }
 
 sandboxTest(
-  "where nothing was interrupted, recovery finds nothing to do and leaves what runs alone",
+  "if nothing was interrupted, recovery finds nothing to do and leaves what runs alone",
   async (world) => {
     await world.network("a");
     const podwire = world.podwire();
@@ -41,7 +41,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("a run that was killed is undone whole, its orphans first", async (world) => {
+sandboxTest("a run that was killed is undone completely, its orphans first", async (world) => {
   const a = await world.network("a");
   const id = world.id("c1");
   await world.podwire().sandboxes.run({ name: "web", id });
@@ -64,7 +64,7 @@ sandboxTest("a run that was killed is undone whole, its orphans first", async (w
 });
 
 sandboxTest(
-  "the next run clears away what was being written when nothing was on record yet",
+  "the next run removes half-written files when nothing was on record yet",
   async (world) => {
     await world.network("a");
     const podwire = world.podwire();
@@ -84,7 +84,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("the next run settles what was killed, without being asked to", async (world) => {
+sandboxTest("the next run settles what was killed, without a request", async (world) => {
   await world.network("a");
   await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
   await world.interrupt(world.id("c1"), "creating", "adding");
@@ -127,7 +127,7 @@ sandboxTest("a stop that was killed is finished, and so is a removal", async (wo
   await sandboxes.run({ name: "db" });
 });
 
-sandboxTest("what another process is working on is left alone", async (world) => {
+sandboxTest("what another process works on is left alone", async (world) => {
   await world.network("a", { ADD: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
   const pending = world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
   await until(async () => (await world.plugins.verbs()).length === 1);
@@ -199,7 +199,7 @@ sandboxTest("an ADD of the command line that was killed is undone before the nex
 });
 
 sandboxTest(
-  "after a restart everything of before is torn down, without namespace, before the first ADD",
+  "after a restart everything of the last boot is torn down, without namespace, before the first ADD",
   async (world) => {
     const a = await world.network("a");
     const before = world.podwire();
@@ -231,7 +231,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "after a restart a network that will not let go does not keep others from being attached",
+  "after a restart a network that cannot be detached does not keep others from being attached",
   async (world) => {
     await world.network("a", { DEL: DEL_REFUSAL });
     await world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
@@ -243,7 +243,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "namespaces that no sandbox owns go with recovery, not with a run, and no others do",
+  "namespaces that no sandbox owns are removed by recovery, not by a run, and no others are",
   async (world) => {
     await world.network("a");
     for (const name of ["podwire-lost", "mine"]) await createNetns(`${world.netnsDir}/${name}`);
@@ -262,7 +262,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a sandbox whose record cannot be read any more counts as up while its namespace is there, and can be repaired",
+  "a sandbox whose record can no longer be read counts as up while its namespace exists, and can be repaired",
   async (world) => {
     await world.network("a");
     const podwire = world.podwire();
@@ -287,7 +287,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("cancelling ends recovery, and what it had not come to waits", async (world) => {
+sandboxTest("cancelling ends recovery, and the rest waits", async (world) => {
   await world.network("a");
   const podwire = world.podwire();
   await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
@@ -319,7 +319,7 @@ async function spawnRun(world: SandboxWorld, request: Record<string, unknown>) {
 }
 
 sandboxTest(
-  "KILL in the middle of an ADD: the plugin is ended, all is undone, and the name is free",
+  "KILL in the middle of an ADD: the plugin is ended, everything is undone, and the name is free",
   async (world) => {
     const id = `c-${crypto.randomUUID()}`;
     const a = await world.network("a");

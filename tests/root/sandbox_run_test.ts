@@ -1,4 +1,4 @@
-// Sandboxes on the real kernel: made whole or not at all, taken down as often as one likes.
+// Sandboxes on the real kernel: created completely or not at all, torn down any number of times.
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
@@ -44,7 +44,7 @@ sandboxTest("a sandbox is a namespace with lo up, attached to its networks in or
 });
 
 sandboxTest(
-  "that a run has begun is on disk before its first plugin runs, and under its lock",
+  "the start of a run is on disk before its first plugin runs, and under its lock",
   async (world) => {
     const script = `cp -r ${world.stateDir} "$call/state"; ls ${world.runDir}/containers >"$call/locks"`;
     await world.network("a", { ADD: { script } });
@@ -71,7 +71,7 @@ sandboxTest("the intent and the name are on disk before there is a namespace", a
   assertEquals(seen, ["creating", netns, "c1"]);
 });
 
-sandboxTest("when one network fails, nothing is left, and the cause is told", async (world) => {
+sandboxTest("when one network fails, nothing is left, and the cause is reported", async (world) => {
   await world.network("a");
   await world.network("b", { ADD: REFUSAL });
   const { sandboxes } = world.podwire();
@@ -82,7 +82,7 @@ sandboxTest("when one network fails, nothing is left, and the cause is told", as
 });
 
 sandboxTest(
-  "what a failed run cannot undo stays among the attachments and in nobody's way",
+  "what a failed run cannot undo stays among the attachments and blocks nothing",
   async (world) => {
     const a = await world.network("a", { DEL: DEL_REFUSAL });
     const b = await world.network("b", { ADD: REFUSAL });
@@ -90,7 +90,7 @@ sandboxTest(
     const run = () => sandboxes.run({ name: "web", id: "c1", networks: [{ name: "a" }, { name: "b" }] });
     assertEquals((await failing(run)).code, 107);
     assertEquals(await world.left(), ["a eth0 failed", "cache/results/a-c1-eth0"]);
-    // The next of that ID first deletes what is left.
+    // The next run with that ID first deletes what is left.
     await a.answer("DEL", {});
     await b.answer("ADD", {});
     await run();
@@ -98,7 +98,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("nothing is made of a request that cannot be met", async (world) => {
+sandboxTest("nothing is made for a request that cannot be met", async (world) => {
   await world.network("a");
   await world.network("lacking");
   await Deno.remove(`${world.plugins.dir}/lacking`);
@@ -121,7 +121,7 @@ sandboxTest("nothing is made of a request that cannot be met", async (world) => 
 });
 
 sandboxTest(
-  "a name is taken once in its namespace, an ID once, and who loses leaves the other alone",
+  "a name is taken once in its namespace, an ID once, and the loser leaves the other alone",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();
@@ -153,7 +153,7 @@ sandboxTest("of many runs at once each ends well, and of two with one name exact
 });
 
 sandboxTest(
-  "replace takes down the one that has the name, and only when its own request can be met",
+  "replace tears down the one that has the name, and only when its own request can be met",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();
@@ -184,7 +184,7 @@ sandboxTest("replace is not stopped by what cannot be torn down, which stays on 
 });
 
 sandboxTest(
-  "replace never takes down another sandbox that is called as the ID of the one to replace",
+  "replace never tears down another sandbox whose name is the ID of the one to replace",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();
@@ -211,7 +211,7 @@ sandboxTest("a namespace by path is used as it is, gets lo up, and outlives the 
 });
 
 sandboxTest(
-  "a namespace by process is pinned: it stays when the process ends, and goes with the sandbox",
+  "a namespace by process is pinned: it stays when the process ends, and is removed with the sandbox",
   async (world) => {
     await world.network("a");
     const holder = new Deno.Command("unshare", { args: ["--net", "sleep", "600"], stdin: "null" }).spawn();
@@ -237,7 +237,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a namespace that is there under the path of a new one is somebody else's, and stays",
+  "an existing namespace under the path of a new one belongs to others, and stays",
   async (world) => {
     await world.network("a");
     const path = `${world.netnsDir}/podwire-c1`;
@@ -251,7 +251,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "stop takes the network down and keeps the record; twice is fine, and then remove",
+  "stop tears the network down and keeps the record; twice is fine, and then remove",
   async (world) => {
     const a = await world.network("a");
     const { sandboxes } = world.podwire();
@@ -275,7 +275,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "stop is not blocked by a network that cannot be detached, and gives its failure",
+  "stop is not blocked by a network that cannot be detached, and returns its failure",
   async (world) => {
     await world.network("a", { DEL: DEL_REFUSAL });
     await world.network("b");
@@ -330,7 +330,7 @@ sandboxTest("cancelling a run undoes it", async (world) => {
 sandboxTest("a stop that is cancelled waits, half-way, for another stop", async (world) => {
   const a = await world.network("a", { DEL: { hang: true } });
   const { sandboxes } = world.podwire();
-  // The next stop ends the plugins of that container, whosever they are.
+  // The next stop ends the plugins of that container, of whichever process.
   await sandboxes.run({ name: "web", id: world.id("c1") });
   const cancel = new AbortController();
   const pending = failing(() => sandboxes.stop("web", { signal: cancel.signal }));
@@ -355,13 +355,14 @@ sandboxTest(
     await world.sh('umount "$1" && rm "$1"', netns);
     const gone = await sandboxes.get("web");
     assertEquals([gone.state, gone.reason], ["broken", `${netns}: does not exist`]);
-    // The kernel gives the number of a namespace that is gone to the next one: this one has a number of its own.
+    // The kernel reuses the number of a namespace that is gone for the next one: this one has a number of its
+    // own.
     await createNetns(`${world.netnsDir}/between`);
     await pinNetns("/proc/self/ns/net", netns);
     const other = await sandboxes.get("web");
     assertEquals([other.state, other.reason], ["broken", `${netns} leads to another namespace now`]);
     await sandboxes.remove("web");
-    // Whoever has the path now is not touched, neither by the plugin nor by the removal.
+    // The namespace that has the path now is not touched, neither by the plugin nor by the removal.
     assertEquals((await a.calls()).at(-1)?.env.CNI_NETNS, "");
     assertEquals(await netnsId(netns), await netnsId("/proc/self/ns/net"));
   },
@@ -372,7 +373,7 @@ sandboxTest("what one process made, another one sees and removes", async (world)
   const made = await world.podwire().sandboxes.run({ name: "web" });
   const other = world.podwire();
   assertEquals(await other.sandboxes.get("web"), made);
-  // The configuration has gone in between.
+  // The configuration is gone in between.
   await Deno.remove(`${world.confDir}/a.conflist`);
   await other.sandboxes.remove("web");
   assertEquals(await world.left(), []);

@@ -34,7 +34,10 @@ export class SandboxWorld implements AsyncDisposable {
   readonly sandboxes: SandboxStore;
   readonly locks: Locks;
   readonly log = new Lines();
-  /** In every process' sight, IDs have to differ from those of other tests: recovery ends processes by them. */
+  /**
+   * All processes can see them, so IDs must differ from those of other tests: recovery ends processes by
+   * them.
+   */
   readonly #tag = crypto.randomUUID().slice(-12);
 
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {
@@ -53,7 +56,9 @@ export class SandboxWorld implements AsyncDisposable {
     return new SandboxWorld(dir, await PluginFolder.make());
   }
 
-  /** An ID that no other test has; what this world tells shows it without the mark that makes it so. */
+  /**
+   * An ID that no other test has; the output of this world shows it without the mark that makes it unique.
+   */
   id(name: string): string {
     return `${name}-${this.#tag}`;
   }
@@ -86,7 +91,7 @@ export class SandboxWorld implements AsyncDisposable {
     };
   }
 
-  /** A runtime as a process that has just been started would have it. */
+  /** A runtime as in a process that has just been started. */
   podwire(overrides: Partial<RuntimeOptions> = {}): Podwire {
     return new Podwire({ ...this.options, log: this.log, ...overrides });
   }
@@ -96,7 +101,7 @@ export class SandboxWorld implements AsyncDisposable {
     return this.podwire({ run: bootedAs(boot) });
   }
 
-  /** Makes what is on disk say that this sandbox, which is up, was in that phase when its process was killed. */
+  /** Lets the disk say that this sandbox, which is up, was in that phase when its process was killed. */
   async interrupt(
     id: string,
     phase: SandboxRecord["phase"],
@@ -116,7 +121,7 @@ export class SandboxWorld implements AsyncDisposable {
     await Deno.writeTextFile(`${this.runDir}/containers/${id}.lock`, "");
   }
 
-  /** The names of the namespaces there are. */
+  /** The names of the existing namespaces. */
   async namespaces(): Promise<string[]> {
     return (await list(this.netnsDir)).map((name) => this.plain(name)).sort();
   }
@@ -132,13 +137,13 @@ export class SandboxWorld implements AsyncDisposable {
     return found.map((line) => this.plain(line)).sort();
   }
 
-  /** Takes an attachment off the records as a removal does, libcni's entry first. */
+  /** Removes an attachment's records as a removal does, libcni's entry first. */
   async forget(record: AttachmentKey): Promise<void> {
     await new ResultCache(`${this.dir}/cache`).remove(record);
     await this.store.remove(record);
   }
 
-  /** What a command prints; it must succeed. */
+  /** The output of a command that must succeed. */
   async sh(script: string, ...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await runCommand({ program: "sh", args: ["-c", script, "sh", ...args] });
     assertEquals(code, 0, `${script}: ${stderr}`);
@@ -152,7 +157,7 @@ export class SandboxWorld implements AsyncDisposable {
   }
 }
 
-/** A test that needs the kernel, in a world of its own. */
+/** Runs a test that needs the kernel, in a world of its own. */
 export function sandboxTest(name: string, fn: (world: SandboxWorld) => Promise<void>): void {
   Deno.test({
     name,
@@ -173,7 +178,7 @@ async function list(dir: string): Promise<string[]> {
   }
 }
 
-/** Resolves when somebody in this process next asks for the lock of that container. */
+/** Resolves when a caller in this process next asks for the lock of that container. */
 export function whenLocked(containerId: string): Promise<void> {
   const { lock } = ContainerLocks.prototype;
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,4 +1,5 @@
-// The daemon and a client of it as they run from a clone, under the Deno that runs this test, with a /run of their own.
+// The daemon and its client as they run from a clone, under the Deno that runs this test, with a /run of
+// their own.
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { DEFAULT_SOCKET } from "../../lib/cli/serve.ts";
@@ -7,7 +8,7 @@ import { need } from "./need.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
-/** The arguments are the folder of its own and the options of both. */
+/** The arguments are its own folder and the options of both. */
 const SCRIPT = `
 mount -t tmpfs none /run
 dir=$1
@@ -25,7 +26,7 @@ echo "daemon: $?"
 `;
 
 Deno.test({
-  name: "serve, and who asks it, run from a clone with the permissions of the repository",
+  name: "serve and its client run from a clone with the permissions of the repository",
   ...need("root"),
   fn: () =>
     inTempDir(async (dir) => {

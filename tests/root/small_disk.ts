@@ -18,14 +18,14 @@ export async function withDisk(dir: string, fn: () => Promise<void>): Promise<vo
   }
 }
 
-/** What a shell does to leave no byte on the disk. */
+/** The shell command that leaves no byte on the disk. */
 export const filling = (dir: string) => `cat /dev/zero >${dir}/filler 2>/dev/null || :`;
 export const fill = (dir: string) => sh(filling(dir));
 export const empty = (dir: string) => Deno.remove(`${dir}/filler`);
 export const readOnly = (dir: string) => sh(`mount -o remount,ro ${dir}`);
 export const writable = (dir: string) => sh(`mount -o remount,rw ${dir}`);
 
-/** A test of a network with one of its folders on a small disk of its own. */
+/** Runs a test of a network with one of its folders on a small disk of its own. */
 export function diskTest(
   name: string,
   folder: "stateDir" | "cacheDir",

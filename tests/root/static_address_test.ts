@@ -51,7 +51,7 @@ for (const [release, dir] of RELEASES) {
         assertEquals(await inKernel(world, "web"), [`${four}/24`, `${six}/64`]);
         await world.done(["rm", "web", ...more]);
       }
-      // Without a prefix this plugin has nothing to work with, and says so.
+      // Without a prefix this plugin cannot work, and says so.
       const refused = await world.refused(1, [
         "run",
         "web",
@@ -76,7 +76,7 @@ for (const [release, dir] of RELEASES) {
 }
 
 binaryTest(
-  "an address with a prefix that the plugin does not give is not taken for the one that was wanted",
+  "an address with a prefix that the plugin does not give is not accepted as the wanted one",
   [],
   async (world) => {
     await world.list([world.bridgePlugin({ ipMasq: false, capabilities: { ips: true } })]);

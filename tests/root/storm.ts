@@ -1,6 +1,6 @@
-// What `./denow task storm [PODS [SEED [PLUGINS]]]` runs: pods come and go, sixteen at a time, on a node of their own, while their
-// configuration directory is rewritten ten times a second; first with the built-in plugins, then with the reference
-// plugins. It prints what happened as tables.
+// What `./denow task storm [PODS [SEED [PLUGINS]]]` runs: pods come and go, sixteen at a time, on a node of
+// their own, while their configuration directory is rewritten ten times a second; first with the built-in
+// plugins, then with the reference plugins. It prints what happened as tables.
 import { delay } from "../../lib/async/wait.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { Pods } from "../../lib/runtime/pods.ts";
@@ -32,7 +32,10 @@ class Storm {
     readonly churn: Churn,
   ) {}
 
-  /** Notes what the catalogue says; the default must never be another one, as long as the anchor is attached to it. */
+  /**
+   * Records what the catalogue says; the default must never be another one while the anchor is attached to
+   * it.
+   */
   #watch(): Disposable {
     const main = nameOf("main", this.world.places);
     return this.pods.onNetworks((entries) => {
@@ -139,7 +142,10 @@ class Storm {
     return elapsed;
   }
 
-  /** The bridge plugin of the reference plugins leaves the rules of masquerading behind where the namespace is gone. */
+  /**
+   * The bridge plugin of the reference plugins leaves the rules of masquerading behind if the namespace is
+   * gone.
+   */
   #mayLoseNamespace({ wanted }: StormPod): boolean {
     return this.options.plugins === "built-in" || wanted.every(({ key }) => !NETWORKS[key].isMasqueraded);
   }
@@ -181,7 +187,7 @@ function published(hostPort: number) {
   return { hostIP: "", hostPort, containerPort: 80, protocol: "tcp" } as const;
 }
 
-/** Lets a storm rage; what must not be is reported, not thrown. */
+/** Runs a storm; a violation is reported, not thrown. */
 export async function storm(options: StormOptions): Promise<StormReport> {
   const all = { concurrency: 16, ...options };
   await using world = await StormWorld.make(all.plugins);

@@ -14,10 +14,13 @@ import {
 import { Timelines } from "./storm_timeline.ts";
 
 const TICK_MS = 100;
-/** For how many ticks a file that was deleted stays away, and one that was begun stays broken: long enough to be noticed. */
+/**
+ * For how many ticks a deleted file stays away, and an unfinished one stays broken: long enough to be
+ * noticed.
+ */
 const GONE_TICKS = { least: 15, most: 40 } as const;
 const BROKEN_TICKS = { least: 2, most: 12 } as const;
-/** So many files are away or broken at most, so that there is always one to do something with. */
+/** So many files are away or broken at most, so that one is always left for the next operation. */
 const MOST_PENDING = 3;
 
 const FILES = {
@@ -38,10 +41,10 @@ const GARBAGE = [
   "17-dir.conflist",
 ];
 
-/** One kind of thing that happens to the directory. */
+/** One kind of operation on the directory. */
 type Operation = (churn: Churn) => Promise<void> | void;
 
-/** What ends it that a file is away or broken. */
+/** What ends the absence or damage of a file. */
 interface Pending {
   readonly kind: string;
   /** The tick. */
@@ -62,7 +65,7 @@ export class Churn implements AsyncDisposable {
 
   constructor(readonly dir: string, readonly places: NetworkPlaces, readonly random: Random) {}
 
-  /** Writes all networks, whole and undisturbed. */
+  /** Writes all networks, complete and undisturbed. */
   prepare(): void {
     Deno.mkdirSync(this.dir, { recursive: true });
     for (const key of Object.keys(FILES) as FileKey[]) this.put(key, 0);
@@ -92,13 +95,13 @@ export class Churn implements AsyncDisposable {
     return key === "fixed" ? 0 : (this.version(key) + 1) % VERSIONS;
   }
 
-  /** A file that is there, and whole. */
+  /** A file that exists, and is complete. */
   anyFile(which: (key: FileKey) => boolean = () => true): FileKey {
     const keys = (Object.keys(FILES) as FileKey[]).filter((key) => !this.#pending.has(key) && which(key));
     return this.random.one(keys);
   }
 
-  /** As often as not that of the default, for which no moment may come in which it is not there. */
+  /** In half of the cases that of the default, which must exist at every moment. */
   mainOrAny(): FileKey {
     return this.random.chance(50) && !this.#pending.has("main") ? "main" : this.anyFile();
   }
@@ -107,7 +110,7 @@ export class Churn implements AsyncDisposable {
     return textOf(key, version, this.places);
   }
 
-  /** Writes a file at once: a new one, or in the place of the one that was there. */
+  /** Writes a file at once: a new one, or in the place of the existing one. */
   put(key: FileKey, version: number): void {
     const next = this.path(`${FILES[key]}.new`);
     Deno.writeTextFileSync(next, this.text(key, version));
@@ -124,12 +127,12 @@ export class Churn implements AsyncDisposable {
     this.#later(key, "rest of it written", BROKEN_TICKS, () => {
       this.#versions.set(key, version);
       this.timelines.file(key, { version });
-      // Where it is by now: the directory may have been replaced.
+      // Its present path: the directory may have been replaced.
       Deno.writeTextFileSync(this.path(FILES[key]), text.slice(firstPart), { append: true });
     });
   }
 
-  /** Deletes a file for some time; then it says something else. */
+  /** Deletes a file for some time; then it has other content. */
   take(key: FileKey): void {
     this.remove(key);
     this.#later(key, "deleted file written anew", GONE_TICKS, () => this.put(key, this.another(key)));
@@ -166,7 +169,7 @@ export class Churn implements AsyncDisposable {
     Deno.renameSync(away, this.path(FILES[key]));
   }
 
-  /** Makes it come or go. */
+  /** Adds or removes it. */
   toggle(name: string, text: string): void {
     if (isThere(this.path(name))) Deno.removeSync(this.path(name), { recursive: true });
     else if (text === "") Deno.mkdirSync(this.path(name));
@@ -198,7 +201,7 @@ export class Churn implements AsyncDisposable {
     file.writeSync(new TextEncoder().encode(text.slice(text.length / 2)));
   }
 
-  /** Puts another directory with the same content in the place of this one. */
+  /** Replaces this directory by another one with the same content. */
   replace(): void {
     const [next, old] = [`${this.dir}.next`, `${this.dir}.old`];
     copyTree(this.dir, next);

@@ -1,4 +1,4 @@
-/** What may become of a pod while its configuration changes, and what may not. */
+/** What may happen to a pod while its configuration changes, and what may not. */
 import { CniError } from "../../lib/cni/error.ts";
 import type { Pods } from "../../lib/runtime/pods.ts";
 import type { StormPod } from "./storm_report.ts";
@@ -6,9 +6,12 @@ import { type NetworkKey, originOf } from "./storm_networks.ts";
 import type { Timelines } from "./storm_timeline.ts";
 import type { MarkedCall, StormWorld } from "./storm_world.ts";
 
-/** A change is noticed by events after some 200 ms, and if those are lost after 10 s; the rest is a busy machine. */
+/**
+ * Events report a change after some 200 ms, polling does after 10 s if they are lost; the rest is a busy
+ * machine.
+ */
 const OLDEST_MS = 60_000;
-/** While changes never cease, the directory is read every second; the rest is a busy machine. */
+/** While changes never stop, the directory is read every second; the rest is a busy machine. */
 const UNREAD_MS = 30_000;
 
 /** The set-up of a pod. */
@@ -21,7 +24,9 @@ export interface Judged {
   readonly to: number;
 }
 
-/** The kernel says which network, and which version of it, each interface of a pod that is up is of. */
+/**
+ * The kernel shows to which network, and to which version of it, each interface of a pod that is up belongs.
+ */
 export async function judgeAttached({ pod, timelines, world, from, to }: Judged): Promise<{
   readonly versions: readonly (number | undefined)[];
   readonly ageMs: number;
@@ -54,7 +59,7 @@ export async function judgeAttached({ pod, timelines, world, from, to }: Judged)
   return { versions, ageMs, violations };
 }
 
-/** A pod may be refused because a network that it named was gone, or the port that it wanted taken; nothing is left. */
+/** A pod may be refused because a network that it named was gone, or its port was taken; nothing is left. */
 export async function judgeRefused(
   { pod, timelines, world, from, to }: Judged,
   error: CniError,
@@ -79,14 +84,15 @@ export async function judgeRefused(
   return violations;
 }
 
-/** What a container was attached to, and when, in milliseconds of `performance.now()`. */
+/** The networks to which a container was attached, and when, in milliseconds of `performance.now()`. */
 export interface Attached extends Pick<Judged, "from" | "to"> {
   readonly wanted: StormPod["wanted"];
 }
 
 /**
  * Every network of a pod that was set up saw one ADD, one CHECK and one DEL, all with the same version of its
- * configuration; no other did, and no pod that was refused. The plugin of a folder was called if it was in effect.
+ * configuration; no other network did, and no pod that was refused. The plugin of a folder was called if it
+ * was in effect.
  */
 export function judgeCalls(
   calls: readonly MarkedCall[],

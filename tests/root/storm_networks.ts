@@ -1,11 +1,13 @@
-/** The networks of a storm. Every version of a file has a subnet of its own, so an address tells what it came from. */
+/**
+ * The networks of a storm. Every version of a file has a subnet of its own, so an address shows its origin.
+ */
 import type { JsonObject } from "../../lib/cni/json.ts";
 
 /** Which plugins a storm is about. */
 export const STORM_PLUGINS = ["built-in", "1.9.1"] as const;
 export type StormPlugins = typeof STORM_PLUGINS[number];
 
-/** Marks each call, and hands on what the plugins before it gave. */
+/** Marks each call, and passes on the results of the plugins before it. */
 export const MARKER = "storm-marker";
 
 export const NETWORKS = {
@@ -13,7 +15,7 @@ export const NETWORKS = {
   blue: { index: 1, isSteady: false, isMasqueraded: true },
   green: { index: 2, isSteady: false, isMasqueraded: false },
   port: { index: 3, isSteady: false, isMasqueraded: true },
-  // Addresses can only be asked for where the subnet stays: it has one version.
+  // Addresses can only be requested where the subnet stays: it has one version.
   fixed: { index: 4, isSteady: false, isMasqueraded: false },
   decoy: { index: 5, isSteady: false, isMasqueraded: false },
 } as const;
@@ -24,20 +26,23 @@ export type NetworkKey = keyof typeof NETWORKS;
 /** Versions begin anew after so many. */
 export const VERSIONS = 250;
 
-/** The version of a second file with the name of a network, which stands in while the first is gone. */
+/**
+ * The version of a second file with the name of a network, which takes the place of the first while that is
+ * gone.
+ */
 export const SECOND = 255;
 
-/** The subnet from which addresses are asked for: room for a thousand pods. */
+/** The subnet from which addresses are requested: room for a thousand pods. */
 const FIXED_SUBNET = "10.84.0.0/22";
 
-/** The address that a pod with that number asks for. */
+/** The address that a pod with that number requests. */
 export function askedAddress(pod: number): string {
   const host = 10 + pod;
   if (host > 1_000) throw new RangeError(`pod ${pod} is beyond ${FIXED_SUBNET}`);
   return `10.84.${host >> 8}.${host & 255}`;
 }
 
-/** Which version of which network an address is of. */
+/** To which version of which network an address belongs. */
 export function originOf(
   address: string,
 ): { readonly key: NetworkKey; readonly version: number } | undefined {
@@ -62,14 +67,14 @@ export function nameOf(key: NetworkKey, { tag }: Pick<NetworkPlaces, "tag">): st
   return `${key}-${tag}`;
 }
 
-/** What the file of a network says. */
+/** The content of a network's file. */
 export function textOf(key: NetworkKey, version: number, places: NetworkPlaces): string {
   const name = nameOf(key, places);
   const list = { cniVersion: "1.1.0", name, plugins: pluginsOf(key, version, places) };
   return JSON.stringify(list, undefined, 2);
 }
 
-/** What a file in the plugin folder of a network says. */
+/** The content of a file in the plugin folder of a network. */
 export function folderText(key: NetworkKey): string {
   return JSON.stringify(markerOf(`${key}/folder`), undefined, 2);
 }
@@ -84,7 +89,7 @@ function pluginsOf(key: NetworkKey, version: number, places: NetworkPlaces): rea
     isGateway: true,
     isDefaultGateway: key === "main",
     ipMasq: isMasqueraded,
-    // A bridge that comes and goes with its pods, which only the built-in one knows how to do.
+    // A bridge that comes and goes with its pods, which only the built-in one can do.
     ...(key === "green" && !isReal ? { removeEmptyBridge: true } : {}),
     ...(key === "fixed" ? { capabilities: { ips: true } } : {}),
     ipam: { type: "host-local", dataDir: places.dataDir, ranges: [[{ subnet }]] },

@@ -1,4 +1,4 @@
-/** What a storm is told, and what it tells. */
+/** The options of a storm, and its report. */
 import type { PodRequest } from "../../lib/pod/request.ts";
 import type { NetworkKey, StormPlugins } from "./storm_networks.ts";
 
@@ -10,7 +10,7 @@ export interface StormOptions {
   readonly concurrency?: number;
 }
 
-/** What pods ask for. */
+/** What pods request. */
 export const REQUEST_KINDS = [
   "default network",
   "named network",
@@ -21,7 +21,7 @@ export const REQUEST_KINDS = [
 ] as const;
 export type RequestKind = typeof REQUEST_KINDS[number];
 
-/** What became of a pod. */
+/** What happened to a pod. */
 export interface PodOutcome {
   readonly kind: RequestKind;
   /** The kind of the error if it was refused. */
@@ -29,11 +29,11 @@ export interface PodOutcome {
   readonly setUpMs: number;
   readonly checkMs?: number;
   readonly tearDownMs?: number;
-  /** At the tear-down, the files of its networks said something else, or nothing any more. */
+  /** At the tear-down, the files of its networks had other content, or were gone. */
   readonly changed?: boolean;
   /** The file of one of its networks was gone then. */
   readonly gone?: boolean;
-  /** How many milliseconds the configuration that it got had been replaced at its beginning. */
+  /** For how many milliseconds the configuration that it got had been replaced at its beginning. */
   readonly ageMs?: number;
 }
 
@@ -45,16 +45,16 @@ export interface StormReport {
   readonly elapsedMs: number;
   /** How often the catalogue changed. */
   readonly reloads: number;
-  /** How many of these had a file that stood in for itself with what it had said before. */
+  /** How many of these had a file whose last good version was in use. */
   readonly stale: number;
   readonly calls: number;
-  /** What must not be: each a sentence. */
+  /** Violations, each a sentence. */
   readonly violations: readonly string[];
-  /** What is left of it all. */
+  /** What is left in the end. */
   readonly left: readonly string[];
 }
 
-/** A pod that is to be, and what it must come to. */
+/** A pod to set up, and the expected result. */
 export interface StormPod {
   readonly kind: RequestKind;
   readonly containerId: string;

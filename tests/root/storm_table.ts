@@ -1,7 +1,7 @@
 /** The tables of what happened in a storm, in Markdown. */
 import { type PodOutcome, REQUEST_KINDS, type StormReport } from "./storm_report.ts";
 
-/** The value below which that share of them lies. */
+/** The value below which that share of the values lies. */
 export function quantile(values: readonly number[], share: number): number | undefined {
   return values.toSorted((a, b) => a - b)[Math.max(Math.ceil(values.length * share) - 1, 0)];
 }

@@ -18,7 +18,7 @@ function stormTest(name: string, needs: readonly Component[], options: Omit<Stor
       const report = await storm({ ...options, seed });
       const told = `${SEED_VARIABLE}=${seed}\n${tables(report)}`;
       assertEquals([report.violations, report.left], [[], []], told);
-      // A storm that nobody noticed would prove nothing.
+      // A storm that changed nothing would prove nothing.
       assertEquals([...report.operations.keys()].sort(), [...OPERATION_KINDS].sort(), told);
       assert(report.reloads > 0, told);
       const attached = report.outcomes.filter(({ refused }) => refused === undefined);
@@ -29,18 +29,18 @@ function stormTest(name: string, needs: readonly Component[], options: Omit<Stor
 }
 
 stormTest(
-  "F25 F28 F36 F78 pods with the built-in plugins come and go while their configuration changes under their feet",
+  "F25 F28 F36 F78 pods with the built-in plugins come and go while their configuration changes",
   [],
   { plugins: "built-in", pods: 32 },
 );
 
 stormTest(
-  "F25 F28 F36 F78 pods with the reference plugins come and go while their configuration changes under their feet",
+  "F25 F28 F36 F78 pods with the reference plugins come and go while their configuration changes",
   ["cni-1.9.1"],
   { plugins: "1.9.1", pods: 20 },
 );
 
-Deno.test("a storm's timeline has what was good last in effect, and nothing of what is gone", () => {
+Deno.test("a storm's timeline has the last good version in effect, and nothing of what is gone", () => {
   const timelines = new Timelines();
   const versions = () =>
     timelines.within("blue", performance.now(), performance.now()).map((entry) => entry.version);

@@ -1,7 +1,7 @@
-/** Which configuration of a network was in effect when, as the rules of the catalogue have it. */
+/** Which configuration of a network was in effect when, by the rules of the catalogue. */
 import { type NetworkKey, NETWORKS, SECOND } from "./storm_networks.ts";
 
-/** What a network is made of at a moment. */
+/** The state of a network at a moment. */
 export interface InEffect {
   /** Milliseconds of `performance.now()`. */
   readonly at: number;
@@ -9,15 +9,15 @@ export interface InEffect {
   readonly version: number | undefined;
   /** Whether its plugin folder has a plugin. */
   readonly folder: boolean;
-  /** Whether what is on disk cannot be used, so that what it said before is in effect. */
+  /** Whether the file on disk cannot be used, so that its last good version is in effect. */
   readonly isBad: boolean;
 }
 
-/** What is in a file: a version, or nothing that can be used. */
+/** The content of a file: a version, or nothing that can be used. */
 type InFile = { readonly version: number } | "bad" | "gone";
 type InFolder = "none" | "bad" | "marker";
 
-/** What is on disk of a network, and what it last came to while it could be used. */
+/** What is on disk of a network, and its last usable version. */
 interface Disk {
   file: InFile;
   second: boolean;
@@ -27,9 +27,7 @@ interface Disk {
   goodSecond: { readonly folder: boolean } | undefined;
 }
 
-/**
- * Told of each step before it is done, so that nobody can see what is not written here yet.
- */
+/** Gets each step before it is done, so that no observer can see what is not written here yet. */
 export class Timelines {
   readonly #disks = new Map<NetworkKey, Disk>();
   readonly #entries = new Map<NetworkKey, InEffect[]>();
@@ -66,8 +64,9 @@ export class Timelines {
   }
 
   /**
-   * Whether there could seem to be no such network to somebody who looked in that time, and has looked before that
-   * since `memory`: what was gone and is bad when it comes back may never have been seen while it was good.
+   * Whether such a network could seem not to exist to an observer at that time, who has looked before that
+   * since `memory`: a network that was gone and is bad when it returns may never have been seen while it was
+   * good.
    */
   couldLack(key: NetworkKey, from: number, to: number, memory: number): boolean {
     if (NETWORKS[key].isSteady) return false;
@@ -90,7 +89,7 @@ export class Timelines {
     Object.assign(disk, change);
     this.#disks.set(key, disk);
     const { file, second, folder } = disk;
-    // A file that is gone is forgotten; one that turned bad is not.
+    // A file that is gone is forgotten; a file that turned bad is not.
     if (file === "gone") disk.good = undefined;
     else if (file !== "bad" && folder !== "bad") {
       disk.good = { version: file.version, folder: folder === "marker" };
@@ -103,7 +102,7 @@ export class Timelines {
   }
 
   #enter(key: NetworkKey, now: Omit<InEffect, "at">): void {
-    // Nobody may ever see that the default is not there.
+    // No observer may ever see that the default does not exist.
     if (NETWORKS[key].isSteady && now.version === undefined) return;
     const entries = this.#entries.get(key) ?? [];
     entries.push({ at: performance.now(), ...now });

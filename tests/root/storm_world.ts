@@ -1,4 +1,4 @@
-/** The node on which a storm takes place: plugins, pods, a configuration directory, and all that could be left. */
+/** The node of a storm: plugins, pods, a configuration directory, and everything that could be left. */
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
@@ -70,13 +70,13 @@ export class StormWorld implements AsyncDisposable {
     return path;
   }
 
-  /** Takes it away. */
+  /** Removes it. */
   async gone(path: string): Promise<void> {
     await removeNetns(path);
     this.#made.delete(path);
   }
 
-  /** The addresses of each link in a namespace, `lo` aside. */
+  /** The addresses of each link in a namespace, without `lo`. */
   async links(netns: string): Promise<ReadonlyMap<string, readonly string[]>> {
     const { code, stdout, stderr } = await runInside(netns, { program: "ip", args: ["-j", "addr", "show"] });
     assertEquals([code, stderr], [0, ""]);
@@ -90,10 +90,10 @@ export class StormWorld implements AsyncDisposable {
     ]));
   }
 
-  /** The files of what is on record of a container. */
+  /** The files on record of a container. */
   async onRecord(containerId: string): Promise<readonly string[]> {
     const state = `${this.node.dir}/state`;
-    // Whoever looks for what was left behind holds the lock of each container for a moment.
+    // A search for leftovers holds the lock of each container for a moment.
     const own = ["(", "-name", containerId, "-o", "-name", `${containerId}.*`, ")"];
     const args = [state, ...own, "!", "-name", "*.lock"];
     return (await runCommand({ program: "find", args })).stdout.split("\n").filter((path) => path !== "");
@@ -108,13 +108,13 @@ export class StormWorld implements AsyncDisposable {
     });
   }
 
-  /** All that is left, on the node and on disk, and should not be. */
+  /** Everything that is left, on the node and on disk, and should not be. */
   async left(): Promise<string[]> {
     const { dir, bridge } = this.node;
     const namespaces = await Promise.all(
       [...this.#made].map(async (path) => await isNetns(path) ? `namespace: ${path}` : []),
     );
-    // A bridge that stays is none of what was attached; a port of one is.
+    // A bridge that stays does not belong to an attachment; a port of one does.
     const veths = await this.node.sh("ip -o link show type veth");
     const links = veths.split("\n").filter((line) => line !== "" && !line.includes(": up0@"));
     const emptied = this.plugins === "built-in" ? await this.node.sh("ip -o link show type bridge") : "";
@@ -139,7 +139,7 @@ export class StormWorld implements AsyncDisposable {
   }
 }
 
-/** What stays of pods that are gone, by intent: what is known of the networks, and locks that are for all. */
+/** What stays of pods that are gone, on purpose: the memory of the networks, and locks that are shared. */
 const LASTING: readonly RegExp[] = [
   /^state\/(boot-id|format|interfaces\/\.complete|readiness\.json|catalogs\/[\da-f]+\.json)$/,
   /^state\/run\/(gc\/[^/]+\.(lock|mark)|(boot|names|ports|interfaces)\.lock)$/,

@@ -8,7 +8,7 @@ import { BUSYBOX, CATATONIT, CNI_1_1_1, missing, PODWIRE_BINARY, RUNC } from "./
 const BOOT = fromFileUrl(new URL("systemd_boot.sh", import.meta.url));
 const PATIENCE_MS = 60_000;
 
-/** What a user would have installed, and where it lies then. */
+/** What a user would have installed, and where. */
 const PLACES = [
   [PODWIRE_BINARY, "usr/local/bin/podwire"],
   [RUNC, "usr/local/sbin/runc"],
@@ -17,7 +17,7 @@ const PLACES = [
   [CNI_1_1_1, "opt/cni/bin"],
 ];
 
-/** What a kernel, or what holds this machine, may refuse. */
+/** What a kernel, or the container around this machine, may refuse. */
 const PROBE = `
 cgroup=/sys/fs/cgroup/unified
 [ -d $cgroup ] || cgroup=/sys/fs/cgroup
@@ -39,8 +39,8 @@ async function probe(): Promise<string | undefined> {
 }
 
 /**
- * What to spread into a test's definition: it is ignored where no machine can be made within this one, and its name says
- * why, since that is all that a runner shows of it.
+ * Spread it into a test's definition: the test is ignored if no machine can be made within this one, and its
+ * name says why, because a runner shows nothing else of it.
  */
 export function needMachine(name: string): { name: string; ignore?: boolean } {
   return refusal === undefined
@@ -48,7 +48,7 @@ export function needMachine(name: string): { name: string; ignore?: boolean } {
     : { name: `${name} [no machine in this one: ${refusal}]`, ignore: true };
 }
 
-/** One that runs. */
+/** A running machine. */
 export class SystemdMachine implements AsyncDisposable {
   readonly #dir: string;
   readonly #child: Deno.ChildProcess;
@@ -98,7 +98,7 @@ export class SystemdMachine implements AsyncDisposable {
     });
   }
 
-  /** As {@linkcode sh}, of a command that must succeed; gives what it printed. */
+  /** As {@linkcode sh}, for a command that must succeed; returns its output. */
   async done(script: string, stdin?: string): Promise<string> {
     const { code, stdout, stderr } = await this.sh(script, stdin);
     assertEquals(code, 0, `${script}: ${stderr}`);

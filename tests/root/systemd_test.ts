@@ -1,4 +1,4 @@
-// The unit that podwire prints, in the hands of the real systemd.
+// The unit that podwire prints, run by the real systemd.
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { need } from "./need.ts";
 import { needMachine, SystemdMachine } from "./systemd_machine.ts";
@@ -16,7 +16,7 @@ const NET = {
   ],
 };
 
-/** Its ADD lasts until there is a file. */
+/** Its ADD lasts until a file exists. */
 const SLOW = `#!/bin/sh
 echo "$CNI_COMMAND" >>/run/slow.log
 case $CNI_COMMAND in
@@ -61,7 +61,7 @@ function systemdTest(name: string, fn: (machine: SystemdMachine) => Promise<void
 }
 
 systemdTest(
-  "under systemd the daemon is started when it serves, and what it made outlives its restart",
+  "under systemd the daemon counts as started when it serves, and what it made outlives its restart",
   async (machine) => {
     await install(machine);
     await machine.done("systemctl enable --now podwire");
@@ -73,7 +73,7 @@ systemdTest(
     const group = () => machine.done(`grep ^0:: /proc/${web.pid}/cgroup`);
     const [before, daemon] = [await group(), await machine.property("MainPID")];
     assert(!before.includes("podwire.service"), `the infra container is none of the unit's: ${before}`);
-    // What the daemon mounts has to be seen by everybody.
+    // All processes must see what the daemon mounts.
     assertStringIncludes(await machine.done(`ip netns exec podwire-${web.id} ip addr`), web.ips[0]);
 
     await machine.done("systemctl restart podwire");
@@ -97,7 +97,7 @@ systemdTest(
 );
 
 systemdTest(
-  "a daemon that hangs is started again by systemd, and what it left half made is undone",
+  "a daemon that hangs is started again by systemd, and its unfinished work is undone",
   async (machine) => {
     await install(machine);
     await machine.done("systemctl start podwire");
@@ -120,7 +120,7 @@ systemdTest(
   },
 );
 
-systemdTest("while systemd stops the daemon, what was asked for before is answered", async (machine) => {
+systemdTest("while systemd stops the daemon, earlier requests are answered", async (machine) => {
   await install(machine);
   await machine.done("systemctl start podwire");
   const late = run(machine, { name: "late", networks: [{ name: "slow" }] });

@@ -1,4 +1,5 @@
-// Spans as a receiver of OpenTelemetry's protocol gets them from the program, run by Deno with OTEL_DENO=true.
+// Spans as a receiver of OpenTelemetry's protocol gets them from the program, run by Deno with
+// OTEL_DENO=true.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runCommand } from "../../lib/host/command.ts";
@@ -88,7 +89,7 @@ function tracingTest(
 }
 
 tracingTest(
-  "an operation and its calls of plugins are spans, and each plugin is told of its own",
+  "an operation and its plugin calls are spans, and each plugin gets its own span",
   async (world, receiver) => {
     const web = await world.network("web");
     const id = world.id("traced");
@@ -124,7 +125,7 @@ tracingTest(
 );
 
 tracingTest(
-  "without a caller's trace one begins, and a failure is in the spans on the way",
+  "without a caller's trace a new one begins, and a failure is in all spans on its way",
   async (world, receiver) => {
     const bad = await world.network("bad", { ADD: REFUSAL });
     const run = await podwire(world, ["run", "traced", "--id", world.id("traced")], {
@@ -150,7 +151,7 @@ tracingTest(
 );
 
 tracingTest(
-  "nothing is sent unless it is asked for, and what is inherited is handed on",
+  "nothing is sent without a request, and inherited context is passed on",
   async (world, receiver) => {
     const web = await world.network("web");
     const unsampled = `00-${TRACE}-${CALLER}-00`;
@@ -172,7 +173,7 @@ tracingTest(
   },
 );
 
-/** Lets a compiled program ask for the status, in an environment that wishes for spans. */
+/** Lets a compiled program ask for the status, in an environment that enables spans. */
 async function status(program: string, world: SandboxWorld, receiver: Receiver) {
   const { code, stderr } = await runCommand({
     program,
@@ -188,18 +189,22 @@ async function status(program: string, world: SandboxWorld, receiver: Receiver) 
 }
 
 // Deno 2.7.11 decides when a program is compiled whether it traces, by the environment of the compiler.
-tracingTest("the compiled program sends nothing, and hands on what it inherits", async (world, receiver) => {
-  const web = await world.network("web");
-  await status(PODWIRE_BINARY, world, receiver);
-  assertEquals(receiver.spans, []);
-  const seen = (await web.calls()).map(({ env }) => env.TRACEPARENT);
-  assertEquals(new Set(seen), new Set([`00-${TRACE}-${CALLER}-01`]));
-}, ["binary"]);
+tracingTest(
+  "the compiled program sends nothing, and passes on the context that it inherits",
+  async (world, receiver) => {
+    const web = await world.network("web");
+    await status(PODWIRE_BINARY, world, receiver);
+    assertEquals(receiver.spans, []);
+    const seen = (await web.calls()).map(({ env }) => env.TRACEPARENT);
+    assertEquals(new Set(seen), new Set([`00-${TRACE}-${CALLER}-01`]));
+  },
+  ["binary"],
+);
 
 tracingTest("compiled for that, it sends its spans", async (world, receiver) => {
   const web = await world.network("web");
   const args = ["run", "-q", "--no-prompt", "-P=test", `${ROOT}.ci/compile.ts`, "--otel", "--if-older"];
-  // Whatever Deno runs this test: there is a base for the pinned one only.
+  // Whichever Deno runs this test: there is a base for the pinned one only.
   const env = { ...Deno.env.toObject(), DENOW_VERSION: "pinned" };
   const { code, stderr } = await runCommand({ program: "sh", args: [`${ROOT}denow`, ...args], env });
   assertEquals(code, 0, stderr);

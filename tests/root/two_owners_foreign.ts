@@ -1,15 +1,17 @@
-/** What others have made in the namespaces and on the host: links, addresses, routes and rules of every kind. */
+/**
+ * What others have made in the namespaces and on the host: links, addresses, routes and rules of every kind.
+ */
 import type { Random } from "../cni/random.ts";
 import { sh, type World } from "./builtin_world.ts";
 import type { ForeignKind } from "./two_owners_steps.ts";
 
-/** Makes what others have, with names that no other test has. */
+/** Makes foreign things, with names that no other test has. */
 export class ForeignThings {
   #made = 0;
 
   constructor(readonly world: World, readonly random: Random) {}
 
-  /** The table of routes of others on the host. */
+  /** The routing table of others on the host. */
   get table(): string {
     return `${100_000 + Number.parseInt(this.world.tag.slice(0, 4), 16)}`;
   }
@@ -73,7 +75,7 @@ END
     }
   }
 
-  /** Fills the host, where other tests are at work too. */
+  /** Fills the host, where other tests work too. */
   async fillHost(hasBridge: boolean): Promise<void> {
     const { tag, bridge } = this.world;
     const address = `100.${64 + this.random.below(60)}.${this.random.below(250)}`;

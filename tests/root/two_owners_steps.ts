@@ -1,10 +1,13 @@
-/** Steps of two owners over the same namespaces, by chance: plain data, so that a history can be told and cut short. */
+/**
+ * Random steps of two owners over the same namespaces: plain data, so that a history can be printed and
+ * shortened.
+ */
 import type { Random } from "../cni/random.ts";
 
-/** Who acts on the namespaces: two installations, which know nothing of each other. */
+/** The two installations that act on the namespaces; they know nothing of each other. */
 export type Owner = "a" | "b";
 
-/** A namespace; `own` is the one that podwire itself is in. */
+/** A namespace; `own` is podwire's own. */
 export type Place = "x" | "y" | "z" | "own";
 
 /** Kinds of links that others make. */
@@ -41,7 +44,7 @@ export type Step =
   | { readonly do: "stop" | "rm"; readonly by: Owner; readonly id: number; readonly force: boolean }
   | { readonly do: "gc"; readonly by: Owner; readonly how: "plain" | "all" | "valid" | "dry" }
   | { readonly do: "recover"; readonly by: Owner }
-  /** The namespace goes, and another one gets its name, perhaps with a link of others. */
+  /** The namespace is removed, and another one gets its name, perhaps with a foreign link. */
   | { readonly do: "again"; readonly place: Place; readonly eth0: ForeignKind | undefined }
   /** A link is renamed, and perhaps another one gets its name. */
   | {
@@ -51,17 +54,17 @@ export type Step =
     readonly decoy: ForeignKind | undefined;
   }
   | { readonly do: "move"; readonly place: Place; readonly ifName: string; readonly to: Place }
-  /** Others make a link, or take theirs away. */
+  /** Others make a link, or remove theirs. */
   | { readonly do: "foreign"; readonly place: Place; readonly ifName: string; readonly kind: ForeignKind };
 
 /** What steps choose from. */
 export interface Choices {
-  /** The networks, without the mark of whose they are. */
+  /** The networks, without the mark of their owner. */
   readonly networks: readonly string[];
 }
 
 const PLACES: readonly Place[] = ["x", "y", "z"];
-/** The last one is a name of links of others only. */
+/** The last one is a name of foreign links only. */
 const NAMES = ["eth0", "eth0", "eth0", "eth1", "keep0"];
 const KINDS: readonly ForeignKind[] = ["veth", "bridge", "port", "tap"];
 const HOW = ["plain", "all", "valid", "dry"] as const;

@@ -1,5 +1,5 @@
-// Whatever two owners do in namespaces that they share with each other and with others, each changes only what it made:
-// histories by chance, with the real plugins on the real kernel. The long form is
+// Whatever two owners do in namespaces that they share with each other and with others, each changes only
+// what it made: random histories, with the real plugins on the real kernel. The long form is
 // `PODWIRE_TEST_SEQUENCES=500 ./denow task test tests/root/two_owners_test.ts`.
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { tell } from "../tell.ts";
@@ -12,14 +12,14 @@ const COUNT_VARIABLE = "PODWIRE_TEST_SEQUENCES";
 const SHORT = 3;
 const AT_ONCE = 3;
 const REPORT_EVERY = 25;
-/** Leaving out steps takes a history each. */
+/** Each attempt to leave out steps runs a history. */
 const SHORTENING_MS = 60_000;
 
-/** How often each kind of step came to what. */
+/** How often each kind of step had each outcome. */
 type Tally = Map<string, number>;
 
 Deno.test({
-  name: "two owners by chance: neither changes what the other one, or others, have made",
+  name: "two random owners: neither changes what the other one, or others, have made",
   ...need("root", "ip", "nft", "iptables"),
   fn: async () => {
     const first = seedFromEnvironment() ?? Date.now() % 1_000_000;
@@ -85,7 +85,7 @@ function plan(seed: number): { setting: Setting; steps: readonly Step[] } {
   // The oldest release knows no later version.
   const isOld = both.some(({ needs }) => needs.includes("cni-1.1.1"));
   const isShared = random.chance(50);
-  // GC of the reference bridge removes the iptables rules of all networks but of those that it is told of.
+  // GC of the reference bridge removes the iptables rules of all networks except those that it gets as valid.
   const hasGc = !isOld && (isShared || both.every(({ needs }) => needs.length === 0));
   const setting = {
     flavour,

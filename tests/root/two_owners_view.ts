@@ -1,10 +1,10 @@
-/** What is there of two owners and of others, and whose it is. */
+/** What exists of two owners and of others, and to whom it belongs. */
 import { netnsId } from "../../lib/host/netns.ts";
 import type { World } from "./builtin_world.ts";
 import { kernelSnapshot, type Thing, type Things } from "./kernel_snapshot.ts";
 import type { Owner, Step } from "./two_owners_steps.ts";
 
-/** Whose a thing is. What both owners use may come, but not go. */
+/** The owner of a thing. What both owners use may appear, but not disappear. */
 export type Whose = Owner | "others" | "both";
 
 export const PLACES = ["x", "y", "z"] as const;
@@ -12,10 +12,10 @@ export const PLACES = ["x", "y", "z"] as const;
 const BRIDGE = "host bridge";
 const TTL = "net.ipv4.ip_default_ttl";
 
-/** What is looked at. */
+/** What is compared. */
 export interface ViewOptions {
   readonly world: World;
-  /** The table of routes of others on the host. */
+  /** The routing table of others on the host. */
   readonly table: string;
   /** Whether both owners have the same networks. */
   readonly isShared: boolean;
@@ -23,12 +23,12 @@ export interface ViewOptions {
 }
 
 export class OwnersView {
-  /** Whose links are, by hardware address. */
+  /** The owners of links, by hardware address. */
   readonly links = new Map<string, Whose>();
 
   constructor(readonly options: ViewOptions) {}
 
-  /** Throws if a step has changed what is not its owner's. */
+  /** Throws if a step has changed what does not belong to its owner. */
   compare(
     before: Things,
     now: Things,
@@ -56,14 +56,17 @@ export class OwnersView {
     if (wrong.length > 0) throw new Error(`owner ${actor} (${outcome}) changed\n${wrong.join("\n")}`);
   }
 
-  /** Reference plugins leave rules where the namespace is gone; GC of a network removes what is of no attachment to it. */
+  /**
+   * Reference plugins leave rules if the namespace is gone; GC of a network removes what belongs to none of
+   * its attachments.
+   */
   #isLeftover(name: string, things: Things): boolean {
     const [id] = new RegExp(`\\b[ab]\\d-${this.options.world.tag}`).exec(name) ?? [];
     return this.options.isShared && id !== undefined && /^(?:host filter|held) /.test(name) &&
       ![...things.keys()].some((other) => other.startsWith("cached ") && other.includes(id));
   }
 
-  /** Whose a thing is. */
+  /** The owner of a thing. */
   whose(name: string, { mac }: Thing): Whose {
     if (name === BRIDGE) return "both";
     const told = new RegExp(`\\bs?([ab])\\d-${this.options.world.tag}`).exec(name)?.[1];
@@ -72,7 +75,7 @@ export class OwnersView {
     return owner ?? "others";
   }
 
-  /** Looks at everything. Links that were not there before are the actor's. */
+  /** Takes a snapshot of everything. Links that did not exist before belong to the actor. */
   async look(actor: Whose): Promise<Things> {
     const { world } = this.options;
     const netnsDir = `${world.dir}/netns`;
@@ -100,7 +103,7 @@ export class OwnersView {
         isTable: (table) => table === this.options.table,
       }),
     );
-    // What it is like, its hardware address too, depends on its ports.
+    // Its state, the hardware address included, depends on its ports.
     for (const [name, thing] of [...things]) {
       const { mac: _mac, ...rest } = thing;
       if (name.startsWith(`host address ${world.bridge} `) || name.includes(`"dev":"${world.bridge}"`)) {

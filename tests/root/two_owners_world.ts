@@ -1,4 +1,7 @@
-/** Two owners of attachments in the same namespaces, among things of others: each step may change its owner's only. */
+/**
+ * Two owners of attachments in the same namespaces, among foreign things: each step may change only what
+ * belongs to its owner.
+ */
 import { assertEquals } from "@std/assert";
 import { createNetns, netnsId, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
@@ -23,15 +26,15 @@ export interface Setting {
   readonly other: Flavour;
   /** Whether the second owner is another runtime. */
   readonly isRaw: boolean;
-  /** Whether both have one cache and the same networks, as runtimes of one node do; GC asks for that. */
+  /** Whether both have one cache and the same networks, as runtimes of one node do; GC needs that. */
   readonly isShared: boolean;
   readonly cniVersion: string;
-  /** Whether podwire's bridge is there before. */
+  /** Whether podwire's bridge exists before. */
   readonly hasBridge: boolean;
   readonly networks: readonly string[];
 }
 
-/** What a step came to: `done`, `skipped`, or the kind of the error. */
+/** The outcome of a step: `done`, `skipped`, or the kind of the error. */
 export type Outcome = "done" | "skipped" | CniError["kind"];
 
 const TTL = "net.ipv4.ip_default_ttl";
@@ -72,7 +75,7 @@ export class TwoOwners {
     };
   }
 
-  /** Runs a body with all set up, and takes everything away afterwards. */
+  /** Runs a body with everything set up, and removes everything afterwards. */
   static async with(
     setting: Setting,
     random: Random,
@@ -89,7 +92,7 @@ export class TwoOwners {
     })();
   }
 
-  /** Takes a step, and gives what it came to. Throws if it changed what is not its owner's. */
+  /** Takes a step, and returns its outcome. Throws if it changed what does not belong to its owner. */
   async take(step: Step): Promise<Outcome> {
     const before = this.#now;
     const [outcome, actor] = "by" in step
@@ -100,7 +103,7 @@ export class TwoOwners {
     return outcome;
   }
 
-  /** All of both owners goes, and then nothing of them is left. */
+  /** Everything of both owners is removed, and then nothing of them is left. */
   async end(): Promise<void> {
     for (const owner of ["a", "b"] as const) {
       const before = this.#now;
@@ -133,7 +136,10 @@ export class TwoOwners {
     }
   }
 
-  /** A macvlan that was renamed or moved cannot be told from others; reference plugins forget rules without a namespace. */
+  /**
+   * A macvlan that was renamed or moved cannot be told apart from others; reference plugins forget rules
+   * without a namespace.
+   */
   #isExcused(name: string, { value }: Thing): boolean {
     return value.includes('"kind":"macvlan"') || name.includes(" route ") || name.includes(" address ") ||
       (name.includes(" filter ") && this.setting.flavour.needs.length + this.setting.other.needs.length > 0);
@@ -189,7 +195,7 @@ export class TwoOwners {
     } catch (error) {
       const failure = asCniError(error);
       if (!["conflict", "usage", "not-found", "plugin"].includes(failure.kind)) throw error;
-      // CHECK of a link that was renamed or replaced fails, and the network `bad` always.
+      // CHECK of a link that was renamed or replaced fails, and CHECK of the network `bad` always does.
       const mayRefuse = step.do === "check" || JSON.stringify(step).includes('"bad"') ||
         isSharedChain(failure.message);
       if (isFree || (failure.kind === "plugin" && !mayRefuse)) throw error;
@@ -249,7 +255,7 @@ export class TwoOwners {
     return await runtime[step.do](target) === false ? "skipped" : "done";
   }
 
-  /** Whether nothing can be said against an ADD. */
+  /** Whether nothing stands against an ADD. */
   async #isFree(podwire: Podwire, step: Step): Promise<boolean> {
     if (
       step.do !== "add" || step.network === "bad" || step.place === "own" || this.#linkAt(step) !== undefined
@@ -305,7 +311,7 @@ export class TwoOwners {
     }
   }
 
-  /** The ends of its pairs on the host go a moment after the namespace. */
+  /** The host ends of its pairs disappear a moment after the namespace. */
   async #replaceNetns(netns: string, fill: () => Promise<void>): Promise<void> {
     const ends = async () => {
       const shown: { ifindex: number }[] = JSON.parse(await sh("ip -j link show type veth"));
@@ -337,7 +343,7 @@ export class TwoOwners {
   }
 
   #network(owner: Owner, name: string): string {
-    // Not the networks of another history: GC of a network takes what is of none of its attachments.
+    // Not the networks of another history: GC of a network removes what belongs to none of its attachments.
     const own = `${name}-${this.world.tag}`;
     return this.setting.isShared ? own : `${own}-${owner}`;
   }
@@ -351,7 +357,10 @@ export class TwoOwners {
   }
 }
 
-/** Reference plugins have one chain for all interfaces of a container to a network: only the last one can remove it. */
+/**
+ * Reference plugins have one chain for all interfaces of a container to a network: only the last one can
+ * remove it.
+ */
 function isSharedChain(message: string): boolean {
   return message.includes("CHAIN_DEL failed");
 }

@@ -1,11 +1,11 @@
-// What is said of a sandbox while somebody is making it, and when that was cut short.
+// How a sandbox is shown while it is being made, and when that was interrupted.
 import { assertEquals, assertMatch } from "@std/assert";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { binaryTest, isThere, sh, until } from "./binary_world.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 
 binaryTest(
-  "a sandbox that is being made says so to whoever asks, and that it was interrupted once its maker is dead",
+  "a sandbox that is being made is shown so, and as interrupted once its maker is dead",
   [],
   async (world) => {
     const begun = `${world.dir}/begun`;

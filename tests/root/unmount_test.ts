@@ -5,7 +5,7 @@ import { sh } from "./binary_world.ts";
 import { unmountBelow } from "./unmount.ts";
 
 Deno.test({
-  name: "what a test has mounted is unmounted, and not what its links lead to",
+  name: "what a test has mounted is unmounted, and not the targets of its links",
   ...need("root"),
   fn: () =>
     inTempDir(async (dir) => {

@@ -1,4 +1,5 @@
-// Files that hang or exhaust who reads them, in every directory that podwire reads: each command ends, and says which.
+// Files that block or exhaust their reader, in every directory that podwire reads: each command ends, and
+// names the file.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh } from "./binary_world.ts";
 
@@ -80,7 +81,7 @@ for (const [what, { make, why }] of Object.entries(PLANTS)) {
   );
 
   binaryTest(
-    `${what} in the place of what is remembered of the directory or the boot is passed over`,
+    `${what} in the place of the memory of the directory or the boot is skipped`,
     [],
     async (world) => {
       await world.list([world.bridgePlugin()]);
@@ -110,7 +111,7 @@ for (const [what, { make, why }] of Object.entries(PLANTS)) {
   });
 }
 
-binaryTest("an input without end is refused by the hook and by a plugin", [], async (world) => {
+binaryTest("the hook and a plugin refuse an input without end", [], async (world) => {
   const script = (args: string) => `dist/podwire ${args} </dev/zero 2>&1; test $? != 0 || echo "it went on"`;
   const hook = await sh(`timeout 60 ${script("oci-hook createRuntime")}`);
   assertStringIncludes(hook, "1048576 bytes");
@@ -124,7 +125,7 @@ binaryTest("SIGTERM ends a plugin whose input never comes", [], async (world) =>
   const input = `${world.dir}/input`;
   await sh(`mkfifo ${input}`);
   const env = "CNI_COMMAND=ADD CNI_CONTAINERID=x CNI_NETNS=/run/netns/x CNI_IFNAME=eth0 CNI_PATH=/bin";
-  // `timeout` exits 124 where its signal has ended the program, 137 where it took SIGKILL.
+  // `timeout` exits 124 if its signal has ended the program, 137 if it took SIGKILL.
   const code = await sh(
     `${env} timeout -k 20 3 dist/podwire plugin bridge <>${input} >/dev/null 2>&1; echo $?`,
   );
@@ -132,7 +133,7 @@ binaryTest("SIGTERM ends a plugin whose input never comes", [], async (world) =>
 });
 
 binaryTest(
-  "a result that cannot be written leaves nothing behind; a closed pipe is no failure",
+  "a result that cannot be written leaves nothing behind; a closed pipe is not a failure",
   [],
   async (world) => {
     await world.list([world.bridgePlugin()]);

@@ -1,4 +1,4 @@
-// What others than root could have written is run or read as root by no command, unless it is told to.
+// No command runs or reads as root what others than root could have written, unless an option allows it.
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh } from "./binary_world.ts";
 
@@ -8,7 +8,7 @@ cat >/dev/null
 [ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.0.0"}'
 `;
 
-/** Runs a sandbox, which has to be refused with these words, and then allows it. */
+/** Runs a sandbox, which must be refused with this message, and then allows it. */
 async function refusedThenAllowed(world: BinaryWorld, words: string): Promise<void> {
   const { code, stderr } = await world.podwire(["run", "web", "--id", world.id("web")]);
   assertEquals(code !== 0, true, stderr);
@@ -55,7 +55,7 @@ for (
   });
 }
 
-binaryTest("what a plugin delegates to is looked at, too", [], async (world) => {
+binaryTest("what a plugin delegates to is checked, too", [], async (world) => {
   await world.plugin("good", GOOD);
   await world.plugin("addresses", GOOD, 0o777);
   await world.list([{ type: "good", ipam: { type: "addresses" } }]);

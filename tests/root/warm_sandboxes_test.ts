@@ -1,4 +1,4 @@
-// Sandboxes made before they are asked for, on the real kernel: whose they are at each step.
+// Sandboxes that are made before they are requested, on the real kernel: their owner at each step.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LiveRuntime } from "../../lib/runtime/live.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -8,7 +8,7 @@ const open = async (world: SandboxWorld) => await LiveRuntime.open({ ...world.op
 const never = new AbortController().signal;
 
 sandboxTest(
-  "a spare is on record as its pool's until it is handed out, and then as the caller's",
+  "a warm sandbox is on record as its pool's until a request gets it, and then as the caller's",
   async (world) => {
     const plugin = await world.network("a");
     await using runtime = await open(world);
@@ -29,7 +29,7 @@ sandboxTest(
     }]);
     assertEquals(await runtime.sandboxes.get("web", { namespace: "shop" }), web);
     assertEquals((await world.sandboxes.read(spare.id))?.pool, undefined);
-    // It is nobody else's any more, whoever still knows it.
+    // It no longer belongs to the pool, whichever process still knows it.
     assertEquals(await spares.handOut(spare, { name: "web2" }), undefined);
     assertEquals(await spares.takeDown(spare), []);
     assertEquals((await runtime.recover()).removed, []);
@@ -38,7 +38,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "a spare whose process was killed while it handed it out is nobody's, nor is the name",
+  "a warm sandbox whose process was killed while it gave it out has no owner, and neither has the name",
   async (world) => {
     await world.network("a");
     await using runtime = await open(world);
@@ -47,12 +47,12 @@ sandboxTest(
       await using spares = await runtime.warmSandboxes();
       ({ id } = await spares.make("a", never));
       const record = await world.sandboxes.read(id);
-      // So far it had come when it was killed.
+      // It had come so far when it was killed.
       await world.sandboxes.reserve({ ...record!, name: "web", namespace: "default" });
       await assertRejects(() => runtime.sandboxes.get("web"), CniError, "no sandbox");
       assertEquals((await runtime.recover()).removed, []);
     }
-    // Of a process that is killed it stays, and nobody holds it.
+    // The sandbox of a process that is killed stays, and no process holds it.
     await Deno.writeTextFile(`${world.runDir}/pools/dead.lock`, "");
     const { removed } = await runtime.recover();
     assertEquals(Array.from(Deno.readDirSync(`${world.runDir}/pools`)), []);
@@ -64,7 +64,7 @@ sandboxTest(
   },
 );
 
-sandboxTest("a spare is not handed out once anything of it is not as it was made", async (world) => {
+sandboxTest("a warm sandbox is not given out once anything of it has changed", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
   await using spares = await runtime.warmSandboxes();
@@ -97,7 +97,7 @@ sandboxTest("a spare is not handed out once anything of it is not as it was made
   });
 });
 
-sandboxTest("two who hand out the same spare at once: one gets it", async (world) => {
+sandboxTest("two requests for the same warm sandbox at once: one gets it", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
   await using spares = await runtime.warmSandboxes();
@@ -111,7 +111,7 @@ sandboxTest("two who hand out the same spare at once: one gets it", async (world
   assertEquals(await world.left(), []);
 });
 
-sandboxTest("a name that is taken leaves the spare as it was", async (world) => {
+sandboxTest("a taken name leaves the warm sandbox as it was", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
   await using spares = await runtime.warmSandboxes();
@@ -124,7 +124,7 @@ sandboxTest("a name that is taken leaves the spare as it was", async (world) => 
   assertEquals(await world.left(), []);
 });
 
-sandboxTest("a hand-out whose caller has gone leaves neither the sandbox nor the name", async (world) => {
+sandboxTest("a request whose caller has gone leaves neither the sandbox nor the name", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
   await using spares = await runtime.warmSandboxes();
@@ -137,7 +137,7 @@ sandboxTest("a hand-out whose caller has gone leaves neither the sandbox nor the
       assertEquals(error.kind, "cancelled");
       return undefined;
     });
-    // It may have been its own already, have been taken down, or be a spare still.
+    // It may have been the caller's already, have been torn down, or still be warm.
     if (sandbox !== undefined) await runtime.sandboxes.remove("web");
     else await spares.takeDown(spare);
     assertEquals(await world.left(), []);
@@ -145,7 +145,7 @@ sandboxTest("a hand-out whose caller has gone leaves neither the sandbox nor the
 });
 
 sandboxTest(
-  "a sandbox that was handed out just before a loss of power is taken down, whichever records the disk has",
+  "a sandbox that was given out just before a loss of power is torn down, whichever records the disk has",
   async (world) => {
     await world.network("a");
     await using runtime = await open(world);
@@ -175,7 +175,7 @@ sandboxTest(
     assertEquals(await handedOut(() => Promise.resolve()), ["web stopped"]);
     assertEquals(await handedOut(() => Deno.writeTextFile(name, "")), []);
     assertEquals(await handedOut(() => Deno.remove(name)), []);
-    // Its namespace is there, so it counts as up.
+    // Its namespace exists, so it counts as up.
     assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), ["web broken"]);
     const both = async (id: string) => {
       await Deno.writeTextFile(record(id), "");
