@@ -11,6 +11,7 @@ import type { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { ContainerWatch } from "../sandbox/container_watch.ts";
 import { type InfraEnded, InfraWatch } from "../sandbox/infra_watch.ts";
+import { isInTransition } from "../sandbox/record.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
@@ -78,8 +79,7 @@ export class LiveRuntime implements AsyncDisposable {
   async isSettled(id: string): Promise<boolean> {
     const found = await this.#parts.common.sandboxes.look(id);
     // Of one whose record cannot be used nothing is known to be under way.
-    const phase = found !== undefined && "phase" in found ? found.phase : "stopped";
-    return phase === "ready" || phase === "stopped";
+    return found === undefined || !("phase" in found) || !isInTransition(found.phase);
   }
 
   /** Where the records are. */
@@ -89,9 +89,9 @@ export class LiveRuntime implements AsyncDisposable {
 
   /** Sandboxes that are made before they are asked for. */
   async warmSandboxes(): Promise<WarmSandboxes> {
-    const { common, store, recovery } = this.#parts;
+    const { common, creator, store, recovery } = this.#parts;
     const catalog = (signal?: AbortSignal) => this.#upkeep.source.current(signal);
-    return await WarmSandboxes.open({ ...common, store, recovery, catalog });
+    return await WarmSandboxes.open({ ...common, creator, store, recovery, catalog });
   }
 
   /** What became of each file of the configuration directory. */

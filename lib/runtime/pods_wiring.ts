@@ -7,7 +7,7 @@ import type { CatalogSource } from "../catalog/source.ts";
 import type { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { EnginePods, type WhenNoNetwork } from "../sandbox/engine_pods.ts";
-import { validateName } from "../sandbox/name.ts";
+import { validateName } from "../sandbox/validate_name.ts";
 import type { Recovery } from "../sandbox/recovery.ts";
 import { startBackground } from "./background.ts";
 import { collectGarbage, wire } from "./wiring.ts";
@@ -65,7 +65,7 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   validateName("owner", owner);
   const parts = wire(options, { embedded: false });
   await parts.format.requireKnown();
-  const { common, store, recovery } = parts;
+  const { common, creator, store, recovery } = parts;
   const sweepOnce = async (source: CatalogSource, { validPods, ...request }: TimedGcRequest) => {
     const there = validPods ?? options.validPods;
     const pods = there === undefined ? {} : { pods: { owner, containerIds: there } };
@@ -77,6 +77,7 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   const { source, readiness } = upkeep;
   const engine = new EnginePods({
     ...common,
+    creator,
     store,
     recovery,
     source,

@@ -45,12 +45,12 @@ import { ReadinessMemory } from "../readiness/memory.ts";
 import type { ProbeNetwork } from "../readiness/status_check.ts";
 import { DEFAULTS, type RuntimeOptions, withDefaults } from "./options.ts";
 import { isContainerGone } from "../sandbox/container_end.ts";
-import { Orphans } from "../sandbox/orphans.ts";
 import type { SandboxContext } from "../sandbox/context.ts";
-import { Recovery } from "../sandbox/recovery.ts";
 import { NETNS_PREFIX } from "../sandbox/record.ts";
-import { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";
-import { Sandboxes } from "../sandbox/sandbox.ts";
+import type { SandboxCreator } from "../sandbox/create.ts";
+import type { Recovery } from "../sandbox/recovery.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
+import { wireSandboxes } from "./sandbox_wiring.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 
 /** What a runtime consists of. */
@@ -58,6 +58,7 @@ export interface Parts {
   readonly sandboxes: Sandboxes;
   /** What all sandboxes are made with, those of engines too. */
   readonly common: SandboxContext;
+  readonly creator: SandboxCreator;
   readonly store: AttachmentStore;
   /** How the state directory is laid out. */
   readonly format: StateFormat;
@@ -128,27 +129,22 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
-  const recovery = new Recovery({ ...shared, ...disk, ...guardingWith(format, trusted) });
+  const guards = guardingWith(format, trusted);
+  const more = { instrumentation: watch, catalog: catalog ?? catalogs.catalog };
+  const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
   const engine = { attachments, store, cache, locks, runner, probe };
   const garbage = new GarbageCollector({
     ...engine,
     running,
-    hasSandbox: async (id) =>
-      await new DamagedSandboxes({ ...shared, ...disk }).counts(id) && !await isContainerGone(id, shared),
+    hasSandbox: async (id) => await wired.damagedSandboxes.counts(id) && !await isContainerGone(id, shared),
     damaged,
-    host: new Orphans({ ...shared, store, cache }),
+    host: wired.orphans,
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
-  const sandboxes = new Sandboxes({
-    ...shared,
-    ...disk,
-    recovery,
-    watch,
-    catalog: catalog ?? catalogs.catalog,
-  });
   return {
-    ...{ format, sandboxes, common: shared, recovery, garbage, timeouts, watch },
+    ...{ format, common: shared, garbage, timeouts, watch },
+    ...{ sandboxes: wired.sandboxes, creator: wired.creator, recovery: wired.recovery },
     ...{ ports: disk.ports, failed: disk.failed },
     forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
     ...engine,

@@ -7,7 +7,7 @@ export interface ContainerWatchOptions
   extends
     Pick<SandboxContext, "sandboxes" | "attachments" | "run" | "log">,
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
-  readonly recovery: Pick<Recovery, "settleContainers">;
+  readonly recovery: Pick<Recovery, "tearDownEndedContainers">;
   /** Milliseconds, for tests. */
   readonly now?: (() => number) | undefined;
 }
@@ -69,7 +69,7 @@ export class ContainerWatch implements AsyncDisposable {
     const before = this.#waiting.get(id);
     const tries = before?.createdAt === createdAt ? before.tries : 0;
     if (tries > 0 && now() < (before?.askAt ?? 0)) return false;
-    const { removed, failed, kept } = await recovery.settleContainers(signal, [id]);
+    const { removed, failed, kept } = await recovery.tearDownEndedContainers(signal, [id]);
     for (const { why, ...item } of removed) log.info(`taken down: ${why}`, { ...item });
     for (const { why, ...item } of failed) log.warn(`not taken down: ${why}`, { ...item });
     if (kept.length === 0) {

@@ -7,6 +7,7 @@ import { podInArgs } from "../attachment/pod_args.ts";
 import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
+import type { PodNetwork } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { tearDown } from "./tear_down.ts";
@@ -38,6 +39,13 @@ export interface PreparedSandbox {
   readonly plan: readonly PlannedAttachment[];
 }
 
+/** A sandbox that is ready. */
+export interface CreatedSandbox {
+  readonly record: SandboxRecord;
+  /** In the order of attachment. */
+  readonly networks: readonly PodNetwork[];
+}
+
 /** Whose a sandbox is. */
 export interface SandboxOwner {
   /** Answers for its attachments. @default {`sandboxOwner` of the ID} */
@@ -51,10 +59,10 @@ const LONGEST_HOSTNAME = 63;
 
 /** Makes sandboxes, each with all of its networks or not at all. */
 export class SandboxCreator {
-  readonly #parts: SandboxContext;
+  readonly #context: SandboxContext;
 
-  constructor(parts: SandboxContext) {
-    this.#parts = parts;
+  constructor(context: SandboxContext) {
+    this.#context = context;
   }
 
   /**
@@ -65,7 +73,7 @@ export class SandboxCreator {
    */
   async checkPermissions(request: SandboxRequest, wording?: Wording): Promise<void> {
     validateRequest(request, wording);
-    await requirePermissions(wantedPermissions(request, this.#parts));
+    await requirePermissions(wantedPermissions(request, this.#context));
   }
 
   /**
@@ -78,9 +86,9 @@ export class SandboxCreator {
     catalog: Catalog,
     { owner }: Pick<SandboxOwner, "owner"> = {},
   ): Promise<PreparedSandbox> {
-    const { attachments } = this.#parts;
+    const { attachments } = this.#context;
     const { signal } = request;
-    const draft = await draftRecord(request, this.#parts, owner === undefined ? undefined : POD_WORDING);
+    const draft = await draftRecord(request, this.#context, owner === undefined ? undefined : POD_WORDING);
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(request, record);
     const plan = planAttachments(pod, catalog);
@@ -107,7 +115,7 @@ export class SandboxCreator {
     const pod = isUnnamed
       ? `sandboxes without a name of their own, in namespace "${namespace}" and on these networks,`
       : `the pod "${namespace}/${name}"`;
-    await this.#parts.failedBound.require(pod, isOfPod, signal);
+    await this.#context.failedBound.require(pod, isOfPod, signal);
   }
 
   /**
@@ -115,9 +123,9 @@ export class SandboxCreator {
    *
    * @throws {CniError} with what failed first
    */
-  async make(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<SandboxRecord> {
+  async create(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<CreatedSandbox> {
     const { record, plan, request: { signal } } = prepared;
-    await this.#parts.attachments.requirePossible(record.id, plan, { signal });
+    await this.#context.attachments.requirePossible(record.id, plan, { signal });
     await this.#claim(prepared, named, signal);
     try {
       return await this.#build(prepared);
@@ -132,7 +140,7 @@ export class SandboxCreator {
     named: boolean,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { sandboxes, locks } = this.#parts;
+    const { sandboxes, locks } = this.#context;
     const holder = await sandboxes.look(record.id);
     if (holder !== undefined && "text" in holder) throw takenByDamaged(holder);
     if (holder !== undefined) throw taken(record, holder);
@@ -154,33 +162,33 @@ export class SandboxCreator {
     }
   }
 
-  async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<SandboxRecord> {
+  async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<CreatedSandbox> {
     const { signal } = request;
-    const { sandboxes, pods, attachments } = this.#parts;
+    const { sandboxes, pods, attachments } = this.#context;
     const made = await this.#makeNamespace(draft, request);
     await sandboxes.write(made);
     const { netns: { path }, hostNetwork, sysctls = {} } = made;
-    const inside = { run: runFor(this.#parts, draft.id), signal };
+    const inside = { run: runFor(this.#context, draft.id), signal };
     // In a namespace made here it is up already, and that of the host is none of ours.
     const kind = request.source?.kind ?? "new";
     const isNewNetns = kind === "new" || kind === "infra";
     // Before anything in it is changed.
     if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, signal }, plan);
-    const mark = kind === "infra" ? { alias: await netnsMark(this.#parts.stateDir) } : {};
+    const mark = kind === "infra" ? { alias: await netnsMark(this.#context.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
     const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);
     // Whoever clears away after a killed run has to know them.
     if (Object.keys(before).length > 0) await sandboxes.write({ ...made, sysctlsBefore: before });
     try {
       await setSysctls(path, sysctls, inside);
-      await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
+      const networks = await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
       signal?.throwIfAborted();
-      const ready = { ...made, phase: "ready" as const };
-      await sandboxes.write(ready);
-      return ready;
+      const record = { ...made, phase: "ready" as const };
+      await sandboxes.write(record);
+      return { record, networks };
     } catch (error) {
       await restoreSysctls(path, { sysctls, before }, inside.run).catch((left: unknown) => {
-        this.#parts.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
+        this.#context.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
           sandbox: draft.id,
         });
       });
@@ -191,14 +199,17 @@ export class SandboxCreator {
   async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
-    const options = { run: runFor(this.#parts, draft.id), ...(request.signal && { signal: request.signal }) };
+    const options = {
+      run: runFor(this.#context, draft.id),
+      ...(request.signal && { signal: request.signal }),
+    };
     let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
       pid = await this.#startInfra(draft, draft.infra, request.signal);
       start = (await readProcesses([pid], options)).get(pid)?.start;
     }
     if (pid === undefined) {
-      await createNetns(path, { ...options, alias: await netnsMark(this.#parts.stateDir) });
+      await createNetns(path, { ...options, alias: await netnsMark(this.#context.stateDir) });
     } else {
       await pinNetns(pid, path, options);
       await requireSameProcess({ pid, start }, options);
@@ -212,7 +223,7 @@ export class SandboxCreator {
     infra: SandboxInfra,
     signal: AbortSignal | undefined,
   ): Promise<number> {
-    const { path, timeouts, log } = this.#parts;
+    const { path, timeouts, log } = this.#context;
     // Not those of the pod: OCI runtimes act on some.
     const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
     const container = {
@@ -221,16 +232,16 @@ export class SandboxCreator {
       hostname: hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
-    const how = { run: runFor(this.#parts, id), path, timeoutMs: timeouts.ADD, log };
+    const how = { run: runFor(this.#context, id), path, timeoutMs: timeouts.ADD, log };
     const options = { ...how, signal };
     return await startInfra(container, options);
   }
 
   /** Undoes what a failed run has made so far; the record goes last. */
   async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
-    const { sandboxes, log } = this.#parts;
+    const { sandboxes, log } = this.#context;
     // The undo of the ADD has just tried what it left as failed; trying again would only take its time again.
-    const { failures } = await tearDown(record, this.#parts, { attachedOnly: true });
+    const { failures } = await tearDown(record, this.#context, { attachedOnly: true });
     for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
     await sandboxes.remove(record);
     return cause;

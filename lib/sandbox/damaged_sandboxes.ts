@@ -14,7 +14,7 @@ import type { DamagedRecord } from "./damaged_record.ts";
 const LOOKS_AT_ONCE = 16;
 
 /** What {@linkcode DamagedSandboxes} looks with. */
-export interface DamagedSandboxesOptions
+export interface DamagedSandboxesContext
   extends Pick<SandboxContext, "sandboxes" | "stateDir" | "netnsDir" | "netnsPrefix"> {
   readonly store: AttachmentStore;
   /** What is asked for the namespaces of attachments whose records cannot be read. */
@@ -26,34 +26,34 @@ export interface DamagedSandboxesOptions
  * attachments. They can be shown, and damaged ones repaired and removed like others.
  */
 export class DamagedSandboxes {
-  readonly #options: DamagedSandboxesOptions;
+  readonly #context: DamagedSandboxesContext;
 
-  constructor(options: DamagedSandboxesOptions) {
-    this.#options = options;
+  constructor(context: DamagedSandboxesContext) {
+    this.#context = context;
   }
 
   /** As far as there is something of these. */
-  async shown(damaged: readonly DamagedRecord[]): Promise<readonly SandboxRecord[]> {
+  async recordsOf(damaged: readonly DamagedRecord[]): Promise<readonly SandboxRecord[]> {
     const found = await inParallel(damaged, LOOKS_AT_ONCE, (record) => this.#look(record));
     return found.filter((record) => record !== undefined);
   }
 
   /** That of the ID, if its record cannot be used and there is something of it. */
   async of(id: string): Promise<SandboxRecord | undefined> {
-    const damaged = await this.#options.sandboxes.damagedOf(id);
+    const damaged = await this.#context.sandboxes.damagedOf(id);
     return damaged && await this.#look(damaged);
   }
 
   /** Whether a sandbox counts as there: its record can be used, or is a newer version's, or its namespace is there. */
   async counts(id: string): Promise<boolean> {
-    const found = await this.#options.sandboxes.look(id);
+    const found = await this.#context.sandboxes.look(id);
     if (found === undefined) return false;
     return !("text" in found) || found.isNewer || await this.isUp(found);
   }
 
   /** Whether a sandbox whose record is damaged may be up: a namespace that it may have is there. */
   async isUp({ id, remnants: { path } }: DamagedRecord): Promise<boolean> {
-    const { store, cache } = this.#options;
+    const { store, cache } = this.#context;
     for (const place of [this.#ownNetns(id), ...(path === undefined ? [] : [path])]) {
       if (await netnsId(place) !== undefined) return true;
     }
@@ -75,13 +75,13 @@ export class DamagedSandboxes {
   }
 
   #ownNetns(id: string): string {
-    const { netnsDir, netnsPrefix } = this.#options;
+    const { netnsDir, netnsPrefix } = this.#context;
     return `${netnsDir}/${netnsPrefix}${id}`;
   }
 
   /** A record as far as it can be told from what is there. */
   async #look(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
-    const { sandboxes, store, stateDir } = this.#options;
+    const { sandboxes, store, stateDir } = this.#context;
     const { id, file, reason, since, isNewer, remnants } = damaged;
     if (!isContainerId(id)) return undefined;
     const bundle = infraBundle(stateDir, id);

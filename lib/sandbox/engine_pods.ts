@@ -10,7 +10,7 @@ import type { PodRequest, WantedNetwork } from "../pod/request.ts";
 import { CniError } from "../cni/error.ts";
 import { validateContainerId } from "../cni/name.ts";
 import { tearDown } from "./tear_down.ts";
-import { type PreparedSandbox, SandboxCreator } from "./create.ts";
+import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import type { SandboxContext } from "./context.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -38,8 +38,9 @@ export interface PodToTearDown {
   readonly forceForeign?: boolean | undefined;
 }
 
-/** The parts that {@linkcode EnginePods} works with. */
-export interface EnginePodsOptions extends SandboxContext {
+/** The dependencies of {@linkcode EnginePods}. */
+export interface EnginePodsContext extends SandboxContext {
+  readonly creator: SandboxCreator;
   readonly store: AttachmentStore;
   readonly attachments: Attachments;
   readonly recovery: Recovery;
@@ -54,26 +55,24 @@ export interface EnginePodsOptions extends SandboxContext {
  * reserve, with a record each while they are up.
  */
 export class EnginePods {
-  readonly #options: EnginePodsOptions;
-  readonly #making: SandboxCreator;
+  readonly #context: EnginePodsContext;
 
-  constructor(options: EnginePodsOptions) {
-    this.#options = options;
-    this.#making = new SandboxCreator(options);
+  constructor(context: EnginePodsContext) {
+    this.#context = context;
   }
 
   /** Attaches the pod to all of its networks, or to none. */
   async setUp(request: PodRequest, signal?: AbortSignal): Promise<PodResult> {
-    const { recovery, locks, pods } = this.#options;
+    const { recovery, locks } = this.#context;
     const { containerId } = request;
     const wanted = sandboxOf(request, signal);
-    await this.#making.checkPermissions(wanted, POD_WORDING);
+    await this.#context.creator.checkPermissions(wanted, POD_WORDING);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted);
     return await withContainerLock(locks, containerId, signal, async () => {
-      await this.#making.make(prepared, { named: false });
-      return combineResults(await pods.networks(containerId));
+      const { networks } = await this.#context.creator.create(prepared, { named: false });
+      return combineResults(networks);
     });
   }
 
@@ -86,7 +85,7 @@ export class EnginePods {
     const { containerId } = target;
     // Before it becomes the name of a lock file.
     validateContainerId(containerId);
-    const { locks, sandboxes, store, pods, log } = this.#options;
+    const { locks, sandboxes, store, pods, log } = this.#context;
     const stop = signal === undefined ? {} : { signal };
     return await withContainerLock(locks, containerId, signal, async () => {
       await store.requireUnderstood(containerId);
@@ -101,7 +100,7 @@ export class EnginePods {
       this.#requireOwn(record);
       const doomed = { ...record, phase: "removing" } as const;
       await writeBestEffort(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-      const { failures } = await tearDown(record, this.#options, stop);
+      const { failures } = await tearDown(record, this.#context, stop);
       await this.#requireNoted(containerId, failures);
       await sandboxes.remove(record);
       return failures;
@@ -111,35 +110,35 @@ export class EnginePods {
   /** Looks whether the pod is as its set-up left it. */
   async status(containerId: string, signal?: AbortSignal): Promise<PodStatus> {
     validateContainerId(containerId);
-    const { locks, sandboxes } = this.#options;
+    const { locks, sandboxes } = this.#context;
     return await withContainerLock(locks, containerId, signal, async () => {
       const record = await sandboxes.read(containerId);
-      if (record !== undefined) return await podStatus(record, this.#options, signal);
+      if (record !== undefined) return await podStatus(record, this.#context, signal);
       throw new CniError("not-found", `there is no pod "${containerId}"`);
     });
   }
 
   /** All that is known to be wrong before anything is done. */
   async #prepare(request: PodRequest, wanted: SandboxRequest): Promise<PreparedSandbox> {
-    const { source, whenNoNetwork, owner, log } = this.#options;
+    const { source, whenNoNetwork, owner, log } = this.#context;
     const { name, namespace, signal } = wanted;
     let catalog = await source.current(signal);
     // Somebody may have put the file there a moment ago.
     if (lacks(catalog, request)) catalog = await source.reload(signal);
     if (whenNoNetwork === "error" || !isAnyNetwork(request) || catalog.lists.length > 0) {
-      return await this.#making.prepare(wanted, catalog, { owner });
+      return await this.#context.creator.prepare(wanted, catalog, { owner });
     }
     log.warn("there is no network: the pod gets lo only", {
       container: request.containerId,
       namespace,
       name,
     });
-    return await this.#making.prepare(withoutNetworks(request, wanted), catalog, { owner });
+    return await this.#context.creator.prepare(withoutNetworks(request, wanted), catalog, { owner });
   }
 
   async #detachForeign(target: PodToTearDown, signal?: AbortSignal) {
     const { containerId, netns = "", networks = [], forceForeign = false } = target;
-    const { attachments, source, owner } = this.#options;
+    const { attachments, source, owner } = this.#context;
     const failures: CniError[] = [];
     for (const { name, ifName } of networks.toReversed()) {
       try {
@@ -156,14 +155,14 @@ export class EnginePods {
 
   async #requireNoted(containerId: string, [failure]: readonly CniError[]): Promise<void> {
     if (failure === undefined) return;
-    const left = await this.#options.store.ofContainer(containerId);
+    const left = await this.#context.store.ofContainer(containerId);
     if (left.every(({ state }) => state === "failed")) return;
     const hint = "nothing can be written to the state directory: tear the pod down again when that is over";
     throw failure.within({ hint });
   }
 
   #requireOwn({ id, owner }: SandboxRecord): void {
-    if (owner === this.#options.owner) return;
+    if (owner === this.#context.owner) return;
     const whose = owner === undefined ? "a sandbox of its own" : `of another owner, "${owner}"`;
     throw new CniError("conflict", `the container "${id}" is ${whose}`, {
       hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",

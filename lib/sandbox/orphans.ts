@@ -22,16 +22,17 @@ import { newerBundle } from "./infra_bundle.ts";
 import { isOfOther } from "./netns_mark.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import { DamagedSandboxes } from "./damaged_sandboxes.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 
-/** The parts that {@linkcode Orphans} works with. */
-export interface OrphansOptions extends
+/** The dependencies of {@linkcode Orphans}. */
+export interface OrphansContext extends
   Pick<
     SandboxContext,
     "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run" | "running"
   > {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
+  readonly damagedSandboxes: Pick<DamagedSandboxes, "why">;
 }
 
 /** A namespace, an infra container, or the record of a pod. */
@@ -59,15 +60,15 @@ const AT_ONCE = 4;
  * them no more.
  */
 export class Orphans implements HostSweep {
-  readonly #options: OrphansOptions;
+  readonly #context: OrphansContext;
 
-  constructor(options: OrphansOptions) {
-    this.#options = options;
+  constructor(context: OrphansContext) {
+    this.#context = context;
   }
 
   /** The IDs of the namespaces that podwire made, whether a sandbox owns them or not. */
   async namespaces(): Promise<readonly string[]> {
-    const { netnsDir, netnsPrefix } = this.#options;
+    const { netnsDir, netnsPrefix } = this.#context;
     const names = (await listDir(netnsDir)).filter((name) => name.startsWith(netnsPrefix));
     // What cannot be an ID was not made here.
     return names.map((name) => name.slice(netnsPrefix.length)).filter(isContainerId);
@@ -75,11 +76,16 @@ export class Orphans implements HostSweep {
 
   /** The IDs of the infra containers that podwire made, whether a sandbox owns them or not. */
   async containers(): Promise<readonly string[]> {
-    return (await listDir(`${this.#options.stateDir}/infra`)).filter(isContainerId);
+    return (await listDir(`${this.#context.stateDir}/infra`)).filter(isContainerId);
+  }
+
+  /** Begins a pass over many IDs, which reads the attachments at most once. */
+  startPass(): OrphanPass {
+    return new OrphanPass(this.#context);
   }
 
   async snapshot(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
-    const { sandboxes } = this.#options;
+    const { sandboxes } = this.#context;
     const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
     const pods = podsOwner === undefined ? [] : await this.#podsOf(podsOwner);
     const held = await sandboxes.containers.all();
@@ -88,12 +94,12 @@ export class Orphans implements HostSweep {
 
   async #podsOf(engine: string): Promise<readonly SandboxRecord[]> {
     const engineOwner = formatOwner({ kind: "pods", engine });
-    return (await this.#options.sandboxes.all()).filter(({ owner }) => owner === engineOwner);
+    return (await this.#context.sandboxes.all()).filter(({ owner }) => owner === engineOwner);
   }
 
   async #sweep({ ids, pods, held }: Seen, how: HostSweepOptions): Promise<HostFindings> {
     const gone = pods.filter(({ id }) => how.pods !== undefined && !how.pods.containerIds.has(id));
-    const pass = new OrphanPass(this.#options);
+    const pass = this.startPass();
     const found = [
       ...await inParallel(ids, AT_ONCE, (id) => this.#sweepHost(id, pass, how), how.signal),
       ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, how), how.signal),
@@ -109,13 +115,13 @@ export class Orphans implements HostSweep {
   }
 
   async #sweepHost(id: string, pass: OrphanPass, { dryRun }: HostSweepOptions): Promise<HostFindings> {
-    const { sandboxes, netnsDir, netnsPrefix } = this.#options;
+    const { sandboxes, netnsDir, netnsPrefix } = this.#context;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
     // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
     if (await sandboxes.has(id)) {
       const damaged = await sandboxes.damagedOf(id);
       if (damaged === undefined) return noHostFindings();
-      const why = new DamagedSandboxes(this.#options).why(damaged);
+      const why = this.#context.damagedSandboxes.why(damaged);
       return {
         ...noHostFindings(),
         kept: [{ kind: "sandbox", containerId: id, netns, file: damaged.file, why }],
@@ -128,7 +134,7 @@ export class Orphans implements HostSweep {
 
   /** The record of a pod that is gone: its attachments were removed before, or are kept for a reason of their own. */
   async #sweepPod(seen: SandboxRecord, { dryRun }: HostSweepOptions): Promise<HostFindings> {
-    const { sandboxes, store } = this.#options;
+    const { sandboxes, store } = this.#context;
     const item = { kind: "sandbox", containerId: seen.id, netns: seen.netns.path } as const;
     return await this.#unlessBusy(item, dryRun, async () => {
       const found = noHostFindings();
@@ -149,10 +155,10 @@ export class Orphans implements HostSweep {
 
   /** The sandbox of a container that is gone; its attachments were removed before, unless they are to be kept. */
   async #sweepContainer(id: string, { dryRun, signal }: HostSweepOptions): Promise<HostFindings> {
-    const { sandboxes, store } = this.#options;
+    const { sandboxes, store } = this.#context;
     const over = async () => {
       const record = await sandboxes.read(id);
-      const end = record && await containerEnd(record, this.#options, signal);
+      const end = record && await containerEnd(record, this.#context, signal);
       return end?.isOver ? { record, why: end.why } : undefined;
     };
     if (await over() === undefined) return noHostFindings();
@@ -168,7 +174,7 @@ export class Orphans implements HostSweep {
       }
       await attempt(item, found, async () => {
         if (dryRun) return;
-        const { failures: [first] } = await tearDownHost(record, this.#options);
+        const { failures: [first] } = await tearDownHost(record, this.#context);
         if (first !== undefined) throw first;
         await sandboxes.remove(record);
       });
@@ -181,7 +187,7 @@ export class Orphans implements HostSweep {
     dryRun: boolean,
     body: () => Promise<HostFindings>,
   ): Promise<HostFindings> {
-    const { locks } = this.#options;
+    const { locks } = this.#context;
     const busy = { ...noHostFindings(), kept: [{ ...item, why: UNDER_WAY }] };
     try {
       if (dryRun) return await locks.containers.isBusy(item.containerId) ? busy : await body();
@@ -196,11 +202,11 @@ export class Orphans implements HostSweep {
 
 /** One look over all of them: the attachments are read once, when the first namespace asks. */
 export class OrphanPass {
-  readonly #options: OrphansOptions;
+  readonly #context: OrphansContext;
   #records: Promise<ContainerRecords> | undefined;
 
-  constructor(options: OrphansOptions) {
-    this.#options = options;
+  constructor(context: OrphansContext) {
+    this.#context = context;
   }
 
   /**
@@ -208,7 +214,7 @@ export class OrphanPass {
    * and no sandbox is on record.
    */
   async settle(id: string, dryRun = false): Promise<HostFindings> {
-    const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#options;
+    const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#context;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
     const item = { containerId: id, netns, why: "no sandbox owns it" };
     const found = noHostFindings();
@@ -244,7 +250,7 @@ export class OrphanPass {
       // An empty file is what a run leaves that was killed before it had mounted the namespace.
       return there === undefined || (there.isFile && there.size === 0) ? undefined : problem;
     }
-    const { stateDir, run } = this.#options;
+    const { stateDir, run } = this.#context;
     if (await isOfOther(netns, stateDir, run)) {
       return "another installation of podwire, with a state directory of its own, has made it";
     }
@@ -254,7 +260,7 @@ export class OrphanPass {
   }
 
   async #whoseAttachment(netns: string): Promise<string | undefined> {
-    const { store, cache } = this.#options;
+    const { store, cache } = this.#context;
     const id = await netnsId(netns);
     const { records, damaged } = await (this.#records ??= store.scanAll());
     for (const each of damaged) {

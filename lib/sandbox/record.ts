@@ -20,6 +20,14 @@ export const SANDBOX_PHASES = ["creating", "ready", "stopping", "stopped", "remo
 /** One of {@linkcode SANDBOX_PHASES}. */
 export type SandboxPhase = typeof SANDBOX_PHASES[number];
 
+/** A phase in which an operation is in progress, or was interrupted by a crash. */
+export type TransitionPhase = Exclude<SandboxPhase, "ready" | "stopped">;
+
+/** Whether an operation on the sandbox is in progress, or was interrupted by a crash. */
+export function isInTransition(phase: SandboxPhase): phase is TransitionPhase {
+  return phase !== "ready" && phase !== "stopped";
+}
+
 /** The network namespace of a sandbox. */
 export interface SandboxNetns {
   readonly path: string;

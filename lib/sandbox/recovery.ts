@@ -15,10 +15,10 @@ import { tearDown } from "./tear_down.ts";
 import { removalVerdict } from "./removal_verdict.ts";
 import { infraBundle } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
-import { OrphanPass, Orphans } from "./orphans.ts";
+import type { OrphanPass, Orphans } from "./orphans.ts";
 import type { SandboxContext } from "./context.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
-import { DamagedSandboxes } from "./damaged_sandboxes.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import {
   addAttachments,
@@ -33,13 +33,15 @@ import { SettledBoot } from "./settled_boot.ts";
 import { infraProblem } from "./view.ts";
 
 /** The parts that {@linkcode Recovery} works with. */
-export interface RecoveryOptions extends SandboxContext {
+export interface RecoveryContext extends SandboxContext {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
   readonly claims: InterfaceClaims;
   readonly lost: LostRecords;
   readonly failed: FailedIndex;
+  readonly orphans: Orphans;
+  readonly damagedSandboxes: DamagedSandboxes;
   /** Refuses directories that others can write in. @default {nothing is refused} */
   readonly requireSafe?: (() => Promise<void>) | undefined;
   /** Refuses a state directory that a newer version has laid out. @default {nothing is refused} */
@@ -74,16 +76,12 @@ interface Outcome {
  * known by its lock and left alone, so that several recoveries share the work.
  */
 export class Recovery {
-  readonly #options: RecoveryOptions;
-  readonly #orphans: Orphans;
-  readonly #remains: DamagedSandboxes;
+  readonly #context: RecoveryContext;
   readonly #settledBoot: SettledBoot;
 
-  constructor(options: RecoveryOptions) {
-    this.#options = options;
-    this.#orphans = new Orphans(options);
-    this.#remains = new DamagedSandboxes(options);
-    this.#settledBoot = new SettledBoot(options);
+  constructor(context: RecoveryContext) {
+    this.#context = context;
+    this.#settledBoot = new SettledBoot(context);
   }
 
   /**
@@ -92,12 +90,12 @@ export class Recovery {
    * tears down, and others wait for that. The caller holds no lock.
    */
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
-    await this.#options.requireSafe?.();
-    const boot = await this.#options.attachments.boot();
+    await this.#context.requireSafe?.();
+    const boot = await this.#context.attachments.boot();
     const report = emptyReport();
     if (await this.#settledBoot.is(boot)) await this.#settleInterrupted(report, signal);
     else await this.#settleBoot(boot, report, signal);
-    const { log } = this.#options;
+    const { log } = this.#context;
     for (const { why, ...item } of report.removed) log.info(`recovered: ${why}`, { ...item });
     for (const { why, ...item } of report.failed) log.warn(`not recovered: ${why}`, { ...item });
   }
@@ -106,14 +104,14 @@ export class Recovery {
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
     const { signal, ...more } = options;
     signal?.throwIfAborted();
-    await this.#options.requireKnown?.();
+    await this.#context.requireKnown?.();
     const report = emptyReport();
     await this.#endQuestions(signal);
-    const boot = await this.#options.attachments.boot();
-    const all = await this.#everything(await this.#orphans.namespaces());
+    const boot = await this.#context.attachments.boot();
+    const all = await this.#everything(await this.#context.orphans.namespaces());
     await this.#settleAll(all.ids, report, { retry: "all", waits: false, lost: all.lost, signal }, more);
     await this.#sweepFiles(signal);
-    const { ports, claims, log } = this.#options;
+    const { ports, claims, log } = this.#context;
     await writeBestEffort(() => ports.sweep(signal), log, {});
     await writeBestEffort(() => claims.sweep(signal), log, {});
     // What somebody works on may be of another boot, and not be gone yet.
@@ -122,23 +120,23 @@ export class Recovery {
   }
 
   async #endQuestions(signal: AbortSignal | undefined): Promise<void> {
-    await this.#options.running.endAbandoned(({ task }) => QUESTIONS.includes(task), signal);
+    await this.#context.running.endAbandoned(({ task }) => QUESTIONS.includes(task), signal);
   }
 
   /**
    * Takes down the sandboxes of containers that are gone, which hold addresses, ports and names that the next one may want;
    * of all such, unless some are named. The caller holds no lock.
    */
-  async settleContainers(signal?: AbortSignal, ids?: readonly string[]): Promise<RecoveryReport> {
+  async tearDownEndedContainers(signal?: AbortSignal, ids?: readonly string[]): Promise<RecoveryReport> {
     const report = emptyReport();
-    const ended = ids ?? await endedContainers(this.#options, signal);
+    const ended = ids ?? await endedContainers(this.#context, signal);
     await this.#settleAll(ended, report, { retry: "none", waits: false, signal });
     return report;
   }
 
   /** Looks at operations under way and at nothing else, however much is on record. */
   async #settleInterrupted(report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
-    const { locks, timeouts, log } = this.#options;
+    const { locks, timeouts, log } = this.#context;
     const left = await locks.containers.listAbandoned();
     if (left.length === 0) return;
     const settle = async (signal: AbortSignal, onProgress: RecoverOptions["onProgress"]) => {
@@ -152,7 +150,7 @@ export class Recovery {
   }
 
   async #settleBoot(boot: string, report: RecoveryReport, signal: AbortSignal | undefined): Promise<void> {
-    using _boot = await this.#options.locks.machine.boot(signal);
+    using _boot = await this.#context.locks.machine.boot(signal);
     if (await this.#settledBoot.is(boot)) return;
     // Nobody attaches before this is over, so whoever holds a container is tearing it down.
     const all = await this.#everything();
@@ -163,14 +161,14 @@ export class Recovery {
 
   /** Every container of which there is something on disk, and the attachments whose records are lost. */
   async #everything(others: readonly string[] = []) {
-    const { sandboxes, store, failed, locks, lost: records } = this.#options;
+    const { sandboxes, store, failed, locks, lost: records } = this.#context;
     const lost = Map.groupBy(await records.all(), ({ containerId }) => containerId);
     const ids = [
       ...await locks.containers.list(),
       ...await sandboxes.ids(),
       ...await store.containers(),
       ...await failed.containers(),
-      ...await this.#orphans.containers(),
+      ...await this.#context.orphans.containers(),
       ...lost.keys(),
       ...others,
     ];
@@ -183,7 +181,7 @@ export class Recovery {
     manner: Omit<RecoveryPolicy, "pass">,
     { onProgress, concurrency = DEFAULT_CONCURRENCY }: Omit<RecoverOptions, "signal"> = {},
   ): Promise<readonly Outcome[]> {
-    const pass = new OrphanPass(this.#options);
+    const pass = this.#context.orphans.startPass();
     let done = 0;
     const settle = async (id: string) => {
       const settled = await this.#settle(id, { ...manner, pass });
@@ -197,18 +195,18 @@ export class Recovery {
 
   async #sweepFiles(signal: AbortSignal | undefined): Promise<void> {
     {
-      using _names = await this.#options.locks.machine.names(signal);
-      await this.#options.sandboxes.removeUnfinished();
+      using _names = await this.#context.locks.machine.names(signal);
+      await this.#context.sandboxes.removeUnfinished();
     }
-    await this.#options.locks.pools.removeAbandoned();
-    await this.#options.cache.removeUnfinished();
-    await this.#options.failed.removeUnfinished();
-    await this.#options.ports.removeUnfinished();
-    await this.#options.claims.removeUnfinished();
+    await this.#context.locks.pools.removeAbandoned();
+    await this.#context.cache.removeUnfinished();
+    await this.#context.failed.removeUnfinished();
+    await this.#context.ports.removeUnfinished();
+    await this.#context.claims.removeUnfinished();
   }
 
   async #settle(id: string, manner: RecoveryPolicy): Promise<Outcome> {
-    const { locks } = this.#options;
+    const { locks } = this.#context;
     const { signal, waits } = manner;
     const report = emptyReport();
     let wasFree = false;
@@ -232,12 +230,12 @@ export class Recovery {
   }
 
   async #settleLocked(id: string, manner: RecoveryPolicy, report: RecoveryReport): Promise<void> {
-    const { sandboxes, store, attachments, running, log } = this.#options;
+    const { sandboxes, store, attachments, running, log } = this.#context;
     const found = await sandboxes.look(id);
     const damaged = found !== undefined && "text" in found ? found : undefined;
     const sandbox = found !== undefined && "text" in found ? undefined : found;
     const { records, damaged: lost } = await store.scan(id);
-    const bundle = infraBundle(this.#options.stateDir, id);
+    const bundle = infraBundle(this.#context.stateDir, id);
     const newer = [damaged, ...lost].find((each) => each?.isNewer)?.file ??
       (await newerBundle(bundle) && bundle);
     if (newer !== undefined) {
@@ -253,7 +251,7 @@ export class Recovery {
       await this.#settleAttachments(sandbox !== undefined || isUp, records, manner, report);
       const facts = { isUp: isUp || sandbox?.phase === "ready", netns: sandbox?.netns };
       const more = { lost: manner.lost && (manner.lost.get(id) ?? []), signal: manner.signal };
-      addDamaged(report, await this.#options.damaged.settle(id, { ...facts, ...more }));
+      addDamaged(report, await this.#context.damaged.settle(id, { ...facts, ...more }));
     }
     if (sandbox === undefined && !isUp) {
       addTo(report, await manner.pass.settle(id));
@@ -264,9 +262,14 @@ export class Recovery {
 
   /** Gives whether a sandbox whose record is damaged counts as up; then it is kept. */
   async #keep(damaged: DamagedRecord, report: RecoveryReport): Promise<boolean> {
-    if (!await this.#remains.isUp(damaged)) return false;
+    if (!await this.#context.damagedSandboxes.isUp(damaged)) return false;
     const { id, file } = damaged;
-    report.kept.push({ kind: "sandbox", containerId: id, file, why: this.#remains.why(damaged) });
+    report.kept.push({
+      kind: "sandbox",
+      containerId: id,
+      file,
+      why: this.#context.damagedSandboxes.why(damaged),
+    });
     return true;
   }
 
@@ -279,19 +282,19 @@ export class Recovery {
   ): Promise<boolean> {
     if (sandbox === undefined) return false;
     const item = { kind: "sandbox", containerId: sandbox.id, netns: sandbox.netns.path } as const;
-    const end = await containerEnd(sandbox, this.#options, signal);
+    const end = await containerEnd(sandbox, this.#context, signal);
     const why = await this.#doom(sandbox, end);
     if (why === undefined) {
       const state = end?.why ?? (sandbox.phase === "stopped" ? "it is stopped" : "it is running");
       report.kept.push({ ...item, why: state });
       return false;
     }
-    const { sandboxes } = this.#options;
-    const { failures, damaged, left } = await tearDown(sandbox, this.#options, {
+    const { sandboxes } = this.#context;
+    const { failures, damaged, left } = await tearDown(sandbox, this.#context, {
       signal,
       lost: lost && (lost.get(sandbox.id) ?? []),
     });
-    await addAttachments(report, records, why, this.#options.store);
+    await addAttachments(report, records, why, this.#context.store);
     addDamaged(report, damaged);
     // A pod of an engine is on record only while it is up.
     const { phase, owner, pool, container } = sandbox;
@@ -313,14 +316,14 @@ export class Recovery {
     if (phase === "creating") return "its run was interrupted";
     if (phase === "stopping") return "its stop was interrupted";
     if (phase === "removing") return "its removal was interrupted";
-    if (phase === "ready" && bootId !== await this.#options.attachments.boot()) {
+    if (phase === "ready" && bootId !== await this.#context.attachments.boot()) {
       return "the machine was restarted";
     }
-    if (pool !== undefined && !await this.#options.locks.pools.isHeld(pool)) {
+    if (pool !== undefined && !await this.#context.locks.pools.isHeld(pool)) {
       return "whoever kept it ready for others is gone";
     }
     if (end?.isOver) return end.why;
-    if (phase === "ready") return await infraProblem(sandbox, this.#options);
+    if (phase === "ready") return await infraProblem(sandbox, this.#context);
     return reason === undefined ? undefined : "its stop had failed";
   }
 
@@ -330,7 +333,7 @@ export class Recovery {
     { retry, signal }: RecoveryPolicy,
     report: RecoveryReport,
   ): Promise<void> {
-    const boot = await this.#options.attachments.boot();
+    const boot = await this.#context.attachments.boot();
     for (const record of records.toReversed()) {
       const why = removalVerdict(record, hasSandbox, boot);
       const isRetry = record.state === "failed";
@@ -339,10 +342,10 @@ export class Recovery {
         report.kept.push(itemOf(record, why ?? "it is attached"));
         continue;
       }
-      await this.#options.attachments.remove(record, signal).catch(() => {
+      await this.#context.attachments.remove(record, signal).catch(() => {
         // The record says what failed, and is reported from there.
       });
-      await addAttachments(report, [record], why, this.#options.store);
+      await addAttachments(report, [record], why, this.#context.store);
     }
   }
 }

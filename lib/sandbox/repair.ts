@@ -4,16 +4,15 @@ import { readProcesses } from "../host/process.ts";
 import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
 import { repairAttachment } from "../state/attachment_record.ts";
 import { withContainerLock } from "../state/container_locks.ts";
-import type { ResultCache } from "../state/result_cache.ts";
 import { sandboxOwner } from "../state/owner.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { isContainerId } from "../cni/name.ts";
-import { findSandbox } from "./find.ts";
+import { findSandbox } from "./find_sandbox.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import type { SandboxContext } from "./context.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
-import { DamagedSandboxes } from "./damaged_sandboxes.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 
 /** How {@linkcode Repair.repair} goes about it. */
@@ -55,7 +54,7 @@ export interface RepairReport {
 /** The parts that {@linkcode Repair} works with. */
 export interface RepairContext extends SandboxContext {
   readonly store: AttachmentStore;
-  readonly cache: Pick<ResultCache, "read">;
+  readonly damagedSandboxes: DamagedSandboxes;
 }
 
 type Findings = { readonly repaired: RepairItem[]; readonly kept: RepairItem[] };
@@ -68,12 +67,10 @@ const LOST = ["annotations", "labels", "sysctls", "the process that its namespac
  * their attachments, their namespaces and the index of names. Records of a newer version are left alone.
  */
 export class Repair {
-  readonly #parts: RepairContext;
-  readonly #remains: DamagedSandboxes;
+  readonly #context: RepairContext;
 
-  constructor(parts: RepairContext) {
-    this.#parts = parts;
-    this.#remains = new DamagedSandboxes(parts);
+  constructor(context: RepairContext) {
+    this.#context = context;
   }
 
   /**
@@ -87,7 +84,7 @@ export class Repair {
       for (const id of await this.#idsOf(request)) {
         request.signal?.throwIfAborted();
         await withContainerLock(
-          this.#parts.locks,
+          this.#context.locks,
           id,
           request.signal,
           () => this.#repair(id, request, found),
@@ -98,10 +95,15 @@ export class Repair {
   }
 
   async #idsOf({ sandbox, namespace = "default" }: RepairRequest): Promise<readonly string[]> {
-    const { sandboxes, store } = this.#parts;
+    const { sandboxes, store } = this.#context;
     if (sandbox !== undefined) {
       if (isContainerId(sandbox) && await sandboxes.damagedOf(sandbox) !== undefined) return [sandbox];
-      return [(await findSandbox(sandboxes, sandbox, { namespace, remains: this.#remains })).id];
+      return [
+        (await findSandbox(sandboxes, sandbox, {
+          namespace,
+          damagedSandboxes: this.#context.damagedSandboxes,
+        })).id,
+      ];
     }
     const { damaged } = await sandboxes.scan();
     const lost = (await store.scanAll()).damaged.map(({ containerId }) => containerId);
@@ -109,12 +111,14 @@ export class Repair {
   }
 
   async #repair(id: string, { dryRun = false }: RepairRequest, found: Findings): Promise<void> {
-    const { sandboxes, store } = this.#parts;
+    const { sandboxes, store } = this.#context;
     for (const each of await store.damaged(id)) await this.#repairAttachment(each, dryRun, found);
     const damaged = await sandboxes.damagedOf(id);
     if (damaged === undefined) return;
     const item = { kind: "sandbox", containerId: id, file: damaged.file } as const;
-    if (damaged.isNewer) return void found.kept.push({ ...item, why: this.#remains.why(damaged) });
+    if (damaged.isNewer) {
+      return void found.kept.push({ ...item, why: this.#context.damagedSandboxes.why(damaged) });
+    }
     const mended = await repairSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
     const isWhole = mended?.id === id;
     const record = isWhole ? mended : await this.#rebuilt(damaged);
@@ -132,7 +136,7 @@ export class Repair {
   async #repairAttachment(damaged: DamagedAttachment, dryRun: boolean, found: Findings): Promise<void> {
     const { containerId, ifName, file, isNewer, reason } = damaged;
     const item = { kind: "attachment", containerId, file } as const;
-    const { store } = this.#parts;
+    const { store } = this.#context;
     const bytes = isNewer ? undefined : await readFileIfThere(file).catch(() => undefined);
     const record = bytes && await repairAttachment(bytes);
     if (record?.containerId !== containerId || record.ifName !== ifName || !file.endsWith(".json")) {
@@ -151,14 +155,14 @@ export class Repair {
 
   /** From what else is on record; nothing if there is nothing of it. */
   async #rebuilt(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
-    const { store, attachments, run } = this.#parts;
+    const { store, attachments, run } = this.#context;
     const { id, since } = damaged;
-    const remains = await this.#remains.of(id);
+    const remains = await this.#context.damagedSandboxes.of(id);
     if (remains === undefined) return undefined;
     const records = (await store.ofContainer(id)).filter(({ state }) => state === "attached");
-    const isUp = await this.#remains.isUp(damaged);
+    const isUp = await this.#context.damagedSandboxes.isUp(damaged);
     const owner = records.find((record) => record.owner !== sandboxOwner(id))?.owner;
-    const bundle = infraBundle(this.#parts.stateDir, id);
+    const bundle = infraBundle(this.#context.stateDir, id);
     const pid = await pidOf(bundle);
     const start = pid === undefined ? undefined : (await readProcesses([pid], { run })).get(pid)?.start;
     const { reason: _, ...known } = remains;
@@ -177,7 +181,7 @@ export class Repair {
   }
 
   async #netnsOf({ id, netns }: SandboxRecord, records: readonly AttachmentRecord[]) {
-    const { netnsDir, netnsPrefix } = this.#parts;
+    const { netnsDir, netnsPrefix } = this.#context;
     const own = `${netnsDir}/${netnsPrefix}${id}`;
     if (await netnsId(own) !== undefined) return { path: own, owned: true, ...await identityOf(own) };
     const path = records[0]?.netns ?? netns.path;

@@ -16,7 +16,7 @@ import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
-import { type Durability, isNamedByItself, NameIndex, repairNames } from "./names.ts";
+import { type Durability, isNamedByItself, NameIndex, repairNames } from "./name_index.ts";
 import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
 
 /** All that is on record. */

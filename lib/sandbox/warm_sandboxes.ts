@@ -7,13 +7,13 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { networksOf, type PodNetwork } from "../pod/pod.ts";
 import { type CniError, isCniError } from "../cni/error.ts";
 import { tearDown } from "./tear_down.ts";
-import { validateLabels } from "./label.ts";
-import { SandboxCreator } from "./create.ts";
-import { validateName } from "./name.ts";
+import { validateLabels } from "./validate_labels.ts";
+import type { SandboxCreator } from "./create.ts";
+import { validateName } from "./validate_name.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxContext } from "./context.ts";
-import type { Durability } from "./names.ts";
-import type { SandboxNetns, SandboxRecord } from "./record.ts";
+import type { Durability } from "./name_index.ts";
+import { isInTransition, type SandboxNetns, type SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import type { SandboxRequest } from "./request.ts";
 import { type Sandbox, toSandbox } from "./view.ts";
@@ -42,8 +42,9 @@ export interface WarmSandbox {
   readonly netns: SandboxNetns;
 }
 
-/** The parts that {@linkcode WarmSandboxes} works with. */
-export interface WarmSandboxesOptions extends SandboxContext {
+/** The dependencies of {@linkcode WarmSandboxes}. */
+export interface WarmSandboxesContext extends SandboxContext {
+  readonly creator: SandboxCreator;
   readonly recovery: Recovery;
   readonly store: AttachmentStore;
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
@@ -54,24 +55,22 @@ export interface WarmSandboxesOptions extends SandboxContext {
  * the lock of its pool; afterwards they are nobody's, and recovery takes them down.
  */
 export class WarmSandboxes implements AsyncDisposable {
-  readonly #options: WarmSandboxesOptions;
-  readonly #making: SandboxCreator;
+  readonly #context: WarmSandboxesContext;
   readonly #pool: string;
   readonly #lock: Lock;
 
-  private constructor(options: WarmSandboxesOptions, pool: string, lock: Lock) {
-    this.#options = options;
-    this.#making = new SandboxCreator(options);
+  private constructor(context: WarmSandboxesContext, pool: string, lock: Lock) {
+    this.#context = context;
     this.#pool = pool;
     this.#lock = lock;
   }
 
   /** Takes the lock of a new pool. */
-  static async open(options: WarmSandboxesOptions): Promise<WarmSandboxes> {
-    const { locks } = options;
+  static async open(context: WarmSandboxesContext): Promise<WarmSandboxes> {
+    const { locks } = context;
     await locks.pools.removeAbandoned();
     const pool = crypto.randomUUID();
-    return new WarmSandboxes(options, pool, await locks.pools.lock(pool));
+    return new WarmSandboxes(context, pool, await locks.pools.lock(pool));
   }
 
   /**
@@ -79,7 +78,7 @@ export class WarmSandboxes implements AsyncDisposable {
    * known when a sandbox is made.
    */
   async networkOf(request: SandboxRequest): Promise<string | undefined> {
-    return warmNetworkOf(request, await this.#options.catalog(request.signal));
+    return warmNetworkOf(request, await this.#context.catalog(request.signal));
   }
 
   /**
@@ -88,7 +87,7 @@ export class WarmSandboxes implements AsyncDisposable {
    * @throws {CniError} with what failed first; then nothing is left
    */
   async make(network: string, signal: AbortSignal): Promise<WarmSandbox> {
-    const { recovery, locks, catalog } = this.#options;
+    const { recovery, locks, catalog } = this.#context;
     const id = crypto.getRandomValues(new Uint8Array(16)).toHex();
     const request: SandboxRequest = {
       id,
@@ -102,14 +101,14 @@ export class WarmSandboxes implements AsyncDisposable {
       await recovery.beforeFirstAdd(signal);
       const now = await catalog(signal);
       const config = now.get(network).text;
-      const prepared = await this.#making.prepare(request, now);
+      const prepared = await this.#context.creator.prepare(request, now);
       const record = { ...prepared.record, pool: this.#pool };
-      const { netns } = await withContainerLock(
+      const { record: { netns } } = await withContainerLock(
         locks,
         id,
         signal,
         // Nobody else is called as its ID.
-        () => this.#making.make({ ...prepared, record }, { named: false }),
+        () => this.#context.creator.create({ ...prepared, record }, { named: false }),
       );
       return { id, network, config, netns };
     });
@@ -131,7 +130,7 @@ export class WarmSandboxes implements AsyncDisposable {
   async handOut(spare: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
     const { id } = spare;
     const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", labels = {}, signal } = request;
-    const { locks } = this.#options;
+    const { locks } = this.#context;
     return await withCniErrors(async () => {
       validateName("sandbox name", name);
       validateName("namespace", namespace);
@@ -159,14 +158,14 @@ export class WarmSandboxes implements AsyncDisposable {
 
   /** The caller holds the lock over the names. */
   async #rename(next: SandboxRecord): Promise<void> {
-    const { sandboxes } = this.#options;
+    const { sandboxes } = this.#context;
     await sandboxes.reserve(next, OF_THIS_BOOT);
     await sandboxes.write(next, OF_THIS_BOOT);
   }
 
   /** Takes down what could not be handed out to its end; the disk may have taken the new name and not the record. */
   async #undo(next: SandboxRecord): Promise<void> {
-    const { locks, sandboxes } = this.#options;
+    const { locks, sandboxes } = this.#context;
     await withContainerLock(locks, next.id, undefined, async () => {
       if (await sandboxes.read(next.id) !== undefined) await this.#dismantle(next);
       else await sandboxes.remove(next);
@@ -175,7 +174,7 @@ export class WarmSandboxes implements AsyncDisposable {
 
   /** Takes one down, if it is still one; gives what could not be, which stays among the attachments. */
   async takeDown({ id }: WarmSandbox): Promise<readonly CniError[]> {
-    const { locks, sandboxes } = this.#options;
+    const { locks, sandboxes } = this.#context;
     return await withCniErrors(() =>
       withContainerLock(locks, id, undefined, async () => {
         const record = await sandboxes.read(id);
@@ -191,11 +190,11 @@ export class WarmSandboxes implements AsyncDisposable {
   }
 
   async #dismantle(record: SandboxRecord): Promise<readonly CniError[]> {
-    const { sandboxes, running, log } = this.#options;
-    if (record.phase !== "ready") await running.endAbandonedOf(record.id);
+    const { sandboxes, running, log } = this.#context;
+    if (isInTransition(record.phase)) await running.endAbandonedOf(record.id);
     const doomed = { ...record, phase: "removing" as const };
     await writeBestEffort(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-    const { failures } = await tearDown(doomed, this.#options);
+    const { failures } = await tearDown(doomed, this.#context);
     await sandboxes.remove(doomed);
     return failures;
   }
@@ -205,7 +204,7 @@ export class WarmSandboxes implements AsyncDisposable {
     { id, network, config, netns }: WarmSandbox,
     request?: SandboxRequest,
   ): Promise<{ readonly record: SandboxRecord; readonly networks: readonly PodNetwork[] } | undefined> {
-    const { sandboxes, store, catalog, attachments } = this.#options;
+    const { sandboxes, store, catalog, attachments } = this.#context;
     const now = await catalog(request?.signal);
     if (!now.lists.some(({ name }) => name === network) || now.get(network).text !== config) return undefined;
     if (request !== undefined && warmNetworkOf(request, now) !== network) return undefined;

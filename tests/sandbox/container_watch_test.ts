@@ -57,7 +57,7 @@ Deno.test("a container that has ended is settled, and asked for again ever more 
       now: () => now,
       namespaceOf: (pid) => Promise.resolve(running.has(pid) ? `4:${pid}` : undefined),
       recovery: {
-        settleContainers: async (_signal, ids = []) => {
+        tearDownEndedContainers: async (_signal, ids = []) => {
           settled.push(...ids.map((id) => `${id} at ${now / 1_000}`));
           const report = emptyReport();
           if (isKept) {

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { isInState, mayBeMeant, type SandboxFilter } from "../../lib/sandbox/filter.ts";
-import { validateLabels } from "../../lib/sandbox/label.ts";
+import { validateLabels } from "../../lib/sandbox/validate_labels.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { validateSysctls } from "../../lib/sandbox/sysctl.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { BadRecord } from "../../lib/state/attachment_store.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
-import { validateName } from "../../lib/sandbox/name.ts";
+import { validateName } from "../../lib/sandbox/validate_name.ts";
 import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { CniError } from "../../lib/cni/error.ts";

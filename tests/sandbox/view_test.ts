@@ -100,7 +100,7 @@ Deno.test("an operation that ends between two looks is shown as it ended, and is
         else await parts.sandboxes.write(record);
         return false;
       };
-      return { ...parts, locks: { isBusy } } as unknown as typeof parts;
+      return { ...parts, locks: { containers: { isBusy } } } as unknown as typeof parts;
     };
     const creating = { ...ready, phase: "creating" as const };
     const made = await viewSandbox(creating, endsAs(ready));

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { validateAnnotations, validateLabels } from "../../lib/sandbox/label.ts";
-import { validateUid } from "../../lib/sandbox/name.ts";
+import { validateAnnotations, validateLabels } from "../../lib/sandbox/validate_labels.ts";
+import { validateUid } from "../../lib/sandbox/validate_name.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("a UID or label that would not stay on its line, or shows other than it is, is refused", () => {

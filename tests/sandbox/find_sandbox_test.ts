@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { findSandbox } from "../../lib/sandbox/find.ts";
+import { findSandbox } from "../../lib/sandbox/find_sandbox.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { CniError } from "../../lib/cni/error.ts";

@@ -2,7 +2,7 @@ import { withContainerLock } from "../state/container_locks.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { type CniError, isCniError } from "../cni/error.ts";
 import type { PreparedSandbox } from "./create.ts";
-import { validateName } from "./name.ts";
+import { validateName } from "./validate_name.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type SandboxRequest } from "./request.ts";
@@ -11,20 +11,20 @@ import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
 /**
- * The sandbox of the very UID and attempt that is asked for, if it is ready; one that is being made is waited for. If
- * there is one, `onSame` is called.
+ * Returns the sandbox that has the UID and the attempt of the request, if it is ready, and calls `onSame`. If that sandbox
+ * is being created, waits for it.
  */
-export async function sameAttempt(
+export async function findSameAttempt(
   request: SandboxRequest,
-  parts: SandboxContext,
+  context: SandboxContext,
   onSame?: () => void,
 ): Promise<Sandbox | undefined> {
   const { name, namespace = "default", uid, attempt = 0, id, replace = false, signal } = request;
   if (name === undefined || uid === undefined || replace || hasUniqueName(request)) return undefined;
-  // Both become parts of a path.
+  // The name and the namespace become parts of a path.
   validateName("sandbox name", name);
   validateName("namespace", namespace);
-  const { sandboxes: store, locks } = parts;
+  const { sandboxes: store, locks } = context;
   const same = (await store.named(namespace, name)).find((each) =>
     !("text" in each) && each.uid === uid && (each.attempt ?? 0) === attempt
   );
@@ -32,54 +32,54 @@ export async function sameAttempt(
   return await withContainerLock(locks, same.id, signal, async () => {
     const record = await store.read(same.id);
     if (record?.phase !== "ready") return undefined;
-    const sandbox = await viewSandbox(record, parts, signal);
+    const sandbox = await viewSandbox(record, context, signal);
     if (sandbox.state !== "ready") return undefined;
     onSame?.();
     return sandbox;
   });
 }
 
-/** The sandboxes that have the name which one wants: all of them, or only that of the same UID and attempt. */
-export async function rivalsOf(
+/** Returns the sandboxes that hold the wanted name: all of them, or only the one with the same UID and attempt. */
+export async function nameHolders(
   { record, request }: PreparedSandbox,
   store: SandboxStore,
 ): Promise<readonly (SandboxRecord | DamagedRecord)[]> {
-  // Nothing is on record yet of the one that wants it, or not any more.
+  // The sandbox that wants the name has no record yet, or no longer has one.
   const named = await store.named(record.namespace, record.name);
   return hasUniqueName(request) ? named : named.filter((each) => isSameAttempt(record, each));
 }
 
 /**
- * Takes down those that have the name of a sandbox which is to replace them. They must not go for one that cannot be
- * made. `forget` runs with the lock of each.
+ * Removes the sandboxes that hold the name of a sandbox which replaces them. It first checks that the new sandbox can be
+ * created, so that none is removed in vain. `remove` runs with the lock of each.
  *
- * @throws {CniError} if it cannot be made, or one of them is of a newer version
+ * @throws {CniError} if the new sandbox cannot be created, or a newer version wrote one of the others
  */
-export async function evictRivals(
+export async function evictNameHolders(
   prepared: PreparedSandbox,
   { sandboxes, attachments, store, locks, log }: SandboxContext & { readonly store: AttachmentStore },
-  forget: (id: string) => Promise<readonly CniError[]>,
+  remove: (id: string) => Promise<readonly CniError[]>,
 ): Promise<void> {
   const { record, plan, request: { signal } } = prepared;
-  const owners = (await rivalsOf(prepared, sandboxes)).map(({ id }) => id);
-  if (owners.length === 0) return;
-  await attachments.requirePossible(record.id, plan, { leaving: owners, signal });
-  for (const owner of owners) {
-    const failures = await withContainerLock(locks, owner, signal, async () => {
-      await store.requireUnderstood(owner);
-      return await forget(owner);
+  const ids = (await nameHolders(prepared, sandboxes)).map(({ id }) => id);
+  if (ids.length === 0) return;
+  await attachments.requirePossible(record.id, plan, { leaving: ids, signal });
+  for (const id of ids) {
+    const failures = await withContainerLock(locks, id, signal, async () => {
+      await store.requireUnderstood(id);
+      return await remove(id);
     });
-    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: owner });
+    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: id });
   }
 }
 
-/** How often a run is tried again because others were faster. */
+/** How often a run is tried again because other runs were faster. */
 const MOST_ROUNDS = 100;
-/** What is just being taken down may be in the way for so many rounds. */
-const MOST_WITHOUT_RIVALS = 5;
+/** Number of rounds in which a sandbox that is being torn down may still be in the way. */
+const MOST_WITHOUT_HOLDERS = 5;
 
-/** Whether a run that came into conflict is to be tried again, as another one was faster: it goes after that. */
-export async function isWorthAnother(
+/** Whether a run that failed with a conflict is tried again, because another run was faster. */
+export async function isWorthRetry(
   error: unknown,
   prepared: PreparedSandbox,
   round: number,
@@ -89,10 +89,10 @@ export async function isWorthAnother(
   const { replace = false } = request;
   if (!isCniError(error, "conflict") || round === MOST_ROUNDS) return false;
   if (!replace && hasUniqueName(request)) return false;
-  const rivals = await rivalsOf(prepared, sandboxes);
-  if (replace) return error instanceof NameTakenError || rivals.length > 0 || round <= MOST_WITHOUT_RIVALS;
-  // One that is there by now was found, and given, in the round after this one.
-  return rivals.some((each) =>
+  const holders = await nameHolders(prepared, sandboxes);
+  if (replace) return error instanceof NameTakenError || holders.length > 0 || round <= MOST_WITHOUT_HOLDERS;
+  // A sandbox that is ready by now is found, and returned, in the next round.
+  return holders.some((each) =>
     "phase" in each && (each.phase === "creating" || (each.phase === "ready" && round === 1))
   );
 }

@@ -1,0 +1,26 @@
+import type { Instrumentation } from "../plugin/instrumentation.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { SandboxContext } from "../sandbox/context.ts";
+import { SandboxCreator } from "../sandbox/create.ts";
+import { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";
+import { Orphans } from "../sandbox/orphans.ts";
+import { Recovery, type RecoveryContext } from "../sandbox/recovery.ts";
+import { Repair } from "../sandbox/repair.ts";
+import { Sandboxes } from "../sandbox/sandbox.ts";
+
+/** What sandboxes are wired from. */
+export interface SandboxWiring extends SandboxContext, Omit<RecoveryContext, "orphans" | "damagedSandboxes"> {
+  readonly instrumentation: Instrumentation;
+  readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
+}
+
+/** Creates each collaborator of the sandboxes once. */
+export function wireSandboxes(context: SandboxWiring) {
+  const damagedSandboxes = new DamagedSandboxes(context);
+  const orphans = new Orphans({ ...context, damagedSandboxes });
+  const recovery = new Recovery({ ...context, orphans, damagedSandboxes });
+  const creator = new SandboxCreator(context);
+  const repair = new Repair({ ...context, damagedSandboxes });
+  const sandboxes = new Sandboxes({ ...context, creator, damagedSandboxes, recovery, repair });
+  return { sandboxes, creator, damagedSandboxes, orphans, recovery };
+}

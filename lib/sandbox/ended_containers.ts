@@ -1,0 +1,18 @@
+import type { Logger } from "../host/log.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { Recovery } from "./recovery.ts";
+
+/** Tears down the sandboxes of containers that have ended. Without a daemon, the next run is what notices containers that could not be started. */
+export async function tearDownEndedContainers(
+  { recovery, log }: { readonly recovery: Pick<Recovery, "tearDownEndedContainers">; readonly log: Logger },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    const { removed, failed } = await recovery.tearDownEndedContainers(signal);
+    for (const { why, ...item } of removed) log.info(`taken down: ${why}`, { ...item });
+    for (const { why, ...item } of failed) log.warn(`not taken down: ${why}`, { ...item });
+  } catch (error) {
+    signal?.throwIfAborted();
+    log.warn(`cannot look for containers that have ended: ${asCniError(error).message}`);
+  }
+}
