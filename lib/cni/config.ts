@@ -1,19 +1,11 @@
 import { ConfigDocument, type ConfigSource } from "./config_document.ts";
 import { CniError, ERROR_CODES, isCniError } from "./error.ts";
-import {
-  formatPath,
-  isArray,
-  isObject,
-  type Json,
-  type JsonObject,
-  type JsonPath,
-  member,
-  printJson,
-} from "./json.ts";
+import { formatPath, type Json, type JsonObject, type JsonPath, member, printJson } from "./json.ts";
 import { printSorted, sortKeys } from "./libcni_text.ts";
 import { validateNetworkName } from "./name.ts";
 import { enabledCapabilities, type PluginConfig, readPluginConfig } from "./plugin_config.ts";
 import { isReservedKey } from "./reserved_keys.ts";
+import { anyObject, anyText, anything, flag, listOf, text } from "./shape.ts";
 import {
   compareVersions,
   DEFAULT_VERSION,
@@ -90,8 +82,7 @@ export function parseConfigList(text: string, source: ConfigSource = {}): Networ
 }
 
 function readList(document: ConfigDocument): NetworkConfigList {
-  const { text, json } = document;
-  if (!isObject(json)) throw document.wrongType([], "an object", json);
+  const json = document.read(anyObject, [], document.json);
   const name = readName(document, member(json, "name"));
   const versions = readVersions(document, member(json, "cniVersion"), member(json, "cniVersions"));
   const flags = {
@@ -100,7 +91,7 @@ function readList(document: ConfigDocument): NetworkConfigList {
     loadOnlyInlinedPlugins: readFlag(document, json, "loadOnlyInlinedPlugins"),
   };
   const plugins = readPlugins(document, member(json, "plugins"), flags.loadOnlyInlinedPlugins);
-  return { name, ...versions, ...flags, plugins, text, json };
+  return { name, ...versions, ...flags, plugins, text: document.text, json };
 }
 
 /**
@@ -214,15 +205,14 @@ export function requestConfig(
 function readName(document: ConfigDocument, json: Json | undefined): string {
   const path = ["name"];
   if (json === undefined) throw document.missing(path);
-  if (typeof json !== "string") throw document.wrongType(path, "a string", json);
-  if (json === "") throw document.fault(path, "name must not be empty");
+  const name = document.read(text(), path, json);
   try {
-    validateNetworkName(json);
+    validateNetworkName(name);
   } catch (error) {
     if (!isCniError(error)) throw error;
-    throw document.fault(path, `name: ${error.msg}`, { details: json });
+    throw document.fault(path, `name: ${error.msg}`, { details: name });
   }
-  return json;
+  return name;
 }
 
 /** Spec section 1 "Version considerations": the highest version that both the list and podwire know is chosen. */
@@ -231,48 +221,42 @@ function readVersions(
   single: Json | undefined,
   several: Json | undefined,
 ): Pick<NetworkConfigList, "cniVersion" | "cniVersions"> {
-  if (single !== undefined && typeof single !== "string") {
-    throw document.wrongType(["cniVersion"], "a string", single);
-  }
-  if (several !== undefined && !isArray(several)) {
-    throw document.wrongType(["cniVersions"], "an array", several);
-  }
-  const entries = (several ?? []).map((json, index) => ({ path: ["cniVersions", index] as JsonPath, json }));
-  if (single !== undefined && single !== "") entries.push({ path: ["cniVersion"], json: single });
-  const known = new Set(entries.map(({ path, json }) => readVersion(document, path, json)));
+  const one = single === undefined ? "" : document.read(anyText, ["cniVersion"], single);
+  const list = several === undefined ? [] : document.read(listOf(anyText), ["cniVersions"], several);
+  const entries = list.map((version, index) => ({ path: ["cniVersions", index] as JsonPath, version }));
+  if (one !== "") entries.push({ path: ["cniVersion"], version: one });
+  const known = new Set(entries.map(({ path, version }) => readVersion(document, path, version)));
   const cniVersions = entries.length === 0
     ? [DEFAULT_VERSION]
     : SPEC_VERSIONS.filter((text) => known.has(text));
   const cniVersion = cniVersions.at(-1);
   if (cniVersion !== undefined) return { cniVersion, cniVersions };
   const path = [several === undefined ? "cniVersion" : "cniVersions"];
-  const given = entries.map(({ json }) => JSON.stringify(json)).join(", ");
+  const given = entries.map(({ version }) => JSON.stringify(version)).join(", ");
   throw document.fault(path, `${path[0]} names no version that is supported: ${given}`, {
-    details: `supported are ${SPEC_VERSIONS.join(", ")}`,
+    details: `the supported versions are ${SPEC_VERSIONS.join(", ")}`,
   });
 }
 
-/** A version of the table; `undefined` for one that podwire does not know. */
-function readVersion(document: ConfigDocument, path: JsonPath, json: Json): SpecVersion | undefined {
-  if (typeof json !== "string") throw document.wrongType(path, "a string", json);
-  if (isSpecVersion(json)) return json;
+/** Returns a version of the table, or undefined for one that podwire does not know. */
+function readVersion(document: ConfigDocument, path: JsonPath, version: string): SpecVersion | undefined {
+  if (isSpecVersion(version)) return version;
   try {
-    parseVersion(json);
+    parseVersion(version);
   } catch (error) {
     if (!isCniError(error)) throw error;
     throw document.fault(path, `${formatPath(path)}: ${error.msg}`);
   }
-  const meant = SPEC_VERSIONS.find((version) => compareVersions(version, json) === 0);
+  const meant = SPEC_VERSIONS.find((known) => compareVersions(known, version) === 0);
   if (meant === undefined) return undefined;
-  throw document.fault(path, `${formatPath(path)} must be written as "${meant}", not "${json}"`);
+  throw document.fault(path, `${formatPath(path)} must be written as "${meant}", not "${version}"`);
 }
 
 function readFlag(document: ConfigDocument, list: JsonObject, key: string): boolean {
   const json = member(list, key) ?? (Object.hasOwn(list, key) ? null : false);
-  const flag = typeof json === "string" ? json.toLowerCase() : json;
-  if (flag === true || flag === "true") return true;
-  if (flag === false || flag === "false") return false;
-  if (typeof json !== "string") throw document.wrongType([key], "true or false", json);
+  if (typeof json !== "string") return document.read(flag, [key], json);
+  const word = json.toLowerCase();
+  if (word === "true" || word === "false") return word === "true";
   throw document.fault([key], `${key} must be true or false, not ${JSON.stringify(json)}`);
 }
 
@@ -282,7 +266,7 @@ function readPlugins(document: ConfigDocument, json: Json | undefined, inlinedOn
     if (inlinedOnly) throw document.missing(path, { details: "loadOnlyInlinedPlugins is true" });
     return [];
   }
-  if (!isArray(json)) throw document.wrongType(path, "an array", json);
-  if (json.length === 0) throw document.fault(path, "plugins must not be empty");
-  return json.map((plugin, index) => readPluginConfig(document, [...path, index], plugin));
+  const plugins = document.read(listOf(anything), path, json);
+  if (plugins.length === 0) throw document.fault(path, "plugins must not be empty");
+  return plugins.map((plugin, index) => readPluginConfig(document, [...path, index], plugin));
 }

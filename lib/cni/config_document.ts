@@ -5,47 +5,46 @@ import {
   isObject,
   type Json,
   type JsonPath,
-  kindOf,
   MAX_DEPTH,
   member,
   parseJson,
   positionOf,
-  readablePath,
   readJson,
 } from "./json.ts";
+import { readShape, type Shape } from "./shape.ts";
 
-/** Where a configuration comes from: for the errors about it, and for how strictly it is read. */
+/** The source of a configuration: for its errors, and for how strictly it is read. */
 export interface ConfigSource {
-  /** The file that the text stands in. */
+  /** The file that holds the text. */
   readonly file?: string | undefined;
   /**
-   * What becomes of a key that stands in an object already. Other runtimes let the last one win: what one of them has
-   * stored is to be read so.
+   * What to do with a key that an object has twice. In other runtimes the last one counts, so what they have stored is read
+   * that way.
    *
    * @default {"refused"}
    */
   readonly duplicateKeys?: DuplicateKeys;
 }
 
-/** What an error about a place in a document may tell beside it. */
+/** What an error about a place in a document can say in addition. */
 export interface FaultOptions {
   readonly details?: string | undefined;
   readonly hint?: string | undefined;
 }
 
-/** A list of one plugin encloses the plugin's configuration twice. */
+/** A list holds the configuration of a plugin two levels deep. */
 const MAX_PLUGIN_DEPTH = MAX_DEPTH - 2;
 
-/** A configuration text that knows where each of its values stands. */
+/** A configuration text in which the position of each value can be found. */
 export class ConfigDocument {
   private constructor(readonly text: string, readonly source: ConfigSource, readonly json: Json) {}
 
-  /** A text that should hold a list. */
+  /** Reads a text that should hold a list. */
   static ofList(text: string, source: ConfigSource): ConfigDocument {
     return new ConfigDocument(text, source, parseStrictly(text, source, MAX_DEPTH));
   }
 
-  /** A text that should hold the configuration of a single plugin; as part of a list it can be read again. */
+  /** Reads a text that should hold the configuration of one plugin. It leaves depth for that plugin to become part of a list. */
   static ofPlugin(text: string, source: ConfigSource): ConfigDocument {
     return new ConfigDocument(text, source, parseStrictly(text, source, MAX_PLUGIN_DEPTH));
   }
@@ -62,7 +61,7 @@ export class ConfigDocument {
     return { document: new ConfigDocument(text, source, json), isPlugin };
   }
 
-  /** The error about the value at a path, or where the value is missing, about the one that should hold it. */
+  /** Makes the error about the value at a path. If that value is missing, the position is that of the value around it. */
   fault(path: JsonPath, msg: string, options: FaultOptions = {}): CniError {
     let position = positionOf(this.text, path);
     for (let length = path.length; position === undefined && length-- > 0;) {
@@ -78,15 +77,21 @@ export class ConfigDocument {
     });
   }
 
-  /** The error about a value of the wrong type. */
-  wrongType(path: JsonPath, wanted: string, found: Json): CniError {
-    return this.fault(
+  /**
+   * Reads the value at a path.
+   *
+   * @throws {CniError} with line, column and path if the value does not have the shape
+   */
+  read<T>(shape: Shape<T>, path: JsonPath, json: Json): T {
+    return readShape(
+      shape,
+      json,
+      (error) => this.fault(error.path, error.describe("the configuration")),
       path,
-      `${readablePath(formatPath(path)) || "the configuration"} must be ${wanted}, not ${kindOf(found)}`,
     );
   }
 
-  /** The error about a member that is not there; `path` is where it should be. */
+  /** Makes the error about a missing member; `path` is where it should be. */
   missing(path: JsonPath, options: FaultOptions = {}): CniError {
     const holder = formatPath(path.slice(0, -1));
     return this.fault(path, `missing "${path.at(-1)}"${holder === "" ? "" : ` in ${holder}`}`, options);

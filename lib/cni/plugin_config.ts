@@ -10,6 +10,7 @@ import {
   readablePath,
 } from "./json.ts";
 import { isPluginType } from "./name.ts";
+import { anyObject, anyText, flag, listOf, mapOf, openObjectOf, orNull } from "./shape.ts";
 
 /**
  * The configuration of one plugin.
@@ -25,49 +26,20 @@ export interface PluginConfig {
   readonly json: JsonObject;
 }
 
-type Check = (document: ConfigDocument, path: JsonPath, json: Json) => void;
+/** A string; null is the same as nothing everywhere in a plugin's object, as in the Go library. */
+const TEXT = orNull(anyText);
+const TEXTS = orNull(listOf(TEXT));
 
-const text: Check = (document, path, json) => {
-  if (typeof json !== "string") throw document.wrongType(path, "a string", json);
-};
-
-const flag: Check = (document, path, json) => {
-  if (typeof json !== "boolean") throw document.wrongType(path, "true or false", json);
-};
-
-const anything: Check = () => {};
-
-const listOf = (check: Check): Check => (document, path, json) => {
-  if (!isArray(json)) throw document.wrongType(path, "an array", json);
-  for (const [index, element] of json.entries()) unlessNull(check)(document, [...path, index], element);
-};
-
-const dictionaryOf = (check: Check): Check => (document, path, json) => {
-  if (!isObject(json)) throw document.wrongType(path, "an object", json);
-  for (const [key, value] of Object.entries(json)) unlessNull(check)(document, [...path, key], value);
-};
-
-const objectOf = (checks: Readonly<Record<string, Check>>): Check => (document, path, json) => {
-  if (!isObject(json)) throw document.wrongType(path, "an object", json);
-  for (const [key, check] of Object.entries(checks)) {
-    unlessNull(check)(document, [...path, key], member(json, key) ?? null);
-  }
-};
-
-/** Everywhere in a plugin's object null is the same as nothing, as the Go library has it. */
-function unlessNull(check: Check): Check {
-  return (document, path, json) => json === null ? undefined : check(document, path, json);
-}
-
-const checkMembers = objectOf({
-  cniVersion: text,
-  name: text,
-  type: text,
-  capabilities: dictionaryOf(flag),
-  ipam: objectOf({ type: text }),
-  dns: objectOf({ nameservers: listOf(text), domain: text, search: listOf(text), options: listOf(text) }),
-  prevResult: dictionaryOf(anything),
-  "cni.dev/valid-attachments": listOf(objectOf({ containerID: text, ifname: text })),
+/** The members whose types the runtime checks. */
+const CHECKED = openObjectOf({}, {
+  cniVersion: TEXT,
+  name: TEXT,
+  type: TEXT,
+  capabilities: orNull(mapOf(orNull(flag))),
+  ipam: orNull(openObjectOf({}, { type: TEXT })),
+  dns: orNull(openObjectOf({}, { nameservers: TEXTS, domain: TEXT, search: TEXTS, options: TEXTS })),
+  prevResult: orNull(anyObject),
+  "cni.dev/valid-attachments": orNull(listOf(orNull(openObjectOf({}, { containerID: TEXT, ifname: TEXT })))),
 });
 
 /**
@@ -91,26 +63,21 @@ export function parsePluginConfig(text: string, source: ConfigSource = {}): Plug
 }
 
 /**
- * Reads the configuration of one plugin that stands somewhere in a document.
+ * Reads the configuration of one plugin at a path of a document.
  *
  * @throws {CniError} as {@linkcode parsePluginConfig}
  */
-export function readPluginConfig(document: ConfigDocument, path: JsonPath, json: Json): PluginConfig {
-  if (!isObject(json)) throw document.wrongType(path, "an object", json);
-  checkMembers(document, path, json);
-  const type = member(json, "type");
-  if (typeof type !== "string" || type === "") {
+export function readPluginConfig(document: ConfigDocument, path: JsonPath, value: Json): PluginConfig {
+  const json = document.read(anyObject, path, value);
+  const { type = "", ipam } = document.read(CHECKED, path, json);
+  if (type === "") {
     throw document.missing(
       [...path, "type"],
       isArray(member(json, "plugins")) ? { hint: "a list of plugins belongs into a .conflist file" } : {},
     );
   }
   requireFileName(document, [...path, "type"], type);
-  const ipam = member(json, "ipam") ?? null;
-  const ipamType = isObject(ipam) ? member(ipam, "type") : undefined;
-  if (typeof ipamType === "string" && ipamType !== "") {
-    requireFileName(document, [...path, "ipam", "type"], ipamType);
-  }
+  if (ipam?.type) requireFileName(document, [...path, "ipam", "type"], ipam.type);
   return { type, capabilities: enabledCapabilities(json), json };
 }
 
@@ -121,10 +88,10 @@ export function enabledCapabilities(json: JsonObject): readonly string[] {
   return Object.keys(capabilities).filter((name) => capabilities[name] === true);
 }
 
-/** What is looked for in a directory must not lead out of it. */
+/** A name that is looked for in a directory must not lead out of that directory. */
 function requireFileName(document: ConfigDocument, path: JsonPath, type: string): void {
   if (isPluginType(type)) return;
   throw document.fault(path, `invalid plugin name: ${JSON.stringify(type)}`, {
-    details: `${readablePath(formatPath(path))} has to be the name of a file, not a path`,
+    details: `${readablePath(formatPath(path))} must be the name of a file, not a path`,
   });
 }

@@ -75,7 +75,7 @@ Deno.test("A28 a list without version is one of 0.1.0", () => {
   }
 });
 
-const SUPPORTED = "supported are 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
+const SUPPORTED = "the supported versions are 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
 
 Deno.test("A29 refuses versions that podwire does not know, and tells which it knows", () => {
   for (const cniVersion of ["1.2.3", "1.2.0", "0.5.0", "2", "9.0.0"]) {
