@@ -1,20 +1,15 @@
 import type { Lock } from "../host/lock.ts";
-import { identityOf } from "../host/netns_identity.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import { validateCniArgs, type Verb } from "../plugin/invocation.ts";
+import type { Verb } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import {
-  validateContainerId,
-  validateInterfaceName,
-  validateNetworkName,
-  validateNewCniArg,
-} from "../cni/name.ts";
+import { validateNewCniArg } from "../cni/name.ts";
 import { atLeast } from "../cni/version.ts";
 import { withHolders } from "./address_holder.ts";
+import { beginAttachment, keyOf, now, validate } from "./begin.ts";
 import { addChain, checkChain } from "./chain.ts";
 import {
   type CachedAttach,
@@ -24,20 +19,25 @@ import {
   versionOfAdd,
   withCachedArgs,
 } from "../state/recorded_config.ts";
-import type { AttachRequest, WantedAttachment } from "./request.ts";
+import {
+  type AddOptions,
+  type AttachRequest,
+  type DelOptions,
+  type WantedAttachment,
+  withAttachDefaults,
+} from "./request.ts";
+import type { CallOptions } from "../async/call_options.ts";
 import { published, type RequireFreeOptions } from "../state/host_ports.ts";
 import type { NetworkLocks } from "../state/network_locks.ts";
-import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { requireAllLocated } from "./located.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
 import { requireSameNetns } from "./same_netns.ts";
 import { requireUnattached } from "../state/unrecorded.ts";
 import { negotiate } from "./version_negotiation.ts";
-import type { AttachTarget } from "../plugin/attach_target.ts";
 import { inVersion } from "../cni/in_version.ts";
 
-export type { AttachRequest, WantedAttachment } from "./request.ts";
+export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";
 
 /** The parts that {@linkcode Attachments} works with. */
 export interface AttachmentsOptions extends RemovalOptions {
@@ -77,16 +77,28 @@ export class Attachments {
    *
    * @throws {CniError} with what failed first
    */
-  async add(offered: NetworkConfigList, request: AttachRequest): Promise<JsonObject> {
+  async add(
+    offered: NetworkConfigList,
+    wanted: AttachRequest,
+    options: AddOptions = {},
+  ): Promise<JsonObject> {
+    const request = withAttachDefaults(wanted);
+    const { signal } = options;
     const key = keyOf(offered, request);
     validate(key, request);
     for (const [name, value] of request.args) validateNewCniArg(name, value);
-    const list = await this.requirePlugins(offered, request.signal);
-    await this.#clearLeftover(list, key, request.signal);
-    using _shared = await this.#share(list.name, "ADD", request.signal);
-    let record = await withCniErrors(() => this.#begin(list, request), { verb: "ADD", network: list.name });
+    const list = await this.requirePlugins(offered, signal);
+    await this.#clearLeftover(list, key, signal);
+    using _shared = await this.#share(list.name, "ADD", signal);
+    let record = await withCniErrors(
+      () => beginAttachment(list, request, options, { ...this.#options, boot: () => this.boot() }),
+      {
+        verb: "ADD",
+        network: list.name,
+      },
+    );
     try {
-      using deadline = new Deadline(this.#timeouts.ADD, request.signal);
+      using deadline = new Deadline(this.#timeouts.ADD, signal);
       // An undo gives the plugins the result that they had come to.
       const result = await addChain(this.#options.runner, list, request, deadline.signal, (result) => {
         record = { ...record, result };
@@ -126,11 +138,14 @@ export class Attachments {
    * @throws {CniError} kind `conflict`, naming the owner or the kind of link
    */
   async requireFreeInterfaces(
-    target: Pick<AttachRequest, "containerId" | "netns" | "signal">,
+    { containerId, netns }: Pick<AttachRequest, "containerId" | "netns">,
     wanted: readonly WantedAttachment[],
+    options: CallOptions = {},
   ): Promise<void> {
     const { interfaces } = this.#options;
-    for (const { list, ifName } of wanted) await interfaces.requireFree(list, { ...target, ifName });
+    for (const { list, ifName } of wanted) {
+      await interfaces.requireFree(list, { containerId, netns, ifName }, options);
+    }
   }
 
   /** Refuses a list that no plugin may be run of; gives it in the version that it will be spoken in. */
@@ -149,7 +164,12 @@ export class Attachments {
    * @throws {CniError} if it is not, or the list's version has no CHECK; kind `not-found`, code 8, if the namespace is
    * gone or another one has its path
    */
-  async check(offered: NetworkConfigList, request: AttachRequest): Promise<void> {
+  async check(
+    offered: NetworkConfigList,
+    wanted: AttachRequest,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    const request = withAttachDefaults(wanted);
     const key = keyOf(offered, request);
     validate(key, request);
     await this.#options.interfaces.requireAllowed(request.netns, { verb: "CHECK", network: offered.name });
@@ -161,12 +181,12 @@ export class Attachments {
     );
     // It keeps the plugins from being asked; what was compared is podwire's own.
     if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
-    const list = await withCniErrors(() => this.#inVersionOfAdd(offered, known, request.signal), context);
+    const list = await withCniErrors(() => this.#inVersionOfAdd(offered, known, signal), context);
     if (!atLeast(list.cniVersion, "0.4.0")) {
       const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
       throw new CniError("config", msg, { ...context, code: ERROR_CODES.incompatibleVersion });
     }
-    using deadline = new Deadline(this.#timeouts.CHECK, request.signal);
+    using deadline = new Deadline(this.#timeouts.CHECK, signal);
     await checkChain(
       this.#options.runner,
       list,
@@ -182,25 +202,28 @@ export class Attachments {
    *
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
-  async del(list: NetworkConfigList, request: AttachRequest): Promise<void> {
+  async del(list: NetworkConfigList, wanted: AttachRequest, options: DelOptions = {}): Promise<void> {
+    const request = withAttachDefaults(wanted);
+    const { signal } = options;
     const key = keyOf(list, request);
     validate(key, request);
     const record = await this.#options.store.read(key);
-    if (record !== undefined) return await this.remove(record, request.signal);
+    if (record !== undefined) return await this.remove(record, signal);
     const foreign = await this.removal.foreign(key);
     const recorded = parseRecorded(foreign?.config) ??
-      await withCniErrors(() => negotiate(list, this.#probe, request.signal), {
+      await withCniErrors(() => negotiate(list, this.#probe, signal), {
         verb: "DEL",
         network: list.name,
       });
     const netns = await withCniErrors(
-      () => this.#options.interfaces.netnsForDel(recorded, request, foreign),
+      () => this.#options.interfaces.netnsForDel(recorded, request, foreign, options),
       { verb: "DEL", network: list.name },
     );
     const target = { ...withCachedArgs(request, foreign), netns };
-    using _shared = await this.#share(list.name, "DEL", request.signal);
-    using deadline = new Deadline(this.#timeouts.DEL, request.signal);
-    await this.removal.delete(recorded, target, foreign?.result, { ...request, signal: deadline.signal });
+    using _shared = await this.#share(list.name, "DEL", signal);
+    using deadline = new Deadline(this.#timeouts.DEL, signal);
+    const { forceForeign } = options;
+    await this.removal.delete(recorded, target, foreign?.result, { forceForeign, signal: deadline.signal });
     await this.#options.cache.remove(key);
     await this.#options.store.remove(key);
   }
@@ -245,44 +268,6 @@ export class Attachments {
       hint:
         "its clean-up failed too and stays on record: `podwire attachments` shows it, `podwire recover` retries it",
     });
-  }
-
-  async #begin(list: NetworkConfigList, request: AttachRequest): Promise<AttachmentRecord> {
-    const { store, ports, interfaces, log } = this.#options;
-    const hadLink = await interfaces.requireFree(list, request);
-    const earlier = await store.ofContainer(request.containerId);
-    const { id, since } = await identityOf(request.netns);
-    const record: AttachmentRecord = {
-      ...keyOf(list, request),
-      state: "adding",
-      netns: request.netns,
-      netnsId: id,
-      ...(since === undefined ? {} : { netnsSince: since }),
-      owner: request.owner,
-      since: now(),
-      bootId: await this.boot(),
-      sequence: (earlier.at(-1)?.sequence ?? 0) + 1,
-      attempts: 0,
-      nextTry: undefined,
-      error: undefined,
-      config: list.text,
-      cniVersion: list.cniVersion,
-      cniArgs: request.args,
-      capabilityArgs: request.capabilityArgs,
-      result: undefined,
-      ...(hadLink ? { hadLink } : {}),
-    };
-    await store.write(record);
-    try {
-      await interfaces.claim(list, record, request.signal);
-      await ports.claim(record, published(list, request.capabilityArgs), request.signal);
-    } catch (error) {
-      // No plugin has run, so there is nothing to undo; the claim goes while the record keeps others from it.
-      await writeBestEffort(() => interfaces.withdraw(record), log, { ...keyOf(list, request) });
-      await writeBestEffort(() => store.remove(record), log, { ...keyOf(list, request) });
-      throw error;
-    }
-    return record;
   }
 
   /** A second ADD needs a DEL between: what a crash left, or another runtime deleted, is deleted first. */
@@ -337,22 +322,4 @@ export class Attachments {
     const isGone = this.#options.cache.read(key).then((entry) => entry === undefined);
     return await isGone.catch(() => false);
   }
-}
-
-function keyOf(list: NetworkConfigList, { containerId, ifName }: AttachTarget): AttachmentKey {
-  return { containerId, network: list.name, ifName };
-}
-
-function validate(
-  { containerId, network, ifName }: AttachmentKey,
-  { args }: Pick<AttachTarget, "args">,
-): void {
-  validateContainerId(containerId);
-  validateNetworkName(network);
-  validateInterfaceName(ifName);
-  validateCniArgs(args);
-}
-
-function now(): string {
-  return new Date().toISOString();
 }

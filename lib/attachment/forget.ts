@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { showLinks } from "../host/link_info.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
@@ -30,8 +31,6 @@ export interface ForgetRequest {
   readonly reason: string;
   /** Runs no plugin and changes nothing. @default {false} */
   readonly dryRun?: boolean | undefined;
-  /** Cuts the last DEL short. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What became of one attachment. */
@@ -70,8 +69,12 @@ export interface ForgetParts {
  *
  * @throws {CniError} kind `not-found`, `conflict` or `usage`; what DEL says is reported, not thrown
  */
-export async function forgetAttachments(request: ForgetRequest, parts: ForgetParts): Promise<ForgetReport> {
-  const { containerId, ifName, network, reason, signal } = request;
+export async function forgetAttachments(
+  request: ForgetRequest,
+  parts: ForgetParts,
+  { signal }: CallOptions = {},
+): Promise<ForgetReport> {
+  const { containerId, ifName, network, reason } = request;
   validateContainerId(containerId);
   if (ifName !== undefined) validateInterfaceName(ifName);
   if (network !== undefined) validateNetworkName(network);
@@ -90,11 +93,11 @@ export async function forgetAttachments(request: ForgetRequest, parts: ForgetPar
   const forgotten: ForgottenAttachment[] = [];
   for (const record of records.toReversed()) {
     signal?.throwIfAborted();
-    forgotten.push(await forgetRecord(record, request, parts));
+    forgotten.push(await forgetRecord(record, request, parts, signal));
   }
   for (const each of damaged) {
     signal?.throwIfAborted();
-    forgotten.push(await forgetDamaged(each, request, parts));
+    forgotten.push(await forgetDamaged(each, request, parts, signal));
   }
   return { forgotten };
 }
@@ -123,8 +126,9 @@ async function refuseIfAttached(
 
 async function forgetRecord(
   record: AttachmentRecord,
-  { reason, dryRun = false, signal }: ForgetRequest,
+  { reason, dryRun = false }: ForgetRequest,
   parts: ForgetParts,
+  signal: AbortSignal | undefined,
 ): Promise<ForgottenAttachment> {
   const { attachments, store, freeLeftovers, log } = parts;
   const { removal } = attachments;
@@ -154,8 +158,9 @@ async function forgetRecord(
 /** Of one whose record cannot be read libcni's cache may know how it was made; its namespace is taken as gone. */
 async function forgetDamaged(
   damaged: DamagedAttachment,
-  { reason, dryRun = false, signal }: ForgetRequest,
+  { reason, dryRun = false }: ForgetRequest,
   { attachments, store, cache, freeLeftovers, log }: ForgetParts,
+  signal: AbortSignal | undefined,
 ): Promise<ForgottenAttachment> {
   const { containerId, network, ifName } = damaged;
   const key = { containerId, network, ifName };
@@ -167,8 +172,7 @@ async function forgetDamaged(
       if (list === undefined) {
         throw new CniError("io", "nothing says how it was made", { verb: "DEL", network });
       }
-      const request = { containerId, ifName, netns: "", args: [], capabilityArgs: {}, owner: CLI_OWNER };
-      await attachments.del(list, { ...request, signal });
+      await attachments.del(list, { containerId, ifName, netns: "", owner: CLI_OWNER }, { signal });
       return { ...key, how: "detached", freed: [], remaining: [] };
     } catch (cause) {
       signal?.throwIfAborted();

@@ -11,6 +11,7 @@ import type { InterfaceClaims } from "../state/interface_claims.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { CachedAttachment } from "../state/result_cache.ts";
+import type { AddOptions, DelOptions } from "./request.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 
 /** The parts that {@linkcode InterfaceGuard} works with. */
@@ -21,18 +22,8 @@ export interface InterfaceGuardOptions {
   readonly log: Logger;
 }
 
-/** What is to be attached. */
-export interface WantedInterface extends Pick<AttachTarget, "containerId" | "netns" | "ifName"> {
-  /** Whether podwire itself has made the namespace a moment ago, so that no interface of others is in it. */
-  readonly isNewNetns?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What is to be detached and is not on record. */
-export interface UnrecordedInterface extends WantedInterface {
-  /** Whether the plugins get the namespace though nothing says that its interface is an attachment. */
-  readonly forceForeign?: boolean | undefined;
-}
+/** What is to be attached, or is to be detached and is not on record. */
+export type WantedInterface = Pick<AttachTarget, "containerId" | "netns" | "ifName">;
 
 /**
  * Keeps plugins away from interfaces that are not those of the attachment: they delete by name, so that a DEL, and the
@@ -51,8 +42,12 @@ export class InterfaceGuard {
    *
    * @throws {CniError} kind `conflict`, naming the owner or the kind of link; `usage` for podwire's own namespace
    */
-  async requireFree(list: NetworkConfigList, wanted: WantedInterface): Promise<boolean> {
-    const { netns, ifName, containerId, isNewNetns = false } = wanted;
+  async requireFree(
+    list: NetworkConfigList,
+    wanted: WantedInterface,
+    { isNewNetns = false, signal }: AddOptions = {},
+  ): Promise<boolean> {
+    const { netns, ifName, containerId } = wanted;
     const context = contextOf("ADD", list, wanted);
     if (!isNewNetns) await this.#options.netnsGuard.requireAllowed(netns, context);
     const id = await netnsId(netns);
@@ -65,7 +60,7 @@ export class InterfaceGuard {
       if (owner !== undefined) throw taken(owner, context);
     }
     if (isNewNetns) return false;
-    const link = await this.#find(wanted);
+    const link = await this.#find(wanted, signal);
     if (link === undefined || isForExisting) return link !== undefined;
     throw new CniError("conflict", `"${netns}" has an interface "${ifName}" already: ${describeLink(link)}`, {
       ...context,
@@ -127,11 +122,12 @@ export class InterfaceGuard {
    */
   async netnsForDel(
     list: NetworkConfigList,
-    wanted: UnrecordedInterface,
+    wanted: WantedInterface,
     cached: CachedAttachment | undefined,
+    { forceForeign = false, signal }: DelOptions = {},
   ): Promise<string> {
     const { claims, netnsGuard, log } = this.#options;
-    const { netns, ifName, containerId, forceForeign = false } = wanted;
+    const { netns, ifName, containerId } = wanted;
     if (netns === "") return netns;
     const context = contextOf("DEL", list, wanted);
     await netnsGuard.requireAllowed(netns, context);
@@ -140,8 +136,8 @@ export class InterfaceGuard {
     const owner = await claims.ownerOf({ netnsId: id, ifName }, { containerId, network: list.name, ifName });
     if (owner !== undefined && forceForeign) throw taken(owner, context);
     if (owner === undefined && (forceForeign || await isOf(cached, netns))) return netns;
-    const link = await this.#find(wanted).catch((error: unknown) => {
-      wanted.signal?.throwIfAborted();
+    const link = await this.#find(wanted, signal).catch((error: unknown) => {
+      signal?.throwIfAborted();
       log.warn(`it cannot be told what "${ifName}" is: ${asCniError(error).message}`, { ...context });
     });
     if (link !== undefined) {
@@ -157,7 +153,10 @@ export class InterfaceGuard {
     return "";
   }
 
-  async #find({ netns, ifName, signal }: WantedInterface): Promise<LinkInfo | undefined> {
+  async #find(
+    { netns, ifName }: WantedInterface,
+    signal: AbortSignal | undefined,
+  ): Promise<LinkInfo | undefined> {
     const { netnsGuard, run } = this.#options;
     const place = await netnsGuard.isOwn(netns) ? {} : { netns };
     return await findLink(ifName, { ...place, run, signal });

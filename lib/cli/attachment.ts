@@ -22,11 +22,11 @@ import { ageOf, nextTryOf } from "./time_text.ts";
 export async function add(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
-  const result = await withSignals(input.io, (signal) => podwire.add(network, { ...request, signal }));
+  const result = await withSignals(input.io, (signal) => podwire.add(network, request, { signal }));
   await writeOrUndo(input, () => input.io.write(printResult(result)), {
     what: `the attachment of ${request.netns} to network "${network}"`,
     hint: `podwire del ${network} ${request.netns} --id ${request.containerId} --ifname ${request.ifName}`,
-    undo: (signal) => podwire.del(network, { ...request, signal }),
+    undo: (signal) => podwire.del(network, request, { signal }),
   });
   return 0;
 }
@@ -35,7 +35,7 @@ export async function add(input: CommandInput): Promise<number> {
 export async function check(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
-  await withSignals(input.io, (signal) => podwire.check(network, { ...request, signal }));
+  await withSignals(input.io, (signal) => podwire.check(network, request, { signal }));
   return 0;
 }
 
@@ -45,7 +45,7 @@ export async function del(input: CommandInput): Promise<number> {
   const { network, request } = await attachRequest(input, podwire);
   await withSignals(
     input.io,
-    (signal) => podwire.del(network, { ...request, forceForeign: input.flag("force-foreign"), signal }),
+    (signal) => podwire.del(network, request, { forceForeign: input.flag("force-foreign"), signal }),
   );
   return 0;
 }

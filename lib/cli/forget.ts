@@ -17,15 +17,10 @@ export async function forget(input: CommandInput): Promise<number> {
     });
   }
   const dryRun = input.flag("dry-run");
-  const report = await withSignals(io, (signal) =>
-    openPodwire(input).forget({
-      containerId,
-      ...(ifName === undefined ? {} : { ifName }),
-      ...(network === undefined ? {} : { network }),
-      reason,
-      dryRun,
-      signal,
-    }));
+  const report = await withSignals(
+    io,
+    (signal) => openPodwire(input).forget({ containerId, ifName, network, reason, dryRun }, { signal }),
+  );
   if (input.flag("json")) io.write(`${printJson(reportToJson(report), 2)}\n`);
   else io.write(report.forgotten.flatMap((each) => linesOf(each, dryRun)).join(""));
   return 0;

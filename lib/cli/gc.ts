@@ -22,8 +22,7 @@ export async function gc(input: CommandInput): Promise<number> {
       ...(valid.length === 0 ? {} : { valid }),
       all: input.flag("all"),
       dryRun: input.flag("dry-run"),
-      signal,
-    }));
+    }, { signal }));
   print(input, report);
   return report.failed.length === 0 ? 0 : 1;
 }

@@ -264,7 +264,7 @@ function maintenanceRoutes({ runtime }: RouteContext): readonly Route[] {
       },
       handle: async (request) => {
         const { body, signal } = request;
-        const report = await runtime.forget({ ...body, containerId: idOf(request), signal });
+        const report = await runtime.forget({ ...body, containerId: idOf(request) }, { signal });
         return { status: 200, json: reportToJson(report) };
       },
     }),
@@ -277,7 +277,7 @@ function maintenanceRoutes({ runtime }: RouteContext): readonly Route[] {
       answers: report,
       handle: async ({ body, signal }) => ({
         status: 200,
-        json: reportToJson(await runtime.gc({ ...body, signal })),
+        json: reportToJson(await runtime.gc(body, { signal })),
       }),
     }),
     withBody(EMPTY_BODY, {

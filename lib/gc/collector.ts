@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { podsThere, validateSelection } from "./verdict.ts";
@@ -48,15 +49,19 @@ export class GarbageCollector {
    * @throws {CniError} kind `usage`, or if the records cannot be read; what failed else is reported, not thrown. The
    * reason of the signal, if that fired
    */
-  async collect(networks: readonly NetworkConfigList[], request: GcRequest = {}): Promise<GcReport> {
+  async collect(
+    networks: readonly NetworkConfigList[],
+    request: GcRequest = {},
+    { signal }: CallOptions = {},
+  ): Promise<GcReport> {
     validateSelection(request);
-    request.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     const { timeoutMs = DEFAULT_TIMEOUTS.GC, waitMs = DEFAULT_TIMEOUTS.ADD + WAIT_BEYOND_ADD_MS } =
       this.#options;
     const isWhole = request.network === undefined;
     // All that there is, before anybody is asked what is in use: what is made since then is not to be judged.
     const sweepHost = isWhole ? await this.#options.host?.snapshot(request.pods?.owner) : undefined;
-    const sweep = await this.#begin(networks, request);
+    const sweep = await this.#begin(networks, request, signal);
     await removeStale(sweep, this.#options);
     await settleDamaged(sweep, this.#options);
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
@@ -64,7 +69,11 @@ export class GarbageCollector {
     return sweep.report;
   }
 
-  async #begin(networks: readonly NetworkConfigList[], request: GcRequest): Promise<Sweep> {
+  async #begin(
+    networks: readonly NetworkConfigList[],
+    request: GcRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<Sweep> {
     const { store, attachments } = this.#options;
     const { network, valid, all, pods } = request;
     const isWanted = (name: string) => network === undefined || name === network;
@@ -72,6 +81,7 @@ export class GarbageCollector {
     const records = (await store.all()).filter((record) => isWanted(record.network)).reverse();
     return {
       request,
+      signal,
       facts: {
         boot,
         ...(valid && { valid }),
@@ -85,7 +95,7 @@ export class GarbageCollector {
   }
 
   async #sweepHost(
-    { request: { dryRun = false, signal }, facts: { pods }, report }: Sweep,
+    { request: { dryRun = false }, signal, facts: { pods }, report }: Sweep,
     sweepHost: Awaited<ReturnType<HostSweep["snapshot"]>>,
   ): Promise<void> {
     const found = await sweepHost({ dryRun, ...(pods && { pods }), signal });

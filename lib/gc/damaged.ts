@@ -15,7 +15,7 @@ export async function settleDamaged(
   sweep: Sweep,
   { damaged, locks, hasSandbox }: DamagedSweepParts,
 ): Promise<void> {
-  const { request: { network, dryRun = false, signal }, facts: { all = false } } = sweep;
+  const { request: { network, dryRun = false }, signal, facts: { all = false } } = sweep;
   for (const [id, lost] of await damaged.containers(network)) {
     signal?.throwIfAborted();
     const settle = async () => {

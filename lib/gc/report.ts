@@ -26,8 +26,6 @@ export interface GcRequest extends GcSelection {
    * @default {false}
    */
   readonly sparesHung?: boolean | undefined;
-  /** Cuts the sweep short. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** One thing that a sweep looked at. */
@@ -92,6 +90,7 @@ export const UNDER_WAY = "an operation on it is under way";
 /** What one sweep works on. */
 export interface Sweep {
   readonly request: GcRequest;
+  readonly signal: AbortSignal | undefined;
   /** What decides about attachments, the same for all of them. */
   readonly facts: Pick<GcFacts, "boot" | "valid" | "all" | "pods">;
   readonly report: Findings;

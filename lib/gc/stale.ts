@@ -27,7 +27,7 @@ const DEFAULT_CONCURRENCY = 4;
  * others. Each is an ordinary removal: set-ups go on meanwhile, and a container on which somebody works is left alone.
  */
 export async function removeStale(sweep: Sweep, parts: StaleParts): Promise<void> {
-  const { concurrency = DEFAULT_CONCURRENCY, signal } = sweep.request;
+  const { signal, request: { concurrency = DEFAULT_CONCURRENCY } } = sweep;
   const containers = [...Map.groupBy(sweep.records, ({ containerId }) => containerId).values()];
   const removal = new StaleRemoval(sweep, parts);
   const found = await inParallel(containers, concurrency, (records) => removal.ofContainer(records), signal);
@@ -92,7 +92,7 @@ class StaleRemoval {
   /** Gives whether somebody works on the container, so that nothing was removed. */
   async #removeAll(containerId: string, stale: readonly Stale[], found: Findings): Promise<boolean> {
     const { locks } = this.#parts;
-    const { signal } = this.#sweep.request;
+    const { signal } = this.#sweep;
     const { isBusy } = await tryContainerLock(locks, containerId, async () => {
       for (const { record } of stale) if (!signal?.aborted) await this.#remove(record, found);
     });
@@ -118,9 +118,9 @@ class StaleRemoval {
     try {
       // What the plugins of a killed runtime still do must not happen after the DEL.
       if (record.state === "adding" || record.state === "deleting") {
-        await running.endAbandonedOf(record.containerId, this.#sweep.request.signal);
+        await running.endAbandonedOf(record.containerId, this.#sweep.signal);
       }
-      await attachments.remove(record, this.#sweep.request.signal);
+      await attachments.remove(record, this.#sweep.signal);
       found.removed.push({ ...item, ...told });
     } catch (cause) {
       const error = asCniError(cause);

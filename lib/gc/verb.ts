@@ -39,7 +39,7 @@ export interface VerbParts {
  * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
  */
 export async function notifyPlugins(sweep: Sweep, parts: VerbParts): Promise<void> {
-  const { network, dryRun = false, signal } = sweep.request;
+  const { signal, request: { network, dryRun = false } } = sweep;
   const telling = new Telling(sweep, parts);
   if (!await telling.reportForeign() || dryRun) return;
   const names = new Set([...sweep.current.keys(), ...sweep.records.map((record) => record.network)]);
@@ -120,13 +120,13 @@ class Telling {
 
   /** The network as it is configured now, and as it was for those of its attachments that were made differently. */
   async listsOf(network: string): Promise<readonly NetworkConfigList[]> {
-    const { current, records, request } = this.#sweep;
+    const { current, records, signal } = this.#sweep;
     const now = current.get(network);
     if (now?.disableGC) return [];
     const lists: NetworkConfigList[] = [];
     try {
       if (now !== undefined && hasStatusAndGc(now)) {
-        lists.push(await negotiate(now, this.#parts.probe, request.signal));
+        lists.push(await negotiate(now, this.#parts.probe, signal));
       }
     } catch (error) {
       this.#report(network, asCniError(error, { verb: "GC", network }));
@@ -140,7 +140,7 @@ class Telling {
 
   /** Lets those in who have waited for the network while its plugins were asked. */
   async letIn(): Promise<void> {
-    await delay(this.#letInMs, this.#sweep.request.signal);
+    await delay(this.#letInMs, this.#sweep.signal);
   }
 
   /** False if there was no moment for it. The index that is read for it serves the other networks too. */
@@ -158,7 +158,7 @@ class Telling {
 
   async #tellLocked(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
     const { runner, timeoutMs, locks, hung } = this.#parts;
-    const { signal } = this.#sweep.request;
+    const { signal } = this.#sweep;
     const valid = await this.#inUse(list.name, networks);
     if (valid === undefined) return false;
     const onAnswer = ({ type }: PluginConfig, failure?: CniError) => hung.note(list.name, type, failure);
@@ -182,7 +182,7 @@ class Telling {
   }
 
   async #exclusive(network: string): Promise<Lock | undefined> {
-    const { request: { signal } } = this.#sweep;
+    const { signal } = this.#sweep;
     const started = performance.now();
     using deadline = new Deadline(Math.max(0, this.#patienceMs), signal);
     try {

@@ -71,13 +71,11 @@ export class PodNetworks {
           args,
           capabilityArgs,
           owner,
-          isNewNetns,
-          signal,
         };
-        const result = await this.#options.attachments.add(list, target);
+        const result = await this.#options.attachments.add(list, target, { isNewNetns, signal });
         done.push({ name: list.name, ifName, result });
         requireWantedIps(planned, result);
-        await this.#requireWantedMac(planned, result, target);
+        await this.#requireWantedMac(planned, result, target.netns, signal);
       }
       return await this.#settle(request, plan, done, signal);
     } catch (error) {
@@ -95,7 +93,8 @@ export class PodNetworks {
   async #requireWantedMac(
     { list, ifName, mac }: PlannedAttachment,
     json: JsonObject,
-    { netns, signal }: AttachRequest,
+    netns: string,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     if (mac === undefined) return;
     const { interfaces = [] } = asResult(json);

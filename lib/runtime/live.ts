@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { type AttachmentFilter, findAttachments } from "../state/attachment_filter.ts";
 import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
@@ -55,7 +56,7 @@ export class LiveRuntime implements AsyncDisposable {
         catalog: async (signal) => await (await opened.promise).source.current(signal),
       });
       const gc: Parameters<typeof startBackground>[1]["gc"] = async (source, signal) =>
-        await collectGarbage(parts, await source.current(signal), { signal, sparesHung: true });
+        await collectGarbage(parts, await source.current(signal), { sparesHung: true }, { signal });
       await parts.format.requireKnown();
       const upkeep = await startBackground(parts, { ...options, gc }, signal);
       opened.resolve(upkeep);
@@ -119,18 +120,23 @@ export class LiveRuntime implements AsyncDisposable {
   }
 
   /** As {@linkcode Podwire.gc}. */
-  async gc(request: GcRequest = {}): Promise<GcReport> {
+  async gc(request: GcRequest = {}, options: CallOptions = {}): Promise<GcReport> {
     return await this.#operation(
       "gc",
       async () =>
-        await collectGarbage(this.#parts, await this.#upkeep.source.current(request.signal), request),
+        await collectGarbage(
+          this.#parts,
+          await this.#upkeep.source.current(options.signal),
+          request,
+          options,
+        ),
     );
   }
 
   /** As {@linkcode Podwire.forget}. */
-  async forget(request: ForgetRequest): Promise<ForgetReport> {
+  async forget(request: ForgetRequest, options: CallOptions = {}): Promise<ForgetReport> {
     validateContainerId(request.containerId);
-    return await withCniErrors(() => this.#parts.forget(request));
+    return await withCniErrors(() => this.#parts.forget(request, options));
   }
 
   /** As {@linkcode Podwire.recover}. */

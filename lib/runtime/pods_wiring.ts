@@ -66,10 +66,10 @@ export async function openPods(options: PodsOptions, signal?: AbortSignal): Prom
   const parts = wire(options, { embedded: false });
   await parts.format.requireKnown();
   const { common, creator, store, recovery } = parts;
-  const sweepOnce = async (source: CatalogSource, { validPods, ...request }: TimedGcRequest) => {
+  const sweepOnce = async (source: CatalogSource, { validPods, signal, ...request }: TimedGcRequest) => {
     const there = validPods ?? options.validPods;
     const pods = there === undefined ? {} : { pods: { owner, containerIds: there } };
-    return await collectGarbage(parts, await source.current(request.signal), { ...request, ...pods });
+    return await collectGarbage(parts, await source.current(signal), { ...request, ...pods }, { signal });
   };
   const gcAtTimes = (source: CatalogSource, signal: AbortSignal) =>
     sweepOnce(source, { signal, sparesHung: true });

@@ -4,7 +4,8 @@ import { type AttachmentFilter, findAttachments } from "../state/attachment_filt
 import { withContainerLock } from "../state/container_locks.ts";
 import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
-import type { AttachRequest } from "../attachment/attachments.ts";
+import type { CallOptions } from "../async/call_options.ts";
+import type { AttachRequest, DelOptions } from "../attachment/attachments.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import { validateChain, type ValidNetwork } from "../attachment/status_gc_chain.ts";
@@ -68,28 +69,21 @@ export class Podwire {
    * import { Podwire } from "./podwire.ts";
    *
    * const podwire = new Podwire();
-   * const target = {
-   *   containerId: "c1",
-   *   netns: "/run/netns/c1",
-   *   ifName: "eth0",
-   *   args: [],
-   *   capabilityArgs: {},
-   *   owner: "me",
-   * };
+   * const target = { containerId: "c1", netns: "/run/netns/c1", ifName: "eth0" };
    * console.log(await podwire.add("web", target));
    * await podwire.check("web", target);
    * await podwire.del("web", target);
    * ```
    */
-  async add(network: NetworkRef, request: AttachRequest): Promise<JsonObject> {
+  async add(network: NetworkRef, request: AttachRequest, options: CallOptions = {}): Promise<JsonObject> {
     return await withCniErrors(async () => {
       const problem = await nsProblem(request.netns);
       const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
       if (problem !== undefined) throw new CniError("not-found", `${request.netns}: ${problem}`, context);
       await this.#parts.format.requireKnown();
       const list = await presentNetwork(network, this.#parts.catalog);
-      await this.#parts.recovery.beforeFirstAdd(request.signal);
-      return await this.#locked(request, () => this.#parts.attachments.add(list, request));
+      await this.#parts.recovery.beforeFirstAdd(options.signal);
+      return await this.#locked(request, options, () => this.#parts.attachments.add(list, request, options));
     });
   }
 
@@ -103,10 +97,10 @@ export class Podwire {
    *
    * @throws {CniError} if it is not
    */
-  async check(network: NetworkRef, request: AttachRequest): Promise<void> {
+  async check(network: NetworkRef, request: AttachRequest, options: CallOptions = {}): Promise<void> {
     await withCniErrors(async () => {
       const list = await presentOrRecorded(network, request, this.#parts);
-      await this.#locked(request, () => this.#parts.attachments.check(list, request));
+      await this.#locked(request, options, () => this.#parts.attachments.check(list, request, options));
     });
   }
 
@@ -120,14 +114,14 @@ export class Podwire {
    *
    * @throws {CniError} with what failed; then the record stays
    */
-  async del(network: NetworkRef, request: AttachRequest): Promise<void> {
-    const { containerId, ifName, signal } = request;
+  async del(network: NetworkRef, request: AttachRequest, options: DelOptions = {}): Promise<void> {
+    const { containerId, ifName } = request;
     await withCniErrors(() =>
-      this.#locked(request, async () => {
+      this.#locked(request, options, async () => {
         const record = await this.#parts.store.read({ network: nameOf(network), containerId, ifName });
-        if (record !== undefined) return await this.#parts.attachments.remove(record, signal);
+        if (record !== undefined) return await this.#parts.attachments.remove(record, options.signal);
         const list = await presentOrRecorded(network, request, this.#parts);
-        await this.#parts.attachments.del(list, request);
+        await this.#parts.attachments.del(list, request, options);
       })
     );
   }
@@ -212,9 +206,14 @@ export class Podwire {
    * console.log(removed.map(({ containerId, why }) => `${containerId}: ${why}`), failed.length);
    * ```
    */
-  async gc(request: GcRequest = {}): Promise<GcReport> {
+  async gc(request: GcRequest = {}, options: CallOptions = {}): Promise<GcReport> {
     return await this.#operation("gc", async () => {
-      return await collectGarbage(this.#parts, await this.#parts.seenCatalog(), request);
+      return await collectGarbage(
+        this.#parts,
+        await this.#parts.seenCatalog(options.signal),
+        request,
+        options,
+      );
     });
   }
 
@@ -304,9 +303,9 @@ export class Podwire {
    * console.log(forgotten.flatMap(({ remaining }) => remaining));
    * ```
    */
-  async forget(request: ForgetRequest): Promise<ForgetReport> {
+  async forget(request: ForgetRequest, options: CallOptions = {}): Promise<ForgetReport> {
     validateContainerId(request.containerId);
-    return await withCniErrors(() => this.#parts.forget(request));
+    return await withCniErrors(() => this.#parts.forget(request, options));
   }
 
   /**
@@ -332,7 +331,11 @@ export class Podwire {
     return await this.#operation("recover", () => this.#parts.recovery.recover(options));
   }
 
-  async #locked<T>({ containerId, signal }: AttachRequest, body: () => Promise<T>): Promise<T> {
+  async #locked<T>(
+    { containerId }: AttachRequest,
+    { signal }: CallOptions,
+    body: () => Promise<T>,
+  ): Promise<T> {
     // Before it becomes the name of a lock file.
     validateContainerId(containerId);
     return await withContainerLock(this.#parts.locks, containerId, signal, body);

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { freeLeftovers } from "../builtin/leftovers.ts";
 import { builtins } from "../builtin/mod.ts";
 import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
@@ -70,7 +71,7 @@ export interface Parts {
   readonly recovery: Recovery;
   readonly garbage: GarbageCollector;
   /** Lets go of attachments that cannot be detached. */
-  readonly forget: (request: ForgetRequest) => Promise<ForgetReport>;
+  readonly forget: (request: ForgetRequest, options: CallOptions) => Promise<ForgetReport>;
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
   readonly timeouts: Timeouts;
@@ -196,12 +197,12 @@ function freeingWith(run: RunCommand): FreeLeftovers {
 }
 
 function forgettingWith(parts: ForgetParts, locks: Locks): Parts["forget"] {
-  return (request) =>
+  return (request, options) =>
     withContainerLock(
       locks,
       request.containerId,
-      request.signal,
-      () => forgetAttachments(request, parts),
+      options.signal,
+      () => forgetAttachments(request, parts, options),
     );
 }
 
@@ -339,6 +340,7 @@ export async function collectGarbage(
   { store, garbage, format }: Pick<Parts, "store" | "garbage" | "format">,
   catalog: Catalog,
   request: GcRequest,
+  options: CallOptions = {},
 ): Promise<GcReport> {
   if (!request.dryRun) await format.requireKnown();
   const { network } = request;
@@ -346,5 +348,5 @@ export async function collectGarbage(
     (await store.ofNetwork(network)).length > 0;
   // Throws what there is to say about the files.
   if (!isKnown) catalog.getByName(network);
-  return await garbage.collect(catalog.lists, request);
+  return await garbage.collect(catalog.lists, request, options);
 }

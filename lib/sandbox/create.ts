@@ -173,7 +173,7 @@ export class SandboxCreator {
     const kind = request.source?.kind ?? "new";
     const isNewNetns = kind === "new" || kind === "infra";
     // Before anything in it is changed.
-    if (!isNewNetns) await attachments.requireFreeInterfaces({ ...pod, signal }, plan);
+    if (!isNewNetns) await attachments.requireFreeInterfaces(pod, plan, { signal });
     const mark = kind === "infra" ? { alias: await netnsMark(this.#context.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
     const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);

@@ -143,8 +143,8 @@ export class EnginePods {
     for (const { name, ifName } of networks.toReversed()) {
       try {
         const list = (await source.current(signal)).get(name);
-        const request = { containerId, netns, ifName, args: [], capabilityArgs: {}, owner, forceForeign };
-        await attachments.del(list, { ...request, signal });
+        const request = { containerId, netns, ifName, owner };
+        await attachments.del(list, request, { forceForeign, signal });
       } catch (error) {
         signal?.throwIfAborted();
         failures.push(asCniError(error, { verb: "DEL", network: name, containerId, ifName }));

@@ -87,8 +87,8 @@ async function networkOf(
   try {
     const list = listOnRecord(record);
     const checked = ask && atLeast(list.cniVersion, "0.4.0") && !list.disableCheck;
-    const request = { ...record, args: record.cniArgs, signal };
-    if (checked) await attachments.check(list, request);
+    const request = { ...record, args: record.cniArgs };
+    if (checked) await attachments.check(list, request, { signal });
     return { ...shown, checked, error: undefined };
   } catch (error) {
     // What was cut short says nothing about the network.

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import type { DamagedOutcome } from "../gc/damaged_attachments.ts";
 import { failureReason } from "../state/failure_reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
@@ -31,9 +32,7 @@ export interface RecoveryReport {
 }
 
 /** How recovery goes about it. */
-export interface RecoverOptions {
-  /** Cuts it short; what it had not come to waits for another one. */
-  readonly signal?: AbortSignal | undefined;
+export interface RecoverOptions extends CallOptions {
   /** Called after each container. */
   readonly onProgress?: ((progress: RecoveryProgress) => void) | undefined;
   /** How many containers are settled at once. @default {8} */

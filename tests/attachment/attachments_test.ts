@@ -145,7 +145,7 @@ Deno.test("an ADD that was cancelled is undone all the same", async () => {
   await world.plugins.install("a", { ADD: { stdout: "", hang: true } });
   const cancel = new AbortController();
   const pending = failing(() =>
-    world.attachments().add(listOf(["a"]), world.request({ signal: cancel.signal }))
+    world.attachments().add(listOf(["a"]), world.request(), { signal: cancel.signal })
   );
   await until(async () => (await world.plugins.verbs()).length > 0);
   cancel.abort();

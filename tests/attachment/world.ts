@@ -4,11 +4,8 @@ import { Locks } from "../../lib/state/locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { HostPorts } from "../../lib/state/host_ports.ts";
 import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
-import {
-  Attachments,
-  type AttachmentsOptions,
-  type AttachRequest,
-} from "../../lib/attachment/attachments.ts";
+import { Attachments, type AttachmentsOptions } from "../../lib/attachment/attachments.ts";
+import type { FullAttachRequest } from "../../lib/attachment/request.ts";
 import { AttachmentStore, type BadRecord } from "../../lib/state/attachment_store.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
@@ -101,7 +98,7 @@ export class NetworkWorld implements AsyncDisposable {
     });
   }
 
-  request(overrides: Partial<AttachRequest> = {}): AttachRequest {
+  request(overrides: Partial<FullAttachRequest> = {}): FullAttachRequest {
     return {
       containerId: "c1",
       netns: this.netns,

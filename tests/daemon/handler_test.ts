@@ -52,14 +52,14 @@ Deno.test("each route asks for what its path, query and body say", async () => {
   ]);
   assertEquals(await asked("POST", "/v1/attachments/c1/forget", '{"reason": "r", "network": "net"}'), [
     200,
-    ["forget", { reason: "r", network: "net", containerId: "c1" }],
+    ["forget", { reason: "r", network: "net", containerId: "c1" }, {}],
   ]);
   assertEquals((await asked("POST", "/v1/attachments/c1/forget", "{}"))[0], 400);
   assertEquals(await asked("POST", "/v1/sandboxes/web/repair?namespace=prod", '{"dryRun": true}'), [
     200,
     ["repair", { sandbox: "web", dryRun: true, namespace: "prod" }],
   ]);
-  assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }]]);
+  assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }, {}]]);
   assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);
 });
 

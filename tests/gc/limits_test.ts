@@ -150,7 +150,7 @@ Deno.test("a sweep that is cut short says so, and what was removed until then st
   const list = listOf(["a"]);
   await attach(world, list, "gone");
   const cut = new AbortController();
-  const sweep = collector(world).collect([list], { signal: cut.signal });
+  const sweep = collector(world).collect([list], {}, { signal: cut.signal });
   while (!(await world.plugins.verbs()).includes("a GC")) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

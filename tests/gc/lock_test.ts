@@ -50,7 +50,7 @@ Deno.test("F49 a sweep that waits for its turn keeps nobody from attaching", asy
   const locks = locksOf(world);
   using _hanging = await locks.networks.share("web");
   const cut = new AbortController();
-  const sweep = collector(world).collect([listOf(["a"])], { signal: cut.signal });
+  const sweep = collector(world).collect([listOf(["a"])], {}, { signal: cut.signal });
   await delay(100);
   for (let i = 0; i < 3; i++) {
     using _other = await locks.networks.share("web", AbortSignal.timeout(60_000));
@@ -132,10 +132,10 @@ Deno.test("F49 pods of several networks in any order and sweeps over all of them
     withContainerLock(locksOf(world), id, signal, async () => {
       const attachments = world.attachments();
       const turned = [...lists.slice(index % 3), ...lists.slice(0, index % 3)];
-      for (const list of turned) await attachments.add(list, world.request({ containerId: id, signal }));
+      for (const list of turned) await attachments.add(list, world.request({ containerId: id }), { signal });
       for (const record of await world.store.ofContainer(id)) await attachments.remove(record, signal);
     });
-  const sweeps = [1, 2, 3].map(() => collector(world, ids).collect(lists, { signal }));
+  const sweeps = [1, 2, 3].map(() => collector(world, ids).collect(lists, {}, { signal }));
   await Promise.all([...ids.map(pod), ...sweeps]);
   assertEquals(await world.store.all(), []);
   assertEquals((await Promise.all(sweeps)).flatMap(({ failed }) => failed), []);

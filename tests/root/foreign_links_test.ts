@@ -99,7 +99,7 @@ flavourTest(
       assertStringIncludes(error.msg, `that of container "first-${world.tag}" on network "one" (attached)`);
       await podwire.del(network, request);
       if (network === "two" || request.containerId === second) {
-        await refused(() => podwire.del(network, { ...request, forceForeign: true }));
+        await refused(() => podwire.del(network, request, { forceForeign: true }));
       }
     }
     const networks = [{ name: "two", ifName: "eth0" }];
@@ -163,7 +163,7 @@ flavourTest(
     const before = await linksOf(netns);
     await podwire.del("one", requestOf(world, netns));
     assertEquals(await linksOf(netns), before);
-    await podwire.del("one", requestOf(world, netns, { forceForeign: true }));
+    await podwire.del("one", requestOf(world, netns), { forceForeign: true });
     assertEquals((await linksOf(netns)).length, 1);
   },
 );
@@ -183,7 +183,7 @@ flavourTest(
       for (const netns of ["/proc/self/ns/net", `/proc/${Deno.pid}/ns/net`, pinned, `${world.dir}/link`]) {
         const request = requestOf(world, netns, { ifName });
         for (const forceForeign of [false, true]) {
-          await refused(() => podwire.del("one", { ...request, forceForeign }), "usage");
+          await refused(() => podwire.del("one", request, { forceForeign }), "usage");
         }
         await refused(() => podwire.add("one", request), "usage");
         await refused(() => podwire.check("one", request), "usage");

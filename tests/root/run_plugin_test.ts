@@ -146,9 +146,7 @@ cat >/dev/null
     assertEquals(await Deno.readTextFile(`${dir}/delegated`), `ADD c ${dir}/bin:/opt/main/bin\n`);
 
     const checking = new AbortController();
-    const check = podwire.check(list, { ...target, signal: checking.signal }).catch((error: unknown) =>
-      error
-    );
+    const check = podwire.check(list, target, { signal: checking.signal }).catch((error: unknown) => error);
     await until(() => Deno.stat(`${dir}/checking`).then(() => true, () => false));
     checking.abort();
     assertEquals((await check as CniError).kind, "cancelled");

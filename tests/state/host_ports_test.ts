@@ -1,7 +1,7 @@
 // A port of the host has one owner: the second is refused before anything runs, and a crash leaves none taken.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HostPorts } from "../../lib/state/host_ports.ts";
-import type { AttachRequest } from "../../lib/attachment/attachments.ts";
+import type { FullAttachRequest } from "../../lib/attachment/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { printChecksummed } from "../../lib/state/checksummed.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -24,7 +24,7 @@ const requestOf = (
   world: NetworkWorld,
   containerId: string,
   capabilityArgs: JsonObject,
-  more: Partial<AttachRequest> = {},
+  more: Partial<FullAttachRequest> = {},
 ) => world.request({ containerId, capabilityArgs, ...more });
 const addOf = (world: NetworkWorld, containerId: string, capabilityArgs = PORT, network = "web") =>
   world.attachments().add(publishing(network), requestOf(world, containerId, capabilityArgs));
@@ -231,8 +231,8 @@ Deno.test("F52 waiting for the claims of others ends with the signal, and leaves
   await using world = await portWorld();
   using _held = await world.locks.machine.ports();
   const signal = AbortSignal.timeout(300);
-  const request = requestOf(world, "c1", PORT, { signal });
-  const error = await failing(() => world.attachments().add(publishing("web"), request));
+  const request = requestOf(world, "c1", PORT);
+  const error = await failing(() => world.attachments().add(publishing("web"), request, { signal }));
   assertEquals([error.kind, await world.plugins.log(), await world.files()], ["timeout", [], []]);
   // Who publishes nothing does not wait.
   await addOf(world, "c2", {});
