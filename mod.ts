@@ -50,20 +50,32 @@ export type { OciRuntime } from "./lib/sandbox/oci_runtime.ts";
 export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
 export type { Refusal } from "./lib/plugin/refusal.ts";
 export type { FindPluginOptions } from "./lib/plugin/find.ts";
-export type { Sandbox, SandboxNetwork } from "./lib/sandbox/view.ts";
+export { type Sandbox, SANDBOX_STATES, type SandboxNetwork, type SandboxState } from "./lib/sandbox/view.ts";
 export { type FindOptions, type RemoveOptions, Sandboxes, type StopOptions } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
-export { SANDBOX_STATES, type SandboxFilter } from "./lib/sandbox/filter.ts";
+export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {
   RecoverOptions,
   RecoveryItem,
   RecoveryProgress,
   RecoveryReport,
 } from "./lib/sandbox/recovery_report.ts";
-export type { RepairItem, RepairReport, RepairRequest } from "./lib/sandbox/repair.ts";
+export {
+  REPAIR_KINDS,
+  type RepairItem,
+  type RepairKind,
+  type RepairReport,
+  type RepairRequest,
+} from "./lib/sandbox/repair.ts";
 
 // Networks and attachments.
-export { type CatalogEntry, FILE_STATUSES, type FileStatus } from "./lib/catalog/catalog.ts";
+export {
+  type CatalogEntry,
+  DEFAULT_REASONS,
+  type DefaultReason,
+  FILE_STATUSES,
+  type FileStatus,
+} from "./lib/catalog/catalog.ts";
 export type {
   Bandwidth,
   IpRange,
@@ -73,6 +85,7 @@ export type {
   PortMapping,
   WantedNetwork,
 } from "./lib/pod/request.ts";
+export { type PortProtocol, PROTOCOLS } from "./lib/state/host_port.ts";
 export type { AttachRequest } from "./lib/attachment/attachments.ts";
 export type { AttachmentFilter } from "./lib/state/attachment_filter.ts";
 export {
@@ -82,7 +95,13 @@ export {
   type AttachmentState,
 } from "./lib/state/attachment_store.ts";
 export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/catalog/load.ts";
-export type { ForgetReport, ForgetRequest, ForgottenAttachment } from "./lib/attachment/forget.ts";
+export {
+  FORGET_OUTCOMES,
+  type ForgetOutcome,
+  type ForgetReport,
+  type ForgetRequest,
+  type ForgottenAttachment,
+} from "./lib/attachment/forget.ts";
 export type { GcItem, GcReport, GcRequest } from "./lib/gc/report.ts";
 export type { AttachmentName, GcSelection, ValidPods } from "./lib/gc/verdict.ts";
 export type { StatusOptions } from "./lib/readiness/status_check.ts";
@@ -177,8 +196,10 @@ export { CURRENT_VERSION, SPEC_VERSIONS, type SpecVersion } from "./lib/cni/vers
 export type { CommandEnd, CommandOutcome, CommandRequest, RunCommand } from "./lib/host/command.ts";
 export {
   createLogger,
+  LOG_FORMATS,
   LOG_LEVELS,
   type LogFields,
+  type LogFormat,
   type Logger,
   type LoggerOptions,
   type LogLevel,

@@ -82,6 +82,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "ip_command.ts",
       "ip_batch.ts",
       "link_info.ts",
+      "fnv.ts",
       "http_over_unix.ts",
       "terminal_text.ts",
       "io.ts",

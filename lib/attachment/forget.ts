@@ -33,10 +33,16 @@ export interface ForgetRequest {
   readonly dryRun?: boolean | undefined;
 }
 
+/** How an attachment was forgotten. */
+export const FORGET_OUTCOMES = ["detached", "let go"] as const;
+
+/** One of {@linkcode FORGET_OUTCOMES}. */
+export type ForgetOutcome = typeof FORGET_OUTCOMES[number];
+
 /** What became of one attachment. */
 export interface ForgottenAttachment extends AttachmentKey {
   /** `detached`: its last DEL succeeded; `let go`: it failed, and what it made may be there still. */
-  readonly how: "detached" | "let go";
+  readonly how: ForgetOutcome;
   /** What the last DEL said. */
   readonly error?: CniError;
   /** What was freed without its plugins, each in words. */

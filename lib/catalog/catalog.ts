@@ -10,6 +10,12 @@ export const FILE_STATUSES = ["used", "shadowed", "rejected", "stale"] as const;
 /** One of {@linkcode FILE_STATUSES}. */
 export type FileStatus = typeof FILE_STATUSES[number];
 
+/** Why a network is the default: it was named, its file comes first, or containers are attached to it. */
+export const DEFAULT_REASONS = ["name", "first", "pinned"] as const;
+
+/** One of {@linkcode DEFAULT_REASONS}. */
+export type DefaultReason = typeof DEFAULT_REASONS[number];
+
 /** What became of one file of the configuration directory; `networks --json` prints these. */
 export interface CatalogEntry {
   /** Its path; of a network that needs no file, `(embedded)`. */
@@ -21,7 +27,7 @@ export interface CatalogEntry {
   /** Whether requests that name no network get this one. */
   readonly default: boolean;
   /** Why it is the default: it was named, its file comes first, or containers are attached to it. */
-  readonly defaultBy: "name" | "first" | "pinned" | undefined;
+  readonly defaultBy: DefaultReason | undefined;
   /** The version that is spoken with its plugins. */
   readonly cniVersion: string | undefined;
   /** The types of its plugins, in order. */

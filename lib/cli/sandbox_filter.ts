@@ -1,4 +1,5 @@
-import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
+import type { SandboxFilter } from "../sandbox/filter.ts";
+import { SANDBOX_STATES } from "../sandbox/view.ts";
 import { CniError } from "../cni/error.ts";
 import { pair } from "./flag_value.ts";
 

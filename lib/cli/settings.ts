@@ -1,5 +1,5 @@
 import { resolve } from "@std/path";
-import { createLogger, type Logger } from "../host/log.ts";
+import { createLogger, LOG_FORMATS, LOG_LEVELS, type Logger, type LogLevel } from "../host/log.ts";
 import { processTracer } from "../host/telemetry.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/exec.ts";
@@ -41,8 +41,6 @@ export const PLUGIN_ENVIRONMENT = [
   "all_proxy",
 ] as const;
 
-const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-const LOG_FORMATS = ["text", "json"] as const;
 const VARIABLE = /^[^=\0]+$/;
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
@@ -178,7 +176,7 @@ function limits(texts: readonly string[]): Partial<Timeouts> & { readonly [LOCK]
  * The log of a command, on standard error, from that level on unless the options say otherwise. With `--json` its lines
  * are JSON, as the error at the end is.
  */
-export function logger(input: CommandInput, level: typeof LOG_LEVELS[number] = "warn"): Logger {
+export function logger(input: CommandInput, level: LogLevel = "warn"): Logger {
   const { io } = input;
   const color = io.stderrIsTerminal && !input.flag("no-color") && !io.env("NO_COLOR");
   return createLogger({

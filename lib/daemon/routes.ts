@@ -1,8 +1,8 @@
 import type { Logger } from "../host/log.ts";
-import { SANDBOX_STATES, type SandboxFilter } from "../sandbox/filter.ts";
+import type { SandboxFilter } from "../sandbox/filter.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
-import type { Sandbox } from "../sandbox/view.ts";
+import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import {
   attachmentToJson,
   entryToJson,

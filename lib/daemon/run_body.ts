@@ -1,4 +1,5 @@
 import type { CniArgs } from "../plugin/invocation.ts";
+import { PROTOCOLS } from "../state/host_port.ts";
 import { portMapping } from "../pod/port_mapping.ts";
 import type { NetworkSettings, PodRequest } from "../pod/request.ts";
 import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
@@ -36,7 +37,7 @@ const publish = either(
   mapped(
     objectOf(
       { hostPort: PORT, containerPort: PORT },
-      { hostIP: text({ minLength: 0 }), protocol: oneOf(["tcp", "udp", "sctp"]) },
+      { hostIP: text({ minLength: 0 }), protocol: oneOf(PROTOCOLS) },
     ),
     ({ hostIP = "", protocol = "tcp", ...ports }) => ({ hostIP, protocol, ...ports }),
   ),

@@ -1,7 +1,9 @@
 import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
 import { STATUS_REASONS } from "../readiness/status.ts";
-import { FILE_STATUSES } from "../catalog/catalog.ts";
-import { SANDBOX_STATES } from "../sandbox/filter.ts";
+import { DEFAULT_REASONS, FILE_STATUSES } from "../catalog/catalog.ts";
+import { SANDBOX_STATES } from "../sandbox/view.ts";
+import { FORGET_OUTCOMES } from "../attachment/forget.ts";
+import { REPAIR_KINDS } from "../sandbox/repair.ts";
 import { ERROR_KINDS } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 
@@ -21,7 +23,7 @@ function objectOf(required: JsonObject, optional: JsonObject = {}): JsonObject {
 }
 
 const REPAIR_ITEM = objectOf({
-  kind: { enum: ["sandbox", "attachment"] },
+  kind: { enum: [...REPAIR_KINDS] },
   containerId: TEXT,
   file: TEXT,
   why: TEXT,
@@ -63,7 +65,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     name: orNull(TEXT),
     status: { enum: [...FILE_STATUSES] },
     default: FLAG,
-    defaultBy: orNull({ enum: ["name", "first", "pinned"] }),
+    defaultBy: orNull({ enum: [...DEFAULT_REASONS] }),
     cniVersion: orNull(TEXT),
     plugins: listOf(TEXT),
     reason: orNull(TEXT),
@@ -99,7 +101,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
         containerId: TEXT,
         network: TEXT,
         ifName: TEXT,
-        how: { enum: ["detached", "let go"] },
+        how: { enum: [...FORGET_OUTCOMES] },
         freed: listOf(TEXT),
         remaining: listOf(TEXT),
       }, { error: ref("ErrorObject") }),

@@ -1,6 +1,7 @@
 import type { ValidAttachment } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { validateContainerId, validateInterfaceName } from "../cni/name.ts";
+import { hasValidNames } from "../state/attachment_key.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { parseOwner } from "../state/owner.ts";
 
@@ -140,17 +141,7 @@ export function attachmentsNamed(fileName: string, network: string): readonly At
   const names: AttachmentName[] = [];
   for (let dash = rest.indexOf("-"); dash >= 0; dash = rest.indexOf("-", dash + 1)) {
     const name = { containerId: rest.slice(0, dash), ifName: rest.slice(dash + 1) };
-    if (isPossible(name)) names.push(name);
+    if (hasValidNames({ ...name, network })) names.push(name);
   }
   return names;
-}
-
-function isPossible({ containerId, ifName }: AttachmentName): boolean {
-  try {
-    validateContainerId(containerId);
-    validateInterfaceName(ifName);
-    return true;
-  } catch {
-    return false;
-  }
 }

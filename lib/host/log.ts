@@ -9,6 +9,12 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
+/** The forms of a message: a line for people, or a JSON object. */
+export const LOG_FORMATS = ["text", "json"] as const;
+
+/** One of {@linkcode LOG_FORMATS}. */
+export type LogFormat = typeof LOG_FORMATS[number];
+
 /** What a message is about, by name. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -22,7 +28,7 @@ export interface LoggerOptions {
   /** Messages below are dropped. @default {"info"} */
   readonly level?: LogLevel | undefined;
   /** Lines for people, or one JSON object a line. @default {"text"} */
-  readonly format?: "text" | "json" | undefined;
+  readonly format?: LogFormat | undefined;
   /** Only with `text`. @default {false} */
   readonly color?: boolean | undefined;
   /** The time of a message. @default {() => new Date()} */

@@ -1,5 +1,6 @@
 import type { CniArgs } from "../plugin/invocation.ts";
 import type { JsonObject } from "../cni/json.ts";
+import type { PortProtocol } from "../state/host_port.ts";
 
 /** A port of the host that leads to one of the pod. */
 export interface PortMapping {
@@ -10,7 +11,7 @@ export interface PortMapping {
   /** From 1 to 65535. */
   readonly containerPort: number;
   /** What is forwarded. */
-  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly protocol: PortProtocol;
 }
 
 /** Limits in bits per second; bursts in bits. */

@@ -9,11 +9,11 @@ import {
   parseIp,
 } from "../cni/address.ts";
 import { CniError } from "../cni/error.ts";
+import { PROTOCOLS } from "../state/host_port.ts";
 import type { Bandwidth, IpRange, NetworkSettings, PodDns, PortMapping } from "./pod_request.ts";
 
 const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
 const MAC_BYTES = [6, 8, 20];
-const PROTOCOLS: readonly string[] = ["tcp", "udp", "sctp"];
 const LAST_PORT = 65_535;
 /** A terabit; numbers of that size are still written in plain digits, which is all that plugins read. */
 const MOST_BITS = 1e12;

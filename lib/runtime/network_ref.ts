@@ -1,8 +1,7 @@
 import type { AttachRequest } from "../attachment/attachments.ts";
-import type { AttachmentKey } from "../state/attachment_store.ts";
+import { hasValidNames } from "../state/attachment_key.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { isCniError } from "../cni/error.ts";
-import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Parts } from "./wiring.ts";
 
@@ -12,18 +11,6 @@ export type NetworkRef = string | NetworkConfigList;
 /** The name of a network. */
 export function nameOf(network: NetworkRef): string {
   return typeof network === "string" ? network : network.name;
-}
-
-/** Whether the names may become those of files. */
-export function isPossible({ containerId, network, ifName }: AttachmentKey): boolean {
-  try {
-    validateContainerId(containerId);
-    validateNetworkName(network);
-    validateInterfaceName(ifName);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The network of that name in the directory. A configuration is given back as it is. */
@@ -49,7 +36,7 @@ export async function presentOrRecorded(
   } catch (error) {
     const key = { network: nameOf(network), containerId, ifName };
     const isMissing = isCniError(error, "not-found") || isCniError(error, "config");
-    const recorded = isMissing && isPossible(key) ? await parts.attachments.recordedList(key) : undefined;
+    const recorded = isMissing && hasValidNames(key) ? await parts.attachments.recordedList(key) : undefined;
     if (recorded === undefined) throw error;
     return recorded;
   }

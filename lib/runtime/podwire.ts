@@ -1,5 +1,6 @@
 import { nsProblem } from "../host/netns.ts";
-import { isPossible, nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
+import { hasValidNames } from "../state/attachment_key.ts";
+import { nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 import { type AttachmentFilter, findAttachments } from "../state/attachment_filter.ts";
 import { withContainerLock } from "../state/container_locks.ts";
 import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
@@ -282,7 +283,7 @@ export class Podwire {
    */
   async isAttached(key: AttachmentKey): Promise<boolean> {
     return await withCniErrors(async () => {
-      if (!isPossible(key)) return false;
+      if (!hasValidNames(key)) return false;
       const { store, cache } = this.#parts;
       return await store.look(key) !== undefined || await cache.has(key);
     });

@@ -2,6 +2,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import { freeLeftovers } from "../builtin/leftovers.ts";
 import { builtins } from "../builtin/mod.ts";
 import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
+import { fnv1a } from "../host/fnv.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { RunningPrograms } from "../host/running_programs.ts";
 import { withContainerLock } from "../state/container_locks.ts";
@@ -300,10 +301,8 @@ function defaultRunDir(stateDir: string): string {
  */
 function prefixOf(stateDir: string, netnsDir: string): string {
   if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   // No ID has an "@", so this is not the beginning of another's name either.
-  return `${NETNS_PREFIX.slice(0, -1)}@${hash.toString(16).padStart(8, "0")}-`;
+  return `${NETNS_PREFIX.slice(0, -1)}@${fnv1a(stateDir, 32).toString(16).padStart(8, "0")}-`;
 }
 
 function makeRunner(

@@ -1,8 +1,5 @@
 import type { SandboxRecord } from "./record.ts";
-import type { Sandbox } from "./view.ts";
-
-/** The states of a sandbox; `ready` is that of the CRI, the others are its `NOTREADY`. */
-export const SANDBOX_STATES = ["ready", "stopped", "broken"] as const;
+import type { Sandbox, SandboxState } from "./view.ts";
 
 /** Which sandboxes are meant: those for which all of this holds. */
 export interface SandboxFilter {
@@ -13,7 +10,7 @@ export interface SandboxFilter {
   /** The namespace of their name. */
   readonly namespace?: string | undefined;
   /** The state that they are in now. */
-  readonly state?: Sandbox["state"] | undefined;
+  readonly state?: SandboxState | undefined;
   /** Labels that they have, with these values; `undefined` for any. */
   readonly labels?: Readonly<Record<string, string | undefined>> | undefined;
 }

@@ -27,10 +27,16 @@ export interface RepairRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a damaged record is of. */
+export const REPAIR_KINDS = ["sandbox", "attachment"] as const;
+
+/** One of {@linkcode REPAIR_KINDS}. */
+export type RepairKind = typeof REPAIR_KINDS[number];
+
 /** One record that was looked at. */
 export interface RepairItem {
   /** Of an attachment, its record; else that of the sandbox. */
-  readonly kind: "sandbox" | "attachment";
+  readonly kind: RepairKind;
   /** The sandbox, or the container of the attachment. */
   readonly containerId: string;
   /** The damaged record. */

@@ -25,6 +25,12 @@ export interface SandboxNetwork {
   readonly result: JsonObject;
 }
 
+/** The states of a sandbox; `ready` is that of the CRI, the others are its `NOTREADY`. */
+export const SANDBOX_STATES = ["ready", "stopped", "broken"] as const;
+
+/** One of {@linkcode SANDBOX_STATES}. */
+export type SandboxState = typeof SANDBOX_STATES[number];
+
 /** A sandbox as `inspect` and `ps` show it. */
 export interface Sandbox {
   /** The container ID. */
@@ -38,7 +44,7 @@ export interface Sandbox {
   /** How often the pod was made anew before, as in Kubernetes. */
   readonly attempt: number;
   /** `broken` says why in `reason`. */
-  readonly state: "ready" | "stopped" | "broken";
+  readonly state: SandboxState;
   /** ISO 8601. */
   readonly createdAt: string;
   /** The path of its network namespace. */

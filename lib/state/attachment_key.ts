@@ -1,3 +1,5 @@
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
+
 /** One (network, container ID, interface name) triple. */
 export interface AttachmentKey {
   /** The container that is attached. */
@@ -16,4 +18,16 @@ export function attachmentKey({ containerId, network, ifName }: AttachmentKey): 
 /** Whether both are of one attachment. */
 export function isSameAttachment(a: AttachmentKey, b: AttachmentKey): boolean {
   return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
+}
+
+/** Whether all three names are valid, so that they may become names of files. */
+export function hasValidNames({ containerId, network, ifName }: AttachmentKey): boolean {
+  try {
+    validateContainerId(containerId);
+    validateNetworkName(network);
+    validateInterfaceName(ifName);
+    return true;
+  } catch {
+    return false;
+  }
 }

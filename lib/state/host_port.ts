@@ -1,6 +1,12 @@
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
 import { isArray, isObject, type Json, type JsonObject, member, numberOf } from "../cni/json.ts";
 
+/** The protocols that the `portmap` plugin forwards. */
+export const PROTOCOLS = ["tcp", "udp", "sctp"] as const;
+
+/** One of {@linkcode PROTOCOLS}. */
+export type PortProtocol = typeof PROTOCOLS[number];
+
 /** A port of the host that an attachment has for itself. */
 export interface HostPort {
   /** Of one family, of both where it is undefined. */

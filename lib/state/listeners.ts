@@ -1,6 +1,6 @@
 import type { RunCommand } from "../host/command.ts";
 import { parseIp } from "../cni/address.ts";
-import { hostAddress, type HostPort } from "./host_port.ts";
+import { hostAddress, type HostPort, PROTOCOLS } from "./host_port.ts";
 
 /** A socket of this host on which a program waits for connections or datagrams. */
 export interface Listener extends HostPort {
@@ -12,7 +12,6 @@ export interface Listener extends HostPort {
 /** The sockets on which programs of this host listen; empty where they cannot be seen. */
 export type FindListeners = (signal: AbortSignal | undefined) => Promise<readonly Listener[]>;
 
-const PROTOCOLS: readonly string[] = ["tcp", "udp", "sctp"];
 const OWNER = /users:\(\("((?:[^"\\]|\\.)*)",pid=(\d+)/;
 
 /**
@@ -44,7 +43,7 @@ export function listenerIn(line: string): readonly Listener[] {
   const [, host = "", portText] = /^(.*):(\d+)$/.exec(local) ?? [];
   const where = addressOf(host);
   const port = Number(portText);
-  if (!PROTOCOLS.includes(protocol) || where === undefined || !(port >= 1)) return [];
+  if (!PROTOCOLS.some((known) => known === protocol) || where === undefined || !(port >= 1)) return [];
   const [, program, pid] = OWNER.exec(line) ?? [];
   return [{ ...where, port, protocol, program, pid: pid === undefined ? undefined : Number(pid) }];
 }
