@@ -39,7 +39,7 @@ Deno.test({
     try {
       await Deno.writeTextFile(
         `${folder}/states.ts`,
-        `const state = (wish: Deno.PermissionDescriptor) => Deno.permissions.querySync(wish).state;
+        `const state = (wanted: Deno.PermissionDescriptor) => Deno.permissions.querySync(wanted).state;
          if (import.meta.main) {
            console.log(JSON.stringify({
              read: state({ name: "read" }), write: state({ name: "write" }), run: state({ name: "run" }),

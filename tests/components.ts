@@ -169,7 +169,7 @@ class Apt {
 
   async download(name: string, { suite, version, cwd, say }: DownloadOptions): Promise<void> {
     const options = await this.#options(suite);
-    const get = (wish: string) => run("apt-get", [...options, "-q", "download", wish], cwd);
+    const get = (wanted: string) => run("apt-get", [...options, "-q", "download", wanted], cwd);
     if (version === undefined) return void await get(name);
     try {
       await get(`${name}=${version}*`);

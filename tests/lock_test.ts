@@ -25,11 +25,11 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
 
   const usedSpecifiers = new Set<string>();
   const usedPackages = new Set<string>();
-  const visit = (wish: string, from: string): void => {
-    const specifier = fullSpecifier(wish, lock);
+  const visit = (wanted: string, from: string): void => {
+    const specifier = fullSpecifier(wanted, lock);
     const version = lock.specifiers[specifier];
     if (version === undefined) {
-      problems.push(`"${wish}" of ${from} is not resolved`);
+      problems.push(`"${wanted}" of ${from} is not resolved`);
       return;
     }
     if (!satisfies(version, specifier)) problems.push(`${version} does not satisfy "${specifier}"`);
@@ -55,10 +55,10 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
 }
 
 /** A dependency is written without its range where the lock knows only one range of that package. */
-function fullSpecifier(wish: string, lock: Lock): string {
-  if (wish.lastIndexOf("@") > "jsr:@".length) return wish;
-  const ranges = Object.keys(lock.specifiers).filter((specifier) => specifier.startsWith(`${wish}@`));
-  return ranges.length === 1 && ranges[0] !== undefined ? ranges[0] : wish;
+function fullSpecifier(wanted: string, lock: Lock): string {
+  if (wanted.lastIndexOf("@") > "jsr:@".length) return wanted;
+  const ranges = Object.keys(lock.specifiers).filter((specifier) => specifier.startsWith(`${wanted}@`));
+  return ranges.length === 1 && ranges[0] !== undefined ? ranges[0] : wanted;
 }
 
 /** Enough of semver for `^1.2.3` and `~0.224.14`; any other form does not satisfy. */

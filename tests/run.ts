@@ -36,7 +36,7 @@ const KEPT_FOR_A_RUN = 35;
 const JOBS = navigator.hardwareConcurrency + 1;
 /** For one test, in minutes: none takes longer than two. */
 const LONGEST_ONE = 10;
-/** Of tests that are named: they may be told to take long. */
+/** Of tests that are named: an option may allow them to take long. */
 const LONGEST_NAMED_RUN = 180;
 
 const TEST = ["test", "-q", "-P=test", "--no-prompt"];
@@ -147,14 +147,14 @@ export function readArguments(args: readonly string[]): RunArguments {
 }
 
 /**
- * Runs the tests under one Deno, after which as many other runs come as `later` says. What failed is told in lines, for
+ * Runs the tests under one Deno, after which as many other runs come as `later` says. What failed is in lines, for
  * the end: whoever reads a long log reads its last lines.
  */
 async function runTests(
   { strict, rest }: RunArguments,
   version: string,
   later: number,
-): Promise<Outcome & { readonly told: readonly string[] }> {
+): Promise<Outcome & { readonly lines: readonly string[] }> {
   const isNamed = rest.some((argument) => !argument.startsWith("-"));
   const all = () => version === PINNED ? allTests() : libraryTests();
   const wanted = [...rest, ...(isNamed ? [] : await grouped(await all(), version))];
@@ -165,17 +165,17 @@ async function runTests(
   const { code, text } = await denow([...TEST, "--parallel", ...wanted], { ...options(), env });
   const outcome = countTests(text, code);
   const failures = strict ? [] : secondChances(text, outcome);
-  const told = (word: string, lines: readonly string[]) =>
-    lines.map((line) => `${word}, Deno ${version}: ${line}`);
-  if (failures.length === 0) return { ...outcome, told: told("FAILED", failedLines(text, outcome)) };
+  const marked = (word: string, found: readonly string[]) =>
+    found.map((line) => `${word}, Deno ${version}: ${line}`);
+  if (failures.length === 0) return { ...outcome, lines: marked("FAILED", failedLines(text, outcome)) };
   const files = [...new Set(failures.flatMap((failure) => failure.files))];
   say(`once more, alone: ${files.join(", ")}`);
   const again = await denow([...TEST, ...files], { ...options(), env: own });
   const second = countTests(again.text, again.code);
   const lines = second.failed === 0
-    ? told("UNSTEADY, passed only alone", failures.map(({ name, place }) => `${name} (${place})`))
-    : told("FAILED, also alone", failedLines(again.text, second));
-  return { ...afterSecondChance(outcome, second), told: lines };
+    ? marked("UNSTEADY, passed only alone", failures.map(({ name, place }) => `${name} (${place})`))
+    : marked("FAILED, also alone", failedLines(again.text, second));
+  return { ...afterSecondChance(outcome, second), lines };
 }
 
 async function runExamples(version: string): Promise<Outcome> {
@@ -258,7 +258,7 @@ async function main(args: string[]): Promise<number> {
       if (version !== PINNED) say(`under Deno "${version}":`);
       const outcome = await runTests(wanted, version, wanted.versions.length - index - 1);
       outcomes.push(outcome);
-      last.push(...outcome.told);
+      last.push(...outcome.lines);
       if (wanted.rest.length === 0) outcomes.push(await runExamples(version));
     }
     return outcomes;

@@ -12,7 +12,7 @@ const SIZE = 4;
 const PATIENCE_MS = 60_000;
 
 /** By the name of each sandbox, what came of asking for it. */
-const BODIES = { "from the pool": {}, "made for it": { uid: "told" } };
+const BODIES = { "from the pool": {}, "made for it": { uid: "given" } };
 type Kind = keyof typeof BODIES;
 
 class Client implements Disposable {

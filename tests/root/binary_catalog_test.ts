@@ -34,9 +34,9 @@ binaryTest(
       "networks",
       "--json",
     ];
-    const nobody = await runCommand({ program: "setpriv", args, env: { PATH: SYSTEM_PATH } });
-    assertEquals([nobody.code, nobody.stderr], [0, ""]);
-    assertEquals(JSON.parse(nobody.stdout).map(({ status }: { status: string }) => status), ["rejected"]);
+    const ordinary = await runCommand({ program: "setpriv", args, env: { PATH: SYSTEM_PATH } });
+    assertEquals([ordinary.code, ordinary.stderr], [0, ""]);
+    assertEquals(JSON.parse(ordinary.stdout).map(({ status }: { status: string }) => status), ["rejected"]);
 
     // Containers are attached: without the file there is no default, rather than another one.
     await world.conf(

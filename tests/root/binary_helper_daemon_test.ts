@@ -74,7 +74,7 @@ binaryTest(
       assert(await isAlive(deaf));
       const started = performance.now();
       assertEquals((await world.json(["recover"])).failed, []);
-      assert(performance.now() - started < 25_000, "nobody waited for the copy");
+      assert(performance.now() - started < 25_000, "nothing waited for the copy");
       assertEquals([await isAlive(deaf), await isAlive(daemon), await isAlive(restarted.pid)], [
         false,
         true,

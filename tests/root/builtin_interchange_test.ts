@@ -60,7 +60,7 @@ async function rulesOf(containerId: string): Promise<string[]> {
  * removes everything and then reports that there is no chain in iptables, because it does not know the
  * message of iptables 1.8.
  */
-async function takeDown(way: Way, del: Caller, call: Omit<Call, "verb">): Promise<void> {
+async function detach(way: Way, del: Caller, call: Omit<Call, "verb">): Promise<void> {
   const answer = await del("bridge", { ...call, verb: "DEL" });
   const isKnown = way.ipMasqBackend === "nftables" && del !== OURS && answer.code === 1 &&
     String(answer.document.msg).includes("does not exist");
@@ -76,7 +76,7 @@ async function attachAndDetach(world: World, way: Way, add: Caller, del: Caller)
   assert((await rulesOf(containerId)).length > 0, "no masquerading");
   const config = { ...call.config, prevResult: answer.document };
   assertDone(await del("bridge", { ...call, config, verb: "CHECK" }));
-  await takeDown(way, del, { ...call, config });
+  await detach(way, del, { ...call, config });
   assertEquals(await rulesOf(containerId), []);
   assertEquals(await sh(`ip -o link show master ${world.bridge}`), "");
   assertEquals((await sh("ip -o link show", netns)).trim().split("\n").length, 1);
@@ -110,7 +110,7 @@ for (const way of WAYS) {
         };
         const { ips, routes } = resultOf(await caller("bridge", { ...call, verb: "ADD" }));
         seen.push({ ips, routes, files: files(world), rules: await rulesOf(call.containerId) });
-        await takeDown(way, caller, call);
+        await detach(way, caller, call);
         await Deno.remove(`${world.dir}/net-${world.tag}`, { recursive: true });
       }
       assertEquals(seen[0], seen[1]);

@@ -12,7 +12,7 @@ import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { type Known, type Load, LoadClient, loadNetworks, MAY_BE, RECORDED } from "./daemon_load.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
-import { tellFigures } from "./figures.ts";
+import { appendFigures } from "./figures.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 3);
 const CLIENTS = KILLS > 3 ? 32 : 8;
@@ -51,7 +51,7 @@ binaryTest(
         await accountedFor(world, daemon, { clients, dead }, tally);
       }
       assert((tally.get("interrupted") ?? 0) >= KILLS, "the kills met nothing");
-      if (KILLS > 1) assert((tally.get("answered: hand-outs") ?? 0) > 0, "the pool served nobody");
+      if (KILLS > 1) assert((tally.get("answered: hand-outs") ?? 0) > 0, "the pool served no client");
       await removeAll(world, clients);
     } catch (cause) {
       throw new Error(`${SEED_VARIABLE}=${seed}: ${cause instanceof Error ? cause.message : cause}`, {
@@ -59,7 +59,7 @@ binaryTest(
       });
     }
     const seconds = Math.round((performance.now() - started) / 1_000);
-    await tellFigures(`${KILLS} kills of the daemon in ${seconds} s, ${SEED_VARIABLE}=${seed}`, tally);
+    await appendFigures(`${KILLS} kills of the daemon in ${seconds} s, ${SEED_VARIABLE}=${seed}`, tally);
   },
 );
 
@@ -136,7 +136,7 @@ async function accountedFor(
       if (shown?.state === "ready") ready.push({ networks: known.networks, shown });
     }
   }
-  assertEquals([...byName.keys()], [], "sandboxes that nobody knows of");
+  assertEquals([...byName.keys()], [], "sandboxes that no client knows");
   await kernelHas(world, ready);
   await until(
     "the plugins have ended",

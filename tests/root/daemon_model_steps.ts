@@ -105,7 +105,7 @@ export class Steps {
       const networks = random.one(CHAINS.filter((chain) => !chain?.includes("bad")));
       return { ...this.#run(), networks, port: undefined, replace: false, ...more };
     };
-    const takeDown = ({ id }: ModelSandbox): AskStep => {
+    const tearDown = ({ id }: ModelSandbox): AskStep => {
       const target = { ref: id };
       if (random.chance(40)) return { do: "stop", target };
       return { do: "remove", target, force: random.chance(50) };
@@ -116,8 +116,8 @@ export class Steps {
       const first = run();
       return [call(first), call(run({ name: first.name, namespace: first.namespace }))];
     }
-    const second = random.chance(40) ? run({ name: `lone${this.#made}` }) : takeDown(other);
-    return [call(takeDown(one)), call(second)];
+    const second = random.chance(40) ? run({ name: `lone${this.#made}` }) : tearDown(other);
+    return [call(tearDown(one)), call(second)];
   }
 
   /** A run that must succeed, with something to attach. */

@@ -3,7 +3,7 @@
 // tests/root/daemon_model_test.ts`.
 import { assertEquals } from "@std/assert";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
-import { tell } from "../tell.ts";
+import { logProgress } from "../progress.ts";
 import { Model, type Step } from "./daemon_model.ts";
 import { Steps } from "./daemon_model_steps.ts";
 import { LifeWorld } from "./daemon_model_world.ts";
@@ -22,12 +22,12 @@ const PROCESS_EVERY = 8;
  */
 const INFRA_EVERY = 8;
 const INFRA_IN = 3;
-const TOLD_EVERY = 25;
+const REPORT_EVERY = 25;
 /** No program listens there: only podwire's records say which sandbox has it. */
 const PORT = 20_080;
 
 /** What all lives together did. */
-interface Told {
+interface Totals {
   lives: number;
   steps: number;
   readonly kinds: Map<string, number>;
@@ -42,15 +42,15 @@ Deno.test({
   fn: async () => {
     const first = seedFromEnvironment() ?? Date.now() % 1_000_000;
     const end = first + count();
-    const told: Told = { lives: 0, steps: 0, kinds: new Map<string, number>() };
+    const totals: Totals = { lives: 0, steps: 0, kinds: new Map<string, number>() };
     let next = first;
     let failed = false;
     const work = async () => {
       while (next < end && !failed) {
         const seed = next++;
         try {
-          await live(seed, told);
-          if (++told.lives % TOLD_EVERY === 0) tell(`${told.lives} lives from ${first}`);
+          await live(seed, totals);
+          if (++totals.lives % REPORT_EVERY === 0) logProgress(`${totals.lives} lives from ${first}`);
         } catch (error) {
           failed = true;
           throw error;
@@ -59,8 +59,8 @@ Deno.test({
     };
     const outcomes = await Promise.allSettled(Array.from({ length: AT_ONCE }, work));
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-    const kinds = [...told.kinds].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
-    tell(`${count()} lives from ${SEED_VARIABLE}=${first}: ${told.steps} steps (${kinds})`);
+    const kinds = [...totals.kinds].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
+    logProgress(`${count()} lives from ${SEED_VARIABLE}=${first}: ${totals.steps} steps (${kinds})`);
   },
 });
 
@@ -72,7 +72,7 @@ function infraIn(seed: number): number {
 }
 
 /** One life. The first of a run with its seed is the same. */
-async function live(seed: number, told: Told): Promise<void> {
+async function live(seed: number, totals: Totals): Promise<void> {
   const random = randomOf(seed);
   const model = new Model();
   const isProcess = seed % PROCESS_EVERY === 0;
@@ -91,8 +91,8 @@ async function live(seed: number, told: Told): Promise<void> {
       const step = source.next();
       steps.push(step);
       const kind = step.do === "ask" || step.do === "die" ? `${step.do} ${step.step.do}` : step.do;
-      told.kinds.set(kind, (told.kinds.get(kind) ?? 0) + 1);
-      told.steps++;
+      totals.kinds.set(kind, (totals.kinds.get(kind) ?? 0) + 1);
+      totals.steps++;
       await take(world, model, step, random.chance(30));
     }
     await end(world, model);

@@ -110,13 +110,13 @@ export class LifeWorld implements AsyncDisposable {
       const known = this.model.attachments.filter((attachment) => attachment.network === network);
       const names = known.map(nameOf).sort();
       for (const type of types) {
-        assertEquals(await this.#toldInUse(type), dryRun ? undefined : names, `GC of ${type}`);
+        assertEquals(await this.#validInGc(type), dryRun ? undefined : names, `GC of ${type}`);
       }
     }
   }
 
   /** The attachments that a plugin got as valid with GC. */
-  async #toldInUse(type: string): Promise<string[] | undefined> {
+  async #validInGc(type: string): Promise<string[] | undefined> {
     const path = `${this.base.plugins.dir}/gc-${type}`;
     if (!await isThere(path)) return undefined;
     const { "cni.dev/valid-attachments": valid } = JSON.parse(await Deno.readTextFile(path));

@@ -22,7 +22,7 @@ interface Shown {
 }
 
 const POOL = "podwire-pool";
-const spares = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
+const warmSandboxes = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
 
 /** Waits until the daemon has that many warm sandboxes, none of which is one of those. */
 async function filled(
@@ -33,7 +33,7 @@ async function filled(
 ): Promise<Shown[]> {
   let now: Shown[] = [];
   await until(`the pool has ${size}`, async () => {
-    now = (await spares(world)).filter(({ state }) => state === "ready");
+    now = (await warmSandboxes(world)).filter(({ state }) => state === "ready");
     if (now.length !== size || now.some(({ id }) => but.some((old) => old.id === id))) return false;
     // It is on record a moment before the pool knows it.
     return (await counts(daemon, world))[1] === size;
@@ -149,7 +149,7 @@ binaryTest(
   async (world) => {
     await network(world);
     const asked: string[] = [];
-    const told = new Map<string, string>();
+    const created = new Map<string, string>();
     for (let round = 0; round < 5; round++) {
       await using daemon = await withPool(world, 4);
       await filled(world, daemon, 4);
@@ -157,7 +157,7 @@ binaryTest(
       asked.push(...names);
       const answers = names.map(async (name) => {
         const { status, json } = await daemon.call("POST", "/v1/sandboxes", { name });
-        if (status === 201) told.set(name, json.id);
+        if (status === 201) created.set(name, json.id);
       });
       const answered = Promise.allSettled(answers);
       await new Promise((resolve) => setTimeout(resolve, 5 + round * 12));
@@ -165,9 +165,9 @@ binaryTest(
       await answered;
     }
     await world.done(["recover", "--builtin=prefer"]);
-    assertEquals(await spares(world), []);
+    assertEquals(await warmSandboxes(world), []);
     const left: Shown[] = await world.json(["ps"]);
-    for (const [name, id] of told) assertEquals(left.find((sandbox) => sandbox.name === name)?.id, id);
+    for (const [name, id] of created) assertEquals(left.find((sandbox) => sandbox.name === name)?.id, id);
     for (const { name, state, ips } of left) {
       assertEquals([asked.includes(name), state, ips.length], [true, "ready", 2], name);
       assertStringIncludes(await world.done(["exec", name, "--", "ip", "addr"]), ips[0] ?? "none");
@@ -207,8 +207,8 @@ binaryTest(
 
     for (const name of ["web", "db"]) await world.done(["rm", name]);
     await daemon.end();
-    const nobody = await world.refused(6, ["run", "web", ...args], through);
-    assertEquals([nobody.kind, nobody.msg], ["not-ready", `no daemon serves at ${daemon.socket}`]);
+    const unserved = await world.refused(6, ["run", "web", ...args], through);
+    assertEquals([unserved.kind, unserved.msg], ["not-ready", `no daemon serves at ${daemon.socket}`]);
     assertEquals(await leftIn(world), []);
   },
 );

@@ -106,7 +106,7 @@ class Soak {
         }
       } else if (own !== undefined && random.chance(20)) {
         await this.#ask(200, "GET", `/v1/sandboxes/${own}`);
-      } else if (random.chance(3)) await this.#ask(404, "GET", "/v1/sandboxes/nobody");
+      } else if (random.chance(3)) await this.#ask(404, "GET", "/v1/sandboxes/unknown");
       else await this.#ask(200, "GET", random.one(QUESTIONS));
     }
     if (own !== undefined) await this.#ask(204, "DELETE", `/v1/sandboxes/${own}`);

@@ -155,7 +155,7 @@ binaryTest("events report what the daemon and the command line do", [], async (w
   assertEquals((await daemon.call("DELETE", "/v1/sandboxes/cli")).status, 204);
   await hears("that it went", /"sandbox":null/);
   await hears("that the attachment went", /"attachment":null/);
-  assert(!heard.includes('"state":"broken"'), "nothing is told of a sandbox that is not there yet");
+  assert(!heard.includes('"state":"broken"'), "there is no event about a sandbox that does not exist yet");
   await world.conf("zz.conflist", "{");
   await hears("the catalogue", /"type":"catalogue".*zz\.conflist/);
   await daemon.end();

@@ -241,7 +241,7 @@ sandboxTest(
     assertEquals(await world.sandboxes.ids(), [here, other].toSorted() as string[]);
     assertEquals((await world.store.containers()).toSorted(), [here, other].toSorted());
     // The list of another engine does not cover them.
-    const { removed } = await podwire.gc({ pods: { owner: "nobody", containerIds: [] } });
+    const { removed } = await podwire.gc({ pods: { owner: "other", containerIds: [] } });
     assertEquals(removed.filter(({ kind }) => kind !== "namespace"), []);
   },
 );

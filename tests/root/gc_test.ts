@@ -113,9 +113,9 @@ releaseTest("D51 STATUS of the reference plugins, ready and not", "1.9.1", [], a
   assert(broken?.msg?.includes("absent"), broken?.msg);
 });
 
-for (const [release, spoken] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as const) {
+for (const [release, version] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as const) {
   releaseTest(
-    `D67 D76 B69 the plugins of release ${release} are called in version ${spoken}`,
+    `D67 D76 B69 the plugins of release ${release} are called in version ${version}`,
     release,
     ["pod"],
     async (world) => {
@@ -128,13 +128,13 @@ for (const [release, spoken] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as cons
       const list = JSON.parse(await Deno.readTextFile(file));
       await Deno.writeTextFile(file, JSON.stringify({ ...list, cniVersions: ["1.1.0", "1.0.0", "0.3.1"] }));
       const { supportedVersions } = await podwire.pluginVersions("bridge");
-      assertEquals(supportedVersions.at(-1), spoken);
+      assertEquals(supportedVersions.at(-1), version);
       assertEquals(await podwire.validate(world.name), {
-        cniVersion: spoken,
+        cniVersion: version,
         capabilities: ["portMappings"],
       });
       const result = await podwire.add(world.name, world.request("pod"));
-      assertEquals(result.cniVersion, spoken);
+      assertEquals(result.cniVersion, version);
       await podwire.check(world.name, world.request("pod"));
       assertEquals((await podwire.status(world.name)).map(({ ready }) => ready), [true]);
       await podwire.del(world.name, world.request("pod"));
@@ -206,7 +206,7 @@ Deno.test({
     "D51 D60 STATUS of the built-in host-local reports that no address is left, and GC releases what leaked",
   ...need("root", "ip"),
   fn: async () => {
-    const dir = await Deno.makeTempDir({ prefix: "pwt-upkeep-" });
+    const dir = await Deno.makeTempDir({ prefix: "pwt-gc-" });
     try {
       await Deno.mkdir(`${dir}/conf`);
       const ipam = { type: "host-local", dataDir: `${dir}/ipam`, subnet: "10.80.1.0/30" };

@@ -15,7 +15,7 @@ async function start(world: BinaryWorld): Promise<DaemonProcess> {
 }
 
 /** The daemon's events about its sandboxes. */
-class Told implements AsyncDisposable {
+class EventLog implements AsyncDisposable {
   #heard = "";
   readonly #reading: Promise<void>;
 
@@ -23,11 +23,11 @@ class Told implements AsyncDisposable {
     this.#reading = this.#read().catch(() => {});
   }
 
-  static async of(daemon: DaemonProcess): Promise<Told> {
-    const told = new Told(await daemon.connect());
-    await writeAll(told.connection, "GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n");
-    await until("the stream is open", () => Promise.resolve(told.#heard.includes(": podwire")));
-    return told;
+  static async of(daemon: DaemonProcess): Promise<EventLog> {
+    const events = new EventLog(await daemon.connect());
+    await writeAll(events.connection, "GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n");
+    await until("the stream is open", () => Promise.resolve(events.#heard.includes(": podwire")));
+    return events;
   }
 
   async #read(): Promise<void> {
@@ -70,7 +70,7 @@ binaryTest(
   ["runc", "catatonit"],
   async (world) => {
     await using daemon = await start(world);
-    await using told = await Told.of(daemon);
+    await using events = await EventLog.of(daemon);
     const [own, beside, stopped, last] = ["own", "beside", "stopped", "last"].map((name) => world.id(name));
     const run = async (id: string | undefined) => {
       const { status, json, text } = await daemon.call("POST", "/v1/sandboxes", {
@@ -86,28 +86,28 @@ binaryTest(
       (await world.json(["run", beside!, "--id", beside!, "--infra", BUILTIN], { env })).pid as number,
     ];
     await run(stopped);
-    for (const id of [own!, beside!, stopped!]) await told.hears(id, /^ready$/);
+    for (const id of [own!, beside!, stopped!]) await events.hears(id, /^ready$/);
     assertEquals((await metricsOf(daemon))("infra_deaths_total"), 0);
 
     for (const pid of pids) Deno.kill(pid, "SIGKILL");
     assertEquals((await daemon.call("POST", `/v1/sandboxes/${stopped}/stop`)).status, 200);
     const ended = (pid: number | undefined) =>
       new RegExp(`^broken its infra container has ended: its process ${pid} is gone; runc says .* stopped$`);
-    await told.hears(own!, ended(pids[0]));
-    await told.hears(beside!, ended(pids[1]));
-    await told.hears(stopped!, /^stopped$/);
+    await events.hears(own!, ended(pids[0]));
+    await events.hears(beside!, ended(pids[1]));
+    await events.hears(stopped!, /^stopped$/);
     await until("both are broken in the metrics", async () => {
       const value = await metricsOf(daemon);
       return value("infra_deaths_total") === 2 && value("sandboxes", "broken") === 2;
     });
     assertEquals((await daemon.call("POST", `/v1/sandboxes/${own}/stop`)).status, 200);
-    await told.hears(own!, /^stopped$/);
+    await events.hears(own!, /^stopped$/);
     await world.done(["rm", beside!], { env });
 
     // By then a stopped one, or one that was reported twice, would have been counted.
     pids.push(await run(last));
     Deno.kill(pids[2]!, "SIGKILL");
-    await told.hears(last!, ended(pids[2]));
+    await events.hears(last!, ended(pids[2]));
     await until("it is counted", async () => (await metricsOf(daemon))("infra_deaths_total") === 3);
     for (const id of [own, stopped, last]) {
       assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${id}`)).status, 204);
@@ -128,16 +128,16 @@ binaryTest(
   [],
   async (world) => {
     await using daemon = await start(world);
-    await using told = await Told.of(daemon);
+    await using events = await EventLog.of(daemon);
     const [unmounted, kept] = [world.id("unmounted"), world.id("kept")];
     for (const id of [unmounted, kept]) {
       const { status, json, text } = await daemon.call("POST", "/v1/sandboxes", { id, name: id });
       assertEquals(status, 201, text);
-      await told.hears(id, /^ready$/);
+      await events.hears(id, /^ready$/);
       if (id === unmounted) await sh(`umount ${json.netns}`);
     }
-    await told.hears(unmounted, /^broken .*: is a plain file, not a network namespace$/);
-    assertEquals(told.of(kept), ["ready"]);
+    await events.hears(unmounted, /^broken .*: is a plain file, not a network namespace$/);
+    assertEquals(events.of(kept), ["ready"]);
     for (const id of [unmounted, kept]) {
       assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${id}`)).status, 204);
     }

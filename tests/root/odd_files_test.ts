@@ -44,7 +44,7 @@ async function makeNode(world: SandboxWorld): Promise<void> {
   await podwire.gc();
   await world.leaveLock(world.id("victim"));
   await Deno.mkdir(`${world.runDir}/calls`, { recursive: true });
-  const note = `${JSON.stringify({ subject: world.id("nobody"), task: "GC" })}\n`;
+  const note = `${JSON.stringify({ subject: world.id("unknown"), task: "GC" })}\n`;
   await Deno.writeTextFile(`${world.runDir}/calls/${crypto.randomUUID()}`, note);
   for (const dir of ["failed", "containers"]) {
     await Deno.mkdir(`${world.stateDir}/${dir}`, { recursive: true });

@@ -7,7 +7,7 @@ import { bridge, PORTMAP } from "./plugins_case.ts";
 import { needKernel } from "./plugins_kernel.ts";
 import { PluginWorld } from "./plugins_world.ts";
 
-const wishOf = (...ports: readonly Record<string, string | number>[]) => ({
+const withPorts = (...ports: readonly Record<string, string | number>[]) => ({
   capabilityArgs: { portMappings: ports.map((port) => ({ containerPort: 80, protocol: "tcp", ...port })) },
 });
 
@@ -23,25 +23,25 @@ Deno.test({
     await using world = await PluginWorld.make("1.9.1", "pod", "other");
     await world.network("1.0.0", [bridge(world), PORTMAP]);
     const [before, otherBefore] = [await world.left(), await world.left("other")];
-    const one = world.request("pod", wishOf({ hostPort: 18080 }));
+    const one = world.request("pod", withPorts({ hostPort: 18080 }));
     await world.podwire.add(world.name, one);
     const rules = await world.rules();
     assert(rules.some((rule) => rule.includes("18080")), rules.join("\n"));
     for (const hostIP of ["", "0.0.0.0", "127.0.0.1", "::1", "::ffff:192.0.2.1"]) {
-      const wish = wishOf({ hostPort: 18081 }, { hostPort: 18080, hostIP, protocol: "TCP" });
+      const ports = withPorts({ hostPort: 18081 }, { hostPort: 18080, hostIP, protocol: "TCP" });
       const error = await assertRejects(
-        () => world.podwire.add(world.name, world.request("other", wish)),
+        () => world.podwire.add(world.name, world.request("other", ports)),
         CniError,
       );
       assertEquals([error.kind, error.context.network], ["conflict", world.name]);
       assertEquals([await world.rules(), (await world.podwire.attachments()).length], [rules, 1]);
     }
-    const udp = world.request("other", wishOf({ hostPort: 18080, protocol: "udp" }));
+    const udp = world.request("other", withPorts({ hostPort: 18080, protocol: "udp" }));
     await world.podwire.add(world.name, udp);
     await world.podwire.del(world.name, udp);
     assertEquals(await world.rules(), rules);
     await world.podwire.del(world.name, one);
-    const other = world.request("other", wishOf({ hostPort: 18080 }));
+    const other = world.request("other", withPorts({ hostPort: 18080 }));
     await world.podwire.add(world.name, other);
     assert((await world.rules()).some((rule) => rule.includes("18080")));
     await world.podwire.del(world.name, other);

@@ -11,7 +11,7 @@ import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 
 const BOTH = Object.keys(RELEASES) as Release[];
 
-function upkeepTest(
+function statusGcTest(
   name: string,
   { releases = BOTH, features = [] }: { releases?: readonly Release[]; features?: readonly Feature[] },
   fn: (world: PluginWorld) => Promise<void>,
@@ -38,7 +38,7 @@ const CHAIN = (world: PluginWorld): readonly JsonObject[] => [
   { type: "bandwidth", capabilities: { bandwidth: true } },
 ];
 
-upkeepTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, async (world) => {
+statusGcTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, async (world) => {
   const states: readonly [readonly JsonObject[], string | undefined][] = [
     [CHAIN(world), undefined],
     [[{ type: "loopback" }], undefined],
@@ -58,7 +58,7 @@ upkeepTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, asy
   }
 });
 
-upkeepTest("a sweep detaches what has no owner and leaves the rest unchanged", {
+statusGcTest("a sweep detaches what has no owner and leaves the rest unchanged", {
   releases: ["1.9.1"],
   features: ["iptables", "bandwidth"],
 }, async (world) => {
@@ -84,7 +84,7 @@ upkeepTest("a sweep detaches what has no owner and leaves the rest unchanged", {
   assertEquals([...await world.left("a"), ...await world.left("b")], []);
 });
 
-upkeepTest(
+statusGcTest(
   "an ADD that a plugin refuses for its version leaves nothing",
   { features: ["iptables"] },
   async (world) => {
@@ -95,7 +95,7 @@ upkeepTest(
   },
 );
 
-upkeepTest(
+statusGcTest(
   "an ADD that fails in the middle of a chain leaves nothing",
   { features: ["iptables"] },
   async (world) => {
@@ -118,7 +118,7 @@ const REFUSED: Readonly<Partial<Record<Feature, JsonObject>>> = {
 
 for (const [feature, plugin] of Object.entries(REFUSED)) {
   if (refusal(feature as Feature) === undefined) continue;
-  upkeepTest(`an ADD with ${feature}, which this kernel lacks, leaves nothing`, {}, async (world) => {
+  statusGcTest(`an ADD with ${feature}, which this kernel lacks, leaves nothing`, {}, async (world) => {
     const first = feature === "vrf" ? [bridge(world, { ipMasq: false })] : [];
     const last = feature === "vrf" ? plugin : { ...plugin, ipam: hostLocal(world) };
     await world.network("1.0.0", [...first, last]);

@@ -132,9 +132,9 @@ spoiltTest(
     assertEquals((await changes(world)).length, 2);
 
     // The caller must learn that it is not over.
-    const told = await failing(() => pods.tearDown(before.containerId));
-    assertMatch(told.message, READ_ONLY);
-    assertStringIncludes(told.message, `${dir}/`);
+    const failure = await failing(() => pods.tearDown(before.containerId));
+    assertMatch(failure.message, READ_ONLY);
+    assertStringIncludes(failure.message, `${dir}/`);
     assertEquals((await changes(world)).slice(2), ["b DEL before eth1", "a DEL before eth0"]);
     assertEquals(await links(world, before), []);
     assertEquals((await pods.attachments()).map(({ network }) => network).sort(), ["a", "b"]);
@@ -204,10 +204,10 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
 
       const failures = await pods.tearDown(before.containerId);
       // The entries are for other runtimes: if they cannot be removed, the attachment stays on record, too.
-      const isLeft = how === "read-only";
-      assertEquals(failures.map(({ message }) => READ_ONLY.test(message)), isLeft ? [true, true] : []);
+      const staysAttached = how === "read-only";
+      assertEquals(failures.map(({ message }) => READ_ONLY.test(message)), staysAttached ? [true, true] : []);
       assertEquals(await links(world, before), []);
-      assertEquals((await pods.attachments()).map(({ state }) => state), isLeft ? ["failed", "failed"] : []);
+      assertEquals((await pods.attachments()).map(({ state }) => state), staysAttached ? ["failed", "failed"] : []);
       await mend(dir);
       await until(async () => (await pods.attachments()).length === 0);
       await pods.setUp(web);

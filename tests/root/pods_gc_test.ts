@@ -26,10 +26,10 @@ podsTest(
     const valid = [kept.containerId];
     const dry = await pods.gc({ validPods: valid, dryRun: true });
     const report = await pods.gc({ validPods: () => Promise.resolve(valid) });
-    const told = ({ removed }: typeof report) =>
+    const entriesOf = ({ removed }: typeof report) =>
       removed.map(({ kind, containerId, network }) => [kind, sandbox.plain(containerId ?? ""), network]);
-    assertEquals(told(dry), told(report));
-    assertEquals(told(report), [["attachment", "gone", "b"], ["sandbox", "gone", undefined]]);
+    assertEquals(entriesOf(dry), entriesOf(report));
+    assertEquals(entriesOf(report), [["attachment", "gone", "b"], ["sandbox", "gone", undefined]]);
     assertEquals((await pods.podStatus(kept.containerId)).ready, true);
     assertEquals((await others.podStatus(foreign.containerId)).ready, true);
     assertEquals((await assertRejects(() => pods.podStatus(gone.containerId), CniError)).kind, "not-found");

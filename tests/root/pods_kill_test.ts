@@ -9,7 +9,7 @@ import type { PodRequest } from "../../lib/pod/request.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { KillWorld, type Unit } from "./kill_world.ts";
 import { need } from "./need.ts";
-import { tellFigures } from "./figures.ts";
+import { appendFigures } from "./figures.ts";
 import { forgetCalls, marksOf, type Proof, proveTakenBack } from "./paced_plugins.ts";
 import type { PodsCall } from "./pods_process.ts";
 import { type PodsAnswer, type PodsProcess, podsTest } from "./pods_world.ts";
@@ -223,7 +223,7 @@ Deno.test({
     const hits = tally.get("set-up: kills into work") + tally.get("tear-down: kills into work");
     assert(hits >= KILLS / 2, `of ${KILLS} kills only ${hits} fell into work`);
     const seconds = Math.round((performance.now() - started) / 1_000);
-    await tellFigures(`${KILLS} kills in ${seconds} s, ${SEED_VARIABLE}=${seed}`, tally.counts);
+    await appendFigures(`${KILLS} kills in ${seconds} s, ${SEED_VARIABLE}=${seed}`, tally.counts);
   },
 });
 

@@ -126,11 +126,11 @@ podsTest(
     // A file that was written a moment ago is read twice.
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     await pods.reload();
-    const told = Promise.withResolvers<void>();
-    using _listening = pods.onNetworks(() => told.resolve());
+    const notified = Promise.withResolvers<void>();
+    using _listening = pods.onNetworks(() => notified.resolve());
     using calls = new FileCalls();
     await quickNetworks(world, ["net00700"], 9_000);
-    await told.promise;
+    await notified.promise;
     assert((calls.take().readTextFile ?? 0) < 20, "only what has changed is read");
     assertEquals((await pods.networks()).length, 1_000);
     assertEquals(await comeAndGo(world, pods, "after", [{ name: "net00700" }]), ["net00700"]);

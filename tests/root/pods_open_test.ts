@@ -48,11 +48,11 @@ podsTest(
     await using watching = await world.open({ watch: true, owner: "watching" });
     await using asking = await world.open({ cacheDir: `${sandbox.dir}/elsewhere` });
     const noticed: string[] = [];
-    const told = (who: string) => (entries: readonly { name: string | undefined }[]) => {
+    const heardBy = (who: string) => (entries: readonly { name: string | undefined }[]) => {
       for (const { name } of entries) noticed.push(`${who} ${name}`);
     };
-    using _watching = watching.onNetworks(told("watching"));
-    using _asking = asking.onNetworks(told("asking"));
+    using _watching = watching.onNetworks(heardBy("watching"));
+    using _asking = asking.onNetworks(heardBy("asking"));
     await sandbox.network("a");
     await until(() => Promise.resolve(noticed.length > 0));
     assertEquals(noticed, ["watching a"]);

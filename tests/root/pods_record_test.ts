@@ -86,8 +86,8 @@ podsTest(
     assertEquals(failures.map(({ context }) => context.ifName), ["eth1"]);
     assertStringIncludes(failures[0]?.message ?? "", "libcni's cache does not say how it was made");
     assertEquals((await sandbox.calls()).at(-1), "a DEL web eth0");
-    const told = sandbox.log.all.filter((line) => line.includes("a record cannot be used"));
-    assertEquals(told.length, 1);
+    const logged = sandbox.log.all.filter((line) => line.includes("a record cannot be used"));
+    assertEquals(logged.length, 1);
     assertEquals((await assertRejects(() => pods.tearDown(""), CniError)).kind, "usage");
   },
 );

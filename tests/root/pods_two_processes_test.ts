@@ -9,7 +9,7 @@ import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
 import type { RecordingPlugin } from "../recording_plugin.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
-import { tellFigures } from "./figures.ts";
+import { appendFigures } from "./figures.ts";
 import { need } from "./need.ts";
 import { installPaced, type Mark, marksOf, proveTakenBack } from "./paced_plugins.ts";
 import type { PodsCall } from "./pods_process.ts";
@@ -214,8 +214,8 @@ async function proveExcluded(marks: readonly Mark[], last: string): Promise<numb
       if (moment === "end") continue;
       seen++;
       const { "cni.dev/valid-attachments": valid } = JSON.parse(await Deno.readTextFile(`${dir}/stdin`));
-      const told = valid.map(({ containerID }: { containerID: string }) => containerID);
-      assertEquals(new Set(told), live, "a GC was told of others than were attached");
+      const given = valid.map(({ containerID }: { containerID: string }) => containerID);
+      assertEquals(new Set(given), live, "a GC got others than were attached");
       continue;
     }
     assertEquals(sweeping, undefined, `${verb} while GC was running`);
@@ -295,6 +295,6 @@ Deno.test({
       throw new Error(`${SEED_VARIABLE}=${seed}: ${cause?.message ?? cause}`, { cause });
     });
     const seconds = Math.round((performance.now() - started) / 1_000);
-    await tellFigures(`${ROUNDS} rounds in ${seconds} s, ${SEED_VARIABLE}=${seed}`, outcomes);
+    await appendFigures(`${ROUNDS} rounds in ${seconds} s, ${SEED_VARIABLE}=${seed}`, outcomes);
   },
 });

@@ -10,7 +10,7 @@ import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { Random } from "../cni/random.ts";
-import { tell } from "../tell.ts";
+import { logProgress } from "../progress.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** How many mutations there are at least. */
@@ -67,7 +67,7 @@ class Node implements AsyncDisposable {
     const foreign = new Deno.Command("sleep", { args: ["infinity"] }).spawn();
     // What killed processes leave.
     await world.leaveLock(world.id("one"));
-    await world.leaveLock(world.id("nobody"));
+    await world.leaveLock(world.id("unknown"));
     await Deno.mkdir(`${world.runDir}/calls`, { recursive: true });
     const note = `${JSON.stringify({ subject: world.id("one"), task: "GC" })}\n${foreign.pid}\n`;
     await Deno.writeTextFile(`${world.runDir}/calls/${crypto.randomUUID()}`, note);
@@ -140,7 +140,7 @@ class Node implements AsyncDisposable {
     const calls = await this.world.calls();
     const gone = calls.filter((call) => LIVE.some((name) => call.startsWith(`a DEL ${name} `)));
     assertEquals(gone, [], what);
-    assert(!this.#foreignEnded, `${what}: a process of somebody else has ended`);
+    assert(!this.#foreignEnded, `${what}: a foreign process has ended`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -221,7 +221,7 @@ sandboxTest(
       }
       await node.restore();
     }
-    tell(`${done} mutations of ${files.length} files`);
+    logProgress(`${done} mutations of ${files.length} files`);
     assert(done >= MUTATIONS, `only ${done} of ${MUTATIONS} mutations within ${LIMIT_S} s`);
   },
 );
@@ -296,7 +296,7 @@ sandboxTest(
     const dirOptions = [...dirs, `--plugin-dir=${world.plugins.dir}`];
     const command = async (args: readonly string[]) => {
       const io = new FakeIo([...dirOptions, ...args], { env: { PATH: Deno.env.get("PATH") ?? "" } });
-      return { code: await main(io), told: io.stdout + io.stderr };
+      return { code: await main(io), output: io.stdout + io.stderr };
     };
     // Running plugins are noted there.
     await command(["status"]);
@@ -351,8 +351,8 @@ sandboxTest(
         ["run", "--help"],
       ]
     ) {
-      const { code, told } = await command(args);
-      assert(code <= 1 && (told !== "" || args[0] === "status"), `${args.join(" ")}: ${told}`);
+      const { code, output } = await command(args);
+      assert(code <= 1 && (output !== "" || args[0] === "status"), `${args.join(" ")}: ${output}`);
       assertEquals(await shown(), before, args.join(" "));
     }
     await node.assertUp("reading");

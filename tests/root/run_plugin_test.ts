@@ -117,7 +117,7 @@ Deno.test({
         Deno.writeTextFileSync("${dir}/checking", "");
         const { promise, reject } = Promise.withResolvers<void>();
         signal.addEventListener("abort", () => {
-          Deno.writeTextFileSync("${dir}/told", String(signal.reason));
+          Deno.writeTextFileSync("${dir}/reason", String(signal.reason));
           reject(signal.reason);
         });
         const timer = setInterval(() => {}, 1000);
@@ -150,8 +150,8 @@ cat >/dev/null
     await until(() => Deno.stat(`${dir}/checking`).then(() => true, () => false));
     checking.abort();
     assertEquals((await check as CniError).kind, "cancelled");
-    await until(() => Deno.stat(`${dir}/told`).then(() => true, () => false));
-    assertMatch(await Deno.readTextFile(`${dir}/told`), /interrupted by SIGTERM/);
+    await until(() => Deno.stat(`${dir}/reason`).then(() => true, () => false));
+    assertMatch(await Deno.readTextFile(`${dir}/reason`), /interrupted by SIGTERM/);
     await podwire.del(list, target);
 
     const refusal = await podwire.add(network("main", { refuse: true }), target).catch((error: unknown) =>

@@ -327,13 +327,13 @@ sandboxTest(
   async (world) => {
     const [wanted, other] = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"];
     const making = (mac: string) => `nsenter --net="$CNI_NETNS" ip link add eth0 address ${mac} type bridge`;
-    const telling = (mac: string) =>
+    const claiming = (mac: string) =>
       JSON.stringify({ cniVersion: "1.1.0", interfaces: [{ name: "eth0", mac, sandbox: "/run/netns/x" }] });
     const silent = '{"cniVersion": "1.1.0"}';
     const answers = {
       silent: { stdout: silent, script: making(wanted) },
       ignoring: { stdout: silent, script: making(other) },
-      lying: { stdout: telling(wanted), script: making(other) },
+      lying: { stdout: claiming(wanted), script: making(other) },
       nothing: { stdout: silent },
     };
     for (const [name, answer] of Object.entries(answers)) await world.network(name, { ADD: answer });

@@ -126,7 +126,7 @@ sandboxTest(
     // As after crashes: a record that is removed before its claim, hints too many and one too few.
     const [record] = await world.store.ofContainer(world.id("one"));
     await world.forget(record!);
-    await hints.add("nobody");
+    await hints.add("unknown");
     await hints.add(world.id("one"));
     await a.answer("DEL", DEL_REFUSAL);
     await podwire.sandboxes.remove(world.id("two"), { force: true });

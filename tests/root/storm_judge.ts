@@ -77,9 +77,9 @@ export async function judgeRefused(
   if (links.length > 0) violations.push(`${containerId} was refused and has ${links}`);
   const files = await world.onRecord(containerId);
   if (files.length > 0) violations.push(`${containerId} was refused and is on record: ${files.join(", ")}`);
-  const told = await pods.podStatus(containerId).then(() => "there", (error) => error);
-  if (!(told instanceof CniError) || told.kind !== "not-found") {
-    violations.push(`${containerId} was refused and is ${told}`);
+  const status = await pods.podStatus(containerId).then(() => "there", (error) => error);
+  if (!(status instanceof CniError) || status.kind !== "not-found") {
+    violations.push(`${containerId} was refused and is ${status}`);
   }
   return violations;
 }

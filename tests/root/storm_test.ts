@@ -16,14 +16,14 @@ function stormTest(name: string, needs: readonly Component[], options: Omit<Stor
     fn: async () => {
       const seed = seedFromEnvironment() ?? Date.now() % 1_000_000;
       const report = await storm({ ...options, seed });
-      const told = `${SEED_VARIABLE}=${seed}\n${tables(report)}`;
-      assertEquals([report.violations, report.left], [[], []], told);
+      const summary = `${SEED_VARIABLE}=${seed}\n${tables(report)}`;
+      assertEquals([report.violations, report.left], [[], []], summary);
       // A storm that changed nothing would prove nothing.
-      assertEquals([...report.operations.keys()].sort(), [...OPERATION_KINDS].sort(), told);
-      assert(report.reloads > 0, told);
+      assertEquals([...report.operations.keys()].sort(), [...OPERATION_KINDS].sort(), summary);
+      assert(report.reloads > 0, summary);
       const attached = report.outcomes.filter(({ refused }) => refused === undefined);
-      assertEquals(report.outcomes.length, options.pods, told);
-      assert(attached.length > options.pods / 3 && attached.some(({ changed }) => changed), told);
+      assertEquals(report.outcomes.length, options.pods, summary);
+      assert(attached.length > options.pods / 3 && attached.some(({ changed }) => changed), summary);
     },
   });
 }

@@ -65,7 +65,7 @@ systemdTest(
   async (machine) => {
     await install(machine);
     await machine.done("systemctl enable --now podwire");
-    assertEquals(await machine.done(`${CURL} http://podwire/healthz`), "ok\n", "nobody has to wait");
+    assertEquals(await machine.done(`${CURL} http://podwire/healthz`), "ok\n", "no client has to wait");
     assertEquals(await machine.property("StatusText"), "serving at /run/podwire/podwire.sock");
 
     const web = await run(machine, { name: "web", infra: true });
@@ -111,7 +111,7 @@ systemdTest(
     if (hung > 0) await machine.sh(`kill -STOP ${hung}`);
     await machine.until(`[ "$(systemctl show podwire --value -p MainPID)" -gt 0 ] && [ ! -e /proc/${hung} ]`);
     assertMatch(await machine.done("journalctl -u podwire.service -u init.scope"), /Watchdog timeout/);
-    assertMatch(String(await late), /curl/, "whoever asked sees that it has gone");
+    assertMatch(String(await late), /curl/, "the client sees that it has gone");
     await machine.until("grep DEL /run/slow.log");
     await machine.until("podwire attachments --json | grep -q slow && exit 1 || exit 0");
     assertEquals(await states(machine), { web: "ready" });

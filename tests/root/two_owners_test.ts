@@ -2,7 +2,7 @@
 // what it made: random histories, with the real plugins on the real kernel. The long form is
 // `PODWIRE_TEST_SEQUENCES=500 ./denow task test tests/root/two_owners_test.ts`.
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
-import { tell } from "../tell.ts";
+import { logProgress } from "../progress.ts";
 import { type Flavour, FLAVOURS } from "./flavours.ts";
 import { missing, need } from "./need.ts";
 import { type Step, stepsOf } from "./two_owners_steps.ts";
@@ -37,14 +37,14 @@ Deno.test({
           throw error;
         }
         if ((seed - first + 1) % REPORT_EVERY === 0) {
-          tell(`${seed - first + 1} histories from ${first}`);
+          logProgress(`${seed - first + 1} histories from ${first}`);
         }
       }
     };
     const outcomes = await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, count) }, work));
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-    const told = [...tally].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
-    tell(`${count} histories from ${SEED_VARIABLE}=${first}: ${told}`);
+    const kinds = [...tally].map(([kind, n]) => `${kind} ${n}`).sort().join(", ");
+    logProgress(`${count} histories from ${SEED_VARIABLE}=${first}: ${kinds}`);
   },
 });
 

@@ -69,8 +69,8 @@ export class OwnersView {
   /** The owner of a thing. */
   whose(name: string, { mac }: Thing): Whose {
     if (name === BRIDGE) return "both";
-    const told = new RegExp(`\\bs?([ab])\\d-${this.options.world.tag}`).exec(name)?.[1];
-    if (told !== undefined) return told as Owner;
+    const named = new RegExp(`\\bs?([ab])\\d-${this.options.world.tag}`).exec(name)?.[1];
+    if (named !== undefined) return named as Owner;
     const owner = mac === undefined ? undefined : this.links.get(mac);
     return owner ?? "others";
   }

@@ -242,8 +242,8 @@ export class TwoOwners {
 
   async #collect(podwire: Podwire, { how }: Step & { readonly do: "gc" }): Promise<void> {
     const records = how === "valid" ? await podwire.attachments() : [];
-    const wish = how === "all" ? { all: true } : how === "valid" ? { valid: records.slice(0, 1) } : {};
-    const { failed } = await podwire.gc({ ...wish, dryRun: how === "dry" });
+    const selection = how === "all" ? { all: true } : how === "valid" ? { valid: records.slice(0, 1) } : {};
+    const { failed } = await podwire.gc({ ...selection, dryRun: how === "dry" });
     requireNone(failed);
   }
 

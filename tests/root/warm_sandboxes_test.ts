@@ -12,26 +12,26 @@ sandboxTest(
   async (world) => {
     const plugin = await world.network("a");
     await using runtime = await open(world);
-    await using spares = await runtime.warmSandboxes();
-    const spare = await spares.make("a", never);
+    await using warmSandboxes = await runtime.warmSandboxes();
+    const warm = await warmSandboxes.make("a", never);
     const [shown] = await runtime.sandboxes.list();
     assertEquals([shown?.id, shown?.namespace, shown?.state, shown?.labels], [
-      spare.id,
+      warm.id,
       "podwire-pool",
       "ready",
       { "podwire.pool": "a" },
     ]);
     const args = (await plugin.calls()).find(({ env }) => env.CNI_COMMAND === "ADD")?.env.CNI_ARGS ?? "";
-    assert(args.includes(`K8S_POD_NAMESPACE=podwire-pool;K8S_POD_NAME=pool-${spare.id.slice(0, 12)};`), args);
-    const web = await spares.handOut(spare, { name: "web", namespace: "shop", labels: { app: "web" } });
-    assertEquals([web?.id, web?.name, web?.namespace, web?.labels], [spare.id, "web", "shop", {
+    assert(args.includes(`K8S_POD_NAMESPACE=podwire-pool;K8S_POD_NAME=pool-${warm.id.slice(0, 12)};`), args);
+    const web = await warmSandboxes.handOut(warm, { name: "web", namespace: "shop", labels: { app: "web" } });
+    assertEquals([web?.id, web?.name, web?.namespace, web?.labels], [warm.id, "web", "shop", {
       app: "web",
     }]);
     assertEquals(await runtime.sandboxes.get("web", { namespace: "shop" }), web);
-    assertEquals((await world.sandboxes.read(spare.id))?.pool, undefined);
+    assertEquals((await world.sandboxes.read(warm.id))?.pool, undefined);
     // It no longer belongs to the pool, whichever process still knows it.
-    assertEquals(await spares.handOut(spare, { name: "web2" }), undefined);
-    assertEquals(await spares.takeDown(spare), []);
+    assertEquals(await warmSandboxes.handOut(warm, { name: "web2" }), undefined);
+    assertEquals(await warmSandboxes.takeDown(warm), []);
     assertEquals((await runtime.recover()).removed, []);
     await runtime.sandboxes.remove("web", { namespace: "shop" });
   },
@@ -44,8 +44,8 @@ sandboxTest(
     await using runtime = await open(world);
     let id = "";
     {
-      await using spares = await runtime.warmSandboxes();
-      ({ id } = await spares.make("a", never));
+      await using warmSandboxes = await runtime.warmSandboxes();
+      ({ id } = await warmSandboxes.make("a", never));
       const record = await world.sandboxes.read(id);
       // It had come so far when it was killed.
       await world.sandboxes.reserve({ ...record!, name: "web", namespace: "default" });
@@ -67,14 +67,14 @@ sandboxTest(
 sandboxTest("a warm sandbox is not given out once anything of it has changed", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
-  await using spares = await runtime.warmSandboxes();
+  await using warmSandboxes = await runtime.warmSandboxes();
   const refused = async (spoil: (id: string) => Promise<unknown>) => {
-    const spare = await spares.make("a", never);
-    assertEquals(await spares.isIntact(spare), true);
-    await spoil(spare.id);
-    assertEquals(await spares.isIntact(spare), false);
-    assertEquals(await spares.handOut(spare, { name: "web" }), undefined);
-    await spares.takeDown(spare);
+    const warm = await warmSandboxes.make("a", never);
+    assertEquals(await warmSandboxes.isIntact(warm), true);
+    await spoil(warm.id);
+    assertEquals(await warmSandboxes.isIntact(warm), false);
+    assertEquals(await warmSandboxes.handOut(warm, { name: "web" }), undefined);
+    await warmSandboxes.takeDown(warm);
     assertEquals(await world.left(), []);
   };
   await refused((id) => runtime.sandboxes.stop(id));
@@ -100,10 +100,10 @@ sandboxTest("a warm sandbox is not given out once anything of it has changed", a
 sandboxTest("two requests for the same warm sandbox at once: one gets it", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
-  await using spares = await runtime.warmSandboxes();
-  const spare = await spares.make("a", never);
+  await using warmSandboxes = await runtime.warmSandboxes();
+  const warm = await warmSandboxes.make("a", never);
   const names = ["one", "two", "three"];
-  const given = await Promise.all(names.map((name) => spares.handOut(spare, { name })));
+  const given = await Promise.all(names.map((name) => warmSandboxes.handOut(warm, { name })));
   const [winner, ...others] = given.filter((sandbox) => sandbox !== undefined);
   assertEquals(others, []);
   assertEquals((await runtime.sandboxes.list()).map(({ name }) => name), [winner?.name]);
@@ -114,12 +114,12 @@ sandboxTest("two requests for the same warm sandbox at once: one gets it", async
 sandboxTest("a taken name leaves the warm sandbox as it was", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
-  await using spares = await runtime.warmSandboxes();
+  await using warmSandboxes = await runtime.warmSandboxes();
   await runtime.sandboxes.run({ name: "web" });
-  const spare = await spares.make("a", never);
-  const refused = await assertRejects(() => spares.handOut(spare, { name: "web" }), CniError);
+  const warm = await warmSandboxes.make("a", never);
+  const refused = await assertRejects(() => warmSandboxes.handOut(warm, { name: "web" }), CniError);
   assertEquals(refused.kind, "conflict");
-  assertEquals((await spares.handOut(spare, { name: "other" }))?.name, "other");
+  assertEquals((await warmSandboxes.handOut(warm, { name: "other" }))?.name, "other");
   for (const name of ["web", "other"]) await runtime.sandboxes.remove(name);
   assertEquals(await world.left(), []);
 });
@@ -127,11 +127,11 @@ sandboxTest("a taken name leaves the warm sandbox as it was", async (world) => {
 sandboxTest("a request whose caller has gone leaves neither the sandbox nor the name", async (world) => {
   await world.network("a");
   await using runtime = await open(world);
-  await using spares = await runtime.warmSandboxes();
+  await using warmSandboxes = await runtime.warmSandboxes();
   for (const after of [0, 1, 2, 4, 8]) {
-    const spare = await spares.make("a", never);
+    const warm = await warmSandboxes.make("a", never);
     const left = new AbortController();
-    const given = spares.handOut(spare, { name: "web", signal: left.signal });
+    const given = warmSandboxes.handOut(warm, { name: "web", signal: left.signal });
     setTimeout(() => left.abort(new CniError("cancelled", "the client has left")), after);
     const sandbox = await given.catch((error) => {
       assertEquals(error.kind, "cancelled");
@@ -139,7 +139,7 @@ sandboxTest("a request whose caller has gone leaves neither the sandbox nor the 
     });
     // It may have been the caller's already, have been torn down, or still be warm.
     if (sandbox !== undefined) await runtime.sandboxes.remove("web");
-    else await spares.takeDown(spare);
+    else await warmSandboxes.takeDown(warm);
     assertEquals(await world.left(), []);
   }
 });
@@ -149,12 +149,12 @@ sandboxTest(
   async (world) => {
     await world.network("a");
     await using runtime = await open(world);
-    await using spares = await runtime.warmSandboxes();
+    await using warmSandboxes = await runtime.warmSandboxes();
     /** What is left to see of it. */
     const handedOut = async (spoil: (id: string) => Promise<unknown>) => {
-      const spare = await spares.make("a", never);
-      await spares.handOut(spare, { name: "web" });
-      const { id } = spare;
+      const warm = await warmSandboxes.make("a", never);
+      await warmSandboxes.handOut(warm, { name: "web" });
+      const { id } = warm;
       for (const record of await world.store.ofContainer(id)) {
         await world.store.write({ ...record, bootId: "another-boot" });
       }

@@ -3,7 +3,7 @@
  * standard error, Deno keeps until the test has failed; the shell opens what really is standard error, which Deno may do
  * with all permissions only.
  */
-export function tell(line: string): void {
+export function logProgress(line: string): void {
   const script = 'printf "%s\\n" "$1" >>"/proc/$PPID/fd/2"';
   new Deno.Command("sh", { args: ["-c", script, "sh", line], stderr: "null" }).outputSync();
 }
