@@ -1,6 +1,6 @@
-// Makes dist/podwire (`./denow task compile`): bundled modules, compiled with the permissions of the set "podwire"
-// in deno.json. With `--if-older` only where a source is newer than the binary; with `--otel` dist/podwire-otel, which
-// sends spans where OpenTelemetry's variables say.
+// Makes dist/podwire (`./denow task compile`): bundled modules, compiled with the permissions of the set
+// "podwire" in deno.json. With `--if-older` only if a source is newer than the binary; with `--otel` it makes
+// dist/podwire-otel, which sends spans where OpenTelemetry's variables say.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
 
@@ -9,8 +9,9 @@ const CACHE = `${ROOT}.denow`;
 const SOURCES = ["cli.ts", "lib", "deno.json", ".ci/compile.ts", ".ci/npm"];
 
 /**
- * The base that a program is appended to is Deno's `denort`. Where Deno's download site cannot be reached, its bytes
- * are taken from a published program that was compiled with the very same Deno: everything in front of the program.
+ * The base that a program is appended to is Deno's `denort`. If Deno's download site cannot be reached, its
+ * bytes are taken from a published program that was compiled with the very same Deno: everything in front of
+ * the program.
  */
 const BASE_ON_NPM = {
   package: "@stdy/cli-linux-x64@0.22.2",
@@ -47,13 +48,15 @@ export async function compile(
   const start = new Date();
   const work = await Deno.makeTempDir({ dir: folder, prefix: ".new-" });
   try {
-    // In pieces, so that `--version`, or being a plugin, does not read the code of every other command.
+    // In pieces, so that `--version`, or a run as a plugin, does not read the code of every other command.
     await denow(["bundle", "-q", "--code-splitting", "--outdir", `${work}/bundle`, entry]);
     const bundle = `${work}/bundle/${entry.slice(entry.lastIndexOf("/") + 1).replace(/\.ts$/, ".js")}`;
     const base = await denortVariable();
-    // The code cache is a file of a known name in /tmp, which anybody could put there for root's program to run.
+    // The code cache is a file of a known name in /tmp, where any user could put one for root's program to
+    // run.
     const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
-    // Deno 2.7.11 settles that here, by its own environment: when the program runs, the variable changes nothing.
+    // Deno 2.7.11 decides that here, by its own environment: when the program runs, the variable changes
+    // nothing.
     const env = { ...base, OTEL_DENO: String(otel) };
     await denow(["compile", ...flags, "-o", `${work}/program`, bundle], env);
     // A source that changed meanwhile must count as newer.
@@ -64,7 +67,7 @@ export async function compile(
   }
 }
 
-/** The variable that names the base binary; none where Deno can fetch its own. */
+/** The variable that names the base binary; none if Deno can fetch its own. */
 async function denortVariable(): Promise<Record<string, string>> {
   const named = Deno.env.get("DENORT_BIN");
   if (named !== undefined) {
@@ -123,7 +126,7 @@ async function run(
   args: string[],
   options: { cwd: string; env: Record<string, string> } = { cwd: ROOT, env: {} },
 ): Promise<void> {
-  // Nothing but errors may reach stdout's readers: npm prints the archive's name there.
+  // Nothing but errors may reach readers of standard output: npm prints the archive's name there.
   const child = new Deno.Command(program, { args, ...options, stdin: "null", stdout: "null" }).spawn();
   const { code } = await child.status;
   if (code !== 0) throw new Error(`Cannot compile: ${program} ${args[0]} exited with ${code}`);
@@ -162,7 +165,7 @@ async function main(args: string[]): Promise<void> {
     const made = (await Deno.stat(output)).mtime?.getTime() ?? 0;
     if (made > Math.max(...await Promise.all(SOURCES.map((source) => newest(`${ROOT}${source}`))))) return;
   }
-  // Left by a run that was killed; whoever holds the lock is alone here.
+  // Left by a run that was killed; the holder of the lock is alone here.
   for await (const { name } of Deno.readDir(`${ROOT}dist`)) {
     if (name.startsWith(".new-")) await Deno.remove(`${ROOT}dist/${name}`, { recursive: true });
   }

@@ -4,11 +4,11 @@
 export interface Statement {
   /** Such as `A12`. */
   readonly id: string;
-  /** Whether a line says that podwire decides against it, or that it cannot be seen from outside. */
+  /** Whether an item says that podwire decides against it, or that it cannot be seen from outside. */
   readonly hasNote: boolean;
 }
 
-/** The groups whose statements are about other things than what a runtime does: test doubles, and how they were confirmed. */
+/** The groups that are not about a runtime: test doubles, and how statements were confirmed. */
 const GROUPS_ASIDE = ["Y", "Z"];
 
 /** The statements of the document, in its order. */
@@ -24,14 +24,20 @@ function span(group: string, first: number, last: number): string[] {
 const LIST = /^[A-Z]\d+(?:(?:,? | and | to |-)[A-Z]\d+)*(?![\w-])/;
 const RANGE = /([A-Z])(\d+)(?: to |-)\1(\d+)/g;
 
-/** The statements at the start of a name or line: `B16-B18 B20 words` names four; one amid the words counts nothing. */
+/**
+ * The statements at the start of a name or line: `B16-B18 B20 words` names four; one among the words does not
+ * count.
+ */
 export function namedAtStart(text: string): string[] {
   const list = LIST.exec(text)?.[0] ?? "";
   const spelledOut = list.replace(RANGE, (_, group, first, last) => span(group, +first, +last).join(" "));
   return spelledOut.match(/[A-Z]\d+/g) ?? [];
 }
 
-/** A literal that names a test: the first argument of `Deno.test`, `t.step` or an own `binaryTest` or `property`, or a `name:`. */
+/**
+ * A literal that names a test: the first argument of `Deno.test`, `t.step` or an own `binaryTest` or
+ * `property`, or a `name:`.
+ */
 const TEST_NAME = /(?:\b(?:test|\w+Test|property|\w+\.step)\(|\bname:)\s*(["'`])((?:\\.|(?!\1).)*)\1/gs;
 const COMMENT = /^\s*(?:\/\/|\/?\*).*$/gm;
 

@@ -1,6 +1,6 @@
 import { type RunCommand, runCommand } from "../lib/host/command.ts";
 
-/** Runs commands as on a machine whose boot is called so. */
+/** Runs commands as on a machine whose boot has this ID. */
 export function bootedAs(boot: string): RunCommand {
   return async (request) => {
     const outcome = await runCommand(request);

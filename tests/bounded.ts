@@ -1,6 +1,6 @@
-// Deno knows no limit for a test. One that hangs would take the results of all others with it.
+// Deno has no limit for a test. One that hangs would take the results of all others with it.
 
-/** In minutes, set by whoever runs all tests; the long form of a test may take as long as it needs. */
+/** In minutes, set by the runner of all tests; the long form of a test may take as long as it needs. */
 export const LONGEST_TEST = "PODWIRE_TEST_LONGEST";
 
 /** Runs the body of a test, and fails when it takes longer than the runner allows a test. */

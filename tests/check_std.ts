@@ -1,5 +1,6 @@
-// `./denow task check:std DIR`: type-checks the whole project against the real sources of @std in DIR, a copy of
-// denoland/std with log/ in it. Where JSR does not answer, @std comes from npm without types; this finds what that hides.
+// `./denow task check:std DIR`: type-checks the whole project against the real sources of @std in DIR, a copy
+// of denoland/std with log/ in it. If JSR does not answer, @std comes from npm without types; this check
+// finds what that hides.
 import { fromFileUrl, resolve } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
@@ -40,7 +41,8 @@ async function main(argument: string | undefined): Promise<number> {
     console.error(`Cannot check against "${argument}": no ${absent.join(", ")} in it`);
     return 1;
   }
-  // The sources become local modules by this, and std is not written for this flag. The plain check applies it.
+  // The sources become local modules by this, and std is not written for this flag. The plain check applies
+  // it.
   const compilerOptions = { ...config.compilerOptions, noImplicitReturns: false };
   const imports = { ...config.imports, ...std };
   // In the project's folder, because `exclude` and the module specifiers are relative to the configuration.

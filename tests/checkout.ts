@@ -73,7 +73,7 @@ export class Checkout implements Disposable {
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   }
 
-  /** Puts a program there that is installed already, so that a case need not install. */
+  /** Puts a program there that is installed already, so that a case need not install it. */
   script(path: string, text: string): void {
     Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
     writeExecutable(path, `#!/bin/sh\n${text}\n`);

@@ -15,7 +15,7 @@ Deno.test("a permission that has no flag is refused, not dropped", () => {
   assertThrows(() => permissionFlags({ net: { deny: false } }), TypeError, `the permission "net"`);
 });
 
-Deno.test("a base binary that DENORT_BIN names and that is not there is said, before anything is made", async () => {
+Deno.test("an error names a base binary that DENORT_BIN names and that does not exist, before anything is made", async () => {
   const folder = await Deno.makeTempDir({ prefix: "compile-" });
   const before = Deno.env.get("DENORT_BIN");
   try {

@@ -1,5 +1,6 @@
-// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc, catatonit, busybox,
-// and the tools that this machine lacks. Nothing is installed, and nothing of this machine's own apt is changed.
+// Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc,
+// catatonit, busybox, and the tools that this machine lacks. Nothing is installed, and this machine's own apt
+// is not changed.
 import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
 import { ownUser } from "../lib/host/stat.ts";
@@ -7,7 +8,7 @@ import { ownUser } from "../lib/host/stat.ts";
 const FOLDER = fromFileUrl(new URL("../.components", import.meta.url));
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/** Unpacked beside each other, installed nowhere: none of them runs anything on installation. */
+/** Unpacked side by side, installed nowhere: none of them runs anything on installation. */
 const UNPACKED = [
   { name: "cni-1.1.1", package: "containernetworking-plugins", file: "usr/lib/cni/bridge" },
   {
@@ -22,7 +23,7 @@ const UNPACKED = [
   { name: "busybox", package: "busybox-static", file: "bin/busybox" },
   { name: "podman", package: "podman", file: "usr/bin/podman" },
   { name: "conmon", package: "conmon", file: "usr/bin/conmon" },
-  // The libraries of these two that not every machine has; where they lie depends on its architecture.
+  // The libraries of these two that some machines lack; their path depends on the architecture.
   ...["libgpgme11", "libassuan0", "libdevmapper1.02.1", "libsubid4", "libglib2.0-0"].map((name) => ({
     name,
     package: name,
@@ -31,8 +32,9 @@ const UNPACKED = [
 ] as const;
 
 /**
- * Looked for on the PATH, so they are unpacked into one folder, with the packages that they depend on and this machine
- * lacks, and `machine.sh` lays that folder over /usr and /etc. What this machine has is not fetched.
+ * They are found by the PATH, so they are unpacked into one folder, with the packages that they depend on and
+ * this machine lacks, and `machine.sh` lays that folder over /usr and /etc. What this machine has is not
+ * fetched.
  */
 const TOOLS = [
   { package: "iproute2", files: ["usr/sbin/ip", "usr/bin/ip"] },
@@ -46,16 +48,16 @@ const TOOLS = [
   { package: "systemd", files: ["usr/bin/systemd-notify"] },
 ] as const;
 
-/** What Debian's packages make when they are installed, not when they are unpacked. */
+/** What Debian's packages make on installation, not when they are unpacked. */
 const ALTERNATIVES = ["", "-save", "-restore"].flatMap((verb) => [`iptables${verb}`, `ip6tables${verb}`])
   .map((name) => ({ link: `usr/sbin/${name}`, target: "xtables-nft-multi" }));
 
 type Unpacked = typeof UNPACKED[number];
 
 /**
- * Fetches what is not there yet; returns at once when all is there. Two runs at the same time wait for each other.
+ * Fetches what is missing; returns at once when nothing is. Two runs at the same time wait for each other.
  *
- * @returns why nothing could be fetched, one sentence for each component, empty when all is there
+ * @returns why nothing could be fetched, one sentence for each component; empty if nothing is missing
  */
 export async function prepareComponents(say: (line: string) => void): Promise<string[]> {
   if (Deno.build.os !== "linux") return ["the tests on a real kernel need Linux"];
@@ -75,7 +77,7 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   }
 
   say(`fetching ${names.join(", ")}`);
-  // Left by a run that was killed; whoever holds the lock is alone here.
+  // Left by a run that was killed; the holder of the lock is alone here.
   for await (const { name } of Deno.readDir(FOLDER)) {
     if (name.startsWith("new-")) await Deno.remove(`${FOLDER}/${name}`, { recursive: true });
   }
@@ -137,7 +139,7 @@ async function fetchTools(apt: Apt, packages: readonly string[], work: string): 
   await put(root, "tools");
 }
 
-/** The rename is the stamp: the folder is there only when it is whole. */
+/** The rename is the stamp: the folder exists only when it is complete. */
 async function put(root: string, name: string): Promise<void> {
   await Deno.remove(`${FOLDER}/${name}`, { recursive: true }).catch(ignoreAbsent);
   await Deno.rename(root, `${FOLDER}/${name}`);
@@ -152,7 +154,7 @@ function archivesIn(folder: string): string[] {
 interface DownloadOptions {
   /** @default {the machine's own} */
   readonly suite: string | undefined;
-  /** The wished version. What the suite has instead is taken, and said. */
+  /** The wanted version. What the suite has instead is taken, and reported. */
   readonly version: string | undefined;
   readonly cwd: string;
   readonly say: (line: string) => void;
@@ -179,7 +181,7 @@ class Apt {
     }
   }
 
-  /** Downloads what an installation would install; gives the paths of the archives. */
+  /** Downloads what an installation would install; returns the paths of the archives. */
   async downloadWithDependencies(names: readonly string[], folder: string): Promise<string[]> {
     const options = await this.#options(undefined);
     await ensureDir(`${folder}/partial`);
@@ -189,7 +191,7 @@ class Apt {
     return archivesIn(folder);
   }
 
-  /** Of an apt-get that knows the machine's sources, or one suite alone; its lists are fetched once. */
+  /** An apt-get that knows the machine's sources, or one suite alone; its lists are fetched once. */
   #options(suite: string | undefined): Promise<readonly string[]> {
     const key = suite ?? "";
     const known = this.#ready.get(key) ?? this.#prepare(suite);
@@ -219,7 +221,7 @@ class Apt {
       settings["Dir::State::status"] = "/dev/null";
     }
     const options = Object.entries(settings).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-    // A source that does not answer must not stop the others from being used; what is missing then says so itself.
+    // A source that does not answer must not stop the others; what is missing then reports itself.
     await run("apt-get", [...options, "-q", "update"]).catch(() => {});
     return options;
   }
@@ -237,7 +239,7 @@ class Apt {
   }
 }
 
-/** Runs a program and gives its standard output. */
+/** Runs a program and returns its standard output. */
 async function run(program: string, args: string[], cwd?: string): Promise<string> {
   const { success, code, stdout, stderr } = await new Deno.Command(program, {
     args,

@@ -1,5 +1,5 @@
-// What `./denow task coverage` runs: the tests of the engine in this process, and how many lines of each of its folders
-// they ran. Programs that tests start are not counted.
+// What `./denow task coverage` runs: the tests of the engine in this process, and how many lines of each of
+// its folders they ran. Programs that tests start are not counted.
 import { fromFileUrl } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
@@ -28,7 +28,10 @@ export function linesByFolder(lcov: string, folders: readonly string[]): Record<
   return sums;
 }
 
-/** A line a folder, and those under the least percentage; a folder that no test touches has none of its lines. */
+/**
+ * A line for each folder, and those under the least percentage; a folder that no test touches has none of its
+ * lines.
+ */
 export function coverageReport(
   sums: Readonly<Record<string, LineCount>>,
   folders: readonly string[],

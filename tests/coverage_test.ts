@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { coverageReport, linesByFolder } from "./coverage.ts";
 
-Deno.test("lines are summed up by folder, and a folder under the least percentage is told", () => {
+Deno.test("lines are summed up by folder, and a folder under the least percentage is reported", () => {
   const lcov = [
     "SF:/src/lib/cni/a.ts\nDA:1,1\nLH:30\nLF:40\nend_of_record\n",
     "SF:/src/lib/cni/b.ts\nLH:60\nLF:60\nend_of_record\n",

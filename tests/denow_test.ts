@@ -1,4 +1,4 @@
-// denow as a newcomer meets it: a fresh folder, an empty HOME, a PATH with just the programs that a case allows.
+// denow for a new user: a fresh folder, an empty HOME, a PATH with only the programs that a case allows.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Checkout, programPath } from "./checkout.ts";
 import { NpmRegistry } from "./npm_registry.ts";
@@ -7,7 +7,7 @@ const VERSION = "2.7.11";
 const ZIP = `v${VERSION}/deno-x86_64-unknown-linux-gnu.zip`;
 const isLinuxX64 = Deno.build.target === "x86_64-unknown-linux-gnu";
 
-/** A zip with one deflated entry, as the official archives are. */
+/** A zip with one deflated entry, like the official archives. */
 async function zipOf(content: ReadableStream<Uint8Array<ArrayBuffer>>, name: string): Promise<Uint8Array> {
   const packed = await new Response(content.pipeThrough(new CompressionStream("deflate-raw"))).bytes();
   const label = new TextEncoder().encode(name);
@@ -96,7 +96,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "denow installs Deno with npm where curl is missing",
+  name: "denow installs Deno with npm if curl is missing",
   ignore: !isLinuxX64 || programPath("npm") === undefined,
   fn: async () => {
     using checkout = new Checkout(["npm", "node"]);
@@ -114,7 +114,7 @@ Deno.test({
   },
 });
 
-Deno.test("denow says what to do where neither curl nor npm is there", async () => {
+Deno.test("denow says what to do if neither curl nor npm exists", async () => {
   using checkout = new Checkout();
   const { code, stdout, stderr } = await checkout.denow(["--version"]);
   assertEquals([code, stdout], [1, ""]);
@@ -211,7 +211,7 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
       assertEquals([stdout, stderr], [`<check>${own}`, ""]);
     }
   });
-  await t.step("but not to publish what names the stand-ins", async () => {
+  await t.step("but not to publish, which must not name the stand-ins", async () => {
     const { code, stdout, stderr } = await checkout.denow(["publish"], { DENOW_STD: "npm" });
     assertEquals([code, stdout], [1, ""]);
     assertStringIncludes(stderr, "Cannot publish with @std from npm");
@@ -222,7 +222,9 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
   });
 });
 
-/** Puts a Deno of that version there which prints its version, the folder of its caches and its arguments. */
+/**
+ * Writes a Deno of that version there which prints its version, the folder of its caches and its arguments.
+ */
 function echoingAs(checkout: Checkout, version: string): void {
   const print = `printf '%s <%s>' ${version} "\${DENO_DIR:-}"; printf '<%s>' "$@"; echo`;
   checkout.script(
@@ -268,7 +270,7 @@ Deno.test("denow starts the Deno that DENOW_VERSION names, with caches of its ow
   }
 });
 
-Deno.test("denow adds the daemon's sockets to the permission set podwire where Deno asks for each of them", async (t) => {
+Deno.test("denow adds the daemon's sockets to the permission set podwire if Deno asks for each of them", async (t) => {
   using checkout = new Checkout();
   const added = "--allow-net=unix:/run/podwire/podwire.sock,unix:/run/podwire/.podwire-00000000/s";
   const versions: [version: string, asks: boolean][] = [
@@ -363,7 +365,7 @@ Deno.test("denow writes its configuration anew when deno.json changes", async ()
   await checkout.denow(["check"], { DENOW_STD: "npm" });
   assertEquals(Deno.statSync(made).ino, before);
 
-  // In the same second, and as long as before: neither time nor size would tell.
+  // In the same second, and with the same size: neither time nor size would show the change.
   Deno.writeTextFileSync(source, JSON.stringify({ ...config, version: "9.9.9" }));
   await checkout.denow(["check"], { DENOW_STD: "npm" });
   assertEquals(JSON.parse(Deno.readTextFileSync(made)).version, "9.9.9");
@@ -422,6 +424,6 @@ Deno.test("denow adds little to a start", async () => {
   console.log(
     `denow adds ${(wrapped - plain).toFixed(1)} ms to ${plain.toFixed(1)} ms (the least of 15, in turn)`,
   );
-  // The promise is 20 ms, and a start that nothing disturbs tells it; a machine that is slow or never free gets room.
+  // The promise is 20 ms, and an undisturbed start shows it; a machine that is slow or never free gets room.
   assert(wrapped - plain < Math.max(100, 2 * plain));
 });

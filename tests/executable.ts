@@ -1,7 +1,7 @@
 /**
- * Puts a program there that can be started at once. It is written by a process of its own: a file that this process has
- * open is open, too, in each child that another test is just starting, and the kernel starts nothing that somebody
- * writes to.
+ * Writes a program that can be started at once. A process of its own writes it: a file that this process has
+ * open is open, too, in each child that another test is just starting, and the kernel starts no file that is
+ * open for writing.
  */
 export function writeExecutable(path: string, content: string | Uint8Array, mode = "755"): void {
   const source = `${path}.source`;
@@ -13,7 +13,7 @@ export function writeExecutable(path: string, content: string | Uint8Array, mode
   }
 }
 
-/** Copies a program likewise. */
+/** Copies a program in the same way. */
 export function copyExecutable(source: string, path: string, mode = "755"): void {
   const args = ["-c", 'cp "$1" "$2" && chmod "$3" "$2"', "sh", source, path, mode];
   const { success } = new Deno.Command("sh", { args }).outputSync();

@@ -1,7 +1,7 @@
-/** The one seam for effects, faked: what would have been run is remembered, and answered as told. */
+/** A fake of the one seam for effects: it records what would run, and gives the scripted answers. */
 import type { CommandOutcome, CommandRequest, RunCommand } from "../lib/host/command.ts";
 
-/** What a run comes to; what is not said is a silent success. An error is one of starting. */
+/** The outcome of a run; what is left out is a silent success. An error is one of starting. */
 export type ScriptedOutcome = Partial<CommandOutcome> | Error;
 
 /** How a request is answered; nothing is a silent success. */
@@ -18,10 +18,12 @@ export class FakeRun {
   /** All requests so far, without those for the boot's identity. */
   readonly requests: CommandRequest[] = [];
   readonly run: RunCommand;
-  /** What the boot is called; to be changed for a machine that was restarted. */
+  /** The boot ID; a test changes it for a machine that was restarted. */
   boot: string = FAKE_BOOT;
 
-  /** @param script one function for all requests, or an answer for each in turn, of which the last is repeated */
+  /**
+   * @param script one function for all requests, or an answer for each in turn, of which the last is repeated
+   */
   constructor(script: Script | readonly ScriptedOutcome[] = () => undefined) {
     this.run = async (request) => {
       request.signal?.throwIfAborted();
@@ -45,7 +47,7 @@ export class FakeRun {
   }
 }
 
-/** A run that went well in everything that is not given. */
+/** A successful run, apart from what is given. */
 export function outcome(partial: Partial<CommandOutcome> = {}): CommandOutcome {
   return { code: 0, signal: null, stdout: "", stderr: "", elapsedMs: 1, ended: "exit", ...partial };
 }

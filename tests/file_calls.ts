@@ -1,8 +1,8 @@
 import fs from "node:fs";
 
 /**
- * Counts what this process asks of the kernel by way of Deno: calls by name, and how many names the directories had that
- * it read. Whatever else the process does meanwhile is counted too.
+ * Counts the system calls of this process through Deno: calls by name, and how many names the directories had
+ * that it read. Whatever else the process does meanwhile is counted too.
  */
 const COUNTED = [
   "chmod",
@@ -29,7 +29,7 @@ export class FileCalls implements Disposable {
   readonly #open = fs.open;
 
   constructor() {
-    // What reads files opens them with it.
+    // Code that reads files opens them with it.
     fs.open = ((...args: Anything[]) => {
       this.#count("readTextFile");
       return Reflect.apply(this.#open, fs, args);
@@ -53,7 +53,7 @@ export class FileCalls implements Disposable {
     });
   }
 
-  /** What there was since the last time that somebody asked. */
+  /** The counts since the last call. */
   take(): Readonly<Record<string, number>> {
     const calls = Object.fromEntries([...this.#calls].sort());
     this.#calls.clear();

@@ -1,5 +1,5 @@
-// What `./denow task fuzz [SECONDS]` runs: documents made of those in tests/testdata/fuzz by chance, for so long, and
-// then large documents, for the time that they take. The last line is `N cases in N s, N findings`.
+// What `./denow task fuzz [SECONDS]` runs: random documents made of those in tests/testdata/fuzz, for so
+// long, and then large documents, for the time that they take. The last line is `N cases in N s, N findings`.
 import process from "node:process";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
@@ -24,7 +24,7 @@ const FEW_VERSIONS = ["0.2.0", "1.1.0"] as const;
 const MOST_KEPT = 400;
 const LONGEST_KEPT = 6_000;
 
-/** Something that must not be. */
+/** A violation. */
 export interface Finding {
   readonly what: string;
   readonly text: string;
@@ -69,7 +69,8 @@ export async function fuzz(seed: number, milliseconds: number): Promise<Report> 
     const errors = report.errors;
     runCase(kind, text, `seed ${at}`, report);
     if (report.errors - errors < 3) keep(pool, text, originals[chosen]!, random);
-    // What is kept depends on the cases before: a case is repeated from its text, not from its seed alone.
+    // The kept documents depend on the cases before: a case is repeated from its text, not from its seed
+    // alone.
     if (report.cases % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
   }
   return report;
@@ -101,7 +102,7 @@ function runCase(kind: DocumentKind, text: string, origin: string, report: Repor
   }
 }
 
-/** The shortest of some measurements, by the wall's clock or the processor's: the one least disturbed. */
+/** The shortest of some measurements, by the wall's clock or the processor's: the least disturbed one. */
 function fastest(kind: DocumentKind, text: string, times = MEASUREMENTS): number {
   let best = Infinity;
   for (let time = 0; time < times; time++) {
@@ -113,7 +114,9 @@ function fastest(kind: DocumentKind, text: string, times = MEASUREMENTS): number
   return best;
 }
 
-/** Reads every large shape in both sizes, and finds those that take more than their share for the larger one. */
+/**
+ * Reads every large shape in both sizes, and finds those that take more than their share for the larger one.
+ */
 export function measureShapes(report: Report, onShape: (line: string) => void = () => {}): void {
   for (const { name, kind, make } of SHAPES) {
     const [small, large] = SIZES.map(make) as [string, string];

@@ -1,6 +1,7 @@
-// What Deno is to run in a worker each, and in which order. To start a worker costs half a second of processor time before
-// its first test runs, more than most files of pure tests need: those of a folder share some. The heavy files, tests/
-// itself and tests/root, have one each and come first, so that no core is idle while the last of them runs.
+// What each worker of Deno runs, and in which order. To start a worker costs half a second of processor time
+// before its first test runs, more than most files of pure tests need: those of a folder share some. The
+// heavy files, tests/ itself and tests/root, have one each and come first, so that no core is idle while the
+// last of them runs.
 import { ensureDir } from "@std/fs";
 import { fromFileUrl } from "@std/path";
 
@@ -27,11 +28,11 @@ export function groupsOf(files: readonly string[]): readonly (readonly string[])
 }
 
 /**
- * Writes a module for each group, those for each version of Deno in a folder of their own, and gives their paths. Deno
- * runs them in the order of their names.
+ * Writes a module for each group, those for each version of Deno in a folder of their own, and returns their
+ * paths. Deno runs them in the order of their names.
  */
 export async function grouped(files: readonly string[], version: string): Promise<string[]> {
-  // What the command line calls a version is the name of a folder below this one, whatever it is.
+  // The command line's name of a version is the name of a folder below this one, whatever it is.
   const folder = `${GROUPS}/deno-${version.replaceAll("/", "_")}`;
   await Deno.remove(`${ROOT}${folder}`, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -1,8 +1,9 @@
-// The rooms of the library as data: which files there are, and which room may import which. `layers_test.ts` compares the code.
+// The rooms of the library as data: the files, and the rooms that each may import. `layers_test.ts` compares
+// the code.
 
 /** One folder with code. */
 export interface Layer {
-  /** What it is for, as the picture says it. */
+  /** Its purpose, for the picture. */
   readonly about: string;
   /** Its files, lowest first: a file imports only files before it. */
   readonly files: readonly string[];
@@ -451,7 +452,7 @@ export function layersBelow(layer: string): ReadonlySet<string> {
   return below;
 }
 
-/** Who may import what from outside. What is missing here may be imported by nobody. */
+/** The files that may import packages from outside. A package that is not listed may not be imported. */
 export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
   "@std/fs": ["lib/host/file.ts"],
   "node:fs": ["lib/host/read_file.ts"],
@@ -474,7 +475,7 @@ export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
 
 /** Where `Deno` may be written. */
 export const DENO: readonly string[] = ["lib/host/", "lib/daemon/server.ts", "cli.ts"];
-/** What the face of the library may not show, and the only layers that the program's entry needs. */
+/** What the entry of the library may not import, and the only layers that the program's entry needs. */
 export const NARROWER: Readonly<Record<string, (layer: string) => boolean>> = {
   "mod.ts": (layer) => layer !== "lib/cli",
   "cli.ts": (layer) => layer === "lib/cli" || layer === "lib/host",

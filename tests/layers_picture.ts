@@ -1,7 +1,7 @@
 // Prints the rooms of the library as README shows them: `./denow task layers`.
 import { LAYERS } from "./layers.ts";
 
-/** A line for each layer, highest first: its name, the layers right below it, and what it is for. */
+/** A line for each layer, highest first: its name, the layers right below it, and its purpose. */
 export function layersPicture(): string {
   const rows = Object.entries(LAYERS).reverse().map(([folder, { files, on, about }]) => ({
     name: folder === "." ? files.join(" ") : `${folder}/`,

@@ -1,5 +1,5 @@
-// Compares every file of the house with its table, on the syntax tree that Deno's linter reads, so that the picture
-// cannot rot.
+// Compares every file with the table of rooms, on the syntax tree that Deno's linter reads, so that the table
+// stays true.
 import { assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path/posix";
 import { DENO, LAYERS, layersBelow, NARROWER, OUTSIDE } from "./layers.ts";
@@ -38,7 +38,7 @@ function importProblem(path: string, specifier: string): string | undefined {
   return isSeen ? undefined : `imports ${target}, which is not below it`;
 }
 
-/** What `source`, as the file `path`, does against the rules. */
+/** The rules that `source`, as the file `path`, breaks. */
 function problemsOf(path: string, source: string): string[] {
   const problems: string[] = [];
   const [folder, name] = split(path);
@@ -208,7 +208,7 @@ Deno.test("a file that breaks a rule is found", async (t) => {
   }
 });
 
-Deno.test("what looks like a breach in a comment or a string is none", () => {
+Deno.test("an import or a name in a comment or a string is not a violation", () => {
   const source =
     `/** import { x } from "../attachment/attachments.ts"; Deno.exit(1) */\nexport const text = 'from "../cli.ts" Deno.';\n`;
   assertEquals(problemsOf("lib/cni/json.ts", source), []);

@@ -1,15 +1,19 @@
-// Which tests a run on another Deno repeats: those in which the library runs under that Deno. What drives the compiled
-// binary, which always has the pinned one, and what is about this repository's own tools, would only test the same again.
+// The tests that a run on another Deno repeats: those in which the library runs under that Deno. Tests of the
+// compiled binary, which always has the pinned one, and of this repository's own tools would only test the
+// same again.
 import { fromFileUrl, join } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const IMPORT = /^(?:import|export)\b[^;]*?\bfrom "(\.{1,2}\/[^"]+\.ts)";/gm;
 /** With one of these a test runs the engine itself, also where it compares it with the binary. */
 const ENGINE = ["mod.ts", "lib/runtime/podwire.ts", "lib/runtime/pods.ts", "lib/runtime/live.ts"];
-/** Only says what the machine has, and where the binary lies. */
+/** It only says what the machine has, and where the binary is. */
 const NEEDS = "tests/root/need.ts";
 
-/** The files of tests, below the root of the repository, that run the library in the process of the test or beside it. */
+/**
+ * The files of tests, below the root of the repository, that run the library in the process of the test or
+ * beside it.
+ */
 export async function libraryTests(): Promise<string[]> {
   const tests = await allTests();
   const isLibrary = await Promise.all(tests.map((path) => runsLibrary(path)));

@@ -1,5 +1,5 @@
-// Most work on this project happens where JSR cannot be asked, so Deno itself rarely gets to compare deno.lock with
-// deno.json. This does: the two agree, nothing is unpinned, nothing is left over.
+// Most work on this project happens where JSR is not reachable, so Deno itself rarely compares deno.lock with
+// deno.json. This test does: the two agree, nothing is unpinned, nothing is left over.
 import { assertEquals } from "@std/assert";
 
 interface Lock {
@@ -14,7 +14,7 @@ function asLocked(specifier: string): string {
   return specifier.replace(/@\^0\./, "@~0.");
 }
 
-/** What is wrong with the lock, as sentences; none if it pins exactly what `imports` reaches. */
+/** The problems of the lock, as sentences; none if it pins exactly what `imports` reaches. */
 function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
   const problems: string[] = [];
   if (lock.version !== "5") problems.push(`the lock has version ${lock.version}, not 5`);
@@ -54,7 +54,7 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
   return problems;
 }
 
-/** A dependency is written without its range where the lock knows only one range of that package. */
+/** A dependency is written without its range if the lock knows only one range of that package. */
 function fullSpecifier(wanted: string, lock: Lock): string {
   if (wanted.lastIndexOf("@") > "jsr:@".length) return wanted;
   const ranges = Object.keys(lock.specifiers).filter((specifier) => specifier.startsWith(`${wanted}@`));

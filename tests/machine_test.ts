@@ -37,7 +37,7 @@ async function onMachine(script: string, stdin = ""): Promise<Outcome> {
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-// Linux stacks two overlays; where this machine itself is a container, a third one would be needed.
+// Linux stacks two overlays; if this machine itself is a container, a third one would be needed.
 const isInside = Deno.env.get("PODWIRE_TEST_MACHINE") === "inside";
 const refusal = isInside && need("root", "ip", "nft").ignore === false ? await onMachine("true") : undefined;
 const why = refusal === undefined ? "needs the machine of the test task" : refusal.stderr.trim();
@@ -47,7 +47,7 @@ function machineTest(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: ignore ? `${name} [${why}]` : name, ignore, fn });
 }
 
-/** Changes one thing of each kind that a footprint has. What the network and the processes are is the caller's. */
+/** Changes one thing of each kind that a footprint has. The caller decides about network and processes. */
 const CHANGES: Readonly<
   Record<string, { readonly make: string; readonly undo: string; readonly seen: RegExp }>
 > = {
@@ -78,7 +78,7 @@ const CHANGES: Readonly<
   },
 };
 
-machineTest("a program on the machine of the tests changes nothing of the one around it", async () => {
+machineTest("a program on the machine of the tests changes nothing of the machine around it", async () => {
   const before = await takeFootprint(CHECKOUT);
   const { code, stderr } = await onMachine(`
     ${
@@ -99,9 +99,9 @@ machineTest("a program on the machine of the tests changes nothing of the one ar
 });
 
 machineTest(
-  "a footprint tells what tests leave: files, links, rules, sysctls and control groups",
+  "a footprint shows what tests leave: files, links, rules, sysctls and control groups",
   async () => {
-    // Of the root directory itself the machine of the tests has no copy.
+    // The machine of the tests has no copy of the root directory itself.
     const ofRoot = { make: "mkdir /pwfoot", undo: "rmdir /pwfoot", seen: /^files: new: \/pwfoot d$/m };
     for (const [kind, { make, undo, seen }] of Object.entries({ ...CHANGES, "the root": ofRoot })) {
       const before = await takeFootprint(CHECKOUT);
@@ -116,7 +116,7 @@ machineTest(
 );
 
 machineTest(
-  "what a container engine or podwire has put on the machine is not seen by the tests",
+  "the tests do not see what a container engine or podwire has put on the machine",
   async () => {
     const files = [
       "/usr/local/sbin/runc",
@@ -161,7 +161,7 @@ machineTest(
 );
 
 machineTest(
-  "plugins of a checkout that is an ordinary user's are root's on the machine, and untouched in the checkout",
+  "plugins of an ordinary user's checkout are root's on the machine, and untouched in the checkout",
   async () => {
     const dir = await Deno.makeTempDir({ prefix: "pwt-checkout-" });
     try {
@@ -181,7 +181,7 @@ machineTest(
       assertEquals({ code, stderr }, { code: 0, stderr: "" });
       const copies = types.slice(0, 2).map((type) => `/run/podwire-components/${type}/bridge`);
       assertEquals(stdout.trimEnd().split("\n"), [...copies, "12345:775"]);
-      // One that is root's has no copy.
+      // A checkout that is root's has no copy.
       assertEquals((await sh(`chown -R 0:0 ${dir}; chmod -R go-w ${dir}`)).code, 0);
       const own = await sh(
         `PODWIRE_TEST_MACHINE= sh ${dir}/tests/machine.sh sh -c 'echo "[$PODWIRE_TEST_COMPONENTS]"'`,

@@ -1,4 +1,4 @@
-/** State directories with as many attachments on record as are wanted, each as a real set-up leaves it. */
+/** State directories with any number of attachments on record, each as a real set-up leaves it. */
 import { inParallel } from "../lib/async/parallel.ts";
 import { Locks } from "../lib/state/locks.ts";
 import { HostPorts } from "../lib/state/host_ports.ts";
@@ -13,7 +13,7 @@ export interface RecordDirs {
   readonly runDir: string;
 }
 
-/** What becomes of the copies. */
+/** The copies that were made. */
 export interface MultiplyOptions {
   /** Their container IDs. */
   readonly ids: readonly string[];
@@ -24,7 +24,7 @@ export interface MultiplyOptions {
 const AT_ONCE = 16;
 
 /**
- * Writes for each ID what is on record of the pod `like`, which is up: its sandbox, attachments and cached results.
+ * Writes for each ID the records of the pod `like`, which is up: its sandbox, attachments and cached results.
  * Every other one is a sandbox of podwire itself, which has a name too.
  */
 export async function multiply(dirs: RecordDirs, like: string, options: MultiplyOptions): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * A process of its own that does what one command does, as others in one process with it open files and take time, too:
- * `many_sandboxes_process.ts DIR ACT` prints what it took as JSON.
+ * A process of its own that does what one command does, because other code in the same process would open
+ * files and take time, too: `many_sandboxes_process.ts DIR ACT` prints the cost as JSON.
  */
 import process from "node:process";
 import { Daemon } from "../lib/daemon/daemon.ts";
@@ -10,7 +10,7 @@ import { silentLogger } from "../lib/host/log.ts";
 import { ServiceManager } from "../lib/host/service_manager.ts";
 import { Podwire } from "../lib/runtime/podwire.ts";
 
-/** What it took. */
+/** The cost of a command. */
 export interface Effort {
   readonly mostProcesses: number;
   readonly allProcesses: number;
@@ -18,7 +18,7 @@ export interface Effort {
   readonly cpuMs: number;
 }
 
-/** Sees how much goes on at the same time. */
+/** Counts how much runs at the same time. */
 class Meter {
   processes = 0;
   mostProcesses = 0;
@@ -72,7 +72,7 @@ export const dirsOf = (dir: string) => ({
 
 type Act = (podwire: Podwire, dir: string, run: RunCommand) => Promise<unknown>;
 
-/** What the commands and routes do. */
+/** The commands and routes. */
 export const ACTS: Readonly<Record<string, Act>> = {
   "ps": (podwire) => podwire.sandboxes.list(),
   "inspect": (podwire) => podwire.sandboxes.get("like"),
@@ -85,10 +85,13 @@ export const ACTS: Readonly<Record<string, Act>> = {
 
 const TARGETS = ["/v1/sandboxes", "/v1/sandboxes/like", "/metrics"];
 
-/** A path to GET, or what to POST where. */
+/** A path to GET, or a body to POST. */
 export type Asked = string | { readonly target: string; readonly body: string };
 
-/** Asks a daemon over its socket, which recovers beside that; gives what `around` makes of the requests. */
+/**
+ * Asks a daemon over its socket, which recovers at the same time; returns what `around` makes of the
+ * requests.
+ */
 export async function askDaemon<T = void>(
   dir: string,
   run: RunCommand,

@@ -1,4 +1,4 @@
-// What each command costs with many sandboxes on record: processes, open files, and how its CPU time grows.
+// The cost of each command with many sandboxes on record: processes, open files, and how its CPU time grows.
 //
 // `PODWIRE_MANY_RECOVERED=10000` lets recovery, which locks each container, have as many as the others.
 import { assert, assertEquals } from "@std/assert";
@@ -22,9 +22,9 @@ const RECOVERED = Number(Deno.env.get("PODWIRE_MANY_RECOVERED") ?? 1_000);
 const OWN_NETNS = "/proc/self/ns/net";
 const MOST_PROCESSES = 8;
 const MOST_FILES = 64;
-/** What settles each container. */
+/** The commands that settle each container. */
 const RECOVERING = ["recover", "GET of sandboxes, one of them, and metrics"];
-/** With ten times as many, what grows with the square takes a hundred times as long. */
+/** With ten times as many, quadratic work takes a hundred times as long. */
 const MOST_GROWTH = 40;
 
 /** A world with that many sandboxes, each with an attachment. */
@@ -74,7 +74,7 @@ async function fill(dir: string, count: number): Promise<void> {
   await copies(dirs, idsFrom("c", count - 1));
 }
 
-/** Copies what is on record of `like`, without waiting for the disk. */
+/** Copies the records of `like`, without waiting for the disk. */
 async function copies(
   { stateDir, cacheDir }: ReturnType<typeof dirsOf>,
   ids: readonly string[],
@@ -97,7 +97,7 @@ async function copies(
   });
 }
 
-/** Gives what makes the text of another record of the same kind. */
+/** Returns what makes the text of another record of the same kind. */
 async function template(file: string): Promise<(changes: JsonObject) => Promise<string>> {
   const text = await Deno.readTextFile(file);
   const { kind } = JSON.parse(text);

@@ -28,7 +28,7 @@ export class NpmRegistry implements AsyncDisposable {
     return new NpmRegistry(server);
   }
 
-  /** What makes the real npm use it. */
+  /** The variables that make the real npm use it. */
   get environment(): Record<string, string> {
     return { npm_config_registry: `http://127.0.0.1:${this.#server.addr.port}/` };
   }

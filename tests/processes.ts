@@ -12,7 +12,10 @@ export async function findByEnvironment(entry: string): Promise<readonly number[
   return pids.filter((pid) => pid > 1 && pid !== Deno.pid && pid !== Deno.ppid);
 }
 
-/** The note of a program whose caller was killed; gives the entry that its processes have in their environment. */
+/**
+ * The note of a program whose caller was killed; returns the entry that its processes have in their
+ * environment.
+ */
 export async function leaveNote(
   runDir: string,
   purpose: Purpose,
@@ -28,12 +31,12 @@ export async function leaveNote(
 /** A shell script that runs as the program of a killed caller does, in a session of its own. */
 export interface AbandonedProgram extends AsyncDisposable {
   readonly pid: number;
-  /** What its processes have in their environment. */
+  /** The entry that its processes have in their environment. */
   readonly entry: string;
   readonly status: Promise<Deno.CommandStatus>;
 }
 
-/** Starts such a program. Disposing of it ends what has its mark. */
+/** Starts such a program. Its disposal ends everything that has its mark. */
 export async function abandonedProgram(
   runDir: string,
   purpose: Purpose,
@@ -60,13 +63,13 @@ export async function abandonedProgram(
   };
 }
 
-/** Whether a process is there and has not ended; its parent may not have noticed that. */
+/** Whether a process exists and has not ended; its parent may not have noticed that. */
 export async function isAlive(pid: number): Promise<boolean> {
   const args = ["-c", 'grep -qs "^State:.[^ZX]" "/proc/$1/status"', "sh", String(pid)];
   return (await runCommand({ program: "sh", args })).code === 0;
 }
 
-/** Kills those that are still there. */
+/** Kills those that still exist. */
 export async function killAll(pids: readonly number[]): Promise<void> {
   if (pids.length === 0) return;
   await runCommand({ program: "sh", args: ["-c", 'kill -9 "$@" 2>/dev/null; :', "sh", ...pids.map(String)] });

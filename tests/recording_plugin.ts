@@ -1,5 +1,5 @@
 /**
- * A folder of plugins that are real executables, answer as told and remember each call. See
+ * A folder of plugins that are real executables, give scripted answers and record each call. See
  * `testdata/recording_plugin`.
  *
  * ```ts ignore
@@ -20,11 +20,11 @@ export interface Answer {
   readonly code?: number;
   /** Seconds. */
   readonly sleep?: number;
-  /** As kill(1) has it: `KILL`. */
+  /** As in kill(1): `KILL`. */
   readonly signal?: string;
   /** Never ends, and has a child that holds the pipes. */
   readonly hang?: boolean;
-  /** Leaves its standard input alone. */
+  /** Does not read its standard input. */
   readonly unread?: boolean;
   /** Shell commands to run while the plugin is called. */
   readonly script?: string;
@@ -51,7 +51,7 @@ export class PluginFolder implements AsyncDisposable {
     return new PluginFolder(await Deno.makeTempDir({ prefix: "podwire-plugins-" }));
   }
 
-  /** Puts a plugin of that type there. */
+  /** Adds a plugin of that type. */
   async install(type: string, answers: Readonly<Record<string, Answer>> = {}): Promise<RecordingPlugin> {
     const plugin = new RecordingPlugin(`${this.dir}/${type}`);
     await Deno.mkdir(`${plugin.path}.d/calls`, { recursive: true });
@@ -79,9 +79,7 @@ export class PluginFolder implements AsyncDisposable {
 export class RecordingPlugin {
   constructor(readonly path: string) {}
 
-  /**
-   * Sets, instead of what was set before, the answer to a verb, or to its `nth` call alone (the first is 1).
-   */
+  /** Sets the answer to a verb, or to its `nth` call alone (the first is 1), and drops the one before. */
   async answer(verb: string, answer: Answer, nth?: number): Promise<void> {
     const prefix = `${this.path}.d/${verb}${nth === undefined ? "" : `.${nth}`}`;
     for (const part of ["stdout", "stderr", "code", "sleep", "signal", "hang", "unread", "script"] as const) {

@@ -1,9 +1,10 @@
-// What `./denow task test [--strict] [--deno VERSION]... [FILTER...]` runs: fetch what the tests need, compile the
-// binary, run the tests and the examples of the documentation. As root they run on a machine of their own (machine.sh),
-// and a comparison before and after shows that this one is as it was. With --deno they run under that Deno (a version,
-// `newest` or `pinned`, as denow has it; several run one after another); under another than the pinned one, only those
-// in which the library runs. A test that failed beside the others gets a second chance alone, unless --strict. The last
-// line is `N passed, N failed` or `N passed, N failed, N skipped`.
+// What `./denow task test [--strict] [--deno VERSION]... [FILTER...]` runs: fetch what the tests need,
+// compile the binary, run the tests and the examples of the documentation. As root they run on a machine of
+// their own (machine.sh), and a comparison before and after shows that this one is unchanged. With --deno
+// they run under that Deno (a version, `newest` or `pinned`, as denow has it; several run one after another);
+// under another than the pinned one, only those in which the library runs. A test that failed beside the
+// others gets a second chance alone, unless --strict. The last line is `N passed, N failed` or `N passed, N
+// failed, N skipped`.
 import { fromFileUrl } from "@std/path";
 import { LONGEST_TEST } from "./bounded.ts";
 import { prepareComponents } from "./components.ts";
@@ -15,9 +16,12 @@ import { afterSecondChance, failedLines, secondChances } from "./second_chance.t
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 
-/** Folders whose examples are run. They are pure; running the other examples would change this machine's network. */
+/**
+ * Folders whose examples are run. They are pure; running the other examples would change this machine's
+ * network.
+ */
 const RUN_EXAMPLES = ["lib/cni"];
-/** What is only type-checked together with its examples. */
+/** The files that are only type-checked together with their examples. */
 const CHECK_EXAMPLES = ["mod.ts", "lib"];
 
 export interface Outcome {
@@ -26,17 +30,22 @@ export interface Outcome {
   readonly skipped: number;
 }
 
-/** Deno knows no limit for a test; without these, in minutes, a test that hangs would hang CI. */
+/** Deno has no limit for a test; without these, in minutes, a test that hangs would hang CI. */
 const LONGEST_RUN = 55;
-/** For all runs and what they need, downloads included: CI ends by itself after 90, and then no line says how it went. */
+/**
+ * For all runs and what they need, downloads included: CI ends by itself after 90, and then no line reports
+ * the result.
+ */
 const LONGEST_TASK = 82;
-/** What is kept of that for each run that comes later: none takes longer on a machine with nothing else to do. */
+/**
+ * The share of it that is kept for each later run: none takes longer on a machine with nothing else to do.
+ */
 const KEPT_FOR_A_RUN = 35;
 /** One more than there are cores: many tests wait, for a plugin that hangs or a container that ends. */
 const JOBS = navigator.hardwareConcurrency + 1;
 /** For one test, in minutes: none takes longer than two. */
 const LONGEST_ONE = 10;
-/** Of tests that are named: an option may allow them to take long. */
+/** For tests that are named: a variable may ask for their long form. */
 const LONGEST_NAMED_RUN = 180;
 
 const TEST = ["test", "-q", "-P=test", "--no-prompt"];
@@ -56,7 +65,7 @@ interface DenowOptions {
   readonly onMachine?: boolean;
 }
 
-/** Runs denow, passes its output on, and returns what it said on stdout, without colours. */
+/** Runs denow, passes its output on, and returns its standard output, without colours. */
 async function denow(
   args: string[],
   { env = {}, longest = minutesFor(0), onMachine = false }: DenowOptions = {},
@@ -83,12 +92,15 @@ async function denow(
   return { code, text: text.replace(/\x1b\[[0-9;]*m/g, "") };
 }
 
-/** How many minutes a run may take that begins `gone` minutes after the task did, when so many runs come after it. */
+/**
+ * How many minutes a run may take that begins `gone` minutes after the task did, when so many runs come after
+ * it.
+ */
 export function minutesFor(later: number, gone: number = performance.now() / 60_000): number {
   return Math.max(0, Math.min(LONGEST_RUN, LONGEST_TASK - gone - later * KEPT_FOR_A_RUN));
 }
 
-/** Only root can make a machine, and only root's tests touch the one that they run on. */
+/** Only root can make a machine, and only root's tests change the one that they run on. */
 function isRoot(): boolean {
   return missing(["root"]).length === 0;
 }
@@ -99,7 +111,7 @@ export function countTests(text: string, code: number): Outcome {
   const line = lines.at(-1)?.[0] ?? "";
   const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(line)?.[1] ?? 0);
   const failed = number("failed");
-  // Failing without a failed test is a type error, a leak or a crash; it counts as a failure all the same.
+  // A failure without a failed test is a type error, a leak or a crash; it counts all the same.
   return {
     passed: number("passed"),
     failed: code === 0 ? failed : Math.max(failed, 1),
@@ -115,12 +127,12 @@ export function closing(outcomes: readonly Outcome[]): { line: string; code: num
   return { line, code: failed > 0 || passed === 0 ? 1 : 0 };
 }
 
-/** What the arguments of a run say. */
+/** The arguments of a run. */
 export interface RunArguments {
   /** The Deno of each run, as denow takes it. */
   readonly versions: readonly string[];
   readonly strict: boolean;
-  /** What Deno gets: its flags, and the files or folders of the tests. */
+  /** The arguments for Deno: its flags, and the files or folders of the tests. */
   readonly rest: readonly string[];
 }
 
@@ -147,8 +159,8 @@ export function readArguments(args: readonly string[]): RunArguments {
 }
 
 /**
- * Runs the tests under one Deno, after which as many other runs come as `later` says. What failed is in lines, for
- * the end: whoever reads a long log reads its last lines.
+ * Runs the tests under one Deno, after which as many other runs come as `later` says. Failures come as lines
+ * for the end: a reader of a long log reads its last lines.
  */
 async function runTests(
   { strict, rest }: RunArguments,
@@ -217,7 +229,7 @@ function exists(path: string): boolean {
   }
 }
 
-/** Installs a Deno and what the tests import: where they run there is no network. */
+/** Installs a Deno and what the tests import: there is no network where they run. */
 async function prepareDeno(version: string): Promise<Outcome> {
   const modules = ["tests/run.ts", "tests/library_tests.ts", "tests/machine_test.ts"];
   const { code } = await denow(["cache", "-q", ...modules], { env: { DENOW_VERSION: version } });
@@ -226,8 +238,8 @@ async function prepareDeno(version: string): Promise<Outcome> {
 }
 
 /**
- * Runs what may not change this machine, and compares. In CI a change is a failure; elsewhere others may be at work
- * meanwhile, so that it is only shown.
+ * Runs what may not change this machine, and compares. In CI a change is a failure; elsewhere others may work
+ * at the same time, so that it is only shown.
  */
 async function comparing(body: () => Promise<Outcome[]>): Promise<Outcome[]> {
   if (!isRoot()) return await body();

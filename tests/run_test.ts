@@ -22,7 +22,7 @@ Deno.test("the runner counts a run without a closing line, or with a late crash,
   assertEquals(countTests("ok | 4 passed | 0 failed (29ms)\n", 1), { passed: 4, failed: 1, skipped: 0 });
 });
 
-Deno.test("the runner's last line adds up, and no test is no success", () => {
+Deno.test("the runner's last line adds up, and no test is not a success", () => {
   const outcome = (passed: number, failed: number, skipped: number) => ({ passed, failed, skipped });
   assertEquals(closing([outcome(3, 0, 0), outcome(2, 0, 0)]), { line: "5 passed, 0 failed", code: 0 });
   assertEquals(closing([outcome(3, 0, 1), outcome(0, 1, 2)]), {
@@ -52,7 +52,7 @@ Deno.test("the runner reads for which Deno the tests are, and passes the rest on
   }
 });
 
-Deno.test("a run on another Deno has the tests of the library, and none that only drive the binary or tools", async () => {
+Deno.test("a run on another Deno has the tests of the library, and none that only run the binary or tools", async () => {
   const tests = await libraryTests();
   const has = (path: string) => tests.includes(`tests/${path}`);
   const library = ["cni/json_test.ts", "host/file_test.ts", "root/pods_test.ts", "root/host_netns_test.ts"];
@@ -70,7 +70,7 @@ Deno.test("CI is one call of the runner, for both Denos, with nothing left out",
   assertEquals(calls, ["exec ./denow task test --deno pinned --deno newest </dev/null"]);
 });
 
-Deno.test("all runs of a task end before CI does, and each has time enough", () => {
+Deno.test("all runs of a task end before CI does, and each has enough time", () => {
   for (const gone of [0, 5, 20]) {
     const first = minutesFor(1, gone);
     const longestOfAll = gone + first + minutesFor(0, gone + first);
@@ -81,7 +81,7 @@ Deno.test("all runs of a task end before CI does, and each has time enough", () 
   assertEquals([minutesFor(0, 90), minutesFor(1, 60)], [0, 0]);
 });
 
-Deno.test("files of a folder share a worker, all of them are run once, and the heavy ones come first and alone", async () => {
+Deno.test("files of a folder share a worker, all of them run once, and the heavy ones come first and alone", async () => {
   const tests = await allTests();
   const groups = groupsOf(tests);
   assertEquals(groups.flat().sort(), tests);
@@ -97,15 +97,15 @@ Deno.test("files of a folder share a worker, all of them are run once, and the h
   assertEquals(groups.length < tests.length * 0.6, true, `${groups.length} of ${tests.length}`);
 });
 
-Deno.test("what is run is written below one folder, whatever a version is called, and nothing of the last time stays", async () => {
+Deno.test("the modules of a run are below one folder, whatever a version is called, and nothing of the last run stays", async () => {
   const root = fromFileUrl(new URL("..", import.meta.url));
   const version = `../root/${crypto.randomUUID()}`;
   const folder = `tests/.groups/deno-${version.replaceAll("/", "_")}`;
   try {
     await grouped(["tests/root/pods_test.ts", "tests/cni/json_test.ts"], version);
     const [path] = await grouped(["tests/cni/json_test.ts"], version);
-    assertEquals(path, `${folder}/000.spec.json.ts`);
-    assertEquals(Array.from(Deno.readDirSync(`${root}${folder}`), ({ name }) => name), ["000.spec.json.ts"]);
+    assertEquals(path, `${folder}/000.cni.json.ts`);
+    assertEquals(Array.from(Deno.readDirSync(`${root}${folder}`), ({ name }) => name), ["000.cni.json.ts"]);
     assertEquals(await Deno.readTextFile(`${root}${path}`), 'import "../../../tests/cni/json_test.ts";\n');
   } finally {
     await Deno.remove(`${root}${folder}`, { recursive: true });

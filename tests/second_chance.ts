@@ -1,5 +1,6 @@
-// A test that failed beside hundreds of others is run once more alone. What fails again has failed; what passes now has
-// depended on how busy the machine was, which is told by name, as it is a fault too, but says nothing of what is tested.
+// A test that failed beside hundreds of others runs once more alone. If it fails again it has failed; if it
+// passes it depended on how busy the machine was. That is reported by name, because it is a fault too, but it
+// says nothing about what is tested.
 import type { Outcome } from "./run.ts";
 
 /** More than these are not chance. */
@@ -10,25 +11,25 @@ export interface Failure {
   readonly name: string;
   /** Where it is written: a test that a helper registers is in none of the files that Deno was to run. */
   readonly place: string;
-  /** The files that Deno was to run which have a test of that name that failed. */
+  /** The files that Deno was to run which have a failed test of that name. */
   readonly files: readonly string[];
 }
 
-/** The tests that failed, and what else did, in Deno's closing list. */
+/** The tests that failed, and other failures, in Deno's closing list. */
 function listed(text: string): readonly string[] {
   const [, list] = /^ FAILURES $\n\n((?:.+\n)+)/m.exec(text) ?? [];
   return list?.trimEnd().split("\n") ?? [];
 }
 
-/** What failed, in a line each; where Deno lists nothing, that it ended so. */
+/** The failures, one line each; if Deno lists none, how it ended. */
 export function failedLines(text: string, { failed }: Outcome): readonly string[] {
   const lines = listed(text);
   return failed > 0 && lines.length === 0 ? ["Deno ended without a list of failed tests"] : lines;
 }
 
 /**
- * The failed tests that get a second chance; none if there are many, or if something failed outside of tests, such as an
- * error that nobody caught.
+ * The failed tests that get a second chance; none if there are many, or if something failed outside of tests,
+ * such as an uncaught error.
  */
 export function secondChances(text: string, { failed }: Outcome): readonly Failure[] {
   const lines = listed(text);
@@ -41,7 +42,7 @@ export function secondChances(text: string, { failed }: Outcome): readonly Failu
   return failed > MOST || failures.length !== lines.length ? [] : failures;
 }
 
-/** Of files that run beside each other Deno puts the name before each line. */
+/** For files that run in parallel Deno puts the name before each line. */
 function failedIn(text: string, name: string): readonly string[] {
   const end = ` => ${name} ... FAILED (`;
   const files = text.split("\n").flatMap((line) => {
@@ -51,7 +52,7 @@ function failedIn(text: string, name: string): readonly string[] {
   return [...new Set(files)];
 }
 
-/** What both runs come to. */
+/** The outcome of both runs. */
 export function afterSecondChance(first: Outcome, second: Outcome): Outcome {
   const healed = Math.max(0, first.failed - second.failed);
   return { passed: first.passed + healed, failed: second.failed, skipped: first.skipped };

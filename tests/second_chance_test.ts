@@ -24,7 +24,7 @@ const FINE = 'Deno.test("fine", () => {});\n';
 const WRONG =
   'Deno.test("a => b (c)", (t) => t.step("in", () => { throw new Error("no"); }).then(() => {}));\n';
 
-Deno.test("of what Deno prints, the tests that failed get a second chance", async () => {
+Deno.test("the failed tests in Deno's output get a second chance", async () => {
   const { code, text } = await printed(FINE + WRONG, FINE);
   const first = countTests(text, code);
   assertEquals(first, outcome(2, 1));
@@ -60,7 +60,7 @@ Deno.test("an error outside of tests, a crash, or more failures than chance give
   assertEquals(failedLines("error: Type checking failed.\n", outcome(0, 1)).length, 1);
 });
 
-Deno.test("what fails again has failed, and what passes alone has passed", () => {
+Deno.test("a test that fails again has failed, and a test that passes alone has passed", () => {
   assertEquals(afterSecondChance(outcome(10, 2, 1), outcome(4, 0)), outcome(12, 0, 1));
   assertEquals(afterSecondChance(outcome(10, 2, 1), outcome(3, 1)), outcome(11, 1, 1));
   // Another one of the same file.

@@ -1,4 +1,4 @@
-/** Runs `fn` with a directory of its own, named without links, removes that, and gives what `fn` gave. */
+/** Runs `fn` with a directory of its own, named without links, removes it, and returns the value of `fn`. */
 export async function inTempDir<T>(fn: (dir: string) => Promise<T>): Promise<T> {
   const dir = await Deno.realPath(await Deno.makeTempDir({ prefix: "pwt-" }));
   try {

@@ -1,4 +1,4 @@
-// Waiting for what a busy machine may take long for. A test that asks how long something takes asks in ratios.
+// Waits for what may take long on a busy machine. A test about durations compares ratios.
 import { assert } from "@std/assert";
 import { Deadline } from "../lib/plugin/deadline.ts";
 import { delay } from "../lib/async/wait.ts";
@@ -20,8 +20,8 @@ export async function until(
 }
 
 /**
- * The signal of a deadline whose clock starts once something is so: how soon a plugin runs is up to the machine, and a
- * test of how one is ended needs one that runs.
+ * The signal of a deadline whose clock starts once something is so: how soon a plugin runs depends on the
+ * machine, and a test of how a plugin is ended needs one that runs.
  */
 export function deadlineOnce(isSo: () => boolean | Promise<boolean>, ms: number): AbortSignal {
   const stop = new AbortController();

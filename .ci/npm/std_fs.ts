@@ -1,7 +1,7 @@
 // What the project uses of jsr:@std/fs, with the same signature, for networks that reach npm and not JSR.
-// `denow` maps the import here in that case; published code and the lock file always name the real package.
+// `denow` maps the import to this file then; published code and the lock file always name the real package.
 
-/** Makes sure that `dir` is a directory; makes it, and what lacks above it, where nothing is there. */
+/** Makes sure that `dir` is a directory; makes it, and its missing parents, if nothing exists there. */
 export async function ensureDir(dir: string | URL): Promise<void> {
   try {
     // Follows a symbolic link on purpose: a link to a directory is good enough.
@@ -11,6 +11,6 @@ export async function ensureDir(dir: string | URL): Promise<void> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  // Recursive making does not fail where somebody else was faster.
+  // Recursive making does not fail if another process was faster.
   await Deno.mkdir(dir, { recursive: true });
 }

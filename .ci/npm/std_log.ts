@@ -1,6 +1,6 @@
 // What the project uses of jsr:@std/log, with the same signatures, for networks that reach npm and not JSR.
-// `denow` maps the import here in that case; published code and the lock file always name the real package.
-// Left out are the global registry, the ready-made handlers and setters that nothing here calls.
+// `denow` maps the import to this file then; published code and the lock file always name the real package.
+// The global registry, the ready-made handlers and the setters are left out, because nothing here calls them.
 
 /** The weight of each level. */
 export const LogLevels = { NOTSET: 0, DEBUG: 10, INFO: 20, WARN: 30, ERROR: 40, CRITICAL: 50 } as const;
@@ -103,14 +103,14 @@ export abstract class BaseHandler {
 // deno-lint-ignore no-explicit-any
 export type GenericFunction = (...args: any[]) => any;
 
-/** A message, or a function that makes it and is called only where the message is wanted. */
+/** A message, or a function that makes it and is called only if the message is wanted. */
 type Message<T> = (T extends GenericFunction ? never : T) | (() => T);
 
 export interface LoggerOptions {
   handlers?: BaseHandler[];
 }
 
-/** Hands what is said at its level or above to its handlers. */
+/** Passes messages at its level or above to its handlers. */
 export class Logger {
   handlers: BaseHandler[];
   readonly #loggerName: string;

@@ -1,7 +1,7 @@
 /**
- * For how long the daemon's loop is blocked while sandboxes are made and listed whose plugins answer with results of
- * 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time between two turns of
- * the loop, beside that with small results. It makes a sandbox, so that it needs root.
+ * How long the daemon's loop is blocked while sandboxes are made and listed whose plugins answer with results
+ * of 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time between
+ * two turns of the loop, beside that with small results. It makes a sandbox, so it needs root.
  */
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { bootId } from "../../lib/host/boot.ts";
@@ -18,7 +18,7 @@ const SANDBOXES = 20;
 /** As large as a result may be: 1 MiB, and 10,000 members. */
 const LARGE_IPS = 3_300;
 
-/** The longest time between two turns of the loop while `body` runs, and all of it, in milliseconds. */
+/** The longest time between two turns of the loop while `body` runs, and the whole time, in milliseconds. */
 async function blockedBy(
   body: () => Promise<unknown>,
 ): Promise<{ readonly longest: number; readonly whole: number }> {

@@ -1,7 +1,7 @@
-// How long a sandbox of the pool takes against one that is made when it is asked for, of a daemon in a process of its own,
-// over its socket; on the disk and in memory. They take turns, and nothing is made meanwhile. What the daemon's log says
-// of a request is without the socket and its client. Needs root: `./denow task bench`, or this file alone with the number
-// of rounds.
+// How long a warm sandbox of the pool takes against one that is made for the request, of a daemon in a
+// process of its own, over its socket; on the disk and in memory. They take turns, and nothing is made
+// meanwhile. The time in the daemon's log is without the socket and its client. Needs root: `./denow task
+// bench`, or this file alone with the number of rounds.
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { BinaryWorld, sh } from "../root/binary_world.ts";
 import { DaemonProcess } from "../root/daemon_world.ts";
@@ -11,7 +11,7 @@ const WARM_UP = 3;
 const SIZE = 4;
 const PATIENCE_MS = 60_000;
 
-/** By the name of each sandbox, what came of asking for it. */
+/** By the name of each sandbox, the outcome of its request. */
 const BODIES = { "from the pool": {}, "made for it": { uid: "given" } };
 type Kind = keyof typeof BODIES;
 

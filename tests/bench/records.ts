@@ -1,7 +1,8 @@
-// How long a pod's set-up and tear-down take with 10, 1,000 and 10,000 pods on record, networks in the directory, and
-// host ports taken: each look-up is by name, so it should make no difference, but for the files of a directory that is
-// not watched, of which each is looked at. The worlds take turns in every round, as the machine has better and worse
-// minutes. Needs root: `./denow task bench`, or this file alone with the number of rounds and a word of the title.
+// How long a pod's set-up and tear-down take with 10, 1,000 and 10,000 pods on record, networks in the
+// directory, and host ports taken. Each look-up is by name, so the number should make no difference, except
+// that each file of a directory that is not watched is looked at. The worlds take turns in every round,
+// because the machine has better and worse minutes. Needs root: `./denow task bench`, or this file alone with
+// the number of rounds and a word of the title.
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
@@ -12,10 +13,10 @@ const NETWORKS = [1, 100, 1_000];
 const ROUNDS = Number(Deno.args[0] ?? 61);
 const ONLY = Deno.args[1] ?? "";
 const WARM_UP = 3;
-/** What is allowed between the smallest and the largest world. */
+/** The allowed difference between the smallest and the largest world. */
 const MOST = 1.2;
 
-/** It costs as little as a plugin can: what else there is shows the better. */
+/** It costs as little as a plugin can: the rest shows the better. */
 const PLUGIN = `#!/bin/sh
 while read -r line; do :; done
 case $CNI_COMMAND in
@@ -74,7 +75,7 @@ class World implements AsyncDisposable {
     const world = new World(dir, size, all, pods);
     await world.#setUp("like", pods);
     const firstPort = size.ports ? { firstPort: 20_000 } : {};
-    // Each record is synced, which a disk needs minutes for.
+    // Each record is synced, which takes minutes on a disk.
     await sh('mount -t tmpfs -o mode=0700 podwire-bench "$1"', await made(`${dir}/quickly`));
     const quickly = {
       stateDir: `${dir}/quickly/state`,
@@ -185,7 +186,7 @@ function report(title: string, worlds: ReadonlyMap<string, World>, most: number 
     }
     const all = [...worlds.values()].map(({ times }) => times[what]);
     const [smallest = [], largest = []] = [all.at(0), all.at(-1)];
-    // What disturbs a round disturbs its worlds alike; and what is there always shows in each of these.
+    // A disturbance of a round hits its worlds alike; and a real difference shows in each of these.
     const ratios = {
       "in the middle round": quantile(largest.map((ms, round) => ms / (smallest[round] ?? NaN)), 0.5),
       "of the medians": quantile(largest, 0.5) / quantile(smallest, 0.5),

@@ -1,5 +1,5 @@
-// How long `dist/podwire --version` takes against an empty program, compiled in the same way, measured in turn in the
-// same minutes: a plugin call is a process start, so what podwire adds to it is paid on every pod.
+// How long `dist/podwire --version` takes against an empty program, compiled in the same way, measured in
+// turn in the same minutes: a plugin call is a process start, so every pod pays what podwire adds to it.
 import { fromFileUrl } from "@std/path";
 import { compile } from "../../.ci/compile.ts";
 

@@ -22,7 +22,8 @@ interface Shown {
 }
 
 const POOL = "podwire-pool";
-const warmSandboxes = async (world: BinaryWorld): Promise<Shown[]> => await world.json(["ps", "--namespace", POOL]);
+const warmSandboxes = async (world: BinaryWorld): Promise<Shown[]> =>
+  await world.json(["ps", "--namespace", POOL]);
 
 /** Waits until the daemon has that many warm sandboxes, none of which is one of those. */
 async function filled(

@@ -207,7 +207,10 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
       const staysAttached = how === "read-only";
       assertEquals(failures.map(({ message }) => READ_ONLY.test(message)), staysAttached ? [true, true] : []);
       assertEquals(await links(world, before), []);
-      assertEquals((await pods.attachments()).map(({ state }) => state), staysAttached ? ["failed", "failed"] : []);
+      assertEquals(
+        (await pods.attachments()).map(({ state }) => state),
+        staysAttached ? ["failed", "failed"] : [],
+      );
       await mend(dir);
       await until(async () => (await pods.attachments()).length === 0);
       await pods.setUp(web);
