@@ -69,9 +69,9 @@ export interface PluginPlace {
   /** The type, which is the name of the executable. */
   readonly type: string;
   /** Zero-based. */
-  readonly index?: number;
-  /** How many plugins the network configuration list has. */
-  readonly count?: number;
+  readonly index?: number | undefined;
+  /** Number of plugins in the network configuration list. */
+  readonly count?: number | undefined;
 }
 
 /** What is known about a failure beside its message. */
@@ -137,23 +137,22 @@ export class CniError extends Error {
   /** The message says what was tried before what went wrong. */
   constructor(readonly kind: ErrorKind, msg: string, options: CniErrorOptions = {}) {
     const { code = ERROR_CODES.unknown, cause, ...given } = options;
-    const context = given.details === undefined ? given : { ...given, details: cut(given.details) };
-    const told = isBlank(msg) ? "no reason was given" : cut(msg);
-    super(sentence(told, context), cause === undefined ? undefined : { cause });
+    const context = withoutUndefined({
+      ...given,
+      details: given.details && cut(given.details),
+      plugin: given.plugin && withoutUndefined(given.plugin),
+    });
+    const shownMsg = isBlank(msg) ? "no reason was given" : cut(msg);
+    super(sentence(shownMsg, context), cause === undefined ? undefined : { cause });
     this.code = code;
-    this.msg = told;
+    this.msg = shownMsg;
     this.context = context;
   }
 
   /** A copy that also knows what the caller was doing; what is known already stays. */
   within(context: CniErrorOptions): CniError {
     const { cause = this.cause, ...outer } = context;
-    return new CniError(this.kind, this.msg, {
-      ...outer,
-      ...this.context,
-      code: this.code,
-      ...(cause === undefined ? {} : { cause }),
-    });
+    return new CniError(this.kind, this.msg, { ...outer, ...this.context, code: this.code, cause });
   }
 
   /** The object that the command line prints with `--json` and the daemon answers with. */
@@ -168,6 +167,11 @@ export class CniError extends Error {
       ...place,
     };
   }
+}
+
+/** Only what is known, in the order given: an undefined member must not hide one that is known, see {@linkcode CniError.within}. */
+function withoutUndefined<T extends object>(context: T): T {
+  return Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined)) as T;
 }
 
 /** Errors are kept on record, listed and logged, and what a plugin says may be megabytes long. */

@@ -5,7 +5,8 @@ import type { NetworkSettings } from "../pod/request.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
-import { isObject, type Json, type JsonObject, numberOf, parseJson, printJson } from "../cni/json.ts";
+import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { anyNumber, anyText, lenient, oneOf, openObjectOf } from "../cni/shape.ts";
 
 /** Asks the daemon that serves at a Unix socket. */
 export class DaemonClient {
@@ -99,50 +100,49 @@ function objectOf(text: string): JsonObject | undefined {
   }
 }
 
-/** What an error tells beside its kind, code, message and plugin, and how it is read. */
-const READERS = {
-  details: textOf,
-  verb: textOf,
-  network: textOf,
-  containerId: textOf,
-  ifName: textOf,
-  exitCode: numberOf,
-  signal: textOf,
-  stderr: textOf,
-  elapsedMs: numberOf,
-  file: textOf,
-  line: numberOf,
-  column: numberOf,
-  path: textOf,
-  hint: textOf,
+const TEXT = lenient(anyText);
+const NUMBER = lenient(anyNumber);
+
+/** The members of an error beside its kind, code, message and plugin. */
+const DETAILS = {
+  details: TEXT,
+  verb: TEXT,
+  network: TEXT,
+  containerId: TEXT,
+  ifName: TEXT,
+  exitCode: NUMBER,
+  signal: TEXT,
+  stderr: TEXT,
+  elapsedMs: NUMBER,
+  file: TEXT,
+  line: NUMBER,
+  column: NUMBER,
+  path: TEXT,
+  hint: TEXT,
 } as const satisfies Record<keyof Omit<CniErrorOptions, "code" | "plugin" | "cause">, unknown>;
 
-/** The error that became this object. */
+/** An error as JSON. A member of the wrong type counts as missing. */
+const ERROR = openObjectOf({}, {
+  kind: lenient(oneOf(ERROR_KINDS)),
+  msg: TEXT,
+  code: NUMBER,
+  plugin: TEXT,
+  pluginIndex: NUMBER,
+  pluginCount: NUMBER,
+  ...DETAILS,
+});
+
+/** Returns the error that was printed as this object. */
 export function failureOf(json: JsonObject): CniError {
-  // In the order in which they came, so that it is printed as it was.
-  const told = Object.entries(json).flatMap(([key, value]) =>
-    Object.hasOwn(READERS, key) ? pick(key, READERS[key as keyof typeof READERS](value)) : []
-  );
-  const type = textOf(json.plugin);
-  const place = Object.fromEntries([
-    ...pick("index", numberOf(json.pluginIndex)),
-    ...pick("count", numberOf(json.pluginCount)),
-  ]);
-  return new CniError(
-    ERROR_KINDS.find((kind) => kind === json.kind) ?? "internal",
-    textOf(json.msg) ?? "",
-    {
-      ...Object.fromEntries(told),
-      code: numberOf(json.code) ?? ERROR_CODES.unknown,
-      ...(type === undefined ? {} : { plugin: { type, ...place } }),
-    },
-  );
-}
-
-function pick<T>(key: string, value: T | undefined): readonly (readonly [string, T])[] {
-  return value === undefined ? [] : [[key, value]];
-}
-
-function textOf(json: Json | undefined): string | undefined {
-  return typeof json === "string" ? json : undefined;
+  // `details` keeps the order of the object, so that the error is printed as it was.
+  const { kind = "internal", msg = "", code, plugin: type, pluginIndex, pluginCount, ...details } = ERROR
+    .read(
+      json,
+      [],
+    );
+  return new CniError(kind, msg, {
+    ...details,
+    code: code ?? ERROR_CODES.unknown,
+    plugin: type === undefined ? undefined : { type, index: pluginIndex, count: pluginCount },
+  });
 }

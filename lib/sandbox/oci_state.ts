@@ -1,5 +1,18 @@
 import { CniError } from "../cni/error.ts";
-import { isObject, type Json, type JsonObject, MAX_DEPTH, numberOf, parseJson } from "../cni/json.ts";
+import { type Json, MAX_DEPTH, parseJson } from "../cni/json.ts";
+import {
+  anyText,
+  integer,
+  mapOf,
+  mapped,
+  oneOf,
+  openObjectOf,
+  orNull,
+  readShape,
+  type Shape,
+  text,
+  ValidationError,
+} from "../cni/shape.ts";
 
 /** How far a container is. Source: OCI runtime specification 1.0.2, "State". */
 export const OCI_STATUSES = ["creating", "created", "running", "stopped"] as const;
@@ -28,65 +41,43 @@ const LARGEST_PID = 2 ** 22;
  *
  * @throws {CniError} kind `usage`, naming the member
  */
-export function decodeOciState(text: string): OciState {
-  if (text.length > LONGEST_STATE) throw wrong(`it has more than ${LONGEST_STATE} bytes`);
-  if (text.trim() === "") {
+export function decodeOciState(state: string): OciState {
+  if (state.length > LONGEST_STATE) throw wrong(`it has more than ${LONGEST_STATE} bytes`);
+  if (state.trim() === "") {
     throw new CniError("usage", "there is no container state on standard input", {
       hint: "oci-hook is started by an OCI runtime",
     });
   }
-  const state = read(text);
-  const version = textOf(state, "ociVersion");
-  if (!/^1\.\d+\.\d+/.test(version)) throw wrong(`its "ociVersion" is ${version}, which is not known here`);
-  const status = textOf(state, "status");
-  const known = OCI_STATUSES.find((word) => word === status);
-  if (known === undefined) {
-    throw wrong(`its "status" is ${JSON.stringify(status)}, which is none of ${OCI_STATUSES.join(", ")}`);
-  }
-  const bundle = textOf(state, "bundle");
-  if (!bundle.startsWith("/")) throw wrong('its "bundle" is no absolute path');
-  return {
-    id: textOf(state, "id"),
-    status: known,
-    pid: pidOf(state),
-    bundle,
-    annotations: annotationsOf(state),
-  };
+  return readShape(OCI_STATE, read(state), (error) => wrong(error.describe("it")));
 }
 
-function read(text: string): JsonObject {
-  let json: Json;
+/** Go writes 0 for a process that does not exist. */
+const PID = mapped(integer(0, LARGEST_PID), (pid) => pid === 0 ? undefined : pid);
+
+const OCI_VERSION = mapped(text(), (version, path) => {
+  if (/^1\.\d+\.\d+/.test(version)) return version;
+  throw new ValidationError(path, `is "${version}", but only versions 1.x are supported`);
+});
+
+const BUNDLE = mapped(text(), (bundle, path) => {
+  if (bundle.startsWith("/")) return bundle;
+  throw new ValidationError(path, `must be an absolute path, not "${bundle}"`);
+});
+
+const OCI_STATE: Shape<OciState> = mapped(
+  openObjectOf({ ociVersion: OCI_VERSION, id: text(), status: oneOf(OCI_STATUSES), bundle: BUNDLE }, {
+    pid: orNull(PID),
+    annotations: orNull(mapOf(anyText)),
+  }),
+  ({ id, status, pid, bundle, annotations = {} }) => ({ id, status, pid, bundle, annotations }),
+);
+
+function read(text: string): Json {
   try {
-    json = parseJson(text, { kind: "usage", maxDepth: MAX_DEPTH, duplicateKeys: "refused" });
+    return parseJson(text, { kind: "usage", maxDepth: MAX_DEPTH, duplicateKeys: "refused" });
   } catch (cause) {
     throw wrong(cause instanceof CniError ? cause.message : String(cause), cause);
   }
-  if (isObject(json)) return json;
-  throw wrong("it is no object");
-}
-
-function textOf(state: JsonObject, name: string): string {
-  const value = state[name];
-  if (typeof value === "string" && value !== "") return value;
-  throw wrong(`its "${name}" is ${value === undefined ? "missing" : "no text"}`);
-}
-
-function pidOf({ pid }: JsonObject): number | undefined {
-  // Go writes 0 for none.
-  if (pid === undefined || pid === null || numberOf(pid) === 0) return undefined;
-  const number = numberOf(pid);
-  if (number !== undefined && Number.isInteger(number) && number > 0 && number <= LARGEST_PID) return number;
-  throw wrong('its "pid" is no process ID');
-}
-
-function annotationsOf({ annotations }: JsonObject): Readonly<Record<string, string>> {
-  if (annotations === undefined || annotations === null) return {};
-  if (!isObject(annotations)) throw wrong('its "annotations" are no object');
-  const pairs = Object.entries(annotations).map(([key, value]) => {
-    if (typeof value !== "string") throw wrong(`its annotation ${JSON.stringify(key)} is no text`);
-    return [key, value] as const;
-  });
-  return Object.fromEntries(pairs);
 }
 
 function wrong(problem: string, cause?: unknown): CniError {

@@ -32,21 +32,21 @@ Deno.test("the state of a container is read as runc and crun write it", () => {
 Deno.test("what is needed and missing or wrong is named", () => {
   for (
     const [overrides, words] of [
-      [{ ociVersion: undefined }, '"ociVersion" is missing'],
-      [{ ociVersion: "2.0.0" }, '"ociVersion" is 2.0.0'],
-      [{ ociVersion: 1 }, '"ociVersion" is no text'],
-      [{ id: "" }, '"id" is no text'],
-      [{ id: undefined }, '"id" is missing'],
-      [{ status: "paused" }, '"status" is "paused"'],
-      [{ status: undefined }, '"status" is missing'],
-      [{ pid: -1 }, '"pid" is no process ID'],
-      [{ pid: 1.5 }, '"pid" is no process ID'],
-      [{ pid: 2 ** 22 + 1 }, '"pid" is no process ID'],
-      [{ pid: "1" }, '"pid" is no process ID'],
-      [{ bundle: "x" }, '"bundle" is no absolute path'],
-      [{ bundle: undefined }, '"bundle" is missing'],
-      [{ annotations: ["a"] }, '"annotations" are no object'],
-      [{ annotations: { a: 1 } }, 'annotation "a" is no text'],
+      [{ ociVersion: undefined }, "ociVersion is missing"],
+      [{ ociVersion: "2.0.0" }, 'ociVersion is "2.0.0"'],
+      [{ ociVersion: 1 }, "ociVersion must be a string, not a number"],
+      [{ id: "" }, "id must not be empty"],
+      [{ id: undefined }, "id is missing"],
+      [{ status: "paused" }, 'status must be one of creating, created, running, stopped, not "paused"'],
+      [{ status: undefined }, "status is missing"],
+      [{ pid: -1 }, "pid must be a whole number from 0 to 4194304, not -1"],
+      [{ pid: 1.5 }, "pid must be a whole number from 0 to 4194304, not 1.5"],
+      [{ pid: 2 ** 22 + 1 }, "pid must be a whole number from 0 to 4194304, not 4194305"],
+      [{ pid: "1" }, "pid must be a number, not a string"],
+      [{ bundle: "x" }, 'bundle must be an absolute path, not "x"'],
+      [{ bundle: undefined }, "bundle is missing"],
+      [{ annotations: ["a"] }, "annotations must be an object, not an array"],
+      [{ annotations: { a: 1 } }, "annotations.a must be a string, not a number"],
     ] as const
   ) {
     const error = assertThrows(() => decode(overrides), CniError);
