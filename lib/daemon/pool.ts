@@ -34,7 +34,7 @@ export interface PoolObserver {
 
 /** What makes, checks, hands out and removes the sandboxes of the pools. */
 export type PoolSandboxes =
-  & Pick<WarmSandboxes, "networkOf" | "make" | "isIntact" | "handOut" | "takeDown">
+  & Pick<WarmSandboxes, "networkOf" | "make" | "isIntact" | "claim" | "tearDown">
   & AsyncDisposable;
 
 /** Options of {@linkcode WarmPool}. */
@@ -80,7 +80,7 @@ export class WarmPool implements AsyncDisposable {
     const { observer } = this.#options;
     // There is no await between the check and the removal from the list, so no two requests get the same sandbox.
     const warm = pool.take();
-    const sandbox = warm && await pool.handOut(warm, request);
+    const sandbox = warm && await pool.claim(warm, request);
     if (sandbox === undefined) {
       observer.onPoolMiss(network, warm === undefined ? "empty" : "stale");
       return await make();
@@ -145,9 +145,9 @@ class NetworkPool implements AsyncDisposable {
   }
 
   /** Hands out a sandbox that was taken; undefined if it has changed since it was made. */
-  async handOut(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
+  async claim(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
     try {
-      const sandbox = await this.#options.warm.handOut(warm, request);
+      const sandbox = await this.#options.warm.claim(warm, request);
       if (sandbox === undefined) {
         this.#leaving.add(warm);
         // What has changed this one may have changed all.
@@ -235,7 +235,7 @@ class NetworkPool implements AsyncDisposable {
     const network = this.#network;
     await inParallel([...this.#leaving], REMOVED_AT_ONCE, async (warm) => {
       try {
-        for (const failure of await sandboxes.takeDown(warm)) {
+        for (const failure of await sandboxes.tearDown(warm)) {
           log.warn(`left on record: ${failure.message}`, { sandbox: warm.id, network });
         }
         this.#leaving.delete(warm);

@@ -128,7 +128,7 @@ export class Orphans implements HostSweep {
       };
     }
     return await this.#unlessBusy({ kind: "namespace", containerId: id, netns }, dryRun, async () => {
-      return await sandboxes.has(id) ? noHostFindings() : await pass.settle(id, dryRun);
+      return await sandboxes.has(id) ? noHostFindings() : await pass.remove(id, dryRun);
     });
   }
 
@@ -213,7 +213,7 @@ export class OrphanPass {
    * Removes the infra container and the namespace of that ID, if there are any. The caller holds the container's lock,
    * and no sandbox is on record.
    */
-  async settle(id: string, dryRun = false): Promise<HostFindings> {
+  async remove(id: string, dryRun = false): Promise<HostFindings> {
     const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#context;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
     const item = { containerId: id, netns, why: "no sandbox owns it" };

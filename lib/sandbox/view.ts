@@ -234,7 +234,7 @@ export async function problemOf(
   const { phase, netns, bootId, reason, hostNetwork } = record;
   if (phase === "stopped") return reason;
   if (phase !== "ready") {
-    return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` settles it`;
+    return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` cleans it up`;
   }
   if (bootId !== await parts.attachments.boot()) return "it is of another boot";
   const ended = await infraProblem(record, parts, processes) ??

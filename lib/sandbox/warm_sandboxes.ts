@@ -1,6 +1,5 @@
 import type { Lock } from "../host/lock.ts";
 import { withContainerLock } from "../state/container_locks.ts";
-import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -15,29 +14,31 @@ import type { SandboxContext } from "./context.ts";
 import type { Durability } from "./name_index.ts";
 import { isInTransition, type SandboxNetns, type SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
-import type { SandboxRequest } from "./request.ts";
+import { generatedName, type SandboxRequest } from "./request.ts";
 import { type Sandbox, toSandbox } from "./view.ts";
+import { writePhase } from "./write_phase.ts";
 
-/** The namespace in which spares are called `pool-…` until they are somebody's. */
+/** Namespace of warm sandboxes, which have the name `pool-…` until they are claimed. */
 export const POOL_NAMESPACE = "podwire-pool";
-/** The label of a spare: its network. */
+/** Label of a warm sandbox; its value is the network. */
 export const POOL_LABEL = "podwire.pool";
 
 const IF_NAME = "eth0";
 
 /**
- * What is written when a spare is handed out need not outlive a loss of power: the sandbox does not. After the restart
- * its attachment, of which the record was synced before any plugin ran, is detached as that of another boot, whichever
- * record of the sandbox is there: that of the spare, whose pool is nobody's; the new one, with or without its name; or
- * none that can be read. Whoever is killed leaves what it has written to those who read it next, synced or not.
+ * What a claim writes does not have to survive a loss of power, because the sandbox does not survive it either. The record
+ * of the attachment was synced before any plugin ran, so after the restart the attachment is detached as one of another
+ * boot. This holds for each record of the sandbox that may be there: that of the warm sandbox, whose pool has no process;
+ * the new one, with or without its name; or none that can be read. A process that is killed loses nothing that it wrote,
+ * synced or not: the next reader sees it.
  */
 const OF_THIS_BOOT: Durability = { durable: false };
 
-/** A sandbox that was made for whoever wants one on its network. */
+/** A sandbox that was created before a request for its network. */
 export interface WarmSandbox {
   readonly id: string;
   readonly network: string;
-  /** The effective configuration that it was attached with. */
+  /** The effective configuration of its ADD. */
   readonly config: string;
   readonly netns: SandboxNetns;
 }
@@ -51,8 +52,8 @@ export interface WarmSandboxesContext extends SandboxContext {
 }
 
 /**
- * Sandboxes that are ready before they are asked for. They belong to the process that made them as long as that holds
- * the lock of its pool; afterwards they are nobody's, and recovery takes them down.
+ * Sandboxes that are ready before they are requested. They belong to the process that created them as long as it holds the
+ * lock of its pool. When the lock is released, recovery tears them down.
  */
 export class WarmSandboxes implements AsyncDisposable {
   readonly #context: WarmSandboxesContext;
@@ -65,7 +66,7 @@ export class WarmSandboxes implements AsyncDisposable {
     this.#lock = lock;
   }
 
-  /** Takes the lock of a new pool. */
+  /** Creates a pool and takes its lock. */
   static async open(context: WarmSandboxesContext): Promise<WarmSandboxes> {
     const { locks } = context;
     await locks.pools.removeAbandoned();
@@ -74,17 +75,17 @@ export class WarmSandboxes implements AsyncDisposable {
   }
 
   /**
-   * The network of the spare that would do for the request: it asks for that one only, and for nothing that has to be
-   * known when a sandbox is made.
+   * Returns the network of the warm sandboxes that fit the request; undefined if none fit. The request must want that network
+   * only, and nothing that has to be known when a sandbox is created.
    */
   async networkOf(request: SandboxRequest): Promise<string | undefined> {
     return warmNetworkOf(request, await this.#context.catalog(request.signal));
   }
 
   /**
-   * Makes one.
+   * Creates a warm sandbox.
    *
-   * @throws {CniError} with what failed first; then nothing is left
+   * @throws {CniError} with the first failure; then nothing is left
    */
   async make(network: string, signal: AbortSignal): Promise<WarmSandbox> {
     const { recovery, locks, catalog } = this.#context;
@@ -107,29 +108,29 @@ export class WarmSandboxes implements AsyncDisposable {
         locks,
         id,
         signal,
-        // Nobody else is called as its ID.
+        // Its name comes from its ID, so no other sandbox has it.
         () => this.#context.creator.create({ ...prepared, record }, { named: false }),
       );
       return { id, network, config, netns };
     });
   }
 
-  /** Whether it can still be handed out. */
-  async isIntact(spare: WarmSandbox): Promise<boolean> {
-    return await this.#find(spare) !== undefined;
+  /** Whether it can still be claimed. */
+  async isIntact(warm: WarmSandbox): Promise<boolean> {
+    return await this.#findIntact(warm) !== undefined;
   }
 
   /**
-   * Makes a spare the sandbox that was asked for; undefined if it is not as it was made.
+   * Turns a warm sandbox into the requested one; returns undefined if it has changed since its creation.
    *
-   * Its record is written once, with its new name. The name is reserved before: while that names a sandbox which is
-   * called otherwise, nobody is found by it.
+   * Its record is written once, with its new name. The name is reserved before that: while the reserved name and the name in
+   * the record differ, no sandbox is found by it.
    *
-   * @throws {CniError} kind `conflict` if the name is taken; then the spare is as it was
+   * @throws {CniError} kind `conflict` if the name is taken; then the warm sandbox stays as it was
    */
-  async handOut(spare: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
-    const { id } = spare;
-    const { name = `sandbox-${id.slice(0, 12)}`, namespace = "default", labels = {}, signal } = request;
+  async claim(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
+    const { id } = warm;
+    const { name = generatedName(id), namespace = "default", labels = {}, signal } = request;
     const { locks } = this.#context;
     return await withCniErrors(async () => {
       validateName("sandbox name", name);
@@ -138,7 +139,7 @@ export class WarmSandboxes implements AsyncDisposable {
       let begun: SandboxRecord | undefined;
       try {
         return await withContainerLock(locks, id, signal, async () => {
-          const found = await this.#find(spare, request);
+          const found = await this.#findIntact(warm, request);
           if (found === undefined) return undefined;
           const { pool: _, ...rest } = found.record;
           const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
@@ -156,51 +157,51 @@ export class WarmSandboxes implements AsyncDisposable {
     });
   }
 
-  /** The caller holds the lock over the names. */
+  /** Reserves the new name and writes the record. The caller holds the lock of the names. */
   async #rename(next: SandboxRecord): Promise<void> {
     const { sandboxes } = this.#context;
     await sandboxes.reserve(next, OF_THIS_BOOT);
     await sandboxes.write(next, OF_THIS_BOOT);
   }
 
-  /** Takes down what could not be handed out to its end; the disk may have taken the new name and not the record. */
+  /** Tears down a sandbox whose claim failed halfway. The disk may have the new name but not the record. */
   async #undo(next: SandboxRecord): Promise<void> {
     const { locks, sandboxes } = this.#context;
     await withContainerLock(locks, next.id, undefined, async () => {
-      if (await sandboxes.read(next.id) !== undefined) await this.#dismantle(next);
+      if (await sandboxes.read(next.id) !== undefined) await this.#tearDown(next);
       else await sandboxes.remove(next);
     });
   }
 
-  /** Takes one down, if it is still one; gives what could not be, which stays among the attachments. */
-  async takeDown({ id }: WarmSandbox): Promise<readonly CniError[]> {
+  /** Tears down a sandbox that is still warm. Returns the failures; what could not be detached stays among the attachments. */
+  async tearDown({ id }: WarmSandbox): Promise<readonly CniError[]> {
     const { locks, sandboxes } = this.#context;
     return await withCniErrors(() =>
       withContainerLock(locks, id, undefined, async () => {
         const record = await sandboxes.read(id);
-        return record?.pool === this.#pool ? await this.#dismantle(record) : [];
+        return record?.pool === this.#pool ? await this.#tearDown(record) : [];
       })
     );
   }
 
-  /** Gives up the lock: what is still there is nobody's from now on. */
+  /** Releases the lock of the pool: recovery may tear down the warm sandboxes that are left. */
   async [Symbol.asyncDispose](): Promise<void> {
     using lock = this.#lock;
     await lock.remove();
   }
 
-  async #dismantle(record: SandboxRecord): Promise<readonly CniError[]> {
-    const { sandboxes, running, log } = this.#context;
+  async #tearDown(record: SandboxRecord): Promise<readonly CniError[]> {
+    const { sandboxes, running } = this.#context;
     if (isInTransition(record.phase)) await running.endAbandonedOf(record.id);
-    const doomed = { ...record, phase: "removing" as const };
-    await writeBestEffort(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-    const { failures } = await tearDown(doomed, this.#context);
-    await sandboxes.remove(doomed);
+    const removing = { ...record, phase: "removing" as const };
+    await writePhase(removing, this.#context);
+    const { failures } = await tearDown(removing, this.#context);
+    await sandboxes.remove(removing);
     return failures;
   }
 
-  /** What is on record of it, if all is as it was when it was made, and fits the request now. */
-  async #find(
+  /** Returns what is on record of it if nothing has changed since its creation and it fits the request. */
+  async #findIntact(
     { id, network, config, netns }: WarmSandbox,
     request?: SandboxRequest,
   ): Promise<{ readonly record: SandboxRecord; readonly networks: readonly PodNetwork[] } | undefined> {
@@ -221,7 +222,7 @@ export class WarmSandboxes implements AsyncDisposable {
   }
 }
 
-/** As {@linkcode WarmSandboxes.networkOf}. Members of a request that nobody has thought of here ask for something else. */
+/** As {@linkcode WarmSandboxes.networkOf}. A member of the request that is not listed here excludes a warm sandbox. */
 export function warmNetworkOf(request: SandboxRequest, catalog: Catalog): string | undefined {
   const { name: _name, namespace: _namespace, labels: _labels, signal: _signal, uniqueName: _, ...rest } =
     request;
@@ -229,11 +230,11 @@ export function warmNetworkOf(request: SandboxRequest, catalog: Catalog): string
   if (source.kind !== "new" || networks === "none" || networks.length > 1) return undefined;
   const [wanted] = networks;
   const { name: network, ifName = IF_NAME, ...settings } = wanted ?? { name: defaultOf(catalog) };
-  const asksMore = [...Object.values(more), ...Object.values(settings)].some((value) => !isNothing(value));
-  return asksMore || ifName !== IF_NAME ? undefined : network;
+  const wantsMore = [...Object.values(more), ...Object.values(settings)].some((value) => !isNothing(value));
+  return wantsMore || ifName !== IF_NAME ? undefined : network;
 }
 
-/** That there is none is for the ordinary way to say. */
+/** Returns undefined if there is no default network; creating the sandbox in the ordinary way then reports that. */
 function defaultOf(catalog: Catalog): string | undefined {
   const { defaultName } = catalog;
   return catalog.lists.some(({ name }) => name === defaultName) ? defaultName : undefined;

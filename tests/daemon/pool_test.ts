@@ -47,14 +47,14 @@ class Fake {
             this.looks++;
             return Promise.resolve(!this.broken.has(id));
           },
-          handOut: async ({ id }, { name = "" }) => {
+          claim: async ({ id }, { name = "" }) => {
             await tick();
             if (name === "taken") throw new CniError("conflict", "the name is taken");
             if (this.broken.has(id)) return undefined;
             this.there.delete(id);
             return { ...SANDBOX, id, name };
           },
-          takeDown: ({ id }) => {
+          tearDown: ({ id }) => {
             this.there.delete(id);
             return Promise.resolve([]);
           },

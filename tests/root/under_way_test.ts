@@ -43,7 +43,7 @@ exec sleep 600
     const left = await world.json(["inspect", "web"]);
     assertEquals(
       [left.state, left.reason, left.underWay],
-      ["broken", "it was interrupted while it was being made: `podwire recover` settles it", undefined],
+      ["broken", "it was interrupted while it was being made: `podwire recover` cleans it up", undefined],
     );
     assertMatch(await world.done(["ps"]), /web +broken/);
     assertEquals((await world.json(["recover"])).failed, []);

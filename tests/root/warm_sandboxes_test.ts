@@ -23,15 +23,15 @@ sandboxTest(
     ]);
     const args = (await plugin.calls()).find(({ env }) => env.CNI_COMMAND === "ADD")?.env.CNI_ARGS ?? "";
     assert(args.includes(`K8S_POD_NAMESPACE=podwire-pool;K8S_POD_NAME=pool-${warm.id.slice(0, 12)};`), args);
-    const web = await warmSandboxes.handOut(warm, { name: "web", namespace: "shop", labels: { app: "web" } });
+    const web = await warmSandboxes.claim(warm, { name: "web", namespace: "shop", labels: { app: "web" } });
     assertEquals([web?.id, web?.name, web?.namespace, web?.labels], [warm.id, "web", "shop", {
       app: "web",
     }]);
     assertEquals(await runtime.sandboxes.get("web", { namespace: "shop" }), web);
     assertEquals((await world.sandboxes.read(warm.id))?.pool, undefined);
     // It no longer belongs to the pool, whichever process still knows it.
-    assertEquals(await warmSandboxes.handOut(warm, { name: "web2" }), undefined);
-    assertEquals(await warmSandboxes.takeDown(warm), []);
+    assertEquals(await warmSandboxes.claim(warm, { name: "web2" }), undefined);
+    assertEquals(await warmSandboxes.tearDown(warm), []);
     assertEquals((await runtime.recover()).removed, []);
     await runtime.sandboxes.remove("web", { namespace: "shop" });
   },
@@ -73,8 +73,8 @@ sandboxTest("a warm sandbox is not given out once anything of it has changed", a
     assertEquals(await warmSandboxes.isIntact(warm), true);
     await spoil(warm.id);
     assertEquals(await warmSandboxes.isIntact(warm), false);
-    assertEquals(await warmSandboxes.handOut(warm, { name: "web" }), undefined);
-    await warmSandboxes.takeDown(warm);
+    assertEquals(await warmSandboxes.claim(warm, { name: "web" }), undefined);
+    await warmSandboxes.tearDown(warm);
     assertEquals(await world.left(), []);
   };
   await refused((id) => runtime.sandboxes.stop(id));
@@ -103,7 +103,7 @@ sandboxTest("two requests for the same warm sandbox at once: one gets it", async
   await using warmSandboxes = await runtime.warmSandboxes();
   const warm = await warmSandboxes.make("a", never);
   const names = ["one", "two", "three"];
-  const given = await Promise.all(names.map((name) => warmSandboxes.handOut(warm, { name })));
+  const given = await Promise.all(names.map((name) => warmSandboxes.claim(warm, { name })));
   const [winner, ...others] = given.filter((sandbox) => sandbox !== undefined);
   assertEquals(others, []);
   assertEquals((await runtime.sandboxes.list()).map(({ name }) => name), [winner?.name]);
@@ -117,9 +117,9 @@ sandboxTest("a taken name leaves the warm sandbox as it was", async (world) => {
   await using warmSandboxes = await runtime.warmSandboxes();
   await runtime.sandboxes.run({ name: "web" });
   const warm = await warmSandboxes.make("a", never);
-  const refused = await assertRejects(() => warmSandboxes.handOut(warm, { name: "web" }), CniError);
+  const refused = await assertRejects(() => warmSandboxes.claim(warm, { name: "web" }), CniError);
   assertEquals(refused.kind, "conflict");
-  assertEquals((await warmSandboxes.handOut(warm, { name: "other" }))?.name, "other");
+  assertEquals((await warmSandboxes.claim(warm, { name: "other" }))?.name, "other");
   for (const name of ["web", "other"]) await runtime.sandboxes.remove(name);
   assertEquals(await world.left(), []);
 });
@@ -131,7 +131,7 @@ sandboxTest("a request whose caller has gone leaves neither the sandbox nor the 
   for (const after of [0, 1, 2, 4, 8]) {
     const warm = await warmSandboxes.make("a", never);
     const left = new AbortController();
-    const given = warmSandboxes.handOut(warm, { name: "web", signal: left.signal });
+    const given = warmSandboxes.claim(warm, { name: "web", signal: left.signal });
     setTimeout(() => left.abort(new CniError("cancelled", "the client has left")), after);
     const sandbox = await given.catch((error) => {
       assertEquals(error.kind, "cancelled");
@@ -139,7 +139,7 @@ sandboxTest("a request whose caller has gone leaves neither the sandbox nor the 
     });
     // It may have been the caller's already, have been torn down, or still be warm.
     if (sandbox !== undefined) await runtime.sandboxes.remove("web");
-    else await warmSandboxes.takeDown(warm);
+    else await warmSandboxes.tearDown(warm);
     assertEquals(await world.left(), []);
   }
 });
@@ -153,7 +153,7 @@ sandboxTest(
     /** What is left to see of it. */
     const handedOut = async (spoil: (id: string) => Promise<unknown>) => {
       const warm = await warmSandboxes.make("a", never);
-      await warmSandboxes.handOut(warm, { name: "web" });
+      await warmSandboxes.claim(warm, { name: "web" });
       const { id } = warm;
       for (const record of await world.store.ofContainer(id)) {
         await world.store.write({ ...record, bootId: "another-boot" });

@@ -87,7 +87,7 @@ Deno.test("a sandbox that somebody is at work on says so, one that nobody is at 
       const left = await viewSandbox(record, parts);
       assertEquals(
         [left.state, left.reason, left.underWay],
-        ["broken", `${words[phase][1]}: \`podwire recover\` settles it`, undefined],
+        ["broken", `${words[phase][1]}: \`podwire recover\` cleans it up`, undefined],
       );
     }
   }));

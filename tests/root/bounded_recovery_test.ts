@@ -23,7 +23,7 @@ sandboxTest(
     const said = world.plain(world.log.all.join("\n"));
     assertMatch(
       said,
-      /warn still waiting for the end of what killed operations left of container killed, since 1s/,
+      /warn still waiting for the recovery from killed operations on container killed, since 1s/,
     );
     assertMatch(
       said,

@@ -2,8 +2,8 @@ import { ensureDir, readTextIfThere, UnreadableFileError, writeFileSynced } from
 import type { Logger } from "../host/log.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 
-/** The boot of which it is known that nothing of those before is left: `<state-dir>/boot-id`. */
-export class SettledBoot {
+/** The boot since which recovery from earlier boots is complete: `<state-dir>/boot-id`. */
+export class RecoveredBoot {
   readonly #stateDir: string;
   readonly #log: Logger;
   #known: string | undefined;
@@ -13,13 +13,13 @@ export class SettledBoot {
     this.#log = log;
   }
 
-  /** Whether it is that one. */
+  /** Whether nothing of the boots before `boot` is left. */
   async is(boot: string): Promise<boolean> {
     if (this.#known !== boot && await this.#read() === boot) this.#known = boot;
     return this.#known === boot;
   }
 
-  /** Null for what is no regular file: that was not made here, and tells of no boot. */
+  /** Returns null if the path is not a regular file: podwire did not create it, and it names no boot. */
   async #read(): Promise<string | undefined | null> {
     try {
       return await readTextIfThere(this.#file);
@@ -30,13 +30,13 @@ export class SettledBoot {
     }
   }
 
-  /** Notes that it is. Where the disk takes nothing, the record of the ADD is what has to fail, and says so. */
-  async note(boot: string): Promise<void> {
+  /** Writes that nothing of the boots before `boot` is left. If the disk is full, the record of the ADD is what fails, and reports it. */
+  async write(boot: string): Promise<void> {
     if (await this.is(boot)) return;
     this.#known = boot;
     const file = this.#file;
     const text = await this.#read();
-    // What a newer version made of it is not ours to write over; then each process looks for itself.
+    // The file of a newer version is not overwritten; then each process checks for itself.
     if (text === null || text?.trimStart().startsWith("{")) return;
     await writeBestEffort(
       async () => {
