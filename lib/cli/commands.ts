@@ -1,7 +1,7 @@
 import type { Command, OptionSpec } from "./command.ts";
-import { NETWORK_HELP } from "./network_help.ts";
-import { OCI_HOOK } from "./oci_hook_help.ts";
-import { RUN_OPTIONS } from "./run_options.ts";
+import { networkHelp } from "./network_help.ts";
+import { ociHookCommand } from "./oci_hook_help.ts";
+import { runOptions } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
 
 const NAMESPACE: OptionSpec = {
@@ -61,8 +61,8 @@ export const COMMANDS: readonly Command[] = [
     summary: "Make a sandbox: a network namespace with lo and all of its networks, or nothing at all",
     operands: "[NAME]",
     count: [0, 1],
-    options: RUN_OPTIONS,
-    description: NETWORK_HELP,
+    options: runOptions(),
+    description: networkHelp(),
     examples: [
       "podwire run web",
       "podwire run db --network storage:eth1 --ip 10.1.0.5 --json",
@@ -312,7 +312,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./plugin.ts")).plugin,
   },
-  { ...OCI_HOOK, load: async () => (await import("./oci_hook.ts")).ociHook },
+  { ...ociHookCommand(), load: async () => (await import("./oci_hook.ts")).ociHook },
   SERVE,
   {
     name: "demo",

@@ -1,12 +1,56 @@
-/** What the help of `run` says of the values of `--network` and `--ip-range`. */
-export const NETWORK_HELP = [
-  "--network names a network and may say what it alone is asked for: NET[:IFNAME][,KEY=VALUE...], with the keys",
-  "  mac, ingress, egress, device, cgroup, each once, and",
-  "  ip, publish, range, dns, search, dns-option, alias, annotation (K=V), arg (K=V), cap (NAME=JSON), and",
-  "  default-route, for the default route of this network, or =GATEWAY, one for each family, for that one; else the pod",
-  "  has in each family that of its first network with one, and those of the others are removed,",
-  "and values as those of the flags. In a value a comma is written \\, and a backslash \\\\, but in the JSON of cap,",
-  "which stays as it is. `none` alone means no network but lo; a network of that name is none:IFNAME.",
-  "The flags beside --network are for the first network, but --arg, --annotation and --cgroup-path for all.",
-  "RANGE is SUBNET[@[START]-[END]][@gw=GATEWAY], and more of these behind a +: an address out of any of them.",
-].join("\n");
+import { type SettingTable, textsOf } from "../pod/setting.ts";
+import { SETTINGS } from "../pod/settings.ts";
+
+const WIDTH = 118;
+
+/** Returns what the help of `run` says about the values of `--network` and of other settings. */
+export function networkHelp(table: SettingTable = SETTINGS): string {
+  const texts = textsOf(table);
+  const keys = texts.flatMap(({ key, once, alone, placeholder }) => {
+    if (key === undefined || alone !== undefined) return [];
+    // A value that has a "=" of its own is shown, as KEY=VALUE alone would not explain it.
+    return [{ once, words: placeholder.includes("=") ? `${key} (${placeholder})` : key }];
+  });
+  const list = (isOnce: boolean) =>
+    keys.filter(({ once = false }) => once === isOnce).map(({ words }) => words).join(", ");
+  const forAll = Object.values(table).filter(({ scope }) => scope === "all").flatMap(({ texts }) =>
+    texts.flatMap(({ flag }) => flag === undefined ? [] : [`--${flag.name}`])
+  );
+  const json = texts.flatMap(({ key, isJson }) => key !== undefined && isJson ? [key] : []);
+  return [
+    ...wrap(
+      "--network names a network, and may give settings to this network alone: NET[:IFNAME][,KEY=VALUE...]. The keys are",
+      "",
+    ),
+    ...wrap(`${list(false)}, each as often as needed, and`),
+    ...wrap(`${list(true)}, each once.`),
+    ...texts.flatMap(({ key, alone }) =>
+      key === undefined || alone === undefined ? [] : wrap(`The key ${key} ${alone.help}.`)
+    ),
+    ...wrap(
+      `Values are written as those of the flags. In a value write a comma as \\, and a backslash as \\\\, but not in ` +
+        `the JSON of ${json.join(" and ")}.`,
+      "",
+    ),
+    ...wrap("`none` alone means no network but lo; a network of that name is written none:IFNAME.", ""),
+    ...wrap(
+      `The flags beside --network are for the first network, but ${forAll.join(", ")} for all networks.`,
+      "",
+    ),
+    ...texts.flatMap(({ placeholder, syntax }) =>
+      syntax === undefined ? [] : wrap(`${placeholder} is ${syntax}.`, "")
+    ),
+  ].join("\n");
+}
+
+/** The lines of a text, none longer than {@linkcode WIDTH} unless a word is. */
+function wrap(text: string, indent = "  "): readonly string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= WIDTH) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else lines.push(`${indent}${word}`);
+  }
+  return lines;
+}

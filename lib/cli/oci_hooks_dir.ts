@@ -4,7 +4,7 @@ import { CniError } from "../cni/error.ts";
 import { type JsonObject, printJson } from "../cni/json.ts";
 import { type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 import { NETWORKS } from "./oci_annotations.ts";
-import { hookRules, LIMIT_OPTION, RULE_OPTIONS } from "./oci_rules.ts";
+import { hookRules, LIMIT_OPTION, ruleOptions } from "./oci_rules.ts";
 import { parseDuration } from "./settings.ts";
 
 /** The stages of a container's life at which the hook has something to do. */
@@ -38,7 +38,7 @@ export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObje
   hookRules(input);
   hookLimitMs(input);
   const files = HOOK_STAGES.map((stage) => {
-    const own = optionsOf(input, stage === "createRuntime" ? RULE_OPTIONS : [LIMIT_OPTION]);
+    const own = optionsOf(input, stage === "createRuntime" ? ruleOptions() : [LIMIT_OPTION]);
     const hook = { path, args: ["podwire", "oci-hook", stage, ...globalOptions(input), ...own] };
     const when = { annotations: { [`^${NETWORKS.replace(".", "\\.")}$`]: ".*" } };
     return [`podwire-${stage}.json`, { version: "1.0.0", hook, when, stages: [stage] }] as const;

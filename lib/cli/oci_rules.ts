@@ -1,47 +1,38 @@
 import type { NetworkSettings } from "../pod/request.ts";
+import { type Setting, type SettingTable, valueOf } from "../pod/setting.ts";
+import { SETTINGS } from "../pod/settings.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../cni/error.ts";
 import type { CommandInput, OptionSpec } from "./command.ts";
 
-/** What an annotation may ask for beside networks, where the administrator allows it, by the word that allows it. */
-const WORDS = {
-  ips: "ip",
-  ipRanges: "ip-range",
-  mac: "mac",
-  bandwidth: "bandwidth",
-  dns: "dns",
-  aliases: "alias",
-  args: "args",
-  annotations: "annotation",
-  capabilities: "cap",
-  deviceID: "device",
-  cgroupPath: "cgroup",
-  name: "name",
-  namespace: "namespace",
-  uid: "uid",
-  defaultRoute: "default-route",
-} as const satisfies Record<
-  Exclude<keyof NetworkSettings, "publish"> | "name" | "namespace" | "uid" | "defaultRoute",
-  string
->;
-
-type Allowable = keyof typeof WORDS;
+/** The members of a sandbox beside its settings, each its own word of `--allow-annotation`. */
 const IDENTITY = ["name", "namespace", "uid"] as const;
-const SETTINGS = (Object.keys(WORDS) as Allowable[]).filter((member) =>
-  member !== "defaultRoute" && !IDENTITY.some((name) => name === member)
-);
 
-/** What pairs of `CNI_ARGS` stand for that could be asked for otherwise; the last of a key counts for plugins. */
-const ARG_WORDS: Readonly<Record<string, string>> = {
+/** The words of `--allow-annotation` for pairs of `CNI_ARGS` that say what the sandbox is. */
+const IDENTITY_ARGS: Readonly<Record<string, string>> = {
   K8S_POD_NAME: "name",
   K8S_POD_NAMESPACE: "namespace",
   K8S_POD_UID: "uid",
   K8S_POD_INFRA_CONTAINER_ID: "uid",
-  IP: "ip",
-  MAC: "mac",
 };
 
-/** What authors of containers may ask for: those who write annotations are not those who administer the host. */
+/** Returns the words of `--allow-annotation`. */
+function wordsOf(table: SettingTable): readonly string[] {
+  const words = Object.values(table).flatMap(({ permission }) =>
+    "word" in permission ? [permission.word] : []
+  );
+  return [...words, ...IDENTITY];
+}
+
+/** Returns the word for a pair of `CNI_ARGS` that stands for something with a word; plugins take the last of a key. */
+function argWord(key: string, table: SettingTable): string | undefined {
+  const name = key.toUpperCase();
+  const setting = Object.values(table).find(({ cniArg }) => cniArg?.key === name);
+  if (setting !== undefined && "word" in setting.permission) return setting.permission.word;
+  return IDENTITY_ARGS[name];
+}
+
+/** What authors of containers may ask for: the author of an annotation need not be the administrator of the host. */
 export interface HookRules {
   readonly words: ReadonlySet<string>;
   readonly hostPorts: readonly PortRange[];
@@ -55,30 +46,32 @@ interface PortRange {
   readonly last: number;
 }
 
-/** The options of the hook that allow something; the file of the hook hands them on. */
-export const RULE_OPTIONS: readonly OptionSpec[] = [
-  {
-    name: "allow-annotation",
-    kind: "list",
-    value: "WORD",
-    help: `what annotations may ask for beside networks, repeatable: ${Object.values(WORDS).join(", ")}`,
-  },
-  {
-    name: "allow-host-ports",
-    kind: "list",
-    value: "PORT[-PORT]",
-    help: "host ports that podwire.ports may publish, repeatable",
-  },
-  {
-    name: "allow-network",
-    kind: "list",
-    value: "NETWORK",
-    help:
-      "a network that podwire.networks may name, repeatable (default: all); the default network is always one",
-  },
-];
+/** Returns the options of the hook that allow something, which are part of the command line in the hook's file. */
+export function ruleOptions(table: SettingTable = SETTINGS): readonly OptionSpec[] {
+  return [
+    {
+      name: "allow-annotation",
+      kind: "list",
+      value: "WORD",
+      help: `what annotations may ask for beside networks, repeatable: ${wordsOf(table).join(", ")}`,
+    },
+    {
+      name: "allow-host-ports",
+      kind: "list",
+      value: "PORT[-PORT]",
+      help: "host ports that annotations may publish, repeatable",
+    },
+    {
+      name: "allow-network",
+      kind: "list",
+      value: "NETWORK",
+      help:
+        "a network that annotations may name, repeatable (default: all); the default network is always allowed",
+    },
+  ];
+}
 
-/** How long the stage that takes networks down may take. */
+/** The time limit of the stage that tears networks down. */
 export const LIMIT_OPTION: OptionSpec = {
   name: "limit",
   kind: "value",
@@ -87,17 +80,17 @@ export const LIMIT_OPTION: OptionSpec = {
 };
 
 /**
- * What the options of the hook allow.
+ * Returns what the options of the hook allow.
  *
  * @throws {CniError} kind `usage`
  */
-export function hookRules(input: CommandInput): HookRules {
+export function hookRules(input: CommandInput, table: SettingTable = SETTINGS): HookRules {
   const words = itemsOf(input, "allow-annotation").map((text) => text.replace(/^podwire\./, ""));
-  const known: readonly string[] = Object.values(WORDS);
+  const known = wordsOf(table);
   for (const word of words) {
     if (known.includes(word)) continue;
     throw new CniError("usage", `--allow-annotation: there is no "${word}"; there are ${known.join(", ")}`, {
-      ...(word === "ports" || word === "publish" ? { hint: "--allow-host-ports allows podwire.ports" } : {}),
+      ...hintForPorts(word, table),
     });
   }
   const networks = itemsOf(input, "allow-network");
@@ -108,45 +101,70 @@ export function hookRules(input: CommandInput): HookRules {
   };
 }
 
+/** Returns the hint that ports are allowed by number, if a word means them. */
+function hintForPorts(word: string, table: SettingTable): { readonly hint?: string } {
+  const text = Object.values(table).filter(({ permission }) => "hostPorts" in permission)
+    .flatMap(({ texts }) => texts).find(({ key, annotation }) => word === key || word === annotation);
+  return text === undefined ? {} : { hint: `--allow-host-ports allows podwire.${text.annotation}` };
+}
+
 /**
- * Refuses a sandbox whose annotations ask for more than is allowed, be it with an annotation of its own or among those of
- * a network.
+ * Refuses a sandbox whose annotations ask for more than is allowed, whether in an annotation of its own or among the
+ * settings of a network.
  *
  * @throws {CniError} kind `permission`, naming the rule and the option
  */
-export function requireAllowed(request: SandboxRequest, rules: HookRules): void {
+export function requireAllowed(
+  request: SandboxRequest,
+  rules: HookRules,
+  table: SettingTable = SETTINGS,
+): void {
   const { networks = [] } = request;
   const wanted = networks === "none" ? [] : networks;
-  for (const { name, defaultRoute } of wanted) {
-    // Which of its networks comes first, an author may say anyway; through which gateway is another matter.
-    if (defaultRoute !== undefined && defaultRoute !== true) requireWord(WORDS.defaultRoute, rules);
+  for (const { name } of wanted) {
     if (rules.networks?.has(name) ?? true) continue;
-    throw refused(`network "${name}" is none of those that its hook allows`, `--allow-network ${name}`);
+    throw refused(`its hook does not allow the network "${name}"`, `--allow-network ${name}`);
   }
-  // The ID stands for a name that was not asked for.
+  // Without an annotation, the name is the ID.
   for (const member of IDENTITY) {
-    if (request[member] !== undefined && request[member] !== request.id) requireWord(WORDS[member], rules);
+    if (request[member] !== undefined && request[member] !== request.id) requireWord(member, rules);
   }
   for (const settings of [request, ...wanted]) {
-    for (const member of SETTINGS) {
-      if (settings[member as keyof NetworkSettings] !== undefined) requireWord(WORDS[member], rules);
+    for (const [member, setting] of Object.entries(table)) {
+      const value = valueOf(settings, member);
+      if (value !== undefined) requirePermission(setting, value, rules);
+      requireNoPortsByCapability(setting, settings);
     }
     for (const [key] of settings.args ?? []) {
-      const word = ARG_WORDS[key.toUpperCase()];
+      const word = argWord(key, table);
       if (word !== undefined) requireWord(word, rules);
     }
-    for (const { hostPort } of settings.publish ?? []) requirePort(hostPort, rules);
-    // Plugins read the keys in it in any case, so that what it asks for cannot be told for sure.
-    if (settings.capabilities?.portMappings !== undefined) {
-      throw new CniError(
-        "usage",
-        "Cannot give networks to the container: its ports stand among its capabilities",
-        {
-          hint: "podwire.ports, or publish= behind a network, asks for ports",
-        },
-      );
-    }
   }
+}
+
+function requirePermission({ permission }: Setting, value: unknown, rules: HookRules): void {
+  if ("word" in permission) {
+    if (permission.isHarmless?.(value) !== true) requireWord(permission.word, rules);
+  } else {
+    for (const port of permission.hostPorts(value)) requirePort(port, rules);
+  }
+}
+
+/** Plugins read the keys of a port mapping in any case, so it is not certain which ports a free capability asks for. */
+function requireNoPortsByCapability(
+  { permission, capability, texts }: Setting,
+  { capabilities = {} }: NetworkSettings,
+): void {
+  if (!("hostPorts" in permission) || capability === undefined) return;
+  if (!Object.hasOwn(capabilities, capability.name)) return;
+  const ways = texts.map(({ annotation, key }) =>
+    `podwire.${annotation}, or ${key}= behind a network, asks for ports`
+  );
+  throw new CniError(
+    "usage",
+    "Cannot give networks to the container: its ports are given as a capability",
+    { hint: ways.join("; ") },
+  );
 }
 
 function requireWord(word: string, { words }: HookRules): void {
@@ -179,7 +197,7 @@ function portRange(text: string): PortRange {
   throw new CniError("usage", `--allow-host-ports: "${text}" is not PORT[-PORT]`);
 }
 
-/** Also between commas. */
+/** Returns the values of an option, each of which may be several between commas. */
 function itemsOf(input: CommandInput, option: string): readonly string[] {
   return input.list(option).flatMap((text) => text.split(",")).map((item) => item.trim()).filter((item) =>
     item !== ""

@@ -1,23 +1,14 @@
 import { parseCniArgs } from "../plugin/invocation.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkSettings } from "../pod/request.ts";
+import { refuseFrom, settingsOf, type SettingTable, textsOf } from "../pod/setting.ts";
+import { SETTINGS, validateSettings } from "../pod/settings.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
 import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
-import {
-  address,
-  addressWithPrefix,
-  bandwidth,
-  capability,
-  cniArg,
-  ipRanges,
-  pair,
-  portMapping,
-  positive,
-  requireSettings,
-} from "./flag_value.ts";
-import { defined, someOf, wantedNetworks } from "./network_flag.ts";
+import { pair, positive } from "./flag_value.ts";
+import { wantedNetworks } from "./network_flag.ts";
 import { netnsPath } from "./netns_path.ts";
 import { writeOrUndo } from "./output.ts";
 import { printSandbox } from "./sandbox_text.ts";
@@ -36,7 +27,7 @@ export async function run(input: CommandInput): Promise<number> {
   return 0;
 }
 
-/** Makes sandboxes, and removes them where this process is what made them. */
+/** Makes sandboxes, and removes them if this process made them. */
 interface Maker {
   readonly make: ReturnType<typeof daemonRun>;
   readonly remove?: (id: string, signal: AbortSignal) => Promise<void>;
@@ -57,82 +48,57 @@ function makerOf(input: CommandInput): Maker {
 }
 
 /**
- * The sandbox that the command line asks for.
+ * Returns the sandbox that the command line asks for.
  *
  * @throws {CniError} kind `usage`, naming the flag
  */
-export function sandboxRequest(input: CommandInput): SandboxRequest {
+export function sandboxRequest(input: CommandInput, table: SettingTable = SETTINGS): SandboxRequest {
   const [name] = input.operands;
   return {
     ...defined({
       name,
       namespace: input.value("namespace"),
       uid: input.value("uid"),
-      // The UID is for the plugins: whoever types a name means the one sandbox that has it.
+      // The UID is for the plugins: the name on the command line is that of one sandbox all the same.
       uniqueName: input.value("uid") === undefined ? undefined : true,
       id: input.value("id"),
-      networks: wantedNetworks(input.list("network")),
+      networks: wantedNetworks(input.list("network"), table),
     }),
-    ...settings(input),
+    ...settingsOfFlags(input, table),
     ...defined({ labels: pairs(input, "label"), sysctls: pairs(input, "sysctl") }),
     source: netnsSource(input),
     replace: input.flag("replace"),
   };
 }
 
-/** The last of a key counts, as with the flags themselves. */
+/** If a key is given more than once, its last value counts, as with flags. */
 function pairs(input: CommandInput, name: string): Readonly<Record<string, string>> | undefined {
   const texts = input.list(name);
   return texts.length === 0 ? undefined : Object.fromEntries(texts.map((text) => pair(`--${name}`, text)));
 }
 
-/** The flags that are not called as the settings that they give. */
-const FLAGS: Readonly<Record<string, string>> = {
-  ips: "ip",
-  ipRanges: "ip-range",
-  "dns.servers": "dns",
-  "dns.searches": "dns-search",
-  "dns.options": "dns-option",
-  aliases: "alias",
-  deviceID: "device",
-  cgroupPath: "cgroup-path",
-  "bandwidth.ingressRate": "bandwidth",
-  "bandwidth.egressRate": "bandwidth",
-};
+/** Returns what is asked of the first network, or of all. */
+function settingsOfFlags(input: CommandInput, table: SettingTable): NetworkSettings {
+  const texts = textsOf(table);
+  const read = new Map(texts.flatMap((text) => {
+    const { flag, readFlag = text.read } = text;
+    const given = flag === undefined ? [] : input.list(flag.name);
+    if (flag === undefined || given.length === 0) return [];
+    return [[text, given.map((value) => readFlag(value, refuseFrom(`--${flag.name}`)))] as const];
+  }));
+  const settings: NetworkSettings = settingsOf(read, table);
+  validateSettings(settings, (path, problem) => refuseFrom(`--${flagOf(path, table)}`)(problem), table);
+  // The environment of this process is for all networks.
+  const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...settings.args ?? []];
+  return args.length === 0 ? settings : { ...settings, args };
+}
 
-/** What is asked of the first network, or of all. */
-function settings(input: CommandInput): NetworkSettings {
-  /** Undefined for a flag that is not there. */
-  function listOf<T>(name: string, read: (flag: string, text: string) => T): readonly T[] | undefined {
-    const texts = input.list(name);
-    return texts.length === 0 ? undefined : texts.map((text) => read(`--${name}`, text));
-  }
-  const plain = (_: string, text: string) => text;
-  const limits = input.value("bandwidth");
-  const annotations = listOf("annotation", pair);
-  const capabilities = listOf("cap", capability);
-  // What our own environment says goes to all networks.
-  const args = [...parseCniArgs(input.io.env("CNI_ARGS") ?? "", "CNI_ARGS"), ...listOf("arg", cniArg) ?? []];
-  const given = defined({
-    ips: listOf("ip", addressWithPrefix),
-    mac: input.value("mac"),
-    publish: listOf("publish", portMapping),
-    bandwidth: limits === undefined ? undefined : bandwidth("--bandwidth", limits),
-    ipRanges: listOf("ip-range", ipRanges),
-    dns: someOf({
-      servers: listOf("dns", address),
-      searches: listOf("dns-search", plain),
-      options: listOf("dns-option", plain),
-    }),
-    aliases: listOf("alias", plain),
-    deviceID: input.value("device"),
-    cgroupPath: input.value("cgroup-path"),
-    annotations: annotations && Object.fromEntries(annotations),
-    args: args.length === 0 ? undefined : args,
-    capabilities: capabilities && Object.fromEntries(capabilities),
-  });
-  requireSettings(given, (setting) => `--${FLAGS[setting] ?? setting}`);
-  return given;
+/** Returns the flag that gives a member, such as `dns.servers[0]`. */
+function flagOf(path: string, table: SettingTable): string {
+  const [member = "", field] = path.replace(/\[.*$/, "").split(".");
+  const texts = (table[member]?.texts ?? []).filter(({ flag }) => flag !== undefined);
+  const text = texts.find((text) => text.field === field) ?? texts[0];
+  return text?.flag?.name ?? member;
 }
 
 function netnsSource(input: CommandInput): NetnsSource {
@@ -153,4 +119,9 @@ function netnsSource(input: CommandInput): NetnsSource {
   if (pid !== undefined) return { kind: "pid", pid: positive("--pid", pid, 2 ** 22) };
   if (infra) return { kind: "infra", ...(runtime === undefined ? {} : { runtime }) };
   return { kind: host ? "host" : "new" };
+}
+
+function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const given = Object.entries(members).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }

@@ -1,27 +1,29 @@
+import { type SettingTable, textsOf } from "../pod/setting.ts";
+import { SETTINGS } from "../pod/settings.ts";
 import type { OptionSpec } from "./command.ts";
 
-/** The options of `run`. */
-export const RUN_OPTIONS: readonly OptionSpec[] = [
+/** The options of `run` before those of the network settings. */
+const SANDBOX_OPTIONS: readonly OptionSpec[] = [
   {
     name: "namespace",
     kind: "value",
     value: "NAMESPACE",
     help: "the namespace of the name, as in Kubernetes (default: default)",
   },
-  { name: "uid", kind: "value", value: "UID", help: "the pod UID that plugins are told (default: the ID)" },
+  { name: "uid", kind: "value", value: "UID", help: "the pod UID that plugins get (default: the ID)" },
   { name: "id", kind: "value", value: "ID", help: "the container ID (default: a random one)" },
   {
     name: "netns",
     kind: "value",
     value: "NETNS",
-    help: "a network namespace to use, by its path or ip-netns name",
+    help: "use this network namespace: its path, or its name for ip-netns",
   },
   { name: "pid", kind: "value", value: "PID", help: "use the network namespace of this process" },
-  { name: "infra", kind: "flag", help: "make an infra container that holds the namespace" },
+  { name: "infra", kind: "flag", help: "start an infra container that holds the namespace" },
   {
     name: "host-network",
     kind: "flag",
-    help: "stay in the network namespace of the host: no networks, and nothing is done to it",
+    help: "use the network namespace of the host: it gets no networks and is not changed",
   },
   {
     name: "sysctl",
@@ -40,7 +42,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "runtime",
     kind: "value",
     value: "PROGRAM",
-    help: "the OCI runtime for --infra (default runc); it has the times of ADD and DEL",
+    help: "the OCI runtime for --infra (default runc); the timeouts of ADD and DEL are for it too",
   },
   {
     name: "network",
@@ -48,57 +50,23 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     value: "NET[:IFNAME][,KEY=VALUE...]",
     help: "a network, repeatable, or none (default: the default network)",
   },
-  {
-    name: "publish",
-    alias: "p",
-    kind: "list",
-    value: "[HOSTIP:]HOSTPORT:PORT[/PROTO]",
-    help: "a port of the host, repeatable, through the first network",
-  },
-  {
-    name: "ip",
-    kind: "list",
-    value: "ADDRESS[/PREFIX]",
-    help:
-      "an address wanted from the first network, repeatable; with a prefix for IPAM plugins that want one",
-  },
-  { name: "mac", kind: "value", value: "MAC", help: "the MAC address wanted from the first network" },
-  {
-    name: "bandwidth",
-    kind: "value",
-    value: "ingress=RATE,egress=RATE",
-    help: "limits in bit/s, such as 10M",
-  },
-  {
-    name: "ip-range",
-    kind: "list",
-    value: "RANGE",
-    help: "where the first network takes its addresses from, repeatable",
-  },
-  { name: "dns", kind: "list", value: "ADDRESS", help: "a name server, repeatable, for the first network" },
-  { name: "dns-search", kind: "list", value: "DOMAIN", help: "where short names are looked for, repeatable" },
-  { name: "dns-option", kind: "list", value: "OPTION", help: "an option of the resolver, repeatable" },
-  { name: "alias", kind: "list", value: "NAME", help: "another name on the first network, repeatable" },
-  { name: "device", kind: "value", value: "ID", help: "the device that the first network hands over" },
-  {
-    name: "cgroup-path",
-    kind: "value",
-    value: "PATH",
-    help: "the pod's cgroup, for plugins that ask for it",
-  },
-  { name: "arg", kind: "list", value: "K=V", help: "a pair of CNI_ARGS, repeatable, for all networks" },
-  {
-    name: "cap",
-    kind: "list",
-    value: "NAME=JSON",
-    help: "a capability argument for the first network, repeatable",
-  },
-  { name: "annotation", kind: "list", value: "K=V", help: "an annotation of the pod, repeatable" },
-  { name: "replace", kind: "flag", help: "take down the sandbox that has the name first" },
+];
+
+/** The options of `run` after those of the network settings. */
+const LAST_OPTIONS: readonly OptionSpec[] = [
+  { name: "replace", kind: "flag", help: "first remove the sandbox that has the name" },
   {
     name: "socket",
     kind: "value",
     value: "PATH",
-    help: "let the daemon that serves there do it, which may have a sandbox ready (serve --pool)",
+    help: "let the daemon at this socket make it, which may have a warm sandbox (serve --pool)",
   },
 ];
+
+/** Returns the options of `run`, with a flag for each setting of the table. */
+export function runOptions(table: SettingTable = SETTINGS): readonly OptionSpec[] {
+  const flags = textsOf(table).flatMap(({ flag, once, placeholder }): OptionSpec[] =>
+    flag === undefined ? [] : [{ ...flag, kind: once ? "value" : "list", value: placeholder }]
+  );
+  return [...SANDBOX_OPTIONS, ...flags, ...LAST_OPTIONS];
+}

@@ -1,7 +1,7 @@
 import { HostError } from "../host/command.ts";
 import { requestOverUnix, type UnixAnswer } from "../host/http_over_unix.ts";
-import type { CniArgs } from "../plugin/invocation.ts";
-import type { NetworkSettings } from "../pod/request.ts";
+import type { SettingTable } from "../pod/setting.ts";
+import { SETTINGS } from "../pod/settings.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
@@ -67,12 +67,16 @@ export class DaemonClient {
   }
 }
 
-/** As the route reads it. */
-export function bodyOf({ source = { kind: "new" }, signal: _, ...request }: SandboxRequest): JsonObject {
+/** Returns the body of a request as {@linkcode RUN_BODY} reads it. */
+export function bodyOf(
+  { source = { kind: "new" }, signal: _, ...request }: SandboxRequest,
+  table: SettingTable = SETTINGS,
+): JsonObject {
   const { networks, ...rest } = request;
+  const own = (settings: object) => membersOf(settings, table);
   const body = {
-    ...inBody(rest),
-    ...(networks === undefined ? {} : { networks: networks === "none" ? networks : networks.map(inBody) }),
+    ...own(rest),
+    ...(networks === undefined ? {} : { networks: networks === "none" ? networks : networks.map(own) }),
     ...(source.kind === "path" ? { netns: source.path } : {}),
     ...(source.kind === "pid" ? { pid: source.pid } : {}),
     ...(source.kind === "host" ? { hostNetwork: true } : {}),
@@ -82,13 +86,12 @@ export function bodyOf({ source = { kind: "new" }, signal: _, ...request }: Sand
   return body as unknown as JsonObject;
 }
 
-function inBody<T extends NetworkSettings>({ args, ...rest }: T): object {
-  return args === undefined ? rest : { ...rest, args: pairsOf(args) };
-}
-
-/** Not as an object: of equal keys all go to the plugins, in their order. */
-function pairsOf(args: CniArgs): readonly string[] {
-  return args.map(([key, value]) => `${key}=${value}`);
+function membersOf(settings: object, table: SettingTable): object {
+  const members = Object.entries(settings).flatMap(([member, value]) => {
+    const toBody = table[member]?.toBody;
+    return value === undefined ? [] : [[member, toBody === undefined ? value : toBody(value)]];
+  });
+  return Object.fromEntries(members);
 }
 
 function objectOf(text: string): JsonObject | undefined {

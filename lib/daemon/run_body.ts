@@ -1,130 +1,73 @@
-import type { CniArgs } from "../plugin/invocation.ts";
-import { PROTOCOLS } from "../state/host_port.ts";
-import { portMapping } from "../pod/port_mapping.ts";
-import type { NetworkSettings, PodRequest } from "../pod/request.ts";
+import type { PodRequest } from "../pod/request.ts";
+import type { Setting, SettingTable } from "../pod/setting.ts";
+import { TEXT_MAP } from "../pod/setting_shape.ts";
+import { SETTINGS } from "../pod/settings.ts";
 import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../cni/error.ts";
-import { formatPath, type JsonPath } from "../cni/json.ts";
+import type { JsonPath } from "../cni/json.ts";
 import {
-  anything,
   either,
   flag,
   integer,
   listOf,
-  mapOf,
   mapped,
+  type Members,
   type MembersOf,
   objectOf,
   oneOf,
   type Shape,
-  type Shaped,
   text,
-  trueOnly,
   ValidationError,
 } from "../cni/shape.ts";
 
-const PORT = integer(1, 65_535);
-const BITS = integer(1, 1_000_000_000_000);
 const LARGEST_PID = 2 ** 22;
 
-/** `18080:80/tcp` as `--publish` takes it, or its parts. */
-const publish = either(
-  (json) => typeof json === "string",
-  mapped(
-    text({ description: "[HOSTIP:]HOSTPORT:PORT[/PROTO]", examples: ["18080:80/tcp"] }),
-    (value, path) => told(path, () => portMapping(formatPath(path), value)),
-  ),
-  mapped(
-    objectOf(
-      { hostPort: PORT, containerPort: PORT },
-      { hostIP: text({ minLength: 0 }), protocol: oneOf(PROTOCOLS) },
-    ),
-    ({ hostIP = "", protocol = "tcp", ...ports }) => ({ hostIP, protocol, ...ports }),
-  ),
-);
-
-const bandwidth = objectOf({}, {
-  ingressRate: BITS,
-  ingressBurst: BITS,
-  egressRate: BITS,
-  egressBurst: BITS,
-});
-
-const ipRange = objectOf({ subnet: text() }, { rangeStart: text(), rangeEnd: text(), gateway: text() });
-
-const dns = objectOf({}, { servers: listOf(text()), searches: listOf(text()), options: listOf(text()) });
-
-const TEXTS = mapOf(text({ minLength: 0 }));
-
-/** For `CNI_ARGS`: an object, or a list of `K=V`, in which a key may stand twice. */
-const args: Shape<CniArgs> = either(
-  (json) => Array.isArray(json),
-  listOf(mapped(text({ description: "K=V", pattern: "^[^=]+=" }), (pair, path) => {
-    const equals = pair.indexOf("=");
-    if (equals < 1) throw new ValidationError(path, "must be KEY=VALUE");
-    return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
-  })),
-  mapped(TEXTS, (pairs) => Object.entries(pairs)),
-);
-
-/** What a sandbox, or one network of it, is to have. */
-const SETTINGS = {
-  ips: listOf(text()),
-  mac: text(),
-  publish: listOf(publish),
-  bandwidth,
-  ipRanges: listOf(listOf(ipRange)),
-  dns,
-  aliases: listOf(text()),
-  deviceID: text(),
-  cgroupPath: text(),
-  annotations: TEXTS,
-  args,
-  capabilities: mapOf(anything),
-} satisfies { readonly [K in keyof NetworkSettings]: Shape<NetworkSettings[K]> };
-
-/** Whether the pod's default route is the network's, or through which gateways. */
-const defaultRoute = either(
-  (json) => typeof json === "boolean",
-  trueOnly,
-  listOf(text({ description: "a gateway, one a family" })),
-);
-
-const network = objectOf({ name: text() }, { ifName: text(), defaultRoute, ...SETTINGS });
-
-const networks: Shape<NonNullable<PodRequest["networks"]>> = either(
-  (json) => typeof json === "string",
-  oneOf(["none"]),
-  listOf(network),
-);
-
-const body = objectOf({}, {
+/** The members of a request that are not settings of networks. */
+const SANDBOX_MEMBERS = {
   name: text(),
   namespace: text(),
   uid: text(),
   attempt: integer(0, LARGEST_ATTEMPT),
   uniqueName: flag,
   id: text(),
-  networks,
   infra: flag,
   runtime: text(),
   netns: text({ pattern: "^/" }),
   pid: integer(1, LARGEST_PID),
   hostNetwork: flag,
-  labels: TEXTS,
-  sysctls: TEXTS,
+  labels: TEXT_MAP,
+  sysctls: TEXT_MAP,
   replace: flag,
-  ...SETTINGS,
-});
+};
 
-/** What `POST /v1/sandboxes` takes: the options of `run`, as JSON. */
-export const RUN_BODY: Shape<SandboxRequest> = mapped(body, (given, path) => {
-  const { infra: _infra, runtime: _runtime, netns: _netns, pid: _pid, hostNetwork: _host, ...request } =
-    given;
-  return { ...request, source: source(given, path) };
-});
+type SandboxMembers = Partial<MembersOf<typeof SANDBOX_MEMBERS>>;
+type Settings = Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid">;
 
-function source(given: Shaped<typeof body>, path: JsonPath): NetnsSource {
+function shapesOf(table: SettingTable, isWanted: (setting: Setting) => boolean): Members {
+  const wanted = Object.entries(table).filter(([, setting]) => isWanted(setting));
+  return Object.fromEntries(wanted.map(([member, { shape }]) => [member, shape]));
+}
+
+function bodyOf(table: SettingTable): Shape<SandboxMembers & Settings> {
+  const network = objectOf({ name: text() }, { ifName: text(), ...shapesOf(table, () => true) });
+  const networks = either((json) => typeof json === "string", oneOf(["none"]), listOf(network));
+  const ofPod = shapesOf(table, ({ scope }) => scope !== "own");
+  // The types of the settings are those that the table was checked against.
+  return objectOf({}, { ...SANDBOX_MEMBERS, networks, ...ofPod }) as Shape<SandboxMembers & Settings>;
+}
+
+/** Returns the body of `POST /v1/sandboxes`: the options of `run`, as JSON. */
+export function runBody(table: SettingTable = SETTINGS): Shape<SandboxRequest> {
+  return mapped(bodyOf(table), (given, path) => {
+    const { infra: _infra, runtime: _runtime, netns: _netns, pid: _pid, hostNetwork: _host, ...request } =
+      given;
+    return { ...request, source: source(given, path) };
+  });
+}
+
+/** The body of `POST /v1/sandboxes`. */
+export const RUN_BODY: Shape<SandboxRequest> = runBody();
+
+function source(given: SandboxMembers, path: JsonPath): NetnsSource {
   const { netns, pid, infra = false, hostNetwork = false, runtime } = given;
   const named = [
     netns !== undefined && "netns",
@@ -145,7 +88,7 @@ function source(given: Shaped<typeof body>, path: JsonPath): NetnsSource {
   return hostNetwork ? { kind: "host" } : { kind: "new" };
 }
 
-/** What `POST /v1/gc` takes. */
+/** The body of `POST /v1/gc`. */
 export const GC_BODY = objectOf({}, {
   network: text(),
   valid: listOf(objectOf({ containerId: text(), ifName: text() }, {})),
@@ -153,21 +96,11 @@ export const GC_BODY = objectOf({}, {
   dryRun: flag,
 });
 
-/** What `POST /v1/attachments/{id}/forget` takes. */
+/** The body of `POST /v1/attachments/{id}/forget`. */
 export const FORGET_BODY = objectOf({ reason: text() }, { ifName: text(), network: text(), dryRun: flag });
 
-/** What `POST /v1/sandboxes/{id}/repair` takes. */
+/** The body of `POST /v1/sandboxes/{id}/repair`. */
 export const REPAIR_BODY = objectOf({}, { dryRun: flag });
 
-/** What takes nothing. */
+/** A body that has no members. */
 export const EMPTY_BODY: Shape<MembersOf<Record<never, never>>> = objectOf({}, {});
-
-/** What a reader of texts finds wrong, with the place of the text. */
-function told<T>(path: JsonPath, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    throw new ValidationError(path, error.msg.slice(`${formatPath(path)}: `.length));
-  }
-}

@@ -82,7 +82,7 @@ function choicesOf(
 /** The choice that the request names. */
 function wantedOf(family: Family, attached: readonly AttachedNetwork[]): Choice | undefined {
   for (const chosen of attached) {
-    const { planned: { defaultRoute }, result } = chosen;
+    const { planned: { settings: { defaultRoute } }, result } = chosen;
     if (defaultRoute === undefined) continue;
     const own = defaultRoutesOf(result);
     if (defaultRoute !== true) {
@@ -110,7 +110,7 @@ function firstOf(
 
 function requireGateways(attached: readonly AttachedNetwork[], wanted: readonly Choice[]): void {
   for (const network of attached) {
-    const { planned: { list, defaultRoute } } = network;
+    const { planned: { list, settings: { defaultRoute } } } = network;
     if (defaultRoute === undefined || wanted.some(({ chosen }) => chosen === network)) continue;
     throw new CniError("plugin", "the network gave neither a default route nor a gateway", {
       verb: "ADD",

@@ -91,7 +91,7 @@ export class PodNetworks {
 
   /** The kernel knows; where it has no interface of that name, the result may say what another one of the pod has. */
   async #requireWantedMac(
-    { list, ifName, mac }: PlannedAttachment,
+    { list, ifName, settings: { mac } }: PlannedAttachment,
     json: JsonObject,
     netns: string,
     signal: AbortSignal | undefined,
@@ -182,7 +182,7 @@ export function networksOf(records: readonly AttachmentRecord[]): readonly PodNe
 }
 
 /** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */
-function requireWantedIps({ list, ips = [] }: PlannedAttachment, json: JsonObject): void {
+function requireWantedIps({ list, settings: { ips = [] } }: PlannedAttachment, json: JsonObject): void {
   const network = list.name;
   const result = asResult(json);
   const given = (result.ips ?? []).map(({ address }) => ({ address, ...wantedIp(address) }));

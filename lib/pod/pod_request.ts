@@ -4,17 +4,17 @@ import type { PortProtocol } from "../state/host_port.ts";
 
 /** A port of the host that leads to one of the pod. */
 export interface PortMapping {
-  /** Empty for all addresses of the host. */
-  readonly hostIP: string;
+  /** The address of the host; empty for all of them. @default {""} */
+  readonly hostIP?: string | undefined;
   /** From 1 to 65535. */
   readonly hostPort: number;
   /** From 1 to 65535. */
   readonly containerPort: number;
-  /** What is forwarded. */
-  readonly protocol: PortProtocol;
+  /** The protocol that is forwarded. @default {"tcp"} */
+  readonly protocol?: PortProtocol | undefined;
 }
 
-/** Limits in bits per second; bursts in bits. */
+/** Limits in bits per second, and bursts in bits. */
 export interface Bandwidth {
   /** Towards the pod, in bits per second. */
   readonly ingressRate?: number | undefined;
@@ -26,59 +26,63 @@ export interface Bandwidth {
   readonly egressBurst?: number | undefined;
 }
 
-/** Addresses that one may be chosen from. */
+/** A range that an address may be chosen from. */
 export interface IpRange {
   /** In CIDR notation, without host bits. */
   readonly subnet: string;
-  /** The first that may be chosen. @default {the first of the subnet} */
+  /** The first address that may be chosen. @default {the first of the subnet} */
   readonly rangeStart?: string | undefined;
-  /** The last that may be chosen. @default {the last of the subnet} */
+  /** The last address that may be chosen. @default {the last of the subnet} */
   readonly rangeEnd?: string | undefined;
-  /** In the subnet; never chosen. @default {the plugin's choice} */
+  /** An address of the subnet that is never chosen. @default {the plugin's choice} */
   readonly gateway?: string | undefined;
 }
 
-/** How names are to be looked up. */
+/** How the pod looks up names. */
 export interface PodDns {
   /** Addresses of name servers. */
   readonly servers?: readonly string[] | undefined;
   /** Domains in which a short name is looked for. */
   readonly searches?: readonly string[] | undefined;
-  /** Options of the resolver, as `ndots:2`. */
+  /** Options of the resolver, such as `ndots:2`. */
   readonly options?: readonly string[] | undefined;
 }
 
-/** What an attachment can ask of the plugins of its network. */
+/**
+ * What an attachment can ask of the plugins of its network. `SETTINGS` in `settings.ts` says of each member how it is
+ * written, checked and carried.
+ */
 export interface NetworkSettings {
   /** Addresses that it must get, as `10.1.0.5` or, with the prefix that it must have, as `10.1.0.5/24`. */
   readonly ips?: readonly string[] | undefined;
   /** The MAC address that it must get. */
   readonly mac?: string | undefined;
-  /** Ports of the host that lead to the pod. */
-  readonly publish?: readonly PortMapping[] | undefined;
+  /** Ports of the host that lead to the pod, as objects or as `[HOSTIP:]HOSTPORT:PORT[/PROTO]`. */
+  readonly publish?: readonly (PortMapping | string)[] | undefined;
   /** Limits of its traffic. */
   readonly bandwidth?: Bandwidth | undefined;
-  /** What its addresses are chosen from: one for each list, out of any range of the list. */
+  /** The ranges that its addresses are chosen from: one address for each list, out of any range of the list. */
   readonly ipRanges?: readonly (readonly IpRange[])[] | undefined;
-  /** How names are to be looked up. */
+  /** How the pod looks up names. */
   readonly dns?: PodDns | undefined;
   /** Other names of the pod on the network. */
   readonly aliases?: readonly string[] | undefined;
   /** The PCI address, or another ID, of the device that the network hands to the pod. */
   readonly deviceID?: string | undefined;
-  /** Handed to plugins that declare `cgroupPath`. */
+  /** The path of the pod's cgroup, for plugins that declare the capability `cgroupPath`. */
   readonly cgroupPath?: string | undefined;
-  /** Handed to plugins that declare `io.kubernetes.cri.pod-annotations`. */
+  /** Annotations of the pod, for plugins that declare the capability `io.kubernetes.cri.pod-annotations`. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** Pairs of `CNI_ARGS`, in their order. */
   readonly args?: CniArgs | undefined;
-  /** Capability arguments by name, for what has no member of its own. */
+  /** Capability arguments by name, for capabilities that have no member of their own. */
   readonly capabilities?: JsonObject | undefined;
 }
 
 /**
- * A network that a pod wants, by name, and what it wants of it. Beside that it gets the pod's `args`, before its own,
- * the pod's `annotations`, where it has no other of the same name, and the pod's `cgroupPath`, if it has none.
+ * A network that a pod wants, by name, and the settings of that network. It also gets the `args` of the pod, before its
+ * own; the `annotations` of the pod, unless it has its own of that name; and the `cgroupPath` of the pod, unless it has
+ * its own.
  */
 export interface WantedNetwork extends NetworkSettings {
   /** The name in its configuration. */
@@ -86,28 +90,29 @@ export interface WantedNetwork extends NetworkSettings {
   /** The interface inside the pod. @default {the lowest free of `eth0`, `eth1`, ...} */
   readonly ifName?: string | undefined;
   /**
-   * Makes its default route the pod's: `true` in each family in which it has one, or else a gateway; or through these
-   * gateways, one a family. In other families nothing changes.
+   * Makes the default route of this network that of the pod. With `true`, in each family in which the network has a
+   * default route or, if it has none, a gateway. With a list, through these gateways, one for each family. Nothing
+   * changes in other families.
    * @default {the first network that has a default route, in each family}
    */
   readonly defaultRoute?: true | readonly string[] | undefined;
 }
 
 /**
- * A pod and what it wants of its networks. Of its own settings `args`, `annotations` and `cgroupPath` are for all
- * networks, the others for the first alone, also where the same network follows once more: one address cannot be that
- * of two interfaces.
+ * A pod and what it wants of its networks. Its own `args`, `annotations` and `cgroupPath` are for all networks. Its
+ * other settings are for the first network alone, even if the same network is named again: two interfaces cannot have
+ * one address.
  */
 export interface PodRequest extends NetworkSettings {
   /** The ID that plugins know the pod by. */
   readonly containerId: string;
   /** The name of the pod. */
   readonly name: string;
-  /** Of the name, as in Kubernetes. */
+  /** The namespace of the name, as in Kubernetes. */
   readonly namespace: string;
-  /** As in Kubernetes. */
+  /** The UID of the pod, as in Kubernetes. */
   readonly uid: string;
-  /** How often the pod was made anew before, as in Kubernetes; plugins are not told. @default {0} */
+  /** How often the pod was made before, as in Kubernetes; plugins do not get it. @default {0} */
   readonly attempt?: number | undefined;
   /** The path of its network namespace. */
   readonly netns: string;

@@ -8,7 +8,8 @@ import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
-import { macDigits, validateDefaultRoutes, validateSettings, wantedIp } from "./setting_rules.ts";
+import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
+import { SETTINGS, validateSettings } from "./settings.ts";
 
 export type {
   Bandwidth,
@@ -27,33 +28,9 @@ export interface PlannedAttachment {
   readonly ifName: string;
   readonly args: CniArgs;
   readonly capabilityArgs: JsonObject;
-  /** The addresses that the result must have, with that prefix where one is given. */
-  readonly ips?: readonly string[];
-  /** The MAC address that the interface must have. */
-  readonly mac?: string;
-  /** Whether the pod's default route is to be its own, or through which gateways. */
-  readonly defaultRoute?: true | readonly string[];
+  /** All that was asked for, to compare the result with. */
+  readonly settings: WantedSettings;
 }
-
-/** An attachment with all that it is to have, nothing of it proven yet. */
-interface Draft {
-  readonly list: NetworkConfigList;
-  readonly ifName: string;
-  readonly settings: NetworkSettings;
-  readonly defaultRoute: WantedNetwork["defaultRoute"];
-}
-
-/** What can only be had once, so that the pod's own is that of its first network. */
-const OF_THE_FIRST = [
-  "ips",
-  "mac",
-  "publish",
-  "bandwidth",
-  "ipRanges",
-  "dns",
-  "aliases",
-  "deviceID",
-] as const;
 
 /**
  * Turns a request into attachments. Everything is looked up and validated here, so nothing has run
@@ -61,103 +38,112 @@ const OF_THE_FIRST = [
  *
  * @throws {CniError} naming what is wrong
  */
-export function planAttachments(request: PodRequest, catalog: Catalog): readonly PlannedAttachment[] {
+export function planAttachments(
+  request: PodRequest,
+  catalog: Catalog,
+  table: SettingTable = SETTINGS,
+): readonly PlannedAttachment[] {
   validateContainerId(request.containerId);
   const { networks = [] } = request;
-  if (networks === "none") return withoutNetworks(request);
+  if (networks === "none") {
+    requireNothingWanted(request, table);
+    return [];
+  }
   const lists = networks.length === 0 ? [catalog.default()] : networks.map(({ name }) => catalog.get(name));
   const wanted = lists.map((list, index): WantedNetwork => networks[index] ?? { name: list.name });
   const names = interfaceNames(wanted);
-  const drafts = lists.map((list, index): Draft => ({
-    list,
-    ifName: names[index] ?? "",
-    settings: settingsOf(request, wanted[index] ?? { name: list.name }, index === 0),
-    defaultRoute: wanted[index]?.defaultRoute,
-  }));
-  for (const { list, settings } of drafts) validateSettings(list.name, settings);
-  validateDefaultRoutes(drafts.map(({ list, defaultRoute }) => ({ network: list.name, defaultRoute })));
-  const plan = drafts.map(({ list, ifName, settings, defaultRoute }): PlannedAttachment => {
-    const { ips = [], mac } = settings;
+  const settings = wanted.map((network, index) =>
+    normalizedSettings(network.name, mergedSettings(request, network, index === 0, table), table)
+  );
+  const plan = lists.map((list, index): PlannedAttachment => {
+    const own = settings[index] ?? {};
     return {
       list,
-      ifName,
-      args: cniArgs(request, settings, list.name),
-      capabilityArgs: capabilityArgs(settings, list),
-      ...(ips.length === 0 ? {} : { ips: [...ips] }),
-      ...(mac === undefined ? {} : { mac }),
-      ...(defaultRoute === undefined ? {} : { defaultRoute }),
+      ifName: names[index] ?? "",
+      args: cniArgs(request, own, list.name, table),
+      capabilityArgs: capabilityArgs(own, list, table),
+      settings: own,
     };
   });
-  requireDistinct(plan);
+  requireDistinct(plan, table);
+  requireDistinctPorts(plan);
   return plan;
 }
 
-/** What asks something of a network that is not to be would look like success. */
-function withoutNetworks(request: PodRequest): readonly PlannedAttachment[] {
-  for (const member of [...OF_THE_FIRST, "capabilities"] as const) {
-    if (!isGiven(request[member])) continue;
-    const msg = `${member} asks something of a network, and the pod is to have none`;
+/** A setting for a network that the pod does not get would look like success. */
+function requireNothingWanted(request: PodRequest, table: SettingTable): void {
+  for (const [member, { scope }] of Object.entries(table)) {
+    if (scope !== "first" || !isGiven(valueOf(request, member))) continue;
+    const msg = `${member} asks something of a network, and the pod has no network`;
     throw new CniError("usage", msg, { path: member });
   }
-  return [];
 }
 
-/** What one network is to have: its own settings, and those of the pod that are meant for it. */
-function settingsOf(request: PodRequest, wanted: WantedNetwork, isFirst: boolean): NetworkSettings {
-  const { name, ifName: _, defaultRoute: _route, ...own } = wanted;
-  const cgroupPath = own.cgroupPath ?? request.cgroupPath;
-  const annotations = own.annotations === undefined
-    ? request.annotations
-    : { ...request.annotations, ...own.annotations };
-  return {
-    ...own,
-    ...(isFirst ? ofTheFirst(request, own, name) : {}),
-    args: [...request.args ?? [], ...own.args ?? []],
-    ...(cgroupPath === undefined ? {} : { cgroupPath }),
-    ...(annotations === undefined ? {} : { annotations }),
-  };
-}
-
-function ofTheFirst(request: PodRequest, own: NetworkSettings, network: string): NetworkSettings {
+/** Returns the settings of one network: its own, and those of the pod that are for it. */
+function mergedSettings(
+  request: PodRequest,
+  wanted: WantedNetwork,
+  isFirst: boolean,
+  table: SettingTable,
+): WantedSettings {
   const twice = (path: string) =>
     new CniError("usage", `${path} is given for the pod and for this network, its first`, {
-      network,
+      network: wanted.name,
       path,
       hint: "leave one of them out",
     });
-  const members = OF_THE_FIRST.filter((member) => isGiven(request[member]));
-  const both = members.find((member) => isGiven(own[member]));
-  if (both !== undefined) throw twice(both);
-  const capability = Object.keys(request.capabilities ?? {}).find((name) =>
-    Object.hasOwn(own.capabilities ?? {}, name)
-  );
-  if (capability !== undefined) throw twice(`capabilities.${capability}`);
-  return {
-    ...Object.fromEntries(members.map((member) => [member, request[member]])),
-    capabilities: { ...request.capabilities, ...own.capabilities },
-  };
+  const members = Object.entries(table).flatMap(([member, { scope, merge }]) => {
+    const isForThis = scope === "all" || (scope === "first" && isFirst);
+    const pod = isForThis ? valueOf(request, member) : undefined;
+    const own = valueOf(wanted, member);
+    const both = [pod, own].filter((value) => value !== undefined);
+    if (both.length < 2) return both.map((value) => [member, value] as const);
+    if (merge !== undefined) return [[member, merge(pod, own, twice)] as const];
+    if (scope === "first" && isGiven(pod) && isGiven(own)) throw twice(member);
+    return [[member, isGiven(own) ? own : pod] as const];
+  });
+  return Object.fromEntries(members);
 }
 
-/** An empty list, and an object without a value, ask for nothing. */
+/** Whether a value asks for something: an empty list does not, nor does an object without a value. */
 function isGiven(value: unknown): boolean {
   if (Array.isArray(value)) return value.length > 0;
   if (typeof value !== "object" || value === null) return value !== undefined;
   return Object.values(value).some((member) => !Array.isArray(member) || member.length > 0);
 }
 
-function cniArgs(request: PodRequest, settings: NetworkSettings, network: string): CniArgs {
-  const { ips = [], mac, args: more = [] } = settings;
-  const [ip] = ips;
+/** Returns the settings in their one form. */
+function normalizedSettings(network: string, settings: WantedSettings, table: SettingTable): WantedSettings {
+  const refuse: RefuseMember = (path, problem) =>
+    new CniError("usage", `${path}: ${problem}`, { network, path });
+  const members = Object.entries(table).flatMap(([member, { normalize }]) => {
+    const value = valueOf(settings, member);
+    if (value === undefined) return [];
+    return [[member, normalize === undefined ? value : normalize(value, refuse)] as const];
+  });
+  const normalized: WantedSettings = Object.fromEntries(members);
+  validateSettings(normalized, refuse, table);
+  return normalized;
+}
+
+function cniArgs(
+  request: PodRequest,
+  settings: NetworkSettings,
+  network: string,
+  table: SettingTable,
+): CniArgs {
   const args: CniArgs = [
     ["IgnoreUnknown", "1"],
     ["K8S_POD_NAMESPACE", request.namespace],
     ["K8S_POD_NAME", request.name],
     ["K8S_POD_INFRA_CONTAINER_ID", request.containerId],
     ["K8S_POD_UID", request.uid],
-    ...more,
-    // The old way, which holds one address; several go by the capability alone.
-    ...(ip !== undefined && ips.length === 1 ? [["IP", ip] as const] : []),
-    ...(mac !== undefined ? [["MAC", mac] as const] : []),
+    ...settings.args ?? [],
+    ...Object.entries(table).flatMap(([member, { cniArg }]) => {
+      const value = valueOf(settings, member);
+      const text = value === undefined ? undefined : cniArg?.of(value);
+      return cniArg === undefined || text === undefined ? [] : [[cniArg.key, text] as const];
+    }),
   ];
   try {
     for (const [key, value] of args) validateNewCniArg(key, value);
@@ -167,24 +153,24 @@ function cniArgs(request: PodRequest, settings: NetworkSettings, network: string
   return args;
 }
 
-/** Two attachments must not ask for the same thing of one network, nor of the host. */
-function requireDistinct(plan: readonly PlannedAttachment[]): void {
-  const takers = new Map<string, PlannedAttachment>();
-  const take = (attachment: PlannedAttachment, key: string, what: string) => {
-    const { list: { name: network }, ifName } = attachment;
-    const first = takers.get(`${network} ${key}`);
-    if (first !== undefined) {
-      const msg = `${what} is asked for twice, for "${first.ifName}" and "${ifName}"`;
-      throw new CniError("usage", msg, { network });
-    }
-    takers.set(`${network} ${key}`, attachment);
-  };
+/** Refuses two attachments that ask for the same thing of which there is only one. */
+function requireDistinct(plan: readonly PlannedAttachment[], table: SettingTable): void {
+  const owners = new Map<string, PlannedAttachment>();
   for (const attachment of plan) {
-    const { ips = [], mac } = attachment;
-    for (const text of ips) take(attachment, wantedIp(text).ip, `the address ${text}`);
-    if (mac !== undefined) take(attachment, macDigits(mac), `the MAC address ${mac}`);
+    const { list: { name: network }, ifName, settings } = attachment;
+    for (const [member, { claims }] of Object.entries(table)) {
+      const value = valueOf(settings, member);
+      for (const { within, key, name } of value === undefined ? [] : claims?.(value) ?? []) {
+        const place = `${within === "pod" ? "" : network} ${member} ${key}`;
+        const owner = owners.get(place);
+        if (owner !== undefined) {
+          const whose = owner === attachment ? `for "${ifName}"` : `for "${owner.ifName}" and "${ifName}"`;
+          throw new CniError("usage", `${name} is requested twice, ${whose}`, { network, path: member });
+        }
+        owners.set(place, attachment);
+      }
+    }
   }
-  requireDistinctPorts(plan);
 }
 
 function requireDistinctPorts(plan: readonly PlannedAttachment[]): void {
@@ -197,8 +183,8 @@ function requireDistinctPorts(plan: readonly PlannedAttachment[]): void {
       if (other !== undefined) {
         const [first, second] = [formatHostPort(other), formatHostPort(hostPort)];
         const msg = first === second
-          ? `publish: the host's port ${first} is asked for twice`
-          : `publish: the host's ports ${first} and ${second} are partly the same`;
+          ? `publish: the host's port ${first} is requested twice`
+          : `publish: the host's ports ${first} and ${second} overlap`;
         throw new CniError("usage", msg, { network: list.name, path: "publish" });
       }
       byPort.set(key, [...others, hostPort]);

@@ -8,22 +8,23 @@ import {
   parseCidr,
   parseIp,
 } from "../cni/address.ts";
-import { CniError } from "../cni/error.ts";
 import { PROTOCOLS } from "../state/host_port.ts";
-import type { Bandwidth, IpRange, NetworkSettings, PodDns, PortMapping } from "./pod_request.ts";
+import type { Bandwidth, IpRange, PodDns, PortMapping } from "./pod_request.ts";
+import type { RefuseMember } from "./setting.ts";
 
 const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
 const MAC_BYTES = [6, 8, 20];
-const LAST_PORT = 65_535;
-/** A terabit; numbers of that size are still written in plain digits, which is all that plugins read. */
-const MOST_BITS = 1e12;
-/** Letters, digits and what else stands in names that resolvers know, `_dmarc.example.org.` among them. */
+/** The highest port. */
+export const LAST_PORT = 65_535;
+/** A terabit. Larger numbers would be printed with an exponent, which plugins do not read. */
+export const MOST_BITS = 1e12;
+/** Letters, digits, and the other characters of names that resolvers know, such as `_dmarc.example.org.` */
 const DNS_NAME = /^[\p{L}\p{M}\p{N}._-]{1,253}$/u;
-/** Names of files and devices: anything that shows. */
-const SHOWN = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+$/u;
+/** Names of files and devices: any character that can be seen. */
+const VISIBLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+$/u;
 const WORD = /^[^\p{C}\p{Z}]+$/u;
 
-/** As Go's net.ParseMAC: `00:1b:44:11:3a:b7`, `00-1b-...` or `001b.4411.3ab7`. */
+/** Whether Go's net.ParseMAC takes the text: `00:1b:44:11:3a:b7`, `00-1b-...` or `001b.4411.3ab7`. */
 export function isMac(text: string): boolean {
   return MAC.test(text) && MAC_BYTES.includes(macDigits(text).length / 2);
 }
@@ -33,185 +34,156 @@ export function macDigits(text: string): string {
   return text.toLowerCase().replaceAll(/[:.-]/g, "");
 }
 
-/** An address in its one canonical form; what is none as it is. */
+/** An address in its canonical form; any other text as it is. */
 export function normalIp(text: string): string {
   const ip = parseIp(text);
   return ip === undefined ? text : formatIp(ip);
 }
 
-/** The address of `ADDRESS[/PREFIX]` in its one canonical form, and the length of its prefix if there is one. */
+/** The address of `ADDRESS[/PREFIX]` in its canonical form, and the length of its prefix if there is one. */
 export function wantedIp(text: string): { readonly ip: string; readonly prefix: number | undefined } {
   const cidr = text.includes("/") ? parseCidr(text) : undefined;
   return { ip: cidr === undefined ? normalIp(text) : formatIp(cidr.ip), prefix: cidr?.prefix };
 }
 
-/** Tells where a setting is wrong. */
-type Refuse = (path: string, msg: string) => CniError;
-
-/**
- * Refuses settings that no plugin could follow.
- *
- * @throws {CniError} kind `usage`, naming network, member and value
- */
-export function validateSettings(network: string, settings: NetworkSettings): void {
-  const refuse: Refuse = (path, msg) => new CniError("usage", msg, { network, path });
-  const { ips = [], mac, publish = [], bandwidth = {}, ipRanges = [], dns = {}, aliases = [] } = settings;
-  requireIps(ips, refuse);
-  if (mac !== undefined && !isMac(mac)) throw refuse("mac", `unable to parse MAC address "${mac}"`);
-  for (const [index, mapping] of publish.entries()) requirePort(`publish[${index}]`, mapping, refuse);
-  requireBandwidth(bandwidth, refuse);
-  for (const [set, ranges] of ipRanges.entries()) requireRanges(`ipRanges[${set}]`, ranges, refuse);
-  requireDns(dns, refuse);
-  requireTexts("aliases", aliases, DNS_NAME, "is no name for a host", refuse);
-  for (const member of ["deviceID", "cgroupPath"] as const) {
-    const value = settings[member];
-    if (value !== undefined) {
-      requireTexts(member, [value], SHOWN, "is empty or has control characters", refuse);
-    }
-  }
-}
-
-/** A network and whether the pod's default route is to be its own. */
-interface DefaultRouteWish {
-  readonly network: string;
-  readonly defaultRoute: true | readonly string[] | undefined;
-}
-
-/**
- * Refuses two default routes for one family, and what is no gateway.
- *
- * @throws {CniError} kind `usage`, naming network, member and value
- */
-export function validateDefaultRoutes(wishes: readonly DefaultRouteWish[]): void {
-  const owners = new Map<number, string>();
-  for (const { network, defaultRoute } of wishes) {
-    const refuse: Refuse = (path, msg) => new CniError("usage", msg, { network, path });
-    for (const { family, path } of familiesOf(defaultRoute, refuse)) {
-      const other = owners.get(family);
-      if (other === undefined) owners.set(family, network);
-      else {
-        const whose = other === network ? `twice for "${network}"` : `for "${other}" and "${network}"`;
-        throw refuse(path, `${path}: the default route for IPv${family} is wanted ${whose}`);
-      }
-    }
-  }
-}
-
-function familiesOf(
-  defaultRoute: DefaultRouteWish["defaultRoute"],
-  refuse: Refuse,
-): readonly { readonly family: 4 | 6; readonly path: string }[] {
-  if (defaultRoute === undefined) return [];
-  if (defaultRoute === true) return ([4, 6] as const).map((family) => ({ family, path: "defaultRoute" }));
+/** Checks `defaultRoute`. */
+export function requireGateways(defaultRoute: unknown, refuse: RefuseMember): void {
+  if (defaultRoute === true) return;
   if (!Array.isArray(defaultRoute)) {
-    throw refuse(
-      "defaultRoute",
-      `defaultRoute: ${shown(defaultRoute)} is neither true nor a list of gateways`,
-    );
+    throw refuse("defaultRoute", `${quoted(defaultRoute)} is neither true nor a list of gateways`);
   }
-  return defaultRoute.map((text: unknown, index) => {
-    const path = `defaultRoute[${index}]`;
-    const ip = typeof text === "string" ? parseIp(text) : undefined;
-    if (ip === undefined) throw refuse(path, `${path}: ${shown(text)} is no IP address`);
-    return { family: ip.family, path };
-  });
+  for (const [index, text] of defaultRoute.entries()) {
+    if (!isIp(text)) throw refuse(`defaultRoute[${index}]`, `${quoted(text)} is not a valid IP address`);
+  }
 }
 
-function requireIps(ips: readonly string[], refuse: Refuse): void {
+/** Checks `mac`. */
+export function requireMac(mac: string, refuse: RefuseMember): void {
+  if (!isMac(mac)) throw refuse("mac", `unable to parse MAC address "${mac}"`);
+}
+
+/** Checks `ips`. */
+export function requireIps(ips: readonly string[], refuse: RefuseMember): void {
   const seen = new Set<string>();
   for (const [index, text] of ips.entries()) {
     const isAddress = isIp(text) || (typeof text === "string" && parseCidr(text) !== undefined);
     if (!isAddress) throw refuse(`ips[${index}]`, `unable to parse IP address "${text}"`);
     const { ip: normal } = wantedIp(text);
-    if (seen.has(normal)) throw refuse(`ips[${index}]`, `ips[${index}]: "${text}" is there twice`);
+    if (seen.has(normal)) throw refuse(`ips[${index}]`, `"${text}" is given twice`);
     seen.add(normal);
   }
 }
 
-function requirePort(path: string, mapping: PortMapping, refuse: Refuse): void {
-  for (const member of ["hostPort", "containerPort"] as const) {
-    const port = mapping[member];
-    if (Number.isInteger(port) && port >= 1 && port <= LAST_PORT) continue;
-    throw refuse(`${path}.${member}`, `${path}.${member}: ${shown(port)} is no port from 1 to ${LAST_PORT}`);
-  }
-  const { protocol, hostIP } = mapping;
-  if (!PROTOCOLS.includes(protocol)) {
-    const known = PROTOCOLS.join(", ");
-    throw refuse(`${path}.protocol`, `${path}.protocol: ${shown(protocol)} is none of ${known}`);
-  }
-  if (hostIP !== "" && !isIp(hostIP)) {
-    throw refuse(`${path}.hostIP`, `${path}.hostIP: ${shown(hostIP)} is no IP address`);
+/** Checks `publish`, in which texts have been read. */
+export function requirePorts(publish: readonly (PortMapping | string)[], refuse: RefuseMember): void {
+  for (const [index, mapping] of publish.entries()) {
+    const path = `publish[${index}]`;
+    if (typeof mapping === "string") throw refuse(path, `${quoted(mapping)} is not an object`);
+    requirePort(path, mapping, refuse);
   }
 }
 
-function requireBandwidth(bandwidth: Bandwidth, refuse: Refuse): void {
+function requirePort(path: string, mapping: PortMapping, refuse: RefuseMember): void {
+  for (const member of ["hostPort", "containerPort"] as const) {
+    const port = mapping[member];
+    if (Number.isInteger(port) && port >= 1 && port <= LAST_PORT) continue;
+    throw refuse(`${path}.${member}`, `${quoted(port)} is not a port from 1 to ${LAST_PORT}`);
+  }
+  const { protocol = "tcp", hostIP = "" } = mapping;
+  if (!PROTOCOLS.includes(protocol)) {
+    const known = PROTOCOLS.join(", ");
+    throw refuse(`${path}.protocol`, `${quoted(protocol)} is not one of ${known}`);
+  }
+  if (hostIP !== "" && !isIp(hostIP)) {
+    throw refuse(`${path}.hostIP`, `${quoted(hostIP)} is not a valid IP address`);
+  }
+}
+
+/** Checks `bandwidth`. */
+export function requireBandwidth(bandwidth: Bandwidth, refuse: RefuseMember): void {
   for (const direction of ["ingress", "egress"] as const) {
     for (const member of [`${direction}Rate`, `${direction}Burst`] as const) {
       const bits = bandwidth[member];
       if (bits === undefined || (Number.isInteger(bits) && bits >= 1 && bits <= MOST_BITS)) continue;
-      const range = `no whole number from 1 to ${MOST_BITS}`;
-      throw refuse(`bandwidth.${member}`, `bandwidth.${member}: ${shown(bits)} is ${range}`);
+      const range = `not a whole number from 1 to ${MOST_BITS}`;
+      throw refuse(`bandwidth.${member}`, `${quoted(bits)} is ${range}`);
     }
     if (bandwidth[`${direction}Burst`] !== undefined && bandwidth[`${direction}Rate`] === undefined) {
       const path = `bandwidth.${direction}Burst`;
-      throw refuse(path, `${path}: ${bandwidth[`${direction}Burst`]} is of no use without ${direction}Rate`);
+      throw refuse(path, `${bandwidth[`${direction}Burst`]} has no effect without ${direction}Rate`);
     }
   }
 }
 
-function requireRanges(path: string, ranges: readonly IpRange[], refuse: Refuse): void {
+/** Checks `ipRanges`. */
+export function requireIpRanges(ipRanges: readonly (readonly IpRange[])[], refuse: RefuseMember): void {
+  for (const [index, ranges] of ipRanges.entries()) requireRanges(`ipRanges[${index}]`, ranges, refuse);
+}
+
+function requireRanges(path: string, ranges: readonly IpRange[], refuse: RefuseMember): void {
   if (!Array.isArray(ranges) || ranges.length === 0) {
-    throw refuse(path, `${path}: ${shown(ranges)} is no list of ranges`);
+    throw refuse(path, `${quoted(ranges)} is not a list of ranges`);
   }
   const families = new Set(ranges.map((range, index) => requireRange(`${path}[${index}]`, range, refuse)));
   if (families.size > 1) {
     const subnets = ranges.map(({ subnet }) => subnet).join(", ");
-    throw refuse(
-      path,
-      `${path}: ${subnets} are of both families, but one address is chosen from all of them`,
-    );
+    throw refuse(path, `${subnets} are of both families, but one address is chosen from all of them`);
   }
 }
 
-/** Gives the family. */
-function requireRange(path: string, range: IpRange, refuse: Refuse): 4 | 6 {
+/** Returns the family. */
+function requireRange(path: string, range: IpRange, refuse: RefuseMember): 4 | 6 {
   const subnet = parseCidr(String(range.subnet));
   if (subnet === undefined) {
-    throw refuse(`${path}.subnet`, `${path}.subnet: ${shown(range.subnet)} is no subnet`);
+    throw refuse(`${path}.subnet`, `${quoted(range.subnet)} is not a valid subnet`);
   }
   const network = networkOf(subnet);
   if (network.ip.value !== subnet.ip.value) {
-    const msg = `${path}.subnet: ${shown(range.subnet)} has host bits; the subnet is ${formatCidr(network)}`;
-    throw refuse(`${path}.subnet`, msg);
+    const problem = `${quoted(range.subnet)} has host bits; the subnet is ${formatCidr(network)}`;
+    throw refuse(`${path}.subnet`, problem);
   }
   const inside = (member: "rangeStart" | "rangeEnd" | "gateway"): Ip | undefined => {
     const text = range[member];
     if (text === undefined) return undefined;
     const ip = parseIp(String(text));
     const state = ip === undefined
-      ? "is no IP address"
+      ? "is not a valid IP address"
       : contains(subnet, ip)
       ? undefined
-      : `is not inside of ${range.subnet}`;
-    if (state !== undefined) throw refuse(`${path}.${member}`, `${path}.${member}: ${shown(text)} ${state}`);
+      : `is not inside ${range.subnet}`;
+    if (state !== undefined) throw refuse(`${path}.${member}`, `${quoted(text)} ${state}`);
     return ip;
   };
   const [start, end] = [inside("rangeStart"), inside("rangeEnd")];
   inside("gateway");
   if (start !== undefined && end !== undefined && compareIp(start, end) > 0) {
-    const msg = `${path}.rangeStart: ${shown(range.rangeStart)} is behind rangeEnd ${shown(range.rangeEnd)}`;
-    throw refuse(`${path}.rangeStart`, msg);
+    const problem = `${quoted(range.rangeStart)} is after rangeEnd ${quoted(range.rangeEnd)}`;
+    throw refuse(`${path}.rangeStart`, problem);
   }
   return subnet.ip.family;
 }
 
-function requireDns({ servers = [], searches = [], options = [] }: PodDns, refuse: Refuse): void {
+/** Checks `dns`. */
+export function requireDns(
+  { servers = [], searches = [], options = [] }: PodDns,
+  refuse: RefuseMember,
+): void {
   for (const [index, server] of servers.entries()) {
     if (isIp(server)) continue;
-    throw refuse(`dns.servers[${index}]`, `dns.servers[${index}]: ${shown(server)} is no IP address`);
+    throw refuse(`dns.servers[${index}]`, `${quoted(server)} is not a valid IP address`);
   }
-  requireTexts("dns.searches", searches, DNS_NAME, "is no domain", refuse);
-  requireTexts("dns.options", options, WORD, "is no option of a resolver", refuse);
+  requireTexts("dns.searches", searches, DNS_NAME, "is not a valid domain", refuse);
+  requireTexts("dns.options", options, WORD, "is not a valid option of a resolver", refuse);
+}
+
+/** Checks `aliases`. */
+export function requireAliases(aliases: readonly string[], refuse: RefuseMember): void {
+  requireTexts("aliases", aliases, DNS_NAME, "is not a valid name for a host", refuse);
+}
+
+/** Checks the name of a file or of a device. */
+export function requireVisible(path: string, text: string, refuse: RefuseMember): void {
+  requireTexts(path, [text], VISIBLE, "is empty or has control characters", refuse);
 }
 
 function requireTexts(
@@ -219,10 +191,10 @@ function requireTexts(
   texts: readonly string[],
   rule: RegExp,
   state: string,
-  refuse: Refuse,
+  refuse: RefuseMember,
 ): void {
   for (const text of texts) {
-    if (typeof text !== "string" || !rule.test(text)) throw refuse(path, `${path}: ${shown(text)} ${state}`);
+    if (typeof text !== "string" || !rule.test(text)) throw refuse(path, `${quoted(text)} ${state}`);
   }
 }
 
@@ -230,7 +202,7 @@ function isIp(text: unknown): boolean {
   return typeof text === "string" && parseIp(text) !== undefined;
 }
 
-/** Callers need not be written in TypeScript, and control characters must not reach a terminal. */
-function shown(value: unknown): string {
+/** Prints any value, as callers may not use TypeScript, and escapes control characters, which must not reach a terminal. */
+function quoted(value: unknown): string {
   return JSON.stringify(value) ?? String(value);
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { wantedNetwork, wantedNetworkItems, wantedNetworks } from "../../lib/cli/network_flag.ts";
-import { NETWORK_HELP } from "../../lib/cli/network_help.ts";
+import { networkHelp } from "../../lib/cli/network_help.ts";
 import type { IpRange, PortMapping, WantedNetwork } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { type Json, parseJson, printJson } from "../../lib/cni/json.ts";
@@ -89,7 +89,7 @@ Deno.test("default-route stands alone or has a gateway for each family", () => {
     { name: "c" },
     { name: "default-route" },
   ]);
-  assertEquals(refusal("a,default-route=x").msg, '--network default-route: "x" is no IP address');
+  assertEquals(refusal("a,default-route=x").msg, '--network default-route: "x" is not a valid IP address');
   assertEquals(refusal("a,default-route=").msg, '--network: "default-route=" has no value');
   for (const text of ["a,default-route,default-route", "a,default-route=10.1.0.1,default-route"]) {
     assertEquals(refusal(text).msg, "--network: default-route is given without a gateway and once more");
@@ -105,10 +105,10 @@ Deno.test("what is wrong is told with flag, key and value", () => {
     ["a,ip=", '--network: "ip=" has no value'],
     ["a,ips=10.1.0.5", '--network: unknown key "ips" in "ips=10.1.0.5"'],
     ["a,toString=1", '--network: unknown key "toString" in "toString=1"'],
-    ["a,ip=10.1.0.5/33", '--network ip: "10.1.0.5/33" is no IP address, with or without /PREFIX'],
-    ["a,dns=x", '--network dns: "x" is no IP address'],
+    ["a,ip=10.1.0.5/33", '--network ip: "10.1.0.5/33" is not a valid IP address, with or without /PREFIX'],
+    ["a,dns=x", '--network dns: "x" is not a valid IP address'],
     ["a,publish=80", '--network publish: "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]'],
-    ["a,ingress=fast", '--network ingress: "fast" is no rate in bit/s, such as 10M'],
+    ["a,ingress=fast", '--network ingress: "fast" is not a rate in bit/s, such as 10M'],
     ["a,range=@", '--network range: "@" is not SUBNET[@[START]-[END]][@gw=GATEWAY][+...]'],
     ["a,arg=x", '--network arg: "x" is not KEY=VALUE'],
     ["a,annotation==x", '--network annotation: "=x" is not KEY=VALUE'],
@@ -119,15 +119,16 @@ Deno.test("what is wrong is told with flag, key and value", () => {
   for (const [text, msg] of cases) assertEquals(refusal(text).msg, msg);
   for (const json of ["{", '{"a":', '"x', "[1,", "]"]) {
     const { msg } = refusal(`a,cap=x=${json},ip=10.1.0.5`);
-    assert(msg.startsWith("--network cap x: the value is no JSON"), msg);
+    assert(msg.startsWith('--network cap: the value of "x" is not valid JSON'), msg);
   }
 });
 
 Deno.test("the help of run names every key", () => {
   const { context } = refusal("a,x=y");
+  const help = networkHelp();
   const keys = (context.details ?? "").replace("keys are ", "").split(", ");
   assertEquals(keys.length, 16);
-  for (const key of keys) assert(new RegExp(`[ ,]${key}[, ]`).test(NETWORK_HELP), key);
+  for (const key of keys) assert(new RegExp(`[ ,]${key}[, ]`).test(help), key);
 });
 
 /** Text with all that means something to the syntax. */
@@ -202,7 +203,7 @@ function printed(wanted: WantedNetwork): string {
   const settings: readonly [string, readonly (string | number | undefined)[]][] = [
     ["ip", wanted.ips ?? []],
     ["mac", [wanted.mac]],
-    ["publish", publish.map(port)],
+    ["publish", publish.map((mapping) => port(mapping as PortMapping))],
     ["ingress", [bandwidth.ingressRate]],
     ["egress", [bandwidth.egressRate]],
     ["range", ipRanges.map((set) => set.map(range).join("+"))],

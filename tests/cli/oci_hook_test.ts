@@ -93,7 +93,7 @@ Deno.test("an annotation that is wrong, unknown, or asks something of no network
       ],
       [{ "podwire.network": "web" }, "unknown annotation podwire.network"],
       [{ "podwire.ports": "80:80" }, "podwire.ports asks something of networks"],
-      [{ "podwire.networks": "web,ip=x" }, 'podwire.networks ip: "x" is no IP address'],
+      [{ "podwire.networks": "web,ip=x" }, 'podwire.networks ip: "x" is not a valid IP address'],
       [{ "podwire.networks": "web,none" }, '"none" means no network'],
       [{ "podwire.networks": "web:" }, '"web:" is not NET[:IFNAME]'],
       [{ "podwire.networks": "", "podwire.ports": "80" }, 'podwire.ports: "80" is not'],

@@ -104,7 +104,7 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
     ...ranges,
   );
   assertEquals(byCapability.code, 2);
-  assertMatch(byCapability.stderr, /its ports stand among its capabilities; hint: podwire.ports/);
+  assertMatch(byCapability.stderr, /its ports are given as a capability; hint: podwire.ports/);
 });
 
 Deno.test("pairs of CNI_ARGS do not stand for what is not allowed", async () => {
@@ -133,7 +133,7 @@ Deno.test("the networks can be limited too; the default network is always one", 
   }
   const { code, stderr } = await asked({ "podwire.networks": "web,host" }, only);
   assertEquals(code, 4);
-  assertMatch(stderr, /network "host" is none of those that its hook allows: --allow-network host/);
+  assertMatch(stderr, /its hook does not allow the network "host": --allow-network host/);
 });
 
 Deno.test("an option that allows nothing that there is says so, also when the files are made", async () => {

@@ -43,7 +43,7 @@ Deno.test("run takes the namespace from one place only", () => {
   assertEquals(refusal("--host-network", "--infra"), "--infra and --host-network exclude each other");
   assertEquals(refusal("--runtime=crun"), "--runtime goes with --infra");
   for (const pid of ["0", "-1", "1.5", "x", "4194305", "1e3"]) {
-    assertEquals(refusal(`--pid=${pid}`), `--pid: "${pid}" is no number from 1 to 4194304`);
+    assertEquals(refusal(`--pid=${pid}`), `--pid: "${pid}" is not a number from 1 to 4194304`);
   }
 });
 
@@ -66,7 +66,7 @@ Deno.test("run reads capabilities as JSON and keeps numbers as they are written"
   ]);
   assertEquals(printJson(capabilities), '{"a":{"n":12345678901234567890},"b":[1.0],"c":null}');
   assertEquals(refusal("--cap", "a"), '--cap: "a" is not KEY=VALUE');
-  assertMatch(refusal("--cap", "a={"), /^--cap a: the value is no JSON: unexpected end/);
+  assertMatch(refusal("--cap", "a={"), /^--cap: the value of "a" is not valid JSON: unexpected end/);
 });
 
 Deno.test("run takes annotations, whose values may hold anything", () => {
@@ -95,7 +95,7 @@ Deno.test("run takes several addresses", () => {
   assertEquals(request(["--ip", "10.0.0.9", "--ip=fd00::9"]).ips, ["10.0.0.9", "fd00::9"]);
   assertEquals(request(["--ip", "10.0.0.9/24"]).ips, ["10.0.0.9/24"]);
   for (const ip of ["x", "10.0.0.9/33", "10.0.0.9/", "fd00::9/129"]) {
-    assertEquals(refusal("--ip", ip), `--ip: "${ip}" is no IP address, with or without /PREFIX`);
+    assertEquals(refusal("--ip", ip), `--ip: "${ip}" is not a valid IP address, with or without /PREFIX`);
   }
 });
 
@@ -137,7 +137,7 @@ Deno.test("F2 run has a flag for each setting of the first network", () => {
 });
 
 Deno.test("what is wrong with the value of a flag is told with flag and value", () => {
-  assertEquals(refusal("--dns=x"), '--dns: "x" is no IP address');
+  assertEquals(refusal("--dns=x"), '--dns: "x" is not a valid IP address');
   assertMatch(refusal("--ip-range=a@b"), /^--ip-range: "a@b" is not SUBNET/);
   assertMatch(refusal("--bandwidth=10M"), /^--bandwidth: "10M" is not ingress=RATE/);
   assertMatch(refusal("--publish=80"), /^--publish: "80" is not \[HOSTIP:\]/);
@@ -156,12 +156,12 @@ Deno.test("what only the network can tell to be wrong is told with network and v
     };
     const cases: readonly [string[], string][] = [
       [["--mac=02:00"], '--mac: unable to parse MAC address "02:00"'],
-      [["--network=web:eth0,mac=x"], 'network "web": unable to parse MAC address "x"'],
-      [["--network=web,search=a b"], 'network "web": dns.searches: "a b" is no domain'],
+      [["--network=web:eth0,mac=x"], 'network "web": mac: unable to parse MAC address "x"'],
+      [["--network=web,search=a b"], 'network "web": dns.searches: "a b" is not a valid domain'],
       [["--ip-range=10.1.0.1/24"], '--ip-range: "10.1.0.1/24" has host bits'],
       [["--alias=db"], 'no plugin of network "web" (x) takes the capability "aliases"'],
       [["--network=web:a/b"], 'network "web": ifName: "a/b"'],
-      [["--network=none", "--ip=10.1.0.5"], "ips asks something of a network, and the pod is to have none"],
+      [["--network=none", "--ip=10.1.0.5"], "ips asks something of a network, and the pod has no network"],
       [["--arg=A=1;B"], "its value contains"],
     ];
     for (const [args, words] of cases) assertStringIncludes(await told(...args), words);

@@ -45,6 +45,7 @@ class PodWorld implements AsyncDisposable {
       ifName: `eth${index}`,
       args: [],
       capabilityArgs: {},
+      settings: {},
     }));
   }
 
@@ -153,26 +154,26 @@ Deno.test("F60 an address that was asked for with its prefix must be given with 
   await using world = await PodWorld.make();
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.5/16") } });
   const [a] = await world.plan("a");
-  const error = await world.failing([{ ...a!, ips: ["10.1.0.5/24"] }]);
+  const error = await world.failing([{ ...a!, settings: { ips: ["10.1.0.5/24"] } }]);
   assertEquals([error.msg, error.context.hint], [
     "the network gave 10.1.0.5/16 instead of 10.1.0.5/24",
     "its IPAM plugin takes no requested prefix",
   ]);
-  const other = await world.failing([{ ...a!, ips: ["10.1.0.6/16"] }]);
+  const other = await world.failing([{ ...a!, settings: { ips: ["10.1.0.6/16"] } }]);
   assertEquals(other.msg, "the network gave 10.1.0.5 instead of 10.1.0.6/16");
   assertEquals(await world.network.files(), []);
-  await world.setUp([{ ...a!, ips: ["10.1.0.5/16"] }]);
+  await world.setUp([{ ...a!, settings: { ips: ["10.1.0.5/16"] } }]);
 });
 
 Deno.test("F60 an address that was asked for and not given is a failure, and undone", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.9/24") } });
   const [a, b] = await world.plan("a", "b");
-  const error = await world.failing([{ ...a!, ips: ["10.1.0.5"] }, b!]);
+  const error = await world.failing([{ ...a!, settings: { ips: ["10.1.0.5"] } }, b!]);
   assertEquals([error.kind, error.msg], ["plugin", "the network gave 10.1.0.9 instead of 10.1.0.5"]);
   assertEquals(await world.network.plugins.verbs(), ["a ADD", "a DEL"]);
   assertEquals(await world.network.files(), []);
-  const second = await world.failing([a!, { ...b!, ips: ["10.1.0.5"] }]);
+  const second = await world.failing([a!, { ...b!, settings: { ips: ["10.1.0.5"] } }]);
   assertEquals([second.context.network, second.msg], [
     "b",
     "the network gave no address instead of 10.1.0.5",
@@ -186,7 +187,10 @@ Deno.test("an address is compared as an address, and each network has to give it
   await world.network.plugins.install("a", { ADD: { stdout: both } });
   await world.network.plugins.install("b", { ADD: { stdout: resultWith("10.2.0.5/24") } });
   const [a, b] = await world.plan("a", "b");
-  await world.setUp([{ ...a!, ips: ["10.1.0.5", "fd00::5"] }, { ...b!, ips: ["10.2.0.5"] }]);
+  await world.setUp([{ ...a!, settings: { ips: ["10.1.0.5", "fd00::5"] } }, {
+    ...b!,
+    settings: { ips: ["10.2.0.5"] },
+  }]);
 });
 
 Deno.test("a MAC address that was asked for has to be the interface's, however it is written", async () => {
@@ -200,10 +204,10 @@ Deno.test("a MAC address that was asked for has to be the interface's, however i
   });
   const [a] = await world.plan("a");
   for (const mac of ["02:00:00:00:00:0a", "02-00-00-00-00-0A", "0200.0000.000a"]) {
-    await world.setUp([{ ...a!, mac }]);
+    await world.setUp([{ ...a!, settings: { mac } }]);
     await world.pods.tearDown("c1");
   }
-  const error = await world.failing([{ ...a!, mac: "02:00:00:00:00:ff" }]);
+  const error = await world.failing([{ ...a!, settings: { mac: "02:00:00:00:00:ff" } }]);
   assertStringIncludes(error.msg, "02:00:00:00:00:0A instead of 02:00:00:00:00:ff");
   assertEquals(await world.network.files(), []);
 });

@@ -109,7 +109,7 @@ Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are tho
     deviceID: "0000:04:00.5",
   });
   // What the result is going to be compared with.
-  assertEquals([a, b, c].map((planned) => [planned?.ips, planned?.mac]), [
+  assertEquals([a, b, c].map((planned) => [planned?.settings.ips, planned?.settings.mac]), [
     [["10.1.0.5"], "02:00:00:00:00:01"],
     [["10.2.0.5"], undefined],
     [["10.3.0.5"], "02:00:00:00:00:03"],
@@ -118,9 +118,9 @@ Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are tho
 
 Deno.test("F59 F60 of a network that comes twice, only the first has what is the pod's, and each may have its own", () => {
   const [first, second] = plan({ networks: [{ name: "a" }, { name: "a" }], ips: ["10.1.0.5"] });
-  assertEquals([first?.ips, second?.ips], [["10.1.0.5"], undefined]);
+  assertEquals([first?.settings.ips, second?.settings.ips], [["10.1.0.5"], undefined]);
   const [, own] = plan({ networks: [{ name: "a" }, { name: "a", ips: ["10.1.0.6"] }], ips: ["10.1.0.5"] });
-  assertEquals(own?.ips, ["10.1.0.6"]);
+  assertEquals(own?.settings.ips, ["10.1.0.6"]);
 });
 
 Deno.test("annotations are merged over those of the pod, and a cgroup path stands for that of the pod", () => {
@@ -170,13 +170,13 @@ Deno.test("one address or MAC address for two attachments of one network is refu
   const ips = refusal({ networks: [{ name: "a", ips: ["fd00::5"] }, { name: "a", ips: ["FD00:0::5"] }] });
   assertEquals([ips.kind, ips.msg], [
     "usage",
-    'the address FD00:0::5 is asked for twice, for "eth0" and "eth1"',
+    'the address FD00:0::5 is requested twice, for "eth0" and "eth1"',
   ]);
   const mac = refusal({
     networks: [{ name: "a" }, { name: "a", ifName: "net1", mac: "02-00-00-00-00-0A" }],
     mac: "02:00:00:00:00:0a",
   });
-  assertEquals(mac.msg, 'the MAC address 02-00-00-00-00-0A is asked for twice, for "eth0" and "net1"');
+  assertEquals(mac.msg, 'the MAC address 02-00-00-00-00-0A is requested twice, for "eth0" and "net1"');
   plan({ networks: [{ name: "a", ips: ["10.1.0.5"] }, { name: "c", ips: ["10.1.0.5"] }] });
 });
 
@@ -233,7 +233,7 @@ Deno.test('a pod whose networks are "none" has no attachments, and needs no netw
     const [member] = Object.keys(settings);
     const error = refusal({ ...settings, networks: "none" }, empty);
     assertEquals([error.kind, error.context.path], ["usage", member]);
-    assertEquals(error.msg, `${member} asks something of a network, and the pod is to have none`);
+    assertEquals(error.msg, `${member} asks something of a network, and the pod has no network`);
   }
   assertEquals(refusal({ networks: "none", containerId: "../x" }).kind, "usage");
 });
@@ -254,14 +254,14 @@ Deno.test("G51 container ID and interface name are what was asked for, and check
 
 Deno.test("one network alone is to have the default route of a family, and what is no gateway is refused", () => {
   const [, b] = plan({ networks: [{ name: "a" }, { name: "b", defaultRoute: ["10.1.0.1", "fd00::1"] }] });
-  assertEquals(b?.defaultRoute, ["10.1.0.1", "fd00::1"]);
+  assertEquals(b?.settings.defaultRoute, ["10.1.0.1", "fd00::1"]);
   const apart = [{ name: "a", defaultRoute: ["10.1.0.1"] }, { name: "b", defaultRoute: ["fd00::1"] }];
   assertEquals(plan({ networks: apart }).length, 2);
   const cases: readonly [NonNullable<WantedNetwork["defaultRoute"]>[], string][] = [
-    [[true, true], 'IPv4 is wanted for "a" and "b"'],
-    [[["fd00::1"], true], 'IPv6 is wanted for "a" and "b"'],
-    [[["10.1.0.1", "10.1.0.2"]], "IPv4 is wanted twice"],
-    [[["gateway"]], '"gateway" is no IP address'],
+    [[true, true], 'IPv4 is requested twice, for "eth0" and "eth1"'],
+    [[["fd00::1"], true], 'IPv6 is requested twice, for "eth0" and "eth1"'],
+    [[["10.1.0.1", "10.1.0.2"]], 'IPv4 is requested twice, for "eth0"'],
+    [[["gateway"]], '"gateway" is not a valid IP address'],
     [["10.1.0.1" as unknown as true], "neither true nor a list"],
   ];
   for (const [wishes, msg] of cases) {

@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type IpRange, macDigits, type NetworkSettings } from "../../lib/pod/request.ts";
-import { isMac, validateSettings } from "../../lib/pod/setting_rules.ts";
+import { isMac } from "../../lib/pod/setting_rules.ts";
+import { validateSettings } from "../../lib/pod/settings.ts";
 import { contains, formatCidr, formatIp, networkOf } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { property, type Random } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 
-const ok = (settings: NetworkSettings) => validateSettings("a", settings);
+const ok = (settings: NetworkSettings) =>
+  validateSettings(settings, (path, problem) => new CniError("usage", problem, { network: "a", path }));
 /** Asserts that network, member and value are named, and gives the words. */
 function wrong(settings: NetworkSettings, path: string, value?: unknown): string {
   const error = assertThrows(() => ok(settings), CniError, undefined, `${path} ${JSON.stringify(value)}`);
@@ -17,13 +19,13 @@ function wrong(settings: NetworkSettings, path: string, value?: unknown): string
 
 Deno.test("F66 an address may have a prefix, and is there once, however it is written", () => {
   ok({ ips: ["10.1.0.5", "fd00::5", "10.1.0.6/24", "fd00::6/64"] });
-  assertEquals(wrong({ ips: ["10.1.0.5", "10.1.0.5/24"] }, "ips[1]"), `ips[1]: "10.1.0.5/24" is there twice`);
+  assertEquals(wrong({ ips: ["10.1.0.5", "10.1.0.5/24"] }, "ips[1]"), '"10.1.0.5/24" is given twice');
   for (const ip of ["10.1.0.5/33", "10.1.0.5/", "10.1.0", "fd00::1%eth0", "", "host", "10.1.0.5\n"]) {
     assertEquals(wrong({ ips: ["10.1.0.1", ip] }, "ips[1]"), `unable to parse IP address "${ip}"`);
   }
   assertEquals(
     wrong({ ips: ["fd00::5", "FD00:0::5"] }, "ips[1]", "FD00:0::5"),
-    'ips[1]: "FD00:0::5" is there twice',
+    '"FD00:0::5" is given twice',
   );
 });
 
@@ -57,7 +59,7 @@ Deno.test("F66 a MAC address is one in any of its spellings", () => {
 
 Deno.test("F66 G51 nothing is planned of a request that is wrong for its last network only", () => {
   const error = refusal({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ips: ["10.1.0.5/33"] }] });
-  assertEquals(error.message, 'Cannot use network "c": unable to parse IP address "10.1.0.5/33"');
+  assertEquals(error.message, 'Cannot use network "c": ips[0]: unable to parse IP address "10.1.0.5/33"');
   assertEquals(plan({ ips: ["FD00::5"] })[0]?.args.at(-1), ["IP", "FD00::5"], "as it was written");
 });
 

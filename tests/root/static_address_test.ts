@@ -66,7 +66,7 @@ for (const [release, dir] of RELEASES) {
         for (const flag of [`--ip=${wrong}`, `--network=${world.network},ip=${wrong}`]) {
           const { kind, msg } = await world.refused(2, ["run", "web", flag, ...more]);
           assertEquals(kind, "usage");
-          assertStringIncludes(msg, `"${wrong}" is no IP address, with or without /PREFIX`);
+          assertStringIncludes(msg, `"${wrong}" is not a valid IP address, with or without /PREFIX`);
           assertMatch(msg, /^--(ip|network ip): /);
         }
       }

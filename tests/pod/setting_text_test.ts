@@ -1,9 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { bandwidth, ipRanges, portMapping, rate } from "../../lib/cli/flag_value.ts";
+import { refuseFrom } from "../../lib/pod/setting.ts";
+import { bandwidth, ipRanges, portMapping, rate } from "../../lib/pod/setting_text.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("portMapping() reads ports, protocol and the host's address", () => {
-  const read = (text: string) => portMapping("--publish", text);
+  const read = (text: string) => portMapping(text, refuseFrom("--publish"));
   const mapping = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
   assertEquals(read("8080:80"), mapping);
   assertEquals(read("8080:80/udp"), { ...mapping, protocol: "udp" });
@@ -16,14 +17,15 @@ Deno.test("portMapping() reads ports, protocol and the host's address", () => {
 });
 
 Deno.test("portMapping() says how an IPv6 address is written", () => {
-  const hint = (text: string) => assertThrows(() => portMapping("--publish", text), CniError).context.hint;
-  assertEquals(hint("2001:db8::1:8080:80"), "an IPv6 address stands in brackets: [2001:db8::1]:8080:80");
+  const hint = (text: string) =>
+    assertThrows(() => portMapping(text, refuseFrom("--publish")), CniError).context.hint;
+  assertEquals(hint("2001:db8::1:8080:80"), "write an IPv6 address in brackets: [2001:db8::1]:8080:80");
   assertEquals(hint("::1:80:80"), hint("2001:db8::1:8080:80"));
   assertEquals(hint("80"), "as 8080:80, 127.0.0.1:8080:80/tcp or [2001:db8::1]:53:53/udp");
 });
 
-Deno.test("portMapping() refuses what is no port, protocol or address", () => {
-  const told = (text: string) => assertThrows(() => portMapping("--flag", text), CniError).msg;
+Deno.test("portMapping() refuses wrong ports, protocols and addresses", () => {
+  const refusal = (text: string) => assertThrows(() => portMapping(text, refuseFrom("--flag")), CniError).msg;
   const wrong = [
     "80",
     "",
@@ -37,26 +39,26 @@ Deno.test("portMapping() refuses what is no port, protocol or address", () => {
     "1-2:1-2",
   ];
   for (const text of wrong) {
-    assertEquals(told(text), `--flag: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
+    assertEquals(refusal(text), `--flag: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
   }
   for (const [text, port] of [["0:80", "0"], ["80:0", "0"], ["65536:80", "65536"]] as const) {
-    assertEquals(told(text), `--flag: "${port}" is no number from 1 to 65535`);
+    assertEquals(refusal(text), `--flag: "${port}" is not a number from 1 to 65535`);
   }
   for (const host of ["localhost", "1.2.3", "1.2.3.256"]) {
-    assertEquals(told(`${host}:80:80`), `--flag: "${host}" is no IP address`);
+    assertEquals(refusal(`${host}:80:80`), `--flag: "${host}" is not a valid IP address`);
   }
-  assertEquals(told("[fe80::x]:80:80"), '--flag: "fe80::x" is no IP address');
+  assertEquals(refusal("[fe80::x]:80:80"), '--flag: "fe80::x" is not a valid IP address');
 });
 
 Deno.test("bandwidth() reads either direction or both, with units", () => {
-  const read = (text: string) => bandwidth("--bandwidth", text);
+  const read = (text: string) => bandwidth(text, refuseFrom("--bandwidth"));
   assertEquals(read("ingress=10M"), { ingressRate: 10_000_000 });
   assertEquals(read("egress=1.5k,ingress=1G"), { egressRate: 1_500, ingressRate: 1_000_000_000 });
   assertEquals(read("ingress=1"), { ingressRate: 1 });
 });
 
-Deno.test("bandwidth() refuses what is no rate", () => {
-  const told = (text: string) => assertThrows(() => bandwidth("--flag", text), CniError).msg;
+Deno.test("bandwidth() refuses wrong rates", () => {
+  const refusal = (text: string) => assertThrows(() => bandwidth(text, refuseFrom("--flag")), CniError).msg;
   const wrong = [
     "",
     "10M",
@@ -71,10 +73,10 @@ Deno.test("bandwidth() refuses what is no rate", () => {
     "ingress=2000G",
   ];
   for (const text of wrong) {
-    assertEquals(told(text), `--flag: "${text}" is not ingress=RATE or egress=RATE, such as 10M`);
+    assertEquals(refusal(text), `--flag: "${text}" is not ingress=RATE or egress=RATE, such as 10M`);
   }
-  assertEquals(told("ingress=1M,"), '--flag: "" is not ingress=RATE or egress=RATE, such as 10M');
-  assertEquals(told("ingress=1M,ingress=2M"), "--flag: ingress is given twice");
+  assertEquals(refusal("ingress=1M,"), '--flag: "" is not ingress=RATE or egress=RATE, such as 10M');
+  assertEquals(refusal("ingress=1M,ingress=2M"), "--flag: ingress is given twice");
 });
 
 Deno.test("rate() reads bits per second", () => {
@@ -82,8 +84,8 @@ Deno.test("rate() reads bits per second", () => {
   assertEquals(["", "0", "0.4", "1T", "-1", "1e3", "1001G", ".5", "1.k"].map(rate), Array(9).fill(undefined));
 });
 
-Deno.test("ipRanges() reads a subnet with first, last and gateway, and the subnets that stand in for it", () => {
-  const read = (text: string) => ipRanges("--ip-range", text);
+Deno.test("ipRanges() reads a subnet with first, last and gateway, and several subnets", () => {
+  const read = (text: string) => ipRanges(text, refuseFrom("--ip-range"));
   assertEquals(read("10.1.0.0/24"), [{ subnet: "10.1.0.0/24" }]);
   assertEquals(read("fd00::/64@fd00::5-fd00::9@gw=fd00::1"), [
     { subnet: "fd00::/64", rangeStart: "fd00::5", rangeEnd: "fd00::9", gateway: "fd00::1" },
@@ -109,7 +111,7 @@ Deno.test("ipRanges() refuses another order, and parts that are missing", () => 
     "10.1.0.0/24@a-b@c-d",
   ];
   for (const text of wrong) {
-    const { msg } = assertThrows(() => ipRanges("--flag", text), CniError, undefined, text);
+    const { msg } = assertThrows(() => ipRanges(text, refuseFrom("--flag")), CniError, undefined, text);
     assertEquals(msg, `--flag: "${text}" is not SUBNET[@[START]-[END]][@gw=GATEWAY][+...]`);
   }
 });
