@@ -47,8 +47,8 @@ export interface RetryReport {
 
 const LOOKS_AT_ONCE = 16;
 
-/** A report in the making. */
-interface Report extends RetryReport {
+/** A report that is being written. */
+interface RetryReportInProgress extends RetryReport {
   readonly removed: AttachmentKey[];
   readonly failed: (AttachmentKey & { readonly error: CniError })[];
   readonly busy: string[];
@@ -67,19 +67,17 @@ export class Retrier implements AsyncDisposable {
   }
 
   /**
-   * Tries what is due now.
+   * Tries what is due now. Writes into `report` as it goes on, so that it also says what was done before a failure.
    *
    * @throws the reason of the signal, or if the index cannot be read; what failed else is reported
    */
-  async retryDue(options: RetryOptions = {}): Promise<RetryReport> {
-    const report: Report = { removed: [], failed: [], busy: [] };
-    await this.#pass(report, options);
-    return report;
-  }
-
-  async #pass(report: Report, { now = new Date(), signal, concurrency = 8 }: RetryOptions): Promise<void> {
+  async retryDue(
+    { now = new Date(), signal, concurrency = 8 }: RetryOptions = {},
+    report: RetryReportInProgress = { removed: [], failed: [], busy: [] },
+  ): Promise<RetryReport> {
     const containers = await this.#options.failed.containers();
     await inParallel(containers, concurrency, (id) => this.#retry(id, now, report, signal), signal);
+    return report;
   }
 
   /** When something is to be done next; undefined when no removal is left. It may be over already. */
@@ -117,14 +115,14 @@ export class Retrier implements AsyncDisposable {
     while (!signal.aborted) {
       const woken = new AbortController();
       using _listening = failed.onAdd(() => woken.abort());
-      const report: Report = { removed: [], failed: [], busy: [] };
+      const report: RetryReportInProgress = { removed: [], failed: [], busy: [] };
       let wait = pollMs;
       // Before the look: what is noted meanwhile makes another one.
       const stamp = await failed.stamp();
       try {
         const next = await this.nextDue();
         if (next !== undefined) wait = Math.min(wait, next.getTime() - Date.now());
-        if (wait <= 0) await this.#pass(report, { signal });
+        if (wait <= 0) await this.retryDue({ signal }, report);
       } catch (error) {
         if (!signal.aborted) log.warn(`failed removals cannot be tried again: ${asCniError(error).message}`);
       }
@@ -151,7 +149,12 @@ export class Retrier implements AsyncDisposable {
     for (const { error, ...key } of failed) log.warn(`not detached yet: ${error.message}`, key);
   }
 
-  async #retry(id: string, now: Date, report: Report, signal: AbortSignal | undefined): Promise<void> {
+  async #retry(
+    id: string,
+    now: Date,
+    report: RetryReportInProgress,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { store, locks } = this.#options;
     try {
       const left = (await store.ofContainer(id)).filter(isPendingRemoval);
@@ -169,7 +172,7 @@ export class Retrier implements AsyncDisposable {
   async #removeDue(
     containerId: string,
     now: Date,
-    report: Report,
+    report: RetryReportInProgress,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { store, failed, attachments, running } = this.#options;

@@ -31,6 +31,9 @@ const CLOSED = [Deno.errors.BrokenPipe, Deno.errors.ConnectionReset, Deno.errors
  *
  * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too.
  *
+ * `fetch` with a proxy at a Unix socket would need `--allow-net` for the host of its URL too (Deno 2.7 and 2.9), which
+ * podwire does not have.
+ *
  * @throws {HostError} with reason `nobody-answers` if none is there, with `cut-short` if it closed the connection before
  * all of its answer had come
  * @throws The reason of `signal`, if that fires first.

@@ -74,16 +74,6 @@ export function createLogger(options: LoggerOptions): Logger {
   };
 }
 
-/** A logger that adds the same fields to every message. */
-export function withFields(logger: Logger, fields: LogFields): Logger {
-  return {
-    debug: (msg, more) => logger.debug(msg, { ...fields, ...more }),
-    info: (msg, more) => logger.info(msg, { ...fields, ...more }),
-    warn: (msg, more) => logger.warn(msg, { ...fields, ...more }),
-    error: (msg, more) => logger.error(msg, { ...fields, ...more }),
-  };
-}
-
 const STD_LEVELS = { debug: "DEBUG", info: "INFO", warn: "WARN", error: "ERROR" } as const;
 
 const COLORS: Readonly<Record<LogLevel, number>> = { debug: 90, info: 36, warn: 33, error: 31 };

@@ -210,11 +210,6 @@ export async function removeNetns(
   throw new HostError(`Cannot remove network namespace "${path}": mounted more than ${MOST_MOUNTS} times`);
 }
 
-/** Whether a path leads to a namespace. Requires `--allow-read`. */
-export async function isNetns(path: string): Promise<boolean> {
-  return (await lookAt(path)).kind === "namespace";
-}
-
 /**
  * The identity of the namespace that a path leads to; equal for all paths of one namespace, and used again by the
  * kernel once that is gone. Undefined if there is no namespace. Requires `--allow-read`.

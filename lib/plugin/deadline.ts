@@ -31,7 +31,6 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  */
 export class Deadline implements Disposable {
   readonly signal: AbortSignal;
-  readonly #started = performance.now();
   readonly #timer: ReturnType<typeof setTimeout>;
 
   constructor(
@@ -43,10 +42,6 @@ export class Deadline implements Disposable {
     const ms = Math.min(timeoutMs, LONGEST_TIMER_MS);
     this.#timer = setTimeout(() => controller.abort(new CniError("timeout", msg)), ms);
     this.signal = outer === undefined ? controller.signal : AbortSignal.any([controller.signal, outer]);
-  }
-
-  get elapsedMs(): number {
-    return Math.round(performance.now() - this.#started);
   }
 
   [Symbol.dispose](): void {

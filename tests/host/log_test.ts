@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { createLogger, isLogLevel, LOG_LEVELS, type LoggerOptions, withFields } from "../../lib/host/log.ts";
+import { createLogger, isLogLevel, LOG_LEVELS, type LoggerOptions } from "../../lib/host/log.ts";
 
 function logged(
   options: Omit<LoggerOptions, "write">,
@@ -72,15 +72,6 @@ Deno.test("createLogger() gives loggers that know nothing of each other", () => 
   a.debug("x");
   b.debug("y");
   assertEquals([one, two], [["debug: x\n"], []]);
-});
-
-Deno.test("withFields() adds fields, and the message's own win", () => {
-  const lines = logged({}, (log) => {
-    const pod = withFields(withFields(log, { pod: "a", network: "x" }), { ifName: "eth0" });
-    pod.info("up", { network: "y" });
-    pod.info("done");
-  });
-  assertEquals(lines, ["info: up pod=a network=y ifName=eth0\n", "info: done pod=a network=x ifName=eth0\n"]);
 });
 
 Deno.test("isLogLevel() knows the four", () => {

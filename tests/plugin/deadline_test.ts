@@ -10,6 +10,7 @@ const fired = (signal: AbortSignal) =>
   });
 
 Deno.test("when the time is up the signal fires with an error of kind timeout that names the time", async () => {
+  const startedAt = performance.now();
   using deadline = new Deadline(30);
   assertEquals(deadline.signal.aborted, false);
   await fired(deadline.signal);
@@ -18,7 +19,7 @@ Deno.test("when the time is up the signal fires with an error of kind timeout th
     "timeout",
     "no answer within 0.03s",
   ]);
-  assertEquals(deadline.elapsedMs >= 25, true);
+  assertEquals(performance.now() - startedAt >= 25, true);
 });
 
 Deno.test("the outer signal fires it too, with its own reason", async () => {

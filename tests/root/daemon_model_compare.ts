@@ -1,6 +1,6 @@
 /** Compares the daemon's answers, the records, the calls of the plugins and the kernel with the model. */
 import { assertEquals } from "@std/assert";
-import { isNetns, netnsId, netnsOf } from "../../lib/host/netns.ts";
+import { netnsId, netnsOf, nsProblem } from "../../lib/host/netns.ts";
 import { type Model, NETWORKS } from "./daemon_model.ts";
 import type { LifeDaemon } from "./daemon_model_daemon.ts";
 import type { SandboxWorld } from "./sandbox_world.ts";
@@ -75,7 +75,7 @@ export class LifeComparison {
     const { netnsDir } = this.base;
     if (!await isThere(netnsDir)) return found;
     for await (const { name } of Deno.readDir(netnsDir)) {
-      found.push(`${name} ${await isNetns(`${netnsDir}/${name}`) ? "namespace" : "file"}`);
+      found.push(`${name} ${await nsProblem(`${netnsDir}/${name}`) === undefined ? "namespace" : "file"}`);
     }
     return found.sort();
   }

@@ -2,7 +2,6 @@ import { assert, assertEquals, assertNotEquals, assertRejects, assertStringInclu
 import { type CommandRequest, HostError, runCommand } from "../../lib/host/command.ts";
 import {
   createNetns,
-  isNetns,
   netnsId,
   netnsProcesses,
   nsProblem,
@@ -36,7 +35,7 @@ async function inNsDir(fn: (dir: string) => Promise<void>): Promise<void> {
 /** The names of the namespaces in a directory, sorted. */
 async function namespacesIn(dir: string): Promise<string[]> {
   const names = (await Array.fromAsync(Deno.readDir(dir), ({ name }) => name)).sort();
-  const found = await Promise.all(names.map((name) => isNetns(`${dir}/${name}`)));
+  const found = await Promise.all(names.map(async (name) => await nsProblem(`${dir}/${name}`) === undefined));
   return names.filter((_, index) => found[index]);
 }
 
@@ -53,7 +52,10 @@ function rootTest(name: string, fn: (dir: string) => Promise<void>): void {
 rootTest("createNetns() makes a namespace with lo up that removeNetns() removes", async (dir) => {
   const path = `${dir}/a`;
   await createNetns(path);
-  assertEquals([await isNetns(path), await nsProblem(path), await mounts(path)], [true, undefined, 1]);
+  assertEquals({ problem: await nsProblem(path), mounts: await mounts(path) }, {
+    problem: undefined,
+    mounts: 1,
+  });
   assertNotEquals(await netnsId(path), await netnsId("/proc/self/ns/net"));
   const { stdout } = await runInside(path, { program: "ip", args: ["-br", "link"] });
   assertStringIncludes(stdout, "lo ");
@@ -63,7 +65,14 @@ rootTest("createNetns() makes a namespace with lo up that removeNetns() removes"
     (await sh("unshare -n ip -br link")).stdout.trim().split("\n").length,
   );
   assertEquals(await removeNetns(path), true);
-  assertEquals([await isNetns(path), await mounts(path), await removeNetns(path)], [false, 0, false]);
+  assertEquals(
+    {
+      exists: await nsProblem(path) === undefined,
+      mounts: await mounts(path),
+      removed: await removeNetns(path),
+    },
+    { exists: false, mounts: 0, removed: false },
+  );
   await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
 });
 
@@ -232,7 +241,7 @@ rootTest("removeNetns() removes nothing but namespaces and empty files", async (
     await Deno.lstat(`${dir}/${name}`);
   }
   await assertRejects(() => removeNetns("/proc/self/ns/net"), HostError);
-  assert(await isNetns(`${dir}/a`));
+  assertEquals(await nsProblem(`${dir}/a`), undefined);
 });
 
 rootTest("removeNetns() by several at once ends with nothing there", async (dir) => {
@@ -256,7 +265,7 @@ rootTest("pinNetns() keeps the namespace of a process beyond its end", async (di
     assertEquals([await netnsId(`${dir}/a`), await netnsId(`${dir}/b`)], [id, id]);
     assertEquals((await runInside(`${dir}/b`, { program: "ip", args: ["link", "show", "lo"] })).code, 0);
     assertEquals(await removeNetns(`${dir}/a`), true);
-    assertEquals(await isNetns(`${dir}/b`), true);
+    assertEquals(await nsProblem(`${dir}/b`), undefined);
   } finally {
     try {
       child.kill("SIGKILL");

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
-import { createNetns, isNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
+import { createNetns, nsProblem, removeNetns, runInside } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -149,7 +149,7 @@ export class PluginWorld implements AsyncDisposable {
       this.sh(`ip -o link | cut -d' ' -f2; ip rule; ip -6 rule; tc qdisc; ${more}`, netns);
     const [node, inside, files] = await Promise.all([
       look(this.node, "echo; iptables-save; ip6tables-save; nft list ruleset"),
-      await isNetns(this.path(pod)) ? look(this.path(pod)) : "",
+      await nsProblem(this.path(pod)) === undefined ? look(this.path(pod)) : "",
       this.#files(),
     ]);
     const [state = "", ...rules] = node.split("\n\n");

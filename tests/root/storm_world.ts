@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
-import { createNetns, isNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
+import { createNetns, nsProblem, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { Pods } from "../../lib/runtime/pods.ts";
 import { Lines } from "../attachment/world.ts";
 import { PluginWorld, RELEASES } from "./plugins_world.ts";
@@ -112,7 +112,7 @@ export class StormWorld implements AsyncDisposable {
   async left(): Promise<string[]> {
     const { dir, bridge } = this.node;
     const namespaces = await Promise.all(
-      [...this.#made].map(async (path) => await isNetns(path) ? `namespace: ${path}` : []),
+      [...this.#made].map(async (path) => await nsProblem(path) === undefined ? `namespace: ${path}` : []),
     );
     // A bridge that stays does not belong to an attachment; a port of one does.
     const veths = await this.node.sh("ip -o link show type veth");
