@@ -140,7 +140,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   "lib/builtin": {
     about: "the built-in plugins",
     files: [
-      "field.ts",
+      "config_shape.ts",
       "address_range.ts",
       "address_store.ts",
       "all.ts",

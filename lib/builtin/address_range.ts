@@ -10,7 +10,8 @@ import {
   lastOf,
   networkOf,
 } from "../cni/address.ts";
-import { cidrField, fieldError, ipField, type Section } from "./field.ts";
+import { mapped, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
+import { CIDR, IP, present } from "./config_shape.ts";
 
 /** Addresses to give away: from `start` to `end`, both included, less the gateway. */
 export interface AddressRange {
@@ -24,43 +25,33 @@ export interface AddressRange {
 export type RangeSet = readonly AddressRange[];
 
 /**
- * Reads `{subnet, rangeStart?, rangeEnd?, gateway?}`. What is left out is the first address of the
- * subnet for start and gateway, and the last usable one (in IPv4 that before the broadcast address)
- * for the end.
- *
- * @throws {CniError} with the code 7.
+ * Reads `{subnet, rangeStart?, rangeEnd?, gateway?}`. The default of start and gateway is the first address of the subnet,
+ * that of the end the last usable one (in IPv4 the one before the broadcast address).
  */
-export function readRange(section: Section): AddressRange {
-  const subnet = cidrField(section, "subnet");
-  if (subnet === undefined) throw fieldError(section, "subnet", "is missing");
-  if (subnet.prefix > bitsOf(subnet.ip) - 2) {
-    throw fieldError(section, "subnet", `is too small to allocate from: ${formatCidr(subnet)}`);
-  }
-  const network = networkOf(subnet);
-  if (compareIp(network.ip, subnet.ip) !== 0) {
-    throw fieldError(
-      section,
-      "subnet",
-      `has host bits set: for a prefix length of ${subnet.prefix} the network of ${formatIp(subnet.ip)} is ${
-        formatIp(network.ip)
-      }`,
-    );
-  }
-  const first = next(network.ip);
-  const gateway = ipField(section, "gateway") ?? first;
-  const start = ipField(section, "rangeStart") ?? first;
-  if (!contains(subnet, start)) throw outside(section, "rangeStart", start, subnet);
-  const end = ipField(section, "rangeEnd") ?? lastUsable(subnet);
-  if (!contains(subnet, end)) throw outside(section, "rangeEnd", end, subnet);
-  if (compareIp(start, end) > 0) {
-    throw fieldError(section, "rangeEnd", `${formatIp(end)} is before the start ${formatIp(start)}`);
-  }
-  return { subnet, start, end, gateway };
-}
-
-function outside(section: Section, key: string, ip: Ip, subnet: Cidr): CniError {
-  return fieldError(section, key, `${formatIp(ip)} is not in the network ${formatCidr(subnet)}`);
-}
+export const ADDRESS_RANGE: Shape<AddressRange> = mapped(
+  openObjectOf({ subnet: present(CIDR) }, { rangeStart: IP, rangeEnd: IP, gateway: IP }),
+  ({ subnet, rangeStart, rangeEnd, gateway }, path) => {
+    const fail = (key: string, problem: string) => new ValidationError([...path, key], problem);
+    if (subnet.prefix > bitsOf(subnet.ip) - 2) {
+      throw fail("subnet", `is too small to allocate from: ${formatCidr(subnet)}`);
+    }
+    const network = networkOf(subnet);
+    if (compareIp(network.ip, subnet.ip) !== 0) {
+      const is = `the network of ${formatIp(subnet.ip)} is ${formatIp(network.ip)}`;
+      throw fail("subnet", `has host bits set: for a prefix length of ${subnet.prefix} ${is}`);
+    }
+    const first = next(network.ip);
+    const outside = (ip: Ip) => `${formatIp(ip)} is not in the network ${formatCidr(subnet)}`;
+    const start = rangeStart ?? first;
+    if (!contains(subnet, start)) throw fail("rangeStart", outside(start));
+    const end = rangeEnd ?? lastUsable(subnet);
+    if (!contains(subnet, end)) throw fail("rangeEnd", outside(end));
+    if (compareIp(start, end) > 0) {
+      throw fail("rangeEnd", `${formatIp(end)} is before the start ${formatIp(start)}`);
+    }
+    return { subnet, start, end, gateway: gateway ?? first };
+  },
+);
 
 function next(ip: Ip): Ip {
   return { family: ip.family, value: ip.value + 1n };

@@ -1,20 +1,31 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { isArray, isObject, type JsonObject } from "../cni/json.ts";
+import { isArray, type JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
 import type { Dns } from "../cni/result.ts";
 import {
-  booleanField,
-  fieldError,
-  integerField,
-  macField,
-  type Section,
-  sectionField,
-  stringField,
+  anyObject,
+  integer,
+  lenient,
+  mapped,
+  oneOf,
+  openObjectOf,
+  orNull,
+  type Shape,
+  ValidationError,
+} from "../cni/shape.ts";
+import {
+  FLAG,
+  isMac,
+  MAC_ADDRESS,
+  nonEmpty,
+  readConfig,
+  section,
+  TEXT,
   unsupportedField,
-} from "./field.ts";
+} from "./config_shape.ts";
 import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
 
-/** What the bridge plugin is told. */
+/** Configuration of the bridge plugin. */
 export interface BridgeConfig {
   readonly bridge: string;
   readonly removeEmptyBridge: boolean;
@@ -36,9 +47,9 @@ export interface BridgeConfig {
   readonly dns: Dns | undefined;
 }
 
-/** What a DEL and a GC need; anything else that is wrong must not stand in the way of cleaning up. */
+/** The part of the configuration that a DEL and a GC need; a mistake in the rest must not prevent the cleaning up. */
 export interface BridgeTeardown {
-  /** Empty if what the configuration says is not the name of an interface: there is no such bridge. */
+  /** Empty if the configuration has no valid interface name: then there is no such bridge. */
   readonly bridge: string;
   /** Whether the bridge goes with its last port: podwire's own option, which other plugins pass over. */
   readonly removeEmptyBridge: boolean;
@@ -56,50 +67,85 @@ const UNSUPPORTED = [
   "disableContainerInterface",
 ] as const;
 
+const TEARDOWN_MEMBERS = {
+  bridge: TEXT,
+  removeEmptyBridge: FLAG,
+  ipMasq: FLAG,
+  ipam: section({ type: TEXT }),
+};
+
+/** Undefined if nothing is set, to take that of the IPAM plugin. */
+const DNS: Shape<Dns | undefined> = mapped(lenient(anyObject), (dns, path) => {
+  if (dns === undefined) return undefined;
+  const isSet = ["nameservers", "search", "options"].some((key) => isArray(dns[key])) ||
+    (openObjectOf({}, { domain: TEXT }).read(dns, path).domain ?? "") !== "";
+  return isSet ? dns as unknown as Dns : undefined;
+});
+
+const TEARDOWN = openObjectOf({}, TEARDOWN_MEMBERS);
+const CONFIG = openObjectOf({}, {
+  ...TEARDOWN_MEMBERS,
+  bridge: nonEmpty((name, path) => {
+    if (isInterfaceName(name)) return name;
+    throw new ValidationError(path, `is not the name of an interface: ${name}`);
+  }),
+  isGateway: FLAG,
+  isDefaultGateway: FLAG,
+  forceAddress: FLAG,
+  ipMasqBackend: nonEmpty((name, path) => oneOf(MASQUERADE_BACKENDS).read(name, path)),
+  mtu: orNull(integer(0, 65_535)),
+  hairpinMode: FLAG,
+  promiscMode: FLAG,
+  portIsolation: FLAG,
+  dns: DNS,
+  runtimeConfig: section({ mac: MAC_ADDRESS }),
+  args: section({ cni: section({ mac: MAC_ADDRESS }) }),
+});
+
 /**
  * Reads and validates the configuration, with the wish for a MAC address: `CNI_ARGS` (`MAC`), overruled by
  * `args.cni.mac`, overruled by `runtimeConfig.mac`.
  *
  * @throws {CniError} with the code 2 for what this plugin cannot do, 7 for what is wrong, 4 for a bad `CNI_ARGS`.
  */
-export function readBridgeConfig(config: JsonObject, args: ReadonlyMap<string, string>): BridgeConfig {
-  const top: Section = { json: config, path: "" };
-  for (const key of UNSUPPORTED) if (!isOff(config, key)) throw unsupportedField(top, key);
-  const mtu = integerField(top, "mtu");
-  if (mtu < 0 || mtu > 65_535) throw fieldError(top, "mtu", `is ${mtu}, not between 0 and 65535`);
-  const hairpinMode = booleanField(top, "hairpinMode");
-  const promiscMode = booleanField(top, "promiscMode");
+export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string, string>): BridgeConfig {
+  for (const key of UNSUPPORTED) if (!isOff(config, key)) throw unsupportedField(key);
+  const {
+    bridge = DEFAULT_BRIDGE,
+    isDefaultGateway = false,
+    isGateway = false,
+    hairpinMode = false,
+    promiscMode = false,
+    ...read
+  } = readConfig(CONFIG, config);
   if (hairpinMode && promiscMode) {
-    throw fieldError(top, "hairpinMode", "and promiscMode cannot both be set");
+    throw new CniError("config", "hairpinMode and promiscMode cannot both be set", {
+      code: ERROR_CODES.invalidNetworkConfig,
+    });
   }
-  const isDefaultGateway = booleanField(top, "isDefaultGateway");
   return {
-    ...readBridgeTeardown(config),
-    bridge: readName(top),
-    isGateway: booleanField(top, "isGateway") || isDefaultGateway,
+    bridge,
+    removeEmptyBridge: read.removeEmptyBridge ?? false,
+    isGateway: isGateway || isDefaultGateway,
     isDefaultGateway,
-    forceAddress: booleanField(top, "forceAddress"),
-    ipMasqBackend: readBackend(top),
-    mtu,
+    forceAddress: read.forceAddress ?? false,
+    ipMasq: read.ipMasq ?? false,
+    ipMasqBackend: read.ipMasqBackend,
+    mtu: read.mtu ?? 0,
     hairpinMode,
     promiscMode,
-    portIsolation: booleanField(top, "portIsolation"),
-    mac: macField(sectionField(top, "runtimeConfig"), "mac") ||
-      macField(sectionField(sectionField(top, "args"), "cni"), "mac") ||
-      argsMac(args),
-    dns: readDns(top),
+    portIsolation: read.portIsolation ?? false,
+    mac: read.runtimeConfig?.mac ?? read.args?.cni?.mac ?? argsMac(cniArgs),
+    ipamType: read.ipam?.type ?? "",
+    dns: read.dns,
   };
 }
 
-/** Reads the part of the configuration that taking down needs. */
+/** Reads the part of the configuration that a DEL and a GC need. */
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
-  const top: Section = { json: config, path: "" };
-  return {
-    bridge: nameOrNone(stringField(top, "bridge") || DEFAULT_BRIDGE),
-    removeEmptyBridge: booleanField(top, "removeEmptyBridge"),
-    ipMasq: booleanField(top, "ipMasq"),
-    ipamType: stringField(sectionField(top, "ipam"), "type"),
-  };
+  const { bridge, removeEmptyBridge = false, ipMasq = false, ipam } = readConfig(TEARDOWN, config);
+  const name = bridge || DEFAULT_BRIDGE;
+  return { bridge: isInterfaceName(name) ? name : "", removeEmptyBridge, ipMasq, ipamType: ipam?.type ?? "" };
 }
 
 function isOff(config: JsonObject, key: string): boolean {
@@ -107,46 +153,19 @@ function isOff(config: JsonObject, key: string): boolean {
   return value === false || value === 0 || value === "" || (isArray(value) && value.length === 0);
 }
 
-function readName(top: Section): string {
-  const name = stringField(top, "bridge") || DEFAULT_BRIDGE;
-  if (nameOrNone(name) === "") throw fieldError(top, "bridge", `is not the name of an interface: ${name}`);
-  return name;
-}
-
-function nameOrNone(name: string): string {
+function isInterfaceName(name: string): boolean {
   try {
     validateInterfaceName(name);
-    return name;
+    return true;
   } catch {
-    return "";
+    return false;
   }
 }
 
-function readBackend(top: Section): MasqueradeBackend | undefined {
-  const text = stringField(top, "ipMasqBackend");
-  if (text === "") return undefined;
-  const backend = MASQUERADE_BACKENDS.find((known) => known === text);
-  if (backend === undefined) {
-    throw fieldError(top, "ipMasqBackend", `is "${text}", not one of ${MASQUERADE_BACKENDS.join(", ")}`);
-  }
-  return backend;
-}
-
-function argsMac(args: ReadonlyMap<string, string>): string {
-  const text = args.get("MAC") ?? "";
-  try {
-    return macField({ json: { MAC: text }, path: "" }, "MAC");
-  } catch {
-    throw new CniError("usage", `ARGS: MAC is not a MAC address: ${text}`, {
-      code: ERROR_CODES.invalidEnvironment,
-    });
-  }
-}
-
-function readDns(top: Section): Dns | undefined {
-  const { dns } = top.json;
-  if (!isObject(dns)) return undefined;
-  const isSet = ["nameservers", "search", "options"].some((key) => isArray(dns[key])) ||
-    stringField(sectionField(top, "dns"), "domain") !== "";
-  return isSet ? dns as unknown as Dns : undefined;
+function argsMac(cniArgs: ReadonlyMap<string, string>): string {
+  const text = cniArgs.get("MAC") ?? "";
+  if (text === "" || isMac(text)) return text.toLowerCase();
+  throw new CniError("usage", `ARGS: MAC is not a MAC address: ${text}`, {
+    code: ERROR_CODES.invalidEnvironment,
+  });
 }

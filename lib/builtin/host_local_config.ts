@@ -1,22 +1,22 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { type Ip, parseCidr, parseIp } from "../cni/address.ts";
-import { isArray, type JsonObject } from "../cni/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 import type { Route } from "../cni/result.ts";
 import { atLeast, type SpecVersion } from "../cni/version.ts";
-import { type RangeSet, readRange, validateRangeSets } from "./address_range.ts";
 import {
-  arrayField,
-  cidrField,
-  fieldError,
-  ipField,
-  type Section,
-  sectionAt,
-  sectionField,
-  sectionsField,
-  stringField,
-} from "./field.ts";
+  anyObject,
+  anything,
+  listOf,
+  mapped,
+  openObjectOf,
+  orNull,
+  type Shape,
+  ValidationError,
+} from "../cni/shape.ts";
+import { ADDRESS_RANGE, type RangeSet, validateRangeSets } from "./address_range.ts";
+import { CIDR, IP, optionalList, present, readConfig, section, TEXT } from "./config_shape.ts";
 
-/** What the host-local plugin is told. */
+/** Configuration of the host-local plugin. */
 export interface HostLocalConfig {
   readonly dataDir: string;
   readonly sets: readonly RangeSet[];
@@ -30,6 +30,41 @@ export interface HostLocalConfig {
 /** Where the addresses of all networks are kept, in a folder for each. */
 export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 
+const RANGE_SETS = optionalList(listOf(ADDRESS_RANGE));
+
+/** An address that a caller wants; undefined for null and an empty string. */
+const WANTED_IP: Shape<Ip | undefined> = mapped(anything, (value, path) => {
+  if (value === "" || value === null) return undefined;
+  const ip = typeof value === "string" ? readIp(value) : undefined;
+  if (ip === undefined) throw new ValidationError(path, "is not an IP address");
+  return ip;
+});
+
+/** Checked here, and handed on as written, with attributes that this code does not know. */
+const ROUTE: Shape<Route> = mapped(anyObject, (route, path) => {
+  openObjectOf({ dst: present(CIDR) }, { gw: IP }).read(route, path);
+  return route as unknown as Route;
+});
+
+const IPAM = openObjectOf({}, {
+  subnet: CIDR,
+  ranges: RANGE_SETS,
+  dataDir: TEXT,
+  routes: optionalList(ROUTE),
+  resolvConf: TEXT,
+});
+
+const CONFIG = openObjectOf({
+  ipam: present(orNull(mapped(anyObject, (json, path) => {
+    const { subnet, ranges = [], ...ipam } = IPAM.read(json, path);
+    // A subnet beside the ranges is the old way to write one set of one range.
+    return { ...ipam, sets: subnet === undefined ? ranges : [[ADDRESS_RANGE.read(json, path)], ...ranges] };
+  }))),
+}, {
+  runtimeConfig: section({ ipRanges: RANGE_SETS, ips: optionalList(WANTED_IP) }),
+  args: section({ cni: section({ ips: optionalList(WANTED_IP) }) }),
+});
+
 /**
  * Reads and validates the configuration, wishes from `CNI_ARGS` (`IP`), `args.cni.ips`, `runtimeConfig.ips` and
  * `runtimeConfig.ipRanges` included.
@@ -39,34 +74,20 @@ export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 export function readHostLocalConfig(
   config: JsonObject,
   version: SpecVersion,
-  args: ReadonlyMap<string, string>,
+  cniArgs: ReadonlyMap<string, string>,
 ): HostLocalConfig {
-  const top: Section = { json: config, path: "" };
-  if (config.ipam === undefined || config.ipam === null) throw fieldError(top, "ipam", "is missing");
-  const ipam = sectionField(top, "ipam");
-  const runtime = sectionField(top, "runtimeConfig");
-  const oldStyle = cidrField(ipam, "subnet") === undefined ? [] : [[readRange(ipam)]];
-  const sets = [...rangeSetsField(runtime, "ipRanges"), ...oldStyle, ...rangeSetsField(ipam, "ranges")];
+  const { ipam, runtimeConfig, args } = readConfig(CONFIG, config);
+  const sets = [...runtimeConfig?.ipRanges ?? [], ...ipam.sets];
   validateRangeSets(sets);
   refuseManyAddresses(sets, version);
+  const ips = [...args?.cni?.ips ?? [], ...runtimeConfig?.ips ?? []].filter((ip) => ip !== undefined);
   return {
-    dataDir: stringField(ipam, "dataDir") || DEFAULT_DATA_DIR,
+    dataDir: ipam.dataDir || DEFAULT_DATA_DIR,
     sets,
-    requested: distinct([
-      ...argsIp(args),
-      ...ipList(sectionField(sectionField(top, "args"), "cni"), "ips"),
-      ...ipList(runtime, "ips"),
-    ]),
-    routes: sectionsField(ipam, "routes").map(readRoute),
-    resolvConf: stringField(ipam, "resolvConf"),
+    requested: distinct([...argsIp(cniArgs), ...ips]),
+    routes: ipam.routes ?? [],
+    resolvConf: ipam.resolvConf ?? "",
   };
-}
-
-function rangeSetsField(section: Section, key: string): RangeSet[] {
-  return arrayField(section, key).map((set, index) => {
-    if (!isArray(set)) throw fieldError(section, `${key}[${index}]`, "is not an array of ranges");
-    return set.map((range, at) => readRange(sectionAt(section, `${key}[${index}][${at}]`, range)));
-  });
 }
 
 /** Results before 0.3.0 have room for one address of each family. */
@@ -79,22 +100,13 @@ function refuseManyAddresses(sets: readonly RangeSet[], version: SpecVersion): v
   }
 }
 
-function argsIp(args: ReadonlyMap<string, string>): Ip[] {
-  const text = args.get("IP") ?? "";
+function argsIp(cniArgs: ReadonlyMap<string, string>): Ip[] {
+  const text = cniArgs.get("IP") ?? "";
   if (text === "") return [];
   const ip = readIp(text);
   if (ip !== undefined) return [ip];
   throw new CniError("usage", `ARGS: IP is not an IP address: ${text}`, {
     code: ERROR_CODES.invalidEnvironment,
-  });
-}
-
-function ipList(section: Section, key: string): Ip[] {
-  return arrayField(section, key).flatMap((value, index) => {
-    if (value === "" || value === null) return [];
-    const ip = typeof value === "string" ? readIp(value) : undefined;
-    if (ip === undefined) throw fieldError(section, `${key}[${index}]`, "is not an IP address");
-    return [ip];
   });
 }
 
@@ -107,11 +119,4 @@ function distinct(ips: readonly Ip[]): Ip[] {
   return ips.filter((ip, at) =>
     ips.findIndex((other) => other.family === ip.family && other.value === ip.value) === at
   );
-}
-
-/** Checked here, handed on as written: attributes that this code has never heard of included. */
-function readRoute(section: Section): Route {
-  if (cidrField(section, "dst") === undefined) throw fieldError(section, "dst", "is missing");
-  ipField(section, "gw");
-  return section.json as unknown as Route;
 }

@@ -1,5 +1,6 @@
 import type { JsonObject } from "../cni/json.ts";
-import { fieldError, type Section, sectionsField, stringField } from "./field.ts";
+import { openObjectOf } from "../cni/shape.ts";
+import { nonEmpty, optionalList, present, readConfig, TEXT } from "./config_shape.ts";
 
 /** An attachment that a runtime still knows. */
 export interface ValidAttachment {
@@ -9,18 +10,18 @@ export interface ValidAttachment {
 
 const KEY = "cni.dev/valid-attachments";
 
+const ATTACHMENTS = openObjectOf({
+  [KEY]: present(
+    optionalList(openObjectOf({ containerID: present(nonEmpty((id) => id)) }, { ifname: TEXT })),
+  ),
+}, {});
+
 /**
- * The attachments that a GC must spare.
+ * Reads the attachments that a GC must keep.
  *
  * @throws {CniError} with the code 7 if the key is missing: taking that for an empty list would remove everything.
  */
 export function validAttachments(config: JsonObject): ValidAttachment[] {
-  const top: Section = { json: config, path: "" };
-  if (config[KEY] === undefined || config[KEY] === null) throw fieldError(top, KEY, "is missing");
-  return sectionsField(top, KEY).map((entry) => {
-    const containerId = stringField(entry, "containerID");
-    const ifName = stringField(entry, "ifname");
-    if (containerId === "") throw fieldError(entry, "containerID", "is missing");
-    return { containerId, ifName };
-  });
+  const attachments = readConfig(ATTACHMENTS, config)[KEY];
+  return attachments.map(({ containerID, ifname = "" }) => ({ containerId: containerID, ifName: ifname }));
 }

@@ -1,10 +1,18 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { candidates, formatRangeSet, readRange, validateRangeSets } from "../../lib/builtin/address_range.ts";
+import {
+  ADDRESS_RANGE,
+  candidates,
+  formatRangeSet,
+  validateRangeSets,
+} from "../../lib/builtin/address_range.ts";
+import { readConfig } from "../../lib/builtin/config_shape.ts";
 import { formatIp, parseIp } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { openObjectOf } from "../../lib/cni/shape.ts";
 
-const range = (json: JsonObject) => readRange({ json, path: "ipam" });
+const range = (json: JsonObject) =>
+  readConfig(openObjectOf({ ipam: ADDRESS_RANGE }, {}), { ipam: json }).ipam;
 const text = (json: JsonObject) => {
   const { start, end, gateway } = range(json);
   return [start, end, gateway].map(formatIp);
@@ -24,28 +32,28 @@ Deno.test("a range is filled in: first address, last but broadcast, gateway firs
 
 Deno.test("a range that cannot be meant is refused, and the field named", () => {
   const cases: [JsonObject, string][] = [
-    [{}, '"ipam.subnet" is missing'],
-    [{ subnet: "10.1.2.0" }, '"ipam.subnet" is not an address with a prefix length: 10.1.2.0'],
-    [{ subnet: 1 }, '"ipam.subnet" is a number, not a string'],
-    [{ subnet: "10.1.2.0/31" }, '"ipam.subnet" is too small to allocate from: 10.1.2.0/31'],
-    [{ subnet: "fd00::/127" }, '"ipam.subnet" is too small to allocate from: fd00::/127'],
+    [{}, "ipam.subnet is missing"],
+    [{ subnet: "10.1.2.0" }, "ipam.subnet is not an address with a prefix length: 10.1.2.0"],
+    [{ subnet: 1 }, "ipam.subnet must be a string, not a number"],
+    [{ subnet: "10.1.2.0/31" }, "ipam.subnet is too small to allocate from: 10.1.2.0/31"],
+    [{ subnet: "fd00::/127" }, "ipam.subnet is too small to allocate from: fd00::/127"],
     [
       { subnet: "10.1.2.3/24" },
-      '"ipam.subnet" has host bits set: for a prefix length of 24 the network of 10.1.2.3 is 10.1.2.0',
+      "ipam.subnet has host bits set: for a prefix length of 24 the network of 10.1.2.3 is 10.1.2.0",
     ],
     [
       { subnet: "10.1.2.0/24", rangeStart: "10.1.3.1" },
-      '"ipam.rangeStart" 10.1.3.1 is not in the network 10.1.2.0/24',
+      "ipam.rangeStart 10.1.3.1 is not in the network 10.1.2.0/24",
     ],
     [
       { subnet: "10.1.2.0/24", rangeEnd: "fd00::1" },
-      '"ipam.rangeEnd" fd00::1 is not in the network 10.1.2.0/24',
+      "ipam.rangeEnd fd00::1 is not in the network 10.1.2.0/24",
     ],
     [
       { subnet: "10.1.2.0/24", rangeStart: "10.1.2.9", rangeEnd: "10.1.2.8" },
-      '"ipam.rangeEnd" 10.1.2.8 is before the start 10.1.2.9',
+      "ipam.rangeEnd 10.1.2.8 is before the start 10.1.2.9",
     ],
-    [{ subnet: "10.1.2.0/24", gateway: "10.1.2" }, '"ipam.gateway" is not an IP address: 10.1.2'],
+    [{ subnet: "10.1.2.0/24", gateway: "10.1.2" }, "ipam.gateway is not an IP address: 10.1.2"],
   ];
   for (const [json, msg] of cases) {
     const error = assertThrows(() => range(json), CniError);

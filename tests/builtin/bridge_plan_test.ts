@@ -53,14 +53,14 @@ Deno.test("what cannot be done is refused with code 2, what is switched off is n
 
 Deno.test("what is wrong is refused with code 7 and the field", () => {
   const cases: [JsonObject, string][] = [
-    [{ bridge: "a/b" }, '"bridge" is not the name of an interface: a/b'],
-    [{ mtu: "1500" }, '"mtu" is a string, not an integer'],
-    [{ mtu: -1 }, '"mtu" is -1, not between 0 and 65535'],
-    [{ isGateway: "yes" }, '"isGateway" is a string, not true or false'],
-    [{ hairpinMode: true, promiscMode: true }, '"hairpinMode" and promiscMode cannot both be set'],
-    [{ ipMasqBackend: "ebtables" }, '"ipMasqBackend" is "ebtables", not one of iptables, nftables'],
-    [{ runtimeConfig: { mac: "1:2:3" } }, '"runtimeConfig.mac" is not a MAC address: 1:2:3'],
-    [{ ipam: [] }, '"ipam" is an array, not an object'],
+    [{ bridge: "a/b" }, "bridge is not the name of an interface: a/b"],
+    [{ mtu: "1500" }, "mtu must be a number, not a string"],
+    [{ mtu: -1 }, "mtu must be a whole number from 0 to 65535, not -1"],
+    [{ isGateway: "yes" }, "isGateway must be true or false, not a string"],
+    [{ hairpinMode: true, promiscMode: true }, "hairpinMode and promiscMode cannot both be set"],
+    [{ ipMasqBackend: "ebtables" }, 'ipMasqBackend must be one of iptables, nftables, not "ebtables"'],
+    [{ runtimeConfig: { mac: "1:2:3" } }, "runtimeConfig.mac is not a MAC address: 1:2:3"],
+    [{ ipam: [] }, "ipam must be an object, not an array"],
   ];
   for (const [json, msg] of cases) {
     const error = assertThrows(() => read(json), CniError);

@@ -1,0 +1,96 @@
+import { type Cidr, type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import {
+  anyText,
+  flag,
+  listOf,
+  mapped,
+  type Members,
+  openObjectOf,
+  type OptionalMembersOf,
+  orNull,
+  readShape,
+  type Shape,
+  ValidationError,
+} from "../cni/shape.ts";
+
+const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i;
+
+/** A string. Null counts as missing, here and below, as in the plugins of the CNI project. */
+export const TEXT: Shape<string | undefined> = orNull(anyText);
+
+/** True or false. */
+export const FLAG: Shape<boolean | undefined> = orNull(flag);
+
+/** An IP address; undefined if the string is empty. */
+export const IP: Shape<Ip | undefined> = nonEmpty((value, path) => {
+  const ip = parseIp(value);
+  if (ip === undefined) throw new ValidationError(path, `is not an IP address: ${value}`);
+  return ip;
+});
+
+/** An address with a prefix length; undefined if the string is empty. */
+export const CIDR: Shape<Cidr | undefined> = nonEmpty((value, path) => {
+  const cidr = parseCidr(value);
+  if (cidr === undefined) throw new ValidationError(path, `is not an address with a prefix length: ${value}`);
+  return cidr;
+});
+
+/** A MAC address in lower case; undefined if the string is empty. */
+export const MAC_ADDRESS: Shape<string | undefined> = nonEmpty((value, path) => {
+  if (!isMac(value)) throw new ValidationError(path, `is not a MAC address: ${value}`);
+  return value.toLowerCase();
+});
+
+/** Whether a text is a MAC address. */
+export function isMac(text: string): boolean {
+  return MAC.test(text);
+}
+
+/** A string that `read` changes; undefined if it is empty. */
+export function nonEmpty<T>(
+  read: (value: string, path: readonly (string | number)[]) => T,
+): Shape<T | undefined> {
+  return mapped(TEXT, (value, path) => value ? read(value, path) : undefined);
+}
+
+/** An array. */
+export function optionalList<T>(items: Shape<T>): Shape<readonly T[] | undefined> {
+  return orNull(listOf(items));
+}
+
+/** An object of which only these members are read. */
+export function section<M extends Members>(members: M): Shape<OptionalMembersOf<M> | undefined> {
+  return orNull(openObjectOf({}, members));
+}
+
+/** A value that must not be null or an empty string. */
+export function present<T>(shape: Shape<T | undefined>): Shape<T> {
+  return mapped(shape, (value, path) => {
+    if (value === undefined) throw new ValidationError(path, "is missing");
+    return value;
+  });
+}
+
+/**
+ * Reads the configuration of a plugin.
+ *
+ * @throws {CniError} with the code 7, naming the member
+ */
+export function readConfig<T>(shape: Shape<T>, config: JsonObject): T {
+  return readShape(
+    shape,
+    config,
+    (error) =>
+      new CniError("config", error.describe("the configuration"), { code: ERROR_CODES.invalidNetworkConfig }),
+  );
+}
+
+/** Makes the error about a field that is known but not supported: ignoring it would break its promise silently. */
+export function unsupportedField(key: string): CniError {
+  return new CniError("config", `unsupported field "${key}"`, {
+    code: ERROR_CODES.unsupportedField,
+    details: "remove it, or use the plugin of that type from the CNI plugins project",
+  });
+}
