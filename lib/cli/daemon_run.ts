@@ -31,17 +31,17 @@ const OF_THE_DAEMON = [
 export function daemonRun(
   input: CommandInput,
   socket: string,
-): (request: SandboxRequest & { readonly signal: AbortSignal }) => Promise<Sandbox> {
+): (request: SandboxRequest, options: { readonly signal: AbortSignal }) => Promise<Sandbox> {
   for (const name of OF_THE_DAEMON) {
     if (!isGiven(input, name)) continue;
     throw new CniError("usage", `--${name} does not go with --socket: the daemon has its own`);
   }
   const limitMs = limitOf(input);
   const client = new DaemonClient(socketPath("--socket", resolve(socket)));
-  return async (request) => {
-    if (limitMs === undefined) return await client.run(request);
-    using deadline = new Deadline(limitMs, request.signal, `the daemon did not answer within ${limitMs} ms`);
-    return await client.run({ ...request, signal: deadline.signal });
+  return async (request, { signal }) => {
+    if (limitMs === undefined) return await client.run(request, { signal });
+    using deadline = new Deadline(limitMs, signal, `the daemon did not answer within ${limitMs} ms`);
+    return await client.run(request, { signal: deadline.signal });
   };
 }
 

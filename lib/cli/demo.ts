@@ -40,7 +40,7 @@ class Show {
   async make(podwire: Podwire, name: string, signal: AbortSignal): Promise<Sandbox> {
     this.#step(`sandbox "${name}"`);
     const started = performance.now();
-    const sandbox = await podwire.sandboxes.run({ name, signal });
+    const sandbox = await podwire.sandboxes.run({ name }, { signal });
     const ms = Math.round(performance.now() - started);
     this.#tell(`namespace  ${sandbox.netns}`);
     for (const { name: network, ifName } of sandbox.networks) {

@@ -48,7 +48,7 @@ async function createRuntime(input: CommandInput): Promise<number> {
     const earlier = await sandboxOf(sandboxes, state, signal);
     // Nobody called the hook at the end of an earlier container of that ID: its runtime was killed.
     if (earlier?.pid === null) warnFailures(input, await takeDown(sandboxes, earlier, signal));
-    await sandboxes.run({ ...request, signal });
+    await sandboxes.run(request, { signal });
   });
   return 0;
 }

@@ -13,7 +13,7 @@ export async function repair(input: CommandInput): Promise<number> {
   const dryRun = input.flag("dry-run");
   const podwire = openPodwire(input);
   const request = { dryRun, ...(sandbox && { sandbox }), ...(namespace && { namespace }) };
-  const report = await withSignals(io, (signal) => podwire.sandboxes.repair({ ...request, signal }));
+  const report = await withSignals(io, (signal) => podwire.sandboxes.repair(request, { signal }));
   if (input.flag("json")) io.write(`${printJson(report as unknown as JsonObject, 2)}\n`);
   else {
     const done = dryRun ? "would repair" : "repaired";

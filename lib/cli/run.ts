@@ -18,7 +18,7 @@ import { openPodwire } from "./settings.ts";
 export async function run(input: CommandInput): Promise<number> {
   const request = sandboxRequest(input);
   const { make, remove } = makerOf(input);
-  const sandbox = await withSignals(input.io, (signal) => make({ ...request, signal }));
+  const sandbox = await withSignals(input.io, (signal) => make(request, { signal }));
   await writeOrUndo(input, () => printSandbox(input, sandbox), {
     what: `the sandbox "${sandbox.name}"`,
     hint: `podwire rm -f ${sandbox.id}`,
@@ -39,7 +39,7 @@ function makerOf(input: CommandInput): Maker {
   if (socket !== undefined) return { make: daemonRun(input, socket) };
   const { sandboxes } = openPodwire(input);
   return {
-    make: (request) => sandboxes.run(request),
+    make: (request, options) => sandboxes.run(request, options),
     remove: async (id, signal) => {
       const [failure] = await sandboxes.remove(id, { force: true, signal });
       if (failure !== undefined) throw failure;

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { HostError } from "../host/command.ts";
 import { requestOverUnix, type UnixAnswer } from "../host/http_over_unix.ts";
 import type { SettingTable } from "../pod/setting.ts";
@@ -23,7 +24,7 @@ export class DaemonClient {
    * @throws {CniError} what the daemon answers, as it was there; kind `not-ready` if none serves, `io` if it is gone
    * before it has answered
    */
-  async run({ signal, ...request }: SandboxRequest): Promise<Sandbox> {
+  async run(request: SandboxRequest, { signal }: CallOptions = {}): Promise<Sandbox> {
     const body = printJson(bodyOf(request));
     return await this.#ask("POST", "/v1/sandboxes", body, signal) as unknown as Sandbox;
   }
@@ -69,7 +70,7 @@ export class DaemonClient {
 
 /** Returns the body of a request as {@linkcode RUN_BODY} reads it. */
 export function bodyOf(
-  { source = { kind: "new" }, signal: _, ...request }: SandboxRequest,
+  { source = { kind: "new" }, ...request }: SandboxRequest,
   table: SettingTable = SETTINGS,
 ): JsonObject {
   const { networks, ...rest } = request;

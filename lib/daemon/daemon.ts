@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { delay } from "../async/wait.ts";
 import { repeat } from "../async/repeat.ts";
 import { descriptorLimit } from "../host/descriptors.ts";
@@ -38,7 +39,9 @@ export interface DaemonOptions {
   /** Which sandboxes are kept ready. @default {none} */
   readonly pool?: PoolSizes | undefined;
   /** Makes sandboxes instead of the runtime, which it gets. @default {the runtime makes them} */
-  readonly run?: ((request: SandboxRequest, runtime: LiveRuntime) => Promise<Sandbox>) | undefined;
+  readonly run?:
+    | ((request: SandboxRequest, runtime: LiveRuntime, options: CallOptions) => Promise<Sandbox>)
+    | undefined;
 }
 
 /** Milliseconds for cancelled requests to undo what they did. Recovery undoes the rest. */
@@ -229,8 +232,8 @@ function contextOf(
     readonly pool: WarmPool | undefined;
   },
 ): RouteContext {
-  const make: RouteContext["run"] = (request, onSame) =>
-    run === undefined ? runtime.sandboxes.run(request, onSame) : run(request, runtime);
+  const make: RouteContext["run"] = (request, options) =>
+    run === undefined ? runtime.sandboxes.run(request, options) : run(request, runtime, options);
   const gauges = new Gauges({
     attachments: () => countAttachments(runtime.records),
     // An alert on broken sandboxes must not fire for each one that is being made.
@@ -243,8 +246,8 @@ function contextOf(
   });
   return {
     runtime,
-    run: (request, onSame) =>
-      pool === undefined ? make(request, onSame) : pool.run(request, () => make(request, onSame)),
+    run: (request, options) =>
+      pool === undefined ? make(request, options) : pool.run(request, () => make(request, options), options),
     events,
     metrics: async () => metrics.render(await gauges.read()),
     log,

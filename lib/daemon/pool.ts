@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { type Clock, systemClock } from "../async/clock.ts";
 import type { Logger } from "../host/log.ts";
 import { backoffMs } from "../async/backoff.ts";
@@ -73,14 +74,18 @@ export class WarmPool implements AsyncDisposable {
   }
 
   /** Hands out a warm sandbox if one fits the request; else calls `make`. */
-  async run(request: SandboxRequest, make: () => Promise<Sandbox>): Promise<Sandbox> {
-    const network = await this.#warm?.networkOf(request);
+  async run(
+    request: SandboxRequest,
+    make: () => Promise<Sandbox>,
+    options: CallOptions = {},
+  ): Promise<Sandbox> {
+    const network = await this.#warm?.networkOf(request, options);
     const pool = network === undefined ? undefined : this.#networks.get(network);
     if (network === undefined || pool === undefined) return await make();
     const { observer } = this.#options;
     // There is no await between the check and the removal from the list, so no two requests get the same sandbox.
     const warm = pool.take();
-    const sandbox = warm && await pool.claim(warm, request);
+    const sandbox = warm && await pool.claim(warm, request, options);
     if (sandbox === undefined) {
       observer.onPoolMiss(network, warm === undefined ? "empty" : "stale");
       return await make();
@@ -145,9 +150,13 @@ class NetworkPool implements AsyncDisposable {
   }
 
   /** Hands out a sandbox that was taken; undefined if it has changed since it was made. */
-  async claim(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
+  async claim(
+    warm: WarmSandbox,
+    request: SandboxRequest,
+    options: CallOptions,
+  ): Promise<Sandbox | undefined> {
     try {
-      const sandbox = await this.#options.warm.claim(warm, request);
+      const sandbox = await this.#options.warm.claim(warm, request, options);
       if (sandbox === undefined) {
         this.#leaving.add(warm);
         // What has changed this one may have changed all.

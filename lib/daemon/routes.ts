@@ -1,6 +1,6 @@
 import type { Logger } from "../host/log.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
-import type { SandboxRequest } from "../sandbox/request.ts";
+import type { RunOptions, SandboxRequest } from "../sandbox/request.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import {
@@ -26,7 +26,7 @@ export interface RouteContext {
    * Makes a sandbox or hands out a warm one. If there is one with the same UID and attempt, returns that and calls
    * `onSame`.
    */
-  readonly run: (request: SandboxRequest, onSame?: () => void) => Promise<Sandbox>;
+  readonly run: (request: SandboxRequest, options: RunOptions) => Promise<Sandbox>;
   readonly events: Pick<DaemonEvents, "subscribe">;
   /** Returns the metrics in the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
@@ -102,7 +102,7 @@ function sandboxRoutes({ run, runtime: { sandboxes } }: RouteContext): readonly 
       },
       handle: async ({ body, signal }) => {
         let status = 201;
-        const sandbox = await run({ ...body, signal }, () => status = 200);
+        const sandbox = await run(body, { signal, onSame: () => status = 200 });
         return { status, json: sandboxToJson(sandbox) };
       },
     }),
@@ -195,7 +195,8 @@ function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {
     answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
     handle: async (request) => {
       const { dryRun = false } = request.body;
-      const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, ...placeOf(request) });
+      const { namespace, signal } = placeOf(request);
+      const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, namespace }, { signal });
       return { status: 200, json: reportToJson(report) };
     },
   });

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
@@ -37,6 +38,8 @@ export interface PreparedSandbox {
   readonly record: SandboxRecord;
   readonly pod: PodRequest;
   readonly plan: readonly PlannedAttachment[];
+  /** Cancels what is done with it. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** A sandbox that is ready. */
@@ -84,17 +87,17 @@ export class SandboxCreator {
   async prepare(
     request: SandboxRequest,
     catalog: Catalog,
-    { owner }: Pick<SandboxOwner, "owner"> = {},
+    { owner, signal }: Pick<SandboxOwner, "owner"> & CallOptions = {},
   ): Promise<PreparedSandbox> {
     const { attachments } = this.#context;
-    const { signal } = request;
-    const draft = await draftRecord(request, this.#context, owner === undefined ? undefined : POD_WORDING);
+    const wording = owner === undefined ? undefined : POD_WORDING;
+    const draft = await draftRecord(request, this.#context, { wording, signal });
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(request, record);
     const plan = planAttachments(pod, catalog);
     await this.#requireFewFailed(record, plan, signal);
     for (const { list } of plan) await attachments.requirePlugins(list, signal);
-    return { request, record, pod, plan };
+    return { request, record, pod, plan, signal };
   }
 
   /** Without a name of its own a try is not known to be another one of the same pod; that of the same network is. */
@@ -124,7 +127,7 @@ export class SandboxCreator {
    * @throws {CniError} with what failed first
    */
   async create(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<CreatedSandbox> {
-    const { record, plan, request: { signal } } = prepared;
+    const { record, plan, signal } = prepared;
     await this.#context.attachments.requirePossible(record.id, plan, { signal });
     await this.#claim(prepared, named, signal);
     try {
@@ -162,10 +165,9 @@ export class SandboxCreator {
     }
   }
 
-  async #build({ record: draft, request, pod, plan }: PreparedSandbox): Promise<CreatedSandbox> {
-    const { signal } = request;
+  async #build({ record: draft, request, pod, plan, signal }: PreparedSandbox): Promise<CreatedSandbox> {
     const { sandboxes, pods, attachments } = this.#context;
-    const made = await this.#makeNamespace(draft, request);
+    const made = await this.#makeNamespace(draft, signal);
     await sandboxes.write(made);
     const { netns: { path }, hostNetwork, sysctls = {} } = made;
     const inside = { run: runFor(this.#context, draft.id), signal };
@@ -196,16 +198,13 @@ export class SandboxCreator {
     }
   }
 
-  async #makeNamespace(draft: SandboxRecord, request: SandboxRequest): Promise<SandboxRecord> {
+  async #makeNamespace(draft: SandboxRecord, signal: AbortSignal | undefined): Promise<SandboxRecord> {
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
-    const options = {
-      run: runFor(this.#context, draft.id),
-      ...(request.signal && { signal: request.signal }),
-    };
+    const options = { run: runFor(this.#context, draft.id), signal };
     let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
-      pid = await this.#startInfra(draft, draft.infra, request.signal);
+      pid = await this.#startInfra(draft, draft.infra, signal);
       start = (await readProcesses([pid], options)).get(pid)?.start;
     }
     if (pid === undefined) {

@@ -65,11 +65,11 @@ export class EnginePods {
   async setUp(request: PodRequest, signal?: AbortSignal): Promise<PodResult> {
     const { recovery, locks } = this.#context;
     const { containerId } = request;
-    const wanted = sandboxOf(request, signal);
+    const wanted = sandboxOf(request);
     await this.#context.creator.checkPermissions(wanted, POD_WORDING);
     // What an earlier boot left must not hold a default network in its place.
     await recovery.beforeFirstAdd(signal);
-    const prepared = await this.#prepare(request, wanted);
+    const prepared = await this.#prepare(request, wanted, signal);
     return await withContainerLock(locks, containerId, signal, async () => {
       const { networks } = await this.#context.creator.create(prepared, { named: false });
       return combineResults(networks);
@@ -119,21 +119,25 @@ export class EnginePods {
   }
 
   /** All that is known to be wrong before anything is done. */
-  async #prepare(request: PodRequest, wanted: SandboxRequest): Promise<PreparedSandbox> {
+  async #prepare(
+    request: PodRequest,
+    wanted: SandboxRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<PreparedSandbox> {
     const { source, whenNoNetwork, owner, log } = this.#context;
-    const { name, namespace, signal } = wanted;
+    const { name, namespace } = wanted;
     let catalog = await source.current(signal);
     // Somebody may have put the file there a moment ago.
     if (lacks(catalog, request)) catalog = await source.reload(signal);
     if (whenNoNetwork === "error" || !isAnyNetwork(request) || catalog.lists.length > 0) {
-      return await this.#context.creator.prepare(wanted, catalog, { owner });
+      return await this.#context.creator.prepare(wanted, catalog, { owner, signal });
     }
     log.warn("there is no network: the pod gets lo only", {
       container: request.containerId,
       namespace,
       name,
     });
-    return await this.#context.creator.prepare(withoutNetworks(request, wanted), catalog, { owner });
+    return await this.#context.creator.prepare(withoutNetworks(request, wanted), catalog, { owner, signal });
   }
 
   async #detachForeign(target: PodToTearDown, signal?: AbortSignal) {
@@ -170,21 +174,16 @@ export class EnginePods {
   }
 }
 
-function sandboxOf(
-  { containerId: id, netns: path, ...pod }: PodRequest,
-  signal: AbortSignal | undefined,
-): SandboxRequest {
-  return { ...pod, id, source: { kind: "path", path }, signal };
+function sandboxOf({ containerId: id, netns: path, ...pod }: PodRequest): SandboxRequest {
+  return { ...pod, id, source: { kind: "path", path } };
 }
 
 /** What is left of a request when there is nothing to attach it to. */
 function withoutNetworks(
   { name, namespace, uid, attempt, annotations = {} }: PodRequest,
-  { id, source, signal }: SandboxRequest,
+  { id, source }: SandboxRequest,
 ): SandboxRequest {
-  const from = { ...(id && { id }), ...(source && { source }), signal };
-  const numbered = attempt === undefined ? {} : { attempt };
-  return { ...from, name, namespace, uid, ...numbered, annotations, networks: "none" };
+  return { id, source, name, namespace, uid, attempt, annotations, networks: "none" };
 }
 
 function isAnyNetwork({ networks = [] }: PodRequest): boolean {

@@ -5,7 +5,7 @@ import type { PreparedSandbox } from "./create.ts";
 import { validateName } from "./validate_name.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import { hasUniqueName, type SandboxRequest } from "./request.ts";
+import { hasUniqueName, type RunOptions, type SandboxRequest } from "./request.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
@@ -17,9 +17,9 @@ import { type Sandbox, viewSandbox } from "./view.ts";
 export async function findSameAttempt(
   request: SandboxRequest,
   context: SandboxContext,
-  onSame?: () => void,
+  { signal, onSame }: RunOptions,
 ): Promise<Sandbox | undefined> {
-  const { name, namespace = "default", uid, attempt = 0, id, replace = false, signal } = request;
+  const { name, namespace = "default", uid, attempt = 0, id, replace = false } = request;
   if (name === undefined || uid === undefined || replace || hasUniqueName(request)) return undefined;
   // The name and the namespace become parts of a path.
   validateName("sandbox name", name);
@@ -60,7 +60,7 @@ export async function evictNameHolders(
   { sandboxes, attachments, store, locks, log }: SandboxContext & { readonly store: AttachmentStore },
   remove: (id: string) => Promise<readonly CniError[]>,
 ): Promise<void> {
-  const { record, plan, request: { signal } } = prepared;
+  const { record, plan, signal } = prepared;
   const ids = (await nameHolders(prepared, sandboxes)).map(({ id }) => id);
   if (ids.length === 0) return;
   await attachments.requirePossible(record.id, plan, { leaving: ids, signal });

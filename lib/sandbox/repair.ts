@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { readFileIfThere, readTextIfThere, statOf } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
@@ -23,8 +24,6 @@ export interface RepairRequest {
   readonly namespace?: string | undefined;
   /** Changes nothing. @default {false} */
   readonly dryRun?: boolean | undefined;
-  /** Cuts it short. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a damaged record is of. */
@@ -84,15 +83,15 @@ export class Repair {
    *
    * @throws {CniError} kind `not-found` if there is no such sandbox
    */
-  async repair(request: RepairRequest = {}): Promise<RepairReport> {
+  async repair(request: RepairRequest = {}, { signal }: CallOptions = {}): Promise<RepairReport> {
     return await withCniErrors(async () => {
       const found: Findings = { repaired: [], kept: [] };
       for (const id of await this.#idsOf(request)) {
-        request.signal?.throwIfAborted();
+        signal?.throwIfAborted();
         await withContainerLock(
           this.#context.locks,
           id,
-          request.signal,
+          signal,
           () => this.#repair(id, request, found),
         );
       }

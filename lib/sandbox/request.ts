@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
@@ -47,8 +48,12 @@ export interface SandboxRequest
   readonly uniqueName?: boolean | undefined;
   /** Takes down the sandbox that has the name first. @default {false} */
   readonly replace?: boolean | undefined;
-  /** Cuts the run short; what was made is undone. */
-  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode Sandboxes.run}. */
+export interface RunOptions extends CallOptions {
+  /** Called if the sandbox with the same UID and attempt is there already, and is returned. */
+  readonly onSame?: (() => void) | undefined;
 }
 
 /** Where a sandbox is going to be. */
@@ -124,7 +129,7 @@ export const POD_WORDING: Wording = { name: "pod name", id: "container ID" };
 export async function draftRecord(
   request: SandboxRequest,
   surroundings: Surroundings,
-  wording: Wording = SANDBOX_WORDING,
+  { wording = SANDBOX_WORDING, signal }: CallOptions & { readonly wording?: Wording | undefined } = {},
 ): Promise<SandboxRecord> {
   const { attachments, stateDir } = surroundings;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
@@ -140,7 +145,7 @@ export async function draftRecord(
     phase: "creating",
     createdAt: new Date().toISOString(),
     bootId: await attachments.boot(),
-    ...await placeOf(id, request, surroundings),
+    ...await placeOf(id, request, surroundings, signal),
     infra: source.kind === "infra"
       ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(stateDir, id) }
       : undefined,
@@ -158,8 +163,9 @@ export function generatedName(id: string): string {
 /** Where its namespace is or will be, and whose that is. */
 async function placeOf(
   id: string,
-  { source = { kind: "new" }, signal }: SandboxRequest,
+  { source = { kind: "new" } }: SandboxRequest,
   { netnsDir, netnsPrefix, netnsGuard, run }: Surroundings,
+  signal: AbortSignal | undefined,
 ): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork" | "container">> {
   const used = async (path: string) => {
     await requireNetns(path);
@@ -184,7 +190,7 @@ export function podOf(
   request: SandboxRequest,
   { id, name, namespace, uid, netns, hostNetwork }: SandboxRecord,
 ): PodRequest {
-  const { source: _source, replace: _replace, id: _id, signal: _signal, ...rest } = request;
+  const { source: _source, replace: _replace, id: _id, ...rest } = request;
   const { labels: _labels, sysctls: _sysctls, attempt: _attempt, uniqueName: _unique, ...wanted } = rest;
   const pod = { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
   if (hostNetwork === undefined) return pod;

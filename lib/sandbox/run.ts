@@ -8,7 +8,7 @@ import { tearDownEndedContainers } from "./ended_containers.ts";
 import { evictNameHolders, findSameAttempt, isWorthRetry } from "./name_conflicts.ts";
 import type { Recovery } from "./recovery.ts";
 import { removeLocked } from "./remove.ts";
-import type { SandboxRequest } from "./request.ts";
+import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
 /** The dependencies of {@linkcode runSandbox}. */
@@ -24,10 +24,11 @@ export interface RunContext extends SandboxContext {
 export async function runSandbox(
   request: SandboxRequest,
   context: RunContext,
-  onSame?: () => void,
+  options: RunOptions = {},
 ): Promise<Sandbox> {
   const { creator, recovery, catalog } = context;
-  const { signal, replace = false } = request;
+  const { signal } = options;
+  const { replace = false } = request;
   await creator.checkPermissions(request);
   // A sandbox of an earlier boot could still hold the addresses that the new one needs.
   await recovery.beforeFirstAdd(signal);
@@ -35,9 +36,9 @@ export async function runSandbox(
     await tearDownEndedContainers(context, signal);
   }
   for (let round = 1;; round++) {
-    const same = await findSameAttempt(request, context, onSame);
+    const same = await findSameAttempt(request, context, options);
     if (same !== undefined) return same;
-    const prepared = await creator.prepare(request, await catalog(signal));
+    const prepared = await creator.prepare(request, await catalog(signal), { signal });
     if (replace) await evict(prepared, context);
     try {
       return await create(prepared, context);
@@ -50,7 +51,7 @@ export async function runSandbox(
 
 async function create(prepared: PreparedSandbox, context: RunContext): Promise<Sandbox> {
   const { creator, locks } = context;
-  const { record: { id }, request: { signal } } = prepared;
+  const { record: { id }, signal } = prepared;
   return await withContainerLock(locks, id, signal, async () => {
     const { record, networks } = await creator.create(prepared);
     return await viewSandbox(record, { ...context, pods: { networks: () => Promise.resolve(networks) } });
@@ -60,7 +61,7 @@ async function create(prepared: PreparedSandbox, context: RunContext): Promise<S
 /** Removes by ID, and never by name: the name of another sandbox may be equal to that ID. */
 async function evict(prepared: PreparedSandbox, context: RunContext): Promise<void> {
   const { sandboxes, damagedSandboxes } = context;
-  const { signal } = prepared.request;
+  const { signal } = prepared;
   await evictNameHolders(prepared, context, async (id) => {
     const record = await sandboxes.read(id) ?? await damagedSandboxes.of(id);
     if (record !== undefined) return await removeLocked(record, { force: true, signal }, context);

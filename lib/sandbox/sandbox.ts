@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import type { NetnsHandle } from "../host/netns_handle.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
@@ -8,7 +9,7 @@ import { holdSandboxNetns } from "./hold.ts";
 import { infraEndWords, infraState } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
 import { type RemoveOptions, removeSandbox } from "./remove.ts";
-import type { SandboxRequest } from "./request.ts";
+import type { RunOptions, SandboxRequest } from "./request.ts";
 import type { Repair, RepairReport, RepairRequest } from "./repair.ts";
 import { type RunContext, runSandbox } from "./run.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
@@ -59,10 +60,10 @@ export class Sandboxes {
    *
    * @throws {CniError} with the first failure; kind `conflict` if the name or the ID is taken
    */
-  async run(request: SandboxRequest, onSame?: () => void): Promise<Sandbox> {
+  async run(request: SandboxRequest, options: RunOptions = {}): Promise<Sandbox> {
     const { name, id } = request;
     const attributes = { ...(name && { "podwire.sandbox": name }), ...(id && { "podwire.sandbox_id": id }) };
-    const run = () => withCniErrors(() => runSandbox(request, this.#context, onSame));
+    const run = () => withCniErrors(() => runSandbox(request, this.#context, options));
     return await this.#context.instrumentation.operation("run", attributes, run);
   }
 
@@ -110,7 +111,7 @@ export class Sandboxes {
    */
   async list(
     filter: SandboxFilter | readonly SandboxFilter[] = {},
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+    { signal }: CallOptions = {},
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
     return await withCniErrors(async () => {
@@ -122,9 +123,9 @@ export class Sandboxes {
   }
 
   /** Returns the state of each sandbox, as {@linkcode Sandboxes.list} does, without the results of its networks. */
-  async states(): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
+  async states({ signal }: CallOptions = {}): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
     const context = { ...this.#context, pods: { networks: () => Promise.resolve([]) } };
-    return await withCniErrors(async () => viewSandboxes(await this.#all(), context));
+    return await withCniErrors(async () => viewSandboxes(await this.#all(), context, signal));
   }
 
   async #all(): Promise<readonly SandboxRecord[]> {
@@ -178,7 +179,7 @@ export class Sandboxes {
   }
 
   /** Recreates damaged records, of one sandbox or of all. Records of a newer version stay as they are. */
-  async repair(request: RepairRequest = {}): Promise<RepairReport> {
-    return await this.#context.repair.repair(request);
+  async repair(request: RepairRequest = {}, options: CallOptions = {}): Promise<RepairReport> {
+    return await this.#context.repair.repair(request, options);
   }
 }

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import type { Lock } from "../host/lock.ts";
 import { withContainerLock } from "../state/container_locks.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
@@ -78,8 +79,8 @@ export class WarmSandboxes implements AsyncDisposable {
    * Returns the network of the warm sandboxes that fit the request; undefined if none fit. The request must want that network
    * only, and nothing that has to be known when a sandbox is created.
    */
-  async networkOf(request: SandboxRequest): Promise<string | undefined> {
-    return warmNetworkOf(request, await this.#context.catalog(request.signal));
+  async networkOf(request: SandboxRequest, { signal }: CallOptions = {}): Promise<string | undefined> {
+    return warmNetworkOf(request, await this.#context.catalog(signal));
   }
 
   /**
@@ -96,13 +97,12 @@ export class WarmSandboxes implements AsyncDisposable {
       namespace: POOL_NAMESPACE,
       labels: { [POOL_LABEL]: network },
       networks: [{ name: network, ifName: IF_NAME }],
-      signal,
     };
     return await withCniErrors(async () => {
       await recovery.beforeFirstAdd(signal);
       const now = await catalog(signal);
       const config = now.get(network).text;
-      const prepared = await this.#context.creator.prepare(request, now);
+      const prepared = await this.#context.creator.prepare(request, now, { signal });
       const record = { ...prepared.record, pool: this.#pool };
       const { record: { netns } } = await withContainerLock(
         locks,
@@ -128,9 +128,13 @@ export class WarmSandboxes implements AsyncDisposable {
    *
    * @throws {CniError} kind `conflict` if the name is taken; then the warm sandbox stays as it was
    */
-  async claim(warm: WarmSandbox, request: SandboxRequest): Promise<Sandbox | undefined> {
+  async claim(
+    warm: WarmSandbox,
+    request: SandboxRequest,
+    { signal }: CallOptions = {},
+  ): Promise<Sandbox | undefined> {
     const { id } = warm;
-    const { name = generatedName(id), namespace = "default", labels = {}, signal } = request;
+    const { name = generatedName(id), namespace = "default", labels = {} } = request;
     const { locks } = this.#context;
     return await withCniErrors(async () => {
       validateName("sandbox name", name);
@@ -139,7 +143,7 @@ export class WarmSandboxes implements AsyncDisposable {
       let begun: SandboxRecord | undefined;
       try {
         return await withContainerLock(locks, id, signal, async () => {
-          const found = await this.#findIntact(warm, request);
+          const found = await this.#findIntact(warm, request, signal);
           if (found === undefined) return undefined;
           const { pool: _, ...rest } = found.record;
           const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
@@ -204,9 +208,10 @@ export class WarmSandboxes implements AsyncDisposable {
   async #findIntact(
     { id, network, config, netns }: WarmSandbox,
     request?: SandboxRequest,
+    signal?: AbortSignal,
   ): Promise<{ readonly record: SandboxRecord; readonly networks: readonly PodNetwork[] } | undefined> {
     const { sandboxes, store, catalog, attachments } = this.#context;
-    const now = await catalog(request?.signal);
+    const now = await catalog(signal);
     if (!now.lists.some(({ name }) => name === network) || now.get(network).text !== config) return undefined;
     if (request !== undefined && warmNetworkOf(request, now) !== network) return undefined;
     const [record, attachment, boot, isThere] = await Promise.all([
@@ -224,8 +229,7 @@ export class WarmSandboxes implements AsyncDisposable {
 
 /** As {@linkcode WarmSandboxes.networkOf}. A member of the request that is not listed here excludes a warm sandbox. */
 export function warmNetworkOf(request: SandboxRequest, catalog: Catalog): string | undefined {
-  const { name: _name, namespace: _namespace, labels: _labels, signal: _signal, uniqueName: _, ...rest } =
-    request;
+  const { name: _name, namespace: _namespace, labels: _labels, uniqueName: _, ...rest } = request;
   const { networks = [], source = { kind: "new" }, ...more } = rest;
   if (source.kind !== "new" || networks === "none" || networks.length > 1) return undefined;
   const [wanted] = networks;

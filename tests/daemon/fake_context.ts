@@ -118,11 +118,13 @@ export class FakeContext {
   }
 }
 
-/** An argument without its signal and its undefined members. */
+/** Returns an argument without its signal, its callbacks and its undefined members. */
 function essential(arg: unknown): unknown {
   if (arg instanceof AbortSignal) return "signal";
   if (typeof arg !== "object" || arg === null || Array.isArray(arg)) return arg;
-  const members = Object.entries(arg).filter(([key, value]) => key !== "signal" && value !== undefined);
+  const members = Object.entries(arg).filter(([key, value]) =>
+    key !== "signal" && value !== undefined && typeof value !== "function"
+  );
   return Object.fromEntries(members);
 }
 

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../../lib/async/call_options.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { CniError, type ErrorKind } from "../../lib/cni/error.ts";
 import { fakeDaemon, SANDBOX } from "./fake_context.ts";
@@ -13,7 +14,7 @@ Deno.test("each route asks for what its path, query and body say", async () => {
   };
   assertEquals(await asked("POST", "/v1/sandboxes", '{"name": "web"}'), [
     201,
-    ["run", { name: "web", source: { kind: "new" } }],
+    ["run", { name: "web", source: { kind: "new" } }, {}],
   ]);
   assertEquals(await asked("GET", "/v1/sandboxes"), [200, ["list", {}, {}]]);
   assertEquals(
@@ -57,7 +58,7 @@ Deno.test("each route asks for what its path, query and body say", async () => {
   assertEquals((await asked("POST", "/v1/attachments/c1/forget", "{}"))[0], 400);
   assertEquals(await asked("POST", "/v1/sandboxes/web/repair?namespace=prod", '{"dryRun": true}'), [
     200,
-    ["repair", { sandbox: "web", dryRun: true, namespace: "prod" }],
+    ["repair", { sandbox: "web", dryRun: true, namespace: "prod" }, {}],
   ]);
   assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }, {}]]);
   assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);
@@ -157,7 +158,7 @@ Deno.test("HEAD is GET without a body, also of the events", async () => {
 Deno.test("a client that leaves cancels what it asked for", async () => {
   const begun = Promise.withResolvers<AbortSignal>();
   const { handler, lines } = fakeDaemon({
-    run: ({ signal }) =>
+    run: (_, { signal }) =>
       new Promise((_, reject) => {
         begun.resolve(signal!);
         signal?.addEventListener("abort", () => reject(signal.reason));
@@ -180,7 +181,7 @@ Deno.test("a client that leaves cancels what it asked for", async () => {
 /** A run that lasts until it is told to end, or is cut short. */
 function gate() {
   const open = Promise.withResolvers<void>();
-  const run = ({ signal }: { signal?: AbortSignal | undefined }) =>
+  const run = (_: unknown, { signal }: CallOptions) =>
     new Promise<typeof SANDBOX>((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       signal?.addEventListener("abort", () => reject(signal.reason));

@@ -54,7 +54,9 @@ sandboxTest(
       warn: (msg: string) => msg.startsWith("still waiting for the end") && cut.abort(),
     };
     const podwire = world.podwire({ log: { ...log, warn: (msg) => void log.warn(msg) } });
-    const error = await podwire.sandboxes.run({ name: "next", signal: cut.signal }).catch((error) => error);
+    const error = await podwire.sandboxes.run({ name: "next" }, { signal: cut.signal }).catch((error) =>
+      error
+    );
     assert(cut.signal.aborted);
     assertEquals(error.kind, "cancelled");
     await slow.answer("DEL", {});

@@ -168,7 +168,7 @@ sandboxTest("an ADD that hangs does not keep gc from removing what others left",
   await a.answer("ADD", { hang: true });
   const cut = new AbortController();
   const id = world.id("slow");
-  const pending = podwire.sandboxes.run({ name: "slow", id, signal: cut.signal }).catch((error) => error);
+  const pending = podwire.sandboxes.run({ name: "slow", id }, { signal: cut.signal }).catch((error) => error);
   await until(async () => (await world.store.ofContainer(id)).length > 0);
   const { removed, failed } = await world.podwire().gc({ waitMs: 200 });
   assertEquals(removed.filter(({ kind }) => kind === "attachment").length, gone.length);

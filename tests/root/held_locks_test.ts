@@ -72,7 +72,7 @@ sandboxTest("F52 a wait for a lock ends at once with its signal", async (world) 
   await Deno.mkdir(`${world.runDir}/containers`, { recursive: true });
   await using _holder = await Holder.of(`${world.runDir}/containers/${id}.lock`);
   const stop = new AbortController();
-  const run = world.podwire().sandboxes.run({ id, signal: stop.signal });
+  const run = world.podwire().sandboxes.run({ id }, { signal: stop.signal });
   await until(() => world.log.all.some((line) => line.includes("still waiting for")));
   stop.abort(new CniError("cancelled", "enough"));
   assertEquals((await assertRejects(() => run, CniError) as CniError).msg, "enough");

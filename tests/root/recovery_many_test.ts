@@ -135,7 +135,7 @@ sandboxTest("who waits for the tear-down of another boot is cut short by the own
   });
   await until(async () => (await world.plugins.verbs()).includes("a DEL"));
   const cut = new AbortController();
-  const second = world.afterRestart().sandboxes.run({ name: "second", signal: cut.signal });
+  const second = world.afterRestart().sandboxes.run({ name: "second" }, { signal: cut.signal });
   const refused = assertRejects(() => second, CniError, "enough");
   cut.abort(new CniError("cancelled", "enough"));
   await refused;
@@ -149,7 +149,7 @@ sandboxTest("a tear-down of another boot that is cancelled goes on with the next
   const ids = await beforeRestart(world, 3);
   await a.answer("DEL", { hang: true });
   const cut = new AbortController();
-  const first = world.afterRestart().sandboxes.run({ name: "first", signal: cut.signal });
+  const first = world.afterRestart().sandboxes.run({ name: "first" }, { signal: cut.signal });
   const refused = assertRejects(() => first, CniError);
   await until(async () => (await world.plugins.verbs()).includes("a DEL"));
   cut.abort();

@@ -114,7 +114,7 @@ sandboxTest("every call ends with its signal, and has then done nothing", async 
   const signal = AbortSignal.abort();
   for (
     const act of [
-      () => sandboxes.run({ name: "other", signal }),
+      () => sandboxes.run({ name: "other" }, { signal }),
       () => sandboxes.stop("web", { signal }),
       () => sandboxes.remove("web", { signal }),
       () => sandboxes.remove("gone", { signal, force: true }),

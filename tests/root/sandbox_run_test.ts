@@ -319,7 +319,7 @@ sandboxTest("cancelling a run undoes it", async (world) => {
   const cancel = new AbortController();
   const { sandboxes } = world.podwire();
   const networks = [{ name: "a" }, { name: "b" }];
-  const pending = failing(() => sandboxes.run({ name: "web", networks, signal: cancel.signal }));
+  const pending = failing(() => sandboxes.run({ name: "web", networks }, { signal: cancel.signal }));
   await until(async () => (await world.plugins.verbs()).length === 2);
   cancel.abort();
   assertEquals((await pending).kind, "cancelled");

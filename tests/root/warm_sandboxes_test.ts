@@ -131,7 +131,7 @@ sandboxTest("a request whose caller has gone leaves neither the sandbox nor the 
   for (const after of [0, 1, 2, 4, 8]) {
     const warm = await warmSandboxes.make("a", never);
     const left = new AbortController();
-    const given = warmSandboxes.claim(warm, { name: "web", signal: left.signal });
+    const given = warmSandboxes.claim(warm, { name: "web" }, { signal: left.signal });
     setTimeout(() => left.abort(new CniError("cancelled", "the client has left")), after);
     const sandbox = await given.catch((error) => {
       assertEquals(error.kind, "cancelled");
