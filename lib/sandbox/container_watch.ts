@@ -2,59 +2,59 @@ import type { SandboxContext } from "./context.ts";
 import { ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import type { Recovery } from "./recovery.ts";
 
-/** What {@linkcode ContainerWatch} works with. */
+/** Options of {@linkcode ContainerWatch}. */
 export interface ContainerWatchOptions
   extends
     Pick<SandboxContext, "sandboxes" | "attachments" | "run" | "log">,
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
   readonly recovery: Pick<Recovery, "tearDownEndedContainers">;
-  /** Milliseconds, for tests. */
+  /** Returns the time in milliseconds; for tests. @default {performance.now} */
   readonly now?: (() => number) | undefined;
 }
 
-/** A container that has ended, and that its runtime has not deleted. */
-interface Waiting {
+/** A container that has ended, but that its runtime has not deleted yet. */
+interface EndedContainer {
   readonly createdAt: string;
   readonly tries: number;
-  readonly askAt: number;
+  readonly nextAt: number;
 }
 
 const FIRST_MS = 2_000;
 const LONGEST_MS = 60_000;
 
 /**
- * Takes down the sandboxes of containers whose start has failed, or whose runtime was killed, so that nobody calls the hook
- * at their end. One that its runtime still has is asked for again after a growing while.
+ * Tears down the sandboxes of containers whose start failed, or whose runtime was killed, so that no `poststop` hook follows.
+ * While the runtime still has the container, the check is repeated after growing pauses.
  */
 export class ContainerWatch implements AsyncDisposable {
   readonly #options: ContainerWatchOptions;
   readonly #watch: ProcessWatch;
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #waiting = new Map<string, EndedContainer>();
 
   constructor(options: ContainerWatchOptions) {
     this.#options = options;
     this.#watch = new ProcessWatch({
       ...options,
-      what: "containers that have called the hook",
+      what: "containers of the OCI hook",
       ids: () => this.#ids(),
       isHeld: ({ container }) => container !== undefined,
       onEnded: ({ id, createdAt }, _, signal) => this.#onEnded(id, createdAt, signal),
     });
   }
 
-  /** Begins to look. */
+  /** Begins to watch. */
   start(): void {
     this.#watch.start();
   }
 
-  /** Looks no more. */
+  /** Ends the watching. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watch[Symbol.asyncDispose]();
   }
 
-  /** One look at all of them. */
-  async look(signal?: AbortSignal): Promise<void> {
-    await this.#watch.look(signal);
+  /** Checks all of them once. */
+  async check(signal?: AbortSignal): Promise<void> {
+    await this.#watch.check(signal);
   }
 
   async #ids(): Promise<readonly string[]> {
@@ -68,16 +68,16 @@ export class ContainerWatch implements AsyncDisposable {
     const { recovery, log, now = () => performance.now() } = this.#options;
     const before = this.#waiting.get(id);
     const tries = before?.createdAt === createdAt ? before.tries : 0;
-    if (tries > 0 && now() < (before?.askAt ?? 0)) return false;
+    if (tries > 0 && now() < (before?.nextAt ?? 0)) return false;
     const { removed, failed, kept } = await recovery.tearDownEndedContainers(signal, [id]);
-    for (const { why, ...item } of removed) log.info(`taken down: ${why}`, { ...item });
-    for (const { why, ...item } of failed) log.warn(`not taken down: ${why}`, { ...item });
+    for (const { why, ...item } of removed) log.info(`torn down: ${why}`, { ...item });
+    for (const { why, ...item } of failed) log.warn(`not torn down: ${why}`, { ...item });
     if (kept.length === 0) {
       this.#waiting.delete(id);
       return true;
     }
     const pauseMs = Math.min(FIRST_MS * 2 ** tries, LONGEST_MS);
-    this.#waiting.set(id, { createdAt, tries: tries + 1, askAt: now() + pauseMs });
+    this.#waiting.set(id, { createdAt, tries: tries + 1, nextAt: now() + pauseMs });
     return false;
   }
 }

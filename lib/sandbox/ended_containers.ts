@@ -9,10 +9,10 @@ export async function tearDownEndedContainers(
 ): Promise<void> {
   try {
     const { removed, failed } = await recovery.tearDownEndedContainers(signal);
-    for (const { why, ...item } of removed) log.info(`taken down: ${why}`, { ...item });
-    for (const { why, ...item } of failed) log.warn(`not taken down: ${why}`, { ...item });
+    for (const { why, ...item } of removed) log.info(`torn down: ${why}`, { ...item });
+    for (const { why, ...item } of failed) log.warn(`not torn down: ${why}`, { ...item });
   } catch (error) {
     signal?.throwIfAborted();
-    log.warn(`cannot look for containers that have ended: ${asCniError(error).message}`);
+    log.warn(`Cannot look for containers that have ended: ${asCniError(error).message}`);
   }
 }

@@ -16,7 +16,7 @@ export interface SandboxFilter {
 }
 
 /** Whether a sandbox can be meant, as far as its record tells. */
-export function mayBeMeant(
+export function mayMatch(
   { id, name, namespace, labels = {} }: SandboxRecord,
   filters: readonly SandboxFilter[],
 ): boolean {
@@ -29,7 +29,7 @@ export function mayBeMeant(
   );
 }
 
-/** Whether a sandbox that {@linkcode mayBeMeant} is in the wanted state. */
+/** Whether a sandbox that {@linkcode mayMatch} is in the wanted state. */
 export function isInState({ state }: Sandbox, filters: readonly SandboxFilter[]): boolean {
   return filters.every((filter) => state === (filter.state ?? state));
 }

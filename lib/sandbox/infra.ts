@@ -9,18 +9,18 @@ import { isObject, parseJson } from "../cni/json.ts";
 import { markBundle, requireOwnBundle } from "./infra_bundle.ts";
 import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
 
-/** The OCI runtime that makes infra containers unless another is named. */
+/** OCI runtime that creates infra containers by default. */
 export const DEFAULT_OCI_RUNTIME = "runc";
 
-/** An infra container to make. */
+/** An infra container to create. */
 export interface InfraRequest {
   readonly id: string;
   readonly hostname: string;
   /** A program with the command line of runc. */
   readonly runtime: string;
-  /** A folder that is the container's alone. */
+  /** A folder that only this container uses. */
   readonly bundle: string;
-  /** Whose it is, for whoever looks at the container. */
+  /** Shows which sandbox the container belongs to. */
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -28,7 +28,7 @@ type Container = Pick<InfraRequest, "id" | "runtime" | "bundle">;
 
 interface InfraOptions {
   readonly run: RunCommand;
-  /** Where the OCI runtime and catatonit are looked for, as in the variable `PATH`. */
+  /** Search path of the OCI runtime and catatonit, in the format of the variable `PATH`. */
   readonly path: string;
   /** For each call of the OCI runtime, in milliseconds. */
   readonly timeoutMs: number;
@@ -36,14 +36,13 @@ interface InfraOptions {
   readonly log?: Logger | undefined;
 }
 
-/** Where distributions put catatonit apart from the `PATH`. */
+/** Directories outside of the `PATH` where distributions install catatonit. */
 const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
-/** Who asks how a container is does not want to wait for long. */
+/** A caller that asks for the state of a container does not want to wait long. */
 const STATE_TIMEOUT_MS = 5_000;
 
 /**
- * Makes the infra container of a sandbox through an OCI runtime and gives the process that holds its
- * namespaces.
+ * Creates the infra container of a sandbox with an OCI runtime and returns the process that holds its namespaces.
  *
  * Source: OCI runtime specification 1.0.2.
  *
@@ -58,7 +57,7 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
   const { hostname, annotations } = request;
-  const identity = { hostname, annotations, cgroup: groupOf(id) };
+  const identity = { hostname, annotations, cgroup: cgroupOf(id) };
   const config = infraConfig(identity, await limitsFor(request, options));
   await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config));
   const pidFile = `${bundle}/pid`;
@@ -66,10 +65,10 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   try {
     await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
   } catch (error) {
-    // A runtime that has refused, or is not there, has made nothing, and need not be asked to take it away. What one has
-    // made that was cut short nobody knows.
-    const isOver = isCniError(error, "io") || isCniError(error, "not-ready");
-    if (isOver) await removeIfThere(`${bundle}/config.json`);
+    // A runtime that refused, or that is not installed, created nothing, so it does not have to delete anything. If the call
+    // was cut short, it is unknown what the runtime created.
+    const createdNothing = isCniError(error, "io") || isCniError(error, "not-ready");
+    if (createdNothing) await removeIfThere(`${bundle}/config.json`);
     throw error;
   }
   await runRuntime(request, [...log, "start", id], options);
@@ -77,14 +76,14 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   if (Number.isInteger(pid) && pid > 1) return pid;
   throw new CniError(
     "io",
-    `Cannot start the infra container of sandbox "${id}": ${request.runtime} told no process ID`,
+    `Cannot start the infra container of sandbox "${id}": ${request.runtime} wrote no process ID`,
   );
 }
 
 /**
- * Ends and forgets the infra container. One that is gone, or was never made, is fine.
+ * Ends and deletes the infra container. A container that is gone, or was never created, is not an error.
  *
- * @throws {CniError} kind `conflict` if a newer version made it
+ * @throws {CniError} kind `conflict` if a newer version created it
  */
 export async function stopInfra(container: Container, options: InfraOptions): Promise<void> {
   const { id, bundle } = container;
@@ -97,8 +96,8 @@ export async function stopInfra(container: Container, options: InfraOptions): Pr
 }
 
 /**
- * Ends and forgets an infra container whose sandbox is not on record; the bundle tells its runtime. Gives whether
- * there was something.
+ * Ends and deletes an infra container whose sandbox has no record; the runtime is read from the bundle. Returns whether the
+ * bundle existed.
  */
 export async function sweepInfra(id: string, bundle: string, options: InfraOptions): Promise<boolean> {
   if (await statOf(bundle) === undefined) return false;
@@ -106,12 +105,12 @@ export async function sweepInfra(id: string, bundle: string, options: InfraOptio
   return true;
 }
 
-/** The runtime that a bundle was made for. */
+/** Returns the runtime of a bundle. */
 export async function runtimeOf(bundle: string): Promise<string> {
   return await readTextIfThere(`${bundle}/runtime`) || DEFAULT_OCI_RUNTIME;
 }
 
-/** What the OCI runtime says of a container, or why it says nothing, in a few words. Does not take long. */
+/** Returns in a few words what the OCI runtime says about a container, or why it says nothing. Has a short time limit. */
 export async function infraState(
   { id, runtime }: Pick<Container, "id" | "runtime">,
   { run, path, signal }: Omit<InfraOptions, "timeoutMs">,
@@ -124,45 +123,47 @@ export async function infraState(
     signal: deadline.signal,
   });
   signal?.throwIfAborted();
-  if (ended !== "exit") return `${runtime} does not say how its container is`;
+  if (ended !== "exit") return `${runtime} did not show the state of its container`;
   if (code === 127) return `${runtime} is not installed`;
   if (code !== 0) return `${runtime} says: ${stderr.trim().split("\n").at(-1)}`;
   const [, status] = /"status"\s*:\s*"([^"]*)"/.exec(stdout) ?? [];
   return `${runtime} says that its container is ${status ?? "there"}`;
 }
 
-/** What else is known of the end of an infra container, to be put behind what is; empty if nothing is. */
-export async function infraEndWords(
+/** Returns a suffix for the reason why an infra container has ended; empty if nothing more is known. */
+export async function infraEndDetails(
   id: string,
   { run, signal }: Pick<InfraOptions, "run" | "signal">,
 ): Promise<string> {
-  const kills = await oomKills(groupOf(id), { run, signal });
-  return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes for want of memory`;
+  const kills = await oomKills(cgroupOf(id), { run, signal });
+  return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes because memory ran out`;
 }
 
-/** Where the folders of the infra containers are, each called as its sandbox's ID, as long as there is something of it. */
+/** Directory of the infra containers: one folder for each, named after the sandbox's ID, as long as something of it exists. */
 export function infraBundles(stateDir: string): string {
   return `${stateDir}/infra`;
 }
 
-/** The folder of a sandbox's infra container. */
+/** Folder of a sandbox's infra container. */
 export function infraBundle(stateDir: string, id: string): string {
   return `${infraBundles(stateDir)}/${id}`;
 }
 
-/** What neither the machine nor the OCI runtime stands in the way of. */
+/** Returns what both the machine and the OCI runtime support. */
 async function limitsFor({ id, runtime }: InfraRequest, options: InfraOptions): Promise<InfraLimits> {
   const limits = await infraLimits(options.run, options.signal);
-  const hasSeccomp = limits.hasSeccomp && await takesSeccomp(runtime, options);
+  const hasSeccomp = limits.hasSeccomp && await supportsSeccomp(runtime, options);
   if (!hasSeccomp) {
-    const who = limits.hasSeccomp ? runtime : "the kernel";
-    options.log?.warn(`the infra container has no seccomp profile: ${who} takes none`, { sandbox: id });
+    const cause = limits.hasSeccomp ? runtime : "the kernel";
+    options.log?.warn(`the infra container has no seccomp profile: ${cause} does not support it`, {
+      sandbox: id,
+    });
   }
   return { ...limits, hasSeccomp };
 }
 
-/** One that is too old to say what it can do takes profiles, unless it was built without. */
-async function takesSeccomp(runtime: string, { run, path, signal }: InfraOptions): Promise<boolean> {
+/** A runtime that is too old for `features` supports profiles, unless it was built without them. */
+async function supportsSeccomp(runtime: string, { run, path, signal }: InfraOptions): Promise<boolean> {
   using deadline = new Deadline(STATE_TIMEOUT_MS, signal);
   const { code, stdout } = await run({
     program: "sh",
@@ -187,8 +188,8 @@ async function findInit(path: string): Promise<string> {
   for (const dir of dirs) {
     if ((await statOf(`${dir}/catatonit`))?.isFile) return `${dir}/catatonit`;
   }
-  throw new CniError("not-ready", "Cannot make an infra container: catatonit is not installed", {
-    details: `looked in ${dirs.join(", ")}`,
+  throw new CniError("not-ready", "Cannot create an infra container: catatonit is not installed", {
+    details: `searched in ${dirs.join(", ")}`,
     hint: "install catatonit, or leave --infra out",
   });
 }
@@ -198,7 +199,7 @@ async function runRuntime(
   args: readonly string[],
   { run, path, timeoutMs, signal }: InfraOptions,
 ): Promise<void> {
-  // The container keeps the standard streams that it was created with: they must not be our pipes.
+  // The container keeps the standard streams of its creation, so they must not be our pipes.
   const script = 'exec "$@" </dev/null >/dev/null 2>&1';
   const env = { PATH: path, LC_ALL: "C" };
   using deadline = new Deadline(timeoutMs, signal);
@@ -216,8 +217,8 @@ async function runRuntime(
   }
 }
 
-/** Not below a group of podwire's own, which the runtime would make and nobody would remove. */
-function groupOf(id: string): string {
+/** Not below a parent cgroup for podwire: the runtime would create it, and nothing would remove it. */
+function cgroupOf(id: string): string {
   return `/podwire-${id}`;
 }
 
@@ -229,7 +230,7 @@ function hangError(runtime: string, args: readonly string[], timeoutMs: number):
   const what = `Cannot ${verbOf(args)} an infra container with "${runtime}"`;
   return new CniError("timeout", `${what}: it did not end within ${timeoutMs / 1000}s`, {
     elapsedMs: timeoutMs,
-    hint: "`podwire recover` removes what is left of it",
+    hint: "`podwire recover` removes what is left of the container",
   });
 }
 
@@ -244,12 +245,12 @@ function runtimeError(runtime: string, args: readonly string[], error: HostError
       },
     );
   }
-  const said = (log ?? "").trim().split("\n").slice(-3).join("; ");
+  const details = (log ?? "").trim().split("\n").slice(-3).join("; ");
   return new CniError(
     "io",
     `Cannot ${verb} an infra container with "${runtime}": exit status ${error.code}`,
     {
-      ...(said === "" ? {} : { details: said }),
+      ...(details !== "" && { details }),
       exitCode: error.code,
       cause: error,
     },

@@ -9,14 +9,14 @@ import {
 
 const KIND = "podwire.infra.v1";
 
-/** Says in the bundle of an infra container, `<bundle>/podwire.json`, which version's it is. */
+/** Writes into the bundle of an infra container which version created it: `<bundle>/podwire.json`. */
 export async function markBundle(bundle: string, runtime: string): Promise<void> {
   await writeFileSynced(markOf(bundle), await printChecksummed(KIND, { runtime }));
 }
 
 /**
- * Why a bundle is left alone, if a newer version made it: nobody here knows what goes with it. One without a mark is of an
- * earlier version, and a damaged mark says nothing.
+ * Returns why a bundle is left alone if a newer version created it: this version does not know what else belongs to it. A
+ * bundle without the file is of an earlier version, and a damaged file decides nothing.
  */
 export async function newerBundle(bundle: string): Promise<UnusableRecord | undefined> {
   try {
@@ -30,7 +30,7 @@ export async function newerBundle(bundle: string): Promise<UnusableRecord | unde
 }
 
 /**
- * Refuses to touch a bundle that a newer version made.
+ * Refuses a bundle that a newer version created.
  *
  * @throws {CniError} kind `conflict`
  */

@@ -2,33 +2,33 @@ import type { RunCommand } from "../host/command.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { INFRA_SECCOMP } from "./infra_seccomp.ts";
 
-/** What an infra container is to be. */
+/** What is specific to one infra container. */
 export interface InfraIdentity {
   readonly hostname: string;
   readonly annotations: Readonly<Record<string, string>>;
-  /** Its control group. */
+  /** Its cgroup. */
   readonly cgroup: string;
 }
 
-/** What the machine lets an infra container be. */
+/** What the machine allows for an infra container. */
 export interface InfraLimits {
   /** User and group of its process. */
   readonly user: number;
   readonly oomScoreAdj: number;
-  /** Whether the kernel takes filters of system calls. */
+  /** Whether the kernel supports filters of system calls. */
   readonly hasSeccomp: boolean;
 }
 
-/** As that of the pause image of Kubernetes. */
+/** User of the pause image of Kubernetes. */
 const USER = 65_535;
-/** As the kubelet has it for pods: the kernel kills everything else first. */
+/** Score that the kubelet sets for the pause containers of pods: the kernel kills everything else first. */
 const OOM_SCORE_ADJ = -998;
 const CAP_SYS_RESOURCE = 24n;
 const FACTS = ["uid_map", "gid_map", "oom_score_adj", "status"].map((name) => `/proc/self/${name}`);
 
 /**
- * What an infra container can be here. In a user namespace not every user may be mapped, and nobody's score can be lowered
- * there: a container whose runtime would refuse that gets what is the nearest.
+ * Finds out what an infra container can have on this machine. In a user namespace not every user may be mapped, and no OOM
+ * score can be lowered: where the runtime would refuse a value, the container gets the nearest possible one.
  */
 export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promise<InfraLimits> {
   const shown = await Promise.all(FACTS.map(async (path) => {
@@ -43,7 +43,7 @@ export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promis
   const [uids = "", gids = "", score = "", status = ""] = shown;
   const isMapped = [uids, gids].every((map) => covers(map, USER));
   const [, caps = "0"] = /^CapEff:\s*([0-9a-f]+)$/m.exec(status) ?? [];
-  const maySetScore = isWhole(uids) && (BigInt(`0x${caps}`) >> CAP_SYS_RESOURCE & 1n) === 1n;
+  const maySetScore = isInitialMap(uids) && (BigInt(`0x${caps}`) >> CAP_SYS_RESOURCE & 1n) === 1n;
   return {
     user: isMapped ? USER : 0,
     oomScoreAdj: maySetScore ? OOM_SCORE_ADJ : Math.max(Number(score), OOM_SCORE_ADJ),
@@ -52,8 +52,8 @@ export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promis
 }
 
 /**
- * The configuration of an infra container: no capability, no privilege to be had, a user of its own, the paths of `/proc`
- * that tell of the host hidden or fixed, and few system calls.
+ * Returns the configuration of an infra container: no capabilities, no new privileges, a separate user, few system calls,
+ * and the paths of `/proc` that show the host are masked or read-only.
  *
  * Source: OCI runtime specification 1.0.2; the masked and read-only paths are those of `runc spec`, which containerd and
  * CRI-O share.
@@ -101,13 +101,13 @@ export function infraConfig(
   };
 }
 
-/** Whether a map of users or groups has an ID. */
+/** Whether a map of users or groups contains an ID. */
 function covers(map: string, id: number): boolean {
   return rowsOf(map).some(([inside, , count]) => id >= inside && id < inside + count);
 }
 
-/** Whether it is the map of the first user namespace. */
-function isWhole(map: string): boolean {
+/** Whether it is the map of the initial user namespace. */
+function isInitialMap(map: string): boolean {
   const [row, ...more] = rowsOf(map);
   return more.length === 0 && row?.join(" ") === "0 0 4294967295";
 }

@@ -1,13 +1,13 @@
 import type { JsonObject } from "../cni/json.ts";
 
 /**
- * What an infra container may call: what catatonit needs to start and to wait, and what the runtimes still call between
- * loading the profile and starting it (runc is a program of Go, whose threads run until then). It is far less than the
- * default profiles of containerd and CRI-O allow their pause containers. Names that an architecture does not know are left
- * out by the runtimes.
+ * System calls of an infra container: those that catatonit needs to start and to wait, and those that the runtimes still make
+ * after they load the profile and before they start it (runc is a Go program, whose threads run until then). This is far less
+ * than the default profiles of containerd and CRI-O allow their pause containers. Runtimes ignore the names that an
+ * architecture does not have.
  */
 const ALLOWED = [
-  // To start a program and to end.
+  // Start and end of a program.
   [
     "execve",
     "execveat",
@@ -32,7 +32,7 @@ const ALLOWED = [
   ["getrandom", "readlink", "readlinkat", "getcwd", "prctl", "riscv_flush_icache"],
   // Memory.
   ["brk", "mmap", "mmap2", "munmap", "mremap", "mprotect", "madvise", "membarrier"],
-  // Files that are open, and those of its own root.
+  // Open files, and files of its own root.
   [
     "read",
     "pread64",
@@ -104,7 +104,7 @@ const ALLOWED = [
   ["getegid", "getegid32", "getpgrp", "getpgid", "setpgid", "getsid", "setsid"],
 ].flat();
 
-/** Of `clone`: every flag that makes a namespace. */
+/** All flags of `clone` that create a namespace. */
 const NEW_NAMESPACES = 0x7e020000;
 const ENOSYS = 38;
 
@@ -122,7 +122,7 @@ export const INFRA_SECCOMP: JsonObject = {
       action: "SCMP_ACT_ALLOW",
       args: [{ index: 0, value: NEW_NAMESPACES, valueTwo: 0, op: "SCMP_CMP_MASKED_EQ" }],
     },
-    // Its flags lie in memory, where no profile sees them: programs then fall back to clone.
+    // Its flags are in memory, where no profile can check them. Programs then fall back to clone.
     { names: ["clone3"], action: "SCMP_ACT_ERRNO", errnoRet: ENOSYS },
   ],
 };

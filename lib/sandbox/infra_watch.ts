@@ -1,13 +1,13 @@
 import { listDir } from "../host/file.ts";
 import type { ProcessState } from "../host/process.ts";
-import { infraBundles, infraEndWords } from "./infra.ts";
+import { infraBundles, infraEndDetails } from "./infra.ts";
 import type { SandboxContext } from "./context.ts";
 import { type HeldSandbox, ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import { infraProblem } from "./view.ts";
 
-/** An infra container that has ended though nobody took its sandbox down. */
+/** An infra container that has ended although its sandbox was not torn down. */
 export interface InfraEnded {
-  /** Of the sandbox. */
+  /** ID of the sandbox. */
   readonly id: string;
   /** The process that held its namespaces. */
   readonly pid: number;
@@ -15,18 +15,18 @@ export interface InfraEnded {
   readonly reason: string;
 }
 
-/** What {@linkcode InfraWatch} works with. */
+/** Options of {@linkcode InfraWatch}. */
 export interface InfraWatchOptions
   extends
     Pick<SandboxContext, "sandboxes" | "attachments" | "stateDir" | "run" | "log">,
     Pick<ProcessWatchOptions, "pollMs" | "namespaceOf"> {
-  /** Called once for each. */
+  /** Called once for each such container. */
   readonly onEnded: (ended: InfraEnded) => void;
 }
 
 /**
- * Follows the infra containers of all sandboxes. Nothing of what it sees is put on record: by the start of the process,
- * which is there, everybody sees what is said here, also when another one has its ID.
+ * Watches the infra containers of all sandboxes. It writes no record: the record has the start time of the process, so every
+ * reader sees that the container has ended, even if another process has the same ID.
  */
 export class InfraWatch implements AsyncDisposable {
   readonly #options: InfraWatchOptions;
@@ -43,25 +43,25 @@ export class InfraWatch implements AsyncDisposable {
     });
   }
 
-  /** Begins to look. */
+  /** Begins to watch. */
   start(): void {
     this.#watch.start();
   }
 
-  /** Looks no more. */
+  /** Ends the watching. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watch[Symbol.asyncDispose]();
   }
 
-  /** One look at all of them. */
-  async look(signal?: AbortSignal): Promise<void> {
-    await this.#watch.look(signal);
+  /** Checks all of them once. */
+  async check(signal?: AbortSignal): Promise<void> {
+    await this.#watch.check(signal);
   }
 
   async #onEnded(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessState>): Promise<boolean> {
     const { id, pid } = sandbox;
     const reason = await infraProblem(sandbox, this.#options, processes) ?? "its infra container has ended";
-    this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndWords(id, this.#options)}` });
+    this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndDetails(id, this.#options)}` });
     return true;
   }
 }

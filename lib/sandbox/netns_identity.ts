@@ -3,7 +3,7 @@ import type { SandboxNetns } from "./record.ts";
 
 export { identityOf, type NetnsIdentity } from "../host/netns_identity.ts";
 
-/** Whether a path leads to the namespace that is on record. */
+/** Whether the path still leads to the namespace on record. */
 export async function isUnchanged(
   { path, ...known }: Pick<SandboxNetns, "path" | "id" | "since">,
 ): Promise<boolean> {

@@ -4,8 +4,8 @@ import { showLinks } from "../host/link_info.ts";
 const PREFIX = "podwire:";
 
 /**
- * What the alias of `lo` says in a namespace that podwire made: of which installation it is. Several may share the
- * directory of namespaces, and none knows of the others' sandboxes.
+ * Returns the alias of `lo` in a namespace that this installation of podwire creates. Several installations may share the
+ * directory of namespaces, and none knows the sandboxes of the others.
  */
 export async function netnsMark(stateDir: string): Promise<string> {
   const path = new TextEncoder().encode(stateDir.replace(/\/+$/, ""));
@@ -14,8 +14,8 @@ export async function netnsMark(stateDir: string): Promise<string> {
 }
 
 /**
- * Whether a namespace has the mark of an installation with another state directory. Those that older versions made have
- * none.
+ * Whether a namespace has the mark of an installation with another state directory. Namespaces of older versions have no
+ * mark.
  *
  * Requires root and `--allow-run=nsenter,ip`.
  */

@@ -14,41 +14,41 @@ import {
   ValidationError,
 } from "../cni/shape.ts";
 
-/** How far a container is. Source: OCI runtime specification 1.0.2, "State". */
+/** States of a container. Source: OCI runtime specification 1.0.2, "State". */
 export const OCI_STATUSES = ["creating", "created", "running", "stopped"] as const;
 
-/** What an OCI runtime tells its hooks of a container. Source: OCI runtime specification 1.0.2, "State". */
+/** The container state that an OCI runtime writes to its hooks. Source: OCI runtime specification 1.0.2, "State". */
 export interface OciState {
   readonly id: string;
   readonly status: typeof OCI_STATUSES[number];
-  /** Of the container's first process; there may be none any more. */
+  /** ID of the container's first process; undefined if it has ended. */
   readonly pid: number | undefined;
   /** An absolute path. */
   readonly bundle: string;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** In bytes. Runtimes hand over no more than some names and annotations. */
+/** Maximum size in bytes. Runtimes write only a few names and annotations. */
 export const LONGEST_STATE = 1024 * 1024;
 /** The largest process ID of Linux. */
 const LARGEST_PID = 2 ** 22;
 
 /**
- * What stands on the standard input of a hook. What is not needed is not looked at, so that later versions of the
- * specification are understood too.
+ * Decodes the standard input of a hook. Members that are not needed are ignored, so that later versions of the specification
+ * work too.
  *
  * Source: OCI runtime specification 1.0.2, "State" and "POSIX-platform Hooks".
  *
  * @throws {CniError} kind `usage`, naming the member
  */
 export function decodeOciState(state: string): OciState {
-  if (state.length > LONGEST_STATE) throw wrong(`it has more than ${LONGEST_STATE} bytes`);
+  if (state.length > LONGEST_STATE) throw invalidState(`it has more than ${LONGEST_STATE} bytes`);
   if (state.trim() === "") {
     throw new CniError("usage", "there is no container state on standard input", {
       hint: "oci-hook is started by an OCI runtime",
     });
   }
-  return readShape(OCI_STATE, read(state), (error) => wrong(error.describe("it")));
+  return readShape(OCI_STATE, parse(state), (error) => invalidState(error.describe("it")));
 }
 
 /** Go writes 0 for a process that does not exist. */
@@ -72,15 +72,15 @@ const OCI_STATE: Shape<OciState> = mapped(
   ({ id, status, pid, bundle, annotations = {} }) => ({ id, status, pid, bundle, annotations }),
 );
 
-function read(text: string): Json {
+function parse(text: string): Json {
   try {
     return parseJson(text, { kind: "usage", maxDepth: MAX_DEPTH, duplicateKeys: "refused" });
   } catch (cause) {
-    throw wrong(cause instanceof CniError ? cause.message : String(cause), cause);
+    throw invalidState(cause instanceof CniError ? cause.message : String(cause), cause);
   }
 }
 
-function wrong(problem: string, cause?: unknown): CniError {
+function invalidState(problem: string, cause?: unknown): CniError {
   const msg = `the container state on standard input cannot be used: ${problem}`;
   return new CniError("usage", msg, cause === undefined ? {} : { cause });
 }

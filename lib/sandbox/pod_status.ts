@@ -12,61 +12,61 @@ import { problemOf } from "./view.ts";
 
 /** One network of a pod as it is now. */
 export interface PodNetworkStatus extends Omit<PodNetwork, "result"> {
-  /** How far the attachment is. */
+  /** State of the attachment. */
   readonly state: AttachmentState;
-  /** What its ADD came to, in the version of the network's configuration; nothing before its end. */
+  /** Result of its ADD, in the version of the network's configuration; undefined before the ADD ends. */
   readonly result: PodNetwork["result"] | undefined;
-  /** Its interface as the kernel shows it now; nothing if it is not there. */
+  /** Its interface as the kernel shows it now; undefined if it does not exist. */
   readonly link: PodLink | undefined;
-  /** Whether its plugins were asked: versions below 0.4.0 have no CHECK, and a list can say `disableCheck`. */
+  /** Whether CHECK ran: versions below 0.4.0 have no CHECK, and a list can say `disableCheck`. */
   readonly checked: boolean;
-  /** What the plugins said is wrong, or why it could not be detached. */
+  /** The failure of CHECK, or why the network could not be detached. */
   readonly error: CniError | undefined;
 }
 
 /** A pod as it is now. */
 export interface PodStatus {
-  /** The ID that plugins know it by. */
+  /** Container ID that plugins get. */
   readonly containerId: string;
   /** The name of the pod. */
   readonly name: string;
-  /** Of the name. */
+  /** Namespace of the name. */
   readonly namespace: string;
   /** The path of its network namespace. */
   readonly netns: string;
-  /** Whether all of it is as its set-up left it. */
+  /** Whether everything is as the set-up left it. */
   readonly ready: boolean;
-  /** What is wrong with the namespace, with `lo`, or with the first network that is not right. */
+  /** What is wrong with the namespace, with `lo`, or with the first broken network. */
   readonly reason: string | undefined;
   /** In the order of attachment. */
   readonly networks: readonly PodNetworkStatus[];
 }
 
-/** What {@linkcode podStatus} looks with. */
+/** The dependencies of {@linkcode podStatus}. */
 export interface PodStatusContext extends SandboxContext {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
 }
 
 /**
- * Looks into the namespace, at `lo` and the interfaces, and asks the plugins of each network with CHECK, with the configuration and
- * arguments of their ADD. The caller holds the container's lock.
+ * Inspects the namespace, `lo` and the interfaces, and runs CHECK of each network with the configuration and arguments of its
+ * ADD. The caller holds the container's lock.
  *
  * Source: CNI specification 1.1.0, section 3 "Checking".
  */
 export async function podStatus(
   record: SandboxRecord,
-  parts: PodStatusContext,
+  context: PodStatusContext,
   signal?: AbortSignal,
 ): Promise<PodStatus> {
-  const broken = await problemOf(record, parts);
+  const broken = await problemOf(record, context);
   const { problem, links } = broken === undefined
-    ? await inspectNetns(record.netns.path, { run: parts.run, signal })
+    ? await inspectNetns(record.netns.path, { run: context.run, signal })
     : { problem: broken, links: [] };
   const networks: PodNetworkStatus[] = [];
-  for (const attachment of await parts.store.ofContainer(record.id)) {
+  for (const attachment of await context.store.ofContainer(record.id)) {
     const link = links.find(({ name }) => name === attachment.ifName);
-    networks.push({ ...await networkOf(attachment, parts, problem === undefined, signal), link });
+    networks.push({ ...await networkOf(attachment, context, problem === undefined, signal), link });
   }
   const wrong = networks.find(({ state, error }) => state !== "attached" || error !== undefined);
   const reason = problem ??
@@ -78,26 +78,26 @@ export async function podStatus(
 async function networkOf(
   record: AttachmentRecord,
   { attachments }: PodStatusContext,
-  ask: boolean,
+  canCheck: boolean,
   signal?: AbortSignal,
 ): Promise<Omit<PodNetworkStatus, "link">> {
   const { network: name, ifName, state, result } = record;
-  const shown = { name, ifName, state, result };
-  if (state !== "attached") return { ...shown, checked: false, error: storedError(record) };
+  const status = { name, ifName, state, result };
+  if (state !== "attached") return { ...status, checked: false, error: storedError(record) };
   try {
     const list = listOnRecord(record);
-    const checked = ask && atLeast(list.cniVersion, "0.4.0") && !list.disableCheck;
+    const checked = canCheck && atLeast(list.cniVersion, "0.4.0") && !list.disableCheck;
     const request = { ...record, args: record.cniArgs };
     if (checked) await attachments.check(list, request, { signal });
-    return { ...shown, checked, error: undefined };
+    return { ...status, checked, error: undefined };
   } catch (error) {
-    // What was cut short says nothing about the network.
+    // A CHECK that was cut short says nothing about the network.
     signal?.throwIfAborted();
-    return { ...shown, checked: true, error: asCniError(error) };
+    return { ...status, checked: true, error: asCniError(error) };
   }
 }
 
-/** What its last DEL said, as far as it is on record. */
+/** Returns the failure of its last DEL from the record. */
 function storedError({ error, network, containerId, ifName }: AttachmentRecord): CniError | undefined {
   if (error === undefined) return undefined;
   const kind = ERROR_KINDS.find((known) => known === error.kind) ?? "io";
@@ -109,7 +109,7 @@ function storedError({ error, network, containerId, ifName }: AttachmentRecord):
     containerId,
     ifName,
     code,
-    ...(typeof type === "string" ? { plugin: { type } } : {}),
-    ...(typeof details === "string" ? { details } : {}),
+    ...(typeof type === "string" && { plugin: { type } }),
+    ...(typeof details === "string" && { details }),
   });
 }

@@ -2,36 +2,36 @@ import type { RunCommand } from "../host/command.ts";
 import { isRunning, readProcesses } from "../host/process.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 
-/** What processes are looked at with. */
-interface Look {
+/** How processes are read. */
+interface ReadOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * When the process was started whose namespace is to be used.
+ * Returns the start time of the process whose namespace is used.
  *
- * @throws {CniError} kind `not-found` if there is none of that ID
+ * @throws {CniError} kind `not-found` if no process has that ID
  */
-export async function startOf(pid: number, { run, signal }: Look): Promise<number> {
-  const seen = (await readProcesses([pid], { run, signal })).get(pid);
-  if (seen === undefined || seen.isZombie) throw gone(pid, "there is no such process");
-  return seen.start;
+export async function startOf(pid: number, { run, signal }: ReadOptions): Promise<number> {
+  const found = (await readProcesses([pid], { run, signal })).get(pid);
+  if (found === undefined || found.isZombie) throw gone(pid, "there is no such process");
+  return found.start;
 }
 
 /**
- * Makes sure, once its namespace is pinned, that it was that of the process that was meant: an ID is used again when
- * its process has ended. From then on the process may end.
+ * Checks after a namespace was pinned that it belongs to the intended process: an ID is reused when its process has ended.
+ * After that the process may end.
  *
  * @throws {CniError} kind `not-found` if the process has ended or is another one
  */
 export async function requireSameProcess(
   { pid, start }: { readonly pid: number; readonly start: number | undefined },
-  { run, signal }: Look,
+  { run, signal }: ReadOptions,
 ): Promise<void> {
-  const seen = await readProcesses([pid], { run, signal });
-  if (isRunning(seen, { pid, start })) return;
-  const isOther = seen.get(pid)?.start !== start && seen.has(pid);
+  const processes = await readProcesses([pid], { run, signal });
+  if (isRunning(processes, { pid, start })) return;
+  const isOther = processes.get(pid)?.start !== start && processes.has(pid);
   throw gone(pid, isOther ? "it has ended, and another process has its ID now" : "it has ended meanwhile");
 }
 

@@ -6,89 +6,88 @@ import { messageOf } from "../errors/to_cni_error.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 
-/** A sandbox that lives as long as a process. */
+/** A sandbox that exists as long as a process. */
 export type HeldSandbox = SandboxRecord & { readonly pid: number };
 
-/** What {@linkcode ProcessWatch} works with. */
+/** Options of {@linkcode ProcessWatch}. */
 export interface ProcessWatchOptions
   extends Pick<SandboxContext, "sandboxes" | "attachments" | "run" | "log"> {
-  /** What the processes are, in the plural, for the log. */
+  /** Name of the processes for the log, in the plural. */
   readonly what: string;
-  /** The IDs of the sandboxes that may be held by a process. */
+  /** Returns the IDs of the sandboxes that a process may hold. */
   readonly ids: () => Promise<readonly string[]>;
-  /** Whether that one is. */
+  /** Whether a process holds this sandbox. */
   readonly isHeld: (record: SandboxRecord) => boolean;
   /**
-   * Called for each whose process has ended, with what was seen of all of them. Gives whether that was all there is to do;
-   * else it is called again at the next look.
+   * Called for each sandbox whose process has ended, with the state of all processes. Returns whether nothing is left to do;
+   * otherwise it is called again at the next check.
    */
   readonly onEnded: (
     sandbox: HeldSandbox,
     processes: ReadonlyMap<number, ProcessState>,
     signal: AbortSignal | undefined,
   ) => Promise<boolean>;
-  /** Milliseconds between two looks. @default {2_000} */
+  /** Milliseconds between two checks. @default {2_000} */
   readonly pollMs?: number | undefined;
-  /** The network namespace of a process, if there is such a process. @default {as the kernel shows it} */
+  /** Returns the network namespace of a process; undefined if the process does not exist. @default {reads `/proc`} */
   readonly namespaceOf?: ((pid: number) => Promise<string | undefined>) | undefined;
 }
 
-/** What is known of a process. */
-interface Known {
-  /** Of the sandbox, by which one is told from a later one of its ID. */
+/** A process at the last check. */
+interface KnownProcess {
+  /** Creation time of the sandbox. It differs for a later sandbox with the same ID. */
   readonly createdAt: string;
   readonly pid: number;
   /**
-   * The namespace of its process, by which that is known again: one that has ended, its parent noticing or not, is in
-   * none, and the next one of its ID in another one.
+   * Namespace of the process. It identifies the process: one that has ended, even as a zombie, has no namespace, and the next
+   * process with the same ID has another one.
    */
   readonly namespace?: string | undefined;
   readonly hasEnded: boolean;
 }
 
-const LOOKS_AT_ONCE = 16;
+const CHECKS_AT_ONCE = 16;
 
 /**
- * Follows the processes that sandboxes live as long as, whoever made them: this process or another one. They are no
- * children of ours, so nobody tells when they end.
+ * Watches the processes that hold sandboxes, whether this process created the sandbox or another one. They are not children of
+ * this process, so the kernel does not notify it when they end.
  *
- * A look costs one question to the kernel for each of them, and a program and a record only where the answer is another
- * one than before.
+ * A check costs one system call for each of them. It runs a program and reads the record only if the answer has changed.
  */
 export class ProcessWatch implements AsyncDisposable {
   readonly #options: ProcessWatchOptions;
-  readonly #known = new Map<string, Known>();
-  #looking: AsyncDisposable | undefined;
+  readonly #known = new Map<string, KnownProcess>();
+  #repeating: AsyncDisposable | undefined;
   #hasFailed = false;
 
   constructor(options: ProcessWatchOptions) {
     this.#options = options;
   }
 
-  /** Begins to look. */
+  /** Begins to watch. */
   start(): void {
     const { pollMs = 2_000, log, what } = this.#options;
-    this.#looking ??= repeat(pollMs, (signal) => this.look(signal), (error) => {
-      // Not at every look.
-      if (!this.#hasFailed) log.error(`the ${what} cannot be followed: ${messageOf(error)}`);
+    this.#repeating ??= repeat(pollMs, (signal) => this.check(signal), (error) => {
+      // Logged once, not at every check.
+      if (!this.#hasFailed) log.error(`Cannot watch the ${what}: ${messageOf(error)}`);
       this.#hasFailed = true;
     });
   }
 
-  /** Looks no more. */
+  /** Ends the watching. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#looking?.[Symbol.asyncDispose]();
+    await this.#repeating?.[Symbol.asyncDispose]();
   }
 
-  /** One look at all of them. */
-  async look(signal?: AbortSignal): Promise<void> {
+  /** Checks all of them once. */
+  async check(signal?: AbortSignal): Promise<void> {
     const ids = await this.#options.ids();
     const present = new Set(ids);
     for (const id of this.#known.keys()) if (!present.has(id)) this.#known.delete(id);
     if (ids.length === 0) return;
-    const same = await inParallel(ids, LOOKS_AT_ONCE, (id) => this.#isAsBefore(id), signal);
+    const same = await inParallel(ids, CHECKS_AT_ONCE, (id) => this.#isAsBefore(id), signal);
     const others = ids.filter((_, index) => !same[index]);
-    if (others.length > 0) await this.#lookClosely(others, signal);
+    if (others.length > 0) await this.#checkClosely(others, signal);
     this.#hasFailed = false;
   }
 
@@ -103,19 +102,19 @@ export class ProcessWatch implements AsyncDisposable {
     return await namespaceOf(pid);
   }
 
-  async #lookClosely(ids: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+  async #checkClosely(ids: readonly string[], signal: AbortSignal | undefined): Promise<void> {
     const { run } = this.#options;
-    const found = await inParallel(ids, LOOKS_AT_ONCE, (id) => this.#heldBy(id), signal);
+    const found = await inParallel(ids, CHECKS_AT_ONCE, (id) => this.#readHeld(id), signal);
     const records = found.filter((record) => record !== undefined).filter((record) =>
       !this.#hasEnded(record)
     );
-    // Before the look that they are to stand for.
-    const namespaces = await inParallel(records, LOOKS_AT_ONCE, ({ pid }) => this.#namespaceOf(pid), signal);
+    // Read before the processes, because a namespace stands for the process that had it then.
+    const namespaces = await inParallel(records, CHECKS_AT_ONCE, ({ pid }) => this.#namespaceOf(pid), signal);
     const processes = await readProcesses(records.map(({ pid }) => pid), { run, signal });
     for (const [index, { id, pid, pidStart: start, createdAt }] of records.entries()) {
       if (isRunning(processes, { pid, start })) {
         this.#known.set(id, { createdAt, pid, namespace: namespaces[index], hasEnded: false });
-      } else await this.#ended(id, pid, processes, signal);
+      } else await this.#onEnded(id, pid, processes, signal);
     }
   }
 
@@ -124,23 +123,23 @@ export class ProcessWatch implements AsyncDisposable {
     return known?.pid === pid && known.createdAt === createdAt && known.hasEnded;
   }
 
-  /** The record of a sandbox that its process has to hold, if it is one. */
-  async #heldBy(id: string): Promise<HeldSandbox | undefined> {
+  /** Returns the record of a ready sandbox that its process holds; undefined for any other. */
+  async #readHeld(id: string): Promise<HeldSandbox | undefined> {
     const { sandboxes, attachments, isHeld } = this.#options;
     const record = await sandboxes.read(id);
     if (record?.phase !== "ready" || record.pid === undefined || !isHeld(record)) return undefined;
-    // What another boot left was not ended by itself.
+    // A process of another boot ended with that boot, and not by itself.
     return record.bootId === await attachments.boot() ? { ...record, pid: record.pid } : undefined;
   }
 
-  async #ended(
+  async #onEnded(
     id: string,
     pid: number,
     processes: ReadonlyMap<number, ProcessState>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    // Whoever takes a sandbox down puts that on record first, and may have done so since.
-    const record = await this.#heldBy(id);
+    // A tear-down changes the phase on record first, and may have done so since the first read.
+    const record = await this.#readHeld(id);
     if (record?.pid !== pid) return;
     const hasEnded = await this.#options.onEnded(record, processes, signal);
     this.#known.set(id, { createdAt: record.createdAt, pid, hasEnded });

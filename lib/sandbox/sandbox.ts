@@ -3,10 +3,10 @@ import type { NetnsHandle } from "../host/netns_handle.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { CniError } from "../cni/error.ts";
-import { isInState, mayBeMeant, type SandboxFilter } from "./filter.ts";
+import { isInState, mayMatch, type SandboxFilter } from "./filter.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
-import { infraEndWords, infraState } from "./infra.ts";
+import { infraEndDetails, infraState } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
 import { type RemoveOptions, removeSandbox } from "./remove.ts";
 import type { RunOptions, SandboxRequest } from "./request.ts";
@@ -116,7 +116,7 @@ export class Sandboxes {
     const filters = [filter].flat();
     return await withCniErrors(async () => {
       signal?.throwIfAborted();
-      const records = (await this.#all()).filter((record) => mayBeMeant(record, filters));
+      const records = (await this.#all()).filter((record) => mayMatch(record, filters));
       const sandboxes = await viewSandboxes(records, this.#context, signal);
       return sandboxes.filter((sandbox) => isInState(sandbox, filters));
     });
@@ -153,7 +153,7 @@ export class Sandboxes {
       if (reason === undefined || underWay || record.infra === undefined) return sandbox;
       const context = { ...this.#context, signal };
       const state = await infraState({ ...record.infra, id: record.id }, context);
-      return { ...sandbox, reason: `${reason}; ${state}${await infraEndWords(record.id, context)}` };
+      return { ...sandbox, reason: `${reason}; ${state}${await infraEndDetails(record.id, context)}` };
     });
   }
 

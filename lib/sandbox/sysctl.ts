@@ -3,14 +3,14 @@ import { runInside } from "../host/netns.ts";
 import { CniError } from "../cni/error.ts";
 
 /**
- * `net.` and more parts, as `sysctl` takes them: in a part a `/` stands for a dot, as in `eth0/100`. A part of nothing
- * else would lead upwards.
+ * `net.` and more parts, in the format of `sysctl`: within a part a `/` stands for a dot, as in `eth0/100`. A part that has
+ * only slashes would lead to a parent directory.
  */
 const NAME = /^net(?:\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)+$/;
 const LONGEST_VALUE = 4096;
 
 /**
- * Refuses what is no sysctl of a network namespace: others are those of the whole machine, or of a namespace that a
+ * Refuses a sysctl that does not belong to a network namespace: others belong to the whole machine, or to a namespace that a
  * sandbox does not have.
  *
  * @throws {CniError} kind `usage`
@@ -21,8 +21,8 @@ export function validateSysctls(sysctls: Readonly<Record<string, string>>): void
       new CniError("usage", `the sysctl "${name}" ${msg}`, { path: "sysctls", ...(details && { details }) });
     if (!NAME.test(name)) {
       throw refuse(
-        "is none of a network namespace",
-        "its name has to begin with net., as net.ipv4.ip_forward",
+        "does not belong to a network namespace",
+        "its name has to begin with net., such as net.ipv4.ip_forward",
       );
     }
     if (GLOBAL.test(name)) throw globalError(name);
@@ -32,10 +32,10 @@ export function validateSysctls(sysctls: Readonly<Record<string, string>>): void
   }
 }
 
-/** Of these there is one for the whole machine; what a child namespace writes is dropped, or holds for all. */
+/** These exist once for the whole machine: a write in a child namespace is ignored, or applies to all namespaces. */
 const GLOBAL = /^net\.(?:netfilter\.)?nf_conntrack_(?:max|buckets|expect_max|hash_bits)$/;
 
-/** Prints what each file holds, one a line with a mark before it; nothing for one that cannot be read. */
+/** Prints one line for each file: `=` and its content, or an empty line if it cannot be read. */
 const READ = `for path; do
   value=$(cat "/proc/sys/$path" 2>/dev/null) && printf '=%s\\n' "$value" || echo
 done`;
@@ -46,10 +46,10 @@ export interface SysctlOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Names and values, as `sysctl` takes them. */
+/** Names and values, in the format of `sysctl`. */
 export type Sysctls = Readonly<Record<string, string>>;
 
-/** The values that these sysctls have inside a network namespace, of those that can be read. Requires as {@linkcode setSysctls}. */
+/** Returns the values of these sysctls inside a network namespace, of those that can be read. Requires the same as {@linkcode setSysctls}. */
 export async function sysctlsOf(
   netns: string,
   names: readonly string[],
@@ -62,10 +62,10 @@ export async function sysctlsOf(
 }
 
 /**
- * Gives the sysctls of a namespace, as far as they are as they were set, the values that they had before. Not with the
- * caller's signal: what is another's must not stay changed.
+ * Restores the sysctls of a namespace, unless their values have changed since they were set. It does not use the caller's
+ * signal, because a namespace that belongs to another program must not stay changed.
  *
- * Requires as {@linkcode setSysctls}.
+ * Requires the same as {@linkcode setSysctls}.
  */
 export async function restoreSysctls(
   netns: string,
@@ -79,18 +79,18 @@ export async function restoreSysctls(
   for (const [name, value] of Object.entries(before)) {
     const isAsSet = isSameValue(now.get(name) ?? "", sysctls[name] ?? "");
     if (isAsSet && !isSameValue(value, sysctls[name] ?? "")) {
-      await runOk(inside, writing(name, value, undefined));
+      await runOk(inside, writeRequest(name, value, undefined));
     }
   }
 }
 
 /**
- * Sets sysctls inside a network namespace, one after another, and reads each of them back. One that turns out to be of
- * the whole machine is set back there. A failure may leave some of them set.
+ * Sets sysctls inside a network namespace, one after another, and reads each of them back. A sysctl that also changed on the
+ * host is restored there. A failure may leave some of them set.
  *
  * Requires root, `--allow-run=nsenter,sh`.
  *
- * @throws {CniError} with the first that cannot be set, or that the kernel did not take, naming it
+ * @throws {CniError} that names the first one that cannot be set, or that the kernel did not accept
  */
 export async function setSysctls(netns: string, sysctls: Sysctls, options: SysctlOptions): Promise<void> {
   if (Object.keys(sysctls).length > 0) await setAll(insideOf(netns, options.run), sysctls, options);
@@ -110,7 +110,7 @@ async function setAll(
   const ofHost = await readSysctls(names, run, options);
   for (const [name, value] of Object.entries(sysctls)) {
     try {
-      await runOk(inside, writing(name, value, signal));
+      await runOk(inside, writeRequest(name, value, signal));
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
       throw sysctlError(name, value, cause);
@@ -120,17 +120,17 @@ async function setAll(
   const now = await readSysctls(names, inside, options);
   for (const [name, value] of Object.entries(sysctls)) {
     const kept = now.get(name);
-    // One that only does something when it is written cannot be read.
+    // A sysctl that only triggers an action when it is written cannot be read.
     if (kept === undefined || isSameValue(kept, value)) continue;
     const refused = new CniError(
       "io",
       `Cannot set the sysctl "${name}" to "${value}": the kernel keeps "${kept}"`,
     );
-    throw refused.within({ hint: "it may be of the whole machine, or not take this value" });
+    throw refused.within({ hint: "it may belong to the whole machine, or may not accept this value" });
   }
 }
 
-function writing(name: string, value: string, signal: AbortSignal | undefined) {
+function writeRequest(name: string, value: string, signal: AbortSignal | undefined) {
   return { program: "sysctl", args: ["-q", "-w", `${name}=${value}`], signal };
 }
 
@@ -139,7 +139,7 @@ async function readSysctls(
   run: RunCommand,
   { signal }: SysctlOptions,
 ): Promise<ReadonlyMap<string, string>> {
-  // In a name as sysctl takes it dots and slashes have changed places.
+  // In a name of sysctl, dots and slashes are swapped compared to the path.
   const paths = names.map((name) => name.replace(/[./]/g, (sign) => sign === "." ? "/" : "."));
   const { stdout } = await runOk(run, {
     program: "sh",
@@ -163,22 +163,22 @@ async function requireHostUnchanged(
   for (const [name, value] of Object.entries(sysctls)) {
     const [was, is] = [before.get(name), after.get(name)];
     if (was === undefined || is === undefined || is === was || !isSameValue(is, value)) continue;
-    // Not with the caller's signal: it must not stay.
-    await runOk(options.run, writing(name, was, undefined));
+    // Without the caller's signal, because the change must not stay.
+    await runOk(options.run, writeRequest(name, was, undefined));
     changed ??= name;
   }
   if (changed !== undefined) throw globalError(changed);
 }
 
 function globalError(name: string): CniError {
-  return new CniError("usage", `the sysctl "${name}" is none of a network namespace`, {
+  return new CniError("usage", `the sysctl "${name}" does not belong to a network namespace`, {
     path: "sysctls",
-    details: "it holds for the whole machine",
+    details: "it applies to the whole machine",
     hint: "set it on the machine: podwire changes nothing outside of the sandbox",
   });
 }
 
-/** The kernel prints numbers, blanks and lists of ranges in its own way. */
+/** The kernel prints numbers, spaces and lists of ranges in its own format. */
 function isSameValue(kept: string, wanted: string): boolean {
   return normalValue(kept) === normalValue(wanted);
 }
@@ -193,7 +193,7 @@ function normalValue(text: string): string {
     : words.join(" ");
 }
 
-/** As in `net.ipv4.ip_local_reserved_ports`: in order, and neighbours in one. */
+/** As in `net.ipv4.ip_local_reserved_ports`: sorted, with adjacent ranges merged. */
 function normalRanges(list: string): string {
   const ranges = list.split(",").map((range) => {
     const [first = 0, last = first] = range.split("-").map(Number);
@@ -212,7 +212,7 @@ function sysctlError(name: string, value: string, cause: HostError): CniError {
   const words = cause.stderr.trim().split("\n").at(-1) || cause.message;
   return new CniError("io", `Cannot set the sysctl "${name}" to "${value}": ${words}`, {
     exitCode: cause.code,
-    hint: "one of an interface is there only once a plugin has made that: use net.*.conf.default",
+    hint: "the sysctls of an interface exist only after a plugin has created it: use net.*.conf.default",
     cause,
   });
 }

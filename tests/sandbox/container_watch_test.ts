@@ -1,4 +1,4 @@
-// How often the daemon asks for a container that has ended, with a machine that the test rules.
+// How often the daemon checks a container that has ended, on a machine that the test controls.
 import { assertEquals } from "@std/assert";
 import { ContainerWatch } from "../../lib/sandbox/container_watch.ts";
 import { emptyReport } from "../../lib/sandbox/recovery_report.ts";
@@ -31,7 +31,7 @@ function recordOf(id: string, pid: number): SandboxRecord {
   };
 }
 
-Deno.test("a container that has ended is settled, and asked for again ever more seldom while its runtime has it", async () => {
+Deno.test("an ended container is torn down, and checked again after growing pauses while its runtime still has it", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-containers-" });
   try {
     const running = new Set([11, 12]);
@@ -42,13 +42,13 @@ Deno.test("a container that has ended is settled, and asked for again ever more 
     const sandboxes = new SandboxStore(dir);
     for (const [id, pid] of [["a", 11], ["b", 12]] as const) await sandboxes.write(recordOf(id, pid));
     assertEquals((await sandboxes.read("a"))?.container, recordOf("a", 11).container);
-    // One without a container is none of these.
+    // A sandbox without a container is not watched.
     const { container: _, ...other } = recordOf("c", 13);
     await sandboxes.write(other);
 
     let now = 0;
     let isKept = true;
-    const settled: string[] = [];
+    const calls: string[] = [];
     const watch = new ContainerWatch({
       sandboxes,
       attachments: { boot: () => Promise.resolve(FAKE_BOOT) } as never,
@@ -58,7 +58,7 @@ Deno.test("a container that has ended is settled, and asked for again ever more 
       namespaceOf: (pid) => Promise.resolve(running.has(pid) ? `4:${pid}` : undefined),
       recovery: {
         tearDownEndedContainers: async (_signal, ids = []) => {
-          settled.push(...ids.map((id) => `${id} at ${now / 1_000}`));
+          calls.push(...ids.map((id) => `${id} at ${now / 1_000}`));
           const report = emptyReport();
           if (isKept) {
             report.kept.push({ kind: "sandbox", containerId: ids[0] ?? "", why: "its runtime has it" });
@@ -67,11 +67,11 @@ Deno.test("a container that has ended is settled, and asked for again ever more 
         },
       },
     });
-    await watch.look();
-    assertEquals(settled, []);
+    await watch.check();
+    assertEquals(calls, []);
     running.delete(11);
-    for (; now <= 200_000; now += 2_000) await watch.look();
-    assertEquals(settled, [
+    for (; now <= 200_000; now += 2_000) await watch.check();
+    assertEquals(calls, [
       "a at 0",
       "a at 2",
       "a at 6",
@@ -83,11 +83,14 @@ Deno.test("a container that has ended is settled, and asked for again ever more 
     ]);
     isKept = false;
     now = 400_000;
-    await watch.look();
-    assertEquals([settled.at(-1), await sandboxes.containers.all()], ["a at 400", ["b"]]);
+    await watch.check();
+    assertEquals({ last: calls.at(-1), left: await sandboxes.containers.all() }, {
+      last: "a at 400",
+      left: ["b"],
+    });
     const before = host.requests.length;
-    await watch.look();
-    assertEquals(host.requests.length, before, "as long as nothing ends no program is run");
+    await watch.check();
+    assertEquals(host.requests.length, before, "no program runs while nothing ends");
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

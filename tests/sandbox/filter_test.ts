@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { isInState, mayBeMeant, type SandboxFilter } from "../../lib/sandbox/filter.ts";
+import { isInState, mayMatch, type SandboxFilter } from "../../lib/sandbox/filter.ts";
 import { validateLabels } from "../../lib/sandbox/validate_labels.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { validateSysctls } from "../../lib/sandbox/sysctl.ts";
@@ -21,7 +21,7 @@ const RECORD: SandboxRecord = {
   labels: { app: "web", empty: "" },
 };
 
-Deno.test("a sandbox is meant if all of all filters holds", () => {
+Deno.test("a sandbox matches if it matches every member of every filter", () => {
   const cases: readonly (readonly [SandboxFilter[], boolean])[] = [
     [[], true],
     [[{}], true],
@@ -39,11 +39,11 @@ Deno.test("a sandbox is meant if all of all filters holds", () => {
     [[{ name: "web" }, { name: "db" }], false],
     [[{ name: "web" }, { id: "ab" }, { labels: { app: "web" } }], true],
   ];
-  for (const [filters, isMeant] of cases) {
-    assertEquals(mayBeMeant(RECORD, filters), isMeant, JSON.stringify(filters));
+  for (const [filters, isMatch] of cases) {
+    assertEquals(mayMatch(RECORD, filters), isMatch, JSON.stringify(filters));
   }
   const { labels: _, ...earlier } = RECORD;
-  assertEquals(mayBeMeant(earlier, [{ labels: { app: undefined } }]), false);
+  assertEquals(mayMatch(earlier, [{ labels: { app: undefined } }]), false);
   const sandbox = { state: "ready" } as Sandbox;
   assertEquals(
     [{}, { state: "ready" as const }, { state: "broken" as const }].map((f) => isInState(sandbox, [f])),
@@ -61,7 +61,7 @@ const refused = (act: () => void): string => {
   return error.msg;
 };
 
-Deno.test("labels can be told from each other and asked for", () => {
+Deno.test("labels with ambiguous or too long keys and values are refused", () => {
   validateLabels({ app: "web", "example.com/x-y_z": "", ü: "a=b c" });
   for (const key of ["", "a b", "a=b", "a\n", "x".repeat(318)]) {
     assertStringIncludes(refused(() => validateLabels({ [key]: "" })), `the label "${key}"`);
@@ -69,7 +69,7 @@ Deno.test("labels can be told from each other and asked for", () => {
   for (const value of ["a\nb", "x".repeat(4097)]) refused(() => validateLabels({ a: value }));
 });
 
-Deno.test("only sysctls of the network namespace are taken, and none that leads out of it", () => {
+Deno.test("only sysctls of the network namespace are accepted, and none whose path leads out of it", () => {
   validateSysctls({
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.eth0/100.rp_filter": "2",

@@ -18,7 +18,7 @@ const record = (id: string, name: string, namespace = "default"): SandboxRecord 
   annotations: {},
 });
 
-/** A store with these sandboxes, each under its name. */
+/** Runs `fn` with a store that has these sandboxes, each with its name. */
 async function inStore(
   records: readonly SandboxRecord[],
   fn: (find: (text: string, namespace?: string) => Promise<string>, dir: string) => Promise<void>,
@@ -41,19 +41,18 @@ async function inStore(
 const missing = async (act: () => Promise<unknown>) =>
   assertEquals((await assertRejects(act, CniError)).kind, "not-found");
 
-Deno.test("a sandbox is found by name in its namespace, by ID, and by the beginning of an ID", () =>
+Deno.test("a sandbox is found by name in its namespace, by ID, and by the prefix of an ID", () =>
   inStore([record("abcd1234", "web"), record("abce5678", "web", "prod")], async (find) => {
-    assertEquals([await find("web"), await find("web", "prod")], ["abcd1234", "abce5678"]);
-    assertEquals([await find("abcd1234"), await find("abcd"), await find("abce")], [
-      "abcd1234",
-      "abcd1234",
-      "abce5678",
-    ]);
+    assertEquals(await find("web"), "abcd1234");
+    assertEquals(await find("web", "prod"), "abce5678");
+    assertEquals(await find("abcd1234"), "abcd1234");
+    assertEquals(await find("abcd"), "abcd1234");
+    assertEquals(await find("abce"), "abce5678");
     await missing(() => find("web", "test"));
     await missing(() => find("web2"));
   }));
 
-Deno.test("a beginning that fits several IDs is refused with all of them; one of three characters is none", () =>
+Deno.test("a prefix that matches several IDs is refused and lists them; a prefix of three characters finds nothing", () =>
   inStore([record("abcd1234", "a"), record("abcd5678", "b")], async (find) => {
     const error = await assertRejects(() => find("abcd"), CniError);
     assertEquals(error.kind, "usage");
@@ -62,19 +61,19 @@ Deno.test("a beginning that fits several IDs is refused with all of them; one of
     await missing(() => find("abc"));
   }));
 
-Deno.test("a name wins over an ID, and an ID over a longer one that begins so", () =>
+Deno.test("a name takes precedence over an ID, and a full ID over a longer ID with that prefix", () =>
   inStore([record("aaaa", "x"), record("aaaabbbb", "y"), record("cccc", "aaaabbbb")], async (find) => {
     assertEquals(await find("aaaa"), "aaaa");
     assertEquals(await find("aaaabbbb"), "cccc");
   }));
 
-Deno.test("a name whose sandbox has no record is nobody's", () =>
+Deno.test("a name whose sandbox has no record finds nothing", () =>
   inStore([record("abcd1234", "web")], async (find, dir) => {
     await Deno.remove(`${dir}/sandboxes/abcd1234.json`);
     await missing(() => find("web"));
   }));
 
-Deno.test("what could leave the directory is not looked up, neither as name nor as namespace", () =>
+Deno.test("a name or namespace that leads out of the directory is not looked up", () =>
   inStore([record("abcd1234", "web")], async (find, dir) => {
     await Deno.writeTextFile(`${dir}/secret`, "abcd1234");
     for (const text of ["../../secret", "..", "", ".", "a/b", "web\n"]) await missing(() => find(text));

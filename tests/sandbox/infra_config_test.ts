@@ -1,11 +1,11 @@
-// What an infra container is made of where the machine stands in the way of something.
+// The configuration of an infra container on machines that do not support everything.
 import { assertEquals } from "@std/assert";
 import { infraConfig, infraLimits } from "../../lib/sandbox/infra_config.ts";
 import { FakeRun } from "../fake_run.ts";
 
 const ALL_CAPS = "000001ffffffffff";
 
-/** A machine whose process shows itself so. */
+/** A machine whose process has these properties. */
 function machine(
   { map = "0 0 4294967295", score = 0, caps = ALL_CAPS, seccomp = "Seccomp:\t0\n" } = {},
 ): FakeRun {
@@ -18,12 +18,12 @@ function machine(
   return new FakeRun(({ args: [path = ""] = [] }) => ({ stdout: files[path.split("/").at(-1) ?? ""] ?? "" }));
 }
 
-Deno.test("an infra container is what the machine lets it be", async () => {
+Deno.test("an infra container gets what the machine allows", async () => {
   const limitsOf = async (...args: Parameters<typeof machine>) => await infraLimits(machine(...args).run);
   const whole = { user: 65_535, oomScoreAdj: -998, hasSeccomp: true };
   assertEquals(await limitsOf(), whole);
   assertEquals(await limitsOf({ seccomp: "" }), { ...whole, hasSeccomp: false });
-  // Nobody in a user namespace makes a score lower than it is, whatever capabilities are shown.
+  // In a user namespace no process can lower an OOM score, whatever its capabilities are.
   assertEquals(await limitsOf({ map: "0 100000 65536", score: 100 }), { ...whole, oomScoreAdj: 100 });
   assertEquals(await limitsOf({ map: "0 100000 65536", score: -1000 }), whole);
   assertEquals(await limitsOf({ map: "0 1000 1" }), { ...whole, user: 0, oomScoreAdj: 0 });
@@ -31,7 +31,7 @@ Deno.test("an infra container is what the machine lets it be", async () => {
   assertEquals(await limitsOf({ caps: "00000000a80425fb" }), { ...whole, oomScoreAdj: 0 });
 });
 
-Deno.test("the profile of an infra container allows no call that makes namespaces, mounts or sockets", () => {
+Deno.test("the seccomp profile of an infra container allows no system call that creates namespaces, mounts or sockets", () => {
   const identity = { hostname: "web", annotations: {}, cgroup: "/x" };
   const limits = { user: 65_535, oomScoreAdj: -998, hasSeccomp: true };
   // deno-lint-ignore no-explicit-any
@@ -78,7 +78,7 @@ Deno.test("the profile of an infra container allows no call that makes namespace
       ],
     ]
   ) assertEquals(allowed.includes(name), false, name);
-  assertEquals(new Set(allowed).size, allowed.length, "each once");
+  assertEquals(new Set(allowed).size, allowed.length, "no duplicates");
   // deno-lint-ignore no-explicit-any
   assertEquals((infraConfig(identity, { ...limits, hasSeccomp: false }).linux as any).seccomp, undefined);
 });

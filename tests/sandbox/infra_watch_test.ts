@@ -8,9 +8,9 @@ import { until } from "../until.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 
-/** A machine whose processes end as the test says, with the records and bundles of infra containers. */
+/** A machine whose processes end when the test ends them, with the records and bundles of infra containers. */
 class Machine implements AsyncDisposable {
-  /** By their IDs, with their start and their namespace. */
+  /** The processes by ID, with their start time and namespace. */
   readonly processes = new Map<number, { start: number; netns: string }>();
   readonly ended: InfraEnded[] = [];
   readonly log = new Lines();
@@ -20,7 +20,7 @@ class Machine implements AsyncDisposable {
     const stdout = args.map((path) => {
       const pid = Number(path.split("/")[2]);
       const process = this.processes.get(pid);
-      // 18 numbers, the start, and more than follow it.
+      // 18 numbers, the start time, and more numbers.
       return process === undefined
         ? ""
         : `${pid} (catatonit) S ${"0 ".repeat(18)}${process.start} ${NUMBERS} 0 0\n`;
@@ -45,11 +45,11 @@ class Machine implements AsyncDisposable {
     });
   }
 
-  static async make(): Promise<Machine> {
+  static async create(): Promise<Machine> {
     return new Machine(await Deno.makeTempDir({ prefix: "pwt-infra-" }));
   }
 
-  /** Makes a sandbox whose container runs, or puts such a record in the place of another. */
+  /** Creates a sandbox whose container runs, or replaces its record. */
   async start(id: string, pid: number, more: Partial<SandboxRecord> = {}): Promise<SandboxRecord> {
     const bundle = `${this.dir}/state/infra/${id}`;
     await Deno.mkdir(bundle, { recursive: true });
@@ -81,10 +81,10 @@ class Machine implements AsyncDisposable {
     this.#outOfMemory = true;
   }
 
-  /** How many programs a look has run. */
-  async look(): Promise<number> {
+  /** Checks all containers once and returns how many programs that ran. */
+  async check(): Promise<number> {
     const before = this.host.requests.length;
-    await this.watch.look();
+    await this.watch.check();
     return this.host.requests.length - before;
   }
 
@@ -94,79 +94,79 @@ class Machine implements AsyncDisposable {
   }
 }
 
-Deno.test("the end of an infra container is told once, and as long as nothing ends no program is run", async () => {
-  await using machine = await Machine.make();
-  assertEquals(await machine.look(), 0, "there is no container");
+Deno.test("the end of an infra container is reported once, and no program runs while nothing ends", async () => {
+  await using machine = await Machine.create();
+  assertEquals(await machine.check(), 0, "there is no container");
   await machine.start("a", 11);
   await machine.start("b", 12);
-  assertEquals(await machine.look(), 1, "one program for both");
-  assertEquals(await machine.look(), 0);
+  assertEquals(await machine.check(), 1, "one program for both");
+  assertEquals(await machine.check(), 0);
   await machine.start("c", 13);
-  assertEquals(await machine.look(), 1, "only for the new one");
+  assertEquals(await machine.check(), 1, "only for the new one");
   assertEquals(machine.host.lines.at(-1), "cat /proc/13/stat");
 
   machine.processes.delete(12);
-  await machine.look();
+  await machine.check();
   const reason = "its infra container has ended: its process 12 is gone";
   assertEquals(machine.ended, [{ id: "b", pid: 12, reason }]);
-  assertEquals([await machine.look(), machine.ended.length], [0, 1]);
+  assertEquals([await machine.check(), machine.ended.length], [0, 1]);
 });
 
-Deno.test("another process with the ID of one that has ended is not taken for it, nor told of again", async () => {
-  await using machine = await Machine.make();
+Deno.test("another process with the ID of an ended one does not count as that process, and the end is not reported again", async () => {
+  await using machine = await Machine.create();
   await machine.start("a", 11);
-  await machine.look();
+  await machine.check();
   machine.processes.set(11, { start: 999, netns: "4:host" });
-  await machine.look();
+  await machine.check();
   assertEquals(machine.ended.length, 1);
   assertMatch(machine.ended[0]?.reason ?? "", /is gone; another process has the ID 11 now$/);
   machine.processes.delete(11);
-  await machine.look();
+  await machine.check();
   assertEquals(machine.ended.length, 1);
 });
 
-Deno.test("a container that somebody takes down, that is not up yet, or is of another boot, has not ended by itself", async () => {
-  await using machine = await Machine.make();
+Deno.test("a container that is torn down, is not ready yet, or is of another boot has not ended by itself", async () => {
+  await using machine = await Machine.create();
   const record = await machine.start("a", 11);
-  await machine.start("making", 12, { phase: "creating", pid: undefined });
+  await machine.start("creating", 12, { phase: "creating", pid: undefined });
   await machine.start("other", 13, { bootId: "earlier" });
   machine.processes.delete(13);
-  await machine.look();
+  await machine.check();
   await machine.sandboxes.write({ ...record, phase: "stopping" });
   machine.processes.delete(11);
-  await machine.look();
+  await machine.check();
   await machine.sandboxes.remove(record);
-  await machine.look();
+  await machine.check();
   assertEquals(machine.ended, []);
 });
 
-Deno.test("a sandbox that is made again under its ID is followed anew", async () => {
-  await using machine = await Machine.make();
+Deno.test("a sandbox that is created again with the same ID is watched again", async () => {
+  await using machine = await Machine.create();
   const first = await machine.start("a", 11);
-  await machine.look();
+  await machine.check();
   machine.processes.delete(11);
-  await machine.look();
+  await machine.check();
   await machine.removeBundle("a");
   await machine.start("a", 21, { createdAt: `${first.createdAt}+` });
-  await machine.look();
+  await machine.check();
   assertEquals(machine.ended.length, 1);
   machine.processes.delete(21);
   machine.outOfMemory();
-  await machine.look();
+  await machine.check();
   assertEquals(machine.ended.map(({ pid }) => pid), [11, 21]);
   assertMatch(
     machine.ended[1]?.reason ?? "",
-    /21 is gone; the kernel has killed 1 of its processes for want of memory$/,
+    /21 is gone; the kernel has killed 1 of its processes because memory ran out$/,
   );
 });
 
-Deno.test("it looks by itself until it is disposed of, and says once that it cannot", async () => {
-  await using machine = await Machine.make();
+Deno.test("the watch checks by itself until it is disposed of, and logs a failure once", async () => {
+  await using machine = await Machine.create();
   machine.watch.start();
   await Deno.mkdir(`${machine.dir}/state`);
   await Deno.writeTextFile(`${machine.dir}/state/infra`, "no directory");
   await until(() => machine.log.all.length > 0);
-  assertMatch(machine.log.all[0] ?? "", /^error the infra containers cannot be followed: /);
+  assertMatch(machine.log.all[0] ?? "", /^error Cannot watch the infra containers: /);
   await Deno.remove(`${machine.dir}/state/infra`);
   await machine.start("a", 11);
   await until(() => machine.host.requests.length > 0);

@@ -1,9 +1,9 @@
-// Which runtime has called a hook, and what it answers.
+// Which runtime called a hook, and what it answers.
 import { assertEquals } from "@std/assert";
 import { callingRuntime, hasContainer, type OciRuntime } from "../../lib/sandbox/oci_runtime.ts";
 import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
-/** What is found of a process that shows itself so. */
+/** Returns the runtime that is found for a process with this program and command line. */
 async function calledBy(exe: string, ...args: string[]): Promise<OciRuntime | undefined> {
   const host = new FakeRun(({ program }) => ({
     stdout: program === "readlink" ? `${exe}\n` : args.map((arg) => `${arg}\0`).join(""),
@@ -11,12 +11,12 @@ async function calledBy(exe: string, ...args: string[]): Promise<OciRuntime | un
   return await callingRuntime(42, "c1", { run: host.run });
 }
 
-Deno.test("the runtime and its root are read off the command line that an engine has called it by", async () => {
+Deno.test("the runtime and its root are read from the command line of the engine", async () => {
   const log = ["--log", "/b/log.json", "--log-format", "json"];
   assertEquals(await calledBy("/usr/sbin/runc", "runc", ...log, "create", "--bundle", "/b", "c1"), {
     program: "/usr/sbin/runc",
   });
-  // The shim of containerd, CRI-O behind conmon, crun, youki, and a container that is restored.
+  // The containerd shim, CRI-O with conmon, crun, youki, and a restored container.
   for (
     const [program, root, args] of [
       ["/usr/bin/runc", "/run/containerd/runc/k8s.io", [
@@ -36,7 +36,7 @@ Deno.test("the runtime and its root are read off the command line that an engine
   }
 });
 
-Deno.test("what has called the hook and is no runtime that makes this container is not asked", async () => {
+Deno.test("a process that called the hook but is not the runtime that creates this container is ignored", async () => {
   for (
     const [exe, ...args] of [
       ["/bin/dash", "sh", "-c", 'podwire "$@"; exit $?', "podwire", "c1"],
@@ -46,14 +46,14 @@ Deno.test("what has called the hook and is no runtime that makes this container 
       ["", ""],
     ] as [string, ...string[]][]
   ) assertEquals(await calledBy(exe, ...args), undefined, args.join(" "));
-  // Its file has no path any more; the name that it was called by may have one.
+  // The file of the program has no path any more; the name on the command line may still have one.
   assertEquals(await calledBy("/memfd:runc (deleted)", "/usr/sbin/runc", "create", "c1"), {
     program: "/usr/sbin/runc",
   });
   assertEquals(await calledBy("/usr/sbin/runc (deleted)", "runc", "create", "c1"), undefined);
 });
 
-Deno.test("only a list that was given without complaint says that there is no such container", async () => {
+Deno.test("only a list without an error message proves that a container does not exist", async () => {
   const answer = async (outcome: ScriptedOutcome, runtime: OciRuntime = { program: "/usr/bin/runc" }) => {
     const host = new FakeRun([outcome]);
     const has = await hasContainer("c1", runtime, { run: host.run, path: "/bin" });

@@ -15,7 +15,7 @@ function decode(overrides: Record<string, unknown> = {}) {
   return decodeOciState(JSON.stringify({ ...STATE, ...overrides }));
 }
 
-Deno.test("the state of a container is read as runc and crun write it", () => {
+Deno.test("the container state is read in the formats of runc and crun", () => {
   const { ociVersion: _, ...rest } = STATE;
   assertEquals(decode(), { ...rest, status: "creating" });
   assertEquals(decode({ owner: "", root: "/x", created: "2026", future: [1] }), {
@@ -29,7 +29,7 @@ Deno.test("the state of a container is read as runc and crun write it", () => {
   for (const none of [null, undefined, {}]) assertEquals(decode({ annotations: none }).annotations, {});
 });
 
-Deno.test("what is needed and missing or wrong is named", () => {
+Deno.test("an error names the required member that is missing or wrong", () => {
   for (
     const [overrides, words] of [
       [{ ociVersion: undefined }, "ociVersion is missing"],
@@ -55,7 +55,7 @@ Deno.test("what is needed and missing or wrong is named", () => {
   }
 });
 
-Deno.test("what is no state at all is told, and how large it may be", () => {
+Deno.test("input that is not a state, or is too large, is refused", () => {
   for (const text of ["", " \n", "[]", "null", "{", '{"id": "a", "id": "b"}', "x"]) {
     assertEquals(assertThrows(() => decodeOciState(text), CniError).kind, "usage", text);
   }

@@ -1,10 +1,10 @@
-// Sysctls of a sandbox are read back, and never change the machine.
+// Sysctls of a sandbox are read back, and never change the host.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { setSysctls, validateSysctls } from "../../lib/sandbox/sysctl.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
-/** A machine with a namespace; `global` are those that hold for both, and `kept` those that keep their value. */
+/** A machine with one namespace. With `global`, a write in the namespace also changes the host; with `kept`, writes change nothing. */
 class Machine {
   readonly host = new Map<string, string>();
   readonly inside = new Map<string, string>();
@@ -12,7 +12,7 @@ class Machine {
 
   constructor(
     values: Readonly<Record<string, string>>,
-    readonly dials: { readonly global?: boolean; readonly kept?: boolean } = {},
+    readonly options: { readonly global?: boolean; readonly kept?: boolean } = {},
   ) {
     for (const [path, value] of Object.entries(values)) {
       this.host.set(path, value);
@@ -34,13 +34,13 @@ class Machine {
     }
     const [name = "", value = ""] = args.at(-1)?.split("=") ?? [];
     const path = name.replaceAll(".", "/");
-    if (!this.dials.kept) values.set(path, value);
-    if (this.dials.global) this.host.set(path, value);
+    if (!this.options.kept) values.set(path, value);
+    if (this.options.global) this.host.set(path, value);
     return {};
   }
 }
 
-Deno.test("a sysctl that the kernel does not take is no success", async () => {
+Deno.test("a sysctl whose value the kernel does not accept is an error", async () => {
   const machine = new Machine({ "net/ipv4/ip_default_ttl": "64" }, { kept: true });
   const error = await assertRejects(() => machine.set({ "net.ipv4.ip_default_ttl": "65" }), CniError);
   assertStringIncludes(
@@ -49,20 +49,21 @@ Deno.test("a sysctl that the kernel does not take is no success", async () => {
   );
 });
 
-Deno.test("a sysctl that holds for the whole machine is set back there and refused", async () => {
+Deno.test("a sysctl that applies to the whole machine is restored there and refused", async () => {
   const machine = new Machine({ "net/odd/one": "1" }, { global: true });
   const error = await assertRejects(() => machine.set({ "net.odd.one": "2" }), CniError);
-  assertEquals([error.kind, machine.host.get("net/odd/one")], ["usage", "1"]);
+  assertEquals({ kind: error.kind, host: machine.host.get("net/odd/one") }, { kind: "usage", host: "1" });
   for (const name of ["net.netfilter.nf_conntrack_max", "net.nf_conntrack_max"]) {
     const refused = await assertRejects(
       async () => await Promise.resolve(validateSysctls({ [name]: "4242" })),
       CniError,
     );
-    assertEquals([refused.kind, refused.context.details], ["usage", "it holds for the whole machine"], name);
+    const { kind, context: { details } } = refused;
+    assertEquals({ kind, details }, { kind: "usage", details: "it applies to the whole machine" }, name);
   }
 });
 
-Deno.test("the kernel's own way of writing a value is the same value", async () => {
+Deno.test("a value that the kernel prints in its own format is the same value", async () => {
   const pairs = [
     ["8080-8082,9000", "9000,8081,8080,8082"],
     ["0\t100", "0 100"],
@@ -80,6 +81,6 @@ Deno.test("the kernel's own way of writing a value is the same value", async () 
   }
 });
 
-Deno.test("a sysctl that can only be written is taken for set", async () => {
+Deno.test("a sysctl that can only be written counts as set", async () => {
   await new Machine({}, { kept: true }).set({ "net.ipv4.route.flush": "1" });
 });

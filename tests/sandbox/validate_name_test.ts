@@ -3,7 +3,7 @@ import { validateAnnotations, validateLabels } from "../../lib/sandbox/validate_
 import { validateUid } from "../../lib/sandbox/validate_name.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
-Deno.test("a UID or label that would not stay on its line, or shows other than it is, is refused", () => {
+Deno.test("a UID or label with a line break, a space or an invisible character is refused", () => {
   validateUid("8d0d33a6-1f6b-4c1e-9d0a-1f2e3d4c5b6a");
   validateUid("0123456789abcdef");
   for (const char of ["\n", "\r", "\t", " ", "\x1b", "\u0085", "\u2028", "\u202e", "\u200b", "\ud800"]) {
@@ -15,7 +15,7 @@ Deno.test("a UID or label that would not stay on its line, or shows other than i
   assertThrows(() => validateUid("x".repeat(254)), CniError);
 });
 
-Deno.test("an annotation may have several lines, as kubectl writes them, and nothing else that is not shown", () => {
+Deno.test("an annotation may have several lines, as kubectl writes them, but no other invisible character", () => {
   validateAnnotations({
     "kubectl.kubernetes.io/last-applied-configuration": '{\n\t"kind": "Pod"}\r\n',
     empty: "",
