@@ -16,13 +16,13 @@ import { asResult } from "../cni/result.ts";
 import { type KernelRoute, type NextHop, parseKernelRoutes } from "./kernel_route.ts";
 import { normalIp, type PlannedAttachment } from "./request.ts";
 
-/** An attachment of a pod that has been made. */
+/** An attachment of a pod, with its result. */
 export interface AttachedNetwork {
   readonly planned: PlannedAttachment;
   readonly result: JsonObject;
 }
 
-/** Where the routes are, and how they are asked for. */
+/** Options of {@linkcode settleDefaultRoutes}. */
 export interface DefaultRoutesOptions {
   /** The path of the pod's namespace. */
   readonly netns: string;
@@ -30,24 +30,24 @@ export interface DefaultRoutesOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Whose default route of a family the pod is to have. */
+/** The network whose default route of a family the pod gets. */
 interface Choice {
   readonly family: Family;
   readonly chosen: AttachedNetwork;
-  /** The next hop that the request asks for; undefined for whatever the plugins made. */
+  /** The next hop that the request asks for; undefined for the route that the plugins made. */
   readonly gateway: string | undefined;
 }
 
 /**
- * Leaves a pod one default route per family, of several that its networks brought: that of the first network, unless
- * the request names another. Linux would prefer the last one in IPv4, and spread the traffic over all of them in IPv6.
+ * Leaves a pod one default route for each family, if its networks made several: that of the first network, unless the
+ * request names another. Linux would prefer the last one in IPv4, and spread the traffic over all of them in IPv6.
  *
- * Only routes of interfaces that these attachments made are changed. What routers advertise is theirs. Gives the
+ * Only changes routes of interfaces that these attachments made, and never those that routers advertise. Returns the
  * results as they are now.
  *
  * Requires root, `--allow-run=nsenter,ip`.
  *
- * @throws {CniError} if the network that was asked for has no gateway, or the kernel does not have the route afterwards
+ * @throws {CniError} if the requested network has no gateway, or the kernel does not have the route afterwards
  */
 export async function settleDefaultRoutes(
   attached: readonly AttachedNetwork[],
@@ -76,11 +76,13 @@ function choicesOf(
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
 ): readonly Choice[] {
-  return FAMILIES.flatMap((family) => wantedOf(family, attached) ?? firstOf(family, attached, routes) ?? []);
+  return FAMILIES.flatMap((family) =>
+    requestedChoice(family, attached) ?? firstChoice(family, attached, routes) ?? []
+  );
 }
 
-/** The choice that the request names. */
-function wantedOf(family: Family, attached: readonly AttachedNetwork[]): Choice | undefined {
+/** Returns the choice that the request names. */
+function requestedChoice(family: Family, attached: readonly AttachedNetwork[]): Choice | undefined {
   for (const chosen of attached) {
     const { planned: { settings: { defaultRoute } }, result } = chosen;
     if (defaultRoute === undefined) continue;
@@ -98,13 +100,13 @@ function wantedOf(family: Family, attached: readonly AttachedNetwork[]): Choice 
   return undefined;
 }
 
-/** The first network that brought a default route, if others did too. */
-function firstOf(
+/** Returns the first network that made a default route, if others did too. */
+function firstChoice(
   family: Family,
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
 ): Choice | undefined {
-  const [chosen, ...others] = attached.filter((network) => brings(network, family, routes));
+  const [chosen, ...others] = attached.filter((network) => hasDefaultRoute(network, family, routes));
   return chosen === undefined || others.length === 0 ? undefined : { family, chosen, gateway: undefined };
 }
 
@@ -120,27 +122,27 @@ function requireGateways(attached: readonly AttachedNetwork[], wanted: readonly 
   }
 }
 
-function claims(result: JsonObject, family: Family): readonly DefaultRoute[] {
+function routesInResult(result: JsonObject, family: Family): readonly DefaultRoute[] {
   return defaultRoutesOf(result).filter((route) => route.family === family);
 }
 
-/** The other networks that brought a default route. */
+/** Returns the other networks that made a default route. */
 function rivalsOf(
   { family, chosen }: Choice,
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
 ): readonly AttachedNetwork[] {
-  return attached.filter((network) => network !== chosen && brings(network, family, routes));
+  return attached.filter((network) => network !== chosen && hasDefaultRoute(network, family, routes));
 }
 
-/** Whether a network has a default route, and not only in a table of its own, where `sbr` puts it. */
-function brings(network: AttachedNetwork, family: Family, routes: readonly KernelRoute[]): boolean {
-  if (claims(network.result, family).length === 0) return false;
+/** Whether a network has a default route outside a table of its own, which is where `sbr` puts it. */
+function hasDefaultRoute(network: AttachedNetwork, family: Family, routes: readonly KernelRoute[]): boolean {
+  if (routesInResult(network.result, family).length === 0) return false;
   const own = routes.filter((route) => route.family === family && hopsOf(network, route).length > 0);
   return own.length === 0 || own.some(({ isMain }) => isMain);
 }
 
-/** The lines for `ip` that bring about the choice; none if it is as it should be. */
+/** Returns the lines for `ip` that make the choice true; none if it is true. */
 function changesFor(
   choice: Choice,
   attached: readonly AttachedNetwork[],
@@ -161,14 +163,14 @@ function changesFor(
   return isThere ? removed : [...removed, additionOf(choice)];
 }
 
-/** The hops of a route that lead through interfaces of the attachment. */
+/** Returns the hops of a route that lead through interfaces of the attachment. */
 function hopsOf({ planned: { ifName }, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
-  const inside = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
-  const devices = [ifName, ...inside.map(({ name }) => name)];
+  const inPod = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
+  const devices = [ifName, ...inPod.map(({ name }) => name)];
   return hops.filter(({ device }) => devices.includes(device));
 }
 
-/** In IPv6 the hops of a route can go one by one; in IPv4 a route is one thing. */
+/** In IPv6 each hop of a route can be removed on its own; in IPv4 only the whole route can. */
 function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop[]): readonly string[] {
   if (gone.length === 0) return [];
   const words = `route delete ${EVERYTHING[family]} table main${
@@ -179,7 +181,7 @@ function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop
 }
 
 function additionOf({ family, chosen: { planned, result }, gateway }: Choice): string {
-  const via = gateway ?? claims(result, family)[0]?.gateway;
+  const via = gateway ?? routesInResult(result, family)[0]?.gateway;
   const hop = via === undefined ? "" : `via ${via} `;
   return `route prepend ${EVERYTHING[family]} ${hop}dev ${planned.ifName}`;
 }

@@ -8,7 +8,7 @@ import type { LoopbackOptions } from "./loopback.ts";
 export interface PodLink {
   /** The name of the interface. */
   readonly name: string;
-  /** Not every kind of interface has one. */
+  /** Its MAC address; undefined for a kind of interface that has none. */
   readonly mac: string | undefined;
   /** Whether it is up. */
   readonly up: boolean;
@@ -16,19 +16,19 @@ export interface PodLink {
   readonly addresses: readonly LinkAddress[];
 }
 
-/** What there is to see in a namespace. */
+/** The interfaces of a namespace, and what is wrong with it. */
 export interface NetnsLinks {
-  /** Why the namespace or its `lo` is not as a pod needs it, in words that stand alone. */
+  /** A clause that says what is wrong with the namespace or its `lo`; undefined if nothing is. */
   readonly problem: string | undefined;
   readonly links: readonly PodLink[];
 }
 
 /**
- * Looks into a namespace, with one process.
+ * Returns the interfaces of a namespace, with one process.
  *
  * Requires root, `--allow-read`, `--allow-run=nsenter`.
  *
- * @throws {CniError} if that cannot be found out
+ * @throws {CniError} if they cannot be found out
  */
 export async function inspectNetns(netns: string, { run, signal }: LoopbackOptions): Promise<NetnsLinks> {
   const gone = async (): Promise<NetnsLinks | undefined> => {
@@ -59,6 +59,6 @@ function loopbackProblem(links: readonly LinkInfo[]): string | undefined {
 }
 
 function asPodLink({ name, isUp, mac, addresses }: LinkInfo): PodLink {
-  // The address of a tunnel is that of its end.
+  // A tunnel has the address of its end instead.
   return { name, mac: MAC.test(mac) ? mac : undefined, up: isUp, addresses };
 }

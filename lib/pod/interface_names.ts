@@ -4,7 +4,7 @@ import { validateInterfaceName } from "../cni/name.ts";
 const LAST_AUTOMATIC = 9999;
 
 /**
- * The names of a pod's interfaces: what was asked for stands, the others get the lowest free `ethN` in order.
+ * Returns the names of a pod's interfaces: those that were asked for, and the lowest free `ethN` for the others, in order.
  *
  * @throws {CniError} kind `usage`, if a name is invalid or taken, or none is left
  */

@@ -4,32 +4,32 @@ import type { Family } from "../cni/default_route.ts";
 /** Where a route leads next. */
 export interface NextHop {
   readonly device: string;
-  /** In its one canonical form; undefined for the link itself. */
+  /** In its canonical form; undefined for the link itself. */
   readonly gateway: string | undefined;
-  /** As `ip` is told of it. */
+  /** The arguments of `ip` for it. */
   readonly words: string;
 }
 
 /** A route as the kernel shows it. */
 export interface KernelRoute {
   readonly family: Family;
-  /** Whether it is in the table that is asked when no rule says otherwise. */
+  /** Whether it is in the table that the kernel uses unless a rule names another one. */
   readonly isMain: boolean;
   readonly metric: number | undefined;
-  /** More than one share the traffic. */
+  /** If there are several, they share the traffic. */
   readonly hops: readonly NextHop[];
 }
 
-/** What `ip -j` shows, as far as it matters here. */
-interface Shown {
+/** A route as `ip -j` prints it, with the members that matter here. */
+interface IpRoute {
   readonly type?: string;
   readonly protocol?: string;
   readonly table?: string;
   readonly metric?: number;
-  readonly nexthops?: readonly ShownHop[];
+  readonly nexthops?: readonly IpHop[];
 }
 
-interface ShownHop {
+interface IpHop {
   readonly dev?: string;
   readonly gateway?: string;
   /** A next hop of the other family. */
@@ -38,19 +38,19 @@ interface ShownHop {
 }
 
 /**
- * The routes that lead somewhere, out of the lists that `ip` printed, one for each of the families. Those that the kernel
- * took from a router's advertisement come back by themselves and are left out.
+ * Returns the routes that lead somewhere, out of the lists that `ip` printed, one list for each family. Leaves out the
+ * routes that the kernel took from the advertisement of a router: they come back by themselves.
  */
 export function parseKernelRoutes(
   families: readonly Family[],
   lists: readonly (readonly unknown[])[],
 ): readonly KernelRoute[] {
   return families.flatMap((family, index) =>
-    (lists[index] ?? []).flatMap((route) => routeOf(family, route as Shown & ShownHop))
+    (lists[index] ?? []).flatMap((route) => routeOf(family, route as IpRoute & IpHop))
   );
 }
 
-function routeOf(family: Family, route: Shown & ShownHop): readonly KernelRoute[] {
+function routeOf(family: Family, route: IpRoute & IpHop): readonly KernelRoute[] {
   const { type = "unicast", protocol, table = "main", metric, nexthops } = route;
   if (type !== "unicast" || protocol === "ra") return [];
   const isShared = nexthops !== undefined;
@@ -58,7 +58,7 @@ function routeOf(family: Family, route: Shown & ShownHop): readonly KernelRoute[
   return hops.length === 0 ? [] : [{ family, isMain: table === "main", metric, hops }];
 }
 
-function hopOf({ dev, gateway, via, weight }: ShownHop, withWeight: boolean): readonly NextHop[] {
+function hopOf({ dev, gateway, via, weight }: IpHop, withWeight: boolean): readonly NextHop[] {
   if (dev === undefined) return [];
   const next = via === undefined ? gateway : `${via.family} ${via.host}`;
   const words = [

@@ -11,13 +11,13 @@ import { findForeignAddress } from "../cni/loopback_address.ts";
 export interface LoopbackOptions {
   readonly run: RunCommand;
   readonly signal?: AbortSignal | undefined;
-  /** Becomes the alias of `lo`; one word. @default it stays as it is */
+  /** The new alias of `lo`; one word. @default {the alias stays as it is} */
   readonly alias?: string | undefined;
 }
 
 /**
- * Brings up `lo` in a namespace that somebody else made, and refuses one where `lo` has an address that is not for
- * loopback: that namespace is in use for something that a pod could disturb.
+ * Brings up `lo` in a namespace that podwire did not make. Refuses a namespace whose `lo` has an address that is not for
+ * loopback: it is in use for something that a pod could disturb.
  *
  * Requires root, `--allow-read`, `--allow-run=nsenter`.
  *
@@ -33,7 +33,7 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
     const lines = [`link set dev lo up${alias === undefined ? "" : ` alias ${alias}`}`, "addr show dev lo"];
     lo = await showLo(lines, { netns, run, signal });
   } catch (error) {
-    // The namespace may have gone in between, which `nsenter` tells in words of its own.
+    // The namespace may be gone by now, which `nsenter` reports in its own words.
     const now = await nsProblem(netns);
     if (now !== undefined && !signal?.aborted) throw refuse("not-found", now, ERROR_CODES.invalidNetns);
     throw asCniError(error);

@@ -20,7 +20,7 @@ export interface PodNetwork {
   readonly result: JsonObject;
 }
 
-/** The parts that {@linkcode PodNetworks} works with. */
+/** What {@linkcode PodNetworks} works with. */
 export interface PodNetworksOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
@@ -28,9 +28,9 @@ export interface PodNetworksOptions {
   readonly run: RunCommand;
 }
 
-/** How much is torn down, and until when. */
+/** Options of {@linkcode PodNetworks.tearDown}. */
 export interface PodTearDownOptions {
-  /** Leaves alone what could not be detached a moment ago. @default {false} */
+  /** Skips attachments that could not be detached a moment ago. @default {false} */
   readonly attachedOnly?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -49,9 +49,9 @@ export class PodNetworks {
 
   /**
    * Attaches the pod to all planned networks, one after another as the specification demands, and leaves it one default
-   * route per family. When something fails, what is attached is detached again, last first.
+   * route for each family. If something fails, detaches what was attached, last first.
    *
-   * @throws {CniError} with what failed first
+   * @throws {CniError} the first failure
    */
   async setUp(
     request: PodRequest,
@@ -79,7 +79,7 @@ export class PodNetworks {
       }
       return await this.#settle(request, plan, done, signal);
     } catch (error) {
-      // Only these: the container may have attachments that somebody else made.
+      // Only these: the container may have attachments that another caller made.
       const own = new Set(done.map(({ name, ifName }) => `${ifName}@${name}`));
       const failures = await this.#detach(
         containerId,
@@ -89,7 +89,7 @@ export class PodNetworks {
     }
   }
 
-  /** The kernel knows; where it has no interface of that name, the result may say what another one of the pod has. */
+  /** Asks the kernel; if it has no interface of that name, the result may say what another one of the pod has. */
   async #requireWantedMac(
     { list, ifName, settings: { mac } }: PlannedAttachment,
     json: JsonObject,
@@ -98,9 +98,9 @@ export class PodNetworks {
   ): Promise<void> {
     if (mac === undefined) return;
     const { interfaces = [] } = asResult(json);
-    const told = interfaces.find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
+    const reported = interfaces.find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
     const found = await findLink(ifName, { netns, run: this.#options.run, signal });
-    const own = found?.mac ?? told;
+    const own = found?.mac ?? reported;
     if (own !== undefined && macDigits(own) === macDigits(mac)) return;
     throw new CniError(
       "plugin",
@@ -108,12 +108,12 @@ export class PodNetworks {
       {
         verb: "ADD",
         network: list.name,
-        hint: "its plugins take no requested MAC address",
+        hint: "its plugins ignore a requested MAC address",
       },
     );
   }
 
-  /** CHECK, and whoever asks for the default route, go by the results on record. */
+  /** CHECK and the look-up of the default route use the results on record, so they have to be as the kernel is now. */
   async #settle(
     { containerId, netns }: PodRequest,
     plan: readonly PlannedAttachment[],
@@ -141,8 +141,8 @@ export class PodNetworks {
   }
 
   /**
-   * Detaches the pod from everything on record, last attachment first. One failure does not stop the
-   * others; what could not be detached stays on record.
+   * Detaches the pod from everything on record, last attachment first. A failure does not stop the others. What could not
+   * be detached stays on record.
    */
   async tearDown(
     containerId: string,
@@ -168,20 +168,20 @@ export class PodNetworks {
     return failures;
   }
 
-  /** The networks that the pod is attached to, in the order of attachment. */
+  /** Returns the networks that the pod is attached to, in the order of attachment. */
   async networks(containerId: string): Promise<readonly PodNetwork[]> {
     return networksOf(await this.#options.store.ofContainer(containerId));
   }
 }
 
-/** The networks that are attached, of all that is on record of a pod. */
+/** Returns the attached networks among the records of a pod. */
 export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
   return records.flatMap(({ state, network, ifName, result }) =>
     state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
   );
 }
 
-/** A plugin may ignore CNI_ARGS; an address that was asked for and not given is no success. */
+/** Refuses a result without an address that was asked for: a plugin may ignore CNI_ARGS. */
 function requireWantedIps({ list, settings: { ips = [] } }: PlannedAttachment, json: JsonObject): void {
   const network = list.name;
   const result = asResult(json);
@@ -198,7 +198,7 @@ function requireWantedIps({ list, settings: { ips = [] } }: PlannedAttachment, j
     throw new CniError("plugin", `the network gave ${all} instead of ${missing.join(", ")}`, {
       verb: "ADD",
       network,
-      hint: `its IPAM plugin takes no requested ${isPrefix ? "prefix" : "address"}`,
+      hint: `its IPAM plugin ignores a requested ${isPrefix ? "prefix" : "address"}`,
     });
   }
 }
@@ -206,7 +206,7 @@ function requireWantedIps({ list, settings: { ips = [] } }: PlannedAttachment, j
 function withFailures(cause: CniError, failures: readonly CniError[]): CniError {
   if (failures.length === 0) return cause;
   return cause.within({
-    hint: `not all could be undone: ${failures.map(({ message }) => message).join("; ")}; ` +
+    hint: `not everything could be undone: ${failures.map(({ message }) => message).join("; ")}; ` +
       "`podwire attachments` shows what is left, `podwire recover` retries it",
   });
 }

@@ -1,9 +1,9 @@
 import { asResult, type Dns, type Interface, type IpConfig, type Result, type Route } from "../cni/result.ts";
 import type { PodNetwork } from "./pod.ts";
 
-/** An interface of a pod, or one that a plugin made for it on the host; all that its plugin told of it. */
+/** An interface of a pod, or one that a plugin made for it on the host, with all that its plugin reported. */
 export type PodInterface = Interface & {
-  /** The network that it is of. */
+  /** The network of the interface. */
   readonly network: string;
   /** Its addresses, in the order of the result. */
   readonly addresses: readonly PodAddress[];
@@ -17,21 +17,21 @@ export interface PodAddress {
   readonly gateway: string | undefined;
 }
 
-/** What all networks of a pod come to. */
+/** The results of all networks of a pod. */
 export interface PodResult {
   /** In the order of attachment, each with the result of its plugins. */
   readonly networks: readonly PodNetwork[];
-  /** In the order of the results. A name is one interface within a network and a namespace only. */
+  /** In the order of the results. A name is unique only within a network and a namespace. */
   readonly interfaces: readonly PodInterface[];
   /** All addresses, without prefix lengths. */
   readonly ips: readonly string[];
-  /** One entry for each network that tells of DNS. */
+  /** One entry for each network whose result has DNS settings. */
   readonly dns: readonly (Dns & { readonly network: string })[];
   /** In the order of the results. */
   readonly routes: readonly (Route & { readonly network: string })[];
 }
 
-/** Gathers the results of a pod's networks; nothing of one replaces something of another. */
+/** Combines the results of a pod's networks; nothing of one result replaces anything of another. */
 export function combineResults(networks: readonly PodNetwork[]): PodResult {
   const results = networks.map((network) => ({ ...network, result: asResult(network.result) }));
   const interfaces = results.flatMap(interfacesOf);
@@ -52,21 +52,21 @@ function interfacesOf(
   { name: network, ifName, result }: { name: string; ifName: string; result: Result },
 ): readonly PodInterface[] {
   const ips = result.ips ?? [];
-  const told = (result.interfaces ?? []).map((shown, index) => ({
-    ...shown,
+  const reported = (result.interfaces ?? []).map((reported, index) => ({
+    ...reported,
     network,
     addresses: ips.filter((ip) => ip.interface === index).map(addressOf),
   }));
-  // Results of old versions, and lazy ones, do not say where an address is: on the interface that was asked for.
-  const stray = ips.filter((ip) => ip.interface === undefined || told[ip.interface] === undefined).map(
+  // Results of old versions, and incomplete ones, do not say where an address is: it is on the requested interface.
+  const stray = ips.filter((ip) => ip.interface === undefined || reported[ip.interface] === undefined).map(
     addressOf,
   );
-  if (stray.length === 0) return told;
-  const own = told.find(({ name, sandbox }) => name === ifName && sandbox);
+  if (stray.length === 0) return reported;
+  const own = reported.find(({ name, sandbox }) => name === ifName && sandbox);
   if (own === undefined) {
-    return [...told, { network, name: ifName, addresses: stray }];
+    return [...reported, { network, name: ifName, addresses: stray }];
   }
-  return told.map((shown) => shown === own ? { ...shown, addresses: [...shown.addresses, ...stray] } : shown);
+  return reported.map((each) => each === own ? { ...each, addresses: [...each.addresses, ...stray] } : each);
 }
 
 function addressOf({ address, gateway }: IpConfig): PodAddress {

@@ -12,7 +12,7 @@ function refusal(...texts: string[]): CniError {
   return error;
 }
 
-Deno.test("networks come with and without a name for the interface, in order", () => {
+Deno.test("networks are read with and without a name for the interface, in order", () => {
   assertEquals(wantedNetworks([]), undefined);
   assertEquals(wantedNetworks(["a", "b:eth7"]), [{ name: "a" }, { name: "b", ifName: "eth7" }]);
   for (const text of ["", ":", "a:", ":eth0", "a:b:c"]) {
@@ -20,7 +20,7 @@ Deno.test("networks come with and without a name for the interface, in order", (
   }
 });
 
-Deno.test("none alone means no network; a network of that name is asked for with its interface", () => {
+Deno.test("none alone means no network; a network of that name is written with its interface", () => {
   assertEquals(wantedNetworks(["none"]), "none");
   assertEquals(wantedNetworks(["none:eth0"]), [{ name: "none", ifName: "eth0" }]);
   assertEquals(wantedNetworks(["a", "none:eth1,ip=10.1.0.5"]), [
@@ -34,7 +34,7 @@ Deno.test("none alone means no network; a network of that name is asked for with
   }
 });
 
-Deno.test("F2 F60 a network has every setting of its own behind its name", () => {
+Deno.test("F2 F60 every setting of a network can be written behind its name", () => {
   const text =
     "web:eth0,ip=10.1.0.5,ip=fd00::5,mac=02:00:00:00:00:01,publish=[::1]:53:5353/udp,publish=80:80," +
     "ingress=10M,egress=1k,range=10.1.0.0/24@10.1.0.5-10.1.0.9@gw=10.1.0.1+10.2.0.0/24,range=fd00::/64," +
@@ -69,7 +69,7 @@ Deno.test("F2 F60 a network has every setting of its own behind its name", () =>
   });
 });
 
-Deno.test("a comma inside of a value is written with a backslash, and so is a backslash", () => {
+Deno.test("a comma inside a value is written with a backslash, and so is a backslash", () => {
   const { annotations } = wantedNetwork(String.raw`a,annotation=k=x\,y\\,annotation=l=\z\\\,`);
   assertEquals(annotations, { k: String.raw`x,y` + "\\", l: String.raw`\z\,` });
 });
@@ -82,7 +82,7 @@ Deno.test("default-route stands alone or has a gateway for each family", () => {
     mac: "x",
     defaultRoute: ["10.1.0.1", "fd00::1"],
   });
-  // In a list a piece without "=" is another network, but for this one; where no network is before it, it is one.
+  // In a list an item without "=" is the next network, unless it is this key; at the start of a line it is a network.
   assertEquals(wantedNetworkItems("x", "a,b, default-route ,mac=x,c\ndefault-route"), [
     { name: "a" },
     { name: "b", mac: "x", defaultRoute: true },
@@ -96,7 +96,7 @@ Deno.test("default-route stands alone or has a gateway for each family", () => {
   }
 });
 
-Deno.test("what is wrong is told with flag, key and value", () => {
+Deno.test("an error names flag, key and value", () => {
   const cases: readonly [string, string][] = [
     ["a,", '--network: "" is not KEY=VALUE'],
     ["a,,ip=10.1.0.5", '--network: "" is not KEY=VALUE'],
@@ -131,7 +131,7 @@ Deno.test("the help of run names every key", () => {
   for (const key of keys) assert(new RegExp(`[ ,]${key}[, ]`).test(help), key);
 });
 
-/** Text with all that means something to the syntax. */
+/** Text with every character that has a meaning in the syntax. */
 const anyText = (random: Random) =>
   random.one(["x", "k"]) +
   random.list(6, () => random.one([",", "\\", "=", '"', "[", "}", ":", "+", "é", " "])).join("");
@@ -159,7 +159,7 @@ const anyRange = (random: Random): IpRange => ({
   ...(random.chance(50) ? { gateway: random.one(["10.1.0.1", "fd00::1"]) } : {}),
 });
 
-/** At least one, as none is never asked for. */
+/** At least one: an empty list cannot be written. */
 const some = <T>(random: Random, make: () => T): T[] => [make(), ...random.list(3, make)];
 const anyPairs = (random: Random) =>
   some(random, () => [anyText(random).replaceAll("=", ""), anyText(random)] as const);
@@ -223,13 +223,13 @@ function printed(wanted: WantedNetwork): string {
   return `${wanted.name}${wanted.ifName ? `:${wanted.ifName}` : ""}${[...free, ...plain].join("")}`;
 }
 
-property("every network that can be asked for can be written, and is read as it was", (random) => {
+property("every network that can be requested can be written, and is read back unchanged", (random) => {
   const wanted = anyNetwork(random);
   const text = printed(wanted);
   assertEquals(wantedNetworks([text]), [wanted], text);
 }, 2_000);
 
-property("whatever is written is read, or refused as wrong usage", (random) => {
+property("any text is read, or refused as wrong usage", (random) => {
   const words = [
     "a",
     ":eth0",

@@ -17,7 +17,7 @@ Deno.test("run without options asks for a new namespace on the default network",
   assertEquals(request([]), { source: { kind: "new" }, replace: false });
 });
 
-Deno.test("run hands on name, namespace, uid, id, mac and replace", () => {
+Deno.test("run passes name, namespace, uid, id, mac and replace on", () => {
   const { name, namespace, uid, id, mac, replace } = request(
     ["web", "--namespace=prod", "--uid", "u-1", "--id=abc", "--mac", "02:00:00:00:00:01", "--replace"],
   );
@@ -77,7 +77,7 @@ Deno.test("run takes annotations, whose values may hold anything", () => {
   assertEquals(refusal("--annotation", "a"), '--annotation: "a" is not KEY=VALUE');
 });
 
-Deno.test("run takes labels and sysctls, of which the last of a key counts", () => {
+Deno.test("run takes labels and sysctls; the last value of a key counts", () => {
   const { labels, sysctls } = request([
     "--label=app=web",
     "-l",
@@ -136,20 +136,20 @@ Deno.test("F2 run has a flag for each setting of the first network", () => {
   assertEquals(request(["--dns-search=x"]).dns, { searches: ["x"] });
 });
 
-Deno.test("what is wrong with the value of a flag is told with flag and value", () => {
+Deno.test("the error for a wrong value names flag and value", () => {
   assertEquals(refusal("--dns=x"), '--dns: "x" is not a valid IP address');
   assertMatch(refusal("--ip-range=a@b"), /^--ip-range: "a@b" is not SUBNET/);
   assertMatch(refusal("--bandwidth=10M"), /^--bandwidth: "10M" is not ingress=RATE/);
   assertMatch(refusal("--publish=80"), /^--publish: "80" is not \[HOSTIP:\]/);
 });
 
-Deno.test("what only the network can tell to be wrong is told with network and value, and exit code 2", async () => {
+Deno.test("the error for what is wrong with a network names network and value, and the exit code is 2", async () => {
   const confDir = await Deno.makeTempDir({ prefix: "pwt-run-" });
   try {
     const list = { cniVersion: "1.1.0", name: "web", plugins: [{ type: "x", capabilities: { dns: true } }] };
     await Deno.writeTextFile(`${confDir}/web.conflist`, JSON.stringify(list));
     const dirs = ["conf", "state", "cache", "netns"].map((name) => `--${name}-dir=${confDir}`);
-    const told = async (...args: string[]) => {
+    const stderrOf = async (...args: string[]) => {
       const { code, stdout, stderr } = await podwire([...dirs, "run", ...args]);
       assertEquals([code, stdout], [2, ""]);
       return stderr;
@@ -164,8 +164,8 @@ Deno.test("what only the network can tell to be wrong is told with network and v
       [["--network=none", "--ip=10.1.0.5"], "ips asks something of a network, and the pod has no network"],
       [["--arg=A=1;B"], "its value contains"],
     ];
-    for (const [args, words] of cases) assertStringIncludes(await told(...args), words);
-    // That nothing of an earlier boot is left, and what was read, is remembered, and that is all.
+    for (const [args, words] of cases) assertStringIncludes(await stderrOf(...args), words);
+    // The only files are the boot ID, which says that nothing of an earlier boot is left, and the memory of the catalog.
     const left = await Array.fromAsync(Deno.readDir(confDir), ({ name }) => name);
     assertEquals(left.sort(), ["boot-id", "catalogs", "run", "web.conflist"]);
   } finally {

@@ -42,7 +42,7 @@ Deno.test("F67 F69 G46 G49 G50 every capability has the name and the shape of th
   );
 });
 
-Deno.test("F67 there is no capability argument for what was not asked for", () => {
+Deno.test("F67 there is no capability argument for what was not requested", () => {
   assertEquals(argsOf({}), {});
   const nothing = { publish: [], ips: [], bandwidth: {}, ipRanges: [], dns: { servers: [] }, aliases: [] };
   assertEquals(argsOf({ ...nothing, capabilities: {} }), {});
@@ -50,7 +50,7 @@ Deno.test("F67 there is no capability argument for what was not asked for", () =
   assertEquals(argsOf({ dns: { searches: ["a"], options: [] } }), { dns: { searches: ["a"] } });
 });
 
-Deno.test("F67 a rate without a burst has one of a tenth of a second, as plugins take none without", () => {
+Deno.test("F67 a rate without a burst gets a burst of a tenth of a second, as plugins refuse a rate without one", () => {
   assertEquals(argsOf({ bandwidth: { ingressRate: 10_000_000 } }), {
     bandwidth: { ingressRate: 10_000_000, ingressBurst: 1_000_000 },
   });
@@ -71,13 +71,13 @@ Deno.test("F67 annotations and the cgroup path go to every network, whether it a
   }
 });
 
-Deno.test("F68 aliases are the list of the network at hand", () => {
+Deno.test("F68 the aliases are those of the network itself", () => {
   const planned = plan({ networks: [{ name: "a", aliases: ["x"] }, { name: "c", aliases: ["y", "z"] }] });
   assertEquals(planned.map(({ capabilityArgs }) => capabilityArgs.aliases), [["x"], ["y", "z"]]);
 });
 
-Deno.test("what no plugin of a network would do is refused, as it would look like success", () => {
-  const wishes: readonly [Omit<WantedNetwork, "name">, string][] = [
+Deno.test("a setting that no plugin of a network supports is refused, as it would look like success", () => {
+  const cases: readonly [Omit<WantedNetwork, "name">, string][] = [
     [{ publish: [MAPPING] }, "portMappings"],
     [{ bandwidth: { ingressRate: 1 } }, "bandwidth"],
     [{ ipRanges: [[{ subnet: "10.1.0.0/24" }]] }, "ipRanges"],
@@ -87,11 +87,11 @@ Deno.test("what no plugin of a network would do is refused, as it would look lik
     [{ capabilities: { "io.example.free": [] } }, "io.example.free"],
     [{ ips: ["10.1.0.5", "10.1.0.6"] }, "ips"],
   ];
-  for (const [wish, capability] of wishes) {
+  for (const [settings, capability] of cases) {
     for (
       const error of [
-        refusal({ ...wish, networks: [{ name: "b" }, { name: "a" }] }),
-        refusal({ networks: [{ name: "a" }, { name: "b", ...wish }] }),
+        refusal({ ...settings, networks: [{ name: "b" }, { name: "a" }] }),
+        refusal({ networks: [{ name: "a" }, { name: "b", ...settings }] }),
       ]
     ) {
       assertEquals(error.kind, "usage");
@@ -99,18 +99,18 @@ Deno.test("what no plugin of a network would do is refused, as it would look lik
       assertStringIncludes(error.context.hint ?? "", `"${capability}": true`);
     }
   }
-  // These have the old way of CNI_ARGS too.
+  // These two can also be carried by CNI_ARGS.
   const [first] = plan({ ips: ["10.1.0.5"], mac: "02:00:00:00:00:01", networks: [{ name: "b" }] });
   assertEquals(first?.capabilityArgs, {});
 });
 
-Deno.test("two addresses go by the capability alone: CNI_ARGS hold one", () => {
+Deno.test("two addresses are carried by the capability alone: CNI_ARGS hold one", () => {
   const [first] = plan({ ips: ["10.1.0.5", "fd00::5"] });
   assertEquals(first?.capabilityArgs.ips, ["10.1.0.5", "fd00::5"]);
   assertEquals(first?.args.some(([key]) => key === "IP"), false);
 });
 
-Deno.test("a capability that is given freely and by its member is refused, naming both", () => {
+Deno.test("a capability that is given both freely and by its member is refused, and the error names both", () => {
   const cases: readonly [Partial<PodRequest>, string, string][] = [
     [{ publish: [MAPPING] }, "portMappings", "publish"],
     [{ ips: ["10.1.0.5"] }, "ips", "ips"],
@@ -127,7 +127,7 @@ Deno.test("a capability that is given freely and by its member is refused, namin
     const error = refusal({ ...typed, capabilities: { [capability]: [] } });
     const msg = `${member} and capabilities.${capability} both give the capability "${capability}"`;
     assertEquals([error.kind, error.msg, error.context.network], ["usage", msg, "a"]);
-    // Alone it is free.
+    // Alone it is allowed.
     assertEquals(argsOf({ capabilities: { [capability]: [] } }), { [capability]: [] });
   }
   // One from the pod, one from the network.

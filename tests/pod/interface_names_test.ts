@@ -4,15 +4,15 @@ import { CniError } from "../../lib/cni/error.ts";
 import { property } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 
-const placed = (networks: Parameters<typeof plan>[0] & object = {}) =>
+const planned = (networks: Parameters<typeof plan>[0] & object = {}) =>
   plan(networks).map(({ list, ifName }) => `${list.name}=${ifName}`);
 
 Deno.test("F6 F54 a pod that names no network gets the default one as eth0", () => {
-  assertEquals(placed(), ["a=eth0"]);
-  assertEquals(placed({ networks: [] }), ["a=eth0"]);
+  assertEquals(planned(), ["a=eth0"]);
+  assertEquals(planned({ networks: [] }), ["a=eth0"]);
 });
 
-Deno.test("F55 an interface name that is asked for twice is refused, naming the second network", () => {
+Deno.test("F55 an interface name that is requested twice is refused, and the error names the second network", () => {
   const error = refusal({ networks: [{ name: "a", ifName: "net1" }, { name: "b", ifName: "net1" }] });
   assertEquals([error.kind, error.msg, error.context.network], [
     "usage",
@@ -23,7 +23,7 @@ Deno.test("F55 an interface name that is asked for twice is refused, naming the 
   assertEquals(refusal({ networks: [{ name: "a", ifName: "lo" }] }).kind, "usage");
 });
 
-Deno.test("an interface name that the kernel would refuse is refused, naming network and value", () => {
+Deno.test("an interface name that the kernel would refuse is refused, and the error names network and value", () => {
   for (const ifName of ["", "way-too-long-name", ".", "a b", "a/b", "a:b"]) {
     const error = refusal({ networks: [{ name: "a" }, { name: "b", ifName }] });
     assertEquals([error.kind, error.context.network, error.context.path], ["usage", "b", "ifName"], ifName);
@@ -35,20 +35,20 @@ Deno.test("F56 F59 G15 the others get the lowest free ethN in order, and a netwo
   const a = { name: "a" };
   const b = { name: "b" };
   const c = { name: "c" };
-  assertEquals(placed({ networks: [a, { ...b, ifName: "eth0" }, c] }), ["a=eth1", "b=eth0", "c=eth2"]);
-  assertEquals(placed({ networks: [{ ...a, ifName: "eth1" }, b, c] }), ["a=eth1", "b=eth0", "c=eth2"]);
-  assertEquals(placed({ networks: [a, a, { ...a, ifName: "net1" }] }), ["a=eth0", "a=eth1", "a=net1"]);
+  assertEquals(planned({ networks: [a, { ...b, ifName: "eth0" }, c] }), ["a=eth1", "b=eth0", "c=eth2"]);
+  assertEquals(planned({ networks: [{ ...a, ifName: "eth1" }, b, c] }), ["a=eth1", "b=eth0", "c=eth2"]);
+  assertEquals(planned({ networks: [a, a, { ...a, ifName: "net1" }] }), ["a=eth0", "a=eth1", "a=net1"]);
 });
 
-Deno.test("F57 there are ten thousand names and no more", () => {
+Deno.test("F57 there are ten thousand automatic names and no more", () => {
   const networks = Array.from({ length: 10_000 }, () => ({ name: "b" }));
   assertEquals(plan({ networks }).at(-1)?.ifName, "eth9999");
   const error = refusal({ networks: [...networks, { name: "c" }] });
   assertEquals(error.msg, 'failed to find free interface name for network "c"');
 });
 
-Deno.test("F58 only ethN is given by itself: net1 and the like are names that somebody asks for", () => {
-  assertEquals(placed({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ifName: "net1" }] }), [
+Deno.test("F58 automatic names are only ethN: net1 and the like are names that a request asks for", () => {
+  assertEquals(planned({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ifName: "net1" }] }), [
     "a=eth0",
     "b=eth1",
     "c=net1",

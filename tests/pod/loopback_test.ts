@@ -4,10 +4,10 @@ import { loopbackUp } from "../../lib/pod/loopback.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { FakeRun } from "../fake_run.ts";
 
-/** That of the tests themselves, of which nothing is asked here but that it is one. */
+/** The namespace of the tests themselves; it only has to be a namespace. */
 const NETNS = "/proc/self/ns/net";
 
-/** What `ip` shows of `lo` with these addresses. */
+/** What `ip` prints for `lo` with these addresses. */
 function loJson(addresses: readonly string[], flags: readonly string[] = ["LOOPBACK", "UP"]): string {
   const addr_info = addresses.map((text) => {
     const [local = "", prefixlen] = text.split("/");
@@ -19,14 +19,14 @@ function loJson(addresses: readonly string[], flags: readonly string[] = ["LOOPB
 const upWith = (host: FakeRun) => loopbackUp(NETNS, { run: host.run });
 const refusal = (host: FakeRun) => assertRejects(() => upWith(host), CniError);
 
-Deno.test("F99 lo is brought up and looked at inside of the namespace, in one process", async () => {
+Deno.test("F99 one process brings lo up in the namespace and shows it", async () => {
   const host = new FakeRun([{ stdout: loJson(["127.0.0.1/8", "127.9.9.9/32", "::1/128"]) }]);
   await upWith(host);
   assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -json -batch -`]);
   assertEquals(host.requests[0]?.stdin, "link set dev lo up\naddr show dev lo\n");
 });
 
-Deno.test("F99 an address on lo that is not for loopback is refused by name", async () => {
+Deno.test("F99 an address of lo that is not for loopback is refused, and the error names it", async () => {
   for (const address of ["10.9.9.9/32", "128.0.0.1/8", "fd00::1/64", "::2/128", "0.0.0.0/0"]) {
     const error = await refusal(new FakeRun([{ stdout: loJson(["127.0.0.1/8", address, "::1/128"]) }]));
     assertEquals(error.kind, "conflict");
@@ -37,7 +37,7 @@ Deno.test("F99 an address on lo that is not for loopback is refused by name", as
   }
 });
 
-Deno.test("F99 that lo cannot be brought up is told in the words of ip, and words that nobody reads are none", async () => {
+Deno.test("F99 the error for lo that cannot be brought up has the words of ip, and output that is not JSON is an error", async () => {
   const denied = { code: 1, stderr: "RTNETLINK answers: Operation not permitted\nCommand failed -:1\n" };
   const error = await refusal(new FakeRun([denied]));
   assertStringIncludes(error.message, "Operation not permitted");
@@ -45,7 +45,7 @@ Deno.test("F99 that lo cannot be brought up is told in the words of ip, and word
   await refusal(new FakeRun([{ stdout: "lo: <UP>" }]));
 });
 
-Deno.test("F100 lo that is down, and an address on it that is not for loopback, are told", async () => {
+Deno.test("F100 lo that is down, and an address of it that is not for loopback, are reported", async () => {
   const problem = async (stdout: string) =>
     (await inspectNetns(NETNS, { run: new FakeRun([{ stdout }]).run })).problem;
   assertEquals(await problem(loJson(["127.0.0.1/8", "::1/128"])), undefined);
@@ -58,7 +58,7 @@ Deno.test("F100 lo that is down, and an address on it that is not for loopback, 
   );
 });
 
-Deno.test("F101 a namespace that is not there, or none, is told without running anything", async () => {
+Deno.test("F101 a path that does not exist or is not a namespace is reported without running anything", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-lo-" });
   try {
     await Deno.writeTextFile(`${dir}/plain`, "x");
@@ -76,10 +76,10 @@ Deno.test("F101 a namespace that is not there, or none, is told without running 
   }
 });
 
-Deno.test("F101 a namespace that goes while it is looked at is told as one that is not there", async () => {
+Deno.test("F101 a namespace that disappears during the look-up is reported as missing", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-lo-" });
   const path = `${dir}/link`;
-  // It is there when it is asked for first, and gone when nsenter comes.
+  // It exists at the first check, and is gone when nsenter starts.
   const host = new FakeRun(async () => {
     await Deno.remove(path);
     return { code: 1, stderr: `nsenter: cannot open ${path}: No such file or directory\n` };
@@ -98,7 +98,7 @@ Deno.test("F101 a namespace that goes while it is looked at is told as one that 
   }
 });
 
-Deno.test("looking at lo ends with the signal", async () => {
+Deno.test("the signal ends the look-up of lo", async () => {
   const signal = AbortSignal.abort();
   const { run } = new FakeRun();
   assertEquals((await assertRejects(() => loopbackUp(NETNS, { run, signal }), CniError)).kind, "cancelled");
@@ -108,7 +108,7 @@ Deno.test("looking at lo ends with the signal", async () => {
   );
 });
 
-Deno.test("F93-F96 F131 all interfaces are told with all their addresses, in one process", async () => {
+Deno.test("F93-F96 F131 one process shows all interfaces with all their addresses", async () => {
   const shown = [
     { ifname: "lo", flags: ["LOOPBACK", "UP"], address: "00:00:00:00:00:00" },
     {

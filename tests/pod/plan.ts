@@ -1,11 +1,11 @@
-/** Requests of one pod, and what becomes of them. */
+/** Requests for one pod, and their plans. */
 import { assertThrows } from "@std/assert";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
 import { planAttachments, type PlannedAttachment, type PodRequest } from "../../lib/pod/request.ts";
 import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
-/** All that a pod can ask for. */
+/** Every capability that a setting has, and one free one. */
 const CAPABILITIES = [
   "portMappings",
   "bandwidth",
@@ -32,7 +32,7 @@ export function networks(capable: readonly string[] = ["a", "c"]): Catalog {
     if (list === undefined) throw new CniError("not-found", `no network ${name}`);
     return list;
   };
-  // A catalogue without a directory: the plan asks it for lists and nothing else.
+  // A catalog without a directory: the plan only takes network lists from it.
   return { get, default: () => get("a") } as unknown as Catalog;
 }
 
@@ -51,7 +51,7 @@ export function plan(
   return planAttachments({ ...POD, ...overrides }, catalog);
 }
 
-/** How a request is refused; nothing has run then, as there is nothing that could. */
+/** The error for a request that cannot be planned. */
 export function refusal(overrides: Partial<PodRequest>, catalog?: Catalog): CniError {
   return assertThrows(() => plan(overrides, catalog), CniError);
 }

@@ -7,7 +7,7 @@ function network(name: string, ifName: string, result: JsonObject): PodNetwork {
   return { name, ifName, result: { cniVersion: "1.1.0", ...result } };
 }
 
-Deno.test("G38 G40 interfaces of equal names in different networks and namespaces all stay, in order", () => {
+Deno.test("G38 G40 interfaces with the same name in different networks and namespaces are all kept, in order", () => {
   const { interfaces } = combineResults([
     network("a", "eth0", {
       interfaces: [{ name: "veth1" }, { name: "eth0", mac: "0a:00:00:00:00:01", sandbox: "/run/netns/p" }],
@@ -36,7 +36,7 @@ Deno.test("G38 G40 interfaces of equal names in different networks and namespace
   assertEquals(interfaces[1]?.addresses[0]?.gateway, "10.1.0.1");
 });
 
-Deno.test("G39 G45 an address that names no interface is on the one that its network was attached as", () => {
+Deno.test("G39 G45 an address without an interface is on the interface of its attachment", () => {
   const { interfaces, ips } = combineResults([
     network("old", "eth0", { ips: [{ address: "10.1.0.2/24" }] }),
     network("lazy", "net1", {
@@ -55,7 +55,7 @@ Deno.test("G39 G45 an address that names no interface is on the one that its net
   assertEquals(ips, ["10.1.0.2", "10.2.0.2"]);
 });
 
-Deno.test("G41 G42 an index of no interface crashes nothing: the address is on the one that was asked for", () => {
+Deno.test("G41 G42 an interface index that is out of range is harmless: the address is on the requested interface", () => {
   for (const index of [1, 7]) {
     const { interfaces } = combineResults([
       network("a", "eth0", {
@@ -69,7 +69,7 @@ Deno.test("G41 G42 an index of no interface crashes nothing: the address is on t
   }
 });
 
-Deno.test("G30 G37 G43 G44 results, DNS and routes are gathered in network order, and say of which network they are", () => {
+Deno.test("G30 G37 G43 G44 results, DNS settings and routes are combined in network order, each with its network", () => {
   const old = { ...network("old", "eth0", {}), result: { cniVersion: "0.2.0", ip4: { ip: "10.1.0.2/24" } } };
   const networks = [
     network("a", "eth1", {
@@ -87,7 +87,7 @@ Deno.test("G30 G37 G43 G44 results, DNS and routes are gathered in network order
     ["b", "0.0.0.0/0", "10.1.0.1"],
   ]);
   assertEquals(combined.ips, ["10.1.0.2"]);
-  // That one is of a version without interfaces.
+  // The version of that result has no interfaces.
   assertEquals(combined.interfaces, [
     { network: "old", name: "eth0", addresses: [{ address: "10.1.0.2/24", gateway: undefined }] },
   ]);

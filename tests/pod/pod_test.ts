@@ -37,8 +37,8 @@ class PodWorld implements AsyncDisposable {
   /** Networks that are each one plugin of the same name. */
   async plan(...types: string[]): Promise<PlannedAttachment[]> {
     for (const type of types) {
-      const there = await Deno.lstat(`${this.network.plugins.dir}/${type}`).catch(() => undefined);
-      if (there === undefined) await this.network.plugins.install(type);
+      const isInstalled = await Deno.lstat(`${this.network.plugins.dir}/${type}`).catch(() => undefined);
+      if (isInstalled === undefined) await this.network.plugins.install(type);
     }
     return types.map((type, index) => ({
       list: listOf([type], { name: type }),
@@ -62,7 +62,7 @@ class PodWorld implements AsyncDisposable {
   }
 }
 
-Deno.test("a pod is attached to its networks one after another, and knows them in that order", async () => {
+Deno.test("a pod is attached to its networks one after another, and lists them in that order", async () => {
   await using world = await PodWorld.make();
   const plan = await world.plan("b", "a");
   const attached = await world.setUp(plan);
@@ -89,7 +89,7 @@ Deno.test("F73 G27 G28 when one network fails, those before it are detached agai
   assertEquals(await world.network.files(), []);
 });
 
-Deno.test("what cannot be detached stays on record, does not stop the others, and the first cause is told", async () => {
+Deno.test("what cannot be detached stays on record, does not stop the others, and the error is that of the first failure", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("b", { DEL: { stdout: '{"code": 108, "msg": "will not"}', code: 1 } });
   await world.network.plugins.install("c", { ADD: REFUSAL });
@@ -102,7 +102,7 @@ Deno.test("what cannot be detached stays on record, does not stop the others, an
   assertEquals(left.map(({ network, state }) => `${network} ${state}`), ["b failed"]);
 });
 
-Deno.test("a failed set-up leaves alone what the container had before", async () => {
+Deno.test("a failed set-up does not touch what the container had before", async () => {
   await using world = await PodWorld.make();
   const [mine, failing] = await world.plan("mine", "failing");
   await world.network.attachments().add(mine!.list, world.network.request({ ifName: "net0" }));
@@ -115,7 +115,7 @@ Deno.test("a failed set-up leaves alone what the container had before", async ()
   ]);
 });
 
-Deno.test("F81 tearing down goes backwards over everything on record, without configuration files", async () => {
+Deno.test("F81 a tear-down detaches everything on record, last first, without configuration files", async () => {
   await using world = await PodWorld.make();
   await world.setUp(await world.plan("a", "b", "c"));
   assertEquals(await world.pods.tearDown("c1"), []);
@@ -133,7 +133,7 @@ Deno.test("F80 one network that cannot be detached does not keep the others atta
   assertEquals((await world.network.store.all()).map(({ network }) => network), ["b"]);
 });
 
-Deno.test("what could not be detached a moment ago can be left alone", async () => {
+Deno.test("a tear-down can skip what could not be detached a moment ago", async () => {
   await using world = await PodWorld.make();
   await world.setUp(await world.plan("a", "b"));
   const [a] = await world.network.store.ofContainer("c1");
@@ -142,7 +142,7 @@ Deno.test("what could not be detached a moment ago can be left alone", async () 
   assertEquals((await world.network.plugins.verbs()).slice(2), ["b DEL"]);
 });
 
-Deno.test("only what is attached counts as a network of the pod", async () => {
+Deno.test("only attached networks count as networks of the pod", async () => {
   await using world = await PodWorld.make();
   await world.setUp(await world.plan("a", "b"));
   const [a] = await world.network.store.ofContainer("c1");
@@ -150,14 +150,14 @@ Deno.test("only what is attached counts as a network of the pod", async () => {
   assertEquals((await world.pods.networks("c1")).map(({ name }) => name), ["b"]);
 });
 
-Deno.test("F60 an address that was asked for with its prefix must be given with that prefix", async () => {
+Deno.test("F60 an address requested with a prefix must be given with that prefix", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.5/16") } });
   const [a] = await world.plan("a");
   const error = await world.failing([{ ...a!, settings: { ips: ["10.1.0.5/24"] } }]);
   assertEquals([error.msg, error.context.hint], [
     "the network gave 10.1.0.5/16 instead of 10.1.0.5/24",
-    "its IPAM plugin takes no requested prefix",
+    "its IPAM plugin ignores a requested prefix",
   ]);
   const other = await world.failing([{ ...a!, settings: { ips: ["10.1.0.6/16"] } }]);
   assertEquals(other.msg, "the network gave 10.1.0.5 instead of 10.1.0.6/16");
@@ -165,7 +165,7 @@ Deno.test("F60 an address that was asked for with its prefix must be given with 
   await world.setUp([{ ...a!, settings: { ips: ["10.1.0.5/16"] } }]);
 });
 
-Deno.test("F60 an address that was asked for and not given is a failure, and undone", async () => {
+Deno.test("F60 a requested address that the network does not give is a failure, and everything is undone", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.9/24") } });
   const [a, b] = await world.plan("a", "b");
@@ -181,7 +181,7 @@ Deno.test("F60 an address that was asked for and not given is a failure, and und
   assertEquals(await world.network.files(), []);
 });
 
-Deno.test("an address is compared as an address, and each network has to give its own", async () => {
+Deno.test("addresses are compared as addresses, not as text, and each network must give its own", async () => {
   await using world = await PodWorld.make();
   const both = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.5/24"}, {"address": "FD00:0::5/64"}]}';
   await world.network.plugins.install("a", { ADD: { stdout: both } });
@@ -193,7 +193,7 @@ Deno.test("an address is compared as an address, and each network has to give it
   }]);
 });
 
-Deno.test("a MAC address that was asked for has to be the interface's, however it is written", async () => {
+Deno.test("the interface must have the requested MAC address, however it is written", async () => {
   await using world = await PodWorld.make();
   const interfaces = [
     { name: "br0", mac: "02:00:00:00:00:ff" },
@@ -212,7 +212,7 @@ Deno.test("a MAC address that was asked for has to be the interface's, however i
   assertEquals(await world.network.files(), []);
 });
 
-Deno.test("cancelling ends the set-up in the network at hand, and all is undone", async () => {
+Deno.test("cancelling ends the set-up during one network, and everything is undone", async () => {
   await using world = await PodWorld.make();
   await world.network.plugins.install("b", { ADD: { stdout: "", hang: true } });
   const cancel = new AbortController();

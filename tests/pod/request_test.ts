@@ -4,13 +4,13 @@ import { planAttachments, type PodRequest, type WantedNetwork } from "../../lib/
 import { CniError } from "../../lib/cni/error.ts";
 import { networks, plan, POD, refusal } from "./plan.ts";
 
-/** Frozen in all its depth, so that whoever writes to it throws. */
+/** Freezes a value and everything in it, so that a write to it throws. */
 function frozen<T>(value: T): T {
   if (typeof value === "object" && value !== null) Object.values(Object.freeze(value)).forEach(frozen);
   return value;
 }
 
-Deno.test("F61 the caller's request is not written to, nor is anything of it handed on", () => {
+Deno.test("F61 the caller's request is not changed, and none of its objects reaches the plugins", () => {
   const settings = {
     ips: ["10.1.0.5", "10.1.0.6"],
     mac: "02:00:00:00:00:01",
@@ -30,17 +30,17 @@ Deno.test("F61 the caller's request is not written to, nor is anything of it han
   const before = JSON.stringify(request);
   const planned = planAttachments(request, networks());
   assertEquals(JSON.stringify(request), before);
-  const handedOn = planned.flatMap(({ capabilityArgs }) => Object.values(capabilityArgs));
+  const args = planned.flatMap(({ capabilityArgs }) => Object.values(capabilityArgs));
   for (const value of Object.values(settings)) {
-    assertEquals(typeof value === "object" && handedOn.some((own) => own === value), false);
+    assertEquals(typeof value === "object" && args.some((own) => own === value), false);
   }
 });
 
-Deno.test("F63 a network that is not there is told before anything is made", () => {
+Deno.test("F63 a network that does not exist is an error before anything is made", () => {
   assertEquals(refusal({ networks: [{ name: "a" }, { name: "gone" }] }).kind, "not-found");
 });
 
-Deno.test("F35 a pod that names its networks needs no default, and one that names none cannot do without", () => {
+Deno.test("F35 a pod that names its networks needs no default network, and a pod that names none needs it", () => {
   const catalog = {
     get: networks().get,
     default: () => {
@@ -68,7 +68,7 @@ Deno.test("F64 F65 CNI_ARGS are the pod's, then the caller's, then the requested
     ["FOO", "2"],
   ] as const;
   assertEquals(first?.args, [...pod, ["IP", "10.1.0.5"], ["MAC", "02:00:00:00:00:01"]]);
-  // F60: one address for two attachments would be a conflict of the pod with itself.
+  // F60: with one address for two attachments, the pod would be in conflict with itself.
   assertEquals(second?.args, pod);
   assertEquals(second?.capabilityArgs, {});
   assertEquals(plan({ uid: "" })[0]?.args[4], ["K8S_POD_UID", ""]);
@@ -76,16 +76,16 @@ Deno.test("F64 F65 CNI_ARGS are the pod's, then the caller's, then the requested
 
 Deno.test("B19 F69 a name or argument that would change the meaning of CNI_ARGS is refused", () => {
   for (
-    const wish of [{ name: "a;b" }, { uid: "x;IP=1" }, { args: [["A", "1;B"]] as const }, {
+    const settings of [{ name: "a;b" }, { uid: "x;IP=1" }, { args: [["A", "1;B"]] as const }, {
       args: [["A=", "1"]] as const,
     }]
   ) {
-    assertEquals(refusal(wish).kind, "usage");
+    assertEquals(refusal(settings).kind, "usage");
   }
   assertEquals(refusal({ containerId: "../x" }).kind, "usage");
 });
 
-Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are those of the first", () => {
+Deno.test("F1 F2 F60 each network has its own settings, and those of the pod are for the first network", () => {
   const [a, b, c] = plan({
     networks: [
       { name: "a", mac: "02:00:00:00:00:01", args: [["OWN", "a"]] },
@@ -108,7 +108,7 @@ Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are tho
     aliases: ["db"],
     deviceID: "0000:04:00.5",
   });
-  // What the result is going to be compared with.
+  // The result is compared with these.
   assertEquals([a, b, c].map((planned) => [planned?.settings.ips, planned?.settings.mac]), [
     [["10.1.0.5"], "02:00:00:00:00:01"],
     [["10.2.0.5"], undefined],
@@ -116,14 +116,14 @@ Deno.test("F1 F2 F60 each network has settings of its own, and the pod's are tho
   ]);
 });
 
-Deno.test("F59 F60 of a network that comes twice, only the first has what is the pod's, and each may have its own", () => {
+Deno.test("F59 F60 if a network is named twice, only the first attachment gets the settings of the pod, and each may have its own", () => {
   const [first, second] = plan({ networks: [{ name: "a" }, { name: "a" }], ips: ["10.1.0.5"] });
   assertEquals([first?.settings.ips, second?.settings.ips], [["10.1.0.5"], undefined]);
   const [, own] = plan({ networks: [{ name: "a" }, { name: "a", ips: ["10.1.0.6"] }], ips: ["10.1.0.5"] });
   assertEquals(own?.settings.ips, ["10.1.0.6"]);
 });
 
-Deno.test("annotations are merged over those of the pod, and a cgroup path stands for that of the pod", () => {
+Deno.test("annotations of a network are merged over those of the pod, and its cgroup path replaces that of the pod", () => {
   const planned = plan({
     networks: [{ name: "a", annotations: { x: "own", z: "3" } }, { name: "b", cgroupPath: "/own" }, {
       name: "c",
@@ -139,7 +139,7 @@ Deno.test("annotations are merged over those of the pod, and a cgroup path stand
   ]);
 });
 
-Deno.test("what is given for the pod and for its first network is refused, not guessed at", () => {
+Deno.test("a setting that is given for the pod and for its first network is refused", () => {
   const port = { hostIP: "", hostPort: 80, containerPort: 80, protocol: "tcp" } as const;
   const each: readonly Partial<PodRequest>[] = [
     { ips: ["10.1.0.5"] },
@@ -156,17 +156,17 @@ Deno.test("what is given for the pod and for its first network is refused, not g
     const error = refusal({ ...settings, networks: [{ name: "a", ...settings }] });
     assertEquals([error.kind, error.context.network, error.context.path], ["usage", "a", member]);
     assertStringIncludes(error.msg, `${member} is given for the pod and for this network, its first`);
-    // For any other network that is what it has of its own.
+    // Any other network may have its own.
     plan({ networks: [{ name: "b" }, { name: "a", ...settings }] });
   }
   const free = { "io.example.free": 1 };
   const error = refusal({ capabilities: free, networks: [{ name: "a", capabilities: free }] });
   assertStringIncludes(error.msg, "capabilities.io.example.free is given for the pod and for this network");
-  // Nothing asked for is nothing given.
+  // An empty value asks for nothing.
   plan({ ips: [], dns: { servers: [] }, bandwidth: {}, networks: [{ name: "a", ips: ["10.1.0.5"] }] });
 });
 
-Deno.test("one address or MAC address for two attachments of one network is refused; for two networks it is not", () => {
+Deno.test("one address or MAC address for two attachments of one network is refused, but not for two networks", () => {
   const ips = refusal({ networks: [{ name: "a", ips: ["fd00::5"] }, { name: "a", ips: ["FD00:0::5"] }] });
   assertEquals([ips.kind, ips.msg], [
     "usage",
@@ -180,7 +180,7 @@ Deno.test("one address or MAC address for two attachments of one network is refu
   plan({ networks: [{ name: "a", ips: ["10.1.0.5"] }, { name: "c", ips: ["10.1.0.5"] }] });
 });
 
-Deno.test("one port of the host cannot lead to two places, whatever its address is called", () => {
+Deno.test("one port of the host cannot lead to two places, however its address is written", () => {
   const at = (hostIP: string, protocol: "tcp" | "udp" = "tcp", hostPort = 80) => ({
     hostIP,
     hostPort,
@@ -202,14 +202,14 @@ Deno.test("one port of the host cannot lead to two places, whatever its address 
   const fine = [["10.0.0.1", "10.0.0.2"], ["0.0.0.0", "::"], ["0.0.0.0", "fd00::1"]];
   for (const [one = "", other = ""] of fine) plan({ publish: [at(one), at(other)] });
   plan({ publish: [at(""), at("", "udp"), at("", "tcp", 81)] });
-  // The same, written as a free capability.
+  // The same port, given as a free capability.
   const portMappings = [{ hostPort: 80, containerPort: 1 }];
   refusal(
     { publish: [at("")], networks: [{ name: "a" }, { name: "c", capabilities: { portMappings } }] },
   );
 });
 
-Deno.test('a pod whose networks are "none" has no attachments, and needs no network to be there', () => {
+Deno.test('a pod whose networks are "none" has no attachments, and no network has to exist', () => {
   const empty = { get: networks().get, default: () => networks().get("gone") } as unknown as ReturnType<
     typeof networks
   >;
@@ -238,7 +238,7 @@ Deno.test('a pod whose networks are "none" has no attachments, and needs no netw
   assertEquals(refusal({ networks: "none", containerId: "../x" }).kind, "usage");
 });
 
-Deno.test("G47 G48 what is given more than once keeps its order, and nothing is left out", () => {
+Deno.test("G47 G48 arguments that are given more than once keep their order, and none is left out", () => {
   const [planned] = plan({
     args: [["B", "2"], ["A", "1"], ["B", "3"]],
     networks: [{ name: "a", args: [["A", "own"], ["0", "zero"]] }],
@@ -246,13 +246,13 @@ Deno.test("G47 G48 what is given more than once keeps its order, and nothing is 
   assertEquals(planned?.args.slice(5), [["B", "2"], ["A", "1"], ["B", "3"], ["A", "own"], ["0", "zero"]]);
 });
 
-Deno.test("G51 container ID and interface name are what was asked for, and checked", () => {
+Deno.test("G51 the container ID and the interface name are those of the request, and are checked", () => {
   const [planned] = plan({ containerId: "Pod_1.x-y", networks: [{ name: "a", ifName: "net1" }] });
   assertEquals([planned?.ifName, planned?.args[3]], ["net1", ["K8S_POD_INFRA_CONTAINER_ID", "Pod_1.x-y"]]);
   for (const containerId of ["", "a/b", ".x", "a;b"]) assertEquals(refusal({ containerId }).kind, "usage");
 });
 
-Deno.test("one network alone is to have the default route of a family, and what is no gateway is refused", () => {
+Deno.test("only one network can have the default route of a family, and a gateway must be an address", () => {
   const [, b] = plan({ networks: [{ name: "a" }, { name: "b", defaultRoute: ["10.1.0.1", "fd00::1"] }] });
   assertEquals(b?.settings.defaultRoute, ["10.1.0.1", "fd00::1"]);
   const apart = [{ name: "a", defaultRoute: ["10.1.0.1"] }, { name: "b", defaultRoute: ["fd00::1"] }];
@@ -264,8 +264,8 @@ Deno.test("one network alone is to have the default route of a family, and what 
     [[["gateway"]], '"gateway" is not a valid IP address'],
     [["10.1.0.1" as unknown as true], "neither true nor a list"],
   ];
-  for (const [wishes, msg] of cases) {
-    const networks = wishes.map((defaultRoute, index) => ({ name: "ab"[index] ?? "", defaultRoute }));
+  for (const [routes, msg] of cases) {
+    const networks = routes.map((defaultRoute, index) => ({ name: "ab"[index] ?? "", defaultRoute }));
     const error = refusal({ networks });
     assertEquals(error.kind, "usage");
     assertStringIncludes(error.message, msg);

@@ -9,7 +9,7 @@ import { plan, refusal } from "./plan.ts";
 
 const ok = (settings: NetworkSettings) =>
   validateSettings(settings, (path, problem) => new CniError("usage", problem, { network: "a", path }));
-/** Asserts that network, member and value are named, and gives the words. */
+/** Asserts that the error names network, member and value, and returns its message. */
 function wrong(settings: NetworkSettings, path: string, value?: unknown): string {
   const error = assertThrows(() => ok(settings), CniError, undefined, `${path} ${JSON.stringify(value)}`);
   assertEquals([error.kind, error.context.network, error.context.path], ["usage", "a", path]);
@@ -17,7 +17,7 @@ function wrong(settings: NetworkSettings, path: string, value?: unknown): string
   return error.msg;
 }
 
-Deno.test("F66 an address may have a prefix, and is there once, however it is written", () => {
+Deno.test("F66 an address may have a prefix, and may be given once, however it is written", () => {
   ok({ ips: ["10.1.0.5", "fd00::5", "10.1.0.6/24", "fd00::6/64"] });
   assertEquals(wrong({ ips: ["10.1.0.5", "10.1.0.5/24"] }, "ips[1]"), '"10.1.0.5/24" is given twice');
   for (const ip of ["10.1.0.5/33", "10.1.0.5/", "10.1.0", "fd00::1%eth0", "", "host", "10.1.0.5\n"]) {
@@ -29,7 +29,7 @@ Deno.test("F66 an address may have a prefix, and is there once, however it is wr
   );
 });
 
-Deno.test("F66 a MAC address is one in any of its spellings", () => {
+Deno.test("F66 a MAC address is valid in each of its spellings", () => {
   const good = [
     "02:00:5e:10:00:01",
     "02-00-5E-10-00-01",
@@ -57,13 +57,13 @@ Deno.test("F66 a MAC address is one in any of its spellings", () => {
   assertEquals(macDigits("0A00.5e10.0001"), macDigits("0a-00-5E-10-00-01"));
 });
 
-Deno.test("F66 G51 nothing is planned of a request that is wrong for its last network only", () => {
+Deno.test("F66 G51 a request that is wrong only for its last network is not planned at all", () => {
   const error = refusal({ networks: [{ name: "a" }, { name: "b" }, { name: "c", ips: ["10.1.0.5/33"] }] });
   assertEquals(error.message, 'Cannot use network "c": ips[0]: unable to parse IP address "10.1.0.5/33"');
   assertEquals(plan({ ips: ["FD00::5"] })[0]?.args.at(-1), ["IP", "FD00::5"], "as it was written");
 });
 
-Deno.test("ports are whole numbers from 1 to 65535, of a known protocol, on an address or on all", () => {
+Deno.test("ports are whole numbers from 1 to 65535, with a known protocol, on one address or on all", () => {
   const port = { hostIP: "", hostPort: 1, containerPort: 65_535, protocol: "tcp" } as const;
   ok({ publish: [port, { ...port, hostIP: "::1", protocol: "sctp" }] });
   for (const value of [0, -1, 1.5, 65_536, NaN, Infinity, "80"]) {
@@ -79,7 +79,7 @@ Deno.test("ports are whole numbers from 1 to 65535, of a known protocol, on an a
   }
 });
 
-Deno.test("rates and bursts are whole numbers of bits from 1 on, and no burst is without its rate", () => {
+Deno.test("rates and bursts are whole numbers of bits from 1, and a burst needs its rate", () => {
   ok({ bandwidth: {} });
   ok({ bandwidth: { ingressRate: 1, ingressBurst: 1, egressRate: 1e12 } });
   for (const value of [0, -1, 0.5, NaN, 1e12 + 1, Infinity]) {
@@ -91,7 +91,7 @@ Deno.test("rates and bursts are whole numbers of bits from 1 on, and no burst is
   wrong({ bandwidth: { ingressRate: 8, egressBurst: 9 } }, "bandwidth.egressBurst", 9);
 });
 
-Deno.test("a range is a subnet without host bits, and all of its addresses are inside, first before last", () => {
+Deno.test("a range is a subnet without host bits; its addresses are inside, and the first is not after the last", () => {
   const range = {
     subnet: "10.1.2.0/24",
     rangeStart: "10.1.2.3",
@@ -119,13 +119,13 @@ Deno.test("a range is a subnet without host bits, and all of its addresses are i
   assert(both.includes("10.1.2.0/24, fd00::/64"), both);
 });
 
-/** An address of a family, near enough to others for both outcomes to come. */
+/** An address of a family, so near to others that both outcomes happen. */
 const anyIp = (random: Random) =>
   random.chance(20)
     ? { family: 6 as const, value: (0xfd00n << 112n) + BigInt(random.below(1 << 10)) }
     : { family: 4 as const, value: 0x0a010000n + BigInt(random.below(1 << 10)) };
 
-property("a range passes exactly if subnet, first, last and gateway fit each other", (random) => {
+property("a range is valid exactly if subnet, first, last and gateway fit each other", (random) => {
   const base = anyIp(random);
   const cidr = networkOf({ ip: base, prefix: (base.family === 4 ? 32 : 128) - random.below(11) });
   const [start, end, gateway] = [0, 0, 0].map(() => random.chance(70) ? anyIp(random) : undefined);
@@ -162,7 +162,7 @@ Deno.test("name servers are addresses; domains, aliases and options are words wi
   for (const text of ["", "a b", "a\tb", "\u0007"]) wrong({ dns: { options: [text] } }, "dns.options", text);
 });
 
-Deno.test("a device and a cgroup have a name that shows", () => {
+Deno.test("the names of a device and of a cgroup are visible characters", () => {
   ok({ deviceID: "0000:04:00.5", cgroupPath: "/kubelet.slice/a b.slice" });
   for (const text of ["", "a\nb", "\u0000", "a\u0085b"]) {
     wrong({ deviceID: text }, "deviceID", text);
