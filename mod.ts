@@ -111,7 +111,7 @@ export {
   STATUS_REASONS,
   type StatusReason,
 } from "./lib/readiness/status.ts";
-export type { ValidNetwork } from "./lib/attachment/status_gc_chain.ts";
+export type { ValidNetwork } from "./lib/attachment/validate.ts";
 
 // Plugins, both ends of the wire.
 export { DEFAULT_TIMEOUTS, type Timeouts } from "./lib/plugin/deadline.ts";

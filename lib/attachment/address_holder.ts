@@ -3,7 +3,7 @@ import type { CniError, ErrorKind } from "../cni/error.ts";
 import { isArray, isObject, type Json, type JsonObject, member } from "../cni/json.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { parseOwner } from "../state/owner.ts";
-import { withDetails } from "./removal.ts";
+import { withDetails } from "./with_details.ts";
 import { podInArgs } from "./pod_args.ts";
 
 /** How an IPAM plugin refuses an address; of one that never answered nothing is known. */

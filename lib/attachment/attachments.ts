@@ -4,38 +4,33 @@ import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
 import type { Verb } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateNewCniArg } from "../cni/name.ts";
-import { atLeast } from "../cni/version.ts";
 import { withHolders } from "./address_holder.ts";
-import { beginAttachment, keyOf, now, validate } from "./begin.ts";
-import { addChain, checkChain } from "./chain.ts";
-import {
-  type CachedAttach,
-  firstSkippedPluginOf,
-  parseRecorded,
-  refusalIn,
-  versionOfAdd,
-  withCachedArgs,
-} from "../state/recorded_config.ts";
+import { alreadyAttached, requireNotAttached } from "./already_attached.ts";
+import { addChain } from "./chain.ts";
+import { checkAttachment } from "./check.ts";
+import { firstSkippedPluginOf, refusalIn } from "./failed_add.ts";
+import { parseRecorded, withCachedArgs } from "../state/recorded_config.ts";
+import { beginAttachment } from "./begin.ts";
 import {
   type AddOptions,
   type AttachRequest,
   type DelOptions,
+  keyOf,
+  validateAttachment,
   type WantedAttachment,
   withAttachDefaults,
 } from "./request.ts";
 import type { CallOptions } from "../async/call_options.ts";
-import { published, type RequireFreeOptions } from "../state/host_ports.ts";
-import type { NetworkLocks } from "../state/network_locks.ts";
+import type { RequireFreeOptions } from "../state/host_ports.ts";
+import { published } from "../state/published_ports.ts";
+import type { Locks } from "../state/locks.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
-import { requireAllLocated } from "./located.ts";
+import { requirePluginsForAdd } from "./plugins_for_add.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
-import { requireSameNetns } from "./same_netns.ts";
-import { requireUnattached } from "../state/unrecorded.ts";
 import { negotiate } from "./version_negotiation.ts";
-import { inVersion } from "../cni/in_version.ts";
 
 export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";
 
@@ -43,15 +38,15 @@ export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./
 export interface AttachmentsOptions extends RemovalOptions {
   /** @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Timeouts | undefined;
-  /** Those of networks, which keep the GC verb away while something is attached or detached. */
-  readonly locks: { readonly networks: Pick<NetworkLocks, "share"> };
-  /** Knows what plugins answered to VERSION. @default one of its own */
+  /** The gc locks of networks: they keep the GC verb away while something is attached or detached. */
+  readonly locks: { readonly networks: Pick<Locks["networks"], "share"> };
+  /** Remembers what plugins answered to VERSION. @default {a new one} */
   readonly probe?: VersionProbe | undefined;
 }
 
 /**
- * One network at a time: ADD, CHECK and DEL over a configuration list, with a record on disk before
- * the first plugin runs and until DEL has succeeded.
+ * ADD, CHECK and DEL of one network over its configuration list. The record is on disk before the first plugin runs and
+ * until DEL has succeeded.
  *
  * The caller holds the container's lock.
  *
@@ -61,7 +56,7 @@ export class Attachments {
   readonly #options: AttachmentsOptions;
   readonly #timeouts: Timeouts;
   readonly #probe: VersionProbe;
-  /** What takes attachments back. */
+  /** Detaches. */
   readonly removal: Removal;
 
   constructor(options: AttachmentsOptions) {
@@ -72,8 +67,8 @@ export class Attachments {
   }
 
   /**
-   * Attaches the container and gives the result in the version of the list. After a failure nothing
-   * is attached, or a record in the state `failed` says what is left.
+   * Attaches the container and returns the result in the version of the list. After a failure nothing is attached, or a
+   * record in the state `failed` stands for what is left.
    *
    * @throws {CniError} with what failed first
    */
@@ -85,27 +80,25 @@ export class Attachments {
     const request = withAttachDefaults(wanted);
     const { signal } = options;
     const key = keyOf(offered, request);
-    validate(key, request);
+    validateAttachment(key, request);
     for (const [name, value] of request.args) validateNewCniArg(name, value);
     const list = await this.requirePlugins(offered, signal);
-    await this.#clearLeftover(list, key, signal);
+    await this.#clearEarlier(list, key, signal);
     using _shared = await this.#share(list.name, "ADD", signal);
+    const context = { ...this.#options, boot: () => this.boot() };
     let record = await withCniErrors(
-      () => beginAttachment(list, request, options, { ...this.#options, boot: () => this.boot() }),
-      {
-        verb: "ADD",
-        network: list.name,
-      },
+      () => beginAttachment(list, request, options, context),
+      { verb: "ADD", network: list.name },
     );
     try {
       using deadline = new Deadline(this.#timeouts.ADD, signal);
-      // An undo gives the plugins the result that they had come to.
+      // An undo passes the plugins the last result before the failure.
       const result = await addChain(this.#options.runner, list, request, deadline.signal, (result) => {
         record = { ...record, result };
       });
       record = { ...record, result };
       await this.#options.cache.write(record);
-      await this.#options.store.write({ ...record, state: "attached", since: now() });
+      await this.#options.store.write({ ...record, state: "attached", since: new Date().toISOString() });
       return result;
     } catch (error) {
       const failure = asCniError(error, { verb: "ADD", network: list.name });
@@ -114,8 +107,8 @@ export class Attachments {
   }
 
   /**
-   * Refuses several attachments of a container of which one cannot be made, before any of them is: names, arguments,
-   * and ports of the host that are taken or asked for twice.
+   * Checks several attachments of a container before any of them is made: names, arguments, and ports of the host that are
+   * taken or requested twice.
    *
    * @throws {CniError} kind `usage`, or `conflict` for the ports
    */
@@ -126,14 +119,14 @@ export class Attachments {
   ): Promise<void> {
     const ports = wanted.map(({ list, ifName, args, capabilityArgs }) => {
       const key = { containerId, network: list.name, ifName };
-      validate(key, { args });
+      validateAttachment(key, { args });
       return { key, capabilityArgs: published(list, capabilityArgs) };
     });
     await this.#options.ports.requireFree(ports, options);
   }
 
   /**
-   * Refuses several attachments to a namespace of which one has an interface that is not free, before any of them is made.
+   * Checks that the interfaces of several attachments are free in a namespace, before any of them is made.
    *
    * @throws {CniError} kind `conflict`, naming the owner or the kind of link
    */
@@ -148,9 +141,9 @@ export class Attachments {
     }
   }
 
-  /** Refuses a list that no plugin may be run of; gives it in the version that it will be spoken in. */
+  /** Refuses a list with a plugin that may not run. Returns the list in the version in which its plugins are called. */
   async requirePlugins(list: NetworkConfigList, signal?: AbortSignal): Promise<NetworkConfigList> {
-    await requireAllLocated(list, this.#options.runner);
+    await requirePluginsForAdd(list, this.#options.runner);
     return await withCniErrors(() => negotiate(list, this.#probe, signal), {
       verb: "ADD",
       network: list.name,
@@ -158,87 +151,61 @@ export class Attachments {
   }
 
   /**
-   * Asks each plugin whether the attachment is as its ADD left it. Whether the namespace is still that of its ADD is not
-   * left to the plugins: many have nothing to say to CHECK, and where the list has `disableCheck` none is asked.
+   * Checks an attachment; see {@linkcode checkAttachment}.
    *
-   * @throws {CniError} if it is not, or the list's version has no CHECK; kind `not-found`, code 8, if the namespace is
-   * gone or another one has its path
+   * @throws {CniError} as that does
    */
-  async check(
-    offered: NetworkConfigList,
-    wanted: AttachRequest,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
+  async check(offered: NetworkConfigList, wanted: AttachRequest, options: CallOptions = {}): Promise<void> {
     const request = withAttachDefaults(wanted);
-    const key = keyOf(offered, request);
-    validate(key, request);
-    await this.#options.interfaces.requireAllowed(request.netns, { verb: "CHECK", network: offered.name });
-    const context = { verb: "CHECK", network: offered.name };
-    const known = await withCniErrors(() => this.#known(key), context);
-    await withCniErrors(
-      () => requireSameNetns(key, request.netns, this.#options.store, this.removal),
-      context,
-    );
-    // It keeps the plugins from being asked; what was compared is podwire's own.
-    if (offered.disableCheck && atLeast(offered.cniVersion, "0.4.0")) return;
-    const list = await withCniErrors(() => this.#inVersionOfAdd(offered, known, signal), context);
-    if (!atLeast(list.cniVersion, "0.4.0")) {
-      const msg = `configuration version "${list.cniVersion}" does not support the CHECK command`;
-      throw new CniError("config", msg, { ...context, code: ERROR_CODES.incompatibleVersion });
-    }
-    using deadline = new Deadline(this.#timeouts.CHECK, signal);
-    await checkChain(
-      this.#options.runner,
-      list,
-      withCachedArgs(request, known),
-      known?.result,
-      deadline.signal,
-    );
+    validateAttachment(keyOf(offered, request), request);
+    const { runner, store, cache, interfaces } = this.#options;
+    const parts = { runner, store, cache, interfaces, removal: this.removal, probe: this.#probe };
+    await checkAttachment(offered, request, { ...parts, timeoutMs: this.#timeouts.CHECK }, options);
   }
 
   /**
-   * Detaches the container, with the configuration and arguments of its ADD where they are on
-   * record. Detaching what is not attached asks the plugins all the same and succeeds with them.
+   * Detaches the container, with the configuration and arguments of its ADD if these are on record. Without an attachment
+   * the plugins are asked nevertheless, and the DEL succeeds if they succeed.
    *
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
   async del(list: NetworkConfigList, wanted: AttachRequest, options: DelOptions = {}): Promise<void> {
     const request = withAttachDefaults(wanted);
-    const { signal } = options;
+    const { signal, forceForeign } = options;
     const key = keyOf(list, request);
-    validate(key, request);
+    validateAttachment(key, request);
     const record = await this.#options.store.read(key);
     if (record !== undefined) return await this.remove(record, signal);
-    const foreign = await this.removal.foreign(key);
-    const recorded = parseRecorded(foreign?.config) ??
+    const entry = await this.removal.cachedEntry(key);
+    const recorded = parseRecorded(entry?.config) ??
       await withCniErrors(() => negotiate(list, this.#probe, signal), {
         verb: "DEL",
         network: list.name,
       });
     const netns = await withCniErrors(
-      () => this.#options.interfaces.netnsForDel(recorded, request, foreign, options),
+      () => this.#options.interfaces.netnsForDel(recorded, request, entry, options),
       { verb: "DEL", network: list.name },
     );
-    const target = { ...withCachedArgs(request, foreign), netns };
+    const target = { ...withCachedArgs(request, entry), netns };
     using _shared = await this.#share(list.name, "DEL", signal);
     using deadline = new Deadline(this.#timeouts.DEL, signal);
-    const { forceForeign } = options;
-    await this.removal.delete(recorded, target, foreign?.result, { forceForeign, signal: deadline.signal });
+    await this.removal.delete(recorded, target, entry?.result, { forceForeign, signal: deadline.signal });
     await this.#options.cache.remove(key);
     await this.#options.store.remove(key);
   }
 
   /**
-   * Detaches what a record stands for and forgets it.
+   * Detaches what a record stands for, and removes the record.
    *
    * @throws {CniError} with the first failure in the chain; the record then stays, as `failed`
    */
   async remove(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    const { progress } = this.removal;
     using _shared = await this.#share(record.network, "DEL", signal).catch(async (error) => {
-      if (!signal?.aborted) await this.removal.postpone(record, asCniError(error));
+      if (!signal?.aborted) await progress.postpone(record, asCniError(error));
       throw error;
     });
-    await this.removal.begin(record);
+    await progress.begin(record);
     const failure = await this.removal.attempt(record, this.#timeouts.DEL, signal);
     if (failure !== undefined) throw failure;
   }
@@ -249,8 +216,8 @@ export class Attachments {
   }
 
   /**
-   * DEL of the whole list after a failed ADD. It gets a time of its own, as the caller's may be over,
-   * but no more than the ADD had: whoever cut an ADD short does not want to wait for its undoing.
+   * Runs DEL of the whole list after a failed ADD. It has a timeout of its own, because the caller's may be over, but no
+   * more time than the ADD had: a caller that limited the ADD does not want to wait longer for the undo.
    */
   async #undo(list: NetworkConfigList, record: AttachmentRecord, cause: CniError): Promise<CniError> {
     const { ADD, DEL } = this.#timeouts;
@@ -270,55 +237,38 @@ export class Attachments {
     });
   }
 
-  /** A second ADD needs a DEL between: what a crash left, or another runtime deleted, is deleted first. */
-  async #clearLeftover(list: NetworkConfigList, key: AttachmentKey, signal?: AbortSignal): Promise<void> {
+  /** A second ADD needs a DEL first: an attachment that a crash left, or that another runtime deleted, is removed. */
+  async #clearEarlier(list: NetworkConfigList, key: AttachmentKey, signal?: AbortSignal): Promise<void> {
     const { store, cache } = this.#options;
     const record = await store.read(key);
     const context = { verb: "ADD", network: list.name, containerId: key.containerId, ifName: key.ifName };
-    const taken = `the container "${key.containerId}" is attached already as "${key.ifName}"`;
-    if (record?.state === "attached" && !await this.#deletedElsewhere(key)) {
-      throw new CniError("conflict", taken, {
-        ...context,
-        hint: "detach it first: `podwire del` or `podwire rm`",
-      });
+    if (record?.state === "attached" && !await this.#isDeletedElsewhere(key)) {
+      throw alreadyAttached(key, context);
     }
-    // What another runtime has detached is not in the namespace: an interface of the name is not this one's.
+    // The interface that another runtime detached is gone: an interface with its name belongs to something else.
     const gone = record?.state === "attached" ? { netnsId: undefined } : {};
     if (record !== undefined) return await this.remove({ ...record, ...gone }, signal);
-    await requireUnattached(key, { store, cache, foreign: await this.removal.foreign(key) }, context);
+    await requireNotAttached(key, { store, cache, entry: await this.removal.cachedEntry(key) }, context);
   }
 
-  /** The list that the attachment was made with, as its record or the cache has it. */
+  /** Returns the list of the attachment's ADD, from its record or from the cache. */
   async recordedList(key: AttachmentKey): Promise<NetworkConfigList | undefined> {
-    const known = await this.#options.store.read(key) ?? await this.removal.foreign(key);
+    const known = await this.#options.store.read(key) ?? await this.removal.cachedEntry(key);
     return parseRecorded(known?.config);
   }
 
-  /** Leaves the hint that the container has removals to be tried again exactly if it has. The caller holds its lock. */
+  /** Sets or removes the retry hint of the container, as its records require. The caller holds its lock. */
   async syncRetryHint(containerId: string): Promise<void> {
-    await this.removal.syncRetryHint(containerId);
+    await this.removal.progress.syncRetryHint(containerId);
   }
 
-  /** The identity of this boot. */
+  /** Returns the identity of this boot. */
   async boot(): Promise<string> {
     return await this.removal.boot();
   }
 
-  async #inVersionOfAdd(
-    list: NetworkConfigList,
-    known: CachedAttach | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<NetworkConfigList> {
-    const version = versionOfAdd(list, known);
-    return version === undefined ? await negotiate(list, this.#probe, signal) : inVersion(list, version);
-  }
-
-  async #known(key: AttachmentKey): Promise<CachedAttach | undefined> {
-    return await this.#options.store.read(key) ?? await this.#options.cache.read(key);
-  }
-
-  /** Whether another runtime detached what is on record: each ADD writes an entry, and only a DEL removes it. */
-  async #deletedElsewhere(key: AttachmentKey): Promise<boolean> {
+  /** Whether another runtime detached what is on record: each ADD writes a cache entry, and only a DEL removes it. */
+  async #isDeletedElsewhere(key: AttachmentKey): Promise<boolean> {
     const isGone = this.#options.cache.read(key).then((entry) => entry === undefined);
     return await isGone.catch(() => false);
   }

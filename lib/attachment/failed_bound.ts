@@ -3,7 +3,7 @@ import { CniError } from "../cni/error.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import { isPendingRemoval } from "./removal.ts";
+import { isPendingRemoval } from "./removal_progress.ts";
 
 const CONTAINERS_AT_ONCE = 16;
 

@@ -15,7 +15,8 @@ import type {
   DamagedAttachment,
 } from "../state/attachment_store.ts";
 import { parseRecorded } from "../state/recorded_config.ts";
-import type { FreeLeftovers } from "./removal.ts";
+import type { FreeLeftovers } from "./leftovers.ts";
+import { isShortNameOf } from "../state/short_name.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { CLI_OWNER } from "../state/owner.ts";
 
@@ -92,7 +93,7 @@ export async function forgetAttachments(
     isOfInterface(record) && (network === undefined || record.network === network)
   );
   const damaged = (await store.damaged(containerId)).filter((each) =>
-    isOfInterface(each) && (network === undefined || store.isNamed(network, each.network))
+    isOfInterface(each) && (network === undefined || isShortNameOf(each.network, network))
   );
   if (records.length + damaged.length === 0) throw nothing(request);
   for (const record of records) await refuseIfAttached(record, parts);
@@ -140,7 +141,7 @@ async function forgetRecord(
   const { removal } = attachments;
   const { containerId, network, ifName } = record;
   const key = { containerId, network, ifName };
-  const owner = await removal.leftoverOwner(record);
+  const owner = await removal.leftoverSource(record);
   let error: CniError | undefined;
   if (!dryRun) {
     try {
@@ -157,7 +158,7 @@ async function forgetRecord(
   const forgotten = { ...key, how: "let go", freed: found.freed, remaining } as const;
   if (error === undefined) return forgotten;
   tell(forgotten, error, reason, log);
-  await removal.letGo(await store.read(record) ?? record, signal);
+  await removal.forget(await store.read(record) ?? record, signal);
   return { ...forgotten, error };
 }
 

@@ -55,7 +55,7 @@ export class HostEnds {
    * What the plugins are to detach: without the namespace where something else has the name of the interface by now,
    * unless it is to go.
    */
-  async placeFor(
+  async targetFor(
     list: NetworkConfigList,
     target: AttachTarget,
     added: JsonObject | undefined,

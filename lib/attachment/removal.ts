@@ -1,6 +1,5 @@
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
 import { showLinks } from "../host/link_info.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
 import { once } from "../async/once.ts";
@@ -10,93 +9,71 @@ import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { isConfigAtFault } from "../plugin/refusal.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import { CniError } from "../cni/error.ts";
-import { type JsonObject, parseJson } from "../cni/json.ts";
-import { backoffMs } from "../async/backoff.ts";
+import type { CniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
 import { delChain } from "./chain.ts";
-import type { FailedIndex } from "../state/failed_index.ts";
+import { isSameRefusal } from "./failed_add.ts";
 import { HostEnds } from "./host_ends.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
+import type { FreeLeftovers, LeftoverSource } from "./leftovers.ts";
+import { RemovalProgress, type RemovalProgressOptions } from "./removal_progress.ts";
+import { withDetails } from "./with_details.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
-import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import { isSameRefusal, listOnRecord } from "../state/recorded_config.ts";
+import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import { listOnRecord } from "../state/recorded_config.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { inVersion } from "../cni/in_version.ts";
 
 /** The parts that {@linkcode Removal} works with. */
-export interface RemovalOptions {
+export interface RemovalOptions extends RemovalProgressOptions {
   readonly runner: PluginRunner;
-  readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly ports: HostPorts;
   readonly interfaces: InterfaceGuard;
-  /** Which containers have attachments that could not be removed. */
-  readonly failed: FailedIndex;
-  readonly log: Logger;
   readonly run: RunCommand;
-  /** The configuration that a network has now. @default that of no network is known */
-  readonly present?: PresentList | undefined;
-  /** Frees what can be freed without the plugins of an attachment. @default nothing */
+  /** Finds the configuration that a network has now. @default {finds none} */
+  readonly currentList?: FindCurrentList | undefined;
+  /** Frees what can be freed without the plugins of an attachment. @default {frees nothing} */
   readonly freeLeftovers?: FreeLeftovers | undefined;
 }
 
-/** The configuration that a network has now, if it has a usable one. */
-export type PresentList = (network: string, signal?: AbortSignal) => Promise<NetworkConfigList | undefined>;
-
-/**
- * Frees what the built-in plugins, and those whose state they share, made for an attachment: what is marked as its own.
- * The namespace is empty where it is gone.
- */
-export type FreeLeftovers = (attachment: LeftoverOwner, options: LeftoverOptions) => Promise<Leftovers>;
-
-/** Whose leftovers are meant. */
-export interface LeftoverOwner extends AttachmentKey {
-  /** The text of the configuration list. */
-  readonly config: string;
-  readonly netns: string;
-}
-
-/** How leftovers are freed. */
-export interface LeftoverOptions {
-  /** Only tells what would be. @default {false} */
-  readonly dryRun?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
+/** Returns the configuration that a network has now, if it has a usable one. */
+export type FindCurrentList = (
+  network: string,
+  signal?: AbortSignal,
+) => Promise<NetworkConfigList | undefined>;
 
 /** How plugins are asked to detach. */
 interface DeleteOptions {
   readonly signal: AbortSignal;
   /** The index of the first plugin that did not run in the ADD. */
   readonly firstSkippedPlugin?: number | undefined;
-  /** Whether whatever has the name of the interface is to go. @default {false} */
+  /** Whether to remove any interface that has the name of the attachment's. @default {false} */
   readonly forceForeign?: boolean | undefined;
 }
 
-/** What came of the leftovers of an attachment, each in words. */
-export interface Leftovers {
-  readonly freed: readonly string[];
-  readonly remaining: readonly string[];
-}
-
 /**
- * Detaches what a record stands for, and forgets it only when its DEL has succeeded.
+ * Detaches what a record stands for, and removes the record only when its DEL has succeeded.
  *
  * The caller holds the container's lock.
  */
 export class Removal {
+  /** Writes how far removals are. */
+  readonly progress: RemovalProgress;
   readonly #options: RemovalOptions;
   readonly #ends: HostEnds;
   readonly #boot: () => Promise<string>;
 
   constructor(options: RemovalOptions) {
     this.#options = options;
+    this.progress = new RemovalProgress(options);
     this.#ends = new HostEnds(options);
     this.#boot = once(() => bootId(options.run));
   }
 
-  /** Gives what failed first in the chain; the record then stays, as `failed`. */
+  /** Detaches. Returns what failed first in the chain; the record then stays, as `failed`. */
   async attempt(
     record: AttachmentRecord,
     timeoutMs: number,
@@ -104,25 +81,25 @@ export class Removal {
   ): Promise<CniError | undefined> {
     try {
       await this.#detach(record, timeoutMs, signal);
-      await this.letGo(record, signal);
+      await this.forget(record, signal);
       return undefined;
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network: record.network });
-      await this.postpone(record, failure);
+      await this.progress.postpone(record, failure);
       return failure;
     }
   }
 
-  /** Forgets an attachment with all that is on disk of it. */
-  async letGo(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
-    // Its record goes last: a crash in between leaves what recovery finds.
+  /** Removes everything on disk about an attachment. */
+  async forget(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    // The record goes last: after a crash in between, recovery finds it.
     await this.#release(record, signal);
     await this.#options.cache.remove(record);
     await this.#options.store.remove(record);
-    await this.#settle(record);
+    await this.progress.finish(record);
   }
 
-  /** DEL with the configuration of the ADD, and if that is at fault with the one that the network has now. */
+  /** Runs DEL with the configuration of the ADD, and if that is at fault, with the one that the network has now. */
   async #detach(record: AttachmentRecord, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     const { network, containerId, ifName } = record;
     const facts = { network, containerId, ifName };
@@ -131,14 +108,14 @@ export class Removal {
     } catch (error) {
       const failure = asCniError(error, { verb: "DEL", network });
       if (isSameRefusal(record, failure) && !await this.#hasInterface(record)) return;
-      const present = isConfigAtFault(failure) && !signal?.aborted
-        ? await this.#presentList(record, signal)
+      const current = isConfigAtFault(failure) && !signal?.aborted
+        ? await this.#currentList(record, signal)
         : undefined;
-      if (present === undefined) throw failure;
+      if (current === undefined) throw failure;
       const { log } = this.#options;
       const second = "DEL is tried with the configuration that the network has now";
       log.warn(`the configuration of its ADD cannot be used any more: ${failure.message}; ${second}`, facts);
-      await this.#del(record, () => present, timeoutMs, signal).catch((again) => {
+      await this.#del(record, () => current, timeoutMs, signal).catch((again) => {
         throw withDetails(
           failure,
           `with the configuration that the network has now: ${asCniError(again).message}`,
@@ -157,47 +134,49 @@ export class Removal {
     const list = listOf();
     using deadline = new Deadline(timeoutMs, signal);
     const target = await this.#targetOf(record);
-    // The entry is there while the record lacks the result if a crash fell between the two.
-    const added = record.result ?? (await this.foreign(record))?.result;
+    // After a crash between the two writes, the cache has the result and the record does not.
+    const added = record.result ?? (await this.cachedEntry(record))?.result;
     const { firstSkippedPlugin } = record;
     const isWithheld = await this.delete(list, target, added, {
       signal: deadline.signal,
       firstSkippedPlugin,
     });
-    // Without the namespace the reference plugins leave their rules.
+    // Without the namespace the reference plugins leave their rules in place.
     if (isWithheld) await this.#freeLeftovers({ ...record, netns: "" }, signal);
   }
 
-  /** Undefined where it is the one of the ADD, which failed already. */
-  async #presentList(
+  /** Returns undefined if the network still has the configuration of the ADD, which failed already. */
+  async #currentList(
     { network, config, cniVersion }: AttachmentRecord,
     signal: AbortSignal | undefined,
   ): Promise<NetworkConfigList | undefined> {
-    // A directory that cannot be read leaves the failure of the DEL as it is.
-    const list = await this.#options.present?.(network, signal).catch(() => undefined);
+    // If the directory cannot be read, the failure of the DEL is reported unchanged.
+    const list = await this.#options.currentList?.(network, signal).catch(() => undefined);
     if (list === undefined || list.text === config) return undefined;
-    const spoken = cniVersion !== undefined && list.cniVersions.includes(cniVersion) ? cniVersion : undefined;
-    return spoken === undefined ? list : inVersion(list, spoken);
+    const version = cniVersion !== undefined && list.cniVersions.includes(cniVersion)
+      ? cniVersion
+      : undefined;
+    return version === undefined ? list : inVersion(list, version);
   }
 
-  /** What the old configuration named and the new one does not know of. */
+  /** Frees what only the old configuration named. */
   async #freeLeftovers(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
     const { freeLeftovers, log } = this.#options;
     const { network, containerId, ifName } = record;
-    const found = await freeLeftovers?.(await this.leftoverOwner(record), { signal });
+    const found = await freeLeftovers?.(await this.leftoverSource(record), { signal });
     for (const what of found?.freed ?? []) log.info(`freed ${what}`, { network, containerId, ifName });
     for (const what of found?.remaining ?? []) {
       log.warn(`left behind: ${what}`, { network, containerId, ifName });
     }
   }
 
-  /** The attachment, with its namespace if that is still there. */
-  async leftoverOwner(record: AttachmentRecord): Promise<LeftoverOwner> {
+  /** Returns the attachment with its namespace, or with an empty one if the namespace is gone. */
+  async leftoverSource(record: AttachmentRecord): Promise<LeftoverSource> {
     const { network, containerId, ifName, config } = record;
     return { network, containerId, ifName, config, netns: (await this.#targetOf(record)).netns };
   }
 
-  /** Whether the interface of the attachment is in its namespace; so it counts as well where that cannot be seen. */
+  /** Whether the interface of the attachment is in its namespace. True if that cannot be determined. */
   async #hasInterface(record: AttachmentRecord): Promise<boolean> {
     const { netns } = await this.#targetOf(record);
     if (netns === "") return false;
@@ -210,8 +189,8 @@ export class Removal {
   }
 
   /**
-   * DEL of the whole list; afterwards the pod keeps nothing that leads to the host, whatever it did inside. Gives whether
-   * the plugins did not get the namespace, as another interface has the name of the attachment's.
+   * Runs DEL of the whole list. Afterwards the pod has no link to the host, whatever it did to its interfaces. Returns
+   * whether the namespace was withheld from the plugins, because another interface has the name of the attachment's.
    */
   async delete(
     list: NetworkConfigList,
@@ -220,7 +199,7 @@ export class Removal {
     { signal, firstSkippedPlugin, forceForeign = false }: DeleteOptions,
   ): Promise<boolean> {
     const { runner, log } = this.#options;
-    const place = await this.#ends.placeFor(list, target, added, { signal, forceForeign });
+    const place = await this.#ends.targetFor(list, target, added, { signal, forceForeign });
     let ends: readonly HostVeth[] = [];
     const beforeFirst = async () => void (ends = await this.#ends.cutOff(list, added, signal));
     await delChain(runner, list, place, added, signal, { firstSkippedPlugin, beforeFirst });
@@ -233,12 +212,7 @@ export class Removal {
     return place !== target;
   }
 
-  /** Says on record that the removal has begun, if the disk takes it. */
-  async begin(record: AttachmentRecord): Promise<void> {
-    if (record.state !== "deleting") await this.#note({ ...record, state: "deleting", since: now() });
-  }
-
-  /** A claim that cannot be removed is one of the past once the record is gone, so it must not fail the removal. */
+  /** A claim without a record is ignored and removed by recovery, so a claim that stays must not fail the removal. */
   async #release(record: AttachmentRecord, signal: AbortSignal | undefined): Promise<void> {
     const { ports, interfaces, log } = this.#options;
     const { containerId, network, ifName, capabilityArgs } = record;
@@ -247,53 +221,9 @@ export class Removal {
     await writeBestEffort(() => interfaces.release(record, signal), log, facts);
   }
 
-  /** A hint too many is in nobody's way. */
-  async #settle({ containerId, network, ifName }: AttachmentRecord): Promise<void> {
-    const { failed, log } = this.#options;
-    await writeBestEffort(
-      async () => {
-        if (await failed.has(containerId)) await this.syncRetryHint(containerId);
-      },
-      log,
-      { containerId, network, ifName },
-    );
-  }
-
-  /** Leaves the hint that the container has removals to be tried again, or damaged records, exactly if it has. */
-  async syncRetryHint(containerId: string): Promise<void> {
-    const { failed, store } = this.#options;
-    const { records, damaged } = await store.scan(containerId);
-    if (records.some(isPendingRemoval) || damaged.some(({ isNewer }) => !isNewer)) {
-      await failed.add(containerId);
-    } // A newer version may have left it for what it knows.
-    else if (damaged.length === 0) await failed.remove(containerId);
-  }
-
-  /** Says on record that the removal failed, and when it is tried again, if the disk takes it. */
-  async postpone(record: AttachmentRecord, failure: CniError): Promise<void> {
-    const { failed, log } = this.#options;
-    const { containerId } = record;
-    await writeBestEffort(() => failed.add(containerId), log, { containerId });
-    const attempts = record.attempts + 1;
-    await this.#note({
-      ...record,
-      state: "failed",
-      attempts,
-      since: record.state === "failed" ? record.since : now(),
-      nextTry: new Date(Date.now() + backoffMs(attempts)).toISOString(),
-      error: parseJson(JSON.stringify(failure)) as JsonObject,
-    });
-  }
-
-  async #note(record: AttachmentRecord): Promise<void> {
-    const { store, log } = this.#options;
-    const { containerId, network, ifName, state } = record;
-    await writeBestEffort(() => store.write(record), log, { containerId, network, ifName, state });
-  }
-
   /**
-   * The target of a DEL. A path that leads to another namespace than at ADD is passed as empty: the
-   * namespace is gone, and whoever has the path now must not be touched. So is one whose interface is not this one's.
+   * Returns the target of a DEL. Its path is empty if it now leads to another namespace than at ADD: that namespace is gone,
+   * and the one at the path now must not be touched. It is empty as well if the interface belongs to another attachment.
    */
   async #targetOf(record: AttachmentRecord): Promise<AttachTarget> {
     const { containerId, ifName, cniArgs: args, capabilityArgs, netns } = record;
@@ -311,13 +241,16 @@ export class Removal {
     return isSameIdentity({ id, since }, await identityOf(path));
   }
 
-  /** The identity of this boot. */
+  /** Returns the identity of this boot. */
   async boot(): Promise<string> {
     return await this.#boot();
   }
 
-  /** What another runtime remembers; an entry that cannot be read must not make it undeletable. */
-  async foreign(key: AttachmentKey): Promise<CachedAttachment | undefined> {
+  /**
+   * Returns the entry of libcni's cache, which another runtime may have written. An entry that cannot be read counts as
+   * missing: it must not make the attachment undeletable.
+   */
+  async cachedEntry(key: AttachmentKey): Promise<CachedAttachment | undefined> {
     try {
       return await this.#options.cache.read(key);
     } catch (error) {
@@ -327,19 +260,4 @@ export class Removal {
       return undefined;
     }
   }
-}
-
-/** The error with more to say. */
-export function withDetails({ kind, msg, code, context, cause }: CniError, more: string): CniError {
-  const details = context.details === undefined ? more : `${context.details}; ${more}`;
-  return new CniError(kind, msg, { ...context, code, cause, details });
-}
-
-/** Whether a removal of the attachment had failed, or was cut short while it was tried again. */
-export function isPendingRemoval({ state }: AttachmentRecord): boolean {
-  return state === "failed" || state === "deleting";
-}
-
-function now(): string {
-  return new Date().toISOString();
 }

@@ -3,9 +3,11 @@ import type { CallOptions } from "../async/call_options.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
-import type { CniArgs } from "../plugin/invocation.ts";
+import { type CniArgs, validateCniArgs } from "../plugin/invocation.ts";
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
+import type { AttachmentKey } from "../state/attachment_key.ts";
 
-/** One attachment to make, check or delete. */
+/** One attachment to add, check or delete. */
 export interface AttachRequest extends Pick<AttachTarget, "containerId" | "netns" | "ifName"> {
   /** `CNI_ARGS`, in order. @default {[]} */
   readonly args?: CniArgs | undefined;
@@ -18,7 +20,7 @@ export interface AttachRequest extends Pick<AttachTarget, "containerId" | "netns
 /** Options of an ADD. */
 export interface AddOptions extends CallOptions {
   /**
-   * Whether podwire itself has made the namespace for this container, so that no interface of others is in it and none is
+   * Whether podwire itself created the namespace for this container. No other interface can be in it then, and none is
    * looked for. @default {false}
    */
   readonly isNewNetns?: boolean | undefined;
@@ -27,8 +29,8 @@ export interface AddOptions extends CallOptions {
 /** Options of a DEL. */
 export interface DelOptions extends CallOptions {
   /**
-   * Whether the plugins get the namespace also where neither a record nor libcni's cache says that its interface is an
-   * attachment, and so remove what has the name. @default {false}
+   * Whether the plugins get the namespace even if neither a record nor libcni's cache says that its interface is an
+   * attachment. They then remove any interface of that name. @default {false}
    */
   readonly forceForeign?: boolean | undefined;
 }
@@ -44,7 +46,30 @@ export function withAttachDefaults(request: AttachRequest): FullAttachRequest {
   return { containerId, netns, ifName, args, capabilityArgs, owner };
 }
 
-/** One of several attachments that are to be made for a container. */
+/** One of several attachments to add for a container. */
 export interface WantedAttachment extends Pick<AttachTarget, "ifName" | "args" | "capabilityArgs"> {
   readonly list: NetworkConfigList;
+}
+
+/** Returns the key of an attachment to the network of a list. */
+export function keyOf(
+  list: NetworkConfigList,
+  { containerId, ifName }: Pick<AttachTarget, "containerId" | "ifName">,
+): AttachmentKey {
+  return { containerId, network: list.name, ifName };
+}
+
+/**
+ * Refuses invalid names and arguments.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export function validateAttachment(
+  { containerId, network, ifName }: AttachmentKey,
+  { args }: Pick<AttachTarget, "args">,
+): void {
+  validateContainerId(containerId);
+  validateNetworkName(network);
+  validateInterfaceName(ifName);
+  validateCniArgs(args);
 }

@@ -11,10 +11,11 @@ import type {
   DamagedAttachment,
 } from "../state/attachment_store.ts";
 import { parseRecorded } from "../state/recorded_config.ts";
-import type { LostAttachment, LostRecords } from "../state/lost_records.ts";
+import type { LostAttachment, LostAttachments } from "../state/lost_attachments.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { NEWER, readableMember } from "../state/checksummed.ts";
 import { parseOwner, sandboxOwner } from "../state/owner.ts";
+import { isShortened, isShortNameOf } from "../state/short_name.ts";
 
 /** The parts that {@linkcode DamagedRecords} works with. */
 export interface DamagedParts {
@@ -22,7 +23,7 @@ export interface DamagedParts {
   readonly cache: ResultCache;
   readonly attachments: Attachments;
   readonly running: RunningPrograms;
-  readonly lost: LostRecords;
+  readonly lost: LostAttachments;
   /** Where the namespace of a sandbox is that podwire makes itself. */
   readonly netnsOf: (containerId: string) => string;
 }
@@ -94,7 +95,7 @@ export class DamagedRecords {
   }
 
   #isOf(damaged: DamagedAttachment, network: string | undefined): boolean {
-    return network === undefined || this.#parts.store.isNamed(network, damaged.network);
+    return network === undefined || isShortNameOf(damaged.network, network);
   }
 
   /** Detaches those of a container that are not in use, and tells of all. The caller holds the container's lock. */
@@ -176,13 +177,13 @@ export class DamagedRecords {
   }
 
   async #entryOf({ containerId, ifName, network }: DamagedAttachment): Promise<CachedAttachment | undefined> {
-    const { store, cache } = this.#parts;
+    const { cache } = this.#parts;
     // An entry that cannot be read is as good as none.
     const entry = await cache.read({ containerId, ifName, network }).catch(() => undefined);
-    if (entry !== undefined || !store.isCut(network)) return entry;
+    if (entry !== undefined || !isShortened(network)) return entry;
     const { entries } = await cache.list();
     return entries.find((each) =>
-      each.containerId === containerId && each.ifName === ifName && store.isNamed(each.network, network)
+      each.containerId === containerId && each.ifName === ifName && isShortNameOf(network, each.network)
     );
   }
 

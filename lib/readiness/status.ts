@@ -3,7 +3,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { type CniError, ERROR_CODES } from "../cni/error.ts";
 import { hasStatusAndGc, statusChain } from "../attachment/status_gc_chain.ts";
-import { type PluginFacts, requireUsable } from "../attachment/usable.ts";
+import { type PluginFacts, requirePluginsForStatus } from "../attachment/plugins_for_status.ts";
 
 /**
  * Why a network is not ready, in a word to branch on.
@@ -79,7 +79,7 @@ export async function probeNetwork(
 ): Promise<NetworkAnswer> {
   const { timeoutMs, signal } = options;
   try {
-    const list = await requireUsable(offered, options, signal);
+    const list = await requirePluginsForStatus(offered, options, signal);
     using deadline = new Deadline(timeoutMs, signal);
     await statusChain(options.runner, list, deadline.signal);
     const msg = hasStatusAndGc(list)

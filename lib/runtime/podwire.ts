@@ -9,7 +9,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import type { AttachRequest, DelOptions } from "../attachment/attachments.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
-import { validateChain, type ValidNetwork } from "../attachment/status_gc_chain.ts";
+import { validateChain, type ValidNetwork } from "../attachment/validate.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Operation } from "../plugin/instrumentation.ts";
 import type { PluginVersions } from "../plugin/versions.ts";

@@ -22,10 +22,12 @@ import { HostPorts } from "../state/host_ports.ts";
 import { InterfaceClaims } from "../state/interface_claims.ts";
 import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interface_guard.ts";
 import { findListenersWith } from "../state/listeners.ts";
-import { LostRecords } from "../state/lost_records.ts";
+import { LostAttachments } from "../state/lost_attachments.ts";
 import { Attachments } from "../attachment/attachments.ts";
-import { type AttachmentKey, AttachmentStore, type BadRecord } from "../state/attachment_store.ts";
-import type { FreeLeftovers, PresentList } from "../attachment/removal.ts";
+import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
+import type { BadRecord } from "../state/checksummed.ts";
+import type { FreeLeftovers } from "../attachment/leftovers.ts";
+import type { FindCurrentList } from "../attachment/removal.ts";
 import { ResultCache } from "../state/result_cache.ts";
 import { StateFormat } from "../state/state_format.ts";
 import { probeNetwork } from "../readiness/status.ts";
@@ -120,8 +122,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const disk = wireDisk({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const freeLeftovers = freeingWith(run);
-  const present = presentIn(catalog ?? catalogs.seenCatalog);
-  const attachments = new Attachments({ ...disk, runner, log, run, timeouts, probe, present, freeLeftovers });
+  const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.seenCatalog) };
+  const attachments = new Attachments({ ...disk, ...fallbacks, runner, log, run, timeouts, probe });
   const pods = new PodNetworks({ attachments, store, cache, run });
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.machine.names(signal), format);
   const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
@@ -166,7 +168,7 @@ function wireDisk(
   const { stateDir, store, cache, locks, run } = parts;
   const claims = new InterfaceClaims(parts);
   const interfaces = new InterfaceGuard({ ...parts, claims });
-  const lost = new LostRecords({ store, cache, claims });
+  const lost = new LostAttachments({ store, cache, claims });
   const isLost = (key: AttachmentKey) => lost.has(key);
   const ports = new HostPorts({ ...parts, isLost, findListeners: findListenersWith(run) });
   return { store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
@@ -188,7 +190,7 @@ function guardingWith({ requireKnown }: StateFormat, trusted: readonly string[])
   return { requireSafe, requireKnown };
 }
 
-function presentIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): PresentList {
+function currentListIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): FindCurrentList {
   return async (network, signal) => (await catalog(signal)).lists.find(({ name }) => name === network);
 }
 
@@ -252,7 +254,7 @@ function wireCatalog(
     catalogSource,
     catalog: (signal) => catalogSource.current(signal),
     seenCatalog: async (signal) => {
-      await rest.format.sayIfNewer();
+      await rest.format.warnIfNewer();
       return await seenSource.current(signal);
     },
     watchCatalog: ({ pollMs, signal } = {}) => {

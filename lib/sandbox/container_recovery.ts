@@ -2,7 +2,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { UNDER_WAY } from "../gc/report.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { NEWER } from "../state/checksummed.ts";
-import type { LostAttachment, LostRecords } from "../state/lost_records.ts";
+import type { LostAttachment, LostAttachments } from "../state/lost_attachments.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import { containerEnd } from "./container_end.ts";
@@ -29,7 +29,7 @@ import { tearDown } from "./tear_down.ts";
 export interface ContainerRecoveryContext extends SandboxContext {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
-  readonly lost: LostRecords;
+  readonly lost: LostAttachments;
   readonly orphans: Orphans;
   readonly damagedSandboxes: DamagedSandboxes;
 }

@@ -10,7 +10,7 @@ import {
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
-import type { BadRecord } from "../state/attachment_store.ts";
+import type { BadRecord } from "../state/checksummed.ts";
 import { isContainerId } from "../cni/name.ts";
 import { isObject, parseJson } from "../cni/json.ts";
 import type { SandboxRecord } from "./record.ts";

@@ -9,7 +9,7 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { inParallel } from "../async/parallel.ts";
-import type { BadRecord } from "../state/attachment_store.ts";
+import type { BadRecord } from "../state/checksummed.ts";
 import { newerRecord, requireFile, UnusableRecord } from "../state/checksummed.ts";
 import type { StateFormat } from "../state/state_format.ts";
 import { CniError } from "../cni/error.ts";
@@ -53,13 +53,13 @@ export class SandboxStore {
   readonly #names: NameIndex;
   readonly #onBad: (bad: BadRecord) => void;
   readonly #lockNames: LockNames;
-  readonly #format: Pick<StateFormat, "note" | "sayIfNewer"> | undefined;
+  readonly #format: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 
   constructor(
     stateDir: string,
     onBad: (bad: BadRecord) => void = () => {},
     lockNames: LockNames = () => Promise.resolve({ [Symbol.dispose]: () => {} }),
-    format?: Pick<StateFormat, "note" | "sayIfNewer">,
+    format?: Pick<StateFormat, "note" | "warnIfNewer">,
   ) {
     this.#stateDir = stateDir;
     this.#dir = `${stateDir}/sandboxes`;
@@ -92,7 +92,7 @@ export class SandboxStore {
 
   /** What is on record of that ID: a record, or what is left of one. */
   async look(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
-    await this.#format?.sayIfNewer();
+    await this.#format?.warnIfNewer();
     return await this.#readFile(id) ?? await this.#aside(id);
   }
 
@@ -134,7 +134,7 @@ export class SandboxStore {
 
   /** All that is on record. */
   async scan(): Promise<SandboxRecords> {
-    await this.#format?.sayIfNewer();
+    await this.#format?.warnIfNewer();
     const found = await inParallel(await this.ids(), FILES_AT_ONCE, (id) => this.look(id));
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];

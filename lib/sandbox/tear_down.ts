@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
 import type { DamagedOutcome, DamagedRecords } from "../gc/damaged_attachments.ts";
-import type { LostAttachment } from "../state/lost_records.ts";
+import type { LostAttachment } from "../state/lost_attachments.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { PodNetworks, PodTearDownOptions } from "../pod/pod.ts";
 import { CniError } from "../cni/error.ts";

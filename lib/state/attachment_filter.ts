@@ -1,6 +1,7 @@
 import { statOf } from "../host/file.ts";
 import { ERROR_CODES } from "../cni/error.ts";
 import { validateContainerId, validateNetworkName } from "../cni/name.ts";
+import { isShortNameOf } from "./short_name.ts";
 import type { FailedIndex } from "./failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
 import type {
@@ -38,8 +39,7 @@ export async function findAttachments(
   const meant = records.filter((record) =>
     (network === undefined || record.network === network) && (!failed || record.attempts > 0)
   );
-  const isOf = (each: DamagedAttachment) =>
-    network === undefined || parts.store.isNamed(network, each.network);
+  const isOf = (each: DamagedAttachment) => network === undefined || isShortNameOf(each.network, network);
   const shown = damaged.filter(isOf);
   return [...meant, ...await inParallel(shown, FILES_AT_ONCE, unreadable)];
 }

@@ -38,7 +38,15 @@ export class UnusableRecord extends Error {
   }
 }
 
-/** What is said to who wants to change what a newer version has on record. */
+/** A record that cannot be used, for a log entry. */
+export interface BadRecord {
+  readonly file: string;
+  /** Where it was moved to, if another record takes its place. */
+  readonly movedTo?: string;
+  readonly reason: string;
+}
+
+/** Returns the error for a change of what a newer version wrote. */
 export function newerRecord(file: string, reason: string): CniError {
   return new CniError("conflict", `the record ${file} is of a newer version of podwire`, {
     code: ERROR_CODES.decodingFailure,

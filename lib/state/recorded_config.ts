@@ -1,18 +1,16 @@
 import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../cni/config.ts";
-import { type CniError, ERROR_CODES } from "../cni/error.ts";
-import { refusesInput } from "../plugin/refusal.ts";
 import type { SpecVersion } from "../cni/version.ts";
 import type { AttachmentRecord } from "./attachment_store.ts";
 import type { CachedAttachment } from "./result_cache.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { inVersion } from "../cni/in_version.ts";
 
-/** What is remembered of an attachment, here or by another runtime. */
+/** What a record, or the cache entry of another runtime, says about an attachment. */
 export type CachedAttach = Pick<CachedAttachment, "config" | "cniArgs" | "capabilityArgs" | "result"> & {
   readonly cniVersion?: SpecVersion;
 };
 
-/** Arguments of the call win; where it brings none, those of the ADD are repeated. */
+/** Returns the target with the arguments of the call, or with those of the ADD where the call has none. */
 export function withCachedArgs(request: AttachTarget, known: CachedAttach | undefined): AttachTarget {
   if (known === undefined) return request;
   return {
@@ -25,55 +23,26 @@ export function withCachedArgs(request: AttachTarget, known: CachedAttach | unde
 }
 
 /**
- * The list in an entry of another runtime. A Go runtime stores a single configuration as it is, and a list without
- * the plugins of its folder: with no plugin in it, it would delete nothing and look done.
+ * Returns the list in a record or in a cache entry. A Go runtime stores a single configuration as it is, and a list without
+ * the plugins of its folder. A list without plugins is not returned: its DEL would delete nothing and seem to succeed.
  */
 export function parseRecorded(text: string | undefined): NetworkConfigList | undefined {
   if (text === undefined || text === "") return undefined;
   for (const parse of [parseConfigList, listFromPluginConfig]) {
     try {
-      // The Go parser had taken the last of two equal keys.
+      // The Go parser took the last of two equal keys.
       const list = parse(text, { duplicateKeys: "last wins" });
       if (list.plugins.length > 0) return list;
     } catch {
-      // The other form, or else the list at hand.
+      // Try the other form. If that fails as well, the caller uses the list that it has.
     }
   }
   return undefined;
 }
 
 /**
- * The index of the first plugin of the chain that did not run in a failed ADD, or read no further than the version: a
- * plugin that does not speak it refuses the DEL as well.
- */
-export function firstSkippedPluginOf(
-  { kind, code, context }: CniError,
-): Pick<AttachmentRecord, "firstSkippedPlugin"> {
-  const index = context.plugin?.index;
-  if (index === undefined) return {};
-  const didNothing = kind === "plugin-start" || kind === "plugin-missing" ||
-    code === ERROR_CODES.incompatibleVersion;
-  return { firstSkippedPlugin: didNothing ? index : index + 1 };
-}
-
-/**
- * What the first plugin of the chain refused in a failed ADD, if it refused its input. A DEL that it refuses with the
- * same words finds nothing to remove: it refuses before it does anything.
- */
-export function refusalIn(cause: CniError): Pick<AttachmentRecord, "refusal"> {
-  const { code, msg } = cause;
-  return cause.context.plugin?.index === 0 && refusesInput(cause) ? { refusal: { code, msg } } : {};
-}
-
-/** Whether that DEL failed because its ADD had begun nothing; the caller makes sure that there is no interface. */
-export function isSameRefusal({ refusal }: AttachmentRecord, failure: CniError): boolean {
-  const { code, msg, context: { plugin } } = failure;
-  return plugin?.index === 0 && refusal?.code === code && refusal.msg === msg;
-}
-
-/**
- * The version in which its ADD was made, unless the list no longer offers it. Another runtime takes the newest that its
- * configuration offers, and what podwire leaves in the cache offers only the one that was spoken.
+ * Returns the version of the ADD, unless the list no longer offers it. Another runtime uses the newest version that its
+ * configuration offers. What podwire writes to the cache offers only the version of the ADD.
  */
 export function versionOfAdd(
   list: NetworkConfigList,
@@ -84,7 +53,7 @@ export function versionOfAdd(
 }
 
 /**
- * The list of an attachment's ADD, in the version of its ADD.
+ * Returns the list of an attachment's ADD, in the version of that ADD.
  *
  * @throws {CniError} kind `config` if the configuration on record cannot be read
  */

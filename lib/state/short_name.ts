@@ -1,11 +1,23 @@
 import { fnv1a } from "../host/fnv.ts";
 
-/** With the longest interface name, and what setting aside adds, the name of the file keeps below NAME_MAX of Linux. */
+/** With the longest interface name, and the ending that `setAside` adds, the file name stays below NAME_MAX of Linux. */
 const LONGEST_PART = 220;
 const KEPT_OF_LONGER = 200;
+/** Marks a shortened name: no network name has this character, so a shortened name is no other network's. */
+const SHORTENED = "~";
 
-/** The name of a network, cut if it is long; "~" is in no such name, so a cut one is not another network's. */
+/** Returns the name of a network as it is in file names: a long one is shortened, and ends with a hash. */
 export function shortName(network: string): string {
   if (network.length <= LONGEST_PART) return network;
-  return `${network.slice(0, KEPT_OF_LONGER)}~${fnv1a(network, 64).toString(16)}`;
+  return `${network.slice(0, KEPT_OF_LONGER)}${SHORTENED}${fnv1a(network, 64).toString(16)}`;
+}
+
+/** Whether the name of a network in a file name is shortened. */
+export function isShortened(part: string): boolean {
+  return part.includes(SHORTENED);
+}
+
+/** Whether the name of a network in a file name is that of the network. */
+export function isShortNameOf(part: string, network: string): boolean {
+  return shortName(network) === part;
 }

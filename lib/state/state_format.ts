@@ -39,7 +39,7 @@ export class StateFormat {
   }
 
   /** Says, once, that a newer version has laid it out: what is shown of it may be wrong. Who may not look is not kept from what else there is. */
-  readonly sayIfNewer: () => Promise<void> = once(async () => {
+  readonly warnIfNewer: () => Promise<void> = once(async () => {
     if ((await missingFlags({ read: [this.#file] })).length > 0) return;
     const found = await this.#found().catch(() => undefined);
     if (!(found instanceof UnusableRecord) || !found.isNewer) return;

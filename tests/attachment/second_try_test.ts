@@ -1,6 +1,6 @@
 // A DEL whose configuration is refused, and an ADD that began nothing.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { LeftoverOwner, Leftovers } from "../../lib/attachment/removal.ts";
+import type { Leftovers, LeftoverSource } from "../../lib/attachment/leftovers.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { Answer } from "../recording_plugin.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
@@ -85,14 +85,14 @@ Deno.test("a DEL whose recorded configuration is refused is tried with the prese
   for (const [code, msg] of OF_INPUT) {
     await using world = await NetworkWorld.make();
     const a = await world.plugins.install("a", { ADD: ADDED });
-    const freed: LeftoverOwner[] = [];
-    const freeLeftovers = (owner: LeftoverOwner): Promise<Leftovers> => {
+    const freed: LeftoverSource[] = [];
+    const freeLeftovers = (owner: LeftoverSource): Promise<Leftovers> => {
       freed.push(owner);
       return Promise.resolve({ freed: ["the address"], remaining: ["a link"] });
     };
     const old = listOf(["a"], { subnet: "old" });
     const mended = listOf(["a"], { subnet: "new" });
-    const attachments = world.attachments({}, { present: () => Promise.resolve(mended), freeLeftovers });
+    const attachments = world.attachments({}, { currentList: () => Promise.resolve(mended), freeLeftovers });
     await attachments.add(old, world.request());
     await a.answer("DEL", refusing(code, msg), 1);
     await attachments.del(mended, world.request());
@@ -112,8 +112,8 @@ Deno.test("a DEL that failed for another reason is never tried with another conf
     await using world = await NetworkWorld.make();
     const a = await world.plugins.install("a", { ADD: ADDED });
     const b = await world.plugins.install("b");
-    const present = () => Promise.resolve(listOf(["b"]));
-    const attachments = world.attachments({}, { present });
+    const currentList = () => Promise.resolve(listOf(["b"]));
+    const attachments = world.attachments({}, { currentList });
     await attachments.add(listOf(["a"]), world.request());
     await a.answer("DEL", refusing(code, msg));
     const error = await failing(() => attachments.del(listOf(["b"]), world.request()));
@@ -127,7 +127,7 @@ Deno.test("a plugin that was uninstalled is replaced by those that its network h
   await world.plugins.install("a", { ADD: ADDED });
   const b = await world.plugins.install("b");
   const files: ReturnType<typeof listOf>[] = [];
-  const attachments = world.attachments({}, { present: () => Promise.resolve(files[0]) });
+  const attachments = world.attachments({}, { currentList: () => Promise.resolve(files[0]) });
   await attachments.add(listOf(["a"]), world.request());
   await Deno.remove(`${world.plugins.dir}/a`);
   assertEquals((await failing(() => attachments.del(listOf(["a"]), world.request()))).kind, "plugin-missing");

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { gcChain, statusChain, validateChain } from "../../lib/attachment/status_gc_chain.ts";
+import { gcChain, statusChain } from "../../lib/attachment/status_gc_chain.ts";
+import { validateChain } from "../../lib/attachment/validate.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { SPEC_VERSIONS } from "../../lib/cni/version.ts";

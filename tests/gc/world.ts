@@ -4,7 +4,7 @@ import { Locks } from "../../lib/state/locks.ts";
 import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
 import { GarbageCollector } from "../../lib/gc/collector.ts";
 import type { GcItem, GcReport } from "../../lib/gc/report.ts";
-import { LostRecords } from "../../lib/state/lost_records.ts";
+import { LostAttachments } from "../../lib/state/lost_attachments.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import type { NetworkConfigList } from "../../lib/cni/config.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
@@ -14,7 +14,7 @@ import { listOf, type NetworkWorld } from "../attachment/world.ts";
 export function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
   const { store, cache, running } = world;
   const attachments = world.attachments();
-  const lost = new LostRecords({ store, cache, claims: { all: () => Promise.resolve([]) } });
+  const lost = new LostAttachments({ store, cache, claims: { all: () => Promise.resolve([]) } });
   return new GarbageCollector({
     attachments,
     store,

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import type { BadRecord } from "../../lib/state/attachment_store.ts";
+import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
 import { validateName } from "../../lib/sandbox/validate_name.ts";
 import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type AttachmentRecord, AttachmentStore, type BadRecord } from "../../lib/state/attachment_store.ts";
+import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { type JsonObject, parseJson } from "../../lib/cni/json.ts";

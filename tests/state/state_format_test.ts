@@ -20,7 +20,7 @@ formatTest(
     const file = `${stateDir}/format`;
     const before = new StateFormat(stateDir, log);
     await before.requireKnown();
-    await before.sayIfNewer();
+    await before.warnIfNewer();
     await assertRejects(() => Deno.stat(stateDir), Deno.errors.NotFound);
     await before.note();
     const { ino, mode } = await Deno.stat(file);
@@ -53,7 +53,7 @@ formatTest(
       }
       log.all.length = 0;
       await new AttachmentStore(stateDir, () => {}, format).scanAll();
-      await format.sayIfNewer();
+      await format.warnIfNewer();
       assertEquals(log.all.length, 1);
       assertStringIncludes(log.all[0] ?? "", "upgrade podwire");
       assertEquals(await Deno.readTextFile(`${stateDir}/format`), text);
@@ -72,7 +72,7 @@ formatTest(
       await Deno.writeTextFile(file, damaged);
       const format = new StateFormat(stateDir, log);
       await format.requireKnown();
-      await format.sayIfNewer();
+      await format.warnIfNewer();
       assertEquals(await Deno.readTextFile(file), damaged);
       await format.note();
       assertEquals(await Deno.readTextFile(file), whole);

@@ -4,8 +4,8 @@ import type { InterfaceClaims } from "./interface_claims.ts";
 import type { AttachmentKey, AttachmentStore } from "./attachment_store.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 
-/** The parts that {@linkcode LostRecords} works with. */
-export interface LostRecordsParts {
+/** The parts that {@linkcode LostAttachments} works with. */
+export interface LostAttachmentsParts {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
   readonly claims: Pick<InterfaceClaims, "all">;
@@ -23,10 +23,10 @@ export interface LostAttachment extends AttachmentKey {
  * Attachments whose records are lost: the file is gone, while libcni's cache has an entry, and the claim on the interface
  * proves that this installation made it. An entry without that proof is another runtime's.
  */
-export class LostRecords {
-  readonly #parts: LostRecordsParts;
+export class LostAttachments {
+  readonly #parts: LostAttachmentsParts;
 
-  constructor(parts: LostRecordsParts) {
+  constructor(parts: LostAttachmentsParts) {
     this.#parts = parts;
   }
 
@@ -68,7 +68,7 @@ export class LostRecords {
   async #lost(claim: InterfaceClaim): Promise<LostAttachment | undefined> {
     const { store, cache } = this.#parts;
     const { origin, containerId, network, ifName } = claim;
-    if (origin === undefined || await store.isThere(claim)) return undefined;
+    if (origin === undefined || await store.has(claim)) return undefined;
     // An entry that cannot be read proves nothing.
     const entry = await cache.read(claim).catch(() => undefined);
     if (entry === undefined || !await isOwnEntry(claim, entry)) return undefined;

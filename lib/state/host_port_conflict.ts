@@ -1,0 +1,55 @@
+import { CniError } from "../cni/error.ts";
+import type { AttachmentRecord } from "./attachment_record.ts";
+import type { DamagedAttachment } from "./damaged_attachment.ts";
+import { formatHostPort, type HostPort, overlap } from "./host_port.ts";
+import type { Claim } from "./host_port_claim.ts";
+import type { Listener } from "./listeners.ts";
+
+/**
+ * Refuses a port that is requested twice.
+ *
+ * @throws {CniError} kind `conflict`
+ */
+export function requireDistinct(ports: readonly HostPort[]): void {
+  for (const [index, port] of ports.entries()) {
+    const twin = ports.slice(0, index).find((earlier) => overlap(earlier, port));
+    if (twin === undefined) continue;
+    const [one, other] = [formatHostPort(twin), formatHostPort(port)];
+    const words = one === other
+      ? `the host port ${one} is asked for twice`
+      : `the host ports ${one} and ${other} are one, asked for twice`;
+    throw new CniError("conflict", words);
+  }
+}
+
+/** Returns the error for a port of another attachment. */
+export function takenByAttachment(
+  wanted: HostPort,
+  claim: Claim,
+  owner: AttachmentRecord | DamagedAttachment,
+): CniError {
+  const { containerId, network, ifName } = owner;
+  const state = "file" in owner ? "its record cannot be read" : owner.state;
+  const hint = state === "failed"
+    ? "that attachment could not be detached; `podwire recover` tries again"
+    : `\`podwire attachments ${containerId}\` shows the owner`;
+  const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
+    `"${network}" (${ifName}, ${state})`;
+  const other = formatHostPort(claim);
+  const details = other === formatHostPort(wanted) ? {} : { details: `it has ${other}` };
+  return new CniError("conflict", msg, { ...details, hint });
+}
+
+/** Returns the error for a port of an attachment whose record is lost. */
+export function takenByLost(wanted: HostPort, { key: { containerId, network, ifName } }: Claim): CniError {
+  const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
+    `"${network}" (${ifName}), of which the record is lost`;
+  return new CniError("conflict", msg, { hint: "`podwire recover` detaches it once nobody uses it" });
+}
+
+/** Returns the error for a port on which a program of the host listens. */
+export function takenByListener(wanted: HostPort, { program, pid, ...port }: Listener): CniError {
+  const owner = program === undefined ? "a program of the host" : `"${program}" (process ${pid})`;
+  const msg = `the host port ${formatHostPort(wanted)} is taken: ${owner} listens on ${formatHostPort(port)}`;
+  return new CniError("conflict", msg, { hint: "publish another port, or stop that program" });
+}
