@@ -75,7 +75,7 @@ export {
   type DefaultReason,
   FILE_STATUSES,
   type FileStatus,
-} from "./lib/catalog/catalog.ts";
+} from "./lib/catalog/entry.ts";
 export type {
   Bandwidth,
   IpRange,

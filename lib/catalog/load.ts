@@ -263,27 +263,3 @@ async function namesIn(folder: string): Promise<readonly string[]> {
     });
   }
 }
-
-/**
- * The network of that name, as libcni chooses it: lists before single configurations, then byte
- * order of the file names. Bad files do not stand in the way of good ones.
- *
- * @throws {CniError} kind `not-found`, naming the files that were rejected
- */
-export function chooseByName(
-  files: readonly LoadedFile[],
-  name: string,
-  dir: string,
-): NetworkConfigList {
-  const named = files.filter((loaded) => loaded.list?.name === name);
-  const chosen = named.find(({ file }) => file.endsWith(".conflist")) ?? named[0];
-  if (chosen?.list !== undefined) return chosen.list;
-  const msg = files.length === 0
-    ? `no net configurations found in ${dir}`
-    : `no net configuration with name "${name}" in ${dir}`;
-  const rejected = files.flatMap(({ error }) => error === undefined ? [] : [error.message]);
-  throw new CniError("not-found", msg, {
-    ...(rejected.length === 0 ? {} : { details: `rejected: ${rejected.join("; ")}` }),
-    hint: "`podwire networks` lists what is there",
-  });
-}

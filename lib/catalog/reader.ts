@@ -6,7 +6,9 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import type { FindPluginOptions } from "../plugin/find.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { Catalog, type CatalogContent, type CatalogFile, usableFiles } from "./catalog.ts";
+import { byNameForPod } from "./by_name.ts";
+import { Catalog } from "./catalog.ts";
+import type { CatalogContent, CatalogFile } from "./entry.ts";
 import { CatalogMemory, type GoodVersion } from "./memory.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
 import { EMBEDDED_FILE } from "./embedded_network.ts";
@@ -180,7 +182,7 @@ export class CatalogReader {
     remembered: { readonly pin: DefaultPin | undefined; readonly hadFiles: boolean },
     now: string,
   ) {
-    const usable = [...usableFiles(files)].map(([name, { file }]) => [name, file] as const);
+    const usable = [...byNameForPod(files)].map(([name, { file }]) => [name, file] as const);
     const [first] = files;
     return chooseDefault({
       ...remembered,

@@ -1,5 +1,6 @@
 import type { Logger } from "../host/log.ts";
-import type { Catalog, CatalogFile } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { CatalogFile } from "./entry.ts";
 
 /**
  * Says in the log what somebody has to know: a file or the directory went bad, or another network is the default.

@@ -1,6 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
-import type { Catalog, CatalogEntry } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { CatalogEntry } from "./entry.ts";
 
 /** What a {@linkcode CatalogSource} tells of. */
 export interface CatalogChange {

@@ -1,4 +1,4 @@
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import { entryToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";

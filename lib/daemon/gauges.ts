@@ -4,7 +4,7 @@ import type { FailedIndex } from "../state/failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
 import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import { settled } from "../async/wait.ts";
 
 /** How many attachments there are, and since when the oldest that could not be removed waits. */

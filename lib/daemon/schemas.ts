@@ -1,6 +1,6 @@
 import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
 import { STATUS_REASONS } from "../readiness/status.ts";
-import { DEFAULT_REASONS, FILE_STATUSES } from "../catalog/catalog.ts";
+import { DEFAULT_REASONS, FILE_STATUSES } from "../catalog/entry.ts";
 import { SANDBOX_STATES } from "../sandbox/view.ts";
 import { FORGET_OUTCOMES } from "../attachment/forget.ts";
 import { REPAIR_KINDS } from "../sandbox/repair.ts";

@@ -49,7 +49,9 @@ export function planAttachments(
     requireNothingWanted(request, table);
     return [];
   }
-  const lists = networks.length === 0 ? [catalog.default()] : networks.map(({ name }) => catalog.get(name));
+  const lists = networks.length === 0
+    ? [catalog.default()]
+    : networks.map(({ name }) => catalog.forPod(name));
   const wanted = lists.map((list, index): WantedNetwork => networks[index] ?? { name: list.name });
   const names = interfaceNames(wanted);
   const settings = wanted.map((network, index) =>

@@ -129,7 +129,7 @@ export class Readiness implements AsyncDisposable {
     either.throwIfAborted();
     await abortable(this.#recalled, either);
     const catalog = await abortable(this.#synchronise(either), either);
-    if (name !== undefined && this.statuses(name).length === 0) catalog.getByName(name);
+    if (name !== undefined && this.statuses(name).length === 0) catalog.asCnitool(name);
     const asked = [...this.#watched.values()].filter(({ subject }) =>
       name === undefined || subject.network === name
     );

@@ -2,7 +2,8 @@ import { failed, type NetworkAnswer, type NetworkStatus } from "./status.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import type { Catalog, CatalogEntry } from "../catalog/catalog.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 
 /** Something of a catalogue of which there is to say whether it is ready: by its plugins, or without asking anybody. */
 export type StatusTarget =
@@ -42,7 +43,7 @@ export function statusTargets(catalog: Catalog, defaultNetwork?: string): readon
  * @throws {CniError} kind `not-found`
  */
 export function namedTarget(catalog: Catalog, network: string): StatusTarget {
-  const list = catalog.getByName(network);
+  const list = catalog.asCnitool(network);
   const isIts = ({ name, status }: CatalogEntry) =>
     name === network && (status === "used" || status === "stale");
   return networkTarget(list, catalog.entries.find(isIts));

@@ -2,7 +2,7 @@ import type { ForgetReport } from "../attachment/forget.ts";
 import type { GcReport } from "../gc/report.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import type { RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { RepairReport } from "../sandbox/repair.ts";
 import type { Sandbox } from "../sandbox/view.ts";

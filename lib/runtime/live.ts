@@ -6,7 +6,7 @@ import type { AttachmentRecord } from "../state/attachment_store.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Operation } from "../plugin/instrumentation.ts";
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import { onEntries } from "../catalog/source.ts";
 import type { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeOptions } from "./options.ts";

@@ -18,7 +18,7 @@ export async function presentNetwork(
   network: NetworkRef,
   catalog: () => Promise<Catalog>,
 ): Promise<NetworkConfigList> {
-  return typeof network === "string" ? (await catalog()).getByName(network) : network;
+  return typeof network === "string" ? (await catalog()).asCnitool(network) : network;
 }
 
 /**

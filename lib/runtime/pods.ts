@@ -4,7 +4,7 @@ import type { GcReport } from "../gc/report.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import { onEntries } from "../catalog/source.ts";
 import type { PodResult } from "../pod/pod_result.ts";
 import type { PodRequest } from "../pod/request.ts";

@@ -13,7 +13,7 @@ import { validateChain, type ValidNetwork } from "../attachment/validate.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Operation } from "../plugin/instrumentation.ts";
 import type { PluginVersions } from "../plugin/versions.ts";
-import type { CatalogEntry } from "../catalog/catalog.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
 import { checkStatus, type StatusOptions } from "../readiness/status_check.ts";
 import { namedTarget, networkTarget, type StatusTarget, statusTargets } from "../readiness/status_target.ts";
 import type { RuntimeOptions } from "./options.ts";

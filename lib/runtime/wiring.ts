@@ -348,6 +348,6 @@ export async function collectGarbage(
   const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
     (await store.ofNetwork(network)).length > 0;
   // Throws what there is to say about the files.
-  if (!isKnown) catalog.getByName(network);
+  if (!isKnown) catalog.asCnitool(network);
   return await garbage.collect(catalog.lists, request, options);
 }

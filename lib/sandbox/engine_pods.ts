@@ -146,7 +146,7 @@ export class EnginePods {
     const failures: CniError[] = [];
     for (const { name, ifName } of networks.toReversed()) {
       try {
-        const list = (await source.current(signal)).get(name);
+        const list = (await source.current(signal)).forPod(name);
         const request = { containerId, netns, ifName, owner };
         await attachments.del(list, request, { forceForeign, signal });
       } catch (error) {
@@ -196,7 +196,7 @@ function lacks(catalog: Catalog, request: PodRequest): boolean {
   if (networks === "none") return false;
   try {
     if (isAnyNetwork(request)) catalog.default();
-    for (const { name } of networks) catalog.get(name);
+    for (const { name } of networks) catalog.forPod(name);
     return false;
   } catch {
     return true;

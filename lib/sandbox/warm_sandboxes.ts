@@ -101,7 +101,7 @@ export class WarmSandboxes implements AsyncDisposable {
     return await withCniErrors(async () => {
       await recovery.beforeFirstAdd(signal);
       const now = await catalog(signal);
-      const config = now.get(network).text;
+      const config = now.forPod(network).text;
       const prepared = await this.#context.creator.prepare(request, now, { signal });
       const record = { ...prepared.record, pool: this.#pool };
       const { record: { netns } } = await withContainerLock(
@@ -212,7 +212,9 @@ export class WarmSandboxes implements AsyncDisposable {
   ): Promise<{ readonly record: SandboxRecord; readonly networks: readonly PodNetwork[] } | undefined> {
     const { sandboxes, store, catalog, attachments } = this.#context;
     const now = await catalog(signal);
-    if (!now.lists.some(({ name }) => name === network) || now.get(network).text !== config) return undefined;
+    if (!now.lists.some(({ name }) => name === network) || now.forPod(network).text !== config) {
+      return undefined;
+    }
     if (request !== undefined && warmNetworkOf(request, now) !== network) return undefined;
     const [record, attachment, boot, isThere] = await Promise.all([
       sandboxes.read(id),

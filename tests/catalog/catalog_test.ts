@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { ALWAYS_BUILTIN } from "../../lib/plugin/exec.ts";
-import type { Catalog, CatalogEntry } from "../../lib/catalog/catalog.ts";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
+import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";
 import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -87,7 +88,7 @@ Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where 
     assertEquals(error.kind, "not-ready");
     assertStringIncludes(error.msg, 'the default network "c" is not in');
     assertEquals(absent.entries.some(({ default: isDefault }) => isDefault), false);
-    assertEquals(absent.get("a").name, "a");
+    assertEquals(absent.forPod("a").name, "a");
   }));
 
 Deno.test("F31 without one that was given, the default is the network of the first file, and none if that cannot be used", () =>
@@ -99,7 +100,7 @@ Deno.test("F31 without one that was given, the default is the network of the fir
       `${dir}/10-a.conf`,
       1,
     ]);
-    assertEquals(catalog.get("b").name, "b");
+    assertEquals(catalog.forPod("b").name, "b");
     assertEquals(catalog.entries.map(brief), ["10-a.conf - rejected", "20-b.conf b used"]);
     assertEquals((await load({ defaultNetwork: "b" })).default().name, "b");
     await Deno.remove(`${dir}/10-a.conf`);
@@ -132,19 +133,19 @@ Deno.test("the embedded network stands in only where the directory holds no file
     assertEquals(catalog.default().name, "podwire");
     assertEquals(catalog.entries.map(brief), [`${EMBEDDED_FILE} podwire used default`]);
     assertEquals((await load({ embedded: EMBEDDED, confDir: `${dir}/absent` })).default().name, "podwire");
-    assertEquals((await load({ embedded: EMBEDDED, confDir: undefined })).get("podwire").name, "podwire");
-    assertEquals(assertThrows(() => catalog.get("web"), CniError).kind, "not-found");
+    assertEquals((await load({ embedded: EMBEDDED, confDir: undefined })).forPod("podwire").name, "podwire");
+    assertEquals(assertThrows(() => catalog.forPod("web"), CniError).kind, "not-found");
   }));
 
 Deno.test("a broken file never turns into the embedded network, nor does one of another name", () =>
   inDir({ "10-web.conflist": "{" }, async (load, dir) => {
     const broken = await load({ embedded: EMBEDDED });
     assertEquals(assertThrows(() => broken.default(), CniError).kind, "not-ready");
-    assertEquals(assertThrows(() => broken.get("podwire"), CniError).kind, "not-found");
+    assertEquals(assertThrows(() => broken.forPod("podwire"), CniError).kind, "not-found");
     await Deno.writeTextFile(`${dir}/10-web.conflist`, list("web", "bridge"));
     const mended = await load({ embedded: EMBEDDED });
     assertEquals(mended.default().name, "web");
-    assertThrows(() => mended.get("podwire"), CniError);
+    assertThrows(() => mended.forPod("podwire"), CniError);
     const named = await load({ embedded: EMBEDDED, defaultNetwork: "podwire" });
     assertEquals(assertThrows(() => named.default(), CniError).kind, "not-ready");
   }));
@@ -154,15 +155,15 @@ Deno.test("A69 F17 a pod takes the first file of a name, cnitool's verbs take a 
     { "10-web.conf": conf("web", "from-conf"), "20-web.conflist": list("web", "from-list") },
     async (load) => {
       const catalog = await load();
-      assertEquals(catalog.get("web").plugins[0]?.type, "from-conf");
-      assertEquals(catalog.getByName("web").plugins[0]?.type, "from-list");
+      assertEquals(catalog.forPod("web").plugins[0]?.type, "from-conf");
+      assertEquals(catalog.asCnitool("web").plugins[0]?.type, "from-list");
     },
   ));
 
 Deno.test("a network that is not there is told with the files that were rejected", () =>
   inDir({ "10-a.conf": conf("a"), "20-web.conf": "{" }, async (load, dir) => {
     const catalog = await load();
-    for (const ask of [() => catalog.get("web"), () => catalog.getByName("web")]) {
+    for (const ask of [() => catalog.forPod("web"), () => catalog.asCnitool("web")]) {
       const error = assertThrows(ask, CniError);
       assertEquals([error.kind, error.msg], [
         "not-found",

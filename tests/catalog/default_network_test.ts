@@ -87,7 +87,7 @@ Deno.test("while containers are attached to a default whose file is gone, there 
   assertStringIncludes(error.context.hint ?? "", world.path("10-a.conf"));
   assertStringIncludes(reasons(gone)[0] ?? "", 'attached to "a", which was it before and whose file is gone');
   // F35
-  assertEquals(gone.get("b").name, "b");
+  assertEquals(gone.forPod("b").name, "b");
   await world.remove("20-b.conf");
   assertEquals(
     assertThrows(
@@ -168,7 +168,7 @@ Deno.test("once a network of a file was in force, the embedded one is never the 
   assertEquals(error.kind, "not-ready");
   assertStringIncludes(error.message, world.confDir);
   // Whoever asks for it gets it.
-  assertEquals(emptied.get("podwire").name, "podwire");
+  assertEquals(emptied.forPod("podwire").name, "podwire");
   assertEquals((await once(world, { embedded, defaultNetwork: "podwire" })).default().name, "podwire");
   await world.write("10-a.conf", conf("a"));
   assertEquals((await once(world, { embedded })).default().name, "a");

@@ -1,5 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { chooseByName, loadDirectory, type LoadedFile } from "../../lib/catalog/load.ts";
+import { Catalog } from "../../lib/catalog/catalog.ts";
+import { loadDirectory, type LoadedFile } from "../../lib/catalog/load.ts";
+import type { NetworkConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { Random } from "../cni/random.ts";
 
@@ -24,6 +26,13 @@ const list = (name: string, ...types: string[]) =>
   JSON.stringify({ cniVersion: "1.0.0", name, plugins: types.map((type) => ({ type })) });
 const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "1.0.0", name, type });
 const plugin = (type: string) => JSON.stringify({ type });
+
+/** The network of that name in a catalogue of these files, as cnitool chooses it. */
+function asCnitool(files: readonly LoadedFile[], name: string, confDir: string): NetworkConfigList {
+  const never = { since: undefined, badSince: undefined };
+  const content = files.map(({ file, list, error }) => ({ file, list, error, ...never }));
+  return new Catalog({ confDir, files: content, choice: { network: undefined, by: "none" } }).asCnitool(name);
+}
 
 /** `file name type+type`, or `file: why not`, with the directory left out. */
 async function shown(dir: string): Promise<string[]> {
@@ -218,9 +227,9 @@ Deno.test("A68 A69 A70 A71 by name: a list before a configuration, and broken fi
     "40-only.json": conf("only", "json"),
   }, async (dir) => {
     const files = await loadDirectory(dir);
-    assertEquals(chooseByName(files, "web", dir).plugins[0]?.type, "from-list");
-    assertEquals(chooseByName(files, "only", dir).plugins[0]?.type, "json");
-    const error = assertThrows(() => chooseByName(files, "stray", dir), CniError);
+    assertEquals(asCnitool(files, "web", dir).plugins[0]?.type, "from-list");
+    assertEquals(asCnitool(files, "only", dir).plugins[0]?.type, "json");
+    const error = assertThrows(() => asCnitool(files, "stray", dir), CniError);
     assertStringIncludes(error.context.details ?? "", "05-broken.conflist");
     assertStringIncludes(error.context.details ?? "", "06-list.conf");
   }));
@@ -232,17 +241,17 @@ Deno.test("A66 by name: the first list of that name in byte order of the files, 
     "05-other.conflist": list("other", "other"),
     "web/10.conf": plugin("folder"),
   }, async (dir) => {
-    const web = chooseByName(await loadDirectory(dir), "web", dir);
+    const web = asCnitool(await loadDirectory(dir), "web", dir);
     assertEquals(web.plugins.map(({ type }) => type), ["first", "folder"]);
   }));
 
 Deno.test("A72 A73 nothing there and nothing of that name are told apart, both as not found", async () => {
   await inDir({}, async (dir) => {
-    const none = assertThrows(() => chooseByName([], "web", dir), CniError);
+    const none = assertThrows(() => asCnitool([], "web", dir), CniError);
     assertEquals([none.kind, none.msg], ["not-found", `no net configurations found in ${dir}`]);
     await Deno.writeTextFile(`${dir}/10.conflist`, list("other", "bridge"));
     const files = await loadDirectory(dir);
-    const other = assertThrows(() => chooseByName(files, "web", dir), CniError);
+    const other = assertThrows(() => asCnitool(files, "web", dir), CniError);
     assertEquals([other.kind, other.msg], [
       "not-found",
       `no net configuration with name "web" in ${dir}`,
@@ -262,8 +271,8 @@ Deno.test("property: by name, the choice is the first list of that name, else th
     });
     const named = files.filter(({ list }) => list?.name === "a");
     const expected = named.find(({ file }) => file.endsWith(".conflist")) ?? named[0];
-    if (expected === undefined) assertThrows(() => chooseByName(files, "a", "/d"), CniError);
-    else assertEquals(chooseByName(files, "a", "/d") === expected.list, true);
+    if (expected === undefined) assertThrows(() => asCnitool(files, "a", "/d"), CniError);
+    else assertEquals(asCnitool(files, "a", "/d") === expected.list, true);
   }
 });
 

@@ -11,7 +11,7 @@ Deno.test("F15 F45 F46 G23 without watching, each question sees what is there by
   await using source = world.onDemand();
   const none = await source.current();
   assertEquals(assertThrows(() => none.default(), CniError).kind, "not-ready");
-  assertEquals([none.hasNetworks, none.defaultName, none.rejected], [false, undefined, []]);
+  assertEquals([none.hasNetworks, none.defaultName, none.entries], [false, undefined, []]);
   await assertRejects(() => Deno.stat(world.parent), Deno.errors.NotFound);
   await Deno.mkdir(world.confDir, { recursive: true });
   await world.write("10-a.conf", conf("a"));
@@ -30,8 +30,8 @@ Deno.test("F24 what has not changed is not parsed again, and gives the same cata
   assert(await source.current() === first);
   await world.write("b/10.conf", '{"type": "sbr"}');
   const second = await source.current();
-  assertEquals(second.get("b").plugins.map(({ type }) => type), ["ptp", "sbr"]);
-  assert(second.get("a") === first.get("a"));
+  assertEquals(second.forPod("b").plugins.map(({ type }) => type), ["ptp", "sbr"]);
+  assert(second.forPod("a") === first.forPod("a"));
   // Written anew with the same words.
   await world.write("10-a.conf", conf("a"));
   assert(await source.current() === second);
@@ -77,7 +77,7 @@ Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 a directory that cannot be read leaves t
   await Deno.writeTextFile(world.confDir, "a file");
   const former = await source.current();
   assertEquals(briefs(former), ["10-a.conf a stale default", "20-b.conf - rejected"]);
-  assertEquals(former.get("a").name, "a");
+  assertEquals(former.forPod("a").name, "a");
   assertStringIncludes(world.log.all.join("\n"), "what it held stays in force");
   // The kind, what it is about and the cause are there.
   const error = await assertRejects(() => source.reload(), CniError);
@@ -133,8 +133,8 @@ Deno.test("F19 F20 F22 F23 F136 G19 G20 G22 a file that cannot be used is skippe
   await using source = world.onDemand();
   const catalog = await source.current();
   assertEquals(catalog.lists.map(({ name }) => name), ["a"]);
-  assertEquals(catalog.get("a").name, "a");
-  assertEquals(catalog.rejected.length, 6);
+  assertEquals(catalog.forPod("a").name, "a");
+  assertEquals(catalog.entries.filter(({ status }) => status === "rejected").length, 6);
   for (const { reason, line, status } of catalog.entries.filter(({ name }) => name === undefined)) {
     assertEquals([status, typeof line], ["rejected", "number"]);
     assert(reason !== undefined && reason !== "");
@@ -156,7 +156,7 @@ Deno.test("F25 G17 of two files with the same name, the one that comes first is 
     "20-web.conf": conf("web", "two"),
   });
   await using source = world.onDemand();
-  const plugin = async () => (await source.current()).get("web").plugins[0]?.type;
+  const plugin = async () => (await source.current()).forPod("web").plugins[0]?.type;
   assertEquals(await plugin(), "one");
   await world.write("10-web.conf", "{");
   assertEquals(await plugin(), "one");

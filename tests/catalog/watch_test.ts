@@ -46,7 +46,7 @@ Deno.test("F36 F40 F43 a file that is made, rewritten, renamed or removed, and a
   await Deno.rename(world.path("20-b.conflist"), world.path("30-b.conflist"));
   await watched.becomes(A, "30-b.conflist c used");
   const plugins = async () =>
-    (await watched.source.current()).get("c").plugins.map(({ type }) => type).join();
+    (await watched.source.current()).forPod("c").plugins.map(({ type }) => type).join();
   await Deno.mkdir(world.path("c"));
   await world.write("c/10.conf", '{"type": "tuning"}');
   await watched.until(async () => await plugins() === "ptp,tuning", "the plugin of the folder is there");

@@ -1,6 +1,7 @@
 /** A configuration directory with everything around it, for sources of its catalogue. */
 import { assert } from "@std/assert";
-import type { Catalog, CatalogEntry } from "../../lib/catalog/catalog.ts";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
+import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import { CatalogOnDemand } from "../../lib/catalog/on_demand.ts";
 import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";
 import type { CatalogChange } from "../../lib/catalog/source.ts";

@@ -74,3 +74,9 @@ Deno.test("isCniError tells errors of podwire, and their kind", () => {
     assertEquals(isCniError(other), false);
   }
 });
+
+Deno.test("an option that is undefined is left out: it hides nothing that `within` adds", () => {
+  const error = new CniError("config", "bad", { file: undefined, details: undefined, hint: undefined });
+  assertEquals(error.context, {});
+  assertEquals(error.within({ file: "/x", details: "why" }).context, { file: "/x", details: "why" });
+});

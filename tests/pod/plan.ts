@@ -27,13 +27,13 @@ export function networks(capable: readonly string[] = ["a", "c"]): Catalog {
     const plugin = { type: "bridge", ...(capable.includes(name) ? { capabilities } : {}) };
     return [name, parseConfigList(JSON.stringify({ cniVersion: "1.1.0", name, plugins: [plugin] }))];
   }));
-  const get = (name: string) => {
+  const forPod = (name: string) => {
     const list = lists.get(name);
     if (list === undefined) throw new CniError("not-found", `no network ${name}`);
     return list;
   };
   // A catalog without a directory: the plan only takes network lists from it.
-  return { get, default: () => get("a") } as unknown as Catalog;
+  return { forPod, default: () => forPod("a") } as unknown as Catalog;
 }
 
 export const POD: PodRequest = {

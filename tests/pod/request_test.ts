@@ -42,7 +42,7 @@ Deno.test("F63 a network that does not exist is an error before anything is made
 
 Deno.test("F35 a pod that names its networks needs no default network, and a pod that names none needs it", () => {
   const catalog = {
-    get: networks().get,
+    forPod: networks().forPod,
     default: () => {
       throw new CniError("not-ready", "no usable network");
     },
@@ -210,7 +210,10 @@ Deno.test("one port of the host cannot lead to two places, however its address i
 });
 
 Deno.test('a pod whose networks are "none" has no attachments, and no network has to exist', () => {
-  const empty = { get: networks().get, default: () => networks().get("gone") } as unknown as ReturnType<
+  const empty = {
+    forPod: networks().forPod,
+    default: () => networks().forPod("gone"),
+  } as unknown as ReturnType<
     typeof networks
   >;
   assertEquals(

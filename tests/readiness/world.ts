@@ -1,7 +1,8 @@
 /** Networks whose plugins answer when a test says so, in a time that goes on when a test says so. */
 import type { Clock } from "../../lib/async/clock.ts";
 import type { NetworkAnswer, NetworkStatus, StatusReason } from "../../lib/readiness/status.ts";
-import type { Catalog, CatalogEntry } from "../../lib/catalog/catalog.ts";
+import type { Catalog } from "../../lib/catalog/catalog.ts";
+import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import type { CatalogChange, CatalogSource } from "../../lib/catalog/source.ts";
 import { Readiness, type ReadinessOptions } from "../../lib/readiness/readiness.ts";
 import type { NetworkConfigList } from "../../lib/cni/config.ts";
@@ -84,7 +85,7 @@ export function catalogOf(
   const stale = others.filter(({ status }) => status === "stale").map(({ name }) => name);
   const unique = entries.filter(({ name, status }) => status !== "used" || !stale.includes(name));
   const pin = problem?.context.network === undefined ? undefined : { network: problem.context.network };
-  const more = { getByName: byName, default: first, defaultChoice: { pin } };
+  const more = { asCnitool: byName, default: first, defaultChoice: { pin } };
   return { entries: unique, lists, ...more } as unknown as Catalog;
 }
 
