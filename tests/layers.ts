@@ -489,8 +489,7 @@ export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
     "lib/cli/",
   ],
   "@std/path/posix": ["lib/"],
-  "@std/cli": ["lib/cli/"],
-  "@std/cli/parse-args": ["lib/cli/"],
+  "node:util": ["lib/cli/command.ts"],
 };
 
 /** Where `Deno` may be written. */

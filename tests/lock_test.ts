@@ -103,8 +103,8 @@ Deno.test("a broken lock is noticed", async (t) => {
       "@std/path@1.1.6 has no SHA-256",
     ],
     "an unresolved import": [
-      (lock) => delete lock.specifiers["jsr:@std/cli@^1.0.32"],
-      `"jsr:@std/cli@^1.0.32" of deno.json is not resolved`,
+      (lock) => delete lock.specifiers["jsr:@std/fs@^1.0.24"],
+      `"jsr:@std/fs@^1.0.24" of deno.json is not resolved`,
     ],
     "an unresolved dependency": [
       (lock) => delete lock.specifiers["jsr:@std/io@~0.225.2"],

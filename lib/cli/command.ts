@@ -1,4 +1,4 @@
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import type { Io } from "../host/io.ts";
 import { CniError } from "../cni/error.ts";
 
@@ -116,9 +116,8 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 ];
 
 /**
- * Reads a command line by its options. They may stand before, between and behind the operands; where
- * the operands end in a command of its own (`ownOperands` of them come before it), nothing from that
- * command on is taken for an option.
+ * Reads a command line by its options, which may stand before, between and after the operands. If the operands end in a
+ * command of its own, after `ownOperands` of them, nothing from that command on is read as an option.
  *
  * @throws {CniError} kind `usage`, naming the flag
  */
@@ -127,24 +126,32 @@ export function parseCommandLine(
   options: readonly OptionSpec[],
   { ownOperands = Infinity }: { ownOperands?: number | undefined } = {},
 ): Omit<CommandInput, "io"> {
-  const { flags, operands, rest } = sortArguments(args, options, ownOperands);
-  const names = (...kinds: OptionSpec["kind"][]) =>
-    options.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => name);
-  const parsed: Record<string, unknown> = parseArgs([...flags], {
-    boolean: names("flag"),
-    string: names("value", "list"),
-    collect: names("value", "list"),
-  });
-  const all = (name: string) => Array.isArray(parsed[name]) ? parsed[name].map(String) : [];
-  for (const { name } of options.filter((option) => option.kind === "value")) {
-    if (!GLOBAL_OPTIONS.some((global) => global.name === name)) requireOne(name, all(name));
+  const given = new Map<string, string[]>();
+  const operands: string[] = [];
+  let rest: readonly string[] = [];
+  for (const token of tokensOf(args, options)) {
+    if (token.kind === "option") {
+      const { name, value } = readOption(token, args, options);
+      given.set(name, [...given.get(name) ?? [], value]);
+    } else if (token.kind === "option-terminator") {
+      const after = splitAfterEnd(args.slice(token.index + 1), Math.max(0, ownOperands - operands.length));
+      operands.push(...after.operands);
+      rest = after.rest;
+      break;
+    } else if (operands.length === ownOperands) {
+      operands.push(...args.slice(token.index));
+      break;
+    } else operands.push(token.value);
+  }
+  for (const { name } of options.filter(({ kind }) => kind === "value")) {
+    if (!GLOBAL_OPTIONS.some((global) => global.name === name)) requireOne(name, given.get(name) ?? []);
   }
   return {
     operands,
     rest,
-    flag: (name) => parsed[name] === true,
-    value: (name) => all(name).at(-1),
-    list: all,
+    flag: (name) => given.has(name),
+    value: (name) => given.get(name)?.at(-1),
+    list: (name) => given.get(name) ?? [],
   };
 }
 
@@ -154,112 +161,57 @@ function requireOne(name: string, values: readonly string[]): void {
   throw new CniError("usage", `option --${name} is given twice, as "${values[0]}" and as "${other}"`);
 }
 
-/** The index of the first argument that is neither an option nor the value of one. */
+/** Returns the index of the first argument that is neither an option nor the value of one. */
 export function firstOperand(args: readonly string[], options: readonly OptionSpec[]): number {
-  let index = 0;
-  for (; index < args.length; index++) {
-    const arg = args[index] ?? "";
-    if (arg === "--" || !arg.startsWith("-")) break;
-    const option = options.find(({ name, alias }) => arg === `--${name}` || arg === `-${alias}`);
-    if (option !== undefined && option.kind !== "flag") index++;
-  }
-  return index;
+  return tokensOf(args, options).find(({ kind }) => kind !== "option")?.index ?? args.length;
 }
 
-interface SortedArguments {
-  /** The options by their long names, and nothing else. */
-  readonly flags: readonly string[];
-  readonly operands: readonly string[];
-  readonly rest: readonly string[];
+type Token = NonNullable<ReturnType<typeof parseArgs>["tokens"]>[number];
+
+function tokensOf(args: readonly string[], options: readonly OptionSpec[]): readonly Token[] {
+  const known = options.map(({ name, alias, kind }) => {
+    const type = kind === "flag" ? "boolean" as const : "string" as const;
+    return [name, { type, multiple: true, ...(alias === undefined ? {} : { short: alias }) }] as const;
+  });
+  // Strict, it throws errors of its own, which depend on the version of Deno.
+  return parseArgs({ args: [...args], options: Object.fromEntries(known), strict: false, tokens: true })
+    .tokens ?? [];
 }
 
-/**
- * The parser takes a missing value for an empty one and an operand "true" for the value of the flag
- * before it, so it gets only options, each with what it needs.
- */
-function sortArguments(
+/** Returns an option and its value; a flag has an empty one. */
+function readOption(
+  { index, rawName: flag, value, inlineValue }: Token & { readonly kind: "option" },
   args: readonly string[],
   options: readonly OptionSpec[],
-  ownOperands: number,
-): SortedArguments {
-  const flags: string[] = [];
-  const operands: string[] = [];
-  for (let index = 0; index < args.length; index++) {
-    const arg = args[index] ?? "";
-    if (arg === "--") return { flags, ...behindEnd(operands, args.slice(index + 1), ownOperands) };
-    if (!arg.startsWith("-") || arg === "-") {
-      if (operands.length === ownOperands) {
-        return { flags, operands: [...operands, ...args.slice(index)], rest: [] };
-      }
-      operands.push(arg);
-      continue;
-    }
-    for (const { flag, option, inline } of optionsOf(arg, options)) {
-      if (option.kind === "flag") {
-        if (inline !== undefined) throw new CniError("usage", `option ${flag} takes no value`);
-        flags.push(`--${option.name}`);
-        continue;
-      }
-      const value = inline ?? args[++index];
-      if (value === undefined || value === "" || (inline === undefined && value === "--")) {
-        throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
-      }
-      flags.push(...tokensOf(option.name, value));
-    }
+): { readonly name: string; readonly value: string } {
+  const [written = ""] = (args[index] ?? "").split("=");
+  const option = options.find(({ name, alias }) => flag === `--${name}` || flag === `-${alias}`);
+  const isAlone = flag === written;
+  // An option that takes a value stands alone: neither in a group such as "-fn", nor joined to its value as in "-nVALUE".
+  if (option === undefined || (option.kind !== "flag" && !isAlone)) {
+    throw new CniError("usage", `unknown option ${written}`, { hint: "`--help` lists the options" });
   }
-  return { flags, operands, rest: [] };
+  if (option.kind === "flag") {
+    if (isAlone && args[index] !== written) throw new CniError("usage", `option ${flag} takes no value`);
+    return { name: option.name, value: "" };
+  }
+  // In "-n=VALUE" the parser counts the "=" as a part of the value.
+  const text = inlineValue && !flag.startsWith("--") ? value?.slice(1) : value;
+  if (text === undefined || text === "" || (!inlineValue && text === "--")) {
+    throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
+  }
+  return { name: option.name, value: text };
 }
 
-/** What stands behind `--` are operands, whatever they look like, and then the command that they end in. */
-function behindEnd(
-  before: readonly string[],
-  behind: readonly string[],
-  ownOperands: number,
-): Pick<SortedArguments, "operands" | "rest"> {
-  const missing = Math.max(0, ownOperands - before.length);
-  const command = behind.slice(missing);
+/** Splits what stands after `--`: operands, whatever they look like, and then the command that they end in. */
+function splitAfterEnd(
+  args: readonly string[],
+  missing: number,
+): { readonly operands: readonly string[]; readonly rest: readonly string[] } {
+  const command = args.slice(missing);
   // Between NAME and CMD another "--" may stand, as if the first were not there.
-  return {
-    operands: [...before, ...behind.slice(0, missing)],
-    rest: missing > 0 && command[0] === "--" ? command.slice(1) : command,
-  };
-}
-
-/** The parser takes a value on its own that begins with "-" for an option, and loses a joined one of several lines. */
-function tokensOf(name: string, value: string): readonly string[] {
-  if (!value.startsWith("-")) return [`--${name}`, value];
-  if (!value.includes("\n")) return [`--${name}=${value}`];
-  throw new CniError("usage", `option --${name}: a value of several lines cannot begin with "-"`);
-}
-
-interface GivenOption {
-  /** As it was written. */
-  readonly flag: string;
-  readonly option: OptionSpec;
-  readonly inline: string | undefined;
-}
-
-/** One option, or the several of a group of short flags such as `-fq`. */
-function optionsOf(arg: string, options: readonly OptionSpec[]): readonly GivenOption[] {
-  const [flag = "", inline] = splitOnce(arg);
-  const find = (text: string) =>
-    options.find(({ name, alias }) => text === `--${name}` || text === `-${alias}`);
-  const option = find(flag);
-  if (option !== undefined) return [{ flag, option, inline }];
-  const letters = arg.startsWith("--") ? [] : [...arg.slice(1)];
-  const group = letters.map((letter) => ({ flag: `-${letter}`, option: find(`-${letter}`) }));
-  const given = group.flatMap(({ flag, option }) =>
-    option?.kind === "flag" ? [{ flag, option, inline: undefined }] : []
-  );
-  if (given.length === 0 || given.length < letters.length) {
-    throw new CniError("usage", `unknown option ${flag}`, { hint: "`--help` lists the options" });
-  }
-  return given;
-}
-
-function splitOnce(arg: string): readonly [string, string | undefined] {
-  const equals = arg.indexOf("=");
-  return equals < 0 ? [arg, undefined] : [arg.slice(0, equals), arg.slice(equals + 1)];
+  const rest = missing > 0 && command[0] === "--" ? command.slice(1) : command;
+  return { operands: args.slice(0, missing), rest };
 }
 
 /** The help of one command. */
