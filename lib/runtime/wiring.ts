@@ -140,7 +140,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const garbage = new GarbageCollector({
     ...engine,
     running,
-    hasSandbox: async (id) => await wired.damagedSandboxes.counts(id) && !await isContainerGone(id, shared),
+    hasSandbox: async (id) => await wired.damagedSandboxes.exists(id) && !await isContainerGone(id, shared),
     damaged,
     host: wired.orphans,
     timeoutMs: timeouts.GC,

@@ -10,21 +10,21 @@ import type { SandboxRecord } from "./record.ts";
 
 const READS_AT_ONCE = 16;
 
-/** What is known of a container that does not run any more. */
+/** The end of a container. */
 export interface ContainerEnd {
-  /** Whether its sandbox has to go, as no `poststop` hook will come. */
+  /** Whether its sandbox has to be torn down, because no `poststop` hook will follow. */
   readonly isOver: boolean;
   readonly why: string;
 }
 
-/** What containers are looked at with. */
+/** How containers are inspected. */
 export interface ContainerContext {
   readonly run: RunCommand;
-  /** Where programs are looked for, as in the variable `PATH`. */
+  /** Search path of programs, in the format of the variable `PATH`. */
   readonly path: string;
 }
 
-/** Whether the container of a sandbox has ended, as far as its process tells, in words; undefined if it runs. */
+/** Returns that the container of a sandbox has ended, judged by its process; undefined if it runs. */
 export function containerProblem(
   { container, pid, pidStart: start }: SandboxRecord,
   processes: ReadonlyMap<number, ProcessState>,
@@ -34,12 +34,12 @@ export function containerProblem(
 }
 
 /**
- * What is known of the end of a sandbox's container; undefined if there is none, or it runs.
+ * Returns what is known about the end of a sandbox's container; undefined if the sandbox has no container, or it runs.
  *
- * A start that fails after `createRuntime`, for want of the program, by a later hook, or as the runtime was killed, is
- * not followed by `poststop` in every runtime. The network of a container goes when its process has ended, nothing else is
- * in its namespace, and its runtime has no such container. As long as the runtime has it, `poststop` is yet to come. Where
- * the runtime cannot be asked, the container is gone when its bundle is: no engine keeps one without the other.
+ * Not every runtime calls `poststop` if a start fails after `createRuntime`: because the program is missing, a later hook
+ * fails, or the runtime is killed. The network of a container is torn down when its process has ended, no other process is in
+ * its namespace, and its runtime does not have the container. As long as the runtime has it, `poststop` will follow. If the
+ * runtime does not answer, the container is gone when its bundle is gone: no engine keeps one without the other.
  */
 export async function containerEnd(
   record: SandboxRecord,
@@ -48,39 +48,39 @@ export async function containerEnd(
 ): Promise<ContainerEnd | undefined> {
   const { id, container, pid, netns } = record;
   if (container === undefined) return undefined;
-  const look = { run, signal };
-  const processes = await readProcesses(pid === undefined ? [] : [pid], look);
+  const options = { run, signal };
+  const processes = await readProcesses(pid === undefined ? [] : [pid], options);
   const ended = pid === undefined ? "its container was stopped" : containerProblem(record, processes);
   if (ended === undefined) return undefined;
   const kept = (why: string): ContainerEnd => ({ isOver: false, why: `${ended}, but ${why}` });
-  // In another one every process is gone.
-  if (await pidNamespace(look) !== container.pidNamespace) {
+  // From another PID namespace, every process seems to be gone.
+  if (await pidNamespace(options) !== container.pidNamespace) {
     return kept("it belongs to another PID namespace, where it may be running");
   }
-  const inside = await netnsProcesses(netns.path);
-  if (inside.length > 0) return kept(`processes are in its namespace: ${inside.join(", ")}`);
-  const isKnown = await knowsContainer(id, container, { run, path, signal });
-  if (isKnown === true) {
+  const pids = await netnsProcesses(netns.path);
+  if (pids.length > 0) return kept(`processes are in its namespace: ${pids.join(", ")}`);
+  const exists = await isKnownToRuntime(id, container, { run, path, signal });
+  if (exists === true) {
     return kept("its OCI runtime still has it, and calls the hook once more when it deletes it");
   }
-  if (isKnown === false) return { isOver: true, why: `${ended}, and its OCI runtime has no such container` };
+  if (exists === false) return { isOver: true, why: `${ended}, and its OCI runtime has no such container` };
   if (await statOf(`${container.bundle}/config.json`) === undefined) {
     return { isOver: true, why: `${ended}, and its bundle ${container.bundle} is gone` };
   }
-  return kept(`its OCI runtime cannot be asked, and its bundle ${container.bundle} is there`);
+  return kept(`its OCI runtime does not answer, and its bundle ${container.bundle} is there`);
 }
 
-/** Whether a sandbox has to go as its container is gone; that of one without a container has not. */
+/** Whether a sandbox has to be torn down because its container is gone; false for a sandbox without a container. */
 export async function isContainerGone(
   id: string,
-  parts: ContainerContext & Pick<SandboxContext, "sandboxes">,
+  context: ContainerContext & Pick<SandboxContext, "sandboxes">,
 ): Promise<boolean> {
-  if (!await parts.sandboxes.containers.has(id)) return false;
-  const record = await parts.sandboxes.read(id);
-  return record !== undefined && (await containerEnd(record, parts))?.isOver === true;
+  if (!await context.sandboxes.containers.has(id)) return false;
+  const record = await context.sandboxes.read(id);
+  return record !== undefined && (await containerEnd(record, context))?.isOver === true;
 }
 
-/** The IDs of the sandboxes whose container has ended, with one look at the processes of all. */
+/** Returns the IDs of the sandboxes whose container has ended; reads the processes of all at once. */
 export async function endedContainers(
   { sandboxes, run }: Pick<SandboxContext, "sandboxes" | "run">,
   signal?: AbortSignal,
@@ -93,7 +93,7 @@ export async function endedContainers(
   return records.filter((record) => containerProblem(record, processes) !== undefined).map(({ id }) => id);
 }
 
-async function knowsContainer(
+async function isKnownToRuntime(
   id: string,
   { runtime }: SandboxContainer,
   options: ContainerContext & { readonly signal?: AbortSignal | undefined },

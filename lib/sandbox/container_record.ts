@@ -11,22 +11,22 @@ import type { JsonObject } from "../cni/json.ts";
 import { isContainerId } from "../cni/name.ts";
 import type { OciRuntime } from "./oci_runtime.ts";
 
-/** The container of an OCI runtime that a sandbox was made for, and ends with. The sandbox's `pid` is its first process. */
+/** Container of an OCI runtime. Its sandbox was created for it and ends with it. The sandbox's `pid` is its first process. */
 export interface SandboxContainer {
-  /** The path of its bundle. */
+  /** Path of its bundle. */
   readonly bundle: string;
-  /** In which `pid` counts. */
+  /** PID namespace of `pid`. */
   readonly pidNamespace: string;
-  /** What made it, where that is known. */
+  /** Runtime that created it, if known. */
   readonly runtime?: OciRuntime;
 }
 
-/** As a member of the record of the sandbox. */
+/** Encodes the container as a member of the sandbox record. */
 export function encodeContainer({ runtime, ...container }: SandboxContainer): JsonObject {
   return { ...container, ...(runtime && { runtime: { ...runtime } }) };
 }
 
-/** What {@linkcode encodeContainer} has written. */
+/** Decodes the output of {@linkcode encodeContainer}. */
 export function decodeContainer(container: JsonObject): SandboxContainer {
   const runtime = optionalObject(container, "runtime");
   const root = runtime && optionalText(runtime, "root");
@@ -38,8 +38,8 @@ export function decodeContainer(container: JsonObject): SandboxContainer {
 }
 
 /**
- * Which sandboxes end with a container, `<state-dir>/containers/<id>`, so that these are followed without a look at all
- * records. One without a record is of no consequence.
+ * Index of the sandboxes that end with a container, `<state-dir>/containers/<id>`, so that they can be watched without
+ * reading all records. An entry without a record has no effect.
  */
 export class ContainerIndex {
   readonly #dir: string;
@@ -48,28 +48,29 @@ export class ContainerIndex {
     this.#dir = `${stateDir}/containers`;
   }
 
-  /** Before the record is written. */
+  /** Adds a sandbox; called before its record is written. */
   async add(id: string): Promise<void> {
     if (await this.has(id)) return;
     const create = () => createExclusive(`${this.#dir}/${id}`, "", { durable: false });
     await inEnsuredDir(this.#dir, 0o700, create);
   }
 
-  /** After the record is gone. */
+  /** Removes a sandbox; called after its record is removed. */
   async remove(id: string): Promise<void> {
     await removeIfThere(`${this.#dir}/${id}`);
   }
 
+  /** Whether the sandbox ends with a container. */
   async has(id: string): Promise<boolean> {
     return await statOf(`${this.#dir}/${id}`) !== undefined;
   }
 
-  /** Their IDs, in byte order. */
+  /** Returns the IDs of all such sandboxes, in byte order. */
   async all(): Promise<readonly string[]> {
     return (await listDir(this.#dir)).filter(isContainerId);
   }
 
-  /** Removes what writes of killed processes left. */
+  /** Removes unfinished files of killed processes. */
   async removeUnfinished(): Promise<void> {
     await removeUnfinished(this.#dir);
   }

@@ -11,34 +11,34 @@ import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import type { SandboxStore } from "./store.ts";
 
-/** What sandboxes are made, looked at and taken down with. */
+/** The dependencies of creating, viewing and tearing down sandboxes. */
 export interface SandboxContext {
   readonly sandboxes: SandboxStore;
   readonly locks: Locks;
   readonly attachments: Attachments;
   readonly pods: PodNetworks;
-  /** Attachments whose records cannot be used, or are lost. */
+  /** Recovers attachments whose records cannot be used, or are lost. */
   readonly damaged: DamagedRecords;
   readonly netnsGuard: NetnsGuard;
-  /** Bounds what the sandboxes of one pod may leave. */
+  /** Limits how many failed attachments the sandboxes of one pod may leave. */
   readonly failedBound: FailedBound;
   readonly cacheDir: string;
   readonly runDir: string;
   readonly netnsDir: string;
-  /** What the names of new namespaces begin with; the ID follows. */
+  /** Prefix of the names of new namespaces; the ID follows. */
   readonly netnsPrefix: string;
   readonly stateDir: string;
-  /** Where programs are looked for, as in the variable `PATH`. */
+  /** Search path of programs, in the format of the variable `PATH`. */
   readonly path: string;
-  /** Those of ADD and DEL are also the ones of OCI runtimes. */
+  /** The timeouts of ADD and DEL also apply to OCI runtimes. */
   readonly timeouts: Timeouts;
   readonly run: RunCommand;
-  /** Where what runs for a sandbox is noted. */
+  /** Registers the programs that run for a sandbox. */
   readonly running: RunningPrograms;
   readonly log: Logger;
 }
 
-/** Runs programs for one sandbox, such that they are found again when this process is killed. */
+/** Returns a command runner for one sandbox that registers its programs, so that they are found if this process is killed. */
 export function runFor({ run, running }: Pick<SandboxContext, "run" | "running">, id: string): RunCommand {
   return runWithContainerId(running.noting(run, { subject: id, task: "sandbox" }), id);
 }

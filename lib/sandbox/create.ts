@@ -32,7 +32,7 @@ import {
 import type { DamagedRecord } from "./damaged_record.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 
-/** A sandbox of which everything has been looked up and validated, and nothing done. */
+/** A sandbox for which everything is looked up and validated, but nothing is done yet. */
 export interface PreparedSandbox {
   readonly request: SandboxRequest;
   readonly record: SandboxRecord;
@@ -49,18 +49,18 @@ export interface CreatedSandbox {
   readonly networks: readonly PodNetwork[];
 }
 
-/** Whose a sandbox is. */
+/** Who owns a sandbox. */
 export interface SandboxOwner {
   /** Answers for its attachments. @default {`sandboxOwner` of the ID} */
   readonly owner?: string;
-  /** Whether it takes its name for itself; the pods of a container engine may share one. @default {true} */
+  /** Whether its name is reserved; the pods of a container engine may share one. @default {true} */
   readonly named?: boolean;
 }
 
-/** As the kubelet cuts the names of pods; Linux takes one character more. */
+/** The kubelet cuts the names of pods at this length; Linux allows one more character. */
 const LONGEST_HOSTNAME = 63;
 
-/** Makes sandboxes, each with all of its networks or not at all. */
+/** Creates sandboxes, each with all of its networks or not at all. */
 export class SandboxCreator {
   readonly #context: SandboxContext;
 
@@ -69,10 +69,10 @@ export class SandboxCreator {
   }
 
   /**
-   * Refuses what is wrong whatever is on record, before any file is made for it, and asks for all permissions that the
-   * sandbox will need.
+   * Refuses a request that is invalid in any state of the machine, before any file is created, and requests all permissions
+   * that the sandbox will need.
    *
-   * @throws {CniError} kind `usage`, or `permission`, naming every flag that is missing
+   * @throws {CniError} kind `usage`, or `permission` with every missing flag
    */
   async checkPermissions(request: SandboxRequest, wording?: Wording): Promise<void> {
     validateRequest(request, wording);
@@ -80,9 +80,9 @@ export class SandboxCreator {
   }
 
   /**
-   * Everything that can be known to be wrong before anything is done.
+   * Looks up and validates everything that can be checked before anything is done.
    *
-   * @throws {CniError} with the first thing that is wrong
+   * @throws {CniError} with the first problem
    */
   async prepare(
     request: SandboxRequest,
@@ -100,7 +100,7 @@ export class SandboxCreator {
     return { request, record, pod, plan, signal };
   }
 
-  /** Without a name of its own a try is not known to be another one of the same pod; that of the same network is. */
+  /** Refuses a pod with too many failed attachments. Attempts without an explicit name count as one pod if they use the same network. */
   async #requireFewFailed(
     { id, namespace, name }: SandboxRecord,
     plan: readonly PlannedAttachment[],
@@ -109,22 +109,22 @@ export class SandboxCreator {
     if (plan.length === 0) return;
     const isUnnamed = name === generatedName(id);
     const isOfPod = (record: AttachmentRecord) => {
-      const told = podInArgs(record);
-      if (told?.namespace !== namespace) return false;
-      if (!isUnnamed) return told.name === name;
-      return told.name === generatedName(record.containerId) &&
+      const owner = podInArgs(record);
+      if (owner?.namespace !== namespace) return false;
+      if (!isUnnamed) return owner.name === name;
+      return owner.name === generatedName(record.containerId) &&
         plan.some(({ list }) => list.name === record.network);
     };
     const pod = isUnnamed
-      ? `sandboxes without a name of their own, in namespace "${namespace}" and on these networks,`
+      ? `sandboxes without an explicit name, in namespace "${namespace}" and on these networks,`
       : `the pod "${namespace}/${name}"`;
     await this.#context.failedBound.require(pod, isOfPod, signal);
   }
 
   /**
-   * Makes what was prepared, or leaves nothing behind. The caller holds the container's lock.
+   * Creates a prepared sandbox, or leaves nothing behind. The caller holds the container's lock.
    *
-   * @throws {CniError} with what failed first
+   * @throws {CniError} with the first failure
    */
   async create(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<CreatedSandbox> {
     const { record, plan, signal } = prepared;
@@ -133,11 +133,11 @@ export class SandboxCreator {
     try {
       return await this.#build(prepared);
     } catch (error) {
-      throw await this.#abandon(record, asCniError(error));
+      throw await this.#undo(record, asCniError(error));
     }
   }
 
-  /** Puts the intent on disk and takes the name. */
+  /** Writes the record in phase `creating` and reserves the name. */
   async #claim(
     { record, request }: PreparedSandbox,
     named: boolean,
@@ -148,9 +148,9 @@ export class SandboxCreator {
     if (holder !== undefined && "text" in holder) throw takenByDamaged(holder);
     if (holder !== undefined) throw taken(record, holder);
     const { path, owned } = record.netns;
-    // Once the intent is on disk, whatever is under that path counts as made here and is removed.
+    // Once the record is on disk, recovery removes whatever is at that path.
     if (owned && await netnsId(path) !== undefined) {
-      throw new CniError("conflict", `the network namespace ${path} is there already`, {
+      throw new CniError("conflict", `the network namespace ${path} already exists`, {
         hint: "choose another ID; `podwire recover` removes namespaces that no sandbox owns",
       });
     }
@@ -167,30 +167,30 @@ export class SandboxCreator {
 
   async #build({ record: draft, request, pod, plan, signal }: PreparedSandbox): Promise<CreatedSandbox> {
     const { sandboxes, pods, attachments } = this.#context;
-    const made = await this.#makeNamespace(draft, signal);
-    await sandboxes.write(made);
-    const { netns: { path }, hostNetwork, sysctls = {} } = made;
-    const inside = { run: runFor(this.#context, draft.id), signal };
-    // In a namespace made here it is up already, and that of the host is none of ours.
+    const created = await this.#createNamespace(draft, signal);
+    await sandboxes.write(created);
+    const { netns: { path }, hostNetwork, sysctls = {} } = created;
+    const runOptions = { run: runFor(this.#context, draft.id), signal };
+    // `lo` is already up in a namespace that podwire creates, and podwire does not change the namespace of the host.
     const kind = request.source?.kind ?? "new";
     const isNewNetns = kind === "new" || kind === "infra";
-    // Before anything in it is changed.
+    // Checked before anything in the namespace changes.
     if (!isNewNetns) await attachments.requireFreeInterfaces(pod, plan, { signal });
     const mark = kind === "infra" ? { alias: await netnsMark(this.#context.stateDir) } : {};
-    if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...inside, ...mark });
-    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), inside);
-    // Whoever clears away after a killed run has to know them.
-    if (Object.keys(before).length > 0) await sandboxes.write({ ...made, sysctlsBefore: before });
+    if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...runOptions, ...mark });
+    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), runOptions);
+    // Recovery from a killed run needs these values.
+    if (Object.keys(before).length > 0) await sandboxes.write({ ...created, sysctlsBefore: before });
     try {
-      await setSysctls(path, sysctls, inside);
+      await setSysctls(path, sysctls, runOptions);
       const networks = await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
       signal?.throwIfAborted();
-      const record = { ...made, phase: "ready" as const };
+      const record = { ...created, phase: "ready" as const };
       await sandboxes.write(record);
       return { record, networks };
     } catch (error) {
-      await restoreSysctls(path, { sysctls, before }, inside.run).catch((left: unknown) => {
-        this.#context.log.warn(`sysctls stay as they were set: ${asCniError(left).message}`, {
+      await restoreSysctls(path, { sysctls, before }, runOptions.run).catch((left: unknown) => {
+        this.#context.log.warn(`Cannot restore sysctls: ${asCniError(left).message}`, {
           sandbox: draft.id,
         });
       });
@@ -198,7 +198,7 @@ export class SandboxCreator {
     }
   }
 
-  async #makeNamespace(draft: SandboxRecord, signal: AbortSignal | undefined): Promise<SandboxRecord> {
+  async #createNamespace(draft: SandboxRecord, signal: AbortSignal | undefined): Promise<SandboxRecord> {
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
     const options = { run: runFor(this.#context, draft.id), signal };
@@ -213,8 +213,8 @@ export class SandboxCreator {
       await pinNetns(pid, path, options);
       await requireSameProcess({ pid, start }, options);
     }
-    const made = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };
-    return start === undefined ? made : { ...made, pidStart: start };
+    const created = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };
+    return start === undefined ? created : { ...created, pidStart: start };
   }
 
   async #startInfra(
@@ -223,7 +223,7 @@ export class SandboxCreator {
     signal: AbortSignal | undefined,
   ): Promise<number> {
     const { path, timeouts, log } = this.#context;
-    // Not those of the pod: OCI runtimes act on some.
+    // Not the annotations of the pod, because OCI runtimes act on some of them.
     const annotations = { "podwire.sandbox.name": name, "podwire.sandbox.namespace": namespace };
     const container = {
       ...infra,
@@ -231,15 +231,14 @@ export class SandboxCreator {
       hostname: hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
-    const how = { run: runFor(this.#context, id), path, timeoutMs: timeouts.ADD, log };
-    const options = { ...how, signal };
-    return await startInfra(container, options);
+    const run = runFor(this.#context, id);
+    return await startInfra(container, { run, path, timeoutMs: timeouts.ADD, log, signal });
   }
 
-  /** Undoes what a failed run has made so far; the record goes last. */
-  async #abandon(record: SandboxRecord, cause: CniError): Promise<CniError> {
+  /** Undoes what a failed run has created; the record is removed last. */
+  async #undo(record: SandboxRecord, cause: CniError): Promise<CniError> {
     const { sandboxes, log } = this.#context;
-    // The undo of the ADD has just tried what it left as failed; trying again would only take its time again.
+    // The undo of the ADD has just tried to detach the failed attachments; another try would only take as long again.
     const { failures } = await tearDown(record, this.#context, { attachedOnly: true });
     for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: record.id });
     await sandboxes.remove(record);
@@ -247,7 +246,7 @@ export class SandboxCreator {
   }
 }
 
-/** Between the request and now somebody may have put another namespace there. */
+/** Refuses a namespace that was replaced since the request. */
 async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
   if (await isUnchanged(record.netns)) return record;
   throw new CniError("conflict", `${record.netns.path} leads to another namespace now, or to none`, {
@@ -255,12 +254,12 @@ async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
   });
 }
 
-/** A name that was cut in the middle of a word ends with none of the characters that a hostname cannot end with. */
+/** Cuts the name, and removes the characters that a hostname cannot end with. */
 function hostnameOf(name: string): string {
   return name.slice(0, LONGEST_HOSTNAME).replace(/[-._]+$/, "");
 }
 
-/** Who answers for the attachments of a sandbox. */
+/** Returns the owner of the attachments of a sandbox. */
 export function ownerOf({ id, owner }: SandboxRecord): string {
   return owner ?? sandboxOwner(id);
 }
@@ -269,7 +268,7 @@ function takenByDamaged({ id, file, reason, isNewer }: DamagedRecord): CniError 
   if (isNewer) return newerRecord(file, reason);
   return new CniError("conflict", `the ID "${id}" is taken by a sandbox whose record cannot be read`, {
     details: `${file}: ${reason}`,
-    hint: `\`podwire repair ${id}\` makes the record anew, \`podwire rm -f ${id}\` removes the sandbox`,
+    hint: `\`podwire repair ${id}\` recreates the record, \`podwire rm -f ${id}\` removes the sandbox`,
   });
 }
 
@@ -280,10 +279,10 @@ function taken({ id, owner }: SandboxRecord, holder: SandboxRecord): CniError {
       hint: "tear the pod down before it is set up again",
     });
   }
-  const whose = holder.owner === undefined
+  const what = holder.owner === undefined
     ? "a sandbox of its own"
     : `a pod of another owner, "${holder.owner}"`;
-  return new CniError("conflict", `the container ID "${id}" is taken by ${whose}`, {
+  return new CniError("conflict", `the container ID "${id}" is taken by ${what}`, {
     hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
   });
 }

@@ -6,20 +6,20 @@ const REMNANTS = ["name", "namespace", "uid", "path", "bootId", "owner", "create
 /** A record that cannot be used. */
 export interface DamagedRecord {
   readonly id: string;
-  /** Where it is. */
+  /** Path of its file. */
   readonly file: string;
-  /** When it was written, in ISO 8601. */
+  /** Time of the last write, in ISO 8601. */
   readonly since: string;
   readonly reason: string;
-  /** A newer version wrote it: it is not damaged, and nothing of it may be touched. */
+  /** Whether a newer version wrote it: then it is not damaged, and the sandbox must not be changed. */
   readonly isNewer: boolean;
-  /** What can still be read of it. It decides nothing alone. */
+  /** Members that can still be read. They decide nothing alone. */
   readonly remnants: Readonly<Partial<Record<(typeof REMNANTS)[number], string>>>;
-  /** All that it says. */
+  /** Text of the file. */
   readonly text: string;
 }
 
-/** What is left of the record of a sandbox in the text of its file. */
+/** Reads what is left of a sandbox record in the text of its file. */
 export async function damagedRecord(
   id: string,
   file: string,
@@ -27,7 +27,7 @@ export async function damagedRecord(
   found: Pick<DamagedRecord, "reason" | "isNewer">,
 ): Promise<DamagedRecord> {
   const since = new Date((await statOf(file))?.mtimeMs ?? 0).toISOString();
-  // Of a whole record of another sandbox in its place nothing counts but the path, which at most keeps something.
+  // If the file has the record of another sandbox, only its path is used: it can only cause something to be kept.
   const isOwn = readableMember(text, "id") === id;
   const remnants = Object.fromEntries(
     REMNANTS.filter((key) => isOwn || key === "path").flatMap((key) => {

@@ -11,19 +11,19 @@ import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 
-const LOOKS_AT_ONCE = 16;
+const READS_AT_ONCE = 16;
 
-/** What {@linkcode DamagedSandboxes} looks with. */
+/** The dependencies of {@linkcode DamagedSandboxes}. */
 export interface DamagedSandboxesContext
   extends Pick<SandboxContext, "sandboxes" | "stateDir" | "netnsDir" | "netnsPrefix"> {
   readonly store: AttachmentStore;
-  /** What is asked for the namespaces of attachments whose records cannot be read. */
+  /** Has the namespaces of attachments whose records cannot be read. */
   readonly cache: Pick<ResultCache, "read">;
 }
 
 /**
- * Sandboxes whose records cannot be used, as far as there is something of them: a namespace, an infra container,
- * attachments. They can be shown, and damaged ones repaired and removed like others.
+ * Sandboxes whose records cannot be used, if something of them still exists: a namespace, an infra container or attachments.
+ * They are listed like other sandboxes; damaged ones can also be repaired and removed.
  */
 export class DamagedSandboxes {
   readonly #context: DamagedSandboxesContext;
@@ -32,33 +32,33 @@ export class DamagedSandboxes {
     this.#context = context;
   }
 
-  /** As far as there is something of these. */
+  /** Returns a record for each of these of which something exists. */
   async recordsOf(damaged: readonly DamagedRecord[]): Promise<readonly SandboxRecord[]> {
-    const found = await inParallel(damaged, LOOKS_AT_ONCE, (record) => this.#look(record));
+    const found = await inParallel(damaged, READS_AT_ONCE, (record) => this.#reconstruct(record));
     return found.filter((record) => record !== undefined);
   }
 
-  /** That of the ID, if its record cannot be used and there is something of it. */
+  /** Returns a record for the ID if its own record cannot be used and something of the sandbox exists. */
   async of(id: string): Promise<SandboxRecord | undefined> {
     const damaged = await this.#context.sandboxes.damagedOf(id);
-    return damaged && await this.#look(damaged);
+    return damaged && await this.#reconstruct(damaged);
   }
 
-  /** Whether a sandbox counts as there: its record can be used, or is a newer version's, or its namespace is there. */
-  async counts(id: string): Promise<boolean> {
+  /** Whether the sandbox exists: its record can be used, a newer version wrote it, or its namespace exists. */
+  async exists(id: string): Promise<boolean> {
     const found = await this.#context.sandboxes.look(id);
     if (found === undefined) return false;
     return !("text" in found) || found.isNewer || await this.isUp(found);
   }
 
-  /** Whether a sandbox whose record is damaged may be up: a namespace that it may have is there. */
+  /** Whether a sandbox with a damaged record may be up: a namespace that may belong to it exists. */
   async isUp({ id, remnants: { path } }: DamagedRecord): Promise<boolean> {
     const { store, cache } = this.#context;
     for (const place of [this.#ownNetns(id), ...(path === undefined ? [] : [path])]) {
       if (await netnsId(place) !== undefined) return true;
     }
     const { records, damaged } = await store.scan(id);
-    for (const record of records) if (await isStillIn(record)) return true;
+    for (const record of records) if (await hasItsNetns(record)) return true;
     for (const each of damaged) {
       const entry = await cache.read(each).catch(() => undefined);
       const netns = entry?.netns || each.netns;
@@ -67,11 +67,11 @@ export class DamagedSandboxes {
     return false;
   }
 
-  /** Why a sandbox is kept whose record cannot be used. */
+  /** Returns why a sandbox whose record cannot be used is kept. */
   why({ id, file, reason, isNewer }: DamagedRecord): string {
     if (isNewer) return `its record ${file} ${NEWER}`;
-    return `its record ${file} cannot be read (${reason}), and its namespace is there, so it counts as up: ` +
-      `\`podwire repair ${id}\` makes the record anew, \`podwire rm -f ${id}\` removes the sandbox`;
+    return `its record ${file} cannot be read (${reason}), and its namespace exists, so it counts as up: ` +
+      `\`podwire repair ${id}\` recreates the record, \`podwire rm -f ${id}\` removes the sandbox`;
   }
 
   #ownNetns(id: string): string {
@@ -79,8 +79,8 @@ export class DamagedSandboxes {
     return `${netnsDir}/${netnsPrefix}${id}`;
   }
 
-  /** A record as far as it can be told from what is there. */
-  async #look(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
+  /** Returns a record made from what still exists; undefined if nothing does. */
+  async #reconstruct(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
     const { sandboxes, store, stateDir } = this.#context;
     const { id, file, reason, since, isNewer, remnants } = damaged;
     if (!isContainerId(id)) return undefined;
@@ -88,15 +88,15 @@ export class DamagedSandboxes {
     const hasInfra = await statOf(bundle) !== undefined;
     const path = this.#ownNetns(id);
     const hasNetns = await statOf(path) !== undefined;
-    // What could not be detached is nobody's any more, as with `podwire rm -f`.
+    // An attachment that could not be detached does not count, as with `podwire rm -f`.
     const [attachment] = (await store.ofContainer(id)).filter(({ owner, state }) =>
       owner === sandboxOwner(id) && state !== "failed"
     );
-    const isThere = isNewer || hasInfra || hasNetns || attachment !== undefined || await this.isUp(damaged);
-    if (!isThere) return undefined;
+    const exists = isNewer || hasInfra || hasNetns || attachment !== undefined || await this.isUp(damaged);
+    if (!exists) return undefined;
     const netns = attachment?.netns ?? (hasNetns ? path : remnants.path ?? path);
     const left =
-      "not all of it is taken down: `podwire repair` makes the record anew, `podwire rm -f` removes the sandbox";
+      "not all of it is torn down: `podwire repair` recreates the record, `podwire rm -f` removes the sandbox";
     return {
       id,
       ...await sandboxes.nameOf(id) ?? nameIn(damaged) ?? { name: id, namespace: "default" },
@@ -120,7 +120,7 @@ function nameIn({ remnants: { name, namespace } }: DamagedRecord) {
   return isContainerId(name) && isContainerId(namespace) ? { name, namespace } : undefined;
 }
 
-/** Whether the namespace that it was attached in is there. */
-async function isStillIn({ netns, netnsId: known }: AttachmentRecord): Promise<boolean> {
+/** Whether the namespace of the attachment still exists. */
+async function hasItsNetns({ netns, netnsId: known }: AttachmentRecord): Promise<boolean> {
   return known !== undefined && await netnsId(netns) === known;
 }

@@ -1,6 +1,5 @@
 import { withContainerLock } from "../state/container_locks.ts";
 import type { Attachments } from "../attachment/attachments.ts";
-import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -16,8 +15,9 @@ import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { POD_WORDING, type SandboxRequest } from "./request.ts";
+import { writePhase } from "./write_phase.ts";
 
-/** What becomes of a pod that names no network while the configuration directory has none. */
+/** What happens to a pod that requests no network by name while the configuration directory has none. */
 export const WHEN_NO_NETWORK = ["error", "noop"] as const;
 
 /** One of {@linkcode WHEN_NO_NETWORK}. */
@@ -25,16 +25,16 @@ export type WhenNoNetwork = typeof WHEN_NO_NETWORK[number];
 
 /** A pod to tear down. */
 export interface PodToTearDown {
-  /** The ID that plugins know the pod by. */
+  /** Container ID that plugins get. */
   readonly containerId: string;
-  /** The path of its network namespace, for what another runtime attached. @default {""} */
+  /** Path of its network namespace, for attachments of another runtime. @default {""} */
   readonly netns?: string | undefined;
   /**
-   * What another runtime attached to it, each with its interface: these are detached too, with the configuration of
-   * their ADD where libcni's cache has it. @default {[]}
+   * Networks that another runtime attached, each with its interface. They are detached too, with the configuration of their
+   * ADD if libcni's cache has it. @default {[]}
    */
   readonly networks?: readonly (WantedNetwork & { readonly ifName: string })[] | undefined;
-  /** Whether of `networks` also interfaces are removed that the cache does not know. @default {false} */
+  /** Whether interfaces of `networks` are also removed if the cache does not have them. @default {false} */
   readonly forceForeign?: boolean | undefined;
 }
 
@@ -45,14 +45,14 @@ export interface EnginePodsContext extends SandboxContext {
   readonly attachments: Attachments;
   readonly recovery: Recovery;
   readonly source: CatalogSource;
-  /** Answers for the attachments. */
+  /** Owner of the attachments. */
   readonly owner: string;
   readonly whenNoNetwork: WhenNoNetwork;
 }
 
 /**
- * The pods of a container engine, which makes their namespaces itself: sandboxes whose names podwire does not
- * reserve, with a record each while they are up.
+ * The pods of a container engine that creates the namespaces itself. A pod is a sandbox whose name is not reserved and that
+ * has a record only while it is up.
  */
 export class EnginePods {
   readonly #context: EnginePodsContext;
@@ -67,7 +67,7 @@ export class EnginePods {
     const { containerId } = request;
     const wanted = sandboxOf(request);
     await this.#context.creator.checkPermissions(wanted, POD_WORDING);
-    // What an earlier boot left must not hold a default network in its place.
+    // A sandbox of an earlier boot could still hold the addresses that the new one needs.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted, signal);
     return await withContainerLock(locks, containerId, signal, async () => {
@@ -77,37 +77,35 @@ export class EnginePods {
   }
 
   /**
-   * Detaches the pod from everything on record; gives what could not be detached, which stays on record as `failed`.
+   * Detaches the pod from everything on record. Returns the failures; what could not be detached stays on record as `failed`.
    *
-   * @throws {CniError} with the first of these if that could not be written: nobody would try it again
+   * @throws {CniError} with the first failure if it could not be written, because then nothing would retry it
    */
   async tearDown(target: PodToTearDown, signal?: AbortSignal): Promise<readonly CniError[]> {
     const { containerId } = target;
-    // Before it becomes the name of a lock file.
+    // Validated before it becomes the name of a lock file.
     validateContainerId(containerId);
-    const { locks, sandboxes, store, pods, log } = this.#context;
-    const stop = signal === undefined ? {} : { signal };
+    const { locks, sandboxes, store, pods } = this.#context;
     return await withContainerLock(locks, containerId, signal, async () => {
       await store.requireUnderstood(containerId);
       const record = await sandboxes.read(containerId);
       if (record === undefined) {
         const attached = await store.ofContainer(containerId);
-        const failures = await pods.tearDown(containerId, stop);
-        await this.#requireNoted(containerId, failures);
+        const failures = await pods.tearDown(containerId, { signal });
+        await this.#requireRecorded(containerId, failures);
         await sandboxes.forgetDamaged(containerId);
         return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
       }
       this.#requireOwn(record);
-      const doomed = { ...record, phase: "removing" } as const;
-      await writeBestEffort(() => sandboxes.write(doomed), log, { sandbox: record.id, phase: doomed.phase });
-      const { failures } = await tearDown(record, this.#context, stop);
-      await this.#requireNoted(containerId, failures);
+      await writePhase({ ...record, phase: "removing" }, this.#context);
+      const { failures } = await tearDown(record, this.#context, { signal });
+      await this.#requireRecorded(containerId, failures);
       await sandboxes.remove(record);
       return failures;
     });
   }
 
-  /** Looks whether the pod is as its set-up left it. */
+  /** Checks whether the pod is as its set-up left it. */
   async status(containerId: string, signal?: AbortSignal): Promise<PodStatus> {
     validateContainerId(containerId);
     const { locks, sandboxes } = this.#context;
@@ -118,7 +116,7 @@ export class EnginePods {
     });
   }
 
-  /** All that is known to be wrong before anything is done. */
+  /** Looks up and validates everything that can be checked before anything is done. */
   async #prepare(
     request: PodRequest,
     wanted: SandboxRequest,
@@ -127,8 +125,8 @@ export class EnginePods {
     const { source, whenNoNetwork, owner, log } = this.#context;
     const { name, namespace } = wanted;
     let catalog = await source.current(signal);
-    // Somebody may have put the file there a moment ago.
-    if (lacks(catalog, request)) catalog = await source.reload(signal);
+    // The file may have been added a moment ago.
+    if (lacksNetworks(catalog, request)) catalog = await source.reload(signal);
     if (whenNoNetwork === "error" || !isAnyNetwork(request) || catalog.lists.length > 0) {
       return await this.#context.creator.prepare(wanted, catalog, { owner, signal });
     }
@@ -157,18 +155,18 @@ export class EnginePods {
     return failures;
   }
 
-  async #requireNoted(containerId: string, [failure]: readonly CniError[]): Promise<void> {
+  async #requireRecorded(containerId: string, [failure]: readonly CniError[]): Promise<void> {
     if (failure === undefined) return;
     const left = await this.#context.store.ofContainer(containerId);
     if (left.every(({ state }) => state === "failed")) return;
-    const hint = "nothing can be written to the state directory: tear the pod down again when that is over";
+    const hint = "the state directory cannot be written: tear the pod down again when it can be";
     throw failure.within({ hint });
   }
 
   #requireOwn({ id, owner }: SandboxRecord): void {
     if (owner === this.#context.owner) return;
-    const whose = owner === undefined ? "a sandbox of its own" : `of another owner, "${owner}"`;
-    throw new CniError("conflict", `the container "${id}" is ${whose}`, {
+    const what = owner === undefined ? "a sandbox of its own" : `of another owner, "${owner}"`;
+    throw new CniError("conflict", `the container "${id}" is ${what}`, {
       hint: "`podwire ps` lists the sandboxes, `podwire rm` removes one",
     });
   }
@@ -178,7 +176,7 @@ function sandboxOf({ containerId: id, netns: path, ...pod }: PodRequest): Sandbo
   return { ...pod, id, source: { kind: "path", path } };
 }
 
-/** What is left of a request when there is nothing to attach it to. */
+/** Returns the request without its networks and their settings. */
 function withoutNetworks(
   { name, namespace, uid, attempt, annotations = {} }: PodRequest,
   { id, source }: SandboxRequest,
@@ -190,8 +188,8 @@ function isAnyNetwork({ networks = [] }: PodRequest): boolean {
   return networks !== "none" && networks.length === 0;
 }
 
-/** Whether the catalogue does not have what the request asks for. */
-function lacks(catalog: Catalog, request: PodRequest): boolean {
+/** Whether the catalog lacks a network that the request needs. */
+function lacksNetworks(catalog: Catalog, request: PodRequest): boolean {
   const { networks = [] } = request;
   if (networks === "none") return false;
   try {

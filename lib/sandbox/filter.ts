@@ -1,21 +1,21 @@
 import type { SandboxRecord } from "./record.ts";
 import type { Sandbox, SandboxState } from "./view.ts";
 
-/** Which sandboxes are meant: those for which all of this holds. */
+/** Selects the sandboxes that match all of these members. */
 export interface SandboxFilter {
-  /** What their IDs begin with. */
+  /** Prefix of the ID. */
   readonly id?: string | undefined;
-  /** Their name, whole. */
+  /** The full name. */
   readonly name?: string | undefined;
-  /** The namespace of their name. */
+  /** Namespace of the name. */
   readonly namespace?: string | undefined;
-  /** The state that they are in now. */
+  /** The current state. */
   readonly state?: SandboxState | undefined;
-  /** Labels that they have, with these values; `undefined` for any. */
+  /** Labels with these values; `undefined` matches any value. */
   readonly labels?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
-/** Whether a sandbox can be meant, as far as its record tells. */
+/** Whether a sandbox can match, judged by its record. */
 export function mayMatch(
   { id, name, namespace, labels = {} }: SandboxRecord,
   filters: readonly SandboxFilter[],
@@ -29,7 +29,7 @@ export function mayMatch(
   );
 }
 
-/** Whether a sandbox that {@linkcode mayMatch} is in the wanted state. */
+/** Whether a sandbox for which {@linkcode mayMatch} is true is in the wanted state. */
 export function isInState({ state }: Sandbox, filters: readonly SandboxFilter[]): boolean {
   return filters.every((filter) => state === (filter.state ?? state));
 }

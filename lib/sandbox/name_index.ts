@@ -15,22 +15,22 @@ import { isContainerId } from "../cni/name.ts";
 import { isObject, parseJson } from "../cni/json.ts";
 import type { SandboxRecord } from "./record.ts";
 
-/** Whether what is written has to outlive a loss of power. */
+/** Whether a write has to survive a loss of power. */
 export type Durability = Pick<WriteOptions, "durable">;
 
-/** Who has a name, as its file says. */
+/** The sandboxes that have a name, according to its file. */
 export interface NameFile {
-  /** The IDs, the first to come first. */
+  /** Their IDs, in the order of reservation. */
   readonly ids: readonly string[];
-  /** Whether the file says nothing else. One that does was damaged. */
+  /** Whether the file has only valid IDs. Otherwise it is damaged. */
   readonly isWhole: boolean;
-  /** Why it is left as it is: a newer version wrote it, or it is no file. */
-  readonly leftFor?: "newer" | "not a file";
+  /** Why the file must not be changed: a newer version wrote it, or it is not a regular file. */
+  readonly keptBecause?: "newer" | "not a file";
 }
 
 /**
- * Who has the names of sandboxes: `<state-dir>/names/<namespace>/<name>` has a line for the ID of each sandbox of that
- * name, most often one. It is an index: the records decide. Who changes a file holds the lock over the names.
+ * The names of sandboxes: `<state-dir>/names/<namespace>/<name>` has one line for the ID of each sandbox with that name,
+ * usually one. It is an index: the records decide. A caller that changes a file holds the lock of the names.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory.
  */
@@ -43,7 +43,7 @@ export class NameIndex {
     this.#onBad = onBad;
   }
 
-  /** Who has the name; nothing if there is no file. */
+  /** Returns the sandboxes that have the name; undefined if there is no file. */
   async read(namespace: string, name: string): Promise<NameFile | undefined> {
     const file = this.path(namespace, name);
     try {
@@ -52,17 +52,17 @@ export class NameIndex {
     } catch (error) {
       if (!(error instanceof UnreadableFileError)) throw error;
       this.#onBad({ file, reason: error.why });
-      return { ids: [], isWhole: false, leftFor: "not a file" };
+      return { ids: [], isWhole: false, keptBecause: "not a file" };
     }
   }
 
-  /** Makes the file if there is none, and tells whether it did. */
+  /** Creates the file if there is none. Returns whether it did. */
   async create(namespace: string, name: string, id: string, options?: Durability): Promise<boolean> {
     const create = () => createExclusive(this.path(namespace, name), id, options);
     return await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, create);
   }
 
-  /** Gives the name to these, or to none. */
+  /** Assigns the name to these sandboxes; removes the file if there are none. */
   async write(
     namespace: string,
     name: string,
@@ -75,7 +75,7 @@ export class NameIndex {
     await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, write);
   }
 
-  /** All names that have a file, with their namespaces. */
+  /** Returns all names that have a file, with their namespaces. */
   async all(): Promise<readonly { readonly namespace: string; readonly name: string }[]> {
     const found: { readonly namespace: string; readonly name: string }[] = [];
     for (const namespace of await listDir(this.#dir)) {
@@ -84,7 +84,7 @@ export class NameIndex {
     return found;
   }
 
-  /** Removes what writes of killed processes left. */
+  /** Removes unfinished files of killed processes. */
   async removeUnfinished(): Promise<void> {
     for (const namespace of await listDir(this.#dir)) {
       const dir = `${this.#dir}/${namespace}`;
@@ -92,7 +92,7 @@ export class NameIndex {
     }
   }
 
-  /** None in what is no directory, and was not made here. */
+  /** Returns no names if the path is not a directory: podwire did not create it. */
   async #namesIn(namespace: string): Promise<readonly string[]> {
     const file = `${this.#dir}/${namespace}`;
     const names = await listIfDir(file);
@@ -100,7 +100,7 @@ export class NameIndex {
     return names ?? [];
   }
 
-  /** The file of a name. */
+  /** Returns the path of the file of a name. */
   path(namespace: string, name: string): string {
     return `${this.#dir}/${namespace}/${name}`;
   }
@@ -110,10 +110,10 @@ function parseNameFile(text: string): NameFile {
   const lines = text.trim() === "" ? [] : text.trim().split("\n").map((line) => line.trim());
   if (lines.every(isContainerId)) return { ids: lines, isWhole: lines.length > 0 };
   const ids = lines.filter(isContainerId);
-  return hasKind(text) ? { ids, isWhole: false, leftFor: "newer" } : { ids, isWhole: false };
+  return hasKind(text) ? { ids, isWhole: false, keptBecause: "newer" } : { ids, isWhole: false };
 }
 
-/** Every file of a newer version that is no list of IDs says what it is. */
+/** A newer version that does not write a list of IDs writes a `kind`. */
 function hasKind(text: string): boolean {
   try {
     const json = parseJson(text);
@@ -123,33 +123,33 @@ function hasKind(text: string): boolean {
   }
 }
 
-/** One that is being made has its name when the index says so; those of engines and pools have none of their own. */
-export function isNamedByItself({ phase, owner, pool }: SandboxRecord): boolean {
+/** Whether the record alone proves that the name is reserved. For a sandbox that is being created, the index decides; sandboxes of engines and pools have no reserved name. */
+export function reservesName({ phase, owner, pool }: SandboxRecord): boolean {
   return phase !== "creating" && owner === undefined && pool === undefined;
 }
 
-/** What there is on record, as far as {@linkcode repairNames} asks. */
-interface Recorded {
+/** The records that {@linkcode repairNames} needs. */
+interface NameRecords {
   readonly records: readonly SandboxRecord[];
-  /** Of these nobody knows how they are called. */
+  /** The names of these are unknown. */
   readonly damaged: readonly { readonly id: string }[];
 }
 
-/** Makes the index say what the records say. The caller holds the lock over the names. */
-export async function repairNames(index: NameIndex, { records, damaged }: Recorded): Promise<void> {
+/** Corrects the index by the records. The caller holds the lock of the names. */
+export async function repairNames(index: NameIndex, { records, damaged }: NameRecords): Promise<void> {
   const keyOf = ({ namespace, name }: Pick<SandboxRecord, "namespace" | "name">) => `${namespace}/${name}`;
   const byName = Map.groupBy(records, keyOf);
-  const names = [...records.filter(isNamedByItself), ...await index.all()];
-  // A sandbox of a pool may be about to get a name.
+  const names = [...records.filter(reservesName), ...await index.all()];
+  // A warm sandbox may be about to get a name.
   const unknown = new Set(
     [...damaged, ...records.filter(({ pool }) => pool !== undefined)].map(({ id }) => id),
   );
   for (const { namespace, name } of new Map(names.map((each) => [keyOf(each), each])).values()) {
     const file = await index.read(namespace, name);
-    if (file?.leftFor !== undefined) continue;
+    if (file?.keptBecause !== undefined) continue;
     const own = byName.get(keyOf({ namespace, name })) ?? [];
     const kept = (file?.ids ?? []).filter((id) => unknown.has(id) || own.some((record) => record.id === id));
-    const ids = new Set([...kept, ...own.filter(isNamedByItself).map(({ id }) => id)]);
+    const ids = new Set([...kept, ...own.filter(reservesName).map(({ id }) => id)]);
     const isRight = file?.isWhole === true && file.ids.length === ids.size &&
       file.ids.every((id) => ids.has(id));
     if (!isRight) await index.write(namespace, name, [...ids]);

@@ -16,7 +16,7 @@ import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
-import { type Durability, isNamedByItself, NameIndex, repairNames } from "./name_index.ts";
+import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
 import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
 
 /** All that is on record. */
@@ -206,7 +206,7 @@ export class SandboxStore {
     if (file.isWhole && !isOdd && holders.length === file.ids.length) return right;
     const known = new Set(right.map(({ id }) => id));
     const others = (await this.all()).filter((record) =>
-      record.name === name && record.namespace === namespace && isNamedByItself(record) &&
+      record.name === name && record.namespace === namespace && reservesName(record) &&
       !known.has(record.id)
     );
     return [...right, ...others];
@@ -223,7 +223,7 @@ export class SandboxStore {
     if (await this.#names.create(namespace, name, id, options)) return;
     const file = await this.#names.read(namespace, name);
     const path = this.#names.path(namespace, name);
-    if (file?.leftFor === "newer") throw newerRecord(path, "it is no list of IDs");
+    if (file?.keptBecause === "newer") throw newerRecord(path, "it is no list of IDs");
     await requireFile(path);
     const holders = (await this.named(namespace, name)).filter((each) => each.id !== id);
     const other = holders.find((holder) => (options.isUnique ?? true) || isSameAttempt(record, holder));
@@ -249,7 +249,7 @@ export class SandboxStore {
 
   async #free(namespace: string, name: string, id: string): Promise<void> {
     const file = await this.#names.read(namespace, name);
-    if (file === undefined || file.leftFor !== undefined || !file.ids.includes(id)) return;
+    if (file === undefined || file.keptBecause !== undefined || !file.ids.includes(id)) return;
     await this.#names.write(namespace, name, file.ids.filter((other) => other !== id));
   }
 

@@ -135,7 +135,7 @@ sandboxTest(
       const [sandbox] = report.kept.filter(({ kind }) => kind === "sandbox");
       assertMatch(
         sandbox?.why ?? "",
-        /cannot be read \(.*\), and its namespace is there, so it counts as up/,
+        /cannot be read \(.*\), and its namespace exists, so it counts as up/,
       );
     }
     const [listed] = await podwire.sandboxes.list();

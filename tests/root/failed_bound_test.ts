@@ -108,7 +108,7 @@ sandboxTest("sandboxes without a name count as one pod for each network", async 
   for (let round = 0; round < 2; round++) assertEquals((await on("a").fail()).error.kind, "plugin");
   const { error } = await on("a").fail();
   assertEquals(error.kind, "conflict");
-  assertStringIncludes(error.msg, "sandboxes without a name of their own");
+  assertStringIncludes(error.msg, "sandboxes without an explicit name");
   assertEquals((await on("b").fail()).error.kind, "plugin");
 });
 

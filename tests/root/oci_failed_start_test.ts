@@ -133,7 +133,7 @@ startTest("if the runtime cannot be asked, a container exists as long as its bun
   await using made = await container(world, "web", { direct: false });
   await createdAndKilled(world, made);
   await sh(`rm -rf /run/runc/${made.id}`);
-  assertMatch(await why(world, made.id), /its OCI runtime cannot be asked, and its bundle .* is there/);
+  assertMatch(await why(world, made.id), /its OCI runtime does not answer, and its bundle .* is there/);
   assertEquals((await world.json(["gc"])).removed, []);
   await Deno.remove(made.bundle, { recursive: true });
   const { removed } = await world.json(["gc"]);
