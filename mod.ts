@@ -81,9 +81,11 @@ export type {
   IpRange,
   NetworkSettings,
   PodDns,
+  PodIdentity,
   PodRequest,
   PortMapping,
   WantedNetwork,
+  WantedNetworks,
 } from "./lib/pod/request.ts";
 export { type PortProtocol, PROTOCOLS } from "./lib/state/host_port.ts";
 export type { AttachRequest } from "./lib/attachment/attachments.ts";

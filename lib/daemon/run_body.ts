@@ -1,4 +1,4 @@
-import type { PodRequest } from "../pod/request.ts";
+import type { WantedNetworks } from "../pod/request.ts";
 import type { Setting, SettingTable } from "../pod/setting.ts";
 import { TEXT_MAP } from "../pod/setting_shape.ts";
 import { SETTINGS } from "../pod/settings.ts";
@@ -40,19 +40,18 @@ const SANDBOX_MEMBERS = {
 };
 
 type SandboxMembers = Partial<MembersOf<typeof SANDBOX_MEMBERS>>;
-type Settings = Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid">;
 
 function shapesOf(table: SettingTable, isWanted: (setting: Setting) => boolean): Members {
   const wanted = Object.entries(table).filter(([, setting]) => isWanted(setting));
   return Object.fromEntries(wanted.map(([member, { shape }]) => [member, shape]));
 }
 
-function bodyOf(table: SettingTable): Shape<SandboxMembers & Settings> {
+function bodyOf(table: SettingTable): Shape<SandboxMembers & WantedNetworks> {
   const network = objectOf({ name: text() }, { ifName: text(), ...shapesOf(table, () => true) });
   const networks = either((json) => typeof json === "string", oneOf(["none"]), listOf(network));
   const ofPod = shapesOf(table, ({ scope }) => scope !== "own");
   // The types of the settings are those that the table was checked against.
-  return objectOf({}, { ...SANDBOX_MEMBERS, networks, ...ofPod }) as Shape<SandboxMembers & Settings>;
+  return objectOf({}, { ...SANDBOX_MEMBERS, networks, ...ofPod }) as Shape<SandboxMembers & WantedNetworks>;
 }
 
 /** Returns the body of `POST /v1/sandboxes`: the options of `run`, as JSON. */

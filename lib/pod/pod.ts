@@ -8,7 +8,7 @@ import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import { settleDefaultRoutes } from "./default_routes.ts";
-import { macDigits, type PlannedAttachment, type PodRequest, wantedIp } from "./request.ts";
+import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
 
 /** One network of a pod that is up. */
 export interface PodNetwork {
@@ -54,11 +54,11 @@ export class PodNetworks {
    * @throws {CniError} the first failure
    */
   async setUp(
-    request: PodRequest,
+    pod: Pick<PodIdentity, "containerId" | "netns">,
     plan: readonly PlannedAttachment[],
     options: { owner: string; isNewNetns?: boolean | undefined; signal?: AbortSignal | undefined },
   ): Promise<readonly PodNetwork[]> {
-    const { containerId } = request;
+    const { containerId, netns } = pod;
     const { owner, isNewNetns = false, signal } = options;
     const done: PodNetwork[] = [];
     try {
@@ -66,7 +66,7 @@ export class PodNetworks {
         const { list, ifName, args, capabilityArgs } = planned;
         const target: AttachRequest = {
           containerId,
-          netns: request.netns,
+          netns,
           ifName,
           args,
           capabilityArgs,
@@ -77,7 +77,7 @@ export class PodNetworks {
         requireWantedIps(planned, result);
         await this.#requireWantedMac(planned, result, target.netns, signal);
       }
-      return await this.#settle(request, plan, done, signal);
+      return await this.#settle(pod, plan, done, signal);
     } catch (error) {
       // Only these: the container may have attachments that another caller made.
       const own = new Set(done.map(({ name, ifName }) => `${ifName}@${name}`));
@@ -115,7 +115,7 @@ export class PodNetworks {
 
   /** CHECK and the look-up of the default route use the results on record, so they have to be as the kernel is now. */
   async #settle(
-    { containerId, netns }: PodRequest,
+    { containerId, netns }: Pick<PodIdentity, "containerId" | "netns">,
     plan: readonly PlannedAttachment[],
     done: readonly PodNetwork[],
     signal: AbortSignal | undefined,

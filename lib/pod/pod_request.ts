@@ -99,11 +99,17 @@ export interface WantedNetwork extends NetworkSettings {
 }
 
 /**
- * A pod and what it wants of its networks. Its own `args`, `annotations` and `cgroupPath` are for all networks. Its
- * other settings are for the first network alone, even if the same network is named again: two interfaces cannot have
- * one address.
+ * What a pod wants of its networks. Its own `args`, `annotations` and `cgroupPath` are for all networks. Its other
+ * settings are for the first network alone, even if the same network is named again: two interfaces cannot have one
+ * address.
  */
-export interface PodRequest extends NetworkSettings {
+export interface WantedNetworks extends NetworkSettings {
+  /** In the order of attachment; `"none"` for nothing but `lo`. @default {the default network} */
+  readonly networks?: readonly WantedNetwork[] | "none" | undefined;
+}
+
+/** A pod as plugins know it. */
+export interface PodIdentity {
   /** The ID that plugins know the pod by. */
   readonly containerId: string;
   /** The name of the pod. */
@@ -112,10 +118,12 @@ export interface PodRequest extends NetworkSettings {
   readonly namespace: string;
   /** The UID of the pod, as in Kubernetes. */
   readonly uid: string;
-  /** How often the pod was made before, as in Kubernetes; plugins do not get it. @default {0} */
-  readonly attempt?: number | undefined;
   /** The path of its network namespace. */
   readonly netns: string;
-  /** In the order of attachment; `"none"` for nothing but `lo`. @default {the default network} */
-  readonly networks?: readonly WantedNetwork[] | "none" | undefined;
+}
+
+/** A pod and what it wants of its networks. */
+export interface PodRequest extends PodIdentity, WantedNetworks {
+  /** How often the pod was made before, as in Kubernetes; plugins do not get it. @default {0} */
+  readonly attempt?: number | undefined;
 }

@@ -7,7 +7,7 @@ import { validateContainerId, validateNewCniArg } from "../cni/name.ts";
 import { capabilityArgs } from "./capability_args.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
-import type { NetworkSettings, PodRequest, WantedNetwork } from "./pod_request.ts";
+import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
 import { SETTINGS, validateSettings } from "./settings.ts";
 
@@ -16,9 +16,11 @@ export type {
   IpRange,
   NetworkSettings,
   PodDns,
+  PodIdentity,
   PodRequest,
   PortMapping,
   WantedNetwork,
+  WantedNetworks,
 } from "./pod_request.ts";
 export { macDigits, normalIp, wantedIp } from "./setting_rules.ts";
 
@@ -39,11 +41,12 @@ export interface PlannedAttachment {
  * @throws {CniError} naming what is wrong
  */
 export function planAttachments(
-  request: PodRequest,
+  pod: PodIdentity,
+  request: WantedNetworks,
   catalog: Catalog,
   table: SettingTable = SETTINGS,
 ): readonly PlannedAttachment[] {
-  validateContainerId(request.containerId);
+  validateContainerId(pod.containerId);
   const { networks = [] } = request;
   if (networks === "none") {
     requireNothingWanted(request, table);
@@ -62,7 +65,7 @@ export function planAttachments(
     return {
       list,
       ifName: names[index] ?? "",
-      args: cniArgs(request, own, list.name, table),
+      args: cniArgs(pod, own, list.name, table),
       capabilityArgs: capabilityArgs(own, list, table),
       settings: own,
     };
@@ -72,8 +75,14 @@ export function planAttachments(
   return plan;
 }
 
+/** Returns a request without networks, and without the settings that need one. */
+export function withoutNetworks<T extends WantedNetworks>(request: T, table: SettingTable = SETTINGS): T {
+  const members = Object.entries(request).filter(([member]) => table[member]?.scope !== "first");
+  return { ...Object.fromEntries(members) as T, networks: "none" };
+}
+
 /** A setting for a network that the pod does not get would look like success. */
-function requireNothingWanted(request: PodRequest, table: SettingTable): void {
+function requireNothingWanted(request: NetworkSettings, table: SettingTable): void {
   for (const [member, { scope }] of Object.entries(table)) {
     if (scope !== "first" || !isGiven(valueOf(request, member))) continue;
     const msg = `${member} asks something of a network, and the pod has no network`;
@@ -83,7 +92,7 @@ function requireNothingWanted(request: PodRequest, table: SettingTable): void {
 
 /** Returns the settings of one network: its own, and those of the pod that are for it. */
 function mergedSettings(
-  request: PodRequest,
+  request: NetworkSettings,
   wanted: WantedNetwork,
   isFirst: boolean,
   table: SettingTable,
@@ -129,17 +138,17 @@ function normalizedSettings(network: string, settings: WantedSettings, table: Se
 }
 
 function cniArgs(
-  request: PodRequest,
+  pod: PodIdentity,
   settings: NetworkSettings,
   network: string,
   table: SettingTable,
 ): CniArgs {
   const args: CniArgs = [
     ["IgnoreUnknown", "1"],
-    ["K8S_POD_NAMESPACE", request.namespace],
-    ["K8S_POD_NAME", request.name],
-    ["K8S_POD_INFRA_CONTAINER_ID", request.containerId],
-    ["K8S_POD_UID", request.uid],
+    ["K8S_POD_NAMESPACE", pod.namespace],
+    ["K8S_POD_NAME", pod.name],
+    ["K8S_POD_INFRA_CONTAINER_ID", pod.containerId],
+    ["K8S_POD_UID", pod.uid],
     ...settings.args ?? [],
     ...Object.entries(table).flatMap(([member, { cniArg }]) => {
       const value = valueOf(settings, member);

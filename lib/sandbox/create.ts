@@ -9,7 +9,7 @@ import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
 import type { PodNetwork } from "../pod/pod.ts";
-import { planAttachments, type PlannedAttachment, type PodRequest } from "../pod/request.ts";
+import { planAttachments, type PlannedAttachment, type PodIdentity } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { tearDown } from "./tear_down.ts";
 import { startInfra } from "./infra.ts";
@@ -26,6 +26,7 @@ import {
   podOf,
   type SandboxRequest,
   validateRequest,
+  wantedNetworks,
   wantedPermissions,
   type Wording,
 } from "./request.ts";
@@ -36,7 +37,7 @@ import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 export interface PreparedSandbox {
   readonly request: SandboxRequest;
   readonly record: SandboxRecord;
-  readonly pod: PodRequest;
+  readonly pod: PodIdentity;
   readonly plan: readonly PlannedAttachment[];
   /** Cancels what is done with it. */
   readonly signal: AbortSignal | undefined;
@@ -93,8 +94,8 @@ export class SandboxCreator {
     const wording = owner === undefined ? undefined : POD_WORDING;
     const draft = await draftRecord(request, this.#context, { wording, signal });
     const record = owner === undefined ? draft : { ...draft, owner };
-    const pod = podOf(request, record);
-    const plan = planAttachments(pod, catalog);
+    const pod = podOf(record);
+    const plan = planAttachments(pod, wantedNetworks(request, record), catalog);
     await this.#requireFewFailed(record, plan, signal);
     for (const { list } of plan) await attachments.requirePlugins(list, signal);
     return { request, record, pod, plan, signal };

@@ -5,7 +5,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import { combineResults, type PodResult } from "../pod/pod_result.ts";
-import type { PodRequest, WantedNetwork } from "../pod/request.ts";
+import { type PodRequest, type WantedNetwork, withoutNetworks } from "../pod/request.ts";
 import { CniError } from "../cni/error.ts";
 import { validateContainerId } from "../cni/name.ts";
 import { tearDown } from "./tear_down.ts";
@@ -135,7 +135,7 @@ export class EnginePods {
       namespace,
       name,
     });
-    return await this.#context.creator.prepare(withoutNetworks(request, wanted), catalog, { owner, signal });
+    return await this.#context.creator.prepare(withoutNetworks(wanted), catalog, { owner, signal });
   }
 
   async #detachForeign(target: PodToTearDown, signal?: AbortSignal) {
@@ -174,14 +174,6 @@ export class EnginePods {
 
 function sandboxOf({ containerId: id, netns: path, ...pod }: PodRequest): SandboxRequest {
   return { ...pod, id, source: { kind: "path", path } };
-}
-
-/** Returns the request without its networks and their settings. */
-function withoutNetworks(
-  { name, namespace, uid, attempt, annotations = {} }: PodRequest,
-  { id, source }: SandboxRequest,
-): SandboxRequest {
-  return { id, source, name, namespace, uid, attempt, annotations, networks: "none" };
 }
 
 function isAnyNetwork({ networks = [] }: PodRequest): boolean {

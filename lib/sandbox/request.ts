@@ -4,7 +4,7 @@ import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
 import type { Attachments } from "../attachment/attachments.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
-import type { PodRequest } from "../pod/request.ts";
+import type { PodIdentity, WantedNetworks } from "../pod/request.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { validateAnnotations, validateLabels } from "./validate_labels.ts";
@@ -28,8 +28,7 @@ export type NetnsSource =
   | { readonly kind: "host" };
 
 /** A sandbox to make. */
-export interface SandboxRequest
-  extends Omit<PodRequest, "containerId" | "netns" | "name" | "namespace" | "uid"> {
+export interface SandboxRequest extends WantedNetworks {
   /** Free in its namespace. @default {"sandbox-" and the start of the ID} */
   readonly name?: string | undefined;
   /** Of the name, as in Kubernetes. @default {"default"} */
@@ -38,6 +37,8 @@ export interface SandboxRequest
   readonly uid?: string | undefined;
   /** The container ID that plugins are told. @default {a random one of 32 hexadecimal digits} */
   readonly id?: string | undefined;
+  /** How often the pod was made before, as in Kubernetes; plugins do not get it. @default {0} */
+  readonly attempt?: number | undefined;
   /** Where its network namespace comes from. @default {{ kind: "new" }} */
   readonly source?: NetnsSource | undefined;
   /** What it can be found by, see `SandboxFilter`. @default {{}} */
@@ -185,17 +186,20 @@ async function placeOf(
   return { netns, pid, pidStart, ...(container && { container }) };
 }
 
-/** What the networks are told of the sandbox. */
-export function podOf(
-  request: SandboxRequest,
-  { id, name, namespace, uid, netns, hostNetwork }: SandboxRecord,
-): PodRequest {
-  const { source: _source, replace: _replace, id: _id, ...rest } = request;
-  const { labels: _labels, sysctls: _sysctls, attempt: _attempt, uniqueName: _unique, ...wanted } = rest;
-  const pod = { ...wanted, containerId: id, name, namespace, uid, netns: netns.path };
-  if (hostNetwork === undefined) return pod;
-  const { networks = [] } = wanted;
-  if (networks === "none" || networks.length === 0) return { ...pod, networks: "none" };
+/** Returns the sandbox as plugins know it. */
+export function podOf({ id, name, namespace, uid, netns }: SandboxRecord): PodIdentity {
+  return { containerId: id, name, namespace, uid, netns: netns.path };
+}
+
+/**
+ * Returns what a sandbox wants of its networks: nothing in the namespace of the host.
+ *
+ * @throws {CniError} kind `usage` if it wants networks there
+ */
+export function wantedNetworks(request: SandboxRequest, { hostNetwork }: SandboxRecord): WantedNetworks {
+  if (hostNetwork === undefined) return request;
+  const { networks = [] } = request;
+  if (networks === "none" || networks.length === 0) return { ...request, networks: "none" };
   throw new CniError("usage", "a sandbox in the namespace of the host has no networks of its own", {
     path: "networks",
   });

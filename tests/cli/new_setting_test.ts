@@ -16,7 +16,7 @@ import { bodyOf } from "../../lib/daemon/client.ts";
 import { openApiOf } from "../../lib/daemon/openapi.ts";
 import { withBody } from "../../lib/daemon/route.ts";
 import { runBody } from "../../lib/daemon/run_body.ts";
-import { planAttachments, type PodRequest } from "../../lib/pod/request.ts";
+import { planAttachments, type WantedNetworks } from "../../lib/pod/request.ts";
 import { type RefuseText, type Setting, type SettingTable, valueOf } from "../../lib/pod/setting.ts";
 import { SETTINGS } from "../../lib/pod/settings.ts";
 import { networks, POD } from "../pod/plan.ts";
@@ -135,12 +135,11 @@ Deno.test("a new network setting is a member of the daemon's request, of its cli
 });
 
 Deno.test("a new network setting reaches the plugins by its capability and by CNI_ARGS", () => {
-  const request: PodRequest & { vlan: number } = {
-    ...POD,
+  const request: WantedNetworks & { vlan: number } = {
     vlan: 7,
     networks: [{ name: "a" }, { name: "c" }],
   };
-  const [first, second] = planAttachments(request, networks(), TABLE);
+  const [first, second] = planAttachments(POD, request, networks(), TABLE);
   assertEquals(first?.capabilityArgs, { "io.example.free": { vlan: 7 } });
   assertEquals(first?.args.at(-1), ["VLAN", "7"]);
   assertEquals(second?.capabilityArgs, {});

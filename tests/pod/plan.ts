@@ -48,7 +48,8 @@ export function plan(
   overrides: Partial<PodRequest> = {},
   catalog: Catalog = networks(),
 ): readonly PlannedAttachment[] {
-  return planAttachments({ ...POD, ...overrides }, catalog);
+  const request = { ...POD, ...overrides };
+  return planAttachments(request, request, catalog);
 }
 
 /** The error for a request that cannot be planned. */

@@ -28,7 +28,7 @@ Deno.test("F61 the caller's request is not changed, and none of its objects reac
     networks: [{ name: "a" }, { ...settings, name: "c", publish: [], ips: [], mac: "02:00:00:00:00:02" }],
   });
   const before = JSON.stringify(request);
-  const planned = planAttachments(request, networks());
+  const planned = planAttachments(request, request, networks());
   assertEquals(JSON.stringify(request), before);
   const args = planned.flatMap(({ capabilityArgs }) => Object.values(capabilityArgs));
   for (const value of Object.values(settings)) {
