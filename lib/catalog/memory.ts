@@ -10,16 +10,10 @@ import { identityOf } from "../host/listing.ts";
 import { waitForLock } from "../host/lock_wait.ts";
 import type { Logger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
-import {
-  decodeChecksummed,
-  optionalObject,
-  optionalText,
-  printChecksummed,
-  textOf,
-  UnusableRecord,
-} from "../state/checksummed.ts";
+import { decodeChecksummed, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { isObject, type Json, type JsonObject } from "../cni/json.ts";
+import type { Json, JsonObject } from "../cni/json.ts";
+import { anyText, flag, lenient, mapOf, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { DefaultPin } from "./default_network.ts";
 
 /** The last version of a file that could be used. */
@@ -160,7 +154,7 @@ export class CatalogMemory {
     try {
       const text = await readTextIfThere(path);
       if (text === undefined) return undefined;
-      return await decodeChecksummed(KIND, text, decode);
+      return await decodeChecksummed(KIND, text, SHAPE);
     } catch (error) {
       this.#unusable = UnusableRecord.of(error);
       const { message, isNewer } = this.#unusable;
@@ -213,18 +207,16 @@ function encode(confDir: string, { files, pin, hadFiles }: Remembered): JsonObje
   };
 }
 
-function decode(body: JsonObject): Remembered {
-  const files = Object.entries(optionalObject(body, "files") ?? {}).map(([name, version]) => {
-    if (!isObject(version)) throw new Error(`what it says of "${name}" is not an object`);
-    const badSince = optionalText(version, "badSince");
-    const good = { text: textOf(version, "text"), since: textOf(version, "since") };
-    return [name, badSince === undefined ? good : { ...good, badSince }] as const;
-  });
-  const pin = optionalObject(body, "pin");
-  return {
-    files: new Map(files),
-    pin: pin && { network: textOf(pin, "network"), file: textOf(pin, "file"), since: textOf(pin, "since") },
-    // An earlier podwire wrote no such member, and pinned networks of files only.
-    hadFiles: body.hadFiles === true || files.length > 0 || pin !== undefined,
-  };
-}
+const SHAPE: Shape<Remembered> = mapped(
+  openObjectOf({}, {
+    files: mapOf(openObjectOf({ text: anyText, since: anyText }, { badSince: anyText })),
+    pin: openObjectOf({ network: anyText, file: anyText, since: anyText }, {}),
+    hadFiles: lenient(flag),
+  }),
+  ({ files = {}, pin, hadFiles = false }) => ({
+    files: new Map(Object.entries(files)),
+    pin,
+    // Earlier versions wrote no such member, and pinned networks of files only.
+    hadFiles: hadFiles || Object.keys(files).length > 0 || pin !== undefined,
+  }),
+);

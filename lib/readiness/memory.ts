@@ -1,15 +1,10 @@
 import { ensureDir, readTextIfThere, setAside, UnreadableFileError, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import {
-  decodeChecksummed,
-  optionalText,
-  printChecksummed,
-  textOf,
-  UnusableRecord,
-} from "../state/checksummed.ts";
+import { decodeChecksummed, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
 import { STATUS_REASONS } from "./status.ts";
 import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
-import { isObject, type JsonObject } from "../cni/json.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { anyText, flag, lenient, mapOf, mapped, oneOf, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { ReadyCondition } from "./condition.ts";
 
 const KIND = "podwire.readiness.v1";
@@ -93,7 +88,7 @@ export class ReadinessMemory {
     try {
       await requirePermissions({ read: [this.#dir] });
       const text = await readTextIfThere(this.#path);
-      return text === undefined ? new Map() : await decodeChecksummed(KIND, text, decode);
+      return text === undefined ? new Map() : await decodeChecksummed(KIND, text, SHAPE);
     } catch (error) {
       const isOfRecord = error instanceof UnusableRecord || error instanceof UnreadableFileError;
       if (isOfRecord) this.#unusable = UnusableRecord.of(error);
@@ -138,17 +133,21 @@ function encode(standings: ReadonlyMap<string, ReadyCondition>): JsonObject {
   );
 }
 
-function decode({ networks }: JsonObject): Map<string, ReadyCondition> {
-  if (!isObject(networks)) throw new Error('its "networks" is not an object');
-  return new Map(
-    Object.entries(networks).map(([key, standing]) => {
-      if (!isObject(standing)) throw new Error(`its "${key}" is not an object`);
-      return [key, {
-        ready: standing.ready === true,
-        reason: STATUS_REASONS.find((reason) => reason === standing.reason),
-        since: textOf(standing, "since"),
-        lastTransition: optionalText(standing, LAST_TRANSITION),
-      }];
-    }),
-  );
-}
+const SHAPE: Shape<Map<string, ReadyCondition>> = mapped(
+  openObjectOf({
+    networks: mapOf(openObjectOf({ since: anyText }, {
+      ready: lenient(flag),
+      reason: lenient(oneOf(STATUS_REASONS)),
+      [LAST_TRANSITION]: anyText,
+    })),
+  }, {}),
+  ({ networks }) =>
+    new Map(
+      Object.entries(networks).map((
+        [key, { ready = false, reason, since, [LAST_TRANSITION]: lastTransition }],
+      ) => [
+        key,
+        { ready, reason, since, lastTransition },
+      ]),
+    ),
+);

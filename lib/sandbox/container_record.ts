@@ -6,9 +6,9 @@ import {
   removeUnfinished,
   statOf,
 } from "../host/file.ts";
-import { optionalObject, optionalText, textOf } from "../state/checksummed.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { isContainerId } from "../cni/name.ts";
+import { anyText, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { OciRuntime } from "./oci_runtime.ts";
 
 /** Container of an OCI runtime. Its sandbox was created for it and ends with it. The sandbox's `pid` is its first process. */
@@ -26,16 +26,13 @@ export function encodeContainer({ runtime, ...container }: SandboxContainer): Js
   return { ...container, ...(runtime && { runtime: { ...runtime } }) };
 }
 
-/** Decodes the output of {@linkcode encodeContainer}. */
-export function decodeContainer(container: JsonObject): SandboxContainer {
-  const runtime = optionalObject(container, "runtime");
-  const root = runtime && optionalText(runtime, "root");
-  return {
-    bundle: textOf(container, "bundle"),
-    pidNamespace: textOf(container, "pidNamespace"),
-    ...(runtime && { runtime: { program: textOf(runtime, "program"), ...(root && { root }) } }),
-  };
-}
+/** What {@linkcode encodeContainer} returns. */
+export const CONTAINER: Shape<SandboxContainer> = openObjectOf({ bundle: anyText, pidNamespace: anyText }, {
+  runtime: mapped(openObjectOf({ program: anyText }, { root: anyText }), ({ program, root }) => ({
+    program,
+    ...(root && { root }),
+  })),
+});
 
 /**
  * Index of the sandboxes that end with a container, `<state-dir>/containers/<id>`, so that they can be watched without

@@ -1,11 +1,6 @@
 import { readTextIfThere, writeFileSynced } from "../host/file.ts";
-import {
-  decodeChecksummed,
-  newerRecord,
-  printChecksummed,
-  textOf,
-  UnusableRecord,
-} from "../state/checksummed.ts";
+import { anyText, openObjectOf } from "../cni/shape.ts";
+import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
 
 const KIND = "podwire.infra.v1";
 
@@ -21,7 +16,7 @@ export async function markBundle(bundle: string, runtime: string): Promise<void>
 export async function newerBundle(bundle: string): Promise<UnusableRecord | undefined> {
   try {
     const text = await readTextIfThere(markOf(bundle));
-    if (text !== undefined) await decodeChecksummed(KIND, text, (body) => textOf(body, "runtime"));
+    if (text !== undefined) await decodeChecksummed(KIND, text, openObjectOf({ runtime: anyText }, {}));
     return undefined;
   } catch (error) {
     const unusable = UnusableRecord.of(error);

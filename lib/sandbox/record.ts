@@ -1,15 +1,19 @@
 import { repairBit } from "../state/repair_bit.ts";
 import {
-  decodeChecksummed,
-  optionalObject,
-  optionalText,
-  printChecksummed,
-  textOf,
-  unknownMembers,
-  wordOf,
-} from "../state/checksummed.ts";
+  anyNumber,
+  anyText,
+  extensibleObjectOf,
+  flag,
+  lenient,
+  mapOf,
+  mapped,
+  oneOf,
+  type Shape,
+  trueOnly,
+} from "../cni/shape.ts";
+import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { decodeContainer, encodeContainer, type SandboxContainer } from "./container_record.ts";
+import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**
  * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
@@ -106,7 +110,7 @@ export async function printSandbox(record: SandboxRecord): Promise<string> {
  * @throws {UnusableRecord} if it cannot be used
  */
 export async function parseSandbox(text: string): Promise<SandboxRecord> {
-  return await decodeChecksummed(KIND, text, decode);
+  return await decodeChecksummed(KIND, text, SHAPE);
 }
 
 /** The record in a file of which one bit is wrong; undefined if more is. */
@@ -131,89 +135,36 @@ function withUnknown({ unknownMembers = {}, ...known }: Omit<SandboxNetns, "id">
   return { ...unknownMembers, ...known };
 }
 
-const MEMBERS: readonly (keyof SandboxRecord)[] = [
-  "id",
-  "name",
-  "namespace",
-  "uid",
-  "attempt",
-  "phase",
-  "createdAt",
-  "bootId",
-  "netns",
-  "pid",
-  "infra",
-  "annotations",
-  "owner",
-  "labels",
-  "sysctls",
-  "sysctlsBefore",
-  "pidStart",
-  "hostNetwork",
-  "reason",
-  "pool",
-  "container",
-];
-const NETNS_MEMBERS: readonly (keyof SandboxNetns)[] = ["path", "owned", "id", "since"];
-const INFRA_MEMBERS: readonly (keyof SandboxInfra)[] = ["runtime", "bundle"];
+const NETNS: Shape<SandboxNetns> = mapped(
+  extensibleObjectOf({ path: anyText }, { owned: lenient(flag), id: anyText, since: lenient(anyNumber) }),
+  ({ owned = false, id, ...netns }) => ({ ...netns, owned, id }),
+);
 
-function decode(body: JsonObject): SandboxRecord {
-  const netns = optionalObject(body, "netns") ?? {};
-  const infra = optionalObject(body, "infra");
-  return {
-    id: textOf(body, "id"),
-    name: textOf(body, "name"),
-    namespace: textOf(body, "namespace"),
-    uid: textOf(body, "uid"),
-    phase: wordOf(body, "phase", SANDBOX_PHASES),
-    createdAt: textOf(body, "createdAt"),
-    bootId: textOf(body, "bootId"),
-    netns: netnsOf(netns),
-    pid: typeof body.pid === "number" ? body.pid : undefined,
-    infra: infra && {
-      runtime: textOf(infra, "runtime"),
-      bundle: textOf(infra, "bundle"),
-      ...unknownMembers(infra, INFRA_MEMBERS),
-    },
-    annotations: textsOf(body, "annotations") ?? {},
-    ...optionalMembers(body),
-    ...unknownMembers(body, MEMBERS),
-  };
-}
-
-function netnsOf(netns: JsonObject): SandboxNetns {
-  const { owned, since } = netns;
-  return {
-    path: textOf(netns, "path"),
-    owned: owned === true,
-    id: optionalText(netns, "id"),
-    ...(typeof since === "number" ? { since } : {}),
-    ...unknownMembers(netns, NETNS_MEMBERS),
-  };
-}
-
-/** What records of earlier versions lack. */
-function optionalMembers(body: JsonObject): Partial<SandboxRecord> {
-  const labels = textsOf(body, "labels");
-  const sysctls = textsOf(body, "sysctls");
-  const sysctlsBefore = textsOf(body, "sysctlsBefore");
-  const container = optionalObject(body, "container");
-  const reason = optionalText(body, "reason");
-  return {
-    ...(body.owner === undefined ? {} : { owner: textOf(body, "owner") }),
-    ...(labels === undefined ? {} : { labels }),
-    ...(sysctls === undefined ? {} : { sysctls }),
-    ...(sysctlsBefore === undefined ? {} : { sysctlsBefore }),
-    ...(typeof body.attempt === "number" ? { attempt: body.attempt } : {}),
-    ...(typeof body.pidStart === "number" ? { pidStart: body.pidStart } : {}),
-    ...(body.hostNetwork === true ? { hostNetwork: true } : {}),
-    ...(reason === undefined ? {} : { reason }),
-    ...(body.pool === undefined ? {} : { pool: textOf(body, "pool") }),
-    ...(container === undefined ? {} : { container: decodeContainer(container) }),
-  };
-}
-
-function textsOf(body: JsonObject, key: string): Readonly<Record<string, string>> | undefined {
-  const texts = optionalObject(body, key);
-  return texts && Object.fromEntries(Object.keys(texts).map((name) => [name, textOf(texts, name)]));
-}
+const SHAPE: Shape<SandboxRecord> = mapped(
+  extensibleObjectOf({
+    id: anyText,
+    name: anyText,
+    namespace: anyText,
+    uid: anyText,
+    phase: oneOf(SANDBOX_PHASES),
+    createdAt: anyText,
+    bootId: anyText,
+    netns: NETNS,
+  }, {
+    pid: lenient(anyNumber),
+    infra: extensibleObjectOf({ runtime: anyText, bundle: anyText }, {}),
+    annotations: mapOf(anyText),
+    // Records of earlier versions lack the rest.
+    attempt: lenient(anyNumber),
+    owner: anyText,
+    labels: mapOf(anyText),
+    sysctls: mapOf(anyText),
+    sysctlsBefore: mapOf(anyText),
+    pidStart: lenient(anyNumber),
+    hostNetwork: lenient(trueOnly),
+    reason: anyText,
+    pool: anyText,
+    container: CONTAINER,
+  }),
+  ({ pid, infra, annotations = {}, ...record }) => ({ ...record, pid, infra, annotations }),
+);

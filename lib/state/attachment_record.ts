@@ -1,18 +1,24 @@
 import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
-import { isObject, type Json, type JsonObject, numberOf } from "../cni/json.ts";
+import type { JsonObject } from "../cni/json.ts";
+import {
+  anyNumber,
+  anyObject,
+  anyText,
+  extensibleObjectOf,
+  lenient,
+  listOf,
+  mapped,
+  oneOf,
+  openObjectOf,
+  type Shape,
+  trueOnly,
+  ValidationError,
+} from "../cni/shape.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { repairBit } from "./repair_bit.ts";
-import {
-  decodeChecksummed,
-  optionalObject,
-  optionalText,
-  printChecksummed,
-  textOf,
-  unknownMembers,
-  wordOf,
-} from "./checksummed.ts";
+import { decodeChecksummed, printChecksummed } from "./checksummed.ts";
 
 /**
  * How far an attachment is. `adding` is on disk before the first plugin runs, so whatever happens
@@ -71,6 +77,8 @@ export interface AttachmentRecord extends AttachmentKey {
 }
 
 const KIND = "podwire.attachment.v1";
+/** Name of `firstSkippedPlugin` in the file, as in the first release. */
+const FIRST_SKIPPED_PLUGIN = "neverRan";
 
 /** The text of its file. */
 export async function printRecord(record: AttachmentRecord): Promise<string> {
@@ -83,7 +91,7 @@ export async function printRecord(record: AttachmentRecord): Promise<string> {
  * @throws {UnusableRecord} if it cannot be used
  */
 export async function parseRecord(text: string): Promise<AttachmentRecord> {
-  return await decodeChecksummed(KIND, text, decode);
+  return await decodeChecksummed(KIND, text, SHAPE);
 }
 
 /** The record in a file of which one bit is wrong; undefined if more is. */
@@ -107,79 +115,60 @@ function encode(record: AttachmentRecord): JsonObject {
   };
 }
 
-/** What `firstSkippedPlugin` is called in the file: the first release wrote it so. */
-const FIRST_SKIPPED_PLUGIN = "neverRan";
+/** The pairs of `CNI_ARGS` as JSON. */
+export const CNI_ARGS: Shape<CniArgs> = listOf(mapped(listOf(anyText), ([key, value], path) => {
+  if (key === undefined || value === undefined) throw new ValidationError(path, "must be a key and a value");
+  return [key, value] as const;
+}));
 
-const MEMBERS: readonly string[] = [
-  "containerId",
-  "network",
-  "ifName",
-  "state",
-  "netns",
-  "netnsId",
-  "netnsSince",
-  "owner",
-  "since",
-  "bootId",
-  "sequence",
-  "attempts",
-  "nextTry",
-  "error",
-  "config",
-  "cniVersion",
-  "cniArgs",
-  "capabilityArgs",
-  "result",
-  FIRST_SKIPPED_PLUGIN,
-  "refusal",
-  "hadLink",
-];
-
-function decode(body: JsonObject): AttachmentRecord {
-  return {
-    containerId: textOf(body, "containerId"),
-    network: textOf(body, "network"),
-    ifName: textOf(body, "ifName"),
-    state: wordOf(body, "state", ATTACHMENT_STATES),
-    netns: textOf(body, "netns"),
-    netnsId: optionalText(body, "netnsId"),
-    ...(typeof body.netnsSince === "number" ? { netnsSince: body.netnsSince } : {}),
-    owner: textOf(body, "owner"),
-    since: textOf(body, "since"),
-    bootId: textOf(body, "bootId"),
-    sequence: numberOf(body.sequence ?? 0) ?? 0,
-    attempts: numberOf(body.attempts ?? 0) ?? 0,
-    nextTry: optionalText(body, "nextTry"),
-    error: optionalObject(body, "error"),
-    config: textOf(body, "config"),
-    ...(body.cniVersion === undefined ? {} : { cniVersion: wordOf(body, "cniVersion", SPEC_VERSIONS) }),
-    cniArgs: pairsOf(body),
-    capabilityArgs: optionalObject(body, "capabilityArgs") ?? {},
-    result: optionalObject(body, "result"),
-    ...firstSkippedPluginOf(body[FIRST_SKIPPED_PLUGIN]),
-    ...refusalOf(body),
-    ...(body.hadLink === true ? { hadLink: true } : {}),
-    ...unknownMembers(body, MEMBERS),
-  };
-}
-
-function firstSkippedPluginOf(index: unknown): Pick<AttachmentRecord, "firstSkippedPlugin"> {
-  return typeof index === "number" ? { firstSkippedPlugin: index } : {};
-}
-
-/** One that is damaged is no reason to lose the record: the removal is then tried again. */
-function refusalOf({ refusal }: JsonObject): Pick<AttachmentRecord, "refusal"> {
-  if (!isObject(refusal)) return {};
-  const { code, msg } = refusal;
-  return typeof code === "number" && typeof msg === "string" ? { refusal: { code, msg } } : {};
-}
-
-function pairsOf(body: JsonObject): CniArgs {
-  const pairs = body.cniArgs;
-  if (!Array.isArray(pairs)) throw new Error('its "cniArgs" is not a list');
-  return pairs.map((pair: Json) => {
-    const [key, value] = Array.isArray(pair) ? pair : [];
-    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
-    return [key, value] as const;
-  });
-}
+const SHAPE: Shape<AttachmentRecord> = mapped(
+  extensibleObjectOf({
+    containerId: anyText,
+    network: anyText,
+    ifName: anyText,
+    state: oneOf(ATTACHMENT_STATES),
+    netns: anyText,
+    owner: anyText,
+    since: anyText,
+    bootId: anyText,
+    config: anyText,
+    cniArgs: CNI_ARGS,
+  }, {
+    netnsId: anyText,
+    netnsSince: lenient(anyNumber),
+    sequence: lenient(anyNumber),
+    attempts: lenient(anyNumber),
+    nextTry: anyText,
+    error: anyObject,
+    cniVersion: oneOf(SPEC_VERSIONS),
+    capabilityArgs: anyObject,
+    result: anyObject,
+    [FIRST_SKIPPED_PLUGIN]: lenient(anyNumber),
+    // A damaged refusal is no reason to lose the record: the removal is then tried again.
+    refusal: lenient(openObjectOf({ code: anyNumber, msg: anyText }, {})),
+    hadLink: lenient(trueOnly),
+  }),
+  (
+    {
+      netnsId,
+      sequence = 0,
+      attempts = 0,
+      nextTry,
+      error,
+      capabilityArgs = {},
+      result,
+      [FIRST_SKIPPED_PLUGIN]: firstSkippedPlugin,
+      ...record
+    },
+  ) => ({
+    ...record,
+    netnsId,
+    sequence,
+    attempts,
+    nextTry,
+    error,
+    capabilityArgs,
+    result,
+    ...(firstSkippedPlugin === undefined ? {} : { firstSkippedPlugin }),
+  }),
+);

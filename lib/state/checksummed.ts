@@ -2,6 +2,7 @@ import { statOf, UnreadableFileError } from "../host/file.ts";
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { readShape, type Shape } from "../cni/shape.ts";
 
 /** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
 const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
@@ -107,22 +108,13 @@ export async function parseChecksummed(kind: string, text: string): Promise<Json
 }
 
 /**
- * What `decode` makes of the body of a record. One that is whole, and that `decode` cannot make sense of, is of a newer
- * version.
+ * Reads the body of a record. If the record is whole, but does not have the shape, a newer version wrote it.
  *
- * @throws {UnusableRecord} as {@linkcode parseChecksummed}, and if `decode` throws
+ * @throws {UnusableRecord} as {@linkcode parseChecksummed}, and if the body does not have the shape
  */
-export async function decodeChecksummed<T>(
-  kind: string,
-  text: string,
-  decode: (body: JsonObject) => T,
-): Promise<T> {
+export async function decodeChecksummed<T>(kind: string, text: string, shape: Shape<T>): Promise<T> {
   const body = await parseChecksummed(kind, text);
-  try {
-    return decode(body);
-  } catch (error) {
-    throw new UnusableRecord(error instanceof Error ? error.message : String(error), true);
-  }
+  return readShape(shape, body, (error) => new UnusableRecord(error.describe("it"), true));
 }
 
 function read(text: string): JsonObject {
@@ -139,42 +131,6 @@ function read(text: string): JsonObject {
 async function checksumOf(tagged: JsonObject): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(printJson(tagged)));
   return new Uint8Array(digest).toHex();
-}
-
-/** The members that are not among the known ones, to be kept when the record is written again; nothing if there are none. */
-export function unknownMembers(
-  body: JsonObject,
-  known: readonly string[],
-): { readonly unknownMembers?: JsonObject } {
-  const unknown = Object.entries(body).filter(([key]) => !known.includes(key));
-  return unknown.length === 0 ? {} : { unknownMembers: Object.fromEntries(unknown) };
-}
-
-/** The member, which has to be a string. */
-export function textOf(body: JsonObject, key: string): string {
-  const value = body[key];
-  if (typeof value !== "string") throw new Error(`its "${key}" is not a string`);
-  return value;
-}
-
-/** The member, which has to be a string where it is there. */
-export function optionalText(body: JsonObject, key: string): string | undefined {
-  return body[key] === undefined ? undefined : textOf(body, key);
-}
-
-/** The member, which has to be an object where it is there. */
-export function optionalObject(body: JsonObject, key: string): JsonObject | undefined {
-  const value = body[key];
-  if (value === undefined) return undefined;
-  if (!isObject(value)) throw new Error(`its "${key}" is not an object`);
-  return value;
-}
-
-/** The member, which has to be one of these words. */
-export function wordOf<T extends string>(body: JsonObject, key: string, words: readonly T[]): T {
-  const word = words.find((known) => known === body[key]);
-  if (word === undefined) throw new Error(`its "${key}" is unknown: ${printJson(body[key] ?? null)}`);
-  return word;
 }
 
 /**

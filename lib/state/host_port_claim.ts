@@ -1,7 +1,7 @@
-import { isArray, isObject, type Json, type JsonObject } from "../cni/json.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { anyText, extensibleObjectOf, listOf, mapped, type Shape, ValidationError } from "../cni/shape.ts";
 import { hostAddress, type HostPort } from "./host_port.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
-import { textOf, unknownMembers } from "./checksummed.ts";
 
 /** Who has a port. */
 export interface Claim extends HostPort {
@@ -25,28 +25,28 @@ export function claimsBody({ claims, unknownMembers }: Claims): JsonObject {
   return { ...unknownMembers, claims: claims.map(encode) };
 }
 
-/**
- * What the body of a record of claims says of that port.
- *
- * @throws {Error} with what cannot be made sense of
- */
-export function readClaims(body: JsonObject, { port, protocol }: PortKey): Claims {
-  const { claims } = body;
-  if (!isArray(claims)) throw new Error('its "claims" is not a list');
-  const read = claims.map((claim: Json) => {
-    if (!isObject(claim)) throw new Error("a claim is not an object");
-    const where = hostAddress(textOf(claim, "hostIP"));
-    if (where === undefined) throw new Error(`a claim has no address: ${textOf(claim, "hostIP")}`);
-    const key = {
-      containerId: textOf(claim, "containerId"),
-      network: textOf(claim, "network"),
-      ifName: textOf(claim, "ifName"),
-    };
-    const unknown = unknownMembers(claim, ["containerId", "network", "ifName", "hostIP"]);
-    return { ...where, port, protocol, key, ...unknown };
-  });
-  return { claims: read, ...unknownMembers(body, ["claims"]) };
+/** The body of the record of claims of that port. */
+export function claimsOf({ port, protocol }: PortKey): Shape<Claims> {
+  const claim: Shape<Claim> = mapped(CLAIM, ({ hostIP, unknownMembers, ...key }) => ({
+    ...hostIP,
+    port,
+    protocol,
+    key,
+    ...(unknownMembers && { unknownMembers }),
+  }));
+  return extensibleObjectOf({ claims: listOf(claim) }, {});
 }
+
+const CLAIM = extensibleObjectOf({
+  containerId: anyText,
+  network: anyText,
+  ifName: anyText,
+  hostIP: mapped(anyText, (address, path) => {
+    const where = hostAddress(address);
+    if (where === undefined) throw new ValidationError(path, `must be an IP address, not "${address}"`);
+    return where;
+  }),
+}, {});
 
 function encode({ family, address, key, unknownMembers }: Claim): JsonObject {
   const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";

@@ -21,7 +21,7 @@ import {
   UnusableRecord,
 } from "./checksummed.ts";
 import { hostPortsOf } from "./host_port.ts";
-import { type Claim, type Claims, claimsBody, type PortKey, readClaims } from "./host_port_claim.ts";
+import { type Claim, type Claims, claimsBody, claimsOf, type PortKey } from "./host_port_claim.ts";
 import { publishedOnRecord } from "./published_ports.ts";
 import type { ResultCache } from "./result_cache.ts";
 
@@ -67,7 +67,7 @@ export class HostPortFiles {
     try {
       const text = await readTextIfThere(path);
       if (text === undefined) return { path, claims: [] };
-      return { path, ...await decodeChecksummed(KIND, text, (body) => readClaims(body, port)) };
+      return { path, ...await decodeChecksummed(KIND, text, claimsOf(port)) };
     } catch (error) {
       const { message: reason, isNewer } = UnusableRecord.of(error);
       if (isNewer) throw newerRecord(path, reason);

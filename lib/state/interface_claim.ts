@@ -1,10 +1,10 @@
 import { readTextIfThere } from "../host/file.ts";
-import type { JsonObject } from "../cni/json.ts";
 import { printSorted } from "../cni/libcni_text.ts";
+import { anyNumber, anyObject, anyText, lenient, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import type { AttachmentRecord } from "./attachment_store.ts";
 import type { CachedAttachment } from "./result_cache.ts";
-import { decodeChecksummed, optionalText, printChecksummed, textOf, UnusableRecord } from "./checksummed.ts";
+import { decodeChecksummed, printChecksummed, UnusableRecord } from "./checksummed.ts";
 
 /**
  * What is known of an attachment beside its record. Together with the entry in libcni's cache it says what the record
@@ -40,7 +40,7 @@ export async function printClaim(record: AttachmentRecord): Promise<string> {
 export async function readClaim(file: string): Promise<InterfaceClaim | undefined> {
   try {
     const text = await readTextIfThere(file);
-    return text === undefined ? undefined : await decodeChecksummed(KIND, text, decode);
+    return text === undefined ? undefined : await decodeChecksummed(KIND, text, SHAPE);
   } catch (error) {
     throw UnusableRecord.of(error);
   }
@@ -58,28 +58,22 @@ export async function isOwnEntry(
   return origin.entry === await entryDigest(entry);
 }
 
-function decode(body: JsonObject): InterfaceClaim {
-  return {
-    containerId: textOf(body, "containerId"),
-    network: textOf(body, "network"),
-    ifName: textOf(body, "ifName"),
-    origin: originOf(body),
-  };
-}
+const CLAIM = openObjectOf({ containerId: anyText, network: anyText, ifName: anyText }, { entry: anyText });
 
-function originOf(body: JsonObject): AttachmentOrigin | undefined {
-  const entry = optionalText(body, "entry");
-  if (entry === undefined) return undefined;
-  const { netnsSince } = body;
-  return {
-    owner: textOf(body, "owner"),
-    netns: textOf(body, "netns"),
-    netnsId: textOf(body, "netnsId"),
-    ...(typeof netnsSince === "number" ? { netnsSince } : {}),
-    bootId: textOf(body, "bootId"),
-    entry,
-  };
-}
+const ORIGIN = openObjectOf({
+  owner: anyText,
+  netns: anyText,
+  netnsId: anyText,
+  bootId: anyText,
+  entry: anyText,
+}, {
+  netnsSince: lenient(anyNumber),
+});
+
+const SHAPE: Shape<InterfaceClaim> = mapped(anyObject, (body, path) => {
+  const { entry, ...key } = CLAIM.read(body, path);
+  return { ...key, origin: entry === undefined ? undefined : ORIGIN.read(body, path) };
+});
 
 /** Of all that is known before the ADD; its result comes later. */
 async function entryDigest(entry: Omit<CachedAttachment, "result">): Promise<string> {

@@ -12,9 +12,10 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { printSorted } from "../cni/libcni_text.ts";
+import { anyObject, anyText, mapped, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import { inParallel } from "../async/parallel.ts";
-import { optionalObject, optionalText, textOf } from "./checksummed.ts";
+import { CNI_ARGS } from "./attachment_record.ts";
 
 /** An attachment as libcni remembers it. */
 export interface CachedAttachment extends AttachmentKey {
@@ -233,18 +234,23 @@ function readObject(text: string): JsonObject {
 }
 
 function decodeEntry(json: JsonObject): CachedAttachment {
-  if (json.kind !== KIND) throw new Error(`its kind is not ${KIND}`);
-  return {
-    containerId: textOf(json, "containerId"),
-    network: textOf(json, "networkName"),
-    ifName: textOf(json, "ifName"),
-    netns: optionalText(json, "netns") ?? "",
-    config: json.config === null ? "" : fromBase64(textOf(json, "config")),
-    cniArgs: pairsOf(json.cniArgs),
-    capabilityArgs: optionalObject(json, "capabilityArgs") ?? {},
-    result: optionalObject(json, "result"),
-  };
+  const { containerId, networkName, ifName, netns = "", config = "", ...rest } = ENTRY.read(json, []);
+  const { cniArgs = [], capabilityArgs = {}, result } = rest;
+  return { containerId, network: networkName, ifName, netns, config, cniArgs, capabilityArgs, result };
 }
+
+const ENTRY = openObjectOf({
+  kind: oneOf([KIND]),
+  containerId: anyText,
+  networkName: anyText,
+  ifName: anyText,
+  config: orNull(mapped(anyText, fromBase64)),
+}, {
+  netns: anyText,
+  cniArgs: orNull(CNI_ARGS),
+  capabilityArgs: anyObject,
+  result: anyObject,
+});
 
 const NOTHING_ELSE = { netns: "", config: "", cniArgs: [], capabilityArgs: {} } as const;
 const RESULT_MEMBERS = ["cniVersion", "interfaces", "ips", "ip4", "ip6"];
@@ -252,16 +258,6 @@ const RESULT_MEMBERS = ["cniVersion", "interfaces", "ips", "ip4", "ip6"];
 /** How old releases of libcni wrote it: the result alone, which does not tell of what. */
 function isBareResult(json: JsonObject): boolean {
   return json.kind === undefined && RESULT_MEMBERS.some((key) => json[key] !== undefined);
-}
-
-function pairsOf(json: Json | undefined): CniArgs {
-  if (json === undefined || json === null) return [];
-  if (!Array.isArray(json)) throw new Error('its "cniArgs" is not a list');
-  return json.map((pair: Json) => {
-    const [key, value] = Array.isArray(pair) ? pair : [];
-    if (typeof key !== "string" || typeof value !== "string") throw new Error('a pair of "cniArgs" is bad');
-    return [key, value] as const;
-  });
 }
 
 function toBase64(text: string): string {

@@ -4,6 +4,7 @@ import { once } from "../async/once.ts";
 import { missingFlags } from "../host/permissions.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { writeBestEffort } from "./write_best_effort.ts";
+import { anything, openObjectOf } from "../cni/shape.ts";
 import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "./checksummed.ts";
 
 const KIND = "podwire.format.v1";
@@ -83,7 +84,7 @@ export class StateFormat {
     try {
       const text = await readTextIfThere(this.#file);
       if (text === undefined) return "absent";
-      const number = await decodeChecksummed(KIND, text, ({ format }) => format);
+      const { format: number } = await decodeChecksummed(KIND, text, openObjectOf({}, { format: anything }));
       if (number === NUMBER) return "known";
       return new UnusableRecord(`its "format" is ${JSON.stringify(number)}, and not ${NUMBER}`, true);
     } catch (error) {

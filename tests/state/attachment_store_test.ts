@@ -151,11 +151,15 @@ Deno.test("a file that is not as it was written is reported and left as it is; w
       ],
       [
         await printChecksummed("podwire.attachment.v1", { containerId: "c1" }),
-        'its "network" is not a string',
+        "network is missing",
         true,
       ],
-      [await resealed(whole, { state: "odd" }), 'its "state" is unknown: "odd"', true],
-      [await resealed(whole, { cniArgs: [["A"]] }), '"cniArgs"', true],
+      [
+        await resealed(whole, { state: "odd" }),
+        'state must be one of adding, attached, deleting, failed, not "odd"',
+        true,
+      ],
+      [await resealed(whole, { cniArgs: [["A"]] }), "cniArgs[0] must be a key and a value", true],
     ] as const;
     for (const [text, reason, isNewer] of damaged) {
       await Deno.writeTextFile(path, text);
