@@ -36,7 +36,7 @@ export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/r
 
 // The pods of a container engine.
 export type { CallOptions } from "./lib/async/call_options.ts";
-export { Pods, type PodsGcRequest, type PodsOptions, type PodsStatusRequest } from "./lib/runtime/pods.ts";
+export { Pods, type PodsGcRequest, type PodsOptions, type StatusRequest } from "./lib/runtime/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
 export type { LinkAddress as PodLinkAddress } from "./lib/host/link_info.ts";
@@ -51,7 +51,7 @@ export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
 export type { Refusal } from "./lib/plugin/refusal.ts";
 export type { FindPluginOptions } from "./lib/plugin/find.ts";
 export { type Sandbox, SANDBOX_STATES, type SandboxNetwork, type SandboxState } from "./lib/sandbox/view.ts";
-export { type FindOptions, type RemoveOptions, Sandboxes, type StopOptions } from "./lib/sandbox/sandbox.ts";
+export type { FindOptions, RemoveOptions, Sandboxes, StopOptions } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
 export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {

@@ -22,7 +22,7 @@ import { ageOf, nextTryOf } from "./time_text.ts";
 export async function add(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
-  const result = await withSignals(input.io, (signal) => podwire.add(network, request, { signal }));
+  const result = await withSignals(input.io, (signal) => podwire.addJson(network, request, { signal }));
   await writeOrUndo(input, () => input.io.write(printResult(result)), {
     what: `the attachment of ${request.netns} to network "${network}"`,
     hint: `podwire del ${network} ${request.netns} --id ${request.containerId} --ifname ${request.ifName}`,

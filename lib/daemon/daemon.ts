@@ -86,7 +86,7 @@ export class Daemon {
     begun.use(guardProcess({ log, onUncaught: () => metrics.onUncaught() }));
     const limits = limitsFor(await descriptorLimit(options.runtime.run));
     const runtime = begun.use(
-      await LiveRuntime.open({ ...options.runtime, log, observer: metrics }, signal),
+      await LiveRuntime.open({ ...options.runtime, log, observer: metrics }, { signal }),
     );
     // Below what may take long to end, so that the watchdog is answered until then.
     begun.use(answerWatchdog(manager, log));

@@ -212,7 +212,7 @@ function networkRoutes({ runtime }: RouteContext): readonly Route[] {
       answers: { 200: { description: "The files", schema: schemaOfMany("NetworkFile") } },
       handle: async ({ signal }) => ({
         status: 200,
-        json: (await runtime.networks(signal)).map(entryToJson),
+        json: (await runtime.networks({ signal })).map(entryToJson),
       }),
     },
     {
@@ -245,7 +245,7 @@ function networkRoutes({ runtime }: RouteContext): readonly Route[] {
       answers: { 200: { description: "The networks", schema: schemaOfMany("NetworkStatus") } },
       handle: async ({ query: { network, fresh }, signal }) => ({
         status: 200,
-        json: (await runtime.status({ fresh: fresh === "true", signal, network })).map(statusToJson),
+        json: (await runtime.status({ fresh: fresh === "true", network }, { signal })).map(statusToJson),
       }),
     },
   ];

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { type Clock, systemClock } from "../async/clock.ts";
 import type { Logger } from "../host/log.ts";
 import { failed, type NetworkAnswer, type NetworkStatus } from "./status.ts";
@@ -106,11 +107,11 @@ export class Readiness implements AsyncDisposable {
    * @throws {CniError} as {@linkcode Readiness.refresh}
    */
   async answer(
-    { network, fresh = false, signal }: {
+    { network, fresh = false }: {
       readonly network?: string | undefined;
       readonly fresh?: boolean | undefined;
-      readonly signal?: AbortSignal | undefined;
     },
+    { signal }: CallOptions = {},
   ): Promise<readonly NetworkStatus[]> {
     signal?.throwIfAborted();
     const known = this.statuses(network);

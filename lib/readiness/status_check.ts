@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { type Clock, systemClock } from "../async/clock.ts";
 import type { NetworkAnswer, NetworkStatus } from "./status.ts";
 import { Semaphore } from "../async/semaphore.ts";
@@ -13,14 +14,12 @@ export type ProbeNetwork = (
 ) => Promise<NetworkAnswer>;
 
 /** How the status of networks is asked for. */
-export interface StatusOptions {
+export interface StatusOptions extends CallOptions {
   /**
    * How long a network that was ready and fails still counts as ready, in milliseconds, if it is remembered that it
    * was. @default {0}
    */
   readonly graceMs?: number | undefined;
-  /** Ends the plugins that are being asked. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** How {@linkcode checkStatus} asks. */

@@ -1,61 +1,73 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { repeat } from "../async/repeat.ts";
 import { Retrier } from "../attachment/retry.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import { Readiness } from "../readiness/readiness.ts";
-import type { Parts } from "./wiring.ts";
+import type { RuntimeContext } from "./context.ts";
 
-/** What runs beside the calls of a process that lasts. */
+/** What a process that keeps running does in the background. */
 export interface Background extends AsyncDisposable {
   readonly source: CatalogSource;
   readonly readiness: Readiness;
 }
 
-/** How a process that lasts keeps things up. */
+/** How a process that keeps running watches its directories and networks. */
 export interface BackgroundOptions {
-  /** Notices changes of the directories by itself. @default {true} */
+  /** Watches the directories; without, they are read at each call. @default {true} */
   readonly watch?: boolean | undefined;
-  /** Milliseconds between two looks at the directories, and between two questions to the networks. @default {10_000} */
+  /**
+   * Milliseconds between two readings of the directories without an event, and between two STATUS calls to a network.
+   * @default {10_000}
+   */
   readonly pollMs?: number | undefined;
-  /** For how many milliseconds a network that was ready and fails counts as ready. @default {30_000} */
+  /** Milliseconds for which a network that was ready counts as ready while its STATUS fails. @default {30_000} */
   readonly graceMs?: number | undefined;
-  /** Milliseconds between two sweeps; 0 for none. @default {0} */
+  /** Milliseconds between two garbage collections; 0 for none. @default {0} */
   readonly gcIntervalMs?: number | undefined;
-  readonly defaultNetwork?: string | undefined;
-  /** One sweep. */
+}
+
+/** What {@linkcode startBackground} needs to know beside the options of the caller. */
+export interface BackgroundTasks {
+  /** The name of the default network, if it is fixed. */
+  readonly defaultNetwork: string | undefined;
+  /** Collects garbage once, as a timer does. */
   readonly gc: (source: CatalogSource, signal: AbortSignal) => Promise<unknown>;
 }
 
-/** Reads the configuration for the first time, and starts to watch, to ask, to try again and to sweep. */
+/**
+ * Reads the configuration for the first time, then starts to watch the directories, to ask the networks, to retry what could
+ * not be detached, and to collect garbage.
+ */
 export async function startBackground(
-  parts: Parts,
-  options: BackgroundOptions,
-  signal?: AbortSignal,
+  context: RuntimeContext,
+  { watch = true, pollMs, graceMs, gcIntervalMs = 0 }: BackgroundOptions,
+  { defaultNetwork, gc }: BackgroundTasks,
+  { signal }: CallOptions = {},
 ): Promise<Background> {
-  const { watch = true, pollMs, graceMs, gcIntervalMs = 0, defaultNetwork, gc } = options;
-  const { common, store, ask, attachments, failed, locks, readiness: memory } = parts;
-  const { log, running } = common;
-  const source = watch
-    ? await parts.watchCatalog({ ...(pollMs && { pollMs }), signal })
-    : parts.catalogSource;
+  const { sandboxContext, store, probeNetwork, attachments, failed, locks, readinessMemory } = context;
+  const { log, running } = sandboxContext;
+  const source = watch ? await context.watchCatalog({ pollMs, signal }) : context.catalogSource;
   const retrier = new Retrier({ attachments, store, failed, locks, running, log });
   retrier.start();
   const readiness = Readiness.start({
     source,
-    ask,
-    memory,
+    ask: probeNetwork,
+    memory: readinessMemory,
     defaultNetwork,
     graceMs,
     intervalMs: pollMs,
     log,
   });
-  // Whoever asks at once gets the names of the networks.
+  // A caller that asks for the status at once gets the names of the networks.
   await readiness.begun;
-  const told = (error: unknown) => log.error(`the sweep failed: ${asCniError(error).message}`);
-  const sweeping = gcIntervalMs > 0 ? repeat(gcIntervalMs, (signal) => gc(source, signal), told) : undefined;
+  const onError = (error: unknown) => log.error(`Cannot collect garbage: ${asCniError(error).message}`);
+  const collecting = gcIntervalMs > 0
+    ? repeat(gcIntervalMs, (signal) => gc(source, signal), onError)
+    : undefined;
   let closing: Promise<unknown> | undefined;
   const close = async () => {
-    await Promise.all([sweeping, retrier, readiness].map((part) => part?.[Symbol.asyncDispose]()));
+    await Promise.all([collecting, retrier, readiness].map((task) => task?.[Symbol.asyncDispose]()));
     await source[Symbol.asyncDispose]();
   };
   return {

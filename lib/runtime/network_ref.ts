@@ -3,40 +3,44 @@ import { hasValidNames } from "../state/attachment_key.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { isCniError } from "../cni/error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
-import type { Parts } from "./wiring.ts";
+import type { RuntimeContext } from "./context.ts";
 
 /** A network: its name in the configuration directory, or its configuration. */
 export type NetworkRef = string | NetworkConfigList;
 
-/** The name of a network. */
+/** Returns the name of a network. */
 export function nameOf(network: NetworkRef): string {
   return typeof network === "string" ? network : network.name;
 }
 
-/** The network of that name in the directory. A configuration is given back as it is. */
+/** Returns the network with that name in the directory. A configuration is returned as it is. */
 export async function presentNetwork(
   network: NetworkRef,
-  catalog: () => Promise<Catalog>,
+  catalog: (signal?: AbortSignal) => Promise<Catalog>,
+  signal: AbortSignal | undefined,
 ): Promise<NetworkConfigList> {
-  return typeof network === "string" ? (await catalog()).asCnitool(network) : network;
+  return typeof network === "string" ? (await catalog(signal)).asCnitool(network) : network;
 }
 
 /**
- * The network of that name, or what the attachment was made with where the directory has none.
+ * Returns the network with that name; if the directory has none, the configuration of the ADD of the attachment.
  *
  * @throws {CniError} kind `not-found`, naming the files that were rejected
  */
 export async function presentOrRecorded(
   network: NetworkRef,
   { containerId, ifName }: AttachRequest,
-  parts: Pick<Parts, "seenCatalog" | "attachments">,
+  context: Pick<RuntimeContext, "readOnlyCatalog" | "attachments">,
+  signal: AbortSignal | undefined,
 ): Promise<NetworkConfigList> {
   try {
-    return await presentNetwork(network, parts.seenCatalog);
+    return await presentNetwork(network, context.readOnlyCatalog, signal);
   } catch (error) {
     const key = { network: nameOf(network), containerId, ifName };
     const isMissing = isCniError(error, "not-found") || isCniError(error, "config");
-    const recorded = isMissing && hasValidNames(key) ? await parts.attachments.recordedList(key) : undefined;
+    const recorded = isMissing && hasValidNames(key)
+      ? await context.attachments.recordedList(key)
+      : undefined;
     if (recorded === undefined) throw error;
     return recorded;
   }

@@ -1,28 +1,21 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { findAttachments } from "../state/attachment_filter.ts";
-import type { GcReport } from "../gc/report.ts";
-import type { NetworkStatus } from "../readiness/status.ts";
-import type { AttachmentRecord } from "../state/attachment_store.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
-import { onEntries } from "../catalog/source.ts";
+import type { CniError } from "../cni/error.ts";
+import { call } from "../errors/call.ts";
+import type { GcReport } from "../gc/report.ts";
 import type { PodResult } from "../pod/pod_result.ts";
 import type { PodRequest } from "../pod/request.ts";
-import { openPods, type PodsGcRequest, type PodsOptions, type PodsParts } from "./pods_wiring.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
 import type { PodToTearDown } from "../sandbox/engine_pods.ts";
 import type { PodStatus } from "../sandbox/pod_status.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
-import type { CniError } from "../cni/error.ts";
+import type { AttachmentFilter } from "../state/attachment_filter.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { openPods, type PodsContext, type PodsGcRequest, type PodsOptions } from "./open_pods.ts";
+import type { StatusRequest } from "./operations.ts";
 
-export type { PodsGcRequest, PodsOptions } from "./pods_wiring.ts";
-
-/** What {@linkcode Pods.status} is to tell. */
-export interface PodsStatusRequest extends CallOptions {
-  /** Only this network, by its name. @default {all networks} */
-  readonly network?: string | undefined;
-  /** Asks the plugins and waits for them. @default {false} */
-  readonly fresh?: boolean | undefined;
-}
+export type { PodsGcRequest, PodsOptions } from "./open_pods.ts";
+export type { StatusRequest } from "./operations.ts";
 
 /**
  * The networks of a container engine's pods: many networks, many pods, a configuration directory that changes
@@ -52,10 +45,10 @@ export interface PodsStatusRequest extends CallOptions {
  * ```
  */
 export class Pods implements AsyncDisposable {
-  readonly #parts: PodsParts;
+  readonly #context: PodsContext;
 
-  private constructor(parts: PodsParts) {
-    this.#parts = parts;
+  private constructor(context: PodsContext) {
+    this.#context = context;
   }
 
   /**
@@ -67,7 +60,7 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} kind `permission` or `usage`
    */
   static async open(options: PodsOptions = {}, { signal }: CallOptions = {}): Promise<Pods> {
-    return await withCniErrors(async () => new Pods(await openPods(options, signal)));
+    return await call({ signal }, async () => new Pods(await openPods(options, { signal })));
   }
 
   /**
@@ -78,7 +71,7 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} if the directory cannot be read and never could
    */
   async defaultNetwork({ signal }: CallOptions = {}): Promise<string | undefined> {
-    return await withCniErrors(async () => (await this.#parts.source.current(signal)).defaultName);
+    return await call({ signal }, async () => (await this.#context.source.current(signal)).defaultName);
   }
 
   /**
@@ -95,9 +88,8 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} with what failed first: kind `not-ready` without a default network, `not-found` for an unknown
    * one or a missing namespace, `conflict` for a host port or container ID that is taken
    */
-  async setUp(request: PodRequest & CallOptions): Promise<PodResult> {
-    const { signal, ...pod } = request;
-    return await withCniErrors(() => this.#parts.engine.setUp(pod, signal));
+  async setUp(pod: PodRequest, { signal }: CallOptions = {}): Promise<PodResult> {
+    return await call({ signal }, () => this.#context.engine.setUp(pod, signal));
   }
 
   /**
@@ -118,7 +110,7 @@ export class Pods implements AsyncDisposable {
     { signal }: CallOptions = {},
   ): Promise<readonly CniError[]> {
     const target = typeof pod === "string" ? { containerId: pod } : pod;
-    return await withCniErrors(() => this.#parts.engine.tearDown(target, signal));
+    return await call({ signal }, () => this.#context.engine.tearDown(target, signal));
   }
 
   /**
@@ -132,7 +124,7 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} kind `not-found`; what is wrong with the pod is told, not thrown
    */
   async podStatus(containerId: string, { signal }: CallOptions = {}): Promise<PodStatus> {
-    return await withCniErrors(() => this.#parts.engine.status(containerId, signal));
+    return await call({ signal }, () => this.#context.engine.status(containerId, signal));
   }
 
   /**
@@ -147,8 +139,8 @@ export class Pods implements AsyncDisposable {
    *
    * @throws {CniError} kind `not-found` for an unknown network; what could not be removed is reported, not thrown
    */
-  async gc(request: PodsGcRequest = {}): Promise<GcReport> {
-    return await withCniErrors(() => this.#parts.gc(request));
+  async gc(request: PodsGcRequest = {}, options: CallOptions = {}): Promise<GcReport> {
+    return await this.#context.operations.gc(this.#context.gcRequest(request), options);
   }
 
   /**
@@ -160,7 +152,7 @@ export class Pods implements AsyncDisposable {
    * @throws {CniError} if the records cannot be read; what could not be removed is reported, not thrown
    */
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
-    return await withCniErrors(() => this.#parts.recovery.recover(options));
+    return await this.#context.operations.recover(options);
   }
 
   /**
@@ -173,8 +165,11 @@ export class Pods implements AsyncDisposable {
    *
    * @throws {CniError} kind `not-found` for an unknown network
    */
-  async status(request: PodsStatusRequest = {}): Promise<readonly NetworkStatus[]> {
-    return await withCniErrors(() => this.#parts.readiness.answer(request));
+  async status(
+    request: StatusRequest = {},
+    options: CallOptions = {},
+  ): Promise<readonly NetworkStatus[]> {
+    return await this.#context.operations.status(request, options);
   }
 
   /**
@@ -184,8 +179,8 @@ export class Pods implements AsyncDisposable {
    *
    * @throws {CniError} if the directory cannot be read and never could; a bad file is an entry, not an error
    */
-  async networks({ signal }: CallOptions = {}): Promise<readonly CatalogEntry[]> {
-    return await withCniErrors(async () => (await this.#parts.source.current(signal)).entries);
+  async networks(options: CallOptions = {}): Promise<readonly CatalogEntry[]> {
+    return await this.#context.operations.networks(options);
   }
 
   /**
@@ -195,8 +190,8 @@ export class Pods implements AsyncDisposable {
    *
    * @throws {CniError} if the directory cannot be read; then what was read before stays in force
    */
-  async reload({ signal }: CallOptions = {}): Promise<readonly CatalogEntry[]> {
-    return await withCniErrors(async () => (await this.#parts.source.reload(signal)).entries);
+  async reload(options: CallOptions = {}): Promise<readonly CatalogEntry[]> {
+    return await this.#context.operations.reload(options);
   }
 
   /**
@@ -206,25 +201,25 @@ export class Pods implements AsyncDisposable {
    *
    * @throws {CniError} if the records cannot be read
    */
-  async attachments({ signal }: CallOptions = {}): Promise<readonly AttachmentRecord[]> {
-    return await withCniErrors(async () => {
-      signal?.throwIfAborted();
-      return await findAttachments({}, this.#parts);
-    });
+  async attachments(
+    filter: AttachmentFilter = {},
+    options: CallOptions = {},
+  ): Promise<readonly AttachmentRecord[]> {
+    return await this.#context.operations.attachments(filter, options);
   }
 
   /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
   onNetworks(listener: (entries: readonly CatalogEntry[]) => void): Disposable {
-    return onEntries(this.#parts.source, listener);
+    return this.#context.operations.onNetworks(listener);
   }
 
   /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */
   onStatus(listener: (status: NetworkStatus) => void): Disposable {
-    return this.#parts.readiness.onChange(listener);
+    return this.#context.operations.onStatus(listener);
   }
 
   /** Ends the watching, the timers and what they have under way. Calls of others are neither cut short nor awaited. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#parts[Symbol.asyncDispose]();
+    await this.#context.operations[Symbol.asyncDispose]();
   }
 }

@@ -1,29 +1,27 @@
-import { nsProblem } from "../host/netns.ts";
-import { hasValidNames } from "../state/attachment_key.ts";
-import { nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
-import { type AttachmentFilter, findAttachments } from "../state/attachment_filter.ts";
-import { withContainerLock } from "../state/container_locks.ts";
-import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
-import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { CallOptions } from "../async/call_options.ts";
 import type { AttachRequest, DelOptions } from "../attachment/attachments.ts";
-import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
-import type { NetworkStatus } from "../readiness/status.ts";
+import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
 import { validateChain, type ValidNetwork } from "../attachment/validate.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
-import type { Operation } from "../plugin/instrumentation.ts";
-import type { PluginVersions } from "../plugin/versions.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { asResult, type Result } from "../cni/result.ts";
+import { call } from "../errors/call.ts";
+import type { GcReport, GcRequest } from "../gc/report.ts";
+import type { PluginVersions } from "../plugin/versions.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
 import { checkStatus, type StatusOptions } from "../readiness/status_check.ts";
 import { namedTarget, networkTarget, type StatusTarget, statusTargets } from "../readiness/status_target.ts";
-import type { RuntimeOptions } from "./options.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
-import { validateContainerId } from "../cni/name.ts";
-import { collectGarbage, type Parts, wire } from "./wiring.ts";
+import type { AttachmentFilter } from "../state/attachment_filter.ts";
+import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import { AttachOperations } from "./attach_operations.ts";
+import type { RuntimeContext } from "./context.ts";
+import { type NetworkRef, presentNetwork } from "./network_ref.ts";
+import { Operations } from "./operations.ts";
+import type { RuntimeOptions } from "./options.ts";
+import { wire } from "./wiring.ts";
 
 export type { NetworkRef } from "./network_ref.ts";
 export { DEFAULTS, type RuntimeOptions } from "./options.ts";
@@ -31,9 +29,10 @@ export { DEFAULTS, type RuntimeOptions } from "./options.ts";
 /**
  * A whole CNI runtime: sandboxes, single attachments, the networks of a directory, recovery.
  *
- * Nothing is read or run before a method is called. Permissions: `--allow-read` and `--allow-write`
- * for the directories of the options, `--allow-run` for iproute2, util-linux and the plugins; what
- * changes namespaces needs root. No environment variable is read.
+ * Nothing is read or run before a method is called. The last argument of each method takes a `signal` that cancels the call.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the directories of the options, `--allow-run` for iproute2, util-linux
+ * and the plugins. Methods that change namespaces need root. No environment variable is read.
  *
  * @example
  * ```ts
@@ -46,24 +45,29 @@ export { DEFAULTS, type RuntimeOptions } from "./options.ts";
 export class Podwire {
   /** Network namespaces that outlive the process. */
   readonly sandboxes: Sandboxes;
-  readonly #parts: Parts;
+  readonly #context: RuntimeContext;
+  readonly #operations: Operations;
+  readonly #attach: AttachOperations;
   readonly #defaultNetwork: string | undefined;
 
-  /** Wires the parts; touches nothing. */
+  /** Creates a runtime; reads, writes and runs nothing. */
   constructor(options: RuntimeOptions = {}) {
-    this.#parts = wire(options);
+    this.#context = wire(options);
+    this.#operations = new Operations(this.#context, this.#context.readOnlyCatalog);
+    this.#attach = new AttachOperations(this.#context);
     this.#defaultNetwork = options.defaultNetwork;
-    this.sandboxes = this.#parts.sandboxes;
+    this.sandboxes = this.#context.sandboxes;
   }
 
   /**
-   * Attaches a namespace to a network, as cnitool does, and gives the result in the network's version.
+   * Attaches a namespace to a network, as cnitool does. Returns the result in the shape of version 1.1.0; members that CNI
+   * does not define are kept, unless the network's version is older than 1.0.0 and the result had to be converted.
    *
    * Permissions: those of the class, and root.
    *
    * Source: CNI specification 1.1.0, section 3 "Attachment".
    *
-   * @throws {CniError} with what failed; then nothing is attached, or a record says what is left
+   * @throws {CniError} with the failure; then nothing is attached, or a record says what is left
    *
    * @example
    * ```ts
@@ -71,26 +75,36 @@ export class Podwire {
    *
    * const podwire = new Podwire();
    * const target = { containerId: "c1", netns: "/run/netns/c1", ifName: "eth0" };
-   * console.log(await podwire.add("web", target));
+   * const { ips = [] } = await podwire.add("web", target);
+   * console.log(ips.map(({ address }) => address));
    * await podwire.check("web", target);
    * await podwire.del("web", target);
    * ```
    */
-  async add(network: NetworkRef, request: AttachRequest, options: CallOptions = {}): Promise<JsonObject> {
-    return await withCniErrors(async () => {
-      const problem = await nsProblem(request.netns);
-      const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
-      if (problem !== undefined) throw new CniError("not-found", `${request.netns}: ${problem}`, context);
-      await this.#parts.format.requireKnown();
-      const list = await presentNetwork(network, this.#parts.catalog);
-      await this.#parts.recovery.beforeFirstAdd(options.signal);
-      return await this.#locked(request, options, () => this.#parts.attachments.add(list, request, options));
-    });
+  async add(network: NetworkRef, request: AttachRequest, options: CallOptions = {}): Promise<Result> {
+    const json = await this.#attach.add(network, request, options);
+    return await call({}, () => asResult(json));
   }
 
   /**
-   * Asks the network's plugins whether the attachment is as it should be. If the network's file is gone, the
-   * configuration of its ADD is used, as the record or libcni's cache has it.
+   * As {@linkcode Podwire.add}, but returns the result as the last plugin wrote it, in the network's version: what cnitool
+   * prints.
+   *
+   * Permissions: as {@linkcode Podwire.add}.
+   *
+   * @throws {CniError} as {@linkcode Podwire.add}
+   */
+  async addJson(
+    network: NetworkRef,
+    request: AttachRequest,
+    options: CallOptions = {},
+  ): Promise<JsonObject> {
+    return await this.#attach.add(network, request, options);
+  }
+
+  /**
+   * Asks the network's plugins whether the attachment is as its ADD left it. If the network's file is gone, the
+   * configuration of the ADD is used, as podwire's record or libcni's cache has it.
    *
    * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
    *
@@ -99,71 +113,60 @@ export class Podwire {
    * @throws {CniError} if it is not
    */
   async check(network: NetworkRef, request: AttachRequest, options: CallOptions = {}): Promise<void> {
-    await withCniErrors(async () => {
-      const list = await presentOrRecorded(network, request, this.#parts);
-      await this.#locked(request, options, () => this.#parts.attachments.check(list, request, options));
-    });
+    await this.#attach.check(network, request, options);
   }
 
   /**
-   * Detaches a namespace from a network. The configuration of its ADD is used where it is on record or, of what a Go
-   * runtime attached, in libcni's cache, so this works when the file is gone.
+   * Detaches a namespace from a network. If podwire's record, or libcni's cache for what a Go runtime attached, has the
+   * configuration of the ADD, that one is used. So this works after the network's file is gone.
    *
    * Permissions: those of the class, and root. See {@linkcode Podwire.add} for an example.
    *
    * Source: CNI specification 1.1.0, section 3 "Deletion".
    *
-   * @throws {CniError} with what failed; then the record stays
+   * @throws {CniError} with the failure; then the record stays
    */
   async del(network: NetworkRef, request: AttachRequest, options: DelOptions = {}): Promise<void> {
-    const { containerId, ifName } = request;
-    await withCniErrors(() =>
-      this.#locked(request, options, async () => {
-        const record = await this.#parts.store.read({ network: nameOf(network), containerId, ifName });
-        if (record !== undefined) return await this.#parts.attachments.remove(record, options.signal);
-        const list = await presentOrRecorded(network, request, this.#parts);
-        await this.#parts.attachments.del(list, request, options);
-      })
-    );
+    await this.#attach.del(network, request, options);
   }
 
   /**
-   * What became of each file of the configuration directory.
+   * Returns the state of each file of the configuration directory.
    *
-   * Permissions: `--allow-read` for the configuration directory; where that is empty, for `/proc` and the folders
-   * of `PATH` too.
+   * Permissions: `--allow-read` for the configuration directory; if that is empty, also for `/proc` and the folders of
+   * `PATH`.
    *
    * @throws {CniError} if the directory cannot be read; a bad file is an entry, not an error
    */
-  async networks(): Promise<readonly CatalogEntry[]> {
-    return await withCniErrors(async () => (await this.#parts.seenCatalog()).entries);
+  async networks(options: CallOptions = {}): Promise<readonly CatalogEntry[]> {
+    return await this.#operations.networks(options);
   }
 
   /**
-   * The network of that name, as cnitool chooses it: lists before single configurations. A configuration is
-   * given back as it is.
+   * Returns the network with that name, as cnitool chooses it: lists before single configurations. A configuration is
+   * returned as it is.
    *
    * Permissions: as {@linkcode Podwire.networks}.
    *
    * @throws {CniError} kind `not-found`, naming the files that were rejected
    */
-  async network(network: NetworkRef): Promise<NetworkConfigList> {
-    return await withCniErrors(() => presentNetwork(network, this.#parts.seenCatalog));
+  async network(network: NetworkRef, { signal }: CallOptions = {}): Promise<NetworkConfigList> {
+    return await call({ signal }, () => presentNetwork(network, this.#context.readOnlyCatalog, signal));
   }
 
   /**
-   * Whether that network, or each one of the directory, can attach containers now: its plugins are there and support its
-   * version, and from version 1.1.0 on they say so themselves. Never waits for what others do.
+   * Returns whether that network, or each network of the directory, can attach containers now: its plugins exist and support
+   * its version, and from version 1.1.0 on they also answer STATUS. It never waits for other operations.
    *
-   * A file that cannot be used has a status too (`invalid-config`), and so has the default network if there is none
-   * (`no-config`). Since when they are so is remembered in the state directory, if that can be written.
+   * A file that cannot be used has a status too (`invalid-config`), and so has a missing default network (`no-config`). The
+   * state directory, if it can be written, remembers since when they are so.
    *
    * Permissions: as {@linkcode Podwire.networks}, and `--allow-run` for the plugins; `--allow-read` and `--allow-write`
    * for the state directory only to remember.
    *
    * Source: CNI specification 1.1.0, section 2 "STATUS".
    *
-   * @throws {CniError} kind `not-found` for a name that is no network's, or what the signal says
+   * @throws {CniError} kind `not-found` if no network has that name, or the reason of the signal
    *
    * @example
    * ```ts
@@ -176,21 +179,20 @@ export class Podwire {
     network?: NetworkRef,
     { graceMs, signal }: StatusOptions = {},
   ): Promise<readonly NetworkStatus[]> {
-    return await withCniErrors(async () => {
-      const { ask, readiness: memory } = this.#parts;
-      const subjects = await this.#subjects(network);
-      return await checkStatus(subjects, { ask, memory, all: network === undefined, graceMs, signal });
+    return await call({ signal }, async () => {
+      const { probeNetwork: ask, readinessMemory: memory } = this.#context;
+      const targets = await this.#statusTargets(network, signal);
+      return await checkStatus(targets, { ask, memory, all: network === undefined, graceMs, signal });
     });
   }
 
   /**
-   * Removes the attachments that nobody owns any more and the namespaces that podwire made and no sandbox owns, and
-   * lets the plugins release what belongs to none. An attachment whose sandbox is on record is in use; one of a pod is
-   * judged by the request's list of its engine; one that was made by hand is only removed when the request says which
-   * are in use, or that none is.
+   * Removes the attachments that are not in use any more and the namespaces that podwire made for sandboxes that are gone,
+   * and lets the plugins release what belongs to no attachment. An attachment of a sandbox is in use while the sandbox is on
+   * record; for pods of an engine the list in the request decides; one that was made by hand is removed only if the request
+   * says which are in use, or that none is.
    *
-   * It may be repeated, by a timer too, and does not keep others from attaching but for the time in which the plugins
-   * of one network clean up.
+   * It may be repeated, also by a timer. Other attachments to a network wait only while the plugins of that network clean up.
    *
    * Permissions: those of the class, and root.
    *
@@ -208,25 +210,18 @@ export class Podwire {
    * ```
    */
   async gc(request: GcRequest = {}, options: CallOptions = {}): Promise<GcReport> {
-    return await this.#operation("gc", async () => {
-      return await collectGarbage(
-        this.#parts,
-        await this.#parts.seenCatalog(options.signal),
-        request,
-        options,
-      );
-    });
+    return await this.#operations.gc(request, options);
   }
 
   /**
-   * Whether all plugins of a network are there and support its version: gives the version that they would be
-   * spoken with in, and their capabilities.
+   * Checks that all plugins of a network exist and support its version; returns the version that they would be called with,
+   * and their capabilities.
    *
    * Permissions: as {@linkcode Podwire.status}.
    *
    * Source: CNI specification 1.1.0, section 1 "Version considerations".
    *
-   * @throws {CniError} with what is wrong; of several things the `cause` is an `AggregateError` with each
+   * @throws {CniError} with what is wrong; if several things are, the `cause` is an `AggregateError` with each
    *
    * @example
    * ```ts
@@ -236,20 +231,22 @@ export class Podwire {
    * console.log(cniVersion, capabilities);
    * ```
    */
-  async validate(network: NetworkRef, signal?: AbortSignal): Promise<ValidNetwork> {
-    return await withCniErrors(async () =>
-      validateChain(this.#parts.probe, await this.network(network), signal)
+  async validate(network: NetworkRef, options: CallOptions = {}): Promise<ValidNetwork> {
+    return await call(
+      options,
+      async () =>
+        await validateChain(this.#context.probe, await this.network(network, options), options.signal),
     );
   }
 
   /**
-   * The versions that a plugin says it supports. Each executable is asked once, until it changes.
+   * Returns the versions that a plugin supports. Each executable is asked once, until it changes.
    *
    * Permissions: `--allow-read` for the plugin directories, `--allow-run` for the plugin.
    *
    * Source: CNI specification 1.1.0, section 2 "VERSION".
    *
-   * @throws {CniError} kind `plugin-missing`, or with what became of the plugin
+   * @throws {CniError} kind `plugin-missing`, or with the failure of the plugin
    *
    * @example
    * ```ts
@@ -258,43 +255,42 @@ export class Podwire {
    * console.log((await new Podwire().pluginVersions("bridge")).supportedVersions);
    * ```
    */
-  async pluginVersions(type: string, signal?: AbortSignal): Promise<PluginVersions> {
-    return await withCniErrors(() => this.#parts.probe.of(type, signal));
+  async pluginVersions(type: string, options: CallOptions = {}): Promise<PluginVersions> {
+    return await call(options, () => this.#context.probe.of(type, options.signal));
   }
 
   /**
-   * The attachments on record, those among them that could not be detached too: all, or those that are meant.
+   * Returns the attachments on record that match the filter, those that could not be detached included.
    *
    * Permissions: `--allow-read` and, to set bad records aside, `--allow-write` for the state directory.
    *
    * @throws {CniError} if the records cannot be read
    */
-  async attachments(filter: AttachmentFilter = {}): Promise<readonly AttachmentRecord[]> {
-    return await withCniErrors(() => findAttachments(filter, this.#parts));
+  async attachments(
+    filter: AttachmentFilter = {},
+    options: CallOptions = {},
+  ): Promise<readonly AttachmentRecord[]> {
+    return await this.#operations.attachments(filter, options);
   }
 
   /**
-   * Whether an attachment is on record: podwire's own, in whatever state, or in libcni's cache. One with names that
-   * cannot be is not.
+   * Returns whether an attachment is on record, in any state: in podwire's own records, or in libcni's cache. Returns false
+   * for names that are not valid.
    *
    * Permissions: as {@linkcode Podwire.attachments}, and `--allow-read` for the cache directory.
    *
    * @throws {CniError} if the record or the cache cannot be read
    */
-  async isAttached(key: AttachmentKey): Promise<boolean> {
-    return await withCniErrors(async () => {
-      if (!hasValidNames(key)) return false;
-      const { store, cache } = this.#parts;
-      return await store.look(key) !== undefined || await cache.has(key);
-    });
+  async isAttached(key: AttachmentKey, options: CallOptions = {}): Promise<boolean> {
+    return await this.#attach.has(key, options);
   }
 
   /**
-   * Lets go of attachments that cannot be detached, after a last DEL, and logs what may be left behind.
+   * Deletes the records of attachments that cannot be detached, after a last DEL, and logs what may be left behind.
    *
    * Permissions: those of the class, and root.
    *
-   * @throws {CniError} kind `not-found`, `usage` without a reason, or `conflict` for what is attached and can be detached
+   * @throws {CniError} kind `not-found`, `usage` without a reason, or `conflict` for an attachment that can be detached
    *
    * @example
    * ```ts
@@ -305,14 +301,13 @@ export class Podwire {
    * ```
    */
   async forget(request: ForgetRequest, options: CallOptions = {}): Promise<ForgetReport> {
-    validateContainerId(request.containerId);
-    return await withCniErrors(() => this.#parts.forget(request, options));
+    return await this.#operations.forget(request, options);
   }
 
   /**
-   * Finishes or undoes what a crash or a reboot interrupted, retries failed removals, and removes namespaces that no
-   * sandbox owns; several containers at once. It may be repeated, and several may share the work: what somebody works
-   * on is left to them.
+   * Finishes or undoes what a crash or a reboot interrupted, retries failed removals, and removes namespaces of sandboxes
+   * that are gone; several containers at once. It may be repeated, and several processes may share the work: a container that
+   * another process works on is left to that process.
    *
    * Permissions: those of the class, and root.
    *
@@ -329,26 +324,15 @@ export class Podwire {
    * ```
    */
   async recover(options: RecoverOptions = {}): Promise<RecoveryReport> {
-    return await this.#operation("recover", () => this.#parts.recovery.recover(options));
+    return await this.#operations.recover(options);
   }
 
-  async #locked<T>(
-    { containerId }: AttachRequest,
-    { signal }: CallOptions,
-    body: () => Promise<T>,
-  ): Promise<T> {
-    // Before it becomes the name of a lock file.
-    validateContainerId(containerId);
-    return await withContainerLock(this.#parts.locks, containerId, signal, body);
-  }
-
-  async #operation<T>(operation: Operation, body: () => Promise<T>): Promise<T> {
-    return await this.#parts.watch.operation(operation, {}, () => withCniErrors(body));
-  }
-
-  async #subjects(network: NetworkRef | undefined): Promise<readonly StatusTarget[]> {
+  async #statusTargets(
+    network: NetworkRef | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StatusTarget[]> {
     if (network !== undefined && typeof network !== "string") return [networkTarget(network)];
-    const catalog = await this.#parts.seenCatalog();
+    const catalog = await this.#context.readOnlyCatalog(signal);
     if (network === undefined) return statusTargets(catalog, this.#defaultNetwork);
     return [namedTarget(catalog, network)];
   }

@@ -1,4 +1,3 @@
-import type { CallOptions } from "../async/call_options.ts";
 import { freeLeftovers } from "../builtin/leftovers.ts";
 import { builtins } from "../builtin/mod.ts";
 import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
@@ -10,14 +9,8 @@ import { Locks } from "../state/locks.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
 import { FailedBound } from "../attachment/failed_bound.ts";
 import { FailedIndex } from "../state/failed_index.ts";
-import {
-  forgetAttachments,
-  type ForgetParts,
-  type ForgetReport,
-  type ForgetRequest,
-} from "../attachment/forget.ts";
+import { forgetAttachments, type ForgetParts } from "../attachment/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
-import type { GcReport, GcRequest } from "../gc/report.ts";
 import { HostPorts } from "../state/host_ports.ts";
 import { InterfaceClaims } from "../state/interface_claims.ts";
 import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interface_guard.ts";
@@ -31,7 +24,7 @@ import type { FindCurrentList } from "../attachment/removal.ts";
 import { ResultCache } from "../state/result_cache.ts";
 import { StateFormat } from "../state/state_format.ts";
 import { probeNetwork } from "../readiness/status.ts";
-import { DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
+import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import { PluginRunner } from "../plugin/exec.ts";
 import { runWithContainerId } from "../plugin/run_with_container_id.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "../plugin/netns_guard.ts";
@@ -39,90 +32,46 @@ import { Instrumentation } from "../plugin/instrumentation.ts";
 import { requireSafeDirectories } from "../plugin/safety.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import type { Catalog } from "../catalog/catalog.ts";
-import { CatalogOnDemand } from "../catalog/on_demand.ts";
-import { CatalogReader } from "../catalog/reader.ts";
-import type { CatalogSource } from "../catalog/source.ts";
-import { CatalogWatch } from "../catalog/watch.ts";
-import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
 import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
-import type { ProbeNetwork } from "../readiness/status_check.ts";
+import { wireCatalog } from "./catalog_wiring.ts";
+import type { RuntimeContext } from "./context.ts";
 import { DEFAULTS, type RuntimeOptions, withDefaults } from "./options.ts";
 import { isContainerGone } from "../sandbox/container_end.ts";
-import type { SandboxContext } from "../sandbox/context.ts";
 import { NETNS_PREFIX } from "../sandbox/record.ts";
-import type { SandboxCreator } from "../sandbox/create.ts";
-import type { Recovery } from "../sandbox/recovery.ts";
-import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { wireSandboxes } from "./sandbox_wiring.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 
-/** What a runtime consists of. */
-export interface Parts {
-  readonly sandboxes: Sandboxes;
-  /** What all sandboxes are made with, those of engines too. */
-  readonly common: SandboxContext;
-  readonly creator: SandboxCreator;
-  readonly store: AttachmentStore;
-  /** How the state directory is laid out. */
-  readonly format: StateFormat;
-  readonly cache: ResultCache;
-  readonly locks: Locks;
-  readonly ports: HostPorts;
-  readonly failed: FailedIndex;
-  readonly attachments: Attachments;
-  readonly recovery: Recovery;
-  readonly garbage: GarbageCollector;
-  /** Lets go of attachments that cannot be detached. */
-  readonly forget: (request: ForgetRequest, options: CallOptions) => Promise<ForgetReport>;
-  readonly runner: PluginRunner;
-  readonly probe: VersionProbe;
-  readonly timeouts: Timeouts;
-  readonly watch: Instrumentation;
-  /** Asks the plugins of a network whether it is ready. */
-  readonly ask: ProbeNetwork;
-  /** Since when networks are ready or not. */
-  readonly readiness: ReadinessMemory;
-  /** Reads the configuration directory each time that it is asked. */
-  readonly catalogSource: CatalogSource;
-  /** What that source gives now, for who attaches: what is new is remembered. */
-  readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
-  /** The same for who only looks: nothing is written. */
-  readonly seenCatalog: (signal?: AbortSignal) => Promise<Catalog>;
-  /** Watches the configuration directory until disposed of. */
-  readonly watchCatalog: (options?: WatchCatalogOptions) => Promise<CatalogSource>;
-}
-
-/** What not every runtime has. */
+/** What differs between runtimes. */
 export interface WireOptions {
-  /** Whether the embedded network stands in where the directory holds no file. @default {true} */
+  /** Whether the embedded network is used if the directory holds no file. @default {true} */
   readonly embedded?: boolean | undefined;
-  /** What sandboxes find their networks in. @default {the directory, read each time} */
+  /** Returns the catalog that sandboxes find their networks in. @default {the directory, read each time} */
   readonly catalog?: ((signal?: AbortSignal) => Promise<Catalog>) | undefined;
 }
 
-/** Makes the parts of a runtime for each other; touches nothing. */
-export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): Parts {
+/** Creates each collaborator of a runtime once. It reads, writes and runs nothing. */
+export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): RuntimeContext {
   const options = withSearchPath(given);
   const { run = runCommand, log = silentLogger } = options;
   const { cacheDir, stateDir, netnsDir } = withDefaults(DEFAULTS, options);
   const runDir = options.runDir ?? defaultRunDir(stateDir);
   const onBad = reportOnce(log);
   const timeouts = withDefaults(DEFAULT_TIMEOUTS, options.timeouts ?? {});
-  const watch = new Instrumentation(options);
+  const instrumentation = new Instrumentation(options);
   const running = new RunningPrograms(runDir, run);
-  const runner = makeRunner(options, { run, running, log, watch });
+  const runner = makeRunner(options, { run, running, log, instrumentation });
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const format = new StateFormat(stateDir, log);
   const store = new AttachmentStore(stateDir, onBad, format);
-  const waiting = { instrumentation: watch, run, log, limitMs: options.lockTimeoutMs };
+  const waiting = { instrumentation, run, log, limitMs: options.lockTimeoutMs };
   const locks = new Locks(runDir, { ...waiting, requireKnownFormat: format.requireKnown });
   const cache = new ResultCache(cacheDir);
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
   const disk = wireDisk({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const freeLeftovers = freeingWith(run);
-  const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.seenCatalog) };
+  const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog) };
   const attachments = new Attachments({ ...disk, ...fallbacks, runner, log, run, timeouts, probe });
   const pods = new PodNetworks({ attachments, store, cache, run });
   const sandboxStore = new SandboxStore(stateDir, onBad, (signal) => locks.machine.names(signal), format);
@@ -134,12 +83,11 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
   const guards = guardingWith(format, trusted);
-  const more = { instrumentation: watch, catalog: catalog ?? catalogs.catalog };
+  const more = { instrumentation, catalog: catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
-  const engine = { attachments, store, cache, locks, runner, probe };
+  const records = { attachments, store, cache, locks, probe };
   const garbage = new GarbageCollector({
-    ...engine,
-    running,
+    ...{ ...records, runner, running },
     hasSandbox: async (id) => await wired.damagedSandboxes.exists(id) && !await isContainerGone(id, shared),
     damaged,
     host: wired.orphans,
@@ -147,36 +95,41 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });
   return {
-    ...{ format, common: shared, garbage, timeouts, watch },
-    ...{ sandboxes: wired.sandboxes, creator: wired.creator, recovery: wired.recovery },
-    ...{ ports: disk.ports, failed: disk.failed },
-    forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
-    ...engine,
-    ask: (list, signal) => probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
-    readiness: new ReadinessMemory(stateDir, log, format.requireKnown),
     ...catalogs,
+    ...records,
+    sandboxes: wired.sandboxes,
+    sandboxContext: shared,
+    creator: wired.creator,
+    recovery: wired.recovery,
+    garbage,
+    forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
+    failed: disk.failed,
+    format,
+    probeNetwork: (list, signal) => probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
+    readinessMemory: new ReadinessMemory(stateDir, log, format.requireKnown),
+    instrumentation,
   };
 }
 
-/** What is on disk of attachments, and who has which interface and which port of the host. */
+/** Creates what keeps records of attachments, and of the interfaces and host ports that they claim. */
 function wireDisk(
-  parts:
+  context:
     & Omit<InterfaceGuardOptions, "claims">
-    & Pick<Parts, "store" | "cache" | "locks">
+    & Pick<RuntimeContext, "store" | "cache" | "locks">
     & { readonly stateDir: string; readonly onBad: (bad: BadRecord) => void },
 ) {
-  const { stateDir, store, cache, locks, run } = parts;
-  const claims = new InterfaceClaims(parts);
-  const interfaces = new InterfaceGuard({ ...parts, claims });
+  const { stateDir, store, cache, locks, run } = context;
+  const claims = new InterfaceClaims(context);
+  const interfaces = new InterfaceGuard({ ...context, claims });
   const lost = new LostAttachments({ store, cache, claims });
   const isLost = (key: AttachmentKey) => lost.has(key);
-  const ports = new HostPorts({ ...parts, isLost, findListeners: findListenersWith(run) });
+  const ports = new HostPorts({ ...context, isLost, findListeners: findListenersWith(run) });
   return { store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
 }
 
 function boundOf(
   { maxFailed: max = DEFAULTS.maxFailed }: RuntimeOptions,
-  { store, failed }: Pick<Parts, "store" | "failed">,
+  { store, failed }: Pick<RuntimeContext, "store" | "failed">,
   log: Logger,
 ): FailedBound {
   return new FailedBound({ store, failed, log, max });
@@ -199,17 +152,17 @@ function freeingWith(run: RunCommand): FreeLeftovers {
     freeLeftovers(attachment, { run: runWithContainerId(run, attachment.containerId), signal }, { dryRun });
 }
 
-function forgettingWith(parts: ForgetParts, locks: Locks): Parts["forget"] {
+function forgettingWith(context: ForgetParts, locks: Locks): RuntimeContext["forget"] {
   return (request, options) =>
     withContainerLock(
       locks,
       request.containerId,
       options.signal,
-      () => forgetAttachments(request, parts, options),
+      () => forgetAttachments(request, context, options),
     );
 }
 
-/** One search path for plugins, for what built-in ones run, and for the look at what there is to run. */
+/** Gives plugins, the programs that built-in plugins run, and the search for programs one and the same `PATH`. */
 function withSearchPath(options: RuntimeOptions) {
   return {
     ...options,
@@ -217,103 +170,43 @@ function withSearchPath(options: RuntimeOptions) {
   };
 }
 
-/** A record that cannot be used stays where it is, and is read again and again: it is said once. */
+/** Logs each unusable record once: it stays where it is, and is read again and again. */
 function reportOnce(log: Logger): (bad: BadRecord) => void {
-  const said = new Set<string>();
+  const reported = new Set<string>();
   return ({ file, movedTo, reason }) => {
     const key = `${file} ${movedTo} ${reason}`;
-    if (said.has(key)) return;
-    said.add(key);
+    if (reported.has(key)) return;
+    reported.add(key);
     if (movedTo === undefined) log.warn(`a record cannot be used, and is left as it is: ${reason}`, { file });
     else log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
   };
 }
 
-/** Options of {@linkcode Parts.watchCatalog}. */
-export interface WatchCatalogOptions {
-  /** How often is looked without an event, in milliseconds. @default {10_000} */
-  readonly pollMs?: number | undefined;
-  /** Ends the opening. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-function wireCatalog(
-  options: RuntimeOptions,
-  { log, ...rest }: {
-    stateDir: string;
-    store: AttachmentStore;
-    format: StateFormat;
-    embedded: boolean;
-    log: Logger;
-  },
-): Pick<Parts, "catalogSource" | "catalog" | "seenCatalog" | "watchCatalog"> {
-  const { pluginDirs = DEFAULTS.pluginDirs } = options;
-  const catalogSource = new CatalogOnDemand(makeReader(options, rest), log);
-  const seenSource = new CatalogOnDemand(makeReader(options, { ...rest, remembers: false }), log);
-  return {
-    catalogSource,
-    catalog: (signal) => catalogSource.current(signal),
-    seenCatalog: async (signal) => {
-      await rest.format.warnIfNewer();
-      return await seenSource.current(signal);
-    },
-    watchCatalog: ({ pollMs, signal } = {}) => {
-      const reader = makeReader(options, rest);
-      const poll = pollMs === undefined ? {} : { pollMs };
-      return CatalogWatch.open({ reader, pluginDirs, log, ...poll }, signal);
-    },
-  };
-}
-
-function makeReader(
-  options: RuntimeOptions,
-  { stateDir, store, embedded, remembers = true }: {
-    stateDir: string;
-    store: AttachmentStore;
-    embedded: boolean;
-    remembers?: boolean | undefined;
-  },
-): CatalogReader {
-  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
-  const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
-  return new CatalogReader({
-    confDir: embeddedOnly ? undefined : confDir,
-    stateDir,
-    remembers,
-    isAttached: (network) => store.hasNetwork(network),
-    confDirRequired: options.confDir !== undefined,
-    allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    ...(mayEmbed ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
-    ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
-    ...(log === undefined ? {} : { log }),
-  });
-}
-
 /**
- * A lock guards records, so it belongs to their directory: a lock file that a crash left behind would
- * be taken for its own, and cleared away, by an installation whose records know nothing of it.
+ * Returns the directory of the locks of a state directory. Locks guard its records: if two state directories shared their
+ * locks, one of them would clear away a lock file that a crash of the other left behind.
  */
 function defaultRunDir(stateDir: string): string {
   return stateDir === DEFAULTS.stateDir ? DEFAULTS.runDir : `${stateDir}/run`;
 }
 
 /**
- * Recovery removes namespaces of which it has no record. In the directory that everybody uses, those of
- * another state directory must not look like our own.
+ * Returns the prefix of the names of namespaces. Recovery removes namespaces that are not on record, so in the shared
+ * directory those of another state directory must not have the same prefix.
  */
 function prefixOf(stateDir: string, netnsDir: string): string {
   if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
-  // No ID has an "@", so this is not the beginning of another's name either.
+  // No ID has an "@", so no name of the default state directory begins with this prefix.
   return `${NETNS_PREFIX.slice(0, -1)}@${fnv1a(stateDir, 32).toString(16).padStart(8, "0")}-`;
 }
 
 function makeRunner(
   options: RuntimeOptions,
-  { run, running, log, watch }: {
+  { run, running, log, instrumentation }: {
     run: RunCommand;
     running: RunningPrograms;
     log: Logger;
-    watch: Instrumentation;
+    instrumentation: Instrumentation;
   },
 ): PluginRunner {
   const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
@@ -325,29 +218,9 @@ function makeRunner(
     environment,
     run,
     running,
-    watch,
+    watch: instrumentation,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
     onWait: ({ plugin, verb, network, ...fields }) =>
       log.warn(`still waiting for plugin "${plugin}", ${verb} of network "${network}"`, fields),
   });
-}
-
-/**
- * One sweep over the networks of a catalogue and those on record.
- *
- * @throws {CniError} kind `not-found` for a network that is neither
- */
-export async function collectGarbage(
-  { store, garbage, format }: Pick<Parts, "store" | "garbage" | "format">,
-  catalog: Catalog,
-  request: GcRequest,
-  options: CallOptions = {},
-): Promise<GcReport> {
-  if (!request.dryRun) await format.requireKnown();
-  const { network } = request;
-  const isKnown = network === undefined || catalog.lists.some(({ name }) => name === network) ||
-    (await store.ofNetwork(network)).length > 0;
-  // Throws what there is to say about the files.
-  if (!isKnown) catalog.asCnitool(network);
-  return await garbage.collect(catalog.lists, request, options);
 }

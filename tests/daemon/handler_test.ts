@@ -42,14 +42,14 @@ Deno.test("each route asks for what its path, query and body say", async () => {
     204,
     ["remove", "web", { force: true, missingOk: true }],
   ]);
-  assertEquals(await asked("GET", "/v1/networks"), [200, ["networks", "signal"]]);
+  assertEquals(await asked("GET", "/v1/networks"), [200, ["networks", {}]]);
   assertEquals(await asked("GET", "/v1/attachments?container=c&network=n&failed=true"), [
     200,
     ["attachments", { failed: true, containerId: "c", network: "n" }],
   ]);
   assertEquals(await asked("GET", "/v1/status?network=n&fresh=true"), [
     200,
-    ["status", { fresh: true, network: "n" }],
+    ["status", { fresh: true, network: "n" }, {}],
   ]);
   assertEquals(await asked("POST", "/v1/attachments/c1/forget", '{"reason": "r", "network": "net"}'), [
     200,

@@ -133,7 +133,7 @@ for (const [release, version] of [["1.1.1", "1.0.0"], ["1.9.1", "1.1.0"]] as con
         cniVersion: version,
         capabilities: ["portMappings"],
       });
-      const result = await podwire.add(world.name, world.request("pod"));
+      const result = await podwire.addJson(world.name, world.request("pod"));
       assertEquals(result.cniVersion, version);
       await podwire.check(world.name, world.request("pod"));
       assertEquals((await podwire.status(world.name)).map(({ ready }) => ready), [true]);

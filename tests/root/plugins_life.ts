@@ -67,7 +67,7 @@ class Life {
   }
 
   async add() {
-    return await this.world.podwire.add(this.world.name, this.#request);
+    return await this.world.podwire.addJson(this.world.name, this.#request);
   }
 
   async del(): Promise<void> {

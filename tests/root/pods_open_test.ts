@@ -13,17 +13,17 @@ podsTest(
     await using pods = await world.open();
     const pod = await world.pod("web");
     const calls = (signal?: AbortSignal) => {
-      const options = signal === undefined ? {} : { signal };
+      const options = { signal };
       return [
-        () => pods.setUp({ ...pod, ...options }),
+        () => pods.setUp(pod, options),
         () => pods.podStatus(pod.containerId, options),
-        () => pods.gc(options),
+        () => pods.gc({}, options),
         () => pods.recover(options),
-        () => pods.status({ fresh: true, ...options }),
+        () => pods.status({ fresh: true }, options),
         () => pods.networks(options),
         () => pods.reload(options),
         () => pods.defaultNetwork(options),
-        () => pods.attachments(options),
+        () => pods.attachments({}, options),
         () => pods.tearDown(pod.containerId, options),
       ];
     };

@@ -180,7 +180,7 @@ podsTest(
     const hanging = await Promise.all(
       Array.from({ length: 10 }, (_, n) => world.pod(`p${n}`, { networks: [{ name: `h${n}` }] })),
     );
-    const under = hanging.map((pod) => pods.setUp({ ...pod, signal: stop.signal }).catch((error) => error));
+    const under = hanging.map((pod) => pods.setUp(pod, { signal: stop.signal }).catch((error) => error));
     const called = async (verb: string) =>
       (await sandbox.calls()).filter((line) => line.includes(` ${verb}`)).length;
     await until(async () => await called("ADD") >= 10 && await called("STATUS") >= 10);
@@ -239,13 +239,13 @@ podsTest("F52 a wait for the lock of a pod ends with its signal", async (world) 
   await using pods = await world.open();
   const pod = await world.pod("web");
   const stop = new AbortController();
-  const hanging = pods.setUp({ ...pod, signal: stop.signal }).catch((error) => error);
+  const hanging = pods.setUp(pod, { signal: stop.signal }).catch((error) => error);
   await until(async () => (await sandbox.calls()).includes("a ADD web eth0"));
   for (
     const call of [
       (signal: AbortSignal) => pods.tearDown(pod.containerId, { signal }),
       (signal: AbortSignal) => pods.podStatus(pod.containerId, { signal }),
-      (signal: AbortSignal) => pods.setUp({ ...pod, signal }),
+      (signal: AbortSignal) => pods.setUp(pod, { signal }),
     ]
   ) {
     const error = await assertRejects(() => call(AbortSignal.timeout(100)), CniError);

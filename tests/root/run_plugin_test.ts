@@ -88,7 +88,7 @@ Deno.test({
 
     assertEquals((await podwire.pluginVersions("hello")).supportedVersions.at(-1), "1.1.0");
     assertEquals(await podwire.validate(list), { cniVersion: "1.0.0", capabilities: [] });
-    assertEquals(await podwire.add(list, target), {
+    assertEquals(await podwire.addJson(list, target), {
       cniVersion: "1.0.0",
       interfaces: [{ name: "eth0", sandbox: netns }],
     });
@@ -142,7 +142,10 @@ cat >/dev/null
     const target = { containerId: "c", netns, ifName: "eth0", args: [], capabilityArgs: {}, owner: "me" };
 
     const list = network("main");
-    assertEquals(await podwire.add(list, target), { cniVersion: "1.0.0", ips: [{ address: "10.1.0.2/24" }] });
+    assertEquals(await podwire.addJson(list, target), {
+      cniVersion: "1.0.0",
+      ips: [{ address: "10.1.0.2/24" }],
+    });
     assertEquals(await Deno.readTextFile(`${dir}/delegated`), `ADD c ${dir}/bin:/opt/main/bin\n`);
 
     const checking = new AbortController();

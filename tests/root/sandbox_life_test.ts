@@ -2,7 +2,7 @@
 // however broken.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
-import { Sandboxes } from "../../mod.ts";
+import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld, whenLocked } from "./sandbox_world.ts";
 

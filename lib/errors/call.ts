@@ -1,0 +1,15 @@
+import type { CallOptions } from "../async/call_options.ts";
+import { withCniErrors } from "./to_cni_error.ts";
+
+/**
+ * Runs the body of a public method: it does not begin if the signal has fired already, and everything that is thrown
+ * becomes a {@linkcode CniError}.
+ *
+ * @throws {CniError} with the failure of the body, or with the reason of the signal
+ */
+export async function call<T>({ signal }: CallOptions, body: () => T | Promise<T>): Promise<T> {
+  return await withCniErrors(async () => {
+    signal?.throwIfAborted();
+    return await body();
+  });
+}

@@ -1,0 +1,61 @@
+import type { Logger } from "../host/log.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import type { StateFormat } from "../state/state_format.ts";
+import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
+import { CatalogOnDemand } from "../catalog/on_demand.ts";
+import { CatalogReader } from "../catalog/reader.ts";
+import { CatalogWatch } from "../catalog/watch.ts";
+import type { CatalogContext } from "./context.ts";
+import { DEFAULTS, type RuntimeOptions } from "./options.ts";
+
+/** Makes the sources of the catalog. */
+export function wireCatalog(
+  options: RuntimeOptions,
+  { log, ...rest }: {
+    stateDir: string;
+    store: AttachmentStore;
+    format: StateFormat;
+    embedded: boolean;
+    log: Logger;
+  },
+): CatalogContext {
+  const { pluginDirs = DEFAULTS.pluginDirs } = options;
+  const catalogSource = new CatalogOnDemand(makeReader(options, rest), log);
+  const readOnlySource = new CatalogOnDemand(makeReader(options, { ...rest, remembers: false }), log);
+  return {
+    catalogSource,
+    catalog: (signal) => catalogSource.current(signal),
+    readOnlyCatalog: async (signal) => {
+      await rest.format.warnIfNewer();
+      return await readOnlySource.current(signal);
+    },
+    watchCatalog: ({ pollMs, signal } = {}) => {
+      const reader = makeReader(options, rest);
+      return CatalogWatch.open({ reader, pluginDirs, log, pollMs }, signal);
+    },
+  };
+}
+
+function makeReader(
+  options: RuntimeOptions,
+  { stateDir, store, embedded, remembers = true }: {
+    stateDir: string;
+    store: AttachmentStore;
+    embedded: boolean;
+    remembers?: boolean | undefined;
+  },
+): CatalogReader {
+  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
+  const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
+  return new CatalogReader({
+    confDir: embeddedOnly ? undefined : confDir,
+    stateDir,
+    remembers,
+    isAttached: (network) => store.hasNetwork(network),
+    confDirRequired: options.confDir !== undefined,
+    allowUnsafeFiles: options.allowUnsafeFiles ?? false,
+    ...(mayEmbed ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
+    ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
+    ...(log === undefined ? {} : { log }),
+  });
+}
