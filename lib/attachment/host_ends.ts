@@ -2,7 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import { ipJson } from "../host/ip_command.ts";
 import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
-import { type HostVeth, hostVethPeers, hostVethsThere, removeHostVeths } from "../host/veth.ts";
+import { existingHostVeths, type HostVeth, hostVethPeers, removeHostVeths } from "../host/veth.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { JsonObject } from "../cni/json.ts";
@@ -43,7 +43,7 @@ export class HostEnds {
     const [first] = list.plugins;
     if (first === undefined || ends.length === 0) return [];
     if ((await runner.locate(first.type, first.json)).kind === "builtin") return [];
-    const there = await hostVethsThere(ends, { run, signal });
+    const there = await existingHostVeths(ends, { run, signal });
     // It may go by itself meanwhile.
     for (const name of there) {
       await ipJson(["link", "set", "dev", name, "down"], { run, signal }).catch(() => {});

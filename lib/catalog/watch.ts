@@ -130,7 +130,7 @@ export class CatalogWatch implements CatalogSource {
     let outcome = await this.#options.reader.attempt(signal);
     if (isUnprompted && before !== undefined && !isSameFiles(before.content, outcome.catalog.content)) {
       // Somebody should have told of that.
-      this.#watch.distrust();
+      this.#watch.reset();
     }
     for (let round = 1; await this.#cover() && round < MOST_ROUNDS; round++) {
       outcome = await this.#options.reader.attempt(signal);

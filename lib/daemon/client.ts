@@ -44,7 +44,7 @@ export class DaemonClient {
       if (!(cause instanceof HostError)) throw cause;
       if (cause.reason === "bad-output") throw this.#unlike(cause.message);
       if (cause.reason === "cut-short") throw this.#lost(cause);
-      if (cause.reason !== "nobody-answers") throw cause;
+      if (cause.reason !== "no-answer") throw cause;
       throw new CniError("not-ready", `no daemon serves at ${this.#socket}`, {
         code: ERROR_CODES.ioFailure,
         hint: `start one with \`podwire serve --socket ${this.#socket}\`, or leave --socket out`,

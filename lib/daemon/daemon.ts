@@ -204,7 +204,7 @@ async function notify(
   log: Logger,
   ...assignments: readonly string[]
 ): Promise<void> {
-  await manager.tell(...assignments).catch((error) => {
+  await manager.notify(...assignments).catch((error) => {
     log.warn(`cannot notify the service manager: ${asCniError(error).message}`);
   });
 }

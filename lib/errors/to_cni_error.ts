@@ -1,9 +1,9 @@
 import { HostError } from "../host/command.ts";
 import {
   isPermissionDenied,
-  keptPath,
   missingFlags,
   permissionFlag,
+  restrictedPath,
   type WantedPermissions,
 } from "../host/permissions.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../cni/error.ts";
@@ -25,7 +25,7 @@ import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../cni/err
  */
 export function asCniError(error: unknown, context: CniErrorOptions = {}): CniError {
   if (error instanceof CniError) return error.within(context);
-  const kept = keptPath(error);
+  const kept = restrictedPath(error);
   if (kept !== undefined) {
     const message = `Cannot open "${kept}": it is among the kernel's own files, where podwire keeps nothing`;
     const hint = "choose another directory";

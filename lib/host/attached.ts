@@ -33,15 +33,15 @@ export interface AttachedOptions {
 
 /** How a program that used the terminal ended. */
 export interface AttachedOutcome {
-  /** 128 plus the number of the signal where `signal` is set, as a shell has it. */
+  /** 128 plus the number of the signal where `signal` is set, as in a shell. */
   readonly code: number;
   readonly signal: string | null;
 }
 
 /**
  * Runs a program on this process's own standard input, output and error, in its process group, so that a terminal
- * works as if the program had been started directly. The keys that send signals (Ctrl-C) reach this process too:
- * the caller listens to SIGINT if it wants to live on.
+ * works as if the user had started the program directly. The keys that send signals (Ctrl-C) reach this process too:
+ * a caller that must go on has to listen to SIGINT.
  *
  * Requires `--allow-run`.
  *
@@ -84,10 +84,10 @@ export async function runAttached(
   }
 }
 
-/** Looks where the system has its programs, too, behind the `PATH`: that of a user may lack them. */
+/** Searches the directories of the system after those of the `PATH`, because the `PATH` of a user may lack them. */
 function spawnFound(request: ProgramStart, options: Deno.CommandOptions): Deno.ChildProcess {
   const { program } = request;
-  // A shell that becomes the program would say in words of its own that there is none.
+  // Checked here, because a shell that becomes the program reports a missing one in its own words.
   const path = findProgram(program, withSystemDirs(searchPathOf(request)));
   const closing = path === undefined ? undefined : withoutInherited({ ...request, program: path });
   if (closing !== undefined) {
@@ -109,7 +109,7 @@ function spawnFound(request: ProgramStart, options: Deno.CommandOptions): Deno.C
   }
 }
 
-/** The `PATH` that the program gets; unknown where this process may not read its own. */
+/** The `PATH` that the program gets; undefined if this process may not read its own. */
 function searchPathOf({ env }: ProgramStart): string | undefined {
   if (env !== undefined) return env.PATH;
   const mayRead = Deno.permissions.querySync({ name: "env", variable: "PATH" }).state === "granted";

@@ -1,7 +1,7 @@
 import { type RunCommand, runCommand, runOk } from "./command.ts";
 
 /**
- * The identity of this boot, by which records of an earlier one are told.
+ * Returns the identity of this boot; records of an earlier boot have another one.
  *
  * Permissions: `--allow-run=cat`; files under `/proc` cannot be opened without full permissions.
  */

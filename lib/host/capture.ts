@@ -1,4 +1,4 @@
-/** What a program writes to one of its pipes, up to a limit; the rest is read and forgotten. */
+/** Collects what a program writes to one of its pipes, up to a limit; the rest is read and dropped. */
 export class Capture {
   readonly done: Promise<void>;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -25,7 +25,7 @@ export class Capture {
   text(): string {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     const text = this.#chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join("");
-    // The limit may stand in the middle of a character, which is then left out.
+    // The limit may be in the middle of a character, which is then left out.
     return this.#received > this.#limit ? text : text + decoder.decode();
   }
 
@@ -47,7 +47,7 @@ export class Capture {
   }
 }
 
-/** Hands on lines as they become complete. */
+/** Passes on each line when it is complete. */
 export class LineSplitter {
   readonly #decoder = new TextDecoder();
   #rest = "";

@@ -10,9 +10,9 @@ export interface OomKillsOptions {
 }
 
 /**
- * How many processes of a control group the kernel has killed for want of memory, be it that of the group or that of the
- * machine; of a group that is not there, or whose memory is not accounted for, none are known of. The group outlives its
- * processes until somebody removes it.
+ * Number of processes of a control group that the kernel killed because the group or the machine had no memory left; 0 if
+ * the group does not exist, or if its memory is not accounted for. A group stays after its processes end, until it is
+ * removed.
  *
  * Source: the kernel's `admin-guide/cgroup-v2.rst`, `memory.events`, and `admin-guide/cgroup-v1/memory.rst`,
  * `memory.oom_control`.
@@ -31,7 +31,7 @@ export async function oomKills(
   group: string,
   { root = "/sys/fs/cgroup", run = runCommand, signal }: OomKillsOptions = {},
 ): Promise<number> {
-  // At most one of them is there.
+  // At most one of the two files exists.
   const { stdout } = await run({
     program: "cat",
     args: [`${root}${group}/memory.events`, `${root}/memory${group}/memory.oom_control`],

@@ -28,28 +28,28 @@ export interface CommandRequest {
   readonly maxStdout?: number | undefined;
   /** In bytes. More ends the program. @default {1 MiB} */
   readonly maxStderr?: number | undefined;
-  /** Called for each line while the program runs, and for what stands behind the last line end. */
+  /** Called for each line while the program runs, and for the text after the last line end. */
   readonly onStderrLine?: ((line: string) => void) | undefined;
-  /** Called as soon as the program was started. */
+  /** Called as soon as the program runs. */
   readonly onStart?: ((pid: number) => void) | undefined;
   /** The working directory. */
   readonly cwd?: string | undefined;
   /**
-   * Whether the program gets a session and process group of its own. Without, it starts a millisecond faster (some more
-   * where there is no `setsid`), shares the terminal's Ctrl-C, and only the program itself is ended: for programs that
-   * start no others and change nothing.
+   * Whether the program gets a session and process group of its own. Without them it starts a millisecond faster (more if
+   * `setsid` is missing), gets the Ctrl-C of the terminal too, and only the program itself is ended. Set to false only for
+   * programs that start no others and change nothing.
    *
    * @default {true}
    */
   readonly ownGroup?: boolean | undefined;
 }
 
-/** Why the run of a program was over. */
+/** Why the run of a program ended. */
 export type CommandEnd = "exit" | "aborted" | "stdout-overflow" | "stderr-overflow";
 
 /** How a program ended. */
 export interface CommandOutcome {
-  /** 128 plus the number of the signal where `signal` is set; -1 where not even SIGKILL ended the program in time. */
+  /** 128 plus the number of the signal where `signal` is set; -1 if even SIGKILL did not end the program in time. */
   readonly code: number;
   /** The signal that ended the program, such as `SIGKILL`. */
   readonly signal: string | null;
@@ -59,41 +59,40 @@ export interface CommandOutcome {
   readonly stderr: string;
   /** Milliseconds from the start to the end. */
   readonly elapsedMs: number;
-  /** Why the run was over. */
+  /** Why the run ended. */
   readonly ended: CommandEnd;
 }
 
-/** The seam for effects: everything that runs a program takes such a function. */
+/** The one seam for effects: everything that runs a program takes such a function. */
 export type RunCommand = (request: CommandRequest) => Promise<CommandOutcome>;
 
 const MIB = 1024 * 1024;
-/** A process that was left behind and holds a pipe is heard out until it is silent for two such ticks. */
+/** A process that was left behind may hold a pipe; its output is read until it is silent for two such ticks. */
 const QUIET_TICK_MS = 100;
 const GROUP_POLL_MS = 20;
 const SILENT_GRACE_MS = 200;
 const LAST_WORDS_MS = 50;
 const LOOK_MS = 1_000;
-/** On a busy machine the end that SIGKILL brings may take its time to come. */
+/** On a busy machine a process may end late after SIGKILL. */
 const REAP_MS = 5_000;
 
 /**
  * Runs a program to its end.
  *
- * The program gets a session and thereby a process group of its own. When `signal` fires, or when it prints more
- * than allowed, the group gets SIGTERM, as do the processes that the program has started in other sessions and is still
- * the parent of, itself or by others of them. What is left of these gets SIGKILL after `graceMs`, or earlier: once the
- * program has ended and for 200 ms nobody held its pipes. The call returns by then, also when a process that escaped into
- * another session holds the pipes on. After a normal end such processes are left alone, and their output is waited
- * for until it is quiet for 200 ms, but no longer than `graceMs`.
+ * The program gets its own session, and so its own process group. When `signal` fires, or when the program prints more
+ * than allowed, the group gets SIGTERM. So do the processes that the program started in other sessions, as long as the
+ * chain of parents leads to them. Those that do not end get SIGKILL after `graceMs`, or earlier: when the program has ended
+ * and no process has held its pipes for 200 ms. The call then returns, even if a process that escaped into another session
+ * still holds the pipes. After a normal end such processes are left alone, and their output is read until it is quiet for
+ * 200 ms, but no longer than `graceMs`.
  *
- * Requires `--allow-run`. Granted for single programs only (`--allow-run=ip`), Deno lets no process group be
- * signalled: then the program `kill` does it where that is granted too, else only the program itself is signalled. The
- * session is made by `setsid` where that is there, may be run and, with `--allow-read`, be found; else Deno makes it,
- * slower.
+ * Requires `--allow-run`. If it is granted for single programs only (`--allow-run=ip`), Deno does not signal process
+ * groups: then the program `kill` does it, if that is granted too; else only the program itself is signalled. `setsid`
+ * makes the session if it can be found (which requires `--allow-read`) and run; else Deno makes it, which is slower.
  *
- * @throws {Deno.errors.NotFound} If there is no such program. Other failures to start are thrown as Deno has them,
+ * @throws {Deno.errors.NotFound} If there is no such program. Other failures to start are thrown as they come from Deno,
  * see {@linkcode startProblem}.
- * @throws The reason of `signal`, if that had fired before; then nothing was started.
+ * @throws The reason of `signal`, if it fired before the call; then nothing was started.
  *
  * @example
  * ```ts
@@ -126,7 +125,7 @@ export const runCommand: RunCommand = async (request) => {
   try {
     const exited = child.status.then(() => "exit" as const);
     let ended: CommandEnd = await Promise.race([exited, stop.promise]);
-    if (ended === "exit") ended = await hearOut([stdout, stderr], graceMs, stop.promise);
+    if (ended === "exit") ended = await readRest([stdout, stderr], graceMs, stop.promise);
     if (ended !== "exit") await endGroup(child, graceMs, [stdout, stderr]);
     const status = await settled(child.status, REAP_MS);
     // A process in uninterruptible sleep must not keep this one alive.
@@ -145,26 +144,26 @@ export const runCommand: RunCommand = async (request) => {
   }
 };
 
-/** Writes all of standard input beside the reading of the output, so that neither side can block the other. */
+/** Writes standard input while the output is read, so that neither side can block the other. */
 function feed(child: GroupChild, text: string | undefined): () => void {
   if (text === undefined) return () => {};
   const writer = child.stdin.getWriter();
-  // A program may end without reading its input: what it makes of that is told by its exit code.
+  // A program may end without reading its input; its exit code says whether that is an error.
   const ignored = () => {};
   writer.write(new TextEncoder().encode(text)).then(() => writer.close()).catch(ignored);
-  // Not awaited: with more than a pipe holds, and the pipe held by a process left behind, this ends with that one.
+  // Not awaited: if the text is larger than the pipe, and a process left behind holds the pipe, this ends with that process.
   return () => void writer.abort().catch(ignored);
 }
 
-/** Waits for the rest of the output of a program that has ended; another process may still hold its pipes. */
-async function hearOut(
+/** Reads the rest of the output of a program that has ended; another process may still hold its pipes. */
+async function readRest(
   captures: readonly Capture[],
   limitMs: number,
   stop: Promise<Exclude<CommandEnd, "exit">>,
 ): Promise<CommandEnd> {
   const over = Promise.race([Promise.all(captures.map((capture) => capture.done)), stop]);
-  // Ticks, not a time: a process that gets no processor reads nothing meanwhile, and what was written before the end
-  // would be lost. Two in a row: the first may be over before a byte of what was written meanwhile could be read.
+  // Ticks, not a time limit: while this process gets no CPU it reads nothing, and what the program wrote before its end
+  // would be lost. Two in a row: the first tick may end before a byte that was written meanwhile could be read.
   let quietTicks = 0;
   for (let ticks = limitMs / QUIET_TICK_MS; quietTicks < 2 && ticks > 0; ticks--) {
     const before = total(captures);
@@ -181,10 +180,10 @@ function total(captures: readonly Capture[]): number {
   return captures.reduce((sum, capture) => sum + capture.received, 0);
 }
 
-/** Ends the group of a program; returns after `graceMs` and a moment at the latest. */
+/** Ends the group of a program; returns shortly after `graceMs` at the latest. */
 async function endGroup(child: GroupChild, graceMs: number, captures: readonly Capture[]): Promise<void> {
   const strays = new Strays(readProcesses);
-  if (child.leads) await strays.look(child.pid);
+  if (child.leads) await strays.find(child.pid);
   const deadline = performance.now() + graceMs;
   child.signal("SIGTERM");
   strays.signal("SIGTERM");
@@ -192,12 +191,12 @@ async function endGroup(child: GroupChild, graceMs: number, captures: readonly C
   let silentSince = Infinity;
   void silent.then(() => silentSince = performance.now());
   const ended = await settled(child.status, graceMs);
-  // No event tells that a group has become empty. Where no init process waits for orphans it never does, so members
-  // that hold no pipe get less time.
+  // There is no event for a group that becomes empty. Without an init process that waits for orphans it never becomes
+  // empty, so members that hold no pipe get less time.
   while (performance.now() < Math.min(deadline, silentSince + SILENT_GRACE_MS) && child.groupLives()) {
     await delay(GROUP_POLL_MS);
   }
-  if (child.leads && ended === undefined) await strays.look(child.pid);
+  if (child.leads && ended === undefined) await strays.find(child.pid);
   child.signal("SIGKILL");
   strays.signal("SIGKILL");
   await settled(silent, LAST_WORDS_MS);
@@ -208,14 +207,14 @@ async function readProcesses(): Promise<string | undefined> {
   return (await settled(runCommand(request), LOOK_MS))?.stdout;
 }
 
-/** Why something on this machine could not be done. */
+/** The reasons of a {@linkcode HostError}. */
 export type HostErrorReason =
   | "program-missing"
   | "program-failed"
   | "bad-output"
   | "exists"
   | "not-a-netns"
-  | "nobody-answers"
+  | "no-answer"
   | "lock-timeout"
   | "cut-short";
 
@@ -231,13 +230,13 @@ export interface HostErrorOptions {
   readonly cause?: unknown | undefined;
 }
 
-/** A program of this machine did not do what was wanted, or something stands in the way. */
+/** The error if a program of this machine fails, or if something else on the machine prevents what was asked for. */
 export class HostError extends Error {
   override readonly name: string = "HostError";
   readonly reason: HostErrorReason;
   readonly program: string;
   readonly args: readonly string[];
-  /** The exit code of the program; -1 where none ran to its end. */
+  /** The exit code of the program; -1 if none ran to its end. */
   readonly code: number;
   readonly signal: string | null;
   readonly stderr: string;
@@ -254,9 +253,9 @@ export class HostError extends Error {
 }
 
 /**
- * Runs a program that is expected to exit with code 0.
+ * Runs a program that has to exit with code 0.
  *
- * @throws {HostError} If it is missing, ends otherwise or prints too much.
+ * @throws {HostError} If the program is missing, ends in another way, or prints too much.
  * @throws The reason of the signal, if that ended it.
  *
  * @example
@@ -294,15 +293,15 @@ function tail(text: string): string {
 export type StartProblem = "not-found" | "permission" | "not-capable" | "busy" | "not-executable";
 
 /**
- * Why a program could not be started, or undefined if the error is about something else: no such file (or no such
- * interpreter), not executable for this user, not granted by Deno, being written to, or of no known format.
+ * Returns why a program could not be started: no such file (or no such interpreter), not executable for this user, not
+ * granted by Deno, open for writing, or of an unknown format. Undefined if the error is about something else.
  */
 export function startProblem(error: unknown): StartProblem | undefined {
   if (!(error instanceof Error)) return undefined;
   if (error instanceof Deno.errors.NotFound) return "not-found";
   if (error instanceof Deno.errors.PermissionDenied) return "permission";
   if (error instanceof Deno.errors.NotCapable) return "not-capable";
-  // Deno has neither a class nor a code for these two; the number is errno's.
+  // Deno has neither a class nor a code for these two; the number is that of errno.
   if (error.message.includes("(os error 26)")) return "busy";
   if (error.message.includes("(os error 8)")) return "not-executable";
   return undefined;

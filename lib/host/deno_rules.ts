@@ -1,18 +1,18 @@
-/** In what the versions of Deno that podwire runs on differ. */
+/** The differences between the versions of Deno that podwire runs on. */
 export interface DenoRules {
-  /** What is below `/proc` and `/sys` may be looked at with `--allow-read`; else podwire asks programs, by `sh`. */
+  /** `--allow-read` is enough to inspect files below `/proc` and `/sys`; else podwire runs programs for that, with `sh`. */
   readonly kernelFilesByRead: boolean;
-  /** A Unix socket takes `--allow-net=unix:PATH`, beside `--allow-read` and `--allow-write`. */
+  /** A Unix socket requires `--allow-net=unix:PATH` in addition to `--allow-read` and `--allow-write`. */
   readonly socketsByNet: boolean;
-  /** Two commas in a flag are one that separates no values; else a value with a comma cannot be written. */
+  /** Two commas in a flag stand for a comma inside a value; else a value with a comma cannot be written. */
   readonly commasDoubled: boolean;
-  /** What the kernel refuses to run as a program is run by `sh`, as a script; else only where it is started detached. */
+  /** `sh` runs a file that the kernel refuses to run, as a script; else only if it is started detached. */
   readonly programsByShell: boolean;
-  /** Opening a symbolic link that leads nowhere finds no file; else it fails as a loop of links does. */
+  /** Opening a dangling symbolic link finds no file; else it fails as a loop of links does. */
   readonly linksAreFollowed: boolean;
 }
 
-/** The rules of a version of Deno. Requires no permission. */
+/** Returns the rules of a version of Deno. Requires no permission. */
 export function denoRules(version: string = Deno.version.deno): DenoRules {
   return {
     kernelFilesByRead: !isSince(version, [2, 8, 3]),
@@ -29,7 +29,7 @@ function isSince(version: string, since: readonly number[]): boolean {
   return index < 0 || (numbers[index] ?? 0) > (since[index] ?? 0);
 }
 
-/** Whether a path is below `/proc` or `/sys`, which Deno treats apart. Requires no permission. */
+/** Whether a path is below `/proc` or `/sys`, which Deno treats differently. Requires no permission. */
 export function isKernelFile(path: string): boolean {
   return /^\/+(?:proc|sys)(?:\/|$)/.test(path);
 }

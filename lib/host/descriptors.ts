@@ -1,7 +1,7 @@
 import { type RunCommand, runCommand } from "./command.ts";
 
 /**
- * How many files this process may have open at once; undefined where that cannot be learned, or has no limit.
+ * Returns how many files this process may have open at once; undefined if that is unknown or has no limit.
  *
  * Permissions: `--allow-run=sh`.
  */

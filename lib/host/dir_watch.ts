@@ -1,17 +1,17 @@
 import { resolve } from "@std/path/posix";
 
-/** What a watch calls. */
+/** The functions that a watch calls. */
 export interface WatchListener {
   /**
-   * Something was made, changed or removed at these paths; where there are none, anything may have changed. One change
-   * may be told several times, so what counts is what is there when one looks.
+   * Something was made, changed or removed at these paths; if the list is empty, anything may have changed. One change may
+   * be reported several times, so only the present state of the paths counts.
    */
   readonly changed: (paths: readonly string[]) => void;
-  /** Nothing more will be told, because watching or `changed` failed. */
+  /** There are no more reports, because watching or `changed` failed. */
   readonly failed: (error: unknown) => void;
 }
 
-/** Deno 2.7 keeps so many events for a reader that is busy and drops those that come then without a word. */
+/** Deno 2.7 queues this many events for a busy reader, and silently drops the next ones. */
 const KEPT_EVENTS = 16;
 
 /** The watches of this process. */
@@ -20,11 +20,11 @@ const watches = new Map<string, DirWatch>();
 /**
  * Watches what is at `dir` now, until disposed of. Requires `--allow-read`.
  *
- * All who watch a directory share one watch, which is made anew for each of them: Deno 2.9 counts the watches of a
- * path, and only the first one reaches the kernel. Beside a watch of a directory that is gone, one of the directory in
- * its place would hear nothing.
+ * All listeners of a directory share one watch, which is made again for each new one: Deno 2.9 counts the watches of a
+ * path, and only the first one reaches the kernel. If that one is of a directory that is gone, a second one, of the
+ * directory in its place, would get no events.
  *
- * @throws {Deno.errors.NotFound} If it is not there.
+ * @throws {Deno.errors.NotFound} If the directory does not exist.
  *
  * @example
  * ```ts
@@ -51,9 +51,9 @@ class DirWatch {
   readonly #dir: string;
   readonly #recursive: boolean;
   #watcher: Deno.FsWatcher | undefined;
-  /** Resolves when Deno has let go of the last watcher. */
+  /** Resolves when Deno has released the last watcher. */
   #reading: Promise<void> = Promise.resolve();
-  /** Watchers are made and given up one after another. */
+  /** Watchers are opened and closed one after another. */
   #turn: Promise<void> = Promise.resolve();
 
   constructor(dir: string, recursive: boolean, forget: () => void) {
@@ -63,7 +63,7 @@ class DirWatch {
   }
 
   async add({ changed, failed }: WatchListener): Promise<Disposable> {
-    // Its own object: the same listener may be added twice.
+    // A copy, because the same listener may be added twice.
     const listener = { changed, failed };
     this.#listeners.add(listener);
     const opened = this.#turn.then(() => this.#open(listener));
@@ -85,15 +85,15 @@ class DirWatch {
       this.#watcher = Deno.watchFs(this.#dir, { recursive: this.#recursive });
     } catch (error) {
       for (const other of others) {
-        // That the directory went is a change like any other.
-        if (error instanceof Deno.errors.NotFound) this.#tell(other, [this.#dir]);
+        // The removal of the directory is a change like any other.
+        if (error instanceof Deno.errors.NotFound) this.#notify(other, [this.#dir]);
         else this.#fail(other, error);
       }
       throw error;
     }
     this.#reading = this.#read(this.#watcher);
-    // Between the two watchers something may have gone unheard.
-    for (const other of others) this.#tell(other, []);
+    // Between the two watchers an event may have been missed.
+    for (const other of others) this.#notify(other, []);
   }
 
   #remove(listener: WatchListener): void {
@@ -109,7 +109,7 @@ class DirWatch {
     try {
       this.#watcher?.close();
     } catch (error) {
-      // It is closed already where reading it failed.
+      // If reading failed, it is closed already.
       if (!(error instanceof Deno.errors.BadResource)) throw error;
     }
     this.#watcher = undefined;
@@ -120,11 +120,11 @@ class DirWatch {
     let count = 0;
     try {
       for await (const { kind, paths, flag } of watcher) {
-        // Deno 2.9 says itself that it dropped some. With 2.7, when one is dropped, as many as are kept have yet to be
-        // read. How soon they are read tells nothing: a busy machine may take its time.
-        if (flag === "rescan" || ++count % KEPT_EVENTS === 0) this.#tellAll([]);
+        // Deno 2.9 reports dropped events itself. With 2.7 the queue is full when one is dropped, so at least that many are
+        // read afterwards. The time until they are read proves nothing: a busy machine may be slow.
+        if (flag === "rescan" || ++count % KEPT_EVENTS === 0) this.#notifyAll([]);
         else if (paths.length === 0 || kind !== "access" && paths.some((path) => this.#holds(path))) {
-          this.#tellAll(paths);
+          this.#notifyAll(paths);
         }
       }
     } catch (error) {
@@ -133,18 +133,18 @@ class DirWatch {
     }
   }
 
-  /** Deno tells each watcher also of what happens below its directory, or is removed elsewhere, where others look. */
+  /** Deno also reports to each watcher what happens below its directory, and removals in directories of other watchers. */
   #holds(path: string): boolean {
     const dir = this.#dir === "/" ? "" : this.#dir;
     if (!path.startsWith(`${dir}/`)) return path === dir;
     return this.#recursive || !path.includes("/", dir.length + 1);
   }
 
-  #tellAll(paths: readonly string[]): void {
-    for (const listener of [...this.#listeners]) this.#tell(listener, paths);
+  #notifyAll(paths: readonly string[]): void {
+    for (const listener of [...this.#listeners]) this.#notify(listener, paths);
   }
 
-  #tell(listener: WatchListener, paths: readonly string[]): void {
+  #notify(listener: WatchListener, paths: readonly string[]): void {
     if (!this.#listeners.has(listener)) return;
     try {
       listener.changed(paths);

@@ -7,26 +7,26 @@ export { type FileStat, realPath, statOf } from "./stat.ts";
 
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
 export interface WriteOptions {
-  /** Exact, whatever the umask. @default {0o600} */
+  /** The umask does not change it. @default {0o600} */
   readonly mode?: number | undefined;
   /**
-   * Whether the text is on the disk when the call returns. If not, it is whole all the same for whoever reads it, also
-   * when this process is killed; but when the machine loses its power soon after, there may be the text before, or none.
+   * Whether the text is on the disk when the call returns. Without, every reader still gets the whole text, also if this
+   * process is killed; but if the machine loses power soon after, the file may have its former text, or be missing.
    *
    * @default {true}
    */
   readonly durable?: boolean | undefined;
 }
 
-/** The process that writes stands in the name, so that what a dead one left can be told. */
+/** The name contains the ID of the process that writes, so that files of dead processes can be recognized. */
 const TEMP_NAME = /^\.podwire-(\d+)-[0-9a-f]{32}\.tmp$/;
 
 const MOST_ATTEMPTS = 5;
 const PARENT_MODE = 0o755;
 
 /**
- * Replaces a file, or makes it, such that after a crash there is the old text or the new one and no mixture. When
- * this returns, the new text is on the disk, unless it need not be `durable`.
+ * Replaces or creates a file so that after a crash it has the old text or the new one, never a mixture. When this
+ * returns, the new text is on the disk, unless `durable` is false.
  *
  * Requires `--allow-read` and `--allow-write`.
  *
@@ -49,8 +49,8 @@ export async function writeFileSynced(path: string, text: string, options: Write
 }
 
 /**
- * Makes a file with this text, unless one of that name is there; of several callers at once, one gets true. Nobody
- * ever sees the file without its text. When this returns true, it is on the disk, unless it need not be `durable`.
+ * Creates a file with this text, unless the name is taken; of several concurrent callers, one gets true. The file never
+ * exists without its text. When this returns true, it is on the disk, unless `durable` is false.
  *
  * Requires `--allow-read` and `--allow-write`.
  */
@@ -73,7 +73,7 @@ export async function createExclusive(
   return true;
 }
 
-/** Writes a new file beside `path`, and gives its name. */
+/** Writes a new file next to `path`, and returns its name. */
 async function writeTemp(
   path: string,
   text: string,
@@ -85,21 +85,21 @@ async function writeTemp(
   using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
   try {
     await writeAll(file, new TextEncoder().encode(text));
-    // What open() sets loses the bits of the umask.
+    // The umask removes bits from the mode of open().
     if (mode !== 0o600) await Deno.chmod(temp, mode);
     await file.sync();
     return temp;
   } catch (error) {
-    // A child that is being started holds the open file a moment longer, and with it what it takes of a full disk.
+    // A child process that starts now holds the open file, and with it space of a full disk, for a moment longer.
     await file.truncate().catch(() => {});
     await removeIfThere(temp);
-    // What writing fails with, on a full disk, does not say which file it is about.
+    // The error of a write to a full disk does not name the file.
     if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${path}'`;
     throw error;
   }
 }
 
-/** In as few steps as it takes. */
+/** Takes as few steps as possible. */
 async function writeUnsynced(temp: string, text: string, mode: number): Promise<string> {
   try {
     await Deno.writeTextFile(temp, text, { createNew: true, mode: 0o600 });
@@ -107,7 +107,7 @@ async function writeUnsynced(temp: string, text: string, mode: number): Promise<
     return temp;
   } catch (error) {
     await removeIfThere(temp);
-    // In a compiled program it does not say which file it is about.
+    // In a compiled program the error does not name the file.
     if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${temp}'`;
     throw error;
   }
@@ -117,21 +117,21 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
 }
 
-/** Makes what was created, renamed or removed in a directory survive a crash of the machine. */
+/** Makes changes of the entries of a directory (created, renamed, removed) survive a crash of the machine. */
 export async function syncDir(path: string): Promise<void> {
   using dir = await Deno.open(path, { read: true });
   await dir.sync();
 }
 
-/** Removes a file or a symbolic link; false if there is none. Requires `--allow-write`. */
+/** Removes a file or a symbolic link; returns false if there is none. Requires `--allow-write`. */
 export function removeIfThere(path: string): Promise<boolean> {
   return unlessMissing(Deno.remove(path).then(() => true), false);
 }
 
-/** Removes a directory if it is empty; false if it is not, or is not there. Requires `--allow-read` and `--allow-write`. */
+/** Removes a directory if it is empty; returns false if it is not, or does not exist. Requires `--allow-read` and `--allow-write`. */
 export async function removeDirIfEmpty(path: string): Promise<boolean> {
   try {
-    // The removal itself would take a file too.
+    // Deno.remove() would remove a file too.
     if (!(await Deno.lstat(path)).isDirectory) {
       throw new Deno.errors.NotADirectory(`Not a directory: "${path}"`);
     }
@@ -148,15 +148,15 @@ function isNotEmpty(error: unknown): boolean {
 }
 
 /**
- * The names in a directory in the order of their UTF-8 bytes, without those of unfinished writes; none if there is no
- * such directory. Requires `--allow-read`.
+ * Returns the names in a directory in the order of their UTF-8 bytes, without those of unfinished writes; an empty list if
+ * the directory does not exist. Requires `--allow-read`.
  */
 export async function listDir(path: string): Promise<string[]> {
   const names = await unlessMissing(namesIn(path), []);
   return names.filter((name) => !TEMP_NAME.test(name)).sort(compareBytes);
 }
 
-/** As {@linkcode listDir}; undefined for what is no directory. */
+/** Lists as {@linkcode listDir}; undefined if the path is not a directory. */
 export async function listIfDir(path: string): Promise<string[] | undefined> {
   try {
     return await listDir(path);
@@ -167,8 +167,8 @@ export async function listIfDir(path: string): Promise<string[] | undefined> {
 }
 
 /**
- * Compares as the UTF-8 bytes of both texts would (and as Go compares strings). `<` compares UTF-16 units, which
- * puts U+FF41 after U+1F600.
+ * Compares two texts by their UTF-8 bytes, as Go compares strings. `<` compares UTF-16 units, which puts U+FF41 after
+ * U+1F600.
  */
 export function compareBytes(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
@@ -185,14 +185,14 @@ function isSurrogate(unit: number): boolean {
 }
 
 /**
- * Removes what writes left behind whose process was killed, and tells how many files that were. Requires
+ * Removes the files of unfinished writes whose process was killed, and returns how many there were. Requires
  * `--allow-read`, for `/proc` too, and `--allow-write`.
  */
 export async function removeUnfinished(dir: string): Promise<number> {
   const names = await unlessMissing(namesIn(dir), []);
   const left = names.map((name) => ({ name, pid: TEMP_NAME.exec(name)?.[1] }))
     .filter(({ pid }) => pid !== undefined);
-  // At once, as one program may have to be asked for all of them.
+  // Concurrently, because one program may answer for all of them.
   const writers = await Promise.all(left.map(({ pid }) => statOf(`/proc/${pid}`)));
   let removed = 0;
   for (const [index, { name }] of left.entries()) {
@@ -202,19 +202,19 @@ export async function removeUnfinished(dir: string): Promise<number> {
 }
 
 /**
- * Makes a directory with exactly this mode, whatever the umask, and those above it that lack with 0755; leaves one that
- * is there as it is.
+ * Creates a directory with exactly this mode, regardless of the umask, and missing parents with 0755. An existing
+ * directory is left as it is.
  */
 export async function ensureDir(path: string, mode = 0o755): Promise<void> {
   for (let attempt = 1;; attempt++) {
     try {
       await Deno.mkdir(path, { mode });
-      // The umask may have taken bits; of a directory that is gone again there is nothing to change.
+      // The umask may have removed bits. If the directory is gone again, there is nothing to change.
       return await unlessMissing(Deno.chmod(path, mode), undefined);
     } catch (error) {
-      // Throws if what is there is no directory.
+      // Throws if there is something else than a directory.
       if (error instanceof Deno.errors.AlreadyExists) return await ensureAnyDir(path);
-      // Its parent may go again at once; but where there is one, as in /proc, it is the kernel that refuses.
+      // Its parent may be removed again at once; but if the parent exists, as in /proc, the kernel refuses.
       if (!(error instanceof Deno.errors.NotFound) || attempt === MOST_ATTEMPTS) throw error;
       if (dirname(path) === path) throw error;
       await ensureDir(dirname(path), PARENT_MODE);
@@ -223,8 +223,8 @@ export async function ensureDir(path: string, mode = 0o755): Promise<void> {
 }
 
 /**
- * Runs `body`, which writes into that directory. Where it is not there it is made, and the body is run again: most often
- * it is there, and looking first would cost more than the writing.
+ * Runs `body`, which writes into the directory. If the directory does not exist, creates it and runs `body` again: it
+ * nearly always exists, and checking first would cost more than the write.
  */
 export async function inEnsuredDir<T>(path: string, mode: number, body: () => Promise<T>): Promise<T> {
   try {
@@ -237,22 +237,21 @@ export async function inEnsuredDir<T>(path: string, mode: number, body: () => Pr
 }
 
 /**
- * Moves a file that cannot be used, or a directory in its place, out of the way, to a free name beside it
- * (`web.json.bad-1`), and gives that name.
- * Requires `--allow-read` and `--allow-write`.
+ * Renames a file that cannot be used, or a directory in its place, to a free name in the same directory
+ * (`web.json.bad-1`), and returns that name. Requires `--allow-read` and `--allow-write`.
  */
 export async function setAside(path: string): Promise<string> {
   for (let n = 1;; n++) {
     const aside = `${path}.bad-${n}`;
     if ((await statOf(path))?.isDirectory) {
       if (await statOf(aside) !== undefined) continue;
-      // Never replaces anything but an empty directory.
+      // A rename of a directory replaces nothing but an empty directory.
       await Deno.rename(path, aside);
       await syncDir(dirname(path));
       return aside;
     }
     try {
-      // A link, unlike a rename, never replaces what another process set aside meanwhile.
+      // A link, unlike a rename, never replaces a file that another process set aside meanwhile.
       await Deno.link(path, aside);
     } catch (error) {
       if (error instanceof Deno.errors.AlreadyExists) continue;

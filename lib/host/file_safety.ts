@@ -1,30 +1,31 @@
 import { ownUser } from "./stat.ts";
 
-/** Why a file, or what leads to it, must not be trusted. */
+/** A reason why a file must not be trusted. */
 export interface UnsafeFile {
-  /** What is at fault: the file, or a link or directory on the way to it. */
+  /** The unsafe path: the file, or a link or directory on the way to it. */
   readonly path: string;
   /** Such as `it can be written by others than its owner`. */
   readonly why: string;
 }
 
-/** What {@linkcode unsafeFile} may be told. */
+/** Options of {@linkcode unsafeFile}. */
 export interface FileSafetyOptions {
-  /** Whether the path is of a directory whose entries are trusted, whatever they are called. @default {false} */
+  /** Whether the path is a directory whose entries are all trusted, whatever their names are. @default {false} */
   readonly listed?: boolean | undefined;
 }
 
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
-/** As many as the kernel follows. */
+/** The kernel follows no more. */
 const MOST_LINKS = 40;
 
 /**
- * Whether others than root, or than the user of this process, can change what a path leads to: the file itself, each
- * link on the way, or a directory above one of them. Undefined if nobody can, or nothing is there. As in sshd and sudo, a
- * directory with the sticky bit, such as /tmp, is no harm to what root owns in it: nobody else can rename or remove that.
+ * Checks whether a user other than root and the user of this process can change what a path leads to: the file itself,
+ * each link on the way, or a directory above one of them. Returns undefined if no other user can, or if nothing exists at
+ * the path. As in sshd and sudo, a directory with the sticky bit, such as /tmp, is safe for files that root owns in it: no
+ * other user can rename or remove them.
  *
- * Requires `--allow-read`; what may not be looked at above the path counts as safe.
+ * Requires `--allow-read`; directories above the path that cannot be inspected count as safe.
  */
 export async function unsafeFile(
   path: string,
@@ -68,7 +69,7 @@ function whyUnsafe(
   listed: boolean,
 ): string | undefined {
   if (uid !== 0 && uid !== null && uid !== ownUser()) return `it is owned by user ${uid}`;
-  // The mode of a link means nothing. A device or a FIFO is refused by its reader, which says what it is.
+  // The mode of a link has no meaning. The reader of a device or a FIFO refuses it, and says what it is.
   if (isSymlink || !(isFile || isDirectory) || ((mode ?? 0) & WRITABLE_BY_OTHERS) === 0) return undefined;
   const isSticky = isDirectory && !listed && ((mode ?? 0) & STICKY) !== 0;
   return isSticky ? undefined : "it can be written by others than its owner";
@@ -78,7 +79,7 @@ async function lstatOf(path: string): Promise<Deno.FileInfo | "missing" | "hidde
   try {
     return await Deno.lstat(path);
   } catch (error) {
-    // A script may have the permission for a directory and none for those above it.
+    // A script may have the permission for a directory, but not for those above it.
     if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied) {
       return "hidden";
     }

@@ -1,6 +1,6 @@
 import { HostError } from "./command.ts";
 
-/** What is asked over a Unix socket. */
+/** A request over a Unix socket. */
 export interface UnixRequest {
   readonly method: string;
   /** The path, and the query. */
@@ -11,31 +11,31 @@ export interface UnixRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What was answered. */
+/** A response over a Unix socket. */
 export interface UnixAnswer {
   readonly status: number;
   readonly text: string;
 }
 
-/** What says that there is nobody behind a path: no such file, and one that no process listens on. */
-const NOBODY = [
+/** The errors if no process listens at a path: the file is missing, or is not a socket in use. */
+const NO_LISTENER = [
   Deno.errors.NotFound,
   Deno.errors.NotADirectory,
   Deno.errors.ConnectionRefused,
 ] as const;
-/** What a connection ends with that the other side has closed. */
+/** The errors of a connection that the other side has closed. */
 const CLOSED = [Deno.errors.BrokenPipe, Deno.errors.ConnectionReset, Deno.errors.ConnectionAborted] as const;
 
 /**
- * Asks an HTTP server at a Unix socket, on a connection of its own.
+ * Sends a request to an HTTP server at a Unix socket, on a new connection.
  *
  * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too.
  *
  * `fetch` with a proxy at a Unix socket would need `--allow-net` for the host of its URL too (Deno 2.7 and 2.9), which
  * podwire does not have.
  *
- * @throws {HostError} with reason `nobody-answers` if none is there, with `cut-short` if it closed the connection before
- * all of its answer had come
+ * @throws {HostError} with reason `no-answer` if no server listens there, with `cut-short` if it closed the connection before
+ * the response was complete
  * @throws The reason of `signal`, if that fires first.
  */
 export async function requestOverUnix(path: string, request: UnixRequest): Promise<UnixAnswer> {
@@ -59,14 +59,17 @@ async function connect(path: string): Promise<Deno.UnixConn> {
   try {
     return await Deno.connect({ transport: "unix", path });
   } catch (cause) {
-    if (!NOBODY.some((kind) => cause instanceof kind)) throw cause;
-    throw new HostError(`nobody answers at ${path}`, { reason: "nobody-answers", cause });
+    if (!NO_LISTENER.some((kind) => cause instanceof kind)) throw cause;
+    throw new HostError(`Cannot connect to "${path}": no process listens there`, {
+      reason: "no-answer",
+      cause,
+    });
   }
 }
 
 async function send(connection: Deno.Conn, { method, target, body }: UnixRequest): Promise<void> {
   const bytes = new TextEncoder().encode(body);
-  // By this version the answer ends with the connection, and does not come in chunks.
+  // With HTTP/1.0 the response ends with the connection, and is not chunked.
   const head = `${method} ${target} HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n` +
     `content-length: ${bytes.byteLength}\r\n\r\n`;
   try {
@@ -74,7 +77,7 @@ async function send(connection: Deno.Conn, { method, target, body }: UnixRequest
       for (let done = 0; done < part.byteLength;) done += await connection.write(part.subarray(done));
     }
   } catch (error) {
-    // It may have answered before it had read all.
+    // The server may have responded before it read everything.
     if (!CLOSED.some((kind) => error instanceof kind)) throw error;
   }
 }
@@ -100,10 +103,14 @@ function parse(answer: string, path: string): UnixAnswer {
   const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head) ?? [];
   const [, length] = /^content-length: *(\d+) *$/im.exec(head) ?? [];
   if (answer !== "" && status === undefined && !"HTTP/1.".startsWith(answer.slice(0, "HTTP/1.".length))) {
-    throw new HostError(`what answers at ${path} does not speak HTTP`, { reason: "bad-output" });
+    throw new HostError(`The server at "${path}" does not speak HTTP`, { reason: "bad-output" });
   }
   const isWhole = end >= 0 && status !== undefined &&
     (length === undefined || new TextEncoder().encode(text).byteLength === Number(length));
-  if (!isWhole) throw new HostError(`${path} was closed before its answer`, { reason: "cut-short" });
+  if (!isWhole) {
+    throw new HostError(`The server at "${path}" closed the connection before its response was complete`, {
+      reason: "cut-short",
+    });
+  }
   return { status: Number(status), text };
 }

@@ -4,44 +4,44 @@ import { DEFAULT_PATH } from "./search_path.ts";
 export interface ProgramStart {
   readonly program: string;
   readonly args: readonly string[];
-  /** The whole environment; undefined where that of this process is inherited. */
+  /** The whole environment; undefined if the program inherits that of this process. */
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
-/** How a program is started without the descriptors that this process has inherited. */
+/** How to start a program without the file descriptors that this process inherited. */
 interface Closing {
   /** The shell that becomes the program. */
   readonly shell: string;
-  /** What it closes. */
+  /** The descriptors that it closes. */
   readonly closed: readonly number[];
-  /** A shell that closes what the first one has no name for, and becomes that one. */
+  /** A shell that closes the descriptors that the first one cannot name, and then becomes the first one. */
   readonly before?: { readonly shell: string; readonly closed: readonly number[] };
-  /** What no shell of this machine can close. */
+  /** The descriptors that no shell of this machine can close. */
   readonly open: readonly number[];
 }
 
 /**
- * Prints the paths of the shells and what every program of this process inherits. The folder lists itself, too: that
- * descriptor is closed again when its entries are looked at.
+ * Prints the paths of the shells, and the descriptors that every program of this process inherits. The directory also lists
+ * its own descriptor, which is closed again when the entries are checked.
  */
 const LIST = `command -v sh || exit 1; command -v bash || echo
 cd /proc/self/fd && for number in *; do [ -e "/proc/self/fd/$number" ] && echo "$number"; done; :`;
-/** How a shell calls itself in the message that it could not become the program. */
+/** The name of the shell in its message that it could not become the program. */
 const NAME = "podwire-start";
-/** What a shell adds to an environment by itself. */
+/** The variables that a shell adds to an environment. */
 const ADDED = ["PWD", "OLDPWD", "SHLVL", "_"];
 
 let found: Closing | "none" | undefined;
 
 /**
- * What starts a program without the descriptors beyond standard error that this process was started with: a shell that
- * closes them and then becomes the program, so that the process ID stays the same. Undefined where there are none, which
- * one process finds out before the first program is started, and where the shell may not be run.
+ * Returns the command that starts a program without the descriptors, beyond standard error, that this process was started
+ * with: a shell that closes them and then becomes the program, so that the process ID stays the same. Undefined if there
+ * are no such descriptors (one process checks that before the first program starts), or if the shell may not be run.
  *
- * Deno opens its own files such that no program inherits them, but says so of none that was open before it. Variables
- * whose names no shell takes (`A.B`) are lost.
+ * Deno opens its own files so that no program inherits them, but does not do that for files that were open before. Variables
+ * whose names a shell refuses (`A.B`) are lost.
  *
- * Requires `--allow-run` for `sh`, and for `bash` where a number has more than one digit; without, nothing is closed.
+ * Requires `--allow-run` for `sh`, and for `bash` if a number has more than one digit; without it, nothing is closed.
  */
 export function withoutInherited({ program, args, env }: ProgramStart): ProgramStart | undefined {
   if (found === undefined && !mayRun("sh")) return undefined;
@@ -53,26 +53,26 @@ export function withoutInherited({ program, args, env }: ProgramStart): ProgramS
   const script = `${closeAll(closed)}; ${unset}exec "$@"`;
   const inner = ["-c", script, NAME, program, ...args];
   if (before === undefined || !mayRun(before.shell)) return { program: shell, args: inner };
-  // Without -p it would read the file that BASH_ENV names.
+  // Without -p bash would read the file that BASH_ENV names.
   const outer = ["-p", "-c", `${closeAll(before.closed)}; exec "$0" "$@"`, shell, ...inner];
   return { program: before.shell, args: outer };
 }
 
-/** The descriptors that programs inherit all the same, as no shell of this machine can name them. */
+/** Returns the descriptors that programs inherit nevertheless, because no shell of this machine can name them. */
 export function leftOpen(): readonly number[] {
   return found === undefined || found === "none" ? [] : found.open;
 }
 
 /**
- * The error that the start of a program would have thrown, from what the shell said that was to become it; undefined if
- * it became it.
+ * Returns the error that starting the program itself would have thrown, made from the message of the shell; undefined if
+ * the shell became the program.
  */
 export function failedStart(program: string, code: number, stderr: string): Error | undefined {
   if ((code !== 126 && code !== 127) || !stderr.startsWith(`${NAME}: `)) return undefined;
   return startError(program, code, stderr);
 }
 
-/** The error that the start of a program would have thrown, from the code and the words of what was to become it. */
+/** Returns the error that starting the program would have thrown, made from the exit code and message of its starter. */
 export function startError(program: string, code: number, stderr: string): Error {
   const tried = `Failed to spawn '${program}'`;
   if (/Text file busy/.test(stderr)) return new Error(`${tried}: Text file busy (os error 26)`);
@@ -87,14 +87,16 @@ export function startError(program: string, code: number, stderr: string): Error
 }
 
 function findClosing(): Closing | "none" {
-  const { success, stdout } = ask("sh", LIST);
+  const { success, stdout } = runScript("sh", LIST);
   if (!success) return "none";
   const [shell = "", bash = "", ...lines] = stdout.split("\n");
   const numbers = lines.filter((line) => line !== "").map(Number).filter((number) => number > 2);
   if (numbers.length === 0) return "none";
-  // POSIX has a shell know ten of them; dash takes 12 for the name of a program.
+  // POSIX requires a shell to know ten of them; dash takes 12 for the name of a program.
   const high = numbers.filter((number) => number > 9);
-  if (high.length === 0 || ask(shell, closeAll(high)).success) return { shell, closed: numbers, open: [] };
+  if (high.length === 0 || runScript(shell, closeAll(high)).success) {
+    return { shell, closed: numbers, open: [] };
+  }
   const closed = numbers.filter((number) => number <= 9);
   if (bash === "") return { shell, closed, open: high };
   return { shell, closed, before: { shell: bash, closed: high }, open: [] };
@@ -104,7 +106,7 @@ function closeAll(numbers: readonly number[]): string {
   return numbers.length === 0 ? ":" : `exec ${numbers.map((number) => `${number}>&-`).join(" ")}`;
 }
 
-function ask(shell: string, script: string): { success: boolean; stdout: string } {
+function runScript(shell: string, script: string): { success: boolean; stdout: string } {
   const { success, stdout } = new Deno.Command(shell, {
     args: ["-c", script],
     env: { PATH: DEFAULT_PATH, LC_ALL: "C" },
@@ -116,7 +118,7 @@ function ask(shell: string, script: string): { success: boolean; stdout: string 
   return { success, stdout: new TextDecoder().decode(stdout) };
 }
 
-/** Whether Deno lets a program be started. */
+/** Whether Deno allows to start a program. */
 export function mayRun(command: string): boolean {
   return Deno.permissions.querySync({ name: "run", command }).state === "granted";
 }

@@ -6,31 +6,31 @@ import { ownUser } from "./stat.ts";
 export type { SignalName };
 
 /**
- * What a command line program has to do with the process it runs in. Commands take it as a parameter, so that a
- * test needs no process.
+ * What a command line program needs of the process it runs in. Commands take it as a parameter, so that a test needs no
+ * process.
  */
 export interface Io {
-  /** The arguments behind the name of the program. */
+  /** The arguments after the name of the program. */
   readonly args: readonly string[];
   /** The process ID. */
   readonly pid: number;
   /** The process that started this one. */
   readonly parentPid: number;
-  /** Whether somebody looks at standard output. */
+  /** Whether standard output is a terminal. */
   readonly stdoutIsTerminal: boolean;
-  /** Whether somebody looks at standard error. */
+  /** Whether standard error is a terminal. */
   readonly stderrIsTerminal: boolean;
-  /** One variable of the environment; empty and missing are told apart. */
+  /** One variable of the environment; empty if it is empty, undefined if it is missing. */
   env(name: string): string | undefined;
-  /** As `env`, for a variable that the permissions do not name: asked of a child process, which inherits all. */
+  /** As `env`, for a variable that the permissions do not name: a child process, which inherits all, prints it. */
   inheritedEnv(name: string): string | undefined;
-  /** Writes to standard output, all of it, at once. */
+  /** Writes the whole text to standard output before it returns. */
   write(text: string): void;
-  /** Writes to standard error, all of it, at once. */
+  /** Writes the whole text to standard error before it returns. */
   writeError(text: string): void;
   /** The program that this process runs: podwire itself, or Deno. */
   readonly program: string;
-  /** All of standard input; of more than so many bytes, some more than these. */
+  /** Reads all of standard input; stops after the first piece with which there are more bytes than `enough`. */
   readStdin(enough?: number): Promise<string>;
   /** Calls `listener` for each of these signals until the function it returns is called. */
   onSignal(signals: readonly SignalName[], listener: (signal: SignalName) => void): () => void;
@@ -41,7 +41,7 @@ export interface Io {
 /**
  * The process podwire runs in.
  *
- * Nothing is read before the member for it is used. `env` requires `--allow-env=NAME`, `inheritedEnv` requires
+ * Nothing is read before its member is used. `env` requires `--allow-env=NAME`, `inheritedEnv` requires
  * `--allow-run=printenv`, `uid` requires `--allow-read=/proc/self`, from Deno 2.8.3 on `--allow-run=sh`; the others need
  * no permission.
  *
@@ -75,7 +75,7 @@ export function processIo(): Io {
     },
     env: (name) => Deno.env.get(name),
     inheritedEnv,
-    // What it prints may quote a plugin, a pod or a file; a program gets every byte of that, a terminal none that it acts on.
+    // The text may quote a plugin, a pod or a file: a program gets every byte, a terminal no character that it acts on.
     write: (text) => writeOut(Deno.stdout.isTerminal() ? escapedInJson(text) : text),
     writeError: (text) => writeAll(Deno.stderr, text),
     readStdin,
@@ -91,12 +91,12 @@ function inheritedEnv(name: string): string | undefined {
     stdout: "piped",
     stderr: "null",
   }).outputSync();
-  // One line feed is printenv's own; any others belong to the value.
+  // The last line feed comes from printenv; any others belong to the value.
   return success ? new TextDecoder().decode(stdout).replace(/\n$/, "") : undefined;
 }
 
 async function readStdin(enough = Infinity): Promise<string> {
-  // What reads the text decides about a byte order mark; Response.text() would drop it.
+  // The reader of the text decides about a byte order mark; Response.text() would drop it.
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const pieces: string[] = [];
   let size = 0;
@@ -121,7 +121,7 @@ function writeOut(text: string): void {
     writeAll(Deno.stdout, text);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the result cannot be written to standard output: ${reason}`, { cause });
+    throw new Error(`Cannot write the result to standard output: ${reason}`, { cause });
   }
 }
 
@@ -131,10 +131,10 @@ function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): v
     try {
       rest = rest.subarray(to.writeSync(rest));
     } catch (error) {
-      // `podwire ps | head -1`: the reader has what it wanted.
+      // `podwire ps | head -1`: the reader needs no more.
       if (error instanceof Deno.errors.BrokenPipe) return;
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
-      // Another process made the shared pipe non-blocking; nothing here could tell when there is room.
+      // Another process made the shared pipe non-blocking; there is no synchronous way to wait for room in it.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }

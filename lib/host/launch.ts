@@ -2,7 +2,7 @@ import { denoRules } from "./deno_rules.ts";
 import { programFormat } from "./program_format.ts";
 import { DEFAULT_PATH } from "./search_path.ts";
 import { failedStart, startError, withoutInherited } from "./inherited.ts";
-import { inOwnSession, wordsOfFailure } from "./own_session.ts";
+import { inOwnSession, setsidMessage } from "./own_session.ts";
 
 /** The name of a signal, such as `SIGTERM`. */
 export type SignalName = Deno.Signal;
@@ -11,7 +11,7 @@ export { DEFAULT_PATH, withSystemDirs } from "./search_path.ts";
 
 const DEFAULT_ENV = { PATH: DEFAULT_PATH, LC_ALL: "C" };
 
-/** What {@linkcode GroupChild.start} needs to know. */
+/** A program for {@linkcode GroupChild.start}. */
 export interface LaunchRequest {
   readonly program: string;
   readonly args?: readonly string[] | undefined;
@@ -21,11 +21,11 @@ export interface LaunchRequest {
   readonly ownGroup?: boolean | undefined;
 }
 
-/** A child process that leads, if it was asked to, a session and so a process group of its own. */
+/** A child process; it leads a session and so a process group of its own, if that was requested. */
 export class GroupChild {
   readonly #child: Deno.ChildProcess;
   readonly #leads: boolean;
-  /** The error of the program that another was to become, by the code and the words of that one. */
+  /** The error if another program did not become the wanted one, made from its exit code and message. */
   readonly #failure: (code: number, stderr: string) => Error | undefined;
 
   private constructor(
@@ -57,8 +57,8 @@ export class GroupChild {
     }).spawn();
     return new GroupChild(child, leads, (code, stderr) => {
       if (closing !== undefined) return failedStart(program, code, stderr);
-      const words = leading && wordsOfFailure(program, code, stderr);
-      return words === undefined ? undefined : startError(program, code, words);
+      const message = leading && setsidMessage(program, code, stderr);
+      return message === undefined ? undefined : startError(program, code, message);
     });
   }
 
@@ -75,7 +75,7 @@ export class GroupChild {
     return this.#child.status;
   }
 
-  /** Why the program was not started after all, which only the end of the child shows; undefined if it was. */
+  /** Why the program did not start, which is known only when the child has ended; undefined if it started. */
   startFailure(code: number, stderr: string): Error | undefined {
     return this.#failure(code, stderr);
   }
@@ -92,26 +92,26 @@ export class GroupChild {
     return this.#child.stderr;
   }
 
-  /** Lets this process end though the child has not. */
+  /** Lets this process end before the child does. */
   unref(): void {
     this.#child.unref();
   }
 
-  /** Signals all of the group, or the child where it leads none; does nothing if that has ended. */
+  /** Signals the whole group, or only the child if it leads no group; does nothing if that has ended. */
   signal(name: "SIGTERM" | "SIGKILL"): void {
     if (!this.#leads) return signalChild(this.#child, name);
     try {
-      // While a member lives, the kernel gives the number of the group to nobody else.
+      // While a member lives, the kernel does not use the number of the group again.
       Deno.kill(-this.#child.pid, name);
     } catch (error) {
-      // Ended, or not yet at the point where it leads a group.
+      // It has ended, or does not lead a group yet.
       if (error instanceof Deno.errors.NotFound) return signalChild(this.#child, name);
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       if (!signalByProgram(-this.#child.pid, name)) signalChild(this.#child, name);
     }
   }
 
-  /** Whether the group has a member, be it one that has ended and was not waited for. */
+  /** Whether the group has a member; a process that has ended and was not waited for counts too. */
   groupLives(): boolean {
     if (!this.#leads) return false;
     try {
@@ -129,12 +129,12 @@ export function signalChild(child: Deno.ChildProcess, name: SignalName): void {
   try {
     child.kill(name);
   } catch (error) {
-    // How Deno says that the child has ended already.
+    // Deno throws this if the child has ended already.
     if (!(error instanceof TypeError)) throw error;
   }
 }
 
-/** For a grant like `--allow-run=ip,kill`, under which Deno signals only its own children, one by one. */
+/** Needed with a grant like `--allow-run=ip,kill`: then Deno signals only its own children, one by one. */
 function signalByProgram(pid: number, name: SignalName): boolean {
   try {
     const args = ["-s", name.slice(3), "--", String(pid)];
@@ -148,11 +148,11 @@ function signalByProgram(pid: number, name: SignalName): boolean {
 }
 
 /**
- * How a program can be started such that the kernel alone decides whether it is one. Deno starts it with execvp(3) or
- * posix_spawnp(3) (a detached one always, any from 2.8.3 on), which hand what the kernel refuses to /bin/sh: an empty or
- * half-written plugin would run as a shell script, and succeed.
+ * Returns how to start a program so that the kernel alone decides whether it is one. Deno uses execvp(3) or
+ * posix_spawnp(3) (always for a detached program, from 2.8.3 on for any), which pass a file that the kernel refuses to
+ * /bin/sh: an empty or half-written plugin would run as a shell script, and succeed.
  *
- * @throws as Deno does where the kernel refuses a program
+ * @throws The error of Deno, if the kernel refuses the program.
  */
 function startable(program: string): { readonly mayDetach: boolean; readonly byShell: boolean } {
   const format = programFormat(program);

@@ -4,9 +4,9 @@ import { delay } from "../async/wait.ts";
 
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {
-  /** Many may hold a shared lock at once. @default {false} */
+  /** Any number of holders may share the lock. @default {false} */
   readonly shared?: boolean | undefined;
-  /** Whether a file that is not there is made; else there is nothing to lock. @default {true} */
+  /** Whether a missing file is created; without, there is nothing to lock. @default {true} */
   readonly create?: boolean | undefined;
 }
 
@@ -20,19 +20,19 @@ export interface LockOptions extends Omit<TryLockOptions, "create"> {
 export interface Lock extends Disposable {
   readonly path: string;
   /**
-   * Removes the lock file, as the last thing that the exclusive holder does: whoever waits then finds that it has
-   * locked a file of the past, and others can lock a new one from now on.
+   * Removes the lock file; the last step of the exclusive holder. A process that waits for the lock then finds that it locked
+   * a removed file, and locks a new one.
    */
   remove(): Promise<void>;
 }
 
 const FIRST_WAIT_MS = 1;
-/** Whoever waits for a lock looks at least as often. */
+/** Longest pause between two attempts to take a lock. */
 export const LONGEST_WAIT_MS = 50;
 
 /**
- * Waits for the lock of a file, as `flock` of util-linux does, and makes the file and its directory if they are not
- * there. A directory can be locked too. Locks are between open files, so they also hold inside one process.
+ * Waits for the lock of a file, as `flock` of util-linux does, and creates the file and its directory if they are missing.
+ * A directory can be locked too. Locks belong to open files, so they also work inside one process.
  *
  * Requires `--allow-read` and `--allow-write`.
  *
@@ -46,8 +46,8 @@ export const LONGEST_WAIT_MS = 50;
  * ```
  */
 export async function lockFile(path: string, { signal, shared = false }: LockOptions = {}): Promise<Lock> {
-  // Asked for again and again: flock(2) cannot be called back when the signal fires, the kernel tells nobody that a
-  // lock became free, and each call that waits would hold one of the 32 threads that Deno has for all of its files.
+  // A loop of attempts: a waiting flock(2) cannot be cancelled when the signal fires, the kernel does not notify when a lock
+  // becomes free, and each waiting call would hold one of the 32 threads that Deno has for all of its files.
   for (let wait = FIRST_WAIT_MS;; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     signal?.throwIfAborted();
     const lock = await tryLockFile(path, { shared });
@@ -56,7 +56,7 @@ export async function lockFile(path: string, { signal, shared = false }: LockOpt
   }
 }
 
-/** Takes the lock of a file as {@linkcode lockFile} does, or gives undefined where others hold it. */
+/** Takes the lock of a file as {@linkcode lockFile} does, or returns undefined if it is held elsewhere. */
 export async function tryLockFile(
   path: string,
   { shared = false, create = true }: TryLockOptions = {},
@@ -74,7 +74,7 @@ export async function tryLockFile(
       file.close();
       throw error;
     }
-    // Its holder removed the file between our opening and our locking it.
+    // Its holder removed the file after it was opened here and before it was locked.
     file.close();
   }
 }
@@ -122,7 +122,7 @@ class HeldLock implements Lock {
     const file = this.#file;
     this.#file = undefined;
     if (file === undefined) return;
-    // Closing is not enough: a child being started holds a copy of the descriptor until its program is loaded.
+    // Closing is not enough: a child that is starting holds a copy of the descriptor until its program is loaded.
     file.unlockSync();
     file.close();
   }

@@ -1,19 +1,19 @@
 import { HostError, type RunCommand, runCommand } from "./command.ts";
 import { type Lock, lockFile, tryLockFile } from "./lock.ts";
-import { lockHolders, namesOf } from "./lock_holder.ts";
+import { describeHolders, lockHolders } from "./lock_holder.ts";
 
-/** How {@linkcode waitForLock} waits. */
+/** Options of {@linkcode waitForLock}. */
 export interface LockWaitOptions {
-  /** What the lock is of, as in "the lock of container web". */
+  /** The name of the lock for messages, as in "the lock of container web". */
   readonly what: string;
-  /** Milliseconds after which the waiting is in vain. */
+  /** Milliseconds after which the wait fails. */
   readonly limitMs: number;
-  /** Many may hold a shared lock at once. @default {false} */
+  /** Any number of holders may share the lock. @default {false} */
   readonly shared?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with a sentence after a second, and every ten seconds from then on. */
   readonly onSlow?: ((sentence: string) => void) | undefined;
-  /** Asks which processes hold the lock. @default {runCommand} */
+  /** Runs the program that finds out which processes hold the lock. @default {runCommand} */
   readonly run?: RunCommand | undefined;
 }
 
@@ -21,10 +21,10 @@ const FIRST_NOTICE_MS = 1_000;
 const NEXT_NOTICES_MS = 10_000;
 
 /**
- * Waits for the lock of a file, but not without end: what takes long is explained, and what takes too long is an error,
- * both with the process that holds the lock.
+ * Waits for the lock of a file, up to a limit: a long wait is explained, and a wait beyond the limit is an error; both name
+ * the process that holds the lock.
  *
- * Permissions: `--allow-read` and `--allow-write` for the file; `--allow-run=cat` to learn who holds it.
+ * Permissions: `--allow-read` and `--allow-write` for the file; `--allow-run=cat` to find out which process holds it.
  *
  * @throws {HostError} reason `lock-timeout`
  * @throws The reason of `signal`, if that fires first.
@@ -43,7 +43,7 @@ export async function waitForLock(path: string, options: LockWaitOptions): Promi
   } catch (error) {
     signal?.throwIfAborted();
     if (!limit.signal.aborted) throw error;
-    const holders = namesOf(await lockHolders(path, run));
+    const holders = describeHolders(await lockHolders(path, run));
     const message = `Cannot get ${what} within ${limitMs / 1_000}s: it is held by ${holders}`;
     throw new HostError(message, { reason: "lock-timeout" });
   } finally {
@@ -62,7 +62,7 @@ function giveNotices(
   const notify = async () => {
     timer = setTimeout(notify, NEXT_NOTICES_MS);
     const holders = await lockHolders(path, run);
-    if (!isOver) onSlow(`still waiting for ${what}, held by ${namesOf(holders)}`);
+    if (!isOver) onSlow(`still waiting for ${what}, held by ${describeHolders(holders)}`);
   };
   let timer = setTimeout(notify, FIRST_NOTICE_MS);
   return {

@@ -3,7 +3,7 @@ import { escapedInJson, oneLine } from "./terminal_text.ts";
 
 export { oneLine };
 
-/** The levels, from the most talkative to the most silent one. */
+/** The levels, from the most to the fewest messages. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /** One of {@linkcode LOG_LEVELS}. */
@@ -15,19 +15,19 @@ export const LOG_FORMATS = ["text", "json"] as const;
 /** One of {@linkcode LOG_FORMATS}. */
 export type LogFormat = typeof LOG_FORMATS[number];
 
-/** What a message is about, by name. */
+/** Named facts that belong to a message. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Something that takes messages; one function a level. */
+/** Takes messages, with one function for each level. */
 export type Logger = Readonly<Record<LogLevel, (msg: string, fields?: LogFields) => void>>;
 
 /** Options of {@linkcode createLogger}. */
 export interface LoggerOptions {
-  /** Where whole lines go to. */
+  /** Writes whole lines. */
   readonly write: (text: string) => void;
-  /** Messages below are dropped. @default {"info"} */
+  /** Messages below this level are dropped. @default {"info"} */
   readonly level?: LogLevel | undefined;
-  /** Lines for people, or one JSON object a line. @default {"text"} */
+  /** Lines for people, or one JSON object in each line. @default {"text"} */
   readonly format?: LogFormat | undefined;
   /** Only with `text`. @default {false} */
   readonly color?: boolean | undefined;
@@ -35,7 +35,7 @@ export interface LoggerOptions {
   readonly now?: (() => Date) | undefined;
 }
 
-/** Drops everything. */
+/** Drops all messages. */
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Whether a text is one of {@linkcode LOG_LEVELS}. */
@@ -44,7 +44,7 @@ export function isLogLevel(text: string): text is LogLevel {
 }
 
 /**
- * A logger that writes one line a message. Requires no permission.
+ * Makes a logger that writes one line for each message. Requires no permission.
  *
  * @example
  * ```ts
@@ -64,7 +64,7 @@ export function createLogger(options: LoggerOptions): Logger {
     ? (record: LogRecord) => jsonLine(record, now())
     : (record: LogRecord) => textLine(record, color);
   const handler = new LineHandler(write, formatter);
-  // Made here and not asked for by name: the registry of @std/log is shared by all of a process.
+  // Made here and not fetched by name: the registry of @std/log is shared by the whole process.
   const logger = new StdLogger("podwire", STD_LEVELS[level], { handlers: [handler] });
   return {
     debug: (msg, fields) => void logger.debug(() => msg, fields),
@@ -101,13 +101,13 @@ function fieldsOf(record: LogRecord): [string, unknown][] {
   return fields.filter(([, value]) => value !== undefined).map(([name, value]) => [name, plain(value)]);
 }
 
-/** Errors have no fields that JSON would show. */
+/** JSON shows no fields of an error, and takes no bigint. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return String(value);
   return value instanceof Error ? value.message : value;
 }
 
-/** The names that a line of JSON uses itself; a field of such a name gets a `_` behind it. */
+/** The names that a line of JSON uses itself; a field with such a name gets a `_` at its end. */
 const OWN_NAMES = new Set(["time", "level", "msg"]);
 
 function jsonLine(record: LogRecord, time: Date): string {
@@ -118,9 +118,9 @@ function jsonLine(record: LogRecord, time: Date): string {
 
 function textLine(record: LogRecord, color: boolean): string {
   const level = levelOf(record);
-  const shown = color ? `\x1b[${COLORS[level]}m${level}\x1b[0m` : level;
+  const label = color ? `\x1b[${COLORS[level]}m${level}\x1b[0m` : level;
   const fields = fieldsOf(record).map(([name, value]) => ` ${name}=${textValue(value)}`);
-  return `${shown}: ${oneLine(record.msg)}${fields.join("")}`;
+  return `${label}: ${oneLine(record.msg)}${fields.join("")}`;
 }
 
 function textValue(value: unknown): string {

@@ -25,20 +25,20 @@ export interface CreateNetnsOptions extends NetnsOptions {
   readonly alias?: string | undefined;
 }
 
-/** The namespace that a process which opens it is in. */
+/** The namespace of the process that opens this path. */
 const OWN = "/proc/self/ns/net";
-/** More mounts on one path than this are not an accident. */
+/** More mounts on one path cannot be an accident. */
 const MOST_MOUNTS = 100;
 const LONGEST_SHARE_WAIT_MS = 2_000;
 
 /**
- * Makes a network namespace with a name in the file system, with `lo` up. It lives until
- * {@linkcode removeNetns}; made in `/run/netns`, `ip netns` knows it.
+ * Creates a network namespace with a name in the file system, with `lo` up. It lives until {@linkcode removeNetns}; if the
+ * path is in `/run/netns`, `ip netns` knows it.
  *
  * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,unshare,umount`.
  *
- * @throws {HostError} With reason `exists` if something is at that path, which is left as it is. After any failure
- * nothing of the new namespace is left.
+ * @throws {HostError} With reason `exists` if the path exists; what is there is left as it is. After any failure nothing of
+ * the new namespace is left.
  *
  * @example
  * ```ts ignore
@@ -60,15 +60,14 @@ export async function createNetns(path: string, options: CreateNetnsOptions = {}
 }
 
 /**
- * Gives a namespace that a process is in, or that has another path, a name in the file system. It then outlives
- * that process.
+ * Gives the namespace of a process, or of another path, a name in the file system. The namespace then outlives the process.
  *
- * A process ID may have passed to another process since it was learned; where that can be, compare
- * {@linkcode netnsId} of the new path with what is expected.
+ * A process ID may belong to another process by now; if that can be, compare {@linkcode netnsId} of the new path with the
+ * expected one.
  *
  * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,nsenter,umount`.
  *
- * @throws {HostError} With reason `not-a-netns` if the source is no network namespace, with `exists` as
+ * @throws {HostError} With reason `not-a-netns` if the source is not a network namespace, with `exists` as in
  * {@linkcode createNetns}. After any failure nothing is left at `path`.
  */
 export async function pinNetns(
@@ -84,8 +83,8 @@ export async function pinNetns(
   if (problem !== undefined) throw notNetns(problem);
   await mountOver(path, options, async () => {
     await runOk(run, { program: "mount", args: ["--bind", from, path], signal });
-    // Namespaces of all kinds look alike from outside; entering tells. Asked of the new path, which cannot change
-    // any more, as the process behind the old one may.
+    // From outside, namespaces of all kinds look alike; only entering one shows its kind. The new path is used for that,
+    // because the old one may lead to another process by now.
     const { code, stderr } = await runInside(path, {
       program: "true",
       ownGroup: false,
@@ -107,7 +106,7 @@ async function mountOver(path: string, options: NetnsOptions, mount: () => Promi
   checkAbsolute(path);
   await shareDir(dirname(path), options);
   try {
-    // Without the bits to write or execute, as `ip netns` has it; O_EXCL makes one of two callers the owner.
+    // Without the bits to write or execute, as `ip netns` does; O_EXCL makes one of two callers the owner.
     (await Deno.open(path, { write: true, createNew: true, mode: 0o444 })).close();
   } catch (cause) {
     if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
@@ -120,9 +119,12 @@ async function mountOver(path: string, options: NetnsOptions, mount: () => Promi
   try {
     await mount();
   } catch (error) {
-    // Not with the caller's signal, which may be why this is needed.
+    // Without the signal of the caller, which may be the reason for the undo.
     await removeNetns(path, { ...(options.run && { run: options.run }) }).catch((left: unknown) => {
-      throw new AggregateError([error, left], `Cannot create network namespace "${path}", nor undo that`);
+      throw new AggregateError(
+        [error, left],
+        `Cannot create network namespace "${path}", and cannot undo it`,
+      );
     });
     throw error;
   }
@@ -136,8 +138,8 @@ function checkAbsolute(path: string): void {
 }
 
 /**
- * Makes the directory a mount point whose mounts show in all mount namespaces, as `ip netns add` does: else a
- * namespace removed here would live on in those of other services.
+ * Makes the directory a mount point whose mounts are visible in all mount namespaces, as `ip netns add` does: else a
+ * namespace that is removed here would live on in the mount namespaces of other services.
  */
 async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions): Promise<void> {
   const mount = (args: readonly string[]) => ({
@@ -151,17 +153,17 @@ async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions)
     return code === 0;
   };
   await ensureDir(dir, 0o755);
-  // Once it is a mount point there is nothing to lock for.
+  // If it is a shared mount point already, no lock is needed.
   if (await isShared()) return;
-  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice. That would do no harm, and
-  // every user may open the directory and hold its lock: so it is not waited for without end.
+  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice. A second mount would do no
+  // harm, and every user may open the directory and hold its lock: for that reason the wait is short.
   using _lock = await lockWithin(LONGEST_SHARE_WAIT_MS, dir, signal);
   if (await isShared()) return;
   await runOk(run, mount(["--rbind", dir]));
   await runOk(run, mount(["--make-rshared"]));
 }
 
-/** The lock, or nothing if others hold it for that long. */
+/** Takes the lock; undefined if it is held elsewhere for that long. */
 async function lockWithin(
   ms: number,
   path: string,
@@ -177,12 +179,12 @@ async function lockWithin(
 }
 
 /**
- * Removes the name of a network namespace with all that is mounted there, also if that is in use; processes inside
- * keep the namespace until they end. Takes an empty file that a crash left behind, too. False if there is nothing.
+ * Removes the name of a network namespace, with all mounts on the path, also if they are in use; processes inside keep the
+ * namespace until they end. Also removes an empty file that a crash left behind. Returns false if nothing is there.
  *
  * Requires root, `--allow-read`, `--allow-write`, `--allow-run=umount`.
  *
- * @throws {HostError} With reason `not-a-netns` if something else is at that path, which is left as it is.
+ * @throws {HostError} With reason `not-a-netns` if something else is at the path; it is left as it is.
  */
 export async function removeNetns(
   path: string,
@@ -190,19 +192,19 @@ export async function removeNetns(
 ): Promise<boolean> {
   checkAbsolute(path);
   for (let mounts = 0; mounts < MOST_MOUNTS; mounts++) {
-    const found = await lookAt(path);
+    const found = await inspectPath(path);
     if (found.kind === "missing") return false;
     if (found.kind === "empty-file") return await removeIfThere(path);
     if (found.kind !== "namespace" || found.link) {
       const problem = found.kind === "namespace" ? "is a symbolic link" : found.problem;
       throw new HostError(`Cannot remove network namespace "${path}": ${problem}`, { reason: "not-a-netns" });
     }
-    // Lazily, as `ip netns delete` does: a process that looks into the mount must not keep it in place.
+    // Lazily, as `ip netns delete` does: a process that uses the mount must not keep it in place.
     await runOk(run, { program: "umount", args: ["-l", path], signal }).catch(
       async (error) => {
-        // Somebody else may have been faster.
+        // Another process may have been faster.
         signal?.throwIfAborted();
-        const now = await lookAt(path);
+        const now = await inspectPath(path);
         if (now.kind === "namespace" && now.id === found.id) throw error;
       },
     );
@@ -211,32 +213,32 @@ export async function removeNetns(
 }
 
 /**
- * The identity of the namespace that a path leads to; equal for all paths of one namespace, and used again by the
- * kernel once that is gone. Undefined if there is no namespace. Requires `--allow-read`.
+ * Returns the identity of the namespace that a path leads to; it is equal for all paths of one namespace, and the kernel
+ * uses it again when the namespace is gone. Undefined if there is no namespace. Requires `--allow-read`.
  */
 export async function netnsId(path: string): Promise<string | undefined> {
-  const found = await lookAt(path);
+  const found = await inspectPath(path);
   return found.kind === "namespace" ? found.id : undefined;
 }
 
-/** Whether two paths lead to one and the same namespace. Requires `--allow-read`. */
+/** Whether two paths lead to the same namespace. Requires `--allow-read`. */
 export async function sameNetns(a: string, b: string): Promise<boolean> {
   const [x, y] = await Promise.all([netnsId(a), netnsId(b)]);
   return x !== undefined && x === y;
 }
 
 /**
- * Why a path cannot be used as a network namespace, in words that follow "is" or stand alone, or undefined if it
- * can. Requires `--allow-read`.
+ * Returns why a path cannot be used as a network namespace, as a predicate such as "does not exist"; undefined if it can.
+ * Requires `--allow-read`.
  */
 export async function nsProblem(path: string): Promise<string | undefined> {
-  const found = await lookAt(path);
+  const found = await inspectPath(path);
   return found.kind === "namespace" ? undefined : found.problem;
 }
 
 /**
- * The processes that are in the namespace of a path, in no order. Requires `--allow-read`, for `/proc` too; those of
- * other users are seen by root alone.
+ * Returns the processes in the namespace of a path, in no order. Requires `--allow-read`, for `/proc` too; only root sees
+ * those of other users.
  */
 export async function netnsProcesses(path: string): Promise<number[]> {
   const id = await netnsId(path);
@@ -247,8 +249,8 @@ export async function netnsProcesses(path: string): Promise<number[]> {
 }
 
 /**
- * As {@linkcode netnsId}, for a process; one that has ended has no namespace, also while its parent has not noticed. Those
- * of other users are seen by root alone. Requires `--allow-read` for `/proc`.
+ * Returns the {@linkcode netnsId} of the namespace of a process. A process that has ended has none, even before its parent
+ * notices the end. Only root sees processes of other users. Requires `--allow-read` for `/proc`.
  */
 export async function netnsOf(pid: number): Promise<string | undefined> {
   try {
@@ -256,15 +258,15 @@ export async function netnsOf(pid: number): Promise<string | undefined> {
     return there && `${there.dev}:${there.ino}`;
   } catch (error) {
     if (error instanceof Deno.errors.PermissionDenied) return undefined;
-    // ESRCH: it is just ending.
+    // ESRCH: the process is ending now.
     if (error instanceof Error && error.message.includes("(os error 3)")) return undefined;
     throw error;
   }
 }
 
 /**
- * Runs a program inside a network namespace. That it cannot be entered, and that the program cannot be started, is
- * told by the exit codes 1 and 126 or 127 and by standard error.
+ * Runs a program inside a network namespace. If the namespace cannot be entered, the exit code is 1; if the program cannot
+ * be started, it is 126 or 127. Standard error has the reason.
  *
  * Requires root and `--allow-run=nsenter`.
  */
@@ -276,7 +278,7 @@ export function runInside(
   return run({ ...request, ...enter(path, request) });
 }
 
-/** Runs a program inside a network namespace as {@linkcode runAttached} does outside. */
+/** Runs a program inside a network namespace on the terminal of this process, see {@linkcode runAttached}. */
 export function runAttachedInside(
   path: string,
   request: AttachedRequest,
@@ -296,8 +298,8 @@ type Found =
   | { readonly kind: "namespace"; readonly id: string; readonly link: boolean }
   | { readonly kind: "missing" | "empty-file" | "other"; readonly problem: string };
 
-/** Without opening it, which a program may not do to files under /proc without full permissions. */
-async function lookAt(path: string): Promise<Found> {
+/** Inspects without opening: files under /proc cannot be opened without full permissions. */
+async function inspectPath(path: string): Promise<Found> {
   try {
     const [link, there, device] = await Promise.all([
       linkTarget(path),
@@ -310,7 +312,7 @@ async function lookAt(path: string): Promise<Found> {
     }
     const via = link === undefined ? "" : `a symbolic link to "${link}", `;
     if (there.isDirectory) return { kind: "other", problem: `is ${via}a directory` };
-    // All namespaces are files of one device, which nothing else is on.
+    // All namespaces are files of one device, which has no other files.
     if (there.dev === device) {
       const kind = link && /^(\w+):\[/.exec(link)?.[1];
       if (kind && kind !== "net") {
@@ -329,7 +331,7 @@ async function lookAt(path: string): Promise<Found> {
 
 let ownDevice: number | undefined;
 
-/** That of all namespaces, as long as the machine is up. */
+/** The device of all namespaces; it does not change while the machine is up. */
 async function namespaceDevice(): Promise<number | undefined> {
   ownDevice ??= (await statOf(OWN))?.dev;
   return ownDevice;

@@ -1,15 +1,15 @@
 import { listDir, statOf } from "./file.ts";
 import { holdOpen } from "./read_file.ts";
 
-/** A network namespace that is held open, so that its path may lead elsewhere meanwhile. */
+/** A network namespace that is held open, so that a change of its path does not matter. */
 export interface NetnsHandle extends Disposable {
   /** Leads to the namespace until the handle is disposed of. */
   readonly path: string;
 }
 
 /**
- * Opens the namespace that a path leads to, if it is still the one of that identity (see `netnsId`); undefined if it is
- * not. Who enters by the path of the handle enters that namespace or none, whatever becomes of the path meanwhile.
+ * Opens the namespace that a path leads to, if it still has this identity (see `netnsId`); else returns undefined. The path
+ * of the handle leads to this namespace or to none, even if the original path changes meanwhile.
  *
  * Requires `--allow-read`, for `/proc` too. What is under `/proc` cannot be opened without full permissions.
  */
@@ -24,7 +24,7 @@ export async function holdNetns(path: string, id: string): Promise<NetnsHandle |
   return { path: held, [Symbol.dispose]: () => file[Symbol.dispose]() };
 }
 
-/** Deno does not tell the number of a file that it has opened. */
+/** Finds the descriptor by its identity, because Deno does not show the number of a file that it opened. */
 async function pathOf(id: string): Promise<string | undefined> {
   const dir = `/proc/${Deno.pid}/fd`;
   const numbers = await listDir(dir);

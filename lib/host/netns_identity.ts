@@ -1,22 +1,22 @@
 import { netnsId } from "./netns.ts";
 import { realPath, statOf } from "./stat.ts";
 
-/** By what a network namespace is known again. */
+/** The facts by which a network namespace is recognized. */
 export interface NetnsIdentity {
-  /** Device and inode; undefined where there is no namespace. */
+  /** Device and inode; undefined if there is no namespace. */
   readonly id: string | undefined;
   /**
-   * When its file came to be, in seconds since 1970 with their thousandths; undefined for one that is not mounted on its
-   * path. Whole seconds are what older versions have on record.
+   * When its file was created, in seconds since 1970 with milliseconds; undefined for a namespace that is not mounted on its
+   * path. Records of older versions have whole seconds.
    */
   readonly since?: number;
 }
 
 /**
- * What a path leads to now. The kernel gives the number of a namespace that is gone to the next one, within a second if
- * it can, so the moment is taken with it in which the file came to be: it stays as long as something is mounted on the
- * path, or on that which a symbolic link leads to, but not under /proc. It is the moment of the last writing, as Deno
- * tells the others to the second only; a namespace is never written.
+ * Returns the identity of the namespace that a path leads to now. The kernel gives the number of a removed namespace to the
+ * next one, often within a second. So the identity includes the time when the file was created, which stays the same while
+ * something is mounted on the path, or on the target of a symbolic link, but not under /proc. The time is that of the last
+ * write, because Deno shows the other times in whole seconds only; a namespace is never written.
  *
  * Requires `--allow-read`.
  */
@@ -24,7 +24,7 @@ export async function identityOf(path: string): Promise<NetnsIdentity> {
   const id = await netnsId(path);
   if (id === undefined || path.startsWith("/proc/")) return { id };
   const real = await realPath(path).catch(() => undefined);
-  // A link to /proc/PID/ns/net is followed by the kernel alone: it ends at no path.
+  // Only the kernel can follow a link to /proc/PID/ns/net: it does not lead to a path.
   if (real === undefined) return { id: await netnsId(path) };
   if (real.startsWith("/proc/")) return { id };
   const there = await statOf(real);
@@ -33,7 +33,7 @@ export async function identityOf(path: string): Promise<NetnsIdentity> {
 
 type Loose = { readonly [K in keyof NetnsIdentity]: NetnsIdentity[K] | undefined };
 
-/** Whether a path that had the first identity and has the second one leads to the same namespace. */
+/** Whether a path that had the first identity and now has the second one leads to the same namespace. */
 export function isSameIdentity(known: Loose, now: NetnsIdentity): boolean {
   if (known.id === undefined || known.id !== now.id) return false;
   if (known.since === undefined || now.since === undefined) return true;

@@ -2,9 +2,9 @@ import { type WatchDirs, watchDirs, watchedPaths } from "./watch.ts";
 
 /** Options of {@linkcode PathWatch}. */
 export interface PathWatchOptions {
-  /** Something may have changed. */
+  /** Called if something may have changed. */
   readonly changed: () => void;
-  /** The watch ended; {@linkcode PathWatch.cover} makes another. */
+  /** Called if the watch ended; {@linkcode PathWatch.cover} makes another. */
   readonly failed: (error: unknown) => void;
   /** @default {watchDirs} */
   readonly watch?: WatchDirs | undefined;
@@ -12,22 +12,22 @@ export interface PathWatchOptions {
 
 const MOST_ATTEMPTS = 5;
 
-/** A watch on directories, told from others of their names. */
-interface Part {
-  /** Undefined while the watch is made. */
+/** A watch on some directories, with the identity of each. */
+interface PartialWatch {
+  /** Undefined while the watch is being made. */
   handle: Disposable | undefined;
-  /** Without those that it no longer watches. */
+  /** Without directories that it no longer watches. */
   readonly dirs: Map<string, string>;
 }
 
-/** Tells of changes of paths, whether or not they are there, and whatever is put in their place. */
+/** Reports changes of paths, whether or not they exist, also after they are replaced. */
 export class PathWatch implements Disposable {
   readonly #options: PathWatchOptions;
   /**
-   * What is new is watched beside what was watched before: Deno never quite forgets a watch, and each one makes every
-   * event dearer.
+   * New directories get a watch of their own next to the existing ones: Deno never fully forgets a watch, and each one
+   * makes every event more expensive.
    */
-  readonly #parts = new Set<Part>();
+  readonly #watches = new Set<PartialWatch>();
   #concerns: (path: string) => boolean = () => true;
   #disposed = false;
 
@@ -35,18 +35,18 @@ export class PathWatch implements Disposable {
     this.#options = options;
   }
 
-  /** Has everything watched anew at the next {@linkcode PathWatch.cover}: a change went unheard. */
-  distrust(): void {
+  /** Ends all watches, so that the next {@linkcode PathWatch.cover} makes new ones: a change was missed. */
+  reset(): void {
     this.#end();
   }
 
   /**
-   * Makes the watch what these paths need by now, and tells whether more had to be watched: there, changes may have
-   * gone unheard before. One call at a time.
+   * Adapts the watch to what these paths need now. Returns whether directories were added: changes in those may have been
+   * missed before. Only one call may run at a time.
    *
-   * Requires `--allow-read`; directories for which it is not granted are not watched.
+   * Requires `--allow-read`; directories without that permission are not watched.
    *
-   * @throws if the directories cannot be watched; the others are
+   * @throws if directories cannot be watched; the others are
    */
   async cover(paths: readonly string[]): Promise<boolean> {
     for (let attempt = 1; !this.#disposed; attempt++) {
@@ -56,7 +56,7 @@ export class PathWatch implements Disposable {
       this.#forgetAllBut(dirs);
       const lacking = new Map([...dirs].filter(([dir, id]) => !this.#has(dir, id)));
       if (lacking.size === 0 || attempt > MOST_ATTEMPTS) return attempt > 1;
-      // What is replaced before the watch is made is found the next time round.
+      // The next round finds a directory that is replaced before its watch exists.
       await this.#add(lacking, attempt);
     }
     return false;
@@ -68,26 +68,26 @@ export class PathWatch implements Disposable {
   }
 
   #has(dir: string, id: string): boolean {
-    return [...this.#parts].some(({ dirs }) => dirs.get(dir) === id);
+    return [...this.#watches].some(({ dirs }) => dirs.get(dir) === id);
   }
 
   #forgetAllBut(wanted: ReadonlyMap<string, string>): void {
-    for (const part of this.#parts) {
+    for (const part of this.#watches) {
       if ([...part.dirs].some(([dir, id]) => wanted.get(dir) === id)) continue;
-      this.#parts.delete(part);
+      this.#watches.delete(part);
       part.handle?.[Symbol.dispose]();
     }
   }
 
-  #heard(paths: readonly string[]): void {
-    // With a directory that went, Deno forgets the one that was put in its place and is watched by now, too, and all
-    // that are below it.
+  #report(paths: readonly string[]): void {
+    // If a watched directory is removed, Deno also forgets the watch of the one in its place, and of all directories below
+    // it.
     for (const path of paths) this.#forget(path);
     if (paths.length === 0 || paths.some(this.#concerns)) this.#options.changed();
   }
 
   #forget(path: string): void {
-    for (const { dirs } of this.#parts) {
+    for (const { dirs } of this.#watches) {
       if (!dirs.has(path)) continue;
       for (const dir of [...dirs.keys()]) if (dir === path || dir.startsWith(`${path}/`)) dirs.delete(dir);
     }
@@ -95,14 +95,14 @@ export class PathWatch implements Disposable {
 
   async #add(dirs: Map<string, string>, attempt: number): Promise<void> {
     const { failed, watch = watchDirs } = this.#options;
-    // Before it is made: one of them may go while the others are not watched yet.
-    const part: Part = { handle: undefined, dirs };
-    this.#parts.add(part);
-    const isCurrent = () => this.#parts.has(part);
+    // Added before it is made: one directory may be removed while the others are not watched yet.
+    const part: PartialWatch = { handle: undefined, dirs };
+    this.#watches.add(part);
+    const isCurrent = () => this.#watches.has(part);
     try {
       part.handle = await watch([...dirs.keys()], {
         changed: (paths) => {
-          if (isCurrent()) this.#heard(paths);
+          if (isCurrent()) this.#report(paths);
         },
         failed: (error) => {
           if (!isCurrent()) return;
@@ -112,14 +112,14 @@ export class PathWatch implements Disposable {
       });
       if (!isCurrent()) part.handle[Symbol.dispose]();
     } catch (error) {
-      this.#parts.delete(part);
-      // One of them went meanwhile.
+      this.#watches.delete(part);
+      // One of the directories was removed meanwhile.
       if (!(error instanceof Deno.errors.NotFound) || attempt >= MOST_ATTEMPTS) throw error;
     }
   }
 
   #end(): void {
-    for (const { handle } of this.#parts) handle?.[Symbol.dispose]();
-    this.#parts.clear();
+    for (const { handle } of this.#watches) handle?.[Symbol.dispose]();
+    this.#watches.clear();
   }
 }

@@ -1,10 +1,10 @@
 import { HostError } from "./command.ts";
 import { denoRules, isKernelFile } from "./deno_rules.ts";
 
-/** What Deno grants or refuses. */
+/** The kinds of permissions of Deno. */
 export type PermissionKind = "read" | "write" | "run" | "env" | "net" | "sys" | "ffi" | "import" | "all";
 
-/** What a call was about to do when it was refused. */
+/** What a refused call needed. */
 export interface AskedPermission {
   readonly kind: PermissionKind;
   /** The path, program, variable or host. @default {undefined} (all of them) */
@@ -12,10 +12,10 @@ export interface AskedPermission {
 }
 
 /**
- * The flag that grants what Deno refused, as one word of a command line, or undefined if the error (with its causes)
+ * Returns the flag that grants what Deno refused, as one word of a command line; undefined if the error (with its causes)
  * is about something else. Requires no permission.
  *
- * What was asked for is known best by the caller, which can say so with `asked`; Deno's own words are used otherwise.
+ * The caller knows best what it asked for, and can pass it as `asked`; else the message of Deno is used.
  *
  * @example
  * ```ts
@@ -31,19 +31,22 @@ export function permissionFlag(error: unknown, asked?: AskedPermission): string 
   const refusal = findError(error, (error) => error instanceof Deno.errors.NotCapable);
   if (refusal === undefined) return undefined;
   if (asked !== undefined) return flag(asked.kind, asked.value);
-  // Deno gives no fields, only this sentence: Requires KIND access to "VALUE", or to <WHAT> for no certain one.
+  // Deno gives no fields, only this sentence: Requires KIND access to "VALUE", or to <WHAT> without a certain value.
   const [, kind, value] = /^Requires (\w+) access(?: to "(.*)")?/s.exec(refusal.message) ?? [];
   if (kind !== undefined) return flag(kind, value);
-  // Variables like LD_PRELOAD change which code a program runs.
+  // For variables like LD_PRELOAD, which change the code that a program runs, the sentence is another one.
   return /--allow-\w+/.exec(refusal.message)?.[0] ?? "--allow-all";
 }
 
 /**
- * The path below /proc, /sys or /dev that Deno keeps to those who may do everything, where no flag can change that: a
- * compiled program has the permissions that it was compiled with. Undefined if the error is about something else.
- * Requires no permission.
+ * Returns the path below /proc, /sys or /dev that Deno opens only with all permissions, if no flag can help: a compiled
+ * program has the permissions that it was compiled with. Undefined if the error is about something else. Requires no
+ * permission.
  */
-export function keptPath(error: unknown, isCompiled: boolean = Deno.build.standalone): string | undefined {
+export function restrictedPath(
+  error: unknown,
+  isCompiled: boolean = Deno.build.standalone,
+): string | undefined {
   if (!isCompiled) return undefined;
   const refusal = findError(error, (error) => error instanceof Deno.errors.NotCapable);
   const [, path] = /^Requires all access to "(.*)"/s.exec(refusal?.message ?? "") ?? [];
@@ -54,7 +57,7 @@ function flag(kind: string, value: string | undefined): string {
   return kind === "all" || value === undefined ? `--allow-${kind}` : flagOf(kind, [value]);
 }
 
-/** A comma separates values in a flag. With a Deno that cannot write one in a value, nothing less than all helps. */
+/** A comma separates values in a flag. If this version of Deno cannot escape it in a value, only the flag for all helps. */
 function flagOf(kind: string, values: readonly string[]): string {
   if (denoRules().commasDoubled) {
     return `--allow-${kind}=${values.map((value) => value.replaceAll(",", ",,")).join(",")}`;
@@ -64,7 +67,7 @@ function flagOf(kind: string, values: readonly string[]): string {
     : `--allow-${kind}=${values.join(",")}`;
 }
 
-/** Paths and programs that a task will need. */
+/** Paths and programs that a task needs. */
 export interface WantedPermissions {
   readonly read?: readonly string[] | undefined;
   readonly write?: readonly string[] | undefined;
@@ -73,7 +76,7 @@ export interface WantedPermissions {
   readonly sockets?: readonly string[] | undefined;
 }
 
-/** Each single grant that a task needs with a version of Deno: what an `--allow-KIND` has to name. Requires no permission. */
+/** Returns each permission that a task needs with a version of Deno, as a value of `--allow-KIND`. Requires no permission. */
 export function grantsFor(
   { read = [], write = [], run = [], sockets = [] }: WantedPermissions,
   version?: string,
@@ -91,7 +94,7 @@ export function grantsFor(
   );
 }
 
-/** The flags, one a kind, that grant what of this is not granted. Requires no permission, and never prompts. */
+/** Returns the flags, one for each kind, that grant what is missing. Requires no permission, and never prompts. */
 export async function missingFlags(wanted: WantedPermissions): Promise<string[]> {
   const grants = grantsFor(wanted);
   const states = await Promise.all(grants.map((grant) => Deno.permissions.query(descriptorOf(grant))));
@@ -109,13 +112,13 @@ function descriptorOf({ kind, value }: Required<AskedPermission>): Deno.Permissi
 }
 
 /**
- * Whether the kernel refused (EPERM, EACCES), this process or a program that it ran: root or a capability is missing.
- * Looks at the causes too.
+ * Whether the kernel refused something (EPERM, EACCES) to this process or to a program that it ran: root or a capability is
+ * missing. Checks the causes too.
  */
 export function isPermissionDenied(error: unknown): boolean {
   const denied = (error: Error) =>
     error instanceof Deno.errors.PermissionDenied ||
-    // Programs have nothing but words; they run with LC_ALL=C.
+    // A program reports it in its message only; all run with LC_ALL=C.
     error instanceof HostError && REFUSED.test(error.stderr);
   return findError(error, denied) !== undefined;
 }

@@ -2,9 +2,9 @@ import { type RunCommand, runCommand } from "./command.ts";
 
 /** A process as the kernel shows it. */
 export interface ProcessState {
-  /** In clock ticks since the machine was started; by it a process is told from a later one that has its ID. */
+  /** In clock ticks since the machine started; distinguishes the process from a later one with the same ID. */
   readonly start: number;
-  /** It has ended, and its parent has not noticed. */
+  /** Whether it has ended and its parent has not noticed. */
   readonly isZombie: boolean;
 }
 
@@ -16,24 +16,24 @@ export interface ReadProcessesOptions {
 }
 
 /**
- * Of a line of `/proc/<pid>/stat`, the process ID, the state and the start time. The name of the program may hold
- * anything, line ends and parentheses too, but is too short to hold as many numbers as follow it.
+ * The process ID, the state and the start time in a line of `/proc/<pid>/stat`. The name of the program may contain any
+ * character, line ends and parentheses too, but is too short for as many numbers as follow it.
  */
 const STAT = /(\d+) \([^]{0,64}?\) (\S)(?: -?\d+){18} (\d+)(?: -?\d+){30,}\n/gy;
 
 /**
- * Those of the processes that there are, by their IDs, with one program for all of them. As an ID is used again, compare
- * `start` with what was known before.
+ * Returns the processes that exist, by their IDs; one program reads all of them. Because IDs are used again, compare `start`
+ * with the known one.
  *
  * Requires `--allow-run=cat`; files under `/proc` cannot be opened without full permissions.
  *
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { seeProcesses } from "./process.ts";
+ * import { readProcesses } from "./process.ts";
  *
- * const [own] = await seeProcesses([Deno.pid]);
- * assertEquals(own?.[1].isZombie, false);
+ * const processes = await readProcesses([Deno.pid]);
+ * assertEquals(processes.get(Deno.pid)?.isZombie, false);
  * ```
  */
 export async function readProcesses(
@@ -42,7 +42,7 @@ export async function readProcesses(
 ): Promise<ReadonlyMap<number, ProcessState>> {
   const wanted = [...new Set(pids)];
   if (wanted.length === 0) return new Map();
-  // Some may have ended, of which it only says that there is no such file.
+  // For a process that has ended, cat only reports that there is no such file.
   const { stdout } = await run({
     program: "cat",
     args: wanted.map((pid) => `/proc/${pid}/stat`),
@@ -50,33 +50,33 @@ export async function readProcesses(
     signal,
   });
   signal?.throwIfAborted();
-  const seen = [...stdout.matchAll(STAT)].map(([, pid, state = "", start]) =>
+  const found = [...stdout.matchAll(STAT)].map(([, pid, state = "", start]) =>
     [Number(pid), { start: Number(start), isZombie: "ZXx".includes(state) }] as const
   );
-  return new Map(seen);
+  return new Map(found);
 }
 
-/** Whether that very process is there and has not ended; of one whose start is not known, whether any of its ID is. */
+/** Whether exactly this process runs; if its start is unknown, whether any process with its ID runs. */
 export function isRunning(
-  seen: ReadonlyMap<number, ProcessState>,
+  processes: ReadonlyMap<number, ProcessState>,
   { pid, start }: { readonly pid: number; readonly start: number | undefined },
 ): boolean {
-  const there = seen.get(pid);
-  return there !== undefined && !there.isZombie && (start === undefined || there.start === start);
+  const found = processes.get(pid);
+  return found !== undefined && !found.isZombie && (start === undefined || found.start === start);
 }
 
 /** A program as it was started. */
 export interface StartedCommand {
   /** The file that runs, as an absolute path. */
   readonly program: string;
-  /** With the name that it was called by. */
+  /** The first one is the name that it was called by. */
   readonly args: readonly string[];
 }
 
 /**
- * What a process runs, if there is such a process and its file has a path.
+ * Returns the command that a process runs, if the process exists and its file has a path.
  *
- * Requires `--allow-run=cat,readlink`; the program of another user's process is seen by root alone.
+ * Requires `--allow-run=cat,readlink`; only root sees the program of another user's process.
  */
 export async function commandOf(
   pid: number,
@@ -90,7 +90,7 @@ export async function commandOf(
   signal?.throwIfAborted();
   const program = exe.stdout.trim();
   const args = cmdline.stdout.split("\0").slice(0, -1);
-  // runc may run from a sealed copy in memory.
+  // runc may run from a copy of itself in memory.
   const hasPath = program.startsWith("/") && !program.startsWith("/memfd:") &&
     !program.endsWith(" (deleted)");
   const [called = ""] = args;
@@ -98,7 +98,7 @@ export async function commandOf(
   return called.startsWith("/") ? { program: called, args } : undefined;
 }
 
-/** The PID namespace of this process, by which it is known whether process IDs of a record are those seen here. */
+/** Returns the PID namespace of this process; process IDs of a record are valid here only if it has the same one. */
 export async function pidNamespace({ run = runCommand, signal }: ReadProcessesOptions = {}): Promise<string> {
   const { stdout } = await run({
     program: "readlink",

@@ -1,4 +1,4 @@
-/** A process as the kernel shows it to all. */
+/** A process as the kernel shows it to every user. */
 export interface ProcessEntry {
   readonly pid: number;
   readonly parent: number;
@@ -8,13 +8,13 @@ export interface ProcessEntry {
   readonly users: readonly number[];
 }
 
-/** What has to be run, with `sh`, for {@linkcode parseProcessTable} to read. Processes come and go meanwhile, hence -s. */
+/** The script for `sh` whose output {@linkcode parseProcessTable} reads. -s, because processes may end meanwhile. */
 export const PROCESS_TABLE = "grep -sHE '^(State|PPid|Uid|NSsid):' /proc/[0-9]*/status";
 
-/** The processes that have not ended, by their IDs. */
+/** Returns the processes that have not ended, by their IDs. */
 export function parseProcessTable(text: string): ReadonlyMap<number, ProcessEntry> {
   const fields = new Map<number, Map<string, readonly string[]>>();
-  // The name of a program is a line of its own in these files, with line ends written as \n.
+  // The name of the program is on a line of its own in these files, and its line ends are escaped as \n.
   for (const [, pid, name = "", value = ""] of text.matchAll(/^\/proc\/(\d+)\/status:(\w+):\s*(.*)$/gm)) {
     const known = fields.get(Number(pid)) ?? new Map<string, readonly string[]>();
     fields.set(Number(pid), known.set(name, value.split(/\s+/)));
@@ -23,7 +23,7 @@ export function parseProcessTable(text: string): ReadonlyMap<number, ProcessEntr
   for (const [pid, known] of fields) {
     const [state = ""] = known.get("State") ?? [];
     const [parent] = known.get("PPid") ?? [];
-    // Of nested namespaces, the outermost stands first.
+    // With nested namespaces, the outermost comes first.
     const [session] = known.get("NSsid") ?? [];
     if (parent === undefined || session === undefined || "ZXx".includes(state)) continue;
     const users = (known.get("Uid") ?? []).slice(0, 3).map(Number);
@@ -32,7 +32,7 @@ export function parseProcessTable(text: string): ReadonlyMap<number, ProcessEntr
   return table;
 }
 
-/** Those processes, and all that were started by them or by what they started, as far as the parents still live. */
+/** Returns these processes and all their descendants, as far as the chain of parents still exists. */
 export function withDescendants(
   roots: Iterable<number>,
   table: ReadonlyMap<number, ProcessEntry>,

@@ -1,37 +1,37 @@
 import { readHeadSync } from "./read_file.ts";
 
 /**
- * Of what format a program is, by its first bytes: one that the kernel runs by itself, one for another machine, which it
- * runs where binfmt_misc has an interpreter for it, or none. Unknown for what is not there or cannot be read.
+ * The format of a program by its first bytes: one that the kernel runs itself; one for another machine, which it runs if
+ * binfmt_misc has an interpreter for it; or none. Unknown if the file is missing or cannot be read.
  */
 export type ProgramFormat = "native" | "foreign" | "none" | "unknown";
 
-/** As much as the kernel looks at. */
+/** The kernel reads no more. */
 const HEAD_BYTES = 256;
 
-/** The format of a file. Requires `--allow-read`; without, or where the path has no slash, it is unknown. */
+/** Returns the format of a file. Requires `--allow-read`; without it, or if the path has no slash, it is unknown. */
 export function programFormat(path: string): ProgramFormat {
   const head = path.includes("/") ? readHeadSync(path, HEAD_BYTES) : undefined;
   return head === undefined ? "unknown" : formatOf(head);
 }
 
-/** The format of a file that begins with these bytes, with as many of them as there are up to 256. */
+/** Returns the format of a file that begins with these bytes: its first 256, or all if there are fewer. */
 export function formatOf(head: Uint8Array): ProgramFormat {
   if (head[0] === 0x23 && head[1] === 0x21) return namesInterpreter(head) ? "native" : "none";
   return elfFormat(head);
 }
 
-/** A first line with nothing but blanks behind `#!` is that of no script. */
+/** A file with only blanks after `#!` in its first line is not a script. */
 function namesInterpreter(head: Uint8Array): boolean {
   const [line = ""] = new TextDecoder().decode(head.subarray(2)).split(/[\n\0]/, 1);
   return line.trim() !== "";
 }
 
-/** The numbers of ELF for the machines whose programs this kernel runs without help. */
+/** The ELF numbers of the machines whose programs this kernel runs itself. */
 const MACHINES: Readonly<Record<string, readonly number[]>> = { x86_64: [62, 3], aarch64: [183, 40] };
 const MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 
-/** A file that was cut off in its header is no program, whatever machine it was for. */
+/** A file that ends inside its header is not a program of any machine. */
 function elfFormat(head: Uint8Array): ProgramFormat {
   if (MAGIC.some((byte, index) => head[index] !== byte)) return "none";
   const { length, entrySizeAt, entrySize } = head[4] === 2

@@ -1,47 +1,47 @@
 import fs from "node:fs";
 import { denoRules } from "./deno_rules.ts";
 
-/** In bytes. A file that is larger is none that podwire, a plugin or another runtime writes. */
+/** In bytes. Neither podwire nor a plugin nor another runtime writes a larger file. */
 export const LARGEST_FILE = 4 * 1024 * 1024;
 
 const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = fs.constants;
 
-/** A path leads to something whose content must not be read: no regular file, or too large a one. */
+/** The error if a path leads to something that must not be read: not a regular file, or one that is too large. */
 export class UnreadableFileError extends Error {
   override readonly name: string = "UnreadableFileError";
 
-  /** `why` without the path, for a message that names it already. */
+  /** `why` does not name the path, for messages that name it already. */
   constructor(readonly path: string, readonly why: string) {
     super(`Cannot read "${path}": ${why}`);
   }
 }
 
 /**
- * The text of a file, or undefined if there is none. Bytes that are not UTF-8 come out as U+FFFD.
+ * Returns the text of a file, or undefined if there is none. Bytes that are not UTF-8 become U+FFFD.
  *
  * Requires `--allow-read`.
  *
- * @throws {UnreadableFileError} as {@linkcode readFileIfThere}
+ * @throws {UnreadableFileError} As {@linkcode readFileIfThere}.
  */
 export async function readTextIfThere(path: string): Promise<string | undefined> {
   const bytes = await readFileIfThere(path);
-  // What reads the text decides about a byte order mark.
+  // The reader of the text decides about a byte order mark.
   return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }
 
 /**
- * The bytes of a regular file of at most {@linkcode LARGEST_FILE} bytes, or undefined if there is none. Never waits for
- * another process, as reading a pipe would, whatever the path leads to at which moment.
+ * Returns the bytes of a regular file of at most {@linkcode LARGEST_FILE} bytes, or undefined if there is none. Never waits
+ * for another process, as reading a pipe would, even if the path is replaced meanwhile.
  *
  * Requires `--allow-read`.
  *
- * @throws {UnreadableFileError} if it is another kind of file, or a larger one
+ * @throws {UnreadableFileError} If it is another kind of file, or a larger one.
  */
 export async function readFileIfThere(path: string): Promise<Uint8Array | undefined> {
   const fd = await openToRead(path);
   if (fd === undefined) return undefined;
   try {
-    // Asked of what is open: the path may lead elsewhere by now.
+    // Of the open file: the path may lead elsewhere by now.
     const size = sizeToRead(path, fs.fstatSync(fd));
     return await readAll(path, fd, size);
   } catch (error) {
@@ -52,8 +52,8 @@ export async function readFileIfThere(path: string): Promise<Uint8Array | undefi
 }
 
 /**
- * The first bytes of a regular file, fewer if it is shorter; undefined if it is none, or cannot be read. Returns without
- * waiting for another process. Requires `--allow-read`.
+ * Returns the first bytes of a regular file, fewer if it is shorter; undefined if it is not a regular file or cannot be
+ * read. Never waits for another process. Requires `--allow-read`.
  */
 export function readHeadSync(path: string, length: number): Uint8Array | undefined {
   let fd: number | undefined;
@@ -69,14 +69,14 @@ export function readHeadSync(path: string, length: number): Uint8Array | undefin
   }
 }
 
-/** An open file of whatever kind. */
+/** An open file of any kind. */
 export interface OpenFile extends Disposable {
-  /** What it is the same file by: `device:inode`. */
+  /** The identity of the file: `device:inode`. */
   readonly id: string;
 }
 
 /**
- * Opens whatever a path leads to without waiting for another process, as opening a FIFO would; undefined if nothing is
+ * Opens what a path leads to without waiting for another process, as opening a FIFO would. Returns undefined if nothing is
  * there, or a socket. Requires `--allow-read`.
  */
 export async function holdOpen(path: string): Promise<OpenFile | undefined> {
@@ -89,24 +89,24 @@ export async function holdOpen(path: string): Promise<OpenFile | undefined> {
   return { id: `${dev}:${ino}`, [Symbol.dispose]: () => fs.closeSync(fd) };
 }
 
-/** Deno's own `open` has no O_NONBLOCK: without, opening a FIFO waits for a writer, and holds a thread until then. */
+/** The `open` of Deno has no O_NONBLOCK: without it, opening a FIFO waits for a writer, and blocks a thread until then. */
 function openToRead(path: string): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     fs.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, (error, fd) => {
       if (error === null) return resolve(fd);
       if (error.code === "ENOENT" && denoRules().linksAreFollowed) return resolveLink(path, resolve, reject);
-      // No file can have a name that is longer than the kernel takes.
+      // No file can have a name that is longer than the kernel allows.
       if (error.code === "ENOENT" || error.code === "ENAMETOOLONG") return resolve(undefined);
       reject(error.code === "ENXIO" ? notRegular(path, "a socket") : asDenoError(error, path));
     });
   });
 }
 
-/** A link that leads nowhere is none of a file that is absent: somebody has put it there. */
+/** A dangling link is not the same as a missing file: it was put there on purpose. */
 function resolveLink(path: string, absent: (none: undefined) => void, failed: (error: Error) => void): void {
   fs.lstat(path, (error, stat) => {
     if (error !== null || !stat.isSymbolicLink()) return absent(undefined);
-    // It may have come after the opening.
+    // The target may have been created after the opening.
     fs.stat(path, (error) => {
       if (error === null) absent(undefined);
       else failed(new UnreadableFileError(path, "it is a symbolic link that leads nowhere"));
@@ -134,7 +134,7 @@ function tooLarge(path: string): UnreadableFileError {
   return new UnreadableFileError(path, `it is larger than ${LARGEST_FILE / (1024 * 1024)} MiB`);
 }
 
-/** One byte more than there was shows the end of the file, or that it has grown. */
+/** Asks for one byte more than the size: so the end of the file shows, or that the file has grown. */
 async function readAll(path: string, fd: number, size: number): Promise<Uint8Array> {
   let buffer = new Uint8Array(size + 1);
   for (let filled = 0;;) {
@@ -169,12 +169,12 @@ const DENO_ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
   ELOOP: Deno.errors.FilesystemLoop,
 };
 
-/** The rest of the program knows the errors of Deno; a compiled program does not say which file they are about. */
+/** Makes an error as Deno throws it, which the other modules expect. It names the file also in a compiled program. */
 function asDenoError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("code" in error) || !("errno" in error)) return error;
   const { code, errno } = error as NodeJS.ErrnoException;
   if (code === undefined || errno === undefined) return error;
-  // Of "ENOTDIR: not a directory, open '/a/b'", the words in the middle.
+  // The middle part of "ENOTDIR: not a directory, open '/a/b'".
   const [, words = error.message] = /^[A-Z0-9]+: (.*?)(?:, \w+(?: '.*')?)?$/s.exec(error.message) ?? [];
   const message = `${words.charAt(0).toUpperCase()}${
     words.slice(1)

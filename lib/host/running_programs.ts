@@ -4,47 +4,48 @@ import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
 import { delay } from "../async/wait.ts";
 
-/** The variable by which a program that podwire started, and what that starts, is known. */
+/** The variable that marks a program that podwire started, and the programs that it starts. */
 export const CALL_VARIABLE = "PODWIRE_CALL";
 
-/** What a program runs for. */
+/** The purpose of a running program. */
 export interface Purpose {
-  /** What it works on, such as the ID of a container. */
+  /** The object that it works on, such as the ID of a container. */
   readonly subject: string;
   readonly task: string;
 }
 
-/** What is known of a program whose caller was killed. */
+/** A program whose caller was killed. */
 interface Abandoned {
   readonly id: string;
   readonly path: string;
-  /** Undefined where the caller was killed before it knew. */
+  /** Undefined if the caller was killed before it wrote the ID. */
   readonly pid: number | undefined;
 }
 
 const GRACE_MS = 2_000;
-/** A busy machine may take its time to end what it was told to end. */
+/** On a busy machine a process may end late after a signal. */
 const KILLED_MS = 30_000;
 const POLL_MS = 20;
 const ATTEMPTS = 5;
 const LONGEST_NOTE = 4096;
 
 /**
- * The programs that run for an installation, as one file each, which its caller holds locked: a file that nobody holds
- * is that of a program whose caller was killed. The file has a random name, and the program gets that name in its
- * environment, so that neither an equal subject of another installation nor a copy of an environment is taken for it.
+ * The programs that run for an installation, with one file for each, which its caller holds locked: a file without lock
+ * belongs to a program whose caller was killed. The file has a random name, which the program gets in its environment, so
+ * that neither an equal subject of another installation nor a copy of an environment is mistaken for it.
  */
 export class RunningPrograms {
   readonly #dir: string;
   readonly #run: RunCommand;
 
-  /** The files lie below `runDir`, which belongs to the installation alone. */
+  /** The files are below `runDir`, which belongs to this installation alone. */
   constructor(runDir: string, run: RunCommand = runCommand) {
     this.#dir = `${runDir}/calls`;
     this.#run = run;
   }
 
-  /** Notes each program while it runs. Where no file can be written, it runs without: then it is not found again. */
+  /** Returns a function that keeps a file for each program while it runs. Without a file, if none can be written, the
+   * program still runs, but cannot be found later. */
   noting(run: RunCommand, purpose: Purpose): RunCommand {
     return async (request) => {
       const note = this.#begin(purpose);
@@ -63,15 +64,15 @@ export class RunningPrograms {
   }
 
   /**
-   * Ends the programs of that purpose whose callers were killed: TERM, two seconds later KILL. Each ends with its
-   * session and with what it or its session started in sessions of their own, as far as the chain of parents shows that.
-   * A process that left both is a daemon, and is left alone, as are those of other users. Gives the process IDs that it
-   * met.
+   * Ends the programs with that purpose whose callers were killed: TERM, two seconds later KILL. Each one ends with its
+   * session, and with the processes that it or its session started in other sessions, as far as the chain of parents shows
+   * that. A process that left both is a daemon, and is left alone, as are those of other users. Returns the IDs of the
+   * processes that it found.
    *
    * Permissions: unscoped `--allow-run`, `--allow-read` and `--allow-write` of the directory.
    *
-   * @throws {HostError} if one is still there after KILL
-   * @throws The reason of `signal`, if that fires first: then some may be left
+   * @throws {HostError} If one still runs after KILL.
+   * @throws The reason of `signal`, if that fires first; then some may still run.
    */
   async endAbandoned(
     isWanted: (purpose: Purpose) => boolean,
@@ -79,14 +80,14 @@ export class RunningPrograms {
   ): Promise<readonly number[]> {
     const abandoned = await this.#abandoned(isWanted);
     if (abandoned.length === 0) return [];
-    const hunt = new Hunt(abandoned, this.#run);
-    const met = await hunt.find();
-    if (met.length > 0) {
-      sendSignal(met, "SIGTERM");
-      if (!await goneWithin(GRACE_MS, hunt, signal)) {
-        sendSignal(await hunt.find(), "SIGKILL");
-        if (!await goneWithin(KILLED_MS, hunt, signal)) {
-          const pids = (await hunt.find()).join(", ");
+    const search = new ProcessSearch(abandoned, this.#run);
+    const found = await search.find();
+    if (found.length > 0) {
+      sendSignal(found, "SIGTERM");
+      if (!await goneWithin(GRACE_MS, search, signal)) {
+        sendSignal(await search.find(), "SIGKILL");
+        if (!await goneWithin(KILLED_MS, search, signal)) {
+          const pids = (await search.find()).join(", ");
           throw new HostError(
             `Cannot end the processes ${pids} of an interrupted run: still there after KILL`,
           );
@@ -94,10 +95,10 @@ export class RunningPrograms {
       }
     }
     for (const { path } of abandoned) await removeIfThere(path);
-    return met;
+    return found;
   }
 
-  /** As {@linkcode endAbandoned}, for all that runs for one subject. The caller holds the lock of the subject. */
+  /** As {@linkcode endAbandoned}, for all programs of one subject. The caller holds the lock of the subject. */
   async endAbandonedOf(subject: string, signal?: AbortSignal): Promise<readonly number[]> {
     return await this.endAbandoned((purpose) => purpose.subject === subject, signal);
   }
@@ -106,13 +107,13 @@ export class RunningPrograms {
     const found: Abandoned[] = [];
     for (const id of await listDir(this.#dir)) {
       const path = `${this.#dir}/${id}`;
-      // What is no file was not made here.
+      // Only files were made here.
       if ((await statOf(path))?.isFile === false) continue;
-      // Shared, so that two who look do not take each other for the caller.
+      // Shared, so that two concurrent searches do not take each other for the caller.
       using lock = await tryLockFile(path, { shared: true, create: false });
       if (lock === undefined) continue;
       const note = await readNote(path);
-      // Its caller was killed before it started anything; one that still lives makes another.
+      // Its caller was killed before it started a program; a caller that still lives makes another file.
       if (note === undefined) await removeIfThere(path);
       else if (isWanted(note)) found.push({ id, path, pid: note.pid });
     }
@@ -127,13 +128,13 @@ export class RunningPrograms {
         if (note !== undefined) return note;
       }
     } catch {
-      // No permission, no space, no directory: what is to run is worth more than the note of it.
+      // No permission, no space, no directory: to run the program matters more than its file.
     }
     return undefined;
   }
 }
 
-/** The file of a running program. Written at once, without waiting: between start and file nothing may come. */
+/** The file of a running program. Written synchronously: nothing may happen between the start and the file. */
 class Note {
   readonly id: string;
   readonly #path: string;
@@ -145,7 +146,7 @@ class Note {
     this.#file = file;
   }
 
-  /** Undefined where somebody who looks around took the file for one that was left. */
+  /** Undefined if another process, which searches for abandoned programs, took the file for one of them. */
   static make(dir: string, purpose: Purpose): Note | undefined {
     const id = crypto.randomUUID();
     const path = `${dir}/${id}`;
@@ -171,7 +172,7 @@ class Note {
     try {
       this.#file.writeSync(new TextEncoder().encode(`${pid}\n`));
     } catch {
-      // The disk is full: then all that has the mark counts as this program's.
+      // The disk is full: then every process with the mark counts as one of this program.
     }
   }
 
@@ -179,9 +180,9 @@ class Note {
     try {
       Deno.removeSync(this.#path);
     } catch {
-      // It is not there any more, or cannot be removed: nothing runs under that name.
+      // It is gone, or cannot be removed: no program runs with that name.
     }
-    // Closing is not enough: a child being started holds a copy of the descriptor until its program is loaded.
+    // Closing is not enough: a child that is starting holds a copy of the descriptor until its program is loaded.
     this.#file.unlockSync();
     this.#file.close();
   }
@@ -191,7 +192,7 @@ async function readNote(path: string): Promise<Purpose & { pid: number | undefin
   try {
     if (((await statOf(path))?.size ?? 0) > LONGEST_NOTE) return undefined;
     const [head = "", pid] = (await readTextIfThere(path) ?? "").split("\n");
-    // What it says may be anything, `null` too.
+    // The JSON may be anything, `null` too.
     const { subject, task } = JSON.parse(head) ?? {};
     if (typeof subject !== "string" || typeof task !== "string") return undefined;
     return { subject, task, pid: /^\d+$/.test(pid ?? "") ? Number(pid) : undefined };
@@ -201,23 +202,23 @@ async function readNote(path: string): Promise<Purpose & { pid: number | undefin
   }
 }
 
-/** The search for what abandoned programs have left. */
-class Hunt {
+/** Searches the processes that abandoned programs left. */
+class ProcessSearch {
   readonly #abandoned: readonly Abandoned[];
   readonly #run: RunCommand;
-  /** Met before, with the session that each was in: once its parent has ended, no chain leads to it. */
-  readonly #met = new Map<number, number>();
+  /** Found before, with the session of each: after its parent has ended, no chain of parents leads to it. */
+  readonly #known = new Map<number, number>();
 
   constructor(abandoned: readonly Abandoned[], run: RunCommand) {
     this.#abandoned = abandoned;
     this.#run = run;
   }
 
-  /** The processes that are there now. */
+  /** Returns the processes that exist now. */
   async find(): Promise<readonly number[]> {
     const entries = this.#abandoned.map(({ id }) => `${CALL_VARIABLE}=${id}`);
     const marked = await findMarked(entries, this.#run);
-    if (marked.size === 0 && this.#met.size === 0) return [];
+    if (marked.size === 0 && this.#known.size === 0) return [];
     const { stdout } = await this.#run({ program: "sh", args: ["-c", PROCESS_TABLE] });
     const table = parseProcessTable(stdout);
     const own = table.get(Deno.pid)?.users[1];
@@ -228,24 +229,24 @@ class Hunt {
       const members = [...marked].filter(([, entry]) => entry === `${CALL_VARIABLE}=${id}`);
       return rootsOf(pid, members.map(([member]) => member).filter((member) => ours.has(member)), ours);
     });
-    const seen = [...this.#met].filter(([pid, session]) => ours.get(pid)?.session === session);
-    const found = withDescendants([...roots, ...seen.map(([pid]) => pid)], ours);
-    this.#met.clear();
-    for (const pid of found) this.#met.set(pid, ours.get(pid)?.session ?? 0);
-    return [...this.#met.keys()];
+    const known = [...this.#known].filter(([pid, session]) => ours.get(pid)?.session === session);
+    const found = withDescendants([...roots, ...known.map(([pid]) => pid)], ours);
+    this.#known.clear();
+    for (const pid of found) this.#known.set(pid, ours.get(pid)?.session ?? 0);
+    return [...this.#known.keys()];
   }
 }
 
 /**
- * Where the tree of a program begins, given those that have its mark. One that has the mark, but another session, is a
- * daemon that the program has started: the mark alone is no reason to end it.
+ * Returns the roots of the process tree of a program, given the processes with its mark. A process with the mark, but in
+ * another session, is a daemon that the program started: the mark alone is not a reason to end it.
  */
 function rootsOf(
   pid: number | undefined,
   marked: readonly number[],
   table: ReadonlyMap<number, ProcessEntry>,
 ): readonly number[] {
-  // Killed in the moment of the start: whatever has the mark was not answered.
+  // The caller was killed during the start: no process with the mark had a caller that waited for it.
   if (pid === undefined) return marked;
   const isOf = (member: number) => member === pid || table.get(member)?.session === pid;
   if (!marked.some(isOf)) return [];
@@ -261,12 +262,12 @@ function ancestorsOf(pid: number, table: ReadonlyMap<number, ProcessEntry>): Rea
   return found;
 }
 
-/** The processes whose environment has exactly one of these entries, each with the entry. */
+/** Returns the processes whose environment has exactly one of these entries, each with the entry. */
 async function findMarked(
   entries: readonly string[],
   run: RunCommand,
 ): Promise<ReadonlyMap<number, string>> {
-  // grep opens the files: this process may not. Processes come and go meanwhile, hence -s.
+  // grep opens the files, because this process may not. -s, because processes may end meanwhile.
   const { stdout } = await run({
     program: "sh",
     args: ["-c", 'grep -sHzxF -e "$1" /proc/[0-9]*/environ', "sh", entries.join("\n")],
@@ -289,9 +290,13 @@ function sendSignal(pids: readonly number[], signal: Deno.Signal): void {
   }
 }
 
-async function goneWithin(ms: number, hunt: Hunt, signal: AbortSignal | undefined): Promise<boolean> {
+async function goneWithin(
+  ms: number,
+  search: ProcessSearch,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const end = performance.now() + ms;
-  while ((await hunt.find()).length > 0) {
+  while ((await search.find()).length > 0) {
     if (performance.now() > end) return false;
     await delay(POLL_MS, signal);
   }

@@ -1,9 +1,9 @@
-/** Where programs are looked for when the caller names no `PATH`. */
+/** The directories that are searched for programs if the caller gives no `PATH`. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
- * A `PATH` with the directories of {@linkcode DEFAULT_PATH} that it lacks at its end: that of a user names no sbin, where
- * `ip`, `nft` and `iptables` are. An empty one counts as none.
+ * Appends the missing directories of {@linkcode DEFAULT_PATH} to a `PATH`: that of a user does not contain the sbin
+ * directories, where `ip`, `nft` and `iptables` are. An empty `PATH` counts as none.
  */
 export function withSystemDirs(path: string | undefined): string {
   if (path === undefined || path === "") return DEFAULT_PATH;
@@ -12,8 +12,8 @@ export function withSystemDirs(path: string | undefined): string {
 }
 
 /**
- * The program that a `PATH` leads to, as execvp(3) looks: the first file of that name that may be executed. A name with a
- * slash is a path by itself. Undefined where there is none. Requires `--allow-read`; without, there is none.
+ * Searches a `PATH` as execvp(3) does, and returns the first executable file with that name. A name with a slash is a path
+ * by itself. Undefined if there is none. Requires `--allow-read`; without it, nothing is found.
  */
 export function findProgram(program: string, path: string): string | undefined {
   if (program.includes("/")) return isExecutable(program) ? program : undefined;

@@ -1,27 +1,27 @@
 import { DEFAULT_PATH, type RunCommand, runOk } from "./command.ts";
 
-/** How a service manager, such as systemd, wants to be told. Source: sd_notify(3), sd_watchdog_enabled(3). */
+/** How to notify a service manager such as systemd. Source: sd_notify(3), sd_watchdog_enabled(3). */
 export interface ServiceManagerOptions {
-  /** `NOTIFY_SOCKET`: a path, or the name of an abstract socket behind an `@`. */
+  /** `NOTIFY_SOCKET`: a path, or `@` and the name of an abstract socket. */
   readonly notifySocket: string | undefined;
-  /** `WATCHDOG_USEC`: microseconds after which a process that did not report counts as hung. */
+  /** `WATCHDOG_USEC`: a process that does not report for so many microseconds counts as hung. */
   readonly watchdogUsec?: string | undefined;
   /** `WATCHDOG_PID`: the process that has to report. */
   readonly watchdogPid?: string | undefined;
-  /** Our own process. */
+  /** The ID of this process. */
   readonly pid: number;
   readonly run: RunCommand;
-  /** Where `systemd-notify` is looked for. @default {DEFAULT_PATH} */
+  /** The `PATH` that is searched for `systemd-notify`. @default {DEFAULT_PATH} */
   readonly path?: string | undefined;
 }
 
-const PATIENCE_MS = 10_000;
+const NOTIFY_TIMEOUT_MS = 10_000;
 
 /**
  * The service manager that started this process, if one did.
  *
- * It is told by the program `systemd-notify`, which is wherever systemd is: Deno sends datagrams over Unix sockets only
- * with an unstable flag. Requires `--allow-run=systemd-notify`.
+ * The program `systemd-notify`, which comes with systemd, notifies it: Deno sends datagrams over Unix sockets only with an
+ * unstable flag. Requires `--allow-run=systemd-notify`.
  */
 export class ServiceManager {
   readonly #options: ServiceManagerOptions;
@@ -30,7 +30,7 @@ export class ServiceManager {
     this.#options = options;
   }
 
-  /** Milliseconds between two reports that it waits for at most; undefined if it waits for none. */
+  /** Longest time between two reports in milliseconds; undefined if the service manager expects none. */
   get watchdogMs(): number | undefined {
     const { notifySocket, watchdogUsec, watchdogPid, pid } = this.#options;
     const ms = Number(watchdogUsec || NaN) / 1_000;
@@ -39,19 +39,19 @@ export class ServiceManager {
   }
 
   /**
-   * Tells it that, each as `NAME=value`; does nothing where there is none.
+   * Sends assignments of the form `NAME=value`; does nothing if there is no service manager.
    *
-   * @throws {HostError} if it cannot be told
+   * @throws {HostError} If they cannot be sent.
    */
-  async tell(...assignments: readonly string[]): Promise<void> {
+  async notify(...assignments: readonly string[]): Promise<void> {
     const { notifySocket, run, path = DEFAULT_PATH } = this.#options;
     if (!notifySocket) return;
     await runOk(run, {
       program: "systemd-notify",
       args: assignments,
       env: { PATH: path, NOTIFY_SOCKET: notifySocket },
-      signal: AbortSignal.timeout(PATIENCE_MS),
-      // It speaks in the name of its parent, which must be this process.
+      signal: AbortSignal.timeout(NOTIFY_TIMEOUT_MS),
+      // It reports in the name of its parent, which must be this process.
       ownGroup: false,
     });
   }

@@ -2,27 +2,27 @@ import { HostError, runCommand } from "./command.ts";
 import { denoRules, isKernelFile } from "./deno_rules.ts";
 import { DEFAULT_PATH } from "./launch.ts";
 
-/** What is known about a file without opening it. */
+/** Facts about a file that are known without opening it. */
 export interface FileStat {
   readonly isFile: boolean;
   readonly isDirectory: boolean;
-  /** All bits, with those of the kind of file. */
+  /** All bits, with those for the kind of file. */
   readonly mode: number;
   readonly size: number;
   readonly dev: number;
   readonly ino: number;
   readonly mtimeMs: number;
-  /** Of the last change of the file or of what is known about it; not before then, and maybe to the second only. */
+  /** Time of the last change of the file or its metadata, not earlier; possibly in whole seconds only. */
   readonly ctimeMs: number;
 }
 
-// Deno 2.7 looks at files below /proc and /sys with --allow-read; from 2.8.3 on that takes --allow-all, which podwire
-// never asks for. The one rule, for all of podwire: Deno is asked first, and where a newer one refuses, programs are asked.
-// `sh` starts these, as podwire needs it anyway, so that they take no permission of their own.
+// Deno 2.7 inspects files below /proc and /sys with --allow-read; from 2.8.3 on that requires --allow-all, which podwire
+// never asks for. One rule holds for all of podwire: it tries Deno first, and if a newer one refuses, it runs programs.
+// `sh` starts these, because podwire needs it anyway, so that they need no permission of their own.
 
 /**
- * What a path leads to, or undefined if that is not there. Requires `--allow-read`; from Deno 2.8.3 on, below `/proc` and
- * `/sys`, `--allow-run=sh` in place of it.
+ * Returns the facts about the file that a path leads to, or undefined if it does not exist. Requires `--allow-read`; below
+ * `/proc` and `/sys`, from Deno 2.8.3 on, `--allow-run=sh` instead.
  */
 export async function statOf(path: string): Promise<FileStat | undefined> {
   try {
@@ -44,22 +44,22 @@ export async function statOf(path: string): Promise<FileStat | undefined> {
   }
 }
 
-/** Where a symbolic link leads; undefined for what is no link, or not there. Requires as {@linkcode statOf}. */
+/** Returns the target of a symbolic link; undefined if the path is not a link or does not exist. Requires as {@linkcode statOf}. */
 export async function linkTarget(path: string): Promise<string | undefined> {
   try {
     return await Deno.readLink(path);
   } catch (error) {
     if (isForPrograms(error, path)) return await targets.of(withoutSelf(path));
-    // Deno has no class of its own for EINVAL, which says that the path is no link.
+    // Deno has no error class for EINVAL, which means that the path is not a link.
     if (error instanceof Deno.errors.NotFound || isErrno(error, 22)) return undefined;
     throw error;
   }
 }
 
 /**
- * The names in a directory, in no order. Requires as {@linkcode statOf}.
+ * Returns the names in a directory, in no order. Requires as {@linkcode statOf}.
  *
- * @throws {Deno.errors.NotFound} if it is not there
+ * @throws {Deno.errors.NotFound} If the directory does not exist.
  */
 export async function namesIn(dir: string): Promise<string[]> {
   try {
@@ -67,15 +67,15 @@ export async function namesIn(dir: string): Promise<string[]> {
   } catch (error) {
     if (!isForPrograms(error, dir)) throw error;
   }
-  // What is no directory has nothing below it.
+  // With the dot, ls fails for a file that is not a directory.
   const path = `${withoutSelf(dir)}/.`;
-  const { stdout, stderr } = await ask('exec ls -A1 -- "$1"', [path]);
+  const { stdout, stderr } = await runScript('exec ls -A1 -- "$1"', [path]);
   const failure = failureOf(path, stderr);
   if (failure !== undefined) throw failure;
   return stdout.split("\n").slice(0, -1);
 }
 
-/** The path without symbolic links. Requires as {@linkcode statOf}. @throws if it leads nowhere. */
+/** Returns the path without symbolic links. Requires as {@linkcode statOf}. @throws If it leads nowhere. */
 export async function realPath(path: string): Promise<string> {
   try {
     return await Deno.realPath(path);
@@ -83,15 +83,15 @@ export async function realPath(path: string): Promise<string> {
     if (!isForPrograms(error, path)) throw error;
   }
   const own = withoutSelf(path);
-  const { code, stdout, stderr } = await ask('exec readlink -ev -- "$1"', [own]);
+  const { code, stdout, stderr } = await runScript('exec readlink -ev -- "$1"', [own]);
   if (code === 0) return stdout.slice(0, -1);
   throw failureOf(own, stderr) ?? notFound(own);
 }
 
-/** The user that this process runs as. Requires as {@linkcode statOf}, for `/proc/self`. */
+/** Returns the user ID of this process. Requires as {@linkcode statOf}, for `/proc/self`. */
 export function ownUser(): number {
   try {
-    // Deno.uid() needs --allow-sys; the owner of the process's folder is the same number.
+    // Deno.uid() needs --allow-sys; the owner of the directory of the process is the same number.
     return Deno.statSync("/proc/self").uid ?? -1;
   } catch (error) {
     if (!isForPrograms(error, "/proc/self")) throw error;
@@ -108,12 +108,12 @@ export function ownUser(): number {
   return text === "" ? -1 : Number(text);
 }
 
-/** Whether a path was refused for being the kernel's: where `--allow-read` is missing too, Deno names that first. */
+/** Whether Deno refused the path because it belongs to the kernel. If `--allow-read` is missing too, Deno names that first. */
 function isForPrograms(error: unknown, path: string): boolean {
   return error instanceof Deno.errors.NotCapable && !denoRules().kernelFilesByRead && isKernelFile(path);
 }
 
-/** Of a name that is longer than the kernel takes: no file can be called so. */
+/** Whether the error says that a name is longer than the kernel allows: no file can have such a name. */
 export function isNameTooLong(error: unknown): boolean {
   return isErrno(error, 36);
 }
@@ -122,18 +122,18 @@ function isErrno(error: unknown, number: number): boolean {
   return error instanceof Error && error.message.includes(`(os error ${number})`);
 }
 
-/** To another process `/proc/self` is that process. */
+/** Replaces `/proc/self`, which for another process is that process. */
 function withoutSelf(path: string): string {
   return path.replace(/^\/+proc\/+(?:thread-)?self(?=\/|$)/, `/proc/${Deno.pid}`);
 }
 
 const ENV = { PATH: DEFAULT_PATH, LC_ALL: "C", QUOTING_STYLE: "literal" };
 
-async function ask(script: string, paths: readonly string[]) {
+async function runScript(script: string, paths: readonly string[]) {
   const args = ["-c", script, "sh", ...paths];
   const outcome = await runCommand({ program: "sh", args, env: ENV, ownGroup: false });
   if (outcome.code !== 126 && outcome.code !== 127) return outcome;
-  throw new HostError(`Cannot look at "${paths[0]}": ${outcome.stderr.trim()}`, {
+  throw new HostError(`Cannot inspect "${paths[0]}": ${outcome.stderr.trim()}`, {
     reason: "program-missing",
   });
 }
@@ -156,33 +156,33 @@ function notFound(path: string): Error {
   return new Deno.errors.NotFound(`No such file or directory (os error 2): '${path}'`);
 }
 
-/** What a program says of a path on standard error, as Deno would say it. */
+/** Returns what a program reports about a path on standard error, as the error that Deno would throw. */
 function failureOf(path: string, stderr: string): Error | undefined {
   for (const line of stderr.split("\n")) {
     const at = line.indexOf(path);
-    // Of another path that begins with this one, something else may be said.
+    // The line may be about another path that begins with this one.
     if (at < 0 || /^[\w/]/.test(line.slice(at + path.length))) continue;
     for (const [words, make] of FAILURES) if (line.includes(words)) return make(path);
   }
   return undefined;
 }
 
-/** So many fit on a command line, however long their names are. */
+/** So many fit on a command line, even with the longest names. */
 const MOST_PATHS = 400;
 
 type Answer<T> = PromiseWithResolvers<T | undefined>;
 
 /**
- * Asks one program about many paths: those that are asked for while it runs wait for the next. So there is never more
- * than one process, and there are few however many sandboxes there are.
+ * Runs one program for many paths: paths that are requested while it runs wait for the next run. So there is never more than
+ * one process at a time, and there are few in total, also with many sandboxes.
  */
-class Gatherer<T> {
+class BatchedQuery<T> {
   readonly #script: string;
   readonly #parse: (fields: string) => T | undefined;
   #waiting = new Map<string, Answer<T>>();
   #isRunning = false;
 
-  /** `script` prints, for each of its arguments that is there, in their order, its name, a tab and a line of fields. */
+  /** `script` prints for each of its arguments that exists, in their order: its name, a tab and a line of fields. */
   constructor(script: string, parse: (fields: string) => T | undefined) {
     this.#script = script;
     this.#parse = parse;
@@ -197,7 +197,7 @@ class Gatherer<T> {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    // Whoever asks in the same go is heard first.
+    // First let the other callers of this tick add their paths.
     await Promise.resolve();
     while (this.#waiting.size > 0) {
       const asked = [...this.#waiting].slice(0, MOST_PATHS);
@@ -209,7 +209,7 @@ class Gatherer<T> {
 
   async #answer(asked: readonly (readonly [path: string, answer: Answer<T>])[]): Promise<void> {
     try {
-      const { stdout, stderr } = await ask(this.#script, asked.map(([path]) => path));
+      const { stdout, stderr } = await runScript(this.#script, asked.map(([path]) => path));
       let rest = stdout;
       for (const [path, { resolve, reject }] of asked) {
         if (rest.startsWith(`${path}\t`)) {
@@ -230,7 +230,7 @@ class Gatherer<T> {
 
 const KIND_BITS = 0o170000;
 
-const stats = new Gatherer<FileStat>('exec stat -L -c "%n\t%f %s %d %i %Y %Z" -- "$@"', (fields) => {
+const stats = new BatchedQuery<FileStat>('exec stat -L -c "%n\t%f %s %d %i %Y %Z" -- "$@"', (fields) => {
   const [mode = "", ...numbers] = fields.split(" ");
   const [size = NaN, dev = NaN, ino = NaN, mtime = NaN, ctime = NaN] = numbers.map(Number);
   const bits = Number.parseInt(mode, 16);
@@ -246,8 +246,8 @@ const stats = new Gatherer<FileStat>('exec stat -L -c "%n\t%f %s %d %i %Y %Z" --
   };
 });
 
-// Its target is behind the name of a link, which comes twice: `%N` has no form without it.
-const targets = new Gatherer<string>('exec stat -c "%n\t%N" -- "$@"', (fields) => {
+// `%N` prints the name of the link again before its target; there is no format without it.
+const targets = new BatchedQuery<string>('exec stat -c "%n\t%N" -- "$@"', (fields) => {
   const [, target] = / -> '?(.*?)'?$/s.exec(fields) ?? [];
   return target;
 });

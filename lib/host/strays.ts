@@ -1,21 +1,21 @@
 import { parseProcessTable, withDescendants } from "./process_table.ts";
 
 /**
- * What a program that hangs has started in sessions of their own: signals to its process group do not reach them. They
- * are found by the chain of parents, which is there as long as the program is.
+ * The processes that a hung program has started in other sessions: signals to its process group do not reach them. The chain
+ * of parents leads to them, which exists as long as the program does.
  */
 export class Strays {
-  /** The session that each was met in: an ID is used again. */
+  /** The session of each when it was found: IDs are used again. */
   #sessions = new Map<number, number>();
   readonly #read: () => Promise<string | undefined>;
 
-  /** `read` gives what {@linkcode PROCESS_TABLE} prints. */
+  /** `read` returns the output of {@linkcode PROCESS_TABLE}. */
   constructor(read: () => Promise<string | undefined>) {
     this.#read = read;
   }
 
-  /** Finds none where the permissions do not allow it. */
-  async look(pid: number): Promise<void> {
+  /** Finds the processes; none if the permissions do not allow it. */
+  async find(pid: number): Promise<void> {
     const text = await this.#read().catch(() => undefined);
     if (text === undefined) return;
     const table = parseProcessTable(text);

@@ -1,21 +1,21 @@
-/** What is noted of a span. */
+/** The attributes of a span. */
 export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
 
-/** A piece of work in a trace, while it lasts. */
+/** An operation in a trace, while it runs. */
 export interface Span {
-  /** `TRACEPARENT`, and `TRACESTATE` where there is one, for programs that are part of the work. Source: W3C Trace Context. */
+  /** `TRACEPARENT`, and `TRACESTATE` if there is one, for programs that belong to the operation. Source: W3C Trace Context. */
   readonly environment: Readonly<Record<string, string>>;
-  /** Adds what became known while the work was done. */
+  /** Adds attributes that became known while the operation ran. */
   note(attributes: SpanAttributes): void;
 }
 
-/** Records pieces of work; one that is begun inside another one becomes its child. */
+/** Records operations; one that starts inside another one becomes its child. */
 export interface Tracer {
-  /** Gives, or throws, what the body does. */
+  /** Returns, or throws, what the body does. */
   span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T>;
 }
 
-/** Where the work of a process comes from, as it was told. */
+/** The trace that this process belongs to. */
 export interface TracerOptions {
   /** The variable `TRACEPARENT`: the span in which the process was started. @default {none} */
   readonly traceparent?: string | undefined;
@@ -29,7 +29,7 @@ interface SpanContext {
   readonly traceFlags: number;
 }
 
-// As far as it is used. Source: OpenTelemetry API for JavaScript, version 1.
+// The part that is used. Source: OpenTelemetry API for JavaScript, version 1.
 interface OtelSpan {
   spanContext(): SpanContext;
   setAttributes(attributes: SpanAttributes): unknown;
@@ -56,9 +56,9 @@ const STATUS_ERROR = 2;
 const TRACEPARENT = /^([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/;
 
 /**
- * Records spans with the OpenTelemetry that is part of Deno, if that is on: the environment says so with `OTEL_DENO=true`
- * when the process starts, and where they are sent with `OTEL_EXPORTER_OTLP_ENDPOINT`. Else there is no tracer, and no
- * cost; nor is there one where the caller's own trace is not recorded.
+ * Records spans with the OpenTelemetry that is part of Deno, if that is on: the environment has `OTEL_DENO=true` when the
+ * process starts, and the receiver in `OTEL_EXPORTER_OTLP_ENDPOINT`. Else there is no tracer, and no cost; the same if the
+ * trace of the caller is not recorded.
  *
  * Permissions: none.
  *
@@ -106,10 +106,10 @@ export function processTracer({ traceparent = "", tracestate = "" }: TracerOptio
   };
 }
 
-/** The span that the variable names; nothing of one that is malformed, which is then ignored. */
+/** Reads the span that the variable names; a malformed variable is ignored. */
 function parseTraceparent(text: string): SpanContext | undefined {
   const [, version, traceId = "", spanId = "", flags = "", more] = TRACEPARENT.exec(text) ?? [];
-  // A later version may have more fields, the first one has not.
+  // A later version may have more fields; the first one has none.
   if (version === undefined || version === "ff" || (version === "00" && more !== undefined)) return undefined;
   if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };

@@ -1,12 +1,12 @@
 /**
- * What a terminal acts on or does not show: control characters, marks of the direction of writing and of no width, ends
- * of lines and paragraphs, tags, and halves of a pair that is none.
+ * Characters that a terminal acts on or does not show: control characters, marks of the writing direction and of no width,
+ * ends of lines and paragraphs, tags, and surrogates without their other half.
  */
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 /**
- * For text that may quote a plugin, a pod or a file: no line ends, nothing that moves the cursor, colours the terminal,
- * or lets what is shown differ from what is there.
+ * Escapes text that may quote a plugin, a pod or a file. The result has no line ends, and nothing that moves the cursor,
+ * colours the terminal, or makes the text look different from what it is.
  *
  * @example
  * ```ts
@@ -25,11 +25,11 @@ export function oneLine(text: string): string {
   });
 }
 
-/** Longer than every name that is one, and than most paths. */
+/** Longer than every valid name, and than most paths. */
 const LONGEST_WORD = 300;
 const LONG_WORD = new RegExp(`\\S{${LONGEST_WORD + 1},}`, "gu");
 
-/** The text with the middle of each endless word left out, so that a reader finds what stands around it. */
+/** Leaves out the middle of each very long word, so that a reader finds the text around it. */
 export function withoutLongWords(text: string): string {
   return text.replace(LONG_WORD, (word) => {
     const characters = [...word];
@@ -39,8 +39,8 @@ export function withoutLongWords(text: string): string {
 }
 
 /**
- * The same JSON, or other text, in which nothing stands that a terminal acts on but line ends and tabs. A JSON text says
- * the same as before, since such characters can only stand in its strings.
+ * Escapes everything in JSON, or in other text, that a terminal acts on, except line ends and tabs. The meaning of JSON does
+ * not change, because such characters can only be in its strings.
  */
 export function escapedInJson(text: string): string {
   return text.replace(UNSHOWN, (char) => {

@@ -9,20 +9,20 @@ export interface HostVeth {
 }
 
 /**
- * Those of the pairs that are there still: veths with that name and that address, which together no other one has. The
- * end of a pair on the host is out of the reach of the pod, whatever it does to its own: rename it, put another link in
- * its place, or move it to another namespace.
+ * Returns the names of the pairs that still exist: veths with both that name and that address, which no other veth has. The
+ * pod cannot reach the end of a pair on the host, whatever it does to its own: rename it, put another link in its place, or
+ * move it to another namespace.
  *
  * Requires `--allow-run=ip`.
  */
-export async function hostVethsThere(
+export async function existingHostVeths(
   wanted: readonly HostVeth[],
   options: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly string[]> {
   return (await hostVethPeers(wanted, options)).map(({ name }) => name);
 }
 
-/** A pair that is there still. */
+/** A pair that still exists. */
 export interface HostVethPeer {
   readonly name: string;
   /** The index of the other end, in its namespace. */
@@ -30,7 +30,7 @@ export interface HostVethPeer {
 }
 
 /**
- * As {@linkcode hostVethsThere}, with the other ends.
+ * Returns the same pairs as {@linkcode existingHostVeths}, with the other ends.
  *
  * Requires `--allow-run=ip`.
  */
@@ -47,24 +47,24 @@ export async function hostVethPeers(
 }
 
 /**
- * Removes what is left of these pairs, with both ends; gives the names of those that were there.
+ * Removes those of the pairs that still exist, with both ends; returns the names of those that existed.
  *
  * Requires root and `--allow-run=ip`.
  *
- * @throws {HostError} if one cannot be removed
+ * @throws {HostError} If one cannot be removed.
  */
 export async function removeHostVeths(
   wanted: readonly HostVeth[],
   { run, signal }: Omit<IpOptions, "netns"> = {},
 ): Promise<readonly string[]> {
   const options = { run, signal };
-  const there = await hostVethsThere(wanted, options);
+  const there = await existingHostVeths(wanted, options);
   for (const name of there) {
     try {
       await ipJson(["link", "delete", "dev", name], options);
     } catch (error) {
-      // It may have gone by itself, with the namespace of its other end.
-      if ((await hostVethsThere(wanted, options)).includes(name)) throw error;
+      // It may have disappeared with the namespace of its other end.
+      if ((await existingHostVeths(wanted, options)).includes(name)) throw error;
     }
   }
   return there;

@@ -2,20 +2,20 @@ import { watchDir, type WatchListener } from "./dir_watch.ts";
 
 export type { WatchListener };
 
-/** How directories are watched: {@linkcode watchDirs}, or what stands in for it. */
+/** Watches directories: {@linkcode watchDirs}, or a replacement for tests. */
 export type WatchDirs = (dirs: readonly string[], listener: WatchListener) => Promise<Disposable>;
 
 /** Options of {@linkcode watchDirs}. */
 export interface WatchDirsOptions {
-  /** Whether what is below their subdirectories is told of too, those that are made later included. @default {false} */
+  /** Whether changes below their subdirectories are reported too, also below those that are made later. @default {false} */
   readonly recursive?: boolean | undefined;
 }
 
 /**
- * Watches directories, not what is below their subdirectories unless asked to, until disposed of. A directory that is
- * removed and made anew is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
+ * Watches directories until disposed of; what is below their subdirectories only with `recursive`. A directory that is
+ * removed and made again is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
  *
- * @throws {Deno.errors.NotFound} If one of them is not there.
+ * @throws {Deno.errors.NotFound} If one of them does not exist.
  *
  * @example
  * ```ts
@@ -57,21 +57,21 @@ export async function watchDirs(
 
 /** Directories that have to be watched for some paths, as {@linkcode watchedPaths} finds them. */
 export interface WatchedPaths {
-  /** All of them are there, and none has a symbolic link in its path; with what tells one from another of its name. */
+  /** All of them exist, and none has a symbolic link in its path; with their identity, by which a replaced one is recognized. */
   readonly dirs: ReadonlyMap<string, string>;
-  /** Whether a change at `changed` is one of the paths, in them, or on the way to them. */
+  /** Whether `changed` is one of the paths, or in them, or on the way to them. */
   readonly concerns: (changed: string) => boolean;
 }
 
-/** As many as Linux follows. */
+/** Linux follows no more. */
 const MOST_LINKS = 40;
 
 /**
- * What to watch to hear of changes of these paths (absolute ones), and in those that are directories: with each of
- * them the directories above it, and those that links on the way lead through. So it is heard when one of them is
- * made, removed, renamed or replaced, or a link is switched.
+ * Returns the directories to watch for changes of these absolute paths, and of the entries of those that are directories:
+ * each path with the directories above it, and those that links on the way lead through. So a watch notices when one of
+ * them is made, removed, renamed or replaced, or when a link is changed.
  *
- * Requires `--allow-read`; directories for which it is not granted are left out.
+ * Requires `--allow-read`; directories without that permission are left out.
  *
  * @example
  * ```ts
@@ -83,7 +83,7 @@ const MOST_LINKS = 40;
  */
 export async function watchedPaths(paths: readonly string[]): Promise<WatchedPaths> {
   const survey: Survey = { infos: new Map(), interests: new Map() };
-  // At once: on a busy machine each look has to wait for its turn.
+  // Concurrently: on a busy machine each check has to wait.
   await Promise.all(paths.map((path) => follow(path, survey)));
   const found = new Map<string, Interest>();
   for (const [dir, interest] of survey.interests) {
@@ -94,17 +94,17 @@ export async function watchedPaths(paths: readonly string[]): Promise<WatchedPat
   return { dirs, concerns: (changed) => isOfInterest(changed, found) };
 }
 
-/** What of a directory is of interest. */
+/** The names of interest in a directory. */
 interface Interest {
   readonly id: string;
   readonly names: Set<string>;
   all: boolean;
 }
 
-/** What was looked at, each path once. */
+/** The paths that were checked, each of them once. */
 interface Survey {
   readonly infos: Map<string, Promise<Deno.FileInfo | undefined>>;
-  /** By directory; undefined for what is none. */
+  /** By directory; undefined if the path is not a directory. */
   readonly interests: Map<string, Promise<Interest | undefined>>;
 }
 
@@ -148,7 +148,7 @@ function once<T>(known: Map<string, Promise<T>>, key: string, make: () => Promis
   return made;
 }
 
-/** Undefined also for what may not be looked at. */
+/** Undefined also if the permission is missing. */
 async function infoOf(path: string): Promise<Deno.FileInfo | undefined> {
   return isReadable(path) ? await unlessGone(Deno.lstat(path)) : undefined;
 }
@@ -157,7 +157,7 @@ const UNREACHABLE = [
   Deno.errors.NotFound,
   Deno.errors.NotADirectory,
   Deno.errors.PermissionDenied,
-  // Below /proc and /sys, from Deno 2.8.3 on; nor could they be watched.
+  // Below /proc and /sys, from Deno 2.8.3 on; such paths could not be watched either.
   Deno.errors.NotCapable,
 ];
 
@@ -170,7 +170,7 @@ async function unlessGone<T>(promise: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Asked beforehand, for a look without permission would prompt. */
+/** Checks the permission first, because a check of the path without it would prompt. */
 function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

@@ -75,7 +75,7 @@ export interface SandboxRecord {
   readonly sysctls?: Readonly<Record<string, string>>;
   /** What these were in a namespace that was borrowed, while the sandbox is being made. */
   readonly sysctlsBefore?: Readonly<Record<string, string>>;
-  /** When the process of `pid` was started, see `seeProcesses`. */
+  /** When the process of `pid` was started, see `readProcesses`. */
   readonly pidStart?: number;
   /** It has no namespace of its own: `netns` is the host's. */
   readonly hostNetwork?: true;

@@ -13,7 +13,7 @@ async function atSocket(fn: (path: string) => Promise<void>): Promise<void> {
   }
 }
 
-/** Answers each connection with these bytes, once it has been asked something. */
+/** Answers each connection with these bytes after its first request. */
 async function answering(path: string, answer: string, fn: () => Promise<unknown>): Promise<void> {
   const listener = Deno.listen({ transport: "unix", path });
   const serving = (async () => {
@@ -31,7 +31,7 @@ async function answering(path: string, answer: string, fn: () => Promise<unknown
   }
 }
 
-Deno.test("requestOverUnix() asks a server at a Unix socket, and gives what it answers", () =>
+Deno.test("requestOverUnix() sends a request to a server at a Unix socket, and returns its response", () =>
   atSocket(async (path) => {
     const long = "ü".repeat(300_000);
     await using _server = Deno.serve({ path, onListen() {} }, async (request) => {
@@ -40,31 +40,34 @@ Deno.test("requestOverUnix() asks a server at a Unix socket, and gives what it a
       return Response.json({ method, target, body: await request.text(), long }, { status: 201 });
     });
     const { status, text } = await requestOverUnix(path, POST);
-    assertEquals([status, JSON.parse(text)], [201, {
-      method: "POST",
-      target: "/v1/x?y=z",
-      body: POST.body,
-      long,
-    }]);
+    assertEquals({ status, body: JSON.parse(text) }, {
+      status: 201,
+      body: {
+        method: "POST",
+        target: "/v1/x?y=z",
+        body: POST.body,
+        long,
+      },
+    });
   }));
 
-Deno.test("requestOverUnix() says that nobody answers: no file, no socket, a socket that was left", () =>
+Deno.test("requestOverUnix() reports that there is no server: no file, a file that is not a socket, a socket that was left", () =>
   atSocket(async (path) => {
-    const nobody = async () => {
+    const noAnswer = async () => {
       const error = await assertRejects(() => requestOverUnix(path, POST), HostError, path);
-      assertEquals(error.reason, "nobody-answers");
+      assertEquals(error.reason, "no-answer");
     };
-    await nobody();
+    await noAnswer();
     await Deno.writeTextFile(path, "");
-    await nobody();
+    await noAnswer();
     await Deno.remove(path);
     const listener = Deno.listen({ transport: "unix", path });
     listener.close();
-    if (await Deno.lstat(path).then(() => true, () => false)) await nobody();
+    if (await Deno.lstat(path).then(() => true, () => false)) await noAnswer();
     await assertRejects(() => requestOverUnix("/tmp", POST), HostError);
   }));
 
-Deno.test("requestOverUnix() takes no part of an answer for all of it", () =>
+Deno.test("requestOverUnix() never takes a part of a response for the whole", () =>
   atSocket(async (path) => {
     const answers = [
       ["", "cut-short"],
@@ -75,7 +78,7 @@ Deno.test("requestOverUnix() takes no part of an answer for all of it", () =>
     for (const [answer, reason] of answers) {
       await answering(path, answer, async () => {
         const error = await assertRejects(() => requestOverUnix(path, POST), HostError);
-        assertEquals([answer, error.reason], [answer, reason]);
+        assertEquals({ answer, reason: error.reason }, { answer, reason });
       });
       await Deno.remove(path).catch(() => {});
     }
@@ -84,7 +87,7 @@ Deno.test("requestOverUnix() takes no part of an answer for all of it", () =>
     });
   }));
 
-Deno.test("requestOverUnix() closes the connection when its signal fires, which the server sees", () =>
+Deno.test("requestOverUnix() closes the connection when its signal fires, and the server notices", () =>
   atSocket(async (path) => {
     const asked = Promise.withResolvers<void>();
     const left = Promise.withResolvers<void>();

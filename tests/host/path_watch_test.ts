@@ -125,7 +125,7 @@ Deno.test("F41 after a failure all is watched anew, and the failed watch has no 
     assertEquals(fake.failures, [error]);
     fake.tell(0, "/etc/conf/a");
     assertEquals([fake.changes, await fake.cover("/etc/conf")], [0, true]);
-    fake.paths.distrust();
+    fake.paths.reset();
     assertEquals(await fake.cover("/etc/conf"), true);
     assertEquals(fake.watched, [
       ",/etc,/etc/conf (closed)",
@@ -135,7 +135,7 @@ Deno.test("F41 after a failure all is watched anew, and the failed watch has no 
     fake.before = () => {
       throw error;
     };
-    fake.paths.distrust();
+    fake.paths.reset();
     await assertRejects(() => fake.cover("/etc/conf"), RangeError);
   }));
 

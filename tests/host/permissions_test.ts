@@ -2,9 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import {
   grantsFor,
   isPermissionDenied,
-  keptPath,
   missingFlags,
   permissionFlag,
+  restrictedPath,
 } from "../../lib/host/permissions.ts";
 import { denoRules } from "../../lib/host/deno_rules.ts";
 import { HostError, runCommand } from "../../lib/host/command.ts";
@@ -210,10 +210,13 @@ Deno.test("what Deno keeps from a compiled program is named by its path, as no f
   const kept = new Deno.errors.NotCapable(
     'Requires all access to "/proc/foo", run again with the --allow-all flag',
   );
-  assertEquals([keptPath(kept, true), keptPath(kept, false)], ["/proc/foo", undefined]);
-  assertEquals(keptPath(new Error("about something else", { cause: kept }), true), "/proc/foo");
+  assertEquals([restrictedPath(kept, true), restrictedPath(kept, false)], ["/proc/foo", undefined]);
+  assertEquals(restrictedPath(new Error("about something else", { cause: kept }), true), "/proc/foo");
   const ordinary = new Deno.errors.NotCapable(
     'Requires run access to "ip", run again with the --allow-run flag',
   );
-  assertEquals([keptPath(ordinary, true), keptPath(new Error("no"), true)], [undefined, undefined]);
+  assertEquals([restrictedPath(ordinary, true), restrictedPath(new Error("no"), true)], [
+    undefined,
+    undefined,
+  ]);
 });

@@ -6,7 +6,7 @@ import { need } from "../root/need.ts";
 import { Datagrams } from "./datagrams.ts";
 
 Deno.test({
-  name: "a service manager is told through its socket, be that under a path or an abstract name",
+  name: "a service manager is notified through its socket, at a path or with an abstract name",
   ...need("perl", "systemd-notify"),
   fn: async () => {
     const dir = await Deno.makeTempDir({ prefix: "pwt-" });
@@ -14,8 +14,8 @@ Deno.test({
       for (const notifySocket of [`${dir}/notify`, `@podwire-test-${crypto.randomUUID()}`]) {
         await using socket = await Datagrams.open(notifySocket);
         const manager = new ServiceManager({ notifySocket, pid: Deno.pid, run: runCommand });
-        await manager.tell("READY=1", "STATUS=serving at /run/p.sock");
-        await manager.tell("STOPPING=1");
+        await manager.notify("READY=1", "STATUS=serving at /run/p.sock");
+        await manager.notify("STOPPING=1");
         const lines = await socket.until("STOPPING=1");
         assertEquals(lines.filter((line) => /^(READY|STATUS)=/.test(line)), [
           "READY=1",
@@ -31,21 +31,21 @@ Deno.test({
 Deno.test("where no service manager is, nothing is run", async () => {
   const { run, requests } = new FakeRun();
   for (const notifySocket of [undefined, ""]) {
-    await new ServiceManager({ notifySocket, pid: 1, run }).tell("READY=1");
+    await new ServiceManager({ notifySocket, pid: 1, run }).notify("READY=1");
   }
   assertEquals(requests.length, 0);
 });
 
 Deno.test({
-  name: "a service manager that cannot be told is an error, not the end",
+  name: "a service manager that cannot be notified is an error, not the end",
   ...need("systemd-notify"),
   fn: async () => {
     const manager = new ServiceManager({ notifySocket: "/nowhere/notify", pid: Deno.pid, run: runCommand });
-    await assertRejects(() => manager.tell("READY=1"), HostError, "systemd-notify");
+    await assertRejects(() => manager.notify("READY=1"), HostError, "systemd-notify");
   },
 });
 
-Deno.test("the watchdog waits for the process that it names, and only where it can be told", () => {
+Deno.test("the watchdog expects reports of the process that it names, and only if it can be notified", () => {
   const { run } = new FakeRun();
   const ms = (watchdogUsec?: string, watchdogPid?: string, notifySocket: string | undefined = "/n") =>
     new ServiceManager({ notifySocket, watchdogUsec, watchdogPid, pid: 7, run }).watchdogMs;

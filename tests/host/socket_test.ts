@@ -46,7 +46,7 @@ Deno.test("claimSocket() puts a socket under the path that only its owner may co
     assertEquals(await listening.socket?.state(), "ours");
   }));
 
-Deno.test("a socket that nobody listens on any more is replaced, with what making it had left", () =>
+Deno.test("a socket without a listener is replaced, and files of its making are removed", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
     // Deno takes a socket away as it closes it, but only under the name that it knows.
@@ -56,27 +56,27 @@ Deno.test("a socket that nobody listens on any more is replaced, with what makin
     await Deno.mkdir(`${dir}/.podwire-0011aabb`);
     assert(Deno.lstatSync(path).isSocket);
     // A child of another test that is being started holds the closed listener a moment longer.
-    await until(() => connect(path).then((one) => one.close() ?? false, () => true), "nobody listens");
+    await until(() => connect(path).then((one) => one.close() ?? false, () => true), "no process listens");
     await using _listening = await Listening.at(path);
     (await connect(path)).close();
     assertEquals(namesIn(dir), ["p.sock", "p.sock.lock"]);
   }));
 
-Deno.test("a socket that somebody listens on is refused, and stays", () =>
+Deno.test("a socket that a process listens on is refused, and stays", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
     await using first = await Listening.at(path);
-    const error = await assertRejects(() => Listening.at(path), HostError, "somebody answers at");
+    const error = await assertRejects(() => Listening.at(path), HostError, "another process listens there");
     assertEquals(error.reason, "exists");
     assertEquals(await first.socket?.state(), "ours");
     (await connect(path)).close();
   }));
 
-Deno.test("what is no socket is refused, and stays", () =>
+Deno.test("a path that is not a socket is refused, and stays", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
     await Deno.writeTextFile(path, "mine");
-    const error = await assertRejects(() => Listening.at(path), HostError, "is no socket");
+    const error = await assertRejects(() => Listening.at(path), HostError, "is not a socket");
     assertEquals([error.reason, await Deno.readTextFile(path)], ["exists", "mine"]);
   }));
 

@@ -147,8 +147,7 @@ binaryTest(
       runCommand({ program: "sh", args: ["-c", `exec "$0" ${words}`, PODWIRE_BINARY] });
     for (const words of ["--version >/dev/full", "--help >/dev/full"]) {
       const { code, stderr } = await call(words);
-      const problem =
-        "the result cannot be written to standard output: No space left on device (os error 28)";
+      const problem = "Cannot write the result to standard output: No space left on device (os error 28)";
       assertEquals([code, stderr], [1, `podwire: ${problem} (code 5)\n`]);
     }
     assertEquals((await call("nosuch 2>/dev/full")).code, 2);

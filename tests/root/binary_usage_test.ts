@@ -40,7 +40,7 @@ binaryTest(
       const line = stderr.startsWith("{") ? JSON.parse(stderr).msg : stderr;
       assertMatch(
         line,
-        /^(podwire: )?the result cannot be written to standard output: No space left on device/,
+        /^(podwire: )?Cannot write the result to standard output: No space left on device/,
         command,
       );
       assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);

@@ -114,7 +114,7 @@ binaryTest(
     const alive = () => started.filter((one) => one.status === "fulfilled" && !one.value.isEnded).length;
     await until("one is left", () => Promise.resolve(alive() === 1));
     const { code, stderr } = await world.podwire(["serve", `--socket=${world.dir}/run/p.sock`]);
-    assertEquals([code, stderr.includes("somebody answers at")], [1, true], stderr);
+    assertEquals([code, stderr.includes("another process listens there")], [1, true], stderr);
     await Deno.remove(`${world.dir}/run`, { recursive: true });
     await until("it is there again", () => isThere(`${world.dir}/run/p.sock`));
   },

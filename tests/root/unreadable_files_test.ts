@@ -142,7 +142,7 @@ binaryTest(
     const full = (args: string) => sh(`dist/podwire ${options} ${args} 2>&1 >/dev/full; echo "exit $?"`);
     for (const args of [`run web --id ${id}`, `run web --id ${id} --json`]) {
       const said = await full(args);
-      assertStringIncludes(said, "the result cannot be written to standard output");
+      assertStringIncludes(said, "Cannot write the result to standard output");
       assertStringIncludes(said.replaceAll('\\"', '"'), 'the sandbox "web" was removed again');
       assertStringIncludes(said, "exit 1");
       assertEquals(await world.json(["ps"]), []);
