@@ -2,7 +2,7 @@ import { builtins } from "../builtin/mod.ts";
 import { CniError } from "../cni/error.ts";
 import { type Command, type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 
-/** `podwire completion SHELL`, for these commands. */
+/** Returns `podwire completion SHELL` for these commands. */
 export function completion(commands: readonly Command[]): (input: CommandInput) => Promise<number> {
   return ({ io, operands }) => {
     const [shell = ""] = operands;
@@ -25,7 +25,7 @@ const SCRIPTS: Readonly<Record<string, (commands: readonly Command[]) => string>
 };
 const SANDBOXES = "$(podwire ps 2>/dev/null | awk 'NR > 1 { print $3 }')";
 const NETWORKS = "$(podwire networks 2>/dev/null | awk '$3 == \"used\" { print $2 }')";
-/** What the operands of a command can be, in the words of bash. */
+/** The operands that a command can have, as bash expands them. */
 const OPERANDS: Readonly<Record<string, string>> = {
   stop: SANDBOXES,
   rm: SANDBOXES,

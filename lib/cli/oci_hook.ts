@@ -46,16 +46,16 @@ async function createRuntime(input: CommandInput): Promise<number> {
     const request = sandboxOfContainer(state, await calledBy(input, state.id, signal));
     if (request === undefined) return;
     const earlier = await sandboxOf(sandboxes, state, signal);
-    // Nobody called the hook at the end of an earlier container of that ID: its runtime was killed.
-    if (earlier?.pid === null) warnFailures(input, await takeDown(sandboxes, earlier, signal));
+    // The hook was not called at the end of an earlier container of that ID: its runtime was killed.
+    if (earlier?.pid === null) warnFailures(input, await remove(sandboxes, earlier, signal));
     await sandboxes.run(request, { signal });
   });
   return 0;
 }
 
 /**
- * Takes the networks down once the container is gone. The runtime's own work must not wait for ours: what cannot be
- * torn down is told, stays on record and is tried again, and the exit code is 0.
+ * Removes the sandbox once the container is gone. The runtime must not wait for it: what cannot be torn down is logged,
+ * stays on record and is tried again, and the exit code is 0.
  */
 async function poststop(input: CommandInput): Promise<number> {
   const state = await readState(input);
@@ -66,7 +66,7 @@ async function poststop(input: CommandInput): Promise<number> {
     await withSignals(input.io, async (signal) => {
       const inTime = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
       const sandbox = await sandboxOf(sandboxes, state, inTime);
-      if (sandbox !== undefined) warnFailures(input, await takeDown(sandboxes, sandbox, inTime));
+      if (sandbox !== undefined) warnFailures(input, await remove(sandboxes, sandbox, inTime));
     });
   } catch (error) {
     input.io.writeError(oneLineOf(error, input).text);
@@ -74,7 +74,7 @@ async function poststop(input: CommandInput): Promise<number> {
   return 0;
 }
 
-/** How it is found out later whether the container is still there. */
+/** Returns what is needed to find out later whether the container still exists. */
 async function calledBy(
   { io }: CommandInput,
   id: string,
@@ -87,7 +87,7 @@ async function calledBy(
   return { pidNamespace: namespace, ...(runtime && { runtime }) };
 }
 
-/** More than enough is read to tell that it is too much. */
+/** Reads up to the limit and a little more, so that a state that is too long is recognized. */
 async function readState({ io }: CommandInput): Promise<OciState> {
   return decodeOciState(await io.readStdin(LONGEST_STATE));
 }
@@ -97,10 +97,10 @@ function requireRoot({ io }: CommandInput): void {
   throw new CniError("permission", "oci-hook needs root: it changes network namespaces");
 }
 
-/** @throws {CniError} if the container is no new one, or has no network namespace of its own */
+/** @throws {CniError} if the container is not new, or has no network namespace of its own */
 async function requireNew({ id, status, pid }: OciState): Promise<void> {
   if (status !== "creating" && status !== "created") {
-    throw new CniError("usage", `Cannot give networks to the container "${id}": it is ${status} already`);
+    throw new CniError("usage", `Cannot give networks to the container "${id}": it is already ${status}`);
   }
   const netns = `/proc/${pid}/ns/net`;
   const isHosts = await sameNetns(netns, "/proc/1/ns/net") || await new NetnsGuard().isOwn(netns);
@@ -115,26 +115,26 @@ async function requireNew({ id, status, pid }: OciState): Promise<void> {
   );
 }
 
-/** The sandbox that the hook has made for the container; never one that is only called like it. */
+/** Returns the sandbox that the hook made for the container, and never another one of that name. */
 async function sandboxOf(
   sandboxes: Sandboxes,
   { id }: OciState,
   signal: AbortSignal,
 ): Promise<Sandbox | undefined> {
-  const isMeant = (sandbox: Sandbox) => sandbox.id === id && Object.hasOwn(sandbox.labels, HOOK_LABEL);
+  const isOfContainer = (sandbox: Sandbox) => sandbox.id === id && Object.hasOwn(sandbox.labels, HOOK_LABEL);
   try {
     const found = await sandboxes.get(id, { signal });
-    if (found.id === id) return isMeant(found) ? found : undefined;
+    if (found.id === id) return isOfContainer(found) ? found : undefined;
   } catch (error) {
     if (isCniError(error, "not-found") || isCniError(error, "usage")) return undefined;
     throw error;
   }
-  // Another one has the name that this one has for its ID.
-  return (await sandboxes.list({ id }, { signal })).find(isMeant);
+  // Another sandbox has the ID of this one as its name.
+  return (await sandboxes.list({ id }, { signal })).find(isOfContainer);
 }
 
-/** By its name, which no other one has. */
-async function takeDown(
+/** Removes a sandbox by its name, which no other sandbox has. */
+async function remove(
   sandboxes: Sandboxes,
   { name, namespace }: Sandbox,
   signal: AbortSignal,
@@ -142,7 +142,7 @@ async function takeDown(
   return await sandboxes.remove(name, { namespace, force: true, signal });
 }
 
-/** Runtimes show what a hook wrote in one line of their own. */
+/** Prints an error in one line: a runtime puts what a hook wrote into one line of its own. */
 async function inOneLine(input: CommandInput, body: () => Promise<number>): Promise<number> {
   try {
     return await body();

@@ -7,34 +7,34 @@ import { NETWORKS } from "./oci_annotations.ts";
 import { hookRules, LIMIT_OPTION, ruleOptions } from "./oci_rules.ts";
 import { parseDuration } from "./settings.ts";
 
-/** The stages of a container's life at which the hook has something to do. */
+/** The stages of a container's life at which the hook is called. */
 export const HOOK_STAGES = ["createRuntime", "poststop"] as const;
 
 /** One of {@linkcode HOOK_STAGES}. */
 export type HookStage = typeof HOOK_STAGES[number];
 
-/** What a hook is called with has to mean the same wherever its runtime was started. */
+/** Options with a path, which is made absolute: it must not depend on where the runtime was started. */
 const PATHS = ["conf-dir", "plugin-dir", "cache-dir", "state-dir", "netns-dir"];
-/** What concerns this call alone, or would be of no use to a runtime. */
-const NOT_HANDED_ON = ["json", "no-color", "help", "version"];
+/** Options that are only for this call, or that a runtime cannot use. */
+const NOT_PASSED_ON = ["json", "no-color", "help", "version"];
 
 /**
- * The files of a `hooks.d` directory as Podman and CRI-O read it, by their names: one for each stage, since the hook is
- * called differently. Global options are handed on, to createRuntime what annotations are allowed, and to poststop how long
- * it may take.
+ * Returns the files of a `hooks.d` directory for Podman and CRI-O by their names: one for each stage, as each stage needs
+ * other options. Both get the global options; createRuntime also gets what annotations are allowed, and poststop how
+ * long it may take.
  *
  * Source: containers/common, oci-hooks(5), version 1.0.0.
  *
- * @throws {CniError} kind `usage` where the program is not known
+ * @throws {CniError} kind `usage` if the program is not known
  */
 export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObject>> {
   const path = resolve(input.value("program") ?? input.io.program);
   if (input.value("program") === undefined && /\/deno[^/]*$/.test(path)) {
-    throw new CniError("usage", "podwire is run by Deno, which is not what a hook can be", {
+    throw new CniError("usage", "podwire is run by Deno, which cannot be the program of a hook", {
       hint: "name the compiled program with --program",
     });
   }
-  // What is wrong with them is better said now than at each container.
+  // Report wrong options now, not for each container.
   hookRules(input);
   hookLimitMs(input);
   const files = HOOK_STAGES.map((stage) => {
@@ -46,7 +46,7 @@ export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObje
   return Object.fromEntries(files);
 }
 
-/** `podwire oci-hook config [createRuntime|poststop]`: prints the files, or one of them, or writes them. */
+/** `podwire oci-hook config [createRuntime|poststop]`: prints the files or one of them, or writes them to a directory. */
 export async function hookConfig(input: CommandInput, stage: HookStage | undefined): Promise<number> {
   const files = hookFiles(input);
   const dir = input.value("dir");
@@ -61,7 +61,7 @@ export async function hookConfig(input: CommandInput, stage: HookStage | undefin
   await ensureDir(resolve(dir), 0o755);
   for (const [name, file] of wanted) {
     const path = join(resolve(dir), name);
-    // Others than root read it, too.
+    // Users other than root read it, too.
     await writeFileSynced(path, `${printJson(file, 2)}\n`, { mode: 0o644 });
     input.io.write(`${path}\n`);
   }
@@ -69,7 +69,7 @@ export async function hookConfig(input: CommandInput, stage: HookStage | undefin
 }
 
 function globalOptions(input: CommandInput): readonly string[] {
-  return optionsOf(input, GLOBAL_OPTIONS.filter(({ name }) => !NOT_HANDED_ON.includes(name)));
+  return optionsOf(input, GLOBAL_OPTIONS.filter(({ name }) => !NOT_PASSED_ON.includes(name)));
 }
 
 function optionsOf(input: CommandInput, options: readonly OptionSpec[]): readonly string[] {
@@ -81,7 +81,7 @@ function optionsOf(input: CommandInput, options: readonly OptionSpec[]): readonl
 }
 
 /**
- * The milliseconds of {@linkcode LIMIT_OPTION}.
+ * Returns the value of {@linkcode LIMIT_OPTION} in milliseconds.
  *
  * @throws {CniError} kind `usage`
  */

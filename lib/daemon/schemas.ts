@@ -7,7 +7,7 @@ import { REPAIR_KINDS } from "../sandbox/repair.ts";
 import { ERROR_KINDS } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 
-// The objects of the answers as JSON Schema. All say which members are always there; there may be more.
+// The objects of the answers as JSON Schema. Each says which members are always there; there may be more.
 
 const TEXT: JsonObject = { type: "string" };
 const WHOLE: JsonObject = { type: "integer" };
@@ -39,7 +39,7 @@ const ITEM = objectOf({ kind: TEXT, why: TEXT }, {
   error: ref("ErrorObject"),
 });
 
-/** By name, as the document's components. */
+/** The schemas by name: the components of the document. */
 export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
   Sandbox: objectOf({
     id: TEXT,
@@ -58,7 +58,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     annotations: TEXTS,
   }, {
     reason: { type: "string", description: "why it is broken" },
-    underWay: { const: true, description: "somebody is making it or taking it down at this moment" },
+    underWay: { const: true, description: "it is being made, stopped or removed at this moment" },
   }),
   NetworkFile: objectOf({
     file: TEXT,
@@ -129,12 +129,12 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
   Error: objectOf({ error: ref("ErrorObject") }),
 };
 
-/** A schema of {@linkcode SCHEMAS}, by name. */
+/** Returns a reference to a schema of {@linkcode SCHEMAS}. */
 export function schemaOf(name: string): JsonObject {
   return ref(name);
 }
 
-/** An array of such. */
+/** Returns the schema of an array of them. */
 export function schemaOfMany(name: string): JsonObject {
   return listOf(ref(name));
 }

@@ -15,7 +15,7 @@ const hasShell = async (shell: string) => {
   return code === 0;
 };
 
-Deno.test("every completion script knows every command and every option", async () => {
+Deno.test("every completion script has every command and every option", async () => {
   for (const shell of ["bash", "zsh", "fish"]) {
     const text = await script(shell);
     for (const { name, options } of [...COMMANDS, { name: "podwire", options: GLOBAL_OPTIONS }]) {
@@ -37,8 +37,8 @@ for (const shell of ["bash", "zsh", "fish"]) {
   });
 }
 
-/** What bash offers for the last word of a command line. */
-async function offered(...words: string[]): Promise<string[]> {
+/** Returns what bash completes the last word of a command line with. */
+async function completed(...words: string[]): Promise<string[]> {
   const last = `COMP_WORDS=(podwire ${
     words.map((word) => `'${word}'`).join(" ")
   }); COMP_CWORD=${words.length}`;
@@ -54,24 +54,24 @@ Deno.test({
   name: "bash completes commands, options and the names of sandboxes",
   ignore: !await hasShell("bash"),
   fn: async () => {
-    assertEquals(await offered("ins"), ["inspect"]);
+    assertEquals(await completed("ins"), ["inspect"]);
     assertEquals(
-      await offered("--conf-dir", "/x", "ins"),
+      await completed("--conf-dir", "/x", "ins"),
       ["inspect"],
-      "the value of an option is no command",
+      "the value of an option is not a command",
     );
-    assertEquals(await offered("run", "--rep"), ["--replace"]);
-    assertEquals(await offered("run", "--network", "none", "--ip-"), ["--ip-range"]);
-    assertEquals(await offered("run", "--dns"), ["--dns", "--dns-search", "--dns-option"]);
-    assertEquals(await offered("rm", "--for"), ["--force"]);
-    assertEquals(await offered("rm", "w"), ["web"]);
-    assertEquals(await offered("exec", "d"), ["db"]);
-    assertEquals(await offered("completion", ""), ["bash", "zsh", "fish"]);
-    assertEquals(await offered("plugin", "l"), ["loopback"]);
+    assertEquals(await completed("run", "--rep"), ["--replace"]);
+    assertEquals(await completed("run", "--network", "none", "--ip-"), ["--ip-range"]);
+    assertEquals(await completed("run", "--dns"), ["--dns", "--dns-search", "--dns-option"]);
+    assertEquals(await completed("rm", "--for"), ["--force"]);
+    assertEquals(await completed("rm", "w"), ["web"]);
+    assertEquals(await completed("exec", "d"), ["db"]);
+    assertEquals(await completed("completion", ""), ["bash", "zsh", "fish"]);
+    assertEquals(await completed("plugin", "l"), ["loopback"]);
   },
 });
 
-Deno.test("a shell that has no script is refused", async () => {
+Deno.test("a shell without a script is refused", async () => {
   for (const shell of ["tcsh", "toString"]) {
     const { code, stdout, stderr } = await podwire(["completion", shell]);
     assertEquals([code, stdout], [2, ""]);

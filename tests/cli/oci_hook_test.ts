@@ -1,4 +1,4 @@
-// What annotations ask for, and what the hook does before it has to touch anything.
+// What annotations ask for, and what the hook does before it changes anything.
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { sandboxOfContainer } from "../../lib/cli/oci_annotations.ts";
 import type { OciState } from "../../lib/sandbox/oci_state.ts";
@@ -16,17 +16,17 @@ const BASE = {
   source: { kind: "pid", pid: 4711 },
 } as const;
 
-/** What `podwire.networks` with this text comes to. */
+/** Returns the networks of `podwire.networks` with this text. */
 function networksOf(text: string) {
   return sandboxOfContainer(stateOf({ "podwire.networks": text }))?.networks;
 }
 
-/** The text as an OCI runtime would write it. */
+/** Returns the state as an OCI runtime writes it. */
 function stdinOf(annotations: Record<string, string>, overrides: Record<string, unknown> = {}): string {
   return JSON.stringify({ ociVersion: "1.0.2", ...stateOf(annotations), ...overrides });
 }
 
-Deno.test("a container without annotations for podwire is to have no sandbox", () => {
+Deno.test("a container without annotations for podwire gets no sandbox", () => {
   assertEquals(sandboxOfContainer(stateOf({})), undefined);
   assertEquals(
     sandboxOfContainer(stateOf({ "io.kubernetes.pod": "x", "podwirex.networks": "web" })),
@@ -34,7 +34,7 @@ Deno.test("a container without annotations for podwire is to have no sandbox", (
   );
 });
 
-Deno.test("networks stand between commas or one a line, each as the flag has it", () => {
+Deno.test("networks are written between commas or one a line, each as in the flag", () => {
   for (const text of ["", " \n ", "default", " default\n"]) {
     assertEquals(sandboxOfContainer(stateOf({ "podwire.networks": text })), BASE, JSON.stringify(text));
   }
@@ -54,7 +54,7 @@ Deno.test("networks stand between commas or one a line, each as the flag has it"
   assertEquals(networksOf("default:eth0"), [{ name: "default", ifName: "eth0" }]);
 });
 
-Deno.test("each annotation is what its flag is", () => {
+Deno.test("each annotation means what its flag means", () => {
   const request = sandboxOfContainer(stateOf({
     "podwire.networks": "web",
     "podwire.ports": "8080:80,127.0.0.1:5353:53/udp",
@@ -84,7 +84,7 @@ Deno.test("each annotation is what its flag is", () => {
   });
 });
 
-Deno.test("an annotation that is wrong, unknown, or asks something of no network is an error that names it", () => {
+Deno.test("an annotation that is wrong, unknown, or without a network is an error that names it", () => {
   for (
     const [annotations, words] of [
       [
@@ -113,7 +113,7 @@ Deno.test("an annotation that is wrong, unknown, or asks something of no network
   );
 });
 
-Deno.test("a container without annotations is left alone by anybody, at both ends of its life", async () => {
+Deno.test("a container without annotations is left alone, for any user, at both ends of its life", async () => {
   for (const stage of ["createRuntime", "poststop"]) {
     const status = stage === "poststop" ? "stopped" : "creating";
     const { code, stdout, stderr } = await podwire(["oci-hook", stage, "--state-dir=/nonexistent/x"], {
@@ -124,7 +124,7 @@ Deno.test("a container without annotations is left alone by anybody, at both end
   }
 });
 
-Deno.test("what is wrong is told in one line, with an exit code", async () => {
+Deno.test("an error is one line, with an exit code", async () => {
   const networks = { "podwire.networks": "" };
   for (
     const [stage, stdin, uid, code, words] of [
@@ -139,7 +139,7 @@ Deno.test("what is wrong is told in one line, with an exit code", async () => {
         /unknown annotation podwire.x; hint: there are podwire.networks/,
       ],
       ["createRuntime", stdinOf(networks), 1000, 4, /oci-hook needs root/],
-      ["createRuntime", stdinOf(networks, { status: "running" }), 0, 2, /"c1": it is running already/],
+      ["createRuntime", stdinOf(networks, { status: "running" }), 0, 2, /"c1": it is already running/],
       [
         "createRuntime",
         stdinOf(networks, { pid: Deno.pid }),
@@ -156,7 +156,7 @@ Deno.test("what is wrong is told in one line, with an exit code", async () => {
   }
 });
 
-Deno.test("a stage that there is not is wrong usage", async () => {
+Deno.test("an unknown stage is wrong usage", async () => {
   for (const args of [["prestart"], ["config", "prestart"], ["createRuntime", "x"]]) {
     const { code, stderr } = await podwire(["oci-hook", ...args], { stdin: stdinOf({}) });
     assertEquals(code, 2);
@@ -167,7 +167,7 @@ Deno.test("a stage that there is not is wrong usage", async () => {
   }
 });
 
-Deno.test("the files for hooks.d call the program with the stage and the options that they were made with", async () => {
+Deno.test("the files for hooks.d call the program with the stage and the options that config was given", async () => {
   const options = ["--state-dir=state", "--plugin-dir=/p1", "--plugin-dir=/p2", "--timeout=ADD=5s", "--json"];
   const hookOf = (stage: string) => ({
     version: "1.0.0",
@@ -208,7 +208,7 @@ Deno.test("the files for hooks.d call the program with the stage and the options
   }
 });
 
-Deno.test("a program that is run by Deno cannot be a hook unless it is named", async () => {
+Deno.test("a program that is run by Deno can be a hook only if it is named", async () => {
   const byDeno = { program: "/usr/bin/deno", uid: 1000 };
   const { code, stderr } = await podwire(["oci-hook", "config"], byDeno);
   assertEquals(code, 2);

@@ -1,13 +1,13 @@
-// What authors of containers may ask for by annotations, and what the administrator's options make of that.
+// What authors of containers may ask for by annotations, as the administrator's options allow it.
 import { assertEquals, assertMatch } from "@std/assert";
 import { podwire } from "./fake_io.ts";
 
-/** What the hook says to these annotations. */
-async function asked(
+/** Calls the hook with these annotations. */
+async function callHook(
   annotations: Readonly<Record<string, string>>,
   ...options: string[]
 ): Promise<{ code: number; stderr: string }> {
-  // A process that cannot be: what is allowed fails after the rules have been looked at.
+  // A process that cannot exist: what is allowed fails after the rules were checked.
   const state = {
     ociVersion: "1.0.2",
     id: "c1",
@@ -25,7 +25,7 @@ const isAllowed = /oci-hook needs root/;
 
 Deno.test("an annotation may name networks, and nothing else unless an option allows it", async () => {
   for (const networks of ["", "none", "web", "web:eth1,back"]) {
-    assertMatch((await asked({ "podwire.networks": networks })).stderr, isAllowed, networks);
+    assertMatch((await callHook({ "podwire.networks": networks })).stderr, isAllowed, networks);
   }
   for (
     const [word, annotation, item] of [
@@ -47,28 +47,31 @@ Deno.test("an annotation may name networks, and nothing else unless an option al
   ) {
     const ways = [
       ...(annotation === undefined ? [] : [{ "podwire.networks": "web", [`podwire.${word}`]: annotation }]),
-      // Behind the name of a network the same can be asked for.
+      // The same can be requested behind the name of a network.
       ...(item === undefined
         ? []
         : [{ "podwire.networks": `web,${item}` }, { "podwire.networks": `web\nback,${item}` }]),
     ];
     for (const annotations of ways) {
-      const { code, stderr } = await asked(annotations);
+      const { code, stderr } = await callHook(annotations);
       assertEquals(code, 4, stderr);
       assertMatch(stderr, new RegExp(`its hook does not allow annotations to ask for "${word}"`));
       assertMatch(
         stderr,
         new RegExp(`: --allow-annotation ${word} among the options of the hook allows it`),
       );
-      assertMatch((await asked(annotations, `--allow-annotation=${word}`)).stderr, isAllowed);
-      assertMatch((await asked(annotations, `--allow-annotation=uid,podwire.${word},ip`)).stderr, isAllowed);
+      assertMatch((await callHook(annotations, `--allow-annotation=${word}`)).stderr, isAllowed);
+      assertMatch(
+        (await callHook(annotations, `--allow-annotation=uid,podwire.${word},ip`)).stderr,
+        isAllowed,
+      );
     }
   }
 });
 
-Deno.test("host ports are taken out of the ranges that are allowed, however they are asked for", async () => {
+Deno.test("host ports must be in the allowed ranges, however they are requested", async () => {
   const ports = (text: string) => ({ "podwire.networks": "web", "podwire.ports": text });
-  const none = await asked(ports("22:22"), "--allow-annotation=cap");
+  const none = await callHook(ports("22:22"), "--allow-annotation=cap");
   assertEquals(none.code, 4);
   assertMatch(
     none.stderr,
@@ -76,9 +79,9 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
   );
   const ranges = ["--allow-host-ports=8000-8002,443", "--allow-host-ports=9000"];
   for (const port of [8000, 8002, 443, 9000]) {
-    assertMatch((await asked(ports(`${port}:80`), ...ranges)).stderr, isAllowed);
+    assertMatch((await callHook(ports(`${port}:80`), ...ranges)).stderr, isAllowed);
     assertMatch(
-      (await asked({ "podwire.networks": `web,publish=${port}:80/udp` }, ...ranges)).stderr,
+      (await callHook({ "podwire.networks": `web,publish=${port}:80/udp` }, ...ranges)).stderr,
       isAllowed,
     );
   }
@@ -89,7 +92,7 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
         { "podwire.networks": `web,publish=8001:80,publish=${port}:80` },
       ]
     ) {
-      const { code, stderr } = await asked(annotations, ...ranges);
+      const { code, stderr } = await callHook(annotations, ...ranges);
       assertEquals(code, 4);
       assertMatch(
         stderr,
@@ -97,8 +100,8 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
       );
     }
   }
-  // Plugins would take them, with keys in any case, from the capability too.
-  const byCapability = await asked(
+  // Plugins would also take them from the capability, with keys in any case.
+  const byCapability = await callHook(
     { "podwire.networks": 'web,cap=portMappings=[{"HostPort":22,"containerPort":22}]' },
     "--allow-annotation=cap",
     ...ranges,
@@ -107,7 +110,7 @@ Deno.test("host ports are taken out of the ranges that are allowed, however they
   assertMatch(byCapability.stderr, /its ports are given as a capability; hint: podwire.ports/);
 });
 
-Deno.test("pairs of CNI_ARGS do not stand for what is not allowed", async () => {
+Deno.test("pairs of CNI_ARGS cannot ask for what is not allowed", async () => {
   for (
     const [key, word] of [
       ["K8S_POD_NAME", "name"],
@@ -119,24 +122,24 @@ Deno.test("pairs of CNI_ARGS do not stand for what is not allowed", async () => 
     ]
   ) {
     const annotations = { "podwire.networks": "web", "podwire.args": `A=1\n${key}=x` };
-    const { code, stderr } = await asked(annotations, "--allow-annotation=args");
+    const { code, stderr } = await callHook(annotations, "--allow-annotation=args");
     assertEquals(code, 4);
     assertMatch(stderr, new RegExp(`ask for "${word}"`));
-    assertMatch((await asked(annotations, `--allow-annotation=args,${word}`)).stderr, isAllowed);
+    assertMatch((await callHook(annotations, `--allow-annotation=args,${word}`)).stderr, isAllowed);
   }
 });
 
-Deno.test("the networks can be limited too; the default network is always one", async () => {
+Deno.test("the networks can be limited too; the default network is always allowed", async () => {
   const only = "--allow-network=web,back";
   for (const networks of ["web", "back:eth1,web", "", "default", "none"]) {
-    assertMatch((await asked({ "podwire.networks": networks }, only)).stderr, isAllowed, networks);
+    assertMatch((await callHook({ "podwire.networks": networks }, only)).stderr, isAllowed, networks);
   }
-  const { code, stderr } = await asked({ "podwire.networks": "web,host" }, only);
+  const { code, stderr } = await callHook({ "podwire.networks": "web,host" }, only);
   assertEquals(code, 4);
   assertMatch(stderr, /its hook does not allow the network "host": --allow-network host/);
 });
 
-Deno.test("an option that allows nothing that there is says so, also when the files are made", async () => {
+Deno.test("an option that allows something unknown is an error, also when the files are made", async () => {
   for (
     const [option, words] of [
       ["--allow-annotation=ipp", /there is no "ipp"; there are ip, ip-range, mac/],
@@ -147,7 +150,7 @@ Deno.test("an option that allows nothing that there is says so, also when the fi
       ["--allow-host-ports=http", /"http" is not PORT/],
     ] as const
   ) {
-    const { code, stderr } = await asked({}, option);
+    const { code, stderr } = await callHook({}, option);
     assertEquals(code, 2);
     assertMatch(stderr, words);
     assertEquals((await podwire(["oci-hook", "config", option])).code, 2);

@@ -137,3 +137,22 @@ Deno.test("a capability that is given both freely and by its member is refused, 
   );
   assertEquals(plan({ networks: [{ name: "a" }] }, networks(["a"]))[0]?.capabilityArgs, {});
 });
+
+Deno.test("a port is published as text or as an object, with the same defaults", () => {
+  const json = [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "" }];
+  for (const port of ["8080:80", "8080:80/TCP", { hostPort: 8080, containerPort: 80 }, MAPPING]) {
+    assertEquals(argsOf({ publish: [port] }), { portMappings: json });
+    assertEquals(argsOf({ networks: [{ name: "a", publish: [port] }] }), { portMappings: json });
+  }
+  const error = refusal({ publish: [MAPPING, "80"] });
+  assertEquals(
+    { kind: error.kind, msg: error.msg, path: error.context.path, network: error.context.network },
+    {
+      kind: "usage",
+      msg: 'publish[1]: "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]',
+      path: "publish[1]",
+      network: "a",
+    },
+  );
+  assertStringIncludes(refusal({ publish: ["8080:80", MAPPING] }).msg, "8080/tcp is requested twice");
+});
