@@ -20,7 +20,7 @@ export const OLD_WORDS: readonly Word[] = [
   ),
   word(/\bRemains\b|DamagedRemains|\bremains\.ts|#remains/, "damaged sandboxes"),
   word(/\bStanding\b|standing(After|\.ts)|#standing/, "ready condition"),
-  word(/lapsed/i, "last transition"),
+  word(/(?<!e)lapsed/i, "last transition"),
   word(
     /(Status|Watched|status|watched)_?[sS]ubjects?|(named|network)Subject/,
     "status target, network condition",
@@ -46,7 +46,7 @@ export const OLD_WORDS: readonly Word[] = [
   word(/Wish\b|lookAround/, "selection, snapshot"),
   word(/\bManner\b/, "policy"),
   word(/\bDoor\b|Misshapen/, "PortKey, ValidationError"),
-  word(/\bfloors?\b|\bHOUSE\b/, "layers"),
+  word(/(?<!Math\.)\bfloors?\b|\bHOUSE\b/, "layers"),
 ];
 
 /** In what people read: comments, test names, help and messages. */
@@ -54,7 +54,7 @@ export const OLD_PHRASES: readonly Word[] = [
   word(/\bwhoever\b/i, "a process that, a caller that, anyone who"),
   word(/\b(nobody|somebody)\b/i, "no process, another process, a name for who it is"),
   word(/\bwhat else has a say\b/i, "what else decides"),
-  word(/\bis no (?!longer\b|more than\b|such\b)/i, "is not a"),
+  word(/(?<!there )\bis no (?!longer\b|more than\b|such\b)/i, "is not a"),
   word(/\bbe it\b/i, "whether it is"),
   word(/\bfor want of\b/i, "because there is no"),
   word(/\bwho looks\b/i, "reader"),

@@ -11,7 +11,7 @@ export interface Listener {
   close(): void;
 }
 
-/** How {@linkcode Acceptor} works. */
+/** Options of {@linkcode Acceptor}. */
 export interface AcceptorOptions {
   readonly handle: Handle;
   readonly log: Logger;
@@ -20,13 +20,13 @@ export interface AcceptorOptions {
   readonly limits?: ConnectionLimits | undefined;
 }
 
-/** While no descriptor is free, each attempt fails at once. */
+/** Between two attempts to accept. While no file descriptor is free, each attempt fails at once. */
 const PAUSE_MS = 50;
 const LOGGED_EVERY_MS = 10_000;
 
 /**
- * Takes connections as long as there is room: for a new one, the connection goes that has waited for a request the
- * longest. Where all have one, the new one is refused.
+ * Accepts connections up to a limit. At the limit, the connection that has waited the longest for a request is closed for
+ * the new one. If all connections have a request, the new one is refused.
  */
 export class Acceptor {
   readonly #listener: Listener;
@@ -42,12 +42,12 @@ export class Acceptor {
     this.#accepting = this.#accept();
   }
 
-  /** How many connections are open. */
+  /** Number of open connections. */
   get connections(): number {
     return this.#connections.size;
   }
 
-  /** Accepts nothing any more, and gives when the last request under way has been answered. */
+  /** Accepts no more connections, and resolves when the last running request has been answered. */
   async finish(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
@@ -58,7 +58,7 @@ export class Acceptor {
     await Promise.all(this.#connections.values());
   }
 
-  /** Closes what is still open. */
+  /** Closes all open connections. */
   abort(): void {
     for (const connection of this.#connections.keys()) connection.close();
   }
@@ -69,8 +69,8 @@ export class Acceptor {
         this.#take(await this.#listener.accept());
       } catch (error) {
         if (this.#isClosed) return;
-        this.#endIdlest();
-        this.#complain(`a connection cannot be accepted: ${messageOf(error)}`);
+        this.#closeIdlest();
+        this.#warn(`cannot accept a connection: ${messageOf(error)}`);
         await delay(PAUSE_MS);
       }
     }
@@ -79,8 +79,8 @@ export class Acceptor {
   #take(stream: ByteStream): void {
     const { handle, limits, maxConnections = 1_024 } = this.#options;
     if (this.#isClosed) return stream.close();
-    if (this.#connections.size >= maxConnections && !this.#endIdlest()) {
-      this.#complain(`a connection is refused: ${maxConnections} are open, each with a request`);
+    if (this.#connections.size >= maxConnections && !this.#closeIdlest()) {
+      this.#warn(`a connection is refused: ${maxConnections} are open, and each has a request`);
       return void refuse(stream);
     }
     const connection = new HttpConnection(stream, handle, limits);
@@ -88,8 +88,8 @@ export class Acceptor {
     this.#connections.set(connection, ended);
   }
 
-  /** False if each has a request under way. */
-  #endIdlest(): boolean {
+  /** Closes the connection that has waited the longest; false if each has a running request. */
+  #closeIdlest(): boolean {
     let idlest: HttpConnection | undefined;
     for (const connection of this.#connections.keys()) {
       const since = connection.idleSince;
@@ -100,7 +100,7 @@ export class Acceptor {
     return idlest !== undefined;
   }
 
-  #complain(msg: string): void {
+  #warn(msg: string): void {
     const now = performance.now();
     if (now - this.#loggedAt < LOGGED_EVERY_MS) return;
     this.#loggedAt = now;
@@ -114,7 +114,7 @@ async function refuse(stream: ByteStream): Promise<void> {
       printHead(503, [["retry-after", "1"], ["content-length", "0"], ["connection", "close"]]),
     );
   } catch {
-    // It has left.
+    // The client has disconnected.
   } finally {
     stream.close();
   }

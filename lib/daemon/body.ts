@@ -5,23 +5,23 @@ import type { HttpRequest } from "./http_message.ts";
 import { readShape, type Shape, type ValidationError } from "../cni/shape.ts";
 import { delay } from "../async/wait.ts";
 
-/** What a body may be like. */
+/** Limits for a request body. */
 export interface BodyLimits {
   /** @default {1 MiB} */
   readonly maxBytes?: number | undefined;
   /** Milliseconds for the client to send all of it. @default {30_000} */
   readonly readMs?: number | undefined;
-  /** Ends the reading. */
+  /** Cancels the reading. */
   readonly signal: AbortSignal;
 }
 
 const MIB = 1024 * 1024;
 
 /**
- * What the body of a request says; nothing at all is an empty object.
+ * Reads the body of a request. An empty body counts as an empty object.
  *
- * @throws {HttpError} 413 for one that is too large, of which no more is read; 408 for one that does not come
- * @throws {CniError} kind `usage`, with line, column and member, for one that is no JSON or not of that shape
+ * @throws {HttpError} 413 for a body that is too large, whose rest is not read; 408 for one that does not arrive in time
+ * @throws {CniError} kind `usage`, with line, column and member, for one that is not valid JSON or not of that shape
  */
 export async function readBody<T>(request: HttpRequest, shape: Shape<T>, limits: BodyLimits): Promise<T> {
   const text = await readText(request, limits);
@@ -44,11 +44,11 @@ async function readText(request: HttpRequest, limits: BodyLimits): Promise<strin
   const end = () => over.abort(signal.reason);
   signal.addEventListener("abort", end, { once: true });
   const late = delay(readMs, over.signal).then(() => {
-    throw new HttpError(408, new CniError("timeout", `the body did not come within ${readMs} ms`), {
+    throw new HttpError(408, new CniError("timeout", `the body did not arrive within ${readMs} ms`), {
       connection: "close",
     });
   });
-  // It is also lost when the race has been won.
+  // After the race is won, nothing awaits it, and its rejection must not count as unhandled.
   late.catch(() => {});
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -80,10 +80,10 @@ function decode(chunks: readonly Uint8Array[]): string {
   }
 }
 
-/** With line and column of what is wrong; a member that is missing is missing where its object begins. */
+/** Returns the error with line and column of the wrong member; for a missing member, those of the start of its object. */
 function placed(error: ValidationError, body: string): CniError {
   const { path } = error;
-  const isThere = body.trim() !== "";
-  const position = isThere ? positionOf(body, path) ?? positionOf(body, path.slice(0, -1)) : undefined;
+  const isEmpty = body.trim() === "";
+  const position = !isEmpty ? positionOf(body, path) ?? positionOf(body, path.slice(0, -1)) : undefined;
   return new CniError("usage", error.describe("the body"), { path: formatPath(path), ...position });
 }

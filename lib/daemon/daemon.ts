@@ -47,8 +47,8 @@ export interface DaemonOptions {
 /** Milliseconds for cancelled requests to undo what they did. Recovery undoes the rest. */
 const UNDO_MS = 30_000;
 
-/** What the daemon is made of. */
-interface DaemonParts {
+/** What the daemon consists of. */
+interface Components {
   readonly runtime: LiveRuntime;
   readonly handler: Handler;
   readonly server: SocketServer;
@@ -60,14 +60,14 @@ interface DaemonParts {
 /** The daemon: a long-lived runtime that is served over a socket. */
 export class Daemon {
   readonly #options: DaemonOptions;
-  readonly #parts: DaemonParts;
+  readonly #components: Components;
   readonly #failed = Promise.withResolvers<never>();
   readonly #stop = new AbortController();
   #ending: Promise<void> | undefined;
 
-  private constructor(options: DaemonOptions, parts: DaemonParts) {
+  private constructor(options: DaemonOptions, components: Components) {
     this.#options = options;
-    this.#parts = parts;
+    this.#components = components;
     // A caller that does not await it must not be ended by it.
     this.#failed.promise.catch(() => {});
     this.#keepSocket();
@@ -129,7 +129,7 @@ export class Daemon {
     const { log, manager } = this.#options;
     await notify(manager, log, "RELOADING=1");
     try {
-      const entries = await this.#parts.runtime.reload();
+      const entries = await this.#components.runtime.reload();
       log.info("the configuration was read", { files: entries.length });
     } catch (error) {
       log.error(`cannot read the configuration: ${asCniError(error).message}`);
@@ -145,7 +145,7 @@ export class Daemon {
 
   async #end(): Promise<void> {
     const { drainMs = 30_000, log, manager } = this.#options;
-    const { handler, server, events, running } = this.#parts;
+    const { handler, server, events, running } = this.#components;
     log.info("ending", { underWay: handler.underWay });
     await notify(manager, log, "STOPPING=1", "STATUS=draining");
     const drained = handler.drained();
@@ -169,7 +169,7 @@ export class Daemon {
   /** Makes the socket again where it was removed. The daemon fails if another one has taken its place. */
   #keepSocket(): void {
     const { log, socketPollMs = 10_000 } = this.#options;
-    const { server, running } = this.#parts;
+    const { server, running } = this.#components;
     running.use(repeat(socketPollMs, () => server.keep(), (error) => {
       const failure = asCniError(error);
       log.error(`cannot keep the socket: ${failure.message}`);
@@ -179,7 +179,7 @@ export class Daemon {
 
   #recover(): void {
     const { log } = this.#options;
-    const { runtime, running } = this.#parts;
+    const { runtime, running } = this.#components;
     const { signal } = this.#stop;
     const recovering = runtime.recover({ signal }).then(({ removed, failed }) => {
       if (removed.length + failed.length > 0) {
@@ -192,7 +192,9 @@ export class Daemon {
   }
 }
 
-/** Notifies the service manager in time for its watchdog. If the event loop hangs, the notifications stop, as they must. */
+/**
+ * Notifies the service manager in time for its watchdog. If the event loop hangs, the notifications stop, as they must.
+ */
 function answerWatchdog(manager: ServiceManager, log: Logger): AsyncDisposable | undefined {
   const { watchdogMs } = manager;
   if (watchdogMs === undefined) return undefined;

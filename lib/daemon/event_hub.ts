@@ -1,12 +1,12 @@
 import type { JsonObject } from "../cni/json.ts";
 
-/** What {@linkcode EventHub} takes. */
+/** Options of {@linkcode EventHub}. */
 export interface EventHubOptions {
-  /** How many events a reader may be behind before it is dropped. @default {1_024} */
+  /** How many unread events a reader may have before it is dropped. @default {1_024} */
   readonly backlog?: number | undefined;
-  /** Milliseconds between two signs of life where nothing happens. @default {15_000} */
+  /** Milliseconds between two heartbeats. @default {15_000} */
   readonly heartbeatMs?: number | undefined;
-  /** Called when the first reader comes, and when the last one has gone. */
+  /** Called when the first reader connects, and when the last one has disconnected. */
   readonly onAudience?: ((isThere: boolean) => void) | undefined;
 }
 
@@ -16,8 +16,8 @@ interface Reader {
 }
 
 /**
- * Tells readers what happens, as server-sent events. Nobody is waited for: a reader that is too far behind is dropped,
- * which it can tell from the end of its stream without an end.
+ * Sends events to readers, as server-sent events. It waits for no reader: one that is too slow is dropped. Such a reader
+ * notices it, because its stream breaks off without the last chunk.
  *
  * Source: HTML Living Standard, section 9.2 "Server-sent events".
  */
@@ -36,17 +36,17 @@ export class EventHub {
     this.#onAudience = onAudience;
   }
 
-  /** How many are listening. */
+  /** Number of readers. */
   get readers(): number {
     return this.#readers.size;
   }
 
-  /** A stream of what happens from now on. */
+  /** Returns a stream of the events from now on. */
   subscribe(): ReadableStream<Uint8Array> {
     let own: Reader | undefined;
     return new ReadableStream<Uint8Array>({
       start: (controller) => {
-        // Something at once: the client waits for the head of the answer, which goes with the first bytes.
+        // Sent at once: the client waits for the head of the response, which is sent with the first bytes.
         controller.enqueue(this.#encoder.encode(": podwire\n\n"));
         if (this.#closed) return controller.close();
         const heartbeat = setInterval(() => {
@@ -57,12 +57,12 @@ export class EventHub {
         if (this.#readers.size === 1) this.#onAudience(true);
       },
       cancel: () => {
-        if (own !== undefined) this.#forget(own);
+        if (own !== undefined) this.#drop(own);
       },
     }, new CountQueuingStrategy({ highWaterMark: this.#backlog }));
   }
 
-  /** Tells all readers; what kind of event it is stands in its `type`, too. */
+  /** Sends an event to all readers. Its `type` is also the name of the server-sent event. */
   publish(event: JsonObject & { readonly type: string }): void {
     if (this.#readers.size === 0) return;
     const data = JSON.stringify(event);
@@ -70,25 +70,25 @@ export class EventHub {
     for (const reader of [...this.#readers]) this.#send(reader, bytes);
   }
 
-  /** Ends all streams, those to come too. */
+  /** Ends all streams, and each later one at once. */
   close(): void {
     this.#closed = true;
     for (const reader of [...this.#readers]) {
-      this.#forget(reader);
+      this.#drop(reader);
       reader.controller.close();
     }
   }
 
   #send(reader: Reader, bytes: Uint8Array): void {
     if ((reader.controller.desiredSize ?? 0) <= 0) {
-      this.#forget(reader);
+      this.#drop(reader);
       reader.controller.error(new Error("the reader of events is too slow"));
       return;
     }
     reader.controller.enqueue(bytes);
   }
 
-  #forget(reader: Reader): void {
+  #drop(reader: Reader): void {
     clearInterval(reader.heartbeat);
     if (this.#readers.delete(reader) && this.#readers.size === 0) this.#onAudience(false);
   }

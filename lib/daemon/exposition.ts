@@ -3,43 +3,43 @@
 /** The media type of the format. */
 export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** What a metric is called and means. */
+/** The name and the meaning of a metric. */
 export interface MetricName<Label extends string = string> {
   readonly name: string;
   readonly help: string;
-  /** In the order in which they are written. */
+  /** In the order in which they are printed. */
   readonly labels: readonly Label[];
 }
 
 /** The values of the labels of one series. */
 export type Labels<Label extends string> = Readonly<Record<Label, string>>;
 
-/** A number now. */
+/** The value of a gauge now. */
 export interface Sample<Label extends string> {
   readonly labels: Labels<Label>;
   readonly value: number;
 }
 
-/** What stands for the values of further series once there are too many. */
+/** The label value of all further series once there are too many. */
 const OTHER = "other";
-/** Labels whose values come from configurations must not fill the memory, neither here nor where they are gathered. */
+/** Label values that come from configurations must not fill the memory, neither here nor where they are collected. */
 const MOST_SERIES = 1_000;
 
 interface Series<T> {
   readonly labels: Readonly<Record<string, string>>;
-  /** The labels as they are written. */
+  /** The labels as they are printed. */
   readonly text: string;
   readonly value: T;
   touchedAt: number;
 }
 
-/** The series of one metric, by the values of their labels. */
+/** The series of one metric, by their label values. */
 class Family<Label extends string, T> {
   protected readonly series = new Map<string, Series<T>>();
 
   constructor(readonly metric: MetricName<Label>, private readonly make: () => T) {}
 
-  /** The series with these labels. */
+  /** Returns the series with these labels. */
   protected at(labels: Labels<Label>): Series<T> {
     const key = keyOf(this.metric, labels);
     const known = this.series.get(key);
@@ -49,7 +49,7 @@ class Family<Label extends string, T> {
     if (isFull) return this.at(Object.fromEntries(names.map((name) => [name, OTHER])) as Labels<Label>);
     const made: Series<T> = {
       labels: { ...labels },
-      text: written(labels),
+      text: printLabels(labels),
       value: this.make(),
       touchedAt: 0,
     };
@@ -57,7 +57,7 @@ class Family<Label extends string, T> {
     return made;
   }
 
-  /** Forgets series. */
+  /** Deletes series. */
   drop(which: (labels: Readonly<Record<string, string>>, touchedAt: number) => boolean): void {
     for (const [key, { labels, touchedAt }] of this.series) {
       if (which(labels, touchedAt)) this.series.delete(key);
@@ -71,20 +71,20 @@ class Family<Label extends string, T> {
 
 /** A number that only grows. */
 export class Counter<Label extends string> extends Family<Label, { count: number }> {
-  /** A metric without labels is there from the beginning. */
+  /** A metric without labels has its series from the beginning. */
   constructor(metric: MetricName<Label>) {
     super(metric, () => ({ count: 0 }));
     if (metric.labels.length === 0) this.at({} as Labels<Label>);
   }
 
-  /** So many more. */
+  /** Adds `many` to the series. */
   add(labels: Labels<Label>, now: number, many = 1): void {
     const series = this.at(labels);
     series.value.count += many;
     series.touchedAt = now;
   }
 
-  /** The lines of the metric. */
+  /** Returns the lines of the metric. */
   write(): string {
     const { name } = this.metric;
     const lines = this.sorted().map(({ text, value }) => `${name}${braced(text)} ${value.count}\n`);
@@ -98,14 +98,14 @@ interface Buckets {
   count: number;
 }
 
-/** How many observed values were at most as large as each bound. */
+/** Number of observed values that are not greater than each bound. */
 export class Histogram<Label extends string> extends Family<Label, Buckets> {
-  /** The bounds grow; the one of all values is added. */
+  /** The bounds are in ascending order. The bound `+Inf` is added. */
   constructor(metric: MetricName<Label>, private readonly bounds: readonly number[]) {
     super(metric, () => ({ counts: bounds.map(() => 0), sum: 0, count: 0 }));
   }
 
-  /** One more value. */
+  /** Adds a value. */
   observe(labels: Labels<Label>, value: number, now: number): void {
     const series = this.at(labels);
     const buckets = series.value;
@@ -116,7 +116,7 @@ export class Histogram<Label extends string> extends Family<Label, Buckets> {
     series.touchedAt = now;
   }
 
-  /** The lines of the metric. */
+  /** Returns the lines of the metric. */
   write(): string {
     const { name } = this.metric;
     const bounds = [...this.bounds.map(number), "+Inf"].map((bound) => `le="${bound}"`);
@@ -124,7 +124,7 @@ export class Histogram<Label extends string> extends Family<Label, Buckets> {
       const before = text === "" ? "" : `${text},`;
       let upTo = 0;
       const buckets = bounds.map((bound, index) => {
-        // The last bound is that of all values.
+        // The last bound is +Inf.
         upTo = index < counts.length ? upTo + (counts[index] ?? 0) : count;
         return `${name}_bucket{${before}${bound}} ${upTo}\n`;
       });
@@ -135,14 +135,14 @@ export class Histogram<Label extends string> extends Family<Label, Buckets> {
   }
 }
 
-/** The lines of numbers as they are now, in the order of their labels. */
+/** Returns the lines of a gauge, in the order of its labels. */
 export function writeGauge<Label extends string>(
   metric: MetricName<Label>,
   samples: readonly Sample<Label>[],
 ): string {
   const byKey = new Map(samples.map((sample) => [keyOf(metric, sample.labels), sample]));
   const lines = [...byKey].sort(([a], [b]) => a < b ? -1 : 1).map(([, { labels, value }]) =>
-    `${metric.name}${braced(written(labels))} ${number(value)}\n`
+    `${metric.name}${braced(printLabels(labels))} ${number(value)}\n`
   );
   return `${head(metric, "gauge")}${lines.join("")}`;
 }
@@ -155,7 +155,7 @@ function head({ name, help }: MetricName, type: string): string {
   return `# HELP ${name} ${help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n# TYPE ${name} ${type}\n`;
 }
 
-function written(labels: Readonly<Record<string, string>>): string {
+function printLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`).join(",");
 }
 

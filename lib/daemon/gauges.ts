@@ -7,14 +7,14 @@ import type { NetworkStatus } from "../readiness/status.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
 import { settled } from "../async/wait.ts";
 
-/** How many attachments there are, and since when the oldest that could not be removed waits. */
+/** Number of attachments by state, and since when the oldest one that could not be removed has failed. */
 export interface AttachmentCounts {
   readonly states: Readonly<Record<AttachmentState, number>>;
   /** ISO 8601. */
   readonly oldestFailure: string | undefined;
 }
 
-/** What the gauges read. */
+/** Where the gauges read their values. */
 export interface GaugeSources {
   readonly attachments: () => Promise<AttachmentCounts>;
   readonly sandboxes: () => Promise<readonly { readonly state: string }[]>;
@@ -22,25 +22,28 @@ export interface GaugeSources {
   readonly readiness: () => Promise<readonly Pick<NetworkStatus, "network" | "ready" | "reason">[]>;
 }
 
-/** The parts of what the gauges read. */
+/** The sources that gauges read. */
 export const GAUGE_PARTS = ["attachments", "sandboxes", "networks", "readiness"] as const;
 
 /** One of {@linkcode GAUGE_PARTS}. */
 export type GaugePart = typeof GAUGE_PARTS[number];
 
-/** What was read last of each part; nothing of a part that could not be read, or not in time. */
+/** The last value of each source; absent for a source that could not be read, or not in time. */
 export type GaugeValues = { readonly [Part in GaugePart]?: Awaited<ReturnType<GaugeSources[Part]>> };
 
-/** Whoever asks often is not what keeps the disk busy. */
+/** Frequent requests for metrics must not keep the disk busy. */
 const FRESH_MS = 2_000;
-/** A value holds for this many times what it took to read: no more than a twentieth of the time is spent on it. */
+/**
+ * A value stays fresh for this many times the time that it took to read, so that at most a twentieth of the time is
+ * spent on reading.
+ */
 const FRESH_TIMES_COST = 20;
-/** Prometheus waits for 10 s. */
+/** Prometheus itself waits for 10 s. */
 const LONGEST_WAIT_MS = 3_000;
 
 /**
- * Reads the numbers that metrics show, when they are asked for and not oftener than is cheap: a value that is costly to
- * read holds for longer. A value that is no longer fresh is read anew, and waited for a short time only.
+ * Reads the values of gauges on demand. A value that is slow to read stays fresh for longer. A value that is not fresh is
+ * read again, and the caller waits for it only for a short time.
  */
 export class Gauges {
   readonly #parts: { readonly [Part in GaugePart]: Reading<unknown> };
@@ -55,7 +58,7 @@ export class Gauges {
     };
   }
 
-  /** What there is to know now. */
+  /** Returns the current values. */
   async read(): Promise<GaugeValues> {
     const values = await Promise.all(
       GAUGE_PARTS.map(async (part) => [part, await this.#parts[part].get()] as const),
@@ -64,7 +67,7 @@ export class Gauges {
   }
 }
 
-/** One value, read by at most one at a time. */
+/** One value. It is read at most once at a time. */
 class Reading<T> {
   #value: T | undefined;
   #freshUntil = -Infinity;
@@ -75,7 +78,7 @@ class Reading<T> {
   async get(): Promise<T | undefined> {
     if (this.clock.now() < this.#freshUntil) return this.#value;
     this.#running ??= this.#read();
-    // A late one shows what was known before; it is there for whoever asks next.
+    // If it is late, the caller gets the value from before, and a later caller the new one.
     return await settled(this.#running.then((value) => ({ value })), LONGEST_WAIT_MS)
       .then((done) => done === undefined ? this.#value : done.value);
   }
@@ -85,7 +88,7 @@ class Reading<T> {
     try {
       this.#value = await this.source();
     } catch {
-      // A number that is not there says more than an old one, and the others are shown all the same.
+      // A missing number is better than an old one, and the other sources are not affected.
       this.#value = undefined;
     }
     const now = this.clock.now();
@@ -95,7 +98,7 @@ class Reading<T> {
   }
 }
 
-/** Where attachments are counted. */
+/** Where {@linkcode countAttachments} reads. */
 export interface CountSources {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
@@ -105,8 +108,8 @@ export interface CountSources {
 const CONTAINERS_AT_ONCE = 16;
 
 /**
- * Counts the attachments by their states. Only those records are read whose state may be another one than `attached`:
- * of containers on which an operation is under way, was interrupted, or failed.
+ * Counts the attachments by state. It reads only the records whose state may be another than `attached`: those of
+ * containers with an operation that is in progress, was interrupted, or failed.
  */
 export async function countAttachments({ store, failed, locks }: CountSources): Promise<AttachmentCounts> {
   const { count } = await store.index();
@@ -117,7 +120,7 @@ export async function countAttachments({ store, failed, locks }: CountSources): 
   const failures = of("failed");
   const states = { adding: of("adding").length, deleting: of("deleting").length, failed: failures.length };
   return {
-    // What is made or removed between the two looks must not make it less than none.
+    // Attachments that are made or removed between the two reads must not make the number negative.
     states: { ...states, attached: Math.max(0, count - others.length) },
     oldestFailure: failures.map(({ since }: AttachmentRecord) => since).sort()[0],
   };

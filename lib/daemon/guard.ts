@@ -1,7 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 
-/** How {@linkcode guardProcess} tells of what it caught. */
+/** Options of {@linkcode guardProcess}. */
 export interface GuardOptions {
   readonly log: Logger;
   /** Called for each error. */
@@ -9,17 +9,17 @@ export interface GuardOptions {
 }
 
 /**
- * Keeps an error that nothing has caught from ending the process, until disposed of: it is logged with where it came
- * from, and counted. A daemon has more to lose than the operation that the error belongs to.
+ * Keeps uncaught errors from ending the process, until disposed of. Each is logged with its stack, and counted. A daemon
+ * has more to lose than the one operation that failed.
  */
 export function guardProcess({ log, onUncaught }: GuardOptions): Disposable {
-  const note = (event: Event, error: unknown) => {
+  const report = (event: Event, error: unknown) => {
     event.preventDefault();
     onUncaught();
-    log.error(`an error was not handled: ${messageOf(error)}`, { stack: stackOf(error) });
+    log.error(`an error was not caught: ${messageOf(error)}`, { stack: stackOf(error) });
   };
-  const onRejection = (event: PromiseRejectionEvent) => note(event, event.reason);
-  const onError = (event: ErrorEvent) => note(event, event.error);
+  const onRejection = (event: PromiseRejectionEvent) => report(event, event.reason);
+  const onError = (event: ErrorEvent) => report(event, event.error);
   globalThis.addEventListener("unhandledrejection", onRejection);
   globalThis.addEventListener("error", onError);
   return {

@@ -7,14 +7,14 @@ import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.t
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
 
-/** A request that was answered. */
+/** A request that has been answered. */
 export interface ServedRequest {
   /** `OTHER` for a method that HTTP does not have. */
   readonly method: string;
   /** The pattern of the route, such as `/v1/sandboxes/{id}`, never the path of a client; `-` if there is no route. */
   readonly route: string;
   readonly status: number;
-  /** Until the answer began, however long a stream goes on. */
+  /** Milliseconds until the response began, however long a stream lasts. */
   readonly ms: number;
 }
 
@@ -22,32 +22,35 @@ export interface ServedRequest {
 export interface HandlerOptions {
   readonly routes: readonly Route[];
   readonly log: Logger;
-  /** How many requests of one method may be under way at once. @default {256} */
+  /** How many requests of one method may run at once. @default {256} */
   readonly maxRequests?: number | undefined;
   /** Milliseconds for one request. @default {600_000} */
   readonly requestMs?: number | undefined;
-  /** Milliseconds for the body to come. @default {30_000} */
+  /** Milliseconds for the body to arrive. @default {30_000} */
   readonly readMs?: number | undefined;
   /** The largest body in bytes. @default {1 MiB} */
   readonly maxBody?: number | undefined;
-  /** Told of each request once it is answered. */
+  /** Called for each request once it has been answered. */
   readonly onServed?: ((served: ServedRequest) => void) | undefined;
 }
 
-/** What is found out about a request on its way. */
+/** What is known about a request so far. */
 interface Progress {
   route: string;
   answers: Route["answers"];
 }
 
-/** How many requests of one method may be under way at once, where nothing else is said. */
+/** The default for how many requests of one method may run at once. */
 export const MOST_REQUESTS = 256;
 
-/** Answers requests by a table of routes. */
+/** Answers requests with a table of routes. */
 export class Handler {
   readonly #options: HandlerOptions;
   readonly #underWay = new Set<AbortController>();
-  /** Of each method, how many have a slot: those that make and those that only look or remove keep none from the others. */
+  /**
+   * Running requests by method. Each method has its own limit, so that requests that make, read or remove do not block
+   * each other.
+   */
   readonly #limited = new Map<string, number>();
   #draining = false;
   #idle: PromiseWithResolvers<void> | undefined;
@@ -56,32 +59,32 @@ export class Handler {
     this.#options = options;
   }
 
-  /** How many requests are under way. */
+  /** Number of running requests. */
   get underWay(): number {
     return this.#underWay.size;
   }
 
-  /** Begins no request any more, and gives when the last one has ended. */
+  /** Begins no more requests, and resolves when the last one has ended. */
   async drained(): Promise<void> {
     this.#draining = true;
     if (this.#limited.size === 0) return;
     await (this.#idle ??= Promise.withResolvers<void>()).promise;
   }
 
-  /** Cuts all requests short. */
+  /** Cancels all requests. */
   cancel(): void {
     for (const request of this.#underWay) request.abort(new ShutdownError());
   }
 
-  /** Never throws. */
+  /** Answers a request. It never throws. */
   async handle(request: HttpRequest): Promise<Response> {
     const startedAt = performance.now();
     const id = requestId(request.headers.get("x-request-id"));
     const progress: Progress = { route: "-", answers: {} };
     const controller = new AbortController();
-    const onLeft = () => controller.abort(new CniError("cancelled", "the client has left"));
-    request.signal.addEventListener("abort", onLeft, { once: true });
-    if (request.signal.aborted) onLeft();
+    const onDisconnect = () => controller.abort(new CniError("cancelled", "the client has disconnected"));
+    request.signal.addEventListener("abort", onDisconnect, { once: true });
+    if (request.signal.aborted) onDisconnect();
     this.#underWay.add(controller);
     let kind: string | undefined;
     let response: Response;
@@ -92,14 +95,13 @@ export class Handler {
         progress,
       );
     } catch (error) {
-      // A reason that the signal gave says more than what came of it.
       const { status, failure, headers } = failedAnswer(causeOf(error, controller.signal));
       kind = failure.kind;
       if (status === 500) this.#options.log.error(failure.message, { id, kind });
       const type = { "content-type": "application/json" };
       response = whole(await printed({ error: failure }), status, { ...type, ...headers });
     } finally {
-      request.signal.removeEventListener("abort", onLeft);
+      request.signal.removeEventListener("abort", onDisconnect);
       this.#underWay.delete(controller);
     }
     response.headers.set("x-request-id", id);
@@ -116,7 +118,7 @@ export class Handler {
       this.#options;
     const { signal } = controller;
     const { segments, query } = readTarget(request.url);
-    // Of the server as a whole: it is there.
+    // It is about the server as a whole.
     if (request.method === "OPTIONS" && segments[0] === "*") return { status: 204 };
     const match = matchPath(routes, segments);
     if (match === undefined) {
@@ -136,7 +138,7 @@ export class Handler {
       return await route.handle({ params, query, body: undefined, signal });
     }
     const taken = this.#limited.get(route.method) ?? 0;
-    if (taken >= maxRequests) throw tryLater(`${maxRequests} ${route.method} requests are under way`);
+    if (taken >= maxRequests) throw tryLater(`${maxRequests} ${route.method} requests are running`);
     const late = () =>
       controller.abort(new CniError("timeout", `the request took longer than ${requestMs} ms`));
     const timer = setTimeout(late, requestMs);
@@ -183,7 +185,7 @@ function notAllowed(methods: ReadonlyMap<string, Route>): HttpError {
   const allow = [...methods.keys()].flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]).join(
     ", ",
   );
-  return new HttpError(405, new CniError("usage", `this route has ${allow}`), { allow });
+  return new HttpError(405, new CniError("usage", `the methods of this route are ${allow}`), { allow });
 }
 
 function requireQuery({ query = [] }: Route, given: Readonly<Record<string, string>>): void {
@@ -205,15 +207,15 @@ async function responseOf(
 ): Promise<Response> {
   const type = answers[status]?.contentType ?? "application/json";
   const headers = { "cache-control": "no-store", "content-type": type };
-  // There is a body only where there is somebody to read it.
-  const isRead = method !== "HEAD" && status !== 204;
-  if (!isRead) void stream?.cancel();
-  if (!isRead) return new Response(null, { status, headers: status === 204 ? {} : headers });
+  // HEAD and 204 have no body.
+  const hasBody = method !== "HEAD" && status !== 204;
+  if (!hasBody) void stream?.cancel();
+  if (!hasBody) return new Response(null, { status, headers: status === 204 ? {} : headers });
   if (stream !== undefined) return new Response(stream, { status, headers });
   return whole(text === undefined ? await printed(json) : new TextEncoder().encode(text), status, headers);
 }
 
-/** With its length, so that the connection can go on after it. */
+/** Returns a response with its length, so that the connection can be reused. */
 function whole(
   body: Uint8Array<ArrayBuffer>,
   status: number,

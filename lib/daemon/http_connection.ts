@@ -16,11 +16,11 @@ import { delay, settled } from "../async/wait.ts";
 export interface ConnectionLimits {
   /** For the first byte of the next request. @default {60_000} */
   readonly idleMs?: number | undefined;
-  /** For the rest of a head that has begun. @default {10_000} */
+  /** For the rest of a head of which a part has arrived. @default {10_000} */
   readonly headMs?: number | undefined;
-  /** For the client to take more of an answer. @default {30_000} */
+  /** For the client to read more of a response. @default {30_000} */
   readonly writeMs?: number | undefined;
-  /** Until a client that sends no more is asked whether it still listens, and between two times. @default {500} */
+  /** Before each check whether a client that sends no more still reads. @default {500} */
   readonly probeMs?: number | undefined;
 }
 
@@ -28,30 +28,37 @@ export interface ConnectionLimits {
 interface UnderWay {
   readonly head: HttpHead;
   readonly controller: AbortController;
-  /** Fires when it has been answered. */
+  /** Aborted when the request has been answered. */
   readonly over: AbortController;
-  /** Whether its answer has begun. */
+  /** Whether its response has begun. */
   hasBegun: boolean;
-  /** Whether the answer goes on for as long as the client listens. */
+  /** Whether the response lasts for as long as the client reads. */
   isStream: boolean;
 }
 
-/** Answers one request, and never throws. */
+/** Answers one request. It never throws. */
 export type Handle = (request: HttpRequest) => Promise<Response>;
 
-/** What a client still sends of a body that nobody wants is taken from it for so long, so that it reads the answer. */
-const FAREWELL_MS = 1_000;
+/**
+ * For so long, the rest of a body that is not needed is read and dropped, so that the client gets to read the response.
+ */
+const DRAIN_MS = 1_000;
 
-/** One connection: its requests, one after another, until either side ends it or the client lets it wait for too long. */
+/**
+ * One connection: answers its requests one after another, until either side ends it or the client is silent for too
+ * long.
+ */
 export class HttpConnection {
   readonly #stream: ByteStream;
   readonly #handle: Handle;
   readonly #limits: ConnectionLimits;
   readonly #inbox: Inbox;
-  /** What ends the waits of this moment; one promise for all of them would keep something of each to the end. */
+  /**
+   * What ends the current waits. One promise for all of them would keep memory of each wait until the connection ends.
+   */
   readonly #waiting = new Set<() => void>();
   #request: UnderWay | undefined;
-  /** An answer before the answer, that is being sent. */
+  /** The interim response that is being sent. */
   #interim: Promise<void> = Promise.resolve();
   #idleSince: number | undefined = performance.now();
   #isLast = false;
@@ -64,7 +71,7 @@ export class HttpConnection {
     this.#inbox = new Inbox(stream, (end) => this.#onEnd(end));
   }
 
-  /** Since when it waits for a request, on the clock of `performance.now()`; undefined while one is answered. */
+  /** Since when it waits for a request, by `performance.now()`; undefined while one is answered. */
   get idleSince(): number | undefined {
     return this.#idleSince;
   }
@@ -74,19 +81,19 @@ export class HttpConnection {
     try {
       while (!this.#isLast && await this.#next());
     } catch {
-      // The client has left, or takes nothing; what it had asked for has been told that.
+      // The client has disconnected or does not read. The signal of its request has been aborted.
     } finally {
       this.close();
     }
   }
 
-  /** Ends after the request that is being answered. */
+  /** Ends the connection after the request that is being answered. */
   finish(): void {
     this.#isLast = true;
     if (this.#idleSince !== undefined) this.close();
   }
 
-  /** Ends at once. */
+  /** Ends the connection at once. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -94,7 +101,7 @@ export class HttpConnection {
     for (const end of this.#waiting) end();
   }
 
-  /** False if there was no further request. */
+  /** Answers the next request; false if there is none. */
   async #next(): Promise<boolean> {
     const { idleMs = 60_000, headMs = 10_000 } = this.#limits;
     this.#idleSince = performance.now();
@@ -112,7 +119,7 @@ export class HttpConnection {
     }
   }
 
-  /** Undefined if it takes longer, or the connection has ended. */
+  /** Resolves with the value of `promise`, or with undefined if it takes longer or the connection has ended. */
   async #within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
     const ended = Promise.withResolvers<undefined>();
     const end = () => ended.resolve(undefined);
@@ -145,7 +152,7 @@ export class HttpConnection {
       const isLast = this.#isLast || !wantsMore || !body.isRead ||
         /\bclose\b/i.test(response.headers.get("connection") ?? "");
       await this.#send(underWay, response, isLast);
-      if (!body.isRead) await this.#farewell();
+      if (!body.isRead) await this.#drain();
       return !isLast;
     } finally {
       over.abort();
@@ -154,15 +161,16 @@ export class HttpConnection {
   }
 
   /**
-   * That a client sends no more does not say that it has left, as it may have closed only its own direction. Only a write
-   * tells: what no answer has begun for gets interim ones, which each client of HTTP/1.1 skips (RFC 9110, section 15.2). A
-   * stream ends, since otherwise it would be held for one who has left until there is something to say. HTTP/1.0 has no
-   * interim answers, and a client of it that waits keeps both directions open, as podwire's own does.
+   * A client that sends no more may have closed only its own direction, and still read. Only a write shows whether it
+   * does: a request without a response gets interim responses, which each client of HTTP/1.1 skips (RFC 9110, section
+   * 15.2). A stream is ended, since otherwise it would be kept for a client that is gone until there is something to
+   * write. HTTP/1.0 has no interim responses, and its clients that wait keep both directions open, as podwire's own
+   * does.
    */
   #onEnd(end: InboxEnd): void {
     const request = this.#request;
     if (request === undefined) return;
-    if (end === "broken" || request.isStream || !request.head.isVersion1_1) return this.#leave(request);
+    if (end === "broken" || request.isStream || !request.head.isVersion1_1) return this.#cancel(request);
     void this.#probe(request);
   }
 
@@ -176,12 +184,12 @@ export class HttpConnection {
         await delay(probeMs, signal);
       }
     } catch {
-      if (!signal.aborted) this.#leave(request);
+      if (!signal.aborted) this.#cancel(request);
     }
   }
 
-  #leave({ controller }: UnderWay): void {
-    controller.abort(new CniError("cancelled", "the client has left"));
+  #cancel({ controller }: UnderWay): void {
+    controller.abort(new CniError("cancelled", "the client has disconnected"));
   }
 
   #bodyOf(
@@ -190,11 +198,11 @@ export class HttpConnection {
     onRead: () => void,
   ): ReadableStream<Uint8Array<ArrayBuffer>> {
     const pieces = bodyPieces(this.#inbox, length);
-    let isAwaited = head.isVersion1_1 && /^100-continue$/i.test(head.headers.get("expect") ?? "");
+    let isExpected = head.isVersion1_1 && /^100-continue$/i.test(head.headers.get("expect") ?? "");
     return new ReadableStream<Uint8Array<ArrayBuffer>>({
       pull: async (controller) => {
-        if (isAwaited) await this.#write(printHead(100, []));
-        isAwaited = false;
+        if (isExpected) await this.#write(printHead(100, []));
+        isExpected = false;
         const { done, value } = await pieces.next();
         if (!done) return controller.enqueue(value);
         onRead();
@@ -218,7 +226,7 @@ export class HttpConnection {
     await this.#write(printHead(status, [...own, ...more]));
     if (isEmpty) return await body?.cancel();
     request.isStream = !isWhole;
-    if (request.isStream && this.#inbox.end !== undefined) this.#leave(request);
+    if (request.isStream && this.#inbox.end !== undefined) this.#cancel(request);
     await this.#sendBody(request, body, !isWhole && isVersion1_1);
   }
 
@@ -244,14 +252,14 @@ export class HttpConnection {
     }
   }
 
-  /** @throws if the client has left, or takes nothing for too long */
+  /** @throws if the client has disconnected, or reads nothing for too long */
   async #write(bytes: Uint8Array): Promise<void> {
     const { writeMs = 30_000 } = this.#limits;
     for (let at = 0; at < bytes.byteLength;) {
       const written = await this.#within(this.#stream.write(bytes.subarray(at)), writeMs);
       if (written === undefined) {
-        this.#request?.controller.abort(new CniError("cancelled", "the client does not take its answer"));
-        throw new CniError("cancelled", "the client does not take its answer");
+        this.#request?.controller.abort(new CniError("cancelled", "the client does not read its response"));
+        throw new CniError("cancelled", "the client does not read its response");
       }
       at += written;
     }
@@ -262,14 +270,14 @@ export class HttpConnection {
     const headers = [["content-type", "application/json"], ["content-length", `${text.byteLength}`]] as const;
     await this.#write(printHead(status, [...headers, ["connection", "close"]]));
     await this.#write(text);
-    await this.#farewell();
+    await this.#drain();
   }
 
-  async #farewell(): Promise<void> {
+  async #drain(): Promise<void> {
     const drain = async () => {
       do this.#inbox.take(this.#inbox.bytes.byteLength); while (await this.#inbox.more());
     };
-    await this.#within(drain(), FAREWELL_MS);
+    await this.#within(drain(), DRAIN_MS);
   }
 }
 

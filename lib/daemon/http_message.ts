@@ -22,7 +22,7 @@ export function isHttpMethod(text: string): text is HttpMethod {
   return (HTTP_METHODS as readonly string[]).includes(text);
 }
 
-/** A request as the parts of the daemon see it; one of the fetch API is one too. */
+/** A request as the daemon handles it. A request of the fetch API is one too. */
 export type HttpRequest = Pick<Request, "method" | "url" | "headers" | "body" | "signal">;
 
 /** The first part of a request. */
@@ -33,7 +33,7 @@ export interface HttpHead {
   readonly headers: Headers;
 }
 
-/** A request that is not answered by a route, since it cannot be read as HTTP; the connection ends with it. */
+/** A request that is not valid HTTP, so that no route answers it. The connection ends after it. */
 export class BadMessage extends Error {
   override readonly name: string = "BadMessage";
 
@@ -51,7 +51,7 @@ const CR = 13;
 const LF = 10;
 
 /**
- * The next head; undefined if the client sends none any more.
+ * Reads the next head; undefined if the client sends none.
  *
  * Source: RFC 9112, sections 2 to 5.
  *
@@ -60,14 +60,14 @@ const LF = 10;
 export async function readHead(inbox: Inbox): Promise<HttpHead | undefined> {
   let seen = 0;
   for (;;) {
-    // An empty line before a request is none.
+    // Empty lines before a request are skipped.
     while (inbox.bytes[0] === CR && inbox.bytes[1] === LF) inbox.take(2);
     const end = endOfHead(inbox.bytes, seen);
     if (end > LARGEST_HEAD || (end < 0 && inbox.bytes.byteLength > LARGEST_HEAD)) {
       throw new BadMessage(431, `the head of the request is larger than ${LARGEST_HEAD} bytes`);
     }
     if (end >= 0) return parseHead(latin1(inbox.take(end)));
-    // An end that has half come begins three bytes before.
+    // If half of the end has arrived, it begins three bytes before the last one.
     seen = Math.max(0, inbox.bytes.byteLength - 3);
     if (!await inbox.more()) return undefined;
   }
@@ -80,7 +80,7 @@ function parseHead(text: string): HttpHead {
     throw new BadMessage(400, "the request line is not HTTP/1.1");
   }
   if (!target.startsWith("/") && !ABSOLUTE.test(target) && !(target === "*" && method === "OPTIONS")) {
-    throw new BadMessage(400, "the target of the request is no path");
+    throw new BadMessage(400, "the target of the request is not a path");
   }
   const headers = new Headers();
   for (const line of lines) {
@@ -91,18 +91,18 @@ function parseHead(text: string): HttpHead {
   return { method, target, isVersion1_1: minor === "1", headers };
 }
 
-/** The URL of a request, whose host is the one that the client wrote, or none that means anything. */
+/** Returns the URL of a request. Its host is the one that the client wrote, or a placeholder. */
 export function urlOf({ target }: HttpHead): string {
   if (ABSOLUTE.test(target)) return target;
   return `http://podwire${target === "*" ? "/*" : target}`;
 }
 
-/** How long a body is: a number of bytes, or `chunked`. */
+/** The length of a body: a number of bytes, or `chunked`. */
 export type BodyLength = number | "chunked";
 
 /**
- * The length of the body that follows a head. What could be read in two ways is refused, as a proxy in front may read it
- * in the other one.
+ * Returns the length of the body after a head. A head with two possible lengths is refused, because a proxy in front may
+ * read it in the other way.
  *
  * @throws {BadMessage}
  */
@@ -119,7 +119,7 @@ export function bodyLength({ headers, isVersion1_1 }: HttpHead): BodyLength {
   return Number(length);
 }
 
-/** The pieces of a body, each as it comes. */
+/** Yields the pieces of a body as they arrive. */
 export async function* bodyPieces(
   inbox: Inbox,
   length: BodyLength,
@@ -133,7 +133,7 @@ export async function* bodyPieces(
     yield* exactly(inbox, size);
     if (await line(inbox) !== "") throw new BadMessage(400, "a chunk is longer than its size");
   }
-  // Trailers say nothing that is asked for.
+  // Trailers are not used.
   for (let bytes = 0; bytes < LARGEST_HEAD;) {
     const trailer = await line(inbox);
     if (trailer === "") return;
@@ -144,7 +144,7 @@ export async function* bodyPieces(
 
 async function* exactly(inbox: Inbox, length: number): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
   for (let left = length; left > 0;) {
-    if (inbox.bytes.byteLength === 0 && !await inbox.more()) throw clientLeft();
+    if (inbox.bytes.byteLength === 0 && !await inbox.more()) throw disconnected();
     const piece = inbox.take(Math.min(left, inbox.bytes.byteLength));
     left -= piece.byteLength;
     if (piece.byteLength > 0) yield piece;
@@ -159,17 +159,17 @@ async function line(inbox: Inbox): Promise<string> {
     }
     if (end >= 0) {
       const text = latin1(inbox.take(end + 1));
-      // A proxy in front may take a line feed alone for none.
-      if (!text.endsWith("\r\n")) throw new BadMessage(400, "a line of the body has no proper end");
+      // A proxy in front may not count a line feed alone as the end of a line.
+      if (!text.endsWith("\r\n")) throw new BadMessage(400, "a line of the body does not end with CR LF");
       return text.slice(0, -2);
     }
-    if (!await inbox.more()) throw clientLeft();
+    if (!await inbox.more()) throw disconnected();
   }
 }
 
-/** That a client leaves is no fault of this side. */
-function clientLeft(): CniError {
-  return new CniError("cancelled", "the client has left");
+/** A client that disconnects is not a failure of the daemon. */
+function disconnected(): CniError {
+  return new CniError("cancelled", "the client has disconnected");
 }
 
 function endOfHead(bytes: Uint8Array, from: number): number {
@@ -180,7 +180,7 @@ function endOfHead(bytes: Uint8Array, from: number): number {
 }
 
 function latin1(bytes: Uint8Array): string {
-  // Not by TextDecoder, whose latin1 is windows-1252.
+  // Not with TextDecoder: its latin1 is windows-1252.
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
@@ -208,7 +208,7 @@ const REASONS: Readonly<Record<number, string>> = {
   507: "Insufficient Storage",
 };
 
-/** The head of an answer. */
+/** Returns the head of a response. */
 export function printHead(status: number, headers: Iterable<readonly [string, string]>): Uint8Array {
   const lines = [`HTTP/1.1 ${status} ${REASONS[status] ?? "Other"}`];
   for (const [name, value] of headers) lines.push(`${name}: ${value}`);

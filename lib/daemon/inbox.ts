@@ -5,16 +5,16 @@ export interface ByteStream {
   close(): void;
 }
 
-/** How the sending of a client ended: it has said that it sends no more, or the connection is gone. */
+/** How the client stopped sending: it closed its direction, or the connection is broken. */
 export type InboxEnd = "finished" | "broken";
 
 const LEAST_ROOM = 4 * 1024;
-/** More is not read until what is there has been taken. */
+/** At this size, it reads no more until bytes have been taken. */
 const MOST_BUFFERED = 64 * 1024;
 
 /**
- * What a client has sent and nobody has taken yet. It reads ahead, also while a request is being answered: only so is
- * noticed that the client has left.
+ * The bytes that a client has sent and that have not been taken yet. It reads ahead, also while a request is being
+ * answered: this is the only way to notice that the client has disconnected.
  */
 export class Inbox {
   readonly #stream: ByteStream;
@@ -33,17 +33,17 @@ export class Inbox {
     void this.#pump();
   }
 
-  /** What is there, until some of it is taken or more is waited for. */
+  /** The bytes that have arrived. Valid until some are taken or more are awaited. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#room.subarray(this.#from, this.#to);
   }
 
-  /** How the client ended its sending; undefined as long as more may come. */
+  /** How the client stopped sending; undefined as long as more may arrive. */
   get end(): InboxEnd | undefined {
     return this.#end;
   }
 
-  /** Takes so many bytes of what is there. */
+  /** Takes up to `count` of the bytes that have arrived. */
   take(count: number): Uint8Array<ArrayBuffer> {
     const taken = this.bytes.slice(0, count);
     this.#from += taken.byteLength;
@@ -52,7 +52,7 @@ export class Inbox {
     return taken;
   }
 
-  /** Waits for more than is there; false if no more comes. */
+  /** Waits for more bytes; false if no more arrive. */
   async more(): Promise<boolean> {
     if (this.#end !== undefined) return false;
     const before = this.#to - this.#from;
@@ -72,7 +72,7 @@ export class Inbox {
         this.#notify();
       }
     } catch {
-      // A connection that was reset, or closed from this side, has ended too.
+      // The connection was reset, or closed from this side.
       end = "broken";
     }
     this.#end = end;
@@ -80,13 +80,13 @@ export class Inbox {
     this.#onEnd(end);
   }
 
-  /** Room is doubled and not made piece by piece, so that each byte is moved only a few times. */
+  /** Makes room for more bytes. The room is doubled, so that each byte is moved only a few times. */
   #makeRoom(): void {
     if (this.#from === this.#to) this.#from = this.#to = 0;
     if (this.#room.byteLength - this.#to >= LEAST_ROOM) return;
     const { bytes } = this;
     const isSparse = bytes.byteLength * 2 <= this.#room.byteLength - LEAST_ROOM;
-    // What was given out as `bytes` stays as it was.
+    // A new array, because callers may still hold `bytes`.
     const room = new Uint8Array(this.#room.byteLength * (isSparse ? 1 : 2));
     room.set(bytes);
     this.#room = room;

@@ -9,24 +9,24 @@ import type { ServedRequest } from "./handler.ts";
 import { isHttpMethod } from "./http_message.ts";
 import type { PoolMiss, PoolObserver } from "./pool.ts";
 
-/** What the metrics tell of the program. */
+/** Options of {@linkcode Metrics}. */
 export interface MetricsOptions {
-  /** Of podwire. */
+  /** The version of podwire. */
   readonly version: string;
   /** @default {systemClock} */
   readonly clock?: Clock | undefined;
 }
 
-/** In seconds. From a plugin that only looks something up to one that waits for a DHCP server, and beyond its timeout. */
+/** In seconds: from a plugin that only reads something to one that waits for a DHCP server, and beyond its timeout. */
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 const WAITS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300];
 const STATES_OF_SANDBOXES = [...SANDBOX_STATES, "under_way"];
-/** Long enough for the last value to be fetched, once a network has gone. */
+/** How long the series of a removed network are kept, so that Prometheus gets their last values. */
 const KEPT_MS = 10 * 60_000;
 
 /**
- * Counts what happens, and writes it down with the numbers of the moment as Prometheus reads it. It is given to a
- * runtime as its `observer`.
+ * Counts what happens, and prints the counts and the gauges in the text format of Prometheus. It is the `observer` of a
+ * runtime.
  */
 export class Metrics implements Observer, PoolObserver {
   readonly #clock: Clock;
@@ -34,22 +34,22 @@ export class Metrics implements Observer, PoolObserver {
   readonly #startedAt: number;
   readonly #pluginDuration = new Histogram({
     name: "podwire_plugin_duration_seconds",
-    help: "How long calls of plugins took, with their retries; VERSION is asked for no network.",
+    help: "Duration of plugin calls, including their retries; the network of VERSION is empty.",
     labels: ["verb", "network", "plugin"],
   }, DURATIONS);
   readonly #pluginErrors = new Counter({
     name: "podwire_plugin_errors_total",
-    help: "Calls of plugins that failed, by the kind of the error.",
+    help: "Plugin calls that failed, by the kind of the error.",
     labels: ["verb", "network", "plugin", "kind"],
   });
   readonly #pluginRetries = new Counter({
     name: "podwire_plugin_retries_total",
-    help: "How often a plugin was asked again after it had said to try again later.",
+    help: "Retries of plugin calls after the plugin answered to try again later.",
     labels: ["verb", "network", "plugin"],
   });
   readonly #operationDuration = new Histogram({
     name: "podwire_operation_duration_seconds",
-    help: "How long operations took, those that failed too.",
+    help: "Duration of operations, including those that failed.",
     labels: ["operation"],
   }, DURATIONS);
   readonly #operationErrors = new Counter({
@@ -59,40 +59,40 @@ export class Metrics implements Observer, PoolObserver {
   });
   readonly #lockWait = new Histogram({
     name: "podwire_lock_wait_seconds",
-    help: "How long locks were waited for, in vain too.",
+    help: "Duration of waits for locks, including those that were in vain.",
     labels: ["lock"],
   }, WAITS);
   readonly #requests = new Counter({
     name: "podwire_http_requests_total",
-    help: "Requests that were answered.",
+    help: "Requests that have been answered.",
     labels: ["route", "method", "status"],
   });
   readonly #requestDuration = new Histogram({
     name: "podwire_http_request_duration_seconds",
-    help:
-      "How long requests waited for their answer to begin; how long a stream of events lasts is no part of it.",
+    help: "Duration until the response to a request began; the duration of an event stream does not count.",
     labels: ["route", "method", "status_class"],
   }, DURATIONS);
 
   readonly #infraDeaths = new Counter({
     name: "podwire_infra_deaths_total",
-    help: "Infra containers that ended though nobody had taken their sandboxes down.",
+    help: "Infra containers that ended by themselves.",
     labels: [],
   });
   readonly #uncaught = new Counter({
     name: "podwire_uncaught_errors_total",
-    help: "Errors that nothing had caught; the daemon goes on, and each is a defect.",
+    help: "Uncaught errors; the daemon continues, and each one is a defect.",
     labels: [],
   });
   readonly #poolSizes = new Map<string, number>();
   readonly #handedOut = new Counter({
     name: "podwire_pool_handed_out_total",
-    help: "Requests that were given a sandbox of the pool.",
+    help: "Requests that got a sandbox of the pool.",
     labels: ["network"],
   });
   readonly #poolMisses = new Counter({
     name: "podwire_pool_missed_total",
-    help: "Requests that a sandbox of the pool would have done for, had there been one as it was made.",
+    help:
+      "Requests that fit the pool but got none of its sandboxes: it had none, or the sandbox had changed.",
     labels: ["network", "reason"],
   });
 
@@ -111,7 +111,7 @@ export class Metrics implements Observer, PoolObserver {
     if (retries > 0) this.#pluginRetries.add(labels, now, retries);
   }
 
-  /** Counts a waiting for a lock. */
+  /** Counts a wait for a lock. */
   onLockWait({ lock, ms }: LockWaitEvent): void {
     this.#lockWait.observe({ lock }, ms / 1_000, this.#clock.now());
   }
@@ -128,17 +128,17 @@ export class Metrics implements Observer, PoolObserver {
     const now = this.#clock.now();
     const method = isHttpMethod(given) ? given : "other";
     this.#requests.add({ route, method, status: String(status) }, now);
-    // A histogram is many lines, so it has one for all that ended alike.
+    // A histogram has many lines, so it has one series for a class of statuses.
     const status_class = `${Math.floor(status / 100)}xx`;
     this.#requestDuration.observe({ route, method, status_class }, ms / 1_000, now);
   }
 
-  /** Counts an infra container that has ended by itself. */
+  /** Counts an infra container that ended by itself. */
   onInfraEnded(): void {
     this.#infraDeaths.add({}, this.#clock.now());
   }
 
-  /** Counts an error that nothing had caught. */
+  /** Counts an uncaught error. */
   onUncaught(): void {
     this.#uncaught.add({}, this.#clock.now());
   }
@@ -158,9 +158,9 @@ export class Metrics implements Observer, PoolObserver {
     this.#poolMisses.add({ network, reason }, this.#clock.now());
   }
 
-  /** Everything in the text format; of what the values do not tell there are no lines. */
+  /** Returns all metrics in the text format. Gauges without a value are left out. */
   render(values: GaugeValues = {}): string {
-    this.#forgetNetworks(values);
+    this.#dropNetworks(values);
     return [
       this.#pluginDuration.write(),
       this.#pluginErrors.write(),
@@ -184,8 +184,11 @@ export class Metrics implements Observer, PoolObserver {
     return [writeGauge(POOL_SIZE, samples), this.#handedOut.write(), this.#poolMisses.write()];
   }
 
-  /** Plugins of a network that has gone are called for its last attachments, and then not any more. */
-  #forgetNetworks({ networks }: GaugeValues): void {
+  /**
+   * Drops the series of removed networks. Their plugins are still called for the last attachments, so it waits for a
+   * while.
+   */
+  #dropNetworks({ networks }: GaugeValues): void {
     if (networks === undefined) return;
     const names = new Set(["", ...networks.map(({ name }) => name)]);
     const before = this.#clock.now() - KEPT_MS;
@@ -197,13 +200,13 @@ export class Metrics implements Observer, PoolObserver {
   #gauges(values: GaugeValues): readonly string[] {
     const { attachments, sandboxes, networks, readiness } = values;
     const unread = GAUGE_PARTS.map((part) => ({ labels: { part }, value: part in values ? 0 : 1 }));
-    const written = [writeGauge(UNREAD, unread)];
+    const lines = [writeGauge(UNREAD, unread)];
     if (attachments !== undefined) {
       const { states, oldestFailure } = attachments;
       const since = oldestFailure === undefined ? NaN : Date.parse(oldestFailure);
-      // The time of day may have been set back.
+      // The clock may have been set back.
       const age = Number.isNaN(since) ? 0 : Math.max(0, (this.#clock.date().getTime() - since) / 1_000);
-      written.push(
+      lines.push(
         writeGauge(
           ATTACHMENTS,
           ATTACHMENT_STATES.map((state) => ({ labels: { state }, value: states[state] })),
@@ -214,20 +217,20 @@ export class Metrics implements Observer, PoolObserver {
     }
     if (sandboxes !== undefined) {
       const states = sandboxes.map(({ state }) => state);
-      written.push(writeGauge(SANDBOXES, countsOf("state", states, STATES_OF_SANDBOXES)));
+      lines.push(writeGauge(SANDBOXES, countsOf("state", states, STATES_OF_SANDBOXES)));
     }
     if (networks !== undefined) {
       const statuses = networks.map(({ status }) => status);
-      written.push(writeGauge(NETWORKS, countsOf("status", statuses, FILE_STATUSES)));
+      lines.push(writeGauge(NETWORKS, countsOf("status", statuses, FILE_STATUSES)));
     }
     if (readiness !== undefined) {
       const samples = readiness.map(({ network = "", ready, reason = "" }) => ({
         labels: { network, reason },
         value: ready ? 1 : 0,
       }));
-      written.push(writeGauge(NETWORK_READY, samples));
+      lines.push(writeGauge(NETWORK_READY, samples));
     }
-    return written;
+    return lines;
   }
 
   #program(): readonly string[] {
@@ -238,7 +241,7 @@ export class Metrics implements Observer, PoolObserver {
   }
 }
 
-/** How often each word occurs; those that are known are shown with none too. */
+/** Returns how often each word occurs, including the known words that do not occur. */
 function countsOf<Label extends string>(
   label: Label,
   words: readonly string[],
@@ -253,7 +256,7 @@ function countsOf<Label extends string>(
 
 const UNREAD = {
   name: "podwire_gauges_unread",
-  help: "1 for a part of the numbers below that could not be read now, or not in time.",
+  help: "1 for a source of the following gauges that could not be read, or not in time.",
   labels: ["part"],
 } as const;
 const ATTACHMENTS = {
@@ -263,12 +266,12 @@ const ATTACHMENTS = {
 } as const;
 const FAILED = {
   name: "podwire_failed_attachments",
-  help: "Attachments that could not be removed and are tried again.",
+  help: "Attachments that could not be removed; their removal is retried.",
   labels: [],
 } as const;
 const FAILED_AGE = {
   name: "podwire_failed_attachment_age_seconds",
-  help: "For how long the oldest attachment that could not be removed has waited; 0 without any.",
+  help: "Age of the oldest attachment that could not be removed; 0 if there is none.",
   labels: [],
 } as const;
 const SANDBOXES = { name: "podwire_sandboxes", help: "Sandboxes on record.", labels: ["state"] } as const;
@@ -279,12 +282,12 @@ const POOL_SIZE = {
 } as const;
 const NETWORKS = {
   name: "podwire_networks",
-  help: "Files of the configuration directory, by what became of them.",
+  help: "Files of the configuration directory, by status.",
   labels: ["status"],
 } as const;
 const NETWORK_READY = {
   name: "podwire_network_ready",
-  help: "1 for a network that can attach containers, 0 with the reason for one that cannot.",
+  help: "1 for a network that can attach containers, 0 and a reason for one that cannot.",
   labels: ["network", "reason"],
 } as const;
 const STARTED = {

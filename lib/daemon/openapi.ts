@@ -2,19 +2,19 @@ import type { JsonObject } from "../cni/json.ts";
 import type { AnswerSpec, Route } from "./route.ts";
 import { schemaOf, SCHEMAS } from "./schemas.ts";
 
-/** What any request may be answered with beside what its route says. */
+/** The responses that every route may have beside its own. */
 const FAILURES: Readonly<Record<number, string>> = {
-  400: "The request is wrong; `path` names the member",
-  404: "There is no such thing",
-  408: "The body did not come in time",
-  409: "A name, an address or a port of the host is taken",
+  400: "The request is not valid; `path` names the member",
+  404: "The sandbox, network or attachment does not exist",
+  408: "The body did not arrive in time",
+  409: "A name, an address or a host port is already in use",
   413: "The body is larger than 1 MiB",
   500: "A plugin, the host or podwire failed",
-  503: "A network is not ready, too many requests are under way, or the daemon ends",
-  504: "The time ran out",
+  503: "A network is not ready, too many requests are running, or the daemon is shutting down",
+  504: "The operation timed out",
 };
 
-/** The OpenAPI 3.1 document of these routes. */
+/** Returns the OpenAPI 3.1 document of these routes. */
 export function openApiOf(routes: readonly Route[], version: string): JsonObject {
   const paths: Record<string, Record<string, JsonObject>> = {};
   for (const route of routes) {

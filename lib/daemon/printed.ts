@@ -1,18 +1,18 @@
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 
-/** Bytes that are printed without letting others in between. */
+/** Characters that are printed before other work gets its turn. */
 const AT_ONCE = 256 * 1024;
 
 /**
- * JSON as UTF-8, with a line end for those who read it in a terminal. The elements of a long list are printed one by one:
- * with all of them at once, nobody else would be answered meanwhile.
+ * Returns JSON as UTF-8, with a line end for terminals. The elements of a long list are printed one by one: printing
+ * all at once would block all other requests.
  */
 export async function printed(json: unknown): Promise<Uint8Array<ArrayBuffer>> {
   if (!Array.isArray(json)) return new TextEncoder().encode(`${JSON.stringify(json)}\n`);
   const pieces: Uint8Array[] = [];
   let piece = "[";
   for (const [index, element] of json.entries()) {
-    // What has no JSON is null in a list.
+    // In a list, a value without JSON is null.
     piece += `${index === 0 ? "" : ","}${JSON.stringify(element) ?? "null"}`;
     if (piece.length < AT_ONCE) continue;
     pieces.push(new TextEncoder().encode(piece));

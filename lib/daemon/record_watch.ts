@@ -11,42 +11,42 @@ import { attachmentToJson, sandboxToJson } from "../runtime/json_view.ts";
 import { isCniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 
-/** What {@linkcode RecordWatch} works with. */
+/** Options of {@linkcode RecordWatch}. */
 export interface RecordWatchOptions {
   readonly stateDir: string;
   readonly store: Pick<AttachmentStore, "ofContainer" | "containers">;
-  /** A sandbox by its ID. */
+  /** Returns a sandbox by its ID. */
   readonly sandbox: (id: string) => Promise<Sandbox>;
-  /** Whether no operation on a sandbox is under way: what it looks like until then is told of by nobody. */
+  /** Whether no operation on the sandbox is in progress. Until then its events are suppressed. */
   readonly isSettled: (id: string) => Promise<boolean>;
-  /** The IDs of all sandboxes. */
+  /** Returns the IDs of all sandboxes. */
   readonly sandboxIds: () => Promise<readonly string[]>;
   readonly publish: (event: JsonObject & { readonly type: string }) => void;
   readonly log: Logger;
-  /** Milliseconds for which changes of one container are gathered. @default {50} */
-  readonly gatherMs?: number | undefined;
+  /** Milliseconds for which changes are collected before the records are read. @default {50} */
+  readonly collectMs?: number | undefined;
   /**
-   * Milliseconds between two looks at the namespaces, of whose end nobody tells, and for other directories in the place
-   * of those that are watched. @default {2_000}
+   * Milliseconds between two polls of what has no notification: whether namespaces are gone, and whether the watched
+   * directories were replaced. @default {2_000}
    */
   readonly pollMs?: number | undefined;
 }
 
-/** What was told of a container last. */
-interface Told {
+/** The last published state of a container. */
+interface Published {
   sandbox: string | undefined;
-  /** Where its namespace was, if it was ready, and which that was. */
+  /** The path and the identity of the namespace, if the sandbox was ready. */
   netns: { readonly path: string; readonly id: string | undefined } | undefined;
   readonly attachments: Map<string, string>;
 }
 
 /**
- * Tells of sandboxes and attachments that came, changed or went, whoever did that: this process or the command line.
- * What follows too closely on one another is told as one change.
+ * Publishes an event for each sandbox and attachment that is added, changed or removed, by this process or by the command
+ * line. Changes that follow each other closely become one event.
  */
 export class RecordWatch implements AsyncDisposable {
   readonly #options: RecordWatchOptions;
-  readonly #told = new Map<string, Told>();
+  readonly #published = new Map<string, Published>();
   readonly #due = new Set<string>();
   readonly #dirs: readonly string[];
   #watch: Disposable | undefined;
@@ -62,19 +62,19 @@ export class RecordWatch implements AsyncDisposable {
     this.#dirs = ["sandboxes", "attachments"].map((name) => `${options.stateDir}/${name}`);
   }
 
-  /** Begins to look; what is there by then is told of only when it changes. */
+  /** Starts the watch. What exists by then is published only when it changes. */
   static start(options: RecordWatchOptions): RecordWatch {
-    const watch = new RecordWatch(options);
-    watch.#working = watch.#begin().catch((error) => watch.#failed(error));
-    return watch;
+    const records = new RecordWatch(options);
+    records.#working = records.#begin().catch((error) => records.#failed(error));
+    return records;
   }
 
-  /** Has a look at a sandbox of which it is known that it is not as it was, though its record may be. */
+  /** Call when a sandbox has changed although its record may not have. */
   changed(id: string): void {
-    this.#gather([id]);
+    this.#collect([id]);
   }
 
-  /** Looks no more. */
+  /** Ends the watch. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -85,9 +85,9 @@ export class RecordWatch implements AsyncDisposable {
 
   async #begin(): Promise<void> {
     for (const dir of this.#dirs) await ensureDir(dir, 0o700);
-    // First, so that nothing is missed that changes while the records are read.
+    // First, so that no change is missed while the records are read.
     await this.#follow();
-    for (const id of await this.#all()) await this.#look(id, false);
+    for (const id of await this.#all()) await this.#check(id, false);
     if (this.#closed) return;
     this.#polling = repeat(
       this.#options.pollMs ?? 2_000,
@@ -98,10 +98,10 @@ export class RecordWatch implements AsyncDisposable {
 
   async #poll(): Promise<void> {
     if (await this.#follow()) this.#changedAt([]);
-    await this.#lookAtNamespaces();
+    await this.#checkNamespaces();
   }
 
-  /** Watches the directories that are there now; false where they are watched already, or one of them is not there. */
+  /** Watches the current directories; false if they are watched already or one of them does not exist. */
   async #follow(): Promise<boolean> {
     const found = await Promise.all(this.#dirs.map((dir) => statOf(dir)));
     const ids = found.map((info) => info && `${info.dev}:${info.ino}`);
@@ -123,34 +123,34 @@ export class RecordWatch implements AsyncDisposable {
     return true;
   }
 
-  /** What is unmounted, or mounted over, changes no record. */
-  async #lookAtNamespaces(): Promise<void> {
-    for (const [id, { netns }] of this.#told) {
+  /** Collects the sandboxes whose namespace was unmounted or mounted over, which changes no record. */
+  async #checkNamespaces(): Promise<void> {
+    for (const [id, { netns }] of this.#published) {
       if (netns === undefined) continue;
       const now = await netnsId(netns.path);
-      if (now === undefined || now !== netns.id) this.#gather([id]);
+      if (now === undefined || now !== netns.id) this.#collect([id]);
     }
   }
 
   #failed(error: unknown): void {
-    if (!this.#closed) this.#options.log.error(`the records cannot be watched: ${messageOf(error)}`);
+    if (!this.#closed) this.#options.log.error(`cannot watch the records: ${messageOf(error)}`);
   }
 
   #changedAt(paths: readonly string[]): void {
     if (paths.length === 0) {
-      void this.#all().then((ids) => this.#gather(ids), (error) => this.#failed(error));
+      void this.#all().then((ids) => this.#collect(ids), (error) => this.#failed(error));
       return;
     }
     if (paths.some((path) => this.#dirs.includes(path))) this.#watched = undefined;
     const { length } = this.#options.stateDir;
-    this.#gather(paths.flatMap((path) => {
+    this.#collect(paths.flatMap((path) => {
       const [, folder, name = ""] = path.slice(length).split("/");
       if (folder === "attachments") return name === "" ? [] : [name];
       return name.endsWith(".json") && !name.startsWith(".") ? [name.slice(0, -".json".length)] : [];
     }));
   }
 
-  #gather(ids: readonly string[]): void {
+  #collect(ids: readonly string[]): void {
     for (const id of ids) this.#due.add(id);
     if (this.#due.size === 0 || this.#closed) return;
     this.#timer ??= setTimeout(() => {
@@ -158,58 +158,58 @@ export class RecordWatch implements AsyncDisposable {
       const due = [...this.#due];
       this.#due.clear();
       this.#working = this.#working.then(async () => {
-        for (const id of due) await this.#look(id, true);
+        for (const id of due) await this.#check(id, true);
       }).catch((error) => this.#failed(error));
-    }, this.#options.gatherMs ?? 50);
+    }, this.#options.collectMs ?? 50);
   }
 
-  /** Those that are there, and those that were. */
+  /** Returns the IDs of all containers that exist now or were published. */
   async #all(): Promise<readonly string[]> {
     const { store, sandboxIds } = this.#options;
-    return [...new Set([...this.#told.keys(), ...await sandboxIds(), ...await store.containers()])];
+    return [...new Set([...this.#published.keys(), ...await sandboxIds(), ...await store.containers()])];
   }
 
-  async #look(id: string, isNews: boolean): Promise<void> {
+  async #check(id: string, publishes: boolean): Promise<void> {
     if (this.#closed) return;
-    const told = this.#told.get(id) ?? { sandbox: undefined, netns: undefined, attachments: new Map() };
+    const last = this.#published.get(id) ?? { sandbox: undefined, netns: undefined, attachments: new Map() };
     const time = new Date().toISOString();
-    const tell = (event: JsonObject & { readonly type: string }) => {
-      if (isNews) this.#options.publish({ ...event, time });
+    const publish = (event: JsonObject & { readonly type: string }) => {
+      if (publishes) this.#options.publish({ ...event, time });
     };
     const records = await this.#options.store.ofContainer(id);
     const keys = new Set(records.map(keyOf));
     for (const record of records) {
       const now = `${record.state} ${record.since} ${record.attempts}`;
-      if (told.attachments.get(keyOf(record)) === now) continue;
-      told.attachments.set(keyOf(record), now);
-      tell({ type: "attachment", ...attachmentKey(record), attachment: attachmentToJson(record) });
+      if (last.attachments.get(keyOf(record)) === now) continue;
+      last.attachments.set(keyOf(record), now);
+      publish({ type: "attachment", ...attachmentKey(record), attachment: attachmentToJson(record) });
     }
-    for (const key of [...told.attachments.keys()]) {
+    for (const key of [...last.attachments.keys()]) {
       if (keys.has(key)) continue;
-      told.attachments.delete(key);
+      last.attachments.delete(key);
       const [network = "", ifName = ""] = key.split(" ");
-      tell({ type: "attachment", containerId: id, network, ifName, attachment: null });
+      publish({ type: "attachment", containerId: id, network, ifName, attachment: null });
     }
-    this.#told.set(id, told);
+    this.#published.set(id, last);
     if (!await this.#options.isSettled(id)) return;
     const sandbox = await this.#sandbox(id);
-    // Somebody has begun since.
+    // An operation has begun since.
     if (sandbox?.underWay) return;
-    told.netns = sandbox?.state === "ready"
+    last.netns = sandbox?.state === "ready"
       ? { path: sandbox.netns, id: await netnsId(sandbox.netns) }
       : undefined;
     const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
-    if (now !== told.sandbox) {
-      told.sandbox = now;
-      tell({ type: "sandbox", id, sandbox: sandbox === undefined ? null : sandboxToJson(sandbox) });
+    if (now !== last.sandbox) {
+      last.sandbox = now;
+      publish({ type: "sandbox", id, sandbox: sandbox === undefined ? null : sandboxToJson(sandbox) });
     }
-    if (now === undefined && told.attachments.size === 0) this.#told.delete(id);
+    if (now === undefined && last.attachments.size === 0) this.#published.delete(id);
   }
 
   async #sandbox(id: string): Promise<Sandbox | undefined> {
     try {
       const sandbox = await this.#options.sandbox(id);
-      // Another one may be called so.
+      // It may be the name of another sandbox.
       return sandbox.id === id ? sandbox : undefined;
     } catch (error) {
       if (isCniError(error, "not-found")) return undefined;
@@ -218,7 +218,7 @@ export class RecordWatch implements AsyncDisposable {
   }
 }
 
-/** Neither has a space. */
+/** A key of network and interface; neither contains a space. */
 function keyOf({ network, ifName }: AttachmentRecord): string {
   return `${network} ${ifName}`;
 }

@@ -2,62 +2,62 @@ import type { JsonObject } from "../cni/json.ts";
 import type { HttpMethod } from "./http_message.ts";
 import type { Shape } from "../cni/shape.ts";
 
-/** What a request comes to. */
+/** The response of a route. */
 export interface Answer {
   readonly status: number;
-  /** Printed as JSON. */
+  /** A body that is printed as JSON. */
   readonly json?: unknown;
-  /** As it is. */
+  /** A body that is sent as it is. */
   readonly text?: string;
-  /** As it comes. */
+  /** A body that is sent as it arrives. */
   readonly stream?: ReadableStream<Uint8Array>;
 }
 
-/** A request as its route sees it. */
+/** A request as its route gets it. */
 export interface RouteRequest<B> {
-  /** What stands in the place of `{name}` in the path. */
+  /** The segments of the path in place of `{name}`. */
   readonly params: Readonly<Record<string, string>>;
-  /** What stands behind the `?`; of a name that is there twice, the first. */
+  /** The members of the query. */
   readonly query: Readonly<Record<string, string>>;
   readonly body: B;
-  /** Fires when the client has left, its time is up, or the daemon ends. */
+  /** Aborted when the client disconnects, the time runs out, or the daemon ends. */
   readonly signal: AbortSignal;
 }
 
-/** One member behind the `?`. */
+/** A member of the query. */
 export interface QueryMember {
   readonly name: string;
   readonly description: string;
-  /** What may stand there. @default {any text} */
+  /** The allowed values. @default {any text} */
   readonly values?: readonly string[];
 }
 
-/** One of the answers of a route. */
+/** A response of a route, as the OpenAPI document describes it. */
 export interface AnswerSpec {
   readonly description: string;
-  /** Of a body of JSON. */
+  /** The schema of a JSON body. */
   readonly schema?: JsonObject;
-  /** Of another body. */
+  /** The media type of another body. */
   readonly contentType?: string;
 }
 
-/** A route: what the OpenAPI document says of it, and what does it. */
+/** A route: its description in the OpenAPI document, and its handler. */
 export interface Route {
   readonly method: Extract<HttpMethod, "GET" | "POST" | "DELETE">;
-  /** With `{name}` for a segment that the client chooses. */
+  /** `{name}` stands for a segment that the client chooses. */
   readonly path: string;
   readonly id: string;
   readonly summary: string;
   readonly query?: readonly QueryMember[];
   readonly body?: Shape<unknown>;
-  /** By status; errors have the object of their own. */
+  /** The responses by status, without errors. */
   readonly answers: Readonly<Record<number, AnswerSpec>>;
-  /** Whether it is answered however many others are under way, and for as long as it takes. */
+  /** Whether the limits for the number and the time of requests do not apply. */
   readonly isFree?: boolean;
   handle(request: RouteRequest<unknown>): Promise<Answer> | Answer;
 }
 
-/** A route whose handler knows what its body is. */
+/** Returns a route whose handler gets a typed body. */
 export function withBody<B>(
   body: Shape<B>,
   route: Omit<Route, "body" | "handle"> & {
@@ -67,14 +67,14 @@ export function withBody<B>(
   return { ...route, body, handle: (request) => route.handle(request as RouteRequest<B>) };
 }
 
-/** What was found for a path. */
+/** The routes of a path. */
 export interface RouteMatch {
-  /** By method. */
+  /** The routes by method. */
   readonly routes: ReadonlyMap<string, Route>;
   readonly params: Readonly<Record<string, string>>;
 }
 
-/** The routes of a path, a segment with `{}` last; undefined if there is none. */
+/** Returns the routes of a path; undefined if there is none. */
 export function matchPath(routes: readonly Route[], segments: readonly string[]): RouteMatch | undefined {
   const found = new Map<string, Route>();
   let params: Record<string, string> | undefined;

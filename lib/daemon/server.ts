@@ -5,15 +5,16 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
 import { settled } from "../async/wait.ts";
 
-/** What is served, and where. */
+/** Options of {@linkcode SocketServer}. */
 export interface SocketServerOptions extends AcceptorOptions {
   readonly path: string;
-  /** Ends the waiting for the socket. */
+  /** Cancels the wait for the socket. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * HTTP over a Unix socket. Not by `Deno.serve`: that closes no connection that waits, and ends when it cannot accept one.
+ * An HTTP server on a Unix socket. It does not use `Deno.serve`, which never closes idle connections, and ends when it
+ * cannot accept one.
  */
 export class SocketServer {
   readonly #options: SocketServerOptions;
@@ -31,7 +32,7 @@ export class SocketServer {
    *
    * Requires `--allow-read` and `--allow-write`.
    *
-   * @throws {CniError} kind `conflict`, if somebody serves there
+   * @throws {CniError} kind `conflict` if another process serves there
    */
   static async open(options: SocketServerOptions): Promise<SocketServer> {
     const server = new SocketServer(options);
@@ -40,10 +41,10 @@ export class SocketServer {
   }
 
   /**
-   * Looks whether the socket is still under its path, and makes it anew where it was removed; connections that are open
-   * are served on. Not once it is to be closed: then it is missing by intent.
+   * Checks that the socket is still under its path, and makes it again if it was removed. Open connections are still
+   * served. It does nothing once the server is closed: then the socket is missing on purpose.
    *
-   * @throws {CniError} kind `conflict`, if somebody else has taken its place
+   * @throws {CniError} kind `conflict` if another process has taken its place
    */
   async keep(): Promise<void> {
     if (!this.#closed) await (this.#keeping = this.#keep());
@@ -55,25 +56,28 @@ export class SocketServer {
     if (this.#closed) return;
     if (state === "foreign") throw inUse(path);
     if (state !== "missing") return;
-    log.warn("the socket was removed and is made anew", { socket: path });
+    log.warn("the socket was removed; it is made again", { socket: path });
     const before = this.#acceptor;
     await this.#listen();
-    void before?.finish().catch((error) => log.warn(`a former socket: ${messageOf(error)}`));
+    void before?.finish().catch((error) => log.warn(`cannot end the previous socket: ${messageOf(error)}`));
   }
 
-  /** Accepts nothing any more. What is being answered has `limitMs` to end; then its connections are closed. */
+  /**
+   * Accepts no more connections. Running requests have `limitMs` milliseconds to end; then their connections are
+   * closed.
+   */
   async close(limitMs: number): Promise<void> {
     const { log } = this.#options;
     this.#closed = true;
-    // It may be about to put another one in the place of this.
+    // It may be about to replace the acceptor.
     await this.#keeping.catch(() => {});
     const acceptor = this.#acceptor;
     if (acceptor === undefined) return;
-    // Before: whoever comes now is to see that nobody is there.
-    await this.#socket?.release().catch((error) => log.warn(`the socket stays: ${messageOf(error)}`));
+    // First, so that new clients see that no daemon serves.
+    await this.#socket?.release().catch((error) => log.warn(`cannot remove the socket: ${messageOf(error)}`));
     const done = acceptor.finish().then(() => true, () => true);
     if (await settled(done, limitMs) !== undefined) return;
-    log.warn("connections are closed that were still open");
+    log.warn("connections with running requests are closed");
     acceptor.abort();
   }
 
@@ -96,10 +100,10 @@ export class SocketServer {
 }
 
 function inUse(path: string, cause?: Error): CniError {
-  return new CniError("conflict", cause?.message ?? `somebody else serves at ${path}`, {
+  return new CniError("conflict", cause?.message ?? `another process serves at "${path}"`, {
     code: ERROR_CODES.ioFailure,
     file: path,
-    hint: "another podwire serves there: stop it, or choose another --socket",
-    ...(cause && { cause }),
+    hint: "stop the other daemon, or choose another --socket",
+    cause,
   });
 }

@@ -1,8 +1,8 @@
 import { CniError } from "../cni/error.ts";
 
-/** What a request asks for. */
+/** The target of a request. */
 export interface RequestTarget {
-  /** What stands between the slashes, decoded. */
+  /** The decoded segments of the path. */
   readonly segments: readonly string[];
   readonly query: Readonly<Record<string, string>>;
 }
@@ -10,9 +10,9 @@ export interface RequestTarget {
 const REQUEST_ID = /^[\w.:-]{1,64}$/;
 
 /**
- * Path and query of a request. The URL is not parsed as one: its host is whatever the client wrote.
+ * Reads the path and the query of a URL. It does not parse the host, which can be any text of the client.
  *
- * @throws {CniError} kind `usage` for what cannot be decoded, or stands there twice
+ * @throws {CniError} kind `usage` for a segment that cannot be decoded, or a member that is given twice
  */
 export function readTarget(url: string): RequestTarget {
   const from = url.indexOf("/", url.indexOf("://") + "://".length);
@@ -29,7 +29,7 @@ export function readTarget(url: string): RequestTarget {
   return { segments: path.slice(1).split("/").map(decoded), query };
 }
 
-/** The ID that the client gave its request, or one of our own. */
+/** Returns the ID that the client gave its request, or a new one. */
 export function requestId(given: string | null): string {
   if (given !== null && REQUEST_ID.test(given)) return given;
   return crypto.getRandomValues(new Uint8Array(8)).toHex();

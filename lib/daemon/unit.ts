@@ -1,21 +1,21 @@
-/** What a unit file is written for. */
+/** Options of {@linkcode unitFile}. */
 export interface UnitOptions {
   /** The program, as an absolute path. */
   readonly program: string;
   /** Its arguments. */
   readonly args: readonly string[];
-  /** How long the requests under way may take when it is to end, in milliseconds. */
+  /** Milliseconds for running requests when the daemon ends. */
   readonly drainMs: number;
 }
 
-/** Beyond the drain: what is cut short is undone. */
+/** Seconds after the drain, for cancelled requests to undo what they did. */
 const UNDO_SECONDS = 60;
 
 /**
- * A unit file for systemd.
+ * Returns a unit file for systemd.
  *
- * Whatever gives a service its own view of the file system (`ProtectSystem=`, `PrivateTmp=` and their like) must not
- * stand in it: the network namespaces that are mounted in `/run/netns` would be seen by nobody else.
+ * It must not contain an option that gives the service its own mount namespace (`ProtectSystem=`, `PrivateTmp=` and
+ * others): no other process would see the network namespaces that are mounted in `/run/netns`.
  *
  * Source: systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
@@ -26,7 +26,7 @@ After=network.target
 
 [Service]
 Type=notify
-# Told by systemd-notify, which is a process of its own.
+# systemd-notify sends the notifications, and is a process of its own.
 NotifyAccess=all
 ExecStart=${[program, ...args].map(quoted).join(" ")}
 ExecReload=/bin/kill -HUP $MAINPID
@@ -34,19 +34,19 @@ Restart=on-failure
 RestartSec=1s
 WatchdogSec=30s
 TimeoutStopSec=${Math.ceil(drainMs / 1_000) + UNDO_SECONDS}s
-# Plugins are left to end by themselves while requests drain. Infra containers are in control groups of their own.
+# While requests drain, plugins end by themselves. Infra containers are in cgroups of their own.
 KillMode=mixed
-# The command line takes its locks there too, so it stays when the daemon stops.
+# The command line keeps its locks there too, so the directory stays when the daemon stops.
 RuntimeDirectory=podwire
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 StateDirectory=podwire
 StateDirectoryMode=0700
 LimitNOFILE=65536
-# Each request runs plugins; one that the kernel ends for its memory is a failure of that request.
+# Each request runs plugins; if the kernel kills one for its memory, only that request fails.
 TasksMax=infinity
 OOMPolicy=continue
-# Nothing here that makes a mount namespace: what is mounted in /run/netns has to be seen by all.
+# No option here may make a mount namespace: all processes have to see the mounts in /run/netns.
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -58,7 +58,7 @@ WantedBy=multi-user.target
 `;
 }
 
-/** As systemd takes a command line apart. */
+/** Quotes a word so that systemd reads it as one. */
 function quoted(word: string): string {
   const plain = word.replaceAll("%", "%%").replaceAll("$", "$$$$");
   if (/^[\w@%+=:,./$-]+$/.test(plain)) return plain;

@@ -9,7 +9,7 @@ import { inputOf } from "../cli/fake_io.ts";
 
 const arrived = (request: SandboxRequest) => RUN_BODY.read(parseJson(printJson(bodyOf(request))), []);
 
-Deno.test("what the command line asks for reaches the daemon as it was asked for", () => {
+Deno.test("a request of the command line reaches the daemon unchanged", () => {
   const lines = [
     [],
     ["web", "--namespace=shop", "--uid=u", "--id=i", "--mac=02:00:00:00:00:01", "--replace"],
@@ -44,13 +44,13 @@ Deno.test("what the command line asks for reaches the daemon as it was asked for
   for (const args of lines) {
     const request = sandboxRequest(inputOf("run", args, { env: { CNI_ARGS: "FROM=env" } }));
     assertEquals({ replace: false, ...arrived(request) }, request, args.join(" "));
-    // Numbers too, as they were written.
+    // Numbers keep their spelling, too.
     const { capabilities = {} } = request;
     assertEquals(printJson(arrived(request).capabilities as never ?? {}), printJson(capabilities as never));
   }
 });
 
-Deno.test("an error that was answered is the one that was thrown", () => {
+Deno.test("an error in a response is the error that the daemon threw", () => {
   const errors = [
     ...ERROR_KINDS.map((kind) => new CniError(kind, `of kind ${kind}`)),
     new CniError("plugin", "no address left", {
@@ -82,7 +82,7 @@ Deno.test("an error that was answered is the one that was thrown", () => {
   }
 });
 
-Deno.test("an error of a daemon that knows more kinds is an error all the same", () => {
+Deno.test("an error of an unknown kind from a newer daemon is still an error", () => {
   const error = failureOf({ kind: "of tomorrow", msg: "no", code: "x", plugin: 1, line: "2" });
   assertEquals([error.kind, error.code, error.message, error.context], ["internal", 0, "no", {}]);
 });

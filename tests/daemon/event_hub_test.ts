@@ -3,7 +3,7 @@ import { EventHub } from "../../lib/daemon/event_hub.ts";
 
 const texts = (stream: ReadableStream<Uint8Array>) => stream.pipeThrough(new TextDecoderStream()).getReader();
 
-Deno.test("a reader is told what happens from then on, as server-sent events", async () => {
+Deno.test("a reader gets all later events, as server-sent events", async () => {
   const hub = new EventHub();
   hub.publish({ type: "sandbox", id: "before" });
   const reader = texts(hub.subscribe());
@@ -16,7 +16,7 @@ Deno.test("a reader is told what happens from then on, as server-sent events", a
   assertEquals((await reader.read()).done, true);
 });
 
-Deno.test("where nothing happens, a sign of life comes", async () => {
+Deno.test("without events, a reader gets heartbeats", async () => {
   const hub = new EventHub({ heartbeatMs: 5 });
   const reader = texts(hub.subscribe());
   await reader.read();
@@ -25,7 +25,7 @@ Deno.test("where nothing happens, a sign of life comes", async () => {
   assertEquals(hub.readers, 0);
 });
 
-Deno.test("a reader that is too slow is dropped, and nobody else is", async () => {
+Deno.test("a reader that is too slow is dropped, and no other reader is", async () => {
   const hub = new EventHub({ backlog: 4 });
   const slow = hub.subscribe().getReader();
   const quick = texts(hub.subscribe());
@@ -38,7 +38,7 @@ Deno.test("a reader that is too slow is dropped, and nobody else is", async () =
   hub.close();
 });
 
-Deno.test("whoever watches for the readers hears of the first and the last", async () => {
+Deno.test("onAudience() is called for the first and the last reader", async () => {
   const heard: boolean[] = [];
   const hub = new EventHub({ onAudience: (isThere) => void heard.push(isThere) });
   const readers = [hub.subscribe(), hub.subscribe()];
@@ -48,7 +48,7 @@ Deno.test("whoever watches for the readers hears of the first and the last", asy
   hub.close();
 });
 
-Deno.test("after its end, a stream begins and ends", async () => {
+Deno.test("after close(), a new stream ends at once", async () => {
   const hub = new EventHub();
   hub.close();
   assertEquals(await new Response(hub.subscribe()).text(), ": podwire\n\n");

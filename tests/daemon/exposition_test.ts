@@ -5,7 +5,7 @@ import { parseExposition, valueOf } from "./prometheus_text.ts";
 
 const HITS = { name: "hits_total", help: "Hits.\nOf \\ all.", labels: ["who", "how"] } as const;
 
-/** What label values and help texts may stumble over. */
+/** Characters that label values and help texts have to escape. */
 const ODD = ["\\", '"', "\n", "\\n", "\r", "{", "}", ",", "=", " ", "#", "\u2028", "ä", "💡", "\0", "a", ""];
 
 property("whatever stands in labels comes out of the text as it went in", (random) => {
@@ -25,7 +25,7 @@ property("whatever stands in labels comes out of the text as it went in", (rando
   assertEquals(new Map(read), counts);
 }, 3_000);
 
-Deno.test("the text is the one of the format, in an order that stays", () => {
+Deno.test("the text has the format of Prometheus, in a stable order", () => {
   const counter = new Counter(HITS);
   counter.add({ who: "b", how: "y" }, 0);
   counter.add({ who: "a", how: "z" }, 0);
@@ -55,12 +55,12 @@ Deno.test("the text is the one of the format, in an order that stays", () => {
   );
 });
 
-Deno.test("a counter without labels is there with 0 from the beginning", () => {
+Deno.test("a counter without labels begins with 0", () => {
   const counter = new Counter({ name: "n_total", help: "N.", labels: [] });
   assertEquals(valueOf(parseExposition(counter.write()), "n_total"), 0);
 });
 
-Deno.test("there are no more series than a thousand and one, and no event is lost", () => {
+Deno.test("there are at most 1,001 series, and no event is lost", () => {
   const counter = new Counter({ name: "n_total", help: "N.", labels: ["who"] });
   for (let index = 0; index < 5_000; index++) counter.add({ who: `w${index}` }, index);
   const families = parseExposition(counter.write());

@@ -5,7 +5,7 @@ import { fakeDaemon, SANDBOX } from "./fake_context.ts";
 
 const MIB = 1024 * 1024;
 
-Deno.test("each route asks for what its path, query and body say", async () => {
+Deno.test("each route passes on its path, query and body", async () => {
   const { call, fake } = fakeDaemon();
   const asked = async (method: string, target: string, body?: string) => {
     fake.calls.length = 0;
@@ -64,7 +64,7 @@ Deno.test("each route asks for what its path, query and body say", async () => {
   assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);
 });
 
-Deno.test("an error is the object of the command line, with the status of its kind", async () => {
+Deno.test("an error is the same object as on the command line, with the status of its kind", async () => {
   const statuses: Partial<Record<ErrorKind, number>> = {
     usage: 400,
     config: 400,
@@ -87,7 +87,7 @@ Deno.test("an error is the object of the command line, with the status of its ki
   }
 });
 
-Deno.test("what a body lacks or has too much is told with member, line and column", async () => {
+Deno.test("a missing or unknown member of a body is refused with its path, line and column", async () => {
   const { call, fake } = fakeDaemon();
   const error = async (body: BodyInit) => {
     const { status, json } = await call("POST", "/v1/sandboxes", body);
@@ -100,7 +100,7 @@ Deno.test("what a body lacks or has too much is told with member, line and colum
   assertEquals(await error("{").then((e) => e.slice(0, 2)), [400, "usage"]);
   assertEquals(await error(new Uint8Array([0x22, 0xff, 0x22])).then((e) => e.slice(0, 2)), [400, "usage"]);
   assertEquals(await error("[".repeat(100_000)).then((e) => e.slice(0, 2)), [400, "usage"]);
-  assertEquals(fake.calls, [], "nothing was begun");
+  assertEquals(fake.calls, [], "no call was made");
 });
 
 Deno.test("a body above the limit is refused without being read to its end", async () => {
@@ -116,13 +116,13 @@ Deno.test("a body above the limit is refused without being read to its end", asy
   assert(sent < 40, `${sent} pieces were read`);
 });
 
-Deno.test("a body that does not come is waited for only so long", async () => {
+Deno.test("a body that does not arrive in time is refused", async () => {
   const { call } = fakeDaemon({}, { readMs: 50 });
   const { status, json } = await call("POST", "/v1/sandboxes", new ReadableStream<Uint8Array>());
   assertEquals([status, json.error.kind], [408, "timeout"]);
 });
 
-Deno.test("what no route has is told: paths, methods, members of the query", async () => {
+Deno.test("unknown paths, methods and members of the query are refused", async () => {
   const { call } = fakeDaemon();
   for (
     const target of [
@@ -146,7 +146,7 @@ Deno.test("what no route has is told: paths, methods, members of the query", asy
   }
 });
 
-Deno.test("HEAD is GET without a body, also of the events", async () => {
+Deno.test("HEAD is GET without a body, also for the events", async () => {
   const { call, fake } = fakeDaemon();
   for (const target of ["/v1/sandboxes", "/healthz", "/v1/events"]) {
     const { status, text } = await call("HEAD", target);
@@ -155,7 +155,7 @@ Deno.test("HEAD is GET without a body, also of the events", async () => {
   assertEquals(fake.hub.readers, 0);
 });
 
-Deno.test("a client that leaves cancels what it asked for", async () => {
+Deno.test("a client that disconnects cancels its request", async () => {
   const begun = Promise.withResolvers<AbortSignal>();
   const { handler, lines } = fakeDaemon({
     run: (_, { signal }) =>
@@ -178,7 +178,7 @@ Deno.test("a client that leaves cancels what it asked for", async () => {
   assertEquals(lines.at(-1)?.[1]?.kind, "cancelled");
 });
 
-/** A run that lasts until it is told to end, or is cut short. */
+/** A run that lasts until the gate opens or its signal is aborted. */
 function gate() {
   const open = Promise.withResolvers<void>();
   const run = (_: unknown, { signal }: CallOptions) =>
@@ -190,13 +190,13 @@ function gate() {
   return { run, open: open.resolve };
 }
 
-Deno.test("a request that takes too long is cut short", async () => {
+Deno.test("a request that takes too long is cancelled", async () => {
   const { call } = fakeDaemon({ run: gate().run }, { requestMs: 50 });
   const { status, json } = await call("POST", "/v1/sandboxes", "{}");
   assertEquals([status, json.error.kind], [504, "timeout"]);
 });
 
-Deno.test("more requests than are allowed at once are to come again; what tells of the daemon is always answered", async () => {
+Deno.test("requests above the limit are refused and may be retried; routes about the daemon itself always answer", async () => {
   const { run, open } = gate();
   const { call } = fakeDaemon({ run }, { maxRequests: 2 });
   const first = [call("POST", "/v1/sandboxes", "{}"), call("POST", "/v1/sandboxes", "{}")];
@@ -214,7 +214,7 @@ Deno.test("more requests than are allowed at once are to come again; what tells 
   assertEquals((await call("POST", "/v1/sandboxes", "{}")).status, 201);
 });
 
-Deno.test("while it drains, the daemon ends what is under way and begins nothing", async () => {
+Deno.test("while the daemon drains, running requests end and new ones are refused", async () => {
   const { run, open } = gate();
   const { call, handler } = fakeDaemon({ run });
   const first = call("POST", "/v1/sandboxes", "{}");
@@ -227,7 +227,7 @@ Deno.test("while it drains, the daemon ends what is under way and begins nothing
   await drained;
 });
 
-Deno.test("what is cut short at the end of the daemon is to come again", async () => {
+Deno.test("a request that is cancelled at the end of the daemon may be retried", async () => {
   const { call, handler } = fakeDaemon({ run: gate().run });
   const first = call("POST", "/v1/sandboxes", "{}");
   const drained = handler.drained();
@@ -257,16 +257,16 @@ Deno.test("each request is one line of the log and one count, with the pattern o
   ]);
 });
 
-Deno.test("a stream of events is told of when it begins, whatever it lasts", async () => {
+Deno.test("a stream of events is logged when it begins, however long it lasts", async () => {
   const { handler, served, fake } = fakeDaemon();
   const { body } = await handler.handle(new Request("http://podwire/v1/events"));
   assertEquals(served.map(({ route, status }) => [route, status]), [["/v1/events", 200]]);
-  assertEquals(fake.hub.readers, 1, "it is open still");
+  assertEquals(fake.hub.readers, 1, "it is still open");
   await body?.cancel();
   assertEquals(served.length, 1);
 });
 
-Deno.test("a request has an ID, its own if that can stand in a log", async () => {
+Deno.test("a request has an ID: its own, if that can be logged", async () => {
   const { call } = fakeDaemon();
   const idOf = async (given?: string) => {
     const init = given === undefined ? {} : { headers: { "x-request-id": given } };

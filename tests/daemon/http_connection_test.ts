@@ -1,4 +1,4 @@
-// HTTP/1.1 over the daemon's socket, as clients of all kinds speak it, and as some do that mean harm.
+// HTTP/1.1 over the daemon's socket, with clients of all kinds, including malicious ones.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Acceptor, type Listener } from "../../lib/daemon/acceptor.ts";
 import { guardProcess } from "../../lib/daemon/guard.ts";
@@ -13,7 +13,7 @@ import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 
-/** What an answer with a body of its own length looks like. */
+/** The pattern of a response whose body has a length. */
 const text = (body: string) => new Response(body, { headers: { "content-length": `${body.length}` } });
 
 /** Answers with the method, the path and the body. */
@@ -42,7 +42,7 @@ async function send(connection: Deno.Conn, request: string): Promise<void> {
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
 }
 
-/** What comes until the connection is closed, or until it holds this. */
+/** Reads what arrives until the connection is closed, or until it contains this text. */
 async function receive(connection: Deno.Conn, until?: string): Promise<string> {
   let received = "";
   const buffer = new Uint8Array(4_096);
@@ -54,7 +54,7 @@ async function receive(connection: Deno.Conn, until?: string): Promise<string> {
   return received;
 }
 
-Deno.test("a connection takes request after request, sent one by one or at once, and ends when the client says so", () =>
+Deno.test("a connection answers requests sent one by one or at once, and ends when the client asks for it", () =>
   served({ handle: echo }, async (path) => {
     using connection = await connect(path);
     await send(connection, "GET /one HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -68,7 +68,7 @@ Deno.test("a connection takes request after request, sent one by one or at once,
     assertMatch(rest, /connection: close/);
   }));
 
-Deno.test("a body may come in chunks, and only after the server has asked for it", () =>
+Deno.test("a body may arrive in chunks, and only after 100 Continue", () =>
   served({ handle: echo }, async (path) => {
     using connection = await connect(path);
     await send(connection, "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n");
@@ -79,7 +79,7 @@ Deno.test("a body may come in chunks, and only after the server has asked for it
     assertMatch(await receive(connection), /^HTTP\/1\.1 200 [^]*\r\n\r\n$/);
   }));
 
-Deno.test("what is no request, or could be read as two different ones, is refused and the connection closed", () =>
+Deno.test("an invalid or ambiguous request is refused, and its connection closed", () =>
   served({ handle: echo }, async (path) => {
     const cases: readonly (readonly [string, number])[] = [
       ["PRI * HTTP/2.0\r\n\r\n", 400],
@@ -105,7 +105,7 @@ Deno.test("what is no request, or could be read as two different ones, is refuse
     }
   }));
 
-Deno.test("connections that say nothing, or only half of a request, are closed after their time; a stream goes on", () => {
+Deno.test("connections that send nothing, or half of a request, are closed after a while; a stream goes on", () => {
   const stream: Handle = () => {
     let count = 0;
     let timer: ReturnType<typeof setInterval>;
@@ -128,7 +128,7 @@ Deno.test("connections that say nothing, or only half of a request, are closed a
   });
 });
 
-Deno.test("a client that leaves cuts its request short, in the middle of its body too, and is no error in the log", async () => {
+Deno.test("a client that disconnects cancels its request, also in the middle of its body, and no error is logged", async () => {
   const log = new Lines();
   const aborted: unknown[] = [];
   const routes: readonly Route[] = [withBody(objectOf({}, {}), {
@@ -162,7 +162,7 @@ Deno.test("a client that leaves cuts its request short, in the middle of its bod
   assertEquals(log.all.filter((line) => line === "info request").length, 2);
 });
 
-/** A handler of one route that wants a body, and of one that streams. */
+/** A handler with one route that reads a body, and one that streams. */
 function handlerOf(limits: { readMs?: number } = {}): Handler {
   const route = { summary: "", answers: { 200: { description: "" } } };
   const routes: readonly Route[] = [
@@ -174,7 +174,7 @@ function handlerOf(limits: { readMs?: number } = {}): Handler {
 
 const ok = { status: 200, json: {} };
 
-/** Programs that get `/one` and post `abc` to `/two`; those that are on this machine. */
+/** Programs that get `/one` and post `abc` to `/two`, if they are on this machine. */
 function clients(): Readonly<Record<string, readonly string[]>> {
   const script = `const http = require("node:http");
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -214,7 +214,7 @@ function isThere(program: string): boolean {
   }
 }
 
-Deno.test("a body that stops half way, or drips, is given up with 408, and one that cannot be read is the fault of the client", () => {
+Deno.test("a body that stops or is too slow is answered with 408, and an invalid one with 400", () => {
   const handler = handlerOf({ readMs: 300 });
   return served({ handle: (request) => handler.handle(request) }, async (path) => {
     using silent = await connect(path);
@@ -235,7 +235,7 @@ Deno.test("a body that stops half way, or drips, is given up with 408, and one t
   });
 });
 
-Deno.test("a target may be a whole URL, and OPTIONS may ask for the server itself", () => {
+Deno.test("a target may be an absolute URL, and OPTIONS may ask about the server itself", () => {
   const handler = handlerOf();
   return served({ handle: (request) => handler.handle(request) }, async (path) => {
     const statuses: number[] = [];
@@ -256,7 +256,7 @@ Deno.test("a target may be a whole URL, and OPTIONS may ask for the server itsel
   });
 });
 
-Deno.test("a client that closes its own direction still gets its answers, however late; a stream ends", async () => {
+Deno.test("a client that closes its own direction still gets late responses; a stream ends", async () => {
   const go = Promise.withResolvers<void>();
   const cancelled = Promise.withResolvers<void>();
   const handle: Handle = async ({ url, signal, body }) => {
@@ -288,7 +288,7 @@ Deno.test("a client that closes its own direction still gets its answers, howeve
   });
 });
 
-Deno.test("an answer that fails in its midst ends without its end, and one for HTTP/1.0 ends with the connection", () => {
+Deno.test("a response that fails midway has no last chunk, and one for HTTP/1.0 ends with the connection", () => {
   const handle: Handle = ({ url }) => {
     let count = 0;
     const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
@@ -312,7 +312,7 @@ Deno.test("an answer that fails in its midst ends without its end, and one for H
   });
 });
 
-Deno.test("a body of some MiB in pieces of any size arrives as it was sent", async () => {
+Deno.test("a body of some MiB in pieces of any size arrives unchanged", async () => {
   const sent = new Uint8Array(3 * 1024 * 1024).map((_, index) => index * 31 + (index >> 8));
   const head = new TextEncoder().encode(`POST / HTTP/1.1\r\ncontent-length: ${sent.byteLength}\r\n\r\n`);
   const handle: Handle = async ({ body }) => {
@@ -345,7 +345,7 @@ for (const [client, program] of Object.entries(clients())) {
   });
 }
 
-Deno.test("with all connections taken the one goes that waits the longest, and where each has a request a new one is refused", async () => {
+Deno.test("at the limit, the connection that is idle the longest is closed; if all have requests, a new one is refused", async () => {
   const go = Promise.withResolvers<void>();
   let asked = 0;
   const handle: Handle = async ({ url }) => {
@@ -374,7 +374,7 @@ Deno.test("with all connections taken the one goes that waits the longest, and w
   });
 });
 
-Deno.test("a listener that cannot accept for a while goes on when it can, and says so once", async () => {
+Deno.test("a listener that cannot accept for a while goes on later, and logs it once", async () => {
   const waiting = Promise.withResolvers<never>();
   const closed: string[] = [];
   let calls = 0;
@@ -397,12 +397,12 @@ Deno.test("a listener that cannot accept for a while goes on when it can, and sa
   const acceptor = new Acceptor(listener, { handle: echo, log });
   await until(() => calls === 5);
   assertEquals([closed, log.all], [["idle"], [
-    "warn a connection cannot be accepted: Too many open files (os error 24)",
+    "warn cannot accept a connection: Too many open files (os error 24)",
   ]]);
   await acceptor.finish();
 });
 
-Deno.test("requests that hang keep those of other methods from nothing", async () => {
+Deno.test("requests that hang do not block those of other methods", async () => {
   const go = Promise.withResolvers<void>();
   const route = (method: Route["method"], handle: Route["handle"]): Route => ({
     method,
@@ -424,7 +424,7 @@ Deno.test("requests that hang keep those of other methods from nothing", async (
   await handler.drained();
 });
 
-Deno.test("an error that nothing catches is logged and counted, and does not end the process", async () => {
+Deno.test("an uncaught error is logged and counted, and does not end the process", async () => {
   const log = new Lines();
   let count = 0;
   {
@@ -436,7 +436,7 @@ Deno.test("an error that nothing catches is logged and counted, and does not end
     await until(() => count === 2);
   }
   assertEquals(log.all.sort(), [
-    "error an error was not handled: disk on fire",
-    "error an error was not handled: in a timer",
+    "error an error was not caught: disk on fire",
+    "error an error was not caught: in a timer",
   ]);
 });

@@ -18,7 +18,7 @@ class HandClock implements Clock {
     return new Date(Date.UTC(2026, 0, 1) + this.ms);
   }
   after(): Disposable {
-    throw new Error("nobody waits here");
+    throw new Error("unexpected wait");
   }
 }
 
@@ -36,7 +36,7 @@ function read(metrics: Metrics, ...values: Parameters<Metrics["render"]>): Reado
   return parseExposition(metrics.render(...values));
 }
 
-Deno.test("calls of plugins become a histogram by verb, network and plugin, and errors by kind", () => {
+Deno.test("plugin calls become a histogram by verb, network and plugin, and their errors a counter by kind", () => {
   const metrics = new Metrics({ version: "1.2.3" });
   metrics.onPluginCall(CALL);
   metrics.onPluginCall({ ...CALL, ms: 3, retries: 2 });
@@ -57,7 +57,7 @@ Deno.test("calls of plugins become a histogram by verb, network and plugin, and 
   assertEquals(valueOf(families, "podwire_plugin_retries_total", labels), 2);
 });
 
-Deno.test("operations, locks and requests are counted, and what clients may call themselves is bounded", () => {
+Deno.test("operations, locks and requests are counted, and methods of clients are bounded", () => {
   const metrics = new Metrics({ version: "1.2.3" });
   metrics.onOperation({ operation: "run", ms: 200, outcome: "conflict" });
   metrics.onLockWait({ lock: "container", ms: 2_000 });
@@ -76,7 +76,7 @@ Deno.test("operations, locks and requests are counted, and what clients may call
   assertEquals(value("podwire_http_requests_total", { route: "", method: "other", status: "405" }), 1);
 });
 
-Deno.test("requests become a histogram by route, method and class of status, which clients cannot make grow", () => {
+Deno.test("requests become a histogram by route, method and class of status; clients cannot make it grow", () => {
   const metrics = new Metrics({ version: "1.2.3" });
   const route = "/v1/sandboxes/{id}";
   metrics.onHttpRequest({ route, method: "GET", status: 200, ms: 250 });
@@ -103,7 +103,7 @@ Deno.test("requests become a histogram by route, method and class of status, whi
   ]);
 });
 
-Deno.test("the numbers of the moment are shown, those that are none too, and unread ones are not made up", () => {
+Deno.test("gauges have lines for zeros too, and none for values that were not read", () => {
   const clock = new HandClock();
   const metrics = new Metrics({ version: "1.2.3", clock });
   clock.ms = 90_000;
@@ -134,7 +134,7 @@ Deno.test("the numbers of the moment are shown, those that are none too, and unr
   assertEquals(value("podwire_build_info", { version: "1.2.3" }), 1);
 });
 
-Deno.test("the age of the oldest failure is 0 without any, and where the clock was set back", () => {
+Deno.test("the age of the oldest failure is 0 without failures, and after the clock was set back", () => {
   const clock = new HandClock();
   const metrics = new Metrics({ version: "1", clock });
   const states = { adding: 0, attached: 0, deleting: 0, failed: 0 };
@@ -146,7 +146,7 @@ Deno.test("the age of the oldest failure is 0 without any, and where the clock w
   assertEquals([age(undefined), age("2027-01-01T00:00:00.000Z"), age("yesterday")], [0, 0, 0]);
 });
 
-Deno.test("a network that has gone is shown for ten minutes more, and VERSION for good", () => {
+Deno.test("the series of a removed network stay for ten minutes, and those of VERSION forever", () => {
   const clock = new HandClock();
   const metrics = new Metrics({ version: "1", clock });
   metrics.onPluginCall(CALL);
@@ -169,7 +169,7 @@ Deno.test("a network that has gone is shown for ten minutes more, and VERSION fo
   assertEquals(networks(), ["", "web"]);
 });
 
-Deno.test("all lines stay in their order", () => {
+Deno.test("the order of all lines is stable", () => {
   const metrics = new Metrics({ version: "1", clock: new HandClock() });
   metrics.onPluginCall({ ...CALL, network: "b" });
   metrics.onPluginCall({ ...CALL, network: "a" });
@@ -190,7 +190,7 @@ function sourcesOf(overrides: Partial<GaugeSources>): GaugeSources {
   };
 }
 
-Deno.test("what is costly to read holds for longer, and is read by one at a time", async () => {
+Deno.test("a value that is slow to read stays fresh for longer, and is read once at a time", async () => {
   const clock = new HandClock();
   let reads = 0;
   const sandboxes = () => {
@@ -209,7 +209,7 @@ Deno.test("what is costly to read holds for longer, and is read by one at a time
   assertEquals(reads, 2);
 });
 
-Deno.test("what cannot be read is left out, until it can; the rest is there", async () => {
+Deno.test("a source that cannot be read is left out until it can; the others are there", async () => {
   const clock = new HandClock();
   let isBroken = true;
   const networks = () =>
@@ -223,7 +223,7 @@ Deno.test("what cannot be read is left out, until it can; the rest is there", as
   assertEquals((await gauges.read()).networks?.length, 1);
 });
 
-Deno.test("what takes too long is not waited for, and shown when it is there", async () => {
+Deno.test("a source that takes too long is not awaited, and its value is used later", async () => {
   const late = Promise.withResolvers<readonly { state: string }[]>();
   const gauges = new Gauges(sourcesOf({ sandboxes: () => late.promise }));
   assertEquals((await gauges.read()).sandboxes, undefined);
@@ -254,9 +254,9 @@ Deno.test("attachments are counted by state, and only the records of unsettled c
       await store.write(recordOf(containerId, state, since));
       if (state === "failed") await failed.add(containerId);
     }
-    // A hint that a crash left says nothing.
+    // A hint that a crash left has no effect.
     await failed.add("c1");
-    // Nobody reads it, so nobody moves it aside.
+    // Its record is not read, so it is not moved aside.
     await Deno.writeTextFile(`${dir}/attachments/c2/eth0@web.json`, "bad");
     await withContainerLock(locks, "c5", undefined, async () => {
       assertEquals(await counts(), {

@@ -4,7 +4,7 @@ import { fakeDaemon } from "./fake_context.ts";
 // deno-lint-ignore no-explicit-any
 type Schema = any;
 
-/** Why a value is not as the schema says; the words of JSON Schema that the document uses, and no others. */
+/** Returns why a value does not match the schema; knows only the keywords of JSON Schema that the document uses. */
 function problems(schema: Schema, value: unknown, schemas: Record<string, Schema>, at = "$"): string[] {
   if (schema.$ref !== undefined) {
     const name = String(schema.$ref).replace("#/components/schemas/", "");
@@ -15,7 +15,7 @@ function problems(schema: Schema, value: unknown, schemas: Record<string, Schema
     return tried.some((found: string[]) => found.length === 0) ? [] : tried.flat();
   }
   if (schema.enum !== undefined) {
-    return schema.enum.includes(value) ? [] : [`${at}: ${value} is no word of it`];
+    return schema.enum.includes(value) ? [] : [`${at}: ${value} is not one of its values`];
   }
   const isOf: Record<string, boolean> = {
     string: typeof value === "string",
@@ -32,19 +32,21 @@ function problems(schema: Schema, value: unknown, schemas: Record<string, Schema
   if (schema.type !== "object") return [];
   const members = value as Record<string, unknown>;
   const missing = (schema.required ?? []).filter((name: string) => !(name in members));
-  // What an answer has and the document does not say is a gap of the document.
+  // A member that the document lacks is a gap of the document.
   const properties = schema.properties;
-  const unsaid = properties === undefined ? [] : Object.keys(members).filter((name) => !(name in properties));
+  const unknown = properties === undefined
+    ? []
+    : Object.keys(members).filter((name) => !(name in properties));
   return [
     ...missing.map((name: string) => `${at}.${name} is missing`),
-    ...unsaid.map((name) => `${at}.${name} is not in the document`),
+    ...unknown.map((name) => `${at}.${name} is not in the document`),
     ...Object.entries(properties ?? {}).flatMap(([name, one]) =>
       name in members ? problems(one, members[name], schemas, `${at}.${name}`) : []
     ),
   ];
 }
 
-Deno.test("the document has every route, and every route answers as the document says", async () => {
+Deno.test("the document has every route, and every response matches the document", async () => {
   const { call, routes, fake } = fakeDaemon();
   const { json: document } = await call("GET", "/openapi.json");
   assertEquals(document.openapi, "3.1.0");
@@ -72,7 +74,7 @@ Deno.test("the document has every route, and every route answers as the document
   assert(fake.calls.length > 0);
 });
 
-Deno.test("an error is as the document says, under a status that it has", async () => {
+Deno.test("an error response matches the document", async () => {
   const { call } = fakeDaemon();
   const { json: document } = await call("GET", "/openapi.json");
   const { json, status } = await call("POST", "/v1/sandboxes", '{"name": 1}');
@@ -80,7 +82,7 @@ Deno.test("an error is as the document says, under a status that it has", async 
   assertEquals(problems(said.content["application/json"].schema, json, document.components.schemas), []);
 });
 
-Deno.test("a body that the document describes is the one that is read", async () => {
+Deno.test("the document describes the body that is read", async () => {
   const { call } = fakeDaemon();
   const { json: document } = await call("GET", "/openapi.json");
   const { schema } = document.paths["/v1/sandboxes"].post.requestBody.content["application/json"];
@@ -88,7 +90,7 @@ Deno.test("a body that the document describes is the one that is read", async ()
   assertEquals(problems(schema, { name: "web", networks: [{ name: "a" }] }, {}), []);
   assertEquals(problems(schema, { name: 1 }, {}), ["$.name: no string"]);
   for (const name of Object.keys(schema.properties)) {
-    // Each is known: what is wrong with it is its value.
+    // The member is known: only its value is wrong.
     const { json } = await call("POST", "/v1/sandboxes", JSON.stringify({ [name]: null }));
     assert(!String(json?.error?.msg).includes("is unknown"), name);
   }

@@ -19,7 +19,7 @@ class Fake {
   failing = false;
   ready = true;
   now = 0;
-  looks = 0;
+  checks = 0;
   atOnce = 0;
   most = 0;
   isClosed = false;
@@ -44,7 +44,7 @@ class Fake {
             return { id, network, config: "", netns: { path: `/n/${id}`, owned: true, id } };
           },
           isIntact: ({ id }) => {
-            this.looks++;
+            this.checks++;
             return Promise.resolve(!this.broken.has(id));
           },
           claim: async ({ id }, { name = "" }) => {
@@ -89,7 +89,7 @@ class Fake {
 
 const tick = () => new Promise((resolve) => setTimeout(resolve, 1));
 
-Deno.test("a pool fills itself, no two requests get the same, and what is taken is made again", async () => {
+Deno.test("a pool fills itself, no two requests get the same sandbox, and each sandbox is replaced", async () => {
   const fake = new Fake();
   {
     await using pool = await fake.pool({ sizes: new Map([["net", 5]]) });
@@ -105,7 +105,7 @@ Deno.test("a pool fills itself, no two requests get the same, and what is taken 
   assertEquals(fake.seen.at(-1), "net 0");
 });
 
-Deno.test("an empty pool, and one whose sandbox is not as it was made, let the request go the ordinary way", async () => {
+Deno.test("a request that finds no intact sandbox in the pool gets a new one", async () => {
   const fake = new Fake();
   fake.failing = true;
   await using pool = await fake.pool({ checkMs: 100_000 });
@@ -120,7 +120,7 @@ Deno.test("an empty pool, and one whose sandbox is not as it was made, let the r
   assertEquals(fake.seen.filter((line) => line.includes("missed")), ["net missed empty", "net missed stale"]);
 });
 
-Deno.test("a request that fails leaves the sandbox to the next one", async () => {
+Deno.test("a request that fails leaves the sandbox to the next request", async () => {
   const fake = new Fake();
   await using pool = await fake.pool({ sizes: new Map([["net", 1]]) });
   await until(() => fake.there.size === 1);
@@ -128,7 +128,7 @@ Deno.test("a request that fails leaves the sandbox to the next one", async () =>
   assertEquals(await fake.run(pool), "s1");
 });
 
-Deno.test("those that are ready are looked at now and then, and not each time that one is taken", async () => {
+Deno.test("ready sandboxes are checked at intervals, and not each time that one is taken", async () => {
   const fake = new Fake();
   {
     await using pool = await fake.pool({ checkMs: 3_600_000, sizes: new Map([["net", 4]]) });
@@ -137,17 +137,17 @@ Deno.test("those that are ready are looked at now and then, and not each time th
       await fake.run(pool);
     }
     await until(() => fake.there.size === 4);
-    assertEquals(fake.looks, 0);
+    assertEquals(fake.checks, 0);
     pool.changed();
-    await until(() => fake.looks === 4);
+    await until(() => fake.checks === 4);
   }
   {
     await using _pool = await fake.pool();
-    await until(() => fake.looks > 20);
+    await until(() => fake.checks > 20);
   }
 });
 
-Deno.test("what has been ready for too long is taken down and made anew", async () => {
+Deno.test("a sandbox that has been ready for too long is replaced", async () => {
   const fake = new Fake();
   await using _pool = await fake.pool({ maxAgeMs: 1_000 });
   await until(() => fake.there.size === 2);
@@ -156,13 +156,13 @@ Deno.test("what has been ready for too long is taken down and made anew", async 
   assertEquals([...fake.there], ["s3", "s4"]);
 });
 
-Deno.test("a network that fails is tried at longer and longer intervals, and one that is not ready not at all", async () => {
+Deno.test("a network that fails is retried at growing intervals, and one that is not ready is not tried", async () => {
   const fake = new Fake();
   fake.failing = true;
   await using pool = await fake.pool({ sizes: new Map([["net", 1]]) });
   const failures = () => fake.log.all.length;
   await until(() => failures() === 1);
-  // By the clock no time goes by, however often it looks.
+  // The fake clock stands still, however often the pool wakes up.
   await new Promise((resolve) => setTimeout(resolve, 100));
   assertEquals(failures(), 1);
   fake.now += 1_000;
@@ -182,7 +182,7 @@ Deno.test("a network that fails is tried at longer and longer intervals, and one
   await until(() => fake.made.length === 1);
 });
 
-Deno.test("only what asks for one network, and for nothing that its making must know, gets a ready sandbox", () => {
+Deno.test("only a request for one network, without settings that creation needs, fits a warm sandbox", () => {
   const list = (name: string) =>
     parseConfigList(JSON.stringify({ cniVersion: "1.1.0", name, plugins: [{ type: "t" }] }));
   const file = (name: string) => ({

@@ -18,7 +18,7 @@ export interface ParsedFamily {
 const NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*/;
 const LABEL = /^[a-zA-Z_][a-zA-Z0-9_]*/;
 
-/** What the text says; throws for a line that is none, and for families that are torn apart or repeated. */
+/** Parses the text. Throws for an invalid line, and for a family that is split or repeated. */
 export function parseExposition(text: string): ReadonlyMap<string, ParsedFamily> {
   if (text !== "" && !text.endsWith("\n")) throw new Error("the last line has no end");
   const families = new Map<string, { name: string; type: string; help: string; samples: ParsedSample[] }>();
@@ -81,7 +81,7 @@ function unescaped(text: string, quote: string): string {
   });
 }
 
-/** The number of that name with exactly these labels. */
+/** Returns the number of that name with exactly these labels. */
 export function valueOf(
   families: ReadonlyMap<string, ParsedFamily>,
   name: string,

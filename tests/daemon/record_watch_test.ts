@@ -7,11 +7,11 @@ import { until } from "../until.ts";
 import { Lines } from "../attachment/world.ts";
 import { SANDBOX } from "./fake_context.ts";
 
-/** A watch over one sandbox that looks as the test says. */
+/** A watch of one sandbox whose state the test sets. */
 class Watched implements AsyncDisposable {
   sandbox: Sandbox | undefined;
-  looks = 0;
-  readonly told: JsonObject[] = [];
+  reads = 0;
+  readonly published: JsonObject[] = [];
   readonly log = new Lines();
   readonly watch: RecordWatch;
 
@@ -21,45 +21,45 @@ class Watched implements AsyncDisposable {
       stateDir: dir,
       store: { ofContainer: () => Promise.resolve([]), containers: () => Promise.resolve([]) },
       sandbox: () => {
-        this.looks++;
+        this.reads++;
         if (this.sandbox === undefined) return Promise.reject(new CniError("not-found", "it is gone"));
         return Promise.resolve(this.sandbox);
       },
       isSettled: () => Promise.resolve(true),
       sandboxIds: () => Promise.resolve([SANDBOX.id]),
-      publish: (event) => void this.told.push(event),
+      publish: (event) => void this.published.push(event),
       log: this.log,
-      gatherMs: 1,
+      collectMs: 1,
       pollMs: 5,
     });
   }
 
   static async make(sandbox: Partial<Sandbox>): Promise<Watched> {
     const watched = new Watched(await Deno.makeTempDir({ prefix: "pwt-watch-" }), { ...SANDBOX, ...sandbox });
-    await watched.looked(0);
+    await watched.wasRead(0);
     return watched;
   }
 
-  /** Waits for another look. */
-  async looked(before: number): Promise<void> {
+  /** Waits until the sandbox is read again. */
+  async wasRead(before: number): Promise<void> {
     const end = performance.now() + 60_000;
-    while (this.looks === before) {
-      if (performance.now() > end) throw new Error(`nobody looks: ${this.log.all}`);
+    while (this.reads === before) {
+      if (performance.now() > end) throw new Error(`the sandbox is not read: ${this.log.all}`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
 
-  /** Has the watch look at what the sandbox is now, and at what it was before. */
+  /** Changes the sandbox and waits until the watch has read it. */
   async becomes(sandbox: Partial<Sandbox> | undefined): Promise<void> {
-    const before = this.looks;
+    const before = this.reads;
     this.sandbox = sandbox && { ...SANDBOX, ...sandbox };
     this.watch.changed(SANDBOX.id);
-    await this.looked(before);
+    await this.wasRead(before);
   }
 
-  /** The reasons that were told of, in order. */
+  /** The published reasons, in order. */
   get reasons(): unknown[] {
-    return this.told.map(({ sandbox }) =>
+    return this.published.map(({ sandbox }) =>
       sandbox === null ? null : (sandbox as JsonObject).reason ?? "ready"
     );
   }
@@ -70,11 +70,11 @@ class Watched implements AsyncDisposable {
   }
 }
 
-Deno.test("what is under way is not told, what came of it is, and nothing twice", async () => {
+Deno.test("a state during an operation is not published, its outcome is, and only once", async () => {
   const watched = await Watched.make({});
   {
     await using _ended = watched;
-    await watched.becomes({ state: "broken", reason: "it is being taken down", underWay: true });
+    await watched.becomes({ state: "broken", reason: "it is being removed", underWay: true });
     await watched.becomes({ state: "broken", reason: "its container has ended" });
     await watched.becomes({ state: "broken", reason: "its container has ended" });
     await watched.becomes(undefined);
@@ -83,7 +83,7 @@ Deno.test("what is under way is not told, what came of it is, and nothing twice"
   assertEquals(watched.log.all, []);
 });
 
-Deno.test("a namespace that goes without a word is noticed; as long as it stays, nobody looks at its sandbox", async () => {
+Deno.test("a namespace that disappears is noticed; as long as it exists, its sandbox is not read", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-watch-" });
   try {
     const netns = `${dir}/netns`;
@@ -91,10 +91,10 @@ Deno.test("a namespace that goes without a word is noticed; as long as it stays,
     const watched = await Watched.make({ netns });
     {
       await using _ended = watched;
-      assertEquals(watched.looks, 1);
+      assertEquals(watched.reads, 1);
       watched.sandbox = { ...SANDBOX, netns, state: "broken", reason: "its namespace is gone" };
       await Deno.remove(netns);
-      await watched.looked(1);
+      await watched.wasRead(1);
     }
     assertEquals(watched.reasons, ["its namespace is gone"]);
   } finally {
@@ -102,21 +102,21 @@ Deno.test("a namespace that goes without a word is noticed; as long as it stays,
   }
 });
 
-Deno.test("of directories that are removed and made again while they are watched, changes are noticed as before", async () => {
+Deno.test("changes are still noticed after the watched directories were removed and made again", async () => {
   await using watched = await Watched.make({});
   const dirs = ["sandboxes", "attachments"].map((name) => `${watched.dir}/${name}`);
-  const tells = async (reason: string, change = () => Promise.resolve()) => {
+  const publishes = async (reason: string, change = () => Promise.resolve()) => {
     watched.sandbox = { ...SANDBOX, reason };
     await change();
-    await until(() => watched.reasons.includes(reason), `it tells ${reason}`);
+    await until(() => watched.reasons.includes(reason), `it publishes ${reason}`);
   };
   for (const round of [1, 2, 3]) {
     for (const dir of dirs) await Deno.remove(dir, { recursive: true });
     for (const dir of dirs) await Deno.mkdir(dir);
-    await tells(`others are in their place, ${round}`);
+    await publishes(`others are in their place, ${round}`);
     await Deno.writeTextFile(`${watched.dir}/sandboxes/${SANDBOX.id}.json`, "{}");
     const record = `${watched.dir}/sandboxes/${SANDBOX.id}.json`;
-    await tells(`a record was written there, ${round}`, () => Deno.writeTextFile(record, "{}"));
+    await publishes(`a record was written there, ${round}`, () => Deno.writeTextFile(record, "{}"));
   }
   assertEquals(watched.log.all, []);
 });

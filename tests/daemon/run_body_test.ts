@@ -6,7 +6,7 @@ import { parseJson } from "../../lib/cni/json.ts";
 const run = (text: string) => RUN_BODY.read(parseJson(text), []);
 const refusal = (text: string) => assertThrows(() => run(text), ValidationError).message;
 
-Deno.test("the body of a run may ask for all that the command line can", () => {
+Deno.test("the body of a run can ask for all that the command line can", () => {
   assertEquals(
     run(`{
       "name": "web", "namespace": "shop", "uid": "u", "id": "i", "replace": true,
@@ -39,14 +39,14 @@ Deno.test("the body of a run may ask for all that the command line can", () => {
       cgroupPath: "/c",
       annotations: { "a/b": "" },
       args: [["K", "V"]],
-      // As it was written.
+      // It keeps its spelling.
       capabilities: parseJson('{"x": {"y": [1.0]}}') as never,
       source: { kind: "new" },
     },
   );
 });
 
-Deno.test("the namespace of a sandbox comes from one place", () => {
+Deno.test("the namespace of a sandbox comes from one source", () => {
   const source = (text: string) => run(text).source;
   assertEquals(source("{}"), { kind: "new" });
   assertEquals(source('{"netns": "/run/netns/a"}'), { kind: "path", path: "/run/netns/a" });
@@ -61,7 +61,7 @@ Deno.test("the namespace of a sandbox comes from one place", () => {
   assertEquals(refusal('{"netns": "a"}'), "netns must be an absolute path");
 });
 
-Deno.test("what is wrong in a body is told by its path", () => {
+Deno.test("a wrong member of a body is named by its path", () => {
   assertEquals(refusal("[]"), "it must be an object, not an array");
   assertEquals(refusal('{"name": 1}'), "name must be a string, not a number");
   assertEquals(refusal('{"name": ""}'), "name must not be empty");

@@ -14,7 +14,7 @@ const ask = (path: string, target: string) => requestOverUnix(path, { method: "G
 const names = (path: string) =>
   Array.from(Deno.readDirSync(path.slice(0, path.lastIndexOf("/"))), ({ name }) => name).sort();
 
-Deno.test("a socket that was removed is made anew, and what the former one was asked is answered", () =>
+Deno.test("a removed socket is made again, and requests over the previous one are answered", () =>
   atSocket(async (path) => {
     const go = Promise.withResolvers<void>();
     let asked = 0;
@@ -35,7 +35,7 @@ Deno.test("a socket that was removed is made anew, and what the former one was a
     assertEquals(names(path), ["p.sock.lock"]);
   }));
 
-Deno.test("a server that is to be closed makes no socket anew, while it is still answering and afterwards", () =>
+Deno.test("a server that is being closed does not make its socket again", () =>
   atSocket(async (path) => {
     const go = Promise.withResolvers<void>();
     let asked = 0;
@@ -59,7 +59,7 @@ Deno.test("a server that is to be closed makes no socket anew, while it is still
     assertEquals(names(path), ["p.sock.lock"]);
   }));
 
-Deno.test("a server that is closed while it makes its socket anew closes that one", () =>
+Deno.test("a server that is closed while it makes its socket again closes the new socket", () =>
   atSocket(async (path) => {
     const handle = () => Promise.resolve(new Response("ok"));
     for (let round = 0; round < 20; round++) {

@@ -5,7 +5,7 @@ import { podwire } from "../cli/fake_io.ts";
 const unit = (args: readonly string[], drainMs = 30_000) =>
   unitFile({ program: "/usr/local/bin/podwire", args, drainMs });
 
-Deno.test("the unit is told when the daemon serves, reloads and hangs, and its directories outlive it", () => {
+Deno.test("systemd is notified when the daemon serves, reloads and hangs, and its directories stay", () => {
   const text = unit(["serve"]);
   for (
     const line of [
@@ -25,24 +25,24 @@ Deno.test("the unit is told when the daemon serves, reloads and hangs, and its d
   ) assertStringIncludes(text, `\n${line}\n`);
 });
 
-Deno.test("nothing in the unit hides from others what is mounted", () => {
+Deno.test("the unit does not hide mounts from other processes", () => {
   const hiding =
     /^(Protect|Private|ReadOnly|ReadWrite|Inaccessible|Temporary|Bind|Root|Mount|Exec(Paths)|NoExec)\w*=/m;
   assertEquals(hiding.exec(unit(["serve"])), null);
 });
 
-Deno.test("plugins get the file mode mask that they have elsewhere: they make files for others", () => {
+Deno.test("plugins get the usual umask: they make files for other programs", () => {
   assertEquals(unit(["serve"]).includes("UMask="), false);
 });
 
-Deno.test("arguments are quoted as systemd takes them apart", () => {
+Deno.test("arguments are quoted for systemd", () => {
   assertStringIncludes(
     unit(["serve", "--socket=/run/a b/p.sock", "--default-network", "50%$x"]),
     'ExecStart=/usr/local/bin/podwire serve "--socket=/run/a b/p.sock" --default-network 50%%$$x\n',
   );
 });
 
-Deno.test("serve --print-unit prints the unit for the other options, to anybody", async () => {
+Deno.test("serve --print-unit prints the unit for the other options, without root", async () => {
   const args = ["serve", "--print-unit", "--gc-interval", "10m", "--drain-timeout=5s"];
   const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
   assertEquals([code, stderr], [0, ""]);
@@ -50,7 +50,7 @@ Deno.test("serve --print-unit prints the unit for the other options, to anybody"
   assertStringIncludes(stdout, "TimeoutStopSec=65s\n");
 });
 
-Deno.test("serve refuses what it cannot work with before it begins", async () => {
+Deno.test("serve refuses invalid options before it begins", async () => {
   const refused = async (args: readonly string[], uid = 0) => {
     const { code, stderr } = await podwire(["serve", ...args], { uid });
     return [code, stderr.split("\n")[0]];
