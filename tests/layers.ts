@@ -332,7 +332,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "sysctl.ts",
       "tear_down.ts",
       "orphans.ts",
-      "removal_verdict.ts",
       "recovered_boot.ts",
       "view.ts",
       "sandbox_verdict.ts",

@@ -1,37 +1,45 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import { podsThere, validateSelection } from "./verdict.ts";
-import { settleDamaged } from "./damaged.ts";
+import { resolvePods, validateSelection } from "./verdict.ts";
+import { removeDamaged } from "./damaged.ts";
 import type { DamagedRecords } from "./damaged_attachments.ts";
-import { removeStale, type StaleParts } from "./stale.ts";
+import { removeStale, type StaleContext } from "./stale.ts";
 import { HungPlugins } from "./hung.ts";
-import { type GcReport, type GcRequest, type HostSweep, noFindings, type Sweep } from "./report.ts";
-import { notifyPlugins, type VerbParts } from "./verb.ts";
+import {
+  addToReport,
+  emptyReport,
+  type GcReport,
+  type GcRequest,
+  type HostSweep,
+  type Sweep,
+} from "./report.ts";
+import { type NotifyContext, notifyPlugins } from "./verb.ts";
 
-/** How much longer than an ADD may take a sweep waits for the moment in which it may tell the plugins. */
+/** How long a sweep waits, in addition to the timeout of an ADD, for the moment in which it may notify the plugins. */
 export const WAIT_BEYOND_ADD_MS = 30_000;
 
-/** The parts that {@linkcode GarbageCollector} works with. */
+/** The dependencies of {@linkcode GarbageCollector}. */
 export interface GarbageCollectorOptions
-  extends StaleParts, Omit<VerbParts, "timeoutMs" | "waitMs" | "hung"> {
-  /** Attachments whose records cannot be used, or are lost. */
+  extends StaleContext, Omit<NotifyContext, "timeoutMs" | "waitMs" | "hung"> {
+  /** Attachments whose records are damaged or lost. */
   readonly damaged: DamagedRecords;
-  /** Knows the namespaces and containers that no sandbox owns. @default none are looked for */
+  /** Finds the namespaces and containers that no sandbox owns. @default {no sweep of the host} */
   readonly host?: HostSweep | undefined;
   /** Milliseconds for each plugin. @default {DEFAULT_TIMEOUTS.GC} */
   readonly timeoutMs?: number | undefined;
-  /** See {@linkcode GcRequest}. @default {the time of an ADD, and half a minute} */
+  /** See {@linkcode GcRequest}. @default {the timeout of an ADD, and half a minute} */
   readonly waitMs?: number | undefined;
 }
 
 /**
- * Removes the attachments that nobody owns any more, with the configuration and arguments of their ADD, then the
- * namespaces that no sandbox owns, then tells the plugins of every network which attachments remain, so that they
- * release what belongs to none. May be called again at any time, and by several at once.
+ * Removes the attachments that have lost their owner, with the configuration and arguments of their ADD. Then it removes
+ * the namespaces that no sandbox owns. At the end it sends the remaining attachments to the plugins of every network, so
+ * that they release what belongs to none of them. It may run again at any time, and in several processes at once.
  *
- * Only podwire's own attachments are removed. Those that other runtimes left in libcni's cache count as in use. Only
- * while the plugins of a network are told is nothing attached to that network or detached, as the specification demands.
+ * Only podwire's own attachments are removed. Attachments of other runtimes in libcni's cache count as in use. While the
+ * plugins of a network are notified, and only then, nothing is attached to that network or detached from it: the
+ * specification demands this.
  *
  * Source: CNI specification 1.1.0, section 3 "Garbage-collecting a network".
  */
@@ -44,10 +52,10 @@ export class GarbageCollector {
   }
 
   /**
-   * Sweeps over the networks of the directory and over those that only records tell of.
+   * Sweeps the networks of the configuration directory, and networks that only exist in records.
    *
-   * @throws {CniError} kind `usage`, or if the records cannot be read; what failed else is reported, not thrown. The
-   * reason of the signal, if that fired
+   * @throws {CniError} kind `usage`, or if the records cannot be read; other failures are reported, not thrown. The reason
+   * of the signal if it fires
    */
   async collect(
     networks: readonly NetworkConfigList[],
@@ -59,11 +67,11 @@ export class GarbageCollector {
     const { timeoutMs = DEFAULT_TIMEOUTS.GC, waitMs = DEFAULT_TIMEOUTS.ADD + WAIT_BEYOND_ADD_MS } =
       this.#options;
     const isWhole = request.network === undefined;
-    // All that there is, before anybody is asked what is in use: what is made since then is not to be judged.
+    // First notes what exists, then asks what is in use: the sweep leaves alone what is made after that.
     const sweepHost = isWhole ? await this.#options.host?.snapshot(request.pods?.owner) : undefined;
     const sweep = await this.#begin(networks, request, signal);
     await removeStale(sweep, this.#options);
-    await settleDamaged(sweep, this.#options);
+    await removeDamaged(sweep, this.#options);
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
     await notifyPlugins(sweep, { ...this.#options, hung: this.#hung, timeoutMs, waitMs });
     return sweep.report;
@@ -82,13 +90,8 @@ export class GarbageCollector {
     return {
       request,
       signal,
-      facts: {
-        boot,
-        ...(valid && { valid }),
-        ...(all && { all }),
-        ...(pods && { pods: await podsThere(pods) }),
-      },
-      report: noFindings(),
+      facts: { boot, valid, all, pods: pods && await resolvePods(pods) },
+      report: emptyReport(),
       current: new Map(networks.filter(({ name }) => isWanted(name)).map((list) => [list.name, list])),
       records,
     };
@@ -98,9 +101,6 @@ export class GarbageCollector {
     { request: { dryRun = false }, signal, facts: { pods }, report }: Sweep,
     sweepHost: Awaited<ReturnType<HostSweep["snapshot"]>>,
   ): Promise<void> {
-    const found = await sweepHost({ dryRun, ...(pods && { pods }), signal });
-    report.removed.push(...found.removed);
-    report.kept.push(...found.kept);
-    report.failed.push(...found.failed);
+    addToReport(report, await sweepHost({ dryRun, pods, signal }));
   }
 }

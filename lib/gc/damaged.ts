@@ -3,34 +3,35 @@ import type { Locks } from "../state/locks.ts";
 import type { DamagedOutcome, DamagedRecords } from "./damaged_attachments.ts";
 import { type Sweep, UNDER_WAY } from "./report.ts";
 
-/** The parts that {@linkcode settleDamaged} works with. */
-export interface DamagedSweepParts {
+/** The dependencies of {@linkcode removeDamaged}. */
+export interface DamagedSweepContext {
   readonly damaged: DamagedRecords;
   readonly locks: Locks;
   readonly hasSandbox: (id: string) => Promise<boolean>;
 }
 
-/** Removes the attachments whose records cannot be read, or are lost, as far as nobody uses them, and tells of the others. */
-export async function settleDamaged(
+/** Removes the attachments whose records are damaged or lost and that are not in use, and reports all of them. */
+export async function removeDamaged(
   sweep: Sweep,
-  { damaged, locks, hasSandbox }: DamagedSweepParts,
+  { damaged, locks, hasSandbox }: DamagedSweepContext,
 ): Promise<void> {
   const { request: { network, dryRun = false }, signal, facts: { all = false } } = sweep;
   for (const [id, lost] of await damaged.containers(network)) {
     signal?.throwIfAborted();
-    const settle = async () => {
-      return await damaged.settle(id, { isUp: await hasSandbox(id), all, lost, dryRun, network, signal });
+    const remove = async () => {
+      const isUp = await hasSandbox(id);
+      return await damaged.removeUnused(id, { isUp, all, lost, dryRun, network, signal });
     };
     if (dryRun) {
-      tell(await settle(), sweep);
+      addOutcomes(sweep, await remove());
       continue;
     }
-    const outcome = await tryContainerLock(locks, id, settle);
-    if (!outcome.isBusy) tell(outcome.value, sweep);
+    const outcome = await tryContainerLock(locks, id, remove);
+    if (!outcome.isBusy) addOutcomes(sweep, outcome.value);
     else sweep.report.kept.push({ kind: "attachment", containerId: id, why: UNDER_WAY });
   }
 }
 
-function tell(outcomes: readonly DamagedOutcome[], { report }: Sweep): void {
+function addOutcomes({ report }: Sweep, outcomes: readonly DamagedOutcome[]): void {
   for (const { became, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
 }

@@ -17,76 +17,76 @@ import { NEWER, readableMember } from "../state/checksummed.ts";
 import { parseOwner, sandboxOwner } from "../state/owner.ts";
 import { isShortened, isShortNameOf } from "../state/short_name.ts";
 
-/** The parts that {@linkcode DamagedRecords} works with. */
-export interface DamagedParts {
+/** The dependencies of {@linkcode DamagedRecords}. */
+export interface DamagedContext {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly attachments: Attachments;
   readonly running: RunningPrograms;
   readonly lost: LostAttachments;
-  /** Where the namespace of a sandbox is that podwire makes itself. */
+  /** Returns the path of the namespace that podwire itself makes for a sandbox. */
   readonly netnsOf: (containerId: string) => string;
 }
 
-/** What is known of the container beside its attachments. */
+/** What is known about a container in addition to its attachments. */
 export interface DamagedFacts {
-  /** Whether its sandbox is up, as far as can be told. */
+  /** Whether its sandbox is up, as far as that is known. */
   readonly isUp: boolean;
-  /** The namespace of its sandbox, up or not. */
+  /** The namespace of its sandbox, whether that is up or not. */
   readonly netns?: { readonly path: string; readonly id: string | undefined } | undefined;
-  /** Nothing that was made by hand is in use. @default {false} */
+  /** No attachment made by hand is in use. @default {false} */
   readonly all?: boolean | undefined;
-  /** Only those of this network. @default those of all */
+  /** Only attachments to this network. @default {all networks} */
   readonly network?: string | undefined;
-  /** Those of the container whose records seemed to be lost. @default {those in the namespace of its sandbox} */
+  /** Attachments of the container whose records seem to be lost. @default {those in the namespace of its sandbox} */
   readonly lost?: readonly LostAttachment[] | undefined;
   /** Changes nothing. @default {false} */
   readonly dryRun?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What became of an attachment whose record cannot be used, or is lost. */
+/** What was done with an attachment whose record is damaged or lost. */
 export interface DamagedOutcome extends AttachmentKey {
   readonly became: "removed" | "kept" | "failed";
-  /** Empty where nobody knows. */
+  /** Empty if unknown. */
   readonly netns: string;
-  /** Where the record is, or was. */
+  /** The path of the record, whether it still exists or not. */
   readonly file: string;
   readonly why: string;
   readonly error?: CniError;
 }
 
-/** What can still be read in a record whose checksum is wrong. It decides nothing alone. */
+/** What can still be read in a record with a wrong checksum. It never decides alone. */
 type Remnants = { readonly [K in "owner" | "netnsId" | "bootId"]?: string | undefined } & {
   readonly netnsSince?: number;
 };
 
-/** What is known of one of them. */
+/** What is known about one of these attachments. */
 interface Found {
-  /** What libcni's cache has of it; its names alone where that has nothing. */
+  /** Its entry in libcni's cache, or only its names if there is none. */
   readonly entry: CachedAttachment | AttachmentKey;
   readonly file: string;
   readonly what: "is lost" | "cannot be read";
   readonly remnants: Remnants;
-  /** The path of its namespace, where something else than the cache tells it. */
+  /** The path of its namespace, if a source other than the cache has it. */
   readonly netns: string | undefined;
 }
 
 /**
- * Attachments whose records cannot be used, or are lost. What libcni's cache has of such a one is enough to take it up
- * again, to be detached once nobody uses it. One of a newer version is left alone.
+ * Attachments whose records are damaged or lost. An entry in libcni's cache is enough to detach such an attachment once it
+ * is not in use. A record of a newer version is left alone.
  */
 export class DamagedRecords {
-  readonly #parts: DamagedParts;
+  readonly #context: DamagedContext;
 
-  constructor(parts: DamagedParts) {
-    this.#parts = parts;
+  constructor(context: DamagedContext) {
+    this.#context = context;
   }
 
-  /** The containers that have some, of that network or of any, with those whose records are lost. */
+  /** Returns the containers with such attachments, to that network or to any, each with the attachments whose records are lost. */
   async containers(network?: string): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
-    const damaged = (await this.#parts.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
-    const lost = (await this.#parts.lost.all()).filter((each) =>
+    const damaged = (await this.#context.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
+    const lost = (await this.#context.lost.all()).filter((each) =>
       network === undefined || each.network === network
     );
     const byContainer = Map.groupBy(lost, ({ containerId }) => containerId);
@@ -98,30 +98,30 @@ export class DamagedRecords {
     return network === undefined || isShortNameOf(damaged.network, network);
   }
 
-  /** Detaches those of a container that are not in use, and tells of all. The caller holds the container's lock. */
-  async settle(containerId: string, facts: DamagedFacts): Promise<readonly DamagedOutcome[]> {
+  /** Detaches the damaged and lost attachments of a container that are not in use, and reports all. The caller holds the container's lock. */
+  async removeUnused(containerId: string, facts: DamagedFacts): Promise<readonly DamagedOutcome[]> {
     const outcomes: DamagedOutcome[] = [];
-    for (const damaged of await this.#parts.store.damaged(containerId)) {
+    for (const damaged of await this.#context.store.damaged(containerId)) {
       if (!this.#isOf(damaged, facts.network)) continue;
-      outcomes.push(await this.#settleDamaged(damaged, facts));
+      outcomes.push(await this.#removeDamaged(damaged, facts));
     }
     for (const seen of facts.lost ?? await this.#lostIn(containerId, facts)) {
-      // Until the lock was held, others could do anything with it.
-      const lost = await this.#parts.lost.again(seen);
-      if (lost !== undefined) outcomes.push(await this.#settleLost(lost, facts));
+      // Before the lock was taken, another process could change it.
+      const lost = await this.#context.lost.again(seen);
+      if (lost !== undefined) outcomes.push(await this.#removeLost(lost, facts));
     }
     return outcomes;
   }
 
   async #lostIn(containerId: string, { netns }: DamagedFacts): Promise<readonly LostAttachment[]> {
-    return netns?.id === undefined ? [] : await this.#parts.lost.of(containerId, netns.id);
+    return netns?.id === undefined ? [] : await this.#context.lost.of(containerId, netns.id);
   }
 
-  async #settleLost({ entry, file, origin }: LostAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
-    return await this.#settle({ entry, file, remnants: origin, netns: origin.netns, what: "is lost" }, facts);
+  async #removeLost({ entry, file, origin }: LostAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
+    return await this.#remove({ entry, file, remnants: origin, netns: origin.netns, what: "is lost" }, facts);
   }
 
-  async #settleDamaged(damaged: DamagedAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
+  async #removeDamaged(damaged: DamagedAttachment, facts: DamagedFacts): Promise<DamagedOutcome> {
     const { containerId, ifName, network, file, netns } = damaged;
     if (damaged.isNewer) {
       const outcome = { containerId, network, ifName, netns: netns ?? "", file };
@@ -129,10 +129,10 @@ export class DamagedRecords {
     }
     const entry = await this.#entryOf(damaged) ?? { containerId, network, ifName };
     const remnants = await remnantsOf(damaged);
-    return await this.#settle({ entry, file, remnants, netns, what: "cannot be read" }, facts);
+    return await this.#remove({ entry, file, remnants, netns, what: "cannot be read" }, facts);
   }
 
-  async #settle(found: Found, facts: DamagedFacts): Promise<DamagedOutcome> {
+  async #remove(found: Found, facts: DamagedFacts): Promise<DamagedOutcome> {
     const { entry, file, remnants, what } = found;
     const { containerId, ifName, network } = entry;
     const lost = `its record ${file} ${what}`;
@@ -150,16 +150,16 @@ export class DamagedRecords {
       return { ...outcome, became: "failed", why };
     }
     if (!await this.#isUnused(entry, { ...remnants, netns: found.netns }, facts)) {
-      const why = `${lost}, and nobody can tell whether it is in use: ${byHand} detaches it`;
+      const why = `${lost}, and it is unknown whether it is in use: ${byHand} detaches it`;
       return { ...outcome, became: "kept", why };
     }
     const why = what === "is lost"
-      ? "its record was lost, and nobody uses it"
-      : "its record could not be read, and nobody uses it";
+      ? "its record was lost, and nothing uses it"
+      : "its record could not be read, and nothing uses it";
     if (facts.dryRun) return { ...outcome, became: "removed", why };
     try {
-      const spoken = { config: list.text, cniVersion: list.cniVersion };
-      await this.#detach(await this.#recordOf(entry, spoken, remnants, facts), facts);
+      const config = { config: list.text, cniVersion: list.cniVersion };
+      await this.#detach(await this.#recordOf(entry, config, remnants, facts), facts);
       return { ...outcome, became: "removed", why };
     } catch (cause) {
       const error = asCniError(cause);
@@ -168,17 +168,17 @@ export class DamagedRecords {
   }
 
   async #detach(record: AttachmentRecord, { signal }: DamagedFacts): Promise<void> {
-    const { store, attachments, running } = this.#parts;
-    // What the plugins of a killed runtime still do must not happen after the DEL.
+    const { store, attachments, running } = this.#context;
+    // Plugins of a killed runtime may still run. They must end before the DEL.
     await running.endAbandonedOf(record.containerId, signal);
-    // From now on that is on record, whatever becomes of the DEL.
+    // From now on it is on record, even if the DEL fails.
     await store.write(record);
     await attachments.remove(record, signal);
   }
 
   async #entryOf({ containerId, ifName, network }: DamagedAttachment): Promise<CachedAttachment | undefined> {
-    const { cache } = this.#parts;
-    // An entry that cannot be read is as good as none.
+    const { cache } = this.#context;
+    // An unreadable entry counts as no entry.
     const entry = await cache.read({ containerId, ifName, network }).catch(() => undefined);
     if (entry !== undefined || !isShortened(network)) return entry;
     const { entries } = await cache.list();
@@ -187,24 +187,24 @@ export class DamagedRecords {
     );
   }
 
-  /** The record of an attachment to be detached, as far as it is known. */
+  /** Builds the record of an attachment for its DEL, as far as it is known. */
   async #recordOf(
     entry: CachedAttachment,
-    spoken: Pick<AttachmentRecord, "config" | "cniVersion">,
+    config: Pick<AttachmentRecord, "config" | "cniVersion">,
     remnants: Remnants,
     facts: DamagedFacts,
   ): Promise<AttachmentRecord> {
     const { containerId, network, ifName, netns, cniArgs, capabilityArgs, result } = entry;
-    const boot = await this.#parts.attachments.boot();
+    const boot = await this.#context.attachments.boot();
     const id = await netnsId(netns);
-    const isSame = netns === this.#parts.netnsOf(containerId) ||
+    const isSame = netns === this.#context.netnsOf(containerId) ||
       (remnants.bootId === boot && remnants.netnsId === id) ||
       (facts.netns?.path === netns && facts.netns.id === id);
     return {
       ...{ containerId, network, ifName, netns, cniArgs, capabilityArgs, result },
-      ...spoken,
+      ...config,
       state: "deleting",
-      // The path may lead to somebody else's namespace by now.
+      // The path may lead to another namespace by now.
       netnsId: isSame ? id : undefined,
       ...(remnants.netnsSince === undefined ? {} : { netnsSince: remnants.netnsSince }),
       owner: remnants.owner ?? sandboxOwner(containerId),
@@ -217,21 +217,21 @@ export class DamagedRecords {
     };
   }
 
-  /** Its sandbox is down, but it may have been made by hand. */
+  /** Whether the attachment is not in use. Its sandbox is down, but it may have been made by hand. */
   async #isUnused(
     entry: CachedAttachment,
     { owner, netns: other }: Remnants & Pick<DamagedAttachment, "netns">,
     facts: DamagedFacts,
   ): Promise<boolean> {
     const { containerId, netns } = entry;
-    if (facts.all || facts.netns !== undefined || netns === this.#parts.netnsOf(containerId)) return true;
+    if (facts.all || facts.netns !== undefined || netns === this.#context.netnsOf(containerId)) return true;
     if (owner !== undefined && parseOwner(owner).kind !== "manual") return true;
-    // libcni's file has no checksum: where the record says another path, one of the two is wrong.
+    // libcni's file has no checksum: if the record has another path, one of the two is wrong.
     return await netnsId(netns) === undefined && (other === undefined || other === netns);
   }
 }
 
-/** A whole record of another container in its place says nothing of this one. */
+/** Reads what is left of a record. A complete record of another container in its place says nothing about this one. */
 async function remnantsOf({ file, containerId }: DamagedAttachment): Promise<Remnants> {
   const text = await readTextIfThere(file).catch(() => undefined) ?? "";
   if (readableMember(text, "containerId") !== containerId) return {};

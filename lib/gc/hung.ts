@@ -5,8 +5,8 @@ const FIRST_MS = 60_000;
 const LONGEST_MS = 3_600_000;
 
 /**
- * The plugins that did not answer to GC in time, by network: while a plugin hangs, nothing can be attached to its
- * network, so a timer leaves it alone for a while that doubles with each time, from a minute to an hour.
+ * The plugins that did not answer to GC in time, by network. While a plugin hangs, nothing can be attached to its network.
+ * So sweeps by a timer skip it for a period that doubles each time, from a minute to an hour.
  */
 export class HungPlugins {
   readonly #clock: Clock;
@@ -16,7 +16,7 @@ export class HungPlugins {
     this.#clock = clock;
   }
 
-  /** Takes note of what became of a plugin that was asked; any answer is a sign of life, an error too. */
+  /** Notes the answer of a plugin. Any answer shows that it does not hang, even an error. */
   note(network: string, type: string, failure: CniError | undefined): void {
     const key = keyOf(network, type);
     if (failure?.kind !== "timeout") return void this.#hung.delete(key);
@@ -25,7 +25,7 @@ export class HungPlugins {
     this.#hung.set(key, { times, until: this.#clock.now() + ms });
   }
 
-  /** When the plugin may be asked again, in ISO 8601; undefined if that is now. */
+  /** Returns when the plugin may be asked again, ISO 8601; undefined if that is now. */
   until(network: string, type: string): string | undefined {
     const until = this.#hung.get(keyOf(network, type))?.until;
     if (until === undefined) return undefined;

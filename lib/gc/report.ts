@@ -1,116 +1,133 @@
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniError } from "../cni/error.ts";
-import type { GcFacts, GcSelection } from "./verdict.ts";
+import type { GcFacts, GcSelection, KnownPods } from "./verdict.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 
-/** What a sweep is to do. */
+/** What a sweep or a recovery found and did, while it is being written. */
+export interface SweepReport<Item> {
+  readonly removed: Item[];
+  readonly kept: Item[];
+  readonly failed: Item[];
+}
+
+/** Makes a report without entries. */
+export function emptyReport<Item>(): SweepReport<Item> {
+  return { removed: [], kept: [], failed: [] };
+}
+
+/** Adds the entries of another report to a report. */
+export function addToReport<Item>(
+  report: SweepReport<Item>,
+  { removed, kept, failed }: { readonly [K in keyof SweepReport<Item>]: readonly Item[] },
+): void {
+  report.removed.push(...removed);
+  report.kept.push(...kept);
+  report.failed.push(...failed);
+}
+
+/** The members of a report's entry that identify an attachment. */
+export function attachmentItem({ containerId, network, ifName, netns }: AttachmentRecord) {
+  return { kind: "attachment", containerId, network, ifName, netns } as const;
+}
+
+/** What a sweep has to do. */
 export interface GcRequest extends GcSelection {
-  /** Only this network, by its name; then no namespace is looked at. @default all networks */
+  /** Only this network, by its name; then namespaces are not swept. @default all networks */
   readonly network?: string | undefined;
   /** Runs no plugin and changes nothing. @default {false} */
   readonly dryRun?: boolean | undefined;
-  /** Of how many containers attachments are removed at once. @default {4} */
+  /** Number of containers whose attachments are removed at once. @default {4} */
   readonly concurrency?: number | undefined;
   /**
    * Milliseconds that all networks together may wait for a moment in which nothing is attached or detached. A network
-   * that gets none is reported as failed: its plugins were not asked to clean up.
+   * without such a moment is reported as failed: its plugins were not asked to clean up.
    *
    * @default {the time of an ADD, and half a minute}
    */
   readonly waitMs?: number | undefined;
   /**
-   * Leaves out plugins that did not answer in time when they were asked last, for a while that grows each time: for
-   * sweeps by a timer, since nothing can be attached to a network while its plugin hangs.
+   * Skips plugins that did not answer in time when they were asked last, for a period that grows each time. Meant for
+   * sweeps by a timer, because nothing can be attached to a network while its plugin hangs.
    *
    * @default {false}
    */
-  readonly sparesHung?: boolean | undefined;
+  readonly skipHung?: boolean | undefined;
 }
 
-/** One thing that a sweep looked at. */
+/** One thing that a sweep checked. */
 export interface GcItem {
   /**
-   * What it is: an attachment, the record of a pod, a network namespace or infra container of podwire's, a plugin that
+   * What it is: an attachment, the record of a pod, a network namespace or an infra container of podwire, a plugin that
    * was asked to clean up, or a place in libcni's cache.
    */
   readonly kind: "attachment" | "sandbox" | "namespace" | "container" | "plugin" | "cache";
-  /** Its network. */
+  /** The name of its network. */
   readonly network?: string;
-  /** Of all but plugins and the cache. */
+  /** Not for plugins and the cache. */
   readonly containerId?: string;
-  /** Of an attachment. */
+  /** The interface of an attachment. */
   readonly ifName?: string;
-  /** Of an attachment or a namespace: the path of the namespace. */
+  /** The path of the namespace, for an attachment or a namespace. */
   readonly netns?: string;
   /** The type of a plugin. */
   readonly plugin?: string;
   /** A file or folder of the cache. */
   readonly file?: string;
-  /** Why it was removed or kept, or why it could not be. */
+  /** Why it was removed or kept, or why it could not be removed. */
   readonly why: string;
   /** It was made by hand, and kept only because the request does not say whether it is in use. */
   readonly undecided?: true;
-  /** What failed, whole. */
+  /** The complete error. */
   readonly error?: CniError;
 }
 
-/** What a sweep did, or would do; `gc --json` prints it. */
+/** What a sweep did or, in a dry run, would do; `gc --json` prints it. */
 export interface GcReport {
   /** What is gone now. */
   readonly removed: readonly GcItem[];
-  /** What is in use, or not podwire's to remove. */
+  /** What is in use, or does not belong to podwire. */
   readonly kept: readonly GcItem[];
-  /** What could not be removed, and stays on record; plugins that did not clean up. */
+  /** What could not be removed and stays on record, and plugins that did not clean up. */
   readonly failed: readonly GcItem[];
 }
 
-/** A report that is being written. */
-export type Findings = Record<keyof GcReport, GcItem[]>;
+/** The report of garbage collection, while it is being written. */
+export type GcFindings = SweepReport<GcItem>;
 
-/** What a sweep finds beside attachments, which only higher floors know of. */
+/** Sweeps the host for what is not an attachment. A higher layer implements it. */
 export interface HostSweep {
   /**
-   * Looks what there is, so that what is made from now on is left alone, and gives what removes it, or in a dry run only
-   * tells of it.
+   * Notes what exists, so that the sweep leaves alone what is made from now on. Returns the function that removes it or, in
+   * a dry run, only reports it.
    */
-  snapshot(podsOwner: string | undefined): Promise<(options: HostSweepOptions) => Promise<Findings>>;
+  snapshot(podsOwner: string | undefined): Promise<(options: HostSweepOptions) => Promise<GcFindings>>;
 }
 
-/** How the second half of a {@linkcode HostSweep} goes about it. */
+/** Options of the second half of a {@linkcode HostSweep}. */
 export interface HostSweepOptions {
   readonly dryRun: boolean;
-  readonly pods?: NonNullable<GcFacts["pods"]> | undefined;
+  readonly pods?: KnownPods | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Why a thing is kept whose container somebody works on. */
+/** Why a thing is kept while another process works on its container. */
 export const UNDER_WAY = "an operation on it is under way";
 
-/** What one sweep works on. */
+/** The state of one sweep. */
 export interface Sweep {
   readonly request: GcRequest;
   readonly signal: AbortSignal | undefined;
-  /** What decides about attachments, the same for all of them. */
+  /** The facts that are the same for all attachments. */
   readonly facts: Pick<GcFacts, "boot" | "valid" | "all" | "pods">;
-  readonly report: Findings;
-  /** By name, as they are configured now. */
+  readonly report: GcFindings;
+  /** The networks by name, as they are configured now. */
   readonly current: ReadonlyMap<string, NetworkConfigList>;
-  /** As they were before the sweep, the last attachment first. */
+  /** The records before the sweep, the last attachment first. */
   readonly records: readonly AttachmentRecord[];
 }
 
-/** A report without entries. */
-export function noFindings(): Findings {
-  return { removed: [], kept: [], failed: [] };
-}
-
-/** What is told of an attachment. */
-export function itemOf({ containerId, network, ifName, netns }: AttachmentRecord): Omit<GcItem, "why"> {
-  return { kind: "attachment", containerId, network, ifName, netns };
-}
-
-/** The list on record; one that cannot be read is told of by the removal that fails on it. */
+/** The list on record, or undefined if it cannot be read: then the removal fails and reports it. */
 export function listIfReadable(record: AttachmentRecord): NetworkConfigList | undefined {
   try {
     return listOnRecord(record);

@@ -16,64 +16,64 @@ import { negotiate } from "../attachment/version_negotiation.ts";
 import { gcChain, hasStatusAndGc } from "../attachment/status_gc_chain.ts";
 import { delay } from "../async/wait.ts";
 
-/** The parts that {@linkcode notifyPlugins} works with. */
-export interface VerbParts {
+/** The dependencies of {@linkcode notifyPlugins}. */
+export interface NotifyContext {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly locks: Locks;
-  /** Which plugins did not answer to GC in time. */
+  /** The plugins that did not answer to GC in time. */
   readonly hung: HungPlugins;
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;
-  /** Milliseconds for each plugin. */
+  /** The timeout of each plugin, in milliseconds. */
   readonly timeoutMs: number;
-  /** Milliseconds to wait for the exclusive lock, over all networks. */
+  /** The longest wait for exclusive locks over all networks, in milliseconds. */
   readonly waitMs: number;
 }
 
 /**
- * Tells the plugins of every network which attachments are in use, while nothing is attached to that network or
- * detached: what is in use is read under the network's exclusive lock, which is let go of between two lists of one
- * network for long enough that those get it who wait.
+ * Sends GC with the attachments in use to the plugins of every network, while nothing is attached to that network or
+ * detached from it. The attachments in use are read under the network's exclusive lock. Between two lists of one network
+ * the lock is released for long enough that waiting processes get it.
  *
  * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
  */
-export async function notifyPlugins(sweep: Sweep, parts: VerbParts): Promise<void> {
+export async function notifyPlugins(sweep: Sweep, context: NotifyContext): Promise<void> {
   const { signal, request: { network, dryRun = false } } = sweep;
-  const telling = new Telling(sweep, parts);
-  if (!await telling.reportForeign() || dryRun) return;
+  const notifier = new PluginNotifier(sweep, context);
+  if (!await notifier.reportForeign() || dryRun) return;
   const names = new Set([...sweep.current.keys(), ...sweep.records.map((record) => record.network)]);
   for (const name of names) {
     if (network !== undefined && name !== network) continue;
-    for (const [index, list] of (await telling.listsOf(name)).entries()) {
+    for (const [index, list] of (await notifier.listsOf(name)).entries()) {
       signal?.throwIfAborted();
-      if (index > 0) await telling.letIn();
-      if (!await telling.tell(list, names)) break;
+      if (index > 0) await notifier.yieldLock();
+      if (!await notifier.notify(list, names)) break;
     }
   }
-  // What was cut short is no failure of the plugins; what was removed until then is off the records.
+  // A sweep that is cancelled is not a failure of the plugins. What it removed until then is off the records.
   signal?.throwIfAborted();
 }
 
-/** For a machine that is busy. */
-const LET_IN_MARGIN_MS = 20;
+/** Additional time for a busy machine. */
+const YIELD_MARGIN_MS = 20;
 
-class Telling {
+class PluginNotifier {
   readonly #sweep: Sweep;
-  readonly #parts: VerbParts;
+  readonly #context: NotifyContext;
   #cached: CacheListing | undefined;
   #index: { readonly mark: string; readonly index: AttachmentIndex } | undefined;
   #patienceMs: number;
-  /** How long the lock is left alone, so that those get in who wait for it. */
-  #letInMs = 0;
+  /** How long the lock stays free between two lists, so that waiting processes get it. */
+  #yieldMs = 0;
 
-  constructor(sweep: Sweep, parts: VerbParts) {
+  constructor(sweep: Sweep, context: NotifyContext) {
     this.#sweep = sweep;
-    this.#parts = parts;
-    this.#patienceMs = sweep.request.waitMs ?? parts.waitMs;
+    this.#context = context;
+    this.#patienceMs = sweep.request.waitMs ?? context.waitMs;
   }
 
-  /** Tells of what other runtimes attached. False if the cache cannot be read. */
+  /** Reports the attachments of other runtimes. Returns false if the cache cannot be read. */
   async reportForeign(): Promise<boolean> {
     const listing = await this.#listing();
     if (listing === undefined) return false;
@@ -92,24 +92,24 @@ class Telling {
     return true;
   }
 
-  /** Those of which there is no record, nor was one a moment ago. */
+  /** Returns the entries that have no record now and had none when the sweep began. */
   async #foreign(entries: CacheListing["entries"]): Promise<CacheListing["entries"]> {
-    // Those whose records are lost were told of before.
-    const own = new Set([...this.#sweep.records.map(keyOf), ...this.#reported()]);
-    const strange = entries.filter((entry) => !own.has(keyOf(entry)));
-    const index = strange.length === 0 ? undefined : await this.#parts.store.index();
-    for (const network of new Set(strange.map((entry) => entry.network))) {
+    // Entries whose records are lost are already in the report.
+    const own = new Set([...this.#sweep.records.map(keyOf), ...this.#reportedKeys()]);
+    const unrecorded = entries.filter((entry) => !own.has(keyOf(entry)));
+    const index = unrecorded.length === 0 ? undefined : await this.#context.store.index();
+    for (const network of new Set(unrecorded.map((entry) => entry.network))) {
       for (const key of index?.ofNetwork(network) ?? []) own.add(keyOf(key));
     }
     const foreign: CacheListing["entries"][number][] = [];
-    for (const entry of strange) {
-      // An entry goes before its record does.
-      if (!own.has(keyOf(entry)) && await this.#parts.cache.has(entry)) foreign.push(entry);
+    for (const entry of unrecorded) {
+      // An entry is removed before its record.
+      if (!own.has(keyOf(entry)) && await this.#context.cache.has(entry)) foreign.push(entry);
     }
     return foreign;
   }
 
-  #reported(): readonly string[] {
+  #reportedKeys(): readonly string[] {
     const { removed, kept, failed } = this.#sweep.report;
     return [...removed, ...kept, ...failed].flatMap(({ kind, network, containerId, ifName }) =>
       kind === "attachment" && network !== undefined && containerId !== undefined && ifName !== undefined
@@ -118,7 +118,7 @@ class Telling {
     );
   }
 
-  /** The network as it is configured now, and as it was for those of its attachments that were made differently. */
+  /** Returns the configuration that the network has now, and those of its attachments that were made with another one. */
   async listsOf(network: string): Promise<readonly NetworkConfigList[]> {
     const { current, records, signal } = this.#sweep;
     const now = current.get(network);
@@ -126,7 +126,7 @@ class Telling {
     const lists: NetworkConfigList[] = [];
     try {
       if (now !== undefined && hasStatusAndGc(now)) {
-        lists.push(await negotiate(now, this.#parts.probe, signal));
+        lists.push(await negotiate(now, this.#context.probe, signal));
       }
     } catch (error) {
       this.#report(network, asCniError(error, { verb: "GC", network }));
@@ -138,26 +138,26 @@ class Telling {
     return [...unique.values()].filter((list) => hasStatusAndGc(list) && !list.disableGC);
   }
 
-  /** Lets those in who have waited for the network while its plugins were asked. */
-  async letIn(): Promise<void> {
-    await delay(this.#letInMs, this.#sweep.signal);
+  /** Waits while processes attach and detach that had to wait for the network during the GC of its plugins. */
+  async yieldLock(): Promise<void> {
+    await delay(this.#yieldMs, this.#sweep.signal);
   }
 
-  /** False if there was no moment for it. The index that is read for it serves the other networks too. */
-  async tell(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
+  /** Returns false if there was no moment for it. It reads the index once for all networks. */
+  async notify(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
     const due = this.#due(list);
     if (due.plugins.length === 0) return true;
     using lock = await this.#exclusive(list.name);
     if (lock === undefined) return false;
     const started = performance.now();
-    const isTold = await this.#tellLocked(due, networks);
-    // Who waits looks again after as long as it has waited so far, but at the latest after the longest wait.
-    this.#letInMs = Math.min(performance.now() - started, LONGEST_WAIT_MS) + LET_IN_MARGIN_MS;
-    return isTold;
+    const isNotified = await this.#notifyLocked(due, networks);
+    // A waiting process tries again after the time that it has waited so far, at the latest after the longest wait.
+    this.#yieldMs = Math.min(performance.now() - started, LONGEST_WAIT_MS) + YIELD_MARGIN_MS;
+    return isNotified;
   }
 
-  async #tellLocked(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
-    const { runner, timeoutMs, locks, hung } = this.#parts;
+  async #notifyLocked(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
+    const { runner, timeoutMs, locks, hung } = this.#context;
     const { signal } = this.#sweep;
     const valid = await this.#inUse(list.name, networks);
     if (valid === undefined) return false;
@@ -167,12 +167,12 @@ class Telling {
     return true;
   }
 
-  /** The list without the plugins that are not to be asked again yet, which the report then tells of. */
+  /** Returns the list without the plugins that are skipped because they hung, and reports these. */
   #due(list: NetworkConfigList): NetworkConfigList {
-    const { request: { sparesHung = false }, report } = this.#sweep;
-    if (!sparesHung) return list;
+    const { request: { skipHung = false }, report } = this.#sweep;
+    if (!skipHung) return list;
     const isDue = ({ type }: PluginConfig) => {
-      const until = this.#parts.hung.until(list.name, type);
+      const until = this.#context.hung.until(list.name, type);
       if (until === undefined) return true;
       const why = `it did not answer in time when it was asked last; it is asked again after ${until}`;
       report.kept.push({ kind: "plugin", network: list.name, plugin: type, why });
@@ -186,15 +186,15 @@ class Telling {
     const started = performance.now();
     using deadline = new Deadline(Math.max(0, this.#patienceMs), signal);
     try {
-      return await this.#parts.locks.networks.exclude(network, deadline.signal);
+      return await this.#context.locks.networks.exclude(network, deadline.signal);
     } catch (error) {
       signal?.throwIfAborted();
       if (!deadline.signal.aborted && !isCniError(asCniError(error), "timeout")) throw error;
-      const seconds = (this.#sweep.request.waitMs ?? this.#parts.waitMs) / 1_000;
+      const seconds = (this.#sweep.request.waitMs ?? this.#context.waitMs) / 1_000;
       const msg =
-        `its plugins were not asked to clean up: containers were attached to it or detached all the time`;
-      const hint = "try again when fewer operations are under way";
-      const details = `waited ${seconds}s for a moment without`;
+        "its plugins were not asked to clean up: containers were attached to it or detached all the time";
+      const hint = "try again when fewer operations are in progress";
+      const details = `waited ${seconds}s for a moment without such operations`;
       this.#report(network, new CniError("timeout", msg, { verb: "GC", network, details, hint }));
       return undefined;
     } finally {
@@ -202,7 +202,7 @@ class Telling {
     }
   }
 
-  /** All attachments to the network, read now. The caller holds the exclusive lock. */
+  /** Reads all attachments to the network now. The caller holds the exclusive lock. */
   async #inUse(
     network: string,
     networks: Iterable<string>,
@@ -220,11 +220,11 @@ class Telling {
   }
 
   /**
-   * Read again only if something was attached to the network or detached since: each network asks for it. The marks come
-   * before the reading, so that what is attached after them is known to be missing.
+   * Returns the index of attachments. It is read again only if a container was attached to the network or detached since:
+   * each network asks for it. The marks are set before the reading, so that a later attachment shows as missing.
    */
   async #indexNow(network: string, networks: Iterable<string>): Promise<AttachmentIndex> {
-    const { locks, store } = this.#parts;
+    const { locks, store } = this.#context;
     if (this.#index === undefined || !await locks.networks.isMarked(network, this.#index.mark)) {
       const mark = crypto.randomUUID();
       await locks.networks.mark(network, mark);
@@ -236,12 +236,12 @@ class Telling {
 
   async #listing(): Promise<CacheListing | undefined> {
     try {
-      return this.#cached = await this.#parts.cache.list(this.#cached);
+      return this.#cached = await this.#context.cache.list(this.#cached);
     } catch (cause) {
       const error = asCniError(cause);
       const why = `the cache of results cannot be read: ${error.msg}; ` +
         "the plugins were not asked to clean up, since they would release what other runtimes use";
-      this.#sweep.report.failed.push({ kind: "cache", file: this.#parts.cache.dir, why, error });
+      this.#sweep.report.failed.push({ kind: "cache", file: this.#context.cache.dir, why, error });
       return undefined;
     }
   }
@@ -253,7 +253,7 @@ class Telling {
   }
 }
 
-/** Each configuration once, however many attachments were made with it. */
+/** Returns each configuration on record once, even if many attachments were made with it. */
 function recordedLists(records: readonly AttachmentRecord[]): readonly NetworkConfigList[] {
   const different = new Map(records.map((record) => [`${record.cniVersion} ${record.config}`, record]));
   return [...different.values()].flatMap((record) => listIfReadable(record) ?? []);

@@ -5,59 +5,91 @@ import { hasValidNames } from "../state/attachment_key.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { parseOwner } from "../state/owner.ts";
 
-/** A container's interface, whatever network it is of. */
+/** An interface of a container, on any network. */
 export type AttachmentName = Pick<AttachmentKey, "containerId" | "ifName">;
 
-/** What is to become of attachments that no sandbox owns. */
+/** Which attachments that no sandbox owns are removed. */
 export interface GcSelection {
-  /** Those in use: they are kept, and every other one made by hand is removed. */
+  /** The attachments in use: these are kept, and every other one made by hand is removed. */
   readonly valid?: readonly AttachmentName[] | undefined;
-  /** None is in use: all made by hand are removed. @default {false} */
+  /** Removes all attachments made by hand: none of them is in use. @default {false} */
   readonly all?: boolean | undefined;
-  /** Which pods of an engine are there: the attachments of its others are removed. */
+  /** The pods that an engine has now: the attachments of its other pods are removed. */
   readonly pods?: ValidPods | undefined;
 }
 
 /** The pods of one engine. */
 export interface ValidPods {
-  /** What the engine calls itself: its attachments belong to `pods:<owner>`. Those of other engines are left alone. */
+  /** The name of the engine: its attachments belong to `pods:<owner>`. Attachments of other engines are left alone. */
   readonly owner: string;
   /**
-   * The container IDs of the pods that are there. A function is called after the records were read, so that a pod that
-   * is set up meanwhile cannot be missing; a list should be no older than the call.
+   * The container IDs of the pods that exist. A function is called after the records are read, so that the list cannot
+   * lack a pod that is set up meanwhile; a list should not be older than the call.
    */
   readonly containerIds: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
 }
 
-/** What the sweep knows beside the record. */
+/** The pods that an engine has, with their container IDs. */
+export interface KnownPods {
+  readonly owner: string;
+  readonly containerIds: ReadonlySet<string>;
+}
+
+/** What the sweep knows in addition to the record. */
 export interface GcFacts extends Omit<GcSelection, "pods"> {
-  /** As in the wish, once the IDs are known. */
-  readonly pods?: { readonly owner: string; readonly containerIds: ReadonlySet<string> } | undefined;
+  /** As in the selection, with the IDs resolved. */
+  readonly pods?: KnownPods | undefined;
   readonly boot: string;
   /** Whether the sandbox that owns the attachment is on record. */
   readonly hasSandbox: boolean;
-  /** Whether its network is not to be touched. */
+  /** Whether the network forbids garbage collection. */
   readonly disableGC: boolean;
 }
 
-/** What becomes of an attachment, and why. */
+/** Whether an attachment has to be removed, and why. */
 export interface Verdict {
   readonly stale: boolean;
   readonly why: string;
-  /** Nobody said whether it is in use. */
+  /** The request does not say whether it is in use. */
   readonly undecided?: true;
 }
 
-/** Why an attachment has to go whoever owns it: its ADD or DEL was not brought to an end, or its boot is over. */
-export function whyUnfinished({ state, bootId }: AttachmentRecord, boot: string): string | undefined {
+/**
+ * Returns why an attachment has to be removed, whatever the caller says about it: its ADD or DEL did not finish, the
+ * machine was restarted since, or its sandbox is gone. Returns undefined if none of these is so.
+ */
+export function removalReason(
+  { state, bootId, owner }: AttachmentRecord,
+  { boot, hasSandbox }: Pick<GcFacts, "boot" | "hasSandbox">,
+): string | undefined {
   if (state === "adding") return "its ADD was interrupted";
   if (state === "deleting") return "its DEL was interrupted";
   if (state === "failed") return "its DEL had failed";
-  return bootId === boot ? undefined : "the machine was restarted";
+  if (bootId !== boot) return "the machine was restarted";
+  return !hasSandbox && parseOwner(owner).kind === "sandbox" ? "its sandbox is gone" : undefined;
 }
 
-/** By the container alone: which network is the default one now says nothing about the pod. */
-function judgePod({ containerId }: AttachmentRecord, engine: string, { pods }: GcFacts): Verdict {
+/** Decides about one of podwire's own attachments. Call only when no operation on it is in progress. */
+export function attachmentVerdict(record: AttachmentRecord, facts: GcFacts): Verdict {
+  if (facts.disableGC) return { stale: false, why: "its network says disableGC" };
+  if (facts.valid?.some((name) => isSame(name, record))) {
+    return { stale: false, why: "it was named as valid" };
+  }
+  const reason = removalReason(record, facts);
+  if (reason !== undefined) return { stale: true, why: reason };
+  const owner = parseOwner(record.owner);
+  switch (owner.kind) {
+    case "sandbox":
+      return { stale: false, why: "its sandbox is there" };
+    case "pods":
+      return podVerdict(record, owner.engine, facts);
+    case "manual":
+      return manualVerdict(record, facts);
+  }
+}
+
+/** Decides by the container alone: the networks that exist now, and the default one, say nothing about the pod. */
+function podVerdict({ containerId }: AttachmentRecord, engine: string, { pods }: GcFacts): Verdict {
   if (pods === undefined || pods.owner !== engine) {
     return { stale: false, why: `it is of a pod of "${engine}", which only that can judge` };
   }
@@ -66,24 +98,10 @@ function judgePod({ containerId }: AttachmentRecord, engine: string, { pods }: G
     : { stale: true, why: "its pod is gone" };
 }
 
-/** Decides about one of podwire's own attachments, while no operation on it is under way. */
-export function judge(record: AttachmentRecord, facts: GcFacts): Verdict {
-  if (facts.disableGC) return { stale: false, why: "its network says disableGC" };
-  if (facts.valid?.some((name) => isSame(name, record))) {
-    return { stale: false, why: "it was named as valid" };
-  }
-  const unfinished = whyUnfinished(record, facts.boot);
-  if (unfinished !== undefined) return { stale: true, why: unfinished };
-  const owner = parseOwner(record.owner);
-  if (owner.kind === "sandbox") {
-    return facts.hasSandbox
-      ? { stale: false, why: "its sandbox is there" }
-      : { stale: true, why: "its sandbox is gone" };
-  }
-  if (owner.kind === "pods") return judgePod(record, owner.engine, facts);
-  if (facts.all) return { stale: true, why: "it was made by hand, and all such were to be removed" };
-  if (facts.valid !== undefined) return { stale: true, why: "it was made by hand, and not named as valid" };
-  const why = `it was made by hand (owner "${record.owner}"), which only its maker can judge`;
+function manualVerdict({ owner }: AttachmentRecord, { all, valid }: GcFacts): Verdict {
+  if (all) return { stale: true, why: "it was made by hand, and all such were to be removed" };
+  if (valid !== undefined) return { stale: true, why: "it was made by hand, and not named as valid" };
+  const why = `it was made by hand (owner "${owner}"), which only its maker can judge`;
   return { stale: false, why, undecided: true };
 }
 
@@ -92,7 +110,7 @@ function isSame(a: AttachmentName, b: AttachmentName): boolean {
 }
 
 /**
- * Refuses what cannot be meant.
+ * Refuses a selection that contradicts itself or has an invalid name.
  *
  * @throws {CniError} kind `usage`
  */
@@ -112,17 +130,17 @@ export function validateSelection({ valid, all = false, pods }: GcSelection): vo
 }
 
 /**
- * The pods that are there, asked for now.
+ * Asks the engine now for the pods that it has.
  *
- * @throws {CniError} kind `usage` if one of them cannot be
+ * @throws {CniError} kind `usage` if one of the IDs is not valid
  */
-export async function podsThere({ owner, containerIds }: ValidPods): Promise<NonNullable<GcFacts["pods"]>> {
+export async function resolvePods({ owner, containerIds }: ValidPods): Promise<KnownPods> {
   const ids = typeof containerIds === "function" ? await containerIds() : containerIds;
   ids.forEach(validateContainerId);
   return { owner, containerIds: new Set(ids) };
 }
 
-/** As the plugins want them named, each once. */
+/** Names attachments as plugins expect them, each once. */
 export function validAttachmentsOf(names: readonly AttachmentName[]): readonly ValidAttachment[] {
   const unique = new Map(names.map((name) => [`${name.containerId} ${name.ifName}`, name]));
   return [...unique.values()].map(({ containerId, ifName }) => ({
@@ -132,8 +150,8 @@ export function validAttachmentsOf(names: readonly AttachmentName[]): readonly V
 }
 
 /**
- * Every attachment of the network that a file of the cache can be of, by its name `<network>-<containerID>-<ifName>`
- * alone: "-" is legal in all three.
+ * Returns every attachment of the network that a cache file can belong to. Only its name
+ * `<network>-<containerID>-<ifName>` decides, and "-" is legal in all three parts.
  */
 export function attachmentsNamed(fileName: string, network: string): readonly AttachmentName[] {
   if (!fileName.startsWith(`${network}-`)) return [];

@@ -44,7 +44,7 @@ export class LiveRuntime extends LiveOperations {
       const background = await startBackground(context, options, {
         defaultNetwork: options.defaultNetwork,
         gc: async (source, signal) =>
-          await collectGarbage(context, await source.current(signal), { sparesHung: true }, { signal }),
+          await collectGarbage(context, await source.current(signal), { skipHung: true }, { signal }),
       }, { signal });
       opened.resolve(background);
       const containers = new ContainerWatch({ ...context.sandboxContext, recovery: context.recovery });

@@ -54,7 +54,7 @@ export async function openPods(options: PodsOptions, { signal }: CallOptions): P
   const gcRequest = ({ validPods = options.validPods, ...request }: PodsGcRequest): GcRequest =>
     validPods === undefined ? request : { ...request, pods: { owner, containerIds: validPods } };
   const gc = async (source: CatalogSource, signal: AbortSignal): Promise<GcReport> => {
-    const request = { ...gcRequest({}), sparesHung: true };
+    const request = { ...gcRequest({}), skipHung: true };
     return await collectGarbage(context, await source.current(signal), request, { signal });
   };
   const background = await startBackground(context, options, { defaultNetwork, gc }, { signal });

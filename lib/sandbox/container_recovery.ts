@@ -1,5 +1,6 @@
 import { asCniError } from "../errors/to_cni_error.ts";
-import { UNDER_WAY } from "../gc/report.ts";
+import { addToReport, attachmentItem, emptyReport, UNDER_WAY } from "../gc/report.ts";
+import { removalReason } from "../gc/verdict.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { NEWER } from "../state/checksummed.ts";
 import type { LostAttachment, LostAttachments } from "../state/lost_attachments.ts";
@@ -13,15 +14,7 @@ import { infraBundle } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import type { OrphanPass, Orphans } from "./orphans.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
-import {
-  addAttachments,
-  addDamaged,
-  addTo,
-  emptyReport,
-  itemOf,
-  type RecoveryReport,
-} from "./recovery_report.ts";
-import { removalVerdict } from "./removal_verdict.ts";
+import { addAttachments, addDamaged, type RecoveryItem, type RecoveryReport } from "./recovery_report.ts";
 import { sandboxVerdict } from "./sandbox_verdict.ts";
 import { tearDown } from "./tear_down.ts";
 
@@ -61,7 +54,7 @@ export async function recoverContainer(
 ): Promise<RecoveryOutcome> {
   const { containers } = context.locks;
   const { signal, waits } = policy;
-  const report = emptyReport();
+  const report = emptyReport<RecoveryItem>();
   let wasFree = false;
   try {
     using lock = waits ? await containers.lock(id, signal) : await containers.tryLock(id);
@@ -126,7 +119,7 @@ class ContainerRecovery {
       await this.#recoverDamagedAttachments(sandbox, isUp);
     }
     if (sandbox === undefined && !isUp) {
-      addTo(report, await pass.remove(id));
+      addToReport<RecoveryItem>(report, await pass.remove(id));
       if (report.kept.length + report.failed.length === 0) await sandboxes.forgetDamaged(id);
     }
     await writeBestEffort(() => attachments.syncRetryHint(id), log, { containerId: id });
@@ -189,12 +182,12 @@ class ContainerRecovery {
     const { attachments, store } = this.#context;
     const boot = await attachments.boot();
     for (const record of records.toReversed()) {
-      const why = removalVerdict(record, hasSandbox, boot);
+      const why = removalReason(record, { hasSandbox, boot });
       const isRetry = record.state === "failed";
       const isSkipped = isRetry &&
         (retry === "none" || (retry === "of other boots" && record.bootId === boot));
       if (why === undefined || isSkipped) {
-        report.kept.push(itemOf(record, why ?? "it is attached"));
+        report.kept.push({ ...attachmentItem(record), why: why ?? "it is attached" });
         continue;
       }
       await attachments.remove(record, signal).catch(() => {
@@ -206,7 +199,7 @@ class ContainerRecovery {
 
   async #recoverDamagedAttachments(sandbox: SandboxRecord | undefined, isUp: boolean): Promise<void> {
     const { lost, signal } = this.#policy;
-    const outcomes = await this.#context.damaged.settle(this.#id, {
+    const outcomes = await this.#context.damaged.removeUnused(this.#id, {
       isUp: isUp || sandbox?.phase === "ready",
       netns: sandbox?.netns,
       lost: lost && (lost.get(this.#id) ?? []),

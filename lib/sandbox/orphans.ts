@@ -2,10 +2,12 @@ import { listDir, statOf } from "../host/file.ts";
 import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
 import { tryContainerLock } from "../state/container_locks.ts";
 import {
-  type Findings,
+  addToReport,
+  emptyReport,
   type GcItem,
   type HostSweep,
   type HostSweepOptions,
+  type SweepReport,
   UNDER_WAY,
 } from "../gc/report.ts";
 import { inParallel } from "../async/parallel.ts";
@@ -42,7 +44,7 @@ export interface HostItem extends GcItem {
 }
 
 /** What became of things of the host. */
-export type HostFindings = Record<keyof Findings, HostItem[]>;
+export type HostFindings = SweepReport<HostItem>;
 
 /** What there is before a sweep. */
 interface Seen {
@@ -105,12 +107,8 @@ export class Orphans implements HostSweep {
       ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, how), how.signal),
       ...await inParallel(held, AT_ONCE, (id) => this.#sweepContainer(id, how), how.signal),
     ];
-    const all = noHostFindings();
-    for (const { removed, kept, failed } of found) {
-      all.removed.push(...removed);
-      all.kept.push(...kept);
-      all.failed.push(...failed);
-    }
+    const all = emptyReport<HostItem>();
+    for (const findings of found) addToReport(all, findings);
     return all;
   }
 
@@ -120,15 +118,15 @@ export class Orphans implements HostSweep {
     // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
     if (await sandboxes.has(id)) {
       const damaged = await sandboxes.damagedOf(id);
-      if (damaged === undefined) return noHostFindings();
+      if (damaged === undefined) return emptyReport<HostItem>();
       const why = this.#context.damagedSandboxes.why(damaged);
       return {
-        ...noHostFindings(),
+        ...emptyReport<HostItem>(),
         kept: [{ kind: "sandbox", containerId: id, netns, file: damaged.file, why }],
       };
     }
     return await this.#unlessBusy({ kind: "namespace", containerId: id, netns }, dryRun, async () => {
-      return await sandboxes.has(id) ? noHostFindings() : await pass.remove(id, dryRun);
+      return await sandboxes.has(id) ? emptyReport<HostItem>() : await pass.remove(id, dryRun);
     });
   }
 
@@ -137,7 +135,7 @@ export class Orphans implements HostSweep {
     const { sandboxes, store } = this.#context;
     const item = { kind: "sandbox", containerId: seen.id, netns: seen.netns.path } as const;
     return await this.#unlessBusy(item, dryRun, async () => {
-      const found = noHostFindings();
+      const found = emptyReport<HostItem>();
       const record = await sandboxes.read(seen.id);
       if (record === undefined || record.owner !== seen.owner || record.createdAt !== seen.createdAt) {
         return found;
@@ -161,9 +159,9 @@ export class Orphans implements HostSweep {
       const end = record && await containerEnd(record, this.#context, signal);
       return end?.isOver ? { record, why: end.why } : undefined;
     };
-    if (await over() === undefined) return noHostFindings();
+    if (await over() === undefined) return emptyReport<HostItem>();
     return await this.#unlessBusy({ kind: "sandbox", containerId: id }, dryRun, async () => {
-      const found = noHostFindings();
+      const found = emptyReport<HostItem>();
       const { record, why = "" } = await over() ?? {};
       if (record === undefined) return found;
       const item = { kind: "sandbox", containerId: id, netns: record.netns.path, why } as const;
@@ -188,14 +186,14 @@ export class Orphans implements HostSweep {
     body: () => Promise<HostFindings>,
   ): Promise<HostFindings> {
     const { locks } = this.#context;
-    const busy = { ...noHostFindings(), kept: [{ ...item, why: UNDER_WAY }] };
+    const busy = { ...emptyReport<HostItem>(), kept: [{ ...item, why: UNDER_WAY }] };
     try {
       if (dryRun) return await locks.containers.isBusy(item.containerId) ? busy : await body();
       const outcome = await tryContainerLock(locks, item.containerId, body);
       return outcome.isBusy ? busy : outcome.value;
     } catch (cause) {
       const error = asCniError(cause);
-      return { ...noHostFindings(), failed: [{ ...item, why: error.message, error }] };
+      return { ...emptyReport<HostItem>(), failed: [{ ...item, why: error.message, error }] };
     }
   }
 }
@@ -217,7 +215,7 @@ export class OrphanPass {
     const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#context;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
     const item = { containerId: id, netns, why: "no sandbox owns it" };
-    const found = noHostFindings();
+    const found = emptyReport<HostItem>();
     const bundle = infraBundle(stateDir, id);
     const hasContainer = await statOf(bundle) !== undefined;
     if (await newerBundle(bundle) !== undefined) {
@@ -292,8 +290,4 @@ async function attempt(item: HostItem, found: HostFindings, body: () => Promise<
     const error = asCniError(cause);
     found.failed.push({ ...item, why: error.message, error });
   }
-}
-
-function noHostFindings(): HostFindings {
-  return { removed: [], kept: [], failed: [] };
 }

@@ -1,5 +1,5 @@
 import { inParallel } from "../async/parallel.ts";
-import { UNDER_WAY } from "../gc/report.ts";
+import { addToReport, emptyReport, UNDER_WAY } from "../gc/report.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import type { InterfaceClaims } from "../state/interface_claims.ts";
@@ -13,7 +13,7 @@ import {
   type RecoveryPolicy,
 } from "./container_recovery.ts";
 import { RecoveredBoot } from "./recovered_boot.ts";
-import { addTo, emptyReport, type RecoverOptions, type RecoveryReport } from "./recovery_report.ts";
+import type { RecoverOptions, RecoveryItem, RecoveryReport } from "./recovery_report.ts";
 
 /** The dependencies of {@linkcode Recovery}. */
 export interface RecoveryContext extends ContainerRecoveryContext {
@@ -51,7 +51,7 @@ export class Recovery {
   async beforeFirstAdd(signal?: AbortSignal): Promise<void> {
     await this.#context.requireSafe?.();
     const boot = await this.#context.attachments.boot();
-    const report = emptyReport();
+    const report = emptyReport<RecoveryItem>();
     if (await this.#recoveredBoot.is(boot)) await this.#recoverInterrupted(report, signal);
     else await this.#recoverBoot(boot, report, signal);
     const { log } = this.#context;
@@ -64,7 +64,7 @@ export class Recovery {
     const { signal, ...more } = options;
     signal?.throwIfAborted();
     await this.#context.requireKnown?.();
-    const report = emptyReport();
+    const report = emptyReport<RecoveryItem>();
     await this.#endUnrecordedVerbs(signal);
     const boot = await this.#context.attachments.boot();
     const { ids, lost } = await this.#everything(await this.#context.orphans.namespaces());
@@ -83,7 +83,7 @@ export class Recovery {
    * need. Without `ids`, looks at all sandboxes that end with a container. The caller holds no lock.
    */
   async tearDownEndedContainers(signal?: AbortSignal, ids?: readonly string[]): Promise<RecoveryReport> {
-    const report = emptyReport();
+    const report = emptyReport<RecoveryItem>();
     const ended = ids ?? await endedContainers(this.#context, signal);
     await this.#recoverAll(ended, report, { retry: "none", waits: false, signal });
     return report;
@@ -148,7 +148,7 @@ export class Recovery {
       return outcome;
     };
     const outcomes = await inParallel(ids, concurrency, recover, policy.signal);
-    for (const outcome of outcomes) addTo(report, outcome.report);
+    for (const outcome of outcomes) addToReport(report, outcome.report);
     return outcomes;
   }
 

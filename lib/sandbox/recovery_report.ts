@@ -1,5 +1,6 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { DamagedOutcome } from "../gc/damaged_attachments.ts";
+import { attachmentItem, type SweepReport } from "../gc/report.ts";
 import { failureReason } from "../state/failure_reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 
@@ -22,7 +23,7 @@ export interface RecoveryItem {
 }
 
 /** What recovery did; `recover --json` prints it. */
-export interface RecoveryReport {
+export interface RecoveryReport extends SweepReport<RecoveryItem> {
   /** What is gone now. */
   readonly removed: RecoveryItem[];
   /** What is as it should be. */
@@ -49,23 +50,6 @@ export interface RecoveryProgress {
   readonly item: string;
 }
 
-/** What is told of an attachment. */
-export function itemOf({ containerId, network, ifName, netns }: AttachmentRecord, why: string): RecoveryItem {
-  return { kind: "attachment", containerId, network, ifName, netns, why };
-}
-
-/** A report without entries. */
-export function emptyReport(): RecoveryReport {
-  return { removed: [], kept: [], failed: [] };
-}
-
-/** Adds what was found elsewhere to a report. */
-export function addTo(report: RecoveryReport, found: RecoveryReport): void {
-  report.removed.push(...found.removed);
-  report.kept.push(...found.kept);
-  report.failed.push(...found.failed);
-}
-
 /** Adds what became of attachments whose records cannot be used, or are lost. */
 export function addDamaged(report: RecoveryReport, outcomes: readonly DamagedOutcome[]): void {
   for (const { became, error: _, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
@@ -80,7 +64,10 @@ export async function addAttachments(
 ): Promise<void> {
   for (const record of records) {
     const left = await store.read(record);
-    if (left === undefined) report.removed.push(itemOf(record, why));
-    else report.failed.push(itemOf(left, failureReason(left.error) ?? "it could not be removed"));
+    if (left === undefined) report.removed.push({ ...attachmentItem(record), why });
+    else {
+      const failure = failureReason(left.error) ?? "it could not be removed";
+      report.failed.push({ ...attachmentItem(left), why: failure });
+    }
   }
 }

@@ -52,7 +52,7 @@ export async function tearDown(
   signal?.throwIfAborted();
   const damaged = attachedOnly
     ? []
-    : await parts.damaged.settle(record.id, { isUp: false, netns: record.netns, lost, signal });
+    : await parts.damaged.removeUnused(record.id, { isUp: false, netns: record.netns, lost, signal });
   signal?.throwIfAborted();
   const host = await tearDownHost(record, parts);
   return { ...host, damaged, failures: [...failures, ...damaged.flatMap(failureOf), ...host.failures] };

@@ -130,7 +130,7 @@ Deno.test("an attachment whose record cannot be read counts as in use, unless no
   await Deno.writeTextFile(file, "{");
   const report = await collector(world).collect([list], { network: "web" });
   assertEquals([report.removed, report.failed, report.kept.map(shown)], [[], [], [
-    `attachment: c1: its record ${file} cannot be read, and nobody can tell whether ` +
+    `attachment: c1: its record ${file} cannot be read, and it is unknown whether ` +
     `it is in use: \`podwire del web ${world.netns} --id c1 --ifname eth0\` detaches it`,
   ]]);
   assertEquals(valid((await a.calls()).at(-1)!.config), ["c1:eth0"]);
@@ -138,7 +138,7 @@ Deno.test("an attachment whose record cannot be read counts as in use, unless no
   for (const dryRun of [true, false]) {
     const all = await collector(world).collect([list], { all: true, dryRun });
     assertEquals([all.kept, all.failed, all.removed.map(shown)], [[], [], [
-      "attachment: c1: its record could not be read, and nobody uses it",
+      "attachment: c1: its record could not be read, and nothing uses it",
     ]]);
   }
   assertEquals([await world.files(), valid((await a.calls()).at(-1)!.config)], [[], []]);

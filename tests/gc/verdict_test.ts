@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   attachmentsNamed,
+  attachmentVerdict,
   type GcFacts,
-  judge,
   validateSelection,
   validAttachmentsOf,
 } from "../../lib/gc/verdict.ts";
@@ -59,7 +59,7 @@ Deno.test("D55 whether an attachment is stale depends on its owner, on what the 
     [{ ...cli, bootId: "b0" }, { disableGC: true }, false, "its network says disableGC"],
   ];
   for (const [record, facts, stale, why] of cases) {
-    const { undecided, ...verdict } = judge(recordOf(record), { ...FACTS, ...facts });
+    const { undecided, ...verdict } = attachmentVerdict(recordOf(record), { ...FACTS, ...facts });
     assertEquals(verdict, { stale, why });
     assertEquals(undecided, why.includes("only its maker") ? true : undefined);
   }

@@ -210,7 +210,7 @@ podsTest(
       assertEquals((await web.taken()).length, 1);
       if (damage === garble) {
         const [kept] = (await pods.recover()).kept;
-        assertMatch(kept!.why, /nobody can tell whether it is in use: `podwire del web .* detaches it/);
+        assertMatch(kept!.why, /it is unknown whether it is in use: `podwire del web .* detaches it/);
         assertEquals((await links(world, pod.netns)).sort(), ["eth0", "lo"]);
         await world.gone(pod);
       }

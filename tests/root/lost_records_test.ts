@@ -57,7 +57,7 @@ const WAYS: Readonly<Record<string, Way>> = {
     const [attachment] = removed.filter(({ kind }) => kind === "attachment");
     assertEquals([attachment?.containerId, attachment?.why], [
       id,
-      "its record was lost, and nobody uses it",
+      "its record was lost, and nothing uses it",
     ]);
   },
   "gc when its sandbox is lost too": async (podwire, id, world) => {
@@ -182,7 +182,7 @@ builtinTest(
     await add(`a-${world.tag}`, "eth0");
     for (const report of [await podwire.recover(), await podwire.gc()]) {
       assertEquals([report.removed, report.failed], [[], []]);
-      assertMatch(report.kept[0]?.why ?? "", /is lost, and nobody can tell whether it is in use/);
+      assertMatch(report.kept[0]?.why ?? "", /is lost, and it is unknown whether it is in use/);
     }
     assertEquals((await podwire.gc({ all: true })).removed.length, 1);
     assertEquals([await heldAddresses(world, "one"), await ports(world)], [[], 0]);

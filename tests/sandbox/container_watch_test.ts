@@ -1,7 +1,8 @@
 // How often the daemon checks a container that has ended, on a machine that the test controls.
 import { assertEquals } from "@std/assert";
 import { ContainerWatch } from "../../lib/sandbox/container_watch.ts";
-import { emptyReport } from "../../lib/sandbox/recovery_report.ts";
+import { emptyReport } from "../../lib/gc/report.ts";
+import type { RecoveryItem } from "../../lib/sandbox/recovery_report.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
@@ -59,7 +60,7 @@ Deno.test("an ended container is torn down, and checked again after growing paus
       recovery: {
         tearDownEndedContainers: async (_signal, ids = []) => {
           calls.push(...ids.map((id) => `${id} at ${now / 1_000}`));
-          const report = emptyReport();
+          const report = emptyReport<RecoveryItem>();
           if (isKept) {
             report.kept.push({ kind: "sandbox", containerId: ids[0] ?? "", why: "its runtime has it" });
           } else for (const id of ids) await sandboxes.remove(recordOf(id, 11));
