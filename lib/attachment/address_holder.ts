@@ -6,19 +6,19 @@ import { parseOwner } from "../state/owner.ts";
 import { withDetails } from "./with_details.ts";
 import { podInArgs } from "./pod_args.ts";
 
-/** How an IPAM plugin refuses an address; of one that never answered nothing is known. */
+/** The kinds of error with which an IPAM plugin refuses an address. If it does not answer, nothing is known. */
 const REFUSALS: readonly ErrorKind[] = ["plugin", "conflict", "exhausted"];
 
 /**
- * The error of a failed ADD, with who has the addresses that it asked for: IPAM plugins know containers at most, the
- * records know their pods. All of them are read, and only where an address was asked for.
+ * Returns the error of a failed ADD, and adds the holders of the addresses that it requested. IPAM plugins know at most the
+ * container, the records know its pod as well. Reads all records, but only if an address was requested.
  */
 export async function withHolders(
   error: CniError,
   record: AttachmentRecord,
   store: AttachmentStore,
 ): Promise<CniError> {
-  const wanted = wantedAddresses(record);
+  const wanted = requestedAddresses(record);
   if (wanted.length === 0 || !REFUSALS.includes(error.kind)) return error;
   try {
     const others = (await store.all()).filter(({ network, containerId, ifName }) =>
@@ -26,7 +26,7 @@ export async function withHolders(
     );
     const words = others.flatMap((other) =>
       addressesOf(other.result).filter((ip) => wanted.includes(ip)).map((ip) =>
-        `${ip} is that of ${shown(other)}`
+        `${ip} is that of ${describe(other)}`
       )
     );
     return words.length === 0 ? error : withDetails(error, words.join("; "));
@@ -36,8 +36,8 @@ export async function withHolders(
   }
 }
 
-/** By the capability, or the old way. */
-function wantedAddresses({ capabilityArgs, cniArgs }: AttachmentRecord): readonly string[] {
+/** By the capability `ips`, or by the older argument `IP`. */
+function requestedAddresses({ capabilityArgs, cniArgs }: AttachmentRecord): readonly string[] {
   const ips = member(capabilityArgs, "ips");
   const texts = [
     ...isArray(ips) ? ips : [],
@@ -51,14 +51,14 @@ function addressesOf(result: JsonObject | undefined): readonly string[] {
   return isArray(ips) ? ips.flatMap((ip) => isObject(ip) ? plainAddress(ip.address) : []) : [];
 }
 
-/** Without its prefix, in canonical form. */
+/** Returns the address without its prefix, in canonical form. */
 function plainAddress(text: Json | undefined): readonly string[] {
   if (typeof text !== "string") return [];
   const ip = parseIp(text) ?? parseCidr(text)?.ip;
   return ip === undefined ? [] : [formatIp(ip)];
 }
 
-function shown(record: AttachmentRecord): string {
+function describe(record: AttachmentRecord): string {
   const { containerId, ifName, owner, state } = record;
   const pod = podInArgs(record);
   const place = `${ifName}, ${state}`;

@@ -9,8 +9,8 @@ import { atLeast } from "../cni/version.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 
 /**
- * ADD: the plugins in order, each with the result of the one before. `onResult` is told each result: when a later
- * plugin fails, the last one is what those before it need to take back what they made.
+ * ADD: runs the plugins in order, each with the result of the one before. Calls `onResult` with each result: if a later
+ * plugin fails, the plugins before it need the last result to undo their work.
  *
  * Source: CNI specification 1.1.0, section 3 "Attachment".
  */
@@ -24,7 +24,7 @@ export async function addChain(
   let result: JsonObject | undefined;
   for (const [index, plugin] of list.plugins.entries()) {
     const config = request(list, plugin, target, result);
-    result = await naming(
+    result = await withPlace(
       "ADD",
       list,
       index,
@@ -36,7 +36,7 @@ export async function addChain(
   return result ?? { cniVersion: list.cniVersion };
 }
 
-/** CHECK: the plugins in order, each with the final result of the ADD. */
+/** CHECK: runs the plugins in order, each with the final result of the ADD. */
 export async function checkChain(
   runner: PluginRunner,
   list: NetworkConfigList,
@@ -47,7 +47,7 @@ export async function checkChain(
   const prevResult = added && cachedResult(list, added);
   for (const [index, plugin] of list.plugins.entries()) {
     const config = request(list, plugin, target, prevResult);
-    await naming(
+    await withPlace(
       "CHECK",
       list,
       index,
@@ -58,12 +58,11 @@ export async function checkChain(
 }
 
 /**
- * DEL: the plugins in reverse order, each with the final result of the ADD from version 0.4.0 on.
- * It stops at the first error: the address of a container must not become free while the rules
- * that a later plugin of the chain made for it remain.
+ * DEL: runs the plugins in reverse order, each with the final result of the ADD from version 0.4.0 on. Stops at the first
+ * error: the address of a container must not become free while the rules of a later plugin for it still exist.
  *
- * `firstSkippedPlugin` is the index of the first plugin that did not run in the ADD to be undone: it and those behind it have made
- * nothing, and must not keep those before them from taking back what they made.
+ * Errors of `firstSkippedPlugin` and the plugins after it are ignored: they created nothing in the ADD, and must not keep
+ * the plugins before them from undoing their work.
  */
 export async function delChain(
   runner: PluginRunner,
@@ -77,11 +76,11 @@ export async function delChain(
   for (const [index, plugin] of [...list.plugins.entries()].reverse()) {
     const config = request(list, plugin, target, prevResult);
     if (index === 0) await beforeFirst?.();
-    await naming("DEL", list, index, target, async () => {
+    await withPlace("DEL", list, index, target, async () => {
       try {
         await runner.call({ ...callOf("DEL", plugin, target, signal), config });
       } catch (error) {
-        // The plugin does not know the container any more: this is what DEL wants.
+        // The plugin does not know the container any more, which is the goal of DEL.
         if (asCniError(error).code === ERROR_CODES.unknownContainer) return;
         if (index < (firstSkippedPlugin ?? Infinity) || signal.aborted) throw error;
       }
@@ -89,11 +88,11 @@ export async function delChain(
   }
 }
 
-/** What a DEL takes into account. */
+/** Options of {@linkcode delChain}. */
 export interface DelChainOptions {
   /** The index of the first plugin that did not run in the ADD. */
   readonly firstSkippedPlugin?: number | undefined;
-  /** Is run when only the first plugin of the list is left, which made the interface. */
+  /** Called before the DEL of the first plugin of the list, which created the interface. */
   readonly beforeFirst?: (() => Promise<void>) | undefined;
 }
 
@@ -120,8 +119,8 @@ function usableResult(list: NetworkConfigList, added: JsonObject | undefined): J
   }
 }
 
-/** Runs a step; what it throws then says verb, network, and the plugin with its place in the chain. */
-async function naming<T>(
+/** Runs a step. Adds verb, network, and the plugin with its place in the chain to what it throws. */
+async function withPlace<T>(
   verb: Verb,
   list: NetworkConfigList,
   index: number,
@@ -135,7 +134,7 @@ async function naming<T>(
   }
 }
 
-/** Which plugin of which network was asked what. */
+/** Returns the verb, the network and the plugin, for an error. */
 export function placeOf(verb: Verb, list: NetworkConfigList, index: number): CniErrorOptions {
   const type = list.plugins[index]?.type ?? "?";
   return { verb, network: list.name, plugin: { type, index, count: list.plugins.length } };

@@ -25,7 +25,7 @@ export function refusalIn(cause: CniError): Pick<AttachmentRecord, "refusal"> {
   return cause.context.plugin?.index === 0 && refusesInput(cause) ? { refusal: { code, msg } } : {};
 }
 
-/** Whether that DEL failed because its ADD did nothing. The caller makes sure that there is no interface. */
+/** Whether that DEL failed because its ADD did nothing. The caller makes sure that the interface does not exist. */
 export function isSameRefusal({ refusal }: AttachmentRecord, failure: CniError): boolean {
   const { code, msg, context: { plugin } } = failure;
   return plugin?.index === 0 && refusal?.code === code && refusal.msg === msg;

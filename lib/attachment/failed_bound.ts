@@ -7,7 +7,7 @@ import { isPendingRemoval } from "./removal_progress.ts";
 
 const CONTAINERS_AT_ONCE = 16;
 
-/** How many a pod may leave without a word: a first failure may be over by the next try. */
+/** From this number on a warning is logged. A first failure may be over by the next try. */
 const WARNED_FROM = 3;
 
 /** The parts that {@linkcode FailedBound} works with. */
@@ -15,15 +15,15 @@ export interface FailedBoundOptions {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
   readonly log: Logger;
-  /** How many attachments that could not be detached one pod may leave; 0 for any number. */
+  /** Number of attachments that could not be detached, that one pod may have; 0 for any number. */
   readonly max: number;
 }
 
 /**
- * Keeps one pod from leaving attachments that cannot be detached without end: each try makes a container of its own, and
- * where DEL fails as well it leaves one more.
+ * Limits the number of attachments of one pod that could not be detached. Each retry of a pod creates a new container, and
+ * leaves one more such attachment if DEL fails again.
  *
- * Only containers that are noted as having failed removals are read.
+ * Reads only containers with a retry hint.
  */
 export class FailedBound {
   readonly #options: FailedBoundOptions;
@@ -33,7 +33,7 @@ export class FailedBound {
   }
 
   /**
-   * Warns of what a pod has left, from the third on, and refuses another try of it once that is as much as it may.
+   * Warns from the third attachment on, and refuses the pod once the limit is reached.
    *
    * @throws {CniError} kind `conflict`
    */

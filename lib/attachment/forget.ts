@@ -20,15 +20,15 @@ import { isShortNameOf } from "../state/short_name.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { CLI_OWNER } from "../state/owner.ts";
 
-/** Which attachments are to be forgotten, and why. */
+/** Which attachments to forget, and why. */
 export interface ForgetRequest {
-  /** Of this container. */
+  /** The container. */
   readonly containerId: string;
-  /** Only that of this interface. @default those of all */
+  /** Only the attachment with this interface. @default {all interfaces} */
   readonly ifName?: string | undefined;
-  /** Only that to this network. @default those to all */
+  /** Only the attachment to this network. @default {all networks} */
   readonly network?: string | undefined;
-  /** Why; it is written into the log. */
+  /** The reason, for the log. */
   readonly reason: string;
   /** Runs no plugin and changes nothing. @default {false} */
   readonly dryRun?: boolean | undefined;
@@ -40,26 +40,26 @@ export const FORGET_OUTCOMES = ["detached", "let go"] as const;
 /** One of {@linkcode FORGET_OUTCOMES}. */
 export type ForgetOutcome = typeof FORGET_OUTCOMES[number];
 
-/** What became of one attachment. */
+/** The outcome for one attachment. */
 export interface ForgottenAttachment extends AttachmentKey {
-  /** `detached`: its last DEL succeeded; `let go`: it failed, and what it made may be there still. */
+  /** `detached`: its last DEL succeeded. `let go`: the DEL failed, and what the plugins created may still exist. */
   readonly how: ForgetOutcome;
-  /** What the last DEL said. */
+  /** The failure of the last DEL. */
   readonly error?: CniError;
-  /** What was freed without its plugins, each in words. */
+  /** What was freed without its plugins, each as a phrase. */
   readonly freed: readonly string[];
-  /** What may be left behind, each in words. */
+  /** What may be left behind, each as a phrase. */
   readonly remaining: readonly string[];
 }
 
-/** What was forgotten, or in a dry run would be; `forget --json` prints it. */
+/** What was forgotten, or would be in a dry run. `forget --json` prints it. */
 export interface ForgetReport {
-  /** Each attachment that was let go. */
+  /** Each attachment that was forgotten. */
   readonly forgotten: readonly ForgottenAttachment[];
 }
 
 /** The parts that {@linkcode forgetAttachments} works with. */
-export interface ForgetParts {
+export interface ForgetContext {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
@@ -69,16 +69,16 @@ export interface ForgetParts {
 }
 
 /**
- * Lets go of attachments that cannot be detached: their DEL is tried a last time, then what is marked as theirs is freed
- * without their plugins, what may be left behind is written into the log, and their records go.
+ * Forgets attachments that cannot be detached. Tries their DEL a last time, frees what is marked as theirs without their
+ * plugins, logs what may be left behind, and removes their records.
  *
- * One that is attached in a namespace that is there is refused: it can be detached. The caller holds the container's lock.
+ * Refuses an attachment whose namespace still exists, because it can be detached. The caller holds the container's lock.
  *
- * @throws {CniError} kind `not-found`, `conflict` or `usage`; what DEL says is reported, not thrown
+ * @throws {CniError} kind `not-found`, `conflict` or `usage`; a failure of DEL is reported, not thrown
  */
 export async function forgetAttachments(
   request: ForgetRequest,
-  parts: ForgetParts,
+  parts: ForgetContext,
   { signal }: CallOptions = {},
 ): Promise<ForgetReport> {
   const { containerId, ifName, network, reason } = request;
@@ -95,7 +95,7 @@ export async function forgetAttachments(
   const damaged = (await store.damaged(containerId)).filter((each) =>
     isOfInterface(each) && (network === undefined || isShortNameOf(each.network, network))
   );
-  if (records.length + damaged.length === 0) throw nothing(request);
+  if (records.length + damaged.length === 0) throw notOnRecord(request);
   for (const record of records) await refuseIfAttached(record, parts);
   const forgotten: ForgottenAttachment[] = [];
   for (const record of records.toReversed()) {
@@ -109,7 +109,7 @@ export async function forgetAttachments(
   return { forgotten };
 }
 
-function nothing({ containerId, ifName, network }: ForgetRequest): CniError {
+function notOnRecord({ containerId, ifName, network }: ForgetRequest): CniError {
   const which = `${network === undefined ? "" : ` to network "${network}"`}${
     ifName === undefined ? "" : ` as "${ifName}"`
   }`;
@@ -120,7 +120,7 @@ function nothing({ containerId, ifName, network }: ForgetRequest): CniError {
 
 async function refuseIfAttached(
   record: AttachmentRecord,
-  { attachments: { removal } }: ForgetParts,
+  { attachments: { removal } }: ForgetContext,
 ): Promise<void> {
   const { containerId, network, ifName, netns } = record;
   if (record.state !== "attached" || !await removal.isInNetns(record, netns)) return;
@@ -134,14 +134,14 @@ async function refuseIfAttached(
 async function forgetRecord(
   record: AttachmentRecord,
   { reason, dryRun = false }: ForgetRequest,
-  parts: ForgetParts,
+  parts: ForgetContext,
   signal: AbortSignal | undefined,
 ): Promise<ForgottenAttachment> {
   const { attachments, store, freeLeftovers, log } = parts;
   const { removal } = attachments;
   const { containerId, network, ifName } = record;
   const key = { containerId, network, ifName };
-  const owner = await removal.leftoverSource(record);
+  const source = await removal.leftoverSource(record);
   let error: CniError | undefined;
   if (!dryRun) {
     try {
@@ -153,20 +153,22 @@ async function forgetRecord(
       error = asCniError(cause);
     }
   }
-  const found = await freeLeftovers(owner, { dryRun, signal });
-  const remaining = [...found.remaining, ...await notTakenBack(record, error, parts)];
+  const found = await freeLeftovers(source, { dryRun, signal });
+  const remaining = [...found.remaining, ...await possiblyLeft(record, error, parts)];
   const forgotten = { ...key, how: "let go", freed: found.freed, remaining } as const;
   if (error === undefined) return forgotten;
-  tell(forgotten, error, reason, log);
+  logForgotten(forgotten, error, reason, log);
   await removal.forget(await store.read(record) ?? record, signal);
   return { ...forgotten, error };
 }
 
-/** Of one whose record cannot be read libcni's cache may know how it was made; its namespace is taken as gone. */
+/**
+ * Forgets an attachment whose record cannot be read. libcni's cache may have its configuration. Its namespace counts as gone.
+ */
 async function forgetDamaged(
   damaged: DamagedAttachment,
   { reason, dryRun = false }: ForgetRequest,
-  { attachments, store, cache, freeLeftovers, log }: ForgetParts,
+  { attachments, store, cache, freeLeftovers, log }: ForgetContext,
   signal: AbortSignal | undefined,
 ): Promise<ForgottenAttachment> {
   const { containerId, network, ifName } = damaged;
@@ -177,7 +179,7 @@ async function forgetDamaged(
   if (!dryRun) {
     try {
       if (list === undefined) {
-        throw new CniError("io", "nothing says how it was made", { verb: "DEL", network });
+        throw new CniError("io", "no configuration of it is on record", { verb: "DEL", network });
       }
       await attachments.del(list, { containerId, ifName, netns: "", owner: CLI_OWNER }, { signal });
       return { ...key, how: "detached", freed: [], remaining: [] };
@@ -186,19 +188,19 @@ async function forgetDamaged(
       error = asCniError(cause);
     }
   }
-  const owner = { ...key, config: entry?.config ?? "", netns: "" };
-  const found = await freeLeftovers(owner, { dryRun, signal });
+  const source = { ...key, config: entry?.config ?? "", netns: "" };
+  const found = await freeLeftovers(source, { dryRun, signal });
   const remaining = [...found.remaining, `whatever the plugins of network "${network}" made for it`];
   const forgotten = { ...key, how: "let go", freed: found.freed, remaining } as const;
   if (error === undefined) return forgotten;
-  tell(forgotten, error, reason, log);
+  logForgotten(forgotten, error, reason, log);
   await cache.remove(key);
   await store.remove(key);
   return { ...forgotten, error };
 }
 
-/** Before it is let go: from then on the log is all that tells. */
-function tell(
+/** Called before the records go: afterwards only the log has this. */
+function logForgotten(
   { how: _, freed, remaining, ...key }: ForgottenAttachment,
   error: CniError,
   reason: string,
@@ -207,11 +209,14 @@ function tell(
   log.warn(`an attachment is forgotten: ${reason}`, { ...key, error: error.message, freed, remaining });
 }
 
-/** What no plugin has taken back, as far as the record tells. DEL goes backwards and stops at the first failure. */
-async function notTakenBack(
+/**
+ * Returns what the plugins may have left behind, according to the record. DEL runs the plugins in reverse order and stops at
+ * the first failure.
+ */
+async function possiblyLeft(
   record: AttachmentRecord,
   error: CniError | undefined,
-  { run }: ForgetParts,
+  { run }: ForgetContext,
 ): Promise<readonly string[]> {
   const { network, config, capabilityArgs, result, firstSkippedPlugin = Infinity } = record;
   const list = parseRecorded(config);
@@ -229,7 +234,7 @@ async function notTakenBack(
   ];
 }
 
-/** Addresses that an IPAM plugin other than host-local gave: only that one could free them. */
+/** Returns the addresses from an IPAM plugin other than host-local: only that plugin can free them. */
 function foreignAddresses({ ipam }: JsonObject, result: JsonObject | undefined): readonly string[] {
   const type = (ipam as JsonObject).type;
   if (typeof type !== "string" || type === "host-local" || type === "static" || type === "") return [];
@@ -241,17 +246,19 @@ function foreignAddresses({ ipam }: JsonObject, result: JsonObject | undefined):
   );
 }
 
-/** The interfaces of the result that are on the host and no bridge: that one is others' too. */
+/** Returns the interfaces of the result that exist on the host, except bridges, which other attachments use as well. */
 async function linksLeft(result: JsonObject | undefined, run: RunCommand): Promise<readonly string[]> {
   const interfaces = result?.interfaces;
-  const ours = (isArray(interfaces ?? null) ? interfaces as readonly Json[] : []).flatMap((link) =>
+  const named = (isArray(interfaces ?? null) ? interfaces as readonly Json[] : []).flatMap((link) =>
     isObject(link) && typeof link.name === "string" && !link.sandbox ? [link.name] : []
   );
-  if (ours.length === 0) return [];
+  if (named.length === 0) return [];
   try {
     const links = await showLinks(["-details", "link", "show"], { run });
-    return links.filter(({ name, kind }) => ours.includes(name) && kind !== "bridge").map(({ name }) => name);
+    return links.filter(({ name, kind }) => named.includes(name) && kind !== "bridge").map(({ name }) =>
+      name
+    );
   } catch {
-    return ours;
+    return named;
   }
 }

@@ -10,7 +10,7 @@ import { asResult } from "../cni/result.ts";
 import { keepsLinks } from "../cni/existing_link.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 
-/** What {@linkcode HostEnds} works with. */
+/** The parts that {@linkcode HostEnds} works with. */
 export interface HostEndsOptions {
   readonly runner: PluginRunner;
   readonly run: RunCommand;
@@ -18,9 +18,9 @@ export interface HostEndsOptions {
 }
 
 /**
- * The ends of an attachment's pairs on the host, as the result of its ADD names them. A plugin deletes the interface of
- * that name in the pod; a pod that has renamed its own, put another one in its place, or moved it away, would keep it, on
- * the bridge, with an address that the next pod gets.
+ * The host ends of an attachment's veth pairs, as the result of its ADD names them. A plugin deletes the interface by its
+ * name in the pod. A pod that renamed, replaced or moved its interface would keep it, connected to the bridge, with an
+ * address that the next pod gets.
  */
 export class HostEnds {
   readonly #options: HostEndsOptions;
@@ -30,8 +30,8 @@ export class HostEnds {
   }
 
   /**
-   * Cuts off what is there, before the plugin that made it frees its address; gives it. The pod keeps its interface
-   * until then, as that plugin looks at the addresses. A built-in one does all of this itself.
+   * Disconnects the host ends before the plugin that created them frees their address, and returns them. The pod keeps its
+   * interface, because that plugin reads its addresses. A built-in plugin does all of this itself.
    */
   async cutOff(
     list: NetworkConfigList,
@@ -43,17 +43,17 @@ export class HostEnds {
     const [first] = list.plugins;
     if (first === undefined || ends.length === 0) return [];
     if ((await runner.locate(first.type, first.json)).kind === "builtin") return [];
-    const there = await existingHostVeths(ends, { run, signal });
-    // It may go by itself meanwhile.
-    for (const name of there) {
+    const existing = await existingHostVeths(ends, { run, signal });
+    for (const name of existing) {
+      // The link may disappear by itself meanwhile.
       await ipJson(["link", "set", "dev", name, "down"], { run, signal }).catch(() => {});
     }
-    return ends.filter(({ name }) => there.includes(name));
+    return ends.filter(({ name }) => existing.includes(name));
   }
 
   /**
-   * What the plugins are to detach: without the namespace where something else has the name of the interface by now,
-   * unless it is to go.
+   * Returns the target for the plugins. It has no namespace if another interface has the name of the attachment's by now,
+   * unless `forceForeign` is set.
    */
   async targetFor(
     list: NetworkConfigList,
@@ -73,9 +73,9 @@ export class HostEnds {
   }
 
   /**
-   * What has the name of the interface that the attachment had, if that is another one: the pod has renamed its own or
-   * moved it away, and plugins on disk delete by name. The kernel's index tells them apart, and where the attachment has
-   * no end on the host its hardware address. Undefined too where nothing can be told.
+   * Returns the interface with the name of the attachment's, if it is another one: the pod renamed or moved its own, and
+   * plugins on disk delete by name. Compares the kernel's index, or the hardware address if the attachment has no host end.
+   * Undefined as well if neither can be compared.
    */
   async #replacement(
     list: NetworkConfigList,
@@ -98,7 +98,7 @@ export class HostEnds {
     return isOwn ? undefined : found;
   }
 
-  /** Those never touch what they did not make. */
+  /** Built-in plugins never touch what they did not create. */
   async #isBuiltin({ plugins }: NetworkConfigList): Promise<boolean> {
     for (const { type, json } of plugins) {
       if ((await this.#options.runner.locate(type, json)).kind !== "builtin") return false;
@@ -106,13 +106,13 @@ export class HostEnds {
     return true;
   }
 
-  /** Removes what the plugin has left; gives the names. */
+  /** Removes the host ends that the plugin left, and returns their names. */
   async remove(ends: readonly HostVeth[], signal: AbortSignal): Promise<readonly string[]> {
     return await removeHostVeths(ends, { run: this.#options.run, signal });
   }
 }
 
-/** Without its hardware address one could be another's of the same name. */
+/** Only ends with a hardware address: another link could have the same name. */
 function hostEndsOf(added: JsonObject | undefined): readonly HostVeth[] {
   const { interfaces = [] } = readable(added);
   return interfaces.flatMap(({ name, mac = "", sandbox = "" }) =>

@@ -22,12 +22,12 @@ export interface InterfaceGuardOptions {
   readonly log: Logger;
 }
 
-/** What is to be attached, or is to be detached and is not on record. */
+/** What to attach, or what to detach that is not on record. */
 export type WantedInterface = Pick<AttachTarget, "containerId" | "netns" | "ifName">;
 
 /**
- * Keeps plugins away from interfaces that are not those of the attachment: they delete by name, so that a DEL, and the
- * undoing of an ADD, would take whatever has the name.
+ * Keeps plugins away from interfaces that do not belong to the attachment. Plugins delete by name, so a DEL, or the undo of
+ * an ADD, would delete any interface of that name.
  */
 export class InterfaceGuard {
   readonly #options: InterfaceGuardOptions;
@@ -37,8 +37,8 @@ export class InterfaceGuard {
   }
 
   /**
-   * Refuses an ADD whose interface is that of another attachment, or is there already. A network for existing links, see
-   * `isForExistingLink`, may have one that is there: gives whether it is.
+   * Refuses an ADD whose interface belongs to another attachment or already exists. A network for existing links, see
+   * `isForExistingLink`, may use one that exists. Returns whether the interface exists.
    *
    * @throws {CniError} kind `conflict`, naming the owner or the kind of link; `usage` for podwire's own namespace
    */
@@ -51,7 +51,7 @@ export class InterfaceGuard {
     const context = contextOf("ADD", list, wanted);
     if (!isNewNetns) await this.#options.netnsGuard.requireAllowed(netns, context);
     const id = await netnsId(netns);
-    // Without a namespace there is no interface; the plugins say so.
+    // Without a namespace no interface exists. The plugins report that.
     if (id === undefined) return false;
     const isForExisting = isForExistingLink(list);
     if (!isForExisting) {
@@ -64,9 +64,8 @@ export class InterfaceGuard {
     if (link === undefined || isForExisting) return link !== undefined;
     throw new CniError("conflict", `"${netns}" has an interface "${ifName}" already: ${describeLink(link)}`, {
       ...context,
-      hint:
-        "choose another name for the interface (--ifname); a network that works on interfaces which are there " +
-        `says so in its first plugin with "${EXISTING_LINK}": true`,
+      hint: "choose another name for the interface (--ifname); a network for existing interfaces " +
+        `sets this in its first plugin: "${EXISTING_LINK}": true`,
     });
   }
 
@@ -80,7 +79,7 @@ export class InterfaceGuard {
   }
 
   /**
-   * Takes the interface for an attachment that is on record and of which no plugin has run.
+   * Claims the interface for an attachment that is on record and of which no plugin has run.
    *
    * @throws {CniError} kind `conflict`, naming the owner
    */
@@ -90,19 +89,17 @@ export class InterfaceGuard {
     if (owner !== undefined) throw taken(owner, contextOf("ADD", list, record));
   }
 
-  /** Gives back what was claimed for an ADD that no plugin was asked for. */
+  /** Releases the claim of an ADD of which no plugin has run. */
   async withdraw(record: AttachmentRecord): Promise<void> {
     await this.#options.claims.withdraw(record);
   }
 
-  /** Gives the interface of an attachment back. */
+  /** Releases the interface of an attachment. */
   async release(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     await this.#options.claims.release(record, signal);
   }
 
-  /**
-   * Whether a DEL of what is on record may be given the namespace, of which it is known that the path leads to it.
-   */
+  /** Whether a DEL of what is on record may pass the namespace to the plugins. The path leads to that namespace. */
   async mayEnter(record: AttachmentRecord): Promise<boolean> {
     const { claims, netnsGuard } = this.#options;
     const { netnsId: id, netns, hadLink = false } = record;
@@ -114,11 +111,11 @@ export class InterfaceGuard {
   }
 
   /**
-   * The namespace that the plugins get to detach what is not on record; empty where nothing says that the interface is
-   * that of the attachment: then they free what they keep of it, and leave the interface.
+   * Returns the namespace for a DEL of what is not on record. It is empty if nothing shows that the interface belongs to the
+   * attachment: the plugins then free their own state and leave the interface.
    *
-   * @throws {CniError} kind `conflict` if it is the interface of another attachment and is to be removed all the same;
-   * `usage` for podwire's own namespace
+   * @throws {CniError} kind `conflict` if `forceForeign` is set and the interface belongs to another attachment; `usage` for
+   * podwire's own namespace
    */
   async netnsForDel(
     list: NetworkConfigList,
@@ -135,14 +132,14 @@ export class InterfaceGuard {
     if (id === undefined || keepsLinks(list)) return netns;
     const owner = await claims.ownerOf({ netnsId: id, ifName }, { containerId, network: list.name, ifName });
     if (owner !== undefined && forceForeign) throw taken(owner, context);
-    if (owner === undefined && (forceForeign || await isOf(cached, netns))) return netns;
+    if (owner === undefined && (forceForeign || await isEntryOf(cached, netns))) return netns;
     const link = await this.#find(wanted, signal).catch((error: unknown) => {
       signal?.throwIfAborted();
-      log.warn(`it cannot be told what "${ifName}" is: ${asCniError(error).message}`, { ...context });
+      log.warn(`cannot read the interface "${ifName}": ${asCniError(error).message}`, { ...context });
     });
     if (link !== undefined) {
       const whose = owner === undefined
-        ? "nothing says that podwire or another CNI runtime made it"
+        ? "no record shows that podwire or another CNI runtime created it"
         : ofOwner(owner);
       log.warn(`the interface "${ifName}" of "${netns}", ${describeLink(link)}, is left as it is: ${whose}`, {
         network: list.name,
@@ -171,8 +168,8 @@ function readableList(record: AttachmentRecord): NetworkConfigList | undefined {
   }
 }
 
-/** An entry of an old release of libcni does not say where it is. */
-async function isOf(cached: CachedAttachment | undefined, netns: string): Promise<boolean> {
+/** An entry of an old release of libcni has no namespace, and counts as being of this one. */
+async function isEntryOf(cached: CachedAttachment | undefined, netns: string): Promise<boolean> {
   if (cached === undefined) return false;
   return cached.netns === "" || cached.netns === netns || await sameNetns(cached.netns, netns);
 }

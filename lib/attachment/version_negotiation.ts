@@ -7,7 +7,8 @@ import { placeOf } from "./chain.ts";
 import { inVersion } from "../cni/in_version.ts";
 
 /**
- * The list in the newest of its versions that all of its plugins support. They are asked only where there is a choice.
+ * Returns the list in the newest of its versions that all of its plugins support. The plugins are asked only if the list has
+ * more than one version.
  *
  * Source: CNI specification 1.1.0, section 1 "Version considerations".
  *
@@ -31,7 +32,7 @@ export async function negotiate(
 }
 
 /**
- * The newest version of the list that all of the answers hold.
+ * Returns the newest version of the list that all plugins support.
  *
  * @throws {CniError} kind `config`, code 1
  */

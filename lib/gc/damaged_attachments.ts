@@ -107,7 +107,7 @@ export class DamagedRecords {
     }
     for (const seen of facts.lost ?? await this.#lostIn(containerId, facts)) {
       // Before the lock was taken, another process could change it.
-      const lost = await this.#context.lost.again(seen);
+      const lost = await this.#context.lost.recheck(seen);
       if (lost !== undefined) outcomes.push(await this.#removeLost(lost, facts));
     }
     return outcomes;

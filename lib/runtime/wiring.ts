@@ -9,7 +9,7 @@ import { Locks } from "../state/locks.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
 import { FailedBound } from "../attachment/failed_bound.ts";
 import { FailedIndex } from "../state/failed_index.ts";
-import { forgetAttachments, type ForgetParts } from "../attachment/forget.ts";
+import { forgetAttachments, type ForgetContext } from "../attachment/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
 import { HostPorts } from "../state/host_ports.ts";
 import { InterfaceClaims } from "../state/interface_claims.ts";
@@ -152,7 +152,7 @@ function freeingWith(run: RunCommand): FreeLeftovers {
     freeLeftovers(attachment, { run: runWithContainerId(run, attachment.containerId), signal }, { dryRun });
 }
 
-function forgettingWith(context: ForgetParts, locks: Locks): RuntimeContext["forget"] {
+function forgettingWith(context: ForgetContext, locks: Locks): RuntimeContext["forget"] {
   return (request, options) =>
     withContainerLock(
       locks,

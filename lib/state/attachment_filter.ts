@@ -13,21 +13,21 @@ import type {
 
 const FILES_AT_ONCE = 16;
 
-/** Which attachments are meant: those that all members fit. */
+/** Selects the attachments that match all members. */
 export interface AttachmentFilter {
-  /** Of this container. */
+  /** The container. */
   readonly containerId?: string | undefined;
-  /** To this network. */
+  /** The network. */
   readonly network?: string | undefined;
-  /** Those that could not be detached. @default {false} */
+  /** Only those that could not be detached. @default {false} */
   readonly failed?: boolean | undefined;
 }
 
 /**
- * The attachments on record that are meant. Those of a container, and those that could not be detached, are found
- * without reading any other. One whose record cannot be used counts as one that could not be detached.
+ * Returns the attachments on record that match. With a container, or with `failed`, no other records are read. An
+ * attachment whose record cannot be used counts as one that could not be detached.
  *
- * @throws {CniError} kind `usage` for a name that cannot be
+ * @throws {CniError} kind `usage` for an invalid name
  */
 export async function findAttachments(
   { containerId, network, failed = false }: AttachmentFilter,
@@ -36,21 +36,22 @@ export async function findAttachments(
   if (containerId !== undefined) validateContainerId(containerId);
   if (network !== undefined) validateNetworkName(network);
   const { records, damaged } = await candidates(containerId, failed, parts);
-  const meant = records.filter((record) =>
+  const matching = records.filter((record) =>
     (network === undefined || record.network === network) && (!failed || record.attempts > 0)
   );
-  const isOf = (each: DamagedAttachment) => network === undefined || isShortNameOf(each.network, network);
-  const shown = damaged.filter(isOf);
-  return [...meant, ...await inParallel(shown, FILES_AT_ONCE, unreadable)];
+  const isToNetwork = (each: DamagedAttachment) =>
+    network === undefined || isShortNameOf(each.network, network);
+  const unreadable = damaged.filter(isToNetwork);
+  return [...matching, ...await inParallel(unreadable, FILES_AT_ONCE, recordOfDamaged)];
 }
 
-/** What can be shown of an attachment whose record cannot be used. */
-async function unreadable(damaged: DamagedAttachment): Promise<AttachmentRecord> {
+/** Returns what is known of an attachment whose record cannot be used, in the form of a record. */
+async function recordOfDamaged(damaged: DamagedAttachment): Promise<AttachmentRecord> {
   const { containerId, network, ifName, netns = "", file, reason, isNewer } = damaged;
   const msg = isNewer ? "its record is of a newer version of podwire" : "its record cannot be read";
   const hint = isNewer
     ? "upgrade podwire; until then it counts as in use and is left alone"
-    : "`podwire recover` detaches it when nobody uses it, or says what to do";
+    : "`podwire recover` detaches it when it is not in use, or says what to do";
   return {
     ...{ containerId, network, ifName, netns },
     state: "failed",
@@ -76,7 +77,7 @@ async function candidates(
 ): Promise<ContainerRecords> {
   if (containerId !== undefined) return await store.scan(containerId);
   if (!failed) return await store.scanAll();
-  // What recovery finds damaged is noted there too.
+  // Recovery adds the containers with damaged records to the index as well.
   const found: ContainerRecords[] = [];
   for (const id of await index.containers()) found.push(await store.scan(id));
   return {

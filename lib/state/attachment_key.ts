@@ -2,20 +2,20 @@ import { validateContainerId, validateInterfaceName, validateNetworkName } from 
 
 /** One (network, container ID, interface name) triple. */
 export interface AttachmentKey {
-  /** The container that is attached. */
+  /** The container. */
   readonly containerId: string;
   /** The name of the network. */
   readonly network: string;
-  /** The interface inside the container. */
+  /** The name of the interface in the container. */
   readonly ifName: string;
 }
 
-/** The key alone, of what has more members. */
+/** Returns the key alone, without the other members of the object. */
 export function attachmentKey({ containerId, network, ifName }: AttachmentKey): AttachmentKey {
   return { containerId, network, ifName };
 }
 
-/** Whether both are of one attachment. */
+/** Whether both are keys of the same attachment. */
 export function isSameAttachment(a: AttachmentKey, b: AttachmentKey): boolean {
   return a.containerId === b.containerId && a.network === b.network && a.ifName === b.ifName;
 }

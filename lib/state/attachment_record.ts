@@ -21,58 +21,58 @@ import { repairBit } from "./repair_bit.ts";
 import { decodeChecksummed, printChecksummed } from "./checksummed.ts";
 
 /**
- * How far an attachment is. `adding` is on disk before the first plugin runs, so whatever happens
- * after is known to have begun.
+ * The states of an attachment. `adding` is on disk before the first plugin runs, so that an ADD which is interrupted later
+ * is known.
  */
 export const ATTACHMENT_STATES = ["adding", "attached", "deleting", "failed"] as const;
 
 /** One of {@linkcode ATTACHMENT_STATES}. */
 export type AttachmentState = typeof ATTACHMENT_STATES[number];
 
-/** What podwire knows of an attachment: the truth about what it owns. */
+/** What podwire knows about an attachment. The records alone decide what podwire owns. */
 export interface AttachmentRecord extends AttachmentKey {
-  /** How far it is. */
+  /** The state. */
   readonly state: AttachmentState;
-  /** The path of the namespace at its ADD. */
+  /** The path of the namespace at the ADD. */
   readonly netns: string;
-  /** Device and inode of the namespace, to tell whether the path still leads to it. */
+  /** Device and inode of the namespace, to check whether the path still leads to it. */
   readonly netnsId: string | undefined;
-  /** When the file of the namespace came to be, in seconds since 1970: a number that is free again is given away. */
+  /** When the file of the namespace was created, in seconds since 1970. The kernel reuses inode numbers. */
   readonly netnsSince?: number;
   /** The owner, as `formatOwner` writes it: `sandbox:<id>`, `pods:<engine>`, or a name such as `cli`. */
   readonly owner: string;
-  /** When it entered its state, ISO 8601. */
+  /** When the attachment entered its state, ISO 8601. */
   readonly since: string;
-  /** The boot of its ADD. */
+  /** The boot of the ADD. */
   readonly bootId: string;
-  /** Grows with each attachment of the container: tear-down goes backwards. */
+  /** Increases with each attachment of the container. They are removed in reverse order. */
   readonly sequence: number;
-  /** How often its removal failed. */
+  /** Number of failed removals. */
   readonly attempts: number;
-  /** ISO 8601. */
+  /** When the removal is retried, ISO 8601. */
   readonly nextTry: string | undefined;
-  /** What the last failure said. */
+  /** The last failure. */
   readonly error: JsonObject | undefined;
   /** The effective configuration list, with the plugins of its folder, as text. */
   readonly config: string;
-  /** The version that its plugins were spoken with in. @default {that of the configuration} */
+  /** The version in which its plugins were called. @default {that of the configuration} */
   readonly cniVersion?: SpecVersion;
-  /** `CNI_ARGS` of its ADD; the DEL repeats them. */
+  /** `CNI_ARGS` of the ADD; the DEL repeats them. */
   readonly cniArgs: CniArgs;
-  /** The capability arguments of its ADD; the DEL repeats them. */
+  /** The capability arguments of the ADD; the DEL repeats them. */
   readonly capabilityArgs: JsonObject;
-  /** What its ADD came to, in the network's version. */
+  /** The result of the ADD, in the version of the network. */
   readonly result: JsonObject | undefined;
   /**
-   * Of an ADD that failed: the index of the first plugin that did not run. It has made nothing, so its refusal keeps no
-   * removal from succeeding.
+   * Index of the first plugin that did not run in a failed ADD. It created nothing, so its failure on DEL does not fail the
+   * removal.
    */
   readonly firstSkippedPlugin?: number;
-  /** Of an ADD that failed: what the first plugin refused, if it refused its input. */
+  /** The error of the first plugin in a failed ADD, if it refused its input. */
   readonly refusal?: Refusal;
-  /** Whether the interface was there before the ADD, so that no removal may take it. @default {false} */
+  /** Whether the interface existed before the ADD, so that no removal may delete it. @default {false} */
   readonly hadLink?: boolean;
-  /** Members that another version wrote; they stay when the record is written again. */
+  /** Members of another version. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
 
@@ -80,13 +80,13 @@ const KIND = "podwire.attachment.v1";
 /** Name of `firstSkippedPlugin` in the file, as in the first release. */
 const FIRST_SKIPPED_PLUGIN = "neverRan";
 
-/** The text of its file. */
+/** Returns the text of the record's file. */
 export async function printRecord(record: AttachmentRecord): Promise<string> {
   return await printChecksummed(KIND, encode(record));
 }
 
 /**
- * The record in a file.
+ * Reads the record from the text of a file.
  *
  * @throws {UnusableRecord} if it cannot be used
  */
@@ -94,7 +94,7 @@ export async function parseRecord(text: string): Promise<AttachmentRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
 }
 
-/** The record in a file of which one bit is wrong; undefined if more is. */
+/** Returns the record from a file with one wrong bit; undefined if more is wrong. */
 export async function repairAttachment(bytes: Uint8Array): Promise<AttachmentRecord | undefined> {
   const text = await repairBit(KIND, bytes);
   return text === undefined ? undefined : await parseRecord(text);
@@ -144,7 +144,7 @@ const SHAPE: Shape<AttachmentRecord> = mapped(
     capabilityArgs: anyObject,
     result: anyObject,
     [FIRST_SKIPPED_PLUGIN]: lenient(anyNumber),
-    // A damaged refusal is no reason to lose the record: the removal is then tried again.
+    // A damaged refusal must not make the record unusable. Without it the removal is retried.
     refusal: lenient(openObjectOf({ code: anyNumber, msg: anyText }, {})),
     hadLink: lenient(trueOnly),
   }),

@@ -4,21 +4,21 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
 import { readShape, type Shape } from "../cni/shape.ts";
 
-/** The kinds that are known here: one of them in the place of another is a mistake, and no newer version's. */
+/** The known kinds. A file of one known kind in the place of another is an error, not the file of a newer version. */
 const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
   name,
 ) => `podwire.${name}.v1`);
 
-/** The reading of one with more characters takes milliseconds. */
+/** Reading a record with more characters takes milliseconds. */
 const LARGE = 64 * 1024;
 
-/** Why a record is left alone that a newer version wrote; its file goes in front. */
+/** Why a record of a newer version is left alone. Follows the name of its file. */
 export const NEWER =
   "is of a newer version of podwire, so what it stands for counts as in use and is left alone: upgrade podwire";
 
-/** A record that is not used: it is damaged, or a newer version wrote it. */
+/** A record that cannot be used: it is damaged, or a newer version wrote it. */
 export class UnusableRecord extends Error {
-  /** Whether it is whole as far as can be seen, and says something that this version does not know. */
+  /** Whether a newer version wrote it: it seems intact, and has content that this version does not know. */
   readonly isNewer: boolean;
 
   constructor(reason: string, isNewer = false) {
@@ -27,9 +27,9 @@ export class UnusableRecord extends Error {
   }
 
   /**
-   * The same of what makes a record unusable.
+   * Returns what was thrown as an `UnusableRecord`.
    *
-   * @throws what says nothing about the record, such as that there are too many open files
+   * @throws the error unchanged if it says nothing about the record, such as too many open files
    */
   static of(error: unknown): UnusableRecord {
     if (error instanceof UnusableRecord) return error;
@@ -58,13 +58,13 @@ export function newerRecord(file: string, reason: string): CniError {
 }
 
 /**
- * Refuses to write a record in the place of what is no regular file: that was not made here.
+ * Refuses to write a record in the place of something that is not a regular file: podwire did not create it.
  *
  * @throws {CniError} kind `conflict`
  */
 export async function requireFile(file: string): Promise<void> {
-  const there = await statOf(file);
-  if (there === undefined || there.isFile) return;
+  const stat = await statOf(file);
+  if (stat === undefined || stat.isFile) return;
   throw new CniError(
     "conflict",
     `something that is not a regular file is in the place of the record ${file}`,
@@ -75,22 +75,22 @@ export async function requireFile(file: string): Promise<void> {
   );
 }
 
-/** The text of a record: the body with its kind and a checksum over both. */
+/** Returns the text of a record: the body with its kind, and a checksum over both. */
 export async function printChecksummed(kind: string, body: JsonObject): Promise<string> {
   const tagged = { kind, ...body };
   return `${printJson({ ...tagged, checksum: await checksumOf(tagged) })}\n`;
 }
 
 /**
- * The body of a record.
+ * Returns the body of a record.
  *
- * @throws {UnusableRecord} if it is no record of that kind, or not as it was written
+ * @throws {UnusableRecord} if it is not a record of that kind, or was changed after it was written
  */
 export async function parseChecksummed(kind: string, text: string): Promise<JsonObject> {
   if (text.length > LARGE) await yieldToLoop();
   const json = read(text);
   const { checksum, ...tagged } = json;
-  // The checksum tells a kind that was damaged from one that is not known.
+  // The checksum distinguishes a damaged kind from an unknown one.
   if (tagged.kind !== kind && checksum !== await checksumOf({ ...tagged, kind })) {
     const isKnown = typeof tagged.kind !== "string" || KINDS.includes(tagged.kind);
     throw new UnusableRecord(
@@ -108,7 +108,7 @@ export async function parseChecksummed(kind: string, text: string): Promise<Json
 }
 
 /**
- * Reads the body of a record. If the record is whole, but does not have the shape, a newer version wrote it.
+ * Reads the body of a record. A record that is intact but does not have the shape was written by a newer version.
  *
  * @throws {UnusableRecord} as {@linkcode parseChecksummed}, and if the body does not have the shape
  */
@@ -134,8 +134,8 @@ async function checksumOf(tagged: JsonObject): Promise<string> {
 }
 
 /**
- * What can still be read of a text member in a record that cannot be used; undefined if nothing can. It decides nothing
- * alone: it may be damaged as well.
+ * Returns a text member of a record that cannot be used; undefined if it cannot be read. The member may be damaged as well,
+ * so no decision depends on it alone.
  */
 export function readableMember(text: string, key: string): string | undefined {
   const [, value] = new RegExp(`"${key}":\\s*"([^"\\\\]+)"`).exec(text) ?? [];

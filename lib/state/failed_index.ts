@@ -10,11 +10,11 @@ import { withCniErrors } from "../errors/to_cni_error.ts";
 import { isContainerId } from "../cni/name.ts";
 
 /**
- * Which containers have attachments that could not be removed: an empty file `<state-dir>/failed/<containerID>` for
- * each, so that whoever tries again need not read all records.
+ * Which containers have attachments that could not be removed: an empty file `<state-dir>/failed/<containerID>` for each,
+ * so that a retry does not have to read all records.
  *
- * It is a hint: it is there before a record turns `failed` and goes after the last of them, so after a crash there may
- * be one too many, which whoever follows it takes away. The records decide.
+ * The file is a hint: it is created before a record becomes `failed`, and removed after the last of them. After a crash
+ * there may be a hint too many, which the next retry removes. The records decide.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory.
  */
@@ -26,7 +26,7 @@ export class FailedIndex {
     this.#dir = `${stateDir}/failed`;
   }
 
-  /** Notes the container; it is on disk when this returns. */
+  /** Adds the container. The file is on disk when this returns. */
   async add(containerId: string): Promise<void> {
     const file = this.#path(containerId);
     await withCniErrors(async () => {
@@ -34,40 +34,40 @@ export class FailedIndex {
       await ensureDir(this.#dir, 0o700);
       await createExclusive(file, "");
     }, { file });
-    // Not before: whoever looks now has to find it.
+    // After the write: a listener that reads the index must find the container.
     for (const listener of this.#listeners) listener();
   }
 
-  /** Calls back each time that this process has noted one, until disposed of. */
+  /** Calls the listener each time that this process has added a container, until disposed. */
   onAdd(listener: () => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  /** Differs once any process has noted a container, or taken one away. */
+  /** Returns a text that changes when any process adds or removes a container. */
   async stamp(): Promise<string> {
     const stat = await statOf(this.#dir).catch(() => undefined);
     return stat === undefined ? "" : `${stat.ino} ${stat.mtimeMs}`;
   }
 
-  /** Whether the container is noted. */
+  /** Whether the index has the container. */
   async has(containerId: string): Promise<boolean> {
     return await statOf(this.#path(containerId)) !== undefined;
   }
 
-  /** Forgets the container. The caller holds its lock. */
+  /** Removes the container. The caller holds its lock. */
   async remove(containerId: string): Promise<void> {
     const file = this.#path(containerId);
     await withCniErrors(() => removeIfThere(file), { file });
   }
 
-  /** The containers that are noted. */
+  /** Returns the containers of the index. */
   async containers(): Promise<readonly string[]> {
-    // What cannot be an ID was not noted here.
+    // A file whose name is not a valid ID was not created here.
     return (await withCniErrors(() => listDir(this.#dir), { file: this.#dir })).filter(isContainerId);
   }
 
-  /** Removes what writes of killed processes left. */
+  /** Removes the unfinished writes of killed processes. */
   async removeUnfinished(): Promise<void> {
     await removeUnfinished(this.#dir);
   }

@@ -7,11 +7,11 @@ export const PROTOCOLS = ["tcp", "udp", "sctp"] as const;
 /** One of {@linkcode PROTOCOLS}. */
 export type PortProtocol = typeof PROTOCOLS[number];
 
-/** A port of the host that an attachment has for itself. */
+/** A port of the host that only one attachment can have. */
 export interface HostPort {
-  /** Of one family, of both where it is undefined. */
+  /** The IP version; undefined for both. */
   readonly family: 4 | 6 | undefined;
-  /** One address in canonical form; empty for every address of the family. */
+  /** One address in canonical form; empty for all addresses of the family. */
   readonly address: string;
   /** From 1 to 65535. */
   readonly port: number;
@@ -20,12 +20,12 @@ export interface HostPort {
 }
 
 const EVERY_ADDRESS = { family: undefined, address: "" } as const;
-/** It becomes a part of the name of a file. */
+/** The protocol becomes part of the name of a file. */
 const PROTOCOL = /^[a-z][a-z0-9]{0,15}$/;
 
 /**
- * The ports in the capability `portMappings`. What names no port of the host, and what no plugin could make one of, is
- * left to the plugins to ignore or to refuse.
+ * Returns the ports in the capability `portMappings`. Entries without a valid port of the host are skipped: the plugins
+ * ignore or refuse them.
  *
  * Source: CNI conventions, "port-mappings".
  */
@@ -45,7 +45,7 @@ function hostPortIn(mapping: Json): readonly HostPort[] {
   return [{ ...where, port, protocol }];
 }
 
-/** What JSON readers of Go take for the member: its name in any case, the exact one before all. */
+/** Returns the member that a JSON reader of Go would use: its name in any case, the exact name first. */
 function insensitive(mapping: JsonObject, key: string): Json | undefined {
   const exact = member(mapping, key);
   if (exact !== undefined) return exact;
@@ -53,13 +53,13 @@ function insensitive(mapping: JsonObject, key: string): Json | undefined {
   return other === undefined ? undefined : mapping[other];
 }
 
-/** Undefined for what is neither missing nor a text. */
+/** Returns undefined for a value that is neither missing nor a string. */
 function textOr(json: Json | undefined, otherwise: string): string | undefined {
   if (json === undefined || json === null || json === "") return otherwise;
   return typeof json === "string" ? json : undefined;
 }
 
-/** What a `hostIP` stands for; undefined for what is no address. */
+/** Returns the addresses that a `hostIP` stands for; undefined if it is not a valid address. */
 export function hostAddress(hostIP: string): Pick<HostPort, "family" | "address"> | undefined {
   if (hostIP === "") return EVERY_ADDRESS;
   const ip = parseIp(hostIP);
@@ -70,14 +70,14 @@ function isWildcard({ value }: Ip): boolean {
   return value === 0n;
 }
 
-/** Whether some packet would be for both. */
+/** Whether a packet could be for both ports. */
 export function overlap(a: HostPort, b: HostPort): boolean {
   if (a.port !== b.port || a.protocol !== b.protocol) return false;
   if (a.family !== undefined && b.family !== undefined && a.family !== b.family) return false;
   return a.address === "" || b.address === "" || a.address === b.address;
 }
 
-/** As `0.0.0.0:8080/tcp`, `[::1]:53/udp` or, for all addresses, `8080/tcp`. */
+/** Returns the port as `0.0.0.0:8080/tcp`, `[::1]:53/udp` or, for all addresses, `8080/tcp`. */
 export function formatHostPort({ family, address, port, protocol }: HostPort): string {
   return `${formatAddress(family, address)}${port}/${protocol}`;
 }

@@ -3,29 +3,29 @@ import { anyText, extensibleObjectOf, listOf, mapped, type Shape, ValidationErro
 import { hostAddress, type HostPort } from "./host_port.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 
-/** Who has a port. */
+/** A port with the attachment that has it. */
 export interface Claim extends HostPort {
   readonly key: AttachmentKey;
-  /** What a newer version says of it. */
+  /** Members of a newer version. */
   readonly unknownMembers?: JsonObject;
 }
 
 /** The claims of one port. */
 export interface Claims {
   readonly claims: readonly Claim[];
-  /** What a newer version says of the port. */
+  /** Members of a newer version. */
   readonly unknownMembers?: JsonObject;
 }
 
-/** Which port it is, whatever the address. */
+/** A port without its address. */
 export type PortKey = Pick<HostPort, "port" | "protocol">;
 
-/** The body of a record of claims. */
+/** Returns the body of a record of claims. */
 export function claimsBody({ claims, unknownMembers }: Claims): JsonObject {
   return { ...unknownMembers, claims: claims.map(encode) };
 }
 
-/** The body of the record of claims of that port. */
+/** Returns the shape of the record with the claims of a port. */
 export function claimsOf({ port, protocol }: PortKey): Shape<Claims> {
   const claim: Shape<Claim> = mapped(CLAIM, ({ hostIP, unknownMembers, ...key }) => ({
     ...hostIP,

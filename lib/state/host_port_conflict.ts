@@ -44,7 +44,7 @@ export function takenByAttachment(
 export function takenByLost(wanted: HostPort, { key: { containerId, network, ifName } }: Claim): CniError {
   const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
     `"${network}" (${ifName}), of which the record is lost`;
-  return new CniError("conflict", msg, { hint: "`podwire recover` detaches it once nobody uses it" });
+  return new CniError("conflict", msg, { hint: "`podwire recover` detaches it once it is not in use" });
 }
 
 /** Returns the error for a port on which a program of the host listens. */

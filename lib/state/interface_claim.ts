@@ -7,24 +7,24 @@ import type { CachedAttachment } from "./result_cache.ts";
 import { decodeChecksummed, printChecksummed, UnusableRecord } from "./checksummed.ts";
 
 /**
- * What is known of an attachment beside its record. Together with the entry in libcni's cache it says what the record
- * says: that entry alone could be another runtime's.
+ * What the claim says about an attachment. Together with the entry in libcni's cache it has everything that the record has.
+ * The entry alone could be another runtime's.
  */
 export interface AttachmentOrigin
   extends Pick<AttachmentRecord, "owner" | "netns" | "netnsId" | "netnsSince" | "bootId"> {
-  /** The digest of what the entry in libcni's cache says of how it was made. */
+  /** The digest of the entry in libcni's cache, without the result. */
   readonly entry: string;
 }
 
-/** Which attachment has an interface of a namespace. */
+/** The attachment that has an interface of a namespace. */
 export interface InterfaceClaim extends AttachmentKey {
-  /** Claims of earlier versions have none. */
+  /** Undefined in claims of earlier versions. */
   readonly origin: AttachmentOrigin | undefined;
 }
 
 const KIND = "podwire.interface.v1";
 
-/** The text of the file of the claim. */
+/** Returns the text of the claim's file. */
 export async function printClaim(record: AttachmentRecord): Promise<string> {
   const { containerId, network, ifName, owner, netns, netnsId = "", netnsSince, bootId } = record;
   const origin = { owner, netns, netnsId, bootId, entry: await entryDigest(record) };
@@ -33,7 +33,7 @@ export async function printClaim(record: AttachmentRecord): Promise<string> {
 }
 
 /**
- * The claim in a file; undefined if there is none.
+ * Reads the claim in a file; undefined if there is none.
  *
  * @throws {UnusableRecord} if it cannot be used
  */
@@ -47,8 +47,8 @@ export async function readClaim(file: string): Promise<InterfaceClaim | undefine
 }
 
 /**
- * Whether the entry in libcni's cache is what this installation wrote for that attachment: another runtime that attaches
- * under the same names writes a configuration and arguments of its own.
+ * Whether this installation wrote the entry in libcni's cache for that attachment. Another runtime that attaches under the
+ * same names writes another configuration and other arguments.
  */
 export async function isOwnEntry(
   { origin, ...key }: InterfaceClaim,
@@ -75,7 +75,7 @@ const SHAPE: Shape<InterfaceClaim> = mapped(anyObject, (body, path) => {
   return { ...key, origin: entry === undefined ? undefined : ORIGIN.read(body, path) };
 });
 
-/** Of all that is known before the ADD; its result comes later. */
+/** Returns the digest of everything that is known before the ADD. The result is known only later. */
 async function entryDigest(entry: Omit<CachedAttachment, "result">): Promise<string> {
   const { containerId, network, ifName, netns, config, cniArgs, capabilityArgs } = entry;
   const text = printSorted([containerId, network, ifName, netns, config, cniArgs, capabilityArgs]);

@@ -28,34 +28,33 @@ export interface InterfaceClaimsOptions {
   readonly store: AttachmentStore;
   readonly locks: Locks;
   readonly run: RunCommand;
-  /** What is asked for attachments whose records are lost. @default {nothing is lost} */
+  /** Has the attachments whose records are lost. @default {no record is lost} */
   readonly cache?: Pick<ResultCache, "read"> | undefined;
   readonly onBad?: ((bad: BadRecord) => void) | undefined;
 }
 
-/** An interface, whatever its namespace is called. */
+/** An interface of a namespace, independent of the namespace's path. */
 export interface InterfaceKey {
   /** See `netnsId`. */
   readonly netnsId: string;
   readonly ifName: string;
 }
 
-/** It is there once all that was on record before there were claims has its own. */
+/** Marks that the attachments of versions without claims have their claims. */
 const COMPLETE = ".complete";
-/** What a power failure takes of it is of an earlier boot then. */
+/** A power failure may lose these files: afterwards they would belong to an earlier boot. */
 const OF_THIS_BOOT = { durable: false } as const;
 const FILES_AT_ONCE = 16;
 
 /**
- * Which attachment has which interface of which namespace, `<state-dir>/interfaces/<namespace>-<interface>`: a file for
- * each, so that no look-up depends on how many others there are.
+ * Which attachment has which interface of which namespace, `<state-dir>/interfaces/<namespace>-<interface>`. Each interface
+ * has a file, so that the time of a look-up does not depend on the number of interfaces.
  *
- * A claim is worth what its record is: it is made after the record is on disk and before the first plugin runs, and
- * goes with the record. One whose record is gone, is of another boot, or whose namespace is gone, was left by a crash and
- * is in nobody's way. One that a newer version wrote is in everybody's.
+ * A claim is valid as long as its record is: it is written after the record and before the first plugin runs, and removed
+ * with the record. A claim whose record or namespace is gone, or is of another boot, was left by a crash and is ignored. A
+ * claim of a newer version always counts.
  *
- * Where the record is lost while the entry in libcni's cache is there, the claim is what tells that entry from another
- * runtime's.
+ * If the record is lost but libcni's cache has an entry, the claim proves that this installation wrote that entry.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory and the run directory.
  */
@@ -70,7 +69,7 @@ export class InterfaceClaims {
     this.#dir = `${options.stateDir}/interfaces`;
   }
 
-  /** The record of the attachment that has the interface, if that is another one than `self`. */
+  /** Returns the record of the attachment that has the interface, unless that is `self`. */
   async ownerOf(wanted: InterfaceKey, self: AttachmentKey): Promise<AttachmentRecord | undefined> {
     await this.#complete();
     const claim = await this.#read(wanted);
@@ -79,21 +78,19 @@ export class InterfaceClaims {
   }
 
   /**
-   * Whether it is certain that this record, and no other one, has the interface of its namespace. One without a claim of
-   * which the ADD was not over has not come as far as its first plugin.
+   * Whether it is certain that this record, and no other one, has the interface of its namespace. If an attachment has no
+   * claim and its ADD did not finish, none of its plugins has run.
    */
   async isOwner(record: AttachmentRecord & { readonly netnsId: string }): Promise<boolean> {
     await this.#complete();
     const claim = await this.#read(record);
     if (claim !== undefined) return isSameAttachment(claim, record);
     if (record.state === "adding") return false;
-    // The file was lost.
+    // The claim was lost.
     return (await this.#onRecord(record)).every((other) => isSameAttachment(other, record));
   }
 
-  /**
-   * Takes the interface for an attachment that is on record already. Gives the record of another one that has it.
-   */
+  /** Claims the interface for an attachment that is on record. Returns the record of another attachment that has it. */
   async claim(record: AttachmentRecord, signal?: AbortSignal): Promise<AttachmentRecord | undefined> {
     const key = keyOf(record);
     if (key === undefined) return undefined;
@@ -101,7 +98,7 @@ export class InterfaceClaims {
     const file = this.#path(key);
     return await withCniErrors(async () => {
       if (await createExclusive(file, await printClaim(record), OF_THIS_BOOT)) return undefined;
-      using _alone = await this.#options.locks.machine.interfaces(signal);
+      using _locked = await this.#options.locks.machine.interfaces(signal);
       const claim = await this.#read(key);
       if (claim !== undefined && !isSameAttachment(claim, record)) {
         const owner = await this.#validOwner(claim, key);
@@ -113,7 +110,10 @@ export class InterfaceClaims {
     }, { file });
   }
 
-  /** As {@linkcode release}, without a lock: nobody else takes what has a claim and a record. The record goes afterwards. */
+  /**
+   * Same as {@linkcode release}, without a lock: no other attachment can take an interface with a claim and a record. The
+   * caller removes the record afterwards.
+   */
   async withdraw(record: AttachmentRecord): Promise<void> {
     const key = keyOf(record);
     if (key === undefined) return;
@@ -122,20 +122,20 @@ export class InterfaceClaims {
     await removeIfThere(this.#path(key));
   }
 
-  /** Gives the interface back, if it is this attachment's. */
+  /** Releases the interface, if it belongs to this attachment. */
   async release(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     const key = keyOf(record);
     if (key === undefined) return;
     const file = this.#path(key);
     if (await statOf(file) === undefined) return;
-    using _alone = await this.#options.locks.machine.interfaces(signal);
+    using _locked = await this.#options.locks.machine.interfaces(signal);
     const found = await this.#open(file);
     if (found instanceof UnusableRecord && found.isNewer) return;
     const claim = await this.#read(key);
     if (claim !== undefined && isSameAttachment(claim, record)) await removeIfThere(file);
   }
 
-  /** All claims that can be used, or those of one namespace. */
+  /** Returns all usable claims, or those of one namespace. */
   async all(netnsId?: string): Promise<readonly InterfaceClaim[]> {
     const names = (await listDir(this.#dir)).filter((name) =>
       name !== COMPLETE && (netnsId === undefined || name.startsWith(`${fileNameOf(netnsId)}-`))
@@ -144,7 +144,7 @@ export class InterfaceClaims {
     return found.flatMap((each) => each === undefined || each instanceof UnusableRecord ? [] : each);
   }
 
-  /** Removes what writes of killed processes left. */
+  /** Removes the unfinished writes of killed processes. */
   async removeUnfinished(): Promise<void> {
     await removeUnfinished(this.#dir);
   }
@@ -155,13 +155,13 @@ export class InterfaceClaims {
     for (const name of await listDir(this.#dir)) {
       const file = `${this.#dir}/${name}`;
       if (name === COMPLETE || !await this.#isStale(file)) continue;
-      // For each anew: one that attaches meanwhile waits for one file, not for all.
-      using _alone = await this.#options.locks.machine.interfaces(signal);
+      // Locks for each file anew: an ADD in between waits for one file, not for all.
+      using _locked = await this.#options.locks.machine.interfaces(signal);
       if (await this.#isStale(file)) await removeIfThere(file);
     }
   }
 
-  /** Whether a claim stands for nothing. What has a record that cannot be used may have the interface. */
+  /** Whether a claim has no attachment. An attachment whose record cannot be used may have the interface. */
   async #isStale(file: string): Promise<boolean> {
     const claim = await this.#open(file);
     if (claim === undefined) return false;
@@ -171,7 +171,7 @@ export class InterfaceClaims {
     return entry === undefined || !await isOwnEntry(claim, entry);
   }
 
-  /** A claim that is damaged is replaced by what the records say. */
+  /** Reads a claim. If it is damaged, the records are used instead. */
   async #read(key: InterfaceKey): Promise<AttachmentKey | undefined> {
     const file = this.#path(key);
     const claim = await this.#open(file);
@@ -195,7 +195,7 @@ export class InterfaceClaims {
     return owner !== undefined && await this.#has(owner, wanted) ? owner : undefined;
   }
 
-  /** The kernel gives the number of a namespace that is gone to the next one. */
+  /** Compares more than the inode number: the kernel reuses it for the next namespace. */
   async #has(owner: AttachmentRecord, wanted: InterfaceKey): Promise<boolean> {
     const { netnsId: id, netnsSince: since, ifName, bootId, netns } = owner;
     return id === wanted.netnsId && ifName === wanted.ifName && bootId === await this.#bootNow() &&
@@ -215,13 +215,13 @@ export class InterfaceClaims {
     return found;
   }
 
-  /** Gives what was on record before there were claims its own, once. */
+  /** Writes the claims for attachments of versions without claims, once. */
   async #complete(signal?: AbortSignal): Promise<void> {
     if (this.#isComplete) return;
     const mark = `${this.#dir}/${COMPLETE}`;
     if (await statOf(mark) === undefined) {
       await withCniErrors(() => ensureDir(this.#dir, 0o700), { file: this.#dir });
-      using _alone = await this.#options.locks.machine.interfaces(signal);
+      using _locked = await this.#options.locks.machine.interfaces(signal);
       const { store } = this.#options;
       for (const record of await store.all()) {
         const key = keyOf(record);
@@ -242,7 +242,7 @@ function fileNameOf(netnsId: string): string {
   return netnsId.replace(":", "-");
 }
 
-/** Of one whose configuration cannot be read nobody knows. */
+/** An attachment whose configuration cannot be read may need a claim. */
 function isClaimed(record: AttachmentRecord): boolean {
   try {
     return !isForExistingLink(listOnRecord(record));

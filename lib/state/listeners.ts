@@ -4,18 +4,19 @@ import { hostAddress, type HostPort, PROTOCOLS } from "./host_port.ts";
 
 /** A socket of this host on which a program waits for connections or datagrams. */
 export interface Listener extends HostPort {
-  /** The name of the program and its process, where they can be seen. */
+  /** The name of the program, if it can be read. */
   readonly program: string | undefined;
+  /** Its process, if it can be read. */
   readonly pid: number | undefined;
 }
 
-/** The sockets on which programs of this host listen; empty where they cannot be seen. */
+/** Returns the sockets on which programs of this host listen; empty if they cannot be read. */
 export type FindListeners = (signal: AbortSignal | undefined) => Promise<readonly Listener[]>;
 
 const OWNER = /users:\(\("((?:[^"\\]|\\.)*)",pid=(\d+)/;
 
 /**
- * Asks `ss` of iproute2, in one process. Without that program, or the permission to run it, nothing is seen.
+ * Returns a function that runs `ss` of iproute2 once. Without that program, or the permission to run it, it returns nothing.
  *
  * Permissions: `--allow-run=ss`.
  */
@@ -37,7 +38,7 @@ export function findListenersWith(run: RunCommand): FindListeners {
   };
 }
 
-/** A line such as `tcp LISTEN 0 128 127.0.0.53%lo:53 0.0.0.0:* users:(("resolved",pid=7,fd=3))`. */
+/** Reads a line such as `tcp LISTEN 0 128 127.0.0.53%lo:53 0.0.0.0:* users:(("resolved",pid=7,fd=3))`. */
 export function listenerIn(line: string): readonly Listener[] {
   const [protocol = "", , , , local = ""] = line.trim().split(/\s+/);
   const [, host = "", portText] = /^(.*):(\d+)$/.exec(local) ?? [];
@@ -48,7 +49,7 @@ export function listenerIn(line: string): readonly Listener[] {
   return [{ ...where, port, protocol, program, pid: pid === undefined ? undefined : Number(pid) }];
 }
 
-/** `*` is a socket of IPv6 that takes IPv4 too. */
+/** `*` is a socket of IPv6 that accepts IPv4 as well. */
 function addressOf(host: string): Pick<HostPort, "family" | "address"> | undefined {
   if (host === "*") return hostAddress("");
   const bare = host.replace(/^\[|\]$/g, "").replace(/%.*$/, "");

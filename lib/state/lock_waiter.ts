@@ -4,16 +4,16 @@ import { waitForLock } from "../host/lock_wait.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { Instrumentation, type LockKind } from "../plugin/instrumentation.ts";
 
-/** How long a lock is waited for at most, unless the options say otherwise: as long as an ADD may take. */
+/** Longest wait for a lock, in milliseconds: as long as an ADD may take. */
 export const DEFAULT_LOCK_TIMEOUT_MS = 120_000;
 
-/** How {@linkcode LockWaiter} waits. */
+/** Options of {@linkcode LockWaiter}. */
 export interface LockWaiterOptions {
-  /** Observes each wait. @default {nobody} */
+  /** Observes each wait. @default {none} */
   readonly instrumentation?: Instrumentation | undefined;
-  /** Asks which processes hold a lock. @default {runCommand} */
+  /** Finds the processes that hold a lock. @default {runCommand} */
   readonly run?: RunCommand | undefined;
-  /** Says what is waited for, after a second. @default {nothing is said} */
+  /** Logs a wait that lasts longer than a second. @default {logs nothing} */
   readonly log?: Logger | undefined;
   /** Milliseconds after which a wait ends with an error of kind `timeout`. @default {DEFAULT_LOCK_TIMEOUT_MS} */
   readonly limitMs?: number | undefined;
@@ -23,14 +23,14 @@ export interface LockWaiterOptions {
 export interface WantedLock {
   readonly kind: LockKind;
   readonly path: string;
-  /** As in "the lock of container web". */
+  /** For messages, as in "the lock of container web". */
   readonly what: string;
   /** @default {false} */
   readonly shared?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Waits for locks across processes: bounded, measured, and with a word in the log when it takes long. */
+/** Waits for locks across processes. Each wait is limited and measured, and logged if it takes long. */
 export class LockWaiter {
   readonly #instrumentation: Instrumentation;
   readonly #run: RunCommand;

@@ -5,13 +5,13 @@ import type { AttachmentKey, AttachmentStore } from "./attachment_store.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 
 /** The parts that {@linkcode LostAttachments} works with. */
-export interface LostAttachmentsParts {
+export interface LostAttachmentsContext {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
   readonly claims: Pick<InterfaceClaims, "all">;
 }
 
-/** An attachment of this installation whose record is lost, with what else is known of it. */
+/** An attachment of this installation whose record is lost. */
 export interface LostAttachment extends AttachmentKey {
   /** Where its record was. */
   readonly file: string;
@@ -20,30 +20,30 @@ export interface LostAttachment extends AttachmentKey {
 }
 
 /**
- * Attachments whose records are lost: the file is gone, while libcni's cache has an entry, and the claim on the interface
- * proves that this installation made it. An entry without that proof is another runtime's.
+ * Finds attachments whose records are lost: the file is gone, but libcni's cache has an entry, and the claim of the interface
+ * proves that this installation wrote the entry. An entry without that proof is another runtime's.
  */
 export class LostAttachments {
-  readonly #parts: LostAttachmentsParts;
+  readonly #context: LostAttachmentsContext;
 
-  constructor(parts: LostAttachmentsParts) {
-    this.#parts = parts;
+  constructor(parts: LostAttachmentsContext) {
+    this.#context = parts;
   }
 
-  /** All of them. */
+  /** Returns all lost attachments. */
   async all(): Promise<readonly LostAttachment[]> {
-    return await this.#among(await this.#parts.claims.all());
+    return await this.#among(await this.#context.claims.all());
   }
 
-  /** Those of a container in one namespace, at the price of a look at names of files. */
+  /** Returns those of a container in one namespace. Cheap: reads only the names of the other files. */
   async of(containerId: string, netnsId: string): Promise<readonly LostAttachment[]> {
-    const claims = await this.#parts.claims.all(netnsId);
+    const claims = await this.#context.claims.all(netnsId);
     return await this.#among(claims.filter((claim) => claim.containerId === containerId));
   }
 
-  /** Whether the attachment is one. That of a namespace which is gone holds no port and no interface. */
+  /** Whether the attachment is lost. False if its namespace is gone: it then holds no port and no interface. */
   async has(key: AttachmentKey): Promise<boolean> {
-    const entry = await this.#parts.cache.read(key).catch(() => undefined);
+    const entry = await this.#context.cache.read(key).catch(() => undefined);
     const id = entry && await netnsId(entry.netns);
     if (id === undefined) return false;
     return (await this.of(key.containerId, id)).some(({ network, ifName }) =>
@@ -51,8 +51,10 @@ export class LostAttachments {
     );
   }
 
-  /** The same, if it is still lost. */
-  async again({ containerId, network, ifName, origin }: LostAttachment): Promise<LostAttachment | undefined> {
+  /** Returns the attachment, if it is still lost. */
+  async recheck(
+    { containerId, network, ifName, origin }: LostAttachment,
+  ): Promise<LostAttachment | undefined> {
     return await this.#lost({ containerId, network, ifName, origin });
   }
 
@@ -66,10 +68,10 @@ export class LostAttachments {
   }
 
   async #lost(claim: InterfaceClaim): Promise<LostAttachment | undefined> {
-    const { store, cache } = this.#parts;
+    const { store, cache } = this.#context;
     const { origin, containerId, network, ifName } = claim;
     if (origin === undefined || await store.has(claim)) return undefined;
-    // An entry that cannot be read proves nothing.
+    // An unreadable entry proves nothing.
     const entry = await cache.read(claim).catch(() => undefined);
     if (entry === undefined || !await isOwnEntry(claim, entry)) return undefined;
     return { containerId, network, ifName, file: store.fileOf(claim), origin, entry };

@@ -12,12 +12,12 @@ import type { LockWaiter } from "./lock_waiter.ts";
 import { shortName } from "./short_name.ts";
 
 /**
- * The gc lock of each network, across processes: exclusive while the plugins of the network are asked to clean up, shared
- * by every ADD and DEL of an attachment to it.
+ * The gc lock of each network, across processes: exclusive while the plugins of the network run GC, shared by every ADD and
+ * DEL of an attachment to it.
  *
- * An operation takes it inside the container's lock, for one attachment, and lets go of it before the next: so nobody
- * holds two of them while waiting, and pods with several networks cannot block each other. A sweep that holds one
- * exclusively waits for no other lock.
+ * An operation takes the lock while it holds the container's lock, for one attachment, and releases it before the next. So
+ * no operation holds two of them while waiting, and pods with several networks cannot block each other. A sweep that holds
+ * one exclusively waits for no other lock.
  *
  * Source: CNI specification 1.1.0, section 3 "Lifecycle & Ordering".
  */
@@ -37,14 +37,14 @@ export class NetworkLocks {
     return await this.#hold(network, { shared: true, signal });
   }
 
-  /** Keeps ADD and DEL away from the network. Waiting for it keeps nobody from sharing the lock. */
+  /** Keeps ADD and DEL away from the network. Others can still share the lock while this waits. */
   async exclude(network: string, signal?: AbortSignal): Promise<Lock> {
     return await this.#hold(network, { shared: false, signal });
   }
 
   /**
-   * The kernel takes the lock from a process that is killed, but not its plugins, which go on with a list that grows
-   * old: whoever has the lock next ends them first.
+   * The kernel releases the lock of a killed process, but its plugins go on with a list that gets out of date. So the next
+   * holder of the lock ends them first.
    */
   async #hold(
     network: string,
@@ -71,7 +71,7 @@ export class NetworkLocks {
     }
   }
 
-  /** Runs what plugins clean up in. The caller holds the exclusive lock of the network. */
+  /** Runs the GC of the plugins, with a marker on disk. The caller holds the exclusive lock of the network. */
   async collecting<T>(network: string, body: () => Promise<T>): Promise<T> {
     const file = this.#path(network, "collecting");
     await writeFileSynced(file, "");
@@ -82,21 +82,21 @@ export class NetworkLocks {
     }
   }
 
-  /** Several that share the lock may do this at once, and nobody begins to collect meanwhile. */
+  /** Several holders of the shared lock may do this at once. No GC can begin meanwhile. */
   async #endCollecting(network: string, signal: AbortSignal | undefined): Promise<void> {
     const file = this.#path(network, "collecting");
     if (await statOf(file) === undefined) return;
-    // Those of other networks too, if their callers were killed: plugins of callers that live are left alone.
+    // Includes those of other networks whose callers were killed. Plugins of callers that are alive are left alone.
     await this.#running.endAbandoned(({ task }) => task === "GC", signal);
     await removeIfThere(file);
   }
 
-  /** Leaves a mark that the next ADD or DEL takes away first. The caller holds the exclusive lock of the network. */
+  /** Writes a mark that the next ADD or DEL removes. The caller holds the exclusive lock of the network. */
   async mark(network: string, mark: string): Promise<void> {
     await this.#onMark(network, (file) => writeFileSynced(file, mark));
   }
 
-  /** What is no file is no mark, and cannot be made one: who looks for it then reads the records. */
+  /** Something that is not a file is not a mark, and stays: without a mark the records are read. */
   async #onMark(network: string, body: (file: string) => Promise<unknown>): Promise<void> {
     const file = this.#path(network, "mark");
     try {
@@ -106,7 +106,7 @@ export class NetworkLocks {
     }
   }
 
-  /** Leaves the mark if nothing is being attached or detached at this moment. */
+  /** Writes the mark if nothing is being attached or detached at this moment. */
   async tryMark(network: string, mark: string): Promise<void> {
     using lock = await tryLockFile(this.#path(network, "lock"));
     if (lock !== undefined) await this.mark(network, mark);

@@ -17,17 +17,17 @@ import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import { inParallel } from "../async/parallel.ts";
 import { CNI_ARGS } from "./attachment_record.ts";
 
-/** An attachment as libcni remembers it. */
+/** An attachment as libcni's cache has it. */
 export interface CachedAttachment extends AttachmentKey {
   readonly netns: string;
-  /** The configuration that was in force, as text. */
+  /** The effective configuration, as text. */
   readonly config: string;
   readonly cniArgs: CniArgs;
   readonly capabilityArgs: JsonObject;
   readonly result: JsonObject | undefined;
 }
 
-/** A file of the cache that does not tell what it is of. */
+/** A file of the cache that does not name its attachment. */
 export interface UnknownEntry {
   readonly name: string;
   readonly path: string;
@@ -48,10 +48,10 @@ const FILES_AT_ONCE = 16;
 const LONGEST_FILE_NAME = 255;
 
 /**
- * libcni's cache of results, `<cache-dir>/results/<network>-<containerID>-<ifName>`, so that a Go
- * runtime can check and delete what podwire attached, and the other way round.
+ * libcni's cache of results, `<cache-dir>/results/<network>-<containerID>-<ifName>`. With it a Go runtime can check and
+ * delete what podwire attached, and podwire what a Go runtime attached.
  *
- * The names are ambiguous ("-" is legal in all three parts), so what a file says of itself decides.
+ * The file names are ambiguous ("-" is legal in all three parts), so the content of a file decides.
  *
  * Permissions: `--allow-read` and `--allow-write` for the cache directory.
  */
@@ -75,9 +75,9 @@ export class ResultCache {
   }
 
   /**
-   * The entry of exactly that attachment, if there is one.
+   * Returns the entry of exactly that attachment; undefined if there is none.
    *
-   * @throws {CniError} kind `io`, code 6, if there is something else than an entry under its name
+   * @throws {CniError} kind `io`, code 6, if the file is not a valid entry
    */
   async read(key: AttachmentKey): Promise<CachedAttachment | undefined> {
     const path = this.#path(key);
@@ -115,7 +115,7 @@ export class ResultCache {
     });
   }
 
-  /** Whether there is an entry, be it one that cannot be read, and it is not another attachment's. */
+  /** Whether there is an entry, readable or not, that is not another attachment's. */
   async has(key: AttachmentKey): Promise<boolean> {
     const text = isTooLong(key) ? undefined : await this.#textIfFile(this.#path(key));
     if (text === undefined) return false;
@@ -123,7 +123,7 @@ export class ResultCache {
     return entry === undefined || isSameAttachment(entry, key);
   }
 
-  /** Undefined for what is no file: no runtime has written that. */
+  /** Returns undefined for something that is not a file: no runtime wrote it. */
   async #textIfFile(path: string): Promise<string | undefined> {
     try {
       return await readTextIfThere(path);
@@ -139,13 +139,13 @@ export class ResultCache {
   }
 
   /**
-   * Everything in the cache. What a file is of stands in it, its name does not matter; folders are passed over. An
-   * entry that an earlier listing tells of is not read again.
+   * Returns everything in the cache. The content of a file names its attachment, the name of the file does not matter.
+   * Folders are skipped. Entries of an earlier listing are not read again.
    *
-   * @throws what reading the folder failed with; a file that cannot be read is given, not thrown
+   * @throws if the folder cannot be read; a file that cannot be read is listed as unknown
    */
   async list(earlier?: CacheListing): Promise<CacheListing> {
-    // A file that is just being written begins with a dot; no network does.
+    // The name of an unfinished file begins with a dot. No name of a network does.
     const names = (await listDir(this.dir)).filter((name) => !name.startsWith("."));
     const read = async (name: string) => earlier?.named.get(name) ?? await this.#readNamed(name);
     const found = await inParallel(names, FILES_AT_ONCE, read);
@@ -165,13 +165,13 @@ export class ResultCache {
     try {
       if ((await statOf(path))?.isDirectory) return undefined;
       const text = await readTextIfThere(path);
-      return text === undefined ? undefined : decodeWhole(text);
+      return text === undefined ? undefined : decodeNamed(text);
     } catch (cause) {
       return { name, path, reason: cause instanceof Error ? cause.message : String(cause) };
     }
   }
 
-  /** Removes what writes of killed processes left among the entries. */
+  /** Removes the unfinished writes of killed processes. */
   async removeUnfinished(): Promise<void> {
     await removeUnfinished(this.dir);
   }
@@ -185,12 +185,12 @@ function fileName({ network, containerId, ifName }: AttachmentKey): string {
   return `${network}-${containerId}-${ifName}`;
 }
 
-/** Such an entry cannot have been written, by whatever runtime. */
+/** No runtime can have written such an entry. */
 function isTooLong(key: AttachmentKey): boolean {
   return new TextEncoder().encode(fileName(key)).length > LONGEST_FILE_NAME;
 }
 
-/** The bytes that libcni writes: its members in this order, and what is inside of them sorted. */
+/** Returns the bytes that libcni writes: the members in this order, and the members of their values sorted. */
 function encode(entry: CachedAttachment): string {
   const members: Readonly<Record<string, Json>> = {
     kind: KIND,
@@ -220,11 +220,11 @@ function decode(text: string, key: AttachmentKey): CachedAttachment {
   return isBareResult(json) ? { ...key, ...NOTHING_ELSE, result: json } : decodeEntry(json);
 }
 
-/** An entry that says what it is of. */
-function decodeWhole(text: string): CachedAttachment {
+/** Reads an entry that names its attachment. */
+function decodeNamed(text: string): CachedAttachment {
   const entry = decodeEntry(readObject(text));
   if (entry.containerId !== "" && entry.network !== "" && entry.ifName !== "") return entry;
-  throw new Error("it does not say what it is of");
+  throw new Error("it does not name its attachment");
 }
 
 function readObject(text: string): JsonObject {
@@ -255,7 +255,7 @@ const ENTRY = openObjectOf({
 const NOTHING_ELSE = { netns: "", config: "", cniArgs: [], capabilityArgs: {} } as const;
 const RESULT_MEMBERS = ["cniVersion", "interfaces", "ips", "ip4", "ip6"];
 
-/** How old releases of libcni wrote it: the result alone, which does not tell of what. */
+/** Whether an old release of libcni wrote it: the result alone, which does not name its attachment. */
 function isBareResult(json: JsonObject): boolean {
   return json.kind === undefined && RESULT_MEMBERS.some((key) => json[key] !== undefined);
 }

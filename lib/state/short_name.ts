@@ -3,7 +3,7 @@ import { fnv1a } from "../host/fnv.ts";
 /** With the longest interface name, and the ending that `setAside` adds, the file name stays below NAME_MAX of Linux. */
 const LONGEST_PART = 220;
 const KEPT_OF_LONGER = 200;
-/** Marks a shortened name: no network name has this character, so a shortened name is no other network's. */
+/** Marks a shortened name: no network name has this character, so a shortened name cannot be that of another network. */
 const SHORTENED = "~";
 
 /** Returns the name of a network as it is in file names: a long one is shortened, and ends with a hash. */

@@ -8,24 +8,24 @@ import { anything, openObjectOf } from "../cni/shape.ts";
 import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "./checksummed.ts";
 
 const KIND = "podwire.format.v1";
-/** Which layout of the state directory this version reads and writes; raised where an earlier one would misread it. */
+/** The layout of the state directory that this version reads and writes. Raised when an earlier version would misread it. */
 const NUMBER = 1;
 
 /**
- * How the state directory as a whole is laid out, `<state-dir>/format`: a later version that calls files otherwise or
- * puts them elsewhere raises the number, and is recognised by that before anything is changed. Where there is no such
- * file, the layout is that of podwire 0.1.0. It is looked at once a process.
+ * The layout of the state directory, `<state-dir>/format`. A later version that renames or moves files raises the number, so
+ * that this version recognises it before it changes anything. Without the file, the layout is that of podwire 0.1.0. Each
+ * process reads the file once.
  *
  * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
 export class StateFormat {
   /**
-   * Refuses a state directory that a newer version has laid out.
+   * Refuses a state directory with the layout of a newer version.
    *
    * @throws {CniError} kind `conflict`
    */
   readonly requireKnown: () => Promise<void>;
-  /** Notes the layout before the first record is written. Where that cannot be, the record is what has to say so. */
+  /** Writes the layout before the first record. A failure is only logged: the write of the record then fails as well. */
   readonly note: () => Promise<void>;
   readonly #dir: string;
   readonly #log: Logger;
@@ -39,7 +39,10 @@ export class StateFormat {
     this.note = once(() => this.#note());
   }
 
-  /** Says, once, that a newer version has laid it out: what is shown of it may be wrong. Who may not look is not kept from what else there is. */
+  /**
+   * Warns once if a newer version made the layout: what podwire shows of it may be wrong. Without the permission to read the
+   * file nothing is logged.
+   */
   readonly warnIfNewer: () => Promise<void> = once(async () => {
     if ((await missingFlags({ read: [this.#file] })).length > 0) return;
     const found = await this.#found().catch(() => undefined);
@@ -58,7 +61,7 @@ export class StateFormat {
     const found = await this.#found();
     if (found === "known") return;
     const file = this.#file;
-    // What is no file at all was not made here, and tells of no newer version either.
+    // Something that is not a file was not created here, and does not indicate a newer version either.
     if (found instanceof UnusableRecord && !(await statOf(file))?.isFile) {
       this.#log.warn(`a record cannot be used, and is left as it is: ${found.message}`, { file });
       return;

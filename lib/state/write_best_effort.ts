@@ -2,8 +2,8 @@ import type { Logger } from "../host/log.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 
 /**
- * Writes how far a tear-down is. A disk that is full or read-only must not bar the way out, so that failure is only
- * told: the record stays as it was, from which a later call or recovery does the same again.
+ * Writes the progress of a removal. A full or read-only disk must not prevent the removal, so that failure is only logged:
+ * the record stays as it was, and a later call or recovery repeats the removal.
  *
  * @throws {CniError} if a permission is missing
  */
