@@ -2,6 +2,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import { call } from "../errors/call.ts";
 import { ContainerWatch } from "../sandbox/container_watch.ts";
 import { type InfraEnded, InfraWatch } from "../sandbox/infra_watch.ts";
+import { isDamaged } from "../sandbox/damaged_record.ts";
 import { isInTransition } from "../sandbox/record.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
@@ -70,9 +71,9 @@ export class LiveRuntime extends LiveOperations {
 
   /** Returns whether no process is creating or tearing down the sandbox with that ID, or was interrupted while doing so. */
   async isSettled(id: string): Promise<boolean> {
-    const found = await this.#context.sandboxContext.sandboxes.look(id);
+    const found = await this.#context.sandboxContext.sandboxes.readAny(id);
     // A damaged record says nothing of an operation that is in progress.
-    return found === undefined || !("phase" in found) || !isInTransition(found.phase);
+    return found === undefined || isDamaged(found) || !isInTransition(found.phase);
   }
 
   /** Opens a pool of sandboxes that are created before they are requested. */

@@ -8,7 +8,7 @@ import type { ResultCache } from "../state/result_cache.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import { containerEnd } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
-import type { DamagedRecord } from "./damaged_record.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { infraBundle } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
@@ -99,9 +99,9 @@ class ContainerRecovery {
     const report = this.#report;
     const { sandboxes, store, attachments, running, log, stateDir } = this.#context;
     const { signal, pass } = this.#policy;
-    const found = await sandboxes.look(id);
-    const damaged = found !== undefined && "text" in found ? found : undefined;
-    const sandbox = found !== undefined && "text" in found ? undefined : found;
+    const found = await sandboxes.readAny(id);
+    const damaged = found && isDamaged(found) ? found : undefined;
+    const sandbox = found && isDamaged(found) ? undefined : found;
     const { records, damaged: damagedAttachments } = await store.scan(id);
     const bundle = infraBundle(stateDir, id);
     const newer = [damaged, ...damagedAttachments].find((each) => each?.isNewer)?.file ??

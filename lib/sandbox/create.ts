@@ -30,7 +30,7 @@ import {
   wantedPermissions,
   type Wording,
 } from "./request.ts";
-import type { DamagedRecord } from "./damaged_record.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 
 /** A sandbox for which everything is looked up and validated, but nothing is done yet. */
@@ -145,8 +145,8 @@ export class SandboxCreator {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { sandboxes, locks } = this.#context;
-    const holder = await sandboxes.look(record.id);
-    if (holder !== undefined && "text" in holder) throw takenByDamaged(holder);
+    const holder = await sandboxes.readAny(record.id);
+    if (holder !== undefined && isDamaged(holder)) throw takenByDamaged(holder);
     if (holder !== undefined) throw taken(record, holder);
     const { path, owned } = record.netns;
     // Once the record is on disk, recovery removes whatever is at that path.

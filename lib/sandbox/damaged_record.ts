@@ -1,5 +1,6 @@
 import { statOf } from "../host/file.ts";
 import { readableMember } from "../state/checksummed.ts";
+import type { SandboxRecord } from "./record.ts";
 
 const REMNANTS = ["name", "namespace", "uid", "path", "bootId", "owner", "createdAt"] as const;
 
@@ -17,6 +18,11 @@ export interface DamagedRecord {
   readonly remnants: Readonly<Partial<Record<(typeof REMNANTS)[number], string>>>;
   /** Text of the file. */
   readonly text: string;
+}
+
+/** Whether a record is damaged or of a newer version. */
+export function isDamaged(record: SandboxRecord | DamagedRecord): record is DamagedRecord {
+  return "text" in record;
 }
 
 /** Reads what is left of a sandbox record in the text of its file. */

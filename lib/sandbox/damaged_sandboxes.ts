@@ -9,7 +9,7 @@ import { isContainerId } from "../cni/name.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import type { DamagedRecord } from "./damaged_record.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 
 const READS_AT_ONCE = 16;
 
@@ -46,9 +46,9 @@ export class DamagedSandboxes {
 
   /** Whether the sandbox exists: its record can be used, a newer version wrote it, or its namespace exists. */
   async exists(id: string): Promise<boolean> {
-    const found = await this.#context.sandboxes.look(id);
+    const found = await this.#context.sandboxes.readAny(id);
     if (found === undefined) return false;
-    return !("text" in found) || found.isNewer || await this.isUp(found);
+    return !isDamaged(found) || found.isNewer || await this.isUp(found);
   }
 
   /** Whether a sandbox with a damaged record may be up: a namespace that may belong to it exists. */

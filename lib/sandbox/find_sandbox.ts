@@ -1,5 +1,6 @@
 import { inParallel } from "../async/parallel.ts";
 import { CniError } from "../cni/error.ts";
+import { isDamaged } from "./damaged_record.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { SandboxStore } from "./store.ts";
@@ -37,11 +38,11 @@ export async function findSandbox(
   // The name and the namespace become parts of a path.
   if (!PATTERN.test(nameOrId) || !PATTERN.test(namespace)) throw missing;
   const readById = async (id: string) => {
-    const found = await store.look(id);
-    return found !== undefined && "text" in found ? await damaged?.of(id) : found;
+    const found = await store.readAny(id);
+    return found !== undefined && isDamaged(found) ? await damaged?.of(id) : found;
   };
   const named = await store.named(namespace, nameOrId);
-  const records = await Promise.all(named.map((each) => "text" in each ? damaged?.of(each.id) : each));
+  const records = await Promise.all(named.map((each) => isDamaged(each) ? damaged?.of(each.id) : each));
   // A name may be reserved for a sandbox that still has another name.
   const candidates = records.filter((each) => each?.name === nameOrId && each.namespace === namespace);
   const found = newest(candidates.filter((each) => each !== undefined), nameOrId);

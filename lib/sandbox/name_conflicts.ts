@@ -6,7 +6,7 @@ import { validateName } from "./validate_name.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type RunOptions, type SandboxRequest } from "./request.ts";
-import type { DamagedRecord } from "./damaged_record.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
@@ -26,7 +26,7 @@ export async function findSameAttempt(
   validateName("namespace", namespace);
   const { sandboxes: store, locks } = context;
   const same = (await store.named(namespace, name)).find((each) =>
-    !("text" in each) && each.uid === uid && (each.attempt ?? 0) === attempt
+    !isDamaged(each) && each.uid === uid && (each.attempt ?? 0) === attempt
   );
   if (same === undefined || (id !== undefined && id !== same.id)) return undefined;
   return await withContainerLock(locks, same.id, signal, async () => {
@@ -93,6 +93,6 @@ export async function isWorthRetry(
   if (replace) return error instanceof NameTakenError || holders.length > 0 || round <= MOST_WITHOUT_HOLDERS;
   // A sandbox that is ready by now is found, and returned, in the next round.
   return holders.some((each) =>
-    "phase" in each && (each.phase === "creating" || (each.phase === "ready" && round === 1))
+    !isDamaged(each) && (each.phase === "creating" || (each.phase === "ready" && round === 1))
   );
 }

@@ -16,8 +16,8 @@ import type { JsonObject } from "../cni/json.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**
- * How far a sandbox is. `creating`, `stopping` and `removing` are on disk before anything is done, so
- * that what a crash interrupts is known: the first is undone, the others are finished.
+ * Phases of a sandbox. `creating`, `stopping` and `removing` are written before anything is done, so that an interrupted
+ * operation is known after a crash: `creating` is undone, the others are finished.
  */
 export const SANDBOX_PHASES = ["creating", "ready", "stopping", "stopped", "removing"] as const;
 
@@ -35,13 +35,13 @@ export function isInTransition(phase: SandboxPhase): phase is TransitionPhase {
 /** The network namespace of a sandbox. */
 export interface SandboxNetns {
   readonly path: string;
-  /** Whether podwire made the path, and so removes it. */
+  /** Whether podwire created the path, and so removes it. */
   readonly owned: boolean;
-  /** Device and inode, once it exists. */
+  /** Device and inode; undefined before it exists. */
   readonly id: string | undefined;
-  /** When its file came to be, in seconds; tells it from a later one with the same inode. */
+  /** Creation time of its file in seconds. A later file with the same inode has another one. */
   readonly since?: number;
-  /** Members that another version wrote; they stay when the record is written again. */
+  /** Members that another version wrote. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
 
@@ -53,13 +53,13 @@ export interface SandboxInfra {
   readonly unknownMembers?: JsonObject;
 }
 
-/** A sandbox as it is kept on disk. */
+/** Record of a sandbox on disk. */
 export interface SandboxRecord {
   readonly id: string;
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
-  /** How often the pod was made anew before, as in Kubernetes. @default {0} */
+  /** Number of earlier attempts to create the pod, as in Kubernetes. @default {0} */
   readonly attempt?: number;
   readonly phase: SandboxPhase;
   /** ISO 8601. */
@@ -69,43 +69,43 @@ export interface SandboxRecord {
   readonly pid: number | undefined;
   readonly infra: SandboxInfra | undefined;
   readonly annotations: Readonly<Record<string, string>>;
-  /** Who answers for its attachments, where that is not the sandbox itself. */
+  /** Owner of its attachments, if that is not the sandbox itself. */
   readonly owner?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly sysctls?: Readonly<Record<string, string>>;
-  /** What these were in a namespace that was borrowed, while the sandbox is being made. */
+  /** Original values of the sysctls in a borrowed namespace, while the sandbox is being created. */
   readonly sysctlsBefore?: Readonly<Record<string, string>>;
-  /** When the process of `pid` was started, see `readProcesses`. */
+  /** Start time of the process `pid`, see `readProcesses`. */
   readonly pidStart?: number;
-  /** It has no namespace of its own: `netns` is the host's. */
+  /** The sandbox uses the network namespace of the host. */
   readonly hostNetwork?: true;
-  /** What of a stopped sandbox could not be taken down, beside its attachments. */
+  /** Why something of a stopped sandbox, other than its attachments, could not be torn down. */
   readonly reason?: string;
-  /** It was made for whoever will want it, and belongs to the process that holds the lock of this pool. */
+  /** Pool of a warm sandbox. The sandbox belongs to the process that holds the lock of this pool. */
   readonly pool?: string;
-  /** It ends with this container. */
+  /** The container that the sandbox ends with. */
   readonly container?: SandboxContainer;
-  /** Members that another version wrote; they stay when the record is written again. */
+  /** Members that another version wrote. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
 
-/** A sandbox that was taken down, with what could not be. */
+/** Returns the record of a sandbox that was torn down; `left` says why something of it could not be. */
 export function stopped({ reason: _, pidStart: __, ...record }: SandboxRecord, left?: string): SandboxRecord {
   return { ...record, phase: "stopped", pid: undefined, ...(left === undefined ? {} : { reason: left }) };
 }
 
-/** What the names of the namespaces that podwire makes begin with unless told otherwise; the ID follows. */
+/** Default prefix of the names of namespaces that podwire creates; the ID follows. */
 export const NETNS_PREFIX = "podwire-";
 
 const KIND = "podwire.sandbox.v1";
 
-/** The text of its file. */
+/** Returns the text of the record file. */
 export async function printSandbox(record: SandboxRecord): Promise<string> {
   return await printChecksummed(KIND, encode(record));
 }
 
 /**
- * The record in a file.
+ * Parses a record file.
  *
  * @throws {UnusableRecord} if it cannot be used
  */
@@ -113,7 +113,7 @@ export async function parseSandbox(text: string): Promise<SandboxRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
 }
 
-/** The record in a file of which one bit is wrong; undefined if more is. */
+/** Parses a record file with one wrong bit; returns undefined if more bits are wrong. */
 export async function repairSandbox(bytes: Uint8Array): Promise<SandboxRecord | undefined> {
   const text = await repairBit(KIND, bytes);
   return text === undefined ? undefined : await parseSandbox(text);
@@ -154,7 +154,7 @@ const SHAPE: Shape<SandboxRecord> = mapped(
     pid: lenient(anyNumber),
     infra: extensibleObjectOf({ runtime: anyText, bundle: anyText }, {}),
     annotations: mapOf(anyText),
-    // Records of earlier versions lack the rest.
+    // Records of earlier versions do not have the rest.
     attempt: lenient(anyNumber),
     owner: anyText,
     labels: mapOf(anyText),

@@ -15,27 +15,27 @@ import type { StateFormat } from "../state/state_format.ts";
 import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { ContainerIndex } from "./container_record.ts";
-import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
+import { type DamagedRecord, damagedRecord, isDamaged } from "./damaged_record.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
 import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
 
-/** All that is on record. */
+/** All records of sandboxes. */
 export interface SandboxRecords {
   /** Oldest first. */
   readonly records: readonly SandboxRecord[];
   readonly damaged: readonly DamagedRecord[];
 }
 
-/** Takes the lock over the names. */
+/** Takes the lock of the names. */
 export type LockNames = (signal?: AbortSignal) => Promise<Disposable>;
 
-/** How {@linkcode SandboxStore.reserve} goes about it. */
+/** How {@linkcode SandboxStore.reserve} reserves a name. */
 export interface ReserveOptions extends Durability {
   /** Whether no other sandbox may have the name, whatever its UID and attempt. @default {true} */
   readonly isUnique?: boolean | undefined;
 }
 
-/** As many as Deno has threads for files have something to do meanwhile. */
+/** More than the number of file threads of Deno, so that all of them are busy. */
 const FILES_AT_ONCE = 16;
 
 /**
@@ -70,7 +70,7 @@ export class SandboxStore {
     this.#format = format;
   }
 
-  /** Writes, or replaces, the record; it is on disk when this returns, unless it need not be. */
+  /** Creates or replaces the record. It is on disk when this returns, unless the options say that it does not have to be. */
   async write(record: SandboxRecord, options?: Durability): Promise<void> {
     await this.#format?.note();
     const text = await printSandbox(record);
@@ -79,30 +79,30 @@ export class SandboxStore {
   }
 
   /**
-   * The record of that ID; nothing if it is damaged.
+   * Returns the record with that ID; undefined if there is none, or it is damaged.
    *
    * @throws {CniError} kind `conflict` if a newer version wrote it
    */
   async read(id: string): Promise<SandboxRecord | undefined> {
     const found = await this.#readFile(id);
-    if (found === undefined || !("text" in found)) return found;
+    if (found === undefined || !isDamaged(found)) return found;
     if (found.isNewer) throw newerRecord(found.file, found.reason);
     return undefined;
   }
 
-  /** What is on record of that ID: a record, or what is left of one. */
-  async look(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
+  /** Returns the record with that ID, or what is left of a damaged one. */
+  async readAny(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
     await this.#format?.warnIfNewer();
-    return await this.#readFile(id) ?? await this.#aside(id);
+    return await this.#readFile(id) ?? await this.#readAside(id);
   }
 
-  /** The record of that ID, if it cannot be used. */
+  /** Returns the record with that ID if it cannot be used. */
   async damagedOf(id: string): Promise<DamagedRecord | undefined> {
-    const found = await this.look(id);
-    return found !== undefined && "text" in found ? found : undefined;
+    const found = await this.readAny(id);
+    return found !== undefined && isDamaged(found) ? found : undefined;
   }
 
-  /** Forgets a sandbox; its name goes first, so that none stays reserved for nobody. The caller does not hold the lock over the names. */
+  /** Removes a sandbox. Its name is freed first, so that no name stays reserved without a sandbox. The caller does not hold the lock of the names. */
   async remove(record: SandboxRecord): Promise<void> {
     const { id, name, namespace } = record;
     if (await this.isNamed(record)) {
@@ -114,12 +114,12 @@ export class SandboxStore {
     await this.containers.remove(id);
   }
 
-  /** Whether there is a record of that ID, be it one that cannot be used. */
+  /** Whether there is a record with that ID, usable or not. */
   async has(id: string): Promise<boolean> {
     return await statOf(this.#path(id)) !== undefined || await this.#lastAside(id) !== undefined;
   }
 
-  /** The IDs on record, in byte order, also those whose records cannot be used. */
+  /** Returns the IDs of all records, in byte order, including those that cannot be used. */
   async ids(): Promise<readonly string[]> {
     const ids = (await listDir(this.#dir)).flatMap((name) =>
       /^(.+)\.json(?:\.bad-\d+)?$/.exec(name)?.[1] ?? []
@@ -127,27 +127,27 @@ export class SandboxStore {
     return [...new Set(ids)].filter(isContainerId);
   }
 
-  /** All sandboxes whose records can be used, oldest first. */
+  /** Returns all records that can be used, oldest first. */
   async all(): Promise<readonly SandboxRecord[]> {
     return (await this.scan()).records;
   }
 
-  /** All that is on record. */
+  /** Returns all records. */
   async scan(): Promise<SandboxRecords> {
     await this.#format?.warnIfNewer();
-    const found = await inParallel(await this.ids(), FILES_AT_ONCE, (id) => this.look(id));
+    const found = await inParallel(await this.ids(), FILES_AT_ONCE, (id) => this.readAny(id));
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];
     for (const each of found) {
       if (each === undefined) continue;
-      if ("text" in each) damaged.push(each);
+      if (isDamaged(each)) damaged.push(each);
       else records.push(each);
     }
     records.sort((a, b) => a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0);
     return { records, damaged };
   }
 
-  /** Forgets a sandbox whose record is damaged, with the name that is reserved for it. */
+  /** Removes a sandbox whose record is damaged, with the name that is reserved for it. */
   async forgetDamaged(id: string): Promise<void> {
     const damaged = await this.damagedOf(id);
     if (damaged === undefined || damaged.isNewer) return;
@@ -157,7 +157,7 @@ export class SandboxStore {
     await this.containers.remove(id);
   }
 
-  /** Writes a record in the place of a damaged one, which is moved aside; gives where that is. */
+  /** Replaces a damaged record, which is moved aside. Returns the path of the damaged record. */
   async repair(record: SandboxRecord): Promise<string> {
     const path = this.#path(record.id);
     const movedTo = await statOf(path) === undefined
@@ -171,7 +171,7 @@ export class SandboxStore {
     return movedTo ?? path;
   }
 
-  /** The name that is reserved for a sandbox. */
+  /** Returns the name that is reserved for a sandbox. */
   async nameOf(id: string): Promise<Pick<SandboxRecord, "name" | "namespace"> | undefined> {
     for (const { namespace, name } of await this.#names.all()) {
       if ((await this.idsOf(namespace, name)).includes(id)) return { name, namespace };
@@ -179,7 +179,7 @@ export class SandboxStore {
     return undefined;
   }
 
-  /** Frees the name that is reserved for a sandbox. The caller does not hold the lock over the names. */
+  /** Frees the name that is reserved for a sandbox. The caller does not hold the lock of the names. */
   async forgetName(id: string): Promise<void> {
     const reserved = await this.nameOf(id);
     if (reserved === undefined) return;
@@ -187,23 +187,23 @@ export class SandboxStore {
     await this.#free(reserved.namespace, reserved.name, id);
   }
 
-  /** The IDs that the name is reserved for. */
+  /** Returns the IDs that the name is reserved for. */
   async idsOf(namespace: string, name: string): Promise<readonly string[]> {
     return (await this.#names.read(namespace, name))?.ids ?? [];
   }
 
-  /** The sandboxes of that name, and damaged records that it is reserved for. Where the index is damaged, all records are asked. */
+  /** Returns the sandboxes with that name, and the damaged records that it is reserved for. If the index is damaged, reads all records. */
   async named(namespace: string, name: string): Promise<readonly (SandboxRecord | DamagedRecord)[]> {
     const file = await this.#names.read(namespace, name);
     if (file === undefined) return [];
-    const found = await Promise.all(file.ids.map((id) => this.look(id)));
+    const found = await Promise.all(file.ids.map((id) => this.readAny(id)));
     const holders = found.filter((each) => each !== undefined);
     const isRight = (each: SandboxRecord | DamagedRecord) =>
-      "text" in each || (each.name === name && each.namespace === namespace);
+      isDamaged(each) || (each.name === name && each.namespace === namespace);
     const right = holders.filter(isRight);
-    // A sandbox of a pool is about to get the name.
-    const isOdd = holders.some((each) => !isRight(each) && !("pool" in each && each.pool !== undefined));
-    if (file.isWhole && !isOdd && holders.length === file.ids.length) return right;
+    // A warm sandbox may be about to get the name.
+    const isStale = holders.some((each) => !isRight(each) && !("pool" in each && each.pool !== undefined));
+    if (file.isWhole && !isStale && holders.length === file.ids.length) return right;
     const known = new Set(right.map(({ id }) => id));
     const others = (await this.all()).filter((record) =>
       record.name === name && record.namespace === namespace && reservesName(record) &&
@@ -213,8 +213,8 @@ export class SandboxStore {
   }
 
   /**
-   * Gives the name to the sandbox. The caller holds the lock over the names, and the sandbox's record is
-   * on disk: a name whose owner has none was left by a crash and is free.
+   * Reserves the name for the sandbox. The caller holds the lock of the names, and the sandbox's record is on disk: a name
+   * whose sandbox has no record was left by a crash and is free.
    *
    * @throws {CniError} kind `conflict` if another sandbox has it
    */
@@ -223,7 +223,7 @@ export class SandboxStore {
     if (await this.#names.create(namespace, name, id, options)) return;
     const file = await this.#names.read(namespace, name);
     const path = this.#names.path(namespace, name);
-    if (file?.keptBecause === "newer") throw newerRecord(path, "it is no list of IDs");
+    if (file?.keptBecause === "newer") throw newerRecord(path, "it is not a list of IDs");
     await requireFile(path);
     const holders = (await this.named(namespace, name)).filter((each) => each.id !== id);
     const other = holders.find((holder) => (options.isUnique ?? true) || isSameAttempt(record, holder));
@@ -231,14 +231,14 @@ export class SandboxStore {
     await this.#names.write(namespace, name, [...holders.map((holder) => holder.id), id], options);
   }
 
-  /** Whether its name is its own: a loss of power may have taken that of a sandbox which was just handed out. */
+  /** Whether its name is reserved. After a loss of power, the name of a warm sandbox that was just claimed may not be. */
   async isNamed({ id, name, namespace }: SandboxRecord): Promise<boolean> {
     return (await this.idsOf(namespace, name)).includes(id);
   }
 
   /**
-   * Removes what writes of killed processes left among the records and the names, and makes the index of the names say
-   * what the records say. The caller holds the lock over the names.
+   * Removes unfinished files of killed processes among the records and the names, and corrects the index of the names by the
+   * records. The caller holds the lock of the names.
    */
   async removeUnfinished(): Promise<void> {
     for (const dir of [this.#dir, this.#stateDir]) await removeUnfinished(dir);
@@ -261,7 +261,7 @@ export class SandboxStore {
       if (text === undefined) return undefined;
       const record = await parseSandbox(text);
       if (record.id === id) return record;
-      throw new UnusableRecord("it is of another sandbox");
+      throw new UnusableRecord("it belongs to another sandbox");
     } catch (error) {
       const { message: reason, isNewer } = UnusableRecord.of(error);
       this.#onBad({ file, reason });
@@ -269,8 +269,8 @@ export class SandboxStore {
     }
   }
 
-  /** What an earlier version moved aside, if nothing is in its place. */
-  async #aside(id: string): Promise<DamagedRecord | undefined> {
+  /** Returns the record that an earlier version moved aside, if no other record has its place. */
+  async #readAside(id: string): Promise<DamagedRecord | undefined> {
     const file = await this.#lastAside(id);
     const text = file === undefined ? undefined : await readTextIfThere(file);
     if (file === undefined || text === undefined) return undefined;
@@ -281,7 +281,7 @@ export class SandboxStore {
     return (await this.#asides(id)).at(-1);
   }
 
-  /** They are numbered; a list of the whole folder would cost more the more sandboxes there are. */
+  /** The files are numbered. Listing the whole directory would cost more with each sandbox. */
   async #asides(id: string): Promise<readonly string[]> {
     const files: string[] = [];
     for (let n = 1; await statOf(`${this.#path(id)}.bad-${n}`) !== undefined; n++) {
@@ -299,26 +299,26 @@ export class SandboxStore {
   }
 }
 
-/** Whether both are the same attempt of the same pod; a damaged record may be. */
+/** Whether both are the same attempt of the same pod. A damaged record counts as the same, because it may be. */
 export function isSameAttempt(
   { uid, attempt = 0 }: SandboxRecord,
   other: SandboxRecord | DamagedRecord,
 ): boolean {
-  return "text" in other || (other.uid === uid && (other.attempt ?? 0) === attempt);
+  return isDamaged(other) || (other.uid === uid && (other.attempt ?? 0) === attempt);
 }
 
-/** That a name is another sandbox's. */
+/** The name is reserved for another sandbox. */
 export class NameTakenError extends CniError {}
 
 function nameTaken({ name, namespace }: SandboxRecord, owner: SandboxRecord | DamagedRecord): CniError {
   const msg = `the name "${name}" in namespace "${namespace}" is taken by sandbox ${owner.id}`;
-  if ("text" in owner) {
+  if (isDamaged(owner)) {
     return new NameTakenError("conflict", msg, {
       details: `its record ${owner.file} cannot be read: ${owner.reason}`,
-      hint: `\`podwire repair ${owner.id}\` makes it anew, \`podwire rm -f ${owner.id}\` removes the sandbox`,
+      hint: `\`podwire repair ${owner.id}\` recreates it, \`podwire rm -f ${owner.id}\` removes the sandbox`,
     });
   }
   return new NameTakenError("conflict", msg, {
-    hint: "choose another name, or take its place with --replace",
+    hint: "choose another name, or replace that sandbox with --replace",
   });
 }

@@ -12,49 +12,49 @@ import { runFor, type SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { restoreSysctls } from "./sysctl.ts";
 
-/** What things of the host are taken down with. */
-type HostParts = Pick<SandboxContext, "run" | "running" | "path" | "timeouts">;
+/** The dependencies of {@linkcode tearDownHost}. */
+type HostContext = Pick<SandboxContext, "run" | "running" | "path" | "timeouts">;
 
-/** How {@linkcode tearDown} goes about it. */
+/** Options of {@linkcode tearDown}. */
 export interface TearDownOptions extends PodTearDownOptions {
-  /** Its attachments whose records are lost, where they were looked for. @default {they are looked for} */
+  /** Its attachments whose records are lost, if the caller has looked for them. @default {`tearDown` looks for them} */
   readonly lost?: readonly LostAttachment[] | undefined;
 }
 
-/** What taking down came to. */
-export interface TornDown {
-  /** All that failed. */
+/** Result of a tear-down. */
+export interface TearDownResult {
+  /** All failures. */
   readonly failures: readonly CniError[];
-  /** What became of attachments whose records cannot be used, or are lost. */
+  /** Outcomes for attachments whose records cannot be used, or are lost. */
   readonly damaged: readonly DamagedOutcome[];
-  /** What is left of the host's things, of which only the sandbox knows, and why; undefined if nothing is. */
+  /** Why the infra container, the namespace or sysctls are left, which only the sandbox record refers to; undefined if nothing is left. */
   readonly left: string | undefined;
 }
 
 /**
- * Takes down what a sandbox has: its networks, last attachment first, its infra container, and its
- * namespace if podwire made it: the container holds the namespace, and so outlives the networks. It goes on after a
- * failure and gives all of them; a network that could not be detached stays among the attachments.
+ * Tears down a sandbox: its networks, last attachment first, its infra container, and its namespace if podwire created it.
+ * The container holds the namespace, and so is ended after the networks. A failure does not stop the rest, and all failures
+ * are returned; a network that could not be detached stays among the attachments.
  *
  * The caller holds the container's lock.
  *
- * @throws {CniError} kind `conflict` if a newer version made its infra container: then nothing is taken down
+ * @throws {CniError} kind `conflict` if a newer version created its infra container: then nothing is torn down
  */
 export async function tearDown(
   record: SandboxRecord,
-  parts: HostParts & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
+  context: HostContext & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
   options: TearDownOptions = {},
-): Promise<TornDown> {
+): Promise<TearDownResult> {
   const { signal, lost, attachedOnly = false } = options;
   if (record.infra !== undefined) await requireOwnBundle(record.infra.bundle);
-  const failures = await parts.pods.tearDown(record.id, options);
-  // What was cut short has failed for now; the rest waits for another call, or for recovery.
+  const failures = await context.pods.tearDown(record.id, options);
+  // After a cancellation, the rest waits for another call or for recovery.
   signal?.throwIfAborted();
   const damaged = attachedOnly
     ? []
-    : await parts.damaged.removeUnused(record.id, { isUp: false, netns: record.netns, lost, signal });
+    : await context.damaged.removeUnused(record.id, { isUp: false, netns: record.netns, lost, signal });
   signal?.throwIfAborted();
-  const host = await tearDownHost(record, parts);
+  const host = await tearDownHost(record, context);
   return { ...host, damaged, failures: [...failures, ...damaged.flatMap(failureOf), ...host.failures] };
 }
 
@@ -65,14 +65,14 @@ function failureOf(
   return [error ?? new CniError("io", why, { verb: "DEL", network, containerId, ifName })];
 }
 
-/** As {@linkcode tearDown}, without the networks. Where nothing is left, nothing is run. */
+/** As {@linkcode tearDown}, without the networks. Runs no program if nothing is left. */
 export async function tearDownHost(
   record: SandboxRecord,
-  parts: HostParts,
-): Promise<Omit<TornDown, "damaged">> {
+  context: HostContext,
+): Promise<Omit<TearDownResult, "damaged">> {
   const failures: CniError[] = [];
-  const { path, timeouts } = parts;
-  const host = { run: runFor(parts, record.id) };
+  const { path, timeouts } = context;
+  const host = { run: runFor(context, record.id) };
   if (record.infra !== undefined) {
     await stopInfra({ id: record.id, ...record.infra }, { ...host, path, timeoutMs: timeouts.DEL }).catch(
       (error) => {
@@ -80,20 +80,20 @@ export async function tearDownHost(
       },
     );
   }
-  if (record.netns.owned && await isStillOurs(record)) {
+  if (record.netns.owned && await mayRemoveNetns(record)) {
     await removeNetns(record.netns.path, host).catch((error) => {
       failures.push(asCniError(error));
     });
   }
-  await giveSysctlsBack(record, host.run).catch((error) => {
+  await restoreBorrowedNetns(record, host.run).catch((error) => {
     failures.push(asCniError(error));
   });
-  const words = failures.map(({ message }) => message).join("; ");
-  return { failures, left: words === "" ? undefined : words };
+  const left = failures.map(({ message }) => message).join("; ");
+  return { failures, left: left === "" ? undefined : left };
 }
 
-/** Of a run that was cut short. */
-async function giveSysctlsBack(
+/** Restores the sysctls of a borrowed namespace after an interrupted run. */
+async function restoreBorrowedNetns(
   { netns, sysctls = {}, sysctlsBefore: before }: SandboxRecord,
   run: RunCommand,
 ): Promise<void> {
@@ -101,7 +101,7 @@ async function giveSysctlsBack(
   await restoreSysctls(netns.path, { sysctls, before }, run);
 }
 
-/** Somebody may have made a namespace of their own under the path since. */
-async function isStillOurs({ netns }: SandboxRecord): Promise<boolean> {
+/** Whether the path still leads to the namespace of the sandbox. Another program may have created its own namespace at the path. */
+async function mayRemoveNetns({ netns }: SandboxRecord): Promise<boolean> {
   return netns.id === undefined || await netnsId(netns.path) === undefined || await isUnchanged(netns);
 }

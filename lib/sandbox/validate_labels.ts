@@ -1,12 +1,12 @@
 import { CniError } from "../cni/error.ts";
 import { isPrintable } from "../cni/name.ts";
 
-/** Those of Kubernetes are a domain of 253 characters, a slash, and 63 more. */
+/** Keys of Kubernetes are a domain of 253 characters, a slash, and 63 characters. */
 const LONGEST_KEY = 317;
 const LONGEST_VALUE = 4096;
 
 /**
- * Refuses labels that could not be told from each other, or be asked for by a filter `K=V`.
+ * Refuses labels that a table could not show unambiguously, or that a filter `K=V` could not select.
  *
  * @throws {CniError} kind `usage`
  */
@@ -25,8 +25,8 @@ export function validateLabels(labels: Readonly<Record<string, string>>): void {
 }
 
 /**
- * Refuses annotations that could act on a terminal or hide what they are. A value may have several lines: `kubectl apply`
- * keeps whole files in one.
+ * Refuses annotations that could control a terminal or hide characters. A value may have several lines: `kubectl apply`
+ * stores whole files in one.
  *
  * @throws {CniError} kind `usage`
  */

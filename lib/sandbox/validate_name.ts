@@ -2,14 +2,14 @@ import { CniError } from "../cni/error.ts";
 import { isPrintable } from "../cni/name.ts";
 
 const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
-/** The longest name that Kubernetes gives a pod. */
+/** Maximum length of a pod name in Kubernetes. */
 const LONGEST = 253;
 
-/** Any printable text of a line; Kubernetes has UUIDs, and static pods hashes. */
+/** Kubernetes uses UUIDs, and hashes for static pods; here a UID may be any printable text without spaces. */
 const LONGEST_UID = 253;
 
 /**
- * Refuses a UID that could not stand in a line of a log, in a variable, or in a table.
+ * Refuses a UID that cannot be printed in a log line, a variable, or a table.
  *
  * @throws {CniError} kind `usage`
  */
@@ -20,12 +20,12 @@ export function validateUid(uid: string): void {
   if (uid === "" || isPrintable(uid) && !/\s/u.test(uid)) return;
   throw new CniError("usage", `the UID ${JSON.stringify(uid)} is invalid`, {
     path: "uid",
-    details: "it has to be printable, without spaces and line ends",
+    details: "it has to be printable, without spaces and line breaks",
   });
 }
 
 /**
- * Refuses what could not stand in a path, in `CNI_ARGS` or in a table.
+ * Refuses a name that cannot be used in a path, in `CNI_ARGS` or in a table.
  *
  * @throws {CniError} kind `usage`
  */
@@ -34,6 +34,6 @@ export function validateName(what: string, text: string, longest = LONGEST): voi
     throw new CniError("usage", `the ${what} "${text}" is longer than ${longest} characters`);
   }
   if (PATTERN.test(text)) return;
-  const rule = "a letter or digit first, then letters, digits, `_`, `.` and `-`";
+  const rule = "it has to be a letter or digit, followed by letters, digits, `_`, `.` and `-`";
   throw new CniError("usage", `the ${what} "${text}" is invalid`, { details: rule });
 }

@@ -11,17 +11,17 @@ import { CURRENT_VERSION } from "../cni/version.ts";
 import { containerProblem } from "./container_end.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxContext } from "./context.ts";
-import type { SandboxRecord } from "./record.ts";
+import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
 
 /** One network of a sandbox. */
 export interface SandboxNetwork {
-  /** The name of the network. */
+  /** Name of the network. */
   readonly name: string;
-  /** The interface inside the sandbox. */
+  /** Name of the interface inside the sandbox. */
   readonly ifName: string;
-  /** Whether the default route is through it, in one family at least. */
+  /** Whether it has the default route, in at least one address family. */
   readonly default: boolean;
-  /** In version 1.1.0. */
+  /** Result of its ADD, in version 1.1.0. */
   readonly result: JsonObject;
 }
 
@@ -35,133 +35,133 @@ export type SandboxState = typeof SANDBOX_STATES[number];
 export interface Sandbox {
   /** The container ID. */
   readonly id: string;
-  /** Its name, free in its namespace. */
+  /** Name, unique in its namespace unless UIDs or attempts differ. */
   readonly name: string;
-  /** Of the name, as in Kubernetes. */
+  /** Namespace of the name, as in Kubernetes. */
   readonly namespace: string;
   /** The pod UID. */
   readonly uid: string;
-  /** How often the pod was made anew before, as in Kubernetes. */
+  /** Number of earlier attempts to create the pod, as in Kubernetes. */
   readonly attempt: number;
-  /** `broken` says why in `reason`. */
+  /** For `broken`, `reason` says why. */
   readonly state: SandboxState;
-  /** ISO 8601. */
+  /** Time in ISO 8601. */
   readonly createdAt: string;
-  /** The path of its network namespace. */
+  /** Path of its network namespace. */
   readonly netns: string;
-  /** Whether it has no namespace of its own, but is in that of the host. */
+  /** Whether it uses the network namespace of the host. */
   readonly hostNetwork: boolean;
-  /** The process that its namespace was taken from, or that of its infra container, if there is one and it runs. */
+  /** ID of the process of its infra container, or of the process that its namespace was borrowed from; null if it does not run. */
   readonly pid: number | null;
   /** All addresses, without prefix lengths, in the order of the networks. */
   readonly ips: readonly string[];
   /** In the order of attachment. */
   readonly networks: readonly SandboxNetwork[];
-  /** What it was given to be found by. */
+  /** Labels of the request. */
   readonly labels: Readonly<Record<string, string>>;
-  /** Those of the pod. */
+  /** Annotations of the request. */
   readonly annotations: Readonly<Record<string, string>>;
   /** Why it is broken. */
   readonly reason?: string;
-  /** Somebody is making it or taking it down at this moment: that it is not ready is no fault of it. */
+  /** Whether it is being created or torn down at this moment, which is why it is not ready. */
   readonly underWay?: true;
 }
 
-type ViewParts = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
+type ViewContext = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
   readonly pods: Pick<SandboxContext["pods"], "networks">;
 };
 
-/** What happens to a sandbox in the phases that an operation goes through, where somebody is at it, and where nobody is. */
+/** Descriptions of the operations, in progress and interrupted. */
 const OPERATIONS = {
-  creating: { now: "it is being made, or undone", was: "made" },
-  stopping: { now: "it is being taken down", was: "taken down" },
+  creating: { now: "it is being created, or undone", was: "created" },
+  stopping: { now: "it is being torn down", was: "torn down" },
   removing: { now: "it is being removed", was: "removed" },
-} as const;
+} as const satisfies Record<TransitionPhase, unknown>;
 
 type Processes = ReadonlyMap<number, ProcessState>;
 
-/** Why a sandbox is not ready, and whether somebody is at it. */
-type Found = Pick<Partial<Sandbox>, "underWay"> & { readonly reason?: string | undefined };
+/** Why a sandbox is not ready, and whether an operation is in progress. */
+type Problem = Pick<Partial<Sandbox>, "underWay"> & { readonly reason?: string | undefined };
 
 /**
- * What there is to see of a sandbox now.
+ * Returns the current state of a sandbox.
  *
- * @throws {CniError} kind `not-found` if it has gone meanwhile
+ * @throws {CniError} kind `not-found` if it was removed meanwhile
  */
 export async function viewSandbox(
   record: SandboxRecord,
-  parts: ViewParts,
+  context: ViewContext,
   signal?: AbortSignal,
 ): Promise<Sandbox> {
-  const [sandbox] = await viewSandboxes([record], parts, signal);
+  const [sandbox] = await viewSandboxes([record], context, signal);
   if (sandbox === undefined) throw new CniError("not-found", `the sandbox "${record.name}" is gone`);
   return sandbox;
 }
 
-/** Addresses, routes or interfaces of one network. */
+/** Number of addresses, routes or interfaces above which a result is large. */
 const MANY = 100;
-/** Each has a few files open at most. */
+/** Each view opens only a few files. */
 const VIEWS_AT_ONCE = 16;
 
-/** What there is to see of each sandbox now, if it has not gone meanwhile; with one look at the processes of all. */
+/** Returns the current state of each sandbox that was not removed meanwhile. Reads the processes of all sandboxes at once. */
 export async function viewSandboxes(
   records: readonly SandboxRecord[],
-  parts: ViewParts,
+  context: ViewContext,
   signal?: AbortSignal,
 ): Promise<readonly Sandbox[]> {
-  const processes = await processesOf(records, parts, signal);
+  const processes = await processesOf(records, context, signal);
   const views = await inParallel(
     records,
     VIEWS_AT_ONCE,
-    (record) => viewNow(record, parts, processes),
+    (record) => viewNow(record, context, processes),
     signal,
   );
   return views.filter((view) => view !== undefined);
 }
 
-/** Such that what another process does to it between two looks is not taken for a fault. */
+/** Reads the record again before it reports a problem, because another process may have changed the sandbox since the first read. */
 async function viewNow(
   record: SandboxRecord,
-  parts: ViewParts,
+  context: ViewContext,
   processes: Processes,
 ): Promise<Sandbox | undefined> {
   const { id, phase } = record;
-  if (phase === "stopped") return await viewOf(record, parts, processes, { reason: record.reason });
-  if (phase !== "ready" && await parts.locks.containers.isBusy(id)) {
-    return await viewOf(record, parts, processes, { reason: OPERATIONS[phase].now, underWay: true });
+  if (phase === "stopped") return await viewOf(record, context, processes, { reason: record.reason });
+  if (isInTransition(phase) && await context.locks.containers.isBusy(id)) {
+    return await viewOf(record, context, processes, { reason: OPERATIONS[phase].now, underWay: true });
   }
-  const reason = await problemOf(record, parts, processes);
-  if (reason === undefined) return await viewOf(record, parts, processes, {});
-  const now = await parts.sandboxes.read(id);
+  const reason = await problemOf(record, context, processes);
+  if (reason === undefined) return await viewOf(record, context, processes, {});
+  const now = await context.sandboxes.read(id);
   if (now === undefined) return undefined;
   if (now.phase === phase && now.createdAt === record.createdAt) {
-    return await viewOf(record, parts, processes, { reason });
+    return await viewOf(record, context, processes, { reason });
   }
-  return await viewNow(now, parts, await processesOf([now], parts));
+  return await viewNow(now, context, await processesOf([now], context));
 }
 
 async function viewOf(
   record: SandboxRecord,
-  parts: ViewParts,
+  context: ViewContext,
   processes: Processes,
-  found: Found,
+  problem: Problem,
 ): Promise<Sandbox> {
-  const attached = await parts.pods.networks(record.id);
+  const attached = await context.pods.networks(record.id);
   if (attached.some(isLarge)) await yieldToLoop();
-  const pid = isProcessThere(record, processes) ? record.pid : undefined;
-  return toSandbox({ ...record, pid }, attached, found);
+  const pid = isProcessRunning(record, processes) ? record.pid : undefined;
+  return toSandbox({ ...record, pid }, attached, problem);
 }
 
-/** Whether what its plugins answered takes milliseconds to show. */
+/** Whether the result of its plugins takes milliseconds to convert. */
 function isLarge({ result }: PodNetwork): boolean {
   return Object.values(result).some((member) => isArray(member) && member.length > MANY);
 }
 
-/** A record as it is shown, with what was found beside it. */
+/** Returns a sandbox as the library shows it. */
 export function toSandbox(
   record: SandboxRecord,
   attached: readonly PodNetwork[],
-  { reason, underWay }: Found = {},
+  { reason, underWay }: Problem = {},
 ): Sandbox {
   const networks = attached.map(toSandboxNetwork);
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
@@ -189,58 +189,58 @@ export function toSandbox(
   };
 }
 
-/** The processes that are told about; those of stopped sandboxes are not asked for. */
+/** Reads the processes of the sandboxes; those of stopped sandboxes are not read. */
 async function processesOf(
   records: readonly SandboxRecord[],
-  { run }: Pick<ViewParts, "run">,
+  { run }: Pick<ViewContext, "run">,
   signal?: AbortSignal,
 ): Promise<Processes> {
   const pids = records.flatMap(({ pid, phase }) => pid === undefined || phase === "stopped" ? [] : [pid]);
   return await readProcesses(pids, { run, signal });
 }
 
-function isProcessThere({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {
+function isProcessRunning({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {
   return pid !== undefined && isRunning(processes, { pid, start });
 }
 
 /**
- * Why the infra container of a sandbox does not hold it any more. A process that its namespace was only taken from may
- * end: the namespace has a path of its own.
+ * Returns why the infra container of a sandbox does not hold it any more; undefined if it does, or there is none. If the
+ * namespace was borrowed from a process, that process may exit: the pinned path keeps the namespace alive.
  */
 export async function infraProblem(
   record: SandboxRecord,
-  parts: Pick<ViewParts, "run">,
+  context: Pick<ViewContext, "run">,
   processes?: Processes,
 ): Promise<string | undefined> {
   const { infra, pid, pidStart: start } = record;
   if (infra === undefined || pid === undefined) return undefined;
-  const seen = processes ?? await processesOf([record], parts);
-  if (isProcessThere(record, seen)) return undefined;
-  const there = seen.get(pid);
-  const isOther = there !== undefined && start !== undefined && there.start !== start;
+  const known = processes ?? await processesOf([record], context);
+  if (isProcessRunning(record, known)) return undefined;
+  const current = known.get(pid);
+  const isOther = current !== undefined && start !== undefined && current.start !== start;
   const now = isOther ? `; another process has the ID ${pid} now` : "";
   return `its infra container has ended: its process ${pid} is gone${now}`;
 }
 
 /**
- * Why a sandbox is not as it should be, as far as its record, its namespace and its process tell. Of an operation that
- * its record tells of nobody is at work, or the caller, who holds its lock.
+ * Returns why a sandbox is broken, judged by its record, its namespace and its process; undefined if it is not. Call only
+ * when no operation is in progress, or while holding the container's lock.
  */
 export async function problemOf(
   record: SandboxRecord,
-  parts: Pick<ViewParts, "attachments" | "run">,
+  context: Pick<ViewContext, "attachments" | "run">,
   processes?: Processes,
 ): Promise<string | undefined> {
   const { phase, netns, bootId, reason, hostNetwork } = record;
   if (phase === "stopped") return reason;
-  if (phase !== "ready") {
+  if (isInTransition(phase)) {
     return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` cleans it up`;
   }
-  if (bootId !== await parts.attachments.boot()) return "it is of another boot";
-  const ended = await infraProblem(record, parts, processes) ??
-    containerProblem(record, processes ?? await processesOf([record], parts));
+  if (bootId !== await context.attachments.boot()) return "it belongs to another boot";
+  const ended = await infraProblem(record, context, processes) ??
+    containerProblem(record, processes ?? await processesOf([record], context));
   if (ended !== undefined) return ended;
-  // It cannot go, and somebody may look from inside another one.
+  // The namespace of the host always exists, and this process may run in another namespace.
   if (hostNetwork) return undefined;
   const problem = await nsProblem(netns.path);
   if (problem !== undefined) return `${netns.path}: ${problem}`;

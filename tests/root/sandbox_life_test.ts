@@ -199,7 +199,7 @@ sandboxTest(
     await podwire.sandboxes.remove("gone");
     await podwire.sandboxes.run({ name: "old", id: "c2" });
     const { sandboxes } = world.afterRestart();
-    assertEquals((await sandboxes.get("old")).reason, "it is of another boot");
+    assertEquals((await sandboxes.get("old")).reason, "it belongs to another boot");
     assertEquals((await failing(() => sandboxes.hold("old"))).kind, "conflict");
     assertEquals(await sandboxes.remove("old"), []);
     assertEquals(await world.left(), []);

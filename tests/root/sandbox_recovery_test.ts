@@ -210,7 +210,7 @@ sandboxTest(
     await world.sh('umount "$1" && rm "$1"', `${world.netnsDir}/podwire-${world.id("c1")}`);
 
     const after = world.afterRestart();
-    assertEquals((await after.sandboxes.get("web")).reason, "it is of another boot");
+    assertEquals((await after.sandboxes.get("web")).reason, "it belongs to another boot");
     await after.sandboxes.run({ name: "new", id: world.id("c2") });
     const calls = await a.calls();
     assertEquals(calls.map(({ verb, env }) => world.plain(`${verb} ${env.CNI_CONTAINERID}`)).sort(), [

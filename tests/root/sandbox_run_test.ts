@@ -339,7 +339,7 @@ sandboxTest("a stop that is cancelled waits, half-way, for another stop", async 
   assertEquals((await pending).kind, "cancelled");
   const halfway = await sandboxes.get("web");
   assertEquals(halfway.state, "broken");
-  assertStringIncludes(halfway.reason ?? "", "interrupted while it was being taken down");
+  assertStringIncludes(halfway.reason ?? "", "interrupted while it was being torn down");
   await a.answer("DEL", {});
   assertEquals(await sandboxes.stop("web"), []);
   await sandboxes.remove("web");

@@ -28,7 +28,7 @@ exec sleep 600
     const { status, json } = await daemon.call("GET", "/v1/sandboxes/web");
     assertEquals(
       [status, json.state, json.reason, json.underWay],
-      [200, "broken", "it is being made, or undone", true],
+      [200, "broken", "it is being created, or undone", true],
     );
     assertEquals((await daemon.call("GET", "/v1/sandboxes")).json, [json]);
     assertEquals(await world.json(["inspect", "web"]), json);
@@ -43,7 +43,7 @@ exec sleep 600
     const left = await world.json(["inspect", "web"]);
     assertEquals(
       [left.state, left.reason, left.underWay],
-      ["broken", "it was interrupted while it was being made: `podwire recover` cleans it up", undefined],
+      ["broken", "it was interrupted while it was being created: `podwire recover` cleans it up", undefined],
     );
     assertMatch(await world.done(["ps"]), /web +broken/);
     assertEquals((await world.json(["recover"])).failed, []);

@@ -47,7 +47,7 @@ const BARE: SandboxRecord = {
   sysctls: {},
 };
 
-/** As podwire wrote it before there were labels. */
+/** A record of a version without labels and sysctls. */
 const { labels: _labels, sysctls: _sysctls, ...EARLIER } = BARE;
 const MORE: SandboxRecord = {
   ...BARE,
@@ -57,7 +57,7 @@ const MORE: SandboxRecord = {
   reason: "its infra container",
 };
 
-Deno.test("a sandbox is kept in one file for nobody else to read, with kind and checksum", () =>
+Deno.test("a sandbox record is one file that only its owner can read, with kind and checksum", () =>
   inStore(async (store, dir) => {
     for (const record of [SANDBOX, BARE, EARLIER, MORE]) {
       await store.write(record);
@@ -69,9 +69,10 @@ Deno.test("a sandbox is kept in one file for nobody else to read, with kind and 
     assertEquals(await store.read("c2"), undefined);
   }));
 
-Deno.test("sandboxes come oldest first, their IDs in byte order", () =>
+Deno.test("sandboxes are listed oldest first, and their IDs in byte order", () =>
   inStore(async (store) => {
-    assertEquals([await store.all(), await store.ids()], [[], []]);
+    assertEquals(await store.all(), []);
+    assertEquals(await store.ids(), []);
     for (const [id, createdAt] of [["b", "2026-01-03"], ["a", "2026-01-02"], ["c", "2026-01-01"]] as const) {
       await store.write({ ...SANDBOX, id, createdAt });
     }
@@ -79,7 +80,7 @@ Deno.test("sandboxes come oldest first, their IDs in byte order", () =>
     assertEquals((await store.all()).map(({ id }) => id), ["c", "a", "b"]);
   }));
 
-Deno.test("a name belongs to one sandbox of a namespace, until that is removed", () =>
+Deno.test("a name belongs to one sandbox of a namespace until that sandbox is removed", () =>
   inStore(async (store) => {
     await store.write(SANDBOX);
     await store.reserve(SANDBOX);
@@ -87,18 +88,20 @@ Deno.test("a name belongs to one sandbox of a namespace, until that is removed",
     const other = { ...SANDBOX, id: "c2" };
     await store.write(other);
     const error = await assertRejects(() => store.reserve(other), CniError);
-    assertEquals([error.kind, error.msg], [
-      "conflict",
-      'the name "web" in namespace "default" is taken by sandbox c1',
-    ]);
+    assertEquals({ kind: error.kind, msg: error.msg }, {
+      kind: "conflict",
+      msg: 'the name "web" in namespace "default" is taken by sandbox c1',
+    });
     await store.reserve({ ...other, namespace: "prod" });
-    assertEquals([await store.idsOf("default", "web"), await store.idsOf("prod", "web")], [["c1"], ["c2"]]);
-    // One that does not own the name does not take it along.
+    assertEquals(await store.idsOf("default", "web"), ["c1"]);
+    assertEquals(await store.idsOf("prod", "web"), ["c2"]);
+    // Removing a sandbox that does not have the name does not free it.
     await store.remove(other);
     assertEquals(await store.idsOf("default", "web"), ["c1"]);
     await store.remove(SANDBOX);
     await store.remove(SANDBOX);
-    assertEquals([await store.idsOf("default", "web"), await store.ids()], [[], []]);
+    assertEquals(await store.idsOf("default", "web"), []);
+    assertEquals(await store.ids(), []);
   }));
 
 Deno.test("a name that a crash left to a sandbox without a record is free", () =>
@@ -112,25 +115,25 @@ Deno.test("a name that a crash left to a sandbox without a record is free", () =
     }
   }));
 
-Deno.test("a file that is not as it was written is reported and left as it is; whole, but not understood, it is a newer version's", () =>
+Deno.test("a damaged record is reported and not changed; an intact record that cannot be decoded counts as one of a newer version", () =>
   inStore(async (store, dir, bad) => {
     await store.write(SANDBOX);
     await store.write({ ...SANDBOX, id: "c2" });
     const path = `${dir}/sandboxes/c1.json`;
     const whole = await Deno.readTextFile(path);
     const body = await parseChecksummed("podwire.sandbox.v1", whole);
-    const resealed = (changes: Record<string, string>) =>
+    const rechecksummed = (changes: Record<string, string>) =>
       printChecksummed("podwire.sandbox.v1", { ...body, ...changes });
     const damaged = [
       ["", false],
       [whole.slice(0, -20), false],
       [whole.replace("4711", "4712"), false],
       [await printChecksummed("podwire.attachment.v1", body), false],
-      [await resealed({ id: "c2" }), false],
+      [await rechecksummed({ id: "c2" }), false],
       [await printChecksummed("podwire.sandbox.v2", body), true],
       [whole.replace("sandbox.v1", "sandbox.v9").replace("4711", "4712"), true],
-      [await resealed({ phase: "odd" }), true],
-      [await resealed({ netns: "path" }), true],
+      [await rechecksummed({ phase: "odd" }), true],
+      [await rechecksummed({ netns: "path" }), true],
     ] as const;
     for (const [text, isNewer] of damaged) {
       await Deno.writeTextFile(path, text);
@@ -151,7 +154,7 @@ Deno.test("a file that is not as it was written is reported and left as it is; w
     assertEquals(await store.ids(), ["c1", "c2"]);
   }));
 
-Deno.test("a kind that was damaged is told from one that is not known by the checksum", () =>
+Deno.test("the checksum distinguishes a damaged kind from an unknown one", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
     const path = `${dir}/sandboxes/c1.json`;
@@ -159,7 +162,7 @@ Deno.test("a kind that was damaged is told from one that is not known by the che
     assertEquals(await store.read("c1"), SANDBOX);
   }));
 
-Deno.test("members that a newer version wrote stay when a record is written again, at every level", () =>
+Deno.test("members that a newer version wrote are kept when a record is written again, at every level", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
     const path = `${dir}/sandboxes/c1.json`;
@@ -174,15 +177,15 @@ Deno.test("members that a newer version wrote stay when a record is written agai
     const read = await store.read("c1");
     await store.write({ ...stopped(read!), phase: "stopping" });
     const again = await parseChecksummed("podwire.sandbox.v1", await Deno.readTextFile(path));
-    assertEquals([again.later, again.netns, again.infra, again.phase], [
-      more.later,
-      more.netns,
-      more.infra,
-      "stopping",
-    ]);
+    assertEquals({ later: again.later, netns: again.netns, infra: again.infra, phase: again.phase }, {
+      later: more.later,
+      netns: more.netns,
+      infra: more.infra,
+      phase: "stopping",
+    });
   }));
 
-Deno.test("a name is its own for each UID and attempt where that is asked for, and one at a time where not", () =>
+Deno.test("a name is shared by several UIDs and attempts only if the reservation allows it", () =>
   inStore(async (store) => {
     const share = { isUnique: false };
     const attempts = [
@@ -210,7 +213,7 @@ Deno.test("a name is its own for each UID and attempt where that is asked for, a
     assertEquals(await store.idsOf("default", "web"), ["c2", "c3"]);
   }));
 
-Deno.test("a file of a name that was damaged names nobody else, and is made anew from the records", () =>
+Deno.test("a damaged name file gives the name to no other sandbox, and is recreated from the records", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
     await store.reserve(SANDBOX);
@@ -228,9 +231,8 @@ Deno.test("a file of a name that was damaged names nobody else, and is made anew
       assertStringIncludes(error.msg, "is taken by sandbox c1", text);
       await write();
       await store.removeUnfinished();
-      assertEquals([await store.idsOf("default", "web"), await store.idsOf("default", "db")], [["c1"], [
-        "d1",
-      ]]);
+      assertEquals(await store.idsOf("default", "web"), ["c1"]);
+      assertEquals(await store.idsOf("default", "db"), ["d1"]);
     }
     await Deno.remove(path);
     await store.removeUnfinished();
@@ -242,7 +244,7 @@ Deno.test("a file of a name that was damaged names nobody else, and is made anew
     assertEquals(await Deno.readTextFile(path), newer);
   }));
 
-Deno.test("names, namespaces and IDs can stand in a path and in CNI_ARGS", () => {
+Deno.test("names, namespaces and IDs that cannot be used in a path or in CNI_ARGS are refused", () => {
   for (const good of ["a", "web-0", "A.b_c", "0", "x".repeat(253)]) validateName("sandbox name", good);
   for (const bad of ["", ".", "..", "-a", "_a", "a/b", "a;b", "a b", "a\n", "ä", "x".repeat(254)]) {
     const error = assertThrows(() => validateName("sandbox name", bad), CniError);
@@ -251,7 +253,7 @@ Deno.test("names, namespaces and IDs can stand in a path and in CNI_ARGS", () =>
   }
 });
 
-Deno.test("a record that an earlier version moved aside is remembered by its ID, until there is another of that ID", () =>
+Deno.test("a record that an earlier version moved aside is found by its ID until there is a new record with that ID", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
     await store.reserve(SANDBOX);
@@ -260,18 +262,16 @@ Deno.test("a record that an earlier version moved aside is remembered by its ID,
       await Deno.writeTextFile(`${dir}/sandboxes/c1.json.bad-${n}`, "no record");
       assertEquals(await store.read("c1"), undefined);
       const { records, damaged: [damaged, ...others] } = await store.scan();
-      assertEquals([records, damaged?.id, damaged?.file, others], [
-        [],
-        "c1",
-        `${dir}/sandboxes/c1.json.bad-${n}`,
-        [],
-      ]);
+      assertEquals({ records, id: damaged?.id, file: damaged?.file, others }, {
+        records: [],
+        id: "c1",
+        file: `${dir}/sandboxes/c1.json.bad-${n}`,
+        others: [],
+      });
       assertEquals(Math.abs(Date.parse(damaged?.since ?? "") - Date.now()) < 60_000, true);
     }
-    assertEquals([await store.nameOf("c1"), await store.nameOf("c2")], [
-      { name: "web", namespace: "default" },
-      undefined,
-    ]);
+    assertEquals(await store.nameOf("c1"), { name: "web", namespace: "default" });
+    assertEquals(await store.nameOf("c2"), undefined);
     await store.write(SANDBOX);
     assertEquals((await store.scan()).damaged, []);
     await store.remove(SANDBOX);
