@@ -13,7 +13,7 @@ import {
 import { mapped, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
 import { CIDR, IP, present } from "./config_shape.ts";
 
-/** Addresses to give away: from `start` to `end`, both included, less the gateway. */
+/** Addresses to allocate: from `start` to `end`, both included, without the gateway. */
 export interface AddressRange {
   readonly subnet: Cidr;
   readonly start: Ip;
@@ -63,10 +63,10 @@ function lastUsable(subnet: Cidr): Ip {
 }
 
 /**
- * Refuses a set that mixes families or overlaps itself, and sets that overlap each other: two
- * containers could be given one address.
+ * Refuses a set that mixes families or overlaps itself, and sets that overlap each other: two containers could get the same
+ * address.
  *
- * @throws {CniError} with the code 7.
+ * @throws {CniError} With the code 7.
  */
 export function validateRangeSets(sets: readonly RangeSet[]): void {
   if (sets.length === 0) throw invalid("no IP ranges specified");
@@ -100,14 +100,14 @@ function overlaps(a: AddressRange, b: AddressRange): boolean {
     compareIp(b.start, a.end) <= 0;
 }
 
-/** The range of a set that an address is in. */
+/** Returns the range of a set that contains an address. */
 export function rangeFor(set: RangeSet, ip: Ip): AddressRange | undefined {
   return set.find((range) =>
     range.start.family === ip.family && compareIp(range.start, ip) <= 0 && compareIp(ip, range.end) <= 0
   );
 }
 
-/** Prints a set as in `10.1.0.2-10.1.0.9,10.2.0.1-10.2.0.254`. */
+/** Formats a set as in `10.1.0.2-10.1.0.9,10.2.0.1-10.2.0.254`. */
 export function formatRangeSet(set: RangeSet): string {
   return set.map(formatRange).join(",");
 }
@@ -117,8 +117,8 @@ function formatRange(range: AddressRange): string {
 }
 
 /**
- * Every address of a set but the gateways, once, beginning behind the one that was given away last:
- * a container that restarts in a loop does not get an address again before all others had their turn.
+ * Yields every address of a set except the gateways, once, beginning after the one that was allocated last: if a container
+ * restarts in a loop, an address is used again only after all others.
  */
 export function* candidates(
   set: RangeSet,

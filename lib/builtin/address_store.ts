@@ -10,48 +10,48 @@ import {
 } from "../host/file.ts";
 import { lockFile } from "../host/lock.ts";
 
-/** Who holds an address. */
+/** The owner of an address. */
 export interface AddressOwner {
   readonly containerId: string;
   readonly ifName: string;
 }
 
 /**
- * The addresses of one network that are given away, as files that the host-local plugin of the CNI plugins project
- * reads and writes too: one file per address, named by it, with the owner inside, and the address given away last in
- * `last_reserved_ip.<set>`.
+ * The allocated addresses of one network, as files that the host-local plugin of the CNI plugins project reads and writes
+ * too: one file for each address, with the address as its name and the owner inside, and the address that was allocated
+ * last in `last_reserved_ip.<set>`.
  *
- * A file that is made exclusively is the reservation, so a crash at any point leaves an address either free or held,
- * never given twice.
+ * The exclusive creation of the file is the reservation: a crash at any point leaves an address either free or held, never
+ * allocated twice.
  */
 export interface AddressStore {
-  /** The names of the addresses that are taken. */
+  /** Returns the names of the addresses that are taken. */
   taken(): Promise<ReadonlySet<string>>;
-  /** Whether the address was free and is now the owner's. */
+  /** Reserves an address for an owner; returns false if it is taken. */
   reserve(ip: Ip, owner: AddressOwner): Promise<boolean>;
-  /** Where the search in a set of ranges goes on next time. */
+  /** Stores where the next search in a set of ranges begins. */
   rememberLast(set: number, ip: Ip): Promise<void>;
   lastReserved(set: number): Promise<Ip | undefined>;
-  /** The addresses of an owner, those that an old version wrote without the interface name included. */
+  /** Returns the addresses of an owner, also those that an old version wrote without the interface name. */
   addressesOf(owner: AddressOwner): Promise<Ip[]>;
-  /** Who holds an address, as far as its file tells. */
+  /** Describes the owner of an address; undefined if its file names none. */
   holderOf(ip: Ip): Promise<string | undefined>;
   /** Frees one address. */
   free(ip: Ip): Promise<void>;
-  /** Frees all addresses of an owner; those without interface name only if there are no others. */
+  /** Frees all addresses of an owner; those without an interface name only if there are no others. */
   release(owner: AddressOwner): Promise<void>;
-  /** Frees the addresses of all owners but these. */
+  /** Frees the addresses of all other owners; returns them. */
   releaseOthers(valid: readonly AddressOwner[]): Promise<Ip[]>;
 }
 
-/** Reading is bound by the latency of each file, not by the processor. */
+/** The latency of each file limits the reading, not the CPU. */
 const READS_AT_ONCE = 64;
 
 /**
- * Calls `use` with the store in a folder while no other process, of this program or of the original plugin, changes
- * it. Order of locks: this one is the innermost.
+ * Calls `use` with the store in a directory, which no other process, of this program or of the original plugin, changes
+ * meanwhile. Order of locks: this one is the innermost.
  *
- * Permissions: `--allow-read` and `--allow-write` for the folder.
+ * Permissions: `--allow-read` and `--allow-write` for the directory.
  */
 export async function withAddressStore<T>(
   dir: string,
@@ -83,7 +83,7 @@ function storeIn(dir: string): AddressStore {
     },
     free,
     release: async (owner) => {
-      // Recovery of what a kill cut short ends here; it knows nothing of this folder.
+      // Finishes what a killed process left unfinished: `podwire recover` does not know this directory.
       await removeUnfinished(dir);
       const records = await readRecords(dir);
       const own = records.filter(({ text }) => text === recordOf(owner));
@@ -110,7 +110,7 @@ function lastPath(dir: string, set: number): string {
 async function readRecords(dir: string): Promise<{ readonly ip: Ip; readonly text: string }[]> {
   const files = (await listDir(dir)).flatMap((name) => {
     const ip = parseIp(name);
-    // A name in another spelling is not ours: removing it by its canonical name would remove another file.
+    // A file whose name is not canonical was not made here: its canonical name would be that of another file.
     return ip === undefined || formatIp(ip) !== name ? [] : [{ ip, name }];
   });
   const records: { ip: Ip; text: string }[] = [];

@@ -1,6 +1,6 @@
 /**
- * The values of all promises, in order. Unlike `Promise.all` it waits for every one before it throws, so that nothing
- * goes on behind the back of whoever undoes the rest.
+ * Resolves with the values of all promises, in order. Unlike `Promise.all` it waits for every promise before it throws, so
+ * that nothing still runs while the caller undoes the rest.
  *
  * @throws The first error; an AggregateError if there are several.
  */

@@ -5,7 +5,7 @@ export interface TaggedAttachment {
   readonly ifName: string;
 }
 
-/** What {@linkcode attachmentTag} gives, with or without words behind it. */
+/** A tag of {@linkcode attachmentTag}, alone or with a comment after it. */
 const TAG = /^[0-9a-f]{16}-[0-9a-f]{16}(?:,|$)/;
 
 /** Whether a link's alias is the tag of some attachment. */
@@ -16,20 +16,20 @@ export function isTag(alias: string): boolean {
 /** The longest comment of an nftables rule, in bytes (NFTNL_UDATA_COMMENT_MAXLEN); a link's alias may be longer. */
 const LONGEST_TAG = 128;
 
-/** What all tags of a network begin with. */
+/** Returns the beginning of all tags of a network. */
 export async function networkTag(network: string): Promise<string> {
   return (await sha512(network)).slice(0, 16);
 }
 
-/** What the tag of an attachment, and of no other, begins with. */
+/** Returns the tag of an attachment; no other attachment has a tag that begins like it. */
 export async function attachmentTag(attachment: TaggedAttachment): Promise<string> {
   const { network, containerId, ifName } = attachment;
   return `${await networkTag(network)}-${(await sha512(`${ifName}:${containerId}`)).slice(0, 16)}`;
 }
 
 /**
- * The tag with words for people behind it. To the byte what the bridge plugin of the CNI plugins project writes into
- * its nftables rules, so that each of the two finds what the other made.
+ * Returns the tag with names for people after it. It equals, byte for byte, the comment that the bridge plugin of the CNI
+ * plugins project writes into its nftables rules, so that each of the two plugins finds the rules of the other.
  */
 export async function attachmentComment(attachment: TaggedAttachment): Promise<string> {
   const { network, containerId, ifName } = attachment;
@@ -37,7 +37,7 @@ export async function attachmentComment(attachment: TaggedAttachment): Promise<s
   return cut(`${await attachmentTag(attachment)}, ${words}`, LONGEST_TAG);
 }
 
-/** The chain of a container in the `nat` table of iptables, as the CNI plugins project names it. */
+/** Returns the name of the chain of a container in the `nat` table of iptables, as the CNI plugins project forms it. */
 export async function iptablesChain(
   { network, containerId }: Omit<TaggedAttachment, "ifName">,
 ): Promise<string> {
@@ -52,6 +52,6 @@ async function sha512(text: string): Promise<string> {
 function cut(text: string, bytes: number): string {
   const encoded = new TextEncoder().encode(text);
   if (encoded.length <= bytes) return text;
-  // A character that the cut went through is dropped, not replaced.
+  // A character that is cut in half is dropped, not replaced.
   return new TextDecoder().decode(encoded.subarray(0, bytes), { stream: true });
 }

@@ -27,8 +27,8 @@ import { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
 /**
- * Connects containers to a Linux bridge on the host, as the bridge plugin of the CNI plugins project does: either can
- * check and take down what the other has set up.
+ * Connects containers to a Linux bridge on the host, as the bridge plugin of the CNI plugins project does: each of the two
+ * can check and detach what the other has attached.
  */
 export const bridge: Plugin = {
   about: "CNI plugin bridge (podwire)",
@@ -36,12 +36,12 @@ export const bridge: Plugin = {
   verbs: { ADD: add, CHECK: check, DEL: del, STATUS: status, GC: gc },
 };
 
-/** What `ip -batch` would not take for a plain word even in quotes. */
+/** Characters that `ip -batch` interprets even inside quotes. */
 const UNWRITABLE = /["'\\#\p{Cc}]/u;
 
 /**
- * The pair first, then the address: an IPAM plugin such as dhcp asks for one through the interface. What this call
- * made is undone if it fails; the bridge and its own addresses stay, since other containers may have found them.
+ * Makes the pair first, then gets the address: an IPAM plugin such as dhcp requests one through the interface. If the call
+ * fails, it undoes everything except the bridge and its addresses, because other containers may use them already.
  */
 async function add(request: PluginRequest): Promise<Result> {
   refuseUnknownArgs(request.args, ["MAC"]);
@@ -51,7 +51,7 @@ async function add(request: PluginRequest): Promise<Result> {
     if (UNWRITABLE.test(word)) {
       throw new CniError(
         "usage",
-        `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not take`,
+        `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not accept`,
         {
           code: ERROR_CODES.invalidEnvironment,
         },
@@ -87,7 +87,7 @@ async function addHeldPort(
   return await addPort(hostOf(request), { config, netns, ifName, comment });
 }
 
-/** An ADD that has got its port. */
+/** An ADD whose port exists. */
 interface Attaching {
   readonly request: PluginRequest;
   readonly config: BridgeConfig;
@@ -112,7 +112,7 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
   undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
   const ipam = await request.delegate(config.ipamType, request.config, "ADD");
-  if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" gave no result`);
+  if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
   const plan = planAddresses(ipam, config);
   const inContainer = ipBatchJson(containerLines(ifName, plan), {
     ...hostOf(request),
@@ -127,7 +127,7 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
     );
     await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend: config.ipMasqBackend });
   };
-  // Neither needs the other, and both take their time.
+  // Concurrently: neither needs the other, and both take some time.
   const [interfaces] = await all([
     inContainer.then(() => finishHost(attaching, plan)),
     masquerade(),
@@ -142,7 +142,7 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   };
 }
 
-/** The bridge's addresses and the forwarding; then looks at what came of it all. */
+/** Sets the addresses of the bridge and the forwarding; then checks the links. */
 async function finishHost(
   { request, config, port }: Attaching,
   plan: AddressPlan | undefined,
@@ -150,7 +150,7 @@ async function finishHost(
   const host = hostOf(request);
   const needed = plan?.bridgeAddresses ?? [];
   const addressLines = bridgeAddressLines(config, cidrsOf(port.bridge), needed);
-  // An address that was set stays when ports come and go; neighbours would lose the gateway otherwise.
+  // A MAC address that was set explicitly does not change with the ports; else neighbours would lose the gateway.
   const pinned = addressLines.length === 0
     ? []
     : [`link set dev ${config.bridge} address ${port.bridge.mac}`];
@@ -168,7 +168,7 @@ async function finishHost(
   const shown = await ipBatchJson(lines, { ...host, sysctls });
   const [bridge, hostEnd] = [parseLinks(shown[0])[0], parseLinks(shown[1])[0]];
   const veth = await waitForPort(host, hostEnd, port.hostName);
-  requireAsAsked(config, bridge, veth);
+  requireSettings(config, bridge, veth);
   return [
     { name: config.bridge, mac: bridge?.mac ?? "" },
     { name: veth.name, mac: veth.mac },
@@ -176,8 +176,8 @@ async function finishHost(
   ];
 }
 
-/** A kernel or a network manager that changed back what was set must not look like success. */
-function requireAsAsked(config: BridgeConfig, bridge: LinkInfo | undefined, veth: LinkInfo): void {
+/** Fails if the kernel or a network manager has reverted a setting, which must not look like success. */
+function requireSettings(config: BridgeConfig, bridge: LinkInfo | undefined, veth: LinkInfo): void {
   if (config.promiscMode && bridge?.isPromiscuous !== true) {
     throw new Error(`Cannot use bridge "${config.bridge}": it is not in promiscuous mode`);
   }
@@ -187,8 +187,8 @@ function requireAsAsked(config: BridgeConfig, bridge: LinkInfo | undefined, veth
 }
 
 /**
- * The address last: it must not go to another container while anything here still answers to it. A failure leaves it
- * reserved, and the next DEL goes over all steps again.
+ * Frees the address last: it must not go to another container while anything here still uses it. After a failure it stays
+ * reserved, and the next DEL repeats all steps.
  */
 async function del(request: PluginRequest): Promise<void> {
   const config = readBridgeTeardown(request.config);
@@ -214,7 +214,7 @@ async function status(request: PluginRequest): Promise<void> {
   if (ipamType !== "") await request.delegate(ipamType, request.config, "STATUS");
 }
 
-/** As in a DEL, the addresses last. */
+/** Frees the addresses last, as DEL does. */
 async function gc(request: PluginRequest): Promise<void> {
   const { ipamType, ipMasq } = readBridgeTeardown(request.config);
   const host = hostOf(request);

@@ -19,15 +19,15 @@ import { cidrsOf, showLink } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 
 interface FoundRoute {
-  /** Undefined for what is not a network, such as the word for a route that rejects. */
+  /** Undefined if the destination is not a network, such as the word of a reject route. */
   readonly dst: Cidr | undefined;
   readonly gateway: Ip | undefined;
 }
 
 /**
- * Whether the interfaces of an earlier ADD are there and connected, with the addresses and routes of its result.
+ * Checks that the interfaces of an earlier ADD exist and are connected, with the addresses and routes of its result.
  *
- * @throws {CniError} that says what is not as it was.
+ * @throws {CniError} Naming the first difference.
  */
 export async function checkBridge(host: Host, config: BridgeConfig, request: PluginRequest): Promise<void> {
   const { prevResult, netns, ifName } = request;
@@ -81,7 +81,7 @@ async function checkLinks(host: Host, config: BridgeConfig, expected: Expected):
     });
   const [inside] = parseLinks(links);
   checkLink(container, inside, "veth");
-  // Interfaces that other plugins of the chain added to the result are none of this one's business.
+  // Other plugins of the chain may have added interfaces to the result; this plugin does not check those.
   const at = portLinks.findIndex((link) =>
     link?.kind === "veth" && link.index === inside?.peerIndex && link.peerIndex === inside.index &&
     link.master === bridge.name
@@ -135,7 +135,7 @@ function routesOf(shown: readonly unknown[], family: 4 | 6): FoundRoute[] {
   }));
 }
 
-/** `ip` says "default" for everything, and leaves out the prefix length of a single address. */
+/** Reads a destination: `ip` prints "default" for all addresses, and no prefix length for a single address. */
 function toNetwork(text: string, family: 4 | 6): Cidr | undefined {
   if (text === "default") return { ip: { family, value: 0n }, prefix: 0 };
   const ip = parseIp(text);

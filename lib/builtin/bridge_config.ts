@@ -34,16 +34,16 @@ export interface BridgeConfig {
   readonly forceAddress: boolean;
   readonly ipMasq: boolean;
   readonly ipMasqBackend: MasqueradeBackend | undefined;
-  /** 0 leaves it to the kernel. */
+  /** 0 lets the kernel choose. */
   readonly mtu: number;
   readonly hairpinMode: boolean;
   readonly promiscMode: boolean;
   readonly portIsolation: boolean;
-  /** Empty for one at random. */
+  /** Empty for a random one. */
   readonly mac: string;
   /** Empty for a layer 2 network, without addresses. */
   readonly ipamType: string;
-  /** Undefined to take that of the IPAM plugin. */
+  /** Undefined to use that of the IPAM plugin. */
   readonly dns: Dns | undefined;
 }
 
@@ -51,7 +51,7 @@ export interface BridgeConfig {
 export interface BridgeTeardown {
   /** Empty if the configuration has no valid interface name: then there is no such bridge. */
   readonly bridge: string;
-  /** Whether the bridge goes with its last port: podwire's own option, which other plugins pass over. */
+  /** Whether the bridge is removed with its last port: an option of podwire, which other plugins ignore. */
   readonly removeEmptyBridge: boolean;
   readonly ipMasq: boolean;
   readonly ipamType: string;
@@ -103,10 +103,10 @@ const CONFIG = openObjectOf({}, {
 });
 
 /**
- * Reads and validates the configuration, with the wish for a MAC address: `CNI_ARGS` (`MAC`), overruled by
- * `args.cni.mac`, overruled by `runtimeConfig.mac`.
+ * Reads and validates the configuration, with the requested MAC address: `runtimeConfig.mac` wins over `args.cni.mac`, which
+ * wins over `CNI_ARGS` (`MAC`).
  *
- * @throws {CniError} with the code 2 for what this plugin cannot do, 7 for what is wrong, 4 for a bad `CNI_ARGS`.
+ * @throws {CniError} With the code 2 for an unsupported field, 7 for an invalid one, 4 for an invalid `CNI_ARGS`.
  */
 export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string, string>): BridgeConfig {
   for (const key of UNSUPPORTED) if (!isOff(config, key)) throw unsupportedField(key);

@@ -6,19 +6,20 @@ import { linksByAlias, removeLink, showLink, vethsOfHost } from "./bridge_port.t
 import type { Host } from "./host.ts";
 
 /**
- * Removes the pair of an attachment, wherever the pod has put its end and whatever it calls it: the end on the host is out
- * of its reach, and with it both go. When this returns, nothing of the pair is left, and its address can go to another.
+ * Removes the pair of an attachment, even if the pod has moved or renamed its end: the pod cannot reach the end on the host,
+ * and both ends disappear together. When this returns, nothing of the pair is left, and its address can be used again.
  *
- * Only a pair without a mark is looked for by the name of its end in the pod, as the bridge plugin of the CNI plugins
- * project makes them; what has that name and is no port of the bridge was made by others, and is left.
+ * Only a pair without a tag, as the bridge plugin of the CNI plugins project makes them, is searched by the name of its end
+ * in the pod. An interface with that name that is not connected to a port of the bridge was not made by this plugin, and is
+ * left.
  */
 export async function removePair(host: Host, bridge: string, request: PluginRequest): Promise<void> {
   const { name: network, containerId, ifName, netns } = request;
   const tag = await attachmentTag({ network, containerId, ifName });
-  const marked = await linksByAlias(host, (alias) => alias.startsWith(tag));
-  for (const name of marked) await removeLink(host, name);
-  const recorded = marked.length > 0 ? [] : await removeHostVeths(hostEnds(request), host);
-  if (marked.length + recorded.length > 0 || netns === "" || await nsProblem(netns) !== undefined) return;
+  const tagged = await linksByAlias(host, (alias) => alias.startsWith(tag));
+  for (const name of tagged) await removeLink(host, name);
+  const recorded = tagged.length > 0 ? [] : await removeHostVeths(hostEnds(request), host);
+  if (tagged.length + recorded.length > 0 || netns === "" || await nsProblem(netns) !== undefined) return;
   const inside = await showLink(host, ifName, netns);
   if (inside === undefined) return;
   const port = (await vethsOfHost(host)).find(({ index, peerIndex, master, alias }) =>
@@ -30,7 +31,7 @@ export async function removePair(host: Host, bridge: string, request: PluginRequ
   else request.log(`bridge: "${ifName}" is left as it is: it is not the other end of a port of "${bridge}"`);
 }
 
-/** What an ADD had for a result must not bar the way if it cannot be read. */
+/** The ends on the host in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
 function hostEnds(request: PluginRequest): readonly HostVeth[] {
   try {
     const { interfaces = [] } = request.prevResult ?? {};

@@ -13,9 +13,9 @@ import type { IpConfig, Result, Route } from "../cni/result.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 
-/** What an IPAM result means for the container and the bridge. */
+/** The addresses and routes of the container and the bridge, made from the result of the IPAM plugin. */
 export interface AddressPlan {
-  /** As they stand in the result: with gateways filled in. */
+  /** As in the result, with the missing gateways. */
   readonly ips: readonly IpConfig[];
   /** With the default routes that `isDefaultGateway` adds. */
   readonly routes: readonly Route[];
@@ -24,11 +24,11 @@ export interface AddressPlan {
   readonly bridgeAddresses: readonly Cidr[];
 }
 
-/** The interface of the container stands third in the result. */
+/** The interface of the container is the third in the result. */
 const CONTAINER_INDEX = 2;
 const DEFAULT_ROUTE = { 4: "0.0.0.0/0", 6: "::/0" } as const;
 
-/** Fills in gateways and default routes, as `isGateway` and `isDefaultGateway` ask for. */
+/** Adds gateways and default routes, as `isGateway` and `isDefaultGateway` require. */
 export function planAddresses(ipam: Result, config: BridgeConfig): AddressPlan {
   const { ips: given = [], routes: givenRoutes = [] } = ipam;
   if (given.length === 0) throw new Error("IPAM plugin returned missing IP config");
@@ -62,21 +62,25 @@ function firstHost(address: Cidr): Ip {
 
 function needCidr(text: string): Cidr {
   const cidr = parseCidr(text);
-  if (cidr === undefined) throw new Error(`the IPAM plugin gave an address that is none: ${text}`);
+  if (cidr === undefined) {
+    throw new Error(`the IPAM plugin returned "${text}", which is not a valid address with a prefix length`);
+  }
   return cidr;
 }
 
 function needIp(text: string): Ip {
   const ip = parseIp(text);
-  if (ip === undefined) throw new Error(`the IPAM plugin gave a gateway that is none: ${text}`);
+  if (ip === undefined) {
+    throw new Error(`the IPAM plugin returned the gateway "${text}", which is not a valid IP address`);
+  }
   return ip;
 }
 
-/** What makes an address usable the moment that it is there: no duplicate address detection, IPv6 not switched off. */
+/** Returns the parameters with which an address is usable immediately: no duplicate address detection, IPv6 not disabled. */
 export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
   const wanted: Sysctl[] = [
     { name: `net/ipv6/conf/${ifName}/accept_dad`, value: "0" },
-    // Neighbours that remember the former holder of the address learn of the new one.
+    // Announces the new owner of the address to neighbours that remember the former one.
     { name: `net/ipv4/conf/${ifName}/arp_notify`, value: "1" },
   ];
   if (!addresses.some(({ ip }) => ip.family === 6)) return wanted;
@@ -88,7 +92,7 @@ export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sy
   ];
 }
 
-/** The lines for `ip` that give the container's interface its addresses and routes. */
+/** Returns the lines for `ip` that give the interface of the container its addresses and routes. */
 export function containerLines(ifName: string, plan: AddressPlan): string[] {
   const gateways = plan.ips.flatMap(({ gateway }) => gateway === undefined ? [] : [needIp(gateway)]);
   return [
@@ -100,7 +104,7 @@ export function containerLines(ifName: string, plan: AddressPlan): string[] {
 
 function addressWords(address: Cidr): string {
   if (address.ip.family === 6) return `${formatCidr(address)} nodad`;
-  // Without room for one there is no broadcast address.
+  // A network that is too small has no broadcast address.
   return address.prefix >= bitsOf(address.ip) - 1
     ? formatCidr(address)
     : `${formatCidr(address)} broadcast +`;
@@ -124,8 +128,8 @@ function routeWords(route: Route, ifName: string, gateways: readonly Ip[]): stri
 }
 
 /**
- * The lines for `ip` that give the bridge an address that it lacks. Another address stands in the way if it is IPv4
- * or of an overlapping network; it is removed only if `forceAddress` says so.
+ * Returns the lines for `ip` that give the bridge its missing addresses. Another address is a conflict if it is IPv4 or of an
+ * overlapping network; it is removed only with `forceAddress`.
  */
 export function bridgeAddressLines(
   config: BridgeConfig,
@@ -136,7 +140,7 @@ export function bridgeAddressLines(
   for (const address of needed) {
     const text = formatCidr(address);
     if (present.some((other) => formatCidr(other) === text)) continue;
-    for (const other of present.filter((other) => inTheWay(other, address))) {
+    for (const other of present.filter((other) => conflicts(other, address))) {
       if (!config.forceAddress) {
         throw new Error(
           `"${config.bridge}" already has an IP address different from ${text}: ${formatCidr(other)}; ` +
@@ -145,19 +149,19 @@ export function bridgeAddressLines(
       }
       lines.push(`address delete ${formatCidr(other)} dev ${config.bridge}`);
     }
-    // Replace, not add: of several first containers of a bridge, each may find the address missing.
+    // Replace, not add: several first containers of a bridge may all find the address missing.
     lines.push(`address replace ${addressWords(address)} dev ${config.bridge}`);
   }
   return lines;
 }
 
-function inTheWay(other: Cidr, address: Cidr): boolean {
+function conflicts(other: Cidr, address: Cidr): boolean {
   if (other.ip.family !== address.ip.family) return false;
   return address.ip.family === 4 || contains(networkOf(other), address.ip) ||
     contains(networkOf(address), other.ip);
 }
 
-/** What the host needs to hand packets on for these addresses. */
+/** Returns the parameters with which the host forwards packets of these addresses. */
 export function forwardingSysctls(addresses: readonly Cidr[]): Sysctl[] {
   const has = (family: 4 | 6) => addresses.some(({ ip }) => ip.family === family);
   return [

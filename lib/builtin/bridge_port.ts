@@ -10,16 +10,16 @@ import { delay } from "../async/wait.ts";
 export interface BridgePort {
   readonly hostName: string;
   readonly containerMac: string;
-  /** The bridge, as it was when the port was added. */
+  /** The bridge when the port was added. */
   readonly bridge: LinkInfo;
 }
 
-/** Where a port shall lead. */
+/** The two ends of a new port. */
 export interface PortRequest {
   readonly config: BridgeConfig;
   readonly netns: string;
   readonly ifName: string;
-  /** Written to the port as its alias, by which it can be found when the container's end cannot be reached. */
+  /** The alias of the port, by which it is found if the end in the container cannot be reached. */
   readonly comment: string;
 }
 
@@ -27,10 +27,10 @@ const ATTEMPTS = 4;
 const UNDO_MS = 10_000;
 
 /**
- * Makes the pair with one end in the container, in one process start where the bridge exists. Both MAC addresses are
- * chosen here: they need not be read back, and network managers leave alone what was set on purpose.
+ * Makes the pair with one end in the container, in one process start if the bridge exists. Both MAC addresses are chosen
+ * here: so they need not be read back, and network managers do not change addresses that were set explicitly.
  *
- * On failure nothing of the pair is left.
+ * After a failure nothing of the pair is left.
  */
 export async function addPort(host: Host, request: PortRequest): Promise<BridgePort> {
   const { config, ifName, netns } = request;
@@ -45,20 +45,20 @@ export async function addPort(host: Host, request: PortRequest): Promise<BridgeP
     } catch (error) {
       const line = error instanceof IpBatchError ? error.failed?.index ?? -1 : undefined;
       if (line !== 0) {
-        // With time of its own: the reason may be that the caller's has run out.
+        // With its own time limit: the limit of the caller may be the reason of the failure.
         await removeLink({ run: host.run, signal: AbortSignal.timeout(UNDO_MS) }, hostName).catch(() => {});
       }
-      // The first line made nothing; and where ip did not say which it was, it did not know the bridge.
+      // If the first line failed, it made nothing; if ip named no line, it did not know the bridge.
       if (line === undefined || line > 0) throw error;
       if (attempt === ATTEMPTS) throw error;
-      if (await makeSureOfBridge(host, config)) continue;
+      if (await ensureBridge(host, config)) continue;
       if (await showLink(host, ifName, netns) !== undefined) {
         throw new CniError(
           "conflict",
-          `Cannot create interface "${ifName}" in "${netns}": it exists already`,
+          `Cannot create interface "${ifName}" in "${netns}": it already exists`,
         );
       }
-      // Another caller made the bridge since, or the name on the host was taken: the next attempt tells.
+      // Another caller made the bridge meanwhile, or the name on the host was taken: try again.
     }
   }
 }
@@ -79,16 +79,19 @@ function portLines(request: PortRequest, hostName: string, containerMac: string)
 }
 
 /**
- * Makes the bridge if there is none; false if there was one. Of many callers at once one makes it, and the others
- * find it.
+ * Makes the bridge if there is none; returns false if there was one. Of several concurrent callers one makes it, and the
+ * others find it.
  *
- * Its MAC address is set, not left to the kernel: that would take the lowest of the ports', and change with them.
+ * Its MAC address is set explicitly: the kernel would use the lowest one of the ports, and change it with them.
  */
-async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boolean> {
+async function ensureBridge(host: Host, config: BridgeConfig): Promise<boolean> {
   const { bridge, mtu } = config;
   const isBridge = (link: LinkInfo) => {
     if (link.kind === "bridge") return;
-    throw new CniError("conflict", `Cannot use bridge "${bridge}": an interface of that name is no bridge`);
+    throw new CniError(
+      "conflict",
+      `Cannot use bridge "${bridge}": the interface with that name is not a bridge`,
+    );
   };
   const there = await showLink(host, bridge);
   if (there !== undefined) {
@@ -106,7 +109,7 @@ async function makeSureOfBridge(host: Host, config: BridgeConfig): Promise<boole
   return true;
 }
 
-/** What `ip` shows of one interface; undefined if there is none of that name. */
+/** Returns one interface as `ip` shows it; undefined if there is none with that name. */
 export async function showLink(host: Host, name: string, netns?: string): Promise<LinkInfo | undefined> {
   try {
     const [shown] = await ipBatchJson([`link show dev ${name}`], { ...host, netns, flags: ["-d", "-j"] });
@@ -117,7 +120,7 @@ export async function showLink(host: Host, name: string, netns?: string): Promis
   }
 }
 
-/** Removes an interface, and with it the other end of its pair; false if there is none. */
+/** Removes an interface, and with it the other end of its pair; returns false if there is none. */
 export async function removeLink(host: Host, name: string, netns?: string): Promise<boolean> {
   try {
     await ipBatchJson([`link delete dev ${name}`], { ...host, netns });
@@ -129,27 +132,27 @@ export async function removeLink(host: Host, name: string, netns?: string): Prom
   }
 }
 
-/** The addresses of an interface; one in an unknown form is left out. */
+/** Returns the addresses of an interface; one in an unknown form is left out. */
 export function cidrsOf({ addresses }: LinkInfo): readonly Cidr[] {
   return addresses.flatMap(({ address }) => parseCidr(address) ?? []);
 }
 
-/** The ends of pairs that are on this host. */
+/** Returns the ends of veth pairs that are on this host. */
 export async function vethsOfHost(host: Host): Promise<readonly LinkInfo[]> {
   const [shown] = await ipBatchJson(["link show type veth"], host);
   return parseLinks(shown);
 }
 
-/** The interfaces of this host that carry an alias for which `select` is true. */
+/** Returns the names of the veths of this host with an alias for which `select` is true. */
 export async function linksByAlias(host: Host, select: (alias: string) => boolean): Promise<string[]> {
   const veths = await vethsOfHost(host);
   return veths.filter(({ alias }) => alias !== "" && select(alias)).map(({ name }) => name);
 }
 
-/** The carrier of a new pair is noticed by the kernel a moment later. */
+/** The kernel notices the carrier of a new pair a moment later. */
 const PORT_WAITS_MS = [0, 5, 20, 50, 100, 200, 500, 1_000, 1_000];
 
-/** Waits until the port is up. `known` is what is known of it, to save the first look. */
+/** Waits until the port is up. `known` is its last known state, to save the first command. */
 export async function waitForPort(
   host: Host,
   known: LinkInfo | undefined,

@@ -4,16 +4,16 @@ import type { Host } from "./host.ts";
 import { ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 
 /**
- * Keeps a bridge that is removed when it is empty from being removed, while a port is added: between
- * making the bridge and adding the first port it is empty too.
+ * Prevents that a bridge with `removeEmptyBridge` is removed while a port is added: between the creation of the bridge and
+ * its first port it is empty too.
  */
 export async function holdBridge(bridge: string, signal: AbortSignal): Promise<Lock> {
   return await lockFile(lockPath(bridge), { signal, shared: true });
 }
 
 /**
- * Removes the bridge if it has no port. It is asked of `ip`, not of /sys: that shows the namespace in which it was
- * mounted, which need not be the one that this process is in.
+ * Removes the bridge if it has no port. `ip` shows the ports, not /sys: /sys shows the namespace in which it was mounted,
+ * which may not be the one of this process.
  */
 export async function removeEmptyBridge(host: Host, bridge: string): Promise<void> {
   using lock = await lockFile(lockPath(bridge), { signal: host.signal });

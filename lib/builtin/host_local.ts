@@ -12,8 +12,8 @@ import { parseResolvConf } from "./resolv_conf.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
 /**
- * Gives out addresses of ranges on this host, and remembers them in files that the host-local plugin of the CNI
- * plugins project shares.
+ * Allocates addresses of ranges on this host, and stores them in files that it shares with the host-local plugin of the CNI
+ * plugins project.
  */
 export const hostLocal: Plugin = {
   about: "CNI plugin host-local (podwire)",
@@ -53,7 +53,7 @@ async function gc(request: PluginRequest): Promise<void> {
   for (const ip of freed) request.log(`host-local: released ${formatIp(ip)}, which no attachment holds`);
 }
 
-/** Ready while every set has an address left, since ADD takes one of each. */
+/** Ready while every set has a free address, because ADD takes one of each. */
 async function status(request: PluginRequest): Promise<void> {
   const config = readConfig(request);
   await inStore(config, request, async (store) => {
@@ -98,19 +98,19 @@ async function readDns(path: string): Promise<Dns> {
   });
 }
 
-/** The search for one address. */
-interface Turn {
+/** The search for an address in one set. */
+interface AddressSearch {
   readonly store: AddressStore;
   readonly owner: AddressOwner;
   readonly dir: string;
   readonly set: RangeSet;
-  /** Of the set. */
+  /** The index of the set. */
   readonly index: number;
-  /** What the owner had before. To know it all files must be read, so it is asked for at most once. */
+  /** Returns the addresses that the owner had before. It reads all files, so it is called at most once. */
   readonly held: () => Promise<readonly Ip[]>;
 }
 
-/** One address of each set, or none at all: what this call took goes back when a later set has none. */
+/** Allocates one address of each set, or none at all: if a set has none left, the addresses of this call are freed again. */
 async function allocateAll(
   config: HostLocalConfig,
   store: AddressStore,
@@ -122,19 +122,19 @@ async function allocateAll(
   const held = () => known ??= store.addressesOf(owner);
   const reserved: Ip[] = [];
   try {
-    const wishes = [...config.requested];
+    const requested = [...config.requested];
     const ips: IpConfig[] = [];
     for (const [index, set] of config.sets.entries()) {
-      const at = wishes.findIndex((ip) => rangeFor(set, ip) !== undefined);
-      const [wish] = at < 0 ? [] : wishes.splice(at, 1);
-      const turn = { store, owner, dir, set, index, held };
-      const ip = await (wish === undefined ? takeNext(turn) : takeWish(turn, wish));
+      const at = requested.findIndex((ip) => rangeFor(set, ip) !== undefined);
+      const [address] = at < 0 ? [] : requested.splice(at, 1);
+      const search = { store, owner, dir, set, index, held };
+      const ip = await (address === undefined ? takeNext(search) : takeRequested(search, address));
       reserved.push(ip);
       ips.push(configOf(set, ip));
       await store.rememberLast(index, ip);
     }
-    if (wishes.length > 0) {
-      throw new Error(`failed to allocate all requested IPs: ${wishes.map(formatIp).join(" ")}`);
+    if (requested.length > 0) {
+      throw new Error(`failed to allocate all requested IPs: ${requested.map(formatIp).join(" ")}`);
     }
     return ips;
   } catch (error) {
@@ -149,29 +149,29 @@ function configOf(set: RangeSet, ip: Ip): IpConfig {
   return { address: formatCidr({ ip, prefix: range.subnet.prefix }), gateway: formatIp(range.gateway) };
 }
 
-async function takeWish(turn: Turn, ip: Ip): Promise<Ip> {
-  const { store, owner, set } = turn;
+async function takeRequested(search: AddressSearch, ip: Ip): Promise<Ip> {
+  const { store, owner, set } = search;
   const text = formatIp(ip);
   const gateway = rangeFor(set, ip)?.gateway;
   if (gateway !== undefined && formatIp(gateway) === text) {
-    throw refusal(turn, `requested ip ${text} is subnet's gateway`);
+    throw refusal(search, `requested ip ${text} is subnet's gateway`);
   }
   if (await store.reserve(ip, owner)) return ip;
   const holder = await store.holderOf(ip);
   const details = holder === undefined ? undefined : `it is held by ${holder}`;
   const msg = `requested IP address ${text} is not available in range set ${formatRangeSet(set)}`;
-  throw refusal(turn, msg, details);
+  throw refusal(search, msg, details);
 }
 
-async function takeNext(turn: Turn): Promise<Ip> {
-  const { store, owner, dir, set, index, held } = turn;
+async function takeNext(search: AddressSearch): Promise<Ip> {
+  const { store, owner, dir, set, index, held } = search;
   const before = (await held()).find((ip) => rangeFor(set, ip) !== undefined);
   if (before !== undefined) {
     const msg = `${formatIp(before)} has been allocated to ${owner.containerId}`;
-    throw refusal(turn, `${msg}, duplicate allocation is not allowed`);
+    throw refusal(search, `${msg}, duplicate allocation is not allowed`);
   }
   const last = await store.lastReserved(index);
-  // Under the lock no plugin takes one, but an operator may: a name that appeared since counts as taken.
+  // While the lock is held no plugin takes an address, but an operator may: a file that appeared meanwhile counts as taken.
   const taken = new Set(await store.taken());
   for (;;) {
     const ip = firstFree(set, last, taken);
@@ -179,15 +179,15 @@ async function takeNext(turn: Turn): Promise<Ip> {
     if (await store.reserve(ip, owner)) return ip;
     taken.add(formatIp(ip));
   }
-  // Of this set alone: what this call took of the others goes back.
+  // Of this set alone: addresses of this call in other sets are freed again.
   const isOfSet = (ip: Ip | undefined) => ip !== undefined && rangeFor(set, ip) !== undefined;
   const count = [...taken].filter((name) => isOfSet(parseIp(name))).length;
   const details =
     `all addresses are reserved in ${dir}, held: ${count}; GC releases those that no container holds`;
-  throw refusal(turn, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
+  throw refusal(search, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
 }
 
-function refusal({ index }: Turn, msg: string, details?: string): CniError {
+function refusal({ index }: AddressSearch, msg: string, details?: string): CniError {
   return new CniError("conflict", `failed to allocate for range ${index}: ${msg}`, {
     ...(details === undefined ? {} : { details }),
   });

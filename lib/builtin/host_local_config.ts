@@ -20,14 +20,14 @@ import { CIDR, IP, optionalList, present, readConfig, section, TEXT } from "./co
 export interface HostLocalConfig {
   readonly dataDir: string;
   readonly sets: readonly RangeSet[];
-  /** Addresses that the caller wants, each once. */
+  /** The addresses that the caller requests, each once. */
   readonly requested: readonly Ip[];
   readonly routes: readonly Route[];
   /** A file in the form of `/etc/resolv.conf`; empty for none. */
   readonly resolvConf: string;
 }
 
-/** Where the addresses of all networks are kept, in a folder for each. */
+/** The directory with the addresses of all networks, in one directory for each network. */
 export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 
 const RANGE_SETS = optionalList(listOf(ADDRESS_RANGE));
@@ -66,10 +66,10 @@ const CONFIG = openObjectOf({
 });
 
 /**
- * Reads and validates the configuration, wishes from `CNI_ARGS` (`IP`), `args.cni.ips`, `runtimeConfig.ips` and
- * `runtimeConfig.ipRanges` included.
+ * Reads and validates the configuration, with the requests in `CNI_ARGS` (`IP`), `args.cni.ips`, `runtimeConfig.ips` and
+ * `runtimeConfig.ipRanges`.
  *
- * @throws {CniError} with the code 7, or 4 for a bad `CNI_ARGS`.
+ * @throws {CniError} With the code 7, or 4 for an invalid `CNI_ARGS`.
  */
 export function readHostLocalConfig(
   config: JsonObject,
@@ -90,7 +90,7 @@ export function readHostLocalConfig(
   };
 }
 
-/** Results before 0.3.0 have room for one address of each family. */
+/** Refuses more than one address of a family before version 0.3.0, whose results have no place for them. */
 function refuseManyAddresses(sets: readonly RangeSet[], version: SpecVersion): void {
   const families = sets.map((set) => set[0]?.start.family);
   if (new Set(families).size < families.length && !atLeast(version, "0.3.0")) {
@@ -110,7 +110,7 @@ function argsIp(cniArgs: ReadonlyMap<string, string>): Ip[] {
   });
 }
 
-/** A wish may have a prefix length; the range decides about that. */
+/** Reads a requested address. It may have a prefix length, which the range decides. */
 function readIp(text: string): Ip | undefined {
   return text.includes("/") ? parseCidr(text)?.ip : parseIp(text);
 }

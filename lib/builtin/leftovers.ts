@@ -9,19 +9,19 @@ import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
 import type { Host } from "./host.ts";
 import { removeMasquerade } from "./masquerade.ts";
 
-/** An attachment whose plugins did not take back what they made. */
-export interface Abandoned extends TaggedAttachment {
-  /** The text of its configuration list, or of a single configuration; it may be one that no plugin takes. */
+/** An attachment whose plugins did not remove what they made. */
+export interface AbandonedAttachment extends TaggedAttachment {
+  /** The text of its configuration list, or of a single configuration; it may be invalid. */
   readonly config: string;
-  /** The path of its namespace; empty where that is gone. */
+  /** The path of its namespace; empty if that is gone. */
   readonly netns: string;
 }
 
-/** What came of it, each in words. */
+/** The result, each entry as text. */
 export interface LeftoverReport {
-  /** What is free now, or would be. */
+  /** What was freed, or would be. */
   readonly freed: readonly string[];
-  /** What was found and stays, and why. */
+  /** What was found and could not be freed, and why. */
   readonly remaining: readonly string[];
 }
 
@@ -32,24 +32,24 @@ interface Report {
 }
 
 /**
- * Frees what `bridge`, `ptp` and `host-local` made for an attachment, those of the CNI plugins project too, as far as it
- * carries the mark of the attachment: its veth pair, its rules of masquerading, and then its addresses. An address stays
- * reserved while an interface may still use it.
+ * Frees what `bridge`, `ptp` and `host-local`, those of the CNI plugins project too, made for an attachment, if it has the
+ * tag of the attachment: its veth pair, its masquerading rules, and then its addresses. An address stays reserved while an
+ * interface may still use it.
  *
  * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
  */
 export async function freeLeftovers(
-  attachment: Abandoned,
+  attachment: AbandonedAttachment,
   host: Host,
   { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
 ): Promise<LeftoverReport> {
   const report: Report = { freed: [], remaining: [] };
   const plugins = pluginsIn(attachment.config);
-  await freeing(report, "its interfaces on the host", () => freeLinks(attachment, host, dryRun, report));
+  await attempt(report, "its interfaces on the host", () => freeLinks(attachment, host, dryRun, report));
   if (plugins.some(({ ipMasq }) => ipMasq === true)) {
-    await freeing(report, "its rules of masquerading", async () => {
+    await attempt(report, "its masquerading rules", async () => {
       if (!dryRun) await removeMasquerade(host, attachment);
-      report.freed.push("its rules of masquerading");
+      report.freed.push("its masquerading rules");
     });
   }
   const { netns, ifName } = attachment;
@@ -57,13 +57,13 @@ export async function freeLeftovers(
   if (isInUse && !dryRun) report.remaining.push(`the interface ${ifName} in ${netns}`);
   for (const dir of addressDirs(plugins, attachment.network)) {
     const how = { isInUse: isInUse && !dryRun, dryRun, signal: host.signal };
-    await freeing(report, `its addresses in ${dir}`, () => freeAddresses(dir, attachment, how, report));
+    await attempt(report, `its addresses in ${dir}`, () => freeAddresses(dir, attachment, how, report));
   }
   return report;
 }
 
-/** What cannot be freed is told, and keeps nothing else from being freed. */
-async function freeing(report: Report, what: string, act: () => Promise<void>): Promise<void> {
+/** Reports what cannot be freed, so that the rest is still freed. */
+async function attempt(report: Report, what: string, act: () => Promise<void>): Promise<void> {
   try {
     await act();
   } catch (error) {
@@ -72,7 +72,7 @@ async function freeing(report: Report, what: string, act: () => Promise<void>): 
 }
 
 async function freeLinks(
-  attachment: Abandoned,
+  attachment: AbandonedAttachment,
   host: Host,
   dryRun: boolean,
   { freed }: Report,
@@ -84,7 +84,7 @@ async function freeLinks(
   }
 }
 
-/** A namespace that cannot be looked into may have it. */
+/** Whether the interface is in the namespace; true if that cannot be checked. */
 async function hasLink(host: Host, netns: string, ifName: string): Promise<boolean> {
   try {
     return await showLink(host, ifName, netns) !== undefined;
@@ -95,7 +95,7 @@ async function hasLink(host: Host, netns: string, ifName: string): Promise<boole
 
 async function freeAddresses(
   dir: string,
-  { containerId, ifName }: Abandoned,
+  { containerId, ifName }: AbandonedAttachment,
   { isInUse, dryRun, signal }: { isInUse: boolean; dryRun: boolean; signal: AbortSignal },
   { freed, remaining }: Report,
 ): Promise<void> {
@@ -109,7 +109,7 @@ async function freeAddresses(
   });
 }
 
-/** The plugins of a configuration, however little of it is valid. */
+/** Returns the plugins of a configuration, even if most of it is invalid. */
 function pluginsIn(text: string): readonly JsonObject[] {
   try {
     const json = parseJson(text);
@@ -120,7 +120,7 @@ function pluginsIn(text: string): readonly JsonObject[] {
   }
 }
 
-/** Where host-local keeps the addresses of the network. */
+/** Returns the directories in which host-local stores the addresses of the network. */
 function addressDirs(plugins: readonly JsonObject[], network: string): ReadonlySet<string> {
   const sections = plugins.map(({ ipam }) => ipam).filter((ipam) => ipam !== undefined && isObject(ipam));
   const ours = sections.filter(({ type }) => type === "host-local");

@@ -8,17 +8,17 @@ import { parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 
-/** Brings `lo` up in the container's namespace. Whatever the interface is called in the request, it is `lo`. */
+/** Brings up `lo` in the namespace of the container. The interface is always `lo`, whatever name the request has. */
 export const loopback: Plugin = {
   about: "CNI plugin loopback (podwire)",
   versions: SPEC_VERSIONS,
   verbs: { ADD: add, CHECK: check, DEL: del, STATUS: ready, GC: ready },
 };
 
-/** A result of earlier plugins in the chain is passed on as it is. */
+/** Passes on the result of earlier plugins in the chain as it is. */
 async function add(request: PluginRequest): Promise<Result> {
   const { prevResult, netns, run, signal } = request;
-  await needNetns(netns);
+  await requireNetns(netns);
   const lines = ["link set dev lo up", "address show dev lo"];
   const [shown] = await ipBatchJson(lines, { run, signal, netns });
   const addresses = parseLinks(shown)[0]?.addresses.map(({ address }) => address) ?? [];
@@ -27,7 +27,7 @@ async function add(request: PluginRequest): Promise<Result> {
     throw new Error(`loopback interface found with non-loopback address "${foreign}"`);
   }
   if (prevResult !== undefined) return prevResult;
-  // One address of each family, as a result of version 0.2.0 has room for.
+  // One address of each family: a result of version 0.2.0 has no place for more.
   const parsed = addresses.flatMap((address) => parseCidr(address) ?? []);
   const first = ([4, 6] as const).flatMap((family) => parsed.find(({ ip }) => ip.family === family) ?? []);
   return {
@@ -38,18 +38,18 @@ async function add(request: PluginRequest): Promise<Result> {
 }
 
 async function check({ netns, run, signal }: PluginRequest): Promise<void> {
-  await needNetns(netns);
+  await requireNetns(netns);
   const [shown] = await ipBatchJson(["link show dev lo"], { run, signal, netns });
   if (parseLinks(shown)[0]?.isUp !== true) throw new CniError("not-found", "loopback interface is down");
 }
 
-/** With the namespace, `lo` is gone. */
+/** Does nothing if the namespace is gone: `lo` is gone with it. */
 async function del({ netns, run, signal }: PluginRequest): Promise<void> {
   if (netns === "" || await nsProblem(netns) !== undefined) return;
   await ipBatchJson(["link set dev lo down"], { run, signal, netns });
 }
 
-async function needNetns(netns: string): Promise<void> {
+async function requireNetns(netns: string): Promise<void> {
   const problem = await nsProblem(netns);
   if (problem === undefined) return;
   throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
@@ -57,7 +57,7 @@ async function needNetns(netns: string): Promise<void> {
   });
 }
 
-/** It needs nothing but the kernel, and keeps nothing. */
+/** Always ready: it needs only the kernel, and stores nothing. */
 function ready(): Promise<void> {
   return Promise.resolve();
 }

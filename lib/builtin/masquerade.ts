@@ -6,7 +6,7 @@ import { all } from "./all.ts";
 import { addIptablesRules, collectIptablesRules, removeIptablesRules } from "./masquerade_iptables.ts";
 import { addNftRules, collectNftRules, removeNftRules } from "./masquerade_nft.ts";
 
-/** What can do the masquerading, by the names of the bridge plugin's option `ipMasqBackend`. */
+/** The backends for masquerading, with the names of the option `ipMasqBackend` of the bridge plugin. */
 export const MASQUERADE_BACKENDS = ["iptables", "nftables"] as const;
 
 /** One of {@linkcode MASQUERADE_BACKENDS}. */
@@ -14,16 +14,16 @@ export type MasqueradeBackend = typeof MASQUERADE_BACKENDS[number];
 
 /** Options of {@linkcode addMasquerade}. */
 export interface MasqueradeOptions {
-  /** @default {undefined} (what works here) */
+  /** @default {undefined} (the one that works on this machine) */
   readonly backend?: MasqueradeBackend | undefined;
 }
 
 /**
- * Masquerades what comes from these addresses and leaves their network.
+ * Masquerades packets that come from these addresses and leave their network.
  *
- * Without a wish for a backend it is iptables where that works, else nftables. That is the choice of the CNI plugins
- * project, and releases of it before 1.6 know nothing else: rules that are made so can be removed by all of them,
- * while rules in nftables stay behind when such an old plugin does the DEL.
+ * Without a requested backend it uses iptables if that works, else nftables. The CNI plugins project chooses in the same way,
+ * and its releases before 1.6 know only iptables: all of them can remove such rules, while rules in nftables stay behind
+ * when such an old plugin runs the DEL.
  */
 export async function addMasquerade(
   host: Host,
@@ -42,12 +42,12 @@ export async function addMasquerade(
   });
 }
 
-/** Removes an attachment's rules from both backends: which one made them may have changed since. */
+/** Removes the rules of an attachment from both backends, because another one may have made them earlier. */
 export async function removeMasquerade(host: Host, attachment: TaggedAttachment): Promise<void> {
   await all([removeIptablesRules(host, attachment), removeNftRules(host, attachment)]);
 }
 
-/** Removes the rules of a network's attachments but these, from both backends. */
+/** Removes the rules of all other attachments of a network, from both backends. */
 export async function collectMasquerade(
   host: Host,
   network: string,

@@ -9,22 +9,22 @@ const PROGRAMS = { 4: "iptables", 6: "ip6tables" } as const;
 const MULTICAST = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;
 const FAMILIES = [4, 6] as const;
 
-/** Between listing and changing, another process may have removed a rule: the change fails as a whole. */
+/** If another process removes a rule between the listing and the change, the whole change fails. */
 const ATTEMPTS = 4;
 
-/** What iptables exits with when another process holds its lock for too long or it lacks a right. */
+/** Exit code of iptables if another process holds its lock for too long, or if a privilege is missing. */
 const RESOURCE_PROBLEM = 4;
 
-/** The longest comment of xtables, less the closing zero byte. */
+/** The longest comment of xtables, without the closing zero byte. */
 const LONGEST_COMMENT = 255;
 
 type Family = 4 | 6;
 
 /**
- * Masquerades what comes from these addresses and leaves their network, in place of what the container had. The chain
- * does not depend on the interface name: so it is with the CNI plugins project, which must find what is made here.
+ * Masquerades packets that come from these addresses and leave their network; replaces the former rules of the container.
+ * The chain does not depend on the interface name, as in the CNI plugins project, which must find the rules made here.
  *
- * False, with nothing done, if iptables cannot be used here for one of the families.
+ * Returns false, and does nothing, if iptables does not work on this machine for one of the families.
  */
 export async function addIptablesRules(
   host: Host,
@@ -39,7 +39,7 @@ export async function addIptablesRules(
   await all(families.map((family, index) => {
     const own = addresses.filter(({ ip }) => ip.family === family);
     let known = listed[index];
-    return retried(host, family, async () => {
+    return retryOnConflict(host, family, async () => {
       const lines = known ?? await listNat(host, family, ["POSTROUTING"]) ?? [];
       known = undefined;
       return [
@@ -54,7 +54,7 @@ export async function addIptablesRules(
   return true;
 }
 
-/** Removes the chains of a container and the jumps to them, if there are any, whatever address they are for. */
+/** Removes the chains of a container and the jumps to them, if there are any, for all addresses. */
 export async function removeIptablesRules(
   host: Host,
   attachment: Omit<TaggedAttachment, "ifName">,
@@ -62,7 +62,7 @@ export async function removeIptablesRules(
   await removeChains(host, [await iptablesChain(attachment)]);
 }
 
-/** Removes the chains of a network's containers but these. */
+/** Removes the chains of all other containers of a network. */
 export async function collectIptablesRules(
   host: Host,
   network: string,
@@ -74,7 +74,7 @@ export async function collectIptablesRules(
     for (const line of await listNat(host, family, ["POSTROUTING"]) ?? []) {
       const containerId = ownerIn(line, network);
       if (containerId === undefined || keep.has(containerId)) continue;
-      // The chain's name proves that the comment is not somebody else's of the same form.
+      // The name of the chain proves that the rule is not a foreign one with a similar comment.
       const chain = await iptablesChain({ network, containerId });
       if (line.endsWith(` -j ${chain}`)) stale.add(chain);
     }
@@ -84,7 +84,7 @@ export async function collectIptablesRules(
 
 async function removeChains(host: Host, chains: readonly string[]): Promise<void> {
   await all(FAMILIES.map((family) =>
-    retried(host, family, async () => {
+    retryOnConflict(host, family, async () => {
       const lines = await listNat(host, family, []) ?? [];
       const there = chains.filter((chain) => lines.includes(`-N ${chain}`));
       return [
@@ -117,7 +117,7 @@ function deletion(line: string): string {
   return line.replace(/^-A /, "-D ");
 }
 
-async function retried(host: Host, family: Family, plan: () => Promise<string[]>): Promise<void> {
+async function retryOnConflict(host: Host, family: Family, plan: () => Promise<string[]>): Promise<void> {
   for (let attempt = 1;; attempt++) {
     const lines = await plan();
     if (lines.length === 0) return;
@@ -137,7 +137,7 @@ async function retried(host: Host, family: Family, plan: () => Promise<string[]>
   }
 }
 
-/** The `nat` table, or one chain of it, as rules; undefined where there is no iptables of that family. */
+/** Lists the rules of the `nat` table, or of one of its chains; undefined if there is no iptables for that family. */
 async function listNat(host: Host, family: Family, chain: readonly string[]): Promise<string[] | undefined> {
   try {
     const request = {

@@ -3,11 +3,11 @@ import { HostError, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
 
-/** Table and chains have the names that the CNI plugins project uses, so that either removes the other's rules. */
+/** Table and chains have the names of the CNI plugins project, so that each of the two removes the rules of the other. */
 const TABLE = "inet cni_plugins_masquerade";
 const CHAIN = `${TABLE} masq_checks`;
 
-/** Between listing and changing, another process may have removed a rule: the change fails as a whole. */
+/** If another process removes a rule between the listing and the change, the whole change fails. */
 const ATTEMPTS = 4;
 
 interface TaggedRule {
@@ -16,8 +16,8 @@ interface TaggedRule {
 }
 
 /**
- * Masquerades what comes from these addresses and leaves their network, in place of what the attachment had. False,
- * with nothing done, if nftables cannot be used here.
+ * Masquerades packets that come from these addresses and leave their network; replaces the former rules of the attachment.
+ * Returns false, and does nothing, if nftables does not work on this machine.
  */
 export async function addNftRules(
   host: Host,
@@ -26,7 +26,7 @@ export async function addNftRules(
 ): Promise<boolean> {
   const tag = await attachmentTag(attachment);
   const comment = await attachmentComment(attachment);
-  return await retried(host, (rules) => {
+  return await retryOnConflict(host, (rules) => {
     const stale = rules.filter((rule) => rule.comment.startsWith(tag));
     return [
       `add table ${TABLE}`,
@@ -53,7 +53,7 @@ export async function removeNftRules(host: Host, attachment: TaggedAttachment): 
   await removeRules(host, (rule) => rule.comment.startsWith(tag));
 }
 
-/** Removes the rules of a network's attachments but these. */
+/** Removes the rules of all other attachments of a network. */
 export async function collectNftRules(
   host: Host,
   network: string,
@@ -66,15 +66,15 @@ export async function collectNftRules(
 }
 
 async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<void> {
-  await retried(host, (rules) => rules.filter(select).map(deletion));
+  await retryOnConflict(host, (rules) => rules.filter(select).map(deletion));
 }
 
 function deletion({ handle }: TaggedRule): string {
   return `delete rule ${CHAIN} handle ${handle}`;
 }
 
-/** Plans on the rules that are there, and does it. False where there is no nftables. */
-async function retried(
+/** Plans a change of the present rules, and runs it; tries again after a conflict. Returns false if there is no nftables. */
+async function retryOnConflict(
   host: Host,
   plan: (rules: readonly TaggedRule[]) => readonly string[],
 ): Promise<boolean> {
@@ -99,7 +99,7 @@ async function retried(
   }
 }
 
-/** The rules with a comment; undefined where there is no nftables. A list that was cut short is asked for again. */
+/** Lists the rules with a comment; undefined if there is no nftables. Tries again if the list is cut short. */
 async function listRules(host: Host): Promise<TaggedRule[] | undefined> {
   for (let attempt = 1;; attempt++) {
     try {
@@ -121,7 +121,7 @@ async function listOnce(host: Host): Promise<TaggedRule[] | undefined> {
     text = (await runOk(host.run, request)).stdout;
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
-    // nft has one exit code for all failures. What is not there has no rules.
+    // nft has one exit code for all failures. A missing chain has no rules.
     if (error.stderr.includes("No such file or directory")) return [];
     if (error.reason === "program-missing" || /not supported/i.test(error.stderr)) return undefined;
     throw error;
@@ -136,10 +136,13 @@ function readRules(text: string): readonly { readonly rule?: Partial<TaggedRule>
   try {
     return JSON.parse(text).nftables;
   } catch (cause) {
-    throw new HostError(`Cannot read what nft lists of ${CHAIN}: its ${text.length} characters are no JSON`, {
-      reason: "bad-output",
-      program: "nft",
-      cause,
-    });
+    throw new HostError(
+      `Cannot read the rules that nft lists of ${CHAIN}: its ${text.length} characters are not JSON`,
+      {
+        reason: "bad-output",
+        program: "nft",
+        cause,
+      },
+    );
   }
 }

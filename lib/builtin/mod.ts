@@ -1,6 +1,6 @@
 /**
- * Plugins inside podwire, by type: what a pod needs on a machine without plugin binaries. They read the configuration
- * of the plugins of the same name in the CNI plugins project, and share their state on disk and in the kernel.
+ * The plugins inside podwire, by type: enough for a pod on a machine without plugin binaries. They read the configuration of
+ * the plugins with the same names in the CNI plugins project, and share their state on disk and in the kernel.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 import type { Dns } from "../cni/result.ts";
 
-/** What a file in the form of `/etc/resolv.conf` says, see resolv.conf(5). */
+/** Reads a file in the format of `/etc/resolv.conf`, see resolv.conf(5). */
 export function parseResolvConf(text: string): Dns {
   const nameservers: string[] = [];
   const search: string[] = [];

@@ -1,19 +1,19 @@
-/** Undoing must get its time also when what it undoes failed because of the caller's deadline. */
+/** The undo has its own time limit, because the deadline of the caller may be the reason of the failure. */
 const UNDO_MS = 10_000;
 
-/** What to undo if a later step fails. */
+/** Steps to undo if a later step fails. */
 export class Undo {
   readonly #steps: { readonly what: string; readonly step: (signal: AbortSignal) => Promise<unknown> }[] = [];
 
-  /** `log` is told what could not be undone; the first failure is what the caller wants to hear of. */
+  /** Failures of the undo go to `log` only, because the caller needs the first failure. */
   constructor(readonly log: (line: string) => void) {}
 
-  /** Remembers how to undo what was done just now, or is about to be done. */
+  /** Registers how to undo the last step, or the next one. */
   push(what: string, step: (signal: AbortSignal) => Promise<unknown>): void {
     this.#steps.push({ what, step });
   }
 
-  /** Undoes everything, the last first, and never throws. */
+  /** Undoes everything, the last step first, and never throws. */
   async run(): Promise<void> {
     for (const { what, step } of this.#steps.toReversed()) {
       try {

@@ -2,7 +2,7 @@ import type { JsonObject } from "../cni/json.ts";
 import { openObjectOf } from "../cni/shape.ts";
 import { nonEmpty, optionalList, present, readConfig, TEXT } from "./config_shape.ts";
 
-/** An attachment that a runtime still knows. */
+/** An attachment that the runtime still knows. */
 export interface ValidAttachment {
   readonly containerId: string;
   readonly ifName: string;

@@ -74,7 +74,7 @@ Deno.test("a list of rules that is cut short is asked for again, and one that ne
   await assertRejects(
     add,
     HostError,
-    "Cannot read what nft lists of inet cni_plugins_masquerade masq_checks",
+    "Cannot read the rules that nft lists of inet cni_plugins_masquerade masq_checks",
   );
 });
 

@@ -227,10 +227,10 @@ Deno.test({
     const call = callOf(world, netns);
     resultOf(await callBuiltin("bridge", { ...call, verb: "ADD" }));
     const again = await callBuiltin("bridge", { ...call, containerId: "other", verb: "ADD" });
-    assertEquals(again.document.msg, `Cannot create interface "eth0" in "${netns}": it exists already`);
+    assertEquals(again.document.msg, `Cannot create interface "eth0" in "${netns}": it already exists`);
     await done({ ...call, verb: "DEL" });
     const lo = await callBuiltin("bridge", { ...callOf(world, netns, { bridge: "lo" }), verb: "ADD" });
-    assertEquals(lo.document.msg, 'Cannot use bridge "lo": an interface of that name is no bridge');
+    assertEquals(lo.document.msg, 'Cannot use bridge "lo": the interface with that name is not a bridge');
     assertEquals((await sh("ip -o link show", netns)).trim().split("\n").length, 1);
   }),
 });
