@@ -11,7 +11,7 @@ export function networkHelp(table: SettingTable = SETTINGS): string {
     // A value that has a "=" of its own is shown, as KEY=VALUE alone would not explain it.
     return [{ once, words: placeholder.includes("=") ? `${key} (${placeholder})` : key }];
   });
-  const list = (isOnce: boolean) =>
+  const keysOf = (isOnce: boolean) =>
     keys.filter(({ once = false }) => once === isOnce).map(({ words }) => words).join(", ");
   const forAll = Object.values(table).filter(({ scope }) => scope === "all").flatMap(({ texts }) =>
     texts.flatMap(({ flag }) => flag === undefined ? [] : [`--${flag.name}`])
@@ -22,19 +22,19 @@ export function networkHelp(table: SettingTable = SETTINGS): string {
       "--network names a network, and may give settings to this network alone: NET[:IFNAME][,KEY=VALUE...]. The keys are",
       "",
     ),
-    ...wrap(`${list(false)}, each as often as needed, and`),
-    ...wrap(`${list(true)}, each once.`),
+    ...wrap(`${keysOf(false)}, each as often as needed, and`),
+    ...wrap(`${keysOf(true)}, each once.`),
     ...texts.flatMap(({ key, alone }) =>
       key === undefined || alone === undefined ? [] : wrap(`The key ${key} ${alone.help}.`)
     ),
     ...wrap(
       `Values are written as those of the flags. In a value write a comma as \\, and a backslash as \\\\, but not in ` +
-        `the JSON of ${json.join(" and ")}.`,
+        `the JSON of ${list(json)}.`,
       "",
     ),
     ...wrap("`none` alone means no network but lo; a network of that name is written none:IFNAME.", ""),
     ...wrap(
-      `The flags beside --network are for the first network, but ${forAll.join(", ")} for all networks.`,
+      `The flags beside --network are for the first network, but ${list(forAll)} are for all networks.`,
       "",
     ),
     ...texts.flatMap(({ placeholder, syntax }) =>
@@ -43,7 +43,13 @@ export function networkHelp(table: SettingTable = SETTINGS): string {
   ].join("\n");
 }
 
-/** The lines of a text, none longer than {@linkcode WIDTH} unless a word is. */
+/** Returns `a, b and c`. */
+function list(words: readonly string[]): string {
+  const [last = "", ...before] = words.toReversed();
+  return before.length === 0 ? last : `${before.toReversed().join(", ")} and ${last}`;
+}
+
+/** Returns the lines of a text, none longer than {@linkcode WIDTH} unless a word is. */
 function wrap(text: string, indent = "  "): readonly string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {

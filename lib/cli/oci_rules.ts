@@ -89,7 +89,7 @@ export function hookRules(input: CommandInput, table: SettingTable = SETTINGS): 
   const known = wordsOf(table);
   for (const word of words) {
     if (known.includes(word)) continue;
-    throw new CniError("usage", `--allow-annotation: there is no "${word}"; there are ${known.join(", ")}`, {
+    throw new CniError("usage", `--allow-annotation: "${word}" is not one of ${known.join(", ")}`, {
       ...hintForPorts(word, table),
     });
   }

@@ -63,7 +63,7 @@ export class DaemonClient {
   }
 
   #unlike(details: string): CniError {
-    const msg = `what serves at ${this.#socket} is no podwire`;
+    const msg = `what serves at ${this.#socket} is not podwire`;
     return new CniError("io", msg, { code: ERROR_CODES.ioFailure, details });
   }
 }
@@ -74,19 +74,21 @@ export function bodyOf(
   table: SettingTable = SETTINGS,
 ): JsonObject {
   const { networks, ...rest } = request;
-  const own = (settings: object) => membersOf(settings, table);
   const body = {
-    ...own(rest),
-    ...(networks === undefined ? {} : { networks: networks === "none" ? networks : networks.map(own) }),
-    ...(source.kind === "path" ? { netns: source.path } : {}),
-    ...(source.kind === "pid" ? { pid: source.pid } : {}),
-    ...(source.kind === "host" ? { hostNetwork: true } : {}),
-    ...(source.kind === "infra" ? { infra: true } : {}),
-    ...(source.kind === "infra" && source.runtime !== undefined ? { runtime: source.runtime } : {}),
+    ...rest,
+    networks: networks === undefined || networks === "none"
+      ? networks
+      : networks.map((network) => membersOf(network, table)),
+    netns: source.kind === "path" ? source.path : undefined,
+    pid: source.kind === "pid" ? source.pid : undefined,
+    hostNetwork: source.kind === "host" ? true : undefined,
+    infra: source.kind === "infra" ? true : undefined,
+    runtime: source.kind === "infra" ? source.runtime : undefined,
   };
-  return body as unknown as JsonObject;
+  return membersOf(body, table) as JsonObject;
 }
 
+/** Returns the members that are given, as the daemon reads them. */
 function membersOf(settings: object, table: SettingTable): object {
   const members = Object.entries(settings).flatMap(([member, value]) => {
     const toBody = table[member]?.toBody;

@@ -213,6 +213,6 @@ function notSettled([choice]: readonly Choice[], why: string): CniError {
   const { family = 4, chosen } = choice ?? {};
   return new CniError("io", `the default route for IPv${family} could not be made: ${why}`, {
     verb: "ADD",
-    ...(chosen === undefined ? {} : { network: chosen.planned.list.name }),
+    network: chosen?.planned.list.name,
   });
 }

@@ -35,8 +35,8 @@ export interface PlannedAttachment {
 }
 
 /**
- * Turns a request into attachments. Everything is looked up and validated here, so nothing has run
- * when something is wrong.
+ * Returns the attachments that a request asks for. Looks up and validates everything, so that nothing has run if
+ * something is wrong.
  *
  * @throws {CniError} naming what is wrong
  */

@@ -143,6 +143,6 @@ export function withRule<T>(refuse: RefuseText, check: () => T): T {
   } catch (cause) {
     if (!isCniError(cause)) throw cause;
     const { code, msg, context: { details } } = cause;
-    throw refuse(msg, { code, ...(details === undefined ? {} : { details }), cause });
+    throw refuse(msg, { code, details, cause });
   }
 }

@@ -6,7 +6,7 @@ import { podwire } from "./fake_io.ts";
 
 async function script(shell: string): Promise<string> {
   const { code, stdout, stderr } = await podwire(["completion", shell], { uid: 1000 });
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
   return stdout;
 }
 
@@ -32,7 +32,7 @@ for (const shell of ["bash", "zsh", "fish"]) {
     ignore: !await hasShell(shell),
     fn: async () => {
       const { code, stderr } = await runCommand({ program: shell, args: ["-n"], stdin: await script(shell) });
-      assertEquals([code, stderr], [0, ""]);
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
     },
   });
 }
@@ -74,7 +74,7 @@ Deno.test({
 Deno.test("a shell without a script is refused", async () => {
   for (const shell of ["tcsh", "toString"]) {
     const { code, stdout, stderr } = await podwire(["completion", shell]);
-    assertEquals([code, stdout], [2, ""]);
+    assertEquals({ code, stdout }, { code: 2, stdout: "" });
     assertEquals(stderr, `podwire: no completion for "${shell}"; there are bash, zsh, fish\n`);
   }
 });

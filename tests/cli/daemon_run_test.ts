@@ -91,7 +91,7 @@ Deno.test("run --socket without a daemon makes no sandbox of its own, and says w
   }
 });
 
-Deno.test("what else serves at a socket is no podwire", async () => {
+Deno.test("another program that serves at the socket is not podwire", async () => {
   const answers = [
     () => new Response("hello"),
     () => Response.json([]),
@@ -101,7 +101,7 @@ Deno.test("what else serves at a socket is no podwire", async () => {
     await serving(answer, async (socket) => {
       const { code, stderr } = await run("--socket", socket, "--json");
       const error = JSON.parse(stderr);
-      assertEquals([code, error.kind, error.msg], [1, "io", `what serves at ${socket} is no podwire`]);
+      assertEquals([code, error.kind, error.msg], [1, "io", `what serves at ${socket} is not podwire`]);
     });
   }
 });

@@ -120,7 +120,7 @@ Deno.test("a container without annotations is left alone, for any user, at both 
       uid: 1000,
       stdin: stdinOf({ other: "x" }, { status }),
     });
-    assertEquals([code, stdout, stderr], [0, "", ""]);
+    assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
   }
 });
 
@@ -150,7 +150,7 @@ Deno.test("an error is one line, with an exit code", async () => {
     ] as const
   ) {
     const result = await podwire(["oci-hook", stage], { stdin, uid });
-    assertEquals([result.code, result.stdout], [code, ""], result.stderr);
+    assertEquals({ code: result.code, stdout: result.stdout }, { code, stdout: "" }, result.stderr);
     assertMatch(result.stderr, words);
     assertMatch(result.stderr, /^podwire: [^\n]+\n$/);
   }
@@ -187,7 +187,7 @@ Deno.test("the files for hooks.d call the program with the stage and the options
     stages: [stage],
   });
   const all = await podwire(["oci-hook", "config", ...options], { uid: 1000 });
-  assertEquals([all.code, all.stderr], [0, ""]);
+  assertEquals({ code: all.code, stderr: all.stderr }, { code: 0, stderr: "" });
   assertEquals(JSON.parse(all.stdout), {
     "podwire-createRuntime.json": hookOf("createRuntime"),
     "podwire-poststop.json": hookOf("poststop"),

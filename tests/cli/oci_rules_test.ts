@@ -142,7 +142,7 @@ Deno.test("the networks can be limited too; the default network is always allowe
 Deno.test("an option that allows something unknown is an error, also when the files are made", async () => {
   for (
     const [option, words] of [
-      ["--allow-annotation=ipp", /there is no "ipp"; there are ip, ip-range, mac/],
+      ["--allow-annotation=ipp", /"ipp" is not one of ip, ip-range, mac/],
       ["--allow-annotation=ports", /hint: --allow-host-ports allows podwire.ports/],
       ["--allow-host-ports=0", /"0" is not PORT\[-PORT\]/],
       ["--allow-host-ports=9-8", /"9-8" is not PORT/],

@@ -21,14 +21,14 @@ Deno.test("run passes name, namespace, uid, id, mac and replace on", () => {
   const { name, namespace, uid, id, mac, replace } = request(
     ["web", "--namespace=prod", "--uid", "u-1", "--id=abc", "--mac", "02:00:00:00:00:01", "--replace"],
   );
-  assertEquals([name, namespace, uid, id, mac, replace], [
-    "web",
-    "prod",
-    "u-1",
-    "abc",
-    "02:00:00:00:00:01",
-    true,
-  ]);
+  assertEquals({ name, namespace, uid, id, mac, replace }, {
+    name: "web",
+    namespace: "prod",
+    uid: "u-1",
+    id: "abc",
+    mac: "02:00:00:00:00:01",
+    replace: true,
+  });
 });
 
 Deno.test("run takes the namespace from one place only", () => {
@@ -151,7 +151,7 @@ Deno.test("the error for what is wrong with a network names network and value, a
     const dirs = ["conf", "state", "cache", "netns"].map((name) => `--${name}-dir=${confDir}`);
     const stderrOf = async (...args: string[]) => {
       const { code, stdout, stderr } = await podwire([...dirs, "run", ...args]);
-      assertEquals([code, stdout], [2, ""]);
+      assertEquals({ code, stdout }, { code: 2, stdout: "" });
       return stderr;
     };
     const cases: readonly [string[], string][] = [

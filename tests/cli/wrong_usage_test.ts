@@ -70,7 +70,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   valid: ["a b:eth0", "--valid: invalid characters in containerID"],
   "attachments network": ["a b", "--network: invalid characters found in network name"],
   limit: ["soon", '--limit: "soon" is no duration'],
-  "allow-annotation": ["all", '--allow-annotation: there is no "all"'],
+  "allow-annotation": ["all", '--allow-annotation: "all" is not one of ip'],
   "allow-host-ports": ["0", '--allow-host-ports: "0" is not PORT[-PORT]'],
   "gc-interval": ["5", '--gc-interval: "5" is no duration'],
   "request-timeout": ["5", '--request-timeout: "5" is no duration'],

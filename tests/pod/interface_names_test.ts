@@ -14,11 +14,11 @@ Deno.test("F6 F54 a pod that names no network gets the default one as eth0", () 
 
 Deno.test("F55 an interface name that is requested twice is refused, and the error names the second network", () => {
   const error = refusal({ networks: [{ name: "a", ifName: "net1" }, { name: "b", ifName: "net1" }] });
-  assertEquals([error.kind, error.msg, error.context.network], [
-    "usage",
-    'network "b" requested interface name "net1" already assigned',
-    "b",
-  ]);
+  assertEquals({ kind: error.kind, msg: error.msg, network: error.context.network }, {
+    kind: "usage",
+    msg: 'network "b" requested interface name "net1" already assigned',
+    network: "b",
+  });
   assertEquals(refusal({ networks: [{ name: "a", ifName: "n" }, { name: "a", ifName: "n" }] }).kind, "usage");
   assertEquals(refusal({ networks: [{ name: "a", ifName: "lo" }] }).kind, "usage");
 });
@@ -26,7 +26,11 @@ Deno.test("F55 an interface name that is requested twice is refused, and the err
 Deno.test("an interface name that the kernel would refuse is refused, and the error names network and value", () => {
   for (const ifName of ["", "way-too-long-name", ".", "a b", "a/b", "a:b"]) {
     const error = refusal({ networks: [{ name: "a" }, { name: "b", ifName }] });
-    assertEquals([error.kind, error.context.network, error.context.path], ["usage", "b", "ifName"], ifName);
+    assertEquals({ kind: error.kind, network: error.context.network, path: error.context.path }, {
+      kind: "usage",
+      network: "b",
+      path: "ifName",
+    }, ifName);
     assert(error.msg.startsWith(`ifName: ${JSON.stringify(ifName)}: interface name`), error.msg);
   }
 });

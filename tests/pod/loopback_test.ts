@@ -65,7 +65,7 @@ Deno.test("F101 a path that does not exist or is not a namespace is reported wit
     for (const [name, words] of [["gone", "does not exist"], ["plain", "is a plain file"]] as const) {
       const host = new FakeRun();
       const error = await assertRejects(() => loopbackUp(`${dir}/${name}`, { run: host.run }), CniError);
-      assertEquals([error.kind, error.code], ["not-found", 8]);
+      assertEquals({ kind: error.kind, code: error.code }, { kind: "not-found", code: 8 });
       assertStringIncludes(error.message, `"${dir}/${name}": ${words}`);
       const { problem } = await inspectNetns(`${dir}/${name}`, { run: host.run });
       assertStringIncludes(problem ?? "", `the network namespace "${dir}/${name}" ${words}`);
@@ -87,7 +87,7 @@ Deno.test("F101 a namespace that disappears during the look-up is reported as mi
   try {
     await Deno.symlink(NETNS, path);
     const error = await assertRejects(() => loopbackUp(path, { run: host.run }), CniError);
-    assertEquals([error.kind, error.code], ["not-found", 8]);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "not-found", code: 8 });
     await Deno.symlink(NETNS, path);
     assertEquals(
       (await inspectNetns(path, { run: host.run })).problem,

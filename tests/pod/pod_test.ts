@@ -77,7 +77,7 @@ Deno.test("F73 G27 G28 when one network fails, those before it are detached agai
   await Deno.writeTextFile(`${world.network.plugins.dir}/c.d/ADD.stdout`, REFUSAL.stdout);
   await Deno.writeTextFile(`${world.network.plugins.dir}/c.d/ADD.code`, "1");
   const error = await world.failing(plan);
-  assertEquals([error.code, error.context.network], [107, "c"]);
+  assertEquals({ code: error.code, network: error.context.network }, { code: 107, network: "c" });
   assertEquals(await world.network.plugins.verbs(), [
     "a ADD",
     "b ADD",
@@ -155,10 +155,10 @@ Deno.test("F60 an address requested with a prefix must be given with that prefix
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.5/16") } });
   const [a] = await world.plan("a");
   const error = await world.failing([{ ...a!, settings: { ips: ["10.1.0.5/24"] } }]);
-  assertEquals([error.msg, error.context.hint], [
-    "the network gave 10.1.0.5/16 instead of 10.1.0.5/24",
-    "its IPAM plugin ignores a requested prefix",
-  ]);
+  assertEquals({ msg: error.msg, hint: error.context.hint }, {
+    msg: "the network gave 10.1.0.5/16 instead of 10.1.0.5/24",
+    hint: "its IPAM plugin ignores a requested prefix",
+  });
   const other = await world.failing([{ ...a!, settings: { ips: ["10.1.0.6/16"] } }]);
   assertEquals(other.msg, "the network gave 10.1.0.5 instead of 10.1.0.6/16");
   assertEquals(await world.network.files(), []);
@@ -170,14 +170,17 @@ Deno.test("F60 a requested address that the network does not give is a failure, 
   await world.network.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.9/24") } });
   const [a, b] = await world.plan("a", "b");
   const error = await world.failing([{ ...a!, settings: { ips: ["10.1.0.5"] } }, b!]);
-  assertEquals([error.kind, error.msg], ["plugin", "the network gave 10.1.0.9 instead of 10.1.0.5"]);
+  assertEquals({ kind: error.kind, msg: error.msg }, {
+    kind: "plugin",
+    msg: "the network gave 10.1.0.9 instead of 10.1.0.5",
+  });
   assertEquals(await world.network.plugins.verbs(), ["a ADD", "a DEL"]);
   assertEquals(await world.network.files(), []);
   const second = await world.failing([a!, { ...b!, settings: { ips: ["10.1.0.5"] } }]);
-  assertEquals([second.context.network, second.msg], [
-    "b",
-    "the network gave no address instead of 10.1.0.5",
-  ]);
+  assertEquals({ network: second.context.network, msg: second.msg }, {
+    network: "b",
+    msg: "the network gave no address instead of 10.1.0.5",
+  });
   assertEquals(await world.network.files(), []);
 });
 

@@ -154,7 +154,11 @@ Deno.test("a setting that is given for the pod and for its first network is refu
   for (const settings of each) {
     const [member] = Object.keys(settings);
     const error = refusal({ ...settings, networks: [{ name: "a", ...settings }] });
-    assertEquals([error.kind, error.context.network, error.context.path], ["usage", "a", member]);
+    assertEquals({ kind: error.kind, network: error.context.network, path: error.context.path }, {
+      kind: "usage",
+      network: "a",
+      path: member,
+    });
     assertStringIncludes(error.msg, `${member} is given for the pod and for this network, its first`);
     // Any other network may have its own.
     plan({ networks: [{ name: "b" }, { name: "a", ...settings }] });
@@ -168,10 +172,10 @@ Deno.test("a setting that is given for the pod and for its first network is refu
 
 Deno.test("one address or MAC address for two attachments of one network is refused, but not for two networks", () => {
   const ips = refusal({ networks: [{ name: "a", ips: ["fd00::5"] }, { name: "a", ips: ["FD00:0::5"] }] });
-  assertEquals([ips.kind, ips.msg], [
-    "usage",
-    'the address FD00:0::5 is requested twice, for "eth0" and "eth1"',
-  ]);
+  assertEquals({ kind: ips.kind, msg: ips.msg }, {
+    kind: "usage",
+    msg: 'the address FD00:0::5 is requested twice, for "eth0" and "eth1"',
+  });
   const mac = refusal({
     networks: [{ name: "a" }, { name: "a", ifName: "net1", mac: "02-00-00-00-00-0A" }],
     mac: "02:00:00:00:00:0a",
@@ -194,7 +198,11 @@ Deno.test("one port of the host cannot lead to two places, however its address i
   for (const [one = "", other = ""] of clashes) {
     for (const publish of [[at(one), at(other)], [at(other), at(one)]]) {
       const error = refusal({ publish });
-      assertEquals([error.kind, error.context.path], ["usage", "publish"], `${one} ${other}`);
+      assertEquals(
+        { kind: error.kind, path: error.context.path },
+        { kind: "usage", path: "publish" },
+        `${one} ${other}`,
+      );
       assertStringIncludes(error.msg, "80/tcp");
     }
     refusal({ publish: [at(one)], networks: [{ name: "a" }, { name: "c", publish: [at(other)] }] });
@@ -235,7 +243,7 @@ Deno.test('a pod whose networks are "none" has no attachments, and no network ha
   for (const settings of asking) {
     const [member] = Object.keys(settings);
     const error = refusal({ ...settings, networks: "none" }, empty);
-    assertEquals([error.kind, error.context.path], ["usage", member]);
+    assertEquals({ kind: error.kind, path: error.context.path }, { kind: "usage", path: member });
     assertEquals(error.msg, `${member} asks something of a network, and the pod has no network`);
   }
   assertEquals(refusal({ networks: "none", containerId: "../x" }).kind, "usage");

@@ -12,7 +12,11 @@ const ok = (settings: NetworkSettings) =>
 /** Asserts that the error names network, member and value, and returns its message. */
 function wrong(settings: NetworkSettings, path: string, value?: unknown): string {
   const error = assertThrows(() => ok(settings), CniError, undefined, `${path} ${JSON.stringify(value)}`);
-  assertEquals([error.kind, error.context.network, error.context.path], ["usage", "a", path]);
+  assertEquals({ kind: error.kind, network: error.context.network, path: error.context.path }, {
+    kind: "usage",
+    network: "a",
+    path,
+  });
   if (value !== undefined) assert(error.msg.includes(JSON.stringify(value)), error.msg);
   return error.msg;
 }
