@@ -32,16 +32,16 @@ Deno.test("D1 D5 D6 ADD runs the plugins in order, each with the result of the o
   assertEquals(third?.config.prevResult, JSON.parse(resultWith("10.1.0.3/24")));
   for (const call of [first, second, third]) {
     const { CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS } = call?.env ?? {};
-    assertEquals([CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS], [
-      "c1",
-      "/run/netns/c1",
-      "eth0",
-      "IgnoreUnknown=1",
-    ]);
+    assertEquals({ CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS }, {
+      CNI_CONTAINERID: "c1",
+      CNI_NETNS: "/run/netns/c1",
+      CNI_IFNAME: "eth0",
+      CNI_ARGS: "IgnoreUnknown=1",
+    });
   }
 });
 
-Deno.test("B57 C7 a result of another version is converted before the next plugin sees it, vendors' members pass", async () => {
+Deno.test("B57 C7 a result of another version is converted for the next plugin, and vendors' members are kept", async () => {
   await using world = await NetworkWorld.make();
   const old = '{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.1.0.2/24"}], "dns": {}}';
   await world.plugins.install("a", { ADD: { stdout: old } });
@@ -57,7 +57,7 @@ Deno.test("B57 C7 a result of another version is converted before the next plugi
   assertEquals((await c.calls())[0]?.stdin.includes('"vendor":{"n":1.0}'), true);
 });
 
-Deno.test("D7 D8 a failing plugin ends the chain and is named with verb, network and place", async () => {
+Deno.test("D7 D8 a failing plugin ends the chain, and the error names verb, network and place", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.plugins.install("b", { ADD: { stdout: '{"code": 107, "msg": "no room"}', code: 1 } });
@@ -67,11 +67,15 @@ Deno.test("D7 D8 a failing plugin ends the chain and is named with verb, network
     CniError,
   );
   assertEquals(error.message, 'Cannot ADD network "web", plugin "b" (2 of 3): no room');
-  assertEquals([error.code, error.context.containerId, error.context.ifName], [107, "c1", "eth0"]);
+  assertEquals({ code: error.code, containerId: error.context.containerId, ifName: error.context.ifName }, {
+    code: 107,
+    containerId: "c1",
+    ifName: "eth0",
+  });
   assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD"]);
 });
 
-Deno.test("B68 when the time is up in one plugin, the next is not started", async () => {
+Deno.test("B68 after a timeout in one plugin, the next is not started", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: "", hang: true } });
   await world.plugins.install("b");
@@ -80,7 +84,7 @@ Deno.test("B68 when the time is up in one plugin, the next is not started", asyn
     () => addChain(world.runner, listOf(["a", "b"]), TARGET, signal),
     CniError,
   );
-  assertEquals([error.kind, error.context.plugin?.type], ["timeout", "a"]);
+  assertEquals({ kind: error.kind, type: error.context.plugin?.type }, { kind: "timeout", type: "a" });
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
 });
 
@@ -117,7 +121,7 @@ Deno.test("B24 B25 B26 each plugin gets the capabilities that it declares, falsy
   assertEquals((await plugins[0]!.calls())[1]?.config.runtimeConfig, { portMappings: [] });
 });
 
-Deno.test("D24 D25 D26 CHECK gives every plugin the final result and names the one that fails", async () => {
+Deno.test("D24 D25 D26 CHECK passes every plugin the final result, and the error names the one that fails", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const b = await world.plugins.install("b", { CHECK: { stdout: '{"code": 11, "msg": "banana"}', code: 1 } });
@@ -130,7 +134,7 @@ Deno.test("D24 D25 D26 CHECK gives every plugin the final result and names the o
   for (const plugin of [a, b]) assertEquals((await plugin.calls())[0]?.config.prevResult, RESULT);
 });
 
-Deno.test("D22 a result of ADD that cannot be converted aborts CHECK, and says so", async () => {
+Deno.test("D22 a result of ADD that cannot be converted fails CHECK with that reason", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const broken = { cniVersion: "1.1.0", ips: [{ address: "nonsense" }] };
@@ -138,11 +142,15 @@ Deno.test("D22 a result of ADD that cannot be converted aborts CHECK, and says s
     () => checkChain(world.runner, listOf(["a"]), TARGET, broken, calm),
     CniError,
   );
-  assertEquals([error.context.verb, error.context.network, error.kind], ["CHECK", "web", "io"]);
+  assertEquals({ verb: error.context.verb, network: error.context.network, kind: error.kind }, {
+    verb: "CHECK",
+    network: "web",
+    kind: "io",
+  });
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("D31 D35 DEL goes backwards, every plugin with the final result from 0.4.0 on", async () => {
+Deno.test("D31 D35 DEL runs the plugins in reverse order, from 0.4.0 on each with the final result", async () => {
   await using world = await NetworkWorld.make();
   const plugins = await Promise.all(["a", "b"].map((type) => world.plugins.install(type)));
   await delChain(world.runner, listOf(["a", "b"]), TARGET, RESULT, calm);
@@ -162,7 +170,7 @@ Deno.test("D32 a result that no longer converts does not keep DEL from running",
   assertEquals("prevResult" in (await a.calls())[0]?.config, false);
 });
 
-Deno.test("D36 DEL stops at the first error: an address must not become free while rules remain", async () => {
+Deno.test("D36 DEL stops at the first error: an address must not become free while its rules exist", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("ipam");
   await world.plugins.install("rules", { DEL: { stdout: '{"code": 5, "msg": "busy"}', code: 1 } });
@@ -174,7 +182,7 @@ Deno.test("D36 DEL stops at the first error: an address must not become free whi
   assertEquals(await world.plugins.verbs(), ["rules DEL"]);
 });
 
-Deno.test("code 3 says that DEL has nothing left to do, and means it on DEL alone", async () => {
+Deno.test("code 3 means that DEL has nothing left to do, and only on DEL", async () => {
   await using world = await NetworkWorld.make();
   const gone = { stdout: '{"code": 3, "msg": "no such container"}', code: 1 };
   await world.plugins.install("a");
@@ -187,7 +195,7 @@ Deno.test("code 3 says that DEL has nothing left to do, and means it on DEL alon
   assertEquals((await assertRejects(check, CniError)).code, 3);
 });
 
-Deno.test("B58 what DEL and CHECK print after success is ignored", async () => {
+Deno.test("B58 the output of a successful DEL or CHECK is ignored", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { DEL: { stdout: "bye" }, CHECK: { stdout: "{" } });
   await delChain(world.runner, listOf(["a"]), TARGET, RESULT, calm);

@@ -6,24 +6,28 @@ import { listOf, NetworkWorld, resultWith } from "./world.ts";
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
 
-/** The one record that there is. */
+/** Returns the only record. */
 async function onlyRecord(world: NetworkWorld): Promise<AttachmentRecord> {
   const records = await world.store.all();
   assertEquals(records.length, 1);
   return records[0]!;
 }
 
-Deno.test("D38 DEL takes configuration, arguments and result of the ADD from the record, and forgets both files", async () => {
+Deno.test("D38 DEL uses configuration, arguments and result of the ADD from the record, and removes record and cache entry", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   await world.plugins.install("b");
   const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true } }] });
   const request = world.request({ args: [["A", "1"]], capabilityArgs: { mac: "02:00:00:00:00:01" } });
   await world.attachments().add(list, request);
-  // The file has changed since, and the caller repeats nothing.
+  // The file has changed since then, and the caller repeats no arguments.
   await world.attachments().del(listOf(["b"]), world.request());
   const [, del] = await a.calls();
-  assertEquals([del?.verb, del?.env.CNI_ARGS, del?.env.CNI_NETNS], ["DEL", "A=1", world.netns]);
+  assertEquals({ verb: del?.verb, CNI_ARGS: del?.env.CNI_ARGS, CNI_NETNS: del?.env.CNI_NETNS }, {
+    verb: "DEL",
+    CNI_ARGS: "A=1",
+    CNI_NETNS: world.netns,
+  });
   assertEquals(del?.config.runtimeConfig, { mac: "02:00:00:00:00:01" });
   assertEquals(del?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
@@ -41,9 +45,17 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
   for (const attempts of [1, 2, 3]) {
     const before = Date.now();
     const error = await failing(() => attachments.del(listOf(["a"]), world.request()));
-    assertEquals([error.code, error.context.verb, error.context.plugin?.type], [108, "DEL", "a"]);
+    assertEquals({ code: error.code, verb: error.context.verb, type: error.context.plugin?.type }, {
+      code: 108,
+      verb: "DEL",
+      type: "a",
+    });
     const record = await onlyRecord(world);
-    assertEquals([record.state, record.attempts, record.error?.msg], ["failed", attempts, "will not"]);
+    assertEquals({ state: record.state, attempts: record.attempts, msg: record.error?.msg }, {
+      state: "failed",
+      attempts,
+      msg: "will not",
+    });
     const wait = (Date.parse(record.nextTry ?? "") - before) / 1000;
     assert(wait >= 0.7 * 2 ** (attempts - 1) && wait < 2 ** (attempts - 1) + 20, `${attempts}: ${wait}`);
     assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
@@ -54,7 +66,7 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
   assertEquals(await world.files(), []);
 });
 
-Deno.test("that a DEL has begun is on disk before its first plugin runs", async () => {
+Deno.test("the beginning of a DEL is on disk before its first plugin runs", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { DEL: { script: `cp -r ${world.stateDir}/attachments "$call/seen"` } });
   await world.attachments().add(listOf(["a"]), world.request());
@@ -63,7 +75,7 @@ Deno.test("that a DEL has begun is on disk before its first plugin runs", async 
   assertEquals(JSON.parse(seen).state, "deleting");
 });
 
-Deno.test("D34 D40 DEL of what was never attached, or no longer is, asks the plugins and succeeds with them", async () => {
+Deno.test("D34 D40 DEL without an attachment asks the plugins, and succeeds if they succeed", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const attachments = world.attachments();
@@ -74,18 +86,18 @@ Deno.test("D34 D40 DEL of what was never attached, or no longer is, asks the plu
   assertEquals(await world.plugins.verbs(), ["a DEL", "a DEL"]);
 });
 
-Deno.test("a DEL that runs out of time ends its plugin and stays on record", async () => {
+Deno.test("a DEL that times out ends its plugin and stays on record", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { DEL: { hang: true } });
   const attachments = world.attachments({ DEL: 200 });
   await attachments.add(listOf(["a"]), world.request());
   const error = await failing(() => attachments.del(listOf(["a"]), world.request()));
-  assertEquals([error.kind, error.context.verb], ["timeout", "DEL"]);
+  assertEquals({ kind: error.kind, verb: error.context.verb }, { kind: "timeout", verb: "DEL" });
   const { state, error: recorded } = await onlyRecord(world);
-  assertEquals([state, recorded?.kind], ["failed", "timeout"]);
+  assertEquals({ state, kind: recorded?.kind }, { state: "failed", kind: "timeout" });
 });
 
-Deno.test("D41 a path that is gone, or leads to another namespace by now, is passed to DEL as empty", async () => {
+Deno.test("D41 a path that is gone, or leads to another namespace now, is passed to DEL as empty", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const attachments = world.attachments();
@@ -93,14 +105,14 @@ Deno.test("D41 a path that is gone, or leads to another namespace by now, is pas
   await attachments.add(listOf(["a"]), world.request({ ifName: "eth1" }));
   await Deno.remove(world.netns);
   await attachments.del(listOf(["a"]), world.request({ ifName: "eth0" }));
-  // A namespace of another kind serves here: what counts is that it is another one.
+  // Any other namespace will do here, so this uses one of another kind.
   await Deno.symlink("/proc/self/ns/uts", world.netns);
   await attachments.del(listOf(["a"]), world.request({ ifName: "eth1" }));
   const dels = (await a.calls()).filter(({ verb }) => verb === "DEL");
   assertEquals(dels.map(({ env }) => env.CNI_NETNS), ["", ""]);
 });
 
-Deno.test("after a restart of the machine DEL gets no namespace, though the path may lead to one again", async () => {
+Deno.test("after a restart of the machine DEL gets no namespace, even if the path leads to one again", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await world.attachments().add(listOf(["a"]), world.request());
@@ -109,7 +121,7 @@ Deno.test("after a restart of the machine DEL gets no namespace, though the path
   assertEquals((await a.calls()).at(-1)?.env.CNI_NETNS, "");
 });
 
-Deno.test("D31 Y8 what a Go runtime attached is deleted with its configuration, arguments and result", async () => {
+Deno.test("D31 Y8 an attachment of a Go runtime is deleted with its configuration, arguments and result", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await world.plugins.install("b");
@@ -129,12 +141,15 @@ Deno.test("D31 Y8 what a Go runtime attached is deleted with its configuration, 
   assertEquals(await world.files(), ["results/web-c1-eth0"]);
   await world.attachments().del(listOf(["b"]), world.request());
   const del = (await a.calls()).at(-1);
-  assertEquals([del?.env.CNI_ARGS, del?.config.runtimeConfig], ["A=1", { mac: "02:00:00:00:00:01" }]);
+  assertEquals({ CNI_ARGS: del?.env.CNI_ARGS, runtimeConfig: del?.config.runtimeConfig }, {
+    CNI_ARGS: "A=1",
+    runtimeConfig: { mac: "02:00:00:00:00:01" },
+  });
   assertEquals(del?.config.prevResult, entry.result);
   assertEquals(await world.files(), []);
 });
 
-Deno.test("D74 A64 F76 an entry with a single configuration, or without plugins, still deletes something", async () => {
+Deno.test("D74 A64 F76 DEL works with an entry that has a single configuration, or no plugins", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.plugins.install("b");
@@ -161,7 +176,7 @@ Deno.test("D74 A64 F76 an entry with a single configuration, or without plugins,
   }
 });
 
-Deno.test("D32 D39 an entry that cannot be read is told, does not stop DEL, and goes only when that succeeded", async () => {
+Deno.test("D32 D39 an entry that cannot be read is logged, does not stop DEL, and is removed only after its success", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await a.answer("DEL", DEL_REFUSAL, 1);
@@ -184,21 +199,21 @@ Deno.test("D29 a crash between the cache entry and the record does not lose the 
   assertEquals((await a.calls()).at(-1)?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
 });
 
-Deno.test("D20 D21 CHECK needs 0.4.0, and asks no plugin where the list says so", async () => {
+Deno.test("D20 D21 CHECK needs 0.4.0, and asks no plugin if the list has disableCheck", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const attachments = world.attachments();
   const old = listOf(["a"], { cniVersion: "0.3.1", disableCheck: true });
   const error = await failing(() => attachments.check(old, world.request()));
-  assertEquals([error.code, error.msg], [
-    1,
-    'configuration version "0.3.1" does not support the CHECK command',
-  ]);
+  assertEquals({ code: error.code, msg: error.msg }, {
+    code: 1,
+    msg: 'configuration version "0.3.1" does not support the CHECK command',
+  });
   await attachments.check(listOf(["a"], { disableCheck: true }), world.request());
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("D23 D24 D44 D83 CHECK repeats arguments and result of the ADD; without one it asks all the same", async () => {
+Deno.test("D23 D24 D44 D83 CHECK repeats arguments and result of the ADD; without an ADD it asks the plugins nevertheless", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true } }] });
@@ -220,18 +235,18 @@ Deno.test("D23 D24 D44 D83 CHECK repeats arguments and result of the ADD; withou
   ]);
 });
 
-Deno.test("D22 CHECK of what another runtime attached fails where its entry cannot be read", async () => {
+Deno.test("D22 CHECK of an attachment of another runtime fails if its entry cannot be read", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await Deno.mkdir(`${world.cacheDir}/results`, { recursive: true });
   await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, "{}");
   const error = await failing(() => world.attachments().check(listOf(["a"]), world.request()));
-  assertEquals([error.kind, error.code, error.context.verb, error.context.network], [
-    "io",
-    6,
-    "CHECK",
-    "web",
-  ]);
+  assertEquals({
+    kind: error.kind,
+    code: error.code,
+    verb: error.context.verb,
+    network: error.context.network,
+  }, { kind: "io", code: 6, verb: "CHECK", network: "web" });
   assertEquals(await world.plugins.verbs(), []);
 });
 
@@ -252,7 +267,7 @@ Deno.test("Y5 a plugin of the first version works: no cniVersion, a result witho
   );
 });
 
-Deno.test("an ADD over an attachment whose record cannot be read says so, and which file it is", async () => {
+Deno.test("an ADD over an attachment whose record cannot be read fails and names the file", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.attachments().add(listOf(["a"]), world.request());

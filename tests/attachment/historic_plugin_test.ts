@@ -1,4 +1,4 @@
-// A plugin from before there was VERSION (testdata/historic_plugin), as networks of then and of now use it.
+// A plugin that is older than VERSION (testdata/historic_plugin), in old and in new networks.
 import { assertEquals, assertRejects } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
@@ -21,33 +21,33 @@ async function withHistoric(
   await fn(world, async () => (await Deno.readTextFile(`${path}.calls`)).trimEnd().split("\n"));
 }
 
-Deno.test("Y5 a configuration without a version and a plugin of 0.1.0: ADD gives its result, DEL takes it back", () =>
+Deno.test("Y5 a configuration without a version and a plugin of 0.1.0: ADD returns its result, DEL undoes it", () =>
   withHistoric(async (world, calls) => {
     const list = listFromPluginConfig('{ "name": "legacy-net", "type": "old" }');
     const result = await world.attachments().add(list, world.request());
     assertEquals(result, { cniVersion: "0.1.0", ...PRINTED });
     const key = { containerId: "c1", network: "legacy-net", ifName: "eth0" };
     assertEquals((await world.cache.read(key))?.result, { cniVersion: "0.1.0", ...PRINTED });
-    // A later process knows how it was attached.
+    // A later process reads from the record how it was attached.
     await world.attachments().del(list, world.request());
     const sent = '{"name":"legacy-net","type":"old","cniVersion":"0.1.0"}';
-    const told = (await calls()).map((line) => [line.split(" ")[0], JSON.parse(line.slice(4))]);
-    assertEquals(told, [["ADD", JSON.parse(sent)], ["DEL", JSON.parse(sent)]]);
+    const sentConfigs = (await calls()).map((line) => [line.split(" ")[0], JSON.parse(line.slice(4))]);
+    assertEquals(sentConfigs, [["ADD", JSON.parse(sent)], ["DEL", JSON.parse(sent)]]);
     assertEquals(await world.files(), []);
   }));
 
-Deno.test("D14 Y5 what a plugin of 0.1.0 prints has the shape of the list's version, whatever that is", () =>
+Deno.test("D14 Y5 the result of a plugin of 0.1.0 gets the shape of the list's version", () =>
   withHistoric(async (world) => {
     for (const cniVersion of ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]) {
       const list = listOf(["old"], { cniVersion });
       const result = await world.attachments().add(list, world.request({ containerId: `v${cniVersion}` }));
-      // It does not name its version, so it is taken to be the list's, as libcni does.
+      // The result has no version, so the version of the list is assumed, as in libcni.
       if (cniVersion < "0.3.0") assertEquals(result, { cniVersion, ...PRINTED });
       else assertEquals(result.cniVersion, cniVersion);
     }
   }));
 
-Deno.test("Y6 a plugin that does not know VERSION makes a list that offers several versions one of 0.1.0", () =>
+Deno.test("Y6 a list with several versions is used in 0.1.0 if a plugin does not know VERSION", () =>
   withHistoric(async (world, calls) => {
     const probe = new VersionProbe(world.runner);
     assertEquals(await probe.of("old"), { cniVersion: "0.1.0", supportedVersions: ["0.1.0"] });
@@ -57,11 +57,11 @@ Deno.test("Y6 a plugin that does not know VERSION makes a list that offers sever
     assertEquals((await calls()).map((line) => line.split(" ")[0]).at(-1), "DEL");
   }));
 
-Deno.test("Y6 its refusal is told in its own words", () =>
+Deno.test("Y6 the error keeps the words of the plugin", () =>
   withHistoric(async (world) => {
     const error = await assertRejects(
       () => world.attachments().check(listOf(["old"]), world.request()),
       CniError,
     );
-    assertEquals([error.code, error.msg], [100, "unknown CNI_COMMAND: CHECK"]);
+    assertEquals({ code: error.code, msg: error.msg }, { code: 100, msg: "unknown CNI_COMMAND: CHECK" });
   }));

@@ -1,4 +1,4 @@
-// What could not be detached is tried again when its time has come, by whichever process, until it is.
+// Failed removals are retried when they are due, by any process, until they succeed.
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { LONGEST_BACKOFF_MS } from "../../lib/async/backoff.ts";
 import { withContainerLock } from "../../lib/state/container_locks.ts";
@@ -28,7 +28,7 @@ function retrierOf(world: NetworkWorld, more: Partial<RetrierOptions> = {}): Ret
   return new Retrier({ attachments: world.attachments(), store, failed, locks, log, running, ...more });
 }
 
-/** Attaches the container to the networks and fails to detach it, under its lock as everybody does. */
+/** Attaches the container to the networks and fails to detach it, while holding its lock as usual. */
 async function stuck(world: NetworkWorld, containerId: string, networks = ["web"]): Promise<void> {
   const requests = networks.map((name, index) =>
     [listOf(["a"], { name }), world.request({ containerId, ifName: `eth${index}` })] as const
@@ -48,7 +48,7 @@ const named = (keys: RetryReport["removed"]) =>
 const hints = (world: NetworkWorld) => world.failed.containers();
 const onlyRecord = async (world: NetworkWorld) => (await world.store.all())[0] as AttachmentRecord;
 
-Deno.test("F79 a failed removal is tried again when its time has come, and not before", async () => {
+Deno.test("F79 a failed removal is retried when it is due, and not before", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   const retrier = retrierOf(world);
@@ -57,14 +57,24 @@ Deno.test("F79 a failed removal is tried again when its time has come, and not b
   assertEquals(await retrier.retryDue({ now: new Date(since) }), { removed: [], failed: [], busy: [] });
   assertEquals((await delsOf(world)).length, 1);
   const again = await retrier.retryDue({ now: new Date(nextTry!) });
-  assertEquals([named(again.failed), again.failed[0]?.error.msg], [["c1 web"], "busy"]);
+  assertEquals({ failed: named(again.failed), msg: again.failed[0]?.error.msg }, {
+    failed: ["c1 web"],
+    msg: "busy",
+  });
   const second = await onlyRecord(world);
-  assertEquals([second.state, second.attempts], ["failed", 2]);
+  assertEquals({ state: second.state, attempts: second.attempts }, { state: "failed", attempts: 2 });
   assert(Date.parse(second.nextTry!) > Date.parse(nextTry!));
   await mend(world);
   const report = await retrier.retryDue({ now: later(HOUR) });
-  assertEquals([named(report.removed), report.failed], [["c1 web"], []]);
-  assertEquals([await world.files(), await hints(world), await retrier.nextDue()], [[], [], undefined]);
+  assertEquals({ removed: named(report.removed), failed: report.failed }, {
+    removed: ["c1 web"],
+    failed: [],
+  });
+  assertEquals({ files: await world.files(), hints: await hints(world), nextDue: await retrier.nextDue() }, {
+    files: [],
+    hints: [],
+    nextDue: undefined,
+  });
 });
 
 Deno.test("F76 F78 F81 G35 the retry uses configuration, arguments and result of the ADD, the last attachment first", async () => {
@@ -103,14 +113,17 @@ Deno.test("the retry of an attachment of another boot passes no namespace", asyn
   assertEquals(await world.files(), []);
 });
 
-Deno.test("F47 a container that somebody works on is left alone, the others are not", async () => {
+Deno.test("F47 a container with an operation in progress is skipped, the others are not", async () => {
   await using world = await stuckWorld();
   for (const id of ["c1", "c2", "c3"]) await stuck(world, id);
   await mend(world);
   const retrier = retrierOf(world);
   using lock = await world.locks.containers.lock("c2");
   const report = await retrier.retryDue({ now: later(HOUR) });
-  assertEquals([named(report.removed), report.busy], [["c1 web", "c3 web"], ["c2"]]);
+  assertEquals({ removed: named(report.removed), busy: report.busy }, {
+    removed: ["c1 web", "c3 web"],
+    busy: ["c2"],
+  });
   await lock.remove();
   lock[Symbol.dispose]();
   assertEquals(named((await retrier.retryDue({ now: later(HOUR) })).removed), ["c2 web"]);
@@ -131,7 +144,7 @@ Deno.test("F49 F52 a retry waits for the GC of a network, until its signal fires
   assertEquals(named((await retrierOf(world).retryDue({ now: later(HOUR) })).removed), ["c1 web"]);
 });
 
-Deno.test("after the clock was set back a removal waits for no longer than the longest back-off", async () => {
+Deno.test("after the clock was set back a removal waits no longer than the longest back-off", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   const retrier = retrierOf(world);
@@ -151,7 +164,7 @@ Deno.test("after the clock was set back a removal waits for no longer than the l
   assertEquals((await retrier.nextDue(now))?.getTime(), now.getTime());
 });
 
-Deno.test("several networks of one container fail and go each by itself, and the hint with the last of them", async () => {
+Deno.test("several networks of one container fail and are removed separately, and the hint goes with the last of them", async () => {
   await using world = await stuckWorld();
   const b = await world.plugins.install("b", { ADD: { stdout: resultWith("10.1.0.3/24") }, DEL: BUSY });
   await stuck(world, "c1", ["web"]);
@@ -162,15 +175,19 @@ Deno.test("several networks of one container fail and go each by itself, and the
   await mend(world);
   const retrier = retrierOf(world);
   const first = await retrier.retryDue({ now: later(HOUR) });
-  assertEquals([named(first.removed), named(first.failed), await hints(world)], [["c1 web"], ["c1 db"], [
-    "c1",
-  ]]);
+  assertEquals({ removed: named(first.removed), failed: named(first.failed), hints: await hints(world) }, {
+    removed: ["c1 web"],
+    failed: ["c1 db"],
+    hints: [
+      "c1",
+    ],
+  });
   await b.answer("DEL", {});
   assertEquals(named((await retrier.retryDue({ now: later(HOUR) })).removed), ["c1 db"]);
   assertEquals(await hints(world), []);
 });
 
-Deno.test("a hint is on disk before the record says failed; one that a crash left too many goes at the next look", async () => {
+Deno.test("a hint is on disk before the record says failed; a hint too many after a crash is removed at the next pass", async () => {
   await using world = await stuckWorld();
   const seen = await world.plugins.install("look", {
     ADD: { stdout: resultWith("10.1.0.2/24") },
@@ -186,44 +203,54 @@ Deno.test("a hint is on disk before the record says failed; one that a crash lef
   await world.attachments().add(listOf(["look"]), world.request({ containerId: "well" }));
   await world.failed.add("well");
   const report = await retrierOf(world).retryDue({ now: new Date(0) });
-  // In 1970 the next try is further away than any back-off.
-  assertEquals([named(report.failed), await hints(world)], [["c1 web"], ["c1"]]);
+  // Seen from 1970, the next try is further away than any back-off.
+  assertEquals({ failed: named(report.failed), hints: await hints(world) }, {
+    failed: ["c1 web"],
+    hints: ["c1"],
+  });
   await seen.answer("DEL", {});
   await world.attachments().remove((await world.store.ofContainer("c1"))[0]!);
   assertEquals(await hints(world), []);
 });
 
-Deno.test("a retry that was killed is made again, once its plugins have ended", async () => {
+Deno.test("a retry that was killed is repeated once its plugins have ended", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   await world.store.write({ ...await onlyRecord(world), state: "deleting" });
   await mend(world);
   const entry = await leaveNote(`${world.dir}/run`, { subject: "c1", task: "DEL" });
   const report = await retrierOf(world).retryDue();
-  assertEquals([named(report.removed), await world.files(), await hints(world)], [["c1 web"], [], []]);
+  assertEquals({ removed: named(report.removed), files: await world.files(), hints: await hints(world) }, {
+    removed: ["c1 web"],
+    files: [],
+    hints: [],
+  });
   assert(
     world.host.lines.some((line) => line.includes(entry)),
     "its processes were looked for",
   );
 });
 
-Deno.test("one record that cannot be read keeps no other from being tried", async () => {
+Deno.test("a record that cannot be read does not keep others from being retried", async () => {
   await using world = await stuckWorld();
   for (const id of ["c1", "c2"]) await stuck(world, id);
   await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{}");
   await mend(world);
   const report = await retrierOf(world).retryDue({ now: later(HOUR) });
-  // The hint stays with what nobody could detach yet.
-  assertEquals([named(report.removed), await hints(world)], [["c2 web"], ["c1"]]);
+  // The hint stays for the attachment that is not detached yet.
+  assertEquals({ removed: named(report.removed), hints: await hints(world) }, {
+    removed: ["c2 web"],
+    hints: ["c1"],
+  });
   assertEquals(new Set(world.bad.map(({ reason }) => reason)).size, 1);
 });
 
-Deno.test("many are tried at once, but no more than asked for", async () => {
+Deno.test("many are retried at once, but no more than requested", async () => {
   await using world = await stuckWorld();
   const ids = Array.from({ length: 9 }, (_, index) => `c${index}`);
   for (const id of ids) await stuck(world, id);
   const mark = `${world.dir}/now-$CNI_CONTAINERID`;
-  // The first of them wait until there are as many as may be.
+  // The first ones wait until as many run as are allowed.
   const all = `${world.dir}/all-there`;
   const script =
     `mkdir ${mark}; until set -- ${world.dir}/now-*; [ $# -ge 3 ] || [ -e ${all} ]; do sleep 0.02; done; ` +
@@ -236,7 +263,7 @@ Deno.test("many are tried at once, but no more than asked for", async () => {
   assertEquals([counts.length, Math.max(...counts)], [9, 3]);
 });
 
-Deno.test("once started it tries by itself, what fails in this process and what another process left", async () => {
+Deno.test("once started it retries by itself, the failures of this process and those of another", async () => {
   await using world = await stuckWorld();
   const retrier = retrierOf(world, { pollMs: 60_000, leastMs: 50 });
   {
@@ -249,7 +276,7 @@ Deno.test("once started it tries by itself, what fails in this process and what 
   }
   assertEquals(await hints(world), []);
   assert(world.log.all.includes("info detached at last"), world.log.all.join("\n"));
-  // Another process is one that this one's index hears nothing of.
+  // Another index object stands for another process: this one gets no events of it.
   await using elsewhere = retrierOf(world, {
     failed: new FailedIndex(world.stateDir),
     pollMs: 3_600_000,
@@ -262,7 +289,7 @@ Deno.test("once started it tries by itself, what fails in this process and what 
   await until(async () => (await world.store.all()).length === 0);
 });
 
-Deno.test("what is due and busy is looked at now and then, not all the time", async () => {
+Deno.test("a removal that is due but busy is checked at intervals, not all the time", async () => {
   await using world = await stuckWorld();
   await stuck(world, "c1");
   await world.store.write({ ...await onlyRecord(world), nextTry: new Date(0).toISOString() });
@@ -280,7 +307,7 @@ Deno.test("what is due and busy is looked at now and then, not all the time", as
     const started = performance.now();
     retrier.start();
     await until(() => looks > 8);
-    // Two for each round: what is due, and what comes next.
+    // Two for each round: for what is due, and for what is next.
     assertLess(looks, 2 * ((performance.now() - started) / 200 + 2));
   }
 });
@@ -296,9 +323,9 @@ Deno.test("it stops at once while a plugin hangs; the attempt counts and stays o
     await until(async () => (await delsOf(world)).length === 2);
     stopped = performance.now();
   }
-  // A DEL has a minute.
+  // A DEL has a timeout of a minute.
   assertLess(performance.now() - stopped, 30_000);
   const { state, attempts, error } = await onlyRecord(world);
-  assertEquals([state, attempts, error?.kind], ["failed", 2, "cancelled"]);
+  assertEquals({ state, attempts, kind: error?.kind }, { state: "failed", attempts: 2, kind: "cancelled" });
   assertMatch(String(error?.msg), /cancelled/);
 });

@@ -19,13 +19,13 @@ const ENTRY = {
   result: RESULT,
 };
 
-/** Puts a file where libcni has its entry. */
+/** Writes a file where libcni has its entry. */
 async function putEntry(world: NetworkWorld, text: string): Promise<void> {
   await Deno.mkdir(`${world.cacheDir}/results`, { recursive: true });
   await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, text);
 }
 
-Deno.test("B27 STATUS and GC get no runtimeConfig, and no prevResult, whatever a plugin declares or its file says", async () => {
+Deno.test("B27 STATUS and GC get no runtimeConfig and no prevResult, whatever the configuration has", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const plugin = { type: "a", capabilities: { mac: true }, runtimeConfig: { mac: "x" }, prevResult: RESULT };
@@ -39,7 +39,7 @@ Deno.test("B27 STATUS and GC get no runtimeConfig, and no prevResult, whatever a
   ]);
 });
 
-Deno.test("B28 prevResult: none for the first plugin of ADD, the former's for the others, the last for CHECK and DEL", async () => {
+Deno.test("B28 prevResult: none for the first plugin of ADD, the previous one for the others, the last one for CHECK and DEL", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   const b = await world.plugins.install("b", { ADD: { stdout: resultWith("10.1.0.3/24") } });
@@ -53,7 +53,7 @@ Deno.test("B28 prevResult: none for the first plugin of ADD, the former's for th
   assertEquals(await previous(b), [["ADD", "10.1.0.2/24"], ["CHECK", "10.1.0.3/24"], ["DEL", "10.1.0.3/24"]]);
 });
 
-Deno.test("B31 args in the file are passed as they stand there, and are never made up from CNI_ARGS", async () => {
+Deno.test("B31 args in the file are passed unchanged, and are never made from CNI_ARGS", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const b = await world.plugins.install("b");
@@ -65,7 +65,7 @@ Deno.test("B31 args in the file are passed as they stand there, and are never ma
   assertEquals([first?.config.args, "args" in second?.config], [args, false]);
 });
 
-Deno.test("D13 a list without plugins, which no file gives, runs nothing and leaves nothing behind a DEL", async () => {
+Deno.test("D13 a list without plugins, which no file can have, runs nothing, and its DEL leaves nothing behind", async () => {
   await using world = await NetworkWorld.make();
   const list = listOf([], { plugins: undefined });
   assertEquals(await world.attachments().add(list, world.request()), { cniVersion: "1.1.0" });
@@ -79,21 +79,24 @@ Deno.test("D16 a version that the plugin does not support is refused by the plug
     '{"code": 1, "msg": "incompatible CNI versions", "details": "config is \\"1.1.0\\", plugin supports [\\"0.4.0\\"]"}';
   await world.plugins.install("a", { ADD: { stdout, code: 1 } });
   const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
-  assertEquals([error.code, error.msg], [1, "incompatible CNI versions"]);
+  assertEquals({ code: error.code, msg: error.msg }, { code: 1, msg: "incompatible CNI versions" });
   assertStringIncludes(error.message, 'plugin supports ["0.4.0"]');
   assertStringIncludes(error.context.hint ?? "", "cniVersion");
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
 });
 
-Deno.test("D72 the error of a single configuration says which plugin it was, too, and keeps its code", async () => {
+Deno.test("D72 the error of a single configuration names the plugin too, and keeps its code", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: '{"code": 107, "msg": "no room"}', code: 1 } });
   const list = listFromPluginConfig('{"cniVersion": "1.0.0", "name": "web", "type": "a"}');
   const error = await failing(() => world.attachments().add(list, world.request()));
-  assertEquals([error.code, error.message], [107, 'Cannot ADD network "web", plugin "a" (1 of 1): no room']);
+  assertEquals({ code: error.code, message: error.message }, {
+    code: 107,
+    message: 'Cannot ADD network "web", plugin "a" (1 of 1): no room',
+  });
 });
 
-Deno.test("D73 A77 disableCheck in a single configuration does not keep CHECK from being asked", async () => {
+Deno.test("D73 A77 disableCheck in a single configuration does not prevent CHECK", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const text = '{"cniVersion": "1.0.0", "name": "web", "type": "a", "disableCheck": true}';
@@ -101,7 +104,7 @@ Deno.test("D73 A77 disableCheck in a single configuration does not keep CHECK fr
   assertEquals(await world.plugins.verbs(), ["a CHECK"]);
 });
 
-Deno.test("E15 an entry holds neither the path of the plugins, nor a time, nor podwire's own facts", async () => {
+Deno.test("E15 an entry has neither the path of the plugins, nor a time, nor podwire's own data", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   const request = world.request({ args: [["A", "1"]], capabilityArgs: { x: 1 }, owner: "sandbox:c1" });
@@ -129,7 +132,7 @@ Deno.test("E18 the result in another runtime's entry is converted to the list's 
   assertEquals((await a.calls()).map(({ config }) => config.prevResult), [RESULT, RESULT]);
 });
 
-Deno.test("E20 a result in an entry that does not convert is an error of CHECK, and no bar to DEL", async () => {
+Deno.test("E20 a result in an entry that cannot be converted fails CHECK, but not DEL", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const results = [
@@ -140,7 +143,10 @@ Deno.test("E20 a result in an entry that does not convert is an error of CHECK, 
   for (const result of results) {
     await world.cache.write({ ...ENTRY, result });
     const error = await failing(() => world.attachments().check(listOf(["a"]), world.request()));
-    assertEquals([error.context.verb, error.context.network], ["CHECK", "web"]);
+    assertEquals({ verb: error.context.verb, network: error.context.network }, {
+      verb: "CHECK",
+      network: "web",
+    });
     assertStringIncludes(error.msg, "the result of its ADD cannot be used: ");
     await world.attachments().del(listOf(["a"]), world.request());
     assertEquals("prevResult" in (await a.calls()).at(-1)?.config, false);
@@ -149,7 +155,7 @@ Deno.test("E20 a result in an entry that does not convert is an error of CHECK, 
   assertEquals(await world.plugins.verbs(), ["a DEL", "a DEL", "a DEL"]);
 });
 
-Deno.test("E21 an entry without a result gives none, not an empty one", async () => {
+Deno.test("E21 an entry without a result passes no result, not an empty one", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await world.cache.write({ ...ENTRY, result: undefined });
@@ -157,7 +163,7 @@ Deno.test("E21 an entry without a result gives none, not an empty one", async ()
   assertEquals("prevResult" in (await a.calls())[0]?.config, false);
 });
 
-Deno.test("E23 an entry from which no configuration can be read is deleted with the one at hand", async () => {
+Deno.test("E23 an entry without a readable configuration is deleted with the given configuration", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const b = await world.plugins.install("b");
@@ -175,7 +181,7 @@ Deno.test("E23 an entry from which no configuration can be read is deleted with 
     assertEquals(await world.files(), [], text);
   }
   assertEquals((await world.plugins.verbs()).join(), "b DEL,b DEL,b DEL,b DEL,b DEL");
-  // The old format is nothing but a result, and that serves.
+  // The old format has only a result, and that is used.
   assertEquals((await b.calls()).map(({ config }) => config.prevResult !== undefined), [
     true,
     false,
@@ -185,7 +191,7 @@ Deno.test("E23 an entry from which no configuration can be read is deleted with 
   ]);
 });
 
-Deno.test("E24 E25 from an entry come the arguments that the caller does not give, and never the namespace", async () => {
+Deno.test("E24 E25 an entry supplies the arguments that the caller does not give, and never the namespace", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true } }] });
@@ -202,7 +208,7 @@ Deno.test("E24 E25 from an entry come the arguments that the caller does not giv
     ["A=given", "given"],
     ["A=given", "given"],
   ]);
-  // What is in a namespace that the entry does not name is not known to be the attachment's.
+  // The entry does not name this namespace, so its interface may not be the attachment's.
   assertEquals(calls.map(({ verb, env }) => [verb, env.CNI_NETNS]), [
     ["CHECK", world.netns],
     ["DEL", ""],
@@ -211,7 +217,7 @@ Deno.test("E24 E25 from an entry come the arguments that the caller does not giv
   ]);
 });
 
-Deno.test("E37 removing an entry that is not there, or whose folder is not, does nothing", async () => {
+Deno.test("E37 removing an entry that does not exist, or whose folder does not, does nothing", async () => {
   await using world = await NetworkWorld.make();
   await world.cache.remove(ENTRY);
   await world.cache.write(ENTRY);

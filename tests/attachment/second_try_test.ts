@@ -1,4 +1,4 @@
-// A DEL whose configuration is refused, and an ADD that began nothing.
+// A DEL whose configuration is refused, and an ADD that did nothing.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Leftovers, LeftoverSource } from "../../lib/attachment/leftovers.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -8,7 +8,7 @@ import { listOf, NetworkWorld, resultWith } from "./world.ts";
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
 const refusing = (code: number, msg: string): Answer => ({ stdout: JSON.stringify({ code, msg }), code: 1 });
 const ADDED: Answer = { stdout: resultWith("10.1.0.2/24") };
-/** Of which a plugin says that the input is at fault. */
+/** Errors with which a plugin refuses its input. */
 const OF_INPUT: readonly [number, string][] = [
   [2, "no such field"],
   [6, "cannot decode"],
@@ -20,7 +20,7 @@ const OF_INPUT: readonly [number, string][] = [
   ],
   [999, "Link not found"],
 ];
-/** Of which it says something else. */
+/** Other errors. */
 const OF_THE_MOMENT: readonly [number, string][] = [
   [3, "invalid CIDR address"],
   [5, "invalid CIDR address"],
@@ -36,18 +36,18 @@ Deno.test("an ADD that the first plugin refuses, as it does its DEL, leaves no r
     await world.plugins.install("a", { ADD: answer, DEL: answer });
     await world.plugins.install("b");
     const error = await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
-    assertEquals([error.code, error.msg, error.context.verb, error.context.hint], [
+    assertEquals({ code: error.code, msg: error.msg, verb: error.context.verb, hint: error.context.hint }, {
       code,
       msg,
-      "ADD",
-      undefined,
-    ]);
+      verb: "ADD",
+      hint: undefined,
+    });
     assertEquals(await world.files(), [], msg);
     assertEquals(await world.failed.containers(), []);
   }
 });
 
-Deno.test("an ADD that failed for another reason, with other words or at a later plugin stays on record", async () => {
+Deno.test("an ADD that failed for another reason, with another message or at a later plugin stays on record", async () => {
   const cases: readonly (readonly [ReadonlyMap<string, readonly Answer[]>, string])[] = [
     ...OF_THE_MOMENT.filter(([code]) => code !== 3).map(([code, msg]) =>
       [new Map([["a", [refusing(code, msg), refusing(code, msg)]]]), msg] as const
@@ -61,7 +61,7 @@ Deno.test("an ADD that failed for another reason, with other words or at a later
     for (const [type, [ADD = {}, DEL = {}]] of plugins) await world.plugins.install(type, { ADD, DEL });
     await failing(() => world.attachments().add(listOf([...plugins.keys()]), world.request()));
     const [record] = await world.store.ofContainer("c1");
-    assertEquals([record?.state, record?.error?.msg], ["failed", said]);
+    assertEquals({ state: record?.state, msg: record?.error?.msg }, { state: "failed", msg: said });
   }
 });
 
@@ -75,13 +75,16 @@ Deno.test("an interface in the namespace keeps the record of a refused ADD until
   const attachments = world.attachments({}, { run });
   await failing(() => attachments.add(listOf(["a"]), world.request()));
   const [record] = await world.store.ofContainer("c1");
-  assertEquals([record?.state, record?.refusal], ["failed", { code: 7, msg: "bad subnet" }]);
+  assertEquals({ state: record?.state, refusal: record?.refusal }, {
+    state: "failed",
+    refusal: { code: 7, msg: "bad subnet" },
+  });
   shown.stdout = '[{"ifname": "lo"}]';
   await attachments.remove(record!);
   assertEquals(await world.files(), []);
 });
 
-Deno.test("a DEL whose recorded configuration is refused is tried with the present one, and says so", async () => {
+Deno.test("a DEL whose recorded configuration is refused is tried with the current one, and logs that", async () => {
   for (const [code, msg] of OF_INPUT) {
     await using world = await NetworkWorld.make();
     const a = await world.plugins.install("a", { ADD: ADDED });
@@ -122,7 +125,7 @@ Deno.test("a DEL that failed for another reason is never tried with another conf
   }
 });
 
-Deno.test("a plugin that was uninstalled is replaced by those that its network has now", async () => {
+Deno.test("instead of a plugin that was uninstalled, those that its network has now are used", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: ADDED });
   const b = await world.plugins.install("b");

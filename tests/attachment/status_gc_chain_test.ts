@@ -14,7 +14,7 @@ const supports = (...versions: string[]): Answer => ({
 });
 const refusal = (code: number, msg: string): Answer => ({ stdout: JSON.stringify({ code, msg }), code: 1 });
 
-Deno.test("D50 a list below 1.1.0 is ready without asking anybody", async () => {
+Deno.test("D50 a list below 1.1.0 is ready, and no plugin is asked", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { STATUS: refusal(50, "not yet") });
   for (const cniVersion of SPEC_VERSIONS.slice(0, -1)) {
@@ -23,7 +23,7 @@ Deno.test("D50 a list below 1.1.0 is ready without asking anybody", async () => 
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("D51 D53 B35 STATUS asks the plugins in order, with nothing but name and version added", async () => {
+Deno.test("D51 D53 B35 STATUS asks the plugins in order, and adds only name and version", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await world.plugins.install("b");
@@ -38,12 +38,17 @@ Deno.test("D51 D53 B35 STATUS asks the plugins in order, with nothing but name a
   const [call] = await a.calls();
   assertEquals(call?.config, { type: "a", mtu: 9000, name: "web", cniVersion: "1.1.0" });
   const { CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH } = call?.env ?? {};
-  assertEquals([CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS], ["", "", "", ""]);
+  assertEquals({ CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS }, {
+    CNI_CONTAINERID: "",
+    CNI_NETNS: "",
+    CNI_IFNAME: "",
+    CNI_ARGS: "",
+  });
   assertEquals(CNI_PATH, `${world.plugins.dir}:/opt/a/bin`);
   assertEquals(await world.files(), [], "nothing is read from the cache or written to it");
 });
 
-Deno.test("D51 the first plugin that is not ready ends STATUS: 50 and 51 are of kind not-ready, others stay what they are", async () => {
+Deno.test("D51 the first plugin that is not ready ends STATUS: 50 and 51 are of kind not-ready, other errors keep their kind", async () => {
   const cases = [[50, "not-ready"], [51, "not-ready"], [7, "plugin"], [11, "plugin"]] as const;
   for (const [code, kind] of cases) {
     await using world = await NetworkWorld.make();
@@ -51,21 +56,21 @@ Deno.test("D51 the first plugin that is not ready ends STATUS: 50 and 51 are of 
     await world.plugins.install("b", { STATUS: refusal(code, "the daemon is away") });
     await world.plugins.install("c");
     const error = await failing(() => statusChain(world.runner, listOf(["a", "b", "c"]), signal));
-    assertEquals([error.code, error.kind], [code, kind]);
+    assertEquals({ code: error.code, kind: error.kind }, { code, kind });
     assertEquals(error.message, 'Cannot STATUS network "web", plugin "b" (2 of 3): the daemon is away');
     assertEquals(await world.plugins.verbs(), ["a STATUS", "b STATUS"]);
   }
 });
 
-Deno.test("D52 B9 a plugin that is missing is not ready to be asked", async () => {
+Deno.test("D52 B9 a missing plugin fails STATUS before any plugin is asked", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const error = await failing(() => statusChain(world.runner, listOf(["a", "absent"]), signal));
-  assertEquals([error.kind, error.context.plugin?.type, error.context.network], [
-    "plugin-missing",
-    "absent",
-    "web",
-  ]);
+  assertEquals({ kind: error.kind, type: error.context.plugin?.type, network: error.context.network }, {
+    kind: "plugin-missing",
+    type: "absent",
+    network: "web",
+  });
 });
 
 Deno.test("B32 D60 GC asks every plugin in order, with the attachments in use under both keys", async () => {
@@ -89,10 +94,15 @@ Deno.test("B32 D60 GC asks every plugin in order, with the attachments in use un
     "cni.dev/attachments": valid,
   });
   const { CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS } = (await b.calls())[0]?.env ?? {};
-  assertEquals([CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS], ["", "", "", ""]);
+  assertEquals({ CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS }, {
+    CNI_CONTAINERID: "",
+    CNI_NETNS: "",
+    CNI_IFNAME: "",
+    CNI_ARGS: "",
+  });
 });
 
-Deno.test("B33 B34 without any attachment in use the plugins get empty arrays, never null and never nothing", async () => {
+Deno.test("B33 B34 without an attachment in use the plugins get empty arrays, not null and not a missing member", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await gcChain(world.runner, listOf(["a"]), [], { timeoutMs: 5_000 });
@@ -100,7 +110,7 @@ Deno.test("B33 B34 without any attachment in use the plugins get empty arrays, n
   assertEquals([config["cni.dev/valid-attachments"], config["cni.dev/attachments"]], [[], []]);
 });
 
-Deno.test("D60 D61 a plugin that fails, hangs or is missing does not keep GC from the others, and each failure is given", async () => {
+Deno.test("D60 D61 a plugin that fails, hangs or is missing does not keep GC from the others, and each failure is returned", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { GC: refusal(107, "busy") });
   await world.plugins.install("b", { GC: { hang: true } });
@@ -115,7 +125,7 @@ Deno.test("D60 D61 a plugin that fails, hangs or is missing does not keep GC fro
   assertEquals(await world.plugins.verbs(), ["a GC", "b GC", "d GC"]);
 });
 
-Deno.test("D67 D69 a list is valid if every plugin is there and supports its version; its capabilities come without duplicates", async () => {
+Deno.test("D67 D69 a list is valid if every plugin exists and supports its version; its capabilities have no duplicates", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: supports("1.0.0", "0.-42.0") });
   await world.plugins.install("b");
@@ -134,7 +144,7 @@ Deno.test("D67 D69 a list is valid if every plugin is there and supports its ver
   assertEquals(await world.plugins.verbs(), ["b VERSION", "a VERSION"], "nothing but VERSION is asked");
 });
 
-Deno.test("D67 A list without a version is one of 0.1.0, and versions are compared as texts", async () => {
+Deno.test("D67 A list without a version is of 0.1.0, and versions are compared as texts", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { VERSION: { stdout: '{"cniVersion": "0.2.0"}' } });
   const probe = new VersionProbe(world.runner);
@@ -144,32 +154,36 @@ Deno.test("D67 A list without a version is one of 0.1.0, and versions are compar
   const error = await failing(() =>
     validateChain(new VersionProbe(world.runner), listOf(["a"], { cniVersion: "1.0.0" }))
   );
-  assertEquals([error.code, error.msg, error.context.details], [
-    1,
-    'plugin a does not support config version "1.0.0"',
-    "it supports 1.0",
-  ]);
+  assertEquals({ code: error.code, msg: error.msg, details: error.context.details }, {
+    code: 1,
+    msg: 'plugin a does not support config version "1.0.0"',
+    details: "it supports 1.0",
+  });
 });
 
-Deno.test("D70 a single thing that is wrong is told as it is", async () => {
+Deno.test("D70 a single error is returned unchanged", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const error = await failing(() => validateChain(new VersionProbe(world.runner), listOf(["a", "absent"])));
-  assertEquals([error.kind, error.context.plugin?.type, error.cause], [
-    "plugin-missing",
-    "absent",
-    undefined,
-  ]);
+  assertEquals({ kind: error.kind, type: error.context.plugin?.type, cause: error.cause }, {
+    kind: "plugin-missing",
+    type: "absent",
+    cause: undefined,
+  });
 });
 
-Deno.test("D68 all plugins are examined, and each of several errors can be reached", async () => {
+Deno.test("D68 all plugins are checked, and each of several errors can be read", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("old", { VERSION: supports("0.4.0") });
   await world.plugins.install("good");
   await world.plugins.install("broken", { VERSION: { code: 3, stderr: "no library" } });
   const list = listOf(["old", "absent", "good", "broken"]);
   const error = await failing(() => validateChain(new VersionProbe(world.runner), list));
-  assertEquals([error.kind, error.code, error.context.network], ["config", 7, "web"]);
+  assertEquals({ kind: error.kind, code: error.code, network: error.context.network }, {
+    kind: "config",
+    code: 7,
+    network: "web",
+  });
   assertEquals(error.msg, "3 of its 4 plugins cannot be used");
   const { errors } = error.cause as AggregateError;
   assertEquals(

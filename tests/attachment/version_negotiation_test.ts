@@ -11,7 +11,7 @@ const supports = (...versions: string[]): Answer => ({
 });
 const SEVERAL = { cniVersion: "0.4.0", cniVersions: ["1.1.0", "0.4.0", "1.0.0"] };
 
-Deno.test("D76 A36 a list that offers several versions is spoken in the newest that all of its plugins support", async () => {
+Deno.test("D76 A36 a list with several versions is used in the newest version that all of its plugins support", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { VERSION: supports("0.4.0", "1.0.0", "1.1.0") });
   const b = await world.plugins.install("b", {
@@ -35,11 +35,13 @@ Deno.test("D76 A36 a list that offers several versions is spoken in the newest t
     "a DEL",
   ]);
   for (const { verb, config } of [...await a.calls(), ...await b.calls()]) {
-    if (verb !== "VERSION") assertEquals([verb, config.cniVersion], [verb, "1.0.0"]);
+    if (verb !== "VERSION") {
+      assertEquals({ verb, cniVersion: config.cniVersion }, { verb, cniVersion: "1.0.0" });
+    }
   }
 });
 
-Deno.test("D76 A36 of a list with one version no plugin is asked for its own", async () => {
+Deno.test("D76 A36 the plugins of a list with one version are not asked for theirs", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: supports("0.1.0") });
   for (const versions of [{ cniVersion: "1.0.0" }, { cniVersions: ["1.0.0", "9.0.0"] }]) {
@@ -51,14 +53,14 @@ Deno.test("D76 A36 of a list with one version no plugin is asked for its own", a
   assertEquals((await world.plugins.verbs()).filter((call) => call.includes("VERSION")), []);
 });
 
-Deno.test("D76 the version of the ADD is on record, and CHECK and DEL keep to it whatever the plugins say now", async () => {
+Deno.test("D76 the version of the ADD is on record, and CHECK and DEL use it whatever the plugins support now", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { VERSION: supports("0.4.0", "1.0.0") });
   const list = listOf(["a"], SEVERAL);
   await world.attachments().add(list, world.request());
   const [record] = await world.store.all();
   assertEquals(record?.cniVersion, "1.0.0");
-  // Another process, and a plugin that was updated.
+  // Another process, and an updated plugin.
   await a.answer("VERSION", supports("0.4.0", "1.0.0", "1.1.0"));
   await world.attachments().check(list, world.request());
   await world.attachments().del(list, world.request());
@@ -66,7 +68,7 @@ Deno.test("D76 the version of the ADD is on record, and CHECK and DEL keep to it
   assertEquals(calls, ["VERSION 1.1.0", "ADD 1.0.0", "CHECK 1.0.0", "DEL 1.0.0"]);
 });
 
-Deno.test("D76 Y8 what another runtime reads in the cache offers only the version of the ADD", async () => {
+Deno.test("D76 Y8 the configuration in the cache, for other runtimes, offers only the version of the ADD", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: supports("0.4.0", "1.0.0") });
   const list = listOf(["a"], { ...SEVERAL, unknown: 9 });
@@ -79,20 +81,23 @@ Deno.test("D76 Y8 what another runtime reads in the cache offers only the versio
     plugins: [{ type: "a" }],
     unknown: 9,
   });
-  // The record is lost: the entry tells the version as well.
+  // The record is lost: the entry has the version as well.
   await world.store.remove(key);
   await world.attachments().check(list, world.request());
   await world.attachments().del(list, world.request());
   assertEquals((await world.plugins.verbs()).filter((call) => call.includes("VERSION")).length, 1);
 });
 
-Deno.test("E14 the configuration stays byte for byte where the newest version is spoken", async () => {
+Deno.test("E14 the configuration stays byte for byte if the newest version is used", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const text = '{ "cniVersions": ["1.0.0", "1.1.0"],  "name": "web", "plugins": [ {"type": "a"} ] }';
   await world.attachments().add(parseConfigList(text), world.request());
   const [record] = await world.store.all();
-  assertEquals([record?.config, record?.cniVersion], [text, "1.1.0"]);
+  assertEquals({ config: record?.config, cniVersion: record?.cniVersion }, {
+    config: text,
+    cniVersion: "1.1.0",
+  });
 });
 
 Deno.test("D76 without a version in common nothing runs, and each plugin is named with its versions", async () => {
@@ -100,7 +105,11 @@ Deno.test("D76 without a version in common nothing runs, and each plugin is name
   await world.plugins.install("a", { VERSION: supports("1.0.0") });
   await world.plugins.install("b", { VERSION: supports("0.4.0", "0.3.1") });
   const error = await failing(() => world.attachments().add(listOf(["a", "b"], SEVERAL), world.request()));
-  assertEquals([error.kind, error.code, error.context.network], ["config", 1, "web"]);
+  assertEquals({ kind: error.kind, code: error.code, network: error.context.network }, {
+    kind: "config",
+    code: 1,
+    network: "web",
+  });
   assertStringIncludes(error.message, "none of the versions 0.4.0, 1.0.0, 1.1.0 in common");
   assertStringIncludes(error.message, '"a" supports 1.0.0; "b" supports 0.4.0, 0.3.1');
   assertEquals(await world.plugins.verbs(), ["a VERSION", "b VERSION"]);
@@ -113,15 +122,19 @@ Deno.test("D76 a plugin that fails VERSION fails the ADD before anything runs, n
   await world.plugins.install("b", { VERSION: { code: 3, stderr: "broken" } });
   const list = listOf(["a", "b"], SEVERAL);
   const error = await failing(() => world.attachments().add(list, world.request()));
-  assertEquals([error.kind, error.context.verb, error.context.plugin], ["plugin-crash", "VERSION", {
-    type: "b",
-    index: 1,
-    count: 2,
-  }]);
+  assertEquals({ kind: error.kind, verb: error.context.verb, plugin: error.context.plugin }, {
+    kind: "plugin-crash",
+    verb: "VERSION",
+    plugin: {
+      type: "b",
+      index: 1,
+      count: 2,
+    },
+  });
   assertEquals(await world.plugins.verbs(), ["a VERSION", "b VERSION"]);
 });
 
-Deno.test("D76 a DEL of what is not on record asks for the version too", async () => {
+Deno.test("D76 a DEL without a record asks for the versions too", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { VERSION: supports("0.4.0") });
   await world.attachments().del(listOf(["a"], SEVERAL), world.request());
@@ -131,22 +144,26 @@ Deno.test("D76 a DEL of what is not on record asks for the version too", async (
   ]);
 });
 
-Deno.test("D20 D76 CHECK needs 0.4.0 in the version that is spoken", async () => {
+Deno.test("D20 D76 CHECK needs 0.4.0 in the negotiated version", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: supports("0.3.1", "0.2.0") });
   const list = listOf(["a"], { cniVersion: "0.3.1", cniVersions: ["1.0.0"] });
   const error = await failing(() => world.attachments().check(list, world.request()));
-  assertEquals([error.code, error.msg], [
-    1,
-    'configuration version "0.3.1" does not support the CHECK command',
-  ]);
+  assertEquals({ code: error.code, msg: error.msg }, {
+    code: 1,
+    msg: 'configuration version "0.3.1" does not support the CHECK command',
+  });
 });
 
-Deno.test("a list in one of its versions reads the same again", () => {
+Deno.test("a list in one of its versions is parsed to the same list", () => {
   const list = listOf(["a", "b"], { ...SEVERAL, x: { y: 1 } });
   const chosen = inVersion(list, "0.4.0");
   const again = parseConfigList(chosen.text);
-  assertEquals([again.cniVersion, again.cniVersions, again.plugins], ["0.4.0", ["0.4.0"], list.plugins]);
+  assertEquals({ cniVersion: again.cniVersion, cniVersions: again.cniVersions, plugins: again.plugins }, {
+    cniVersion: "0.4.0",
+    cniVersions: ["0.4.0"],
+    plugins: list.plugins,
+  });
   assertEquals(again.json, chosen.json);
   assertEquals(inVersion(list, "1.1.0").text, list.text);
 });

@@ -1,4 +1,4 @@
-/** Everything that one network needs, on disk and with real plugins, in a folder of its own. Needs no root. */
+/** All parts of one network, on disk and with real plugins, in a folder of its own. Needs no root. */
 import { RunningPrograms } from "../../lib/host/running_programs.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
@@ -16,7 +16,7 @@ import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts
 import { FakeRun } from "../fake_run.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 
-/** What is said in the log, as `level message`. */
+/** The lines of the log, as `level message`. */
 export class Lines {
   readonly all: string[] = [];
   readonly debug = (msg: string) => void this.all.push(`debug ${msg}`);
@@ -37,7 +37,7 @@ export class NetworkWorld implements AsyncDisposable {
   readonly stateDir: string;
   readonly cacheDir: string;
   readonly confDir: string;
-  /** A link to this process's own namespace: to be removed or led elsewhere by a test. */
+  /** A link to the namespace of this process. A test may remove it or change its target. */
   readonly netns: string;
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
@@ -46,9 +46,9 @@ export class NetworkWorld implements AsyncDisposable {
   readonly failed: FailedIndex;
   readonly bad: BadRecord[] = [];
   readonly log = new Lines();
-  /** Answers for the identity of the boot; the plugins are run for real. */
+  /** Returns the identity of the boot. The plugins are real. */
   readonly host = new FakeRun();
-  /** Looks for processes with `host`. */
+  /** Finds processes with `host`. */
   readonly running: RunningPrograms;
 
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {
@@ -76,13 +76,13 @@ export class NetworkWorld implements AsyncDisposable {
     return new PluginRunner({ pluginDirs: [this.plugins.dir] });
   }
 
-  /** Takes the namespace of this process for that of each pod: so no test needs root. */
+  /** Each pod uses the namespace of this process, so that no test needs root. */
   get interfaces(): InterfaceGuard {
     const netnsGuard = new NetnsGuard({ ownId: () => Promise.resolve("") });
     return new InterfaceGuard({ claims: UNCLAIMED, netnsGuard, run: this.host.run, log: this.log });
   }
 
-  /** As a process that has just been started would have them. */
+  /** Returns new parts, as a new process would have them. */
   attachments(timeouts: Partial<Timeouts> = {}, more: Partial<AttachmentsOptions> = {}): Attachments {
     return new Attachments({
       runner: this.runner,
@@ -111,7 +111,7 @@ export class NetworkWorld implements AsyncDisposable {
     };
   }
 
-  /** The names of the files under the cache and the attachments, sorted. */
+  /** Returns the names of the files of the cache and of the attachments, sorted. */
   async files(): Promise<string[]> {
     const found: string[] = [];
     const walk = async (dir: string, shown: string) => {
@@ -131,7 +131,7 @@ export class NetworkWorld implements AsyncDisposable {
   }
 }
 
-/** A list named `web` of plugins of these types. */
+/** Returns a list named `web` with plugins of these types. */
 export function listOf(types: readonly string[], more: Record<string, unknown> = {}): NetworkConfigList {
   return parseConfigList(JSON.stringify({
     cniVersion: "1.1.0",
@@ -141,7 +141,7 @@ export function listOf(types: readonly string[], more: Record<string, unknown> =
   }));
 }
 
-/** A result with one address. */
+/** Returns a result with one address. */
 export function resultWith(address: string, cniVersion = "1.1.0"): string {
   return JSON.stringify({ cniVersion, ips: [{ address }] });
 }

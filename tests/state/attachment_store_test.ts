@@ -39,17 +39,21 @@ const RECORD: AttachmentRecord = {
   result: { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] },
 };
 
-Deno.test("a record is one file in the container's own folder, for nobody else to read, with kind and checksum", () =>
+Deno.test("a record is one file in the container's own folder, readable only by its owner, with kind and checksum", () =>
   inStore(async (store, dir) => {
     await store.write(RECORD);
     const path = `${dir}/c1/eth0@web.json`;
     assertEquals(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
     const json = JSON.parse(await Deno.readTextFile(path));
-    assertEquals([json.kind, json.state, json.checksum.length], ["podwire.attachment.v1", "attached", 64]);
+    assertEquals({ kind: json.kind, state: json.state, checksumLength: json.checksum.length }, {
+      kind: "podwire.attachment.v1",
+      state: "attached",
+      checksumLength: 64,
+    });
     assertEquals(await store.read(RECORD), RECORD);
   }));
 
-Deno.test("the attachments of a container come in the order in which they were made", () =>
+Deno.test("the attachments of a container are listed in the order in which they were made", () =>
   inStore(async (store) => {
     for (const [ifName, sequence] of [["eth1", 2], ["net0", 3], ["eth0", 1]] as const) {
       await store.write({ ...RECORD, ifName, sequence });
@@ -62,7 +66,7 @@ Deno.test("the attachments of a container come in the order in which they were m
     assertEquals(await store.containers(), ["c0", "c1"]);
   }));
 
-Deno.test("E4 names that run together elsewhere stay apart here", () =>
+Deno.test("E4 names that are ambiguous in libcni's cache are not ambiguous here", () =>
   inStore(async (store) => {
     await store.write({ ...RECORD, network: "a-b", containerId: "c" });
     await store.write({ ...RECORD, network: "a", containerId: "b-c" });
@@ -71,7 +75,7 @@ Deno.test("E4 names that run together elsewhere stay apart here", () =>
     assertEquals((await store.read({ containerId: "c1", ifName: "x@y", network: "z" }))?.network, "z");
   }));
 
-Deno.test("E36 looking at one container reads its own folder alone, however many there are", () =>
+Deno.test("E36 reading one container reads only its own folder, however many containers exist", () =>
   inStore(async (store, dir, bad) => {
     await store.write(RECORD);
     for (let n = 0; n < 20; n++) {
@@ -85,7 +89,7 @@ Deno.test("E36 looking at one container reads its own folder alone, however many
     assertEquals(bad.length, 20);
   }));
 
-Deno.test("whether anything is attached to a network is known by one look, as long as what was found last is there", () =>
+Deno.test("hasNetwork() reads one file name as long as the attachment found last exists", () =>
   inStore(async (store, dir) => {
     assertEquals(await store.hasNetwork("web"), false);
     for (let n = 0; n < 40; n++) await store.write({ ...RECORD, containerId: `c${n}` });
@@ -100,7 +104,7 @@ Deno.test("whether anything is attached to a network is known by one look, as lo
     }
     await store.remove({ ...RECORD, containerId: "late", network: "other" });
     assertEquals(await store.hasNetwork("other"), false);
-    // Whichever it was that was found.
+    // Whichever of them was found last.
     for (let n = 0; n < 39; n++) {
       await store.remove({ ...RECORD, containerId: `c${n}` });
       assertEquals(await store.hasNetwork("web"), true);
@@ -109,14 +113,17 @@ Deno.test("whether anything is attached to a network is known by one look, as lo
     assertEquals(await store.hasNetwork("web"), false);
   }));
 
-Deno.test("a file that somebody left among the folders of the containers is none", () =>
+Deno.test("a foreign file between the folders of the containers is ignored", () =>
   inStore(async (store, dir) => {
     await store.write(RECORD);
     await Deno.writeTextFile(`${dir}/README`, "");
-    assertEquals([await store.containers(), (await store.all()).length], [["c1"], 1]);
+    assertEquals({ containers: await store.containers(), allCount: (await store.all()).length }, {
+      containers: ["c1"],
+      allCount: 1,
+    });
   }));
 
-Deno.test("with its last record a container is forgotten, and removing twice is fine", () =>
+Deno.test("the last record of a container takes its folder with it, and removing twice is allowed", () =>
   inStore(async (store) => {
     await store.write(RECORD);
     await store.write({ ...RECORD, ifName: "eth1" });
@@ -127,7 +134,7 @@ Deno.test("with its last record a container is forgotten, and removing twice is 
     assertEquals(await store.containers(), []);
   }));
 
-Deno.test("a file that is not as it was written is reported and left as it is; whole, but not understood, it is a newer version's", () =>
+Deno.test("a changed record is reported and left in place; one that is intact but not understood is of a newer version", () =>
   inStore(async (store, dir, bad) => {
     await store.write(RECORD);
     await store.write({ ...RECORD, ifName: "eth1" });
@@ -187,7 +194,7 @@ Deno.test("a file that is not as it was written is reported and left as it is; w
     assertEquals((await store.ofContainer("c1")).length, 2);
   }));
 
-Deno.test("members that a newer version wrote stay when a record is written again, at every level", () =>
+Deno.test("members of a newer version are kept when a record is written again, at every level", () =>
   inStore(async (store, dir) => {
     const path = `${dir}/c1/eth0@web.json`;
     await store.write({ ...RECORD, error: { code: 1, later: 2 } });
@@ -196,12 +203,12 @@ Deno.test("members that a newer version wrote stay when a record is written agai
     const read = await store.read(RECORD);
     await store.write({ ...read!, state: "deleting" });
     const again = await parseChecksummed("podwire.attachment.v1", await Deno.readTextFile(path));
-    assertEquals([again.later, again.error, again.result, again.state], [
-      { deep: [{ x: 1 }] },
-      { code: 1, later: 2 },
-      RECORD.result ?? null,
-      "deleting",
-    ]);
+    assertEquals({ later: again.later, error: again.error, result: again.result, state: again.state }, {
+      later: { deep: [{ x: 1 }] },
+      error: { code: 1, later: 2 },
+      result: RECORD.result ?? null,
+      state: "deleting",
+    });
   }));
 
 async function resealed(whole: string, changes: JsonObject): Promise<string> {
@@ -209,14 +216,14 @@ async function resealed(whole: string, changes: JsonObject): Promise<string> {
   return await printChecksummed("podwire.attachment.v1", { ...body, ...changes });
 }
 
-Deno.test("numbers in a record pass through unchanged, and do not disturb its checksum", () =>
+Deno.test("numbers in a record are kept unchanged, and the checksum still matches", () =>
   inStore(async (store) => {
     const result = parseJson('{"cniVersion": "1.1.0", "x": 9007199254740993, "y": 1.0}') as JsonObject;
     await store.write({ ...RECORD, result });
     assertEquals(JSON.stringify((await store.read(RECORD))?.result), JSON.stringify(result));
   }));
 
-Deno.test("property: any change of one character of a record is noticed", () =>
+Deno.test("property: any change of one character of a record is detected", () =>
   inStore(async (store, dir, bad) => {
     const random = new Random(5);
     await store.write(RECORD);
@@ -227,7 +234,7 @@ Deno.test("property: any change of one character of a record is noticed", () =>
       const other = whole[at] === "7" ? "8" : "7";
       const text = whole.slice(0, at) + other + whole.slice(at + 1);
       await Deno.writeTextFile(path, text);
-      // Of the kind alone it is known what it was.
+      // Only a changed kind can be recognised.
       const isKind = text.replace(/"kind":"[^"]*"/, '"kind":"podwire.attachment.v1"') === whole;
       assertEquals(await store.read(RECORD), isKind ? RECORD : undefined, text);
       assertEquals(bad.splice(0).length, isKind ? 0 : 1);

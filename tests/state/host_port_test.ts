@@ -1,4 +1,4 @@
-// Which ports of the host an attachment takes, and which of them get in each other's way.
+// Which ports of the host an attachment takes, and which of them conflict.
 import { assertEquals } from "@std/assert";
 import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../../lib/state/host_port.ts";
 import { contains, parseCidr, parseIp } from "../../lib/cni/address.ts";
@@ -25,7 +25,7 @@ Deno.test("F67 G50 ports are read with the names of the conventions, and with th
   ]);
 });
 
-Deno.test("F67 what is no port of the host claims none, and is left to the plugins", () => {
+Deno.test("F67 an entry without a valid port of the host claims none, and is left to the plugins", () => {
   const none: Json[] = [
     {},
     { containerPort: 80 },
@@ -58,7 +58,7 @@ Deno.test("F67 what is no port of the host claims none, and is left to the plugi
   );
 });
 
-Deno.test("F67 a wildcard is in the way of its family, no address at all of both, a mapped one of IPv4", () => {
+Deno.test("F67 a wildcard conflicts with its family, an empty address with both, a mapped address with IPv4", () => {
   const overlaps = (a: string, b: string) => overlap(one(a), one(b));
   const all = [
     "",
@@ -101,7 +101,7 @@ const PROBES = ["127.0.0.1", "127.0.0.2", "192.0.2.1", "::1", "fe80::1", "2001:d
   parseIp(text)!
 );
 
-/** The addresses to which a packet goes that reaches the mapping, told without the rule under test. */
+/** The addresses of the packets that reach the mapping, computed without the rule under test. */
 function reached(hostIP: string): readonly boolean[] {
   const networks = hostIP === "" ? ["0.0.0.0/0", "::/0"] : [networkOf(hostIP)];
   return PROBES.map((probe) => networks.some((network) => contains(parseCidr(network)!, probe)));
@@ -120,7 +120,7 @@ const mappingOf = (random: Random) => ({
 });
 
 property(
-  "two ports overlap exactly when one packet would be for both, whichever is asked first",
+  "two ports overlap exactly if one packet would be for both, in either order",
   (random) => {
     const [a, b] = [mappingOf(random), mappingOf(random)];
     const [portA, portB] = hostPortsOf({ portMappings: [a, b] }) as [HostPort, HostPort];

@@ -1,4 +1,4 @@
-// Two processes want the same port of the host at the same moment, many times over.
+// Two processes want the same port of the host at the same moment, many times.
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { NetworkWorld, resultWith } from "../attachment/world.ts";
@@ -7,7 +7,7 @@ const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
 const PROGRAM = fromFileUrl(new URL("port_process.ts", import.meta.url));
 const ROUNDS = 50;
 
-/** A process that does what it is told, one call after another. */
+/** A process that runs the given calls, one after another. */
 class Worker implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
@@ -44,8 +44,8 @@ class Worker implements AsyncDisposable {
   }
 }
 
-/** What two pods ask for: never both can have it. */
-const WISHES = [
+/** The addresses that two pods request: never can both have theirs. */
+const CONFLICTS = [
   ["", ""],
   ["", "127.0.0.1"],
   ["0.0.0.0", "::ffff:10.0.0.1"],
@@ -58,10 +58,10 @@ const requestOf = (world: NetworkWorld, containerId: string, hostIP: string) => 
   capabilityArgs: { portMappings: [{ hostPort: 9090 }, { hostPort: 8080, containerPort: 80, hostIP }] },
 });
 
-Deno.test("F67 of two processes that want a port at once one gets it, and no plugin of the other runs: 50 rounds", async () => {
+Deno.test("F67 if two processes want a port at once, one gets it, and no plugin of the other runs: 50 rounds", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
-  // The namespace of each pod is that of this process, and what is in it is none of the plugin's business.
+  // Each pod uses the namespace of this process; the plugin does not look into it.
   const plugins = [{ type: "a", capabilities: { portMappings: true }, podwireExistingLink: true }];
   const file = JSON.stringify({ cniVersion: "1.1.0", name: "web", plugins });
   await Deno.writeTextFile(`${world.confDir}/web.conflist`, file);
@@ -77,7 +77,7 @@ Deno.test("F67 of two processes that want a port at once one gets it, and no plu
   await using one = new Worker(options);
   await using other = new Worker(options);
   for (let round = 0; round < ROUNDS; round++) {
-    const wishes = WISHES[round % WISHES.length] ?? WISHES[0];
+    const wishes = CONFLICTS[round % CONFLICTS.length] ?? CONFLICTS[0];
     const requests = wishes.map((hostIP, index) => requestOf(world, `r${round}-${index}`, hostIP));
     const workers = [one, other];
     const answers = await Promise.all(workers.map((worker, index) => worker.call("add", requests[index]!)));
@@ -93,9 +93,9 @@ Deno.test("F67 of two processes that want a port at once one gets it, and no plu
       `r${round}-${winner}/eth0@web.json`,
       `results/web-r${round}-${winner}-eth0`,
     ]);
-    // By the one that did not make it: what another process claimed is given back all the same.
+    // The process that did not attach detaches: the claims of another process are released as well.
     assertEquals(await workers[loser]?.call("del", requests[winner]!), "done");
     assertEquals(await Array.fromAsync(Deno.readDir(`${stateDir}/ports`)), []);
   }
-  assertEquals([await world.files(), world.bad], [[], []]);
+  assertEquals({ files: await world.files(), bad: world.bad }, { files: [], bad: [] });
 });

@@ -1,4 +1,4 @@
-// A port of the host has one owner: the second is refused before anything runs, and a crash leaves none taken.
+// A port of the host has one owner. A second one is refused before anything runs, and a crash leaves no port taken.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HostPorts } from "../../lib/state/host_ports.ts";
 import type { FullAttachRequest } from "../../lib/attachment/request.ts";
@@ -33,31 +33,31 @@ const delOf = (world: NetworkWorld, containerId: string, network = "web") =>
 const claimsIn = async (world: NetworkWorld): Promise<string[]> =>
   (await Array.fromAsync(Deno.readDir(`${world.stateDir}/ports`), ({ name }) => name)).sort();
 
-Deno.test("F67 a second owner of a host port is refused before anything runs, and told who the first is", async () => {
+Deno.test("F67 a second owner of a host port is refused before anything runs, and the error names the first", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const error = await failing(() =>
     addOf(world, "c2", publish({ hostPort: 8080, hostIP: "127.0.0.1" }), "db")
   );
-  assertEquals([error.kind, error.code, error.context.verb, error.context.network], [
-    "conflict",
-    0,
-    "ADD",
-    "db",
-  ]);
+  assertEquals({
+    kind: error.kind,
+    code: error.code,
+    verb: error.context.verb,
+    network: error.context.network,
+  }, { kind: "conflict", code: 0, verb: "ADD", network: "db" });
   assertEquals(
     error.message,
     'Cannot ADD network "db": the host port 127.0.0.1:8080/tcp is taken by container "c1" on network "web" (eth0, attached); it has 8080/tcp',
   );
   assertEquals(error.context.hint, "`podwire attachments c1` shows the owner");
-  assertEquals([await world.plugins.log(), await world.files()], [
-    ["a ADD c1 eth0"],
-    ["c1/eth0@web.json", "results/web-c1-eth0"],
-  ]);
+  assertEquals({ log: await world.plugins.log(), files: await world.files() }, {
+    log: ["a ADD c1 eth0"],
+    files: ["c1/eth0@web.json", "results/web-c1-eth0"],
+  });
   assertEquals(await claimsIn(world), ["tcp-8080.json"]);
 });
 
-Deno.test("F67 the same port goes to several owners where no packet would be for two", async () => {
+Deno.test("F67 several owners can have the same port if no packet would be for two of them", async () => {
   await using world = await portWorld();
   await addOf(world, "c1", publish({ hostPort: 8080, hostIP: "127.0.0.1" }));
   await addOf(
@@ -75,7 +75,7 @@ Deno.test("F67 the same port goes to several owners where no packet would be for
   assertEquals(await claimsIn(world), []);
 });
 
-Deno.test("F67 of several ports none is taken when one is not free", async () => {
+Deno.test("F67 none of several ports is taken if one is not free", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const several = publish({ hostPort: 7070 }, { hostPort: 8080 }, { hostPort: 9090 });
@@ -88,17 +88,20 @@ Deno.test("F67 one request cannot have a port twice, in one network or in two", 
   await using world = await portWorld();
   const twice = publish({ hostPort: 8080 }, { hostPort: 8080, hostIP: "127.0.0.1" });
   const error = await failing(() => addOf(world, "c1", twice));
-  assertEquals([error.kind, error.msg], [
-    "conflict",
-    "the host ports 8080/tcp and 127.0.0.1:8080/tcp are one, asked for twice",
-  ]);
+  assertEquals({ kind: error.kind, msg: error.msg }, {
+    kind: "conflict",
+    msg: "the host ports 8080/tcp and 127.0.0.1:8080/tcp are one, asked for twice",
+  });
   const wanted = [{ capabilityArgs: PORT }, { capabilityArgs: PORT }];
   const both = await failing(() => world.ports.requireFree(wanted));
-  assertEquals([both.kind, both.msg], ["conflict", "the host port 8080/tcp is asked for twice"]);
-  assertEquals([await world.plugins.log(), await world.files()], [[], []]);
+  assertEquals({ kind: both.kind, msg: both.msg }, {
+    kind: "conflict",
+    msg: "the host port 8080/tcp is asked for twice",
+  });
+  assertEquals({ log: await world.plugins.log(), files: await world.files() }, { log: [], files: [] });
 });
 
-Deno.test("F67 a port that no plugin of the network publishes is nobody's", async () => {
+Deno.test("F67 a port that no plugin of the network publishes is not claimed", async () => {
   await using world = await portWorld();
   const without = listOf(["a"]);
   await world.attachments().add(without, requestOf(world, "c1", PORT));
@@ -108,7 +111,7 @@ Deno.test("F67 a port that no plugin of the network publishes is nobody's", asyn
   await failing(() => addOf(world, "c3"));
 });
 
-Deno.test("F67 what all attachments of a pod need is asked for before the first is made", async () => {
+Deno.test("F67 the ports of all attachments of a pod are checked before the first attachment is made", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const other = publish({ hostPort: 9090 });
@@ -125,21 +128,21 @@ Deno.test("F67 what all attachments of a pod need is asked for before the first 
   assertEquals(await claimsIn(world), ["tcp-8080.json"]);
 });
 
-Deno.test("F73 G28 after a failed ADD that was undone the port is free", async () => {
+Deno.test("F73 G28 the port is free after a failed ADD that was undone", async () => {
   await using world = await portWorld();
   const b = await world.plugins.install("b", { ADD: { code: 1 } });
   const list = listOf([], { plugins: [{ type: "a", capabilities: { portMappings: true } }, { type: "b" }] });
   await failing(() => world.attachments().add(list, requestOf(world, "c1", PORT)));
-  assertEquals([await claimsIn(world), await world.files()], [[], []]);
+  assertEquals({ claims: await claimsIn(world), files: await world.files() }, { claims: [], files: [] });
   await b.answer("ADD", { stdout: resultWith("10.1.0.2/24") });
   await world.attachments().add(list, requestOf(world, "c2", PORT));
 });
 
-Deno.test("F79 after a failed DEL the port stays taken, and the refusal says what to do", async () => {
+Deno.test("F79 the port stays taken after a failed DEL, and the error says what to do", async () => {
   await using world = await portWorld();
   const b = await world.plugins.install("b", { ADD: { code: 1 }, DEL: { code: 1 } });
   const list = listOf([], { plugins: [{ type: "a", capabilities: { portMappings: true } }, { type: "b" }] });
-  // A plugin that never ran cannot keep an undo from succeeding; one that failed can.
+  // A plugin that did not run cannot make an undo fail; one that failed can.
   await failing(() => world.attachments().add(list, requestOf(world, "c1", PORT)));
   const error = await failing(() => addOf(world, "c2"));
   assertMatch(error.msg, /is taken by container "c1" on network "web" \(eth0, failed\)/);
@@ -149,11 +152,11 @@ Deno.test("F79 after a failed DEL the port stays taken, and the refusal says wha
   await addOf(world, "c2");
 });
 
-Deno.test("what a killed process had claimed is free once its record is gone, and not before", async () => {
+Deno.test("the claim of a killed process is free once its record is gone, and not before", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();
-  // Killed between record and claim of another port, then between the removals of the record and of the claim.
+  // Killed between the record and the claim of another port, then between the removal of the record and of the claim.
   await world.store.write({
     ...record!,
     containerId: "c0",
@@ -169,7 +172,7 @@ Deno.test("what a killed process had claimed is free once its record is gone, an
   assertMatch(error.msg, /container "c3"/);
 });
 
-Deno.test("F73 a port is given back before its record goes, so that a crash between the two leaves no claim", async () => {
+Deno.test("F73 a port is released before its record is removed, so that a crash between the two leaves no claim", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const remove = world.store.remove.bind(world.store);
@@ -182,18 +185,18 @@ Deno.test("F73 a port is given back before its record goes, so that a crash betw
   assertEquals([claims, await claimsIn(world), await world.files()], [[], [], []]);
 });
 
-Deno.test("a claim of an attachment that was made anew without the port is of the past", async () => {
+Deno.test("the old claim of an attachment that was made again without the port is ignored", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();
   await world.store.write({ ...record!, capabilityArgs: {} });
   await addOf(world, "c2");
-  // Whose claim was replaced gives back nothing of the new owner's.
+  // An attachment whose claim was replaced does not release the claim of the new owner.
   await world.ports.release(record!, PORT);
   await failing(() => addOf(world, "c3"));
 });
 
-Deno.test("a sweep takes away what crashes left of claims, and nothing that is in use", async () => {
+Deno.test("a sweep removes the claims that crashes left, and none that is in use", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   await addOf(world, "c2", publish({ hostPort: 9090, hostIP: "127.0.0.1" }));
@@ -208,7 +211,7 @@ Deno.test("a sweep takes away what crashes left of claims, and nothing that is i
   assertEquals(claims, [{ containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2" }]);
 });
 
-Deno.test("claims that cannot be read are moved aside and made anew from the records", async () => {
+Deno.test("claims that cannot be read are moved aside and rebuilt from the records", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   await addOf(world, "c2", publish({ hostPort: 9090 }));
@@ -227,19 +230,23 @@ Deno.test("claims that cannot be read are moved aside and made anew from the rec
   assertEquals(await claimsIn(world), ["tcp-8080.json.bad-1", "tcp-8080.json.bad-2", "tcp-9090.json"]);
 });
 
-Deno.test("F52 waiting for the claims of others ends with the signal, and leaves nothing on record", async () => {
+Deno.test("F52 the signal ends a wait for the claims of others, and nothing stays on record", async () => {
   await using world = await portWorld();
   using _held = await world.locks.machine.ports();
   const signal = AbortSignal.timeout(300);
   const request = requestOf(world, "c1", PORT);
   const error = await failing(() => world.attachments().add(publishing("web"), request, { signal }));
-  assertEquals([error.kind, await world.plugins.log(), await world.files()], ["timeout", [], []]);
-  // Who publishes nothing does not wait.
+  assertEquals({ kind: error.kind, log: await world.plugins.log(), files: await world.files() }, {
+    kind: "timeout",
+    log: [],
+    files: [],
+  });
+  // An attachment without published ports does not wait.
   await addOf(world, "c2", {});
   await delOf(world, "c2");
 });
 
-Deno.test("of many that want a port at once one gets it, and the plugins of no other run", async () => {
+Deno.test("if many want a port at once, one gets it, and no plugins of the others run", async () => {
   await using world = await portWorld();
   const ids = Array.from({ length: 12 }, (_, index) => `c${index}`);
   const outcomes = await Promise.allSettled(ids.map((id) => addOf(world, id)));
@@ -249,7 +256,7 @@ Deno.test("of many that want a port at once one gets it, and the plugins of no o
   assertEquals((await world.store.all()).map(({ containerId }) => containerId), winners);
 });
 
-Deno.test("what a claim costs does not depend on how many attachments there are", async () => {
+Deno.test("the cost of a claim does not depend on the number of attachments", async () => {
   await using world = await portWorld();
   await addOf(world, "c1");
   const [record] = await world.store.all();
@@ -280,7 +287,7 @@ Deno.test("what a claim costs does not depend on how many attachments there are"
   assertEquals(read, 1);
 });
 
-Deno.test("what a newer version says of a port, or of who has it, stays when its file is written again", async () => {
+Deno.test("members of a newer version, of a port or of its claims, are kept when the file is written again", async () => {
   await using world = await portWorld();
   const local = publish({ hostPort: 8080, hostIP: "127.0.0.1" });
   await addOf(world, "c1", local);

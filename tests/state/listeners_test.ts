@@ -1,4 +1,4 @@
-// Ports of the host on which its own programs listen.
+// Ports of the host on which programs of the host listen.
 import { assertEquals, assertRejects } from "@std/assert";
 import { HostPorts } from "../../lib/state/host_ports.ts";
 import { findListenersWith, listenerIn } from "../../lib/state/listeners.ts";
@@ -15,7 +15,7 @@ const LINES = [
   "sctp  LISTEN 0      5     [::]:9000         [::]:*",
 ];
 
-Deno.test("a line of ss tells protocol, address, port and, where it can be seen, the program", () => {
+Deno.test("a line of ss has the protocol, the address, the port and, if visible, the program", () => {
   const none = { program: undefined, pid: undefined };
   assertEquals(LINES.flatMap(listenerIn), [
     { family: 4, address: "", port: 22, protocol: "tcp", program: "sshd", pid: 31 },
@@ -34,7 +34,7 @@ Deno.test("a line of ss tells protocol, address, port and, where it can be seen,
   assertEquals(strange.flatMap(listenerIn), []);
 });
 
-Deno.test("a port on which a program of the host listens is refused, and names the program", async () => {
+Deno.test("a port on which a program of the host listens is refused, and the error names the program", async () => {
   await using world = await NetworkWorld.make();
   const { stateDir, store, locks } = world;
   const run = new FakeRun([{ stdout: LINES.join("\n") }]);
@@ -70,7 +70,7 @@ Deno.test("a port on which a program of the host listens is refused, and names t
       ]
     ) {
       const error = await assertRejects(act, CniError);
-      assertEquals([error.kind, error.msg], ["conflict", msg]);
+      assertEquals({ kind: error.kind, msg: error.msg }, { kind: "conflict", msg });
     }
   }
   const free = [
@@ -83,7 +83,7 @@ Deno.test("a port on which a program of the host listens is refused, and names t
   for (const capabilityArgs of free) await ports.requireFree([{ key, capabilityArgs }]);
 });
 
-Deno.test("without ss, or where it fails, no port is refused, and without ports it is not asked", async () => {
+Deno.test("without ss, or if it fails, no port is refused; without ports it is not run", async () => {
   await using world = await NetworkWorld.make();
   const { stateDir, store, locks } = world;
   const args = { portMappings: [{ hostPort: 22, containerPort: 80 }] };

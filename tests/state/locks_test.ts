@@ -15,7 +15,7 @@ async function inLocks(fn: (locks: Locks, dir: string) => Promise<void>): Promis
   }
 }
 
-Deno.test("D80 operations on one container wait for each other, those on different ones do not", () =>
+Deno.test("D80 operations on one container wait for each other, those on different containers do not", () =>
   inLocks(async (locks) => {
     const events: string[] = [];
     const moment = () => new Promise<void>((resolve) => setTimeout(resolve, 30));
@@ -34,7 +34,7 @@ Deno.test("D80 operations on one container wait for each other, those on differe
     assertEquals(events.slice(0, 2).sort(), ["one begins", "two begins"]);
   }));
 
-Deno.test("a lock file is there exactly while an operation is under way, also one that fails", () =>
+Deno.test("a lock file exists exactly while an operation is in progress, even one that fails", () =>
   inLocks(async (locks) => {
     assertEquals(await locks.containers.list(), []);
     await withContainerLock(locks, "c1", undefined, async () => {
@@ -47,7 +47,7 @@ Deno.test("a lock file is there exactly while an operation is under way, also on
     assertEquals(await locks.containers.list(), []);
   }));
 
-Deno.test("what a killed process left is present and free", () =>
+Deno.test("the lock file of a killed process is listed, and free", () =>
   inLocks(async (locks, dir) => {
     await Deno.mkdir(`${dir}/containers`, { recursive: true });
     await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
@@ -57,7 +57,7 @@ Deno.test("what a killed process left is present and free", () =>
     assertEquals(lock === undefined, false);
   }));
 
-Deno.test("F52 waiting for a lock ends with the signal", () =>
+Deno.test("F52 the signal ends a wait for a lock", () =>
   inLocks(async (locks) => {
     using _held = await locks.containers.lock("c1");
     const signal = AbortSignal.abort("stop");
@@ -89,7 +89,7 @@ Deno.test("F49 the GC verb of a network waits for every ADD and DEL of that netw
     await assertRejects(() => late, DOMException);
   }));
 
-Deno.test("a mark of the sweep is gone once somebody has attached or detached, and not before", () =>
+Deno.test("a mark of the sweep is removed by the next ADD or DEL, and not before", () =>
   inLocks(async (locks) => {
     const exclusive = async <T>(body: () => Promise<T>) => {
       using _sweep = await locks.networks.exclude("web");
@@ -104,30 +104,39 @@ Deno.test("a mark of the sweep is gone once somebody has attached or detached, a
     assertEquals(await exclusive(() => locks.networks.isMarked("web", "mark")), false);
   }));
 
-Deno.test("a lock file that was left is told from one that is held, and looking makes none", () =>
+Deno.test("an abandoned lock file is distinguished from one that is held, and probing creates no file", () =>
   inLocks(async (locks, dir) => {
     using _held = await locks.containers.lock("held");
     await Deno.writeTextFile(`${dir}/containers/left.lock`, "");
-    assertEquals([await locks.containers.listAbandoned(), await locks.containers.list()], [["left"], [
-      "held",
-      "left",
-    ]]);
+    assertEquals({
+      listAbandoned: await locks.containers.listAbandoned(),
+      list: await locks.containers.list(),
+    }, {
+      listAbandoned: ["left"],
+      list: [
+        "held",
+        "left",
+      ],
+    });
     const busy = ["held", "left", "none"].map((id) => locks.containers.isBusy(id));
     assertEquals(await Promise.all(busy), [true, false, false]);
-    // Several who look do not take each other for an operation.
+    // Several probes at once do not take each other for an operation.
     const looks = await Promise.all(Array.from({ length: 20 }, () => locks.containers.listAbandoned()));
     assertEquals(new Set(looks.flat()), new Set(["left"]));
     assertEquals(looks.flat().length, 20);
     assertEquals(await locks.containers.list(), ["held", "left"]);
   }));
 
-Deno.test("what is tried under a container's lock is left alone by others, and keeps the file of a crash", () =>
+Deno.test("tryContainerLock() keeps others out, and keeps the lock file of a crash", () =>
   inLocks(async (locks, dir) => {
     const outcome = await tryContainerLock(locks, "c1", async () => {
       assertEquals(await tryContainerLock(locks, "c1", () => Promise.resolve("never")), { isBusy: true });
       return "done";
     });
-    assertEquals([outcome, await locks.containers.list()], [{ isBusy: false, value: "done" }, []]);
+    assertEquals({ outcome, list: await locks.containers.list() }, {
+      outcome: { isBusy: false, value: "done" },
+      list: [],
+    });
     await Deno.writeTextFile(`${dir}/containers/c1.lock`, "");
     await assertRejects(
       () => tryContainerLock(locks, "c1", () => Promise.reject(new Error("oh"))),
@@ -137,7 +146,7 @@ Deno.test("what is tried under a container's lock is left alone by others, and k
     assertEquals(await locks.containers.listAbandoned(), ["c1"]);
   }));
 
-Deno.test("the lock file of an operation that is just ending is not taken for one that was left", () =>
+Deno.test("the lock file of an operation that is just ending is not taken for an abandoned one", () =>
   inLocks(async (locks) => {
     for (let ms = 0; ms < 30; ms++) {
       const lock = await locks.containers.lock("c1");
@@ -150,7 +159,7 @@ Deno.test("the lock file of an operation that is just ending is not taken for on
     }
   }));
 
-Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb ends its plugins first, others run nothing", async () => {
+Deno.test("D66 F49 the next holder of the gc lock ends the plugins of a holder that was killed during GC, later holders run nothing", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });
   try {
     const marker = `${dir}/gc/web.collecting`;
@@ -167,7 +176,10 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
       );
     }
     (await locks.networks.share("web"))[Symbol.dispose]();
-    assertEquals([await isThere(), host.requests.length], [false, 0]);
+    assertEquals({ isThere: await isThere(), requestsCount: host.requests.length }, {
+      isThere: false,
+      requestsCount: 0,
+    });
     for (const shared of [true, false]) {
       await Deno.writeTextFile(marker, "");
       await leaveNote(dir, { subject: "", task: "GC" });
@@ -181,7 +193,7 @@ Deno.test("D66 F49 whoever has the gc lock after one that was killed in the verb
       assertEquals([await isThere(), host.requests.splice(0).length >= 1], [false, true]);
       for (const lock of taken) lock[Symbol.dispose]();
     }
-    // Who could not look leaves the marker, and not the lock.
+    // A holder that cannot look for processes leaves the marker, and releases the lock.
     await Deno.writeTextFile(marker, "");
     await leaveNote(dir, { subject: "", task: "GC" });
     const blind = new Locks(dir, { run: new FakeRun([new Error("no sh")]).run });

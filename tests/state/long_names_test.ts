@@ -1,5 +1,5 @@
-// E5: file names end at 255 bytes. What libcni can keep podwire can, and what no file name takes is refused before the
-// first plugin runs, where libcni finds out behind the last.
+// E5: file names have at most 255 bytes. podwire accepts all names that libcni can store. It refuses longer ones before the
+// first plugin runs, while libcni fails after the last.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Locks } from "../../lib/state/locks.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -7,7 +7,7 @@ import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
 
-/** Names of these lengths: network, container, interface. */
+/** Returns names of these lengths: network, container, interface. */
 function named(lengths: readonly [number, number, number]) {
   const [network = "", containerId = "", ifName = ""] = lengths.map((length, index) =>
     "nci"[index]?.repeat(length)
@@ -15,7 +15,7 @@ function named(lengths: readonly [number, number, number]) {
   return { network, containerId, ifName };
 }
 
-Deno.test("E5 names that together make a file name of 255 bytes are attached, checked and deleted", async () => {
+Deno.test("E5 an attachment whose names make a file name of 255 bytes is added, checked and deleted", async () => {
   for (const lengths of [[251, 1, 1], [1, 250, 1], [248, 1, 4], [237, 1, 15], [120, 118, 15]] as const) {
     await using world = await NetworkWorld.make();
     const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
@@ -24,7 +24,11 @@ Deno.test("E5 names that together make a file name of 255 bytes are attached, ch
     const request = world.request({ containerId, ifName });
     await world.attachments().add(list, request);
     const [record] = await world.store.ofContainer(containerId);
-    assertEquals([record?.network, record?.ifName, record?.state], [network, ifName, "attached"]);
+    assertEquals({ network: record?.network, ifName: record?.ifName, state: record?.state }, {
+      network,
+      ifName,
+      state: "attached",
+    });
     assertEquals((await failing(() => world.attachments().add(list, request))).kind, "conflict");
     await world.attachments().check(list, request);
     await world.attachments().del(list, request);
@@ -35,7 +39,7 @@ Deno.test("E5 names that together make a file name of 255 bytes are attached, ch
   }
 });
 
-Deno.test("E5 names that make no file name are refused before the first plugin runs, what has them can be deleted", async () => {
+Deno.test("E5 names that are too long for a file name are refused before the first plugin runs, but can be deleted", async () => {
   for (const lengths of [[251, 1, 2], [240, 1, 15], [128, 128, 4], [5000, 1, 1]] as const) {
     await using world = await NetworkWorld.make();
     await world.plugins.install("a");
@@ -44,21 +48,28 @@ Deno.test("E5 names that make no file name are refused before the first plugin r
     const request = world.request({ containerId, ifName });
     const error = await failing(() => world.attachments().add(list, request));
     assertMatch(error.msg, /too long/);
-    assertEquals([error.kind, await world.plugins.verbs(), await world.files()], ["usage", [], []]);
-    // Another runtime may have got as far as that with its ADD.
+    assertEquals({ kind: error.kind, verbs: await world.plugins.verbs(), files: await world.files() }, {
+      kind: "usage",
+      verbs: [],
+      files: [],
+    });
+    // Another runtime may have run its ADD up to the write of the entry.
     await world.attachments().check(list, request);
     await world.attachments().del(list, request);
-    assertEquals([await world.plugins.verbs(), world.log.all], [["a CHECK", "a DEL"], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), all: world.log.all }, {
+      verbs: ["a CHECK", "a DEL"],
+      all: [],
+    });
   }
 });
 
-Deno.test("E5 the records of networks that differ behind their 200th character are two", async () => {
+Deno.test("E5 networks that differ after their 200th character have different records", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const names = ["x", "y"].map((end) => `${"n".repeat(230)}${end}`);
   for (const name of names) await world.attachments().add(listOf(["a"], { name }), world.request());
   assertEquals((await world.store.ofContainer("c1")).map(({ network }) => network), names);
-  // One that cannot be read has room for the name under which it is set aside.
+  // The name of a record that cannot be read leaves room for the ending that is added when it is moved aside.
   const [file = ""] = (await Array.fromAsync(Deno.readDir(`${world.stateDir}/attachments/c1`))).map((
     { name },
   ) => name);
@@ -78,7 +89,10 @@ Deno.test("E5 a container ID that leaves no room for the name of its lock is ref
       ]
     ) {
       const error = await failing(act);
-      assertEquals([error.kind, error.msg], ["usage", "the container ID is too long"]);
+      assertEquals({ kind: error.kind, msg: error.msg }, {
+        kind: "usage",
+        msg: "the container ID is too long",
+      });
     }
   } finally {
     await Deno.remove(dir, { recursive: true });

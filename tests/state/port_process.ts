@@ -1,6 +1,6 @@
 /**
- * A process of its own that attaches and detaches: `port_process.ts OPTIONS`, as JSON. Each line of its standard input
- * is a call, `["add" or "del", REQUEST]`; for each it tells on a line `done`, or the kind and message of what went wrong.
+ * A process that attaches and detaches: `port_process.ts OPTIONS`, as JSON. Each line of its standard input is a call,
+ * `["add" or "del", REQUEST]`. For each call it prints a line with `done`, or with the kind and message of the error.
  */
 import { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";

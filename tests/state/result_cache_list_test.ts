@@ -21,14 +21,14 @@ const ENTRY: CachedAttachment = {
   result: { cniVersion: "1.0.0" },
 };
 
-Deno.test("E28 a cache that is not there lists nothing; one that cannot be read is an error", () =>
+Deno.test("E28 a missing cache lists nothing; a cache that cannot be read is an error", () =>
   inCache(async (cache, results) => {
     assertEquals(await cache.list(), { entries: [], named: new Map(), unknown: [] });
     await Deno.writeTextFile(results, "no folder");
     await assertRejects(() => cache.list(), Error);
   }));
 
-Deno.test("E29 E33 entries come in byte order of the file names, with all that is needed to delete them", () =>
+Deno.test("E29 E33 entries are listed in byte order of the file names, with all that is needed to delete them", () =>
   inCache(async (cache) => {
     for (const containerId of ["b", "B", "a-1", "a"]) await cache.write({ ...ENTRY, containerId });
     const { entries, unknown } = await cache.list();
@@ -37,14 +37,14 @@ Deno.test("E29 E33 entries come in byte order of the file names, with all that i
     assertEquals(unknown, []);
   }));
 
-Deno.test("E32 what an entry is of stands in it: the name of its file does not matter", () =>
+Deno.test("E32 the content of an entry names its attachment: the name of its file does not matter", () =>
   inCache(async (cache, results) => {
     await cache.write(ENTRY);
     await Deno.rename(`${results}/web-c1-eth0`, `${results}/something else`);
     assertEquals((await cache.list()).entries, [ENTRY]);
   }));
 
-Deno.test("E31 E35 folders and half-written files are passed over, and what is no entry is given with its reason", () =>
+Deno.test("E31 E35 folders and unfinished files are skipped, and files that are not entries are listed with the reason", () =>
   inCache(async (cache, results) => {
     await cache.write(ENTRY);
     const text = await Deno.readTextFile(`${results}/web-c1-eth0`);

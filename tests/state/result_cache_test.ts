@@ -45,7 +45,7 @@ Deno.test("E9 E11 E12 E13 E14 the entry is byte for byte what libcni writes", ()
     );
   }));
 
-Deno.test("E10 what is empty is left out", () =>
+Deno.test("E10 empty members are left out", () =>
   inCache(async (cache, dir) => {
     await cache.write({ ...ENTRY, netns: "", cniArgs: [], capabilityArgs: {}, result: undefined });
     assertEquals(
@@ -54,7 +54,7 @@ Deno.test("E10 what is empty is left out", () =>
     );
   }));
 
-Deno.test("E14 the configuration comes back byte for byte, whatever is in it", () =>
+Deno.test("E14 the configuration is read byte for byte as it was written, whatever it contains", () =>
   inCache(async (cache) => {
     const config = '{\n\t"name": "web", "x": "<&>\u2028é\u{1f600}", "n": 9007199254740993\n}\n';
     await cache.write({ ...ENTRY, config });
@@ -64,19 +64,23 @@ Deno.test("E14 the configuration comes back byte for byte, whatever is in it", (
 Deno.test("E16 Y8 an entry of a Go runtime is read", () =>
   inCache(async (cache, dir) => {
     await Deno.mkdir(dir, { recursive: true });
-    // Go sorts the keys of maps and writes absent bytes as null.
+    // Go sorts the keys of maps and writes missing bytes as null.
     const text =
       '{"kind":"cniCacheV1","containerId":"c1","config":null,"ifName":"eth0","networkName":"web",' +
       '"cniArgs":[["A","x=y"]],"capabilityArgs":{"mac":"02:00:00:00:00:01"},' +
       '"result":{"cniVersion":"0.4.0","dns":{},"ips":[{"version":"4","address":"10.1.0.2/24"}]}}';
     await Deno.writeTextFile(`${dir}/web-c1-eth0`, text);
     const entry = await cache.read(KEY);
-    assertEquals([entry?.netns, entry?.config, entry?.cniArgs], ["", "", [["A", "x=y"]]]);
+    assertEquals({ netns: entry?.netns, config: entry?.config, cniArgs: entry?.cniArgs }, {
+      netns: "",
+      config: "",
+      cniArgs: [["A", "x=y"]],
+    });
     assertEquals(entry?.capabilityArgs, { mac: "02:00:00:00:00:01" });
     assertEquals(entry?.result?.cniVersion, "0.4.0");
   }));
 
-Deno.test("E4 E26 what a file says of itself decides: another attachment's is not read, replaced or removed", () =>
+Deno.test("E4 E26 the content of a file decides: an entry of another attachment is not read, replaced or removed", () =>
   inCache(async (cache, dir) => {
     const first = { ...ENTRY, network: "a-b", containerId: "c" };
     const second = { ...ENTRY, network: "a", containerId: "b-c" };
@@ -95,14 +99,14 @@ Deno.test("E4 E26 what a file says of itself decides: another attachment's is no
     await cache.write(second);
   }));
 
-Deno.test("E6 an attachment more of the same container is a file more", () =>
+Deno.test("E6 another attachment of the same container is another file", () =>
   inCache(async (cache, dir) => {
     await cache.write(ENTRY);
     await cache.write({ ...ENTRY, ifName: "eth1" });
     assertEquals((await Array.fromAsync(Deno.readDir(dir))).length, 2);
   }));
 
-Deno.test("E5 names that make no file name are refused before they are written", () =>
+Deno.test("E5 names that are too long for a file name are refused before anything is written", () =>
   inCache(async (cache) => {
     const key = { ...KEY, network: "n".repeat(247) };
     await cache.write({ ...ENTRY, network: key.network });
@@ -110,7 +114,7 @@ Deno.test("E5 names that make no file name are refused before they are written",
     assertEquals(error.kind, "usage");
   }));
 
-Deno.test("E17 E27 only a missing file is none: one that cannot be read is an error", () =>
+Deno.test("E17 E27 only a missing file counts as missing: one that cannot be read is an error", () =>
   inCache(async (cache, dir) => {
     assertEquals(await cache.read(KEY), undefined);
     await Deno.mkdir(`${dir}/web-c1-eth0`, { recursive: true });
@@ -133,18 +137,21 @@ Deno.test("E8 an entry is replaced whole: a reader never sees half of one", () =
     assertEquals((await Array.fromAsync(Deno.readDir(dir))).length, 1);
   }));
 
-Deno.test("E19 a file with nothing but a result, as old releases wrote it, is that result", () =>
+Deno.test("E19 a file with only a result, as old releases of libcni wrote it, is read as that result", () =>
   inCache(async (cache, dir) => {
     await Deno.mkdir(dir, { recursive: true });
     await Deno.writeTextFile(`${dir}/web-c1-eth0`, '{"ip4": {"ip": "10.1.0.2/24"}, "dns": {}}');
     const entry = await cache.read(KEY);
-    assertEquals([entry?.containerId, entry?.config], ["c1", ""]);
+    assertEquals({ containerId: entry?.containerId, config: entry?.config }, {
+      containerId: "c1",
+      config: "",
+    });
     assertEquals(entry?.result, { ip4: { ip: "10.1.0.2/24" }, dns: {} });
     await cache.remove(KEY);
     assertEquals(await cache.read(KEY), undefined);
   }));
 
-Deno.test("E22 what is no entry is an error and not an empty result; it can be replaced and removed", () =>
+Deno.test("E22 a file that is not an entry is an error and not an empty result; it can be replaced and removed", () =>
   inCache(async (cache, dir) => {
     await Deno.mkdir(dir, { recursive: true });
     const entry = JSON.stringify({
@@ -169,7 +176,7 @@ Deno.test("E22 what is no entry is an error and not an empty result; it can be r
     for (const text of broken) {
       await Deno.writeTextFile(`${dir}/web-c1-eth0`, text);
       const error = await assertRejects(() => cache.read(KEY), CniError, undefined, text);
-      assertEquals([error.kind, error.code], ["io", 6]);
+      assertEquals({ kind: error.kind, code: error.code }, { kind: "io", code: 6 });
       assertStringIncludes(error.msg, "web-c1-eth0");
     }
     await cache.write(ENTRY);
@@ -180,7 +187,7 @@ Deno.test("E22 what is no entry is an error and not an empty result; it can be r
     await cache.remove(KEY);
   }));
 
-Deno.test("E9 E11 E12 E13 an entry has the bytes that libcni gives it: sorted inside, and escaped", () =>
+Deno.test("E9 E11 E12 E13 an entry has the bytes that libcni writes: sorted inside, and escaped", () =>
   inCache(async (cache, dir) => {
     await cache.write({
       ...ENTRY,
@@ -198,7 +205,7 @@ Deno.test("E9 E11 E12 E13 an entry has the bytes that libcni gives it: sorted in
     );
   }));
 
-Deno.test("property: what is written is read again", () =>
+Deno.test("property: an entry is read as it was written", () =>
   inCache(async (cache) => {
     const random = new Random(3);
     const word = () => random.list(12, () => random.one([...'aZ09 =;\\"<&é\u{1f600}\n'])).join("");

@@ -7,7 +7,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { Lines } from "../attachment/world.ts";
 
-/** A test with a state directory of its own. */
+/** Defines a test with a state directory of its own. */
 function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<void>): void {
   Deno.test(name, () => inTempDir((dir) => fn(`${dir}/state`, new Lines())));
 }
@@ -15,7 +15,7 @@ function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<
 const newer = () => printChecksummed("podwire.format.v1", { format: 2, hint: "moved" });
 
 formatTest(
-  "the layout is noted once, and a directory without a note counts as of the first version",
+  "the layout is written once, and a directory without the file counts as of the first version",
   async (stateDir, log) => {
     const file = `${stateDir}/format`;
     const before = new StateFormat(stateDir, log);
@@ -34,7 +34,7 @@ formatTest(
 );
 
 formatTest(
-  "a newer layout is refused by whoever would write, said by whoever reads, and never written over",
+  "a newer layout is refused before a write, logged before a read, and never overwritten",
   async (stateDir, log) => {
     for (
       const text of [
@@ -62,7 +62,7 @@ formatTest(
 );
 
 formatTest(
-  "a damaged note keeps nobody from anything: it is moved aside by who writes, and made anew",
+  "a damaged layout file blocks nothing: the next write moves it aside and writes a new one",
   async (stateDir, log) => {
     const file = `${stateDir}/format`;
     await new StateFormat(stateDir, log).note();
@@ -82,7 +82,7 @@ formatTest(
 );
 
 formatTest(
-  "over a newer layout every command that writes is refused before it has done anything, and those that read go on",
+  "with a newer layout every command that writes is refused before it does anything, and commands that read work",
   async (stateDir, log) => {
     await Deno.mkdir(stateDir, { recursive: true });
     await Deno.writeTextFile(`${stateDir}/format`, await newer());
@@ -104,7 +104,10 @@ formatTest(
       ]
     ) {
       const error = await assertRejects(act, CniError, undefined, String(act));
-      assertEquals([error.kind, error.context.file], ["conflict", `${stateDir}/format`], String(act));
+      assertEquals({ kind: error.kind, file: error.context.file }, {
+        kind: "conflict",
+        file: `${stateDir}/format`,
+      }, String(act));
     }
     assertEquals(await podwire.sandboxes.list(), []);
     assertEquals(await podwire.attachments(), []);
