@@ -117,7 +117,7 @@ export type { ValidNetwork } from "./lib/attachment/validate.ts";
 
 // Plugins, both ends of the wire.
 export { DEFAULT_TIMEOUTS, type Timeouts } from "./lib/plugin/deadline.ts";
-export { BUILTIN_POLICIES, type BuiltinPolicy } from "./lib/plugin/exec.ts";
+export { BUILTIN_POLICIES, type BuiltinPolicy } from "./lib/plugin/locate.ts";
 export { type CniArgs, type Verb, VERBS } from "./lib/plugin/invocation.ts";
 export {
   LOCK_KINDS,
@@ -136,6 +136,8 @@ export {
   type Plugin,
   type PluginOutcome,
   type PluginRequest,
+  type PluginVerb,
+  type PluginVerbs,
   type PluginWorld,
   servePlugin,
 } from "./lib/plugin/serve.ts";

@@ -1,4 +1,5 @@
-import type { PluginRunner, PluginSource } from "../plugin/exec.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { PluginSource } from "../plugin/locate.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../cni/config.ts";

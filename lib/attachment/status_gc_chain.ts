@@ -1,5 +1,6 @@
 import { Deadline } from "../plugin/deadline.ts";
-import type { PluginCall, PluginRunner } from "../plugin/exec.ts";
+import type { PluginCall } from "../plugin/call.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Verb } from "../plugin/invocation.ts";
 import {

@@ -1,6 +1,6 @@
 import { DEFAULT_PATH } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
-import { ALWAYS_BUILTIN } from "../plugin/exec.ts";
+import { ALWAYS_BUILTIN } from "../plugin/locate.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 
 /** What this machine can do for the embedded network. */

@@ -2,7 +2,7 @@ import { resolve } from "@std/path";
 import { createLogger, LOG_FORMATS, LOG_LEVELS, type Logger, type LogLevel } from "../host/log.ts";
 import { processTracer } from "../host/telemetry.ts";
 import { VERBS } from "../plugin/invocation.ts";
-import { BUILTIN_POLICIES } from "../plugin/exec.ts";
+import { BUILTIN_POLICIES } from "../plugin/locate.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime/podwire.ts";
 import { CniError } from "../cni/error.ts";

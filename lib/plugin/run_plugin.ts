@@ -53,9 +53,11 @@ export const DELEGATE_ENVIRONMENT: readonly string[] = [
  *   about: "CNI plugin hello",
  *   versions: SPEC_VERSIONS,
  *   verbs: {
- *     ADD: ({ ifName: name, netns: sandbox }) =>
- *       Promise.resolve({ cniVersion: CURRENT_VERSION, interfaces: [{ name, sandbox }] }),
- *     DEL: () => Promise.resolve(),
+ *     ADD: ({ ifName: name, netns: sandbox }) => ({
+ *       cniVersion: CURRENT_VERSION,
+ *       interfaces: [{ name, sandbox }],
+ *     }),
+ *     DEL: () => {},
  *   },
  * };
  *

@@ -1,7 +1,8 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../cni/version.ts";
 import { validateNetworkName } from "../cni/name.ts";
-import { isObject, type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { anyObject, anyText, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { asResult, convertResult, decodePrevResult, type Result } from "../cni/result.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
@@ -9,22 +10,22 @@ import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
 
 /**
- * Runs another plugin on behalf of this one, with the same `CNI_*` values. ADD gives its result, in
- * the shape of version 1.1.0.
+ * Runs another plugin on behalf of this one, with the same `CNI_*` values. ADD returns its result in
+ * the shape of version 1.1.0, other verbs return undefined.
  */
 export type Delegate = (type: string, config: JsonObject, verb?: Verb) => Promise<Result | undefined>;
 
-/** One call, as a plugin sees it. */
+/** One call of a plugin. */
 export interface PluginRequest {
-  /** What is asked. */
+  /** The verb. */
   readonly verb: Verb;
   /** `CNI_CONTAINERID`; empty for GC and STATUS. */
   readonly containerId: string;
-  /** `CNI_NETNS`; empty where the namespace is gone. */
+  /** `CNI_NETNS`; empty if the namespace no longer exists. */
   readonly netns: string;
   /** `CNI_IFNAME`. */
   readonly ifName: string;
-  /** `CNI_ARGS`; of a repeated key the last value. */
+  /** `CNI_ARGS`; if a key is repeated, its last value. */
   readonly args: ReadonlyMap<string, string>;
   /** `CNI_PATH`, split. */
   readonly path: readonly string[];
@@ -32,18 +33,18 @@ export interface PluginRequest {
   readonly config: JsonObject;
   /** The name of the network. */
   readonly name: string;
-  /** The version of the configuration, and of what goes back. */
+  /** The version of the configuration and of the printed result. */
   readonly cniVersion: SpecVersion;
   /**
    * The result so far, in the shape of version 1.1.0.
    *
-   * @throws {CniError} with the code 6 if what the runtime sent is no result of the configuration's version. It is
-   * decoded when first read, so that a plugin which does not need it (in a DEL) is not stopped by it.
+   * @throws {CniError} with the code 6 if it is not a valid result of the configuration's version. It is decoded when it
+   * is first read, so that a plugin that does not need it (in a DEL) does not fail.
    */
   readonly prevResult: Result | undefined;
-  /** Fires when the runtime no longer waits. */
+  /** Fires when the runtime stops waiting. */
   readonly signal: AbortSignal;
-  /** The one way to run a program. */
+  /** Runs a program. Plugins use nothing else to start one. */
   readonly run: RunCommand;
   /** Runs another plugin, such as the one for addresses. */
   readonly delegate: Delegate;
@@ -51,41 +52,52 @@ export interface PluginRequest {
   log(line: string): void;
 }
 
+/** Function of a verb that returns nothing: it succeeds unless it throws. */
+export type PluginVerb = (request: PluginRequest) => void | Promise<void>;
+
+/** Functions of a plugin. A verb without a function succeeds and does nothing, except ADD. */
+export interface PluginVerbs {
+  /** Returns the result in the shape of version 1.1.0. */
+  readonly ADD?: ((request: PluginRequest) => Result | Promise<Result>) | undefined;
+  readonly CHECK?: PluginVerb | undefined;
+  readonly DEL?: PluginVerb | undefined;
+  readonly GC?: PluginVerb | undefined;
+  readonly STATUS?: PluginVerb | undefined;
+}
+
 /**
- * A plugin: a table of verbs. What it throws becomes the error object on standard output: a
- * {@linkcode CniError} with its code, anything else with the code 999.
+ * A plugin: a table of verbs. An error that a verb throws becomes the error object on standard output: a
+ * {@linkcode CniError} with its code, any other error with the code 999.
  */
 export interface Plugin {
-  /** One line for whoever runs the plugin by hand. */
+  /** One line that is printed if the plugin is started by hand. */
   readonly about: string;
   /** The versions that a configuration may have. */
   readonly versions: readonly SpecVersion[];
-  /** ADD answers with a result in the shape of version 1.1.0; of the others only success counts. */
-  readonly verbs: Readonly<
-    Partial<Record<Exclude<Verb, "VERSION">, (request: PluginRequest) => Promise<Result | void>>>
-  >;
+  /** The functions of the verbs. */
+  readonly verbs: PluginVerbs;
 }
 
 /** Plugins by type. */
 export type BuiltinTable = Readonly<Record<string, Plugin>>;
 
-/** What a plugin has to do with: a process, or a runtime that pretends to be one. */
+/** The environment of a plugin: a process, or a runtime that acts like one. */
 export interface PluginWorld {
   /** One variable of the environment. */
   env(name: string): string | undefined;
   /** All of standard input. */
   stdin(): Promise<string>;
   /** Ends the call. @default {new AbortController().signal} */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Runs programs. @default {runCommand} */
-  readonly run?: RunCommand;
-  /** Runs other plugins. @default a function that says that there is none */
-  readonly delegate?: Delegate;
-  /** Told what went wrong, before it becomes the error document. @default {undefined} */
-  readonly onFailure?: (error: unknown) => void;
+  readonly run?: RunCommand | undefined;
+  /** Runs other plugins. @default {a function that fails: this program runs no other plugins} */
+  readonly delegate?: Delegate | undefined;
+  /** Called with an error before it becomes the error document. @default {undefined} */
+  readonly onFailure?: ((error: unknown) => void) | undefined;
 }
 
-/** What a process would have written and how it would have ended. */
+/** Output and exit code of a plugin, as of a process. */
 export interface PluginOutcome {
   /** The result, the error document, or nothing. */
   readonly stdout: string;
@@ -95,11 +107,12 @@ export interface PluginOutcome {
   readonly code: number;
 }
 
+/** The versions that introduced verbs. */
 const GATES: Readonly<Partial<Record<Verb, SpecVersion>>> = { CHECK: "0.4.0", GC: "1.1.0", STATUS: "1.1.0" };
 
 /**
- * Answers one call: reads the environment and the configuration, checks both, calls the verb, and gives back the one
- * document that belongs on standard output. Never throws.
+ * Answers one call: reads the environment and the configuration, checks both, calls the verb, and returns the
+ * document for standard output. Never throws.
  *
  * Permissions: `--allow-read` (it compares `CNI_NETNS` with its own network namespace), and whatever the plugin needs.
  *
@@ -170,22 +183,24 @@ async function readConfig(world: PluginWorld): Promise<JsonObject> {
   } catch (cause) {
     throw undecodable(`error unmarshall network config: ${messageOf(cause)}`, cause);
   }
-  if (!isObject(json)) throw undecodable("error unmarshall network config: it is not a JSON object");
-  const name = json.name ?? "";
-  if (typeof name !== "string") throw undecodable("error unmarshall network config: name is not a string");
+  const fail = (error: ValidationError) =>
+    undecodable(`error unmarshall network config: ${error.describe("it")}`);
+  const config = readShape(anyObject, json, fail);
+  const { name = "" } = readShape(NAMED, json, fail);
   if (name === "") {
     throw new CniError("config", "missing network name", { code: ERROR_CODES.invalidNetworkConfig });
   }
   validateNetworkName(name);
-  return json;
+  return config;
 }
 
+const NAMED = openObjectOf({}, { name: orNull(anyText) });
+const VERSIONED = openObjectOf({}, { cniVersion: orNull(anyText) });
+
 function configVersion(config: JsonObject): string {
-  const version = config.cniVersion ?? "";
-  if (typeof version !== "string") {
-    throw undecodable("decoding version from network config: cniVersion is not a string");
-  }
-  return version === "" ? "0.1.0" : version;
+  const fail = (error: ValidationError) =>
+    undecodable(`decoding version from network config: ${error.describe("it")}`);
+  return readShape(VERSIONED, config, fail).cniVersion || "0.1.0";
 }
 
 function checkVersion(plugin: Plugin, verb: Verb, version: string): SpecVersion {
@@ -213,8 +228,8 @@ function checkVersion(plugin: Plugin, verb: Verb, version: string): SpecVersion 
 }
 
 /**
- * Before the verb, not after it: a plugin that finds out afterwards has changed the host's own
- * network by then, and its error follows a result that is already printed.
+ * Refuses a call for the plugin's own namespace before the verb runs: after it, the host's own network is already
+ * changed, and the error would follow a result that is already printed.
  */
 async function refuseOwnNamespace({ verb, netns }: Invocation, world: PluginWorld): Promise<void> {
   if (verb !== "ADD" && verb !== "CHECK" && verb !== "DEL") return;
@@ -225,7 +240,7 @@ async function refuseOwnNamespace({ verb, netns }: Invocation, world: PluginWorl
   }
 }
 
-interface RequestParts {
+interface RequestContext {
   readonly invocation: Invocation;
   readonly config: JsonObject;
   readonly version: SpecVersion;
@@ -233,7 +248,7 @@ interface RequestParts {
   readonly log: (line: string) => void;
 }
 
-function makeRequest({ invocation, config, version, world, log }: RequestParts): PluginRequest {
+function makeRequest({ invocation, config, version, world, log }: RequestContext): PluginRequest {
   const { verb, containerId, netns, ifName, args, path } = invocation;
   let prevResult: { readonly value: Result | undefined } | undefined;
   return {
@@ -275,11 +290,14 @@ function noDelegate(type: string): Promise<never> {
 }
 
 async function call(plugin: Plugin, request: PluginRequest): Promise<string> {
-  const verb = request.verb as Exclude<Verb, "VERSION">;
-  // Who listens to the signal only from then on would never hear that it has fired.
+  const verb = request.verb as keyof PluginVerbs;
+  // A verb that listens to a signal which fired before would wait forever.
   request.signal.throwIfAborted();
-  const result = await plugin.verbs[verb]?.(request);
-  if (verb !== "ADD") return "";
+  if (verb !== "ADD") {
+    await plugin.verbs[verb]?.(request);
+    return "";
+  }
+  const result = await plugin.verbs.ADD?.(request);
   if (!result) throw new Error("the plugin gave no result");
   return printJson(convertResult({ ...result, cniVersion: CURRENT_VERSION }, request.cniVersion), 4);
 }
@@ -301,15 +319,9 @@ function errorObject(error: unknown): { code: number; msg: string; details?: str
 }
 
 function undecodable(msg: string, cause?: unknown): CniError {
-  return new CniError("config", msg, {
-    code: ERROR_CODES.decodingFailure,
-    ...(cause === undefined ? {} : { cause }),
-  });
+  return new CniError("config", msg, { code: ERROR_CODES.decodingFailure, cause });
 }
 
 function incompatible(msg: string, details?: string): CniError {
-  return new CniError("config", msg, {
-    code: ERROR_CODES.incompatibleVersion,
-    ...(details === undefined ? {} : { details }),
-  });
+  return new CniError("config", msg, { code: ERROR_CODES.incompatibleVersion, details });
 }

@@ -1,9 +1,11 @@
 import { statOf } from "../host/file.ts";
 import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
-import { isArray, isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { anyText, listOf, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
-import type { PluginCall, PluginRunner } from "./exec.ts";
+import type { PluginCall } from "./call.ts";
+import type { PluginRunner } from "./exec.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
 import { SingleFlight } from "../async/single_flight.ts";
 
@@ -11,16 +13,16 @@ import { SingleFlight } from "../async/single_flight.ts";
 export interface PluginVersions {
   /** The version of the answer itself. */
   readonly cniVersion: string;
-  /** As the plugin wrote them, which need not be versions that anybody else knows. */
+  /** As the plugin wrote them; they may be versions that podwire does not know. */
   readonly supportedVersions: readonly string[];
 }
 
-/** What plugins of the time before VERSION say when they are asked. */
+/** Answer of plugins that are older than VERSION. */
 const UNKNOWN_VERB = "unknown CNI_COMMAND: VERSION";
 
 /**
- * Asks plugins for their versions, and each executable only once, however many want to know at the same time: an answer
- * holds as long as path, inode, size and time of change are the same. Built-in plugins answer without a process.
+ * Asks plugins for their versions. An executable is asked once, also if several callers ask at the same time; its answer
+ * is valid as long as path, inode, size and time of change are the same. Built-in plugins answer without a process.
  *
  * Permissions: those of {@linkcode PluginRunner}.
  *
@@ -30,7 +32,7 @@ export class VersionProbe {
   readonly #runner: PluginRunner;
   readonly #timeoutMs: number;
   readonly #answers = new Map<string, { readonly identity: string; readonly versions: PluginVersions }>();
-  readonly #questions = new SingleFlight<PluginVersions>();
+  readonly #probes = new SingleFlight<PluginVersions>();
 
   constructor(runner: PluginRunner, timeoutMs: number = DEFAULT_TIMEOUTS.VERSION) {
     this.#runner = runner;
@@ -38,10 +40,10 @@ export class VersionProbe {
   }
 
   /**
-   * The versions of the plugin that would run for that type, called with that configuration.
+   * Returns the versions of the plugin that would run for that type, called with that configuration.
    *
-   * @throws {CniError} kind `plugin-missing`; `plugin-output`, code 6, for an answer that is none; or with what became of
-   * the plugin
+   * @throws {CniError} kind `plugin-missing`; `plugin-output`, code 6, for an invalid answer; or with the plugin's own
+   * error, or with how it ended
    */
   async of(type: string, signal?: AbortSignal, config?: JsonObject): Promise<PluginVersions> {
     const source = await this.#runner.locate(type, config);
@@ -55,8 +57,8 @@ export class VersionProbe {
     const ask = (signal?: AbortSignal) => this.#ask(type, signal);
     const versions = identity === undefined
       ? await ask(signal)
-      : await withCniErrors(() => this.#questions.join(`${path}:${identity}`, ask, signal));
-    // A file that was replaced meanwhile may have answered as the old one or as the new one.
+      : await withCniErrors(() => this.#probes.join(`${path}:${identity}`, ask, signal));
+    // If the file was replaced meanwhile, the answer may be of the old file or of the new one.
     if (identity !== undefined && identity === await identityOf(path)) {
       this.#answers.set(path, { identity, versions });
     }
@@ -70,7 +72,7 @@ export class VersionProbe {
       type,
       config: { cniVersion: CURRENT_VERSION },
       containerId: "",
-      // Very old plugins insist on these three, whatever they are asked.
+      // Very old plugins require these three for each verb.
       netns: "dummy",
       ifName: "dummy",
       path: ["dummy"],
@@ -87,7 +89,7 @@ export class VersionProbe {
 }
 
 /**
- * What a plugin printed for VERSION.
+ * Reads what a plugin printed for VERSION.
  *
  * @throws {CniError} kind `plugin-output`, code 6
  */
@@ -99,30 +101,23 @@ export function decodeVersions(stdout: string): PluginVersions {
     const { msg } = asCniError(cause);
     throw undecodable(stdout.trim() === "" ? "nothing was printed" : msg, cause);
   }
-  if (!isObject(json)) throw undecodable("it is not a JSON object");
-  const { cniVersion, supportedVersions } = json;
-  if (cniVersion === undefined || cniVersion === null || cniVersion === "") {
-    throw undecodable("missing field cniVersion");
-  }
-  if (typeof cniVersion !== "string") throw undecodable("cniVersion is not a string");
-  if (supportedVersions === undefined || supportedVersions === null) return withoutList(cniVersion);
-  if (!isArray(supportedVersions)) throw undecodable("supportedVersions is not an array");
-  const texts = supportedVersions.filter((version) => typeof version === "string");
-  if (texts.length < supportedVersions.length) throw undecodable("supportedVersions holds more than strings");
-  return texts.length === 0 ? withoutList(cniVersion) : { cniVersion, supportedVersions: texts };
+  const fail = (error: ValidationError) => undecodable(error.describe("it"));
+  const { cniVersion = "", supportedVersions = [] } = readShape(ANSWER, json, fail);
+  if (cniVersion === "") throw undecodable("missing field cniVersion");
+  return supportedVersions.length === 0 ? withoutList(cniVersion) : { cniVersion, supportedVersions };
 }
 
-/** The answer of 0.2.0, which brought VERSION, had no list yet. */
+const ANSWER = openObjectOf({}, { cniVersion: orNull(anyText), supportedVersions: orNull(listOf(anyText)) });
+
+/** Version 0.2.0 introduced VERSION; its answer had no list yet. */
 function withoutList(cniVersion: string): PluginVersions {
   if (cniVersion === "0.2.0") return { cniVersion, supportedVersions: ["0.1.0", "0.2.0"] };
   throw undecodable("missing field supportedVersions");
 }
 
 function undecodable(reason: string, cause?: unknown): CniError {
-  return new CniError("plugin-output", `decoding version info: ${reason}`, {
-    code: ERROR_CODES.decodingFailure,
-    ...(cause === undefined ? {} : { cause }),
-  });
+  const code = ERROR_CODES.decodingFailure;
+  return new CniError("plugin-output", `decoding version info: ${reason}`, { code, cause });
 }
 
 function isOlderThanVersion(error: unknown): boolean {

@@ -218,7 +218,7 @@ function makeRunner(
     environment,
     run,
     running,
-    watch: instrumentation,
+    instrumentation,
     onStderrLine: ({ line, ...fields }) => log.info(line, fields),
     onWait: ({ plugin, verb, network, ...fields }) =>
       log.warn(`still waiting for plugin "${plugin}", ${verb} of network "${network}"`, fields),

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { ALWAYS_BUILTIN } from "../../lib/plugin/exec.ts";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
 import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";

@@ -1,7 +1,8 @@
 // "No error is ever empty": whatever a plugin prints, however it ends, and whatever is thrown on the way.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type CommandEnd, HostError } from "../../lib/host/command.ts";
-import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
+import type { PluginCall } from "../../lib/plugin/call.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { type Plugin, servePlugin } from "../../lib/plugin/serve.ts";
 import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";

@@ -1,13 +1,9 @@
 // The runtime's end of the wire over a fake run and over built-ins. What needs real processes is in
 // exec_process_test.ts.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  ALWAYS_BUILTIN,
-  type PluginCall,
-  type PluginLine,
-  PluginRunner,
-  type PluginRunnerOptions,
-} from "../../lib/plugin/exec.ts";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
+import type { PluginCall } from "../../lib/plugin/call.ts";
+import { type PluginLine, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { runWithContainerId } from "../../lib/plugin/run_with_container_id.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
 import type { BuiltinTable, Plugin, PluginRequest } from "../../lib/plugin/serve.ts";
@@ -30,7 +26,13 @@ function runnerOf(run: FakeRun, options: Partial<PluginRunnerOptions> = {}): Plu
 }
 
 function pluginOf(add: NonNullable<Plugin["verbs"]["ADD"]>): BuiltinTable {
-  return { mine: { about: "CNI plugin mine", versions: SPEC_VERSIONS, verbs: { ADD: add, DEL: add } } };
+  return {
+    mine: {
+      about: "CNI plugin mine",
+      versions: SPEC_VERSIONS,
+      verbs: { ADD: add, DEL: async (request) => void await add(request) },
+    },
+  };
 }
 
 const BUSY = new Error("Failed to spawn '/bin/sh': Text file busy (os error 26)");

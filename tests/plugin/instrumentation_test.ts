@@ -66,7 +66,7 @@ function runnerOf(run: FakeRun, seen: Observer, options: Partial<PluginRunnerOpt
   return new PluginRunner({
     pluginDirs: ["/bin"],
     run: run.run,
-    watch: new Instrumentation({ observer: seen }),
+    instrumentation: new Instrumentation({ observer: seen }),
     ...options,
   });
 }
@@ -162,9 +162,11 @@ Deno.test("an observer that throws changes nothing", async () => {
 
 Deno.test("an operation is seen with its kind of error", async () => {
   const seen = new Seen();
-  const watch = new Instrumentation({ observer: seen });
-  assertEquals(await watch.operation("stop", {}, () => Promise.resolve(7)), 7);
-  await assertRejects(() => watch.operation("gc", {}, () => Promise.reject(new Error("disk on fire"))));
+  const instrumentation = new Instrumentation({ observer: seen });
+  assertEquals(await instrumentation.operation("stop", {}, () => Promise.resolve(7)), 7);
+  await assertRejects(() =>
+    instrumentation.operation("gc", {}, () => Promise.reject(new Error("disk on fire")))
+  );
   assertEquals(seen.operations.map(({ operation, outcome }) => [operation, outcome]), [["stop", "ok"], [
     "gc",
     "io",
@@ -202,9 +204,9 @@ Deno.test("a plugin is told of the span of its call, in place of what is inherit
   const run = new FakeRun([{ stdout: "{}" }, { stdout: "{}" }]);
   const tracer = new SpanList();
   const environment = { TRACEPARENT: "00-of-the-caller", TRACESTATE: "of=caller", LANG: "C" };
-  const watch = new Instrumentation({ tracer });
-  const runner = new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment, watch });
-  await watch.operation("run", { "podwire.sandbox": "s" }, () => runner.call(callOf()));
+  const instrumentation = new Instrumentation({ tracer });
+  const runner = new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment, instrumentation });
+  await instrumentation.operation("run", { "podwire.sandbox": "s" }, () => runner.call(callOf()));
   const traced = run.requests[0]?.env ?? {};
   assertEquals([traced.TRACEPARENT, traced.TRACESTATE, traced.LANG], ["00-trace-2-01", undefined, "C"]);
   assertEquals(tracer.spans, [

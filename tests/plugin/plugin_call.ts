@@ -1,6 +1,7 @@
 // The call that the tests of the runtime's end of the wire make, unless they say otherwise.
 import { assertRejects } from "@std/assert";
-import { type PluginCall, PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
+import type { PluginCall } from "../../lib/plugin/call.ts";
+import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { PluginFolder } from "../recording_plugin.ts";
 

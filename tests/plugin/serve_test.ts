@@ -1,6 +1,14 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { type Plugin, type PluginOutcome, type PluginRequest, servePlugin } from "../../lib/plugin/serve.ts";
+import {
+  type Plugin,
+  type PluginOutcome,
+  type PluginRequest,
+  type PluginVerb,
+  type PluginVerbs,
+  servePlugin,
+} from "../../lib/plugin/serve.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { Result } from "../../lib/cni/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 
 const ENV: Readonly<Record<string, string>> = {
@@ -11,7 +19,7 @@ const ENV: Readonly<Record<string, string>> = {
   CNI_PATH: "/opt/cni/bin",
 };
 
-type Handler = (request: PluginRequest) => ReturnType<NonNullable<Plugin["verbs"]["ADD"]>>;
+type Handler = (request: PluginRequest) => Result | void | Promise<Result | void>;
 
 interface Call {
   readonly env?: Readonly<Record<string, string>>;
@@ -31,10 +39,11 @@ async function call(call: Call): Promise<PluginOutcome & { calls: number }> {
     calls++;
     return (call.handler ?? (() => Promise.resolve(RESULT)))(request);
   };
+  const other = handler as PluginVerb;
   const outcome = await servePlugin({
     about,
     versions: versions ?? SPEC_VERSIONS,
-    verbs: { ADD: handler, CHECK: handler, DEL: handler, GC: handler, STATUS: handler },
+    verbs: { ADD: handler as PluginVerbs["ADD"], CHECK: other, DEL: other, GC: other, STATUS: other },
   }, {
     env: (name) => ({ ...ENV, ...env })[name],
     stdin: call.stdin ??
@@ -242,4 +251,32 @@ Deno.test("numbers and unknown keys of the configuration arrive as written", asy
     handler: (request) => (seen = JSON.stringify(request.config), Promise.resolve(RESULT)),
   });
   assertEquals(seen, '{"name":"web","cniVersion":"1.1.0","id":9007199254740993,"x":{"y":1.0}}');
+});
+
+Deno.test("the functions of a plugin may be plain, and what they throw becomes the error object", async () => {
+  const plugin: Plugin = {
+    about: "",
+    versions: SPEC_VERSIONS,
+    verbs: {
+      ADD: ({ ifName: name, netns: sandbox }) => ({ cniVersion: "1.1.0", interfaces: [{ name, sandbox }] }),
+      DEL: () => {},
+      CHECK: () => {
+        throw new CniError("plugin", "the route is gone", { code: 120 });
+      },
+    },
+  };
+  const run = async (verb: string) => {
+    const { stdout, code } = await servePlugin(plugin, {
+      env: (name) => ({ ...ENV, CNI_COMMAND: verb })[name],
+      stdin: () => Promise.resolve('{"name": "web", "cniVersion": "1.1.0", "type": "t"}'),
+    });
+    return { code, printed: stdout === "" ? undefined : JSON.parse(stdout) };
+  };
+  assertEquals(await run("ADD"), {
+    code: 0,
+    printed: { cniVersion: "1.1.0", interfaces: [{ name: "eth0", sandbox: "/nowhere/c1" }] },
+  });
+  assertEquals(await run("DEL"), { code: 0, printed: undefined });
+  const printed = { cniVersion: "1.1.0", code: 120, msg: "the route is gone" };
+  assertEquals(await run("CHECK"), { code: 1, printed });
 });

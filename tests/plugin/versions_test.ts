@@ -43,17 +43,23 @@ Deno.test("B69 B70 what is no answer to VERSION is refused, saying what is missi
   const cases: readonly [string, RegExp][] = [
     ["", /^decoding version info: nothing was printed$/],
     ["hello", /^decoding version info: "hello" is no JSON/],
-    ["[]", /^decoding version info: it is not a JSON object$/],
-    ["null", /^decoding version info: it is not a JSON object$/],
+    ["[]", /^decoding version info: it must be an object, not an array$/],
+    ["null", /^decoding version info: it must be an object, not null$/],
     ["{}", /^decoding version info: missing field cniVersion$/],
     ['{"cniVersion": "", "supportedVersions": ["1.0.0"]}', /missing field cniVersion$/],
     ['{"cniVersion": null, "supportedVersions": ["1.0.0"]}', /missing field cniVersion$/],
-    ['{"cniVersion": 1, "supportedVersions": ["1.0.0"]}', /cniVersion is not a string$/],
+    ['{"cniVersion": 1, "supportedVersions": ["1.0.0"]}', /cniVersion must be a string, not a number$/],
     ['{"cniVersion": "1.0.0"}', /missing field supportedVersions$/],
     ['{"cniVersion": "1.0.0", "supportedVersions": []}', /missing field supportedVersions$/],
     ['{"cniVersion": "0.2", "supportedVersions": []}', /missing field supportedVersions$/],
-    ['{"cniVersion": "1.0.0", "supportedVersions": "1.0.0"}', /supportedVersions is not an array$/],
-    ['{"cniVersion": "1.0.0", "supportedVersions": [1]}', /supportedVersions holds more than strings$/],
+    [
+      '{"cniVersion": "1.0.0", "supportedVersions": "1.0.0"}',
+      /supportedVersions must be an array, not a string$/,
+    ],
+    [
+      '{"cniVersion": "1.0.0", "supportedVersions": [1]}',
+      /supportedVersions\[0\] must be a string, not a number$/,
+    ],
   ];
   for (const [text, words] of cases) {
     const error: CniError = assertThrows(() => decodeVersions(text), CniError);

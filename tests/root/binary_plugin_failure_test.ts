@@ -46,7 +46,7 @@ const CASES: readonly Case[] = [
     make: (world) => world.plugin("bad", "neither a script nor a binary\n"),
     kind: "plugin-start",
     code: 0,
-    says: "BAD cannot be started: it is no program for this machine",
+    says: "BAD cannot be started: it is not a program for this machine",
   },
   {
     name: "names an interpreter that does not exist",

@@ -1,7 +1,8 @@
 // How a built-in bridge works with the plugin that it delegates addresses to, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
-import { type PluginCall, PluginRunner } from "../../lib/plugin/exec.ts";
+import type { PluginCall } from "../../lib/plugin/call.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
