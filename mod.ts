@@ -45,13 +45,20 @@ export type { PodNetwork } from "./lib/pod/pod.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 
 // Sandboxes.
-export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";
+export type { NetnsSource, RunOptions, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { OciRuntime } from "./lib/sandbox/oci_runtime.ts";
 export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
 export type { Refusal } from "./lib/plugin/refusal.ts";
 export type { FindPluginOptions } from "./lib/plugin/find.ts";
 export { type Sandbox, SANDBOX_STATES, type SandboxNetwork, type SandboxState } from "./lib/sandbox/view.ts";
-export type { FindOptions, RemoveOptions, Sandboxes, StopOptions } from "./lib/sandbox/sandbox.ts";
+export type {
+  DisposableSandbox,
+  ExecRequest,
+  FindOptions,
+  RemoveOptions,
+  Sandboxes,
+  StopOptions,
+} from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
 export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type {
@@ -88,7 +95,7 @@ export type {
   WantedNetworks,
 } from "./lib/pod/request.ts";
 export { type PortProtocol, PROTOCOLS } from "./lib/state/host_port.ts";
-export type { AttachRequest } from "./lib/attachment/attachments.ts";
+export type { AttachRequest, DelOptions } from "./lib/attachment/attachments.ts";
 export type { AttachmentFilter } from "./lib/state/attachment_filter.ts";
 export {
   ATTACHMENT_STATES,

@@ -362,6 +362,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "name_conflicts.ts",
       "ended_containers.ts",
       "run.ts",
+      "disposable.ts",
+      "exec.ts",
       "sandbox.ts",
       "warm_sandboxes.ts",
     ],

@@ -1,5 +1,7 @@
 import { listDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
-import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
+import type { CallOptions } from "../async/call_options.ts";
+import { call } from "../errors/call.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import {
   listFromPluginConfig,
   type NetworkConfigList,
@@ -37,9 +39,14 @@ export type LoadedFile =
  * }
  * ```
  */
-export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]> {
+export async function loadDirectory(
+  dir: string,
+  { signal }: CallOptions = {},
+): Promise<readonly LoadedFile[]> {
   const loaded: LoadedFile[] = [];
-  for (const name of configNames(await withCniErrors(() => listDir(dir), { file: dir }))) {
+  const names = await call({ signal }, () => listDir(dir), { file: dir });
+  for (const name of configNames(names)) {
+    if (signal?.aborted) throw asCniError(signal.reason);
     const file = `${dir}/${name}`;
     try {
       const list = await loadFile(dir, name);
@@ -69,15 +76,13 @@ export async function loadDirectory(dir: string): Promise<readonly LoadedFile[]>
  * console.log(name, cniVersions);
  * ```
  */
-export async function loadNetworkFile(path: string): Promise<NetworkConfigList> {
+export async function loadNetworkFile(
+  path: string,
+  options: CallOptions = {},
+): Promise<NetworkConfigList> {
   const slash = path.lastIndexOf("/");
   const [dir, name] = slash < 0 ? [".", path] : [path.slice(0, slash), path.slice(slash + 1)];
-  let list: NetworkConfigList | undefined;
-  try {
-    list = await loadFile(dir, name);
-  } catch (error) {
-    throw asCniError(error, { file: path });
-  }
+  const list = await call(options, () => loadFile(dir, name), { file: path });
   if (list !== undefined) return list;
   throw new CniError("not-found", "there is no such configuration file", { file: path });
 }

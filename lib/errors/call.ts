@@ -1,15 +1,20 @@
+import type { CniErrorOptions } from "../cni/error.ts";
 import type { CallOptions } from "../async/call_options.ts";
 import { withCniErrors } from "./to_cni_error.ts";
 
 /**
  * Runs the body of a public method: it does not begin if the signal has fired already, and everything that is thrown
- * becomes a {@linkcode CniError}.
+ * becomes a {@linkcode CniError}, with the context.
  *
  * @throws {CniError} with the failure of the body, or with the reason of the signal
  */
-export async function call<T>({ signal }: CallOptions, body: () => T | Promise<T>): Promise<T> {
+export async function call<T>(
+  { signal }: CallOptions,
+  body: () => T | Promise<T>,
+  context: CniErrorOptions = {},
+): Promise<T> {
   return await withCniErrors(async () => {
     signal?.throwIfAborted();
     return await body();
-  });
+  }, context);
 }

@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { withSystemDirs } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
@@ -12,7 +13,7 @@ import { abortable } from "../async/wait.ts";
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
 
 /** What {@linkcode runPlugin} can be told. */
-export interface RunPluginOptions extends FindPluginOptions {
+export interface RunPluginOptions extends FindPluginOptions, CallOptions {
   /** Plugins that can be delegated to without an executable. @default {{}} */
   readonly builtins?: BuiltinTable | undefined;
   /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
@@ -69,7 +70,10 @@ export async function runPlugin(
   io: PluginProcess,
   options: RunPluginOptions = {},
 ): Promise<number> {
-  return await withSignals(io, async (signal) => {
+  return await withSignals(io, async (interrupted) => {
+    const signal = options.signal === undefined
+      ? interrupted
+      : AbortSignal.any([interrupted, options.signal]);
     const { stdout, stderr, code } = await servePlugin(plugin, {
       env: (name) => io.env(name),
       stdin: () => abortable(readInput(io), signal),

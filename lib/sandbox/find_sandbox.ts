@@ -1,3 +1,4 @@
+import type { CallOptions } from "../async/call_options.ts";
 import { inParallel } from "../async/parallel.ts";
 import { CniError } from "../cni/error.ts";
 import { isDamaged } from "./damaged_record.ts";
@@ -11,11 +12,9 @@ const FILES_AT_ONCE = 16;
 const PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
 /** How a sandbox is looked up. */
-export interface FindOptions {
+export interface FindOptions extends CallOptions {
   /** The namespace of the name. @default {"default"} */
   readonly namespace?: string | undefined;
-  /** Cuts the call short. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**

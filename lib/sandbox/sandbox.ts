@@ -1,9 +1,12 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { CommandOutcome } from "../host/command.ts";
 import type { NetnsHandle } from "../host/netns_handle.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
+import { call } from "../errors/call.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { CniError } from "../cni/error.ts";
 import { isInState, mayMatch, type SandboxFilter } from "./filter.ts";
+import { type DisposableSandbox, withRemoval } from "./disposable.ts";
+import { execInNetns, type ExecRequest } from "./exec.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { infraEndDetails, infraState } from "./infra.ts";
@@ -15,6 +18,8 @@ import { type RunContext, runSandbox } from "./run.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
 import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
+export type { DisposableSandbox } from "./disposable.ts";
+export type { ExecRequest } from "./exec.ts";
 export type { FindOptions } from "./find_sandbox.ts";
 export type { RemoveOptions } from "./remove.ts";
 export type { StopOptions } from "./stop.ts";
@@ -58,13 +63,26 @@ export class Sandboxes {
    *
    * Permissions: those of the class; all of them are requested before anything is done.
    *
+   * With `await using` the sandbox is removed at the end of the block, which throws what could not be torn down; without, it
+   * stays until it is removed.
+   *
    * @throws {CniError} with the first failure; kind `conflict` if the name or the ID is taken
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime/podwire.ts";
+   *
+   * const { sandboxes } = new Podwire();
+   * await using sandbox = await sandboxes.run({ name: "job" });
+   * console.log(sandbox.netns, sandbox.ips);
+   * ```
    */
-  async run(request: SandboxRequest, options: RunOptions = {}): Promise<Sandbox> {
+  async run(request: SandboxRequest, options: RunOptions = {}): Promise<DisposableSandbox> {
     const { name, id } = request;
     const attributes = { ...(name && { "podwire.sandbox": name }), ...(id && { "podwire.sandbox_id": id }) };
-    const run = () => withCniErrors(() => runSandbox(request, this.#context, options));
-    return await this.#context.instrumentation.operation("run", attributes, run);
+    const run = () => call(options, () => runSandbox(request, this.#context, options));
+    const sandbox = await this.#context.instrumentation.operation("run", attributes, run);
+    return withRemoval(sandbox, (id) => this.remove(id, { missingOk: true }));
   }
 
   /**
@@ -79,7 +97,7 @@ export class Sandboxes {
    */
   async stop(nameOrId: string, options: StopOptions = {}): Promise<readonly CniError[]> {
     const attributes = { "podwire.sandbox": nameOrId };
-    const stop = () => withCniErrors(() => stopSandbox(nameOrId, options, this.#context));
+    const stop = () => call(options, () => stopSandbox(nameOrId, options, this.#context));
     return await this.#context.instrumentation.operation("stop", attributes, stop);
   }
 
@@ -97,7 +115,7 @@ export class Sandboxes {
    */
   async remove(nameOrId: string, options: RemoveOptions = {}): Promise<readonly CniError[]> {
     const attributes = { "podwire.sandbox": nameOrId };
-    const remove = () => withCniErrors(() => removeSandbox(nameOrId, options, this.#context));
+    const remove = () => call(options, () => removeSandbox(nameOrId, options, this.#context));
     return await this.#context.instrumentation.operation("remove", attributes, remove);
   }
 
@@ -114,8 +132,7 @@ export class Sandboxes {
     { signal }: CallOptions = {},
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
-    return await withCniErrors(async () => {
-      signal?.throwIfAborted();
+    return await call({ signal }, async () => {
       const records = (await this.#all()).filter((record) => mayMatch(record, filters));
       const sandboxes = await viewSandboxes(records, this.#context, signal);
       return sandboxes.filter((sandbox) => isInState(sandbox, filters));
@@ -125,7 +142,7 @@ export class Sandboxes {
   /** Returns the state of each sandbox, as {@linkcode Sandboxes.list} does, without the results of its networks. */
   async states({ signal }: CallOptions = {}): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
     const context = { ...this.#context, pods: { networks: () => Promise.resolve([]) } };
-    return await withCniErrors(async () => viewSandboxes(await this.#all(), context, signal));
+    return await call({ signal }, async () => viewSandboxes(await this.#all(), context, signal));
   }
 
   async #all(): Promise<readonly SandboxRecord[]> {
@@ -143,10 +160,9 @@ export class Sandboxes {
    * @throws {CniError} kind `not-found`
    */
   async get(nameOrId: string, options: FindOptions = {}): Promise<Sandbox> {
-    return await withCniErrors(async () => {
+    return await call(options, async () => {
       const { namespace, signal } = options;
       const { sandboxes, damagedSandboxes } = this.#context;
-      signal?.throwIfAborted();
       const record = await findSandbox(sandboxes, nameOrId, { namespace, damagedSandboxes });
       const sandbox = await viewSandbox(record, this.#context, signal);
       const { reason, underWay = false } = sandbox;
@@ -175,11 +191,39 @@ export class Sandboxes {
    */
   async hold(nameOrId: string, options: FindOptions = {}): Promise<NetnsHandle> {
     const sandbox = await this.get(nameOrId, options);
-    return await withCniErrors(() => holdSandboxNetns(sandbox, this.#context));
+    return await call(options, () => holdSandboxNetns(sandbox, this.#context));
   }
 
-  /** Recreates damaged records, of one sandbox or of all. Records of a newer version stay as they are. */
+  /**
+   * Runs a program in the network namespace of a ready sandbox and returns how it ended. The program ends with the signal.
+   *
+   * Permissions: as {@linkcode Sandboxes.hold}, and `--allow-run=nsenter`; needs root.
+   *
+   * @throws {CniError} as {@linkcode Sandboxes.hold}. An exit code of the program, and 126 or 127 if it cannot be started, is
+   * no error
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime/podwire.ts";
+   *
+   * const { sandboxes } = new Podwire();
+   * const { code, stdout } = await sandboxes.exec("web", { program: "ip", args: ["-br", "addr"] });
+   * console.log(code, stdout);
+   * ```
+   */
+  async exec(nameOrId: string, request: ExecRequest, options: FindOptions = {}): Promise<CommandOutcome> {
+    using netns = await this.hold(nameOrId, options);
+    return await call(options, () => execInNetns(netns, request, this.#context, options));
+  }
+
+  /**
+   * Recreates damaged records, of one sandbox or of all. Records of a newer version stay as they are.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found` if there is no such sandbox
+   */
   async repair(request: RepairRequest = {}, options: CallOptions = {}): Promise<RepairReport> {
-    return await this.#context.repair.repair(request, options);
+    return await call(options, () => this.#context.repair.repair(request, options));
   }
 }
