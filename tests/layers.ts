@@ -398,6 +398,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "acceptor.ts",
       "http_error.ts",
       "body.ts",
+      "event_stream.ts",
       "client.ts",
       "event_hub.ts",
       "gauges.ts",

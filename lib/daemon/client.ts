@@ -1,45 +1,183 @@
 import type { CallOptions } from "../async/call_options.ts";
+import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
+import { isObject, type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
+import { anyNumber, anyText, lenient, oneOf, openObjectOf } from "../cni/shape.ts";
+import { call } from "../errors/call.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { HostError } from "../host/command.ts";
-import { requestOverUnix, type UnixAnswer } from "../host/http_over_unix.ts";
+import { requestOverUnix, streamOverUnix } from "../host/http_over_unix.ts";
 import type { SettingTable } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
+import { type DisposableSandbox, withRemoval } from "../sandbox/disposable.ts";
+import type { SandboxFilter } from "../sandbox/filter.ts";
+import type { FindOptions } from "../sandbox/find_sandbox.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
-import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
-import { anyNumber, anyText, lenient, oneOf, openObjectOf } from "../cni/shape.ts";
+import { dataOfEvents } from "./event_stream.ts";
 
-/** Asks the daemon that serves at a Unix socket. */
+/** One thing that happened on the machine of the daemon. */
+export interface DaemonEvent extends JsonObject {
+  /** `sandbox`, `attachment`, `catalogue` (the networks changed) or `status` (the readiness of one changed). */
+  readonly type: string;
+  /** When it happened, in ISO 8601. */
+  readonly time: string;
+}
+
+/** How {@linkcode DaemonClient.remove} removes a sandbox. */
+export interface DaemonRemoveOptions extends FindOptions {
+  /** Whether the sandbox is forgotten even if not everything could be torn down. @default {false} */
+  readonly force?: boolean | undefined;
+}
+
+/**
+ * A client of the daemon that serves at a Unix socket (`podwire serve`). Each call uses a connection of its own.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the socket; from Deno 2.9 on `--allow-net=unix:PATH` too.
+ *
+ * @example
+ * ```ts
+ * import { DaemonClient } from "./client.ts";
+ *
+ * const client = new DaemonClient("/run/podwire/podwire.sock");
+ * const { id, ips } = await client.run({ name: "web" }, { signal: AbortSignal.timeout(30_000) });
+ * console.log(ips, (await client.list()).length);
+ * await client.remove(id);
+ * ```
+ */
 export class DaemonClient {
   readonly #socket: string;
 
+  /** Creates a client of the socket at that path; connects at each call. */
   constructor(socket: string) {
     this.#socket = socket;
   }
 
   /**
-   * Lets the daemon make a sandbox, or hand out one that is ready. If the signal fires first, the connection is closed, and
-   * the daemon undoes what it has made.
+   * Lets the daemon create a sandbox, or hand out one that is ready. If the signal fires first, the connection is closed, and
+   * the daemon undoes what it did. With `await using` the sandbox is removed at the end of the block.
    *
-   * @throws {CniError} what the daemon answers, as it was there; kind `not-ready` if none serves, `io` if it is gone
-   * before it has answered
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} the error of the daemon; kind `not-ready` if no daemon serves, `io` if it ended before it answered
    */
-  async run(request: SandboxRequest, { signal }: CallOptions = {}): Promise<Sandbox> {
+  async run(request: SandboxRequest, options: CallOptions = {}): Promise<DisposableSandbox> {
     const body = printJson(bodyOf(request));
-    return await this.#ask("POST", "/v1/sandboxes", body, signal) as unknown as Sandbox;
+    const sandbox = await this.#ask({ method: "POST", target: "/v1/sandboxes", body }, options);
+    return withRemoval(sandbox as unknown as Sandbox, (id) => this.remove(id));
   }
 
-  async #ask(method: string, target: string, body: string, signal?: AbortSignal): Promise<JsonObject> {
-    const { status, text } = await this.#send(method, target, body, signal);
-    const json = objectOf(text);
-    if (status >= 200 && status < 300 && json !== undefined) return json;
-    const error = json && isObject(json.error) ? json.error : undefined;
-    throw error === undefined ? this.#unlike(`it answers with ${status}`) : failureOf(error);
+  /**
+   * Returns the sandboxes that match the filter, oldest first.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as {@linkcode DaemonClient.run}
+   */
+  async list(filter: SandboxFilter = {}, options: CallOptions = {}): Promise<readonly Sandbox[]> {
+    const { labels, ...members } = filter;
+    const label = labels && Object.entries(labels)
+      .map(([key, value]) => value === undefined ? key : `${key}=${value}`).join(",");
+    const target = `/v1/sandboxes${queryOf({ ...members, label: label === "" ? undefined : label })}`;
+    return await this.#ask({ method: "GET", target }, options) as unknown as readonly Sandbox[];
   }
 
-  async #send(method: string, target: string, body: string, signal?: AbortSignal): Promise<UnixAnswer> {
+  /**
+   * Returns one sandbox, by name, ID or unambiguous prefix of an ID.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found`, or as {@linkcode DaemonClient.run}
+   */
+  async get(nameOrId: string, { namespace, signal }: FindOptions = {}): Promise<Sandbox> {
+    const target = `${pathOf(nameOrId)}${queryOf({ namespace })}`;
+    return await this.#ask({ method: "GET", target }, { signal }) as unknown as Sandbox;
+  }
+
+  /**
+   * Tears down the networks of a sandbox, keeps its record, and returns it. What could not be torn down is logged by the
+   * daemon, and stays among the attachments.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found`, or as {@linkcode DaemonClient.run}
+   */
+  async stop(nameOrId: string, { namespace, signal }: FindOptions = {}): Promise<Sandbox> {
+    const target = `${pathOf(nameOrId)}/stop${queryOf({ namespace })}`;
+    return await this.#ask({ method: "POST", target, body: "{}" }, { signal }) as unknown as Sandbox;
+  }
+
+  /**
+   * Tears down a sandbox and forgets it. A sandbox that does not exist counts as success.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} what could not be torn down unless `force`, or as {@linkcode DaemonClient.run}
+   */
+  async remove(
+    nameOrId: string,
+    { namespace, force = false, signal }: DaemonRemoveOptions = {},
+  ): Promise<void> {
+    const target = `${pathOf(nameOrId)}${queryOf({ namespace, force: force ? "true" : undefined })}`;
+    await this.#ask({ method: "DELETE", target }, { signal });
+  }
+
+  /**
+   * Yields what happens to sandboxes, attachments and networks from now on. The iteration ends when the daemon ends, and when
+   * the reader is so slow that the daemon drops it.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as {@linkcode DaemonClient.run}, or with the reason of the signal
+   *
+   * @example
+   * ```ts
+   * import { DaemonClient } from "./client.ts";
+   *
+   * const client = new DaemonClient("/run/podwire/podwire.sock");
+   * for await (const { type, time } of client.events()) console.log(time, type);
+   * ```
+   */
+  async *events({ signal }: CallOptions = {}): AsyncGenerator<DaemonEvent> {
     try {
-      return await requestOverUnix(this.#socket, { method, target, body, signal });
+      const request = { method: "GET", target: "/v1/events", body: "", signal };
+      using answer = await this.#reach(() => streamOverUnix(this.#socket, request));
+      if (answer.status !== 200) {
+        throw this.#failureOf(answer.status, (await Array.fromAsync(answer.text)).join(""));
+      }
+      for await (const data of dataOfEvents(answer.text)) {
+        const event = parsed(data);
+        if (isObject(event)) yield event as DaemonEvent;
+      }
+    } catch (error) {
+      throw asCniError(error);
+    }
+  }
+
+  /** Returns the JSON of a successful answer. */
+  async #ask(
+    { method, target, body = "" }: { method: string; target: string; body?: string },
+    { signal }: CallOptions,
+  ): Promise<Json | undefined> {
+    return await call({ signal }, async () => {
+      const request = { method, target, body, signal };
+      const { status, text } = await this.#reach(() => requestOverUnix(this.#socket, request));
+      const json = parsed(text);
+      const isAnswer = status === 204 || typeof json === "object";
+      if (status >= 200 && status < 300 && isAnswer) return json;
+      throw this.#failureOf(status, text);
+    });
+  }
+
+  /** Returns the error that the daemon answered with. */
+  #failureOf(status: number, text: string): CniError {
+    const json = parsed(text);
+    const error = isObject(json) ? json.error : undefined;
+    return isObject(error) ? failureOf(error) : this.#unlike(`it answers with ${status}`);
+  }
+
+  async #reach<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
       if (cause.reason === "bad-output") throw this.#unlike(cause.message);
@@ -97,10 +235,20 @@ function membersOf(settings: object, table: SettingTable): object {
   return Object.fromEntries(members);
 }
 
-function objectOf(text: string): JsonObject | undefined {
+function pathOf(nameOrId: string): string {
+  return `/v1/sandboxes/${encodeURIComponent(nameOrId)}`;
+}
+
+function queryOf(members: Readonly<Record<string, string | undefined>>): string {
+  const given = Object.entries(members).filter((member): member is [string, string] =>
+    member[1] !== undefined
+  );
+  return given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
+}
+
+function parsed(text: string): Json | undefined {
   try {
-    const json = parseJson(text);
-    return isObject(json) ? json : undefined;
+    return parseJson(text);
   } catch {
     return undefined;
   }

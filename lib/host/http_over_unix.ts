@@ -55,6 +55,88 @@ export async function requestOverUnix(path: string, request: UnixRequest): Promi
   }
 }
 
+/** An answer whose body is read while it comes. */
+export interface UnixStream extends Disposable {
+  readonly status: number;
+  /** Yields the text of the body as it comes, until the server closes the connection. */
+  readonly text: AsyncIterable<string>;
+}
+
+/**
+ * As {@linkcode requestOverUnix}, for an answer that has no end: returns as soon as its head has come. The connection is
+ * closed when the stream is disposed of, and when the signal fires.
+ *
+ * @throws {HostError} as {@linkcode requestOverUnix}
+ * @throws The reason of `signal`, if that fires first, also while the text is read
+ */
+export async function streamOverUnix(path: string, request: UnixRequest): Promise<UnixStream> {
+  const { signal } = request;
+  signal?.throwIfAborted();
+  using stack = new DisposableStack();
+  const connection = await connect(path);
+  let isOpen = true;
+  const close = stack.adopt(() => {
+    if (isOpen) connection.close();
+    isOpen = false;
+  }, (close) => close());
+  signal?.addEventListener("abort", close, { once: true });
+  stack.defer(() => signal?.removeEventListener("abort", close));
+  const chunks = chunksOf(connection, () => isOpen, signal);
+  try {
+    await send(connection, request);
+    const head = await headOf(chunks);
+    const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head.text) ?? [];
+    if (status === undefined) {
+      throw new HostError(`${path} was closed before its answer`, { reason: "cut-short" });
+    }
+    const rest = stack.move();
+    return {
+      status: Number(status),
+      text: textOf(head.rest, chunks),
+      [Symbol.dispose]: () => rest[Symbol.dispose](),
+    };
+  } catch (error) {
+    throw signal?.aborted ? signal.reason : error;
+  }
+}
+
+/** Reads up to the empty line that ends the head. What comes behind it is the beginning of the body. */
+async function headOf(
+  chunks: AsyncIterator<string>,
+): Promise<{ readonly text: string; readonly rest: string }> {
+  let text = "";
+  for (;;) {
+    const end = text.indexOf("\r\n\r\n");
+    if (end >= 0) return { text: text.slice(0, end), rest: text.slice(end + "\r\n\r\n".length) };
+    const { value, done } = await chunks.next();
+    if (done) return { text: "", rest: "" };
+    text += value;
+  }
+}
+
+async function* textOf(rest: string, chunks: AsyncGenerator<string>): AsyncGenerator<string> {
+  if (rest !== "") yield rest;
+  yield* chunks;
+}
+
+async function* chunksOf(
+  connection: Deno.Conn,
+  isOpen: () => boolean,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    const size = await connection.read(buffer).catch((error) => {
+      signal?.throwIfAborted();
+      if (!isOpen() || CLOSED.some((kind) => error instanceof kind)) return null;
+      throw error;
+    });
+    if (size === null) return;
+    yield decoder.decode(buffer.subarray(0, size), { stream: true });
+  }
+}
+
 async function connect(path: string): Promise<Deno.UnixConn> {
   try {
     return await Deno.connect({ transport: "unix", path });

@@ -6,7 +6,7 @@ export type DisposableSandbox = Sandbox & AsyncDisposable;
 /** Adds the removal to a sandbox, as a member that is not enumerable: printing and comparing the sandbox do not change. */
 export function withRemoval(sandbox: Sandbox, remove: (id: string) => Promise<unknown>): DisposableSandbox {
   const { id } = sandbox;
-  return Object.defineProperty({ ...sandbox }, Symbol.asyncDispose, {
+  return Object.defineProperty(sandbox, Symbol.asyncDispose, {
     value: async () => void await remove(id),
   }) as DisposableSandbox;
 }
