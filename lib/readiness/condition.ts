@@ -1,18 +1,18 @@
 import type { NetworkAnswer, StatusReason } from "./status.ts";
 
-/** How a network stands by the answers of its plugins, whatever grace it is given. */
+/** Whether a network is ready by the answers of its plugins alone, without any grace. */
 export interface ReadyCondition {
   readonly ready: boolean;
   readonly reason: StatusReason | undefined;
-  /** When it began to stand so, ISO 8601. */
+  /** Since when it has this readiness and reason, ISO 8601. */
   readonly since: string;
-  /** When it ceased to be ready, ISO 8601; nothing while it is, and of one that never was. */
+  /** When it stopped being ready, ISO 8601; undefined while it is ready, and if it never was. */
   readonly lastTransition: string | undefined;
 }
 
 /**
- * How it stands after that answer: the same object if that is nothing new. Nothing has been so since a moment to come:
- * the clock was set back.
+ * Returns the condition after an answer: the same object if nothing has changed. If `since` is in the future, the clock was
+ * set back; then now is used.
  */
 export function conditionAfter(
   before: ReadyCondition | undefined,
@@ -28,8 +28,8 @@ export function conditionAfter(
 }
 
 /**
- * Until when a network that fails counts as ready, ISO 8601, by the time of day alone: for processes that have nothing
- * else in common. A lapse that lies in the future is one before the clock was set back: it has no grace left.
+ * Returns until when a network that fails counts as ready, ISO 8601. It uses the time of day alone, because the processes
+ * have no other clock in common. If the transition is in the future, the clock was set back: then no grace is left.
  */
 export function graceOf({ lastTransition }: ReadyCondition, graceMs: number, date: Date): string | undefined {
   if (lastTransition === undefined) return undefined;

@@ -11,54 +11,54 @@ const KIND = "podwire.readiness.v1";
 
 /** What {@linkcode ReadinessMemory.write} remembers. */
 export interface Remembered {
-  /** By the key of their subjects. */
-  readonly standings: ReadonlyMap<string, ReadyCondition>;
-  /** Whether these are all there are, so that what else is remembered is of the past. */
+  /** By the key of their targets. */
+  readonly conditions: ReadonlyMap<string, ReadyCondition>;
+  /** Whether these are all conditions: then others that are remembered are forgotten. */
   readonly all: boolean;
   /** Whether a damaged file is moved aside to write them. @default {false} */
-  readonly mends?: boolean;
+  readonly repairs?: boolean | undefined;
 }
 
 /**
- * Since when networks stand as they do, beyond the process: `<state-dir>/readiness.json`. It is told, not relied on:
- * where it cannot be read or written, as by a user who may not, what this process knows is all there is. Nobody is asked
- * for a permission.
+ * The conditions of networks, kept beyond the process in `<state-dir>/readiness.json`. They are shown, but nothing depends on
+ * them: if the file cannot be read or written, for example without the rights, only what this process knows is used. It never
+ * prompts for a permission.
  *
- * Permissions: `--allow-read` and `--allow-write` for the state directory, if they are to be had.
+ * Permissions: `--allow-read` and `--allow-write` for the state directory, if they are granted.
  */
 export class ReadinessMemory {
   readonly #dir: string;
   readonly #log: Logger;
-  readonly #permit: () => Promise<void>;
-  /** What this process knows and could not write. */
+  readonly #requireWritable: () => Promise<void>;
+  /** The conditions that this process could not write. */
   #unsaved: Map<string, ReadyCondition> = new Map();
-  /** Why the file is not used, if it is not. */
+  /** Why the file cannot be used; undefined if it can. */
   #unusable: UnusableRecord | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Nothing is written that `permit` throws at. */
-  constructor(stateDir: string, log: Logger, permit: () => Promise<void> = () => Promise.resolve()) {
+  /** Writes nothing if `requireWritable` throws. */
+  constructor(stateDir: string, log: Logger, requireWritable: () => Promise<void> = () => Promise.resolve()) {
     this.#dir = stateDir;
-    this.#permit = permit;
+    this.#requireWritable = requireWritable;
     this.#log = log;
   }
 
-  /** What is remembered, by the key of the subject. */
+  /** Returns the remembered conditions, by the key of the target. */
   async read(): Promise<ReadonlyMap<string, ReadyCondition>> {
     return new Map([...await this.#load(), ...this.#unsaved]);
   }
 
-  /** Remembers how networks stand, and tells whether that is on disk. Writes only what is new. */
+  /** Remembers conditions. Returns whether they are on disk. Writes only if something changed. */
   async write(remembered: Remembered): Promise<boolean> {
-    const turn = this.#last.then(() => this.#merge(remembered));
-    this.#last = turn;
-    return await turn;
+    const merged = this.#last.then(() => this.#merge(remembered));
+    this.#last = merged;
+    return await merged;
   }
 
-  async #merge({ standings, all, mends = false }: Remembered): Promise<boolean> {
+  async #merge({ conditions, all, repairs = false }: Remembered): Promise<boolean> {
     const known = await this.#load();
-    const merged = new Map(all ? standings : [...known, ...this.#unsaved, ...standings]);
-    if (this.#unusable !== undefined && (this.#unusable.isNewer || !mends)) {
+    const merged = new Map(all ? conditions : [...known, ...this.#unsaved, ...conditions]);
+    if (this.#unusable !== undefined && (this.#unusable.isNewer || !repairs)) {
       this.#unsaved = merged;
       return false;
     }
@@ -68,15 +68,15 @@ export class ReadinessMemory {
     }
     try {
       await requirePermissions({ read: [this.#dir], write: [this.#dir] });
-      await this.#permit();
+      await this.#requireWritable();
       await ensureDir(this.#dir);
-      if (this.#unusable !== undefined) await this.#makeRoom(this.#unusable.message);
+      if (this.#unusable !== undefined) await this.#moveAside(this.#unusable.message);
       await writeFileSynced(this.#path, await printChecksummed(KIND, { networks: encode(merged) }));
       this.#unsaved = new Map();
       return true;
     } catch (error) {
       this.#unsaved = merged;
-      this.#log.debug(`since when networks are ready cannot be written: ${messageOf(error)}`, {
+      this.#log.debug(`the conditions of networks cannot be written: ${messageOf(error)}`, {
         file: this.#path,
       });
       return false;
@@ -90,17 +90,17 @@ export class ReadinessMemory {
       const text = await readTextIfThere(this.#path);
       return text === undefined ? new Map() : await decodeChecksummed(KIND, text, SHAPE);
     } catch (error) {
-      const isOfRecord = error instanceof UnusableRecord || error instanceof UnreadableFileError;
-      if (isOfRecord) this.#unusable = UnusableRecord.of(error);
-      const words = isOfRecord
+      const isUnusable = error instanceof UnusableRecord || error instanceof UnreadableFileError;
+      if (isUnusable) this.#unusable = UnusableRecord.of(error);
+      const msg = isUnusable
         ? "a record cannot be used, and is left as it is"
-        : "since when networks are ready cannot be read";
-      this.#log.debug(`${words}: ${this.#unusable?.message ?? messageOf(error)}`, { file: this.#path });
+        : "the conditions of networks cannot be read";
+      this.#log.debug(`${msg}: ${this.#unusable?.message ?? messageOf(error)}`, { file: this.#path });
       return new Map();
     }
   }
 
-  async #makeRoom(reason: string): Promise<void> {
+  async #moveAside(reason: string): Promise<void> {
     const movedTo = await setAside(this.#path);
     const file = this.#path;
     this.#log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
@@ -119,12 +119,12 @@ function isSame(a: ReadonlyMap<string, ReadyCondition>, b: ReadonlyMap<string, R
   });
 }
 
-/** What `lastTransition` is called in the file: the first release wrote it so. */
+/** The key of `lastTransition` in the file: the first release wrote this one. */
 const LAST_TRANSITION = "lapsed";
 
-function encode(standings: ReadonlyMap<string, ReadyCondition>): JsonObject {
+function encode(conditions: ReadonlyMap<string, ReadyCondition>): JsonObject {
   return Object.fromEntries(
-    [...standings].map(([key, { ready, reason, since, lastTransition }]) => [key, {
+    [...conditions].map(([key, { ready, reason, since, lastTransition }]) => [key, {
       ready,
       ...(reason === undefined ? {} : { reason }),
       since,

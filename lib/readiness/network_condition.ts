@@ -4,52 +4,53 @@ import type { CniError } from "../cni/error.ts";
 import { conditionAfter, type ReadyCondition } from "./condition.ts";
 import { statusOf, type StatusTarget } from "./status_target.ts";
 
-/** How {@linkcode NetworkCondition} judges. */
-export interface Judgement {
+/** Options of {@linkcode NetworkCondition}. */
+export interface ConditionOptions {
   readonly clock: Clock;
+  /** How long a network that was ready and fails still counts as ready, in milliseconds. */
   readonly graceMs: number;
 }
 
-/** The last answer of one network, or what is known of a file, and how long it has been so. */
+/** The last answer of one network, or what is known about an unusable file, and since when it is so. */
 export class NetworkCondition {
-  readonly #judgement: Judgement;
+  readonly #options: ConditionOptions;
   readonly #remembered: ReadyCondition | undefined;
-  #subject: StatusTarget;
+  #target: StatusTarget;
   #answer: NetworkAnswer = PENDING;
-  #standing: ReadyCondition;
-  /** By a clock that cannot be set back, and for people. */
+  #condition: ReadyCondition;
+  /** The end of the grace, by a clock that cannot be set back, and as text. */
   #grace: { readonly end: number; readonly until: string } | undefined;
 
-  /** `remembered` is how an earlier process saw it, which tells since when, and gives no grace. */
-  constructor(subject: StatusTarget, judgement: Judgement, remembered: ReadyCondition | undefined) {
-    this.#judgement = judgement;
+  /** `remembered` is the condition that an earlier process saw. It gives the time of the transition, but no grace. */
+  constructor(target: StatusTarget, options: ConditionOptions, remembered: ReadyCondition | undefined) {
+    this.#options = options;
     this.#remembered = remembered;
-    this.#subject = subject;
-    this.#standing = conditionAfter(undefined, PENDING, judgement.clock.date());
+    this.#target = target;
+    this.#condition = conditionAfter(undefined, PENDING, options.clock.date());
   }
 
-  get subject(): StatusTarget {
-    return this.#subject;
+  get target(): StatusTarget {
+    return this.#target;
   }
 
-  /** How it stands by its own answers; nothing before the first. */
-  get standing(): ReadyCondition | undefined {
-    return this.#isPending ? undefined : this.#standing;
+  /** The condition by its own answers; undefined before the first answer. */
+  get condition(): ReadyCondition | undefined {
+    return this.#isPending ? undefined : this.#condition;
   }
 
-  /** What the catalogue says of it now. Tells whether that is something else to ask about. */
-  become(subject: StatusTarget): boolean {
-    const before = this.#subject;
-    this.#subject = subject;
-    return subject.list === undefined || subject.list.text !== before.list?.text;
+  /** Takes over the target of a newer catalog. Returns whether the network has to be asked again. */
+  update(target: StatusTarget): boolean {
+    const before = this.#target;
+    this.#target = target;
+    return target.list === undefined || target.list.text !== before.list?.text;
   }
 
-  /** Takes an answer, and gives how long the grace is that began with it, in milliseconds. */
+  /** Takes an answer. Returns the length of the grace that begins with it, in milliseconds; 0 if none does. */
   take(answer: NetworkAnswer): number {
-    const { clock, graceMs } = this.#judgement;
+    const { clock, graceMs } = this.#options;
     const wasReady = this.#answer.ready;
     const date = clock.date();
-    this.#standing = conditionAfter(this.#isPending ? this.#remembered : this.#standing, answer, date);
+    this.#condition = conditionAfter(this.#isPending ? this.#remembered : this.#condition, answer, date);
     this.#answer = answer;
     if (answer.ready) this.#grace = undefined;
     if (answer.ready || !wasReady || graceMs <= 0) return 0;
@@ -57,16 +58,16 @@ export class NetworkCondition {
     return graceMs;
   }
 
-  /** What kept it from being asked, which takes nothing from an answer that is there. */
-  miss(error: CniError): void {
+  /** Notes why the network could not be asked. An answer that exists already stays. */
+  noteFailedProbe(error: CniError): void {
     if (this.#isPending) this.#answer = { ...PENDING, msg: `${PENDING.msg}: ${error.message}`, error };
   }
 
-  /** As of now. */
+  /** Returns the status at this moment. */
   status(): NetworkStatus {
-    const inGrace = this.#grace !== undefined && this.#judgement.clock.now() < this.#grace.end;
+    const inGrace = this.#grace !== undefined && this.#options.clock.now() < this.#grace.end;
     const graceUntil = inGrace ? this.#grace?.until : undefined;
-    return statusOf(this.#subject, this.#answer, { since: this.#standing.since, graceUntil });
+    return statusOf(this.#target, this.#answer, { since: this.#condition.since, graceUntil });
   }
 
   get #isPending(): boolean {

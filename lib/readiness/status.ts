@@ -6,7 +6,7 @@ import { hasStatusAndGc, statusChain } from "../attachment/status_gc_chain.ts";
 import { type PluginFacts, requirePluginsForStatus } from "../attachment/plugins_for_status.ts";
 
 /**
- * Why a network is not ready, in a word to branch on.
+ * Why a network is not ready, as a word that programs can compare.
  *
  * | reason | meaning |
  * | --- | --- |
@@ -35,42 +35,42 @@ export const STATUS_REASONS = [
 /** One of {@linkcode STATUS_REASONS}. */
 export type StatusReason = typeof STATUS_REASONS[number];
 
-/** What the plugins of a network came to. */
+/** The answer of the plugins of a network. */
 export interface NetworkAnswer {
-  /** Whether an ADD can be expected to succeed. */
+  /** Whether an ADD should succeed. */
   readonly ready: boolean;
-  /** Why not. */
+  /** Why it is not ready. */
   readonly reason: StatusReason | undefined;
-  /** What there is to say for people. */
+  /** A message for people. */
   readonly msg: string | undefined;
-  /** What failed, whole. */
+  /** The complete error. */
   readonly error: CniError | undefined;
 }
 
-/** Whether a network can attach containers now, and if not, why. */
+/** Whether a network can attach containers now and, if it cannot, why. */
 export interface NetworkStatus extends NetworkAnswer {
-  /** Its name; of a file that cannot be used, if that can be read. */
+  /** Its name; undefined for an unusable file in which it cannot be read. */
   readonly network: string | undefined;
-  /** Since when it is ready, or fails for this reason, ISO 8601; unknown where nothing is remembered. */
+  /** Since when it is ready, or fails for this reason, ISO 8601; undefined if nothing is remembered. */
   readonly since: string | undefined;
-  /** It fails, and counts as ready until then, ISO 8601, since it was ready before. */
+  /** The end of the grace, ISO 8601: it fails but was ready before, and counts as ready until then. */
   readonly graceUntil: string | undefined;
-  /** The file that it stands in. */
+  /** The configuration file. */
   readonly file: string | undefined;
 }
 
-/** What {@linkcode probeNetwork} asks with. */
+/** Options of {@linkcode probeNetwork}. */
 export interface ProbeOptions extends PluginFacts {
-  /** For STATUS, over the whole chain. */
+  /** The timeout of STATUS for the whole chain, in milliseconds. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Asks whether a network is ready: whether its plugins are there and support its version, and from version 1.1.0 on
- * the plugins themselves. No lock is taken, and nothing that others do is waited for.
+ * Checks whether a network is ready: whether its plugins are installed and support its version. From version 1.1.0 on it also
+ * sends STATUS to the plugins. It takes no lock and waits for no other operation.
  *
- * @throws {CniError} if the signal fires, or kind `permission` for a Deno permission, which tell nothing about the
+ * @throws {CniError} if the signal fires, or kind `permission` for a Deno permission; neither says anything about the
  * network
  */
 export async function probeNetwork(
@@ -88,12 +88,12 @@ export async function probeNetwork(
     return { ready: true, reason: undefined, msg, error: undefined };
   } catch (cause) {
     const error = asCniError(cause, { verb: "STATUS", network: offered.name });
-    if (signal?.aborted || error.kind === "cancelled" || isOurs(error)) throw error;
+    if (signal?.aborted || error.kind === "cancelled" || isDenoPermission(error)) throw error;
     return failed(error);
   }
 }
 
-/** The answer of a network that cannot be used because of that. */
+/** Returns the answer of a network that fails with that error. */
 export function failed(error: CniError, reason: StatusReason = reasonOf(error)): NetworkAnswer {
   return { ready: false, reason, msg: error.message, error };
 }
@@ -106,7 +106,7 @@ function reasonOf({ kind, code }: CniError): StatusReason {
   return kind === "config" ? "invalid-config" : "plugin-failed";
 }
 
-/** What the caller may not do is no state of the network. */
-function isOurs({ kind, context }: CniError): boolean {
+/** Whether a Deno permission is missing. That says nothing about the network. */
+function isDenoPermission({ kind, context }: CniError): boolean {
   return kind === "permission" && (context.hint ?? "").includes("--allow-");
 }

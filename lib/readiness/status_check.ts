@@ -13,7 +13,7 @@ export type ProbeNetwork = (
   signal: AbortSignal | undefined,
 ) => Promise<NetworkAnswer>;
 
-/** How the status of networks is asked for. */
+/** Options of a status check. */
 export interface StatusOptions extends CallOptions {
   /**
    * How long a network that was ready and fails still counts as ready, in milliseconds, if it is remembered that it
@@ -22,62 +22,62 @@ export interface StatusOptions extends CallOptions {
   readonly graceMs?: number | undefined;
 }
 
-/** How {@linkcode checkStatus} asks. */
+/** Options of {@linkcode checkStatus}. */
 export interface StatusCheckOptions extends StatusOptions {
   readonly ask: ProbeNetwork;
   readonly memory: ReadinessMemory;
-  /** Whether there are no others beside these. */
+  /** Whether the targets are all that exist. */
   readonly all: boolean;
   /** @default {systemClock} */
   readonly clock?: Clock | undefined;
 }
 
-/** How many networks are asked at the same time: each is a process or more, and one that hangs keeps its place. */
-export const ASKED_AT_ONCE = 16;
+/** Number of networks that are asked at the same time: each is at least one process, and one that hangs keeps its slot. */
+export const MAX_CONCURRENT_PROBES = 16;
 
-/** Asks all of these now, and remembers how they stand. */
+/** Asks all targets now, and remembers their conditions. */
 export async function checkStatus(
-  subjects: readonly StatusTarget[],
+  targets: readonly StatusTarget[],
   options: StatusCheckOptions,
 ): Promise<readonly NetworkStatus[]> {
   const { memory, all, graceMs = 0, clock = systemClock } = options;
-  const answers = await allAnswers(subjects, options);
+  const answers = await allAnswers(targets, options);
   const before = await memory.read();
   const date = clock.date();
-  const standings = new Map<string, ReadyCondition>();
-  for (const [index, { key }] of subjects.entries()) {
+  const conditions = new Map<string, ReadyCondition>();
+  for (const [index, { key }] of targets.entries()) {
     const answer = answers[index];
-    if (answer !== undefined) standings.set(key, conditionAfter(before.get(key), answer, date));
+    if (answer !== undefined) conditions.set(key, conditionAfter(before.get(key), answer, date));
   }
-  const isKept = await memory.write({ standings, all });
-  return subjects.flatMap((subject, index) => {
-    const [answer, standing] = [answers[index], standings.get(subject.key)];
-    if (answer === undefined || standing === undefined) return [];
-    // What nobody will remember began at every call anew.
-    if (!isKept && standing !== before.get(subject.key)) {
-      return [statusOf(subject, answer, { since: undefined, graceUntil: undefined })];
+  const isOnDisk = await memory.write({ conditions, all });
+  return targets.flatMap((target, index) => {
+    const [answer, condition] = [answers[index], conditions.get(target.key)];
+    if (answer === undefined || condition === undefined) return [];
+    // If it is not on disk, the next call starts again: then its beginning is unknown.
+    if (!isOnDisk && condition !== before.get(target.key)) {
+      return [statusOf(target, answer, { since: undefined, graceUntil: undefined })];
     }
-    const graceUntil = graceOf(standing, graceMs, date);
-    return [statusOf(subject, answer, { since: standing.since, graceUntil })];
+    const graceUntil = graceOf(condition, graceMs, date);
+    return [statusOf(target, answer, { since: condition.since, graceUntil })];
   });
 }
 
 async function allAnswers(
-  subjects: readonly StatusTarget[],
+  targets: readonly StatusTarget[],
   { ask, signal }: StatusCheckOptions,
 ): Promise<readonly NetworkAnswer[]> {
-  const slots = new Semaphore(ASKED_AT_ONCE);
+  const semaphore = new Semaphore(MAX_CONCURRENT_PROBES);
   const stop = new AbortController();
   const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
-  const answers = subjects.map(async (subject) => {
-    if (subject.list === undefined) return subject.answer;
-    using _slot = await slots.take(either);
-    return await ask(subject.list, either);
+  const answers = targets.map(async (target) => {
+    if (target.list === undefined) return target.answer;
+    using _slot = await semaphore.take(either);
+    return await ask(target.list, either);
   });
   try {
     return await Promise.all(answers);
   } catch (error) {
-    // What was thrown concerns them all; no plugin may outlive the call.
+    // The error concerns all networks, and no plugin may outlive the call.
     stop.abort(error);
     await Promise.allSettled(answers);
     throw error;

@@ -5,14 +5,14 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
 
-/** Something of a catalogue of which there is to say whether it is ready: by its plugins, or without asking anybody. */
+/** Something in a catalog that has a status: a network whose plugins are asked, or something with a fixed answer. */
 export type StatusTarget =
   & {
-    /** The name of a network, the path of a file that cannot be used, or {@linkcode NO_DEFAULT}. */
+    /** The name of a network, the path of an unusable file, or {@linkcode NO_DEFAULT}. */
     readonly key: string;
     readonly network: string | undefined;
     readonly file: string | undefined;
-    /** What there is to say whatever the answer. */
+    /** A text that is added to every answer. */
     readonly note?: string | undefined;
   }
   & (
@@ -20,66 +20,66 @@ export type StatusTarget =
     | { readonly list?: undefined; readonly answer: NetworkAnswer }
   );
 
-/** The key of a default network that is not there; no network and no path is called so. */
+/** The key of a default network that does not exist. No network and no path has this name. */
 export const NO_DEFAULT = "(default)";
 
 /**
- * The networks of a catalogue in the order of their files, the files that cannot be used among them, and behind them
- * the default network if there is none.
+ * Returns the networks of a catalog and its unusable files, in the order of the files. If there is no default network, a
+ * target for it is added at the end.
  */
 export function statusTargets(catalog: Catalog, defaultNetwork?: string): readonly StatusTarget[] {
   const lists = new Map(catalog.lists.map((list) => [list.name, list]));
-  const subjects = catalog.entries.flatMap((entry): readonly StatusTarget[] => {
-    if (entry.status === "rejected") return [rejectedSubject(entry)];
+  const targets = catalog.entries.flatMap((entry): readonly StatusTarget[] => {
+    if (entry.status === "rejected") return [rejectedTarget(entry)];
     const list = entry.status === "shadowed" ? undefined : lists.get(entry.name ?? "");
     return list === undefined ? [] : [networkTarget(list, entry)];
   });
-  return [...subjects, ...missingDefault(catalog, defaultNetwork, subjects.length > 0 && lists.size === 0)];
+  return [...targets, ...missingDefault(catalog, defaultNetwork, targets.length > 0 && lists.size === 0)];
 }
 
 /**
- * The network of that name.
+ * Returns the network of that name.
  *
  * @throws {CniError} kind `not-found`
  */
 export function namedTarget(catalog: Catalog, network: string): StatusTarget {
   const list = catalog.asCnitool(network);
-  const isIts = ({ name, status }: CatalogEntry) =>
+  const isInUse = ({ name, status }: CatalogEntry) =>
     name === network && (status === "used" || status === "stale");
-  return networkTarget(list, catalog.entries.find(isIts));
+  return networkTarget(list, catalog.entries.find(isInUse));
 }
 
-/** A network that is to be asked. */
+/** Makes the target of a network. */
 export function networkTarget(list: NetworkConfigList, entry?: CatalogEntry): StatusTarget {
   const { name } = list;
   const note = entry?.status === "stale" ? problemOf(entry).message : undefined;
   return { key: name, network: name, file: entry?.file, list, note };
 }
 
-/** The row of a subject that stands so. */
+/** Makes the status of a target from its answer. */
 export function statusOf(
   { network, file, note }: StatusTarget,
   answer: NetworkAnswer,
   { since, graceUntil }: Pick<NetworkStatus, "since" | "graceUntil">,
 ): NetworkStatus {
-  const words = [answer.msg, note].filter((text) => text !== undefined);
+  const messages = [answer.msg, note].filter((text) => text !== undefined);
   return {
     network,
     ...answer,
     ready: answer.ready || graceUntil !== undefined,
-    msg: words.length === 0 ? undefined : words.join("; "),
+    msg: messages.length === 0 ? undefined : messages.join("; "),
     since,
     graceUntil,
     file,
   };
 }
 
-/** Whether a row is that of a file that cannot be used, which stands in no network's way. */
+/** Whether a status is that of an unusable file. Such a file hides no network. */
 export function isRejectedFile({ reason, error, file }: NetworkStatus): boolean {
   return reason === "invalid-config" && file !== undefined && error?.context.verb === undefined;
 }
 
-function rejectedSubject(entry: CatalogEntry): StatusTarget {
+function rejectedTarget(entry: CatalogEntry): StatusTarget {
   const { file, name } = entry;
   const answer = failed(problemOf(entry), "invalid-config");
   return { key: file, network: name, file, answer };
@@ -89,8 +89,8 @@ function problemOf({ file, reason, line, column }: CatalogEntry): CniError {
   return new CniError("config", reason ?? "it cannot be used", {
     code: ERROR_CODES.invalidNetworkConfig,
     file,
-    ...(line === undefined ? {} : { line }),
-    ...(column === undefined ? {} : { column }),
+    line,
+    column,
   });
 }
 
@@ -104,7 +104,7 @@ function missingDefault(
     return [];
   } catch (cause) {
     const network = defaultNetwork ?? catalog.defaultChoice.pin?.network;
-    // The files say already why there is none, unless it is one of a certain name.
+    // The unusable files already say why there is none, unless a certain name is expected.
     if (onlyRejected && network === undefined) return [];
     const isUnusable = catalog.defaultChoice.by === "unusable";
     const answer = failed(asCniError(cause), isUnusable ? "invalid-config" : "no-config");

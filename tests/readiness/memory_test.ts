@@ -21,7 +21,7 @@ function memoryTest(name: string, fn: (dir: string, log: Lines) => Promise<void>
   });
 }
 
-const standings = (...entries: [string, ReadyCondition][]) => new Map(entries);
+const conditionsOf = (...entries: [string, ReadyCondition][]) => new Map(entries);
 
 Deno.test("a network stands as it does since its answer became another one, and lapsed when it ceased to be ready", () => {
   const ready = conditionAfter(undefined, READY, at(0));
@@ -61,13 +61,13 @@ memoryTest(
     const web = conditionAfter(undefined, READY, at(0));
     const db = conditionAfter(web, AWAY, at(1));
     const memory = new ReadinessMemory(dir, log);
-    assertEquals(await memory.write({ standings: standings(["web", web], ["db", db]), all: true }), true);
-    assertEquals(await new ReadinessMemory(dir, log).read(), standings(["web", web], ["db", db]));
+    assertEquals(await memory.write({ conditions: conditionsOf(["web", web], ["db", db]), all: true }), true);
+    assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", web], ["db", db]));
     const later = conditionAfter(web, AWAY, at(5));
-    await memory.write({ standings: standings(["web", later]), all: false });
-    assertEquals(await new ReadinessMemory(dir, log).read(), standings(["web", later], ["db", db]));
-    await memory.write({ standings: standings(["web", later]), all: true });
-    assertEquals(await new ReadinessMemory(dir, log).read(), standings(["web", later]));
+    await memory.write({ conditions: conditionsOf(["web", later]), all: false });
+    assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", later], ["db", db]));
+    await memory.write({ conditions: conditionsOf(["web", later]), all: true });
+    assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", later]));
     assertEquals(log.all, []);
     const { mode } = await Deno.stat(`${dir}/readiness.json`);
     assertEquals((mode ?? 0) & 0o777, 0o600);
@@ -76,14 +76,14 @@ memoryTest(
 
 memoryTest("what is not new is not written", async (dir, log) => {
   const memory = new ReadinessMemory(dir, log);
-  const known = { standings: standings(["web", conditionAfter(undefined, READY, at(0))]), all: true };
+  const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
   await memory.write(known);
   const { ino } = await Deno.stat(`${dir}/readiness.json`);
   for (let n = 0; n < 3; n++) assertEquals(await memory.write(known), true);
   assertEquals((await Deno.stat(`${dir}/readiness.json`)).ino, ino);
   await Promise.all(
     ["a", "b", "c"].map((name) =>
-      memory.write({ standings: standings([name, conditionAfter(undefined, AWAY, at(2))]), all: false })
+      memory.write({ conditions: conditionsOf([name, conditionAfter(undefined, AWAY, at(2))]), all: false })
     ),
   );
   assertEquals(
@@ -97,20 +97,20 @@ memoryTest("where it cannot be written this process remembers, and nobody is bot
   await Deno.writeTextFile(dir, "in the way");
   const memory = new ReadinessMemory(dir, log);
   const web = conditionAfter(undefined, READY, at(0));
-  assertEquals(await memory.write({ standings: standings(["web", web]), all: true }), false);
-  assertEquals(await memory.read(), standings(["web", web]));
+  assertEquals(await memory.write({ conditions: conditionsOf(["web", web]), all: true }), false);
+  assertEquals(await memory.read(), conditionsOf(["web", web]));
   assertEquals(log.all.filter((line) => !line.startsWith("debug")), []);
   await Deno.remove(dir);
   const db = conditionAfter(undefined, AWAY, at(1));
-  assertEquals(await memory.write({ standings: standings(["db", db]), all: false }), true);
-  assertEquals(await new ReadinessMemory(dir, log).read(), standings(["web", web], ["db", db]));
+  assertEquals(await memory.write({ conditions: conditionsOf(["db", db]), all: false }), true);
+  assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", web], ["db", db]));
 });
 
 memoryTest(
   "a file that is damaged counts as nothing, and is moved aside and said by who may mend it alone",
   async (dir, log) => {
     const memory = new ReadinessMemory(dir, log);
-    const known = { standings: standings(["web", conditionAfter(undefined, READY, at(0))]), all: true };
+    const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
     await memory.write(known);
     const file = `${dir}/readiness.json`;
     await Deno.writeTextFile(file, (await Deno.readTextFile(file)).replace("true", "false"));
@@ -118,9 +118,9 @@ memoryTest(
     assertEquals(await memory.read(), new Map());
     assertEquals(await Deno.readTextFile(file), damaged);
     assertEquals(await memory.write(known), false);
-    assertEquals(await memory.read(), known.standings, "this process knows");
+    assertEquals(await memory.read(), known.conditions, "this process knows");
     assertEquals(await Deno.readTextFile(file), damaged);
-    assertEquals(await memory.write({ ...known, mends: true }), true);
+    assertEquals(await memory.write({ ...known, repairs: true }), true);
     assertMatch(
       log.all.at(-1) ?? "",
       /^warn a record could not be read and was moved aside: its checksum does not match/,
@@ -131,13 +131,13 @@ memoryTest(
 
 memoryTest("what a newer version wrote is not used and never written over", async (dir, log) => {
   const memory = new ReadinessMemory(dir, log);
-  const known = { standings: standings(["web", conditionAfter(undefined, READY, at(0))]), all: true };
+  const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
   await memory.write(known);
   const file = `${dir}/readiness.json`;
   const newer = (await Deno.readTextFile(file)).replace("readiness.v1", "readiness.v2").replace("web", "wec");
   await Deno.writeTextFile(file, newer);
   assertEquals(await memory.read(), new Map());
-  assertEquals(await memory.write({ ...known, mends: true }), false);
+  assertEquals(await memory.write({ ...known, repairs: true }), false);
   assertEquals(await Deno.readTextFile(file), newer);
 });
 
@@ -177,7 +177,7 @@ memoryTest(
 
 memoryTest("who asks before the memory is read makes nothing new of what is remembered", async (dir, log) => {
   const web = conditionAfter(undefined, READY, at(-60));
-  await new ReadinessMemory(dir, log).write({ standings: standings(["web", web]), all: true });
+  await new ReadinessMemory(dir, log).write({ conditions: conditionsOf(["web", web]), all: true });
   const memory = new ReadinessMemory(dir, log);
   const slow = Promise.withResolvers<void>();
   const read = memory.read.bind(memory);
@@ -198,8 +198,8 @@ Deno.test({
   fn: async () => {
     const log = new Lines();
     const memory = new ReadinessMemory("/var/lib/podwire", log);
-    const known = standings(["web", conditionAfter(undefined, READY, at(0))]);
-    assertEquals(await memory.write({ standings: known, all: true }), false);
+    const known = conditionsOf(["web", conditionAfter(undefined, READY, at(0))]);
+    assertEquals(await memory.write({ conditions: known, all: true }), false);
     assertEquals(await memory.read(), known);
     assertEquals(
       log.all.filter((line) =>
