@@ -43,23 +43,23 @@ export interface HostItem extends GcItem {
   readonly containerId: string;
 }
 
-/** What became of things of the host. */
+/** The report of a sweep of the host. */
 export type HostFindings = SweepReport<HostItem>;
 
-/** What there is before a sweep. */
-interface Seen {
-  /** Of namespaces and infra containers. */
+/** What exists before a sweep. */
+interface Snapshot {
+  /** IDs of namespaces and infra containers. */
   readonly ids: readonly string[];
   readonly pods: readonly SandboxRecord[];
-  /** Of sandboxes that end with a container. */
+  /** IDs of sandboxes that end with a container. */
   readonly held: readonly string[];
 }
 
 const AT_ONCE = 4;
 
 /**
- * The namespaces and infra containers that podwire made and no sandbox owns, and the records of pods whose engine knows
- * them no more.
+ * Namespaces and infra containers that podwire created and no sandbox owns, and records of pods that no longer exist in their
+ * engine.
  */
 export class Orphans implements HostSweep {
   readonly #context: OrphansContext;
@@ -68,15 +68,15 @@ export class Orphans implements HostSweep {
     this.#context = context;
   }
 
-  /** The IDs of the namespaces that podwire made, whether a sandbox owns them or not. */
+  /** Returns the IDs of the namespaces that podwire created, whether a sandbox owns them or not. */
   async namespaces(): Promise<readonly string[]> {
     const { netnsDir, netnsPrefix } = this.#context;
     const names = (await listDir(netnsDir)).filter((name) => name.startsWith(netnsPrefix));
-    // What cannot be an ID was not made here.
+    // podwire did not create a namespace whose name has no valid ID.
     return names.map((name) => name.slice(netnsPrefix.length)).filter(isContainerId);
   }
 
-  /** The IDs of the infra containers that podwire made, whether a sandbox owns them or not. */
+  /** Returns the IDs of the infra containers that podwire created, whether a sandbox owns them or not. */
   async containers(): Promise<readonly string[]> {
     return (await listDir(`${this.#context.stateDir}/infra`)).filter(isContainerId);
   }
@@ -86,12 +86,14 @@ export class Orphans implements HostSweep {
     return new OrphanPass(this.#context);
   }
 
-  async snapshot(podsOwner: string | undefined): Promise<(how: HostSweepOptions) => Promise<HostFindings>> {
+  async snapshot(
+    podsOwner: string | undefined,
+  ): Promise<(options: HostSweepOptions) => Promise<HostFindings>> {
     const { sandboxes } = this.#context;
     const ids = [...new Set([...await this.namespaces(), ...await this.containers()])];
     const pods = podsOwner === undefined ? [] : await this.#podsOf(podsOwner);
     const held = await sandboxes.containers.all();
-    return (how) => this.#sweep({ ids, pods, held }, how);
+    return (options) => this.#sweep({ ids, pods, held }, options);
   }
 
   async #podsOf(engine: string): Promise<readonly SandboxRecord[]> {
@@ -99,13 +101,13 @@ export class Orphans implements HostSweep {
     return (await this.#context.sandboxes.all()).filter(({ owner }) => owner === engineOwner);
   }
 
-  async #sweep({ ids, pods, held }: Seen, how: HostSweepOptions): Promise<HostFindings> {
-    const gone = pods.filter(({ id }) => how.pods !== undefined && !how.pods.containerIds.has(id));
+  async #sweep({ ids, pods, held }: Snapshot, options: HostSweepOptions): Promise<HostFindings> {
+    const gone = pods.filter(({ id }) => options.pods !== undefined && !options.pods.containerIds.has(id));
     const pass = this.startPass();
     const found = [
-      ...await inParallel(ids, AT_ONCE, (id) => this.#sweepHost(id, pass, how), how.signal),
-      ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, how), how.signal),
-      ...await inParallel(held, AT_ONCE, (id) => this.#sweepContainer(id, how), how.signal),
+      ...await inParallel(ids, AT_ONCE, (id) => this.#sweepHost(id, pass, options), options.signal),
+      ...await inParallel(gone, AT_ONCE, (pod) => this.#sweepPod(pod, options), options.signal),
+      ...await inParallel(held, AT_ONCE, (id) => this.#sweepContainer(id, options), options.signal),
     ];
     const all = emptyReport<HostItem>();
     for (const findings of found) addToReport(all, findings);
@@ -115,7 +117,7 @@ export class Orphans implements HostSweep {
   async #sweepHost(id: string, pass: OrphanPass, { dryRun }: HostSweepOptions): Promise<HostFindings> {
     const { sandboxes, netnsDir, netnsPrefix } = this.#context;
     const netns = `${netnsDir}/${netnsPrefix}${id}`;
-    // Its namespace was seen before, and a sandbox is put on record before its namespace is made.
+    // The namespace existed before this check, and the record of a sandbox is written before its namespace is created.
     if (await sandboxes.has(id)) {
       const damaged = await sandboxes.damagedOf(id);
       if (damaged === undefined) return emptyReport<HostItem>();
@@ -130,19 +132,19 @@ export class Orphans implements HostSweep {
     });
   }
 
-  /** The record of a pod that is gone: its attachments were removed before, or are kept for a reason of their own. */
-  async #sweepPod(seen: SandboxRecord, { dryRun }: HostSweepOptions): Promise<HostFindings> {
+  /** Removes the record of a pod that is gone. Its attachments were removed before, or are kept for another reason. */
+  async #sweepPod(pod: SandboxRecord, { dryRun }: HostSweepOptions): Promise<HostFindings> {
     const { sandboxes, store } = this.#context;
-    const item = { kind: "sandbox", containerId: seen.id, netns: seen.netns.path } as const;
+    const item = { kind: "sandbox", containerId: pod.id, netns: pod.netns.path } as const;
     return await this.#unlessBusy(item, dryRun, async () => {
       const found = emptyReport<HostItem>();
-      const record = await sandboxes.read(seen.id);
-      if (record === undefined || record.owner !== seen.owner || record.createdAt !== seen.createdAt) {
+      const record = await sandboxes.read(pod.id);
+      if (record === undefined || record.owner !== pod.owner || record.createdAt !== pod.createdAt) {
         return found;
       }
-      const attached = (await store.ofContainer(seen.id)).filter(({ state }) => state !== "failed");
+      const attached = (await store.ofContainer(pod.id)).filter(({ state }) => state !== "failed");
       if (attached.length > 0 && !dryRun) {
-        found.kept.push({ ...item, why: "attachments of it are kept" });
+        found.kept.push({ ...item, why: "some of its attachments are kept" });
         return found;
       }
       if (!dryRun) await sandboxes.remove(record);
@@ -151,23 +153,23 @@ export class Orphans implements HostSweep {
     });
   }
 
-  /** The sandbox of a container that is gone; its attachments were removed before, unless they are to be kept. */
+  /** Removes the sandbox of a container that is gone. Its attachments were removed before, unless they are kept. */
   async #sweepContainer(id: string, { dryRun, signal }: HostSweepOptions): Promise<HostFindings> {
     const { sandboxes, store } = this.#context;
-    const over = async () => {
+    const readEnded = async () => {
       const record = await sandboxes.read(id);
       const end = record && await containerEnd(record, this.#context, signal);
       return end?.isOver ? { record, why: end.why } : undefined;
     };
-    if (await over() === undefined) return emptyReport<HostItem>();
+    if (await readEnded() === undefined) return emptyReport<HostItem>();
     return await this.#unlessBusy({ kind: "sandbox", containerId: id }, dryRun, async () => {
       const found = emptyReport<HostItem>();
-      const { record, why = "" } = await over() ?? {};
+      const { record, why = "" } = await readEnded() ?? {};
       if (record === undefined) return found;
       const item = { kind: "sandbox", containerId: id, netns: record.netns.path, why } as const;
       const attached = (await store.ofContainer(id)).filter(({ state }) => state !== "failed");
       if (attached.length > 0 && !dryRun) {
-        found.kept.push({ ...item, why: "attachments of it are kept" });
+        found.kept.push({ ...item, why: "some of its attachments are kept" });
         return found;
       }
       await attempt(item, found, async () => {
@@ -198,7 +200,7 @@ export class Orphans implements HostSweep {
   }
 }
 
-/** One look over all of them: the attachments are read once, when the first namespace asks. */
+/** One pass over many IDs. The attachments are read once, when the first namespace needs them. */
 export class OrphanPass {
   readonly #context: OrphansContext;
   #records: Promise<ContainerRecords> | undefined;
@@ -208,8 +210,8 @@ export class OrphanPass {
   }
 
   /**
-   * Removes the infra container and the namespace of that ID, if there are any. The caller holds the container's lock,
-   * and no sandbox is on record.
+   * Removes the infra container and the namespace with that ID, if they exist. The caller holds the container's lock, and the
+   * sandbox has no record.
    */
   async remove(id: string, dryRun = false): Promise<HostFindings> {
     const { netnsDir, netnsPrefix, stateDir, run, path, timeouts } = this.#context;
@@ -219,7 +221,7 @@ export class OrphanPass {
     const bundle = infraBundle(stateDir, id);
     const hasContainer = await statOf(bundle) !== undefined;
     if (await newerBundle(bundle) !== undefined) {
-      // Its namespace goes with it.
+      // Its namespace is kept too.
       found.kept.push({ ...item, kind: "container", file: bundle, why: `its bundle ${bundle} ${NEWER}` });
       return found;
     }
@@ -230,7 +232,7 @@ export class OrphanPass {
     }
     if (await statOf(netns) === undefined) return found;
     const namespace = { ...item, kind: "namespace" } as const;
-    // A container that is still there in a dry run would have taken its processes with it.
+    // In a real run, the container would be removed first, and its processes with it.
     const why = await this.#whyKept(netns, !(dryRun && hasContainer));
     if (why !== undefined) found.kept.push({ ...namespace, why });
     else {
@@ -244,37 +246,37 @@ export class OrphanPass {
   async #whyKept(netns: string, countsProcesses: boolean): Promise<string | undefined> {
     const problem = await nsProblem(netns);
     if (problem !== undefined) {
-      const there = await statOf(netns);
-      // An empty file is what a run leaves that was killed before it had mounted the namespace.
-      return there === undefined || (there.isFile && there.size === 0) ? undefined : problem;
+      const stat = await statOf(netns);
+      // A run that was killed before it mounted the namespace leaves an empty file.
+      return stat === undefined || (stat.isFile && stat.size === 0) ? undefined : problem;
     }
     const { stateDir, run } = this.#context;
     if (await isOfOther(netns, stateDir, run)) {
-      return "another installation of podwire, with a state directory of its own, has made it";
+      return "another installation of podwire, with another state directory, created it";
     }
     const pids = countsProcesses ? await netnsProcesses(netns) : [];
     if (pids.length > 0) return `processes are in it: ${pids.toSorted((a, b) => a - b).join(", ")}`;
-    return await this.#whoseAttachment(netns);
+    return await this.#findAttachment(netns);
   }
 
-  async #whoseAttachment(netns: string): Promise<string | undefined> {
+  async #findAttachment(netns: string): Promise<string | undefined> {
     const { store, cache } = this.#context;
     const id = await netnsId(netns);
     const { records, damaged } = await (this.#records ??= store.scanAll());
     for (const each of damaged) {
       const entry = await cache.read(each).catch(() => undefined);
       const place = entry?.netns || each.netns;
-      // Where nothing says which namespace it is in, it may be in this one.
+      // If its namespace is unknown, the attachment may be in this one.
       if (place !== undefined && place !== netns && (id === undefined || await netnsId(place) !== id)) {
         continue;
       }
       if (await store.look(each) === undefined) continue;
-      return `an attachment may be in it, of which the record ${each.file} cannot be read (${each.reason})`;
+      return `an attachment may be in it: its record ${each.file} cannot be read (${each.reason})`;
     }
     for (const record of records) {
       if (record.netns !== netns && (id === undefined || record.netnsId !== id)) continue;
       const now = await store.read(record);
-      // One that would not go keeps no namespace, as with `podwire rm -f`.
+      // An attachment that could not be detached keeps no namespace, as with `podwire rm -f`.
       if (now === undefined || now.state === "failed") continue;
       return `the attachment of "${now.containerId}" to network "${now.network}" is in it`;
     }

@@ -4,58 +4,58 @@ import { attachmentItem, type SweepReport } from "../gc/report.ts";
 import { failureReason } from "../state/failure_reason.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 
-/** One thing that recovery looked at. */
+/** One thing that recovery checked. */
 export interface RecoveryItem {
-  /** What it is. */
+  /** Kind of the thing. */
   readonly kind: "attachment" | "sandbox" | "namespace" | "container";
-  /** Whose it is. */
+  /** ID of its container. */
   readonly containerId: string;
-  /** Of an attachment. */
+  /** Network of an attachment. */
   readonly network?: string;
-  /** Of an attachment. */
+  /** Interface of an attachment. */
   readonly ifName?: string;
-  /** The path of the namespace. */
+  /** Path of the namespace. */
   readonly netns?: string;
-  /** A record that could not be read, where it was moved to. */
+  /** Path of a record that cannot be read. */
   readonly file?: string;
-  /** Why it was removed or kept, or why it could not be. */
+  /** Why it was removed or kept, or why it could not be removed. */
   readonly why: string;
 }
 
-/** What recovery did; `recover --json` prints it. */
+/** Report of a recovery; `recover --json` prints it. */
 export interface RecoveryReport extends SweepReport<RecoveryItem> {
-  /** What is gone now. */
+  /** What was removed. */
   readonly removed: RecoveryItem[];
-  /** What is as it should be. */
+  /** What is in order or in use. */
   readonly kept: RecoveryItem[];
   /** What could not be removed, and stays on record. */
   readonly failed: RecoveryItem[];
 }
 
-/** How recovery goes about it. */
+/** Options of a recovery. */
 export interface RecoverOptions extends CallOptions {
   /** Called after each container. */
   readonly onProgress?: ((progress: RecoveryProgress) => void) | undefined;
-  /** How many containers are settled at once. @default {8} */
+  /** Number of containers that are recovered at once. @default {8} */
   readonly concurrency?: number | undefined;
 }
 
-/** How far recovery is. */
+/** Progress of a recovery. */
 export interface RecoveryProgress {
-  /** How many containers are settled. */
+  /** Number of containers that are done. */
   readonly done: number;
-  /** How many there are to look at. */
+  /** Number of all containers. */
   readonly total: number;
-  /** The ID of the container that was settled last. */
+  /** ID of the container that was done last. */
   readonly item: string;
 }
 
-/** Adds what became of attachments whose records cannot be used, or are lost. */
+/** Adds the outcomes for attachments whose records cannot be used, or are lost. */
 export function addDamaged(report: RecoveryReport, outcomes: readonly DamagedOutcome[]): void {
   for (const { became, error: _, ...item } of outcomes) report[became].push({ kind: "attachment", ...item });
 }
 
-/** Adds attachments that were to be removed, by what is on record of them now. */
+/** Adds attachments that should be gone, judged by what is still on record. */
 export async function addAttachments(
   report: RecoveryReport,
   records: readonly AttachmentRecord[],

@@ -16,47 +16,47 @@ import { repairSandbox, type SandboxRecord } from "./record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 
-/** How {@linkcode Repair.repair} goes about it. */
+/** Which records {@linkcode Repair.repair} repairs. */
 export interface RepairRequest {
-  /** A name, an ID, or the beginning of one. @default {every sandbox whose record is damaged} */
+  /** A name, an ID, or the prefix of an ID. @default {every sandbox whose record is damaged} */
   readonly sandbox?: string | undefined;
-  /** Where the name is looked for. @default {"default"} */
+  /** Namespace of the name. @default {"default"} */
   readonly namespace?: string | undefined;
-  /** Changes nothing. @default {false} */
+  /** Whether nothing is changed. @default {false} */
   readonly dryRun?: boolean | undefined;
 }
 
-/** What a damaged record is of. */
+/** Kinds of damaged records. */
 export const REPAIR_KINDS = ["sandbox", "attachment"] as const;
 
 /** One of {@linkcode REPAIR_KINDS}. */
 export type RepairKind = typeof REPAIR_KINDS[number];
 
-/** One record that was looked at. */
+/** One record that was checked. */
 export interface RepairItem {
-  /** Of an attachment, its record; else that of the sandbox. */
+  /** Whether it is the record of a sandbox or of an attachment. */
   readonly kind: RepairKind;
-  /** The sandbox, or the container of the attachment. */
+  /** ID of the sandbox, or of the container of the attachment. */
   readonly containerId: string;
-  /** The damaged record. */
+  /** Path of the damaged record. */
   readonly file: string;
-  /** Where the damaged record was moved to. */
+  /** Path that the damaged record was moved to. */
   readonly movedTo?: string;
-  /** What became of it, or why nothing did. */
+  /** How it was repaired, or why it was not. */
   readonly why: string;
-  /** What cannot be known of it any more. */
+  /** What could not be restored. */
   readonly lost?: readonly string[];
 }
 
-/** What a repair did, or would do. */
+/** What a repair did, or would do in a dry run. */
 export interface RepairReport {
-  /** What was made anew. */
+  /** Records that were restored or recreated. */
   readonly repaired: readonly RepairItem[];
-  /** What is left as it is. */
+  /** Records that were not changed. */
   readonly kept: readonly RepairItem[];
 }
 
-/** The parts that {@linkcode Repair} works with. */
+/** The dependencies of {@linkcode Repair}. */
 export interface RepairContext extends SandboxContext {
   readonly store: AttachmentStore;
   readonly damagedSandboxes: DamagedSandboxes;
@@ -64,12 +64,12 @@ export interface RepairContext extends SandboxContext {
 
 type Findings = { readonly repaired: RepairItem[]; readonly kept: RepairItem[] };
 
-/** Of a record that had to be made from others. */
-const LOST = ["annotations", "labels", "sysctls", "the process that its namespace was taken from"];
+/** What is lost if a record is recreated from others. */
+const LOST = ["annotations", "labels", "sysctls", "the process that its namespace was borrowed from"];
 
 /**
- * Makes the records of sandboxes anew that are damaged: as they were, where one bit is wrong; else from the records of
- * their attachments, their namespaces and the index of names. Records of a newer version are left alone.
+ * Repairs damaged records of sandboxes. A record with one wrong bit is restored; any other is recreated from the records of
+ * its attachments, its namespace and the index of names. Records of a newer version are not changed.
  */
 export class Repair {
   readonly #context: RepairContext;
@@ -79,7 +79,7 @@ export class Repair {
   }
 
   /**
-   * Repairs what is damaged.
+   * Repairs the damaged records.
    *
    * @throws {CniError} kind `not-found` if there is no such sandbox
    */
@@ -124,15 +124,17 @@ export class Repair {
     if (damaged.isNewer) {
       return void found.kept.push({ ...item, why: this.#context.damagedSandboxes.why(damaged) });
     }
-    const mended = await repairSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
-    const isWhole = mended?.id === id;
-    const record = isWhole ? mended : await this.#rebuilt(damaged);
+    const restored = await repairSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
+    const isRestored = restored?.id === id;
+    const record = isRestored ? restored : await this.#recreate(damaged);
     if (record === undefined) {
-      const why = "nothing of the sandbox is there: `podwire recover` forgets it";
+      const why = "nothing of the sandbox exists: `podwire recover` removes the record";
       return void found.kept.push({ ...item, why });
     }
-    const why = isWhole ? "one bit was wrong, and all of it is known" : "made from what else is on record";
-    const lost = isWhole ? {} : { lost: lostOf(record) };
+    const why = isRestored
+      ? "one bit was wrong, and everything was restored"
+      : "recreated from other records";
+    const lost = isRestored ? {} : { lost: lostOf(record) };
     if (dryRun) return void found.repaired.push({ ...item, why, ...lost });
     const movedTo = await sandboxes.repair(record);
     found.repaired.push({ ...item, movedTo, why, ...lost });
@@ -146,11 +148,11 @@ export class Repair {
     const record = bytes && await repairAttachment(bytes);
     if (record?.containerId !== containerId || record.ifName !== ifName || !file.endsWith(".json")) {
       const why = isNewer
-        ? "it is of a newer version of podwire: upgrade podwire"
-        : `it cannot be made anew (${reason}): \`podwire recover\` detaches it when nobody uses it`;
+        ? "a newer version of podwire wrote it: upgrade podwire"
+        : `it cannot be recreated (${reason}): \`podwire recover\` detaches it when it is not in use`;
       return void found.kept.push({ ...item, why });
     }
-    const why = "one bit was wrong, and all of it is known";
+    const why = "one bit was wrong, and everything was restored";
     if (!dryRun) {
       await store.makeRoom(record);
       await store.write(record);
@@ -158,26 +160,26 @@ export class Repair {
     found.repaired.push({ ...item, why });
   }
 
-  /** From what else is on record; nothing if there is nothing of it. */
-  async #rebuilt(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
+  /** Recreates a record from other records; returns undefined if nothing of the sandbox exists. */
+  async #recreate(damaged: DamagedRecord): Promise<SandboxRecord | undefined> {
     const { store, attachments, run } = this.#context;
     const { id, since } = damaged;
-    const remains = await this.#context.damagedSandboxes.of(id);
-    if (remains === undefined) return undefined;
+    const base = await this.#context.damagedSandboxes.of(id);
+    if (base === undefined) return undefined;
     const records = (await store.ofContainer(id)).filter(({ state }) => state === "attached");
     const isUp = await this.#context.damagedSandboxes.isUp(damaged);
     const owner = records.find((record) => record.owner !== sandboxOwner(id))?.owner;
     const bundle = infraBundle(this.#context.stateDir, id);
     const pid = await pidOf(bundle);
     const start = pid === undefined ? undefined : (await readProcesses([pid], { run })).get(pid)?.start;
-    const { reason: _, ...known } = remains;
+    const { reason: _, ...known } = base;
     return {
       ...known,
-      ...namesOf(records, remains),
+      ...namesOf(records, base),
       phase: isUp ? "ready" : "stopped",
       createdAt: records.map((record) => record.since).sort()[0] ?? since,
       bootId: records[0]?.bootId ?? await attachments.boot(),
-      netns: await this.#netnsOf(remains, records),
+      netns: await this.#netnsOf(base, records),
       pid,
       infra: await statOf(bundle) === undefined ? undefined : { runtime: await runtimeOf(bundle), bundle },
       ...(owner === undefined ? {} : { owner }),
@@ -194,18 +196,18 @@ export class Repair {
   }
 }
 
-/** What plugins were told at the ADD is more than the index knows. */
+/** The arguments of the ADD contain more than the index. */
 function namesOf(records: readonly AttachmentRecord[], { name, namespace, id }: SandboxRecord) {
-  const told = new Map(records.flatMap(({ cniArgs }) => cniArgs));
-  const nameOf = (key: string, otherwise: string) => {
-    const value = told.get(key);
-    return value !== undefined && isContainerId(value) ? value : otherwise;
+  const args = new Map(records.flatMap(({ cniArgs }) => cniArgs));
+  const nameOf = (key: string, fallback: string) => {
+    const value = args.get(key);
+    return value !== undefined && isContainerId(value) ? value : fallback;
   };
   return {
-    // The pool gives its sandboxes another name later than the ADD.
+    // A warm sandbox gets its final name after the ADD.
     name: name === id ? nameOf("K8S_POD_NAME", name) : name,
     namespace: name === id ? nameOf("K8S_POD_NAMESPACE", namespace) : namespace,
-    uid: told.get("K8S_POD_UID") || id,
+    uid: args.get("K8S_POD_UID") || id,
   };
 }
 

@@ -16,9 +16,9 @@ import type { SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
 
 /**
- * Where a sandbox gets its namespace from: a new one; that of a path; that of a process, which may end once the sandbox
- * is made unless it is that of a `container`; that of an infra container, made by an OCI runtime; or none of its own, but that of the host, which nothing
- * is done to.
+ * Source of a sandbox's namespace: a new one; the one at a path; that of a process; that of an infra container, which an OCI
+ * runtime creates; or that of the host, which podwire does not change. The process may end once the sandbox is created, unless
+ * it belongs to a `container`.
  */
 export type NetnsSource =
   | { readonly kind: "new" }
@@ -27,38 +27,38 @@ export type NetnsSource =
   | { readonly kind: "infra"; readonly runtime?: string }
   | { readonly kind: "host" };
 
-/** A sandbox to make. */
+/** A sandbox to create. */
 export interface SandboxRequest extends WantedNetworks {
-  /** Free in its namespace. @default {"sandbox-" and the start of the ID} */
+  /** Name, which must not be taken in its namespace. @default {"sandbox-" and the start of the ID} */
   readonly name?: string | undefined;
-  /** Of the name, as in Kubernetes. @default {"default"} */
+  /** Namespace of the name, as in Kubernetes. @default {"default"} */
   readonly namespace?: string | undefined;
-  /** The pod UID that plugins are told. @default {the ID} */
+  /** Pod UID that plugins get. @default {the ID} */
   readonly uid?: string | undefined;
-  /** The container ID that plugins are told. @default {a random one of 32 hexadecimal digits} */
+  /** Container ID that plugins get. @default {a random one of 32 hexadecimal digits} */
   readonly id?: string | undefined;
-  /** How often the pod was made before, as in Kubernetes; plugins do not get it. @default {0} */
+  /** Number of earlier attempts to create the pod, as in Kubernetes; plugins do not get it. @default {0} */
   readonly attempt?: number | undefined;
-  /** Where its network namespace comes from. @default {{ kind: "new" }} */
+  /** Source of its network namespace. @default {{ kind: "new" }} */
   readonly source?: NetnsSource | undefined;
-  /** What it can be found by, see `SandboxFilter`. @default {{}} */
+  /** Labels for look-ups, see `SandboxFilter`. @default {{}} */
   readonly labels?: Readonly<Record<string, string>> | undefined;
-  /** Set in its network namespace before its networks are attached, by names that begin with `net.` @default {{}} */
+  /** Sysctls that are set in its network namespace before its networks are attached; their names begin with `net.` @default {{}} */
   readonly sysctls?: Readonly<Record<string, string>> | undefined;
   /** Whether no other sandbox of its namespace may have its name, whatever their UIDs and attempts. @default {unless a UID or an attempt is given} */
   readonly uniqueName?: boolean | undefined;
-  /** Takes down the sandbox that has the name first. @default {false} */
+  /** Whether a sandbox that has the name is removed first. @default {false} */
   readonly replace?: boolean | undefined;
 }
 
 /** Options of {@linkcode Sandboxes.run}. */
 export interface RunOptions extends CallOptions {
-  /** Called if the sandbox with the same UID and attempt is there already, and is returned. */
+  /** Called if a sandbox with the same UID and attempt already exists and is returned. */
   readonly onSame?: (() => void) | undefined;
 }
 
-/** Where a sandbox is going to be. */
-interface Surroundings {
+/** The dependencies of {@linkcode draftRecord}. */
+interface RequestContext {
   readonly attachments: Attachments;
   readonly netnsGuard: NetnsGuard;
   readonly stateDir: string;
@@ -69,22 +69,22 @@ interface Surroundings {
   readonly run: RunCommand;
 }
 
-/** That of podwire itself: the first process cannot be looked at from inside a container. */
+/** Namespace of podwire itself: process 1 cannot be inspected from inside a container. */
 const HOST_NETNS = "/proc/self/ns/net";
 
-/** Those of container engines have 64 characters; with what is put around it, it has to be the name of a file. */
+/** IDs of container engines have 64 characters. With prefixes and suffixes, the ID has to fit into a file name. */
 const LONGEST_ID = 128;
 
-/** That of the CRI, which has 32 bits. */
+/** The CRI uses 32 bits. */
 export const LARGEST_ATTEMPT = 2 ** 32 - 1;
 
-/** What making and removing a sandbox runs beside its plugins. */
+/** Programs that creating and removing a sandbox runs, besides its plugins. */
 const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
 
-/** The permissions that a sandbox will need, from its first step to its removal. */
+/** Returns the permissions that a sandbox needs from its creation to its removal. */
 export function wantedPermissions(
   { source }: SandboxRequest,
-  { stateDir, cacheDir, runDir, netnsDir }: Surroundings,
+  { stateDir, cacheDir, runDir, netnsDir }: RequestContext,
 ): WantedPermissions {
   const dirs = [stateDir, cacheDir, runDir, netnsDir];
   const infra = source?.kind === "infra" ? [source.runtime ?? DEFAULT_OCI_RUNTIME] : [];
@@ -92,7 +92,7 @@ export function wantedPermissions(
 }
 
 /**
- * Refuses what is wrong with a request whatever is on record.
+ * Refuses a request that is invalid whatever is on record.
  *
  * @throws {CniError} of kind `usage`
  */
@@ -111,7 +111,7 @@ export function validateRequest(request: SandboxRequest, wording: Wording = SAND
   }
 }
 
-/** What the caller calls the things that it names. */
+/** Words for the names in error messages. */
 export interface Wording {
   readonly name: string;
   readonly id: string;
@@ -119,20 +119,20 @@ export interface Wording {
 
 const SANDBOX_WORDING: Wording = { name: "sandbox name", id: "sandbox ID" };
 
-/** Of a container engine, which knows pods and their containers. */
+/** Words for a container engine, which has pods and containers. */
 export const POD_WORDING: Wording = { name: "pod name", id: "container ID" };
 
 /**
- * The record of a sandbox that is to be made.
+ * Returns the first record of a sandbox.
  *
- * @throws {CniError} if a name is invalid, or the namespace to use is none
+ * @throws {CniError} if a name is invalid, or the path is not a network namespace
  */
 export async function draftRecord(
   request: SandboxRequest,
-  surroundings: Surroundings,
+  context: RequestContext,
   { wording = SANDBOX_WORDING, signal }: CallOptions & { readonly wording?: Wording | undefined } = {},
 ): Promise<SandboxRecord> {
-  const { attachments, stateDir } = surroundings;
+  const { attachments, stateDir } = context;
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = generatedName(id), namespace = "default", uid = id, attempt } = request;
   validateRequest({ ...request, id, name }, wording);
@@ -146,7 +146,7 @@ export async function draftRecord(
     phase: "creating",
     createdAt: new Date().toISOString(),
     bootId: await attachments.boot(),
-    ...await placeOf(id, request, surroundings, signal),
+    ...await locateNetns(id, request, context, signal),
     infra: source.kind === "infra"
       ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(stateDir, id) }
       : undefined,
@@ -156,26 +156,26 @@ export async function draftRecord(
   };
 }
 
-/** What a sandbox is called that was given no name. */
+/** Returns the name of a sandbox without an explicit name. */
 export function generatedName(id: string): string {
   return `sandbox-${id.slice(0, 12)}`;
 }
 
-/** Where its namespace is or will be, and whose that is. */
-async function placeOf(
+/** Returns where its namespace is or will be, and who owns it. */
+async function locateNetns(
   id: string,
   { source = { kind: "new" } }: SandboxRequest,
-  { netnsDir, netnsPrefix, netnsGuard, run }: Surroundings,
+  { netnsDir, netnsPrefix, netnsGuard, run }: RequestContext,
   signal: AbortSignal | undefined,
 ): Promise<Pick<SandboxRecord, "netns" | "pid" | "pidStart" | "hostNetwork" | "container">> {
-  const used = async (path: string) => {
+  const borrowed = async (path: string) => {
     await requireNetns(path);
     return { path, owned: false, ...await identityOf(path) };
   };
-  if (source.kind === "host") return { netns: await used(HOST_NETNS), pid: undefined, hostNetwork: true };
+  if (source.kind === "host") return { netns: await borrowed(HOST_NETNS), pid: undefined, hostNetwork: true };
   if (source.kind === "path") {
     await netnsGuard.requireOther(source.path);
-    return { netns: await used(source.path), pid: undefined };
+    return { netns: await borrowed(source.path), pid: undefined };
   }
   const netns = { path: `${netnsDir}/${netnsPrefix}${id}`, owned: true, id: undefined };
   if (source.kind !== "pid") return { netns, pid: undefined };
@@ -192,9 +192,9 @@ export function podOf({ id, name, namespace, uid, netns }: SandboxRecord): PodId
 }
 
 /**
- * Returns what a sandbox wants of its networks: nothing in the namespace of the host.
+ * Returns the networks of the request. A sandbox in the namespace of the host has none.
  *
- * @throws {CniError} kind `usage` if it wants networks there
+ * @throws {CniError} kind `usage` if it requests networks there
  */
 export function wantedNetworks(request: SandboxRequest, { hostNetwork }: SandboxRecord): WantedNetworks {
   if (hostNetwork === undefined) return request;
@@ -205,14 +205,14 @@ export function wantedNetworks(request: SandboxRequest, { hostNetwork }: Sandbox
   });
 }
 
-/** Whether a sandbox has its name for itself, or shares it with those of other UIDs and attempts. */
+/** Whether no other sandbox may share the name, not even with another UID or attempt. */
 export function hasUniqueName({ uniqueName, uid, attempt }: SandboxRequest): boolean {
   return uniqueName ?? (uid === undefined && attempt === undefined);
 }
 
 function validateAttempt(attempt: number): void {
   if (Number.isInteger(attempt) && attempt >= 0 && attempt <= LARGEST_ATTEMPT) return;
-  throw new CniError("usage", `the attempt ${attempt} is no whole number from 0 to ${LARGEST_ATTEMPT}`);
+  throw new CniError("usage", `the attempt ${attempt} is not a whole number from 0 to ${LARGEST_ATTEMPT}`);
 }
 
 async function requireNetns(path: string): Promise<void> {

@@ -64,7 +64,7 @@ sandboxTest(
     await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
     const dirs = { stateDir: `${world.dir}/other`, runDir: `${world.dir}/other/run` };
     const other = world.podwire(dirs);
-    const why = "another installation of podwire, with a state directory of its own, has made it";
+    const why = "another installation of podwire, with another state directory, created it";
     for (const report of [await other.gc({ all: true }), await other.recover()]) {
       assertEquals([report.removed, report.failed], [[], []]);
       assertEquals(report.kept.filter(({ kind }) => kind === "namespace").map((item) => item.why), [why]);
