@@ -50,7 +50,7 @@ Deno.test({
         assertMatch(first.stderr, /^denow: installing Deno 2\.7\.11 into \S.* from file:\/\/\S+\.zip\n$/);
         assertEquals(checkout.kept(), [INSTALLED]);
         const second = await checkout.denow(["--version"]);
-        assertEquals([second.code, second.stderr], [0, ""]);
+        assertEquals({ code: second.code, stderr: second.stderr }, { code: 0, stderr: "" });
       });
 
       await t.step("with HOME unset", async () => {
@@ -83,7 +83,7 @@ Deno.test({
           using checkout = new Checkout(["curl"]);
           const bad = { DENOW_DOWNLOAD_URL: mirrorOf(`${checkout.folder}/mirror`, bytes) };
           const { code, stdout, stderr } = await checkout.denow(["--version"], bad);
-          assertEquals([code, stdout], [1, ""]);
+          assertEquals({ code, stdout }, { code: 1, stdout: "" });
           assertStringIncludes(stderr, reason);
           assertStringIncludes(stderr, "with npm: npm is not here");
           assertEquals(checkout.kept(), []);
@@ -117,7 +117,7 @@ Deno.test({
 Deno.test("denow says what to do if neither curl nor npm exists", async () => {
   using checkout = new Checkout();
   const { code, stdout, stderr } = await checkout.denow(["--version"]);
-  assertEquals([code, stdout], [1, ""]);
+  assertEquals({ code, stdout }, { code: 1, stdout: "" });
   assertEquals(
     stderr,
     `denow: Cannot install Deno ${VERSION}:
@@ -137,7 +137,7 @@ Deno.test("denow takes Deno from the PATH or from ~/.deno", async (t) => {
       checkout.script(path, `echo asked >>"${checkout.folder}/log"\nexec "${Deno.execPath()}" "$@"`);
       for (let start = 0; start < 3; start++) {
         const { code, stdout, stderr } = await checkout.denow(["--version"]);
-        assertEquals([code, stderr], [0, ""]);
+        assertEquals({ code, stderr }, { code: 0, stderr: "" });
         assertMatch(stdout, new RegExp(`^deno ${VERSION} `));
       }
       assertEquals(Deno.readTextFileSync(`${checkout.folder}/log`), "asked\n");
@@ -192,7 +192,7 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
   for (const [args, expected] of cases) {
     await t.step(args.join(" "), async () => {
       const { stdout, stderr } = await checkout.denow(args, { DENOW_STD: "npm" });
-      assertEquals([stdout, stderr], [expected, ""]);
+      assertEquals({ stdout, stderr }, { stdout: expected, stderr: "" });
     });
     await t.step(`${args.join(" ")}, with JSR`, async () => {
       const { stdout } = await checkout.denow(args, { DENOW_STD: "jsr" });
@@ -208,17 +208,20 @@ Deno.test("denow names its configuration exactly where Deno wants it", async (t)
         { DENOW_STD: "npm" },
         checkout.folder,
       );
-      assertEquals([stdout, stderr], [`<check>${own}`, ""]);
+      assertEquals({ stdout, stderr }, { stdout: `<check>${own}`, stderr: "" });
     }
   });
   await t.step("but not to publish, which must not name the stand-ins", async () => {
     const { code, stdout, stderr } = await checkout.denow(["publish"], { DENOW_STD: "npm" });
-    assertEquals([code, stdout], [1, ""]);
+    assertEquals({ code, stdout }, { code: 1, stdout: "" });
     assertStringIncludes(stderr, "Cannot publish with @std from npm");
   });
   await t.step("and not for a source it does not know", async () => {
     const { code, stderr } = await checkout.denow(["check"], { DENOW_STD: "bower" });
-    assertEquals([code, stderr], [1, 'denow: Cannot use DENOW_STD "bower": it is jsr or npm\n']);
+    assertEquals({ code, stderr }, {
+      code: 1,
+      stderr: 'denow: Cannot use DENOW_STD "bower": it is jsr or npm\n',
+    });
   });
 });
 

@@ -186,7 +186,7 @@ machineTest(
       const own = await sh(
         `PODWIRE_TEST_MACHINE= sh ${dir}/tests/machine.sh sh -c 'echo "[$PODWIRE_TEST_COMPONENTS]"'`,
       );
-      assertEquals([own.code, own.stdout], [0, "[]\n"], own.stderr);
+      assertEquals({ code: own.code, stdout: own.stdout }, { code: 0, stdout: "[]\n" }, own.stderr);
     } finally {
       await Deno.remove(dir, { recursive: true });
     }

@@ -35,7 +35,10 @@ Deno.test("the failed tests in Deno's output get a second chance", async () => {
   ]]);
   assertEquals(failures[0]?.place.split("/").at(-1), "t0_test.ts:2:34");
   const lines = failedLines(text, first);
-  assertEquals([lines.length, lines[0]?.startsWith("a => b (c) ... in => ")], [1, true]);
+  assertEquals({ linesCount: lines.length, startsWith: lines[0]?.startsWith("a => b (c) ... in => ") }, {
+    linesCount: 1,
+    startsWith: true,
+  });
   const green = await printed(FINE);
   assertEquals(failedLines(green.text, countTests(green.text, green.code)), []);
   assertEquals(secondChances(green.text, countTests(green.text, green.code)), []);

@@ -35,7 +35,7 @@ binaryTest(
       "--json",
     ];
     const ordinary = await runCommand({ program: "setpriv", args, env: { PATH: SYSTEM_PATH } });
-    assertEquals([ordinary.code, ordinary.stderr], [0, ""]);
+    assertEquals({ code: ordinary.code, stderr: ordinary.stderr }, { code: 0, stderr: "" });
     assertEquals(JSON.parse(ordinary.stdout).map(({ status }: { status: string }) => status), ["rejected"]);
 
     // Containers are attached: without the file there is no default, rather than another one.

@@ -35,18 +35,21 @@ binaryTest("H11 H12 H16 H17 add, check and del attach a namespace as cnitool doe
     const printed = await world.done(["add", world.network, path]);
     const result = JSON.parse(printed);
     assertEquals(printed, JSON.stringify(result, null, 4), "four blanks, and no line feed at the end");
-    assertEquals([result.cniVersion, result.ips[0].address], ["1.0.0", `${world.subnet4}.2/24`]);
+    assertEquals({ cniVersion: result.cniVersion, address: result.ips[0].address }, {
+      cniVersion: "1.0.0",
+      address: `${world.subnet4}.2/24`,
+    });
     assertMatch(await sh(`nsenter --net=${path} ip -o addr show eth0`), new RegExp(`${world.subnet4}.2/24`));
     const [attachment] = await world.json(["attachments"]);
-    assertEquals([attachment.containerId, attachment.netns, attachment.owner], [
-      await cnitoolId(path),
-      path,
-      "cli",
-    ]);
+    assertEquals({ containerId: attachment.containerId, netns: attachment.netns, owner: attachment.owner }, {
+      containerId: await cnitoolId(path),
+      netns: path,
+      owner: "cli",
+    });
     assertEquals(await world.done(["check", world.network, path]), "");
 
     const again = await world.refused(1, ["add", world.network, path]);
-    assertEquals([again.kind, again.verb], ["conflict", "ADD"]);
+    assertEquals({ kind: again.kind, verb: again.verb }, { kind: "conflict", verb: "ADD" });
     await sh(`nsenter --net=${path} ip addr flush dev eth0`);
     assertEquals((await world.refused(1, ["check", world.network, path])).verb, "CHECK");
 
@@ -72,7 +75,10 @@ binaryTest(
       await world.done(["del", world.network, path], call);
       const [add, del] = await net.calls();
       for (const one of [add, del]) {
-        assertEquals([one?.env.CNI_CONTAINERID, one?.env.CNI_NETNS], [await cnitoolId(path), path]);
+        assertEquals({ CNI_CONTAINERID: one?.env.CNI_CONTAINERID, CNI_NETNS: one?.env.CNI_NETNS }, {
+          CNI_CONTAINERID: await cnitoolId(path),
+          CNI_NETNS: path,
+        });
       }
     });
   },
@@ -116,7 +122,10 @@ binaryTest("add takes the variables of cnitool, and its options win over them", 
     });
     assertEquals([PATH !== undefined, CNI_PATH], [true, `/nowhere:${plugins.dir}:/opt/net/bin`]);
     assertEquals(first?.config.runtimeConfig, { portMappings: ports });
-    assertEquals([second?.env.CNI_IFNAME, second?.env.CNI_CONTAINERID], ["net6", world.id("other")]);
+    assertEquals({ CNI_IFNAME: second?.env.CNI_IFNAME, CNI_CONTAINERID: second?.env.CNI_CONTAINERID }, {
+      CNI_IFNAME: "net6",
+      CNI_CONTAINERID: world.id("other"),
+    });
     assertEquals((await world.json(["attachments"], { dirs })).length, 2);
     await world.done(["del", world.network, path], { dirs, env });
     await world.done(["del", world.network, path, "-i", "net6", "--id", world.id("other")], { dirs, env });
@@ -189,10 +198,10 @@ binaryTest(
       env: { CNI_COMMAND: "VERSION" },
       stdin: '{"cniVersion": "0.4.0"}',
     });
-    assertEquals([version.code, version.stderr], [0, ""]);
+    assertEquals({ code: version.code, stderr: version.stderr }, { code: 0, stderr: "" });
     assertEquals(JSON.parse(version.stdout).supportedVersions.at(-1), "1.1.0");
     const bare = await world.podwire(["plugin", "bridge"], { dirs: [], stdin: "{}" });
-    assertEquals([bare.code, bare.stdout], [0, ""]);
+    assertEquals({ code: bare.code, stdout: bare.stdout }, { code: 0, stdout: "" });
     assertMatch(bare.stderr, /^CNI plugin bridge .*\nCNI protocol versions supported: 0.1.0, /);
     const cases: readonly [number, Readonly<Record<string, string>>, string][] = [
       [4, { CNI_COMMAND: "NOPE" }, "{}"],
@@ -211,7 +220,11 @@ binaryTest(
     for (const [code, env, stdin] of cases) {
       const refused = await world.podwire(["plugin", "bridge"], { dirs: [], env, stdin });
       const error = JSON.parse(refused.stdout);
-      assertEquals([refused.code, error.code, refused.stderr], [1, code, ""], refused.stdout);
+      assertEquals({ refusedCode: refused.code, errorCode: error.code, stderr: refused.stderr }, {
+        refusedCode: 1,
+        errorCode: code,
+        stderr: "",
+      }, refused.stdout);
       assertNotEquals(error.msg, "");
     }
   },

@@ -61,7 +61,10 @@ for (
       sent = true;
     }
     const stderr = await new Response(child.stderr).text();
-    assertEquals([(await child.status).code, stderr], [130, "podwire: interrupted by SIGINT\n"]);
+    assertEquals({ code: (await child.status).code, stderr }, {
+      code: 130,
+      stderr: "podwire: interrupted by SIGINT\n",
+    });
     assertMatch(stdout, /- clean-up\n(.*\n)*.*nothing is left behind\n$/);
     for (const [, id = ""] of stdout.matchAll(/podwire-([0-9a-f]{32})/g)) world.watch(id);
     assertEquals(await world.traces(), []);
@@ -111,7 +114,7 @@ if (isNoDebian === 0) {
         ],
         env: { PATH: SYSTEM_PATH },
       });
-      assertEquals([code, withoutWaiting(stderr)], [0, ""], stdout);
+      assertEquals({ code, withoutWaiting: withoutWaiting(stderr) }, { code: 0, withoutWaiting: "" }, stdout);
       await assertShown(world, stdout);
     },
   );

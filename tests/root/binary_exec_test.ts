@@ -19,7 +19,7 @@ binaryTest("exec returns the exit code of the command", [], async (world) => {
   }
   assertEquals((await world.podwire(["exec", "box", "--", "sh", "-c", "kill -KILL $$"])).code, 137);
   const missing = await world.podwire(["exec", "box", "no-such-program"]);
-  assertEquals([missing.code, missing.stdout], [127, ""]);
+  assertEquals({ code: missing.code, stdout: missing.stdout }, { code: 127, stdout: "" });
   assertMatch(missing.stderr, /no-such-program/);
 });
 
@@ -37,7 +37,7 @@ binaryTest(
       "-c",
       `${script} | od -An -c`,
     ], { stdin: "in\n" });
-    assertEquals([code, stderr], [0, "to-stderr\n"]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "to-stderr\n" });
     assertEquals(stdout.replaceAll(/\s+/g, " ").trim(), "a \\0 b 377 i n \\n");
     const echo = ["sh", "-c", 'for a; do printf "<%s>" "$a"; done', "sh", "--json", "-x", "--", "a b", ""];
     assertEquals((await world.podwire(["exec", "box", ...echo])).stdout, "<--json><-x><--><a b><>");

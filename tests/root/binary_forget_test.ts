@@ -53,7 +53,10 @@ binaryTest(
 
     const done = await world.podwire(["forget", one, "eth0", world.network, WHY]);
     const said = `Cannot DEL network "${world.network}", plugin "broken" (1 of 1): will not`;
-    assertEquals([done.code, done.stdout], [0, `let go       ${name}: ${said}\n${left}`]);
+    assertEquals({ code: done.code, stdout: done.stdout }, {
+      code: 0,
+      stdout: `let go       ${name}: ${said}\n${left}`,
+    });
     assertMatch(done.stderr, /^warn: an attachment is forgotten: its master is gone [^\n]*\n$/);
     assertStringIncludes(done.stderr, `containerId=${one}`);
     assertEquals(await attachments(world), [failed[1]]);
@@ -61,7 +64,12 @@ binaryTest(
 
     const last = await world.podwire(["forget", two, WHY, "--json"]);
     const [{ how, error }] = JSON.parse(last.stdout).forgotten;
-    assertEquals([last.code, how, error.kind, error.code], [0, "let go", "plugin", 108]);
+    assertEquals({ lastCode: last.code, how, kind: error.kind, errorCode: error.code }, {
+      lastCode: 0,
+      how: "let go",
+      kind: "plugin",
+      errorCode: 108,
+    });
     assertEquals(await world.traces(), []);
   },
 );
@@ -102,7 +110,7 @@ binaryTest("the daemon forgets as the command line does", [], async (world) => {
   await using daemon = await DaemonProcess.start(world);
   const id = world.id("one");
   const made = await daemon.call("POST", "/v1/sandboxes", { name: "web", id });
-  assertEquals([made.status, made.json.error.code], [500, 107], made.text);
+  assertEquals({ status: made.status, code: made.json.error.code }, { status: 500, code: 107 }, made.text);
   const forget = (target: string, body: unknown) =>
     daemon.call("POST", `/v1/attachments/${target}/forget`, body);
   const reason = "its master is gone";
@@ -121,10 +129,17 @@ binaryTest("the daemon forgets as the command line does", [], async (world) => {
     assertEquals(answer.status, status, `${target.slice(0, 20)} ${JSON.stringify(body)}: ${answer.text}`);
   }
   const plan = await forget(id, { reason, dryRun: true });
-  assertEquals([plan.status, plan.json.forgotten.length], [200, 1], plan.text);
+  assertEquals({ status: plan.status, forgottenCount: plan.json.forgotten.length }, {
+    status: 200,
+    forgottenCount: 1,
+  }, plan.text);
   assertEquals(await attachments(world), [`${id} eth0 failed`]);
   const done = await forget(id, { reason, ifName: "eth0", network: world.network });
-  assertEquals([done.status, done.json.forgotten[0].error.code], [200, 108], done.text);
+  assertEquals(
+    { status: done.status, code: done.json.forgotten[0].error.code },
+    { status: 200, code: 108 },
+    done.text,
+  );
   assertEquals((await daemon.call("GET", "/v1/attachments")).json, []);
   const lines = await daemon.end();
   assertEquals(lines.filter(({ msg }) => String(msg).endsWith(`is forgotten: ${reason}`)).length, 1);

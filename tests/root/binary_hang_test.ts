@@ -27,8 +27,16 @@ async function runHanging(world: BinaryWorld, plugin: string, ...options: string
   const started = performance.now();
   const error = await world.refused(5, ["run", "web", "--id", id, "--timeout", "ADD=3s", ...options]);
   const seconds = (performance.now() - started) / 1000;
-  assertEquals([error.kind, error.verb, error.network], ["timeout", "ADD", world.network]);
-  assertEquals([error.plugin, error.pluginIndex, error.stderr], ["slow", 1, "still thinking"]);
+  assertEquals({ kind: error.kind, verb: error.verb, network: error.network }, {
+    kind: "timeout",
+    verb: "ADD",
+    network: world.network,
+  });
+  assertEquals({ plugin: error.plugin, pluginIndex: error.pluginIndex, stderr: error.stderr }, {
+    plugin: "slow",
+    pluginIndex: 1,
+    stderr: "still thinking",
+  });
   assertEquals(error.msg, "no answer within 3s");
   assert(error.elapsedMs > 2_900 && error.elapsedMs < 60_000, `${error.elapsedMs} ms`);
   return { error, seconds, id };
@@ -63,7 +71,7 @@ binaryTest(
     await world.plugin("slow", HANGING_ADD);
     await world.list([{ type: "slow" }]);
     const { code, stdout, stderr } = await world.podwire(["run", "web", "--timeout", "3s"]);
-    assertEquals([code, stdout], [5, ""]);
+    assertEquals({ code, stdout }, { code: 5, stdout: "" });
     const [first = "", ...more] = stderr.trimEnd().split("\n");
     assert(
       first.startsWith(
@@ -91,27 +99,30 @@ binaryTest(
     assertEquals(await world.json(["ps"]), [], "the sandbox is not in the way");
     const [attachment, ...others] = await world.json(["attachments"]);
     assertEquals(others, []);
-    assertEquals([attachment.containerId, attachment.network, attachment.state], [
-      id,
-      world.network,
-      "failed",
-    ]);
+    assertEquals({
+      containerId: attachment.containerId,
+      network: attachment.network,
+      state: attachment.state,
+    }, { containerId: id, network: world.network, state: "failed" });
     assert(
       attachment.attempts >= 1 && Date.parse(attachment.nextTry) > Date.parse(attachment.since) - 1,
       "a next try",
     );
-    assertEquals([attachment.error.kind, attachment.error.plugin, attachment.error.verb], [
-      "timeout",
-      "slow",
-      "DEL",
-    ]);
+    assertEquals({
+      kind: attachment.error.kind,
+      plugin: attachment.error.plugin,
+      verb: attachment.error.verb,
+    }, { kind: "timeout", plugin: "slow", verb: "DEL" });
     assertEquals(await world.processes(), []);
     const namespaces = (await world.traces()).filter((trace) => trace.startsWith("netns/"));
     assertEquals(namespaces, [], "no half-made sandbox");
 
     const recover = ["recover", "--timeout", "DEL=3s", "--json"];
     const still = await world.podwire(recover);
-    assertEquals([still.code, JSON.parse(still.stdout).failed.length], [1, 1]);
+    assertEquals({ code: still.code, failedCount: JSON.parse(still.stdout).failed.length }, {
+      code: 1,
+      failedCount: 1,
+    });
     const table = await world.podwire(recover.slice(0, -1));
     assert(table.stdout.startsWith(`failed   attachment ${id} ${world.network}:eth0: `), table.stdout);
     const [again] = await world.json(["attachments"]);
@@ -119,8 +130,14 @@ binaryTest(
 
     await Deno.writeTextFile(`${world.dir}/mended`, "");
     const report = await world.json(["recover"]);
-    assertEquals([report.failed, report.removed.length], [[], 1]);
-    assertEquals([report.removed[0].containerId, report.removed[0].why], [id, "its DEL had failed"]);
+    assertEquals({ failed: report.failed, removedCount: report.removed.length }, {
+      failed: [],
+      removedCount: 1,
+    });
+    assertEquals({ containerId: report.removed[0].containerId, why: report.removed[0].why }, {
+      containerId: id,
+      why: "its DEL had failed",
+    });
     assertEquals(await world.json(["attachments"]), []);
     assertEquals(await world.traces(), []);
   },
@@ -140,11 +157,11 @@ binaryTest(
     await world.done(["run", "a"]);
     await world.done(["run", "b"]);
     const error = await world.refused(5, ["rm", "a", ...timeout]);
-    assertEquals([error.verb, error.plugin], ["DEL", "slow"]);
+    assertEquals({ verb: error.verb, plugin: error.plugin }, { verb: "DEL", plugin: "slow" });
     assert(error.hint.includes("podwire rm -f"), error.hint);
     assertEquals((await world.json(["inspect", "a"])).state, "stopped");
     const stopped = await world.podwire(["stop", "b", ...timeout]);
-    assertEquals([stopped.code, stopped.stdout], [0, ""]);
+    assertEquals({ code: stopped.code, stdout: stopped.stdout }, { code: 0, stdout: "" });
     assert(stopped.stderr.startsWith('warn: Cannot DEL network "'), stopped.stderr);
     for (const name of ["a", "b"]) {
       assertEquals(
@@ -172,9 +189,9 @@ binaryTest("Ctrl-C while a plugin hangs undoes everything and exits 130", [], as
     const started = performance.now();
     child.kill(signal);
     const { code, stdout, stderr } = await child.output();
-    assertEquals([code, new TextDecoder().decode(stdout)], [130, ""]);
+    assertEquals({ code, decode: new TextDecoder().decode(stdout) }, { code: 130, decode: "" });
     const error = JSON.parse(new TextDecoder().decode(stderr));
-    assertEquals([error.kind, error.plugin], ["cancelled", "slow"]);
+    assertEquals({ kind: error.kind, plugin: error.plugin }, { kind: "cancelled", plugin: "slow" });
     assert(error.msg.includes(signal), error.msg);
     assert(performance.now() - started < 60_000);
     assertEquals(await world.traces(), []);

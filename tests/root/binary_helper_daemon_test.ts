@@ -58,7 +58,10 @@ binaryTest(
       new TextDecoder().decode(environment).split("\0").filter((entry) => entry.includes("="))
         .map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     );
-    assertEquals([env.CNI_CONTAINERID, env[CALL_VARIABLE]?.length], [first, 36]);
+    assertEquals({ CNI_CONTAINERID: env.CNI_CONTAINERID, envCount: env[CALL_VARIABLE]?.length }, {
+      CNI_CONTAINERID: first,
+      envCount: 36,
+    });
     const copy = new Deno.Command("sleep", {
       args: ["600"],
       env,

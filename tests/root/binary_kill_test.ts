@@ -133,7 +133,7 @@ binaryTest("recover leaves alone what a living process works on", [], async (wor
   const child = world.start(["run", "--id", id]);
   await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
   const report = await world.json(["recover"]);
-  assertEquals([report.removed, report.failed], [[], []]);
+  assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
   assertEquals(report.kept.map(({ containerId, why }: Record<string, string>) => [containerId, why]), [[
     id,
     "an operation on it is under way",

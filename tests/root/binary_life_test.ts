@@ -54,7 +54,11 @@ binaryTest(
     await world.list([world.bridgePlugin()]);
     const id = world.id("agent");
     const made = await world.json(["run", "agent", "--id", id, "--host-network"]);
-    assertEquals([made.state, made.hostNetwork, made.networks], ["ready", true, []]);
+    assertEquals({ state: made.state, hostNetwork: made.hostNetwork, networks: made.networks }, {
+      state: "ready",
+      hostNetwork: true,
+      networks: [],
+    });
     const own = await Deno.readLink("/proc/self/ns/net");
     assertEquals((await world.done(["exec", "agent", "--", "readlink", "/proc/self/ns/net"])).trim(), own);
     assertMatch(await world.done(["inspect", "agent"]), /that of the host/);

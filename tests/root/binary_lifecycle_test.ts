@@ -11,20 +11,29 @@ async function lifecycle(world: BinaryWorld, options: readonly string[]): Promis
   const call = { dirs: [...world.dirs, ...options] };
   const sandbox = await world.json(["run", "web", "--id", id], call);
 
-  assertEquals([sandbox.id, sandbox.name, sandbox.namespace, sandbox.uid], [id, "web", "default", id]);
-  assertEquals([sandbox.state, sandbox.pid, sandbox.netns], [
-    "ready",
-    null,
-    `${world.netnsDir}/podwire-${id}`,
-  ]);
+  assertEquals({ id: sandbox.id, name: sandbox.name, namespace: sandbox.namespace, uid: sandbox.uid }, {
+    id,
+    name: "web",
+    namespace: "default",
+    uid: id,
+  });
+  assertEquals({ state: sandbox.state, pid: sandbox.pid, netns: sandbox.netns }, {
+    state: "ready",
+    pid: null,
+    netns: `${world.netnsDir}/podwire-${id}`,
+  });
   assertEquals(sandbox.ips, [`${world.subnet4}.2`, `${world.subnet6}::2`]);
   assertMatch(sandbox.createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   const [network] = sandbox.networks;
-  assertEquals([sandbox.networks.length, network.name, network.ifName], [1, world.network, "eth0"]);
-  assertEquals([network.result.cniVersion, network.result.ips[0].address], [
-    "1.1.0",
-    `${world.subnet4}.2/24`,
-  ]);
+  assertEquals({ networksCount: sandbox.networks.length, name: network.name, ifName: network.ifName }, {
+    networksCount: 1,
+    name: world.network,
+    ifName: "eth0",
+  });
+  assertEquals({ cniVersion: network.result.cniVersion, address: network.result.ips[0].address }, {
+    cniVersion: "1.1.0",
+    address: `${world.subnet4}.2/24`,
+  });
 
   const links = JSON.parse(await world.done(["exec", "web", "--", "ip", "-j", "addr"], call));
   const eth0 = links.find(({ ifname }: { ifname: string }) => ifname === "eth0");
@@ -56,16 +65,28 @@ async function lifecycle(world: BinaryWorld, options: readonly string[]): Promis
     new RegExp(`^${id} +${world.network} +eth0 +attached `, "m"),
   );
   const [attachment] = await world.json(["attachments"], call);
-  assertEquals([attachment.containerId, attachment.network, attachment.ifName], [id, world.network, "eth0"]);
-  assertEquals([attachment.state, attachment.owner, attachment.attempts], ["attached", `sandbox:${id}`, 0]);
-  assertEquals([attachment.nextTry, attachment.error], [null, null]);
+  assertEquals({
+    containerId: attachment.containerId,
+    network: attachment.network,
+    ifName: attachment.ifName,
+  }, { containerId: id, network: world.network, ifName: "eth0" });
+  assertEquals({ state: attachment.state, owner: attachment.owner, attempts: attachment.attempts }, {
+    state: "attached",
+    owner: `sandbox:${id}`,
+    attempts: 0,
+  });
+  assertEquals({ nextTry: attachment.nextTry, error: attachment.error }, { nextTry: null, error: null });
   assert(await isThere(`${world.dataDir}/${world.network}/${world.subnet4}.2`));
 
   assertEquals((await world.refused(1, ["run", "web"], call)).kind, "conflict");
   for (let round = 0; round < 2; round++) {
     assertEquals(await world.done(["stop", "web"], call), "");
     const stopped = await world.json(["inspect", "web"], call);
-    assertEquals([stopped.state, stopped.ips, stopped.networks], ["stopped", [], []]);
+    assertEquals({ state: stopped.state, ips: stopped.ips, networks: stopped.networks }, {
+      state: "stopped",
+      ips: [],
+      networks: [],
+    });
   }
   assertEquals(await isThere(sandbox.netns), false);
   assertEquals((await world.refused(1, ["exec", "web", "true"], call)).kind, "conflict");
@@ -129,9 +150,12 @@ binaryTest(
     await world.done(["run", "before", "--id", world.id("before")]);
     for (const type of ["bridge", "host-local"]) await world.plugin(type, old);
     const sandbox = await world.json(["run", "behind", "--id", world.id("behind")]);
-    assertEquals([sandbox.networks[0].name, sandbox.state], ["podwire", "ready"]);
+    assertEquals({ name: sandbox.networks[0].name, state: sandbox.state }, {
+      name: "podwire",
+      state: "ready",
+    });
     const [status] = await world.json(["status"]);
-    assertEquals([status.network, status.ready], ["podwire", true]);
+    assertEquals({ network: status.network, ready: status.ready }, { network: "podwire", ready: true });
     await world.done(["rm", "before", "behind"]);
     // The answers of status are kept.
     assertEquals((await world.traces()).filter((trace) => trace !== "state/readiness.json"), []);
@@ -144,7 +168,7 @@ binaryTest("a sandbox is made in an existing namespace, which stays with its own
   await sh(`touch ${path} && unshare --net=${path} true`);
   try {
     const sandbox = await world.json(["run", "guest", "--id", world.id("guest"), "--netns", path]);
-    assertEquals([sandbox.netns, sandbox.state], [path, "ready"]);
+    assertEquals({ netns: sandbox.netns, state: sandbox.state }, { netns: path, state: "ready" });
     assertEquals(await sh(`nsenter --net=${path} ip -o link show lo | grep -c LOOPBACK,UP`), "1\n");
     await world.done(["rm", "guest"]);
     assertEquals(
@@ -220,7 +244,11 @@ binaryTest(
     });
     const bad = ["--network", world.network, "--network", `${world.network}-c`];
     const refused = await world.refused(1, ["run", "--id", world.id("late"), ...bad]);
-    assertEquals([refused.network, refused.plugin, refused.verb], [`${world.network}-c`, "bridge", "ADD"]);
+    assertEquals({ network: refused.network, plugin: refused.plugin, verb: refused.verb }, {
+      network: `${world.network}-c`,
+      plugin: "bridge",
+      verb: "ADD",
+    });
     assertEquals((await world.json(["attachments"])).length, 2, "those of the first sandbox only");
     await world.done(["rm", sandbox.id]);
     assertEquals(await world.traces(), []);

@@ -167,13 +167,13 @@ for (const { name, make, kind, code, members = {}, says, below = [], exit = 1 } 
     const error = await world.refused(exit, ["run", "web", "--id", world.id("json")]);
     const shown = { kind: error.kind, code: error.code, verb: error.verb, network: error.network };
     assertEquals(shown, { kind, code, verb: "ADD", network: world.network });
-    assertEquals([error.plugin, error.pluginIndex], ["bad", 1]);
+    assertEquals({ plugin: error.plugin, pluginIndex: error.pluginIndex }, { plugin: "bad", pluginIndex: 1 });
     for (const [member, value] of Object.entries(members)) assertEquals(error[member], value, member);
 
     const filled = (text: string) =>
       text.replaceAll("BAD", `${world.pluginDir}/bad`).replaceAll("DIR", world.pluginDir);
     const text = await world.podwire(["run", "web", "--id", world.id("text")]);
-    assertEquals([text.code, text.stdout], [exit, ""]);
+    assertEquals({ code: text.code, stdout: text.stdout }, { code: exit, stdout: "" });
     const [first = "", ...more] = text.stderr.trimEnd().split("\n");
     const tried = `podwire: Cannot ADD network "${world.network}", plugin "bad" (2 of 2): `;
     assert(first.startsWith(tried) && first.includes(filled(says)), `${first}\nshould say: ${filled(says)}`);
@@ -204,7 +204,7 @@ binaryTest(
     const byName = await world.refused(3, ["run", "web", "--network", "web"]);
     assert(byName.details.includes(`${file}:4:32: `), byName.details);
     const text = await world.podwire(["run", "web"]);
-    assertEquals([text.code, text.stdout], [6, ""]);
+    assertEquals({ code: text.code, stdout: text.stdout }, { code: 6, stdout: "" });
     assert(
       text.stderr.startsWith(
         `podwire: no usable network configuration in ${world.confDir}; rejected: ${file}:4:32: `,

@@ -20,10 +20,10 @@ binaryTest(
       // namespaces.
       const other = await world.json(["run", "--id", world.id("second")], second);
       const { removed, failed } = await world.json(["recover"], second);
-      assertEquals([removed, failed], [[], []]);
+      assertEquals({ removed, failed }, { removed: [], failed: [] });
       await world.done(["rm", other.id], second);
       const { state } = await world.json(["inspect", world.id("first")], first);
-      assertEquals([state, await isThere(netns)], ["ready", true]);
+      assertEquals({ state, isThere: await isThere(netns) }, { state: "ready", isThere: true });
       assertEquals((await world.json(["recover"], first)).removed, []);
     } finally {
       await world.podwire(["rm", "-f", world.id("first")], first);
@@ -80,10 +80,10 @@ binaryTest("rm and stop of several sandboxes go on after a missing one, and repo
   await world.list([world.bridgePlugin()]);
   for (const name of ["one", "two"]) await world.done(["run", name, "--id", world.id(name)]);
   const stopped = await world.podwire(["stop", "one", "absent", "two"]);
-  assertEquals([stopped.code, stopped.stderr.split("\n")[0]], [
-    3,
-    'podwire: no sandbox "absent" in namespace "default"',
-  ]);
+  assertEquals({ code: stopped.code, stderr: stopped.stderr.split("\n")[0] }, {
+    code: 3,
+    stderr: 'podwire: no sandbox "absent" in namespace "default"',
+  });
   assertEquals((await world.json(["ps"])).map(({ state }: { state: string }) => state), [
     "stopped",
     "stopped",
@@ -108,7 +108,7 @@ binaryTest("an unusable directory is named, quickly, and nothing is left", [], a
   for (const [option, words] of cases) {
     const started = performance.now();
     const { code, stdout, stderr } = await world.podwire(["run", "--id", world.id("web"), option]);
-    assertEquals([option, code, stdout], [option, 1, ""], stderr);
+    assertEquals({ option, code, stdout }, { option, code: 1, stdout: "" }, stderr);
     assertMatch(stderr, words);
     assert(performance.now() - started < 60_000);
     assertEquals(await world.traces(), []);
@@ -148,7 +148,7 @@ binaryTest(
     for (const words of ["--version >/dev/full", "--help >/dev/full"]) {
       const { code, stderr } = await call(words);
       const problem = "Cannot write the result to standard output: No space left on device (os error 28)";
-      assertEquals([code, stderr], [1, `podwire: ${problem} (code 5)\n`]);
+      assertEquals({ code, stderr }, { code: 1, stderr: `podwire: ${problem} (code 5)\n` });
     }
     assertEquals((await call("nosuch 2>/dev/full")).code, 2);
     assertEquals(

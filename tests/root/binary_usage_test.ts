@@ -88,7 +88,7 @@ binaryTest("a deleted working directory is one plain line without a back trace",
       { NO_COLOR: "1" },
     );
     // The base binary says it, before any code of podwire runs.
-    assertEquals([command, code, stdout], [command, 1, ""]);
+    assertEquals({ command, code, stdout }, { command, code: 1, stdout: "" });
     assertEquals(stderr, "error: No such file or directory (os error 2)\n");
   }
   assertEquals(await world.traces(), []);

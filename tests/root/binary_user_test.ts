@@ -46,16 +46,21 @@ binaryTest(
     ];
     for (const args of commands) {
       const { code, stdout, stderr } = await podwire(args);
-      assertEquals([args, code, stdout], [args, 4, ""]);
+      assertEquals({ args, code, stdout }, { args, code: 4, stdout: "" });
       assertEquals(stderr, `podwire: ${args[0]} needs root: it changes network namespaces\n`);
     }
     for (const args of [["ps"], ["inspect", "web"], ["attachments"]]) {
       const { code, stdout, stderr } = await podwire(args);
-      assertEquals([args, code, stdout], [args, 4, ""]);
+      assertEquals({ args, code, stdout }, { args, code: 4, stdout: "" });
       assertMatch(stderr, new RegExp(`^podwire: .*'${world.stateDir}/[^']*'.*: run as root\n$`));
       const json = await podwire([...args, "--json"]);
       const error = JSON.parse(json.stderr);
-      assertEquals([json.code, json.stdout, error.kind, error.hint], [4, "", "permission", "run as root"]);
+      assertEquals({ code: json.code, stdout: json.stdout, kind: error.kind, hint: error.hint }, {
+        code: 4,
+        stdout: "",
+        kind: "permission",
+        hint: "run as root",
+      });
     }
     assertEquals(await photograph(world), before);
     assertEquals((await world.json(["inspect", "web"])).state, "ready");
@@ -69,10 +74,10 @@ binaryTest("an ordinary user can run the commands that need no root", [], async 
   const podwire = await asNobody(world);
   for (const args of [["--version"], ["--help"], ["run", "--help"], ["networks"], ["completion", "bash"]]) {
     const { code, stderr } = await podwire(args, { PATH: `/root/bin:${SYSTEM_PATH}` });
-    assertEquals([args, code, stderr], [args, 0, ""]);
+    assertEquals({ args, code, stderr }, { args, code: 0, stderr: "" });
   }
   const { code, stdout } = await podwire(["ps", "--json"]);
-  assertEquals([code, JSON.parse(stdout)], [0, []]);
+  assertEquals({ code, parse: JSON.parse(stdout) }, { code: 0, parse: [] });
 });
 
 binaryTest(
@@ -85,7 +90,7 @@ binaryTest(
       program: "setpriv",
       args: ["--bounding-set=-net_admin,-sys_admin", ...podwire],
     });
-    assertEquals([code, stdout], [4, ""]);
+    assertEquals({ code, stdout }, { code: 4, stdout: "" });
     assertMatch(stderr, /^podwire: [^\n]*: run as root\n$/);
     assertEquals(await world.traces(), []);
   },

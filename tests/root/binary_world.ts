@@ -102,7 +102,7 @@ export class BinaryWorld {
   /** Runs the program to its end, which must be a success, and returns what it printed. */
   async done(args: readonly string[], call: Call = {}): Promise<string> {
     const { code, stdout, stderr } = await this.podwire(args, call);
-    assertEquals([args, code, stderr], [args, 0, ""]);
+    assertEquals({ args, code, stderr }, { args, code: 0, stderr: "" });
     return stdout;
   }
 
@@ -118,7 +118,11 @@ export class BinaryWorld {
   // deno-lint-ignore no-explicit-any
   async refused(code: number, args: readonly string[], call: Call = {}): Promise<any> {
     const outcome = await this.podwire(["--json", ...args], call);
-    assertEquals([args, outcome.code, outcome.stdout], [args, code, ""], outcome.stderr);
+    assertEquals(
+      { args, code: outcome.code, stdout: outcome.stdout },
+      { args, code, stdout: "" },
+      outcome.stderr,
+    );
     const lines = outcome.stderr.trimEnd().split("\n").map((line) => JSON.parse(line));
     assertEquals(
       lines.slice(0, -1).filter(({ level }) => level !== "warn"),

@@ -48,7 +48,7 @@ Deno.test({
     const [bridge, host, container] = result.interfaces ?? [];
     assertEquals(bridge?.name, world.bridge);
     assert(/^veth[0-9a-f]{8}$/.test(host?.name ?? ""));
-    assertEquals([container?.name, container?.sandbox], ["eth0", netns]);
+    assertEquals({ name: container?.name, sandbox: container?.sandbox }, { name: "eth0", sandbox: netns });
     assertEquals(result.ips, [
       { interface: 2, address: `${world.subnet4}.2/24`, gateway: `${world.subnet4}.1` },
       { interface: 2, address: `${world.subnet6}::2/64`, gateway: `${world.subnet6}::1` },
@@ -278,7 +278,11 @@ Deno.test({
     const dns = { nameservers: ["10.0.0.53"] };
     const call = callOf(world, netns, { isDefaultGateway: false, ipam: {}, dns });
     const result = resultOf(await callBuiltin("bridge", { ...call, verb: "ADD" }));
-    assertEquals([result.ips, result.routes, result.dns], [undefined, undefined, dns]);
+    assertEquals({ ips: result.ips, routes: result.routes, dns: result.dns }, {
+      ips: undefined,
+      routes: undefined,
+      dns,
+    });
     assertStringIncludes(await sh("ip link show eth0", netns), "state UP");
     const config = { ...call.config, prevResult: result as unknown as JsonObject };
     await done({ ...call, config, verb: "CHECK" });

@@ -39,12 +39,10 @@ sandboxTest(
     await podwire.check("a", request);
     await removeNetns(request.netns);
     const gone = await failing(() => podwire.check("a", request));
-    assertEquals([gone.kind, gone.code, gone.context.verb, gone.context.network], [
-      "not-found",
-      8,
-      "CHECK",
-      "a",
-    ]);
+    assertEquals(
+      { kind: gone.kind, code: gone.code, verb: gone.context.verb, network: gone.context.network },
+      { kind: "not-found", code: 8, verb: "CHECK", network: "a" },
+    );
     assertStringIncludes(gone.msg, "does not exist");
     await Deno.writeTextFile(request.netns, "");
     assertStringIncludes((await failing(() => podwire.check("a", request))).msg, "a plain file");
@@ -65,7 +63,7 @@ sandboxTest(
     const { dev, ino } = await Deno.stat(request.netns);
     await world.store.write({ ...record!, netnsId: `${dev}:${ino}`, netnsSince: record!.netnsSince! - 60 });
     const error = await failing(() => podwire.check("a", request));
-    assertEquals([error.kind, error.code], ["not-found", 8]);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "not-found", code: 8 });
     assertStringIncludes(error.msg, "another network namespace");
     await podwire.del("a", request);
     assertEquals((await a.calls()).map(({ verb, env }) => [verb, env.CNI_NETNS]), [
@@ -88,7 +86,7 @@ sandboxTest(
     assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
     await removeNetns(request.netns);
     const gone = await failing(() => podwire.check("a", request));
-    assertEquals([gone.kind, gone.code], ["not-found", 8]);
+    assertEquals({ kind: gone.kind, code: gone.code }, { kind: "not-found", code: 8 });
     assertEquals(await world.calls(), ["a ADD c1 eth0"]);
     await podwire.del("a", request);
   },

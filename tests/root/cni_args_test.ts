@@ -46,7 +46,11 @@ for (const [release, dir] of [["cni-1.1.1", CNI_1_1_1], ["cni-1.9.1", CNI_1_9_1]
             ipam: { type: "host-local", dataDir: "/dev/null/none", subnet: "10.77.0.0/24" },
           }),
         });
-        assertEquals([code, stdout.includes("invalid pair")], [1, !isTaken], stdout);
+        assertEquals(
+          { code, includes: stdout.includes("invalid pair") },
+          { code: 1, includes: !isTaken },
+          stdout,
+        );
       }
     },
   });
@@ -69,7 +73,7 @@ binaryTest("no interface accepts an argument that plugins would refuse", [], asy
     ]]
   ) {
     const { kind, msg } = await world.refused(2, args, { env: { CNI_ARGS: "K=a=b" } });
-    assertEquals([kind, msg], ["usage", 'CNI_ARGS: invalid pair "K=a=b"']);
+    assertEquals({ kind, msg }, { kind: "usage", msg: 'CNI_ARGS: invalid pair "K=a=b"' });
   }
   const container = new Deno.Command("unshare", { args: ["--net", "sleep", "600"] }).spawn();
   try {
@@ -99,7 +103,11 @@ binaryTest("no interface accepts an argument that plugins would refuse", [], asy
     ]
   ) {
     const { status, json: { error } } = await daemon.call("POST", "/v1/sandboxes", { name: "web", ...body });
-    assertEquals([status, error.kind, error.path], [400, "usage", "args"], JSON.stringify(body));
+    assertEquals(
+      { status, kind: error.kind, path: error.path },
+      { status: 400, kind: "usage", path: "args" },
+      JSON.stringify(body),
+    );
     assertStringIncludes(error.msg, WORDS);
   }
   await daemon.end();
@@ -124,7 +132,7 @@ sandboxTest(
       ]
     ) {
       const error = await assertRejects(act, CniError, WORDS);
-      assertEquals([error.kind, error.code], ["usage", 4]);
+      assertEquals({ kind: error.kind, code: error.code }, { kind: "usage", code: 4 });
     }
     await podwire.add("a", { ...request, args: [] });
     // As an earlier version, or another runtime, wrote it.

@@ -36,7 +36,10 @@ binaryTest(
       assertEquals((await ask("GET", "/v1/sandboxes")).status, 200);
       const id = world.id("few");
       const made = await ask("POST", "/v1/sandboxes", JSON.stringify({ id, name: id }));
-      assertEquals([made.status, JSON.parse(made.text).state], [201, "ready"], made.text);
+      assertEquals({ status: made.status, state: JSON.parse(made.text).state }, {
+        status: 201,
+        state: "ready",
+      }, made.text);
       assertEquals((await ask("DELETE", `/v1/sandboxes/${id}`)).status, 204);
       assertMatch((await ask("GET", "/metrics")).text, /^podwire_uncaught_errors_total 0$/m);
       // As many files as it may have open, and a few connections more, which wait in the kernel.

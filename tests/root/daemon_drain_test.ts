@@ -35,7 +35,7 @@ binaryTest("SIGTERM lets requests in progress end", [], async (world) => {
   await goOn(world);
   await ended;
   const { status, json, text } = await made;
-  assertEquals([status, json?.state], [201, "ready"], text);
+  assertEquals({ status, state: json?.state }, { status: 201, state: "ready" }, text);
   assertEquals((await world.json(["inspect", "web"])).state, "ready");
   await world.done(["rm", "web"]);
   assertEquals(await leftIn(world), []);
@@ -52,7 +52,7 @@ binaryTest(
     await until("the plugin runs", runs(id));
     await daemon.end("SIGINT");
     const { status, json, text } = await made;
-    assertEquals([status, json?.error.msg], [503, "podwire is shutting down"], text);
+    assertEquals({ status, msg: json?.error.msg }, { status: 503, msg: "podwire is shutting down" }, text);
     assertEquals(await leftIn(world), []);
   },
 );

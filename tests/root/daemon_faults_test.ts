@@ -23,7 +23,7 @@ const run = (daemon: DaemonProcess, id: string, more: Readonly<Record<string, un
   daemon.call("POST", "/v1/sandboxes", { name: id, id, ...more });
 
 function assertRefused(answer: Answered, status: number, kind: string, msg: RegExp): void {
-  assertEquals([answer.status, answer.json?.error?.kind], [status, kind], answer.text);
+  assertEquals({ status: answer.status, kind: answer.json?.error?.kind }, { status, kind }, answer.text);
   assertMatch(answer.json.error.msg, msg);
 }
 
@@ -53,7 +53,7 @@ binaryTest("a thousand idle connections block no one, and are closed", [], async
     for (const connection of idle.slice(IDLE / 2)) await writeAll(connection, "GET /v1/sand");
     const id = world.id("a");
     const made = await run(daemon, id);
-    assertEquals([made.status, made.json.state], [201, "ready"], made.text);
+    assertEquals({ status: made.status, state: made.json.state }, { status: 201, state: "ready" }, made.text);
     await until("it has taken them all", async () => await descriptors(daemon) >= IDLE);
     assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${id}`)).status, 204);
   } finally {
@@ -130,7 +130,7 @@ binaryTest(
     assertMatch((await state()).reason, /^its infra container has ended/);
     assertEquals((await daemon.call("GET", "/v1/sandboxes?state=ready")).json, []);
     const recovered = await daemon.call("POST", "/v1/recover");
-    assertEquals([recovered.status, recovered.json.failed], [200, []]);
+    assertEquals({ status: recovered.status, failed: recovered.json.failed }, { status: 200, failed: [] });
     assertEquals((await state()).state, "stopped");
     await assertEnds(world, daemon, id);
   },
@@ -155,7 +155,11 @@ binaryTest(
     const ready = (await daemon.call("GET", "/v1/sandboxes?state=ready")).json;
     assertEquals(ready.map(({ id }: { id: string }) => id), [kept]);
     const stop = await daemon.call("POST", `/v1/sandboxes/${stopped}/stop`);
-    assertEquals([stop.status, stop.json.state], [200, "stopped"], stop.text);
+    assertEquals(
+      { status: stop.status, state: stop.json.state },
+      { status: 200, state: "stopped" },
+      stop.text,
+    );
     await assertEnds(world, daemon, stopped, removed, kept);
   },
 );

@@ -190,7 +190,7 @@ async function originOf(world: BinaryWorld, shown: Shown | undefined): Promise<s
 async function settled(daemon: DaemonProcess): Promise<void> {
   await until("nothing is under way", async () => {
     const { status, json, text } = await daemon.call("POST", "/v1/recover");
-    assertEquals([status, json?.failed], [200, []], text);
+    assertEquals({ status, failed: json?.failed }, { status: 200, failed: [] }, text);
     return !json.kept.some(({ why }: { why: string }) => why === UNDER_WAY);
   }, 60_000);
 }

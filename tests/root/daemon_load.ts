@@ -89,13 +89,19 @@ export class LoadClient {
     const answer = await ask(load, 201, "POST", "/v1/sandboxes", { name, ...wanted });
     if (answer === undefined) return;
     known.id ??= answer.json.id;
-    assertEquals([answer.json.id, answer.json.name, answer.json.state], [known.id, name, "ready"]);
+    assertEquals({ id: answer.json.id, name: answer.json.name, state: answer.json.state }, {
+      id: known.id,
+      name,
+      state: "ready",
+    });
     known.phase = "ready";
   }
 
   async #get(load: Load, { id, name, phase }: Known): Promise<void> {
     const answer = await ask(load, 200, "GET", `/v1/sandboxes/${name}`);
-    if (answer !== undefined) assertEquals([answer.json.id, answer.json.state], [id, phase]);
+    if (answer !== undefined) {
+      assertEquals({ id: answer.json.id, state: answer.json.state }, { id, state: phase });
+    }
   }
 
   async #stop(load: Load, known: Known): Promise<void> {
@@ -127,7 +133,7 @@ async function ask(
     if (over.aborted) return undefined;
     throw new Error(`${method} ${target} has no answer`, { cause: error });
   }
-  assertEquals([method, target, answer.status], [method, target, status], answer.text);
+  assertEquals({ method, target, status: answer.status }, { method, target, status }, answer.text);
   answered.set(method, (answered.get(method) ?? 0) + 1);
   return answer;
 }

@@ -168,18 +168,25 @@ export class LifeWorld implements AsyncDisposable {
     if (expected.kind !== undefined) return refused(answer, expected.kind);
     const status = step.do === "run" ? 201 : step.do === "stop" ? 200 : 204;
     assertEquals(answer.status, status, JSON.stringify(answer.json));
-    assertEquals([answer.json?.id, answer.json?.state], [expected.id, expected.state]);
+    assertEquals({ id: answer.json?.id, state: answer.json?.state }, {
+      id: expected.id,
+      state: expected.state,
+    });
   }
 
   async get(target: Target, { kind, id, state }: Expected): Promise<void> {
     const answer = await this.daemon.call("GET", pathOf(target));
     if (kind !== undefined) return refused(answer, kind);
-    assertEquals([answer.status, answer.json.id, answer.json.state], [200, id, state]);
+    assertEquals({ status: answer.status, id: answer.json.id, state: answer.json.state }, {
+      status: 200,
+      id,
+      state,
+    });
   }
 
   async list(query: Readonly<Record<string, string>>, ids: readonly string[]): Promise<void> {
     const { status, json } = await this.daemon.call("GET", `/v1/sandboxes?${new URLSearchParams(query)}`);
-    assertEquals([status, json.map(({ id }: { id: string }) => id)], [200, ids]);
+    assertEquals({ status, json: json.map(({ id }: { id: string }) => id) }, { status: 200, json: ids });
   }
 
   async request(step: AskStep, signal?: AbortSignal): Promise<SocketAnswer> {
@@ -248,7 +255,7 @@ export class LifeWorld implements AsyncDisposable {
 }
 
 function refused({ status, json }: SocketAnswer, kind: NonNullable<Expected["kind"]>): void {
-  assertEquals([status, json?.error?.kind], [STATUSES[kind], kind], JSON.stringify(json));
+  assertEquals({ status, kind: json?.error?.kind }, { status: STATUSES[kind], kind }, JSON.stringify(json));
 }
 
 function bodyOf({ do: _, port, networks, ...body }: RunStep): unknown {

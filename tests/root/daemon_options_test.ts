@@ -22,12 +22,23 @@ binaryTest(
     const options = ["--builtin=prefer", "--no-embedded", "--pool=podwire=1"];
     await using daemon = await DaemonProcess.start(world, options);
     const refused = await run(daemon, { name: "web", id: world.id("web") });
-    assertEquals([refused.status, refused.json.error.kind], [503, "not-ready"], refused.text);
+    assertEquals({ status: refused.status, kind: refused.json.error.kind }, {
+      status: 503,
+      kind: "not-ready",
+    }, refused.text);
     assertStringIncludes(refused.json.error.msg, world.confDir);
     const [only, ...others] = (await daemon.call("GET", "/v1/status")).json;
-    assertEquals([only.ready, only.reason, others], [false, "no-config", []]);
+    assertEquals({ ready: only.ready, reason: only.reason, others }, {
+      ready: false,
+      reason: "no-config",
+      others: [],
+    });
     const named = await run(daemon, { name: "web", networks: [{ name: "podwire" }] });
-    assertEquals([named.status, named.json.error.kind], [404, "not-found"], named.text);
+    assertEquals(
+      { status: named.status, kind: named.json.error.kind },
+      { status: 404, kind: "not-found" },
+      named.text,
+    );
     // A sandbox that needs no network is created all the same.
     const bare = await run(daemon, { name: "bare", id: world.id("bare"), networks: "none" });
     assertEquals(bare.status, 201, bare.text);

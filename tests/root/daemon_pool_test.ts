@@ -60,23 +60,29 @@ binaryTest(
       name: "web",
       labels: { app: "web" },
     });
-    assertEquals([status, web.name, web.namespace, web.state, web.labels], [201, "web", "default", "ready", {
-      app: "web",
-    }]);
+    assertEquals({ status, name: web.name, namespace: web.namespace, state: web.state, labels: web.labels }, {
+      status: 201,
+      name: "web",
+      namespace: "default",
+      state: "ready",
+      labels: {
+        app: "web",
+      },
+    });
     assertEquals(before.find(({ id }) => id === web.id)?.ips, web.ips);
     assertEquals(await world.json(["inspect", "web"]), web);
     assertStringIncludes(await world.done(["exec", "web", "--", "ip", "addr"]), web.ips[0]);
     const after = await filled(world, daemon, 2);
     assert(!after.some(({ id }) => id === web.id));
     const taken = await daemon.call("POST", "/v1/sandboxes", { name: "web" });
-    assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
+    assertEquals({ status: taken.status, kind: taken.json.error.kind }, { status: 409, kind: "conflict" });
     assertEquals(await filled(world, daemon, 2), after);
     assertEquals(await counts(daemon, world), [1, 2]);
 
     // A request whose details the plugins would need is served in the ordinary way.
     const id = world.id("own");
     const own = await daemon.call("POST", "/v1/sandboxes", { name: "own", id });
-    assertEquals([own.status, own.json.id], [201, id]);
+    assertEquals({ status: own.status, id: own.json.id }, { status: 201, id });
     assertEquals(await counts(daemon, world), [1, 2]);
 
     // `recover`, `gc` and others leave the pool's sandboxes alone.
@@ -170,7 +176,11 @@ binaryTest(
     const left: Shown[] = await world.json(["ps"]);
     for (const [name, id] of created) assertEquals(left.find((sandbox) => sandbox.name === name)?.id, id);
     for (const { name, state, ips } of left) {
-      assertEquals([asked.includes(name), state, ips.length], [true, "ready", 2], name);
+      assertEquals({ includes: asked.includes(name), state, ipsCount: ips.length }, {
+        includes: true,
+        state: "ready",
+        ipsCount: 2,
+      }, name);
       assertStringIncludes(await world.done(["exec", name, "--", "ip", "addr"]), ips[0] ?? "none");
     }
     assertEquals(new Set(left.flatMap(({ ips }) => ips)).size, 2 * left.length);
@@ -192,7 +202,11 @@ binaryTest(
     const through = { dirs: [] };
     const args = ["--socket", daemon.socket];
     const web = await world.json(["run", "web", "--label", "app=web", ...args], through);
-    assertEquals([web.id, web.name, web.labels], [before[0]?.id, "web", { app: "web" }]);
+    assertEquals({ id: web.id, name: web.name, labels: web.labels }, {
+      id: before[0]?.id,
+      name: "web",
+      labels: { app: "web" },
+    });
     assertEquals(await world.json(["inspect", "web"]), web);
     await filled(world, daemon, 1, before);
     assertEquals(await counts(daemon, world), [1, 1]);
@@ -209,7 +223,10 @@ binaryTest(
     for (const name of ["web", "db"]) await world.done(["rm", name]);
     await daemon.end();
     const unserved = await world.refused(6, ["run", "web", ...args], through);
-    assertEquals([unserved.kind, unserved.msg], ["not-ready", `no daemon serves at ${daemon.socket}`]);
+    assertEquals({ kind: unserved.kind, msg: unserved.msg }, {
+      kind: "not-ready",
+      msg: `no daemon serves at ${daemon.socket}`,
+    });
     assertEquals(await leftIn(world), []);
   },
 );
@@ -228,12 +245,12 @@ binaryTest(
       child.kill(signal);
       const { code, stdout, stderr } = await child.output();
       const error = JSON.parse(new TextDecoder().decode(stderr));
-      assertEquals([code, stdout.length, error.kind, error.msg], [
-        130,
-        0,
-        "cancelled",
-        `interrupted by ${signal}`,
-      ]);
+      assertEquals({ code, stdoutCount: stdout.length, kind: error.kind, msg: error.msg }, {
+        code: 130,
+        stdoutCount: 0,
+        kind: "cancelled",
+        msg: `interrupted by ${signal}`,
+      });
       await until("it is undone", async () => (await world.json(["ps"])).length === 0, 60_000);
     }
     const late = await world.refused(5, ["run", "web", "--timeout=2s", "--socket", daemon.socket], {

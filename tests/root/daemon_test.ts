@@ -29,7 +29,7 @@ binaryTest(
     assertEquals((await daemon.call("GET", "/v1/sandboxes?label=app=db")).json, []);
     assertStringIncludes(await world.done(["exec", "web", "--", "ip", "addr"]), made.json.ips[0]);
     const taken = await daemon.call("POST", "/v1/sandboxes", { name: "web" });
-    assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
+    assertEquals({ status: taken.status, kind: taken.json.error.kind }, { status: 409, kind: "conflict" });
 
     const other = await world.json(["run", "cli", "--id", world.id("two"), BUILTIN]);
     assertEquals((await daemon.call("GET", `/v1/sandboxes/${other.id}`)).json, other);
@@ -37,7 +37,7 @@ binaryTest(
 
     for (let times = 0; times < 2; times++) {
       const stopped = await daemon.call("POST", "/v1/sandboxes/web/stop");
-      assertEquals([stopped.status, stopped.json.state], [200, "stopped"]);
+      assertEquals({ status: stopped.status, state: stopped.json.state }, { status: 200, state: "stopped" });
     }
     for (const name of ["web", "web", "cli"]) {
       assertEquals((await daemon.call("DELETE", `/v1/sandboxes/${name}`)).status, 204);
@@ -45,7 +45,10 @@ binaryTest(
     assertEquals((await daemon.call("GET", "/v1/sandboxes/web")).status, 404);
     const lines = await daemon.end();
     assertEquals(lines.filter(({ level }) => level !== "info"), []);
-    assertEquals([await isThere(daemon.socket), await leftIn(world)], [false, []]);
+    assertEquals({ isThere: await isThere(daemon.socket), leftIn: await leftIn(world) }, {
+      isThere: false,
+      leftIn: [],
+    });
   },
 );
 
@@ -70,7 +73,7 @@ binaryTest(
     await until("all is undone", async () => (await leftIn(world)).length === 0);
 
     const late = await daemon.call("POST", "/v1/sandboxes", { name: "web", id });
-    assertEquals([late.status, late.json.error.kind], [504, "timeout"]);
+    assertEquals({ status: late.status, kind: late.json.error.kind }, { status: 504, kind: "timeout" });
     const lines = await daemon.end();
     const statuses = lines.filter(({ route }) => route === "/v1/sandboxes").map(({ status }) => status);
     assertEquals(statuses, [499, 504]);
@@ -92,7 +95,11 @@ binaryTest("an invalid or too large request does no harm", [], async (world) => 
     /^HTTP\/1\.1 200 /,
   );
   const unready = await daemon.call("POST", "/v1/sandboxes", { name: "web" });
-  assertEquals([unready.status, unready.json.error.kind], [503, "not-ready"], unready.text);
+  assertEquals(
+    { status: unready.status, kind: unready.json.error.kind },
+    { status: 503, kind: "not-ready" },
+    unready.text,
+  );
 
   const idle = await Promise.all(Array.from({ length: 200 }, () => daemon.connect()));
   assertEquals((await daemon.call("GET", "/healthz")).text, "ok\n");
@@ -114,7 +121,10 @@ binaryTest(
     const alive = () => started.filter((one) => one.status === "fulfilled" && !one.value.isEnded).length;
     await until("one is left", () => Promise.resolve(alive() === 1));
     const { code, stderr } = await world.podwire(["serve", `--socket=${world.dir}/run/p.sock`]);
-    assertEquals([code, stderr.includes("another process listens there")], [1, true], stderr);
+    assertEquals({ code, includes: stderr.includes("another process listens there") }, {
+      code: 1,
+      includes: true,
+    }, stderr);
     await Deno.remove(`${world.dir}/run`, { recursive: true });
     await until("it is there again", () => isThere(`${world.dir}/run/p.sock`));
   },
@@ -171,7 +181,7 @@ binaryTest(
     const id = world.id("one");
     const url = "http://podwire/v1/sandboxes";
     const made = JSON.parse(await curl(`${url} -d '{"name": "web", "id": "${id}", "networks": "none"}'`));
-    assertEquals([made.id, made.state], [id, "ready"]);
+    assertEquals({ id: made.id, state: made.state }, { id, state: "ready" });
     assertEquals(JSON.parse(await curl(url)), [made]);
     assertEquals(await curl(`-o /dev/null -w '%{http_code}' -X DELETE ${url}/web`), "204");
     assertMatch(
@@ -196,16 +206,19 @@ binaryTest(
     assertEquals(first.status, 201, first.text);
     for (const body of [{ attempt: 1 }, { attempt: 1, id: first.json.id }]) {
       const again = await run(body);
-      assertEquals([again.status, again.json], [200, first.json], again.text);
+      assertEquals({ status: again.status, json: again.json }, { status: 200, json: first.json }, again.text);
     }
     const next = await run({ attempt: 2 });
     assertEquals([next.status, next.json.id === first.json.id], [201, false]);
     const other = await run({ attempt: 1, uid: "other" });
-    assertEquals([other.status, new Set([first, next, other].map(({ json }) => json.id)).size], [201, 3]);
+    assertEquals({
+      status: other.status,
+      size: new Set([first, next, other].map(({ json }) => json.id)).size,
+    }, { status: 201, size: 3 });
     // A sandbox that exists and is down is not an answer to a request for one that is up.
     assertEquals((await daemon.call("POST", `/v1/sandboxes/${first.json.id}/stop`)).status, 200);
     const taken = await run({ attempt: 1 });
-    assertEquals([taken.status, taken.json.error.kind], [409, "conflict"]);
+    assertEquals({ status: taken.status, kind: taken.json.error.kind }, { status: 409, kind: "conflict" });
     const { paths } = (await daemon.call("GET", "/openapi.json")).json;
     const answers = Object.keys(paths["/v1/sandboxes"].post.responses);
     assertEquals(["200", "201"].every((status) => answers.includes(status)), true);

@@ -39,7 +39,11 @@ class Web implements AsyncDisposable {
   }
 
   async assertNothingLeft(): Promise<void> {
-    assertEquals([await this.taken(), await this.files(), await this.world.left()], [[], [], []]);
+    assertEquals({ taken: await this.taken(), files: await this.files(), left: await this.world.left() }, {
+      taken: [],
+      files: [],
+      left: [],
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -72,18 +76,27 @@ sandboxTest(
       const file = web.record(id);
       const text = await Deno.readTextFile(file);
       const report = await podwire.recover();
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       const [kept] = attachments(report.kept);
-      assertEquals([kept?.containerId, kept?.network, kept?.ifName, kept?.file], [id, "web", "eth0", file]);
+      assertEquals({
+        containerId: kept?.containerId,
+        network: kept?.network,
+        ifName: kept?.ifName,
+        file: kept?.file,
+      }, { containerId: id, network: "web", ifName: "eth0", file });
       assertMatch(kept!.why, /cannot be read; `podwire stop` or `podwire rm` of its sandbox detaches it/);
       for (const filter of [{}, { failed: true }, { containerId: id, network: "web" }]) {
         const [record, ...more] = await podwire.attachments(filter);
-        assertEquals([record?.state, record?.error?.file, more], ["failed", file, []]);
+        assertEquals({ state: record?.state, file: record?.error?.file, more }, {
+          state: "failed",
+          file,
+          more: [],
+        });
       }
       assertEquals(await Deno.readTextFile(file), text);
       assertEquals(await podwire.attachments({ network: "other" }), []);
       const swept = await podwire.gc();
-      assertEquals([swept.removed, swept.failed], [[], []]);
+      assertEquals({ removed: swept.removed, failed: swept.failed }, { removed: [], failed: [] });
       assert(swept.kept.every(({ why }) => !why.includes("another runtime")));
       assertEquals(swept.kept.filter((item) => item.file === file).length, 1);
 
@@ -110,7 +123,12 @@ sandboxTest(
     await podwire.sandboxes.remove("web", { force: true });
     for (let time = 0; time < 2; time++) {
       const { removed, kept, failed: [failed, ...more] } = await podwire.recover();
-      assertEquals([removed, kept, more, failed?.file], [[], [], [], web.record(id)]);
+      assertEquals({ removed, kept, more, file: failed?.file }, {
+        removed: [],
+        kept: [],
+        more: [],
+        file: web.record(id),
+      });
       assertMatch(world.plain(failed!.why), /`podwire del web NETNS --id c1 --ifname eth0`$/);
       assertEquals((await podwire.gc()).failed.length, 1);
     }
@@ -131,7 +149,7 @@ sandboxTest(
     await podwire.sandboxes.run({ name: "web", id });
     for (const file of [web.record(id), `${world.stateDir}/sandboxes/${id}.json`]) await garble(file);
     for (const report of [await podwire.recover(), await podwire.gc()]) {
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       const [sandbox] = report.kept.filter(({ kind }) => kind === "sandbox");
       assertMatch(
         sandbox?.why ?? "",
@@ -139,11 +157,19 @@ sandboxTest(
       );
     }
     const [listed] = await podwire.sandboxes.list();
-    assertEquals([listed?.id, listed?.name, listed?.state], [id, "web", "broken"]);
+    assertEquals({ id: listed?.id, name: listed?.name, state: listed?.state }, {
+      id,
+      name: "web",
+      state: "broken",
+    });
     assertEquals((await web.taken()).length, 1);
     await world.sh('umount "$1" && rm "$1"', `${world.netnsDir}/podwire-${id}`);
     const { removed, kept, failed } = await podwire.recover();
-    assertEquals([removed.map(({ kind }) => kind), kept, failed], [["attachment"], [], []]);
+    assertEquals({ removed: removed.map(({ kind }) => kind), kept, failed }, {
+      removed: ["attachment"],
+      kept: [],
+      failed: [],
+    });
     await web.assertNothingLeft();
     await podwire.sandboxes.run({ name: "web" });
     assertEquals((await web.taken()).length, 1);
@@ -161,9 +187,17 @@ sandboxTest(
     await garble(`${world.stateDir}/attachments/${id}/eth0@a.json`);
     await podwire.sandboxes.remove("web", { force: true });
     const { removed, kept, failed } = await podwire.gc();
-    assertEquals([removed, kept, failed.map(({ error }) => error?.msg)], [[], [], ["will not"]]);
+    assertEquals({ removed, kept, failed: failed.map(({ error }) => error?.msg) }, {
+      removed: [],
+      kept: [],
+      failed: ["will not"],
+    });
     const [record] = await podwire.attachments({ failed: true });
-    assertEquals([record?.state, record?.attempts, record?.owner], ["failed", 2, `sandbox:${id}`]);
+    assertEquals({ state: record?.state, attempts: record?.attempts, owner: record?.owner }, {
+      state: "failed",
+      attempts: 2,
+      owner: `sandbox:${id}`,
+    });
     await a.answer("DEL", {});
     assertEquals((await podwire.gc()).removed.length, 1);
     const last = (await a.calls()).filter(({ verb }) => verb !== "GC" && verb !== "VERSION").at(-1);
@@ -188,7 +222,11 @@ podsTest(
       await pods.setUp(pod);
       await damage(web.record(pod.containerId));
       assertEquals(await pods.tearDown(pod.containerId), []);
-      assertEquals([await web.taken(), await web.files(), await links(world, pod.netns)], [[], [], ["lo"]]);
+      assertEquals({
+        taken: await web.taken(),
+        files: await web.files(),
+        links: await links(world, pod.netns),
+      }, { taken: [], files: [], links: ["lo"] });
     }
   },
 );
@@ -216,7 +254,7 @@ podsTest(
       }
       assertEquals(shown(await pods.recover()), [1, 0, 0]);
       if (damage === cut) assertEquals(await links(world, pod.netns), ["lo"]);
-      assertEquals([await web.taken(), await web.files()], [[], []]);
+      assertEquals({ taken: await web.taken(), files: await web.files() }, { taken: [], files: [] });
     }
   },
 );

@@ -79,13 +79,16 @@ class RouteWorld implements AsyncDisposable {
   async checkAndRemove(sandbox: Sandbox): Promise<void> {
     const { podwire, world } = this;
     const { removed, failed } = await podwire.recover();
-    assertEquals([removed, failed], [[], []]);
+    assertEquals({ removed, failed }, { removed: [], failed: [] });
     for (const { name, ifName } of sandbox.networks) {
       const [record] = await podwire.attachments({ network: name });
       await podwire.check(name, world.request("pod", { ifName, args: record?.cniArgs ?? [] }));
     }
     await podwire.sandboxes.remove("pod");
-    assertEquals([await podwire.attachments(), await this.defaults()], [[], []]);
+    assertEquals({ attachments: await podwire.attachments(), defaults: await this.defaults() }, {
+      attachments: [],
+      defaults: [],
+    });
     assertEquals([...(await world.links(world.path("pod"))).keys()], ["lo"]);
   }
 
@@ -217,9 +220,15 @@ for (const source of SOURCES) {
       await using world = await RouteWorld.make(source);
       await world.networks(DUAL);
       const error = await assertRejects(() => world.run("a", "b,default-route=192.0.2.77"), CniError);
-      assertEquals([error.kind, error.context.network], ["io", world.name("b")]);
+      assertEquals({ kind: error.kind, network: error.context.network }, {
+        kind: "io",
+        network: world.name("b"),
+      });
       assertStringIncludes(error.message, "the default route for IPv4 could not be made");
-      assertEquals([await world.podwire.attachments(), await world.defaults()], [[], []]);
+      assertEquals({ attachments: await world.podwire.attachments(), defaults: await world.defaults() }, {
+        attachments: [],
+        defaults: [],
+      });
       assertEquals([...(await world.world.links(world.world.path("pod"))).keys()], ["lo"]);
     },
   });

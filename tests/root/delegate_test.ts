@@ -45,7 +45,7 @@ Deno.test({
     const failing = (verb: Verb): Promise<CniError> => assertRejects(() => runner.call(call(verb)), CniError);
 
     const error = await failing("ADD");
-    assertEquals([error.code, error.msg], [107, "no address left"]);
+    assertEquals({ code: error.code, msg: error.msg }, { code: 107, msg: "no address left" });
     assertEquals(await plugins.verbs(), ["ipam ADD", "ipam DEL"]);
     assertEquals((await sh("ip -o link", netns)).includes("eth0"), false, "the interface went with it");
     assertStringIncludes(lines.join("\n"), "ipam: looked everywhere");

@@ -25,7 +25,10 @@ diskTest(
     await fill(dir);
     const error = await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
     assertMatch(error.msg, NO_SPACE);
-    assertEquals([await world.plugins.verbs(), await world.files()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), files: await world.files() }, {
+      verbs: [],
+      files: [],
+    });
     await empty(dir);
     await world.attachments().add(listOf(["a", "b"]), world.request());
   },
@@ -38,7 +41,10 @@ diskTest(
     await readOnly(dir);
     const error = await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
     assertMatch(error.msg, READ_ONLY);
-    assertEquals([await world.plugins.verbs(), await world.files()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), files: await world.files() }, {
+      verbs: [],
+      files: [],
+    });
   },
 );
 
@@ -52,13 +58,13 @@ for (
       await spoil(dir);
       const error = await failing(() => world.attachments().add(listOf(["a", "b"]), world.request()));
       assertMatch(error.msg, words);
-      assertEquals([error.context.verb, error.context.network, error.context.hint], [
-        "ADD",
-        "web",
-        undefined,
-      ]);
+      assertEquals({ verb: error.context.verb, network: error.context.network, hint: error.context.hint }, {
+        verb: "ADD",
+        network: "web",
+        hint: undefined,
+      });
       assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD", "b DEL", "a DEL"]);
-      assertEquals([await recordsOf(world), world.log.all], [[], []]);
+      assertEquals({ recordsOf: await recordsOf(world), all: world.log.all }, { recordsOf: [], all: [] });
     },
   );
 }
@@ -82,7 +88,11 @@ diskTest(
     const refusal = { stdout: '{"code": 107, "msg": "no room"}', code: 1, script: filling(dir) };
     const b = await world.plugins.install("c", { ADD: refusal, DEL: { code: 1 } });
     const error = await failing(() => world.attachments().add(listOf(["a", "c"]), world.request()));
-    assertEquals([error.code, error.msg, error.context.plugin?.type], [107, "no room", "c"]);
+    assertEquals({ code: error.code, msg: error.msg, type: error.context.plugin?.type }, {
+      code: 107,
+      msg: "no room",
+      type: "c",
+    });
     assertMatch(error.context.hint ?? "", /podwire recover/);
     assertEquals(await recordsOf(world), ["adding"]);
     assertMatch(world.log.all[0] ?? "", NO_SPACE);
@@ -114,7 +124,10 @@ diskTest(
     assertEquals(await recordsOf(world), ["attached"]);
     await writable(dir);
     await world.attachments().del(listOf(["a", "b"]), world.request());
-    assertEquals([await recordsOf(world), (await world.plugins.verbs()).length], [[], 6]);
+    assertEquals({ recordsOf: await recordsOf(world), verbsCount: (await world.plugins.verbs()).length }, {
+      recordsOf: [],
+      verbsCount: 6,
+    });
   },
 );
 

@@ -38,7 +38,7 @@ sandboxTest(
     const pod = new Pod(world, { name: "web", namespace: "shop" }, { maxFailed: 5 });
     for (let left = 0; left < 5; left++) {
       const { error, warned } = await pod.fail();
-      assertEquals([error.kind, error.msg], ["plugin", "no room"]);
+      assertEquals({ kind: error.kind, msg: error.msg }, { kind: "plugin", msg: "no room" });
       assertEquals(warned.length, left < 3 ? 0 : 1, `after ${left}`);
       if (left < 3) continue;
       assertStringIncludes(
@@ -53,13 +53,13 @@ sandboxTest(
     const left = await world.left();
     for (let round = 0; round < 3; round++) {
       const { error } = await pod.fail();
-      assertEquals([error.kind, error.msg], [
-        "conflict",
-        'the pod "shop/web" left 5 attachments that could not be detached',
-      ]);
+      assertEquals({ kind: error.kind, msg: error.msg }, {
+        kind: "conflict",
+        msg: 'the pod "shop/web" left 5 attachments that could not be detached',
+      });
       assertStringIncludes(error.context.hint ?? "", "podwire forget ID --reason TEXT");
     }
-    assertEquals([await world.calls(), await world.left()], [calls, left]);
+    assertEquals({ calls: await world.calls(), left: await world.left() }, { calls, left });
     assertEquals((await world.store.all()).map(({ state }) => state), Array(5).fill("failed"));
     // Forgetting one makes room for one.
     const [first] = await pod.podwire().attachments({ failed: true });
@@ -123,7 +123,7 @@ sandboxTest(
     assertEquals(error.kind, "conflict");
     assertStringIncludes(error.message, "at most 16");
     const { error: refusal, warned } = await new Pod(world, { name: "web" }, { maxFailed: 0 }).fail();
-    assertEquals([refusal.kind, warned.length], ["plugin", 1]);
+    assertEquals({ kind: refusal.kind, warnedCount: warned.length }, { kind: "plugin", warnedCount: 1 });
     assertStringIncludes(warned[0]!, 'the pod "default/web" left 16 attachments that could not be detached;');
   },
 );

@@ -72,7 +72,10 @@ flavourTest("an existing interface is reported with its kind, and stays", async 
     );
     assertEquals(await linksOf(netns), before);
     assertEquals(await sh("cat /proc/sys/net/ipv4/ip_default_ttl", netns), "64\n");
-    assertEquals([await podwire.attachments(), await podwire.sandboxes.list()], [[], []]);
+    assertEquals({ attachments: await podwire.attachments(), list: await podwire.sandboxes.list() }, {
+      attachments: [],
+      list: [],
+    });
     assertEquals(await heldAddresses(world, "one"), []);
     child.kill("SIGKILL");
     await child.status;

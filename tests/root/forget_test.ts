@@ -124,7 +124,10 @@ eachSource("what the first plugin refuses leaves no record, however often it is 
     const what = JSON.stringify(config);
     assertEquals((await podwire.attachments()).map(({ error }) => error), [], what);
     assertEquals(await world.left(), ["netns/mine"], what);
-    assertEquals([await real.links(), await real.addresses()], [["lo"], []], what);
+    assertEquals({ links: await real.links(), addresses: await real.addresses() }, {
+      links: ["lo"],
+      addresses: [],
+    }, what);
   }
 });
 
@@ -144,14 +147,20 @@ eachSource("what an upgraded plugin does not take is detached with the mended fi
   await real.list([real.plugin({ "old-word": true })]);
   const podwire = real.podwire();
   await podwire.add("web", real.target);
-  assertEquals([await real.links(), await real.addresses()], [["lo", "eth0", "veth"], ["10.77.0.2"]]);
+  assertEquals({ links: await real.links(), addresses: await real.addresses() }, {
+    links: ["lo", "eth0", "veth"],
+    addresses: ["10.77.0.2"],
+  });
   upgrade(real, "old-word");
   const refused = await failing(() => podwire.del("web", real.target));
-  assertEquals([refused.code, refused.msg], [7, "this release does not take that"]);
+  assertEquals({ code: refused.code, msg: refused.msg }, { code: 7, msg: "this release does not take that" });
   // The repaired file has another place for addresses: the old one is freed as well.
   await real.list([real.plugin({}, { dataDir: `${world.dir}/new-addresses` })]);
   await podwire.del("web", real.target);
-  assertEquals([await real.links(), await real.addresses()], [["lo"], []]);
+  assertEquals({ links: await real.links(), addresses: await real.addresses() }, {
+    links: ["lo"],
+    addresses: [],
+  });
   assertEquals(await world.left(), ["netns/mine"]);
   assert(
     world.log.all.some((line) => line.includes("the configuration that the network has now")),
@@ -177,14 +186,20 @@ eachSource("what cannot be detached is forgotten, with what carries its mark", a
   if (real.source.dir !== "") await removeNetns(real.netns);
   const plan = await bare.forget({ containerId, reason, dryRun: true });
   assertEquals(plan.forgotten.map(({ how, error }) => [how, error]), [["let go", undefined]]);
-  assertEquals([(await bare.attachments()).length, await real.addresses()], [1, ["10.77.0.2"]]);
+  assertEquals({ attachmentsCount: (await bare.attachments()).length, addresses: await real.addresses() }, {
+    attachmentsCount: 1,
+    addresses: ["10.77.0.2"],
+  });
   const { forgotten: [forgotten] } = await bare.forget({
     containerId,
     ifName: "eth0",
     network: "web",
     reason,
   });
-  assertEquals([forgotten?.how, forgotten?.error?.kind], ["let go", "plugin-missing"]);
+  assertEquals({ how: forgotten?.how, kind: forgotten?.error?.kind }, {
+    how: "let go",
+    kind: "plugin-missing",
+  });
   assert(
     forgotten?.freed.includes(`the address 10.77.0.2 in ${real.dataDir}/web`),
     forgotten?.freed.join("\n"),
@@ -210,5 +225,8 @@ eachSource("an address stays reserved while the interface that has it cannot be 
   const remaining = forgotten!.remaining.join("\n");
   assertStringIncludes(remaining, `the interface eth0 in ${real.netns}`);
   assertStringIncludes(remaining, `the address 10.77.0.2 in ${real.dataDir}/web`);
-  assertEquals([await real.addresses(), (await bare.attachments()).length], [["10.77.0.2"], 0]);
+  assertEquals({ addresses: await real.addresses(), attachmentsCount: (await bare.attachments()).length }, {
+    addresses: ["10.77.0.2"],
+    attachmentsCount: 0,
+  });
 }, RELEASES);

@@ -66,7 +66,7 @@ sandboxTest(
     const other = world.podwire(dirs);
     const why = "another installation of podwire, with another state directory, created it";
     for (const report of [await other.gc({ all: true }), await other.recover()]) {
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       assertEquals(report.kept.filter(({ kind }) => kind === "namespace").map((item) => item.why), [why]);
     }
     assertEquals((await podwire.sandboxes.get("web")).state, "ready");
@@ -120,7 +120,10 @@ sandboxTest("gc does not touch the namespace that a run is just making", async (
   using lock = await world.locks.containers.lock(id);
   for (const dryRun of [true, false]) {
     const { removed, kept } = await podwire.gc({ dryRun });
-    assertEquals([removed, brief(world, kept)], [[], ["namespace c1: an operation on it is under way"]]);
+    assertEquals({ removed, brief: brief(world, kept) }, {
+      removed: [],
+      brief: ["namespace c1: an operation on it is under way"],
+    });
   }
   assertEquals(await world.namespaces(), ["podwire-c1"]);
   await lock.remove();
@@ -199,7 +202,7 @@ sandboxTest("gc may be repeated and run by several at once while sandboxes come 
   });
   await Promise.all(ids.map(life)).finally(() => over = true);
   for (const report of (await Promise.all(sweeps)).flat()) {
-    assertEquals([report.removed, report.failed], [[], []]);
+    assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
   }
   assertEquals(await world.left(), []);
   const calls = await world.calls();

@@ -70,14 +70,20 @@ releaseTest(
     assertEquals(Object.keys(await reserved(world)).length, 3);
 
     const report = await podwire.gc({ valid: [{ containerId: live, ifName: "eth0" }] });
-    assertEquals([report.removed.map(({ containerId }) => containerId), report.failed], [[gone], []]);
+    assertEquals({ removed: report.removed.map(({ containerId }) => containerId), failed: report.failed }, {
+      removed: [gone],
+      failed: [],
+    });
     assertEquals(Object.values(await reserved(world)).sort(), [live, "theirs"].sort());
     assertEquals((await world.links(world.path("gone"))).has("eth0"), false);
     assertEquals((await world.links(world.path("live"))).has("eth0"), true);
     await podwire.check(world.name, world.request("live"));
 
     await podwire.gc({ all: true });
-    assertEquals([Object.values(await reserved(world)), await podwire.attachments()], [["theirs"], []]);
+    assertEquals({ values: Object.values(await reserved(world)), attachments: await podwire.attachments() }, {
+      values: ["theirs"],
+      attachments: [],
+    });
   },
 );
 
@@ -105,11 +111,15 @@ releaseTest("D51 STATUS of the reference plugins, ready and not", "1.9.1", [], a
   assertEquals((await podwire.status(world.name)).map(({ ready }) => ready), [true]);
   await world.network("1.1.0", [{ type: "portmap" }, bridgeOf(world, { type: "absent" })], "broken");
   const [broken] = await podwire.status(world.name);
-  assertEquals([broken?.ready, broken?.reason, broken?.error?.context.plugin], [false, "plugin-missing", {
-    type: "bridge",
-    index: 1,
-    count: 2,
-  }]);
+  assertEquals({ ready: broken?.ready, reason: broken?.reason, plugin: broken?.error?.context.plugin }, {
+    ready: false,
+    reason: "plugin-missing",
+    plugin: {
+      type: "bridge",
+      index: 1,
+      count: 2,
+    },
+  });
   assert(broken?.msg?.includes("absent"), broken?.msg);
 });
 
@@ -232,7 +242,11 @@ Deno.test({
       const theirs = { containerId: "theirs", network: "web", ifName: "eth0", ...none };
       await new ResultCache(`${dir}/cache`).write(theirs);
       const [full] = await podwire.status("web");
-      assertEquals([full?.ready, full?.error?.kind], [false, "not-ready"], full?.msg);
+      assertEquals(
+        { ready: full?.ready, kind: full?.error?.kind },
+        { ready: false, kind: "not-ready" },
+        full?.msg,
+      );
       assertEquals((await podwire.gc()).failed, []);
       assertEquals((await podwire.status("web")).map(({ ready }) => ready), [true]);
       const left = await Array.fromAsync(Deno.readDir(`${dir}/ipam/web`), ({ name }) => name);

@@ -29,7 +29,10 @@ Deno.test({
       const error = await assertRejects(() => writeFileSynced(`${dir}/a`, "x".repeat(2_000_000)), Error);
       assert(error.message.includes("os error 28"));
       await assertRejects(() => createExclusive(`${dir}/b`, "x".repeat(2_000_000)), Error);
-      assertEquals([names(dir), await readTextIfThere(`${dir}/a`)], [["a"], "old"]);
+      assertEquals({ names: names(dir), readTextIfThere: await readTextIfThere(`${dir}/a`) }, {
+        names: ["a"],
+        readTextIfThere: "old",
+      });
       await writeFileSynced(`${dir}/a`, "x".repeat(20_000));
     }),
 });

@@ -117,7 +117,7 @@ Deno.test({
   ...need("ip"),
   fn: async () => {
     const links = await ipJson(["link", "show", "dev", "lo"]) as { ifname: string; flags: string[] }[];
-    assertEquals([links.length, links[0]?.ifname], [1, "lo"]);
+    assertEquals({ linksCount: links.length, ifname: links[0]?.ifname }, { linksCount: 1, ifname: "lo" });
     const name = unique();
     const error = await assertRejects(() => ipJson(["link", "show", "dev", name]), HostError);
     assertStringIncludes(error.message, `Device "${name}" does not exist`);

@@ -137,11 +137,11 @@ rootTest("createNetns() fails where something exists and leaves that alone", asy
   await createNetns(path);
   const id = await netnsId(path);
   const again = await assertRejects(() => createNetns(path), HostError);
-  assertEquals([again.reason, again.message], [
-    "exists",
-    `Cannot create network namespace "${path}": exists`,
-  ]);
-  assertEquals([await netnsId(path), await mounts(path)], [id, 1]);
+  assertEquals({ reason: again.reason, message: again.message }, {
+    reason: "exists",
+    message: `Cannot create network namespace "${path}": exists`,
+  });
+  assertEquals({ netnsId: await netnsId(path), mounts: await mounts(path) }, { netnsId: id, mounts: 1 });
 
   await Deno.writeTextFile(`${dir}/file`, "");
   await Deno.symlink("nowhere", `${dir}/link`);
@@ -167,7 +167,10 @@ rootTest("createNetns() leaves nothing when a step fails", async (dir) => {
     );
   const error = await assertRejects(() => createNetns(path, { run: failing }), HostError);
   assertEquals(error.program, "unshare");
-  assertEquals([await mounts(path), await nsProblem(path)], [0, "does not exist"]);
+  assertEquals({ mounts: await mounts(path), nsProblem: await nsProblem(path) }, {
+    mounts: 0,
+    nsProblem: "does not exist",
+  });
 
   const missing = (request: CommandRequest) =>
     runCommand(request.program === "unshare" ? { ...request, program: "pwt-absent" } : request);
@@ -188,7 +191,10 @@ rootTest("createNetns() leaves nothing when its signal fires", async (dir) => {
     return runCommand({ ...request, args: [`--net=${path}`, "--", "sleep", "300"] });
   };
   assertEquals(await assertRejects(() => createNetns(path, { run: slow, signal: stop.signal })), reason);
-  assertEquals([await mounts(path), await nsProblem(path)], [0, "does not exist"]);
+  assertEquals({ mounts: await mounts(path), nsProblem: await nsProblem(path) }, {
+    mounts: 0,
+    nsProblem: "does not exist",
+  });
   assertEquals(await assertRejects(() => createNetns(path, { signal: stop.signal })), reason);
 });
 
@@ -330,7 +336,11 @@ rootTest(
       args: ["-c", "cat; echo e >&2; exit 5"],
       stdin: "in",
     });
-    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [5, "in", "e\n"]);
+    assertEquals({ code: outcome.code, stdout: outcome.stdout, stderr: outcome.stderr }, {
+      code: 5,
+      stdout: "in",
+      stderr: "e\n",
+    });
     const gone = await runInside(`${dir}/absent`, { program: "true" });
     assertEquals(gone.code, 1);
     assertStringIncludes(gone.stderr, "absent");
@@ -350,7 +360,10 @@ rootTest("without root, making and removing reports that the permission is missi
     });
   assert(isPermissionDenied(await assertRejects(() => createNetns(`${dir}/b`, { run: asNobody }))));
   assert(isPermissionDenied(await assertRejects(() => removeNetns(`${dir}/a`, { run: asNobody }))));
-  assertEquals([await namespacesIn(dir), await nsProblem(`${dir}/b`)], [["a"], "does not exist"]);
+  assertEquals({ namespacesIn: await namespacesIn(dir), nsProblem: await nsProblem(`${dir}/b`) }, {
+    namespacesIn: ["a"],
+    nsProblem: "does not exist",
+  });
 });
 
 rootTest("createNetns() reports what it could not undo", async (dir) => {
@@ -395,5 +408,8 @@ rootTest("twenty namespaces come and go at once", async (dir) => {
   await Promise.all(paths.map((path) => createNetns(path)));
   assertEquals((await namespacesIn(dir)).length, 20);
   await Promise.all(paths.map((path) => removeNetns(path)));
-  assertEquals([await namespacesIn(dir), Array.from(Deno.readDirSync(dir))], [[], []]);
+  assertEquals({ namespacesIn: await namespacesIn(dir), from: Array.from(Deno.readDirSync(dir)) }, {
+    namespacesIn: [],
+    from: [],
+  });
 });

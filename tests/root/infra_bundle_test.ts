@@ -34,7 +34,7 @@ for (const [what, mark] of Object.entries(NEWER)) {
       await world.sh('touch "$1" && unshare --net="$1" true', `${world.netnsDir}/podwire-${orphan}`);
       await plant(world, orphan, await mark());
       for (const report of [await podwire.recover(), await podwire.gc(), await podwire.gc({ all: true })]) {
-        assertEquals([report.removed, report.failed], [[], []]);
+        assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
         const kept = report.kept.filter(({ containerId, why }) =>
           containerId === orphan && why.includes("newer version")
         );
@@ -71,11 +71,11 @@ sandboxTest(
     await plant(world, world.id("earlier"));
     await plant(world, world.id("damaged"), "{");
     const { removed, kept, failed } = await podwire.recover();
-    assertEquals([removed.map(({ kind }) => kind), kept, failed], [
-      ["container", "container", "container"],
-      [],
-      [],
-    ]);
+    assertEquals({ removed: removed.map(({ kind }) => kind), kept, failed }, {
+      removed: ["container", "container", "container"],
+      kept: [],
+      failed: [],
+    });
     assertEquals(await Array.fromAsync(Deno.readDir(`${world.stateDir}/infra`)), []);
   },
 );

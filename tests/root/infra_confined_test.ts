@@ -123,7 +123,7 @@ exec ${RUNC} "$@"
     assertEquals(code, 0, stderr);
     assertMatch(stderr, /the infra container has no seccomp profile: .* does not support it/);
     const { Seccomp, Uid } = await statusOf(JSON.parse(stdout).pid);
-    assertEquals([Seccomp, Uid], ["0", "65535 65535 65535 65535"]);
+    assertEquals({ Seccomp, Uid }, { Seccomp: "0", Uid: "65535 65535 65535 65535" });
     await world.done(["rm", "web"], { env });
     assertEquals(await world.traces(), []);
   },

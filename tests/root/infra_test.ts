@@ -61,7 +61,7 @@ binaryTest(
     await until("no container", async () => (await container(id)).length === 0);
     assertEquals(await isThere(`${world.stateDir}/infra/${id}`), false, "the bundle is gone");
     const stopped = await world.json(["inspect", "web"], { env });
-    assertEquals([stopped.state, stopped.pid], ["stopped", null]);
+    assertEquals({ state: stopped.state, pid: stopped.pid }, { state: "stopped", pid: null });
     await world.done(["rm", "web"], { env });
     await assertNothing(world, id);
   },
@@ -216,12 +216,12 @@ binaryTest(
     assertEquals(stop.code, 0);
     assertMatch(stop.stderr, /it did not end within 3s/);
     const { code, stdout } = await world.podwire(["recover", "--json", "--timeout", "DEL=3s"], { env });
-    assertEquals([code, JSON.parse(stdout).failed.length], [1, 1]);
+    assertEquals({ code, failedCount: JSON.parse(stdout).failed.length }, { code: 1, failedCount: 1 });
     assertEquals((await world.json(["inspect", "web"], { env })).state, "broken");
     await Deno.remove(`${hang}-delete`);
     assertEquals((await world.json(["recover"], { env })).failed, []);
     const settled = await world.json(["inspect", "web"], { env });
-    assertEquals([settled.state, settled.reason], ["stopped", undefined]);
+    assertEquals({ state: settled.state, reason: settled.reason }, { state: "stopped", reason: undefined });
     await world.done(["rm", "web"], { env });
     await assertNothing(world, id);
   },
@@ -310,7 +310,7 @@ binaryTest(
     await world.list([world.bridgePlugin(), { type: "bad" }]);
     const id = world.id("web");
     const error = await world.refused(1, ["run", "--id", id, "--infra"], { env });
-    assertEquals([error.plugin, error.msg], ["bad", "no"]);
+    assertEquals({ plugin: error.plugin, msg: error.msg }, { plugin: "bad", msg: "no" });
     await assertNothing(world, id);
   },
 );

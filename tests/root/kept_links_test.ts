@@ -97,7 +97,10 @@ for (const flavour of FLAVOURS) {
       if (held.length === 0) assertMatch(port, /state DOWN/);
       const podwire = runtimeOf(world, flavour);
       await podwire.recover();
-      assertEquals([await ports(world), await podwire.attachments()], [[], []]);
+      assertEquals({ ports: await ports(world), attachments: await podwire.attachments() }, {
+        ports: [],
+        attachments: [],
+      });
       assertEquals(await heldAddresses(world, "one"), []);
       await podwire.sandboxes.remove(id);
       inside.kill("SIGKILL");

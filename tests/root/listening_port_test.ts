@@ -25,7 +25,7 @@ sandboxTest(
       assertStringIncludes(error.msg, `listens on 127.0.0.1:${hostPort}/tcp`);
       assertStringIncludes(error.msg, `(process ${Deno.pid})`);
     }
-    assertEquals([await world.calls(), await world.left()], [[], []]);
+    assertEquals({ calls: await world.calls(), left: await world.left() }, { calls: [], left: [] });
     await sandboxes.run({ name: "other", publish: publish("", "udp") });
     await sandboxes.run({ name: "six", publish: publish("::1") });
     for (const name of ["other", "six"]) await sandboxes.remove(name);

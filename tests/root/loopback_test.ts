@@ -17,7 +17,7 @@ async function inNetns(
   await createNetns(path);
   const ip = async (...args: string[]) => {
     const { code, stdout, stderr } = await runInside(path, { program: "ip", args });
-    assertEquals([code, stderr], [0, ""], args.join(" "));
+    assertEquals({ code, stderr }, { code: 0, stderr: "" }, args.join(" "));
     return stdout;
   };
   try {
@@ -78,7 +78,7 @@ Deno.test({
   ...need("root", "ip"),
   fn: async () => {
     const other = await assertRejects(() => loopbackUp("/proc/self/ns/mnt", { run }), CniError);
-    assertEquals([other.kind, other.code], ["not-found", 8]);
+    assertEquals({ kind: other.kind, code: other.code }, { kind: "not-found", code: 8 });
     assertStringIncludes(other.message, "namespace of another kind");
     let gone = "";
     await inNetns((path) => Promise.resolve(void (gone = path)));
@@ -102,7 +102,7 @@ sandboxTest("F71 F99 F101 nothing runs in a namespace whose lo is used for somet
     assertEquals(await world.left(), []);
     await ip("addr", "del", "10.99.0.1/32", "dev", "lo");
     const { state, networks } = await sandboxes.run({ id: world.id("c"), source });
-    assertEquals([state, networks.length], ["ready", 1]);
+    assertEquals({ state, networksCount: networks.length }, { state: "ready", networksCount: 1 });
     await sandboxes.remove(world.id("c"));
   });
 });
@@ -113,14 +113,18 @@ sandboxTest(
     const plugin = await world.network("a");
     const { sandboxes } = world.podwire();
     const made = await sandboxes.run({ id: world.id("c"), name: "alone", networks: "none" });
-    assertEquals([made.state, made.ips, made.networks], ["ready", [], []]);
+    assertEquals({ state: made.state, ips: made.ips, networks: made.networks }, {
+      state: "ready",
+      ips: [],
+      networks: [],
+    });
     const { stdout } = await runInside(made.netns, { program: "ip", args: ["-br", "link"] });
     assertEquals(stdout.trim().split("\n").map((line) => line.split(/ +/)[0]), ["lo"]);
     assertEquals((await inspectNetns(made.netns, { run })).problem, undefined);
     assertEquals(await sandboxes.get("alone"), made);
     assertEquals(await sandboxes.stop("alone"), []);
     assertEquals(await sandboxes.remove("alone"), []);
-    assertEquals([await plugin.calls(), await world.left()], [[], []]);
+    assertEquals({ calls: await plugin.calls(), left: await world.left() }, { calls: [], left: [] });
   },
 );
 
@@ -135,14 +139,21 @@ sandboxTest("run --network none makes a sandbox with lo alone, and rm removes it
   ];
   const done = async (...args: string[]) => {
     const { code, stdout, stderr } = await podwire([...dirs, ...args], { uid: 0 });
-    assertEquals([code, stderr], [0, ""], args.join(" "));
+    assertEquals({ code, stderr }, { code: 0, stderr: "" }, args.join(" "));
     return stdout;
   };
   const id = world.id("none");
   const made = JSON.parse(await done("run", "alone", "--id", id, "--network", "none", "--json"));
-  assertEquals([made.state, made.ips, made.networks], ["ready", [], []]);
+  assertEquals({ state: made.state, ips: made.ips, networks: made.networks }, {
+    state: "ready",
+    ips: [],
+    networks: [],
+  });
   assertEquals(JSON.parse(await done("inspect", "alone", "--json")), made);
   await done("rm", "alone");
-  assertEquals([JSON.parse(await done("ps", "--json")), await world.namespaces()], [[], []]);
-  assertEquals([await plugin.calls(), await world.left()], [[], []]);
+  assertEquals({ parse: JSON.parse(await done("ps", "--json")), namespaces: await world.namespaces() }, {
+    parse: [],
+    namespaces: [],
+  });
+  assertEquals({ calls: await plugin.calls(), left: await world.left() }, { calls: [], left: [] });
 });

@@ -55,10 +55,10 @@ const WAYS: Readonly<Record<string, Way>> = {
     const { removed, failed } = await podwire.recover();
     assertEquals(failed, []);
     const [attachment] = removed.filter(({ kind }) => kind === "attachment");
-    assertEquals([attachment?.containerId, attachment?.why], [
-      id,
-      "its record was lost, and nothing uses it",
-    ]);
+    assertEquals({ containerId: attachment?.containerId, why: attachment?.why }, {
+      containerId: id,
+      why: "its record was lost, and nothing uses it",
+    });
   },
   "gc when its sandbox is lost too": async (podwire, id, world) => {
     await loseSandbox(podwire, id, world);
@@ -91,15 +91,24 @@ for (const flavour of FLAVOURS) {
         const networks = [{ name: "one", ifName: "eth0" }, { name: "one", ifName: "net1" }];
         const { id } = await podwire.sandboxes.run({ name: `pod-${world.tag}`, networks });
         try {
-          assertEquals([(await heldAddresses(world, "one")).length, await ports(world)], [3, 2]);
+          assertEquals({
+            heldAddressesCount: (await heldAddresses(world, "one")).length,
+            ports: await ports(world),
+          }, { heldAddressesCount: 3, ports: 2 });
           await loseRecords(world, id);
           await act(podwire, id, world);
-          assertEquals([(await heldAddresses(world, "one")).length, await ports(world)], [1, 0]);
+          assertEquals({
+            heldAddressesCount: (await heldAddresses(world, "one")).length,
+            ports: await ports(world),
+          }, { heldAddressesCount: 1, ports: 0 });
           assertEquals(await entries(world), ["one-theirs-eth0"]);
           await podwire.sandboxes.remove(id, { force: true });
           await podwire.recover();
           await podwire.gc();
-          assertEquals([await podwire.attachments(), await entries(world)], [[], ["one-theirs-eth0"]]);
+          assertEquals({ attachments: await podwire.attachments(), entries: await entries(world) }, {
+            attachments: [],
+            entries: ["one-theirs-eth0"],
+          });
           await foreign.assertThere();
         } finally {
           await podwire.sandboxes.remove(id, { force: true });
@@ -154,7 +163,7 @@ builtinTest(
     const before = await netnsId(netns);
     await loseRecords(world, id);
     for (const report of [await podwire.recover(), await podwire.gc(), await podwire.recover()]) {
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       const lost = report.kept.filter(({ kind, network }) => kind === "attachment" && network === "one");
       assertEquals(lost.map(({ containerId, ifName }) => [containerId, ifName]), [[id, "eth0"]]);
       assertMatch(lost[0]?.why ?? "", /is lost; `podwire stop` or `podwire rm` of its sandbox detaches it/);
@@ -181,15 +190,21 @@ builtinTest(
     };
     await add(`a-${world.tag}`, "eth0");
     for (const report of [await podwire.recover(), await podwire.gc()]) {
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       assertMatch(report.kept[0]?.why ?? "", /is lost, and it is unknown whether it is in use/);
     }
     assertEquals((await podwire.gc({ all: true })).removed.length, 1);
-    assertEquals([await heldAddresses(world, "one"), await ports(world)], [[], 0]);
+    assertEquals({ heldAddresses: await heldAddresses(world, "one"), ports: await ports(world) }, {
+      heldAddresses: [],
+      ports: 0,
+    });
     await add(`b-${world.tag}`, "eth0");
     await sh(`umount ${netns}`);
     assertEquals((await podwire.recover()).removed.length, 1);
-    assertEquals([await heldAddresses(world, "one"), await entries(world)], [[], []]);
+    assertEquals({ heldAddresses: await heldAddresses(world, "one"), entries: await entries(world) }, {
+      heldAddresses: [],
+      entries: [],
+    });
   },
 );
 

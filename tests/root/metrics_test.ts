@@ -44,8 +44,8 @@ Deno.test({
     const errors = (verb: string, plugin: string) =>
       value("plugin_errors_total", { verb, network: plugin, plugin, kind: "plugin" });
     assertEquals([calls("ADD", "web"), calls("DEL", "web"), errors("ADD", "web")], [3, 2, undefined]);
-    assertEquals([calls("ADD", "bad"), errors("ADD", "bad")], [1, 1]);
-    assertEquals([calls("DEL", "stuck"), errors("DEL", "stuck")], [1, 1]);
+    assertEquals({ calls: calls("ADD", "bad"), errors: errors("ADD", "bad") }, { calls: 1, errors: 1 });
+    assertEquals({ calls: calls("DEL", "stuck"), errors: errors("DEL", "stuck") }, { calls: 1, errors: 1 });
     assertEquals(value("operation_duration_seconds_count", { operation: "run" }), 3);
     assertEquals(value("operation_errors_total", { operation: "run", kind: "plugin" }), 1);
     assertEquals(value("operation_duration_seconds_count", { operation: "stop" }), 1);

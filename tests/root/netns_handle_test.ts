@@ -20,7 +20,7 @@ Deno.test({
         program: "stat",
         args: ["-Lc", "%d:%i", "/proc/self/ns/net"],
       });
-      assertEquals([inside.stdout.trim(), inside.stderr], [id, ""]);
+      assertEquals({ stdout: inside.stdout.trim(), stderr: inside.stderr }, { stdout: id, stderr: "" });
       // The path leads to another namespace now, and then to none.
       assertEquals(await holdNetns(path, id), undefined);
       await removeNetns(path);

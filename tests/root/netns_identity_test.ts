@@ -60,7 +60,7 @@ sandboxTest(
     // As if the recorded one had been there an hour earlier, and its number had been reused since.
     await world.sandboxes.write({ ...record, netns: { ...record.netns, since: record.netns.since! - 3600 } });
     const { state, reason } = await sandboxes.get("web");
-    assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);
+    assertEquals({ state, reason }, { state: "broken", reason: `${path} leads to another namespace now` });
     assertEquals((await assertRejects(() => sandboxes.hold("web"), CniError)).kind, "conflict");
     await sandboxes.remove("web");
     assertEquals(await world.namespaces(), ["mine"]);

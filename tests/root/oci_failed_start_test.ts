@@ -55,12 +55,12 @@ startTest("a container whose start fails leaves nothing that gc does not tear do
     const { code } = await made.runc("run", made.id);
     assertEquals(code === 0, false, how);
     const [left] = await world.json(["ps"]);
-    assertEquals([left?.id, left?.state], [made.id, "broken"], how);
+    assertEquals({ id: left?.id, state: left?.state }, { id: made.id, state: "broken" }, how);
     assertMatch(left.reason, /its container has ended: its process \d+ is gone/);
     const wouldGo = await world.json(["gc", "--dry-run"]);
     assertEquals((await world.json(["ps"])).length, 1, "a dry run changes nothing");
     const { removed, failed } = await world.json(["gc"]);
-    assertEquals([removed, failed], [wouldGo.removed, []], how);
+    assertEquals({ removed, failed }, { removed: wouldGo.removed, failed: [] }, how);
     assertEquals(removed.map(({ kind }: Item) => kind), ["attachment", "sandbox"], how);
     assertMatch(removed[1].why, /its OCI runtime has no such container/);
     assertEquals(await world.traces(), [], how);
@@ -111,7 +111,10 @@ startTest(
       assertMatch(await why(world, made.id), /its OCI runtime still has it/);
       assertEquals((await world.json(["gc"])).removed, []);
       const [left] = await world.json(["ps"]);
-      assertEquals([left.state, left.networks.length], ["broken", 1]);
+      assertEquals({ state: left.state, networksCount: left.networks.length }, {
+        state: "broken",
+        networksCount: 1,
+      });
       assertEquals((await made.runc("delete", "--force", made.id)).code, 0);
       assertEquals(await world.traces(), []);
     }

@@ -35,7 +35,11 @@ hookTest("a container is a sandbox like others while it runs", async (world) => 
   const { code, stderr } = await container.runc("create", container.id);
   assertEquals(code, 0, stderr);
   const [sandbox] = await world.json(["ps"]);
-  assertEquals([sandbox.id, sandbox.name, sandbox.state], [container.id, container.id, "ready"]);
+  assertEquals({ id: sandbox.id, name: sandbox.name, state: sandbox.state }, {
+    id: container.id,
+    name: container.id,
+    state: "ready",
+  });
   assertEquals(sandbox.labels, { "podwire.oci-bundle": container.bundle });
   assertEquals(sandbox.ips, [`${world.subnet4}.2`, `${world.subnet6}::2`]);
   assertEquals((await container.runc("start", container.id)).code, 0);
@@ -65,14 +69,21 @@ binaryTest(
       script: "while :; do echo hello | nc -l -p 8080; done",
     });
     const created = await container.runc("create", container.id);
-    assertEquals([created.code, withoutWaiting(created.stderr)], [0, ""]);
+    assertEquals({ code: created.code, withoutWaiting: withoutWaiting(created.stderr) }, {
+      code: 0,
+      withoutWaiting: "",
+    });
     assertEquals((await container.runc("start", container.id)).code, 0);
     await until("the published port answers", async () => {
       const answer = await sh(`${BUSYBOX} nc -w 2 ${world.subnet4}.1 ${port} </dev/null || :`);
       return answer === "hello\n";
     });
     const deleted = await container.runc("delete", "--force", container.id);
-    assertEquals([deleted.code, await world.traces()], [0, []], deleted.stderr);
+    assertEquals(
+      { code: deleted.code, traces: await world.traces() },
+      { code: 0, traces: [] },
+      deleted.stderr,
+    );
   },
 );
 
@@ -148,7 +159,7 @@ hookTest(
       script: "ip -o link | wc -l; echo ran",
     });
     const { code, stdout } = await plain.run();
-    assertEquals([code, stdout.trimEnd().split("\n").at(-1)], [0, "ran"]);
+    assertEquals({ code, trimEnd: stdout.trimEnd().split("\n").at(-1) }, { code: 0, trimEnd: "ran" });
     await using host = await new Container(world, "host").bundled({
       annotations: { "podwire.networks": "" },
       script: "echo ran",
@@ -181,14 +192,17 @@ hookTest(
     assertEquals(created.code, 0, created.stderr);
     await Deno.writeTextFile(flag, "");
     const deleted = await container.runc("delete", "--force", container.id);
-    assertEquals([deleted.code, await container.state()], [0, undefined], deleted.stderr);
+    assertEquals(
+      { code: deleted.code, state: await container.state() },
+      { code: 0, state: undefined },
+      deleted.stderr,
+    );
     assertEquals(await world.json(["ps"]), []);
     const [attachment] = await world.json(["attachments"]);
-    assertEquals([attachment.containerId, attachment.state, attachment.error.msg], [
-      container.id,
-      "failed",
-      "will not",
-    ]);
+    assertEquals(
+      { containerId: attachment.containerId, state: attachment.state, msg: attachment.error.msg },
+      { containerId: container.id, state: "failed", msg: "will not" },
+    );
     await Deno.remove(flag);
     await world.done(["recover"]);
     assertEquals(await world.traces(), []);
@@ -218,7 +232,7 @@ cat >/dev/null
     ["oci-hook", "poststop", "--limit=2s"],
     { stdin },
   );
-  assertEquals([code, stdout], [0, ""]);
+  assertEquals({ code, stdout }, { code: 0, stdout: "" });
   assertMatch(stderr, /^[^\n]*time is up[^\n]*\n$/);
   assert(elapsedMs < 120_000, `${elapsedMs} ms`);
   assertEquals((await world.json(["ps"])).length, 1, "it is still known");
@@ -234,7 +248,7 @@ hookTest("poststop leaves alone a sandbox that only has the container's name", a
   const poststop = async (id: string) => {
     const stdin = JSON.stringify({ ociVersion: "1.0.2", id, status: "stopped", bundle: "/b" });
     const { code, stdout, stderr } = await world.podwire(["oci-hook", "poststop"], { stdin });
-    assertEquals([code, stdout, stderr], [0, "", ""]);
+    assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
   };
   for (const id of ["web", world.id("other"), world.id("other").slice(0, 8), "gone", "+odd"]) {
     await poststop(id);

@@ -90,7 +90,7 @@ for (const mixture of MIXTURES) {
         const clean = 'cd "$1" && calls="$2" && shift 2 && rm -rf "$@" "$calls" && cp -a saved/. .';
         await world.sh(clean, world.dir, `${world.plugins.dir}/calls.log`, ...ROOTS);
       }
-      assertEquals([failures, silent], [[], []]);
+      assertEquals({ failures, silent }, { failures: [], silent: [] });
     },
   );
 }
@@ -122,7 +122,11 @@ async function use(world: SandboxWorld, what: string): Promise<string> {
     }
   }
   const other = await sandboxes.get("other");
-  assertEquals([what, other.state, other.ips.length], [what, "ready", 2]);
+  assertEquals({ what, state: other.state, ipsCount: other.ips.length }, {
+    what,
+    state: "ready",
+    ipsCount: 2,
+  });
   const torn = (await world.calls()).filter((call) => /^a DEL (other|victim) /.test(call));
   assertEquals(torn, [], what);
   return said.join("\n");

@@ -65,7 +65,7 @@ export const BRIDGE_CASES: readonly PluginCase[] = [
     request: { capabilityArgs: { mac: MAC } },
     effect: async (world) => {
       const { address, mtu } = await world.link("eth0");
-      assertEquals([address, mtu], [MAC, 1400]);
+      assertEquals({ address, mtu }, { address: MAC, mtu: 1400 });
       const ports = await world.json(`ip -j -d link show master ${world.bridge}`);
       assertEquals(ports.map(({ linkinfo }) => linkinfo.info_slave_data.hairpin), [true]);
       await has(world, /-A POSTROUTING -s 10\.80\.0\.2\/32 .*-j CNI-/);

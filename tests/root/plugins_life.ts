@@ -114,7 +114,7 @@ class Life {
     await outcome(this.world.podwire.del(this.world.name, this.#request), delGone);
     if (delGone !== undefined) {
       const [record] = await this.world.podwire.attachments();
-      assertEquals([record?.state, record?.attempts], ["failed", 1]);
+      assertEquals({ state: record?.state, attempts: record?.attempts }, { state: "failed", attempts: 1 });
       return false;
     }
     await this.world.podwire.del(this.world.name, { ...this.#request, netns: "" });

@@ -44,7 +44,10 @@ export const LINK_CASES: readonly PluginCase[] = [
       Deno.writeTextFile(`${world.dir}/resolv.conf`, "nameserver 10.80.9.9\nsearch a.test\n"),
     effect: async (world, { dns }) => {
       assertEquals((await world.link("eth0")).mtu, 1400);
-      assertEquals([dns?.nameservers, dns?.search], [["10.80.9.9"], ["a.test"]]);
+      assertEquals({ nameservers: dns?.nameservers, search: dns?.search }, {
+        nameservers: ["10.80.9.9"],
+        search: ["a.test"],
+      });
       await has(world, /-A POSTROUTING -s 10\.80\.0\.2\/32 .*-j CNI-/);
       assert((await world.json("ip -j route")).some(({ dst }) => dst === "10.80.0.2"));
     },
@@ -104,12 +107,12 @@ export const LINK_CASES: readonly PluginCase[] = [
     request: { capabilityArgs: { mac: MAC } },
     effect: async (world) => {
       const { linkinfo, mtu, address } = await world.link("eth0");
-      assertEquals([linkinfo.info_kind, linkinfo.info_data.mode, mtu, address], [
-        "macvlan",
-        "bridge",
-        1400,
-        MAC,
-      ]);
+      assertEquals({ info_kind: linkinfo.info_kind, mode: linkinfo.info_data.mode, mtu, address }, {
+        info_kind: "macvlan",
+        mode: "bridge",
+        mtu: 1400,
+        address: MAC,
+      });
     },
     damages: [ADDRESS_GONE("macvlan"), LINK_GONE("macvlan")],
   },
@@ -119,7 +122,11 @@ export const LINK_CASES: readonly PluginCase[] = [
     plugins: (world) => [{ type: "ipvlan", master: "up0", mode: "l2", mtu: 1400, ipam: hostLocal(world) }],
     effect: async (world) => {
       const { linkinfo, mtu } = await world.link("eth0");
-      assertEquals([linkinfo.info_kind, linkinfo.info_data.mode, mtu], ["ipvlan", "l2", 1400]);
+      assertEquals({ info_kind: linkinfo.info_kind, mode: linkinfo.info_data.mode, mtu }, {
+        info_kind: "ipvlan",
+        mode: "l2",
+        mtu: 1400,
+      });
     },
     damages: [ADDRESS_GONE("ipvlan"), LINK_GONE("ipvlan")],
   },
@@ -129,7 +136,11 @@ export const LINK_CASES: readonly PluginCase[] = [
     plugins: (world) => [{ type: "vlan", master: "up0", vlanId: 42, mtu: 1400, ipam: hostLocal(world) }],
     effect: async (world) => {
       const { linkinfo, mtu } = await world.link("eth0");
-      assertEquals([linkinfo.info_kind, linkinfo.info_data.id, mtu], ["vlan", 42, 1400]);
+      assertEquals({ info_kind: linkinfo.info_kind, id: linkinfo.info_data.id, mtu }, {
+        info_kind: "vlan",
+        id: 42,
+        mtu: 1400,
+      });
     },
     damages: [ADDRESS_GONE("vlan"), LINK_GONE("vlan")],
   },

@@ -33,8 +33,14 @@ Deno.test({
         () => world.podwire.add(world.name, world.request("other", ports)),
         CniError,
       );
-      assertEquals([error.kind, error.context.network], ["conflict", world.name]);
-      assertEquals([await world.rules(), (await world.podwire.attachments()).length], [rules, 1]);
+      assertEquals({ kind: error.kind, network: error.context.network }, {
+        kind: "conflict",
+        network: world.name,
+      });
+      assertEquals({
+        rules: await world.rules(),
+        attachmentsCount: (await world.podwire.attachments()).length,
+      }, { rules, attachmentsCount: 1 });
     }
     const udp = world.request("other", withPorts({ hostPort: 18080, protocol: "udp" }));
     await world.podwire.add(world.name, udp);

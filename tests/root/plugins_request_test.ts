@@ -97,7 +97,7 @@ Deno.test({
     );
     assertEquals(error.context.network, world.name);
     assertStringIncludes(error.message, "10.99.0.1");
-    assertEquals([await world.left(), await inside(world)], [before, []]);
+    assertEquals({ left: await world.left(), inside: await inside(world) }, { left: before, inside: [] });
   },
 });
 

@@ -75,7 +75,7 @@ statusGcTest("a sweep detaches what has no owner and leaves the rest unchanged",
 
   const { removed, kept, failed } = await world.podwire.gc({ valid });
   assertEquals(removed.map(({ containerId }) => containerId), [world.base("b")]);
-  assertEquals([kept.length, failed], [1, []]);
+  assertEquals({ keptCount: kept.length, failed }, { keptCount: 1, failed: [] });
   const left = await world.left("b");
   assertEquals(left.filter((line) => line.includes(world.base("b")) || line.includes("10.80.0.3")), []);
   await world.podwire.check(world.name, world.request("a"));
@@ -90,7 +90,10 @@ statusGcTest(
   async (world) => {
     await world.network("0.3.1", [bridge(world), { type: "firewall" }]);
     const { code, context } = await errorOf(world.podwire.add(world.name, world.request("a")));
-    assertEquals([code, context.plugin?.type], [ERROR_CODES.incompatibleVersion, "firewall"]);
+    assertEquals({ code, type: context.plugin?.type }, {
+      code: ERROR_CODES.incompatibleVersion,
+      type: "firewall",
+    });
     assertEquals(await world.left("a"), []);
   },
 );

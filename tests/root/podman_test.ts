@@ -54,7 +54,7 @@ class Podman implements AsyncDisposable {
 
   async done(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.call(...args);
-    assertEquals([args, code], [args, 0], stderr);
+    assertEquals({ args, code }, { args, code: 0 }, stderr);
     return stdout.trim();
   }
 
@@ -122,12 +122,19 @@ podmanTest(
     assertEquals(started.code, 0, started.stderr);
     await until("the published port answers", () => answers(world, port));
     const [sandbox] = await world.json(["ps"]);
-    assertEquals([sandbox.state, sandbox.pid], ["ready", await podman.pid("web")]);
+    assertEquals({ state: sandbox.state, pid: sandbox.pid }, {
+      state: "ready",
+      pid: await podman.pid("web"),
+    });
     assertEquals(sandbox.id, await podman.done("inspect", "--format", "{{.Id}}", "web"));
 
     await podman.done("restart", "--time=0", "web");
     const [again] = await world.json(["ps"]);
-    assertEquals([again.id, again.state, again.pid], [sandbox.id, "ready", await podman.pid("web")]);
+    assertEquals({ id: again.id, state: again.state, pid: again.pid }, {
+      id: sandbox.id,
+      state: "ready",
+      pid: await podman.pid("web"),
+    });
     assert(again.pid !== sandbox.pid, "it is another process");
     await until("the published port answers again", () => answers(world, port));
 

@@ -106,22 +106,28 @@ podsTest(
     assertEquals((await pods.status({ fresh: true })).map(({ ready }) => ready), [true]);
     clock.ahead = 0;
     const [ready] = await pods.status({ fresh: true });
-    assertEquals([ready?.ready, isPast(ready?.since)], [true, true]);
+    assertEquals({ ready: ready?.ready, isPast: isPast(ready?.since) }, { ready: true, isPast: true });
 
     clock.ahead = HOURS_6;
     await plugin.answer("STATUS", { stdout: '{"code": 50, "msg": "agent down"}', code: 1 });
     const [graced] = await pods.status({ fresh: true });
-    assertEquals([graced?.ready, graced?.reason], [true, "plugin-not-ready"]);
+    assertEquals({ ready: graced?.ready, reason: graced?.reason }, {
+      ready: true,
+      reason: "plugin-not-ready",
+    });
     clock.ahead = 0;
     await until(async () => (await pods.status())[0]?.ready === false);
     const [unready] = await pods.status({ fresh: true });
-    assertEquals([unready?.ready, isPast(unready?.since)], [false, true]);
+    assertEquals({ ready: unready?.ready, isPast: isPast(unready?.since) }, { ready: false, isPast: true });
 
     // Its memory has no time in the future either.
     await pods[Symbol.asyncDispose]();
     await using others = await world.open(options);
     const [remembered] = await others.status({ fresh: true });
-    assertEquals([remembered?.ready, remembered?.since], [false, unready?.since]);
+    assertEquals({ ready: remembered?.ready, since: remembered?.since }, {
+      ready: false,
+      since: unready?.since,
+    });
   },
 );
 

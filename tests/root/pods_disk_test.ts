@@ -88,7 +88,7 @@ for (const how of ["full", "out of inodes"] as const satisfies Spoilt[]) {
       const error = await failing(() => pods.setUp(web));
       assertMatch(error.message, words);
       assertStringIncludes(error.message, `${dir}/`);
-      assertEquals([error.kind, await links(world, web)], ["io", []]);
+      assertEquals({ kind: error.kind, links: await links(world, web) }, { kind: "io", links: [] });
       assertEquals(await changes(world), ["a ADD before eth0", "b ADD before eth1"]);
 
       assertEquals(await pods.tearDown(before.containerId), []);
@@ -116,16 +116,19 @@ spoiltTest(
     assertStringIncludes(error.message, `${dir}/`);
     assertEquals(await changes(world), ["a ADD before eth0", "b ADD before eth1"]);
     // Reading needs no space.
-    assertEquals([(await pods.podStatus(before.containerId)).ready, (await pods.networks()).length], [
-      true,
-      2,
-    ]);
+    assertEquals({
+      ready: (await pods.podStatus(before.containerId)).ready,
+      networksCount: (await pods.networks()).length,
+    }, { ready: true, networksCount: 2 });
     assertEquals((await pods.status({ fresh: true })).map(({ ready }) => ready), [true, true]);
 
     // Nor does a process that finds it so.
     {
       await using others = await world.open();
-      assertEquals([(await others.networks()).length, (await others.attachments()).length], [2, 2]);
+      assertEquals({
+        networksCount: (await others.networks()).length,
+        attachmentsCount: (await others.attachments()).length,
+      }, { networksCount: 2, attachmentsCount: 2 });
       assertEquals((await others.status({ fresh: true })).map(({ ready }) => ready), [true, true]);
       assertMatch((await failing(() => others.setUp(web))).message, READ_ONLY);
     }
@@ -159,7 +162,10 @@ spoiltTest(
     assertStringIncludes(error.message, `${dir}/`);
     assertEquals(error.context.network, "full");
     assertEquals((await changes(world)).slice(2), ["full DEL web eth1", "a DEL web eth0"]);
-    assertEquals([await links(world, web), await world.sandbox.left()], [[], ["netns/web"]]);
+    assertEquals({ links: await links(world, web), left: await world.sandbox.left() }, {
+      links: [],
+      left: ["netns/web"],
+    });
     await empty(dir);
     await plugin.answer("ADD", { script: PLUG });
     assertEquals((await pods.setUp(web)).networks.length, 2);
@@ -178,7 +184,7 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
       await pods.setUp(web);
       await spoil(dir);
       const error = await failing(() => pods.tearDown(web.containerId));
-      assertEquals([error.code, error.context.network], [108, "stuck"]);
+      assertEquals({ code: error.code, network: error.context.network }, { code: 108, network: "stuck" });
       assertStringIncludes(error.context.hint ?? "", "again");
       assertEquals(await links(world, web), []);
       await mend(dir);
@@ -252,5 +258,8 @@ spoiltTest("F47 F73 F79 locks need no space: on a full disk pods come and go", "
   const web = await world.pod("web", BOTH);
   await pods.setUp(web);
   assertEquals(await pods.tearDown(web.containerId), []);
-  assertEquals([await links(world, web), await world.sandbox.left()], [[], ["netns/web"]]);
+  assertEquals({ links: await links(world, web), left: await world.sandbox.left() }, {
+    links: [],
+    left: ["netns/web"],
+  });
 });

@@ -22,7 +22,7 @@ podsTest(
     await sandbox.network("a");
 
     const asked = await pods.gc();
-    assertEquals([asked.removed, asked.failed], [[], []]);
+    assertEquals({ removed: asked.removed, failed: asked.failed }, { removed: [], failed: [] });
     const valid = [kept.containerId];
     const dry = await pods.gc({ validPods: valid, dryRun: true });
     const report = await pods.gc({ validPods: () => Promise.resolve(valid) });
@@ -111,7 +111,10 @@ podsTest(
       const swept = sweeper.call("gc");
       await until(async () => (await marks()).filter((mark) => mark === "gc").length >= 3);
       await sweeper.kill();
-      assertEquals([await swept, await isCollecting()], [{}, true]);
+      assertEquals({ swept: await swept, isCollecting: await isCollecting() }, {
+        swept: {},
+        isCollecting: true,
+      });
       // It has not noticed that no process reads its output; but the recovery of any other test may have
       // ended it by now.
       const before = (await marks()).length;

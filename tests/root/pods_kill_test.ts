@@ -155,7 +155,11 @@ class Killing {
       if (record === undefined) continue;
       if (record.phase === "stopped") {
         // A removal without force begins with a stop, and recovery finishes that.
-        assertEquals([tearsDown, unit.isSandbox, isUnanswered(answer)], [true, true, true], unit.id);
+        assertEquals({ tearsDown, isSandbox: unit.isSandbox, isUnanswered: isUnanswered(answer) }, {
+          tearsDown: true,
+          isSandbox: true,
+          isUnanswered: true,
+        }, unit.id);
         assertEquals(await sandbox.store.ofContainer(unit.id), []);
         this.tally.add("tear-down: sandboxes found stopped");
       } else {
@@ -169,7 +173,7 @@ class Killing {
 
   async #proveReady({ id }: Unit): Promise<void> {
     const { ready, reason } = await this.#pods.podStatus(id);
-    assertEquals([ready, reason], [true, undefined], id);
+    assertEquals({ ready, reason }, { ready: true, reason: undefined }, id);
   }
 
   async #proveLog(done: ReadonlySet<string>): Promise<void> {

@@ -238,18 +238,25 @@ manyTest(
     assertEquals((await pods.podStatus(ids[777] ?? "")).ready, true);
     assertEquals((await pods.attachments()).length, PODS + 1);
     const swept = await pods.gc({ dryRun: true });
-    assertEquals([swept.removed, swept.failed, swept.kept.length], [[], [], PODS + 1]);
+    assertEquals({ removed: swept.removed, failed: swept.failed, keptCount: swept.kept.length }, {
+      removed: [],
+      failed: [],
+      keptCount: PODS + 1,
+    });
     const valid = [like.containerId, ...ids.slice(100)];
     const judged = await pods.gc({ dryRun: true, validPods: valid });
     // Every other one is a sandbox of podwire itself, which no engine judges; of a pod the record is removed,
     // too.
-    assertEquals([judged.removed.length, judged.failed], [100, []]);
+    assertEquals({ removedCount: judged.removed.length, failed: judged.failed }, {
+      removedCount: 100,
+      failed: [],
+    });
     const gone = new Set(judged.removed.map(({ containerId }) => containerId));
     assertEquals([...gone].sort(), ids.slice(0, 100).filter((_, index) => index % 2 === 0));
 
     let progress = 0;
     const { removed, failed } = await pods.recover({ onProgress: ({ done }) => progress = done });
-    assertEquals([removed, failed, progress], [[], [], PODS + 1]);
+    assertEquals({ removed, failed, progress }, { removed: [], failed: [], progress: PODS + 1 });
     assertEquals(await pods.tearDown(ids[0] ?? ""), []);
     assertEquals((await pods.attachments()).length, PODS);
   },

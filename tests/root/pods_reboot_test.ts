@@ -134,7 +134,7 @@ async function freesAddresses(reboot: RebootWorld, options: PodsOptions): Promis
   }
   for (const { containerId } of [...fresh, more]) {
     const { ready, reason } = await after[1]!.value("podStatus", containerId);
-    assertEquals([ready, reason], [true, undefined]);
+    assertEquals({ ready, reason }, { ready: true, reason: undefined });
     assertEquals(await after[1]!.value("tearDown", containerId), []);
   }
   assertEquals((await sandbox.left()).filter((line) => !line.startsWith("netns/")), []);

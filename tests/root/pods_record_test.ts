@@ -28,10 +28,13 @@ podsTest(
     assertEquals((await pods.reload()).map(({ name }) => name), ["a", "b"]);
 
     const { networks, ready } = await pods.podStatus(pod.containerId);
-    assertEquals([ready, networks.map(({ name, ifName }) => `${name}=${ifName}`)], [true, [
-      "c=eth0",
-      "b=eth1",
-    ]]);
+    assertEquals({ ready, networks: networks.map(({ name, ifName }) => `${name}=${ifName}`) }, {
+      ready: true,
+      networks: [
+        "c=eth0",
+        "b=eth1",
+      ],
+    });
     assertEquals(await pods.tearDown(pod.containerId), []);
     const verbs = (await sandbox.calls()).filter((line) => !/VERSION|STATUS/.test(line));
     assertEquals(verbs.slice(2), [
@@ -41,7 +44,9 @@ podsTest(
       "c DEL web eth0",
     ]);
     for (const { verb, config } of await b.calls()) {
-      if (verb === "CHECK" || verb === "DEL") assertEquals([verb, config.mark], [verb, undefined]);
+      if (verb === "CHECK" || verb === "DEL") {
+        assertEquals({ verb, mark: config.mark }, { verb, mark: undefined });
+      }
     }
     const lo = await sandbox.sh('nsenter --net="$1" ip -br link show dev lo', pod.netns);
     assertStringIncludes(lo, "LOOPBACK,UP");
@@ -69,7 +74,11 @@ podsTest(
     assertEquals(called, ["b DEL foreign eth2", "a DEL foreign eth0"]);
     const call = (await a.calls()).find(({ verb }) => verb === "DEL");
     // Nothing says that the interface there belongs to the pod.
-    assertEquals([call?.env.CNI_NETNS, call?.config.name, call?.config.prevResult], ["", "a", undefined]);
+    assertEquals({
+      CNI_NETNS: call?.env.CNI_NETNS,
+      name: call?.config.name,
+      prevResult: call?.config.prevResult,
+    }, { CNI_NETNS: "", name: "a", prevResult: undefined });
   },
 );
 
@@ -131,10 +140,14 @@ podsTest(
     await pods.setUp(pod);
     await Deno.remove(`${sandbox.confDir}/a.conflist`);
     const [a, b] = (await pods.podStatus(pod.containerId)).networks;
-    assertEquals([a?.link?.name, a?.link?.mac, a?.link?.up], ["eth0", "02:00:00:00:00:07", true]);
+    assertEquals({ name: a?.link?.name, mac: a?.link?.mac, up: a?.link?.up }, {
+      name: "eth0",
+      mac: "02:00:00:00:00:07",
+      up: true,
+    });
     const seen = a?.link?.addresses.filter(({ scope }) => scope === "global").map(({ address }) => address);
     assertEquals(seen, ["10.1.0.2/24", "10.1.0.3/32", "fd00::2/64"]);
-    assertEquals([b?.name, b?.link], ["b", undefined]);
+    assertEquals({ name: b?.name, link: b?.link }, { name: "b", link: undefined });
     await world.gone(pod);
     assertEquals((await pods.podStatus(pod.containerId)).networks[0]?.link, undefined);
     assertEquals(await pods.tearDown(pod.containerId), []);
@@ -161,7 +174,7 @@ podsTest(
     ]);
     // The path could lead to another pod's namespace by now.
     const last = (await plugin.calls()).at(-1);
-    assertEquals([last?.verb, last?.env.CNI_NETNS], ["DEL", ""]);
+    assertEquals({ verb: last?.verb, CNI_NETNS: last?.env.CNI_NETNS }, { verb: "DEL", CNI_NETNS: "" });
   },
 );
 
@@ -187,10 +200,13 @@ podsTest(
     assertStringIncludes(first.reason ?? "", "third");
     await b.answer("CHECK", failing("second"));
     const second = await look();
-    assertEquals([second.ready, second.networks], [false, [[false, undefined], [true, "second"], [
-      true,
-      "third",
-    ]]]);
+    assertEquals({ ready: second.ready, networks: second.networks }, {
+      ready: false,
+      networks: [[false, undefined], [true, "second"], [
+        true,
+        "third",
+      ]],
+    });
     assertStringIncludes(second.reason ?? "", "second");
     const checks = (await sandbox.calls()).filter((line) => line.includes("CHECK"));
     assertEquals(checks, [...checks.slice(0, 2), "b CHECK web eth1", "c CHECK web eth2"]);

@@ -20,12 +20,12 @@ podsTest(
     );
 
     const status = await pods.podStatus(pod.containerId);
-    assertEquals([status.ready, status.reason, status.name, status.netns], [
-      true,
-      undefined,
-      "web",
-      pod.netns,
-    ]);
+    assertEquals({ ready: status.ready, reason: status.reason, name: status.name, netns: status.netns }, {
+      ready: true,
+      reason: undefined,
+      name: "web",
+      netns: pod.netns,
+    });
     assertEquals(
       status.networks.map(({ name, state, checked, result }) => [name, state, checked, result !== undefined]),
       [
@@ -101,13 +101,13 @@ podsTest(
     await pods.setUp(pod);
     await plugin.answer("CHECK", { stdout: '{"code": 120, "msg": "the route is missing"}', code: 1 });
     const broken = await pods.podStatus(pod.containerId);
-    assertEquals([broken.ready, broken.networks[0]?.error?.code], [false, 120]);
+    assertEquals({ ready: broken.ready, code: broken.networks[0]?.error?.code }, { ready: false, code: 120 });
     assertStringIncludes(broken.reason ?? "", "the route is missing");
 
     await plugin.answer("CHECK", {});
     await sandbox.sh('nsenter --net="$1" ip link set lo down', pod.netns);
     const down = await pods.podStatus(pod.containerId);
-    assertEquals([down.ready, down.networks[0]?.checked], [false, false]);
+    assertEquals({ ready: down.ready, checked: down.networks[0]?.checked }, { ready: false, checked: false });
     assertStringIncludes(down.reason ?? "", "lo");
     await world.gone(pod);
     assertStringIncludes((await pods.podStatus(pod.containerId)).reason ?? "", "does not exist");
@@ -132,7 +132,7 @@ podsTest(
     assertStringIncludes(error.message, sandbox.confDir);
     assertEquals((await lenient.setUp(two)).networks, []);
     const status = await lenient.podStatus(two.containerId);
-    assertEquals([status.ready, status.networks], [true, []]);
+    assertEquals({ ready: status.ready, networks: status.networks }, { ready: true, networks: [] });
 
     await sandbox.network("late");
     assertEquals((await strict.setUp(one)).networks.map(({ name }) => name), ["late"]);
@@ -155,7 +155,7 @@ podsTest(
     await using pods = await world.open();
     const pod = await world.pod("web", { networks: [{ name: "a" }, { name: "b" }] });
     const error = await assertRejects(() => pods.setUp(pod), CniError);
-    assertEquals([error.code, error.context.network], [107, "b"]);
+    assertEquals({ code: error.code, network: error.context.network }, { code: 107, network: "b" });
     assertEquals(await sandbox.left(), ["netns/web"]);
     await plugin.answer("ADD", {});
     assertEquals((await pods.setUp(pod)).networks.length, 2);

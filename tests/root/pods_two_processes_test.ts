@@ -108,7 +108,7 @@ class Duel {
     assertEquals(states, record === undefined ? [] : ["attached"], containerId);
     if (record === undefined) return false;
     const { ready, reason } = await this.pods.podStatus(containerId);
-    assertEquals([ready, reason], [true, undefined], containerId);
+    assertEquals({ ready, reason }, { ready: true, reason: undefined }, containerId);
     return true;
   }
 
@@ -160,7 +160,10 @@ class Duel {
     const pods = answers[0].value === undefined ? [other, winning] as const : [winning, other] as const;
     const [winner, loser] = pods;
     const refusal = answers.find(({ error }) => error !== undefined)?.error;
-    assertEquals([refusal?.kind, answers.filter(({ value }) => value !== undefined).length], ["conflict", 1]);
+    assertEquals({
+      kind: refusal?.kind,
+      answersCount: answers.filter(({ value }) => value !== undefined).length,
+    }, { kind: "conflict", answersCount: 1 });
     assertStringIncludes(String(refusal?.msg), winner.containerId);
     this.count(`the same port by two: ${winner === winning ? "the first" : "the second"} wins`);
     assertEquals([await this.isUp(winner), await this.isUp(loser)], [true, false]);

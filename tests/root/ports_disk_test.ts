@@ -33,16 +33,22 @@ for (
       await spoil(dir);
       const error = await failing(() => add(world, "c2"));
       assertMatch(error.msg, words);
-      assertEquals([error.context.verb, error.context.network], ["ADD", "web"]);
+      assertEquals({ verb: error.context.verb, network: error.context.network }, {
+        verb: "ADD",
+        network: "web",
+      });
       const free = await world.ports.requireFree([requestOf(world, "c2")]);
       assertEquals(free, undefined, "looking needs no space");
       assertEquals(
         (await failing(() => world.ports.requireFree([requestOf(world, "c2", 9090)]))).kind,
         "conflict",
       );
-      assertEquals([await world.plugins.log(), await namesIn(`${dir}/ports`)], [["a ADD c1 eth0"], [
-        "tcp-9090.json",
-      ]]);
+      assertEquals({ log: await world.plugins.log(), namesIn: await namesIn(`${dir}/ports`) }, {
+        log: ["a ADD c1 eth0"],
+        namesIn: [
+          "tcp-9090.json",
+        ],
+      });
       await mend(dir);
       await add(world, "c2");
     },
@@ -102,9 +108,15 @@ diskTest(
     assert(world.log.all.some((line) => NO_SPACE.test(line)), world.log.all.join("\n"));
     await empty(dir);
     await failing(() => world.attachments().del(listOf(["c"]), world.request()));
-    assertEquals([(await world.store.all()).map(({ state }) => state), await world.failed.containers()], [[
-      "failed",
-    ], ["c1"]]);
+    assertEquals({
+      all: (await world.store.all()).map(({ state }) => state),
+      containers: await world.failed.containers(),
+    }, {
+      all: [
+        "failed",
+      ],
+      containers: ["c1"],
+    });
     await b.answer("DEL", {});
     await fill(dir);
     const { store, failed, locks, log, running } = world;
@@ -117,6 +129,10 @@ diskTest(
       running,
     });
     const { removed } = await retrier.retryDue({ now: new Date(Date.now() + 3_600_000) });
-    assertEquals([removed.length, await world.files(), await failed.containers()], [1, [], []]);
+    assertEquals({
+      removedCount: removed.length,
+      files: await world.files(),
+      containers: await failed.containers(),
+    }, { removedCount: 1, files: [], containers: [] });
   },
 );

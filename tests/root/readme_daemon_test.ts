@@ -61,7 +61,7 @@ Deno.test({
       const text = (said[index] ?? "the shell has gone").replace(/^\d+\n/, "").trimEnd();
       assert(formOf(output).test(text), `# ${command}${text}\n\nin the README stands\n${output}`);
       const failed = Number((said[index + 1] ?? "").split("\n")[0]);
-      assertEquals([command, failed], [command, 0]);
+      assertEquals({ command, failed }, { command, failed: 0 });
     }
     assertEquals(await machine.done("ls /run/netns; podwire attachments --json"), "[]\n", "nothing is left");
   },

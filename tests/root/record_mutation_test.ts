@@ -247,7 +247,7 @@ sandboxTest(
       assert(reason?.includes("is of a newer version of podwire"), reason);
     }
     for (const report of [await podwire.recover(), await podwire.gc({ all: true })]) {
-      assertEquals([report.removed, report.failed], [[], []]);
+      assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       assert(report.kept.some(({ why }) => why.includes("upgrade podwire")));
     }
     const one = world.id("one");
@@ -381,13 +381,13 @@ sandboxTest(
     const dry = await podwire.sandboxes.repair({ sandbox: "two", dryRun: true });
     assertEquals(await Deno.readTextFile(file), "{}");
     const { repaired: [item], kept } = await podwire.sandboxes.repair({ sandbox: "two" });
-    assertEquals([dry.repaired.length, kept], [1, []]);
+    assertEquals({ repairedCount: dry.repaired.length, kept }, { repairedCount: 1, kept: [] });
     assertEquals(await Deno.readTextFile(item?.movedTo ?? ""), "{}");
     assert(item?.lost?.includes("labels") && item.lost[0]?.includes("attempt"), item?.lost?.join());
     const now = await podwire.sandboxes.get("two");
     assertEquals(
-      [now.state, now.name, now.uid, now.netns, now.ips],
-      ["ready", "two", "u", before.netns, before.ips],
+      { state: now.state, name: now.name, uid: now.uid, netns: now.netns, ips: now.ips },
+      { state: "ready", name: "two", uid: "u", netns: before.netns, ips: before.ips },
     );
     await podwire.sandboxes.remove("two");
     assertEquals((await podwire.recover()).failed, []);

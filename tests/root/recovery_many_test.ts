@@ -42,7 +42,7 @@ sandboxTest("recovery of forty interrupted sandboxes, eight at a time, with prog
       counts.push([done, total]);
     },
   });
-  assertEquals([kept.filter(({ kind }) => kind === "attachment"), failed], [[], []]);
+  assertEquals({ kept: kept.filter(({ kind }) => kind === "attachment"), failed }, { kept: [], failed: [] });
   assertEquals(removed.filter(({ kind }) => kind === "attachment").length, ids.length);
   assertEquals(seen.toSorted(), [...ids]);
   assertEquals(counts, ids.map((_, index) => [index + 1, ids.length]));
@@ -55,7 +55,7 @@ sandboxTest("recovery of forty interrupted sandboxes, eight at a time, with prog
   assertEquals(await world.locks.containers.list(), []);
   // Those that were being stopped are stopped; a second recovery has nothing to do.
   const again = await world.podwire().recover();
-  assertEquals([again.removed, again.failed], [[], []]);
+  assertEquals({ removed: again.removed, failed: again.failed }, { removed: [], failed: [] });
   assertEquals(new Set(again.kept.map(({ why }) => why)), new Set(["it is stopped"]));
   assertEquals((await dels(world)).length, ids.length);
 });
@@ -172,7 +172,7 @@ sandboxTest("recovery after a restart saves the next ADD the tear-down", async (
   await world.network("a");
   const ids = await beforeRestart(world, 3);
   const { failed } = await world.afterRestart().recover();
-  assertEquals([failed, await dels(world)], [[], ids.map((id) => world.plain(id))]);
+  assertEquals({ failed, dels: await dels(world) }, { failed: [], dels: ids.map((id) => world.plain(id)) });
   assertEquals(await Deno.readTextFile(`${world.stateDir}/boot-id`), "another-boot");
 });
 
@@ -233,9 +233,9 @@ sandboxTest(
     await world.store.write({ ...attachment!, owner: "pods:mine" });
     assertEquals((await world.afterRestart().recover()).failed, []);
     assertEquals(await dels(world), [pod, sandbox].map((id) => world.plain(id)));
-    assertEquals([await world.sandboxes.read(pod), (await world.sandboxes.read(sandbox))?.phase], [
-      undefined,
-      "stopped",
-    ]);
+    assertEquals({
+      read: await world.sandboxes.read(pod),
+      phase: (await world.sandboxes.read(sandbox))?.phase,
+    }, { read: undefined, phase: "stopped" });
   },
 );

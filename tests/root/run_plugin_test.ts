@@ -161,13 +161,10 @@ cat >/dev/null
       error
     );
     const { code, msg, context } = refusal as CniError;
-    assertEquals([code, msg, context.details, context.exitCode, context.stderr], [
-      107,
-      "not here",
-      "never",
-      1,
-      "adding",
-    ]);
+    assertEquals(
+      { code, msg, details: context.details, exitCode: context.exitCode, stderr: context.stderr },
+      { code: 107, msg: "not here", details: "never", exitCode: 1, stderr: "adding" },
+    );
     assertEquals(await podwire.attachments(), []);
   },
 });

@@ -15,12 +15,15 @@ sandboxTest("a second attempt works beside a dead one, and the name means the se
   const pod = { name: "web-0", namespace: "shop", uid: "u-1" };
   const first = await sandboxes.run({ ...pod, attempt: 0 });
   const find = { namespace: "shop" };
-  assertEquals([first.attempt, (await sandboxes.run(pod)).id], [0, first.id]);
+  assertEquals({ attempt: first.attempt, id: (await sandboxes.run(pod)).id }, { attempt: 0, id: first.id });
   await sandboxes.stop(first.id);
   const taken = await failing(() => sandboxes.run({ ...pod, attempt: 0 }));
   assertEquals(taken.kind, "conflict");
   const second = await sandboxes.run({ ...pod, attempt: 1 });
-  assertEquals([second.attempt, (await sandboxes.get("web-0", find)).id], [1, second.id]);
+  assertEquals({ attempt: second.attempt, id: (await sandboxes.get("web-0", find)).id }, {
+    attempt: 1,
+    id: second.id,
+  });
   assertEquals((await sandboxes.list({ name: "web-0" })).map(({ attempt, state }) => [attempt, state]), [
     [0, "stopped"],
     [1, "ready"],

@@ -141,7 +141,12 @@ sandboxTest(
     await sandboxes.run({ name: "web", id: "cc11", networks: [{ name: "a" }] });
     const path = await damage(world, "cc11");
     const broken = await sandboxes.get("web");
-    assertEquals([broken.id, broken.name, broken.state, broken.ips.length], ["cc11", "web", "broken", 2]);
+    assertEquals({ id: broken.id, name: broken.name, state: broken.state, ipsCount: broken.ips.length }, {
+      id: "cc11",
+      name: "web",
+      state: "broken",
+      ipsCount: 2,
+    });
     assertStringIncludes(broken.reason ?? "", `its record ${path} cannot be read`);
     for (const name of ["cc11", "cc1", "web"].slice(0, 1)) assertEquals(await sandboxes.get(name), broken);
     assertEquals(await sandboxes.list({ state: "broken" }), [broken]);
@@ -156,7 +161,10 @@ sandboxTest(
     await sandboxes.run({ name: "web", id: "dd22", networks: [{ name: "b" }] });
     await damage(world, "dd22");
     const refused = await failing(() => sandboxes.run({ name: "web", id: "ee33" }));
-    assertEquals([refused.kind, refused.context.hint?.includes("podwire repair dd22")], ["conflict", true]);
+    assertEquals({ kind: refused.kind, includes: refused.context.hint?.includes("podwire repair dd22") }, {
+      kind: "conflict",
+      includes: true,
+    });
     assertEquals((await sandboxes.remove("dd22", { force: true })).map(({ code }) => code), [108]);
     await sandboxes.run({ name: "web", id: "ee33" });
     assertEquals((await sandboxes.list()).map(({ id }) => id), ["ee33"]);
@@ -181,7 +189,7 @@ sandboxTest("a sandbox whose record cannot be read can be stopped, and is on rec
   await damage(world, "cc11");
   assertEquals(await sandboxes.stop("web"), []);
   const { state, reason } = await sandboxes.get("cc11");
-  assertEquals([state, reason], ["stopped", undefined]);
+  assertEquals({ state, reason }, { state: "stopped", reason: undefined });
   assertEquals(await world.namespaces(), []);
   await sandboxes.remove("web");
   assertEquals(await world.left(), []);
@@ -226,7 +234,7 @@ sandboxTest(
     await removeNetns(path);
     await pinNetns("/proc/self/ns/net", path);
     const { state, reason } = await sandboxes.get("web");
-    assertEquals([state, reason], ["broken", `${path} leads to another namespace now`]);
+    assertEquals({ state, reason }, { state: "broken", reason: `${path} leads to another namespace now` });
     assertEquals((await failing(() => sandboxes.hold("web"))).kind, "conflict");
     // The previous owner still has it.
     assert(await inside(kept.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net") !== own);
@@ -284,7 +292,7 @@ sandboxTest(
     for (const name of ["kernel.shmmax", "net./.kernel.x"]) {
       assertEquals((await run({ [name]: "1" })).kind, "usage");
     }
-    assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), left: await world.left() }, { verbs: [], left: [] });
   },
 );
 
@@ -344,7 +352,7 @@ sandboxTest(
     await sandboxes.remove("c1");
     for (const name of ["ignoring", "lying", "nothing"]) {
       const error = await failing(() => run(name));
-      assertEquals([error.kind, error.context.network], ["plugin", name]);
+      assertEquals({ kind: error.kind, network: error.context.network }, { kind: "plugin", network: name });
       assertStringIncludes(
         error.msg,
         `${name === "nothing" ? "no MAC address" : `the MAC address ${other}`} instead of ${wanted}`,
@@ -372,7 +380,7 @@ sandboxTest(
       assertStringIncludes(error.msg, name);
     }
     assertEquals(await values(), before);
-    assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), left: await world.left() }, { verbs: [], left: [] });
   },
 );
 
@@ -385,13 +393,13 @@ sandboxTest(
     const { sandboxes } = world.podwire();
     const source = { kind: "host" } as const;
     const sandbox = await sandboxes.run({ name: "agent", id: "c1", source, labels: { app: "agent" } });
-    assertEquals([sandbox.state, sandbox.hostNetwork, sandbox.ips, sandbox.networks, sandbox.pid], [
-      "ready",
-      true,
-      [],
-      [],
-      null,
-    ]);
+    assertEquals({
+      state: sandbox.state,
+      hostNetwork: sandbox.hostNetwork,
+      ips: sandbox.ips,
+      networks: sandbox.networks,
+      pid: sandbox.pid,
+    }, { state: "ready", hostNetwork: true, ips: [], networks: [], pid: null });
     {
       using netns = await sandboxes.hold("agent");
       assertEquals(await inside(netns.path, "stat", "-Lc", "%d:%i", "/proc/self/ns/net"), host);
@@ -418,7 +426,10 @@ sandboxTest(
         JSON.stringify(more),
       );
     }
-    assertEquals([await world.plugins.verbs(), await world.namespaces()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), namespaces: await world.namespaces() }, {
+      verbs: [],
+      namespaces: [],
+    });
     assertEquals(await netnsId("/proc/self/ns/net"), host);
     assertEquals((await world.sh("ip -o link")).length > 0, links.length > 0);
   },

@@ -30,12 +30,20 @@ sandboxTest(
     const theirs = await netnsId(`/proc/${process.pid}/ns/net`);
     const { sandboxes } = world.podwire();
     const made = await sandboxes.run({ name: "web", id: "c1", source: { kind: "pid", pid: process.pid } });
-    assertEquals([made.pid, made.state, await netnsId(made.netns)], [process.pid, "ready", theirs]);
+    assertEquals({ pid: made.pid, state: made.state, netnsId: await netnsId(made.netns) }, {
+      pid: process.pid,
+      state: "ready",
+      netnsId: theirs,
+    });
     const start = (await readProcesses([process.pid])).get(process.pid)?.start;
     assertEquals((await world.sandboxes.read("c1"))?.pidStart, start);
     await process.end();
     const later = await sandboxes.get("web");
-    assertEquals([later.pid, later.state, await netnsId(later.netns)], [null, "ready", theirs]);
+    assertEquals({ pid: later.pid, state: later.state, netnsId: await netnsId(later.netns) }, {
+      pid: null,
+      state: "ready",
+      netnsId: theirs,
+    });
     using netns = await sandboxes.hold("web");
     assert(netns.path !== later.netns);
     await sandboxes.remove("web");
@@ -64,12 +72,12 @@ sandboxTest(
     const error = await failing(() =>
       sandboxes.run({ name: "web", source: { kind: "pid", pid: process.pid } })
     );
-    assertEquals([error.kind, error.code], ["not-found", 8]);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "not-found", code: 8 });
     assertStringIncludes(
       error.msg,
       `process ${process.pid}: it has ended, and another process has its ID now`,
     );
-    assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), left: await world.left() }, { verbs: [], left: [] });
   },
 );
 
@@ -88,7 +96,11 @@ sandboxTest(
       const source = { kind: "pid", pid: process.pid } as const;
       const error = await failing(() => sandboxes.run({ name: "web", id: "c1", source }));
       assert(["not-found", "io"].includes(error.kind), error.kind);
-      assertEquals([await world.plugins.verbs(), await world.left()], [[], []], when);
+      assertEquals(
+        { verbs: await world.plugins.verbs(), left: await world.left() },
+        { verbs: [], left: [] },
+        when,
+      );
     }
   },
 );
@@ -103,6 +115,6 @@ sandboxTest(
     const own = await run(Deno.pid);
     assertEquals(own.kind, "usage");
     assertStringIncludes(own.context.hint ?? "", "--host-network");
-    assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+    assertEquals({ verbs: await world.plugins.verbs(), left: await world.left() }, { verbs: [], left: [] });
   },
 );

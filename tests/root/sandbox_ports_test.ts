@@ -60,7 +60,7 @@ sandboxTest(
     const b = await world.network("b", { ADD: { stdout: '{"code": 107, "msg": "no room"}', code: 1 } });
     const { sandboxes } = world.podwire();
     await failing(() => sandboxes.run(web(world, "one")));
-    assertEquals([await world.left(), await claims(world)], [[], []]);
+    assertEquals({ left: await world.left(), claims: await claims(world) }, { left: [], claims: [] });
     await b.answer("ADD", { stdout: '{"dns": {}}' });
     await sandboxes.run(web(world, "two"));
   },
@@ -97,7 +97,7 @@ sandboxTest(
     assertMatch(world.plain(error.msg), /taken by container "one" on network "a" \(eth0, failed\)/);
     assertMatch(error.context.hint ?? "", /podwire recover/);
     const [left] = await podwire.attachments({ failed: true });
-    assertEquals([left?.network, left?.attempts], ["a", 1]);
+    assertEquals({ network: left?.network, attempts: left?.attempts }, { network: "a", attempts: 1 });
     await a.answer("DEL", {});
     await podwire.recover();
     assertEquals(await podwire.attachments({ failed: true }), []);
@@ -136,11 +136,20 @@ sandboxTest(
       "two",
       "a",
     ]]);
-    assertEquals([await claims(world), (await hints.containers()).map((id) => world.plain(id))], [[
-      "tcp-9090.json",
-    ], ["two"]]);
+    assertEquals({
+      claims: await claims(world),
+      containers: (await hints.containers()).map((id) => world.plain(id)),
+    }, {
+      claims: [
+        "tcp-9090.json",
+      ],
+      containers: ["two"],
+    });
     await a.answer("DEL", {});
     await podwire.recover();
-    assertEquals([await claims(world), await hints.containers()], [[], []]);
+    assertEquals({ claims: await claims(world), containers: await hints.containers() }, {
+      claims: [],
+      containers: [],
+    });
   },
 );

@@ -30,7 +30,7 @@ sandboxTest(
     await podwire.sandboxes.stop("halted");
     const before = await world.plugins.verbs();
     const { removed, kept, failed } = await podwire.recover();
-    assertEquals([removed, failed], [[], []]);
+    assertEquals({ removed, failed }, { removed: [], failed: [] });
     assertEquals(brief(kept), [
       "attachment it is attached",
       "sandbox it is running",
@@ -54,7 +54,7 @@ sandboxTest("a run that was killed is undone completely, its orphans first", asy
   await until(async () => (await findByEnvironment(`CNI_CONTAINERID=${id}`)).length >= 2);
   const { removed, kept, failed } = await world.podwire().recover();
   assertEquals(brief(removed), ["attachment its run was interrupted", "sandbox its run was interrupted"]);
-  assertEquals([kept, failed], [[], []]);
+  assertEquals({ kept, failed }, { kept: [], failed: [] });
   assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}`), []);
   assertEquals([(await polite.status).signal, (await stubborn.status).signal], ["SIGTERM", "SIGKILL"]);
   assertEquals(await findByEnvironment(`CNI_CONTAINERID=${id}x`), [unrelated.pid]);
@@ -132,7 +132,11 @@ sandboxTest("what another process works on is left alone", async (world) => {
   const pending = world.podwire().sandboxes.run({ name: "web", id: world.id("c1") });
   await until(async () => (await world.plugins.verbs()).length === 1);
   const { removed, kept, failed } = await world.podwire().recover();
-  assertEquals([removed, failed, brief(kept)], [[], [], ["sandbox an operation on it is under way"]]);
+  assertEquals({ removed, failed, brief: brief(kept) }, {
+    removed: [],
+    failed: [],
+    brief: ["sandbox an operation on it is under way"],
+  });
   await Deno.writeTextFile(`${world.plugins.dir}/a.d/go`, "");
   assertEquals((await pending).state, "ready");
 });
@@ -271,7 +275,7 @@ sandboxTest(
     await Deno.writeTextFile(path, (await Deno.readTextFile(path)).slice(0, -10));
     assertEquals((await podwire.sandboxes.list()).map(({ state }) => state), ["broken"]);
     const report = await podwire.recover();
-    assertEquals([report.removed, report.failed], [[], []]);
+    assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
     assertEquals(await world.namespaces(), ["podwire-c1"]);
     assertEquals((await podwire.sandboxes.repair()).repaired.map(({ kind }) => kind), ["sandbox"]);
     assertEquals((await podwire.sandboxes.list()).map(({ name, state }) => [name, state]), [[

@@ -13,14 +13,14 @@ sandboxTest("a sandbox is a namespace with lo up, attached to its networks in or
   const { sandboxes } = world.podwire();
   const networks = [{ name: "b" }, { name: "a", ifName: "net1" }];
   const sandbox = await sandboxes.run({ name: "web", id: "c1234", uid: "u1", networks });
-  assertEquals([sandbox.id, sandbox.name, sandbox.namespace, sandbox.uid, sandbox.state, sandbox.pid], [
-    "c1234",
-    "web",
-    "default",
-    "u1",
-    "ready",
-    null,
-  ]);
+  assertEquals({
+    id: sandbox.id,
+    name: sandbox.name,
+    namespace: sandbox.namespace,
+    uid: sandbox.uid,
+    state: sandbox.state,
+    pid: sandbox.pid,
+  }, { id: "c1234", name: "web", namespace: "default", uid: "u1", state: "ready", pid: null });
   assertEquals(sandbox.netns, `${world.netnsDir}/podwire-c1234`);
   assertEquals(sandbox.ips, ["10.1.0.2", "fd00::2", "10.1.0.2", "fd00::2"]);
   assertEquals(sandbox.networks.map(({ name, ifName, result }) => [name, ifName, result.cniVersion]), [
@@ -33,11 +33,16 @@ sandboxTest("a sandbox is a namespace with lo up, attached to its networks in or
   });
   assertStringIncludes(stdout, "127.0.0.1/8");
   const [call] = await a.calls();
-  assertEquals([call?.env.CNI_NETNS, call?.env.CNI_IFNAME, call?.env.CNI_ARGS], [
-    sandbox.netns,
-    "net1",
-    "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c1234;K8S_POD_UID=u1",
-  ]);
+  assertEquals({
+    CNI_NETNS: call?.env.CNI_NETNS,
+    CNI_IFNAME: call?.env.CNI_IFNAME,
+    CNI_ARGS: call?.env.CNI_ARGS,
+  }, {
+    CNI_NETNS: sandbox.netns,
+    CNI_IFNAME: "net1",
+    CNI_ARGS:
+      "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c1234;K8S_POD_UID=u1",
+  });
   for (const name of ["web", "c1234", "c123"]) assertEquals(await sandboxes.get(name), sandbox);
   assertEquals(await sandboxes.list(), [sandbox]);
   assertEquals(await world.locks.containers.list(), []);
@@ -51,7 +56,10 @@ sandboxTest(
     await world.podwire().sandboxes.run({ name: "web", id: "c1" });
     const call = `${world.plugins.dir}/a.d/calls/0001`;
     const record = JSON.parse(await Deno.readTextFile(`${call}/state/sandboxes/c1.json`));
-    assertEquals([record.phase, record.netns.id], ["creating", await netnsId(record.netns.path)]);
+    assertEquals({ phase: record.phase, id: record.netns.id }, {
+      phase: "creating",
+      id: await netnsId(record.netns.path),
+    });
     assertEquals(await Deno.readTextFile(`${call}/state/names/default/web`), "c1");
     assertEquals(await Deno.readTextFile(`${call}/locks`), "c1.lock\n");
   },
@@ -76,7 +84,7 @@ sandboxTest("when one network fails, nothing is left, and the cause is reported"
   await world.network("b", { ADD: REFUSAL });
   const { sandboxes } = world.podwire();
   const error = await failing(() => sandboxes.run({ name: "web", networks: [{ name: "a" }, { name: "b" }] }));
-  assertEquals([error.code, error.context.network], [107, "b"]);
+  assertEquals({ code: error.code, network: error.context.network }, { code: 107, network: "b" });
   assertEquals(await world.plugins.verbs(), ["a ADD", "b ADD", "b DEL", "a DEL"]);
   assertEquals(await world.left(), []);
 });
@@ -117,7 +125,7 @@ sandboxTest("nothing is made for a request that cannot be met", async (world) =>
   for (const [request, kind] of requests) {
     assertEquals((await failing(() => sandboxes.run(request))).kind, kind, JSON.stringify(request));
   }
-  assertEquals([await world.plugins.verbs(), await world.left()], [[], []]);
+  assertEquals({ verbs: await world.plugins.verbs(), left: await world.left() }, { verbs: [], left: [] });
 });
 
 sandboxTest(
@@ -202,7 +210,7 @@ sandboxTest("a namespace by path is used as it is, gets lo up, and outlives the 
   await runInside(path, { program: "ip", args: ["link", "set", "lo", "down"] });
   const { sandboxes } = world.podwire();
   const sandbox = await sandboxes.run({ name: "web", source: { kind: "path", path } });
-  assertEquals([sandbox.netns, sandbox.state], [path, "ready"]);
+  assertEquals({ netns: sandbox.netns, state: sandbox.state }, { netns: path, state: "ready" });
   const { stdout } = await runInside(path, { program: "ip", args: ["-br", "address", "show", "lo"] });
   assertStringIncludes(stdout, "127.0.0.1/8");
   await sandboxes.remove("web");
@@ -225,7 +233,10 @@ sandboxTest(
         id: "c1",
         source: { kind: "pid", pid: holder.pid },
       });
-      assertEquals([sandbox.pid, await netnsId(sandbox.netns)], [holder.pid, theirs]);
+      assertEquals({ pid: sandbox.pid, netnsId: await netnsId(sandbox.netns) }, {
+        pid: holder.pid,
+        netnsId: theirs,
+      });
     } finally {
       holder.kill("SIGKILL");
       await holder.status;
@@ -258,7 +269,12 @@ sandboxTest(
     const { netns } = await sandboxes.run({ name: "web", id: "c1" });
     assertEquals(await sandboxes.stop("web"), []);
     const stopped = await sandboxes.get("web");
-    assertEquals([stopped.state, stopped.ips, stopped.networks, stopped.pid], ["stopped", [], [], null]);
+    assertEquals({ state: stopped.state, ips: stopped.ips, networks: stopped.networks, pid: stopped.pid }, {
+      state: "stopped",
+      ips: [],
+      networks: [],
+      pid: null,
+    });
     assertEquals(await world.namespaces(), []);
     assertEquals((await a.calls()).map(({ verb, env }) => [verb, env.CNI_NETNS]), [["ADD", netns], [
       "DEL",
@@ -354,13 +370,19 @@ sandboxTest(
     const { netns } = await sandboxes.run({ name: "web", id: "c1" });
     await world.sh('umount "$1" && rm "$1"', netns);
     const gone = await sandboxes.get("web");
-    assertEquals([gone.state, gone.reason], ["broken", `${netns}: does not exist`]);
+    assertEquals({ state: gone.state, reason: gone.reason }, {
+      state: "broken",
+      reason: `${netns}: does not exist`,
+    });
     // The kernel reuses the number of a namespace that is gone for the next one: this one has a number of its
     // own.
     await createNetns(`${world.netnsDir}/between`);
     await pinNetns("/proc/self/ns/net", netns);
     const other = await sandboxes.get("web");
-    assertEquals([other.state, other.reason], ["broken", `${netns} leads to another namespace now`]);
+    assertEquals({ state: other.state, reason: other.reason }, {
+      state: "broken",
+      reason: `${netns} leads to another namespace now`,
+    });
     await sandboxes.remove("web");
     // The namespace that has the path now is not touched, neither by the plugin nor by the removal.
     assertEquals((await a.calls()).at(-1)?.env.CNI_NETNS, "");

@@ -17,7 +17,11 @@ function stormTest(name: string, needs: readonly Component[], options: Omit<Stor
       const seed = seedFromEnvironment() ?? Date.now() % 1_000_000;
       const report = await storm({ ...options, seed });
       const summary = `${SEED_VARIABLE}=${seed}\n${tables(report)}`;
-      assertEquals([report.violations, report.left], [[], []], summary);
+      assertEquals(
+        { violations: report.violations, left: report.left },
+        { violations: [], left: [] },
+        summary,
+      );
       // A storm that changed nothing would prove nothing.
       assertEquals([...report.operations.keys()].sort(), [...OPERATION_KINDS].sort(), summary);
       assert(report.reloads > 0, summary);
@@ -58,5 +62,9 @@ Deno.test("a storm's timeline has the last good version in effect, and nothing o
   timelines.folder("blue", "marker");
   timelines.file("blue", { version: 2 });
   const [entry] = timelines.within("blue", performance.now(), performance.now());
-  assertEquals([entry?.version, entry?.folder, entry?.isBad], [2, true, false]);
+  assertEquals({ version: entry?.version, folder: entry?.folder, isBad: entry?.isBad }, {
+    version: 2,
+    folder: true,
+    isBad: false,
+  });
 });

@@ -79,7 +79,7 @@ export class StormWorld implements AsyncDisposable {
   /** The addresses of each link in a namespace, without `lo`. */
   async links(netns: string): Promise<ReadonlyMap<string, readonly string[]>> {
     const { code, stdout, stderr } = await runInside(netns, { program: "ip", args: ["-j", "addr", "show"] });
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     // deno-lint-ignore no-explicit-any
     const links = JSON.parse(stdout).filter(({ ifname }: any) => ifname !== "lo");
     // deno-lint-ignore no-explicit-any

@@ -35,7 +35,7 @@ async function install(machine: SystemdMachine): Promise<void> {
   await machine.write("/etc/cni/net.d/20-slow.conflist", JSON.stringify(slow));
   await machine.done("podwire serve --print-unit --gc-interval 10m >/etc/systemd/system/podwire.service");
   const { code, stderr } = await machine.sh("systemd-analyze verify /etc/systemd/system/podwire.service");
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
 }
 
 async function run(machine: SystemdMachine, request: unknown) {
@@ -88,7 +88,10 @@ systemdTest(
     assertEquals(await machine.property("MainPID"), restarted);
 
     await machine.done("systemctl stop podwire");
-    assertEquals([await machine.property("Result"), await group()], ["success", before]);
+    assertEquals({ property: await machine.property("Result"), group: await group() }, {
+      property: "success",
+      group: before,
+    });
     assertEquals(await states(machine), { web: "ready", db: "ready" });
     assertEquals(await machine.done("stat -c %a /run/podwire /var/lib/podwire"), "700\n700\n");
     await machine.done("podwire rm web db");
@@ -130,5 +133,8 @@ systemdTest("while systemd stops the daemon, earlier requests are answered", asy
   await machine.done("touch /run/go");
   assertEquals((await late).state, "ready");
   await machine.until("systemctl show podwire -p ActiveState | grep inactive");
-  assertEquals([await machine.property("Result"), await states(machine)], ["success", { late: "ready" }]);
+  assertEquals({ property: await machine.property("Result"), states: await states(machine) }, {
+    property: "success",
+    states: { late: "ready" },
+  });
 });

@@ -99,11 +99,20 @@ tracingTest(
       TRACEPARENT: `00-${TRACE}-${CALLER}-01`,
       TRACESTATE: "vendor=value",
     });
-    assertEquals([run.code, withoutWaiting(run.stderr)], [0, ""]);
+    assertEquals({ code: run.code, withoutWaiting: withoutWaiting(run.stderr) }, {
+      code: 0,
+      withoutWaiting: "",
+    });
     const operation = receiver.named("podwire run");
     const add = receiver.named("CNI ADD web");
-    assertEquals([operation.traceId, operation.parentSpanId], [TRACE, CALLER]);
-    assertEquals([add.traceId, add.parentSpanId], [TRACE, operation.spanId]);
+    assertEquals({ traceId: operation.traceId, parentSpanId: operation.parentSpanId }, {
+      traceId: TRACE,
+      parentSpanId: CALLER,
+    });
+    assertEquals({ traceId: add.traceId, parentSpanId: add.parentSpanId }, {
+      traceId: TRACE,
+      parentSpanId: operation.spanId,
+    });
     const attributes = Object.fromEntries(
       add.attributes.map(({ key, value }) => [key, Object.values(value)[0]]),
     );
@@ -165,7 +174,10 @@ tracingTest(
       TRACEPARENT: unsampled,
       TRACESTATE: "vendor=value",
     });
-    assertEquals([off.code, notRecorded.code], [0, 0]);
+    assertEquals({ offCode: off.code, notRecordedCode: notRecorded.code }, {
+      offCode: 0,
+      notRecordedCode: 0,
+    });
     assertEquals(receiver.spans, []);
     const seen = (await web.calls()).filter(({ verb }) => verb === "STATUS").map(({ env }) => env);
     assertEquals(seen.map((env) => env.TRACEPARENT), [`00-${TRACE}-${CALLER}-01`, unsampled]);
@@ -185,7 +197,7 @@ async function status(program: string, world: SandboxWorld, receiver: Receiver) 
     ],
     env: { OTEL_DENO: "true", ...receiver.environment, TRACEPARENT: `00-${TRACE}-${CALLER}-01` },
   });
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
 }
 
 // Deno 2.7.11 decides when a program is compiled whether it traces, by the environment of the compiler.
@@ -211,7 +223,7 @@ tracingTest("compiled for that, it sends its spans", async (world, receiver) => 
   const program = `${ROOT}dist/podwire-otel`;
   await status(program, world, receiver);
   const asked = receiver.named("CNI STATUS web");
-  assertEquals([asked.traceId, asked.status.code], [TRACE, 0]);
+  assertEquals({ traceId: asked.traceId, code: asked.status.code }, { traceId: TRACE, code: 0 });
   const [call] = (await web.calls()).filter(({ verb }) => verb === "STATUS");
   assertEquals(call?.env.TRACEPARENT, `00-${TRACE}-${asked.spanId}-01`);
 }, ["binary"]);

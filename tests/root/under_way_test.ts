@@ -27,8 +27,8 @@ exec sleep 600
 
     const { status, json } = await daemon.call("GET", "/v1/sandboxes/web");
     assertEquals(
-      [status, json.state, json.reason, json.underWay],
-      [200, "broken", "it is being created, or undone", true],
+      { status, state: json.state, reason: json.reason, underWay: json.underWay },
+      { status: 200, state: "broken", reason: "it is being created, or undone", underWay: true },
     );
     assertEquals((await daemon.call("GET", "/v1/sandboxes")).json, [json]);
     assertEquals(await world.json(["inspect", "web"]), json);
@@ -42,8 +42,12 @@ exec sleep 600
     await made;
     const left = await world.json(["inspect", "web"]);
     assertEquals(
-      [left.state, left.reason, left.underWay],
-      ["broken", "it was interrupted while it was being created: `podwire recover` cleans it up", undefined],
+      { state: left.state, reason: left.reason, underWay: left.underWay },
+      {
+        state: "broken",
+        reason: "it was interrupted while it was being created: `podwire recover` cleans it up",
+        underWay: undefined,
+      },
     );
     assertMatch(await world.done(["ps"]), /web +broken/);
     assertEquals((await world.json(["recover"])).failed, []);

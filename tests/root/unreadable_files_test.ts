@@ -20,7 +20,7 @@ const LIMIT_MS = 60_000;
 async function ended(world: BinaryWorld, args: readonly string[], stdin?: string) {
   const signal = AbortSignal.timeout(LIMIT_MS);
   const outcome = await world.podwire(args, { signal, ...(stdin === undefined ? {} : { stdin }) });
-  assertEquals([args, outcome.ended], [args, "exit"]);
+  assertEquals({ args, ended: outcome.ended }, { args, ended: "exit" });
   return outcome;
 }
 

@@ -15,18 +15,23 @@ sandboxTest(
     await using warmSandboxes = await runtime.warmSandboxes();
     const warm = await warmSandboxes.make("a", never);
     const [shown] = await runtime.sandboxes.list();
-    assertEquals([shown?.id, shown?.namespace, shown?.state, shown?.labels], [
-      warm.id,
-      "podwire-pool",
-      "ready",
-      { "podwire.pool": "a" },
-    ]);
+    assertEquals({ id: shown?.id, namespace: shown?.namespace, state: shown?.state, labels: shown?.labels }, {
+      id: warm.id,
+      namespace: "podwire-pool",
+      state: "ready",
+      labels: { "podwire.pool": "a" },
+    });
     const args = (await plugin.calls()).find(({ env }) => env.CNI_COMMAND === "ADD")?.env.CNI_ARGS ?? "";
     assert(args.includes(`K8S_POD_NAMESPACE=podwire-pool;K8S_POD_NAME=pool-${warm.id.slice(0, 12)};`), args);
     const web = await warmSandboxes.claim(warm, { name: "web", namespace: "shop", labels: { app: "web" } });
-    assertEquals([web?.id, web?.name, web?.namespace, web?.labels], [warm.id, "web", "shop", {
-      app: "web",
-    }]);
+    assertEquals({ id: web?.id, name: web?.name, namespace: web?.namespace, labels: web?.labels }, {
+      id: warm.id,
+      name: "web",
+      namespace: "shop",
+      labels: {
+        app: "web",
+      },
+    });
     assertEquals(await runtime.sandboxes.get("web", { namespace: "shop" }), web);
     assertEquals((await world.sandboxes.read(warm.id))?.pool, undefined);
     // It no longer belongs to the pool, whichever process still knows it.
