@@ -1,7 +1,7 @@
 /**
- * How long the daemon's loop is blocked while sandboxes are made and listed whose plugins answer with results
- * of 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time between
- * two turns of the loop, beside that with small results. It makes a sandbox, so it needs root.
+ * Measures how long the event loop of the daemon is blocked while sandboxes are made and listed whose plugins return
+ * results of 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time
+ * between two turns of the loop, with large and with small results. It makes a sandbox, so it needs root.
  */
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { bootId } from "../../lib/host/boot.ts";
@@ -15,25 +15,25 @@ import { runCommand } from "../../lib/host/command.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
 
 const SANDBOXES = 20;
-/** As large as a result may be: 1 MiB, and 10,000 members. */
+/** The largest allowed result: 1 MiB, and 10,000 members. */
 const LARGE_IPS = 3_300;
 
-/** The longest time between two turns of the loop while `body` runs, and the whole time, in milliseconds. */
+/** Measures the longest time between two turns of the loop while `body` runs, and the whole time, in milliseconds. */
 async function blockedBy(
   body: () => Promise<unknown>,
 ): Promise<{ readonly longest: number; readonly whole: number }> {
   let longest = 0;
   const started = performance.now();
   let last = started;
-  const look = () => {
+  const measure = () => {
     const now = performance.now();
     longest = Math.max(longest, now - last);
     last = now;
   };
-  const timer = setInterval(look, 1);
+  const timer = setInterval(measure, 1);
   try {
     await body();
-    look();
+    measure();
   } finally {
     clearInterval(timer);
   }
@@ -49,7 +49,7 @@ function resultOf(ips: number): JsonObject {
   return { cniVersion: "1.1.0", ips: list };
 }
 
-/** A network of its own, whose plugin answers with the result. */
+/** Installs a network whose plugin returns the result. */
 async function install(dir: string, plugins: PluginFolder, result: JsonObject): Promise<Asked> {
   const { confDir, pluginDirs: [bin = ""] } = dirsOf(dir);
   const list = { cniVersion: "1.1.0", name: "large", plugins: [{ type: "large" }] };

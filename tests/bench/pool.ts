@@ -1,6 +1,6 @@
-// How long a warm sandbox of the pool takes against one that is made for the request, of a daemon in a
-// process of its own, over its socket; on the disk and in memory. They take turns, and nothing is made
-// meanwhile. The time in the daemon's log is without the socket and its client. Needs root: `./denow task
+// Compares the time for a warm sandbox of the pool with that for one that is made for the request, of a daemon in
+// another process, over its socket; on the disk and in memory. They alternate, and nothing is made
+// meanwhile. The time in the log of the daemon is without the socket and its client. Needs root: `./denow task
 // bench`, or this file alone with the number of rounds.
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { BinaryWorld, sh } from "../root/binary_world.ts";
@@ -11,7 +11,7 @@ const WARM_UP = 3;
 const SIZE = 4;
 const PATIENCE_MS = 60_000;
 
-/** By the name of each sandbox, the outcome of its request. */
+/** The outcome of each request, by the name of its sandbox. */
 const BODIES = { "from the pool": {}, "made for it": { uid: "given" } };
 type Kind = keyof typeof BODIES;
 
@@ -59,7 +59,7 @@ async function measure(title: string, dir: string): Promise<void> {
         const start = performance.now();
         await client.call("POST", "/v1/sandboxes", { name, ...BODIES[kind] }, name);
         const ms = performance.now() - start;
-        // The first ones fill caches.
+        // The first requests fill caches.
         if (round >= WARM_UP) times[kind].push(ms);
         await client.call("DELETE", `/v1/sandboxes/${name}`);
       }
@@ -114,7 +114,7 @@ async function main(): Promise<void> {
     await measure("pool, on the disk", `${dir}/disk`);
     await measure("pool, in memory", `${dir}/memory`);
   } finally {
-    // Also what a failure has left mounted, the innermost first.
+    // Unmounts also what a failure left mounted, the innermost first.
     await sh(`grep -o ' ${dir}[^ ]*' /proc/mounts | sort -r | xargs -r umount -l; rm -rf ${dir}`);
   }
 }

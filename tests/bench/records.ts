@@ -1,7 +1,7 @@
-// How long a pod's set-up and tear-down take with 10, 1,000 and 10,000 pods on record, networks in the
+// Measures how long set-up and tear-down of a pod take with 10, 1,000 and 10,000 pods on record, networks in the
 // directory, and host ports taken. Each look-up is by name, so the number should make no difference, except
-// that each file of a directory that is not watched is looked at. The worlds take turns in every round,
-// because the machine has better and worse minutes. Needs root: `./denow task bench`, or this file alone with
+// that each file of a directory that is not watched is checked. The worlds alternate in every round,
+// because the speed of the machine varies. Needs root: `./denow task bench`, or this file alone with
 // the number of rounds and a word of the title.
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
@@ -16,7 +16,7 @@ const WARM_UP = 3;
 /** The allowed difference between the smallest and the largest world. */
 const MOST = 1.2;
 
-/** It costs as little as a plugin can: the rest shows the better. */
+/** The fastest possible plugin, so that the rest shows clearly. */
 const PLUGIN = `#!/bin/sh
 while read -r line; do :; done
 case $CNI_COMMAND in
@@ -27,7 +27,7 @@ esac
 
 const PORT = { hostIP: "", hostPort: 19_999, containerPort: 80, protocol: "tcp" } as const;
 
-/** How large a world is. */
+/** The size of a world. */
 interface Size {
   readonly records: number;
   readonly networks: number;
@@ -35,7 +35,7 @@ interface Size {
   readonly ports?: boolean;
 }
 
-/** What is measured: with pods that stay open, and a set-up with pods that are opened for it. */
+/** The measured operations: with pods that stay open, and a set-up with pods that are opened for it. */
 const MEASURED = ["set-up", "tear-down", "open and set-up"] as const;
 
 async function sh(script: string, ...args: string[]): Promise<void> {
@@ -102,7 +102,7 @@ class World implements AsyncDisposable {
     });
   }
 
-  /** One pod comes and goes, and if it `opens`, another one in pods that are open for it alone. */
+  /** Sets up and tears down one pod, and with `opens` another one in pods that are opened for it alone. */
   async round(opens: boolean): Promise<void> {
     const containerId = `round${this.#round++}`;
     const start = performance.now();
@@ -110,7 +110,7 @@ class World implements AsyncDisposable {
     const up = performance.now();
     await this.#tearDown(containerId);
     const down = performance.now();
-    // The first ones fill caches.
+    // The first pods fill caches.
     const counts = this.#round > WARM_UP;
     if (counts) {
       this.times["set-up"].push(up - start);
@@ -145,14 +145,14 @@ function quantile(values: readonly number[], part: number): number {
   return sorted[Math.floor((sorted.length - 1) * part)] ?? NaN;
 }
 
-/** How worlds are compared. */
+/** Options of the comparison of worlds. */
 interface Comparison {
   readonly options?: PodsOptions;
-  /** How much longer a pod may take in the last than in the first. Such worlds are opened anew, too. */
+  /** How much longer a pod may take in the last world than in the first. Such worlds are opened for each pod, too. */
   readonly most?: number;
 }
 
-/** Measures worlds of these sizes against each other. */
+/** Compares worlds of these sizes. */
 async function compare(
   title: string,
   dir: string,
@@ -169,7 +169,7 @@ async function compare(
   const turns = [...worlds.values()];
   for (let round = 0; round < ROUNDS + WARM_UP; round++) {
     for (const world of turns) await world.round(most !== undefined);
-    // Each follows each other as often.
+    // Each world follows each other one equally often.
     if (round % 2 === 0) turns.reverse();
     else turns.push(...turns.splice(0, 1));
   }
@@ -186,7 +186,7 @@ function report(title: string, worlds: ReadonlyMap<string, World>, most: number 
     }
     const all = [...worlds.values()].map(({ times }) => times[what]);
     const [smallest = [], largest = []] = [all.at(0), all.at(-1)];
-    // A disturbance of a round hits its worlds alike; and a real difference shows in each of these.
+    // A disturbance in a round affects all its worlds, and a real difference shows in each round.
     const ratios = {
       "in the middle round": quantile(largest.map((ms, round) => ms / (smallest[round] ?? NaN)), 0.5),
       "of the medians": quantile(largest, 0.5) / quantile(smallest, 0.5),
@@ -218,7 +218,7 @@ async function main(): Promise<void> {
       options: { watch: false },
     });
   } finally {
-    // Also what a failure has left mounted, the innermost first.
+    // Unmounts also what a failure left mounted, the innermost first.
     await sh('grep -o " $1[^ ]*" /proc/mounts | sort -r | xargs -r umount -l; rm -rf "$1"', dir);
   }
 }

@@ -1,5 +1,5 @@
-// How long `dist/podwire --version` takes against an empty program, compiled in the same way, measured in
-// turn in the same minutes: a plugin call is a process start, so every pod pays what podwire adds to it.
+// Compares `dist/podwire --version` with an empty program that is compiled in the same way; both alternate in
+// the same minutes. A plugin call is a process start, so every pod pays for what podwire adds to it.
 import { fromFileUrl } from "@std/path";
 import { compile } from "../../.ci/compile.ts";
 
@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   await elapsed(EMPTY);
   await elapsed(BINARY);
   for (let round = 0; round < ROUNDS; round++) {
-    // Each goes first in every other round, so that neither gains by its place.
+    // Each runs first in every other round, so that neither profits from the order.
     for (const name of round % 2 === 0 ? ["podwire", "empty"] as const : ["empty", "podwire"] as const) {
       times[name].push(await elapsed(name === "empty" ? EMPTY : BINARY));
     }

@@ -23,14 +23,14 @@ const walk = (sets: JsonObject[], last?: string) =>
     ({ ip }) => formatIp(ip),
   );
 
-Deno.test("a range is filled in: first address, last but broadcast, gateway first", () => {
+Deno.test("a range has defaults: the first address, the last one before the broadcast address, and the first as gateway", () => {
   assertEquals(text({ subnet: "10.1.2.0/24" }), ["10.1.2.1", "10.1.2.254", "10.1.2.1"]);
   assertEquals(text({ subnet: "fd00::/120" }), ["fd00::1", "fd00::ff", "fd00::1"]);
   const given = { subnet: "10.1.0.0/16", rangeStart: "10.1.2.3", rangeEnd: "10.1.2.3", gateway: "10.1.9.9" };
   assertEquals(text(given), ["10.1.2.3", "10.1.2.3", "10.1.9.9"]);
 });
 
-Deno.test("a range that cannot be meant is refused, and the field named", () => {
+Deno.test("an invalid range is refused with the name of the field", () => {
   const cases: [JsonObject, string][] = [
     [{}, "ipam.subnet is missing"],
     [{ subnet: "10.1.2.0" }, "ipam.subnet is not an address with a prefix length: 10.1.2.0"],
@@ -61,7 +61,7 @@ Deno.test("a range that cannot be meant is refused, and the field named", () => 
   }
 });
 
-Deno.test("sets that could give one address twice are refused", () => {
+Deno.test("sets that could allocate one address twice are refused", () => {
   const a = { subnet: "10.1.0.0/24" };
   const inA = { subnet: "10.1.0.0/24", rangeStart: "10.1.0.9", rangeEnd: "10.1.0.9" };
   const aroundA = { subnet: "10.0.0.0/8" };
@@ -81,7 +81,7 @@ Deno.test("sets that could give one address twice are refused", () => {
   validateRangeSets([[range(a), range(b)], [range(v6)]]);
 });
 
-Deno.test("candidates go round from behind the last one, once, past the gateways", () => {
+Deno.test("candidates begin after the last address, and include each address once, without the gateways", () => {
   const small = { subnet: "10.1.0.0/29" };
   assertEquals(walk([small]), ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6"]);
   assertEquals(walk([small], "10.1.0.4"), ["10.1.0.5", "10.1.0.6", "10.1.0.2", "10.1.0.3", "10.1.0.4"]);
@@ -91,7 +91,7 @@ Deno.test("candidates go round from behind the last one, once, past the gateways
   assertEquals(walk([{ subnet: "fd00::/126" }]), ["fd00::2", "fd00::3"]);
 });
 
-Deno.test("candidates go through all ranges of a set and come back to the one they began in", () => {
+Deno.test("candidates include all ranges of a set, and end in the one they began in", () => {
   const set = [
     { subnet: "10.1.0.0/29", rangeStart: "10.1.0.2", rangeEnd: "10.1.0.3" },
     { subnet: "10.2.0.0/30" },

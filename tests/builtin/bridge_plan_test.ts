@@ -17,7 +17,7 @@ const read = (json: JsonObject, args: [string, string][] = []): BridgeConfig =>
 const result = (members: Omit<Result, "cniVersion">): Result => ({ cniVersion: "1.1.0", ...members });
 const cidrs = (...texts: string[]) => texts.map((text) => parseCidr(text)!);
 
-Deno.test("the configuration has the reference plugin's defaults", () => {
+Deno.test("the configuration has the defaults of the reference plugin", () => {
   const config = read({});
   assertEquals([config.bridge, config.mtu, config.isGateway, config.ipMasq, config.ipamType], [
     "cni0",
@@ -32,7 +32,7 @@ Deno.test("the configuration has the reference plugin's defaults", () => {
   assertEquals(read({ dns: { nameservers: ["10.0.0.53"] } }).dns, { nameservers: ["10.0.0.53"] });
 });
 
-Deno.test("what cannot be done is refused with code 2, what is switched off is not", () => {
+Deno.test("an unsupported field is refused with code 2, unless it is switched off", () => {
   for (
     const key of [
       "vlan",
@@ -46,12 +46,12 @@ Deno.test("what cannot be done is refused with code 2, what is switched off is n
     for (const off of [false, 0, null, []]) read({ [key]: off });
     for (const on of [true, 5, [{ id: 5 }]]) {
       const error = assertThrows(() => read({ [key]: on }), CniError);
-      assertEquals([error.code, error.msg], [2, `unsupported field "${key}"`]);
+      assertEquals({ code: error.code, msg: error.msg }, { code: 2, msg: `unsupported field "${key}"` });
     }
   }
 });
 
-Deno.test("what is wrong is refused with code 7 and the field", () => {
+Deno.test("an invalid field is refused with code 7 and its name", () => {
   const cases: [JsonObject, string][] = [
     [{ bridge: "a/b" }, "bridge is not the name of an interface: a/b"],
     [{ mtu: "1500" }, "mtu must be a number, not a string"],
@@ -64,12 +64,12 @@ Deno.test("what is wrong is refused with code 7 and the field", () => {
   ];
   for (const [json, msg] of cases) {
     const error = assertThrows(() => read(json), CniError);
-    assertEquals([error.code, error.msg], [7, msg]);
+    assertEquals({ code: error.code, msg: error.msg }, { code: 7, msg });
   }
   assertEquals(assertThrows(() => read({}, [["MAC", "x"]]), CniError).code, 4);
 });
 
-Deno.test("of the wishes for a MAC address the runtime's comes first, then args, then CNI_ARGS", () => {
+Deno.test("of several requested MAC addresses that of runtimeConfig wins, then args, then CNI_ARGS", () => {
   const args: [string, string][] = [["MAC", "02:00:00:00:00:01"]];
   const withArgs = { args: { cni: { mac: "02:00:00:00:00:02" } } };
   assertEquals(read({}, args).mac, "02:00:00:00:00:01");
@@ -80,7 +80,7 @@ Deno.test("of the wishes for a MAC address the runtime's comes first, then args,
   );
 });
 
-Deno.test("without isGateway nothing is invented", () => {
+Deno.test("without isGateway no gateway is added", () => {
   const ipam = result({ ips: [{ address: "10.1.0.2/24" }], routes: [{ dst: "0.0.0.0/0" }] });
   const plan = planAddresses(ipam, read({}));
   assertEquals(plan.ips, [{ interface: 2, address: "10.1.0.2/24" }]);
@@ -88,7 +88,7 @@ Deno.test("without isGateway nothing is invented", () => {
   assertThrows(() => planAddresses(result({}), read({})), Error, "IPAM plugin returned missing IP config");
 });
 
-Deno.test("isGateway fills in the first address of the network, isDefaultGateway one default route a family", () => {
+Deno.test("isGateway adds the first address of the network, isDefaultGateway one default route for each family", () => {
   const ips = [{ address: "10.1.0.2/24" }, { address: "10.2.0.2/24", gateway: "10.2.0.9" }, {
     address: "fd00::2/64",
   }];
@@ -98,7 +98,7 @@ Deno.test("isGateway fills in the first address of the network, isDefaultGateway
   assertEquals(plan.bridgeAddresses, cidrs("10.1.0.1/24", "10.2.0.9/24", "fd00::1/64"));
 });
 
-Deno.test("a default route that IPAM gave stands", () => {
+Deno.test("a default route of the IPAM plugin stays", () => {
   const routes = [{ dst: "0.0.0.0/0", gw: "10.1.0.254" }];
   const plan = planAddresses(
     result({ ips: [{ address: "10.1.0.2/24" }], routes }),
@@ -107,7 +107,7 @@ Deno.test("a default route that IPAM gave stands", () => {
   assertEquals(plan.routes, routes);
 });
 
-Deno.test("addresses are usable at once, routes go through the gateway of their family", () => {
+Deno.test("addresses are usable immediately, and routes use the gateway of their family", () => {
   const ipam = result({
     ips: [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64", gateway: "fd00::1" }, {
       address: "10.3.0.0/31",
@@ -129,7 +129,7 @@ Deno.test("addresses are usable at once, routes go through the gateway of their 
   ]);
 });
 
-Deno.test("IPv6 is switched on only where it is used", () => {
+Deno.test("IPv6 is enabled only if it is used", () => {
   const names = (...texts: string[]) => containerSysctls("eth0.5", cidrs(...texts)).map(({ name }) => name);
   assertEquals(names("10.1.0.2/24"), ["net/ipv6/conf/eth0.5/accept_dad", "net/ipv4/conf/eth0.5/arp_notify"]);
   assertEquals(names("fd00::2/64").includes("net/ipv6/conf/eth0.5/disable_ipv6"), true);
@@ -140,7 +140,7 @@ Deno.test("IPv6 is switched on only where it is used", () => {
   assertEquals(forwardingSysctls([]), []);
 });
 
-Deno.test("the bridge gets what it lacks, and loses an address only when told to", () => {
+Deno.test("the bridge gets its missing addresses, and loses one only with forceAddress", () => {
   const lines = (force: boolean, present: string[], ...needed: string[]) =>
     bridgeAddressLines(read({ forceAddress: force }), cidrs(...present), cidrs(...needed));
   assertEquals(lines(false, [], "10.1.0.1/24", "fd00::1/64"), [
@@ -157,7 +157,7 @@ Deno.test("the bridge gets what it lacks, and loses an address only when told to
     "address delete 10.9.0.1/24 dev cni0",
     "address replace 10.1.0.1/24 broadcast + dev cni0",
   ]);
-  // IPv6 networks live side by side unless they overlap.
+  // IPv6 networks can coexist unless they overlap.
   assertEquals(lines(false, ["fd01::1/64"], "fd00::1/64"), ["address replace fd00::1/64 nodad dev cni0"]);
   assertThrows(() => lines(false, ["fd00::5/48"], "fd00::1/64"), Error, "different from fd00::1/64");
 });

@@ -82,7 +82,7 @@ function withIpam(ipam: JsonObject, fn: (ipam: Ipam) => Promise<void>): () => Pr
 }
 
 Deno.test(
-  "ADD writes the files of the original plugin, to the byte",
+  "ADD writes the same files as the original plugin, byte for byte",
   withIpam(BOTH, async (ipam) => {
     assertEquals(await ipam.add(), ["10.1.2.2/24", "fd00:1::2/64"]);
     assertEquals(ipam.reserved(), { "10.1.2.2": "c1\r\neth0", "fd00:1::2": "c1\r\neth0" });
@@ -120,7 +120,7 @@ Deno.test(
 );
 
 Deno.test(
-  "addresses go round, and a freed one comes back last",
+  "addresses are used in turn, and a freed one is used again last",
   withIpam({ subnet: "10.1.2.0/29" }, async (ipam) => {
     for (const [id, address] of [["a", "10.1.2.2/29"], ["b", "10.1.2.3/29"], ["c", "10.1.2.4/29"]] as const) {
       assertEquals(await ipam.add({ id }), [address]);
@@ -133,7 +133,7 @@ Deno.test(
 );
 
 Deno.test(
-  "when all are taken, ADD says where, STATUS says not ready, and nothing is left half-done",
+  "when all addresses are taken, ADD says where, STATUS is not ready, and nothing is left half done",
   withIpam({ ranges: [[{ subnet: "10.1.2.0/24" }], [{ subnet: "10.1.3.0/30" }]] }, async (ipam) => {
     await ipam.done("STATUS");
     await ipam.add({ id: "a" });
@@ -151,20 +151,20 @@ Deno.test(
 );
 
 Deno.test(
-  "DEL frees what container and interface hold, and can be repeated",
+  "DEL frees the addresses of container and interface, and can be repeated",
   withIpam(BOTH, async (ipam) => {
     await ipam.add({ id: "a" });
     await ipam.add({ id: "a", ifName: "eth1" });
     await ipam.done("DEL", { id: "a" });
     assertEquals(ipam.reserved(), { "10.1.2.3": "a\r\neth1", "fd00:1::3": "a\r\neth1" });
     await ipam.done("DEL", { id: "a" });
-    await ipam.done("DEL", { id: "nobody" });
+    await ipam.done("DEL", { id: "other" });
     assertEquals(Object.keys(ipam.reserved()).length, 2);
   }),
 );
 
 Deno.test(
-  "DEL and CHECK know files without interface name, which old versions wrote",
+  "DEL and CHECK accept files without an interface name, which old versions wrote",
   withIpam(SUBNET, async (ipam) => {
     await ipam.add({ id: "other" });
     await Deno.writeTextFile(ipam.path("10.1.2.77"), "old\n");
@@ -175,7 +175,7 @@ Deno.test(
 );
 
 Deno.test(
-  "CHECK fails when the address is not held any more",
+  "CHECK fails if the address is no longer reserved",
   withIpam(SUBNET, async (ipam) => {
     await ipam.add();
     await ipam.done("CHECK");
@@ -186,7 +186,7 @@ Deno.test(
 );
 
 Deno.test(
-  "GC frees what no attachment holds, an empty file of a crash included",
+  "GC frees addresses that no attachment holds, also an empty file of a crash",
   withIpam(BOTH, async (ipam) => {
     for (const id of ["a", "b", "c"]) await ipam.add({ id });
     await Deno.writeTextFile(ipam.path("10.1.2.99"), "");
@@ -208,7 +208,7 @@ Deno.test(
 );
 
 Deno.test(
-  "addresses can be asked for in four ways",
+  "addresses can be requested in four ways",
   withIpam(SUBNET, async (ipam) => {
     assertEquals(await ipam.add({ id: "a", args: "IgnoreUnknown=1;K8S_POD_NAME=x;IP=10.1.2.50" }), [
       "10.1.2.50/24",
@@ -223,7 +223,7 @@ Deno.test(
       await ipam.add({ id: "d", more: { runtimeConfig: { ipRanges: [[{ subnet: "10.7.0.0/24" }]] } } }),
       [
         "10.7.0.2/24",
-        // The round of a set hangs on its place among the sets.
+        // The next address of a set is stored under its index.
         "10.1.2.2/24",
       ],
     );
@@ -231,7 +231,7 @@ Deno.test(
 );
 
 Deno.test(
-  "each set serves one of the addresses asked for",
+  "each set gives one of the requested addresses",
   withIpam(BOTH, async (ipam) => {
     const ips = ["FD00:1:0::AA", "10.1.2.50"];
     assertEquals(await ipam.add({ more: { runtimeConfig: { ips } } }), ["10.1.2.50/24", "fd00:1::aa/64"]);
@@ -240,7 +240,7 @@ Deno.test(
 );
 
 Deno.test(
-  "an address that cannot be had is refused, and nothing is kept",
+  "an address that is not available is refused, and nothing stays reserved",
   withIpam(BOTH, async (ipam) => {
     await ipam.add({ id: "a", args: "IP=10.1.2.50" });
     const wish = { id: "b", more: { runtimeConfig: { ips: ["10.1.2.50"] } } };
@@ -275,7 +275,7 @@ Deno.test(
 );
 
 Deno.test(
-  "many ADDs at once get different addresses",
+  "concurrent ADDs get different addresses",
   withIpam(BOTH, async (ipam) => {
     const all = await Promise.all(Array.from({ length: 40 }, (_, n) => ipam.add({ id: `c${n}` })));
     assertEquals(new Set(all.map(([v4]) => v4)).size, 40);
@@ -286,7 +286,7 @@ Deno.test(
 );
 
 Deno.test(
-  "configuration that cannot be meant is refused with code 7 and the field",
+  "an invalid configuration is refused with code 7 and the name of the field",
   withIpam(SUBNET, async (ipam) => {
     const refusal = (bad: JsonObject) => ipam.refusal("ADD", { ipam: bad });
     assertEquals(await refusal({}), { code: 7, msg: "no IP ranges specified" });
@@ -311,7 +311,7 @@ Deno.test(
 );
 
 Deno.test(
-  "results before 0.3.0 have room for one address of a family",
+  "results before 0.3.0 have one address of a family",
   withIpam({ ranges: [[{ subnet: "10.1.2.0/24" }], [{ subnet: "10.1.3.0/24" }]] }, async (ipam) => {
     assertEquals(
       (await ipam.refusal("ADD", { version: "0.2.0" })).msg,
@@ -323,14 +323,14 @@ Deno.test(
 );
 
 Deno.test(
-  "old and new style of ranges together, the old one first",
+  "old and new style of ranges work together, the old one first",
   withIpam({ ...SUBNET, ranges: [[{ subnet: "10.1.3.0/24" }]] }, async (ipam) => {
     assertEquals(await ipam.add(), ["10.1.2.2/24", "10.1.3.2/24"]);
   }),
 );
 
 Deno.test(
-  "a damaged memory of the last address only loses the turn",
+  "a damaged file of the last address only changes the order",
   withIpam(SUBNET, async (ipam) => {
     await ipam.add({ id: "a" });
     await Deno.writeTextFile(ipam.path("last_reserved_ip.0"), "\0\0");

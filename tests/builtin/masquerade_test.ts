@@ -23,7 +23,7 @@ const stdinOf = (scripted: ScriptedRun, command: string) =>
   scripted.ran.filter((ran) => ran.command.startsWith(command)).map(({ stdin }) => stdin);
 
 Deno.test("names and comments are those of the reference plugins", async () => {
-  // Taken from rules that release 1.9.1 made for network "smoke", container "c1".
+  // From rules that release 1.9.1 made for network "smoke", container "c1".
   assertEquals(await iptablesChain({ network: "smoke", containerId: "c1" }), "CNI-04e0e119cfba3d7ceb0f2500");
   const tag = await attachmentTag(WEB);
   assertEquals(/^[0-9a-f]{16}-[0-9a-f]{16}$/.test(tag), true);
@@ -34,7 +34,7 @@ Deno.test("names and comments are those of the reference plugins", async () => {
   assertEquals(cutThrough.includes("\ufffd"), false);
 });
 
-Deno.test("iptables is chosen where it works, each family in one transaction", async () => {
+Deno.test("iptables is used if it works, with one transaction for each family", async () => {
   const { scripted, host: here } = host(({ command }) =>
     command.startsWith("iptables -w")
       ? { stdout: `-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}\n` }
@@ -51,7 +51,7 @@ Deno.test("iptables is chosen where it works, each family in one transaction", a
     "*nat",
     `:${CHAIN} - [0:0]`,
     `-D POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}`,
-    // Every network of the container before the rule that takes all the rest.
+    // Every network of the container before the rule for all the rest.
     `-A ${CHAIN} -d 10.1.0.2/24 ${COMMENT} -j ACCEPT`,
     `-A ${CHAIN} -d 10.2.0.2/16 ${COMMENT} -j ACCEPT`,
     `-A ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
@@ -62,7 +62,7 @@ Deno.test("iptables is chosen where it works, each family in one transaction", a
   ].join("\n")]);
 });
 
-Deno.test("a list of rules that is cut short is asked for again, and one that never is whole is an error", async () => {
+Deno.test("a list of rules that is cut short is read again, and one that is never complete is an error", async () => {
   let lists = 0;
   const { host: here } = host(({ command }) =>
     command.startsWith("nft -j") ? { stdout: ++lists < 4 ? "" : '{"nftables": []}' } : {}
@@ -78,7 +78,7 @@ Deno.test("a list of rules that is cut short is asked for again, and one that ne
   );
 });
 
-Deno.test("nftables is chosen where iptables is missing or does not work", async () => {
+Deno.test("nftables is used if iptables is missing or does not work", async () => {
   for (const broken of [MISSING, { code: 3, stderr: "Table does not exist" }]) {
     const { scripted, host: here } = host(({ command }) =>
       command.startsWith("ip") ? broken : command.startsWith("nft -j") ? NO_TABLE : {}
@@ -100,7 +100,7 @@ Deno.test("nftables is chosen where iptables is missing or does not work", async
   }
 });
 
-Deno.test("a wish for a backend is kept to, and said when it cannot be", async () => {
+Deno.test("only the requested backend is used, and the error names it", async () => {
   const nothing = host(() => MISSING).host;
   for (
     const [wish, words] of [
@@ -117,7 +117,7 @@ Deno.test("a wish for a backend is kept to, and said when it cannot be", async (
   assertEquals(scripted.commands, ["nft -j list chain inet cni_plugins_masquerade masq_checks", "nft -f -"]);
 });
 
-Deno.test("DEL looks at both backends and needs no address", async () => {
+Deno.test("DEL uses both backends and needs no address", async () => {
   const tag = await attachmentTag(WEB);
   const rules = [
     { rule: { handle: 7, comment: `${tag}, net: web` } },
@@ -144,7 +144,7 @@ Deno.test("DEL looks at both backends and needs no address", async () => {
   assertEquals(stdinOf(scripted, "ip6tables-restore"), []);
 });
 
-Deno.test("DEL is fine where there are no rules and no programs", async () => {
+Deno.test("DEL succeeds without rules and without programs", async () => {
   for (
     const reply of [() => MISSING, () => NO_TABLE, () => ({ code: 1, stderr: "Protocol not supported" })]
   ) {
@@ -152,7 +152,7 @@ Deno.test("DEL is fine where there are no rules and no programs", async () => {
   }
 });
 
-Deno.test("a lock or a right that is missing is no reason to believe that there are no rules", async () => {
+Deno.test("a missing lock or privilege does not count as an empty list of rules", async () => {
   const busy =
     host(({ command }) => command.startsWith("iptables") ? { code: 4, stderr: "lock" } : NO_TABLE).host;
   await assertRejects(() => removeMasquerade(busy, WEB), HostError);
@@ -162,7 +162,7 @@ Deno.test("a lock or a right that is missing is no reason to believe that there 
   await assertRejects(() => removeMasquerade(denied, WEB), HostError);
 });
 
-Deno.test("a change that another process overtook is planned anew", async () => {
+Deno.test("a change that conflicts with another process is planned again", async () => {
   const tag = await attachmentTag(WEB);
   let lists = 0;
   let changes = 0;
@@ -175,10 +175,10 @@ Deno.test("a change that another process overtook is planned anew", async () => 
     return command.startsWith("nft -f") ? NO_TABLE : MISSING;
   });
   await removeMasquerade(here, WEB);
-  assertEquals([lists, changes], [2, 1]);
+  assertEquals({ lists, changes }, { lists: 2, changes: 1 });
 });
 
-Deno.test("GC spares valid attachments and what only looks like ours", async () => {
+Deno.test("GC keeps valid attachments and foreign rules that look similar", async () => {
   const stale = { ...WEB, containerId: "stale" };
   const staleChain = await iptablesChain(stale);
   const jump = (id: string, chain: string, network = "web") =>

@@ -1,19 +1,19 @@
 import type { CommandOutcome, CommandRequest, RunCommand } from "../../lib/host/command.ts";
 
-/** What a program of a test answers; what is left out is success without words. */
+/** The outcome of a program in a test; the default is success without output. */
 export type Reply = Partial<Pick<CommandOutcome, "code" | "stdout" | "stderr">>;
 
-/** A command that was run, as one would type it, and its standard input. */
+/** A command that was run, as typed in a shell, and its standard input. */
 export interface Ran {
   readonly command: string;
   readonly stdin: string;
 }
 
-/** Answers commands instead of running them, and remembers them. */
+/** Answers commands instead of running them, and records them. */
 export class ScriptedRun {
   readonly ran: Ran[] = [];
 
-  /** `reply` is asked for each command; an Error is thrown, as if the program could not be started. */
+  /** `reply` answers each command; an Error is thrown, as if the program could not be started. */
   constructor(readonly reply: (ran: Ran) => Reply | Error | undefined) {}
 
   readonly run: RunCommand = ({ program, args = [], stdin = "" }: CommandRequest) => {

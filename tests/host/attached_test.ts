@@ -7,14 +7,14 @@ import { until } from "../until.ts";
 
 const ATTACHED = new URL("../../lib/host/attached.ts", import.meta.url);
 
-Deno.test("runAttached() tells exit code and signal", async () => {
+Deno.test("runAttached() returns the exit code and the signal", async () => {
   const sh = (script: string) => runAttached({ program: "sh", args: ["-c", script] });
   assertEquals(await sh("exit 7"), { code: 7, signal: null });
   assertEquals(await sh("kill -INT $$"), { code: 130, signal: "SIGINT" });
   await assertRejects(() => runAttached({ program: "pwt-absent" }), Deno.errors.NotFound);
 });
 
-Deno.test("runAttached() connects the program with our own streams, in our process group", async () => {
+Deno.test("runAttached() connects the program to the streams and the process group of this process", async () => {
   const script = `
     import { runAttached } from "${ATTACHED}";
     const show = 'read a; echo "$a $A $B"; echo err >&2; [ "$(ps -o pgid= -p $$)" = "$(ps -o pgid= -p $PPID)" ]';
@@ -30,13 +30,14 @@ Deno.test("runAttached() connects the program with our own streams, in our proce
       env: { HOME: Deno.env.get("HOME") ?? "/", PATH: Deno.env.get("PATH") ?? "", B: "from outside" },
       stdin: "in\n",
     });
-    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [0, "in 1 from outside\nA=2\n", "err\n"]);
+    const { code, stdout, stderr } = outcome;
+    assertEquals({ code, stdout, stderr }, { code: 0, stdout: "in 1 from outside\nA=2\n", stderr: "err\n" });
   } finally {
     await Deno.remove(file);
   }
 });
 
-Deno.test("runAttached() gives a handle that sends signals, also too late", async () => {
+Deno.test("runAttached() passes on a handle that sends signals, also after the end", async () => {
   let child: AttachedChild | undefined;
   const running = runAttached({ program: "sleep", args: ["30"] }, { onSpawn: (spawned) => child = spawned });
   child?.kill("SIGUSR1");
@@ -44,7 +45,7 @@ Deno.test("runAttached() gives a handle that sends signals, also too late", asyn
   child?.kill("SIGUSR1");
 });
 
-Deno.test("runAttached() ends the program when the signal fires, by force after the grace", async () => {
+Deno.test("runAttached() ends the program when the signal fires, and kills it after the grace period", async () => {
   const stop = new AbortController();
   const ready = await Deno.makeTempFile({ prefix: "pwt-" });
   const script = `trap '' TERM; rm ${ready}; while :; do sleep 0.05; done`;
@@ -57,7 +58,7 @@ Deno.test("runAttached() ends the program when the signal fires, by force after 
   await assertRejects(() => runAttached({ program: "true" }, { signal: stop.signal }), Error, "enough");
 });
 
-Deno.test("findProgram() takes the first file of a PATH that may be executed", async () => {
+Deno.test("findProgram() returns the first executable file of a PATH", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
   try {
     for (const [name, mode] of [["a", 0o644], ["b", 0o755], ["c", 0o755]] as const) {

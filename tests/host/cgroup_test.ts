@@ -5,7 +5,7 @@ import { oomKills } from "../../lib/host/cgroup.ts";
 const V2 = "low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n";
 const V1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
 
-Deno.test("what the kernel killed for want of memory is read in both versions of control groups", async () => {
+Deno.test("the number of OOM kills is read in both versions of control groups", async () => {
   const root = await Deno.makeTempDir({ prefix: "pwt-cgroup-" });
   try {
     const write = async (dir: string, file: string, text: string) => {
@@ -14,7 +14,7 @@ Deno.test("what the kernel killed for want of memory is read in both versions of
     };
     await write("two", "memory.events", V2);
     await write("memory/one", "memory.oom_control", V1);
-    // Kernels before 4.13 do not count.
+    // Kernels before 4.13 do not count them.
     await write("memory/old", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
     assertEquals(
       await Promise.all(["two", "one", "old", "none"].map((group) => oomKills(`/${group}`, { root }))),

@@ -21,7 +21,7 @@ import { delay } from "../../lib/async/wait.ts";
 
 const MIB = 1024 * 1024;
 
-/** Runs a script. What takes too long takes very long here: a busy machine must not look like a fault. */
+/** Runs a script, with a very long time limit: a busy machine must not look like a failure. */
 async function sh(script: string, more: Partial<CommandRequest> = {}) {
   return await runCommand({ program: "sh", args: ["-c", script], graceMs: 100_000, ...more });
 }
@@ -38,7 +38,7 @@ function lives(pid: number): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
-  // What has ended and whose new parent does not care still has a number.
+  // A process that has ended, and whose new parent does not wait for it, still has its ID.
   const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" }).outputSync();
   return !/\) [ZX] /.test(new TextDecoder().decode(stdout));
 }
@@ -48,7 +48,7 @@ async function dies(pid: number): Promise<boolean> {
   return !lives(pid);
 }
 
-/** Never 0 or less, which would be this process's own group, or all processes. */
+/** Never 0 or less, which would mean the group of this process, or all processes. */
 function pidsIn(text: string): number[] {
   const pids = text.trim().split(/\s+/).map(Number);
   assert(
@@ -60,7 +60,7 @@ function pidsIn(text: string): number[] {
 
 const kill = (pid: number) => Deno.kill(pid, "SIGKILL");
 
-/** Runs a script, fires its signal once it wrote `up` to stderr, and tells how long it took from then. */
+/** Runs a script, fires its signal after it wrote `up` to stderr, and measures the time from then on. */
 async function abortWhenUp(script: string, more: Partial<CommandRequest> = {}) {
   const stop = new AbortController();
   let start = NaN;
@@ -73,7 +73,7 @@ async function abortWhenUp(script: string, more: Partial<CommandRequest> = {}) {
   return [outcome, performance.now() - start] as const;
 }
 
-Deno.test("runCommand() gives code, output and both streams apart", async () => {
+Deno.test("runCommand() returns the exit code, and both streams separately", async () => {
   const outcome = await sh("echo out; echo err >&2; exit 3");
   assertEquals({ ...outcome, elapsedMs: 0 }, {
     code: 3,
@@ -85,7 +85,7 @@ Deno.test("runCommand() gives code, output and both streams apart", async () => 
   });
 });
 
-Deno.test("runCommand() gives exactly the environment that was asked for", async () => {
+Deno.test("runCommand() passes on exactly the requested environment", async () => {
   const program = "/usr/bin/env";
   assertEquals((await runCommand({ program, env: { A: "1", B: "x=y\nz" } })).stdout, "A=1\nB=x=y\nz\n");
   assertEquals((await runCommand({ program, env: {} })).stdout, "");
@@ -93,7 +93,7 @@ Deno.test("runCommand() gives exactly the environment that was asked for", async
   assertEquals(lines, ["LC_ALL=C", `PATH=${DEFAULT_PATH}`]);
 });
 
-Deno.test("runCommand() looks on the PATH of the request for the program", async () => {
+Deno.test("runCommand() searches the PATH of the request for the program", async () => {
   const dir = await Deno.makeTempDir();
   try {
     writeExecutable(`${dir}/pwt-hello`, "#!/bin/sh\necho hello\n");
@@ -111,17 +111,17 @@ Deno.test("runCommand() writes large input while it reads large output", async (
   assert(stdout === stdin);
 });
 
-Deno.test("runCommand() does not mind a program that never reads its input", async () => {
+Deno.test("runCommand() accepts a program that never reads its input", async () => {
   const { code, ended } = await runCommand({ program: "true", stdin: "x".repeat(4 * MIB) });
   assertEquals([code, ended], [0, "exit"]);
 });
 
-Deno.test("runCommand() gives no input where none was asked for, and an end of input after it", async () => {
+Deno.test("runCommand() passes on no input if the request has none, and ends the input after it", async () => {
   assertEquals((await runCommand({ program: "cat" })).stdout, "");
   assertEquals((await runCommand({ program: "cat", stdin: "" })).stdout, "");
 });
 
-Deno.test("runCommand() decodes characters that are cut by the chunks of a pipe", async () => {
+Deno.test("runCommand() decodes characters that are split between chunks of a pipe", async () => {
   const lines: string[] = [];
   const script =
     "printf '\\342\\202'; printf '\\360\\237' >&2; sleep 0.1; printf '\\254'; printf '\\230\\200' >&2";
@@ -129,23 +129,23 @@ Deno.test("runCommand() decodes characters that are cut by the chunks of a pipe"
   assertEquals([stdout, stderr, lines], ["€", "😀", ["😀"]]);
 });
 
-Deno.test("runCommand() keeps a byte order mark for whoever parses the output", async () => {
+Deno.test("runCommand() keeps a byte order mark for the parser of the output", async () => {
   assertEquals((await sh("printf '\\357\\273\\277{}'")).stdout, "\ufeff{}");
 });
 
-Deno.test("runCommand() tells each line of stderr while the program runs", async () => {
-  const told: string[] = [];
+Deno.test("runCommand() passes on each line of stderr while the program runs", async () => {
+  const lines: string[] = [];
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
   const script = `printf 'a\\nb' >&2; until [ -e ${dir}/go ]; do sleep 0.2; done; printf 'c\\n\\nd' >&2`;
   try {
     const { elapsedMs } = await sh(script, {
       onStderrLine: (line) => {
-        told.push(line);
-        // It goes on only when its first line was heard.
+        lines.push(line);
+        // The script continues only after its first line was passed on.
         if (line === "a") setTimeout(() => Deno.writeTextFileSync(`${dir}/go`, ""), 100);
       },
     });
-    assertEquals(told, ["a", "bc", "", "d"]);
+    assertEquals(lines, ["a", "bc", "", "d"]);
     assertGreater(elapsedMs, 90);
   } finally {
     await Deno.remove(dir, { recursive: true });
@@ -166,14 +166,14 @@ Deno.test("runCommand() ends the program and throws when the line listener throw
   assertLess(ms, 50_000);
 });
 
-Deno.test("runCommand() tells a signal from an exit code", async () => {
+Deno.test("runCommand() distinguishes a signal from an exit code", async () => {
   const killed = await sh("kill -KILL $$");
   assertEquals([killed.code, killed.signal, killed.ended], [137, "SIGKILL", "exit"]);
   const exited = await sh("exit 137");
   assertEquals([exited.code, exited.signal], [137, null]);
 });
 
-Deno.test("runCommand() starts nothing when the signal has fired, and throws its reason", async () => {
+Deno.test("runCommand() starts nothing if the signal has fired, and throws its reason", async () => {
   const file = `${await Deno.makeTempDir()}/started`;
   const reason = new Error("too late");
   const error = await assertRejects(() => sh(`touch ${file}`, { signal: AbortSignal.abort(reason) }));
@@ -196,19 +196,19 @@ Deno.test("runCommand() leaves no listener on a signal that never fires", async 
   assertEquals(listeners, 0);
 });
 
-Deno.test("runCommand() ends a program that obeys SIGTERM at once and keeps what it said", async () => {
+Deno.test("runCommand() ends a program that obeys SIGTERM at once, and keeps its output", async () => {
   const [{ ended, signal, stdout }, ms] = await abortWhenUp("echo before; echo up >&2; sleep 300");
   assertEquals([ended, signal, stdout], ["aborted", "SIGTERM", "before\n"]);
   assertLess(ms, 50_000);
 });
 
-Deno.test("runCommand() gives a program the grace to clean up", async () => {
+Deno.test("runCommand() gives a program the grace period to clean up", async () => {
   const script = "trap 'sleep 0.3; echo clean; exit 7' TERM; echo up >&2; while :; do sleep 0.05; done";
   const [outcome] = await abortWhenUp(script);
   assertEquals([outcome.ended, outcome.code, outcome.stdout], ["aborted", 7, "clean\n"]);
 });
 
-Deno.test("runCommand() kills a group that ignores SIGTERM after the grace", async () => {
+Deno.test("runCommand() kills a group that ignores SIGTERM after the grace period", async () => {
   const script = "trap '' TERM; sleep 300 & echo $$ $!; echo up >&2; wait";
   const [outcome, ms] = await abortWhenUp(script, { graceMs: 300 });
   assertEquals([outcome.ended, outcome.signal], ["aborted", "SIGKILL"]);
@@ -227,7 +227,7 @@ Deno.test("runCommand() ends a silent grandchild soon after its parent", async (
   for (const pid of pidsIn(outcome.stdout)) assert(await dies(pid), `process ${pid} lives`);
 });
 
-Deno.test("runCommand() gives a grandchild with a pipe the same grace, then kills it", async () => {
+Deno.test("runCommand() gives a grandchild with a pipe the same grace period, then kills it", async () => {
   // The program itself obeys at once; its child ignores SIGTERM.
   const script = `sh -c "trap '' TERM; echo \\$\\$; echo up >&2; exec sleep 300" & exec sleep 300`;
   const [outcome, ms] = await abortWhenUp(script, { graceMs: 400 });
@@ -241,7 +241,7 @@ for (
   const [how, trap, signal] of [["obeys", "", "SIGTERM"], ["ignores", "trap '' TERM;", "SIGKILL"]] as const
 ) {
   Deno.test(`runCommand() returns in time though another session holds the pipes and the program ${how} SIGTERM`, async () => {
-    // It has left its parent too, when the shell goes on.
+    // It has left its parent too when the shell continues.
     const daemon = `setsid sh -c "echo \\$\\$; exec sleep 300 >&3 3>&-" & :`;
     const script =
       `${trap} exec 3>&1; pid=$(sh -c '${daemon}'); echo $pid; echo up >&2; while :; do sleep 0.1; done`;
@@ -257,7 +257,7 @@ for (
   });
 }
 
-Deno.test("runCommand() ends what a program that hangs has started in other sessions and is the parent of", async () => {
+Deno.test("runCommand() ends the children of a hung program in other sessions", async () => {
   const inner = `trap "" TERM; echo $$; setsid sleep 300 & echo $!; echo up >&2; while :; do wait; done`;
   for (const trap of ["", "trap '' TERM;"]) {
     const script = `${trap} setsid sh -c '${inner}' & while :; do wait; done`;
@@ -268,7 +268,7 @@ Deno.test("runCommand() ends what a program that hangs has started in other sess
   }
 });
 
-Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, nor end it", async () => {
+Deno.test("runCommand() does not wait for a quiet process that a finished program left behind, and does not end it", async () => {
   const [outcome, ms] = await time(() => sh("sleep 300 & echo $!"));
   const pids = pidsIn(outcome.stdout);
   try {
@@ -281,13 +281,13 @@ Deno.test("runCommand() does not wait for a quiet process that a finished progra
   }
 });
 
-Deno.test("runCommand() hears out what a process left behind still has to say", async () => {
-  // Longer than it may be silent, in steps that even on a busy machine are shorter than that.
+Deno.test("runCommand() reads the rest of the output of a process that was left behind", async () => {
+  // Longer in total than the allowed silence, in steps that are shorter than it even on a busy machine.
   const { stdout } = await sh("(for i in $(seq 15); do sleep 0.02; echo $i; done; exec sleep 0.5) & echo 0");
   assertEquals(stdout, Array.from({ length: 16 }, (_, index) => `${index}\n`).join(""));
 });
 
-Deno.test("runCommand() takes no silence for the end while it gets no time to read", async () => {
+Deno.test("runCommand() does not take silence for the end while it gets no time to read", async () => {
   const stall = () => {
     for (const end = performance.now() + 350; performance.now() < end;) {
       /* as if others had the processor */
@@ -302,7 +302,7 @@ Deno.test("runCommand() takes no silence for the end while it gets no time to re
   }
 });
 
-Deno.test("runCommand() hears out a process that never falls silent for no longer than the grace", async () => {
+Deno.test("runCommand() reads the output of a process that never falls silent for the grace period only", async () => {
   const script = "(for i in $(seq 6000); do echo x >&2; sleep 0.05; done) & echo $!";
   const [outcome, ms] = await time(() => sh(script, { graceMs: 500 }));
   pidsIn(outcome.stdout).forEach(kill);
@@ -310,7 +310,7 @@ Deno.test("runCommand() hears out a process that never falls silent for no longe
   assertLess(ms, 50_000);
 });
 
-Deno.test("runCommand() ends a program that prints too much, and says so", async () => {
+Deno.test("runCommand() ends a program that prints too much, and reports that", async () => {
   const [flood, ms] = await time(() => runCommand({ program: "yes", maxStdout: 100_001 }));
   assertEquals([flood.ended, flood.stdout.length, flood.signal !== null], ["stdout-overflow", 100_001, true]);
   assertLess(ms, 50_000);
@@ -318,19 +318,19 @@ Deno.test("runCommand() ends a program that prints too much, and says so", async
   assertEquals([errors.ended, errors.stderr.length], ["stderr-overflow", 1_000]);
 });
 
-Deno.test("runCommand() says so too when the program has ended before all could be read", async () => {
+Deno.test("runCommand() reports too much output also if the program has ended before all could be read", async () => {
   const outcome = await sh("head -c 60000 /dev/zero", { maxStdout: 59_999 });
   assertEquals([outcome.ended, outcome.stdout.length], ["stdout-overflow", 59_999]);
   const exact = await sh("head -c 60000 /dev/zero", { maxStdout: 60_000 });
   assertEquals([exact.ended, exact.stdout.length], ["exit", 60_000]);
 });
 
-Deno.test("runCommand() leaves out the character that the limit cuts", async () => {
+Deno.test("runCommand() leaves out the character that the limit splits", async () => {
   const outcome = await sh("printf '\\342\\202\\254\\342\\202\\254'", { maxStdout: 4 });
   assertEquals(outcome.stdout, "€");
 });
 
-Deno.test("runCommand() gives a program a session without copying this process", async () => {
+Deno.test("runCommand() makes a session for a program without copying this process", async () => {
   const words = inOwnSession({ program: "sh", args: ["-c", "exit"] });
   assertEquals([words?.program.endsWith("/setsid"), words?.args.slice(1)], [true, ["-c", "exit"]]);
   assertEquals(inOwnSession({ program: "pwt-absent", args: [] }), undefined);
@@ -339,7 +339,7 @@ Deno.test("runCommand() gives a program a session without copying this process",
   assertEquals(pidsIn(stdout), [started, started, started]);
 });
 
-Deno.test("runCommand() ends a program too that has not begun yet", async () => {
+Deno.test("runCommand() ends also a program that has not begun yet", async () => {
   await Promise.all(Array.from({ length: 20 }, async (_, n) => {
     const stop = new AbortController();
     let started = 0;
@@ -367,7 +367,7 @@ Deno.test("runCommand() without a group of its own runs and ends the program its
   assertLess(ms, 50_000);
 });
 
-Deno.test("runCommand() runs many programs at once without mixing them up", async () => {
+Deno.test("runCommand() runs many programs concurrently without mixing them up", async () => {
   const numbers = Array.from({ length: 40 }, (_, i) => i);
   const outcomes = await Promise.all(
     numbers.map((n) => sh(`cat; echo ${n} >&2; exit ${n}`, { stdin: `in ${n}` })),
@@ -378,7 +378,7 @@ Deno.test("runCommand() runs many programs at once without mixing them up", asyn
   }
 });
 
-Deno.test("startProblem() names why a program did not start", async () => {
+Deno.test("startProblem() returns why a program did not start", async () => {
   const dir = await Deno.makeTempDir();
   const problem = async (program: string) => {
     const error = await assertRejects(() => runCommand({ program }));
@@ -398,7 +398,7 @@ Deno.test("startProblem() names why a program did not start", async () => {
     using _file = await Deno.open(`${dir}/script`, { write: true });
     assertEquals(await problem(`${dir}/script`), "busy");
     assertEquals(startProblem(new Error("other")), undefined);
-    // What a shell would take for a script that does nothing, or for who knows what.
+    // Files that a shell would run as a script, with no or unknown effects.
     const elf = new Uint8Array(64).fill(0);
     elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
     elf.set([2, 0, 243, 0], 16);
@@ -424,7 +424,7 @@ Deno.test("startProblem() names why a program did not start", async () => {
   }
 });
 
-Deno.test("runOk() gives the outcome of code 0 and throws on everything else", async () => {
+Deno.test("runOk() returns the outcome if the exit code is 0, and throws in every other case", async () => {
   assertEquals((await runOk(runCommand, { program: "echo", args: ["a"] })).stdout, "a\n");
   const run = (script: string) =>
     assertRejects(() => runOk(runCommand, { program: "sh", args: ["-c", script], maxStdout: 10 }), HostError);
@@ -469,7 +469,7 @@ Deno.test("delay() ends with its signal", async () => {
   await delay(1, new AbortController().signal);
 });
 
-Deno.test("a PATH without the system's directories gets them at its end, and none counts as theirs", () => {
+Deno.test("a PATH without the directories of the system gets them at its end, and an empty one becomes theirs", () => {
   assertEquals(withSystemDirs(undefined), DEFAULT_PATH);
   assertEquals(withSystemDirs(""), DEFAULT_PATH);
   assertEquals(

@@ -1,4 +1,4 @@
-/** A datagram socket, as a service manager has it, held by perl: Deno has them only with an unstable flag. */
+/** A datagram socket like that of a service manager, opened by perl: Deno has them only with an unstable flag. */
 export class Datagrams implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #reader: ReadableStreamDefaultReader<string>;
@@ -9,7 +9,7 @@ export class Datagrams implements AsyncDisposable {
     this.#reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  /** Listens at a path or, behind an `@`, under an abstract name. */
+  /** Listens at a path or, with an `@` before it, at an abstract name. */
   static async open(name: string): Promise<Datagrams> {
     const script = `
       use Socket; $| = 1;
@@ -29,7 +29,7 @@ export class Datagrams implements AsyncDisposable {
     return own;
   }
 
-  /** Waits until a line has come, and gives the lines before it. */
+  /** Waits for a line, and returns the lines before it. */
   async until(line: string): Promise<readonly string[]> {
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), 60_000);
     try {

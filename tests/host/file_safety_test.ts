@@ -6,7 +6,7 @@ import { inTempDir } from "../temp_dir.ts";
 const OTHERS = "it can be written by others than its owner";
 const FOREIGN = 54321;
 
-/** A file below two directories, and what is at fault, with the directory of the test left out. */
+/** Makes a file below two directories, and finds the unsafe path, without the directory of the test. */
 async function inTree(fn: (dir: string, fault: typeof unsafeFile) => Promise<void>): Promise<void> {
   await inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/a/b`, { recursive: true });
@@ -20,14 +20,14 @@ async function inTree(fn: (dir: string, fault: typeof unsafeFile) => Promise<voi
   });
 }
 
-Deno.test("a file that its owner alone can write, with all above it, is safe; so is what is not there", () =>
+Deno.test("a file is safe if only its owner can write it and the directories above it, and so is a missing one", () =>
   inTree(async (_, fault) => {
     for (const path of ["a/b/file", "a//./b/file", "a/b", "a/b/none", "none/x"]) {
       assertEquals(await fault(path), undefined, path);
     }
   }));
 
-Deno.test("a file or a directory above it that a group or all can write is unsafe", () =>
+Deno.test("a file is unsafe if a group or all can write it or a directory above it", () =>
   inTree(async (dir, fault) => {
     for (const path of ["a", "a/b", "a/b/file"]) {
       for (const bits of [0o020, 0o002]) {
@@ -38,18 +38,18 @@ Deno.test("a file or a directory above it that a group or all can write is unsaf
     }
   }));
 
-Deno.test("a directory with the sticky bit is no harm to what is in it, but may not be listed", () =>
+Deno.test("a directory with the sticky bit is safe for the files in it, but must not be listed", () =>
   inTree(async (dir, fault) => {
     await Deno.chmod(`${dir}/a/b`, 0o1777);
     assertEquals(await fault("a/b/file"), undefined);
     assertEquals(await fault("a/b"), undefined);
     assertEquals(await fault("a/b", { listed: true }), { path: "a/b", why: OTHERS });
-    // The bit means nothing on a file.
+    // The bit has no meaning on a file.
     await Deno.chmod(`${dir}/a/b/file`, 0o1777);
     assertEquals(await fault("a/b/file"), { path: "a/b/file", why: OTHERS });
   }));
 
-Deno.test("a link is judged by its own directory and by all that its target stands in", () =>
+Deno.test("the safety of a link depends on its own directory, and on all directories of its target", () =>
   inTree(async (dir, fault) => {
     await Deno.mkdir(`${dir}/open`);
     await Deno.chmod(`${dir}/open`, 0o777);
@@ -64,12 +64,12 @@ Deno.test("a link is judged by its own directory and by all that its target stan
     assertEquals(await fault("a/absolute/file"), open);
     assertEquals(await fault("open/back"), open);
     assertEquals(await fault("a/good"), undefined);
-    // It leads nowhere, which whoever opens it finds out.
+    // It leads nowhere; an attempt to open it shows that.
     assertEquals(await fault("a/loop"), undefined);
   }));
 
 Deno.test({
-  name: "what another user owns is unsafe, be it a file, a link or a directory",
+  name: "a file, link or directory of another user is unsafe",
   ignore: ownUser() !== 0,
   fn: () =>
     inTree(async (dir, fault) => {

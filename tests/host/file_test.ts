@@ -25,7 +25,7 @@ const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
 const mode = async (path: string) => ((await statOf(path))?.mode ?? 0) & 0o7777;
 const names = (dir: string) => Array.from(Deno.readDirSync(dir), ({ name }) => name).sort();
 
-Deno.test("readTextIfThere() gives undefined for no file, and throws for what is no file", () =>
+Deno.test("readTextIfThere() returns undefined for a missing file, and throws for anything else than a file", () =>
   inTempDir(async (dir) => {
     assertEquals(await readTextIfThere(`${dir}/a`), undefined);
     await Deno.writeTextFile(`${dir}/a`, "");
@@ -42,7 +42,7 @@ Deno.test("readTextIfThere() gives undefined for no file, and throws for what is
     await assertRejects(() => readTextIfThere(`${dir}/a/b`), Deno.errors.NotADirectory);
   }));
 
-Deno.test("writeFileSynced() makes and replaces a file and leaves nothing else", () =>
+Deno.test("writeFileSynced() creates and replaces a file, and leaves nothing else", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/a.json`;
     await writeFileSynced(path, "one");
@@ -55,19 +55,22 @@ Deno.test("writeFileSynced() makes and replaces a file and leaves nothing else",
     assertEquals((await statOf(path))?.size, 0);
   }));
 
-Deno.test("what need not outlive a loss of power is written as whole as what must", () =>
+Deno.test("a file that need not survive a loss of power is written as completely as one that must", () =>
   inTempDir(async (dir) => {
     const options = { durable: false };
     assertEquals(await createExclusive(`${dir}/a`, "one", options), true);
     assertEquals(await createExclusive(`${dir}/a`, "two", options), false);
     assertEquals(await readTextIfThere(`${dir}/a`), "one");
     await writeFileSynced(`${dir}/a`, "three", options);
-    assertEquals([await readTextIfThere(`${dir}/a`), await mode(`${dir}/a`)], ["three", 0o600]);
+    assertEquals(
+      { text: await readTextIfThere(`${dir}/a`), mode: await mode(`${dir}/a`) },
+      { text: "three", mode: 0o600 },
+    );
     assertEquals(names(dir), ["a"]);
     await assertRejects(() => writeFileSynced(`${dir}/none/a`, "", options), Deno.errors.NotFound);
   }));
 
-Deno.test("inEnsuredDir() makes the directory where it lacks, and runs what failed for that again", () =>
+Deno.test("inEnsuredDir() creates a missing directory, and runs the body again", () =>
   inTempDir(async (dir) => {
     let runs = 0;
     const write = async () => {
@@ -76,7 +79,7 @@ Deno.test("inEnsuredDir() makes the directory where it lacks, and runs what fail
       return "done";
     };
     assertEquals(await inEnsuredDir(`${dir}/a/b`, 0o700, write), "done");
-    assertEquals([runs, await mode(`${dir}/a/b`)], [2, 0o700]);
+    assertEquals({ runs, mode: await mode(`${dir}/a/b`) }, { runs: 2, mode: 0o700 });
     assertEquals(await inEnsuredDir(`${dir}/a/b`, 0o700, write), "done");
     assertEquals(runs, 3);
     await assertRejects(() => inEnsuredDir(dir, 0o700, () => Deno.remove(`${dir}/x`)), Deno.errors.NotFound);
@@ -87,7 +90,7 @@ Deno.test("inEnsuredDir() makes the directory where it lacks, and runs what fail
     );
   }));
 
-/** Runs statements that import from file.ts in a process with this umask, which a process may not change by itself. */
+/** Runs statements that import from file.ts in a process with this umask, because a process cannot change its own. */
 async function underUmask(dir: string, umask: string, statements: string): Promise<void> {
   const script = `${dir}/umask-${umask}.ts`;
   await Deno.writeTextFile(script, `import * as file from "${FILE}";\n${statements}`);
@@ -97,7 +100,7 @@ async function underUmask(dir: string, umask: string, statements: string): Promi
   assertEquals(code, 0, new TextDecoder().decode(stderr));
 }
 
-Deno.test("writeFileSynced() sets the mode whatever the umask", () =>
+Deno.test("writeFileSynced() sets the mode regardless of the umask", () =>
   inTempDir(async (dir) => {
     await underUmask(
       dir,
@@ -117,14 +120,14 @@ Deno.test("writeFileSynced() sets the mode whatever the umask", () =>
     ]);
   }));
 
-Deno.test("writeFileSynced() takes names as long as the file system does", () =>
+Deno.test("writeFileSynced() accepts names as long as the file system does", () =>
   inTempDir(async (dir) => {
     const name = "n".repeat(255);
     await writeFileSynced(`${dir}/${name}`, "x");
     assertEquals(names(dir), [name]);
   }));
 
-Deno.test("writeFileSynced() lets a reader see whole texts only", () =>
+Deno.test("writeFileSynced() shows readers whole texts only", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/a`;
     const texts = Array.from({ length: 20 }, (_, i) => String.fromCharCode(97 + i).repeat(50_000 + i));
@@ -149,7 +152,7 @@ Deno.test("writeFileSynced() leaves nothing behind when it fails", () =>
     assertEquals(names(dir), ["taken"]);
   }));
 
-Deno.test("createExclusive() gives true to one of many, whose text it is", () =>
+Deno.test("createExclusive() returns true to one of many callers, whose text the file has", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/10.0.0.2`;
     const numbers = Array.from({ length: 30 }, (_, i) => i);
@@ -160,7 +163,7 @@ Deno.test("createExclusive() gives true to one of many, whose text it is", () =>
     assertEquals(names(dir), ["10.0.0.2"]);
   }));
 
-Deno.test("createExclusive() leaves alone what is there, be it a dangling link", () =>
+Deno.test("createExclusive() leaves an existing file as it is, a dangling link too", () =>
   inTempDir(async (dir) => {
     await Deno.symlink("nowhere", `${dir}/link`);
     await Deno.mkdir(`${dir}/folder`);
@@ -170,14 +173,14 @@ Deno.test("createExclusive() leaves alone what is there, be it a dangling link",
     assertEquals(names(dir), ["folder", "link"]);
   }));
 
-Deno.test("removeIfThere() tells whether there was something", () =>
+Deno.test("removeIfThere() returns whether there was something", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/a`, "");
     assertEquals(await removeIfThere(`${dir}/a`), true);
     assertEquals(await removeIfThere(`${dir}/a`), false);
   }));
 
-Deno.test("removeDirIfEmpty() keeps a directory with something in it, and a file", () =>
+Deno.test("removeDirIfEmpty() keeps a directory that is not empty, and a file", () =>
   inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/d`);
     await Deno.writeTextFile(`${dir}/d/f`, "");
@@ -225,7 +228,7 @@ Deno.test("compareBytes() agrees with the comparison of encoded bytes", () => {
   }
 });
 
-Deno.test("removeUnfinished() takes the unfinished writes of dead processes only", () =>
+Deno.test("removeUnfinished() removes the unfinished writes of dead processes only", () =>
   inTempDir(async (dir) => {
     const child = new Deno.Command("true").spawn();
     await child.status;
@@ -242,14 +245,14 @@ Deno.test("removeUnfinished() takes the unfinished writes of dead processes only
     assertEquals(await removeUnfinished(`${dir}/absent`), 0);
   }));
 
-Deno.test("ensureDir() gives up where the kernel lets nobody make a directory", async () => {
+Deno.test("ensureDir() fails where the kernel allows no directories", async () => {
   const error = await assertRejects(() => ensureDir("/proc/podwire"));
-  // From Deno 2.8.3 on it does not come to that.
+  // From Deno 2.8.3 on, Deno refuses it first.
   assert(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable, String(error));
   await assertRejects(() => ensureDir("/proc/podwire/a"));
 });
 
-Deno.test("ensureDir() makes a directory with its mode and leaves one that is there", () =>
+Deno.test("ensureDir() creates a directory with its mode, and leaves an existing one as it is", () =>
   inTempDir(async (dir) => {
     const umask = Number.parseInt((await runCommand({ program: "sh", args: ["-c", "umask"] })).stdout, 8);
     await ensureDir(`${dir}/a/b`, 0o700);
@@ -263,7 +266,7 @@ Deno.test("ensureDir() makes a directory with its mode and leaves one that is th
     await Promise.all(Array.from({ length: 20 }, () => ensureDir(`${dir}/x/y/z`)));
   }));
 
-Deno.test("setAside() moves a file to a free name and says which", () =>
+Deno.test("setAside() moves a file to a free name, and returns the name", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/a.json`;
     for (const n of [1, 2]) {
@@ -292,7 +295,7 @@ Deno.test("statOf() and realPath() follow links", () =>
     await assertRejects(() => realPath(`${dir}/absent`), Deno.errors.NotFound);
   }));
 
-Deno.test("whatever the umask, a directory gets its mode, its parents 0755, and files theirs", () =>
+Deno.test("regardless of the umask, a directory gets its mode, its parents 0755, and files theirs", () =>
   inTempDir(async (dir) => {
     for (const umask of ["000", "077"]) {
       const top = `${dir}/${umask}`;
@@ -309,7 +312,7 @@ Deno.test("whatever the umask, a directory gets its mode, its parents 0755, and 
     }
   }));
 
-Deno.test("a name that no file can have is that of no file", async () => {
+Deno.test("a name that is too long for a file counts as missing", async () => {
   const path = `/tmp/${"x".repeat(300)}`;
   assertEquals(await readTextIfThere(path), undefined);
   assertEquals(await statOf(path), undefined);

@@ -4,12 +4,12 @@ import { startProblem } from "../../lib/host/command.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
-/** What a script prints that Deno runs with these descriptors open. */
+/** Runs a script with these descriptors open, and returns its output. */
 async function runWith(redirections: string, script: string): Promise<unknown> {
   const path = await Deno.makeTempFile({ dir: `${ROOT}tests/host`, prefix: ".inherited-", suffix: ".ts" });
   try {
     await Deno.writeTextFile(path, script);
-    // What the tests themselves were started with must not be seen.
+    // Closes the descriptors that the tests themselves inherited.
     const close =
       'for n in /proc/$$/fd/*; do n=${n##*/}; [ $n -lt 3 ] || [ $n = 255 ] || eval "exec $n>&-"; done';
     const command = `${close}; exec "$0" run -q --no-prompt -A "$1" ${redirections}`;
@@ -52,12 +52,12 @@ const NOTHING = {
 };
 
 for (const redirections of ["", "3</etc/passwd", "3</etc/passwd 12</etc/passwd", "200</etc/passwd"]) {
-  Deno.test(`programs inherit standard input, output and error alone, started with "${redirections}"`, async () => {
+  Deno.test(`programs inherit only standard input, output and error, if started with "${redirections}"`, async () => {
     assertEquals(await runWith(redirections, SEE), NOTHING);
   });
 }
 
-Deno.test("what a shell could not become fails as a start does", async () => {
+Deno.test("a program that a shell could not become fails like a failed start", async () => {
   const dir = await Deno.makeTempDir();
   try {
     const failureOf = async (program: string) => {

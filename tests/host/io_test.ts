@@ -5,7 +5,7 @@ import { denoRules } from "../../lib/host/deno_rules.ts";
 
 const IO = new URL("../../lib/host/io.ts", import.meta.url);
 
-/** Runs a script that has an `io`, with these flags only. */
+/** Runs a script that has an `io`, with only these flags. */
 async function withIo(
   script: string,
   flags: readonly string[] = [],
@@ -48,17 +48,20 @@ Deno.test("processIo() needs no permission for arguments, streams and signals", 
     off();
     io.write((await io.readStdin()).toUpperCase());`;
   const { stdout, stderr, code } = await withIo(script, [], undefined, "straße\n");
-  assertEquals([code, stdout, stderr], [0, "STRASSE\n", '[["a","--b"],false,false,true]']);
+  assertEquals(
+    { code, stdout, stderr },
+    { code: 0, stdout: "STRASSE\n", stderr: '[["a","--b"],false,false,true]' },
+  );
 });
 
-Deno.test("processIo() reads long input as it is, with its byte order mark", async () => {
+Deno.test("processIo() reads long input unchanged, with its byte order mark", async () => {
   const text = "\ufeff€😀".repeat(100_000);
   const { stdout } = await withIo("io.write(await io.readStdin());", [], undefined, text);
   assert(stdout === text);
   assertEquals((await withIo("io.write(await io.readStdin() + '.');")).stdout, ".");
 });
 
-Deno.test("processIo() reads the variables that were granted, and tells empty from missing", async () => {
+Deno.test("processIo() reads the granted variables, and distinguishes empty from missing", async () => {
   const { stdout } = await withIo(
     'io.write(JSON.stringify([io.env("PWT"), io.env("EMPTY"), io.env("PWT_NOT")]));',
     ["--allow-env=PWT,EMPTY,PWT_NOT"],
@@ -66,14 +69,14 @@ Deno.test("processIo() reads the variables that were granted, and tells empty fr
   assertEquals(stdout, '["é","",null]');
 });
 
-Deno.test("processIo() knows the user with permission to read, or from Deno 2.8.3 on to run sh, only", async () => {
+Deno.test("processIo() knows the user only with permission to read, or from Deno 2.8.3 on to run sh", async () => {
   const flag = denoRules().kernelFilesByRead ? "--allow-read=/proc/self" : "--allow-run=sh";
   const { stdout } = await withIo("io.write(String(io.uid()));", [flag]);
   assertEquals(stdout, (await runCommand({ program: "id", args: ["-u"] })).stdout.trim());
   assertEquals(String(processIo().uid()), stdout);
 });
 
-Deno.test("processIo() hands a signal on until it is told to stop", async () => {
+Deno.test("processIo() passes on a signal until the listener is removed", async () => {
   const script = `
     let seen = 0;
     const alive = setInterval(() => {}, 1000);
@@ -92,16 +95,16 @@ Deno.test("processIo() hands a signal on until it is told to stop", async () => 
     assert(pid > 1);
     if (signal) Deno.kill(pid, signal);
   });
-  assertEquals([code, stdout], [0, "SIGUSR2\nSIGUSR1\n"]);
+  assertEquals({ code, stdout }, { code: 0, stdout: "SIGUSR2\nSIGUSR1\n" });
 });
 
-Deno.test("processIo() writes all of a long text through a slow pipe", async () => {
+Deno.test("processIo() writes a long text completely through a slow pipe", async () => {
   const text = 'io.write("0123456789".repeat(100_000));';
   assertEquals((await withIo(text, [], '"$@" | (sleep 0.2; wc -c)')).stdout.trim(), "1000000");
 });
 
-Deno.test("processIo() does not fail when the reader has seen enough", async () => {
+Deno.test("processIo() does not fail if the reader stops reading", async () => {
   const script = 'for (let i = 0; i < 10_000; i++) io.write("line\\n"); io.writeError("done");';
   const { stdout, stderr } = await withIo(script, [], '"$@" | head -n 1');
-  assertEquals([stdout, stderr], ["line\n", "done"]);
+  assertEquals({ stdout, stderr }, { stdout: "line\n", stderr: "done" });
 });

@@ -6,21 +6,21 @@ import { inTempDir } from "../temp_dir.ts";
 import { delay } from "../../lib/async/wait.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
-/** How many of the files that this process has open are at paths that begin so. */
+/** Counts the open files of this process whose paths have this prefix. */
 async function openFiles(path: string): Promise<number> {
   const dir = `/proc/${Deno.pid}/fd`;
   const files = (await namesIn(dir)).map((name) => linkTarget(`${dir}/${name}`).catch(() => undefined));
   return (await Promise.all(files)).filter((target) => target?.startsWith(path)).length;
 }
 
-Deno.test("lockFile() makes the file and its directory, for nobody else to read", () =>
+Deno.test("lockFile() creates the file and its directory, which no other user can read", () =>
   inTempDir(async (dir) => {
     using _lock = await lockFile(`${dir}/a/b/lock`);
     assertEquals((Deno.statSync(`${dir}/a/b/lock`).mode ?? 0) & 0o777, 0o600);
     assertEquals((Deno.statSync(`${dir}/a/b`).mode ?? 0) & 0o777, 0o700);
   }));
 
-Deno.test("lockFile() lets one in at a time, also within one process", () =>
+Deno.test("lockFile() has one holder at a time, also within one process", () =>
   inTempDir(async (dir) => {
     let inside = 0;
     const turn = async () => {
@@ -34,7 +34,7 @@ Deno.test("lockFile() lets one in at a time, also within one process", () =>
     assertEquals(await openFiles(dir), 0);
   }));
 
-Deno.test("lockFile() and flock of util-linux keep each other out", () =>
+Deno.test("lockFile() and flock of util-linux exclude each other", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/lock`;
     {
@@ -60,7 +60,7 @@ Deno.test("lockFile() and flock of util-linux keep each other out", () =>
     await other;
   }));
 
-Deno.test("lockFile() shares a shared lock, and with nobody else", () =>
+Deno.test("a shared lock of lockFile() is shared with other shared locks only", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/lock`;
     {
@@ -93,7 +93,7 @@ Deno.test("lockFile() stops waiting when its signal fires, and leaves neither lo
     assertEquals((await flock("-n", path, "true")).code, 0);
   }));
 
-Deno.test("tryLockFile() gives undefined at once where the lock is held", () =>
+Deno.test("tryLockFile() returns undefined at once if the lock is held", () =>
   inTempDir(async (dir) => {
     using lock = await tryLockFile(`${dir}/lock`);
     assertEquals(lock?.path, `${dir}/lock`);
@@ -101,7 +101,7 @@ Deno.test("tryLockFile() gives undefined at once where the lock is held", () =>
     assertEquals(await openFiles(dir), 1);
   }));
 
-Deno.test("a lock is freed once, and early if wanted", () =>
+Deno.test("a lock is released once, also before its end", () =>
   inTempDir(async (dir) => {
     const first = await lockFile(`${dir}/lock`);
     first[Symbol.dispose]();
@@ -119,7 +119,7 @@ Deno.test("a shared lock does not remove the file", () =>
     await assertRejects(() => lock.remove(), TypeError, "not held exclusively");
   }));
 
-Deno.test("a lock is freed though a program is being started meanwhile", () =>
+Deno.test("a lock is released even if a program starts meanwhile", () =>
   inTempDir(async (dir) => {
     const running = [];
     for (let i = 0; i < 30; i++) {
@@ -133,7 +133,7 @@ Deno.test("a lock is freed though a program is being started meanwhile", () =>
     await Promise.all(running);
   }));
 
-Deno.test("removing the file lets no two in at once", () =>
+Deno.test("removing the file never leads to two holders", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/lock`;
     let inside = 0;
@@ -144,7 +144,7 @@ Deno.test("removing the file lets no two in at once", () =>
       inside--;
       if (n % 2 === 0) await lock.remove();
     };
-    // A process of its own takes part, which removes without asking twice.
+    // Another process takes part, which removes the file without a second check.
     const script = 'for i in 1 2 3 4 5 6 7 8 9 10; do flock "$0" true; done';
     const other = runCommand({ program: "sh", args: ["-c", script, path] });
     await Promise.all(Array.from({ length: 40 }, (_, n) => turn(n)));
@@ -158,7 +158,7 @@ Deno.test("a directory can be locked", () =>
     assertEquals((await flock("-n", dir, "true")).code, 1);
   }));
 
-Deno.test("a lock that cannot be taken says why", () =>
+Deno.test("a lock that cannot be taken is an error with its reason", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/file`, "");
     await assertRejects(() => lockFile(`${dir}/file/lock`), Deno.errors.NotADirectory);

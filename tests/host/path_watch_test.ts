@@ -1,15 +1,15 @@
-// Against real directories, with a watch that tells what a test wants.
+// With real directories, and a watch that reports what a test wants.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { PathWatch } from "../../lib/host/path_watch.ts";
 import type { WatchDirs, WatchListener } from "../../lib/host/watch.ts";
 
 class FakeWatch {
-  /** What was watched, one list a call, and whether it still is. */
+  /** The watched directories of each call, and whether the watch is still open. */
   readonly calls: { readonly dirs: readonly string[]; readonly listener: WatchListener; open: boolean }[] =
     [];
   readonly failures: unknown[] = [];
   changes = 0;
-  /** Done just before a watch is made. */
+  /** Runs just before a watch is made. */
   before: () => void = () => {};
   readonly paths: PathWatch;
 
@@ -38,7 +38,7 @@ class FakeWatch {
     return this.paths.cover(paths.map((path) => this.dir + path));
   }
 
-  tell(call: number, ...paths: string[]): void {
+  emit(call: number, ...paths: string[]): void {
     this.calls[call]?.listener.changed(paths.map((path) => this.dir + path));
   }
 
@@ -57,7 +57,7 @@ async function inTempDir(fn: (fake: FakeWatch, dir: string) => Promise<void>): P
   }
 }
 
-Deno.test("what is watched already is not watched again, and what is new is watched beside it", () =>
+Deno.test("a watched directory is not watched again, and a new one gets a watch of its own", () =>
   inTempDir(async (fake, dir) => {
     assertEquals(await fake.cover("/etc/conf"), true);
     assertEquals(await fake.cover("/etc/conf"), false);
@@ -67,7 +67,7 @@ Deno.test("what is watched already is not watched again, and what is new is watc
     assertEquals(fake.watched, [",/etc,/etc/conf", "/bin"]);
   }));
 
-Deno.test("F44 of a directory that was replaced, the new one is watched; a watch of nothing that is there is closed", () =>
+Deno.test("F44 after a directory is replaced, the new one is watched, and the watch without existing directories is closed", () =>
   inTempDir(async (fake, dir) => {
     await fake.cover("/etc/conf");
     for (let n = 0; n < 2; n++) {
@@ -78,17 +78,23 @@ Deno.test("F44 of a directory that was replaced, the new one is watched; a watch
     assertEquals(fake.watched, [",/etc,/etc/conf", "/etc/conf (closed)", "/etc/conf"]);
   }));
 
-Deno.test("F44 a directory that something is told of itself is watched anew: its watch may have gone with one of its name", () =>
+Deno.test("F44 after an event about a directory itself it is watched again: its watch may be lost with a former one of that name", () =>
   inTempDir(async (fake) => {
     await fake.cover("/etc/conf");
-    fake.tell(0, "/etc/conf");
-    assertEquals([await fake.cover("/etc/conf"), fake.changes], [true, 1]);
+    fake.emit(0, "/etc/conf");
+    assertEquals({ added: await fake.cover("/etc/conf"), changes: fake.changes }, {
+      added: true,
+      changes: 1,
+    });
     assertEquals(fake.watched, [",/etc,/etc/conf", "/etc/conf"]);
-    fake.tell(1, "/etc/conf/10-a.conf");
-    assertEquals([await fake.cover("/etc/conf"), fake.changes], [false, 2]);
+    fake.emit(1, "/etc/conf/10-a.conf");
+    assertEquals({ added: await fake.cover("/etc/conf"), changes: fake.changes }, {
+      added: false,
+      changes: 2,
+    });
   }));
 
-Deno.test("F44 a directory that is replaced while its watch is made, or goes then, is looked at again", () =>
+Deno.test("F44 a directory that is replaced or removed while its watch is made is checked again", () =>
   inTempDir(async (fake, dir) => {
     fake.before = () => {
       Deno.renameSync(`${dir}/etc/conf`, `${dir}/former`);
@@ -105,26 +111,29 @@ Deno.test("F44 a directory that is replaced while its watch is made, or goes the
     assertEquals(fake.watched.length, 2);
   }));
 
-Deno.test("only what concerns the paths is told of, or what names none", () =>
+Deno.test("only events about the paths, or without a path, are reported", () =>
   inTempDir(async (fake) => {
     await fake.cover("/etc/conf");
-    fake.tell(0, "/etc/passwd");
-    fake.tell(0, "/other");
+    fake.emit(0, "/etc/passwd");
+    fake.emit(0, "/other");
     assertEquals(fake.changes, 0);
-    fake.tell(0, "/etc/passwd", "/etc/conf/a");
-    fake.tell(0);
+    fake.emit(0, "/etc/passwd", "/etc/conf/a");
+    fake.emit(0);
     assertEquals(fake.changes, 2);
   }));
 
-Deno.test("F41 after a failure all is watched anew, and the failed watch has no say any more", () =>
+Deno.test("F41 after a failure everything is watched again, and events of the failed watch are ignored", () =>
   inTempDir(async (fake) => {
     await fake.cover("/etc/conf");
     const error = new RangeError("broken");
     fake.calls[0]?.listener.failed(error);
     fake.calls[0]?.listener.failed(error);
     assertEquals(fake.failures, [error]);
-    fake.tell(0, "/etc/conf/a");
-    assertEquals([fake.changes, await fake.cover("/etc/conf")], [0, true]);
+    fake.emit(0, "/etc/conf/a");
+    assertEquals({ changes: fake.changes, added: await fake.cover("/etc/conf") }, {
+      changes: 0,
+      added: true,
+    });
     fake.paths.reset();
     assertEquals(await fake.cover("/etc/conf"), true);
     assertEquals(fake.watched, [
@@ -139,7 +148,7 @@ Deno.test("F41 after a failure all is watched anew, and the failed watch has no 
     await assertRejects(() => fake.cover("/etc/conf"), RangeError);
   }));
 
-Deno.test("F113 once disposed of, nothing is watched", () =>
+Deno.test("F113 nothing is watched after the disposal", () =>
   inTempDir(async (fake) => {
     await fake.cover("/etc/conf");
     fake.paths[Symbol.dispose]();

@@ -11,7 +11,7 @@ import { HostError, runCommand } from "../../lib/host/command.ts";
 
 const HOST = new URL("../../lib/host/", import.meta.url);
 
-/** What a script prints that runs with these flags only. */
+/** Runs a script with only these flags, and returns its output. */
 async function runWith(flags: readonly string[], script: string): Promise<string> {
   const file = await Deno.makeTempFile({ prefix: "pwt-", suffix: ".ts" });
   try {
@@ -38,7 +38,7 @@ async function runWith(flags: readonly string[], script: string): Promise<string
   }
 }
 
-Deno.test("permissionFlag() names the flag for what Deno refuses, and the flag is the one that helps", async () => {
+Deno.test("permissionFlag() returns the flag that grants what Deno refused", async () => {
   const tries = {
     read: 'Deno.readTextFileSync("/etc/hostname, x")',
     write: 'Deno.writeTextFileSync("/dev/null", "x")',
@@ -79,7 +79,7 @@ Deno.test("permissionFlag() names the flag for what Deno refuses, and the flag i
     temp: "--allow-write",
     preload: "--allow-run",
   });
-  // Each flag, granted, is refused no more.
+  // With each flag, the same call is no longer refused.
   for (const [name, flag] of Object.entries(flags) as [string, string][]) {
     if (["preload", "proc", "rename"].includes(name)) continue;
     const again = JSON.parse(await runWith([flag], script));
@@ -131,7 +131,7 @@ Deno.test("each version of Deno has its own names for what podwire needs", () =>
   assertEquals(doubled, [true, true, false, false]);
 });
 
-Deno.test("the table has what this Deno does, and the flags that it names are enough", async () => {
+Deno.test("the table matches this version of Deno, and its flags are sufficient", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
   try {
     const socket = `${dir}/s`;
@@ -159,7 +159,7 @@ Deno.test("the table has what this Deno does, and the flags that it names are en
   }
 });
 
-Deno.test("permissionFlag() takes the caller's word for what was asked", () => {
+Deno.test("permissionFlag() prefers what the caller says about the request", () => {
   const refused = new Deno.errors.NotCapable("in words not known yet");
   assertEquals(permissionFlag(refused), "--allow-all");
   assertEquals(
@@ -169,7 +169,7 @@ Deno.test("permissionFlag() takes the caller's word for what was asked", () => {
   assertEquals(permissionFlag(refused, { kind: "env" }), "--allow-env");
 });
 
-Deno.test("permissionFlag() gives undefined for every other error", () => {
+Deno.test("permissionFlag() returns undefined for every other error", () => {
   const looped = new Error("a");
   looped.cause = looped;
   for (const error of [undefined, null, "--allow-run", looped, new Deno.errors.PermissionDenied("x")]) {
@@ -177,7 +177,7 @@ Deno.test("permissionFlag() gives undefined for every other error", () => {
   }
 });
 
-Deno.test("isPermissionDenied() tells the kernel's refusal from Deno's", () => {
+Deno.test("isPermissionDenied() distinguishes refusals of the kernel from those of Deno", () => {
   assert(isPermissionDenied(new Error("outer", { cause: new Deno.errors.PermissionDenied("x") })));
   assert(!isPermissionDenied(new Deno.errors.NotCapable("x")));
   const mount = (stderr: string) => new HostError("Cannot run mount", { stderr });
@@ -187,7 +187,7 @@ Deno.test("isPermissionDenied() tells the kernel's refusal from Deno's", () => {
   assert(!isPermissionDenied(new Error("x")));
 });
 
-Deno.test("runCommand() ends a program also where only that program is granted", async () => {
+Deno.test("runCommand() ends a program also if only that program is granted", async () => {
   const script = `
     import { HostError, runCommand } from "${new URL("command.ts", HOST)}";
     const script = "(trap '' TERM; exec sleep 6) & echo $!; exec sleep 6";
@@ -206,7 +206,7 @@ Deno.test("runCommand() ends a program also where only that program is granted",
   assertEquals(JSON.parse(await runWith(["--allow-run"], script)), ["aborted", "SIGTERM", true, false]);
 });
 
-Deno.test("what Deno keeps from a compiled program is named by its path, as no flag can be given to it", () => {
+Deno.test("a file that Deno refuses to a compiled program is reported by its path, because such a program takes no flags", () => {
   const kept = new Deno.errors.NotCapable(
     'Requires all access to "/proc/foo", run again with the --allow-all flag',
   );

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
 import { isRunning, readProcesses } from "../../lib/host/process.ts";
 
-/** What `cat` would print. */
+/** The output of `cat`. */
 const printing = (stdout: string): RunCommand => () =>
   Promise.resolve({ code: 0, signal: null, stdout, stderr: "", elapsedMs: 1, ended: "exit" });
 
@@ -12,7 +12,7 @@ function stat(pid: number, name: string, state: string, start: number): string {
   return `${pid} (${name}) ${state} ${numbers.join(" ")}\n`;
 }
 
-Deno.test("processes are seen with their start, and those that there are not are left out", async () => {
+Deno.test("processes are read with their start, and missing ones are left out", async () => {
   const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
   try {
     const seen = await readProcesses([Deno.pid, child.pid, 2 ** 22 + 1, child.pid]);
@@ -28,7 +28,7 @@ Deno.test("processes are seen with their start, and those that there are not are
   assertEquals((await readProcesses([])).size, 0);
 });
 
-Deno.test("a process that has ended is not running, though its parent has not noticed", async () => {
+Deno.test("a process that has ended is not running, even before its parent notices", async () => {
   const script = "sleep 0 & echo $!; exec sleep 60";
   const parent = new Deno.Command("sh", { args: ["-c", script], stdout: "piped" }).spawn();
   try {
@@ -45,7 +45,7 @@ Deno.test("a process that has ended is not running, though its parent has not no
   }
 });
 
-Deno.test("the name of a program cannot pass for what follows it", async () => {
+Deno.test("the name of a program is never mistaken for the numbers after it", async () => {
   const names = ["a b", "x) R 1 2", "1) Z 1\n7 (y", "((", "))", "", "\n"];
   const text = names.map((name, index) => stat(100 + index, name, "S", 5000 + index)).join("");
   const seen = await readProcesses([100], { run: printing(text) });
@@ -55,7 +55,7 @@ Deno.test("the name of a program cannot pass for what follows it", async () => {
   );
 });
 
-Deno.test("another process with the same ID is not the one that was meant", () => {
+Deno.test("another process with the same ID is not the same process", () => {
   const seen = new Map([[7, { start: 40, isZombie: false }]]);
   assert(isRunning(seen, { pid: 7, start: 40 }));
   assert(isRunning(seen, { pid: 7, start: undefined }));
@@ -63,6 +63,6 @@ Deno.test("another process with the same ID is not the one that was meant", () =
   assert(!isRunning(seen, { pid: 8, start: undefined }));
 });
 
-Deno.test("looking at processes ends with the signal", async () => {
+Deno.test("reading processes ends with the signal", async () => {
   await assertRejects(() => readProcesses([1], { signal: AbortSignal.abort(new Error("enough")) }), "enough");
 });

@@ -11,14 +11,14 @@ import { inTempDir } from "../temp_dir.ts";
 
 const fifo = (path: string) => runOk(runCommand, { program: "mkfifo", args: [path] });
 
-/** What reading a path fails with, which must say its name. */
+/** Returns the error of reading a path, which must contain the path. */
 async function refusal(path: string): Promise<string> {
   const error = await assertRejects(() => readTextIfThere(path), UnreadableFileError);
   assertEquals(error.message, `Cannot read "${path}": ${error.why}`);
   return error.why;
 }
 
-Deno.test("what is no regular file is refused by its kind, and never waited for", () =>
+Deno.test("everything except a regular file is refused with its kind, and never waited for", () =>
   inTempDir(async (dir) => {
     await fifo(`${dir}/fifo`);
     await Deno.symlink("fifo", `${dir}/link`);
@@ -33,7 +33,7 @@ Deno.test("what is no regular file is refused by its kind, and never waited for"
     assertEquals(readHeadSync(`${dir}/none`, 4), undefined);
   }));
 
-Deno.test("a file is read up to 4 MiB, and no further", () =>
+Deno.test("a file of up to 4 MiB is read, and no larger one", () =>
   inTempDir(async (dir) => {
     const bytes = new Uint8Array(LARGEST_FILE).fill(0x61);
     await Deno.writeFile(`${dir}/full`, bytes);
@@ -41,13 +41,13 @@ Deno.test("a file is read up to 4 MiB, and no further", () =>
     assertEquals(readHeadSync(`${dir}/full`, 4)?.byteLength, 4);
     await Deno.writeFile(`${dir}/full`, new Uint8Array(1), { append: true });
     assertEquals(await refusal(`${dir}/full`), "it is larger than 4 MiB");
-    // It takes no room on the disk.
+    // It takes no space on the disk.
     await Deno.writeTextFile(`${dir}/huge`, "");
     await Deno.truncate(`${dir}/huge`, 3_000_000_000);
     assertEquals(await refusal(`${dir}/huge`), "it is larger than 4 MiB");
   }));
 
-Deno.test("a path that leads to a file at one moment and to a FIFO at the next never makes a reader wait", () =>
+Deno.test("a path that alternates between a file and a FIFO never makes a reader wait", () =>
   inTempDir(async (dir) => {
     await fifo(`${dir}/fifo`);
     await Deno.writeTextFile(`${dir}/file`, "text");

@@ -1,4 +1,4 @@
-// What a killed caller left running is ended, and nothing else: real processes.
+// Programs that a killed caller left running are ended, and nothing else; with real processes.
 import { assert, assertEquals } from "@std/assert";
 import { type CommandRequest, type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { CALL_VARIABLE, RunningPrograms } from "../../lib/host/running_programs.ts";
@@ -19,14 +19,14 @@ async function withDir(fn: (dir: string) => Promise<void>): Promise<void> {
 
 const notesIn = (dir: string) => [...Deno.readDirSync(`${dir}/calls`)].map(({ name }) => name);
 
-/** Waits until a script has written its process ID there. */
+/** Waits until a script has written its process ID to the file. */
 async function pidIn(path: string): Promise<number> {
   let text = "";
   await until(async () => (text = await Deno.readTextFile(path).catch(() => "")).endsWith("\n"));
   return Number(text);
 }
 
-Deno.test("a program whose caller lives is noted and left alone, and its note goes with it", () =>
+Deno.test("a program whose caller lives has a file and is left alone, and its file is removed with it", () =>
   withDir(async (dir) => {
     const running = new RunningPrograms(dir);
     const cut = new AbortController();
@@ -44,7 +44,7 @@ Deno.test("a program whose caller lives is noted and left alone, and its note go
     assertEquals([await findByEnvironment(entry), notesIn(dir)], [[], []]);
   }));
 
-Deno.test("a program whose caller was killed is ended with its session, be it deaf to TERM", () =>
+Deno.test("a program whose caller was killed is ended with its session, even if it ignores TERM", () =>
   withDir(async (dir) => {
     const running = new RunningPrograms(dir);
     for (const script of ["sleep 300 & wait", "trap '' TERM; sleep 300 & while :; do wait; done"]) {
@@ -57,7 +57,7 @@ Deno.test("a program whose caller was killed is ended with its session, be it de
     }
   }));
 
-Deno.test("of a program that hangs, what it started in sessions of their own ends too, without the mark as well", () =>
+Deno.test("processes that a hung program started in other sessions are ended too, also without the mark", () =>
   withDir(async (dir) => {
     const deep =
       `setsid sh -c 'echo $$ >${dir}/one; setsid env -i sh -c "echo \\$\\$ >${dir}/two; sleep 300; :"; :' &`;
@@ -70,7 +70,7 @@ Deno.test("of a program that hangs, what it started in sessions of their own end
     }
   }));
 
-Deno.test("a daemon that has left its session and its parent is left alone, with the mark of a program that hangs or has ended", () =>
+Deno.test("a daemon that left its session and its parent is left alone, with the mark of a program that hangs or has ended", () =>
   withDir(async (dir) => {
     const daemon = `(setsid sh -c 'echo $$ >${dir}/pid; exec sleep 300' &);`;
     for (const script of [`${daemon} sleep 300`, daemon]) {
@@ -85,7 +85,7 @@ Deno.test("a daemon that has left its session and its parent is left alone, with
     }
   }));
 
-Deno.test("what is left of the session of a program that has ended is ended", () =>
+Deno.test("the rest of the session of a program that has ended is ended", () =>
   withDir(async (dir) => {
     await using program = await abandonedProgram(dir, C1, "sleep 300 &");
     await program.status;
@@ -98,7 +98,7 @@ Deno.test({
   ...need("root"),
   fn: () =>
     withDir(async (dir) => {
-      // It may even be what the caller had just started when it was killed.
+      // It could be the program that the caller had just started when it was killed.
       for (const pid of ["known", "unknown"]) {
         const id = crypto.randomUUID();
         const user = new Deno.Command("sleep", {
@@ -125,7 +125,7 @@ Deno.test({
     }),
 });
 
-Deno.test("of two installations with equal container IDs, and of equal environments, each ends its own", () =>
+Deno.test("two installations with equal container IDs and environments each end only their own programs", () =>
   withDir(async (dir) => {
     const script = "sleep 300 & wait";
     await using one = await abandonedProgram(`${dir}/one`, C1, script, { CNI_CONTAINERID: "c1" });
@@ -140,7 +140,7 @@ Deno.test("of two installations with equal container IDs, and of equal environme
     assertEquals(await counts(), [0, 0, 2]);
   }));
 
-Deno.test("where the caller was killed in the moment of the start, the mark alone tells", () =>
+Deno.test("if the caller was killed during the start, the mark alone identifies the program", () =>
   withDir(async (dir) => {
     const id = crypto.randomUUID();
     const child = new Deno.Command("sleep", {
@@ -155,7 +155,7 @@ Deno.test("where the caller was killed in the moment of the start, the mark alon
     assertEquals([(await child.status).signal, notesIn(dir)], ["SIGTERM", []]);
   }));
 
-Deno.test("where nothing can be noted the program runs all the same", () =>
+Deno.test("a program still runs if no file for it can be written", () =>
   withDir(async (dir) => {
     const seen: CommandRequest[] = [];
     const run: RunCommand = (request) => {
@@ -170,14 +170,14 @@ Deno.test("where nothing can be noted the program runs all the same", () =>
     assertEquals(await new RunningPrograms(`${dir}/new`).endAbandonedOf("c1"), []);
   }));
 
-Deno.test("what has to be killed is waited for until it is gone: a busy machine takes its time for that, too", () =>
+Deno.test("a killed program is waited for until it is gone, because a busy machine may be slow", () =>
   withDir(async (dir) => {
     // No process has so large an ID.
     const entry = await leaveNote(dir, C1, 4194305);
     const started = performance.now();
-    let isLeft = true;
+    let isThere = true;
     const run: RunCommand = async ({ args = [] }) => {
-      isLeft = performance.now() - started < 2_500;
+      isThere = performance.now() - started < 2_500;
       const own = (await runCommand({ program: "sh", args: [...args] })).stdout;
       const fake = args[1]?.includes("environ")
         ? `/proc/4194305/environ:${entry}\0`
@@ -186,12 +186,12 @@ Deno.test("what has to be killed is waited for until it is gone: a busy machine 
       return {
         code: 0,
         signal: null,
-        stdout: own + (isLeft ? fake : ""),
+        stdout: own + (isThere ? fake : ""),
         stderr: "",
         elapsedMs: 1,
         ended: "exit",
       };
     };
     assertEquals(await new RunningPrograms(dir, run).endAbandonedOf("c1"), [4194305]);
-    assertEquals([isLeft, notesIn(dir)], [false, []]);
+    assertEquals([isThere, notesIn(dir)], [false, []]);
   }));

@@ -28,7 +28,7 @@ Deno.test({
   },
 });
 
-Deno.test("where no service manager is, nothing is run", async () => {
+Deno.test("without a service manager, nothing is run", async () => {
   const { run, requests } = new FakeRun();
   for (const notifySocket of [undefined, ""]) {
     await new ServiceManager({ notifySocket, pid: 1, run }).notify("READY=1");

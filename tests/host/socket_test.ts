@@ -6,7 +6,7 @@ import { type ClaimedSocket, claimSocket, socketPaths } from "../../lib/host/soc
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 
-/** A socket that is listened on, and the listener, which the claim leaves to its maker. */
+/** A claimed socket and its listener, which the claim does not close. */
 class Listening implements AsyncDisposable {
   listener: Deno.UnixListener | undefined;
   socket: ClaimedSocket | undefined;
@@ -35,7 +35,7 @@ const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
 const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
 const connect = (path: string) => Deno.connect({ transport: "unix", path });
 
-Deno.test("claimSocket() puts a socket under the path that only its owner may connect to", () =>
+Deno.test("claimSocket() makes a socket at the path that only its owner may connect to", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/run/p.sock`;
     await using listening = await Listening.at(path);
@@ -49,13 +49,13 @@ Deno.test("claimSocket() puts a socket under the path that only its owner may co
 Deno.test("a socket without a listener is replaced, and files of its making are removed", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
-    // Deno takes a socket away as it closes it, but only under the name that it knows.
+    // Deno removes a socket when it closes it, but only at the path that it knows.
     const listener = Deno.listen({ transport: "unix", path: `${path}.first` });
     await Deno.rename(`${path}.first`, path);
     listener.close();
     await Deno.mkdir(`${dir}/.podwire-0011aabb`);
     assert(Deno.lstatSync(path).isSocket);
-    // A child of another test that is being started holds the closed listener a moment longer.
+    // A child process that another test starts now holds the closed listener for a moment.
     await until(() => connect(path).then((one) => one.close() ?? false, () => true), "no process listens");
     await using _listening = await Listening.at(path);
     (await connect(path)).close();
@@ -77,10 +77,13 @@ Deno.test("a path that is not a socket is refused, and stays", () =>
     const path = `${dir}/p.sock`;
     await Deno.writeTextFile(path, "mine");
     const error = await assertRejects(() => Listening.at(path), HostError, "is not a socket");
-    assertEquals([error.reason, await Deno.readTextFile(path)], ["exists", "mine"]);
+    assertEquals(
+      { reason: error.reason, text: await Deno.readTextFile(path) },
+      { reason: "exists", text: "mine" },
+    );
   }));
 
-Deno.test("of ten who claim a path at once, one gets it", () =>
+Deno.test("of ten concurrent claims of a path, one succeeds", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
     const tried = await Promise.allSettled(Array.from({ length: 10 }, () => Listening.at(path)));
@@ -90,7 +93,7 @@ Deno.test("of ten who claim a path at once, one gets it", () =>
     await made[0]?.[Symbol.asyncDispose]();
   }));
 
-Deno.test("release() removes the name only while it leads to the own socket", () =>
+Deno.test("release() removes the path only while it leads to its own socket", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
     const first = await Listening.at(path);
@@ -104,7 +107,7 @@ Deno.test("release() removes the name only while it leads to the own socket", ()
     assertEquals(namesIn(dir), ["p.sock.lock"]);
   }));
 
-Deno.test("release() makes nothing anew where the directory is gone", () =>
+Deno.test("release() creates nothing if the directory is gone", () =>
   inTempDir(async (dir) => {
     const listening = await Listening.at(`${dir}/run/p.sock`);
     await Deno.remove(`${dir}/run`, { recursive: true });
@@ -112,7 +115,7 @@ Deno.test("release() makes nothing anew where the directory is gone", () =>
     assertEquals(namesIn(dir), []);
   }));
 
-Deno.test("socketPaths() has every path that a permission of this Deno has to name for a claim", async () => {
+Deno.test("socketPaths() returns every path that a claim needs a permission for with this Deno", async () => {
   const path = await Deno.makeTempDir({ prefix: "pwt-" }) + "/p.sock";
   try {
     const script = `
@@ -155,7 +158,7 @@ Deno.test("socketPaths() has every path that a permission of this Deno has to na
   }
 });
 
-Deno.test("a path that no socket can have is refused by its length", () =>
+Deno.test("a path that is too long for a socket is refused with its length", () =>
   inTempDir(async (dir) => {
     const long = `${dir}/${"x".repeat(100)}`;
     await assertRejects(() => Listening.at(`${long}/p.sock`), HostError, "too long for a socket");

@@ -6,26 +6,26 @@ import { inTempDir } from "../temp_dir.ts";
 
 const HOST = fromFileUrl(new URL("../../lib/host/", import.meta.url));
 
-/** Where else files are looked at directly: where what the kernel shows there does not matter. */
+/** The other files that inspect files directly, because files of the kernel do not matter there. */
 const ELSEWHERE = [
-  // Whether a program is there.
+  // Whether a program exists.
   "search_path.ts",
-  // Whether what is to be removed is a directory.
+  // Whether the path to remove is a directory.
   "file.ts",
-  // What may not be looked at is not judged.
+  // A path that may not be inspected is not checked.
   "file_safety.ts",
   "lock.ts",
-  // Whether a file that is absent is a link that leads nowhere.
+  // Whether a missing file is a dangling link.
   "read_file.ts",
-  // Its own notes.
+  // Its own files.
   "running_programs.ts",
   "socket.ts",
-  // What may not be looked at is not watched.
+  // A path that may not be inspected is not watched.
   "watch.ts",
 ];
 const LOOK = /\b(?:Deno|fs)\s*\.\s*(?:l?stat|readLink|readDir|realPath|readlink|readdir|realpath)(?:Sync)?\b/;
 
-Deno.test("only stat.ts looks at files below /proc and /sys", async () => {
+Deno.test("only stat.ts inspects files below /proc and /sys", async () => {
   const found: string[] = [];
   for await (const { name } of Deno.readDir(HOST)) {
     const text = await Deno.readTextFile(`${HOST}${name}`);
@@ -35,7 +35,7 @@ Deno.test("only stat.ts looks at files below /proc and /sys", async () => {
   assertEquals(found.sort(), [...ELSEWHERE, "stat.ts"].sort());
 });
 
-Deno.test("statOf(), linkTarget(), namesIn() and realPath() see the kernel's files as programs do", async () => {
+Deno.test("statOf(), linkTarget(), namesIn() and realPath() see the files of the kernel as programs do", async () => {
   const own = `/proc/${Deno.pid}`;
   const { stdout } = await runCommand({ program: "stat", args: ["-Lc", "%d %i", `${own}/ns/net`] });
   for (const path of [`${own}/ns/net`, "/proc/self/ns/net", "//proc/thread-self/ns/net"]) {
@@ -59,7 +59,7 @@ Deno.test("statOf(), linkTarget(), namesIn() and realPath() see the kernel's fil
   assertEquals(`${ownUser()}\n`, user);
 });
 
-Deno.test("what is not there, or is no directory, is the same below /proc as elsewhere", () =>
+Deno.test("a missing path, or one that is not a directory, gives the same result below /proc as elsewhere", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/file`, "");
     for (
@@ -77,13 +77,13 @@ Deno.test("what is not there, or is no directory, is the same below /proc as els
     }
   }));
 
-Deno.test("however many files are asked for at once, each gets its own answer, from few programs", async () => {
+Deno.test("each of many concurrent requests gets its own answer, from few programs", async () => {
   const wanted = Array.from({ length: 3_000 }, (_, index) => index % 3 === 0 ? Deno.pid : 5_000_000 + index);
   const answers = await Promise.all(wanted.map((pid) => statOf(`/proc/${pid}`)));
   assertEquals(answers.map((there) => there !== undefined), wanted.map((pid) => pid === Deno.pid));
 });
 
-Deno.test("without full permissions a script sees the kernel's files with --allow-read and sh, and prompts for nothing", () =>
+Deno.test("without full permissions a script sees the files of the kernel with --allow-read and sh, and never prompts", () =>
   inTempDir(async (dir) => {
     const script = `${dir}/look.ts`;
     await Deno.writeTextFile(

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { escapedInJson, oneLine } from "../../lib/host/terminal_text.ts";
 
-/** One of each kind that a terminal acts on, or that it does not show. */
+/** One character of each kind that a terminal acts on, or does not show. */
 const HOSTILE = [
   "\x00",
   "\x1b[2J",
@@ -27,7 +27,7 @@ const HOSTILE = [
 ];
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 
-Deno.test("oneLine() leaves nothing that a terminal acts on or hides, and everything else", () => {
+Deno.test("oneLine() escapes everything that a terminal acts on or hides, and keeps the rest", () => {
   for (const text of HOSTILE) {
     const shown = oneLine(`a${text}b`);
     assert(!UNSHOWN.test(shown), JSON.stringify(shown));
@@ -37,7 +37,7 @@ Deno.test("oneLine() leaves nothing that a terminal acts on or hides, and everyt
   assertEquals(oneLine("a\nb\x1b\u202e"), "a\\nb\\x1b\\u{202e}");
 });
 
-Deno.test("JSON says the same after what a terminal acts on was escaped in it", () => {
+Deno.test("JSON has the same meaning after its escaping for a terminal", () => {
   const value = { [HOSTILE.join("")]: HOSTILE, plain: "é 🙂\n" };
   const json = `${JSON.stringify(value, null, 2)}\n`;
   const escaped = escapedInJson(json);

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { copyFile, removeTree } from "../../lib/host/tree.ts";
 
-Deno.test("a copy has exactly the mode that was asked for, and a tree goes whole, as often as one likes", async () => {
+Deno.test("a copy has exactly the requested mode, and a tree is removed completely, any number of times", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-tree-" });
   try {
     await Deno.mkdir(`${dir}/a/b`, { recursive: true });

@@ -5,7 +5,7 @@ import { until } from "../until.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { delay } from "../../lib/async/wait.ts";
 
-Deno.test("watchDirs() tells changes until it is disposed of", () =>
+Deno.test("watchDirs() reports changes until it is disposed of", () =>
   inTempDir(async (dir) => {
     const seen: string[] = [];
     const first = Promise.withResolvers<void>();
@@ -22,7 +22,7 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
     assert(seen.every((path) => path.startsWith(dir)));
     const count = seen.length;
     await writeFileSynced(`${dir}/b`, "x");
-    // By then another watch has told of it.
+    // By then another watch has reported it.
     using _other = await watchDirs([dir], { changed: () => later.resolve(), failed: later.reject });
     await Deno.mkdir(`${dir}/c`);
     await later.promise;
@@ -34,7 +34,7 @@ Deno.test("watchDirs() tells changes until it is disposed of", () =>
     );
   }));
 
-Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
+Deno.test("watchDirs() reports a failure once, and may be disposed of then", () =>
   inTempDir(async (dir) => {
     const failure = Promise.withResolvers<unknown>();
     const changed = () => {
@@ -45,24 +45,24 @@ Deno.test("watchDirs() tells a failure once and may be disposed of then", () =>
     assert(await failure.promise instanceof RangeError);
   }));
 
-Deno.test("F41 of more events than Deno keeps for a busy reader, watchDirs() says that anything may have changed", () =>
+Deno.test("F41 after more events than Deno queues for a busy reader, watchDirs() reports that anything may have changed", () =>
   inTempDir(async (dir) => {
-    const told: (readonly string[])[] = [];
+    const reported: (readonly string[])[] = [];
     const failure = Promise.withResolvers<void>();
-    const changed = (paths: readonly string[]) => void told.push(paths);
+    const changed = (paths: readonly string[]) => void reported.push(paths);
     using _watch = await watchDirs([dir], { changed, failed: failure.reject });
-    // Deno 2.7 keeps 16 events, 2.9 keeps 1,024; each file makes three.
+    // Deno 2.7 queues 16 events, 2.9 queues 1,024; each file makes three.
     for (let i = 0; i < 500; i++) Deno.writeTextFileSync(`${dir}/f${i}`, "x");
     const end = performance.now() + 100;
     while (performance.now() < end) { /* the loop of events stands still, so the kernel's fill the queue */ }
-    await until(() => told.some((paths) => paths.length === 0));
-    const seen = new Set(told.flat());
+    await until(() => reported.some((paths) => paths.length === 0));
+    const seen = new Set(reported.flat());
     assert(seen.size < 500, "nothing was dropped: the test no longer shows what it is for");
   }));
 
-Deno.test("F41 what the kernel dropped, and tells without a path, is told as that anything may have changed", async () => {
+Deno.test("F41 an event without a path, for events that the kernel dropped, means that anything may have changed", async () => {
   const { watchFs } = Deno;
-  // No directory has so many events that the kernel's queue is ever full.
+  // No directory has enough events to fill the queue of the kernel.
   const overflow = async function* () {
     yield await Promise.resolve({ kind: "other", paths: [] });
   };
@@ -76,35 +76,35 @@ Deno.test("F41 what the kernel dropped, and tells without a path, is told as tha
   }
 });
 
-Deno.test("a few events are told one by one, and reading is no change", async () => {
-  // Deno tells each watcher what is removed elsewhere too; with that there may be too many to be told one by one.
+Deno.test("a few events are reported one by one, and a read is not a change", async () => {
+  // Deno also reports removals elsewhere to each watcher; with those there may be too many for single reports.
   const isShown = () => inTempDir(showsFewEvents);
   assert(await isShown() || await isShown() || await isShown(), "three times there were too many events");
 });
 
-/** Gives false where so much happened elsewhere that anything may have changed. */
+/** Returns false if there were too many events elsewhere, so that anything may have changed. */
 async function showsFewEvents(dir: string): Promise<boolean> {
-  const told: (readonly string[])[] = [];
-  const changed = (paths: readonly string[]) => void told.push(paths);
+  const reported: (readonly string[])[] = [];
+  const changed = (paths: readonly string[]) => void reported.push(paths);
   using _watch = await watchDirs([dir], { changed, failed: () => {} });
-  const toldOf = (name: string) => told.some((paths) => paths.includes(`${dir}/${name}`));
-  const tooMany = () => told.some((paths) => paths.length === 0);
+  const isReported = (name: string) => reported.some((paths) => paths.includes(`${dir}/${name}`));
+  const tooMany = () => reported.some((paths) => paths.length === 0);
   await Deno.writeTextFile(`${dir}/a`, "x");
   await Deno.mkdir(`${dir}/b`);
-  // What comes before in the queue was told before.
-  await until(() => toldOf("b") || tooMany());
+  // Earlier events of the queue were reported before.
+  await until(() => isReported("b") || tooMany());
   if (tooMany()) return false;
-  assert(toldOf("a"), JSON.stringify(told));
-  told.length = 0;
+  assert(isReported("a"), JSON.stringify(reported));
+  reported.length = 0;
   for (let i = 0; i < 3; i++) await Deno.readTextFile(`${dir}/a`);
   await Deno.mkdir(`${dir}/c`);
-  await until(() => toldOf("c") || tooMany());
+  await until(() => isReported("c") || tooMany());
   if (tooMany()) return false;
-  assert(!toldOf("a"), JSON.stringify(told));
+  assert(!isReported("a"), JSON.stringify(reported));
   return true;
 }
 
-Deno.test("watchedPaths() gives the directories on the way to a path, and those that links lead through", () =>
+Deno.test("watchedPaths() returns the directories on the way to a path, and those that links lead through", () =>
   inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/real/conf`, { recursive: true });
     await Deno.mkdir(`${dir}/etc`);
@@ -121,7 +121,7 @@ Deno.test("watchedPaths() gives the directories on the way to a path, and those 
     );
   }));
 
-Deno.test("watchedPaths() finds the same for many paths at once as for each of them alone", () =>
+Deno.test("watchedPaths() finds the same for many paths together as for each of them alone", () =>
   inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/conf/folder`, { recursive: true });
     await Deno.symlink("conf", `${dir}/link`);
@@ -136,7 +136,7 @@ Deno.test("watchedPaths() finds the same for many paths at once as for each of t
     }
   }));
 
-Deno.test("watchedPaths() ends at what is not there, at files, and in loops of links", () =>
+Deno.test("watchedPaths() ends at missing paths, at files, and in loops of links", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/file`, "");
     await Deno.symlink("loop", `${dir}/loop`);
@@ -150,10 +150,13 @@ Deno.test("watchedPaths() ends at what is not there, at files, and in loops of l
     await Deno.mkdir(`${dir}/absent`);
     assertEquals(await inside("absent/a/b"), ["", "/absent"]);
     const { concerns } = await watchedPaths([`${dir}/file`]);
-    assertEquals([concerns(`${dir}/file`), concerns(`${dir}/other`)], [true, false]);
+    assertEquals(
+      { file: concerns(`${dir}/file`), other: concerns(`${dir}/other`) },
+      { file: true, other: false },
+    );
   }));
 
-Deno.test("watchedPaths() knows a directory that was replaced by one of its name", () =>
+Deno.test("watchedPaths() recognizes a directory that was replaced by one of the same name", () =>
   inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/conf`);
     await Deno.mkdir(`${dir}/next`);
@@ -165,27 +168,27 @@ Deno.test("watchedPaths() knows a directory that was replaced by one of its name
     assertNotEquals(await of(), one);
   }));
 
-Deno.test("what is removed elsewhere is told to nobody who does not look there", () =>
+Deno.test("a removal elsewhere is reported only to listeners of that directory", () =>
   inTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/one`);
     await Deno.mkdir(`${dir}/other`);
     await Deno.writeTextFile(`${dir}/other/a`, "x");
-    const told: string[] = [];
-    const changed = (paths: readonly string[]) => void told.push(...paths);
+    const reported: string[] = [];
+    const changed = (paths: readonly string[]) => void reported.push(...paths);
     using _one = await watchDirs([`${dir}/one/`], { changed, failed: () => {} });
     using _other = await watchDirs([`${dir}/other`], { changed: () => {}, failed: () => {} });
     await Deno.remove(`${dir}/other/a`);
     await Deno.mkdir(`${dir}/one/b`);
-    await until(() => told.includes(`${dir}/one/b`));
-    assertEquals(told.filter((path) => !path.startsWith(`${dir}/one/`)), []);
+    await until(() => reported.includes(`${dir}/one/b`));
+    assertEquals(reported.filter((path) => !path.startsWith(`${dir}/one/`)), []);
   }));
 
-Deno.test("F44 all who watch a directory hear of what is made in the one in its place, until each has ended its watch", () =>
+Deno.test("F44 all listeners of a directory get the events of the directory in its place, until each ends its watch", () =>
   inTempDir(async (dir) => {
     const conf = `${dir}/conf`;
-    const told: string[][] = [[], [], []];
+    const reported: string[][] = [[], [], []];
     const watch = async (nth: number, path: string) =>
-      await watchDirs([path], { changed: (paths) => void told[nth]?.push(...paths), failed: () => {} });
+      await watchDirs([path], { changed: (paths) => void reported[nth]?.push(...paths), failed: () => {} });
     await Deno.mkdir(conf);
     using _former = await watch(0, conf);
     await Deno.remove(conf);
@@ -194,24 +197,30 @@ Deno.test("F44 all who watch a directory hear of what is made in the one in its 
     {
       using _other = await watch(2, `${conf}/../conf`);
       await Deno.mkdir(`${conf}/a`);
-      await until(() => told.every((paths) => paths.includes(`${conf}/a`)), JSON.stringify(told));
+      await until(() => reported.every((paths) => paths.includes(`${conf}/a`)), JSON.stringify(reported));
     }
     await Deno.mkdir(`${conf}/b`);
-    await until(() => told.filter((paths) => paths.includes(`${conf}/b`)).length === 2, JSON.stringify(told));
-    assertEquals(told[2]?.includes(`${conf}/b`), false);
+    await until(
+      () => reported.filter((paths) => paths.includes(`${conf}/b`)).length === 2,
+      JSON.stringify(reported),
+    );
+    assertEquals(reported[2]?.includes(`${conf}/b`), false);
   }));
 
-Deno.test("a listener that throws ends no other watch of its directory", () =>
+Deno.test("a listener that throws does not end other watches of its directory", () =>
   inTempDir(async (dir) => {
-    const told: string[] = [];
+    const reported: string[] = [];
     const failure = Promise.withResolvers<unknown>();
     const changed = () => {
       throw new RangeError("listener");
     };
     using _bad = await watchDirs([dir], { changed, failed: failure.resolve });
-    using _good = await watchDirs([dir], { changed: (paths) => void told.push(...paths), failed: () => {} });
+    using _good = await watchDirs([dir], {
+      changed: (paths) => void reported.push(...paths),
+      failed: () => {},
+    });
     await Deno.mkdir(`${dir}/a`);
     assert(await failure.promise instanceof RangeError);
     await Deno.mkdir(`${dir}/b`);
-    await until(() => told.includes(`${dir}/b`));
+    await until(() => reported.includes(`${dir}/b`));
   }));
