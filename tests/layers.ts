@@ -236,7 +236,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "already_attached.ts",
       "check.ts",
       "attachments.ts",
-      "failed_bound.ts",
+      "failed_limit.ts",
       "forget.ts",
       "retry.ts",
     ],

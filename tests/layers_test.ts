@@ -5,7 +5,7 @@ import { fromFileUrl, join } from "@std/path/posix";
 import { DENO, LAYERS, layersBelow, NARROWER, OUTSIDE } from "./layers.ts";
 import { layersPicture } from "./layers_picture.ts";
 
-const MOST_LINES_IN_FILE = 360;
+const MOST_LINES_IN_FILE = 350;
 const MOST_LINES_IN_FUNCTION = 60;
 
 const within = (path: string, places: readonly string[]) =>
@@ -201,7 +201,7 @@ Deno.test("a file that breaks a rule is found", async (t) => {
       `export function long() {\n${"  void 0;\n".repeat(60)}}`,
       ["has a function of 62 lines: function long() {"],
     ],
-    "a long file": ["lib/cni/json.ts", "export {};\n".repeat(361), ["has 361 lines"]],
+    "a long file": ["lib/cni/json.ts", "export {};\n".repeat(351), ["has 351 lines"]],
   };
   for (const [name, [path, source, problems]] of Object.entries(cases)) {
     await t.step(name, () => assertEquals(problemsOf(path, source), problems));

@@ -6,13 +6,15 @@ import { OLD_PHRASES, OLD_WORDS, oldWordsIn } from "./words.ts";
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
 
 /** What has been read from end to end: folders and files. Each room comes in here when it is done. */
-const SWEPT: readonly string[] = [];
+const SWEPT: readonly string[] = ["lib/state", "lib/attachment", "tests/state", "tests/attachment"];
 
 /** The files that name the words in order to forbid them. */
 const LISTS: readonly string[] = ["tests/words.ts", "tests/words_test.ts", "tests/messages_test.ts"];
 
 /** What stays, by file: keys on disk, names of other programs and their messages. */
-const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {};
+const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
+  "lib/state/attachment_record.ts": ["neverRan"],
+};
 
 const FOLDERS = ["lib", "tests", "docs", ".ci"];
 const FILES = ["mod.ts", "cli.ts", "README.md", "deno.json"];

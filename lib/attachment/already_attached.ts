@@ -17,11 +17,11 @@ export interface UnrecordedFacts {
 export function alreadyAttached(
   { containerId, ifName }: AttachmentKey,
   context: CniErrorOptions,
-  { by = "", details }: { readonly by?: string; readonly details?: string } = {},
+  { by = "", details }: { readonly by?: string | undefined; readonly details?: string | undefined } = {},
 ): CniError {
   return new CniError("conflict", `the container "${containerId}" is attached already as "${ifName}"${by}`, {
     ...context,
-    ...(details === undefined ? {} : { details }),
+    details,
     hint: "detach it first: `podwire del` or `podwire rm`",
   });
 }

@@ -153,6 +153,6 @@ function request(
 ): JsonObject {
   return requestConfig(list, plugin, {
     runtimeConfig: target.capabilityArgs,
-    ...(prevResult === undefined ? {} : { prevResult }),
+    prevResult,
   });
 }

@@ -83,9 +83,6 @@ async function versionsOf(
     requireCommonVersion(list, type, answer);
     return answer;
   } catch (error) {
-    throw asCniError(error, {
-      ...placeOf("VERSION", list, index),
-      ...(details === undefined ? {} : { details }),
-    });
+    throw asCniError(error, { ...placeOf("VERSION", list, index), details });
   }
 }

@@ -7,7 +7,7 @@ import { RunningPrograms } from "../host/running_programs.ts";
 import { withContainerLock } from "../state/container_locks.ts";
 import { Locks } from "../state/locks.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
-import { FailedBound } from "../attachment/failed_bound.ts";
+import { FailedLimit } from "../attachment/failed_limit.ts";
 import { FailedIndex } from "../state/failed_index.ts";
 import { forgetAttachments, type ForgetContext } from "../attachment/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
@@ -80,7 +80,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
-  const shared = { ...dirs, ...host, ...made, netnsGuard, failedBound: boundOf(options, disk, log) };
+  const shared = { ...dirs, ...host, ...made, netnsGuard, failedLimit: failedLimitOf(options, disk, log) };
   const trusted = options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir];
   const guards = guardingWith(format, trusted);
   const more = { instrumentation, catalog: catalog ?? catalogs.catalog };
@@ -127,12 +127,12 @@ function wireDisk(
   return { store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
 }
 
-function boundOf(
+function failedLimitOf(
   { maxFailed: max = DEFAULTS.maxFailed }: RuntimeOptions,
   { store, failed }: Pick<RuntimeContext, "store" | "failed">,
   log: Logger,
-): FailedBound {
-  return new FailedBound({ store, failed, log, max });
+): FailedLimit {
+  return new FailedLimit({ store, failed, log, max });
 }
 
 function guardingWith({ requireKnown }: StateFormat, trusted: readonly string[]) {

@@ -3,7 +3,7 @@ import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import type { Locks } from "../state/locks.ts";
 import type { DamagedRecords } from "../gc/damaged_attachments.ts";
-import type { FailedBound } from "../attachment/failed_bound.ts";
+import type { FailedLimit } from "../attachment/failed_limit.ts";
 import type { Attachments } from "../attachment/attachments.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import { runWithContainerId } from "../plugin/run_with_container_id.ts";
@@ -21,7 +21,7 @@ export interface SandboxContext {
   readonly damaged: DamagedRecords;
   readonly netnsGuard: NetnsGuard;
   /** Limits how many failed attachments the sandboxes of one pod may leave. */
-  readonly failedBound: FailedBound;
+  readonly failedLimit: FailedLimit;
   readonly cacheDir: string;
   readonly runDir: string;
   readonly netnsDir: string;

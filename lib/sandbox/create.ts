@@ -119,7 +119,7 @@ export class SandboxCreator {
     const pod = isUnnamed
       ? `sandboxes without an explicit name, in namespace "${namespace}" and on these networks,`
       : `the pod "${namespace}/${name}"`;
-    await this.#context.failedBound.require(pod, isOfPod, signal);
+    await this.#context.failedLimit.require(pod, isOfPod, signal);
   }
 
   /**

@@ -36,8 +36,8 @@ export function takenByAttachment(
   const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
     `"${network}" (${ifName}, ${state})`;
   const other = formatHostPort(claim);
-  const details = other === formatHostPort(wanted) ? {} : { details: `it has ${other}` };
-  return new CniError("conflict", msg, { ...details, hint });
+  const details = other === formatHostPort(wanted) ? undefined : `it has ${other}`;
+  return new CniError("conflict", msg, { details, hint });
 }
 
 /** Returns the error for a port of an attachment whose record is lost. */

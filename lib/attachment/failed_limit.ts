@@ -10,8 +10,8 @@ const CONTAINERS_AT_ONCE = 16;
 /** From this number on a warning is logged. A first failure may be over by the next try. */
 const WARNED_FROM = 3;
 
-/** The parts that {@linkcode FailedBound} works with. */
-export interface FailedBoundOptions {
+/** The parts that {@linkcode FailedLimit} works with. */
+export interface FailedLimitOptions {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;
   readonly log: Logger;
@@ -25,10 +25,10 @@ export interface FailedBoundOptions {
  *
  * Reads only containers with a retry hint.
  */
-export class FailedBound {
-  readonly #options: FailedBoundOptions;
+export class FailedLimit {
+  readonly #options: FailedLimitOptions;
 
-  constructor(options: FailedBoundOptions) {
+  constructor(options: FailedLimitOptions) {
     this.#options = options;
   }
 
