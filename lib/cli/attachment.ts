@@ -18,7 +18,7 @@ import { openPodwire } from "./settings.ts";
 import { table } from "./table.ts";
 import { ageOf, nextTryOf } from "./time_text.ts";
 
-/** `podwire add NETWORK NETNS`: the result on standard output as cnitool prints it. */
+/** `podwire add NETWORK NETNS`: prints the result as cnitool does. */
 export async function add(input: CommandInput): Promise<number> {
   const podwire = openPodwire(input);
   const { network, request } = await attachRequest(input, podwire);
@@ -56,8 +56,8 @@ export async function attachments(input: CommandInput): Promise<number> {
   const network = input.value("network");
   const records = await openPodwire(input).attachments({
     failed: input.flag("failed"),
-    ...(container === undefined ? {} : { containerId: containerId("CONTAINER", container) }),
-    ...(network === undefined ? {} : { network: networkName("--network", network) }),
+    containerId: container === undefined ? undefined : containerId("CONTAINER", container),
+    network: network === undefined ? undefined : networkName("--network", network),
   });
   if (input.flag("json")) io.write(`${printJson(records.map(attachmentToJson), 2)}\n`);
   else io.write(attachmentTable(records, new Date()));
@@ -80,13 +80,13 @@ function attachmentTable(records: readonly AttachmentRecord[], now: Date): strin
   );
 }
 
-/** What the last failure said, and which plugin did. */
+/** Returns the message of the last failure, and its plugin. */
 function failureText(error: JsonObject | undefined): string {
-  const words = failureReason(error) ?? "-";
-  return typeof error?.plugin === "string" ? `${error.plugin}: ${words}` : words;
+  const reason = failureReason(error) ?? "-";
+  return typeof error?.plugin === "string" ? `${error.plugin}: ${reason}` : reason;
 }
 
-/** The operands, options and variables of cnitool's verbs. */
+/** Reads the operands, options and variables of cnitool's verbs. */
 async function attachRequest(
   input: CommandInput,
   podwire: Podwire,
@@ -115,10 +115,10 @@ function wantedInterface({ io, value }: CommandInput): string {
   return variable ? interfaceName("CNI_IFNAME", variable) : "eth0";
 }
 
-/** The object of the variable `CAP_ARGS`. */
+/** Reads the object of the variable `CAP_ARGS`. */
 export function capabilityArgs(text: string): JsonObject {
   if (text === "") return {};
   const json = parseJson(text, { file: "CAP_ARGS", maxDepth: MAX_DEPTH });
   if (isObject(json)) return json;
-  throw new CniError("usage", `CAP_ARGS is no JSON object: ${text}`);
+  throw new CniError("usage", `CAP_ARGS is not a JSON object: ${text}`);
 }

@@ -7,40 +7,40 @@ export interface OptionSpec {
   readonly name: string;
   readonly alias?: string;
   /**
-   * `flag`: there or not; `list`: all of them; `value`: one. Of a global one the last counts, as a wrapper may give
-   * one of its own before; two different ones of a command's own are refused.
+   * `flag`: given or not; `list`: all values; `value`: one value. The last value of a global option counts, because a
+   * wrapper may give its own before. Two different values of a command's own option are refused.
    */
   readonly kind: "flag" | "value" | "list";
-  /** What stands for the value in the help. */
+  /** The placeholder for the value in the help. */
   readonly value?: string;
   readonly help: string;
 }
 
-/** What a command was called with. */
+/** The command line of a command. */
 export interface CommandInput {
   readonly io: Io;
   readonly operands: readonly string[];
-  /** The command that the operands end in, where it stood behind `--`. */
+  /** The command after the operands, if it stood after `--`. */
   readonly rest: readonly string[];
   flag(name: string): boolean;
   value(name: string): string | undefined;
   list(name: string): readonly string[];
 }
 
-/** A command: its place in the manual, and the function that does it and gives the exit code. */
+/** A command: its help, and the function that runs it and returns the exit code. */
 export interface Command {
   readonly name: string;
   readonly summary: string;
-  /** The operands, as the usage line shows them. */
+  /** The operands in the usage line. */
   readonly operands: string;
-  /** How many operands it takes, at least and at most. */
+  /** The smallest and the largest number of operands. */
   readonly count: readonly [number, number];
   readonly options: readonly OptionSpec[];
   readonly description?: string;
   readonly examples?: readonly string[];
-  /** Whether it is refused at once to anybody but root. */
+  /** Whether only root may call it. */
   readonly needsRoot: boolean;
-  /** Loaded when the command is called, not before: a plugin call is a process start. */
+  /** Loads the function when the command is called, because each plugin call starts a process. */
   readonly load: () => Promise<(input: CommandInput) => Promise<number>>;
 }
 
@@ -62,7 +62,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     name: "cache-dir",
     kind: "value",
     value: "DIR",
-    help: "results, as libcni keeps them (default /var/lib/cni)",
+    help: "cache of results, as libcni keeps it (default /var/lib/cni)",
   },
   { name: "state-dir", kind: "value", value: "DIR", help: "podwire's records (default /var/lib/podwire)" },
   { name: "netns-dir", kind: "value", value: "DIR", help: "network namespaces (default /run/netns)" },
@@ -70,23 +70,23 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     name: "default-network",
     kind: "value",
     value: "NAME",
-    help: "the only network that stands in where none is named",
+    help: "the network that is used if none is named",
   },
   {
     name: "no-embedded",
     kind: "flag",
-    help: "no network stands in for an empty configuration directory",
+    help: "do not use the embedded network if the configuration directory is empty",
   },
   {
     name: "allow-unsafe-files",
     kind: "flag",
-    help: "also plugins, configuration and directories that others than root can write: for tests",
+    help: "accept plugins, configuration and directories that users other than root can write (for tests)",
   },
   {
     name: "max-failed",
     kind: "value",
     value: "N",
-    help: "attachments that could not be detached which one pod may leave (default 16; 0: any number)",
+    help: "how many attachments that could not be detached a pod may have (default 16; 0: any number)",
   },
   {
     name: "builtin",
@@ -99,9 +99,14 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     kind: "list",
     value: "[VERB=]DURATION",
     help:
-      "time for a verb or a LOCK, repeatable, or for all: 500ms, 30s, 2m (default ADD=2m LOCK=2m DEL=1m CHECK=30s)",
+      "time limit for a verb, for LOCK or for all, repeatable: 500ms, 30s, 2m (default ADD=2m LOCK=2m DEL=1m CHECK=30s)",
   },
-  { name: "plugin-env", kind: "list", value: "NAME", help: "a variable that plugins may see, repeatable" },
+  {
+    name: "plugin-env",
+    kind: "list",
+    value: "NAME",
+    help: "pass this environment variable to plugins, repeatable",
+  },
   { name: "json", kind: "flag", help: "print JSON: results, errors and logs" },
   { name: "log-level", kind: "value", value: "LEVEL", help: "debug, info, warn (default) or error" },
   {
@@ -110,7 +115,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     value: "FORMAT",
     help: "text or json (default: text, json with --json)",
   },
-  { name: "no-color", kind: "flag", help: "no colours (env NO_COLOR)" },
+  { name: "no-color", kind: "flag", help: "do not use colours (env NO_COLOR)" },
   { name: "help", alias: "h", kind: "flag", help: "show this help" },
   { name: "version", alias: "V", kind: "flag", help: "show the version" },
 ];
@@ -214,7 +219,7 @@ function splitAfterEnd(
   return { operands: args.slice(0, missing), rest };
 }
 
-/** The help of one command. */
+/** Returns the help of one command. */
 export function commandHelp(command: Command): string {
   const operands = command.operands === "" ? "" : ` ${command.operands}`;
   const sections = [`Usage: podwire ${command.name} [OPTIONS]${operands}`, `${command.summary}.`];
@@ -227,7 +232,7 @@ export function commandHelp(command: Command): string {
   return `${sections.join("\n\n")}\n`;
 }
 
-/** The options, one a line, aligned. */
+/** Returns the options, aligned, one per line. */
 export function optionLines(options: readonly OptionSpec[]): string {
   const rows = options.map(({ name, alias, value, help }) => {
     const short = alias === undefined ? "    " : `-${alias}, `;

@@ -8,10 +8,10 @@ const NAMESPACE: OptionSpec = {
   name: "namespace",
   kind: "value",
   value: "NAMESPACE",
-  help: "where the name is looked for (default: default)",
+  help: "the namespace of the name (default: default)",
 };
 
-const NAME_HELP = "NAME is a name, an ID, or an unambiguous prefix (four characters at least) of an ID.";
+const NAME_HELP = "NAME is a name, an ID, or an unambiguous prefix of an ID with at least four characters.";
 
 const ATTACH_OPTIONS: readonly OptionSpec[] = [
   {
@@ -25,32 +25,32 @@ const ATTACH_OPTIONS: readonly OptionSpec[] = [
     name: "id",
     kind: "value",
     value: "ID",
-    help: "container ID (default: made from the path, as cnitool does)",
+    help: "container ID (default: derived from the path, as cnitool does)",
   },
 ];
 
 const ATTACH_HELP =
-  "NETNS is a path, or the name of one that `ip netns list` shows. Reads CNI_PATH, NETCONFPATH, CAP_ARGS (a JSON\n" +
-  "object), CNI_ARGS (K=V;K2=V2) and CNI_IFNAME.";
+  "NETNS is a path, or a name that `ip netns list` shows. The command reads the variables CNI_PATH, NETCONFPATH,\n" +
+  "CAP_ARGS (a JSON object), CNI_ARGS (K=V;K2=V2) and CNI_IFNAME.";
 
-/** Of no use here; taken so that what is written for cnitool works. */
+/** Has no effect. It is accepted so that command lines for cnitool work. */
 const IGNORED_IFNAME: OptionSpec = {
   name: "ifname",
   alias: "i",
   kind: "value",
   value: "IFNAME",
-  help: "of no effect; taken as cnitool takes it",
+  help: "no effect; accepted because cnitool accepts it",
 };
 
 const GC_OPTIONS: readonly OptionSpec[] = [
-  { name: "dry-run", kind: "flag", help: "only say what would be removed, and why" },
+  { name: "dry-run", kind: "flag", help: "only print what would be removed, and why" },
   {
     name: "valid",
     kind: "list",
     value: "ID:IFNAME",
-    help: "this attachment is in use, repeatable; all others made by hand are removed",
+    help: "an attachment that is in use, repeatable; all others that were made by hand are removed",
   },
-  { name: "all", kind: "flag", help: "no attachment made by hand is in use: remove them all" },
+  { name: "all", kind: "flag", help: "remove all attachments that were made by hand" },
   IGNORED_IFNAME,
 ];
 
@@ -58,7 +58,7 @@ const GC_OPTIONS: readonly OptionSpec[] = [
 export const COMMANDS: readonly Command[] = [
   {
     name: "run",
-    summary: "Make a sandbox: a network namespace with lo and all of its networks, or nothing at all",
+    summary: "Make a sandbox: a network namespace with lo and all its networks, or nothing",
     operands: "[NAME]",
     count: [0, 1],
     options: runOptions(),
@@ -76,7 +76,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "stop",
-    summary: "Take the network of sandboxes down and keep their records",
+    summary: "Tear down the networks of sandboxes and keep their records",
     operands: "NAME...",
     count: [1, Infinity],
     options: [NAMESPACE],
@@ -86,7 +86,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "rm",
-    summary: "Take the network of sandboxes down and forget them",
+    summary: "Tear down the networks of sandboxes and delete their records",
     operands: "NAME...",
     count: [1, Infinity],
     options: [
@@ -95,7 +95,7 @@ export const COMMANDS: readonly Command[] = [
         name: "force",
         alias: "f",
         kind: "flag",
-        help: "also if it is gone, or its network cannot be torn down",
+        help: "succeed also if the sandbox does not exist or its network cannot be torn down",
       },
     ],
     description: NAME_HELP,
@@ -108,18 +108,18 @@ export const COMMANDS: readonly Command[] = [
     operands: "",
     count: [0, 0],
     options: [
-      { ...NAMESPACE, help: "only those of this namespace" },
+      { ...NAMESPACE, help: "only those in this namespace" },
       {
         name: "filter",
         kind: "list",
         value: "KEY=VALUE",
-        help: "only those of this state, name, id (its beginning) or label (K or K=V), repeatable",
+        help: "only those with this state, name, id (a prefix) or label (K or K=V), repeatable",
       },
       { name: "quiet", alias: "q", kind: "flag", help: "only IDs" },
     ],
     description:
-      "Of several filters all have to hold. A sandbox is ready, stopped, or broken: then `inspect` says why,\n" +
-      "`rm` removes it and `recover` takes down what is left of it.",
+      "A sandbox has to match all filters. It is ready, stopped or broken. For a broken sandbox, `inspect` shows why,\n" +
+      "`rm` removes it, and `recover` removes what is left of it.",
     examples: [
       "podwire ps --filter state=broken",
       "podwire ps -q --filter label=app=web --filter label=canary",
@@ -134,13 +134,13 @@ export const COMMANDS: readonly Command[] = [
     count: [1, 1],
     options: [NAMESPACE],
     description:
-      `${NAME_HELP}\nOf a broken one it says why, and what the OCI runtime of its infra container says.`,
+      `${NAME_HELP}\nFor a broken sandbox it shows why, and the state that the OCI runtime gives for its infra container.`,
     needsRoot: false,
     load: async () => (await import("./sandbox.ts")).inspect,
   },
   {
     name: "exec",
-    summary: "Run a command inside the network namespace of a sandbox",
+    summary: "Run a command in the network namespace of a sandbox",
     operands: "NAME -- CMD [ARG...]",
     count: [1, Infinity],
     options: [NAMESPACE],
@@ -156,15 +156,15 @@ export const COMMANDS: readonly Command[] = [
     count: [2, 2],
     options: ATTACH_OPTIONS,
     description: `${ATTACH_HELP}\n` +
-      "An interface of that name that is there already is in the way, whoever made it, unless the first plugin of\n" +
-      "NETWORK works on existing ones: bandwidth, firewall, loopback, portmap, route-override, sbr, tuning, vrf,\n" +
-      'istio-cni, linkerd-cni, or any with "podwireExistingLink": true.',
+      "The command fails if the interface exists already, unless the first plugin of NETWORK works on existing\n" +
+      "interfaces: bandwidth, firewall, loopback, portmap, route-override, sbr, tuning, vrf, istio-cni, linkerd-cni,\n" +
+      'or any with "podwireExistingLink": true.',
     needsRoot: true,
     load: async () => (await import("./attachment.ts")).add,
   },
   {
     name: "check",
-    summary: "Ask the plugins whether an attachment is as it should be",
+    summary: "Let the plugins check an attachment",
     operands: "NETWORK NETNS",
     count: [2, 2],
     options: ATTACH_OPTIONS,
@@ -182,12 +182,12 @@ export const COMMANDS: readonly Command[] = [
       {
         name: "force-foreign",
         kind: "flag",
-        help: "let the plugins remove the interface though nothing says that it was attached",
+        help: "let the plugins remove the interface although no record says that it was attached",
       },
     ],
     description: `${ATTACH_HELP}\n` +
-      "What is neither on record nor in libcni's cache is detached without its interface, which may be that of\n" +
-      "others: the plugins free what they keep of it.",
+      "If the attachment is neither on record nor in libcni's cache, the plugins only free what they keep for it: the\n" +
+      "interface stays, because it may belong to something else.",
     needsRoot: true,
     load: async () => (await import("./attachment.ts")).del,
   },
@@ -201,32 +201,32 @@ export const COMMANDS: readonly Command[] = [
         name: "grace",
         kind: "value",
         value: "DURATION",
-        help: "a network that was ready and fails still counts as ready for so long (default: not at all)",
+        help: "how long a network that was ready and fails still counts as ready (default: not at all)",
       },
       IGNORED_IFNAME,
     ],
     description:
-      "Without NETWORK shows all networks. With it says nothing if the network is ready, else why it is\n" +
-      "not; NETNS is of no effect, as with cnitool. A network is ready if its plugins are there, support\n" +
-      "its version and, from version 1.1.0 on, say so. Exits 6 if a network is not, if there is none, or\n" +
-      "if the default network is missing; a file that cannot be used is shown, and is no reason to.",
+      "Without NETWORK, shows all networks. With NETWORK, prints nothing if the network is ready, else the reason why\n" +
+      "not. NETNS has no effect, as with cnitool. A network is ready if its plugins exist, support its version and,\n" +
+      "from version 1.1.0 on, say that they are ready. Exits 6 if a network is not ready, if there is no network, or if\n" +
+      "the default network is missing. An unusable file is listed but does not change the exit code.",
     examples: ["podwire status", "until podwire status web; do sleep 1; done", "podwire status --grace 30s"],
     needsRoot: false,
     load: async () => (await import("./status.ts")).status,
   },
   {
     name: "gc",
-    summary: "Remove the attachments that nobody owns, and let the plugins release what belongs to none",
+    summary:
+      "Remove attachments without an owner, and let the plugins release resources without an attachment",
     operands: "[NETWORK [NETNS]]",
     count: [0, 2],
     options: GC_OPTIONS,
     description:
-      "An attachment whose sandbox is there is in use, one whose sandbox is gone is not. One made by hand\n" +
-      "(`add`) is kept unless --valid names others or --all is given. Those of other runtimes are never\n" +
-      "removed, and count as in use. Without NETWORK, network namespaces and infra containers that podwire\n" +
-      "made and no sandbox owns go too, if no process is in them. What somebody works on is kept; the plugins\n" +
-      "are asked to clean up in a moment in which nothing is attached or detached. NETNS is of no effect, as\n" +
-      "with cnitool. Exits 1 if something failed.",
+      "An attachment is in use if its sandbox exists. One that was made by hand (`add`) is kept unless --valid names\n" +
+      "others or --all is given. Attachments of other runtimes are never removed, and count as in use. Without NETWORK,\n" +
+      "also removes network namespaces and infra containers that podwire made and no sandbox owns, if no process is in\n" +
+      "them. What another operation works on is kept. The plugins clean up while nothing is attached or detached. NETNS\n" +
+      "has no effect, as with cnitool. Exits 1 if something failed.",
     examples: ["podwire gc --dry-run", "podwire gc web --valid cnitool-78367785f8561ce49ede:eth0"],
     needsRoot: true,
     load: async () => (await import("./gc.ts")).gc,
@@ -238,28 +238,28 @@ export const COMMANDS: readonly Command[] = [
     count: [0, 0],
     options: [],
     description:
-      "Several containers at once, and several calls share the work: what somebody works on is left to them.\n" +
+      "Works on several containers at once. Several calls share the work: each skips what another operation works on.\n" +
       "Exits 1 if something could not be removed.",
     needsRoot: true,
     load: async () => (await import("./recover.ts")).recover,
   },
   {
     name: "repair",
-    summary: "Make damaged records of sandboxes anew from what else is on record",
+    summary: "Rebuild damaged records of sandboxes from other records",
     operands: "[NAME]",
     count: [0, 1],
-    options: [NAMESPACE, { name: "dry-run", kind: "flag", help: "only say what would be done" }],
-    description: `${NAME_HELP} Without NAME all that are damaged.\n` +
-      "A record of which one bit is wrong becomes what it was. Another one is made from the records of the attachments,\n" +
-      "the namespace and the index of names; it is said what is not known any more. The damaged record is moved aside.\n" +
-      "What a newer version of podwire wrote is left alone. Exits 1 if something could not be repaired.",
+    options: [NAMESPACE, { name: "dry-run", kind: "flag", help: "only print what would be done" }],
+    description: `${NAME_HELP} Without NAME, repairs all damaged records.\n` +
+      "A record with one wrong bit is restored completely. Any other is rebuilt from the records of the attachments, the\n" +
+      "namespace and the index of names, and the command prints what is lost. The damaged record is moved aside. Records\n" +
+      "that a newer version of podwire wrote stay as they are. Exits 1 if something could not be repaired.",
     examples: ["podwire repair --dry-run", "podwire repair web"],
     needsRoot: true,
     load: async () => (await import("./repair.ts")).repair,
   },
   {
     name: "networks",
-    summary: "Show what became of each file of the configuration directory",
+    summary: "List the files of the configuration directory and how each is used",
     operands: "",
     count: [0, 0],
     options: [],
@@ -268,32 +268,32 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "attachments",
-    summary: "List what is attached, and what could not be detached",
+    summary: "List the attachments, also those that could not be detached",
     operands: "[CONTAINER]",
     count: [0, 1],
     options: [
-      { name: "failed", kind: "flag", help: "only what could not be detached" },
+      { name: "failed", kind: "flag", help: "only those that could not be detached" },
       { name: "network", kind: "value", value: "NETWORK", help: "only those to this network" },
     ],
     description:
-      "CONTAINER is the ID that plugins know the container by. AGE is for how long it has been in its state.",
+      "CONTAINER is the container ID that plugins get. AGE is the time since the last change of the state.",
     examples: ["podwire attachments --failed"],
     needsRoot: false,
     load: async () => (await import("./attachment.ts")).attachments,
   },
   {
     name: "forget",
-    summary: "Let go of attachments that cannot be detached, and say what may be left behind",
+    summary: "Delete the records of attachments that cannot be detached, and print what may be left behind",
     operands: "ID [IFNAME] [NETWORK]",
     count: [1, 3],
     options: [
-      { name: "reason", kind: "value", value: "TEXT", help: "why; it is written into the log (required)" },
-      { name: "dry-run", kind: "flag", help: "only say what would be freed, and what may be left behind" },
+      { name: "reason", kind: "value", value: "TEXT", help: "the reason, which is logged (required)" },
+      { name: "dry-run", kind: "flag", help: "only print what would be freed, and what may be left behind" },
     ],
     description:
-      "ID is the ID that plugins know the container by. DEL is tried a last time; if it fails, what carries the\n" +
-      "mark of the attachment is freed without its plugins (veth pairs, rules of masquerading, addresses of\n" +
-      "host-local) and the record goes. What is attached and can be detached is refused.",
+      "ID is the container ID that plugins get. The command tries DEL a last time. If it fails, podwire frees what is\n" +
+      "marked with the attachment without its plugins (veth pairs, masquerading rules, addresses of host-local) and\n" +
+      "deletes the record. An attachment that can be detached is refused.",
     examples: [
       "podwire forget 78367785f8561ce49ede --reason 'the plugin was uninstalled' --dry-run",
       "podwire forget 78367785f8561ce49ede eth0 web --reason 'its master is gone'",
@@ -303,11 +303,12 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "plugin",
-    summary: "Be a CNI plugin: loopback, bridge or host-local",
+    summary: "Run as a CNI plugin: loopback, bridge or host-local",
     operands: "TYPE",
     count: [1, 1],
     options: [],
-    description: "Speaks CNI on its environment and standard input, so that any runtime can call it:\n" +
+    description:
+      "Uses the CNI protocol on its environment and standard input, so that any runtime can call it:\n" +
       "  printf '#!/bin/sh\\nexec podwire plugin bridge\\n' >/opt/cni/bin/bridge",
     needsRoot: false,
     load: async () => (await import("./plugin.ts")).plugin,
@@ -316,7 +317,7 @@ export const COMMANDS: readonly Command[] = [
   SERVE,
   {
     name: "demo",
-    summary: "Show two sandboxes that talk to each other, on any Linux machine, and clean up",
+    summary: "Show traffic between two sandboxes on this machine, and clean up",
     operands: "",
     count: [0, 0],
     options: [],
@@ -325,7 +326,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "completion",
-    summary: "Print a completion script",
+    summary: "Print a completion script for a shell",
     operands: "bash|zsh|fish",
     count: [1, 1],
     options: [],

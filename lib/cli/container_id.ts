@@ -1,16 +1,16 @@
 import { basename, dirname } from "@std/path";
 import { realPath } from "../host/file.ts";
 
-/** The ID that cnitool gives a namespace: a digest of its path. */
+/** Returns the ID that cnitool gives a namespace: a digest of its path. */
 export async function containerIdOf(netns: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(netns));
   return `cnitool-${new Uint8Array(digest).slice(0, 10).toHex()}`;
 }
 
 /**
- * The ID under which a namespace is attached already, else that of the path as it is written. `/var/run/netns/x` and
- * `/run/netns/x` are one namespace: what was attached by one of them is checked and detached by the other too, and not
- * attached twice.
+ * Returns the ID under which a namespace is attached already, else the ID of the path as it is written.
+ * `/var/run/netns/x` and `/run/netns/x` are the same namespace: what was attached with one path can be checked and
+ * detached with the other, and is not attached twice.
  */
 export async function knownContainerId(
   netns: string,
@@ -24,7 +24,7 @@ export async function knownContainerId(
   return own;
 }
 
-/** The path itself first; those that need no namespace there any more among the others. */
+/** Returns the spellings of a path, the given one first. Some of them are found also if the namespace is gone. */
 async function spellingsOf(netns: string): Promise<Iterable<string>> {
   const dir = await resolved(dirname(netns));
   const canonical = `${dir}/${basename(netns)}`;
@@ -33,7 +33,7 @@ async function spellingsOf(netns: string): Promise<Iterable<string>> {
   return new Set(spellings);
 }
 
-/** Without links as far as that can be told. */
+/** Returns the path without links; the path itself if it cannot be resolved. */
 async function resolved(path: string): Promise<string> {
   return await realPath(path).catch(() => path);
 }

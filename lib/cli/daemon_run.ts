@@ -8,8 +8,8 @@ import type { CommandInput } from "./command.ts";
 import { socketPath } from "./flag_value.ts";
 import { parseDuration } from "./settings.ts";
 
-/** What the daemon was told when it was started. */
-const OF_THE_DAEMON = [
+/** The options that the daemon gets when it starts. */
+const DAEMON_OPTIONS = [
   "conf-dir",
   "plugin-dir",
   "cache-dir",
@@ -24,17 +24,17 @@ const OF_THE_DAEMON = [
 ];
 
 /**
- * What makes sandboxes through the daemon that serves at this socket. There is nothing that it falls back to.
+ * Returns a function that makes sandboxes through the daemon at this socket. There is no fallback.
  *
- * @throws {CniError} kind `usage`, naming an option that the daemon has its own of
+ * @throws {CniError} kind `usage`, naming an option that only the daemon itself can have
  */
 export function daemonRun(
   input: CommandInput,
   socket: string,
 ): (request: SandboxRequest, options: { readonly signal: AbortSignal }) => Promise<Sandbox> {
-  for (const name of OF_THE_DAEMON) {
+  for (const name of DAEMON_OPTIONS) {
     if (!isGiven(input, name)) continue;
-    throw new CniError("usage", `--${name} does not go with --socket: the daemon has its own`);
+    throw new CniError("usage", `--${name} cannot be used with --socket: the daemon has its own`);
   }
   const limitMs = limitOf(input);
   const client = new DaemonClient(socketPath("--socket", resolve(socket)));
@@ -49,13 +49,13 @@ function isGiven(input: CommandInput, name: string): boolean {
   return input.flag(name) || input.value(name) !== undefined || input.list(name).length > 0;
 }
 
-/** The time for the answer; those of the verbs are the daemon's own. */
+/** Returns the time limit for the response. The daemon has its own limits for the verbs. */
 function limitOf(input: CommandInput): number | undefined {
   const texts = input.list("timeout");
   const ofVerb = texts.find((text) => text.includes("="));
   if (ofVerb !== undefined) {
-    throw new CniError("usage", `--timeout ${ofVerb} does not go with --socket: the daemon has its own`, {
-      hint: "--timeout DURATION is then the time for its answer",
+    throw new CniError("usage", `--timeout ${ofVerb} cannot be used with --socket: the daemon has its own`, {
+      hint: "with --socket, --timeout DURATION limits the time for its response",
     });
   }
   const last = texts.at(-1);

@@ -28,7 +28,7 @@ export async function demo(input: CommandInput): Promise<number> {
   });
 }
 
-/** Tells what happens as it happens. */
+/** Makes the sandboxes and prints each step. */
 class Show {
   readonly #io: Io;
   readonly #run: RunCommand = runCommand;
@@ -42,13 +42,13 @@ class Show {
     const started = performance.now();
     const sandbox = await podwire.sandboxes.run({ name }, { signal });
     const ms = Math.round(performance.now() - started);
-    this.#tell(`namespace  ${sandbox.netns}`);
+    this.#line(`namespace  ${sandbox.netns}`);
     for (const { name: network, ifName } of sandbox.networks) {
-      this.#tell(
+      this.#line(
         `network    ${network}: bridge and host-local, built in, gave ${ifName} ${sandbox.ips.join(" and ")}`,
       );
     }
-    this.#tell(`ready      after ${ms} ms`);
+    this.#line(`ready      after ${ms} ms`);
     return sandbox;
   }
 
@@ -57,10 +57,10 @@ class Show {
     if (from === undefined || to === undefined) return;
     this.#io.write(`\n${pictureOf(sandboxes)}\n`);
     this.#step(`traffic from "${from.name}" to "${to.name}"`);
-    if (to.ips.length < 2) this.#tell("this machine has no IPv6: one family only");
+    if (to.ips.length < 2) this.#line("this machine has no IPv6: one family only");
     for (const ip of to.ips) {
-      const { words, ms } = await proveTraffic(from.netns, to.netns, ip, { run: this.#run, signal });
-      this.#tell(`${ip.includes(":") ? "IPv6" : "IPv4"}       ${words} (${ms} ms)`);
+      const { reply, ms } = await proveTraffic(from.netns, to.netns, ip, { run: this.#run, signal });
+      this.#line(`${ip.includes(":") ? "IPv6" : "IPv4"}       ${reply} (${ms} ms)`);
     }
   }
 
@@ -71,25 +71,25 @@ class Show {
       try {
         const left = await podwire.sandboxes.remove(id, { force: true });
         failures.push(...left.map(({ message }) => message));
-        if (left.length === 0) this.#tell(`removed    "${name}"`);
+        if (left.length === 0) this.#line(`removed    "${name}"`);
       } catch (error) {
-        // The other one has to go too.
+        // The other sandbox has to be removed too.
         failures.push(asCniError(error).message);
       }
     }
     if (failures.length > 0) {
       const details = failures.join("; ");
-      const hint = "`podwire recover` tries again";
-      throw new CniError("io", "the demo could not be cleaned up", { details, hint });
+      const hint = "`podwire recover` retries it";
+      throw new CniError("io", "cannot clean up the demo", { details, hint });
     }
-    this.#tell("nothing is left behind");
+    this.#line("nothing is left behind");
   }
 
   #step(text: string): void {
     this.#io.write(`- ${text}\n`);
   }
 
-  #tell(text: string): void {
+  #line(text: string): void {
     this.#io.write(`    ${text}\n`);
   }
 }

@@ -13,7 +13,7 @@ export async function forget(input: CommandInput): Promise<number> {
   const reason = input.value("reason");
   if (reason === undefined) {
     throw new CniError("usage", "forget: --reason is missing", {
-      hint: "say why; it is written into the log",
+      hint: "give a reason; it is logged",
     });
   }
   const dryRun = input.flag("dry-run");

@@ -18,8 +18,8 @@ export async function gc(input: CommandInput): Promise<number> {
   if (network !== undefined) requireVariables(input);
   const report = await withSignals(io, (signal) =>
     podwire.gc({
-      ...(network === undefined ? {} : { network }),
-      ...(valid.length === 0 ? {} : { valid }),
+      network,
+      valid: valid.length === 0 ? undefined : valid,
       all: input.flag("all"),
       dryRun: input.flag("dry-run"),
     }, { signal }));
@@ -27,13 +27,13 @@ export async function gc(input: CommandInput): Promise<number> {
   return report.failed.length === 0 ? 0 : 1;
 }
 
-/** An ID has no colon, nor has the name of an interface. */
+/** Reads ID:IFNAME. Neither an ID nor the name of an interface contains a colon. */
 function attachmentName(text: string): AttachmentName {
   const [id = "", ifName = "", ...more] = text.split(":");
   if (id === "" || ifName === "" || more.length > 0) {
     throw new CniError("usage", `--valid: "${text}" is not ID:IFNAME`);
   }
-  // One that nothing can be called by would keep nothing, and all others would go.
+  // An impossible name would match no attachment, and all attachments would be removed.
   return { containerId: containerId("--valid", id), ifName: interfaceName("--valid", ifName) };
 }
 
@@ -46,14 +46,14 @@ function print(input: CommandInput, report: GcReport): void {
     ...linesOf(dryRun ? "would keep" : "kept", report.kept),
     ...linesOf("failed", report.failed),
   ];
-  // With the operands of cnitool, standard output is as silent as that of cnitool.
+  // With the operands of cnitool, nothing is printed to standard output, as with cnitool.
   if (input.operands.length > 0 && !dryRun) io.writeError(lines.join(""));
   else io.write(lines.join(""));
   const undecided = report.kept.filter((item) => item.undecided).length;
   if (undecided === 0) return;
   const what = undecided === 1 ? "an attachment" : `${undecided} attachments`;
   io.writeError(
-    `podwire: kept ${what} made by hand: --all removes all such, --valid ID:IFNAME names one in use and removes the rest\n`,
+    `podwire: kept ${what} made by hand: --all removes all of them, --valid ID:IFNAME keeps only those in use\n`,
   );
 }
 

@@ -12,46 +12,45 @@ import {
 import { VERSION } from "./version.ts";
 
 /**
- * The command line: finds the command, runs it, and turns what was thrown into a message and an exit
- * code. Gives 0 when done, 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 timed out, 6 not
- * ready, 130 interrupted.
+ * The command line: finds the command, runs it, and turns an error into a message and an exit code. Returns 0 when done,
+ * 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 timed out, 6 not ready, 130 interrupted.
  */
 export async function main(io: Io): Promise<number> {
-  const seen = { json: wantsJson(io.args) };
+  const format = { json: wantsJson(io.args) };
   try {
-    // The two calls that scripts make in a loop need nothing of what is loaded below.
+    // Scripts call this in a loop, and it needs none of the modules that are loaded below.
     if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) return showVersion(io);
-    return await dispatch(io, seen);
+    return await dispatch(io, format);
   } catch (error) {
     const { reportFailure } = await import("./failure.ts");
-    const { text, code } = reportFailure(error, seen);
+    const { text, code } = reportFailure(error, format);
     try {
       io.writeError(text);
     } catch {
-      // Nobody can be told, except by the exit code.
+      // Only the exit code is left to report it.
     }
     return code;
   }
 }
 
-/** What can be said of a command line that may be too wrong to be read. */
+/** Whether errors are printed as JSON, even if the command line cannot be parsed. */
 function wantsJson(args: readonly string[]): boolean {
   const end = args.indexOf("--");
   return (end < 0 ? args : args.slice(0, end)).includes("--json");
 }
 
-async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
+async function dispatch(io: Io, format: { json: boolean }): Promise<number> {
   const { COMMANDS } = await import("./commands.ts");
   const { CniError } = await import("../cni/error.ts");
-  // This one may stand before the command too, for it is a global option of cnitool.
+  // --ifname may stand before the command too, because it is a global option of cnitool.
   const ifName = COMMANDS.flatMap(({ options }) => options).filter(({ name }) => name === "ifname");
   const early = [...GLOBAL_OPTIONS, ...ifName];
   const place = firstOperand(io.args, early);
   const before = io.args.slice(0, place);
-  const [name, ...behind] = io.args.slice(place).toSpliced(0, io.args[place] === "--" ? 1 : 0);
+  const [name, ...after] = io.args.slice(place).toSpliced(0, io.args[place] === "--" ? 1 : 0);
   const global = parseCommandLine(before, early);
   if (global.flag("version")) return showVersion(io);
-  const asked = name === "help" ? helpFor(behind, CniError) : name;
+  const asked = name === "help" ? helpFor(after, CniError) : name;
   if (asked === undefined) return showHelp(io, COMMANDS, undefined);
   const command = COMMANDS.find((known) => known.name === asked);
   if (command === undefined) {
@@ -62,12 +61,12 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   if (name === "help" || global.flag("help")) return showHelp(io, COMMANDS, command);
   const input: CommandInput = {
     io,
-    ...parseCommandLine([...before, ...behind], [...GLOBAL_OPTIONS, ...command.options], {
-      // The options behind CMD are its own, whether "--" stands before it or not.
+    ...parseCommandLine([...before, ...after], [...GLOBAL_OPTIONS, ...command.options], {
+      // The options after CMD belong to it, whether "--" stands before it or not.
       ...(command.name === "exec" ? { ownOperands: 1 } : {}),
     }),
   };
-  seen.json = input.flag("json");
+  format.json = input.flag("json");
   if (input.flag("help")) return showHelp(io, COMMANDS, command);
   if (input.flag("version")) return showVersion(io);
   requireCount(command, input, CniError);
@@ -77,7 +76,7 @@ async function dispatch(io: Io, seen: { json: boolean }): Promise<number> {
   return code;
 }
 
-/** The command that `help COMMAND` asks for. */
+/** Returns the command that `help COMMAND` names. */
 function helpFor(args: readonly string[], CniError: ErrorClass): string | undefined {
   const { operands: [asked, ...more] } = parseCommandLine(args, GLOBAL_OPTIONS);
   if (more.length === 0) return asked;
@@ -89,7 +88,7 @@ function warnOfInherited(io: Io): void {
   if (numbers.length === 0) return;
   const which = `file descriptor${numbers.length > 1 ? "s" : ""} ${numbers.join(", ")}`;
   io.writeError(
-    `podwire: warning: plugins could use ${which}, which this process was started with: no shell here can close them\n`,
+    `podwire: warning: plugins could use ${which} of this process, because no shell on this machine can close them\n`,
   );
 }
 

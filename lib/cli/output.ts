@@ -3,21 +3,21 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 
-/** Something that was made, which only its result tells of. */
+/** Something that was made, and that the caller knows only from the result. */
 export interface Made {
-  /** Such as `the sandbox "web"`. */
+  /** Its name, such as `the sandbox "web"`. */
   readonly what: string;
-  /** How it is removed by hand. */
+  /** The command that removes it. */
   readonly hint: string;
   /** Removes it. @default {undefined} (it stays, and the error says so) */
   readonly undo?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 /**
- * Writes the result of making something. Where that cannot be written, as on a full disk, nobody would know what there
- * is to remove: then it is removed here, and the call has failed as a whole.
+ * Writes the result of making something. If it cannot be written, for example on a full disk, the caller would not know
+ * what to remove. Then it is removed here, and the call fails as a whole.
  *
- * @throws {CniError} kind `io`, saying what became of it
+ * @throws {CniError} kind `io`, saying whether it was removed
  */
 export async function writeOrUndo(
   { io }: Pick<CommandInput, "io">,

@@ -2,7 +2,7 @@
 export interface PicturedSandbox {
   readonly name: string;
   readonly addresses: readonly string[];
-  /** The end of its link on the host. */
+  /** The name of its link on the host. */
   readonly hostLink: string;
 }
 
@@ -14,7 +14,7 @@ export interface PicturedBridge {
 
 const GAP = "   ";
 
-/** Sandboxes side by side, each on its link, over the bridge that joins them. */
+/** Draws sandboxes side by side, each with its link, above the bridge that connects them. */
 export function drawPicture(sandboxes: readonly PicturedSandbox[], bridge: PicturedBridge): string {
   const boxes = sandboxes.map((sandbox) => boxOf(sandbox));
   const height = Math.max(...boxes.map(({ lines }) => lines.length));

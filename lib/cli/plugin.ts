@@ -4,12 +4,15 @@ import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { PLUGIN_ENVIRONMENT } from "./settings.ts";
 
-/** `podwire plugin TYPE`: is the plugin, for any runtime. What it delegates to is found in `CNI_PATH`, else built in. */
+/**
+ * `podwire plugin TYPE`: runs as the plugin, for any runtime. A delegate is searched in `CNI_PATH`, else it is built
+ * in.
+ */
 export async function plugin({ io, operands: [type = ""], flag }: CommandInput): Promise<number> {
   const found = Object.hasOwn(builtins, type) ? builtins[type] : undefined;
   const allowUnsafeFiles = flag("allow-unsafe-files");
   const environment = PLUGIN_ENVIRONMENT;
   if (found !== undefined) return await runPlugin(found, io, { builtins, environment, allowUnsafeFiles });
   const known = Object.keys(builtins).join(", ");
-  throw new CniError("not-found", `no built-in plugin "${type}"; there are ${known}`);
+  throw new CniError("not-found", `there is no built-in plugin "${type}"; the built-in plugins are ${known}`);
 }

@@ -36,11 +36,11 @@ interface Progress {
   readonly clear: () => void;
 }
 
-/** For people one line that is written over again; for others lines of the log. */
+/** Shows the progress: on a terminal as one line that is overwritten, else as lines of the log. */
 function progressOf(input: CommandInput): Progress {
   const { io } = input;
   if (io.stderrIsTerminal && !input.flag("json")) {
-    // The cursor waits at the start of the line, so that a line of the log takes its place.
+    // The cursor stays at the start of the line, so that a line of the log overwrites it.
     const write = (text: string) => io.writeError(`\x1b[K${text}\r`);
     return {
       show: ({ done, total }) => write(`recovering ${done} of ${total}`),

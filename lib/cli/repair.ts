@@ -27,7 +27,9 @@ export async function repair(input: CommandInput): Promise<number> {
 }
 
 function itemText({ kind, containerId, file, movedTo, why, lost = [] }: RepairItem): string {
-  const aside = movedTo === undefined || movedTo === file ? "" : `; the damaged record is ${movedTo} now`;
-  const unknown = lost.length === 0 ? "" : `; not known any more: ${lost.join(", ")}`;
+  const aside = movedTo === undefined || movedTo === file
+    ? ""
+    : `; the damaged record was moved to ${movedTo}`;
+  const unknown = lost.length === 0 ? "" : `; lost: ${lost.join(", ")}`;
   return oneLine(`${kind} ${containerId}: ${why}${unknown}${aside}`);
 }

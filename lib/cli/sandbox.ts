@@ -50,29 +50,29 @@ export async function inspect(input: CommandInput): Promise<number> {
   return 0;
 }
 
-/** `podwire exec NAME -- CMD...`: its streams and its exit code are those of CMD. */
+/** `podwire exec NAME -- CMD...`: runs CMD with the same streams, and returns its exit code. */
 export async function exec(input: CommandInput): Promise<number> {
   const { io } = input;
   const [name = "", ...operands] = input.operands;
   const [program, ...args] = [...operands, ...input.rest];
-  if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD...");
+  if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD");
   using netns = await openPodwire(input).sandboxes.hold(name, namespaceOf(input));
-  const passed: (() => void)[] = [];
+  const listeners: (() => void)[] = [];
   try {
     const { code } = await runAttachedInside(netns.path, { program, args, inheritEnv: true }, {
       onSpawn: (child) => {
-        passed.push(io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => child.kill(signal)));
-        // The terminal sends it to the whole group: CMD has it already and decides.
-        passed.push(io.onSignal(["SIGINT"], () => {}));
+        listeners.push(io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => child.kill(signal)));
+        // The terminal sends SIGINT to the whole process group. CMD has got it too, and decides.
+        listeners.push(io.onSignal(["SIGINT"], () => {}));
       },
     });
     return code;
   } finally {
-    for (const undo of passed) undo();
+    for (const remove of listeners) remove();
   }
 }
 
-/** Goes on after a failure, as every taking down does; the last failure is thrown, those before it are logged. */
+/** Continues after a failure, as every tear-down does. The last failure is thrown, and those before it are logged. */
 async function forEachName(
   input: CommandInput,
   body: (name: string, signal: AbortSignal) => Promise<void>,

@@ -4,7 +4,7 @@ import { CniError } from "../cni/error.ts";
 import { pair } from "./flag_value.ts";
 
 /**
- * What `--filter KEY=VALUE` means: `state`, `name`, the beginning of an `id`, or a `label` with or without `=VALUE`.
+ * Reads `--filter KEY=VALUE`: a `state`, a `name`, the prefix of an `id`, or a `label` with or without `=VALUE`.
  *
  * @throws {CniError} kind `usage`
  */
@@ -17,10 +17,13 @@ export function sandboxFilter(flag: string, text: string): SandboxFilter {
     case "state": {
       const state = SANDBOX_STATES.find((known) => known === value);
       if (state !== undefined) return { state };
-      throw new CniError("usage", `${flag}: "${value}" is no state; there are ${SANDBOX_STATES.join(", ")}`);
+      throw new CniError(
+        "usage",
+        `${flag}: "${value}" is not a state; the states are ${SANDBOX_STATES.join(", ")}`,
+      );
     }
     case "label": {
-      if (value === "") throw new CniError("usage", `${flag}: "${text}" names no label`);
+      if (value === "") throw new CniError("usage", `${flag}: "${text}" does not name a label`);
       return {
         labels: value.includes("=") ? Object.fromEntries([pair(flag, value)]) : { [value]: undefined },
       };
@@ -28,7 +31,7 @@ export function sandboxFilter(flag: string, text: string): SandboxFilter {
     default:
       throw new CniError(
         "usage",
-        `${flag}: "${key}" is nothing to filter by; there are state, name, id, label`,
+        `${flag}: "${key}" is not a key of a filter; the keys are state, name, id, label`,
       );
   }
 }

@@ -12,13 +12,13 @@ import { table } from "./table.ts";
 
 const SHORT_ID = 12;
 
-/** Prints a sandbox: the object with `--json`, else its ID and its addresses on lines of their own. */
+/** Prints a sandbox: as an object with `--json`, else as lines of text. */
 export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void {
   if (flag("json")) io.write(`${sandboxJson(sandbox)}\n`);
   else io.write(sandboxText(sandbox));
 }
 
-/** The object of the contract; numbers inside results stay as the plugins wrote them. */
+/** Returns the JSON object of a sandbox. Numbers in results keep the spelling of the plugins. */
 export function sandboxJson(sandbox: Sandbox): string {
   return printJson(sandboxToJson(sandbox), 2);
 }
@@ -30,7 +30,7 @@ function sandboxText(sandbox: Sandbox): string {
     ...(sandbox.attempt === 0 ? [] : [["attempt", String(sandbox.attempt)]]),
     ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
     ["created", sandbox.createdAt],
-    ["netns", sandbox.hostNetwork ? `${sandbox.netns}, that of the host` : sandbox.netns],
+    ["netns", sandbox.hostNetwork ? `${sandbox.netns} (of the host)` : sandbox.netns],
     ...Object.entries(sandbox.labels).map(([key, value]) => ["label", `${key}=${value}`]),
     ...(sandbox.pid === null ? [] : [["pid", String(sandbox.pid)]]),
     ...sandbox.networks.map(({ name, ifName, result }) => {
@@ -45,7 +45,7 @@ function addresses(result: JsonObject): string {
   return ips.map(({ address }) => address).join(", ") || "no address";
 }
 
-/** Whether the pod's default route is the network's, and for which family where it has addresses of the other, too. */
+/** Says whether the pod's default route is in this network, and for which family if the network has addresses of both. */
 function defaultRoute(result: JsonObject): string {
   const families = new Set(defaultRoutesOf(result).map(({ family }) => family));
   const [only] = families;
@@ -55,9 +55,9 @@ function defaultRoute(result: JsonObject): string {
   return isOfAll ? " (default route)" : ` (default route for IPv${only})`;
 }
 
-/** The table of `ps`. */
+/** Returns the table of `ps`. */
 export function sandboxTable(sandboxes: readonly Sandbox[]): string {
-  // Few have more than one, and the columns before stay where scripts look for them.
+  // The column is last and only present if needed, so that the other columns stay where scripts expect them.
   const withAttempt = sandboxes.some(({ attempt }) => attempt > 0);
   return table(
     ["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS", ...(withAttempt ? ["ATTEMPT"] : [])],
@@ -74,10 +74,10 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
   );
 }
 
-/** Tells in the log what could not be torn down and stays on record. */
+/** Logs what could not be torn down and stays on record. */
 export function warnFailures(input: CommandInput, failures: readonly CniError[]): void {
   const log = logger(input);
   for (const { message } of failures) {
-    log.warn(`${message}; it stays among the attachments and \`podwire recover\` retries it`);
+    log.warn(`${message}; the attachment stays on record, and \`podwire recover\` retries its removal`);
   }
 }

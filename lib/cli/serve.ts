@@ -10,13 +10,13 @@ import { networkName, pair, positive, socketPath } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";
 import { VERSION } from "./version.ts";
 
-/** Where the daemon serves unless told otherwise. */
+/** The default path of the socket. */
 export const DEFAULT_SOCKET = "/run/podwire/podwire.sock";
 
 const DEFAULT_DRAIN_MS = 30_000;
 const INSTALLED = "/usr/local/bin/podwire";
 const MOST_REQUESTS = 10_000;
-const MOST_SPARES = 1_000;
+const MOST_IN_POOL = 1_000;
 
 /** `podwire serve` */
 export async function serve(input: CommandInput): Promise<number> {
@@ -36,18 +36,14 @@ export async function serve(input: CommandInput): Promise<number> {
   const pool = poolOf(input);
   const log = logger(input, "info");
   const options = {
-    runtime: {
-      ...runtime,
-      ...(graceMs === undefined ? {} : { graceMs }),
-      ...(gcIntervalMs === undefined ? {} : { gcIntervalMs }),
-    },
+    runtime: { ...runtime, graceMs, gcIntervalMs },
     log,
     version: VERSION,
     socket: socketPath("--socket", resolve(input.value("socket") ?? DEFAULT_SOCKET), "listen"),
     drainMs,
-    ...(requestMs === undefined ? {} : { requestMs }),
+    requestMs,
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
-    ...(pool === undefined ? {} : { pool }),
+    pool,
     manager: new ServiceManager({
       notifySocket: io.env("NOTIFY_SOCKET"),
       watchdogUsec: io.env("WATCHDOG_USEC"),
@@ -60,18 +56,18 @@ export async function serve(input: CommandInput): Promise<number> {
   return await untilSignalled(io, (signal) => Daemon.start(options, signal));
 }
 
-/** The sandboxes of `--pool NETWORK=N`. */
+/** Reads `--pool NETWORK=N`. */
 function poolOf(input: CommandInput): DaemonOptions["pool"] {
   const sizes = new Map<string, number>();
   for (const text of input.list("pool")) {
     const [name, size] = pair("--pool", text);
     const network = networkName("--pool", name);
     if (sizes.has(network)) throw new CniError("usage", `--pool: the network "${network}" is given twice`);
-    sizes.set(network, positive("--pool", size, MOST_SPARES));
+    sizes.set(network, positive("--pool", size, MOST_IN_POOL));
   }
   const maxAgeMs = duration(input, "pool-max-age");
-  if (sizes.size > 0) return { sizes, ...(maxAgeMs === undefined ? {} : { maxAgeMs }) };
-  if (maxAgeMs !== undefined) throw new CniError("usage", "--pool-max-age goes with --pool");
+  if (sizes.size > 0) return { sizes, maxAgeMs };
+  if (maxAgeMs !== undefined) throw new CniError("usage", "--pool-max-age needs --pool");
   return undefined;
 }
 
@@ -80,14 +76,14 @@ function duration(input: CommandInput, name: string): number | undefined {
   return text === undefined ? undefined : parseDuration(text, `--${name}`);
 }
 
-/** The compiled program knows where it is; otherwise this process is Deno. */
+/** Returns the path of the compiled program. If this process is Deno, returns the usual path. */
 function installedProgram({ program }: Pick<Io, "program">): string {
   return program.endsWith("/podwire") ? program : INSTALLED;
 }
 
 /**
- * Lets the daemon serve until SIGTERM or SIGINT, reloads at SIGHUP. At a second signal to end, the process ends at once,
- * as it would have without us.
+ * Runs the daemon until SIGTERM or SIGINT, and reloads it at SIGHUP. A second SIGTERM or SIGINT ends the process at once,
+ * because it is not caught any more.
  */
 async function untilSignalled(
   io: Pick<Io, "onSignal">,
@@ -101,7 +97,7 @@ async function untilSignalled(
     asked.resolve(name);
   });
   let daemon: Daemon | undefined;
-  // Without a listener it would end the process.
+  // Without a listener, SIGHUP would end the process.
   const stopReloading = io.onSignal(["SIGHUP"], () => void daemon?.reload());
   try {
     daemon = await start(starting.signal);

@@ -8,7 +8,7 @@ import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime/podwire.ts";
 import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 
-/** Variables that plugins may see without being named; `LC_*` has no end, so its members are listed. */
+/** Variables that plugins get by default. `LC_*` is an open set, so the usual members are listed. */
 export const PLUGIN_ENVIRONMENT = [
   "PATH",
   "HOME",
@@ -44,16 +44,16 @@ export const PLUGIN_ENVIRONMENT = [
 const VARIABLE = /^[^=\0]+$/;
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-/** More than a timer can hold is no limit that anybody means. */
+/** A longer limit does not fit into a timer, and is not useful. */
 const LONGEST_MS = 24 * 3_600_000;
 
-/** The runtime that the options and the environment describe. */
+/** Returns the runtime that the options and the environment describe. */
 export function openPodwire(input: CommandInput, overrides: RuntimeOptions = {}): Podwire {
   return new Podwire({ ...runtimeOptions(input), ...overrides });
 }
 
 /**
- * The options of the runtime: a flag wins over the environment, the environment over the default.
+ * Returns the options of the runtime. A flag overrides the environment, and the environment overrides the default.
  *
  * @throws {CniError} kind `usage`
  */
@@ -89,7 +89,7 @@ function maxFailed(input: CommandInput): number {
   const text = input.value("max-failed");
   if (text === undefined) return DEFAULTS.maxFailed;
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new CniError("usage", `--max-failed: "${text}" is no whole number from 0 on`);
+  throw new CniError("usage", `--max-failed: "${text}" is not a whole number from 0 on`);
 }
 
 function pluginDirs(input: CommandInput): readonly string[] {
@@ -108,14 +108,16 @@ function pluginEnvironment(input: CommandInput): Record<string, string> {
   };
   for (const name of PLUGIN_ENVIRONMENT) take(name, io.env(name));
   for (const name of input.list("plugin-env")) {
-    if (!VARIABLE.test(name)) throw new CniError("usage", `--plugin-env: "${name}" is no name of a variable`);
+    if (!VARIABLE.test(name)) {
+      throw new CniError("usage", `--plugin-env: "${name}" is not the name of a variable`);
+    }
     if (!Object.hasOwn(environment, name)) take(name, io.inheritedEnv(name));
   }
   return environment;
 }
 
 /**
- * A duration in milliseconds.
+ * Reads a duration in milliseconds.
  *
  * @throws {CniError} kind `usage`
  */
@@ -125,12 +127,12 @@ export function parseDuration(text: string, flag: string): number {
   if (ms >= 1 && ms <= LONGEST_MS) return Math.round(ms);
   throw new CniError(
     "usage",
-    `${flag}: "${text}" is no duration between 1ms and 24h, such as 500ms, 30s or 2m`,
+    `${flag}: "${text}" is not a duration between 1ms and 24h, such as 500ms, 30s or 2m`,
   );
 }
 
 /**
- * The timeouts of `--timeout VERB=DURATION` and `--timeout DURATION`; a verb of its own wins.
+ * Reads the timeouts of `--timeout VERB=DURATION` and `--timeout DURATION`. The one with a verb overrides the other.
  *
  * @throws {CniError} kind `usage`
  */
@@ -140,7 +142,7 @@ export function timeouts(texts: readonly string[]): Partial<Timeouts> {
 }
 
 /**
- * The time of `--timeout LOCK=DURATION` and `--timeout DURATION`, for each wait for a lock.
+ * Reads the time limit for each wait for a lock, from `--timeout LOCK=DURATION` and `--timeout DURATION`.
  *
  * @throws {CniError} kind `usage`
  */
@@ -165,7 +167,7 @@ function limits(texts: readonly string[]): Partial<Timeouts> & { readonly [LOCK]
     }
     const name = names.find((known) => known === given);
     if (name === undefined) {
-      throw new CniError("usage", `--timeout: "${given}" is no verb; there are ${names.join(", ")}`);
+      throw new CniError("usage", `--timeout: "${given}" is not a verb; the verbs are ${names.join(", ")}`);
     }
     single[name] = ms;
   }
@@ -173,8 +175,8 @@ function limits(texts: readonly string[]): Partial<Timeouts> & { readonly [LOCK]
 }
 
 /**
- * The log of a command, on standard error, from that level on unless the options say otherwise. With `--json` its lines
- * are JSON, as the error at the end is.
+ * Returns the log of a command, on standard error, from that level on unless the options set another. With `--json`, its
+ * lines are JSON, as the error at the end is.
  */
 export function logger(input: CommandInput, level: LogLevel = "warn"): Logger {
   const { io } = input;
@@ -191,6 +193,8 @@ function oneOf<T extends string>(input: CommandInput, name: string, words: reado
   const text = input.value(name);
   if (text === undefined) return fallback;
   const word = words.find((known) => known === text);
-  if (word === undefined) throw new CniError("usage", `--${name}: "${text}" is none of ${words.join(", ")}`);
+  if (word === undefined) {
+    throw new CniError("usage", `--${name}: "${text}" is not one of ${words.join(", ")}`);
+  }
   return word;
 }

@@ -23,18 +23,21 @@ export async function status(input: CommandInput): Promise<number> {
   }
   const statuses = await withSignals(io, (signal) => podwire.status(network, { graceMs, signal }));
   print(input, statuses);
-  // A file that cannot be used stands in no network's way, unless there is nothing but such files.
+  // An unusable file does not affect the networks, unless there are only such files.
   const inUse = statuses.filter((one) => !isRejectedFile(one));
   return inUse.length > 0 && inUse.every(({ ready }) => ready) ? 0 : NOT_READY;
 }
 
-/** As cnitool does, which looks at the variables of all verbs whatever the verb. */
+/** Validates the variables of all verbs, as cnitool does for any verb. */
 export function requireVariables({ io }: CommandInput): void {
   capabilityArgs(io.env("CAP_ARGS") ?? "");
   parseCniArgs(io.env("CNI_ARGS") ?? "", "CNI_ARGS");
 }
 
-/** Of a single network only its error is told, on standard error: scripts around cnitool expect silence. */
+/**
+ * Prints the networks. For a single one, only its error is printed, to standard error: scripts for cnitool expect no
+ * output.
+ */
 function print(input: CommandInput, statuses: readonly NetworkStatus[]): void {
   const { io, operands } = input;
   if (input.flag("json")) return io.write(`${JSON.stringify(statuses.map(statusToJson), null, 2)}\n`);
@@ -57,7 +60,7 @@ function statusTable(statuses: readonly NetworkStatus[]): string {
   );
 }
 
-/** To the second: nobody reads more of it. */
+/** Returns a time without fractions of a second. */
 function formatTime(iso: string | undefined): string {
   return iso === undefined ? "-" : iso.replace(/\.\d+Z$/, "Z");
 }

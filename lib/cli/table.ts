@@ -1,6 +1,6 @@
 import { oneLine } from "../host/log.ts";
 
-/** Columns, two blanks apart, under a line of headings. A cell may quote a plugin and stays on its line. */
+/** Returns columns under a line of headings, two spaces apart. A cell may quote a plugin, and stays on its line. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [headings, ...rows.map((row) => row.map(oneLine))];
   const widths = headings.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));

@@ -2,12 +2,15 @@ import { isDue } from "../async/backoff.ts";
 
 const UNITS = [["d", 86_400, 2], ["h", 3_600, 2], ["m", 60, 1]] as const;
 
-/** How long ago a moment was, in its largest unit, as `3m`; hours go up to 47. A moment to come is `0s` ago. */
+/**
+ * Returns the time since a moment in its largest unit, as `3m`; hours go up to 47. For a moment in the future it is
+ * `0s`.
+ */
 export function ageOf(since: string, now: Date): string {
   return formatSeconds((now.getTime() - Date.parse(since)) / 1000);
 }
 
-/** When a removal is tried again, as `in 12s` or `due`; `-` where it did not fail. */
+/** Returns when a removal is retried, as `in 12s` or `due`; `-` if it did not fail. */
 export function nextTryOf(attempts: number, nextTry: string | undefined, now: Date): string {
   if (attempts === 0) return "-";
   if (nextTry === undefined || isDue(nextTry, now)) return "due";

@@ -3,10 +3,10 @@ import { runInside } from "../host/netns.ts";
 import { CniError } from "../cni/error.ts";
 
 const PORT = 7704;
-const PATIENCE_SECONDS = 10;
+const LIMIT_SECONDS = 10;
 
-/** How a language listens on an address and answers one line, and how it asks for that. */
-interface Speaker {
+/** Scripts of a language: a server that answers one line, and its client. */
+interface ScriptLanguage {
   readonly program: string;
   readonly flag: string;
   readonly server: string;
@@ -14,16 +14,16 @@ interface Speaker {
 }
 
 /**
- * What can open a socket inside a namespace on a machine with little on it: ping, nc and curl are not everywhere.
- * Debian always has Perl (perl-base is essential), Fedora and its kin have Python.
+ * The languages that can open a socket in a namespace on a minimal machine: ping, nc and curl are not everywhere. Debian
+ * always has Perl (perl-base is essential); Fedora and its derivatives have Python.
  */
-const SPEAKERS: readonly Speaker[] = [
+const LANGUAGES: readonly ScriptLanguage[] = [
   {
     program: "perl",
     flag: "-e",
     server: `
 use IO::Socket::IP;
-alarm ${PATIENCE_SECONDS};
+alarm ${LIMIT_SECONDS};
 my $s = IO::Socket::IP->new(LocalHost => $ARGV[0], LocalPort => ${PORT}, Listen => 1, ReuseAddr => 1) or die "$@\\n";
 my $c = $s->accept or die "accept: $!\\n";
 my $line = <$c>;
@@ -32,7 +32,7 @@ close $c;
 `,
     client: `
 use IO::Socket::IP;
-alarm ${PATIENCE_SECONDS};
+alarm ${LIMIT_SECONDS};
 my $c;
 until ($c = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => ${PORT})) { select undef, undef, undef, 0.02 }
 print $c "ping\\n";
@@ -45,7 +45,7 @@ print $line;
     flag: "-c",
     server: `
 import signal, socket, sys
-signal.alarm(${PATIENCE_SECONDS})
+signal.alarm(${LIMIT_SECONDS})
 s = socket.create_server((sys.argv[1], ${PORT}), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 c, peer = s.accept()
 c.recv(5)
@@ -53,7 +53,7 @@ c.sendall(f"pong to {peer[0]}\\n".encode())
 `,
     client: `
 import signal, socket, sys, time
-signal.alarm(${PATIENCE_SECONDS})
+signal.alarm(${LIMIT_SECONDS})
 while True:
     try:
         c = socket.create_connection((sys.argv[1], ${PORT}))
@@ -66,24 +66,24 @@ print(c.makefile().readline(), end="")
   },
 ];
 
-/** What programs are run with, and until when. */
+/** Options of {@linkcode proveTraffic}. */
 export interface TrafficOptions {
   readonly run: RunCommand;
   readonly signal: AbortSignal;
 }
 
 /**
- * Sends a line over TCP to an address of the other namespace and gives what came back.
+ * Sends a line over TCP to an address of the other namespace, and returns the reply.
  *
- * @throws {CniError} if nothing does
+ * @throws {CniError} kind `io` if there is no reply
  */
 export async function proveTraffic(
   from: string,
   to: string,
   ip: string,
   { run, signal }: TrafficOptions,
-): Promise<{ words: string; ms: number }> {
-  const { program, flag, server, client } = await findSpeaker({ run, signal });
+): Promise<{ reply: string; ms: number }> {
+  const { program, flag, server, client } = await findLanguage({ run, signal });
   const controller = new AbortController();
   const both = AbortSignal.any([signal, controller.signal]);
   const listening = runInside(to, { program, args: [flag, server, ip], signal: both }, { run });
@@ -93,28 +93,28 @@ export async function proveTraffic(
     const ms = Math.round(performance.now() - started);
     signal.throwIfAborted();
     if (answer.code === 0 && answer.stdout.startsWith("pong")) {
-      return { words: `ping to ${ip}, ${answer.stdout.trim()}`, ms };
+      return { reply: `ping to ${ip}, ${answer.stdout.trim()}`, ms };
     }
     const details = answer.stderr.trim();
     throw new CniError(
       "io",
-      `no traffic to ${ip} within ${PATIENCE_SECONDS}s`,
+      `no traffic to ${ip} within ${LIMIT_SECONDS}s`,
       details === "" ? {} : { details },
     );
   } finally {
     controller.abort();
-    // How the listener ends says nothing that the answer did not.
+    // How the server ends does not matter: the reply has been checked.
     await listening.catch(() => {});
   }
 }
 
-async function findSpeaker({ run, signal }: TrafficOptions): Promise<Speaker> {
-  const programs = SPEAKERS.map(({ program }) => program);
+async function findLanguage({ run, signal }: TrafficOptions): Promise<ScriptLanguage> {
+  const programs = LANGUAGES.map(({ program }) => program);
   const script = 'for program; do command -v "$program" >/dev/null && echo "$program"; done; true';
   const { stdout } = await runOk(run, { program: "sh", args: ["-c", script, "sh", ...programs], signal });
-  const speaker = SPEAKERS.find(({ program }) => stdout.split("\n").includes(program));
-  if (speaker !== undefined) return speaker;
-  throw new CniError("not-found", `no program here can open a socket to show the traffic with`, {
+  const language = LANGUAGES.find(({ program }) => stdout.split("\n").includes(program));
+  if (language !== undefined) return language;
+  throw new CniError("not-found", "no program on this machine can open a socket for the demo", {
     hint: `install one of ${programs.join(", ")}`,
   });
 }

@@ -18,10 +18,10 @@ Deno.test("--filter takes a state, a name, the beginning of an ID, or a label", 
 
 Deno.test("what nothing can be filtered by is refused, with what there is", async () => {
   const cases = [
-    ["app=web", '--filter: "app" is nothing to filter by; there are state, name, id, label'],
-    ["state=up", '--filter: "up" is no state; there are ready, stopped, broken'],
+    ["app=web", '--filter: "app" is not a key of a filter; the keys are state, name, id, label'],
+    ["state=up", '--filter: "up" is not a state; the states are ready, stopped, broken'],
     ["web", '--filter: "web" is not KEY=VALUE'],
-    ["label=", '--filter: "label=" names no label'],
+    ["label=", '--filter: "label=" does not name a label'],
     ["label==x", '--filter: "=x" is not KEY=VALUE'],
   ] as const;
   for (const [text, msg] of cases) {

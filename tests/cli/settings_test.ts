@@ -79,7 +79,7 @@ Deno.test("parseDuration() reads milliseconds, seconds, minutes and hours", () =
 Deno.test("parseDuration() names the flag of what is no duration", () => {
   for (const text of ["", "5", "0s", "-1s", "25h", "1d", "s", "1 s", "1e3s", ".5s", "1s1s", "٣s", "0.4ms"]) {
     const error = assertThrows(() => parseDuration(text, "--timeout"), CniError);
-    assert(error.msg.startsWith(`--timeout: "${text}" is no duration`), error.msg);
+    assert(error.msg.startsWith(`--timeout: "${text}" is not a duration`), error.msg);
   }
 });
 
@@ -98,13 +98,15 @@ Deno.test("timeouts() lets a verb of its own win, wherever it stands", () => {
 });
 
 Deno.test("a wrong value names its flag", () => {
-  assert(refusal("--timeout", "NOPE=1s").startsWith('--timeout: "NOPE" is no verb; there are ADD, CHECK'));
-  assert(refusal("--timeout", "=1s").startsWith('--timeout: "" is no verb'));
-  assert(refusal("--timeout", "ADD=").startsWith('--timeout: "" is no duration'));
-  assertEquals(refusal("--builtin", "never"), '--builtin: "never" is none of fallback, prefer, off');
-  assertEquals(refusal("--log-level", "WARN"), '--log-level: "WARN" is none of debug, info, warn, error');
-  assertEquals(refusal("--log-format", "xml"), '--log-format: "xml" is none of text, json');
-  assertEquals(refusal("--plugin-env", "A=B"), '--plugin-env: "A=B" is no name of a variable');
+  assert(
+    refusal("--timeout", "NOPE=1s").startsWith('--timeout: "NOPE" is not a verb; the verbs are ADD, CHECK'),
+  );
+  assert(refusal("--timeout", "=1s").startsWith('--timeout: "" is not a verb'));
+  assert(refusal("--timeout", "ADD=").startsWith('--timeout: "" is not a duration'));
+  assertEquals(refusal("--builtin", "never"), '--builtin: "never" is not one of fallback, prefer, off');
+  assertEquals(refusal("--log-level", "WARN"), '--log-level: "WARN" is not one of debug, info, warn, error');
+  assertEquals(refusal("--log-format", "xml"), '--log-format: "xml" is not one of text, json');
+  assertEquals(refusal("--plugin-env", "A=B"), '--plugin-env: "A=B" is not the name of a variable');
 });
 
 Deno.test("B21 the trace of whoever calls reaches the plugins", () => {
@@ -238,6 +240,6 @@ Deno.test("withSignals() takes its listeners away when the body is done, and whe
 Deno.test("--max-failed takes whole numbers from 0 on", () => {
   assertEquals([optionsOf().maxFailed, optionsOf(["--max-failed", "0"]).maxFailed], [16, 0]);
   for (const text of ["-1", "1.5", "many", "1e3", "10000000000"]) {
-    assertEquals(refusal(`--max-failed=${text}`), `--max-failed: "${text}" is no whole number from 0 on`);
+    assertEquals(refusal(`--max-failed=${text}`), `--max-failed: "${text}" is not a whole number from 0 on`);
   }
 });

@@ -334,7 +334,7 @@ upkeepTest(
     );
     assertStringIncludes(
       stderr,
-      "podwire: kept an attachment made by hand: --all removes all such, --valid ID:IFNAME",
+      "podwire: kept an attachment made by hand: --all removes all of them, --valid ID:IFNAME",
     );
     assertEquals(await world.plugins.verbs(), ["web ADD", "web GC"]);
   },
@@ -371,7 +371,7 @@ upkeepTest("gc --dry-run says what and why on standard output, and runs nothing"
   );
   const kept = await world.podwire(["gc", "--dry-run"]);
   assertMatch(kept.stdout, /^would keep attachment hand web:eth0: it was made by hand/);
-  assertMatch(kept.stderr, /--all removes all such/);
+  assertMatch(kept.stderr, /--all removes all of them/);
   assertEquals([await world.plugins.verbs(), (await world.store.all()).length], [["web ADD"], 1]);
 });
 

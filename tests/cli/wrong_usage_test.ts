@@ -32,12 +32,12 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
 
 /** A value that each option refuses, and what is said; those that take any text stand in {@linkcode ANY_TEXT}. */
 const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = {
-  "max-failed": ["-1", '--max-failed: "-1" is no whole number'],
-  builtin: ["always", '--builtin: "always" is none of fallback, prefer, off'],
-  timeout: ["ADD=fast", '--timeout: "fast" is no duration'],
-  "plugin-env": ["A=B", '--plugin-env: "A=B" is no name of a variable'],
-  "log-level": ["loud", '--log-level: "loud" is none of'],
-  "log-format": ["xml", '--log-format: "xml" is none of'],
+  "max-failed": ["-1", '--max-failed: "-1" is not a whole number'],
+  builtin: ["always", '--builtin: "always" is not one of fallback, prefer, off'],
+  timeout: ["ADD=fast", '--timeout: "fast" is not a duration'],
+  "plugin-env": ["A=B", '--plugin-env: "A=B" is not the name of a variable'],
+  "log-level": ["loud", '--log-level: "loud" is not one of'],
+  "log-format": ["xml", '--log-format: "xml" is not one of'],
   "run uid": ["a b", 'the UID "a b" is invalid'],
   "run id": ["a/b", 'the sandbox ID "a/b" is invalid'],
   "run namespace": ["../x", 'the namespace "../x" is invalid'],
@@ -61,23 +61,23 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   cap: ["x={", '--cap: the value of "x" is not valid JSON'],
   annotation: ["x", '--annotation: "x" is not KEY=VALUE'],
   "serve socket": [`/${"s".repeat(200)}`, "--socket: a path of 201 bytes is too long for a socket"],
-  filter: ["age=1", '--filter: "age" is nothing to filter by'],
+  filter: ["age=1", '--filter: "age" is not a key of a filter'],
   "add ifname": ["a/b", "--ifname: interface name contains / or :"],
   "check ifname": ["a/b", "--ifname: interface name contains / or :"],
   "del ifname": ["a/b", "--ifname: interface name contains / or :"],
   id: ["a b", "--id: invalid characters in containerID"],
-  grace: ["5", '--grace: "5" is no duration'],
+  grace: ["5", '--grace: "5" is not a duration'],
   valid: ["a b:eth0", "--valid: invalid characters in containerID"],
   "attachments network": ["a b", "--network: invalid characters found in network name"],
-  limit: ["soon", '--limit: "soon" is no duration'],
+  limit: ["soon", '--limit: "soon" is not a duration'],
   "allow-annotation": ["all", '--allow-annotation: "all" is not one of ip'],
   "allow-host-ports": ["0", '--allow-host-ports: "0" is not PORT[-PORT]'],
-  "gc-interval": ["5", '--gc-interval: "5" is no duration'],
-  "request-timeout": ["5", '--request-timeout: "5" is no duration'],
+  "gc-interval": ["5", '--gc-interval: "5" is not a duration'],
+  "request-timeout": ["5", '--request-timeout: "5" is not a duration'],
   "max-requests": ["0", '--max-requests: "0" is not a number from 1 to'],
-  "drain-timeout": ["5", '--drain-timeout: "5" is no duration'],
+  "drain-timeout": ["5", '--drain-timeout: "5" is not a duration'],
   pool: ["a b=1", "--pool: invalid characters found in network name"],
-  "pool-max-age": ["5", '--pool-max-age: "5" is no duration'],
+  "pool-max-age": ["5", '--pool-max-age: "5" is not a duration'],
 };
 
 /** What is looked for as it is given: nothing is called so, or nothing is there. */
@@ -241,7 +241,7 @@ Deno.test("what is the daemon's own is refused beside run --socket, each by its 
   ) {
     const { code, stderr } = await podwire(["run", "--socket=/nonexistent/s", option]);
     assertEquals(code, 2);
-    assertStringIncludes(stderr, `${option.split("=")[0]} does not go with --socket`);
+    assertStringIncludes(stderr, `${option.split("=")[0]} cannot be used with --socket`);
   }
   const { code, stderr } = await podwire(["run", `--socket=/${"s".repeat(200)}`]);
   assertEquals(code, 2);

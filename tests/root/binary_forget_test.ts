@@ -161,7 +161,7 @@ binaryTest("a pod may leave as many failed attachments as --max-failed allows", 
   assertEquals((await run("web", "--max-failed=0")).code, 107, "any number");
   for (const word of ["-1", "1.5", "many", "1e3", "99999999999"]) {
     const { msg } = await world.refused(2, ["run", "web", `--max-failed=${word}`]);
-    assertEquals(msg, `--max-failed: "${word}" is no whole number from 0 on`);
+    assertEquals(msg, `--max-failed: "${word}" is not a whole number from 0 on`);
   }
   assertEquals((await attachments(world, "--failed")).length, 5);
 });

@@ -61,7 +61,7 @@ binaryTest(
     });
     const own = await Deno.readLink("/proc/self/ns/net");
     assertEquals((await world.done(["exec", "agent", "--", "readlink", "/proc/self/ns/net"])).trim(), own);
-    assertMatch(await world.done(["inspect", "agent"]), /that of the host/);
+    assertMatch(await world.done(["inspect", "agent"]), /\(of the host\)/);
     for (const more of [["--network", world.network], ["--publish=1:1"], ["--netns=/x"]]) {
       assertEquals((await world.refused(2, ["run", "--host-network", ...more])).kind, "usage");
     }
