@@ -1,6 +1,7 @@
 import type { SandboxContext } from "./context.ts";
 import { ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import type { Recovery } from "./recovery.ts";
+import { logReport, TEAR_DOWN_WORDS } from "./recovery_report.ts";
 
 /** Options of {@linkcode ContainerWatch}. */
 export interface ContainerWatchOptions
@@ -69,10 +70,9 @@ export class ContainerWatch implements AsyncDisposable {
     const before = this.#waiting.get(id);
     const tries = before?.createdAt === createdAt ? before.tries : 0;
     if (tries > 0 && now() < (before?.nextAt ?? 0)) return false;
-    const { removed, failed, kept } = await recovery.tearDownEndedContainers(signal, [id]);
-    for (const { why, ...item } of removed) log.info(`torn down: ${why}`, { ...item });
-    for (const { why, ...item } of failed) log.warn(`not torn down: ${why}`, { ...item });
-    if (kept.length === 0) {
+    const report = await recovery.tearDownEndedContainers(signal, [id]);
+    logReport(report, log, TEAR_DOWN_WORDS);
+    if (report.kept.length === 0) {
       this.#waiting.delete(id);
       return true;
     }

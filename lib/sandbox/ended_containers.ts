@@ -1,6 +1,7 @@
 import type { Logger } from "../host/log.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Recovery } from "./recovery.ts";
+import { logReport, TEAR_DOWN_WORDS } from "./recovery_report.ts";
 
 /** Tears down the sandboxes of containers that have ended. Without a daemon, the next run is what notices containers that could not be started. */
 export async function tearDownEndedContainers(
@@ -8,9 +9,7 @@ export async function tearDownEndedContainers(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   try {
-    const { removed, failed } = await recovery.tearDownEndedContainers(signal);
-    for (const { why, ...item } of removed) log.info(`torn down: ${why}`, { ...item });
-    for (const { why, ...item } of failed) log.warn(`not torn down: ${why}`, { ...item });
+    logReport(await recovery.tearDownEndedContainers(signal), log, TEAR_DOWN_WORDS);
   } catch (error) {
     signal?.throwIfAborted();
     log.warn(`Cannot look for containers that have ended: ${asCniError(error).message}`);

@@ -245,12 +245,12 @@ function runtimeError(runtime: string, args: readonly string[], error: HostError
       },
     );
   }
-  const details = (log ?? "").trim().split("\n").slice(-3).join("; ");
+  const details = (log ?? "").trim().split("\n").slice(-3).join("; ") || undefined;
   return new CniError(
     "io",
     `Cannot ${verb} an infra container with "${runtime}": exit status ${error.code}`,
     {
-      ...(details !== "" && { details }),
+      details,
       exitCode: error.code,
       cause: error,
     },

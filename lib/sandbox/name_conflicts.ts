@@ -40,7 +40,7 @@ export async function findSameAttempt(
 }
 
 /** Returns the sandboxes that hold the wanted name: all of them, or only the one with the same UID and attempt. */
-export async function nameHolders(
+async function nameHolders(
   { record, request }: PreparedSandbox,
   store: SandboxStore,
 ): Promise<readonly (SandboxRecord | DamagedRecord)[]> {

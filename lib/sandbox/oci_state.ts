@@ -82,5 +82,5 @@ function parse(text: string): Json {
 
 function invalidState(problem: string, cause?: unknown): CniError {
   const msg = `the container state on standard input cannot be used: ${problem}`;
-  return new CniError("usage", msg, cause === undefined ? {} : { cause });
+  return new CniError("usage", msg, { cause });
 }

@@ -109,7 +109,7 @@ function storedError({ error, network, containerId, ifName }: AttachmentRecord):
     containerId,
     ifName,
     code,
-    ...(typeof type === "string" && { plugin: { type } }),
-    ...(typeof details === "string" && { details }),
+    plugin: typeof type === "string" ? { type } : undefined,
+    details: typeof details === "string" ? details : undefined,
   });
 }

@@ -13,7 +13,7 @@ import {
   type RecoveryPolicy,
 } from "./container_recovery.ts";
 import { RecoveredBoot } from "./recovered_boot.ts";
-import type { RecoverOptions, RecoveryItem, RecoveryReport } from "./recovery_report.ts";
+import { logReport, type RecoverOptions, type RecoveryItem, type RecoveryReport } from "./recovery_report.ts";
 
 /** The dependencies of {@linkcode Recovery}. */
 export interface RecoveryContext extends ContainerRecoveryContext {
@@ -54,9 +54,7 @@ export class Recovery {
     const report = emptyReport<RecoveryItem>();
     if (await this.#recoveredBoot.is(boot)) await this.#recoverInterrupted(report, signal);
     else await this.#recoverBoot(boot, report, signal);
-    const { log } = this.#context;
-    for (const { why, ...item } of report.removed) log.info(`recovered: ${why}`, { ...item });
-    for (const { why, ...item } of report.failed) log.warn(`not recovered: ${why}`, { ...item });
+    logReport(report, this.#context.log, { removed: "recovered", failed: "not recovered" });
   }
 
   /** Recovers everything on record, retries failed removals, and removes namespaces that no sandbox owns. */

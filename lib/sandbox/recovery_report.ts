@@ -1,4 +1,5 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { Logger } from "../host/log.ts";
 import type { DamagedOutcome } from "../gc/damaged_attachments.ts";
 import { attachmentItem, type SweepReport } from "../gc/report.ts";
 import { failureReason } from "../state/failure_reason.ts";
@@ -49,6 +50,19 @@ export interface RecoveryProgress {
   /** ID of the container that was done last. */
   readonly item: string;
 }
+
+/** Logs what a recovery without a caller for its report removed, and what it could not remove. */
+export function logReport(
+  { removed, failed }: RecoveryReport,
+  log: Logger,
+  words: { readonly removed: string; readonly failed: string },
+): void {
+  for (const { why, ...item } of removed) log.info(`${words.removed}: ${why}`, { ...item });
+  for (const { why, ...item } of failed) log.warn(`${words.failed}: ${why}`, { ...item });
+}
+
+/** Words of {@linkcode logReport} for sandboxes whose containers have ended. */
+export const TEAR_DOWN_WORDS = { removed: "torn down", failed: "not torn down" };
 
 /** Adds the outcomes for attachments whose records cannot be used, or are lost. */
 export function addDamaged(report: RecoveryReport, outcomes: readonly DamagedOutcome[]): void {

@@ -18,7 +18,7 @@ const LONGEST_VALUE = 4096;
 export function validateSysctls(sysctls: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(sysctls)) {
     const refuse = (msg: string, details?: string) =>
-      new CniError("usage", `the sysctl "${name}" ${msg}`, { path: "sysctls", ...(details && { details }) });
+      new CniError("usage", `the sysctl "${name}" ${msg}`, { path: "sysctls", details });
     if (!NAME.test(name)) {
       throw refuse(
         "does not belong to a network namespace",
