@@ -120,7 +120,7 @@ async function mountOver(path: string, options: NetnsOptions, mount: () => Promi
     await mount();
   } catch (error) {
     // Without the signal of the caller, which may be the reason for the undo.
-    await removeNetns(path, { ...(options.run && { run: options.run }) }).catch((left: unknown) => {
+    await removeNetns(path, { run: options.run }).catch((left: unknown) => {
       throw new AggregateError(
         [error, left],
         `Cannot create network namespace "${path}", and cannot undo it`,
