@@ -6,7 +6,16 @@ import { OLD_PHRASES, OLD_WORDS, oldWordsIn } from "./words.ts";
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
 
 /** What has been read from end to end: folders and files. Each room comes in here when it is done. */
-const SWEPT: readonly string[] = ["lib/state", "lib/attachment", "tests/state", "tests/attachment"];
+const SWEPT: readonly string[] = [
+  "lib/attachment",
+  "lib/gc",
+  "lib/readiness",
+  "lib/state",
+  "tests/attachment",
+  "tests/gc",
+  "tests/readiness",
+  "tests/state",
+];
 
 /** The files that name the words in order to forbid them. */
 const LISTS: readonly string[] = ["tests/words.ts", "tests/words_test.ts", "tests/messages_test.ts"];
@@ -14,6 +23,8 @@ const LISTS: readonly string[] = ["tests/words.ts", "tests/words_test.ts", "test
 /** What stays, by file: keys on disk, names of other programs and their messages. */
 const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
   "lib/state/attachment_record.ts": ["neverRan"],
+  // The key in the file, which the first release wrote.
+  "lib/readiness/memory.ts": ["lapsed"],
 };
 
 const FOLDERS = ["lib", "tests", "docs", ".ci"];

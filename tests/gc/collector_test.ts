@@ -4,7 +4,7 @@ import { listOf, NetworkWorld } from "../attachment/world.ts";
 
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
 
-Deno.test("D55 D60 E28 B32 GC removes what nobody owns, the last attachment first, then tells the plugins what remains", async () => {
+Deno.test("D55 D60 E28 B32 GC removes attachments without owner, the last one first, then sends the remaining ones to the plugins", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const list = listOf(["a"]);
@@ -27,7 +27,7 @@ Deno.test("D55 D60 E28 B32 GC removes what nobody owns, the last attachment firs
     failed: [],
   });
   const calls = (await world.plugins.log()).filter((line) => !line.includes("ADD"));
-  // Containers are in no order, and GC comes after all of them.
+  // The containers have no order. GC comes after all of them.
   assertEquals([calls.slice(0, 2).sort(), calls.slice(2)], [["a DEL gone1 eth0", "a DEL gone2 eth0"], [
     "a GC  ",
   ]]);
@@ -42,7 +42,7 @@ Deno.test("D55 D60 E28 B32 GC removes what nobody owns, the last attachment firs
   ]);
 });
 
-Deno.test("H20 D62 attachments made by hand go only if others are named as valid, or all are to go; foreign ones never", async () => {
+Deno.test("H20 D62 attachments made by hand are removed only if others are named as valid or all are selected; foreign ones never are", async () => {
   for (const named of [true, false]) {
     await using world = await NetworkWorld.make();
     const a = await world.plugins.install("a");
@@ -50,8 +50,8 @@ Deno.test("H20 D62 attachments made by hand go only if others are named as valid
     for (const id of ["hand1", "hand2"]) await attach(world, list, id, "cli");
     await attach(world, list, "live");
     await foreign(world, "other");
-    const wish = named ? { valid: [{ containerId: "hand1", ifName: "eth0" }] } : { all: true };
-    const report = await collector(world, ["live"]).collect([list], wish);
+    const selection = named ? { valid: [{ containerId: "hand1", ifName: "eth0" }] } : { all: true };
+    const report = await collector(world, ["live"]).collect([list], selection);
     assertEquals(
       report.removed.map(({ containerId }) => containerId),
       named ? ["hand2"] : ["hand2", "hand1"],
@@ -69,14 +69,14 @@ Deno.test("B33 D62 the list of valid attachments is an array also when nothing i
   assertEquals(valid((await a.calls())[0]!.config), []);
 });
 
-Deno.test("D55 what the caller names as valid is told to the plugins, whoever attached it", async () => {
+Deno.test("D55 the plugins get what the caller names as valid, even if another runtime attached it", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await collector(world).collect([listOf(["a"])], { valid: [{ containerId: "far", ifName: "net-1" }] });
   assertEquals(valid((await a.calls())[0]!.config), ["far:net-1"]);
 });
 
-Deno.test("D56 D57 DEL has the configuration and arguments of the ADD, never those of now", async () => {
+Deno.test("D56 D57 DEL gets the configuration and arguments of the ADD, never the current ones", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const b = await world.plugins.install("b");
@@ -97,19 +97,19 @@ Deno.test("D56 D57 DEL has the configuration and arguments of the ADD, never tho
     { mac: "02:00:00:00:00:01" },
     "K=V",
   ]);
-  // Both chains may hold something: the one of now and the one of then.
+  // The plugins of both chains may hold resources: those of the current list and those of the ADD.
   assertEquals([more.map(({ verb }) => verb), (await b.calls()).map(({ verb }) => verb)], [["GC"], ["GC"]]);
   assertEquals(await world.files(), []);
 });
 
-Deno.test("D58 D61 a DEL that fails stops neither the other removals nor GC, and what remains on record is in use", async () => {
+Deno.test("D58 D61 a DEL that fails stops neither the other removals nor GC, and its record still counts as in use", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await world.plugins.install("b", { GC: { code: 2, stderr: "no room" } });
   const list = listOf(["a", "b"]);
   for (const id of ["x1", "x2", "x3"]) await attach(world, list, id);
   await a.answer("DEL", DEL_REFUSAL, 2);
-  // One after the other, so that the second call is known to be for the second.
+  // One at a time, so that the second call belongs to the second container.
   const report = await collector(world).collect([list], { concurrency: 1 });
   assertEquals(report.removed.map(({ containerId }) => containerId), ["x3", "x1"]);
   assertEquals(
@@ -146,7 +146,7 @@ Deno.test("D54 with disableGC neither DEL nor GC happens", async () => {
     kept: ["attachment: gone: its network says disableGC"],
     failed: [],
   });
-  // Also where the file is gone: then the record says it.
+  // The same if the file is gone: then the record says it.
   assertEquals((await collector(world).collect([], { all: true })).removed, []);
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
 });
@@ -160,7 +160,7 @@ Deno.test("D59 D60 below 1.1.0 the stale attachments are removed and no plugin g
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL"]);
 });
 
-Deno.test("D76 GC is sent in the version that the plugins have in common", async () => {
+Deno.test("D76 GC is sent in the version that all plugins support", async () => {
   await using world = await NetworkWorld.make();
   const versions = (...supportedVersions: string[]) => ({
     VERSION: { stdout: JSON.stringify({ cniVersion: "1.0.0", supportedVersions }) },
@@ -177,7 +177,7 @@ Deno.test("D76 GC is sent in the version that the plugins have in common", async
   assertEquals(await world.plugins.verbs(), ["a VERSION", "a GC", "b VERSION", "old VERSION"]);
 });
 
-Deno.test("a network whose file is gone is covered by its records", async () => {
+Deno.test("GC of a network whose file is gone uses its records", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   await attach(world, listOf(["a"]), "gone");
@@ -203,7 +203,7 @@ Deno.test("a sweep of one network leaves the others alone", async () => {
   assertEquals((await world.plugins.verbs()).slice(2), ["a DEL", "a GC"]);
 });
 
-Deno.test("a dry run says what and why, runs no plugin and changes nothing", async () => {
+Deno.test("a dry run reports what it would remove and why, runs no plugin and changes nothing", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const list = listOf(["a"], { cniVersions: ["1.0.0", "1.1.0"] });

@@ -1,4 +1,4 @@
-// A sweep where something is unreadable, slow, locked or cut short.
+// Sweeps in which something is unreadable, slow, locked or cancelled.
 import fs from "node:fs";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
@@ -6,7 +6,7 @@ import { leaveNote } from "../processes.ts";
 import { attach, collector, foreign, shown, valid } from "./world.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 
-Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is told to release what may be in use", async () => {
+Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is asked to release what may be in use", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const list = listOf(["a"]);
@@ -21,7 +21,7 @@ Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is
   assertEquals((await world.plugins.verbs()).slice(1), ["a DEL"]);
 });
 
-Deno.test("E31 E35 a file of the cache that does not tell what it is of counts for all that its name may stand for", async () => {
+Deno.test("E31 E35 an unreadable file of the cache counts as every attachment that its name can stand for", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const results = `${world.cacheDir}/results`;
@@ -64,7 +64,7 @@ Deno.test("D64 a record whose configuration cannot be read is reported, and the 
   assertEquals(valid((await a.calls()).at(-1)!.config), ["bad:eth0"]);
 });
 
-Deno.test("D65 each entry of the cache is read once, however many networks there are", async () => {
+Deno.test("D65 each entry of the cache is read once, even if there are many networks", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
@@ -89,7 +89,7 @@ Deno.test("D65 each entry of the cache is read once, however many networks there
   assertEquals(reads.length, 2, reads.join(", "));
 });
 
-Deno.test("what an interrupted ADD left is removed, whoever made it", async () => {
+Deno.test("what an interrupted ADD left is removed, also if it was made by hand", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const list = listOf(["a"]);
@@ -105,7 +105,7 @@ Deno.test("what an interrupted ADD left is removed, whoever made it", async () =
   );
 });
 
-Deno.test("a plugin that hangs in GC is ended in time, and the next one is asked", async () => {
+Deno.test("a plugin that hangs in GC is killed after its timeout, and the next one is asked", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { GC: { hang: true } });
   await world.plugins.install("b");
@@ -114,14 +114,14 @@ Deno.test("a plugin that hangs in GC is ended in time, and the next one is asked
   assertEquals(await world.plugins.verbs(), ["a GC", "b GC"]);
 });
 
-Deno.test("a wish that cannot be meant is refused before anything is looked at", async () => {
+Deno.test("a selection that contradicts itself is refused before anything is read", async () => {
   await using world = await NetworkWorld.make();
-  const wish = { all: true, valid: [] };
-  const error = await assertRejects(() => collector(world).collect([], wish), CniError);
+  const selection = { all: true, valid: [] };
+  const error = await assertRejects(() => collector(world).collect([], selection), CniError);
   assertEquals((error as CniError).kind, "usage");
 });
 
-Deno.test("an attachment whose record cannot be read counts as in use, unless nothing made by hand is", async () => {
+Deno.test("an attachment whose record cannot be read counts as in use, unless everything made by hand is selected", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const list = listOf(["a"]);
@@ -144,17 +144,17 @@ Deno.test("an attachment whose record cannot be read counts as in use, unless no
   assertEquals([await world.files(), valid((await a.calls()).at(-1)!.config)], [[], []]);
 });
 
-Deno.test("a sweep that is cut short says so, and what was removed until then stays removed", async () => {
+Deno.test("a sweep that is cancelled throws the reason, and what was removed until then stays removed", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { GC: { hang: true } });
   const list = listOf(["a"]);
   await attach(world, list, "gone");
-  const cut = new AbortController();
-  const sweep = collector(world).collect([list], {}, { signal: cut.signal });
+  const cancel = new AbortController();
+  const sweep = collector(world).collect([list], {}, { signal: cancel.signal });
   while (!(await world.plugins.verbs()).includes("a GC")) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  cut.abort(new CniError("cancelled", "enough"));
+  cancel.abort(new CniError("cancelled", "enough"));
   assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
   assertEquals(await world.files(), []);
 });

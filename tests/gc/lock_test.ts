@@ -1,4 +1,4 @@
-// What a sweep does beside others: operations under way, hanging plugins, other sweeps.
+// A sweep beside other work: operations in progress, hanging plugins, other sweeps.
 import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
@@ -18,7 +18,7 @@ async function attachLocked(world: NetworkWorld, containerId: string): Promise<v
   await withContainerLock(locks, containerId, undefined, () => attach(world, listOf(["a"]), containerId));
 }
 
-Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and operations wait for it", async () => {
+Deno.test("F49 F50 D66 plugins get GC only when no operation is in progress, and operations wait for it", async () => {
   await using world = await NetworkWorld.make();
   const script = `until [ -e "$here/go" ]; do sleep 0.02; done; : >"$here/done"`;
   await world.plugins.install("a", { GC: { script } });
@@ -44,23 +44,23 @@ Deno.test("F49 F50 D66 plugins get GC only when no operation is under way, and o
   assertEquals(order, ["attached", "swept", "next"]);
 });
 
-Deno.test("F49 a sweep that waits for its turn keeps nobody from attaching", async () => {
+Deno.test("F49 a sweep that waits for its lock delays no attaching", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const locks = locksOf(world);
   using _hanging = await locks.networks.share("web");
-  const cut = new AbortController();
-  const sweep = collector(world).collect([listOf(["a"])], {}, { signal: cut.signal });
+  const cancel = new AbortController();
+  const sweep = collector(world).collect([listOf(["a"])], {}, { signal: cancel.signal });
   await delay(100);
   for (let i = 0; i < 3; i++) {
     using _other = await locks.networks.share("web", AbortSignal.timeout(60_000));
   }
-  cut.abort(new CniError("cancelled", "enough"));
+  cancel.abort(new CniError("cancelled", "enough"));
   assertEquals((await assertRejects(() => sweep, CniError) as CniError).msg, "enough");
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("F49 a sweep that gets no turn in time says which networks it did not reach, having removed what it could", async () => {
+Deno.test("F49 a sweep that does not get its lock in time removes what it can, and reports the networks that it did not reach", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const names = Array.from({ length: 100 }, (_, index) => `n${index + 1}`);
@@ -70,7 +70,7 @@ Deno.test("F49 a sweep that gets no turn in time says which networks it did not 
   for (const name of names) hanging.use(await locksOf(world).networks.share(name));
   const started = performance.now();
   const report = await collector(world).collect([...lists, listOf(["a"], { name: "free" })], { waitMs: 300 });
-  // The time is for all of them together, not for each.
+  // The limit is for all networks together, not for each.
   assert(performance.now() - started < lists.length * 300 / 2);
   assertEquals(report.removed.map(({ containerId }) => containerId), ["gone"]);
   assertEquals(
@@ -81,7 +81,7 @@ Deno.test("F49 a sweep that gets no turn in time says which networks it did not 
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a GC"]);
 });
 
-Deno.test("F49 while a plugin hangs in the GC of its network, other networks are attached to and swept, and its own waits with a word in the log", async () => {
+Deno.test("F49 while a plugin hangs in the GC of its network, other networks work, and an ADD to its own waits and logs why", async () => {
   await using world = await NetworkWorld.make();
   const hung = await world.plugins.install("hung", {
     GC: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` },
@@ -105,7 +105,7 @@ Deno.test("F49 while a plugin hangs in the GC of its network, other networks are
   assertEquals((await hung.calls()).map(({ verb }) => verb), ["GC", "ADD"]);
 });
 
-Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process that holds it, and is tried again later", async () => {
+Deno.test("F49 a DEL that does not get the gc lock in time names the process that holds it, and is tried again later", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await attach(world, listOf(["a"]), "c1");
@@ -122,7 +122,7 @@ Deno.test("F49 a DEL that cannot get the gc lock in time fails with the process 
   assertEquals(await world.failed.containers(), ["c1"]);
 });
 
-Deno.test("F49 pods of several networks in any order and sweeps over all of them never wait for each other in a circle", async () => {
+Deno.test("F49 pods with several networks in any order and sweeps over all networks never deadlock", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
@@ -141,7 +141,7 @@ Deno.test("F49 pods of several networks in any order and sweeps over all of them
   assertEquals((await Promise.all(sweeps)).flatMap(({ failed }) => failed), []);
 });
 
-Deno.test("a plugin that did not answer to GC in time is left alone by a timer for a while that grows, and asked by hand", async () => {
+Deno.test("sweeps by a timer skip a plugin that did not answer to GC in time, for a period that grows; other sweeps ask it", async () => {
   await using world = await NetworkWorld.make();
   const hung = await world.plugins.install("hung", { GC: { sleep: 60 } });
   const a = await world.plugins.install("a");
@@ -149,10 +149,13 @@ Deno.test("a plugin that did not answer to GC in time is left alone by a timer f
   const list = listOf(["hung", "a"]);
   const failed = async (request: GcRequest) => (await sweeper.collect([list], request)).failed.length;
   assertEquals(await failed({ skipHung: true }), 1);
-  const spared = await sweeper.collect([list], { skipHung: true });
-  assertEquals(spared.failed, []);
-  assertMatch(shown(spared.kept[0]!), /^plugin: hung: it did not answer in time .* asked again after \d{4}-/);
-  // What stands beside it in the chain is asked each time.
+  const skipped = await sweeper.collect([list], { skipHung: true });
+  assertEquals(skipped.failed, []);
+  assertMatch(
+    shown(skipped.kept[0]!),
+    /^plugin: hung: it did not answer in time .* asked again after \d{4}-/,
+  );
+  // The other plugins of its chain are asked each time.
   assertEquals([(await hung.calls()).length, (await a.calls()).length], [1, 2]);
   assertEquals(await failed({}), 1);
   await hung.answer("GC", {});
@@ -161,7 +164,7 @@ Deno.test("a plugin that did not answer to GC in time is left alone by a timer f
   assertEquals((await hung.calls()).length, 4);
 });
 
-Deno.test("F49 between two configurations of one network those get in who wait for it", async () => {
+Deno.test("F49 between two configurations of one network, waiting operations get the lock", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { GC: { sleep: 0.3 } });
   const lists = Array.from(
@@ -175,21 +178,21 @@ Deno.test("F49 between two configurations of one network those get in who wait f
   await until(async () => await gcs() > 0);
   using _lock = await locksOf(world).networks.share("web", AbortSignal.timeout(60_000));
   const asked = await gcs();
-  assert(asked < lists.length, `${asked} lists were gone through first`);
+  assert(asked < lists.length, `${asked} lists got GC first`);
   _lock[Symbol.dispose]();
   assertEquals((await sweep).failed, []);
   assertEquals(await gcs(), lists.length);
 });
 
-Deno.test("D66 what is attached while a sweep runs is in the list that the next network's plugins get", async () => {
+Deno.test("D66 what is attached during a sweep is in the list that the plugins of the next network get", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("slow", { GC: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
   const a = await world.plugins.install("a");
-  // The first network lets the second one's plugins wait.
+  // GC of the first network delays GC of the second one.
   const lists = [listOf(["slow"], { name: "first" }), listOf(["a"])];
   const sweep = collector(world, ["late"]).collect(lists);
   await until(async () => (await world.plugins.verbs()).includes("slow GC"));
-  // A runtime that shares only the cache does not wait; podwire does, and is known by its record alone.
+  // A runtime that only shares the cache does not wait. podwire waits, and only its record shows the attachment.
   await foreign(world, "theirs");
   world.cache.write = () => Promise.resolve();
   const attaching = attachLocked(world, "late");
@@ -201,27 +204,27 @@ Deno.test("D66 what is attached while a sweep runs is in the list that the next 
   assertEquals(valid((await a.calls()).at(-1)!.config), ["late:eth0", "theirs:eth0"]);
 });
 
-Deno.test("D66 an attachment that is made after the sweep began is not judged by a list that cannot know it", async () => {
-  const wishes: readonly GcRequest[] = [
+Deno.test("D66 an attachment that is made after the sweep began is kept, because the list cannot contain it", async () => {
+  const selections: readonly GcRequest[] = [
     { all: true },
     { valid: [] },
     { pods: { owner: "cli", containerIds: [] } },
   ];
-  for (const wish of wishes) {
+  for (const selection of selections) {
     await using world = await NetworkWorld.make();
     await world.plugins.install("a");
     const list = listOf(["a"]);
-    const owner = wish.pods === undefined ? "cli" : "pods:cli";
+    const owner = selection.pods === undefined ? "cli" : "pods:cli";
     await attach(world, list, "hand", owner);
     const [record] = await world.store.all();
-    // Between the look and the removal it is detached and attached again.
+    // Between the reading and the removal it is detached and attached again.
     const readAll = world.store.all.bind(world.store);
     world.store.all = async () => {
       const records = await readAll();
       await world.store.write({ ...record!, since: "2999-01-01T00:00:00.000Z" });
       return records;
     };
-    const report = await collector(world).collect([list], wish);
+    const report = await collector(world).collect([list], selection);
     assertEquals(reportToJson(report), {
       removed: [],
       kept: ["attachment: hand: it was attached meanwhile"],
@@ -231,7 +234,7 @@ Deno.test("D66 an attachment that is made after the sweep began is not judged by
   }
 });
 
-Deno.test("D66 a container on which somebody works is kept, and the others are removed meanwhile", async () => {
+Deno.test("D66 a container on which another process works is kept, and the others are removed", async () => {
   for (const dryRun of [true, false]) {
     await using world = await NetworkWorld.make();
     await world.plugins.install("a");
@@ -249,7 +252,7 @@ Deno.test("D66 a container on which somebody works is kept, and the others are r
   }
 });
 
-Deno.test("D66 an ADD under way is not taken for an interrupted one, and its hanging holds up no removal", async () => {
+Deno.test("D66 an ADD in progress does not count as interrupted, and it delays no removal when it hangs", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   for (const id of ["gone1", "gone2"]) await attach(world, listOf(["a"]), id);
@@ -266,12 +269,12 @@ Deno.test("D66 an ADD under way is not taken for an interrupted one, and its han
   ]);
 });
 
-Deno.test("D58 a DEL that hangs does not hold up the removal of other containers", async () => {
+Deno.test("D58 a DEL that hangs does not delay the removal of other containers", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const ids = ["c1", "c2", "c3", "c4", "c5", "c6"];
   for (const id of ids) await attach(world, listOf(["a"]), id);
-  // Whoever comes first hangs until all others are gone.
+  // The first DEL hangs until all other containers are gone.
   await a.answer("DEL", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` }, 1);
   const sweep = collector(world).collect([listOf(["a"])]);
   await until(async () => (await world.store.containers()).length === 1);

@@ -1,10 +1,10 @@
-// The attachments of an engine's pods, judged by the engine's own list.
+// GC of an engine's pods by the engine's own list.
 import { assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { attach, collector, reportToJson, valid } from "./world.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 
-Deno.test("F102 F103 F104 the attachments of pods that are gone are removed, from every network; other owners' never", async () => {
+Deno.test("F102 F103 F104 attachments of pods that are gone are removed from every network; those of other owners never are", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a");
   const [web, db] = [listOf(["a"]), listOf(["a"], { name: "db" })];
@@ -27,16 +27,16 @@ Deno.test("F102 F103 F104 the attachments of pods that are gone are removed, fro
     ],
     failed: [],
   });
-  const told = (await a.calls()).filter(({ verb }) => verb === "GC").map(({ config }) =>
+  const sent = (await a.calls()).filter(({ verb }) => verb === "GC").map(({ config }) =>
     [config.name, valid(config)] as const
   );
-  assertEquals(told.sort(), [
+  assertEquals(sent.sort(), [
     ["db", ["here-db:eth0"]],
     ["web", ["box:eth0", "hand:eth0", "here-web:eth0", "theirs:eth0"]],
   ]);
 });
 
-Deno.test("F106 F107 F108 what decides is the container alone, not which networks there are now or which is the default", async () => {
+Deno.test("F106 F107 F108 only the container decides, not the networks that exist now or the default one", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("old");
   await world.plugins.install("new");
@@ -65,24 +65,24 @@ Deno.test("F105 a plugin that fails stops neither the other networks nor the rem
   assertEquals((await world.plugins.verbs()).includes("good GC"), true);
 });
 
-Deno.test("F109 a list with what can be no pod is refused whole, before anything is removed", async () => {
+Deno.test("F109 a list with an invalid ID is refused as a whole, before anything is removed", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await attach(world, listOf(["a"]), "gone", "pods:crio");
-  const wishes = [
+  const selections = [
     { owner: "crio", containerIds: ["ok", ""] },
     { owner: "crio", containerIds: () => ["../x"] },
     { owner: "crio", containerIds: () => Promise.resolve(["a b"]) },
     { owner: "", containerIds: [] },
   ];
-  for (const pods of wishes) {
+  for (const pods of selections) {
     const error = await assertRejects(() => collector(world).collect([listOf(["a"])], { pods }), CniError);
     assertEquals((error as CniError).kind, "usage");
   }
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
 });
 
-Deno.test("D66 F108 a pod that is set up while the sweep begins is not missing: the list is asked for after the records", async () => {
+Deno.test("D66 F108 a pod that is set up while the sweep begins is kept: the engine is asked after the records are read", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const list = listOf(["a"]);
@@ -100,7 +100,7 @@ Deno.test("D66 F108 a pod that is set up while the sweep begins is not missing: 
   assertEquals((await world.store.all()).map(({ containerId }) => containerId), ["late"]);
 });
 
-Deno.test("what a pod's failed tear-down left is retried though the pod is there", async () => {
+Deno.test("a failed removal of a pod's attachment is retried although the pod exists", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await attach(world, listOf(["a"]), "here", "pods:crio");

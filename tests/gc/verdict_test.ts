@@ -34,7 +34,7 @@ function recordOf(overrides: Partial<AttachmentRecord>): AttachmentRecord {
   };
 }
 
-Deno.test("D55 whether an attachment is stale depends on its owner, on what the caller says, and on what was interrupted", () => {
+Deno.test("D55 whether an attachment is stale depends on its owner, on the selection, and on what was interrupted", () => {
   const here = { containerId: "c1", ifName: "eth0" };
   const other = { containerId: "c1", ifName: "eth1" };
   const cli = { owner: "cli" };
@@ -65,19 +65,24 @@ Deno.test("D55 whether an attachment is stale depends on its owner, on what the 
   }
 });
 
-Deno.test("what cannot be meant is refused", () => {
+Deno.test("a selection that contradicts itself or has an invalid name is refused", () => {
   const valid = (containerId: string, ifName: string) => ({ valid: [{ containerId, ifName }] });
   for (
-    const wish of [{ valid: [], all: true }, valid("../x", "eth0"), valid("c1", "a/b"), valid("", "eth0")]
+    const selection of [
+      { valid: [], all: true },
+      valid("../x", "eth0"),
+      valid("c1", "a/b"),
+      valid("", "eth0"),
+    ]
   ) {
-    assertEquals((assertThrows(() => validateSelection(wish), CniError) as CniError).kind, "usage");
+    assertEquals((assertThrows(() => validateSelection(selection), CniError) as CniError).kind, "usage");
   }
   validateSelection({});
   validateSelection({ all: true });
   validateSelection({ ...valid("c1", "eth0"), all: false });
 });
 
-Deno.test("an attachment is named to the plugins once", () => {
+Deno.test("the plugins get each attachment once", () => {
   const [a, b] = [{ containerId: "c1", ifName: "eth0" }, { containerId: "c1", ifName: "eth1" }];
   assertEquals(validAttachmentsOf([a, b, { ...a }]), [
     { containerID: "c1", ifname: "eth0" },
@@ -85,14 +90,14 @@ Deno.test("an attachment is named to the plugins once", () => {
   ]);
 });
 
-Deno.test("E4 a file name of the cache stands for every attachment that it can be read as", () => {
+Deno.test("E4 a file name of the cache stands for every attachment that it can be parsed as", () => {
   const named = (name: string, network = "web") =>
     attachmentsNamed(name, network).map(({ containerId, ifName }) => `${containerId} ${ifName}`);
   assertEquals(named("web-c1-eth0"), ["c1 eth0"]);
   assertEquals(named("web-c-1-eth-0"), ["c 1-eth-0", "c-1 eth-0", "c-1-eth 0"]);
   assertEquals(named("web-2-c1-eth0"), ["2 c1-eth0", "2-c1 eth0"]);
   assertEquals(named("web-2-c1-eth0", "web-2"), ["c1 eth0"]);
-  // The interface is too long, the container ID has no first letter.
+  // The interface name is too long; the container ID is empty.
   assertEquals(named("web-c1-a123456789012345"), []);
   assertEquals(named("web--c1-eth0"), []);
   for (const name of ["webc1-eth0", "web-c1", "web-", "other-c1-eth0"]) assertEquals(named(name), []);

@@ -1,4 +1,4 @@
-/** What the tests of the sweep share: a sweep in a world, attachments of several owners, and what is reported. */
+/** What the tests of GC share: a collector in a world, attachments of several owners, and reports in short. */
 import { assertEquals } from "@std/assert";
 import { Locks } from "../../lib/state/locks.ts";
 import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
@@ -10,7 +10,7 @@ import type { NetworkConfigList } from "../../lib/cni/config.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { listOf, type NetworkWorld } from "../attachment/world.ts";
 
-/** A sweep in a world, and the sandboxes that are said to be there. */
+/** A collector in a world, for which these sandboxes exist. */
 export function collector(world: NetworkWorld, sandboxes: readonly string[] = [], timeoutMs = 5_000) {
   const { store, cache, running } = world;
   const attachments = world.attachments();
@@ -42,7 +42,7 @@ export async function attach(
   );
 }
 
-/** An entry that a Go runtime has left. */
+/** An entry of a Go runtime in the cache. */
 export async function foreign(world: NetworkWorld, containerId: string, network = "web", ifName = "eth0") {
   await world.cache.write({
     containerId,
@@ -64,7 +64,7 @@ export const reportToJson = (report: GcReport) => ({
   failed: report.failed.map(shown),
 });
 
-/** What the plugins were told to be in use, as `ID:INTERFACE`. */
+/** The attachments that the plugins got as valid, as `ID:INTERFACE`. */
 export function valid(config: JsonObject): string[] {
   assertEquals(config["cni.dev/valid-attachments"], config["cni.dev/attachments"]);
   return (config["cni.dev/valid-attachments"] as { containerID: string; ifname: string }[])

@@ -23,7 +23,11 @@ Deno.test("a network that was ready counts as ready for 30 s when it fails, sayi
   await world.clock.advance(1);
   assertEquals(world.shown, ["web not-ready plugin-missing"]);
   assertEquals(world.status("web").since, "2026-03-01T12:00:10.000Z", "it has failed since then");
-  assertEquals(world.told, ["web ready", "web ready plugin-missing grace", "web not-ready plugin-missing"]);
+  assertEquals(world.emitted, [
+    "web ready",
+    "web ready plugin-missing grace",
+    "web not-ready plugin-missing",
+  ]);
 });
 
 Deno.test("a plugin that is replaced within the grace never makes the network unready", async () => {
@@ -34,12 +38,12 @@ Deno.test("a plugin that is replaced within the grace never makes the network un
   await world.clock.advance(60_000);
   assertEquals(world.shown, ["web ready"]);
   assertEquals(world.status("web").since, "2026-03-01T12:00:30.000Z");
-  assertEquals(world.told, ["web ready", "web ready plugin-missing grace", "web ready"]);
+  assertEquals(world.emitted, ["web ready", "web ready plugin-missing grace", "web ready"]);
   await world.answer("web", "timeout");
   assertEquals(world.shown, ["web ready timeout grace"], "each failure has a grace of its own");
 });
 
-Deno.test("another reason is no new grace, and the grace does not come back", async () => {
+Deno.test("another reason starts no new grace, and a grace that is over does not come back", async () => {
   await using world = await readyWorld();
   await world.answer("web", "timeout");
   await world.clock.advance(20_000);
@@ -62,7 +66,7 @@ Deno.test("a network that was never ready has no grace", async () => {
   assertEquals(world.shown, ["web not-ready plugin-not-ready"]);
 });
 
-Deno.test("a grace is as long as the options say, or none", async () => {
+Deno.test("a grace is as long as the options say, also 0", async () => {
   await using short = await readyWorld(1_000);
   await short.answer("web", "timeout");
   await short.clock.advance(1_000);
@@ -72,7 +76,7 @@ Deno.test("a grace is as long as the options say, or none", async () => {
   assertEquals(none.shown, ["web not-ready timeout"]);
 });
 
-Deno.test("a clock that is set back or forth makes no grace longer or shorter", async () => {
+Deno.test("a clock that is set changes no grace", async () => {
   for (const shift of [-3_600_000, 3_600_000]) {
     await using world = await readyWorld();
     await world.answer("web", "timeout");
@@ -84,7 +88,7 @@ Deno.test("a clock that is set back or forth makes no grace longer or shorter", 
   }
 });
 
-Deno.test("the grace of a network survives that its file is written anew, not that it is removed", async () => {
+Deno.test("the grace of a network survives a change of its file, but not the removal", async () => {
   await using world = await readyWorld();
   await world.answer("web", "timeout");
   await world.source.change(catalogOf([network("web", { mtu: 9000 })]));

@@ -1,4 +1,4 @@
-// Real plugins that hang: nobody who only wants to know waits for them, and none of them outlives the end.
+// Real plugins that hang: reading the status does not wait for them, and none of them outlives the readiness.
 import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals } from "@std/assert";
 import { probeNetwork } from "../../lib/readiness/status.ts";
@@ -8,7 +8,7 @@ import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { until } from "../until.ts";
 import { catalogOf, FakeSource } from "./world.ts";
 
-Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of which runs once", async () => {
+Deno.test("F51 statuses are returned within 5 ms while ten plugins hang, and each plugin runs once", async () => {
   await using world = await NetworkWorld.make();
   const names = Array.from({ length: 10 }, (_, n) => `net${n}`);
   for (const name of names) await world.plugins.install(name, { STATUS: { hang: true } });
@@ -36,7 +36,7 @@ Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of wh
     }
     const median = times.sort((a, b) => a - b)[50] ?? Infinity;
     assert(median < 5, `${median} ms`);
-    assertEquals((await asked()).length, 10, "after more than one interval, and somebody who waits");
+    assertEquals((await asked()).length, 10, "after more than one interval, and with a caller that waits");
     assert((await alive(world.plugins.dir)).length >= 10);
     await readiness[Symbol.asyncDispose]();
     assertEquals((await joined).kind, "cancelled");
@@ -46,7 +46,7 @@ Deno.test("F51 statuses are given within 5 ms while ten plugins hang, each of wh
   assertEquals(await alive(world.plugins.dir), [], "no plugin is left");
 });
 
-Deno.test("a plugin that hangs is a timeout for its own network, and holds up no other", async () => {
+Deno.test("a plugin that hangs is a timeout for its own network, and delays no other", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("slow", { STATUS: { hang: true } });
   await world.plugins.install("quick");

@@ -23,7 +23,7 @@ function memoryTest(name: string, fn: (dir: string, log: Lines) => Promise<void>
 
 const conditionsOf = (...entries: [string, ReadyCondition][]) => new Map(entries);
 
-Deno.test("a network stands as it does since its answer became another one, and lapsed when it ceased to be ready", () => {
+Deno.test("a condition holds since the answer last changed, and its last transition is when it stopped being ready", () => {
   const ready = conditionAfter(undefined, READY, at(0));
   assertEquals(ready, { ...READY, since: at(0).toISOString(), lastTransition: undefined });
   assertEquals(conditionAfter(ready, READY, at(5)) === ready, true);
@@ -35,7 +35,7 @@ Deno.test("a network stands as it does since its answer became another one, and 
   assertEquals(conditionAfter(undefined, AWAY, at(0)).lastTransition, undefined, "it never was ready");
 });
 
-Deno.test("behind a clock that was set back nothing has been so since a moment to come, for as long as it stays so", () => {
+Deno.test("after a clock was set back, `since` is never in the future, and then stays", () => {
   for (
     const before of [conditionAfter(undefined, READY, at(3_600)), conditionAfter(undefined, AWAY, at(3_600))]
   ) {
@@ -45,7 +45,7 @@ Deno.test("behind a clock that was set back nothing has been so since a moment t
   }
 });
 
-Deno.test("by the time of day a grace is over when it is, and when the clock was set back behind its beginning", () => {
+Deno.test("by the time of day a grace is over after its time, and if the clock was set back before its beginning", () => {
   const away = conditionAfter(conditionAfter(undefined, READY, at(0)), AWAY, at(10));
   assertEquals(graceOf(away, 30_000, at(10)), at(40).toISOString());
   assertEquals(graceOf(away, 30_000, at(39)), at(40).toISOString());
@@ -56,7 +56,7 @@ Deno.test("by the time of day a grace is over when it is, and when the clock was
 });
 
 memoryTest(
-  "what is written is read by the next process; a part of it leaves the rest, and all of it does not",
+  "the next process reads what is written; a partial write keeps the rest, and a full write does not",
   async (dir, log) => {
     const web = conditionAfter(undefined, READY, at(0));
     const db = conditionAfter(web, AWAY, at(1));
@@ -74,7 +74,7 @@ memoryTest(
   },
 );
 
-memoryTest("what is not new is not written", async (dir, log) => {
+memoryTest("conditions that have not changed are not written", async (dir, log) => {
   const memory = new ReadinessMemory(dir, log);
   const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
   await memory.write(known);
@@ -89,25 +89,28 @@ memoryTest("what is not new is not written", async (dir, log) => {
   assertEquals(
     [...(await memory.read()).keys()].sort(),
     ["a", "b", "c", "web"],
-    "writes at once lose nothing",
+    "concurrent writes lose nothing",
   );
 });
 
-memoryTest("where it cannot be written this process remembers, and nobody is bothered", async (dir, log) => {
-  await Deno.writeTextFile(dir, "in the way");
-  const memory = new ReadinessMemory(dir, log);
-  const web = conditionAfter(undefined, READY, at(0));
-  assertEquals(await memory.write({ conditions: conditionsOf(["web", web]), all: true }), false);
-  assertEquals(await memory.read(), conditionsOf(["web", web]));
-  assertEquals(log.all.filter((line) => !line.startsWith("debug")), []);
-  await Deno.remove(dir);
-  const db = conditionAfter(undefined, AWAY, at(1));
-  assertEquals(await memory.write({ conditions: conditionsOf(["db", db]), all: false }), true);
-  assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", web], ["db", db]));
-});
+memoryTest(
+  "if the file cannot be written, this process remembers, and nothing but debug lines is logged",
+  async (dir, log) => {
+    await Deno.writeTextFile(dir, "blocks the path");
+    const memory = new ReadinessMemory(dir, log);
+    const web = conditionAfter(undefined, READY, at(0));
+    assertEquals(await memory.write({ conditions: conditionsOf(["web", web]), all: true }), false);
+    assertEquals(await memory.read(), conditionsOf(["web", web]));
+    assertEquals(log.all.filter((line) => !line.startsWith("debug")), []);
+    await Deno.remove(dir);
+    const db = conditionAfter(undefined, AWAY, at(1));
+    assertEquals(await memory.write({ conditions: conditionsOf(["db", db]), all: false }), true);
+    assertEquals(await new ReadinessMemory(dir, log).read(), conditionsOf(["web", web], ["db", db]));
+  },
+);
 
 memoryTest(
-  "a file that is damaged counts as nothing, and is moved aside and said by who may mend it alone",
+  "a damaged file counts as empty; only a writer that may repair it moves it aside and logs that",
   async (dir, log) => {
     const memory = new ReadinessMemory(dir, log);
     const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
@@ -129,7 +132,7 @@ memoryTest(
   },
 );
 
-memoryTest("what a newer version wrote is not used and never written over", async (dir, log) => {
+memoryTest("a file of a newer version is not used and never overwritten", async (dir, log) => {
   const memory = new ReadinessMemory(dir, log);
   const known = { conditions: conditionsOf(["web", conditionAfter(undefined, READY, at(0))]), all: true };
   await memory.write(known);
@@ -142,7 +145,7 @@ memoryTest("what a newer version wrote is not used and never written over", asyn
 });
 
 memoryTest(
-  "a readiness knows since when from the process before it, and has no grace from there",
+  "`since` survives the process, and the grace does not",
   async (dir, log) => {
     const memory = () => new ReadinessMemory(dir, log);
     const catalog = catalogOf([network("web"), network("db")]);
@@ -175,7 +178,7 @@ memoryTest(
   },
 );
 
-memoryTest("who asks before the memory is read makes nothing new of what is remembered", async (dir, log) => {
+memoryTest("a refresh before the memory is read keeps what is remembered", async (dir, log) => {
   const web = conditionAfter(undefined, READY, at(-60));
   await new ReadinessMemory(dir, log).write({ conditions: conditionsOf(["web", web]), all: true });
   const memory = new ReadinessMemory(dir, log);
@@ -192,8 +195,7 @@ memoryTest("who asks before the memory is read makes nothing new of what is reme
 });
 
 Deno.test({
-  name:
-    "without the permissions for its directory it is a memory of this process alone, and asks nobody for them",
+  name: "without the permissions for its directory, it remembers in this process only, and prompts for none",
   permissions: { read: true },
   fn: async () => {
     const log = new Lines();

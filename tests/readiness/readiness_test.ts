@@ -4,7 +4,7 @@ import { catalogOf, FakeSource, network, quiet, ReadinessWorld } from "./world.t
 
 const rejected = { file: "/net.d/bad.conflist", name: "bad", status: "rejected", reason: "no JSON" } as const;
 
-Deno.test("F110 a network is pending until it has answered, and then stands as it answered", async () => {
+Deno.test("F110 a network is pending until it answers, and then has the status of its answer", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   assertEquals(world.shown, ["web not-ready pending", "db not-ready pending"]);
   await world.clock.advance(1_000);
@@ -21,11 +21,11 @@ Deno.test("F110 a network is pending until it has answered, and then stands as i
     graceUntil: undefined,
     file: "/net.d/web.conflist",
   });
-  assertEquals(world.told, ["web ready", "db not-ready plugin-not-ready"]);
+  assertEquals(world.emitted, ["web ready", "db not-ready plugin-not-ready"]);
   assertEquals(world.readiness.statuses("absent"), []);
 });
 
-Deno.test("F132 G24 before the directory could be read there is one status, which says so; what is known outlives that", async () => {
+Deno.test("F132 G24 until the directory can be read there is one status that says so; a later failure keeps what is known", async () => {
   const source = new FakeSource(catalogOf([network("web")]));
   source.problem = new CniError("io", "the disk is gone");
   await using world = await ReadinessWorld.start(source, { defaultNetwork: "web" });
@@ -40,7 +40,7 @@ Deno.test("F132 G24 before the directory could be read there is one status, whic
   assertEquals([world.shown, world.asked], [["web ready"], ["web"]]);
 });
 
-Deno.test("F51 what is known is given at once while every network hangs", async () => {
+Deno.test("F51 known statuses are returned at once while every network hangs", async () => {
   const lists = Array.from({ length: 100 }, (_, n) => network(`net${n}`));
   await using world = await ReadinessWorld.start(catalogOf(lists));
   assert(world.open.length > 0);
@@ -53,7 +53,7 @@ Deno.test("F51 what is known is given at once while every network hangs", async 
   assert(median < 5, `${median} ms`);
 });
 
-Deno.test("a question that hangs is joined and not put again, by whoever and whenever", async () => {
+Deno.test("callers join a probe that hangs, and no other probe starts", async () => {
   await using world = await ReadinessWorld.start();
   const asking = [world.readiness.refresh("web"), world.readiness.refresh()];
   await world.clock.advance(60_000);
@@ -67,7 +67,7 @@ Deno.test("a question that hangs is joined and not put again, by whoever and whe
   assertEquals((await again).map(({ reason }) => reason), ["timeout"]);
 });
 
-Deno.test("all are asked again every ten seconds, and the last answer holds meanwhile", async () => {
+Deno.test("all networks are asked again every ten seconds, and the last answer holds meanwhile", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   await world.answer("web");
   await world.clock.advance(9_999);
@@ -81,7 +81,7 @@ Deno.test("all are asked again every ten seconds, and the last answer holds mean
   assertEquals(world.asked.slice(3), ["web", "db"]);
 });
 
-Deno.test("the more networks there are beyond a hundred, the more seldom they are asked", async () => {
+Deno.test("above a hundred networks, more networks are asked less often", async () => {
   const lists = Array.from({ length: 250 }, (_, n) => network(`net${n}`));
   await using world = await ReadinessWorld.start(catalogOf(lists));
   while (world.open.length > 0) await world.open[0]?.answer();
@@ -91,20 +91,20 @@ Deno.test("the more networks there are beyond a hundred, the more seldom they ar
   assert(world.asked.length > 250);
 });
 
-Deno.test("a question that could not be put takes nothing from the answer before, and is told to who waits", async () => {
+Deno.test("a probe that fails keeps the answer before it, and its callers get the error", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   await world.answer("web");
   await world.clock.advance(10_000);
   const denied = new CniError("permission", "the Deno permission --allow-run is missing");
   const waiting = assertRejects(() => world.readiness.refresh("web"), CniError, "--allow-run");
   await quiet();
-  for (const question of [...world.open]) await question.fail(denied);
+  for (const probe of [...world.open]) await probe.fail(denied);
   await waiting;
   assertEquals(world.shown, ["web ready", "db not-ready pending"]);
   assertMatch(world.status("db").msg ?? "", /^it has not been asked yet: .*--allow-run is missing$/);
 });
 
-Deno.test("F36 a change of a plugin directory has all networks asked, those too that are being asked", async () => {
+Deno.test("F36 after a change of a plugin directory all networks are asked, also those with a probe in progress", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   await world.answer("web");
   await world.source.change(undefined, true);
@@ -116,7 +116,7 @@ Deno.test("F36 a change of a plugin directory has all networks asked, those too 
   assertEquals(world.shown, ["web ready", "db ready"]);
 });
 
-Deno.test("F24 F36 a change of the directory has those networks asked that changed, and no others", async () => {
+Deno.test("F24 F36 after a change of the directory only the networks that changed are asked", async () => {
   const [web, db] = [network("web"), network("db")];
   await using world = await ReadinessWorld.start(catalogOf([web, db]));
   await world.answer("web");
@@ -126,7 +126,7 @@ Deno.test("F24 F36 a change of the directory has those networks asked that chang
   assertEquals(world.shown, ["web ready", "db ready", "new not-ready pending"]);
 });
 
-Deno.test("a network that changes while it is asked is asked again, and who asks then waits for that answer", async () => {
+Deno.test("a network that changes during its probe is asked again, and later callers wait for that answer", async () => {
   await using world = await ReadinessWorld.start();
   await world.source.change(catalogOf([network("web", { mtu: 9000 })]));
   const asking = world.readiness.refresh("web");
@@ -139,22 +139,22 @@ Deno.test("a network that changes while it is asked is asked again, and who asks
   assertEquals((await asking).map(({ ready }) => ready), [true]);
 });
 
-Deno.test("F37 F38 a network whose file is removed is gone at once, and is told of; its question ends", async () => {
+Deno.test("F37 F38 a network whose file is removed is gone at once, and listeners learn of it; its probe ends", async () => {
   const [web, db] = [network("web"), network("db")];
   await using world = await ReadinessWorld.start(catalogOf([web, db]));
   await world.answer("web");
   await world.clock.advance(10_000);
-  const [question] = world.open.filter(({ list }) => list === web);
+  const [probe] = world.open.filter(({ list }) => list === web);
   await world.source.change(catalogOf([db]));
-  assertEquals([world.shown, question?.signal?.aborted], [["db not-ready pending"], true]);
-  assertEquals(world.told.slice(1), ["web not-ready no-config"]);
+  assertEquals([world.shown, probe?.signal?.aborted], [["db not-ready pending"], true]);
+  assertEquals(world.emitted.slice(1), ["web not-ready no-config"]);
   await world.source.change(catalogOf([web, db]));
   assertEquals(world.shown[0], "web not-ready pending");
   await world.answer("web", "timeout");
-  assertEquals(world.shown[0], "web not-ready timeout", "it has no grace from its former life");
+  assertEquals(world.shown[0], "web not-ready timeout", "it has no grace from before the removal");
 });
 
-Deno.test("files that cannot be used and a default network that is not there have a status without anybody being asked", async () => {
+Deno.test("unusable files and a missing default network have a status, and no plugin is asked", async () => {
   const missing = new CniError("not-ready", "it was removed while containers are attached", {
     network: "main",
   });
@@ -184,7 +184,7 @@ Deno.test("files that cannot be used and a default network that is not there hav
   assertEquals(world.shown, ["web ready"]);
 });
 
-Deno.test("many networks are asked a few at a time, and one that is asked for by name does not wait its turn", async () => {
+Deno.test("many networks are asked a few at a time, and a network that a caller names is asked at once", async () => {
   const lists = Array.from({ length: 40 }, (_, n) => network(`net${n}`));
   await using world = await ReadinessWorld.start(catalogOf(lists.slice(0, 39)));
   const atOnce = world.open.length;
@@ -195,25 +195,25 @@ Deno.test("many networks are asked a few at a time, and one that is asked for by
   assertEquals(world.asked.length, 39);
   await world.clock.advance(10_000);
   await world.answer("net0");
-  assertEquals(world.open.length, atOnce, "all places are taken");
+  assertEquals(world.open.length, atOnce, "all slots are taken");
   const urgent = world.readiness.refresh("net0");
   await quiet();
   await world.answer("net0", "timeout");
   assertEquals((await urgent).map(({ reason }) => reason), ["timeout"]);
 });
 
-Deno.test("refresh says which network there is not, and leaves with the signal", async () => {
+Deno.test("refresh rejects for an unknown network, and ends with its signal", async () => {
   await using world = await ReadinessWorld.start();
   const error = await assertRejects(() => world.readiness.refresh("absent"), CniError);
   assertEquals(error.kind, "not-found");
-  const leaver = new AbortController();
-  const left = assertRejects(() => world.readiness.refresh("web", leaver.signal), Error, "enough");
-  leaver.abort(new Error("enough"));
+  const cancel = new AbortController();
+  const left = assertRejects(() => world.readiness.refresh("web", cancel.signal), Error, "enough");
+  cancel.abort(new Error("enough"));
   await left;
-  assertEquals(world.open.map(({ signal }) => signal?.aborted), [false], "others may wait for it");
+  assertEquals(world.open.map(({ signal }) => signal?.aborted), [false], "other callers may wait for it");
 });
 
-Deno.test("F112 F113 the end comes once, ends the questions and leaves what is known", async () => {
+Deno.test("F112 F113 disposing works once, ends the probes and keeps what is known", async () => {
   await using world = await ReadinessWorld.start(catalogOf([network("web"), network("db")]));
   await world.answer("web");
   const waiting = assertRejects(() => world.readiness.refresh("db"), CniError, "not watched any more");
@@ -230,7 +230,7 @@ Deno.test("F112 F113 the end comes once, ends the questions and leaves what is k
   await assertRejects(() => world.readiness.refresh(), CniError, "not watched any more");
 });
 
-Deno.test("F112 F114 the end right after the start leaves nothing behind, and is not held up by a plugin", async () => {
+Deno.test("F112 F114 disposing right after the start leaves nothing behind, and does not wait for a plugin", async () => {
   const world = await ReadinessWorld.start(catalogOf([network("web")]), {
     ask: () => new Promise<never>(() => {}),
   });
@@ -240,7 +240,7 @@ Deno.test("F112 F114 the end right after the start leaves nothing behind, and is
   assertEquals(world.clock.timers, 0);
 });
 
-Deno.test("a listener that throws keeps nothing from the others, and hears no more when it is disposed of", async () => {
+Deno.test("a listener that throws does not affect the others, and a disposed listener is not called", async () => {
   await using world = await ReadinessWorld.start();
   const heard: boolean[] = [];
   {

@@ -13,7 +13,7 @@ const supports = (...versions: string[]): Answer => ({
   stdout: JSON.stringify({ cniVersion: "1.0.0", supportedVersions: versions }),
 });
 
-/** What `list` of this world answers, as a process that has just been started would hear it. */
+/** The answer of `list` in this world, to a process that was just started. */
 async function ask(
   world: NetworkWorld,
   list: NetworkConfigList,
@@ -28,7 +28,7 @@ async function ask(
 
 const inShort = ({ ready, reason }: NetworkAnswer) => [ready, reason];
 
-Deno.test("D51 F110 a network is ready when all of its plugins are there, support its version and say so", async () => {
+Deno.test("D51 F110 a network is ready if all of its plugins are installed, support its version and answer that they are ready", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.plugins.install("b");
@@ -37,7 +37,7 @@ Deno.test("D51 F110 a network is ready when all of its plugins are there, suppor
   assertEquals(await world.plugins.verbs(), ["a VERSION", "b VERSION", "a STATUS", "b STATUS"]);
 });
 
-Deno.test("D51 the first plugin that is not ready decides, and the reason says what it said", async () => {
+Deno.test("D51 the first plugin that is not ready decides, and its error code gives the reason", async () => {
   const cases = [
     [50, "plugin-not-ready"],
     [51, "limited-connectivity"],
@@ -62,7 +62,7 @@ Deno.test("D51 the first plugin that is not ready decides, and the reason says w
   }
 });
 
-Deno.test("a plugin that crashes, prints nonsense or cannot be started has failed", async () => {
+Deno.test("a plugin that crashes, prints invalid output or cannot be started gives plugin-failed", async () => {
   const cases: readonly Answer[] = [{ code: 3 }, { stdout: "hello", code: 1 }, { signal: "KILL" }];
   for (const STATUS of cases) {
     await using world = await NetworkWorld.make();
@@ -74,7 +74,7 @@ Deno.test("a plugin that crashes, prints nonsense or cannot be started has faile
   assertEquals(inShort(await ask(world, listOf(["a"]))), [false, "plugin-failed"]);
 });
 
-Deno.test("a plugin that does not answer in time, to STATUS or to VERSION, is a timeout", async () => {
+Deno.test("a plugin that does not answer to STATUS or VERSION in time gives timeout", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { STATUS: { hang: true } });
   const late = await ask(world, listOf(["a"]), { timeoutMs: 1_000 });
@@ -87,7 +87,7 @@ Deno.test("a plugin that does not answer in time, to STATUS or to VERSION, is a 
   assertEquals([...inShort(silent), silent.error?.context.verb], [false, "timeout", "VERSION"]);
 });
 
-Deno.test("F21 D52 before any plugin is asked they have to be there, in a list of whatever version", async () => {
+Deno.test("F21 D52 all plugins have to be installed before one is asked, in a list of any version", async () => {
   for (const cniVersion of ["0.3.1", "1.0.0", "1.1.0"]) {
     await using world = await NetworkWorld.make();
     await world.plugins.install("a", { STATUS: refusal(50, "never asked") });
@@ -101,7 +101,7 @@ Deno.test("F21 D52 before any plugin is asked they have to be there, in a list o
   }
 });
 
-Deno.test("F21 the plugin that hands out addresses has to be there too, and to support the version", async () => {
+Deno.test("F21 the IPAM plugin has to be installed too, and to support the version", async () => {
   for (const cniVersion of ["1.0.0", "1.1.0"]) {
     await using world = await NetworkWorld.make();
     await world.plugins.install("a");
@@ -120,7 +120,7 @@ Deno.test("F21 the plugin that hands out addresses has to be there too, and to s
   }
 });
 
-Deno.test("an executable finds no built-in plugin for its addresses; a built-in one does", async () => {
+Deno.test("an executable cannot use a built-in IPAM plugin; a built-in plugin can", async () => {
   const plugin: Plugin = { about: "test", versions: ["1.0.0"], verbs: {} };
   await using world = await NetworkWorld.make();
   const builtins = { bridge: plugin, pool: plugin };
@@ -136,7 +136,7 @@ Deno.test("an executable finds no built-in plugin for its addresses; a built-in 
   }
 });
 
-Deno.test("F21 F111 D50 a list below 1.1.0 is ready when its plugins support it, and none of them is asked", async () => {
+Deno.test("F21 F111 D50 a list below 1.1.0 is ready if its plugins support the version, and none of them gets STATUS", async () => {
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { STATUS: refusal(50, "never asked") });
   const list = listOf(["a"], { cniVersion: "0.4.0" });
@@ -157,7 +157,7 @@ Deno.test("F21 F111 D50 a list below 1.1.0 is ready when its plugins support it,
   assertEquals(await world.plugins.verbs(), ["a VERSION", "a VERSION"]);
 });
 
-Deno.test("D76 plugins without a version in common are a mismatch; with one they are asked in that", async () => {
+Deno.test("D76 plugins without a common version are a mismatch; a common version is used", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: supports("1.0.0", "1.1.0"), STATUS: refusal(50, "away") });
   const b = await world.plugins.install("b", { VERSION: supports("1.0.0") });
@@ -168,7 +168,7 @@ Deno.test("D76 plugins without a version in common are a mismatch; with one they
   assertEquals(inShort(await ask(world, list)), [false, "version-mismatch"]);
 });
 
-Deno.test("F24 a question that is repeated asks for no versions again, until the executable changes", async () => {
+Deno.test("F24 a repeated check does not ask for versions again until the executable changes", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   const { runner } = world;
@@ -179,7 +179,7 @@ Deno.test("F24 a question that is repeated asks for no versions again, until the
   assertEquals(inShort(await probeNetwork(listOf(["a"]), options)), [false, "plugin-missing"]);
 });
 
-Deno.test("F24 many networks that ask for the versions of one plugin at the same time run it once", async () => {
+Deno.test("F24 many networks that need the versions of one plugin at the same time run it once", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { VERSION: { ...supports("1.0.0"), sleep: 0.3 } });
   const { runner } = world;
@@ -190,7 +190,7 @@ Deno.test("F24 many networks that ask for the versions of one plugin at the same
   assertEquals(await world.plugins.verbs(), ["a VERSION"]);
 });
 
-Deno.test("a signal of the caller is no state of the network, whatever it says", async () => {
+Deno.test("a signal of the caller throws and says nothing about the network", async () => {
   await using world = await NetworkWorld.make();
   await world.plugins.install("a", { STATUS: { hang: true } });
   for (
@@ -204,7 +204,7 @@ Deno.test("a signal of the caller is no state of the network, whatever it says",
   }
 });
 
-Deno.test("the reasons are stable words", () => {
+Deno.test("the reasons are part of the contract", () => {
   assertEquals([...STATUS_REASONS], [
     "no-config",
     "invalid-config",

@@ -1,4 +1,4 @@
-// A real configuration directory and real plugins, both of which change: what is known follows, without anybody asking.
+// A real configuration directory and real plugins change: the statuses follow without a request.
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { probeNetwork } from "../../lib/readiness/status.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
@@ -22,7 +22,7 @@ Deno.test("F36-F38 F110 readiness follows the files and plugins: written late, b
     source,
     ask: (list, signal) => probeNetwork(list, { ...facts, signal }),
     log: world.log,
-    // What happens, happens because of a change.
+    // No timer: only changes cause a probe.
     intervalMs: 3_600_000,
   });
   const shown = () => readiness.statuses().map(inShort).join(", ");

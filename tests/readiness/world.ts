@@ -1,4 +1,4 @@
-/** Networks whose plugins answer when a test says so, in a time that goes on when a test says so. */
+/** Networks whose plugins answer when a test says so, with a clock that a test moves. */
 import type { Clock } from "../../lib/async/clock.ts";
 import type { NetworkAnswer, NetworkStatus, StatusReason } from "../../lib/readiness/status.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
@@ -11,7 +11,7 @@ import { Lines, listOf } from "../attachment/world.ts";
 
 export class FakeClock implements Clock {
   readonly start = Date.parse("2026-03-01T12:00:00Z");
-  /** What somebody added to the time of day. */
+  /** How far the time of day was set. */
   shift = 0;
   #now = 0;
   readonly #timers = new Set<{ at: number; callback: () => void }>();
@@ -34,7 +34,7 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
-  /** Lets time pass, and what that sets off happen. */
+  /** Moves the clock, and waits for what the timers start. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     for (;;) {
@@ -50,20 +50,20 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Waits until nothing goes on by itself any more. */
+/** Waits until everything that was started has run. */
 export async function quiet(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((done) => setTimeout(done, 0));
 }
 
-/** A question that is waiting for its answer. */
-export interface OpenQuestion {
+/** A probe that waits for its answer. */
+export interface OpenProbe {
   readonly list: NetworkConfigList;
   readonly signal: AbortSignal | undefined;
   readonly answer: (reason?: StatusReason) => Promise<void>;
   readonly fail: (error: Error) => Promise<void>;
 }
 
-/** A catalogue of these networks and other entries. */
+/** A catalog of these networks and other entries. */
 export function catalogOf(
   lists: readonly NetworkConfigList[],
   others: readonly Partial<CatalogEntry>[] = [],
@@ -89,7 +89,7 @@ export function catalogOf(
   return { entries: unique, lists, ...more } as unknown as Catalog;
 }
 
-/** A network of that name, with that much in its plugin. */
+/** A network of that name, with these members in its plugin. */
 export function network(name: string, more: Record<string, unknown> = {}): NetworkConfigList {
   return listOf([], { name, plugins: [{ type: name, ...more }] });
 }
@@ -116,7 +116,7 @@ export class FakeSource implements CatalogSource {
     return { [Symbol.dispose]: () => void this.listeners.delete(listener) };
   }
 
-  /** The directory changed, or those of the plugins. */
+  /** Emits a change of the directory or of the plugin directories. */
   async change(catalog: Catalog = this.#catalog, plugins = false): Promise<void> {
     const networks = catalog !== this.#catalog;
     this.#catalog = catalog;
@@ -130,15 +130,15 @@ export class FakeSource implements CatalogSource {
 export class ReadinessWorld implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly log = new Lines();
-  readonly open: OpenQuestion[] = [];
-  /** The names of all networks that were asked, in order. */
+  readonly open: OpenProbe[] = [];
+  /** The names of all probed networks, in order. */
   readonly asked: string[] = [];
-  /** What was told to a listener, in short. */
-  readonly told: string[] = [];
+  /** The statuses that a listener got, in short. */
+  readonly emitted: string[] = [];
 
   private constructor(readonly source: FakeSource, readonly readiness: Readiness) {}
 
-  /** A readiness that has asked what there is to ask at its start. */
+  /** A readiness that has sent its first probes. */
   static async start(
     from: Catalog | FakeSource = catalogOf([network("web")]),
     options: Partial<ReadinessOptions> = {},
@@ -151,7 +151,7 @@ export class ReadinessWorld implements AsyncDisposable {
       late.world?.ask(list, signal) ?? Promise.reject(new Error("too early"));
     const readiness = Readiness.start({ source, ask, clock, log, ...options });
     const world = late.world = Object.assign(new ReadinessWorld(source, readiness), { clock, log });
-    readiness.onChange((status) => void world.told.push(inShort(status)));
+    readiness.onChange((status) => void world.emitted.push(inShort(status)));
     await quiet();
     return world;
   }
@@ -160,25 +160,25 @@ export class ReadinessWorld implements AsyncDisposable {
     this.asked.push(list.name);
     const { promise, resolve, reject } = Promise.withResolvers<NetworkAnswer>();
     const close = () => {
-      const place = this.open.indexOf(question);
+      const place = this.open.indexOf(probe);
       if (place >= 0) this.open.splice(place, 1);
     };
-    const question: OpenQuestion = {
+    const probe: OpenProbe = {
       list,
       signal,
       answer: (reason) => (resolve(answerOf(reason)), close(), quiet()),
       fail: (error) => (reject(error), close(), quiet()),
     };
     signal?.addEventListener("abort", () => (reject(signal.reason), close()), { once: true });
-    this.open.push(question);
+    this.open.push(probe);
     return promise;
   }
 
-  /** Answers the question that is open to that network. */
+  /** Answers the open probe of that network. */
   async answer(name: string, reason?: StatusReason): Promise<void> {
-    const question = this.open.find(({ list }) => list.name === name);
-    if (question === undefined) throw new Error(`nobody asks ${name}`);
-    await question.answer(reason);
+    const probe = this.open.find(({ list }) => list.name === name);
+    if (probe === undefined) throw new Error(`no probe of ${name} is open`);
+    await probe.answer(reason);
   }
 
   /** All statuses, in short. */
