@@ -34,7 +34,7 @@ import { negotiate } from "./version_negotiation.ts";
 
 export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";
 
-/** The parts that {@linkcode Attachments} works with. */
+/** Dependencies of {@linkcode Attachments}. */
 export interface AttachmentsOptions extends RemovalOptions {
   /** @default {DEFAULT_TIMEOUTS} */
   readonly timeouts?: Timeouts | undefined;

@@ -8,7 +8,7 @@ import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
 import { type AddOptions, type FullAttachRequest, keyOf } from "./request.ts";
 
-/** The parts that {@linkcode beginAttachment} works with. */
+/** Dependencies of {@linkcode beginAttachment}. */
 export interface BeginContext {
   readonly store: AttachmentStore;
   readonly ports: Pick<HostPorts, "claim">;

@@ -17,7 +17,7 @@ import { type FullAttachRequest, keyOf } from "./request.ts";
 import type { CallOptions } from "../async/call_options.ts";
 import { negotiate } from "./version_negotiation.ts";
 
-/** The parts that {@linkcode checkAttachment} works with. */
+/** Dependencies of {@linkcode checkAttachment}. */
 export interface CheckContext {
   readonly runner: PluginRunner;
   readonly probe: VersionProbe;

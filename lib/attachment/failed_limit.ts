@@ -10,7 +10,7 @@ const CONTAINERS_AT_ONCE = 16;
 /** From this number on a warning is logged. A first failure may be over by the next try. */
 const WARNED_FROM = 3;
 
-/** The parts that {@linkcode FailedLimit} works with. */
+/** Dependencies of {@linkcode FailedLimit}. */
 export interface FailedLimitOptions {
   readonly store: AttachmentStore;
   readonly failed: FailedIndex;

@@ -58,7 +58,7 @@ export interface ForgetReport {
   readonly forgotten: readonly ForgottenAttachment[];
 }
 
-/** The parts that {@linkcode forgetAttachments} works with. */
+/** Dependencies of {@linkcode forgetAttachments}. */
 export interface ForgetContext {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;
@@ -78,7 +78,7 @@ export interface ForgetContext {
  */
 export async function forgetAttachments(
   request: ForgetRequest,
-  parts: ForgetContext,
+  context: ForgetContext,
   { signal }: CallOptions = {},
 ): Promise<ForgetReport> {
   const { containerId, ifName, network, reason } = request;
@@ -87,7 +87,7 @@ export async function forgetAttachments(
   if (network !== undefined) validateNetworkName(network);
   if (isBlank(reason)) throw new CniError("usage", "a reason is needed to forget an attachment");
   const isOfInterface = (key: AttachmentKey) => ifName === undefined || key.ifName === ifName;
-  const { store } = parts;
+  const { store } = context;
   await store.requireUnderstood(containerId);
   const records = (await store.ofContainer(containerId)).filter((record) =>
     isOfInterface(record) && (network === undefined || record.network === network)
@@ -96,15 +96,15 @@ export async function forgetAttachments(
     isOfInterface(each) && (network === undefined || isShortNameOf(each.network, network))
   );
   if (records.length + damaged.length === 0) throw notOnRecord(request);
-  for (const record of records) await refuseIfAttached(record, parts);
+  for (const record of records) await refuseIfAttached(record, context);
   const forgotten: ForgottenAttachment[] = [];
   for (const record of records.toReversed()) {
     signal?.throwIfAborted();
-    forgotten.push(await forgetRecord(record, request, parts, signal));
+    forgotten.push(await forgetRecord(record, request, context, signal));
   }
   for (const each of damaged) {
     signal?.throwIfAborted();
-    forgotten.push(await forgetDamaged(each, request, parts, signal));
+    forgotten.push(await forgetDamaged(each, request, context, signal));
   }
   return { forgotten };
 }
@@ -126,7 +126,7 @@ async function refuseIfAttached(
   if (record.state !== "attached" || !await removal.isInNetns(record, netns)) return;
   const msg = `"${ifName}" of the container "${containerId}" is attached to network "${network}"`;
   throw new CniError("conflict", msg, {
-    details: `its namespace ${netns} is there`,
+    details: `its namespace ${netns} still exists`,
     hint: "detach it first: `podwire del` or `podwire rm`; what that cannot remove may be forgotten",
   });
 }
@@ -134,10 +134,10 @@ async function refuseIfAttached(
 async function forgetRecord(
   record: AttachmentRecord,
   { reason, dryRun = false }: ForgetRequest,
-  parts: ForgetContext,
+  context: ForgetContext,
   signal: AbortSignal | undefined,
 ): Promise<ForgottenAttachment> {
-  const { attachments, store, freeLeftovers, log } = parts;
+  const { attachments, store, freeLeftovers, log } = context;
   const { removal } = attachments;
   const { containerId, network, ifName } = record;
   const key = { containerId, network, ifName };
@@ -154,7 +154,7 @@ async function forgetRecord(
     }
   }
   const found = await freeLeftovers(source, { dryRun, signal });
-  const remaining = [...found.remaining, ...await possiblyLeft(record, error, parts)];
+  const remaining = [...found.remaining, ...await possiblyLeft(record, error, context)];
   const forgotten = { ...key, how: "let go", freed: found.freed, remaining } as const;
   if (error === undefined) return forgotten;
   logForgotten(forgotten, error, reason, log);

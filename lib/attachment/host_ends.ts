@@ -10,7 +10,7 @@ import { asResult } from "../cni/result.ts";
 import { keepsLinks } from "../cni/existing_link.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 
-/** The parts that {@linkcode HostEnds} works with. */
+/** Dependencies of {@linkcode HostEnds}. */
 export interface HostEndsOptions {
   readonly runner: PluginRunner;
   readonly run: RunCommand;

@@ -14,7 +14,7 @@ import type { CachedAttachment } from "../state/result_cache.ts";
 import type { AddOptions, DelOptions } from "./request.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 
-/** The parts that {@linkcode InterfaceGuard} works with. */
+/** Dependencies of {@linkcode InterfaceGuard}. */
 export interface InterfaceGuardOptions {
   readonly claims: Pick<InterfaceClaims, "ownerOf" | "isOwner" | "claim" | "withdraw" | "release">;
   readonly netnsGuard: NetnsGuard;

@@ -26,7 +26,7 @@ import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { inVersion } from "../cni/in_version.ts";
 
-/** The parts that {@linkcode Removal} works with. */
+/** Dependencies of {@linkcode Removal}. */
 export interface RemovalOptions extends RemovalProgressOptions {
   readonly runner: PluginRunner;
   readonly cache: ResultCache;

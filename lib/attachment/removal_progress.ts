@@ -6,7 +6,7 @@ import type { AttachmentRecord, AttachmentStore } from "../state/attachment_stor
 import type { FailedIndex } from "../state/failed_index.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 
-/** The parts that {@linkcode RemovalProgress} works with. */
+/** Dependencies of {@linkcode RemovalProgress}. */
 export interface RemovalProgressOptions {
   readonly store: AttachmentStore;
   /** Which containers have attachments that could not be removed. */

@@ -12,7 +12,7 @@ import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/
 import { isPendingRemoval } from "./removal_progress.ts";
 import { delay } from "../async/wait.ts";
 
-/** The parts that {@linkcode Retrier} works with. */
+/** Dependencies of {@linkcode Retrier}. */
 export interface RetrierOptions {
   readonly attachments: Attachments;
   readonly store: AttachmentStore;

@@ -31,11 +31,11 @@ export interface AttachmentFilter {
  */
 export async function findAttachments(
   { containerId, network, failed = false }: AttachmentFilter,
-  parts: { readonly store: AttachmentStore; readonly failed: FailedIndex },
+  context: { readonly store: AttachmentStore; readonly failed: FailedIndex },
 ): Promise<readonly AttachmentRecord[]> {
   if (containerId !== undefined) validateContainerId(containerId);
   if (network !== undefined) validateNetworkName(network);
-  const { records, damaged } = await candidates(containerId, failed, parts);
+  const { records, damaged } = await candidates(containerId, failed, context);
   const matching = records.filter((record) =>
     (network === undefined || record.network === network) && (!failed || record.attempts > 0)
   );

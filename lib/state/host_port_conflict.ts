@@ -43,7 +43,7 @@ export function takenByAttachment(
 /** Returns the error for a port of an attachment whose record is lost. */
 export function takenByLost(wanted: HostPort, { key: { containerId, network, ifName } }: Claim): CniError {
   const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
-    `"${network}" (${ifName}), of which the record is lost`;
+    `"${network}" (${ifName}), whose record is lost`;
   return new CniError("conflict", msg, { hint: "`podwire recover` detaches it once it is not in use" });
 }
 

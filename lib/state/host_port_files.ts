@@ -25,7 +25,7 @@ import { type Claim, type Claims, claimsBody, claimsOf, type PortKey } from "./h
 import { publishedOnRecord } from "./published_ports.ts";
 import type { ResultCache } from "./result_cache.ts";
 
-/** The parts that {@linkcode HostPortFiles} works with. */
+/** Dependencies of {@linkcode HostPortFiles}. */
 export interface HostPortFilesOptions {
   readonly stateDir: string;
   readonly store: AttachmentStore;

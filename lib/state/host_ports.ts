@@ -11,7 +11,7 @@ import type { FindListeners } from "./listeners.ts";
 
 const CLAIMS_AT_ONCE = 16;
 
-/** The parts that {@linkcode HostPorts} works with. */
+/** Dependencies of {@linkcode HostPorts}. */
 export interface HostPortsOptions extends HostPortFilesOptions {
   readonly locks: Locks;
   /** Whether the attachment exists but its record is lost. @default {no record is lost} */

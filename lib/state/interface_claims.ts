@@ -22,7 +22,7 @@ import { listOnRecord } from "./recorded_config.ts";
 import type { ResultCache } from "./result_cache.ts";
 import { newerRecord, requireFile, UnusableRecord } from "./checksummed.ts";
 
-/** The parts that {@linkcode InterfaceClaims} works with. */
+/** Dependencies of {@linkcode InterfaceClaims}. */
 export interface InterfaceClaimsOptions {
   readonly stateDir: string;
   readonly store: AttachmentStore;

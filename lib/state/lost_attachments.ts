@@ -4,7 +4,7 @@ import type { InterfaceClaims } from "./interface_claims.ts";
 import type { AttachmentKey, AttachmentStore } from "./attachment_store.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 
-/** The parts that {@linkcode LostAttachments} works with. */
+/** Dependencies of {@linkcode LostAttachments}. */
 export interface LostAttachmentsContext {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
@@ -26,8 +26,8 @@ export interface LostAttachment extends AttachmentKey {
 export class LostAttachments {
   readonly #context: LostAttachmentsContext;
 
-  constructor(parts: LostAttachmentsContext) {
-    this.#context = parts;
+  constructor(context: LostAttachmentsContext) {
+    this.#context = context;
   }
 
   /** Returns all lost attachments. */

@@ -16,22 +16,22 @@ export class MachineLocks {
   /** Held while the sandboxes and attachments of earlier boots are torn down, before anything is attached. */
   async boot(signal?: AbortSignal): Promise<Lock> {
     await this.#requireKnownFormat();
-    return await this.#wait("boot", "the end of what another boot left (the boot lock)", signal);
+    return await this.#wait("boot", "the clean-up after another boot (the boot lock)", signal);
   }
 
   /** The lock of the names of sandboxes. */
   async names(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("names", "the lock over the names of sandboxes", signal);
+    return await this.#wait("names", "the lock of the names of sandboxes", signal);
   }
 
   /** The lock of the ports of the host. */
   async ports(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("ports", "the lock over the ports of the host", signal);
+    return await this.#wait("ports", "the lock of the ports of the host", signal);
   }
 
   /** The lock of the interfaces of namespaces. */
   async interfaces(signal?: AbortSignal): Promise<Lock> {
-    return await this.#wait("interfaces", "the lock over the interfaces of namespaces", signal);
+    return await this.#wait("interfaces", "the lock of the interfaces of namespaces", signal);
   }
 
   async #wait(

@@ -34,9 +34,9 @@ const SHORT = { lockTimeoutMs: 1_500 };
 /** The locks that a run takes, and how messages name each. */
 const LOCKS: readonly (readonly [string, string, RegExp])[] = [
   ["the container", "containers/ID.lock", /the lock of container "held-/],
-  ["the names", "names.lock", /the lock over the names of sandboxes/],
-  ["the ports", "ports.lock", /the lock over the ports of the host/],
-  ["the boot", "boot.lock", /the end of what another boot left/],
+  ["the names", "names.lock", /the lock of the names of sandboxes/],
+  ["the ports", "ports.lock", /the lock of the ports of the host/],
+  ["the boot", "boot.lock", /the clean-up after another boot/],
   ["the network", "gc/a.lock", /the plugins of network "a" to clean up/],
 ];
 

@@ -170,7 +170,7 @@ builtinTest(
     }
     const refused = await podwire.sandboxes.run({ networks, publish }).catch((error) => error);
     assertEquals(refused.kind, "conflict");
-    assertMatch(refused.message, /host port 18081\/tcp is taken .* of which the record is lost/);
+    assertMatch(refused.message, /host port 18081\/tcp is taken .* whose record is lost/);
     assertEquals(await netnsId(netns), before);
     await podwire.sandboxes.remove(id);
     const { id: next } = await podwire.sandboxes.run({ networks, publish });
