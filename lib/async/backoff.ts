@@ -3,8 +3,8 @@ const FIRST_MS = 1_000;
 export const LONGEST_BACKOFF_MS = 5 * 60_000;
 
 /**
- * How long to wait before the next try after so many failed ones: one second, doubling up to five
- * minutes, with up to a fifth of jitter so that many do not come at once.
+ * Milliseconds to wait before the next try after `attempts` failed ones: one second, doubled with each attempt up to five
+ * minutes, less up to a fifth of jitter so that many retries do not happen at once.
  *
  * @param random a number from 0 up to 1
  */
@@ -14,8 +14,8 @@ export function backoffMs(attempts: number, random: number = Math.random()): num
 }
 
 /**
- * Whether the time of the next try has come. One that is further away than any back-off was written before the clock
- * was set back; one that cannot be read is no reason to wait.
+ * Whether the time of the next try has come. A time that is further away than the longest back-off was written before the
+ * clock was set back; a time that cannot be read does not delay the try.
  */
 export function isDue(nextTry: string | undefined, now: Date): boolean {
   const wait = Date.parse(nextTry ?? "") - now.getTime();

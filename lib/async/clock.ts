@@ -1,10 +1,10 @@
-/** The time, for those who have to measure it and be tested. */
+/** Time that a test can replace. */
 export interface Clock {
-  /** Milliseconds that only ever grow, and tell nothing but how far two moments are apart. */
+  /** Milliseconds of a clock that never goes back; only differences have a meaning. */
   now(): number;
-  /** The time of day, which may be set back. */
+  /** The time of day; it can be set back. */
   date(): Date;
-  /** Calls back once, that many milliseconds later, unless disposed of before. */
+  /** Calls `callback` once, after `ms` milliseconds, unless the result is disposed before. */
   after(ms: number, callback: () => void): Disposable;
 }
 

@@ -1,6 +1,6 @@
 import { abortable } from "./wait.ts";
 
-/** Runs a body never twice at once: whoever asks while it runs shares the next run. */
+/** Runs a body, but never two runs at once: all calls during a run share the next run. */
 export class Coalescer<T> {
   readonly #body: () => Promise<T>;
   #last: Promise<unknown> = Promise.resolve();
@@ -11,8 +11,8 @@ export class Coalescer<T> {
   }
 
   /**
-   * What a run comes to that begins after this call. The signal ends the waiting, not the run, which others may wait
-   * for, too.
+   * Resolves with the result of a run that starts after this call. The signal ends the waiting, not the run: other
+   * callers may wait for it.
    */
   async next(signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
@@ -20,7 +20,7 @@ export class Coalescer<T> {
     return await abortable(this.#next, signal);
   }
 
-  /** Resolves when nothing runs. */
+  /** Resolves when no run is in progress. */
   async idle(): Promise<void> {
     let last: unknown;
     while (last !== this.#last) {
@@ -37,7 +37,7 @@ export class Coalescer<T> {
       return await this.#body();
     };
     const next = run();
-    // All who wait for it may have left.
+    // All callers may have stopped waiting.
     next.catch(() => {});
     this.#last = next;
     return next;

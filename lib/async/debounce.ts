@@ -1,36 +1,36 @@
 /** Options of {@linkcode Debouncer}, in milliseconds. */
 export interface DebouncerOptions {
-  /** How long after an event others are waited for. */
+  /** Time to wait for further events after an event. */
   readonly gatherMs: number;
-  /** How long after the first event at most. */
+  /** Longest time from the first event to the call. */
   readonly longestMs: number;
-  /** How long without an event. */
+  /** Time to the next call if there is no event. */
   readonly pollMs: number;
-  /** Called when it is time, with whether an event is the cause; not again before it ended. */
+  /** Called when it is time; `byEvent` is false if there was no event. Never called again before it ended. */
   readonly due: (byEvent: boolean) => Promise<unknown>;
-  /** Takes what `due` throws. */
+  /** Called with the error that `due` throws. */
   readonly failed: (error: unknown) => void;
 }
 
-/** Tells when to look at something again: soon after an event and the others that come with it, else now and then. */
+/** Calls back soon after a group of events, and from time to time without an event. */
 export class Debouncer implements Disposable {
   readonly #options: DebouncerOptions;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pollAt: number;
-  /** Of the first event since the last look. */
+  /** Time of the first event since the last call. */
   #firstAt: number | undefined;
   #eventAt = Infinity;
   #extraAt = Infinity;
   #running = false;
   #disposed = false;
 
-  /** Nothing is due before it is told to begin, or of an event. */
+  /** Nothing is due before the first call of `begin`, `hurry` or `within`. */
   constructor(options: DebouncerOptions) {
     this.#options = options;
     this.#pollAt = Infinity;
   }
 
-  /** There was an event. */
+  /** Registers an event. */
   hurry(): void {
     const now = performance.now();
     this.#firstAt ??= now;
@@ -38,13 +38,13 @@ export class Debouncer implements Disposable {
     this.#arm();
   }
 
-  /** It is time again in so many milliseconds at the latest. */
+  /** Makes the next call due in `ms` milliseconds at the latest. */
   within(ms: number): void {
     this.#extraAt = performance.now() + ms;
     this.#arm();
   }
 
-  /** A look begins: what was told before is done with it. */
+  /** Starts a new period: the events so far are handled. */
   begin(): void {
     const now = performance.now();
     this.#pollAt = now + this.#options.pollMs;
@@ -70,9 +70,9 @@ export class Debouncer implements Disposable {
   async #fire(at: number): Promise<void> {
     this.#running = true;
     const byEvent = this.#firstAt !== undefined;
-    // A timer may be early by a fraction, and what is due then must not be due again.
+    // A timer may fire a fraction of a millisecond early; what it fired for must not be due again.
     if (this.#extraAt <= at) this.#extraAt = Infinity;
-    // It may never get to say so itself.
+    // `due` may fail before it calls `begin` itself.
     this.begin();
     try {
       await this.#options.due(byEvent);

@@ -1,9 +1,9 @@
 /**
- * What `make` comes to, made once for all who ask, also for those who ask while it is being made. After a failure the next
- * who asks has it made again.
+ * Returns a function that calls `make` once and gives all callers its result, also callers that come while `make` runs.
+ * After a failure the next call calls `make` again.
  *
- * Keep the promise, never the value: `this.#x ??= await make()` makes one for each caller that comes before the first
- * value, all at once.
+ * It keeps the promise, not the value: `this.#x ??= await make()` would call `make` for each caller that comes before the
+ * first value.
  *
  * @example
  * ```ts

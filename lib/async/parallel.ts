@@ -1,8 +1,8 @@
 /**
- * Calls `body` for each item, for at most so many at once, and gives what it came to in the order of the items. After
- * a failure, and once the signal has fired, nothing more is begun; what is under way is waited for.
+ * Calls `body` for each item, for at most `atOnce` items at the same time, and returns the results in the order of the
+ * items. After a failure, and once the signal has fired, no further item is started; running calls are awaited.
  *
- * @throws what failed first, or the reason of the signal
+ * @throws the first failure, or the reason of the signal
  *
  * @example
  * ```ts
@@ -19,11 +19,13 @@ export async function inParallel<T, U>(
   signal?: AbortSignal,
 ): Promise<readonly U[]> {
   if (!Number.isInteger(atOnce) || atOnce < 1) {
-    throw new RangeError(`Cannot do ${atOnce} things at once: not a whole number of 1 or more`);
+    throw new RangeError(
+      `Cannot do ${atOnce} things at once: the number must be a whole number of 1 or more`,
+    );
   }
   const results = new Array<U>(items.length);
   const failures: unknown[] = [];
-  // One iterator for all workers: each item goes to whoever is free first.
+  // One iterator for all workers: each item goes to the worker that is free first.
   const queue = items.entries();
   const work = async () => {
     for (const [index, item] of queue) {

@@ -1,9 +1,9 @@
 import { delay } from "./wait.ts";
 
 /**
- * Runs `body` again and again, with `ms` milliseconds between the end of one and the start of the next, until
- * disposed of: that fires the signal of a `body` under way and waits for its end. What `body` throws goes to `failed`
- * and does not end the repetition.
+ * Runs `body` again and again, with `ms` milliseconds between the end of one run and the start of the next, until the
+ * result is disposed: that fires the signal of a running `body` and waits for its end. `failed` gets the errors of
+ * `body`; they do not end the repetition.
  *
  * @example
  * ```ts
@@ -27,7 +27,7 @@ export function repeat(
       });
     }
   };
-  // Its only way to end is the pause that the signal cuts short.
+  // The loop ends only by the delay that the signal cuts short.
   const ended = loop().catch((error) => {
     if (!signal.aborted) throw error;
   });

@@ -1,4 +1,4 @@
-/** Lets so many at a time do something; the others wait their turn. */
+/** Lets a fixed number of callers work at the same time; the others wait in the order of their calls. */
 export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -7,12 +7,12 @@ export class Semaphore {
     this.#free = count;
   }
 
-  /** Waits for a place, which is given back by disposing of it. Rejects with the reason of the signal when that fires. */
-  async take(signal?: AbortSignal): Promise<Disposable> {
+  /** Waits for a place; disposing the result gives it back. Rejects with the reason of the signal when that fires. */
+  async acquire(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free--;
     else await this.#turn(signal);
-    return { [Symbol.dispose]: () => this.#give() };
+    return { [Symbol.dispose]: () => this.#release() };
   }
 
   async #turn(signal: AbortSignal | undefined): Promise<void> {
@@ -31,7 +31,7 @@ export class Semaphore {
     }
   }
 
-  #give(): void {
+  #release(): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free++;
     else next();

@@ -5,13 +5,13 @@ interface Flight<T> {
 }
 
 /**
- * Does what several callers want at the same time once, for all of them. It is cut short when the last of them no
- * longer wants it; who leaves before, leaves at once.
+ * Shares one run of the same work between callers that want it at the same time. The signal of one caller ends its own
+ * waiting at once; when the last caller is gone, the work itself is aborted.
  */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();
 
-  /** What `work` comes to: that of a call of this key that is under way, else a new one. */
+  /** Resolves with the result of the running work of this key, or else of new work. */
   async join(key: string, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
     const flight = this.#flights.get(key) ?? this.#begin(key, work);
@@ -19,7 +19,7 @@ export class SingleFlight<T> {
     let stays = true;
     const leave = () => {
       stays = false;
-      // Counted here: several may leave before any of them goes on.
+      // Counted here: several signals may fire before any caller continues.
       if (--flight.waiting > 0) return left.reject(signal?.reason);
       this.#forget(key, flight);
       flight.controller.abort(signal?.reason);

@@ -12,14 +12,15 @@ export async function settled<T>(promise: Promise<T>, ms: number): Promise<T | u
 /** Resolves with the value of `promise`; rejects with the reason of `signal` as soon as that fires. The promise itself goes on. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return await promise;
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  signal.addEventListener("abort", leave, { once: true });
-  if (signal.aborted) leave();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
   try {
-    return await Promise.race([promise, left.promise]);
+    // In this order, a signal that has fired before counts more than a value that is there.
+    return await Promise.race([aborted.promise, promise]);
   } finally {
-    signal.removeEventListener("abort", leave);
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -1,15 +1,15 @@
 let last: Promise<void> = Promise.resolve();
 
 /**
- * Resolves in a turn of the event loop that no other caller has: what takes long without waiting is done one after
- * another, and whatever else waits comes in between. It costs a millisecond, so it is for large things only.
+ * Resolves in a turn of the event loop that no other caller gets: long synchronous work of several callers runs one
+ * after another, and other work of the process runs in between. It costs a millisecond, so use it for large work only.
  *
  * @example
  * ```ts
- * import { turn } from "./yield_to_loop.ts";
+ * import { yieldToLoop } from "./yield_to_loop.ts";
  *
  * for (const text of ["[1]", "[2]"]) {
- *   await turn();
+ *   await yieldToLoop();
  *   console.log(JSON.parse(text));
  * }
  * ```

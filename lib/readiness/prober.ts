@@ -81,7 +81,7 @@ export class Prober {
 
   async #run(list: NetworkConfigList, signal: AbortSignal, isUrgent: boolean): ProbeResult {
     try {
-      using _slot = isUrgent ? undefined : await this.#semaphore.take(signal);
+      using _slot = isUrgent ? undefined : await this.#semaphore.acquire(signal);
       const answer = await this.#options.ask(list, signal);
       if (!signal.aborted) this.#options.onAnswer(list.name, answer);
       return undefined;

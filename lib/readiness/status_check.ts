@@ -71,7 +71,7 @@ async function allAnswers(
   const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   const answers = targets.map(async (target) => {
     if (target.list === undefined) return target.answer;
-    using _slot = await semaphore.take(either);
+    using _slot = await semaphore.acquire(either);
     return await ask(target.list, either);
   });
   try {

@@ -154,7 +154,7 @@ export class HostPorts {
   /** Operations of this process queue in order: many that compete for the file lock can keep one waiting for long. */
   async #lock(signal: AbortSignal | undefined): Promise<Disposable> {
     using held = new DisposableStack();
-    held.use(await this.#inProcess.take(signal));
+    held.use(await this.#inProcess.acquire(signal));
     held.use(await this.#options.locks.machine.ports(signal));
     return held.move();
   }

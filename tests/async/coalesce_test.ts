@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Coalescer } from "../../lib/async/coalesce.ts";
 
-/** A body whose runs end when a test says so. */
+/** A body whose runs a test ends. */
 class Runs {
   readonly runs: PromiseWithResolvers<number>[] = [];
   atOnce = 0;
-  readonly turns = new Coalescer(async () => {
+  readonly coalescer = new Coalescer(async () => {
     assertEquals(++this.atOnce, 1);
     const run = Promise.withResolvers<number>();
     this.runs.push(run);
@@ -16,41 +16,41 @@ class Runs {
     }
   });
 
-  /** Lets everything go on that can. */
+  /** Lets all other work of the event loop run. */
   async settled(): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, 0));
     return this.runs.length;
   }
 }
 
-Deno.test("F29 who asks during a run gets the next one, all of them the same, and never two at once", async () => {
+Deno.test("F29 all calls during a run share the next run, and two runs never overlap", async () => {
   const world = new Runs();
-  const { runs, turns } = world;
+  const { runs, coalescer } = world;
   const settled = () => world.settled();
-  const first = [turns.next(), turns.next()];
+  const first = [coalescer.next(), coalescer.next()];
   await settled();
   assertEquals(runs.length, 1);
-  const second = [turns.next(), turns.next(), turns.next()];
+  const second = [coalescer.next(), coalescer.next(), coalescer.next()];
   await settled();
   assertEquals(runs.length, 1);
   runs[0]?.resolve(1);
   assertEquals(await Promise.all(first), [1, 1]);
   await settled();
   assertEquals(runs.length, 2);
-  const third = turns.next();
+  const third = coalescer.next();
   runs[1]?.resolve(2);
   assertEquals(await Promise.all(second), [2, 2, 2]);
   await settled();
   runs[2]?.resolve(3);
   assertEquals([await third, runs.length], [3, 3]);
-  await turns.idle();
+  await coalescer.idle();
 });
 
-Deno.test("a run that fails is told to those who wait for it, and the next one runs", async () => {
+Deno.test("the callers of a run that fails get its error, and the next run starts", async () => {
   const world = new Runs();
-  const failing = world.turns.next();
+  const failing = world.coalescer.next();
   await world.settled();
-  const next = world.turns.next();
+  const next = world.coalescer.next();
   world.runs[0]?.reject(new RangeError("no"));
   await assertRejects(() => failing, RangeError);
   await world.settled();
@@ -58,16 +58,16 @@ Deno.test("a run that fails is told to those who wait for it, and the next one r
   assertEquals(await next, 2);
 });
 
-Deno.test("a signal ends the waiting of one, not the run, and idle() waits for that", async () => {
+Deno.test("a signal ends the waiting of one caller, not the run, and idle() waits for the run", async () => {
   const world = new Runs();
   const stop = new AbortController();
-  const [left, stays] = [world.turns.next(stop.signal), world.turns.next()];
+  const [left, stays] = [world.coalescer.next(stop.signal), world.coalescer.next()];
   await world.settled();
   stop.abort(new RangeError("enough"));
   await assertRejects(() => left, RangeError, "enough");
-  await assertRejects(() => world.turns.next(stop.signal), RangeError);
+  await assertRejects(() => world.coalescer.next(stop.signal), RangeError);
   let idle = false;
-  const waiting = world.turns.idle().then(() => void (idle = true));
+  const waiting = world.coalescer.idle().then(() => void (idle = true));
   await world.settled();
   assertEquals(idle, false);
   world.runs[0]?.resolve(1);

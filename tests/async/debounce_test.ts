@@ -5,116 +5,116 @@ import { delay } from "../../lib/async/wait.ts";
 
 const NEVER_MS = 3_600_000;
 
-function scheduled(options: Partial<DebouncerOptions>) {
-  const looks: boolean[] = [];
+function debouncerOf(options: Partial<DebouncerOptions>) {
+  const calls: boolean[] = [];
   const errors: unknown[] = [];
-  const schedule: Debouncer = new Debouncer({
+  const debouncer: Debouncer = new Debouncer({
     gatherMs: 50,
     longestMs: NEVER_MS,
     pollMs: NEVER_MS,
     due: (byEvent) => {
-      schedule.begin();
-      looks.push(byEvent);
+      debouncer.begin();
+      calls.push(byEvent);
       return Promise.resolve();
     },
     failed: (error) => errors.push(error),
     ...options,
   });
-  return { schedule, looks, errors };
+  return { debouncer, calls, errors };
 }
 
-Deno.test("F42 events that follow each other give one look, and one that came later another", async () => {
-  const { schedule, looks } = scheduled({ gatherMs: 500 });
-  using _schedule = schedule;
+Deno.test("F42 events that follow each other lead to one call, and a later event to another call", async () => {
+  const { debouncer, calls } = debouncerOf({ gatherMs: 500 });
+  using _debouncer = debouncer;
   for (let n = 0; n < 10; n++) {
-    schedule.hurry();
+    debouncer.hurry();
     await delay(10);
   }
-  assertEquals(looks, []);
-  await until(() => looks.length === 1);
-  schedule.hurry();
-  await until(() => looks.length === 2);
+  assertEquals(calls, []);
+  await until(() => calls.length === 1);
+  debouncer.hurry();
+  await until(() => calls.length === 2);
   await delay(600);
-  assertEquals(looks, [true, true]);
+  assertEquals(calls, [true, true]);
 });
 
-Deno.test("F42 where events never cease, a look comes after the longest wait", async () => {
-  const { schedule, looks } = scheduled({ gatherMs: 2_000, longestMs: 200 });
-  using _schedule = schedule;
+Deno.test("F42 if events never stop, the call comes after the longest wait", async () => {
+  const { debouncer, calls } = debouncerOf({ gatherMs: 2_000, longestMs: 200 });
+  using _debouncer = debouncer;
   await until(() => {
-    schedule.hurry();
-    return looks.length >= 2;
+    debouncer.hurry();
+    return calls.length >= 2;
   });
 });
 
-Deno.test("F133 F134 without events there is a look now and then, again and again, also after one that failed", async () => {
-  let looks = 0;
-  const { schedule, errors } = scheduled({
+Deno.test("F133 F134 without events the call is repeated from time to time, also after a failure", async () => {
+  let calls = 0;
+  const { debouncer, errors } = debouncerOf({
     pollMs: 20,
     due: (byEvent) => {
       assertEquals(byEvent, false);
-      return ++looks < 3 ? Promise.reject(new RangeError("no")) : Promise.resolve();
+      return ++calls < 3 ? Promise.reject(new RangeError("no")) : Promise.resolve();
     },
   });
-  using _schedule = schedule;
-  schedule.begin();
-  await until(() => looks >= 6);
+  using _debouncer = debouncer;
+  debouncer.begin();
+  await until(() => calls >= 6);
   assertEquals(errors.length, 2);
 });
 
-Deno.test("an event during a look gives another one after it, never two at once", async () => {
+Deno.test("an event during a call leads to another call after it, and two calls never overlap", async () => {
   let running = 0;
-  let looks = 0;
-  const { schedule } = scheduled({
+  let calls = 0;
+  const { debouncer } = debouncerOf({
     gatherMs: 10,
     due: async () => {
-      schedule.begin();
+      debouncer.begin();
       assertEquals(++running, 1);
-      looks++;
-      if (looks === 1) schedule.hurry();
+      calls++;
+      if (calls === 1) debouncer.hurry();
       await delay(100);
       running--;
     },
   });
-  using _schedule = schedule;
-  schedule.hurry();
-  await until(() => looks === 2 && running === 0);
+  using _debouncer = debouncer;
+  debouncer.hurry();
+  await until(() => calls === 2 && running === 0);
 });
 
-Deno.test("what is to be looked at within some time is, and nothing once it is disposed of", async () => {
-  const { schedule, looks } = scheduled({});
-  schedule.begin();
-  schedule.within(30);
-  await until(() => looks.length === 1);
-  schedule.within(10);
-  schedule.hurry();
-  schedule[Symbol.dispose]();
-  schedule[Symbol.dispose]();
-  schedule.hurry();
+Deno.test("within() makes a call due, and nothing is called after the disposal", async () => {
+  const { debouncer, calls } = debouncerOf({});
+  debouncer.begin();
+  debouncer.within(30);
+  await until(() => calls.length === 1);
+  debouncer.within(10);
+  debouncer.hurry();
+  debouncer[Symbol.dispose]();
+  debouncer[Symbol.dispose]();
+  debouncer.hurry();
   await delay(150);
-  assertEquals(looks.length, 1);
+  assertEquals(calls.length, 1);
 });
 
-Deno.test("what is due at one time gives one look, however early its timer is", async () => {
+Deno.test("one due time leads to one call, however early its timer fires", async () => {
   for (let ms = 1; ms <= 60; ms++) {
-    const { schedule, looks } = scheduled({ due: () => Promise.resolve(looks.push(false)) });
-    using _schedule = schedule;
-    schedule.within(ms + Math.random());
-    await until(() => looks.length > 0);
+    const { debouncer, calls } = debouncerOf({ due: () => Promise.resolve(calls.push(false)) });
+    using _debouncer = debouncer;
+    debouncer.within(ms + Math.random());
+    await until(() => calls.length > 0);
     await delay(10);
-    assertEquals(looks.length, 1);
+    assertEquals(calls.length, 1);
   }
 });
 
-Deno.test("a look that fails before it begins is no reason for another one at once", async () => {
-  let looks = 0;
-  const { schedule, errors } = scheduled({
+Deno.test("a call that fails before it calls begin() is not repeated at once", async () => {
+  let calls = 0;
+  const { debouncer, errors } = debouncerOf({
     gatherMs: 1,
-    due: () => (looks++, Promise.reject(new RangeError("no"))),
+    due: () => (calls++, Promise.reject(new RangeError("no"))),
   });
-  using _schedule = schedule;
-  schedule.hurry();
+  using _debouncer = debouncer;
+  debouncer.hurry();
   await until(() => errors.length > 0);
   await delay(50);
-  assertEquals([looks, errors.length], [1, 1]);
+  assertEquals([calls, errors.length], [1, 1]);
 });

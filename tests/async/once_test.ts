@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { once } from "../../lib/async/once.ts";
 
-Deno.test("once() makes one for all who ask at the same time, and another one only after a failure", async () => {
+Deno.test("once() calls its function once for all callers, and again only after a failure", async () => {
   let made = 0;
   const gate = Promise.withResolvers<void>();
   const get = once(async () => {
@@ -14,5 +14,5 @@ Deno.test("once() makes one for all who ask at the same time, and another one on
   gate.resolve();
   await Promise.all(first);
   assertEquals(await Promise.all([get(), get()]), [2, 2]);
-  assertEquals([await get(), made], [2, 2]);
+  assertEquals({ value: await get(), made }, { value: 2, made: 2 });
 });

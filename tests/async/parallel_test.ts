@@ -3,7 +3,7 @@ import { inParallel } from "../../lib/async/parallel.ts";
 
 const tick = () => new Promise<void>((resolve) => setTimeout(resolve, 1));
 
-Deno.test("no more than so many are under way at once, and results are in the order of the items", async () => {
+Deno.test("at most the given number of items run at once, and the results are in the order of the items", async () => {
   let now = 0;
   let most = 0;
   const items = Array.from({ length: 20 }, (_, index) => index);
@@ -13,11 +13,11 @@ Deno.test("no more than so many are under way at once, and results are in the or
     now--;
     return n * 2;
   });
-  assertEquals([most, results], [3, items.map((n) => n * 2)]);
+  assertEquals({ most, results }, { most: 3, results: items.map((n) => n * 2) });
   assertEquals(await inParallel([], 3, () => Promise.reject(new Error("never"))), []);
 });
 
-Deno.test("one that takes long holds up only itself", async () => {
+Deno.test("an item that takes long does not delay the others", async () => {
   const done: number[] = [];
   let free = () => {};
   const held = new Promise<void>((resolve) => free = resolve);
@@ -31,7 +31,7 @@ Deno.test("one that takes long holds up only itself", async () => {
   assertEquals(done, [1, 2, 3, 4, 0]);
 });
 
-Deno.test("after a failure nothing is begun, what is under way is waited for, and the first failure is thrown", async () => {
+Deno.test("after a failure no item is started, running items are awaited, and the first failure is thrown", async () => {
   const ended: number[] = [];
   const body = async (n: number) => {
     if (n === 0) throw new Error("first");
@@ -43,7 +43,7 @@ Deno.test("after a failure nothing is begun, what is under way is waited for, an
   assertEquals(ended, [1]);
 });
 
-Deno.test("the signal keeps the rest from being begun", async () => {
+Deno.test("after the signal no item is started", async () => {
   const cut = new AbortController();
   const begun: number[] = [];
   const body = async (n: number) => {

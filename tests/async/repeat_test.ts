@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { repeat } from "../../lib/async/repeat.ts";
 
-Deno.test("F134 a repetition goes on until it is disposed of, whatever its body throws", async () => {
+Deno.test("F134 a repetition goes on until it is disposed, whatever its body throws", async () => {
   const failures: string[] = [];
   const thrice = Promise.withResolvers<void>();
   let runs = 0;
@@ -13,7 +13,7 @@ Deno.test("F134 a repetition goes on until it is disposed of, whatever its body 
   assertEquals(failures.slice(0, 2), ["failure 1", "failure 2"]);
 });
 
-Deno.test("disposing of a repetition fires the signal of what is under way, waits for it, and is fine twice", async () => {
+Deno.test("disposing a repetition fires the signal of the running body and waits for it, and can be done twice", async () => {
   const begun = Promise.withResolvers<void>();
   let ended = false;
   const failures: unknown[] = [];

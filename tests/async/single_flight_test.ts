@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { SingleFlight } from "../../lib/async/single_flight.ts";
 
-/** Work that ends when told, or by its signal. */
+/** Work that a test or its signal ends. */
 class Work {
   readonly signals: AbortSignal[] = [];
   end = Promise.withResolvers<string>();
@@ -13,7 +13,7 @@ class Work {
   };
 }
 
-Deno.test("what several want at the same time is done once, and anew for who comes later", async () => {
+Deno.test("callers at the same time share one run, and a later caller starts a new one", async () => {
   const [flights, work] = [new SingleFlight<string>(), new Work()];
   const both = [flights.join("a", work.do), flights.join("a", work.do)];
   work.end.resolve("one");
@@ -23,7 +23,7 @@ Deno.test("what several want at the same time is done once, and anew for who com
   assertEquals([await later, work.signals.length], ["two", 2]);
 });
 
-Deno.test("who leaves, leaves at once; the work is cut short when the last has left", async () => {
+Deno.test("a caller stops waiting as soon as its signal fires, and the work is aborted when the last caller is gone", async () => {
   const [flights, work] = [new SingleFlight<string>(), new Work()];
   const leavers = [new AbortController(), new AbortController()];
   const all = leavers.map(({ signal }) => flights.join("a", work.do, signal));
@@ -37,7 +37,7 @@ Deno.test("who leaves, leaves at once; the work is cut short when the last has l
   assertEquals(work.signals.map(({ aborted }) => aborted), [true]);
 });
 
-Deno.test("several that leave at the same time cut the work short, and who comes then begins anew", async () => {
+Deno.test("callers that stop waiting at the same time abort the work, and a later caller starts new work", async () => {
   const [flights, work, leaver] = [new SingleFlight<string>(), new Work(), new AbortController()];
   const all = [1, 2, 3].map(() => flights.join("a", work.do, leaver.signal));
   const left = all.map((one) => assertRejects(() => one, Error, "enough"));
@@ -49,7 +49,7 @@ Deno.test("several that leave at the same time cut the work short, and who comes
   assertEquals(await anew, "new");
 });
 
-Deno.test("a failure is that of all who wait, and is not kept", async () => {
+Deno.test("all callers get a failure, and it is not kept", async () => {
   const [flights, work] = [new SingleFlight<string>(), new Work()];
   const failures = [1, 2].map(() => assertRejects(() => flights.join("a", work.do), Error, "broken"));
   work.end.reject(new Error("broken"));

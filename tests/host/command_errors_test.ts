@@ -92,15 +92,6 @@ Deno.test("runOk() throws the reason of the signal that ended the program", asyn
   assertEquals(await assertRejects(() => running), reason);
 });
 
-Deno.test("delay() ends with its signal", async () => {
-  const stop = new AbortController();
-  const waiting = delay(60_000, stop.signal);
-  stop.abort(new Error("stop"));
-  await assertRejects(() => waiting, Error, "stop");
-  await assertRejects(() => delay(60_000, stop.signal), Error, "stop");
-  await delay(1, new AbortController().signal);
-});
-
 Deno.test("a PATH without the directories of the system gets them at its end, and an empty one becomes theirs", () => {
   assertEquals(withSystemDirs(undefined), DEFAULT_PATH);
   assertEquals(withSystemDirs(""), DEFAULT_PATH);
