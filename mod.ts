@@ -36,6 +36,7 @@ export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/r
 
 // The pods of a container engine.
 export type { CallOptions } from "./lib/async/call_options.ts";
+export type { BackgroundOptions } from "./lib/runtime/background.ts";
 export { Pods, type PodsGcRequest, type PodsOptions, type StatusRequest } from "./lib/runtime/pods.ts";
 export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/sandbox/engine_pods.ts";
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
@@ -111,7 +112,7 @@ export {
   type ForgetRequest,
   type ForgottenAttachment,
 } from "./lib/attachment/forget.ts";
-export type { GcItem, GcReport, GcRequest } from "./lib/gc/report.ts";
+export type { GcItem, GcReport, GcRequest, SweepReport } from "./lib/gc/report.ts";
 export type { AttachmentName, GcSelection, ValidPods } from "./lib/gc/verdict.ts";
 export type { StatusOptions } from "./lib/readiness/status_check.ts";
 export {

@@ -471,10 +471,15 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     on: ["lib/daemon"],
   },
+  "lib/testing": {
+    about: "fake plugins and disposable sandboxes, for the tests of other programs",
+    files: ["fake_plugins.ts", "test_runtime.ts"],
+    on: ["lib/runtime"],
+  },
   ".": {
-    about: "the entries: the library, and the program",
-    files: ["mod.ts", "cli.ts"],
-    on: ["lib/cli"],
+    about: "the entries: the library and its parts, and the program",
+    files: ["cni.ts", "plugin.ts", "client.ts", "testing.ts", "mod.ts", "cli.ts"],
+    on: ["lib/cli", "lib/testing"],
   },
 };
 
@@ -509,9 +514,13 @@ export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Where `Deno` may be written. */
-export const DENO: readonly string[] = ["lib/host/", "lib/daemon/server.ts", "cli.ts"];
+export const DENO: readonly string[] = ["lib/host/", "lib/daemon/server.ts", "lib/testing/", "cli.ts"];
 /** What the entry of the library may not import, and the only layers that the program's entry needs. */
 export const NARROWER: Readonly<Record<string, (layer: string) => boolean>> = {
-  "mod.ts": (layer) => layer !== "lib/cli",
+  "mod.ts": (layer) => layer !== "lib/cli" && layer !== "lib/testing",
+  "cni.ts": (layer) => layer === "lib/cni",
+  "plugin.ts": (layer) => layer === "lib/plugin" || layersBelow("lib/plugin").has(layer),
+  "client.ts": (layer) => layer !== "lib/cli" && layer !== "lib/testing" && layer !== "lib/runtime",
+  "testing.ts": (layer) => layer === "lib/testing" || layersBelow("lib/testing").has(layer),
   "cli.ts": (layer) => layer === "lib/cli" || layer === "lib/host",
 };

@@ -3,8 +3,8 @@ import { LAYERS } from "./layers.ts";
 
 /** A line for each layer, highest first: its name, the layers right below it, and its purpose. */
 export function layersPicture(): string {
-  const rows = Object.entries(LAYERS).reverse().map(([folder, { files, on, about }]) => ({
-    name: folder === "." ? files.join(" ") : `${folder}/`,
+  const rows = Object.entries(LAYERS).reverse().map(([folder, { on, about }]) => ({
+    name: folder === "." ? "*.ts" : `${folder}/`,
     on: on.map((layer) => layer.replace("lib/", "")).join(", "),
     about,
   }));

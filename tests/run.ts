@@ -22,7 +22,7 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
  */
 const RUN_EXAMPLES = ["lib/cni"];
 /** The files that are only type-checked together with their examples. */
-const CHECK_EXAMPLES = ["mod.ts", "lib"];
+const CHECK_EXAMPLES = ["mod.ts", "plugin.ts", "cni.ts", "client.ts", "testing.ts", "lib"];
 
 export interface Outcome {
   readonly passed: number;

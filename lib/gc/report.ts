@@ -6,8 +6,11 @@ import { listOnRecord } from "../state/recorded_config.ts";
 
 /** What a sweep or a recovery found and did, while it is being written. */
 export interface SweepReport<Item> {
+  /** What was removed. */
   readonly removed: Item[];
+  /** What is in use, or belongs to another runtime. */
   readonly kept: Item[];
+  /** What could not be removed. */
   readonly failed: Item[];
 }
 

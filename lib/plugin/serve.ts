@@ -59,9 +59,13 @@ export type PluginVerb = (request: PluginRequest) => void | Promise<void>;
 export interface PluginVerbs {
   /** Returns the result in the shape of version 1.1.0. */
   readonly ADD?: ((request: PluginRequest) => Result | Promise<Result>) | undefined;
+  /** Throws if the attachment is not as its ADD left it. */
   readonly CHECK?: PluginVerb | undefined;
+  /** Detaches the container; succeeds if it is not attached. */
   readonly DEL?: PluginVerb | undefined;
+  /** Releases what belongs to no valid attachment. */
   readonly GC?: PluginVerb | undefined;
+  /** Throws if the plugin cannot attach containers now. */
   readonly STATUS?: PluginVerb | undefined;
 }
 

@@ -6,12 +6,6 @@ import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { isInTransition, type SandboxRecord } from "./record.ts";
 
-/** How the sandbox of an operation is looked up. */
-export interface LockedSandboxOptions extends FindOptions {
-  /** Whether the operation succeeds without an effect if the sandbox does not exist. @default {false} */
-  readonly missingOk?: boolean | undefined;
-}
-
 /** The dependencies of {@linkcode withSandboxLock}. */
 export interface SandboxLockContext extends Pick<SandboxContext, "sandboxes" | "locks" | "running"> {
   readonly store: Pick<AttachmentStore, "requireUnderstood">;
@@ -26,7 +20,10 @@ export interface SandboxLockContext extends Pick<SandboxContext, "sandboxes" | "
  */
 export async function withSandboxLock<T>(
   nameOrId: string,
-  { namespace, missingOk = false, signal }: LockedSandboxOptions,
+  { namespace, missingOk = false, signal }: FindOptions & {
+    /** Whether the operation succeeds without an effect if the sandbox does not exist. @default {false} */
+    readonly missingOk?: boolean | undefined;
+  },
   { sandboxes, store, locks, damagedSandboxes, running }: SandboxLockContext,
   body: (record: SandboxRecord) => Promise<T>,
 ): Promise<T | undefined> {

@@ -2,12 +2,13 @@ import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { CniError } from "../cni/error.ts";
 import { writePhase } from "./write_phase.ts";
 import type { SandboxContext } from "./context.ts";
+import type { FindOptions } from "./find_sandbox.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
-import { type LockedSandboxOptions, type SandboxLockContext, withSandboxLock } from "./sandbox_lock.ts";
+import { type SandboxLockContext, withSandboxLock } from "./sandbox_lock.ts";
 import { tearDown, tearDownHost } from "./tear_down.ts";
 
 /** How a sandbox is stopped. */
-export interface StopOptions extends LockedSandboxOptions {
+export interface StopOptions extends FindOptions {
   /** Whether a sandbox that does not exist counts as success. @default {false, and true for a forced removal} */
   readonly missingOk?: boolean | undefined;
 }

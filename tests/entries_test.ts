@@ -1,0 +1,47 @@
+// The entries of the package: each one works, and loads no more than it needs.
+import { assert, assertEquals } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+
+const ROOT = fromFileUrl(new URL("..", import.meta.url));
+const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)) as {
+  exports: Readonly<Record<string, string>>;
+};
+const IMPORT = /^(?:import|export)\b[^;]*?\bfrom "(\.{1,2}\/[^"]+\.ts)";/gm;
+const TYPES_ONLY = /^(?:import|export) type\b/;
+
+/** Returns the files of this project that an entry loads, itself included. Imports of types are not loaded. */
+async function loaded(entry: string): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  const follow = async (url: URL) => {
+    if (found.has(url.href)) return;
+    found.add(url.href);
+    for (const [statement, target = ""] of (await Deno.readTextFile(url)).matchAll(IMPORT)) {
+      if (!TYPES_ONLY.test(statement)) await follow(new URL(target, url));
+    }
+  };
+  await follow(new URL(entry, `file://${ROOT}`));
+  return found;
+}
+
+Deno.test("every entry can be imported by its public name", async () => {
+  assertEquals(Object.keys(exports), [".", "./plugin", "./cni", "./client", "./testing"]);
+  for (const entry of Object.keys(exports)) {
+    const members = await import(`@podwire/podwire${entry.slice(1)}`);
+    assert(Object.keys(members).length > 0, entry);
+  }
+});
+
+Deno.test("a plugin and the words of CNI load few modules", async () => {
+  const counts = Object.fromEntries(
+    await Promise.all(
+      Object.entries(exports).map(async ([entry, file]) => [entry, (await loaded(file)).size] as const),
+    ),
+  );
+  const { ".": all = 0, "./plugin": plugin = 0, "./cni": cni = 0, "./client": client = 0 } = counts;
+  assert(plugin < 60 && cni < 25 && client < 90 && all > 2 * plugin, JSON.stringify(counts));
+});
+
+Deno.test("the words of CNI touch nothing but themselves", async () => {
+  const outside = [...await loaded(exports["./cni"] ?? "")].filter((url) => !url.includes("/lib/cni/"));
+  assertEquals(outside, [`file://${ROOT}cni.ts`]);
+});
