@@ -135,7 +135,7 @@ export class InterfaceGuard {
     if (owner === undefined && (forceForeign || await isEntryOf(cached, netns))) return netns;
     const link = await this.#find(wanted, signal).catch((error: unknown) => {
       signal?.throwIfAborted();
-      log.warn(`cannot read the interface "${ifName}": ${asCniError(error).message}`, { ...context });
+      log.warn(`Cannot read the interface "${ifName}": ${asCniError(error).message}`, { ...context });
     });
     if (link !== undefined) {
       const whose = owner === undefined

@@ -69,6 +69,6 @@ function reportDefault(log: Logger, before: Catalog | undefined, after: Catalog)
       : by === "unusable"
       ? ": the file that comes first cannot be used"
       : "";
-    log.warn(`the default network "${was}" is no more${why}`, { file: pin?.file });
+    log.warn(`the default network "${was}" is gone${why}`, { file: pin?.file });
   }
 }

@@ -78,9 +78,8 @@ class Show {
       }
     }
     if (failures.length > 0) {
-      const details = failures.join("; ");
       const hint = "`podwire recover` retries it";
-      throw new CniError("io", "cannot clean up the demo", { details, hint });
+      throw new CniError("io", `Cannot clean up the demo: ${failures.join("; ")}`, { hint });
     }
     this.#line("nothing is left behind");
   }

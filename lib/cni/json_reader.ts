@@ -137,7 +137,7 @@ export class JsonReader {
     if (!known && !NUMBER.test(word)) {
       if (word === "") throw this.#unexpected("a value");
       const short = word.length > 40 ? `${word.slice(0, 40)}...` : word;
-      throw this.error(`"${short}" is no JSON ${/^[-+.\d]/.test(word) ? "number" : "value"}`);
+      throw this.error(`"${short}" is not a JSON ${/^[-+.\d]/.test(word) ? "number" : "value"}`);
     }
     this.offset += word.length;
     return word;

@@ -42,7 +42,7 @@ export function parseVersion(text: string): readonly [number, number, number] {
   const [major = 0, minor = 0, micro = 0] = parts.map((part, index) => {
     const number = /^[+-]?\d+$/.test(part) ? Number(part) : Number.NaN;
     if (!Number.isSafeInteger(number)) {
-      throw invalid(text, `the ${PART_NAMES[index]} part "${part}" is no number`);
+      throw invalid(text, `the ${PART_NAMES[index]} part "${part}" is not a number`);
     }
     return number;
   });

@@ -70,7 +70,7 @@ export class Acceptor {
       } catch (error) {
         if (this.#isClosed) return;
         this.#closeIdlest();
-        this.#warn(`cannot accept a connection: ${messageOf(error)}`);
+        this.#warn(`Cannot accept a connection: ${messageOf(error)}`);
         await delay(PAUSE_MS);
       }
     }

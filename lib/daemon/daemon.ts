@@ -132,7 +132,7 @@ export class Daemon {
       const entries = await this.#components.runtime.reload();
       log.info("the configuration was read", { files: entries.length });
     } catch (error) {
-      log.error(`cannot read the configuration: ${asCniError(error).message}`);
+      log.error(`Cannot read the configuration: ${asCniError(error).message}`);
     } finally {
       await notify(manager, log, "READY=1");
     }
@@ -172,7 +172,7 @@ export class Daemon {
     const { server, running } = this.#components;
     running.use(repeat(socketPollMs, () => server.keep(), (error) => {
       const failure = asCniError(error);
-      log.error(`cannot keep the socket: ${failure.message}`);
+      log.error(`Cannot keep the socket: ${failure.message}`);
       if (failure.kind === "conflict") this.#failed.reject(failure);
     }));
   }
@@ -186,7 +186,7 @@ export class Daemon {
         log.info("recovered", { removed: removed.length, failed: failed.length });
       }
     }).catch((error) => {
-      if (!signal.aborted) log.error(`cannot recover: ${asCniError(error).message}`);
+      if (!signal.aborted) log.error(`Cannot recover: ${asCniError(error).message}`);
     });
     running.defer(() => recovering);
   }
@@ -207,7 +207,7 @@ async function notify(
   ...assignments: readonly string[]
 ): Promise<void> {
   await manager.notify(...assignments).catch((error) => {
-    log.warn(`cannot notify the service manager: ${asCniError(error).message}`);
+    log.warn(`Cannot notify the service manager: ${asCniError(error).message}`);
   });
 }
 

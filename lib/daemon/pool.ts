@@ -250,7 +250,7 @@ class NetworkPool implements AsyncDisposable {
         this.#leaving.delete(warm);
         this.#madeAt.delete(warm);
       } catch (error) {
-        log.warn(`cannot remove a sandbox of the pool: ${asCniError(error).message}`, {
+        log.warn(`Cannot remove a sandbox of the pool: ${asCniError(error).message}`, {
           sandbox: warm.id,
           network,
         });
@@ -281,7 +281,7 @@ class NetworkPool implements AsyncDisposable {
   #failed(error: unknown): void {
     const ms = backoffMs(++this.#failures);
     this.#notBefore = this.#clock.now() + ms;
-    this.#options.log.warn(`cannot fill the pool: ${asCniError(error).message}`, {
+    this.#options.log.warn(`Cannot fill the pool: ${asCniError(error).message}`, {
       network: this.#network,
       againInMs: ms,
     });

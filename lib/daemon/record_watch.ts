@@ -133,7 +133,7 @@ export class RecordWatch implements AsyncDisposable {
   }
 
   #failed(error: unknown): void {
-    if (!this.#closed) this.#options.log.error(`cannot watch the records: ${messageOf(error)}`);
+    if (!this.#closed) this.#options.log.error(`Cannot watch the records: ${messageOf(error)}`);
   }
 
   #changedAt(paths: readonly string[]): void {

@@ -59,7 +59,7 @@ export class SocketServer {
     log.warn("the socket was removed; it is made again", { socket: path });
     const before = this.#acceptor;
     await this.#listen();
-    void before?.finish().catch((error) => log.warn(`cannot end the previous socket: ${messageOf(error)}`));
+    void before?.finish().catch((error) => log.warn(`Cannot end the previous socket: ${messageOf(error)}`));
   }
 
   /**
@@ -74,7 +74,7 @@ export class SocketServer {
     const acceptor = this.#acceptor;
     if (acceptor === undefined) return;
     // First, so that new clients see that no daemon serves.
-    await this.#socket?.release().catch((error) => log.warn(`cannot remove the socket: ${messageOf(error)}`));
+    await this.#socket?.release().catch((error) => log.warn(`Cannot remove the socket: ${messageOf(error)}`));
     const done = acceptor.finish().then(() => true, () => true);
     if (await settled(done, limitMs) !== undefined) return;
     log.warn("connections with running requests are closed");

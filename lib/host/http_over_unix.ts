@@ -185,14 +185,19 @@ function parse(answer: string, path: string): UnixAnswer {
   const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head) ?? [];
   const [, length] = /^content-length: *(\d+) *$/im.exec(head) ?? [];
   if (answer !== "" && status === undefined && !"HTTP/1.".startsWith(answer.slice(0, "HTTP/1.".length))) {
-    throw new HostError(`The server at "${path}" does not speak HTTP`, { reason: "bad-output" });
+    throw new HostError(`Cannot use the server at "${path}": it does not speak HTTP`, {
+      reason: "bad-output",
+    });
   }
   const isWhole = end >= 0 && status !== undefined &&
     (length === undefined || new TextEncoder().encode(text).byteLength === Number(length));
   if (!isWhole) {
-    throw new HostError(`The server at "${path}" closed the connection before its response was complete`, {
-      reason: "cut-short",
-    });
+    throw new HostError(
+      `Cannot use the server at "${path}": it closed the connection before its response was complete`,
+      {
+        reason: "cut-short",
+      },
+    );
   }
   return { status: Number(status), text };
 }

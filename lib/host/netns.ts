@@ -123,7 +123,7 @@ async function mountOver(path: string, options: NetnsOptions, mount: () => Promi
     await removeNetns(path, { run: options.run }).catch((left: unknown) => {
       throw new AggregateError(
         [error, left],
-        `Cannot create network namespace "${path}", and cannot undo it`,
+        `Cannot create network namespace "${path}": its removal after a failure failed too`,
       );
     });
     throw error;

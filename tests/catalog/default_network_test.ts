@@ -149,7 +149,7 @@ Deno.test("one that watches says when the default is no more, is pinned, or is a
   assertEquals(await watched.now(), ["05-c.conf c used default"]);
   assertEquals(world.log.all, [
     'info the default network stays "a" while containers are attached to it',
-    'warn the default network "a" is no more: its file is gone, and containers are attached to it',
+    'warn the default network "a" is gone: its file is gone, and containers are attached to it',
     'warn the default network is "c" now, it was "a"',
   ]);
 });

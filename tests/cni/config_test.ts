@@ -89,7 +89,7 @@ Deno.test("A29 refuses versions that podwire does not know, and tells which it k
   }
   assertEquals(
     listFault({ cniVersion: "bad" }).msg,
-    'cniVersion: invalid version "bad": the major part "bad" is no number',
+    'cniVersion: invalid version "bad": the major part "bad" is not a number',
   );
 });
 
@@ -136,7 +136,7 @@ Deno.test("D76 a list carries every version that it offers", () => {
 Deno.test("A35 refuses a cniVersion that is no version beside cniVersions", () => {
   assertEquals(
     listFault({ cniVersion: "x", cniVersions: ["1.0.0"] }).msg,
-    'cniVersion: invalid version "x": the major part "x" is no number',
+    'cniVersion: invalid version "x": the major part "x" is not a number',
   );
 });
 

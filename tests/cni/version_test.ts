@@ -40,15 +40,15 @@ Deno.test("A40 refuses what is no version and names the part", () => {
   const cases: Record<string, string> = {
     "1.2.3.4": "too many parts",
     "1.0.0.": "too many parts",
-    "v1.0.0": 'the major part "v1" is no number',
-    bad: 'the major part "bad" is no number',
-    "1. 0.0": 'the minor part " 0" is no number',
-    "1..0": 'the minor part "" is no number',
-    "1.0.0-rc1": 'the micro part "0-rc1" is no number',
-    "1.0.0x": 'the micro part "0x" is no number',
-    "1.0.1e1": 'the micro part "1e1" is no number',
-    "0x1.0.0": 'the major part "0x1" is no number',
-    "99999999999999999999.0.0": 'the major part "99999999999999999999" is no number',
+    "v1.0.0": 'the major part "v1" is not a number',
+    bad: 'the major part "bad" is not a number',
+    "1. 0.0": 'the minor part " 0" is not a number',
+    "1..0": 'the minor part "" is not a number',
+    "1.0.0-rc1": 'the micro part "0-rc1" is not a number',
+    "1.0.0x": 'the micro part "0x" is not a number',
+    "1.0.1e1": 'the micro part "1e1" is not a number',
+    "0x1.0.0": 'the major part "0x1" is not a number',
+    "99999999999999999999.0.0": 'the major part "99999999999999999999" is not a number',
   };
   for (const [text, state] of Object.entries(cases)) {
     assertEquals(faultOf(() => parseVersion(text)), {

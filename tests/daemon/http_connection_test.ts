@@ -397,7 +397,7 @@ Deno.test("a listener that cannot accept for a while goes on later, and logs it 
   const acceptor = new Acceptor(listener, { handle: echo, log });
   await until(() => calls === 5);
   assertEquals([closed, log.all], [["idle"], [
-    "warn cannot accept a connection: Too many open files (os error 24)",
+    "warn Cannot accept a connection: Too many open files (os error 24)",
   ]]);
   await acceptor.finish();
 });

@@ -42,7 +42,7 @@ Deno.test("B36 B37 VERSION reads the runtime's own version, and dummies where ve
 Deno.test("B69 B70 what is no answer to VERSION is refused, saying what is missing", () => {
   const cases: readonly [string, RegExp][] = [
     ["", /^decoding version info: nothing was printed$/],
-    ["hello", /^decoding version info: "hello" is no JSON/],
+    ["hello", /^decoding version info: "hello" is not a JSON/],
     ["[]", /^decoding version info: it must be an object, not an array$/],
     ["null", /^decoding version info: it must be an object, not null$/],
     ["{}", /^decoding version info: missing field cniVersion$/],
