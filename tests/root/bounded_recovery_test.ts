@@ -27,7 +27,7 @@ sandboxTest(
     );
     assertMatch(
       said,
-      /warn going on without the end of what .* container killed, after 3s; `podwire recover`/,
+      /warn going on without the recovery from .* container killed, after 3s; `podwire recover`/,
     );
     const records = await podwire.attachments({ containerId: killed });
     assertEquals(records.map(({ state }) => state), ["failed"]);
@@ -51,7 +51,7 @@ sandboxTest(
     const cut = new AbortController();
     const log = {
       ...world.log,
-      warn: (msg: string) => msg.startsWith("still waiting for the end") && cut.abort(),
+      warn: (msg: string) => msg.startsWith("still waiting for the recovery") && cut.abort(),
     };
     const podwire = world.podwire({ log: { ...log, warn: (msg) => void log.warn(msg) } });
     const error = await podwire.sandboxes.run({ name: "next" }, { signal: cut.signal }).catch((error) =>
