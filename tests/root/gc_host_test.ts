@@ -244,7 +244,7 @@ sandboxTest(
     assertEquals(await world.sandboxes.ids(), [here, other].toSorted() as string[]);
     assertEquals((await world.store.containers()).toSorted(), [here, other].toSorted());
     // The list of another engine does not cover them.
-    const { removed } = await podwire.gc({ pods: { owner: "other", containerIds: [] } });
+    const { removed } = await podwire.gc({ pods: { owner: "third", containerIds: [] } });
     assertEquals(removed.filter(({ kind }) => kind !== "namespace"), []);
   },
 );
