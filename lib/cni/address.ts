@@ -1,4 +1,4 @@
-/** An IP address as a number: `family` tells how many of its bits count (32 or 128). */
+/** An IP address as a number; `family` decides how many of its bits count (32 or 128). */
 export interface Ip {
   readonly family: 4 | 6;
   readonly value: bigint;
@@ -20,7 +20,7 @@ const MAPPED = 0xffffn;
 /**
  * Reads an IPv4 or IPv6 address; `undefined` when the text is neither.
  *
- * An IPv4-mapped IPv6 address becomes the IPv4 address it stands for. Leading zeros in IPv4 (which some readers take
+ * An IPv4-mapped IPv6 address becomes its IPv4 address. Leading zeros in IPv4 (which some readers take
  * for octal), zones (`fe80::1%eth0`) and blanks are refused.
  *
  * @example
@@ -65,7 +65,7 @@ function parseIpv6(text: string): bigint | undefined {
   return join([...head, ...Array<string>(8 - head.length - tail.length).fill("0"), ...tail]);
 }
 
-/** Writes an IPv4 address at the end, as in `64:ff9b::192.0.2.1`, as the two groups that it stands for. */
+/** Writes an IPv4 address at the end, as in `64:ff9b::192.0.2.1`, as two groups. */
 function withoutDottedTail(text: string): string | undefined {
   const start = text.lastIndexOf(":") + 1;
   if (!text.includes(".", start)) return text;
@@ -113,10 +113,11 @@ function longestZeroRun(groups: readonly string[]): { start: number; length: num
 }
 
 /**
- * Reads an address with prefix length; `undefined` when the text is none.
+ * Reads an address with prefix length; `undefined` when the text is not one.
  *
- * An IPv4-mapped IPv6 address becomes IPv4 with the prefix 96 shorter; a mapped one with a prefix below 96 names no
- * IPv4 network and is refused. Leading zeros in the prefix length, unlike those in the address, mislead nobody.
+ * An IPv4-mapped IPv6 address becomes IPv4 with the prefix 96 shorter; a mapped one with a prefix below 96 is not
+ * an IPv4 network and is refused. Leading zeros are allowed in the prefix length: unlike those in an address, they have
+ * one meaning only.
  */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf("/");
@@ -134,7 +135,7 @@ export function formatCidr(cidr: Cidr): string {
   return `${formatIp(cidr.ip)}/${cidr.prefix}`;
 }
 
-/** How many bits an address of that family has. */
+/** Number of bits of an address of that family. */
 export function bitsOf(ip: Ip): 32 | 128 {
   return ip.family === 4 ? 32 : 128;
 }

@@ -39,22 +39,22 @@ export interface NetworkConfigList {
   readonly loadOnlyInlinedPlugins: boolean;
   /** In the order of ADD. */
   readonly plugins: readonly PluginConfig[];
-  /** The text that this list can be read from again. */
+  /** A text from which this list can be read again. */
   readonly text: string;
   /** The whole list, unknown keys included. */
   readonly json: JsonObject;
 }
 
-/** An attachment as the plugins want it named when they clean up. */
+/** An attachment in the form that plugins read at GC. */
 export interface ValidAttachment {
   readonly containerID: string;
   readonly ifname: string;
 }
 
-/** What the runtime adds to the configuration of a plugin when it calls it. */
+/** Members that the runtime adds to the configuration of a plugin when it calls the plugin. */
 export interface RequestOptions {
   readonly prevResult?: JsonObject | undefined;
-  /** Values of capabilities; a plugin gets those that it declares. */
+  /** Values of capabilities; a plugin gets those of the capabilities that it declares. */
   readonly runtimeConfig?: JsonObject | undefined;
   /** Only for GC. */
   readonly validAttachments?: readonly ValidAttachment[] | undefined;
@@ -63,10 +63,10 @@ export interface RequestOptions {
 /**
  * Reads a network configuration list, the content of a `.conflist` file.
  *
- * A list without `plugins` passes unless it says `loadOnlyInlinedPlugins`, since the folder beside it may hold them.
+ * A list without `plugins` is accepted unless it sets `loadOnlyInlinedPlugins`: the folder beside it may hold them.
  *
- * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is no JSON, 7 when the list is
- * wrong, which a key that stands twice in one object is, too
+ * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is not valid JSON, 7 when the list is
+ * wrong or an object has a key twice
  *
  * @example
  * ```ts
@@ -97,7 +97,7 @@ function readList(document: ConfigDocument): NetworkConfigList {
 /**
  * Reads the configuration of a single plugin, the content of a `.conf` file, as a list of one.
  *
- * Only `name` and `cniVersion` become the list's; `disableCheck` and the like mean nothing in a plugin's object.
+ * Only `name` and `cniVersion` become those of the list; `disableCheck` and similar keys have no meaning in a plugin.
  *
  * @throws {CniError} as {@linkcode parseConfigList}
  */
@@ -105,7 +105,7 @@ export function listFromPluginConfig(text: string, source: ConfigSource = {}): N
   return readPluginAsList(ConfigDocument.ofPlugin(text, source));
 }
 
-/** The list that is read from the text which libcni makes of a single plugin: its keys are sorted. */
+/** Reads the list that libcni makes of a single plugin; its keys are sorted. */
 function readPluginAsList(document: ConfigDocument): NetworkConfigList {
   const { type, json } = readPluginConfig(document, [], document.json);
   const name = readName(document, member(json, "name") ?? undefined);
@@ -134,11 +134,11 @@ export function parseListOrPlugin(text: string, source: ConfigSource = {}): Netw
 }
 
 /**
- * The list with the plugins of its folder behind its own, and a text that holds them all.
+ * Returns the list with the plugins of its folder after its own, and a text that holds all of them.
  *
- * A list that says `loadOnlyInlinedPlugins` stays as it is.
+ * A list that sets `loadOnlyInlinedPlugins` is returned as it is.
  *
- * @throws {CniError} of kind `config`, code 7, when no plugin remains
+ * @throws {CniError} of kind `config`, code 7, when there is no plugin
  */
 export function withFolderPlugins(
   list: NetworkConfigList,
@@ -161,8 +161,8 @@ export function withFolderPlugins(
 }
 
 /**
- * What a plugin of a list reads on its standard input: its configuration without the keys that belong to the runtime,
- * with those that the runtime adds. Everything else stays as it was written.
+ * Returns what a plugin of a list reads on its standard input: its configuration without the keys that belong to the
+ * runtime, and with the keys that the runtime adds. Everything else stays as it was written.
  *
  * Source: CNI specification, section 3 "Deriving request configuration from plugin configuration".
  *
@@ -195,7 +195,7 @@ export function requestConfig(
     cniVersion: list.cniVersion,
     ...(wanted.length === 0 ? {} : { runtimeConfig: Object.fromEntries(wanted) }),
     ...(prevResult === undefined ? {} : { prevResult }),
-    // The second key is that of an early text of the specification, and plugins made after it still read it.
+    // The second key is from a draft of the specification; plugins made from that draft still read it.
     ...(attachments === undefined
       ? {}
       : { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments }),
@@ -215,7 +215,7 @@ function readName(document: ConfigDocument, json: Json | undefined): string {
   return name;
 }
 
-/** Spec section 1 "Version considerations": the highest version that both the list and podwire know is chosen. */
+/** Chooses the highest version that the list offers and podwire knows. Source: CNI specification, section 1 "Version considerations". */
 function readVersions(
   document: ConfigDocument,
   single: Json | undefined,
@@ -233,7 +233,7 @@ function readVersions(
   if (cniVersion !== undefined) return { cniVersion, cniVersions };
   const path = [several === undefined ? "cniVersion" : "cniVersions"];
   const given = entries.map(({ version }) => JSON.stringify(version)).join(", ");
-  throw document.fault(path, `${path[0]} names no version that is supported: ${given}`, {
+  throw document.fault(path, `${path[0]} has no version that is supported: ${given}`, {
     details: `the supported versions are ${SPEC_VERSIONS.join(", ")}`,
   });
 }

@@ -11,23 +11,23 @@ export type Family = typeof FAMILIES[number];
 /** The destination of the default route of each family. */
 export const EVERYTHING: Readonly<Record<Family, string>> = { 4: "0.0.0.0/0", 6: "::/0" };
 
-/** The table that is asked when no rule says otherwise. */
+/** The routing table that is used unless a rule selects another one. */
 const MAIN_TABLE = 254;
 
-/** A default route that a result tells of. */
+/** A default route in a result. */
 export interface DefaultRoute {
   readonly family: Family;
-  /** In its one canonical form; undefined for a route that leads to the link itself. */
+  /** In canonical form; undefined for a route to the link itself. */
   readonly gateway: string | undefined;
 }
 
-/** The default routes that a result tells of; those of tables that only rules lead to are none. */
+/** The default routes in a result, without those of tables that only rules select. */
 export function defaultRoutesOf(json: JsonObject): readonly DefaultRoute[] {
   const { routes = [] } = asResult(json);
   return routes.flatMap(({ dst, gw, table }) => {
     const family = defaultFamily(dst, table);
     if (family === undefined) return [];
-    // As the plugins read it: without a next hop, through the first gateway of the family.
+    // As plugins read it: a route without a next hop goes through the first gateway of its family.
     return [{ family, gateway: normal(gw) ?? gatewayOf(json, family) }];
   });
 }
@@ -41,7 +41,7 @@ export function gatewayOf(json: JsonObject, family: Family): string | undefined 
   return normal(own?.gateway);
 }
 
-/** A result with that default route of the family and no other; without a gateway, with none. */
+/** Returns the result with that default route only, for its family; without a gateway, with none. */
 export function withDefaultRoute(json: JsonObject, family: Family, gateway?: string): JsonObject {
   const added = gateway === undefined ? [] : [{ dst: EVERYTHING[family], gw: gateway }];
   // Versions before 0.3.0 keep routes beside the address of their family.

@@ -2,7 +2,7 @@
  * The well-known error codes of CNI. Codes of 100 and up belong to plugins.
  *
  * Source: CNI specification 1.1.0, section 5 "Error"; 8 and 999 are used by the reference
- * plugins without standing in the specification's table.
+ * plugins, but are not in the table of the specification.
  */
 export const ERROR_CODES = {
   unknown: 0,
@@ -21,24 +21,24 @@ export const ERROR_CODES = {
 } as const;
 
 /**
- * What went wrong, as a caller would want to branch on it.
+ * Kinds of errors, for callers that react to them differently.
  *
  * | kind | meaning |
  * | --- | --- |
  * | `usage` | a flag, argument or option is wrong |
  * | `config` | a configuration file is wrong |
  * | `not-found` | a sandbox, network, namespace or attachment does not exist |
- * | `conflict` | a name, address or attachment is taken |
+ * | `conflict` | a name, address or attachment is in use |
  * | `permission` | root, a capability or a Deno permission is missing |
  * | `timeout` | the time allowed for a verb ran out |
  * | `cancelled` | the caller's signal fired |
- * | `not-ready` | the network says that it cannot attach containers now, or the machine lacks a program for it |
+ * | `not-ready` | the network cannot attach containers now, or the machine lacks a program for it |
  * | `exhausted` | the network has no address left |
  * | `plugin-missing` | no executable and no built-in of that type was found |
- * | `plugin-start` | the executable was found and could not be started |
+ * | `plugin-start` | the executable was found, but could not be started |
  * | `plugin-crash` | the plugin ended without an error object |
- * | `plugin-output` | the plugin's output could not be understood |
- * | `plugin` | the plugin refused, with an error object |
+ * | `plugin-output` | the plugin's output is not valid |
+ * | `plugin` | the plugin failed with an error object |
  * | `io` | a file, lock or command of the host failed |
  * | `internal` | a defect of podwire |
  */
@@ -74,29 +74,29 @@ export interface PluginPlace {
   readonly count?: number | undefined;
 }
 
-/** What is known about a failure beside its message. */
+/** Details of an error beside its message. */
 export interface CniErrorOptions {
   /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. @default {ERROR_CODES.unknown} */
   readonly code?: number | undefined;
-  /** What adds to the message. */
+  /** Text that is added to the message. */
   readonly details?: string | undefined;
-  /** What was asked of the plugin. */
+  /** The verb of the call. */
   readonly verb?: string | undefined;
   /** The name of the network. */
   readonly network?: string | undefined;
   /** The plugin that failed. */
   readonly plugin?: PluginPlace | undefined;
-  /** Whose attachment it was. */
+  /** The container of the attachment. */
   readonly containerId?: string | undefined;
   /** The interface of the attachment. */
   readonly ifName?: string | undefined;
-  /** How a program ended. */
+  /** The exit code of a program. */
   readonly exitCode?: number | undefined;
   /** The signal that ended a program. */
   readonly signal?: string | undefined;
-  /** The tail of what the plugin wrote to standard error. */
+  /** The end of the plugin's standard error. */
   readonly stderr?: string | undefined;
-  /** Milliseconds until it failed. */
+  /** Milliseconds from the start to the failure. */
   readonly elapsedMs?: number | undefined;
   /** The file that is wrong. */
   readonly file?: string | undefined;
@@ -104,11 +104,11 @@ export interface CniErrorOptions {
   readonly line?: number | undefined;
   /** One-based. */
   readonly column?: number | undefined;
-  /** What in the document is wrong, as `plugins[1].type`; empty for the document itself. */
+  /** Path of the wrong value in the document, as `plugins[1].type`; empty for the document itself. */
   readonly path?: string | undefined;
   /** What the reader can do about it. */
   readonly hint?: string | undefined;
-  /** What was thrown below. */
+  /** The error that caused this one. */
   readonly cause?: unknown | undefined;
 }
 
@@ -129,12 +129,12 @@ export class CniError extends Error {
   override readonly name: string = "CniError";
   /** One of {@linkcode ERROR_CODES}, or of 100 and up from a plugin. */
   readonly code: number;
-  /** What went wrong, never blank. */
+  /** What went wrong; never blank. */
   readonly msg: string;
   /** What is known beside the message. */
   readonly context: Omit<CniErrorOptions, "code" | "cause">;
 
-  /** The message says what was tried before what went wrong. */
+  /** The message begins with what was tried, then says what went wrong. */
   constructor(readonly kind: ErrorKind, msg: string, options: CniErrorOptions = {}) {
     const { code = ERROR_CODES.unknown, cause, ...given } = options;
     const context = withoutUndefined({
@@ -149,13 +149,13 @@ export class CniError extends Error {
     this.context = context;
   }
 
-  /** A copy that also knows what the caller was doing; what is known already stays. */
+  /** Returns a copy with the caller's context added; members that the error already has stay. */
   within(context: CniErrorOptions): CniError {
     const { cause = this.cause, ...outer } = context;
     return new CniError(this.kind, this.msg, { ...outer, ...this.context, code: this.code, cause });
   }
 
-  /** The object that the command line prints with `--json` and the daemon answers with. */
+  /** Returns the object that the command line prints with `--json` and that the daemon sends. */
   toJSON(): Record<string, unknown> {
     const { plugin, ...context } = this.context;
     const place = plugin && { plugin: plugin.type, pluginIndex: plugin.index, pluginCount: plugin.count };
@@ -169,21 +169,21 @@ export class CniError extends Error {
   }
 }
 
-/** Only what is known, in the order given: an undefined member must not hide one that is known, see {@linkcode CniError.within}. */
+/** Removes undefined members: they would hide those of the caller, see {@linkcode CniError.within}. */
 function withoutUndefined<T extends object>(context: T): T {
   return Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** Errors are kept on record, listed and logged, and what a plugin says may be megabytes long. */
+/** In characters. Errors are stored, listed and logged, and the message of a plugin may be megabytes long. */
 const LONGEST_TEXT = 4_000;
 
 function cut(text: string): string {
   const end = `... (it has ${text.length} characters)`;
-  // What was cut before stays as it is.
+  // A text that was cut before stays as it is.
   return text.length <= LONGEST_TEXT + 40 ? text : `${text.slice(0, LONGEST_TEXT).toWellFormed()}${end}`;
 }
 
-/** Whether a text shows nothing to a reader. */
+/** Whether a text has no visible character. */
 export function isBlank(text: string): boolean {
   return !/[^\s\p{C}]/u.test(text);
 }
@@ -211,7 +211,7 @@ function place(plugin: PluginPlace | undefined): string {
 }
 
 /**
- * Whether an error is a {@linkcode CniError}, and of that kind where one is named.
+ * Whether an error is a {@linkcode CniError}, and of that kind if one is given.
  *
  * @example
  * ```ts

@@ -1,9 +1,10 @@
 import type { NetworkConfigList } from "./config.ts";
 
 /**
- * The plugins that make no interface and, on DEL, remove none: they change one that is there, its traffic, or what
- * surrounds it. `loopback` is one of them, as `lo` is always there. Any other type may make the interface of
- * `CNI_IFNAME`: to take a plugin wrongly for one that does costs an error message, the opposite costs somebody's link.
+ * Plugins that do not create an interface and, on DEL, remove none: they change an existing interface, its traffic, or
+ * its environment. `loopback` is one of them, because `lo` always exists. Any other type counts as one that creates the
+ * interface of `CNI_IFNAME`: if that is wrong, it costs an error message; the opposite mistake would cost a link of the
+ * host.
  *
  * Source: https://www.cni.dev/plugins/current/ ("Meta" plugins), and the chained plugins of service meshes.
  */
@@ -20,10 +21,10 @@ const WORKS_ON_EXISTING_LINKS: ReadonlySet<string> = new Set([
   "linkerd-cni",
 ]);
 
-/** A member of the first plugin's configuration that says of a type which is not in the list that it is one of these. */
+/** A member of the first plugin's configuration that makes a type count as one of this list. */
 export const EXISTING_LINK = "podwireExistingLink";
 
-/** Whether the network is meant for an interface that is there already: its first plugin makes none. */
+/** Whether the network is for an interface that already exists: its first plugin does not create one. */
 export function isForExistingLink({ plugins: [first] }: NetworkConfigList): boolean {
   return first !== undefined &&
     (WORKS_ON_EXISTING_LINKS.has(first.type) || first.json[EXISTING_LINK] === true);

@@ -3,8 +3,8 @@ import { printJson } from "./json.ts";
 import type { SpecVersion } from "./version.ts";
 
 /**
- * The list in one of the versions that it offers. Its text, read again by podwire or by another runtime, speaks that
- * one too; it stays as it was written where it does so by itself.
+ * Returns the list in one of the versions that it offers. Podwire or another runtime that reads its text again gets that
+ * version too; the text changes only if that needs it.
  */
 export function inVersion(list: NetworkConfigList, cniVersion: SpecVersion): NetworkConfigList {
   const chosen = { ...list, cniVersion, cniVersions: [cniVersion] };

@@ -19,19 +19,19 @@ export interface JsonObject {
   readonly [key: string]: Json;
 }
 
-/** A number whose text a double cannot give back, such as `9007199254740993`, `1.0` or `1e400`. */
+/** A number whose text a double does not preserve, such as `9007199254740993`, `1.0` or `1e400`. */
 export interface JsonNumber {
   /** The number as written. */
   readonly rawJSON: string;
 }
 
-/** What V8 has and TypeScript's library does not know yet: https://tc39.es/proposal-json-parse-with-source/ */
+/** Functions of V8 that TypeScript's library does not declare yet: https://tc39.es/proposal-json-parse-with-source/ */
 const { rawJSON, isRawJSON } = JSON as unknown as {
   rawJSON(text: string): JsonNumber;
   isRawJSON(value: unknown): value is JsonNumber;
 };
 
-/** Whether a value is an object: no array, no number with text of its own. */
+/** Whether a value is an object, and not an array or a {@linkcode JsonNumber}. */
 export function isObject(json: Json | undefined): json is JsonObject {
   return typeof json === "object" && json !== null && !Array.isArray(json) && !isRawJSON(json);
 }
@@ -41,13 +41,13 @@ export function isArray(json: Json | undefined): json is readonly Json[] {
   return Array.isArray(json);
 }
 
-/** The nearest double of a number; `undefined` for a value that is no number. */
+/** The nearest double of a number; `undefined` for a value that is not a number. */
 export function numberOf(json: Json | undefined): number | undefined {
   if (typeof json === "number") return json;
   return isRawJSON(json) ? Number(json.rawJSON) : undefined;
 }
 
-/** A member of an object, never something that the object inherits, as `constructor` is. */
+/** A member of an object, never an inherited one such as `constructor`. */
 export function member(json: JsonObject, key: string): Json | undefined {
   return Object.hasOwn(json, key) ? json[key] : undefined;
 }
@@ -63,10 +63,10 @@ export function kindOf(json: Json): string {
 /**
  * Reads a JSON text.
  *
- * Nothing is lost: numbers keep their text where a double would change it, and a key such as `__proto__` is a key like
- * any other. Of equal keys in one object the last one counts, unless the source says that they are refused.
+ * Nothing is lost: a number keeps its text where a double would change it, and `__proto__` is a normal key. If an object
+ * has a key twice, the last one counts, unless the source refuses such keys.
  *
- * @throws {CniError} of kind `config` (or the source's) with line, column and path: code 6 when the text is no JSON or
+ * @throws {CniError} of kind `config` (or the source's) with line, column and path: code 6 when the text is not valid JSON or
  * nested too deep, 7 when a key is refused
  *
  * @example
@@ -106,14 +106,14 @@ export function readJson(text: string, source: JsonSource = {}): ReadJson {
 /**
  * Prints a JSON value; with `indent`, one member a line.
  *
- * `JSON.stringify` prints the same values just as well; a copy made with `structuredClone` loses the text of numbers.
+ * `JSON.stringify` prints these values too; a copy made with `structuredClone` loses the text of numbers.
  */
 export function printJson(value: Json, indent?: number): string {
   return JSON.stringify(value, undefined, indent);
 }
 
 /**
- * Where the value at a path begins in a text that {@linkcode parseJson} accepts; `undefined` when there is none.
+ * Returns where the value at a path begins in a text that {@linkcode parseJson} accepts; `undefined` if there is none.
  *
  * @throws {CniError} as {@linkcode parseJson}
  *
@@ -132,7 +132,7 @@ export function positionOf(text: string, path: JsonPath): Position | undefined {
   return offset === undefined ? undefined : positionAt(text, offset);
 }
 
-/** Reads one value and answers where the value at a path in it begins. */
+/** Reads one value and returns where the value at a path in it begins. */
 function seek(reader: JsonReader, path: JsonPath): number | undefined {
   const bracket = reader.next();
   const start = reader.offset;
@@ -142,12 +142,12 @@ function seek(reader: JsonReader, path: JsonPath): number | undefined {
     return step === undefined ? start : undefined;
   }
   let found: number | undefined;
-  const look = (at: string | number) => {
+  const visit = (at: string | number) => {
     if (at === step) found = seek(reader, rest);
     else readValue(reader);
   };
-  if (bracket === "{") reader.object(look);
-  else reader.array(look);
+  if (bracket === "{") reader.object(visit);
+  else reader.array(visit);
   return found;
 }
 

@@ -1,6 +1,6 @@
 import { CniError, ERROR_CODES, type ErrorKind } from "./error.ts";
 
-/** A place in a text, both one-based; columns count characters, not bytes or UTF-16 units. */
+/** A position in a text, one-based; columns count characters, not bytes or UTF-16 units. */
 export interface Position {
   readonly line: number;
   readonly column: number;
@@ -9,28 +9,28 @@ export interface Position {
 /** One step from a value to a value in it: a key or an index. */
 export type JsonPath = readonly (string | number)[];
 
-/** What becomes of a key that stands in an object already. */
+/** What to do with a key that an object has twice. */
 export type DuplicateKeys = "last wins" | "refused";
 
-/** Where a JSON text comes from, for the errors about it, and what it may hold. */
+/** The source of a JSON text, for its errors, and the limits of the text. */
 export interface JsonSource {
-  /** The file that the text stands in. */
+  /** The file that holds the text. */
   readonly file?: string | undefined;
   /** The kind of the errors. @default {"config"} */
   readonly kind?: ErrorKind | undefined;
   /** How deep objects and arrays may be nested. @default {2 * MAX_DEPTH} */
   readonly maxDepth?: number | undefined;
-  /** What becomes of a key that an object has twice. @default {"last wins"} */
+  /** What to do with a key that an object has twice. @default {"last wins"} */
   readonly duplicateKeys?: DuplicateKeys | undefined;
 }
 
 /**
- * How deep a configuration or a result may be nested: more serves nothing. Everything else may be nested twice as deep,
- * so that what encloses them (a request, a record) can always be read again, and every walk may recurse without fear.
+ * How deep a configuration or a result may be nested. Other texts may be nested twice as deep, so that a request or a
+ * record that encloses them can always be read again. The limit makes recursion safe everywhere.
  */
 export const MAX_DEPTH = 512;
 
-/** A path in a message is no longer than this; the error has all of it. */
+/** The longest path in a message; the error itself has the whole path. */
 const SHOWN_PATH_LENGTH = 120;
 
 const BYTE_ORDER_MARK = "\ufeff";
@@ -49,18 +49,18 @@ const SIMPLE_ESCAPES: ReadonlyMap<string, string> = new Map([
   ["t", "\t"],
 ]);
 
-/** What people write who know JavaScript better than JSON, by the character that stands in the way. */
+/** Hints about JavaScript that is not JSON, by the unexpected character. */
 const HINTS: ReadonlyMap<string, string> = new Map([
   ["/", "JSON has no comments"],
-  ["'", "strings take double quotes"],
-  [",}", "no comma may stand before a closing bracket"],
-  [",]", "no comma may stand before a closing bracket"],
+  ["'", "strings are written in double quotes"],
+  [",}", "a comma must not stand before a closing bracket"],
+  [",]", "a comma must not stand before a closing bracket"],
 ]);
 
 /**
  * Steps through a JSON text (RFC 8259) once, from left to right.
  *
- * JSON.parse does not serve here: its errors carry a position only inside their words, which change with the engine.
+ * JSON.parse is not enough: its errors have the position only in their messages, which change with the engine.
  */
 export class JsonReader {
   offset = 0;
@@ -77,12 +77,12 @@ export class JsonReader {
     return this.#deepest;
   }
 
-  /** Whether a key that was read so far stands in its object twice. */
+  /** Whether one of the objects read so far has a key twice. */
   get hasDuplicateKeys(): boolean {
     return this.#hasDuplicateKeys;
   }
 
-  /** Steps over white space and answers the character that follows; the empty text at the end. */
+  /** Skips white space and returns the next character; an empty string at the end. */
   next(): string {
     if (this.text.charCodeAt(this.offset) <= 0x20) {
       SPACE.lastIndex = this.offset;
@@ -94,7 +94,7 @@ export class JsonReader {
 
   /** Stops at the first value of the document. */
   begin(): void {
-    if (this.text === "") throw this.error("no JSON: the text is empty");
+    if (this.text === "") throw this.error("not valid JSON: the text is empty");
     if (this.text.startsWith(BYTE_ORDER_MARK)) {
       throw this.error(
         "the text starts with a byte-order mark (U+FEFF)",
@@ -103,13 +103,13 @@ export class JsonReader {
     }
     if (this.next() === "") {
       this.offset = 0;
-      throw this.error("no JSON: the text is only white space");
+      throw this.error("not valid JSON: the text is only white space");
     }
   }
 
-  /** Makes sure that nothing follows the document. */
+  /** Checks that nothing follows the document. */
   end(): void {
-    if (this.next() !== "") throw this.error(`unexpected ${this.#seen()} after the end of the JSON value`);
+    if (this.next() !== "") throw this.error(`unexpected ${this.#found()} after the end of the JSON value`);
   }
 
   /** Reads a string, from quote to quote. */
@@ -120,7 +120,7 @@ export class JsonReader {
     for (; this.offset < this.text.length; this.offset++) {
       const char = this.text.charCodeAt(this.offset);
       if (char === 0x22) return text + this.text.slice(chunk, this.offset++);
-      if (char < 0x20) throw this.error(`unexpected ${this.#seen()} in a string: write it as an escape`);
+      if (char < 0x20) throw this.error(`unexpected ${this.#found()} in a string: write it as an escape`);
       if (char !== 0x5c) continue;
       text += this.text.slice(chunk, this.offset) + this.#escaped();
       chunk = this.offset + 1;
@@ -143,7 +143,7 @@ export class JsonReader {
     return word;
   }
 
-  /** Reads an object. `read` is called behind each colon and has to read the value. */
+  /** Reads an object. `read` is called after each colon and must read the value. */
   object(read: (key: string) => void): void {
     this.#open();
     for (let first = true;; first = false) {
@@ -164,7 +164,7 @@ export class JsonReader {
     this.#close();
   }
 
-  /** Reads an array. `read` is called at each element and has to read it. */
+  /** Reads an array. `read` is called at each element and must read it. */
   array(read: (index: number) => void): void {
     this.#open();
     for (let index = 0;; index++) {
@@ -179,16 +179,16 @@ export class JsonReader {
     this.#close();
   }
 
-  /** The error that tells what is wrong where the reader stands. */
+  /** Makes the error about the current position. */
   error(msg: string, hint?: string): CniError {
     return this.#error(msg, this.offset, ERROR_CODES.decodingFailure, hint);
   }
 
-  /** To be called by the `read` of {@linkcode JsonReader.object} for a key that the object has already. */
+  /** The `read` of {@linkcode JsonReader.object} calls this for a key that the object already has. */
   duplicateKey(): void {
     this.#hasDuplicateKeys = true;
     if (this.source.duplicateKeys !== "refused") return;
-    const msg = "the key stands in its object twice";
+    const msg = "the object has this key twice";
     throw this.#error(msg, this.#keyOffset, ERROR_CODES.invalidNetworkConfig);
   }
 
@@ -199,8 +199,8 @@ export class JsonReader {
       code,
       path,
       ...positionAt(this.text, offset),
-      ...(file === undefined ? {} : { file }),
-      ...(hint === undefined ? {} : { hint }),
+      file,
+      hint,
     });
   }
 
@@ -243,10 +243,10 @@ export class JsonReader {
     const char = this.text.charAt(this.offset);
     const behindComma = this.text.slice(0, this.offset).trimEnd().endsWith(",");
     const hint = HINTS.get(behindComma ? `,${char}` : char);
-    return this.error(`unexpected ${this.#seen()}: expected ${wanted}`, hint ?? HINTS.get(char));
+    return this.error(`unexpected ${this.#found()}: expected ${wanted}`, hint ?? HINTS.get(char));
   }
 
-  #seen(): string {
+  #found(): string {
     const code = this.text.codePointAt(this.offset);
     return code === undefined ? "end of the text" : quoted(String.fromCodePoint(code));
   }
@@ -261,13 +261,13 @@ export function formatPath(path: JsonPath): string {
   }).join("");
 }
 
-/** A printed path as messages show it: of a very long one the beginning and the end. */
+/** Shortens a printed path for messages: a very long one keeps its beginning and its end. */
 export function readablePath(path: string): string {
   const half = SHOWN_PATH_LENGTH / 2;
   return path.length <= SHOWN_PATH_LENGTH ? path : `${path.slice(0, half)}...${path.slice(-half)}`;
 }
 
-/** The place of an offset, counted in UTF-16 units, in a text. */
+/** Returns the position of an offset, in UTF-16 units, in a text. */
 export function positionAt(text: string, offset: number): Position {
   const before = text.slice(0, offset).split(LINE_BREAK);
   let column = 1;
@@ -276,11 +276,11 @@ export function positionAt(text: string, offset: number): Position {
 }
 
 function quoted(text: string): string {
-  const shown = text.replace(
+  const visible = text.replace(
     /[\p{C}\p{Z}]/gu,
     (char) => char === " " ? char : `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}`,
   );
-  if (shown !== text) return shown;
-  // A quotation mark between quotation marks can hardly be read.
+  if (visible !== text) return visible;
+  // A double quote between double quotes is hard to read.
   return text.includes('"') ? `'${text}'` : `"${text}"`;
 }

@@ -2,8 +2,8 @@ import { isArray, isObject, type Json, type JsonObject, printJson } from "./json
 import { atLeast, isSpecVersion } from "./version.ts";
 
 /**
- * Prints JSON as libcni does what it holds in maps: keys in byte order at every level, and what HTML gives a meaning to
- * as escapes. The text of numbers stays as it is, where libcni rounds it.
+ * Prints JSON as libcni prints maps: keys in byte order at every level, and the special characters of HTML as escapes.
+ * The text of numbers stays as it is, although libcni rounds it.
  *
  * @example
  * ```ts
@@ -17,7 +17,7 @@ export function printSorted(json: Json, indent = 0): string {
   return sorted(json, indent === 0 ? "" : "\n", " ".repeat(indent));
 }
 
-/** The object that is read from what {@linkcode printSorted} prints. */
+/** Returns the object with its keys in the order of {@linkcode printSorted}, at every level. */
 export function sortKeys(json: JsonObject): JsonObject {
   const copy = (value: Json): Json => {
     if (isArray(value)) return value.map(copy);
@@ -53,7 +53,7 @@ function sorted(json: Json, newline: string, step: string): string {
   return list("{", members, "}");
 }
 
-/** In JSON these letters stand in strings only. */
+/** In JSON these characters occur in strings only. */
 function escapeHtml(text: string): string {
   return text.replace(
     /[<>&\u2028\u2029]/g,
@@ -61,7 +61,7 @@ function escapeHtml(text: string): string {
   );
 }
 
-/** The order of the UTF-8 bytes, which is that of the code points and not always that of UTF-16. */
+/** Orders by UTF-8 bytes. That is the order of code points, which can differ from that of UTF-16. */
 function compareBytes(a: string, b: string): number {
   const [left, right] = [[...a], [...b]];
   const index = left.findIndex((letter, at) => letter !== right[at]);

@@ -1,12 +1,12 @@
 import { CniError, ERROR_CODES, type ErrorKind } from "./error.ts";
 
-/** Container IDs and network names; spec section 1 "name" and section 2 `CNI_CONTAINERID`. */
+/** Container IDs and network names. Source: CNI specification, section 1 "name" and section 2 `CNI_CONTAINERID`. */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
-/** The white space of the kernel's and the Go library's rule, which is not that of `\s` (U+0085 in, U+FEFF out). */
+/** White space as in the kernel and the Go library. Unlike `\s` it has U+0085 and not U+FEFF. */
 const INTERFACE_NAME_REFUSES = /[/:\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
-/** IFNAMSIZ of the kernel (linux/if.h), without the closing zero byte. */
+/** IFNAMSIZ of the kernel (linux/if.h), without the zero byte at the end. */
 const INTERFACE_NAME_BYTES = 15;
 
 /**
@@ -27,7 +27,7 @@ export function isContainerId(text: string): boolean {
 }
 
 /**
- * Checks the name of a network. What passes is also a safe file name.
+ * Checks the name of a network. A valid name is also a safe file name.
  *
  * @throws {CniError} of kind `config`, code 7
  */
@@ -59,7 +59,7 @@ export function validateInterfaceName(text: string): void {
   if (INTERFACE_NAME_REFUSES.test(text)) {
     throw refuse("interface name contains / or : or whitespace characters");
   }
-  // The kernel makes `eth%d` the next free `eth0`, `eth1`, ..., and refuses all else with this sign.
+  // The kernel replaces `eth%d` by the next free `eth0`, `eth1`, ..., and refuses every other name with this sign.
   if (text.includes("%")) throw refuse("interface name contains %");
   if (text.includes("\0")) throw refuse("interface name contains a zero byte");
 }
@@ -97,11 +97,11 @@ export function validateCniArg(key: string, value: string): void {
 }
 
 /**
- * Checks one pair that a caller gives, as {@linkcode validateCniArg} does, that plugins take its value, and that it can
- * stand in a line. What is on record, of another runtime perhaps, is passed on as it is.
+ * Checks one pair that a caller gives, as {@linkcode validateCniArg} does, and also that plugins accept its value and
+ * that it fits on a line. Pairs in records, perhaps of another runtime, are passed on as they are.
  *
- * Plugins that read their arguments by the Go library (`types.LoadArgs`) split a pair at each `=` and refuse it, and
- * so all arguments, where that gives more than a key and a value.
+ * Plugins that read their arguments with the Go library (`types.LoadArgs`) split a pair at each `=`. If that gives more
+ * than a key and a value, they refuse all arguments.
  *
  * @throws {CniError} of kind `usage`, code 4
  */
@@ -114,15 +114,15 @@ export function validateNewCniArg(key: string, value: string): void {
   if (isPrintable(key) && isPrintable(value)) return;
   const msg = `Cannot pass CNI argument ${
     JSON.stringify(key)
-  }: it is of several lines, or has an unprintable character`;
+  }: it has several lines or an unprintable character`;
   throw refused("usage", ERROR_CODES.invalidEnvironment, msg);
 }
 
-/** Whether a text stays on its line, and shows as what it is. */
+/** Whether a text has no line break, control or invisible character. */
 export function isPrintable(text: string): boolean {
   return !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(text);
 }
 
 function refused(kind: ErrorKind, code: number, msg: string, details?: string): CniError {
-  return new CniError(kind, msg, { code, ...(details === undefined ? {} : { details }) });
+  return new CniError(kind, msg, { code, details });
 }

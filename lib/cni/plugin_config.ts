@@ -45,7 +45,7 @@ const CHECKED = openObjectOf({}, {
 /**
  * Reads the configuration of one plugin, the content of a `.conf` file.
  *
- * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is no JSON, 7 when a member is
+ * @throws {CniError} of kind `config` with line, column and path: code 6 when the text is not valid JSON, 7 when a member is
  * missing, of the wrong type or there twice
  *
  * @example

@@ -2,17 +2,17 @@ import { ConfigDocument, type ConfigSource } from "./config_document.ts";
 import type { CniError } from "./error.ts";
 import { formatPath, isArray, isObject, type Json, type JsonPath, member, readablePath } from "./json.ts";
 
-/** What a runtime writes into a request itself, beside everything that begins with `cni.dev/`. */
+/** Keys that the runtime itself writes into a request, beside those that begin with `cni.dev/`. */
 const GENERATED = ["prevResult", "runtimeConfig"];
 const GENERATED_PREFIX = "cni.dev/";
 
-/** To find the place of each, the text is read once more: nobody wants to read on after so many. */
+/** The text is read once more to find the position of each fault, and more faults than these would not help a reader. */
 const MOST_FAULTS = 20;
 
 /**
- * Whether a key of a plugin's object belongs to the runtime, which never passes on what a file has there.
+ * Whether a key of a plugin's object belongs to the runtime, which never passes on its value from a file.
  *
- * `capabilities` is among them, as it is the plugin's word to the runtime. `args` is not, though the specification
+ * `capabilities` belongs to the runtime: the plugin declares them for it. `args` does not, although the specification
  * reserves it: the conventions give it a meaning in files.
  */
 export function isReservedKey(key: string): boolean {
@@ -20,13 +20,13 @@ export function isReservedKey(key: string): boolean {
 }
 
 /**
- * One error for each key in a configuration that only a runtime may write: `prevResult`, `runtimeConfig` and those that
- * begin with `cni.dev/`. They do no harm, as no plugin ever sees them, and do not have the effect that their author
- * wanted. The text is a list or the configuration of a single plugin. After the first 20 no more are told.
+ * Returns one error for each key in a configuration that only a runtime may write: `prevResult`, `runtimeConfig` and
+ * those that begin with `cni.dev/`. They do no harm, because no plugin gets them, but they do not have the effect that
+ * their author wanted. The text is a list or the configuration of a single plugin. Only the first 20 are returned.
  *
  * Source: CNI specification, section 1 "Plugin configuration objects".
  *
- * @throws {CniError} of kind `config` when the text is no JSON
+ * @throws {CniError} of kind `config` when the text is not valid JSON
  *
  * @example
  * ```ts
@@ -35,7 +35,7 @@ export function isReservedKey(key: string): boolean {
  *
  * const text = '{"name": "web", "plugins": [{"type": "bridge", "prevResult": {}}]}';
  * assertEquals(reservedKeys(text, { file: "web.conflist" }).map(({ message }) => message), [
- *   "web.conflist:1:62: plugins[0].prevResult is reserved for the runtime, and never passed on from a file",
+ *   "web.conflist:1:62: plugins[0].prevResult is reserved for the runtime, so plugins never get it from a file",
  * ]);
  * ```
  */
@@ -46,7 +46,7 @@ export function reservedKeys(text: string, source: ConfigSource = {}): readonly 
   );
   return paths.slice(0, MOST_FAULTS).map((path) => {
     const shown = readablePath(formatPath(path));
-    return document.fault(path, `${shown} is reserved for the runtime, and never passed on from a file`);
+    return document.fault(path, `${shown} is reserved for the runtime, so plugins never get it from a file`);
   });
 }
 

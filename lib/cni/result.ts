@@ -12,14 +12,14 @@ import {
 export { type Dns, type Interface, type IpConfig, type Result, type Route } from "./result_convert.ts";
 
 /**
- * Reads what a plugin answered to ADD, and gives it in the version of the configuration.
+ * Reads the answer of a plugin to ADD, and returns it in the version of the configuration.
  *
- * An answer without version has the configuration's. Addresses are brought into canonical form; members that CNI does
- * not know are kept as long as the answer needs no conversion. Refused are null entries, addresses that are missing or
- * none, and an `interface` of an address that is no index into the answer's own `interfaces`. The latter is asked of
- * fresh answers only: results that were taken once, by whichever runtime, may have any index.
+ * An answer without a version has that of the configuration. Addresses get their canonical form; members that CNI does
+ * not define are kept unless the answer is converted. Null entries, missing or invalid addresses, and an `interface` of
+ * an address that is not an index into the `interfaces` of the answer are refused. Only fresh answers are checked for
+ * the index: results that this or another runtime stored may have any index.
  *
- * @throws {CniError} of kind `plugin-output`, code 6, with the path of what is wrong
+ * @throws {CniError} of kind `plugin-output`, code 6, with the path of the wrong value
  *
  * @example
  * ```ts
@@ -39,10 +39,9 @@ export function decodeResult(json: Json, configVersion: SpecVersion): JsonObject
 }
 
 /**
- * Reads the `prevResult` that a runtime gave a plugin, and gives it in the version of the configuration.
+ * Reads the `prevResult` that a plugin gets from the runtime, and returns it in the version of the configuration.
  *
- * A runtime gives it in a version whose results have the same members, and that of a result without version is the
- * configuration's.
+ * It must be of a version whose results have the same members. Without a version, it has that of the configuration.
  *
  * @throws {CniError} as {@linkcode decodeResult}; also for a version with other members
  */
@@ -61,18 +60,18 @@ export function decodePrevResult(json: Json, configVersion: SpecVersion): JsonOb
 }
 
 /**
- * Gives a result in another version; what that version has no words for is lost. The empty version is 0.1.0, both that
- * of the result and the one asked for.
+ * Converts a result to another version; members that this version does not define are lost. An empty version means 0.1.0,
+ * both in the result and as the wanted version.
  *
- * @throws {CniError} as {@linkcode decodeResult}; also when 0.1.0 or 0.2.0 is asked for and there is no address, since
- * results of these versions are about addresses only
+ * @throws {CniError} as {@linkcode decodeResult}; also when 0.1.0 or 0.2.0 is wanted and there is no address, since
+ * results of these versions hold addresses only
  */
 export function convertResult(json: JsonObject | Result, to: SpecVersion | ""): JsonObject {
   return converted(normalised(json), to || DEFAULT_VERSION);
 }
 
 /**
- * Gives a result of any version in the words of 1.1.0.
+ * Converts a result of any version to 1.1.0.
  *
  * @throws {CniError} as {@linkcode decodeResult}
  */

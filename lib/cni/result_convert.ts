@@ -13,7 +13,7 @@ export type Route = {
   readonly scope?: number;
 };
 
-/** What a resolver needs to know, the same in every version. */
+/** DNS settings of an attachment, the same in every version. */
 export type Dns = {
   readonly nameservers?: readonly string[];
   readonly domain?: string;
@@ -21,7 +21,7 @@ export type Dns = {
   readonly options?: readonly string[];
 };
 
-/** An interface that an attachment made, in the container or on the host. */
+/** An interface that an attachment created, in the container or on the host. */
 export type Interface = {
   readonly name: string;
   readonly mac?: string;
@@ -37,12 +37,12 @@ export type IpConfig = {
   /** With prefix length, as `10.1.2.3/24`. */
   readonly address: string;
   readonly gateway?: string;
-  /** Index into the interfaces of the result. It is checked when a plugin answers, not in what is read from elsewhere. */
+  /** Index into the interfaces of the result. It is checked in the answer of a plugin only, not in stored results. */
   readonly interface?: number;
 };
 
 /**
- * What an attachment has, in the words of CNI 1.1.0.
+ * Result of an attachment, as in CNI 1.1.0.
  *
  * Source: CNI specification, section 5 "ADD Success".
  */
@@ -75,8 +75,8 @@ const ROUTE = ["dst", "gw", "mtu", "advmss", "priority", "table", "scope"] as co
 const DNS = ["nameservers", "domain", "search", "options"] as const;
 
 /**
- * The members, beside the version, of a normalised result in the words of another family. What that family has no
- * words for is lost, unknown members included.
+ * Converts the members of a normalised result, without its version, to another family. Members that this family does not
+ * define are lost, also unknown ones.
  *
  * @throws {CniError} of kind `plugin-output`, code 6, when the other family needs an address and there is none
  */
@@ -101,7 +101,7 @@ export function convertFamily(json: JsonObject, from: ResultFamily, to: ResultFa
   }
 }
 
-/** The label follows the member's name, not the address in it, and no route is made from a gateway. */
+/** `version` follows the name of the member, not its address, and a gateway does not become a route. */
 function from02To04({ ip4, ip6, dns }: Result02): Result04 {
   const ips = ([["4", ip4], ["6", ip6]] as const).flatMap(([version, config]) =>
     config === undefined ? [] : [{ version, address: config.ip, ...pick(config, ["gateway"]) }]
@@ -113,7 +113,7 @@ function from02To04({ ip4, ip6, dns }: Result02): Result04 {
   };
 }
 
-/** One address of each family is all that fits, and only destinations and next hops of routes. */
+/** Keeps the first address of each family, and only destinations and next hops of routes. */
 function from04To02({ ips = [], routes = [], dns }: Result04): Result02 {
   const first = (family: "4" | "6"): { ip: string; gateway?: string } | undefined => {
     const config = ips.find(({ version, address }) => (version || familyOf(address)) === family);

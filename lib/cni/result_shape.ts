@@ -18,7 +18,7 @@ import type { SpecVersion } from "./version.ts";
 /** Versions whose results have the same members. */
 export type ResultFamily = "02x" | "04x" | "1xx";
 
-/** Which family a version's results are of. */
+/** The family of the results of each version. */
 export const FAMILY_OF: Readonly<Record<SpecVersion, ResultFamily>> = {
   "0.1.0": "02x",
   "0.2.0": "02x",
@@ -29,22 +29,23 @@ export const FAMILY_OF: Readonly<Record<SpecVersion, ResultFamily>> = {
   "1.1.0": "1xx",
 };
 
-/** Checks a value and answers its normal form; `undefined` stands, on both sides, for a member that is not there. */
+/** Checks a value and returns its normal form; `undefined` is a missing member, both as argument and as result. */
 type Normalise = (json: Json | undefined, path: JsonPath) => Json | undefined;
 
-/** The error about a result that cannot be understood. */
+/** Makes the error about a result that is not valid. */
 export function resultError(msg: string, path: JsonPath = []): CniError {
   const code = ERROR_CODES.decodingFailure;
   return new CniError("plugin-output", msg, path.length === 0 ? { code } : { code, path: formatPath(path) });
 }
 
 /**
- * The members of a result beside its version, with canonical addresses and without empty ones; unknown ones are kept.
+ * Returns the members of a result without its version: addresses in canonical form, no empty members, and unknown
+ * members as they are.
  *
- * Source: CNI specifications 0.1.0 to 1.1.0, sections on the result of ADD; what is written when empty follows the Go
+ * Source: CNI specifications 0.1.0 to 1.1.0, sections on the result of ADD; which empty members are written follows the Go
  * library.
  *
- * @throws {CniError} of kind `plugin-output`, code 6, with the path of what is wrong
+ * @throws {CniError} of kind `plugin-output`, code 6, with the path of the wrong value
  */
 export function normaliseResult(json: JsonObject, family: ResultFamily): JsonObject {
   return SHAPES[family](json, []);
@@ -70,9 +71,9 @@ const integerUnlessZero: Normalise = (json, path) => integer(json, path) || unde
 
 const cidr: Normalise = (json, path) => {
   const written = text(json, path);
-  if (written === undefined) throw resultError(`${shown(path)} is missing`, path);
+  if (written === undefined) throw resultError(`${readable(path)} is missing`, path);
   const found = parseCidr(written);
-  if (found === undefined) throw resultError(`${shown(path)}: invalid CIDR address: ${written}`, path);
+  if (found === undefined) throw resultError(`${readable(path)}: invalid CIDR address: ${written}`, path);
   return formatCidr(found);
 };
 
@@ -80,7 +81,7 @@ const ip: Normalise = (json, path) => {
   const written = text(json, path);
   if (written === undefined) return undefined;
   const found = parseIp(written);
-  if (found === undefined) throw resultError(`${shown(path)}: invalid IP address: ${written}`, path);
+  if (found === undefined) throw resultError(`${readable(path)}: invalid IP address: ${written}`, path);
   return formatIp(found);
 };
 
@@ -91,7 +92,7 @@ const listOf = (element: Normalise): Normalise => (json, path) => {
   if (!isArray(json)) throw wrongType(path, "an array", json);
   const list = json.map((entry, index) => {
     const at = [...path, index];
-    if (entry === null) throw resultError(`${shown(at)} is null`, at);
+    if (entry === null) throw resultError(`${readable(at)} is null`, at);
     return element(entry, at) ?? entry;
   });
   return list.length === 0 ? undefined : list;
@@ -153,7 +154,7 @@ const SHAPES: Readonly<Record<ResultFamily, (json: Json, path: JsonPath) => Json
       socketPath: text,
       pciID: text,
     })),
-    // Versions before 1.0.0 had a label of the address family here; the address itself tells.
+    // Versions before 1.0.0 had the address family here; it follows from the address.
     ips: listOf(objectIfThere({ version: leftOut, interface: integer, address: cidr, gateway: ip })),
     routes,
     dns: dnsUnlessEmpty,
@@ -161,7 +162,7 @@ const SHAPES: Readonly<Record<ResultFamily, (json: Json, path: JsonPath) => Json
 };
 
 /**
- * Makes sure that each address of a normalised result belongs to an interface of the same result, or to none.
+ * Checks that each address of a normalised result belongs to an interface of the same result, or to none.
  *
  * @throws {CniError} as {@linkcode normaliseResult}
  */
@@ -173,7 +174,7 @@ export function refuseStrayIndices(normal: JsonObject, family: ResultFamily): vo
     const link = numberOf(config?.interface);
     if (link === undefined || link >= 0 && link < count) continue;
     const path = ["ips", index, "interface"];
-    throw resultError(`${shown(path)} is ${link}, but the result has ${interfaces(count)}`, path);
+    throw resultError(`${readable(path)} is ${link}, but the result has ${interfaces(count)}`, path);
   }
 }
 
@@ -187,9 +188,9 @@ function interfaces(count: number): string {
 
 function wrongType(path: JsonPath, wanted: string, found: Json): CniError {
   const what = numberOf(found) === undefined ? kindOf(found) : printJson(found);
-  return resultError(`${shown(path) || "the result"} must be ${wanted}, not ${what}`, path);
+  return resultError(`${readable(path) || "the result"} must be ${wanted}, not ${what}`, path);
 }
 
-function shown(path: JsonPath): string {
+function readable(path: JsonPath): string {
   return readablePath(formatPath(path));
 }

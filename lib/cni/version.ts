@@ -1,7 +1,7 @@
 import { CniError, ERROR_CODES } from "./error.ts";
 
 /**
- * The versions of the CNI specification, oldest first, whose words podwire speaks.
+ * The versions of the CNI specification that podwire supports, oldest first.
  *
  * Source: CNI specification, table of released versions.
  */
@@ -13,12 +13,12 @@ export type SpecVersion = typeof SPEC_VERSIONS[number];
 /** The newest of {@linkcode SPEC_VERSIONS}. */
 export const CURRENT_VERSION: SpecVersion = "1.1.0";
 
-/** What a document without a version is written in. */
+/** The version of a document without a version. */
 export const DEFAULT_VERSION: SpecVersion = "0.1.0";
 
 const PART_NAMES = ["major", "minor", "micro"] as const;
 
-/** Whether a text is, letter by letter, one of {@linkcode SPEC_VERSIONS}. */
+/** Whether a text is exactly one of {@linkcode SPEC_VERSIONS}. */
 export function isSpecVersion(text: string): text is SpecVersion {
   return (SPEC_VERSIONS as readonly string[]).includes(text);
 }
@@ -26,7 +26,7 @@ export function isSpecVersion(text: string): text is SpecVersion {
 /**
  * Reads a version as three numbers. Missing parts are zero and the empty text is 0.1.0, as in the Go library.
  *
- * @throws {CniError} of kind `config`, code 6, when the text is no version
+ * @throws {CniError} of kind `config`, code 6, when the text is not a version
  *
  * @example
  * ```ts
@@ -68,8 +68,8 @@ export function compareVersions(a: string, b: string): number {
  *
  * @throws {CniError} as {@linkcode parseVersion}
  */
-export function atLeast(version: string, floor: string): boolean {
-  return compareVersions(version, floor) >= 0;
+export function atLeast(version: string, minimum: string): boolean {
+  return compareVersions(version, minimum) >= 0;
 }
 
 function invalid(text: string, state: string): CniError {

@@ -9,10 +9,10 @@ import {
 import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../cni/error.ts";
 
 /**
- * Whatever was thrown, as a {@linkcode CniError} that also says what was tried.
+ * Converts a thrown value to a {@linkcode CniError} with a context.
  *
  * A missing Deno permission becomes kind `permission` with the exact flag, an abort becomes
- * `cancelled` (or what the signal's reason says), a failed command of the host becomes `io`.
+ * `cancelled` (or the reason of the signal), a failed command of the host becomes `io`.
  *
  * @example
  * ```ts
@@ -27,7 +27,8 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   if (error instanceof CniError) return error.within(context);
   const kept = restrictedPath(error);
   if (kept !== undefined) {
-    const message = `Cannot open "${kept}": it is among the kernel's own files, where podwire keeps nothing`;
+    const message =
+      `Cannot open "${kept}": it is among the kernel's own files, where podwire does not store files`;
     const hint = "choose another directory";
     return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, hint, cause: error });
   }
@@ -53,12 +54,13 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   if (error instanceof DOMException && error.name === "AbortError") {
     return new CniError("cancelled", "the operation was cancelled", { ...context, cause: error });
   }
-  // What AbortSignal.timeout() fires with.
+  // The reason of AbortSignal.timeout().
   if (error instanceof DOMException && error.name === "TimeoutError") {
-    return new CniError("timeout", "the caller's time is up", { ...context, cause: error });
+    return new CniError("timeout", "the time limit of the caller has expired", { ...context, cause: error });
   }
   if (error instanceof HostError && error.reason === "lock-timeout") {
-    const hint = "try again once that process has ended; one that is stopped has to be continued or ended";
+    const hint =
+      "try again once that process has ended; a stopped process has to be continued or ended first";
     return new CniError("timeout", message, { ...context, hint, cause: error });
   }
   if (error instanceof HostError) {
@@ -76,7 +78,7 @@ export function asCniError(error: unknown, context: CniErrorOptions = {}): CniEr
   return new CniError("io", message, { ...context, code: ERROR_CODES.ioFailure, cause: error });
 }
 
-/** What was thrown says of itself, or of what kind it is where it says nothing. */
+/** Returns the message of a thrown value, or its kind if it has no message. */
 export function messageOf(thrown: unknown): string {
   if (thrown instanceof Error) {
     return isBlank(thrown.message) ? `${thrown.name} without a message` : thrown.message;
@@ -85,7 +87,7 @@ export function messageOf(thrown: unknown): string {
   return `${thrown === null ? "null" : typeof thrown} was thrown in place of an error`;
 }
 
-/** Runs `body`; whatever it throws comes out as a {@linkcode CniError}. */
+/** Runs `body` and throws its errors as a {@linkcode CniError}. */
 export async function withCniErrors<T>(body: () => Promise<T>, context: CniErrorOptions = {}): Promise<T> {
   try {
     return await body();
@@ -95,9 +97,9 @@ export async function withCniErrors<T>(body: () => Promise<T>, context: CniError
 }
 
 /**
- * Refuses to begin what would stop half-way for want of a Deno permission.
+ * Refuses to start work that would stop half-way because a Deno permission is missing.
  *
- * @throws {CniError} kind `permission`, naming all flags at once
+ * @throws {CniError} kind `permission`, with all missing flags
  */
 export async function requirePermissions(wanted: WantedPermissions): Promise<void> {
   const flags = await missingFlags(wanted);
@@ -108,7 +110,7 @@ export async function requirePermissions(wanted: WantedPermissions): Promise<voi
   });
 }
 
-/** Misuse of the language, which no state of the machine explains. */
+/** Whether an error is a misuse of the language, which no state of the machine can cause. */
 function isDefect(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError ||
     error instanceof SyntaxError;

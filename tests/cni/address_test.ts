@@ -19,7 +19,7 @@ const printCidr = (text: string) => {
   return cidr === undefined ? undefined : formatCidr(cidr);
 };
 
-Deno.test("C20 prints every address in its one canonical form", () => {
+Deno.test("C20 prints every address in canonical form", () => {
   const cases = {
     "0.0.0.0": "0.0.0.0",
     "255.255.255.255": "255.255.255.255",
@@ -42,7 +42,7 @@ Deno.test("C20 prints every address in its one canonical form", () => {
   for (const [text, expected] of Object.entries(cases)) assertEquals(print(text), expected, text);
 });
 
-Deno.test("C21 refuses what is no address", () => {
+Deno.test("C21 refuses a text that is not an address", () => {
   const cases = [
     "",
     "10",
@@ -93,7 +93,7 @@ Deno.test("C20 keeps the host part and shortens the prefix of mapped addresses",
   for (const [text, expected] of Object.entries(cases)) assertEquals(printCidr(text), expected, text);
 });
 
-Deno.test("C21 refuses what is no address with a prefix length", () => {
+Deno.test("C21 refuses a text that is not an address with a prefix length", () => {
   const cases = [
     "",
     "/",
@@ -139,7 +139,7 @@ Deno.test("networkOf, lastOf and contains agree on the borders of a network", ()
   }
 });
 
-Deno.test("contains keeps the families apart", () => {
+Deno.test("contains() is false for an address of the other family", () => {
   assertEquals(contains(parseCidr("0.0.0.0/0")!, parseIp("::1")!), false);
   assertEquals(contains(parseCidr("::/0")!, parseIp("0.0.0.1")!), false);
 });

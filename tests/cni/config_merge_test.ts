@@ -34,7 +34,7 @@ Deno.test("A64 a list whose plugins all come from the folder can be read from it
   assertSameWhenReadAgain(list);
 });
 
-Deno.test("A56 A57 an empty folder is fine as long as there is a plugin", () => {
+Deno.test("A56 A57 an empty folder is accepted if the list has a plugin", () => {
   const list = parse({});
   assertStrictEquals(withFolderPlugins(list, []), list);
   const empty = parse({ plugins: undefined });
@@ -42,7 +42,7 @@ Deno.test("A56 A57 an empty folder is fine as long as there is a plugin", () => 
   assertEquals(faultOf(() => withFolderPlugins(empty, [], { file: FILE })), expected);
 });
 
-Deno.test("A58 A62 loadOnlyInlinedPlugins keeps the folder out", () => {
+Deno.test("A58 A62 with loadOnlyInlinedPlugins the folder is not used", () => {
   const list = parse({ loadOnlyInlinedPlugins: true });
   assertStrictEquals(withFolderPlugins(list, folder), list);
 });
@@ -68,7 +68,7 @@ Deno.test("A75 A76 E14 the text of the new list has the bytes that libcni gives 
   );
 });
 
-Deno.test("A77 switches and versions of a single plugin stay inert", () => {
+Deno.test("A77 the switches and cniVersions of a single plugin have no effect", () => {
   const list = listFromPluginConfig(
     '{"name":"web","type":"bridge","disableCheck":true,"disableGC":3,"loadOnlyInlinedPlugins":true,"cniVersions":["1.1.0"]}',
   );
@@ -77,7 +77,7 @@ Deno.test("A77 switches and versions of a single plugin stay inert", () => {
   assertSameWhenReadAgain(list);
 });
 
-Deno.test("A78 a single plugin without a good name is refused with its file", () => {
+Deno.test("A78 a single plugin without a valid name is refused, with its file", () => {
   const cases: Record<string, string> = {
     '{"type":"bridge"}': 'missing "name"',
     '{"type":"bridge","name":null}': 'missing "name"',
@@ -92,10 +92,10 @@ Deno.test("A78 a single plugin without a good name is refused with its file", ()
 
 Deno.test("A38 a single plugin of an unknown version is refused, too", () => {
   const fault = faultOf(() => listFromPluginConfig('{"type":"a","name":"web","cniVersion":"1.2.0"}'));
-  assertEquals([fault.msg, fault.at], ['cniVersion names no version that is supported: "1.2.0"', "1:39"]);
+  assertEquals([fault.msg, fault.at], ['cniVersion has no version that is supported: "1.2.0"', "1:39"]);
 });
 
-Deno.test("A71 a list under the name of a single plugin is told to move", () => {
+Deno.test("A71 the error about a list in a file for a single plugin says where it belongs", () => {
   const fault = faultOf(() => listFromPluginConfig('{"name":"web","plugins":[{"type":"bridge"}]}'));
   assertEquals([fault.msg, fault.hint], [
     'missing "type"',

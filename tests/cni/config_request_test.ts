@@ -40,7 +40,7 @@ Deno.test("A79 the list stays as it was", () => {
   assertEquals(printJson(list.json), before);
 });
 
-Deno.test("A82 injected values replace a file's whole", () => {
+Deno.test("A82 values of the runtime replace those of a file as a whole", () => {
   const plugin = '{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"old":1},"prevResult":{"old":1}}';
   const options = { runtimeConfig: { mac: "02:00:00:00:00:01" }, prevResult: { cniVersion: "1.1.0" } };
   assertEquals(
@@ -50,14 +50,14 @@ Deno.test("A82 injected values replace a file's whole", () => {
   );
 });
 
-Deno.test("A80 A83 what the runtime does not have is no key, and an empty list stays one", () => {
+Deno.test("A80 A83 a value that the runtime does not have gets no key, and an empty list stays a list", () => {
   assertEquals(
     request('{"type":"a","capabilities":{"mac":true}}', { runtimeConfig: {}, validAttachments: [] }),
     '{"type":"a","name":"web","cniVersion":"1.1.0","cni.dev/valid-attachments":[],"cni.dev/attachments":[]}',
   );
 });
 
-Deno.test("A21 a plugin gets what was written, not what was understood of it", () => {
+Deno.test("A21 a plugin gets its configuration as written, not as it was understood", () => {
   assertEquals(
     request('{"type":"a","dns":{},"ipam":null,"x":[]}'),
     '{"type":"a","dns":{},"ipam":null,"x":[],"name":"web","cniVersion":"1.1.0"}',
@@ -84,7 +84,7 @@ Deno.test("A86 numbers of a file, a folder's plugin and a single plugin reach th
   }
 });
 
-Deno.test("A86 A87 numbers and text reach the plugin as they were", () => {
+Deno.test("A86 A87 numbers and text reach the plugin unchanged", () => {
   const list = parseConfigList(
     '{"name":"web","plugins":[{"type":"a","n":[12345678901234567890,1e400,-0],"t":"<&>\u2028"}]}',
   );
@@ -115,7 +115,7 @@ Deno.test("B25 B29 B30 keys of the runtime in a file never reach the plugin", ()
   assertEquals(request(plugin), '{"type":"a","cni.devil":2,"name":"web","cniVersion":"1.1.0"}');
 });
 
-Deno.test("B32 B33 B34 the valid attachments go under both keys, as an array even when there are none", () => {
+Deno.test("B32 B33 B34 the valid attachments have both keys, and are an array even if there are none", () => {
   const attachment = { containerID: "c1", ifname: "eth0" };
   for (const validAttachments of [[attachment], []]) {
     const text = JSON.stringify(validAttachments);

@@ -39,7 +39,7 @@ Deno.test("A23 A24 refuses a list without a name", () => {
   assertEquals(listFault({ name: undefined, Name: "web" }).msg, 'missing "name"');
 });
 
-Deno.test("A25 refuses a name that is no string", () => {
+Deno.test("A25 refuses a name that is not a string", () => {
   const cases: [Json, string][] = [[null, "null"], [1, "a number"], [true, "a boolean"], [[], "an array"], [
     {},
     "an object",
@@ -77,12 +77,12 @@ Deno.test("A28 a list without version is one of 0.1.0", () => {
 
 const SUPPORTED = "the supported versions are 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
 
-Deno.test("A29 refuses versions that podwire does not know, and tells which it knows", () => {
+Deno.test("A29 refuses versions that podwire does not know, and names those that it knows", () => {
   for (const cniVersion of ["1.2.3", "1.2.0", "0.5.0", "2", "9.0.0"]) {
     const { code, msg, details, at } = listFault({ cniVersion });
     assertEquals([code, msg, details], [
       7,
-      `cniVersion names no version that is supported: "${cniVersion}"`,
+      `cniVersion has no version that is supported: "${cniVersion}"`,
       SUPPORTED,
     ]);
     assertEquals(at, "1:58");
@@ -93,14 +93,14 @@ Deno.test("A29 refuses versions that podwire does not know, and tells which it k
   );
 });
 
-Deno.test("A30 A31 refuses cniVersions that is no array and tells what it is", () => {
+Deno.test("A30 A31 refuses cniVersions that is not an array, and says what it is", () => {
   const cases: [Json, string][] = [[null, "null"], ["1.0.0", "a string"], [{}, "an object"]];
   for (const [cniVersions, found] of cases) {
     assertEquals(listFault({ cniVersions }).msg, `cniVersions must be an array, not ${found}`);
   }
 });
 
-Deno.test("A32 A33 refuses entries of cniVersions that are no versions", () => {
+Deno.test("A32 A33 refuses entries of cniVersions that are not versions", () => {
   assertEquals(listFault({ cniVersions: ["1.0.0", 1] }).msg, "cniVersions[1] must be a string, not a number");
   assertEquals(listFault({ cniVersions: ["1.0.0", null] }).msg, "cniVersions[1] must be a string, not null");
   assertEquals(
@@ -133,7 +133,7 @@ Deno.test("D76 a list carries every version that it offers", () => {
   assertEquals(listFromPluginConfig('{"name":"web","type":"a","cniVersion":"1.0.0"}').cniVersions, ["1.0.0"]);
 });
 
-Deno.test("A35 refuses a cniVersion that is no version beside cniVersions", () => {
+Deno.test("A35 refuses a cniVersion that is not a version beside cniVersions", () => {
   assertEquals(
     listFault({ cniVersion: "x", cniVersions: ["1.0.0"] }).msg,
     'cniVersion: invalid version "x": the major part "x" is not a number',
@@ -150,12 +150,12 @@ Deno.test("A37 A38 refuses a list that claims only versions that are not support
     const { code, msg, details } = listFault(members);
     assertEquals(
       [code, msg, details],
-      [7, `cniVersions names no version that is supported: ${given}`, SUPPORTED],
+      [7, `cniVersions has no version that is supported: ${given}`, SUPPORTED],
     );
   }
 });
 
-Deno.test("A39 refuses another spelling of a known version and tells the right one", () => {
+Deno.test("A39 refuses another spelling of a known version, and gives the right one", () => {
   assertEquals(
     listFault({ cniVersions: ["1.0.0", "1.1"] }).msg,
     'cniVersions[1] must be written as "1.1.0", not "1.1"',
@@ -213,7 +213,7 @@ Deno.test("A46 A63 takes a list without plugins, since its folder may hold them"
   assertEquals(parse({ plugins: undefined }).plugins, []);
 });
 
-Deno.test("A47 refuses plugins that are no array or an empty one", () => {
+Deno.test("A47 refuses plugins that are not an array, or an empty one", () => {
   const cases: [Json, string][] = [
     [null, "plugins must be an array, not null"],
     [{}, "plugins must be an array, not an object"],
@@ -222,7 +222,7 @@ Deno.test("A47 refuses plugins that are no array or an empty one", () => {
   for (const [plugins, msg] of cases) assertEquals(listFault({ plugins }).msg, msg);
 });
 
-Deno.test("A48 tells which plugin is wrong", () => {
+Deno.test("A48 names the plugin that is wrong", () => {
   const cases: [Json[], string][] = [
     [[{ type: "a" }, null], "plugins[1] must be an object, not null"],
     [[{ type: "a" }, {}], 'missing "type" in plugins[1]'],
@@ -231,13 +231,13 @@ Deno.test("A48 tells which plugin is wrong", () => {
   for (const [plugins, msg] of cases) assertEquals(listFault({ plugins }).msg, msg);
 });
 
-Deno.test("A48 a missing type is reported where its plugin stands", () => {
+Deno.test("A48 a missing type is reported at the position of its plugin", () => {
   const text = '{"name":"web","plugins":[\n{"type":"a"},\n  {"ipam":{}}]}';
   const fault = faultOf(() => parseConfigList(text));
   assertEquals([fault.msg, fault.at], ['missing "type" in plugins[1]', "3:3"]);
 });
 
-Deno.test("A49 A50 carries the plugins in their order, the text and unknown keys", () => {
+Deno.test("A49 A50 keeps the order of the plugins, the text and unknown keys", () => {
   const text = '{"plugins":[{"type":"b"},{"type":"a"},{"type":"b"}],"name":"web","disableGC":true,"x":1.0}';
   const list = parseConfigList(text);
   assertEquals(list.plugins.map(({ type }) => type), ["b", "a", "b"]);
@@ -246,7 +246,7 @@ Deno.test("A49 A50 carries the plugins in their order, the text and unknown keys
   assertEquals([list.disableCheck, list.disableGC, list.loadOnlyInlinedPlugins], [false, true, false]);
 });
 
-Deno.test("A51 refuses a key that stands twice in one object, and tells where the second one is", () => {
+Deno.test("A51 refuses an object that has a key twice, with the position of the second one", () => {
   const cases: [text: string, at: string, path: string][] = [
     ['{"name":"a","plugins":[{"type":"x"}],"name":"b"}', "1:38", "name"],
     ['{"name":"a","plugins":[{"type":"x"},\n {"type":"y", "type":"y"}]}', "2:15", "plugins[1].type"],
@@ -258,7 +258,7 @@ Deno.test("A51 refuses a key that stands twice in one object, and tells where th
     const expected = {
       kind: "config",
       code: 7,
-      msg: `${path}: the key stands in its object twice`,
+      msg: `${path}: the object has this key twice`,
       at,
       file: FILE,
     };
@@ -315,7 +315,7 @@ function withDetails({ context: { details } }: CniError): string {
   return details === undefined ? "" : `; ${details}`;
 }
 
-Deno.test("a list is at most as deep as the text that another one of it becomes can be read", () => {
+Deno.test("the text of a list that is made of a list of the greatest depth can still be read", () => {
   const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
   const plugin = (depth: number) => `{"name":"web","type":"a","x":${nested(depth)}}`;
   parseConfigList(listFromPluginConfig(plugin(MAX_DEPTH - 3)).text);

@@ -1,7 +1,7 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { CniError, ERROR_CODES, isCniError } from "../../lib/cni/error.ts";
 
-Deno.test("the message says what was tried, with which plugin, before what went wrong", () => {
+Deno.test("the message begins with what was tried and with which plugin, then says what went wrong", () => {
   const plugin = (place: { index?: number; count?: number }) =>
     new CniError("plugin", "no address left", {
       verb: "ADD",
@@ -19,7 +19,7 @@ Deno.test("the message says what was tried, with which plugin, before what went 
   for (const [error, message] of messages) assertEquals(error.message, message);
 });
 
-Deno.test("A20 the message begins with the place in a file, as far as it is known", () => {
+Deno.test("A20 the message has the position in a file, as far as it is known", () => {
   const at = (place: { file?: string; line?: number; column?: number }) =>
     new CniError("config", "bad", place).message;
   assertEquals(at({ file: "/a.conf" }), "/a.conf: bad");
@@ -29,7 +29,7 @@ Deno.test("A20 the message begins with the place in a file, as far as it is know
   assertEquals(at({ line: 3 }), "line 3: bad");
 });
 
-Deno.test("within adds what the caller was doing, and changes nothing that is known", () => {
+Deno.test("within() adds the context of the caller, and changes no member that the error has", () => {
   const cause = new Error("below");
   const inner = new CniError("plugin", "no", { code: 11, verb: "ADD", cause });
   const outer = inner.within({ verb: "DEL", network: "web", containerId: "c" });
@@ -40,7 +40,7 @@ Deno.test("within adds what the caller was doing, and changes nothing that is kn
   assertEquals(new CniError("io", "no").within({}).cause, undefined);
 });
 
-Deno.test("the object of an error has its members side by side", () => {
+Deno.test("the JSON object of an error is flat", () => {
   const plugin = { type: "bridge", index: 1, count: 3 };
   const error = new CniError("plugin", "no", {
     code: 7,
@@ -63,7 +63,7 @@ Deno.test("the object of an error has its members side by side", () => {
   assertEquals(new CniError("io", "no").toJSON(), { code: ERROR_CODES.unknown, kind: "io", msg: "no" });
 });
 
-Deno.test("isCniError tells errors of podwire, and their kind", () => {
+Deno.test("isCniError() recognises errors of podwire and their kind", () => {
   const error = new CniError("timeout", "no");
   assertEquals([isCniError(error), isCniError(error, "timeout"), isCniError(error, "io")], [
     true,

@@ -1,7 +1,7 @@
 import { assertThrows } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 
-/** What a test wants to know about the error that a call throws. */
+/** Members of the error that a call throws. */
 export interface Fault {
   kind: string;
   code: number;
@@ -13,7 +13,7 @@ export interface Fault {
   hint?: string;
 }
 
-/** Runs a call that must throw a `CniError`, and answers what the error tells. */
+/** Runs a call that must throw a `CniError`, and returns the members of that error. */
 export function faultOf(call: () => unknown): Fault {
   const { kind, code, msg, context } = assertThrows(call, CniError) as CniError;
   const { details, line, column, file, hint } = context;

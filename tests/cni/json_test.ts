@@ -36,11 +36,11 @@ Deno.test("A86 keeps the text of every number", () => {
   assertEquals(printJson(parseJson(text)), text);
 });
 
-Deno.test("A86 gives numbers that a double holds as numbers", () => {
+Deno.test("A86 reads a number that a double preserves as a number", () => {
   assertEquals(parseJson("[0, -1, 1500, 0.1]"), [0, -1, 1500, 0.1]);
 });
 
-Deno.test("numberOf gives the nearest double", () => {
+Deno.test("numberOf() returns the nearest double", () => {
   const cases: [string, number | undefined][] = [
     ["1.0", 1],
     ["15", 15],
@@ -54,7 +54,7 @@ Deno.test("numberOf gives the nearest double", () => {
   for (const [text, expected] of cases) assertEquals(numberOf(parseJson(text)), expected, text);
 });
 
-Deno.test("isObject tells objects from arrays and from numbers with a text", () => {
+Deno.test("isObject() distinguishes objects from arrays and from numbers with a text", () => {
   assertEquals(["{}", '{"rawJSON":"1"}'].map((text) => isObject(parseJson(text))), [true, true]);
   assertEquals(
     ["[]", "1.0", "null", '"{}"', "1"].map((text) => isObject(parseJson(text))),
@@ -62,7 +62,7 @@ Deno.test("isObject tells objects from arrays and from numbers with a text", () 
   );
 });
 
-Deno.test("kindOf names every kind of value", () => {
+Deno.test("kindOf() names every kind of value", () => {
   const kinds = {
     null: "null",
     true: "a boolean",
@@ -75,7 +75,7 @@ Deno.test("kindOf names every kind of value", () => {
   for (const [text, kind] of Object.entries(kinds)) assertEquals(kindOf(parseJson(text)), kind);
 });
 
-Deno.test("keys that JavaScript treats as special are keys like any other", () => {
+Deno.test("keys that are special in JavaScript are normal keys", () => {
   const text =
     '{"__proto__":{"polluted":true},"constructor":{"prototype":1},"hasOwnProperty":2,"toJSON":3,"":4}';
   const json = parseJson(text);
@@ -99,7 +99,7 @@ Deno.test("a key never reaches the setter of __proto__, which Deno lacks and oth
   assertEquals(called, false);
 });
 
-Deno.test("member never answers what an object inherits", () => {
+Deno.test("member() never returns an inherited member", () => {
   for (const key of ["constructor", "__proto__", "toString"]) assertEquals(member({}, key), undefined);
 });
 
@@ -108,7 +108,7 @@ Deno.test("A51 takes the last of equal keys, unless they are refused", () => {
   assertEquals(faultOf(() => parseJson('{"a":[{"b":1,"b":1}]}', refused)), {
     kind: "plugin-output",
     code: 7,
-    msg: "a[0].b: the key stands in its object twice",
+    msg: "a[0].b: the object has this key twice",
     at: "1:14",
   });
   assertEquals(parseJson('{"a":1,"b":2,"a":{"c":3}}'), { a: { c: 3 }, b: 2 });
@@ -121,21 +121,21 @@ Deno.test("reads every escape and keeps lone surrogates", () => {
   assertEquals(printJson(parseJson('"\\ud800"')), '"\\ud800"');
 });
 
-Deno.test("A87 writes what decodes to the same text", () => {
+Deno.test("A87 prints a text that is read as the same value", () => {
   const text = "<a>&\u2028\u2029\0é";
   assertEquals(parseJson(printJson(text)), text);
   assertEquals(parseJson(String.raw`"\u003c\u2028"`), "<\u2028");
 });
 
-Deno.test("C24 prints with the indent asked for and no trailing newline", () => {
+Deno.test("C24 prints with the wanted indent and without a newline at the end", () => {
   assertEquals(printJson({ a: [1] }, 4), '{\n    "a": [\n        1\n    ]\n}');
   assertEquals(printJson(parseJson('{"a":1.0}'), 2), '{\n  "a": 1.0\n}');
 });
 
-Deno.test("A12 tells what is wrong with a text, and where", () => {
+Deno.test("A12 says what is wrong with a text, and where", () => {
   const cases: [text: string, at: string, msg: string, hint?: string][] = [
-    ["", "1:1", "no JSON: the text is empty"],
-    [" \n\t\r\n", "1:1", "no JSON: the text is only white space"],
+    ["", "1:1", "not valid JSON: the text is empty"],
+    [" \n\t\r\n", "1:1", "not valid JSON: the text is only white space"],
     [
       "\ufeff{}",
       "1:1",
@@ -158,19 +158,19 @@ Deno.test("A12 tells what is wrong with a text, and where", () => {
     ["[1}", "1:3", 'unexpected "}": expected "," or "]"'],
     ["[,1]", "1:2", '[0]: unexpected ",": expected a value'],
     ["{a:1}", "1:2", 'unexpected "a": expected a key in double quotes or "}"'],
-    ["[1,\n]", "2:1", 'unexpected "]": expected a value', "no comma may stand before a closing bracket"],
+    ["[1,\n]", "2:1", 'unexpected "]": expected a value', "a comma must not stand before a closing bracket"],
     [
       '{"a":1,}',
       "1:8",
       'unexpected "}": expected a key in double quotes',
-      "no comma may stand before a closing bracket",
+      "a comma must not stand before a closing bracket",
     ],
     ["{\n // x\n}", "2:2", 'unexpected "/": expected a key in double quotes or "}"', "JSON has no comments"],
     [
       "{'a':1}",
       "1:2",
       'unexpected "\'": expected a key in double quotes or "}"',
-      "strings take double quotes",
+      "strings are written in double quotes",
     ],
     ['"abc', "1:1", "a string is not closed"],
     ['"abc\\', "1:1", "a string is not closed"],
@@ -198,7 +198,7 @@ Deno.test("A12 tells what is wrong with a text, and where", () => {
   }
 });
 
-Deno.test("columns count characters and lines end as editors end them", () => {
+Deno.test("columns count characters, and lines end as in editors", () => {
   assertEquals(faultOf(() => parseJson('{"é😀": x}')).at, "1:8");
   assertEquals(faultOf(() => parseJson("[\r\n1,\r2,\n\nx]")).at, "5:1");
 });
@@ -208,11 +208,11 @@ Deno.test("A20 an error names the file", () => {
   assertEquals([error.file, error.at], ["/etc/cni/net.d/10-x.conf", "1:2"]);
 });
 
-Deno.test("the source tells the kind of the error", () => {
+Deno.test("the source decides the kind of the error", () => {
   assertEquals(faultOf(() => parseJson("{", { kind: "plugin-output" })).kind, "plugin-output");
 });
 
-Deno.test("A20 an error names the path, of a very long one its beginning and its end", () => {
+Deno.test("A20 an error has the path, and for a very long one its beginning and its end", () => {
   const context = (text: string) => assertThrows(() => parseJson(text), CniError).context;
   assertEquals(context('{"plugins":[{"ipam":{}},{"ipam":{"type":host}}]}').path, "plugins[1].ipam.type");
   assertEquals(context('{"a":{"b":1},}').path, "");
@@ -234,7 +234,7 @@ Deno.test("refuses nesting that is too deep without running out of stack", () =>
   );
 });
 
-Deno.test("reads a megabyte of anything in linear time", () => {
+Deno.test("reads a megabyte of any JSON in linear time", () => {
   const size = 1 << 20;
   const texts = [
     `"${"a".repeat(size)}"`,
@@ -256,7 +256,7 @@ Deno.test("reads a megabyte of anything in linear time", () => {
       // Errors must come fast, too.
     }
   }
-  // About 1 s in all when linear; anything quadratic in a mebibyte takes minutes.
+  // About 1 s in total if linear; quadratic time for a mebibyte takes minutes.
   assert(performance.now() - start < 120_000);
 });
 

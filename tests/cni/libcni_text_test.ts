@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { parseJson } from "../../lib/cni/json.ts";
 import { printResult, printSorted } from "../../lib/cni/libcni_text.ts";
 
-Deno.test("A85 keys stand in the order of their bytes at every level", () => {
+Deno.test("A85 keys are in the order of their bytes at every level", () => {
   const json = parseJson(
     '{"b": {"z": 1, "10": 2, "2": []}, "\u{1f600}": {}, "\uffee": [{"y": 1, "x": null}], "a": true, "ab": 1}',
   );
@@ -12,7 +12,7 @@ Deno.test("A85 keys stand in the order of their bytes at every level", () => {
   );
 });
 
-Deno.test("A86 A87 what HTML gives a meaning to is escaped, in keys too, and numbers keep their text", () => {
+Deno.test("A86 A87 the special characters of HTML are escaped, in keys too, and numbers keep their text", () => {
   const json = parseJson('{"<a>&": "\\u2028 \\u2029 <", "n": 9007199254740993, "f": 1.0, "e": 1e400}');
   assertEquals(
     printSorted(json),

@@ -9,7 +9,7 @@ const OTHERS = [
   ..."/:%; \t\n\v\f\r\0\u0085\u00a0\u1680\u2000\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff",
 ];
 
-/** Mostly of letters that a name may have, now and then with another one. */
+/** A name that mostly has allowed characters, and sometimes another one. */
 function randomName(random: Random): string {
   const ordinary = random.one([LETTERS.slice(0, 7), LETTERS]);
   return random.list(20, () => random.one(random.chance(3) ? OTHERS : ordinary)).join("");

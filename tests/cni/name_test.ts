@@ -35,7 +35,7 @@ Deno.test("E40 refuses an empty container ID with code 3", () => {
   });
 });
 
-Deno.test("E40 E47 takes container IDs of the allowed characters, however long", () => {
+Deno.test("E40 E47 accepts container IDs of the allowed characters, of any length", () => {
   for (const id of GOOD_NAMES) validateContainerId(id);
   for (const id of BAD_NAMES) {
     const expected = { kind: "usage", code: 4, msg: "invalid characters in containerID", details: id };
@@ -48,7 +48,7 @@ Deno.test("E41 refuses an empty network name with code 7", () => {
   assertEquals(faultOf(() => validateNetworkName("")), expected);
 });
 
-Deno.test("E41 E47 takes network names of the allowed characters, however long", () => {
+Deno.test("E41 E47 accepts network names of the allowed characters, of any length", () => {
   for (const name of GOOD_NAMES) validateNetworkName(name);
   for (const name of BAD_NAMES) {
     const expected = {
@@ -61,7 +61,7 @@ Deno.test("E41 E47 takes network names of the allowed characters, however long",
   }
 });
 
-Deno.test("E42 to E45 refuse interface names with code 4", () => {
+Deno.test("E42 to E45 refuses interface names with code 4", () => {
   const tooLong = {
     msg: "interface name is too long",
     details: "interface name should be less than 16 characters",
@@ -88,22 +88,22 @@ Deno.test("E43 counts bytes of UTF-8, not characters", () => {
   validateInterfaceName("a".repeat(15));
 });
 
-Deno.test("E44 E45 E46 take what the kernel's rule does not name", () => {
+Deno.test("E44 E45 E46 accepts characters that the kernel's rule does not forbid", () => {
   for (const name of ["eth0", "...", "a\ufeffb", "-", "a\u200bb"]) validateInterfaceName(name);
 });
 
-Deno.test("the name of an interface is none that the kernel makes another name of", () => {
+Deno.test("refuses an interface name that the kernel changes to another name", () => {
   for (const name of ["br%d", "%", "a%%", "eth%s"]) {
     assertEquals(faultOf(() => validateInterfaceName(name)).msg, "interface name contains %", name);
   }
   assertEquals(faultOf(() => validateInterfaceName("a\0")).msg, "interface name contains a zero byte");
 });
 
-Deno.test("E46 tells of the length before the characters", () => {
+Deno.test("E46 reports the length before the characters", () => {
   assertEquals(faultOf(() => validateInterfaceName("/".repeat(16))).msg, "interface name is too long");
 });
 
-Deno.test("B2 B4 take a plugin type for the name of a file only", () => {
+Deno.test("B2 B4 accepts a plugin type only if it can be the name of a file", () => {
   for (const type of ["bridge", "host-local", "...", "a.b", "a b", "\\"]) validatePluginType(type);
   const cases = { "": "no plugin name provided", "a/b": "invalid plugin name: a/b" };
   for (const [type, msg] of Object.entries(cases)) {
@@ -129,7 +129,7 @@ Deno.test("B19 refuses CNI arguments that would change their meaning", () => {
   }
 });
 
-Deno.test("a CNI argument that a caller gives stays on its line and shows as what it is; one on record is passed on", () => {
+Deno.test("a CNI argument of a caller must fit on a line and be printable; one in a record is passed on as it is", () => {
   validateNewCniArg("K8S_POD_NAME", "web ü 1");
   for (const char of ["\n", "\r", "\t", "\x1b", "\u0085", "\u2028", "\u202e", "\ud800"]) {
     for (const [key, value] of [["K", `a${char}b`], [`a${char}b`, "v"]] as const) {

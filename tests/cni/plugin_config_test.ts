@@ -62,7 +62,7 @@ Deno.test("A14 refuses well-known keys of the wrong type and names their place",
   }
 });
 
-Deno.test("A14 takes null for nothing in well-known keys", () => {
+Deno.test("A14 treats null in well-known keys as missing", () => {
   const text =
     '{"type":"a","name":null,"cniVersion":null,"capabilities":{"x":null},"ipam":{"type":null},"dns":null,' +
     '"prevResult":null,"cni.dev/valid-attachments":[null]}';
@@ -70,13 +70,13 @@ Deno.test("A14 takes null for nothing in well-known keys", () => {
   assertEquals(parsePluginConfig('{"type":"a","capabilities":null,"ipam":null}').capabilities, []);
 });
 
-Deno.test("A16 A17 refuses a type that is a path, and leaves odd names for later", () => {
+Deno.test("A16 A17 refuses a type that is a path, but no unusual network name", () => {
   assertEquals(parsePluginConfig('{"type":"x","name":"../y"}').type, "x");
   const fault = pluginFault('{"type":"../x"}');
   assertEquals([fault.code, fault.at, fault.msg], [7, "1:9", 'invalid plugin name: "../x"']);
 });
 
-Deno.test("capabilities are those set to true", () => {
+Deno.test("the capabilities of a plugin are those that are set to true", () => {
   const plugin = parsePluginConfig(
     '{"type":"a","capabilities":{"b":true,"a":true,"c":false,"constructor":true}}',
   );

@@ -22,16 +22,16 @@ export class Random {
     return choices[this.below(choices.length)] as T;
   }
 
-  /** As many values as a length below the limit. */
+  /** A random number of values, below the limit. */
   list<T>(limit: number, make: (index: number) => T): T[] {
     return Array.from({ length: this.below(limit) }, (_, index) => make(index));
   }
 }
 
-/** The variable that sets another seed than the usual one, or repeats a case that failed. */
+/** The variable that sets another seed than the default, or repeats a case that failed. */
 export const SEED_VARIABLE = "PODWIRE_TEST_SEED";
 
-/** The seed that the environment asks for. */
+/** The seed in the environment. */
 export function seedFromEnvironment(): number | undefined {
   const text = Deno.env.get(SEED_VARIABLE) ?? "";
   if (text === "") return undefined;
@@ -39,14 +39,14 @@ export function seedFromEnvironment(): number | undefined {
   return Number(text);
 }
 
-/** Random choices of one case. Neighbouring seeds give choices that have nothing to do with each other. */
+/** Random choices of one case. Neighbouring seeds give unrelated choices. */
 export function randomOf(seed: number): Random {
   return new Random(Math.imul(seed, 0x9e3779b1));
 }
 
 /**
- * A test of so many random cases. Each has a seed of its own, which a failure tells: the first case of a run with that
- * seed is the one that failed.
+ * A test of `count` random cases. Each case has its own seed, which a failure prints: a run with that seed begins with
+ * the case that failed.
  */
 export function property(name: string, check: (random: Random) => void, cases = 10_000): void {
   Deno.test(name, () => {

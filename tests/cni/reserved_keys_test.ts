@@ -6,7 +6,7 @@ import { faultOf } from "./fault.ts";
 const told = (text: string) =>
   reservedKeys(text).map(({ context: { path, line, column } }) => `${path} ${line}:${column}`);
 
-Deno.test("B25 B29 B30 tells every key in a list that belongs to the runtime, and where it stands", () => {
+Deno.test("B25 B29 B30 returns every key in a list that belongs to the runtime, with its position", () => {
   const text = '{"name":"web","prevResult":{},"plugins":[{"type":"a","prevResult":{}},\n' +
     ' {"type":"b","runtimeConfig":{},"cni.dev/valid-attachments":[],"cni.dev/x":1,"capabilities":{},"args":{}}]}';
   assertEquals(told(text), [
@@ -19,10 +19,10 @@ Deno.test("B25 B29 B30 tells every key in a list that belongs to the runtime, an
   assertEquals(
     fault?.message,
     "/etc/cni/net.d/10-web.conflist:1:67: plugins[0].prevResult is reserved for the runtime, " +
-      "and never passed on from a file",
+      "so plugins never get it from a file",
   );
   assertEquals([fault?.kind, fault?.code], ["config", 7]);
-  // They are no reason not to load it.
+  // The list can be loaded nevertheless.
   const list = parseConfigList(text);
   assertEquals(requestConfig(list, list.plugins[1]!), {
     type: "b",
@@ -32,24 +32,24 @@ Deno.test("B25 B29 B30 tells every key in a list that belongs to the runtime, an
   });
 });
 
-Deno.test("tells those of a single plugin, also of one with plugins of its own", () => {
+Deno.test("returns those of a single plugin, also of one that has a member `plugins`", () => {
   assertEquals(told('{"type":"a","name":"web","runtimeConfig":1}'), ["runtimeConfig 1:42"]);
   assertEquals(told('{"type":"multi","prevResult":1,"plugins":[{"prevResult":1}]}'), ["prevResult 1:30"]);
 });
 
-Deno.test("has nothing to tell of what has none, or is no configuration at all", () => {
+Deno.test("returns nothing for a text without such keys, or that is not a configuration", () => {
   for (const text of ['{"name":"web","plugins":[{"type":"a"},null]}', '{"type":"a"}', "[]", "null", "1.0"]) {
     assertEquals(told(text), [], text);
   }
   assertEquals(faultOf(() => reservedKeys("{")).code, 6);
 });
 
-Deno.test("stops telling after twenty", () => {
+Deno.test("returns at most twenty", () => {
   const text = `{"type":"a",${Array.from({ length: 50 }, (_, index) => `"cni.dev/${index}":1`).join(",")}}`;
   assertEquals(reservedKeys(text).length, 20);
 });
 
-Deno.test("a reserved key is one letter by letter", () => {
+Deno.test("a key is reserved in its exact spelling only", () => {
   const keys = [
     "prevResult",
     "runtimeConfig",

@@ -15,7 +15,7 @@ const ROUTE = {
   scope: 253,
 };
 
-/** The same attachment in the words of each family. */
+/** The same attachment in each family. */
 const SAMPLES: Readonly<Record<SpecVersion, JsonObject>> = (() => {
   const old = {
     ip4: { ip: "10.0.0.2/24", gateway: "10.0.0.1", routes: [{ dst: "0.0.0.0/0", gw: "10.0.0.1" }] },
@@ -54,7 +54,7 @@ Deno.test("C31 0.1.0 and 0.2.0 share everything, route attributes included", () 
   assertEquals(convertResult(json, "0.2.0"), { ...json, cniVersion: "0.2.0" });
 });
 
-Deno.test("C32 the label of an old result follows the member, not the address", () => {
+Deno.test("C32 the `version` of an old result follows the member, not the address", () => {
   const json = { cniVersion: "0.2.0", ip4: { ip: "fd00::2/64" }, ip6: { ip: "10.0.0.2/24" } };
   assertEquals(convertResult(json, "0.4.0"), {
     cniVersion: "0.4.0",
@@ -63,7 +63,7 @@ Deno.test("C32 the label of an old result follows the member, not the address", 
   });
 });
 
-Deno.test("C33 routes of an old result are put one behind the other, with all attributes and doubles", () => {
+Deno.test("C33 routes of an old result are joined, with all attributes and duplicates", () => {
   const json = {
     cniVersion: "0.2.0",
     ip4: { ip: "10.0.0.2/24", routes: [ROUTE, { dst: "10.1.0.0/16" }] },
@@ -73,7 +73,7 @@ Deno.test("C33 routes of an old result are put one behind the other, with all at
   assertEquals(convertResult(json, "1.1.0")["routes"], [ROUTE, { dst: "10.1.0.0/16" }, ROUTE]);
 });
 
-Deno.test("C34 no route and no next hop is made from a gateway", () => {
+Deno.test("C34 a gateway becomes neither a route nor a next hop", () => {
   const json = {
     cniVersion: "0.2.0",
     ip4: { ip: "10.0.0.2/24", gateway: "10.0.0.1", routes: [{ dst: "0.0.0.0/0" }] },
@@ -87,7 +87,7 @@ Deno.test("C34 no route and no next hop is made from a gateway", () => {
   assertEquals(convertResult(convertResult(json, "0.4.0"), "0.2.0"), { ...json, dns: {} });
 });
 
-Deno.test("C36 an old result takes the first address of each label, whatever the address is", () => {
+Deno.test("C36 an old result gets the first address of each `version`, whatever the address is", () => {
   const json = {
     cniVersion: "0.4.0",
     ips: [
@@ -105,7 +105,7 @@ Deno.test("C36 an old result takes the first address of each label, whatever the
   });
 });
 
-Deno.test("C48 an address without label tells its family itself", () => {
+Deno.test("C48 the family of an address without `version` follows from the address", () => {
   for (const version of [{}, { version: "" }, { version: null }]) {
     const json = {
       cniVersion: "0.3.1",
@@ -120,7 +120,7 @@ Deno.test("C48 an address without label tells its family itself", () => {
   }
 });
 
-Deno.test("C37 an old result takes routes of families that it has, without attributes", () => {
+Deno.test("C37 an old result gets the routes of the families that it has, without attributes", () => {
   const routes = [ROUTE, { dst: "::/0", gw: "fd00::1", table: 5 }, { dst: "::ffff:10.9.0.0/112" }];
   const ips = [{ version: "4", address: "10.0.0.2/24" }];
   assertEquals(convertResult({ cniVersion: "0.4.0", ips, routes }, "0.2.0"), {
@@ -147,7 +147,7 @@ Deno.test("C38 an old result needs an address", () => {
   }
 });
 
-Deno.test("C39 C40 C41 C44 interfaces and indices live from 0.3.0 on, their newer members from 1.0.0", () => {
+Deno.test("C39 C40 C41 C44 interfaces and indices exist from 0.3.0 on, their newer members from 1.0.0 on", () => {
   const json = {
     cniVersion: "1.1.0",
     interfaces: [{ name: "veth0" }, {
@@ -188,7 +188,7 @@ Deno.test("C39 C40 C41 C44 interfaces and indices live from 0.3.0 on, their newe
   });
 });
 
-Deno.test("C41 the label comes from the address, whatever the input said", () => {
+Deno.test("C41 `version` follows from the address, whatever the input has", () => {
   const ips = [{ version: "6", address: "10.0.0.2/24" }, { version: "4", address: "fd00::2/64" }];
   assertEquals(convertResult({ cniVersion: "1.0.0", ips }, "0.3.0")["ips"], [
     { version: "4", address: "10.0.0.2/24" },
@@ -205,14 +205,14 @@ Deno.test("C46 0.2.0 to 0.4.0 and back loses nothing", () => {
   assertEquals(convertResult(convertResult(SAMPLES["0.2.0"], "0.4.0"), "0.2.0"), SAMPLES["0.2.0"]);
 });
 
-Deno.test("C23 C47 a conversion reads as strictly as a decoding", () => {
+Deno.test("C23 C47 a conversion checks the result as strictly as decodeResult()", () => {
   for (const ips of ["[null]", "[{}]", '[{"address":"10.0.0.1"}]']) {
     const json = { cniVersion: "1.1.0", ips: parseJson(ips) };
     for (const to of SPEC_VERSIONS) assertEquals(faultOf(() => convertResult(json, to)).code, 6);
   }
 });
 
-Deno.test("asResult gives any version in the words of 1.1.0", () => {
+Deno.test("asResult() converts any version to 1.1.0", () => {
   const results: Result[] = SPEC_VERSIONS.map((version) => asResult(SAMPLES[version]));
   for (const result of results) {
     assertEquals(result.cniVersion, "1.1.0");
@@ -230,13 +230,13 @@ Deno.test("C27 C35 a version of the same members, or the same version, changes n
   assertEquals(convertResult(json, "0.4.0"), { ...json, cniVersion: "0.4.0" });
 });
 
-Deno.test("C28 a result made in code has its version: the type asks for it", () => {
+Deno.test("C28 the type of a result requires its version", () => {
   // @ts-expect-error without a version
   const result: Result = { ips: [{ address: "10.0.0.2/24" }] };
   assertEquals(convertResult({ ...result, cniVersion: "1.1.0" }, "0.2.0")["ip4"], { ip: "10.0.0.2/24" });
 });
 
-Deno.test("C30 there is no way from or to a version outside the table", () => {
+Deno.test("C30 a version outside the table cannot be converted", () => {
   const to = "1.2.0" as SpecVersion;
   assertEquals(
     faultOf(() => convertResult(SAMPLES["1.1.0"], to)).msg,

@@ -33,7 +33,7 @@ function randomCidr(random: Random): string {
   return formatCidr({ ip, prefix: random.below(ip.family === 4 ? 33 : 129) });
 }
 
-/** A member, now and then. */
+/** A member that is sometimes missing. */
 function maybe<K extends string, T>(random: Random, key: K, make: () => T): { [_ in K]?: T } {
   return (random.chance(50) ? { [key]: make() } : {}) as { [_ in K]?: T };
 }

@@ -10,7 +10,7 @@ const FAMILIES: readonly (readonly SpecVersion[])[] = [
   ["1.0.0", "1.1.0"],
 ];
 
-/** Decodes a result of version 1.1.0 and leaves the version away. */
+/** Decodes a result of version 1.1.0 and removes the version. */
 function decode1(json: Record<string, Json>): JsonObject {
   const { cniVersion: _, ...members } = decodeResult(json, "1.1.0");
   return members;
@@ -29,7 +29,7 @@ Deno.test("B54 C9 null is an empty result", () => {
   assertEquals(decodeResult(null, "0.4.0"), { cniVersion: "0.4.0", dns: {} });
 });
 
-Deno.test("B53 refuses results that are no objects", () => {
+Deno.test("B53 refuses results that are not objects", () => {
   const cases = { "[]": "an array", '"x"': "a string", "1.0": "a number", "true": "a boolean" };
   for (const [text, found] of Object.entries(cases)) {
     assertEquals(decodeFault(parseJson(text)), `the result must be an object, not ${found}`);
@@ -86,7 +86,7 @@ Deno.test("C1 versions of one family share their members, unknown ones included"
 
 // Unknown members
 
-Deno.test("C7 unknown members are kept at every level when nothing is converted", () => {
+Deno.test("C7 unknown members are kept at every level if nothing is converted", () => {
   const text = '{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","vf":1.0}],' +
     '"ips":[{"address":"10.0.0.2/24","lease":9007199254740993}],"routes":[{"dst":"0.0.0.0/0","via":{}}],' +
     '"dns":{"ttl":5},"vendor":[null],"__proto__":{"x":1}}';
@@ -98,7 +98,7 @@ Deno.test("C7 unknown members of the oldest results are kept, too", () => {
   assertEquals(printJson(decodeResult(parseJson(text), "0.2.0")), text);
 });
 
-Deno.test("C6 unknown members end where a conversion begins", () => {
+Deno.test("C6 a conversion removes unknown members", () => {
   const json = {
     cniVersion: "1.1.0",
     interfaces: [{ name: "eth0", x: 1 }],
@@ -114,7 +114,7 @@ Deno.test("C6 unknown members end where a conversion begins", () => {
 
 // Shapes
 
-Deno.test("C10 C11 F138 results of 0.1.0 and 0.2.0 have ip4, ip6 and always dns", () => {
+Deno.test("C10 C11 F138 results of 0.1.0 and 0.2.0 have ip4 and ip6, and always dns", () => {
   for (const cniVersion of FAMILIES[0]!) {
     assertEquals(decodeResult({ ip4: null, ip6: null }, cniVersion), { cniVersion, dns: {} });
     assertEquals(
@@ -135,7 +135,7 @@ Deno.test("C10 C11 F138 results of 0.1.0 and 0.2.0 have ip4, ip6 and always dns"
   }
 });
 
-Deno.test("C12 C13 C14 results of 0.3.0 to 0.4.0 have always dns, name, version and address", () => {
+Deno.test("C12 C13 C14 results of 0.3.0 to 0.4.0 always have dns, name, version and address", () => {
   for (const cniVersion of FAMILIES[1]!) {
     assertEquals(decodeResult({ interfaces: [], ips: null, routes: [] }, cniVersion), {
       cniVersion,
@@ -164,7 +164,7 @@ Deno.test("C12 C13 C14 results of 0.3.0 to 0.4.0 have always dns, name, version 
   }
 });
 
-Deno.test("C15 C19 results of 1.0.0 and later have dns only with something in it", () => {
+Deno.test("C15 C19 results of 1.0.0 and later have dns only if it is not empty", () => {
   for (const dns of [null, {}, { nameservers: [], domain: "", search: null, options: [] }]) {
     assertEquals(decode1({ dns }), {});
   }
@@ -188,7 +188,7 @@ Deno.test("C16 both 1.x versions have every member of an interface", () => {
   assertEquals(decode1({ interfaces: [empty] }), { interfaces: [{ name: "eth0" }] });
 });
 
-Deno.test("C17 the label of the address family is never in a result of 1.x", () => {
+Deno.test("C17 the `version` of an address is never in a result of 1.x", () => {
   const interfaces = [{ name: "eth0" }];
   assertEquals(decode1({ interfaces, ips: [{ version: "6", address: "10.0.0.2/24", interface: 0 }] }), {
     interfaces,
@@ -196,7 +196,7 @@ Deno.test("C17 the label of the address family is never in a result of 1.x", () 
   });
 });
 
-Deno.test("C18 routes leave out what is zero, but keep table and scope", () => {
+Deno.test("C18 routes omit members that are zero, except table and scope", () => {
   const zero = { dst: "0.0.0.0/0", gw: "", mtu: 0, advmss: 0, priority: 0, table: 0, scope: 0 };
   assertEquals(decode1({ routes: [zero, { dst: "::/0", gw: null, table: null, scope: null }] }), {
     routes: [{ dst: "0.0.0.0/0", table: 0, scope: 0 }, { dst: "::/0" }],
@@ -205,7 +205,7 @@ Deno.test("C18 routes leave out what is zero, but keep table and scope", () => {
   assertEquals(decode1({ routes: [full] }), { routes: [full] });
 });
 
-Deno.test("C20 addresses come in canonical form with their host part", () => {
+Deno.test("C20 addresses get canonical form and keep their host part", () => {
   assertEquals(
     decode1({
       ips: [{ address: "FD00:0::2/64", gateway: "FD00:0:0::1" }, { address: "::ffff:10.2.3.1/120" }],
@@ -218,7 +218,7 @@ Deno.test("C20 addresses come in canonical form with their host part", () => {
   );
 });
 
-Deno.test("C21 refuses what is no address and tells where", () => {
+Deno.test("C21 refuses a value that is not an address, with its path", () => {
   const bad = "010.0.0.1/24";
   const cases: [Record<string, Json>, SpecVersion, string][] = [
     [{ ips: [{ address: "10.0.0.1" }] }, "1.1.0", "ips[0].address: invalid CIDR address: 10.0.0.1"],
@@ -267,7 +267,7 @@ Deno.test("C22 integers are integers", () => {
   ]);
 });
 
-Deno.test("C23 refuses an address that is missing", () => {
+Deno.test("C23 refuses a missing address", () => {
   const cases: [Record<string, Json>, SpecVersion, string][] = [
     [{ ips: [{}] }, "1.1.0", "ips[0].address is missing"],
     [{ ips: [{ address: null }] }, "0.4.0", "ips[0].address is missing"],
@@ -293,7 +293,7 @@ Deno.test("C47 refuses null entries", () => {
   assertEquals(decodeFault({ dns: { search: ["a", null] } }), "dns.search[1] is null");
 });
 
-Deno.test("refuses members of the wrong type and tells where", () => {
+Deno.test("refuses members of the wrong type, with their path", () => {
   const cases: [Record<string, Json>, SpecVersion, string][] = [
     [{ interfaces: {} }, "1.1.0", "interfaces must be an array, not an object"],
     [{ interfaces: ["eth0"] }, "0.3.0", "interfaces[0] must be an object, not a string"],
@@ -311,7 +311,7 @@ Deno.test("refuses members of the wrong type and tells where", () => {
   for (const [json, version, msg] of cases) assertEquals(decodeFault(json, version), msg);
 });
 
-Deno.test("the input stays as it was", () => {
+Deno.test("decodeResult() does not change its input", () => {
   const json = { cniVersion: "1.1.0", ips: [{ address: "FD00::1/64" }], x: {} };
   const before = printJson(json);
   for (const version of SPEC_VERSIONS) convertResult(json, version);
@@ -320,7 +320,7 @@ Deno.test("the input stays as it was", () => {
   assertEquals(isObject(json), true);
 });
 
-Deno.test("C22 an interface index of a fresh answer is one of the answer's interfaces", () => {
+Deno.test("C22 the interface index of a fresh answer must be one of its interfaces", () => {
   const ip = (index: number) => ({ address: "10.0.0.2/24", interface: index });
   const two = [{ name: "veth0" }, { name: "eth0" }];
   for (const version of ["0.3.0", "0.4.0", "1.0.0", "1.1.0"] as const) {
@@ -338,12 +338,12 @@ Deno.test("C22 an interface index of a fresh answer is one of the answer's inter
       assertEquals(decodeFault({ cniVersion: version, interfaces, ips }), msg);
     }
   }
-  // The oldest results have no interfaces, so that members of these names are a vendor's.
+  // The oldest results have no interfaces, so members of these names belong to a vendor.
   const foreign = { cniVersion: "0.2.0", dns: {}, ips: [{ interface: 7 }] };
   assertEquals(decodeResult(foreign, "0.2.0"), foreign);
 });
 
-Deno.test("C22 results that were taken once may have any interface index", () => {
+Deno.test("C22 stored results may have any interface index", () => {
   const stored = {
     cniVersion: "1.0.0",
     ips: [{ interface: -1, address: "::1/64" }, { interface: 99, address: "::2/64" }],
@@ -353,7 +353,7 @@ Deno.test("C22 results that were taken once may have any interface index", () =>
   assertEquals(decodePrevResult(stored, "1.0.0"), stored);
 });
 
-Deno.test("C3 C49 a prevResult has a version with the members of the configuration's", () => {
+Deno.test("C3 C49 a prevResult must have a version with the same members as the configuration's", () => {
   for (const family of FAMILIES) {
     for (const config of family) {
       for (const written of SPEC_VERSIONS) {
@@ -379,12 +379,12 @@ Deno.test("C4 C49 a prevResult without version is one of the configuration's", (
   }
 });
 
-Deno.test("C8 members count in their exact spelling only, others are a vendor's", () => {
+Deno.test("C8 members count in their exact spelling only; other spellings are unknown members", () => {
   const json = { cniVersion: "1.1.0", IPs: [{ Address: "none" }] };
   assertEquals(decodeResult(json, "1.1.0"), json);
 });
 
-Deno.test("a result is no deeper than what encloses it can be read", () => {
+Deno.test("a text that encloses a result of the greatest depth can still be read", () => {
   const nested = (depth: number): Json => depth === 0 ? 1 : [nested(depth - 1)];
   const deepest = { cniVersion: "1.1.0", x: nested(MAX_DEPTH - 1) };
   assertEquals(parseJson(printJson({ prevResult: decodeResult(deepest, "1.1.0") })), { prevResult: deepest });

@@ -71,7 +71,7 @@ Deno.test("null and a member that is damaged can be read as missing", () => {
   assertEquals(problem(shape, '{"a": 1}'), "a must be a string, not a number");
 });
 
-Deno.test("what is read can be changed and refused, and anything stays as it was written", () => {
+Deno.test("a mapped value can be changed or refused, and `anything` keeps a value as written", () => {
   const even = mapped(anyNumber, (value, path) => {
     if (value % 2 !== 0) throw new ValidationError(path, "must be even");
     return value / 2;

@@ -15,14 +15,14 @@ Deno.test("C50 knows the seven versions in order", () => {
   assertEquals([...SPEC_VERSIONS].reverse().sort(compareVersions), [...SPEC_VERSIONS]);
 });
 
-Deno.test("C5 takes a version for known only letter by letter", () => {
+Deno.test("C5 knows a version in its exact spelling only", () => {
   for (const version of SPEC_VERSIONS) assertEquals(isSpecVersion(version), true);
   for (const text of ["", "1.1", "01.1.0", "+1.1.0", "1.1.0 ", "1.2.0", "v1.1.0"]) {
     assertEquals(isSpecVersion(text), false, text);
   }
 });
 
-Deno.test("A40 reads up to three parts, missing ones as zero, nothing as 0.1.0", () => {
+Deno.test("A40 reads up to three parts, missing ones as zero, an empty text as 0.1.0", () => {
   const cases: Record<string, readonly [number, number, number]> = {
     "": [0, 1, 0],
     "1": [1, 0, 0],
@@ -36,7 +36,7 @@ Deno.test("A40 reads up to three parts, missing ones as zero, nothing as 0.1.0",
   for (const [text, expected] of Object.entries(cases)) assertEquals(parseVersion(text), expected, text);
 });
 
-Deno.test("A40 refuses what is no version and names the part", () => {
+Deno.test("A40 refuses a text that is not a version, and names the part", () => {
   const cases: Record<string, string> = {
     "1.2.3.4": "too many parts",
     "1.0.0.": "too many parts",
@@ -82,7 +82,7 @@ Deno.test("A41 compares part by part as numbers, not as text", () => {
   assertEquals(compareVersions("1.1", "1.1.0"), 0);
 });
 
-Deno.test("A41 takes an operand that is no version for an error", () => {
+Deno.test("A41 throws if an operand is not a version", () => {
   faultOf(() => compareVersions("1.0.0", "x"));
   faultOf(() => atLeast("x", "1.0.0"));
 });

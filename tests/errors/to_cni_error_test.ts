@@ -3,7 +3,7 @@ import { HostError } from "../../lib/host/command.ts";
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
-Deno.test("a CniError stays what it is and learns what was tried", () => {
+Deno.test("a CniError stays the same and gets the context", () => {
   const inner = new CniError("plugin", "no", { code: 107, verb: "DEL" });
   const error = asCniError(inner, { verb: "ADD", network: "web" });
   assertEquals([error.kind, error.code, error.context.verb, error.context.network], [
@@ -25,7 +25,7 @@ Deno.test("a missing Deno permission names the flag", () => {
   ]);
 });
 
-Deno.test("what the kernel refuses is of kind permission and says to be root", () => {
+Deno.test("a refusal of the kernel has kind permission and the hint to run as root", () => {
   const denied = new HostError("Cannot run", {
     code: 1,
     stderr: "RTNETLINK answers: Operation not permitted",
@@ -37,7 +37,7 @@ Deno.test("what the kernel refuses is of kind permission and says to be root", (
   }
 });
 
-Deno.test("an abort is a cancellation, a timer that fired is a timeout", async () => {
+Deno.test("an abort becomes kind cancelled, an expired timer becomes kind timeout", async () => {
   assertEquals(asCniError(AbortSignal.abort().reason).kind, "cancelled");
   const signal = AbortSignal.timeout(1);
   await new Promise((resolve) => signal.addEventListener("abort", resolve));
@@ -45,7 +45,7 @@ Deno.test("an abort is a cancellation, a timer that fired is a timeout", async (
   assertEquals(asCniError(new CniError("timeout", "late")).kind, "timeout");
 });
 
-Deno.test("a failed command of the host tells its exit code and words", () => {
+Deno.test("a failed command of the host keeps its exit code and message", () => {
   const error = asCniError(new HostError('Cannot run "ip"', { code: 2, stderr: "Cannot find device" }));
   assertEquals([error.kind, error.code, error.context.exitCode, error.context.stderr], [
     "io",
@@ -55,7 +55,7 @@ Deno.test("a failed command of the host tells its exit code and words", () => {
   ]);
 });
 
-Deno.test("misuse of the language is a defect of podwire, everything else is io", () => {
+Deno.test("an error of the language is a defect of podwire, every other error is io", () => {
   assertEquals([asCniError(new TypeError("x")).kind, asCniError(new TypeError("x")).code], ["internal", 999]);
   assertEquals(asCniError(new Error("disk on fire")).kind, "io");
   assertEquals(asCniError("just text").msg, "just text");
