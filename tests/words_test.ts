@@ -7,11 +7,17 @@ const ROOT = fromFileUrl(new URL("../", import.meta.url));
 
 /** What has been read from end to end: folders and files. Each room comes in here when it is done. */
 const SWEPT: readonly string[] = [
+  "lib/async",
   "lib/attachment",
+  "lib/cni",
+  "lib/errors",
   "lib/gc",
   "lib/readiness",
   "lib/state",
+  "tests/async",
   "tests/attachment",
+  "tests/cni",
+  "tests/errors",
   "tests/gc",
   "tests/readiness",
   "tests/state",

@@ -142,10 +142,10 @@ export class CniError extends Error {
       details: given.details && cut(given.details),
       plugin: given.plugin && withoutUndefined(given.plugin),
     });
-    const shownMsg = isBlank(msg) ? "no reason was given" : cut(msg);
-    super(sentence(shownMsg, context), cause === undefined ? undefined : { cause });
+    const visibleMsg = isBlank(msg) ? "no reason was given" : cut(msg);
+    super(sentence(visibleMsg, context), cause === undefined ? undefined : { cause });
     this.code = code;
-    this.msg = shownMsg;
+    this.msg = visibleMsg;
     this.context = context;
   }
 

@@ -131,7 +131,7 @@ property("A12 accepts what JSON.parse accepts, and gives the same values", (rand
   }
 });
 
-property("A51 of two equal keys the place of the second is told, wherever they are", (random) => {
+property("A51 if an object has a key twice, the error has the position of the second one", (random) => {
   const before = random.list(3, (index) => `"before${index}":${new Sample(random).compact}`);
   const between = random.list(3, (index) => `"between${index}":${new Sample(random).compact}`);
   const key = JSON.stringify(random.one(TEXTS));

@@ -3,13 +3,13 @@ import { parseConfigList, requestConfig } from "../../lib/cni/config.ts";
 import { isReservedKey, reservedKeys } from "../../lib/cni/reserved_keys.ts";
 import { faultOf } from "./fault.ts";
 
-const told = (text: string) =>
+const keysOf = (text: string) =>
   reservedKeys(text).map(({ context: { path, line, column } }) => `${path} ${line}:${column}`);
 
 Deno.test("B25 B29 B30 returns every key in a list that belongs to the runtime, with its position", () => {
   const text = '{"name":"web","prevResult":{},"plugins":[{"type":"a","prevResult":{}},\n' +
     ' {"type":"b","runtimeConfig":{},"cni.dev/valid-attachments":[],"cni.dev/x":1,"capabilities":{},"args":{}}]}';
-  assertEquals(told(text), [
+  assertEquals(keysOf(text), [
     "plugins[0].prevResult 1:67",
     "plugins[1].runtimeConfig 2:30",
     'plugins[1]["cni.dev/valid-attachments"] 2:61',
@@ -33,13 +33,13 @@ Deno.test("B25 B29 B30 returns every key in a list that belongs to the runtime, 
 });
 
 Deno.test("returns those of a single plugin, also of one that has a member `plugins`", () => {
-  assertEquals(told('{"type":"a","name":"web","runtimeConfig":1}'), ["runtimeConfig 1:42"]);
-  assertEquals(told('{"type":"multi","prevResult":1,"plugins":[{"prevResult":1}]}'), ["prevResult 1:30"]);
+  assertEquals(keysOf('{"type":"a","name":"web","runtimeConfig":1}'), ["runtimeConfig 1:42"]);
+  assertEquals(keysOf('{"type":"multi","prevResult":1,"plugins":[{"prevResult":1}]}'), ["prevResult 1:30"]);
 });
 
 Deno.test("returns nothing for a text without such keys, or that is not a configuration", () => {
   for (const text of ['{"name":"web","plugins":[{"type":"a"},null]}', '{"type":"a"}', "[]", "null", "1.0"]) {
-    assertEquals(told(text), [], text);
+    assertEquals(keysOf(text), [], text);
   }
   assertEquals(faultOf(() => reservedKeys("{")).code, 6);
 });
