@@ -9,6 +9,7 @@ const ROOT = fromFileUrl(new URL("../", import.meta.url));
 const SWEPT: readonly string[] = [
   "lib/async",
   "lib/attachment",
+  "lib/catalog",
   "lib/cni",
   "lib/errors",
   "lib/gc",
@@ -16,6 +17,7 @@ const SWEPT: readonly string[] = [
   "lib/state",
   "tests/async",
   "tests/attachment",
+  "tests/catalog",
   "tests/cni",
   "tests/errors",
   "tests/gc",

@@ -45,7 +45,7 @@ export class Catalog {
     return this.#content.problem;
   }
 
-  /** The name of the network for requests that name none; the catalogue may lack it. */
+  /** The name of the network for requests that name none; the catalog may lack it. */
   get defaultName(): string | undefined {
     return this.#content.choice.network;
   }

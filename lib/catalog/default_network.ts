@@ -1,80 +1,84 @@
-/** The network that stands in for requests that name none, since requests came. */
+/** The default network that was chosen before, and is kept while containers are attached to it. */
 export interface DefaultPin {
   readonly network: string;
-  /** Where it was read. */
+  /** Its configuration file. */
   readonly file: string;
-  /** ISO 8601. */
+  /** When it was chosen first, ISO 8601. */
   readonly since: string;
 }
 
-/** Which network stands in when a request names none, and why. */
+/** Which network is the default for requests that name none, and why. */
 export interface DefaultChoice {
-  /** Undefined if none does. A name that was given may be that of a network that is not there. */
+  /** Undefined if there is none. A name that was given may be that of a network that does not exist. */
   readonly network: string | undefined;
   /**
-   * `name`: it was given. `first`: its file comes first. `pinned`: containers are attached to it, so that a file which
-   * comes before it now does not take its place. `gone`: none, since containers are attached to one whose file is gone.
-   * `unusable`: none, since the file that comes first cannot be used. `emptied`: none, since networks of files were in
-   * force here, for which the embedded one does not stand in by itself. `none`: there is no network.
+   * `name`: it was given. `first`: its file comes first. `pinned`: containers are attached to it, so a file that comes
+   * first now does not replace it. `gone`: there is none, because containers are attached to a network whose file is gone.
+   * `unusable`: there is none, because the first file is unusable. `emptied`: there is none, because networks of files were
+   * in use here, and the embedded network does not replace them by itself. `none`: there is no network.
    */
   readonly by: "name" | "first" | "pinned" | "gone" | "unusable" | "emptied" | "none";
-  /** What is pinned, or gone. */
+  /** The network that is pinned, or gone. */
   readonly pin?: DefaultPin;
-  /** The file that would be first. */
+  /** The file that comes first. */
   readonly first?: string;
-  /** Which one it was until now, where that was another one. */
+  /** The default network until now, if it was another one. */
   readonly was?: string;
 }
 
-/** What is chosen from. */
-export interface DefaultQuestion {
-  /** The name that was given. */
+/** What the choice depends on. */
+export interface DefaultCandidates {
+  /** The name that the user gave. */
   readonly named: string | undefined;
   /** The file of each usable network, by name, in order. */
   readonly usable: ReadonlyMap<string, string>;
-  /** The file that comes first of all, if it cannot be used. */
+  /** The first file of all, if it is unusable. */
   readonly unusable: string | undefined;
-  /** Whether networks of files were in force at any time. */
+  /** Whether networks of files were ever in use. */
   readonly hadFiles: boolean;
-  /** The choice of last time. */
+  /** The previous choice. */
   readonly pin: DefaultPin | undefined;
-  /** Whether a container is attached to the network. Asked only where that decides. */
+  /** Returns whether a container is attached to the network. Called only if the choice depends on it. */
   readonly isAttached: (network: string) => Promise<boolean>;
-  /** Whether the network of this file may be pinned. */
+  /** Returns whether the path is that of a file: only networks of files are pinned. */
   readonly isFile: (file: string) => boolean;
-  /** ISO 8601. */
+  /** The time, ISO 8601. */
   readonly now: string;
 }
 
 /**
- * Chooses the default network, and gives what to remember of that. As long as containers are attached to the one of
- * last time, no other takes its place: pods of one node would be in networks that do not know each other.
+ * Chooses the default network, and returns also what to remember. While containers are attached to the previous default
+ * network, no other one replaces it: otherwise pods of one node would be in networks that are not connected.
  */
 export async function chooseDefault(
-  question: DefaultQuestion,
+  candidates: DefaultCandidates,
 ): Promise<{ readonly choice: DefaultChoice; readonly pin: DefaultPin | undefined }> {
-  const { named, usable, unusable, hadFiles, pin, isAttached } = question;
+  const { named, usable, unusable, hadFiles, pin, isAttached } = candidates;
   if (named !== undefined) return { choice: { network: named, by: "name" }, pin };
   const [[network, firstUsable] = []] = usable;
   const first = unusable ?? firstUsable;
   const isPassedOver = pin?.network !== network || unusable !== undefined;
   if (pin !== undefined && isPassedOver && await isAttached(pin.network)) {
-    const shown = { pin, ...(first === undefined ? {} : { first }) };
-    if (usable.has(pin.network)) return { choice: { network: pin.network, by: "pinned", ...shown }, pin };
-    return { choice: { network: undefined, by: "gone", ...shown }, pin };
+    const more = { pin, ...(first === undefined ? {} : { first }) };
+    if (usable.has(pin.network)) return { choice: { network: pin.network, by: "pinned", ...more }, pin };
+    return { choice: { network: undefined, by: "gone", ...more }, pin };
   }
-  // The network of last time may come back.
+  // The pin stays: the previous network may come back.
   if (network === undefined || first === undefined) {
     return { choice: { network: undefined, by: "none" }, pin };
   }
   if (unusable !== undefined) return { choice: { network: undefined, by: "unusable", first: unusable }, pin };
-  if (hadFiles && !question.isFile(first)) return { choice: { network: undefined, by: "emptied" }, pin };
+  if (hadFiles && !candidates.isFile(first)) return { choice: { network: undefined, by: "emptied" }, pin };
   const was = pin === undefined || pin.network === network ? {} : { was: pin.network };
-  return { choice: { network, by: "first", ...was }, pin: pinOf(network, first, question) };
+  return { choice: { network, by: "first", ...was }, pin: pinOf(network, first, candidates) };
 }
 
-/** The same object where nothing has changed. */
-function pinOf(network: string, file: string, { pin, isFile, now }: DefaultQuestion): DefaultPin | undefined {
+/** Returns what to pin: the same object if nothing has changed. */
+function pinOf(
+  network: string,
+  file: string,
+  { pin, isFile, now }: DefaultCandidates,
+): DefaultPin | undefined {
   if (!isFile(file)) return undefined;
   if (pin?.network !== network) return { network, file, since: now };
   return pin.file === file ? pin : { ...pin, file };

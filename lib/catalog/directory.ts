@@ -15,36 +15,37 @@ import {
 } from "./load.ts";
 import { inParallel } from "../async/parallel.ts";
 
-/** What the text of a file says by itself. */
+/** A parsed file, without its plugin folder. */
 interface Parsed {
   readonly text: string;
   readonly list: NetworkConfigList;
-  /** Whether other directories than that of the file have a say in what the name leads to. */
+  /** Whether the path is a link, or leads through one: then other directories affect its content. */
   readonly isLink: boolean;
 }
 
-/** What is known of a file. Identities are undefined where a change after the reading could go unseen. */
+/** What is known about a file. An identity is undefined if it could stay the same after a change. */
 interface Known {
   readonly own: string | undefined;
+  /** The identities of the files in the plugin folder; empty if there are none. */
   readonly inFolder: string | undefined;
-  /** Undefined if it says nothing that can be used. */
+  /** Undefined if the file is unusable. */
   readonly parsed: Parsed | undefined;
-  /** What it comes to with its folder; undefined for what is no configuration file. */
+  /** The result with the plugin folder; undefined if the path is not a configuration file. */
   readonly loaded: LoadedFile | undefined;
 }
 
-/** One reading of the directory. */
+/** The state of one reading of the directory. */
 interface Reading {
   readonly names: ReadonlySet<string>;
   readonly folders: Map<string, DirListing>;
 }
 
-/** As many as Deno has threads for files. */
-const FILES_AT_ONCE = 32;
+/** The number of threads that Deno has for files. */
+const MAX_CONCURRENT_READS = 32;
 
 /**
- * A configuration directory that is read again and again: what has not changed is neither read nor parsed anew, and
- * comes out as the same object. One reading at a time.
+ * A configuration directory that is read again and again. A file that has not changed is not read or parsed again, and its
+ * object stays the same. Only one reading may run at a time.
  *
  * Permissions: `--allow-read` for the directory.
  */
@@ -59,8 +60,8 @@ export class ConfigDirectory {
     this.#allowUnsafeFiles = allowUnsafeFiles;
   }
 
-  /** What else has a say in what the last reading gave: the plugin folders and the files that are links. */
-  get beyond(): readonly string[] {
+  /** Further paths that affected the last reading: plugin folders, and files that are links. */
+  get furtherPaths(): readonly string[] {
     const links = [...this.#known].flatMap(([name, { parsed }]) =>
       parsed?.isLink ? [`${this.dir}/${name}`] : []
     );
@@ -68,8 +69,8 @@ export class ConfigDirectory {
   }
 
   /**
-   * What `loadDirectory` gives. A directory that changes while it is listed can seem to lack a file that is there all
-   * the time, so those that are `expected` are looked for by name.
+   * Returns what `loadDirectory` does. If a directory changes while it is listed, the list can lack a file that exists all
+   * the time. So the `expected` files are also opened by name.
    *
    * @throws {CniError} if the directory cannot be read
    */
@@ -80,24 +81,24 @@ export class ConfigDirectory {
     const wanted = [...new Set([...listed, ...expected])];
     if (wanted.length > listed.length) wanted.sort(compareBytes);
     const reading: Reading = { names: new Set(names), folders: new Map() };
-    const known = await inParallel(wanted, FILES_AT_ONCE, (name) => this.#look(name, reading));
+    const known = await inParallel(wanted, MAX_CONCURRENT_READS, (name) => this.#readFile(name, reading));
     this.#folders = reading.folders;
     this.#known = new Map(wanted.map((name, index) => [name, known[index] as Known]));
     return known.flatMap(({ loaded }) => loaded ?? []);
   }
 
-  async #look(name: string, reading: Reading): Promise<Known> {
+  async #readFile(name: string, reading: Reading): Promise<Known> {
     const file = `${this.dir}/${name}`;
     const before = this.#known.get(name);
     const own = await identityOfFile(file);
     const isSame = own !== undefined && own === before?.own;
     try {
       const parsed = isSame ? before?.parsed : await this.#parse(name, before?.parsed);
-      // What could not be used is no better now.
-      if (parsed === undefined) return isSame && before ? before : nothing(own);
+      // An unusable file that has not changed is still unusable.
+      if (parsed === undefined) return isSame && before ? before : unusable(own);
       return await this.#complete(file, { own, parsed }, before, reading);
     } catch (cause) {
-      return { ...nothing(own), loaded: { file, error: asCniError(cause, { file }) } };
+      return { ...unusable(own), loaded: { file, error: asCniError(cause, { file }) } };
     }
   }
 
@@ -111,7 +112,7 @@ export class ConfigDirectory {
     return { text, list: parseFile(text, file), isLink };
   }
 
-  /** Adds the plugins of the folder. */
+  /** Adds the plugins of the plugin folder. */
   async #complete(
     file: string,
     own: Pick<Known, "own"> & { readonly parsed: Parsed },
@@ -120,7 +121,7 @@ export class ConfigDirectory {
   ): Promise<Known> {
     const { list } = own.parsed;
     const folder = folderOf(list, file);
-    if (folder === undefined) return { ...own, inFolder: "", loaded: sameOr(before, file, list) };
+    if (folder === undefined) return { ...own, inFolder: "", loaded: keepOrReplace(before, file, list) };
     let inFolder: string | undefined;
     try {
       inFolder = await this.#identityOfFolder(folder, reading);
@@ -130,44 +131,48 @@ export class ConfigDirectory {
       const plugins = inFolder === ""
         ? []
         : await folderPlugins(folder, (inside) => this.#requireSafe(inside));
-      return { ...own, inFolder, loaded: sameOr(before, file, withFolder(list, plugins, file)) };
+      return { ...own, inFolder, loaded: keepOrReplace(before, file, withFolder(list, plugins, file)) };
     } catch (cause) {
       return { ...own, inFolder, loaded: { file, error: asCniError(cause, { file }) } };
     }
   }
 
-  /** What others could have written must not decide which programs run as root. */
+  /** Refuses paths that other users can write to: they must not decide which programs run as root. */
   async #requireSafe(path: string, listed = false): Promise<void> {
     if (this.#allowUnsafeFiles) return;
     const refusal = listed ? "the configuration directory is not used" : "the configuration is not used";
     await requireSafeFile({ path, listed, refusal, kind: "config" });
   }
 
-  /** Empty if it holds nothing. */
+  /** Returns an empty text if the folder does not exist or holds no plugins, and undefined if its identity is unknown. */
   async #identityOfFolder(folder: string, { names, folders }: Reading): Promise<string | undefined> {
     if (!names.has(folder.slice(folder.lastIndexOf("/") + 1))) return "";
     const listing = folders.get(folder) ?? this.#folders.get(folder) ?? new DirListing(folder);
     folders.set(folder, listing);
-    // What is wrong with it is told by who reads it.
+    // The reading of its files reports what is wrong.
     const inside = await listing.names().catch(() => undefined);
     if (inside === undefined) return undefined;
     const files = inside.filter((name) => name.endsWith(".conf"));
-    const identities = await inParallel(files, FILES_AT_ONCE, (name) => identityOfFile(`${folder}/${name}`));
+    const identities = await inParallel(
+      files,
+      MAX_CONCURRENT_READS,
+      (name) => identityOfFile(`${folder}/${name}`),
+    );
     if (identities.includes(undefined)) return undefined;
     return files.map((name, index) => `${name} ${identities[index]}`).join("\n");
   }
 }
 
-function nothing(own: string | undefined): Known {
+function unusable(own: string | undefined): Known {
   return { own, inFolder: undefined, parsed: undefined, loaded: undefined };
 }
 
-/** What does not say anything else stays the same object. */
-function sameOr(before: Known | undefined, file: string, list: NetworkConfigList): LoadedFile {
+/** Returns the object of before if the file still has the same content. */
+function keepOrReplace(before: Known | undefined, file: string, list: NetworkConfigList): LoadedFile {
   return before?.loaded?.list?.text === list.text ? before.loaded : { file, list };
 }
 
-/** Undefined if that cannot be told, or a change could leave it as it is. */
+/** Returns undefined if the identity is unknown, or could stay the same after a change. */
 async function identityOfFile(file: string): Promise<string | undefined> {
   const now = Date.now();
   const stat = await statOf(file).catch(() => undefined);

@@ -3,15 +3,15 @@ import { statOf } from "../host/file.ts";
 import { ALWAYS_BUILTIN } from "../plugin/locate.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 
-/** What this machine can do for the embedded network. */
+/** What this machine provides for the embedded network. */
 export interface EmbeddedOptions {
-  /** What can masquerade here, if anything. */
+  /** The backend for masquerading; undefined if there is none. */
   readonly masquerade: "nftables" | "iptables" | undefined;
   /** Whether the kernel has IPv6. */
   readonly ipv6: boolean;
 }
 
-/** Where the embedded network is said to come from. */
+/** Stands for the file of the embedded network, which has none. */
 export const EMBEDDED_FILE = "(embedded)";
 
 /**

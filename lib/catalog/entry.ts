@@ -57,7 +57,7 @@ export interface CatalogFile {
   readonly badSince: string | undefined;
 }
 
-/** The data of a catalogue. */
+/** The data of a catalog. */
 export interface CatalogContent {
   /** Undefined if no directory was read. */
   readonly confDir: string | undefined;
@@ -68,7 +68,7 @@ export interface CatalogContent {
   readonly problem?: CniError;
 }
 
-/** Describes each file of a catalogue, in the order of reading. */
+/** Describes each file of a catalog, in the order of reading. */
 export function entriesOf(
   content: CatalogContent,
   used: ReadonlyMap<string, CatalogFile> = byNameForPod(content.files),
@@ -156,7 +156,7 @@ function remarkOn(loaded: CatalogFile, { problem, choice }: CatalogContent): str
   if (file === first && pin !== undefined) {
     const gone = by === "gone" ? " and whose file is gone" : "";
     remarks.push(
-      `is not the default since containers are attached to "${pin.network}", which was it before${gone}`,
+      `is not the default since containers are attached to "${pin.network}", which was the default before${gone}`,
     );
   }
   return remarks.length === 0 ? undefined : remarks.join("; ");

@@ -16,15 +16,15 @@ import { isObject, type Json, member, parseJson } from "../cni/json.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
 
-/** A file of the configuration directory: the network that it defines, or why it defines none. */
+/** A file of the configuration directory: the network that it defines, or why it is unusable. */
 export type LoadedFile =
   | { readonly file: string; readonly list: NetworkConfigList; readonly error?: undefined }
   | { readonly file: string; readonly list?: undefined; readonly error: CniError };
 
 /**
  * Loads every `.conf`, `.conflist` and `.json` file of a configuration directory, in byte order of
- * the file names. A bad file is reported in its place and does not hide the others. A directory
- * that does not exist holds no networks.
+ * the file names. An unusable file is returned in its place and does not hide the others. A
+ * directory that does not exist holds no networks.
  *
  * Permissions: `--allow-read` for the directory.
  *
@@ -59,8 +59,8 @@ export async function loadDirectory(
 }
 
 /**
- * Loads the network of one file: a `.conflist` file with the plugins of the folder beside it that is called as the
- * network, any other as the configuration of a single plugin.
+ * Loads the network of one file. A `.conflist` file is a list, to which the plugins of the folder with the name of the
+ * network are added. Any other file is the configuration of a single plugin.
  *
  * Permissions: `--allow-read` for the file and its directory.
  *
@@ -84,18 +84,17 @@ export async function loadNetworkFile(
   const [dir, name] = slash < 0 ? [".", path] : [path.slice(0, slash), path.slice(slash + 1)];
   const list = await call(options, () => loadFile(dir, name), { file: path });
   if (list !== undefined) return list;
-  throw new CniError("not-found", "there is no such configuration file", { file: path });
+  throw new CniError("not-found", "the configuration file does not exist", { file: path });
 }
 
 /**
- * Reads a network from the content of a file, as text or as bytes: a list, or the configuration of a single plugin,
- * which has a `type`.
+ * Parses the content of a file, as text or as bytes: a list, or the configuration of a single plugin, which has a `type`.
  *
  * Permissions: none.
  *
  * Source: CNI specification 1.1.0, section 1 "Network configuration format".
  *
- * @throws {CniError} kind `config` with line and column: code 6 when it is no JSON in UTF-8, 7 when it is wrong
+ * @throws {CniError} kind `config` with line and column: code 6 if it is not JSON in UTF-8, 7 if the configuration is wrong
  *
  * @example
  * ```ts
@@ -116,7 +115,7 @@ export function parseNetwork(
 
 function decodeText(bytes: Uint8Array, source: { readonly file?: string | undefined }): string {
   try {
-    // What reads the text decides about a byte order mark.
+    // The byte order mark stays: the JSON reader refuses it.
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     if (!isUtf16(bytes)) return text;
   } catch (cause) {
@@ -132,20 +131,20 @@ function notUtf8(msg: string, context: CniErrorOptions, cause?: unknown): CniErr
   return new CniError("config", msg, { ...context, code: ERROR_CODES.decodingFailure, cause });
 }
 
-/** By its byte order mark, or by the zero beside the first letter, which is one of ASCII in all JSON. */
+/** Whether bytes are UTF-16: they have its byte order mark, or a zero beside the first character, which is ASCII in JSON. */
 function isUtf16([first, second]: Uint8Array): boolean {
   const isMark = (first === 0xfe && second === 0xff) || (first === 0xff && second === 0xfe);
   return isMark || (first !== undefined && second !== undefined && (first === 0) !== (second === 0));
 }
 
-/** Those of the names in a configuration directory that are of configuration files. */
+/** Returns the names that are those of configuration files. */
 export function configNames(names: readonly string[]): readonly string[] {
   return names.filter((name) => EXTENSIONS.includes(name.slice(name.lastIndexOf("."))));
 }
 
 /**
  * Loads one file: a list with the plugins of its folder, or a single configuration as a list of one
- * plugin. A file that vanished and a directory with a file's extension give nothing.
+ * plugin. Returns undefined for a file that is gone and for a directory with the extension of a file.
  */
 async function loadFile(dir: string, name: string): Promise<NetworkConfigList | undefined> {
   const file = `${dir}/${name}`;
@@ -156,22 +155,22 @@ async function loadFile(dir: string, name: string): Promise<NetworkConfigList | 
   return folder === undefined ? list : withFolder(list, await folderPlugins(folder), file);
 }
 
-/** What the text of a file says, without the plugins of its folder. */
+/** Parses the text of a file, without the plugins of its folder. */
 export function parseFile(text: string, file: string): NetworkConfigList {
   try {
-    return parseByName(text, file);
+    return parseByExtension(text, file);
   } catch (error) {
     throw isCniError(error) ? error.within(namingAdvice(text, file)) : error;
   }
 }
 
-function parseByName(text: string, file: string): NetworkConfigList {
+function parseByExtension(text: string, file: string): NetworkConfigList {
   if (!file.endsWith(".conflist")) return listFromPluginConfig(text, { file });
   const list = parseConfigList(text, { file });
   return list.loadOnlyInlinedPlugins ? withFolder(list, [], file) : list;
 }
 
-/** What to do with a file whose name does not go with what it holds. */
+/** Says how a file should be named if its extension does not fit its content. */
 function namingAdvice(text: string, file: string): { readonly details?: string } {
   let json: Json;
   try {
@@ -191,16 +190,16 @@ function namingAdvice(text: string, file: string): { readonly details?: string }
   return {};
 }
 
-/** The folder whose plugins the network of a file has, too; the name was validated, so the path stays inside. */
+/** Returns the plugin folder of a list. The name is validated, so the path stays inside the directory. */
 export function folderOf(list: NetworkConfigList, file: string): string | undefined {
   if (!file.endsWith(".conflist") || list.loadOnlyInlinedPlugins) return undefined;
   return `${file.slice(0, file.lastIndexOf("/"))}/${list.name}`;
 }
 
 /**
- * The list of a file with the plugins of its folder.
+ * Adds the plugins of the folder to the list of a file.
  *
- * @throws {CniError} of kind `config`, code 7, when it has none at all
+ * @throws {CniError} of kind `config`, code 7, if there are no plugins at all
  */
 export function withFolder(
   list: NetworkConfigList,
@@ -215,8 +214,8 @@ export function withFolder(
 }
 
 /**
- * The text of a file, or undefined if there is none. A link that leads nowhere or to a directory is an error: somebody
- * meant to have a network here.
+ * Returns the text of a file, or undefined if it does not exist. A link that leads nowhere or to a directory is an error: a
+ * network was meant to be here.
  */
 export async function readConfigFile(dir: string, name: string): Promise<string | undefined> {
   const file = `${dir}/${name}`;
@@ -241,7 +240,7 @@ async function readText(file: string): Promise<string | undefined> {
   }
 }
 
-/** The plugins in `<confdir>/<network>/*.conf`. */
+/** Loads the plugins in `<confdir>/<network>/*.conf`. */
 export async function folderPlugins(
   folder: string,
   check: (file: string) => Promise<void> = () => Promise.resolve(),

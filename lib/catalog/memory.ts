@@ -16,62 +16,62 @@ import type { Json, JsonObject } from "../cni/json.ts";
 import { anyText, flag, lenient, mapOf, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { DefaultPin } from "./default_network.ts";
 
-/** The last version of a file that could be used. */
+/** The last usable content of a file. */
 export interface GoodVersion {
   /** The network with the plugins of its folder, as text. */
   readonly text: string;
   /** When it was first read, ISO 8601. */
   readonly since: string;
-  /** When the file was first found bad, ISO 8601. @default {undefined} (it is good) */
+  /** When the file was first found unusable, ISO 8601. @default {undefined} (it is usable) */
   readonly badSince?: string;
 }
 
-/** What is remembered of a configuration directory. */
+/** What is remembered about a configuration directory. */
 export interface Remembered {
   /** By the name of the file. */
   readonly files: ReadonlyMap<string, GoodVersion>;
   readonly pin: DefaultPin | undefined;
-  /** Whether a network of a file was in force at any time, be it of one that is gone. */
+  /** Whether a network of a file was ever in use, also if the file is gone now. */
   readonly hadFiles: boolean;
 }
 
 /** Options of {@linkcode CatalogMemory}. */
 export interface CatalogMemoryOptions {
-  /** Where the records are. @default {undefined} (nothing outlives the process) */
+  /** The state directory. @default {undefined} (nothing outlives the process) */
   readonly stateDir: string | undefined;
-  /** The directory that this is about, as an absolute path. */
+  /** The configuration directory, as an absolute path. */
   readonly confDir: string;
-  /** Whether what is new is written; else it lives as long as the process. @default {true} */
+  /** Whether changes are written; otherwise they are lost with the process. @default {true} */
   readonly writes?: boolean | undefined;
   readonly log: Logger;
 }
 
-/** Nothing depends on what is remembered so much that a process which hangs with the lock could hold up a command. */
+/** The wait for the lock is short: a process that hangs with the lock must not delay a command. */
 const LOCK_MS = 2_000;
 const KIND = "podwire.catalog.v1";
 const NOTHING: Remembered = { files: new Map(), pin: undefined, hadFiles: false };
 
 /**
- * What has to outlive the process: the last good version of each file, and the default network,
- * `<state-dir>/catalogs/<hash of the directory's path>.json`. Where that may not be read or written, it lives as long
- * as the process.
+ * Keeps what has to outlive the process, the last usable content of each file and the default network, in
+ * `<state-dir>/catalogs/<hash of the directory's path>.json`. If that file may not be read or written, the memory lasts as
+ * long as the process.
  */
 export class CatalogMemory {
   readonly #options: CatalogMemoryOptions;
   #path: string | undefined;
   #now = NOTHING;
-  /** Of the file that `#now` was read from or written to. */
+  /** The identity of the file that `#now` was read from or written to. */
   #identity: string | undefined;
   #isUnsaved = false;
-  /** Why the file is not used, if it is not. */
+  /** Why the file cannot be used; undefined if it can. */
   #unusable: UnusableRecord | undefined;
-  #complained = false;
+  #hasWarned = false;
 
   constructor(options: CatalogMemoryOptions) {
     this.#options = options;
   }
 
-  /** What is remembered now, by whatever process. */
+  /** Returns what is remembered now; another process may have written it. */
   async recall(): Promise<Remembered> {
     const path = await this.#file();
     if (path === undefined || !await isGranted({ read: [path] })) return this.#now;
@@ -80,20 +80,20 @@ export class CatalogMemory {
       const identity = stat && identityOf(stat);
       if (identity === undefined || identity === this.#identity) return this.#now;
       this.#unusable = undefined;
-      const there = await this.#read(path);
+      const onDisk = await this.#read(path);
       this.#identity = identity;
-      if (there !== undefined) this.#now = this.#isUnsaved ? merged(there, this.#now) : there;
+      if (onDisk !== undefined) this.#now = this.#isUnsaved ? merged(onDisk, this.#now) : onDisk;
     } catch (error) {
-      this.#complain(error, "what is remembered of the configuration directory cannot be read");
+      this.#warnOnce(error, "the memory of the configuration directory cannot be read");
     }
     return this.#now;
   }
 
   /**
-   * Remembers what `change` makes of what is remembered; it gives the same object where that is nothing new, and may be
-   * called twice.
+   * Remembers what `change` returns for what is remembered now. `change` returns the same object if nothing has changed. It
+   * may be called twice.
    */
-  async keep(change: (now: Remembered) => Promise<Remembered>, signal?: AbortSignal): Promise<void> {
+  async update(change: (now: Remembered) => Promise<Remembered>, signal?: AbortSignal): Promise<void> {
     const before = await this.recall();
     const next = await change(before);
     if (next === before && !this.#isUnsaved) return;
@@ -110,7 +110,7 @@ export class CatalogMemory {
       }
       await ensureDir(dir, 0o700);
       using _lock = await waitForLock(dir, {
-        what: "the lock of what is remembered",
+        what: "the lock of the remembered catalog",
         limitMs: LOCK_MS,
         signal,
       });
@@ -120,31 +120,31 @@ export class CatalogMemory {
       signal?.throwIfAborted();
       this.#now = next;
       this.#isUnsaved = true;
-      this.#complain(error, "what is known of the configuration directory cannot be remembered");
+      this.#warnOnce(error, "the memory of the configuration directory cannot be written");
     }
   }
 
   async #save(path: string, change: (now: Remembered) => Promise<Remembered>): Promise<void> {
-    // Another process may have been here since.
+    // Another process may have written since.
     const before = await this.recall();
     const next = await change(before);
     if (this.#unusable?.isNewer) {
-      // It is not ours to write: what is known lives as long as the process.
+      // The file of a newer version is not overwritten: the memory lasts as long as the process.
       this.#now = next;
       return;
     }
     if (next !== before || this.#isUnsaved) {
-      if (this.#unusable !== undefined) await this.#makeRoom(path);
+      if (this.#unusable !== undefined) await this.#moveAside(path);
       await writeFileSynced(path, await printChecksummed(KIND, encode(this.#options.confDir, next)));
       const stat = await statOf(path);
       this.#identity = stat && identityOf(stat);
     }
     this.#now = next;
     this.#isUnsaved = false;
-    this.#complained = false;
+    this.#hasWarned = false;
   }
 
-  async #makeRoom(path: string): Promise<void> {
+  async #moveAside(path: string): Promise<void> {
     const movedTo = await setAside(path);
     this.#unusable = undefined;
     this.#options.log.warn("a record could not be read and was moved aside", { file: path, movedTo });
@@ -158,8 +158,8 @@ export class CatalogMemory {
     } catch (error) {
       this.#unusable = UnusableRecord.of(error);
       const { message, isNewer } = this.#unusable;
-      const words = isNewer ? "is of a newer version of podwire" : "cannot be read";
-      this.#options.log.warn(`a record ${words}, and is left as it is: ${message}`, { file: path });
+      const problem = isNewer ? "is of a newer version of podwire" : "cannot be read";
+      this.#options.log.warn(`a record ${problem}, and is left as it is: ${message}`, { file: path });
       return undefined;
     }
   }
@@ -173,21 +173,21 @@ export class CatalogMemory {
     return this.#path;
   }
 
-  /** Said once: it is tried again with each reading. Who is not root need not be told so. */
-  #complain(error: unknown, msg: string): void {
+  /** Logs a warning once, although each reading tries again. A missing permission is not logged: the user may not be root. */
+  #warnOnce(error: unknown, msg: string): void {
     const failure = asCniError(error);
-    if (this.#complained || failure.kind === "permission") return;
-    this.#complained = true;
+    if (this.#hasWarned || failure.kind === "permission") return;
+    this.#hasWarned = true;
     this.#options.log.warn(`${msg}: ${failure.msg}`, { confDir: this.#options.confDir });
   }
 }
 
-/** What this process could not write yet is newer than what it finds. */
-function merged(there: Remembered, own: Remembered): Remembered {
+/** Merges what is on disk with what this process could not write yet, which is newer. */
+function merged(onDisk: Remembered, own: Remembered): Remembered {
   return {
-    files: new Map([...there.files, ...own.files]),
-    pin: own.pin ?? there.pin,
-    hadFiles: own.hadFiles || there.hadFiles,
+    files: new Map([...onDisk.files, ...own.files]),
+    pin: own.pin ?? onDisk.pin,
+    hadFiles: own.hadFiles || onDisk.hadFiles,
   };
 }
 
@@ -216,7 +216,7 @@ const SHAPE: Shape<Remembered> = mapped(
   ({ files = {}, pin, hadFiles = false }) => ({
     files: new Map(Object.entries(files)),
     pin,
-    // Earlier versions wrote no such member, and pinned networks of files only.
+    // Earlier versions did not write this member, and pinned only networks of files.
     hadFiles: hadFiles || Object.keys(files).length > 0 || pin !== undefined,
   }),
 );

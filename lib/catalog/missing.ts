@@ -13,7 +13,7 @@ export function noSuchNetwork(content: CatalogContent, name: string): CniError {
   return new CniError("not-found", msg, { details: rejectedFiles(files), hint: LIST_HINT });
 }
 
-/** The error about a catalogue without default network. */
+/** The error about a catalog without default network. */
 export function noDefaultNetwork(content: CatalogContent): CniError {
   const { choice: { network, by, pin }, files, problem } = content;
   const code = ERROR_CODES.invalidNetworkConfig;

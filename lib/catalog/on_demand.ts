@@ -6,7 +6,7 @@ import { reportCatalog } from "./report.ts";
 import { type CatalogChange, CatalogListeners, type CatalogSource } from "./source.ts";
 import { Coalescer } from "../async/coalesce.ts";
 
-/** Reads the directory each time that the catalogue is asked for, which costs little where nothing has changed. */
+/** Reads the directory on each request for the catalog. That is cheap if nothing has changed. */
 export class CatalogOnDemand implements CatalogSource {
   readonly #reader: CatalogReader;
   readonly #log: Logger;
@@ -23,9 +23,9 @@ export class CatalogOnDemand implements CatalogSource {
 
   async current(signal?: AbortSignal): Promise<Catalog> {
     const { catalog, failure } = await this.#next(signal);
-    // What this caller may not do is no state of the directory.
-    const standsIn = failure?.kind !== "permission" && catalog.hasNetworks;
-    if (failure !== undefined && !standsIn) throw failure;
+    // A missing permission of the caller says nothing about the directory, so it is thrown.
+    const isUsable = failure?.kind !== "permission" && catalog.hasNetworks;
+    if (failure !== undefined && !isUsable) throw failure;
     return catalog;
   }
 
@@ -45,17 +45,17 @@ export class CatalogOnDemand implements CatalogSource {
   }
 
   async #next(signal: AbortSignal | undefined): Promise<ReadCatalog> {
-    if (this.#closed.signal.aborted) throw new CniError("cancelled", "the catalogue is closed");
+    if (this.#closed.signal.aborted) throw new CniError("cancelled", "the catalog is closed");
     return await this.#readings.next(signal);
   }
 
   async #read(): Promise<ReadCatalog> {
-    const { former } = this.#reader;
+    const { current } = this.#reader;
     const outcome = await this.#reader.attempt(this.#closed.signal);
     const { catalog } = outcome;
-    reportCatalog(this.#log, former, catalog, false);
-    if (former !== undefined && catalog !== former) {
-      this.#listeners.tell({ catalog, networks: true, plugins: false });
+    reportCatalog(this.#log, current, catalog, false);
+    if (current !== undefined && catalog !== current) {
+      this.#listeners.emit({ catalog, networks: true, plugins: false });
     }
     return outcome;
   }

@@ -3,43 +3,43 @@ import { DirListing, identityOf } from "../host/listing.ts";
 import { inParallel } from "../async/parallel.ts";
 import { searchPath } from "../plugin/find.ts";
 
-const FILES_AT_ONCE = 16;
+const MAX_CONCURRENT_STATS = 16;
 
-/** The directories in which plugins are looked for, to tell whether one of them has changed. */
+/** The directories that are searched for plugins. Finds out whether one of them has changed. */
 export class PluginDirs {
   readonly #configured: readonly string[];
   #listings = new Map<string, DirListing>();
-  #seen: ReadonlyMap<string, string> = new Map();
+  #previous: ReadonlyMap<string, string> = new Map();
 
   constructor(configured: readonly string[]) {
     this.#configured = configured;
   }
 
-  /** All that are searched for plugins of these types. */
+  /** Returns all directories that are searched for plugins of these types. */
   pathsFor(types: Iterable<string>): readonly string[] {
     const paths = [...types].flatMap((type) => searchPath(type, this.#configured));
     return [...new Set([...this.#configured, ...paths])].filter((path) => path !== "");
   }
 
   /**
-   * Whether one that was looked at before is no longer as it was then. A plugin that is there or not, that can be
-   * executed or not, or that was replaced makes a difference; only the metadata is read.
+   * Returns whether a directory has changed since the previous call: a plugin appeared or disappeared, was replaced, or can
+   * or cannot be executed now. Only metadata is read.
    */
   async haveChanged(types: Iterable<string>): Promise<boolean> {
     const paths = this.pathsFor(types);
-    const seen = new Map<string, string>();
-    for (const path of paths) seen.set(path, await this.#look(path));
-    const before = this.#seen;
-    this.#seen = seen;
-    return paths.some((path) => before.has(path) && before.get(path) !== seen.get(path));
+    const current = new Map<string, string>();
+    for (const path of paths) current.set(path, await this.#fingerprint(path));
+    const before = this.#previous;
+    this.#previous = current;
+    return paths.some((path) => before.has(path) && before.get(path) !== current.get(path));
   }
 
-  async #look(path: string): Promise<string> {
+  async #fingerprint(path: string): Promise<string> {
     const listing = this.#listings.get(path) ?? new DirListing(path);
     this.#listings.set(path, listing);
-    // One that cannot be looked at holds nothing that could be run.
+    // A directory that cannot be read holds no plugin that could be run.
     const names = await listing.names().catch(() => []);
-    const files = await inParallel(names, FILES_AT_ONCE, async (name) => {
+    const files = await inParallel(names, MAX_CONCURRENT_STATS, async (name) => {
       const stat = await statOf(`${path}/${name}`).catch(() => undefined);
       return stat === undefined ? name : `${name} ${identityOf(stat)}`;
     });

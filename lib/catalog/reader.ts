@@ -14,52 +14,52 @@ import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_ne
 import { EMBEDDED_FILE } from "./embedded_network.ts";
 import { delay } from "../async/wait.ts";
 
-/** Where the networks come from. */
+/** Options of {@linkcode CatalogReader}. */
 export interface CatalogOptions extends FindPluginOptions {
-  /** Nothing is read when it is undefined. */
+  /** The configuration directory; if undefined, nothing is read. */
   readonly confDir: string | undefined;
-  /** Whether it is an error that the directory does not exist: somebody named it. @default {false} */
+  /** Whether the directory has to exist, because the user named it. @default {false} */
   readonly confDirRequired?: boolean | undefined;
-  /** The only network that may stand in when a request names none. @default {the first usable one} */
+  /** The default network; no other one replaces it. @default {the first usable one} */
   readonly defaultNetwork?: string | undefined;
-  /** Gives the network of a machine whose directory holds no configuration file at all. */
+  /** Returns the network for a machine whose directory holds no configuration file at all. */
   readonly embedded?: (() => Promise<NetworkConfigList>) | undefined;
-  /** Where what has to outlive the process is kept. @default {nowhere} */
+  /** The state directory, which keeps what has to outlive the process. @default {nothing is kept} */
   readonly stateDir?: string | undefined;
-  /** Whether what is new is kept there; who only looks leaves no trace. @default {true} */
+  /** Whether changes are written there; a command that only reads writes nothing. @default {true} */
   readonly remembers?: boolean | undefined;
-  /** Whether a container is attached to the network: then it stays the default. @default {none is} */
+  /** Returns whether a container is attached to the network: then it stays the default. @default {no container is attached} */
   readonly isAttached?: ((network: string) => Promise<boolean>) | undefined;
   readonly log?: Logger | undefined;
   /** @default {() => new Date()} */
   readonly now?: (() => Date) | undefined;
 }
 
-/** What an attempt to read the directory came to. */
+/** The result of an attempt to read the directory. */
 export interface ReadCatalog {
-  /** What is in force now. */
+  /** The catalog that is in use now. */
   readonly catalog: Catalog;
   /** Why the directory could not be read. */
   readonly failure: CniError | undefined;
 }
 
-/** A file that is written anew may be gone for a moment. */
-const SECOND_LOOK_MS = 200;
+/** The wait before a missing file counts as removed: a file that is rewritten may be missing for a moment. */
+const SECOND_READ_DELAY_MS = 200;
 
 /**
- * Reads a configuration directory again and again, and knows what has to be known of earlier readings: the last good
- * version of each file, and the default network. One call at a time.
+ * Reads a configuration directory again and again. It remembers the last usable content of each file and the default
+ * network. Only one call may run at a time.
  *
- * Permissions: `--allow-read` for the directory; where they are granted, `--allow-read` and `--allow-write` for the
+ * Permissions: `--allow-read` for the directory; if they are granted, also `--allow-read` and `--allow-write` for the
  * state directory.
  */
 export class CatalogReader {
   readonly #options: CatalogOptions;
   readonly #directory: ConfigDirectory | undefined;
   readonly #memory: CatalogMemory;
-  /** The networks of files that are bad now. */
-  #revived: ReadonlyMap<string, NetworkConfigList> = new Map();
-  #former: Catalog | undefined;
+  /** The last usable lists of files that are unusable now. */
+  #fallbacks: ReadonlyMap<string, NetworkConfigList> = new Map();
+  #current: Catalog | undefined;
 
   constructor(options: CatalogOptions) {
     const { confDir, log = silentLogger, stateDir } = options;
@@ -73,18 +73,18 @@ export class CatalogReader {
     });
   }
 
-  /** What it gave last. */
-  get former(): Catalog | undefined {
-    return this.#former;
+  /** The catalog of the last reading. */
+  get current(): Catalog | undefined {
+    return this.#current;
   }
 
-  /** The paths that have a say in what it reads. */
+  /** The paths that affect what it reads. */
   get paths(): readonly string[] {
-    return this.#directory === undefined ? [] : [this.#directory.dir, ...this.#directory.beyond];
+    return this.#directory === undefined ? [] : [this.#directory.dir, ...this.#directory.furtherPaths];
   }
 
   /**
-   * Reads the directory: gives the same object as before where nothing has changed.
+   * Reads the directory. Returns the same object as before if nothing has changed.
    *
    * @throws {CniError} if it cannot be read
    */
@@ -92,8 +92,8 @@ export class CatalogReader {
     const loaded = await this.#load(signal);
     const now = this.#now();
     let content: CatalogContent | undefined;
-    await this.#memory.keep(async (remembered) => {
-      const { files, good } = this.#settle(loaded, remembered.files, now);
+    await this.#memory.update(async (remembered) => {
+      const { files, good } = this.#merge(loaded, remembered.files, now);
       const hadFiles = remembered.hadFiles || good.size > 0;
       const { choice, pin } = await this.#choose(files, { pin: remembered.pin, hadFiles }, now);
       content = { confDir: this.#options.confDir, files, choice };
@@ -103,7 +103,7 @@ export class CatalogReader {
     return this.#install(content as CatalogContent);
   }
 
-  /** Reads the directory or, where that fails, gives the networks that it held when it could be read last. */
+  /** Reads the directory. If that fails, returns the networks of the last successful reading. */
   async attempt(signal?: AbortSignal): Promise<ReadCatalog> {
     try {
       return { catalog: await this.read(signal), failure: undefined };
@@ -120,7 +120,7 @@ export class CatalogReader {
       const { choice } = await this.#choose([], await this.#memory.recall(), this.#now());
       return this.#install({ confDir, files: [], choice, problem });
     }
-    if (this.#former !== undefined) return this.#install({ ...this.#former.content, problem });
+    if (this.#current !== undefined) return this.#install({ ...this.#current.content, problem });
     const remembered = await this.#memory.recall();
     const files = [...remembered.files].map(([name, { text, since, badSince }]): CatalogFile => {
       return { file: `${confDir}/${name}`, list: parseConfigList(text), error: undefined, since, badSince };
@@ -133,12 +133,12 @@ export class CatalogReader {
     const loaded = this.#directory === undefined ? [] : await this.#readTwice(this.#directory, signal);
     const { embedded, confDir, confDirRequired = false } = this.#options;
     if (loaded.length === 0 && confDirRequired && confDir !== undefined) await requireDirectory(confDir);
-    // A directory with a broken file is somebody's configuration: it must not turn into another network.
+    // A directory with an unusable file is configured: the embedded network must not replace its networks.
     if (loaded.length > 0 || embedded === undefined) return loaded;
     return [{ file: EMBEDDED_FILE, list: await embedded() }];
   }
 
-  /** Only what is gone at a second look, too, has been removed. */
+  /** Reads the directory, and reads it again if a file is missing: only a file that is missing twice was removed. */
   async #readTwice(
     directory: ConfigDirectory,
     signal: AbortSignal | undefined,
@@ -146,32 +146,32 @@ export class CatalogReader {
     const { files } = await this.#memory.recall();
     const expected = configNames([...files.keys()]).filter((name) => !name.includes("/"));
     const loaded = await directory.read(expected);
-    const there = new Set(loaded.map(({ file }) => nameOf(file)));
-    if (expected.every((name) => there.has(name))) return loaded;
-    await delay(SECOND_LOOK_MS, signal);
+    const found = new Set(loaded.map(({ file }) => nameOf(file)));
+    if (expected.every((name) => found.has(name))) return loaded;
+    await delay(SECOND_READ_DELAY_MS, signal);
     return await directory.read(expected);
   }
 
-  /** What is in force of each file, and what to remember of them: the same map where that is nothing new. */
-  #settle(
+  /** Returns what is in use of each file, and what to remember: the same map if nothing has changed. */
+  #merge(
     loaded: readonly LoadedFile[],
     known: ReadonlyMap<string, GoodVersion>,
     now: string,
   ): { readonly files: readonly CatalogFile[]; readonly good: ReadonlyMap<string, GoodVersion> } {
     const good = new Map<string, GoodVersion>();
-    const revived = new Map<string, NetworkConfigList>();
+    const fallbacks = new Map<string, NetworkConfigList>();
     const files = loaded.map(({ file, list, error }): CatalogFile => {
       if (file === EMBEDDED_FILE) return { file, list, error, since: undefined, badSince: undefined };
       const name = nameOf(file);
       const version = goodVersion(known.get(name), list, now);
       if (version !== undefined) good.set(name, version);
       if (list !== undefined || version === undefined) return { file, list, error, ...timesOf(version) };
-      const before = this.#revived.get(name);
-      const standIn = before?.text === version.text ? before : parseConfigList(version.text);
-      revived.set(name, standIn);
-      return { file, list: standIn, error, ...timesOf(version) };
+      const before = this.#fallbacks.get(name);
+      const fallback = before?.text === version.text ? before : parseConfigList(version.text);
+      fallbacks.set(name, fallback);
+      return { file, list: fallback, error, ...timesOf(version) };
     });
-    this.#revived = revived;
+    this.#fallbacks = fallbacks;
     const isSame = good.size === known.size &&
       [...good].every(([name, version]) => known.get(name) === version);
     return { files, good: isSame ? known : good };
@@ -190,7 +190,7 @@ export class CatalogReader {
       usable: new Map(usable),
       unusable: first !== undefined && first.list === undefined ? first.file : undefined,
       isAttached: async (network) => {
-        // Where that cannot be told, nothing is changed.
+        // If this is unknown, the default network stays.
         return await this.#options.isAttached?.(network).catch(() => true) ?? false;
       },
       isFile: (file) => file !== EMBEDDED_FILE,
@@ -199,10 +199,10 @@ export class CatalogReader {
   }
 
   #install(content: CatalogContent): Catalog {
-    if (this.#former === undefined || !isSameContent(this.#former.content, content)) {
-      this.#former = new Catalog(content);
+    if (this.#current === undefined || !isSameContent(this.#current.content, content)) {
+      this.#current = new Catalog(content);
     }
-    return this.#former;
+    return this.#current;
   }
 
   #now(): string {
@@ -210,13 +210,13 @@ export class CatalogReader {
   }
 }
 
-/** @throws {CniError} kind `not-found` if there is nothing at that path */
+/** @throws {CniError} kind `not-found` if nothing exists at that path */
 async function requireDirectory(confDir: string): Promise<void> {
   if (await statOf(confDir) !== undefined) return;
   throw new CniError("not-found", "the configuration directory does not exist", {
     file: confDir,
     code: ERROR_CODES.ioFailure,
-    hint: "make the directory, or name another one with --conf-dir or NETCONFPATH",
+    hint: "create the directory, or name another one with --conf-dir or NETCONFPATH",
   });
 }
 
@@ -224,7 +224,7 @@ function nameOf(file: string): string {
   return file.slice(file.lastIndexOf("/") + 1);
 }
 
-/** What to remember of a file: the same object where that is nothing new. */
+/** Returns what to remember of a file: the same object if nothing has changed. */
 function goodVersion(
   known: GoodVersion | undefined,
   list: NetworkConfigList | undefined,
@@ -243,7 +243,7 @@ function isSameContent(a: CatalogContent, b: CatalogContent): boolean {
   return isSameFiles(a, b) && a.problem?.message === b.problem?.message && isSameChoice(a.choice, b.choice);
 }
 
-/** Whether the same files say the same. */
+/** Returns whether two catalogs have the same files with the same content. */
 export function isSameFiles({ files: a }: CatalogContent, { files: b }: CatalogContent): boolean {
   return a.length === b.length && a.every((file, index) => isSameFile(file, b[index] as CatalogFile));
 }

@@ -3,30 +3,30 @@ import type { Catalog } from "./catalog.ts";
 import type { CatalogFile } from "./entry.ts";
 
 /**
- * Says in the log what somebody has to know: a file or the directory went bad, or another network is the default.
+ * Logs what users have to know: a file or the directory became unusable, or another network is the default.
  *
- * @param before the catalogue that was in force until now
- * @param neverGood whether files that never were good are told of at the beginning, too
+ * @param before the catalog that was in use until now
+ * @param reportsFirst whether problems are also logged for the first catalog, and for a directory without any network
  */
 export function reportCatalog(
   log: Logger,
   before: Catalog | undefined,
   after: Catalog,
-  neverGood: boolean,
+  reportsFirst: boolean,
 ): void {
   if (before === after) return;
   const { problem } = after;
-  // Where nothing stands in, the caller that has asked gets the error.
-  const isTold = problem !== undefined && (after.hasNetworks || neverGood);
-  if (isTold && problem.message !== before?.problem?.message) {
-    const rest = after.hasNetworks ? ", what it held stays in force" : "";
+  // Without networks to fall back on, the caller gets the error.
+  const isLogged = problem !== undefined && (after.hasNetworks || reportsFirst);
+  if (isLogged && problem.message !== before?.problem?.message) {
+    const rest = after.hasNetworks ? ", its former networks stay in use" : "";
     log.warn(`the configuration directory cannot be read${rest}: ${problem.msg}`, {
       confDir: after.content.confDir,
     });
   }
   const known = new Map(before?.content.files.map((file) => [file.file, file]));
   for (const file of after.content.files) {
-    reportFile(log, known.get(file.file), file, neverGood || before !== undefined);
+    reportFile(log, known.get(file.file), file, reportsFirst || before !== undefined);
   }
   reportDefault(log, before, after);
 }
@@ -35,7 +35,7 @@ function reportFile(
   log: Logger,
   before: CatalogFile | undefined,
   after: CatalogFile,
-  neverGood: boolean,
+  reportsFirst: boolean,
 ): void {
   const { file, list, error, since } = after;
   if (error === undefined) {
@@ -46,14 +46,17 @@ function reportFile(
   const { line, column } = error.context;
   const facts = { file: error.context.file ?? file, line, column };
   if (list !== undefined) {
-    log.warn(`a configuration file cannot be used, what it said since ${since} is: ${error.msg}`, facts);
-  } else if (neverGood) log.warn(`a configuration file cannot be used: ${error.msg}`, facts);
+    log.warn(
+      `a configuration file cannot be used, its content since ${since} stays in use: ${error.msg}`,
+      facts,
+    );
+  } else if (reportsFirst) log.warn(`a configuration file cannot be used: ${error.msg}`, facts);
 }
 
 function reportDefault(log: Logger, before: Catalog | undefined, after: Catalog): void {
-  const { network, by, was: wasPinned, pin } = after.defaultChoice;
+  const { network, by, was: previous, pin } = after.defaultChoice;
   const file = network === undefined ? undefined : after.fileOf(network);
-  const was = before?.defaultName ?? wasPinned;
+  const was = before?.defaultName ?? previous;
   if (by === "pinned") {
     if (before !== undefined && before.defaultChoice.by !== by) {
       const { first } = after.defaultChoice;

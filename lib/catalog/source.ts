@@ -3,36 +3,35 @@ import { messageOf } from "../errors/to_cni_error.ts";
 import type { Catalog } from "./catalog.ts";
 import type { CatalogEntry } from "./entry.ts";
 
-/** What a {@linkcode CatalogSource} tells of. */
+/** A change that a {@linkcode CatalogSource} emits. */
 export interface CatalogChange {
-  /** The catalogue that is in force now. */
+  /** The catalog that is in use now. */
   readonly catalog: Catalog;
-  /** Whether it differs from the one before. */
+  /** Whether the catalog differs from the one before. */
   readonly networks: boolean;
   /** Whether a directory of plugins changed. */
   readonly plugins: boolean;
 }
 
-/** Gives the catalogue of a configuration directory, which may change at any time. */
+/** Provides the catalog of a configuration directory, which may change at any time. */
 export interface CatalogSource extends AsyncDisposable {
   /**
-   * The catalogue now: of a source that watches the one in force, of another what the directory holds at this moment.
+   * Returns the catalog: a source that watches returns the one in use, and any other source reads the directory now.
    *
-   * @throws {CniError} if the directory cannot be read and no former catalogue can stand in
+   * @throws {CniError} if the directory cannot be read and there is no former catalog to fall back on
    */
   current(signal?: AbortSignal): Promise<Catalog>;
   /**
-   * Reads the directory now. Of calls at once those that came before a reading began share it, and an older state is
-   * never put in the place of a newer one.
+   * Reads the directory now. Calls that come before a reading begins share it. An older state never replaces a newer one.
    *
-   * @throws {CniError} if the directory cannot be read; then the former catalogue stays in force
+   * @throws {CniError} if the directory cannot be read; then the former catalog stays in use
    */
   reload(signal?: AbortSignal): Promise<Catalog>;
-  /** Calls `listener` after each change, until disposed of. What it throws is logged. */
+  /** Calls `listener` after each change, until disposed of. An error of the listener is logged. */
   onChange(listener: (change: CatalogChange) => void): Disposable;
 }
 
-/** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
+/** Calls `listener` with the entries of all files after each change of the networks, until disposed of. */
 export function onEntries(
   source: Pick<CatalogSource, "onChange">,
   listener: (entries: readonly CatalogEntry[]) => void,
@@ -42,7 +41,7 @@ export function onEntries(
   });
 }
 
-/** Those who want to hear of changes. */
+/** The listeners to changes. */
 export class CatalogListeners {
   readonly #listeners = new Set<(change: CatalogChange) => void>();
   readonly #log: Logger;
@@ -51,7 +50,7 @@ export class CatalogListeners {
     this.#log = log;
   }
 
-  /** Adds one, until disposed of. */
+  /** Adds a listener, until disposed of. */
   add(listener: (change: CatalogChange) => void): Disposable {
     // Its own object: the same function may be added twice.
     const own = (change: CatalogChange) => listener(change);
@@ -59,8 +58,8 @@ export class CatalogListeners {
     return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
   }
 
-  /** Tells all of them. */
-  tell(change: CatalogChange): void {
+  /** Emits a change to all listeners. An error of a listener is logged. */
+  emit(change: CatalogChange): void {
     for (const listener of [...this.#listeners]) {
       try {
         listener(change);

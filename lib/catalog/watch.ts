@@ -17,42 +17,41 @@ export interface CatalogWatchOptions {
   readonly reader: CatalogReader;
   readonly pluginDirs: readonly string[];
   readonly log: Logger;
-  /** How long is waited for further events, in milliseconds. @default {200} */
+  /** How long it waits for further events, in milliseconds. @default {200} */
   readonly gatherMs?: number | undefined;
-  /** How often everything is looked at without an event, in milliseconds. @default {10_000} */
+  /** How often everything is checked without an event, in milliseconds. @default {10_000} */
   readonly pollMs?: number | undefined;
   /** @default {watchDirs} */
   readonly watch?: WatchDirs | undefined;
 }
 
-/** Where events never cease, they are not waited for longer than so many times `gatherMs`. */
-const LONGEST_GATHERING = 5;
-/** A reading can show that more has to be watched, and then has to be done again. */
-const MOST_ROUNDS = 4;
+/** If events never stop, the wait for further events ends after this many times `gatherMs`. */
+const MAX_GATHERINGS = 5;
+/** A reading can find further paths to watch, and then has to be repeated. */
+const MAX_ROUNDS = 4;
 
-/** A watch that ends after that did not end for the reason of the one before. */
-const SOUND_AFTER_MS = 60_000;
+/** A watch that worked for this long did not fail for the reason of the previous failure. */
+const RESET_FAILURES_AFTER_MS = 60_000;
 
 /**
- * Keeps the catalogue of a directory up to date: by events of the kernel, gathered, and by looking now and then, since
- * events can be lost. Nothing is made in order to be watched; what is not there yet is watched through the directories
- * above it.
+ * Keeps the catalog of a directory up to date by events of the kernel. It also polls, because events can be lost. It creates
+ * nothing in order to watch it: a path that does not exist yet is watched through the directories above it.
  */
 export class CatalogWatch implements CatalogSource {
   readonly #options: CatalogWatchOptions;
   readonly #listeners: CatalogListeners;
   readonly #plugins: PluginDirs;
-  readonly #schedule: Debouncer;
+  readonly #debouncer: Debouncer;
   readonly #watch: PathWatch;
   readonly #closed = new AbortController();
   readonly #readings: Coalescer<ReadCatalog>;
   #failures = 0;
   #watchedSince = performance.now();
-  /** Of `performance.now()`, which does not jump. */
+  /** By `performance.now()`, which does not jump. */
   #watchAgainAt = 0;
   #catalog: Catalog | undefined;
-  /** Whether nothing but time is the cause of the next reading. */
-  #isUnprompted = false;
+  /** Whether the next reading is caused by the poll interval, not by an event. */
+  #isPoll = false;
 
   private constructor(options: CatalogWatchOptions) {
     const { log, gatherMs = 200, pollMs = 10_000, pluginDirs, watch } = options;
@@ -60,12 +59,12 @@ export class CatalogWatch implements CatalogSource {
     this.#listeners = new CatalogListeners(log);
     this.#plugins = new PluginDirs(pluginDirs);
     this.#readings = new Coalescer(() => this.#read());
-    this.#schedule = new Debouncer({
+    this.#debouncer = new Debouncer({
       gatherMs,
-      longestMs: LONGEST_GATHERING * gatherMs,
+      longestMs: MAX_GATHERINGS * gatherMs,
       pollMs,
       due: (byEvent) => {
-        this.#isUnprompted = !byEvent;
+        this.#isPoll = !byEvent;
         return this.#readings.next();
       },
       failed: (error) => {
@@ -75,14 +74,14 @@ export class CatalogWatch implements CatalogSource {
       },
     });
     this.#watch = new PathWatch({
-      changed: () => this.#schedule.hurry(),
-      failed: (error) => this.#rest(error),
+      changed: () => this.#debouncer.hurry(),
+      failed: (error) => this.#pauseWatching(error),
       ...(watch === undefined ? {} : { watch }),
     });
   }
 
   /**
-   * Begins to watch, then reads. A directory that cannot be read is no error: it may be readable later.
+   * Starts to watch, then reads. A directory that cannot be read is not an error: it may be readable later.
    *
    * @throws the reason of `signal`
    */
@@ -102,7 +101,7 @@ export class CatalogWatch implements CatalogSource {
   }
 
   async reload(signal?: AbortSignal): Promise<Catalog> {
-    if (this.#closed.signal.aborted) throw new CniError("cancelled", "the catalogue is closed");
+    if (this.#closed.signal.aborted) throw new CniError("cancelled", "the catalog is closed");
     const { catalog, failure } = await this.#readings.next(signal);
     if (failure !== undefined) throw failure;
     return catalog;
@@ -114,25 +113,25 @@ export class CatalogWatch implements CatalogSource {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort();
-    this.#schedule[Symbol.dispose]();
+    this.#debouncer[Symbol.dispose]();
     this.#watch[Symbol.dispose]();
     await this.#readings.idle();
   }
 
   async #read(): Promise<ReadCatalog> {
     const { signal } = this.#closed;
-    this.#schedule.begin();
+    this.#debouncer.begin();
     const before = this.#catalog;
-    const isUnprompted = this.#isUnprompted;
-    this.#isUnprompted = false;
-    // What changes from here on is heard.
+    const isPoll = this.#isPoll;
+    this.#isPoll = false;
+    // Changes from here on cause events.
     await this.#cover();
     let outcome = await this.#options.reader.attempt(signal);
-    if (isUnprompted && before !== undefined && !isSameFiles(before.content, outcome.catalog.content)) {
-      // Somebody should have told of that.
+    if (isPoll && before !== undefined && !isSameFiles(before.content, outcome.catalog.content)) {
+      // There should have been an event for this change.
       this.#watch.reset();
     }
-    for (let round = 1; await this.#cover() && round < MOST_ROUNDS; round++) {
+    for (let round = 1; await this.#cover() && round < MAX_ROUNDS; round++) {
       outcome = await this.#options.reader.attempt(signal);
     }
     const plugins = await this.#plugins.haveChanged(this.#types());
@@ -145,10 +144,10 @@ export class CatalogWatch implements CatalogSource {
     this.#catalog = catalog;
     reportCatalog(this.#options.log, before, catalog, true);
     const networks = catalog !== before;
-    if (before !== undefined && (networks || plugins)) this.#listeners.tell({ catalog, networks, plugins });
+    if (before !== undefined && (networks || plugins)) this.#listeners.emit({ catalog, networks, plugins });
   }
 
-  /** Whether the watch had to be made anew. */
+  /** Watches all paths. Returns whether the watch had to be made again. */
   async #cover(): Promise<boolean> {
     if (this.#closed.signal.aborted || performance.now() < this.#watchAgainAt) return false;
     try {
@@ -157,25 +156,25 @@ export class CatalogWatch implements CatalogSource {
       if (isNew) this.#watchedSince = performance.now();
       return isNew;
     } catch (error) {
-      this.#rest(error);
+      this.#pauseWatching(error);
       return false;
     }
   }
 
-  /** Polling goes on meanwhile. */
-  #rest(error: unknown): void {
-    if (performance.now() - this.#watchedSince > SOUND_AFTER_MS) this.#failures = 0;
+  /** Handles a failed watch: it is made again after a while, and polling goes on meanwhile. */
+  #pauseWatching(error: unknown): void {
+    if (performance.now() - this.#watchedSince > RESET_FAILURES_AFTER_MS) this.#failures = 0;
     const ms = backoffMs(++this.#failures);
     this.#watchAgainAt = performance.now() + ms;
-    this.#schedule.within(ms);
+    this.#debouncer.within(ms);
     const { msg } = asCniError(error);
     this.#options.log.warn(
-      `the configuration cannot be watched, so it is only looked at now and then: ${msg}`,
+      `the configuration cannot be watched, so it is only polled: ${msg}`,
     );
   }
 
   #types(): ReadonlySet<string> {
-    const lists = this.#options.reader.former?.lists ?? [];
+    const lists = this.#options.reader.current?.lists ?? [];
     return new Set(lists.flatMap(({ plugins }) => plugins.map(({ type }) => type)));
   }
 }

@@ -13,7 +13,7 @@ const list = (name: string, ...types: string[]) =>
   JSON.stringify({ cniVersion: "1.0.0", name, plugins: types.map((type) => ({ type })) });
 const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "0.4.0", name, type });
 
-/** The catalogue of a directory with these files. */
+/** Calls `fn` with a directory of these files. */
 async function inDir(
   files: Readonly<Record<string, string>>,
   fn: (load: (options?: Partial<CatalogOptions>) => Promise<Catalog>, dir: string) => Promise<void>,
@@ -30,7 +30,7 @@ async function inDir(
 const brief = ({ file, name, status, default: isDefault }: CatalogEntry) =>
   `${file.slice(file.lastIndexOf("/") + 1)} ${name ?? "-"} ${status}${isDefault ? " default" : ""}`;
 
-Deno.test("F17 F18 F25 F26 every file is accounted for; the first of a name is used, and the first of all is the default", () =>
+Deno.test("F17 F18 F25 F26 every file has an entry; the first file of a name is used, and the first of all is the default", () =>
   inDir({
     "10-web.conf": conf("web"),
     "15-broken.conflist": '{\n  "cniVersion": "1.0.0",\n  "name": 7\n}',
@@ -60,7 +60,7 @@ Deno.test("F17 F18 F25 F26 every file is accounted for; the first of a name is u
     assertEquals(multi?.plugins, ["bridge", "portmap"]);
   }));
 
-Deno.test("F19 a rejected file tells line, column and what to write instead, in the file that is bad", () =>
+Deno.test("F19 a rejected file has line and column of the fault and the valid versions, also for a file of the plugin folder", () =>
   inDir(
     { "10-web.conflist": list("web", "bridge"), "20-v.conf": conf("v").replace("0.4.0", "9.9.9") },
     async (load, dir) => {
@@ -78,7 +78,7 @@ Deno.test("F19 a rejected file tells line, column and what to write instead, in 
     },
   ));
 
-Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where it is not there", () =>
+Deno.test("F30 F32 F33 F35 a default network that is named is the only one, also if it does not exist", () =>
   inDir({ "10-a.conf": conf("a"), "20-b.conf": conf("b") }, async (load) => {
     const second = await load({ defaultNetwork: "b" });
     assertEquals(second.default().name, "b");
@@ -91,7 +91,7 @@ Deno.test("F30 F32 F33 F35 a default that was given is the only one, also where 
     assertEquals(absent.forPod("a").name, "a");
   }));
 
-Deno.test("F31 without one that was given, the default is the network of the first file, and none if that cannot be used", () =>
+Deno.test("F31 without a named default network it is that of the first file, and none if that file is unusable", () =>
   inDir({ "10-a.conf": "{", "20-b.conf": conf("b") }, async (load, dir) => {
     const catalog = await load();
     const error = assertThrows(() => catalog.default(), CniError);
@@ -107,7 +107,7 @@ Deno.test("F31 without one that was given, the default is the network of the fir
     assertEquals((await load()).default().name, "b");
   }));
 
-Deno.test("a directory that was named has to exist", () =>
+Deno.test("a directory that the user names has to exist", () =>
   inDir({}, async (load, dir) => {
     assertEquals((await load({ confDirRequired: true })).entries, []);
     const absent = { confDir: `${dir}/absent`, confDirRequired: true, embedded: EMBEDDED };
@@ -115,7 +115,7 @@ Deno.test("a directory that was named has to exist", () =>
     assertEquals([error.kind, error.context.file], ["not-found", `${dir}/absent`]);
   }));
 
-Deno.test("F27 F34 no directory, or none that is usable: the default is not ready, and tells why", () =>
+Deno.test("F27 F34 without a directory or a usable file the default network is not ready, and the error says why", () =>
   inDir({ "10-a.conf": "{" }, async (load, dir) => {
     const catalog = await load();
     const broken = assertThrows(() => catalog.default(), CniError);
@@ -127,7 +127,7 @@ Deno.test("F27 F34 no directory, or none that is usable: the default is not read
     await assertRejects(() => load({ confDir: `${dir}/10-a.conf` }), CniError);
   }));
 
-Deno.test("the embedded network stands in only where the directory holds no file at all", () =>
+Deno.test("the embedded network is used only if the directory holds no configuration file at all", () =>
   inDir({ "README": "nothing of ours" }, async (load, dir) => {
     const catalog = await load({ embedded: EMBEDDED });
     assertEquals(catalog.default().name, "podwire");
@@ -137,7 +137,7 @@ Deno.test("the embedded network stands in only where the directory holds no file
     assertEquals(assertThrows(() => catalog.forPod("web"), CniError).kind, "not-found");
   }));
 
-Deno.test("a broken file never turns into the embedded network, nor does one of another name", () =>
+Deno.test("an unusable file is never replaced by the embedded network, nor is a file with another network", () =>
   inDir({ "10-web.conflist": "{" }, async (load, dir) => {
     const broken = await load({ embedded: EMBEDDED });
     assertEquals(assertThrows(() => broken.default(), CniError).kind, "not-ready");
@@ -150,7 +150,7 @@ Deno.test("a broken file never turns into the embedded network, nor does one of 
     assertEquals(assertThrows(() => named.default(), CniError).kind, "not-ready");
   }));
 
-Deno.test("A69 F17 a pod takes the first file of a name, cnitool's verbs take a list before a configuration", () =>
+Deno.test("A69 F17 a pod gets the first file of a name, and cnitool's verbs get a list before a single configuration", () =>
   inDir(
     { "10-web.conf": conf("web", "from-conf"), "20-web.conflist": list("web", "from-list") },
     async (load) => {
@@ -160,7 +160,7 @@ Deno.test("A69 F17 a pod takes the first file of a name, cnitool's verbs take a 
     },
   ));
 
-Deno.test("a network that is not there is told with the files that were rejected", () =>
+Deno.test("the error about an unknown network contains the rejected files", () =>
   inDir({ "10-a.conf": conf("a"), "20-web.conf": "{" }, async (load, dir) => {
     const catalog = await load();
     for (const ask of [() => catalog.forPod("web"), () => catalog.asCnitool("web")]) {
@@ -173,7 +173,7 @@ Deno.test("a network that is not there is told with the files that were rejected
     }
   }));
 
-Deno.test("a catalogue stays as it was read", () =>
+Deno.test("a catalog stays as it was read", () =>
   inDir({ "10-a.conf": conf("a") }, async (load, dir) => {
     const catalog = await load();
     await Deno.remove(`${dir}/10-a.conf`);
@@ -181,12 +181,12 @@ Deno.test("a catalogue stays as it was read", () =>
     assertEquals((await load()).entries, []);
   }));
 
-Deno.test("where there is a file, the embedded network is not even asked for", () =>
+Deno.test("if there is a file, the embedded network is not requested", () =>
   inDir({ "10-a.conf": "{" }, async (load) => {
-    await load({ embedded: () => Promise.reject(new Error("asked")) });
+    await load({ embedded: () => Promise.reject(new Error("requested")) });
   }));
 
-Deno.test("the embedded network asks for what the machine has", () => {
+Deno.test("the embedded network uses what the machine provides", () => {
   const [full] = NETWORK.plugins;
   assertEquals([full?.type, full?.json[ALWAYS_BUILTIN]], ["bridge", true]);
   assertEquals([full?.json.ipMasq, full?.json.ipMasqBackend, NETWORK.cniVersion], [

@@ -4,7 +4,7 @@ import { embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { briefs, CatalogWorld, conf } from "./world.ts";
 
-/** As a process of its own reads it. */
+/** Reads the catalog as a process of its own does. */
 async function once(world: CatalogWorld, ...options: Parameters<CatalogWorld["onDemand"]>): Promise<Catalog> {
   await using source = world.onDemand(...options);
   return await source.current();
@@ -13,7 +13,7 @@ async function once(world: CatalogWorld, ...options: Parameters<CatalogWorld["on
 const reasons = (catalog: Catalog) => catalog.entries.map(({ reason }) => reason);
 const by = (catalog: Catalog) => catalog.entries.map(({ defaultBy }) => defaultBy);
 
-Deno.test("F30 F32 F33 F38 a default that is named stays that one, there or not, and comes back with its file", async () => {
+Deno.test("F30 F32 F33 F38 a named default network stays the default without its file, and works again when the file is back", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await using source = world.onDemand({ defaultNetwork: "b" });
   assertEquals(by(await source.current()), [undefined, "name"]);
@@ -28,7 +28,7 @@ Deno.test("F30 F32 F33 F38 a default that is named stays that one, there or not,
   assertEquals((await source.current()).default().name, "b");
 });
 
-Deno.test("F31 F38 without pods the default is the first file, and never changes silently", async () => {
+Deno.test("F31 F38 without attachments the default is the first file, and each change is logged", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   assertEquals(by(await once(world)), ["first", undefined]);
   await world.write("05-c.conf", conf("c"));
@@ -45,12 +45,12 @@ Deno.test("F31 F38 without pods the default is the first file, and never changes
   const none = await once(world);
   assertEquals([none.defaultName, none.defaultChoice.by], [undefined, "none"]);
   await world.write("10-a.conf", conf("a"));
-  // It is the one that it was.
+  // It is the same as before, so nothing is logged.
   assertEquals((await once(world)).default().name, "a");
   assertEquals(world.log.all.length, 2);
 });
 
-Deno.test("while containers are attached to it, a file that comes first does not take the place of the default", async () => {
+Deno.test("while containers are attached to the default network, a new first file does not replace it", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   world.attached.add("a");
@@ -62,7 +62,7 @@ Deno.test("while containers are attached to it, a file that comes first does not
   assertStringIncludes(first ?? "", 'is not the default since containers are attached to "a"');
   assertStringIncludes(stays ?? "", `although ${world.path("05-c.conf")} comes first now`);
   assertEquals(pinned.default().name, "a");
-  // Another file has the same network by now.
+  // Another file defines the same network now.
   await world.remove("10-a.conf");
   await world.write("20-a.conf", conf("a", "ptp"));
   assertEquals((await once(world)).default().plugins[0]?.type, "ptp");
@@ -73,7 +73,7 @@ Deno.test("while containers are attached to it, a file that comes first does not
   assertEquals(world.log.all, ['warn the default network is "c" now, it was "a"']);
 });
 
-Deno.test("while containers are attached to a default whose file is gone, there is none rather than another", async () => {
+Deno.test("while containers are attached to a default network whose file is gone, there is no default network", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await once(world);
   world.attached.add("a");
@@ -85,7 +85,10 @@ Deno.test("while containers are attached to a default whose file is gone, there 
   assertEquals(error.kind, "not-ready");
   assertStringIncludes(error.message, `the file of the default network "a" is gone from ${world.confDir}`);
   assertStringIncludes(error.context.hint ?? "", world.path("10-a.conf"));
-  assertStringIncludes(reasons(gone)[0] ?? "", 'attached to "a", which was it before and whose file is gone');
+  assertStringIncludes(
+    reasons(gone)[0] ?? "",
+    'attached to "a", which was the default before and whose file is gone',
+  );
   // F35
   assertEquals(gone.forPod("b").name, "b");
   await world.remove("20-b.conf");
@@ -103,14 +106,14 @@ Deno.test("while containers are attached to a default whose file is gone, there 
   assertEquals((await once(world, { embedded })).default().name, "a");
 });
 
-Deno.test("a default whose file turned bad stays the default", async () => {
+Deno.test("a default network whose file becomes unusable stays the default", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await once(world);
   await world.write("10-a.conf", "");
   assertEquals(briefs(await once(world)), ["10-a.conf a stale default", "20-b.conf b used"]);
 });
 
-Deno.test("whether containers are attached is asked only where that decides; where it cannot be told, nothing moves", async () => {
+Deno.test("attachments are read only if the default depends on them; if they cannot be read, the default stays", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   let asked = 0;
   const isAttached = () => {
@@ -124,7 +127,7 @@ Deno.test("whether containers are attached is asked only where that decides; whe
   assertEquals((await source.current()).default().name, "a");
 });
 
-Deno.test("the embedded network is never pinned: the first file is somebody's word", async () => {
+Deno.test("the embedded network is never pinned: the first file replaces it", async () => {
   await using world = await CatalogWorld.make();
   const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
   await using source = world.onDemand({ embedded });
@@ -135,7 +138,7 @@ Deno.test("the embedded network is never pinned: the first file is somebody's wo
   assertEquals(world.log.all, ['warn the default network is "a" now, it was "podwire"']);
 });
 
-Deno.test("one that watches says when the default is no more, is pinned, or is another", async () => {
+Deno.test("a source that watches logs when the default network is gone, pinned, or replaced", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   world.attached.add("a");
@@ -154,12 +157,12 @@ Deno.test("one that watches says when the default is no more, is pinned, or is a
   ]);
 });
 
-Deno.test("once a network of a file was in force, the embedded one is never the default by itself", async () => {
+Deno.test("after a network of a file was in use, the embedded network never becomes the default by itself", async () => {
   const embedded = () => Promise.resolve(embeddedNetwork({ masquerade: undefined, ipv6: false }));
   await using world = await CatalogWorld.make();
   assertEquals((await once(world, { embedded })).default().name, "podwire");
   await world.write("10-a.conf", conf("a"));
-  // One that was named, too, was in use.
+  // A network that was named was in use too.
   assertEquals((await once(world, { embedded, defaultNetwork: "a" })).default().name, "a");
   await world.remove("10-a.conf");
   const emptied = await once(world, { embedded });
@@ -167,14 +170,14 @@ Deno.test("once a network of a file was in force, the embedded one is never the 
   const error = assertThrows(() => emptied.default(), CniError);
   assertEquals(error.kind, "not-ready");
   assertStringIncludes(error.message, world.confDir);
-  // Whoever asks for it gets it.
+  // A request that names it gets it.
   assertEquals(emptied.forPod("podwire").name, "podwire");
   assertEquals((await once(world, { embedded, defaultNetwork: "podwire" })).default().name, "podwire");
   await world.write("10-a.conf", conf("a"));
   assertEquals((await once(world, { embedded })).default().name, "a");
 });
 
-Deno.test("a file that cannot be used takes no default away to which containers are attached", async () => {
+Deno.test("an unusable first file does not replace a default network that containers are attached to", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   await world.write("05-bad.conf", "{");

@@ -21,7 +21,7 @@ async function inDir(fn: (directory: ConfigDirectory, dir: string) => Promise<vo
 const shown = (files: readonly LoadedFile[]) =>
   files.map(({ file, list, error }) => [file, list?.text ?? error?.message]);
 
-Deno.test("F17 F18 a directory that is read again and again gives what one that is read once gives", () =>
+Deno.test("F17 F18 a directory that is read again and again gives the same result as a fresh reading", () =>
   inDir(async (directory, dir) => {
     const steps: readonly (() => Promise<unknown>)[] = [
       () => Deno.writeTextFile(`${dir}/10-a.conflist`, list("a", "bridge")),
@@ -54,14 +54,14 @@ Deno.test("F17 F18 a directory that is read again and again gives what one that 
     assertEquals(error.context.file, dir);
   }));
 
-Deno.test("F24 what has not changed comes out as the same object, good or bad", () =>
+Deno.test("F24 a file that has not changed gives the same object, usable or not", () =>
   inDir(async (directory, dir) => {
     await Deno.writeTextFile(`${dir}/10-a.conflist`, list("a", "bridge"));
     await Deno.writeTextFile(`${dir}/20-b.conf`, "{");
     await Deno.writeTextFile(`${dir}/30-c.conf`, conf("c"));
     await Deno.mkdir(`${dir}/a`);
     await Deno.writeTextFile(`${dir}/a/10.conf`, '{"type": "tuning"}');
-    // What has changed just now could change once more within one tick of the file system's clock.
+    // A file that has just changed could change again within one tick of the file system's clock.
     for (const path of ["a/10.conf", "a", "10-a.conflist", "20-b.conf", "30-c.conf", ""]) {
       await Deno.utime(`${dir}/${path}`, LONG_AGO, LONG_AGO);
     }
@@ -71,27 +71,27 @@ Deno.test("F24 what has not changed comes out as the same object, good or bad", 
     assertEquals(first.map((file, index) => file === second[index]), [true, true, false]);
   }));
 
-Deno.test("what is expected is looked for by name, and only given where it is there", () =>
+Deno.test("expected files are opened by name, and returned only if they exist", () =>
   inDir(async (directory, dir) => {
     await Deno.writeTextFile(`${dir}/20-b.conf`, conf("b"));
-    // As if the listing had missed it.
+    // The listing does not return this file, as if it had missed it.
     await Deno.writeTextFile(`${dir}/10-hidden`, conf("hidden"));
     const files = await directory.read(["10-hidden", "20-b.conf", "30-absent.conf"]);
     assertEquals(files.map(({ list }) => list?.name), ["hidden", "b"]);
   }));
 
-Deno.test("F43 plugin folders and links are what else has to be watched", () =>
+Deno.test("F43 plugin folders and links are further paths to watch", () =>
   inDir(async (directory, dir) => {
     await Deno.writeTextFile(`${dir}/10-a.conflist`, list("a", "bridge"));
     await Deno.writeTextFile(`${dir}/../b.conf`, conf("b"));
     await Deno.symlink("../b.conf", `${dir}/20-b.conf`);
     await directory.read();
-    assertEquals(directory.beyond, [`${dir}/20-b.conf`]);
+    assertEquals(directory.furtherPaths, [`${dir}/20-b.conf`]);
     await Deno.mkdir(`${dir}/a`);
     await directory.read();
-    assertEquals(directory.beyond, [`${dir}/a`, `${dir}/20-b.conf`]);
+    assertEquals(directory.furtherPaths, [`${dir}/a`, `${dir}/20-b.conf`]);
     await Deno.remove(`${dir}/10-a.conflist`);
     await Deno.remove(`${dir}/20-b.conf`);
     await directory.read();
-    assertEquals(directory.beyond, []);
+    assertEquals(directory.furtherPaths, []);
   }));

@@ -27,7 +27,7 @@ const list = (name: string, ...types: string[]) =>
 const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "1.0.0", name, type });
 const plugin = (type: string) => JSON.stringify({ type });
 
-/** The network of that name in a catalogue of these files, as cnitool chooses it. */
+/** The network of that name in a catalog of these files, as cnitool chooses it. */
 function asCnitool(files: readonly LoadedFile[], name: string, confDir: string): NetworkConfigList {
   const never = { since: undefined, badSince: undefined };
   const content = files.map(({ file, list, error }) => ({ file, list, error, ...never }));
@@ -43,7 +43,7 @@ async function shown(dir: string): Promise<string[]> {
   });
 }
 
-Deno.test("A1 A6 A7 A8 A10 files with the three extensions count, in this spelling, not those below", () =>
+Deno.test("A1 A6 A7 A8 A10 files with the three extensions in lower case are read, but not those in folders", () =>
   inDir({
     "10-a.conf": conf("a"),
     "20-b.conflist": list("b", "bridge"),
@@ -65,14 +65,14 @@ Deno.test("A1 A6 A7 A8 A10 files with the three extensions count, in this spelli
     ]);
   }));
 
-Deno.test("A2 A3 a directory that is not there is empty, one that cannot be read is an error", () =>
+Deno.test("A2 A3 a missing directory is empty, and an unreadable one is an error", () =>
   inDir({ "file": "" }, async (dir) => {
     assertEquals(await loadDirectory(`${dir}/absent`), []);
     const error = await assertRejects(() => loadDirectory(`${dir}/file`), CniError);
     assertEquals([error.kind, error.context.file], ["io", `${dir}/file`]);
   }));
 
-Deno.test("A4 A5 directories are skipped, links to directories and links to nowhere are reported", () =>
+Deno.test("A4 A5 directories are skipped, and links to directories or to nowhere are reported", () =>
   inDir({ "real/net": conf("a") }, async (dir) => {
     await Deno.mkdir(`${dir}/sub.conf`);
     await Deno.symlink(`${dir}/real`, `${dir}/10-folder.conf`);
@@ -107,7 +107,7 @@ Deno.test("A9 files come in byte order of their names", () =>
     ]);
   }));
 
-Deno.test("A19 A20 a broken file is named with line and column and hides no other", () =>
+Deno.test("A19 A20 an unusable file is reported with line and column and hides no other", () =>
   inDir({
     "10-bad.conflist": '{\n  "name": "bad",\n  "plugins": [}',
     "20-worse.conf": '{"name": "worse", "type": 1}',
@@ -120,7 +120,7 @@ Deno.test("A19 A20 a broken file is named with line and column and hides no othe
     assertEquals(good?.list?.name, "good");
   }));
 
-Deno.test("A4 A5 A54 in the folder too directories are skipped and a link to nowhere makes the network bad", () =>
+Deno.test("A4 A5 A54 in the plugin folder directories are skipped, and a link to nowhere makes the network unusable", () =>
   inDir({ "10-web.conflist": list("web", "bridge"), "web/10-a.conf": plugin("portmap") }, async (dir) => {
     await Deno.mkdir(`${dir}/web/20-sub.conf`);
     assertEquals(await shown(dir), ["10-web.conflist web bridge+portmap"]);
@@ -154,7 +154,7 @@ Deno.test("A53 rejects a name that leaves the directory, and an empty one", () =
     assertEquals(fine?.list?.plugins.map(({ type }) => type), ["bridge"]);
   }));
 
-Deno.test("A56 A57 no folder, or an empty one, is fine as long as there is a plugin at all", () =>
+Deno.test("A56 A57 the plugin folder may be missing or empty if the list has a plugin", () =>
   inDir({
     "10-inlined.conflist": list("inlined", "bridge"),
     "20-folder.conflist": '{"cniVersion": "1.0.0", "name": "folder"}',
@@ -171,7 +171,7 @@ Deno.test("A56 A57 no folder, or an empty one, is fine as long as there is a plu
     ]);
   }));
 
-Deno.test("A58 A62 with loadOnlyInlinedPlugins the folder is not looked at, not even for errors", () =>
+Deno.test("A58 A62 with loadOnlyInlinedPlugins the folder is not read, not even for errors", () =>
   inDir({
     "10-web.conflist": JSON.stringify({
       cniVersion: "1.0.0",
@@ -182,7 +182,7 @@ Deno.test("A58 A62 with loadOnlyInlinedPlugins the folder is not looked at, not 
     "web/10.conf": "broken",
   }, async (dir) => assertEquals(await shown(dir), ["10-web.conflist web bridge"])));
 
-Deno.test("A59 one invalid file in the folder fails the whole network, with that file's name", () =>
+Deno.test("A59 one invalid file in the folder makes the whole network unusable, and the error names that file", () =>
   inDir({
     "10-web.conflist": list("web", "bridge"),
     "web/10.conf": plugin("portmap"),
@@ -193,13 +193,13 @@ Deno.test("A59 one invalid file in the folder fails the whole network, with that
     assertEquals([web?.error?.context.file, web?.error?.context.line], [`${dir}/web/20.conf`, 2]);
   }));
 
-Deno.test("A60 a file in place of the folder is an error that names it", () =>
+Deno.test("A60 a file at the path of the folder is an error that names it", () =>
   inDir({ "10-web.conflist": list("web", "bridge"), "web": "" }, async (dir) => {
     const [web] = await loadDirectory(dir);
     assertStringIncludes(web?.error?.msg ?? "", `failed to read plugin config files in ${dir}/web`);
   }));
 
-Deno.test("A61 A64 the effective list, with the folder's plugins, is what the text holds", () =>
+Deno.test("A61 A64 the text of the list contains the plugins of the folder", () =>
   inDir({
     "10-web.conflist":
       '{"cniVersion": "1.0.0", "name": "web", "plugins": [{"type": "bridge"}], "id": 12345678901234567890}',
@@ -212,12 +212,12 @@ Deno.test("A61 A64 the effective list, with the folder's plugins, is what the te
     assertStringIncludes(text, '"rate":1.0');
   }));
 
-Deno.test("A65 A75 a single configuration becomes a list of one plugin, without the folder's", () =>
+Deno.test("A65 A75 a single configuration becomes a list of one plugin, without the folder", () =>
   inDir({ "10-web.conf": conf("web"), "web/10.conf": plugin("portmap") }, async (dir) => {
     assertEquals(await shown(dir), ["10-web.conf web bridge"]);
   }));
 
-Deno.test("A68 A69 A70 A71 by name: a list before a configuration, and broken files in nobody's way", () =>
+Deno.test("A68 A69 A70 A71 by name: lists come before single configurations, and unusable files hide no others", () =>
   inDir({
     "05-broken.conflist": "{",
     "06-list.conf": list("stray", "bridge"),
@@ -245,7 +245,7 @@ Deno.test("A66 by name: the first list of that name in byte order of the files, 
     assertEquals(web.plugins.map(({ type }) => type), ["first", "folder"]);
   }));
 
-Deno.test("A72 A73 nothing there and nothing of that name are told apart, both as not found", async () => {
+Deno.test("A72 A73 an empty directory and an unknown name have different messages, both of kind not-found", async () => {
   await inDir({}, async (dir) => {
     const none = assertThrows(() => asCnitool([], "web", dir), CniError);
     assertEquals([none.kind, none.msg], ["not-found", `no net configurations found in ${dir}`]);
@@ -276,7 +276,7 @@ Deno.test("property: by name, the choice is the first list of that name, else th
   }
 });
 
-Deno.test("a file whose name does not go with what it holds says how it should be named", () =>
+Deno.test("the error about a file whose extension does not fit its content says how to name it", () =>
   inDir(
     { "1.conf": list("a", "bridge"), "2.json": list("b", "bridge"), "3.conflist": conf("c") },
     async (dir) => {
@@ -289,7 +289,7 @@ Deno.test("a file whose name does not go with what it holds says how it should b
     },
   ));
 
-Deno.test("UTF-16 is called by its name, with and without a mark, in both orders; so are marks and other bytes", () =>
+Deno.test("UTF-16 is recognized with and without byte order mark and in both orders, and so are other bytes that are not UTF-8", () =>
   inDir({}, async (dir) => {
     const units = (text: string, littleEndian: boolean) => {
       const view = new DataView(new ArrayBuffer(2 * text.length));
@@ -311,7 +311,7 @@ Deno.test("UTF-16 is called by its name, with and without a mark, in both orders
     }
   }));
 
-Deno.test("a plugin type that is a path is refused where the file is loaded, that of IPAM too", () =>
+Deno.test("a plugin type that is a path is refused when the file is loaded, also that of IPAM", () =>
   inDir({
     "1.conf": conf("a", "../rec"),
     "2.conflist": list("b", "bridge", "."),

@@ -1,4 +1,4 @@
-// What outlives the process: the last good version of each file. Each source here is that of another process.
+// The memory of the last usable content of each file. Each source here stands for another process.
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { dirname } from "@std/path/posix";
 import { CniError } from "../../lib/cni/error.ts";
@@ -9,7 +9,7 @@ async function once(world: CatalogWorld, ...options: Parameters<CatalogWorld["on
   return await source.current();
 }
 
-Deno.test("F42 a file that turned bad keeps its last good version, in this process and in later ones", async () => {
+Deno.test("F42 the last usable content of a file that becomes unusable stays in use, in this process and in later ones", async () => {
   await using world = await CatalogWorld.make({ "10-web.conflist": list("web", "bridge", "portmap") });
   await Deno.mkdir(world.path("web"));
   await world.write("web/10.conf", '{"type": "tuning"}');
@@ -29,7 +29,7 @@ Deno.test("F42 a file that turned bad keeps its last good version, in this proce
   }
   assertEquals(world.log.all.length, bad.length);
   for (const line of world.log.all) {
-    assertStringIncludes(line, "warn a configuration file cannot be used, what it said");
+    assertStringIncludes(line, "warn a configuration file cannot be used, its content since");
   }
   await world.write("10-web.conflist", list("web", "ptp"));
   const mended = await once(world);
@@ -39,7 +39,7 @@ Deno.test("F42 a file that turned bad keeps its last good version, in this proce
   assertEquals((await once(world)).default().plugins.map(({ type }) => type), ["ptp", "tuning"]);
 });
 
-Deno.test("F43 a plugin of the folder that turned bad leaves what the whole said before", async () => {
+Deno.test("F43 if a plugin of the folder becomes unusable, the whole former list stays in use", async () => {
   await using world = await CatalogWorld.make({ "10-web.conflist": list("web", "bridge") });
   await Deno.mkdir(world.path("web"));
   await world.write("web/10.conf", '{"type": "tuning"}');
@@ -52,7 +52,7 @@ Deno.test("F43 a plugin of the folder that turned bad leaves what the whole said
   assertEquals(catalog.default().plugins.map(({ type }) => type), ["bridge", "tuning"]);
 });
 
-Deno.test("since when a file is bad does not move, and is over when the file says again what it said", async () => {
+Deno.test("the time since when a file is unusable stays, and ends when the file is usable again", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   let hour = 0;
   const now = () => new Date(Date.UTC(2026, 0, 1, hour++));
@@ -71,7 +71,7 @@ Deno.test("since when a file is bad does not move, and is over when the file say
   assertEquals(await times(), [at(5), undefined]);
 });
 
-Deno.test("a file that was removed is forgotten: a bad one of its name has no good version", async () => {
+Deno.test("a removed file is forgotten: a new unusable file of its name is rejected", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await once(world);
   await world.remove("10-a.conf");
@@ -80,14 +80,14 @@ Deno.test("a file that was removed is forgotten: a bad one of its name has no go
   assertEquals(briefs(await once(world)), ["10-a.conf - rejected", "20-b.conf b used"]);
 });
 
-Deno.test("a file that never was good is not used, and does not stand in the way of others", async () => {
+Deno.test("a file that was never usable is not used, and does not hide others", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": "{" });
   const catalog = await once(world);
   assertEquals(briefs(catalog), ["10-a.conf - rejected"]);
   assertEquals(assertThrows(() => catalog.default(), CniError).kind, "not-ready");
 });
 
-Deno.test("two directories, and two state directories, have nothing to do with each other", async () => {
+Deno.test("two directories, and two state directories, do not affect each other", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   await Deno.mkdir(`${world.dir}/other`);
@@ -98,7 +98,7 @@ Deno.test("two directories, and two state directories, have nothing to do with e
   assertEquals(briefs(await once(world)), ["10-a.conf a stale default"]);
 });
 
-Deno.test("what is remembered is written when something is new, with mode 0600, and only then", async () => {
+Deno.test("the memory is written only if something has changed, with mode 0600", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   const file = await world.memoryFile();
@@ -112,7 +112,7 @@ Deno.test("what is remembered is written when something is new, with mode 0600, 
   assert((await Deno.stat(file)).ino !== before.ino);
 });
 
-Deno.test("what a killed process was writing is cleared away by the next that writes", async () => {
+Deno.test("the next process that writes removes the unfinished file of a killed process", async () => {
   await using world = await CatalogWorld.make({ "10-web.conflist": list("web", "bridge") });
   await once(world);
   const dir = dirname(await world.memoryFile());
@@ -123,7 +123,7 @@ Deno.test("what a killed process was writing is cleared away by the next that wr
   assertEquals(names.filter((name) => name.endsWith(".tmp")), []);
 });
 
-Deno.test("where nothing can be written, it is remembered as long as the process lives, and said once", async () => {
+Deno.test("if the memory cannot be written, it lasts as long as the process, and one warning is logged", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await Deno.writeTextFile(`${world.dir}/file`, "");
   const stateDir = `${world.dir}/file`;
@@ -132,15 +132,15 @@ Deno.test("where nothing can be written, it is remembered as long as the process
   await world.write("10-a.conf", "{");
   assertEquals(briefs(await source.current()), ["10-a.conf a stale default"]);
   await source.current();
-  const told = world.log.all.filter((line) => line.includes("remembered"));
-  assertEquals(told.length, 1, told.join("\n"));
-  // The disk is there again.
+  const warnings = world.log.all.filter((line) => line.includes("the memory of the configuration"));
+  assertEquals(warnings.length, 1, warnings.join("\n"));
+  // The state directory can be written again.
   await Deno.remove(stateDir);
   await source.current();
   assertEquals(briefs(await once(world, { stateDir })), ["10-a.conf a stale default"]);
 });
 
-Deno.test("what was damaged is moved aside and told of, and the files are read as ever", async () => {
+Deno.test("a damaged memory is moved aside and logged, and the files are read as before", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   const file = await world.memoryFile();
@@ -149,14 +149,14 @@ Deno.test("what was damaged is moved aside and told of, and the files are read a
     await Deno.writeTextFile(file, text);
     assertEquals(briefs(await once(world)), ["10-a.conf a used default"]);
     assertEquals(await Deno.readTextFile(`${file}.bad-${n + 1}`), text);
-    const told = world.log.all.slice(2 * n);
-    assertStringIncludes(told[0] ?? "", "warn a record cannot be read, and is left as it is");
-    assertStringIncludes(told[1] ?? "", "warn a record could not be read and was moved aside");
+    const warnings = world.log.all.slice(2 * n);
+    assertStringIncludes(warnings[0] ?? "", "warn a record cannot be read, and is left as it is");
+    assertStringIncludes(warnings[1] ?? "", "warn a record could not be read and was moved aside");
   }
   assertEquals(world.log.all.length, 10);
 });
 
-Deno.test("what a newer version remembers is not used and never written over", async () => {
+Deno.test("the memory of a newer version is not used and never overwritten", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await once(world);
   const file = await world.memoryFile();
@@ -169,16 +169,16 @@ Deno.test("what a newer version remembers is not used and never written over", a
   }
 });
 
-Deno.test("two processes at once remember what either has seen", async () => {
+Deno.test("two processes at once remember what either of them has read", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using one = world.onDemand();
   await using two = world.onDemand();
   for (let round = 0; round < 10; round++) {
     await world.write("10-a.conf", conf(`a${round}`));
     await Promise.all([one.current(), two.current()]);
-    const seeing = round % 2 === 0 ? one : two;
+    const reader = round % 2 === 0 ? one : two;
     await world.write("20-b.conf", conf(`b${round}`));
-    await seeing.current();
+    await reader.current();
     await world.write("20-b.conf", "{");
     const [ofOne, ofTwo] = await Promise.all([one.current(), two.current()]);
     assertEquals(briefs(ofOne), [`10-a.conf a${round} used default`, `20-b.conf b${round} stale`]);

@@ -20,7 +20,7 @@ Deno.test("A11 G13 G14 a network is read from text and from bytes, a list and a 
   }
 });
 
-Deno.test("A12 what is no network is refused, naming the file and the place", () => {
+Deno.test("A12 content that is not a network is refused with the file and the place", () => {
   const cases: readonly [string | Uint8Array, number][] = [
     ["", 6],
     ["{", 6],

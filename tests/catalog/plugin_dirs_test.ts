@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { PluginDirs } from "../../lib/catalog/plugin_dirs.ts";
 
-Deno.test("F36 a directory of plugins has changed when a plugin came, went, or may be executed or is another by now", async () => {
+Deno.test("F36 a plugin directory has changed if a plugin appeared, disappeared, was replaced or became executable", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-plugin-dirs-" });
   try {
     const dirs = new PluginDirs([`${dir}/one`, `${dir}/two`]);
@@ -31,7 +31,7 @@ Deno.test("F36 a directory of plugins has changed when a plugin came, went, or m
   }
 });
 
-Deno.test("F126 with the directories go those of the vendors of the plugins in use, whose coming alone is no change", async () => {
+Deno.test("F126 vendor directories of the plugins in use are included, and including them is not a change", async () => {
   const dirs = new PluginDirs(["/nowhere/bin", ""]);
   assertEquals(dirs.pathsFor(["bridge", "ptp"]), ["/nowhere/bin", "/opt/bridge/bin", "/opt/ptp/bin"]);
   assertEquals(await dirs.haveChanged([]), false);

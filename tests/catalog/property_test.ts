@@ -1,5 +1,5 @@
-// Whatever is done to a configuration directory: once it is quiet, what is in force is what a fresh look finds, and
-// for files that are bad what they said when they were good. The model knows each version that could have been seen.
+// Random changes of a configuration directory: once it is quiet, the networks in use are those of a fresh reading, and for
+// unusable files those of their last usable content. The model contains each content that could have been read.
 import { assert, assertEquals } from "@std/assert";
 import { loadDirectory } from "../../lib/catalog/load.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
@@ -10,28 +10,28 @@ const FILES = ["10-a.conflist", "20-b.conf", "30-c.json", "40-d.conflist"] as co
 const NETWORKS = ["a", "b", "c"] as const;
 const NONE = "(none)";
 
-/** What each file may say that is in force, as text; `NONE` if it may have none. */
+/** The contents that can be in use for each file, as text; `NONE` if it may have none. */
 type Possible = Map<string, Set<string>>;
 
-/** Adds what can be seen now: what is good counts, what is gone is forgotten, what is bad leaves all open. */
-async function see(confDir: string, possible: Possible): Promise<void> {
-  const there = new Map((await loadDirectory(confDir)).map((loaded) => [loaded.file, loaded]));
+/** Adds what can be read now: a usable content, or nothing for a missing file. An unusable file adds nothing. */
+async function record(confDir: string, possible: Possible): Promise<void> {
+  const found = new Map((await loadDirectory(confDir)).map((loaded) => [loaded.file, loaded]));
   for (const name of FILES) {
     const file = `${confDir}/${name}`;
     const versions = possible.get(file) ?? new Set([NONE]);
-    const { list } = there.get(file) ?? {};
-    if (!there.has(file)) versions.add(NONE);
+    const { list } = found.get(file) ?? {};
+    if (!found.has(file)) versions.add(NONE);
     else if (list !== undefined) versions.add(list.text);
     possible.set(file, versions);
   }
 }
 
-/** What the catalogue has of each file. */
-function inForce(catalog: Catalog): Map<string, string> {
+/** The content in use of each file. */
+function contentInUse(catalog: Catalog): Map<string, string> {
   return new Map(catalog.content.files.map(({ file, list }) => [file, list?.text ?? NONE]));
 }
 
-/** What is wrong with the catalogue after what was done, if anything. */
+/** Returns what is wrong with the catalog after the changes, or undefined. */
 async function fault(confDir: string, catalog: Catalog, possible: Possible): Promise<string | undefined> {
   const fresh = await loadDirectory(confDir);
   const files = catalog.content.files;
@@ -43,8 +43,8 @@ async function fault(confDir: string, catalog: Catalog, possible: Possible): Pro
       return `${file}: ${got?.error?.message}, not ${error?.message}`;
     }
     const text = got?.list?.text ?? NONE;
-    if (list !== undefined && text !== list.text) return `${file} says ${list.text}, not ${text}`;
-    if (list === undefined && !possible.get(file)?.has(text)) return `${file} never said ${text}`;
+    if (list !== undefined && text !== list.text) return `${file} contains ${list.text}, not ${text}`;
+    if (list === undefined && !possible.get(file)?.has(text)) return `${file} never contained ${text}`;
   }
   return undefined;
 }
@@ -55,7 +55,7 @@ async function ignoreMissing(promise: Promise<unknown>): Promise<void> {
   });
 }
 
-/** One thing that people and programs do to such a directory. */
+/** Makes one random change, as people and programs do. */
 async function change(
   world: CatalogWorld,
   random: Random,
@@ -67,7 +67,7 @@ async function change(
   const network = random.one(NETWORKS);
   const text = name.endsWith(".conflist") ? list(network, `p${n}`) : conf(network, `p${n}`);
   const folder = world.path(network);
-  const deeds: Record<string, () => Promise<unknown>> = {
+  const actions: Record<string, () => Promise<unknown>> = {
     "write": () => Deno.writeTextFile(path, text),
     "replace": async () => {
       await Deno.writeTextFile(world.path("new.tmp"), text);
@@ -96,38 +96,43 @@ async function change(
       await Deno.remove(`${world.parent}/former`, { recursive: true });
     },
   };
-  const deed = random.one(Object.keys(deeds));
-  await deeds[deed]?.();
-  return `${deed} ${name}`;
+  const action = random.one(Object.keys(actions));
+  await actions[action]?.();
+  return `${action} ${name}`;
 }
 
-async function settle(watched: WatchedWorld, world: CatalogWorld, possible: Possible, done: string[]) {
+async function waitUntilRight(
+  watched: WatchedWorld,
+  world: CatalogWorld,
+  possible: Possible,
+  done: string[],
+) {
   let wrong: string | undefined;
   const isRight = async () => {
     wrong = await fault(world.confDir, await watched.source.current(), possible);
     return wrong === undefined;
   };
-  await watched.until(isRight, "it settles").catch((error) => {
+  await watched.until(isRight, "the catalog is right").catch((error) => {
     throw new Error(`${wrong} after ${done.join(", ")}`, { cause: error });
   });
 }
 
 for (const seed of [1, 2, 3]) {
-  Deno.test(`F28 F36 F40 F43 F44 after any changes, what is in force is what is there and what was good (${seed})`, async () => {
+  Deno.test(`F28 F36 F40 F43 F44 after any changes, the networks in use are those of the files and of their last usable contents (${seed})`, async () => {
     await using world = await CatalogWorld.make({ [FILES[0]]: list("a", "p"), [FILES[1]]: conf("b") });
     await using watched = await world.watch({ gatherMs: 30 });
     const random = new Random(seed);
     for (let round = 0; round < 15; round++) {
-      const before = inForce(await watched.source.current());
+      const before = contentInUse(await watched.source.current());
       const possible: Possible = new Map([...before].map(([file, text]) => [file, new Set([text])]));
       const done: string[] = [];
       for (let n = 1 + random.below(6); n > 0; n--) {
-        const look = () => see(world.confDir, possible);
+        const look = () => record(world.confDir, possible);
         done.push(await change(world, random, round * 10 + n, look));
         await look();
       }
-      await settle(watched, world, possible, done);
-      // A look of one's own finds nothing else.
+      await waitUntilRight(watched, world, possible, done);
+      // A reading on request finds the same.
       const catalog = await watched.source.reload();
       assertEquals(await fault(world.confDir, catalog, possible), undefined);
     }

@@ -1,16 +1,16 @@
-// F44: whatever is put in the place of a directory that is watched, by two at once: Deno has one watch of a path for
-// all of a process. Looking now and then is off, so what is found was told by an event.
+// F44: a watched directory is replaced in several ways, with two watchers at once: Deno has one watch per path for the whole
+// process. Polling is off, so each change is found by an event.
 import { CatalogWorld, conf } from "./world.ts";
 
-/** How the directory with network `name` in it comes to be in the place of the one before. */
-interface Way {
+/** A way to replace the directory by one with network `name`. */
+interface Replacement {
   readonly what: string;
   readonly put: (world: CatalogWorld, name: string) => Promise<void>;
-  /** How a second file comes then. @default {writeSecond} */
+  /** Adds a second file. @default {writeSecond} */
   readonly add?: (world: CatalogWorld, name: string) => Promise<void>;
 }
 
-const writeSecond: Way["put"] = (world, name) => world.write("20.conf", conf(name));
+const writeSecond: Replacement["put"] = (world, name) => world.write("20.conf", conf(name));
 
 const fill = async (dir: string, name: string) => {
   await Deno.mkdir(dir, { recursive: true });
@@ -37,16 +37,16 @@ async function switchData(world: CatalogWorld, files: Readonly<Record<string, st
   if (former !== undefined) await Deno.remove(`${confDir}/${former}`, { recursive: true });
 }
 
-const WAYS: readonly Way[] = [
+const REPLACEMENTS: readonly Replacement[] = [
   {
-    what: "it is removed and made again",
+    what: "it is removed and created again",
     put: async ({ confDir }, name) => {
       await Deno.remove(confDir, { recursive: true });
       await fill(confDir, name);
     },
   },
   {
-    what: "its parent is removed and made again",
+    what: "its parent is removed and created again",
     put: async ({ parent, confDir }, name) => {
       await Deno.remove(parent, { recursive: true });
       await fill(confDir, name);
@@ -61,7 +61,7 @@ const WAYS: readonly Way[] = [
     },
   },
   {
-    what: "its parent is moved away, and removed once another one is there",
+    what: "its parent is moved away, and removed after another one exists",
     put: async ({ dir, parent }, name) => {
       await fill(`${dir}/next/net.d`, name);
       await Deno.rename(parent, `${dir}/former`);
@@ -89,22 +89,22 @@ const WAYS: readonly Way[] = [
   },
 ];
 
-for (const { what, put, add = writeSecond } of WAYS) {
-  Deno.test(`F44 two who watch a directory both follow it when ${what}, again and again`, async () => {
+for (const { what, put, add = writeSecond } of REPLACEMENTS) {
+  Deno.test(`F44 two watchers of a directory both follow it if ${what}, several times`, async () => {
     await using world = await CatalogWorld.make({ "10.conf": conf("first") });
     await using one = await world.watch();
     await using other = await world.watch();
-    const both = async (...expected: string[]) => {
+    const bothBecome = async (...expected: string[]) => {
       await one.becomes(...expected);
       await other.becomes(...expected);
     };
-    await both("10.conf first used default");
+    await bothBecome("10.conf first used default");
     for (const name of ["a", "b", "c"]) {
       await Deno.remove(world.path("20.conf")).catch(() => {});
       await put(world, name);
-      await both(`10.conf ${name} used default`);
+      await bothBecome(`10.conf ${name} used default`);
       await add(world, `${name}2`);
-      await both(`10.conf ${name} used default`, `20.conf ${name}2 used`);
+      await bothBecome(`10.conf ${name} used default`, `20.conf ${name}2 used`);
     }
   });
 }

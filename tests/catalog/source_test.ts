@@ -1,11 +1,11 @@
-// The source that reads when it is asked.
+// The source that reads on each request.
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { CatalogChange } from "../../lib/catalog/source.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { briefs, CatalogWorld, conf, list } from "./world.ts";
 import { delay } from "../../lib/async/wait.ts";
 
-Deno.test("F15 F45 F46 G23 without watching, each question sees what is there by then; a start without networks recovers", async () => {
+Deno.test("F15 F45 F46 G23 without a watch, each request reads the current files, also after a start without networks", async () => {
   await using world = await CatalogWorld.make();
   await Deno.remove(world.parent, { recursive: true });
   await using source = world.onDemand();
@@ -20,7 +20,7 @@ Deno.test("F15 F45 F46 G23 without watching, each question sees what is there by
   assertEquals((await source.current()).default().name, "b");
 });
 
-Deno.test("F24 what has not changed is not parsed again, and gives the same catalogue", async () => {
+Deno.test("F24 files that have not changed are not parsed again, and the catalog is the same object", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conflist": list("b", "ptp") });
   await Deno.mkdir(world.path("b"));
   await world.write("b/10.conf", '{"type": "tuning"}');
@@ -32,12 +32,12 @@ Deno.test("F24 what has not changed is not parsed again, and gives the same cata
   const second = await source.current();
   assertEquals(second.forPod("b").plugins.map(({ type }) => type), ["ptp", "sbr"]);
   assert(second.forPod("a") === first.forPod("a"));
-  // Written anew with the same words.
+  // Rewritten with the same content.
   await world.write("10-a.conf", conf("a"));
   assert(await source.current() === second);
 });
 
-Deno.test("F24 a change right after a reading is seen, though size and time of the file may be the same", async () => {
+Deno.test("F24 a change right after a reading is found, although size and time of the file may be the same", async () => {
   await using world = await CatalogWorld.make();
   await using source = world.onDemand();
   for (let n = 10; n < 60; n++) {
@@ -46,7 +46,7 @@ Deno.test("F24 a change right after a reading is seen, though size and time of t
   }
 });
 
-Deno.test("F24 G16 of 1,000 networks, reading again what has not changed costs a fraction of the first reading", async () => {
+Deno.test("F24 G16 with 1,000 networks, reading again without changes takes a fraction of the first reading", async () => {
   await using world = await CatalogWorld.make();
   for (let n = 0; n < 1_000; n++) {
     const plugins = ["bridge", "portmap", "tuning"].map((type) => ({
@@ -69,7 +69,7 @@ Deno.test("F24 G16 of 1,000 networks, reading again what has not changed costs a
   assert(again * 2 < first, `${again} ms after ${first} ms`);
 });
 
-Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 a directory that cannot be read leaves the former networks in force, and reload() says why", async () => {
+Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 if the directory cannot be read, the former networks stay in use, and reload() throws why", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": "{" });
   await using source = world.onDemand();
   await source.current();
@@ -78,14 +78,14 @@ Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 a directory that cannot be read leaves t
   const former = await source.current();
   assertEquals(briefs(former), ["10-a.conf a stale default", "20-b.conf - rejected"]);
   assertEquals(former.forPod("a").name, "a");
-  assertStringIncludes(world.log.all.join("\n"), "what it held stays in force");
-  // The kind, what it is about and the cause are there.
+  assertStringIncludes(world.log.all.join("\n"), "its former networks stay in use");
+  // The error has its kind, its file and its cause.
   const error = await assertRejects(() => source.reload(), CniError);
   assertEquals([error.kind, error.context.file], ["io", world.confDir]);
   assert(error.cause instanceof Error);
 });
 
-Deno.test("F27 another process that cannot read the directory uses what the last one that could has read", async () => {
+Deno.test("F27 a process that cannot read the directory uses what an earlier process has read", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using first = world.onDemand();
   await first.current();
@@ -93,21 +93,21 @@ Deno.test("F27 another process that cannot read the directory uses what the last
   await Deno.writeTextFile(world.confDir, "a file");
   await using second = world.onDemand();
   assertEquals(briefs(await second.current()), ["10-a.conf a stale default"]);
-  await using stranger = world.onDemand({ stateDir: `${world.dir}/other` });
-  assertEquals((await assertRejects(() => stranger.current(), CniError)).kind, "io");
+  await using other = world.onDemand({ stateDir: `${world.dir}/other` });
+  assertEquals((await assertRejects(() => other.current(), CniError)).kind, "io");
 });
 
-Deno.test("F29 a reading that was asked for after a change sees it, however many are asked for at once", async () => {
+Deno.test("F29 a reading that is requested after a change finds it, also with many requests at once", async () => {
   await using world = await CatalogWorld.make();
   await using source = world.onDemand();
-  const seen: Promise<void>[] = [];
+  const readings: Promise<void>[] = [];
   let newest = 0;
   for (let n = 1; n <= 40; n++) {
-    // No reading may meet half a file: that is another test.
+    // The file is replaced as a whole: unfinished files have another test.
     await world.write("new.tmp", conf(`n${n}`));
     await Deno.rename(world.path("new.tmp"), world.path("10-a.conf"));
     for (let k = 0; k < 3; k++) {
-      seen.push((async () => {
+      readings.push((async () => {
         const name = (await source.reload()).default().name;
         assert(Number(name.slice(1)) >= n, `${name} after n${n}`);
         // An older state never follows a newer one.
@@ -116,11 +116,11 @@ Deno.test("F29 a reading that was asked for after a change sees it, however many
       })());
     }
   }
-  await Promise.all(seen);
+  await Promise.all(readings);
   assertEquals((await source.current()).default().name, "n40");
 });
 
-Deno.test("F19 F20 F22 F23 F136 G19 G20 G22 a file that cannot be used is skipped and told of, wherever it stands", async () => {
+Deno.test("F19 F20 F22 F23 F136 G19 G20 G22 an unusable file is skipped and reported, at any place", async () => {
   await using world = await CatalogWorld.make({
     "05-null.conf": "null",
     "06-null.conflist": "null",
@@ -141,7 +141,7 @@ Deno.test("F19 F20 F22 F23 F136 G19 G20 G22 a file that cannot be used is skippe
   }
 });
 
-Deno.test("F21 G21 a network whose plugin is not installed keeps its place: no other one stands in for it", async () => {
+Deno.test("F21 G21 a network whose plugin is not installed stays the default: no other one replaces it", async () => {
   await using world = await CatalogWorld.make({
     "10-a.conf": conf("a", "not-installed"),
     "20-b.conf": conf("b"),
@@ -150,7 +150,7 @@ Deno.test("F21 G21 a network whose plugin is not installed keeps its place: no o
   assertEquals(briefs(await source.current()), ["10-a.conf a used default", "20-b.conf b used"]);
 });
 
-Deno.test("F25 G17 of two files with the same name, the one that comes first is in force, also while it is bad", async () => {
+Deno.test("F25 G17 of two files with the same network name the first is used, also while it is unusable", async () => {
   await using world = await CatalogWorld.make({
     "10-web.conf": conf("web", "one"),
     "20-web.conf": conf("web", "two"),
@@ -163,14 +163,14 @@ Deno.test("F25 G17 of two files with the same name, the one that comes first is 
   assertEquals(briefs(await source.current()), ["10-web.conf web stale default", "20-web.conf web shadowed"]);
   await world.remove("10-web.conf");
   assertEquals(await plugin(), "two");
-  // A bad one that would be shadowed anyway is only bad.
+  // An unusable file that would be shadowed is only rejected.
   await world.write("30-web.conf", conf("web", "three"));
   await source.current();
   await world.write("30-web.conf", "{");
   assertEquals(briefs(await source.current()), ["20-web.conf web used default", "30-web.conf - rejected"]);
 });
 
-Deno.test("F40 a file that was removed takes its network with it, the default one or any other", async () => {
+Deno.test("F40 the network of a removed file is gone, also if it was the default", async () => {
   await using world = await CatalogWorld.make({
     "10-a.conf": conf("a"),
     "20-b.conf": conf("b"),
@@ -185,20 +185,20 @@ Deno.test("F40 a file that was removed takes its network with it, the default on
   assertEquals(world.log.all, ['warn the default network is "c" now, it was "a"']);
 });
 
-Deno.test("a file that is gone for a moment while it is written anew has not been removed", async () => {
+Deno.test("a file that is missing for a moment while it is rewritten does not count as removed", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await using source = world.onDemand();
   await source.current();
   await world.remove("10-a.conf");
   const reading = source.current();
   await delay(50);
-  // Whole before the second look can begin.
+  // The whole file is written before the second reading can begin.
   Deno.writeTextFileSync(world.path("10-a.conf"), conf("a"));
   assertEquals((await reading).default().name, "a");
   assertEquals(world.log.all, []);
 });
 
-Deno.test("changes are told of, by whoever asks first", async () => {
+Deno.test("the first request after a change emits it", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using source = world.onDemand();
   const changes: CatalogChange[] = [];
@@ -212,7 +212,7 @@ Deno.test("changes are told of, by whoever asks first", async () => {
   assert(changes[0]?.catalog === catalog);
 });
 
-Deno.test("once closed, it reads no more, and what was reading ends", async () => {
+Deno.test("a closed source does not read, and its reading ends", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   const source = world.onDemand();
   await source.current();

@@ -1,5 +1,5 @@
-// The source that watches, against real directories and the real kernel. Looking now and then is off unless a test
-// says so: what is found was told by an event.
+// The source that watches, with real directories and the real kernel. Polling is off unless a test sets it, so each change is
+// found by an event.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type WatchDirs, watchDirs, type WatchListener } from "../../lib/host/watch.ts";
 import { CniError } from "../../lib/cni/error.ts";
@@ -8,7 +8,7 @@ import { delay } from "../../lib/async/wait.ts";
 
 const A = "10-a.conf a used default";
 
-Deno.test("F16 the watch is there before the first reading", async () => {
+Deno.test("F16 the watch exists before the first reading", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   const order: string[] = [];
   const reader = world.reader({ now: () => (order.push("read"), new Date()) });
@@ -21,7 +21,7 @@ Deno.test("F16 the watch is there before the first reading", async () => {
   await watched.becomes(A);
 });
 
-Deno.test("F16 of files that appear while it is opened, none is missed", async () => {
+Deno.test("F16 no file that appears while the source opens is missed", async () => {
   for (let round = 0; round < 10; round++) {
     await using world = await CatalogWorld.make();
     const names = Array.from({ length: 12 }, (_, index) => `${10 + index}-n.conf`);
@@ -35,7 +35,7 @@ Deno.test("F16 of files that appear while it is opened, none is missed", async (
   }
 });
 
-Deno.test("F36 F40 F43 a file that is made, rewritten, renamed or removed, and a plugin folder: each is noticed", async () => {
+Deno.test("F36 F40 F43 created, rewritten, renamed and removed files and plugin folders are noticed", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   assertEquals(await watched.now(), [A]);
@@ -60,7 +60,7 @@ Deno.test("F36 F40 F43 a file that is made, rewritten, renamed or removed, and a
   await watched.becomes(A);
 });
 
-Deno.test("F42 a file that is written in ten steps gives one change, without the halves in between", async () => {
+Deno.test("F42 a file that is written in ten steps gives one change, without the unfinished contents", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch({ gatherMs: 4_000 });
   const text = list("b", "bridge", "portmap", "tuning");
@@ -79,7 +79,7 @@ Deno.test("F42 a file that is written in ten steps gives one change, without the
   assertEquals(world.log.all, []);
 });
 
-Deno.test("F42 where events never cease, they are not waited for forever", async () => {
+Deno.test("F42 if events never stop, the wait for further events still ends", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch({ gatherMs: 200 });
   let ended = false;
@@ -97,17 +97,17 @@ Deno.test("F42 where events never cease, they are not waited for forever", async
   }
 });
 
-Deno.test("F28 what changed at once comes into force at once", async () => {
+Deno.test("F28 changes at the same time come into use at the same time", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a"), "20-b.conf": conf("b") });
   await using watched = await world.watch({ gatherMs: 500 });
-  // Without a moment in between in which somebody could look.
+  // Synchronous: no reading can happen in between.
   for (const name of ["10-a.conf", "20-b.conf"]) Deno.removeSync(world.path(name));
   for (const name of ["c", "d"]) Deno.writeTextFileSync(world.path(`30-${name}.conf`), conf(name));
   await watched.becomes("30-c.conf c used default", "30-d.conf d used");
   assertEquals(watched.changes.length, 1);
 });
 
-Deno.test("F44 the directory is removed and made again, also with its parent, and is watched as before", async () => {
+Deno.test("F44 a directory that is removed and created again, also with its parent, is watched as before", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   for (const removed of [world.confDir, world.parent]) {
@@ -121,7 +121,7 @@ Deno.test("F44 the directory is removed and made again, also with its parent, an
   }
 });
 
-Deno.test("F44 the directory is replaced by another one, and moved away", async () => {
+Deno.test("F44 a directory that is replaced, and one that is moved away, are noticed", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   await Deno.mkdir(`${world.parent}/next`);
@@ -138,7 +138,7 @@ Deno.test("F44 the directory is replaced by another one, and moved away", async 
   await watched.becomes("10-b.conf b used default", "20-c.conf c used");
 });
 
-Deno.test("F44 the directory becomes a link, the link is switched, and what it leads to changes", async () => {
+Deno.test("F44 a directory that becomes a link is followed, also when the link is switched or its target changes", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   for (const name of ["one", "two"]) {
@@ -157,7 +157,7 @@ Deno.test("F44 the directory becomes a link, the link is switched, and what it l
   await watched.becomes("10-two.conf two used default", "20-c.conf c used");
 });
 
-Deno.test("F44 the directory that was replaced is removed later, and the one in its place is watched on", async () => {
+Deno.test("F44 the later removal of a replaced directory does not affect the watch of the new one", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   await Deno.mkdir(`${world.parent}/next`);
@@ -172,7 +172,7 @@ Deno.test("F44 the directory that was replaced is removed later, and the one in 
   await watched.becomes("10-b.conf b used default", "20-c.conf c used");
 });
 
-Deno.test("a file that is a link is watched where it leads to", async () => {
+Deno.test("a file that is a link is watched at its target", async () => {
   await using world = await CatalogWorld.make();
   await Deno.writeTextFile(`${world.dir}/elsewhere.conf`, conf("a"));
   await Deno.symlink("../../elsewhere.conf", world.path("10-a.conf"));
@@ -182,7 +182,7 @@ Deno.test("a file that is a link is watched where it leads to", async () => {
   await watched.becomes("10-a.conf other used default");
 });
 
-Deno.test("F14 F124 a directory that is not there when it is opened is not made, and noticed when somebody makes it", async () => {
+Deno.test("F14 F124 a directory that does not exist at the start is not created, and noticed when it appears", async () => {
   await using world = await CatalogWorld.make();
   await Deno.remove(world.parent, { recursive: true });
   await using watched = await world.watch();
@@ -196,32 +196,32 @@ Deno.test("F14 F124 a directory that is not there when it is opened is not made,
   await watched.becomes(A);
 });
 
-Deno.test("F36 plugins that are installed, made executable or removed are told of, also in a directory that is made", async () => {
+Deno.test("F36 installed, executable and removed plugins are noticed, also in a new directory", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   const later = `${world.dir}/later/bin`;
   await using watched = await world.watch({ pluginDirs: [world.pluginDir, later] });
-  const told = async (what: string) => {
+  const noticed = async (what: string) => {
     await watched.until(() => watched.changes.some(({ plugins }) => plugins), what);
     assert(watched.changes.every(({ networks }) => !networks));
     await delay(200);
     watched.changes.length = 0;
   };
   await Deno.writeTextFile(`${world.pluginDir}/bridge`, "#!/bin/sh\n", { mode: 0o644 });
-  await told("installed");
+  await noticed("installed");
   await Deno.chmod(`${world.pluginDir}/bridge`, 0o755);
-  await told("made executable");
+  await noticed("made executable");
   await Deno.remove(`${world.pluginDir}/bridge`);
-  await told("removed");
+  await noticed("removed");
   await Deno.mkdir(later, { recursive: true });
   await Deno.writeTextFile(`${later}/ptp`, "#!/bin/sh\n", { mode: 0o755 });
-  await told("installed where nothing was");
+  await noticed("installed where nothing was");
 });
 
-Deno.test("F37 a change that changes nothing is not told of", async () => {
+Deno.test("F37 a change that leaves the content the same emits nothing", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   const before = await watched.source.current();
-  // Without a moment in between in which it is empty.
+  // Synchronous: no reading can find it empty.
   Deno.writeTextFileSync(world.path("10-a.conf"), conf("a"));
   await world.write("README", "nothing of ours");
   await Deno.chmod(world.path("10-a.conf"), 0o600);
@@ -230,10 +230,10 @@ Deno.test("F37 a change that changes nothing is not told of", async () => {
   assert(await watched.source.current() === before);
 });
 
-/** A watch that tells what a test wants, and how often it was made. */
-class Puppet {
+/** A watch whose events a test causes, and which counts how often it was made. */
+class FakeWatch {
   readonly made: WatchListener[] = [];
-  /** How many more times it cannot be made. */
+  /** How many more times making it fails. */
   refusals = 0;
   readonly watch: WatchDirs = (_dirs, listener) => {
     if (this.refusals-- > 0) return Promise.reject(new Error("no space left on device (os error 28)"));
@@ -246,18 +246,18 @@ class Puppet {
   }
 }
 
-Deno.test("F41 an overflow of the queue of events, which names no path, has everything looked at", async () => {
+Deno.test("F41 after an overflow of the event queue, which names no path, everything is read", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
-  const puppet = new Puppet();
-  await using watched = await world.watch({ watch: puppet.watch });
+  const fake = new FakeWatch();
+  await using watched = await world.watch({ watch: fake.watch });
   await world.write("20-b.conf", conf("b"));
   await Deno.writeTextFile(`${world.pluginDir}/bridge`, "");
-  puppet.last.changed([]);
+  fake.last.changed([]);
   await watched.becomes(A, "20-b.conf b used");
-  await watched.until(() => watched.changes.some(({ plugins }) => plugins), "the plugin is told of");
+  await watched.until(() => watched.changes.some(({ plugins }) => plugins), "the plugin is noticed");
 });
 
-Deno.test("F41 more events at once than anybody keeps leave no change unseen", async () => {
+Deno.test("F41 more events at once than the queue holds: no change is missed", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   for (let round = 0; round < 5; round++) {
@@ -267,52 +267,55 @@ Deno.test("F41 more events at once than anybody keeps leave no change unseen", a
   }
 });
 
-Deno.test("F41 a watch that fails is made anew after a while, and what changed meanwhile is noticed", async () => {
+Deno.test("F41 a watch that fails is made again after a while, and changes meanwhile are noticed", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
-  const puppet = new Puppet();
-  await using watched = await world.watch({ watch: puppet.watch });
-  const made = puppet.made.length;
-  puppet.refusals = 1;
-  puppet.last.failed(new Error("the watcher is broken"));
+  const fake = new FakeWatch();
+  await using watched = await world.watch({ watch: fake.watch });
+  const made = fake.made.length;
+  fake.refusals = 1;
+  fake.last.failed(new Error("the watcher is broken"));
   await world.write("20-b.conf", conf("b"));
   await watched.becomes(A, "20-b.conf b used");
-  await watched.until(() => puppet.made.length > made, "another watch");
+  await watched.until(() => fake.made.length > made, "another watch");
   assertEquals(world.log.all.length, 2);
   for (const line of world.log.all) assertStringIncludes(line, "warn the configuration cannot be watched");
-  // The first one has no say any more.
-  puppet.made[0]?.failed(new Error("late"));
+  // The first watch has no effect any more.
+  fake.made[0]?.failed(new Error("late"));
   assertEquals(world.log.all.length, 2);
 });
 
-Deno.test("F41 a change that only a look found has the watch made anew: it had gone deaf", async () => {
+Deno.test("F41 if only polling finds a change, the watch is made again: it had missed the event", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
-  const puppet = new Puppet();
-  await using watched = await world.watch({ watch: puppet.watch, pollMs: 100 });
+  const fake = new FakeWatch();
+  await using watched = await world.watch({ watch: fake.watch, pollMs: 100 });
   await delay(300);
-  const made = puppet.made.length;
+  const made = fake.made.length;
   await world.write("20-b.conf", conf("b"));
   await watched.becomes(A, "20-b.conf b used");
-  await watched.until(() => puppet.made.length > made, "another watch");
+  await watched.until(() => fake.made.length > made, "another watch");
 });
 
-Deno.test("F41 F133 F134 without any watch, looking now and then finds each change, as long as it is open", async () => {
+Deno.test("F41 F133 F134 without any watch, polling finds each change", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
-  const puppet = new Puppet();
-  puppet.refusals = Infinity;
-  await using watched = await world.watch({ watch: puppet.watch, pollMs: 50 });
+  const fake = new FakeWatch();
+  fake.refusals = Infinity;
+  await using watched = await world.watch({ watch: fake.watch, pollMs: 50 });
   for (const name of ["b", "c", "d", "e"]) {
     await world.write("20-b.conf", conf(name));
     await watched.becomes(A, `20-b.conf ${name} used`);
   }
 });
 
-Deno.test("F39 F27 F133 a directory that cannot be read leaves the networks in force and is told of; watching goes on", async () => {
+Deno.test("F39 F27 F133 if the directory cannot be read, its networks stay in use, a warning is logged, and watching goes on", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   await Deno.remove(world.confDir, { recursive: true });
   await Deno.writeTextFile(world.confDir, "a file");
-  // A look may fall between the removal and the writing.
-  await watched.until(async () => (await watched.source.current()).problem !== undefined, "it is told of");
+  // A reading may happen between the removal and the writing.
+  await watched.until(
+    async () => (await watched.source.current()).problem !== undefined,
+    "the problem is noticed",
+  );
   await watched.becomes("10-a.conf a stale default");
   const catalog = await watched.source.current();
   assertEquals(catalog.default().name, "a");
@@ -327,7 +330,7 @@ Deno.test("F39 F27 F133 a directory that cannot be read leaves the networks in f
   await watched.becomes("10-b.conf b used default");
 });
 
-Deno.test("F13 a directory that cannot be read when it is opened is no error, but not ready", async () => {
+Deno.test("F13 a directory that cannot be read at the start is not an error, but its default network is not ready", async () => {
   await using world = await CatalogWorld.make();
   await Deno.remove(world.confDir);
   await Deno.writeTextFile(world.confDir, "a file");
@@ -341,11 +344,11 @@ Deno.test("F13 a directory that cannot be read when it is opened is no error, bu
   await watched.becomes(A);
 });
 
-Deno.test("a listener that throws ends nothing, and one that was taken away hears nothing", async () => {
+Deno.test("a listener that throws has no effect, and a disposed listener is not called", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
-  let heard = 0;
-  const gone = watched.source.onChange(() => void heard++);
+  let calls = 0;
+  const gone = watched.source.onChange(() => void calls++);
   watched.source.onChange(() => {
     throw new RangeError("of a listener");
   });
@@ -355,17 +358,17 @@ Deno.test("a listener that throws ends nothing, and one that was taken away hear
   gone[Symbol.dispose]();
   await world.write("10-a.conf", conf("c"));
   await watched.becomes("10-a.conf c used default");
-  assertEquals([heard, watched.changes.length], [1, 2]);
+  assertEquals([calls, watched.changes.length], [1, 2]);
   assertEquals(world.log.all.filter((line) => line.includes("of a listener")).length, 2);
 });
 
-Deno.test("F112 F113 F114 closing it waits for what runs, may be done twice, and leaves what was in force", async () => {
+Deno.test("F112 F113 F114 disposing waits for the reading, works twice, and keeps the catalog", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   const watched = await world.watch();
   const { source } = watched;
   await world.remove("10-a.conf");
   const reading = source.reload();
-  // The removal is looked at a second time: it is still reading.
+  // The missing file is read a second time: the reading is still in progress.
   const closing = [source[Symbol.asyncDispose](), source[Symbol.asyncDispose]()];
   await assertRejects(() => reading);
   await Promise.all(closing);
@@ -377,12 +380,12 @@ Deno.test("F112 F113 F114 closing it waits for what runs, may be done twice, and
   assertEquals(watched.changes, []);
 });
 
-Deno.test("F114 one that is closed as soon as it is open leaves nothing behind", async () => {
+Deno.test("F114 disposing right after the start leaves nothing behind", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   for (let round = 0; round < 20; round++) await (await world.watch())[Symbol.asyncDispose]();
 });
 
-Deno.test("a caller's signal ends its waiting, not the reading", async () => {
+Deno.test("a caller's signal ends its wait, not the reading", async () => {
   await using world = await CatalogWorld.make({ "10-a.conf": conf("a") });
   await using watched = await world.watch();
   const { source } = watched;

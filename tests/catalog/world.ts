@@ -1,4 +1,4 @@
-/** A configuration directory with everything around it, for sources of its catalogue. */
+/** A configuration directory with everything around it, for sources of its catalog. */
 import { assert } from "@std/assert";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
 import type { CatalogEntry } from "../../lib/catalog/entry.ts";
@@ -9,7 +9,7 @@ import { CatalogWatch, type CatalogWatchOptions } from "../../lib/catalog/watch.
 import { Lines } from "../attachment/world.ts";
 import { delay } from "../../lib/async/wait.ts";
 
-/** Nothing is found by looking now and then, unless a test wants that. */
+/** Polling finds nothing unless a test sets its interval. */
 const NEVER_MS = 3_600_000;
 const LIMIT_MS = 60_000;
 
@@ -17,7 +17,7 @@ export const list = (name: string, ...types: string[]) =>
   JSON.stringify({ cniVersion: "1.0.0", name, plugins: types.map((type) => ({ type })) });
 export const conf = (name: string, type = "bridge") => JSON.stringify({ cniVersion: "0.4.0", name, type });
 
-/** An entry as `FILE NAME STATUS` and, of the default, a word more. */
+/** An entry as `FILE NAME STATUS`, and ` default` for the default network. */
 export const brief = ({ file, name, status, default: isDefault }: CatalogEntry) =>
   `${file.slice(file.lastIndexOf("/") + 1)} ${name ?? "-"} ${status}${isDefault ? " default" : ""}`;
 export const briefs = (catalog: Catalog) => catalog.entries.map(brief);
@@ -58,7 +58,7 @@ export class CatalogWorld implements AsyncDisposable {
     await Deno.remove(this.path(name), { recursive: true });
   }
 
-  /** As a process has one that was just started. */
+  /** A reader as in a process that was just started. */
   reader(options: Partial<CatalogOptions> = {}): CatalogReader {
     const { confDir, stateDir, log, attached } = this;
     const isAttached = (network: string) => Promise.resolve(attached.has(network));
@@ -85,7 +85,7 @@ export class CatalogWorld implements AsyncDisposable {
     return new WatchedWorld(source);
   }
 
-  /** The one file of what is remembered. */
+  /** The path of the file of the memory. */
   async memoryFile(): Promise<string> {
     const dir = `${this.stateDir}/catalogs`;
     const names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
@@ -98,7 +98,7 @@ export class CatalogWorld implements AsyncDisposable {
   }
 }
 
-/** A source that watches, and what it told. */
+/** A source that watches, and the changes that it emitted. */
 export class WatchedWorld implements AsyncDisposable {
   readonly changes: CatalogChange[] = [];
 
@@ -110,7 +110,7 @@ export class WatchedWorld implements AsyncDisposable {
     return briefs(await this.source.current());
   }
 
-  /** Waits until the catalogue in force is this one. */
+  /** Waits until the catalog in use has these entries. */
   async becomes(...expected: string[]): Promise<void> {
     const limit = performance.now() + LIMIT_MS;
     while ((await this.now()).join() !== expected.join()) {

@@ -14,7 +14,7 @@ binaryTest(
     await Deno.writeTextFile(file, "");
     const second = await world.podwire(["run", "two", "--id", world.id("two")]);
     assertEquals(second.code, 0, second.stderr);
-    assertMatch(second.stderr, /a configuration file cannot be used, what it said since .* is: /);
+    assertMatch(second.stderr, /a configuration file cannot be used, its content since .* stays in use: /);
     const { stdout } = await world.podwire(["networks", "--json"]);
     const [entry] = JSON.parse(stdout);
     assertEquals([entry.name, entry.status, entry.default], [world.network, "stale", true]);
