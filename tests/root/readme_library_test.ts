@@ -1,13 +1,38 @@
-// The README's library example, with exactly its flags, then with each one left out.
+// The programs in examples/, with exactly the flags that stand above each, then with each one left out.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { Podwire } from "../../mod.ts";
+import { FakePlugins } from "../../testing.ts";
+import { SocketServer } from "../../lib/daemon/server.ts";
+import { silentLogger } from "../../lib/host/log.ts";
+import { fakeDaemon, SANDBOX } from "../daemon/fake_context.ts";
 import { need } from "./need.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 const README = Deno.readTextFileSync(`${ROOT}README.md`);
+const NEEDS = need("root", "ip", "nft");
 
-/** The first code block of that language after the heading. */
+type Flags = ReadonlyMap<string, readonly string[]>;
+
+/** A program of examples/: its text, and the flags of the command above it. */
+interface Example {
+  readonly text: string;
+  readonly flags: Flags;
+}
+
+function exampleOf(name: string): Example {
+  const text = Deno.readTextFileSync(`${ROOT}examples/${name}.ts`);
+  assertStringIncludes(text, `examples/${name}.ts`);
+  return { text, flags: flagsOf(text) };
+}
+
+/** Returns the flags of a `deno run` command, each with its values. */
+function flagsOf(command: string): Flags {
+  const flags = [...command.matchAll(/--allow-(\w+)=(\S+)/g)];
+  return new Map(flags.map(([, name = "", values = ""]) => [name, values.split(",")]));
+}
+
+/** Returns the first code block of that language behind the heading of README. */
 function block(heading: string, language: string): string {
   const section = README.slice(README.indexOf(`\n## ${heading}\n`));
   const [, code] = new RegExp(`\`\`\`${language}\n(.*?)\n\`\`\``, "s").exec(section) ?? [];
@@ -15,66 +40,214 @@ function block(heading: string, language: string): string {
   return code;
 }
 
-/** The flags of a `deno run` command, each with its values. */
-function flagsOf(command: string): Map<string, string[]> {
-  const flags = [...command.matchAll(/--allow-(\w+)=(\S+)/g)];
-  return new Map(flags.map(([, name = "", values = ""]) => [name, values.split(",")]));
+/** Replaces the paths of an example by those of the test. */
+function moved({ text, flags }: Example, paths: Readonly<Record<string, string>>): Example {
+  const move = (from: string) =>
+    Object.entries(paths).reduce((text, [path, to]) => text.replaceAll(path, to), from);
+  return {
+    text: move(text),
+    flags: new Map([...flags].map(([name, values]) => [name, values.map(move)])),
+  };
 }
 
-async function run(script: string, flags: Map<string, string[]>) {
-  const args = [...flags].filter(([, values]) => values.length > 0)
+let count = 0;
+
+/** Runs a program under a name of its own: a sandbox that could not be removed keeps its name. */
+async function run(
+  dir: string,
+  text: string,
+  flags: Flags,
+  { args = [], env = {}, stdin = "" }: { args?: string[]; env?: Record<string, string>; stdin?: string } = {},
+) {
+  const name = `job${count++}`;
+  const script = `${dir}/${name}.ts`;
+  await Deno.writeTextFile(script, text.replaceAll('name: "job"', `name: "${name}"`));
+  const allowed = [...flags].filter(([, values]) => values.length > 0)
     .map(([name, values]) => `--allow-${name}=${values.join(",")}`);
-  const command = new Deno.Command(`${ROOT}denow`, { args: ["run", "-q", "--no-prompt", ...args, script] });
-  const { code, stdout, stderr } = await command.output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
+  const child = new Deno.Command(`${ROOT}denow`, {
+    args: ["run", "-q", "--no-prompt", ...allowed, script, ...args],
+    env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(stdin));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  const decoded = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: decoded(stdout), stderr: decoded(stderr) };
 }
+
+/** Runs the program without each of its permissions. Returns how often one was missed, and named. */
+async function missedPermissions(
+  { text, flags }: Example,
+  runWith: (text: string, flags: Flags) => ReturnType<typeof run>,
+): Promise<number> {
+  let missed = 0;
+  for (const [kind, values] of flags) {
+    for (const value of values) {
+      const without = new Map(flags).set(kind, values.filter((other) => other !== value));
+      const { code, stderr } = await runWith(text, without);
+      // Which programs and folders are looked at depends on what this machine has.
+      if (code === 0) continue;
+      missed++;
+      assertStringIncludes(stderr, `the Deno permission --allow-${kind}=`, `without ${kind}=${value}`);
+    }
+  }
+  return missed;
+}
+
+/** Runs `fn` with a folder and a runtime whose records are there; at the end nothing may be left on record. */
+async function inWorld(fn: (dir: string, paths: Record<string, string>) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-readme-" });
+  const stateDir = `${dir}/state`;
+  const podwire = new Podwire({ stateDir });
+  try {
+    await fn(dir, {
+      "/var/lib/podwire": stateDir,
+      "new Podwire()": `new Podwire({ stateDir: "${stateDir}" })`,
+    });
+  } finally {
+    for (const { id } of await podwire.sandboxes.list()) await podwire.sandboxes.remove(id);
+    assertEquals((await podwire.recover()).failed, []);
+    assertEquals(await podwire.attachments(), []);
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("the library example of README is the one in examples/, with its permissions", () => {
+  const { text, flags } = exampleOf("sandbox");
+  assertStringIncludes(text, block("The library", "ts"));
+  assertEquals(flagsOf(block("The library", "sh")), flags);
+  assertEquals(exampleOf("attach").flags, flags);
+  assertEquals(exampleOf("signal").flags, flags);
+});
 
 Deno.test({
   name:
-    "the library example of the README runs with exactly its permissions, and names each one that is missing",
-  ...need("root", "ip", "nft"),
-  fn: async () => {
-    const dir = await Deno.makeTempDir({ prefix: "pwt-readme-" });
-    const stateDir = `${dir}/state`;
-    const podwire = new Podwire({ stateDir });
-    const example = block("The library", "ts").replace(
-      "new Podwire({",
-      `new Podwire({ stateDir: "${stateDir}",`,
-    );
-    const flags = flagsOf(block("The library", "sh").replaceAll("/var/lib/podwire", stateDir));
-    let count = 0;
-    /** The example under a name of its own: what could not be removed keeps its name. */
-    const job = async () => {
-      const script = `${dir}/job${count++}.ts`;
-      await Deno.writeTextFile(script, example.replace('"job"', `"${script.slice(dir.length + 1, -3)}"`));
-      return script;
-    };
-    try {
-      assertEquals([...flags.keys()], ["read", "write", "run"]);
-      const whole = await run(await job(), flags);
+    "the sandbox example runs with exactly its permissions, names each one that is missing, and leaves nothing",
+  ...NEEDS,
+  fn: () =>
+    inWorld(async (dir, paths) => {
+      const example = moved(exampleOf("sandbox"), paths);
+      assertEquals([...example.flags.keys()], ["read", "write", "run"]);
+      const whole = await run(dir, example.text, example.flags);
       assertEquals(whole.code, 0, whole.stderr);
       assertStringIncludes(whole.stdout, "/run/netns/podwire");
+      assertStringIncludes(whole.stdout, "eth0@");
+      assertEquals(await new Podwire({ stateDir: `${dir}/state` }).sandboxes.list(), []);
+      const missed = await missedPermissions(example, (text, flags) => run(dir, text, flags));
+      // At least what every machine needs: four folders to write, and the programs of iproute2 and util-linux.
+      assert(missed >= 12, `only ${missed} of the permissions were missed`);
+    }),
+});
 
-      let refused = 0;
-      for (const [kind, values] of flags) {
-        for (const value of values) {
-          const without = new Map(flags).set(kind, values.filter((other) => other !== value));
-          const { code, stderr } = await run(await job(), without);
-          // Which programs and folders are checked depends on this machine.
-          if (code === 0) continue;
-          refused++;
-          assertStringIncludes(stderr, `the Deno permission --allow-${kind}=`, `without ${kind}=${value}`);
-        }
+Deno.test({
+  name: "the examples that attach a namespace and give calls a signal run with the same permissions",
+  ...NEEDS,
+  fn: () =>
+    inWorld(async (dir, paths) => {
+      const netns = `/run/netns/${dir.slice(dir.lastIndexOf("/") + 1)}`;
+      const ip = async (...args: string[]) => await new Deno.Command("ip", { args }).output();
+      await ip("netns", "add", netns.slice("/run/netns/".length));
+      try {
+        const attach = moved(exampleOf("attach"), paths);
+        const attached = await run(dir, attach.text, attach.flags, { args: [netns] });
+        assertEquals(attached.code, 0, attached.stderr);
+        assertStringIncludes(attached.stdout, "10.209.");
+      } finally {
+        await ip("netns", "delete", netns.slice("/run/netns/".length));
       }
-      // At least what every machine needs: four folders to write, and the programs of iproute2 and
-      // util-linux.
-      assert(refused >= 12, `only ${refused} of the permissions were missed`);
-    } finally {
-      for (const { id } of await podwire.sandboxes.list()) await podwire.sandboxes.remove(id);
-      assertEquals((await podwire.recover()).failed, []);
-      assertEquals(await podwire.attachments(), []);
-      await Deno.remove(dir, { recursive: true });
-    }
-  },
+      const signal = moved(exampleOf("signal"), paths);
+      const ended = await run(dir, signal.text, signal.flags);
+      assertEquals(ended.code, 0, ended.stderr);
+      assertStringIncludes(ended.stdout, "podwire true\n");
+      assertStringIncludes(ended.stdout, "ready 0\n");
+    }),
+});
+
+Deno.test({
+  name: "the example that publishes ports gives them to the plugins of its network",
+  ...NEEDS,
+  fn: () =>
+    inWorld(async (dir, paths) => {
+      await using plugins = await FakePlugins.create();
+      await plugins.add("bridge", { ADD: { result: { ips: [{ address: "10.1.0.2/24" }] } } });
+      await plugins.add("portmap", { ADD: { result: { ips: [{ address: "10.1.0.2/24" }] } } });
+      const confDir = `${dir}/net.d`;
+      await Deno.mkdir(confDir);
+      await Deno.writeTextFile(
+        `${confDir}/10-net.conflist`,
+        JSON.stringify({
+          cniVersion: "1.1.0",
+          name: "net",
+          plugins: [{ type: "bridge" }, { type: "portmap", capabilities: { portMappings: true } }],
+        }),
+      );
+      const options = `{ stateDir: "${dir}/state", confDir: "${confDir}", pluginDirs: ["${plugins.dir}"] }`;
+      const example = moved(exampleOf("publish"), {
+        ...paths,
+        "new Podwire()": `new Podwire(${options})`,
+        "/etc/cni/net.d": confDir,
+        "/opt/cni/bin": plugins.dir,
+      });
+      const read = [...example.flags.get("read") ?? [], plugins.dir];
+      const { code, stdout, stderr } = await run(dir, example.text, new Map(example.flags).set("read", read));
+      assertEquals(code, 0, stderr);
+      assertStringIncludes(stdout, "10.1.0.2");
+      const calls = await plugins.calls();
+      const add = calls.find(({ type, verb }) => type === "portmap" && verb === "ADD");
+      assertEquals(add?.config.runtimeConfig, {
+        portMappings: [
+          { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" },
+          { hostIP: "127.0.0.1", hostPort: 8443, containerPort: 443, protocol: "tcp" },
+        ],
+      });
+    }),
+});
+
+Deno.test("the example of the client asks a daemon, with exactly its permissions", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-readme-" });
+  const path = `${dir}/p.sock`;
+  const { handler, fake } = fakeDaemon();
+  const handle = (request: Parameters<typeof handler.handle>[0]) => handler.handle(request);
+  const server = await SocketServer.open({ path, handle, log: silentLogger });
+  try {
+    const example = moved(exampleOf("daemon_client"), { "/run/podwire/podwire.sock": path });
+    const { code, stdout, stderr } = await run(dir, example.text, example.flags);
+    assertEquals(code, 0, stderr);
+    assertEquals(stdout, `[ "${SANDBOX.ips[0]}" ] ready\n1\n`);
+    assertEquals(fake.calls.map(([name]) => name), ["run", "get", "remove", "list"]);
+    const missed = await missedPermissions(example, (text, flags) => run(dir, text, flags));
+    assertEquals(missed, 2);
+  } finally {
+    await server.close(10_000);
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("the example of a plugin answers as the specification demands, with exactly its permissions", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pwt-readme-" });
+  try {
+    const { text, flags } = exampleOf("plugin");
+    const env = {
+      CNI_COMMAND: "ADD",
+      CNI_CONTAINERID: "c1",
+      CNI_NETNS: "/run/netns/c1",
+      CNI_IFNAME: "eth0",
+      CNI_PATH: "/opt/cni/bin",
+    };
+    const stdin = JSON.stringify({ cniVersion: "1.1.0", name: "net", type: "hello" });
+    const added = await run(dir, text, flags, { env, stdin });
+    assertEquals({ ...added, stdout: JSON.parse(added.stdout) }, {
+      code: 0,
+      stderr: "",
+      stdout: { cniVersion: "1.1.0", interfaces: [{ name: "eth0", sandbox: "/run/netns/c1" }] },
+    });
+    const deleted = await run(dir, text, flags, { env: { ...env, CNI_COMMAND: "DEL" }, stdin });
+    assertEquals(deleted, { code: 0, stdout: "", stderr: "nothing is left of c1\n" });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });

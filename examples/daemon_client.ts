@@ -1,0 +1,14 @@
+// Lets a daemon (podwire serve) run a sandbox, and prints what happens until it is removed.
+//
+//   deno run --no-prompt \
+//     --allow-read=/run/podwire/podwire.sock \
+//     --allow-write=/run/podwire/podwire.sock \
+//     examples/daemon_client.ts
+import { DaemonClient } from "@podwire/podwire/client";
+
+const client = new DaemonClient("/run/podwire/podwire.sock");
+{
+  await using sandbox = await client.run({ name: "job" });
+  console.log(sandbox.ips, (await client.get("job")).state);
+}
+console.log((await client.list({ name: "job" })).length);
