@@ -1,6 +1,6 @@
 /**
  * podwire gives pod sandboxes their network: it makes network namespaces, runs CNI plugins,
- * remembers what it attached, and takes it down again.
+ * remembers what it attached, and tears it down again.
  *
  * ```ts
  * import { Podwire } from "@podwire/podwire";

@@ -71,7 +71,9 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
   const tools = isFetched ? [] : absent;
   if (unpack.length + tools.length === 0) return [];
   const names = [...unpack.map(({ name }) => name), ...tools.map((entry) => entry.package)];
-  if (!exists("/usr/bin/apt-get")) return names.map((name) => `${name} is missing, and this is no Debian`);
+  if (!exists("/usr/bin/apt-get")) {
+    return names.map((name) => `${name} is missing, and this machine is not Debian`);
+  }
   if (ownUser() !== 0) {
     return names.map((name) => `${name} is missing, and only root can fetch it`);
   }

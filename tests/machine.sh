@@ -1,12 +1,12 @@
 # Runs a program on a machine of the tests' own: `sh tests/machine.sh PROGRAM [ARGUMENT...]`, as root.
 #
-# It has mount, network, process, IPC and UTS namespaces of its own. /usr, /etc, /var, /opt, /run and /tmp are seen as
-# they are on this machine, but what is written there goes when the program ends; what .components/tools holds lies over
-# /usr and /etc as if it were installed; and what a container engine or podwire has put there is not seen. Every process
-# that the program leaves ends with it, and so does every control group, as the machine is one itself, of all controllers.
-# Only the checkout and HOME are shared, and the sysctls that are no network's.
+# It has mount, network, process, IPC and UTS namespaces of its own. /usr, /etc, /var, /opt, /run and /tmp look as they do
+# on this machine, but what is written there disappears when the program ends. The content of .components/tools lies over
+# /usr and /etc as if it were installed. What a container engine or podwire has put there is hidden. Every process that
+# the program leaves ends with it, and so does every control group, because the machine is one itself, of all controllers.
+# Only the checkout and HOME are shared, and the sysctls that do not belong to a network.
 #
-# `--look` before the program gives it the tools and nothing else: it sees the network and the processes of this machine.
+# `--look` before the program gives it only the tools: it sees the network and the processes of this machine.
 set -eu
 
 what=machine
@@ -17,7 +17,7 @@ fi
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 tools=$here/.components/tools
-# As the first process it has to reap what its children leave.
+# As the first process it must reap what its children leave.
 init=$here/.components/catatonit/usr/bin/catatonit
 
 die() {
@@ -64,7 +64,7 @@ enter_leaf() {
   done
 }
 
-# What is in them was made on the machine, and its processes have been killed.
+# Everything in them was made on the machine, and its processes have been killed.
 remove_groups() {
   group=${own##*/}
   for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -79,11 +79,11 @@ remove_groups() {
   printf 'machine: the control group %s stays\n' "$left" >&2
 }
 
-# Lays what is written to $1, and the folders $2... of ours, over it.
+# Lays an overlay over a folder: $1 takes what is written, $2... are our own folders.
 overlay() {
   folder=$1
   shift
-  [ -d "$folder" ] || die "Cannot make a machine: $folder is no folder here"
+  [ -d "$folder" ] || die "Cannot make a machine: $folder is not a folder here"
   name=$own/over$(printf %s "$folder" | tr / -)
   mkdir -p "$name/upper" "$name/work"
   lower=
@@ -92,7 +92,7 @@ overlay() {
     die "Cannot make a machine: this kernel lays no overlay over $folder"
 }
 
-# Whether a folder and all above it are root's alone, as those of programs have to be that root starts.
+# Whether a folder and all above it belong to root alone, as the folders of programs must that root starts.
 is_roots() {
   path=$1
   while :; do
@@ -102,7 +102,7 @@ is_roots() {
   done
 }
 
-# Keeps a folder visible that lies below one that is about to be replaced.
+# Keeps a folder visible whose parent is about to be replaced.
 keep() {
   [ -d "$1" ] || return 0
   case $1/ in
@@ -116,14 +116,14 @@ keep() {
 case ${PODWIRE_TEST_MACHINE-} in
   '')
     [ "$(id -u)" = 0 ] || die "Cannot make a machine: only root can"
-    # Not below /tmp alone: a name that no test makes, and that says whose it is.
+    # Not below /tmp alone: a name that no test makes, and that names its owner.
     own=$(mktemp -d "${TMPDIR:-/tmp}/podwire-tests.XXXXXX")
     chmod 755 "$own"
     trap '[ $what = look ] || remove_groups; rm -rf "$own"' EXIT
     export PODWIRE_TEST_MACHINE="$own"
     namespaces=--mount
     [ $what = look ] || namespaces="--mount --net --pid --ipc --uts --fork --kill-child"
-    # In the background, as a shell hears of no signal before its child has ended; `unshare` itself is deaf to TERM.
+    # In the background, because a shell gets no signal before its child has ended; `unshare` itself ignores TERM.
     exec 3<&0
     # shellcheck disable=SC2086 # several options
     set -- unshare $namespaces --propagation private sh "$0" "--$what" "$@"
@@ -136,7 +136,7 @@ case ${PODWIRE_TEST_MACHINE-} in
     trap 'kill -KILL $child' TERM INT HUP
     code=0
     wait $child || code=$?
-    # A signal ends the waiting, not yet the child.
+    # A signal ends the wait, not yet the child.
     wait $child 2>/dev/null || :
     exit $code
     ;;
@@ -182,7 +182,7 @@ for folder in "$here" "${HOME:-/root}" "${DENO_DIR:-${HOME:-/root}/.cache/deno}"
   keep "$folder" /tmp "$tmp"
 done
 mount --rbind "$own/run" /run
-# Plugins of a checkout that is an ordinary user's are no plugins for root: the tests take a copy.
+# Root does not run plugins of a checkout that belongs to an ordinary user: the tests take a copy.
 components=$here/.components
 if [ -d "$components" ] && ! is_roots "$components"; then
   (umask 022 && mkdir /run/podwire-components && cd "$components" &&
@@ -190,7 +190,7 @@ if [ -d "$components" ] && ! is_roots "$components"; then
   export PODWIRE_TEST_COMPONENTS=/run/podwire-components
 fi
 
-# The file system of /sys shows the network that it was mounted in. Below it are the control groups, of which the machine
+# The file system of /sys shows the network in which it was mounted. Below it are the control groups, of which the machine
 # sees those in its own.
 group=$(basename "$(dirname "$own")")
 mkdir "$own/cgroup"
@@ -201,7 +201,7 @@ if [ "$(hierarchies)" = /sys/fs/cgroup ]; then mount --bind "/sys/fs/cgroup/$gro
     mount --bind "$hierarchy/$group" "$own/cgroup/${hierarchy##*/}"
   done
 fi
-# Away with the others: OCI runtimes take the first that they find in the list of mounts.
+# Remove the others: OCI runtimes take the first one in the list of mounts.
 umount -l /sys
 mount -t sysfs sysfs /sys
 mount --rbind "$own/cgroup" /sys/fs/cgroup
@@ -213,10 +213,10 @@ ip link set lo up
 
 export PODWIRE_TEST_MACHINE=inside TMPDIR=/tmp
 if [ -x "$init" ]; then set -- "$init" -- "$@"; fi
-# A shell starts what runs in its background deaf to INT and QUIT, and whoever runs tests with nohup makes them deaf to HUP.
+# A shell lets its background processes ignore INT and QUIT, and nohup lets them ignore HUP.
 if env --default-signal true 2>/dev/null; then set -- env --default-signal "$@"; fi
-# Descriptors that whoever started the tests has left open would reach all that they start. Not by this shell, which may
-# know of ten only.
+# Descriptors that the caller of the tests has left open would reach every program that they start. Not by this shell,
+# which may support only ten.
 if command -v bash >/dev/null; then
   # shellcheck disable=SC2016 # the dollars are the other shell's
   set -- bash -c 'for number in $(ls /proc/self/fd); do [ "$number" -le 2 ] || eval "exec $number>&-"; done; exec "$@"' \

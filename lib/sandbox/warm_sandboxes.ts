@@ -121,7 +121,7 @@ export class WarmSandboxes implements AsyncDisposable {
   }
 
   /**
-   * Turns a warm sandbox into the requested one; returns undefined if it has changed since its creation.
+   * Makes the requested sandbox of a warm one; returns undefined if it has changed since its creation.
    *
    * Its record is written once, with its new name. The name is reserved before that: while the reserved name and the name in
    * the record differ, no sandbox is found by it.

@@ -4,10 +4,10 @@ import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
 
-const NOBODY = "65534";
+const UNPRIVILEGED = "65534";
 
-/** Lets the user nobody reach the program, and returns what runs it as that user. */
-async function asNobody(world: BinaryWorld) {
+/** Lets an unprivileged user reach the program, and returns what runs it as that user. */
+async function asUser(world: BinaryWorld) {
   await Deno.chmod(world.dir, 0o755);
   const program = `${world.dir}/podwire`;
   await Deno.copyFile(PODWIRE_BINARY, program);
@@ -15,7 +15,16 @@ async function asNobody(world: BinaryWorld) {
   return (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     runCommand({
       program: "setpriv",
-      args: ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", program, ...world.dirs, ...args],
+      args: [
+        "--reuid",
+        UNPRIVILEGED,
+        "--regid",
+        UNPRIVILEGED,
+        "--clear-groups",
+        program,
+        ...world.dirs,
+        ...args,
+      ],
       env: { PATH: SYSTEM_PATH, ...env },
     });
 }
@@ -29,7 +38,7 @@ binaryTest(
   async (world) => {
     await world.list([world.bridgePlugin()]);
     await world.done(["run", "web", "--id", world.id("web")]);
-    const podwire = await asNobody(world);
+    const podwire = await asUser(world);
     const before = await photograph(world);
     const commands: readonly (readonly string[])[] = [
       ["run", "mine"],
@@ -71,7 +80,7 @@ binaryTest(
 
 binaryTest("an ordinary user can run the commands that need no root", [], async (world) => {
   await world.list([world.bridgePlugin()]);
-  const podwire = await asNobody(world);
+  const podwire = await asUser(world);
   for (const args of [["--version"], ["--help"], ["run", "--help"], ["networks"], ["completion", "bash"]]) {
     const { code, stderr } = await podwire(args, { PATH: `/root/bin:${SYSTEM_PATH}` });
     assertEquals({ args, code, stderr }, { args, code: 0, stderr: "" });

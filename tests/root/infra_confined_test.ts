@@ -33,7 +33,7 @@ function infraTest(name: string, fn: (world: BinaryWorld) => Promise<void>): voi
 }
 
 infraTest(
-  "the process of an infra container runs as the user nobody, without capabilities, and is the last to be killed",
+  "the process of an infra container runs without a user and without capabilities, and is the last to be killed",
   async (world) => {
     const pid = await started(world);
     const status = await statusOf(pid);

@@ -24,7 +24,7 @@ sandboxTest("a namespace is recognised by all of its paths, at any time", async 
 });
 
 sandboxTest(
-  "another namespace that got number and path of one within a second is told apart from it",
+  "another namespace that got number and path of one within a second is distinguished from it",
   async (world) => {
     const path = `${world.netnsDir}/mine`;
     const link = `${world.dir}/link`;
@@ -49,7 +49,7 @@ sandboxTest(
 );
 
 sandboxTest(
-  "another namespace that got number and path of one that is gone is told apart from it",
+  "another namespace that got number and path of one that is gone is distinguished from it",
   async (world) => {
     await world.network("a");
     const path = `${world.netnsDir}/mine`;

@@ -152,7 +152,7 @@ hookTest("the next hook tears down what a hook leaves that its runtime killed", 
 });
 
 hookTest(
-  "a container without annotations, and one in the host's namespace, are told apart",
+  "a container without annotations, and one in the host's namespace, are distinguished",
   async (world) => {
     await world.list([world.bridgePlugin()]);
     await using plain = await new Container(world, "plain").bundled({

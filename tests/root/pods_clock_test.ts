@@ -171,7 +171,7 @@ podsTest(
       await write(name, date);
       assertEquals(await names(), [name]);
     }
-    // Not even the date tells these two apart.
+    // Not even the date distinguishes these two.
     await write("a4", now + HOURS_6);
     assertEquals(await names(), ["a4"]);
     await write("a5", now + HOURS_6);

@@ -41,7 +41,7 @@ sandboxTest("a second attempt works beside a dead one, and the name means the se
 });
 
 sandboxTest(
-  "pods of one name and different UIDs are told apart, and one name alone is ambiguous",
+  "pods of one name and different UIDs are distinguished, and one name alone is ambiguous",
   async (world) => {
     await world.network("a");
     const { sandboxes } = world.podwire();

@@ -1,6 +1,6 @@
 # Boots systemd as the first process of a machine of its own: `sh systemd_boot.sh DIR`, in a DIR that holds `place`,
-# files and folders that are to be seen in it under the same path. It lives until standard input ends, and leaves
-# nothing. DIR/pid says whose namespaces it lives in.
+# files and folders that are visible in it under the same path. It lives until standard input ends, and leaves
+# nothing. DIR/pid holds the process whose namespaces it lives in.
 set -eu
 dir=$1
 if [ "${2-}" != inside ]; then
@@ -36,7 +36,7 @@ mount -t tmpfs tmpfs usr/local
 mkdir usr/local/bin usr/local/sbin
 cp -r /etc/alternatives /etc/group /etc/hosts /etc/ld.so.* /etc/nsswitch.conf /etc/passwd /etc/protocols /etc/services etc/ || :
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
-# A mount, or systemd would put the real one there.
+# A mount; otherwise systemd would put the real one there.
 mount -t tmpfs -o mode=755 tmpfs dev
 for name in null zero full random urandom tty; do
   : >dev/$name
@@ -45,7 +45,7 @@ done
 ln -s /proc/self/fd dev/fd
 mkdir dev/shm dev/pts
 
-# Of Debian's units only these: what boots a whole machine has no place here.
+# Only these of Debian's units: those that boot a whole machine are left out.
 units=/usr/lib/systemd/system
 mkdir "$dir/units" "$dir/units/sysinit.target.wants" "$dir/units/sockets.target.wants"
 for unit in basic exit final local-fs local-fs-pre multi-user network network-pre paths shutdown slices sockets \
@@ -65,7 +65,7 @@ while read -r from to; do
 done <"$dir/place"
 
 mount -t proc proc proc
-# Nothing of the kernel is set from in here but what is the network's.
+# Only settings of the network are changed in the kernel from here.
 mount --bind proc/sys proc/sys
 mount --bind proc/sys/net proc/sys/net
 mount -o remount,bind,ro proc/sys

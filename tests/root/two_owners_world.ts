@@ -137,7 +137,7 @@ export class TwoOwners {
   }
 
   /**
-   * A macvlan that was renamed or moved cannot be told apart from others; reference plugins forget rules
+   * A macvlan that was renamed or moved cannot be distinguished from others; reference plugins forget rules
    * without a namespace.
    */
   #isExcused(name: string, { value }: Thing): boolean {

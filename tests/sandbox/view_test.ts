@@ -49,7 +49,7 @@ Deno.test("a process whose namespace was borrowed may end", async () => {
   assertEquals(await infraProblem({ ...RECORD, infra: undefined }, machine()), undefined);
 });
 
-function shownOf({ state, reason, underWay }: Sandbox) {
+function stateOf({ state, reason, underWay }: Sandbox) {
   return { state, reason, underWay };
 }
 
@@ -86,12 +86,12 @@ Deno.test("a sandbox shows an operation in progress, or how to clean up after an
       const lock = await context.locks.containers.lock(record.id);
       const underWay = await viewSandbox(record, context);
       const [now, interrupted] = reasons[phase];
-      assertEquals(shownOf(underWay), { state: "broken", reason: now, underWay: true });
+      assertEquals(stateOf(underWay), { state: "broken", reason: now, underWay: true });
       // As if the process that holds the lock is killed: the file stays.
       lock[Symbol.dispose]();
       const left = await viewSandbox(record, context);
       const reason = `${interrupted}: \`podwire recover\` cleans it up`;
-      assertEquals(shownOf(left), { state: "broken", reason, underWay: undefined });
+      assertEquals(stateOf(left), { state: "broken", reason, underWay: undefined });
     }
   }));
 
@@ -107,7 +107,7 @@ Deno.test("an operation that ends between two reads is shown by its outcome, and
     };
     const creating = { ...ready, phase: "creating" as const };
     const made = await viewSandbox(creating, endsAs(ready));
-    assertEquals(shownOf(made), { state: "ready", reason: undefined, underWay: undefined });
+    assertEquals(stateOf(made), { state: "ready", reason: undefined, underWay: undefined });
     const removing = { ...ready, phase: "removing" as const };
     assertEquals(await viewSandboxes([removing], endsAs(undefined)), []);
     const error = await assertRejects(() => viewSandbox(removing, endsAs(undefined)));
@@ -116,5 +116,5 @@ Deno.test("an operation that ends between two reads is shown by its outcome, and
     const ended = { ...ready, pid: 4711, pidStart: 100, infra: RECORD.infra };
     await context.sandboxes.write({ ...ended, pid: undefined, phase: "stopped" });
     const stopped = await viewSandbox(ended, context);
-    assertEquals(shownOf(stopped), { state: "stopped", reason: undefined, underWay: undefined });
+    assertEquals(stateOf(stopped), { state: "stopped", reason: undefined, underWay: undefined });
   }));
