@@ -1,37 +1,40 @@
 /**
- * podwire gives pod sandboxes their network: it makes network namespaces, runs CNI plugins,
- * remembers what it attached, and tears it down again.
+ * podwire gives pod sandboxes their network: it makes network namespaces, runs CNI plugins, remembers what it attached, and
+ * tears it down again.
  *
  * ```ts
  * import { Podwire } from "@podwire/podwire";
  *
- * const podwire = new Podwire({ timeouts: { ADD: 30_000 } });
- * for (const { file, name, status, reason } of await podwire.networks()) {
- *   console.log(file, name, status, reason);
- * }
+ * const { sandboxes } = new Podwire();
+ * await using sandbox = await sandboxes.run({ name: "job" });
+ * const { stdout } = await sandboxes.exec(sandbox.id, { program: "ip", args: ["-br", "addr"] });
+ * console.log(sandbox.ips, stdout);
  * ```
  *
- * `Podwire` is the engine too: `add`, `check`, `del`, `status`, `gc` and `validate` take the name of a network in the
- * configuration directory, or one that was loaded with `loadNetworkFile` or `parseNetwork`. `runPlugin` is the other
- * end of the wire, for those who write plugins.
+ * `Podwire` also has the operations of cnitool: `add`, `check`, `del`, `status`, `gc` and `validate` take the name of a network
+ * in the configuration directory, or a network that `loadNetworkFile` or `parseNetwork` returned. `Pods` is for container
+ * engines, which make the namespaces themselves.
  *
  * ```ts
- * import { asResult, parseNetwork, Podwire } from "@podwire/podwire";
+ * import { parseNetwork, Podwire } from "@podwire/podwire";
  *
  * const podwire = new Podwire();
  * const network = parseNetwork('{"cniVersion": "1.1.0", "name": "lo", "plugins": [{"type": "loopback"}]}');
- * const target = { containerId: "c1", netns: "/run/netns/c1", ifName: "lo", args: [], capabilityArgs: {} };
- * const result = asResult(await podwire.add(network, { ...target, owner: "me" }));
- * console.log(result.ips?.map(({ address }) => address));
+ * const target = { containerId: "c1", netns: "/run/netns/c1", ifName: "lo" };
+ * const { ips = [] } = await podwire.add(network, target, { signal: AbortSignal.timeout(30_000) });
+ * console.log(ips.map(({ address }) => address));
  * ```
  *
- * Importing it does nothing. Each method says which permissions it needs; nothing prompts, and the
- * environment is never read.
+ * Other entries are smaller: `@podwire/podwire/plugin` for those who write plugins, `/cni` for the words of CNI, `/client` for
+ * the daemon, and `/testing` for tests.
+ *
+ * Importing it does nothing. Each method says which permissions it needs; nothing prompts, and the environment is never read.
+ * The last argument of every call takes a `signal`, and every error is a `CniError`.
  *
  * @module
  */
 
-// The runtime, whole.
+// The whole runtime.
 export { DEFAULTS, type NetworkRef, Podwire, type RuntimeOptions } from "./lib/runtime/podwire.ts";
 
 // The pods of a container engine.
@@ -165,7 +168,7 @@ export {
   type TracerOptions,
 } from "./lib/host/telemetry.ts";
 
-// CNI's words.
+// The words of CNI.
 export {
   CniError,
   type CniErrorOptions,
@@ -204,7 +207,7 @@ export {
 } from "./lib/cni/result.ts";
 export { CURRENT_VERSION, SPEC_VERSIONS, type SpecVersion } from "./lib/cni/version.ts";
 
-// What the options take: programs and logs.
+// Types of options: programs and logs.
 export type { CommandEnd, CommandOutcome, CommandRequest, RunCommand } from "./lib/host/command.ts";
 export {
   createLogger,

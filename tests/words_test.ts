@@ -14,7 +14,9 @@ const SWEPT: readonly string[] = [
   "lib/errors",
   "lib/gc",
   "lib/readiness",
+  "lib/runtime",
   "lib/state",
+  "lib/testing",
   "tests/async",
   "tests/attachment",
   "tests/catalog",
@@ -22,7 +24,15 @@ const SWEPT: readonly string[] = [
   "tests/errors",
   "tests/gc",
   "tests/readiness",
+  "tests/runtime",
   "tests/state",
+  "tests/testing",
+  "examples",
+  "mod.ts",
+  "plugin.ts",
+  "cni.ts",
+  "client.ts",
+  "testing.ts",
 ];
 
 /** The files that name the words in order to forbid them. */
@@ -35,8 +45,17 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
   "lib/readiness/memory.ts": ["lapsed"],
 };
 
-const FOLDERS = ["lib", "tests", "docs", ".ci"];
-const FILES = ["mod.ts", "cli.ts", "README.md", "deno.json"];
+const FOLDERS = ["lib", "tests", "docs", "examples", ".ci"];
+const FILES = [
+  "mod.ts",
+  "plugin.ts",
+  "cni.ts",
+  "client.ts",
+  "testing.ts",
+  "cli.ts",
+  "README.md",
+  "deno.json",
+];
 /** Documents that were made by others are not ours to word. */
 const SKIPPED = ["tests/testdata/"];
 

@@ -54,8 +54,8 @@ function makeReader(
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
     allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    ...(mayEmbed ? { embedded: async () => embeddedNetwork(await machineFacts(environment?.PATH)) } : {}),
-    ...(defaultNetwork === undefined ? {} : { defaultNetwork }),
-    ...(log === undefined ? {} : { log }),
+    embedded: mayEmbed ? async () => embeddedNetwork(await machineFacts(environment?.PATH)) : undefined,
+    defaultNetwork,
+    log,
   });
 }

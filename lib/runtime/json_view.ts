@@ -8,14 +8,14 @@ import type { RepairReport } from "../sandbox/repair.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { Json, JsonObject } from "../cni/json.ts";
 
-// The objects that `--json` prints and the daemon answers with. Each has every member of its contract.
+// The objects that `--json` prints and the daemon returns. Each has every member of its contract.
 
-/** A sandbox; numbers inside results stay as the plugins wrote them. */
+/** Returns a sandbox as JSON. Numbers inside results stay as the plugins wrote them. */
 export function sandboxToJson(sandbox: Sandbox): JsonObject {
   return sandbox as unknown as JsonObject;
 }
 
-/** What became of a file of the configuration directory. */
+/** Returns the state of a file of the configuration directory as JSON. */
 export function entryToJson(entry: CatalogEntry): JsonObject {
   const { file, status, plugins } = entry;
   return {
@@ -34,7 +34,7 @@ export function entryToJson(entry: CatalogEntry): JsonObject {
   };
 }
 
-/** An attachment on record. */
+/** Returns an attachment on record as JSON. */
 export function attachmentToJson(record: AttachmentRecord): JsonObject {
   const { containerId, network, ifName, netns, state, owner, since, attempts, nextTry, error } = record;
   return {
@@ -51,7 +51,7 @@ export function attachmentToJson(record: AttachmentRecord): JsonObject {
   };
 }
 
-/** Whether a network is ready. */
+/** Returns the readiness of a network as JSON. */
 export function statusToJson(status: NetworkStatus): JsonObject {
   const { network, ready, reason, msg, since, graceUntil, file } = status;
   return {
@@ -65,8 +65,8 @@ export function statusToJson(status: NetworkStatus): JsonObject {
   };
 }
 
-/** What a sweep, a recovery, a repair or `forget` did. */
+/** Returns the report of a garbage collection, a recovery, a repair or `forget` as JSON. */
 export function reportToJson(report: GcReport | RecoveryReport | RepairReport | ForgetReport): JsonObject {
-  // The errors in it become their objects.
+  // The errors in the report become objects.
   return JSON.parse(JSON.stringify(report)) as Record<string, Json>;
 }

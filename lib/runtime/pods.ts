@@ -18,15 +18,15 @@ export type { PodsGcRequest, PodsOptions } from "./open_pods.ts";
 export type { StatusRequest } from "./operations.ts";
 
 /**
- * The networks of a container engine's pods: many networks, many pods, a configuration directory that changes
- * under its feet, plugins that hang, and processes that are killed.
+ * The networks of the pods of a container engine. It is made for many networks and pods, for a configuration directory that
+ * changes, for plugins that hang, and for processes that are killed.
  *
- * While it is open it watches the directories, asks the networks whether they are ready, and tries again what could
- * not be detached. Operations on one container run one after another, across processes; those on different ones at
- * the same time.
+ * While it is open it watches the directories, asks the networks whether they are ready, and retries what could not be
+ * detached. Operations on one container run one after another, also across processes; operations on different containers run
+ * at the same time. The last argument of each method takes a `signal` that cancels the call.
  *
  * Permissions: `--allow-read` and `--allow-write` for the directories of the options, `--allow-run` for iproute2,
- * util-linux and the plugins; what changes namespaces needs root. No environment variable is read.
+ * util-linux and the plugins. Methods that change namespaces need root. No environment variable is read.
  *
  * @example
  * ```ts
@@ -52,8 +52,8 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * Reads the configuration directory and begins to watch it. One that is missing, or has no usable network, is
-   * told by {@linkcode Pods.status} and by the calls that need one.
+   * Reads the configuration directory and starts to watch it. If it is missing, or has no usable network,
+   * {@linkcode Pods.status} and the calls that need a network report it.
    *
    * Permissions: those of the class.
    *
@@ -64,46 +64,46 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * The name of the network that a pod gets which names none; with a fixed name it need not be there.
+   * Returns the name of the network of a pod that names none. A fixed name is returned even if no network has it.
    *
    * Permissions: `--allow-read` for the configuration directory.
    *
-   * @throws {CniError} if the directory cannot be read and never could
+   * @throws {CniError} if the directory cannot be read and has never been read
    */
   async defaultNetwork({ signal }: CallOptions = {}): Promise<string | undefined> {
     return await call({ signal }, async () => (await this.#context.source.current(signal)).defaultName);
   }
 
   /**
-   * Attaches a pod to all of its networks, one after another as the specification demands, or to none: when one
-   * fails, those before it are detached again, last first.
+   * Attaches a pod to all of its networks, one after another as the specification requires, or to none: if one fails, those
+   * before it are detached again, last first.
    *
-   * Everything is looked up and validated before anything is done: the namespace, the networks, their plugins and
-   * versions, addresses, host ports. What an earlier boot or a killed process left is torn down first.
+   * The namespace, the networks, their plugins and versions, addresses and host ports are validated before anything is
+   * done. What an earlier boot or a killed process left is torn down first.
    *
    * Permissions: those of the class, and root.
    *
    * Source: CNI specification 1.1.0, section 3 "Attachment".
    *
-   * @throws {CniError} with what failed first: kind `not-ready` without a default network, `not-found` for an unknown
-   * one or a missing namespace, `conflict` for a host port or container ID that is taken
+   * @throws {CniError} with the first failure: kind `not-ready` without a default network, `not-found` for an unknown
+   * network or a missing namespace, `conflict` for a host port or container ID that is taken
    */
   async setUp(pod: PodRequest, { signal }: CallOptions = {}): Promise<PodResult> {
     return await call({ signal }, () => this.#context.engine.setUp(pod, signal));
   }
 
   /**
-   * Detaches a pod from everything on record, the last attachment first, with the configuration and arguments of
-   * each ADD: the files may have changed or be gone. One failure does not stop the others. What could not be
-   * detached is given back, stays on record and is tried again; nothing else is to be done about it. A pod that is
-   * not there is fine.
+   * Detaches a pod from everything on record, the last attachment first, with the configuration and arguments of each ADD,
+   * because the files may have changed or be gone. One failure does not stop the others. Attachments that could not be
+   * detached are returned as errors, stay on record and are retried; the caller has nothing else to do. A pod that does not
+   * exist counts as success.
    *
    * Permissions: those of the class, and root.
    *
    * Source: CNI specification 1.1.0, section 3 "Deletion".
    *
-   * @throws {CniError} kind `conflict` for a container that is not this owner's; or what could not be detached, if a
-   * state directory that is full or read-only does not take that down: then the pod stays, to be torn down again
+   * @throws {CniError} kind `conflict` for a container of another owner; or what could not be detached, if the state
+   * directory is full or read-only, so that it cannot be recorded: then the pod stays, and must be torn down again
    */
   async tearDown(
     pod: string | PodToTearDown,
@@ -114,24 +114,24 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * Looks whether a pod is as its set-up left it: its namespace, `lo`, and each network by CHECK; and shows the
-   * addresses that its interfaces have now.
+   * Returns whether a pod is as its set-up left it: its namespace, `lo`, and each network by CHECK; and the addresses that
+   * its interfaces have now.
    *
    * Permissions: those of the class, and root.
    *
    * Source: CNI specification 1.1.0, section 3 "Checking".
    *
-   * @throws {CniError} kind `not-found`; what is wrong with the pod is told, not thrown
+   * @throws {CniError} kind `not-found`; what is wrong with the pod is reported, not thrown
    */
   async podStatus(containerId: string, { signal }: CallOptions = {}): Promise<PodStatus> {
     return await call({ signal }, () => this.#context.engine.status(containerId, signal));
   }
 
   /**
-   * Removes the attachments that nobody owns any more and the namespaces of sandboxes that are gone, and lets the
-   * plugins release what belongs to none. Pods on record count as there, unless the request or the option
-   * `validPods` says which are. Pods that are set up meanwhile are kept. What other owners made is judged by their
-   * own rules, as `podwire gc` does.
+   * Removes the attachments that are not in use any more and the namespaces of sandboxes that are gone, and lets the plugins
+   * release what belongs to no attachment. All pods on record are in use, unless the request or the option `validPods` says
+   * which are. Pods that are set up meanwhile are kept. For attachments of other owners their own rules decide, as for
+   * `podwire gc`.
    *
    * Permissions: those of the class, and root.
    *
@@ -144,8 +144,7 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * Finishes or undoes what a crash or a reboot interrupted, and retries failed removals without waiting for their
-   * time.
+   * Finishes or undoes what a crash or a reboot interrupted, and retries failed removals at once.
    *
    * Permissions: those of the class, and root.
    *
@@ -156,8 +155,8 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * Whether the networks can attach pods now, and if not why, and since when. The answer is the one of the last
-   * time that their plugins were asked, so it never waits for a plugin; `fresh` asks them.
+   * Returns whether the networks can attach pods now, and if not, why and since when. It returns the last answer of their
+   * plugins, so it never waits for a plugin; with `fresh` it asks them.
    *
    * Permissions: those of the class.
    *
@@ -173,29 +172,29 @@ export class Pods implements AsyncDisposable {
   }
 
   /**
-   * What became of each file of the configuration directory.
+   * Returns the state of each file of the configuration directory.
    *
    * Permissions: `--allow-read` for the configuration directory.
    *
-   * @throws {CniError} if the directory cannot be read and never could; a bad file is an entry, not an error
+   * @throws {CniError} if the directory cannot be read and has never been read; a bad file is an entry, not an error
    */
   async networks(options: CallOptions = {}): Promise<readonly CatalogEntry[]> {
     return await this.#context.operations.networks(options);
   }
 
   /**
-   * Reads the configuration directory now instead of when a change is noticed, and gives what became of its files.
+   * Reads the configuration directory now, without waiting for a change to be noticed, and returns the state of each file.
    *
    * Permissions: `--allow-read` for the configuration directory.
    *
-   * @throws {CniError} if the directory cannot be read; then what was read before stays in force
+   * @throws {CniError} if the directory cannot be read; then the networks that were read before stay in use
    */
   async reload(options: CallOptions = {}): Promise<readonly CatalogEntry[]> {
     return await this.#context.operations.reload(options);
   }
 
   /**
-   * All attachments on record, those among them that could not be detached too.
+   * Returns the attachments on record that match the filter, those that could not be detached included.
    *
    * Permissions: `--allow-read` for the state directory.
    *
@@ -208,17 +207,17 @@ export class Pods implements AsyncDisposable {
     return await this.#context.operations.attachments(filter, options);
   }
 
-  /** Calls `listener` with what became of the files after each change of the networks, until disposed of. */
+  /** Calls `listener` with the state of the files after each change of the networks, until disposed of. */
   onNetworks(listener: (entries: readonly CatalogEntry[]) => void): Disposable {
     return this.#context.operations.onNetworks(listener);
   }
 
-  /** Calls `listener` when a network becomes ready or ceases to be, or for another reason; until disposed of. */
+  /** Calls `listener` when the readiness of a network, or its reason, changes, until disposed of. */
   onStatus(listener: (status: NetworkStatus) => void): Disposable {
     return this.#context.operations.onStatus(listener);
   }
 
-  /** Ends the watching, the timers and what they have under way. Calls of others are neither cut short nor awaited. */
+  /** Stops watching and the timers, and waits for what they have in progress. Calls of others are neither cancelled nor awaited. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#context.operations[Symbol.asyncDispose]();
   }

@@ -8,7 +8,7 @@ import { Recovery, type RecoveryContext } from "../sandbox/recovery.ts";
 import { Repair } from "../sandbox/repair.ts";
 import { Sandboxes } from "../sandbox/sandbox.ts";
 
-/** What sandboxes are wired from. */
+/** The dependencies of {@linkcode wireSandboxes}. */
 export interface SandboxWiring extends SandboxContext, Omit<RecoveryContext, "orphans" | "damagedSandboxes"> {
   readonly instrumentation: Instrumentation;
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;

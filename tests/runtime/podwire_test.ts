@@ -38,27 +38,33 @@ Deno.test("G52 a network that was read shows its name, its versions, its plugins
   await Deno.writeTextFile(`${world.confDir}/10-web.conflist`, text);
   const podwire = runtimeOf(world);
   const network = await podwire.network("web");
-  assertEquals([network.name, network.cniVersion, network.cniVersions], ["web", "1.0.0", ["1.0.0"]]);
+  const { name, cniVersion, cniVersions } = network;
+  assertEquals({ name, cniVersion, cniVersions }, {
+    name: "web",
+    cniVersion: "1.0.0",
+    cniVersions: ["1.0.0"],
+  });
   assertEquals(network.plugins.map(({ type }) => type), ["bridge"]);
   assertMatch(network.text, /"mark":\s*7/);
   assertEquals(parseNetwork(network.text).name, "web");
   const [entry] = await podwire.networks();
-  assertEquals([entry?.file, entry?.name, entry?.cniVersion, entry?.plugins], [
-    `${world.confDir}/10-web.conflist`,
-    "web",
-    "1.0.0",
-    ["bridge"],
-  ]);
+  assertEquals(
+    { file: entry?.file, name: entry?.name, cniVersion: entry?.cniVersion, plugins: entry?.plugins },
+    { file: `${world.confDir}/10-web.conflist`, name: "web", cniVersion: "1.0.0", plugins: ["bridge"] },
+  );
 });
 
-Deno.test("G53 what went wrong is told by its kind, which one predicate asks for", async () => {
+Deno.test("G53 the kind of an error says what went wrong, and one predicate compares it", async () => {
   await using world = await NetworkWorld.make();
   await Deno.writeTextFile(`${world.confDir}/10-web.conflist`, list("web", "web"));
   const plugin = await world.plugins.install("web", { ADD: { stdout: '{"cniVersion": "1.0.0", "ips": 5}' } });
   const podwire = runtimeOf(world);
   const expect = async (kind: ErrorKind, call: () => Promise<unknown>) => {
     const error = await assertRejects(call, CniError);
-    assertEquals([error.kind, isCniError(error, kind), isCniError(error, "internal")], [kind, true, false]);
+    assertEquals(
+      { kind: error.kind, isKind: isCniError(error, kind), isInternal: isCniError(error, "internal") },
+      { kind, isKind: true, isInternal: false },
+    );
   };
   await expect("not-found", () => podwire.network("gone"));
   await expect("config", async () => await podwire.network(parseNetwork("{")));
