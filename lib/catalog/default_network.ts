@@ -21,7 +21,7 @@ export interface DefaultChoice {
   /** The network that is pinned, or gone. */
   readonly pin?: DefaultPin;
   /** The file that comes first. */
-  readonly first?: string;
+  readonly first?: string | undefined;
   /** The default network until now, if it was another one. */
   readonly was?: string;
 }
@@ -59,7 +59,7 @@ export async function chooseDefault(
   const first = unusable ?? firstUsable;
   const isPassedOver = pin?.network !== network || unusable !== undefined;
   if (pin !== undefined && isPassedOver && await isAttached(pin.network)) {
-    const more = { pin, ...(first === undefined ? {} : { first }) };
+    const more = { pin, first };
     if (usable.has(pin.network)) return { choice: { network: pin.network, by: "pinned", ...more }, pin };
     return { choice: { network: undefined, by: "gone", ...more }, pin };
   }

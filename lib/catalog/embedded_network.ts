@@ -26,14 +26,14 @@ export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkC
     name: "podwire",
     plugins: [{
       type: "bridge",
-      // What may lie on disk knows neither all of this nor the version: a machine without configuration has this network.
+      // Plugins on disk may not know all of these members or the version, and this network has to work without configuration.
       [ALWAYS_BUILTIN]: true,
       bridge: "pw0",
       isGateway: true,
       ipMasq: masquerade !== undefined,
       ...(masquerade === undefined ? {} : { ipMasqBackend: masquerade }),
       hairpinMode: true,
-      // The machine is left as it was found: with its last container the bridge goes.
+      // The bridge is removed with its last container, so that nothing is left on the machine.
       removeEmptyBridge: true,
       capabilities: { ips: true, mac: true },
       ipam: { type: "host-local", ranges, routes },
@@ -41,7 +41,7 @@ export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkC
   }));
 }
 
-/** What the embedded network can count on here. */
+/** Finds out what this machine provides for the embedded network. */
 export async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
   const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
   if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
@@ -50,7 +50,7 @@ export async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions
 
 async function isOnPath(program: string, path: string): Promise<boolean> {
   for (const dir of path.split(":")) {
-    // A directory that this user may not look into holds nothing that it could run.
+    // A directory that this user may not read holds no program that it could run.
     const found = dir === "" ? undefined : await statOf(`${dir}/${program}`).catch(() => undefined);
     if (found?.isFile) return true;
   }

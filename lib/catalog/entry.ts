@@ -82,7 +82,7 @@ export function entriesOf(
   });
 }
 
-/** The message of an error with its details, without the place. */
+/** Returns the message of an error with its details, without the place. */
 export function describeError({ msg, context: { details } }: CniError): string {
   return details === undefined ? msg : `${msg}; ${details}`;
 }
@@ -137,7 +137,7 @@ function isStale({ error, file }: CatalogFile, { problem }: CatalogContent): boo
   return error !== undefined || (problem !== undefined && file !== EMBEDDED_FILE);
 }
 
-/** What users should know about a file that is in use. */
+/** Returns what users should know about a file that is in use. */
 function remarkOn(loaded: CatalogFile, { problem, choice }: CatalogContent): string | undefined {
   const { file, list, error = problem, since } = loaded;
   const { by, pin, first, network } = choice;
@@ -162,7 +162,7 @@ function remarkOn(loaded: CatalogFile, { problem, choice }: CatalogContent): str
   return remarks.length === 0 ? undefined : remarks.join("; ");
 }
 
-/** The file that holds the fault: for a network with a plugin folder, it may be one of the folder. */
+/** Returns the file that has the fault: for a network with a plugin folder, it may be a file of that folder. */
 function faultyFile({ file, error }: CatalogFile): string {
   return error?.context.file ?? file;
 }

@@ -4,7 +4,7 @@ import { type CatalogContent, type CatalogFile, describeError } from "./entry.ts
 
 const LIST_HINT = "`podwire networks` lists what is there";
 
-/** The error about a name that no usable network has. */
+/** Makes the error about a name that no usable network has. */
 export function noSuchNetwork(content: CatalogContent, name: string): CniError {
   const { files } = content;
   const msg = files.length === 0
@@ -13,7 +13,7 @@ export function noSuchNetwork(content: CatalogContent, name: string): CniError {
   return new CniError("not-found", msg, { details: rejectedFiles(files), hint: LIST_HINT });
 }
 
-/** The error about a catalog without default network. */
+/** Makes the error about a catalog without default network. */
 export function noDefaultNetwork(content: CatalogContent): CniError {
   const { choice: { network, by, pin }, files, problem } = content;
   const code = ERROR_CODES.invalidNetworkConfig;
@@ -44,7 +44,7 @@ export function noDefaultNetwork(content: CatalogContent): CniError {
   return new CniError("not-ready", msg, { code, details, hint: LIST_HINT });
 }
 
-/** The first file cannot be used. Other files may be usable, but nothing says that one of them may take its place. */
+/** Makes the error about an unusable first file. Other files may be usable, but nothing says that one may replace the first. */
 function unusableFirst(first: CatalogFile | undefined): CniError {
   const { error, file: own } = first ?? {};
   const { file = own, line, column } = error?.context ?? {};

@@ -76,7 +76,7 @@ export class CatalogWatch implements CatalogSource {
     this.#watch = new PathWatch({
       changed: () => this.#debouncer.hurry(),
       failed: (error) => this.#pauseWatching(error),
-      ...(watch === undefined ? {} : { watch }),
+      watch,
     });
   }
 

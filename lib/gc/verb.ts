@@ -118,7 +118,7 @@ class PluginNotifier {
     );
   }
 
-  /** Returns the configuration that the network has now, and those of its attachments that were made with another one. */
+  /** Returns the current configuration of the network, and the configurations of attachments that were made with another one. */
   async listsOf(network: string): Promise<readonly NetworkConfigList[]> {
     const { current, records, signal } = this.#sweep;
     const now = current.get(network);
@@ -138,12 +138,12 @@ class PluginNotifier {
     return [...unique.values()].filter((list) => hasStatusAndGc(list) && !list.disableGC);
   }
 
-  /** Waits while processes attach and detach that had to wait for the network during the GC of its plugins. */
+  /** Leaves the lock to operations that had to wait for the network during the GC of its plugins. */
   async yieldLock(): Promise<void> {
     await delay(this.#yieldMs, this.#sweep.signal);
   }
 
-  /** Returns false if there was no moment for it. It reads the index once for all networks. */
+  /** Sends GC to the plugins of a list. Returns false if the network was never free for it. */
   async notify(list: NetworkConfigList, networks: Iterable<string>): Promise<boolean> {
     const due = this.#due(list);
     if (due.plugins.length === 0) return true;

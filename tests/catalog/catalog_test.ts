@@ -48,14 +48,17 @@ Deno.test("F17 F18 F25 F26 every file has an entry; the first file of a name is 
       "40-multi.conflist multi used",
     ]);
     const [web, broken, shadowed, , multi] = entries;
-    assertEquals([broken?.line, broken?.column, broken?.cniVersion, broken?.plugins], [3, 11, undefined, []]);
+    assertEquals({
+      line: broken?.line,
+      column: broken?.column,
+      cniVersion: broken?.cniVersion,
+      plugins: broken?.plugins,
+    }, { line: 3, column: 11, cniVersion: undefined, plugins: [] });
     assertStringIncludes(broken?.reason ?? "", "name");
-    assertEquals([web?.cniVersion, web?.plugins, web?.reason, web?.line], [
-      "0.4.0",
-      ["bridge"],
-      undefined,
-      undefined,
-    ]);
+    assertEquals(
+      { cniVersion: web?.cniVersion, plugins: web?.plugins, reason: web?.reason, line: web?.line },
+      { cniVersion: "0.4.0", plugins: ["bridge"], reason: undefined, line: undefined },
+    );
     assertEquals(shadowed?.reason, `${dir}/10-web.conf has the same name and comes first`);
     assertEquals(multi?.plugins, ["bridge", "portmap"]);
   }));
@@ -67,12 +70,12 @@ Deno.test("F19 a rejected file has line and column of the fault and the valid ve
       await Deno.mkdir(`${dir}/web`);
       await Deno.writeTextFile(`${dir}/web/10.conf`, '{\n  "type": [}');
       const [web, versions] = (await load()).entries;
-      assertEquals([web?.file, web?.status, web?.line, web?.column], [
-        `${dir}/web/10.conf`,
-        "rejected",
-        2,
-        12,
-      ]);
+      assertEquals({ file: web?.file, status: web?.status, line: web?.line, column: web?.column }, {
+        file: `${dir}/web/10.conf`,
+        status: "rejected",
+        line: 2,
+        column: 12,
+      });
       assertStringIncludes(versions?.reason ?? "", "9.9.9");
       assertStringIncludes(versions?.reason ?? "", "1.1.0");
     },
@@ -95,11 +98,11 @@ Deno.test("F31 without a named default network it is that of the first file, and
   inDir({ "10-a.conf": "{", "20-b.conf": conf("b") }, async (load, dir) => {
     const catalog = await load();
     const error = assertThrows(() => catalog.default(), CniError);
-    assertEquals([error.kind, error.context.file, error.context.line], [
-      "not-ready",
-      `${dir}/10-a.conf`,
-      1,
-    ]);
+    assertEquals({ kind: error.kind, file: error.context.file, line: error.context.line }, {
+      kind: "not-ready",
+      file: `${dir}/10-a.conf`,
+      line: 1,
+    });
     assertEquals(catalog.forPod("b").name, "b");
     assertEquals(catalog.entries.map(brief), ["10-a.conf - rejected", "20-b.conf b used"]);
     assertEquals((await load({ defaultNetwork: "b" })).default().name, "b");
@@ -112,14 +115,20 @@ Deno.test("a directory that the user names has to exist", () =>
     assertEquals((await load({ confDirRequired: true })).entries, []);
     const absent = { confDir: `${dir}/absent`, confDirRequired: true, embedded: EMBEDDED };
     const error = await assertRejects(() => load(absent), CniError);
-    assertEquals([error.kind, error.context.file], ["not-found", `${dir}/absent`]);
+    assertEquals({ kind: error.kind, file: error.context.file }, {
+      kind: "not-found",
+      file: `${dir}/absent`,
+    });
   }));
 
 Deno.test("F27 F34 without a directory or a usable file the default network is not ready, and the error says why", () =>
   inDir({ "10-a.conf": "{" }, async (load, dir) => {
     const catalog = await load();
     const broken = assertThrows(() => catalog.default(), CniError);
-    assertEquals([broken.kind, broken.msg], ["not-ready", `no usable network configuration in ${dir}`]);
+    assertEquals({ kind: broken.kind, msg: broken.msg }, {
+      kind: "not-ready",
+      msg: `no usable network configuration in ${dir}`,
+    });
     assertStringIncludes(broken.context.details ?? "", "10-a.conf");
     const absent = await load({ confDir: `${dir}/absent` });
     assertEquals(absent.entries, []);
@@ -165,10 +174,10 @@ Deno.test("the error about an unknown network contains the rejected files", () =
     const catalog = await load();
     for (const ask of [() => catalog.forPod("web"), () => catalog.asCnitool("web")]) {
       const error = assertThrows(ask, CniError);
-      assertEquals([error.kind, error.msg], [
-        "not-found",
-        `no net configuration with name "web" in ${dir}`,
-      ]);
+      assertEquals({ kind: error.kind, msg: error.msg }, {
+        kind: "not-found",
+        msg: `no net configuration with name "web" in ${dir}`,
+      });
       assertStringIncludes(error.context.details ?? "", "20-web.conf");
     }
   }));
@@ -189,11 +198,11 @@ Deno.test("if there is a file, the embedded network is not requested", () =>
 Deno.test("the embedded network uses what the machine provides", () => {
   const [full] = NETWORK.plugins;
   assertEquals([full?.type, full?.json[ALWAYS_BUILTIN]], ["bridge", true]);
-  assertEquals([full?.json.ipMasq, full?.json.ipMasqBackend, NETWORK.cniVersion], [
-    true,
-    "nftables",
-    "1.1.0",
-  ]);
+  assertEquals({
+    ipMasq: full?.json.ipMasq,
+    ipMasqBackend: full?.json.ipMasqBackend,
+    cniVersion: NETWORK.cniVersion,
+  }, { ipMasq: true, ipMasqBackend: "nftables", cniVersion: "1.1.0" });
   assertEquals(JSON.stringify(full?.json.ipam).includes("fd50:7704::/64"), true);
   const [bare] = embeddedNetwork({ masquerade: undefined, ipv6: false }).plugins;
   assertEquals([bare?.json.ipMasq, JSON.stringify(bare?.json.ipam).includes(":/")], [false, false]);

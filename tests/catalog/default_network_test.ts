@@ -23,7 +23,10 @@ Deno.test("F30 F32 F33 F38 a named default network stays the default without its
   const without = await source.current();
   assertEquals(without.defaultName, "b");
   const error = assertThrows(() => without.default(), CniError);
-  assertEquals([error.kind, error.msg], ["not-ready", `the default network "b" is not in ${world.confDir}`]);
+  assertEquals({ kind: error.kind, msg: error.msg }, {
+    kind: "not-ready",
+    msg: `the default network "b" is not in ${world.confDir}`,
+  });
   await world.write("90-b.conf", conf("b"));
   assertEquals((await source.current()).default().name, "b");
 });
@@ -43,7 +46,10 @@ Deno.test("F31 F38 without attachments the default is the first file, and each c
   await world.remove("10-a.conf");
   await world.remove("20-b.conf");
   const none = await once(world);
-  assertEquals([none.defaultName, none.defaultChoice.by], [undefined, "none"]);
+  assertEquals({ defaultName: none.defaultName, by: none.defaultChoice.by }, {
+    defaultName: undefined,
+    by: "none",
+  });
   await world.write("10-a.conf", conf("a"));
   // It is the same as before, so nothing is logged.
   assertEquals((await once(world)).default().name, "a");
@@ -166,7 +172,10 @@ Deno.test("after a network of a file was in use, the embedded network never beco
   assertEquals((await once(world, { embedded, defaultNetwork: "a" })).default().name, "a");
   await world.remove("10-a.conf");
   const emptied = await once(world, { embedded });
-  assertEquals([emptied.defaultName, emptied.defaultChoice.by], [undefined, "emptied"]);
+  assertEquals({ defaultName: emptied.defaultName, by: emptied.defaultChoice.by }, {
+    defaultName: undefined,
+    by: "emptied",
+  });
   const error = assertThrows(() => emptied.default(), CniError);
   assertEquals(error.kind, "not-ready");
   assertStringIncludes(error.message, world.confDir);

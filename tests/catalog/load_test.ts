@@ -69,7 +69,7 @@ Deno.test("A2 A3 a missing directory is empty, and an unreadable one is an error
   inDir({ "file": "" }, async (dir) => {
     assertEquals(await loadDirectory(`${dir}/absent`), []);
     const error = await assertRejects(() => loadDirectory(`${dir}/file`), CniError);
-    assertEquals([error.kind, error.context.file], ["io", `${dir}/file`]);
+    assertEquals({ kind: error.kind, file: error.context.file }, { kind: "io", file: `${dir}/file` });
   }));
 
 Deno.test("A4 A5 directories are skipped, and links to directories or to nowhere are reported", () =>
@@ -114,9 +114,17 @@ Deno.test("A19 A20 an unusable file is reported with line and column and hides n
     "30-good.conf": conf("good"),
   }, async (dir) => {
     const [bad, worse, good] = await loadDirectory(dir);
-    assertEquals([bad?.error?.code, bad?.error?.context.line, bad?.error?.context.column], [6, 3, 15]);
+    assertEquals({
+      code: bad?.error?.code,
+      line: bad?.error?.context.line,
+      column: bad?.error?.context.column,
+    }, { code: 6, line: 3, column: 15 });
     assertEquals(bad?.error?.context.file, `${dir}/10-bad.conflist`);
-    assertEquals([worse?.error?.code, worse?.error?.context.line, worse?.error?.context.column], [7, 1, 27]);
+    assertEquals({
+      code: worse?.error?.code,
+      line: worse?.error?.context.line,
+      column: worse?.error?.context.column,
+    }, { code: 7, line: 1, column: 27 });
     assertEquals(good?.list?.name, "good");
   }));
 
@@ -149,7 +157,10 @@ Deno.test("A53 rejects a name that leaves the directory, and an empty one", () =
     "other/10-x.conf": plugin("stolen"),
   }, async (dir) => {
     const [up, empty, fine] = await loadDirectory(`${dir}/conf`);
-    assertEquals([up?.error?.code, up?.error?.context.details], [7, "../other"]);
+    assertEquals({ code: up?.error?.code, details: up?.error?.context.details }, {
+      code: 7,
+      details: "../other",
+    });
     assertEquals(empty?.error?.code, 7);
     assertEquals(fine?.list?.plugins.map(({ type }) => type), ["bridge"]);
   }));
@@ -190,7 +201,10 @@ Deno.test("A59 one invalid file in the folder makes the whole network unusable, 
   }, async (dir) => {
     const [web] = await loadDirectory(dir);
     assertEquals(web?.file, `${dir}/10-web.conflist`);
-    assertEquals([web?.error?.context.file, web?.error?.context.line], [`${dir}/web/20.conf`, 2]);
+    assertEquals({ file: web?.error?.context.file, line: web?.error?.context.line }, {
+      file: `${dir}/web/20.conf`,
+      line: 2,
+    });
   }));
 
 Deno.test("A60 a file at the path of the folder is an error that names it", () =>
@@ -248,14 +262,17 @@ Deno.test("A66 by name: the first list of that name in byte order of the files, 
 Deno.test("A72 A73 an empty directory and an unknown name have different messages, both of kind not-found", async () => {
   await inDir({}, async (dir) => {
     const none = assertThrows(() => asCnitool([], "web", dir), CniError);
-    assertEquals([none.kind, none.msg], ["not-found", `no net configurations found in ${dir}`]);
+    assertEquals({ kind: none.kind, msg: none.msg }, {
+      kind: "not-found",
+      msg: `no net configurations found in ${dir}`,
+    });
     await Deno.writeTextFile(`${dir}/10.conflist`, list("other", "bridge"));
     const files = await loadDirectory(dir);
     const other = assertThrows(() => asCnitool(files, "web", dir), CniError);
-    assertEquals([other.kind, other.msg], [
-      "not-found",
-      `no net configuration with name "web" in ${dir}`,
-    ]);
+    assertEquals({ kind: other.kind, msg: other.msg }, {
+      kind: "not-found",
+      msg: `no net configuration with name "web" in ${dir}`,
+    });
   });
 });
 
@@ -307,7 +324,7 @@ Deno.test("UTF-16 is recognized with and without byte order mark and in both ord
     for (const [bytes, msg] of cases) {
       await Deno.writeFile(`${dir}/1.conf`, bytes);
       const [file] = await loadDirectory(dir);
-      assertEquals([file?.error?.kind, file?.error?.msg], ["config", msg]);
+      assertEquals({ kind: file?.error?.kind, msg: file?.error?.msg }, { kind: "config", msg });
     }
   }));
 

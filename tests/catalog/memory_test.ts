@@ -34,7 +34,10 @@ Deno.test("F42 the last usable content of a file that becomes unusable stays in 
   await world.write("10-web.conflist", list("web", "ptp"));
   const mended = await once(world);
   assertEquals(briefs(mended), ["10-web.conflist web used default"]);
-  assertEquals([mended.entries[0]?.badSince, mended.entries[0]?.reason], [undefined, undefined]);
+  assertEquals({ badSince: mended.entries[0]?.badSince, reason: mended.entries[0]?.reason }, {
+    badSince: undefined,
+    reason: undefined,
+  });
   await world.write("10-web.conflist", "");
   assertEquals((await once(world)).default().plugins.map(({ type }) => type), ["ptp", "tuning"]);
 });

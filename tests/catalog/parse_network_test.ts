@@ -12,7 +12,11 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 Deno.test("A11 G13 G14 a network is read from text and from bytes, a list and a single configuration", () => {
   for (const content of [LIST, bytes(LIST)]) {
     const list = parseNetwork(content);
-    assertEquals([list.name, list.cniVersion, list.text], ["web", "1.0.0", LIST]);
+    assertEquals({ name: list.name, cniVersion: list.cniVersion, text: list.text }, {
+      name: "web",
+      cniVersion: "1.0.0",
+      text: LIST,
+    });
   }
   for (const content of [CONF, bytes(CONF)]) {
     const list = parseNetwork(content);
@@ -35,7 +39,11 @@ Deno.test("A12 content that is not a network is refused with the file and the pl
   ];
   for (const [content, code] of cases) {
     const error: CniError = assertThrows(() => parseNetwork(content, { file: "x.conflist" }), CniError);
-    assertEquals([error.kind, error.code, error.context.file], ["config", code, "x.conflist"], error.message);
+    assertEquals({ kind: error.kind, code: error.code, file: error.context.file }, {
+      kind: "config",
+      code,
+      file: "x.conflist",
+    }, error.message);
   }
 });
 
@@ -109,7 +117,11 @@ Deno.test("a text that both readings refuse is refused at the place where its ow
     }
   }
   const both = assertThrows(() => parseNetwork('{"name": "web",\n "name": "web",\n "plugins": }'), CniError);
-  assertEquals([both.code, both.context.line, both.context.path], [6, 3, "plugins"]);
+  assertEquals({ code: both.code, line: both.context.line, path: both.context.path }, {
+    code: 6,
+    line: 3,
+    path: "plugins",
+  });
 });
 
 Deno.test("a single configuration is the list that its new text is read as", () => {

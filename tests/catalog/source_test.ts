@@ -11,7 +11,11 @@ Deno.test("F15 F45 F46 G23 without a watch, each request reads the current files
   await using source = world.onDemand();
   const none = await source.current();
   assertEquals(assertThrows(() => none.default(), CniError).kind, "not-ready");
-  assertEquals([none.hasNetworks, none.defaultName, none.entries], [false, undefined, []]);
+  assertEquals({ hasNetworks: none.hasNetworks, defaultName: none.defaultName, entries: none.entries }, {
+    hasNetworks: false,
+    defaultName: undefined,
+    entries: [],
+  });
   await assertRejects(() => Deno.stat(world.parent), Deno.errors.NotFound);
   await Deno.mkdir(world.confDir, { recursive: true });
   await world.write("10-a.conf", conf("a"));
@@ -81,7 +85,7 @@ Deno.test("F27 F39 G7 G8 G9 G10 G11 G18 if the directory cannot be read, the for
   assertStringIncludes(world.log.all.join("\n"), "its former networks stay in use");
   // The error has its kind, its file and its cause.
   const error = await assertRejects(() => source.reload(), CniError);
-  assertEquals([error.kind, error.context.file], ["io", world.confDir]);
+  assertEquals({ kind: error.kind, file: error.context.file }, { kind: "io", file: world.confDir });
   assert(error.cause instanceof Error);
 });
 

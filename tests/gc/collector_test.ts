@@ -91,12 +91,12 @@ Deno.test("D56 D57 DEL gets the configuration and arguments of the ADD, never th
   const report = await collector(world).collect([listOf(["b"])]);
   assertEquals([report.removed.length, report.failed], [1, []]);
   const [, del, ...more] = await a.calls();
-  assertEquals([del?.verb, del?.config.old, del?.config.runtimeConfig, del?.env.CNI_ARGS], [
-    "DEL",
-    true,
-    { mac: "02:00:00:00:00:01" },
-    "K=V",
-  ]);
+  assertEquals({
+    verb: del?.verb,
+    old: del?.config.old,
+    runtimeConfig: del?.config.runtimeConfig,
+    CNI_ARGS: del?.env.CNI_ARGS,
+  }, { verb: "DEL", old: true, runtimeConfig: { mac: "02:00:00:00:00:01" }, CNI_ARGS: "K=V" });
   // The plugins of both chains may hold resources: those of the current list and those of the ADD.
   assertEquals([more.map(({ verb }) => verb), (await b.calls()).map(({ verb }) => verb)], [["GC"], ["GC"]]);
   assertEquals(await world.files(), []);
@@ -128,7 +128,7 @@ Deno.test("D58 D61 a DEL that fails stops neither the other removals nor GC, and
   );
   assertEquals(valid((await a.calls()).at(-1)!.config), ["x2:eth0"]);
   const [record] = await world.store.all();
-  assertEquals([record?.state, record?.attempts], ["failed", 1]);
+  assertEquals({ state: record?.state, attempts: record?.attempts }, { state: "failed", attempts: 1 });
   // The next sweep tries again.
   assertEquals((await collector(world, ["x2"]).collect([list])).removed.map(({ why }) => why), [
     "its DEL had failed",

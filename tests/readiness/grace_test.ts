@@ -16,8 +16,15 @@ Deno.test("a network that was ready counts as ready for 30 s when it fails, sayi
   await using world = await readyWorld();
   await world.answer("web", "plugin-missing");
   const { ready, reason, msg, since, graceUntil } = world.status("web");
-  assertEquals([ready, reason, msg], [true, "plugin-missing", "it is plugin-missing"]);
-  assertEquals([since, graceUntil], ["2026-03-01T12:00:10.000Z", "2026-03-01T12:00:40.000Z"]);
+  assertEquals({ ready, reason, msg }, {
+    ready: true,
+    reason: "plugin-missing",
+    msg: "it is plugin-missing",
+  });
+  assertEquals({ since, graceUntil }, {
+    since: "2026-03-01T12:00:10.000Z",
+    graceUntil: "2026-03-01T12:00:40.000Z",
+  });
   await world.clock.advance(29_999);
   assertEquals(world.shown, ["web ready plugin-missing grace"]);
   await world.clock.advance(1);

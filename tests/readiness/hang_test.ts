@@ -61,9 +61,12 @@ Deno.test("a plugin that hangs is a timeout for its own network, and delays no o
     log: world.log,
   });
   const [quick] = await readiness.refresh("quick");
-  assertEquals([quick?.ready, readiness.statuses("slow")[0]?.reason], [true, "pending"]);
+  assertEquals({ ready: quick?.ready, reason: readiness.statuses("slow")[0]?.reason }, {
+    ready: true,
+    reason: "pending",
+  });
   const [slow] = await readiness.refresh("slow");
-  assertEquals([slow?.ready, slow?.reason], [false, "timeout"]);
+  assertEquals({ ready: slow?.ready, reason: slow?.reason }, { ready: false, reason: "timeout" });
 });
 
 /** The command lines that name the folder. */

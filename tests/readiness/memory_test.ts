@@ -30,7 +30,10 @@ Deno.test("a condition holds since the answer last changed, and its last transit
   const away = conditionAfter(ready, AWAY, at(10));
   assertEquals(away, { ...AWAY, since: at(10).toISOString(), lastTransition: at(10).toISOString() });
   const late = conditionAfter(away, { ready: false, reason: "timeout" }, at(20));
-  assertEquals([late.since, late.lastTransition], [at(20).toISOString(), at(10).toISOString()]);
+  assertEquals({ since: late.since, lastTransition: late.lastTransition }, {
+    since: at(20).toISOString(),
+    lastTransition: at(10).toISOString(),
+  });
   assertEquals(conditionAfter(late, READY, at(30)).lastTransition, undefined);
   assertEquals(conditionAfter(undefined, AWAY, at(0)).lastTransition, undefined, "it never was ready");
 });

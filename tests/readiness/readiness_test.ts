@@ -37,7 +37,7 @@ Deno.test("F132 G24 until the directory can be read there is one status that say
   await world.answer("web");
   source.problem = new CniError("io", "the disk is gone");
   await world.clock.advance(10_000);
-  assertEquals([world.shown, world.asked], [["web ready"], ["web"]]);
+  assertEquals({ shown: world.shown, asked: world.asked }, { shown: ["web ready"], asked: ["web"] });
 });
 
 Deno.test("F51 known statuses are returned at once while every network hangs", async () => {
@@ -146,7 +146,10 @@ Deno.test("F37 F38 a network whose file is removed is gone at once, and listener
   await world.clock.advance(10_000);
   const [probe] = world.open.filter(({ list }) => list === web);
   await world.source.change(catalogOf([db]));
-  assertEquals([world.shown, probe?.signal?.aborted], [["db not-ready pending"], true]);
+  assertEquals({ shown: world.shown, aborted: probe?.signal?.aborted }, {
+    shown: ["db not-ready pending"],
+    aborted: true,
+  });
   assertEquals(world.emitted.slice(1), ["web not-ready no-config"]);
   await world.source.change(catalogOf([web, db]));
   assertEquals(world.shown[0], "web not-ready pending");
@@ -176,7 +179,10 @@ Deno.test("unusable files and a missing default network have a status, and no pl
     first?.msg,
     "/net.d/w.conflist:3:1: no JSON",
   );
-  assertEquals([second?.msg, second?.file], ["/net.d/bad.conflist: no JSON", "/net.d/bad.conflist"]);
+  assertEquals({ msg: second?.msg, file: second?.file }, {
+    msg: "/net.d/bad.conflist: no JSON",
+    file: "/net.d/bad.conflist",
+  });
   assertMatch(third?.msg ?? "", /it was removed while containers are attached$/);
   assertEquals(world.asked, ["web"]);
   await world.clock.advance(5_000);
@@ -223,7 +229,7 @@ Deno.test("F112 F113 disposing works once, ends the probes and keeps what is kno
   await waiting;
   await world.readiness[Symbol.asyncDispose]();
   assertEquals(signals.map((signal) => signal?.aborted), [true]);
-  assertEquals([world.clock.timers, world.source.listeners.size], [0, 0]);
+  assertEquals({ timers: world.clock.timers, size: world.source.listeners.size }, { timers: 0, size: 0 });
   assertEquals(world.shown, ["web ready", "db not-ready pending"]);
   await world.clock.advance(60_000);
   assertEquals(world.asked, ["web", "db"]);
