@@ -1,4 +1,4 @@
-// cnitool's job, in process: what is read, what is printed, and how it ends. The plugins are real ones.
+// The verbs of cnitool, in process: what they read and print, and their exit codes. The plugins are real.
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
 import { parseCniArgs } from "../../lib/plugin/invocation.ts";
@@ -8,7 +8,7 @@ import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const RESULT = '{"cniVersion":"1.0.0","ips":[{"address":"10.9.8.7/24"}]}';
 
-/** The namespace is that of this process, so that no test needs root: what is in it is none of the plugin's business. */
+/** The namespace is that of this process, so that no test needs root. The plugin does not read it. */
 const TOOL = { type: "tool", podwireExistingLink: true };
 
 /** One network `net` with a recording plugin, and a namespace to attach. */
@@ -64,7 +64,7 @@ Deno.test("H2 two operands are needed; one too many is refused, not ignored", as
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("H3 H9 the interface: the option before or behind the operands, else the variable, else eth0", async () => {
+Deno.test("H3 H9 the interface comes from the option before or after the operands, else from the variable, else it is eth0", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   const variable = { CNI_IFNAME: "var0" };
@@ -84,7 +84,7 @@ Deno.test("H3 H9 the interface: the option before or behind the operands, else t
   }
 });
 
-Deno.test("H4 H5 H27 NETCONFPATH is searched by name: lists first, configurations also where there are lists", async () => {
+Deno.test("H4 H5 H27 NETCONFPATH is searched by name: first lists, then single configurations", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   await world.conf("05-net.conf", { type: "not-this-one" });
@@ -134,7 +134,7 @@ Deno.test("H7 CAP_ARGS is one JSON object, or nothing", async () => {
   assertEquals((await plugin.calls()).length, 3);
 });
 
-Deno.test("H8 B84 CNI_ARGS are pairs with a key, one = and a value that may be empty, in their order, for every verb, run, status and plugins alike", async () => {
+Deno.test("H8 B84 CNI_ARGS are ordered pairs of a key, one = and a value that may be empty, for every verb, run, status and plugins", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   const check = (CNI_ARGS: string) => world.tool(["check", "net", world.netns], { CNI_ARGS });
@@ -163,7 +163,7 @@ Deno.test("H8 B84 CNI_ARGS are pairs with a key, one = and a value that may be e
   assertEquals((await plugin.calls()).length, good.length);
 });
 
-Deno.test("a namespace without a slash is one of ip netns for each verb, whatever lies in the working directory; an empty one is refused", async () => {
+Deno.test("a namespace without a slash is one of ip netns for each verb, also if the working directory has such a file; an empty one is refused", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool", { ADD: { stdout: RESULT } });
   await Deno.mkdir(`${world.dir}/netns.d`);
@@ -177,7 +177,7 @@ Deno.test("a namespace without a slash is one of ip netns for each verb, whateve
   assertEquals(paths, Array.from({ length: 3 }, () => `${world.dir}/netns.d/README.md`));
 });
 
-Deno.test("H13 two paths of one namespace are one container: attached by one, checked and detached by the other", async () => {
+Deno.test("H13 two paths of one namespace are one container: attached with one, checked and detached with the other", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool", { ADD: { stdout: RESULT } });
   await Deno.mkdir(`${world.dir}/run`);
@@ -189,7 +189,7 @@ Deno.test("H13 two paths of one namespace are one container: attached by one, ch
   assertEquals(again.code, 1);
   assertStringIncludes(again.stderr, "is attached already");
   assertEquals((await world.tool(["check", "net", other])).code, 0);
-  // Also when the namespace is gone.
+  // Also if the namespace is gone.
   await Deno.remove(real);
   assertEquals((await world.tool(["del", "net", other])).code, 0);
   const calls = await plugin.calls();
@@ -198,7 +198,7 @@ Deno.test("H13 two paths of one namespace are one container: attached by one, ch
   assertEquals(JSON.parse((await world.tool(["attachments", "--json"])).stdout), []);
 });
 
-Deno.test("H13 what nobody attached has the ID that cnitool gives the path as it is written", async () => {
+Deno.test("H13 a namespace that is not attached has the ID that cnitool gives the path as it is written", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool");
   for (const path of ["/run/netns/demo", "/var/run/netns/demo"]) await world.tool(["del", "net", path]);
@@ -207,7 +207,7 @@ Deno.test("H13 what nobody attached has the ID that cnitool gives the path as it
   assert(second?.env.CNI_CONTAINERID !== first?.env.CNI_CONTAINERID);
 });
 
-Deno.test("D81 H14 whatever is wrong with the network, a variable or the namespace, no plugin runs", async () => {
+Deno.test("D81 H14 if the network, a variable or the namespace is wrong, no plugin runs", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool");
   const good = { network: "net", netns: world.netns, CAP_ARGS: "{}", CNI_ARGS: "A=1", CNI_IFNAME: "eth0" };
@@ -228,7 +228,7 @@ Deno.test("D81 H14 whatever is wrong with the network, a variable or the namespa
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("H16 H17 add prints the result alone, the others nothing", async () => {
+Deno.test("H16 H17 add prints only the result, the other verbs print nothing", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { ADD: { stdout: RESULT, stderr: "chatting\n" } });
   const printed = JSON.stringify(JSON.parse(RESULT), null, 4);
@@ -238,7 +238,7 @@ Deno.test("H16 H17 add prints the result alone, the others nothing", async () =>
   }
 });
 
-Deno.test("H18 del uses what its add was made with, and the arguments given now where nothing is on record", async () => {
+Deno.test("H18 del uses the arguments of its add, or those given now if nothing is on record", async () => {
   await using world = await ToolWorld.make();
   const plugin = await world.plugins.install("tool", { ADD: { stdout: RESULT } });
   await world.tool(["add", "net", world.netns], { CNI_ARGS: "A=then" });
@@ -253,7 +253,7 @@ Deno.test("H18 del uses what its add was made with, and the arguments given now 
   ]);
 });
 
-Deno.test("H22 what a plugin writes to standard error is there at the level info, never on standard output", async () => {
+Deno.test("H22 the standard error of a plugin is logged at level info, and never printed to standard output", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { CHECK: { stderr: "hello from the plugin\n" } });
   const { code, stdout, stderr } = await world.tool(["check", "net", world.netns, "--log-level=info"]);
@@ -262,7 +262,7 @@ Deno.test("H22 what a plugin writes to standard error is there at the level info
   assertStringIncludes(stderr, "tool");
 });
 
-Deno.test("F143 H23 H24 a failure is told once, without the usage, and exits 1", async () => {
+Deno.test("F143 H23 H24 a failure is printed once, without the usage, and exits 1", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", {
     CHECK: { stdout: '{"code": 107, "msg": "not as it was"}', code: 1 },
@@ -276,7 +276,7 @@ Deno.test("F143 H23 H24 a failure is told once, without the usage, and exits 1",
   assertMatch(usage.stderr, /usage: podwire check NETWORK NETNS/);
 });
 
-Deno.test("H25 without a command there is help, an unknown one is refused", async () => {
+Deno.test("H25 without a command the help is printed, and an unknown command is refused", async () => {
   for (const args of [[], ["help"]]) {
     const { code, stdout, stderr } = await podwire(args);
     assertEquals([code, stderr], [0, ""]);
@@ -287,7 +287,7 @@ Deno.test("H25 without a command there is help, an unknown one is refused", asyn
   assertStringIncludes(stderr, 'unknown command "attach"');
 });
 
-Deno.test("H26 an interrupt and the time limit end an add that hangs, and undo it", async () => {
+Deno.test("H26 an interrupt or the time limit ends an add that hangs, and undoes it", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { ADD: { stdout: "", hang: true } });
   const limited = await world.tool(["add", "net", world.netns, "--timeout=ADD=5s"]);
@@ -302,10 +302,10 @@ Deno.test("H26 an interrupt and the time limit end an add that hangs, and undo i
   assertEquals(JSON.parse((await world.tool(["attachments", "--json"])).stdout), []);
 });
 
-Deno.test("who waits for a plugin is told so, once in the first seconds", async () => {
+Deno.test("a wait for a plugin is logged, once in the first seconds", async () => {
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { DEL: { sleep: 7 } });
-  // Recovery in another test ends the plugins of its container, whosever they are.
+  // Recovery in another test ends all plugins of its container.
   const id = crypto.randomUUID();
   const { code, stdout, stderr } = await world.tool(["del", "net", world.netns, "--id", id]);
   assertEquals([code, stdout], [0, ""]);

@@ -31,7 +31,7 @@ const rows = async (world: NetworkWorld, ...args: string[]) => {
   return stdout.trimEnd().split("\n").slice(1).map((line) => line.split(/ {2,}/));
 };
 
-Deno.test("F79 attachments shows state, age, attempts, next try and reason of each, in a line of its own", async () => {
+Deno.test("F79 attachments shows state, age, attempts, next retry and reason of each attachment on one line", async () => {
   await using world = await listedWorld();
   const { stdout } = await shown(world);
   assertMatch(stdout, /^CONTAINER +NETWORK +INTERFACE +STATE +AGE +ATTEMPTS +NEXT TRY +REASON\n/);
@@ -45,7 +45,7 @@ Deno.test("F79 attachments shows state, age, attempts, next try and reason of ea
   assertEquals([lines.length, last?.slice(0, 4)], [3, ["c2", "web", "eth0", "attached"]]);
 });
 
-Deno.test("attachments shows those of a container or a network alone, and none of one that is not there", async () => {
+Deno.test("attachments can be limited to a container or a network, and shows none for an unknown one", async () => {
   await using world = await listedWorld();
   const keys = async (...args: string[]) =>
     (await rows(world, ...args)).map((row) => row.slice(0, 3).join(" "));

@@ -25,21 +25,21 @@ function refusal(...args: string[]): string {
   return error.msg;
 }
 
-Deno.test("parseCommandLine() takes options before, between and behind operands", () => {
+Deno.test("parseCommandLine() takes options before, between and after operands", () => {
   for (const order of [["-f", "a", "b"], ["a", "-f", "b"], ["a", "b", "--force"]]) {
     const { operands, flag } = parse(...order);
     assertEquals([operands, flag("force"), flag("quiet")], [["a", "b"], true, false]);
   }
 });
 
-Deno.test("parseCommandLine() takes a value behind its flag or joined to it", () => {
+Deno.test("parseCommandLine() takes a value after its flag or joined to it", () => {
   for (const args of [["--name", "x=y"], ["--name=x=y"], ["-n", "x=y"], ["-n=x=y"]]) {
     assertEquals(parse(...args, "operand").value("name"), "x=y");
     assertEquals(parse(...args, "operand").operands, ["operand"]);
   }
 });
 
-Deno.test("parseCommandLine() takes one value, of global options the last, and gathers a list in order", () => {
+Deno.test("parseCommandLine() takes one value, the last one of a global option, and collects a list in order", () => {
   assertEquals(parse("-n", "1", "--name=1").value("name"), "1");
   assertEquals(refusal("-n", "1", "--name=2"), 'option --name is given twice, as "1" and as "2"');
   const global = parseCommandLine(["--state-dir=/a", "--state-dir", "/b"], GLOBAL_OPTIONS);
@@ -48,7 +48,7 @@ Deno.test("parseCommandLine() takes one value, of global options the last, and g
   assertEquals([parse().value("name"), parse().list("port")], [undefined, []]);
 });
 
-Deno.test("parseCommandLine() gives values and operands as they were written", () => {
+Deno.test("parseCommandLine() returns values and operands unchanged", () => {
   for (
     const text of [
       "two\nlines",
@@ -84,10 +84,10 @@ Deno.test("parseCommandLine() takes a group of short flags", () => {
   const { flag, operands } = parse("-fq", "a");
   assertEquals([flag("force"), flag("quiet"), operands], [true, true, ["a"]]);
   assertEquals(refusal("-fx"), "unknown option -fx");
-  assertEquals(refusal("-fn"), "unknown option -fn", "one that takes a value stands alone");
+  assertEquals(refusal("-fn"), "unknown option -fn", "an option that takes a value stands alone");
 });
 
-Deno.test("parseCommandLine() refuses an unknown option, wherever it stands", () => {
+Deno.test("parseCommandLine() refuses an unknown option at any place", () => {
   assertEquals(refusal("--nonsense"), "unknown option --nonsense");
   assertEquals(refusal("a", "--nonsense=1", "b"), "unknown option --nonsense");
   assertEquals(refusal("-x"), "unknown option -x");
@@ -114,12 +114,12 @@ Deno.test("parseCommandLine() refuses a value for a flag", () => {
   assertEquals(refusal("-f=false"), "option -f takes no value");
 });
 
-Deno.test("parseCommandLine() takes nothing behind -- for an option", () => {
+Deno.test("parseCommandLine() reads nothing after -- as an option", () => {
   const { operands, rest, flag } = parse("a", "--", "--force", "-x", "--", "b");
   assertEquals([operands, rest, flag("force")], [["a", "--force", "-x", "--", "b"], [], false]);
 });
 
-Deno.test("parseCommandLine() leaves a command behind the own operands alone", () => {
+Deno.test("parseCommandLine() does not read options of a command after the own operands", () => {
   const parseOne = (...args: string[]) => parseCommandLine(args, OWN, { ownOperands: 1 });
   const { operands, rest, value } = parseOne("web", "-n", "x", "sh", "-c", "-f", "--", "-y");
   assertEquals([operands, rest, value("name")], [["web", "sh", "-c", "-f", "--", "-y"], [], "x"]);
@@ -130,7 +130,7 @@ Deno.test("parseCommandLine() leaves a command behind the own operands alone", (
   }
 });
 
-Deno.test("firstOperand() finds the command behind options and their values", () => {
+Deno.test("firstOperand() finds the command after options and their values", () => {
   const find = (...args: string[]) => firstOperand(args, GLOBAL_OPTIONS);
   assertEquals(find("run", "--json"), 0);
   assertEquals(find("--json", "run"), 1);
@@ -140,7 +140,7 @@ Deno.test("firstOperand() finds the command behind options and their values", ()
   assertEquals(find("--json"), 1);
 });
 
-Deno.test("every global option stands before and behind the command", async () => {
+Deno.test("every global option may stand before and after the command", async () => {
   const values: Readonly<Record<string, string>> = {
     builtin: "off",
     timeout: "1s",
@@ -182,7 +182,7 @@ Deno.test("the help of every command shows every option, on standard output only
   }
 });
 
-Deno.test("the help of the whole lists every command and every global option", async () => {
+Deno.test("the main help lists every command and every global option", async () => {
   for (const args of [["--help"], ["-h"], ["help"], []]) {
     const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
     assertEquals([code, stderr], [0, ""]);

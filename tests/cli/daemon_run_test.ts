@@ -3,7 +3,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { SANDBOX } from "../daemon/fake_context.ts";
 import { podwire } from "./fake_io.ts";
 
-/** Serves at a socket of its own as long as `fn` runs. */
+/** Serves at a new socket while `fn` runs. */
 async function serving(
   answer: (request: Request) => Response | Promise<Response>,
   fn: (socket: string) => Promise<void>,
@@ -21,7 +21,7 @@ async function serving(
 
 const run = (...args: string[]) => podwire(["run", ...args]);
 
-Deno.test("run --socket prints what the daemon made as run prints what it made", async () => {
+Deno.test("run --socket prints the same as run", async () => {
   const asked: unknown[] = [];
   const answer = async (request: Request) => {
     asked.push([request.method, request.url.slice(-"/v1/sandboxes".length), await request.json()]);
@@ -45,7 +45,7 @@ Deno.test("run --socket prints what the daemon made as run prints what it made",
   ]);
 });
 
-Deno.test("an error of the daemon is that of run: object, words and exit code", async () => {
+Deno.test("an error of the daemon has the same object, message and exit code as one of run", async () => {
   const errors: readonly (readonly [CniError, number, number])[] = [
     [new CniError("conflict", "the name is taken", { hint: "choose another" }), 409, 1],
     [new CniError("not-found", "no such network", { network: "x", verb: "ADD" }), 404, 3],
@@ -72,7 +72,7 @@ Deno.test("an error of the daemon is that of run: object, words and exit code", 
   }
 });
 
-Deno.test("run --socket without a daemon makes no sandbox of its own, and says what to start", async () => {
+Deno.test("run --socket without a daemon makes no sandbox, and says what to start", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pwt-" });
   try {
     const socket = `${dir}/s`;
@@ -106,7 +106,7 @@ Deno.test("another program that serves at the socket is not podwire", async () =
   }
 });
 
-Deno.test("an option that the daemon has its own of is refused beside --socket, by name", async () => {
+Deno.test("an option that belongs to the daemon is refused with --socket, by name", async () => {
   const options = [
     ["--conf-dir", "/x"],
     ["--plugin-dir", "/x"],
@@ -127,7 +127,7 @@ Deno.test("an option that the daemon has its own of is refused beside --socket, 
   assertEquals((await run("--socket=/none", "--timeout=soon")).code, 2);
 });
 
-Deno.test("--timeout is the time that run waits for the daemon, which then sees it leave", async () => {
+Deno.test("--timeout limits how long run waits for the daemon, and then cancels the request", async () => {
   const left = Promise.withResolvers<void>();
   const answer = async (request: Request) => {
     request.signal.addEventListener("abort", () => left.resolve());

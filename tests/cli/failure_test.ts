@@ -36,7 +36,7 @@ const FULL = new CniError("plugin", "no address left", {
   hint: "free one",
 });
 
-Deno.test("reportFailure() gives the exit code of each kind, and one object with --json", () => {
+Deno.test("reportFailure() returns the exit code of each kind, and one object with --json", () => {
   for (const kind of ERROR_KINDS) {
     const error = new CniError(kind, "it is so");
     assertEquals(reportFailure(error, { json: false }), { text: "podwire: it is so\n", code: CODES[kind] });
@@ -45,7 +45,7 @@ Deno.test("reportFailure() gives the exit code of each kind, and one object with
   }
 });
 
-Deno.test("reportFailure() says what was tried, where, the plugin's words and what to do", () => {
+Deno.test("reportFailure() says what was tried, where, the plugin's message and what to do", () => {
   assertEquals(
     reportFailure(FULL, { json: false }).text,
     'podwire: Cannot ADD network "web", plugin "host-local" (2 of 3): no address left; 10.0.0.0/30 is full ' +
@@ -56,7 +56,7 @@ Deno.test("reportFailure() says what was tried, where, the plugin's words and wh
   );
 });
 
-Deno.test("reportFailure() gives all of it as one line of JSON", () => {
+Deno.test("reportFailure() returns everything as one line of JSON", () => {
   const { text } = reportFailure(FULL, { json: true });
   assertEquals(text.indexOf("\n"), text.length - 1);
   assertEquals(JSON.parse(text), {
@@ -90,7 +90,7 @@ Deno.test("reportFailure() names the place in a file", () => {
   );
 });
 
-Deno.test("reportFailure() does not say the same words of standard error twice", () => {
+Deno.test("reportFailure() does not repeat standard error that is in the message", () => {
   const stderr = "panic";
   const details = `it wrote to standard error: ${JSON.stringify(stderr)}`;
   const { text } = reportFailure(new CniError("plugin-crash", "it died", { details, stderr }), {
@@ -104,7 +104,7 @@ Deno.test("reportFailure() does not say the same words of standard error twice",
   );
 });
 
-Deno.test("reportFailure() lets a plugin's words neither colour the terminal nor begin a line of their own", () => {
+Deno.test("reportFailure() escapes colours and line breaks in a plugin's message", () => {
   const error = new CniError("plugin", "red \x1b[31mred\x07\nroot# ", { stderr: "\x1b]0;title\x07x\r\ny" });
   const { text } = reportFailure(error, { json: false });
   // deno-lint-ignore no-control-regex
@@ -113,7 +113,7 @@ Deno.test("reportFailure() lets a plugin's words neither colour the terminal nor
   assertEquals(JSON.parse(reportFailure(error, { json: true }).text).msg, "red \x1b[31mred\x07\nroot# ");
 });
 
-Deno.test("reportFailure() turns whatever was thrown into an error with a kind", () => {
+Deno.test("reportFailure() turns any thrown value into an error with a kind", () => {
   const kinds: readonly [unknown, ErrorKind][] = [
     [
       new Deno.errors.NotCapable('Requires read access to "/x", run again with the --allow-read flag'),
@@ -132,7 +132,7 @@ Deno.test("reportFailure() turns whatever was thrown into an error with a kind",
   }
 });
 
-Deno.test("reportFailure() says in one line which right is missing", () => {
+Deno.test("reportFailure() says on one line which permission is missing", () => {
   const refused = new Deno.errors.PermissionDenied("Permission denied (os error 13): readdir '/x'");
   assertEquals(
     reportFailure(refused, { json: false }).text,

@@ -3,7 +3,7 @@ import { type CommandInput, GLOBAL_OPTIONS, parseCommandLine } from "../../lib/c
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import type { Io, SignalName } from "../../lib/host/io.ts";
 
-/** What the fake process is. */
+/** Options of a fake process. */
 export interface FakeProcess {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
@@ -12,7 +12,7 @@ export interface FakeProcess {
   readonly stderrIsTerminal?: boolean;
 }
 
-/** An Io that keeps what was written, and which variables were asked for. */
+/** An Io that records what is written, and which variables are read. */
 export class FakeIo implements Io {
   readonly args: readonly string[];
   readonly pid = 4711;
@@ -75,7 +75,7 @@ export class FakeIo implements Io {
     for (const listener of [...this.#listeners.get(signal) ?? []]) listener(signal);
   }
 
-  /** How many listeners there are: none may stay. */
+  /** Number of listeners; none may be left at the end. */
   get listeners(): number {
     return [...this.#listeners.values()].reduce((sum, set) => sum + set.size, 0);
   }
@@ -91,7 +91,7 @@ export async function podwire(
   return { io, code, stdout: io.stdout, stderr: io.stderr };
 }
 
-/** What a command gets to see of its arguments. */
+/** Returns the input that a command gets for these arguments. */
 export function inputOf(name: string, args: readonly string[], process: FakeProcess = {}): CommandInput {
   const own = COMMANDS.find((command) => command.name === name)?.options ?? [];
   return { io: new FakeIo(args, process), ...parseCommandLine(args, [...GLOBAL_OPTIONS, ...own]) };

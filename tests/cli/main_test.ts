@@ -16,7 +16,7 @@ async function withDirs(body: (dirs: readonly string[], dir: string) => Promise<
   }
 }
 
-Deno.test("--version is that of deno.json, wherever it stands", async () => {
+Deno.test("--version prints the version of deno.json, at any place", async () => {
   for (
     const args of [["--version"], ["-V"], ["--json", "-V"], ["-V", "ps"], ["run", "--version"], [
       "exec",
@@ -38,7 +38,7 @@ Deno.test("H3 the option -i may stand before the command too, as with cnitool", 
   });
 });
 
-Deno.test("F140 F144 wrong usage exits 2, says so on standard error and nothing on standard output", async () => {
+Deno.test("F140 F144 wrong usage exits 2, and is reported on standard error only", async () => {
   const cases: readonly [readonly string[], string][] = [
     [["nosuch"], 'unknown command "nosuch"'],
     [["toString"], 'unknown command "toString"'],
@@ -82,7 +82,7 @@ Deno.test("F140 F144 wrong usage exits 2, says so on standard error and nothing 
   });
 });
 
-Deno.test("an error is one object with --json, before or behind the command", async () => {
+Deno.test("with --json before or after the command, an error is one object", async () => {
   await withDirs(async (dirs) => {
     for (const args of [["--json", "inspect", "absent"], ["inspect", "absent", "--json"]]) {
       const { code, stdout, stderr } = await podwire([...args, ...dirs]);
@@ -100,7 +100,7 @@ Deno.test("an error is one object with --json, before or behind the command", as
   });
 });
 
-Deno.test("the --json of a command that exec runs is not podwire's", async () => {
+Deno.test("--json of a command that exec runs does not belong to podwire", async () => {
   await withDirs(async (dirs) => {
     for (
       const args of [["exec", ...dirs, "absent", "--", "x", "--json"], [
@@ -117,7 +117,7 @@ Deno.test("the --json of a command that exec runs is not podwire's", async () =>
   });
 });
 
-Deno.test("what needs root says so to anybody else, in one line, with exit code 4", async () => {
+Deno.test("a command that needs root says so to other users, on one line, with exit code 4", async () => {
   for (const { name, needsRoot, count } of COMMANDS) {
     if (!needsRoot) continue;
     const operands = ["a", "b"].slice(0, Math.min(2, Math.max(count[0], name === "exec" ? 2 : 0)));
@@ -127,7 +127,7 @@ Deno.test("what needs root says so to anybody else, in one line, with exit code 
   }
 });
 
-Deno.test("a machine without anything has no sandboxes and no attachments, and the embedded network", async () => {
+Deno.test("an empty machine has no sandboxes, no attachments, and the embedded network", async () => {
   await withDirs(async (dirs, dir) => {
     const ps = await podwire(["ps", ...dirs]);
     assertEquals([ps.code, ps.stdout], [0, "ID  NAMESPACE  NAME  STATE  CREATED  IPS  NETWORKS\n"]);
@@ -159,7 +159,7 @@ Deno.test("a machine without anything has no sandboxes and no attachments, and t
   });
 });
 
-Deno.test("what is not there exits 3", async () => {
+Deno.test("a missing sandbox, network or namespace exits 3", async () => {
   await withDirs(async (dirs) => {
     const cases = [
       ["inspect", "absent"],
@@ -180,7 +180,7 @@ Deno.test("what is not there exits 3", async () => {
   });
 });
 
-Deno.test("networks tells of each file whether it is used, shadowed or rejected, and where it is wrong", async () => {
+Deno.test("networks shows whether each file is used, shadowed or rejected, and where it is wrong", async () => {
   await withDirs(async (dirs, dir) => {
     const conf = `${dir}/conf-dir`;
     const list = (name: string) =>
@@ -226,7 +226,7 @@ Deno.test("networks tells of each file whether it is used, shadowed or rejected,
   });
 });
 
-Deno.test("networks tells what a bad file said before, and why a default stays that comes first no more", async () => {
+Deno.test("networks shows the former content of a bad file, and why a default that is not the first file any more stays", async () => {
   await withDirs(async (dirs, dir) => {
     const conf = `${dir}/conf-dir`;
     const network = (name: string) => JSON.stringify({ cniVersion: "1.0.0", name, type: "bridge" });
@@ -235,7 +235,7 @@ Deno.test("networks tells what a bad file said before, and why a default stays t
       const { code, stdout, stderr } = await podwire(["networks", "--json", ...dirs]);
       return { code, stderr, entries: JSON.parse(stdout) };
     };
-    // Only who attaches remembers.
+    // Only a process that attaches something remembers the network.
     await new CatalogReader({ confDir: conf, stateDir: `${dir}/state-dir` }).read();
     const { entries: [good] } = await networks();
     assertEquals([good.status, good.defaultBy, good.badSince], ["used", "first", null]);
@@ -276,7 +276,7 @@ Deno.test("networks tells what a bad file said before, and why a default stays t
   });
 });
 
-Deno.test("plugin speaks CNI: what is wrong is an error object on standard output, and the exit code 1", async () => {
+Deno.test("plugin uses the CNI protocol: an error is an object on standard output, with exit code 1", async () => {
   const version = await podwire(["plugin", "bridge"], {
     env: { CNI_COMMAND: "VERSION" },
     stdin: '{"cniVersion":"1.0.0"}',
@@ -289,7 +289,7 @@ Deno.test("plugin speaks CNI: what is wrong is an error object on standard outpu
   assertEquals(JSON.parse(wrong.stdout).code, 4);
 });
 
-Deno.test("a name that is longer than any file's is not found, wherever it is looked up", async () => {
+Deno.test("a name that is longer than any file name is not found", async () => {
   await withDirs(async (dirs) => {
     for (const length of [254, 300, 5_000]) {
       const long = "x".repeat(length);
@@ -312,7 +312,7 @@ Deno.test("a name that is longer than any file's is not found, wherever it is lo
         const at = args.indexOf("--");
         const all = at < 0 ? [...args, ...dirs] : [...args.slice(0, at), ...dirs, ...args.slice(at)];
         const { code, stderr } = await podwire(all);
-        // Neither stop of what is gone nor looking it up is a failure of the machine.
+        // A missing sandbox is not a failure of the machine.
         assertEquals([args[0], length, code], [args[0], length, 3], stderr);
       }
     }

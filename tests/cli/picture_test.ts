@@ -3,7 +3,7 @@ import { drawPicture } from "../../lib/cli/picture.ts";
 
 const BRIDGE = { name: "pw0", addresses: ["10.209.0.1", "fd50:7704::1"] };
 
-Deno.test("drawPicture() puts two sandboxes over their bridge", () => {
+Deno.test("drawPicture() draws two sandboxes above their bridge", () => {
   const sandboxes = [
     { name: "demo-1-a", addresses: ["10.209.0.2/16", "fd50:7704::2/64"], hostLink: "veth1" },
     { name: "demo-1-b", addresses: ["10.209.0.3/16", "fd50:7704::3/64"], hostLink: "veth22" },
@@ -25,7 +25,7 @@ Deno.test("drawPicture() puts two sandboxes over their bridge", () => {
   );
 });
 
-Deno.test("drawPicture() stays rectangular whatever is long, short or missing", () => {
+Deno.test("drawPicture() stays rectangular for long, short and missing texts", () => {
   const short = { name: "a", addresses: [], hostLink: "v" };
   const long = {
     name: "x".repeat(63),
@@ -39,7 +39,7 @@ Deno.test("drawPicture() stays rectangular whatever is long, short or missing", 
       assertEquals([label.length, bottom.length], [top.length, top.length]);
       assertEquals(top.split("┴").length - 1, sandboxes.length, "every sandbox is joined to the bridge");
       for (const line of lines) assertEquals(line, line.trimEnd());
-      // Every joint of the bridge stands under a link.
+      // Every joint of the bridge is below a link.
       const links = lines.at(-4) ?? "";
       assertEquals(
         [...top.matchAll(/┴/g)].map(({ index }) => index),

@@ -1,10 +1,10 @@
-// `recover`, in process and with recording plugins: what is printed, and how far it says it is.
+// `recover`, in process and with recording plugins: its output and its progress.
 import { assertEquals, assertMatch } from "@std/assert";
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { type FakeProcess, podwire } from "./fake_io.ts";
 
-/** As recovery ends the processes of its containers wherever they run, no other test may have these. */
+/** Recovery ends all processes of its containers, so no other test may use these IDs. */
 const TAG = crypto.randomUUID().slice(-12);
 const IDS = ["c1", "c2", "c3"].map((name) => `${name}-${TAG}`);
 
@@ -38,7 +38,7 @@ async function inWorld(
 
 const DONE = IDS.map((id) => `removed  attachment ${id} web:eth0: its ADD was interrupted\n`).join("");
 
-Deno.test("recover says on a terminal how far it is, on a line that is gone at the end", () =>
+Deno.test("recover shows its progress on a terminal, on a line that is cleared at the end", () =>
   inWorld(async (run) => {
     const { code, stdout, stderr } = await run(["recover"], { stderrIsTerminal: true });
     assertEquals([code, stdout], [0, DONE]);
@@ -48,7 +48,7 @@ Deno.test("recover says on a terminal how far it is, on a line that is gone at t
     );
   }));
 
-Deno.test("recover says nothing of its progress where nobody looks, unless the log is asked for it", () =>
+Deno.test("recover without a terminal shows its progress only in the log, and only at level info", () =>
   inWorld(async (run) => {
     const { stdout, stderr } = await run(["recover", "--log-level=info"]);
     assertEquals(stdout, DONE);
@@ -57,7 +57,7 @@ Deno.test("recover says nothing of its progress where nobody looks, unless the l
     assertEquals([again.code, again.stdout, again.stderr], [0, "", ""]);
   }));
 
-Deno.test("recover --json prints the report alone, on a terminal too", () =>
+Deno.test("recover --json prints only the report, on a terminal too", () =>
   inWorld(async (run) => {
     const { code, stdout, stderr } = await run(["recover", "--json"], { stderrIsTerminal: true });
     const { removed, kept, failed } = JSON.parse(stdout);

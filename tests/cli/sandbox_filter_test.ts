@@ -5,7 +5,7 @@ import { podwire } from "./fake_io.ts";
 
 const read = (text: string) => sandboxFilter("--filter", text);
 
-Deno.test("--filter takes a state, a name, the beginning of an ID, or a label", () => {
+Deno.test("--filter takes a state, a name, a prefix of an ID, or a label", () => {
   for (const state of ["ready", "stopped", "broken"] as const) {
     assertEquals(read(`state=${state}`), { state });
   }
@@ -16,7 +16,7 @@ Deno.test("--filter takes a state, a name, the beginning of an ID, or a label", 
   assertEquals(read("label=app="), { labels: { app: "" } });
 });
 
-Deno.test("what nothing can be filtered by is refused, with what there is", async () => {
+Deno.test("an unknown key or state is refused, with the known ones", async () => {
   const cases = [
     ["app=web", '--filter: "app" is not a key of a filter; the keys are state, name, id, label'],
     ["state=up", '--filter: "up" is not a state; the states are ready, stopped, broken'],

@@ -6,7 +6,7 @@ import { type FakeIo, inputOf } from "./fake_io.ts";
 
 const DUAL = [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64" }];
 
-/** What is printed of a network whose result has these addresses and routes. */
+/** Returns what is printed for a network whose result has these addresses and routes. */
 function networkLine(result: JsonObject): string {
   const network = { name: "web", ifName: "eth0", default: false, result: { cniVersion: "1.1.0", ...result } };
   const sandbox: Sandbox = {
@@ -31,7 +31,7 @@ function networkLine(result: JsonObject): string {
   return stdout.split("\n").find((line) => line.startsWith("network"))?.slice("network  ".length) ?? "";
 }
 
-Deno.test("run and inspect mark the network that has the pod's default route, and for which family", () => {
+Deno.test("run and inspect mark the network with the pod's default route, and its family", () => {
   const said = "web on eth0: 10.1.0.2/24, fd00::2/64";
   const [four, six] = [{ dst: "0.0.0.0/0" }, { dst: "::/0", gw: "fd00::1" }];
   assertEquals(networkLine({ ips: DUAL }), said);
@@ -44,6 +44,6 @@ Deno.test("run and inspect mark the network that has the pod's default route, an
     "web on eth0: 10.1.0.2/24 (default route)",
   );
   assertEquals(networkLine({ routes: [four] }), "web on eth0: no address (default route)");
-  // A table that only rules lead to is not where the pod's traffic goes.
+  // The pod's traffic does not use a table that only rules lead to.
   assertEquals(networkLine({ ips: DUAL, routes: [{ ...four, table: 100 }] }), said);
 });

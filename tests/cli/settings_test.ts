@@ -23,9 +23,9 @@ function refusal(...args: string[]): string {
   return error.msg;
 }
 
-Deno.test("E1 F10 H15 without options and variables the directories are those of the manual, and of libcni", () => {
+Deno.test("E1 F10 H15 without options and variables, the directories are the documented ones, as in libcni", () => {
   const { confDir, pluginDirs, cacheDir, stateDir, netnsDir, builtinPolicy, ...rest } = optionsOf();
-  // One that nobody named need not exist.
+  // The default directory need not exist.
   assertEquals([confDir ?? DEFAULTS.confDir, cacheDir, stateDir, netnsDir], [
     "/etc/cni/net.d",
     "/var/lib/cni",
@@ -36,7 +36,7 @@ Deno.test("E1 F10 H15 without options and variables the directories are those of
   assertEquals([rest.timeouts, rest.environment, rest.defaultNetwork], [{}, {}, undefined]);
 });
 
-Deno.test("a flag wins over its variable, and the variable over the default", () => {
+Deno.test("a flag overrides its variable, and the variable overrides the default", () => {
   const env = { NETCONFPATH: "/env/net.d", CNI_PATH: "/env/a:/env/b" };
   assertEquals(optionsOf([], env).confDir, "/env/net.d");
   assertEquals(optionsOf(["--conf-dir", "/flag"], env).confDir, "/flag");
@@ -44,13 +44,13 @@ Deno.test("a flag wins over its variable, and the variable over the default", ()
   assertEquals(optionsOf(["--plugin-dir", "/x", "--plugin-dir=/y"], env).pluginDirs, ["/x", "/y"]);
 });
 
-Deno.test("an empty variable is none, and an empty piece of CNI_PATH no directory", () => {
+Deno.test("an empty variable counts as unset, and an empty piece of CNI_PATH is skipped", () => {
   const { confDir, pluginDirs } = optionsOf([], { NETCONFPATH: "", CNI_PATH: "" });
   assertEquals([confDir, pluginDirs], [undefined, DIRS]);
   assertEquals(optionsOf([], { CNI_PATH: ":/a::/b:" }).pluginDirs, ["/a", "/b"]);
 });
 
-Deno.test("directories are made absolute from the working directory, and cleaned", () => {
+Deno.test("directories are resolved from the working directory, and normalized", () => {
   const here = Deno.cwd();
   const names = ["conf-dir", "cache-dir", "state-dir", "netns-dir", "plugin-dir"];
   const { confDir, cacheDir, stateDir, netnsDir, pluginDirs } = optionsOf(
@@ -76,14 +76,14 @@ Deno.test("parseDuration() reads milliseconds, seconds, minutes and hours", () =
   for (const [text, ms] of Object.entries(cases)) assertEquals(parseDuration(text, "--timeout"), ms);
 });
 
-Deno.test("parseDuration() names the flag of what is no duration", () => {
+Deno.test("parseDuration() names the flag of an invalid duration", () => {
   for (const text of ["", "5", "0s", "-1s", "25h", "1d", "s", "1 s", "1e3s", ".5s", "1s1s", "٣s", "0.4ms"]) {
     const error = assertThrows(() => parseDuration(text, "--timeout"), CniError);
     assert(error.msg.startsWith(`--timeout: "${text}" is not a duration`), error.msg);
   }
 });
 
-Deno.test("timeouts() lets a verb of its own win, wherever it stands", () => {
+Deno.test("timeouts() prefers the limit of a verb, at any place", () => {
   const all = { ADD: 5_000, CHECK: 5_000, DEL: 5_000, GC: 5_000, STATUS: 5_000, VERSION: 5_000 };
   assertEquals(timeouts([]), {});
   assertEquals([lockTimeout([]), lockTimeout(["ADD=1s"])], [{}, {}]);
@@ -109,12 +109,12 @@ Deno.test("a wrong value names its flag", () => {
   assertEquals(refusal("--plugin-env", "A=B"), '--plugin-env: "A=B" is not the name of a variable');
 });
 
-Deno.test("B21 the trace of whoever calls reaches the plugins", () => {
+Deno.test("B21 the trace of the caller reaches the plugins", () => {
   const trace = { TRACEPARENT: "00-1-2-03", TRACESTATE: "vendor=1", BAGGAGE: "tenant=7" };
   assertEquals(optionsOf([], trace).environment, trace);
 });
 
-Deno.test("plugins see the variables of the list, those that are named, and no other", () => {
+Deno.test("plugins get the variables of the list, those that are named, and no others", () => {
   const env = {
     PATH: "/bin",
     LC_TIME: "C",
@@ -178,7 +178,7 @@ Deno.test("only variables that the permissions name are read directly", async ()
   }
 });
 
-Deno.test("the log is coloured on a terminal, unless that is not wanted", () => {
+Deno.test("the log is coloured on a terminal, unless colours are turned off", () => {
   const coloured = (
     args: readonly string[],
     env: Readonly<Record<string, string>>,
@@ -195,7 +195,7 @@ Deno.test("the log is coloured on a terminal, unless that is not wanted", () => 
   assertEquals(coloured([], {}, false), false);
 });
 
-Deno.test("the log keeps to its level and its format, on standard error", () => {
+Deno.test("the log has its level and its format, and goes to standard error", () => {
   const written = (...args: string[]) => {
     const input = inputOf("ps", args);
     const log = logger(input);
@@ -229,7 +229,7 @@ Deno.test("withSignals() cancels at the first signal and lets the second one kil
   assertEquals([error.kind, error.msg], ["cancelled", "interrupted by SIGTERM"]);
 });
 
-Deno.test("withSignals() takes its listeners away when the body is done, and when it throws", async () => {
+Deno.test("withSignals() removes its listeners when the body is done, and when it throws", async () => {
   const io = new FakeIo([]);
   assertEquals(await withSignals(io, () => Promise.resolve(7)), 7);
   assertEquals(io.listeners, 0);

@@ -1,4 +1,4 @@
-// `status` and `gc`, in process and with recording plugins: what is printed, and how it ends.
+// `status` and `gc`, in process and with recording plugins: their output and their exit codes.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
@@ -8,17 +8,17 @@ import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const AWAY: Answer = { stdout: '{"code": 50, "msg": "the daemon is away"}', code: 1 };
 
-class UpkeepWorld implements AsyncDisposable {
+class World implements AsyncDisposable {
   private constructor(readonly dir: string, readonly plugins: PluginFolder) {}
 
-  static async make(): Promise<UpkeepWorld> {
-    const dir = await Deno.makeTempDir({ prefix: "podwire-upkeep-" });
+  static async make(): Promise<World> {
+    const dir = await Deno.makeTempDir({ prefix: "podwire-status-gc-" });
     await Deno.mkdir(`${dir}/net.d`);
     await Deno.symlink("/proc/self/ns/net", `${dir}/netns`);
-    return new UpkeepWorld(dir, await PluginFolder.make());
+    return new World(dir, await PluginFolder.make());
   }
 
-  /** A network of that name with a plugin of that name. */
+  /** Adds a network and a plugin of the same name. */
   async network(name: string, answers: Readonly<Record<string, Answer>> = {}, more = {}) {
     const json = { cniVersion: "1.1.0", name, plugins: [{ type: name, podwireExistingLink: true }], ...more };
     await Deno.writeTextFile(`${this.dir}/net.d/${name}.conflist`, JSON.stringify(json));
@@ -48,26 +48,29 @@ class UpkeepWorld implements AsyncDisposable {
   }
 }
 
-/** A test in a world of its own. */
-function upkeepTest(name: string, fn: (world: UpkeepWorld) => Promise<void>): void {
+/** Defines a test with a new world. */
+function worldTest(name: string, fn: (world: World) => Promise<void>): void {
   Deno.test(name, async () => {
-    await using world = await UpkeepWorld.make();
+    await using world = await World.make();
     await fn(world);
   });
 }
 
-upkeepTest("H1 H17 status NETWORK NETNS of a ready network is silent, and needs no root", async (world) => {
-  const web = await world.network("web");
-  for (const operands of [["web"], ["web", "/any/where"], ["-i", "eth5", "web", "/any/where"]]) {
-    const { code, stdout, stderr } = await world.podwire(["status", ...operands], { uid: 1000 });
-    assertEquals([code, stdout, stderr], [0, "", ""]);
-  }
-  const verbs = (await web.calls()).map(({ verb }) => verb);
-  assertEquals(verbs, ["VERSION", "STATUS", "VERSION", "STATUS", "VERSION", "STATUS"]);
-});
+worldTest(
+  "H1 H17 status NETWORK NETNS prints nothing for a ready network, and needs no root",
+  async (world) => {
+    const web = await world.network("web");
+    for (const operands of [["web"], ["web", "/any/where"], ["-i", "eth5", "web", "/any/where"]]) {
+      const { code, stdout, stderr } = await world.podwire(["status", ...operands], { uid: 1000 });
+      assertEquals([code, stdout, stderr], [0, "", ""]);
+    }
+    const verbs = (await web.calls()).map(({ verb }) => verb);
+    assertEquals(verbs, ["VERSION", "STATUS", "VERSION", "STATUS", "VERSION", "STATUS"]);
+  },
+);
 
-upkeepTest(
-  "D51 H17 status NETWORK of one that is not ready says why on standard error and exits 6",
+worldTest(
+  "D51 H17 status NETWORK says on standard error why a network is not ready, and exits 6",
   async (world) => {
     await world.network("web", { STATUS: AWAY });
     const { code, stdout, stderr } = await world.podwire(["status", "web", "/x"]);
@@ -80,8 +83,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "D50 status of a network below 1.1.0 is silent success, unless a plugin is missing or too old for it",
+worldTest(
+  "D50 status of a network below 1.1.0 succeeds silently, unless a plugin is missing or too old for it",
   async (world) => {
     const web = await world.network("web", { STATUS: AWAY }, { cniVersion: "1.0.0" });
     const { code, stdout, stderr } = await world.podwire(["status", "web", "/x"]);
@@ -100,7 +103,7 @@ upkeepTest(
   },
 );
 
-upkeepTest(
+worldTest(
   "status without NETWORK shows all networks, with the reason of each that is not ready",
   async (world) => {
     await world.network("a");
@@ -145,7 +148,7 @@ upkeepTest(
   },
 );
 
-upkeepTest("status NETWORK --json is an array of one, and nothing else is said", async (world) => {
+worldTest("status NETWORK --json prints an array of one element, and nothing else", async (world) => {
   await world.network("web", { STATUS: AWAY });
   const { code, stdout, stderr } = await world.podwire(["status", "--json", "web"]);
   assertEquals([code, stderr], [6, ""]);
@@ -153,8 +156,8 @@ upkeepTest("status NETWORK --json is an array of one, and nothing else is said",
   assertEquals([ready, reason, more], [false, "plugin-not-ready", []]);
 });
 
-upkeepTest(
-  "H5 H14 status and gc look at the network first, then at the variables of cnitool",
+worldTest(
+  "H5 H14 status and gc check the network first, then the variables of cnitool",
   async (world) => {
     await world.network("web");
     for (const verb of ["status", "gc"]) {
@@ -173,8 +176,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "F132 G24 status of a directory without a usable network is not ready, naming what was rejected",
+worldTest(
+  "F132 G24 status of a directory without a usable network is not ready, and names the rejected files",
   async (world) => {
     const empty = await world.podwire(["status", "--json", "--default-network", "web"]);
     const { network, ready, reason, msg } = JSON.parse(empty.stdout).at(-1);
@@ -190,8 +193,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "a file that cannot be used is shown, and makes no network that is used unready",
+worldTest(
+  "an unusable file is listed, and does not affect the networks in use",
   async (world) => {
     await world.network("web");
     await Deno.writeTextFile(`${world.dir}/net.d/zz-bad.conflist`, "{");
@@ -206,8 +209,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "a first file that cannot be used leaves no default network: invalid-config with file and line, exit 6",
+worldTest(
+  "if the first file is unusable, there is no default network: invalid-config with file and line, exit 6",
   async (world) => {
     await world.network("web");
     const file = `${world.dir}/net.d/00-bad.conflist`;
@@ -225,13 +228,13 @@ upkeepTest(
     const run = await world.podwire(["run", "pod"]);
     assertEquals([run.code, run.stdout], [6, ""]);
     assertMatch(run.stderr, /00-bad\.conflist:2:11: the first configuration file cannot be used/);
-    // Whoever says which one is meant gets it.
+    // A network that is named is still found.
     assertEquals((await world.podwire(["status", "--default-network", "web"])).code, 0);
   },
 );
 
-upkeepTest(
-  "--no-embedded leaves an empty directory without a network: no-config, exit 6",
+worldTest(
+  "with --no-embedded, an empty directory has no network: no-config, exit 6",
   async (world) => {
     const status = await world.podwire(["status", "--json", "--no-embedded"]);
     assertEquals(status.code, 6);
@@ -244,8 +247,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "a configuration directory that was named and is not there is an error",
+worldTest(
+  "a named configuration directory that does not exist is an error",
   async (world) => {
     const dirs = ["--conf-dir", `${world.dir}/none`];
     for (const args of [["run", "pod"], ["networks"], ["status"]]) {
@@ -258,8 +261,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "F110 F32 status without its default network is not ready, however good the others are",
+worldTest(
+  "F110 F32 status is not ready without its default network, even if all others are ready",
   async (world) => {
     await world.network("web");
     const { code, stdout } = await world.podwire(["status", "--json", "--default-network", "main"]);
@@ -270,8 +273,8 @@ upkeepTest(
   },
 );
 
-upkeepTest(
-  "since when a network is ready or not outlives the process, and changes with that",
+worldTest(
+  "the time since which a network is ready or not is kept on disk, and changes with the condition",
   async (world) => {
     const web = await world.network("web");
     const since = async () => {
@@ -289,7 +292,7 @@ upkeepTest(
   },
 );
 
-upkeepTest("status --grace lets a network that was ready count as ready for so long", async (world) => {
+worldTest("status --grace lets a network that was ready count as ready for that time", async (world) => {
   const web = await world.network("web", { STATUS: AWAY });
   assertEquals((await world.podwire(["status", "web", "--grace", "1h"])).code, 6, "it was never ready");
   await web.answer("STATUS", {});
@@ -311,7 +314,7 @@ upkeepTest("status --grace lets a network that was ready count as ready for so l
   assertEquals((await world.podwire(["status", "web", "--grace", "soon"])).code, 2);
 });
 
-upkeepTest("where nothing can be remembered, status says so by nothing and gives no grace", async (world) => {
+worldTest("if nothing can be kept on disk, status prints no warning and gives no grace", async (world) => {
   const web = await world.network("web");
   await Deno.mkdir(`${world.dir}/state.d/readiness.json`, { recursive: true });
   const first = await world.podwire(["status", "--json", "--grace", "1h"]);
@@ -321,8 +324,8 @@ upkeepTest("where nothing can be remembered, status says so by nothing and gives
   assertEquals([away.code, JSON.parse(away.stdout)[0].since], [6, null]);
 });
 
-upkeepTest(
-  "H17 H19 H20 gc NETWORK NETNS prints nothing on standard output, and keeps what was made by hand",
+worldTest(
+  "H17 H19 H20 gc NETWORK NETNS prints nothing to standard output, and keeps what was made by hand",
   async (world) => {
     await world.network("web");
     await world.add("web", "hand1");
@@ -340,7 +343,7 @@ upkeepTest(
   },
 );
 
-upkeepTest("H20 gc --all removes what was made by hand, --valid all but what it names", async (world) => {
+worldTest("H20 gc --all removes all that was made by hand, --valid all but what it names", async (world) => {
   await world.network("web");
   for (const id of ["hand1", "hand2", "hand3"]) await world.add("web", id);
   const valid = await world.podwire(["gc", "--valid", "hand1:eth0", "--valid=hand2:eth0"]);
@@ -360,7 +363,7 @@ upkeepTest("H20 gc --all removes what was made by hand, --valid all but what it 
   assertEquals(await world.store.all(), []);
 });
 
-upkeepTest("gc --dry-run says what and why on standard output, and runs nothing", async (world) => {
+worldTest("gc --dry-run prints what and why to standard output, and runs nothing", async (world) => {
   await world.network("web");
   await world.add("web", "hand");
   const dry = await world.podwire(["gc", "web", "/x", "--dry-run", "--all"]);
@@ -375,7 +378,7 @@ upkeepTest("gc --dry-run says what and why on standard output, and runs nothing"
   assertEquals([await world.plugins.verbs(), (await world.store.all()).length], [["web ADD"], 1]);
 });
 
-upkeepTest("D61 gc exits 1 when something failed, and --json tells each failure whole", async (world) => {
+worldTest("D61 gc exits 1 when something failed, and --json shows each failure completely", async (world) => {
   const web = await world.network("web", { GC: { code: 3, stderr: "broken" } });
   await world.add("web", "hand");
   await web.answer("DEL", { stdout: '{"code": 108, "msg": "will not"}', code: 1 });
@@ -394,8 +397,8 @@ upkeepTest("D61 gc exits 1 when something failed, and --json tells each failure 
   assertMatch(text.stdout, /^failed {3}network web plugin web: .*exit status 3/m);
 });
 
-upkeepTest(
-  "gc of a network whose file is gone works by the records; of an unknown one it exits 3",
+worldTest(
+  "gc of a network whose file is gone uses the records; for an unknown network it exits 3",
   async (world) => {
     await world.network("web");
     await world.network("other");
@@ -407,7 +410,7 @@ upkeepTest(
   },
 );
 
-upkeepTest("gc spares other runtimes' attachments whatever is asked", async (world) => {
+worldTest("gc never removes attachments of other runtimes", async (world) => {
   await world.network("web");
   const entry = { network: "web", ifName: "eth0", netns: "", config: "{}", cniArgs: [], capabilityArgs: {} };
   await new ResultCache(`${world.dir}/cache.d`).write({ ...entry, containerId: "theirs", result: undefined });
@@ -416,7 +419,7 @@ upkeepTest("gc spares other runtimes' attachments whatever is asked", async (wor
   assertEquals(await world.plugins.verbs(), ["web GC"]);
 });
 
-upkeepTest("gc refuses what cannot be meant, and everybody but root", async (world) => {
+worldTest("gc refuses invalid options, and users other than root", async (world) => {
   await world.network("web");
   const cases = [
     [["--valid", "c1"], '--valid: "c1" is not ID:IFNAME'],
@@ -437,7 +440,7 @@ upkeepTest("gc refuses what cannot be meant, and everybody but root", async (wor
   assertEquals(await world.plugins.verbs(), []);
 });
 
-upkeepTest("H26 an interrupted status or gc ends the plugin and exits 130", async (world) => {
+worldTest("H26 an interrupted status or gc ends the plugin and exits 130", async (world) => {
   await world.network("web", { STATUS: { hang: true }, GC: { hang: true } });
   const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}.d`);
   for (const verb of ["status", "gc"]) {

@@ -5,7 +5,7 @@ const NOW = new Date("2026-03-01T12:00:00Z");
 const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000).toISOString();
 const HOUR = 3_600;
 
-Deno.test("an age is told in its largest unit, and never below nothing", () => {
+Deno.test("an age is shown in its largest unit, and is never negative", () => {
   const ages = [
     0,
     1.9,
@@ -37,7 +37,7 @@ Deno.test("an age is told in its largest unit, and never below nothing", () => {
   assertEquals(ageOf("yesterday", NOW), "?");
 });
 
-Deno.test("the next try is in some time, or due; what did not fail has none", () => {
+Deno.test("the next retry is in some time or due; without a failure there is none", () => {
   assertEquals([0.2, 12, 299.5, 0, -5, 301, 9 * HOUR].map((seconds) => nextTryOf(1, at(seconds), NOW)), [
     "in 1s",
     "in 12s",

@@ -1,11 +1,11 @@
-// Every way to get a command line wrong, for every command: the exit code, and one line that names what is wrong.
+// Every kind of wrong command line, for every command: the exit code, and one line that names what is wrong.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Command, GLOBAL_OPTIONS, type OptionSpec } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { podwire } from "./fake_io.ts";
 
-/** What each command is called with where nothing is wrong; none of it is there. */
+/** Valid operands for each command; none of them exists. */
 const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   run: ["web"],
   stop: ["web"],
@@ -30,7 +30,7 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   completion: ["bash"],
 };
 
-/** A value that each option refuses, and what is said; those that take any text stand in {@linkcode ANY_TEXT}. */
+/** A value that each option refuses, and its message; options that take any text are in {@linkcode ANY_TEXT}. */
 const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = {
   "max-failed": ["-1", '--max-failed: "-1" is not a whole number'],
   builtin: ["always", '--builtin: "always" is not one of fallback, prefer, off'],
@@ -80,7 +80,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   "pool-max-age": ["5", '--pool-max-age: "5" is not a duration'],
 };
 
-/** What is looked for as it is given: nothing is called so, or nothing is there. */
+/** Options whose value is only looked up: any text is a possible name or path. */
 const ANY_TEXT: readonly string[] = [
   "conf-dir",
   "plugin-dir",
@@ -102,7 +102,7 @@ const ANY_TEXT: readonly string[] = [
 const takesValue = ({ kind }: OptionSpec) => kind !== "flag";
 const wrongValue = (command: string, option: string) => WRONG[`${command} ${option}`] ?? WRONG[option];
 
-/** Runs a command line with directories that are not there; whatever it is, it must not act. */
+/** Runs a command line with directories that do not exist; no command line may change anything. */
 function refused(args: readonly string[]): Promise<string> {
   return inTempDir(async (dir) => {
     const dirs = ["state-dir", "cache-dir", "netns-dir"].map((name) => `--${name}=${dir}/none/${name}`);
@@ -125,7 +125,7 @@ const lineOf = ({ name }: Command, options: readonly string[], operands = OPERAN
   ...operands,
 ];
 
-Deno.test("the tables of wrong values and of operands name every command and every option", () => {
+Deno.test("the tables of wrong values and of operands have every command and every option", () => {
   assertEquals(Object.keys(OPERANDS).sort(), COMMANDS.map(({ name }) => name).sort());
   const all = [
     ...GLOBAL_OPTIONS.filter(takesValue).map(({ name }) => `run ${name}`),
@@ -140,7 +140,7 @@ Deno.test("the tables of wrong values and of operands name every command and eve
   assertEquals(all.filter((place) => !known(place)), []);
 });
 
-Deno.test("an option that no command has is named, long or short, before and behind the operands", async () => {
+Deno.test("an unknown option is named, long or short, before and after the operands", async () => {
   for (const command of COMMANDS) {
     for (const option of ["--nosuch", "--nosuch=1", "-Z", "-hZ"]) {
       const name = option.split("=")[0]!;
@@ -157,7 +157,7 @@ Deno.test("an option that no command has is named, long or short, before and beh
   }
 });
 
-Deno.test("an option without its value, or with one that it takes none of, is named", async () => {
+Deno.test("an option without its value, or a flag with a value, is named", async () => {
   for (const command of COMMANDS) {
     for (const option of [...command.options, ...GLOBAL_OPTIONS]) {
       const flag = `--${option.name}`;
@@ -174,7 +174,7 @@ Deno.test("an option without its value, or with one that it takes none of, is na
   }
 });
 
-Deno.test("an operand that is missing, or one too many, is named with the usage", async () => {
+Deno.test("a missing operand, or one too many, is named with the usage", async () => {
   for (const command of COMMANDS) {
     const { name, operands, count: [least, most] } = command;
     const given = OPERANDS[name] ?? [];
@@ -190,7 +190,7 @@ Deno.test("an operand that is missing, or one too many, is named with the usage"
   assertStringIncludes(await refused(["forget", "c1"]), "--reason is missing");
 });
 
-Deno.test("a value that an option does not take is said with the option and the value", async () => {
+Deno.test("an invalid value is named with its option", async () => {
   for (const command of COMMANDS) {
     for (const { name } of command.options.filter(takesValue)) {
       const wrong = ANY_TEXT.includes(`${command.name} ${name}`) ? undefined : wrongValue(command.name, name);
@@ -208,7 +208,7 @@ Deno.test("a value that an option does not take is said with the option and the 
   }
 });
 
-Deno.test("what makes sense once is refused where it is given twice", async () => {
+Deno.test("an option for one value is refused if it is given twice", async () => {
   const twice: readonly (readonly [args: readonly string[], says: string])[] = [
     ...COMMANDS.flatMap((command) =>
       command.options.filter(({ kind }) => kind === "value").map(({ name }) =>
@@ -228,7 +228,7 @@ Deno.test("what makes sense once is refused where it is given twice", async () =
   for (const [args, says] of twice) assertStringIncludes(await refused(args), says);
 });
 
-Deno.test("what is the daemon's own is refused beside run --socket, each by its name", async () => {
+Deno.test("an option of the daemon is refused with run --socket, by name", async () => {
   for (
     const option of [
       "--conf-dir=/x",
@@ -248,7 +248,7 @@ Deno.test("what is the daemon's own is refused beside run --socket, each by its 
   assertStringIncludes(stderr, "--socket: a path of 201 bytes is too long for a socket: it may have 107");
 });
 
-Deno.test("a name without end is cut in the message, and given whole as JSON", async () => {
+Deno.test("a very long name is cut in the message, and complete in JSON", async () => {
   const long = `${"a".repeat(3_000)}end`;
   const cases: readonly (readonly [code: number, args: readonly string[]])[] = [
     [2, [long]],
