@@ -26,7 +26,10 @@ export const OLD_WORDS: readonly Word[] = [
     "status target, network condition",
   ),
   word(/\bQuestions(Options)?\b|questions\.ts|<Put>|: Put\b|\bPut\[\]/, "prober, probe result"),
-  word(/\b(Turns|Schedule|Slots)\b|(turns|schedule|slots)\.ts/, "coalescer, debouncer, semaphore"),
+  word(
+    /(?<=(class|new|type|interface|:|<) ?)(Turns|Schedule|Slots)\b|(turns|schedule|slots)\.ts/,
+    "coalescer, debouncer, semaphore",
+  ),
   word(
     /\b(un)?(tell|tells|told|telling)\b|(?<=[a-z])(Tell|Tells|Told)(?![a-z])|\b(tell|told)[A-Z_]/i,
     "log, emit, notify, say",
@@ -42,7 +45,7 @@ export const OLD_WORDS: readonly Word[] = [
   word(/endUnheard/, "endOrphanedGroups"),
   word(/SandboxMaking|\bpermit\(/, "SandboxCreator, checkPermissions"),
   word(/\b[A-Z]\w*Parts\b|\bParts\b|\bparts\.ts|\bholding\(/, "context, withSandboxLock"),
-  word(/\bInside\b|lookInside/, "inspectNetns"),
+  word(/\bInside\b(?! [a-z])|lookInside/, "inspectNetns"),
   word(/Wish\b|lookAround/, "selection, snapshot"),
   word(/\bManner\b/, "policy"),
   word(/\bDoor\b|Misshapen/, "PortKey, ValidationError"),

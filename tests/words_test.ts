@@ -5,35 +5,8 @@ import { OLD_PHRASES, OLD_WORDS, oldWordsIn } from "./words.ts";
 
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
 
-/** What has been read from end to end: folders and files. Each room comes in here when it is done. */
-const SWEPT: readonly string[] = [
-  "lib/async",
-  "lib/attachment",
-  "lib/catalog",
-  "lib/cni",
-  "lib/errors",
-  "lib/gc",
-  "lib/readiness",
-  "lib/runtime",
-  "lib/state",
-  "lib/testing",
-  "tests/async",
-  "tests/attachment",
-  "tests/catalog",
-  "tests/cni",
-  "tests/errors",
-  "tests/gc",
-  "tests/readiness",
-  "tests/runtime",
-  "tests/state",
-  "tests/testing",
-  "examples",
-  "mod.ts",
-  "plugin.ts",
-  "cni.ts",
-  "client.ts",
-  "testing.ts",
-];
+/** What is still being read: folders and files. Each room goes out of here when it is done. */
+const OPEN: readonly string[] = ["lib/plugin", "tests/plugin"];
 
 /** The files that name the words in order to forbid them. */
 const LISTS: readonly string[] = ["tests/words.ts", "tests/words_test.ts", "tests/messages_test.ts"];
@@ -43,6 +16,8 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
   "lib/state/attachment_record.ts": ["neverRan"],
   // The key in the file, which the first release wrote.
   "lib/readiness/memory.ts": ["lapsed"],
+  // An option of apt.
+  "tests/components.ts": ["SourceParts"],
 };
 
 const FOLDERS = ["lib", "tests", "docs", "examples", ".ci"];
@@ -86,12 +61,12 @@ function problemsOf(path: string, text: string): string[] {
   });
 }
 
-Deno.test("no file that was swept has an old word", () => {
+Deno.test("no file has an old word", () => {
   const all = [...FOLDERS.flatMap((folder) => [...below(folder)]), ...FILES];
-  const swept = all.filter((path) =>
-    !LISTS.includes(path) && SWEPT.some((place) => path === place || path.startsWith(`${place}/`))
+  const files = all.filter((path) =>
+    !LISTS.includes(path) && !OPEN.some((place) => path === place || path.startsWith(`${place}/`))
   );
-  assertEquals(swept.flatMap((path) => problemsOf(path, Deno.readTextFileSync(ROOT + path))), []);
+  assertEquals(files.flatMap((path) => problemsOf(path, Deno.readTextFileSync(ROOT + path))), []);
 });
 
 Deno.test("every exception is needed", () => {
@@ -113,7 +88,7 @@ Deno.test("an old word is found in each of its forms", () => {
       "take it down",
     ],
     ["class Remains", "this.#remains", "Standing", "lapsed", "StatusSubject", "statusSubjects", "Questions"],
-    ["Map<Put>", "new Turns()", "Slots", "told", "it tells", "#tell(x)", "isTold", "toldPod", "untold"],
+    ["Map<Put>", "new Turns()", "slots.ts", "told", "it tells", "#tell(x)", "isTold", "toldPod", "untold"],
     [
       "upkeep",
       "OperationSeen",
