@@ -1,5 +1,5 @@
-// What `./denow task fuzz [SECONDS]` runs: random documents made of those in tests/testdata/fuzz, for so
-// long, and then large documents, for the time that they take. The last line is `N cases in N s, N findings`.
+// `./denow task fuzz [SECONDS]` runs this: for that time, random documents made of those in tests/testdata/fuzz, then
+// large documents, for the time that they need. The last line is `N cases in N s, N findings`.
 import process from "node:process";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
@@ -9,7 +9,7 @@ import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni
 const CORPUS = new URL("./testdata/fuzz/", import.meta.url);
 const DEFAULT_SECONDS = 60;
 
-/** A case may take so long, and no longer for every further character. */
+/** The longest time of a case, and of each of its characters. */
 const ALLOWED_MS = 250;
 const ALLOWED_MS_PER_CHARACTER = 0.02;
 
@@ -17,10 +17,10 @@ const ALLOWED_MS_PER_CHARACTER = 0.02;
 const SIZES = [256 * 1024, 1024 * 1024] as const;
 const ALLOWED_RATIO = 11;
 const MEASUREMENTS = 3;
-/** Conversions within a family and between them all; large documents need not go through all 42. */
+/** Enough for conversions within a family and between families; large documents need not use all 42 pairs. */
 const FEW_VERSIONS = ["0.2.0", "1.1.0"] as const;
 
-/** Accepted documents are changed further, up to so many of a kind and to such a length. */
+/** Accepted documents are kept and changed further, up to this number of each kind and up to this length. */
 const MOST_KEPT = 400;
 const LONGEST_KEPT = 6_000;
 
@@ -30,7 +30,7 @@ export interface Finding {
   readonly text: string;
 }
 
-/** What a run did. */
+/** Result of a run. */
 export interface Report extends Tally {
   cases: number;
   readonly findings: Finding[];
@@ -48,13 +48,13 @@ export async function readCorpus(): Promise<ReadonlyMap<DocumentKind, string[]>>
   const corpus = new Map<DocumentKind, string[]>();
   for (const name of [...Deno.readDirSync(CORPUS)].map(({ name }) => name).sort()) {
     const kind = KINDS.find(([ending]) => name.endsWith(ending))?.[1];
-    if (kind === undefined) throw new Error(`tests/testdata/fuzz/${name} is of no known kind`);
+    if (kind === undefined) throw new Error(`tests/testdata/fuzz/${name} has no known ending`);
     corpus.set(kind, [...corpus.get(kind) ?? [], await Deno.readTextFile(new URL(name, CORPUS))]);
   }
   return corpus;
 }
 
-/** Runs cases from a seed on, until the time is over or the signal fires. */
+/** Runs cases, beginning with a seed, until the time is over. */
 export async function fuzz(seed: number, milliseconds: number): Promise<Report> {
   const pools = [...await readCorpus()];
   const report: Report = { cases: 0, values: 0, errors: 0, findings: [] };
@@ -69,7 +69,7 @@ export async function fuzz(seed: number, milliseconds: number): Promise<Report> 
     const errors = report.errors;
     runCase(kind, text, `seed ${at}`, report);
     if (report.errors - errors < 3) keep(pool, text, originals[chosen]!, random);
-    // The kept documents depend on the cases before: a case is repeated from its text, not from its seed
+    // The kept documents depend on earlier cases, so a case is repeated from its text, not from its seed
     // alone.
     if (report.cases % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
   }
@@ -95,14 +95,14 @@ function runCase(kind: DocumentKind, text: string, origin: string, report: Repor
     return;
   }
   if (performance.now() - start <= allowed) return;
-  // Something else may have held the processor.
+  // Another process may have used the processor.
   const milliseconds = fastest(kind, text);
   if (milliseconds > allowed) {
     find(`it took ${milliseconds.toFixed(0)} ms, allowed are ${allowed.toFixed(0)} ms`);
   }
 }
 
-/** The shortest of some measurements, by the wall's clock or the processor's: the least disturbed one. */
+/** Returns the shortest of several measurements, in wall-clock or processor time: the least disturbed one. */
 function fastest(kind: DocumentKind, text: string, times = MEASUREMENTS): number {
   let best = Infinity;
   for (let time = 0; time < times; time++) {
@@ -115,7 +115,7 @@ function fastest(kind: DocumentKind, text: string, times = MEASUREMENTS): number
 }
 
 /**
- * Reads every large shape in both sizes, and finds those that take more than their share for the larger one.
+ * Reads every large shape in both sizes, and reports those whose time grows faster than their size.
  */
 export function measureShapes(report: Report, onShape: (line: string) => void = () => {}): void {
   for (const { name, kind, make } of SHAPES) {
@@ -132,7 +132,7 @@ export function measureShapes(report: Report, onShape: (line: string) => void = 
     report.cases++;
     const ratio = `${(long / Math.max(short, 0.1)).toFixed(1)} times`;
     onShape(`${name}: ${short.toFixed(0)} ms, 1 MiB: ${long.toFixed(0)} ms, ${ratio}`);
-    // Below some milliseconds the clock says nothing.
+    // A time of a few milliseconds is not accurate enough.
     if (long > ALLOWED_RATIO * Math.max(short, 5)) {
       report.findings.push({
         what: `${name}: 4 times the size took ${ratio} the time`,

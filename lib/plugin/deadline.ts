@@ -1,7 +1,7 @@
 import { CniError } from "../cni/error.ts";
 import type { Verb } from "./invocation.ts";
 
-/** How long each verb may take, in milliseconds, over the whole chain. */
+/** Time limit of each verb for the whole chain, in milliseconds. */
 export type Timeouts = Readonly<Record<Verb, number>>;
 
 /** Two minutes for ADD, one for DEL and GC, thirty seconds for CHECK, five for STATUS and VERSION. */
@@ -14,12 +14,12 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   VERSION: 5_000,
 };
 
-/** A timer cannot be set to more, and one that is set to more fires at once. */
+/** The longest time of a timer; one with a longer time fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * A signal that fires when the time is up, with a {@linkcode CniError} of kind `timeout` and these words as its
- * reason, or when an outer signal fires, with that one's reason. Disposing it stops the clock.
+ * A signal that fires when the time limit expires, with a {@linkcode CniError} of kind `timeout` and the message `msg` as
+ * its reason, or when an outer signal fires, with the reason of that signal. Disposing it stops the timer.
  *
  * @example
  * ```ts

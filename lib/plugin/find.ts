@@ -5,40 +5,40 @@ import { validatePluginType } from "../cni/name.ts";
 import { requireSafeFile } from "./safety.ts";
 
 /**
- * The directories in which a plugin is looked for: the configured ones, then the vendor
- * directory `/opt/<type>/bin`. Also the value of `CNI_PATH`.
+ * Returns the directories in which a plugin is searched: the configured ones, then the vendor
+ * directory `/opt/<type>/bin`. They are also the value of `CNI_PATH`.
  */
 export function searchPath(type: string, dirs: readonly string[]): readonly string[] {
   const vendor = `/opt/${type}/bin`;
   return dirs.includes(vendor) ? dirs : [...dirs, vendor];
 }
 
-/** How {@linkcode findPlugin} looks. */
+/** Options of {@linkcode findPlugin}. */
 export interface FindPluginOptions {
   /**
-   * Whether a file is taken that others than root, or than the user of this process, could have written: itself, a link
-   * to it, or a directory above.
+   * Whether to accept a file that users other than root and the user of this process could have written: the file, a link
+   * to it, or a directory above it.
    *
    * @default {false}
    */
   readonly allowUnsafeFiles?: boolean | undefined;
 }
 
-/** What a search for a plugin's executable came to. */
+/** Result of a search for a plugin's executable. */
 export interface FoundPlugin {
   /** The first executable regular file (links followed), if any. */
   readonly path: string | undefined;
-  /** Files of that name which were passed over because they cannot be executed. */
+  /** Files of that name that were skipped because they are not executable. */
   readonly notExecutable: readonly string[];
 }
 
 /**
- * Looks for the executable of a plugin type. A file without an execute bit does not shadow an
+ * Searches the executable of a plugin type. A file without an execute bit does not hide an
  * executable one in a later directory.
  *
  * Permissions: `--allow-read` for the directories.
  *
- * @throws {CniError} kind `config` when the type is no file name, `plugin-start` for a file that is not safe
+ * @throws {CniError} kind `config` when the type is not a file name, `plugin-start` for a file that is not safe
  *
  * @example
  * ```ts
@@ -56,7 +56,7 @@ export async function findPlugin(
   validatePluginType(type);
   const notExecutable: string[] = [];
   for (const dir of searchPath(type, dirs)) {
-    // An empty entry would mean the working directory, which is no place to run programs from.
+    // An empty entry would be the working directory; programs must not be run from there.
     if (dir === "") continue;
     const path = `${dir.replace(/\/+$/, "")}/${type}`;
     const stat = await reachable(path);
@@ -82,7 +82,7 @@ async function reachable(path: string): Promise<FileStat | undefined> {
   }
 }
 
-/** The error for a plugin that {@linkcode findPlugin} did not find. */
+/** Makes the error for a plugin that {@linkcode findPlugin} did not find. */
 export function pluginMissing(type: string, dirs: readonly string[], found: FoundPlugin): CniError {
   const searched = `[${searchPath(type, dirs).join(" ")}]`;
   const [blocked] = found.notExecutable;

@@ -3,42 +3,42 @@ import type { ErrorKind } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Verb } from "./invocation.ts";
 
-/** How something ended: well, or with an error of that kind. */
+/** How something ended: `ok`, or with an error of that kind. */
 export type Outcome = "ok" | ErrorKind;
 
-/** One call of one plugin, an executable or a built-in; what a plugin delegates to is a call of its own. */
+/** One call of one plugin, an executable or a built-in. A delegated call is a separate event. */
 export interface PluginCallEvent {
-  /** What was asked of the plugin. */
+  /** The verb of the call. */
   readonly verb: Verb;
-  /** The name in the configuration; empty where the call is for no network, as VERSION is. */
+  /** The name in the configuration; empty if the call is not for a network, such as VERSION. */
   readonly network: string;
   /** The plugin type, which is the name of the executable. */
   readonly type: string;
-  /** Empty where the call is for no container. */
+  /** Empty if the call is not for a container. */
   readonly containerId: string;
-  /** From the look for the plugin to its last answer, retries and their pauses included. */
+  /** Time from the search for the plugin to its last answer, including retries and their delays. */
   readonly ms: number;
-  /** How it ended in the end. */
+  /** How the last try ended. */
   readonly outcome: Outcome;
-  /** How often the plugin was asked again because it had said "try again later" or could not be started yet. */
+  /** Number of retries after "try again later" or a busy executable. */
   readonly retries: number;
 }
 
-/** The locks that podwire waits for. */
+/** Kinds of locks that podwire waits for. */
 export const LOCK_KINDS = ["boot", "gc", "container", "names", "ports", "interfaces"] as const;
 
 /** One of {@linkcode LOCK_KINDS}. */
 export type LockKind = typeof LOCK_KINDS[number];
 
-/** One waiting for a lock, be it in vain. */
+/** One wait for a lock, successful or not. */
 export interface LockWaitEvent {
-  /** Which lock. */
+  /** The kind of lock. */
   readonly lock: LockKind;
-  /** Until it was held, or the waiting was cut short. */
+  /** Time until the lock was held or the waiting was aborted. */
   readonly ms: number;
 }
 
-/** What a runtime does as a whole. */
+/** Operations of a runtime. */
 export const OPERATIONS = ["run", "stop", "remove", "gc", "recover"] as const;
 
 /** One of {@linkcode OPERATIONS}. */
@@ -46,39 +46,39 @@ export type Operation = typeof OPERATIONS[number];
 
 /** One operation. */
 export interface OperationEvent {
-  /** What was done. */
+  /** The operation. */
   readonly operation: Operation;
-  /** From the call to the answer. */
+  /** Time from the call to its result. */
   readonly ms: number;
-  /** How it ended; what could not be torn down and is given back is no error of the operation. */
+  /** How it ended. Failures that the result of the operation lists are not an error of the operation. */
   readonly outcome: Outcome;
 }
 
 /**
- * Is told what happens in a runtime, right after it happened. What it throws is ignored: who only looks on must not
- * change what is seen.
+ * Gets the events of a runtime, right after they happened. Errors that it throws are ignored: an observer must not change
+ * the operation.
  */
 export interface Observer {
-  /** A plugin has answered, or failed. */
-  onPluginCall?(seen: PluginCallEvent): void;
-  /** The waiting for a lock is over. */
-  onLockWait?(seen: LockWaitEvent): void;
-  /** An operation is over. */
-  onOperation?(seen: OperationEvent): void;
+  /** Called when a plugin has answered or failed. */
+  onPluginCall?(event: PluginCallEvent): void;
+  /** Called when the wait for a lock is over. */
+  onLockWait?(event: LockWaitEvent): void;
+  /** Called when an operation is over. */
+  onOperation?(event: OperationEvent): void;
 }
 
-/** Who looks on. */
+/** Observer and tracer of a runtime. */
 export interface InstrumentationOptions {
   readonly observer?: Observer | undefined;
   readonly tracer?: Tracer | undefined;
 }
 
-/** What is known of a plugin call before it is made. */
+/** Members of a plugin call that are known before the call. */
 export type StartedPluginCall = Omit<PluginCallEvent, "ms" | "outcome" | "retries">;
 
 const NO_SPAN: Span = { environment: {}, note() {} };
 
-/** Runs things under the eyes of an observer and a tracer, if there are any. */
+/** Reports operations, plugin calls and lock waits to an observer and a tracer, if there are any. */
 export class Instrumentation {
   readonly #observer: Observer | undefined;
   readonly #tracer: Tracer | undefined;
@@ -98,7 +98,7 @@ export class Instrumentation {
       }));
   }
 
-  /** Calls a plugin; the body says of each retry that it makes one. */
+  /** Calls a plugin. The body calls `onRetry` before each retry. */
   async pluginCall<T>(
     call: StartedPluginCall,
     body: (span: Span, onRetry: () => void) => Promise<T>,
@@ -134,14 +134,14 @@ export class Instrumentation {
     return await this.#tracer.span(name, attributes, body);
   }
 
-  async #timed<T>(body: () => Promise<T>, tell: (ms: number, outcome: Outcome) => void): Promise<T> {
+  async #timed<T>(body: () => Promise<T>, report: (ms: number, outcome: Outcome) => void): Promise<T> {
     const started = performance.now();
     const over = (outcome: Outcome) => {
       const ms = performance.now() - started;
       try {
-        tell(ms, outcome);
+        report(ms, outcome);
       } catch {
-        // What was done stays done, whoever looked on.
+        // An error of the observer must not change the result.
       }
     };
     try {

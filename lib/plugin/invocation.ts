@@ -1,17 +1,17 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { validateCniArg, validateContainerId, validateInterfaceName } from "../cni/name.ts";
 
-/** What a runtime can ask of a plugin. Source: CNI specification 1.1.0, section 2 "Parameters". */
+/** Verbs that a runtime can call a plugin with. Source: CNI specification 1.1.0, section 2 "Parameters". */
 export const VERBS = ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"] as const;
 
 /** One of {@linkcode VERBS}. */
 export type Verb = typeof VERBS[number];
 
-/** A parameter that a plugin may insist on. */
+/** A parameter that a plugin may require. */
 export type RequiredVariable = "CNI_CONTAINERID" | "CNI_NETNS" | "CNI_IFNAME" | "CNI_PATH";
 
 /**
- * The variables that each verb cannot do without, in the order in which they are looked at and
+ * Required variables of each verb, in the order in which they are checked and
  * named when missing. The others are empty or ignored.
  */
 export const VERB_TABLE: Readonly<Record<Verb, readonly RequiredVariable[]>> = {
@@ -26,25 +26,25 @@ export const VERB_TABLE: Readonly<Record<Verb, readonly RequiredVariable[]>> = {
 /** The pairs of `CNI_ARGS`, in order. */
 export type CniArgs = readonly (readonly [key: string, value: string])[];
 
-/** MAX_ARG_STRLEN of Linux, execve(2): of one variable with its name and the zero byte at its end. */
+/** MAX_ARG_STRLEN of Linux, execve(2): the longest variable, with its name and the zero byte at its end. */
 const LONGEST_VARIABLE = 131_072;
 
-/** One call of a plugin: everything that travels in the environment. The rest is standard input. */
+/** One call of a plugin: the values in its environment. The rest is on standard input. */
 export interface Invocation {
   readonly verb: Verb;
   /** Empty for GC, STATUS and VERSION. */
   readonly containerId: string;
-  /** Empty where there is none, or none any more. */
+  /** Empty if there is no namespace, or it no longer exists. */
   readonly netns: string;
   readonly ifName: string;
   readonly args: CniArgs;
-  /** The folders in which a plugin looks for its delegates. */
+  /** Directories in which a plugin searches its delegates. */
   readonly path: readonly string[];
 }
 
 /**
- * The six variables of an invocation. All six are always there, so that no value that the
- * runtime itself was started with can reach the plugin.
+ * Returns the six variables of an invocation. All six are always set, so that no value of the
+ * runtime's own environment can reach the plugin.
  *
  * @throws {CniError} of kind `usage` if an argument cannot be written into `CNI_ARGS`.
  *
@@ -77,10 +77,10 @@ export function encodeEnvironment(invocation: Invocation): Record<string, string
 }
 
 /**
- * The invocation that a plugin's environment describes.
+ * Reads the invocation from a plugin's environment.
  *
- * @throws {CniError} with the code 4 (3 for an empty container ID) if a variable that the verb needs is missing or
- * malformed. Missing ones are named together.
+ * @throws {CniError} with the code 4 (3 for an empty container ID) if a variable that the verb requires is missing or
+ * malformed. Missing variables are named together.
  */
 export function decodeEnvironment(env: (name: string) => string | undefined): Invocation {
   const read = (name: string) => env(name) ?? "";
@@ -102,9 +102,9 @@ export function decodeEnvironment(env: (name: string) => string | undefined): In
     containerId: read("CNI_CONTAINERID"),
     netns: read("CNI_NETNS"),
     ifName: read("CNI_IFNAME"),
-    // VERSION is asked before anything is known of the call, often with a leftover environment.
+    // VERSION is called before the parameters of a call are known, often with variables of an earlier call.
     args: verb === "VERSION" ? [] : parseCniArgs(read("CNI_ARGS")),
-    // An empty entry would mean the working directory of whoever calls.
+    // An empty entry would be the working directory of the caller.
     path: read("CNI_PATH").split(":").filter((dir) => dir !== ""),
   };
 }
@@ -114,11 +114,11 @@ function isVerb(text: string): text is Verb {
 }
 
 /**
- * The pairs in a `CNI_ARGS` text, for plugins and for callers of podwire alike. Nothing in it is escaped: `;` stands
- * between pairs only, and a pair has a key, exactly one `=`, and a value, which may be empty as that of
- * `K8S_POD_UID` is.
+ * Reads the pairs of a `CNI_ARGS` text, for plugins and for callers of podwire. Nothing in it is escaped: `;` stands
+ * only between pairs, and a pair has a key, exactly one `=`, and a value. The value may be empty, as that of
+ * `K8S_POD_UID`.
  *
- * @param name What the text is called in the error: plugins say `ARGS`, as the original ones do
+ * @param name Name of the text in the error: plugins use `ARGS`, as the reference plugins do
  *
  * @throws {CniError} of kind `usage`, with the code 4.
  */
@@ -130,7 +130,8 @@ export function parseCniArgs(text: string, name = "ARGS"): CniArgs {
       const { invalidEnvironment: code } = ERROR_CODES;
       throw new CniError("usage", `${name}: invalid pair ${JSON.stringify(pair)}`, {
         code,
-        hint: "CNI_ARGS is KEY=VALUE;KEY2=VALUE2, without a semicolon before, behind or beside another one",
+        hint:
+          "CNI_ARGS is KEY=VALUE;KEY2=VALUE2, without a semicolon at its start or end, or next to another one",
       });
     }
     return [key, value] as const;
@@ -138,7 +139,7 @@ export function parseCniArgs(text: string, name = "ARGS"): CniArgs {
 }
 
 /**
- * The `CNI_ARGS` text of the pairs.
+ * Returns the `CNI_ARGS` text of the pairs.
  *
  * @throws {CniError} of kind `usage` for a key or value that would change the meaning of the text.
  */
@@ -148,8 +149,8 @@ export function formatCniArgs(args: CniArgs): string {
 }
 
 /**
- * Refuses what cannot be written into `CNI_ARGS`: keys and values that would change the meaning of the text, and more
- * than the kernel takes.
+ * Refuses arguments that `CNI_ARGS` cannot hold: keys and values that would change the meaning of the text, and a text
+ * that is longer than the kernel allows.
  *
  * @throws {CniError} of kind `usage`, with the code 4.
  */
@@ -157,10 +158,10 @@ export function validateCniArgs(args: CniArgs): void {
   for (const [key, value] of args) validateCniArg(key, value);
   const bytes = new TextEncoder().encode(`CNI_ARGS=${joined(args)}\0`).length;
   if (bytes <= LONGEST_VARIABLE) return;
-  throw new CniError("usage", "the arguments are too long together for the variable CNI_ARGS", {
+  throw new CniError("usage", "the arguments together are too long for the variable CNI_ARGS", {
     code: ERROR_CODES.invalidEnvironment,
     details: `with its name it would have ${bytes} bytes, of at most ${LONGEST_VARIABLE}`,
-    hint: "what is long can be passed as a capability argument, which travels on standard input",
+    hint: "pass a long value as a capability argument, which plugins read from standard input",
   });
 }
 
@@ -169,7 +170,7 @@ function joined(args: CniArgs): string {
 }
 
 /**
- * Refuses arguments that a plugin does not know, unless `IgnoreUnknown` says that they may be meant
+ * Refuses arguments that a plugin does not know, unless `IgnoreUnknown` is set: then they may be
  * for another plugin of the chain.
  *
  * @throws {CniError} with the code 4.

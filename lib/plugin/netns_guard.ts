@@ -2,24 +2,24 @@ import { netnsId } from "../host/netns.ts";
 import { ownNetnsId } from "../host/own_netns.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
 
-/** The variable by which a caller says that its own namespace is meant. */
+/** The variable with which a caller allows its own namespace. */
 export const NETNS_OVERRIDE = "CNI_NETNS_OVERRIDE";
 
 /** Options of {@linkcode NetnsGuard}. */
 export interface NetnsGuardOptions {
-  /** The value of {@linkcode NETNS_OVERRIDE}: `1` or `true` let the own namespace be used. @default {undefined} */
+  /** The value of {@linkcode NETNS_OVERRIDE}: `1` or `true` allow the own namespace. @default {undefined} */
   readonly override?: string | undefined;
   /** The identity of the own namespace. @default {ownNetnsId} */
   readonly ownId?: (() => Promise<string | undefined>) | undefined;
 }
 
 /**
- * Keeps plugins, and what else changes a pod's namespace, out of the one that podwire itself is in: on a node that is
- * the host's, and a DEL there removes the host's own interface.
+ * Keeps plugins, and other code that changes a pod's namespace, out of podwire's own namespace: on a node that is the
+ * namespace of the host, and a DEL there would remove the host's own interface.
  *
  * Permissions: `--allow-read`; see `ownNetnsId`.
  *
- * Source: CNI plugins, `pkg/skel`, which does the same, for ADD and DEL, after the plugin has run.
+ * Source: CNI plugins, `pkg/skel`, which checks the same for ADD and DEL, but after the plugin has run.
  */
 export class NetnsGuard {
   readonly #isOverridden: boolean;
@@ -30,7 +30,7 @@ export class NetnsGuard {
     this.#ownId = ownId;
   }
 
-  /** Whether a path leads to the own namespace, by whatever name. The override does not count. */
+  /** Whether a path leads to the own namespace, under any name. The override has no effect here. */
   async isOwn(netns: string): Promise<boolean> {
     const id = netns === "" ? undefined : await netnsId(netns);
     return id !== undefined && id === await this.#ownId();
@@ -49,20 +49,20 @@ export class NetnsGuard {
   async requireAllowed(netns: string, context: CniErrorOptions = {}): Promise<void> {
     if (await this.isAllowed(netns)) return;
     throw ownNetnsError(netns, {
-      hint: `with the variable ${NETNS_OVERRIDE}=1 plugins are called with it all the same`,
+      hint: `set the variable ${NETNS_OVERRIDE}=1 to call plugins with it nevertheless`,
       ...context,
     });
   }
 
   /**
-   * Refuses a path on which no sandbox may be made. The override is for single attachments.
+   * Refuses a path on which no sandbox may be created. The override is for single attachments only.
    *
    * @throws {CniError} kind `usage`, code 8
    */
   async requireOther(netns: string): Promise<void> {
     if (!await this.isOwn(netns)) return;
     throw ownNetnsError(netns, {
-      hint: "a sandbox in the namespace of the host is made with --host-network",
+      hint: "use --host-network for a sandbox in the namespace of the host",
     });
   }
 }

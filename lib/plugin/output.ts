@@ -5,7 +5,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 
 const QUOTE_LENGTH = 200;
 const STDERR_TAIL = 4_000;
-/** Results are kept, and read for each list of sandboxes. */
+/** In bytes. Results are stored, and read for each list of sandboxes. */
 const LARGEST_OUTPUT = 1024 * 1024;
 const MOST_MEMBERS = 10_000;
 
@@ -15,14 +15,14 @@ const HINTS: Readonly<Record<number, string>> = {
   [ERROR_CODES.pluginNotAvailable]: "the plugin cannot attach containers now; see its daemon",
 };
 
-/** Members of results, of whichever version. */
+/** Members of results of any version. */
 const RESULT_MEMBERS = ["interfaces", "ips", "routes", "dns", "ip4", "ip6"] as const;
 
 /**
- * The result that a plugin printed after success. A result without version is one of the configuration's, but `null`
- * and an object with neither a version nor a member of a result say nothing of an attachment.
+ * Reads the result that a plugin printed after success. A result without a version has that of the configuration, but
+ * `null` and an object with neither a version nor a member of a result are not results.
  *
- * @throws {CniError} kind `plugin-output`, quoting what was printed instead
+ * @throws {CniError} kind `plugin-output`, with a quote of the output
  */
 export function decodeOutput(stdout: string): Json {
   const json = parseOutput(stdout);
@@ -30,18 +30,22 @@ export function decodeOutput(stdout: string): Json {
   const isEmpty = json === null || (isObject(json) && !json.cniVersion &&
     RESULT_MEMBERS.every((member) => (json[member] ?? null) === null));
   if (!isEmpty) return json;
-  throw new CniError("plugin-output", `the plugin ended well and printed no CNI result: ${quote(stdout)}`, {
-    code: ERROR_CODES.decodingFailure,
-    hint: "a result has at least a cniVersion",
-  });
+  throw new CniError(
+    "plugin-output",
+    `the plugin succeeded, but did not print a CNI result: ${quote(stdout)}`,
+    {
+      code: ERROR_CODES.decodingFailure,
+      hint: "a result has at least a cniVersion",
+    },
+  );
 }
 
 /**
- * What a plugin refused although it ended with exit status 0: some print the error object and forget to fail. No
- * result of CNI has these two members.
+ * Returns the error of a plugin that printed an error object, but ended with exit status 0, as some do. No result of CNI
+ * has these two members.
  */
 export function failureDespiteSuccess(outcome: CommandOutcome): CniError | undefined {
-  // Results are parsed once, by whoever wants them.
+  // The caller parses results, so that they are parsed once.
   if (!outcome.stdout.includes('"msg"') || !outcome.stdout.includes('"code"')) return undefined;
   const json = tryParse(outcome.stdout);
   if (json === undefined || numberOf(json.code ?? null) === undefined) return undefined;
@@ -50,12 +54,12 @@ export function failureDespiteSuccess(outcome: CommandOutcome): CniError | undef
 }
 
 /**
- * The answer, unless it is too long to be kept.
+ * Returns the answer, unless it is too long to be stored.
  *
  * @throws {CniError} kind `plugin-output`
  */
 export function requireSmall(stdout: string): string {
-  // No character takes more than three bytes for its one or two units.
+  // A UTF-16 unit needs at most three bytes in UTF-8.
   if (stdout.length * 3 <= LARGEST_OUTPUT) return stdout;
   const bytes = new TextEncoder().encode(stdout).byteLength;
   if (bytes > LARGEST_OUTPUT) throw tooLarge(`${bytes} bytes, of at most ${LARGEST_OUTPUT}`);
@@ -81,7 +85,7 @@ function tooLarge(size: string): CniError {
 
 function parseOutput(stdout: string): Json {
   if (stdout.trim() === "") {
-    throw new CniError("plugin-output", "the plugin ended well and printed no result", {
+    throw new CniError("plugin-output", "the plugin succeeded, but did not print a result", {
       code: ERROR_CODES.decodingFailure,
     });
   }
@@ -89,7 +93,7 @@ function parseOutput(stdout: string): Json {
     return parseJson(stdout);
   } catch (cause) {
     const reason = asCniError(cause);
-    throw new CniError("plugin-output", `the plugin printed no JSON result: ${quote(stdout)}`, {
+    throw new CniError("plugin-output", `the plugin did not print a JSON result: ${quote(stdout)}`, {
       code: ERROR_CODES.decodingFailure,
       details: reason.msg,
       cause,
@@ -98,8 +102,8 @@ function parseOutput(stdout: string): Json {
 }
 
 /**
- * What a run that did not end well has to say: the error object on standard output, else how the
- * process ended, always with the tail of standard error.
+ * Returns the error of a run that failed: the error object on standard output, or else how the
+ * process ended; always with the end of standard error.
  */
 export function decodeFailure(outcome: CommandOutcome, signal: AbortSignal): CniError {
   const facts = factsOf(outcome);
@@ -108,17 +112,17 @@ export function decodeFailure(outcome: CommandOutcome, signal: AbortSignal): Cni
   }
   if (outcome.ended !== "exit") {
     const stream = outcome.ended === "stdout-overflow" ? "standard output" : "standard error";
-    return new CniError("plugin-output", `the plugin wrote more to ${stream} than is accepted`, {
+    return new CniError("plugin-output", `the plugin wrote more to ${stream} than podwire accepts`, {
       ...facts,
       code: ERROR_CODES.decodingFailure,
     });
   }
   if (outcome.stdout.trim() === "") {
-    const said = outcome.stderr.trim();
+    const stderr = outcome.stderr.trim();
     const ending = endingOf(outcome);
-    return new CniError("plugin-crash", said === "" ? `${ending} without a message` : ending, {
+    return new CniError("plugin-crash", stderr === "" ? `${ending} without a message` : ending, {
       ...facts,
-      ...(said === "" ? {} : { details: `it wrote to standard error: ${quote(said)}` }),
+      details: stderr === "" ? undefined : `it wrote to standard error: ${quote(stderr)}`,
     });
   }
   return errorObject(outcome, facts);
@@ -129,19 +133,19 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
   const json = tryParse(outcome.stdout);
   const code = json === undefined ? undefined : numberOf(json.code ?? 0);
   if (json === undefined || code === undefined || code < 0 || !Number.isSafeInteger(code)) {
-    // Without a code: what stands there instead of one means nothing.
+    // The error gets no code: the value in its place has no meaning.
     return new CniError(
       "plugin-output",
-      `${ending} and printed no error object: ${quote(outcome.stdout)}`,
+      `${ending} and did not print an error object: ${quote(outcome.stdout)}`,
       facts,
     );
   }
   const msg = typeof json.msg === "string" && !isBlank(json.msg) ? json.msg : undefined;
   const details = typeof json.details === "string" && !isBlank(json.details) ? json.details : undefined;
   if (msg === undefined) {
-    // A result, or an object with only a code, before a failing exit: tell all there is.
-    const said = outcome.stderr.trim() === "" ? "" : `: ${quote(outcome.stderr.trim())}`;
-    return new CniError("plugin-crash", `${ending} and its error object has no message${said}`, {
+    // A result, or an object with only a code, before a failing exit: include all that is known.
+    const stderr = outcome.stderr.trim() === "" ? "" : `: ${quote(outcome.stderr.trim())}`;
+    return new CniError("plugin-crash", `${ending} and its error object has no message${stderr}`, {
       ...facts,
       code,
       details: details ?? `it printed: ${quote(outcome.stdout)}`,
@@ -151,17 +155,17 @@ function errorObject(outcome: CommandOutcome, facts: CniErrorOptions): CniError 
   return new CniError(kindOf(code, msg), msg, {
     ...facts,
     code,
-    ...(details === undefined ? {} : { details }),
-    ...(hint === undefined ? {} : { hint }),
+    details,
+    hint,
   });
 }
 
-/** The words of host-local, the built-in one and those of the CNI plugins project: its code says nothing. */
+/** Message of host-local, the built-in one and that of the CNI plugins project. Its code is not specific. */
 const NO_ADDRESS_LEFT = /\bno IP addresses available in range set\b/;
 
-/** The words of static for an address that was asked for without the length of its prefix. */
+/** Message of static for a requested address without a prefix length. */
 const WANTS_PREFIX = /\bexpected to be in CIDR notation\b/;
-const PREFIX_HINT = "its IPAM plugin wants an address with its prefix, as in --ip ADDRESS/PREFIX";
+const PREFIX_HINT = "its IPAM plugin needs an address with its prefix length, as in --ip ADDRESS/PREFIX";
 
 function kindOf(code: number, msg: string): ErrorKind {
   return code === ERROR_CODES.pluginNotAvailable || code === ERROR_CODES.limitedConnectivity

@@ -1,15 +1,15 @@
 import { type CniError, ERROR_CODES } from "../cni/error.ts";
 
-/** A plugin's answer that it does not take what it is asked. */
+/** A plugin's answer that its input is wrong. */
 export interface Refusal {
   /** The code of the CNI error. */
   readonly code: number;
-  /** The plugin's own words. */
+  /** The plugin's own message. */
   readonly msg: string;
 }
 
-/** Codes that say by themselves that the input is at fault, whatever the message. */
-const OF_INPUT: readonly number[] = [
+/** Codes for a wrong input, with any message. */
+const INPUT_CODES: readonly number[] = [
   ERROR_CODES.incompatibleVersion,
   ERROR_CODES.unsupportedField,
   ERROR_CODES.invalidEnvironment,
@@ -17,8 +17,8 @@ const OF_INPUT: readonly number[] = [
   ERROR_CODES.invalidNetworkConfig,
 ];
 
-/** Codes that say that the input is not at fault. */
-const OF_THE_MOMENT: readonly number[] = [
+/** Codes for a problem that is not in the input. */
+const TRANSIENT_CODES: readonly number[] = [
   ERROR_CODES.unknownContainer,
   ERROR_CODES.ioFailure,
   ERROR_CODES.invalidNetns,
@@ -28,11 +28,11 @@ const OF_THE_MOMENT: readonly number[] = [
 ];
 
 /**
- * How plugins in Go, which give almost everything the code 999, begin or end when the configuration is at fault: the
- * words of encoding/json, net and netlink, and those of the reference plugins 1.1.1 to 1.9.1. What is not among them
- * counts as another failure, which keeps its record.
+ * Messages of plugins in Go about a wrong configuration; they use the code 999 for almost every error. They come from
+ * encoding/json, net and netlink, and from the reference plugins 1.1.1 to 1.9.1. Any other message counts as another
+ * failure, which keeps its record.
  */
-const WORDS_OF_GO: readonly RegExp[] = [
+const MESSAGES_OF_GO: readonly RegExp[] = [
   /\bjson: (cannot unmarshal|unknown field|invalid)/,
   /^(failed to (load|parse) (netconf|network configuration|config)|error parsing configuration)/,
   /\binvalid (CIDR address|IP address|MAC address|VLAN ID)\b/,
@@ -44,15 +44,15 @@ const WORDS_OF_GO: readonly RegExp[] = [
 ];
 
 /**
- * Whether a plugin says that the configuration or the arguments are at fault, or something that the configuration names
- * is missing: another plugin, a master interface.
+ * Whether a plugin reports that the configuration or the arguments are wrong, or that something which the configuration
+ * names is missing: another plugin, a master interface.
  */
 export function refusesInput({ kind, code, msg }: CniError): boolean {
-  if (kind !== "plugin" || OF_THE_MOMENT.includes(code)) return false;
-  return OF_INPUT.includes(code) || WORDS_OF_GO.some((words) => words.test(msg));
+  if (kind !== "plugin" || TRANSIENT_CODES.includes(code)) return false;
+  return INPUT_CODES.includes(code) || MESSAGES_OF_GO.some((pattern) => pattern.test(msg));
 }
 
-/** Whether an operation failed for what is configured: plugins refuse it, are missing, or it cannot be read. */
+/** Whether an operation failed because of the configuration: plugins refuse it, are missing, or it cannot be read. */
 export function isConfigAtFault(error: CniError): boolean {
   return error.kind === "config" || error.kind === "plugin-missing" || refusesInput(error);
 }

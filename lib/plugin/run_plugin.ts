@@ -9,21 +9,21 @@ import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./se
 import { withSignals } from "./signals.ts";
 import { abortable } from "../async/wait.ts";
 
-/** What a plugin needs of its process; `processIo()` gives it. */
+/** Functions that a plugin needs of its process; `processIo()` returns them. */
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;
 
-/** What {@linkcode runPlugin} can be told. */
+/** Options of {@linkcode runPlugin}. */
 export interface RunPluginOptions extends FindPluginOptions, CallOptions {
-  /** Plugins that can be delegated to without an executable. @default {{}} */
+  /** Plugins that delegation can use without an executable. @default {{}} */
   readonly builtins?: BuiltinTable | undefined;
-  /** Variables that delegates inherit beside the six, where they may be read. @default {DELEGATE_ENVIRONMENT} */
+  /** Variables that delegates inherit beside the six `CNI_*` variables, if this process may read them. @default {DELEGATE_ENVIRONMENT} */
   readonly environment?: readonly string[] | undefined;
 }
 
-/** In bytes; a configuration with a result, as large as they may be, is smaller. */
+/** In bytes. The largest allowed configuration with the largest allowed result is smaller. */
 const LONGEST_INPUT = 16 * 1024 * 1024;
 
-/** What delegates inherit unless told otherwise. */
+/** Variables that delegates inherit by default. */
 export const DELEGATE_ENVIRONMENT: readonly string[] = [
   "PATH",
   "HOME",
@@ -35,16 +35,16 @@ export const DELEGATE_ENVIRONMENT: readonly string[] = [
 ];
 
 /**
- * Is the plugin for whoever called this process: takes the call from the environment and standard input, writes what
- * belongs on standard output and standard error, and gives the exit code. The signal of a request fires when the
- * runtime ends the process; what a request delegates to is looked for in the directories of `CNI_PATH`.
+ * Runs this process as the plugin: reads the call from the environment and standard input, writes to standard output and
+ * standard error, and returns the exit code. The signal of a request fires when the runtime ends the process; delegates
+ * are searched in the directories of `CNI_PATH`.
  *
  * Permissions: `--allow-env` for the `CNI_*` variables and `CNI_NETNS_OVERRIDE`, `--allow-read` to compare `CNI_NETNS`
  * with its own network namespace, `--allow-run` for delegates, and whatever the plugin needs.
  *
  * Source: CNI specification 1.1.0, sections 2, 4 and 5.
  *
- * @throws {CniError} kind `permission` if a `CNI_*` variable may not be read; all else becomes the error document
+ * @throws {CniError} kind `permission` if a `CNI_*` variable may not be read; every other error becomes the error document
  *
  * @example A plugin, whole
  * ```ts
@@ -86,7 +86,7 @@ export async function runPlugin(
   });
 }
 
-/** More than enough is read to tell that it is too much. */
+/** Reads one byte too many at most, to notice that the input is too large. */
 async function readInput(io: Pick<PluginProcess, "readStdin">): Promise<string> {
   const text = await io.readStdin(LONGEST_INPUT);
   if (text.length > LONGEST_INPUT) throw new Error(`it has more than ${LONGEST_INPUT} bytes`);
@@ -114,7 +114,7 @@ function withSearchPath(environment: Record<string, string>): Record<string, str
   return { ...environment, PATH: withSystemDirs(environment.PATH) };
 }
 
-/** A variable that this process may not read is one that nobody told it about. */
+/** Skips variables that this process may not read. */
 function inherited(io: PluginProcess, names: readonly string[]): Record<string, string> {
   const environment: Record<string, string> = {};
   for (const name of names) {

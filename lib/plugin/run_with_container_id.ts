@@ -1,6 +1,6 @@
 import { DEFAULT_PATH, type RunCommand } from "../host/command.ts";
 
-/** What a built-in starts shows for which container it runs, as an executable plugin does. */
+/** Adds the container ID to the environment of the commands of a built-in plugin, as an executable plugin has it. */
 export function runWithContainerId(run: RunCommand, containerId: string): RunCommand {
   return (request) =>
     run({

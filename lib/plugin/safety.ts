@@ -1,7 +1,7 @@
 import { type FileSafetyOptions, unsafeFile } from "../host/file_safety.ts";
 import { CniError, ERROR_CODES, type ErrorKind } from "../cni/error.ts";
 
-/** What is to be trusted, and how an error calls it. */
+/** A path that must be safe, and the wording of the error if it is not. */
 export interface TrustedPath extends FileSafetyOptions {
   readonly path: string;
   /** Such as `the plugin is not started`. */
@@ -10,7 +10,8 @@ export interface TrustedPath extends FileSafetyOptions {
 }
 
 /**
- * Refuses what others than root, or than the user of this process, could have written: as root it would run as them.
+ * Refuses a file that users other than root and the user of this process could have written: run as root, it would give
+ * these users the rights of root.
  *
  * @throws {CniError} of that kind, naming the file, link or directory at fault
  */
@@ -21,14 +22,14 @@ export async function requireSafeFile({ path, refusal, kind, ...options }: Trust
   throw new CniError(kind, `${refusal}${where}: ${unsafe.why}`, {
     file: path,
     code: ERROR_CODES.ioFailure,
-    details: "only --allow-unsafe-files lets it pass",
+    details: "only --allow-unsafe-files allows it",
     hint: `chown root:root ${unsafe.path}; chmod go-w ${unsafe.path}`,
   });
 }
 
 /**
- * Refuses directories of records that others than root, or than the user of this process, could write in. Those that are
- * not there yet are fine.
+ * Refuses directories of records in which users other than root and the user of this process could write. Directories
+ * that do not exist yet are accepted.
  *
  * @throws {CniError} kind `io`
  */

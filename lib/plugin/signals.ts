@@ -2,8 +2,8 @@ import type { Io } from "../host/io.ts";
 import { CniError } from "../cni/error.ts";
 
 /**
- * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. At a second one the process ends
- * as it would have without us: whoever asks twice does not want to wait for a clean-up.
+ * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. A second one ends the process
+ * at once, without a clean-up.
  */
 export async function withSignals<T>(
   io: Pick<Io, "onSignal">,

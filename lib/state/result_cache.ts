@@ -101,7 +101,7 @@ export class ResultCache {
   async requireFree(key: AttachmentKey): Promise<void> {
     const path = this.#path(key);
     if (isTooLong(key)) {
-      throw new CniError("usage", "the names of network, container and interface are too long together", {
+      throw new CniError("usage", "the names of network, container and interface together are too long", {
         details: `they have to make a file name of at most ${LONGEST_FILE_NAME} bytes: ${fileName(key)}`,
       });
     }

@@ -42,7 +42,7 @@ Deno.test("F29 all calls during a run share the next run, and two runs never ove
   assertEquals(await Promise.all(second), [2, 2, 2]);
   await settled();
   runs[2]?.resolve(3);
-  assertEquals([await third, runs.length], [3, 3]);
+  assertEquals({ third: await third, length: runs.length }, { third: 3, length: 3 });
   await coalescer.idle();
 });
 

@@ -116,5 +116,5 @@ Deno.test("a call that fails before it calls begin() is not repeated at once", a
   debouncer.hurry();
   await until(() => errors.length > 0);
   await delay(50);
-  assertEquals([calls, errors.length], [1, 1]);
+  assertEquals({ calls, length: errors.length }, { calls: 1, length: 1 });
 });

@@ -20,7 +20,7 @@ Deno.test("callers at the same time share one run, and a later caller starts a n
   assertEquals([await Promise.all(both), work.signals.length], [["one", "one"], 1]);
   const later = flights.join("a", work.do);
   work.end.resolve("two");
-  assertEquals([await later, work.signals.length], ["two", 2]);
+  assertEquals({ later: await later, length: work.signals.length }, { later: "two", length: 2 });
 });
 
 Deno.test("a caller stops waiting as soon as its signal fires, and the work is aborted when the last caller is gone", async () => {

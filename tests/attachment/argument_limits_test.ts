@@ -28,7 +28,7 @@ Deno.test("F65 F70 arguments that are one byte too long are refused before anyth
     assertEquals({ kind: error.kind, code: error.code }, { kind: "usage", code: 4 });
     assertMatch(
       error.message,
-      /too long together for the variable CNI_ARGS; .* 131073 bytes, of at most 131072$/,
+      /together are too long for the variable CNI_ARGS; .* 131073 bytes, of at most 131072$/,
     );
     assertMatch(error.context.hint ?? "", /capability argument/);
     const wanted = { list, capabilityArgs: {} };

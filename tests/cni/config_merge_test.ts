@@ -72,7 +72,11 @@ Deno.test("A77 the switches and cniVersions of a single plugin have no effect", 
   const list = listFromPluginConfig(
     '{"name":"web","type":"bridge","disableCheck":true,"disableGC":3,"loadOnlyInlinedPlugins":true,"cniVersions":["1.1.0"]}',
   );
-  assertEquals([list.disableCheck, list.disableGC, list.loadOnlyInlinedPlugins], [false, false, false]);
+  assertEquals({
+    disableCheck: list.disableCheck,
+    disableGC: list.disableGC,
+    loadOnlyInlinedPlugins: list.loadOnlyInlinedPlugins,
+  }, { disableCheck: false, disableGC: false, loadOnlyInlinedPlugins: false });
   assertEquals(list.cniVersion, "0.1.0");
   assertSameWhenReadAgain(list);
 });
@@ -86,21 +90,28 @@ Deno.test("A78 a single plugin without a valid name is refused, with its file", 
   };
   for (const [text, msg] of Object.entries(cases)) {
     const fault = faultOf(() => listFromPluginConfig(text, { file: "/x/10-a.conf" }));
-    assertEquals([fault.code, fault.msg, fault.file], [7, msg, "/x/10-a.conf"]);
+    assertEquals({ code: fault.code, msg: fault.msg, file: fault.file }, {
+      code: 7,
+      msg,
+      file: "/x/10-a.conf",
+    });
   }
 });
 
 Deno.test("A38 a single plugin of an unknown version is refused, too", () => {
   const fault = faultOf(() => listFromPluginConfig('{"type":"a","name":"web","cniVersion":"1.2.0"}'));
-  assertEquals([fault.msg, fault.at], ['cniVersion has no version that is supported: "1.2.0"', "1:39"]);
+  assertEquals({ msg: fault.msg, at: fault.at }, {
+    msg: 'cniVersion has no version that is supported: "1.2.0"',
+    at: "1:39",
+  });
 });
 
 Deno.test("A71 the error about a list in a file for a single plugin says where it belongs", () => {
   const fault = faultOf(() => listFromPluginConfig('{"name":"web","plugins":[{"type":"bridge"}]}'));
-  assertEquals([fault.msg, fault.hint], [
-    'missing "type"',
-    "a list of plugins belongs into a .conflist file",
-  ]);
+  assertEquals({ msg: fault.msg, hint: fault.hint }, {
+    msg: 'missing "type"',
+    hint: "a list of plugins belongs into a .conflist file",
+  });
 });
 
 function assertSameWhenReadAgain(list: NetworkConfigList): void {

@@ -80,11 +80,11 @@ const SUPPORTED = "the supported versions are 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0,
 Deno.test("A29 refuses versions that podwire does not know, and names those that it knows", () => {
   for (const cniVersion of ["1.2.3", "1.2.0", "0.5.0", "2", "9.0.0"]) {
     const { code, msg, details, at } = listFault({ cniVersion });
-    assertEquals([code, msg, details], [
-      7,
-      `cniVersion has no version that is supported: "${cniVersion}"`,
-      SUPPORTED,
-    ]);
+    assertEquals({ code, msg, details }, {
+      code: 7,
+      msg: `cniVersion has no version that is supported: "${cniVersion}"`,
+      details: SUPPORTED,
+    });
     assertEquals(at, "1:58");
   }
   assertEquals(
@@ -206,7 +206,11 @@ Deno.test("A44 reports name, versions, switches and plugins in this order", () =
 
 Deno.test("A45 refuses a list that allows only the plugins that it does not have", () => {
   const { code, msg, details } = listFault({ plugins: undefined, loadOnlyInlinedPlugins: true });
-  assertEquals([code, msg, details], [7, 'missing "plugins"', "loadOnlyInlinedPlugins is true"]);
+  assertEquals({ code, msg, details }, {
+    code: 7,
+    msg: 'missing "plugins"',
+    details: "loadOnlyInlinedPlugins is true",
+  });
 });
 
 Deno.test("A46 A63 takes a list without plugins, since its folder may hold them", () => {
@@ -234,7 +238,7 @@ Deno.test("A48 names the plugin that is wrong", () => {
 Deno.test("A48 a missing type is reported at the position of its plugin", () => {
   const text = '{"name":"web","plugins":[\n{"type":"a"},\n  {"ipam":{}}]}';
   const fault = faultOf(() => parseConfigList(text));
-  assertEquals([fault.msg, fault.at], ['missing "type" in plugins[1]', "3:3"]);
+  assertEquals({ msg: fault.msg, at: fault.at }, { msg: 'missing "type" in plugins[1]', at: "3:3" });
 });
 
 Deno.test("A49 A50 keeps the order of the plugins, the text and unknown keys", () => {
@@ -243,7 +247,11 @@ Deno.test("A49 A50 keeps the order of the plugins, the text and unknown keys", (
   assertEquals(list.plugins.map(({ type }) => type), ["b", "a", "b"]);
   assertEquals(list.text, text);
   assertEquals(printJson(list.json), text);
-  assertEquals([list.disableCheck, list.disableGC, list.loadOnlyInlinedPlugins], [false, true, false]);
+  assertEquals({
+    disableCheck: list.disableCheck,
+    disableGC: list.disableGC,
+    loadOnlyInlinedPlugins: list.loadOnlyInlinedPlugins,
+  }, { disableCheck: false, disableGC: true, loadOnlyInlinedPlugins: false });
 });
 
 Deno.test("A51 refuses an object that has a key twice, with the position of the second one", () => {
@@ -276,7 +284,7 @@ Deno.test("A51 takes the last of equal keys where another runtime has stored the
   assertEquals(parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":"b"}', stored).name, "b");
   assertEquals(listFromPluginConfig('{"name":"a","type":"x","type":"y"}', stored).plugins[0]?.type, "y");
   const fault = faultOf(() => parseConfigList('{"name":"a","plugins":[{"type":"x"}],"name":1}', stored));
-  assertEquals([fault.msg, fault.at], ["name must be a string, not a number", "1:45"]);
+  assertEquals({ msg: fault.msg, at: fault.at }, { msg: "name must be a string, not a number", at: "1:45" });
 });
 
 Deno.test("A20 every error about a configuration has line, column and path", () => {
@@ -305,7 +313,7 @@ Deno.test("A20 every error about a configuration has line, column and path", () 
   for (const [parser, text, path] of cases) {
     const error = assertThrows(() => parsers[parser](text, { file: FILE }), CniError);
     const { line, column, file } = error.context;
-    assertEquals([error.context.path, file], [path, FILE], text);
+    assertEquals({ path: error.context.path, file }, { path, file: FILE }, text);
     assertEquals(error.message, `${FILE}:${line}:${column}: ${error.msg}${withDetails(error)}`);
     assertEquals(error.toJSON()["path"], path);
   }

@@ -33,7 +33,11 @@ Deno.test("within() adds the context of the caller, and changes no member that t
   const cause = new Error("below");
   const inner = new CniError("plugin", "no", { code: 11, verb: "ADD", cause });
   const outer = inner.within({ verb: "DEL", network: "web", containerId: "c" });
-  assertEquals([outer.kind, outer.code, outer.message], ["plugin", 11, 'Cannot ADD network "web": no']);
+  assertEquals({ kind: outer.kind, code: outer.code, message: outer.message }, {
+    kind: "plugin",
+    code: 11,
+    message: 'Cannot ADD network "web": no',
+  });
   assertStrictEquals(outer.cause, cause);
   const other = new Error("other");
   assertStrictEquals(inner.within({ cause: other }).cause, other);

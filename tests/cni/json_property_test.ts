@@ -138,7 +138,7 @@ property("A51 if an object has a key twice, the error has the position of the se
   const head = `{"x":[{${[...before, `${key}:1`, ...between].join(",")},\n`;
   const fault = attempt(() => parseJson(`${head}${key}:2}]}`, { duplicateKeys: "refused" }));
   const { line = 0, column, path } = ((fault as { error: unknown }).error as CniError).context;
-  assertEquals([line, column], [head.split("\n").length, 1], head);
+  assertEquals({ line, column }, { line: head.split("\n").length, column: 1 }, head);
   assertEquals(path, formatPath(["x", 0, JSON.parse(key) as string]), head);
 });
 
@@ -154,9 +154,15 @@ property("A18 A81 A82 a request keeps everything that the runtime does not own",
   const prevResult = { cniVersion: "0.1.0" };
   const json = requestConfig(list, list.plugins[0]!, { prevResult, runtimeConfig: { mac: "x", ips: [] } });
   const { type, name, cniVersion, z: _, prevResult: previous, runtimeConfig, ...rest } = json;
-  assertEquals([type, name, cniVersion, previous, runtimeConfig], ["a", "web", "0.1.0", prevResult, {
-    mac: "x",
-  }]);
+  assertEquals({ type, name, cniVersion, previous, runtimeConfig }, {
+    type: "a",
+    name: "web",
+    cniVersion: "0.1.0",
+    previous: prevResult,
+    runtimeConfig: {
+      mac: "x",
+    },
+  });
   assertEquals(printJson(rest), `{${members.filter((member) => member.startsWith('"key')).join(",")}}`);
 });
 

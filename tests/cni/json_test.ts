@@ -205,7 +205,7 @@ Deno.test("columns count characters, and lines end as in editors", () => {
 
 Deno.test("A20 an error names the file", () => {
   const error = faultOf(() => parseJson("{", { file: "/etc/cni/net.d/10-x.conf" }));
-  assertEquals([error.file, error.at], ["/etc/cni/net.d/10-x.conf", "1:2"]);
+  assertEquals({ file: error.file, at: error.at }, { file: "/etc/cni/net.d/10-x.conf", at: "1:2" });
 });
 
 Deno.test("the source decides the kind of the error", () => {

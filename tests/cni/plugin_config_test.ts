@@ -22,7 +22,7 @@ Deno.test("A12 refuses text that is not one JSON object", () => {
 Deno.test("A13 refuses a plugin without a type", () => {
   for (const text of ["{}", '{"type":null}', '{"type":""}', '{"TYPE":"bridge"}']) {
     const { code, msg } = pluginFault(text);
-    assertEquals([code, msg], [7, 'missing "type"'], text);
+    assertEquals({ code, msg }, { code: 7, msg: 'missing "type"' }, text);
   }
 });
 
@@ -73,7 +73,11 @@ Deno.test("A14 treats null in well-known keys as missing", () => {
 Deno.test("A16 A17 refuses a type that is a path, but no unusual network name", () => {
   assertEquals(parsePluginConfig('{"type":"x","name":"../y"}').type, "x");
   const fault = pluginFault('{"type":"../x"}');
-  assertEquals([fault.code, fault.at, fault.msg], [7, "1:9", 'invalid plugin name: "../x"']);
+  assertEquals({ code: fault.code, at: fault.at, msg: fault.msg }, {
+    code: 7,
+    at: "1:9",
+    msg: 'invalid plugin name: "../x"',
+  });
 });
 
 Deno.test("the capabilities of a plugin are those that are set to true", () => {

@@ -21,7 +21,7 @@ Deno.test("B25 B29 B30 returns every key in a list that belongs to the runtime, 
     "/etc/cni/net.d/10-web.conflist:1:67: plugins[0].prevResult is reserved for the runtime, " +
       "so plugins never get it from a file",
   );
-  assertEquals([fault?.kind, fault?.code], ["config", 7]);
+  assertEquals({ kind: fault?.kind, code: fault?.code }, { kind: "config", code: 7 });
   // The list can be loaded nevertheless.
   const list = parseConfigList(text);
   assertEquals(requestConfig(list, list.plugins[1]!), {

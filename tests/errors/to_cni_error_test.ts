@@ -6,12 +6,12 @@ import { CniError } from "../../lib/cni/error.ts";
 Deno.test("a CniError stays the same and gets the context", () => {
   const inner = new CniError("plugin", "no", { code: 107, verb: "DEL" });
   const error = asCniError(inner, { verb: "ADD", network: "web" });
-  assertEquals([error.kind, error.code, error.context.verb, error.context.network], [
-    "plugin",
-    107,
-    "DEL",
-    "web",
-  ]);
+  assertEquals({
+    kind: error.kind,
+    code: error.code,
+    verb: error.context.verb,
+    network: error.context.network,
+  }, { kind: "plugin", code: 107, verb: "DEL", network: "web" });
 });
 
 Deno.test("a missing Deno permission names the flag", () => {
@@ -19,10 +19,10 @@ Deno.test("a missing Deno permission names the flag", () => {
     'Requires run access to "/opt/cni/bin/bridge", run again with the --allow-run flag',
   );
   const error = asCniError(refused);
-  assertEquals([error.kind, error.context.hint], [
-    "permission",
-    "run again with --allow-run=/opt/cni/bin/bridge",
-  ]);
+  assertEquals({ kind: error.kind, hint: error.context.hint }, {
+    kind: "permission",
+    hint: "run again with --allow-run=/opt/cni/bin/bridge",
+  });
 });
 
 Deno.test("a refusal of the kernel has kind permission and the hint to run as root", () => {
@@ -32,7 +32,7 @@ Deno.test("a refusal of the kernel has kind permission and the hint to run as ro
   });
   for (const thrown of [denied, new Deno.errors.PermissionDenied("Permission denied (os error 13)")]) {
     const error = asCniError(thrown);
-    assertEquals([error.kind, error.context.hint], ["permission", "run as root"]);
+    assertEquals({ kind: error.kind, hint: error.context.hint }, { kind: "permission", hint: "run as root" });
     assertEquals(error.cause, thrown);
   }
 });
@@ -47,12 +47,12 @@ Deno.test("an abort becomes kind cancelled, an expired timer becomes kind timeou
 
 Deno.test("a failed command of the host keeps its exit code and message", () => {
   const error = asCniError(new HostError('Cannot run "ip"', { code: 2, stderr: "Cannot find device" }));
-  assertEquals([error.kind, error.code, error.context.exitCode, error.context.stderr], [
-    "io",
-    5,
-    2,
-    "Cannot find device",
-  ]);
+  assertEquals({
+    kind: error.kind,
+    code: error.code,
+    exitCode: error.context.exitCode,
+    stderr: error.context.stderr,
+  }, { kind: "io", code: 5, exitCode: 2, stderr: "Cannot find device" });
 });
 
 Deno.test("an error of the language is a defect of podwire, every other error is io", () => {

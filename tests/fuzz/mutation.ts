@@ -1,9 +1,9 @@
 import type { Random } from "../cni/random.ts";
 
-/** Where the words of a JSON text begin and end, as far as it is one. */
+/** The tokens of a JSON text, as far as it is valid. */
 const TOKEN = /"(?:[^"\\]|\\.)*"|[\]{}[:,]|[^\s\]{}[:,"]+/g;
 
-/** What is likely to be handled by a branch of its own. */
+/** Values that are likely to have a branch of their own. */
 const VALUES = [
   "null",
   "true",
@@ -101,7 +101,7 @@ const MUTATIONS: readonly Mutation[] = [
   (text, random) => replaceToken(text, random, () => random.one(VALUES)),
   (text, random) => replaceToken(text, random, (token) => token.startsWith('"') ? random.one(KEYS) : token),
   (text, random, other) => replaceToken(text, random, () => random.one(other.match(TOKEN) ?? ["1"])),
-  // A member before another one, of a key that may stand there already.
+  // A member is added in front, with a key that the object may already have.
   (text, random) =>
     replaceToken(
       text,
@@ -109,7 +109,7 @@ const MUTATIONS: readonly Mutation[] = [
       (token) => token === "{" ? `{${random.one(KEYS)}:${random.one(VALUES)},` : token,
     ),
   (text, random) => replaceToken(text, random, (token) => token === "[" ? `[${random.one(VALUES)},` : token),
-  // A part is taken away, or put in twice, or comes from elsewhere.
+  // A part is removed, repeated, or copied from another document.
   (text, random) => {
     const [from, to] = span(text, random);
     return text.slice(0, from) + text.slice(to);
@@ -132,7 +132,7 @@ const MUTATIONS: readonly Mutation[] = [
     const at = random.below(text.length + 1);
     return text.slice(0, at) + String.fromCharCode(random.below(0x10000)) + text.slice(at);
   },
-  // Around the whole, or around a value, deep or shallow.
+  // Nesting around the whole document or around a value, deep or shallow.
   (text, random) => {
     const depth = random.one([1, 2, 100, 509, 510, 511, 512, 513, 1024, 3000]);
     const wrap = random.chance(50)
@@ -144,7 +144,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** Another document made of the first, with parts of the second. */
+/** Returns a changed copy of the first document, with parts of the second. */
 export function mutate(text: string, other: string, random: Random): string {
   let mutated = text;
   for (let times = 1 + random.below(4); times > 0; times--) {

@@ -4,11 +4,11 @@ import type { DocumentKind } from "./target.ts";
 export interface Shape {
   readonly name: string;
   readonly kind: DocumentKind;
-  /** About so many characters. */
+  /** Makes a document of about `size` characters. */
   make(size: number): string;
 }
 
-/** As many copies as fit, with their number in place of `#`. */
+/** Returns as many copies as fit, with their index in place of `#`. */
 function many(part: string, size: number, separator = ","): string {
   const count = Math.max(1, Math.floor(size / (part.length + separator.length + 4)));
   return Array.from({ length: count }, (_, index) => part.replaceAll("#", String(index))).join(separator);
@@ -22,7 +22,7 @@ const config = (name: string, make: (size: number) => string): Shape => ({ name,
 const answer = (name: string, make: (size: number) => string): Shape => ({ name, kind: "result", make });
 const refusal = (name: string, make: (size: number) => string): Shape => ({ name, kind: "error", make });
 
-/** What a careless reader takes quadratic time for: large in one respect each, well-formed or broken at the end. */
+/** Documents for which a careless reader needs quadratic time: each is large in one respect, valid or broken at the end. */
 export const SHAPES: readonly Shape[] = [
   config("one long string", (size) => extra(`"${"a".repeat(size)}"`)),
   config("a string that does not end", (size) => `{"name":"${"a".repeat(size)}`),
@@ -66,7 +66,10 @@ export const SHAPES: readonly Shape[] = [
   config("a long version", (size) => `{"name":"web","cniVersion":"1.${"0".repeat(size)}"}`),
   config("a version of many parts", (size) => `{"name":"web","cniVersion":"${"1.".repeat(size / 2)}"}`),
   config("a long name", (size) => `{"name":"${"a".repeat(size)}","plugins":[{"type":"a"}]}`),
-  config("a long name that is none", (size) => `{"name":"${"a".repeat(size)}/","plugins":[{"type":"a"}]}`),
+  config(
+    "a long name that is not valid",
+    (size) => `{"name":"${"a".repeat(size)}/","plugins":[{"type":"a"}]}`,
+  ),
   config("a long switch", (size) => `{"name":"web","disableGC":"${"true".repeat(size / 4)}"}`),
   config("name servers", (size) => list(`{"type":"a","dns":{"nameservers":[${many('"10.0.0.#"', size)}]}}`)),
   answer("interfaces", (size) => result(`"interfaces":[${many('{"name":"eth#","mtu":1500}', size)}]`)),

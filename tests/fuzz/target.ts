@@ -1,4 +1,4 @@
-// What is done with a document, and what must hold whatever is in it.
+// The calls for a document, and the rules that must hold for any content.
 import { assert, assertEquals } from "@std/assert";
 import { decodeFailure, decodeOutput } from "../../lib/plugin/output.ts";
 import {
@@ -23,19 +23,19 @@ import { printSorted } from "../../lib/cni/libcni_text.ts";
 import { asResult, convertResult, decodePrevResult, decodeResult } from "../../lib/cni/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 
-/** What a document is meant to be; it is what the corpus files are named by. */
+/** What a document is meant to be; the names of the corpus files end with it. */
 export type DocumentKind = "config" | "result" | "error";
 
-/** How many calls gave a value and how many an error. */
+/** Number of calls that returned a value and that threw an error. */
 export interface Tally {
   values: number;
   errors: number;
 }
 
 /**
- * Reads a document in every way that podwire reads such a one, results as those of these versions.
+ * Reads a document in every way in which podwire reads documents of its kind, and results in each of these versions.
  *
- * @throws if anything but a `CniError` comes of it
+ * @throws if a call throws an error that is not a `CniError`
  */
 export function exercise(
   kind: DocumentKind,
@@ -81,7 +81,7 @@ function exerciseConfig(text: string, attempt: Attempt): void {
   }
 }
 
-/** Line, column and path are in the error, and in its message. */
+/** Checks that line, column and path are in the error and in its message. */
 function checkPlace({ context, message }: CniError, text: string, file: string): void {
   const { line = 0, column = 0, path } = context;
   const lines = text.split(/\r\n|\n|\r/);
@@ -96,7 +96,7 @@ function checkPlace({ context, message }: CniError, text: string, file: string):
   );
 }
 
-/** A list can be read again from its text, and its requests keep what the runtime does not own. */
+/** Checks that a list can be read again from its text, and that its requests keep all members that the runtime does not own. */
 function checkList(list: NetworkConfigList): void {
   const again = parseConfigList(list.text);
   assertEquals(printSorted(again.json), printSorted(list.json));
@@ -130,7 +130,7 @@ function exerciseResult(text: string, versions: readonly SpecVersion[], attempt:
   if (isObject(json)) attempt(() => asResult(json));
 }
 
-/** What a decoding gives is in normal form, and converts without surprises. */
+/** Checks that a decoded result is in normal form and can be converted. */
 function checkResult(
   result: JsonObject,
   version: SpecVersion,
@@ -156,18 +156,18 @@ function exerciseError(text: string): void {
   }
 }
 
-/** Every object is a plain one, and what is printed is read as the same. */
+/** Checks that every object is plain, and that the printed value is read as the same value. */
 function checkJson(json: Json): void {
   const pending: Json[] = [json];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
     if (typeof value !== "object" || value === null) continue;
     if (isObject(value)) {
-      assert(Object.getPrototypeOf(value) === Object.prototype, "an object is a plain one");
+      assert(Object.getPrototypeOf(value) === Object.prototype, "every object is plain");
     }
     for (const key of Object.keys(value)) pending.push((value as JsonObject)[key]!);
   }
   const text = printJson(json);
-  assert(printJson(parseJson(text)) === text, "what is printed is read as the same");
+  assert(printJson(parseJson(text)) === text, "the printed value is read as the same value");
 }
 
 const PROTOTYPES = [
@@ -180,7 +180,7 @@ const PROTOTYPES = [
 const members = () => PROTOTYPES.map((prototype) => Reflect.ownKeys(prototype).map(String));
 const BEFORE = members();
 
-/** Nothing in any document has changed what all objects have. @throws otherwise */
+/** Checks that no document has changed a prototype. @throws if one has */
 export function checkPrototypes(): void {
   assertEquals(members(), BEFORE);
 }

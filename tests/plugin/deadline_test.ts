@@ -9,7 +9,7 @@ const fired = (signal: AbortSignal) =>
     signal.addEventListener("abort", () => resolve());
   });
 
-Deno.test("when the time is up the signal fires with an error of kind timeout that names the time", async () => {
+Deno.test("when the time limit expires, the signal fires with an error of kind timeout that has the limit", async () => {
   const startedAt = performance.now();
   using deadline = new Deadline(30);
   assertEquals(deadline.signal.aborted, false);
@@ -22,23 +22,26 @@ Deno.test("when the time is up the signal fires with an error of kind timeout th
   assertEquals(performance.now() - startedAt >= 25, true);
 });
 
-Deno.test("the outer signal fires it too, with its own reason", async () => {
+Deno.test("the outer signal fires the signal too, with its own reason", async () => {
   const outer = new AbortController();
   using deadline = new Deadline(60_000, outer.signal);
   outer.abort("stop");
   await fired(deadline.signal);
   assertEquals(deadline.signal.reason, "stop");
   using late = new Deadline(60_000, AbortSignal.abort("before"));
-  assertEquals([late.signal.aborted, late.signal.reason], [true, "before"]);
+  assertEquals({ aborted: late.signal.aborted, reason: late.signal.reason }, {
+    aborted: true,
+    reason: "before",
+  });
 });
 
-Deno.test("a time beyond what a timer takes does not fire at once", async () => {
+Deno.test("a time limit beyond the longest timer does not expire at once", async () => {
   using deadline = new Deadline(90 * 24 * 3600 * 1000);
   using endless = new Deadline(Infinity);
   await new Promise((resolve) => setTimeout(resolve, 20));
   assertEquals([deadline.signal.aborted, endless.signal.aborted], [false, false]);
 });
 
-Deno.test("B63 every verb has a time", () => {
+Deno.test("B63 every verb has a time limit", () => {
   assertEquals(VERBS.map((verb) => DEFAULT_TIMEOUTS[verb] / 1000), [120, 30, 60, 60, 5, 5]);
 });

@@ -20,7 +20,7 @@ function assertTelling(error: CniError, context: string): void {
   assert(ERROR_KINDS.includes(error.kind) && kind === error.kind && code === error.code, context);
 }
 
-/** What may be thrown: errors without a word among them, and what is no error at all. */
+/** Values that may be thrown: also errors without a message, and values that are not errors. */
 function thrownThing(random: Random): unknown {
   const text = random.one([...BLANKS, "no room"]);
   return random.one<() => unknown>([
@@ -82,7 +82,7 @@ const call = (verb: PluginCall["verb"], signal: AbortSignal): PluginCall => ({
   signal,
 });
 
-Deno.test("property: no error is ever empty, whatever a plugin prints and however it ends", async () => {
+Deno.test("property: an error is never empty, whatever a plugin prints and however it ends", async () => {
   const random = new Random(41);
   let failures = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -101,7 +101,7 @@ Deno.test("property: no error is ever empty, whatever a plugin prints and howeve
   assert(failures > ROUNDS / 2, String(failures));
 });
 
-Deno.test("property: no error is ever empty, whatever is thrown, or given as the reason of a signal", async () => {
+Deno.test("property: an error is never empty, whatever is thrown or is the reason of a signal", async () => {
   const random = new Random(43);
   for (let round = 0; round < ROUNDS; round++) {
     const thrown = thrownThing(random);
@@ -115,7 +115,7 @@ Deno.test("property: no error is ever empty, whatever is thrown, or given as the
   }
 });
 
-Deno.test("property: no error is ever empty that a plugin of ours prints, whatever was thrown in it", async () => {
+Deno.test("property: an error that one of our plugins prints is never empty, whatever was thrown in it", async () => {
   const random = new Random(47);
   const env: Readonly<Record<string, string>> = {
     CNI_COMMAND: "ADD",

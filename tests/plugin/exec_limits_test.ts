@@ -1,4 +1,4 @@
-// What a plugin may not do to the runtime: print without end, be busy for ever, leave others holding its pipes.
+// Misbehaviour of plugins that the runtime must stop: endless output, an executable that stays busy, pipes that others hold.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
 import { findByEnvironment } from "../processes.ts";
@@ -14,7 +14,7 @@ async function seconds(act: () => Promise<unknown>): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
-/** A plugin whose file somebody has open for writing, which keeps the kernel from starting it. */
+/** A plugin whose file is open for writing: the kernel does not start it. */
 async function busyPlugin(plugins: PluginFolder): Promise<Disposable> {
   const net = await plugins.install("net");
   // A copy: all other tests link to the original.
@@ -25,7 +25,7 @@ async function busyPlugin(plugins: PluginFolder): Promise<Disposable> {
   return file;
 }
 
-Deno.test("B39 B40 a result may have 1 MiB and is read whole, and not a byte more", async () => {
+Deno.test("B39 B40 a result may have 1 MiB and is read completely, and one more byte is refused", async () => {
   await using plugins = await PluginFolder.make();
   const script = (bytes: number) =>
     `printf '{"dns":{},"pad":"'; head -c ${
@@ -40,7 +40,7 @@ Deno.test("B39 B40 a result may have 1 MiB and is read whole, and not a byte mor
   assertStringIncludes(error.msg, `${MIB + 1}`);
 });
 
-Deno.test("B40 a plugin that prints without end and does not listen to TERM is killed", async () => {
+Deno.test("B40 a plugin that prints without end and ignores TERM is killed", async () => {
   await using plugins = await PluginFolder.make();
   const endless = "trap '' TERM; while :; do echo line after line after line after line; done";
   await plugins.install("out", { ADD: { script: endless } });
@@ -61,7 +61,7 @@ Deno.test("B40 a plugin that prints without end and does not listen to TERM is k
   assertEquals(await findByEnvironment(`CNI_CONTAINERID=${containerId}`), []);
 });
 
-Deno.test("B40 standard error is told line by line while the plugin runs, what stands behind the last line end too", async () => {
+Deno.test("B40 standard error is reported line by line while the plugin runs, also a last line without a line break", async () => {
   await using plugins = await PluginFolder.make();
   const script =
     'printf "one\\ntw" >&2; until [ -e "$here/go" ]; do sleep 0.02; done; printf "o\\n\\nrest" >&2';
@@ -77,7 +77,7 @@ Deno.test("B40 standard error is told line by line while the plugin runs, what s
   assertEquals(lines, ["one", "two", "", "rest"]);
 });
 
-Deno.test("B59 B61 a file that stays busy is an error of every verb when the time is up, and never ran", async () => {
+Deno.test("B59 B61 a file that stays busy is an error of every verb when the time limit expires, and never ran", async () => {
   await using plugins = await PluginFolder.make();
   using _busy = await busyPlugin(plugins);
   const calls = (["ADD", "CHECK", "DEL"] as const).map(async (verb) => {
@@ -91,7 +91,7 @@ Deno.test("B59 B61 a file that stays busy is an error of every verb when the tim
   assertEquals(await plugins.verbs(), []);
 });
 
-Deno.test("B62 cancelling ends the wait for a busy file at once", async () => {
+Deno.test("B62 an abort ends the wait for a busy file at once", async () => {
   await using plugins = await PluginFolder.make();
   using _busy = await busyPlugin(plugins);
   const cancel = new AbortController();
@@ -103,7 +103,7 @@ Deno.test("B62 cancelling ends the wait for a busy file at once", async () => {
   assertEquals(await Promise.race([pending.then(({ kind }) => kind), atOnce]), "cancelled");
 });
 
-Deno.test("B66 a grandchild in another session that holds the pipes does not hold up the call", async () => {
+Deno.test("B66 a grandchild in another session that holds the pipes does not delay the call", async () => {
   await using plugins = await PluginFolder.make();
   const containerId = `escaped-${crypto.randomUUID()}`;
   const escape = 'setsid sh -c \'trap "" TERM HUP; : >"$0"; sleep 300\' "$here/ready" &';
@@ -120,7 +120,7 @@ Deno.test("B66 a grandchild in another session that holds the pipes does not hol
     assertEquals(await escaped(), [], "what hangs ends with all that it has started");
     const well = await seconds(() => runnerOf(plugins).add(callOf({ type: "done", containerId }), "1.1.0"));
     assert(well < 100, `${well} s`);
-    // What outlives the answer in a session of its own is a daemon of the plugin.
+    // A process that outlives the answer in its own session is a daemon of the plugin.
     assert((await escaped()).length >= 1);
   } finally {
     for (const pid of await escaped()) Deno.kill(pid, "SIGKILL");

@@ -7,11 +7,11 @@ import { PluginFolder } from "../recording_plugin.ts";
 import { deadlineOnce } from "../until.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";
 
-/** Whether the plugin `net` has come so far that it can be ended. */
+/** Whether the plugin `net` has started and can be ended. */
 const isReady = (plugins: PluginFolder) => async () =>
   await statOf(`${plugins.dir}/net.d/ready`) !== undefined;
 
-/** Nothing of a container's plugins is running any more. */
+/** Waits until no plugin of the container runs any more. */
 async function assertNoneLeft(containerId: string): Promise<void> {
   assertEquals(await findByEnvironment(`CNI_CONTAINERID=${containerId}`), []);
 }
@@ -36,14 +36,14 @@ Deno.test("B12 B13 B23 a real plugin sees exactly the allowed environment and th
   assertEquals(call?.stdin, '{"name":"web","cniVersion":"1.1.0","type":"net"}');
 });
 
-Deno.test("B38 a plugin that leaves its input alone succeeds, also when that is more than a pipe holds", async () => {
+Deno.test("B38 a plugin that does not read its input succeeds, also if the input is larger than a pipe", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("net", { DEL: { unread: true } });
   const config = { name: "web", cniVersion: "1.1.0", type: "net", pad: "x".repeat(300_000) };
   assertEquals(await runnerOf(plugins).call(callOf({ verb: "DEL", config })), "");
 });
 
-Deno.test("B41 B44 B49 lines of standard error are told while the plugin runs, after success and failure", async () => {
+Deno.test("B41 B44 B49 lines of standard error are reported while the plugin runs, before success and failure", async () => {
   await using plugins = await PluginFolder.make();
   const script = 'echo first >&2; until [ -e "$here/go" ]; do sleep 0.02; done';
   await plugins.install("net", { ADD: { script, stderr: "last\n", code: 2 }, DEL: { stderr: "bye\n" } });
@@ -51,40 +51,40 @@ Deno.test("B41 B44 B49 lines of standard error are told while the plugin runs, a
   const runner = runnerOf(plugins, {
     onStderrLine: ({ line }) => {
       lines.push(line);
-      // The plugin goes on only when its first line was heard.
+      // The plugin continues only after its first line was reported.
       if (line === "first") Deno.writeTextFileSync(`${plugins.dir}/net.d/go`, "");
     },
   });
   // Its default answer to ADD is printed before the failing exit.
   await plugins.install("silent", { ADD: { stdout: "", stderr: "only this\n", code: 1 } });
   const error = await failing(() => runner.call(callOf()));
-  assertEquals([error.kind, error.context.exitCode, error.context.stderr], [
-    "plugin-crash",
-    2,
-    "first\nlast",
-  ]);
+  assertEquals({ kind: error.kind, exitCode: error.context.exitCode, stderr: error.context.stderr }, {
+    kind: "plugin-crash",
+    exitCode: 2,
+    stderr: "first\nlast",
+  });
   const silent = await failing(() => runner.call(callOf({ type: "silent" })));
   assertStringIncludes(silent.message, "only this");
   await runner.call(callOf({ verb: "DEL" }));
   assertEquals(lines, ["first", "last", "only this", "bye"]);
 });
 
-Deno.test("B50 a plugin that a signal ends is told so", async () => {
+Deno.test("B50 the error of a plugin that a signal ended names the signal", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("net", { ADD: { stdout: '{"ips": [', signal: "SEGV" } });
   const error = await failing(() => runnerOf(plugins).call(callOf()));
   assertEquals(error.context.signal, "SIGSEGV");
 });
 
-Deno.test("B64 B66 B67 when the time is up, the plugin and its children are ended and the call returns", async () => {
+Deno.test("B64 B66 B67 when the time limit expires, the plugin and its children are ended and the call returns", async () => {
   await using plugins = await PluginFolder.make();
-  // It is told with TERM first, and may clean up.
+  // It gets TERM first, and may clean up.
   const script = `trap 'echo cleaning >&2; touch "$here/cleaned"; exit 1' TERM; : >"$here/ready"`;
   await plugins.install("net", { ADD: { script, stdout: "", hang: true } });
   const containerId = `hang-${crypto.randomUUID()}`;
   const signal = deadlineOnce(isReady(plugins), 400);
   const error = await failing(() => runnerOf(plugins).call(callOf({ containerId, signal })));
-  assertEquals([error.kind, error.msg], ["timeout", "no answer within 0.4s"]);
+  assertEquals({ kind: error.kind, msg: error.msg }, { kind: "timeout", msg: "no answer within 0.4s" });
   assert((error.context.elapsedMs ?? 0) > 0, String(error.context.elapsedMs));
   assertEquals(error.context.stderr, "cleaning");
   assert((await Deno.stat(`${plugins.dir}/net.d/cleaned`)).isFile);
@@ -101,7 +101,7 @@ Deno.test("B66 a plugin that ignores TERM is killed after the grace time", async
   await assertNoneLeft(containerId);
 });
 
-Deno.test("B38 a child that holds the pipes after a good end does not hold up the answer", async () => {
+Deno.test("B38 a child that holds the pipes after success does not delay the answer", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("net", { ADD: { script: "sleep 300 &" } });
   const containerId = `child-${crypto.randomUUID()}`;
@@ -119,18 +119,18 @@ Deno.test("B40 a plugin that prints without end is ended", async () => {
   await plugins.install("out", { ADD: { script: "exec cat /dev/zero" } });
   await plugins.install("err", { ADD: { script: "exec cat /dev/zero >&2" } });
   const out = await failing(() => runnerOf(plugins).call(callOf({ type: "out" })));
-  assertEquals([out.kind, out.msg], [
-    "plugin-output",
-    "the plugin wrote more to standard output than is accepted",
-  ]);
+  assertEquals({ kind: out.kind, msg: out.msg }, {
+    kind: "plugin-output",
+    msg: "the plugin wrote more to standard output than podwire accepts",
+  });
   const err = await failing(() => runnerOf(plugins).call(callOf({ type: "err" })));
   assertStringIncludes(err.msg, "standard error");
 });
 
-Deno.test("B61 a file that is being written to is started as a fresh process once it is free", async () => {
+Deno.test("B61 a file that is open for writing is started in a new process once it is closed", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
-  // A copy: the test must not hold up others by writing to the program that all of them link to.
+  // A copy: other tests link to the original program, and must not wait for this test to close it.
   const program = await Deno.readTextFile(net.path);
   await Deno.remove(net.path);
   const file = await Deno.open(net.path, { write: true, createNew: true, mode: 0o755 });
@@ -142,7 +142,7 @@ Deno.test("B61 a file that is being written to is started as a fresh process onc
   assertEquals((await net.calls()).length, 1);
 });
 
-Deno.test("code 11 starts a fresh process for each try", async () => {
+Deno.test("code 11 starts a new process for each try", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   await net.answer("DEL", { stdout: '{"code": 11, "msg": "later"}', code: 1 }, 1);
@@ -152,7 +152,7 @@ Deno.test("code 11 starts a fresh process for each try", async () => {
   assertEquals(first?.stdin, second?.stdin);
 });
 
-Deno.test("B43 what cannot be started says why and never runs as a shell script", async () => {
+Deno.test("B43 the error of a file that cannot be started says why, and the file never runs as a shell script", async () => {
   await using plugins = await PluginFolder.make();
   await Deno.writeTextFile(`${plugins.dir}/garbled`, `touch ${plugins.dir}/ran\n`, { mode: 0o755 });
   await Deno.writeTextFile(`${plugins.dir}/lost`, "#!/nowhere/sh\n", { mode: 0o755 });
@@ -165,7 +165,7 @@ Deno.test("B43 what cannot be started says why and never runs as a shell script"
   await assertRejects(() => Deno.stat(`${plugins.dir}/ran`), Deno.errors.NotFound);
 });
 
-Deno.test("B8 a file without execute bit in front does not keep the plugin from being run", async () => {
+Deno.test("B8 a file without an execute bit in an earlier directory does not hide the plugin", async () => {
   await using front = await PluginFolder.make();
   await using plugins = await PluginFolder.make();
   await plugins.install("net");

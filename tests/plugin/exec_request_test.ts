@@ -1,4 +1,4 @@
-// What a plugin gets with each call, seen by a real one.
+// What a plugin gets with each call, recorded by a real plugin.
 import { assertEquals, assertRejects } from "@std/assert";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { VERBS } from "../../lib/plugin/invocation.ts";
@@ -6,7 +6,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf } from "./plugin_call.ts";
 
-Deno.test("B11 a plugin is looked for at every call: what was put in front, or taken away, counts at once", async () => {
+Deno.test("B11 a plugin is searched at every call: a file that was added in an earlier directory or removed counts at once", async () => {
   await using front = await PluginFolder.make();
   await using behind = await PluginFolder.make();
   await behind.install("net");
@@ -21,7 +21,7 @@ Deno.test("B11 a plugin is looked for at every call: what was put in front, or t
   assertEquals((await assertRejects(() => runner.call(callOf()), CniError)).kind, "plugin-missing");
 });
 
-Deno.test("B14 B20 every variable is there once, and those of CNI beside the six only when they were given", async () => {
+Deno.test("B14 B20 every variable is set once, and other CNI variables than the six only if they were given", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("net");
   const run = async (environment: Readonly<Record<string, string>>) => {
@@ -41,7 +41,7 @@ Deno.test("B14 B20 every variable is there once, and those of CNI beside the six
   ];
   const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   assertEquals(await run({}), [...six, PATH]);
-  // Six that were given lose against the call's own; the switch of the plugins' namespace test is not podwire's to set.
+  // The call's own six variables win against given ones; podwire never sets the switch of the plugins' namespace check.
   const given = {
     CNI_COMMAND: "ADD",
     CNI_ARGS: "A=1",
@@ -67,7 +67,7 @@ Deno.test("B15 CNI_COMMAND is the verb", async () => {
   ]);
 });
 
-Deno.test("B17 B18 what the caller gave travels as it is, without a pair CNI_ARGS is empty", async () => {
+Deno.test("B17 B18 arguments of the caller reach the plugin unchanged, and without one CNI_ARGS is empty", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   const runner = new PluginRunner({ pluginDirs: [plugins.dir] });
@@ -76,11 +76,11 @@ Deno.test("B17 B18 what the caller gave travels as it is, without a pair CNI_ARG
   await runner.call(callOf({ args: [["K8S_POD", "a=b"], ["x", ""], ["x", " 2"]] }));
   const [first, second] = await net.calls();
   const { CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS } = first?.env ?? {};
-  assertEquals([CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS], [
-    odd.containerId,
-    odd.netns,
-    odd.ifName,
-    "",
-  ]);
+  assertEquals({ CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS }, {
+    CNI_CONTAINERID: odd.containerId,
+    CNI_NETNS: odd.netns,
+    CNI_IFNAME: odd.ifName,
+    CNI_ARGS: "",
+  });
   assertEquals(second?.env.CNI_ARGS, "K8S_POD=a=b;x=;x= 2");
 });

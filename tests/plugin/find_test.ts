@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
 import { CniError } from "../../lib/cni/error.ts";
 
-/** Two directories with what a test wants in them. */
+/** Two directories with the files of a test. */
 async function inDirs(fn: (a: string, b: string) => Promise<void>): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "podwire-find-" });
   try {
@@ -27,11 +27,14 @@ Deno.test("B1 the first directory with the plugin wins", () =>
     assertEquals((await findPlugin("net", [`${b}/`, a])).path, `${b}/net`);
   }));
 
-Deno.test("B2 B4 B5 a type that is empty or a path is refused before anything is looked up", async () => {
+Deno.test("B2 B4 B5 a type that is empty or a path is refused before any search", async () => {
   assertEquals((await assertRejects(() => findPlugin("", []), CniError)).msg, "no plugin name provided");
   for (const type of ["../sh", "/bin/sh", "a/b", ".", ".."]) {
     const error = await assertRejects(() => findPlugin(type, ["/bin"]), CniError);
-    assertEquals([error.kind, error.msg], ["config", `invalid plugin name: ${type}`]);
+    assertEquals({ kind: error.kind, msg: error.msg }, {
+      kind: "config",
+      msg: `invalid plugin name: ${type}`,
+    });
   }
 });
 
@@ -49,7 +52,7 @@ Deno.test("B7 links to files count, directories, sockets and dangling links do n
     }
   }));
 
-Deno.test("B8 a file that cannot be executed does not shadow one that can", () =>
+Deno.test("B8 a file that cannot be executed does not hide one that can", () =>
   inDirs(async (a, b) => {
     await write(`${a}/net`, 0o644);
     await write(`${b}/net`, 0o755);
@@ -58,21 +61,21 @@ Deno.test("B8 a file that cannot be executed does not shadow one that can", () =
     const found = await findPlugin("net", [a, b]);
     assertEquals(found, { path: undefined, notExecutable: [`${a}/net`, `${b}/net`] });
     const error = pluginMissing("net", [a, b], found);
-    assertEquals([error.kind, error.msg, error.context.hint], [
-      "plugin-missing",
-      `${a}/net is not executable`,
-      `chmod +x ${a}/net`,
-    ]);
+    assertEquals({ kind: error.kind, msg: error.msg, hint: error.context.hint }, {
+      kind: "plugin-missing",
+      msg: `${a}/net is not executable`,
+      hint: `chmod +x ${a}/net`,
+    });
   }));
 
-Deno.test("B9 a missing plugin is told with all the directories that were searched", () => {
+Deno.test("B9 the error of a missing plugin names all the directories that were searched", () => {
   const error = pluginMissing("net", ["/a", "/b"], { path: undefined, notExecutable: [] });
   assertEquals(error.kind, "plugin-missing");
   assertEquals(error.msg, 'failed to find plugin "net" in path [/a /b /opt/net/bin]');
 });
 
 Deno.test("B10 an empty entry is not the working directory", async () => {
-  // Tests run in the repository, where this one could be executed.
+  // Tests run in the repository, where this file could be executed.
   assertEquals((await Deno.stat("denow")).isFile, true);
   assertEquals((await findPlugin("denow", ["", "/nowhere"])).path, undefined);
   assertEquals((await findPlugin("denow", ["."])).path, "./denow");
@@ -87,19 +90,19 @@ Deno.test("one bad entry does not hide the directories after it", () =>
     assertEquals((await findPlugin("net", dirs)).path, `${b}/net`);
   }));
 
-Deno.test("F126 the vendor directory comes last, and once", () => {
+Deno.test("F126 the vendor directory is searched last, and once", () => {
   assertEquals(searchPath("net", ["/a"]), ["/a", "/opt/net/bin"]);
   assertEquals(searchPath("net", []), ["/opt/net/bin"]);
   assertEquals(searchPath("net", ["/opt/net/bin", "/a"]), ["/opt/net/bin", "/a"]);
 });
 
-Deno.test("B3 without any directory the vendor's is still searched, and named", async () => {
+Deno.test("B3 without any directory the vendor directory is still searched, and named", async () => {
   assertEquals(await findPlugin("no-such-net", []), { path: undefined, notExecutable: [] });
   const error = pluginMissing("no-such-net", [], { path: undefined, notExecutable: [] });
   assertEquals(error.msg, 'failed to find plugin "no-such-net" in path [/opt/no-such-net/bin]');
 });
 
-Deno.test("B6 the name of the file is the type, without any suffix", () =>
+Deno.test("B6 the name of the file is the type, without a suffix", () =>
   inDirs(async (a) => {
     await write(`${a}/net.exe`, 0o755);
     await write(`${a}/NET`, 0o755);

@@ -1,4 +1,4 @@
-// What an observer and a tracer see of calls of plugins, operations and waits for locks.
+// Events of plugin calls, operations and lock waits for an observer and a tracer.
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
 import { withContainerLock } from "../../lib/state/container_locks.ts";
@@ -18,30 +18,30 @@ import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { FakeRun } from "../fake_run.ts";
 import { callOf as callOfAny, failing } from "./plugin_call.ts";
 
-class Seen implements Observer {
+class EventList implements Observer {
   readonly calls: PluginCallEvent[] = [];
   readonly waits: LockWaitEvent[] = [];
   readonly operations: OperationEvent[] = [];
-  onPluginCall(seen: PluginCallEvent): void {
-    this.calls.push(seen);
+  onPluginCall(event: PluginCallEvent): void {
+    this.calls.push(event);
   }
-  onLockWait(seen: LockWaitEvent): void {
-    this.waits.push(seen);
+  onLockWait(event: LockWaitEvent): void {
+    this.waits.push(event);
   }
-  onOperation(seen: OperationEvent): void {
-    this.operations.push(seen);
+  onOperation(event: OperationEvent): void {
+    this.operations.push(event);
   }
 }
 
-interface SpanSeen {
+interface RecordedSpan {
   readonly name: string;
   readonly parent: string | undefined;
   readonly attributes: SpanAttributes;
 }
 
-/** Spans in memory; those of concurrent work would need a context that follows the calls. */
+/** Spans in memory. Spans of concurrent work would need a context that follows the calls. */
 class SpanList implements Tracer {
-  readonly spans: SpanSeen[] = [];
+  readonly spans: RecordedSpan[] = [];
   readonly #open: string[] = [];
 
   async span<T>(name: string, attributes: SpanAttributes, body: Parameters<Tracer["span"]>[2]): Promise<T> {
@@ -58,29 +58,33 @@ class SpanList implements Tracer {
   }
 }
 
-/** `sh` is on every machine, and is what would be run: the fake runs nothing. */
+/** The plugin type is `sh`, because every machine has it. The fake does not run it. */
 const callOf: typeof callOfAny = (overrides = {}) => callOfAny({ type: "sh", ...overrides });
 const LATER = { code: 1, stdout: '{"code": 11, "msg": "the daemon starts"}' };
 
-function runnerOf(run: FakeRun, seen: Observer, options: Partial<PluginRunnerOptions> = {}): PluginRunner {
+function runnerOf(
+  run: FakeRun,
+  observer: Observer,
+  options: Partial<PluginRunnerOptions> = {},
+): PluginRunner {
   return new PluginRunner({
     pluginDirs: ["/bin"],
     run: run.run,
-    instrumentation: new Instrumentation({ observer: seen }),
+    instrumentation: new Instrumentation({ observer }),
     ...options,
   });
 }
 
-/** Without what differs from run to run. */
+/** The event without its time, which differs from run to run. */
 function untimed({ ms, ...rest }: PluginCallEvent): Omit<PluginCallEvent, "ms"> {
   assert(ms >= 0 && Number.isFinite(ms));
   return rest;
 }
 
-Deno.test("a call is seen with verb, network, plugin, container and outcome", async () => {
-  const seen = new Seen();
+Deno.test("the event of a call has verb, network, plugin, container and outcome", async () => {
+  const observer = new EventList();
   const refused = { code: 1, stdout: '{"code": 5, "msg": "no"}' };
-  const runner = runnerOf(new FakeRun([{ stdout: "{}" }, refused, { stdout: "{}" }]), seen);
+  const runner = runnerOf(new FakeRun([{ stdout: "{}" }, refused, { stdout: "{}" }]), observer);
   await runner.call(callOf());
   await failing(() => runner.call(callOf({ verb: "DEL", containerId: "c2" })));
   await failing(() => runner.call(callOf({ type: "absent" })));
@@ -93,7 +97,7 @@ Deno.test("a call is seen with verb, network, plugin, container and outcome", as
     outcome: "ok",
     retries: 0,
   } as const;
-  assertEquals(seen.calls.map(untimed), [
+  assertEquals(observer.calls.map(untimed), [
     call,
     { ...call, verb: "DEL", containerId: "c2", outcome: "plugin" },
     { ...call, type: "absent", outcome: "plugin-missing" },
@@ -101,25 +105,25 @@ Deno.test("a call is seen with verb, network, plugin, container and outcome", as
   ]);
 });
 
-Deno.test("a call that is retried is seen once, with the number of its retries", async () => {
-  const seen = new Seen();
-  await runnerOf(new FakeRun([LATER, LATER, { stdout: "{}" }]), seen).call(callOf());
-  assertEquals(seen.calls.map(({ outcome, retries }) => [outcome, retries]), [["ok", 2]]);
-  assert((seen.calls[0]?.ms ?? 0) >= 250, "the pauses of 100 and 200 ms belong to the call");
+Deno.test("a call that is retried gives one event, with the number of its retries", async () => {
+  const observer = new EventList();
+  await runnerOf(new FakeRun([LATER, LATER, { stdout: "{}" }]), observer).call(callOf());
+  assertEquals(observer.calls.map(({ outcome, retries }) => [outcome, retries]), [["ok", 2]]);
+  assert((observer.calls[0]?.ms ?? 0) >= 250, "the delays of 100 and 200 ms belong to the call");
 });
 
-Deno.test("a call that was retried until its time was up is seen as timed out", async () => {
-  const seen = new Seen();
+Deno.test("a call that was retried until its time limit expired has the outcome timeout", async () => {
+  const observer = new EventList();
   using deadline = new Deadline(1_500);
   const run = new FakeRun([LATER]);
-  await failing(() => runnerOf(run, seen).call(callOf({ signal: deadline.signal })));
+  await failing(() => runnerOf(run, observer).call(callOf({ signal: deadline.signal })));
   const retries = run.requests.length - 1;
   assert(retries >= 1);
-  assertEquals(seen.calls.map(({ outcome, retries }) => [outcome, retries]), [["timeout", retries]]);
+  assertEquals(observer.calls.map(({ outcome, retries }) => [outcome, retries]), [["timeout", retries]]);
 });
 
-Deno.test("built-ins and what they delegate to are seen alike, each as a call of its own", async () => {
-  const seen = new Seen();
+Deno.test("a built-in and its delegate each give an event of their own", async () => {
+  const observer = new EventList();
   const about = { about: "CNI plugin", versions: SPEC_VERSIONS };
   const outer: Plugin = {
     ...about,
@@ -132,9 +136,9 @@ Deno.test("built-ins and what they delegate to are seen alike, each as a call of
     ...about,
     verbs: { ADD: () => Promise.reject(new CniError("plugin", "no address left")) },
   };
-  const runner = runnerOf(new FakeRun(), seen, { pluginDirs: [], builtins: { outer, inner } });
+  const runner = runnerOf(new FakeRun(), observer, { pluginDirs: [], builtins: { outer, inner } });
   await failing(() => runner.call(callOf({ type: "outer" })));
-  assertEquals(seen.calls.map(({ type, outcome, network }) => [type, outcome, network]), [
+  assertEquals(observer.calls.map(({ type, outcome, network }) => [type, outcome, network]), [
     ["inner", "plugin", "web"],
     ["outer", "plugin", "web"],
   ]);
@@ -160,24 +164,24 @@ Deno.test("an observer that throws changes nothing", async () => {
   assertEquals(error.msg, "taken");
 });
 
-Deno.test("an operation is seen with its kind of error", async () => {
-  const seen = new Seen();
-  const instrumentation = new Instrumentation({ observer: seen });
+Deno.test("the event of an operation has its kind of error", async () => {
+  const observer = new EventList();
+  const instrumentation = new Instrumentation({ observer });
   assertEquals(await instrumentation.operation("stop", {}, () => Promise.resolve(7)), 7);
   await assertRejects(() =>
     instrumentation.operation("gc", {}, () => Promise.reject(new Error("disk on fire")))
   );
-  assertEquals(seen.operations.map(({ operation, outcome }) => [operation, outcome]), [["stop", "ok"], [
+  assertEquals(observer.operations.map(({ operation, outcome }) => [operation, outcome]), [["stop", "ok"], [
     "gc",
     "io",
   ]]);
 });
 
-Deno.test("the time that is waited for each kind of lock is seen, in vain too", async () => {
+Deno.test("each wait for a lock gives an event with its kind and time, also a wait that fails", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-observe-" });
   try {
-    const seen = new Seen();
-    const locks = new Locks(`${dir}/run`, { instrumentation: new Instrumentation({ observer: seen }) });
+    const observer = new EventList();
+    const locks = new Locks(`${dir}/run`, { instrumentation: new Instrumentation({ observer }) });
     for (const take of [locks.machine.boot, locks.machine.names, locks.machine.ports]) {
       (await take.call(locks.machine))[Symbol.dispose]();
     }
@@ -186,7 +190,7 @@ Deno.test("the time that is waited for each kind of lock is seen, in vain too", 
       const inVain = withContainerLock(locks, "c1", AbortSignal.timeout(50), () => Promise.resolve());
       await assertRejects(() => inVain, DOMException);
     });
-    assertEquals(seen.waits.map(({ lock }) => lock), [
+    assertEquals(observer.waits.map(({ lock }) => lock), [
       "boot",
       "names",
       "ports",
@@ -194,13 +198,13 @@ Deno.test("the time that is waited for each kind of lock is seen, in vain too", 
       "container",
       "container",
     ]);
-    assert((seen.waits.at(-1)?.ms ?? 0) >= 45);
+    assert((observer.waits.at(-1)?.ms ?? 0) >= 45);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
 });
 
-Deno.test("a plugin is told of the span of its call, in place of what is inherited", async () => {
+Deno.test("a plugin gets the span of its call in place of an inherited one", async () => {
   const run = new FakeRun([{ stdout: "{}" }, { stdout: "{}" }]);
   const tracer = new SpanList();
   const environment = { TRACEPARENT: "00-of-the-caller", TRACESTATE: "of=caller", LANG: "C" };
@@ -208,7 +212,11 @@ Deno.test("a plugin is told of the span of its call, in place of what is inherit
   const runner = new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment, instrumentation });
   await instrumentation.operation("run", { "podwire.sandbox": "s" }, () => runner.call(callOf()));
   const traced = run.requests[0]?.env ?? {};
-  assertEquals([traced.TRACEPARENT, traced.TRACESTATE, traced.LANG], ["00-trace-2-01", undefined, "C"]);
+  assertEquals({ TRACEPARENT: traced.TRACEPARENT, TRACESTATE: traced.TRACESTATE, LANG: traced.LANG }, {
+    TRACEPARENT: "00-trace-2-01",
+    TRACESTATE: undefined,
+    LANG: "C",
+  });
   assertEquals(tracer.spans, [
     {
       name: "CNI ADD sh",
@@ -230,5 +238,8 @@ Deno.test("a plugin is told of the span of its call, in place of what is inherit
   ]);
   await new PluginRunner({ pluginDirs: ["/bin"], run: run.run, environment }).call(callOf());
   const inherited = run.requests[1]?.env ?? {};
-  assertEquals([inherited.TRACEPARENT, inherited.TRACESTATE], ["00-of-the-caller", "of=caller"]);
+  assertEquals({ TRACEPARENT: inherited.TRACEPARENT, TRACESTATE: inherited.TRACESTATE }, {
+    TRACEPARENT: "00-of-the-caller",
+    TRACESTATE: "of=caller",
+  });
 });

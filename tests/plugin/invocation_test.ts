@@ -45,7 +45,7 @@ Deno.test("B13 all six variables are always set", () => {
   }
 });
 
-Deno.test("B16-B18 what was encoded is decoded", () => {
+Deno.test("B16-B18 an encoded invocation is decoded to the same values", () => {
   const invocation = decode(FULL);
   assertEquals(invocation, {
     verb: "ADD",
@@ -87,11 +87,11 @@ Deno.test("B74 missing variables are named together", () => {
   assertEquals(refusal({}), { code: 4, msg: "required env variables [CNI_COMMAND] missing" });
 });
 
-Deno.test("B74 an empty variable is a missing one", () => {
+Deno.test("B74 an empty variable counts as missing", () => {
   assertEquals(refusal({ ...FULL, CNI_NETNS: "" }).msg, "required env variables [CNI_NETNS] missing");
 });
 
-Deno.test("B74 DEL goes without namespace, VERSION without anything", () => {
+Deno.test("B74 DEL needs no namespace, VERSION needs no variable", () => {
   assertEquals(decode({ ...without("CNI_NETNS"), CNI_COMMAND: "DEL" }).netns, "");
   assertEquals(decode({ CNI_COMMAND: "VERSION", CNI_ARGS: "rubbish" }).args, []);
 });
@@ -130,6 +130,6 @@ Deno.test("B84 unknown arguments are refused unless IgnoreUnknown is set", () =>
   assertThrows(() => check("IgnoreUnknown=maybe"), CniError);
 });
 
-Deno.test("an empty entry of CNI_PATH does not stand for the working directory", () => {
+Deno.test("an empty entry of CNI_PATH is not the working directory", () => {
   assertEquals(decode({ ...FULL, CNI_PATH: ":/opt/cni/bin::" }).path, ["/opt/cni/bin"]);
 });

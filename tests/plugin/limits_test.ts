@@ -1,4 +1,4 @@
-// What a plugin says is kept, listed and logged: how much of it.
+// Limits of a plugin's output, which is stored, listed and logged.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { PluginLine } from "../../lib/plugin/exec.ts";
 import { decodeOutput, requireSmall } from "../../lib/plugin/output.ts";
@@ -9,7 +9,7 @@ import { callOf, failing, runnerOf } from "./plugin_call.ts";
 
 const RESULT = '{"cniVersion": "1.1.0", "ips": []';
 
-Deno.test("a result of more than 1 MiB or 10,000 members is refused, saying how large it is and may be", async () => {
+Deno.test("a result of more than 1 MiB or 10,000 members is refused, with its size and the limit", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   const filled = (length: number) => `${RESULT}, "x": "${"y".repeat(length)}"}`;
@@ -25,7 +25,7 @@ Deno.test("a result of more than 1 MiB or 10,000 members is refused, saying how 
   assertMatch((await failing(() => requireSmall("ä".repeat(600_000)))).msg, /1200000 bytes/);
 });
 
-Deno.test("a long error message is cut wherever it goes, and says how long it was", async () => {
+Deno.test("a long error message is cut everywhere, and says how long it was", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   const long = "z".repeat(6_000_000);
@@ -42,7 +42,7 @@ Deno.test("a long error message is cut wherever it goes, and says how long it wa
   assertEquals(new CniError("io", "short").msg, "short");
 });
 
-Deno.test("of many lines on standard error the first are reported, with a count of the rest; a long line is cut", async () => {
+Deno.test("the first lines on standard error are reported, then the number of the others; a long line is cut", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net");
   await net.answer("ADD", { stdout: `${RESULT}}`, script: "yes a | head -n 100000 >&2" });

@@ -10,7 +10,7 @@ function failure(partial: Parameters<typeof outcome>[0], signal: AbortSignal = c
   return decodeFailure(outcome({ code: 1, ...partial }), signal);
 }
 
-Deno.test("B42 a failing exit without a word tells the exit status", () => {
+Deno.test("B42 the error of a failing exit without output has the exit status", () => {
   const error = failure({ code: 3 });
   assertEquals(error.kind, "plugin-crash");
   assertEquals(error.msg, "the plugin ended with exit status 3 without a message");
@@ -18,7 +18,7 @@ Deno.test("B42 a failing exit without a word tells the exit status", () => {
   assertEquals(error.context.stderr, undefined);
 });
 
-Deno.test("B44 a failing exit with nothing but standard error quotes it and tells the exit status", () => {
+Deno.test("B44 the error of a failing exit with standard error only quotes it and has the exit status", () => {
   const error = failure({ stderr: "some stderr message\n" });
   assertEquals(error.kind, "plugin-crash");
   assertEquals(error.msg, "the plugin ended with exit status 1");
@@ -26,12 +26,16 @@ Deno.test("B44 a failing exit with nothing but standard error quotes it and tell
   assertEquals(error.context.stderr, "some stderr message");
 });
 
-Deno.test("B45 an error object gives its code, message and details, whatever stands on standard error", () => {
+Deno.test("B45 an error object gives its code, message and details, whatever is on standard error", () => {
   const error = failure({
     stdout: '{"cniVersion": "1.0.0", "code": 107, "msg": "no room", "details": "10.1.0.0/24 is full"}',
     stderr: "debug line\n",
   });
-  assertEquals([error.kind, error.code, error.msg], ["plugin", 107, "no room"]);
+  assertEquals({ kind: error.kind, code: error.code, msg: error.msg }, {
+    kind: "plugin",
+    code: 107,
+    msg: "no room",
+  });
   assertEquals(error.message, "no room; 10.1.0.0/24 is full");
   assertEquals(error.context.stderr, "debug line");
   assertEquals(error.context.exitCode, 1);
@@ -39,24 +43,28 @@ Deno.test("B45 an error object gives its code, message and details, whatever sta
 
 Deno.test("B46 details are optional, other keys are ignored, a missing code is 0", () => {
   const error = failure({ stdout: '{"msg": "no", "details": "", "more": [1]}' });
-  assertEquals([error.kind, error.code, error.msg], ["plugin", 0, "no"]);
+  assertEquals({ kind: error.kind, code: error.code, msg: error.msg }, {
+    kind: "plugin",
+    code: 0,
+    msg: "no",
+  });
   assertEquals("details" in error.context, false);
 });
 
-Deno.test("B47 output that is no error object is quoted, and has the code 0", () => {
+Deno.test("B47 output that is not an error object is quoted, and the code is 0", () => {
   for (const stdout of ["panic: oh", '["a"]', '"text"', "null", '{"code": "7", "msg": "x"}']) {
     const error = failure({ stdout });
-    assertEquals([error.kind, error.code], ["plugin-output", 0], stdout);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "plugin-output", code: 0 }, stdout);
     assertStringIncludes(error.msg, JSON.stringify(stdout));
     assertStringIncludes(error.msg, "exit status 1");
   }
   assertEquals(failure({ stdout: '{"code": -1, "msg": "x"}' }).kind, "plugin-output");
   assertEquals(failure({ stdout: '{"code": 1.5, "msg": "x"}' }).kind, "plugin-output");
   const tooLarge = failure({ stdout: '{"code": 99999999999999999999, "msg": "x"}' });
-  assertEquals([tooLarge.kind, tooLarge.code], ["plugin-output", 0]);
+  assertEquals({ kind: tooLarge.kind, code: tooLarge.code }, { kind: "plugin-output", code: 0 });
 });
 
-Deno.test("B48 an object without message tells exit status, standard error and what was printed", () => {
+Deno.test("B48 the error of an object without a message has exit status, standard error and the output", () => {
   for (const stdout of ['{"code": 7}', '{"cniVersion": "1.0.0", "ips": []}', "{}"]) {
     const error = failure({ stdout, stderr: "why it failed\n" });
     assertEquals(error.kind, "plugin-crash");
@@ -67,15 +75,18 @@ Deno.test("B48 an object without message tells exit status, standard error and w
   assertEquals(failure({ stdout: '{"code": 7}' }).code, 7);
 });
 
-Deno.test("B50 an end by signal is told by its name, also with output", () => {
+Deno.test("B50 the error of an end by a signal names the signal, also with output", () => {
   const silent = failure({ code: 137, signal: "SIGKILL" });
   assertEquals(silent.msg, "the plugin was ended by signal SIGKILL without a message");
-  assertEquals([silent.context.signal, silent.context.exitCode], ["SIGKILL", undefined]);
+  assertEquals({ signal: silent.context.signal, exitCode: silent.context.exitCode }, {
+    signal: "SIGKILL",
+    exitCode: undefined,
+  });
   assertStringIncludes(failure({ signal: "SIGSEGV", stderr: "boom" }).msg, "SIGSEGV");
   assertStringIncludes(failure({ signal: "SIGSEGV", stdout: "half a re" }).msg, "SIGSEGV");
 });
 
-Deno.test("B51 the codes that tell of readiness are of kind not-ready, the others are the plugin's", () => {
+Deno.test("B51 the codes of readiness have kind not-ready, the others have kind plugin", () => {
   const kinds = [1, 3, 7, 11, 50, 51, 100, 999].map((code) => {
     const { kind } = failure({ stdout: JSON.stringify({ code, msg: "no" }) });
     return `${code} ${kind}`;
@@ -92,7 +103,7 @@ Deno.test("B51 the codes that tell of readiness are of kind not-ready, the other
   ]);
 });
 
-Deno.test("that no address is left is a kind of its own, whichever host-local says so", () => {
+Deno.test("an exhausted network is a kind of its own, for each host-local", () => {
   const range = "no IP addresses available in range set: 10.1.2.1-10.1.2.254";
   for (const [code, msg] of [[999, `failed to allocate for range 0: ${range}`], [999, range]] as const) {
     assertEquals(failure({ stdout: JSON.stringify({ code, msg }) }).kind, "exhausted");
@@ -101,50 +112,56 @@ Deno.test("that no address is left is a kind of its own, whichever host-local sa
   assertEquals(failure({ stdout: '{"code": 999, "msg": "no IP"}' }).kind, "plugin");
 });
 
-Deno.test("a well-known code comes with what to do about it", () => {
+Deno.test("a well-known code has a hint", () => {
   assertStringIncludes(failure({ stdout: '{"code": 1, "msg": "no"}' }).context.hint ?? "", "cniVersion");
   assertEquals(failure({ stdout: '{"code": 107, "msg": "no"}' }).context.hint, undefined);
 });
 
 Deno.test("B40 too much output is an error that names the stream", () => {
   const out = failure({ ended: "stdout-overflow", stdout: "{".repeat(50) });
-  assertEquals([out.kind, out.code], ["plugin-output", 6]);
+  assertEquals({ kind: out.kind, code: out.code }, { kind: "plugin-output", code: 6 });
   assertStringIncludes(out.msg, "standard output");
   assertStringIncludes(failure({ ended: "stderr-overflow", stderr: "x" }).msg, "standard error");
 });
 
-Deno.test("an aborted run tells the reason of the abort, the time it took and the last words", () => {
+Deno.test("the error of an aborted run has the reason of the abort, the elapsed time and the end of standard error", () => {
   const timeout = new CniError("timeout", "no answer within 5s");
   const error = failure(
     { ended: "aborted", elapsedMs: 5021, stderr: "waiting for dhcp\n" },
     AbortSignal.abort(timeout),
   );
-  assertEquals([error.kind, error.msg], ["timeout", "no answer within 5s"]);
-  assertEquals([error.context.elapsedMs, error.context.stderr], [5021, "waiting for dhcp"]);
+  assertEquals({ kind: error.kind, msg: error.msg }, { kind: "timeout", msg: "no answer within 5s" });
+  assertEquals({ elapsedMs: error.context.elapsedMs, stderr: error.context.stderr }, {
+    elapsedMs: 5021,
+    stderr: "waiting for dhcp",
+  });
   assertEquals(failure({ ended: "aborted" }, AbortSignal.abort()).kind, "cancelled");
 });
 
-Deno.test("B53 a success without a document, or with more than one, quotes what was printed", () => {
+Deno.test("B53 the error of a success without a document, or with more than one, quotes the output", () => {
   for (const stdout of ["", " \n"]) {
     const error = assertThrows(() => decodeOutput(stdout), CniError);
-    assertEquals([error.kind, error.msg], ["plugin-output", "the plugin ended well and printed no result"]);
+    assertEquals({ kind: error.kind, msg: error.msg }, {
+      kind: "plugin-output",
+      msg: "the plugin succeeded, but did not print a result",
+    });
   }
   for (const stdout of ["hello", "{} {}", '{"ips": ', "{'a': 1}"]) {
     const error = assertThrows(() => decodeOutput(stdout), CniError);
-    assertEquals([error.kind, error.code], ["plugin-output", 6]);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "plugin-output", code: 6 });
     assertStringIncludes(error.msg, JSON.stringify(stdout));
   }
 });
 
-Deno.test("B54 null, and an object without version and members of a result, are no results", () => {
+Deno.test("B54 null, and an object without version and members of a result, are not results", () => {
   for (const stdout of [" null\n", "{}", '{"cniVersion": ""}', '{"more": 1}', '{"ips": null, "dns": null}']) {
     const error = assertThrows(() => decodeOutput(stdout), CniError);
-    assertEquals([error.kind, error.code], ["plugin-output", 6], stdout);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "plugin-output", code: 6 }, stdout);
     assertStringIncludes(error.msg, JSON.stringify(stdout));
   }
 });
 
-Deno.test("B55 a result needs no address, and no version where it has a member of a result", () => {
+Deno.test("B55 a result needs no address, and no version if it has a member of a result", () => {
   for (
     const stdout of ['{"cniVersion":"1.0.0"}', '{"dns":{}}', '{"ips":[]}', '{"ip4":{"ip":"10.1.0.2/24"}}']
   ) {
@@ -152,13 +169,19 @@ Deno.test("B55 a result needs no address, and no version where it has a member o
   }
 });
 
-Deno.test("an error object before exit status 0 is a failure, and what only looks like one is none", () => {
-  const said = (stdout: string) => failureDespiteSuccess(outcome({ code: 0, stdout }));
-  const error = said('{"cniVersion": "1.0.0", "code": 7, "msg": "bad subnet", "details": "10.0.0.0/33"}');
-  assertEquals([error?.kind, error?.code, error?.message], ["plugin", 7, "bad subnet; 10.0.0.0/33"]);
+Deno.test("an error object before exit status 0 is a failure, and an object that only resembles one is not", () => {
+  const failureOf = (stdout: string) => failureDespiteSuccess(outcome({ code: 0, stdout }));
+  const error = failureOf(
+    '{"cniVersion": "1.0.0", "code": 7, "msg": "bad subnet", "details": "10.0.0.0/33"}',
+  );
+  assertEquals({ kind: error?.kind, code: error?.code, message: error?.message }, {
+    kind: "plugin",
+    code: 7,
+    message: "bad subnet; 10.0.0.0/33",
+  });
   assertEquals(error?.context.exitCode, 0);
-  assertEquals(said('{"code": 0, "msg": "no"}')?.kind, "plugin");
-  assertEquals(said('{"code": 50, "msg": "no daemon"}')?.kind, "not-ready");
+  assertEquals(failureOf('{"code": 0, "msg": "no"}')?.kind, "plugin");
+  assertEquals(failureOf('{"code": 50, "msg": "no daemon"}')?.kind, "not-ready");
   const harmless = [
     "",
     'done, "code" and "msg"',
@@ -166,16 +189,16 @@ Deno.test("an error object before exit status 0 is a failure, and what only look
     '{"code": "7", "msg": "x"}',
     '{"code": 7, "msg": ""}',
   ];
-  for (const stdout of harmless) assertEquals(said(stdout), undefined, stdout);
+  for (const stdout of harmless) assertEquals(failureOf(stdout), undefined, stdout);
 });
 
-Deno.test("a long output is quoted in part", () => {
+Deno.test("only the beginning of a long output is quoted", () => {
   const error = assertThrows(() => decodeOutput("x".repeat(100_000)), CniError);
   assertEquals(error.msg.length < 400, true);
   assertEquals(failure({ stderr: "y".repeat(100_000) }).context.stderr?.length, 4000);
 });
 
-Deno.test("property: whatever a plugin prints before a failing exit, the error has words and says how it ended", () => {
+Deno.test("property: whatever a plugin prints before a failing exit, the error has a message and says how the plugin ended", () => {
   const random = new Random(11);
   const pieces = ["{", "}", '"msg"', '"code"', ":", ",", "7", '"no"', "null", "[", " ", "\u{1f600}", "-1"];
   for (let round = 0; round < 500; round++) {

@@ -1,11 +1,11 @@
-// The call that the tests of the runtime's end of the wire make, unless they say otherwise.
+// The default call of the tests of the runtime's end of the wire.
 import { assertRejects } from "@std/assert";
 import type { PluginCall } from "../../lib/plugin/call.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { PluginFolder } from "../recording_plugin.ts";
 
-/** ADD of the plugin type `net`, with what `overrides` changes. */
+/** ADD of the plugin type `net`, with the members of `overrides`. */
 export function callOf(overrides: Partial<PluginCall> = {}): PluginCall {
   const { type = "net" } = overrides;
   return {
@@ -26,7 +26,7 @@ export function runnerOf(plugins: PluginFolder, options: Partial<PluginRunnerOpt
   return new PluginRunner({ pluginDirs: [plugins.dir], ...options });
 }
 
-/** The error that an act has to end in. */
+/** The error that an act must throw. */
 export function failing(act: () => unknown): Promise<CniError> {
   return assertRejects(async () => await act(), CniError);
 }

@@ -1,4 +1,4 @@
-// A plugin in a fake process; as a real executable it is in tests/root/run_plugin_test.ts.
+// A plugin in a fake process. A plugin as a real executable is in tests/root/run_plugin_test.ts.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runPlugin } from "../../lib/plugin/run_plugin.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
@@ -38,7 +38,7 @@ const envOf = (verb: string, path: string) => ({
   SECRET: "hidden",
 });
 
-Deno.test("B80 B83 a plugin takes its call from the process and delegates with all of it but the verb", async () => {
+Deno.test("B80 B83 a plugin reads its call from the process and delegates with all of it except the verb", async () => {
   await using folder = await PluginFolder.make();
   const net = await folder.install("net", {
     ADD: { stdout: '{"ips": [{"address": "10.1.0.2/24"}]}', stderr: "hi" },
@@ -57,7 +57,7 @@ Deno.test("B80 B83 a plugin takes its call from the process and delegates with a
   assertEquals(env, { ...expected, CNI_ARGS: "" });
 });
 
-Deno.test("B79 what goes wrong is the error document, and a variable that may not be read is not passed on", async () => {
+Deno.test("B79 an error becomes the error document, and a variable that may not be read is not passed on", async () => {
   const io = new FakeIo([], { env: envOf("ADD", "/nowhere"), stdin: CONFIG });
   const env = io.env.bind(io);
   io.env = (name) => {
@@ -70,21 +70,25 @@ Deno.test("B79 what goes wrong is the error document, and a variable that may no
   assertStringIncludes(JSON.parse(io.stdout).msg, 'failed to find plugin "net"');
 });
 
-Deno.test("a plugin that is ended is told, and leaves no listener", async () => {
+Deno.test("the signal of a plugin fires when the process is ended, and no listener is left", async () => {
   const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
   const isUnderWay = new Promise<void>((resolve) => begun = resolve);
   const ended = runPlugin(plugin, io);
   await isUnderWay;
   io.send("SIGTERM");
-  assertEquals([await ended, io.listeners], [1, 0]);
+  assertEquals({ ended: await ended, listeners: io.listeners }, { ended: 1, listeners: 0 });
   assertStringIncludes(io.stdout, "interrupted by SIGTERM");
 });
 
-Deno.test("a plugin that is ended before it has begun does not begin", async () => {
+Deno.test("a plugin that is ended before its start does not start", async () => {
   const io = new FakeIo([], { env: envOf("CHECK", "/nowhere"), stdin: CONFIG });
   const ended = runPlugin(plugin, io);
   assert(io.listeners > 0);
   io.send("SIGTERM");
-  assertEquals([await ended, io.listeners, io.stderr], [1, 0, ""]);
+  assertEquals({ ended: await ended, listeners: io.listeners, stderr: io.stderr }, {
+    ended: 1,
+    listeners: 0,
+    stderr: "",
+  });
   assertStringIncludes(io.stdout, "interrupted by SIGTERM");
 });

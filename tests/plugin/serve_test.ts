@@ -126,7 +126,7 @@ Deno.test("B79 errors that are not error objects become code 999", async () => {
   assertEquals(JSON.parse(stdout), { cniVersion: "1.1.0", code: 999, msg: "oh" });
 });
 
-Deno.test("B80 an error object is printed with four blanks, with code, message and details as thrown", async () => {
+Deno.test("B80 an error object is printed with an indent of four, with code, message and details as thrown", async () => {
   const error = new CniError("plugin", "no room", { code: 123, details: "all taken" }).within({
     verb: "ADD",
   });
@@ -138,7 +138,7 @@ Deno.test("B80 an error object is printed with four blanks, with code, message a
   );
 });
 
-Deno.test("B81 without CNI_COMMAND the plugin says what it is", async () => {
+Deno.test("B81 without CNI_COMMAND the plugin prints its name and versions", async () => {
   const outcome = await call({
     env: { CNI_COMMAND: "" },
     about: "CNI plugin t v1",
@@ -153,13 +153,13 @@ Deno.test("B81 without CNI_COMMAND the plugin says what it is", async () => {
   assertEquals((await refusal({ env: { CNI_COMMAND: "" } })).code, 4);
 });
 
-Deno.test("B82 VERSION tells the versions", async () => {
+Deno.test("B82 VERSION prints the versions", async () => {
   const { stdout, code } = await call({ env: { CNI_COMMAND: "VERSION" }, versions: ["0.4.0", "1.0.0"] });
   assertEquals(code, 0);
   assertEquals(JSON.parse(stdout), { cniVersion: "1.1.0", supportedVersions: ["0.4.0", "1.0.0"] });
 });
 
-Deno.test("B60 B85 a namespace that is the plugin's own is refused before anything is done", async () => {
+Deno.test("B60 B85 the plugin's own namespace is refused before the verb runs", async () => {
   for (const verb of ["ADD", "CHECK", "DEL"]) {
     const env = { CNI_COMMAND: verb, CNI_NETNS: "/proc/self/ns/net" };
     assertEquals(await refusal({ env }), {
@@ -172,19 +172,19 @@ Deno.test("B60 B85 a namespace that is the plugin's own is refused before anythi
   }
 });
 
-Deno.test("B86 a namespace that cannot be opened is another one", async () => {
+Deno.test("B86 a namespace that cannot be opened counts as another one", async () => {
   assertEquals((await call({ env: { CNI_COMMAND: "DEL", CNI_NETNS: "" } })).calls, 1);
   assertEquals((await call({ env: { CNI_NETNS: "/nowhere/at/all" } })).calls, 1);
 });
 
-Deno.test("C24 the result is printed in the configuration's version, with four blanks", async () => {
+Deno.test("C24 the result is printed in the configuration's version, with an indent of four", async () => {
   const { stdout } = await call({ config: { name: "web", cniVersion: "0.4.0" } });
   assertEquals(JSON.parse(stdout).ips, [{ version: "4", address: "10.1.0.2/24", gateway: "10.1.0.1" }]);
   assertStringIncludes(stdout, '{\n    "cniVersion": "0.4.0"');
   assertEquals(stdout.endsWith("}"), true);
 });
 
-Deno.test("C49 prevResult is given in the shape of 1.1.0", async () => {
+Deno.test("C49 a plugin gets prevResult in the shape of 1.1.0", async () => {
   const config = {
     name: "web",
     cniVersion: "0.4.0",
@@ -195,7 +195,7 @@ Deno.test("C49 prevResult is given in the shape of 1.1.0", async () => {
   assertEquals(seen, { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] });
 });
 
-Deno.test("C49 a bad prevResult stops only those who read it", async () => {
+Deno.test("C49 an invalid prevResult fails only a plugin that reads it", async () => {
   const config = { name: "web", cniVersion: "1.1.0", prevResult: { ips: "none" } };
   const env = { CNI_COMMAND: "DEL" };
   assertEquals((await call({ env, config, handler: () => Promise.resolve() })).code, 0);
@@ -212,7 +212,7 @@ Deno.test("only ADD prints", async () => {
   }
 });
 
-Deno.test("an ADD without result is an error, a verb that the plugin lacks is not", async () => {
+Deno.test("an ADD without a result is an error, a verb that the plugin lacks is not", async () => {
   const { stdout } = await call({ handler: () => Promise.resolve() });
   assertEquals(JSON.parse(stdout).code, 999);
   const lacking = await servePlugin({ about: "", versions: SPEC_VERSIONS, verbs: {} }, {
@@ -222,7 +222,7 @@ Deno.test("an ADD without result is an error, a verb that the plugin lacks is no
   assertEquals(lacking, { stdout: "", stderr: "", code: 0 });
 });
 
-Deno.test("a plugin that needs another one is told that there is none", async () => {
+Deno.test("a plugin that delegates without a runner gets an error", async () => {
   const { stdout } = await call({
     handler: async (request) => {
       request.log("asking for an address");
@@ -233,7 +233,7 @@ Deno.test("a plugin that needs another one is told that there is none", async ()
   assertStringIncludes(JSON.parse(stdout).msg, 'Cannot run the plugin "host-local"');
 });
 
-Deno.test("what a plugin logs is its standard error, also when it fails", async () => {
+Deno.test("the log of a plugin is its standard error, also if it fails", async () => {
   const { stderr } = await call({
     handler: (request) => {
       request.log("one");
@@ -244,7 +244,7 @@ Deno.test("what a plugin logs is its standard error, also when it fails", async 
   assertEquals(stderr, "one\ntwo\n");
 });
 
-Deno.test("numbers and unknown keys of the configuration arrive as written", async () => {
+Deno.test("numbers and unknown keys of the configuration reach the plugin as written", async () => {
   let seen = "";
   await call({
     config: '{"name": "web", "cniVersion": "1.1.0", "id": 9007199254740993, "x": {"y": 1.0}}',

@@ -12,7 +12,7 @@ interface World {
   readonly probe: VersionProbe;
 }
 
-/** A plugin `net` that answers VERSION so. */
+/** A plugin `net` with this answer to VERSION. */
 async function asking(answer: Answer | undefined, fn: (world: World) => Promise<void>, timeoutMs = 5_000) {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net", answer === undefined ? {} : { VERSION: answer });
@@ -23,7 +23,7 @@ async function asking(answer: Answer | undefined, fn: (world: World) => Promise<
   });
 }
 
-Deno.test("B36 B37 VERSION reads the runtime's own version, and dummies where very old plugins insist on something", () =>
+Deno.test("B36 B37 VERSION gets the runtime's own version, and dummies for the variables that very old plugins require", () =>
   asking(undefined, async ({ net, probe }) => {
     await probe.of("net");
     const [call] = await net.calls();
@@ -39,7 +39,7 @@ Deno.test("B36 B37 VERSION reads the runtime's own version, and dummies where ve
     });
   }));
 
-Deno.test("B69 B70 what is no answer to VERSION is refused, saying what is missing", () => {
+Deno.test("B69 B70 an invalid answer to VERSION is refused, with what is missing", () => {
   const cases: readonly [string, RegExp][] = [
     ["", /^decoding version info: nothing was printed$/],
     ["hello", /^decoding version info: "hello" is not a JSON/],
@@ -64,18 +64,18 @@ Deno.test("B69 B70 what is no answer to VERSION is refused, saying what is missi
   for (const [text, words] of cases) {
     const error: CniError = assertThrows(() => decodeVersions(text), CniError);
     assertMatch(error.msg, words, text);
-    assertEquals([error.kind, error.code], ["plugin-output", 6]);
+    assertEquals({ kind: error.kind, code: error.code }, { kind: "plugin-output", code: 6 });
   }
 });
 
-Deno.test("B70 Y6 an answer of 0.2.0 needs no list", () => {
+Deno.test("B70 Y6 an answer of version 0.2.0 needs no list", () => {
   const expected = { cniVersion: "0.2.0", supportedVersions: ["0.1.0", "0.2.0"] };
   for (const list of ["", ', "supportedVersions": []', ', "supportedVersions": null']) {
     assertEquals(decodeVersions(`{"cniVersion": "0.2.0"${list}}`), expected);
   }
 });
 
-Deno.test("B71 Y3 supported versions are what the plugin wrote, in its order", () =>
+Deno.test("B71 Y3 the supported versions are as the plugin wrote them, in its order", () =>
   asking(
     { stdout: '{"cniVersion": "0.9.9", "supportedVersions": ["1.0.0", "0.-42.0", "0.1.0"], "more": 1}' },
     async ({ probe }) => {
@@ -86,42 +86,42 @@ Deno.test("B71 Y3 supported versions are what the plugin wrote, in its order", (
     },
   ));
 
-Deno.test("B72 Y6 a plugin of the time before VERSION supports 0.1.0", () =>
+Deno.test("B72 Y6 a plugin that is older than VERSION supports 0.1.0", () =>
   asking({ stdout: '{"code": 100, "msg": "unknown CNI_COMMAND: VERSION"}', code: 1 }, async ({ probe }) => {
     assertEquals(await probe.of("net"), { cniVersion: "0.1.0", supportedVersions: ["0.1.0"] });
   }));
 
-Deno.test("B72 B73 any other failure, such as the same text with details, is told as it is", async () => {
+Deno.test("B72 B73 any other failure, such as the same message with details, is thrown as it is", async () => {
   const details = '{"code": 4, "msg": "unknown CNI_COMMAND: VERSION", "details": "try ADD"}';
   await asking({ stdout: details, code: 1 }, async ({ probe }) => {
     const error = await failing(() => probe.of("net"));
-    assertEquals([error.kind, error.code, error.msg, error.context.details], [
-      "plugin",
-      4,
-      "unknown CNI_COMMAND: VERSION",
-      "try ADD",
-    ]);
+    assertEquals({ kind: error.kind, code: error.code, msg: error.msg, details: error.context.details }, {
+      kind: "plugin",
+      code: 4,
+      msg: "unknown CNI_COMMAND: VERSION",
+      details: "try ADD",
+    });
   });
   await asking({ stderr: "segfault", signal: "SEGV" }, async ({ probe }) => {
     const error = await failing(() => probe.of("net"));
-    assertEquals([error.kind, error.context.signal, error.context.stderr], [
-      "plugin-crash",
-      "SIGSEGV",
-      "segfault",
-    ]);
+    assertEquals({ kind: error.kind, signal: error.context.signal, stderr: error.context.stderr }, {
+      kind: "plugin-crash",
+      signal: "SIGSEGV",
+      stderr: "segfault",
+    });
     assertEquals((await failing(() => probe.of("absent"))).kind, "plugin-missing");
   });
 });
 
-Deno.test("VERSION has a time limit, and ends what the plugin started", () =>
+Deno.test("VERSION has a time limit, which ends the processes of the plugin", () =>
   asking({ hang: true }, async ({ probe }) => {
     const error = await failing(() => probe.of("net"));
-    assertEquals([error.kind, error.msg], ["timeout", "no answer within 0.3s"]);
+    assertEquals({ kind: error.kind, msg: error.msg }, { kind: "timeout", msg: "no answer within 0.3s" });
     const gone = await failing(() => probe.of("net", AbortSignal.abort()));
     assertEquals(gone.kind, "cancelled");
   }, 300));
 
-Deno.test("D75 an executable is asked once, until it is another file", () =>
+Deno.test("D75 an executable is asked once, until its file changes", () =>
   asking(undefined, async ({ plugins, net, probe }) => {
     await probe.of("net");
     assertEquals(await probe.of("net"), await probe.of("net"));
@@ -142,7 +142,7 @@ Deno.test("D75 an executable is asked once, until it is another file", () =>
     assertEquals((await plugins.verbs()).length, 3);
   }));
 
-Deno.test("D75 a failure is not kept, nor the answer of a file that was replaced meanwhile", () =>
+Deno.test("D75 a failure is not kept, and neither is the answer of a file that was replaced meanwhile", () =>
   asking({ stdout: "no" }, async ({ plugins, net, probe }) => {
     await failing(() => probe.of("net"));
     const swap = `cp -L "$0" "$0.new"; mv "$0.new" "$0"`;

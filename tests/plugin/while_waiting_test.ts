@@ -1,4 +1,4 @@
-// What is told of a plugin that is waited for.
+// Reports about a plugin that does not answer yet.
 import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
@@ -11,18 +11,18 @@ import { callOf, failing } from "./plugin_call.ts";
 
 const PACE = { firstMs: 200, everyMs: 400 };
 
-/** A runner that gathers what it is told. */
-function waitingRunner(pluginDir: string, builtins: BuiltinTable = {}, told = (_: PluginWait) => {}) {
+/** A runner that collects its reports. */
+function waitingRunner(pluginDir: string, builtins: BuiltinTable = {}, onReport = (_: PluginWait) => {}) {
   const waits: PluginWait[] = [];
   const onWait = (wait: PluginWait) => {
     waits.push(wait);
-    told(wait);
+    onReport(wait);
   };
   const runner = new PluginRunner({ pluginDirs: [pluginDir], builtins, onWait, waitPace: PACE });
   return { runner, waits };
 }
 
-/** Each came no earlier than its turn. */
+/** Checks that no report came too early. */
 function assertPaced(waits: readonly { readonly ms: number }[]): void {
   for (const [index, { ms }] of waits.entries()) {
     assert(
@@ -32,30 +32,30 @@ function assertPaced(waits: readonly { readonly ms: number }[]): void {
   }
 }
 
-Deno.test("what goes on is told of again and again, and what is over is not", async () => {
-  const told: { ms: number }[] = [];
-  const tell = (ms: number) => void told.push({ ms });
+Deno.test("a body that runs is reported again and again, and one that has ended is not", async () => {
+  const reports: { ms: number }[] = [];
+  const report = (ms: number) => void reports.push({ ms });
   const twice = async () => {
-    await until(() => told.length >= 2);
+    await until(() => reports.length >= 2);
     return "done";
   };
-  assertEquals(await whileWaiting(twice, tell, PACE), "done");
-  assertPaced(told);
-  const before = told.length;
+  assertEquals(await whileWaiting(twice, report, PACE), "done");
+  assertPaced(reports);
+  const before = reports.length;
   assertEquals(
-    await whileWaiting(() => Promise.resolve("at once"), tell, { firstMs: 50, everyMs: 50 }),
+    await whileWaiting(() => Promise.resolve("at once"), report, { firstMs: 50, everyMs: 50 }),
     "at once",
   );
   await assertRejects(
-    () => whileWaiting(() => Promise.reject(new Error("no")), tell, { firstMs: 50, everyMs: 50 }),
+    () => whileWaiting(() => Promise.reject(new Error("no")), report, { firstMs: 50, everyMs: 50 }),
     Error,
     "no",
   );
   await delay(200);
-  assertEquals(told.length, before);
+  assertEquals(reports.length, before);
 });
 
-Deno.test("B52 a plugin that hangs, or says that it is to be asked later, is told of while it is waited for", async () => {
+Deno.test("B52 a plugin that hangs or says try again later is reported while the runtime waits for it", async () => {
   await using plugins = await PluginFolder.make();
   const net = await plugins.install("net", { DEL: { hang: true } });
   const { runner, waits } = waitingRunner(plugins.dir);
@@ -63,18 +63,20 @@ Deno.test("B52 a plugin that hangs, or says that it is to be asked later, is tol
   const call = (isEnough: () => boolean) => callOf({ verb: "DEL", signal: deadlineOnce(isEnough, 50) });
   assertEquals((await failing(() => runner.call(call(() => waits.length >= 2)))).kind, "timeout");
   assertPaced(waits);
-  for (const { ms, ...told } of waits.splice(0)) assertEquals([told, ms > 0], [wait, true]);
+  for (const { ms, ...report } of waits.splice(0)) {
+    assertEquals({ report, isLate: ms > 0 }, { report: wait, isLate: true });
+  }
 
   await net.answer("DEL", { stdout: '{"code": 11, "msg": "the daemon starts"}', code: 1 });
   const answered = () => waits.filter(({ answer }) => answer !== undefined);
   assertEquals((await failing(() => runner.call(call(() => answered().length >= 2)))).kind, "timeout");
-  // It may be told of before its first answer has come.
-  for (const { ms: _, ...told } of waits.slice(waits.findIndex(({ answer }) => answer !== undefined))) {
-    assertEquals(told, { ...wait, answer: "the daemon starts" });
+  // The first report may come before the first answer.
+  for (const { ms: _, ...report } of waits.slice(waits.findIndex(({ answer }) => answer !== undefined))) {
+    assertEquals(report, { ...wait, answer: "the daemon starts" });
   }
 });
 
-Deno.test("nobody is told of plugins that answer, nor of questions how they are", async () => {
+Deno.test("plugins that answer are not reported, and neither are calls of STATUS", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("net", { STATUS: { sleep: 1 } });
   const { runner, waits } = waitingRunner(plugins.dir);
@@ -89,7 +91,7 @@ Deno.test("nobody is told of plugins that answer, nor of questions how they are"
   assertEquals(waits, []);
 });
 
-Deno.test("of a plugin that waits for another one is told, of the other one not as well", async () => {
+Deno.test("a plugin that waits for another one is reported, the other one is not", async () => {
   await using plugins = await PluginFolder.make();
   await plugins.install("ipam", { ADD: { script: `until [ -e "$here/go" ]; do sleep 0.02; done` } });
   const outer: Plugin = {

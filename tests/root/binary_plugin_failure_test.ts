@@ -60,14 +60,14 @@ const CASES: readonly Case[] = [
     make: (world) => world.plugin("bad", atAdd("exit 0")),
     kind: "plugin-output",
     code: 6,
-    says: "the plugin ended well and printed no result (code 6",
+    says: "the plugin succeeded, but did not print a result (code 6",
   },
   {
     name: "prints garbage",
     make: (world) => world.plugin("bad", atAdd("echo 'hello world'")),
     kind: "plugin-output",
     code: 6,
-    says: 'the plugin printed no JSON result: "hello world\\n"',
+    says: 'the plugin did not print a JSON result: "hello world\\n"',
   },
   {
     name: "prints a result of an invalid shape",
@@ -82,7 +82,7 @@ const CASES: readonly Case[] = [
     kind: "plugin-output",
     code: 0,
     members: { exitCode: 3 },
-    says: 'the plugin ended with exit status 3 and printed no error object: "oops\\n"',
+    says: 'the plugin ended with exit status 3 and did not print an error object: "oops\\n"',
   },
   {
     name: "fails without a message",

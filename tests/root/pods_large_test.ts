@@ -61,7 +61,7 @@ podsTest(
     const pod = await world.pod("web", { networks: [{ name: "a" }, { name: "b", args }] });
     const error = await assertRejects(() => pods.setUp(pod), CniError);
     assertEquals(error.kind, "usage");
-    assertMatch(error.message, /too long together for the variable CNI_ARGS/);
+    assertMatch(error.message, /together are too long for the variable CNI_ARGS/);
     assertEquals((await sandbox.calls()).filter((line) => line.includes(" ADD ")), []);
     assertEquals(await sandbox.left(), ["netns/web"]);
     await pods.setUp({ ...pod, networks: [{ name: "a" }, { name: "b" }] });
