@@ -27,45 +27,29 @@ const LONGEST_MS = 60_000;
  * Tears down the sandboxes of containers whose start failed, or whose runtime was killed, so that no `poststop` hook follows.
  * While the runtime still has the container, the check is repeated after growing pauses.
  */
-export class ContainerWatch implements AsyncDisposable {
+export class ContainerWatch extends ProcessWatch {
   readonly #options: ContainerWatchOptions;
-  readonly #watch: ProcessWatch;
   readonly #waiting = new Map<string, EndedContainer>();
 
   constructor(options: ContainerWatchOptions) {
-    this.#options = options;
-    this.#watch = new ProcessWatch({
+    super({
       ...options,
       what: "containers of the OCI hook",
-      ids: () => this.#ids(),
+      ids: () => this.#currentIds(),
       isHeld: ({ container }) => container !== undefined,
-      onEnded: ({ id, createdAt }, _, signal) => this.#onEnded(id, createdAt, signal),
+      onEnded: ({ id, createdAt }, _, signal) => this.#tearDown(id, createdAt, signal),
     });
+    this.#options = options;
   }
 
-  /** Begins to watch. */
-  start(): void {
-    this.#watch.start();
-  }
-
-  /** Ends the watching. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watch[Symbol.asyncDispose]();
-  }
-
-  /** Checks all of them once. */
-  async check(signal?: AbortSignal): Promise<void> {
-    await this.#watch.check(signal);
-  }
-
-  async #ids(): Promise<readonly string[]> {
+  async #currentIds(): Promise<readonly string[]> {
     const ids = await this.#options.sandboxes.containers.all();
     const present = new Set(ids);
     for (const id of this.#waiting.keys()) if (!present.has(id)) this.#waiting.delete(id);
     return ids;
   }
 
-  async #onEnded(id: string, createdAt: string, signal: AbortSignal | undefined): Promise<boolean> {
+  async #tearDown(id: string, createdAt: string, signal: AbortSignal | undefined): Promise<boolean> {
     const { recovery, log, now = () => performance.now() } = this.#options;
     const before = this.#waiting.get(id);
     const tries = before?.createdAt === createdAt ? before.tries : 0;

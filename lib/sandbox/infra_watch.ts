@@ -28,37 +28,21 @@ export interface InfraWatchOptions
  * Watches the infra containers of all sandboxes. It writes no record: the record has the start time of the process, so every
  * reader sees that the container has ended, even if another process has the same ID.
  */
-export class InfraWatch implements AsyncDisposable {
+export class InfraWatch extends ProcessWatch {
   readonly #options: InfraWatchOptions;
-  readonly #watch: ProcessWatch;
 
   constructor(options: InfraWatchOptions) {
-    this.#options = options;
-    this.#watch = new ProcessWatch({
+    super({
       ...options,
       what: "infra containers",
       ids: () => listDir(infraBundles(options.stateDir)),
       isHeld: ({ infra }) => infra !== undefined,
-      onEnded: (sandbox, processes) => this.#onEnded(sandbox, processes),
+      onEnded: (sandbox, processes) => this.#report(sandbox, processes),
     });
+    this.#options = options;
   }
 
-  /** Begins to watch. */
-  start(): void {
-    this.#watch.start();
-  }
-
-  /** Ends the watching. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watch[Symbol.asyncDispose]();
-  }
-
-  /** Checks all of them once. */
-  async check(signal?: AbortSignal): Promise<void> {
-    await this.#watch.check(signal);
-  }
-
-  async #onEnded(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessState>): Promise<boolean> {
+  async #report(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessState>): Promise<boolean> {
     const { id, pid } = sandbox;
     const reason = await infraProblem(sandbox, this.#options, processes) ?? "its infra container has ended";
     this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndDetails(id, this.#options)}` });

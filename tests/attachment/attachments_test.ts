@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { until } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
@@ -7,13 +6,6 @@ import { listOf, NetworkWorld, resultWith } from "./world.ts";
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const REFUSAL = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
-
-/** Returns the only record. */
-async function onlyRecord(world: NetworkWorld): Promise<AttachmentRecord> {
-  const records = await world.store.all();
-  assertEquals(records.length, 1);
-  return records[0]!;
-}
 
 Deno.test("D9 D12 E13 ADD returns the final result, and writes it to the record and to libcni's cache", async () => {
   await using world = await NetworkWorld.make();
@@ -27,7 +19,7 @@ Deno.test("D9 D12 E13 ADD returns the final result, and writes it to the record 
   const result = await world.attachments().add(list, request);
   assertEquals(result, { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] });
   const { state, owner, config, cniArgs, capabilityArgs, netns, sequence, bootId, attempts, ...record } =
-    await onlyRecord(world);
+    await world.onlyRecord();
   assertEquals({ state, owner, netns, sequence, bootId, attempts }, {
     state: "attached",
     owner: "sandbox:c1",
@@ -137,9 +129,9 @@ Deno.test("a retry of a failed undo also knows which plugins did not run", async
   await world.plugins.install("b", { ADD: refusal, DEL: refusal });
   const attachments = world.attachments();
   await failing(() => attachments.add(listOf(["a", "b"]), world.request()));
-  assertEquals((await onlyRecord(world)).state, "failed");
+  assertEquals((await world.onlyRecord()).state, "failed");
   await a.answer("DEL", { stdout: "" });
-  await attachments.remove(await onlyRecord(world));
+  await attachments.remove(await world.onlyRecord());
   assertEquals(await world.files(), []);
 });
 
@@ -179,7 +171,7 @@ Deno.test("an undo that fails too stays on record as failed, and the error has a
   const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
   assertEquals({ code: error.code, verb: error.context.verb }, { code: 107, verb: "ADD" });
   assertStringIncludes(error.context.hint ?? "", "podwire recover");
-  const { state, attempts, nextTry, error: recorded } = await onlyRecord(world);
+  const { state, attempts, nextTry, error: recorded } = await world.onlyRecord();
   assertEquals({ state, attempts, code: recorded?.code, verb: recorded?.verb }, {
     state: "failed",
     attempts: 1,
@@ -200,10 +192,10 @@ Deno.test("D10 D29 if the cache entry cannot be written, the ADD is undone, with
   const [, del] = await a.calls();
   assertEquals(del?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
   // The cache is not a folder now: removing the entry fails as well, and so the record stays.
-  const { state, result } = await onlyRecord(world);
+  const { state, result } = await world.onlyRecord();
   assertEquals({ state, result }, { state: "failed", result: JSON.parse(resultWith("10.1.0.2/24")) });
   await Deno.remove(world.cacheDir);
-  await world.attachments().remove(await onlyRecord(world));
+  await world.attachments().remove(await world.onlyRecord());
   assertEquals(await world.files(), []);
 });
 
@@ -214,7 +206,7 @@ Deno.test("D30 a second ADD is refused, and runs and changes nothing", async () 
   const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
   assertEquals({ kind: error.kind, ifName: error.context.ifName }, { kind: "conflict", ifName: "eth0" });
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
-  assertEquals((await onlyRecord(world)).state, "attached");
+  assertEquals((await world.onlyRecord()).state, "attached");
   await world.attachments().add(listOf(["a"]), world.request({ ifName: "eth1" }));
   assertEquals((await world.store.ofContainer("c1")).map(({ sequence }) => sequence), [1, 2]);
 });
@@ -227,7 +219,7 @@ Deno.test("D30 D40 an attachment that another runtime deleted is deleted once mo
   await Deno.remove(`${world.cacheDir}/results/web-c1-eth0`);
   await world.attachments().add(listOf(["a"]), world.request());
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a ADD"]);
-  assertEquals((await onlyRecord(world)).state, "attached");
+  assertEquals((await world.onlyRecord()).state, "attached");
   assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
   // An entry that cannot be read is not proof of a DEL.
   await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, "{");
@@ -244,11 +236,11 @@ Deno.test("what an interrupted ADD left is deleted with its own configuration be
   const attachments = world.attachments();
   await attachments.add(listOf(["old"]), world.request());
   for (const state of ["adding", "deleting", "failed"] as const) {
-    await world.store.write({ ...(await onlyRecord(world)), state, config: listOf(["old"]).text });
+    await world.store.write({ ...(await world.onlyRecord()), state, config: listOf(["old"]).text });
     await Deno.remove(`${world.plugins.dir}/calls.log`);
     await world.attachments().add(listOf(["new"]), world.request());
     assertEquals(await world.plugins.verbs(), ["old DEL", "new ADD"]);
-    assertEquals((await onlyRecord(world)).state, "attached");
+    assertEquals((await world.onlyRecord()).state, "attached");
   }
 });
 
@@ -259,7 +251,7 @@ Deno.test("if the leftover cannot be deleted, the next ADD does not begin", asyn
   const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
   assertEquals({ code: error.code, verb: error.context.verb }, { code: 108, verb: "DEL" });
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a DEL"]);
-  assertEquals((await onlyRecord(world)).attempts, 2);
+  assertEquals((await world.onlyRecord()).attempts, 2);
 });
 
 Deno.test("D2 D3 a missing plugin is reported before any other runs, and nothing is on record", async () => {

@@ -1,17 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
-
-/** Returns the only record. */
-async function onlyRecord(world: NetworkWorld): Promise<AttachmentRecord> {
-  const records = await world.store.all();
-  assertEquals(records.length, 1);
-  return records[0]!;
-}
 
 Deno.test("D38 DEL uses configuration, arguments and result of the ADD from the record, and removes record and cache entry", async () => {
   await using world = await NetworkWorld.make();
@@ -50,7 +42,7 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
       verb: "DEL",
       type: "a",
     });
-    const record = await onlyRecord(world);
+    const record = await world.onlyRecord();
     assertEquals({ state: record.state, attempts: record.attempts, msg: record.error?.msg }, {
       state: "failed",
       attempts,
@@ -61,7 +53,7 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
     assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
   }
   await a.answer("DEL", {});
-  await attachments.remove(await onlyRecord(world));
+  await attachments.remove(await world.onlyRecord());
   assertEquals((await a.calls()).at(-1)?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
   assertEquals(await world.files(), []);
 });
@@ -93,7 +85,7 @@ Deno.test("a DEL that times out ends its plugin and stays on record", async () =
   await attachments.add(listOf(["a"]), world.request());
   const error = await failing(() => attachments.del(listOf(["a"]), world.request()));
   assertEquals({ kind: error.kind, verb: error.context.verb }, { kind: "timeout", verb: "DEL" });
-  const { state, error: recorded } = await onlyRecord(world);
+  const { state, error: recorded } = await world.onlyRecord();
   assertEquals({ state, kind: recorded?.kind }, { state: "failed", kind: "timeout" });
 });
 
@@ -194,8 +186,8 @@ Deno.test("D29 a crash between the cache entry and the record does not lose the 
   await using world = await NetworkWorld.make();
   const a = await world.plugins.install("a", { ADD: { stdout: resultWith("10.1.0.2/24") } });
   await world.attachments().add(listOf(["a"]), world.request());
-  await world.store.write({ ...(await onlyRecord(world)), state: "adding", result: undefined });
-  await world.attachments().remove(await onlyRecord(world));
+  await world.store.write({ ...(await world.onlyRecord()), state: "adding", result: undefined });
+  await world.attachments().remove(await world.onlyRecord());
   assertEquals((await a.calls()).at(-1)?.config.prevResult, JSON.parse(resultWith("10.1.0.2/24")));
 });
 

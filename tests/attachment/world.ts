@@ -1,4 +1,5 @@
 /** All parts of one network, on disk and with real plugins, in a folder of its own. Needs no root. */
+import { assertEquals } from "@std/assert";
 import { RunningPrograms } from "../../lib/host/running_programs.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
@@ -6,7 +7,7 @@ import { HostPorts } from "../../lib/state/host_ports.ts";
 import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
 import { Attachments, type AttachmentsOptions } from "../../lib/attachment/attachments.ts";
 import type { FullAttachRequest } from "../../lib/attachment/request.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
+import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
@@ -123,6 +124,13 @@ export class NetworkWorld implements AsyncDisposable {
     await walk(`${this.stateDir}/attachments`, "");
     await walk(`${this.cacheDir}/results`, "results/");
     return found.sort();
+  }
+
+  /** Returns the only record. */
+  async onlyRecord(): Promise<AttachmentRecord> {
+    const records = await this.store.all();
+    assertEquals(records.length, 1);
+    return records[0]!;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

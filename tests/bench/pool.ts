@@ -5,6 +5,7 @@
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { BinaryWorld, sh } from "../root/binary_world.ts";
 import { DaemonProcess } from "../root/daemon_world.ts";
+import { quantile } from "./quantile.ts";
 
 const ROUNDS = Number(Deno.args[0] ?? 51);
 const WARM_UP = 3;
@@ -98,11 +99,6 @@ function report(title: string, times: Record<Kind, readonly number[]>, inDaemon:
     const ratio = quantile(of("made for it"), 0.5) / quantile(of("from the pool"), 0.5);
     console.log(`  ${where.padEnd(15)} made for it / from the pool ${ratio.toFixed(1)}`);
   }
-}
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * part)] ?? NaN;
 }
 
 async function main(): Promise<void> {

@@ -7,6 +7,7 @@ import { runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
 import { idsFrom, multiply } from "../many_records.ts";
+import { quantile } from "./quantile.ts";
 
 const COUNTS = [10, 1_000, 10_000];
 const NETWORKS = [1, 100, 1_000];
@@ -138,11 +139,6 @@ class World implements AsyncDisposable {
 async function made(dir: string): Promise<string> {
   await Deno.mkdir(dir, { recursive: true });
   return dir;
-}
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * part)] ?? NaN;
 }
 
 /** Options of the comparison of worlds. */

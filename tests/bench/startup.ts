@@ -2,6 +2,7 @@
 // the same minutes. A plugin call is a process start, so every pod pays for what podwire adds to it.
 import { fromFileUrl } from "@std/path";
 import { compile } from "../../.ci/compile.ts";
+import { quantile } from "./quantile.ts";
 
 const ROUNDS = 41;
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
@@ -13,11 +14,6 @@ async function elapsed(program: string): Promise<number> {
   const { success } = await new Deno.Command(program, { args: ["--version"], stdout: "null" }).output();
   if (!success) throw new Error(`Cannot measure "${program}": it failed`);
   return performance.now() - start;
-}
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * part)] ?? NaN;
 }
 
 async function main(): Promise<void> {

@@ -3,32 +3,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { CniError, ERROR_CODES } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import { need } from "./need.ts";
 import { bridge, hostLocal, SUBNET4 } from "./plugins_case.ts";
-import { type Feature, needKernel, refusal } from "./plugins_kernel.ts";
+import { type Feature, refusal } from "./plugins_kernel.ts";
 import { errorOf } from "./plugins_life.ts";
-import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
-
-const BOTH = Object.keys(RELEASES) as Release[];
-
-function statusGcTest(
-  name: string,
-  { releases = BOTH, features = [] }: { releases?: readonly Release[]; features?: readonly Feature[] },
-  fn: (world: PluginWorld) => Promise<void>,
-): void {
-  for (const release of releases) {
-    const { ignore } = need("root", "ip", RELEASES[release].needs);
-    const kernel = needKernel(`${name} (plugins ${release})`, ...features);
-    Deno.test({
-      name: kernel.name,
-      ignore: ignore || kernel.ignore,
-      fn: async () => {
-        await using world = await PluginWorld.make(release, "a", "b");
-        await fn(world);
-      },
-    });
-  }
-}
+import { releaseTest } from "./plugins_release.ts";
+import type { PluginWorld } from "./plugins_world.ts";
 
 const CHAIN = (world: PluginWorld): readonly JsonObject[] => [
   bridge(world),
@@ -38,7 +17,7 @@ const CHAIN = (world: PluginWorld): readonly JsonObject[] => [
   { type: "bandwidth", capabilities: { bandwidth: true } },
 ];
 
-statusGcTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, async (world) => {
+releaseTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, async (world) => {
   const states: readonly [readonly JsonObject[], string | undefined][] = [
     [CHAIN(world), undefined],
     [[{ type: "loopback" }], undefined],
@@ -58,7 +37,7 @@ statusGcTest("STATUS asks every plugin of the chain", { releases: ["1.9.1"] }, a
   }
 });
 
-statusGcTest("a sweep detaches what has no owner and leaves the rest unchanged", {
+releaseTest("a sweep detaches what has no owner and leaves the rest unchanged", {
   releases: ["1.9.1"],
   features: ["iptables", "bandwidth"],
 }, async (world) => {
@@ -84,7 +63,7 @@ statusGcTest("a sweep detaches what has no owner and leaves the rest unchanged",
   assertEquals([...await world.left("a"), ...await world.left("b")], []);
 });
 
-statusGcTest(
+releaseTest(
   "an ADD that a plugin refuses for its version leaves nothing",
   { features: ["iptables"] },
   async (world) => {
@@ -98,7 +77,7 @@ statusGcTest(
   },
 );
 
-statusGcTest(
+releaseTest(
   "an ADD that fails in the middle of a chain leaves nothing",
   { features: ["iptables"] },
   async (world) => {
@@ -121,7 +100,7 @@ const REFUSED: Readonly<Partial<Record<Feature, JsonObject>>> = {
 
 for (const [feature, plugin] of Object.entries(REFUSED)) {
   if (refusal(feature as Feature) === undefined) continue;
-  statusGcTest(`an ADD with ${feature}, which this kernel lacks, leaves nothing`, {}, async (world) => {
+  releaseTest(`an ADD with ${feature}, which this kernel lacks, leaves nothing`, {}, async (world) => {
     const first = feature === "vrf" ? [bridge(world, { ipMasq: false })] : [];
     const last = feature === "vrf" ? plugin : { ...plugin, ipam: hostLocal(world) };
     await world.network("1.0.0", [...first, last]);
