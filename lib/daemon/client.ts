@@ -78,7 +78,10 @@ export class DaemonClient {
     const label = labels && Object.entries(labels)
       .map(([key, value]) => value === undefined ? key : `${key}=${value}`).join(",");
     const target = `/v1/sandboxes${queryOf({ ...members, label: label === "" ? undefined : label })}`;
-    return await this.#ask({ method: "GET", target }, options) as unknown as readonly Sandbox[];
+    return await this.#ask(
+      { method: "GET", target, isAnswer: Array.isArray },
+      options,
+    ) as unknown as readonly Sandbox[];
   }
 
   /**
@@ -118,7 +121,7 @@ export class DaemonClient {
     { namespace, force = false, signal }: DaemonRemoveOptions = {},
   ): Promise<void> {
     const target = `${pathOf(nameOrId)}${queryOf({ namespace, force: force ? "true" : undefined })}`;
-    await this.#ask({ method: "DELETE", target }, { signal });
+    await this.#ask({ method: "DELETE", target, isAnswer: (json) => json === undefined }, { signal });
   }
 
   /**
@@ -155,15 +158,20 @@ export class DaemonClient {
 
   /** Returns the JSON of a successful answer. */
   async #ask(
-    { method, target, body = "" }: { method: string; target: string; body?: string },
+    { method, target, body = "", isAnswer = isObject }: {
+      readonly method: string;
+      readonly target: string;
+      readonly body?: string;
+      /** Whether the JSON of a successful answer is one of podwire. @default {isObject} */
+      readonly isAnswer?: (json: Json | undefined) => boolean;
+    },
     { signal }: CallOptions,
   ): Promise<Json | undefined> {
     return await call({ signal }, async () => {
       const request = { method, target, body, signal };
       const { status, text } = await this.#reach(() => requestOverUnix(this.#socket, request));
       const json = parsed(text);
-      const isAnswer = status === 204 || typeof json === "object";
-      if (status >= 200 && status < 300 && isAnswer) return json;
+      if (status >= 200 && status < 300 && isAnswer(json)) return json;
       throw this.#failureOf(status, text);
     });
   }

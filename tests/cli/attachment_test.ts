@@ -57,7 +57,7 @@ Deno.test("H2 two operands are needed; one too many is refused, not ignored", as
   for (const verb of ["add", "check", "del"]) {
     for (const operands of [[], ["net"], ["net", world.netns, "more"]]) {
       const { code, stdout, stderr } = await world.tool([verb, ...operands]);
-      assertEquals([verb, code, stdout], [verb, 2, ""]);
+      assertEquals({ verb, code, stdout }, { verb, code: 2, stdout: "" });
       assertStringIncludes(stderr, `podwire ${verb} NETWORK NETNS`);
     }
   }
@@ -79,7 +79,7 @@ Deno.test("H3 H9 the interface comes from the option before or after the operand
   assertEquals((await plugin.calls()).map(({ env }) => env.CNI_IFNAME), cases.map(([, , name]) => name));
   for (const args of [["-h"], ["--help"], ["check", "--help"], ["check", "-h", "net"]]) {
     const { code, stdout, stderr } = await world.tool(args);
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     assertStringIncludes(stdout, "Usage: podwire ");
   }
 });
@@ -109,7 +109,7 @@ Deno.test("H6 CNI_PATH is split, and a plugin that is in none of its directories
   assertEquals((await world.tool(["check", "net", world.netns], { CNI_PATH })).code, 0);
   assertEquals([await front.verbs(), await world.plugins.verbs()], [["tool CHECK"], []]);
   const missing = await world.tool(["check", "net", world.netns], { CNI_PATH: "/nowhere" });
-  assertEquals([missing.code, missing.stdout], [1, ""]);
+  assertEquals({ code: missing.code, stdout: missing.stdout }, { code: 1, stdout: "" });
   assertStringIncludes(missing.stderr, 'failed to find plugin "tool" in path [/nowhere /opt/tool/bin]');
 });
 
@@ -156,7 +156,7 @@ Deno.test("H8 B84 CNI_ARGS are ordered pairs of a key, one = and a value that ma
       ]
     ) {
       const { code, stderr } = await world.tool(args, { CNI_ARGS: text });
-      assertEquals([args, text, code], [args, text, 2]);
+      assertEquals({ args, text, code }, { args, text, code: 2 });
       assertMatch(stderr, /^podwire: .*CNI_ARGS: invalid pair "/);
     }
   }
@@ -223,7 +223,7 @@ Deno.test("D81 H14 if the network, a variable or the namespace is wrong, no plug
   for (const [change, code] of wrong) {
     const { network, netns, ...env } = { ...good, ...change };
     const outcome = await world.tool(["add", network, netns], env);
-    assertEquals([change, outcome.code, outcome.stdout], [change, code, ""]);
+    assertEquals({ change, code: outcome.code, stdout: outcome.stdout }, { change, code, stdout: "" });
   }
   assertEquals(await world.plugins.verbs(), []);
 });
@@ -234,7 +234,7 @@ Deno.test("H16 H17 add prints only the result, the other verbs print nothing", a
   const printed = JSON.stringify(JSON.parse(RESULT), null, 4);
   for (const [verb, expected] of [["add", printed], ["check", ""], ["del", ""], ["del", ""]] as const) {
     const { code, stdout, stderr } = await world.tool([verb, "net", world.netns]);
-    assertEquals([verb, code, stdout, stderr], [verb, 0, expected, ""]);
+    assertEquals({ verb, code, stdout, stderr }, { verb, code: 0, stdout: expected, stderr: "" });
   }
 });
 
@@ -257,7 +257,7 @@ Deno.test("H22 the standard error of a plugin is logged at level info, and never
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { CHECK: { stderr: "hello from the plugin\n" } });
   const { code, stdout, stderr } = await world.tool(["check", "net", world.netns, "--log-level=info"]);
-  assertEquals([code, stdout], [0, ""]);
+  assertEquals({ code, stdout }, { code: 0, stdout: "" });
   assertStringIncludes(stderr, "hello from the plugin");
   assertStringIncludes(stderr, "tool");
 });
@@ -268,7 +268,7 @@ Deno.test("F143 H23 H24 a failure is printed once, without the usage, and exits 
     CHECK: { stdout: '{"code": 107, "msg": "not as it was"}', code: 1 },
   });
   const { code, stdout, stderr } = await world.tool(["check", "net", world.netns]);
-  assertEquals([code, stdout], [1, ""]);
+  assertEquals({ code, stdout }, { code: 1, stdout: "" });
   assertEquals(stderr.split("not as it was").length, 2, stderr);
   assertEquals(/usage/i.test(stderr), false, stderr);
   const usage = await world.tool(["check"]);
@@ -279,11 +279,11 @@ Deno.test("F143 H23 H24 a failure is printed once, without the usage, and exits 
 Deno.test("H25 without a command the help is printed, and an unknown command is refused", async () => {
   for (const args of [[], ["help"]]) {
     const { code, stdout, stderr } = await podwire(args);
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     assertStringIncludes(stdout, "Usage: podwire COMMAND");
   }
   const { code, stdout, stderr } = await podwire(["attach", "net", "/run/netns/x"]);
-  assertEquals([code, stdout], [2, ""]);
+  assertEquals({ code, stdout }, { code: 2, stdout: "" });
   assertStringIncludes(stderr, 'unknown command "attach"');
 });
 
@@ -291,13 +291,17 @@ Deno.test("H26 an interrupt or the time limit ends an add that hangs, and undoes
   await using world = await ToolWorld.make();
   await world.plugins.install("tool", { ADD: { stdout: "", hang: true } });
   const limited = await world.tool(["add", "net", world.netns, "--timeout=ADD=5s"]);
-  assertEquals([limited.code, limited.stdout], [5, ""]);
+  assertEquals({ code: limited.code, stdout: limited.stdout }, { code: 5, stdout: "" });
   const dirs = ["cache", "state", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}.d`);
   const io = new FakeIo(["add", "net", world.netns, ...dirs], { env: world.env });
   const pending = main(io);
   while ((await world.plugins.verbs()).length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
   io.send("SIGINT");
-  assertEquals([await pending, io.stdout, io.listeners], [130, "", 0]);
+  assertEquals({ pending: await pending, stdout: io.stdout, listeners: io.listeners }, {
+    pending: 130,
+    stdout: "",
+    listeners: 0,
+  });
   assertEquals(await world.plugins.verbs(), ["tool ADD", "tool DEL", "tool ADD", "tool DEL"]);
   assertEquals(JSON.parse((await world.tool(["attachments", "--json"])).stdout), []);
 });
@@ -308,7 +312,7 @@ Deno.test("a wait for a plugin is logged, once in the first seconds", async () =
   // Recovery in another test ends all plugins of its container.
   const id = crypto.randomUUID();
   const { code, stdout, stderr } = await world.tool(["del", "net", world.netns, "--id", id]);
-  assertEquals([code, stdout], [0, ""]);
+  assertEquals({ code, stdout }, { code: 0, stdout: "" });
   assertMatch(
     stderr,
     new RegExp(`^warn: still waiting for plugin "tool", DEL of network "net" containerId=${id} ms=\\d+\n`),

@@ -27,7 +27,7 @@ const shown = (world: NetworkWorld, ...args: string[]) =>
   podwire(["attachments", ...args, "--state-dir", world.stateDir], { uid: 1000 });
 const rows = async (world: NetworkWorld, ...args: string[]) => {
   const { code, stdout, stderr } = await shown(world, ...args);
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
   return stdout.trimEnd().split("\n").slice(1).map((line) => line.split(/ {2,}/));
 };
 
@@ -77,8 +77,18 @@ Deno.test("attachments --failed shows what could not be detached, and reads no o
     "error",
   ]]);
   const [{ containerId, network, state, attempts, nextTry, error }] = records;
-  assertEquals([containerId, network, state, attempts], ["c1", "db", "failed", 1]);
+  assertEquals({ containerId, network, state, attempts }, {
+    containerId: "c1",
+    network: "db",
+    state: "failed",
+    attempts: 1,
+  });
   assert(Date.parse(nextTry) > 0);
-  assertEquals([error.kind, error.code, error.msg, error.plugin], ["plugin", 100, "the store\nis away", "b"]);
+  assertEquals({ kind: error.kind, code: error.code, msg: error.msg, plugin: error.plugin }, {
+    kind: "plugin",
+    code: 100,
+    msg: "the store\nis away",
+    plugin: "b",
+  });
   assertEquals(await Deno.readTextFile(`${world.stateDir}/attachments/c2/eth0@web.json`), "bad");
 });

@@ -126,7 +126,7 @@ Deno.test("parseCommandLine() does not read options of a command after the own o
   assertEquals(parseOne("web", "-f", "--", "sh", "-c").rest, ["sh", "-c"]);
   for (const args of [["--", "-n", "sh", "-c"], ["-f", "--", "-n", "--", "sh", "-c"]]) {
     const { operands, rest } = parseOne(...args);
-    assertEquals([operands, rest], [["-n"], ["sh", "-c"]]);
+    assertEquals({ operands, rest }, { operands: ["-n"], rest: ["sh", "-c"] });
   }
 });
 
@@ -155,7 +155,7 @@ Deno.test("every global option may stand before and after the command", async ()
       const state = name === "state-dir" ? [] : ["--state-dir", dir];
       for (const args of [[...option, ...state, "attachments"], ["attachments", ...state, ...option]]) {
         const { code, stderr } = await podwire(args);
-        assertEquals([args, code, stderr], [args, 0, ""]);
+        assertEquals({ args, code, stderr }, { args, code: 0, stderr: "" });
       }
     }
   } finally {
@@ -167,7 +167,7 @@ Deno.test("the help of every command shows every option, on standard output only
   for (const command of COMMANDS) {
     for (const args of [[command.name, "--help"], ["-h", command.name], ["help", command.name]]) {
       const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
-      assertEquals([code, stderr], [0, ""]);
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
       assertEquals(stdout, commandHelp(command));
     }
     const help = commandHelp(command);
@@ -185,7 +185,7 @@ Deno.test("the help of every command shows every option, on standard output only
 Deno.test("the main help lists every command and every global option", async () => {
   for (const args of [["--help"], ["-h"], ["help"], []]) {
     const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     for (const { name, summary } of COMMANDS) {
       assert(new RegExp(`^  ${name} +${summary}$`, "m").test(stdout), name);
     }

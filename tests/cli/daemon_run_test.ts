@@ -36,7 +36,7 @@ Deno.test("run --socket prints the same as run", async () => {
     ]);
     assertEquals(json.stdout, `${JSON.stringify(SANDBOX, undefined, 2)}\n`);
     const text = await run(`--socket=${socket}`, "--timeout=1m");
-    assertEquals([text.code, text.stderr], [0, ""]);
+    assertEquals({ code: text.code, stderr: text.stderr }, { code: 0, stderr: "" });
     assertStringIncludes(text.stdout, SANDBOX.id);
   });
   assertEquals(asked, [
@@ -64,7 +64,11 @@ Deno.test("an error of the daemon has the same object, message and exit code as 
   for (const [error, status, code] of errors) {
     await serving(() => Response.json({ error }, { status }), async (socket) => {
       const json = await run("--json", "--socket", socket);
-      assertEquals([json.code, json.stdout, json.stderr], [code, "", `${JSON.stringify(error)}\n`]);
+      assertEquals({ code: json.code, stdout: json.stdout, stderr: json.stderr }, {
+        code,
+        stdout: "",
+        stderr: `${JSON.stringify(error)}\n`,
+      });
       const text = await run("--socket", socket);
       assertEquals(text.code, code);
       assertStringIncludes(text.stderr, error.message);
@@ -78,12 +82,12 @@ Deno.test("run --socket without a daemon makes no sandbox, and says what to star
     const socket = `${dir}/s`;
     const { code, stdout, stderr } = await run("web", "--socket", socket, "--json");
     const error = JSON.parse(stderr);
-    assertEquals([code, stdout, error.kind, error.msg], [
-      6,
-      "",
-      "not-ready",
-      `no daemon serves at ${socket}`,
-    ]);
+    assertEquals({ code, stdout, kind: error.kind, msg: error.msg }, {
+      code: 6,
+      stdout: "",
+      kind: "not-ready",
+      msg: `no daemon serves at ${socket}`,
+    });
     assertStringIncludes(error.hint, `podwire serve --socket ${socket}`);
     assertEquals(Array.from(Deno.readDirSync(dir)), []);
   } finally {
@@ -101,7 +105,11 @@ Deno.test("another program that serves at the socket is not podwire", async () =
     await serving(answer, async (socket) => {
       const { code, stderr } = await run("--socket", socket, "--json");
       const error = JSON.parse(stderr);
-      assertEquals([code, error.kind, error.msg], [1, "io", `what serves at ${socket} is not podwire`]);
+      assertEquals({ code, kind: error.kind, msg: error.msg }, {
+        code: 1,
+        kind: "io",
+        msg: `what serves at ${socket} is not podwire`,
+      });
     });
   }
 });
@@ -136,7 +144,7 @@ Deno.test("--timeout limits how long run waits for the daemon, and then cancels 
   };
   await serving(answer, async (socket) => {
     const { code, stderr } = await run("--socket", socket, "--timeout=50ms", "--json");
-    assertEquals([code, JSON.parse(stderr).kind], [5, "timeout"]);
+    assertEquals({ code, kind: JSON.parse(stderr).kind }, { code: 5, kind: "timeout" });
     await left.promise;
   });
 });

@@ -128,7 +128,7 @@ Deno.test("reportFailure() turns any thrown value into an error with a kind", ()
   ];
   for (const [error, kind] of kinds) {
     const { text, code } = reportFailure(error, { json: true });
-    assertEquals([JSON.parse(text).kind, code], [kind, CODES[kind]]);
+    assertEquals({ kind: JSON.parse(text).kind, code }, { kind, code: CODES[kind] });
   }
 });
 

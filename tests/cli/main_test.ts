@@ -24,7 +24,12 @@ Deno.test("--version prints the version of deno.json, at any place", async () =>
     ]]
   ) {
     const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
-    assertEquals([args, code, stdout, stderr], [args, 0, `podwire ${config.version}\n`, ""]);
+    assertEquals({ args, code, stdout, stderr }, {
+      args,
+      code: 0,
+      stdout: `podwire ${config.version}\n`,
+      stderr: "",
+    });
   }
 });
 
@@ -32,7 +37,7 @@ Deno.test("H3 the option -i may stand before the command too, as with cnitool", 
   await withDirs(async (dirs) => {
     for (const option of [["-i", "net7"], ["--ifname", "net7"], ["--ifname=net7"]]) {
       const { code, stderr } = await podwire([...option, "check", "net", "/nowhere", ...dirs]);
-      assertEquals([option, code], [option, 3]);
+      assertEquals({ option, code }, { option, code: 3 });
       assertEquals([option, stderr.includes("unknown option")], [option, false]);
     }
   });
@@ -76,7 +81,7 @@ Deno.test("F140 F144 wrong usage exits 2, and is reported on standard error only
     for (const [args, words] of cases) {
       const behind = args.indexOf("--") < 0 && !args[0]?.startsWith("-") ? dirs : [];
       const { code, stdout, stderr } = await podwire([...args, ...behind]);
-      assertEquals([args, code, stdout], [args, 2, ""]);
+      assertEquals({ args, code, stdout }, { args, code: 2, stdout: "" });
       assert(stderr.startsWith("podwire: ") && stderr.includes(words), stderr);
     }
   });
@@ -86,17 +91,21 @@ Deno.test("with --json before or after the command, an error is one object", asy
   await withDirs(async (dirs) => {
     for (const args of [["--json", "inspect", "absent"], ["inspect", "absent", "--json"]]) {
       const { code, stdout, stderr } = await podwire([...args, ...dirs]);
-      assertEquals([code, stdout], [3, ""]);
+      assertEquals({ code, stdout }, { code: 3, stdout: "" });
       const error = JSON.parse(stderr);
-      assertEquals([error.kind, error.code, error.msg], [
-        "not-found",
-        0,
-        'no sandbox "absent" in namespace "default"',
-      ]);
+      assertEquals({ kind: error.kind, code: error.code, msg: error.msg }, {
+        kind: "not-found",
+        code: 0,
+        msg: 'no sandbox "absent" in namespace "default"',
+      });
       assertEquals(stderr.trimEnd().includes("\n"), false);
     }
     const usage = await podwire(["--json", "nosuch"]);
-    assertEquals([usage.code, usage.stdout, JSON.parse(usage.stderr).kind], [2, "", "usage"]);
+    assertEquals({ code: usage.code, stdout: usage.stdout, kind: JSON.parse(usage.stderr).kind }, {
+      code: 2,
+      stdout: "",
+      kind: "usage",
+    });
   });
 });
 
@@ -122,7 +131,7 @@ Deno.test("a command that needs root says so to other users, on one line, with e
     if (!needsRoot) continue;
     const operands = ["a", "b"].slice(0, Math.min(2, Math.max(count[0], name === "exec" ? 2 : 0)));
     const { code, stdout, stderr } = await podwire([name, ...operands], { uid: 1000 });
-    assertEquals([code, stdout], [4, ""]);
+    assertEquals({ code, stdout }, { code: 4, stdout: "" });
     assertEquals(stderr, `podwire: ${name} needs root: it changes network namespaces\n`);
   }
 });
@@ -130,7 +139,10 @@ Deno.test("a command that needs root says so to other users, on one line, with e
 Deno.test("an empty machine has no sandboxes, no attachments, and the embedded network", async () => {
   await withDirs(async (dirs, dir) => {
     const ps = await podwire(["ps", ...dirs]);
-    assertEquals([ps.code, ps.stdout], [0, "ID  NAMESPACE  NAME  STATE  CREATED  IPS  NETWORKS\n"]);
+    assertEquals({ code: ps.code, stdout: ps.stdout }, {
+      code: 0,
+      stdout: "ID  NAMESPACE  NAME  STATE  CREATED  IPS  NETWORKS\n",
+    });
     for (const command of ["ps", "attachments"]) {
       const { code, stdout } = await podwire([command, "--json", ...dirs]);
       assertEquals([code, JSON.parse(stdout)], [0, []]);
@@ -174,7 +186,7 @@ Deno.test("a missing sandbox, network or namespace exits 3", async () => {
     ];
     for (const [command = "", ...operands] of cases) {
       const { code, stdout } = await podwire([command, ...dirs, ...operands]);
-      assertEquals([command, code, stdout], [command, 3, ""]);
+      assertEquals({ command, code, stdout }, { command, code: 3, stdout: "" });
     }
     assertEquals((await podwire(["rm", "-f", "absent", ...dirs])).code, 0);
   });
@@ -199,7 +211,7 @@ Deno.test("networks shows whether each file is used, shadowed or rejected, and w
     await Deno.writeTextFile(`${conf}/README.md`, "no configuration");
 
     const { code, stdout, stderr } = await podwire(["networks", "--json", ...dirs], { uid: 1000 });
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     const entries: readonly Record<string, unknown>[] = JSON.parse(stdout);
     assertEquals(
       entries.map((
@@ -238,19 +250,23 @@ Deno.test("networks shows the former content of a bad file, and why a default th
     // Only a process that attaches something remembers the network.
     await new CatalogReader({ confDir: conf, stateDir: `${dir}/state-dir` }).read();
     const { entries: [good] } = await networks();
-    assertEquals([good.status, good.defaultBy, good.badSince], ["used", "first", null]);
+    assertEquals({ status: good.status, defaultBy: good.defaultBy, badSince: good.badSince }, {
+      status: "used",
+      defaultBy: "first",
+      badSince: null,
+    });
 
     await Deno.writeTextFile(`${conf}/10-web.conf`, '{"name": ');
     const bad = await networks();
     assertEquals(bad.code, 0);
     const [stale] = bad.entries;
-    assertEquals([stale.name, stale.status, stale.default, stale.line, stale.since], [
-      "web",
-      "stale",
-      true,
-      1,
-      good.since,
-    ]);
+    assertEquals({
+      name: stale.name,
+      status: stale.status,
+      default: stale.default,
+      line: stale.line,
+      since: stale.since,
+    }, { name: "web", status: "stale", default: true, line: 1, since: good.since });
     assert(stale.badSince >= good.since);
     assert(stale.reason.endsWith(`in use is what it said since ${good.since}`), stale.reason);
     assert(bad.stderr.includes("a configuration file cannot be used"), bad.stderr);
@@ -261,12 +277,12 @@ Deno.test("networks shows the former content of a bad file, and why a default th
     await Deno.mkdir(`${dir}/state-dir/attachments/c1`, { recursive: true });
     await Deno.writeTextFile(`${dir}/state-dir/attachments/c1/eth0@web.json`, "{}");
     const [first, pinned] = (await networks()).entries;
-    assertEquals([first.default, first.defaultBy, pinned.default, pinned.defaultBy], [
-      false,
-      null,
-      true,
-      "pinned",
-    ]);
+    assertEquals({
+      firstDefault: first.default,
+      firstDefaultBy: first.defaultBy,
+      pinnedDefault: pinned.default,
+      pinnedDefaultBy: pinned.defaultBy,
+    }, { firstDefault: false, firstDefaultBy: null, pinnedDefault: true, pinnedDefaultBy: "pinned" });
     assert(first.reason.includes('containers are attached to "web"'), first.reason);
     assert((await podwire(["networks", ...dirs])).stdout.includes("  yes (pinned)  "));
     await Deno.remove(`${dir}/state-dir/attachments`, { recursive: true });

@@ -36,7 +36,10 @@ Deno.test("drawPicture() stays rectangular for long, short and missing texts", (
     for (const bridge of [BRIDGE, { name: "b", addresses: [] }]) {
       const lines = drawPicture(sandboxes, bridge).trimEnd().split("\n");
       const [top = "", label = "", bottom = ""] = lines.slice(-3);
-      assertEquals([label.length, bottom.length], [top.length, top.length]);
+      assertEquals({ labelLength: label.length, bottomLength: bottom.length }, {
+        labelLength: top.length,
+        bottomLength: top.length,
+      });
       assertEquals(top.split("┴").length - 1, sandboxes.length, "every sandbox is joined to the bridge");
       for (const line of lines) assertEquals(line, line.trimEnd());
       // Every joint of the bridge is below a link.

@@ -41,7 +41,7 @@ const DONE = IDS.map((id) => `removed  attachment ${id} web:eth0: its ADD was in
 Deno.test("recover shows its progress on a terminal, on a line that is cleared at the end", () =>
   inWorld(async (run) => {
     const { code, stdout, stderr } = await run(["recover"], { stderrIsTerminal: true });
-    assertEquals([code, stdout], [0, DONE]);
+    assertEquals({ code, stdout }, { code: 0, stdout: DONE });
     assertEquals(
       stderr.split("\r").map((text) => text.replace("\x1b[K", "")),
       ["recovering 1 of 3", "recovering 2 of 3", "recovering 3 of 3", "", ""],
@@ -54,12 +54,22 @@ Deno.test("recover without a terminal shows its progress only in the log, and on
     assertEquals(stdout, DONE);
     assertMatch(stderr, /^info: recovering 1 of 3 container=c\d-\w+\n(info: recovering . of 3 .*\n){2}$/);
     const again = await run(["recover"]);
-    assertEquals([again.code, again.stdout, again.stderr], [0, "", ""]);
+    assertEquals({ code: again.code, stdout: again.stdout, stderr: again.stderr }, {
+      code: 0,
+      stdout: "",
+      stderr: "",
+    });
   }));
 
 Deno.test("recover --json prints only the report, on a terminal too", () =>
   inWorld(async (run) => {
     const { code, stdout, stderr } = await run(["recover", "--json"], { stderrIsTerminal: true });
     const { removed, kept, failed } = JSON.parse(stdout);
-    assertEquals([code, stderr, removed.length, kept, failed], [0, "", 3, [], []]);
+    assertEquals({ code, stderr, length: removed.length, kept, failed }, {
+      code: 0,
+      stderr: "",
+      length: 3,
+      kept: [],
+      failed: [],
+    });
   }));

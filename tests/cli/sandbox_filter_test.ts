@@ -26,7 +26,7 @@ Deno.test("an unknown key or state is refused, with the known ones", async () =>
   ] as const;
   for (const [text, msg] of cases) {
     const error = assertThrows(() => read(text), CniError);
-    assertEquals([error.kind, error.msg], ["usage", msg]);
+    assertEquals({ kind: error.kind, msg: error.msg }, { kind: "usage", msg });
   }
   assertEquals((await podwire(["ps", "--filter", "state=up"])).code, 2);
 });

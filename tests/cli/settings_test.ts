@@ -32,8 +32,12 @@ Deno.test("E1 F10 H15 without options and variables, the directories are the doc
     "/var/lib/podwire",
     "/run/netns",
   ]);
-  assertEquals([pluginDirs, builtinPolicy], [DIRS, "fallback"]);
-  assertEquals([rest.timeouts, rest.environment, rest.defaultNetwork], [{}, {}, undefined]);
+  assertEquals({ pluginDirs, builtinPolicy }, { pluginDirs: DIRS, builtinPolicy: "fallback" });
+  assertEquals({
+    timeouts: rest.timeouts,
+    environment: rest.environment,
+    defaultNetwork: rest.defaultNetwork,
+  }, { timeouts: {}, environment: {}, defaultNetwork: undefined });
 });
 
 Deno.test("a flag overrides its variable, and the variable overrides the default", () => {
@@ -46,7 +50,7 @@ Deno.test("a flag overrides its variable, and the variable overrides the default
 
 Deno.test("an empty variable counts as unset, and an empty piece of CNI_PATH is skipped", () => {
   const { confDir, pluginDirs } = optionsOf([], { NETCONFPATH: "", CNI_PATH: "" });
-  assertEquals([confDir, pluginDirs], [undefined, DIRS]);
+  assertEquals({ confDir, pluginDirs }, { confDir: undefined, pluginDirs: DIRS });
   assertEquals(optionsOf([], { CNI_PATH: ":/a::/b:" }).pluginDirs, ["/a", "/b"]);
 });
 
@@ -226,7 +230,7 @@ Deno.test("withSignals() cancels at the first signal and lets the second one kil
       }),
     CniError,
   );
-  assertEquals([error.kind, error.msg], ["cancelled", "interrupted by SIGTERM"]);
+  assertEquals({ kind: error.kind, msg: error.msg }, { kind: "cancelled", msg: "interrupted by SIGTERM" });
 });
 
 Deno.test("withSignals() removes its listeners when the body is done, and when it throws", async () => {

@@ -35,7 +35,7 @@ class World implements AsyncDisposable {
 
   async add(network: string, id: string): Promise<void> {
     const { code, stderr } = await this.podwire(["add", network, `${this.dir}/netns`, "--id", id]);
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
   }
 
   get store(): AttachmentStore {
@@ -62,7 +62,7 @@ worldTest(
     const web = await world.network("web");
     for (const operands of [["web"], ["web", "/any/where"], ["-i", "eth5", "web", "/any/where"]]) {
       const { code, stdout, stderr } = await world.podwire(["status", ...operands], { uid: 1000 });
-      assertEquals([code, stdout, stderr], [0, "", ""]);
+      assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
     }
     const verbs = (await web.calls()).map(({ verb }) => verb);
     assertEquals(verbs, ["VERSION", "STATUS", "VERSION", "STATUS", "VERSION", "STATUS"]);
@@ -74,7 +74,7 @@ worldTest(
   async (world) => {
     await world.network("web", { STATUS: AWAY });
     const { code, stdout, stderr } = await world.podwire(["status", "web", "/x"]);
-    assertEquals([code, stdout], [6, ""]);
+    assertEquals({ code, stdout }, { code: 6, stdout: "" });
     assertMatch(
       stderr,
       /^podwire: Cannot STATUS network "web", plugin "web" \(1 of 1\): the daemon is away \(code 50\)\n/,
@@ -88,14 +88,14 @@ worldTest(
   async (world) => {
     const web = await world.network("web", { STATUS: AWAY }, { cniVersion: "1.0.0" });
     const { code, stdout, stderr } = await world.podwire(["status", "web", "/x"]);
-    assertEquals([code, stdout, stderr], [0, "", ""]);
+    assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
     await web.answer("VERSION", { stdout: '{"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]}' });
     const old = await world.podwire(["status", "web", "/x"]);
-    assertEquals([old.code, old.stdout], [6, ""]);
+    assertEquals({ code: old.code, stdout: old.stdout }, { code: 6, stdout: "" });
     assertMatch(old.stderr, /plugin web does not support config version "1.0.0"; it supports 0.4.0/);
     await Deno.remove(web.path);
     const absent = await world.podwire(["status", "web", "/x"]);
-    assertEquals([absent.code, absent.stdout], [6, ""]);
+    assertEquals({ code: absent.code, stdout: absent.stdout }, { code: 6, stdout: "" });
     assertMatch(
       absent.stderr,
       /^podwire: Cannot STATUS network "web", plugin "web" \(1 of 1\): failed to find/,
@@ -118,7 +118,7 @@ worldTest(
     await world.network("f", { STATUS: { hang: true } });
     await world.network("g", {}, { cniVersion: "1.0.0" });
     const { code, stdout, stderr } = await world.podwire(["status", "--timeout", "STATUS=8s"]);
-    assertEquals([code, stderr], [6, ""]);
+    assertEquals({ code, stderr }, { code: 6, stderr: "" });
     const rows = stdout.trimEnd().split("\n").map((line) => line.split(/ {2,}/).slice(0, 3));
     assertEquals(rows, [
       ["NETWORK", "READY", "REASON"],
@@ -151,9 +151,9 @@ worldTest(
 worldTest("status NETWORK --json prints an array of one element, and nothing else", async (world) => {
   await world.network("web", { STATUS: AWAY });
   const { code, stdout, stderr } = await world.podwire(["status", "--json", "web"]);
-  assertEquals([code, stderr], [6, ""]);
+  assertEquals({ code, stderr }, { code: 6, stderr: "" });
   const [{ ready, reason }, ...more] = JSON.parse(stdout);
-  assertEquals([ready, reason, more], [false, "plugin-not-ready", []]);
+  assertEquals({ ready, reason, more }, { ready: false, reason: "plugin-not-ready", more: [] });
 });
 
 worldTest(
@@ -163,10 +163,10 @@ worldTest(
     for (const verb of ["status", "gc"]) {
       const env = verb === "status" ? { CNI_ARGS: "bad" } : {};
       const absent = await world.podwire([verb, "absent", "/x"], { env });
-      assertEquals([absent.code, absent.stdout], [3, ""]);
+      assertEquals({ code: absent.code, stdout: absent.stdout }, { code: 3, stdout: "" });
       assertMatch(absent.stderr, /no net configuration with name "absent"/);
       const both = await world.podwire([verb, "web", "/x"], { env: { CNI_ARGS: "bad", CAP_ARGS: "[]" } });
-      assertEquals([both.code, both.stdout], [2, ""]);
+      assertEquals({ code: both.code, stdout: both.stdout }, { code: 2, stdout: "" });
       assertMatch(both.stderr, /CAP_ARGS/);
       const args = await world.podwire([verb, "web", "/x"], { env: { CNI_ARGS: "bad" } });
       assertEquals(args.code, 2);
@@ -181,14 +181,19 @@ worldTest(
   async (world) => {
     const empty = await world.podwire(["status", "--json", "--default-network", "web"]);
     const { network, ready, reason, msg } = JSON.parse(empty.stdout).at(-1);
-    assertEquals([empty.code, network, ready, reason], [6, "web", false, "no-config"]);
+    assertEquals({ code: empty.code, network, ready, reason }, {
+      code: 6,
+      network: "web",
+      ready: false,
+      reason: "no-config",
+    });
     assertMatch(msg, /the default network "web" is not in /);
     await Deno.writeTextFile(`${world.dir}/net.d/10-bad.conflist`, "{");
     const { code, stdout, stderr } = await world.podwire(["status"]);
-    assertEquals([code, stderr], [6, ""]);
+    assertEquals({ code, stderr }, { code: 6, stderr: "" });
     assertMatch(stdout, /^NETWORK .*\n.* no {5}invalid-config .*10-bad.conflist:1:2: .*\n$/);
     const named = await world.podwire(["status", "web"]);
-    assertEquals([named.code, named.stdout], [3, ""]);
+    assertEquals({ code: named.code, stdout: named.stdout }, { code: 3, stdout: "" });
     assertMatch(named.stderr, /no net configuration with name "web" .*10-bad.conflist:1:2/);
   },
 );
@@ -199,7 +204,7 @@ worldTest(
     await world.network("web");
     await Deno.writeTextFile(`${world.dir}/net.d/zz-bad.conflist`, "{");
     const { code, stdout, stderr } = await world.podwire(["status"]);
-    assertEquals([code, stderr], [0, ""]);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
     assertEquals(stdout.split("\n").map((line) => line.split(/ {2,}/)[2]), [
       "REASON",
       "-",
@@ -226,7 +231,7 @@ worldTest(
       "invalid-config",
     ]]);
     const run = await world.podwire(["run", "pod"]);
-    assertEquals([run.code, run.stdout], [6, ""]);
+    assertEquals({ code: run.code, stdout: run.stdout }, { code: 6, stdout: "" });
     assertMatch(run.stderr, /00-bad\.conflist:2:11: the first configuration file cannot be used/);
     // A network that is named is still found.
     assertEquals((await world.podwire(["status", "--default-network", "web"])).code, 0);
@@ -242,7 +247,7 @@ worldTest(
       "no-config",
     ]);
     const run = await world.podwire(["run", "pod", "--no-embedded"]);
-    assertEquals([run.code, run.stdout], [6, ""]);
+    assertEquals({ code: run.code, stdout: run.stdout }, { code: 6, stdout: "" });
     assertMatch(run.stderr, /no usable network configuration/);
   },
 );
@@ -253,7 +258,7 @@ worldTest(
     const dirs = ["--conf-dir", `${world.dir}/none`];
     for (const args of [["run", "pod"], ["networks"], ["status"]]) {
       const { code, stdout, stderr } = await world.podwire([...args, ...dirs]);
-      assertEquals([args, code, stdout], [args, 3, ""]);
+      assertEquals({ args, code, stdout }, { args, code: 3, stdout: "" });
       assertMatch(stderr, /\/none: the configuration directory does not exist \(code 5\)\n/);
     }
     const env = { NETCONFPATH: `${world.dir}/none` };
@@ -269,7 +274,7 @@ worldTest(
     const rows = JSON.parse(stdout).map((
       { network, ready, reason }: Record<string, unknown>,
     ) => [network, ready, reason]);
-    assertEquals([code, rows], [6, [["web", true, null], ["main", false, "no-config"]]]);
+    assertEquals({ code, rows }, { code: 6, rows: [["web", true, null], ["main", false, "no-config"]] });
   },
 );
 
@@ -299,7 +304,11 @@ worldTest("status --grace lets a network that was ready count as ready for that 
   assertEquals((await world.podwire(["status", "web"])).code, 0);
   await web.answer("STATUS", AWAY);
   const one = await world.podwire(["status", "web", "--grace", "1h"]);
-  assertEquals([one.code, one.stdout, one.stderr], [0, "", ""]);
+  assertEquals({ code: one.code, stdout: one.stdout, stderr: one.stderr }, {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
   const all = await world.podwire(["status", "--grace", "1h"]);
   assertEquals(all.code, 0);
   assertMatch(
@@ -307,7 +316,7 @@ worldTest("status --grace lets a network that was ready count as ready for that 
     /\nweb {6}yes {4}plugin-not-ready .* the daemon is away; counts as ready until \S+Z\n$/,
   );
   const [row] = JSON.parse((await world.podwire(["status", "web", "--grace", "1h", "--json"])).stdout);
-  assertEquals([row.ready, row.reason], [true, "plugin-not-ready"]);
+  assertEquals({ ready: row.ready, reason: row.reason }, { ready: true, reason: "plugin-not-ready" });
   assertEquals(Date.parse(row.graceUntil) - Date.parse(row.since), 3_600_000);
   assertEquals((await world.podwire(["status", "web"])).code, 6, "there is none unless asked for");
   assertEquals((await world.podwire(["status", "web", "--grace", "1ms"])).code, 6, "it is over");
@@ -318,10 +327,14 @@ worldTest("if nothing can be kept on disk, status prints no warning and gives no
   const web = await world.network("web");
   await Deno.mkdir(`${world.dir}/state.d/readiness.json`, { recursive: true });
   const first = await world.podwire(["status", "--json", "--grace", "1h"]);
-  assertEquals([first.code, first.stderr, JSON.parse(first.stdout)[0].since], [0, "", null]);
+  assertEquals({ code: first.code, stderr: first.stderr, since: JSON.parse(first.stdout)[0].since }, {
+    code: 0,
+    stderr: "",
+    since: null,
+  });
   await web.answer("STATUS", AWAY);
   const away = await world.podwire(["status", "--json", "--grace", "1h"]);
-  assertEquals([away.code, JSON.parse(away.stdout)[0].since], [6, null]);
+  assertEquals({ code: away.code, since: JSON.parse(away.stdout)[0].since }, { code: 6, since: null });
 });
 
 worldTest(
@@ -330,7 +343,7 @@ worldTest(
     await world.network("web");
     await world.add("web", "hand1");
     const { code, stdout, stderr } = await world.podwire(["gc", "-i", "eth0", "web", "/any/where"]);
-    assertEquals([code, stdout], [0, ""]);
+    assertEquals({ code, stdout }, { code: 0, stdout: "" });
     assertMatch(
       stderr,
       /^kept {5}attachment hand1 web:eth0: it was made by hand \(owner "cli"\), which only its maker can judge\n/,
@@ -347,7 +360,7 @@ worldTest("H20 gc --all removes all that was made by hand, --valid all but what 
   await world.network("web");
   for (const id of ["hand1", "hand2", "hand3"]) await world.add("web", id);
   const valid = await world.podwire(["gc", "--valid", "hand1:eth0", "--valid=hand2:eth0"]);
-  assertEquals([valid.code, valid.stderr], [0, ""]);
+  assertEquals({ code: valid.code, stderr: valid.stderr }, { code: 0, stderr: "" });
   assertEquals(
     valid.stdout,
     "removed  attachment hand3 web:eth0: it was made by hand, and not named as valid\n" +
@@ -359,7 +372,7 @@ worldTest("H20 gc --all removes all that was made by hand, --valid all but what 
     "hand2",
     "hand1",
   ]);
-  assertEquals([all.kept, all.failed], [[], []]);
+  assertEquals({ kept: all.kept, failed: all.failed }, { kept: [], failed: [] });
   assertEquals(await world.store.all(), []);
 });
 
@@ -367,7 +380,7 @@ worldTest("gc --dry-run prints what and why to standard output, and runs nothing
   await world.network("web");
   await world.add("web", "hand");
   const dry = await world.podwire(["gc", "web", "/x", "--dry-run", "--all"]);
-  assertEquals([dry.code, dry.stderr], [0, ""]);
+  assertEquals({ code: dry.code, stderr: dry.stderr }, { code: 0, stderr: "" });
   assertEquals(
     dry.stdout,
     "would remove attachment hand web:eth0: it was made by hand, and all such were to be removed\n",
@@ -384,7 +397,7 @@ worldTest("D61 gc exits 1 when something failed, and --json shows each failure c
   await web.answer("DEL", { stdout: '{"code": 108, "msg": "will not"}', code: 1 });
   const { code, stdout } = await world.podwire(["gc", "--all", "--json"]);
   const { removed, kept, failed } = JSON.parse(stdout);
-  assertEquals([code, removed, kept], [1, [], []]);
+  assertEquals({ code, removed, kept }, { code: 1, removed: [], kept: [] });
   assertEquals(
     failed.map((
       { kind, containerId, plugin, error }: Record<string, Record<string, unknown>>,
@@ -415,7 +428,10 @@ worldTest("gc never removes attachments of other runtimes", async (world) => {
   const entry = { network: "web", ifName: "eth0", netns: "", config: "{}", cniArgs: [], capabilityArgs: {} };
   await new ResultCache(`${world.dir}/cache.d`).write({ ...entry, containerId: "theirs", result: undefined });
   const { code, stdout } = await world.podwire(["gc", "--all"]);
-  assertEquals([code, stdout], [0, "kept     attachment theirs web:eth0: another runtime attached it\n"]);
+  assertEquals({ code, stdout }, {
+    code: 0,
+    stdout: "kept     attachment theirs web:eth0: another runtime attached it\n",
+  });
   assertEquals(await world.plugins.verbs(), ["web GC"]);
 });
 
@@ -431,11 +447,11 @@ worldTest("gc refuses invalid options, and users other than root", async (world)
   ] as const;
   for (const [args, words] of cases) {
     const { code, stdout, stderr } = await world.podwire(["gc", ...args]);
-    assertEquals([args, code, stdout], [args, 2, ""]);
+    assertEquals({ args, code, stdout }, { args, code: 2, stdout: "" });
     assertStringIncludes(stderr, words);
   }
   const user = await world.podwire(["gc"], { uid: 1000 });
-  assertEquals([user.code, user.stdout], [4, ""]);
+  assertEquals({ code: user.code, stdout: user.stdout }, { code: 4, stdout: "" });
   assert(user.stderr.includes("gc needs root"), user.stderr);
   assertEquals(await world.plugins.verbs(), []);
 });
@@ -452,7 +468,12 @@ worldTest("H26 an interrupted status or gc ends the plugin and exits 130", async
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     io.send("SIGINT");
-    assertEquals([verb, await ended, io.stdout, io.listeners], [verb, 130, "", 0]);
+    assertEquals({ verb, ended: await ended, stdout: io.stdout, listeners: io.listeners }, {
+      verb,
+      ended: 130,
+      stdout: "",
+      listeners: 0,
+    });
     assertStringIncludes(io.stderr, "interrupted by SIGINT");
   }
 });

@@ -72,17 +72,28 @@ Deno.test("an error in a response is the error that the daemon threw", () => {
   for (const error of errors) {
     const json = parseJson(JSON.stringify({ error }));
     const again = failureOf(isObject(json) && isObject(json.error) ? json.error : {});
-    assertEquals([again.kind, again.code, again.msg, again.message, again.context], [
-      error.kind,
-      error.code,
-      error.msg,
-      error.message,
-      error.context,
-    ]);
+    assertEquals({
+      kind: again.kind,
+      code: again.code,
+      msg: again.msg,
+      message: again.message,
+      context: again.context,
+    }, {
+      kind: error.kind,
+      code: error.code,
+      msg: error.msg,
+      message: error.message,
+      context: error.context,
+    });
   }
 });
 
 Deno.test("an error of an unknown kind from a newer daemon is still an error", () => {
   const error = failureOf({ kind: "of tomorrow", msg: "no", code: "x", plugin: 1, line: "2" });
-  assertEquals([error.kind, error.code, error.message, error.context], ["internal", 0, "no", {}]);
+  assertEquals({ kind: error.kind, code: error.code, message: error.message, context: error.context }, {
+    kind: "internal",
+    code: 0,
+    message: "no",
+    context: {},
+  });
 });

@@ -83,7 +83,10 @@ Deno.test("an error is the same object as on the command line, with the status o
     const { call } = fakeDaemon({ run: () => Promise.reject(error) });
     const answer = await call("POST", "/v1/sandboxes", "{}");
     assert(answer.text.endsWith("}\n"), "a terminal shows it as a line");
-    assertEquals([answer.status, answer.json], [status, { error: JSON.parse(JSON.stringify(error)) }], kind);
+    assertEquals({ status: answer.status, json: answer.json }, {
+      status,
+      json: { error: JSON.parse(JSON.stringify(error)) },
+    }, kind);
   }
 });
 
@@ -119,7 +122,7 @@ Deno.test("a body above the limit is refused without being read to its end", asy
 Deno.test("a body that does not arrive in time is refused", async () => {
   const { call } = fakeDaemon({}, { readMs: 50 });
   const { status, json } = await call("POST", "/v1/sandboxes", new ReadableStream<Uint8Array>());
-  assertEquals([status, json.error.kind], [408, "timeout"]);
+  assertEquals({ status, kind: json.error.kind }, { status: 408, kind: "timeout" });
 });
 
 Deno.test("unknown paths, methods and members of the query are refused", async () => {
@@ -140,7 +143,7 @@ Deno.test("unknown paths, methods and members of the query are refused", async (
   assertEquals([wrong.status, wrong.headers.get("allow")], [405, "POST, GET, HEAD"]);
   assertEquals((await call("GET", "/v1/sandboxes/a/stop")).headers.get("allow"), "POST");
   const bad = await call("GET", "/v1/sandboxes/%ff");
-  assertEquals([bad.status, bad.json.error.kind], [400, "usage"]);
+  assertEquals({ status: bad.status, kind: bad.json.error.kind }, { status: 400, kind: "usage" });
   for (const query of ["?nam=a", "?state=gone", "?name=a&name=b"]) {
     assertEquals((await call("GET", `/v1/sandboxes${query}`)).status, 400, query);
   }
@@ -150,7 +153,7 @@ Deno.test("HEAD is GET without a body, also for the events", async () => {
   const { call, fake } = fakeDaemon();
   for (const target of ["/v1/sandboxes", "/healthz", "/v1/events"]) {
     const { status, text } = await call("HEAD", target);
-    assertEquals([status, text], [200, ""], target);
+    assertEquals({ status, text }, { status: 200, text: "" }, target);
   }
   assertEquals(fake.hub.readers, 0);
 });
@@ -174,7 +177,7 @@ Deno.test("a client that disconnects cancels its request", async () => {
   const signal = await begun.promise;
   assertEquals(signal.aborted, false);
   client.abort();
-  assertEquals([(await answer).status, handler.underWay], [499, 0]);
+  assertEquals({ status: (await answer).status, underWay: handler.underWay }, { status: 499, underWay: 0 });
   assertEquals(lines.at(-1)?.[1]?.kind, "cancelled");
 });
 
@@ -193,7 +196,7 @@ function gate() {
 Deno.test("a request that takes too long is cancelled", async () => {
   const { call } = fakeDaemon({ run: gate().run }, { requestMs: 50 });
   const { status, json } = await call("POST", "/v1/sandboxes", "{}");
-  assertEquals([status, json.error.kind], [504, "timeout"]);
+  assertEquals({ status, kind: json.error.kind }, { status: 504, kind: "timeout" });
 });
 
 Deno.test("requests above the limit are refused and may be retried; routes about the daemon itself always answer", async () => {
@@ -233,7 +236,7 @@ Deno.test("a request that is cancelled at the end of the daemon may be retried",
   const drained = handler.drained();
   handler.cancel();
   const { status, json } = await first;
-  assertEquals([status, json.error.msg], [503, "podwire is shutting down"]);
+  assertEquals({ status, msg: json.error.msg }, { status: 503, msg: "podwire is shutting down" });
   await drained;
 });
 
@@ -243,13 +246,17 @@ Deno.test("each request is one line of the log and one count, with the pattern o
   await call("GET", "/v1/secret");
   assertEquals(lines.map(([msg]) => msg), ["request", "request"]);
   const [first, second] = lines.map(([, fields]) => fields ?? {});
-  assertEquals([first?.method, first?.route, first?.status, first?.id], [
-    "GET",
-    "/v1/sandboxes/{id}",
-    200,
-    "abc-1",
-  ]);
-  assertEquals([second?.route, second?.status, second?.kind], ["-", 404, "not-found"]);
+  assertEquals({ method: first?.method, route: first?.route, status: first?.status, id: first?.id }, {
+    method: "GET",
+    route: "/v1/sandboxes/{id}",
+    status: 200,
+    id: "abc-1",
+  });
+  assertEquals({ route: second?.route, status: second?.status, kind: second?.kind }, {
+    route: "-",
+    status: 404,
+    kind: "not-found",
+  });
   assert(typeof first?.ms === "number" && first.ms >= 0);
   assertEquals(served.map(({ method, route, status }) => [method, route, status]), [
     ["GET", "/v1/sandboxes/{id}", 200],

@@ -396,9 +396,12 @@ Deno.test("a listener that cannot accept for a while goes on later, and logs it 
   const log = new Lines();
   const acceptor = new Acceptor(listener, { handle: echo, log });
   await until(() => calls === 5);
-  assertEquals([closed, log.all], [["idle"], [
-    "warn Cannot accept a connection: Too many open files (os error 24)",
-  ]]);
+  assertEquals({ closed, all: log.all }, {
+    closed: ["idle"],
+    all: [
+      "warn Cannot accept a connection: Too many open files (os error 24)",
+    ],
+  });
   await acceptor.finish();
 });
 

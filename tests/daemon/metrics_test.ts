@@ -200,7 +200,11 @@ Deno.test("a value that is slow to read stays fresh for longer, and is read once
   };
   const gauges = new Gauges(sourcesOf({ sandboxes }), clock);
   const [one, two] = await Promise.all([gauges.read(), gauges.read()]);
-  assertEquals([one?.sandboxes, two?.sandboxes, reads], [[{ state: "ready" }], [{ state: "ready" }], 1]);
+  assertEquals({ oneSandboxes: one?.sandboxes, twoSandboxes: two?.sandboxes, reads }, {
+    oneSandboxes: [{ state: "ready" }],
+    twoSandboxes: [{ state: "ready" }],
+    reads: 1,
+  });
   clock.ms += 19_000;
   await gauges.read();
   assertEquals(reads, 1);

@@ -45,7 +45,7 @@ Deno.test("arguments are quoted for systemd", () => {
 Deno.test("serve --print-unit prints the unit for the other options, without root", async () => {
   const args = ["serve", "--print-unit", "--gc-interval", "10m", "--drain-timeout=5s"];
   const { code, stdout, stderr } = await podwire(args, { uid: 1000 });
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
   assertStringIncludes(stdout, "/podwire serve --gc-interval 10m --drain-timeout=5s\n");
   assertStringIncludes(stdout, "TimeoutStopSec=65s\n");
 });
