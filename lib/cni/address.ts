@@ -4,7 +4,7 @@ export interface Ip {
   readonly value: bigint;
 }
 
-/** An address with the length of its network prefix, as in `10.1.2.3/24`. Bits behind the prefix are kept. */
+/** An address with the length of its network prefix, as in `10.1.2.3/24`. Bits after the prefix are kept. */
 export interface Cidr {
   readonly ip: Ip;
   readonly prefix: number;

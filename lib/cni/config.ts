@@ -152,7 +152,7 @@ export function withFolderPlugins(
       path: "plugins",
       line: 1,
       column: 1,
-      ...(file === undefined ? {} : { file }),
+      file,
     });
   }
   if (all.length === list.plugins.length) return list;

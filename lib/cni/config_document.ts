@@ -71,7 +71,7 @@ export class ConfigDocument {
     return new CniError("config", msg, {
       code: ERROR_CODES.invalidNetworkConfig,
       path: formatPath(path),
-      ...(file === undefined ? {} : { file }),
+      file,
       ...position,
       ...options,
     });

@@ -38,7 +38,7 @@ const TEXTS = [
 ];
 const SPACES = ["", "", "", " ", "\n", "\r\n", "\t \n"];
 
-/** A JSON text with random spacing, the same without spacing, and where each value starts. */
+/** A JSON text with random white space, the same text without it, and the position of each value. */
 class Sample {
   text = "";
   compact = "";
@@ -98,14 +98,14 @@ class Sample {
   }
 }
 
-property("A86 what is read and printed is what was written, without the blanks", (random) => {
+property("A86 a text that is read and printed is the same text without its white space", (random) => {
   const { text, compact } = new Sample(random);
   const printed = printJson(parseJson(text));
   assertEquals(printed, compact, text);
   assertEquals(printJson(parseJson(printed)), printed, text);
 });
 
-property("A20 positionOf finds a value where it was put", (random) => {
+property("A20 positionOf() finds each value at its position", (random) => {
   const { text, places } = new Sample(random);
   const { path, line, column } = random.one(places);
   assertEquals(positionOf(text, path), { line, column }, text);
@@ -113,7 +113,7 @@ property("A20 positionOf finds a value where it was put", (random) => {
 
 const NOISE = [..."{}[]\",:\\ \n\t0123456789.eE+-truefalsn/'\ufeff\u00a0"];
 
-property("A12 accepts what JSON.parse accepts, and gives the same values", (random) => {
+property("A12 accepts the same texts as JSON.parse, with the same values", (random) => {
   const { text } = new Sample(random);
   const at = random.below(text.length + 1);
   const spoiled = text.slice(0, at) + random.one(["", random.one(NOISE)]) + text.slice(at + random.below(2));

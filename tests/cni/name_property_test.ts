@@ -28,7 +28,7 @@ function passes(validate: (text: string) => void, text: string): boolean {
 const isAlphanumeric = (char: string) =>
   char >= "a" && char <= "z" || char >= "A" && char <= "Z" || char >= "0" && char <= "9";
 
-property("E40 E41 E47 container IDs and network names are what the specification's words say", (random) => {
+property("E40 E41 E47 container IDs and network names follow the rule of the specification", (random) => {
   const name = randomName(random).repeat(random.one([1, 1, 1, 50]));
   const chars = [...name];
   const expected = chars.length > 0 && isAlphanumeric(chars[0]!) &&
@@ -40,14 +40,14 @@ property("E40 E41 E47 container IDs and network names are what the specification
 /** The white space of Unicode, as Go's `unicode.IsSpace` has it. */
 const SPACE = /[\p{White_Space}]/u;
 
-property("E42 E43 E44 E45 E46 interface names are what the kernel takes", (random) => {
+property("E42 E43 E44 E45 E46 interface names follow the rule of the kernel", (random) => {
   const name = random.chance(5) ? random.one(["", ".", "..", "..."]) : randomName(random);
   const expected = name !== "" && new Blob([name]).size <= 15 && name !== "." && name !== ".." &&
     ![...name].some((char) => "/:%\0".includes(char) || SPACE.test(char));
   assertEquals(passes(validateInterfaceName, name), expected, JSON.stringify(name));
 });
 
-property("A40 A41 versions are ordered as their three numbers", (random) => {
+property("A40 A41 versions are ordered by their three numbers", (random) => {
   const [a, b] = [0, 1].map(() => Array.from({ length: 3 }, () => random.below(random.one([2, 12, 1000]))));
   const expected = a!.map((part, index) => Math.sign(part - b![index]!)).find((sign) => sign !== 0) ?? 0;
   assertEquals(compareVersions(a!.join("."), b!.join(".")), expected);

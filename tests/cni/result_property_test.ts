@@ -91,7 +91,7 @@ property(
 
 const ADDRESS_NOISE = [..."0123456789abcdefg:./% x", "::", "ffff", "255", "256", ""];
 
-property("C21 what is read as an address is one to the URL standard, too", (random) => {
+property("C21 an address that is read is also valid in the URL standard", (random) => {
   const text = formatIp(randomIp(random));
   const at = random.below(text.length + 1);
   const spoiled = text.slice(0, at) + random.one(ADDRESS_NOISE) + text.slice(at + random.below(3));
@@ -105,7 +105,7 @@ property("C21 what is read as an address is one to the URL standard, too", (rand
   }
 });
 
-property("C40 C41 C44 down to 0.4.0 and up again keeps all that 0.4.0 has words for", (random) => {
+property("C40 C41 C44 a conversion to 0.4.0 and back keeps all members of 0.4.0", (random) => {
   const result = randomResult(random);
   const expected = {
     ...result,
@@ -116,29 +116,32 @@ property("C40 C41 C44 down to 0.4.0 and up again keeps all that 0.4.0 has words 
   assertEquals(asResult(convertResult(result, random.one(["0.3.0", "0.3.1", "0.4.0"]))), expected);
 });
 
-property("C36 C37 down to 0.2.0 and up again keeps one address a family and its routes", (random) => {
-  const { ips = [], routes = [], dns, ...rest } = randomResult(random);
-  if (ips.length === 0) return;
-  const families = [4, 6].filter((family) => ips.some(({ address }) => familyOf(address) === family));
-  const kept = families.flatMap((family) => routes.filter(({ dst }) => familyOf(dst) === family))
-    .map(({ dst, gw }) => gw === undefined ? { dst } : { dst, gw });
-  const down = convertResult({ ...rest, ips, routes, ...(dns === undefined ? {} : { dns }) }, "0.2.0");
-  assertEquals(asResult(down), {
-    cniVersion: "1.1.0",
-    ips: families.map((family) => {
-      const { address, gateway } = ips.find(({ address }) => familyOf(address) === family)!;
-      return gateway === undefined ? { address } : { address, gateway };
-    }),
-    ...(kept.length === 0 ? {} : { routes: kept }),
-    ...(dns === undefined ? {} : { dns }),
-  });
-});
+property(
+  "C36 C37 a conversion to 0.2.0 and back keeps one address of each family and its routes",
+  (random) => {
+    const { ips = [], routes = [], dns, ...rest } = randomResult(random);
+    if (ips.length === 0) return;
+    const families = [4, 6].filter((family) => ips.some(({ address }) => familyOf(address) === family));
+    const kept = families.flatMap((family) => routes.filter(({ dst }) => familyOf(dst) === family))
+      .map(({ dst, gw }) => gw === undefined ? { dst } : { dst, gw });
+    const down = convertResult({ ...rest, ips, routes, ...(dns === undefined ? {} : { dns }) }, "0.2.0");
+    assertEquals(asResult(down), {
+      cniVersion: "1.1.0",
+      ips: families.map((family) => {
+        const { address, gateway } = ips.find(({ address }) => familyOf(address) === family)!;
+        return gateway === undefined ? { address } : { address, gateway };
+      }),
+      ...(kept.length === 0 ? {} : { routes: kept }),
+      ...(dns === undefined ? {} : { dns }),
+    });
+  },
+);
 
 /** Compares the texts: their members have one order, and this is fast. */
 const assertSame = (actual: JsonObject, expected: JsonObject) =>
   assertEquals(printJson(actual), printJson(expected));
 
-property("C42 C46 the way through 0.4.0 loses no more than the direct one", (random) => {
+property("C42 C46 a conversion through 0.4.0 loses no more than a direct one", (random) => {
   const result = randomResult(random);
   if (result.ips === undefined) return;
   const direct = convertResult(result, "0.2.0");
@@ -148,7 +151,7 @@ property("C42 C46 the way through 0.4.0 loses no more than the direct one", (ran
   else assertSame(convertResult(up, "0.2.0"), direct);
 });
 
-property("C27 C29 what a conversion or a decoding gives is in normal form already", (random) => {
+property("C27 C29 a converted or decoded result is in normal form", (random) => {
   const result: Result = { ips: [{ address: "10.0.0.2/24" }], ...randomResult(random) };
   const version = random.one(SPEC_VERSIONS);
   const json: JsonObject = convertResult(result, version);
