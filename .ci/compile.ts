@@ -1,8 +1,8 @@
 // Makes dist/podwire (`./denow task compile`): bundled modules, compiled with the permissions of the set
 // "podwire" in deno.json. With `--if-older` only if a source is newer than the binary; with `--otel` it makes
 // dist/podwire-otel, which sends spans where OpenTelemetry's variables say.
-import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
+import { fromFileUrl } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const CACHE = `${ROOT}.denow`;

@@ -1,8 +1,8 @@
 // Fetches what the tests need beyond Deno into .components/: real plugins of two generations, runc,
 // catatonit, busybox, and the tools that this machine lacks. Nothing is installed, and this machine's own apt
 // is not changed.
-import { fromFileUrl } from "@std/path";
 import { ensureDir } from "@std/fs";
+import { fromFileUrl } from "@std/path";
 import { ownUser } from "../lib/host/stat.ts";
 
 const FOLDER = fromFileUrl(new URL("../.components", import.meta.url));

@@ -1,10 +1,10 @@
 // `./denow task fuzz [SECONDS]` runs this: for that time, random documents made of those in tests/testdata/fuzz, then
 // large documents, for the time that they need. The last line is `N cases in N s, N findings`.
 import process from "node:process";
+import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
 import { checkPrototypes, type DocumentKind, exercise, type Tally } from "./fuzz/target.ts";
-import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 
 const CORPUS = new URL("./testdata/fuzz/", import.meta.url);
 const DEFAULT_SECONDS = 60;

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 import { fuzz, readCorpus } from "./fuzz.ts";
 import { mutate } from "./fuzz/mutation.ts";
 import { SHAPES } from "./fuzz/shapes.ts";
 import { exercise } from "./fuzz/target.ts";
-import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "./cni/random.ts";
 
 Deno.test("every random document gives a value or a CniError, and nothing else", async () => {
   const seed = seedFromEnvironment() ?? Date.now() % 1_000_000_000;

@@ -1,10 +1,10 @@
 /** State directories with any number of attachments on record, each as a real set-up leaves it. */
 import { inParallel } from "../lib/async/parallel.ts";
-import { Locks } from "../lib/state/locks.ts";
-import { HostPorts } from "../lib/state/host_ports.ts";
-import { AttachmentStore } from "../lib/state/attachment_store.ts";
-import { ResultCache } from "../lib/state/result_cache.ts";
 import { SandboxStore } from "../lib/sandbox/store.ts";
+import { AttachmentStore } from "../lib/state/attachment_store.ts";
+import { HostPorts } from "../lib/state/host_ports.ts";
+import { Locks } from "../lib/state/locks.ts";
+import { ResultCache } from "../lib/state/result_cache.ts";
 
 /** The directories of an installation. */
 export interface RecordDirs {

@@ -3,14 +3,14 @@
 // `PODWIRE_MANY_RECOVERED=10000` lets recovery, which locks each container, have as many as the others.
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { inParallel } from "../lib/async/parallel.ts";
+import type { JsonObject } from "../lib/cni/json.ts";
 import { bootId as bootIdOfHost } from "../lib/host/boot.ts";
 import { netnsId } from "../lib/host/netns.ts";
-import { inParallel } from "../lib/async/parallel.ts";
-import { AttachmentStore } from "../lib/state/attachment_store.ts";
-import { parseChecksummed, printChecksummed } from "../lib/state/checksummed.ts";
 import { Podwire } from "../lib/runtime/podwire.ts";
 import { SandboxStore } from "../lib/sandbox/store.ts";
-import type { JsonObject } from "../lib/cni/json.ts";
+import { AttachmentStore } from "../lib/state/attachment_store.ts";
+import { parseChecksummed, printChecksummed } from "../lib/state/checksummed.ts";
 import { idsFrom } from "./many_records.ts";
 import { ACTS, dirsOf, type Effort } from "./many_sandboxes_process.ts";
 import { inTempDir } from "./temp_dir.ts";

@@ -1,7 +1,7 @@
 // Waits for what may take long on a busy machine. A test about durations compares ratios.
 import { assert } from "@std/assert";
-import { Deadline } from "../lib/plugin/deadline.ts";
 import { delay } from "../lib/async/wait.ts";
+import { Deadline } from "../lib/plugin/deadline.ts";
 
 /** After so long it is not slow, it does not come. */
 const PATIENCE_MS = 60_000;

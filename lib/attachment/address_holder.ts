@@ -3,8 +3,8 @@ import type { CniError, ErrorKind } from "../cni/error.ts";
 import { isArray, isObject, type Json, type JsonObject, member } from "../cni/json.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { parseOwner } from "../state/owner.ts";
-import { withDetails } from "./with_details.ts";
 import { podInArgs } from "./pod_args.ts";
+import { withDetails } from "./with_details.ts";
 
 /** The kinds of error with which an IPAM plugin refuses an address. If it does not answer, nothing is known. */
 const REFUSALS: readonly ErrorKind[] = ["plugin", "conflict", "exhausted"];

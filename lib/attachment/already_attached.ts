@@ -1,6 +1,6 @@
-import { netnsId } from "../host/netns.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
 import { CniError, type CniErrorOptions } from "../cni/error.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { netnsId } from "../host/netns.ts";
 import type { AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { isShortNameOf } from "../state/short_name.ts";

@@ -1,19 +1,26 @@
-import type { Lock } from "../host/lock.ts";
-import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
-import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import type { Verb } from "../plugin/invocation.ts";
-import { VersionProbe } from "../plugin/versions.ts";
+import type { CallOptions } from "../async/call_options.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateNewCniArg } from "../cni/name.ts";
+import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
+import type { Lock } from "../host/lock.ts";
+import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
+import type { Verb } from "../plugin/invocation.ts";
+import { VersionProbe } from "../plugin/versions.ts";
+import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import type { RequireFreeOptions } from "../state/host_ports.ts";
+import type { Locks } from "../state/locks.ts";
+import { published } from "../state/published_ports.ts";
+import { parseRecorded, withCachedArgs } from "../state/recorded_config.ts";
 import { withHolders } from "./address_holder.ts";
 import { alreadyAttached, requireNotAttached } from "./already_attached.ts";
+import { beginAttachment } from "./begin.ts";
 import { addChain } from "./chain.ts";
 import { checkAttachment } from "./check.ts";
 import { firstSkippedPluginOf, refusalIn } from "./failed_add.ts";
-import { parseRecorded, withCachedArgs } from "../state/recorded_config.ts";
-import { beginAttachment } from "./begin.ts";
+import { requirePluginsForAdd } from "./plugins_for_add.ts";
+import { Removal, type RemovalOptions } from "./removal.ts";
 import {
   type AddOptions,
   type AttachRequest,
@@ -23,13 +30,6 @@ import {
   type WantedAttachment,
   withAttachDefaults,
 } from "./request.ts";
-import type { CallOptions } from "../async/call_options.ts";
-import type { RequireFreeOptions } from "../state/host_ports.ts";
-import { published } from "../state/published_ports.ts";
-import type { Locks } from "../state/locks.ts";
-import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
-import { requirePluginsForAdd } from "./plugins_for_add.ts";
-import { Removal, type RemovalOptions } from "./removal.ts";
 import { negotiate } from "./version_negotiation.ts";
 
 export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";

@@ -1,6 +1,6 @@
+import type { NetworkConfigList } from "../cni/config.ts";
 import type { Logger } from "../host/log.ts";
 import { identityOf } from "../host/netns_identity.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import { published } from "../state/published_ports.ts";

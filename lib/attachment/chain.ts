@@ -1,12 +1,12 @@
-import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { Verb } from "../plugin/invocation.ts";
 import { type NetworkConfigList, type PluginConfig, requestConfig } from "../cni/config.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { convertResult } from "../cni/result.ts";
 import { atLeast } from "../cni/version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { Verb } from "../plugin/invocation.ts";
 
 /**
  * ADD: runs the plugins in order, each with the result of the one before. Calls `onResult` with each result: if a later

@@ -1,12 +1,13 @@
-import { netnsId, nsProblem } from "../host/netns.ts";
-import { Deadline } from "../plugin/deadline.ts";
-import type { PluginRunner } from "../plugin/exec.ts";
-import type { VersionProbe } from "../plugin/versions.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
+import type { CallOptions } from "../async/call_options.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { inVersion } from "../cni/in_version.ts";
 import { atLeast } from "../cni/version.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { netnsId, nsProblem } from "../host/netns.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { VersionProbe } from "../plugin/versions.ts";
 import type { AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
 import { type CachedAttach, versionOfAdd, withCachedArgs } from "../state/recorded_config.ts";
 import type { ResultCache } from "../state/result_cache.ts";
@@ -14,7 +15,6 @@ import { checkChain } from "./chain.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
 import type { Removal } from "./removal.ts";
 import { type FullAttachRequest, keyOf } from "./request.ts";
-import type { CallOptions } from "../async/call_options.ts";
 import { negotiate } from "./version_negotiation.ts";
 
 /** Dependencies of {@linkcode checkAttachment}. */

@@ -1,8 +1,8 @@
-import type { Logger } from "../host/log.ts";
-import { CniError } from "../cni/error.ts";
-import type { FailedIndex } from "../state/failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
+import { CniError } from "../cni/error.ts";
+import type { Logger } from "../host/log.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
 import { isPendingRemoval } from "./removal_progress.ts";
 
 const CONTAINERS_AT_ONCE = 16;

@@ -1,24 +1,24 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { showLinks } from "../host/link_info.ts";
-import type { RunCommand } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError, isBlank } from "../cni/error.ts";
 import { isArray, isObject, type Json, type JsonObject } from "../cni/json.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
-import { formatHostPort, hostPortsOf } from "../state/host_port.ts";
-import type { Attachments } from "./attachments.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunCommand } from "../host/command.ts";
+import { showLinks } from "../host/link_info.ts";
+import type { Logger } from "../host/log.ts";
 import type {
   AttachmentKey,
   AttachmentRecord,
   AttachmentStore,
   DamagedAttachment,
 } from "../state/attachment_store.ts";
-import { parseRecorded } from "../state/recorded_config.ts";
-import type { FreeLeftovers } from "./leftovers.ts";
-import { isShortNameOf } from "../state/short_name.ts";
-import type { ResultCache } from "../state/result_cache.ts";
+import { formatHostPort, hostPortsOf } from "../state/host_port.ts";
 import { CLI_OWNER } from "../state/owner.ts";
+import { parseRecorded } from "../state/recorded_config.ts";
+import type { ResultCache } from "../state/result_cache.ts";
+import { isShortNameOf } from "../state/short_name.ts";
+import type { Attachments } from "./attachments.ts";
+import type { FreeLeftovers } from "./leftovers.ts";
 
 /** Which attachments to forget, and why. */
 export interface ForgetRequest {

@@ -1,14 +1,14 @@
-import type { RunCommand } from "../host/command.ts";
-import type { Logger } from "../host/log.ts";
-import { ipJson } from "../host/ip_command.ts";
-import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
-import { existingHostVeths, type HostVeth, hostVethPeers, removeHostVeths } from "../host/veth.ts";
-import type { PluginRunner } from "../plugin/exec.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
+import { keepsLinks } from "../cni/existing_link.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
-import { keepsLinks } from "../cni/existing_link.ts";
+import type { RunCommand } from "../host/command.ts";
+import { ipJson } from "../host/ip_command.ts";
+import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
+import type { Logger } from "../host/log.ts";
+import { existingHostVeths, type HostVeth, hostVethPeers, removeHostVeths } from "../host/veth.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
 
 /** Dependencies of {@linkcode HostEnds}. */
 export interface HostEndsOptions {

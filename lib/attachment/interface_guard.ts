@@ -1,18 +1,18 @@
+import type { NetworkConfigList } from "../cni/config.ts";
+import { CniError, type CniErrorOptions } from "../cni/error.ts";
+import { EXISTING_LINK, isForExistingLink, keepsLinks } from "../cni/existing_link.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId, sameNetns } from "../host/netns.ts";
+import type { AttachTarget } from "../plugin/attach_target.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
-import { CniError, type CniErrorOptions } from "../cni/error.ts";
-import { EXISTING_LINK, isForExistingLink, keepsLinks } from "../cni/existing_link.ts";
-import type { InterfaceClaims } from "../state/interface_claims.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import type { InterfaceClaims } from "../state/interface_claims.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { CachedAttachment } from "../state/result_cache.ts";
 import type { AddOptions, DelOptions } from "./request.ts";
-import type { AttachTarget } from "../plugin/attach_target.ts";
 
 /** Dependencies of {@linkcode InterfaceGuard}. */
 export interface InterfaceGuardOptions {

@@ -1,9 +1,9 @@
-import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { NetworkConfigList, PluginConfig } from "../cni/config.ts";
+import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
 import { placeOf } from "./chain.ts";
 import { ipamTypeOf } from "./ipam_type.ts";
 

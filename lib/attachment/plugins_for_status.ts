@@ -1,14 +1,14 @@
-import type { PluginRunner } from "../plugin/exec.ts";
-import type { PluginSource } from "../plugin/locate.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniErrorOptions } from "../cni/error.ts";
+import { inVersion } from "../cni/in_version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { PluginSource } from "../plugin/locate.ts";
+import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import { placeOf } from "./chain.ts";
 import { ipamTypeOf } from "./ipam_type.ts";
 import { requireCommonVersion } from "./validate.ts";
 import { commonVersion } from "./version_negotiation.ts";
-import { inVersion } from "../cni/in_version.ts";
 
 /** What finds plugins and asks for their versions. */
 export interface PluginFacts {

@@ -1,30 +1,30 @@
+import { once } from "../async/once.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import type { CniError } from "../cni/error.ts";
+import { inVersion } from "../cni/in_version.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
 import { showLinks } from "../host/link_info.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
-import { once } from "../async/once.ts";
 import type { HostVeth } from "../host/veth.ts";
+import type { AttachTarget } from "../plugin/attach_target.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { isConfigAtFault } from "../plugin/refusal.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
-import type { CniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
+import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import type { HostPorts } from "../state/host_ports.ts";
+import { listOnRecord } from "../state/recorded_config.ts";
+import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
+import { writeBestEffort } from "../state/write_best_effort.ts";
 import { delChain } from "./chain.ts";
 import { isSameRefusal } from "./failed_add.ts";
 import { HostEnds } from "./host_ends.ts";
-import type { HostPorts } from "../state/host_ports.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
 import type { FreeLeftovers, LeftoverSource } from "./leftovers.ts";
 import { RemovalProgress, type RemovalProgressOptions } from "./removal_progress.ts";
 import { withDetails } from "./with_details.ts";
-import { writeBestEffort } from "../state/write_best_effort.ts";
-import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
-import { listOnRecord } from "../state/recorded_config.ts";
-import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
-import type { AttachTarget } from "../plugin/attach_target.ts";
-import { inVersion } from "../cni/in_version.ts";
 
 /** Dependencies of {@linkcode Removal}. */
 export interface RemovalOptions extends RemovalProgressOptions {

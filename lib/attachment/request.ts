@@ -1,11 +1,11 @@
-import { CLI_OWNER } from "../state/owner.ts";
 import type { CallOptions } from "../async/call_options.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { JsonObject } from "../cni/json.ts";
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { type CniArgs, validateCniArgs } from "../plugin/invocation.ts";
-import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import type { AttachmentKey } from "../state/attachment_key.ts";
+import { CLI_OWNER } from "../state/owner.ts";
 
 /** One attachment to add, check or delete. */
 export interface AttachRequest extends Pick<AttachTarget, "containerId" | "netns" | "ifName"> {

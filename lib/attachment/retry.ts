@@ -1,16 +1,16 @@
+import { isDue } from "../async/backoff.ts";
+import { inParallel } from "../async/parallel.ts";
+import { delay } from "../async/wait.ts";
+import type { CniError } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { CniError } from "../cni/error.ts";
-import { isDue } from "../async/backoff.ts";
-import { tryContainerLock } from "../state/container_locks.ts";
-import type { Locks } from "../state/locks.ts";
-import type { FailedIndex } from "../state/failed_index.ts";
-import type { Attachments } from "./attachments.ts";
-import { inParallel } from "../async/parallel.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import type { Locks } from "../state/locks.ts";
+import type { Attachments } from "./attachments.ts";
 import { isPendingRemoval } from "./removal_progress.ts";
-import { delay } from "../async/wait.ts";
 
 /** Dependencies of {@linkcode Retrier}. */
 export interface RetrierOptions {

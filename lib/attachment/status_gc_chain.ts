@@ -1,8 +1,3 @@
-import { Deadline } from "../plugin/deadline.ts";
-import type { PluginCall } from "../plugin/call.ts";
-import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { Verb } from "../plugin/invocation.ts";
 import {
   type NetworkConfigList,
   type PluginConfig,
@@ -11,6 +6,11 @@ import {
 } from "../cni/config.ts";
 import type { CniError } from "../cni/error.ts";
 import { atLeast, type SpecVersion } from "../cni/version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { PluginCall } from "../plugin/call.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { Verb } from "../plugin/invocation.ts";
 import { placeOf } from "./chain.ts";
 
 /** The first version with STATUS and GC. */

@@ -1,8 +1,8 @@
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { SpecVersion } from "../cni/version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import { placeOf } from "./chain.ts";
 import { commonVersion } from "./version_negotiation.ts";
 

@@ -1,10 +1,10 @@
-import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import type { SpecVersion } from "../cni/version.ts";
-import { placeOf } from "./chain.ts";
 import { inVersion } from "../cni/in_version.ts";
+import type { SpecVersion } from "../cni/version.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
+import { placeOf } from "./chain.ts";
 
 /**
  * Returns the list in the newest of its versions that all of its plugins support. The plugins are asked only if the list has

@@ -1,4 +1,3 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import {
   bitsOf,
   type Cidr,
@@ -10,6 +9,7 @@ import {
   lastOf,
   networkOf,
 } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { mapped, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
 import { CIDR, IP, present } from "./config_shape.ts";
 

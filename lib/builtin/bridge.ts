@@ -10,6 +10,7 @@ import { all } from "./all.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
+import { removePair } from "./bridge_pair.ts";
 import {
   type AddressPlan,
   bridgeAddressLines,
@@ -19,9 +20,8 @@ import {
   planAddresses,
 } from "./bridge_plan.ts";
 import { addPort, type BridgePort, cidrsOf, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
-import { removePair } from "./bridge_pair.ts";
-import type { Host } from "./host.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
+import type { Host } from "./host.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";

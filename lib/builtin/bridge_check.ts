@@ -1,4 +1,3 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import {
   bitsOf,
   type Cidr,
@@ -9,6 +8,7 @@ import {
   parseCidr,
   parseIp,
 } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Interface, Result, Route } from "../cni/result.ts";
 import { IpBatchError, ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";

@@ -10,8 +10,8 @@ import {
   parseIp,
 } from "../cni/address.ts";
 import type { IpConfig, Result, Route } from "../cni/result.ts";
-import type { BridgeConfig } from "./bridge_config.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
+import type { BridgeConfig } from "./bridge_config.ts";
 
 /** The addresses and routes of the container and the bridge, made from the result of the IPAM plugin. */
 export interface AddressPlan {

@@ -1,10 +1,10 @@
-import { CniError } from "../cni/error.ts";
-import type { BridgeConfig } from "./bridge_config.ts";
-import type { Host } from "./host.ts";
+import { delay } from "../async/wait.ts";
 import { type Cidr, parseCidr } from "../cni/address.ts";
+import { CniError } from "../cni/error.ts";
 import { IpBatchError, ipBatchJson } from "../host/ip_batch.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";
-import { delay } from "../async/wait.ts";
+import type { BridgeConfig } from "./bridge_config.ts";
+import type { Host } from "./host.ts";
 
 /** A veth pair: one end in the container, the other a port of the bridge. */
 export interface BridgePort {

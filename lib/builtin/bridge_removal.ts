@@ -1,7 +1,7 @@
+import { ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 import { type Lock, lockFile } from "../host/lock.ts";
 import { removeLink, showLink } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
-import { ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 
 /**
  * Prevents that a bridge with `removeEmptyBridge` is removed while a port is added: between the creation of the bridge and

@@ -1,5 +1,5 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { formatCidr, formatIp, type Ip, parseIp } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Dns, IpConfig, Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { readTextIfThere } from "../host/file.ts";

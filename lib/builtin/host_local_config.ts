@@ -1,8 +1,7 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { Route } from "../cni/result.ts";
-import { atLeast, type SpecVersion } from "../cni/version.ts";
 import {
   anyObject,
   anything,
@@ -13,6 +12,7 @@ import {
   type Shape,
   ValidationError,
 } from "../cni/shape.ts";
+import { atLeast, type SpecVersion } from "../cni/version.ts";
 import { ADDRESS_RANGE, type RangeSet, validateRangeSets } from "./address_range.ts";
 import { CIDR, IP, optionalList, present, readConfig, section, TEXT } from "./config_shape.ts";
 

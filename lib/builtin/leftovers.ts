@@ -1,12 +1,12 @@
-import { statOf } from "../host/file.ts";
-import { messageOf } from "../errors/to_cni_error.ts";
 import { formatIp } from "../cni/address.ts";
 import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
+import { statOf } from "../host/file.ts";
 import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
-import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
 import type { Host } from "./host.ts";
+import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
 import { removeMasquerade } from "./masquerade.ts";
 
 /** An attachment whose plugins did not remove what they made. */

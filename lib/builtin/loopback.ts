@@ -1,5 +1,5 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { formatCidr, parseCidr } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { findForeignAddress } from "../cni/loopback_address.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";

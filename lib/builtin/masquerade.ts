@@ -1,8 +1,8 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Cidr } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { all } from "./all.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { all } from "./all.ts";
 import { addIptablesRules, collectIptablesRules, removeIptablesRules } from "./masquerade_iptables.ts";
 import { addNftRules, collectNftRules, removeNftRules } from "./masquerade_nft.ts";
 

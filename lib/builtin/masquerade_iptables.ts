@@ -1,8 +1,8 @@
 import { type Cidr, formatCidr, formatIp } from "../cni/address.ts";
 import { HostError, runOk } from "../host/command.ts";
+import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { all } from "./all.ts";
 
 /** The two programs, each for one family. */
 const PROGRAMS = { 4: "iptables", 6: "ip6tables" } as const;

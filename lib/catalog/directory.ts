@@ -1,9 +1,10 @@
+import { inParallel } from "../async/parallel.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
 import { compareBytes, realPath, statOf } from "../host/file.ts";
 import { DirListing, identityOf, isSettled } from "../host/listing.ts";
-import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
 import type { FindPluginOptions } from "../plugin/find.ts";
 import { requireSafeFile } from "../plugin/safety.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
 import {
   configNames,
   folderOf,
@@ -13,7 +14,6 @@ import {
   readConfigFile,
   withFolder,
 } from "./load.ts";
-import { inParallel } from "../async/parallel.ts";
 
 /** A parsed file, without its plugin folder. */
 interface Parsed {

@@ -1,7 +1,7 @@
+import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { DEFAULT_PATH } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
 import { ALWAYS_BUILTIN } from "../plugin/locate.ts";
-import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 
 /** What this machine provides for the embedded network. */
 export interface EmbeddedOptions {

@@ -1,7 +1,4 @@
-import { listDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
 import type { CallOptions } from "../async/call_options.ts";
-import { call } from "../errors/call.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import {
   listFromPluginConfig,
   type NetworkConfigList,
@@ -13,6 +10,9 @@ import {
 } from "../cni/config.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, isCniError } from "../cni/error.ts";
 import { isObject, type Json, member, parseJson } from "../cni/json.ts";
+import { call } from "../errors/call.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { listDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
 

@@ -1,3 +1,6 @@
+import type { Json, JsonObject } from "../cni/json.ts";
+import { anyText, flag, lenient, mapOf, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import {
   ensureDir,
   readTextIfThere,
@@ -11,9 +14,6 @@ import { waitForLock } from "../host/lock_wait.ts";
 import type { Logger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
 import { decodeChecksummed, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { Json, JsonObject } from "../cni/json.ts";
-import { anyText, flag, lenient, mapOf, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { DefaultPin } from "./default_network.ts";
 
 /** The last usable content of a file. */

@@ -1,10 +1,10 @@
-import type { Logger } from "../host/log.ts";
+import { Coalescer } from "../async/coalesce.ts";
 import { CniError } from "../cni/error.ts";
+import type { Logger } from "../host/log.ts";
 import type { Catalog } from "./catalog.ts";
 import type { CatalogReader, ReadCatalog } from "./reader.ts";
 import { reportCatalog } from "./report.ts";
 import { type CatalogChange, CatalogListeners, type CatalogSource } from "./source.ts";
-import { Coalescer } from "../async/coalesce.ts";
 
 /** Reads the directory on each request for the catalog. That is cheap if nothing has changed. */
 export class CatalogOnDemand implements CatalogSource {

@@ -1,6 +1,6 @@
+import { inParallel } from "../async/parallel.ts";
 import { statOf } from "../host/file.ts";
 import { DirListing, identityOf } from "../host/listing.ts";
-import { inParallel } from "../async/parallel.ts";
 import { searchPath } from "../plugin/find.ts";
 
 const MAX_CONCURRENT_STATS = 16;

@@ -1,18 +1,18 @@
-import { statOf } from "../host/file.ts";
-import { type Logger, silentLogger } from "../host/log.ts";
-import { ConfigDirectory } from "./directory.ts";
-import { configNames, type LoadedFile } from "./load.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { FindPluginOptions } from "../plugin/find.ts";
+import { delay } from "../async/wait.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { statOf } from "../host/file.ts";
+import { type Logger, silentLogger } from "../host/log.ts";
+import type { FindPluginOptions } from "../plugin/find.ts";
 import { byNameForPod } from "./by_name.ts";
 import { Catalog } from "./catalog.ts";
-import type { CatalogContent, CatalogFile } from "./entry.ts";
-import { CatalogMemory, type GoodVersion } from "./memory.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
+import { ConfigDirectory } from "./directory.ts";
 import { EMBEDDED_FILE } from "./embedded_network.ts";
-import { delay } from "../async/wait.ts";
+import type { CatalogContent, CatalogFile } from "./entry.ts";
+import { configNames, type LoadedFile } from "./load.ts";
+import { CatalogMemory, type GoodVersion } from "./memory.ts";
 
 /** Options of {@linkcode CatalogReader}. */
 export interface CatalogOptions extends FindPluginOptions {

@@ -1,16 +1,16 @@
+import { backoffMs } from "../async/backoff.ts";
+import { Coalescer } from "../async/coalesce.ts";
+import { Debouncer } from "../async/debounce.ts";
+import { CniError } from "../cni/error.ts";
+import { asCniError, messageOf } from "../errors/to_cni_error.ts";
 import type { Logger } from "../host/log.ts";
 import { PathWatch } from "../host/path_watch.ts";
 import type { WatchDirs } from "../host/watch.ts";
-import { backoffMs } from "../async/backoff.ts";
-import { asCniError, messageOf } from "../errors/to_cni_error.ts";
-import { CniError } from "../cni/error.ts";
 import type { Catalog } from "./catalog.ts";
+import { PluginDirs } from "./plugin_dirs.ts";
 import { type CatalogReader, isSameFiles, type ReadCatalog } from "./reader.ts";
 import { reportCatalog } from "./report.ts";
 import { type CatalogChange, CatalogListeners, type CatalogSource } from "./source.ts";
-import { PluginDirs } from "./plugin_dirs.ts";
-import { Debouncer } from "../async/debounce.ts";
-import { Coalescer } from "../async/coalesce.ts";
 
 /** Options of {@linkcode CatalogWatch.open}. */
 export interface CatalogWatchOptions {

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
-import type { Io } from "../host/io.ts";
 import { CniError } from "../cni/error.ts";
+import type { Io } from "../host/io.ts";
 
 /** One option of the command line. */
 export interface OptionSpec {

@@ -1,9 +1,9 @@
 import { resolve } from "@std/path";
+import { CniError } from "../cni/error.ts";
 import { DaemonClient } from "../daemon/client.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { socketPath } from "./flag_value.ts";
 import { parseDuration } from "./settings.ts";

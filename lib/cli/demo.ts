@@ -1,15 +1,15 @@
-import { withSignals } from "../plugin/signals.ts";
-import { type RunCommand, runCommand } from "../host/command.ts";
-import type { Io } from "../host/io.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { Podwire } from "../runtime/podwire.ts";
-import type { Sandbox } from "../sandbox/view.ts";
 import { CniError } from "../cni/error.ts";
 import { asResult } from "../cni/result.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { type RunCommand, runCommand } from "../host/command.ts";
+import type { Io } from "../host/io.ts";
+import { withSignals } from "../plugin/signals.ts";
+import type { Podwire } from "../runtime/podwire.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { drawPicture } from "./picture.ts";
-import { proveTraffic } from "./traffic.ts";
 import { openPodwire } from "./settings.ts";
+import { proveTraffic } from "./traffic.ts";
 
 /** `podwire demo` */
 export async function demo(input: CommandInput): Promise<number> {

@@ -1,6 +1,6 @@
-import { escapedInJson, oneLine, withoutLongWords } from "../host/terminal_text.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { CniError, ErrorKind } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { escapedInJson, oneLine, withoutLongWords } from "../host/terminal_text.ts";
 
 /** The exit code for each kind of error; 1 for the others. */
 const EXIT_CODES: Readonly<Partial<Record<ErrorKind, number>>> = {

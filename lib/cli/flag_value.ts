@@ -1,8 +1,8 @@
+import { CniError } from "../cni/error.ts";
+import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import { socketPathProblem } from "../host/socket.ts";
 import { refuseFrom } from "../pod/setting.ts";
 import { pair as readPair, positive as readPositive, withRule } from "../pod/setting_text.ts";
-import { CniError } from "../cni/error.ts";
-import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 
 // Values that several flags take. Each function also gets the flag, for its error to name.
 

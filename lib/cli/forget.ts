@@ -1,9 +1,9 @@
-import { oneLine } from "../host/log.ts";
 import type { ForgottenAttachment } from "../attachment/forget.ts";
-import { withSignals } from "../plugin/signals.ts";
-import { reportToJson } from "../runtime/json_view.ts";
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
+import { oneLine } from "../host/log.ts";
+import { withSignals } from "../plugin/signals.ts";
+import { reportToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";
 

@@ -1,10 +1,10 @@
-import { withSignals } from "../plugin/signals.ts";
-import { oneLine } from "../host/log.ts";
-import type { GcItem, GcReport } from "../gc/report.ts";
-import type { AttachmentName } from "../gc/verdict.ts";
-import { reportToJson } from "../runtime/json_view.ts";
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
+import type { GcItem, GcReport } from "../gc/report.ts";
+import type { AttachmentName } from "../gc/verdict.ts";
+import { oneLine } from "../host/log.ts";
+import { withSignals } from "../plugin/signals.ts";
+import { reportToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { containerId, interfaceName } from "./flag_value.ts";
 import { openPodwire } from "./settings.ts";

@@ -1,6 +1,6 @@
 import { resolve } from "@std/path";
-import { DEFAULTS } from "../runtime/podwire.ts";
 import { CniError } from "../cni/error.ts";
+import { DEFAULTS } from "../runtime/podwire.ts";
 import type { CommandInput } from "./command.ts";
 
 /**

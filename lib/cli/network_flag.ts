@@ -1,8 +1,8 @@
+import { CniError } from "../cni/error.ts";
 import type { WantedNetwork } from "../pod/request.ts";
 import { refuseFrom, settingsOf, type SettingTable, type SettingText, textsOf } from "../pod/setting.ts";
-import { SETTINGS } from "../pod/settings.ts";
 import { pair } from "../pod/setting_text.ts";
-import { CniError } from "../cni/error.ts";
+import { SETTINGS } from "../pod/settings.ts";
 
 /** Where a text comes from, and the settings that it may have. */
 interface Syntax {

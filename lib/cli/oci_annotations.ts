@@ -1,6 +1,4 @@
-import type { OciState } from "../sandbox/oci_state.ts";
-import type { SandboxContainer } from "../sandbox/container_record.ts";
-import type { SandboxRequest } from "../sandbox/request.ts";
+import { CniError } from "../cni/error.ts";
 import {
   type ReadTexts,
   refuseFrom,
@@ -10,7 +8,9 @@ import {
   type SettingText,
 } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
-import { CniError } from "../cni/error.ts";
+import type { SandboxContainer } from "../sandbox/container_record.ts";
+import type { OciState } from "../sandbox/oci_state.ts";
+import type { SandboxRequest } from "../sandbox/request.ts";
 import { wantedNetworkItems } from "./network_flag.ts";
 
 /** The beginning of the names of podwire's annotations. */

@@ -1,15 +1,15 @@
+import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import { runCommand } from "../host/command.ts";
 import { oneLine } from "../host/log.ts";
 import { sameNetns } from "../host/netns.ts";
 import { pidNamespace } from "../host/process.ts";
 import { NetnsGuard } from "../plugin/netns_guard.ts";
 import { withSignals } from "../plugin/signals.ts";
-import { decodeOciState, LONGEST_STATE, type OciState } from "../sandbox/oci_state.ts";
 import type { SandboxContainer } from "../sandbox/container_record.ts";
 import { callingRuntime } from "../sandbox/oci_runtime.ts";
+import { decodeOciState, LONGEST_STATE, type OciState } from "../sandbox/oci_state.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";

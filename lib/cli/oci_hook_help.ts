@@ -1,6 +1,6 @@
-import type { Command, OptionSpec } from "./command.ts";
 import type { SettingTable } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
+import type { Command, OptionSpec } from "./command.ts";
 import { type AnnotatedText, annotatedTexts } from "./oci_annotations.ts";
 import { LIMIT_OPTION, ruleOptions } from "./oci_rules.ts";
 

@@ -1,7 +1,7 @@
 import { join, resolve } from "@std/path";
-import { ensureDir, writeFileSynced } from "../host/file.ts";
 import { CniError } from "../cni/error.ts";
 import { type JsonObject, printJson } from "../cni/json.ts";
+import { ensureDir, writeFileSynced } from "../host/file.ts";
 import { type CommandInput, GLOBAL_OPTIONS, type OptionSpec } from "./command.ts";
 import { NETWORKS } from "./oci_annotations.ts";
 import { hookRules, LIMIT_OPTION, ruleOptions } from "./oci_rules.ts";

@@ -1,8 +1,8 @@
+import { CniError } from "../cni/error.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import { type Setting, type SettingTable, valueOf } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../cni/error.ts";
 import type { CommandInput, OptionSpec } from "./command.ts";
 
 /** The members of a sandbox beside its settings, each its own word of `--allow-annotation`. */

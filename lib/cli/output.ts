@@ -1,6 +1,6 @@
-import { withSignals } from "../plugin/signals.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { withSignals } from "../plugin/signals.ts";
 import type { CommandInput } from "./command.ts";
 
 /** Something that was made, and that the caller knows only from the result. */

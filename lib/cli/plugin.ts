@@ -1,6 +1,6 @@
 import { builtins } from "../builtin/mod.ts";
-import { runPlugin } from "../plugin/run_plugin.ts";
 import { CniError } from "../cni/error.ts";
+import { runPlugin } from "../plugin/run_plugin.ts";
 import type { CommandInput } from "./command.ts";
 import { PLUGIN_ENVIRONMENT } from "./settings.ts";
 

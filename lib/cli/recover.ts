@@ -1,8 +1,8 @@
+import { printJson } from "../cni/json.ts";
 import { oneLine } from "../host/log.ts";
 import { withSignals } from "../plugin/signals.ts";
-import type { RecoveryItem, RecoveryProgress } from "../sandbox/recovery_report.ts";
 import { reportToJson } from "../runtime/json_view.ts";
-import { printJson } from "../cni/json.ts";
+import type { RecoveryItem, RecoveryProgress } from "../sandbox/recovery_report.ts";
 import type { CommandInput } from "./command.ts";
 import { logger, openPodwire } from "./settings.ts";
 

@@ -1,7 +1,7 @@
+import { type JsonObject, printJson } from "../cni/json.ts";
 import { oneLine } from "../host/log.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { RepairItem } from "../sandbox/repair.ts";
-import { type JsonObject, printJson } from "../cni/json.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./settings.ts";
 

@@ -1,15 +1,15 @@
+import { CniError } from "../cni/error.ts";
 import { parseCniArgs } from "../plugin/invocation.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import { refuseFrom, settingsOf, type SettingTable, textsOf } from "../pod/setting.ts";
 import { SETTINGS, validateSettings } from "../pod/settings.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
-import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
 import { pair, positive } from "./flag_value.ts";
-import { wantedNetworks } from "./network_flag.ts";
 import { netnsPath } from "./netns_path.ts";
+import { wantedNetworks } from "./network_flag.ts";
 import { writeOrUndo } from "./output.ts";
 import { printSandbox } from "./sandbox_text.ts";
 import { openPodwire } from "./settings.ts";

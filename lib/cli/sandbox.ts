@@ -1,9 +1,9 @@
-import { withSignals } from "../plugin/signals.ts";
-import { runAttachedInside } from "../host/netns.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError } from "../cni/error.ts";
-import { sandboxToJson } from "../runtime/json_view.ts";
 import { printJson } from "../cni/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { runAttachedInside } from "../host/netns.ts";
+import { withSignals } from "../plugin/signals.ts";
+import { sandboxToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";

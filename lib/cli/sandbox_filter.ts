@@ -1,6 +1,6 @@
+import { CniError } from "../cni/error.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
 import { SANDBOX_STATES } from "../sandbox/view.ts";
-import { CniError } from "../cni/error.ts";
 import { pair } from "./flag_value.ts";
 
 /**

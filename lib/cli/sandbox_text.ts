@@ -1,11 +1,11 @@
-import { oneLine } from "../host/log.ts";
-import type { Sandbox } from "../sandbox/view.ts";
-import type { CniError } from "../cni/error.ts";
-import { sandboxToJson } from "../runtime/json_view.ts";
 import { parseCidr } from "../cni/address.ts";
 import { defaultRoutesOf } from "../cni/default_route.ts";
+import type { CniError } from "../cni/error.ts";
 import { type JsonObject, printJson } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
+import { oneLine } from "../host/log.ts";
+import { sandboxToJson } from "../runtime/json_view.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
 import { table } from "./table.ts";

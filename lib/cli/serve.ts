@@ -1,10 +1,10 @@
 import { resolve } from "@std/path";
+import { CniError } from "../cni/error.ts";
+import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
+import { unitFile } from "../daemon/unit.ts";
 import { runCommand, withSystemDirs } from "../host/command.ts";
 import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
-import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
-import { unitFile } from "../daemon/unit.ts";
-import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 import { networkName, pair, positive, socketPath } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";

@@ -1,11 +1,11 @@
 import { resolve } from "@std/path";
+import { CniError } from "../cni/error.ts";
 import { createLogger, LOG_FORMATS, LOG_LEVELS, type Logger, type LogLevel } from "../host/log.ts";
 import { processTracer } from "../host/telemetry.ts";
+import type { Timeouts } from "../plugin/deadline.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/locate.ts";
-import type { Timeouts } from "../plugin/deadline.ts";
 import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime/podwire.ts";
-import { CniError } from "../cni/error.ts";
 import type { CommandInput } from "./command.ts";
 
 /** Variables that plugins get by default. `LC_*` is an open set, so the usual members are listed. */

@@ -1,9 +1,9 @@
+import { parseCniArgs } from "../plugin/invocation.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import { isRejectedFile } from "../readiness/status_target.ts";
-import { parseCniArgs } from "../plugin/invocation.ts";
-import { capabilityArgs } from "./attachment.ts";
 import { statusToJson } from "../runtime/json_view.ts";
+import { capabilityArgs } from "./attachment.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { openPodwire, parseDuration } from "./settings.ts";

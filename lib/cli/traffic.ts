@@ -1,6 +1,6 @@
+import { CniError } from "../cni/error.ts";
 import { type RunCommand, runOk } from "../host/command.ts";
 import { runInside } from "../host/netns.ts";
-import { CniError } from "../cni/error.ts";
 
 const PORT = 7704;
 const LIMIT_SECONDS = 10;

@@ -1,9 +1,9 @@
-import type { Logger } from "../host/log.ts";
+import { delay } from "../async/wait.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
+import type { Logger } from "../host/log.ts";
 import { type ConnectionLimits, type Handle, HttpConnection } from "./http_connection.ts";
 import { printHead } from "./http_message.ts";
 import type { ByteStream } from "./inbox.ts";
-import { delay } from "../async/wait.ts";
 
 /** Where connections come from. */
 export interface Listener {

@@ -1,9 +1,9 @@
+import { delay } from "../async/wait.ts";
 import { CniError } from "../cni/error.ts";
 import { formatPath, type Json, MAX_DEPTH, parseJson, positionOf } from "../cni/json.ts";
+import { readShape, type Shape, type ValidationError } from "../cni/shape.ts";
 import { HttpError } from "./http_error.ts";
 import type { HttpRequest } from "./http_message.ts";
-import { readShape, type Shape, type ValidationError } from "../cni/shape.ts";
-import { delay } from "../async/wait.ts";
 
 /** Limits for a request body. */
 export interface BodyLimits {

@@ -1,13 +1,13 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { delay } from "../async/wait.ts";
 import { repeat } from "../async/repeat.ts";
+import { delay } from "../async/wait.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { descriptorLimit } from "../host/descriptors.ts";
 import type { Logger } from "../host/log.ts";
 import type { ServiceManager } from "../host/service_manager.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
+import { type LiveOptions, LiveRuntime } from "../runtime/live.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import { type LiveOptions, LiveRuntime } from "../runtime/live.ts";
 import { DaemonEvents } from "./daemon_events.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";

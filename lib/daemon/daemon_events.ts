@@ -1,6 +1,6 @@
 import type { Logger } from "../host/log.ts";
-import type { LiveRuntime } from "../runtime/live.ts";
 import { entryToJson, statusToJson } from "../runtime/json_view.ts";
+import type { LiveRuntime } from "../runtime/live.ts";
 import { EventHub } from "./event_hub.ts";
 import { RecordWatch } from "./record_watch.ts";
 

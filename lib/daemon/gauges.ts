@@ -1,11 +1,11 @@
 import { type Clock, systemClock } from "../async/clock.ts";
-import type { Locks } from "../state/locks.ts";
-import type { FailedIndex } from "../state/failed_index.ts";
 import { inParallel } from "../async/parallel.ts";
-import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
-import type { NetworkStatus } from "../readiness/status.ts";
-import type { CatalogEntry } from "../catalog/entry.ts";
 import { settled } from "../async/wait.ts";
+import type { CatalogEntry } from "../catalog/entry.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
+import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import type { Locks } from "../state/locks.ts";
 
 /** Number of attachments by state, and since when the oldest one that could not be removed has failed. */
 export interface AttachmentCounts {

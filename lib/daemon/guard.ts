@@ -1,5 +1,5 @@
-import type { Logger } from "../host/log.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
+import type { Logger } from "../host/log.ts";
 
 /** Options of {@linkcode guardProcess}. */
 export interface GuardOptions {

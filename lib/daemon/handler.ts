@@ -1,9 +1,9 @@
-import type { Logger } from "../host/log.ts";
 import { CniError } from "../cni/error.ts";
+import type { Logger } from "../host/log.ts";
 import { readBody } from "./body.ts";
+import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.ts";
 import { type HttpRequest, isHttpMethod } from "./http_message.ts";
 import { printed } from "./printed.ts";
-import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
 

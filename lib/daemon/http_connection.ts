@@ -1,3 +1,4 @@
+import { delay, settled } from "../async/wait.ts";
 import { CniError } from "../cni/error.ts";
 import {
   BadMessage,
@@ -10,7 +11,6 @@ import {
   urlOf,
 } from "./http_message.ts";
 import { type ByteStream, Inbox, type InboxEnd } from "./inbox.ts";
-import { delay, settled } from "../async/wait.ts";
 
 /** How long a connection waits for its client, in milliseconds. */
 export interface ConnectionLimits {

@@ -1,5 +1,5 @@
-import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError, type ErrorKind } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { BadMessage } from "./http_message.ts";
 
 /** Statuses by the kind of the error; 500 for the others. Only the log shows 499: the client has left. */

@@ -1,8 +1,8 @@
 import { type Clock, systemClock } from "../async/clock.ts";
-import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
 import { FILE_STATUSES } from "../catalog/entry.ts";
 import type { LockWaitEvent, Observer, OperationEvent, PluginCallEvent } from "../plugin/instrumentation.ts";
 import { SANDBOX_STATES } from "../sandbox/view.ts";
+import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
 import { Counter, Histogram, type Labels, type Sample, writeGauge } from "./exposition.ts";
 import { GAUGE_PARTS, type GaugeValues } from "./gauges.ts";
 import type { ServedRequest } from "./handler.ts";

@@ -1,14 +1,14 @@
+import { backoffMs } from "../async/backoff.ts";
 import type { CallOptions } from "../async/call_options.ts";
 import { type Clock, systemClock } from "../async/clock.ts";
-import type { Logger } from "../host/log.ts";
-import { backoffMs } from "../async/backoff.ts";
 import { inParallel } from "../async/parallel.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { SandboxRequest } from "../sandbox/request.ts";
-import type { WarmSandbox, WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
-import type { Sandbox } from "../sandbox/view.ts";
-import { CniError } from "../cni/error.ts";
 import { delay } from "../async/wait.ts";
+import { CniError } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { Logger } from "../host/log.ts";
+import type { SandboxRequest } from "../sandbox/request.ts";
+import type { Sandbox } from "../sandbox/view.ts";
+import type { WarmSandbox, WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
 
 /** Which sandboxes are kept ready. */
 export interface PoolSizes {

@@ -1,15 +1,15 @@
+import { repeat } from "../async/repeat.ts";
+import { isCniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 import { ensureDir, statOf } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId } from "../host/netns.ts";
-import { repeat } from "../async/repeat.ts";
 import { watchDirs } from "../host/watch.ts";
+import { attachmentToJson, sandboxToJson } from "../runtime/json_view.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import { attachmentKey } from "../state/attachment_key.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import { messageOf } from "../errors/to_cni_error.ts";
-import type { Sandbox } from "../sandbox/view.ts";
-import { attachmentToJson, sandboxToJson } from "../runtime/json_view.ts";
-import { isCniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
 
 /** Options of {@linkcode RecordWatch}. */
 export interface RecordWatchOptions {

@@ -1,6 +1,6 @@
 import type { JsonObject } from "../cni/json.ts";
-import type { HttpMethod } from "./http_message.ts";
 import type { Shape } from "../cni/shape.ts";
+import type { HttpMethod } from "./http_message.ts";
 
 /** The response of a route. */
 export interface Answer {

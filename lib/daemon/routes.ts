@@ -1,8 +1,5 @@
+import { CniError } from "../cni/error.ts";
 import type { Logger } from "../host/log.ts";
-import type { SandboxFilter } from "../sandbox/filter.ts";
-import type { RunOptions, SandboxRequest } from "../sandbox/request.ts";
-import type { Sandboxes } from "../sandbox/sandbox.ts";
-import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import {
   attachmentToJson,
   entryToJson,
@@ -11,10 +8,13 @@ import {
   statusToJson,
 } from "../runtime/json_view.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
-import { CniError } from "../cni/error.ts";
+import type { SandboxFilter } from "../sandbox/filter.ts";
+import type { RunOptions, SandboxRequest } from "../sandbox/request.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
+import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import type { DaemonEvents } from "./daemon_events.ts";
-import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
+import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
 
 /** What the routes work with. */

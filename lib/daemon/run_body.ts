@@ -1,8 +1,3 @@
-import type { WantedNetworks } from "../pod/request.ts";
-import type { Setting, SettingTable } from "../pod/setting.ts";
-import { TEXT_MAP } from "../pod/setting_shape.ts";
-import { SETTINGS } from "../pod/settings.ts";
-import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
 import type { JsonPath } from "../cni/json.ts";
 import {
   either,
@@ -18,6 +13,11 @@ import {
   text,
   ValidationError,
 } from "../cni/shape.ts";
+import type { WantedNetworks } from "../pod/request.ts";
+import type { Setting, SettingTable } from "../pod/setting.ts";
+import { TEXT_MAP } from "../pod/setting_shape.ts";
+import { SETTINGS } from "../pod/settings.ts";
+import { LARGEST_ATTEMPT, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
 
 const LARGEST_PID = 2 ** 22;
 

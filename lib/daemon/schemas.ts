@@ -1,11 +1,11 @@
-import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
-import { STATUS_REASONS } from "../readiness/status.ts";
-import { DEFAULT_REASONS, FILE_STATUSES } from "../catalog/entry.ts";
-import { SANDBOX_STATES } from "../sandbox/view.ts";
 import { FORGET_OUTCOMES } from "../attachment/forget.ts";
-import { REPAIR_KINDS } from "../sandbox/repair.ts";
+import { DEFAULT_REASONS, FILE_STATUSES } from "../catalog/entry.ts";
 import { ERROR_KINDS } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
+import { STATUS_REASONS } from "../readiness/status.ts";
+import { REPAIR_KINDS } from "../sandbox/repair.ts";
+import { SANDBOX_STATES } from "../sandbox/view.ts";
+import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
 
 // The objects of the answers as JSON Schema. Each says which members are always there; there may be more.
 

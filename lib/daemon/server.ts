@@ -1,9 +1,9 @@
-import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
-import { HostError } from "../host/command.ts";
-import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
 import { settled } from "../async/wait.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
+import { HostError } from "../host/command.ts";
+import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
+import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
 
 /** Options of {@linkcode SocketServer}. */
 export interface SocketServerOptions extends AcceptorOptions {

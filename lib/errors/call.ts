@@ -1,5 +1,5 @@
-import type { CniErrorOptions } from "../cni/error.ts";
 import type { CallOptions } from "../async/call_options.ts";
+import type { CniErrorOptions } from "../cni/error.ts";
 import { withCniErrors } from "./to_cni_error.ts";
 
 /**

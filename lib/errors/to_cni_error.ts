@@ -1,3 +1,4 @@
+import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../cni/error.ts";
 import { HostError } from "../host/command.ts";
 import {
   isPermissionDenied,
@@ -6,7 +7,6 @@ import {
   restrictedPath,
   type WantedPermissions,
 } from "../host/permissions.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES, isBlank } from "../cni/error.ts";
 
 /**
  * Converts a thrown value to a {@linkcode CniError} with a context.

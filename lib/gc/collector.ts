@@ -1,10 +1,8 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import { resolvePods, validateSelection } from "./verdict.ts";
+import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import { removeDamaged } from "./damaged.ts";
 import type { DamagedRecords } from "./damaged_attachments.ts";
-import { removeStale, type StaleContext } from "./stale.ts";
 import { HungPlugins } from "./hung.ts";
 import {
   addToReport,
@@ -14,7 +12,9 @@ import {
   type HostSweep,
   type Sweep,
 } from "./report.ts";
+import { removeStale, type StaleContext } from "./stale.ts";
 import { type NotifyContext, notifyPlugins } from "./verb.ts";
+import { resolvePods, validateSelection } from "./verdict.ts";
 
 /** How long a sweep waits, in addition to the timeout of an ADD, for the moment in which it may notify the plugins. */
 export const WAIT_BEYOND_ADD_MS = 30_000;

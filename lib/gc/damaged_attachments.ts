@@ -1,20 +1,20 @@
+import type { Attachments } from "../attachment/attachments.ts";
+import type { CniError } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { CniError } from "../cni/error.ts";
-import type { Attachments } from "../attachment/attachments.ts";
 import type {
   AttachmentKey,
   AttachmentRecord,
   AttachmentStore,
   DamagedAttachment,
 } from "../state/attachment_store.ts";
-import { parseRecorded } from "../state/recorded_config.ts";
-import type { LostAttachment, LostAttachments } from "../state/lost_attachments.ts";
-import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { NEWER, readableMember } from "../state/checksummed.ts";
+import type { LostAttachment, LostAttachments } from "../state/lost_attachments.ts";
 import { parseOwner, sandboxOwner } from "../state/owner.ts";
+import { parseRecorded } from "../state/recorded_config.ts";
+import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { isShortened, isShortNameOf } from "../state/short_name.ts";
 
 /** The dependencies of {@linkcode DamagedRecords}. */

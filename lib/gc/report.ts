@@ -1,8 +1,8 @@
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniError } from "../cni/error.ts";
-import type { GcFacts, GcSelection, KnownPods } from "./verdict.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
+import type { GcFacts, GcSelection, KnownPods } from "./verdict.ts";
 
 /** What a sweep or a recovery found and did, while it is being written. */
 export interface SweepReport<Item> {

@@ -1,9 +1,12 @@
-import type { RunningPrograms } from "../host/running_programs.ts";
+import { inParallel } from "../async/parallel.ts";
+import type { Attachments } from "../attachment/attachments.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunningPrograms } from "../host/running_programs.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { NEWER } from "../state/checksummed.ts";
 import { tryContainerLock } from "../state/container_locks.ts";
 import type { Locks } from "../state/locks.ts";
 import { parseOwner } from "../state/owner.ts";
-import { attachmentVerdict, type Verdict } from "./verdict.ts";
 import {
   addToReport,
   attachmentItem,
@@ -14,10 +17,7 @@ import {
   type Sweep,
   UNDER_WAY,
 } from "./report.ts";
-import type { Attachments } from "../attachment/attachments.ts";
-import { inParallel } from "../async/parallel.ts";
-import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import { NEWER } from "../state/checksummed.ts";
+import { attachmentVerdict, type Verdict } from "./verdict.ts";
 
 /** The dependencies of {@linkcode removeStale}. */
 export interface StaleContext {

@@ -1,20 +1,20 @@
-import { type Lock, LONGEST_WAIT_MS } from "../host/lock.ts";
-import { Deadline } from "../plugin/deadline.ts";
-import type { PluginRunner } from "../plugin/exec.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { VersionProbe } from "../plugin/versions.ts";
+import { delay } from "../async/wait.ts";
+import { gcChain, hasStatusAndGc } from "../attachment/status_gc_chain.ts";
+import { negotiate } from "../attachment/version_negotiation.ts";
 import type { NetworkConfigList, PluginConfig, ValidAttachment } from "../cni/config.ts";
 import { CniError, isCniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
-import type { Locks } from "../state/locks.ts";
-import type { HungPlugins } from "./hung.ts";
-import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./verdict.ts";
-import { listIfReadable, type Sweep } from "./report.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { type Lock, LONGEST_WAIT_MS } from "../host/lock.ts";
+import { Deadline } from "../plugin/deadline.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
+import type { VersionProbe } from "../plugin/versions.ts";
 import type { AttachmentIndex, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { Locks } from "../state/locks.ts";
 import type { CacheListing, ResultCache } from "../state/result_cache.ts";
-import { negotiate } from "../attachment/version_negotiation.ts";
-import { gcChain, hasStatusAndGc } from "../attachment/status_gc_chain.ts";
-import { delay } from "../async/wait.ts";
+import type { HungPlugins } from "./hung.ts";
+import { listIfReadable, type Sweep } from "./report.ts";
+import { type AttachmentName, attachmentsNamed, validAttachmentsOf } from "./verdict.ts";
 
 /** The dependencies of {@linkcode notifyPlugins}. */
 export interface NotifyContext {

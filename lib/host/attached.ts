@@ -1,7 +1,7 @@
-import { DEFAULT_PATH, signalChild, type SignalName } from "./launch.ts";
-import { type ProgramStart, withoutInherited } from "./inherited.ts";
-import { findProgram, withSystemDirs } from "./search_path.ts";
 import { settled } from "../async/wait.ts";
+import { type ProgramStart, withoutInherited } from "./inherited.ts";
+import { DEFAULT_PATH, signalChild, type SignalName } from "./launch.ts";
+import { findProgram, withSystemDirs } from "./search_path.ts";
 
 /** A program that takes over the terminal. */
 export interface AttachedRequest {

@@ -1,8 +1,8 @@
+import { delay, settled } from "../async/wait.ts";
 import { Capture, LineSplitter } from "./capture.ts";
 import { DEFAULT_PATH, GroupChild, withSystemDirs } from "./launch.ts";
 import { PROCESS_TABLE } from "./process_table.ts";
 import { Strays } from "./strays.ts";
-import { delay, settled } from "../async/wait.ts";
 
 export { DEFAULT_PATH, withSystemDirs };
 

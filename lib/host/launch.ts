@@ -1,8 +1,8 @@
 import { denoRules } from "./deno_rules.ts";
-import { programFormat } from "./program_format.ts";
-import { DEFAULT_PATH } from "./search_path.ts";
 import { failedStart, startError, withoutInherited } from "./inherited.ts";
 import { inOwnSession, setsidMessage } from "./own_session.ts";
+import { programFormat } from "./program_format.ts";
+import { DEFAULT_PATH } from "./search_path.ts";
 
 /** The name of a signal, such as `SIGTERM`. */
 export type SignalName = Deno.Signal;

@@ -1,6 +1,6 @@
-import { ensureDir, removeIfThere } from "./file.ts";
 import { dirname } from "@std/path/posix";
 import { delay } from "../async/wait.ts";
+import { ensureDir, removeIfThere } from "./file.ts";
 
 /** Options of {@linkcode tryLockFile}. */
 export interface TryLockOptions {

@@ -1,3 +1,5 @@
+import { dirname } from "@std/path/posix";
+import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
 import {
   type CommandOutcome,
   type CommandRequest,
@@ -6,11 +8,9 @@ import {
   runCommand,
   runOk,
 } from "./command.ts";
-import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
 import { ensureDir, listDir, removeIfThere } from "./file.ts";
 import { type Lock, lockFile } from "./lock.ts";
 import { linkTarget, statOf } from "./stat.ts";
-import { dirname } from "@std/path/posix";
 
 /** Options of the functions that change or enter network namespaces. */
 export interface NetnsOptions {

@@ -1,5 +1,5 @@
-import { DEFAULT_PATH, findProgram } from "./search_path.ts";
 import { mayRun, type ProgramStart } from "./inherited.ts";
+import { DEFAULT_PATH, findProgram } from "./search_path.ts";
 
 /** The name of `setsid` in its message that it could not become the program. */
 const NAME = "setsid";

@@ -1,8 +1,8 @@
+import { delay } from "../async/wait.ts";
 import { DEFAULT_PATH, HostError, type RunCommand, runCommand } from "./command.ts";
 import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
-import { delay } from "../async/wait.ts";
 
 /** The variable that marks a program that podwire started, and the programs that it starts. */
 export const CALL_VARIABLE = "PODWIRE_CALL";

@@ -1,7 +1,7 @@
-import { type FileStat, statOf } from "../host/file.ts";
-import { permissionFlag } from "../host/permissions.ts";
 import { CniError } from "../cni/error.ts";
 import { validatePluginType } from "../cni/name.ts";
+import { type FileStat, statOf } from "../host/file.ts";
+import { permissionFlag } from "../host/permissions.ts";
 import { requireSafeFile } from "./safety.ts";
 
 /**

@@ -1,6 +1,6 @@
-import type { Span, SpanAttributes, Tracer } from "../host/telemetry.ts";
 import type { ErrorKind } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { Span, SpanAttributes, Tracer } from "../host/telemetry.ts";
 import type { Verb } from "./invocation.ts";
 
 /** How something ended: `ok`, or with an error of that kind. */

@@ -1,6 +1,6 @@
+import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
 import { netnsId } from "../host/netns.ts";
 import { ownNetnsId } from "../host/own_netns.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
 
 /** The variable with which a caller allows its own namespace. */
 export const NETNS_OVERRIDE = "CNI_NETNS_OVERRIDE";

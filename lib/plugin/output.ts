@@ -1,7 +1,7 @@
-import type { CommandOutcome } from "../host/command.ts";
 import { CniError, type CniErrorOptions, ERROR_CODES, type ErrorKind, isBlank } from "../cni/error.ts";
 import { isObject, type Json, numberOf, parseJson } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { CommandOutcome } from "../host/command.ts";
 
 const QUOTE_LENGTH = 200;
 const STDERR_TAIL = 4_000;

@@ -1,4 +1,5 @@
 import type { CallOptions } from "../async/call_options.ts";
+import { abortable } from "../async/wait.ts";
 import { withSystemDirs } from "../host/command.ts";
 import type { Io } from "../host/io.ts";
 import { permissionFlag } from "../host/permissions.ts";
@@ -7,7 +8,6 @@ import type { FindPluginOptions } from "./find.ts";
 import { decodeEnvironment } from "./invocation.ts";
 import { type BuiltinTable, type Delegate, type Plugin, servePlugin } from "./serve.ts";
 import { withSignals } from "./signals.ts";
-import { abortable } from "../async/wait.ts";
 
 /** Functions that a plugin needs of its process; `processIo()` returns them. */
 export type PluginProcess = Pick<Io, "env" | "readStdin" | "write" | "writeError" | "onSignal">;

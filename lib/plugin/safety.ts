@@ -1,5 +1,5 @@
-import { type FileSafetyOptions, unsafeFile } from "../host/file_safety.ts";
 import { CniError, ERROR_CODES, type ErrorKind } from "../cni/error.ts";
+import { type FileSafetyOptions, unsafeFile } from "../host/file_safety.ts";
 
 /** A path that must be safe, and the wording of the error if it is not. */
 export interface TrustedPath extends FileSafetyOptions {

@@ -1,11 +1,11 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../cni/version.ts";
-import { validateNetworkName } from "../cni/name.ts";
 import { type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
-import { anyObject, anyText, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
+import { validateNetworkName } from "../cni/name.ts";
 import { asResult, convertResult, decodePrevResult, type Result } from "../cni/result.ts";
-import { type RunCommand, runCommand } from "../host/command.ts";
+import { anyObject, anyText, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
+import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../cni/version.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
+import { type RunCommand, runCommand } from "../host/command.ts";
 import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
 

@@ -1,5 +1,5 @@
-import type { Io } from "../host/io.ts";
 import { CniError } from "../cni/error.ts";
+import type { Io } from "../host/io.ts";
 
 /**
  * Runs `body` with a signal that fires at SIGINT, SIGTERM or SIGHUP. A second one ends the process

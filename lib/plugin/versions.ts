@@ -1,13 +1,13 @@
-import { statOf } from "../host/file.ts";
+import { SingleFlight } from "../async/single_flight.ts";
 import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import { type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { anyText, listOf, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
-import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
-import type { PluginCall } from "./call.ts";
-import type { PluginRunner } from "./exec.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import { SingleFlight } from "../async/single_flight.ts";
+import { statOf } from "../host/file.ts";
+import type { PluginCall } from "./call.ts";
+import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
+import type { PluginRunner } from "./exec.ts";
 
 /** What a plugin answered to VERSION. */
 export interface PluginVersions {

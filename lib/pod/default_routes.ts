@@ -1,7 +1,4 @@
-import type { RunCommand } from "../host/command.ts";
-import { ipBatch, ipBatchJson } from "../host/ip_batch.ts";
 import { parseIp } from "../cni/address.ts";
-import { CniError } from "../cni/error.ts";
 import {
   type DefaultRoute,
   defaultRoutesOf,
@@ -11,8 +8,11 @@ import {
   gatewayOf,
   withDefaultRoute,
 } from "../cni/default_route.ts";
+import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
+import type { RunCommand } from "../host/command.ts";
+import { ipBatch, ipBatchJson } from "../host/ip_batch.ts";
 import { type KernelRoute, type NextHop, parseKernelRoutes } from "./kernel_route.ts";
 import { normalIp, type PlannedAttachment } from "./request.ts";
 

@@ -1,7 +1,7 @@
 import { findForeignAddress } from "../cni/loopback_address.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { type LinkAddress, type LinkInfo, showLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { LoopbackOptions } from "./loopback.ts";
 
 /** An interface of a pod as the kernel shows it. */

@@ -1,11 +1,11 @@
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { findForeignAddress } from "../cni/loopback_address.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { HostError, type RunCommand } from "../host/command.ts";
 import { ipBatchJson } from "../host/ip_batch.ts";
 import type { IpOptions } from "../host/ip_command.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { findForeignAddress } from "../cni/loopback_address.ts";
 
 /** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {

@@ -1,12 +1,12 @@
-import type { RunCommand } from "../host/command.ts";
-import { findLink } from "../host/link_info.ts";
 import type { Attachments, AttachRequest } from "../attachment/attachments.ts";
-import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import type { ResultCache } from "../state/result_cache.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunCommand } from "../host/command.ts";
+import { findLink } from "../host/link_info.ts";
+import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { ResultCache } from "../state/result_cache.ts";
 import { settleDefaultRoutes } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
 

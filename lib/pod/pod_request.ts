@@ -1,5 +1,5 @@
-import type { CniArgs } from "../plugin/invocation.ts";
 import type { JsonObject } from "../cni/json.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
 import type { PortProtocol } from "../state/host_port.ts";
 
 /** A port of the host that leads to one of the pod. */

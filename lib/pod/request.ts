@@ -1,11 +1,11 @@
-import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../state/host_port.ts";
-import type { CniArgs } from "../plugin/invocation.ts";
+import type { Catalog } from "../catalog/catalog.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateContainerId, validateNewCniArg } from "../cni/name.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
+import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../state/host_port.ts";
 import { capabilityArgs } from "./capability_args.ts";
-import type { Catalog } from "../catalog/catalog.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";

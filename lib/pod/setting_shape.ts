@@ -1,4 +1,4 @@
-import type { CniArgs } from "../plugin/invocation.ts";
+import type { JsonPath } from "../cni/json.ts";
 import {
   either,
   integer,
@@ -11,9 +11,9 @@ import {
   trueOnly,
   ValidationError,
 } from "../cni/shape.ts";
-import type { RefuseText } from "./setting.ts";
-import type { JsonPath } from "../cni/json.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
 import { PROTOCOLS } from "../state/host_port.ts";
+import type { RefuseText } from "./setting.ts";
 import { LAST_PORT, MOST_BITS } from "./setting_rules.ts";
 import { anyPortMapping, pair } from "./setting_text.ts";
 

@@ -1,11 +1,11 @@
+import type { JsonObject } from "../cni/json.ts";
+import { anyText, flag, lenient, mapOf, mapped, oneOf, openObjectOf, type Shape } from "../cni/shape.ts";
+import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
 import { ensureDir, readTextIfThere, setAside, UnreadableFileError, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { decodeChecksummed, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
-import { STATUS_REASONS } from "./status.ts";
-import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
-import type { JsonObject } from "../cni/json.ts";
-import { anyText, flag, lenient, mapOf, mapped, oneOf, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { ReadyCondition } from "./condition.ts";
+import { STATUS_REASONS } from "./status.ts";
 
 const KIND = "podwire.readiness.v1";
 

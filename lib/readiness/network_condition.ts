@@ -1,7 +1,7 @@
 import type { Clock } from "../async/clock.ts";
-import type { NetworkAnswer, NetworkStatus } from "./status.ts";
 import type { CniError } from "../cni/error.ts";
 import { conditionAfter, type ReadyCondition } from "./condition.ts";
+import type { NetworkAnswer, NetworkStatus } from "./status.ts";
 import { statusOf, type StatusTarget } from "./status_target.ts";
 
 /** Options of {@linkcode NetworkCondition}. */

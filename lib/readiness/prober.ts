@@ -1,8 +1,8 @@
-import type { NetworkAnswer } from "./status.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { NetworkAnswer } from "./status.ts";
 import { MAX_CONCURRENT_PROBES, type ProbeNetwork } from "./status_check.ts";
 
 /** Resolves when the probe ends, with the reason if the network could not be asked. Never rejects. */

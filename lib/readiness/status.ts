@@ -1,9 +1,9 @@
-import { Deadline } from "../plugin/deadline.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
+import { type PluginFacts, requirePluginsForStatus } from "../attachment/plugins_for_status.ts";
+import { hasStatusAndGc, statusChain } from "../attachment/status_gc_chain.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { type CniError, ERROR_CODES } from "../cni/error.ts";
-import { hasStatusAndGc, statusChain } from "../attachment/status_gc_chain.ts";
-import { type PluginFacts, requirePluginsForStatus } from "../attachment/plugins_for_status.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { Deadline } from "../plugin/deadline.ts";
 
 /**
  * Why a network is not ready, as a word that programs can compare.

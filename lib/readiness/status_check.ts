@@ -1,10 +1,10 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { type Clock, systemClock } from "../async/clock.ts";
-import type { NetworkAnswer, NetworkStatus } from "./status.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import type { ReadinessMemory } from "./memory.ts";
 import { conditionAfter, graceOf, type ReadyCondition } from "./condition.ts";
+import type { ReadinessMemory } from "./memory.ts";
+import type { NetworkAnswer, NetworkStatus } from "./status.ts";
 import { statusOf, type StatusTarget } from "./status_target.ts";
 
 /** Asks the plugins of a network. */

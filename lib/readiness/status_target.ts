@@ -1,9 +1,9 @@
-import { failed, type NetworkAnswer, type NetworkStatus } from "./status.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import type { NetworkConfigList } from "../cni/config.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { failed, type NetworkAnswer, type NetworkStatus } from "./status.ts";
 
 /** Something in a catalog that has a status: a network whose plugins are asked, or something with a fixed answer. */
 export type StatusTarget =

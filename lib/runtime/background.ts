@@ -1,8 +1,8 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { repeat } from "../async/repeat.ts";
 import { Retrier } from "../attachment/retry.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { CatalogSource } from "../catalog/source.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeContext } from "./context.ts";
 

@@ -1,10 +1,10 @@
-import type { Logger } from "../host/log.ts";
-import type { AttachmentStore } from "../state/attachment_store.ts";
-import type { StateFormat } from "../state/state_format.ts";
 import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
 import { CatalogOnDemand } from "../catalog/on_demand.ts";
 import { CatalogReader } from "../catalog/reader.ts";
 import { CatalogWatch } from "../catalog/watch.ts";
+import type { Logger } from "../host/log.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import type { StateFormat } from "../state/state_format.ts";
 import type { CatalogContext } from "./context.ts";
 import { DEFAULTS, type RuntimeOptions } from "./options.ts";
 

@@ -1,12 +1,12 @@
 import type { ForgetReport } from "../attachment/forget.ts";
-import type { GcReport } from "../gc/report.ts";
-import type { AttachmentRecord } from "../state/attachment_store.ts";
-import type { NetworkStatus } from "../readiness/status.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
+import type { Json, JsonObject } from "../cni/json.ts";
+import type { GcReport } from "../gc/report.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
 import type { RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { RepairReport } from "../sandbox/repair.ts";
 import type { Sandbox } from "../sandbox/view.ts";
-import type { Json, JsonObject } from "../cni/json.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
 
 // The objects that `--json` prints and the daemon returns. Each has every member of its contract.
 

@@ -1,8 +1,8 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { call } from "../errors/call.ts";
 import { ContainerWatch } from "../sandbox/container_watch.ts";
-import { type InfraEnded, InfraWatch } from "../sandbox/infra_watch.ts";
 import { isDamaged } from "../sandbox/damaged_record.ts";
+import { type InfraEnded, InfraWatch } from "../sandbox/infra_watch.ts";
 import { isInTransition } from "../sandbox/record.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { WarmSandboxes } from "../sandbox/warm_sandboxes.ts";

@@ -1,8 +1,8 @@
 import type { AttachRequest } from "../attachment/attachments.ts";
-import { hasValidNames } from "../state/attachment_key.ts";
+import type { Catalog } from "../catalog/catalog.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { isCniError } from "../cni/error.ts";
-import type { Catalog } from "../catalog/catalog.ts";
+import { hasValidNames } from "../state/attachment_key.ts";
 import type { RuntimeContext } from "./context.ts";
 
 /** A network: its name in the configuration directory, or its configuration. */

@@ -2,8 +2,8 @@ import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { Tracer } from "../host/telemetry.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
-import type { BuiltinPolicy } from "../plugin/locate.ts";
 import type { Observer } from "../plugin/instrumentation.ts";
+import type { BuiltinPolicy } from "../plugin/locate.ts";
 
 /** The directories and settings of an installation. All paths are absolute. */
 export interface RuntimeOptions {

@@ -1,5 +1,5 @@
-import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { SandboxContext } from "../sandbox/context.ts";
 import { SandboxCreator } from "../sandbox/create.ts";
 import { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";

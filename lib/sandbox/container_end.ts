@@ -1,11 +1,11 @@
+import { inParallel } from "../async/parallel.ts";
 import type { RunCommand } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
 import { netnsProcesses } from "../host/netns.ts";
 import { isRunning, pidNamespace, type ProcessState, readProcesses } from "../host/process.ts";
-import { inParallel } from "../async/parallel.ts";
-import { hasContainer } from "./oci_runtime.ts";
 import type { SandboxContainer } from "./container_record.ts";
 import type { SandboxContext } from "./context.ts";
+import { hasContainer } from "./oci_runtime.ts";
 import type { SandboxRecord } from "./record.ts";
 
 const READS_AT_ONCE = 16;

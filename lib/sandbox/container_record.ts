@@ -1,3 +1,6 @@
+import type { JsonObject } from "../cni/json.ts";
+import { isContainerId } from "../cni/name.ts";
+import { anyText, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import {
   createExclusive,
   inEnsuredDir,
@@ -6,9 +9,6 @@ import {
   removeUnfinished,
   statOf,
 } from "../host/file.ts";
-import type { JsonObject } from "../cni/json.ts";
-import { isContainerId } from "../cni/name.ts";
-import { anyText, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import type { OciRuntime } from "./oci_runtime.ts";
 
 /** Container of an OCI runtime. Its sandbox was created for it and ends with it. The sandbox's `pid` is its first process. */

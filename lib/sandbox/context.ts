@@ -1,14 +1,14 @@
+import type { Attachments } from "../attachment/attachments.ts";
+import type { FailedLimit } from "../attachment/failed_limit.ts";
+import type { DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import type { Locks } from "../state/locks.ts";
-import type { DamagedRecords } from "../gc/damaged_attachments.ts";
-import type { FailedLimit } from "../attachment/failed_limit.ts";
-import type { Attachments } from "../attachment/attachments.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
-import { runWithContainerId } from "../plugin/run_with_container_id.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
+import { runWithContainerId } from "../plugin/run_with_container_id.ts";
 import type { PodNetworks } from "../pod/pod.ts";
+import type { Locks } from "../state/locks.ts";
 import type { SandboxStore } from "./store.ts";
 
 /** The dependencies of creating, viewing and tearing down sandboxes. */

@@ -1,21 +1,21 @@
 import type { CallOptions } from "../async/call_options.ts";
+import { podInArgs } from "../attachment/pod_args.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
 import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
-import type { AttachmentRecord } from "../state/attachment_store.ts";
-import { newerRecord } from "../state/checksummed.ts";
-import { sandboxOwner } from "../state/owner.ts";
-import { podInArgs } from "../attachment/pod_args.ts";
-import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
-import type { Catalog } from "../catalog/catalog.ts";
 import { loopbackUp } from "../pod/loopback.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodIdentity } from "../pod/request.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { tearDown } from "./tear_down.ts";
+import type { AttachmentRecord } from "../state/attachment_store.ts";
+import { newerRecord } from "../state/checksummed.ts";
+import { sandboxOwner } from "../state/owner.ts";
+import { runFor, type SandboxContext } from "./context.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { startInfra } from "./infra.ts";
 import { identityOf, isUnchanged } from "./netns_identity.ts";
 import { netnsMark } from "./netns_mark.ts";
-import { runFor, type SandboxContext } from "./context.ts";
 import { requireSameProcess } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
 import {
@@ -30,8 +30,8 @@ import {
   wantedPermissions,
   type Wording,
 } from "./request.ts";
-import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
+import { tearDown } from "./tear_down.ts";
 
 /** A sandbox for which everything is looked up and validated, but nothing is done yet. */
 export interface PreparedSandbox {

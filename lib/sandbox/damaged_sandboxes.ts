@@ -1,15 +1,15 @@
-import { statOf } from "../host/file.ts";
 import { inParallel } from "../async/parallel.ts";
+import { isContainerId } from "../cni/name.ts";
+import { statOf } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import type { ResultCache } from "../state/result_cache.ts";
 import { NEWER } from "../state/checksummed.ts";
 import { sandboxOwner } from "../state/owner.ts";
-import { isContainerId } from "../cni/name.ts";
-import { infraBundle, runtimeOf } from "./infra.ts";
+import type { ResultCache } from "../state/result_cache.ts";
 import type { SandboxContext } from "./context.ts";
-import type { SandboxRecord } from "./record.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
+import { infraBundle, runtimeOf } from "./infra.ts";
+import type { SandboxRecord } from "./record.ts";
 
 const READS_AT_ONCE = 16;
 

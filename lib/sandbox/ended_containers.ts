@@ -1,5 +1,5 @@
-import type { Logger } from "../host/log.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { Logger } from "../host/log.ts";
 import type { Recovery } from "./recovery.ts";
 import { logReport, TEAR_DOWN_WORDS } from "./recovery_report.ts";
 

@@ -1,20 +1,20 @@
-import { withContainerLock } from "../state/container_locks.ts";
 import type { Attachments } from "../attachment/attachments.ts";
-import type { AttachmentStore } from "../state/attachment_store.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogSource } from "../catalog/source.ts";
-import { combineResults, type PodResult } from "../pod/pod_result.ts";
-import { type PodRequest, type WantedNetwork, withoutNetworks } from "../pod/request.ts";
 import { CniError } from "../cni/error.ts";
 import { validateContainerId } from "../cni/name.ts";
-import { tearDown } from "./tear_down.ts";
-import type { PreparedSandbox, SandboxCreator } from "./create.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { combineResults, type PodResult } from "../pod/pod_result.ts";
+import { type PodRequest, type WantedNetwork, withoutNetworks } from "../pod/request.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
+import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { POD_WORDING, type SandboxRequest } from "./request.ts";
+import { tearDown } from "./tear_down.ts";
 import { writePhase } from "./write_phase.ts";
 
 /** What happens to a pod that requests no network by name while the configuration directory has none. */

@@ -2,8 +2,8 @@ import type { CallOptions } from "../async/call_options.ts";
 import { inParallel } from "../async/parallel.ts";
 import { CniError } from "../cni/error.ts";
 import { isDamaged } from "./damaged_record.ts";
-import type { SandboxRecord } from "./record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
+import type { SandboxRecord } from "./record.ts";
 import type { SandboxStore } from "./store.ts";
 
 /** A shorter prefix could too easily be a mistyped name. */

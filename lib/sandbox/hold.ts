@@ -1,5 +1,5 @@
-import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import { CniError } from "../cni/error.ts";
+import { holdNetns, type NetnsHandle } from "../host/netns_handle.ts";
 import type { SandboxContext } from "./context.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import type { Sandbox } from "./view.ts";

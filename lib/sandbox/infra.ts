@@ -1,11 +1,11 @@
+import { CniError, isCniError } from "../cni/error.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import { oomKills } from "../host/cgroup.ts";
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
 import { Deadline } from "../plugin/deadline.ts";
-import { CniError, isCniError } from "../cni/error.ts";
-import { isObject, parseJson } from "../cni/json.ts";
 import { markBundle, requireOwnBundle } from "./infra_bundle.ts";
 import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
 

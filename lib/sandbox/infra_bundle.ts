@@ -1,5 +1,5 @@
-import { readTextIfThere, writeFileSynced } from "../host/file.ts";
 import { anyText, openObjectOf } from "../cni/shape.ts";
+import { readTextIfThere, writeFileSynced } from "../host/file.ts";
 import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
 
 const KIND = "podwire.infra.v1";

@@ -1,5 +1,5 @@
-import type { RunCommand } from "../host/command.ts";
 import type { JsonObject } from "../cni/json.ts";
+import type { RunCommand } from "../host/command.ts";
 import { INFRA_SECCOMP } from "./infra_seccomp.ts";
 
 /** What is specific to one infra container. */

@@ -1,7 +1,7 @@
 import { listDir } from "../host/file.ts";
 import type { ProcessState } from "../host/process.ts";
-import { infraBundles, infraEndDetails } from "./infra.ts";
 import type { SandboxContext } from "./context.ts";
+import { infraBundles, infraEndDetails } from "./infra.ts";
 import { type HeldSandbox, ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
 import { infraProblem } from "./view.ts";
 

@@ -1,13 +1,13 @@
-import { withContainerLock } from "../state/container_locks.ts";
-import type { AttachmentStore } from "../state/attachment_store.ts";
 import { type CniError, isCniError } from "../cni/error.ts";
-import type { PreparedSandbox } from "./create.ts";
-import { validateName } from "./validate_name.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
+import type { PreparedSandbox } from "./create.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type RunOptions, type SandboxRequest } from "./request.ts";
-import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
+import { validateName } from "./validate_name.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
 /**

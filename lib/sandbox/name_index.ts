@@ -1,3 +1,5 @@
+import { isObject, parseJson } from "../cni/json.ts";
+import { isContainerId } from "../cni/name.ts";
 import {
   createExclusive,
   inEnsuredDir,
@@ -11,8 +13,6 @@ import {
   type WriteOptions,
 } from "../host/file.ts";
 import type { BadRecord } from "../state/checksummed.ts";
-import { isContainerId } from "../cni/name.ts";
-import { isObject, parseJson } from "../cni/json.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** Whether a write has to survive a loss of power. */

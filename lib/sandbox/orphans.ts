@@ -1,6 +1,6 @@
-import { listDir, statOf } from "../host/file.ts";
-import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
-import { tryContainerLock } from "../state/container_locks.ts";
+import { inParallel } from "../async/parallel.ts";
+import { isContainerId } from "../cni/name.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import {
   addToReport,
   emptyReport,
@@ -10,21 +10,21 @@ import {
   type SweepReport,
   UNDER_WAY,
 } from "../gc/report.ts";
-import { inParallel } from "../async/parallel.ts";
+import { listDir, statOf } from "../host/file.ts";
+import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
 import type { AttachmentStore, ContainerRecords } from "../state/attachment_store.ts";
-import type { ResultCache } from "../state/result_cache.ts";
 import { NEWER } from "../state/checksummed.ts";
+import { tryContainerLock } from "../state/container_locks.ts";
 import { formatOwner } from "../state/owner.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
-import { isContainerId } from "../cni/name.ts";
+import type { ResultCache } from "../state/result_cache.ts";
 import { containerEnd } from "./container_end.ts";
-import { tearDownHost } from "./tear_down.ts";
+import type { SandboxContext } from "./context.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import { isOfOther } from "./netns_mark.ts";
-import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
+import { tearDownHost } from "./tear_down.ts";
 
 /** The dependencies of {@linkcode Orphans}. */
 export interface OrphansContext extends

@@ -1,6 +1,6 @@
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { isRunning, readProcesses } from "../host/process.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 
 /** How processes are read. */
 interface ReadOptions {

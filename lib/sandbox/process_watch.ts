@@ -1,8 +1,8 @@
+import { inParallel } from "../async/parallel.ts";
+import { repeat } from "../async/repeat.ts";
+import { messageOf } from "../errors/to_cni_error.ts";
 import { netnsOf } from "../host/netns.ts";
 import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
-import { repeat } from "../async/repeat.ts";
-import { inParallel } from "../async/parallel.ts";
-import { messageOf } from "../errors/to_cni_error.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 

@@ -1,4 +1,4 @@
-import { repairBit } from "../state/repair_bit.ts";
+import type { JsonObject } from "../cni/json.ts";
 import {
   anyNumber,
   anyText,
@@ -12,7 +12,7 @@ import {
   trueOnly,
 } from "../cni/shape.ts";
 import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
-import type { JsonObject } from "../cni/json.ts";
+import { repairBit } from "../state/repair_bit.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**

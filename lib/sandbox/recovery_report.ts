@@ -1,9 +1,9 @@
 import type { CallOptions } from "../async/call_options.ts";
-import type { Logger } from "../host/log.ts";
 import type { DamagedOutcome } from "../gc/damaged_attachments.ts";
 import { attachmentItem, type SweepReport } from "../gc/report.ts";
-import { failureReason } from "../state/failure_reason.ts";
+import type { Logger } from "../host/log.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { failureReason } from "../state/failure_reason.ts";
 
 /** One thing that recovery checked. */
 export interface RecoveryItem {

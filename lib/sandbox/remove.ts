@@ -1,10 +1,10 @@
 import type { CniError } from "../cni/error.ts";
-import { writePhase } from "./write_phase.ts";
 import type { SandboxContext } from "./context.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import { type SandboxLockContext, withSandboxLock } from "./sandbox_lock.ts";
 import type { StopOptions } from "./stop.ts";
 import { tearDown } from "./tear_down.ts";
+import { writePhase } from "./write_phase.ts";
 
 /** How a sandbox is removed. */
 export interface RemoveOptions extends StopOptions {

@@ -1,20 +1,20 @@
 import type { CallOptions } from "../async/call_options.ts";
+import { isContainerId } from "../cni/name.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
 import { readFileIfThere, readTextIfThere, statOf } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
-import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
 import { repairAttachment } from "../state/attachment_record.ts";
+import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
 import { withContainerLock } from "../state/container_locks.ts";
 import { sandboxOwner } from "../state/owner.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
-import { isContainerId } from "../cni/name.ts";
+import type { SandboxContext } from "./context.ts";
+import type { DamagedRecord } from "./damaged_record.ts";
+import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { findSandbox } from "./find_sandbox.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
-import type { SandboxContext } from "./context.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
-import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
-import type { DamagedRecord } from "./damaged_record.ts";
 
 /** Which records {@linkcode Repair.repair} repairs. */
 export interface RepairRequest {

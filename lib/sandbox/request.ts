@@ -1,19 +1,19 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { Attachments } from "../attachment/attachments.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
-import type { Attachments } from "../attachment/attachments.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodIdentity, WantedNetworks } from "../pod/request.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { SandboxContainer } from "./container_record.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
-import { validateAnnotations, validateLabels } from "./validate_labels.ts";
-import { validateName, validateUid } from "./validate_name.ts";
 import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
-import type { SandboxContainer } from "./container_record.ts";
 import type { SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
+import { validateAnnotations, validateLabels } from "./validate_labels.ts";
+import { validateName, validateUid } from "./validate_name.ts";
 
 /**
  * Source of a sandbox's namespace: a new one; the one at a path; that of a process; that of an infra container, which an OCI

@@ -1,6 +1,6 @@
-import { withContainerLock } from "../state/container_locks.ts";
-import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";

@@ -1,6 +1,6 @@
+import { CniError, isCniError } from "../cni/error.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { withContainerLock } from "../state/container_locks.ts";
-import { CniError, isCniError } from "../cni/error.ts";
 import type { SandboxContext } from "./context.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";

@@ -1,11 +1,11 @@
-import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { CniError } from "../cni/error.ts";
-import { writePhase } from "./write_phase.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
 import type { FindOptions } from "./find_sandbox.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import { type SandboxLockContext, withSandboxLock } from "./sandbox_lock.ts";
 import { tearDown, tearDownHost } from "./tear_down.ts";
+import { writePhase } from "./write_phase.ts";
 
 /** How a sandbox is stopped. */
 export interface StopOptions extends FindOptions {

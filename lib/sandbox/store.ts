@@ -1,3 +1,6 @@
+import { inParallel } from "../async/parallel.ts";
+import { CniError } from "../cni/error.ts";
+import { isContainerId } from "../cni/name.ts";
 import {
   inEnsuredDir,
   listDir,
@@ -8,12 +11,9 @@ import {
   statOf,
   writeFileSynced,
 } from "../host/file.ts";
-import { inParallel } from "../async/parallel.ts";
 import type { BadRecord } from "../state/checksummed.ts";
 import { newerRecord, requireFile, UnusableRecord } from "../state/checksummed.ts";
 import type { StateFormat } from "../state/state_format.ts";
-import { CniError } from "../cni/error.ts";
-import { isContainerId } from "../cni/name.ts";
 import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, damagedRecord, isDamaged } from "./damaged_record.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";

@@ -1,6 +1,6 @@
+import { CniError } from "../cni/error.ts";
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { runInside } from "../host/netns.ts";
-import { CniError } from "../cni/error.ts";
 
 /**
  * `net.` and more parts, in the format of `sysctl`: within a part a `/` stands for a dot, as in `eth0/100`. A part that has

@@ -1,14 +1,14 @@
+import { CniError } from "../cni/error.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { DamagedOutcome, DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { RunCommand } from "../host/command.ts";
 import { netnsId, removeNetns } from "../host/netns.ts";
-import type { DamagedOutcome, DamagedRecords } from "../gc/damaged_attachments.ts";
-import type { LostAttachment } from "../state/lost_attachments.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import type { PodNetworks, PodTearDownOptions } from "../pod/pod.ts";
-import { CniError } from "../cni/error.ts";
+import type { LostAttachment } from "../state/lost_attachments.ts";
+import { runFor, type SandboxContext } from "./context.ts";
 import { stopInfra } from "./infra.ts";
 import { requireOwnBundle } from "./infra_bundle.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import { runFor, type SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { restoreSysctls } from "./sysctl.ts";
 

@@ -1,16 +1,16 @@
-import { nsProblem } from "../host/netns.ts";
-import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
-import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { inParallel } from "../async/parallel.ts";
-import type { PodNetwork } from "../pod/pod.ts";
-import { CniError } from "../cni/error.ts";
+import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { defaultRoutesOf } from "../cni/default_route.ts";
+import { CniError } from "../cni/error.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
 import { asResult, convertResult } from "../cni/result.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
+import { nsProblem } from "../host/netns.ts";
+import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
+import type { PodNetwork } from "../pod/pod.ts";
 import { containerProblem } from "./container_end.ts";
-import { isUnchanged } from "./netns_identity.ts";
 import type { SandboxContext } from "./context.ts";
+import { isUnchanged } from "./netns_identity.ts";
 import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
 
 /** One network of a sandbox. */

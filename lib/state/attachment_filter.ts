@@ -1,15 +1,15 @@
-import { statOf } from "../host/file.ts";
+import { inParallel } from "../async/parallel.ts";
 import { ERROR_CODES } from "../cni/error.ts";
 import { validateContainerId, validateNetworkName } from "../cni/name.ts";
-import { isShortNameOf } from "./short_name.ts";
-import type { FailedIndex } from "./failed_index.ts";
-import { inParallel } from "../async/parallel.ts";
+import { statOf } from "../host/file.ts";
 import type {
   AttachmentRecord,
   AttachmentStore,
   ContainerRecords,
   DamagedAttachment,
 } from "./attachment_store.ts";
+import type { FailedIndex } from "./failed_index.ts";
+import { isShortNameOf } from "./short_name.ts";
 
 const FILES_AT_ONCE = 16;
 

@@ -1,5 +1,3 @@
-import type { CniArgs } from "../plugin/invocation.ts";
-import type { Refusal } from "../plugin/refusal.ts";
 import type { JsonObject } from "../cni/json.ts";
 import {
   anyNumber,
@@ -16,9 +14,11 @@ import {
   ValidationError,
 } from "../cni/shape.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
+import type { CniArgs } from "../plugin/invocation.ts";
+import type { Refusal } from "../plugin/refusal.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
-import { repairBit } from "./repair_bit.ts";
 import { decodeChecksummed, printChecksummed } from "./checksummed.ts";
+import { repairBit } from "./repair_bit.ts";
 
 /**
  * The states of an attachment. `adding` is on disk before the first plugin runs, so that an ADD which is interrupted later

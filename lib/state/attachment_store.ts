@@ -1,3 +1,5 @@
+import { inParallel } from "../async/parallel.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
 import {
   ensureDir,
   listIfDir,
@@ -9,11 +11,9 @@ import {
   statOf,
   writeFileSynced,
 } from "../host/file.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
 import { AttachmentFiles, type AttachmentIndex, parseFileName } from "./attachment_files.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
-import { inParallel } from "../async/parallel.ts";
 import { type BadRecord, newerRecord, UnusableRecord } from "./checksummed.ts";
 import { type DamagedAttachment, damagedOf } from "./damaged_attachment.ts";
 import { isShortNameOf } from "./short_name.ts";

@@ -1,8 +1,8 @@
-import { statOf, UnreadableFileError } from "../host/file.ts";
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
 import { readShape, type Shape } from "../cni/shape.ts";
+import { statOf, UnreadableFileError } from "../host/file.ts";
 
 /** The known kinds. A file of one known kind in the place of another is an error, not the file of a newer version. */
 const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((

@@ -1,3 +1,5 @@
+import { isContainerId } from "../cni/name.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
 import {
   createExclusive,
   ensureDir,
@@ -6,8 +8,6 @@ import {
   removeUnfinished,
   statOf,
 } from "../host/file.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
-import { isContainerId } from "../cni/name.ts";
 
 /**
  * Which containers have attachments that could not be removed: an empty file `<state-dir>/failed/<containerID>` for each,

@@ -1,7 +1,7 @@
 import type { JsonObject } from "../cni/json.ts";
 import { anyText, extensibleObjectOf, listOf, mapped, type Shape, ValidationError } from "../cni/shape.ts";
-import { hostAddress, type HostPort } from "./host_port.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
+import { hostAddress, type HostPort } from "./host_port.ts";
 
 /** A port with the attachment that has it. */
 export interface Claim extends HostPort {

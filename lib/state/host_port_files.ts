@@ -1,3 +1,6 @@
+import { isCniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
 import {
   ensureDir,
   listDir,
@@ -7,9 +10,6 @@ import {
   setAside,
   writeFileSynced,
 } from "../host/file.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
-import { isCniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
 import { type AttachmentKey, attachmentKey } from "./attachment_key.ts";
 import type { AttachmentStore } from "./attachment_store.ts";
 import {

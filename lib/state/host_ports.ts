@@ -1,13 +1,13 @@
+import { inParallel } from "../async/parallel.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { type AttachmentKey, attachmentKey, isSameAttachment } from "./attachment_key.ts";
-import type { Locks } from "./locks.ts";
 import { type HostPort, hostPortsOf, overlap } from "./host_port.ts";
 import type { Claim } from "./host_port_claim.ts";
 import { requireDistinct, takenByAttachment, takenByListener, takenByLost } from "./host_port_conflict.ts";
 import { HostPortFiles, type HostPortFilesOptions, type PortFile } from "./host_port_files.ts";
-import { inParallel } from "../async/parallel.ts";
 import type { FindListeners } from "./listeners.ts";
+import type { Locks } from "./locks.ts";
 
 const CLAIMS_AT_ONCE = 16;
 

@@ -1,10 +1,10 @@
-import { readTextIfThere } from "../host/file.ts";
 import { printSorted } from "../cni/libcni_text.ts";
 import { anyNumber, anyObject, anyText, lenient, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
+import { readTextIfThere } from "../host/file.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import type { AttachmentRecord } from "./attachment_store.ts";
-import type { CachedAttachment } from "./result_cache.ts";
 import { decodeChecksummed, printChecksummed, UnusableRecord } from "./checksummed.ts";
+import type { CachedAttachment } from "./result_cache.ts";
 
 /**
  * What the claim says about an attachment. Together with the entry in libcni's cache it has everything that the record has.

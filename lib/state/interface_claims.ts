@@ -1,3 +1,8 @@
+import { inParallel } from "../async/parallel.ts";
+import { isForExistingLink } from "../cni/existing_link.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { bootId } from "../host/boot.ts";
+import type { RunCommand } from "../host/command.ts";
 import {
   createExclusive,
   ensureDir,
@@ -7,20 +12,15 @@ import {
   statOf,
   writeFileSynced,
 } from "../host/file.ts";
-import { bootId } from "../host/boot.ts";
-import type { RunCommand } from "../host/command.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
-import type { Locks } from "./locks.ts";
-import { isForExistingLink } from "../cni/existing_link.ts";
-import { type InterfaceClaim, isOwnEntry, printClaim, readClaim } from "./interface_claim.ts";
-import { inParallel } from "../async/parallel.ts";
 import type { AttachmentRecord, AttachmentStore } from "./attachment_store.ts";
 import type { BadRecord } from "./checksummed.ts";
+import { newerRecord, requireFile, UnusableRecord } from "./checksummed.ts";
+import { type InterfaceClaim, isOwnEntry, printClaim, readClaim } from "./interface_claim.ts";
+import type { Locks } from "./locks.ts";
 import { listOnRecord } from "./recorded_config.ts";
 import type { ResultCache } from "./result_cache.ts";
-import { newerRecord, requireFile, UnusableRecord } from "./checksummed.ts";
 
 /** Dependencies of {@linkcode InterfaceClaims}. */
 export interface InterfaceClaimsOptions {

@@ -1,5 +1,5 @@
-import type { RunCommand } from "../host/command.ts";
 import { parseIp } from "../cni/address.ts";
+import type { RunCommand } from "../host/command.ts";
 import { hostAddress, type HostPort, PROTOCOLS } from "./host_port.ts";
 
 /** A socket of this host on which a program waits for connections or datagrams. */

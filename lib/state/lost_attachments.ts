@@ -1,7 +1,7 @@
 import { netnsId } from "../host/netns.ts";
+import type { AttachmentKey, AttachmentStore } from "./attachment_store.ts";
 import { type AttachmentOrigin, type InterfaceClaim, isOwnEntry } from "./interface_claim.ts";
 import type { InterfaceClaims } from "./interface_claims.ts";
-import type { AttachmentKey, AttachmentStore } from "./attachment_store.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 
 /** Dependencies of {@linkcode LostAttachments}. */

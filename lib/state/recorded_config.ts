@@ -1,9 +1,9 @@
 import { listFromPluginConfig, type NetworkConfigList, parseConfigList } from "../cni/config.ts";
+import { inVersion } from "../cni/in_version.ts";
 import type { SpecVersion } from "../cni/version.ts";
+import type { AttachTarget } from "../plugin/attach_target.ts";
 import type { AttachmentRecord } from "./attachment_store.ts";
 import type { CachedAttachment } from "./result_cache.ts";
-import type { AttachTarget } from "../plugin/attach_target.ts";
-import { inVersion } from "../cni/in_version.ts";
 
 /** What a record, or the cache entry of another runtime, says about an attachment. */
 export type CachedAttach = Pick<CachedAttachment, "config" | "cniArgs" | "capabilityArgs" | "result"> & {

@@ -1,3 +1,8 @@
+import { inParallel } from "../async/parallel.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
+import { printSorted } from "../cni/libcni_text.ts";
+import { anyObject, anyText, mapped, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
 import {
   ensureDir,
   listDir,
@@ -9,12 +14,7 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
-import { printSorted } from "../cni/libcni_text.ts";
-import { anyObject, anyText, mapped, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
-import { inParallel } from "../async/parallel.ts";
 import { CNI_ARGS } from "./attachment_record.ts";
 
 /** An attachment as libcni's cache has it. */

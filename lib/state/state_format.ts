@@ -1,11 +1,11 @@
+import { once } from "../async/once.ts";
+import { anything, openObjectOf } from "../cni/shape.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
 import { ensureDir, readTextIfThere, setAside, statOf, writeFileSynced } from "../host/file.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
-import { once } from "../async/once.ts";
 import { missingFlags } from "../host/permissions.ts";
-import { withCniErrors } from "../errors/to_cni_error.ts";
-import { writeBestEffort } from "./write_best_effort.ts";
-import { anything, openObjectOf } from "../cni/shape.ts";
 import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "./checksummed.ts";
+import { writeBestEffort } from "./write_best_effort.ts";
 
 const KIND = "podwire.format.v1";
 /** The layout of the state directory that this version reads and writes. Raised when an earlier version would misread it. */

@@ -1,5 +1,5 @@
-import type { Logger } from "../host/log.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { Logger } from "../host/log.ts";
 
 /**
  * Writes the progress of a removal. A full or read-only disk must not prevent the removal, so that failure is only logged:

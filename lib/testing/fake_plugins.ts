@@ -1,6 +1,6 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { isObject, type JsonObject, parseJson } from "../cni/json.ts";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { call } from "../errors/call.ts";
 import { runCommand, runOk } from "../host/command.ts";
 import { VERBS } from "../plugin/invocation.ts";

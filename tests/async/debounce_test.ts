@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Debouncer, type DebouncerOptions } from "../../lib/async/debounce.ts";
-import { until } from "../until.ts";
 import { delay } from "../../lib/async/wait.ts";
+import { until } from "../until.ts";
 
 const NEVER_MS = 3_600_000;
 

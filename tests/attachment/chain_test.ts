@@ -3,9 +3,9 @@ import { addChain, checkChain, delChain } from "../../lib/attachment/chain.ts";
 import { parseConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import type { AttachTarget } from "../../lib/plugin/attach_target.ts";
 import { deadlineOnce } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
-import type { AttachTarget } from "../../lib/plugin/attach_target.ts";
 
 const TARGET: AttachTarget = {
   containerId: "c1",

@@ -1,9 +1,9 @@
 // A plugin that is older than VERSION (testdata/historic_plugin), in old and in new networks.
 import { assertEquals, assertRejects } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { listFromPluginConfig } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { listOf, NetworkWorld } from "./world.ts";
 
 const PROGRAM = fromFileUrl(new URL("../testdata/historic_plugin", import.meta.url));

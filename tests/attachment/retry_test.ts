@@ -1,14 +1,14 @@
 // Failed removals are retried when they are due, by any process, until they succeed.
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { LONGEST_BACKOFF_MS } from "../../lib/async/backoff.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
-import { FailedIndex } from "../../lib/state/failed_index.ts";
-import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import { Retrier, type RetrierOptions, type RetryReport } from "../../lib/attachment/retry.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { leaveNote } from "../processes.ts";
 import { RecordingPlugin } from "../recording_plugin.ts";
 import { until } from "../until.ts";
-import { leaveNote } from "../processes.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);

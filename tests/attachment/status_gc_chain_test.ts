@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { gcChain, statusChain } from "../../lib/attachment/status_gc_chain.ts";
 import { validateChain } from "../../lib/attachment/validate.ts";
-import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
 import type { Answer } from "../recording_plugin.ts";
 import { listOf, NetworkWorld } from "./world.ts";
 

@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { inVersion } from "../../lib/cni/in_version.ts";
 import type { Answer } from "../recording_plugin.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
-import { inVersion } from "../../lib/cni/in_version.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const supports = (...versions: string[]): Answer => ({

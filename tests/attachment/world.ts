@@ -1,19 +1,19 @@
 /** All parts of one network, on disk and with real plugins, in a folder of its own. Needs no root. */
 import { assertEquals } from "@std/assert";
-import { RunningPrograms } from "../../lib/host/running_programs.ts";
-import { Locks } from "../../lib/state/locks.ts";
-import { FailedIndex } from "../../lib/state/failed_index.ts";
-import { HostPorts } from "../../lib/state/host_ports.ts";
-import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
 import { Attachments, type AttachmentsOptions } from "../../lib/attachment/attachments.ts";
+import { InterfaceGuard } from "../../lib/attachment/interface_guard.ts";
 import type { FullAttachRequest } from "../../lib/attachment/request.ts";
+import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
+import { RunningPrograms } from "../../lib/host/running_programs.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { NetnsGuard } from "../../lib/plugin/netns_guard.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { HostPorts } from "../../lib/state/host_ports.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
-import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
-import { NetnsGuard } from "../../lib/plugin/netns_guard.ts";
-import { PluginRunner } from "../../lib/plugin/exec.ts";
-import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
 import { FakeRun } from "../fake_run.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 

@@ -3,16 +3,16 @@
  * results of 1 MiB: `sh tests/machine.sh ./denow run -A tests/bench/large_results.ts` prints the longest time
  * between two turns of the loop, with large and with small results. It makes a sandbox, so it needs root.
  */
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
-import { bootId } from "../../lib/host/boot.ts";
-import { decodeOutput } from "../../lib/plugin/output.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { bootId } from "../../lib/host/boot.ts";
+import { runCommand } from "../../lib/host/command.ts";
+import { decodeOutput } from "../../lib/plugin/output.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
+import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { askDaemon, type Asked, dirsOf } from "../many_sandboxes_process.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { unmountBelow } from "../root/unmount.ts";
-import { runCommand } from "../../lib/host/command.ts";
-import { Podwire } from "../../lib/runtime/podwire.ts";
 
 const SANDBOXES = 20;
 /** The largest allowed result: 1 MiB, and 10,000 members. */

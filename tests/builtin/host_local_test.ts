@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Answer, callBuiltin, resultOf } from "../root/builtin_call.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
+import { type Answer, callBuiltin, resultOf } from "../root/builtin_call.ts";
 
 const NAME = "web";
 

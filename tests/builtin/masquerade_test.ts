@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { attachmentComment, attachmentTag, iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "../../lib/builtin/masquerade.ts";
-import { HostError } from "../../lib/host/command.ts";
 import { parseCidr } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { HostError } from "../../lib/host/command.ts";
 import { type Ran, type Reply, ScriptedRun } from "./scripted_run.ts";
 
 const WEB = { network: "web", containerId: "c1", ifName: "eth0" };

@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
+import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
 import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts";
-import { EMBEDDED_FILE, embeddedNetwork } from "../../lib/catalog/embedded_network.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
 
 const NETWORK = embeddedNetwork({ masquerade: "nftables", ipv6: true });
 const EMBEDDED = () => Promise.resolve(NETWORK);

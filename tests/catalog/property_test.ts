@@ -1,8 +1,8 @@
 // Random changes of a configuration directory: once it is quiet, the networks in use are those of a fresh reading, and for
 // unusable files those of their last usable content. The model contains each content that could have been read.
 import { assert, assertEquals } from "@std/assert";
-import { loadDirectory } from "../../lib/catalog/load.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
+import { loadDirectory } from "../../lib/catalog/load.ts";
 import { Random } from "../cni/random.ts";
 import { CatalogWorld, conf, list, type WatchedWorld } from "./world.ts";
 

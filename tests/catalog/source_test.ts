@@ -1,9 +1,9 @@
 // The source that reads on each request.
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import type { CatalogChange } from "../../lib/catalog/source.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { briefs, CatalogWorld, conf, list } from "./world.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 Deno.test("F15 F45 F46 G23 without a watch, each request reads the current files, also after a start without networks", async () => {
   await using world = await CatalogWorld.make();

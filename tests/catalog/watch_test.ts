@@ -1,10 +1,10 @@
 // The source that watches, with real directories and the real kernel. Polling is off unless a test sets it, so each change is
 // found by an event.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type WatchDirs, watchDirs, type WatchListener } from "../../lib/host/watch.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { CatalogWorld, conf, list } from "./world.ts";
 import { delay } from "../../lib/async/wait.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import { type WatchDirs, watchDirs, type WatchListener } from "../../lib/host/watch.ts";
+import { CatalogWorld, conf, list } from "./world.ts";
 
 const A = "10-a.conf a used default";
 

@@ -1,5 +1,6 @@
 /** A configuration directory with everything around it, for sources of its catalog. */
 import { assert } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
 import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import { CatalogOnDemand } from "../../lib/catalog/on_demand.ts";
@@ -7,7 +8,6 @@ import { type CatalogOptions, CatalogReader } from "../../lib/catalog/reader.ts"
 import type { CatalogChange } from "../../lib/catalog/source.ts";
 import { CatalogWatch, type CatalogWatchOptions } from "../../lib/catalog/watch.ts";
 import { Lines } from "../attachment/world.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 /** Polling finds nothing unless a test sets its interval. */
 const NEVER_MS = 3_600_000;

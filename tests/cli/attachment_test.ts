@@ -1,8 +1,8 @@
 // The verbs of cnitool, in process: what they read and print, and their exit codes. The plugins are real.
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
-import { parseCniArgs } from "../../lib/plugin/invocation.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { parseCniArgs } from "../../lib/plugin/invocation.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 

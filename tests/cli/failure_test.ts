@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { reportFailure } from "../../lib/cli/failure.ts";
-import { HostError } from "../../lib/host/command.ts";
 import { CniError, ERROR_KINDS, type ErrorKind } from "../../lib/cni/error.ts";
+import { HostError } from "../../lib/host/command.ts";
 
 const CODES: Readonly<Record<ErrorKind, number>> = {
   usage: 2,

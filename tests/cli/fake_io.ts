@@ -1,6 +1,6 @@
-import { main } from "../../lib/cli/main.ts";
 import { type CommandInput, GLOBAL_OPTIONS, parseCommandLine } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
+import { main } from "../../lib/cli/main.ts";
 import type { Io, SignalName } from "../../lib/host/io.ts";
 
 /** Options of a fake process. */

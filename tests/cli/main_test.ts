@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { COMMANDS } from "../../lib/cli/commands.ts";
 import { CatalogReader } from "../../lib/catalog/reader.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
 import { podwire } from "./fake_io.ts";
 
 const config = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));

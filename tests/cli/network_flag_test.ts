@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { wantedNetwork, wantedNetworkItems, wantedNetworks } from "../../lib/cli/network_flag.ts";
 import { networkHelp } from "../../lib/cli/network_help.ts";
-import type { IpRange, PortMapping, WantedNetwork } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { type Json, parseJson, printJson } from "../../lib/cni/json.ts";
+import type { IpRange, PortMapping, WantedNetwork } from "../../lib/pod/request.ts";
 import { property, type Random } from "../cni/random.ts";
 
 function refusal(...texts: string[]): CniError {

@@ -1,8 +1,8 @@
 // What annotations ask for, and what the hook does before it changes anything.
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { sandboxOfContainer } from "../../lib/cli/oci_annotations.ts";
-import type { OciState } from "../../lib/sandbox/oci_state.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { OciState } from "../../lib/sandbox/oci_state.ts";
 import { podwire } from "./fake_io.ts";
 
 function stateOf(annotations: Record<string, string>, overrides: Partial<OciState> = {}): OciState {

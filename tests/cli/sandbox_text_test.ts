@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { printSandbox } from "../../lib/cli/sandbox_text.ts";
-import type { Sandbox, SandboxNetwork } from "../../lib/sandbox/view.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import type { Sandbox, SandboxNetwork } from "../../lib/sandbox/view.ts";
 import { type FakeIo, inputOf } from "./fake_io.ts";
 
 const DUAL = [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64" }];

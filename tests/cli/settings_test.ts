@@ -1,4 +1,3 @@
-import { DEFAULTS } from "../../lib/runtime/options.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   lockTimeout,
@@ -8,8 +7,9 @@ import {
   runtimeOptions,
   timeouts,
 } from "../../lib/cli/settings.ts";
-import { withSignals } from "../../lib/plugin/signals.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { withSignals } from "../../lib/plugin/signals.ts";
+import { DEFAULTS } from "../../lib/runtime/options.ts";
 import { FakeIo, inputOf, podwire } from "./fake_io.ts";
 
 const DIRS = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];

@@ -1,9 +1,9 @@
 // `status` and `gc`, in process and with recording plugins: their output and their exit codes.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { main } from "../../lib/cli/main.ts";
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { type Answer, PluginFolder } from "../recording_plugin.ts";
-import { main } from "../../lib/cli/main.ts";
 import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
 
 const AWAY: Answer = { stdout: '{"code": 50, "msg": "the daemon is away"}', code: 1 };

@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
+import { sandboxRequest } from "../../lib/cli/run.ts";
+import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
+import { isObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { bodyOf, failureOf } from "../../lib/daemon/client.ts";
 import { RUN_BODY } from "../../lib/daemon/run_body.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
-import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
-import { isObject, parseJson, printJson } from "../../lib/cni/json.ts";
-import { sandboxRequest } from "../../lib/cli/run.ts";
 import { inputOf } from "../cli/fake_io.ts";
 
 const arrived = (request: SandboxRequest) => RUN_BODY.read(parseJson(printJson(bodyOf(request))), []);

@@ -1,12 +1,12 @@
 /** A runtime and other parts for the routes that only answer. */
+import { CniError } from "../../lib/cni/error.ts";
 import { EventHub } from "../../lib/daemon/event_hub.ts";
 import { Handler, type HandlerOptions, type ServedRequest } from "../../lib/daemon/handler.ts";
 import { openApiOf } from "../../lib/daemon/openapi.ts";
 import { type RouteContext, routesOf } from "../../lib/daemon/routes.ts";
 import type { LogFields } from "../../lib/host/log.ts";
-import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/cni/error.ts";
+import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 
 export const SANDBOX: Sandbox = {
   id: "0123456789abcdef",

@@ -1,5 +1,5 @@
-import type { CallOptions } from "../../lib/async/call_options.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import type { CallOptions } from "../../lib/async/call_options.ts";
 import { CniError, type ErrorKind } from "../../lib/cni/error.ts";
 import { fakeDaemon, SANDBOX } from "./fake_context.ts";
 

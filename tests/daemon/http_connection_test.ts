@@ -1,5 +1,6 @@
 // HTTP/1.1 over the daemon's socket, with clients of all kinds, including malicious ones.
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { objectOf } from "../../lib/cni/shape.ts";
 import { Acceptor, type Listener } from "../../lib/daemon/acceptor.ts";
 import { guardProcess } from "../../lib/daemon/guard.ts";
 import { Handler } from "../../lib/daemon/handler.ts";
@@ -7,7 +8,6 @@ import type { Handle } from "../../lib/daemon/http_connection.ts";
 import type { ByteStream } from "../../lib/daemon/inbox.ts";
 import { type Route, withBody } from "../../lib/daemon/route.ts";
 import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
-import { objectOf } from "../../lib/cni/shape.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";

@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
+import type { Clock } from "../../lib/async/clock.ts";
 import { countAttachments, Gauges, type GaugeSources } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
-import type { Clock } from "../../lib/async/clock.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
-import { Locks } from "../../lib/state/locks.ts";
-import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "./prometheus_text.ts";
 
 /** A clock that is set by hand. */

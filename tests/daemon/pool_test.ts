@@ -1,13 +1,13 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { Catalog } from "../../lib/catalog/catalog.ts";
+import { parseConfigList } from "../../lib/cni/config.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { type PoolOptions, WarmPool } from "../../lib/daemon/pool.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
 import { warmNetworkOf } from "../../lib/sandbox/warm_sandboxes.ts";
-import { Catalog } from "../../lib/catalog/catalog.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { parseConfigList } from "../../lib/cni/config.ts";
 import { Lines } from "../attachment/world.ts";
-import { SANDBOX } from "./fake_context.ts";
 import { until } from "../until.ts";
+import { SANDBOX } from "./fake_context.ts";
 
 /** Warm sandboxes that exist only as numbers. */
 class Fake {

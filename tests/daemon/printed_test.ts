@@ -1,9 +1,9 @@
 // Large values are read and printed piece by piece, so that other requests are answered in between.
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import { anyText, openObjectOf } from "../../lib/cni/shape.ts";
 import { printed } from "../../lib/daemon/printed.ts";
 import { decodeChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 /** Returns how often other work had its turn while `body` ran. */
 async function turnsDuring<T>(

@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { RecordWatch } from "../../lib/daemon/record_watch.ts";
-import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import { until } from "../until.ts";
+import { RecordWatch } from "../../lib/daemon/record_watch.ts";
+import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { Lines } from "../attachment/world.ts";
+import { until } from "../until.ts";
 import { SANDBOX } from "./fake_context.ts";
 
 /** A watch of one sandbox whose state the test sets. */

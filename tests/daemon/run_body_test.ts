@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { GC_BODY, RUN_BODY } from "../../lib/daemon/run_body.ts";
-import { ValidationError } from "../../lib/cni/shape.ts";
 import { parseJson } from "../../lib/cni/json.ts";
+import { ValidationError } from "../../lib/cni/shape.ts";
+import { GC_BODY, RUN_BODY } from "../../lib/daemon/run_body.ts";
 
 const run = (text: string) => RUN_BODY.read(parseJson(text), []);
 const refusal = (text: string) => assertThrows(() => run(text), ValidationError).message;

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { HostError } from "../../lib/host/command.ts";
-import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
+import { HostError } from "../../lib/host/command.ts";
 
 Deno.test("a CniError stays the same and gets the context", () => {
   const inner = new CniError("plugin", "no", { code: 107, verb: "DEL" });

@@ -1,6 +1,5 @@
 // The calls for a document, and the rules that must hold for any content.
 import { assert, assertEquals } from "@std/assert";
-import { decodeFailure, decodeOutput } from "../../lib/plugin/output.ts";
 import {
   listFromPluginConfig,
   type NetworkConfigList,
@@ -22,6 +21,7 @@ import {
 import { printSorted } from "../../lib/cni/libcni_text.ts";
 import { asResult, convertResult, decodePrevResult, decodeResult } from "../../lib/cni/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
+import { decodeFailure, decodeOutput } from "../../lib/plugin/output.ts";
 
 /** What a document is meant to be; the names of the corpus files end with it. */
 export type DocumentKind = "config" | "result" | "error";

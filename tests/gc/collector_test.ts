@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { attach, collector, foreign, reportToJson, valid } from "./world.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
+import { attach, collector, foreign, reportToJson, valid } from "./world.ts";
 
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
 

@@ -1,10 +1,10 @@
 // Sweeps in which something is unreadable, slow, locked or cancelled.
-import fs from "node:fs";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import fs from "node:fs";
 import { CniError } from "../../lib/cni/error.ts";
+import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { leaveNote } from "../processes.ts";
 import { attach, collector, foreign, shown, valid } from "./world.ts";
-import { listOf, NetworkWorld } from "../attachment/world.ts";
 
 Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is asked to release what may be in use", async () => {
   await using world = await NetworkWorld.make();

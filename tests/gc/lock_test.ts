@@ -1,14 +1,14 @@
 // A sweep beside other work: operations in progress, hanging plugins, other sweeps.
-import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { GcRequest } from "../../lib/gc/report.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { ContainerLocks, withContainerLock } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
-import type { GcRequest } from "../../lib/gc/report.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { attach, collector, foreign, reportToJson, shown, valid } from "./world.ts";
-import { until } from "../until.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
+import { until } from "../until.ts";
+import { attach, collector, foreign, reportToJson, shown, valid } from "./world.ts";
 
 const locksOf = (world: NetworkWorld) => new Locks(`${world.dir}/run`);
 

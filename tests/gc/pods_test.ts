@@ -1,8 +1,8 @@
 // GC of an engine's pods by the engine's own list.
 import { assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
-import { attach, collector, reportToJson, valid } from "./world.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
+import { attach, collector, reportToJson, valid } from "./world.ts";
 
 Deno.test("F102 F103 F104 attachments of pods that are gone are removed from every network; those of other owners never are", async () => {
   await using world = await NetworkWorld.make();

@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import {
   attachmentsNamed,
   attachmentVerdict,
@@ -7,7 +8,6 @@ import {
   validAttachmentsOf,
 } from "../../lib/gc/verdict.ts";
 import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 const FACTS: GcFacts = { boot: "b1", hasSandbox: false, disableGC: false };
 

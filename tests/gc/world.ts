@@ -1,13 +1,13 @@
 /** What the tests of GC share: a collector in a world, attachments of several owners, and reports in short. */
 import { assertEquals } from "@std/assert";
-import { Locks } from "../../lib/state/locks.ts";
-import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
-import { GarbageCollector } from "../../lib/gc/collector.ts";
-import type { GcItem, GcReport } from "../../lib/gc/report.ts";
-import { LostAttachments } from "../../lib/state/lost_attachments.ts";
-import { VersionProbe } from "../../lib/plugin/versions.ts";
 import type { NetworkConfigList } from "../../lib/cni/config.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { GarbageCollector } from "../../lib/gc/collector.ts";
+import { DamagedRecords } from "../../lib/gc/damaged_attachments.ts";
+import type { GcItem, GcReport } from "../../lib/gc/report.ts";
+import { VersionProbe } from "../../lib/plugin/versions.ts";
+import { Locks } from "../../lib/state/locks.ts";
+import { LostAttachments } from "../../lib/state/lost_attachments.ts";
 import { listOf, type NetworkWorld } from "../attachment/world.ts";
 
 /** A collector in a world, for which these sandboxes exist. */

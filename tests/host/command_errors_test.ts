@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import {
   DEFAULT_PATH,
   HostError,
@@ -8,7 +9,6 @@ import {
   withSystemDirs,
 } from "../../lib/host/command.ts";
 import { writeExecutable } from "../executable.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 Deno.test("startProblem() returns why a program did not start", async () => {
   const dir = await Deno.makeTempDir();

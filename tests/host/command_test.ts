@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import { DEFAULT_PATH, runCommand } from "../../lib/host/command.ts";
 import { inOwnSession } from "../../lib/host/own_session.ts";
 import { writeExecutable } from "../executable.ts";
-import { delay } from "../../lib/async/wait.ts";
 import { MIB, pidsIn, sh, time } from "./shell.ts";
 
 Deno.test("runCommand() returns the exit code, and both streams separately", async () => {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { runCommand } from "../../lib/host/command.ts";
 import {
   compareBytes,
   createExclusive,
@@ -16,7 +17,6 @@ import {
   UnreadableFileError,
   writeFileSynced,
 } from "../../lib/host/file.ts";
-import { runCommand } from "../../lib/host/command.ts";
 import { inTempDir } from "../temp_dir.ts";
 
 const FILE = new URL("../../lib/host/file.ts", import.meta.url);

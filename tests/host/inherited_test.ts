@@ -1,6 +1,6 @@
 import { assertEquals, assertInstanceOf } from "@std/assert";
-import { failedStart } from "../../lib/host/inherited.ts";
 import { startProblem } from "../../lib/host/command.ts";
+import { failedStart } from "../../lib/host/inherited.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 

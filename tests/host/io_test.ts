@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
-import { processIo } from "../../lib/host/io.ts";
 import { denoRules } from "../../lib/host/deno_rules.ts";
+import { processIo } from "../../lib/host/io.ts";
 
 const IO = new URL("../../lib/host/io.ts", import.meta.url);
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
-import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
+import { delay } from "../../lib/async/wait.ts";
 import { runCommand } from "../../lib/host/command.ts";
+import { type Lock, lockFile, tryLockFile } from "../../lib/host/lock.ts";
 import { linkTarget, namesIn } from "../../lib/host/stat.ts";
 import { inTempDir } from "../temp_dir.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 const flock = (...args: string[]) => runCommand({ program: "flock", args });
 /** Counts the open files of this process whose paths have this prefix. */

@@ -1,4 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
+import { HostError, runCommand } from "../../lib/host/command.ts";
+import { denoRules } from "../../lib/host/deno_rules.ts";
 import {
   grantsFor,
   isPermissionDenied,
@@ -6,8 +8,6 @@ import {
   permissionFlag,
   restrictedPath,
 } from "../../lib/host/permissions.ts";
-import { denoRules } from "../../lib/host/deno_rules.ts";
-import { HostError, runCommand } from "../../lib/host/command.ts";
 
 const HOST = new URL("../../lib/host/", import.meta.url);
 

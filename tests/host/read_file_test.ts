@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { runCommand, runOk } from "../../lib/host/command.ts";
 import {
   LARGEST_FILE,
   readFileIfThere,
@@ -6,7 +7,6 @@ import {
   readTextIfThere,
   UnreadableFileError,
 } from "../../lib/host/read_file.ts";
-import { runCommand, runOk } from "../../lib/host/command.ts";
 import { inTempDir } from "../temp_dir.ts";
 
 const fifo = (path: string) => runOk(runCommand, { program: "mkfifo", args: [path] });

@@ -2,8 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { type CommandRequest, type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { CALL_VARIABLE, RunningPrograms } from "../../lib/host/running_programs.ts";
-import { need } from "../root/need.ts";
 import { abandonedProgram, findByEnvironment, isAlive, killAll, leaveNote } from "../processes.ts";
+import { need } from "../root/need.ts";
 import { until } from "../until.ts";
 
 const C1 = { subject: "c1", task: "ADD" };

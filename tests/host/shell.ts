@@ -1,7 +1,7 @@
 // Runs shell scripts for the tests of `runCommand`.
 import { assert } from "@std/assert";
-import { type CommandRequest, runCommand } from "../../lib/host/command.ts";
 import { delay } from "../../lib/async/wait.ts";
+import { type CommandRequest, runCommand } from "../../lib/host/command.ts";
 
 export const MIB = 1024 * 1024;
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import { writeFileSynced } from "../../lib/host/file.ts";
 import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
-import { until } from "../until.ts";
 import { inTempDir } from "../temp_dir.ts";
-import { delay } from "../../lib/async/wait.ts";
+import { until } from "../until.ts";
 
 Deno.test("watchDirs() reports changes until it is disposed of", () =>
   inTempDir(async (dir) => {

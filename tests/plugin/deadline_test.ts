@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "../../lib/plugin/deadline.ts";
 import { VERBS } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 const fired = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {

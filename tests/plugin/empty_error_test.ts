@@ -1,14 +1,14 @@
 // "No error is ever empty": whatever a plugin prints, however it ends, and whatever is thrown on the way.
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { type CommandEnd, HostError } from "../../lib/host/command.ts";
 import type { PluginCall } from "../../lib/plugin/call.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
-import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { type Plugin, servePlugin } from "../../lib/plugin/serve.ts";
-import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
-import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
-import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 import { Random } from "../cni/random.ts";
+import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
 const ROUNDS = 3_000;
 const BLANKS = ["", " ", "\n", "\t\r\n ", "\u00a0", "\u2028", "\ufeff"];

@@ -1,11 +1,11 @@
 // Built-in plugins and delegates, at the runtime's end of the wire.
 import { assert, assertEquals } from "@std/assert";
-import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
-import { runWithContainerId } from "../../lib/plugin/run_with_container_id.ts";
-import type { BuiltinTable, Plugin, PluginRequest } from "../../lib/plugin/serve.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { ALWAYS_BUILTIN } from "../../lib/plugin/locate.ts";
+import { runWithContainerId } from "../../lib/plugin/run_with_container_id.ts";
+import type { BuiltinTable, Plugin, PluginRequest } from "../../lib/plugin/serve.ts";
 import { FakeRun, outcome, type ScriptedOutcome } from "../fake_run.ts";
 import { callOf, runnerOf } from "./fake_runner.ts";
 import { failing } from "./plugin_call.ts";

@@ -1,8 +1,8 @@
 // Misbehaviour of plugins that the runtime must stop: endless output, an executable that stays busy, pipes that others hold.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
-import { findByEnvironment } from "../processes.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
+import { findByEnvironment } from "../processes.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { deadlineOnce } from "../until.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";

@@ -1,8 +1,8 @@
 // The runtime's end of the wire over real processes: the recording plugin.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
-import { findByEnvironment } from "../processes.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { findByEnvironment } from "../processes.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { deadlineOnce } from "../until.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";

@@ -1,8 +1,8 @@
 // What a plugin gets with each call, recorded by a real plugin.
 import { assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { VERBS } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf } from "./plugin_call.ts";
 

@@ -1,12 +1,12 @@
 // The runtime's end of the wire with a fake run. Tests that need real processes are in exec_process_test.ts,
 // those of built-in plugins in exec_builtin_test.ts.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { PluginLine } from "../../lib/plugin/exec.ts";
-import { Deadline } from "../../lib/plugin/deadline.ts";
-import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
 import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { Deadline } from "../../lib/plugin/deadline.ts";
+import type { PluginLine } from "../../lib/plugin/exec.ts";
+import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
 import { FakeRun } from "../fake_run.ts";
 import { until } from "../until.ts";
 import { callOf, runnerOf } from "./fake_runner.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
 
 /** Two directories with the files of a test. */
 async function inDirs(fn: (a: string, b: string) => Promise<void>): Promise<void> {

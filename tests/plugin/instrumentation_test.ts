@@ -1,10 +1,10 @@
 // Events of plugin calls, operations and lock waits for an observer and a tracer.
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
-import { Locks } from "../../lib/state/locks.ts";
-import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { Deadline } from "../../lib/plugin/deadline.ts";
+import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import {
   Instrumentation,
   type LockWaitEvent,
@@ -13,8 +13,8 @@ import {
   type PluginCallEvent,
 } from "../../lib/plugin/instrumentation.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
+import { withContainerLock } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { FakeRun } from "../fake_run.ts";
 import { callOf as callOfAny, failing } from "./plugin_call.ts";
 

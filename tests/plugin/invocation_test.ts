@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import {
   decodeEnvironment,
   encodeEnvironment,
@@ -7,7 +8,6 @@ import {
   refuseUnknownArgs,
   VERBS,
 } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 const FULL: Readonly<Record<string, string>> = {
   CNI_COMMAND: "ADD",

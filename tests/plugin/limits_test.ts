@@ -1,9 +1,9 @@
 // Limits of a plugin's output, which is stored, listed and logged.
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import type { PluginLine } from "../../lib/plugin/exec.ts";
 import { decodeOutput, requireSmall } from "../../lib/plugin/output.ts";
 import { StderrLines } from "../../lib/plugin/stderr_lines.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { callOf, failing, runnerOf } from "./plugin_call.ts";
 

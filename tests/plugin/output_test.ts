@@ -1,8 +1,8 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { decodeFailure, decodeOutput, failureDespiteSuccess } from "../../lib/plugin/output.ts";
 import { CniError } from "../../lib/cni/error.ts";
-import { outcome } from "../fake_run.ts";
+import { decodeFailure, decodeOutput, failureDespiteSuccess } from "../../lib/plugin/output.ts";
 import { Random } from "../cni/random.ts";
+import { outcome } from "../fake_run.ts";
 
 const calm = new AbortController().signal;
 

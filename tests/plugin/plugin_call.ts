@@ -1,8 +1,8 @@
 // The default call of the tests of the runtime's end of the wire.
 import { assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import type { PluginCall } from "../../lib/plugin/call.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import type { PluginFolder } from "../recording_plugin.ts";
 
 /** ADD of the plugin type `net`, with the members of `overrides`. */

@@ -1,8 +1,8 @@
 // A plugin in a fake process. A plugin as a real executable is in tests/root/run_plugin_test.ts.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { runPlugin } from "../../lib/plugin/run_plugin.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 

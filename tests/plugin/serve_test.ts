@@ -1,4 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
+import type { Result } from "../../lib/cni/result.ts";
+import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 import {
   type Plugin,
   type PluginOutcome,
@@ -7,9 +10,6 @@ import {
   type PluginVerbs,
   servePlugin,
 } from "../../lib/plugin/serve.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import type { Result } from "../../lib/cni/result.ts";
-import { SPEC_VERSIONS, type SpecVersion } from "../../lib/cni/version.ts";
 
 const ENV: Readonly<Record<string, string>> = {
   CNI_COMMAND: "ADD",

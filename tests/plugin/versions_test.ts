@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import { decodeVersions, VersionProbe } from "../../lib/plugin/versions.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

@@ -1,10 +1,10 @@
 // Reports about a plugin that does not answer yet.
-import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
+import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
 import { type PluginWait, whileWaiting } from "../../lib/plugin/while_waiting.ts";
-import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { deadlineOnce, until } from "../until.ts";
 import { callOf, failing } from "./plugin_call.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { interfaceNames } from "../../lib/pod/interface_names.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { interfaceNames } from "../../lib/pod/interface_names.ts";
 import { property } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { inspectNetns } from "../../lib/pod/inspect_netns.ts";
 import { loopbackUp } from "../../lib/pod/loopback.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { FakeRun } from "../fake_run.ts";
 
 /** The namespace of the tests themselves; it only has to be a namespace. */

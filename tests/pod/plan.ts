@@ -1,9 +1,9 @@
 /** Requests for one pod, and their plans. */
 import { assertThrows } from "@std/assert";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
-import { planAttachments, type PlannedAttachment, type PodRequest } from "../../lib/pod/request.ts";
 import { type NetworkConfigList, parseConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { planAttachments, type PlannedAttachment, type PodRequest } from "../../lib/pod/request.ts";
 
 /** Every capability that a setting has, and one free one. */
 const CAPABILITIES = [

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { combineResults } from "../../lib/pod/pod_result.ts";
-import type { PodNetwork } from "../../lib/pod/pod.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import type { PodNetwork } from "../../lib/pod/pod.ts";
+import { combineResults } from "../../lib/pod/pod_result.ts";
 
 function network(name: string, ifName: string, result: JsonObject): PodNetwork {
   return { name, ifName, result: { cniVersion: "1.1.0", ...result } };

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { PodNetworks } from "../../lib/pod/pod.ts";
 import type { PlannedAttachment, PodRequest } from "../../lib/pod/request.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
 const REFUSAL = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };

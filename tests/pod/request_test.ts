@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
-import { planAttachments, type PodRequest, type WantedNetwork } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { planAttachments, type PodRequest, type WantedNetwork } from "../../lib/pod/request.ts";
 import { networks, plan, POD, refusal } from "./plan.ts";
 
 /** Freezes a value and everything in it, so that a write to it throws. */

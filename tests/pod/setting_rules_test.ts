@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { contains, formatCidr, formatIp, networkOf } from "../../lib/cni/address.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { type IpRange, macDigits, type NetworkSettings } from "../../lib/pod/request.ts";
 import { isMac } from "../../lib/pod/setting_rules.ts";
 import { validateSettings } from "../../lib/pod/settings.ts";
-import { contains, formatCidr, formatIp, networkOf } from "../../lib/cni/address.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { property, type Random } from "../cni/random.ts";
 import { plan, refusal } from "./plan.ts";
 

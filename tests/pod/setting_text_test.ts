@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { refuseFrom } from "../../lib/pod/setting.ts";
 import { bandwidth, ipRanges, portMapping, rate } from "../../lib/pod/setting_text.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("portMapping() reads ports, protocol and the host's address", () => {
   const read = (text: string) => portMapping(text, refuseFrom("--publish"));

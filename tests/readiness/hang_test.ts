@@ -1,9 +1,9 @@
 // Real plugins that hang: reading the status does not wait for them, and none of them outlives the readiness.
-import { delay } from "../../lib/async/wait.ts";
 import { assert, assertEquals } from "@std/assert";
-import { probeNetwork } from "../../lib/readiness/status.ts";
+import { delay } from "../../lib/async/wait.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { Readiness } from "../../lib/readiness/readiness.ts";
+import { probeNetwork } from "../../lib/readiness/status.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { until } from "../until.ts";
 import { catalogOf, FakeSource } from "./world.ts";

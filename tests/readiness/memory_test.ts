@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { ReadinessMemory } from "../../lib/readiness/memory.ts";
 import { conditionAfter, graceOf, type ReadyCondition } from "../../lib/readiness/condition.ts";
+import { ReadinessMemory } from "../../lib/readiness/memory.ts";
 import { Lines } from "../attachment/world.ts";
 import { until } from "../until.ts";
 import { catalogOf, network, quiet, ReadinessWorld } from "./world.ts";

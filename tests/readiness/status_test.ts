@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type NetworkAnswer, probeNetwork, STATUS_REASONS } from "../../lib/readiness/status.ts";
+import type { NetworkConfigList } from "../../lib/cni/config.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { PluginRunner, type PluginRunnerOptions } from "../../lib/plugin/exec.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import type { NetworkConfigList } from "../../lib/cni/config.ts";
-import type { Answer } from "../recording_plugin.ts";
+import { type NetworkAnswer, probeNetwork, STATUS_REASONS } from "../../lib/readiness/status.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
+import type { Answer } from "../recording_plugin.ts";
 
 const refusal = (code: number, msg: string): Answer => ({ stdout: JSON.stringify({ code, msg }), code: 1 });
 const supports = (...versions: string[]): Answer => ({

@@ -1,13 +1,13 @@
 // A real configuration directory and real plugins change: the statuses follow without a request.
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { probeNetwork } from "../../lib/readiness/status.ts";
+import { delay } from "../../lib/async/wait.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { VersionProbe } from "../../lib/plugin/versions.ts";
 import { Readiness } from "../../lib/readiness/readiness.ts";
-import { PluginFolder } from "../recording_plugin.ts";
+import { probeNetwork } from "../../lib/readiness/status.ts";
 import { CatalogWorld, list } from "../catalog/world.ts";
+import { PluginFolder } from "../recording_plugin.ts";
 import { inShort } from "./world.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 const LIMIT_MS = 60_000;
 

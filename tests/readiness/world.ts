@@ -1,12 +1,12 @@
 /** Networks whose plugins answer when a test says so, with a clock that a test moves. */
 import type { Clock } from "../../lib/async/clock.ts";
-import type { NetworkAnswer, NetworkStatus, StatusReason } from "../../lib/readiness/status.ts";
 import type { Catalog } from "../../lib/catalog/catalog.ts";
 import type { CatalogEntry } from "../../lib/catalog/entry.ts";
 import type { CatalogChange, CatalogSource } from "../../lib/catalog/source.ts";
-import { Readiness, type ReadinessOptions } from "../../lib/readiness/readiness.ts";
 import type { NetworkConfigList } from "../../lib/cni/config.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { Readiness, type ReadinessOptions } from "../../lib/readiness/readiness.ts";
+import type { NetworkAnswer, NetworkStatus, StatusReason } from "../../lib/readiness/status.ts";
 import { Lines, listOf } from "../attachment/world.ts";
 
 export class FakeClock implements Clock {

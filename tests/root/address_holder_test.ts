@@ -1,7 +1,7 @@
 // An error about a taken address names its holder, whichever IPAM plugin refuses the address.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
 

@@ -2,12 +2,12 @@
 import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
-import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
 import { bounded } from "../bounded.ts";
 import { writeExecutable } from "../executable.ts";
-import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 import { until as patiently } from "../until.ts";
+import { type Component, need, PODWIRE_BINARY, RUNC } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

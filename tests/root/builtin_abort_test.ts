@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
+import { parseJson } from "../../lib/cni/json.ts";
+import { asResult, decodeResult } from "../../lib/cni/result.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { servePlugin } from "../../lib/plugin/serve.ts";
-import { asResult, decodeResult } from "../../lib/cni/result.ts";
-import { parseJson } from "../../lib/cni/json.ts";
 import { assertDone, callBuiltin } from "./builtin_call.ts";
 import { inWorld, masqueradeRules, sh } from "./builtin_world.ts";
 import { need } from "./need.ts";

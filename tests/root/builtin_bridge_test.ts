@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Result } from "../../lib/cni/result.ts";
-import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
-import { connects, inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { until } from "../until.ts";
+import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
+import { connects, inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { need } from "./need.ts";
-import { runCommand } from "../../lib/host/command.ts";
 
 function configOf(world: World, more: JsonObject = {}): JsonObject {
   return {

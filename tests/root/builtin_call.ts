@@ -3,11 +3,11 @@
  */
 import { assertEquals } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { asResult, decodeResult, type Result } from "../../lib/cni/result.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 import { type Delegate, servePlugin } from "../../lib/plugin/serve.ts";
-import type { JsonObject } from "../../lib/cni/json.ts";
-import { asResult, decodeResult, type Result } from "../../lib/cni/result.ts";
 
 /** One call of a plugin. */
 export interface Call {

@@ -1,9 +1,9 @@
 // podwire itself compares the namespace with that of the attachment: plugins are not trusted to do it.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
-import type { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { createNetns, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
 import type { RecordingPlugin } from "../recording_plugin.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 

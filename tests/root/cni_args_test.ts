@@ -1,9 +1,9 @@
 // A value with "=" in the CNI arguments: plugins refuse all arguments because of it, so podwire refuses it
 // first, in every interface.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns } from "../../lib/host/netns.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { binaryTest, sh, SYSTEM_PATH } from "./binary_world.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, need } from "./need.ts";

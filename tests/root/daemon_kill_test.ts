@@ -8,8 +8,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { UNDER_WAY } from "../../lib/gc/report.ts";
 import { randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
-import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
+import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { type Known, type Load, LoadClient, loadNetworks, MAY_BE, RECORDED } from "./daemon_load.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 import { appendFigures } from "./figures.ts";

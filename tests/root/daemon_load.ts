@@ -1,8 +1,8 @@
 /** Clients of the daemon that create, get, stop and remove sandboxes, and remember the answers about each. */
 import { assertEquals } from "@std/assert";
+import type { Random } from "../cni/random.ts";
 import type { BinaryWorld } from "./binary_world.ts";
 import type { Answered, DaemonProcess } from "./daemon_world.ts";
-import type { Random } from "../cni/random.ts";
 
 /** The daemon's last answer about a sandbox, or the request that got no answer. */
 export type Phase = "starting" | "ready" | "stopping" | "stopped" | "removing";

@@ -1,6 +1,6 @@
+import type { DaemonOptions } from "../../lib/daemon/daemon.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { ServiceManager } from "../../lib/host/service_manager.ts";
-import type { DaemonOptions } from "../../lib/daemon/daemon.ts";
 import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { bootedAs } from "../booted_as.ts";
 

@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import type { RuntimeOptions } from "../../lib/runtime/podwire.ts";
+import { bootedAs } from "../booted_as.ts";
 import { parseExposition, valueOf } from "../daemon/prometheus_text.ts";
 import { SYSTEM_PATH } from "./binary_world.ts";
 import {
@@ -19,7 +20,6 @@ import { isThere, LifeComparison, listed } from "./daemon_model_compare.ts";
 import { LifeDaemon, type SocketAnswer } from "./daemon_model_daemon.ts";
 import { LIFE_PLUGIN } from "./daemon_model_plugin.ts";
 import { CATATONIT, RUNC } from "./need.ts";
-import { bootedAs } from "../booted_as.ts";
 import { SandboxWorld, until } from "./sandbox_world.ts";
 import { unmountBelow } from "./unmount.ts";
 

@@ -1,11 +1,11 @@
 // Several networks of one pod that each bring a default route, on the real kernel.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { sandboxRequest } from "../../lib/cli/run.ts";
+import { CniError } from "../../lib/cni/error.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import type { JsonObject } from "../../lib/cni/json.ts";
 import { inputOf } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";

@@ -1,10 +1,10 @@
 // How a built-in bridge works with the plugin that it delegates addresses to, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import type { PluginCall } from "../../lib/plugin/call.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { inWorld, sh } from "./builtin_world.ts";
 import { need } from "./need.ts";

@@ -1,10 +1,10 @@
 // How many attachments that cannot be detached one pod may leave, with a plugin whose DEL always fails.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { createNetns } from "../../lib/host/netns.ts";
-import { FailedIndex } from "../../lib/state/failed_index.ts";
 import type { Podwire, RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import type { SandboxRequest } from "../../lib/sandbox/request.ts";
-import { CniError } from "../../lib/cni/error.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** A pod that is tried again and again, each time as by another process. */

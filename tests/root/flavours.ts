@@ -2,8 +2,8 @@
  * The plugins that a test of the engine runs with: the built-in ones, and both releases of the reference
  * plugins.
  */
-import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 

@@ -1,15 +1,15 @@
 // What podwire did not make stays: existing interfaces, those of other attachments, and podwire's own network
 // namespace, with the real plugins on the real kernel.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
-import type { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
+import { AttachmentStore } from "../../lib/state/attachment_store.ts";
+import { until } from "../until.ts";
 import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, linksOf, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
-import { until } from "../until.ts";
 
 function requestOf(world: World, netns: string, more: Partial<AttachRequest> = {}): AttachRequest {
   const target = { containerId: `first-${world.tag}`, netns, ifName: "eth0" };

@@ -1,11 +1,11 @@
 // Attachments that a plugin refuses to detach and that must be forgotten, with real plugins on the real
 // kernel.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
-import type { Podwire, RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { createNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { Podwire, RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import { writeExecutable } from "../executable.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";
 import { SandboxWorld } from "./sandbox_world.ts";

@@ -1,7 +1,7 @@
 // The sweep on the real kernel: namespaces without an owner, and what else happens at the same time.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { createNetns } from "../../lib/host/netns.ts";
 import type { GcItem, GcReport } from "../../lib/gc/report.ts";
+import { createNetns } from "../../lib/host/netns.ts";
 import { sandboxTest, type SandboxWorld, until } from "./sandbox_world.ts";
 
 const brief = (world: SandboxWorld, items: readonly GcItem[]) =>

@@ -1,9 +1,9 @@
 // STATUS, GC, VERSION and the choice of a version, on real namespaces and with the reference plugins.
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ResultCache } from "../../lib/state/result_cache.ts";
-import { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
 import { need } from "./need.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 import { sandboxTest } from "./sandbox_world.ts";

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
+import { runCommand, runOk } from "../../lib/host/command.ts";
 import { createExclusive, readTextIfThere, writeFileSynced } from "../../lib/host/file.ts";
 import { tryLockFile } from "../../lib/host/lock.ts";
-import { runCommand, runOk } from "../../lib/host/command.ts";
 import { need } from "./need.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 /** A file system of 1 MiB. */
 async function inTmpfs(fn: (dir: string) => Promise<void>): Promise<void> {

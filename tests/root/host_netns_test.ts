@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { delay } from "../../lib/async/wait.ts";
 import { type CommandRequest, HostError, runCommand } from "../../lib/host/command.ts";
 import {
   createNetns,
@@ -13,7 +14,6 @@ import {
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
-import { delay } from "../../lib/async/wait.ts";
 
 const unique = () => `pwt-${crypto.randomUUID().slice(0, 8)}`;
 /** The script gets `args` as $0, $1 and so on. */

@@ -1,9 +1,9 @@
 // The bundle of an infra container names the version that made it: the bundle of a newer version is left
 // alone.
 import { assert, assertEquals } from "@std/assert";
-import { printChecksummed } from "../../lib/state/checksummed.ts";
-import { markBundle } from "../../lib/sandbox/infra_bundle.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { markBundle } from "../../lib/sandbox/infra_bundle.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 /** A bundle, with a mark of that text or none. */

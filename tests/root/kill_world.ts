@@ -3,10 +3,10 @@
  * can leave.
  */
 import { iptablesChain } from "../../lib/builtin/attachment_tag.ts";
-import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import type { RecordingPlugin } from "../recording_plugin.ts";
+import type { PodRequest, WantedNetwork } from "../../lib/pod/request.ts";
 import type { Random } from "../cni/random.ts";
+import type { RecordingPlugin } from "../recording_plugin.ts";
 import { installPaced, type Pace } from "./paced_plugins.ts";
 import { PodsWorld } from "./pods_world.ts";
 

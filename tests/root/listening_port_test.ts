@@ -1,7 +1,7 @@
 // Host ports on which a program listens, on the real kernel with the real ss.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { runCommand } from "../../lib/host/command.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);

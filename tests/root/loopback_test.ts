@@ -1,10 +1,10 @@
 // The loopback interface of namespaces that others made, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { inspectNetns } from "../../lib/pod/inspect_netns.ts";
 import { loopbackUp } from "../../lib/pod/loopback.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { podwire } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { sandboxTest } from "./sandbox_world.ts";

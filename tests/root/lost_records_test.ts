@@ -2,8 +2,8 @@
 // detached, with the real plugins on the real kernel; those of another runtime are not.
 import { assertEquals, assertMatch } from "@std/assert";
 import { netnsId } from "../../lib/host/netns.ts";
-import { ResultCache } from "../../lib/state/result_cache.ts";
 import type { Podwire } from "../../lib/runtime/podwire.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";

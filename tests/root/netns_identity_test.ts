@@ -1,9 +1,9 @@
 // The kernel reuses the numbers of namespaces that are gone.
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { createNetns, netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import { isSameIdentity } from "../../lib/host/netns_identity.ts";
 import { identityOf, isUnchanged } from "../../lib/sandbox/netns_identity.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest } from "./sandbox_world.ts";
 
 sandboxTest("a namespace is recognised by all of its paths, at any time", async (world) => {

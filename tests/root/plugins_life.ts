@@ -3,10 +3,10 @@
  * detached with and without its namespace, and nothing left behind.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { removeNetns } from "../../lib/host/netns.ts";
 import { CniError, ERROR_CODES } from "../../lib/cni/error.ts";
 import { asResult, type Result } from "../../lib/cni/result.ts";
 import { atLeast, type SpecVersion } from "../../lib/cni/version.ts";
+import { removeNetns } from "../../lib/host/netns.ts";
 import { need } from "./need.ts";
 import { BRIDGE_CASES } from "./plugins_bridge_cases.ts";
 import type { PluginCase } from "./plugins_case.ts";

@@ -2,9 +2,9 @@
 // attachment gets what was requested for it, and nothing of what was requested for another.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { sandboxRequest } from "../../lib/cli/run.ts";
-import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { inputOf } from "../cli/fake_io.ts";
 import { need } from "./need.ts";
 import { BANDWIDTH, PORTMAP } from "./plugins_case.ts";

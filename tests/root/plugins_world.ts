@@ -4,12 +4,12 @@
  * everything that is left behind, whatever else happens on the machine.
  */
 import { assert, assertEquals } from "@std/assert";
-import { type RunCommand, runCommand } from "../../lib/host/command.ts";
-import { createNetns, nsProblem, removeNetns, runInside } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
-import { Podwire } from "../../lib/runtime/podwire.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { SpecVersion } from "../../lib/cni/version.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
+import { createNetns, nsProblem, removeNetns, runInside } from "../../lib/host/netns.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 
 /** A release of the reference plugins: its folder, what the test needs for it, and its versions. */

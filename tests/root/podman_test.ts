@@ -2,9 +2,9 @@
 // writes.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type CommandOutcome, runCommand } from "../../lib/host/command.ts";
+import { writeExecutable } from "../executable.ts";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { BUSYBOX, CNI_1_9_1, COMPONENTS_DIR, CONMON, PODMAN, RUNC } from "./need.ts";
-import { writeExecutable } from "../executable.ts";
 import { unmountBelow } from "./unmount.ts";
 
 /** Podman with a storage of its own, and a root file system of busybox. */

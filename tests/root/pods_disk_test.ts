@@ -1,8 +1,8 @@
 // Pods on disks that are full, out of inodes, or read-only, real ones: what cannot be recorded is not begun,
 // and what exists is removed all the same.
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import type { PodRequest } from "../../lib/pod/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { PodRequest } from "../../lib/pod/request.ts";
 import { need } from "./need.ts";
 import { PodsWorld } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";

@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { bootedAs } from "../booted_as.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
+import { until } from "./sandbox_world.ts";
 
 podsTest(
   "F102 F103 F104 F108 gc removes the pods that the engine no longer knows, whatever the default is now",

@@ -4,12 +4,12 @@
 // PODWIRE_TEST_KILLS=200 sets the number of kills (`./denow task test tests/root/pods_kill_test.ts`),
 // PODWIRE_TEST_SEED repeats, PODWIRE_TEST_FIGURES=FILE appends what the kills met.
 import { assert, assertEquals } from "@std/assert";
-import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
+import { appendFigures } from "./figures.ts";
 import { KillWorld, type Unit } from "./kill_world.ts";
 import { need } from "./need.ts";
-import { appendFigures } from "./figures.ts";
 import { forgetCalls, marksOf, type Proof, proveTakenBack } from "./paced_plugins.ts";
 import type { PodsCall } from "./pods_process.ts";
 import { type PodsAnswer, type PodsProcess, podsTest } from "./pods_world.ts";

@@ -2,8 +2,8 @@
 // as many as PODWIRE_TEST_PODS says. Everything is found by its name, so the number of system calls does not
 // grow with the number of things.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { Pods } from "../../lib/runtime/pods.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import { FileCalls } from "../file_calls.ts";
 import { idsFrom, multiply } from "../many_records.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";

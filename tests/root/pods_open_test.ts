@@ -1,7 +1,7 @@
 // How pods are opened and called, and what they need of the machine.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { podsTest } from "./pods_world.ts";
 import { until } from "./sandbox_world.ts";
 

@@ -1,9 +1,9 @@
 // A restart of the machine: another boot ID, namespaces and links gone, the disk still there. Only the boot
 // ID is an option of the process; all else is real.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { JsonObject } from "../../lib/cni/json.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
 import type { PodsOptions } from "../../lib/runtime/pods.ts";
-import type { JsonObject } from "../../lib/cni/json.ts";
 import type { RecordedCall, RecordingPlugin } from "../recording_plugin.ts";
 import { CNI_1_9_1, type Component, need } from "./need.ts";
 import { PodsWorld } from "./pods_world.ts";

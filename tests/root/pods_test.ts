@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
-import { DEL_REFUSAL, REFUSAL, until } from "./sandbox_world.ts";
 import { podsTest } from "./pods_world.ts";
+import { DEL_REFUSAL, REFUSAL, until } from "./sandbox_world.ts";
 
 podsTest(
   "F3 F64 F70 F86 F91 a pod gets its networks, is checked with CHECK, and is removed again",

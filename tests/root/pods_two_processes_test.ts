@@ -5,10 +5,10 @@
 // they ended.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { GcReport } from "../../lib/gc/report.ts";
-import type { Pods } from "../../lib/runtime/pods.ts";
 import type { PodRequest } from "../../lib/pod/request.ts";
-import type { RecordingPlugin } from "../recording_plugin.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
+import type { RecordingPlugin } from "../recording_plugin.ts";
 import { appendFigures } from "./figures.ts";
 import { need } from "./need.ts";
 import { installPaced, type Mark, marksOf, proveTakenBack } from "./paced_plugins.ts";

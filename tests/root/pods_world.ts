@@ -3,14 +3,14 @@
  * others.
  */
 import { fromFileUrl } from "@std/path";
-import { bounded } from "../bounded.ts";
-import { createNetns, removeNetns } from "../../lib/host/netns.ts";
-import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
-import type { PodRequest } from "../../lib/pod/request.ts";
 import type { CniError } from "../../lib/cni/error.ts";
+import { createNetns, removeNetns } from "../../lib/host/netns.ts";
+import type { PodRequest } from "../../lib/pod/request.ts";
+import { Pods, type PodsOptions } from "../../lib/runtime/pods.ts";
+import { bounded } from "../bounded.ts";
+import { need } from "./need.ts";
 import type { PodsCall } from "./pods_process.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
-import { need } from "./need.ts";
 
 const PROCESS = fromFileUrl(new URL("pods_process.ts", import.meta.url));
 const REPOSITORY = fromFileUrl(new URL("../../", import.meta.url));

@@ -1,7 +1,7 @@
 /** Another CNI runtime: it calls the plugins by itself, and records in libcni's cache what it attached. */
-import { ResultCache } from "../../lib/state/result_cache.ts";
-import { runCommand } from "../../lib/host/command.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { runCommand } from "../../lib/host/command.ts";
+import { ResultCache } from "../../lib/state/result_cache.ts";
 import { sh } from "./builtin_world.ts";
 
 /** What is attached, or will be. */

@@ -1,10 +1,10 @@
 // The programs in examples/, with exactly the flags that stand above each, then with each one left out.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { Podwire } from "../../mod.ts";
-import { FakePlugins } from "../../testing.ts";
 import { SocketServer } from "../../lib/daemon/server.ts";
 import { silentLogger } from "../../lib/host/log.ts";
+import { Podwire } from "../../mod.ts";
+import { FakePlugins } from "../../testing.ts";
 import { fakeDaemon, SANDBOX } from "../daemon/fake_context.ts";
 import { need } from "./need.ts";
 

@@ -4,10 +4,10 @@
 // tests/root/record_mutation_test.ts`; `PODWIRE_RECORD_SEED` chooses other mutations.
 import { assert, assertEquals } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
+import { CniError } from "../../lib/cni/error.ts";
 import { readTextIfThere } from "../../lib/host/file.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { printChecksummed } from "../../lib/state/checksummed.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { Random } from "../cni/random.ts";
 import { logProgress } from "../progress.ts";

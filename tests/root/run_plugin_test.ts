@@ -3,8 +3,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CniError, parseNetwork, Podwire } from "../../mod.ts";
-import { until } from "./sandbox_world.ts";
 import { need } from "./need.ts";
+import { until } from "./sandbox_world.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 const ENVIRONMENT = "CNI_COMMAND,CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_ARGS,CNI_PATH,CNI_NETNS_OVERRIDE";

@@ -1,9 +1,9 @@
 // The life of sandboxes as the CRI defines it: found by labels, torn down any number of times, removed
 // however broken.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld, whenLocked } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

@@ -1,9 +1,9 @@
 // Sandboxes in the namespace of a process, whose ID may belong to another one a moment later.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { readProcesses } from "../../lib/host/process.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { sandboxTest, until } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

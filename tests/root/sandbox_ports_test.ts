@@ -1,7 +1,7 @@
 // Host ports over whole sandboxes: the second sandbox is refused before it has a namespace.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { DEL_REFUSAL, sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);

@@ -1,10 +1,10 @@
 // What a killed process or a restart of the machine left, on the real kernel.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { CniError } from "../../lib/cni/error.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { type AbandonedProgram, abandonedProgram, findByEnvironment, killAll } from "../processes.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";

@@ -1,8 +1,8 @@
 // Sandboxes on the real kernel: created completely or not at all, torn down any number of times.
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
-import { CniError } from "../../lib/cni/error.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, until } from "./sandbox_world.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);

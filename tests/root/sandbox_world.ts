@@ -1,23 +1,23 @@
 /** A runtime with directories, networks and recording plugins of its own, on the real kernel. */
 import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
-import { ContainerLocks } from "../../lib/state/container_locks.ts";
-import { Locks } from "../../lib/state/locks.ts";
+import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
+import type { SandboxRecord } from "../../lib/sandbox/record.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
 import {
   type AttachmentKey,
   type AttachmentRecord,
   AttachmentStore,
 } from "../../lib/state/attachment_store.ts";
+import { ContainerLocks } from "../../lib/state/container_locks.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
-import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
-import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { bounded } from "../bounded.ts";
-import { bootedAs } from "../booted_as.ts";
 import { Lines } from "../attachment/world.ts";
+import { bootedAs } from "../booted_as.ts";
+import { bounded } from "../bounded.ts";
 import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_plugin.ts";
-import { need } from "./need.ts";
 import { until as patiently } from "../until.ts";
+import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
 
 /** How the plugins of a world answer by default. */

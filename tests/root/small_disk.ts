@@ -1,6 +1,6 @@
 /** Small disks, real ones, that a test fills or makes read-only under a folder of a network's world. */
-import { bounded } from "../bounded.ts";
 import { NetworkWorld, resultWith } from "../attachment/world.ts";
+import { bounded } from "../bounded.ts";
 import { sh } from "./binary_world.ts";
 import { need } from "./need.ts";
 

@@ -1,18 +1,18 @@
 // What `./denow task storm [PODS [SEED [PLUGINS]]]` runs: pods come and go, sixteen at a time, on a node of
 // their own, while their configuration directory is rewritten ten times a second; first with the built-in
 // plugins, then with the reference plugins. It prints what happened as tables.
+import { inParallel } from "../../lib/async/parallel.ts";
 import { delay } from "../../lib/async/wait.ts";
 import { CniError } from "../../lib/cni/error.ts";
-import type { Pods } from "../../lib/runtime/pods.ts";
 import type { WantedNetwork } from "../../lib/pod/request.ts";
-import { inParallel } from "../../lib/async/parallel.ts";
+import type { Pods } from "../../lib/runtime/pods.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { missing } from "./need.ts";
 import { Churn } from "./storm_churn.ts";
 import { type Attached, judgeAttached, judgeCalls, judgeRefused } from "./storm_judge.ts";
 import { askedAddress, nameOf, type NetworkKey, NETWORKS, STORM_PLUGINS } from "./storm_networks.ts";
-import { tables } from "./storm_table.ts";
 import type { PodOutcome, RequestKind, StormOptions, StormPod, StormReport } from "./storm_report.ts";
+import { tables } from "./storm_table.ts";
 import { StormWorld } from "./storm_world.ts";
 
 const TAKEN_PORT = 20_000;

@@ -1,8 +1,8 @@
 /** What may happen to a pod while its configuration changes, and what may not. */
 import { CniError } from "../../lib/cni/error.ts";
 import type { Pods } from "../../lib/runtime/pods.ts";
-import type { StormPod } from "./storm_report.ts";
 import { type NetworkKey, originOf } from "./storm_networks.ts";
+import type { StormPod } from "./storm_report.ts";
 import type { Timelines } from "./storm_timeline.ts";
 import type { MarkedCall, StormWorld } from "./storm_world.ts";
 

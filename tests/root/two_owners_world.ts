@@ -3,11 +3,11 @@
  * belongs to its owner.
  */
 import { assertEquals } from "@std/assert";
-import { createNetns, netnsId, removeNetns } from "../../lib/host/netns.ts";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
-import { asCniError } from "../../lib/errors/to_cni_error.ts";
-import type { Podwire } from "../../lib/runtime/podwire.ts";
 import type { CniError } from "../../lib/cni/error.ts";
+import { asCniError } from "../../lib/errors/to_cni_error.ts";
+import { createNetns, netnsId, removeNetns } from "../../lib/host/netns.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
 import type { Random } from "../cni/random.ts";
 import { writeExecutable } from "../executable.ts";
 import { until } from "../until.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { inTempDir } from "../temp_dir.ts";
-import { need } from "./need.ts";
 import { sh } from "./binary_world.ts";
+import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
 
 Deno.test({

@@ -1,7 +1,7 @@
 // Sandboxes that are made before they are requested, on the real kernel: their owner at each step.
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { LiveRuntime } from "../../lib/runtime/live.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { LiveRuntime } from "../../lib/runtime/live.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
 
 const open = async (world: SandboxWorld) => await LiveRuntime.open({ ...world.options, log: world.log });

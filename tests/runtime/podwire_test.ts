@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseNetwork } from "../../lib/catalog/load.ts";
-import { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError, type ErrorKind, isCniError } from "../../lib/cni/error.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
 import { NetworkWorld } from "../attachment/world.ts";
 
 const list = (name: string, type: string) =>

@@ -1,8 +1,8 @@
 // Every public call takes a signal in its last argument, and does not begin if that has fired.
 import { assertEquals, assertRejects } from "@std/assert";
-import { type CallOptions, CniError, loadDirectory, loadNetworkFile, Pods, Podwire } from "../../mod.ts";
 import { DaemonClient } from "../../lib/daemon/client.ts";
 import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
+import { type CallOptions, CniError, loadDirectory, loadNetworkFile, Pods, Podwire } from "../../mod.ts";
 import { inTempDir } from "../temp_dir.ts";
 
 type Call = (options: CallOptions) => Promise<unknown>;

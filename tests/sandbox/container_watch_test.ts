@@ -1,12 +1,12 @@
 // How often the daemon checks a container that has ended, on a machine that the test controls.
 import { assertEquals } from "@std/assert";
-import { ContainerWatch } from "../../lib/sandbox/container_watch.ts";
 import { emptyReport } from "../../lib/gc/report.ts";
-import type { RecoveryItem } from "../../lib/sandbox/recovery_report.ts";
+import { ContainerWatch } from "../../lib/sandbox/container_watch.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
+import type { RecoveryItem } from "../../lib/sandbox/recovery_report.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { Lines } from "../attachment/world.ts";
+import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 

@@ -1,10 +1,10 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { isInState, mayMatch, type SandboxFilter } from "../../lib/sandbox/filter.ts";
-import { validateLabels } from "../../lib/sandbox/validate_labels.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { validateSysctls } from "../../lib/sandbox/sysctl.ts";
+import { validateLabels } from "../../lib/sandbox/validate_labels.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 const RECORD: SandboxRecord = {
   id: "abcd1234",

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { findSandbox } from "../../lib/sandbox/find_sandbox.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 const record = (id: string, name: string, namespace = "default"): SandboxRecord => ({
   id,

@@ -2,8 +2,8 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { type InfraEnded, InfraWatch } from "../../lib/sandbox/infra_watch.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { Lines } from "../attachment/world.ts";
+import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { until } from "../until.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");

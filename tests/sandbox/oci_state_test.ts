@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { decodeOciState, LONGEST_STATE } from "../../lib/sandbox/oci_state.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { decodeOciState, LONGEST_STATE } from "../../lib/sandbox/oci_state.ts";
 
 const STATE = {
   ociVersion: "1.0.2",

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import type { BadRecord } from "../../lib/state/checksummed.ts";
-import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
-import { validateName } from "../../lib/sandbox/validate_name.ts";
-import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
+import { SandboxStore } from "../../lib/sandbox/store.ts";
+import { validateName } from "../../lib/sandbox/validate_name.ts";
+import type { BadRecord } from "../../lib/state/checksummed.ts";
+import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
 
 async function inStore(
   fn: (store: SandboxStore, dir: string, bad: BadRecord[]) => Promise<void>,

@@ -1,7 +1,7 @@
 // Sysctls of a sandbox are read back, and never change the host.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { setSysctls, validateSysctls } from "../../lib/sandbox/sysctl.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { setSysctls, validateSysctls } from "../../lib/sandbox/sysctl.ts";
 import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
 /** A machine with one namespace. With `global`, a write in the namespace also changes the host; with `kept`, writes change nothing. */

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { validateAnnotations, validateLabels } from "../../lib/sandbox/validate_labels.ts";
 import { validateUid } from "../../lib/sandbox/validate_name.ts";
-import { CniError } from "../../lib/cni/error.ts";
 
 Deno.test("a UID or label with a line break, a space or an invisible character is refused", () => {
   validateUid("8d0d33a6-1f6b-4c1e-9d0a-1f2e3d4c5b6a");

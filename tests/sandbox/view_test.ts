@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { isCniError } from "../../lib/cni/error.ts";
 import type { RunCommand } from "../../lib/host/command.ts";
-import { Locks } from "../../lib/state/locks.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { infraProblem, type Sandbox, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
-import { isCniError } from "../../lib/cni/error.ts";
+import { Locks } from "../../lib/state/locks.ts";
 
 const RECORD: SandboxRecord = {
   id: "c1",

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
+import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
-import { FileCalls } from "../file_calls.ts";
 import { Random } from "../cni/random.ts";
+import { FileCalls } from "../file_calls.ts";
 
 async function inStore(
   fn: (store: AttachmentStore, dir: string, bad: BadRecord[]) => Promise<void>,

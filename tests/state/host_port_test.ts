@@ -1,8 +1,8 @@
 // Which ports of the host an attachment takes, and which of them conflict.
 import { assertEquals } from "@std/assert";
-import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../../lib/state/host_port.ts";
 import { contains, parseCidr, parseIp } from "../../lib/cni/address.ts";
 import { type Json, parseJson } from "../../lib/cni/json.ts";
+import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../../lib/state/host_port.ts";
 import { property, type Random } from "../cni/random.ts";
 
 const shown = (...portMappings: Json[]) => hostPortsOf({ portMappings }).map(formatHostPort);

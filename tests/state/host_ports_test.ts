@@ -1,10 +1,10 @@
 // A port of the host has one owner. A second one is refused before anything runs, and a crash leaves no port taken.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { HostPorts } from "../../lib/state/host_ports.ts";
 import type { FullAttachRequest } from "../../lib/attachment/request.ts";
 import { CniError } from "../../lib/cni/error.ts";
-import { printChecksummed } from "../../lib/state/checksummed.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { printChecksummed } from "../../lib/state/checksummed.ts";
+import { HostPorts } from "../../lib/state/host_ports.ts";
 import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);

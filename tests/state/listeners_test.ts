@@ -1,10 +1,10 @@
 // Ports of the host on which programs of the host listen.
 import { assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
 import { HostPorts } from "../../lib/state/host_ports.ts";
 import { findListenersWith, listenerIn } from "../../lib/state/listeners.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { FakeRun } from "../fake_run.ts";
 import { NetworkWorld } from "../attachment/world.ts";
+import { FakeRun } from "../fake_run.ts";
 
 const SSHD = 'users:(("sshd",pid=31,fd=3),("sshd",pid=32,fd=3))';
 const LINES = [

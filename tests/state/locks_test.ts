@@ -3,8 +3,8 @@ import { statOf } from "../../lib/host/file.ts";
 import { tryContainerLock, withContainerLock } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { FakeRun } from "../fake_run.ts";
-import { until } from "../until.ts";
 import { leaveNote } from "../processes.ts";
+import { until } from "../until.ts";
 
 async function inLocks(fn: (locks: Locks, dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-locks-" });

@@ -1,8 +1,8 @@
 // E5: file names have at most 255 bytes. podwire accepts all names that libcni can store. It refuses longer ones before the
 // first plugin runs, while libcni fails after the last.
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Locks } from "../../lib/state/locks.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { Locks } from "../../lib/state/locks.ts";
 import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);

@@ -2,8 +2,8 @@
  * A process that attaches and detaches: `port_process.ts OPTIONS`, as JSON. Each line of its standard input is a call,
  * `["add" or "del", REQUEST]`. For each call it prints a line with `done`, or with the kind and message of the error.
  */
-import { Podwire } from "../../lib/runtime/podwire.ts";
 import { CniError } from "../../lib/cni/error.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
 
 async function main(): Promise<void> {
   const podwire = new Podwire(JSON.parse(Deno.args[0] ?? "{}"));

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type CachedAttachment, ResultCache } from "../../lib/state/result_cache.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
+import { type CachedAttachment, ResultCache } from "../../lib/state/result_cache.ts";
 import { Random } from "../cni/random.ts";
 
 async function inCache(fn: (cache: ResultCache, dir: string) => Promise<void>): Promise<void> {

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
+import { Podwire } from "../../lib/runtime/podwire.ts";
 import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { StateFormat } from "../../lib/state/state_format.ts";
-import { Podwire } from "../../lib/runtime/podwire.ts";
-import { CniError } from "../../lib/cni/error.ts";
-import { inTempDir } from "../temp_dir.ts";
 import { Lines } from "../attachment/world.ts";
+import { inTempDir } from "../temp_dir.ts";
 
 /** Defines a test with a state directory of its own. */
 function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<void>): void {
