@@ -4,6 +4,8 @@
 //     --allow-read=/run/podwire/podwire.sock \
 //     --allow-write=/run/podwire/podwire.sock \
 //     examples/daemon_client.ts
+//
+// From Deno 2.9.0 on also: --allow-net=unix:/run/podwire/podwire.sock
 import { DaemonClient } from "@podwire/podwire/client";
 
 const client = new DaemonClient("/run/podwire/podwire.sock");

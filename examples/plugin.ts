@@ -4,6 +4,8 @@
 //     --allow-env=CNI_COMMAND,CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_ARGS,CNI_PATH,CNI_NETNS_OVERRIDE \
 //     --allow-read=/proc,/run/netns \
 //     examples/plugin.ts
+//
+// From Deno 2.8.3 on also: --allow-run=sh
 import { CURRENT_VERSION, type Plugin, processIo, runPlugin, SPEC_VERSIONS } from "@podwire/podwire/plugin";
 
 const plugin: Plugin = {
