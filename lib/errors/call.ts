@@ -1,6 +1,6 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { CniErrorOptions } from "../cni/error.ts";
-import { withCniErrors } from "./to_cni_error.ts";
+import { asCniError } from "./to_cni_error.ts";
 
 /**
  * Runs the body of a public method: it does not begin if the signal has fired already, and everything that is thrown
@@ -13,8 +13,10 @@ export async function call<T>(
   body: () => T | Promise<T>,
   context: CniErrorOptions = {},
 ): Promise<T> {
-  return await withCniErrors(async () => {
+  try {
     signal?.throwIfAborted();
     return await body();
-  }, context);
+  } catch (error) {
+    throw asCniError(error, context);
+  }
 }

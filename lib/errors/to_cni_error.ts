@@ -25,6 +25,8 @@ import {
  */
 export function asCniError(error: unknown, context: CniErrorOptions = {}): CniError {
   if (error instanceof CniError) return error.within(context);
+  // The failure of a block says more than that of its clean-up.
+  if (error instanceof SuppressedError) return asCniError(error.suppressed, context);
   const kept = restrictedPath(error);
   if (kept !== undefined) {
     const message =

@@ -1,4 +1,5 @@
 import type { JsonObject } from "../cni/json.ts";
+import type { RunCommand } from "../host/command.ts";
 import type { CniArgs, Verb } from "./invocation.ts";
 
 /** One call of one plugin. */
@@ -19,4 +20,11 @@ export interface PluginCall {
 /** The name of the network in the configuration of a call; empty if it has none. */
 export function networkOf({ config: { name } }: PluginCall): string {
   return typeof name === "string" ? name : "";
+}
+
+/** What an attempt of a call has, whether the plugin is an executable or built in. */
+export interface AttemptContext {
+  readonly env: Readonly<Record<string, string>>;
+  readonly run: RunCommand;
+  onStderrLine(line: string): void;
 }

@@ -1,22 +1,22 @@
-import type { JsonObject } from "../cni/json.ts";
+import { type JsonObject, printJson } from "../cni/json.ts";
 import { asResult, decodeResult } from "../cni/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { DEFAULT_PATH, type RunCommand, runCommand } from "../host/command.ts";
+import { type CommandOutcome, DEFAULT_PATH, type RunCommand, runCommand } from "../host/command.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
-import { networkOf, type PluginCall } from "./call.ts";
+import { type AttemptContext, networkOf, type PluginCall } from "./call.ts";
 import { searchPath } from "./find.ts";
 import { Instrumentation } from "./instrumentation.ts";
 import { encodeEnvironment, type Verb } from "./invocation.ts";
 import { PluginLocator, type PluginLocatorOptions, type PluginSource } from "./locate.ts";
 import { decodeFailure, decodeOutput, failureDespiteSuccess, requireSmall } from "./output.ts";
-import { withRetries } from "./retry.ts";
-import { runBinary } from "./run_binary.ts";
+import { type PluginWait, reportWait, type WaitPace } from "./report_wait.ts";
+import { Retries } from "./retry.ts";
 import { runBuiltin } from "./run_builtin.ts";
 import { runWithContainerId } from "./run_with_container_id.ts";
 import type { Delegate } from "./serve.ts";
+import { pluginStartError } from "./start_error.ts";
 import { StderrLines } from "./stderr_lines.ts";
-import { type PluginWait, type WaitPace, whileWaiting } from "./while_waiting.ts";
 
 /** A line that a plugin wrote to standard error. */
 export interface PluginLine {
@@ -101,7 +101,8 @@ export class PluginRunner extends PluginLocator {
       });
     };
     const onTransient = (error: unknown) => void (answer = asCniError(error).msg);
-    return await whileWaiting(() => this.#instrumented(call, onTransient), report, waitPace);
+    using _reports = reportWait(report, waitPace);
+    return await this.#instrumented(call, onTransient);
   }
 
   /** Runs other plugins with the values of this call, on behalf of its plugin. */
@@ -120,8 +121,17 @@ export class PluginRunner extends PluginLocator {
       { verb, type, containerId, network: networkOf(call) },
       async ({ environment }, onRetry) => {
         const source = await this.locate(type, config);
-        const attempt = () => this.#attempt(source, { ...call, trace: environment });
-        return await withRetries(attempt, { verb, signal, onTransient, onRetry });
+        const retries = new Retries({ verb, signal });
+        while (true) {
+          try {
+            return await this.#attempt(source, { ...call, trace: environment });
+          } catch (error) {
+            if (!retries.allow(error)) throw asCniError(error);
+            onTransient(error);
+            await retries.delay(error);
+            onRetry();
+          }
+        }
       },
     );
   }
@@ -133,7 +143,7 @@ export class PluginRunner extends PluginLocator {
     const context = { env: this.#environment(call), onStderrLine: (line: string) => lines.add(line) };
     const outcome =
       await (source.kind === "binary"
-        ? runBinary(source.path, call, { ...context, run: this.#recordingRun(call) })
+        ? this.#runBinary(source.path, call, context)
         : runBuiltin(source.plugin, call, {
           ...context,
           run: this.#commandsOf(call),
@@ -143,6 +153,20 @@ export class PluginRunner extends PluginLocator {
     const failure = isWell ? failureDespiteSuccess(outcome) : decodeFailure(outcome, call.signal);
     if (failure !== undefined) throw failure;
     return requireSmall(outcome.stdout);
+  }
+
+  async #runBinary(
+    path: string,
+    call: PluginCall,
+    context: Omit<AttemptContext, "run">,
+  ): Promise<CommandOutcome> {
+    const { config, signal } = call;
+    try {
+      return await this.#recordingRun(call)({ program: path, stdin: printJson(config), signal, ...context });
+    } catch (error) {
+      if (signal.aborted) throw asCniError(signal.reason);
+      throw pluginStartError(path, error);
+    }
   }
 
   #environment(call: TracedCall): Record<string, string> {

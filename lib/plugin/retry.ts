@@ -4,32 +4,35 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { startProblem } from "../host/command.ts";
 import type { Verb } from "./invocation.ts";
 
-/** How {@linkcode withRetries} retries. */
-export interface RetryOptions {
-  readonly verb: Verb;
-  readonly signal: AbortSignal;
-  /** Called with an error that leads to a retry, before the delay. */
-  onTransient(error: unknown): void;
-  /** Called after the delay, right before the retry. */
-  onRetry(): void;
-}
-
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
 
-/** Calls a plugin again, after growing delays, as long as it says "try again later" or its executable is busy. */
-export async function withRetries<T>(attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const { verb, signal, onTransient, onRetry } = options;
-  const started = performance.now();
-  for (let ms = FIRST_DELAY_MS;; ms = Math.min(ms * 2, LONGEST_DELAY_MS)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (!isTransient(error, verb)) throw asCniError(error);
-      onTransient(error);
-      await delayAfter(error, ms, signal, started);
-      onRetry();
-    }
+/** The retries of one call: after growing delays, as long as the plugin says "try again later" or its executable is busy. */
+export class Retries {
+  readonly #verb: Verb;
+  readonly #signal: AbortSignal;
+  readonly #started = performance.now();
+  #nextMs = FIRST_DELAY_MS;
+
+  constructor({ verb, signal }: { readonly verb: Verb; readonly signal: AbortSignal }) {
+    this.#verb = verb;
+    this.#signal = signal;
+  }
+
+  /** Whether the call may be made again after this error. */
+  allow(error: unknown): boolean {
+    return isTransient(error, this.#verb);
+  }
+
+  /**
+   * Waits until the next attempt.
+   *
+   * @throws {CniError} with the reason of the signal, if that fires first
+   */
+  async delay(error: unknown): Promise<void> {
+    const ms = this.#nextMs;
+    this.#nextMs = Math.min(ms * 2, LONGEST_DELAY_MS);
+    await delayAfter(error, ms, this.#signal, this.#started);
   }
 }
 

@@ -3,8 +3,7 @@ import { printJson } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CommandOutcome } from "../host/command.ts";
 import { permissionFlag } from "../host/permissions.ts";
-import type { PluginCall } from "./call.ts";
-import type { AttemptContext } from "./run_binary.ts";
+import type { AttemptContext, PluginCall } from "./call.ts";
 import { type Delegate, type Plugin, servePlugin } from "./serve.ts";
 
 /** A built-in plugin ends its own commands when the signal fires; after this time the runtime stops waiting for it. */

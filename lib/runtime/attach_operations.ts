@@ -7,7 +7,6 @@ import { call } from "../errors/call.ts";
 import { nsProblem } from "../host/netns.ts";
 import { hasValidNames } from "../state/attachment_key.ts";
 import type { AttachmentKey } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { RuntimeContext } from "./context.ts";
 import { nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 
@@ -29,7 +28,8 @@ export class AttachOperations {
       await format.requireKnown();
       const list = await presentNetwork(network, catalog, options.signal);
       await recovery.beforeFirstAdd(options.signal);
-      return await this.#withLock(request, options, () => attachments.add(list, request, options));
+      await using _lock = await this.#hold(request, options);
+      return await attachments.add(list, request, options);
     });
   }
 
@@ -38,7 +38,8 @@ export class AttachOperations {
     const { attachments } = this.#context;
     await call(options, async () => {
       const list = await presentOrRecorded(network, request, this.#context, options.signal);
-      await this.#withLock(request, options, () => attachments.check(list, request, options));
+      await using _lock = await this.#hold(request, options);
+      await attachments.check(list, request, options);
     });
   }
 
@@ -46,13 +47,13 @@ export class AttachOperations {
   async del(network: NetworkRef, request: AttachRequest, options: DelOptions): Promise<void> {
     const { attachments, store } = this.#context;
     const { containerId, ifName } = request;
-    await call(options, () =>
-      this.#withLock(request, options, async () => {
-        const record = await store.read({ network: nameOf(network), containerId, ifName });
-        if (record !== undefined) return await attachments.remove(record, options.signal);
-        const list = await presentOrRecorded(network, request, this.#context, options.signal);
-        await attachments.del(list, request, options);
-      }));
+    await call(options, async () => {
+      await using _lock = await this.#hold(request, options);
+      const record = await store.read({ network: nameOf(network), containerId, ifName });
+      if (record !== undefined) return await attachments.remove(record, options.signal);
+      const list = await presentOrRecorded(network, request, this.#context, options.signal);
+      await attachments.del(list, request, options);
+    });
   }
 
   /** Returns whether podwire's records or libcni's cache have the attachment. */
@@ -64,13 +65,9 @@ export class AttachOperations {
     });
   }
 
-  async #withLock<T>(
-    { containerId }: AttachRequest,
-    { signal }: CallOptions,
-    body: () => Promise<T>,
-  ): Promise<T> {
+  async #hold({ containerId }: AttachRequest, { signal }: CallOptions): Promise<AsyncDisposable> {
     // The ID becomes the name of a lock file.
     validateContainerId(containerId);
-    return await withContainerLock(this.#context.locks, containerId, signal, body);
+    return await this.#context.locks.containers.hold(containerId, signal);
   }
 }

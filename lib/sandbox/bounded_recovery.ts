@@ -1,6 +1,6 @@
 import type { Logger } from "../host/log.ts";
 import { Deadline } from "../plugin/deadline.ts";
-import { whileWaiting } from "../plugin/while_waiting.ts";
+import { reportWait } from "../plugin/report_wait.ts";
 import type { RecoverOptions } from "./recovery_report.ts";
 
 /** How {@linkcode recoverInTime} recovers. */
@@ -36,10 +36,10 @@ export async function recoverInTime(
     // A recovery that was cut short has not recovered the container.
     if (!deadline.signal.aborted) left.delete(item);
   };
-  const body = () => recover(deadline.signal, onProgress);
   const logWait = (ms: number) => log.warn(`still waiting for ${what()}, since ${Math.round(ms / 1_000)}s`);
   try {
-    await whileWaiting(body, logWait, { firstMs: FIRST_NOTICE_MS, everyMs: NEXT_NOTICES_MS });
+    using _reports = reportWait(logWait, { firstMs: FIRST_NOTICE_MS, everyMs: NEXT_NOTICES_MS });
+    await recover(deadline.signal, onProgress);
   } catch (error) {
     signal?.throwIfAborted();
     if (!deadline.signal.aborted) throw error;

@@ -7,7 +7,6 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import { combineResults, type PodResult } from "../pod/pod_result.ts";
 import { type PodRequest, type WantedNetwork, withoutNetworks } from "../pod/request.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
@@ -70,10 +69,9 @@ export class EnginePods {
     // A sandbox of an earlier boot could still hold the addresses that the new one needs.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted, signal);
-    return await withContainerLock(locks, containerId, signal, async () => {
-      const { networks } = await this.#context.creator.create(prepared, { named: false });
-      return combineResults(networks);
-    });
+    await using _lock = await locks.containers.hold(containerId, signal);
+    const { networks } = await this.#context.creator.create(prepared, { named: false });
+    return combineResults(networks);
   }
 
   /**
@@ -86,34 +84,32 @@ export class EnginePods {
     // Validated before it becomes the name of a lock file.
     validateContainerId(containerId);
     const { locks, sandboxes, store, pods } = this.#context;
-    return await withContainerLock(locks, containerId, signal, async () => {
-      await store.requireUnderstood(containerId);
-      const record = await sandboxes.read(containerId);
-      if (record === undefined) {
-        const attached = await store.ofContainer(containerId);
-        const failures = await pods.tearDown(containerId, { signal });
-        await this.#requireRecorded(containerId, failures);
-        await sandboxes.forgetDamaged(containerId);
-        return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
-      }
-      this.#requireOwn(record);
-      await writePhase({ ...record, phase: "removing" }, this.#context);
-      const { failures } = await tearDown(record, this.#context, { signal });
+    await using _lock = await locks.containers.hold(containerId, signal);
+    await store.requireUnderstood(containerId);
+    const record = await sandboxes.read(containerId);
+    if (record === undefined) {
+      const attached = await store.ofContainer(containerId);
+      const failures = await pods.tearDown(containerId, { signal });
       await this.#requireRecorded(containerId, failures);
-      await sandboxes.remove(record);
-      return failures;
-    });
+      await sandboxes.forgetDamaged(containerId);
+      return attached.length > 0 ? failures : await this.#detachForeign(target, signal);
+    }
+    this.#requireOwn(record);
+    await writePhase({ ...record, phase: "removing" }, this.#context);
+    const { failures } = await tearDown(record, this.#context, { signal });
+    await this.#requireRecorded(containerId, failures);
+    await sandboxes.remove(record);
+    return failures;
   }
 
   /** Checks whether the pod is as its set-up left it. */
   async status(containerId: string, signal?: AbortSignal): Promise<PodStatus> {
     validateContainerId(containerId);
     const { locks, sandboxes } = this.#context;
-    return await withContainerLock(locks, containerId, signal, async () => {
-      const record = await sandboxes.read(containerId);
-      if (record !== undefined) return await podStatus(record, this.#context, signal);
-      throw new CniError("not-found", `there is no pod "${containerId}"`);
-    });
+    await using _lock = await locks.containers.hold(containerId, signal);
+    const record = await sandboxes.read(containerId);
+    if (record !== undefined) return await podStatus(record, this.#context, signal);
+    throw new CniError("not-found", `there is no pod "${containerId}"`);
   }
 
   /** Looks up and validates everything that can be checked before anything is done. */

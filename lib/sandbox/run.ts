@@ -1,6 +1,5 @@
 import type { Catalog } from "../catalog/catalog.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
@@ -52,10 +51,9 @@ export async function runSandbox(
 async function create(prepared: PreparedSandbox, context: RunContext): Promise<Sandbox> {
   const { creator, locks } = context;
   const { record: { id }, signal } = prepared;
-  return await withContainerLock(locks, id, signal, async () => {
-    const { record, networks } = await creator.create(prepared);
-    return await viewSandbox(record, { ...context, pods: { networks: () => Promise.resolve(networks) } });
-  });
+  await using _lock = await locks.containers.hold(id, signal);
+  const { record, networks } = await creator.create(prepared);
+  return await viewSandbox(record, { ...context, pods: { networks: () => Promise.resolve(networks) } });
 }
 
 /** Removes by ID, and never by name: the name of another sandbox may be equal to that ID. */

@@ -37,6 +37,23 @@ export class ContainerLocks {
     return await this.#waiter.wait({ kind: "container", path: this.#path(containerId), what, signal });
   }
 
+  /**
+   * Waits for the container's lock, and holds it until the end of the block: `await using _lock = await locks.hold(id)`.
+   * Then it removes the lock file. The file stays only if the process is killed: so recovery finds the operations that
+   * were interrupted.
+   *
+   * @throws {HostError} reason `lock-timeout` if the wait lasts too long
+   */
+  async hold(containerId: string, signal?: AbortSignal): Promise<AsyncDisposable> {
+    const lock = await this.lock(containerId, signal);
+    return {
+      async [Symbol.asyncDispose]() {
+        using _released = lock;
+        await lock.remove();
+      },
+    };
+  }
+
   /** Takes the container's lock if no other process holds it. */
   async tryLock(containerId: string): Promise<Lock | undefined> {
     await this.#requireKnownFormat();
@@ -103,22 +120,15 @@ export class ContainerLocks {
   }
 }
 
-/**
- * Runs `body` while holding the container's lock, and removes the lock file at the end. The file stays only if the process
- * is killed: so recovery finds the operations that were interrupted.
- */
+/** Runs `body` while holding the container's lock. */
 export async function withContainerLock<T>(
   { containers }: { readonly containers: ContainerLocks },
   containerId: string,
   signal: AbortSignal | undefined,
   body: () => Promise<T>,
 ): Promise<T> {
-  using lock = await containers.lock(containerId, signal);
-  try {
-    return await body();
-  } finally {
-    await lock.remove();
-  }
+  await using _lock = await containers.hold(containerId, signal);
+  return await body();
 }
 
 /**

@@ -21,21 +21,19 @@ export interface WaitPace {
   readonly everyMs?: number | undefined;
 }
 
-/** Runs `body` and, until it ends, calls `report` again and again with the milliseconds since the start. */
-export async function whileWaiting<T>(
-  body: () => Promise<T>,
+/**
+ * Calls `report` again and again with the milliseconds since the start, until the end of the block:
+ * `using _reports = reportWait(report)`.
+ */
+export function reportWait(
   report: (ms: number) => void,
   { firstMs = 5_000, everyMs = 10_000 }: WaitPace = {},
-): Promise<T> {
+): Disposable {
   const started = performance.now();
   const repeat = () => {
     timer = setTimeout(repeat, everyMs);
     report(Math.round(performance.now() - started));
   };
   let timer = setTimeout(repeat, firstMs);
-  try {
-    return await body();
-  } finally {
-    clearTimeout(timer);
-  }
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }

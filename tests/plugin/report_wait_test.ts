@@ -1,10 +1,10 @@
 // Reports about a plugin that does not answer yet.
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { delay } from "../../lib/async/wait.ts";
 import { SPEC_VERSIONS } from "../../lib/cni/version.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { type PluginWait, reportWait } from "../../lib/plugin/report_wait.ts";
 import type { BuiltinTable, Plugin } from "../../lib/plugin/serve.ts";
-import { type PluginWait, whileWaiting } from "../../lib/plugin/while_waiting.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { deadlineOnce, until } from "../until.ts";
 import { callOf, failing } from "./plugin_call.ts";
@@ -39,15 +39,21 @@ Deno.test("a body that runs is reported again and again, and one that has ended 
     await until(() => reports.length >= 2);
     return "done";
   };
-  assertEquals(await whileWaiting(twice, report, PACE), "done");
+  {
+    using _reports = reportWait(report, PACE);
+    assertEquals(await twice(), "done");
+  }
   assertPaced(reports);
   const before = reports.length;
-  assertEquals(
-    await whileWaiting(() => Promise.resolve("at once"), report, { firstMs: 50, everyMs: 50 }),
-    "at once",
-  );
-  await assertRejects(
-    () => whileWaiting(() => Promise.reject(new Error("no")), report, { firstMs: 50, everyMs: 50 }),
+  {
+    using _reports = reportWait(report, { firstMs: 50, everyMs: 50 });
+    await Promise.resolve("at once");
+  }
+  assertThrows(
+    () => {
+      using _reports = reportWait(report, { firstMs: 50, everyMs: 50 });
+      throw new Error("no");
+    },
     Error,
     "no",
   );
