@@ -1,10 +1,11 @@
 import { CniError } from "../cni/error.ts";
 import { parseCniArgs } from "../plugin/invocation.ts";
-import { withSignals } from "../plugin/signals.ts";
+import { Interruption } from "../plugin/signals.ts";
 import type { NetworkSettings } from "../pod/request.ts";
 import { refuseFrom, settingsOf, type SettingTable, textsOf } from "../pod/setting.ts";
 import { SETTINGS, validateSettings } from "../pod/settings.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { daemonRun } from "./daemon_run.ts";
 import { pair, positive } from "./flag_value.ts";
@@ -18,13 +19,22 @@ import { openPodwire } from "./settings.ts";
 export async function run(input: CommandInput): Promise<number> {
   const request = sandboxRequest(input);
   const { make, remove } = makerOf(input);
-  const sandbox = await withSignals(input.io, (signal) => make(request, { signal }));
+  const sandbox = await makeUntilInterrupted(request, input, make);
   await writeOrUndo(input, () => printSandbox(input, sandbox), {
     what: `the sandbox "${sandbox.name}"`,
     hint: `podwire rm -f ${sandbox.id}`,
     undo: remove && ((signal) => remove(sandbox.id, signal)),
   });
   return 0;
+}
+
+async function makeUntilInterrupted(
+  request: SandboxRequest,
+  { io }: CommandInput,
+  make: Maker["make"],
+): Promise<Sandbox> {
+  using interruption = new Interruption(io);
+  return await make(request, { signal: interruption.signal });
 }
 
 /** Makes sandboxes, and removes them if this process made them. */

@@ -175,7 +175,13 @@ function requireDistinct(plan: readonly PlannedAttachment[], table: SettingTable
         const place = `${within === "pod" ? "" : network} ${member} ${key}`;
         const owner = owners.get(place);
         if (owner !== undefined) {
-          const whose = owner === attachment ? `for "${ifName}"` : `for "${owner.ifName}" and "${ifName}"`;
+          const other = owner.list.name;
+          // Two networks have different names; within one network the interfaces have.
+          const whose = other !== network
+            ? `for "${other}" and "${network}"`
+            : owner === attachment
+            ? `for "${ifName}"`
+            : `for "${owner.ifName}" and "${ifName}"`;
           throw new CniError("usage", `${name} is requested twice, ${whose}`, { network, path: member });
         }
         owners.set(place, attachment);

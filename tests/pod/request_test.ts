@@ -269,8 +269,8 @@ Deno.test("only one network can have the default route of a family, and a gatewa
   const apart = [{ name: "a", defaultRoute: ["10.1.0.1"] }, { name: "b", defaultRoute: ["fd00::1"] }];
   assertEquals(plan({ networks: apart }).length, 2);
   const cases: readonly [NonNullable<WantedNetwork["defaultRoute"]>[], string][] = [
-    [[true, true], 'IPv4 is requested twice, for "eth0" and "eth1"'],
-    [[["fd00::1"], true], 'IPv6 is requested twice, for "eth0" and "eth1"'],
+    [[true, true], 'IPv4 is requested twice, for "a" and "b"'],
+    [[["fd00::1"], true], 'IPv6 is requested twice, for "a" and "b"'],
     [[["10.1.0.1", "10.1.0.2"]], 'IPv4 is requested twice, for "eth0"'],
     [[["gateway"]], '"gateway" is not a valid IP address'],
     [["10.1.0.1" as unknown as true], "neither true nor a list"],
