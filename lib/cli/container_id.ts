@@ -2,7 +2,7 @@ import { basename, dirname } from "@std/path";
 import { realPath } from "../host/file.ts";
 
 /** Returns the ID that cnitool gives a namespace: a digest of its path. */
-export async function containerIdOf(netns: string): Promise<string> {
+async function containerIdOf(netns: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(netns));
   return `cnitool-${new Uint8Array(digest).slice(0, 10).toHex()}`;
 }

@@ -27,7 +27,7 @@ const NOT_PASSED_ON = ["json", "no-color", "help", "version"];
  *
  * @throws {CniError} kind `usage` if the program is not known
  */
-export function hookFiles(input: CommandInput): Readonly<Record<string, JsonObject>> {
+function hookFiles(input: CommandInput): Readonly<Record<string, JsonObject>> {
   const path = resolve(input.value("program") ?? input.io.program);
   if (input.value("program") === undefined && /\/deno[^/]*$/.test(path)) {
     throw new CniError("usage", "podwire is run by Deno, which cannot be the program of a hook", {

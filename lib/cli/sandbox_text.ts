@@ -19,7 +19,7 @@ export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void
 }
 
 /** Returns the JSON object of a sandbox. Numbers in results keep the spelling of the plugins. */
-export function sandboxJson(sandbox: Sandbox): string {
+function sandboxJson(sandbox: Sandbox): string {
   return printJson(sandboxToJson(sandbox), 2);
 }
 

@@ -2,7 +2,7 @@ import { CniError } from "../cni/error.ts";
 import type { Inbox } from "./inbox.ts";
 
 /** The methods of HTTP. */
-export const HTTP_METHODS = [
+const HTTP_METHODS = [
   "GET",
   "HEAD",
   "POST",

@@ -13,6 +13,7 @@ import type { RunOptions, SandboxRequest } from "../sandbox/request.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import type { DaemonEvents } from "./daemon_events.ts";
+import { EXPOSITION_TYPE } from "./exposition.ts";
 import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
 import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
@@ -61,7 +62,7 @@ export function routesOf(context: RouteContext, document: () => unknown): readon
       path: "/metrics",
       id: "getMetrics",
       summary: "Get metrics in the text format of Prometheus",
-      answers: { 200: { description: "Metrics", contentType: "text/plain; version=0.0.4; charset=utf-8" } },
+      answers: { 200: { description: "Metrics", contentType: EXPOSITION_TYPE } },
       isFree: true,
       handle: async () => ({ status: 200, text: await context.metrics() }),
     },

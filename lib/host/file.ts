@@ -118,7 +118,7 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
 }
 
 /** Makes changes of the entries of a directory (created, renamed, removed) survive a crash of the machine. */
-export async function syncDir(path: string): Promise<void> {
+async function syncDir(path: string): Promise<void> {
   using dir = await Deno.open(path, { read: true });
   await dir.sync();
 }

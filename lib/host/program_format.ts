@@ -16,7 +16,7 @@ export function programFormat(path: string): ProgramFormat {
 }
 
 /** Returns the format of a file that begins with these bytes: its first 256, or all if there are fewer. */
-export function formatOf(head: Uint8Array): ProgramFormat {
+function formatOf(head: Uint8Array): ProgramFormat {
   if (head[0] === 0x23 && head[1] === 0x21) return namesInterpreter(head) ? "native" : "none";
   return elfFormat(head);
 }

@@ -14,7 +14,7 @@ export type RequiredVariable = "CNI_CONTAINERID" | "CNI_NETNS" | "CNI_IFNAME" | 
  * Required variables of each verb, in the order in which they are checked and
  * named when missing. The others are empty or ignored.
  */
-export const VERB_TABLE: Readonly<Record<Verb, readonly RequiredVariable[]>> = {
+const VERB_TABLE: Readonly<Record<Verb, readonly RequiredVariable[]>> = {
   ADD: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
   CHECK: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
   DEL: ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"],
@@ -143,7 +143,7 @@ export function parseCniArgs(text: string, name = "ARGS"): CniArgs {
  *
  * @throws {CniError} of kind `usage` for a key or value that would change the meaning of the text.
  */
-export function formatCniArgs(args: CniArgs): string {
+function formatCniArgs(args: CniArgs): string {
   validateCniArgs(args);
   return joined(args);
 }

@@ -15,7 +15,7 @@ import {
 } from "../cni/shape.ts";
 
 /** States of a container. Source: OCI runtime specification 1.0.2, "State". */
-export const OCI_STATUSES = ["creating", "created", "running", "stopped"] as const;
+const OCI_STATUSES = ["creating", "created", "running", "stopped"] as const;
 
 /** The container state that an OCI runtime writes to its hooks. Source: OCI runtime specification 1.0.2, "State". */
 export interface OciState {

@@ -19,7 +19,7 @@ import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_r
  * Phases of a sandbox. `creating`, `stopping` and `removing` are written before anything is done, so that an interrupted
  * operation is known after a crash: `creating` is undone, the others are finished.
  */
-export const SANDBOX_PHASES = ["creating", "ready", "stopping", "stopped", "removing"] as const;
+const SANDBOX_PHASES = ["creating", "ready", "stopping", "stopped", "removing"] as const;
 
 /** One of {@linkcode SANDBOX_PHASES}. */
 export type SandboxPhase = typeof SANDBOX_PHASES[number];

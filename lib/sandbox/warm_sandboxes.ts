@@ -22,7 +22,7 @@ import { writePhase } from "./write_phase.ts";
 /** Namespace of warm sandboxes, which have the name `pool-…` until they are claimed. */
 export const POOL_NAMESPACE = "podwire-pool";
 /** Label of a warm sandbox; its value is the network. */
-export const POOL_LABEL = "podwire.pool";
+const POOL_LABEL = "podwire.pool";
 
 const IF_NAME = "eth0";
 
