@@ -126,12 +126,12 @@ sandboxTest(
   },
 );
 
-sandboxTest("who waits for the tear-down of another boot is cut short by the own signal", async (world) => {
+sandboxTest("a wait for the tear-down of another boot ends with its own signal", async (world) => {
   const a = await world.network("a");
   await beforeRestart(world, 2);
   await a.answer("DEL", { script: `until [ -e "$here/go" ]; do sleep 0.02; done` });
   const first = world.afterRestart().sandboxes.run({
-    name: "a wait for the tear-down of another boot ends with its own signal",
+    name: "first",
   });
   await until(async () => (await world.plugins.verbs()).includes("a DEL"));
   const cut = new AbortController();
