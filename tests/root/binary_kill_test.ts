@@ -156,7 +156,9 @@ binaryTest("a plugin that a killed run left behind is ended before its work is u
   await until("the plugin runs", () => Deno.stat(`${world.dir}/called`).then(() => true, () => false));
   child.kill("SIGKILL");
   await child.output();
-  assertEquals((await world.processes()).filter((process) => process.includes("sleep 600")).length, 1);
+  // The shell may still be starting it.
+  const sleeping = async () => (await world.processes()).filter((process) => process.includes("sleep 600"));
+  await until("the plugin sleeps", async () => (await sleeping()).length === 1);
   assertEquals((await world.json(["inspect", id])).state, "broken");
   const report = await world.json(["recover"]);
   assertEquals(report.failed, []);
