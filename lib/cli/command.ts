@@ -205,6 +205,9 @@ function readOption(
   if (text === undefined || text === "" || (!inlineValue && text === "--")) {
     throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
   }
+  if (text.startsWith("-") && text.includes("\n")) {
+    throw new CniError("usage", `option --${option.name}: a value of several lines cannot begin with "-"`);
+  }
   return { name: option.name, value: text };
 }
 

@@ -23,7 +23,8 @@ export function denoRules(version: string = Deno.version.deno): DenoRules {
   };
 }
 
-function isSince(version: string, since: readonly number[]): boolean {
+/** Whether a version of Deno is not older than `since`. Requires no permission. */
+export function isSince(version: string, since: readonly number[]): boolean {
   const numbers = version.split(/[.+-]/, 3).map(Number);
   const index = since.findIndex((number, i) => number !== numbers[i]);
   return index < 0 || (numbers[index] ?? 0) > (since[index] ?? 0);

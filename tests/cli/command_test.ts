@@ -77,7 +77,7 @@ Deno.test("parseCommandLine() takes a value that begins with a dash", () => {
   assertEquals(parse("--name", "-5").value("name"), "-5");
   assertEquals(parse("--name", "--force").value("name"), "--force");
   assertEquals(parse("--name", "--force").flag("force"), false);
-  assertEquals(parse("--name", "-a\nb").value("name"), "-a\nb");
+  assertEquals(refusal("--name", "-a\nb"), 'option --name: a value of several lines cannot begin with "-"');
 });
 
 Deno.test("parseCommandLine() takes a group of short flags", () => {

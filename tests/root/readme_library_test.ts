@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { SocketServer } from "../../lib/daemon/server.ts";
+import { isSince } from "../../lib/host/deno_rules.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { Podwire } from "../../mod.ts";
 import { FakePlugins } from "../../testing.ts";
@@ -30,18 +31,10 @@ function exampleOf(name: string): Example {
 function flagsOf(command: string): Flags {
   const here = command.replaceAll(
     /^\/\/ From Deno (\S+) on also: (.*)$/gm,
-    (_, since: string, flag: string) => isDenoSince(since) ? flag : "",
+    (_, since: string, flag: string) => isSince(Deno.version.deno, since.split(".").map(Number)) ? flag : "",
   );
   const flags = [...here.matchAll(/--allow-(\w+)=(\S+)/g)];
   return new Map(flags.map(([, name = "", values = ""]) => [name, values.split(",")]));
-}
-
-function isDenoSince(since: string): boolean {
-  const [wanted, own] = [since, Deno.version.deno].map((version) =>
-    version.split(/[.+-]/).slice(0, 3).map(Number)
-  );
-  const index = wanted!.findIndex((number, at) => number !== own![at]);
-  return index < 0 || own![index]! > wanted![index]!;
 }
 
 /** Returns the first code block of that language behind the heading of README. */
