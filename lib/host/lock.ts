@@ -61,9 +61,23 @@ export async function tryLockFile(
   path: string,
   { shared = false, create = true }: TryLockOptions = {},
 ): Promise<Lock | undefined> {
+  try {
+    return tryLockFileSync(path, shared, create);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!create) return undefined;
+  }
+  await ensureDir(dirname(path), 0o700);
+  return tryLockFileSync(path, shared, create);
+}
+
+/**
+ * Opens and locks the file in one turn of the event loop: another operation of this process that found the file between the
+ * two would take it for one that a killed process abandoned.
+ */
+function tryLockFileSync(path: string, shared: boolean, create: boolean): Lock | undefined {
   for (;;) {
-    const file = await openForLock(path, create);
-    if (file === undefined) return undefined;
+    const file = openForLock(path, create);
     try {
       if (!file.tryLockSync(!shared)) {
         file.close();
@@ -79,18 +93,13 @@ export async function tryLockFile(
   }
 }
 
-async function openForLock(path: string, create: boolean): Promise<Deno.FsFile | undefined> {
-  const options = create ? { create, mode: 0o600 } : {};
-  const open = () => Deno.open(path, { read: true, write: true, ...options });
+function openForLock(path: string, create: boolean): Deno.FsFile {
   try {
-    return await open();
+    return Deno.openSync(path, { read: true, write: true, ...(create ? { create, mode: 0o600 } : {}) });
   } catch (error) {
-    if (error instanceof Deno.errors.IsADirectory) return await Deno.open(path, { read: true });
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    if (!create) return undefined;
+    if (error instanceof Deno.errors.IsADirectory) return Deno.openSync(path, { read: true });
+    throw error;
   }
-  await ensureDir(dirname(path), 0o700);
-  return await open();
 }
 
 function isStillAt(path: string, file: Deno.FsFile): boolean {

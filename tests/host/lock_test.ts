@@ -34,6 +34,22 @@ Deno.test("lockFile() has one holder at a time, also within one process", () =>
     assertEquals(await openFiles(dir), 0);
   }));
 
+Deno.test("a lock file that is being created is never without its lock, so nothing in the process takes it for abandoned", () =>
+  inTempDir(async (dir) => {
+    for (let round = 0; round < 50; round++) {
+      const path = `${dir}/lock${round}`;
+      const [created, ...probes] = await Promise.all([
+        tryLockFile(path),
+        ...Array.from({ length: 3 }, () => tryLockFile(path, { create: false })),
+      ]);
+      using lock = created;
+      assertEquals({ isLocked: lock !== undefined, probes }, {
+        isLocked: true,
+        probes: [undefined, undefined, undefined],
+      });
+    }
+  }));
+
 Deno.test("lockFile() and flock of util-linux exclude each other", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/lock`;
