@@ -13,7 +13,7 @@ export interface Listener extends HostPort {
 /** Returns the sockets on which programs of this host listen; empty if they cannot be read. */
 export type FindListeners = (signal: AbortSignal | undefined) => Promise<readonly Listener[]>;
 
-const OWNER = /users:\(\("((?:[^"\\]|\\.)*)",pid=(\d+)/;
+const HOLDER = /\("((?:[^"\\]|\\.)*)",pid=(\d+)/g;
 
 /**
  * Returns a function that runs `ss` of iproute2 once. Without that program, or the permission to run it, it returns nothing.
@@ -45,8 +45,16 @@ export function listenerIn(line: string): readonly Listener[] {
   const where = addressOf(host);
   const port = Number(portText);
   if (!PROTOCOLS.some((known) => known === protocol) || where === undefined || !(port >= 1)) return [];
-  const [, program, pid] = OWNER.exec(line) ?? [];
-  return [{ ...where, port, protocol, program, pid: pid === undefined ? undefined : Number(pid) }];
+  return [{ ...where, port, protocol, ...ownerIn(line) }];
+}
+
+/**
+ * Returns the process that opened the socket, as far as that can be known: the first one. Others that hold it were forked from
+ * it: workers, or a program that is about to start.
+ */
+function ownerIn(line: string): Pick<Listener, "program" | "pid"> {
+  const holders = [...line.matchAll(HOLDER)].map(([, program, pid]) => ({ program, pid: Number(pid) }));
+  return holders.toSorted((a, b) => a.pid - b.pid)[0] ?? { program: undefined, pid: undefined };
 }
 
 /** `*` is a socket of IPv6 that accepts IPv4 as well. */

@@ -6,7 +6,7 @@ import { findListenersWith, listenerIn } from "../../lib/state/listeners.ts";
 import { NetworkWorld } from "../attachment/world.ts";
 import { FakeRun } from "../fake_run.ts";
 
-const SSHD = 'users:(("sshd",pid=31,fd=3),("sshd",pid=32,fd=3))';
+const SSHD = 'users:(("worker",pid=32,fd=3),("sshd",pid=31,fd=3))';
 const LINES = [
   `tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* ${SSHD}`,
   "tcp   LISTEN 0      4096  127.0.0.53%lo:53  0.0.0.0:*",
@@ -15,7 +15,7 @@ const LINES = [
   "sctp  LISTEN 0      5     [::]:9000         [::]:*",
 ];
 
-Deno.test("a line of ss has the protocol, the address, the port and, if visible, the program", () => {
+Deno.test("a line of ss has the protocol, the address, the port and, if visible, the program that opened it", () => {
   const none = { program: undefined, pid: undefined };
   assertEquals(LINES.flatMap(listenerIn), [
     { family: 4, address: "", port: 22, protocol: "tcp", program: "sshd", pid: 31 },
