@@ -44,17 +44,15 @@ export class RunningPrograms {
     this.#run = run;
   }
 
-  /** Returns a function that keeps a file for each program while it runs. Without a file, if none can be written, the
-   * program still runs, but cannot be found later. Each program also gets the variables of `marks`. */
-  noting(run: RunCommand, purpose: Purpose, marks?: Readonly<Record<string, string>>): RunCommand {
-    const defaults = { PATH: DEFAULT_PATH, LC_ALL: "C" };
-    return async (given) => {
-      const request = marks === undefined
-        ? given
-        : { ...given, env: { ...defaults, ...given.env, ...marks } };
+  /**
+   * Returns a function that keeps a file for each program while it runs. Without a file, if none can be written, the program
+   * still runs, but cannot be found later.
+   */
+  noting(run: RunCommand, purpose: Purpose): RunCommand {
+    return async (request) => {
       const note = this.#begin(purpose);
       if (note === undefined) return await run(request);
-      const env = { ...request.env ?? defaults, [CALL_VARIABLE]: note.id };
+      const env = { ...request.env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" }, [CALL_VARIABLE]: note.id };
       const onStart = (pid: number) => {
         note.started(pid);
         request.onStart?.(pid);

@@ -1,6 +1,9 @@
 import { DEFAULT_PATH, type RunCommand } from "../host/command.ts";
 
-/** Adds the container ID to the environment of the commands of a built-in plugin, as an executable plugin has it. */
+/**
+ * Adds the container ID to the environment of commands, as an executable plugin has it: those that a built-in plugin runs, and
+ * those that make and remove a sandbox.
+ */
 export function runWithContainerId(run: RunCommand, containerId: string): RunCommand {
   return (request) =>
     run({

@@ -6,6 +6,7 @@ import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
+import { runWithContainerId } from "../plugin/run_with_container_id.ts";
 import type { PodNetworks } from "../pod/pod.ts";
 import type { Locks } from "../state/locks.ts";
 import type { SandboxStore } from "./store.ts";
@@ -39,5 +40,5 @@ export interface SandboxContext {
 
 /** Returns a command runner for one sandbox that registers its programs, so that they are found if this process is killed. */
 export function runFor({ run, running }: Pick<SandboxContext, "run" | "running">, id: string): RunCommand {
-  return running.noting(run, { subject: id, task: "sandbox" }, { CNI_CONTAINERID: id });
+  return running.noting(runWithContainerId(run, id), { subject: id, task: "sandbox" });
 }
