@@ -28,7 +28,6 @@ import { NETNS_PREFIX } from "../sandbox/record.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
 import type { BadRecord } from "../state/checksummed.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import { FailedIndex } from "../state/failed_index.ts";
 import { HostPorts } from "../state/host_ports.ts";
 import { InterfaceClaims } from "../state/interface_claims.ts";
@@ -153,13 +152,10 @@ function freeingWith(run: RunCommand): FreeLeftovers {
 }
 
 function forgettingWith(context: ForgetContext, locks: Locks): RuntimeContext["forget"] {
-  return (request, options) =>
-    withContainerLock(
-      locks,
-      request.containerId,
-      options.signal,
-      () => forgetAttachments(request, context, options),
-    );
+  return async (request, options) => {
+    await using _lock = await locks.containers.hold(request.containerId, options.signal);
+    return await forgetAttachments(request, context, options);
+  };
 }
 
 /** Gives plugins, the programs that built-in plugins run, and the search for programs one and the same `PATH`. */

@@ -1,6 +1,5 @@
 import { type CniError, isCniError } from "../cni/error.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { PreparedSandbox } from "./create.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
@@ -29,14 +28,13 @@ export async function findSameAttempt(
     !isDamaged(each) && each.uid === uid && (each.attempt ?? 0) === attempt
   );
   if (same === undefined || (id !== undefined && id !== same.id)) return undefined;
-  return await withContainerLock(locks, same.id, signal, async () => {
-    const record = await store.read(same.id);
-    if (record?.phase !== "ready") return undefined;
-    const sandbox = await viewSandbox(record, context, signal);
-    if (sandbox.state !== "ready") return undefined;
-    onSame?.();
-    return sandbox;
-  });
+  await using _lock = await locks.containers.hold(same.id, signal);
+  const record = await store.read(same.id);
+  if (record?.phase !== "ready") return undefined;
+  const sandbox = await viewSandbox(record, context, signal);
+  if (sandbox.state !== "ready") return undefined;
+  onSame?.();
+  return sandbox;
 }
 
 /** Returns the sandboxes that hold the wanted name: all of them, or only the one with the same UID and attempt. */
@@ -64,12 +62,13 @@ export async function evictNameHolders(
   const ids = (await nameHolders(prepared, sandboxes)).map(({ id }) => id);
   if (ids.length === 0) return;
   await attachments.requirePossible(record.id, plan, { leaving: ids, signal });
+  const evict = async (id: string) => {
+    await using _lock = await locks.containers.hold(id, signal);
+    await store.requireUnderstood(id);
+    return await remove(id);
+  };
   for (const id of ids) {
-    const failures = await withContainerLock(locks, id, signal, async () => {
-      await store.requireUnderstood(id);
-      return await remove(id);
-    });
-    for (const failure of failures) log.warn(`left on record: ${failure.message}`, { sandbox: id });
+    for (const failure of await evict(id)) log.warn(`left on record: ${failure.message}`, { sandbox: id });
   }
 }
 

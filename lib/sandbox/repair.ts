@@ -6,7 +6,6 @@ import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
 import { repairAttachment } from "../state/attachment_record.ts";
 import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import { sandboxOwner } from "../state/owner.ts";
 import type { SandboxContext } from "./context.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
@@ -88,12 +87,8 @@ export class Repair {
       const found: Findings = { repaired: [], kept: [] };
       for (const id of await this.#idsOf(request)) {
         signal?.throwIfAborted();
-        await withContainerLock(
-          this.#context.locks,
-          id,
-          signal,
-          () => this.#repair(id, request, found),
-        );
+        await using _lock = await this.#context.locks.containers.hold(id, signal);
+        await this.#repair(id, request, found);
       }
       return found;
     });

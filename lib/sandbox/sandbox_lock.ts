@@ -1,6 +1,5 @@
 import { CniError, isCniError } from "../cni/error.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
@@ -34,16 +33,15 @@ export async function withSandboxLock<T>(
     throw error;
   });
   if (found === undefined) return undefined;
-  return await withContainerLock(locks, found.id, signal, async () => {
-    await store.requireUnderstood(found.id);
-    const record = await sandboxes.read(found.id) ?? await damagedSandboxes.of(found.id);
-    // A sandbox with the same ID that was created since then is another one.
-    if (record?.createdAt === found.createdAt) {
-      // We hold the lock, so the interrupted operation was killed: a plugin of it may still be creating something.
-      if (isInTransition(record.phase)) await running.endAbandonedOf(record.id);
-      return await body(record);
-    }
-    if (missingOk) return undefined;
-    throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
-  });
+  await using _lock = await locks.containers.hold(found.id, signal);
+  await store.requireUnderstood(found.id);
+  const record = await sandboxes.read(found.id) ?? await damagedSandboxes.of(found.id);
+  // A sandbox with the same ID that was created since then is another one.
+  if (record?.createdAt === found.createdAt) {
+    // We hold the lock, so the interrupted operation was killed: a plugin of it may still be creating something.
+    if (isInTransition(record.phase)) await running.endAbandonedOf(record.id);
+    return await body(record);
+  }
+  if (missingOk) return undefined;
+  throw new CniError("not-found", `the sandbox "${found.name}" is gone`);
 }

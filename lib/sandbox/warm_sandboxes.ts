@@ -5,7 +5,6 @@ import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Lock } from "../host/lock.ts";
 import { networksOf, type PodNetwork } from "../pod/pod.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
-import { withContainerLock } from "../state/container_locks.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxCreator } from "./create.ts";
 import type { Durability } from "./name_index.ts";
@@ -104,13 +103,11 @@ export class WarmSandboxes implements AsyncDisposable {
       const config = now.forPod(network).text;
       const prepared = await this.#context.creator.prepare(request, now, { signal });
       const record = { ...prepared.record, pool: this.#pool };
-      const { record: { netns } } = await withContainerLock(
-        locks,
-        id,
-        signal,
-        // Its name comes from its ID, so no other sandbox has it.
-        () => this.#context.creator.create({ ...prepared, record }, { named: false }),
-      );
+      await using _lock = await locks.containers.hold(id, signal);
+      // Its name comes from its ID, so no other sandbox has it.
+      const { record: { netns } } = await this.#context.creator.create({ ...prepared, record }, {
+        named: false,
+      });
       return { id, network, config, netns };
     });
   }
@@ -142,18 +139,17 @@ export class WarmSandboxes implements AsyncDisposable {
       validateLabels(labels);
       let begun: SandboxRecord | undefined;
       try {
-        return await withContainerLock(locks, id, signal, async () => {
-          const found = await this.#findIntact(warm, request, signal);
-          if (found === undefined) return undefined;
-          const { pool: _, ...rest } = found.record;
-          const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
-          using _names = await locks.machine.names(signal);
-          signal?.throwIfAborted();
-          begun = next;
-          await this.#rename(next);
-          signal?.throwIfAborted();
-          return toSandbox(next, found.networks);
-        });
+        await using _lock = await locks.containers.hold(id, signal);
+        const found = await this.#findIntact(warm, request, signal);
+        if (found === undefined) return undefined;
+        const { pool: _, ...rest } = found.record;
+        const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
+        using _names = await locks.machine.names(signal);
+        signal?.throwIfAborted();
+        begun = next;
+        await this.#rename(next);
+        signal?.throwIfAborted();
+        return toSandbox(next, found.networks);
       } catch (error) {
         if (begun !== undefined && !isCniError(error, "conflict")) await this.#undo(begun);
         throw error;
@@ -171,21 +167,19 @@ export class WarmSandboxes implements AsyncDisposable {
   /** Tears down a sandbox whose claim failed halfway. The disk may have the new name but not the record. */
   async #undo(next: SandboxRecord): Promise<void> {
     const { locks, sandboxes } = this.#context;
-    await withContainerLock(locks, next.id, undefined, async () => {
-      if (await sandboxes.read(next.id) !== undefined) await this.#tearDown(next);
-      else await sandboxes.remove(next);
-    });
+    await using _lock = await locks.containers.hold(next.id);
+    if (await sandboxes.read(next.id) !== undefined) await this.#tearDown(next);
+    else await sandboxes.remove(next);
   }
 
   /** Tears down a sandbox that is still warm. Returns the failures; what could not be detached stays among the attachments. */
   async tearDown({ id }: WarmSandbox): Promise<readonly CniError[]> {
     const { locks, sandboxes } = this.#context;
-    return await withCniErrors(() =>
-      withContainerLock(locks, id, undefined, async () => {
-        const record = await sandboxes.read(id);
-        return record?.pool === this.#pool ? await this.#tearDown(record) : [];
-      })
-    );
+    return await withCniErrors(async () => {
+      await using _lock = await locks.containers.hold(id);
+      const record = await sandboxes.read(id);
+      return record?.pool === this.#pool ? await this.#tearDown(record) : [];
+    });
   }
 
   /** Releases the lock of the pool: recovery may tear down the warm sandboxes that are left. */

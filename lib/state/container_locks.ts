@@ -120,17 +120,6 @@ export class ContainerLocks {
   }
 }
 
-/** Runs `body` while holding the container's lock. */
-export async function withContainerLock<T>(
-  { containers }: { readonly containers: ContainerLocks },
-  containerId: string,
-  signal: AbortSignal | undefined,
-  body: () => Promise<T>,
-): Promise<T> {
-  await using _lock = await containers.hold(containerId, signal);
-  return await body();
-}
-
 /**
  * Runs `body` while holding the container's lock if no other process holds it, and otherwise returns `isBusy: true`. A lock
  * file that a killed process abandoned stays in place, because recovery still has to handle the interrupted operation.

@@ -4,7 +4,6 @@ import { LONGEST_BACKOFF_MS } from "../../lib/async/backoff.ts";
 import { Retrier, type RetrierOptions, type RetryReport } from "../../lib/attachment/retry.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { leaveNote } from "../processes.ts";
 import { RecordingPlugin } from "../recording_plugin.ts";
@@ -33,10 +32,9 @@ async function stuck(world: NetworkWorld, containerId: string, networks = ["web"
   const requests = networks.map((name, index) =>
     [listOf(["a"], { name }), world.request({ containerId, ifName: `eth${index}` })] as const
   );
-  await withContainerLock(world.locks, containerId, undefined, async () => {
-    for (const [list, request] of requests) await world.attachments().add(list, request);
-    for (const [list, request] of requests) await failing(() => world.attachments().del(list, request));
-  });
+  await using _lock = await world.locks.containers.hold(containerId);
+  for (const [list, request] of requests) await world.attachments().add(list, request);
+  for (const [list, request] of requests) await failing(() => world.attachments().del(list, request));
 }
 
 const pluginOf = (world: NetworkWorld) => new RecordingPlugin(`${world.plugins.dir}/a`);

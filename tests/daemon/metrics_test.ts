@@ -3,7 +3,6 @@ import type { Clock } from "../../lib/async/clock.ts";
 import { countAttachments, Gauges, type GaugeSources } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
 import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "./prometheus_text.ts";
@@ -262,12 +261,13 @@ Deno.test("attachments are counted by state, and only the records of unsettled c
     await failed.add("c1");
     // Its record is not read, so it is not moved aside.
     await Deno.writeTextFile(`${dir}/attachments/c2/eth0@web.json`, "bad");
-    await withContainerLock(locks, "c5", undefined, async () => {
+    {
+      await using _lock = await locks.containers.hold("c5");
       assertEquals(await counts(), {
         states: { adding: 1, attached: 2, deleting: 0, failed: 2 },
         oldestFailure: "2026-01-02T00:00:00.000Z",
       });
-    });
+    }
     assertEquals(await Deno.readTextFile(`${dir}/attachments/c2/eth0@web.json`), "bad");
   } finally {
     await Deno.remove(dir, { recursive: true });

@@ -4,7 +4,7 @@ import { delay } from "../../lib/async/wait.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { GcRequest } from "../../lib/gc/report.ts";
 import { statOf } from "../../lib/host/file.ts";
-import { ContainerLocks, withContainerLock } from "../../lib/state/container_locks.ts";
+import { ContainerLocks } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { until } from "../until.ts";
@@ -14,8 +14,8 @@ const locksOf = (world: NetworkWorld) => new Locks(`${world.dir}/run`);
 
 /** Attaches as a sandbox does, with the locks of an operation. */
 async function attachLocked(world: NetworkWorld, containerId: string): Promise<void> {
-  const locks = locksOf(world);
-  await withContainerLock(locks, containerId, undefined, () => attach(world, listOf(["a"]), containerId));
+  await using _lock = await locksOf(world).containers.hold(containerId);
+  await attach(world, listOf(["a"]), containerId);
 }
 
 Deno.test("F49 F50 D66 plugins get GC only when no operation is in progress, and operations wait for it", async () => {
@@ -128,13 +128,13 @@ Deno.test("F49 pods with several networks in any order and sweeps over all netwo
   const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
   const ids = Array.from({ length: 6 }, (_, index) => `c${index}`);
   const signal = AbortSignal.timeout(120_000);
-  const pod = (id: string, index: number) =>
-    withContainerLock(locksOf(world), id, signal, async () => {
-      const attachments = world.attachments();
-      const turned = [...lists.slice(index % 3), ...lists.slice(0, index % 3)];
-      for (const list of turned) await attachments.add(list, world.request({ containerId: id }), { signal });
-      for (const record of await world.store.ofContainer(id)) await attachments.remove(record, signal);
-    });
+  const pod = async (id: string, index: number) => {
+    await using _lock = await locksOf(world).containers.hold(id, signal);
+    const attachments = world.attachments();
+    const turned = [...lists.slice(index % 3), ...lists.slice(0, index % 3)];
+    for (const list of turned) await attachments.add(list, world.request({ containerId: id }), { signal });
+    for (const record of await world.store.ofContainer(id)) await attachments.remove(record, signal);
+  };
   const sweeps = [1, 2, 3].map(() => collector(world, ids).collect(lists, {}, { signal }));
   await Promise.all([...ids.map(pod), ...sweeps]);
   assertEquals(await world.store.all(), []);

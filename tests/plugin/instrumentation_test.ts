@@ -13,7 +13,6 @@ import {
   type PluginCallEvent,
 } from "../../lib/plugin/instrumentation.ts";
 import type { Plugin } from "../../lib/plugin/serve.ts";
-import { withContainerLock } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { FakeRun } from "../fake_run.ts";
 import { callOf as callOfAny, failing } from "./plugin_call.ts";
@@ -186,10 +185,11 @@ Deno.test("each wait for a lock gives an event with its kind and time, also a wa
       (await take.call(locks.machine))[Symbol.dispose]();
     }
     (await locks.networks.share("web"))[Symbol.dispose]();
-    await withContainerLock(locks, "c1", undefined, async () => {
-      const inVain = withContainerLock(locks, "c1", AbortSignal.timeout(50), () => Promise.resolve());
+    {
+      await using _lock = await locks.containers.hold("c1");
+      const inVain = locks.containers.hold("c1", AbortSignal.timeout(50));
       await assertRejects(() => inVain, DOMException);
-    });
+    }
     assertEquals(observer.waits.map(({ lock }) => lock), [
       "boot",
       "names",

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { statOf } from "../../lib/host/file.ts";
-import { tryContainerLock, withContainerLock } from "../../lib/state/container_locks.ts";
+import { tryContainerLock } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { FakeRun } from "../fake_run.ts";
 import { leaveNote } from "../processes.ts";
@@ -19,12 +19,12 @@ Deno.test("D80 operations on one container wait for each other, those on differe
   inLocks(async (locks) => {
     const events: string[] = [];
     const moment = () => new Promise<void>((resolve) => setTimeout(resolve, 30));
-    const operate = (id: string, name: string, work = moment) =>
-      withContainerLock(locks, id, undefined, async () => {
-        events.push(`${name} begins`);
-        await work();
-        events.push(`${name} ends`);
-      });
+    const operate = async (id: string, name: string, work = moment) => {
+      await using _lock = await locks.containers.hold(id);
+      events.push(`${name} begins`);
+      await work();
+      events.push(`${name} ends`);
+    };
     await Promise.all([operate("c1", "one"), operate("c1", "two")]);
     assertEquals(events[1]?.split(" ")[0], events[0]?.split(" ")[0]);
     assertEquals(events.length, 4);
@@ -37,12 +37,16 @@ Deno.test("D80 operations on one container wait for each other, those on differe
 Deno.test("a lock file exists exactly while an operation is in progress, even one that fails", () =>
   inLocks(async (locks) => {
     assertEquals(await locks.containers.list(), []);
-    await withContainerLock(locks, "c1", undefined, async () => {
+    {
+      await using _lock = await locks.containers.hold("c1");
       assertEquals(await locks.containers.list(), ["c1"]);
       assertEquals(await locks.containers.tryLock("c1"), undefined);
-    });
+    }
     assertEquals(await locks.containers.list(), []);
-    const failing = () => withContainerLock(locks, "c1", undefined, () => Promise.reject(new Error("oh")));
+    const failing = async () => {
+      await using _lock = await locks.containers.hold("c1");
+      throw new Error("oh");
+    };
     await assertRejects(failing, Error, "oh");
     assertEquals(await locks.containers.list(), []);
   }));
@@ -64,7 +68,7 @@ Deno.test("F52 the signal ends a wait for a lock", () =>
     const error = await locks.containers.lock("c1", signal).catch((error) => error);
     assertEquals(error, "stop");
     const later = new AbortController();
-    const waiting = withContainerLock(locks, "c1", later.signal, () => Promise.resolve("never"));
+    const waiting = locks.containers.hold("c1", later.signal);
     setTimeout(() => later.abort("enough"), 20);
     assertEquals(await waiting.catch((error) => error), "enough");
   }));
