@@ -40,11 +40,10 @@ export const DELEGATE_ENVIRONMENT: readonly string[] = [
  * are searched in the directories of `CNI_PATH`.
  *
  * Permissions: `--allow-env` for the `CNI_*` variables and `CNI_NETNS_OVERRIDE`, `--allow-read` to compare `CNI_NETNS`
- * with its own network namespace, `--allow-run` for delegates, and whatever the plugin needs.
+ * with its own network namespace (from Deno 2.8.3 on with `--allow-run=sh`), `--allow-run` for delegates, and whatever the
+ * plugin needs. A permission that is missing becomes the error document, as every other error.
  *
  * Source: CNI specification 1.1.0, sections 2, 4 and 5.
- *
- * @throws {CniError} kind `permission` if a `CNI_*` variable may not be read; every other error becomes the error document
  *
  * @example A plugin, whole
  * ```ts

@@ -4,8 +4,9 @@ import { validateNetworkName } from "../cni/name.ts";
 import { asResult, convertResult, decodePrevResult, type Result } from "../cni/result.ts";
 import { anyObject, anyText, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { compareVersions, CURRENT_VERSION, parseVersion, type SpecVersion } from "../cni/version.ts";
-import { messageOf } from "../errors/to_cni_error.ts";
+import { asCniError, messageOf } from "../errors/to_cni_error.ts";
 import { type RunCommand, runCommand } from "../host/command.ts";
+import { permissionFlag } from "../host/permissions.ts";
 import { decodeEnvironment, type Invocation, type Verb } from "./invocation.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
 
@@ -71,7 +72,7 @@ export interface PluginVerbs {
 
 /**
  * A plugin: a table of verbs. An error that a verb throws becomes the error object on standard output: a
- * {@linkcode CniError} with its code, any other error with the code 999.
+ * {@linkcode CniError} with its code, any other error with the code 999. A missing Deno permission is named by its flag.
  */
 export interface Plugin {
   /** One line that is printed if the plugin is started by hand. */
@@ -135,7 +136,6 @@ const GATES: Readonly<Partial<Record<Verb, SpecVersion>>> = { CHECK: "0.4.0", GC
  * ```
  */
 export async function servePlugin(plugin: Plugin, world: PluginWorld): Promise<PluginOutcome> {
-  if (!world.env("CNI_COMMAND") && plugin.about !== "") return aboutText(plugin);
   const lines: string[] = [];
   const finish = (stdout: string, code: number) => ({
     stdout,
@@ -144,6 +144,7 @@ export async function servePlugin(plugin: Plugin, world: PluginWorld): Promise<P
   });
   let version: string | undefined;
   try {
+    if (!world.env("CNI_COMMAND") && plugin.about !== "") return aboutText(plugin);
     const invocation = decodeEnvironment(world.env);
     if (invocation.verb === "VERSION") return finish(versionDocument(plugin), 0);
     const config = await readConfig(world);
@@ -316,7 +317,8 @@ function errorDocument(error: unknown, cniVersion: string | undefined): string {
   }, 4);
 }
 
-function errorObject(error: unknown): { code: number; msg: string; details?: string | undefined } {
+function errorObject(thrown: unknown): { code: number; msg: string; details?: string | undefined } {
+  const error = permissionFlag(thrown) === undefined ? thrown : asCniError(thrown);
   if (!(error instanceof CniError)) return { code: ERROR_CODES.internal, msg: messageOf(error) };
   const code = error.code === ERROR_CODES.unknown ? ERROR_CODES.internal : error.code;
   return { code, msg: error.msg, details: error.context.details };

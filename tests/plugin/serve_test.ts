@@ -126,6 +126,28 @@ Deno.test("B79 errors that are not error objects become code 999", async () => {
   assertEquals(JSON.parse(stdout), { cniVersion: "1.1.0", code: 999, msg: "oh" });
 });
 
+Deno.test("B79 a variable that may not be read becomes an error object that names the permission", async () => {
+  for (const name of [...Object.keys(ENV), "CNI_ARGS", "CNI_NETNS_OVERRIDE"]) {
+    const env = (asked: string) => {
+      if (asked !== name) return ENV[asked];
+      throw new Deno.errors.NotCapable(
+        `Requires env access to "${name}", run again with the --allow-env flag`,
+      );
+    };
+    const { stdout, ...ended } = await servePlugin({
+      about: "CNI plugin t",
+      versions: SPEC_VERSIONS,
+      verbs: {},
+    }, {
+      env,
+      stdin: () => Promise.resolve('{"name": "web", "cniVersion": "1.1.0", "type": "t"}'),
+    });
+    assertEquals(ended, { stderr: "", code: 1 });
+    const { code, msg } = JSON.parse(stdout);
+    assertEquals({ code, msg }, { code: 999, msg: `the Deno permission --allow-env=${name} is missing` });
+  }
+});
+
 Deno.test("B80 an error object is printed with an indent of four, with code, message and details as thrown", async () => {
   const error = new CniError("plugin", "no room", { code: 123, details: "all taken" }).within({
     verb: "ADD",
