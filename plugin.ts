@@ -32,6 +32,7 @@ export {
   type RunPluginOptions,
 } from "./lib/plugin/run_plugin.ts";
 export {
+  type BuiltinPlugin,
   type BuiltinTable,
   type Delegate,
   type Plugin,

@@ -4,10 +4,20 @@
  *
  * @module
  */
-import type { BuiltinTable } from "../plugin/serve.ts";
-import { bridge } from "./bridge.ts";
-import { hostLocal } from "./host_local.ts";
-import { loopback } from "./loopback.ts";
+import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
 
-/** The built-in plugins. */
-export const builtins: BuiltinTable = { bridge, "host-local": hostLocal, loopback };
+/** The built-in plugins. Each is loaded when it is first needed: most commands need none. */
+export const builtins: BuiltinTable = {
+  bridge: async () => (await import("./bridge.ts")).bridge,
+  "host-local": async () => (await import("./host_local.ts")).hostLocal,
+  loopback: async () => (await import("./loopback.ts")).loopback,
+};
+
+/**
+ * Loads everything of this room. A process that stays calls this at its start: so no pod waits for the loading, and a later
+ * lack of descriptors cannot prevent it.
+ */
+export async function loadBuiltins(): Promise<void> {
+  await import("./leftovers.ts");
+  for (const type of Object.keys(builtins)) await loadBuiltin(builtins, type);
+}

@@ -1,6 +1,7 @@
 import { builtins } from "../builtin/mod.ts";
 import { CniError } from "../cni/error.ts";
 import { runPlugin } from "../plugin/run_plugin.ts";
+import { loadBuiltin } from "../plugin/serve.ts";
 import type { CommandInput } from "./command.ts";
 import { PLUGIN_ENVIRONMENT } from "./settings.ts";
 
@@ -9,7 +10,7 @@ import { PLUGIN_ENVIRONMENT } from "./settings.ts";
  * in.
  */
 export async function plugin({ io, operands: [type = ""], flag }: CommandInput): Promise<number> {
-  const found = Object.hasOwn(builtins, type) ? builtins[type] : undefined;
+  const found = await loadBuiltin(builtins, type);
   const allowUnsafeFiles = flag("allow-unsafe-files");
   const environment = PLUGIN_ENVIRONMENT;
   if (found !== undefined) return await runPlugin(found, io, { builtins, environment, allowUnsafeFiles });

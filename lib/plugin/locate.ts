@@ -1,6 +1,6 @@
 import type { JsonObject } from "../cni/json.ts";
 import { findPlugin, type FindPluginOptions, pluginMissing } from "./find.ts";
-import type { BuiltinTable, Plugin } from "./serve.ts";
+import { type BuiltinTable, loadBuiltin, type Plugin } from "./serve.ts";
 
 /** When a built-in plugin runs in place of an executable. */
 export const BUILTIN_POLICIES = ["fallback", "prefer", "off"] as const;
@@ -40,12 +40,17 @@ export class PluginLocator {
    */
   async locate(type: string, config: JsonObject = {}): Promise<PluginSource> {
     const { pluginDirs, builtins = {}, builtinPolicy = "fallback" } = this.#options;
-    const plugin = Object.hasOwn(builtins, type) && builtinPolicy !== "off" ? builtins[type] : undefined;
+    const builtin = async () => {
+      const plugin = builtinPolicy === "off" ? undefined : await loadBuiltin(builtins, type);
+      return plugin && { kind: "builtin", plugin } as const;
+    };
     const isFirst = builtinPolicy === "prefer" || config[ALWAYS_BUILTIN] === true;
-    if (plugin !== undefined && isFirst) return { kind: "builtin", plugin };
+    const first = isFirst ? await builtin() : undefined;
+    if (first !== undefined) return first;
     const found = await findPlugin(type, pluginDirs, this.#options);
     if (found.path !== undefined) return { kind: "binary", path: found.path };
-    if (plugin !== undefined) return { kind: "builtin", plugin };
+    const last = await builtin();
+    if (last !== undefined) return last;
     throw pluginMissing(type, pluginDirs, found);
   }
 

@@ -83,8 +83,17 @@ export interface Plugin {
   readonly verbs: PluginVerbs;
 }
 
+/** A plugin, or a function that loads its module. */
+export type BuiltinPlugin = Plugin | (() => Promise<Plugin>);
+
 /** Plugins by type. */
-export type BuiltinTable = Readonly<Record<string, Plugin>>;
+export type BuiltinTable = Readonly<Record<string, BuiltinPlugin>>;
+
+/** Returns the plugin of a type, loaded; undefined if the table has none. */
+export async function loadBuiltin(table: BuiltinTable, type: string): Promise<Plugin | undefined> {
+  const found = Object.hasOwn(table, type) ? table[type] : undefined;
+  return typeof found === "function" ? await found() : found;
+}
 
 /** The environment of a plugin: a process, or a runtime that acts like one. */
 export interface PluginWorld {

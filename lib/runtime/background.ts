@@ -1,6 +1,7 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { repeat } from "../async/repeat.ts";
 import { Retrier } from "../attachment/retry.ts";
+import { loadBuiltins } from "../builtin/mod.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { Readiness } from "../readiness/readiness.ts";
@@ -47,6 +48,7 @@ export async function startBackground(
 ): Promise<Background> {
   const { sandboxContext, store, probeNetwork, attachments, failed, locks, readinessMemory } = context;
   const { log, running } = sandboxContext;
+  await loadBuiltins();
   const source = watch ? await context.watchCatalog({ pollMs, signal }) : context.catalogSource;
   const retrier = new Retrier({ attachments, store, failed, locks, running, log });
   retrier.start();

@@ -4,7 +4,6 @@ import { forgetAttachments, type ForgetContext } from "../attachment/forget.ts";
 import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interface_guard.ts";
 import type { FreeLeftovers } from "../attachment/leftovers.ts";
 import type { FindCurrentList } from "../attachment/removal.ts";
-import { freeLeftovers } from "../builtin/leftovers.ts";
 import { builtins } from "../builtin/mod.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
@@ -147,8 +146,11 @@ function currentListIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): Fin
 }
 
 function freeingWith(run: RunCommand): FreeLeftovers {
-  return (attachment, { dryRun, signal = new AbortController().signal }) =>
-    freeLeftovers(attachment, { run: runWithContainerId(run, attachment.containerId), signal }, { dryRun });
+  return async (attachment, { dryRun, signal = new AbortController().signal }) => {
+    const { freeLeftovers } = await import("../builtin/leftovers.ts");
+    const host = { run: runWithContainerId(run, attachment.containerId), signal };
+    return await freeLeftovers(attachment, host, { dryRun });
+  };
 }
 
 function forgettingWith(context: ForgetContext, locks: Locks): RuntimeContext["forget"] {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { builtins } from "../../lib/builtin/mod.ts";
+import { bridge } from "../../lib/builtin/bridge.ts";
 import { parseJson } from "../../lib/cni/json.ts";
 import { asResult, decodeResult } from "../../lib/cni/result.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
@@ -43,7 +43,7 @@ Deno.test({
         if (isIt) stop.abort(new Error("stopped"));
         return outcome;
       };
-      await servePlugin(builtins.bridge!, {
+      await servePlugin(bridge, {
         env: (name) => env[name],
         stdin: () => Promise.resolve(JSON.stringify(config)),
         signal: stop.signal,

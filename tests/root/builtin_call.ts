@@ -7,7 +7,7 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import { asResult, decodeResult, type Result } from "../../lib/cni/result.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
-import { type Delegate, servePlugin } from "../../lib/plugin/serve.ts";
+import { type Delegate, loadBuiltin, servePlugin } from "../../lib/plugin/serve.ts";
 
 /** One call of a plugin. */
 export interface Call {
@@ -40,7 +40,7 @@ function environment(call: Call, path: string): Record<string, string> {
 
 /** Calls a built-in plugin; its delegates are built-in plugins too. */
 export async function callBuiltin(type: string, call: Call, run: RunCommand = runCommand): Promise<Answer> {
-  const plugin = builtins[type];
+  const plugin = await loadBuiltin(builtins, type);
   if (plugin === undefined) throw new Error(`no built-in plugin "${type}"`);
   const env = environment(call, "/nowhere");
   const delegate: Delegate = async (ipam, config, verb = call.verb) => {
