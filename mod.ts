@@ -142,6 +142,7 @@ export {
   type PluginCallEvent,
 } from "./lib/plugin/instrumentation.ts";
 export {
+  type BuiltinPlugin,
   type BuiltinTable,
   type Delegate,
   type Plugin,
