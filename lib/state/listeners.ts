@@ -49,8 +49,9 @@ export function listenerIn(line: string): readonly Listener[] {
 }
 
 /**
- * Returns the process that opened the socket, as far as that can be known: the first one. Others that hold it were forked from
- * it: workers, or a program that is about to start.
+ * Returns the process that probably opened the socket: of those that hold it, the one with the lowest process ID. The others
+ * were forked from it: workers, or a program that is about to start. A fork gets a higher ID, unless the kernel starts again
+ * with low ones.
  */
 function ownerIn(line: string): Pick<Listener, "program" | "pid"> {
   const holders = [...line.matchAll(HOLDER)].map(([, program, pid]) => ({ program, pid: Number(pid) }));
