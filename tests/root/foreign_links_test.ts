@@ -1,6 +1,6 @@
 // What podwire did not make stays: existing interfaces, those of other attachments, and podwire's own network
 // namespace, with the real plugins on the real kernel.
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes, fail } from "@std/assert";
 import type { AttachRequest } from "../../lib/attachment/attachments.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
@@ -132,7 +132,7 @@ flavourTest(
     const file = `${dir}/${(await netnsId(netns))?.replace(":", "-")}-eth0`;
     await podwire.add("one", requestOf(world, netns));
     const before = await linksOf(netns);
-    const fresh = () => runtimeOf(world, FLAVOURS[0] ?? assert(false));
+    const fresh = () => runtimeOf(world, FLAVOURS[0] ?? fail("no flavour"));
     for (const damage of [() => Deno.writeTextFile(file, "{"), () => Deno.remove(dir, { recursive: true })]) {
       await damage();
       const error = await refused(() => fresh().add("two", other));
@@ -141,7 +141,7 @@ flavourTest(
     }
     // An ADD that was killed before it had its interface has made nothing there.
     const store = new AttachmentStore(`${world.dir}/state`);
-    const [record = assert(false)] = await store.all();
+    const [record = fail("no record")] = await store.all();
     await store.write({ ...record, containerId: other.containerId, state: "adding", result: undefined });
     const { failed } = await podwire.recover();
     assertEquals(failed, []);
@@ -205,7 +205,7 @@ flavourTest(
       const netns = await world.netns("pod");
       await podwire.add("one", requestOf(world, netns, { ifName }));
       const store = new AttachmentStore(`${world.dir}/state`);
-      const [record = assert(false)] = await store.all();
+      const [record = fail("no record")] = await store.all();
       await sh(`ip link delete dev ${ifName}`, netns);
       await store.write({ ...record, netns: pinned, netnsId: await netnsId(pinned), result: undefined });
       await podwire.del("one", requestOf(world, pinned, { ifName }));
