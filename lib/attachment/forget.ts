@@ -18,7 +18,7 @@ import { parseRecorded } from "../state/recorded_config.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { isShortNameOf } from "../state/short_name.ts";
 import type { Attachments } from "./attachments.ts";
-import type { FreeLeftovers } from "./leftovers.ts";
+import { type FreeLeftovers, recordedAddresses } from "./leftovers.ts";
 
 /** Which attachments to forget, and why. */
 export interface ForgetRequest {
@@ -188,7 +188,12 @@ async function forgetDamaged(
       error = asCniError(cause);
     }
   }
-  const source = { ...key, config: entry?.config ?? "", netns: "" };
+  const source = {
+    ...key,
+    config: entry?.config ?? "",
+    netns: "",
+    addresses: recordedAddresses(entry?.result),
+  };
   const found = await freeLeftovers(source, { dryRun, signal });
   const remaining = [...found.remaining, `whatever the plugins of network "${network}" made for it`];
   const forgotten = { ...key, how: "let go", freed: found.freed, remaining } as const;

@@ -1,3 +1,5 @@
+import type { JsonObject } from "../cni/json.ts";
+import { asResult } from "../cni/result.ts";
 import type { AttachmentKey } from "../state/attachment_key.ts";
 
 /**
@@ -11,6 +13,17 @@ export interface LeftoverSource extends AttachmentKey {
   /** The text of the configuration list. */
   readonly config: string;
   readonly netns: string;
+  /** The addresses in the result of its ADD; none if that is not known. */
+  readonly addresses: readonly string[];
+}
+
+/** Returns the addresses in the result of an ADD; none if it cannot be read. */
+export function recordedAddresses(result: JsonObject | undefined): readonly string[] {
+  try {
+    return result === undefined ? [] : (asResult(result).ips ?? []).map(({ address }) => address);
+  } catch {
+    return [];
+  }
 }
 
 /** How leftovers are freed. */

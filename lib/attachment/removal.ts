@@ -22,7 +22,7 @@ import { delChain } from "./chain.ts";
 import { isSameRefusal } from "./failed_add.ts";
 import { HostEnds } from "./host_ends.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
-import type { FreeLeftovers, LeftoverSource } from "./leftovers.ts";
+import { type FreeLeftovers, type LeftoverSource, recordedAddresses } from "./leftovers.ts";
 import { RemovalProgress, type RemovalProgressOptions } from "./removal_progress.ts";
 import { withDetails } from "./with_details.ts";
 
@@ -134,8 +134,7 @@ export class Removal {
     const list = listOf();
     using deadline = new Deadline(timeoutMs, signal);
     const target = await this.#targetOf(record);
-    // After a crash between the two writes, the cache has the result and the record does not.
-    const added = record.result ?? (await this.cachedEntry(record))?.result;
+    const added = await this.#resultOf(record);
     const { firstSkippedPlugin } = record;
     const isWithheld = await this.delete(list, target, added, {
       signal: deadline.signal,
@@ -173,7 +172,13 @@ export class Removal {
   /** Returns the attachment with its namespace, or with an empty one if the namespace is gone. */
   async leftoverSource(record: AttachmentRecord): Promise<LeftoverSource> {
     const { network, containerId, ifName, config } = record;
-    return { network, containerId, ifName, config, netns: (await this.#targetOf(record)).netns };
+    const addresses = recordedAddresses(await this.#resultOf(record));
+    return { network, containerId, ifName, config, netns: (await this.#targetOf(record)).netns, addresses };
+  }
+
+  /** After a crash between the two writes, the cache has the result and the record does not. */
+  async #resultOf(record: AttachmentRecord): Promise<JsonObject | undefined> {
+    return record.result ?? (await this.cachedEntry(record))?.result;
   }
 
   /** Whether the interface of the attachment is in its namespace. True if that cannot be determined. */

@@ -44,6 +44,19 @@ export interface AddressStore {
   releaseOthers(valid: readonly AddressOwner[]): Promise<Ip[]>;
 }
 
+/** The owner that the file of an address names; an old version wrote none of the interface. */
+export interface AddressHolder {
+  readonly containerId: string;
+  readonly ifName: string | undefined;
+}
+
+/** Returns the owner of an address in the store of a directory, without its lock; undefined if the address is free. */
+export async function holderIn(dir: string, ip: Ip): Promise<AddressHolder | undefined> {
+  const text = (await readTextIfThere(`${dir}/${formatIp(ip)}`) ?? "").trim();
+  const [containerId = "", ifName] = text.split("\r\n");
+  return containerId === "" ? undefined : { containerId, ifName };
+}
+
 /** The latency of each file limits the reading, not the CPU. */
 const READS_AT_ONCE = 64;
 
@@ -77,8 +90,9 @@ function storeIn(dir: string): AddressStore {
         .map(({ ip }) => ip);
     },
     holderOf: async (ip) => {
-      const [containerId = "", ifName] = (await readTextIfThere(pathOf(ip)) ?? "").trim().split("\r\n");
-      if (containerId === "") return undefined;
+      const holder = await holderIn(dir, ip);
+      if (holder === undefined) return undefined;
+      const { containerId, ifName } = holder;
       return `container "${containerId}"${ifName === undefined ? "" : ` (${ifName})`}`;
     },
     free,

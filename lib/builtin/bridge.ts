@@ -1,3 +1,4 @@
+import { compareIp, type Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
@@ -22,6 +23,7 @@ import {
 import { addPort, type BridgePort, cidrsOf, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
 import type { Host } from "./host.ts";
+import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";
@@ -121,9 +123,10 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   });
   const masquerade = async () => {
     if (!config.ipMasq) return;
+    const isOther = (ip: Ip) => !plan.addresses.some((address) => compareIp(address.ip, ip) === 0);
     undo.push(
       "the masquerading",
-      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request)),
+      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request), isOther),
     );
     await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend: config.ipMasqBackend });
   };
@@ -193,8 +196,15 @@ function requireSettings(config: BridgeConfig, bridge: LinkInfo | undefined, vet
 async function del(request: PluginRequest): Promise<void> {
   const config = readBridgeTeardown(request.config);
   const host = hostOf(request);
+  const addresses = recordedAddresses(request);
+  const hasRules = config.ipMasq && config.ipamType !== "";
+  const isUnknown = hasRules && addresses.length === 0;
+  const addressesBefore = isUnknown ? await addressesIn(request.netns, host) : undefined;
   await removePair(host, config.bridge, request);
-  if (config.ipMasq && config.ipamType !== "") await removeMasquerade(host, tagged(request));
+  if (hasRules) {
+    const detached = { ...tagged(request), netns: request.netns, addresses, addressesBefore };
+    await removeMasquerade(host, tagged(request), keptAddresses(detached, [request.config], host));
+  }
   if (request.config.macspoofchk === true) {
     request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
   }
@@ -226,8 +236,20 @@ async function gc(request: PluginRequest): Promise<void> {
     request.log(`bridge: removed ${name}, which no attachment holds`);
     await removeLink(host, name);
   }
-  if (ipMasq && ipamType !== "") await collectMasquerade(host, request.name, valid);
+  if (ipMasq && ipamType !== "") {
+    const isStale = staleAddresses(request.name, request.config, valid);
+    await collectMasquerade(host, request.name, valid, isStale);
+  }
   if (ipamType !== "") await request.delegate(ipamType, request.config, "GC");
+}
+
+/** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
+function recordedAddresses(request: PluginRequest): readonly string[] {
+  try {
+    return request.prevResult?.ips?.map(({ address }) => address) ?? [];
+  } catch {
+    return [];
+  }
 }
 
 function hostOf({ run, signal }: PluginRequest): Host {

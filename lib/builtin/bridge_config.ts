@@ -57,7 +57,8 @@ export interface BridgeTeardown {
   readonly ipamType: string;
 }
 
-const DEFAULT_BRIDGE = "cni0";
+/** The bridge of a configuration that names none. */
+export const DEFAULT_BRIDGE = "cni0";
 const UNSUPPORTED = [
   "vlan",
   "vlanTrunk",

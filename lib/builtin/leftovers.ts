@@ -6,7 +6,7 @@ import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
-import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
+import { keptAddresses, storeDirs } from "./kept_addresses.ts";
 import { removeMasquerade } from "./masquerade.ts";
 
 /** An attachment whose plugins did not remove what they made. */
@@ -15,6 +15,8 @@ export interface AbandonedAttachment extends TaggedAttachment {
   readonly config: string;
   /** The path of its namespace; empty if that is gone. */
   readonly netns: string;
+  /** The addresses in the result of its ADD, with or without prefix length; empty if there is none. */
+  readonly addresses: readonly string[];
 }
 
 /** The result, each entry as text. */
@@ -48,14 +50,14 @@ export async function freeLeftovers(
   await attempt(report, "its interfaces on the host", () => freeLinks(attachment, host, dryRun, report));
   if (plugins.some(({ ipMasq }) => ipMasq === true)) {
     await attempt(report, "its masquerading rules", async () => {
-      if (!dryRun) await removeMasquerade(host, attachment);
+      if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
       report.freed.push("its masquerading rules");
     });
   }
   const { netns, ifName } = attachment;
   const isInUse = netns !== "" && await hasLink(host, netns, ifName);
   if (isInUse && !dryRun) report.remaining.push(`the interface ${ifName} in ${netns}`);
-  for (const dir of addressDirs(plugins, attachment.network)) {
+  for (const dir of storeDirs(plugins, attachment.network)) {
     const how = { isInUse: isInUse && !dryRun, dryRun, signal: host.signal };
     await attempt(report, `its addresses in ${dir}`, () => freeAddresses(dir, attachment, how, report));
   }
@@ -118,14 +120,4 @@ function pluginsIn(text: string): readonly JsonObject[] {
   } catch {
     return [];
   }
-}
-
-/** Returns the directories in which host-local stores the addresses of the network. */
-function addressDirs(plugins: readonly JsonObject[], network: string): ReadonlySet<string> {
-  const sections = plugins.map(({ ipam }) => ipam).filter((ipam) => ipam !== undefined && isObject(ipam));
-  const ours = sections.filter(({ type }) => type === "host-local");
-  return new Set(ours.map(({ dataDir }) => {
-    const dir = typeof dataDir === "string" && dataDir !== "" ? dataDir : DEFAULT_DATA_DIR;
-    return `${dir.replace(/\/+$/, "")}/${network}`;
-  }));
 }

@@ -1,9 +1,14 @@
-import type { Cidr } from "../cni/address.ts";
+import type { Cidr, Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { addIptablesRules, collectIptablesRules, removeIptablesRules } from "./masquerade_iptables.ts";
+import {
+  addIptablesRules,
+  collectIptablesRules,
+  type IsKept,
+  removeIptablesRules,
+} from "./masquerade_iptables.ts";
 import { addNftRules, collectNftRules, removeNftRules } from "./masquerade_nft.ts";
 
 /** The backends for masquerading, with the names of the option `ipMasqBackend` of the bridge plugin. */
@@ -42,16 +47,27 @@ export async function addMasquerade(
   });
 }
 
-/** Removes the rules of an attachment from both backends, because another one may have made them earlier. */
-export async function removeMasquerade(host: Host, attachment: TaggedAttachment): Promise<void> {
-  await all([removeIptablesRules(host, attachment), removeNftRules(host, attachment)]);
+/**
+ * Removes the rules of an attachment from both backends, because another one may have made them earlier. In iptables the
+ * interfaces of a container differ only in their addresses: the rules of the addresses that are kept stay.
+ */
+export async function removeMasquerade(
+  host: Host,
+  attachment: TaggedAttachment,
+  isKept: IsKept,
+): Promise<void> {
+  await all([removeIptablesRules(host, attachment, isKept), removeNftRules(host, attachment)]);
 }
 
-/** Removes the rules of all other attachments of a network, from both backends. */
+/**
+ * Removes the rules of all other attachments of a network, from both backends. In iptables those of a valid container stay
+ * except for the addresses that are stale.
+ */
 export async function collectMasquerade(
   host: Host,
   network: string,
   valid: readonly TaggedAttachment[],
+  isStale: (ip: Ip, containerId: string) => Promise<boolean>,
 ): Promise<void> {
-  await all([collectIptablesRules(host, network, valid), collectNftRules(host, network, valid)]);
+  await all([collectIptablesRules(host, network, valid, isStale), collectNftRules(host, network, valid)]);
 }

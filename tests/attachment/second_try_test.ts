@@ -103,6 +103,7 @@ Deno.test("a DEL whose recorded configuration is refused is tried with the curre
     assertEquals(dels.map(({ config }) => config.prevResult.ips[0].address), ["10.1.0.2/24", "10.1.0.2/24"]);
     assertEquals(await world.files(), []);
     assertEquals(freed.map(({ config }) => config), [old.text]);
+    assertEquals(freed.map(({ addresses }) => addresses), [["10.1.0.2/24"]]);
     const [warned = "", ...others] = world.log.all;
     assertStringIncludes(warned, msg);
     assertStringIncludes(warned, "the configuration that the network has now");

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { attachmentComment, attachmentTag, iptablesChain } from "../../lib/builtin/attachment_tag.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "../../lib/builtin/masquerade.ts";
-import { parseCidr } from "../../lib/cni/address.ts";
+import { formatIp, type Ip, parseCidr } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { HostError } from "../../lib/host/command.ts";
 import { type Ran, type Reply, ScriptedRun } from "./scripted_run.ts";
@@ -13,6 +13,9 @@ const BOTH = ["10.1.0.2/24", "10.2.0.2/16", "fd00::2/64"].map((text) => parseCid
 const MISSING = new Deno.errors.NotFound("no such program");
 const NO_TABLE = { code: 1, stderr: "Error: No such file or directory\n" };
 const signal = new AbortController().signal;
+
+/** For a container without other interfaces. */
+const keepNone = () => false;
 
 function host(reply: (ran: Ran) => Reply | Error | undefined) {
   const scripted = new ScriptedRun(reply);
@@ -37,7 +40,7 @@ Deno.test("names and comments are those of the reference plugins", async () => {
 Deno.test("iptables is used if it works, with one transaction for each family", async () => {
   const { scripted, host: here } = host(({ command }) =>
     command.startsWith("iptables -w")
-      ? { stdout: `-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}\n` }
+      ? { stdout: `-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.1.0.2/32 -j ${CHAIN}\n` }
       : {}
   );
   await addMasquerade(here, WEB, BOTH);
@@ -50,7 +53,7 @@ Deno.test("iptables is used if it works, with one transaction for each family", 
   assertEquals(stdinOf(scripted, "iptables-restore"), [[
     "*nat",
     `:${CHAIN} - [0:0]`,
-    `-D POSTROUTING -s 10.9.9.9/32 -j ${CHAIN}`,
+    `-D POSTROUTING -s 10.1.0.2/32 -j ${CHAIN}`,
     // Every network of the container before the rule for all the rest.
     `-A ${CHAIN} -d 10.1.0.2/24 ${COMMENT} -j ACCEPT`,
     `-A ${CHAIN} -d 10.2.0.2/16 ${COMMENT} -j ACCEPT`,
@@ -134,7 +137,7 @@ Deno.test("DEL uses both backends and needs no address", async () => {
     }
     return command.startsWith("nft -j") ? { stdout: JSON.stringify({ nftables: rules }) } : {};
   });
-  await removeMasquerade(here, WEB);
+  await removeMasquerade(here, WEB, keepNone);
   assertEquals(stdinOf(scripted, "nft -f"), [
     "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
   ]);
@@ -144,22 +147,130 @@ Deno.test("DEL uses both backends and needs no address", async () => {
   assertEquals(stdinOf(scripted, "ip6tables-restore"), []);
 });
 
+/** The rules of eth0 (10.1.0.2) and eth1 (10.1.0.3 and 10.2.0.3) of one container, as iptables lists them. */
+const OF_TWO = [
+  `-N ${CHAIN}`,
+  ...["10.1.0.2", "10.1.0.3", "10.2.0.3"].map((ip) => `-A POSTROUTING -s ${ip}/32 ${COMMENT} -j ${CHAIN}`),
+  `-A ${CHAIN} -d 10.1.0.0/24 ${COMMENT} -j ACCEPT`,
+  `-A ${CHAIN} -d 10.2.0.0/16 ${COMMENT} -j ACCEPT`,
+  `-A ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+];
+
+/** Answers with the rules of a chain, or of all, as iptables does. */
+const nat = (lines: readonly string[]) =>
+  host(({ command }) => {
+    if (command.startsWith("nft -j")) return { stdout: '{"nftables": []}' };
+    if (!command.startsWith("iptables -w")) return {};
+    const chain = / -S (\S+)$/.exec(command)?.[1];
+    const shown = lines.filter((line) => chain === undefined || line.split(" ")[1] === chain);
+    return { stdout: `${shown.join("\n")}\n` };
+  });
+
+const transaction = (...lines: string[]) => [["*nat", ...lines, "COMMIT", ""].join("\n")];
+
+Deno.test("ADD of one interface keeps the rules of the container's other interface, with the last rule last", async () => {
+  const { scripted, host: here } = nat(OF_TWO);
+  await addMasquerade(
+    here,
+    { ...WEB, ifName: "eth1" },
+    ["10.1.0.3/24", "10.3.0.3/16"].map((text) => parseCidr(text)!),
+  );
+  assertEquals(
+    stdinOf(scripted, "iptables-restore"),
+    transaction(
+      `-D POSTROUTING -s 10.1.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+      `-A ${CHAIN} -d 10.3.0.3/16 ${COMMENT} -j ACCEPT`,
+      `-A ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+      `-A POSTROUTING -s 10.1.0.3 ${COMMENT} -j ${CHAIN}`,
+      `-A POSTROUTING -s 10.3.0.3 ${COMMENT} -j ${CHAIN}`,
+    ),
+  );
+});
+
+Deno.test("a repeated ADD replaces the rules of its own interface, and a network that no address is in any more", async () => {
+  const { scripted, host: here } = nat(OF_TWO);
+  await addMasquerade(
+    here,
+    { ...WEB, ifName: "eth1" },
+    ["10.1.0.3/24", "10.2.0.3/24"].map((text) => parseCidr(text)!),
+  );
+  assertEquals(
+    stdinOf(scripted, "iptables-restore"),
+    transaction(
+      `-D POSTROUTING -s 10.1.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D POSTROUTING -s 10.2.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D ${CHAIN} -d 10.2.0.0/16 ${COMMENT} -j ACCEPT`,
+      `-D ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+      `-A ${CHAIN} -d 10.2.0.3/24 ${COMMENT} -j ACCEPT`,
+      `-A ${CHAIN} ! -d 224.0.0.0/4 ${COMMENT} -j MASQUERADE`,
+      `-A POSTROUTING -s 10.1.0.3 ${COMMENT} -j ${CHAIN}`,
+      `-A POSTROUTING -s 10.2.0.3 ${COMMENT} -j ${CHAIN}`,
+    ),
+  );
+});
+
+Deno.test("DEL of one interface keeps the jumps that are kept and the networks that these need", async () => {
+  const { scripted, host: here } = nat(OF_TWO);
+  await removeMasquerade(here, { ...WEB, ifName: "eth1" }, (ip) => formatIp(ip) === "10.1.0.2");
+  assertEquals(
+    stdinOf(scripted, "iptables-restore"),
+    transaction(
+      `-D POSTROUTING -s 10.1.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D POSTROUTING -s 10.2.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D ${CHAIN} -d 10.2.0.0/16 ${COMMENT} -j ACCEPT`,
+    ),
+  );
+  const untouched = nat(OF_TWO);
+  await removeMasquerade(untouched.host, { ...WEB, ifName: "eth2" }, () => true);
+  assertEquals(stdinOf(untouched.scripted, "iptables-restore"), []);
+});
+
+Deno.test("a jump for a whole network, of an old release, goes with the last jump for one address", async () => {
+  const old = `-A POSTROUTING -s 10.1.0.0/24 ${COMMENT} -j ${CHAIN}`;
+  const some = nat([...OF_TWO, old]);
+  await removeMasquerade(some.host, WEB, (ip) => formatIp(ip) !== "10.1.0.2");
+  assertEquals(
+    stdinOf(some.scripted, "iptables-restore"),
+    transaction(`-D POSTROUTING -s 10.1.0.2/32 ${COMMENT} -j ${CHAIN}`),
+  );
+  const last = nat([`-N ${CHAIN}`, old]);
+  await removeMasquerade(last.host, WEB, keepNone);
+  assertEquals(
+    stdinOf(last.scripted, "iptables-restore"),
+    transaction(old.replace("-A", "-D"), `-F ${CHAIN}`, `-X ${CHAIN}`),
+  );
+});
+
+Deno.test("GC removes the rules of a valid container only for addresses that are surely stale", async () => {
+  const { scripted, host: here } = nat(OF_TWO);
+  const isStale = (ip: Ip, id: string) => Promise.resolve(id === "c1" && formatIp(ip) === "10.2.0.3");
+  await collectMasquerade(here, "web", [WEB], isStale);
+  assertEquals(
+    stdinOf(scripted, "iptables-restore"),
+    transaction(
+      `-D POSTROUTING -s 10.2.0.3/32 ${COMMENT} -j ${CHAIN}`,
+      `-D ${CHAIN} -d 10.2.0.0/16 ${COMMENT} -j ACCEPT`,
+    ),
+  );
+});
+
 Deno.test("DEL succeeds without rules and without programs", async () => {
   for (
     const reply of [() => MISSING, () => NO_TABLE, () => ({ code: 1, stderr: "Protocol not supported" })]
   ) {
-    await removeMasquerade(host(reply).host, WEB);
+    await removeMasquerade(host(reply).host, WEB, keepNone);
   }
 });
 
 Deno.test("a missing lock or privilege does not count as an empty list of rules", async () => {
   const busy =
     host(({ command }) => command.startsWith("iptables") ? { code: 4, stderr: "lock" } : NO_TABLE).host;
-  await assertRejects(() => removeMasquerade(busy, WEB), HostError);
+  await assertRejects(() => removeMasquerade(busy, WEB, keepNone), HostError);
   const denied =
     host(({ command }) => command.startsWith("nft") ? { code: 1, stderr: "Operation not permitted" } : {})
       .host;
-  await assertRejects(() => removeMasquerade(denied, WEB), HostError);
+  await assertRejects(() => removeMasquerade(denied, WEB, keepNone), HostError);
 });
 
 Deno.test("a change that conflicts with another process is planned again", async () => {
@@ -174,7 +285,7 @@ Deno.test("a change that conflicts with another process is planned again", async
     if (command.startsWith("nft -f")) changes++;
     return command.startsWith("nft -f") ? NO_TABLE : MISSING;
   });
-  await removeMasquerade(here, WEB);
+  await removeMasquerade(here, WEB, keepNone);
   assertEquals({ lists, changes }, { lists: 2, changes: 1 });
 });
 
@@ -202,7 +313,7 @@ Deno.test("GC keeps valid attachments and foreign rules that look similar", asyn
       ? { stdout: JSON.stringify({ nftables: rules }) }
       : {}
   );
-  await collectMasquerade(here, "web", [WEB]);
+  await collectMasquerade(here, "web", [WEB], () => Promise.resolve(false));
   assertEquals(stdinOf(scripted, "nft -f"), [
     "delete rule inet cni_plugins_masquerade masq_checks handle 8\n",
   ]);
