@@ -1,8 +1,8 @@
 import fs from "node:fs";
 
 /**
- * Counts the system calls of this process through Deno: calls by name, and how many names the directories had
- * that it read. Whatever else the process does meanwhile is counted too.
+ * Counts the system calls of this process through Deno: calls by name, with or without a thread, and how many
+ * names the directories had that it read. Whatever else the process does meanwhile is counted too.
  */
 const COUNTED = [
   "chmod",
@@ -17,7 +17,6 @@ const COUNTED = [
   "remove",
   "rename",
   "stat",
-  "statSync",
 ] as const;
 
 // deno-lint-ignore no-explicit-any
@@ -27,21 +26,32 @@ export class FileCalls implements Disposable {
   readonly #calls = new Map<string, number>();
   readonly #before = new Map<string, unknown>();
   readonly #open = fs.open;
+  readonly #openSync = fs.openSync;
 
   constructor() {
-    // Code that reads files opens them with it.
+    // Code that reads files opens them with these.
     fs.open = ((...args: Anything[]) => {
       this.#count("readTextFile");
       return Reflect.apply(this.#open, fs, args);
     }) as typeof fs.open;
+    fs.openSync = ((...args: Anything[]) => {
+      this.#count("readTextFile");
+      return Reflect.apply(this.#openSync, fs, args);
+    }) as typeof fs.openSync;
     const deno = Deno as unknown as Record<string, Anything>;
     for (const name of COUNTED) {
-      const before = deno[name];
+      const [before, beforeSync] = [deno[name], deno[`${name}Sync`]];
       this.#before.set(name, before);
+      this.#before.set(`${name}Sync`, beforeSync);
       deno[name] = (...args: unknown[]) => {
         this.#count(name);
         const found = before(...args);
         return name === "readDir" ? this.#entries(found) : found;
+      };
+      deno[`${name}Sync`] = (...args: unknown[]) => {
+        this.#count(name);
+        const found = beforeSync(...args);
+        return name === "readDir" ? this.#entriesSync(found) : found;
       };
     }
     this.#before.set("Command", Deno.Command);
@@ -71,8 +81,16 @@ export class FileCalls implements Disposable {
     }
   }
 
+  *#entriesSync(found: Iterable<Deno.DirEntry>): Generator<Deno.DirEntry> {
+    for (const entry of found) {
+      this.#count("names");
+      yield entry;
+    }
+  }
+
   [Symbol.dispose](): void {
     fs.open = this.#open;
+    fs.openSync = this.#openSync;
     for (const [name, before] of this.#before) (Deno as unknown as Record<string, unknown>)[name] = before;
   }
 }

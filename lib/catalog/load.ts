@@ -12,7 +12,7 @@ import { CniError, type CniErrorOptions, ERROR_CODES, isCniError } from "../cni/
 import { isObject, type Json, member, parseJson } from "../cni/json.ts";
 import { call } from "../errors/call.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { listDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
+import { listAnyDir, readFileIfThere, realPath, statOf, UnreadableFileError } from "../host/file.ts";
 
 const EXTENSIONS = [".conf", ".conflist", ".json"];
 
@@ -44,7 +44,7 @@ export async function loadDirectory(
   { signal }: CallOptions = {},
 ): Promise<readonly LoadedFile[]> {
   const loaded: LoadedFile[] = [];
-  const names = await call({ signal }, () => listDir(dir), { file: dir });
+  const names = await call({ signal }, () => listAnyDir(dir), { file: dir });
   for (const name of configNames(names)) {
     if (signal?.aborted) throw asCniError(signal.reason);
     const file = `${dir}/${name}`;
@@ -225,7 +225,7 @@ export async function readConfigFile(dir: string, name: string): Promise<string 
     throw new CniError("config", "the link leads to a directory", { file });
   }
   if (stat !== undefined) return await readText(file);
-  if (!(await listDir(dir)).includes(name)) return undefined;
+  if (!(await listAnyDir(dir)).includes(name)) return undefined;
   throw new CniError("config", "the link leads nowhere", { file });
 }
 
@@ -257,7 +257,7 @@ export async function folderPlugins(
 
 async function namesIn(folder: string): Promise<readonly string[]> {
   try {
-    return await listDir(folder);
+    return await listAnyDir(folder);
   } catch (error) {
     const cause = asCniError(error);
     throw new CniError(cause.kind, `failed to read plugin config files in ${folder}: ${cause.msg}`, {

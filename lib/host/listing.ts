@@ -1,4 +1,4 @@
-import { type FileStat, listDir, statOf } from "./file.ts";
+import { type FileStat, listAnyDir, statOf } from "./file.ts";
 
 /** Returns a text that changes if the file changes, or is replaced by another file. */
 export function identityOf({ dev, ino, size, mode, mtimeMs, ctimeMs }: FileStat): string {
@@ -22,13 +22,13 @@ export class DirListing {
 
   constructor(readonly dir: string) {}
 
-  /** Returns the names as `listDir` does: none if the directory does not exist. Requires `--allow-read`. */
+  /** Returns the names as `listAnyDir` does: none if the directory does not exist. Requires `--allow-read`. */
   async names(): Promise<readonly string[]> {
     const now = Date.now();
     const stat = await statOf(this.dir);
     const identity = stat === undefined ? "" : identityOf(stat);
     if (stat !== undefined && this.#known?.identity === identity) return this.#known.names;
-    const names = await listDir(this.dir);
+    const names = await listAnyDir(this.dir);
     this.#known = stat !== undefined && isSettled(stat, now) ? { identity, names } : undefined;
     return names;
   }

@@ -105,6 +105,11 @@ export class RunningPrograms {
     return await this.endAbandoned((purpose) => purpose.subject === subject, signal);
   }
 
+  /** Whether a killed caller may have left a program. */
+  async hasAbandoned(): Promise<boolean> {
+    return (await this.#abandoned(() => true)).length > 0;
+  }
+
   async #abandoned(isWanted: (purpose: Purpose) => boolean): Promise<readonly Abandoned[]> {
     const found: Abandoned[] = [];
     for (const id of await listDir(this.#dir)) {

@@ -7,7 +7,7 @@ import {
   listDir,
   removeIfThere,
   removeUnfinished,
-  statOf,
+  statOwn,
 } from "../host/file.ts";
 import type { OciRuntime } from "./oci_runtime.ts";
 
@@ -59,7 +59,7 @@ export class ContainerIndex {
 
   /** Whether the sandbox ends with a container. */
   async has(id: string): Promise<boolean> {
-    return await statOf(`${this.#dir}/${id}`) !== undefined;
+    return await statOwn(`${this.#dir}/${id}`) !== undefined;
   }
 
   /** Returns the IDs of all such sandboxes, in byte order. */

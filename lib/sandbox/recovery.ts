@@ -1,6 +1,5 @@
 import { inParallel } from "../async/parallel.ts";
 import { addToReport, emptyReport, UNDER_WAY } from "../gc/report.ts";
-import type { FailedIndex } from "../state/failed_index.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import type { InterfaceClaims } from "../state/interface_claims.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
@@ -12,18 +11,23 @@ import {
   type RecoveryOutcome,
   type RecoveryPolicy,
 } from "./container_recovery.ts";
+import { findInOrder, type InOrderContext } from "./in_order.ts";
 import { RecoveredBoot } from "./recovered_boot.ts";
 import { logReport, type RecoverOptions, type RecoveryItem, type RecoveryReport } from "./recovery_report.ts";
 
 /** The dependencies of {@linkcode Recovery}. */
-export interface RecoveryContext extends ContainerRecoveryContext {
+export interface RecoveryContext extends ContainerRecoveryContext, InOrderContext {
   readonly ports: HostPorts;
   readonly claims: InterfaceClaims;
-  readonly failed: FailedIndex;
   /** Refuses directories that other users can write in. @default {nothing is refused} */
   readonly requireSafe?: (() => Promise<void>) | undefined;
   /** Refuses a state directory with the layout of a newer version. @default {nothing is refused} */
   readonly requireKnown?: (() => Promise<void>) | undefined;
+}
+
+interface RecoverAllOptions extends Omit<RecoverOptions, "signal"> {
+  /** The reports of containers that need nothing. */
+  readonly inOrder?: ReadonlyMap<string, RecoveryReport>;
 }
 
 const DEFAULT_CONCURRENCY = 8;
@@ -66,7 +70,8 @@ export class Recovery {
     await this.#endUnrecordedVerbs(signal);
     const boot = await this.#context.attachments.boot();
     const { ids, lost } = await this.#everything(await this.#context.orphans.namespaces());
-    await this.#recoverAll(ids, report, { retry: "all", waits: false, lost, signal }, more);
+    const inOrder = await findInOrder(ids, { lost, signal }, this.#context);
+    await this.#recoverAll(ids, report, { retry: "all", waits: false, lost, signal }, { ...more, inOrder });
     await this.#sweepFiles(signal);
     const { ports, claims, log } = this.#context;
     await writeBestEffort(() => ports.sweep(signal), log, {});
@@ -136,12 +141,15 @@ export class Recovery {
     ids: readonly string[],
     report: RecoveryReport,
     policy: Omit<RecoveryPolicy, "pass">,
-    { onProgress, concurrency = DEFAULT_CONCURRENCY }: Omit<RecoverOptions, "signal"> = {},
+    { onProgress, concurrency = DEFAULT_CONCURRENCY, inOrder }: RecoverAllOptions = {},
   ): Promise<readonly RecoveryOutcome[]> {
     const pass = this.#context.orphans.startPass();
     let done = 0;
     const recover = async (id: string) => {
-      const outcome = await recoverContainer(id, { ...policy, pass }, this.#context);
+      const known = inOrder?.get(id);
+      const outcome = known === undefined
+        ? await recoverContainer(id, { ...policy, pass }, this.#context)
+        : { report: known, wasFree: true };
       onProgress?.({ done: ++done, total: ids.length, item: id });
       return outcome;
     };

@@ -1,3 +1,4 @@
+import type { ProcessState } from "../host/process.ts";
 import type { ContainerEnd } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
 import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
@@ -9,11 +10,15 @@ const INTERRUPTED: Readonly<Record<TransitionPhase, string>> = {
   removing: "its removal was interrupted",
 };
 
-/** Returns why a sandbox has to be torn down; undefined if it does not have to. The caller holds the container's lock. */
+/**
+ * Returns why a sandbox has to be torn down; undefined if it does not have to. The caller holds the container's lock, or only
+ * finds out which sandboxes are in order.
+ */
 export async function sandboxVerdict(
   sandbox: SandboxRecord,
   end: ContainerEnd | undefined,
   context: Pick<SandboxContext, "attachments" | "locks" | "run">,
+  processes?: ReadonlyMap<number, ProcessState>,
 ): Promise<string | undefined> {
   const { phase, bootId, reason, pool } = sandbox;
   if (isInTransition(phase)) return INTERRUPTED[phase];
@@ -22,6 +27,6 @@ export async function sandboxVerdict(
     return "the process that kept it ready for others is gone";
   }
   if (end?.isOver) return end.why;
-  if (phase === "ready") return await infraProblem(sandbox, context);
+  if (phase === "ready") return await infraProblem(sandbox, context, processes);
   return reason === undefined ? undefined : "its stop had failed";
 }

@@ -8,7 +8,7 @@ import {
   removeIfThere,
   removeUnfinished,
   setAside,
-  statOf,
+  statOwn,
   writeFileSynced,
 } from "../host/file.ts";
 import type { BadRecord } from "../state/checksummed.ts";
@@ -116,7 +116,7 @@ export class SandboxStore {
 
   /** Whether there is a record with that ID, usable or not. */
   async has(id: string): Promise<boolean> {
-    return await statOf(this.#path(id)) !== undefined || await this.#lastAside(id) !== undefined;
+    return await statOwn(this.#path(id)) !== undefined || await this.#lastAside(id) !== undefined;
   }
 
   /** Returns the IDs of all records, in byte order, including those that cannot be used. */
@@ -160,7 +160,7 @@ export class SandboxStore {
   /** Replaces a damaged record, which is moved aside. Returns the path of the damaged record. */
   async repair(record: SandboxRecord): Promise<string> {
     const path = this.#path(record.id);
-    const movedTo = await statOf(path) === undefined
+    const movedTo = await statOwn(path) === undefined
       ? await this.#lastAside(record.id)
       : await setAside(path);
     await this.write(record);
@@ -284,7 +284,7 @@ export class SandboxStore {
   /** The files are numbered. Listing the whole directory would cost more with each sandbox. */
   async #asides(id: string): Promise<readonly string[]> {
     const files: string[] = [];
-    for (let n = 1; await statOf(`${this.#path(id)}.bad-${n}`) !== undefined; n++) {
+    for (let n = 1; await statOwn(`${this.#path(id)}.bad-${n}`) !== undefined; n++) {
       files.push(`${this.#path(id)}.bad-${n}`);
     }
     return files;

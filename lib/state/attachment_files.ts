@@ -1,5 +1,4 @@
-import { inParallel } from "../async/parallel.ts";
-import { listDir, statOf } from "../host/file.ts";
+import { listDir, listDirsIn, statOwn } from "../host/file.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { shortName } from "./short_name.ts";
 
@@ -18,10 +17,14 @@ export interface RecordFileName {
   readonly isAside: boolean;
 }
 
-const RECORD_NAME = /^(.+)@([^@]+)\.json(\.bad-\d+)?$/;
-/** Enough to keep all of the threads busy that Deno has for files. */
-const FOLDERS_AT_ONCE = 16;
+/** What the name of a file and that of its folder say; the network is a part of a name. */
+interface FoundFile {
+  readonly containerId: string;
+  readonly ifName: string;
+  readonly part: string;
+}
 
+const RECORD_NAME = /^(.+)@([^@]+)\.json(\.bad-\d+)?$/;
 /** Where the records of attachments are, and what the names of their files say. Reads no record. */
 export class AttachmentFiles {
   readonly #dir: string;
@@ -45,23 +48,22 @@ export class AttachmentFiles {
 
   /** Returns the containers that have a folder. */
   async containers(): Promise<readonly string[]> {
-    const names = await listDir(this.#dir);
-    const stats = await inParallel(names, FOLDERS_AT_ONCE, (name) => statOf(this.folder(name)));
-    return names.filter((_, index) => stats[index]?.isDirectory);
+    return await listDirsIn(this.#dir);
   }
 
   /** Whether the network has an attachment. Looks first at the one found last, and at all folders only if that is gone. */
   async hasNetwork(network: string): Promise<boolean> {
     const last = this.#lastOf.get(network);
-    if (last !== undefined && await statOf(last) !== undefined) return true;
+    if (last !== undefined && await statOwn(last) !== undefined) return true;
     const ending = `@${shortName(network)}.json`;
     let found: string | undefined;
-    await inParallel(await listDir(this.#dir), FOLDERS_AT_ONCE, async (containerId) => {
+    for (const containerId of await this.containers()) {
       const folder = this.folder(containerId);
-      if (found !== undefined || !(await statOf(folder))?.isDirectory) return;
       const name = (await listDir(folder)).find((name) => name.endsWith(ending));
-      if (name !== undefined) found = `${folder}/${name}`;
-    });
+      if (name === undefined) continue;
+      found = `${folder}/${name}`;
+      break;
+    }
     if (found === undefined) this.#lastOf.delete(network);
     else this.#lastOf.set(network, found);
     return found !== undefined;
@@ -69,20 +71,20 @@ export class AttachmentFiles {
 
   /** Returns the attachments of all networks, including those whose record cannot be read. */
   async index(): Promise<AttachmentIndex> {
-    const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, async (containerId) => {
-      const all = new Map<string, { containerId: string; ifName: string; part: string }>();
+    const found: FoundFile[] = [];
+    for (const containerId of await this.containers()) {
+      const all = new Map<string, FoundFile>();
       for (const name of await listDir(this.folder(containerId))) {
         const file = parseFileName(name);
         if (file === undefined) continue;
         const { ifName, network: part } = file;
         all.set(`${ifName}@${part}`, { containerId, ifName, part });
       }
-      return [...all.values()];
-    });
-    const all = found.flat();
-    const byPart = Map.groupBy(all, ({ part }) => part);
+      found.push(...all.values());
+    }
+    const byPart = Map.groupBy(found, ({ part }) => part);
     return {
-      count: all.length,
+      count: found.length,
       ofNetwork: (network) =>
         (byPart.get(shortName(network)) ?? []).map(({ containerId, ifName }) => ({
           containerId,

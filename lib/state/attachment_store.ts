@@ -2,13 +2,13 @@ import { inParallel } from "../async/parallel.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import {
   ensureDir,
-  listIfDir,
+  lookIntoDir,
   readTextIfThere,
   removeDirIfEmpty,
   removeIfThere,
   removeUnfinished,
   setAside,
-  statOf,
+  statOwn,
   writeFileSynced,
 } from "../host/file.ts";
 import { AttachmentFiles, type AttachmentIndex, parseFileName } from "./attachment_files.ts";
@@ -29,6 +29,12 @@ export interface ContainerRecords {
   /** In the order in which they were made. */
   readonly records: readonly AttachmentRecord[];
   readonly damaged: readonly DamagedAttachment[];
+}
+
+/** The records in the folder of one container. */
+export interface FolderRecords extends ContainerRecords {
+  /** Whether a killed process left nothing else in the folder. */
+  readonly isTidy: boolean;
 }
 
 /** The content of a file. */
@@ -106,7 +112,7 @@ export class AttachmentStore {
 
   /** Whether that attachment has a record, usable or not. */
   async has(key: AttachmentKey): Promise<boolean> {
-    if (await statOf(this.fileOf(key)) !== undefined) return true;
+    if (await statOwn(this.fileOf(key)) !== undefined) return true;
     return await this.look(key) !== undefined;
   }
 
@@ -121,10 +127,10 @@ export class AttachmentStore {
   }
 
   /** Returns the attachments of a container, and those whose records cannot be used. */
-  async scan(containerId: string): Promise<ContainerRecords> {
+  async scan(containerId: string): Promise<FolderRecords> {
     await this.#format?.warnIfNewer();
     const folder = this.#files.folder(containerId);
-    const names = await this.#namesOf(containerId);
+    const { names, isTidy } = await this.#lookInto(containerId);
     const records: AttachmentRecord[] = [];
     const damaged = new Map<string, DamagedAttachment>();
     for (const name of names) {
@@ -143,7 +149,8 @@ export class AttachmentStore {
         damaged.set(`${ifName}@${network}`, await this.#asideOf(key, file));
       }
     }
-    return { records: records.sort((a, b) => a.sequence - b.sequence), damaged: [...damaged.values()] };
+    records.sort((a, b) => a.sequence - b.sequence);
+    return { records, damaged: [...damaged.values()], isTidy };
   }
 
   /** Returns the containers that have a folder. */
@@ -223,17 +230,26 @@ export class AttachmentStore {
 
   /** Removes the unfinished writes of killed processes from the container's folder. */
   async removeUnfinished(containerId: string): Promise<void> {
+    if ((await this.#lookInto(containerId)).isTidy) return;
     const folder = this.#files.folder(containerId);
     await removeUnfinished(folder);
     await removeDirIfEmpty(folder);
   }
 
-  /** Returns nothing if the folder is not a directory: podwire did not create it. */
   async #namesOf(containerId: string): Promise<readonly string[]> {
+    return (await this.#lookInto(containerId)).names;
+  }
+
+  /** Finds no names if the folder is not a directory: podwire did not create it. */
+  async #lookInto(
+    containerId: string,
+  ): Promise<{ readonly names: readonly string[]; readonly isTidy: boolean }> {
     const folder = this.#files.folder(containerId);
-    const names = await listIfDir(folder);
-    if (names === undefined) this.#onBad({ file: folder, reason: "it is not a directory" });
-    return names ?? [];
+    const found = await lookIntoDir(folder);
+    if (found === undefined) this.#onBad({ file: folder, reason: "it is not a directory" });
+    const { names, unfinished } = found ?? { names: [], unfinished: 0 };
+    // An empty folder is left by a removal that was killed.
+    return { names, isTidy: unfinished === 0 && names.length > 0 };
   }
 
   async #readFile(path: string, containerId: string): Promise<ReadRecord | undefined> {

@@ -3,6 +3,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
 import { readShape, type Shape } from "../cni/shape.ts";
 import { statOf, UnreadableFileError } from "../host/file.ts";
+import { sha256 } from "../host/sha256.ts";
 
 /** The known kinds. A file of one known kind in the place of another is an error, not the file of a newer version. */
 const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
@@ -129,8 +130,7 @@ function read(text: string): JsonObject {
 }
 
 async function checksumOf(tagged: JsonObject): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(printJson(tagged)));
-  return new Uint8Array(digest).toHex();
+  return await sha256(printJson(tagged));
 }
 
 /**

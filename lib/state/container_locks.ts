@@ -1,7 +1,7 @@
 import { inParallel } from "../async/parallel.ts";
 import { delay } from "../async/wait.ts";
 import { CniError } from "../cni/error.ts";
-import { listDir, statOf } from "../host/file.ts";
+import { listDir, statOwn } from "../host/file.ts";
 import { type Lock, tryLockFile } from "../host/lock.ts";
 import type { LockWaiter } from "./lock_waiter.ts";
 
@@ -88,7 +88,7 @@ export class ContainerLocks {
     const ids = await this.list();
     const isAbandoned = async (id: string) => {
       // An operation leaves only regular files.
-      if (!(await statOf(this.#path(id)))?.isFile) return false;
+      if (!(await statOwn(this.#path(id)))?.isFile) return false;
       // Shared, so that several probes at once do not take each other for an operation.
       using lock = await tryLockFile(this.#path(id), { shared: true, create: false });
       return lock !== undefined;
@@ -107,7 +107,7 @@ export class ContainerLocks {
 
   /** Whether the container's lock file exists, held or abandoned. */
   async hasFile(containerId: string): Promise<boolean> {
-    return await statOf(this.#path(containerId)) !== undefined;
+    return await statOwn(this.#path(containerId)) !== undefined;
   }
 
   #path(containerId: string): string {

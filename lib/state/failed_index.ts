@@ -6,7 +6,7 @@ import {
   listDir,
   removeIfThere,
   removeUnfinished,
-  statOf,
+  statOwn,
 } from "../host/file.ts";
 
 /**
@@ -46,19 +46,20 @@ export class FailedIndex {
 
   /** Returns a text that changes when any process adds or removes a container. */
   async stamp(): Promise<string> {
-    const stat = await statOf(this.#dir).catch(() => undefined);
+    const stat = await statOwn(this.#dir).catch(() => undefined);
     return stat === undefined ? "" : `${stat.ino} ${stat.mtimeMs}`;
   }
 
   /** Whether the index has the container. */
   async has(containerId: string): Promise<boolean> {
-    return await statOf(this.#path(containerId)) !== undefined;
+    return await statOwn(this.#path(containerId)) !== undefined;
   }
 
   /** Removes the container. The caller holds its lock. */
   async remove(containerId: string): Promise<void> {
     const file = this.#path(containerId);
-    await withCniErrors(() => removeIfThere(file), { file });
+    // To look first is faster, and nearly always there is none.
+    await withCniErrors(async () => await this.has(containerId) && await removeIfThere(file), { file });
   }
 
   /** Returns the containers of the index. */

@@ -9,7 +9,7 @@ import {
   listDir,
   removeIfThere,
   removeUnfinished,
-  statOf,
+  statOwn,
   writeFileSynced,
 } from "../host/file.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
@@ -127,7 +127,7 @@ export class InterfaceClaims {
     const key = keyOf(record);
     if (key === undefined) return;
     const file = this.#path(key);
-    if (await statOf(file) === undefined) return;
+    if (await statOwn(file) === undefined) return;
     using _locked = await this.#options.locks.machine.interfaces(signal);
     const found = await this.#open(file);
     if (found instanceof UnusableRecord && found.isNewer) return;
@@ -165,7 +165,7 @@ export class InterfaceClaims {
   async #isStale(file: string): Promise<boolean> {
     const claim = await this.#open(file);
     if (claim === undefined) return false;
-    if (claim instanceof UnusableRecord) return !claim.isNewer && (await statOf(file))?.isFile === true;
+    if (claim instanceof UnusableRecord) return !claim.isNewer && (await statOwn(file))?.isFile === true;
     if (await this.#options.store.look(claim) !== undefined) return false;
     const entry = await this.#options.cache?.read(claim).catch(() => undefined);
     return entry === undefined || !await isOwnEntry(claim, entry);
@@ -219,7 +219,7 @@ export class InterfaceClaims {
   async #complete(signal?: AbortSignal): Promise<void> {
     if (this.#isComplete) return;
     const mark = `${this.#dir}/${COMPLETE}`;
-    if (await statOf(mark) === undefined) {
+    if (await statOwn(mark) === undefined) {
       await withCniErrors(() => ensureDir(this.#dir, 0o700), { file: this.#dir });
       using _locked = await this.#options.locks.machine.interfaces(signal);
       const { store } = this.#options;

@@ -2,7 +2,7 @@ import type { RunCommand } from "../host/command.ts";
 import {
   readTextIfThere,
   removeIfThere,
-  statOf,
+  statOwn,
   UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
@@ -85,7 +85,7 @@ export class NetworkLocks {
   /** Several holders of the shared lock may do this at once. No GC can begin meanwhile. */
   async #endCollecting(network: string, signal: AbortSignal | undefined): Promise<void> {
     const file = this.#path(network, "collecting");
-    if (await statOf(file) === undefined) return;
+    if (await statOwn(file) === undefined) return;
     // Includes those of other networks whose callers were killed. Plugins of callers that are alive are left alone.
     await this.#running.endAbandoned(({ task }) => task === "GC", signal);
     await removeIfThere(file);
@@ -102,7 +102,7 @@ export class NetworkLocks {
     try {
       await body(file);
     } catch (error) {
-      if ((await statOf(file))?.isFile !== false) throw error;
+      if ((await statOwn(file))?.isFile !== false) throw error;
     }
   }
 

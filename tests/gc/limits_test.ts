@@ -69,12 +69,12 @@ Deno.test("D65 each entry of the cache is read once, even if there are many netw
   await world.plugins.install("a");
   for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
   const reads: string[] = [];
-  const { open } = fs;
+  const { openSync } = fs;
   // deno-lint-ignore no-explicit-any
-  fs.open = ((path: string, ...rest: any[]) => {
+  fs.openSync = ((path: string, ...rest: any[]) => {
     if (path.startsWith(`${world.cacheDir}/results/`)) reads.push(path.split("-")[1] ?? "");
-    return Reflect.apply(open, fs, [path, ...rest]);
-  }) as typeof open;
+    return Reflect.apply(openSync, fs, [path, ...rest]);
+  }) as typeof openSync;
   try {
     const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
     const listing = world.cache.list.bind(world.cache);
@@ -84,7 +84,7 @@ Deno.test("D65 each entry of the cache is read once, even if there are many netw
     await collector(world).collect(lists);
     assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
   } finally {
-    fs.open = open;
+    fs.openSync = openSync;
   }
   assertEquals(reads.length, 2, reads.join(", "));
 });

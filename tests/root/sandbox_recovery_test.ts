@@ -5,6 +5,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { createNetns, netnsId } from "../../lib/host/netns.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
+import { FileCalls } from "../file_calls.ts";
 import { type AbandonedProgram, abandonedProgram, findByEnvironment, killAll } from "../processes.ts";
 import { need } from "./need.ts";
 import { DEL_REFUSAL, sandboxTest, SandboxWorld, until } from "./sandbox_world.ts";
@@ -38,6 +39,34 @@ sandboxTest(
     ]);
     assertEquals(await podwire.sandboxes.get("web"), sandbox);
     assertEquals(await world.plugins.verbs(), before);
+  },
+);
+
+sandboxTest(
+  "recovery creates and removes no file for a container that is in order, and locks each other one",
+  async (world) => {
+    await world.network("a");
+    const podwire = world.podwire();
+    const effort = async () => {
+      using calls = new FileCalls();
+      const { removed, kept, failed } = await podwire.recover();
+      assertEquals({ removed: removed.length, failed }, { removed: 0, failed: [] });
+      const { open = 0, remove = 0, mkdir = 0, Command = 0 } = calls.take();
+      return { kept: kept.length, open, remove, mkdir, Command };
+    };
+    await podwire.sandboxes.run({ name: "first" });
+    await podwire.recover();
+    const { kept: _, ...one } = await effort();
+    for (const name of ["second", "third", "fourth"]) await podwire.sandboxes.run({ name });
+    assertEquals(await effort(), { ...one, kept: 8 });
+    // What a killed process left next to a record is a reason to look closer.
+    const { id } = await podwire.sandboxes.get("second");
+    const left = `${world.stateDir}/attachments/${id}/.podwire-${2 ** 22 + 1}-${"0".repeat(32)}.tmp`;
+    await Deno.writeTextFile(left, "");
+    const more = await effort();
+    assert(more.open > one.open && more.remove > one.remove, JSON.stringify({ one, more }));
+    assertEquals(await statOf(left), undefined);
+    assertEquals(await effort(), { ...one, kept: 8 });
   },
 );
 

@@ -1,0 +1,80 @@
+import { attachmentItem, emptyReport } from "../gc/report.ts";
+import { removalReason } from "../gc/verdict.ts";
+import { readProcesses } from "../host/process.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import type { FailedIndex } from "../state/failed_index.ts";
+import type { LostAttachment } from "../state/lost_attachments.ts";
+import type { SandboxContext } from "./context.ts";
+import { isDamaged } from "./damaged_record.ts";
+import { infraBundle } from "./infra.ts";
+import { newerBundle } from "./infra_bundle.ts";
+import { isInTransition, type SandboxRecord } from "./record.ts";
+import type { RecoveryItem, RecoveryReport } from "./recovery_report.ts";
+import { sandboxVerdict } from "./sandbox_verdict.ts";
+
+/** The dependencies of {@linkcode findInOrder}. */
+export interface InOrderContext extends SandboxContext {
+  readonly store: AttachmentStore;
+  readonly failed: FailedIndex;
+}
+
+/** What else is known of the containers. */
+export interface InOrderFacts {
+  /** Attachments whose records are lost, by container. */
+  readonly lost: ReadonlyMap<string, readonly LostAttachment[]>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Returns the reports of those containers that recovery has nothing to do for: sandboxes in order with attachments in order.
+ * Nearly all are, and it takes their records and one look at all processes to see that; to lock each of them would take
+ * many times as long. What cannot be judged so is left out, and recovery takes its lock.
+ */
+export async function findInOrder(
+  ids: readonly string[],
+  { lost, signal }: InOrderFacts,
+  context: InOrderContext,
+): Promise<ReadonlyMap<string, RecoveryReport>> {
+  const found = new Map<string, RecoveryReport>();
+  // A killed process may have left programs at work on any of them.
+  if (await context.running.hasAbandoned()) return found;
+  const candidates: SandboxRecord[] = [];
+  for (const id of ids) {
+    signal?.throwIfAborted();
+    const sandbox = lost.has(id) ? undefined : await context.sandboxes.readAny(id);
+    if (sandbox !== undefined && !isDamaged(sandbox) && isSimple(sandbox)) candidates.push(sandbox);
+  }
+  const pids = candidates.flatMap(({ infra, pid }) => infra === undefined || pid === undefined ? [] : [pid]);
+  const processes = await readProcesses(pids, { run: context.run, signal });
+  for (const sandbox of candidates) {
+    signal?.throwIfAborted();
+    const { id, phase, netns } = sandbox;
+    if (await sandboxVerdict(sandbox, undefined, context, processes) !== undefined) continue;
+    const kept = await keptAttachments(id, context);
+    if (kept === undefined) continue;
+    const why = phase === "stopped" ? "it is stopped" : "it is running";
+    const report = emptyReport<RecoveryItem>();
+    report.kept.push({ kind: "sandbox", containerId: id, netns: netns.path, why }, ...kept);
+    found.set(id, report);
+  }
+  return found;
+}
+
+/** Whether its record and its processes say all about it. */
+function isSimple({ phase, container, pool }: SandboxRecord): boolean {
+  return !isInTransition(phase) && container === undefined && pool === undefined;
+}
+
+/** Returns what recovery reports of the attachments; undefined if it has something to do. */
+async function keptAttachments(
+  id: string,
+  { locks, failed, store, stateDir, attachments }: InOrderContext,
+): Promise<readonly RecoveryItem[] | undefined> {
+  if (await locks.containers.hasFile(id) || await failed.has(id)) return undefined;
+  const { records, damaged, isTidy } = await store.scan(id);
+  if (damaged.length > 0 || !isTidy) return undefined;
+  if (await newerBundle(infraBundle(stateDir, id)) !== undefined) return undefined;
+  const facts = { hasSandbox: true, boot: await attachments.boot() };
+  if (records.some((record) => removalReason(record, facts) !== undefined)) return undefined;
+  return records.toReversed().map((record) => ({ ...attachmentItem(record), why: "it is attached" }));
+}
