@@ -1,12 +1,13 @@
 import { attachmentItem, emptyReport } from "../gc/report.ts";
 import { removalReason } from "../gc/verdict.ts";
+import { listDir } from "../host/file.ts";
 import { readProcesses } from "../host/process.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { LostAttachment } from "../state/lost_attachments.ts";
 import type { SandboxContext } from "./context.ts";
 import { isDamaged } from "./damaged_record.ts";
-import { infraBundle } from "./infra.ts";
+import { infraBundle, infraBundles } from "./infra.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import { isInTransition, type SandboxRecord } from "./record.ts";
 import type { RecoveryItem, RecoveryReport } from "./recovery_report.ts";
@@ -38,10 +39,11 @@ export async function findInOrder(
   const found = new Map<string, RecoveryReport>();
   // A killed process may have left programs at work on any of them.
   if (await context.running.hasAbandoned()) return found;
+  const special = await specialContainers(context);
   const candidates: SandboxRecord[] = [];
   for (const id of ids) {
     signal?.throwIfAborted();
-    const sandbox = lost.has(id) ? undefined : await context.sandboxes.readAny(id);
+    const sandbox = lost.has(id) || special.has(id) ? undefined : await context.sandboxes.readAny(id);
     if (sandbox !== undefined && !isDamaged(sandbox) && isSimple(sandbox)) candidates.push(sandbox);
   }
   const pids = candidates.flatMap(({ infra, pid }) => infra === undefined || pid === undefined ? [] : [pid]);
@@ -65,15 +67,25 @@ function isSimple({ phase, container, pool }: SandboxRecord): boolean {
   return !isInTransition(phase) && container === undefined && pool === undefined;
 }
 
+/**
+ * Returns the containers with a lock file, with something to retry, or with a bundle of a newer version. An operation that
+ * begins later changes a record, or finds the container as it is here.
+ */
+async function specialContainers({ locks, failed, stateDir }: InOrderContext): Promise<ReadonlySet<string>> {
+  const special = new Set([...await locks.containers.list(), ...await failed.containers()]);
+  for (const id of await listDir(infraBundles(stateDir))) {
+    if (await newerBundle(infraBundle(stateDir, id)) !== undefined) special.add(id);
+  }
+  return special;
+}
+
 /** Returns what recovery reports of the attachments; undefined if it has something to do. */
 async function keptAttachments(
   id: string,
-  { locks, failed, store, stateDir, attachments }: InOrderContext,
+  { store, attachments }: InOrderContext,
 ): Promise<readonly RecoveryItem[] | undefined> {
-  if (await locks.containers.hasFile(id) || await failed.has(id)) return undefined;
   const { records, damaged, isTidy } = await store.scan(id);
   if (damaged.length > 0 || !isTidy) return undefined;
-  if (await newerBundle(infraBundle(stateDir, id)) !== undefined) return undefined;
   const facts = { hasSandbox: true, boot: await attachments.boot() };
   if (records.some((record) => removalReason(record, facts) !== undefined)) return undefined;
   return records.toReversed().map((record) => ({ ...attachmentItem(record), why: "it is attached" }));

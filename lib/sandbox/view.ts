@@ -242,10 +242,9 @@ export async function problemOf(
   if (ended !== undefined) return ended;
   // The namespace of the host always exists, and this process may run in another namespace.
   if (hostNetwork) return undefined;
+  if (await isUnchanged(netns)) return undefined;
   const problem = await nsProblem(netns.path);
-  if (problem !== undefined) return `${netns.path}: ${problem}`;
-  if (!await isUnchanged(netns)) return `${netns.path} leads to another namespace now`;
-  return undefined;
+  return problem === undefined ? `${netns.path} leads to another namespace now` : `${netns.path}: ${problem}`;
 }
 
 function toSandboxNetwork({ name, ifName, result }: PodNetwork): SandboxNetwork {

@@ -205,16 +205,15 @@ sandboxTest("a run reads operations in progress and not all records", async (wor
   const podwire = world.podwire();
   await podwire.sandboxes.run({ name: "web", id: world.id("c1") });
   const reads: string[] = [];
-  const readDir = Deno.readDir;
-  Deno.readDir = (path) => {
-    reads.push(String(path).replace(world.dir, ""));
-    return readDir(path);
-  };
+  const { readDir, readDirSync } = Deno;
+  const note = (path: string | URL) => void reads.push(String(path).replace(world.dir, ""));
+  Deno.readDir = (path) => (note(path), readDir(path));
+  Deno.readDirSync = (path) => (note(path), readDirSync(path));
   try {
     using _other = await world.locks.containers.lock(world.id("busy"));
     await podwire.sandboxes.run({ name: "db", id: world.id("c2") });
   } finally {
-    Deno.readDir = readDir;
+    Object.assign(Deno, { readDir, readDirSync });
   }
   for (const dir of ["/state/attachments", "/state/sandboxes", "/cache/results", "/netns"]) {
     assertEquals(reads.includes(dir), false, `${dir}: ${reads.join(", ")}`);
