@@ -9,6 +9,7 @@ import {
   configNames,
   folderOf,
   folderPlugins,
+  isConfigName,
   type LoadedFile,
   parseFile,
   readConfigFile,
@@ -66,6 +67,14 @@ export class ConfigDirectory {
       parsed?.isLink ? [`${this.dir}/${name}`] : []
     );
     return [...this.#folders.keys(), ...links];
+  }
+
+  /** Whether an entry of this name can affect a reading: a configuration file, or the plugin folder of one. */
+  concerns(name: string): boolean {
+    return isConfigName(name) ||
+      [...this.#known].some(([file, { parsed }]) =>
+        parsed !== undefined && folderOf(parsed.list, `${this.dir}/${file}`) === `${this.dir}/${name}`
+      );
   }
 
   /**

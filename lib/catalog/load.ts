@@ -139,7 +139,12 @@ function isUtf16([first, second]: Uint8Array): boolean {
 
 /** Returns the names that are those of configuration files. */
 export function configNames(names: readonly string[]): readonly string[] {
-  return names.filter((name) => EXTENSIONS.includes(name.slice(name.lastIndexOf("."))));
+  return names.filter(isConfigName);
+}
+
+/** Whether a file of this name can be a configuration file. */
+export function isConfigName(name: string): boolean {
+  return EXTENSIONS.includes(name.slice(name.lastIndexOf(".")));
 }
 
 /**

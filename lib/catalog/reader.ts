@@ -4,6 +4,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
+import type { PathOfInterest } from "../host/watch.ts";
 import type { FindPluginOptions } from "../plugin/find.ts";
 import { byNameForPod } from "./by_name.ts";
 import { Catalog } from "./catalog.ts";
@@ -11,7 +12,7 @@ import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_ne
 import { ConfigDirectory } from "./directory.ts";
 import { EMBEDDED_FILE } from "./embedded_network.ts";
 import type { CatalogContent, CatalogFile } from "./entry.ts";
-import { configNames, type LoadedFile } from "./load.ts";
+import { configNames, isConfigName, type LoadedFile } from "./load.ts";
 import { CatalogMemory, type GoodVersion } from "./memory.ts";
 
 /** Options of {@linkcode CatalogReader}. */
@@ -78,9 +79,12 @@ export class CatalogReader {
     return this.#current;
   }
 
-  /** The paths that affect what it reads. */
-  get paths(): readonly string[] {
-    return this.#directory === undefined ? [] : [this.#directory.dir, ...this.#directory.furtherPaths];
+  /** The paths that affect what it reads, and which names in them do. */
+  get paths(): readonly PathOfInterest[] {
+    const directory = this.#directory;
+    if (directory === undefined) return [];
+    const further = directory.furtherPaths.map((path) => ({ path, concerns: isConfigName }));
+    return [{ path: directory.dir, concerns: (name) => directory.concerns(name) }, ...further];
   }
 
   /**

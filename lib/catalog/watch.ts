@@ -35,7 +35,7 @@ const RESET_FAILURES_AFTER_MS = 60_000;
 
 /**
  * Keeps the catalog of a directory up to date by events of the kernel. It also polls, because events can be lost. It creates
- * nothing in order to watch it: a path that does not exist yet is watched through the directories above it.
+ * nothing in order to watch it: it looks from time to time whether a path exists that did not.
  */
 export class CatalogWatch implements CatalogSource {
   readonly #options: CatalogWatchOptions;
@@ -114,7 +114,7 @@ export class CatalogWatch implements CatalogSource {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort();
     this.#debouncer[Symbol.dispose]();
-    this.#watch[Symbol.dispose]();
+    await this.#watch[Symbol.asyncDispose]();
     await this.#readings.idle();
   }
 
@@ -152,7 +152,8 @@ export class CatalogWatch implements CatalogSource {
     if (this.#closed.signal.aborted || performance.now() < this.#watchAgainAt) return false;
     try {
       const { paths } = this.#options.reader;
-      const isNew = await this.#watch.cover([...paths, ...this.#plugins.pathsFor(this.#types())]);
+      const plugins = this.#plugins.pathsFor(this.#types());
+      const isNew = await this.#watch.cover([...paths, ...plugins.map((path) => ({ path }))]);
       if (isNew) this.#watchedSince = performance.now();
       return isNew;
     } catch (error) {

@@ -12,7 +12,7 @@ const WHOLE_SECONDS_MS = 2_000;
  * Whether the modification time is old enough to recognize every later change: a change right after the last one can get
  * the same time. Some file systems store whole seconds only.
  */
-export function isSettled({ mtimeMs }: FileStat, now: number): boolean {
+export function isSettled({ mtimeMs }: Pick<FileStat, "mtimeMs">, now: number): boolean {
   return mtimeMs < now - (mtimeMs % 1_000 === 0 ? WHOLE_SECONDS_MS : CLOCK_TICK_MS);
 }
 

@@ -1,4 +1,5 @@
 import { watchDir, type WatchListener } from "./dir_watch.ts";
+import { isSettled } from "./listing.ts";
 
 export type { WatchListener };
 
@@ -13,7 +14,7 @@ export interface WatchDirsOptions {
 
 /**
  * Watches directories until disposed of; what is below their subdirectories only with `recursive`. A directory that is
- * removed and made again is another one: see {@linkcode watchedPaths}. Requires `--allow-read`.
+ * removed and made again is another one: see `PathWatch`. Requires `--allow-read`.
  *
  * @throws {Deno.errors.NotFound} If one of them does not exist.
  *
@@ -55,108 +56,63 @@ export async function watchDirs(
   return { [Symbol.dispose]: close };
 }
 
-/** Directories that have to be watched for some paths, as {@linkcode watchedPaths} finds them. */
-export interface WatchedPaths {
-  /** All of them exist, and none has a symbolic link in its path; with their identity, by which a replaced one is recognized. */
-  readonly dirs: ReadonlyMap<string, string>;
-  /** Whether `changed` is one of the paths, or in them, or on the way to them. */
-  readonly concerns: (changed: string) => boolean;
+/** A path whose changes matter. */
+export interface PathOfInterest {
+  /** Absolute. */
+  readonly path: string;
+  /** If it is a directory: whether an entry of this name matters. @default {every name matters} */
+  readonly concerns?: ((name: string) => boolean) | undefined;
 }
 
-/** Linux follows no more. */
-const MOST_LINKS = 40;
+/** What a path leads to, as {@linkcode lookAt} finds it. */
+export interface FoundPath {
+  /** Another one as soon as the path leads to something else, or to a file that has changed. */
+  readonly id: string;
+  readonly isDirectory: boolean;
+}
 
 /**
- * Returns the directories to watch for changes of these absolute paths, and of the entries of those that are directories:
- * each path with the directories above it, and those that links on the way lead through. So a watch notices when one of
- * them is made, removed, renamed or replaced, or when a link is changed.
+ * Returns what a path leads to, or undefined if that does not exist. One look shows whatever has happened on the way to it:
+ * a directory or a link that was made, removed, renamed or replaced, or that something was mounted on.
  *
- * Requires `--allow-read`; directories without that permission are left out.
+ * Requires `--allow-read`; a path without that permission does not exist.
  *
  * @example
  * ```ts
- * import { watchedPaths } from "./watch.ts";
+ * import { lookAt } from "./watch.ts";
  *
- * const { dirs, concerns } = await watchedPaths(["/etc/cni/net.d"]);
- * console.log([...dirs.keys()], concerns("/etc/cni"), concerns("/etc/passwd"));
+ * console.log(await lookAt("/etc/cni/net.d"));
  * ```
  */
-export async function watchedPaths(paths: readonly string[]): Promise<WatchedPaths> {
-  const survey: Survey = { infos: new Map(), interests: new Map() };
-  // Concurrently: on a busy machine each check has to wait.
-  await Promise.all(paths.map((path) => follow(path, survey)));
-  const found = new Map<string, Interest>();
-  for (const [dir, interest] of survey.interests) {
-    const there = await interest;
-    if (there !== undefined) found.set(dir, there);
-  }
-  const dirs = new Map([...found].map(([dir, { id }]) => [dir, id]));
-  return { dirs, concerns: (changed) => isOfInterest(changed, found) };
+export async function lookAt(path: string): Promise<FoundPath | undefined> {
+  // Checked first, because a look without the permission would prompt.
+  if (!isReadable(path)) return undefined;
+  const now = Date.now();
+  const info = await unlessGone(Deno.stat(path));
+  if (info === undefined) return undefined;
+  const { dev, ino, size, isDirectory } = info;
+  // A new directory often gets the number of the one that was removed. What is in it changes all other times.
+  if (isDirectory) return { id: [dev, ino, info.birthtime?.getTime()].join(":"), isDirectory };
+  const mtimeMs = info.mtime?.getTime() ?? 0;
+  // Otherwise a second change right after the first would never show.
+  const settled = isSettled({ mtimeMs }, now) ? "" : "unsettled";
+  return { id: [dev, ino, size, mtimeMs, info.ctime?.getTime(), settled].join(":"), isDirectory };
 }
 
-/** The names of interest in a directory. */
-interface Interest {
-  readonly id: string;
-  readonly names: Set<string>;
-  all: boolean;
-}
-
-/** The paths that were checked, each of them once. */
-interface Survey {
-  readonly infos: Map<string, Promise<Deno.FileInfo | undefined>>;
-  /** By directory; undefined if the path is not a directory. */
-  readonly interests: Map<string, Promise<Interest | undefined>>;
-}
-
-async function follow(path: string, survey: Survey): Promise<void> {
-  const rest = partsOf(path);
-  let dir = "/";
-  for (let links = 0;;) {
-    const interest = await once(survey.interests, dir, () => interestIn(dir, survey));
-    const name = rest.shift();
-    if (name === undefined) {
-      if (interest !== undefined) interest.all = true;
-      return;
-    }
-    interest?.names.add(name);
-    if (name === "..") {
-      dir = parentOf(dir);
-      continue;
-    }
-    const next = childOf(dir, name);
-    const info = await once(survey.infos, next, () => infoOf(next));
-    if (info?.isSymlink) {
-      if (++links > MOST_LINKS) return;
-      const target = await unlessGone(Deno.readLink(next));
-      if (target === undefined) return;
-      rest.unshift(...partsOf(target));
-      if (target.startsWith("/")) dir = "/";
-    } else if (info === undefined || info.isDirectory) dir = next;
-    else return;
-    if (info === undefined && isReadable(next)) return;
-  }
-}
-
-async function interestIn(dir: string, { infos }: Survey): Promise<Interest | undefined> {
-  const info = await once(infos, dir, () => infoOf(dir));
-  return info?.isDirectory ? { id: `${info.dev}:${info.ino}`, names: new Set(), all: false } : undefined;
-}
-
-function once<T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
-  const made = known.get(key) ?? make();
-  known.set(key, made);
-  return made;
-}
-
-/** Undefined also if the permission is missing. */
-async function infoOf(path: string): Promise<Deno.FileInfo | undefined> {
-  return isReadable(path) ? await unlessGone(Deno.lstat(path)) : undefined;
+/**
+ * Returns the directory that a path leads to, without symbolic links; undefined if it may not be read or does not exist.
+ * Requires `--allow-read`.
+ */
+export async function realDir(path: string): Promise<string | undefined> {
+  const real = await unlessGone(Deno.realPath(path));
+  return real !== undefined && isReadable(real) ? real : undefined;
 }
 
 const UNREACHABLE = [
   Deno.errors.NotFound,
   Deno.errors.NotADirectory,
   Deno.errors.PermissionDenied,
+  Deno.errors.FilesystemLoop,
   // Below /proc and /sys, from Deno 2.8.3 on; such paths could not be watched either.
   Deno.errors.NotCapable,
 ];
@@ -170,25 +126,6 @@ async function unlessGone<T>(promise: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Checks the permission first, because a check of the path without it would prompt. */
 function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
-}
-
-function isOfInterest(changed: string, found: ReadonlyMap<string, Interest>): boolean {
-  const interest = found.get(parentOf(changed));
-  if (interest?.all || interest?.names.has(changed.slice(changed.lastIndexOf("/") + 1))) return true;
-  return found.get(changed)?.all ?? false;
-}
-
-function partsOf(path: string): string[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".");
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/")) || "/";
-}
-
-function childOf(dir: string, name: string): string {
-  return dir === "/" ? `/${name}` : `${dir}/${name}`;
 }

@@ -80,6 +80,28 @@ Deno.test("expected files are opened by name, and returned only if they exist", 
     assertEquals(files.map(({ list }) => list?.name), ["hidden", "b"]);
   }));
 
+Deno.test("F43 the names of configuration files and of their plugin folders matter, those of other files do not", () =>
+  inDir(async (directory, dir) => {
+    await Deno.writeTextFile(`${dir}/10-a.conflist`, list("a", "bridge"));
+    await directory.read();
+    const names = [
+      "20-b.conf",
+      "20-b.conflist",
+      "20-b.json",
+      "a",
+      "b",
+      "20-b.conf.tmp",
+      "plugin.log",
+      "..data",
+    ];
+    assertEquals(names.filter((name) => directory.concerns(name)), [
+      "20-b.conf",
+      "20-b.conflist",
+      "20-b.json",
+      "a",
+    ]);
+  }));
+
 Deno.test("F43 plugin folders and links are further paths to watch", () =>
   inDir(async (directory, dir) => {
     await Deno.writeTextFile(`${dir}/10-a.conflist`, list("a", "bridge"));

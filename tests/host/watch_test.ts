@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { delay } from "../../lib/async/wait.ts";
 import { writeFileSynced } from "../../lib/host/file.ts";
-import { watchDirs, watchedPaths } from "../../lib/host/watch.ts";
+import { type FoundPath, lookAt, realDir, watchDirs } from "../../lib/host/watch.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 
@@ -104,68 +104,62 @@ async function showsFewEvents(dir: string): Promise<boolean> {
   return true;
 }
 
-Deno.test("watchedPaths() returns the directories on the way to a path, and those that links lead through", () =>
+Deno.test("lookAt() finds another thing at a path once something else is there, whatever was replaced on the way", () =>
   inTempDir(async (dir) => {
-    await Deno.mkdir(`${dir}/real/conf`, { recursive: true });
-    await Deno.mkdir(`${dir}/etc`);
-    await Deno.symlink("../real", `${dir}/etc/cni`);
-    const { dirs, concerns } = await watchedPaths([`${dir}/etc/cni/conf`]);
-    const inside = [...dirs.keys()].filter((path) => path.startsWith(dir)).sort();
-    assertEquals(inside, [dir, `${dir}/etc`, `${dir}/real`, `${dir}/real/conf`]);
-    assert(dirs.has("/"));
-    const of = (path: string) => concerns(`${dir}/${path}`);
-    assertEquals(["etc", "etc/cni", "real", "real/conf", "real/conf/any"].map(of), Array(5).fill(true));
-    assertEquals(
-      ["other", "etc/passwd", "real/other", "real/other/any", "real/conf/a/b"].map(of),
-      Array(5).fill(false),
-    );
+    await Deno.mkdir(`${dir}/one/conf`, { recursive: true });
+    await Deno.mkdir(`${dir}/two/conf`, { recursive: true });
+    await Deno.symlink("one", `${dir}/etc`);
+    const ids: (string | undefined)[] = [];
+    const look = async () => void ids.push((await lookAt(`${dir}/etc/conf`))?.id);
+    await look();
+    await Deno.remove(`${dir}/etc`);
+    await look();
+    await Deno.symlink("two", `${dir}/etc`);
+    await look();
+    await Deno.rename(`${dir}/two/conf`, `${dir}/former`);
+    await Deno.rename(`${dir}/one/conf`, `${dir}/two/conf`);
+    await look();
+    await Deno.writeTextFile(`${dir}/two/conf/a`, "");
+    await look();
+    const [one, gone, two, back, filled] = ids;
+    assert(one !== undefined && two !== undefined && one !== two, ids.join());
+    assertEquals({ gone, back, filled }, { gone: undefined, back: one, filled: one });
   }));
 
-Deno.test("watchedPaths() finds the same for many paths together as for each of them alone", () =>
+Deno.test("lookAt() finds another thing once a file has changed, also if it changes again at once", () =>
   inTempDir(async (dir) => {
-    await Deno.mkdir(`${dir}/conf/folder`, { recursive: true });
-    await Deno.symlink("conf", `${dir}/link`);
-    const names = Array.from({ length: 40 }, (_, at) => `${dir}/conf/${at}`);
-    const paths = [...names, `${dir}/conf/folder`, `${dir}/link/a`, `${dir}/bin/b`, `${dir}/conf/0`];
-    const together = await watchedPaths(paths);
-    const alone = await Promise.all(paths.map((path) => watchedPaths([path])));
-    const sorted = (dirs: Iterable<readonly [string, string]>) => [...new Map(dirs)].sort();
-    assertEquals(sorted(together.dirs), sorted(alone.flatMap(({ dirs }) => [...dirs])));
-    for (const path of [...paths, `${dir}/conf/other`, `${dir}/conf/folder/x`, `${dir}/link`]) {
-      assertEquals(together.concerns(path), alone.some(({ concerns }) => concerns(path)), path);
-    }
+    const look = async () => await lookAt(`${dir}/a`);
+    await Deno.writeTextFile(`${dir}/a`, "x");
+    await Deno.utime(`${dir}/a`, 1_000, 1_000.5);
+    const settled = await look();
+    assertEquals({ again: await look(), isDirectory: settled?.isDirectory }, {
+      again: settled,
+      isDirectory: false,
+    });
+    let first: FoundPath | undefined;
+    // On a busy machine a look may come too late.
+    await until(async () => {
+      await Deno.writeTextFile(`${dir}/a`, "y");
+      first = await look();
+      return first?.id.endsWith("unsettled") ?? false;
+    });
+    assertNotEquals(first?.id, settled?.id);
+    // As after a second change within the same tick of the clock.
+    await until(async () => (await look())?.id !== first?.id);
   }));
 
-Deno.test("watchedPaths() ends at missing paths, at files, and in loops of links", () =>
+Deno.test("lookAt() and realDir() find nothing behind files and in loops of links", () =>
   inTempDir(async (dir) => {
     await Deno.writeTextFile(`${dir}/file`, "");
     await Deno.symlink("loop", `${dir}/loop`);
-    const inside = async (...paths: string[]) => {
-      const { dirs } = await watchedPaths(paths.map((path) => `${dir}/${path}`));
-      return [...dirs.keys()].filter((path) => path.startsWith(dir)).map((path) => path.slice(dir.length));
-    };
-    assertEquals(await inside("absent/a/b"), [""]);
-    assertEquals(await inside("file/a"), [""]);
-    assertEquals(await inside("loop/a"), [""]);
-    await Deno.mkdir(`${dir}/absent`);
-    assertEquals(await inside("absent/a/b"), ["", "/absent"]);
-    const { concerns } = await watchedPaths([`${dir}/file`]);
-    assertEquals(
-      { file: concerns(`${dir}/file`), other: concerns(`${dir}/other`) },
-      { file: true, other: false },
-    );
-  }));
-
-Deno.test("watchedPaths() recognizes a directory that was replaced by one of the same name", () =>
-  inTempDir(async (dir) => {
-    await Deno.mkdir(`${dir}/conf`);
-    await Deno.mkdir(`${dir}/next`);
-    const of = async () => (await watchedPaths([`${dir}/conf`])).dirs.get(`${dir}/conf`);
-    const one = await of();
-    assert(one !== undefined);
-    assertEquals(await of(), one);
-    await Deno.rename(`${dir}/next`, `${dir}/conf`);
-    assertNotEquals(await of(), one);
+    for (const path of ["absent/a", "file/a", "loop/a"].map((name) => `${dir}/${name}`)) {
+      assertEquals({ there: await lookAt(path), dir: await realDir(path) }, {
+        there: undefined,
+        dir: undefined,
+      });
+    }
+    await Deno.symlink("../", `${dir}/link`);
+    assertEquals(await realDir(`${dir}/link`), dir.slice(0, dir.lastIndexOf("/")));
   }));
 
 Deno.test("a removal elsewhere is reported only to listeners of that directory", () =>
