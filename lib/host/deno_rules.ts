@@ -10,6 +10,8 @@ export interface DenoRules {
   readonly programsByShell: boolean;
   /** Opening a dangling symbolic link finds no file; else it fails as a loop of links does. */
   readonly linksAreFollowed: boolean;
+  /** A directory has no events any more once its last watcher is closed; else they go on until the process ends. */
+  readonly watchesEnd: boolean;
 }
 
 /** Returns the rules of a version of Deno. Requires no permission. */
@@ -20,6 +22,7 @@ export function denoRules(version: string = Deno.version.deno): DenoRules {
     commasDoubled: !isSince(version, [2, 9, 6]),
     programsByShell: isSince(version, [2, 8, 3]),
     linksAreFollowed: isSince(version, [2, 8, 0]),
+    watchesEnd: isSince(version, [2, 9, 0]),
   };
 }
 

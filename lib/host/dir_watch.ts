@@ -1,10 +1,13 @@
 import { resolve } from "@std/path/posix";
+import { delay } from "../async/wait.ts";
+import { denoRules } from "./deno_rules.ts";
 
 /** The functions that a watch calls. */
 export interface WatchListener {
   /**
    * Something was made, changed or removed at these paths; if the list is empty, anything may have changed. One change may
-   * be reported several times, so only the present state of the paths counts.
+   * be reported several times, so only the present state of the paths counts. After many events within a moment the next ones
+   * are reported together, a moment later.
    */
   readonly changed: (paths: readonly string[]) => void;
   /** There are no more reports, because watching or `changed` failed. */
@@ -13,6 +16,10 @@ export interface WatchListener {
 
 /** Deno 2.7 queues this many events for a busy reader, and silently drops the next ones. */
 const KEPT_EVENTS = 16;
+
+/** So many events are handled in this time; then the watch pauses for as long, whatever happens. */
+const MOST_EVENTS = 96;
+const PAUSE_MS = 150;
 
 /** The watches of this process. */
 const watches = new Map<string, DirWatch>();
@@ -51,6 +58,10 @@ class DirWatch {
   readonly #dir: string;
   readonly #recursive: boolean;
   #watcher: Deno.FsWatcher | undefined;
+  /** How many events were read. */
+  #count = 0;
+  /** Fires when the watcher is closed, also while it pauses. */
+  #closing = new AbortController();
   /** Resolves when Deno has released the last watcher. */
   #reading: Promise<void> = Promise.resolve();
   /** Watchers are opened and closed one after another. */
@@ -91,7 +102,8 @@ class DirWatch {
       }
       throw error;
     }
-    this.#reading = this.#read(this.#watcher);
+    this.#closing = new AbortController();
+    this.#reading = this.#read(this.#watcher, this.#closing.signal);
     // Between the two watchers an event may have been missed.
     for (const other of others) this.#notify(other, []);
   }
@@ -106,31 +118,67 @@ class DirWatch {
   }
 
   #close(): Promise<void> {
-    try {
-      this.#watcher?.close();
-    } catch (error) {
-      // If reading failed, it is closed already.
-      if (!(error instanceof Deno.errors.BadResource)) throw error;
-    }
+    this.#closing.abort();
+    if (this.#watcher !== undefined) closeWatcher(this.#watcher);
     this.#watcher = undefined;
     return this.#reading;
   }
 
-  async #read(watcher: Deno.FsWatcher): Promise<void> {
-    let count = 0;
+  async #read(watcher: Deno.FsWatcher, closing: AbortSignal): Promise<void> {
     try {
-      for await (const { kind, paths, flag } of watcher) {
-        // Deno 2.9 reports dropped events itself. With 2.7 the queue is full when one is dropped, so at least that many are
-        // read afterwards. The time until they are read proves nothing: a busy machine may be slow.
-        if (flag === "rescan" || ++count % KEPT_EVENTS === 0) this.#notifyAll([]);
-        else if (paths.length === 0 || kind !== "access" && paths.some((path) => this.#holds(path))) {
-          this.#notifyAll(paths);
-        }
+      for (let current: Deno.FsWatcher | undefined = watcher; current !== undefined;) {
+        const isFlood = await this.#readUntilFlood(current);
+        current = isFlood ? await this.#pause(current, closing) : undefined;
       }
     } catch (error) {
-      if (watcher === this.#watcher) void this.#close();
+      if (!closing.aborted) void this.#close();
       for (const listener of [...this.#listeners]) this.#fail(listener, error);
     }
+  }
+
+  /** Returns whether it ends because of too many events. */
+  async #readUntilFlood(watcher: Deno.FsWatcher): Promise<boolean> {
+    const events = watcher[Symbol.asyncIterator]();
+    let begin = performance.now();
+    for (let count = 0; count < MOST_EVENTS;) {
+      // `for await` would close the watcher at the end.
+      const { done, value } = await events.next();
+      if (done) return false;
+      const { kind, paths, flag } = value;
+      // Deno 2.9 reports dropped events itself. With 2.7 the queue is full when one is dropped, so at least that many are
+      // read afterwards. The time until they are read proves nothing: a busy machine may be slow.
+      if (flag === "rescan" || ++this.#count % KEPT_EVENTS === 0) this.#notifyAll([]);
+      else if (paths.length === 0 || kind !== "access" && paths.some((path) => this.#holds(path))) {
+        this.#notifyAll(paths);
+      }
+      count++;
+      if (performance.now() - begin < PAUSE_MS) continue;
+      begin = performance.now();
+      count = 0;
+    }
+    return true;
+  }
+
+  /**
+   * Lets a flood of events pass. Returns the watcher to go on with; undefined if there is none.
+   *
+   * Deno 2.7 drops what does not fit in its queue; with a closed watcher it would go on to get the events from the kernel, and
+   * compare each one with this watcher too. Newer ones then get none.
+   */
+  async #pause(watcher: Deno.FsWatcher, closing: AbortSignal): Promise<Deno.FsWatcher | undefined> {
+    const { watchesEnd } = denoRules();
+    if (watchesEnd) closeWatcher(watcher);
+    await delay(PAUSE_MS, closing).catch(() => {});
+    if (closing.aborted) return undefined;
+    try {
+      if (watchesEnd) this.#watcher = Deno.watchFs(this.#dir, { recursive: this.#recursive });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      this.#notifyAll([this.#dir]);
+      return undefined;
+    }
+    this.#notifyAll([]);
+    return closing.aborted ? undefined : this.#watcher;
   }
 
   /** Deno also reports to each watcher what happens below its directory, and removals in directories of other watchers. */
@@ -156,5 +204,14 @@ class DirWatch {
   #fail(listener: WatchListener, error: unknown): void {
     this.#remove(listener);
     listener.failed(error);
+  }
+}
+
+function closeWatcher(watcher: Deno.FsWatcher): void {
+  try {
+    watcher.close();
+  } catch (error) {
+    // If reading failed, it is closed already.
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
   }
 }
