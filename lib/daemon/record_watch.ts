@@ -48,6 +48,8 @@ export class RecordWatch implements AsyncDisposable {
   readonly #options: RecordWatchOptions;
   readonly #published = new Map<string, Published>();
   readonly #due = new Set<string>();
+  /** Whether any record may have changed. */
+  #isAllDue = false;
   readonly #dirs: readonly string[];
   #watch: Disposable | undefined;
   /** Which directories are watched; undefined once one of them went. */
@@ -138,7 +140,9 @@ export class RecordWatch implements AsyncDisposable {
 
   #changedAt(paths: readonly string[]): void {
     if (paths.length === 0) {
-      void this.#all().then((ids) => this.#collect(ids), (error) => this.#failed(error));
+      // Collected as well: a flood of events says this again and again.
+      this.#isAllDue = true;
+      this.#arm();
       return;
     }
     if (paths.some((path) => this.#dirs.includes(path))) this.#watched = undefined;
@@ -152,15 +156,26 @@ export class RecordWatch implements AsyncDisposable {
 
   #collect(ids: readonly string[]): void {
     for (const id of ids) this.#due.add(id);
-    if (this.#due.size === 0 || this.#closed) return;
+    if (this.#due.size > 0) this.#arm();
+  }
+
+  #arm(): void {
+    if (this.#closed) return;
     this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      const due = [...this.#due];
-      this.#due.clear();
-      this.#working = this.#working.then(async () => {
-        for (const id of due) await this.#check(id, true);
-      }).catch((error) => this.#failed(error));
+      // What changes from here on is for the next time.
+      this.#working = this.#working.then(() => this.#checkDue()).catch((error) => this.#failed(error));
     }, this.#options.collectMs ?? 50);
+  }
+
+  async #checkDue(): Promise<void> {
+    this.#timer = undefined;
+    if (this.#isAllDue) {
+      this.#isAllDue = false;
+      for (const id of await this.#all()) this.#due.add(id);
+    }
+    const due = [...this.#due];
+    this.#due.clear();
+    for (const id of due) await this.#check(id, true);
   }
 
   /** Returns the IDs of all containers that exist now or were published. */

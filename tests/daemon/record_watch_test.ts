@@ -1,9 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { RecordWatch } from "../../lib/daemon/record_watch.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { Lines } from "../attachment/world.ts";
+import { EndlessWriter } from "../endless_writer.ts";
 import { until } from "../until.ts";
 import { SANDBOX } from "./fake_context.ts";
 
@@ -119,4 +120,18 @@ Deno.test("changes are still noticed after the watched directories were removed 
     await publishes(`a record was written there, ${round}`, () => Deno.writeTextFile(record, "{}"));
   }
   assertEquals(watched.log.all, []);
+});
+
+Deno.test("while the records change without end, they are read again and again, but not for each change", async () => {
+  // One that exists: the polling reads no record.
+  await using watched = await Watched.make({ netns: "/proc/self/ns/net" });
+  const { reads } = watched;
+  const begin = performance.now();
+  await using writer = new EndlessWriter(`${watched.dir}/sandboxes/${SANDBOX.id}.json`);
+  await writer.wrote(20_000);
+  await watched.becomes({ reason: "it changed meanwhile" });
+  await until(() => watched.reasons.includes("it changed meanwhile"));
+  await writer.wrote(20_000);
+  const ms = performance.now() - begin;
+  assert(watched.reads - reads <= 96 * (ms / 150 + 2), `${watched.reads - reads} readings in ${ms} ms`);
 });
