@@ -118,6 +118,14 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     on: ["lib/host", "lib/cni"],
   },
+  "lib/kernel": {
+    about: "links, addresses and namespaces, by operations that are data",
+    files: [
+      "operation.ts",
+      "kernel.ts",
+    ],
+    on: ["lib/host", "lib/cni"],
+  },
   "lib/plugin": {
     about: "the wire between runtime and plugin, both ends",
     files: [
@@ -144,7 +152,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "run_plugin.ts",
       "versions.ts",
     ],
-    on: ["lib/errors"],
+    on: ["lib/errors", "lib/kernel"],
   },
   "lib/builtin": {
     about: "the built-in plugins",

@@ -1,0 +1,72 @@
+import { HostError } from "../host/command.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
+import { type Answers, describeOperation, type Operation } from "./operation.ts";
+
+/** Where operations take effect, and how long they may take. */
+export interface KernelOptions {
+  /** The path of the network namespace. @default {undefined} (that of this process) */
+  readonly netns?: string | undefined;
+  /** Kernel parameters to set in the same namespace before the first operation. @default none */
+  readonly sysctls?: readonly Sysctl[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The network stack of this machine. There are two ways to speak to it, and both do the same: netlink in this process,
+ * and the programs `ip`, `nsenter`, `mount`, `umount`, `unshare` and `sh`.
+ */
+export interface Kernel {
+  /**
+   * Carries out operations in their order. The first one that fails ends them; those before it stay done.
+   *
+   * @throws {KernelError} Naming the operation that failed, and the reason.
+   * @throws The reason of `signal`, if that ended it.
+   */
+  apply<const T extends readonly Operation[]>(operations: T, options?: KernelOptions): Promise<Answers<T>>;
+  /** Creates a network namespace with a name in the file system, with `lo` up, see `createNetns` in lib/host/netns.ts. */
+  createNetns(path: string, options?: CreateNetns): Promise<void>;
+  /** Gives the namespace of a process, or of another path, a name in the file system, see `pinNetns` in lib/host/netns.ts. */
+  pinNetns(
+    source: number | string,
+    path: string,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<void>;
+  /** Removes the name of a network namespace, see `removeNetns` in lib/host/netns.ts. */
+  removeNetns(path: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<boolean>;
+}
+
+/** Options of {@linkcode Kernel.createNetns}. */
+export interface CreateNetns {
+  /** The alias of `lo`. @default none */
+  readonly alias?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Why an operation failed, as far as callers distinguish failures. */
+export type KernelProblem = "exists" | "missing" | "other";
+
+/** An operation that the kernel refused. */
+export class KernelError extends HostError {
+  override readonly name = "KernelError";
+
+  /**
+   * `index` is that of the operation, counted from zero; undefined if the failure is not one of the operations, or if it is
+   * not known which one it was. `why` is the kernel's word, without a full stop.
+   */
+  constructor(
+    readonly index: number | undefined,
+    readonly why: string,
+    readonly problem: KernelProblem,
+    { operations, ...options }: {
+      operations: readonly Operation[];
+      program?: string;
+      code?: number;
+      stderr?: string;
+      cause?: unknown;
+    },
+  ) {
+    const operation = index === undefined ? undefined : operations[index];
+    const what = operation === undefined ? "change the network" : describeOperation(operation);
+    super(`Cannot ${what}: ${why}`, options);
+  }
+}

@@ -1,0 +1,161 @@
+import { type Cidr, formatCidr, type Ip } from "../cni/address.ts";
+import type { LinkInfo } from "../host/link_info.ts";
+
+/**
+ * One change of a network namespace, or one question about it, as data: the request does not depend on who carries it out.
+ */
+export type Operation = Change | Question;
+
+/** An operation that answers nothing. */
+export type Change =
+  | CreateVeth
+  | CreateBridge
+  | SetPort
+  | SetLink
+  | RemoveLink
+  | AddAddress
+  | RemoveAddress
+  | AddRoute;
+
+/** An operation that shows interfaces. */
+export type Question = ShowLink | ShowLinks;
+
+/** Makes a pair of virtual interfaces; the first end is up and a port of a bridge, the other one is in a namespace. */
+export interface CreateVeth {
+  readonly kind: "create-veth";
+  readonly name: string;
+  readonly mac: string;
+  /** Of both ends, in bytes. @default {that of the kernel} */
+  readonly mtu?: number | undefined;
+  readonly bridge: string;
+  readonly peer: {
+    readonly name: string;
+    readonly mac: string;
+    /** The path of its namespace. */
+    readonly netns: string;
+  };
+}
+
+/** Makes a bridge, down and without ports. */
+export interface CreateBridge {
+  readonly kind: "create-bridge";
+  readonly name: string;
+  readonly mac: string;
+  /** In bytes. @default {that of the kernel} */
+  readonly mtu?: number | undefined;
+}
+
+/** Changes how a bridge treats one of its ports. */
+export interface SetPort {
+  readonly kind: "set-port";
+  readonly name: string;
+  /** Whether a frame may leave through the port on which it came. */
+  readonly hairpin: boolean;
+  /** Whether the port reaches only ports that are not isolated. */
+  readonly isolated: boolean;
+}
+
+/** Changes an interface; what is not named stays as it is. */
+export interface SetLink {
+  readonly kind: "set-link";
+  readonly name: string;
+  readonly up?: boolean | undefined;
+  readonly promiscuous?: boolean | undefined;
+  readonly mac?: string | undefined;
+  readonly alias?: string | undefined;
+}
+
+/** Removes an interface, and with it the other end of its pair. */
+export interface RemoveLink {
+  readonly kind: "remove-link";
+  readonly name: string;
+}
+
+/**
+ * Gives an interface an address. An IPv6 address is usable at once, without a search for duplicates; an IPv4 address gets
+ * the broadcast address of its network, if the network is large enough to have one.
+ */
+export interface AddAddress {
+  readonly kind: "add-address";
+  readonly device: string;
+  readonly address: Cidr;
+  /** Whether it may be there already. @default {false} */
+  readonly replace?: boolean | undefined;
+}
+
+/** Takes an address from an interface. */
+export interface RemoveAddress {
+  readonly kind: "remove-address";
+  readonly device: string;
+  readonly address: Cidr;
+}
+
+/** Adds a route before others to the same network; it is kept with them, as `ip route prepend` does. */
+export interface AddRoute {
+  readonly kind: "add-route";
+  readonly device: string;
+  /** Bits after the prefix do not count. */
+  readonly dst: Cidr;
+  /** @default {undefined} (the network is on the link) */
+  readonly gateway?: Ip | undefined;
+  readonly metric?: number | undefined;
+  readonly table?: number | undefined;
+  readonly scope?: number | undefined;
+  /** Of the path, in bytes. */
+  readonly mtu?: number | undefined;
+  /** The largest segment that TCP announces, in bytes. */
+  readonly advmss?: number | undefined;
+}
+
+/** Shows one interface, with its addresses. Alternative names count too. It fails if there is none with that name. */
+export interface ShowLink {
+  readonly kind: "show-link";
+  readonly name: string;
+}
+
+/** Shows the interfaces of the namespace. */
+export interface ShowLinks {
+  readonly kind: "show-links";
+  /** Only those of this kind. @default {all} */
+  readonly of?: "veth" | undefined;
+  /** Only the ports of this bridge; it fails if there is no such interface. @default {all} */
+  readonly bridge?: string | undefined;
+  /** Whether to show their addresses too. @default {false} */
+  readonly addresses?: boolean | undefined;
+}
+
+/** What an operation answers. */
+export type Answer<T extends Operation> = T extends ShowLink ? LinkInfo
+  : T extends ShowLinks ? readonly LinkInfo[]
+  : undefined;
+
+/** What several operations answer, in their order. */
+export type Answers<T extends readonly Operation[]> = { readonly [K in keyof T]: Answer<T[K]> };
+
+/** Says what an operation does, with an infinitive, as in `remove the interface "veth0"`. */
+export function describeOperation(operation: Operation): string {
+  const quoted = (name: string) => JSON.stringify(name);
+  switch (operation.kind) {
+    case "create-veth":
+      return `create the veth ${quoted(operation.name)} on bridge ${quoted(operation.bridge)} with ` +
+        `${quoted(operation.peer.name)} in "${operation.peer.netns}"`;
+    case "create-bridge":
+      return `create the bridge ${quoted(operation.name)}`;
+    case "set-port":
+      return `change the bridge port ${quoted(operation.name)}`;
+    case "set-link":
+      return `change the interface ${quoted(operation.name)}`;
+    case "remove-link":
+      return `remove the interface ${quoted(operation.name)}`;
+    case "add-address":
+      return `add the address ${formatCidr(operation.address)} to ${quoted(operation.device)}`;
+    case "remove-address":
+      return `remove the address ${formatCidr(operation.address)} from ${quoted(operation.device)}`;
+    case "add-route":
+      return `add the route to ${formatCidr(operation.dst)} through ${quoted(operation.device)}`;
+    case "show-link":
+      return `show the interface ${quoted(operation.name)}`;
+    case "show-links":
+      return "show the interfaces";
+  }
+}
