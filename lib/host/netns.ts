@@ -1,16 +1,12 @@
-import { dirname } from "@std/path/posix";
 import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
-import {
-  type CommandOutcome,
-  type CommandRequest,
-  HostError,
-  type RunCommand,
-  runCommand,
-  runOk,
-} from "./command.ts";
-import { ensureDir, listDir, removeIfThere } from "./file.ts";
-import { type Lock, lockFile } from "./lock.ts";
-import { linkTarget, statOf } from "./stat.ts";
+import { type CommandOutcome, type CommandRequest, type RunCommand, runCommand, runOk } from "./command.ts";
+import { listDir } from "./file.ts";
+import { lookAtHome } from "./home.ts";
+import { createBy, type EnterProblem, type NetnsSteps, pinBy, removeBy } from "./netns_mount.ts";
+import { netnsId } from "./netns_path.ts";
+import { statOf } from "./stat.ts";
+
+export { netnsId, nsProblem, sameNetns } from "./netns_path.ts";
 
 /** Options of the functions that change or enter network namespaces. */
 export interface NetnsOptions {
@@ -24,12 +20,6 @@ export interface CreateNetnsOptions extends NetnsOptions {
   /** The alias of `lo`. @default none */
   readonly alias?: string | undefined;
 }
-
-/** The namespace of the process that opens this path. */
-const OWN = "/proc/self/ns/net";
-/** More mounts on one path cannot be an accident. */
-const MOST_MOUNTS = 100;
-const LONGEST_SHARE_WAIT_MS = 2_000;
 
 /**
  * Creates a network namespace with a name in the file system, with `lo` up. It lives until {@linkcode removeNetns}; if the
@@ -50,13 +40,7 @@ const LONGEST_SHARE_WAIT_MS = 2_000;
  * ```
  */
 export async function createNetns(path: string, options: CreateNetnsOptions = {}): Promise<void> {
-  const { run = runCommand, signal, alias } = options;
-  await mountOver(path, options, () =>
-    runOk(run, {
-      program: "unshare",
-      args: [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...(alias ? ["alias", alias] : [])],
-      signal,
-    }));
+  await createBy(new NetnsPrograms(options.run), path, options);
 }
 
 /**
@@ -75,107 +59,7 @@ export async function pinNetns(
   path: string,
   options: NetnsOptions = {},
 ): Promise<void> {
-  const { run = runCommand, signal } = options;
-  const from = typeof source === "number" ? `/proc/${source}/ns/net` : source;
-  const notNetns = (problem: string, stderr = "") =>
-    new HostError(`Cannot pin network namespace "${from}": ${problem}`, { reason: "not-a-netns", stderr });
-  const problem = await nsProblem(from);
-  if (problem !== undefined) throw notNetns(problem);
-  await mountOver(path, options, async () => {
-    await runOk(run, { program: "mount", args: ["--bind", from, path], signal });
-    // From outside, namespaces of all kinds look alike; only entering one shows its kind. The new path is used for that,
-    // because the old one may lead to another process by now.
-    const { code, stderr } = await runInside(path, {
-      program: "true",
-      ownGroup: false,
-      signal,
-    }, { run });
-    signal?.throwIfAborted();
-    if (code === 0) return;
-    const otherKind = stderr.includes("Invalid argument");
-    throw notNetns(
-      otherKind ? "is a namespace of another kind" : `cannot be entered: ${stderr.trim()}`,
-      stderr,
-    );
-  });
-}
-
-/** Reserves the path, mounts a namespace there, and undoes all of that if it fails. */
-async function mountOver(path: string, options: NetnsOptions, mount: () => Promise<unknown>): Promise<void> {
-  options.signal?.throwIfAborted();
-  checkAbsolute(path);
-  await shareDir(dirname(path), options);
-  try {
-    // Without the bits to write or execute, as `ip netns` does; O_EXCL makes one of two callers the owner.
-    (await Deno.open(path, { write: true, createNew: true, mode: 0o444 })).close();
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
-    const state = await nsProblem(path);
-    const message = `Cannot create network namespace "${path}": exists${
-      state === undefined ? "" : `, but ${state}`
-    }`;
-    throw new HostError(message, { reason: "exists", cause });
-  }
-  try {
-    await mount();
-  } catch (error) {
-    // Without the signal of the caller, which may be the reason for the undo.
-    await removeNetns(path, { run: options.run }).catch((left: unknown) => {
-      throw new AggregateError(
-        [error, left],
-        `Cannot create network namespace "${path}": its removal after a failure failed too`,
-      );
-    });
-    throw error;
-  }
-}
-
-/** A path like `-a` would be an option of `umount`. */
-function checkAbsolute(path: string): void {
-  if (!path.startsWith("/")) {
-    throw new TypeError(`Cannot use "${path}" for a network namespace: not an absolute path`);
-  }
-}
-
-/**
- * Makes the directory a mount point whose mounts are visible in all mount namespaces, as `ip netns add` does: else a
- * namespace that is removed here would live on in the mount namespaces of other services.
- */
-async function shareDir(dir: string, { run = runCommand, signal }: NetnsOptions): Promise<void> {
-  const mount = (args: readonly string[]) => ({
-    program: "mount",
-    args: [...args, dir],
-    signal,
-  });
-  const isShared = async () => {
-    const { code } = await run({ ...mount(["--make-rshared"]), ownGroup: false });
-    signal?.throwIfAborted();
-    return code === 0;
-  };
-  await ensureDir(dir, 0o755);
-  // If it is a shared mount point already, no lock is needed.
-  if (await isShared()) return;
-  // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice. A second mount would do no
-  // harm, and every user may open the directory and hold its lock: for that reason the wait is short.
-  using _lock = await lockWithin(LONGEST_SHARE_WAIT_MS, dir, signal);
-  if (await isShared()) return;
-  await runOk(run, mount(["--rbind", dir]));
-  await runOk(run, mount(["--make-rshared"]));
-}
-
-/** Takes the lock; undefined if it is held elsewhere for that long. */
-async function lockWithin(
-  ms: number,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<Lock | undefined> {
-  const limit = AbortSignal.timeout(ms);
-  try {
-    return await lockFile(path, { signal: signal === undefined ? limit : AbortSignal.any([signal, limit]) });
-  } catch (error) {
-    if (signal?.aborted || !limit.aborted) throw error;
-    return undefined;
-  }
+  await pinBy(new NetnsPrograms(options.run), source, path, options.signal);
 }
 
 /**
@@ -186,54 +70,54 @@ async function lockWithin(
  *
  * @throws {HostError} With reason `not-a-netns` if something else is at the path; it is left as it is.
  */
-export async function removeNetns(
-  path: string,
-  { run = runCommand, signal }: NetnsOptions = {},
-): Promise<boolean> {
-  checkAbsolute(path);
-  for (let mounts = 0; mounts < MOST_MOUNTS; mounts++) {
-    const found = await inspectPath(path);
-    if (found.kind === "missing") return false;
-    if (found.kind === "empty-file") return await removeIfThere(path);
-    if (found.kind !== "namespace" || found.link) {
-      const problem = found.kind === "namespace" ? "is a symbolic link" : found.problem;
-      throw new HostError(`Cannot remove network namespace "${path}": ${problem}`, { reason: "not-a-netns" });
-    }
-    // Lazily, as `ip netns delete` does: a process that uses the mount must not keep it in place.
-    await runOk(run, { program: "umount", args: ["-l", path], signal }).catch(
-      async (error) => {
-        // Another process may have been faster.
-        signal?.throwIfAborted();
-        const now = await inspectPath(path);
-        if (now.kind === "namespace" && now.id === found.id) throw error;
-      },
-    );
+export async function removeNetns(path: string, { run, signal }: NetnsOptions = {}): Promise<boolean> {
+  return await removeBy(new NetnsPrograms(run), path, signal);
+}
+
+/** The programs that name namespaces. */
+class NetnsPrograms implements NetnsSteps {
+  readonly #run: RunCommand;
+
+  constructor(run: RunCommand = runCommand) {
+    this.#run = run;
   }
-  throw new HostError(`Cannot remove network namespace "${path}": mounted more than ${MOST_MOUNTS} times`);
-}
 
-/**
- * Returns the identity of the namespace that a path leads to; it is equal for all paths of one namespace, and the kernel
- * uses it again when the namespace is gone. Undefined if there is no namespace. Requires `--allow-read`.
- */
-export async function netnsId(path: string): Promise<string | undefined> {
-  const found = await inspectPath(path);
-  return found.kind === "namespace" ? found.id : undefined;
-}
+  async share(dir: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const { code } = await this.#run({
+      program: "mount",
+      args: ["--make-rshared", dir],
+      signal,
+      ownGroup: false,
+    });
+    signal?.throwIfAborted();
+    return code === 0;
+  }
 
-/** Whether two paths lead to the same namespace. Requires `--allow-read`. */
-export async function sameNetns(a: string, b: string): Promise<boolean> {
-  const [x, y] = await Promise.all([netnsId(a), netnsId(b)]);
-  return x !== undefined && x === y;
-}
+  async mountShared(dir: string, signal: AbortSignal | undefined): Promise<void> {
+    await runOk(this.#run, { program: "mount", args: ["--rbind", dir, dir], signal });
+    await runOk(this.#run, { program: "mount", args: ["--make-rshared", dir], signal });
+  }
 
-/**
- * Returns why a path cannot be used as a network namespace, as a predicate such as "does not exist"; undefined if it can.
- * Requires `--allow-read`.
- */
-export async function nsProblem(path: string): Promise<string | undefined> {
-  const found = await inspectPath(path);
-  return found.kind === "namespace" ? undefined : found.problem;
+  async create(path: string, alias: string | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const name = alias ? ["alias", alias] : [];
+    const args = [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...name];
+    await runOk(this.#run, { program: "unshare", args, signal });
+  }
+
+  async bind(source: string, path: string, signal: AbortSignal | undefined): Promise<void> {
+    await runOk(this.#run, { program: "mount", args: ["--bind", source, path], signal });
+  }
+
+  async enterProblem(path: string, signal: AbortSignal | undefined): Promise<EnterProblem | undefined> {
+    const request = { program: "true", ownGroup: false, signal };
+    const { code, stderr } = await runInside(path, request, { run: this.#run });
+    if (code === 0) return undefined;
+    return { isOtherKind: stderr.includes("Invalid argument"), text: stderr };
+  }
+
+  async unmount(path: string, signal: AbortSignal | undefined): Promise<void> {
+    await runOk(this.#run, { program: "umount", args: ["-l", path], signal });
+  }
 }
 
 /**
@@ -254,7 +138,8 @@ export async function netnsProcesses(path: string): Promise<number[]> {
  */
 export async function netnsOf(pid: number): Promise<string | undefined> {
   try {
-    const there = await statOf(`/proc/${pid}/ns/net`);
+    const look = () => statOf(`/proc/${pid}/ns/net`);
+    const there = await lookAtHome(look, () => pid === Deno.pid);
     return there && `${there.dev}:${there.ino}`;
   } catch (error) {
     if (error instanceof Deno.errors.PermissionDenied) return undefined;
@@ -292,51 +177,4 @@ function enter(
   { program, args = [] }: { program: string; args?: readonly string[] | undefined },
 ) {
   return { program: "nsenter", args: [`--net=${path}`, "--", program, ...args] };
-}
-
-type Found =
-  | { readonly kind: "namespace"; readonly id: string; readonly link: boolean }
-  | { readonly kind: "missing" | "empty-file" | "other"; readonly problem: string };
-
-/** Inspects without opening: files under /proc cannot be opened without full permissions. */
-async function inspectPath(path: string): Promise<Found> {
-  try {
-    const [link, there, device] = await Promise.all([
-      linkTarget(path),
-      statOf(path),
-      namespaceDevice(),
-    ]);
-    if (there === undefined) {
-      if (link === undefined || isNsLink(link)) return { kind: "missing", problem: "does not exist" };
-      return { kind: "other", problem: `is a symbolic link to "${link}", which does not exist` };
-    }
-    const via = link === undefined ? "" : `a symbolic link to "${link}", `;
-    if (there.isDirectory) return { kind: "other", problem: `is ${via}a directory` };
-    // All namespaces are files of one device, which has no other files.
-    if (there.dev === device) {
-      const kind = link && /^(\w+):\[/.exec(link)?.[1];
-      if (kind && kind !== "net") {
-        return { kind: "other", problem: `is a namespace of another kind (${kind})` };
-      }
-      return { kind: "namespace", id: `${there.dev}:${there.ino}`, link: link !== undefined };
-    }
-    const problem = `is ${via}a plain file, not a network namespace`;
-    return { kind: there.isFile && there.size === 0 && link === undefined ? "empty-file" : "other", problem };
-  } catch (error) {
-    if (error instanceof Deno.errors.PermissionDenied) return { kind: "other", problem: "permission denied" };
-    if (error instanceof Deno.errors.NotADirectory) return { kind: "missing", problem: "does not exist" };
-    throw error;
-  }
-}
-
-let ownDevice: number | undefined;
-
-/** The device of all namespaces; it does not change while the machine is up. */
-async function namespaceDevice(): Promise<number | undefined> {
-  ownDevice ??= (await statOf(OWN))?.dev;
-  return ownDevice;
-}
-
-function isNsLink(target: string): boolean {
-  return /^\w+:\[\d+\]$/.test(target);
 }

@@ -3,8 +3,8 @@ import { netnsId } from "./netns.ts";
 let own: Promise<string | undefined> | undefined;
 
 /**
- * Returns the identity (see `netnsId`) of the network namespace of this process. It is read once: no code of this process
- * enters another namespace, only programs that it starts do.
+ * Returns the identity (see `netnsId`) of the network namespace of this process. It is read once: code of this
+ * process that enters another namespace returns before anything else runs.
  *
  * Requires `--allow-read`, and from Deno 2.8.3 on the permission that `statOf` needs for files below `/proc`.
  */

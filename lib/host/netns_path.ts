@@ -1,0 +1,85 @@
+import { lookAtHome } from "./home.ts";
+import { linkTarget, statOf } from "./stat.ts";
+
+/** The namespace of the process that opens this path. */
+const OWN = "/proc/self/ns/net";
+
+/**
+ * Returns the identity of the namespace that a path leads to; it is equal for all paths of one namespace, and the kernel
+ * uses it again when the namespace is gone. Undefined if there is no namespace. Requires `--allow-read`.
+ */
+export async function netnsId(path: string): Promise<string | undefined> {
+  const found = await inspectNetns(path);
+  return found.kind === "namespace" ? found.id : undefined;
+}
+
+/** Whether two paths lead to the same namespace. Requires `--allow-read`. */
+export async function sameNetns(a: string, b: string): Promise<boolean> {
+  const [x, y] = await Promise.all([netnsId(a), netnsId(b)]);
+  return x !== undefined && x === y;
+}
+
+/**
+ * Returns why a path cannot be used as a network namespace, as a predicate such as "does not exist"; undefined if it can.
+ * Requires `--allow-read`.
+ */
+export async function nsProblem(path: string): Promise<string | undefined> {
+  const found = await inspectNetns(path);
+  return found.kind === "namespace" ? undefined : found.problem;
+}
+
+/** What is at a path. */
+export type FoundNetns =
+  | { readonly kind: "namespace"; readonly id: string; readonly link: boolean }
+  | { readonly kind: "missing" | "empty-file" | "other"; readonly problem: string };
+
+/** Leads to the namespace of this process. */
+const LEADS_TO_OWN = new RegExp(`^/+proc/+(?:thread-self|self|${Deno.pid})/`);
+
+/** Inspects a path without opening it: files under /proc cannot be opened without full permissions. Requires `--allow-read`. */
+export function inspectNetns(path: string): Promise<FoundNetns> {
+  const isOwn = LEADS_TO_OWN.test(path);
+  return lookAtHome(() => inspectPath(path), (found) => isOwn || found.kind === "namespace" && found.link);
+}
+
+async function inspectPath(path: string): Promise<FoundNetns> {
+  try {
+    const [link, there, device] = await Promise.all([
+      linkTarget(path),
+      statOf(path),
+      namespaceDevice(),
+    ]);
+    if (there === undefined) {
+      if (link === undefined || isNsLink(link)) return { kind: "missing", problem: "does not exist" };
+      return { kind: "other", problem: `is a symbolic link to "${link}", which does not exist` };
+    }
+    const via = link === undefined ? "" : `a symbolic link to "${link}", `;
+    if (there.isDirectory) return { kind: "other", problem: `is ${via}a directory` };
+    // All namespaces are files of one device, which has no other files.
+    if (there.dev === device) {
+      const kind = link && /^(\w+):\[/.exec(link)?.[1];
+      if (kind && kind !== "net") {
+        return { kind: "other", problem: `is a namespace of another kind (${kind})` };
+      }
+      return { kind: "namespace", id: `${there.dev}:${there.ino}`, link: link !== undefined };
+    }
+    const problem = `is ${via}a plain file, not a network namespace`;
+    return { kind: there.isFile && there.size === 0 && link === undefined ? "empty-file" : "other", problem };
+  } catch (error) {
+    if (error instanceof Deno.errors.PermissionDenied) return { kind: "other", problem: "permission denied" };
+    if (error instanceof Deno.errors.NotADirectory) return { kind: "missing", problem: "does not exist" };
+    throw error;
+  }
+}
+
+let ownDevice: number | undefined;
+
+/** The device of all namespaces; it does not change while the machine is up. */
+async function namespaceDevice(): Promise<number | undefined> {
+  ownDevice ??= (await statOf(OWN))?.dev;
+  return ownDevice;
+}
+
+function isNsLink(target: string): boolean {
+  return /^\w+:\[\d+\]$/.test(target);
+}
