@@ -1,0 +1,114 @@
+import type { LinkInfo } from "../host/link_info.ts";
+import { ipOf, printIp } from "./ip_bytes.ts";
+import { LIBC } from "./libc_constants.ts";
+import { linkType, PRINTED_TYPES } from "./link_type.ts";
+import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
+import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
+
+/** An interface, without what other answers say: the name of the bridge, and the addresses. */
+export interface AnsweredLink extends Omit<LinkInfo, "master" | "addresses"> {
+  /** The index of the bridge that it is a port of; 0 if none. */
+  readonly masterIndex: number;
+}
+
+/** RFC 2863, as `ip` prints them. */
+const STATES = ["UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"] as const;
+
+/** Reads an interface; undefined if the message is about something else, or the interface has no name. */
+export function readLink(message: NetlinkMessage, reader: NetlinkReader): AnsweredLink | undefined {
+  if (message.type !== NETLINK.RTM_NEWLINK) return undefined;
+  const { start, end } = message;
+  const { ifi_type, ifi_index, ifi_flags } = NETLINK_OFFSETS.ifinfomsg;
+  const flags = reader.u32(start + ifi_flags, end);
+  const type = reader.u16(start + ifi_type, end);
+  const found = readAttributes(reader, start + NETLINK_SIZES.ifinfomsg, end);
+  if (found.name === "") return undefined;
+  return {
+    name: found.name,
+    altNames: found.altNames,
+    index: reader.i32(start + ifi_index, end),
+    peerIndex: found.isElsewhere && found.link !== 0 ? found.link : undefined,
+    mac: printHardwareAddress(found.address, type),
+    masterIndex: found.master,
+    kind: found.kind,
+    type: linkType(type),
+    mtu: found.mtu,
+    isUp: (flags & LIBC.IFF_UP) !== 0,
+    isPromiscuous: (flags & LIBC.IFF_PROMISC) !== 0,
+    operState: STATES[found.state] ?? "",
+    alias: found.alias,
+  };
+}
+
+function readAttributes(reader: NetlinkReader, start: number, end: number) {
+  const found = {
+    name: "",
+    altNames: [] as string[],
+    address: NO_BYTES,
+    mtu: 0,
+    link: 0,
+    /** Whether the other end is in another namespace. */
+    isElsewhere: false,
+    master: 0,
+    state: -1,
+    kind: "",
+    alias: "",
+  };
+  reader.attributes(start, end, (type, start, end) => {
+    switch (type) {
+      case NETLINK.IFLA_IFNAME:
+        found.name = reader.text(start, end);
+        break;
+      case NETLINK.IFLA_ADDRESS:
+        found.address = reader.bytes(start, end);
+        break;
+      case NETLINK.IFLA_MTU:
+        found.mtu = reader.u32(start, end);
+        break;
+      case NETLINK.IFLA_LINK:
+        found.link = reader.i32(start, end);
+        break;
+      case NETLINK.IFLA_LINK_NETNSID:
+        found.isElsewhere = true;
+        break;
+      case NETLINK.IFLA_MASTER:
+        found.master = reader.i32(start, end);
+        break;
+      case NETLINK.IFLA_OPERSTATE:
+        found.state = reader.u8(start, end);
+        break;
+      case NETLINK.IFLA_IFALIAS:
+        found.alias = reader.text(start, end);
+        break;
+      case NETLINK.IFLA_LINKINFO:
+        found.kind = textOf(reader, start, end, NETLINK.IFLA_INFO_KIND)[0] ?? "";
+        break;
+      case NETLINK.IFLA_PROP_LIST:
+        found.altNames = textOf(reader, start, end, NETLINK.IFLA_ALT_IFNAME);
+        break;
+    }
+  });
+  return found;
+}
+
+const NO_BYTES: Uint8Array = new Uint8Array();
+
+/** The texts of one type among nested attributes. */
+function textOf(reader: NetlinkReader, start: number, end: number, wanted: number): string[] {
+  const texts: string[] = [];
+  reader.attributes(start, end, (type, start, end) => {
+    if (type === wanted) texts.push(reader.text(start, end));
+  });
+  return texts;
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** Prints a hardware address; that of a tunnel is an IP address. */
+function printHardwareAddress(bytes: Uint8Array, type: number): string {
+  if (bytes.length === PRINTED_TYPES[type]) {
+    const ip = ipOf(bytes);
+    if (ip !== undefined) return printIp(ip);
+  }
+  return Array.from(bytes, (byte) => HEX[byte]).join(":");
+}

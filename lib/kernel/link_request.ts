@@ -1,0 +1,128 @@
+import { LIBC } from "./libc_constants.ts";
+import { NETLINK } from "./netlink_constants.ts";
+import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
+import type { CreateBridge, CreateVeth, SetLink, SetPort } from "./operation.ts";
+
+const { IFF_UP, IFF_PROMISC } = LIBC;
+const CREATE = NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE | NETLINK.NLM_F_EXCL;
+
+/** Asks for an interface by its index, its name, or an alternative name. */
+export function getLink(which: number | string): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_GETLINK, 0);
+  linkHeader(writer, { index: typeof which === "number" ? which : 0 });
+  writer.attributeU32(NETLINK.IFLA_EXT_MASK, NETLINK.RTEXT_FILTER_SKIP_STATS);
+  if (typeof which === "string") {
+    const isLong = new TextEncoder().encode(which).length >= LIBC.IFNAMSIZ;
+    writer.attributeText(isLong ? NETLINK.IFLA_ALT_IFNAME : NETLINK.IFLA_IFNAME, which);
+  }
+  return writer.end();
+}
+
+/** Asks for all interfaces; the kernel may leave out those that are not of the kind, or not a port of this bridge. */
+export function listLinks({ kind, master }: {
+  readonly kind?: string | undefined;
+  readonly master?: number | undefined;
+}): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_GETLINK, NETLINK.NLM_F_DUMP);
+  linkHeader(writer, {});
+  writer.attributeU32(NETLINK.IFLA_EXT_MASK, NETLINK.RTEXT_FILTER_SKIP_STATS);
+  if (master !== undefined) writer.attributeU32(NETLINK.IFLA_MASTER, master);
+  if (kind !== undefined) {
+    writer.nested(NETLINK.IFLA_LINKINFO, () => writer.attributeText(NETLINK.IFLA_INFO_KIND, kind));
+  }
+  return writer.end();
+}
+
+/** Makes the pair; `bridge` is an index, `netns` a descriptor. */
+export function createVeth(
+  { name, mac, mtu, peer }: CreateVeth,
+  { bridge, netns }: { readonly bridge: number; readonly netns: number },
+): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
+  linkHeader(writer, { flags: IFF_UP, change: IFF_UP });
+  const end = (name: string, mac: string) => {
+    writer.attributeText(NETLINK.IFLA_IFNAME, name).attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
+    if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
+  };
+  end(name, mac);
+  writer.attributeU32(NETLINK.IFLA_MASTER, bridge);
+  writer.nested(NETLINK.IFLA_LINKINFO, () => {
+    writer.attributeText(NETLINK.IFLA_INFO_KIND, "veth");
+    writer.nested(NETLINK.IFLA_INFO_DATA, () => {
+      writer.nested(NETLINK.VETH_INFO_PEER, () => {
+        linkHeader(writer, {});
+        end(peer.name, peer.mac);
+        writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
+      });
+    });
+  });
+  return writer.end({ waits: true });
+}
+
+/** Makes a bridge. */
+export function createBridge({ name, mac, mtu }: CreateBridge): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
+  linkHeader(writer, {});
+  writer.attributeText(NETLINK.IFLA_IFNAME, name).attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
+  if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
+  writer.nested(NETLINK.IFLA_LINKINFO, () => writer.attributeText(NETLINK.IFLA_INFO_KIND, "bridge"));
+  return writer.end();
+}
+
+/** Changes the port with that index. */
+export function setPort({ hairpin, isolated }: SetPort, index: number): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
+  linkHeader(writer, { index });
+  writer.nested(NETLINK.IFLA_LINKINFO, () => {
+    writer.attributeText(NETLINK.IFLA_INFO_SLAVE_KIND, "bridge");
+    writer.nested(NETLINK.IFLA_INFO_SLAVE_DATA, () => {
+      writer.attributeU8(NETLINK.IFLA_BRPORT_MODE, hairpin ? 1 : 0);
+      writer.attributeU8(NETLINK.IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
+    });
+  });
+  return writer.end();
+}
+
+/** Changes the interface with that index. */
+export function setLink(
+  { up, promiscuous, mac, alias }: Omit<SetLink, "kind" | "name">,
+  index: number,
+): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
+  const bits = (wanted: boolean | undefined, bit: number) => ({
+    flags: wanted ? bit : 0,
+    change: wanted === undefined ? 0 : bit,
+  });
+  const [a, b] = [bits(up, IFF_UP), bits(promiscuous, IFF_PROMISC)];
+  linkHeader(writer, { index, flags: a.flags | b.flags, change: a.change | b.change });
+  if (mac !== undefined) writer.attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
+  if (alias !== undefined) writer.attribute(NETLINK.IFLA_IFALIAS, new TextEncoder().encode(alias));
+  return writer.end();
+}
+
+/** Removes the interface with that index. */
+export function removeLink(index: number): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_DELLINK, NETLINK.NLM_F_ACK);
+  linkHeader(writer, { index });
+  return writer.end({ waits: true });
+}
+
+interface LinkHeader {
+  readonly index?: number;
+  readonly flags?: number;
+  /** The flags that count. */
+  readonly change?: number;
+}
+
+/** The structure `ifinfomsg`. */
+function linkHeader(writer: NetlinkWriter, { index = 0, flags = 0, change = 0 }: LinkHeader): void {
+  writer.u8(0, 0).u16(0).u32(index, flags, change);
+}
+
+/** @throws {TypeError} If the text is not a hardware address. */
+function macBytes(text: string): Uint8Array {
+  if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})+$/i.test(text)) {
+    throw new TypeError(`Cannot use the hardware address ${JSON.stringify(text)}: it is not one`);
+  }
+  return Uint8Array.from(text.split(":"), (byte) => Number.parseInt(byte, 16));
+}

@@ -1,0 +1,188 @@
+import { untilMayLeave } from "../host/home.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
+import { addAddress, removeAddress } from "./address_request.ts";
+import {
+  type CreateNetns,
+  type Kernel,
+  KernelError,
+  type KernelOptions,
+  type KernelProblem,
+} from "./kernel.ts";
+import { type Libc, openLibc } from "./libc.ts";
+import { findLink, showLink, showLinks } from "./shown_links.ts";
+import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
+import { NetlinkFormatError } from "./netlink_reader.ts";
+import { NetlinkError } from "./netlink_reply.ts";
+import { NetlinkSocket } from "./netlink_socket.ts";
+import type { NetlinkRequest } from "./netlink_writer.ts";
+import { createNetns, pinNetns, removeNetns } from "./netns_calls.ts";
+import { NetnsFile, NetnsFileError } from "./netns_file.ts";
+import type { Answers, Change, Operation } from "./operation.ts";
+import { addRoute } from "./route_request.ts";
+import { setSysctls } from "./sysctl_files.ts";
+
+/** So many sockets of this process's own namespace are kept open between calls. */
+const MOST_IDLE = 4;
+
+const PROBLEMS: Readonly<Record<string, KernelProblem>> = {
+  EEXIST: "exists",
+  ENODEV: "missing",
+  ENOENT: "missing",
+  ENOTDIR: "missing",
+  ENXIO: "missing",
+  EADDRNOTAVAIL: "missing",
+};
+
+/**
+ * Speaks to the kernel in this process, by netlink and the C library. See `mayCallLibc` for whether it can.
+ *
+ * Requires root and the whole `--allow-ffi`; for the namespaces `--allow-read` and `--allow-write`.
+ */
+export class NetlinkKernel implements Kernel {
+  readonly #libc: Libc;
+  readonly #idle: NetlinkSocket[] = [];
+
+  constructor(libc: Libc = openLibc()) {
+    this.#libc = libc;
+  }
+
+  async apply<const T extends readonly Operation[]>(
+    operations: T,
+    { netns, sysctls = [], signal }: KernelOptions = {},
+  ): Promise<Answers<T>> {
+    signal?.throwIfAborted();
+    if (operations.length === 0 && sysctls.length === 0) return [] as unknown as Answers<T>;
+    const socket = await this.#connect(operations, netns, sysctls);
+    const steps = new Steps(this.#libc, socket);
+    const answers: unknown[] = [];
+    try {
+      for (const [index, operation] of operations.entries()) {
+        signal?.throwIfAborted();
+        try {
+          answers.push(await steps.run(operation));
+        } catch (error) {
+          throw failure(error, operations, index);
+        }
+      }
+      signal?.throwIfAborted();
+      return answers as unknown as Answers<T>;
+    } finally {
+      if (netns === undefined && socket.isSound && this.#idle.length < MOST_IDLE) this.#idle.push(socket);
+      else socket[Symbol.dispose]();
+    }
+  }
+
+  async createNetns(path: string, options: CreateNetns = {}): Promise<void> {
+    await createNetns(this.#libc, path, options);
+  }
+
+  async pinNetns(
+    source: number | string,
+    path: string,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    await pinNetns(this.#libc, source, path, signal);
+  }
+
+  async removeNetns(
+    path: string,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<boolean> {
+    return await removeNetns(this.#libc, path, signal);
+  }
+
+  /** Opens a socket in a namespace, and sets the parameters there on the way. */
+  async #connect(
+    operations: readonly Operation[],
+    netns: string | undefined,
+    sysctls: readonly Sysctl[],
+  ): Promise<NetlinkSocket> {
+    if (netns !== undefined) await untilMayLeave();
+    try {
+      const open = () => {
+        const problem = setSysctls(this.#libc, sysctls);
+        if (problem !== undefined) throw new KernelError(undefined, problem, "other", { operations });
+        return netns === undefined && this.#idle.pop() || new NetlinkSocket(this.#libc);
+      };
+      if (netns === undefined) return open();
+      using place = new NetnsFile(this.#libc, netns);
+      return place.inside(open);
+    } catch (error) {
+      throw failure(error, operations, undefined);
+    }
+  }
+}
+
+/** The operations of one call, in one namespace. */
+class Steps {
+  readonly #libc: Libc;
+  readonly #socket: NetlinkSocket;
+  /** What the operations before have found, by name. */
+  readonly #indices = new Map<string, number>();
+
+  constructor(libc: Libc, socket: NetlinkSocket) {
+    this.#libc = libc;
+    this.#socket = socket;
+  }
+
+  async run(operation: Operation): Promise<unknown> {
+    switch (operation.kind) {
+      case "show-link":
+        return await showLink(this.#socket, operation.name);
+      case "show-links":
+        return await showLinks(this.#socket, operation);
+      case "create-veth": {
+        const bridge = await this.#indexOf(operation.bridge);
+        using netns = new NetnsFile(this.#libc, operation.peer.netns);
+        await this.#socket.change(createVeth(operation, { bridge, netns: netns.fd }));
+        return undefined;
+      }
+      default:
+        await this.#socket.change(await this.#requestOf(operation));
+        // The name may belong to another interface from now on.
+        if (operation.kind === "remove-link") this.#indices.clear();
+        return undefined;
+    }
+  }
+
+  async #requestOf(change: Exclude<Change, { kind: "create-veth" }>): Promise<NetlinkRequest> {
+    switch (change.kind) {
+      case "create-bridge":
+        return createBridge(change);
+      case "set-port":
+        return setPort(change, await this.#indexOf(change.name));
+      case "set-link":
+        return setLink(change, await this.#indexOf(change.name));
+      case "remove-link":
+        return removeLink(await this.#indexOf(change.name));
+      case "add-address":
+        return addAddress(change.address, change.replace ?? false, await this.#indexOf(change.device));
+      case "remove-address":
+        return removeAddress(change.address, await this.#indexOf(change.device));
+      case "add-route": {
+        const { dst, gateway } = change;
+        if (gateway !== undefined && gateway.family !== dst.ip.family) {
+          throw new NetlinkError("EINVAL", "the gateway is an address of another family");
+        }
+        return addRoute(change, await this.#indexOf(change.device));
+      }
+    }
+  }
+
+  async #indexOf(name: string): Promise<number> {
+    const known = this.#indices.get(name);
+    if (known !== undefined) return known;
+    const { index } = await findLink(this.#socket, name);
+    this.#indices.set(name, index);
+    return index;
+  }
+}
+
+/** The error of an operation, or of what came before the first one. */
+function failure(error: unknown, operations: readonly Operation[], index: number | undefined): unknown {
+  const isKnown = error instanceof NetlinkError || error instanceof NetnsFileError ||
+    error instanceof NetlinkFormatError;
+  if (!isKnown) return error;
+  const { why, errno } = error;
+  return new KernelError(index, why, PROBLEMS[errno] ?? "other", { operations, stderr: why, cause: error });
+}

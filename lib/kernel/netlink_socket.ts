@@ -1,0 +1,137 @@
+import { errnoName, errnoWords } from "./errno.ts";
+import type { Bytes, Libc } from "./libc.ts";
+import { LIBC } from "./libc_constants.ts";
+import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
+import { NetlinkFormatError } from "./netlink_reader.ts";
+import { NetlinkError, NetlinkReply, type ReplyEnd, type Visit } from "./netlink_reply.ts";
+import type { NetlinkRequest } from "./netlink_writer.ts";
+
+/** The kernel sends no message of a list that is larger than 32 KiB. */
+const RECEIVED_BYTES = 64 * 1024;
+/** So much of a list is received at once; the loop turns before more of it. */
+const AT_ONCE_BYTES = 32 * 1024;
+/** A list that changes each time while it is made is not tried more often. */
+const MOST_LISTS = 20;
+/** What many answers shared is not worth more memory. */
+const MOST_BUFFERS = 4;
+
+const buffers: Bytes[] = [];
+
+/** A connection with the kernel. It stays in the namespace in which it was opened, wherever its calls run. */
+export class NetlinkSocket implements Disposable {
+  readonly #libc: Libc;
+  readonly #fd: number;
+  readonly #from: Bytes = new Uint8Array(NETLINK_SIZES.sockaddr_nl);
+  readonly #fromView = new DataView(this.#from.buffer);
+  // A process in the namespace of a pod must not be able to guess it.
+  #sequence = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+  #isSound = true;
+
+  /**
+   * Opens a socket in the namespace where the calling thread is now.
+   *
+   * @throws {NetlinkError} If the kernel refuses it.
+   */
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    this.#fd = libc.socket(LIBC.AF_NETLINK, LIBC.SOCK_RAW | LIBC.SOCK_CLOEXEC, NETLINK.NETLINK_ROUTE);
+    if (this.#fd < 0) throw failedCall(libc.errno());
+    // Old kernels do not know these options: then reasons have no sentence, and lists are longer than needed.
+    for (const option of [NETLINK.NETLINK_EXT_ACK, NETLINK.NETLINK_GET_STRICT_CHK]) {
+      libc.setsockopt(this.#fd, LIBC.SOL_NETLINK, option, 1);
+    }
+  }
+
+  /** Whether the last answer was read to its end: else the rest of it may still arrive. */
+  get isSound(): boolean {
+    return this.#isSound;
+  }
+
+  [Symbol.dispose](): void {
+    this.#isSound = false;
+    this.#libc.close(this.#fd);
+  }
+
+  /** Makes a change. @throws {NetlinkError} */
+  async change(request: NetlinkRequest): Promise<void> {
+    await this.#exchange(request, "acknowledgement", () => {});
+  }
+
+  /** Asks for one thing, and calls `visit` with the answer. @throws {NetlinkError} */
+  async get(request: NetlinkRequest, visit: Visit): Promise<void> {
+    await this.#exchange(request, "message", visit);
+  }
+
+  /**
+   * Asks for a list. `begin` is called before each attempt to read it and returns what reads the entries.
+   *
+   * @throws {NetlinkError}
+   */
+  async list(request: NetlinkRequest, begin: () => Visit): Promise<void> {
+    for (let attempt = 0; attempt < MOST_LISTS; attempt++) {
+      const { isInterrupted } = await this.#exchange(request, "done", begin());
+      if (!isInterrupted) return;
+    }
+    throw new NetlinkError("EAGAIN", `the list changed ${MOST_LISTS} times while the kernel made it`);
+  }
+
+  async #exchange(request: NetlinkRequest, end: ReplyEnd, visit: Visit): Promise<NetlinkReply> {
+    this.#isSound = false;
+    this.#sequence = this.#sequence + 1 >>> 0;
+    const { bytes, waits } = request;
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(
+      NETLINK_OFFSETS.nlmsghdr.nlmsg_seq,
+      this.#sequence,
+      true,
+    );
+    await this.#send(bytes, waits);
+    const reply = new NetlinkReply(this.#sequence, end, visit);
+    const buffer = buffers.pop() ?? new Uint8Array(RECEIVED_BYTES);
+    try {
+      await this.#receive(buffer, reply);
+      this.#isSound = true;
+      return reply;
+    } catch (error) {
+      // A refusal is a whole answer, unless it is that of a list.
+      this.#isSound = error instanceof NetlinkError && end !== "done";
+      throw error;
+    } finally {
+      if (buffers.length < MOST_BUFFERS) buffers.push(buffer);
+    }
+  }
+
+  /** When this returns the kernel has done what was asked, and the answer, or its first part, has arrived. */
+  async #send(bytes: Bytes, waits: boolean): Promise<void> {
+    // All changes of links take one lock of the kernel. Whatever is away holds it now and then.
+    if (waits || this.#libc.away > 0) {
+      if (await this.#libc.sendAway(this.#fd, bytes, 0) >= 0) return;
+      // The reason is known on the other thread only. Nothing was done, so the same may be said again.
+    }
+    if (this.#libc.send(this.#fd, bytes, 0) < 0) throw failedCall(this.#libc.errno());
+  }
+
+  async #receive(buffer: Bytes, reply: NetlinkReply): Promise<void> {
+    for (let received = 0;;) {
+      const flags = LIBC.MSG_DONTWAIT | LIBC.MSG_TRUNC;
+      // The kernel makes the next part of a list while one is received, and may wait for that.
+      const length = received < AT_ONCE_BYTES
+        ? this.#libc.recvfrom(this.#fd, buffer, flags, this.#from)
+        : await this.#libc.recvfromAway(this.#fd, buffer, flags, this.#from);
+      if (length < 0) {
+        throw received < AT_ONCE_BYTES
+          ? failedCall(this.#libc.errno())
+          : new NetlinkFormatError("its next part did not come");
+      }
+      if (length > buffer.length) throw new NetlinkFormatError(`a part of ${length} bytes is cut off`);
+      received += length;
+      // With the right capability a process of the same namespace may write here too; the kernel is number 0.
+      if (this.#fromView.getUint32(NETLINK_OFFSETS.sockaddr_nl.nl_pid, true) !== 0) continue;
+      if (reply.read(buffer.subarray(0, length))) return;
+    }
+  }
+}
+
+/** The error of a call that failed. */
+function failedCall(number: number): NetlinkError {
+  return new NetlinkError(errnoName(number), errnoWords(number));
+}

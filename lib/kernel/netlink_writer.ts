@@ -1,0 +1,93 @@
+import type { Bytes } from "./libc.ts";
+import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
+
+/** A request to the kernel. */
+export interface NetlinkRequest {
+  /** With a sequence number of zero, which the socket replaces. */
+  readonly bytes: Bytes;
+  /** Whether the kernel may take milliseconds for it. */
+  readonly waits: boolean;
+}
+
+const FIRST_SIZE = 256;
+const encoder = new TextEncoder();
+/** The places in the header of a message. */
+const TYPE = 4, FLAGS = 6;
+
+/** Writes one request: the header, a structure of its type, and attributes, each at a multiple of four bytes. */
+export class NetlinkWriter {
+  #bytes: Bytes = new Uint8Array(FIRST_SIZE);
+  #view = new DataView(this.#bytes.buffer);
+  #length: number = NETLINK_SIZES.nlmsghdr;
+
+  constructor(type: number, flags: number) {
+    this.#view.setUint16(TYPE, type, true);
+    this.#view.setUint16(FLAGS, NETLINK.NLM_F_REQUEST | flags, true);
+  }
+
+  u8(...values: readonly number[]): this {
+    for (const value of values) this.#view.setUint8(this.#grow(1), value);
+    return this;
+  }
+
+  u16(value: number): this {
+    this.#view.setUint16(this.#grow(2), value, true);
+    return this;
+  }
+
+  u32(...values: readonly number[]): this {
+    for (const value of values) this.#view.setUint32(this.#grow(4), value, true);
+    return this;
+  }
+
+  /** An attribute with bytes. */
+  attribute(type: number, value: Uint8Array): this {
+    this.u16(NETLINK_SIZES.nlattr + value.length).u16(type);
+    const padded = (value.length + 3) & ~3;
+    this.#bytes.set(value, this.#grow(padded));
+    return this;
+  }
+
+  /** An attribute with a number of one byte. */
+  attributeU8(type: number, value: number): this {
+    return this.attribute(type, Uint8Array.of(value));
+  }
+
+  /** An attribute with a number of four bytes. */
+  attributeU32(type: number, value: number): this {
+    return this.u16(NETLINK_SIZES.nlattr + 4).u16(type).u32(value);
+  }
+
+  /** An attribute with a text, which ends with a null. */
+  attributeText(type: number, text: string): this {
+    return this.attribute(type, encoder.encode(`${text}\0`));
+  }
+
+  /** An attribute that consists of what `write` writes. */
+  nested(type: number, write: () => void): this {
+    const start = this.#length;
+    this.u16(0).u16(type);
+    write();
+    this.#view.setUint16(start, this.#length - start, true);
+    return this;
+  }
+
+  /** Returns the request. */
+  end({ waits = false }: { readonly waits?: boolean } = {}): NetlinkRequest {
+    this.#view.setUint32(0, this.#length, true);
+    return { bytes: this.#bytes.subarray(0, this.#length), waits };
+  }
+
+  /** Makes room at the end, and returns where it begins. */
+  #grow(size: number): number {
+    const start = this.#length;
+    this.#length += size;
+    if (this.#length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    return start;
+  }
+}

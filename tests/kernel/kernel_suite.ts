@@ -1,0 +1,16 @@
+// What every implementation of `Kernel` must do, on the real kernel.
+import { addressSuite } from "./address_suite.ts";
+import { callSuite } from "./call_suite.ts";
+import type { TestedKernel } from "./kernels.ts";
+import { linkSuite } from "./link_suite.ts";
+import { netnsSuite } from "./netns_suite.ts";
+import { showSuite } from "./show_suite.ts";
+
+/** Registers all tests for one implementation. */
+export function kernelSuite(tested: TestedKernel): void {
+  linkSuite(tested);
+  addressSuite(tested);
+  showSuite(tested);
+  callSuite(tested);
+  netnsSuite(tested);
+}
