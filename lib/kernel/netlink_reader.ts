@@ -23,6 +23,8 @@ export interface NetlinkMessage {
   readonly end: number;
 }
 
+/** Bits in the type of an attribute that do not belong to its number. */
+const TYPE_FLAGS = NETLINK.NLA_F_NESTED | NETLINK.NLA_F_NET_BYTEORDER;
 const decoder = new TextDecoder();
 
 /** Reads the messages in a piece of memory; no read goes beyond it. */
@@ -65,7 +67,7 @@ export class NetlinkReader {
       if (length < NETLINK_SIZES.nlattr || length > left) {
         throw new NetlinkFormatError(`an attribute of ${length} bytes in ${left}`);
       }
-      const type = this.#view.getUint16(at + NETLINK_OFFSETS.nlattr.nla_type, true) & NETLINK.NLA_TYPE_MASK;
+      const type = this.#view.getUint16(at + NETLINK_OFFSETS.nlattr.nla_type, true) & ~TYPE_FLAGS;
       visit(type, at + NETLINK_SIZES.nlattr, at + length);
       at += aligned(length);
     }

@@ -1,0 +1,62 @@
+// A C program that prints the numbers and layouts that lib/kernel has written down, as the headers of the machine have them.
+import { ERRORS } from "../../lib/kernel/errno.ts";
+import { LIBC } from "../../lib/kernel/libc_constants.ts";
+import { LINK_TYPES } from "../../lib/kernel/link_type.ts";
+import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "../../lib/kernel/netlink_constants.ts";
+
+const HEADERS = [
+  "errno.h",
+  "fcntl.h",
+  "sched.h",
+  "stdio.h",
+  "stddef.h",
+  "string.h",
+  "sys/mount.h",
+  "sys/socket.h",
+  "linux/if.h",
+  "linux/if_arp.h",
+  "linux/if_link.h",
+  "linux/if_addr.h",
+  "linux/netlink.h",
+  "linux/nsfs.h",
+  "linux/rtnetlink.h",
+  "linux/veth.h",
+];
+
+/** Each line that the program must print. */
+export function expectedLines(): string[] {
+  const types = Object.entries(LINK_TYPES).map(([name, [number]]) => [name, number] as const);
+  return [
+    ...[...Object.entries(LIBC), ...Object.entries(NETLINK), ...types].map(([name, value]) =>
+      `${name} ${value}`
+    ),
+    ...Object.entries(NETLINK_SIZES).map(([name, size]) => `sizeof ${name} ${size}`),
+    ...Object.entries(NETLINK_OFFSETS).flatMap(([struct, members]) =>
+      Object.entries(members).map(([member, offset]) => `offset ${struct}.${member} ${offset}`)
+    ),
+    ...Object.entries(ERRORS).map(([number, [name, words]]) => `${name} ${number} ${words}`),
+    "little endian",
+  ];
+}
+
+/** The text of the program. */
+export function layoutProgram(): string {
+  const names = [...Object.keys(LIBC), ...Object.keys(NETLINK), ...Object.keys(LINK_TYPES)];
+  const lines = [
+    ...names.map((name) => `printf("${name} %lu\\n", (unsigned long)(${name}));`),
+    ...Object.keys(NETLINK_SIZES).map((name) => `printf("sizeof ${name} %zu\\n", sizeof(struct ${name}));`),
+    ...Object.entries(NETLINK_OFFSETS).flatMap(([struct, members]) =>
+      Object.keys(members).map((member) =>
+        `printf("offset ${struct}.${member} %zu\\n", offsetof(struct ${struct}, ${member}));`
+      )
+    ),
+    ...Object.values(ERRORS).map(([name]) => `printf("${name} %d %s\\n", ${name}, strerror(${name}));`),
+    'int one = 1; puts(*(char *)&one == 1 ? "little endian" : "big endian");',
+  ];
+  const includes = HEADERS.map((header) => `#include <${header}>`);
+  return ["#define _GNU_SOURCE", ...includes, "int main(void) {", ...lines, "return 0; }", ""].join("\n");
+}
+
+if (import.meta.main) {
+  console.log(Deno.args[0] === "--expected" ? expectedLines().join("\n") : layoutProgram());
+}
