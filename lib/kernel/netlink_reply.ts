@@ -25,6 +25,8 @@ export class NetlinkReply {
   readonly #visit: Visit;
   /** Whether the kernel changed what it listed while it did: entries may be missing, or there twice. */
   isInterrupted = false;
+  /** Whether nothing more of it can arrive. */
+  isComplete = false;
 
   constructor(sequence: number, end: ReplyEnd, visit: Visit) {
     this.#sequence = sequence;
@@ -44,9 +46,9 @@ export class NetlinkReply {
       // An answer to an earlier request of this socket, which was given up.
       if (message.sequence !== this.#sequence) continue;
       if ((message.flags & NETLINK.NLM_F_DUMP_INTR) !== 0) this.isInterrupted = true;
-      if (this.#take(message, reader)) return true;
+      if (this.#take(message, reader)) break;
     }
-    return false;
+    return this.isComplete;
   }
 
   #take(message: NetlinkMessage, reader: NetlinkReader): boolean {
@@ -57,9 +59,11 @@ export class NetlinkReply {
       case NETLINK.NLMSG_OVERRUN:
         throw new NetlinkFormatError("a part of it is lost");
       case NETLINK.NLMSG_ERROR:
+        this.isComplete = true;
         throwIfFailed(reader.i32(start, end), () => acknowledgementText(message, reader));
         return true;
       case NETLINK.NLMSG_DONE:
+        this.isComplete = true;
         // Old kernels send no number.
         if (end - start >= 4) {
           throwIfFailed(reader.i32(start, end), () => errorText(message, reader, start + 4));
@@ -67,7 +71,8 @@ export class NetlinkReply {
         return true;
     }
     this.#visit(message, reader);
-    return this.#end === "message";
+    this.isComplete = this.#end === "message";
+    return this.isComplete;
   }
 }
 

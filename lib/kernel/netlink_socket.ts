@@ -12,10 +12,19 @@ const RECEIVED_BYTES = 64 * 1024;
 const AT_ONCE_BYTES = 32 * 1024;
 /** A list that changes each time while it is made is not tried more often. */
 const MOST_LISTS = 20;
-/** What many answers shared is not worth more memory. */
+/** More messages of other processes than these fill what the kernel keeps for a socket. */
+const MOST_FORGED = 1_000;
+/** So many pieces of memory are kept for the next answers. */
 const MOST_BUFFERS = 4;
 
+/** A request that held this thread for longer than that waited for other processes. */
+const LONGEST_HERE_MS = 5;
+/** So long requests are then left to other threads, which costs a tenth of a millisecond each. */
+const BUSY_MS = 250;
+
 const buffers: Bytes[] = [];
+/** When the kernel was busy last. */
+const busyAt = new WeakMap<Libc, number>();
 
 /** A connection with the kernel. It stays in the namespace in which it was opened, wherever its calls run. */
 export class NetlinkSocket implements Disposable {
@@ -89,29 +98,30 @@ export class NetlinkSocket implements Disposable {
     const buffer = buffers.pop() ?? new Uint8Array(RECEIVED_BYTES);
     try {
       await this.#receive(buffer, reply);
-      this.#isSound = true;
       return reply;
-    } catch (error) {
-      // A refusal is a whole answer, unless it is that of a list.
-      this.#isSound = error instanceof NetlinkError && end !== "done";
-      throw error;
     } finally {
+      this.#isSound = reply.isComplete;
       if (buffers.length < MOST_BUFFERS) buffers.push(buffer);
     }
   }
 
   /** When this returns the kernel has done what was asked, and the answer, or its first part, has arrived. */
   async #send(bytes: Bytes, waits: boolean): Promise<void> {
-    // All changes of links take one lock of the kernel. Whatever is away holds it now and then.
-    if (waits || this.#libc.away > 0) {
+    // The whole machine has one lock for all of this. Whatever is away holds it now and then, and so do other processes.
+    const start = performance.now();
+    const isBusy = this.#libc.away > 0 || start - (busyAt.get(this.#libc) ?? -Infinity) < BUSY_MS;
+    if (waits || isBusy) {
       if (await this.#libc.sendAway(this.#fd, bytes, 0) >= 0) return;
       // The reason is known on the other thread only. Nothing was done, so the same may be said again.
     }
-    if (this.#libc.send(this.#fd, bytes, 0) < 0) throw failedCall(this.#libc.errno());
+    const sent = this.#libc.send(this.#fd, bytes, 0);
+    if (sent < 0) throw failedCall(this.#libc.errno());
+    const end = performance.now();
+    if (end - start > LONGEST_HERE_MS) busyAt.set(this.#libc, end);
   }
 
   async #receive(buffer: Bytes, reply: NetlinkReply): Promise<void> {
-    for (let received = 0;;) {
+    for (let received = 0, forged = 0; forged < MOST_FORGED;) {
       const flags = LIBC.MSG_DONTWAIT | LIBC.MSG_TRUNC;
       // The kernel makes the next part of a list while one is received, and may wait for that.
       const length = received < AT_ONCE_BYTES
@@ -125,9 +135,10 @@ export class NetlinkSocket implements Disposable {
       if (length > buffer.length) throw new NetlinkFormatError(`a part of ${length} bytes is cut off`);
       received += length;
       // With the right capability a process of the same namespace may write here too; the kernel is number 0.
-      if (this.#fromView.getUint32(NETLINK_OFFSETS.sockaddr_nl.nl_pid, true) !== 0) continue;
-      if (reply.read(buffer.subarray(0, length))) return;
+      if (this.#fromView.getUint32(NETLINK_OFFSETS.sockaddr_nl.nl_pid, true) !== 0) forged++;
+      else if (reply.read(buffer.subarray(0, length))) return;
     }
+    throw new NetlinkFormatError("other processes disturb it");
   }
 }
 

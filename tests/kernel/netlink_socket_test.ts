@@ -77,6 +77,19 @@ Deno.test("what others than the kernel send is not read, nor what answers anothe
   assertEquals(await listed(libc), { names: ["a"], begun: 1 });
 });
 
+Deno.test("a flood of what others send ends the wait for an answer", async () => {
+  const libc = answering((n) => [{ bytes: end(n), sender: 4711 }]);
+  const flood: Libc = {
+    ...libc,
+    recvfrom: (...args) => {
+      libc.send(4, new Uint8Array(16), 0);
+      return libc.recvfrom(...args);
+    },
+    recvfromAway: (...args) => Promise.resolve(flood.recvfrom(...args)),
+  };
+  await assertRejects(() => listed(flood), NetlinkFormatError);
+});
+
 Deno.test("a refusal has the words of its number, and the kernel's sentence if there is one", async () => {
   assertEquals(await refusal((n) => [{ bytes: acknowledgement(n, -17) }]), {
     errno: "EEXIST",
@@ -120,6 +133,26 @@ Deno.test("what may wait in the kernel is sent from another thread, and all else
   await change(spied(0), removeLink(1));
   await change(spied(1));
   assertEquals(sent, ["here", "away", "away"]);
+});
+
+Deno.test("while other processes keep the kernel busy, this thread does not wait for it", async () => {
+  const sent: string[] = [];
+  const libc = answering((n) => [{ bytes: acknowledgement(n, 0) }]);
+  const spied: Libc = {
+    ...libc,
+    send: (...args) => {
+      sent.push("here");
+      for (const start = performance.now(); performance.now() - start < 6;);
+      return libc.send(...args);
+    },
+    sendAway: (...args) => {
+      sent.push("away");
+      return libc.sendAway(...args);
+    },
+  };
+  await change(spied);
+  await change(spied);
+  assertEquals(sent, ["here", "away"]);
 });
 
 Deno.test("the reason why another thread could not send is found here", async () => {

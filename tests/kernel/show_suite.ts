@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { LinkInfo } from "../../lib/host/link_info.ts";
 import type { CreateVeth } from "../../lib/kernel/operation.ts";
 import type { TestedKernel } from "./kernels.ts";
-import { cidr, inside, linkByIp, linksByIp, MAC, sh, type World, worldTest } from "./world.ts";
+import { cidr, ipLines, linkByIp, linksByIp, MAC, sh, type World, worldTest } from "./world.ts";
 
 /** Links of many kinds, those that this kernel has; each may fail. */
 const KINDS = `
@@ -106,7 +106,7 @@ export function showSuite(tested: TestedKernel): void {
     const { kernel, host } = world;
     const count = 1_000;
     const lines = Array.from({ length: count / 2 }, (_, n) => `link add a${n} type veth peer name b${n}`);
-    await inside(host, "sh", "-c", 'printf "%s\\n" "$0" | ip -batch -', lines.join("\n"));
+    await ipLines(host, lines);
     const expected = await linksByIp(host, "link", "show");
     assertEquals(expected.length, count + 1);
     const shown = await Promise.all(

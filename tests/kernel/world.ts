@@ -84,6 +84,13 @@ export async function inside(netns: string, program: string, ...args: string[]):
   return stdout;
 }
 
+/** Runs lines of `ip` in a namespace. */
+export async function ipLines(netns: string, lines: readonly string[]): Promise<void> {
+  const request = { program: "ip", args: ["-batch", "-"], stdin: `${lines.join("\n")}\n` };
+  const { code, stderr } = await runInside(netns, request);
+  assertEquals(code, 0, stderr);
+}
+
 /** What `ip -j` prints in a namespace. */
 export async function ipJson(netns: string, ...args: string[]): Promise<Record<string, unknown>[]> {
   const text = await inside(netns, "ip", "-d", "-j", ...args);
