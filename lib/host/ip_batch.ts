@@ -31,9 +31,13 @@ export interface FailedLine {
 export class IpBatchError extends HostError {
   override readonly name = "IpBatchError";
 
-  /** `failed` is undefined if the batch failed before its first line, or if `ip` did not name the line. */
+  /**
+   * `failed` is undefined if the batch failed before its first line, or if `ip` did not name the line. `why` is the reason
+   * without what was tried.
+   */
   constructor(
     readonly failed: FailedLine | undefined,
+    readonly why: string,
     message: string,
     options: { code: number; stderr: string },
   ) {
@@ -135,17 +139,18 @@ function requestOf(
 
 /** `ip` prints the reasons first, then the number of the line. */
 function batchError({ code, stderr }: CommandOutcome, lines: readonly string[]): IpBatchError {
-  const words = stderr.split("\n").map((text) => text.trim()).filter((text) => text !== "");
-  const numbers = words.flatMap((text) => /^Command failed -:(\d+)$/.exec(text)?.[1] ?? []);
-  const reason = words.filter((text) => !text.startsWith("Command failed")).join("; ");
+  const printed = stderr.split("\n").map((text) => text.trim()).filter((text) => text !== "");
+  const numbers = printed.flatMap((text) => /^Command failed -:(\d+)$/.exec(text)?.[1] ?? []);
+  const reason = printed.filter((text) => !text.startsWith("Command failed")).join("; ");
   if (code === SYSCTL_FAILED || numbers[0] === undefined) {
-    const tried = code === SYSCTL_FAILED
-      ? "Cannot set a kernel parameter"
-      : `Cannot run ip on ${lines.length} lines`;
-    return new IpBatchError(undefined, `${tried}: ${reason || `exit code ${code}`}`, { code, stderr });
+    const words = reason || `exit code ${code}`;
+    const [why, tried] = code === SYSCTL_FAILED
+      ? [`a kernel parameter cannot be set: ${words}`, "Cannot set a kernel parameter"]
+      : [words, `Cannot run ip on ${lines.length} lines`];
+    return new IpBatchError(undefined, why, `${tried}: ${words}`, { code, stderr });
   }
   const index = Number(numbers[0]) - 1;
   const failed = { index, line: lines[index] ?? "", reason: reason || "no reason given" };
   const message = `Cannot run "ip ${failed.line}" (line ${index + 1} of ${lines.length}): ${failed.reason}`;
-  return new IpBatchError(failed, message, { code, stderr });
+  return new IpBatchError(failed, failed.reason, message, { code, stderr });
 }

@@ -1,0 +1,79 @@
+import type { RunCommand } from "../host/command.ts";
+import { ipBatchJson } from "../host/ip_batch.ts";
+import { ipJson } from "../host/ip_command.ts";
+import { createNetns, pinNetns, removeNetns } from "../host/netns.ts";
+import { asKernelError, readAnswers } from "./ip_answers.ts";
+import { ipLines, needsDetails, unwritableIn } from "./ip_lines.ts";
+import { type CreateNetns, type Kernel, KernelError, type KernelOptions } from "./kernel.ts";
+import type { Answers, Operation } from "./operation.ts";
+
+/**
+ * The network stack, through programs: one process for all operations of a call. Requires root, and `--allow-run=ip`, with
+ * `nsenter` for other namespaces, `sh` for kernel parameters, and `mount`, `umount` and `unshare` to make and remove
+ * namespaces.
+ */
+export class IpKernel implements Kernel {
+  readonly #run: RunCommand;
+
+  constructor(run: RunCommand) {
+    this.#run = run;
+  }
+
+  async apply<const T extends readonly Operation[]>(
+    operations: T,
+    options: KernelOptions = {},
+  ): Promise<Answers<T>> {
+    requireWritable(operations);
+    const lists = await this.#ask(operations, options).catch((error: unknown) => {
+      throw asKernelError(error, operations);
+    });
+    return readAnswers(operations, lists);
+  }
+
+  async createNetns(path: string, options: CreateNetns = {}): Promise<void> {
+    await createNetns(path, { ...options, run: this.#run });
+  }
+
+  async pinNetns(
+    source: number | string,
+    path: string,
+    { signal }: Pick<KernelOptions, "signal"> = {},
+  ): Promise<void> {
+    await pinNetns(source, path, { run: this.#run, signal });
+  }
+
+  async removeNetns(path: string, { signal }: Pick<KernelOptions, "signal"> = {}): Promise<boolean> {
+    return await removeNetns(path, { run: this.#run, signal });
+  }
+
+  /** Returns what `ip` prints for the operations, a list for each question. */
+  async #ask(
+    operations: readonly Operation[],
+    { netns, sysctls = [], signal }: KernelOptions,
+  ): Promise<readonly (readonly unknown[])[]> {
+    const lines = ipLines(operations);
+    const options = { netns, signal, run: this.#run };
+    const details = needsDetails(operations) ? ["-d"] as const : [];
+    const [line = ""] = lines;
+    const isList = operations.length === 1 && operations[0]?.kind === "show-links";
+    // It changes nothing, and so does without a process group of its own, which takes time to make.
+    if (isList && sysctls.length === 0) {
+      return [listIn(await ipJson([...details, ...line.split(" ")], options))];
+    }
+    return await ipBatchJson(lines, { ...options, sysctls, flags: [...details, "-json"] });
+  }
+}
+
+function listIn(shown: unknown): readonly unknown[] {
+  return Array.isArray(shown) ? shown : [];
+}
+
+/** Refuses what `ip` would misread, before any operation is carried out. */
+function requireWritable(operations: readonly Operation[]): void {
+  for (const [index, operation] of operations.entries()) {
+    const word = unwritableIn(operation);
+    if (word === undefined) continue;
+    const why = `ip does not accept the name ${JSON.stringify(word)}`;
+    throw new KernelError(index, why, "other", { operations });
+  }
+}

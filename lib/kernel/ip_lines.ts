@@ -1,0 +1,143 @@
+import { bitsOf, type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
+import type { AddRoute, CreateVeth, Operation, SetLink, SetPort, ShowLinks } from "./operation.ts";
+
+/** Characters that `ip -batch` interprets even inside quotes. */
+const UNWRITABLE = /["'\\#\p{Cc}]/u;
+
+/** Whether `ip -batch` takes a text as it is, between quotes if it has blanks. */
+export function isWritable(text: string): boolean {
+  return !UNWRITABLE.test(text);
+}
+
+/** Returns the first name, path or alias of an operation that `ip -batch` would not take as it is; undefined if there is none. */
+export function unwritableIn(operation: Operation): string | undefined {
+  const { names, texts } = wordsOf(operation);
+  return names.find((name) => name === "" || /\s/u.test(name) || !isWritable(name)) ??
+    texts.find((text) => !isWritable(text));
+}
+
+/** `names` are written as single words, `texts` between quotes. */
+function wordsOf(
+  operation: Operation,
+): { readonly names: readonly string[]; readonly texts: readonly string[] } {
+  switch (operation.kind) {
+    case "create-veth": {
+      const { name, mac, bridge, peer } = operation;
+      return { names: [name, mac, bridge, peer.name, peer.mac], texts: [peer.netns] };
+    }
+    case "create-bridge":
+      return { names: [operation.name, operation.mac], texts: [] };
+    case "set-link": {
+      const { name, mac, alias = "" } = operation;
+      return { names: mac === undefined ? [name] : [name, mac], texts: [alias] };
+    }
+    case "add-address":
+    case "remove-address":
+    case "add-route":
+      return { names: [operation.device], texts: [] };
+    case "show-links":
+      return { names: operation.bridge === undefined ? [] : [operation.bridge], texts: [] };
+    case "set-port":
+    case "remove-link":
+    case "show-link":
+      return { names: [operation.name], texts: [] };
+  }
+}
+
+/** Returns the line of `ip -batch` for each operation. All words of it have to be writable, see {@linkcode unwritableIn}. */
+export function ipLines(operations: readonly Operation[]): readonly string[] {
+  return operations.map((operation, index) => lineOf(operation, index === operations.length - 1));
+}
+
+function lineOf(operation: Operation, isLast: boolean): string {
+  switch (operation.kind) {
+    case "create-veth":
+      return vethLine(operation);
+    case "create-bridge":
+      return `link add name ${operation.name} address ${operation.mac}${mtuWords(operation.mtu)} type bridge`;
+    case "set-port":
+      return portLine(operation);
+    case "set-link":
+      return linkLine(operation);
+    case "remove-link":
+      return `link delete dev ${operation.name}`;
+    case "add-address": {
+      const { address, device, replace = false } = operation;
+      return `address ${replace ? "replace" : "add"} ${addressWords(address)} dev ${device}`;
+    }
+    case "remove-address":
+      return `address delete ${formatCidr(operation.address)} dev ${operation.device}`;
+    case "add-route":
+      return routeLine(operation);
+    case "show-link":
+      return `addr show dev ${operation.name}`;
+    case "show-links":
+      return linksLine(operation, isLast);
+  }
+}
+
+function vethLine({ name, mac, mtu, bridge, peer }: CreateVeth): string {
+  return `link add name ${name} address ${mac}${mtuWords(mtu)} master ${bridge} up type veth ` +
+    `peer name ${peer.name} address ${peer.mac}${mtuWords(mtu)} netns "${peer.netns}"`;
+}
+
+function mtuWords(mtu: number | undefined): string {
+  return mtu === undefined ? "" : ` mtu ${mtu}`;
+}
+
+function portLine({ name, hairpin, isolated }: SetPort): string {
+  return `link set dev ${name} type bridge_slave hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`;
+}
+
+function linkLine({ name, up, promiscuous, mac, alias }: SetLink): string {
+  return [
+    `link set dev ${name}`,
+    ...(up === undefined ? [] : [up ? "up" : "down"]),
+    ...(promiscuous === undefined ? [] : [`promisc ${onOff(promiscuous)}`]),
+    ...(mac === undefined ? [] : [`address ${mac}`]),
+    ...(alias === undefined ? [] : [`alias "${alias}"`]),
+  ].join(" ");
+}
+
+function onOff(on: boolean): string {
+  return on ? "on" : "off";
+}
+
+function addressWords(address: Cidr): string {
+  if (address.ip.family === 6) return `${formatCidr(address)} nodad`;
+  // A network that is too small has no broadcast address.
+  return address.prefix >= bitsOf(address.ip) - 1
+    ? formatCidr(address)
+    : `${formatCidr(address)} broadcast +`;
+}
+
+function routeLine({ device, dst, gateway, metric, table, scope, mtu, advmss }: AddRoute): string {
+  const given = { metric, table, scope, mtu, advmss };
+  return [
+    `route prepend ${formatCidr(networkOf(dst))}`,
+    ...(gateway === undefined ? [] : [`via ${formatIp(gateway)}`]),
+    `dev ${device}`,
+    ...Object.entries(given).flatMap(([word, value]) => value === undefined ? [] : [`${word} ${value}`]),
+  ].join(" ");
+}
+
+/** After `link show`, the same process handles addresses of the link layer only: then it has to be the last line. */
+function linksLine(operation: ShowLinks, isLast: boolean): string {
+  const { of, bridge, addresses = false } = operation;
+  return [
+    `${addresses || !isLast ? "addr" : "link"} show`,
+    ...(bridge === undefined ? [] : [`master ${bridge}`]),
+    ...(of === undefined ? [] : [`type ${of}`]),
+  ].join(" ");
+}
+
+/**
+ * Whether `ip` has to show details, the kinds of interfaces among them. They make the output six times as long, so a list
+ * does without them where all of its interfaces are of one kind, and with addresses, see {@linkcode ShowLinks}.
+ */
+export function needsDetails(operations: readonly Operation[]): boolean {
+  const [first] = operations;
+  const isAlone = operations.length === 1;
+  if (isAlone && first?.kind === "show-links") return first.of === undefined && first.addresses !== true;
+  return operations.some(({ kind }) => kind === "show-link" || kind === "show-links");
+}

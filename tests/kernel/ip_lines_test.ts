@@ -1,0 +1,164 @@
+import { assertEquals } from "@std/assert";
+import { parseCidr, parseIp } from "../../lib/cni/address.ts";
+import { ipLines, isWritable, needsDetails, unwritableIn } from "../../lib/kernel/ip_lines.ts";
+import type { CreateVeth, Operation } from "../../lib/kernel/operation.ts";
+
+const cidr = (text: string) => parseCidr(text)!;
+const ip = (text: string) => parseIp(text)!;
+const lineOf = (operation: Operation) => ipLines([operation])[0];
+
+const VETH: CreateVeth = {
+  kind: "create-veth",
+  name: "veth1",
+  mac: "02:00:00:00:00:01",
+  bridge: "br0",
+  peer: { name: "eth0", mac: "02:00:00:00:00:02", netns: "/run/netns/a b" },
+};
+
+Deno.test("a pair is one line, with the MTU at both ends and quotes around the path", () => {
+  assertEquals(
+    lineOf(VETH),
+    "link add name veth1 address 02:00:00:00:00:01 master br0 up type veth " +
+      'peer name eth0 address 02:00:00:00:00:02 netns "/run/netns/a b"',
+  );
+  assertEquals(
+    lineOf({ ...VETH, mtu: 1400 }),
+    "link add name veth1 address 02:00:00:00:00:01 mtu 1400 master br0 up type veth " +
+      'peer name eth0 address 02:00:00:00:00:02 mtu 1400 netns "/run/netns/a b"',
+  );
+});
+
+Deno.test("links are made, changed and removed by their names", () => {
+  const lines = ipLines([
+    { kind: "create-bridge", name: "br0", mac: "02:00:00:00:00:03" },
+    { kind: "create-bridge", name: "br0", mac: "02:00:00:00:00:03", mtu: 1400 },
+    { kind: "set-port", name: "veth1", hairpin: true, isolated: false },
+    { kind: "set-link", name: "br0", up: true, promiscuous: undefined },
+    { kind: "set-link", name: "br0", up: true, promiscuous: true },
+    { kind: "set-link", name: "br0", mac: "02:00:00:00:00:04", promiscuous: false, up: false, alias: "a b" },
+    { kind: "set-link", name: "br0", alias: "" },
+    { kind: "remove-link", name: "veth1" },
+  ]);
+  assertEquals(lines, [
+    "link add name br0 address 02:00:00:00:00:03 type bridge",
+    "link add name br0 address 02:00:00:00:00:03 mtu 1400 type bridge",
+    "link set dev veth1 type bridge_slave hairpin on isolated off",
+    "link set dev br0 up",
+    "link set dev br0 up promisc on",
+    'link set dev br0 down promisc off address 02:00:00:00:00:04 alias "a b"',
+    'link set dev br0 alias ""',
+    "link delete dev veth1",
+  ]);
+});
+
+Deno.test("an address has a broadcast address where there is room for one, and is usable at once", () => {
+  const added = (text: string) => lineOf({ kind: "add-address", device: "eth0", address: cidr(text) });
+  assertEquals(["10.1.0.2/24", "10.1.0.2/30", "10.1.0.2/31", "10.1.0.2/32", "fd00::2/64"].map(added), [
+    "address add 10.1.0.2/24 broadcast + dev eth0",
+    "address add 10.1.0.2/30 broadcast + dev eth0",
+    "address add 10.1.0.2/31 dev eth0",
+    "address add 10.1.0.2/32 dev eth0",
+    "address add fd00::2/64 nodad dev eth0",
+  ]);
+  assertEquals(
+    ipLines([
+      { kind: "add-address", device: "br0", address: cidr("10.1.0.1/24"), replace: true },
+      { kind: "remove-address", device: "br0", address: cidr("10.1.0.1/24") },
+    ]),
+    ["address replace 10.1.0.1/24 broadcast + dev br0", "address delete 10.1.0.1/24 dev br0"],
+  );
+});
+
+Deno.test("a route has the words for what is given, zero among them, and the bits of its prefix only", () => {
+  const device = "eth0";
+  assertEquals(
+    ipLines([
+      { kind: "add-route", device, dst: cidr("10.2.3.4/16") },
+      { kind: "add-route", device, dst: cidr("::/0"), gateway: ip("fd00::1") },
+      {
+        kind: "add-route",
+        device,
+        dst: cidr("0.0.0.0/0"),
+        gateway: ip("10.1.0.1"),
+        metric: 5,
+        table: 100,
+        scope: 0,
+        mtu: 1400,
+        advmss: 1300,
+      },
+    ]),
+    [
+      "route prepend 10.2.0.0/16 dev eth0",
+      "route prepend ::/0 via fd00::1 dev eth0",
+      "route prepend 0.0.0.0/0 via 10.1.0.1 dev eth0 metric 5 table 100 scope 0 mtu 1400 advmss 1300",
+    ],
+  );
+});
+
+Deno.test("links without addresses are shown in the last line only: later lines would show no addresses", () => {
+  assertEquals(
+    ipLines([
+      { kind: "show-link", name: "eth0" },
+      { kind: "show-links", of: "veth" },
+      { kind: "show-links", bridge: "br0", addresses: true },
+      { kind: "show-links", bridge: "br0", of: "veth" },
+    ]),
+    [
+      "addr show dev eth0",
+      "addr show type veth",
+      "addr show master br0",
+      "link show master br0 type veth",
+    ],
+  );
+  assertEquals(lineOf({ kind: "show-links" }), "link show");
+  assertEquals(lineOf({ kind: "show-links", addresses: true }), "addr show");
+});
+
+Deno.test("details are shown, except in a list that has the kind of its links or their addresses", () => {
+  const veths = { kind: "show-links", of: "veth" } as const;
+  const wanted: readonly [readonly Operation[], boolean][] = [
+    [[{ kind: "show-link", name: "lo" }], true],
+    [[{ kind: "show-links" }], true],
+    [[{ kind: "show-links", bridge: "br0" }], true],
+    [[veths], false],
+    [[{ kind: "show-links", addresses: true }], false],
+    // Then it is not `ip link` that shows them, and `ip addr` shows aliases among the details only.
+    [[veths, { kind: "remove-link", name: "eth0" }], true],
+    [[{ kind: "remove-link", name: "eth0" }], false],
+    [[], false],
+  ];
+  assertEquals(wanted.map(([operations]) => needsDetails(operations)), wanted.map(([, details]) => details));
+});
+
+Deno.test("words that ip would misread are found, wherever they are", () => {
+  for (const bad of ['a"b', "a'b", "a\\b", "a#b", "a\nb", "a\u007fb"]) {
+    assertEquals(isWritable(bad), false, JSON.stringify(bad));
+    const operations: readonly Operation[] = [
+      { ...VETH, name: bad },
+      { ...VETH, bridge: bad },
+      { ...VETH, peer: { ...VETH.peer, name: bad } },
+      { ...VETH, peer: { ...VETH.peer, netns: bad } },
+      { kind: "create-bridge", name: bad, mac: "02:00:00:00:00:03" },
+      { kind: "set-port", name: bad, hairpin: false, isolated: false },
+      { kind: "set-link", name: bad },
+      { kind: "set-link", name: "eth0", mac: bad },
+      { kind: "set-link", name: "eth0", alias: bad },
+      { kind: "remove-link", name: bad },
+      { kind: "add-address", device: bad, address: cidr("10.1.0.2/24") },
+      { kind: "remove-address", device: bad, address: cidr("10.1.0.2/24") },
+      { kind: "add-route", device: bad, dst: cidr("10.1.0.0/24") },
+      { kind: "show-link", name: bad },
+      { kind: "show-links", bridge: bad },
+    ];
+    for (const operation of operations) assertEquals(unwritableIn(operation), bad, operation.kind);
+  }
+});
+
+Deno.test("a name has neither blanks nor no characters, but a path and an alias may", () => {
+  assertEquals(unwritableIn(VETH), undefined);
+  assertEquals(unwritableIn({ kind: "set-link", name: "eth0", alias: "two words" }), undefined);
+  assertEquals(unwritableIn({ kind: "set-link", name: "eth0", alias: "" }), undefined);
+  assertEquals(unwritableIn({ kind: "remove-link", name: "two words" }), "two words");
+  assertEquals(unwritableIn({ kind: "remove-link", name: "" }), "");
+  assertEquals(unwritableIn({ kind: "show-links" }), undefined);
+});
