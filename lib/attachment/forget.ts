@@ -4,7 +4,7 @@ import { isArray, isObject, type Json, type JsonObject } from "../cni/json.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
-import { showLinks } from "../host/link_info.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Logger } from "../host/log.ts";
 import type {
   AttachmentKey,
@@ -259,7 +259,7 @@ async function linksLeft(result: JsonObject | undefined, run: RunCommand): Promi
   );
   if (named.length === 0) return [];
   try {
-    const links = await showLinks(["-details", "link", "show"], { run });
+    const [links] = await kernelFor(run).apply([{ kind: "show-links" }]);
     return links.filter(({ name, kind }) => named.includes(name) && kind !== "bridge").map(({ name }) =>
       name
     );

@@ -3,10 +3,11 @@ import { keepsLinks } from "../cni/existing_link.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import type { RunCommand } from "../host/command.ts";
-import { ipJson } from "../host/ip_command.ts";
-import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
+import { describeLink, type LinkInfo } from "../host/link_info.ts";
 import type { Logger } from "../host/log.ts";
-import { existingHostVeths, type HostVeth, hostVethPeers, removeHostVeths } from "../host/veth.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
+import { existingHostVeths, type HostVeth, hostVethPeers, removeHostVeths } from "../kernel/veth.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 
@@ -43,10 +44,11 @@ export class HostEnds {
     const [first] = list.plugins;
     if (first === undefined || ends.length === 0) return [];
     if ((await runner.locate(first.type, first.json)).kind === "builtin") return [];
-    const existing = await existingHostVeths(ends, { run, signal });
+    const kernel = kernelFor(run);
+    const existing = await existingHostVeths(kernel, ends, { signal });
     for (const name of existing) {
       // The link may disappear by itself meanwhile.
-      await ipJson(["link", "set", "dev", name, "down"], { run, signal }).catch(() => {});
+      await kernel.apply([{ kind: "set-link", name, up: false }], { signal }).catch(() => {});
     }
     return ends.filter(({ name }) => existing.includes(name));
   }
@@ -83,15 +85,15 @@ export class HostEnds {
     added: JsonObject | undefined,
     signal: AbortSignal,
   ): Promise<LinkInfo | undefined> {
-    const { run } = this.#options;
+    const kernel = kernelFor(this.#options.run);
     const { interfaces = [] } = readable(added);
     const own = interfaces.find(({ name, sandbox = "" }) => name === ifName && sandbox !== "");
     if (netns === "" || own === undefined || keepsLinks(list) || await this.#isBuiltin(list)) {
       return undefined;
     }
-    const found = await findLink(ifName, { netns, run, signal });
+    const found = await findLink(kernel, ifName, { netns, signal });
     if (found === undefined) return undefined;
-    const peers = await hostVethPeers(hostEndsOf(added), { run, signal });
+    const peers = await hostVethPeers(kernel, hostEndsOf(added), { signal });
     const isOwn = peers.length > 0
       ? peers.some(({ peerIndex }) => peerIndex === undefined || peerIndex === found.index)
       : (own.mac ?? "") === "" || found.mac === "" || own.mac?.toLowerCase() === found.mac.toLowerCase();
@@ -108,7 +110,7 @@ export class HostEnds {
 
   /** Removes the host ends that the plugin left, and returns their names. */
   async remove(ends: readonly HostVeth[], signal: AbortSignal): Promise<readonly string[]> {
-    return await removeHostVeths(ends, { run: this.#options.run, signal });
+    return await removeHostVeths(kernelFor(this.#options.run), ends, { signal });
   }
 }
 

@@ -3,9 +3,11 @@ import { CniError, type CniErrorOptions } from "../cni/error.ts";
 import { EXISTING_LINK, isForExistingLink, keepsLinks } from "../cni/existing_link.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
-import { describeLink, findLink, type LinkInfo } from "../host/link_info.ts";
+import { describeLink, type LinkInfo } from "../host/link_info.ts";
 import type { Logger } from "../host/log.ts";
 import { netnsId, sameNetns } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
@@ -156,7 +158,7 @@ export class InterfaceGuard {
   ): Promise<LinkInfo | undefined> {
     const { netnsGuard, run } = this.#options;
     const place = await netnsGuard.isOwn(netns) ? {} : { netns };
-    return await findLink(ifName, { ...place, run, signal });
+    return await findLink(kernelFor(run), ifName, { ...place, signal });
   }
 }
 

@@ -6,9 +6,10 @@ import type { JsonObject } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { bootId } from "../host/boot.ts";
 import type { RunCommand } from "../host/command.ts";
-import { showLinks } from "../host/link_info.ts";
 import { identityOf, isSameIdentity } from "../host/netns_identity.ts";
-import type { HostVeth } from "../host/veth.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
+import type { HostVeth } from "../kernel/veth.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
@@ -186,8 +187,8 @@ export class Removal {
     const { netns } = await this.#targetOf(record);
     if (netns === "") return false;
     try {
-      const links = await showLinks(["link", "show"], { netns, run: this.#options.run });
-      return links.some(({ name }) => name === record.ifName);
+      const found = await findLink(kernelFor(this.#options.run), record.ifName, { netns });
+      return found?.name === record.ifName;
     } catch {
       return true;
     }

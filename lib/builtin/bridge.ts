@@ -2,9 +2,12 @@ import { compareIp, type Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
-import { ipBatchJson } from "../host/ip_batch.ts";
-import { type LinkInfo, parseLinks } from "../host/link_info.ts";
+import type { LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { isWritable } from "../kernel/ip_lines.ts";
+import { linksByAlias, removeLink } from "../kernel/links.ts";
+import type { SetLink } from "../kernel/operation.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { all } from "./all.ts";
@@ -14,13 +17,13 @@ import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridg
 import { removePair } from "./bridge_pair.ts";
 import {
   type AddressPlan,
-  bridgeAddressLines,
-  containerLines,
+  bridgeAddressOperations,
+  containerOperations,
   containerSysctls,
   forwardingSysctls,
   planAddresses,
 } from "./bridge_plan.ts";
-import { addPort, type BridgePort, cidrsOf, linksByAlias, removeLink, waitForPort } from "./bridge_port.ts";
+import { addPort, type BridgePort, cidrsOf, waitForPort } from "./bridge_port.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
 import type { Host } from "./host.ts";
 import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
@@ -38,9 +41,6 @@ export const bridge: Plugin = {
   verbs: { ADD: add, CHECK: check, DEL: del, STATUS: status, GC: gc },
 };
 
-/** Characters that `ip -batch` interprets even inside quotes. */
-const UNWRITABLE = /["'\\#\p{Cc}]/u;
-
 /**
  * Makes the pair first, then gets the address: an IPAM plugin such as dhcp requests one through the interface. If the call
  * fails, it undoes everything except the bridge and its addresses, because other containers may use them already.
@@ -50,7 +50,7 @@ async function add(request: PluginRequest): Promise<Result> {
   const config = readBridgeConfig(request.config, request.args);
   const { ifName, netns } = request;
   for (const word of [ifName, netns, config.bridge]) {
-    if (UNWRITABLE.test(word)) {
+    if (!isWritable(word)) {
       throw new CniError(
         "usage",
         `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not accept`,
@@ -70,7 +70,7 @@ async function add(request: PluginRequest): Promise<Result> {
   try {
     const comment = await attachmentComment(tagged(request));
     const port = await addHeldPort(request, config, comment);
-    undo.push("the interface", (signal) => removeLink({ run: request.run, signal }, port.hostName));
+    undo.push("the interface", (signal) => removeLink(kernelFor(request.run), port.hostName, { signal }));
     const attaching = { request, config, port };
     return await (config.ipamType === "" ? addLayer2(attaching) : addLayer3(attaching, undo));
   } catch (error) {
@@ -98,9 +98,8 @@ interface Attaching {
 
 async function addLayer2(attaching: Attaching): Promise<Result> {
   const { request, config } = attaching;
-  const host = hostOf(request);
-  const { netns, ifName } = request;
-  await ipBatchJson([`link set dev ${ifName} up`], { ...host, netns });
+  const { netns, ifName, run, signal } = request;
+  await kernelFor(run).apply([{ kind: "set-link", name: ifName, up: true }], { netns, signal });
   return {
     cniVersion: CURRENT_VERSION,
     interfaces: await finishHost(attaching, undefined),
@@ -110,14 +109,14 @@ async function addLayer2(attaching: Attaching): Promise<Result> {
 
 async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const { request, config } = attaching;
-  const { netns, ifName } = request;
+  const { netns, ifName, run, signal } = request;
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
   undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
   const ipam = await request.delegate(config.ipamType, request.config, "ADD");
   if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
   const plan = planAddresses(ipam, config);
-  const inContainer = ipBatchJson(containerLines(ifName, plan), {
-    ...hostOf(request),
+  const inContainer = kernelFor(run).apply(containerOperations(ifName, plan), {
+    signal,
     netns,
     sysctls: containerSysctls(ifName, plan.addresses),
   });
@@ -152,24 +151,25 @@ async function finishHost(
 ): Promise<NonNullable<Result["interfaces"]>> {
   const host = hostOf(request);
   const needed = plan?.bridgeAddresses ?? [];
-  const addressLines = bridgeAddressLines(config, cidrsOf(port.bridge), needed);
+  const addressing = bridgeAddressOperations(config, cidrsOf(port.bridge), needed);
   // A MAC address that was set explicitly does not change with the ports; else neighbours would lose the gateway.
-  const pinned = addressLines.length === 0
+  const pinned: readonly SetLink[] = addressing.length === 0
     ? []
-    : [`link set dev ${config.bridge} address ${port.bridge.mac}`];
+    : [{ kind: "set-link", name: config.bridge, mac: port.bridge.mac }];
   const ownRoutes = [config.bridge, port.hostName].map((name) => ({
     name: `net/ipv6/conf/${name}/accept_ra`,
     value: "0" as const,
   }));
-  const lines = [
-    ...addressLines,
+  const operations = [
+    ...addressing,
     ...pinned,
-    `link show dev ${config.bridge}`,
-    `link show dev ${port.hostName}`,
-  ];
+    { kind: "show-link", name: config.bridge },
+    { kind: "show-link", name: port.hostName },
+  ] as const;
   const sysctls = [...ownRoutes, ...forwardingSysctls(needed)];
-  const shown = await ipBatchJson(lines, { ...host, sysctls });
-  const [bridge, hostEnd] = [parseLinks(shown[0])[0], parseLinks(shown[1])[0]];
+  const answers = await kernelFor(host.run).apply(operations, { signal: host.signal, sysctls });
+  // From the end: the number of changes before the questions varies.
+  const [bridge, hostEnd] = answers.slice(-2);
   const veth = await waitForPort(host, hostEnd, port.hostName);
   requireSettings(config, bridge, veth);
   return [
@@ -228,13 +228,14 @@ async function status(request: PluginRequest): Promise<void> {
 async function gc(request: PluginRequest): Promise<void> {
   const { ipamType, ipMasq } = readBridgeTeardown(request.config);
   const host = hostOf(request);
+  const kernel = kernelFor(host.run);
   const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
   const ours = `${await networkTag(request.name)}-`;
   const keep = await Promise.all(valid.map(attachmentTag));
   const isStale = (alias: string) => alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag));
-  for (const name of await linksByAlias(host, isStale)) {
+  for (const name of await linksByAlias(kernel, isStale, host)) {
     request.log(`bridge: removed ${name}, which no attachment holds`);
-    await removeLink(host, name);
+    await removeLink(kernel, name, host);
   }
   if (ipMasq && ipamType !== "") {
     const isStale = staleAddresses(request.name, request.config, valid);

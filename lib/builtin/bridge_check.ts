@@ -13,9 +13,11 @@ import type { Interface, Result, Route } from "../cni/result.ts";
 import { IpBatchError, ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
-import { cidrsOf, showLink } from "./bridge_port.ts";
+import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 
 interface FoundRoute {
@@ -60,7 +62,8 @@ interface Expected {
 async function checkLinks(host: Host, config: BridgeConfig, expected: Expected): Promise<void> {
   const { bridge, container, ports, prevResult, netns } = expected;
   const { name: ifName } = container;
-  const outside = await Promise.all([bridge, ...ports].map(({ name }) => showLink(host, name)));
+  const kernel = kernelFor(host.run);
+  const outside = await Promise.all([bridge, ...ports].map(({ name }) => findLink(kernel, name, host)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");
   if (bridgeLink?.isPromiscuous !== config.promiscMode) {

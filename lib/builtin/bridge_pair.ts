@@ -1,8 +1,9 @@
 import { nsProblem } from "../host/netns.ts";
-import { type HostVeth, removeHostVeths } from "../host/veth.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink, linksByAlias, removeLink, vethsOfHost } from "../kernel/links.ts";
+import { type HostVeth, removeHostVeths } from "../kernel/veth.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { attachmentTag, isTag } from "./attachment_tag.ts";
-import { linksByAlias, removeLink, showLink, vethsOfHost } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 
 /**
@@ -15,19 +16,21 @@ import type { Host } from "./host.ts";
  */
 export async function removePair(host: Host, bridge: string, request: PluginRequest): Promise<void> {
   const { name: network, containerId, ifName, netns } = request;
+  const { signal } = host;
+  const kernel = kernelFor(host.run);
   const tag = await attachmentTag({ network, containerId, ifName });
-  const tagged = await linksByAlias(host, (alias) => alias.startsWith(tag));
-  for (const name of tagged) await removeLink(host, name);
-  const recorded = tagged.length > 0 ? [] : await removeHostVeths(hostEnds(request), host);
+  const tagged = await linksByAlias(kernel, (alias) => alias.startsWith(tag), { signal });
+  for (const name of tagged) await removeLink(kernel, name, { signal });
+  const recorded = tagged.length > 0 ? [] : await removeHostVeths(kernel, hostEnds(request), { signal });
   if (tagged.length + recorded.length > 0 || netns === "" || await nsProblem(netns) !== undefined) return;
-  const inside = await showLink(host, ifName, netns);
+  const inside = await findLink(kernel, ifName, { netns, signal });
   if (inside === undefined) return;
-  const port = (await vethsOfHost(host)).find(({ index, peerIndex, master, alias }) =>
+  const port = (await vethsOfHost(kernel, { signal })).find(({ index, peerIndex, master, alias }) =>
     bridge !== "" && inside.kind === "veth" && inside.peerIndex === index && peerIndex === inside.index &&
     master === bridge &&
     !isTag(alias)
   );
-  if (port !== undefined) await removeLink(host, port.name);
+  if (port !== undefined) await removeLink(kernel, port.name, { signal });
   else request.log(`bridge: "${ifName}" is left as it is: it is not the other end of a port of "${bridge}"`);
 }
 

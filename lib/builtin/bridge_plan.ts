@@ -1,5 +1,4 @@
 import {
-  bitsOf,
   type Cidr,
   contains,
   formatCidr,
@@ -11,6 +10,7 @@ import {
 } from "../cni/address.ts";
 import type { IpConfig, Result, Route } from "../cni/result.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
+import type { AddRoute, Change } from "../kernel/operation.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 
 /** The addresses and routes of the container and the bridge, made from the result of the IPAM plugin. */
@@ -92,51 +92,45 @@ export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sy
   ];
 }
 
-/** Returns the lines for `ip` that give the interface of the container its addresses and routes. */
-export function containerLines(ifName: string, plan: AddressPlan): string[] {
+/** Returns the operations that give the interface of the container its addresses and routes. */
+export function containerOperations(ifName: string, plan: AddressPlan): Change[] {
   const gateways = plan.ips.flatMap(({ gateway }) => gateway === undefined ? [] : [needIp(gateway)]);
   return [
-    ...plan.addresses.map((address) => `address add ${addressWords(address)} dev ${ifName}`),
-    `link set dev ${ifName} up`,
-    ...plan.routes.map((route) => `route prepend ${routeWords(route, ifName, gateways)}`),
+    ...plan.addresses.map((address) => ({ kind: "add-address", device: ifName, address }) as const),
+    { kind: "set-link", name: ifName, up: true },
+    ...plan.routes.map((route) => routeOperation(route, ifName, gateways)),
   ];
 }
 
-function addressWords(address: Cidr): string {
-  if (address.ip.family === 6) return `${formatCidr(address)} nodad`;
-  // A network that is too small has no broadcast address.
-  return address.prefix >= bitsOf(address.ip) - 1
-    ? formatCidr(address)
-    : `${formatCidr(address)} broadcast +`;
-}
-
 /** A route without next hop goes through the first gateway of its family. */
-function routeWords(route: Route, ifName: string, gateways: readonly Ip[]): string {
+function routeOperation(route: Route, ifName: string, gateways: readonly Ip[]): AddRoute {
   const dst = needCidr(route.dst);
   const given = route.gw === undefined ? undefined : needIp(route.gw);
-  const via = given ?? gateways.find(({ family }) => family === dst.ip.family);
-  return [
-    formatCidr(networkOf(dst)),
-    ...(via === undefined ? [] : [`via ${formatIp(via)}`]),
-    `dev ${ifName}`,
-    ...(route.priority ? [`metric ${route.priority}`] : []),
-    ...(route.table === undefined ? [] : [`table ${route.table}`]),
-    ...(route.scope === undefined ? [] : [`scope ${route.scope}`]),
-    ...(route.mtu ? [`mtu ${route.mtu}`] : []),
-    ...(route.advmss ? [`advmss ${route.advmss}`] : []),
-  ].join(" ");
+  const { priority, table, scope, mtu, advmss } = route;
+  return {
+    kind: "add-route",
+    device: ifName,
+    dst,
+    gateway: given ?? gateways.find(({ family }) => family === dst.ip.family),
+    metric: priority || undefined,
+    table,
+    scope,
+    mtu: mtu || undefined,
+    advmss: advmss || undefined,
+  };
 }
 
 /**
- * Returns the lines for `ip` that give the bridge its missing addresses. Another address is a conflict if it is IPv4 or of an
+ * Returns the operations that give the bridge its missing addresses. Another address is a conflict if it is IPv4 or of an
  * overlapping network; it is removed only with `forceAddress`.
  */
-export function bridgeAddressLines(
+export function bridgeAddressOperations(
   config: BridgeConfig,
   present: readonly Cidr[],
   needed: readonly Cidr[],
-): string[] {
-  const lines: string[] = [];
+): Change[] {
+  const operations: Change[] = [];
+  const device = config.bridge;
   for (const address of needed) {
     const text = formatCidr(address);
     if (present.some((other) => formatCidr(other) === text)) continue;
@@ -147,12 +141,12 @@ export function bridgeAddressLines(
             "forceAddress would replace it",
         );
       }
-      lines.push(`address delete ${formatCidr(other)} dev ${config.bridge}`);
+      operations.push({ kind: "remove-address", device, address: other });
     }
     // Replace, not add: several first containers of a bridge may all find the address missing.
-    lines.push(`address replace ${addressWords(address)} dev ${config.bridge}`);
+    operations.push({ kind: "add-address", device, address, replace: true });
   }
-  return lines;
+  return operations;
 }
 
 function conflicts(other: Cidr, address: Cidr): boolean {

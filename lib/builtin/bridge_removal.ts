@@ -1,6 +1,6 @@
-import { ipBatchJson, objectsIn } from "../host/ip_batch.ts";
 import { type Lock, lockFile } from "../host/lock.ts";
-import { removeLink, showLink } from "./bridge_port.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink, removeLink } from "../kernel/links.ts";
 import type { Host } from "./host.ts";
 
 /**
@@ -12,15 +12,17 @@ export async function holdBridge(bridge: string, signal: AbortSignal): Promise<L
 }
 
 /**
- * Removes the bridge if it has no port. `ip` shows the ports, not /sys: /sys shows the namespace in which it was mounted,
+ * Removes the bridge if it has no port. The kernel is asked for the ports, not /sys: /sys shows the namespace in which it was mounted,
  * which may not be the one of this process.
  */
 export async function removeEmptyBridge(host: Host, bridge: string): Promise<void> {
-  using lock = await lockFile(lockPath(bridge), { signal: host.signal });
-  if ((await showLink(host, bridge))?.kind === "bridge") {
-    const [ports] = await ipBatchJson([`link show master ${bridge}`], host);
-    if (objectsIn(ports).length > 0) return;
-    await removeLink(host, bridge);
+  const { signal } = host;
+  const kernel = kernelFor(host.run);
+  using lock = await lockFile(lockPath(bridge), { signal });
+  if ((await findLink(kernel, bridge, { signal }))?.kind === "bridge") {
+    const [ports] = await kernel.apply([{ kind: "show-links", bridge }], { signal });
+    if (ports.length > 0) return;
+    await removeLink(kernel, bridge, { signal });
   }
   await lock.remove();
 }

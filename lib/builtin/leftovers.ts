@@ -2,9 +2,10 @@ import { formatIp } from "../cni/address.ts";
 import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink, linksByAlias, removeLink } from "../kernel/links.ts";
 import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
-import { linksByAlias, removeLink, showLink } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 import { keptAddresses, storeDirs } from "./kept_addresses.ts";
 import { removeMasquerade } from "./masquerade.ts";
@@ -80,16 +81,17 @@ async function freeLinks(
   { freed }: Report,
 ): Promise<void> {
   const tag = await attachmentTag(attachment);
-  for (const name of await linksByAlias(host, (alias) => alias.startsWith(tag))) {
-    if (!dryRun) await removeLink(host, name);
+  const kernel = kernelFor(host.run);
+  for (const name of await linksByAlias(kernel, (alias) => alias.startsWith(tag), host)) {
+    if (!dryRun) await removeLink(kernel, name, { signal: host.signal });
     freed.push(`the interface ${name} on the host`);
   }
 }
 
 /** Whether the interface is in the namespace; true if that cannot be checked. */
-async function hasLink(host: Host, netns: string, ifName: string): Promise<boolean> {
+async function hasLink({ run, signal }: Host, netns: string, ifName: string): Promise<boolean> {
   try {
-    return await showLink(host, ifName, netns) !== undefined;
+    return await findLink(kernelFor(run), ifName, { netns, signal }) !== undefined;
   } catch {
     return true;
   }

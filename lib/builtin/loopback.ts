@@ -3,9 +3,8 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { findForeignAddress } from "../cni/loopback_address.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
-import { ipBatchJson } from "../host/ip_batch.ts";
-import { parseLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 
 /** Brings up `lo` in the namespace of the container. The interface is always `lo`, whatever name the request has. */
@@ -19,9 +18,12 @@ export const loopback: Plugin = {
 async function add(request: PluginRequest): Promise<Result> {
   const { prevResult, netns, run, signal } = request;
   await requireNetns(netns);
-  const lines = ["link set dev lo up", "address show dev lo"];
-  const [shown] = await ipBatchJson(lines, { run, signal, netns });
-  const addresses = parseLinks(shown)[0]?.addresses.map(({ address }) => address) ?? [];
+  const operations = [
+    { kind: "set-link", name: "lo", up: true },
+    { kind: "show-link", name: "lo" },
+  ] as const;
+  const [, lo] = await kernelFor(run).apply(operations, { signal, netns });
+  const addresses = lo.addresses.map(({ address }) => address);
   const foreign = findForeignAddress(addresses);
   if (foreign !== undefined) {
     throw new Error(`loopback interface found with non-loopback address "${foreign}"`);
@@ -39,14 +41,14 @@ async function add(request: PluginRequest): Promise<Result> {
 
 async function check({ netns, run, signal }: PluginRequest): Promise<void> {
   await requireNetns(netns);
-  const [shown] = await ipBatchJson(["link show dev lo"], { run, signal, netns });
-  if (parseLinks(shown)[0]?.isUp !== true) throw new CniError("not-found", "loopback interface is down");
+  const [lo] = await kernelFor(run).apply([{ kind: "show-link", name: "lo" }], { signal, netns });
+  if (!lo.isUp) throw new CniError("not-found", "loopback interface is down");
 }
 
 /** Does nothing if the namespace is gone: `lo` is gone with it. */
 async function del({ netns, run, signal }: PluginRequest): Promise<void> {
   if (netns === "" || await nsProblem(netns) !== undefined) return;
-  await ipBatchJson(["link set dev lo down"], { run, signal, netns });
+  await kernelFor(run).apply([{ kind: "set-link", name: "lo", up: false }], { signal, netns });
 }
 
 async function requireNetns(netns: string): Promise<void> {

@@ -1,5 +1,4 @@
 import { objectsIn } from "./ip_batch.ts";
-import { ipJson, type IpOptions } from "./ip_command.ts";
 
 /** A network interface as `ip -json` shows it; which facts it shows depends on the command and its flags. */
 export interface LinkInfo {
@@ -63,31 +62,6 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
       local === undefined ? [] : [{ address: `${local}/${prefixlen}`, scope }]
     ),
   };
-}
-
-/**
- * Returns the interfaces that `ip -j` shows for these arguments.
- *
- * Requires `--allow-run=ip`, and root and `nsenter` with `netns`.
- *
- * @throws {HostError} If `ip` fails or does not print JSON.
- */
-export async function showLinks(
-  args: readonly string[],
-  options: IpOptions = {},
-): Promise<readonly LinkInfo[]> {
-  return parseLinks(await ipJson(args, options));
-}
-
-/**
- * Returns the interface with this name; alternative names count too.
- *
- * Requires `--allow-run=ip`, and root and `nsenter` with `netns`.
- */
-export async function findLink(name: string, options: IpOptions = {}): Promise<LinkInfo | undefined> {
-  // All of them: `ip link show dev` fails in the same way for a missing interface and for every other problem.
-  const links = await showLinks(["-d", "link", "show"], options);
-  return links.find((link) => link.name === name || link.altNames.includes(name));
 }
 
 /** Describes what an interface is, with its article, as in "a veth" or "a physical link"; needs `ip -d`. */

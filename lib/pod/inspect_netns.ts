@@ -1,7 +1,8 @@
 import { findForeignAddress } from "../cni/loopback_address.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { type LinkAddress, type LinkInfo, showLinks } from "../host/link_info.ts";
+import type { LinkAddress, LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { LoopbackOptions } from "./loopback.ts";
 
 /** An interface of a pod as the kernel shows it. */
@@ -24,7 +25,7 @@ export interface NetnsLinks {
 }
 
 /**
- * Returns the interfaces of a namespace, with one process.
+ * Returns the interfaces of a namespace.
  *
  * Requires root, `--allow-read`, `--allow-run=nsenter`.
  *
@@ -40,7 +41,8 @@ export async function inspectNetns(netns: string, { run, signal }: LoopbackOptio
   const missing = await gone();
   if (missing !== undefined) return missing;
   try {
-    const links = await showLinks(["addr", "show"], { netns, run, signal });
+    const question = { kind: "show-links", addresses: true } as const;
+    const [links] = await kernelFor(run).apply([question], { netns, signal });
     return { problem: loopbackProblem(links), links: links.map(asPodLink) };
   } catch (error) {
     const now = signal?.aborted ? undefined : await gone();

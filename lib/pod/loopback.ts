@@ -1,11 +1,10 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { findForeignAddress } from "../cni/loopback_address.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { HostError, type RunCommand } from "../host/command.ts";
-import { ipBatchJson } from "../host/ip_batch.ts";
-import type { IpOptions } from "../host/ip_command.ts";
-import { type LinkInfo, parseLinks } from "../host/link_info.ts";
+import type { RunCommand } from "../host/command.ts";
+import type { LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 
 /** Options of {@linkcode loopbackUp}. */
 export interface LoopbackOptions {
@@ -30,8 +29,11 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
   if (problem !== undefined) throw refuse("not-found", problem, ERROR_CODES.invalidNetns);
   let lo: LinkInfo;
   try {
-    const lines = [`link set dev lo up${alias === undefined ? "" : ` alias ${alias}`}`, "addr show dev lo"];
-    lo = await showLo(lines, { netns, run, signal });
+    const operations = [
+      { kind: "set-link", name: "lo", up: true, alias },
+      { kind: "show-link", name: "lo" },
+    ] as const;
+    [, lo] = await kernelFor(run).apply(operations, { netns, signal });
   } catch (error) {
     // The namespace may be gone by now, which `nsenter` reports in its own words.
     const now = await nsProblem(netns);
@@ -45,11 +47,4 @@ export async function loopbackUp(netns: string, { run, signal, alias }: Loopback
     `it has the address ${foreign}, which is not for loopback`,
     ERROR_CODES.invalidNetns,
   );
-}
-
-async function showLo(lines: readonly string[], options: IpOptions): Promise<LinkInfo> {
-  const [shown] = await ipBatchJson(lines, { ...options, flags: ["-json"] });
-  const [lo] = parseLinks(shown);
-  if (lo === undefined) throw new HostError("ip does not show lo", { reason: "bad-output", program: "ip" });
-  return lo;
 }

@@ -4,7 +4,8 @@ import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
-import { findLink } from "../host/link_info.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { settleDefaultRoutes } from "./default_routes.ts";
@@ -99,7 +100,7 @@ export class PodNetworks {
     if (mac === undefined) return;
     const { interfaces = [] } = asResult(json);
     const reported = interfaces.find(({ name, sandbox }) => name === ifName && sandbox)?.mac;
-    const found = await findLink(ifName, { netns, run: this.#options.run, signal });
+    const found = await findLink(kernelFor(this.#options.run), ifName, { netns, signal });
     const own = found?.mac ?? reported;
     if (own !== undefined && macDigits(own) === macDigits(mac)) return;
     throw new CniError(

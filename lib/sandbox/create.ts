@@ -3,8 +3,9 @@ import { podInArgs } from "../attachment/pod_args.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
-import { createNetns, netnsId, pinNetns } from "../host/netns.ts";
+import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import { loopbackUp } from "../pod/loopback.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { planAttachments, type PlannedAttachment, type PodIdentity } from "../pod/request.ts";
@@ -203,15 +204,16 @@ export class SandboxCreator {
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
     const options = { run: runFor(this.#context, draft.id), signal };
+    const kernel = kernelFor(options.run);
     let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
       pid = await this.#startInfra(draft, draft.infra, signal);
       start = (await readProcesses([pid], options)).get(pid)?.start;
     }
     if (pid === undefined) {
-      await createNetns(path, { ...options, alias: await netnsMark(this.#context.stateDir) });
+      await kernel.createNetns(path, { alias: await netnsMark(this.#context.stateDir), signal });
     } else {
-      await pinNetns(pid, path, options);
+      await kernel.pinNetns(pid, path, { signal });
       await requireSameProcess({ pid, start }, options);
     }
     const created = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };

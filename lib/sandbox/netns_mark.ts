@@ -1,5 +1,6 @@
 import type { RunCommand } from "../host/command.ts";
-import { showLinks } from "../host/link_info.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
 
 const PREFIX = "podwire:";
 
@@ -20,7 +21,7 @@ export async function netnsMark(stateDir: string): Promise<string> {
  * Requires root and `--allow-run=nsenter,ip`.
  */
 export async function isOfOther(netns: string, stateDir: string, run: RunCommand): Promise<boolean> {
-  const [lo] = await showLinks(["link", "show", "dev", "lo"], { netns, run });
+  const lo = await findLink(kernelFor(run), "lo", { netns });
   const alias = lo?.alias ?? "";
   return alias.startsWith(PREFIX) && alias !== await netnsMark(stateDir);
 }

@@ -11,7 +11,8 @@ import {
   UNDER_WAY,
 } from "../gc/report.ts";
 import { listDir, statOf } from "../host/file.ts";
-import { netnsId, netnsProcesses, nsProblem, removeNetns } from "../host/netns.ts";
+import { netnsId, netnsProcesses, nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { AttachmentStore, ContainerRecords } from "../state/attachment_store.ts";
 import { NEWER } from "../state/checksummed.ts";
 import { tryContainerLock } from "../state/container_locks.ts";
@@ -237,7 +238,7 @@ export class OrphanPass {
     if (why !== undefined) found.kept.push({ ...namespace, why });
     else {
       await attempt(namespace, found, async () => {
-        if (!dryRun) await removeNetns(netns, { run });
+        if (!dryRun) await kernelFor(run).removeNetns(netns);
       });
     }
     return found;

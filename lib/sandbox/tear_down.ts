@@ -2,7 +2,8 @@ import { CniError } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { DamagedOutcome, DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { RunCommand } from "../host/command.ts";
-import { netnsId, removeNetns } from "../host/netns.ts";
+import { netnsId } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { PodNetworks, PodTearDownOptions } from "../pod/pod.ts";
 import type { LostAttachment } from "../state/lost_attachments.ts";
 import { runFor, type SandboxContext } from "./context.ts";
@@ -81,7 +82,7 @@ export async function tearDownHost(
     );
   }
   if (record.netns.owned && await mayRemoveNetns(record)) {
-    await removeNetns(record.netns.path, host).catch((error) => {
+    await kernelFor(host.run).removeNetns(record.netns.path).catch((error) => {
       failures.push(asCniError(error));
     });
   }

@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type BridgeConfig, readBridgeConfig } from "../../lib/builtin/bridge_config.ts";
 import {
-  bridgeAddressLines,
-  containerLines,
+  bridgeAddressOperations,
+  containerOperations,
   containerSysctls,
   forwardingSysctls,
   planAddresses,
@@ -11,6 +11,7 @@ import { parseCidr } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Result } from "../../lib/cni/result.ts";
+import { ipLines } from "../../lib/kernel/ip_lines.ts";
 
 const read = (json: JsonObject, args: [string, string][] = []): BridgeConfig =>
   readBridgeConfig(json, new Map(args));
@@ -118,7 +119,7 @@ Deno.test("addresses are usable immediately, and routes use the gateway of their
       { dst: "10.8.1.1/16", scope: 253 },
     ],
   });
-  assertEquals(containerLines("eth0", planAddresses(ipam, read({}))), [
+  assertEquals(ipLines(containerOperations("eth0", planAddresses(ipam, read({})))), [
     "address add 10.1.0.2/24 broadcast + dev eth0",
     "address add fd00::2/64 nodad dev eth0",
     "address add 10.3.0.0/31 dev eth0",
@@ -142,7 +143,7 @@ Deno.test("IPv6 is enabled only if it is used", () => {
 
 Deno.test("the bridge gets its missing addresses, and loses one only with forceAddress", () => {
   const lines = (force: boolean, present: string[], ...needed: string[]) =>
-    bridgeAddressLines(read({ forceAddress: force }), cidrs(...present), cidrs(...needed));
+    ipLines(bridgeAddressOperations(read({ forceAddress: force }), cidrs(...present), cidrs(...needed)));
   assertEquals(lines(false, [], "10.1.0.1/24", "fd00::1/64"), [
     "address replace 10.1.0.1/24 broadcast + dev cni0",
     "address replace fd00::1/64 nodad dev cni0",

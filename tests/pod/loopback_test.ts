@@ -22,7 +22,7 @@ const refusal = (host: FakeRun) => assertRejects(() => upWith(host), CniError);
 Deno.test("F99 one process brings lo up in the namespace and shows it", async () => {
   const host = new FakeRun([{ stdout: loJson(["127.0.0.1/8", "127.9.9.9/32", "::1/128"]) }]);
   await upWith(host);
-  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -json -batch -`]);
+  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -d -json -batch -`]);
   assertEquals(host.requests[0]?.stdin, "link set dev lo up\naddr show dev lo\n");
 });
 

@@ -1,5 +1,5 @@
-import { ipJson, type IpOptions } from "./ip_command.ts";
-import { showLinks } from "./link_info.ts";
+import type { Kernel, KernelOptions } from "./kernel.ts";
+import { vethsOfHost } from "./links.ts";
 
 /** The end of a veth pair that is on this host. */
 export interface HostVeth {
@@ -8,18 +8,19 @@ export interface HostVeth {
   readonly mac: string;
 }
 
+type Options = Pick<KernelOptions, "signal">;
+
 /**
  * Returns the names of the pairs that still exist: veths with both that name and that address, which no other veth has. The
  * pod cannot reach the end of a pair on the host, whatever it does to its own: rename it, put another link in its place, or
  * move it to another namespace.
- *
- * Requires `--allow-run=ip`.
  */
 export async function existingHostVeths(
+  kernel: Kernel,
   wanted: readonly HostVeth[],
-  options: Omit<IpOptions, "netns"> = {},
+  options: Options = {},
 ): Promise<readonly string[]> {
-  return (await hostVethPeers(wanted, options)).map(({ name }) => name);
+  return (await hostVethPeers(kernel, wanted, options)).map(({ name }) => name);
 }
 
 /** A pair that still exists. */
@@ -29,17 +30,14 @@ export interface HostVethPeer {
   readonly peerIndex: number | undefined;
 }
 
-/**
- * Returns the same pairs as {@linkcode existingHostVeths}, with the other ends.
- *
- * Requires `--allow-run=ip`.
- */
+/** Returns the same pairs as {@linkcode existingHostVeths}, with the other ends. */
 export async function hostVethPeers(
+  kernel: Kernel,
   wanted: readonly HostVeth[],
-  options: Omit<IpOptions, "netns"> = {},
+  options: Options = {},
 ): Promise<readonly HostVethPeer[]> {
   if (wanted.length === 0) return [];
-  const veths = await showLinks(["link", "show", "type", "veth"], options);
+  const veths = await vethsOfHost(kernel, options);
   return wanted.flatMap(({ name, mac }) => {
     const found = veths.find((veth) => veth.name === name && veth.mac.toLowerCase() === mac.toLowerCase());
     return found === undefined ? [] : [{ name, peerIndex: found.peerIndex }];
@@ -47,24 +45,22 @@ export async function hostVethPeers(
 }
 
 /**
- * Removes those of the pairs that still exist, with both ends; returns the names of those that existed.
+ * Removes those of the pairs that still exist, with both ends; returns the names of those that existed. Requires root.
  *
- * Requires root and `--allow-run=ip`.
- *
- * @throws {HostError} If one cannot be removed.
+ * @throws {KernelError} If one cannot be removed.
  */
 export async function removeHostVeths(
+  kernel: Kernel,
   wanted: readonly HostVeth[],
-  { run, signal }: Omit<IpOptions, "netns"> = {},
+  { signal }: Options = {},
 ): Promise<readonly string[]> {
-  const options = { run, signal };
-  const there = await existingHostVeths(wanted, options);
+  const there = await existingHostVeths(kernel, wanted, { signal });
   for (const name of there) {
     try {
-      await ipJson(["link", "delete", "dev", name], options);
+      await kernel.apply([{ kind: "remove-link", name }], { signal });
     } catch (error) {
       // It may have disappeared with the namespace of its other end.
-      if ((await existingHostVeths(wanted, options)).includes(name)) throw error;
+      if ((await existingHostVeths(kernel, wanted, { signal })).includes(name)) throw error;
     }
   }
   return there;
