@@ -46,22 +46,23 @@ function listed({ of, addresses = false }: ShowLinks, links: readonly LinkInfo[]
 
 /** What `ip` and `nsenter` print in place of an interface or an address that does not exist. */
 const MISSING =
-  /Cannot find device|does not exist|No such device|No such file|address not found|Cannot assign requested address/i;
+  /Cannot find device|does not exist|No such device|No such file|Not a directory|Invalid "netns" value|address not found|Cannot assign requested address/i;
 const EXISTS = /File exists|already exists|already assigned/i;
 
 /** Returns the failure of `ip` as that of an operation; another error is returned as it is. */
 export function asKernelError(error: unknown, operations: readonly Operation[]): unknown {
   if (!(error instanceof HostError) || error.reason !== "program-failed") return error;
   const { program, code, stderr } = error;
-  const [index, why] = error instanceof IpBatchError
+  const [named, why] = error instanceof IpBatchError
     ? [error.failed?.index, error.why]
-    : [isOfIp(stderr) ? 0 : undefined, oneLine(stderr) || `exit code ${code}`];
+    : [undefined, oneLine(stderr) || `exit code ${code}`];
+  const index = named ?? (operations.length === 1 && isOfIp(stderr) ? 0 : undefined);
   return new KernelError(index, why, problemIn(why), { operations, program, code, stderr, cause: error });
 }
 
-/** Whether `ip` itself failed, and not the program that starts it in a namespace. */
+/** Whether `ip` ended at a word of a line, without the number of the line; what starts `ip` words its failures otherwise. */
 function isOfIp(stderr: string): boolean {
-  return !stderr.startsWith("nsenter:");
+  return stderr.startsWith("Error: ");
 }
 
 function problemIn(why: string): KernelProblem {

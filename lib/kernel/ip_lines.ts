@@ -132,12 +132,13 @@ function linksLine(operation: ShowLinks, isLast: boolean): string {
 }
 
 /**
- * Whether `ip` has to show details, the kinds of interfaces among them. They make the output six times as long, so a list
- * does without them where all of its interfaces are of one kind, and with addresses, see {@linkcode ShowLinks}.
+ * Whether `ip` has to show details, the kinds of interfaces among them. They make the output six times as long, so a list of
+ * interfaces that are all of one kind does without them.
  */
 export function needsDetails(operations: readonly Operation[]): boolean {
   const [first] = operations;
   const isAlone = operations.length === 1;
-  if (isAlone && first?.kind === "show-links") return first.of === undefined && first.addresses !== true;
+  // With addresses, `ip` shows aliases among the details only.
+  if (isAlone && first?.kind === "show-links" && first.addresses !== true) return first.of === undefined;
   return operations.some(({ kind }) => kind === "show-link" || kind === "show-links");
 }

@@ -120,7 +120,7 @@ export interface ShowLinks {
   readonly of?: "veth" | undefined;
   /** Only the ports of this bridge; it fails if there is no such interface. @default {all} */
   readonly bridge?: string | undefined;
-  /** Whether to show their addresses too; their kinds and aliases may then be left out. @default {false} */
+  /** Whether to show their addresses too. @default {false} */
   readonly addresses?: boolean | undefined;
 }
 

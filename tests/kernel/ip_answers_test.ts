@@ -108,11 +108,21 @@ Deno.test("a failure without a line has no operation", async () => {
   });
   const gone = { code: 1, stderr: "nsenter: cannot open /run/netns/a: No such file or directory\n" };
   assertEquals((await failure(gone, [{ kind: "show-links" }])).index, undefined);
-  assertEquals(
-    (await failure({ code: 3 }, [{ kind: "show-links" }])).message,
-    "Cannot show the interfaces: exit code 3",
-  );
+  assertEquals((await failure(gone, [ADD])).index, undefined);
   assertEquals((await failure({ code: 3 })).message, "Cannot change the network: exit code 3");
+});
+
+Deno.test("where there is one operation only, it is the one at which ip ended", async () => {
+  const stderr = 'Error: argument "br0" is wrong: Device does not exist\n\n';
+  for (const operation of [ADD, { kind: "show-links", bridge: "br0" }] as const) {
+    const { index, problem } = await failure({ code: 255, stderr }, [operation]);
+    assertEquals({ index, problem }, { index: 0, problem: "missing" });
+  }
+  const netns = await failure(
+    { code: 255, stderr: 'Error: argument "/a" is wrong: Invalid "netns" value\n' },
+    [ADD],
+  );
+  assertEquals({ index: netns.index, problem: netns.problem }, { index: 0, problem: "missing" });
 });
 
 Deno.test("a kernel parameter that cannot be set fails before the first operation", async () => {

@@ -122,7 +122,9 @@ rootTest(
       );
     }
     // Here ip ends before it names the line.
-    assertEquals(await failing({ ...pairIn(pod, "v1"), bridge: "nope" }), [undefined, "missing"]);
+    const astray = { ...pairIn(pod, "v1"), bridge: "nope" };
+    assertEquals(await failing(astray), [0, "missing"]);
+    assertEquals(await failing(astray, { kind: "show-link", name: "v1" }), [undefined, "missing"]);
   },
 );
 

@@ -114,14 +114,15 @@ Deno.test("links without addresses are shown in the last line only: later lines 
   assertEquals(lineOf({ kind: "show-links", addresses: true }), "addr show");
 });
 
-Deno.test("details are shown, except in a list that has the kind of its links or their addresses", () => {
+Deno.test("details are shown, except in a list of links that are all of one kind", () => {
   const veths = { kind: "show-links", of: "veth" } as const;
   const wanted: readonly [readonly Operation[], boolean][] = [
     [[{ kind: "show-link", name: "lo" }], true],
     [[{ kind: "show-links" }], true],
     [[{ kind: "show-links", bridge: "br0" }], true],
     [[veths], false],
-    [[{ kind: "show-links", addresses: true }], false],
+    [[{ kind: "show-links", addresses: true }], true],
+    [[{ ...veths, addresses: true }], true],
     // Then it is not `ip link` that shows them, and `ip addr` shows aliases among the details only.
     [[veths, { kind: "remove-link", name: "eth0" }], true],
     [[{ kind: "remove-link", name: "eth0" }], false],

@@ -127,7 +127,7 @@ Deno.test("F93-F96 F131 one process shows all interfaces with all their addresse
   ];
   const host = new FakeRun([{ stdout: JSON.stringify(shown) }]);
   const { links, problem } = await inspectNetns(NETNS, { run: host.run });
-  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -j addr show`]);
+  assertEquals(host.lines, [`nsenter --net=${NETNS} -- ip -j -d addr show`]);
   assertEquals(problem, undefined);
   assertEquals(links.slice(1), [
     {
