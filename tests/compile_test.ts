@@ -61,7 +61,7 @@ Deno.test({
         write: "granted",
         run: "granted",
         net: "prompt",
-        ffi: "prompt",
+        ffi: "granted",
         sys: "prompt",
         import: "denied",
         env: "prompt",

@@ -1,12 +1,12 @@
 import { once } from "../async/once.ts";
 import { compareIp, type Ip, parseCidr, parseIp } from "../cni/address.ts";
 import { isObject, type JsonObject } from "../cni/json.ts";
-import { showLinks } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { vethsOfHost } from "../kernel/links.ts";
 import { type AddressHolder, holderIn } from "./address_store.ts";
 import { attachmentComment, isTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { DEFAULT_BRIDGE } from "./bridge_config.ts";
-import { vethsOfHost } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 import { DEFAULT_DATA_DIR } from "./host_local_config.ts";
 import type { IsKept } from "./masquerade_iptables.ts";
@@ -74,7 +74,7 @@ export function staleAddresses(
 /** Returns the addresses of all interfaces in a namespace; none if it is gone. */
 export async function addressesIn(netns: string, { run, signal }: Host): Promise<readonly Ip[]> {
   if (netns === "" || await nsProblem(netns) !== undefined) return [];
-  const links = await showLinks(["address", "show"], { netns, run, signal });
+  const [links] = await kernelFor(run).apply([{ kind: "show-links", addresses: true }], { netns, signal });
   return links.flatMap((link) => link.addresses.flatMap(({ address }) => parseCidr(address)?.ip ?? []));
 }
 
@@ -113,7 +113,7 @@ async function mayHaveOtherPair(
 ): Promise<boolean> {
   const bridges = plugins.map(({ bridge }) => typeof bridge === "string" && bridge || DEFAULT_BRIDGE);
   const ours = `${await networkTag(network)}-`;
-  for (const { alias, master } of await vethsOfHost(host)) {
+  for (const { alias, master } of await vethsOfHost(kernelFor(host.run), host)) {
     if (!isTag(alias)) {
       if (master === "" || bridges.includes(master)) return true;
     } else if (alias.startsWith(ours)) {

@@ -66,6 +66,24 @@ export interface CommandOutcome {
 /** The one seam for effects: everything that runs a program takes such a function. */
 export type RunCommand = (request: CommandRequest) => Promise<CommandOutcome>;
 
+const bases = new WeakMap<RunCommand, RunCommand>();
+
+/** Returns `run`, noted as a function that only adds something to the programs that `base` runs. */
+export function runningAs(base: RunCommand, run: RunCommand): RunCommand {
+  bases.set(run, base);
+  return run;
+}
+
+/**
+ * Whether a function runs programs on this machine as {@linkcode runCommand} does. What replaces it may run them elsewhere,
+ * or only pretend to.
+ */
+export function runsHere(run: RunCommand): boolean {
+  if (run === runCommand) return true;
+  const base = bases.get(run);
+  return base !== undefined && runsHere(base);
+}
+
 const MIB = 1024 * 1024;
 /** A process that was left behind may hold a pipe; its output is read until it is silent for two such ticks. */
 const QUIET_TICK_MS = 100;

@@ -1,5 +1,5 @@
 import { delay } from "../async/wait.ts";
-import { DEFAULT_PATH, HostError, type RunCommand, runCommand } from "./command.ts";
+import { DEFAULT_PATH, HostError, type RunCommand, runCommand, runningAs } from "./command.ts";
 import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
@@ -49,7 +49,7 @@ export class RunningPrograms {
    * still runs, but cannot be found later.
    */
   noting(run: RunCommand, purpose: Purpose): RunCommand {
-    return async (request) => {
+    return runningAs(run, async (request) => {
       const note = this.#begin(purpose);
       if (note === undefined) return await run(request);
       const env = { ...request.env ?? { PATH: DEFAULT_PATH, LC_ALL: "C" }, [CALL_VARIABLE]: note.id };
@@ -62,7 +62,7 @@ export class RunningPrograms {
       } finally {
         note.end();
       }
-    };
+    });
   }
 
   /**

@@ -1,19 +1,63 @@
-import type { RunCommand } from "../host/command.ts";
-import { IpKernel } from "./ip_kernel.ts";
-import type { Kernel } from "./kernel.ts";
+import { once } from "../async/once.ts";
+import { type RunCommand, runsHere } from "../host/command.ts";
+import type { CreateNetns, Kernel, KernelOptions } from "./kernel.ts";
+import { mayCallLibc } from "./libc.ts";
+import type { Answers, Operation } from "./operation.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();
+/** One for the process: it keeps sockets open. */
+const netlink = once(async () => new (await import("./netlink_kernel.ts")).NetlinkKernel());
 
-/** Returns the way to the network stack for what runs programs with `run`; it is made once. Requires no permission. */
+/**
+ * Returns the way to the network stack for what runs programs with `run`; it is made once. It is netlink where the whole
+ * `--allow-ffi` is granted and `run` runs programs on this machine, else the program `ip`. Requires no permission.
+ */
 export function kernelFor(run: RunCommand): Kernel {
   const known = kernels.get(run);
   if (known !== undefined) return known;
-  const chosen = choose(run);
-  kernels.set(run, chosen);
-  return chosen;
+  const kernel = new ChosenKernel(run);
+  kernels.set(run, kernel);
+  return kernel;
+}
+
+/** Loads one of the two when it is first needed: most commands need neither. */
+class ChosenKernel implements Kernel {
+  readonly #chosen: () => Promise<Kernel>;
+
+  constructor(run: RunCommand) {
+    this.#chosen = once(() => choose(run));
+  }
+
+  async apply<const T extends readonly Operation[]>(
+    operations: T,
+    options?: KernelOptions,
+  ): Promise<Answers<T>> {
+    return await (await this.#chosen()).apply(operations, options);
+  }
+
+  async createNetns(path: string, options?: CreateNetns): Promise<void> {
+    await (await this.#chosen()).createNetns(path, options);
+  }
+
+  async pinNetns(
+    source: number | string,
+    path: string,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<void> {
+    await (await this.#chosen()).pinNetns(source, path, options);
+  }
+
+  async removeNetns(
+    path: string,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<boolean> {
+    return await (await this.#chosen()).removeNetns(path, options);
+  }
 }
 
 /** The one place that decides between netlink and programs. */
-function choose(run: RunCommand): Kernel {
+async function choose(run: RunCommand): Promise<Kernel> {
+  if (runsHere(run) && mayCallLibc()) return await netlink();
+  const { IpKernel } = await import("./ip_kernel.ts");
   return new IpKernel(run);
 }

@@ -50,12 +50,15 @@ const MISSING =
 const EXISTS = /File exists|already exists|already assigned/i;
 
 /** Returns the failure of `ip` as that of an operation; another error is returned as it is. */
-export function asKernelError(error: unknown, operations: readonly Operation[]): unknown {
+export function asKernelError(error: unknown, operations: readonly Operation[], netns?: string): unknown {
   if (!(error instanceof HostError) || error.reason !== "program-failed") return error;
   const { program, code, stderr } = error;
-  const [named, why] = error instanceof IpBatchError
+  const [named, words] = error instanceof IpBatchError
     ? [error.failed?.index, error.why]
     : [undefined, oneLine(stderr) || `exit code ${code}`];
+  // Where `nsenter` opens a path but cannot enter what is there, it does not name the path.
+  const isNamed = netns === undefined || !stderr.startsWith("nsenter: ") || words.includes(netns);
+  const why = isNamed ? words : `${words}: ${netns}`;
   const index = named ?? (operations.length === 1 && isOfIp(stderr) ? 0 : undefined);
   return new KernelError(index, why, problemIn(why), { operations, program, code, stderr, cause: error });
 }

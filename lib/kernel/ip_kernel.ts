@@ -25,7 +25,7 @@ export class IpKernel implements Kernel {
   ): Promise<Answers<T>> {
     requireWritable(operations);
     const lists = await this.#ask(operations, options).catch((error: unknown) => {
-      throw asKernelError(error, operations);
+      throw asKernelError(error, operations, options.netns);
     });
     return readAnswers(operations, lists);
   }

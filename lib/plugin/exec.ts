@@ -2,7 +2,13 @@ import { type JsonObject, printJson } from "../cni/json.ts";
 import { asResult, decodeResult } from "../cni/result.ts";
 import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { type CommandOutcome, DEFAULT_PATH, type RunCommand, runCommand } from "../host/command.ts";
+import {
+  type CommandOutcome,
+  DEFAULT_PATH,
+  type RunCommand,
+  runCommand,
+  runningAs,
+} from "../host/command.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import { type AttemptContext, networkOf, type PluginCall } from "./call.ts";
 import { searchPath } from "./find.ts";
@@ -184,7 +190,7 @@ export class PluginRunner extends PluginLocator {
   #commandsOf(call: PluginCall): RunCommand {
     const run = runWithContainerId(this.#recordingRun(call), call.containerId);
     const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
-    return (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
+    return runningAs(run, (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } }));
   }
 
   #recordingRun({ containerId, verb }: PluginCall): RunCommand {

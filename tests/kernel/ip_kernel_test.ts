@@ -8,6 +8,7 @@ import { IpKernel } from "../../lib/kernel/ip_kernel.ts";
 import { type Kernel, KernelError } from "../../lib/kernel/kernel.ts";
 import { findLink, linksByAlias, removeLink } from "../../lib/kernel/links.ts";
 import type { Operation } from "../../lib/kernel/operation.ts";
+import "../open_libc.ts";
 import { need } from "../root/need.ts";
 
 interface World {

@@ -1,4 +1,6 @@
 // The implementations that the suite tests.
+import { runCommand } from "../../lib/host/command.ts";
+import { IpKernel } from "../../lib/kernel/ip_kernel.ts";
 import type { Kernel } from "../../lib/kernel/kernel.ts";
 import { NetlinkKernel } from "../../lib/kernel/netlink_kernel.ts";
 import { HAS_LIBC } from "../open_libc.ts";
@@ -13,4 +15,5 @@ export interface TestedKernel {
 
 export const KERNELS: readonly TestedKernel[] = [
   { name: "NetlinkKernel", isHere: HAS_LIBC, make: () => new NetlinkKernel() },
+  { name: "IpKernel", isHere: true, make: () => new IpKernel(runCommand) },
 ];

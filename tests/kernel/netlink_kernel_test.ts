@@ -113,6 +113,15 @@ function wrapped(real: Libc): Libc {
 }
 
 for (const tested of KERNELS.filter(({ name }) => name === "NetlinkKernel")) {
+  worldTest(tested, "an alias may have characters that ip does not accept", async ({ kernel, host }) => {
+    const alias = 'a "b" \\ ü';
+    const [, lo] = await kernel.apply([
+      { kind: "set-link", name: "lo", alias },
+      { kind: "show-link", name: "lo" },
+    ], { netns: host });
+    assertEquals(lo.alias, alias);
+  });
+
   worldTest(tested, "after a step that fails nothing is left of a new namespace", async ({ dir }) => {
     const path = `${dir}/a`;
     const real = openLibc();
