@@ -6,7 +6,7 @@ import { inspectNetns, nsProblem } from "./netns_path.ts";
 
 /** The steps by which a namespace gets and loses a name; programs take them, or system calls. */
 export interface NetnsSteps {
-  /** Makes the mounts of a directory visible in all mount namespaces; returns false if it is not a mount point. */
+  /** Makes the mounts of a directory visible in all mount namespaces; returns false if it is not a mount point, or missing. */
   share(dir: string, signal: AbortSignal | undefined): Promise<boolean>;
   /** Mounts a directory on itself, and shares it. */
   mountShared(dir: string, signal: AbortSignal | undefined): Promise<void>;
@@ -142,9 +142,9 @@ function checkAbsolute(path: string): void {
  * namespace that is removed here would live on in the mount namespaces of other services.
  */
 async function shareDir(steps: NetnsSteps, dir: string, signal: AbortSignal | undefined): Promise<void> {
-  await ensureDir(dir, 0o755);
-  // If it is a shared mount point already, no lock is needed.
+  // If it is a mount point already, no lock is needed.
   if (await steps.share(dir, signal)) return;
+  await ensureDir(dir, 0o755);
   // `ip netns add` takes this lock too, so that the directory is not mounted on itself twice. A second mount would do no
   // harm, and every user may open the directory and hold its lock: for that reason the wait is short.
   using _lock = await lockWithin(LONGEST_SHARE_WAIT_MS, dir, signal);

@@ -61,7 +61,7 @@ class NetnsCalls implements NetnsSteps {
     if (this.#libc.mount(undefined, dir, LIBC.MS_SHARED | depth) < 0) {
       const errno = this.#libc.errno();
       shared.delete(dir);
-      if (errnoName(errno) === "EINVAL") return Promise.resolve(false);
+      if (["EINVAL", "ENOENT"].includes(errnoName(errno))) return Promise.resolve(false);
       return Promise.reject(failure(`share the mounts of "${dir}"`, errno));
     }
     shared.add(dir);

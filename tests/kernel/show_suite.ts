@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { LinkInfo } from "../../lib/host/link_info.ts";
-import type { CreateVeth } from "../../lib/kernel/operation.ts";
+import type { CreateVeth, Question } from "../../lib/kernel/operation.ts";
 import type { TestedKernel } from "./kernels.ts";
-import { cidr, ipLines, linkByIp, linksByIp, MAC, sh, type World, worldTest } from "./world.ts";
+import { besideIp, cidr, ipLines, linksByIp, MAC, sh, type World, worldTest } from "./world.ts";
 
 /** Links of many kinds, those that this kernel has; each may fail. */
 const KINDS = `
@@ -44,18 +44,18 @@ export function showSuite(tested: TestedKernel): void {
     const { kernel, host, pod } = world;
     await sh('nsenter --net="$0" sh -c "$2" sh "$1" 2>/dev/null', host, pod, KINDS);
     for (const netns of [host, pod]) {
-      const [links, withAddresses, veths] = await kernel.apply([
-        { kind: "show-links" },
-        { kind: "show-links", addresses: true },
-        { kind: "show-links", of: "veth" },
-      ], { netns });
-      assertEquals(links, await linksByIp(netns, "link", "show"));
-      assertEquals(withAddresses, await linksByIp(netns, "address", "show"));
-      assertEquals(veths, await linksByIp(netns, "link", "show", "type", "veth"));
+      const compare = async (question: Question, ...args: string[]) => {
+        const ask = async () => [(await kernel.apply([question], { netns }))[0]].flat();
+        const { answer, byIp } = await besideIp(netns, args, ask);
+        assertEquals(answer, byIp, JSON.stringify(question));
+        return byIp;
+      };
+      await compare({ kind: "show-links" }, "link", "show");
+      await compare({ kind: "show-links", of: "veth" }, "link", "show", "type", "veth");
+      const links = await compare({ kind: "show-links", addresses: true }, "address", "show");
       for (const { name, altNames } of links) {
         for (const called of [name, ...altNames]) {
-          const [link] = await kernel.apply([{ kind: "show-link", name: called }], { netns });
-          assertEquals(link, await linkByIp(netns, name));
+          await compare({ kind: "show-link", name: called }, "address", "show", "dev", name);
         }
       }
     }
@@ -70,12 +70,14 @@ export function showSuite(tested: TestedKernel): void {
     const bridge = (name: string) => ({ kind: "create-bridge", name, mac: MAC }) as const;
     await world.apply(host, bridge("br0"), bridge("br1"), veth("a", "br0", pod), veth("b", "br1", pod));
     const ports = async (name: string) => {
-      const [all, veths] = await kernel.apply([
-        { kind: "show-links", bridge: name },
-        { kind: "show-links", bridge: name, of: "veth" },
-      ], { netns: host });
-      assertEquals(all, await linksByIp(host, "link", "show", "master", name));
-      assertEquals(veths, all);
+      const ask = () =>
+        kernel.apply([
+          { kind: "show-links", bridge: name },
+          { kind: "show-links", bridge: name, of: "veth" },
+        ], { netns: host });
+      const { answer: [all, veths], byIp } = await besideIp(host, ["link", "show", "master", name], ask);
+      assertEquals(all, byIp);
+      assertEquals(veths, byIp);
       return all.map(({ name }) => name);
     };
     assertEquals([await ports("br0"), await ports("br1"), await ports("a")], [["a"], ["b"], []]);

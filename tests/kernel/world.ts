@@ -102,6 +102,23 @@ export async function linksByIp(netns: string, ...args: string[]): Promise<reado
   return parseLinks(await ipJson(netns, ...args));
 }
 
+/**
+ * Asks a question, and says what `ip` shows with these arguments: before and after it the same, because the kernel changes
+ * the state of a new interface a moment later.
+ */
+export async function besideIp<T>(
+  netns: string,
+  args: readonly string[],
+  ask: () => Promise<T>,
+): Promise<{ readonly answer: T; readonly byIp: readonly LinkInfo[] }> {
+  for (;;) {
+    const before = await linksByIp(netns, ...args);
+    const answer = await ask();
+    const byIp = await linksByIp(netns, ...args);
+    if (JSON.stringify(before) === JSON.stringify(byIp)) return { answer, byIp };
+  }
+}
+
 /** One interface, with its addresses, as `ip` shows it. */
 export async function linkByIp(netns: string, name: string): Promise<LinkInfo> {
   const [link] = await linksByIp(netns, "address", "show", "dev", name);
