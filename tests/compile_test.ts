@@ -4,10 +4,11 @@ import { need, PODWIRE_BINARY } from "./root/need.ts";
 
 const config = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
 
-Deno.test("the binary gets files, programs and named variables, and nothing else", () => {
+Deno.test("the binary gets files, programs, the C library and named variables, and nothing else", () => {
   const flags = permissionFlags(config.permissions.podwire);
   const [env, ...others] = flags.toSorted();
-  assertEquals(others, ["--allow-read", "--allow-run", "--allow-write", "--deny-import", "--no-prompt"]);
+  const expected = ["ffi", "read", "run", "write"].map((name) => `--allow-${name}`);
+  assertEquals(others, [...expected, "--deny-import", "--no-prompt"]);
   assertEquals(env, `--allow-env=${config.permissions.podwire.env.join(",")}`);
 });
 

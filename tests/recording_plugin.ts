@@ -10,6 +10,7 @@
  * ```
  */
 import { fromFileUrl } from "@std/path";
+import "./open_libc.ts";
 
 const PROGRAM = fromFileUrl(new URL("testdata/recording_plugin", import.meta.url));
 

@@ -88,7 +88,7 @@ export class HostEnds {
     const kernel = kernelFor(this.#options.run);
     const { interfaces = [] } = readable(added);
     const own = interfaces.find(({ name, sandbox = "" }) => name === ifName && sandbox !== "");
-    if (netns === "" || own === undefined || keepsLinks(list) || await this.#isBuiltin(list)) {
+    if (netns === "" || own === undefined || keepsLinks(list) || await this.isBuiltin(list)) {
       return undefined;
     }
     const found = await findLink(kernel, ifName, { netns, signal });
@@ -100,8 +100,8 @@ export class HostEnds {
     return isOwn ? undefined : found;
   }
 
-  /** Built-in plugins never touch what they did not create. */
-  async #isBuiltin({ plugins }: NetworkConfigList): Promise<boolean> {
+  /** Whether all plugins of the list are built-in: those never touch what they did not create, and leave nothing of it. */
+  async isBuiltin({ plugins }: NetworkConfigList): Promise<boolean> {
     for (const { type, json } of plugins) {
       if ((await this.#options.runner.locate(type, json)).kind !== "builtin") return false;
     }

@@ -137,12 +137,14 @@ export class Removal {
     const target = await this.#targetOf(record);
     const added = await this.#resultOf(record);
     const { firstSkippedPlugin } = record;
-    const isWithheld = await this.delete(list, target, added, {
+    const isIncomplete = await this.delete(list, target, added, {
       signal: deadline.signal,
       firstSkippedPlugin,
     });
-    // Without the namespace the reference plugins leave their rules in place.
-    if (isWithheld) await this.#freeLeftovers({ ...record, netns: "" }, signal);
+    // Links and rules of an earlier boot are gone.
+    if (isIncomplete && record.bootId === await this.boot()) {
+      await this.#freeLeftovers({ ...record, netns: "" }, signal);
+    }
   }
 
   /** Returns undefined if the network still has the configuration of the ADD, which failed already. */
@@ -196,7 +198,8 @@ export class Removal {
 
   /**
    * Runs DEL of the whole list. Afterwards the pod has no link to the host, whatever it did to its interfaces. Returns
-   * whether the namespace was withheld from the plugins, because another interface has the name of the attachment's.
+   * whether plugins on disk may have left their rules in place, as the reference plugins do without the namespace, or
+   * without the interface in it: the namespace was withheld from them, is gone, or the pod renamed or moved its interface.
    */
   async delete(
     list: NetworkConfigList,
@@ -209,13 +212,14 @@ export class Removal {
     let ends: readonly HostVeth[] = [];
     const beforeFirst = async () => void (ends = await this.#ends.cutOff(list, added, signal));
     await delChain(runner, list, place, added, signal, { firstSkippedPlugin, beforeFirst });
-    for (const name of await this.#ends.remove(ends, signal)) {
+    const left = await this.#ends.remove(ends, signal);
+    for (const name of left) {
       log.info(`removed ${name}, the end on the host of an interface that its plugin did not find`, {
         network: list.name,
         containerId: target.containerId,
       });
     }
-    return place !== target;
+    return (place.netns === "" || left.length > 0) && !await this.#ends.isBuiltin(list);
   }
 
   /** A claim without a record is ignored and removed by recovery, so a claim that stays must not fail the removal. */

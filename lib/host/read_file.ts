@@ -5,6 +5,9 @@ import { denoRules } from "./deno_rules.ts";
 /** In bytes. Neither podwire nor a plugin nor another runtime writes a larger file. */
 export const LARGEST_FILE = 4 * 1024 * 1024;
 
+/** Deno resolves a symbolic link and then opens its target. A link that is replaced in between looks like a loop of links. */
+const OPENINGS = 8;
+
 const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = fs.constants;
 
 /** The error if a path leads to something that must not be read: not a regular file, or one that is too large. */
@@ -97,10 +100,11 @@ export async function holdOpen(path: string): Promise<OpenFile | undefined> {
 }
 
 /** The `open` of Deno has no O_NONBLOCK: without it, opening a FIFO waits for a writer, and blocks a thread until then. */
-function openToRead(path: string): Promise<number | undefined> {
+function openToRead(path: string, attempt = 1): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     fs.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, (error, fd) => {
       if (error === null) return resolve(fd);
+      if (error.code === "ELOOP" && attempt < OPENINGS) return resolve(openToRead(path, attempt + 1));
       if (error.code === "ENOENT" && denoRules().linksAreFollowed) return resolveLink(path, resolve, reject);
       // No file can have a name that is longer than the kernel allows.
       if (error.code === "ENOENT" || error.code === "ENAMETOOLONG") return resolve(undefined);
@@ -123,11 +127,12 @@ function readNow(path: string): Uint8Array | undefined {
   }
 }
 
-function openNow(path: string): number | undefined {
+function openNow(path: string, attempt = 1): number | undefined {
   try {
     return fs.openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    if (code === "ELOOP" && attempt < OPENINGS) return openNow(path, attempt + 1);
     if (code === "ENOENT" && denoRules().linksAreFollowed && leadsNowhere(path)) throw dangling(path);
     if (code === "ENOENT" || code === "ENAMETOOLONG") return undefined;
     throw code === "ENXIO" ? notRegular(path, "a socket") : error;

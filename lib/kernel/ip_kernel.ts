@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import { ipBatchJson } from "../host/ip_batch.ts";
 import { ipJson } from "../host/ip_command.ts";
-import { createNetns, pinNetns, removeNetns } from "../host/netns.ts";
+import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
 import { ipLines, needsDetails, unwritableIn } from "./ip_lines.ts";
 import { type CreateNetns, type Kernel, KernelError, type KernelOptions } from "./kernel.ts";
@@ -24,6 +24,7 @@ export class IpKernel implements Kernel {
     options: KernelOptions = {},
   ): Promise<Answers<T>> {
     requireWritable(operations);
+    await requireNetns(operations, options);
     const lists = await this.#ask(operations, options).catch((error: unknown) => {
       throw asKernelError(error, operations, options.netns);
     });
@@ -62,6 +63,18 @@ export class IpKernel implements Kernel {
     }
     return await ipBatchJson(lines, { ...options, sysctls, flags: [...details, "-json"] });
   }
+}
+
+/** Looks before `nsenter` does: it would wait for a named pipe. */
+async function requireNetns(
+  operations: readonly Operation[],
+  { netns, signal }: KernelOptions,
+): Promise<void> {
+  signal?.throwIfAborted();
+  if (netns === undefined) return;
+  const problem = await nsProblem(netns);
+  if (problem === undefined || problem.endsWith("does not exist")) return;
+  throw new KernelError(undefined, `"${netns}" ${problem}`, "other", { operations });
 }
 
 function listIn(shown: unknown): readonly unknown[] {

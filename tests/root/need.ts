@@ -7,6 +7,7 @@
  *
  * If something is missing the test is skipped, visibly and counted. In CI a missing component fails the run.
  */
+import "../open_libc.ts";
 import { fromFileUrl } from "@std/path";
 import { ownUser } from "../../lib/host/stat.ts";
 
