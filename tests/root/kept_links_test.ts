@@ -1,10 +1,10 @@
 // A removed pod keeps nothing that leads to the host, whatever a surviving process in it did to its
 // interfaces; only then does its address go to another pod. With the real plugins on the real kernel.
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type CommandRequest, type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { until } from "../until.ts";
-import { inWorld, sh, type World } from "./builtin_world.ts";
+import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
 
@@ -37,9 +37,9 @@ for (const flavour of FLAVOURS) {
   for (const [trick, script] of Object.entries(TRICKS)) {
     Deno.test({
       name: `nothing of a pod's interface is left when a process inside ${trick}: ${flavour.name}`,
-      ...need("root", "ip", ...flavour.needs),
+      ...need("root", "ip", "iptables", ...flavour.needs),
       fn: inWorld(async (world) => {
-        await bridgeNetwork(world, "one", { more: { isGateway: true } });
+        await bridgeNetwork(world, "one", { more: { isGateway: true, ipMasq: true } });
         const podwire = runtimeOf(world, flavour);
         const { id, netns, ips } = await podwire.sandboxes.run({
           name: `pod-${world.tag}`,
@@ -52,8 +52,10 @@ for (const flavour of FLAVOURS) {
           await until(async () => await isIn(inside) && await isIn(elsewhere), "both are inside");
           await sh(script(elsewhere.pid), netns);
           assertEquals((await ports(world)).length, 1);
+          assert((await masqueradeRules(id)).length > 0);
           await podwire.sandboxes.remove(id, { force: true });
           assertEquals(await ports(world), []);
+          assertEquals(await masqueradeRules(id), []);
           assertEquals(await podwire.attachments(), []);
           assertEquals(await heldAddresses(world, "one"), []);
           assertMatch(ips[0] ?? "", /^10\./);
@@ -67,6 +69,27 @@ for (const flavour of FLAVOURS) {
       }),
     });
   }
+
+  Deno.test({
+    name:
+      `nothing of a pod's interface and its rules is left if its namespace is gone before: ${flavour.name}`,
+    ...need("root", "ip", "iptables", ...flavour.needs),
+    fn: inWorld(async (world) => {
+      await bridgeNetwork(world, "one", { more: { isGateway: true, ipMasq: true } });
+      const podwire = runtimeOf(world, flavour);
+      const { id, netns } = await podwire.sandboxes.run({ networks: [{ name: "one", ifName: "eth0" }] });
+      assert((await masqueradeRules(id)).length > 0);
+      await sh(`umount -l ${netns}`);
+      await podwire.sandboxes.remove(id, { force: true });
+      const left = {
+        ports: await ports(world),
+        rules: await masqueradeRules(id),
+        held: await heldAddresses(world, "one"),
+        attachments: await podwire.attachments(),
+      };
+      assertEquals(left, { ports: [], rules: [], held: [], attachments: [] });
+    }),
+  });
 
   Deno.test({
     name: `a host end that cannot be removed keeps the attachment on record: ${flavour.name}`,
