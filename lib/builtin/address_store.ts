@@ -81,8 +81,11 @@ function storeIn(dir: string): AddressStore {
   const free = async (ip: Ip) => void await removeIfThere(pathOf(ip));
   return {
     taken: async () => new Set(await listDir(dir)),
-    reserve: (ip, owner) => createExclusive(pathOf(ip), recordOf(owner), { mode: 0o600 }),
-    rememberLast: (set, ip) => writeFileSynced(lastPath(dir, set), formatIp(ip), { mode: 0o600 }),
+    // A reservation that a loss of power takes away was of a container that is gone too; one without its owner would stay.
+    reserve: (ip, owner) => createExclusive(pathOf(ip), recordOf(owner), { mode: 0o600, durable: "text" }),
+    // Only a hint: without it the search begins at the first address.
+    rememberLast: (set, ip) =>
+      writeFileSynced(lastPath(dir, set), formatIp(ip), { mode: 0o600, durable: false }),
     lastReserved: async (set) => parseIp(await readTextIfThere(lastPath(dir, set)) ?? ""),
     addressesOf: async (owner) => {
       const records = await readRecords(dir);

@@ -11,12 +11,16 @@ export interface WriteOptions {
   /** The umask does not change it. @default {0o600} */
   readonly mode?: number | undefined;
   /**
-   * Whether the text is on the disk when the call returns. Without, every reader still gets the whole text, also if this
-   * process is killed; but if the machine loses power soon after, the file may have its former text, or be missing.
+   * What a loss of power leaves. Every reader gets the whole text in any case, also if this process is killed.
+   *
+   * - `true`: the file has this text from the moment when the call returns.
+   * - `"text"`: the file has this text or its former one, or is missing if there was none. This takes half as long, because
+   *   the text is on the disk before the file gets its name, and the name may follow later.
+   * - `false`: the same, or the file is empty: some file systems keep the name and not the text. This takes no time.
    *
    * @default {true}
    */
-  readonly durable?: boolean | undefined;
+  readonly durable?: boolean | "text" | undefined;
 }
 
 /** The name contains the ID of the process that writes, so that files of dead processes can be recognized. */
@@ -27,7 +31,7 @@ const PARENT_MODE = 0o755;
 
 /**
  * Replaces or creates a file so that after a crash it has the old text or the new one, never a mixture. When this
- * returns, the new text is on the disk, unless `durable` is false.
+ * returns, the new text is on the disk, unless `durable` says otherwise.
  *
  * Requires `--allow-read` and `--allow-write`.
  *
@@ -46,12 +50,12 @@ export async function writeFileSynced(path: string, text: string, options: Write
     await removeIfThere(temp);
     throw error;
   }
-  if (options.durable ?? true) await syncDir(dirname(path));
+  if ((options.durable ?? true) === true) await syncDir(dirname(path));
 }
 
 /**
  * Creates a file with this text, unless the name is taken; of several concurrent callers, one gets true. The file never
- * exists without its text. When this returns true, it is on the disk, unless `durable` is false.
+ * exists without its text. When this returns true, it is on the disk, unless `durable` says otherwise.
  *
  * Requires `--allow-read` and `--allow-write`.
  */
@@ -70,7 +74,7 @@ export async function createExclusive(
   } finally {
     await removeIfThere(temp);
   }
-  if (options.durable ?? true) await syncDir(dirname(path));
+  if ((options.durable ?? true) === true) await syncDir(dirname(path));
   return true;
 }
 
@@ -82,7 +86,7 @@ async function writeTemp(
 ): Promise<string> {
   const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
-  if (!durable) return await writeUnsynced(temp, text, mode);
+  if (durable === false) return await writeUnsynced(temp, text, mode);
   using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
   try {
     await writeAll(file, new TextEncoder().encode(text));

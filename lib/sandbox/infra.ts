@@ -38,6 +38,8 @@ interface InfraOptions {
 
 /** Directories outside of the `PATH` where distributions install catatonit. */
 const CATATONIT_DIRS = ["/usr/libexec/podman", "/usr/libexec/catatonit"];
+/** A bundle is of no use after a loss of power, but recovery reads its files. */
+const OF_THIS_BOOT = { durable: "text" } as const;
 /** A caller that asks for the state of a container does not want to wait long. */
 const STATE_TIMEOUT_MS = 5_000;
 
@@ -53,13 +55,13 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   const init = await findInit(options.path);
   await ensureDir(bundle, 0o700);
   await markBundle(bundle, request.runtime);
-  await writeFileSynced(`${bundle}/runtime`, request.runtime);
+  await writeFileSynced(`${bundle}/runtime`, request.runtime, OF_THIS_BOOT);
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
   const { hostname, annotations } = request;
   const identity = { hostname, annotations, cgroup: cgroupOf(id) };
   const config = infraConfig(identity, await limitsFor(request, options));
-  await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config));
+  await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config), OF_THIS_BOOT);
   const pidFile = `${bundle}/pid`;
   const log = ["--log", `${bundle}/log`];
   try {

@@ -6,7 +6,7 @@ const KIND = "podwire.infra.v1";
 
 /** Writes into the bundle of an infra container which version created it: `<bundle>/podwire.json`. */
 export async function markBundle(bundle: string, runtime: string): Promise<void> {
-  await writeFileSynced(markOf(bundle), await printChecksummed(KIND, { runtime }));
+  await writeFileSynced(markOf(bundle), await printChecksummed(KIND, { runtime }), { durable: "text" });
 }
 
 /**

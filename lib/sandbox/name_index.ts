@@ -30,7 +30,7 @@ export interface NameFile {
 
 /**
  * The names of sandboxes: `<state-dir>/names/<namespace>/<name>` has one line for the ID of each sandbox with that name,
- * usually one. It is an index: the records decide. A caller that changes a file holds the lock of the names.
+ * usually one. It is an index: the records decide, and correct it after a loss of power. A caller that changes a file holds the lock of the names.
  *
  * Permissions: `--allow-read` and `--allow-write` for the state directory.
  */
@@ -58,7 +58,7 @@ export class NameIndex {
 
   /** Creates the file if there is none. Returns whether it did. */
   async create(namespace: string, name: string, id: string, options?: Durability): Promise<boolean> {
-    const create = () => createExclusive(this.path(namespace, name), id, options);
+    const create = () => createExclusive(this.path(namespace, name), id, { durable: "text", ...options });
     return await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, create);
   }
 
@@ -71,7 +71,7 @@ export class NameIndex {
   ): Promise<void> {
     const path = this.path(namespace, name);
     if (ids.length === 0) return void await removeIfThere(path);
-    const write = () => writeFileSynced(path, ids.join("\n"), options);
+    const write = () => writeFileSynced(path, ids.join("\n"), { durable: "text", ...options });
     await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, write);
   }
 

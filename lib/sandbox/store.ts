@@ -70,12 +70,16 @@ export class SandboxStore {
     this.#format = format;
   }
 
-  /** Creates or replaces the record. It is on disk when this returns, unless the options say that it does not have to be. */
+  /**
+   * Creates or replaces the record. When this returns, one that says that the sandbox is being created is on the disk: it
+   * is enough to remove all that a loss of power leaves. So every later one may be lost.
+   */
   async write(record: SandboxRecord, options?: Durability): Promise<void> {
     await this.#format?.note();
+    const durable = options?.durable ?? (record.phase === "creating" ? true : "text");
     const text = await printSandbox(record);
     if (record.container !== undefined) await this.containers.add(record.id);
-    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, options));
+    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, { durable }));
   }
 
   /**

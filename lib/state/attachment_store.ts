@@ -70,13 +70,17 @@ export class AttachmentStore {
     this.#format = format;
   }
 
-  /** Writes, or replaces, the record. It is on disk when this returns. */
+  /**
+   * Writes, or replaces, the record. When this returns, one that says that the ADD has begun is on the disk: it is enough to
+   * detach what a loss of power leaves. So every later one may be lost.
+   */
   async write(record: AttachmentRecord): Promise<void> {
     const file = this.fileOf(record);
     await withCniErrors(async () => {
       await this.#format?.note();
       await ensureDir(this.#files.folder(record.containerId), 0o700);
-      await writeFileSynced(file, await printRecord(record));
+      const durable = record.state === "adding" ? true : "text";
+      await writeFileSynced(file, await printRecord(record), { durable });
     }, { file });
   }
 

@@ -97,7 +97,9 @@ export class HostPortFiles {
     await withCniErrors(async () => {
       if (claims.length === 0) return void await removeIfThere(path);
       await ensureDir(this.#dir, 0o700);
-      await writeFileSynced(path, await printChecksummed(KIND, claimsBody({ claims, ...more })));
+      const text = await printChecksummed(KIND, claimsBody({ claims, ...more }));
+      // A claim that a loss of power takes away was of a container that is gone too.
+      await writeFileSynced(path, text, { durable: "text" });
     }, { file: path });
   }
 

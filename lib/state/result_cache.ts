@@ -71,7 +71,8 @@ export class ResultCache {
   async write(entry: CachedAttachment): Promise<void> {
     await ensureDir(this.dir, 0o700);
     await this.requireFree(entry);
-    await writeFileSynced(this.#path(entry), encode(entry));
+    // As with libcni. After a loss of power the record of the attachment is enough to detach it.
+    await writeFileSynced(this.#path(entry), encode(entry), { durable: false });
   }
 
   /**
