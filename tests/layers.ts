@@ -73,6 +73,10 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "process_table.ts",
       "strays.ts",
       "command.ts",
+      "libc_constants.ts",
+      "errno.ts",
+      "libc.ts",
+      "kernel_file.ts",
       "boot.ts",
       "cgroup.ts",
       "descriptors.ts",
@@ -125,9 +129,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "operation.ts",
       "kernel.ts",
-      "libc_constants.ts",
-      "errno.ts",
-      "libc.ts",
       "netlink_constants.ts",
       "netlink_writer.ts",
       "netlink_reader.ts",
@@ -558,7 +559,6 @@ export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
 /** Where `Deno` may be written. */
 export const DENO: readonly string[] = [
   "lib/host/",
-  "lib/kernel/libc.ts",
   "lib/kernel/in_netns.ts",
   "lib/daemon/server.ts",
   "lib/testing/",

@@ -4,9 +4,16 @@
  *
  * @module
  */
+import { loadKernels } from "../kernel/choose_kernel.ts";
 import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
 
-/** The built-in plugins. Each is loaded when it is first needed: most commands need none. */
+/**
+ * The built-in plugins. Each is loaded when it is first needed: most commands need none.
+ *
+ * Permissions of `bridge` and `loopback`: root and `--allow-run` for iproute2, util-linux, iptables and nft; `--allow-ffi`,
+ * if it is granted unscoped, takes the place of the first two and is faster. Of `host-local`: `--allow-read` and
+ * `--allow-write` for its directory.
+ */
 export const builtins: BuiltinTable = {
   bridge: async () => (await import("./bridge.ts")).bridge,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
@@ -14,10 +21,11 @@ export const builtins: BuiltinTable = {
 };
 
 /**
- * Loads everything of this room. A process that stays calls this at its start: so no pod waits for the loading, and a later
+ * Loads everything of this room, and what speaks to the kernel. A process that stays calls this at its start: so no pod waits for the loading, and a later
  * lack of descriptors cannot prevent it.
  */
 export async function loadBuiltins(): Promise<void> {
+  await loadKernels();
   await import("./leftovers.ts");
   for (const type of Object.keys(builtins)) await loadBuiltin(builtins, type);
 }

@@ -1,4 +1,5 @@
 import { type RunCommand, runCommand } from "./command.ts";
+import { readKernelFiles } from "./kernel_file.ts";
 
 /** Options of {@linkcode oomKills}. */
 export interface OomKillsOptions {
@@ -17,7 +18,7 @@ export interface OomKillsOptions {
  * Source: the kernel's `admin-guide/cgroup-v2.rst`, `memory.events`, and `admin-guide/cgroup-v1/memory.rst`,
  * `memory.oom_control`.
  *
- * Requires `--allow-run=cat`; files of control groups cannot be opened without full permissions.
+ * Requires as `readKernelFiles`.
  *
  * @example
  * ```ts
@@ -32,13 +33,7 @@ export async function oomKills(
   { root = "/sys/fs/cgroup", run = runCommand, signal }: OomKillsOptions = {},
 ): Promise<number> {
   // At most one of the two files exists.
-  const { stdout } = await run({
-    program: "cat",
-    args: [`${root}${group}/memory.events`, `${root}/memory${group}/memory.oom_control`],
-    ownGroup: false,
-    signal,
-  });
-  signal?.throwIfAborted();
-  const [, kills = 0] = /^oom_kill (\d+)$/m.exec(stdout) ?? [];
+  const files = [`${root}${group}/memory.events`, `${root}/memory${group}/memory.oom_control`];
+  const [, kills = 0] = /^oom_kill (\d+)$/m.exec(await readKernelFiles(files, { run, signal })) ?? [];
   return Number(kills);
 }

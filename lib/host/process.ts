@@ -1,4 +1,5 @@
 import { type RunCommand, runCommand } from "./command.ts";
+import { readKernelFiles } from "./kernel_file.ts";
 
 /** A process as the kernel shows it. */
 export interface ProcessState {
@@ -22,10 +23,10 @@ export interface ReadProcessesOptions {
 const STAT = /(\d+) \([^]{0,64}?\) (\S)(?: -?\d+){18} (\d+)(?: -?\d+){30,}\n/gy;
 
 /**
- * Returns the processes that exist, by their IDs; one program reads all of them. Because IDs are used again, compare `start`
+ * Returns the processes that exist, by their IDs; at most one program reads all of them. Because IDs are used again, compare `start`
  * with the known one.
  *
- * Requires `--allow-run=cat`; files under `/proc` cannot be opened without full permissions.
+ * Requires as `readKernelFiles`.
  *
  * @example
  * ```ts
@@ -42,15 +43,8 @@ export async function readProcesses(
 ): Promise<ReadonlyMap<number, ProcessState>> {
   const wanted = [...new Set(pids)];
   if (wanted.length === 0) return new Map();
-  // For a process that has ended, cat only reports that there is no such file.
-  const { stdout } = await run({
-    program: "cat",
-    args: wanted.map((pid) => `/proc/${pid}/stat`),
-    ownGroup: false,
-    signal,
-  });
-  signal?.throwIfAborted();
-  const found = [...stdout.matchAll(STAT)].map(([, pid, state = "", start]) =>
+  const text = await readKernelFiles(wanted.map((pid) => `/proc/${pid}/stat`), { run, signal });
+  const found = [...text.matchAll(STAT)].map(([, pid, state = "", start]) =>
     [Number(pid), { start: Number(start), isZombie: "ZXx".includes(state) }] as const
   );
   return new Map(found);

@@ -1,7 +1,7 @@
 import { once } from "../async/once.ts";
 import { type RunCommand, runsHere } from "../host/command.ts";
 import type { CreateNetns, Kernel, KernelOptions } from "./kernel.ts";
-import { mayCallLibc } from "./libc.ts";
+import { mayCallLibc } from "../host/libc.ts";
 import type { Answers, Operation } from "./operation.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();
@@ -18,6 +18,12 @@ export function kernelFor(run: RunCommand): Kernel {
   const kernel = new ChosenKernel(run);
   kernels.set(run, kernel);
   return kernel;
+}
+
+/** Loads what {@linkcode kernelFor} may need, so that a later lack of descriptors cannot prevent it. */
+export async function loadKernels(): Promise<void> {
+  await import("./ip_kernel.ts");
+  if (mayCallLibc()) await netlink();
 }
 
 /** Loads one of the two when it is first needed: most commands need neither. */

@@ -1,7 +1,7 @@
 import { leaveHome } from "../host/home.ts";
-import { errnoWords } from "./errno.ts";
-import type { Libc } from "./libc.ts";
-import { LIBC } from "./libc_constants.ts";
+import { errnoWords } from "../host/errno.ts";
+import type { Libc } from "../host/libc.ts";
+import { LIBC } from "../host/libc_constants.ts";
 
 const OWN = "/proc/thread-self/ns/net";
 /** That of an error inside of the program, as in sysexits.h. */

@@ -1,5 +1,5 @@
 import { formatIp, type Ip } from "../cni/address.ts";
-import { LIBC } from "./libc_constants.ts";
+import { LIBC } from "../host/libc_constants.ts";
 
 /** The number of the family of an address. */
 export function familyOf({ family }: Ip): number {

@@ -1,4 +1,4 @@
-import { LIBC } from "./libc_constants.ts";
+import { LIBC } from "../host/libc_constants.ts";
 import { NETLINK } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
 import type { CreateBridge, CreateVeth, SetLink, SetPort } from "./operation.ts";

@@ -8,7 +8,7 @@ import {
   type KernelOptions,
   type KernelProblem,
 } from "./kernel.ts";
-import { type Libc, openLibc } from "./libc.ts";
+import { type Libc, openLibc } from "../host/libc.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";

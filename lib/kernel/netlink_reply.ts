@@ -1,4 +1,4 @@
-import { errnoName, errnoWords } from "./errno.ts";
+import { errnoName, errnoWords } from "../host/errno.ts";
 import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
 import { NetlinkFormatError, type NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 

@@ -1,6 +1,6 @@
-import { errnoName, errnoWords } from "./errno.ts";
-import type { Bytes, Libc } from "./libc.ts";
-import { LIBC } from "./libc_constants.ts";
+import { errnoName, errnoWords } from "../host/errno.ts";
+import type { Bytes, Libc } from "../host/libc.ts";
+import { LIBC } from "../host/libc_constants.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
 import { NetlinkError, NetlinkReply, type ReplyEnd, type Visit } from "./netlink_reply.ts";

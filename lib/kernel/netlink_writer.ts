@@ -1,4 +1,4 @@
-import type { Bytes } from "./libc.ts";
+import type { Bytes } from "../host/libc.ts";
 import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
 
 /** A request to the kernel. */

@@ -1,7 +1,7 @@
 import type { Sysctl } from "../host/ip_batch.ts";
-import { errnoWords } from "./errno.ts";
-import type { Bytes, Libc } from "./libc.ts";
-import { LIBC } from "./libc_constants.ts";
+import { errnoWords } from "../host/errno.ts";
+import type { Bytes, Libc } from "../host/libc.ts";
+import { LIBC } from "../host/libc_constants.ts";
 
 /** More than any number of one digit needs. */
 const VALUE_BYTES = 64;

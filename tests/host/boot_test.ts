@@ -2,6 +2,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { bootId } from "../../lib/host/boot.ts";
 import { HostError } from "../../lib/host/command.ts";
 import { FakeRun } from "../fake_run.ts";
+import "../open_libc.ts";
 
 Deno.test("the identity of a boot is the same for every call", async () => {
   const id = await bootId();

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { oomKills } from "../../lib/host/cgroup.ts";
+import "../open_libc.ts";
 
 /** As the kernel writes them. */
 const V2 = "low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
 import { isRunning, readProcesses } from "../../lib/host/process.ts";
+import "../open_libc.ts";
 
 /** The output of `cat`. */
 const printing = (stdout: string): RunCommand => () =>

@@ -2,7 +2,7 @@
 // namespace. Prints how many looks saw something else. It is a process of its own, because the tests do not run on the
 // first thread of theirs.
 import { netnsId, netnsOf, netnsProcesses, sameNetns } from "../../lib/host/netns.ts";
-import { openLibc } from "../../lib/kernel/libc.ts";
+import { openLibc } from "../../lib/host/libc.ts";
 import { NetnsFile } from "../../lib/kernel/netns_file.ts";
 
 const OWN = "/proc/self/ns/net";

@@ -1,6 +1,6 @@
 // A C library for tests, which does nothing by itself.
-import type { Bytes, Libc } from "../../lib/kernel/libc.ts";
-import { LIBC } from "../../lib/kernel/libc_constants.ts";
+import type { Bytes, Libc } from "../../lib/host/libc.ts";
+import { LIBC } from "../../lib/host/libc_constants.ts";
 
 const done = () => 0;
 

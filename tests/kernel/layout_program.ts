@@ -1,6 +1,6 @@
 // A C program that prints the numbers and layouts that lib/kernel has written down, as the headers of the machine have them.
-import { ERRORS } from "../../lib/kernel/errno.ts";
-import { LIBC } from "../../lib/kernel/libc_constants.ts";
+import { ERRORS } from "../../lib/host/errno.ts";
+import { LIBC } from "../../lib/host/libc_constants.ts";
 import { LINK_TYPES } from "../../lib/kernel/link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "../../lib/kernel/netlink_constants.ts";
 

@@ -1,5 +1,5 @@
 // Asks the kernel for the interfaces, if it can.
-import { mayCallLibc } from "../../lib/kernel/libc.ts";
+import { mayCallLibc } from "../../lib/host/libc.ts";
 import { NetlinkKernel } from "../../lib/kernel/netlink_kernel.ts";
 
 if (mayCallLibc()) {

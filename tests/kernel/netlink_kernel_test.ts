@@ -4,7 +4,7 @@ import { HostError } from "../../lib/host/command.ts";
 import { nsProblem } from "../../lib/host/netns.ts";
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
 import { KernelError } from "../../lib/kernel/kernel.ts";
-import { type Libc, openLibc } from "../../lib/kernel/libc.ts";
+import { type Libc, openLibc } from "../../lib/host/libc.ts";
 import { NetlinkKernel } from "../../lib/kernel/netlink_kernel.ts";
 import { answering } from "./fake_libc.ts";
 import { KERNELS } from "./kernels.ts";

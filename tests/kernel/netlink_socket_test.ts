@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import type { Libc } from "../../lib/kernel/libc.ts";
+import type { Libc } from "../../lib/host/libc.ts";
 import { readLink } from "../../lib/kernel/link_answer.ts";
 import { listLinks, removeLink, setLink } from "../../lib/kernel/link_request.ts";
 import { NetlinkFormatError } from "../../lib/kernel/netlink_reader.ts";
