@@ -23,7 +23,7 @@ export function kernelFor(run: RunCommand): Kernel {
 /** Loads what {@linkcode kernelFor} may need, so that a later lack of descriptors cannot prevent it. */
 export async function loadKernels(): Promise<void> {
   await import("./ip_kernel.ts");
-  if (mayCallLibc()) await netlink();
+  if (mayCallLibc()) (await netlink()).prepare();
 }
 
 /** Loads one of the two when it is first needed: most commands need neither. */

@@ -20,7 +20,7 @@ export function inNetns<T>(
   fn: () => T,
   refused: (errno: number) => Error,
 ): T {
-  const home = homeOf(libc);
+  const home = openHome(libc);
   return leaveHome(() => {
     if (enter() < 0) throw refused(libc.errno());
     try {
@@ -31,8 +31,8 @@ export function inNetns<T>(
   });
 }
 
-/** Opens the namespace of this thread, once, while it is there; it stays open. */
-function homeOf(libc: Libc): number {
+/** Opens the namespace of this thread, once, while it is there; it stays open. Returns its descriptor. */
+export function openHome(libc: Libc): number {
   const known = homes.get(libc);
   if (known !== undefined) return known;
   const fd = libc.open(OWN, LIBC.O_RDONLY | LIBC.O_CLOEXEC);

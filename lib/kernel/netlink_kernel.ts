@@ -9,6 +9,7 @@ import {
   type KernelProblem,
 } from "./kernel.ts";
 import { type Libc, openLibc } from "../host/libc.ts";
+import { openHome } from "./in_netns.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
@@ -21,8 +22,8 @@ import type { Answers, Change, Operation } from "./operation.ts";
 import { addRoute } from "./route_request.ts";
 import { setSysctls } from "./sysctl_files.ts";
 
-/** So many sockets of this process's own namespace are kept open between calls. */
-const MOST_IDLE = 4;
+/** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */
+const MOST_IDLE = 1;
 
 const PROBLEMS: Readonly<Record<string, KernelProblem>> = {
   EEXIST: "exists",
@@ -44,6 +45,12 @@ export class NetlinkKernel implements Kernel {
 
   constructor(libc: Libc = openLibc()) {
     this.#libc = libc;
+  }
+
+  /** Opens what stays open between calls, for a process that may have no descriptor left later. */
+  prepare(): void {
+    openHome(this.#libc);
+    if (this.#idle.length === 0) this.#idle.push(new NetlinkSocket(this.#libc));
   }
 
   async apply<const T extends readonly Operation[]>(
