@@ -4,7 +4,6 @@ import { fromFileUrl } from "@std/path";
 /** By kind (packages, files, links...), one line for each thing. */
 export type Footprint = ReadonlyMap<string, readonly string[]>;
 
-/** Read with the tools that the tests fetched if this machine has none of its own. */
 const SECTIONS: Readonly<Record<string, string>> = {
   packages: "dpkg-query -W 2>/dev/null",
   // For what belongs to CNI, podwire and container engines the times too; for the rest, where others write,
@@ -29,13 +28,15 @@ const SECTIONS: Readonly<Record<string, string>> = {
 
 const MACHINE = fromFileUrl(new URL("machine.sh", import.meta.url));
 
+/** The kinds that take tools which this machine may lack. Where those lie over it, it has files of theirs. */
+const WITH_TOOLS = ["links", "rules"];
 const ALWAYS = ["files", "links", "sysctls", "mounts", "processes"];
 
 /** Takes a footprint. Of the processes only those whose command line names `checkout`. */
 export async function takeFootprint(checkout: string): Promise<Footprint> {
   const footprint = new Map<string, readonly string[]>();
   for (const [kind, script] of Object.entries(SECTIONS)) {
-    const args = kind === "mounts" ? ["-c", script] : [MACHINE, "--look", "sh", "-c", script];
+    const args = WITH_TOOLS.includes(kind) ? [MACHINE, "--look", "sh", "-c", script] : ["-c", script];
     const { stdout } = await new Deno.Command("sh", { args, stdin: "null", stderr: "null" }).output();
     const lines = new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
     // Each of them prints something on every machine; rules and packages may not.

@@ -62,6 +62,9 @@ export interface SandboxOwner {
 /** The kubelet cuts the names of pods at this length; Linux allows one more character. */
 const LONGEST_HOSTNAME = 63;
 
+/** How the facts are written that only recovery from a killed process needs: they are void after a loss of power. */
+const AFTER_INTENT = { durable: "text" } as const;
+
 /** Creates sandboxes, each with all of its networks or not at all. */
 export class SandboxCreator {
   readonly #context: SandboxContext;
@@ -170,7 +173,7 @@ export class SandboxCreator {
   async #build({ record: draft, request, pod, plan, signal }: PreparedSandbox): Promise<CreatedSandbox> {
     const { sandboxes, pods, attachments } = this.#context;
     const created = await this.#createNamespace(draft, signal);
-    await sandboxes.write(created);
+    await sandboxes.write(created, AFTER_INTENT);
     const { netns: { path }, hostNetwork, sysctls = {} } = created;
     const runOptions = { run: runFor(this.#context, draft.id), signal };
     // `lo` is already up in a namespace that podwire creates, and podwire does not change the namespace of the host.
@@ -182,7 +185,9 @@ export class SandboxCreator {
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...runOptions, ...mark });
     const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), runOptions);
     // Recovery from a killed run needs these values.
-    if (Object.keys(before).length > 0) await sandboxes.write({ ...created, sysctlsBefore: before });
+    if (Object.keys(before).length > 0) {
+      await sandboxes.write({ ...created, sysctlsBefore: before }, AFTER_INTENT);
+    }
     try {
       await setSysctls(path, sysctls, runOptions);
       const networks = await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
