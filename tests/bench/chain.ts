@@ -1,5 +1,5 @@
 // Compares a pod of the built-in plugins (a namespace, a pair on a bridge, an address, a route), made by netlink and by
-// programs, with what it cannot do without: the floors below. All alternate in every round, one and eight at a time,
+// programs, with the least that it needs, below. All alternate in every round, one and eight at a time,
 // because the speed of the machine varies; only the ratios say something. Needs root: `./denow task bench`, or this file
 // alone with the number of rounds; `--json` prints one object.
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
@@ -104,10 +104,10 @@ async function measure(ways: Readonly<Record<string, Way>>, atOnce: number): Pro
   return times;
 }
 
-function report(atOnce: number, times: Readonly<Record<string, Times>>, floor: string): unknown {
+function report(atOnce: number, times: Readonly<Record<string, Times>>, least: string): unknown {
   const rows = Object.entries(times).map(([name, own]) => {
     const ratio = (what: keyof Times) =>
-      quantile(own[what].map((ms, round) => ms / (times[floor]?.[what][round] ?? NaN)), 0.5);
+      quantile(own[what].map((ms, round) => ms / (times[least]?.[what][round] ?? NaN)), 0.5);
     return {
       name,
       up: quantile(own.up, 0.5),
@@ -115,8 +115,8 @@ function report(atOnce: number, times: Readonly<Record<string, Times>>, floor: s
       ratio: { up: ratio("up"), down: ratio("down") },
     };
   });
-  if (AS_JSON) return { atOnce, floor, rows };
-  console.log(`\n${atOnce} at a time, a pod: medians of ${ROUNDS} rounds, and of the ratios to "${floor}"`);
+  if (AS_JSON) return { atOnce, least, rows };
+  console.log(`\n${atOnce} at a time, a pod: medians of ${ROUNDS} rounds, and of the ratios to "${least}"`);
   for (const { name, up, down, ratio } of rows) {
     const cell = (ms: number, x: number) => `${ms.toFixed(2).padStart(8)} ms ${x.toFixed(2).padStart(6)}`;
     console.log(`  ${name.padEnd(26)} set-up ${cell(up, ratio.up)}   tear-down ${cell(down, ratio.down)}`);
