@@ -2,6 +2,7 @@ import { type CommandInput, GLOBAL_OPTIONS, parseCommandLine } from "../../lib/c
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { main } from "../../lib/cli/main.ts";
 import type { Io, SignalName } from "../../lib/host/io.ts";
+import "../open_libc.ts";
 
 /** Options of a fake process. */
 export interface FakeProcess {
