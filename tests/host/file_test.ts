@@ -6,7 +6,11 @@ import {
   createExclusive,
   ensureDir,
   inEnsuredDir,
+  listAnyDir,
   listDir,
+  listDirsIn,
+  listIfDir,
+  lookIntoDir,
   readTextIfThere,
   realPath,
   removeDirIfEmpty,
@@ -189,6 +193,48 @@ Deno.test("removeDirIfEmpty() keeps a directory that is not empty, and a file", 
     await Deno.remove(`${dir}/d/f`);
     assertEquals(await removeDirIfEmpty(`${dir}/d`), true);
     assertEquals(await removeDirIfEmpty(`${dir}/d`), false);
+  }));
+
+Deno.test("a write waits for the disk as often as its durability needs", () =>
+  inTempDir(async (dir) => {
+    const { sync } = Deno.FsFile.prototype;
+    let syncs = 0;
+    Deno.FsFile.prototype.sync = function () {
+      syncs++;
+      return sync.call(this);
+    };
+    try {
+      for (const [durable, expected] of [[undefined, 2], [true, 2], ["text", 1], [false, 0]] as const) {
+        for (const write of [writeFileSynced, createExclusive]) {
+          syncs = 0;
+          const path = `${dir}/${durable}-${write.name}`;
+          await write(path, "text", { durable });
+          assertEquals({ durable, syncs, text: await readTextIfThere(path) }, {
+            durable,
+            syncs: expected,
+            text: "text",
+          });
+        }
+      }
+    } finally {
+      Deno.FsFile.prototype.sync = sync;
+    }
+  }));
+
+Deno.test("a look into a directory counts unfinished writes, and shows which entries are directories", () =>
+  inTempDir(async (dir) => {
+    const unfinished = `.podwire-${2 ** 22 + 1}-${"0".repeat(32)}.tmp`;
+    for (const name of ["b", "a", unfinished]) await Deno.writeTextFile(`${dir}/${name}`, "");
+    await Deno.mkdir(`${dir}/folder`);
+    await Deno.symlink("folder", `${dir}/link`);
+    await Deno.symlink("absent", `${dir}/nowhere`);
+    const names = ["a", "b", "folder", "link", "nowhere"];
+    assertEquals(await lookIntoDir(dir), { names, unfinished: 1 });
+    assertEquals([await listDir(dir), await listAnyDir(dir), await listIfDir(dir)], [names, names, names]);
+    assertEquals(await listDirsIn(dir), ["folder", "link"]);
+    assertEquals(await lookIntoDir(`${dir}/absent`), { names: [], unfinished: 0 });
+    assertEquals([await lookIntoDir(`${dir}/a`), await listIfDir(`${dir}/a`)], [undefined, undefined]);
+    assertEquals(await listDirsIn(`${dir}/absent`), []);
   }));
 
 Deno.test("listDir() sorts by UTF-8 bytes and hides unfinished writes", () =>
