@@ -50,7 +50,7 @@ export async function writeFileSynced(path: string, text: string, options: Write
     await removeIfThere(temp);
     throw error;
   }
-  if ((options.durable ?? true) === true) await syncDir(dirname(path));
+  await syncName(path, options);
 }
 
 /**
@@ -74,7 +74,7 @@ export async function createExclusive(
   } finally {
     await removeIfThere(temp);
   }
-  if ((options.durable ?? true) === true) await syncDir(dirname(path));
+  await syncName(path, options);
   return true;
 }
 
@@ -120,6 +120,11 @@ async function writeUnsynced(temp: string, text: string, mode: number): Promise<
 
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
+}
+
+/** Makes the new name of a file survive a loss of power, if it has to. */
+async function syncName(path: string, { durable = true }: WriteOptions): Promise<void> {
+  if (durable === true) await syncDir(dirname(path));
 }
 
 /** Makes changes of the entries of a directory (created, renamed, removed) survive a crash of the machine. */

@@ -1,7 +1,7 @@
 import { once } from "../async/once.ts";
 import { type RunCommand, runsHere } from "../host/command.ts";
-import type { CreateNetns, Kernel, KernelOptions } from "./kernel.ts";
 import { mayCallLibc } from "../host/libc.ts";
+import type { CreateNetns, Kernel, KernelOptions } from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();

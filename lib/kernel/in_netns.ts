@@ -1,5 +1,5 @@
-import { leaveHome } from "../host/home.ts";
 import { errnoWords } from "../host/errno.ts";
+import { leaveHome } from "../host/home.ts";
 import type { Libc } from "../host/libc.ts";
 import { LIBC } from "../host/libc_constants.ts";
 

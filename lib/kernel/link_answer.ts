@@ -1,6 +1,6 @@
+import { LIBC } from "../host/libc_constants.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import { ipOf, printIp } from "./ip_bytes.ts";
-import { LIBC } from "../host/libc_constants.ts";
 import { linkType, PRINTED_TYPES } from "./link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
 import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";

@@ -1,6 +1,8 @@
 import { untilMayLeave } from "../host/home.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
+import { type Libc, openLibc } from "../host/libc.ts";
 import { addAddress, removeAddress } from "./address_request.ts";
+import { openHome } from "./in_netns.ts";
 import {
   type CreateNetns,
   type Kernel,
@@ -8,9 +10,6 @@ import {
   type KernelOptions,
   type KernelProblem,
 } from "./kernel.ts";
-import { type Libc, openLibc } from "../host/libc.ts";
-import { openHome } from "./in_netns.ts";
-import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
@@ -20,6 +19,7 @@ import { createNetns, pinNetns, removeNetns } from "./netns_calls.ts";
 import { NetnsFile, NetnsFileError } from "./netns_file.ts";
 import type { Answers, Change, Operation } from "./operation.ts";
 import { addRoute } from "./route_request.ts";
+import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { setSysctls } from "./sysctl_files.ts";
 
 /** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */

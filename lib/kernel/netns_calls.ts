@@ -1,10 +1,10 @@
 import { HostError } from "../host/command.ts";
-import { untilMayLeave } from "../host/home.ts";
-import { createBy, type EnterProblem, type NetnsSteps, pinBy, removeBy } from "../host/netns_mount.ts";
 import { errnoName, errnoWords } from "../host/errno.ts";
-import { inNetns } from "./in_netns.ts";
+import { untilMayLeave } from "../host/home.ts";
 import type { Libc } from "../host/libc.ts";
 import { LIBC } from "../host/libc_constants.ts";
+import { createBy, type EnterProblem, type NetnsSteps, pinBy, removeBy } from "../host/netns_mount.ts";
+import { inNetns } from "./in_netns.ts";
 import { setLink } from "./link_request.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import { NetlinkSocket } from "./netlink_socket.ts";

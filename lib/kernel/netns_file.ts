@@ -1,7 +1,7 @@
 import { errnoName, errnoWords } from "../host/errno.ts";
-import { inNetns } from "./in_netns.ts";
 import type { Libc } from "../host/libc.ts";
 import { LIBC } from "../host/libc_constants.ts";
+import { inNetns } from "./in_netns.ts";
 
 /** The error if a path cannot be used as a network namespace. */
 export class NetnsFileError extends Error {

@@ -1,5 +1,5 @@
-import type { Sysctl } from "../host/ip_batch.ts";
 import { errnoWords } from "../host/errno.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
 import type { Bytes, Libc } from "../host/libc.ts";
 import { LIBC } from "../host/libc_constants.ts";
 
