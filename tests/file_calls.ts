@@ -39,6 +39,14 @@ export class FileCalls implements Disposable {
       return Reflect.apply(this.#openSync, fs, args);
     }) as typeof fs.openSync;
     const deno = Deno as unknown as Record<string, Anything>;
+    for (const name of ["readFile", "readFileSync"]) {
+      const before = deno[name];
+      this.#before.set(name, before);
+      deno[name] = (...args: unknown[]) => {
+        this.#count("readTextFile");
+        return before(...args);
+      };
+    }
     for (const name of COUNTED) {
       const [before, beforeSync] = [deno[name], deno[`${name}Sync`]];
       this.#before.set(name, before);

@@ -1,10 +1,9 @@
 /** State directories with any number of attachments on record, each as a real set-up leaves it. */
 import { inParallel } from "../lib/async/parallel.ts";
-import { SandboxStore } from "../lib/sandbox/store.ts";
-import { AttachmentStore } from "../lib/state/attachment_store.ts";
 import { HostPorts } from "../lib/state/host_ports.ts";
 import { Locks } from "../lib/state/locks.ts";
 import { ResultCache } from "../lib/state/result_cache.ts";
+import { storesIn } from "./stores.ts";
 
 /** The directories of an installation. */
 export interface RecordDirs {
@@ -30,9 +29,8 @@ const AT_ONCE = 16;
 export async function multiply(dirs: RecordDirs, like: string, options: MultiplyOptions): Promise<void> {
   const { stateDir, cacheDir, runDir } = dirs;
   const { ids, firstPort } = options;
-  const store = new AttachmentStore(stateDir);
+  const { store, sandboxes } = storesIn(stateDir);
   const cache = new ResultCache(cacheDir);
-  const sandboxes = new SandboxStore(stateDir);
   const ports = new HostPorts({ stateDir, store, locks: new Locks(runDir) });
   const sandbox = await sandboxes.read(like);
   const records = await store.ofContainer(like);

@@ -8,12 +8,12 @@ import type { JsonObject } from "../lib/cni/json.ts";
 import { bootId as bootIdOfHost } from "../lib/host/boot.ts";
 import { netnsId } from "../lib/host/netns.ts";
 import { Podwire } from "../lib/runtime/podwire.ts";
-import { SandboxStore } from "../lib/sandbox/store.ts";
-import { AttachmentStore } from "../lib/state/attachment_store.ts";
 import { parseChecksummed, printChecksummed } from "../lib/state/checksummed.ts";
 import { idsFrom } from "./many_records.ts";
 import { ACTS, dirsOf, type Effort } from "./many_sandboxes_process.ts";
 import { inTempDir } from "./temp_dir.ts";
+import { recordFile, recordText, storesIn, type Subject, writeLines } from "./stores.ts";
+import { attachmentLineKey, SANDBOX_KEY } from "../lib/state/record_log.ts";
 
 const DENOW = fromFileUrl(new URL("../denow", import.meta.url));
 const PROGRAM = fromFileUrl(new URL("many_sandboxes_process.ts", import.meta.url));
@@ -38,7 +38,8 @@ async function fill(dir: string, count: number): Promise<void> {
   await Deno.mkdir(`${dirs.cacheDir}/results`, { recursive: true });
   await Deno.writeTextFile(`${dirs.stateDir}/boot-id`, bootId);
   const createdAt = new Date().toISOString();
-  await new SandboxStore(dirs.stateDir).write({
+  const { sandboxes, store } = storesIn(dirs.stateDir);
+  await sandboxes.write({
     id: "like",
     name: "like",
     namespace: "default",
@@ -51,7 +52,7 @@ async function fill(dir: string, count: number): Promise<void> {
     infra: undefined,
     annotations: {},
   });
-  await new AttachmentStore(dirs.stateDir).write({
+  await store.write({
     containerId: "like",
     network: "web",
     ifName: "eth0",
@@ -79,13 +80,16 @@ async function copies(
   { stateDir, cacheDir }: ReturnType<typeof dirsOf>,
   ids: readonly string[],
 ): Promise<void> {
-  const sandbox = await template(`${stateDir}/sandboxes/like.json`);
-  const attachment = await template(`${stateDir}/attachments/like/eth0@web.json`);
+  const like = recordFile(stateDir, "like");
+  const key = { ifName: "eth0", network: "web" };
+  const sandbox = await template(like, SANDBOX_KEY);
+  const attachment = await template(like, key);
   await inParallel(ids, 16, async (id) => {
-    await Deno.writeTextFile(`${stateDir}/sandboxes/${id}.json`, await sandbox({ id, name: id, uid: id }));
-    await Deno.mkdir(`${stateDir}/attachments/${id}`);
     const own = { containerId: id, owner: `sandbox:${id}` };
-    await Deno.writeTextFile(`${stateDir}/attachments/${id}/eth0@web.json`, await attachment(own));
+    await writeLines(recordFile(stateDir, id), [
+      { key: SANDBOX_KEY, text: await sandbox({ id, name: id, uid: id }) },
+      { key: attachmentLineKey(key), text: await attachment(own) },
+    ]);
     const cached = {
       kind: "cniCacheV1",
       containerId: id,
@@ -98,8 +102,11 @@ async function copies(
 }
 
 /** Returns what makes the text of another record of the same kind. */
-async function template(file: string): Promise<(changes: JsonObject) => Promise<string>> {
-  const text = await Deno.readTextFile(file);
+async function template(
+  file: string,
+  subject: Subject,
+): Promise<(changes: JsonObject) => Promise<string>> {
+  const text = await recordText(file, subject) ?? "";
   const { kind } = JSON.parse(text);
   const body = await parseChecksummed(kind, text);
   return (changes) => printChecksummed(kind, { ...body, ...changes });

@@ -5,6 +5,7 @@ export class Coalescer<T> {
   readonly #body: () => Promise<T>;
   #last: Promise<unknown> = Promise.resolve();
   #next: Promise<T> | undefined;
+  #waiting = 0;
 
   constructor(body: () => Promise<T>) {
     this.#body = body;
@@ -18,6 +19,11 @@ export class Coalescer<T> {
     signal?.throwIfAborted();
     this.#next ??= this.#begin();
     return await abortable(this.#next, signal);
+  }
+
+  /** Whether no run is in progress or waiting. */
+  get isIdle(): boolean {
+    return this.#waiting === 0;
   }
 
   /** Resolves when no run is in progress. */
@@ -34,8 +40,13 @@ export class Coalescer<T> {
     const run = async () => {
       await before.catch(() => {});
       this.#next = undefined;
-      return await this.#body();
+      try {
+        return await this.#body();
+      } finally {
+        this.#waiting--;
+      }
     };
+    this.#waiting++;
     const next = run();
     // All callers may have stopped waiting.
     next.catch(() => {});

@@ -38,7 +38,9 @@ export async function requireNotAttached(
   context: CniErrorOptions,
 ): Promise<void> {
   await withCniErrors(() => cache.requireFree(key), context);
-  if (entry === undefined || await netnsId(entry.netns) === undefined) return await store.makeRoom(key);
+  if (entry === undefined || await netnsId(entry.netns) === undefined) {
+    return await store.requireReplaceable(key);
+  }
   const damaged = (await store.damaged(key.containerId)).find(({ ifName, network }) =>
     ifName === key.ifName && isShortNameOf(network, key.network)
   );

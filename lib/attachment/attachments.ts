@@ -8,14 +8,14 @@ import type { Lock } from "../host/lock.ts";
 import { Deadline, DEFAULT_TIMEOUTS, type Timeouts } from "../plugin/deadline.ts";
 import type { Verb } from "../plugin/invocation.ts";
 import { VersionProbe } from "../plugin/versions.ts";
-import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
+import type { AttachmentKey, AttachmentRecord, Intention } from "../state/attachment_store.ts";
 import type { RequireFreeOptions } from "../state/host_ports.ts";
 import type { Locks } from "../state/locks.ts";
 import { published } from "../state/published_ports.ts";
 import { parseRecorded, withCachedArgs } from "../state/recorded_config.ts";
 import { withHolders } from "./address_holder.ts";
 import { alreadyAttached, requireNotAttached } from "./already_attached.ts";
-import { beginAttachment } from "./begin.ts";
+import { beginAttachment, draftAttachment } from "./begin.ts";
 import { addChain } from "./chain.ts";
 import { checkAttachment } from "./check.ts";
 import { firstSkippedPluginOf, refusalIn } from "./failed_add.ts";
@@ -139,6 +139,25 @@ export class Attachments {
     for (const { list, ifName } of wanted) {
       await interfaces.requireFree(list, { containerId, netns, ifName }, options);
     }
+  }
+
+  /**
+   * Returns what to write with the record of a sandbox that will get these attachments: with it, a loss of power during their
+   * ADDs leaves nothing that cannot be detached.
+   */
+  async intend(
+    pod: Pick<AttachRequest, "containerId" | "netns" | "owner">,
+    wanted: readonly WantedAttachment[],
+    { signal }: CallOptions = {},
+  ): Promise<Intention> {
+    const bootId = await this.boot();
+    const records: AttachmentRecord[] = [];
+    for (const [index, { list: offered, ...rest }] of wanted.entries()) {
+      const list = await negotiate(offered, this.#probe, signal);
+      const request = withAttachDefaults({ ...pod, ...rest });
+      records.push(draftAttachment(list, request, { bootId, sequence: index + 1 }));
+    }
+    return await this.#options.store.intend(records);
   }
 
   /** Refuses a list with a plugin that may not run. Returns the list in the version in which its plugins are called. */

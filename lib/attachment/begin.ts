@@ -1,6 +1,6 @@
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { Logger } from "../host/log.ts";
-import { identityOf } from "../host/netns_identity.ts";
+import { identityOf, type NetnsIdentity } from "../host/netns_identity.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import { published } from "../state/published_ports.ts";
@@ -18,6 +18,44 @@ export interface BeginContext {
   readonly boot: () => Promise<string>;
 }
 
+/** What is known of an attachment when its ADD begins. */
+export interface AttachmentDraft {
+  readonly bootId: string;
+  /** The identity of the namespace. @default {unknown} */
+  readonly netns?: NetnsIdentity | undefined;
+  /** Increases with each attachment of the container. */
+  readonly sequence: number;
+  readonly hadLink?: boolean | undefined;
+}
+
+/** Returns the record of an attachment whose ADD begins. */
+export function draftAttachment(
+  list: NetworkConfigList,
+  request: FullAttachRequest,
+  { bootId, netns, sequence, hadLink = false }: AttachmentDraft,
+): AttachmentRecord {
+  return {
+    ...keyOf(list, request),
+    state: "adding",
+    netns: request.netns,
+    netnsId: netns?.id,
+    ...(netns?.since === undefined ? {} : { netnsSince: netns.since }),
+    owner: request.owner,
+    since: new Date().toISOString(),
+    bootId,
+    sequence,
+    attempts: 0,
+    nextTry: undefined,
+    error: undefined,
+    config: list.text,
+    cniVersion: list.cniVersion,
+    cniArgs: request.args,
+    capabilityArgs: request.capabilityArgs,
+    result: undefined,
+    ...(hadLink ? { hadLink } : {}),
+  };
+}
+
 /**
  * Writes the record of an attachment, and claims its interface and its host ports, before any plugin runs.
  *
@@ -33,27 +71,12 @@ export async function beginAttachment(
   const key = keyOf(list, request);
   const hadLink = await interfaces.requireFree(list, request, options);
   const earlier = await store.ofContainer(request.containerId);
-  const { id, since } = await identityOf(request.netns);
-  const record: AttachmentRecord = {
-    ...key,
-    state: "adding",
-    netns: request.netns,
-    netnsId: id,
-    ...(since === undefined ? {} : { netnsSince: since }),
-    owner: request.owner,
-    since: new Date().toISOString(),
+  const record = draftAttachment(list, request, {
     bootId: await boot(),
+    netns: await identityOf(request.netns),
     sequence: (earlier.at(-1)?.sequence ?? 0) + 1,
-    attempts: 0,
-    nextTry: undefined,
-    error: undefined,
-    config: list.text,
-    cniVersion: list.cniVersion,
-    cniArgs: request.args,
-    capabilityArgs: request.capabilityArgs,
-    result: undefined,
-    ...(hadLink ? { hadLink } : {}),
-  };
+    hadLink,
+  });
   await store.write(record);
   try {
     await interfaces.claim(list, record, signal);

@@ -26,10 +26,7 @@ export async function repair(input: CommandInput): Promise<number> {
   return report.kept.length === 0 ? 0 : 1;
 }
 
-function itemText({ kind, containerId, file, movedTo, why, lost = [] }: RepairItem): string {
-  const aside = movedTo === undefined || movedTo === file
-    ? ""
-    : `; the damaged record was moved to ${movedTo}`;
+function itemText({ kind, containerId, why, lost = [] }: RepairItem): string {
   const unknown = lost.length === 0 ? "" : `; lost: ${lost.join(", ")}`;
-  return oneLine(`${kind} ${containerId}: ${why}${unknown}${aside}`);
+  return oneLine(`${kind} ${containerId}: ${why}${unknown}`);
 }

@@ -1,6 +1,6 @@
 import { formatIp, parseCidr, parseIp } from "./address.ts";
 import { isArray, isObject, type Json, type JsonObject } from "./json.ts";
-import { asResult } from "./result.ts";
+import { asResult, type Result } from "./result.ts";
 
 /** Both families of addresses. */
 export const FAMILIES = [4, 6] as const;
@@ -23,18 +23,26 @@ export interface DefaultRoute {
 
 /** The default routes in a result, without those of tables that only rules select. */
 export function defaultRoutesOf(json: JsonObject): readonly DefaultRoute[] {
-  const { routes = [] } = asResult(json);
+  return defaultRoutesIn(asResult(json));
+}
+
+/** The default routes in a result of the newest version. */
+export function defaultRoutesIn(result: Result): readonly DefaultRoute[] {
+  const { routes = [] } = result;
   return routes.flatMap(({ dst, gw, table }) => {
     const family = defaultFamily(dst, table);
     if (family === undefined) return [];
     // As plugins read it: a route without a next hop goes through the first gateway of its family.
-    return [{ family, gateway: normal(gw) ?? gatewayOf(json, family) }];
+    return [{ family, gateway: normal(gw) ?? gatewayIn(result, family) }];
   });
 }
 
 /** The first gateway that a result has for a family. */
 export function gatewayOf(json: JsonObject, family: Family): string | undefined {
-  const { ips = [] } = asResult(json);
+  return gatewayIn(asResult(json), family);
+}
+
+function gatewayIn({ ips = [] }: Result, family: Family): string | undefined {
   const own = ips.find(({ address, gateway }) =>
     gateway !== undefined && parseCidr(address)?.ip.family === family
   );

@@ -10,6 +10,7 @@ import { attachmentToJson, sandboxToJson } from "../runtime/json_view.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { attachmentKey } from "../state/attachment_key.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { containerOf, recordsDir } from "../state/record_files.ts";
 
 /** Options of {@linkcode RecordWatch}. */
 export interface RecordWatchOptions {
@@ -61,7 +62,7 @@ export class RecordWatch implements AsyncDisposable {
 
   private constructor(options: RecordWatchOptions) {
     this.#options = options;
-    this.#dirs = ["sandboxes", "attachments"].map((name) => `${options.stateDir}/${name}`);
+    this.#dirs = [recordsDir(options.stateDir)];
   }
 
   /** Starts the watch. What exists by then is published only when it changes. */
@@ -146,12 +147,7 @@ export class RecordWatch implements AsyncDisposable {
       return;
     }
     if (paths.some((path) => this.#dirs.includes(path))) this.#watched = undefined;
-    const { length } = this.#options.stateDir;
-    this.#collect(paths.flatMap((path) => {
-      const [, folder, name = ""] = path.slice(length).split("/");
-      if (folder === "attachments") return name === "" ? [] : [name];
-      return name.endsWith(".json") && !name.startsWith(".") ? [name.slice(0, -".json".length)] : [];
-    }));
+    this.#collect(paths.flatMap((path) => containerOf(path) ?? []));
   }
 
   #collect(ids: readonly string[]): void {

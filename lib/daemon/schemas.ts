@@ -27,7 +27,7 @@ const REPAIR_ITEM = objectOf({
   containerId: TEXT,
   file: TEXT,
   why: TEXT,
-}, { movedTo: TEXT, lost: listOf(TEXT) });
+}, { lost: listOf(TEXT) });
 const ITEM = objectOf({ kind: TEXT, why: TEXT }, {
   containerId: TEXT,
   network: TEXT,

@@ -1,7 +1,6 @@
 import type { Attachments } from "../attachment/attachments.ts";
 import type { CniError } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { readTextIfThere } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import type {
@@ -128,7 +127,7 @@ export class DamagedRecords {
       return { ...outcome, became: "kept", why: `its record ${NEWER}` };
     }
     const entry = await this.#entryOf(damaged) ?? { containerId, network, ifName };
-    const remnants = await remnantsOf(damaged);
+    const remnants = remnantsOf(damaged);
     return await this.#remove({ entry, file, remnants, netns, what: "cannot be read" }, facts);
   }
 
@@ -232,8 +231,7 @@ export class DamagedRecords {
 }
 
 /** Reads what is left of a record. A complete record of another container in its place says nothing about this one. */
-async function remnantsOf({ file, containerId }: DamagedAttachment): Promise<Remnants> {
-  const text = await readTextIfThere(file).catch(() => undefined) ?? "";
+function remnantsOf({ text, containerId }: DamagedAttachment): Remnants {
   if (readableMember(text, "containerId") !== containerId) return {};
   const found = (key: "owner" | "netnsId" | "bootId") => {
     const value = readableMember(text, key);

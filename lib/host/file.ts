@@ -1,9 +1,16 @@
 import { breathe } from "../async/breathe.ts";
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
+import { syncDir } from "./sync_dir.ts";
 import { entriesNow, isNameTooLong, namesIn, statOf } from "./stat.ts";
 
-export { readFileIfThere, readTextIfThere, UnreadableFileError } from "./read_file.ts";
+export {
+  readFileIfThere,
+  readOwnBytes,
+  readRegular,
+  readTextIfThere,
+  UnreadableFileError,
+} from "./read_file.ts";
 export { type FileStat, realPath, statOf, statOwn } from "./stat.ts";
 
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
@@ -45,7 +52,7 @@ const PARENT_MODE = 0o755;
 export async function writeFileSynced(path: string, text: string, options: WriteOptions = {}): Promise<void> {
   const temp = await writeTemp(path, text, options);
   try {
-    await Deno.rename(temp, path);
+    Deno.renameSync(temp, path);
   } catch (error) {
     await removeIfThere(temp);
     throw error;
@@ -67,7 +74,7 @@ export async function createExclusive(
   const temp = await writeTemp(path, text, options);
   try {
     // A link, unlike a rename, never replaces.
-    await Deno.link(temp, path);
+    Deno.linkSync(temp, path);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     throw error;
@@ -86,12 +93,13 @@ async function writeTemp(
 ): Promise<string> {
   const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
+  // Each step without a thread: to wait for one takes longer than the step, except where it waits for the disk.
   if (durable === false) return await writeUnsynced(temp, text, mode);
-  using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
+  using file = Deno.openSync(temp, { write: true, createNew: true, mode: 0o600 });
   try {
-    await writeAll(file, new TextEncoder().encode(text));
+    writeAll(file, new TextEncoder().encode(text));
     // The umask removes bits from the mode of open().
-    if (mode !== 0o600) await Deno.chmod(temp, mode);
+    if (mode !== 0o600) Deno.chmodSync(temp, mode);
     await file.sync();
     return temp;
   } catch (error) {
@@ -107,8 +115,8 @@ async function writeTemp(
 /** Takes as few steps as possible. */
 async function writeUnsynced(temp: string, text: string, mode: number): Promise<string> {
   try {
-    await Deno.writeTextFile(temp, text, { createNew: true, mode: 0o600 });
-    if (mode !== 0o600) await Deno.chmod(temp, mode);
+    Deno.writeTextFileSync(temp, text, { createNew: true, mode: 0o600 });
+    if (mode !== 0o600) Deno.chmodSync(temp, mode);
     return temp;
   } catch (error) {
     await removeIfThere(temp);
@@ -118,8 +126,8 @@ async function writeUnsynced(temp: string, text: string, mode: number): Promise<
   }
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
+function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength;) done += file.writeSync(bytes.subarray(done));
 }
 
 /** Makes the new name of a file survive a loss of power, if it has to. */
@@ -127,25 +135,27 @@ async function syncName(path: string, { durable = true }: WriteOptions): Promise
   if (durable === true) await syncDir(dirname(path));
 }
 
-/** Makes changes of the entries of a directory (created, renamed, removed) survive a crash of the machine. */
-async function syncDir(path: string): Promise<void> {
-  using dir = await Deno.open(path, { read: true });
-  await dir.sync();
-}
-
 /** Removes a file or a symbolic link; returns false if there is none. Requires `--allow-write`. */
-export function removeIfThere(path: string): Promise<boolean> {
-  return unlessMissing(Deno.remove(path).then(() => true), false);
+export async function removeIfThere(path: string): Promise<boolean> {
+  await breathe();
+  try {
+    Deno.removeSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isNameTooLong(error)) return false;
+    throw error;
+  }
 }
 
 /** Removes a directory if it is empty; returns false if it is not, or does not exist. Requires `--allow-read` and `--allow-write`. */
 export async function removeDirIfEmpty(path: string): Promise<boolean> {
+  await breathe();
   try {
-    // Deno.remove() would remove a file too.
-    if (!(await Deno.lstat(path)).isDirectory) {
+    // Deno.removeSync() would remove a file too.
+    if (!Deno.lstatSync(path).isDirectory) {
       throw new Deno.errors.NotADirectory(`Not a directory: "${path}"`);
     }
-    await Deno.remove(path);
+    Deno.removeSync(path);
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || isNotEmpty(error)) return false;
@@ -266,7 +276,7 @@ export async function removeUnfinished(dir: string): Promise<number> {
 export async function ensureDir(path: string, mode = 0o755): Promise<void> {
   for (let attempt = 1;; attempt++) {
     try {
-      await Deno.mkdir(path, { mode });
+      Deno.mkdirSync(path, { mode });
       // The umask may have removed bits. If the directory is gone again, there is nothing to change.
       return await unlessMissing(Deno.chmod(path, mode), undefined);
     } catch (error) {

@@ -111,7 +111,6 @@ class ContainerRecovery {
       report.kept.push({ kind: "sandbox", containerId: id, file: newer, why: `its record ${NEWER}` });
       return;
     }
-    await store.removeUnfinished(id);
     const isUp = damaged !== undefined && await this.#keepIfUp(damaged);
     await running.endAbandonedOf(id, signal);
     if (!await this.#tearDownSandbox(sandbox, records)) {

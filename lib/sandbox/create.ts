@@ -144,11 +144,11 @@ export class SandboxCreator {
 
   /** Writes the record in phase `creating` and reserves the name. */
   async #claim(
-    { record, request }: PreparedSandbox,
+    { record, request, plan }: PreparedSandbox,
     named: boolean,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { sandboxes, locks } = this.#context;
+    const { sandboxes, locks, attachments } = this.#context;
     const holder = await sandboxes.readAny(record.id);
     if (holder !== undefined && isDamaged(holder)) throw takenByDamaged(holder);
     if (holder !== undefined) throw taken(record, holder);
@@ -159,7 +159,10 @@ export class SandboxCreator {
         hint: "choose another ID; `podwire recover` removes namespaces that no sandbox owns",
       });
     }
-    await sandboxes.write(record);
+    const { id: containerId, netns: { path: netns } } = record;
+    const pod = { containerId, netns, owner: ownerOf(record) };
+    const intention = await attachments.intend(pod, plan, { signal });
+    await sandboxes.write(record, { intention });
     if (!named) return;
     try {
       using _names = await locks.machine.names(signal);

@@ -84,8 +84,8 @@ async function keptAttachments(
   id: string,
   { store, attachments }: InOrderContext,
 ): Promise<readonly RecoveryItem[] | undefined> {
-  const { records, damaged, isTidy } = await store.scan(id);
-  if (damaged.length > 0 || !isTidy) return undefined;
+  const { records, damaged } = await store.scan(id);
+  if (damaged.length > 0) return undefined;
   const facts = { hasSandbox: true, boot: await attachments.boot() };
   if (records.some((record) => removalReason(record, facts) !== undefined)) return undefined;
   return records.toReversed().map((record) => ({ ...attachmentItem(record), why: "it is attached" }));

@@ -58,7 +58,7 @@ export class NameIndex {
 
   /** Creates the file if there is none. Returns whether it did. */
   async create(namespace: string, name: string, id: string, options?: Durability): Promise<boolean> {
-    const create = () => createExclusive(this.path(namespace, name), id, { durable: "text", ...options });
+    const create = () => createExclusive(this.path(namespace, name), id, { durable: false, ...options });
     return await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, create);
   }
 
@@ -71,7 +71,7 @@ export class NameIndex {
   ): Promise<void> {
     const path = this.path(namespace, name);
     if (ids.length === 0) return void await removeIfThere(path);
-    const write = () => writeFileSynced(path, ids.join("\n"), { durable: "text", ...options });
+    const write = () => writeFileSynced(path, ids.join("\n"), { durable: false, ...options });
     await inEnsuredDir(`${this.#dir}/${namespace}`, 0o700, write);
   }
 

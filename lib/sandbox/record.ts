@@ -12,7 +12,8 @@ import {
   trueOnly,
 } from "../cni/shape.ts";
 import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
-import { repairBit } from "../state/repair_bit.ts";
+import { SANDBOX_KEY } from "../state/record_log.ts";
+import { repairLine } from "../state/repair_line.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
 
 /**
@@ -113,9 +114,9 @@ export async function parseSandbox(text: string): Promise<SandboxRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
 }
 
-/** Parses a record file with one wrong bit; returns undefined if more bits are wrong. */
+/** Parses the record in the file of a container if one of its bits is wrong; returns undefined if more bits are wrong. */
 export async function repairSandbox(bytes: Uint8Array): Promise<SandboxRecord | undefined> {
-  const text = await repairBit(KIND, bytes);
+  const text = await repairLine(KIND, bytes, [SANDBOX_KEY]);
   return text === undefined ? undefined : await parseSandbox(text);
 }
 

@@ -117,7 +117,7 @@ export class Recovery {
     // Nothing is attached before this ends, so a process that holds a container's lock is tearing it down.
     const { ids, lost } = await this.#everything();
     await this.#recoverAll(ids, report, { retry: "of other boots", waits: true, lost, signal });
-    await this.#sweepFiles(signal);
+    await this.#sweepFiles(signal, { isAlone: true });
     await this.#recoveredBoot.write(boot);
   }
 
@@ -158,11 +158,11 @@ export class Recovery {
     return outcomes;
   }
 
-  async #sweepFiles(signal: AbortSignal | undefined): Promise<void> {
+  async #sweepFiles(signal: AbortSignal | undefined, { isAlone = false } = {}): Promise<void> {
     const { sandboxes, locks, cache, failed, ports, claims } = this.#context;
     {
       using _names = await locks.machine.names(signal);
-      await sandboxes.removeUnfinished();
+      await sandboxes.removeUnfinished({ isAlone });
     }
     await locks.pools.removeAbandoned();
     await cache.removeUnfinished();

@@ -1,12 +1,13 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { isContainerId } from "../cni/name.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
-import { readFileIfThere, readTextIfThere, statOf } from "../host/file.ts";
+import { readOwnBytes, readTextIfThere, statOf } from "../host/file.ts";
 import { netnsId } from "../host/netns.ts";
 import { readProcesses } from "../host/process.ts";
 import { repairAttachment } from "../state/attachment_record.ts";
 import type { AttachmentRecord, AttachmentStore, DamagedAttachment } from "../state/attachment_store.ts";
 import { sandboxOwner } from "../state/owner.ts";
+import { LARGEST_LOG } from "../state/record_files.ts";
 import type { SandboxContext } from "./context.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
@@ -39,8 +40,6 @@ export interface RepairItem {
   readonly containerId: string;
   /** Path of the damaged record. */
   readonly file: string;
-  /** Path that the damaged record was moved to. */
-  readonly movedTo?: string;
   /** How it was repaired, or why it was not. */
   readonly why: string;
   /** What could not be restored. */
@@ -119,7 +118,7 @@ export class Repair {
     if (damaged.isNewer) {
       return void found.kept.push({ ...item, why: this.#context.damagedSandboxes.why(damaged) });
     }
-    const restored = await repairSandbox(await readFileIfThere(damaged.file) ?? new Uint8Array());
+    const restored = await repairSandbox(await bytesOf(damaged.file));
     const isRestored = restored?.id === id;
     const record = isRestored ? restored : await this.#recreate(damaged);
     if (record === undefined) {
@@ -131,27 +130,23 @@ export class Repair {
       : "recreated from other records";
     const lost = isRestored ? {} : { lost: lostOf(record) };
     if (dryRun) return void found.repaired.push({ ...item, why, ...lost });
-    const movedTo = await sandboxes.repair(record);
-    found.repaired.push({ ...item, movedTo, why, ...lost });
+    await sandboxes.repair(record);
+    found.repaired.push({ ...item, why, ...lost });
   }
 
   async #repairAttachment(damaged: DamagedAttachment, dryRun: boolean, found: Findings): Promise<void> {
     const { containerId, ifName, file, isNewer, reason } = damaged;
     const item = { kind: "attachment", containerId, file } as const;
     const { store } = this.#context;
-    const bytes = isNewer ? undefined : await readFileIfThere(file).catch(() => undefined);
-    const record = bytes && await repairAttachment(bytes);
-    if (record?.containerId !== containerId || record.ifName !== ifName || !file.endsWith(".json")) {
+    const record = isNewer ? undefined : await repairAttachment(await bytesOf(file), damaged);
+    if (record?.containerId !== containerId || record.ifName !== ifName) {
       const why = isNewer
         ? "a newer version of podwire wrote it: upgrade podwire"
         : `it cannot be recreated (${reason}): \`podwire recover\` detaches it when it is not in use`;
       return void found.kept.push({ ...item, why });
     }
     const why = "one bit was wrong, and everything was restored";
-    if (!dryRun) {
-      await store.makeRoom(record);
-      await store.write(record);
-    }
+    if (!dryRun) await store.write(record);
     found.repaired.push({ ...item, why });
   }
 
@@ -211,6 +206,10 @@ function lostOf({ uid, id }: SandboxRecord): readonly string[] {
     ...(uid === id ? ["the UID and the attempt, if it had any"] : ["the attempt, if it had one"]),
     ...LOST,
   ];
+}
+
+async function bytesOf(file: string): Promise<Uint8Array> {
+  return await readOwnBytes(file, LARGEST_LOG).catch(() => undefined) ?? new Uint8Array();
 }
 
 async function pidOf(bundle: string): Promise<number | undefined> {

@@ -135,7 +135,9 @@ export class Sandboxes {
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
     return await call({ signal }, async () => {
-      const records = (await this.#all()).filter((record) => mayMatch(record, filters));
+      const records = (await this.#all(await this.#idsFor(filters))).filter((record) =>
+        mayMatch(record, filters)
+      );
       const sandboxes = await viewSandboxes(records, this.#context, signal);
       return sandboxes.filter((sandbox) => isInState(sandbox, filters));
     });
@@ -147,9 +149,17 @@ export class Sandboxes {
     return await call({ signal }, async () => viewSandboxes(await this.#all(), context, signal));
   }
 
-  async #all(): Promise<readonly SandboxRecord[]> {
+  /** Returns the containers that can match, so that the records of the others need not be read. */
+  async #idsFor(filters: readonly SandboxFilter[]): Promise<readonly string[]> {
+    const { sandboxes } = this.#context;
+    const [name] = filters.flatMap(({ name }) => name ?? []);
+    const ids = name === undefined ? await sandboxes.ids() : await sandboxes.idsNamed(name);
+    return ids.filter((id) => filters.every((filter) => id.startsWith(filter.id ?? "")));
+  }
+
+  async #all(ids?: readonly string[]): Promise<readonly SandboxRecord[]> {
     const { sandboxes, damagedSandboxes } = this.#context;
-    const { records, damaged } = await sandboxes.scan();
+    const { records, damaged } = await sandboxes.scan(ids);
     return [...records, ...await damagedSandboxes.recordsOf(damaged)];
   }
 

@@ -1,23 +1,20 @@
 import { inParallel } from "../async/parallel.ts";
 import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
-import {
-  inEnsuredDir,
-  listDir,
-  readTextIfThere,
-  removeIfThere,
-  removeUnfinished,
-  setAside,
-  statOwn,
-  writeFileSynced,
-} from "../host/file.ts";
+import { removeUnfinished } from "../host/file.ts";
+import type { ReadContext } from "../state/attachment_lines.ts";
+import type { Intention } from "../state/attachment_store.ts";
 import type { BadRecord } from "../state/checksummed.ts";
-import { newerRecord, requireFile, UnusableRecord } from "../state/checksummed.ts";
+import { newerRecord, requireFile } from "../state/checksummed.ts";
+import type { FoundLog, RecordFiles } from "../state/record_files.ts";
+import { SANDBOX_KEY } from "../state/record_log.ts";
 import type { StateFormat } from "../state/state_format.ts";
 import { ContainerIndex } from "./container_record.ts";
-import { type DamagedRecord, damagedRecord, isDamaged } from "./damaged_record.ts";
+import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
+import { ListedNames } from "./listed_names.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
-import { parseSandbox, printSandbox, type SandboxRecord } from "./record.ts";
+import { printSandbox, type SandboxRecord } from "./record.ts";
+import { readSandbox } from "./sandbox_line.ts";
 
 /** All records of sandboxes. */
 export interface SandboxRecords {
@@ -35,11 +32,29 @@ export interface ReserveOptions extends Durability {
   readonly isUnique?: boolean | undefined;
 }
 
+/** What a {@linkcode SandboxStore} works with. */
+export interface SandboxStoreOptions {
+  readonly stateDir: string;
+  readonly files: RecordFiles;
+  /** Returns the identity of this boot. */
+  readonly boot: () => Promise<string>;
+  readonly onBad?: ((bad: BadRecord) => void) | undefined;
+  /** @default {no other process changes names} */
+  readonly lockNames?: LockNames | undefined;
+  readonly format?: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
+}
+
+/** How {@linkcode SandboxStore.write} writes. */
+export interface WriteSandboxOptions extends Durability {
+  /** The attachments that the sandbox will get. @default none */
+  readonly intention?: Intention | undefined;
+}
+
 /** More than the number of file threads of Deno, so that all of them are busy. */
 const FILES_AT_ONCE = 16;
 
 /**
- * The records of sandboxes, `<state-dir>/sandboxes/<id>.json`, and the reservations of their names.
+ * The records of sandboxes, in the files of their containers, and the reservations of their names.
  *
  * Reading changes nothing: a record that cannot be used stays where it is.
  *
@@ -49,37 +64,39 @@ export class SandboxStore {
   /** The sandboxes that end with a container of an OCI runtime. */
   readonly containers: ContainerIndex;
   readonly #stateDir: string;
-  readonly #dir: string;
+  readonly #files: RecordFiles;
+  readonly #decoded = new WeakMap<FoundLog, SandboxRecord>();
+  readonly #listed: ListedNames;
   readonly #names: NameIndex;
-  readonly #onBad: (bad: BadRecord) => void;
+  readonly #reading: ReadContext;
   readonly #lockNames: LockNames;
   readonly #format: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 
-  constructor(
-    stateDir: string,
-    onBad: (bad: BadRecord) => void = () => {},
-    lockNames: LockNames = () => Promise.resolve({ [Symbol.dispose]: () => {} }),
-    format?: Pick<StateFormat, "note" | "warnIfNewer">,
-  ) {
+  constructor({ stateDir, files, boot, onBad = () => {}, lockNames, format }: SandboxStoreOptions) {
     this.#stateDir = stateDir;
-    this.#dir = `${stateDir}/sandboxes`;
+    this.#files = files;
     this.#names = new NameIndex(stateDir, onBad);
+    this.#listed = new ListedNames(stateDir, boot);
     this.containers = new ContainerIndex(stateDir);
-    this.#onBad = onBad;
-    this.#lockNames = lockNames;
+    this.#reading = { boot, onBad };
+    this.#lockNames = lockNames ?? (() => Promise.resolve({ [Symbol.dispose]: () => {} }));
     this.#format = format;
   }
 
   /**
-   * Creates or replaces the record. When this returns, one that says that the sandbox is being created is on the disk: it
-   * is enough to remove all that a loss of power leaves. So every later one may be lost.
+   * Creates or replaces the record. When this returns, one that says that the sandbox is being created is on the disk, with
+   * the attachments that it will get: it is enough to remove all that a loss of power leaves. So every later one may be lost.
    */
-  async write(record: SandboxRecord, options?: Durability): Promise<void> {
+  async write(record: SandboxRecord, { durable, intention }: WriteSandboxOptions = {}): Promise<void> {
     await this.#format?.note();
-    const durable = options?.durable ?? (record.phase === "creating" ? true : "text");
-    const text = await printSandbox(record);
+    const line = { key: SANDBOX_KEY, text: await printSandbox(record) };
     if (record.container !== undefined) await this.containers.add(record.id);
-    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(this.#path(record.id), text, { durable }));
+    await this.#listed.add(record);
+    const isIntent = durable === undefined && record.phase === "creating";
+    await this.#files.append(record.id, [line, ...intention?.lines ?? []], {
+      durable: durable ?? (isIntent ? true : "text"),
+    });
+    if (isIntent) intention?.written();
   }
 
   /**
@@ -88,7 +105,7 @@ export class SandboxStore {
    * @throws {CniError} kind `conflict` if a newer version wrote it
    */
   async read(id: string): Promise<SandboxRecord | undefined> {
-    const found = await this.#readFile(id);
+    const found = await this.#read(id);
     if (found === undefined || !isDamaged(found)) return found;
     if (found.isNewer) throw newerRecord(found.file, found.reason);
     return undefined;
@@ -97,7 +114,7 @@ export class SandboxStore {
   /** Returns the record with that ID, or what is left of a damaged one. */
   async readAny(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
     await this.#format?.warnIfNewer();
-    return await this.#readFile(id) ?? await this.#readAside(id);
+    return await this.#read(id);
   }
 
   /** Returns the record with that ID if it cannot be used. */
@@ -113,22 +130,19 @@ export class SandboxStore {
       using _names = await this.#lockNames();
       await this.#free(namespace, name, id);
     }
-    await removeIfThere(this.#path(id));
-    await this.#removeAside(id);
+    await this.#files.remove(id, SANDBOX_KEY);
     await this.containers.remove(id);
+    await this.#listed.remove(record);
   }
 
   /** Whether there is a record with that ID, usable or not. */
   async has(id: string): Promise<boolean> {
-    return await statOwn(this.#path(id)) !== undefined || await this.#lastAside(id) !== undefined;
+    return await this.#read(id) !== undefined;
   }
 
-  /** Returns the IDs of all records, in byte order, including those that cannot be used. */
+  /** Returns the IDs of all containers with records, in byte order: those of sandboxes, usable or not, and others. */
   async ids(): Promise<readonly string[]> {
-    const ids = (await listDir(this.#dir)).flatMap((name) =>
-      /^(.+)\.json(?:\.bad-\d+)?$/.exec(name)?.[1] ?? []
-    );
-    return [...new Set(ids)].filter(isContainerId);
+    return (await this.#files.containers()).filter(isContainerId);
   }
 
   /** Returns all records that can be used, oldest first. */
@@ -136,10 +150,10 @@ export class SandboxStore {
     return (await this.scan()).records;
   }
 
-  /** Returns all records. */
-  async scan(): Promise<SandboxRecords> {
+  /** Returns all records, or those of some containers. */
+  async scan(ids?: readonly string[]): Promise<SandboxRecords> {
     await this.#format?.warnIfNewer();
-    const found = await inParallel(await this.ids(), FILES_AT_ONCE, (id) => this.readAny(id));
+    const found = await inParallel(ids ?? await this.ids(), FILES_AT_ONCE, (id) => this.readAny(id));
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];
     for (const each of found) {
@@ -151,28 +165,25 @@ export class SandboxStore {
     return { records, damaged };
   }
 
+  /** Returns the containers whose sandboxes may have the name, whether it is reserved or not. */
+  async idsNamed(name: string): Promise<readonly string[]> {
+    return await this.#listed.idsOf(name) ?? await this.ids();
+  }
+
   /** Removes a sandbox whose record is damaged, with the name that is reserved for it. */
   async forgetDamaged(id: string): Promise<void> {
     const damaged = await this.damagedOf(id);
     if (damaged === undefined || damaged.isNewer) return;
     await this.forgetName(id);
-    await removeIfThere(this.#path(id));
-    await this.#removeAside(id);
+    await this.#files.remove(id, SANDBOX_KEY);
     await this.containers.remove(id);
   }
 
-  /** Replaces a damaged record, which is moved aside. Returns the path of the damaged record. */
-  async repair(record: SandboxRecord): Promise<string> {
-    const path = this.#path(record.id);
-    const movedTo = await statOwn(path) === undefined
-      ? await this.#lastAside(record.id)
-      : await setAside(path);
+  /** Replaces a damaged record. */
+  async repair(record: SandboxRecord): Promise<void> {
     await this.write(record);
-    {
-      using _names = await this.#lockNames();
-      await repairNames(this.#names, await this.scan());
-    }
-    return movedTo ?? path;
+    using _names = await this.#lockNames();
+    await repairNames(this.#names, await this.scan());
   }
 
   /** Returns the name that is reserved for a sandbox. */
@@ -242,13 +253,17 @@ export class SandboxStore {
 
   /**
    * Removes unfinished files of killed processes among the records and the names, and corrects the index of the names by the
-   * records. The caller holds the lock of the names.
+   * records. The caller holds the lock of the names. `isAlone` says that no process makes a sandbox meanwhile.
    */
-  async removeUnfinished(): Promise<void> {
-    for (const dir of [this.#dir, this.#stateDir]) await removeUnfinished(dir);
+  async removeUnfinished({ isAlone = false } = {}): Promise<void> {
+    await this.#files.removeUnfinished();
+    await removeUnfinished(this.#stateDir);
     await this.#names.removeUnfinished();
     await this.containers.removeUnfinished();
-    await repairNames(this.#names, await this.scan());
+    const found = await this.scan();
+    await repairNames(this.#names, found);
+    // The name of a damaged one may be unknown.
+    if (found.damaged.length === 0) await this.#listed.complete(found.records, isAlone);
   }
 
   async #free(namespace: string, name: string, id: string): Promise<void> {
@@ -257,49 +272,15 @@ export class SandboxStore {
     await this.#names.write(namespace, name, file.ids.filter((other) => other !== id));
   }
 
-  async #readFile(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
-    const file = this.#path(id);
-    let text: string | undefined = "";
-    try {
-      text = await readTextIfThere(file);
-      if (text === undefined) return undefined;
-      const record = await parseSandbox(text);
-      if (record.id === id) return record;
-      throw new UnusableRecord("it belongs to another sandbox");
-    } catch (error) {
-      const { message: reason, isNewer } = UnusableRecord.of(error);
-      this.#onBad({ file, reason });
-      return await damagedRecord(id, file, text ?? "", { reason, isNewer });
-    }
-  }
-
-  /** Returns the record that an earlier version moved aside, if no other record has its place. */
-  async #readAside(id: string): Promise<DamagedRecord | undefined> {
-    const file = await this.#lastAside(id);
-    const text = file === undefined ? undefined : await readTextIfThere(file);
-    if (file === undefined || text === undefined) return undefined;
-    return await damagedRecord(id, file, text, { reason: "it was moved aside", isNewer: false });
-  }
-
-  async #lastAside(id: string): Promise<string | undefined> {
-    return (await this.#asides(id)).at(-1);
-  }
-
-  /** The files are numbered. Listing the whole directory would cost more with each sandbox. */
-  async #asides(id: string): Promise<readonly string[]> {
-    const files: string[] = [];
-    for (let n = 1; await statOwn(`${this.#path(id)}.bad-${n}`) !== undefined; n++) {
-      files.push(`${this.#path(id)}.bad-${n}`);
-    }
-    return files;
-  }
-
-  async #removeAside(id: string): Promise<void> {
-    for (const file of await this.#asides(id)) await removeIfThere(file);
-  }
-
-  #path(id: string): string {
-    return `${this.#dir}/${id}.json`;
+  async #read(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
+    const log = await this.#files.read(id);
+    if (log === undefined) return undefined;
+    const known = this.#decoded.get(log);
+    if (known !== undefined) return known;
+    const found = await readSandbox(id, log, this.#reading);
+    // What is damaged is reported each time.
+    if (found !== undefined && !isDamaged(found)) this.#decoded.set(log, found);
+    return found;
   }
 }
 

@@ -1,10 +1,9 @@
 import { inParallel } from "../async/parallel.ts";
 import { yieldToLoop } from "../async/yield_to_loop.ts";
-import { defaultRoutesOf } from "../cni/default_route.ts";
+import { defaultRoutesIn } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
-import { asResult, convertResult } from "../cni/result.ts";
-import { CURRENT_VERSION } from "../cni/version.ts";
+import { asResult, type Result } from "../cni/result.ts";
 import { nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
 import type { PodNetwork } from "../pod/pod.ts";
@@ -163,11 +162,11 @@ export function toSandbox(
   attached: readonly PodNetwork[],
   { reason, underWay }: Problem = {},
 ): Sandbox {
-  const networks = attached.map(toSandboxNetwork);
+  const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
   const { hostNetwork = false } = record;
-  const ips = networks.flatMap(({ result }) =>
-    (asResult(result).ips ?? []).map(({ address }) => address.split("/")[0] ?? "")
+  const ips = current.flatMap(({ result: { ips = [] } }) =>
+    ips.map(({ address }) => address.split("/")[0] ?? "")
   );
   return {
     id,
@@ -181,7 +180,7 @@ export function toSandbox(
     hostNetwork,
     pid: record.pid ?? null,
     ips,
-    networks,
+    networks: current.map(toSandboxNetwork),
     labels,
     annotations,
     ...(reason === undefined ? {} : { reason }),
@@ -247,7 +246,8 @@ export async function problemOf(
   return problem === undefined ? `${netns.path} leads to another namespace now` : `${netns.path}: ${problem}`;
 }
 
-function toSandboxNetwork({ name, ifName, result }: PodNetwork): SandboxNetwork {
-  const hasDefault = defaultRoutesOf(result).length > 0;
-  return { name, ifName, default: hasDefault, result: convertResult(result, CURRENT_VERSION) };
+function toSandboxNetwork(
+  { name, ifName, result }: Omit<PodNetwork, "result"> & { readonly result: Result },
+) {
+  return { name, ifName, default: defaultRoutesIn(result).length > 0, result: { ...result } };
 }

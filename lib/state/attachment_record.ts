@@ -18,7 +18,8 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { decodeChecksummed, printChecksummed } from "./checksummed.ts";
-import { repairBit } from "./repair_bit.ts";
+import { attachmentLineKey } from "./record_log.ts";
+import { repairLine } from "./repair_line.ts";
 
 /**
  * The states of an attachment. `adding` is on disk before the first plugin runs, so that an ADD which is interrupted later
@@ -94,9 +95,12 @@ export async function parseRecord(text: string): Promise<AttachmentRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
 }
 
-/** Returns the record from a file with one wrong bit; undefined if more is wrong. */
-export async function repairAttachment(bytes: Uint8Array): Promise<AttachmentRecord | undefined> {
-  const text = await repairBit(KIND, bytes);
+/** Returns the record of an attachment in the file of its container if one of its bits is wrong; undefined if more is wrong. */
+export async function repairAttachment(
+  bytes: Uint8Array,
+  key: Pick<AttachmentKey, "ifName" | "network">,
+): Promise<AttachmentRecord | undefined> {
+  const text = await repairLine(KIND, bytes, [attachmentLineKey(key)]);
   return text === undefined ? undefined : await parseRecord(text);
 }
 

@@ -1,87 +1,95 @@
 import { inParallel } from "../async/parallel.ts";
+import { printJson } from "../cni/json.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
-import {
-  ensureDir,
-  lookIntoDir,
-  readTextIfThere,
-  removeDirIfEmpty,
-  removeIfThere,
-  removeUnfinished,
-  setAside,
-  statOwn,
-  writeFileSynced,
-} from "../host/file.ts";
-import { AttachmentFiles, type AttachmentIndex, parseFileName } from "./attachment_files.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
-import { type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
-import { type BadRecord, newerRecord, UnusableRecord } from "./checksummed.ts";
-import { type DamagedAttachment, damagedOf } from "./damaged_attachment.ts";
-import { isShortNameOf } from "./short_name.ts";
+import { isSameAttachment } from "./attachment_key.ts";
+import { attachmentLine, type ContainerRecords, intendedLine, readAttachments } from "./attachment_lines.ts";
+import type { AttachmentRecord } from "./attachment_record.ts";
+import { type BadRecord, newerRecord } from "./checksummed.ts";
+import type { DamagedAttachment } from "./damaged_attachment.ts";
+import type { FoundLog, RecordFiles } from "./record_files.ts";
+import { attachmentLineKey, liveKeys, parseLineKey, type RecordLine } from "./record_log.ts";
+import { isShortened, isShortNameOf } from "./short_name.ts";
 import type { StateFormat } from "./state_format.ts";
 
 export type { AttachmentKey } from "./attachment_key.ts";
-export type { AttachmentIndex } from "./attachment_files.ts";
+export type { ContainerRecords } from "./attachment_lines.ts";
 export { ATTACHMENT_STATES, type AttachmentRecord, type AttachmentState } from "./attachment_record.ts";
 export type { DamagedAttachment } from "./damaged_attachment.ts";
 
-/** The records of a container. */
-export interface ContainerRecords {
-  /** In the order in which they were made. */
-  readonly records: readonly AttachmentRecord[];
-  readonly damaged: readonly DamagedAttachment[];
+/** The attachments at one moment. */
+export interface AttachmentIndex {
+  readonly count: number;
+  readonly ofNetwork: (network: string) => readonly AttachmentKey[];
 }
 
-/** The records in the folder of one container. */
-export interface FolderRecords extends ContainerRecords {
-  /** Whether a killed process left nothing else in the folder. */
-  readonly isTidy: boolean;
+/** Attachments that a container will get, to be written with the record of its sandbox. */
+export interface Intention {
+  readonly lines: readonly RecordLine[];
+  /** Call when the lines are on the disk: the ADDs need not wait for it again. */
+  readonly written: () => void;
 }
 
-/** The content of a file. */
-type ReadRecord = { readonly record: AttachmentRecord } | {
-  readonly unusable: UnusableRecord;
-  readonly text: string;
-};
+/** What an {@linkcode AttachmentStore} works with. */
+export interface AttachmentStoreOptions {
+  /** Returns the identity of this boot. */
+  readonly boot: () => Promise<string>;
+  readonly onBad?: ((bad: BadRecord) => void) | undefined;
+  readonly format?: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
+}
 
 /** Enough to keep all of the threads busy that Deno has for files. */
-const FOLDERS_AT_ONCE = 16;
+const FILES_AT_ONCE = 16;
 
 /**
- * podwire's own records, `<state-dir>/attachments/<containerID>/<ifName>@<network>.json`. Each container has a folder, so
- * that the time of a look-up does not depend on the number of containers.
+ * The records of attachments, in the files of their containers.
  *
- * Reading changes nothing: a record that cannot be used stays where it is. Earlier versions moved such a record aside, to
- * `.json.bad-1`, and this version does so before it writes a record in its place.
+ * Reading changes nothing: a record that cannot be used stays where it is, also after another one was written in its place.
  *
  * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
 export class AttachmentStore {
-  readonly #files: AttachmentFiles;
+  readonly #files: RecordFiles;
+  readonly #boot: () => Promise<string>;
   readonly #onBad: (bad: BadRecord) => void;
   readonly #format: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
+  /** What this process has put on the disk before the ADD, by container and attachment. */
+  readonly #intended = new Map<string, string>();
+  readonly #decoded = new WeakMap<FoundLog, ContainerRecords>();
+  /** A container with an attachment to each network that was asked for. */
+  readonly #lastOf = new Map<string, string>();
 
-  constructor(
-    stateDir: string,
-    onBad: (bad: BadRecord) => void = () => {},
-    format?: Pick<StateFormat, "note" | "warnIfNewer">,
-  ) {
-    this.#files = new AttachmentFiles(`${stateDir}/attachments`);
+  constructor(files: RecordFiles, { boot, onBad = () => {}, format }: AttachmentStoreOptions) {
+    this.#files = files;
+    this.#boot = boot;
     this.#onBad = onBad;
     this.#format = format;
   }
 
   /**
-   * Writes, or replaces, the record. When this returns, one that says that the ADD has begun is on the disk: it is enough to
-   * detach what a loss of power leaves. So every later one may be lost.
+   * Writes, or replaces, the record. When this returns, one that says that the ADD has begun is on the disk, or its intention
+   * is: it is enough to detach what a loss of power leaves. So every later one may be lost.
    */
   async write(record: AttachmentRecord): Promise<void> {
-    const file = this.fileOf(record);
+    const id = `${record.containerId} ${attachmentLineKey(record)}`;
+    const isIntended = this.#intended.get(id) === signatureOf(record);
+    this.#intended.delete(id);
     await withCniErrors(async () => {
       await this.#format?.note();
-      await ensureDir(this.#files.folder(record.containerId), 0o700);
-      const durable = record.state === "adding" ? true : "text";
-      await writeFileSynced(file, await printRecord(record), { durable });
-    }, { file });
+      const durable = record.state === "adding" && !isIntended ? true : "text";
+      await this.#files.append(record.containerId, [await attachmentLine(record)], { durable });
+    }, { file: this.fileOf(record) });
+  }
+
+  /** Returns what to write with the record of a sandbox that will get these attachments. */
+  async intend(records: readonly AttachmentRecord[]): Promise<Intention> {
+    const lines = await Promise.all(records.map(intendedLine));
+    const written = () => {
+      for (const record of records) {
+        this.#intended.set(`${record.containerId} ${attachmentLineKey(record)}`, signatureOf(record));
+      }
+    };
+    return { lines, written };
   }
 
   /**
@@ -90,39 +98,34 @@ export class AttachmentStore {
    * @throws {CniError} kind `conflict` if a newer version wrote it
    */
   async read(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
-    const path = this.fileOf(key);
-    const found = await this.#readFile(path, key.containerId);
-    if (found === undefined) return undefined;
-    if ("record" in found) return found.record;
-    if (found.unusable.isNewer) throw newerRecord(path, found.unusable.message);
+    const found = await this.look(key);
+    if (found === undefined || !("isNewer" in found)) return found;
+    if (found.isNewer) throw newerRecord(found.file, found.reason);
     return undefined;
   }
 
   /** Returns the record of that attachment, if its container has no other one. */
   async readSole(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
-    const [record, names] = await Promise.all([this.read(key), this.#namesOf(key.containerId)]);
-    return names.filter((name) => name.endsWith(".json")).length === 1 ? record : undefined;
+    const { records: [record, ...others], damaged } = await this.scan(key.containerId);
+    if (record === undefined || others.length + damaged.length > 0) return undefined;
+    return isSameAttachment(record, key) ? record : undefined;
   }
 
   /** Returns the record of exactly that attachment, usable or damaged; undefined if there is none. */
   async look(key: AttachmentKey): Promise<AttachmentRecord | DamagedAttachment | undefined> {
-    const path = this.fileOf(key);
-    const found = await this.#readFile(path, key.containerId);
-    if (found !== undefined) return "record" in found ? found.record : damagedOf(key, path, found);
-    return (await this.damaged(key.containerId)).find((each) =>
-      each.ifName === key.ifName && isShortNameOf(each.network, key.network)
-    );
+    const { records, damaged } = await this.scan(key.containerId);
+    return records.find((record) => isSameAttachment(record, key)) ??
+      damaged.find(({ ifName, network }) => ifName === key.ifName && isShortNameOf(network, key.network));
   }
 
   /** Whether that attachment has a record, usable or not. */
   async has(key: AttachmentKey): Promise<boolean> {
-    if (await statOwn(this.fileOf(key)) !== undefined) return true;
     return await this.look(key) !== undefined;
   }
 
   /** Returns where the record of that attachment is, or would be. */
-  fileOf(key: AttachmentKey): string {
-    return this.#files.path(key);
+  fileOf({ containerId }: Pick<AttachmentKey, "containerId">): string {
+    return this.#files.path(containerId);
   }
 
   /** Returns the attachments of a container in the order in which they were made. */
@@ -131,33 +134,19 @@ export class AttachmentStore {
   }
 
   /** Returns the attachments of a container, and those whose records cannot be used. */
-  async scan(containerId: string): Promise<FolderRecords> {
+  async scan(containerId: string): Promise<ContainerRecords> {
     await this.#format?.warnIfNewer();
-    const folder = this.#files.folder(containerId);
-    const { names, isTidy } = await this.#lookInto(containerId);
-    const records: AttachmentRecord[] = [];
-    const damaged = new Map<string, DamagedAttachment>();
-    for (const name of names) {
-      const file = `${folder}/${name}`;
-      const found = name.endsWith(".json") ? await this.#readFile(file, containerId) : undefined;
-      if (found !== undefined && "record" in found) {
-        records.push(found.record);
-        continue;
-      }
-      const parsed = parseFileName(name);
-      if (parsed === undefined) continue;
-      const { ifName, network, isAside } = parsed;
-      const key = { containerId, ifName, network };
-      if (found !== undefined) damaged.set(`${ifName}@${network}`, damagedOf(key, file, found));
-      else if (isAside && !names.includes(`${ifName}@${network}.json`)) {
-        damaged.set(`${ifName}@${network}`, await this.#asideOf(key, file));
-      }
-    }
-    records.sort((a, b) => a.sequence - b.sequence);
-    return { records, damaged: [...damaged.values()], isTidy };
+    const log = await this.#files.read(containerId);
+    if (log === undefined) return { records: [], damaged: [] };
+    const known = this.#decoded.get(log);
+    if (known !== undefined) return known;
+    const found = await readAttachments(containerId, log, { boot: this.#boot, onBad: this.#onBad });
+    // What is damaged is reported each time.
+    if (found.damaged.length === 0) this.#decoded.set(log, found);
+    return found;
   }
 
-  /** Returns the containers that have a folder. */
+  /** Returns the containers that have records, of attachments or of a sandbox. */
   async containers(): Promise<readonly string[]> {
     return await this.#files.containers();
   }
@@ -169,28 +158,47 @@ export class AttachmentStore {
 
   /** Same as {@linkcode scan}, of all containers. */
   async scanAll(): Promise<ContainerRecords> {
-    await this.#format?.warnIfNewer();
     const scan = (containerId: string) => this.scan(containerId);
-    const found = await inParallel(await this.containers(), FOLDERS_AT_ONCE, scan);
+    const found = await inParallel(await this.containers(), FILES_AT_ONCE, scan);
     return {
       records: found.flatMap(({ records }) => records),
       damaged: found.flatMap(({ damaged }) => damaged),
     };
   }
 
-  /** Returns the attachments to a network. Looks at file names only, so it includes those whose record cannot be read. */
+  /** Returns the attachments to a network, including those whose record cannot be read. */
   async ofNetwork(network: string): Promise<readonly AttachmentKey[]> {
     return (await this.index()).ofNetwork(network);
   }
 
-  /** Whether the network has an attachment; cheaper than {@linkcode ofNetwork}. */
+  /** Whether the network has an attachment. Looks first at the container found last, and at the others only if it has none. */
   async hasNetwork(network: string): Promise<boolean> {
-    return await this.#files.hasNetwork(network);
+    const last = this.#lastOf.get(network);
+    const isAttached = async (containerId: string) =>
+      (await this.#keysOf(containerId)).some((key) => isShortNameOf(key.network, network));
+    if (last !== undefined && await isAttached(last)) return true;
+    this.#lastOf.delete(network);
+    for (const containerId of await this.containers()) {
+      if (!await isAttached(containerId)) continue;
+      this.#lastOf.set(network, containerId);
+      return true;
+    }
+    return false;
   }
 
-  /** Same as {@linkcode ofNetwork}, for all networks at the cost of one. */
+  /** Same as {@linkcode ofNetwork}, for all networks at the cost of one. Decodes no record. */
   async index(): Promise<AttachmentIndex> {
-    return await this.#files.index();
+    const found = await inParallel(await this.containers(), FILES_AT_ONCE, (id) => this.#keysOf(id));
+    const keys = found.flat();
+    const byName = Map.groupBy(keys, ({ network }) => network);
+    const shortened = [...byName.keys()].filter(isShortened);
+    return {
+      count: keys.length,
+      ofNetwork: (network) => {
+        const names = [network, ...shortened.filter((name) => isShortNameOf(name, network))];
+        return names.flatMap((name) => byName.get(name) ?? []).map((key) => ({ ...key, network }));
+      },
+    };
   }
 
   /** Returns the attachments of a container whose records cannot be used and were not replaced. */
@@ -208,71 +216,37 @@ export class AttachmentStore {
     if (newer !== undefined) throw newerRecord(newer.file, newer.reason);
   }
 
-  /** Removes the record of an attachment, and its records that were moved aside. */
+  /** Removes the record of an attachment. */
   async remove(key: AttachmentKey): Promise<void> {
-    await removeIfThere(this.fileOf(key));
-    if (!await removeDirIfEmpty(this.#files.folder(key.containerId))) await this.#removeAside(key);
+    this.#intended.delete(`${key.containerId} ${attachmentLineKey(key)}`);
+    await this.#files.remove(key.containerId, attachmentLineKey(key));
   }
 
-  /** Moves a damaged record aside, so that another record can take its place. */
-  async makeRoom(key: AttachmentKey): Promise<void> {
-    const path = this.fileOf(key);
-    const found = await this.#readFile(path, key.containerId);
-    if (found === undefined || "record" in found) return;
-    if (found.unusable.isNewer) throw newerRecord(path, found.unusable.message);
-    this.#onBad({ file: path, movedTo: await setAside(path), reason: found.unusable.message });
+  /**
+   * Refuses to replace a record of a newer version. A damaged one may be replaced.
+   *
+   * @throws {CniError} kind `conflict`
+   */
+  async requireReplaceable(key: AttachmentKey): Promise<void> {
+    await this.read(key);
   }
 
-  /** Removes the records that were moved aside, once the attachment is detached or on record again. */
-  async #removeAside(key: AttachmentKey): Promise<void> {
-    const folder = this.#files.folder(key.containerId);
-    const aside = `${this.fileOf(key)}.bad-`;
-    const files = (await this.#namesOf(key.containerId)).map((name) => `${folder}/${name}`);
-    for (const file of files.filter((file) => file.startsWith(aside))) await removeIfThere(file);
-    await removeDirIfEmpty(folder);
+  async #keysOf(containerId: string): Promise<readonly AttachmentKey[]> {
+    const lines = (await this.#files.read(containerId))?.lines ?? [];
+    return liveKeys(lines).flatMap((key) => {
+      const parsed = parseLineKey(key);
+      return parsed === undefined ? [] : [{ containerId, ...parsed }];
+    });
   }
+}
 
-  /** Removes the unfinished writes of killed processes from the container's folder. */
-  async removeUnfinished(containerId: string): Promise<void> {
-    if ((await this.#lookInto(containerId)).isTidy) return;
-    const folder = this.#files.folder(containerId);
-    await removeUnfinished(folder);
-    await removeDirIfEmpty(folder);
-  }
-
-  async #namesOf(containerId: string): Promise<readonly string[]> {
-    return (await this.#lookInto(containerId)).names;
-  }
-
-  /** Finds no names if the folder is not a directory: podwire did not create it. */
-  async #lookInto(
-    containerId: string,
-  ): Promise<{ readonly names: readonly string[]; readonly isTidy: boolean }> {
-    const folder = this.#files.folder(containerId);
-    const found = await lookIntoDir(folder);
-    if (found === undefined) this.#onBad({ file: folder, reason: "it is not a directory" });
-    const { names, unfinished } = found ?? { names: [], unfinished: 0 };
-    // An empty folder is left by a removal that was killed.
-    return { names, isTidy: unfinished === 0 && names.length > 0 };
-  }
-
-  async #readFile(path: string, containerId: string): Promise<ReadRecord | undefined> {
-    let text: string | undefined = "";
-    try {
-      text = await readTextIfThere(path);
-      if (text === undefined) return undefined;
-      const record = await parseRecord(text);
-      if (record.containerId === containerId && path === this.fileOf(record)) return { record };
-      throw new UnusableRecord("it is of another attachment");
-    } catch (error) {
-      const unusable = UnusableRecord.of(error);
-      this.#onBad({ file: path, reason: unusable.message });
-      return { unusable, text: text ?? "" };
-    }
-  }
-
-  async #asideOf(key: AttachmentKey, file: string): Promise<DamagedAttachment> {
-    const text = await readTextIfThere(file) ?? "";
-    return damagedOf(key, file, { unusable: new UnusableRecord("it was moved aside"), text });
-  }
+/** Returns all that a DEL needs of the record. */
+function signatureOf({ config, cniVersion, cniArgs, capabilityArgs, owner }: AttachmentRecord): string {
+  return printJson([
+    config,
+    cniVersion ?? null,
+    cniArgs.map(([key, value]) => [key, value]),
+    capabilityArgs,
+    owner,
+  ]);
 }

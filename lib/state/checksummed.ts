@@ -1,15 +1,26 @@
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
-import { readShape, type Shape } from "../cni/shape.ts";
+import { anyText, openObjectOf, readShape, type Shape } from "../cni/shape.ts";
 import { statOf, UnreadableFileError } from "../host/file.ts";
 import { sha256 } from "../host/sha256.ts";
 
 /** The known kinds. A file of one known kind in the place of another is an error, not the file of a newer version. */
-const KINDS = ["attachment", "sandbox", "port", "catalog", "readiness", "format", "interface", "infra"].map((
+const KINDS = [
+  "attachment",
+  "sandbox",
+  "port",
+  "catalog",
+  "readiness",
+  "format",
+  "interface",
+  "infra",
+  "removed",
+].map((
   name,
 ) => `podwire.${name}.v1`);
 
+const CHECKSUM_LENGTH = ',"checksum":""}\n'.length + 64;
 /** Reading a record with more characters takes milliseconds. */
 const LARGE = 64 * 1024;
 
@@ -89,6 +100,8 @@ export async function printChecksummed(kind: string, body: JsonObject): Promise<
  */
 export async function parseChecksummed(kind: string, text: string): Promise<JsonObject> {
   if (text.length > LARGE) await yieldToLoop();
+  const intact = await readIntact(kind, text);
+  if (intact !== undefined) return intact;
   const json = read(text);
   const { checksum, ...tagged } = json;
   // The checksum distinguishes a damaged kind from an unknown one.
@@ -108,6 +121,33 @@ export async function parseChecksummed(kind: string, text: string): Promise<Json
   return body;
 }
 
+/** The last member of a record as it is printed. */
+const CHECKSUM = /,"checksum":"([0-9a-f]{64})"\}\n?$/;
+
+/**
+ * Returns the body of a record whose text is exactly as it was printed; undefined if it may be anything else. That takes a
+ * quarter of the time.
+ */
+async function readIntact(kind: string, text: string): Promise<JsonObject | undefined> {
+  if (!text.startsWith(`{"kind":"${kind}"`)) return undefined;
+  const found = CHECKSUM.exec(text.slice(-CHECKSUM_LENGTH));
+  if (found === null) return undefined;
+  const tagged = `${text.slice(0, text.length - found[0].length)}}`;
+  if (found[1] !== await sha256(tagged)) return undefined;
+  const { kind: _, ...body } = parsePrinted(tagged) ?? {};
+  return _ === undefined ? undefined : body;
+}
+
+/** Returns the object that was printed as this text; undefined if its numbers would change, or a key is there twice. */
+function parsePrinted(text: string): JsonObject | undefined {
+  try {
+    const json = JSON.parse(text);
+    return JSON.stringify(json) === text && isObject(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Reads the body of a record. A record that is intact but does not have the shape was written by a newer version.
  *
@@ -116,6 +156,23 @@ export async function parseChecksummed(kind: string, text: string): Promise<Json
 export async function decodeChecksummed<T>(kind: string, text: string, shape: Shape<T>): Promise<T> {
   const body = await parseChecksummed(kind, text);
   return readShape(shape, body, (error) => new UnusableRecord(error.describe("it"), true));
+}
+
+/** The kind of the record of what was removed. */
+export const REMOVED_KIND = "podwire.removed.v1";
+
+/** Returns the record of what was removed. */
+export async function printRemoval(key: string): Promise<string> {
+  return await printChecksummed(REMOVED_KIND, { key });
+}
+
+/**
+ * Returns the key of what was removed.
+ *
+ * @throws {UnusableRecord} if the record cannot be used
+ */
+export async function decodeRemoval(text: string): Promise<string> {
+  return (await decodeChecksummed(REMOVED_KIND, text, openObjectOf({ key: anyText }, {}))).key;
 }
 
 function read(text: string): JsonObject {

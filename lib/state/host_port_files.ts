@@ -64,8 +64,9 @@ export class HostPortFiles {
    */
   async open(port: PortKey): Promise<PortFile> {
     const path = this.path(port);
+    let text: string | undefined;
     try {
-      const text = await readTextIfThere(path);
+      text = await readTextIfThere(path);
       if (text === undefined) return { path, claims: [] };
       return { path, ...await decodeChecksummed(KIND, text, claimsOf(port)) };
     } catch (error) {
@@ -76,7 +77,9 @@ export class HostPortFiles {
         throw refusal;
       });
       const file = { path, claims: await this.#onRecord(port) };
-      this.#options.onBad?.({ file: path, movedTo: await setAside(path), reason });
+      // A loss of power may leave nothing but the name.
+      const isEmpty = text !== undefined && /^\0*$/.test(text);
+      this.#options.onBad?.({ file: path, ...(isEmpty ? {} : { movedTo: await setAside(path) }), reason });
       await this.write(file);
       return file;
     }
@@ -99,7 +102,7 @@ export class HostPortFiles {
       await ensureDir(this.#dir, 0o700);
       const text = await printChecksummed(KIND, claimsBody({ claims, ...more }));
       // A claim that a loss of power takes away was of a container that is gone too.
-      await writeFileSynced(path, text, { durable: "text" });
+      await writeFileSynced(path, text, { durable: false });
     }, { file: path });
   }
 

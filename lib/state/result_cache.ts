@@ -4,7 +4,7 @@ import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts"
 import { printSorted } from "../cni/libcni_text.ts";
 import { anyObject, anyText, mapped, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
 import {
-  ensureDir,
+  inEnsuredDir,
   listDir,
   readTextIfThere,
   removeIfThere,
@@ -69,10 +69,10 @@ export class ResultCache {
    * @throws {CniError} as {@linkcode requireFree}
    */
   async write(entry: CachedAttachment): Promise<void> {
-    await ensureDir(this.dir, 0o700);
     await this.requireFree(entry);
     // As with libcni. After a loss of power the record of the attachment is enough to detach it.
-    await writeFileSynced(this.#path(entry), encode(entry), { durable: false });
+    const write = () => writeFileSynced(this.#path(entry), encode(entry), { durable: false });
+    await inEnsuredDir(this.dir, 0o700, write);
   }
 
   /**

@@ -9,12 +9,14 @@ import { writeBestEffort } from "./write_best_effort.ts";
 
 const KIND = "podwire.format.v1";
 /** The layout of the state directory that this version reads and writes. Raised when an earlier version would misread it. */
-const NUMBER = 1;
+const NUMBER = 2;
+/** Without files of containers: records of sandboxes and of attachments have files of their own. */
+const OLDER = [1];
 
 /**
  * The layout of the state directory, `<state-dir>/format`. A later version that renames or moves files raises the number, so
- * that this version recognises it before it changes anything. Without the file, the layout is that of podwire 0.1.0. Each
- * process reads the file once.
+ * that this version recognises it before it changes anything. Without the file, or with an earlier number, the layout is that of podwire 0.1.0: its
+ * records are read, and the first write of a record raises the number. Each process reads the file once.
  *
  * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
@@ -29,7 +31,7 @@ export class StateFormat {
   readonly note: () => Promise<void>;
   readonly #dir: string;
   readonly #log: Logger;
-  readonly #found: () => Promise<"known" | "absent" | UnusableRecord>;
+  readonly #found: () => Promise<"known" | "older" | "absent" | UnusableRecord>;
 
   constructor(stateDir: string, log: Logger = silentLogger) {
     this.#dir = stateDir;
@@ -83,12 +85,13 @@ export class StateFormat {
     );
   }
 
-  async #read(): Promise<"known" | "absent" | UnusableRecord> {
+  async #read(): Promise<"known" | "older" | "absent" | UnusableRecord> {
     try {
       const text = await readTextIfThere(this.#file);
       if (text === undefined) return "absent";
       const { format: number } = await decodeChecksummed(KIND, text, openObjectOf({}, { format: anything }));
       if (number === NUMBER) return "known";
+      if (OLDER.some((older) => older === number)) return "older";
       return new UnusableRecord(`its "format" is ${JSON.stringify(number)}, and not ${NUMBER}`, true);
     } catch (error) {
       return UnusableRecord.of(error);

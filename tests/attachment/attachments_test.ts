@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { CniError } from "../../lib/cni/error.ts";
 import { until } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
+import { recordFile, recordText } from "../stores.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const REFUSAL = { stdout: '{"code": 107, "msg": "no room"}', code: 1 };
@@ -34,7 +35,7 @@ Deno.test("D9 D12 E13 ADD returns the final result, and writes it to the record 
     capabilityArgs: { unasked: [1] },
     result,
   });
-  assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
+  assertEquals(await world.files(), ["c1/eth0@web", "results/web-c1-eth0"]);
   const entry = await world.cache.read({ containerId: "c1", network: "web", ifName: "eth0" });
   assertEquals({
     config: entry?.config,
@@ -53,12 +54,14 @@ Deno.test("D9 D12 E13 ADD returns the final result, and writes it to the record 
 
 Deno.test("D29 the complete record of an ADD is on disk before the first plugin runs; the cache entry only afterwards", async () => {
   await using world = await NetworkWorld.make();
-  const script = `cp -r ${world.stateDir}/attachments "$call/seen"; ls ${world.cacheDir} >"$call/cache" 2>&1`;
+  const script = `cp -r ${world.stateDir} "$call/seen"; ls ${world.cacheDir} >"$call/cache" 2>&1`;
   await world.plugins.install("a", { ADD: { script } });
   const list = listOf(["a"]);
   await world.attachments().add(list, world.request());
   const call = `${world.plugins.dir}/a.d/calls/0001`;
-  const seen = JSON.parse(await Deno.readTextFile(`${call}/seen/c1/eth0@web.json`));
+  const seen = JSON.parse(
+    await recordText(recordFile(`${call}/seen`, "c1"), { ifName: "eth0", network: "web" }) ?? "",
+  );
   assertEquals({ state: seen.state, config: seen.config, netns: seen.netns }, {
     state: "adding",
     config: list.text,
@@ -220,7 +223,7 @@ Deno.test("D30 D40 an attachment that another runtime deleted is deleted once mo
   await world.attachments().add(listOf(["a"]), world.request());
   assertEquals(await world.plugins.verbs(), ["a ADD", "a DEL", "a ADD"]);
   assertEquals((await world.onlyRecord()).state, "attached");
-  assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
+  assertEquals(await world.files(), ["c1/eth0@web", "results/web-c1-eth0"]);
   // An entry that cannot be read is not proof of a DEL.
   await Deno.writeTextFile(`${world.cacheDir}/results/web-c1-eth0`, "{");
   assertEquals(
@@ -297,7 +300,7 @@ Deno.test("E4 an ADD whose entry would replace another attachment's is refused b
     containerId: "b-c",
   });
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
-  assertEquals(await world.files(), ["c/eth0@a-b.json", "results/a-b-c-eth0"]);
+  assertEquals(await world.files(), ["c/eth0@a-b", "results/a-b-c-eth0"]);
 });
 
 Deno.test("D30 an attachment of another runtime is not attached again, unless its namespace is gone", async () => {

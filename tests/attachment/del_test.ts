@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
+import { putRecord, recordFile, recordText } from "../stores.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 const DEL_REFUSAL = { stdout: '{"code": 108, "msg": "will not"}', code: 1 };
@@ -50,7 +51,7 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
     });
     const wait = (Date.parse(record.nextTry ?? "") - before) / 1000;
     assert(wait >= 0.7 * 2 ** (attempts - 1) && wait < 2 ** (attempts - 1) + 20, `${attempts}: ${wait}`);
-    assertEquals(await world.files(), ["c1/eth0@web.json", "results/web-c1-eth0"]);
+    assertEquals(await world.files(), ["c1/eth0@web", "results/web-c1-eth0"]);
   }
   await a.answer("DEL", {});
   await attachments.remove(await world.onlyRecord());
@@ -60,11 +61,12 @@ Deno.test("D36 D39 a failed DEL stays on record with everything a retry needs, a
 
 Deno.test("the beginning of a DEL is on disk before its first plugin runs", async () => {
   await using world = await NetworkWorld.make();
-  await world.plugins.install("a", { DEL: { script: `cp -r ${world.stateDir}/attachments "$call/seen"` } });
+  await world.plugins.install("a", { DEL: { script: `cp -r ${world.stateDir} "$call/seen"` } });
   await world.attachments().add(listOf(["a"]), world.request());
   await world.attachments().del(listOf(["a"]), world.request());
-  const seen = await Deno.readTextFile(`${world.plugins.dir}/a.d/calls/0002/seen/c1/eth0@web.json`);
-  assertEquals(JSON.parse(seen).state, "deleting");
+  const file = recordFile(`${world.plugins.dir}/a.d/calls/0002/seen`, "c1");
+  const seen = await recordText(file, { ifName: "eth0", network: "web" });
+  assertEquals(JSON.parse(seen ?? "").state, "deleting");
 });
 
 Deno.test("D34 D40 DEL without an attachment asks the plugins, and succeeds if they succeed", async () => {
@@ -263,13 +265,13 @@ Deno.test("an ADD over an attachment whose record cannot be read fails and names
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   await world.attachments().add(listOf(["a"]), world.request());
-  const [file = ""] = await world.files();
-  const path = `${world.stateDir}/attachments/${file}`;
-  await Deno.writeTextFile(path, "{");
+  const path = recordFile(world.stateDir, "c1");
+  await putRecord(path, { ifName: "eth0", network: "web" }, "{");
+  const content = await Deno.readTextFile(path);
   const error = await failing(() => world.attachments().add(listOf(["a"]), world.request()));
   assertEquals(error.kind, "conflict");
   assertStringIncludes(error.context.details ?? "", `${path}: `);
-  assertEquals(await Deno.readTextFile(path), "{");
+  assertEquals(await Deno.readTextFile(path), content);
   assertStringIncludes(error.msg, "its record could not be read");
   assertEquals(await world.plugins.verbs(), ["a ADD"]);
 });

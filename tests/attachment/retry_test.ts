@@ -9,6 +9,7 @@ import { leaveNote } from "../processes.ts";
 import { RecordingPlugin } from "../recording_plugin.ts";
 import { until } from "../until.ts";
 import { listOf, NetworkWorld, resultWith } from "./world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 const failing = (act: () => unknown): Promise<CniError> => assertRejects(async () => await act(), CniError);
 const HOUR = 3_600_000;
@@ -232,7 +233,7 @@ Deno.test("a retry that was killed is repeated once its plugins have ended", asy
 Deno.test("a record that cannot be read does not keep others from being retried", async () => {
   await using world = await stuckWorld();
   for (const id of ["c1", "c2"]) await stuck(world, id);
-  await Deno.writeTextFile(`${world.stateDir}/attachments/c1/eth0@web.json`, "{}");
+  await putRecord(recordFile(world.stateDir, "c1"), { ifName: "eth0", network: "web" }, "{}");
   await mend(world);
   const report = await retrierOf(world).retryDue({ now: later(HOUR) });
   // The hint stays for the attachment that is not detached yet.

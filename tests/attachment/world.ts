@@ -8,7 +8,7 @@ import { RunningPrograms } from "../../lib/host/running_programs.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts } from "../../lib/plugin/deadline.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { NetnsGuard } from "../../lib/plugin/netns_guard.ts";
-import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { HostPorts } from "../../lib/state/host_ports.ts";
@@ -16,6 +16,8 @@ import { Locks } from "../../lib/state/locks.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { FakeRun } from "../fake_run.ts";
 import { PluginFolder } from "../recording_plugin.ts";
+import { bootId } from "../../lib/host/boot.ts";
+import { storesIn } from "../stores.ts";
 
 /** The lines of the log, as `level message`. */
 export class Lines {
@@ -58,7 +60,7 @@ export class NetworkWorld implements AsyncDisposable {
     this.confDir = `${dir}/conf`;
     this.netns = `${dir}/netns`;
     const onBad = (bad: BadRecord) => void this.bad.push(bad);
-    this.store = new AttachmentStore(this.stateDir, onBad);
+    this.store = storesIn(this.stateDir, { onBad, boot: () => bootId(this.host.run) }).store;
     this.cache = new ResultCache(this.cacheDir);
     this.locks = new Locks(`${dir}/run`);
     this.ports = new HostPorts({ stateDir: this.stateDir, store: this.store, locks: this.locks, onBad });
@@ -112,7 +114,7 @@ export class NetworkWorld implements AsyncDisposable {
     };
   }
 
-  /** Returns the names of the files of the cache and of the attachments, sorted. */
+  /** Returns the names of the files of the cache, and `<container>/<interface>@<network>` of the records, sorted. */
   async files(): Promise<string[]> {
     const found: string[] = [];
     const walk = async (dir: string, shown: string) => {
@@ -121,7 +123,10 @@ export class NetworkWorld implements AsyncDisposable {
         else found.push(`${shown}${name}`);
       }
     };
-    await walk(`${this.stateDir}/attachments`, "");
+    for (const id of await this.store.containers()) {
+      const { records, damaged } = await this.store.scan(id);
+      found.push(...[...records, ...damaged].map(({ ifName, network }) => `${id}/${ifName}@${network}`));
+    }
     await walk(`${this.cacheDir}/results`, "results/");
     return found.sort();
   }

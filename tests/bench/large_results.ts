@@ -8,11 +8,10 @@ import { bootId } from "../../lib/host/boot.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { decodeOutput } from "../../lib/plugin/output.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { askDaemon, type Asked, dirsOf } from "../many_sandboxes_process.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { unmountBelow } from "../root/unmount.ts";
+import { storesIn } from "../stores.ts";
 
 const SANDBOXES = 20;
 /** The largest allowed result: 1 MiB, and 10,000 members. */
@@ -71,12 +70,13 @@ async function fill(dir: string, result: JsonObject): Promise<void> {
   const since = new Date().toISOString();
   for (let n = 0; n < SANDBOXES; n++) {
     const id = n === 0 ? "like" : `c${n}`;
-    await new SandboxStore(stateDir).write({
+    const { sandboxes, store } = storesIn(stateDir);
+    await sandboxes.write({
       ...{ id, name: id, namespace: "default", uid: id, phase: "ready", createdAt: since, bootId: boot },
       netns: { path: "/proc/self/ns/net", owned: false, id: undefined },
       ...{ pid: Deno.pid, infra: undefined, annotations: {} },
     });
-    await new AttachmentStore(stateDir).write({
+    await store.write({
       ...{ containerId: id, network: "web", ifName: "eth0", state: "attached", netns: "/proc/self/ns/net" },
       ...{ netnsId: undefined, owner: `sandbox:${id}`, since, bootId: boot, sequence: 1, attempts: 0 },
       ...{

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld, resultWith } from "../attachment/world.ts";
 import { podwire } from "./fake_io.ts";
+import { recordFile } from "../stores.ts";
 
 /** Containers `c1` and `c2` on `web`, and `c1` on `db`, from which it could not be detached. */
 async function listedWorld(): Promise<NetworkWorld> {
@@ -61,7 +62,8 @@ Deno.test("attachments can be limited to a container or a network, and shows non
 Deno.test("attachments --failed shows what could not be detached, and reads no other record", async () => {
   await using world = await listedWorld();
   // It would be shown if it were read.
-  await Deno.writeTextFile(`${world.stateDir}/attachments/c2/eth0@web.json`, "bad");
+  const file = recordFile(world.stateDir, "c2");
+  await Deno.writeTextFile(file, "bad");
   await world.failed.add("gone");
   const records = JSON.parse((await shown(world, "--failed", "--json")).stdout);
   assertEquals(records.map((record: Record<string, unknown>) => Object.keys(record)), [[
@@ -90,5 +92,5 @@ Deno.test("attachments --failed shows what could not be detached, and reads no o
     msg: "the store\nis away",
     plugin: "b",
   });
-  assertEquals(await Deno.readTextFile(`${world.stateDir}/attachments/c2/eth0@web.json`), "bad");
+  assertEquals(await Deno.readTextFile(file), "bad");
 });

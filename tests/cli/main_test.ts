@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { CatalogReader } from "../../lib/catalog/reader.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { podwire } from "./fake_io.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 const config = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
 
@@ -273,9 +274,9 @@ Deno.test("networks shows the former content of a bad file, and why a default th
 
     await Deno.writeTextFile(`${conf}/10-web.conf`, network("web"));
     await Deno.writeTextFile(`${conf}/05-first.conf`, network("first"));
-    // A container of that network, by the name of its record alone.
-    await Deno.mkdir(`${dir}/state-dir/attachments/c1`, { recursive: true });
-    await Deno.writeTextFile(`${dir}/state-dir/attachments/c1/eth0@web.json`, "{}");
+    // A container of that network, by the key of its record alone.
+    const record = recordFile(`${dir}/state-dir`, "c1");
+    await putRecord(record, { ifName: "eth0", network: "web" }, "{}");
     const [first, pinned] = (await networks()).entries;
     assertEquals({
       firstDefault: first.default,
@@ -285,7 +286,7 @@ Deno.test("networks shows the former content of a bad file, and why a default th
     }, { firstDefault: false, firstDefaultBy: null, pinnedDefault: true, pinnedDefaultBy: "pinned" });
     assert(first.reason.includes('containers are attached to "web"'), first.reason);
     assert((await podwire(["networks", ...dirs])).stdout.includes("  yes (pinned)  "));
-    await Deno.remove(`${dir}/state-dir/attachments`, { recursive: true });
+    await Deno.remove(record);
     const moved = await networks();
     assertEquals(moved.entries[0].defaultBy, "first");
     assertEquals(JSON.parse(moved.stderr).msg, 'the default network is "first" now, it was "web"');

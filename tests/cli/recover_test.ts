@@ -1,8 +1,8 @@
 // `recover`, in process and with recording plugins: its output and its progress.
 import { assertEquals, assertMatch } from "@std/assert";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { PluginFolder } from "../recording_plugin.ts";
 import { type FakeProcess, podwire } from "./fake_io.ts";
+import { storesIn } from "../stores.ts";
 
 /** Recovery ends all processes of its containers, so no other test may use these IDs. */
 const TAG = crypto.randomUUID().slice(-12);
@@ -28,7 +28,7 @@ async function inWorld(
         env: { NETCONFPATH: `${dir}/net.d`, CNI_PATH: plugins.dir, CNI_NETNS_OVERRIDE: "1", ...as.env },
       });
     for (const id of IDS) assertEquals((await run(["add", "web", `${dir}/netns`, "--id", id])).code, 0);
-    const store = new AttachmentStore(`${dir}/state.d`);
+    const store = storesIn(`${dir}/state.d`).store;
     for (const record of await store.all()) await store.write({ ...record, state: "adding" });
     await fn(run);
   } finally {

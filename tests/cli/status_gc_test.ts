@@ -1,10 +1,11 @@
 // `status` and `gc`, in process and with recording plugins: their output and their exit codes.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { main } from "../../lib/cli/main.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
 import { type Answer, PluginFolder } from "../recording_plugin.ts";
 import { FakeIo, type FakeProcess, podwire } from "./fake_io.ts";
+import { storesIn } from "../stores.ts";
 
 const AWAY: Answer = { stdout: '{"code": 50, "msg": "the daemon is away"}', code: 1 };
 
@@ -39,7 +40,7 @@ class World implements AsyncDisposable {
   }
 
   get store(): AttachmentStore {
-    return new AttachmentStore(`${this.dir}/state.d`);
+    return storesIn(`${this.dir}/state.d`).store;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

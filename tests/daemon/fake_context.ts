@@ -72,7 +72,6 @@ export class FakeContext {
               kind: "sandbox" as const,
               containerId: "c",
               file: "/f",
-              movedTo: "/g",
               why: "w",
               lost: ["l"],
             }],

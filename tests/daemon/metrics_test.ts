@@ -2,10 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import type { Clock } from "../../lib/async/clock.ts";
 import { countAttachments, Gauges, type GaugeSources } from "../../lib/daemon/gauges.ts";
 import { Metrics } from "../../lib/daemon/metrics.ts";
-import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 import { FailedIndex } from "../../lib/state/failed_index.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "./prometheus_text.ts";
+import { recordFile, storesIn } from "../stores.ts";
 
 /** A clock that is set by hand. */
 class HandClock implements Clock {
@@ -237,7 +238,7 @@ Deno.test("a source that takes too long is not awaited, and its value is used la
 Deno.test("attachments are counted by state, and only the records of unsettled containers are read", async () => {
   const dir = await Deno.makeTempDir({ prefix: "podwire-gauges-" });
   try {
-    const store = new AttachmentStore(dir);
+    const store = storesIn(dir).store;
     const failed = new FailedIndex(dir);
     const locks = new Locks(`${dir}/run`);
     const counts = () => countAttachments({ store, failed, locks });
@@ -260,7 +261,9 @@ Deno.test("attachments are counted by state, and only the records of unsettled c
     // A hint that a crash left has no effect.
     await failed.add("c1");
     // Its record is not read, so it is not moved aside.
-    await Deno.writeTextFile(`${dir}/attachments/c2/eth0@web.json`, "bad");
+    const file = recordFile(dir, "c2");
+    const text = `${await Deno.readTextFile(file)}`.replace("c2", "c2x");
+    await Deno.writeTextFile(file, text);
     {
       await using _lock = await locks.containers.hold("c5");
       assertEquals(await counts(), {
@@ -268,7 +271,7 @@ Deno.test("attachments are counted by state, and only the records of unsettled c
         oldestFailure: "2026-01-02T00:00:00.000Z",
       });
     }
-    assertEquals(await Deno.readTextFile(`${dir}/attachments/c2/eth0@web.json`), "bad");
+    assertEquals(await Deno.readTextFile(file), text);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

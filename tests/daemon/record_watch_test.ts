@@ -7,6 +7,8 @@ import { Lines } from "../attachment/world.ts";
 import { EndlessWriter } from "../endless_writer.ts";
 import { until } from "../until.ts";
 import { SANDBOX } from "./fake_context.ts";
+import { recordsDir } from "../../lib/state/record_files.ts";
+import { recordFile } from "../stores.ts";
 
 /** A watch of one sandbox whose state the test sets. */
 class Watched implements AsyncDisposable {
@@ -105,7 +107,7 @@ Deno.test("a namespace that disappears is noticed; as long as it exists, its san
 
 Deno.test("changes are still noticed after the watched directories were removed and made again", async () => {
   await using watched = await Watched.make({});
-  const dirs = ["sandboxes", "attachments"].map((name) => `${watched.dir}/${name}`);
+  const dirs = [recordsDir(watched.dir)];
   const publishes = async (reason: string, change = () => Promise.resolve()) => {
     watched.sandbox = { ...SANDBOX, reason };
     await change();
@@ -115,8 +117,8 @@ Deno.test("changes are still noticed after the watched directories were removed 
     for (const dir of dirs) await Deno.remove(dir, { recursive: true });
     for (const dir of dirs) await Deno.mkdir(dir);
     await publishes(`others are in their place, ${round}`);
-    await Deno.writeTextFile(`${watched.dir}/sandboxes/${SANDBOX.id}.json`, "{}");
-    const record = `${watched.dir}/sandboxes/${SANDBOX.id}.json`;
+    const record = recordFile(watched.dir, SANDBOX.id);
+    await Deno.writeTextFile(record, "{}");
     await publishes(`a record was written there, ${round}`, () => Deno.writeTextFile(record, "{}"));
   }
   assertEquals(watched.log.all, []);
@@ -127,7 +129,7 @@ Deno.test("while the records change without end, they are read again and again, 
   await using watched = await Watched.make({ netns: "/proc/self/ns/net" });
   const { reads } = watched;
   const begin = performance.now();
-  await using writer = new EndlessWriter(`${watched.dir}/sandboxes/${SANDBOX.id}.json`);
+  await using writer = new EndlessWriter(recordFile(watched.dir, SANDBOX.id));
   await writer.wrote(20_000);
   await watched.becomes({ reason: "it changed meanwhile" });
   await until(() => watched.reasons.includes("it changed meanwhile"));

@@ -33,8 +33,8 @@ Deno.test("D55 D60 E28 B32 GC removes attachments without owner, the last one fi
   ]]);
   assertEquals(valid((await a.calls()).at(-1)!.config), ["hand:eth0", "live:eth0", "other:eth0"]);
   assertEquals(await world.files(), [
-    "hand/eth0@web.json",
-    "live/eth0@web.json",
+    "hand/eth0@web",
+    "live/eth0@web",
     "results/net2-elsewhere-eth0",
     "results/web-hand-eth0",
     "results/web-live-eth0",

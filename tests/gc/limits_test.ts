@@ -5,6 +5,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { leaveNote } from "../processes.ts";
 import { attach, collector, foreign, shown, valid } from "./world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 Deno.test("D63 an unreadable cache is reported; removals go on, and no plugin is asked to release what may be in use", async () => {
   await using world = await NetworkWorld.make();
@@ -126,15 +127,16 @@ Deno.test("an attachment whose record cannot be read counts as in use, unless ev
   const a = await world.plugins.install("a");
   const list = listOf(["a"]);
   await attach(world, list, "c1");
-  const file = `${world.stateDir}/attachments/c1/eth0@web.json`;
-  await Deno.writeTextFile(file, "{");
+  const file = recordFile(world.stateDir, "c1");
+  await putRecord(file, { ifName: "eth0", network: "web" }, "{");
+  const content = await Deno.readTextFile(file);
   const report = await collector(world).collect([list], { network: "web" });
   assertEquals([report.removed, report.failed, report.kept.map(shown)], [[], [], [
     `attachment: c1: its record ${file} cannot be read, and it is unknown whether ` +
     `it is in use: \`podwire del web ${world.netns} --id c1 --ifname eth0\` detaches it`,
   ]]);
   assertEquals(valid((await a.calls()).at(-1)!.config), ["c1:eth0"]);
-  assertEquals(await Deno.readTextFile(file), "{");
+  assertEquals(await Deno.readTextFile(file), content);
   for (const dryRun of [true, false]) {
     const all = await collector(world).collect([list], { all: true, dryRun });
     assertEquals([all.kept, all.failed, all.removed.map(shown)], [[], [], [

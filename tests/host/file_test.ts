@@ -22,6 +22,7 @@ import {
   writeFileSynced,
 } from "../../lib/host/file.ts";
 import { inTempDir } from "../temp_dir.ts";
+import { Syncs } from "../syncs.ts";
 
 const FILE = new URL("../../lib/host/file.ts", import.meta.url);
 const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
@@ -197,27 +198,17 @@ Deno.test("removeDirIfEmpty() keeps a directory that is not empty, and a file", 
 
 Deno.test("a write waits for the disk as often as its durability needs", () =>
   inTempDir(async (dir) => {
-    const { sync } = Deno.FsFile.prototype;
-    let syncs = 0;
-    Deno.FsFile.prototype.sync = function () {
-      syncs++;
-      return sync.call(this);
-    };
-    try {
-      for (const [durable, expected] of [[undefined, 2], [true, 2], ["text", 1], [false, 0]] as const) {
-        for (const write of [writeFileSynced, createExclusive]) {
-          syncs = 0;
-          const path = `${dir}/${durable}-${write.name}`;
-          await write(path, "text", { durable });
-          assertEquals({ durable, syncs, text: await readTextIfThere(path) }, {
-            durable,
-            syncs: expected,
-            text: "text",
-          });
-        }
+    using syncs = new Syncs();
+    for (const [durable, expected] of [[undefined, 2], [true, 2], ["text", 1], [false, 0]] as const) {
+      for (const write of [writeFileSynced, createExclusive]) {
+        const path = `${dir}/${durable}-${write.name}`;
+        await write(path, "text", { durable });
+        assertEquals({ durable, syncs: syncs.take(), text: await readTextIfThere(path) }, {
+          durable,
+          syncs: expected,
+          text: "text",
+        });
       }
-    } finally {
-      Deno.FsFile.prototype.sync = sync;
     }
   }));
 

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { binaryTest, isThere, sh, until } from "./binary_world.ts";
 import { PODWIRE_BINARY } from "./need.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 binaryTest(
   "an installation with another state directory leaves the namespaces of the first alone",
@@ -47,7 +48,7 @@ binaryTest("recover finds and removes a namespace without an owner", [], async (
   await world.list([world.bridgePlugin()]);
   const id = world.id("lost");
   const { netns } = await world.json(["run", "--id", id]);
-  await Deno.remove(`${world.stateDir}/sandboxes/${id}.json`);
+  await putRecord(recordFile(world.stateDir, id), "sandbox", undefined);
   const { removed, failed } = await world.json(["recover"]);
   assertEquals(failed, []);
   assertEquals(removed.map(({ kind, why }: Record<string, string>) => [kind, why]), [

@@ -4,13 +4,13 @@ import { HAS_LIBC } from "../open_libc.ts";
 import { inWorld } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
+import { Syncs } from "../syncs.ts";
 
 /** Counts in this process, until it is disposed of. */
 class Costs implements Disposable {
   readonly programs: string[] = [];
-  syncs = 0;
+  readonly #syncs = new Syncs();
   readonly #command = Deno.Command;
-  readonly #sync = Deno.FsFile.prototype.sync;
 
   constructor() {
     const { programs } = this;
@@ -20,29 +20,20 @@ class Costs implements Disposable {
         return Reflect.construct(target, args, self);
       },
     });
-    // deno-lint-ignore no-this-alias
-    const costs = this;
-    const sync = this.#sync;
-    Deno.FsFile.prototype.sync = function () {
-      costs.syncs++;
-      return sync.call(this);
-    };
   }
 
   take(): { readonly programs: readonly string[]; readonly syncs: number } {
-    const taken = { programs: this.programs.splice(0), syncs: this.syncs };
-    this.syncs = 0;
-    return taken;
+    return { programs: this.programs.splice(0), syncs: this.#syncs.take() };
   }
 
   [Symbol.dispose](): void {
     Deno.Command = this.#command;
-    Deno.FsFile.prototype.sync = this.#sync;
+    this.#syncs[Symbol.dispose]();
   }
 }
 
 Deno.test({
-  name: "a pod of built-in plugins starts no program, and waits for the disk nine times",
+  name: "a pod of built-in plugins starts no program, and waits for the disk three times",
   ignore: need("root", "ip").ignore || !HAS_LIBC,
   fn: inWorld(async (world) => {
     await bridgeNetwork(world, "one", { more: { isGateway: true } });
@@ -54,10 +45,9 @@ Deno.test({
     });
     using costs = new Costs();
     const { id } = await sandboxes.run({ name: `second-${world.tag}`, networks });
-    // Text and name of the two intents, and only the text of what follows: the reservation of the name, the namespace, the
-    // address, the result, and that the sandbox is ready.
-    assertEquals(costs.take(), { programs: [], syncs: 9 });
+    // Text and name of the intent, and the text of the address.
+    assertEquals(costs.take(), { programs: [], syncs: 3 });
     await sandboxes.remove(id, { force: true });
-    assertEquals(costs.take(), { programs: [], syncs: 2 });
+    assertEquals(costs.take(), { programs: [], syncs: 0 });
   }),
 });

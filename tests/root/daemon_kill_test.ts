@@ -13,6 +13,7 @@ import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
 import { type Known, type Load, LoadClient, loadNetworks, MAY_BE, RECORDED } from "./daemon_load.ts";
 import { DaemonProcess, leftIn } from "./daemon_world.ts";
 import { appendFigures } from "./figures.ts";
+import { recordFile, recordText } from "../stores.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 3);
 const CLIENTS = KILLS > 3 ? 32 : 8;
@@ -160,10 +161,18 @@ async function filled(daemon: DaemonProcess): Promise<readonly Shown[]> {
   return found;
 }
 
+/** The last record of a sandbox; empty if it has none. */
+async function sandboxText(world: BinaryWorld, id: string): Promise<string> {
+  return await recordText(recordFile(world.stateDir, id), "sandbox").catch(() => undefined) ?? "";
+}
+
 /** The sandboxes that belong to a pool, by their records. */
 async function pooledOnDisk(world: BinaryWorld): Promise<string[]> {
-  const text = await sh(`grep -l '"pool":' ${world.stateDir}/sandboxes/*.json || :`);
-  return [...text.matchAll(/\/([^/\n]+)\.json$/gm)].map(([, id = ""]) => id);
+  const ids = (await sh(`ls ${world.stateDir}/records`)).split("\n").flatMap((name) =>
+    name.endsWith(".rec") ? [name.slice(0, -".rec".length)] : []
+  );
+  const texts = await Promise.all(ids.map((id) => sandboxText(world, id)));
+  return ids.filter((_, index) => texts[index]?.includes('"pool":'));
 }
 
 async function handedOut(world: BinaryWorld, daemon: DaemonProcess): Promise<number> {
@@ -173,16 +182,15 @@ async function handedOut(world: BinaryWorld, daemon: DaemonProcess): Promise<num
 
 /** Whether one of these has left the pool. */
 async function isHandedOut(world: BinaryWorld, pooled: readonly Shown[]): Promise<boolean> {
-  const records = pooled.map(({ id }) =>
-    Deno.readTextFile(`${world.stateDir}/sandboxes/${id}.json`).catch(() => "")
-  );
+  const records = pooled.map(({ id }) => sandboxText(world, id));
   return (await Promise.all(records)).some((text) => !text.includes('"pool":'));
 }
 
 /** Whether the plugins of a sandbox got the pool's name. */
 async function originOf(world: BinaryWorld, shown: Shown | undefined): Promise<string> {
   if (shown === undefined) return "from wherever";
-  const found = await sh(`cat ${world.stateDir}/attachments/${shown.id}/*.json`);
+  const subject = { ifName: "eth0", network: world.network };
+  const found = await recordText(recordFile(world.stateDir, shown.id), subject) ?? "";
   return found.includes(POOL_NAMESPACE) ? "from the pool" : "made for it";
 }
 

@@ -5,6 +5,10 @@ import { CniError } from "../../lib/cni/error.ts";
 import type { RecoveryItem, RecoveryReport } from "../../lib/sandbox/recovery_report.ts";
 import { podsTest, type PodsWorld } from "./pods_world.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+import { putRecord, recordFile, recordText, type Subject } from "../stores.ts";
+
+/** The file of a container, and the key of one of its records. */
+type Place = readonly [file: string, subject: Subject];
 
 /** The network `web`: a bridge of its own, removed at the end of the block, with addresses in this world. */
 class Web implements AsyncDisposable {
@@ -27,13 +31,14 @@ class Web implements AsyncDisposable {
     return names.filter((name) => name.startsWith("10.")).sort();
   }
 
-  record(id: string): string {
-    return `${this.world.stateDir}/attachments/${id}/eth0@web.json`;
+  /** The file and the key of the record of an attachment. */
+  record(id: string): Place {
+    return [recordFile(this.world.stateDir, id), { ifName: "eth0", network: "web" }];
   }
 
   /** What is in the folders of the records, read or not. */
   async files(): Promise<string[]> {
-    const dirs = ["attachments", "sandboxes", "names"].map((name) => `${this.world.stateDir}/${name}`);
+    const dirs = ["records", "names"].map((name) => `${this.world.stateDir}/${name}`);
     const found = await this.world.sh('find "$@" -type f 2>/dev/null || :', ...dirs);
     return found.split("\n").filter((line) => line !== "").map((line) => this.world.plain(line));
   }
@@ -52,12 +57,12 @@ class Web implements AsyncDisposable {
 }
 
 /** Much of a truncated record can still be read. */
-async function cut(file: string): Promise<void> {
-  await Deno.writeTextFile(file, (await Deno.readTextFile(file)).slice(0, -10));
+async function cut([file, subject]: Place): Promise<void> {
+  await putRecord(file, subject, (await recordText(file, subject) ?? "").slice(0, -10));
 }
 
-async function garble(file: string): Promise<void> {
-  await Deno.writeTextFile(file, "\0\0\0");
+async function garble([file, subject]: Place): Promise<void> {
+  await putRecord(file, subject, "\0\0\0");
 }
 
 const attachments = (items: readonly RecoveryItem[]) => items.filter(({ kind }) => kind === "attachment");
@@ -73,7 +78,7 @@ sandboxTest(
       const id = world.id("c1");
       await podwire.sandboxes.run({ name: "web", id });
       await damage(web.record(id));
-      const file = web.record(id);
+      const file = recordFile(world.stateDir, id);
       const text = await Deno.readTextFile(file);
       const report = await podwire.recover();
       assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
@@ -127,7 +132,7 @@ sandboxTest(
         removed: [],
         kept: [],
         more: [],
-        file: web.record(id),
+        file: recordFile(world.stateDir, id),
       });
       assertMatch(world.plain(failed!.why), /`podwire del web NETNS --id c1 --ifname eth0`$/);
       assertEquals((await podwire.gc()).failed.length, 1);
@@ -147,7 +152,7 @@ sandboxTest(
     const podwire = world.podwire();
     const id = world.id("c1");
     await podwire.sandboxes.run({ name: "web", id });
-    for (const file of [web.record(id), `${world.stateDir}/sandboxes/${id}.json`]) await garble(file);
+    await Deno.writeTextFile(recordFile(world.stateDir, id), "\0\0\0");
     for (const report of [await podwire.recover(), await podwire.gc()]) {
       assertEquals({ removed: report.removed, failed: report.failed }, { removed: [], failed: [] });
       const [sandbox] = report.kept.filter(({ kind }) => kind === "sandbox");
@@ -184,7 +189,7 @@ sandboxTest(
     const podwire = world.podwire();
     const id = world.id("c1");
     await podwire.sandboxes.run({ name: "web", id });
-    await garble(`${world.stateDir}/attachments/${id}/eth0@a.json`);
+    await garble([recordFile(world.stateDir, id), { ifName: "eth0", network: "a" }]);
     await podwire.sandboxes.remove("web", { force: true });
     const { removed, kept, failed } = await podwire.gc();
     assertEquals({ removed, kept, failed: failed.map(({ error }) => error?.msg) }, {
@@ -240,7 +245,7 @@ podsTest(
       const pod = await world.pod(damage.name);
       await pods.setUp(pod);
       await damage(web.record(pod.containerId));
-      await Deno.remove(`${world.sandbox.stateDir}/sandboxes/${pod.containerId}.json`);
+      await putRecord(recordFile(world.sandbox.stateDir, pod.containerId), "sandbox", undefined);
       assertEquals((await pods.attachments()).map(({ containerId, state }) => [containerId, state]), [
         [pod.containerId, "failed"],
       ]);

@@ -69,12 +69,16 @@ for (
   );
 }
 
+/** The last block of a file has no room for a record with this. */
+const LARGE = { capabilityArgs: { large: "x".repeat(5_000) } };
+
 diskTest(
   "D29 an ADD whose plugin leaves no space for its outcome is undone",
   "stateDir",
   async (world, dir) => {
     await world.plugins.install("full", { ADD: { script: filling(dir) } });
-    const error = await failing(() => world.attachments().add(listOf(["a", "full"]), world.request()));
+    const request = world.request(LARGE);
+    const error = await failing(() => world.attachments().add(listOf(["a", "full"]), request));
     assertMatch(error.msg, NO_SPACE);
     assertEquals(await world.plugins.verbs(), ["a ADD", "full ADD", "full DEL", "a DEL"]);
     assertEquals(await world.files(), []);
@@ -87,7 +91,8 @@ diskTest(
   async (world, dir) => {
     const refusal = { stdout: '{"code": 107, "msg": "no room"}', code: 1, script: filling(dir) };
     const b = await world.plugins.install("c", { ADD: refusal, DEL: { code: 1 } });
-    const error = await failing(() => world.attachments().add(listOf(["a", "c"]), world.request()));
+    const request = world.request(LARGE);
+    const error = await failing(() => world.attachments().add(listOf(["a", "c"]), request));
     assertEquals({ code: error.code, msg: error.msg, type: error.context.plugin?.type }, {
       code: 107,
       msg: "no room",

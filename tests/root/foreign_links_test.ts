@@ -5,11 +5,11 @@ import type { AttachRequest } from "../../lib/attachment/attachments.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { netnsId, pinNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { Podwire } from "../../lib/runtime/podwire.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { until } from "../until.ts";
 import { inWorld, masqueradeRules, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, linksOf, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
+import { storesIn } from "../stores.ts";
 
 function requestOf(world: World, netns: string, more: Partial<AttachRequest> = {}): AttachRequest {
   const target = { containerId: `first-${world.tag}`, netns, ifName: "eth0" };
@@ -140,7 +140,7 @@ flavourTest(
       assertEquals(await linksOf(netns), before);
     }
     // An ADD that was killed before it had its interface has made nothing there.
-    const store = new AttachmentStore(`${world.dir}/state`);
+    const store = storesIn(`${world.dir}/state`).store;
     const [record = fail("no record")] = await store.all();
     await store.write({ ...record, containerId: other.containerId, state: "adding", result: undefined });
     const { failed } = await podwire.recover();
@@ -204,7 +204,7 @@ flavourTest(
       // What an older release has attached there is detached without its interface.
       const netns = await world.netns("pod");
       await podwire.add("one", requestOf(world, netns, { ifName }));
-      const store = new AttachmentStore(`${world.dir}/state`);
+      const store = storesIn(`${world.dir}/state`).store;
       const [record = fail("no record")] = await store.all();
       await sh(`ip link delete dev ${ifName}`, netns);
       await store.write({ ...record, netns: pinned, netnsId: await netnsId(pinned), result: undefined });

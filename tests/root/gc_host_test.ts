@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { GcItem, GcReport } from "../../lib/gc/report.ts";
 import { createNetns } from "../../lib/host/netns.ts";
 import { sandboxTest, type SandboxWorld, until } from "./sandbox_world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 const brief = (world: SandboxWorld, items: readonly GcItem[]) =>
   items.map(({ kind, containerId, why }) => world.plain(`${kind} ${containerId}: ${why}`)).sort();
@@ -166,7 +167,7 @@ sandboxTest("an ADD that hangs does not keep gc from removing what others left",
   const gone = ["g1", "g2", "g3", "g4", "g5"].map((name) => world.id(name));
   for (const id of gone) {
     await podwire.sandboxes.run({ name: id, id });
-    await Deno.remove(`${world.stateDir}/sandboxes/${id}.json`);
+    await putRecord(recordFile(world.stateDir, id), "sandbox", undefined);
   }
   await a.answer("ADD", { hang: true });
   const cut = new AbortController();

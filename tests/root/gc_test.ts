@@ -7,6 +7,7 @@ import { ResultCache } from "../../lib/state/result_cache.ts";
 import { need } from "./need.ts";
 import { PluginWorld, type Release, RELEASES } from "./plugins_world.ts";
 import { sandboxTest } from "./sandbox_world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 /** A bridge with addresses of its own. */
 const bridgeOf = (world: PluginWorld, ipam: JsonObject = {}): JsonObject => ({
@@ -167,7 +168,7 @@ sandboxTest("D55 the attachments of a sandbox are in use as long as its record e
   const podwire = world.podwire();
   const [live, gone] = [world.id("live"), world.id("gone")];
   for (const id of [live, gone]) await podwire.sandboxes.run({ id, name: id });
-  await Deno.remove(`${world.stateDir}/sandboxes/${gone}.json`);
+  await putRecord(recordFile(world.stateDir, gone), "sandbox", undefined);
   const report = await podwire.gc({ all: true });
   assertEquals(report.removed.map(({ kind, containerId, why }) => [kind, containerId, why]), [
     ["attachment", gone, "its sandbox is gone"],
@@ -179,7 +180,7 @@ sandboxTest("D55 the attachments of a sandbox are in use as long as its record e
   ]]);
   assertEquals((await world.calls()).slice(2), ["web DEL gone eth0", "web GC  "]);
   // A record that cannot be read exists all the same.
-  await Deno.writeTextFile(`${world.stateDir}/sandboxes/${live}.json`, "{");
+  await putRecord(recordFile(world.stateDir, live), "sandbox", "{");
   assertEquals((await podwire.gc({ all: true })).removed, []);
   await podwire.recover();
 });

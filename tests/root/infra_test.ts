@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname } from "@std/path";
 import { binaryTest, type BinaryWorld, isThere, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 const KILLS = Number(Deno.env.get("PODWIRE_TEST_KILLS") ?? 4);
 const env = { PATH: `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}` };
@@ -175,8 +176,7 @@ binaryTest(
     await world.list([world.bridgePlugin()]);
     const id = world.id("web");
     await world.done(["run", "web", "--id", id, "--infra"], { env });
-    const record = `${world.stateDir}/sandboxes/${id}.json`;
-    await Deno.writeTextFile(record, "no record");
+    await putRecord(recordFile(world.stateDir, id), "sandbox", "no record");
     const { code, stderr } = await world.podwire(["rm", "web"], { env });
     assertEquals(code, 0, stderr);
     assertMatch(stderr, /a record cannot be used, and is left as it is/);

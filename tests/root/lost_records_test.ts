@@ -7,6 +7,8 @@ import { ResultCache } from "../../lib/state/result_cache.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, heldAddresses, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
+import { putRecord, recordFile } from "../stores.ts";
+import { parseLineKey, parseLog } from "../../lib/state/record_log.ts";
 
 /** What a Go runtime has left in libcni's cache, and host-local with it. */
 class Foreign {
@@ -42,7 +44,11 @@ async function entries({ dir }: World): Promise<readonly string[]> {
 }
 
 async function loseRecords({ dir }: World, id: string): Promise<void> {
-  await Deno.remove(`${dir}/state/attachments/${id}`, { recursive: true });
+  const file = recordFile(`${dir}/state`, id);
+  for (const { key } of parseLog(await Deno.readFile(file)).lines) {
+    const subject = parseLineKey(key);
+    if (subject !== undefined) await putRecord(file, subject, undefined);
+  }
 }
 
 type Way = (podwire: Podwire, id: string, world: World) => Promise<unknown>;
@@ -74,7 +80,7 @@ const WAYS: Readonly<Record<string, Way>> = {
 async function loseSandbox(podwire: Podwire, id: string, world: World): Promise<void> {
   const { netns } = await podwire.sandboxes.get(id);
   await sh(`umount ${netns}; rm -f ${netns}`);
-  await Deno.remove(`${world.dir}/state/sandboxes/${id}.json`);
+  await Deno.remove(recordFile(`${world.dir}/state`, id));
 }
 
 for (const flavour of FLAVOURS) {

@@ -153,7 +153,11 @@ spoiltTest(
   "F72 F73 a pod whose second network takes the last space of the state is undone, last network first",
   "state",
   async (world, dir) => {
-    const plugin = await world.sandbox.network("full", { ADD: { script: `${PLUG}; ${filling(dir)}` } });
+    // Where little room is enough, the last block of the file may still have it.
+    const stdout = JSON.stringify({ ...JSON.parse(ADDED), dns: { search: ["x".repeat(5_000)] } });
+    const plugin = await world.sandbox.network("full", {
+      ADD: { stdout, script: `${PLUG}; ${filling(dir)}` },
+    });
     await plugin.answer("DEL", { script: UNPLUG });
     await using pods = await world.open();
     const web = await world.pod("web", { networks: [{ name: "a" }, { name: "full" }] });
@@ -183,9 +187,17 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
       const web = await world.pod("web", { networks: [{ name: "a" }, { name: "stuck" }] });
       await pods.setUp(web);
       await spoil(dir);
-      const error = await failing(() => pods.tearDown(web.containerId));
-      assertEquals({ code: error.code, network: error.context.network }, { code: 108, network: "stuck" });
-      assertStringIncludes(error.context.hint ?? "", "again");
+      // Where the failure can be recorded, it is returned, and else thrown.
+      const failures = await pods.tearDown(web.containerId).catch((error) => [error]);
+      const [error, ...more] = failures;
+      assertEquals({ code: error?.code, network: error?.context.network, more }, {
+        code: 108,
+        network: "stuck",
+        more: [],
+      });
+      const left = (await pods.attachments()).map(({ network, state }) => `${network} ${state}`);
+      if (error?.context.hint?.includes("again")) assertEquals(how === "out of inodes", false);
+      else assertEquals({ how, left }, { how: "out of inodes", left: ["stuck failed"] });
       assertEquals(await links(world, web), []);
       await mend(dir);
       await plugin.answer("DEL", {});

@@ -269,7 +269,7 @@ for (
       assertEquals(failed, []);
       assertEquals(removed.filter(({ kind }) => kind === "sandbox").length, 2);
       assertEquals(await world.running(), []);
-      const left = ["b eth0 attached", "netns/h1", "netns/h2", "netns/w", "state/sandboxes/w.json"];
+      const left = ["b eth0 attached", "netns/h1", "netns/h2", "netns/w", "state/records/w.rec"];
       assertEquals((await sandbox.left()).filter((line) => !line.startsWith("cache/")), left);
     },
   );

@@ -3,6 +3,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { podsTest } from "./pods_world.ts";
 import { DEL_REFUSAL, until } from "./sandbox_world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 /** A plugin that gives the interface two addresses of IPv4 and one of IPv6. */
 const MAKES_LINK = 'nsenter --net="$CNI_NETNS" ip link add "$CNI_IFNAME" type bridge\n' +
@@ -90,7 +91,7 @@ podsTest(
     await using pods = await world.open();
     const pod = await world.pod("web");
     await pods.setUp(pod);
-    await Deno.writeTextFile(`${sandbox.stateDir}/attachments/${pod.containerId}/eth1@a.json`, "{");
+    await putRecord(recordFile(sandbox.stateDir, pod.containerId), { ifName: "eth1", network: "a" }, "{");
     const failures = await pods.tearDown(pod.containerId);
     assertEquals(failures.map(({ context }) => context.ifName), ["eth1"]);
     assertStringIncludes(failures[0]?.message ?? "", "libcni's cache does not say how it was made");

@@ -12,6 +12,8 @@ import { FakeIo } from "../cli/fake_io.ts";
 import { Random } from "../cni/random.ts";
 import { logProgress } from "../progress.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+import { parseLog } from "../../lib/state/record_log.ts";
+import { putRecord, recordFile, writeLines } from "../stores.ts";
 
 /** How many mutations there are at least. */
 const MUTATIONS = Number(Deno.env.get("PODWIRE_RECORD_MUTATIONS") ?? 120);
@@ -92,7 +94,7 @@ class Node implements AsyncDisposable {
    */
   async keepOneWitness(): Promise<void> {
     const id = this.world.id("hand");
-    const record = await readTextIfThere(`${this.world.stateDir}/attachments/${id}/eth0@a.json`) ?? "";
+    const record = await readTextIfThere(recordFile(this.world.stateDir, id)) ?? "";
     const place = `"netns":"${this.world.netnsDir}/foreign"`;
     if (record.includes(place) && record.includes(`"containerId":"${id}"`)) return;
     const file = `${this.world.dir}/cache/results/a-${id}-eth0`;
@@ -150,9 +152,9 @@ class Node implements AsyncDisposable {
 }
 
 /**
- * Other knowledge of an attachment, without its record, its claims or the entry in the cache, keeps it up.
+ * Other knowledge of an attachment, without its claims or the entry in the cache, keeps it up.
  */
-const MAY_BE_LOST = /\/(attachments|interfaces|ports|names|results)\//;
+const MAY_BE_LOST = /\/(interfaces|ports|names|results)\//;
 
 function mutated(random: Random, text: string, others: readonly string[]): string {
   const at = random.below(Math.max(1, text.length));
@@ -164,6 +166,10 @@ function mutated(random: Random, text: string, others: readonly string[]): strin
     flip,
     flip,
     () => text.slice(0, at),
+    () => {
+      const lines = text.split("\n");
+      return lines.toSpliced(random.below(lines.length), 1).join("\n");
+    },
     () => "",
     () => text.replace(/podwire\.(\w+)\.v1/, "podwire.$1.v2").replace(/"(\w)/, '"x$1'),
     () => text.replace(/podwire\.(\w+)\.v1/, "podwire.sandbox.v1"),
@@ -226,20 +232,29 @@ sandboxTest(
   },
 );
 
+/** Returns a record as a version that has more to say would write it. */
+async function ofNewerVersion(text: string): Promise<string> {
+  const { kind, ...body } = JSON.parse(text);
+  return await printChecksummed(String(kind).replace(".v1", ".v2"), { ...body, later: [1] });
+}
+
 sandboxTest(
   "an older podwire over the state of a newer version tears nothing down, and says what to do",
   async (world) => {
     await using node = await Node.make(world);
     // A directory with a newer layout is refused as a whole, before any record is read.
     const isRecord = (file: string) =>
-      !file.endsWith("/format") && (node.saved.get(file) ?? "").startsWith('{"kind":"podwire.');
+      !file.endsWith("/format") && /^(?:\{"kind":")?podwire\./.test(node.saved.get(file) ?? "");
     const files = (await node.files()).filter(isRecord);
     assert(files.some((file) => file.includes("/interfaces/")), files.join("\n"));
     const newer = new Map<string, string>();
     for (const file of files) {
-      const { kind, ...body } = JSON.parse(await Deno.readTextFile(file));
-      newer.set(file, await printChecksummed(String(kind).replace(".v1", ".v2"), { ...body, later: [1] }));
-      await Deno.writeTextFile(file, newer.get(file)!);
+      if (file.endsWith(".rec")) {
+        const { lines } = parseLog(await Deno.readFile(file));
+        const texts = await Promise.all(lines.map(({ text }) => ofNewerVersion(text)));
+        await writeLines(file, lines.map(({ key }, index) => ({ key, text: texts[index] ?? "" })));
+      } else await Deno.writeTextFile(file, await ofNewerVersion(await Deno.readTextFile(file)));
+      newer.set(file, await Deno.readTextFile(file));
     }
     const podwire = world.podwire();
     for (const { state, reason } of await podwire.sandboxes.list()) {
@@ -301,11 +316,9 @@ sandboxTest(
     // Running plugins are noted there.
     await command(["status"]);
     const [one, two] = [world.id("one"), world.id("two")];
-    await Deno.writeTextFile(`${world.stateDir}/sandboxes/${one}.json`, "{");
-    await Deno.writeTextFile(
-      `${world.stateDir}/attachments/${two}/eth0@a.json`,
-      '{"kind":"podwire.attachment.v2"}',
-    );
+    await Deno.writeTextFile(recordFile(world.stateDir, one), "{");
+    const later = '{"kind":"podwire.attachment.v2"}';
+    await putRecord(recordFile(world.stateDir, two), { ifName: "eth0", network: "a" }, later);
     await Deno.writeTextFile(`${world.stateDir}/names/default/two`, "?");
     await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8099.json`, "");
     // A plugin that is asked for its status is noted in run/calls while it runs.
@@ -365,7 +378,7 @@ sandboxTest(
     await using _node = await Node.make(world);
     const podwire = world.podwire();
     const id = world.id("two");
-    const file = `${world.stateDir}/sandboxes/${id}.json`;
+    const file = recordFile(world.stateDir, id);
     const whole = await Deno.readFile(file);
     const before = await podwire.sandboxes.get("two");
     const random = new Random(SEED);
@@ -377,12 +390,13 @@ sandboxTest(
       await podwire.sandboxes.repair();
       assertEquals(await podwire.sandboxes.get("two"), before, `byte ${at}`);
     }
-    await Deno.writeTextFile(file, "{}");
+    await Deno.writeFile(file, whole);
+    await putRecord(file, "sandbox", "{}");
+    const damaged = await Deno.readTextFile(file);
     const dry = await podwire.sandboxes.repair({ sandbox: "two", dryRun: true });
-    assertEquals(await Deno.readTextFile(file), "{}");
+    assertEquals(await Deno.readTextFile(file), damaged);
     const { repaired: [item], kept } = await podwire.sandboxes.repair({ sandbox: "two" });
     assertEquals({ repairedCount: dry.repaired.length, kept }, { repairedCount: 1, kept: [] });
-    assertEquals(await Deno.readTextFile(item?.movedTo ?? ""), "{}");
     assert(item?.lost?.includes("labels") && item.lost[0]?.includes("attempt"), item?.lost?.join());
     const now = await podwire.sandboxes.get("two");
     assertEquals(
@@ -395,10 +409,10 @@ sandboxTest(
       "foreign",
       ...SANDBOXES.filter((name) => name !== "two").map((name) => `podwire-${name}`).sort(),
     ]);
-    const records = (await world.sh('ls "$1"', `${world.stateDir}/sandboxes`)).trim().split("\n");
+    const records = (await world.sh('ls "$1"', `${world.stateDir}/records`)).trim().split("\n");
     assertEquals(
       records.sort(),
-      SANDBOXES.filter((name) => name !== "two").map((name) => `${world.id(name)}.json`).sort(),
+      LIVE.filter((name) => name !== "two").map((name) => `${world.id(name)}.rec`).sort(),
     );
   },
 );

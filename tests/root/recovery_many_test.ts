@@ -215,7 +215,7 @@ sandboxTest("a run reads operations in progress and not all records", async (wor
   } finally {
     Object.assign(Deno, { readDir, readDirSync });
   }
-  for (const dir of ["/state/attachments", "/state/sandboxes", "/cache/results", "/netns"]) {
+  for (const dir of ["/state/records", "/cache/results", "/netns"]) {
     assertEquals(reads.includes(dir), false, `${dir}: ${reads.join(", ")}`);
   }
   assertStringIncludes(reads.join(" "), "/run/containers");

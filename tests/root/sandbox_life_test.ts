@@ -5,6 +5,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { createNetns, netnsId, pinNetns, removeNetns, runInside } from "../../lib/host/netns.ts";
 import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, type SandboxWorld, whenLocked } from "./sandbox_world.ts";
+import { putRecord, recordFile, recordText } from "../stores.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 
@@ -15,8 +16,8 @@ async function inside(path: string, program: string, ...args: string[]): Promise
 
 /** Makes the record of a sandbox unreadable. */
 async function damage(world: SandboxWorld, id: string): Promise<string> {
-  const path = `${world.stateDir}/sandboxes/${id}.json`;
-  await Deno.writeTextFile(path, (await Deno.readTextFile(path)).slice(0, -10));
+  const path = recordFile(world.stateDir, id);
+  await putRecord(path, "sandbox", (await recordText(path, "sandbox") ?? "").slice(0, -10));
   return path;
 }
 

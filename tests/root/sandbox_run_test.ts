@@ -4,6 +4,7 @@ import { CniError } from "../../lib/cni/error.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, until } from "./sandbox_world.ts";
+import { recordFile, recordText } from "../stores.ts";
 
 const failing = (act: () => unknown) => assertRejects(async () => await act(), CniError);
 
@@ -55,7 +56,7 @@ sandboxTest(
     await world.network("a", { ADD: { script } });
     await world.podwire().sandboxes.run({ name: "web", id: "c1" });
     const call = `${world.plugins.dir}/a.d/calls/0001`;
-    const record = JSON.parse(await Deno.readTextFile(`${call}/state/sandboxes/c1.json`));
+    const record = JSON.parse(await recordText(recordFile(`${call}/state`, "c1"), "sandbox") ?? "");
     assertEquals({ phase: record.phase, id: record.netns.id }, {
       phase: "creating",
       id: await netnsId(record.netns.path),

@@ -3,12 +3,8 @@ import { assertEquals } from "@std/assert";
 import { runCommand } from "../../lib/host/command.ts";
 import { Podwire, type RuntimeOptions } from "../../lib/runtime/podwire.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
-import {
-  type AttachmentKey,
-  type AttachmentRecord,
-  AttachmentStore,
-} from "../../lib/state/attachment_store.ts";
+import type { SandboxStore } from "../../lib/sandbox/store.ts";
+import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { ContainerLocks } from "../../lib/state/container_locks.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { ResultCache } from "../../lib/state/result_cache.ts";
@@ -19,6 +15,7 @@ import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_pl
 import { until as patiently } from "../until.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
+import { storesIn } from "../stores.ts";
 
 /** How the plugins of a world answer by default. */
 const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}';
@@ -45,8 +42,9 @@ export class SandboxWorld implements AsyncDisposable {
     this.runDir = `${dir}/run`;
     this.netnsDir = `${dir}/netns`;
     this.confDir = `${dir}/conf`;
-    this.store = new AttachmentStore(this.stateDir);
-    this.sandboxes = new SandboxStore(this.stateDir);
+    const { store, sandboxes } = storesIn(this.stateDir);
+    this.store = store;
+    this.sandboxes = sandboxes;
     this.locks = new Locks(this.runDir);
   }
 
@@ -129,7 +127,7 @@ export class SandboxWorld implements AsyncDisposable {
   /** What is left of sandboxes: namespaces, records, names, attachments, cached results, locks. */
   async left(): Promise<string[]> {
     const found: string[] = [];
-    const dirs = ["netns", "state/sandboxes", "state/names/default", "cache/results", "run/containers"];
+    const dirs = ["netns", "state/records", "state/names/default", "cache/results", "run/containers"];
     for (const dir of dirs) for (const name of await list(`${this.dir}/${dir}`)) found.push(`${dir}/${name}`);
     for (const record of await this.store.all()) {
       found.push(`${record.network} ${record.ifName} ${record.state}`);

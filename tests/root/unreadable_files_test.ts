@@ -55,6 +55,7 @@ for (const [what, { make, why }] of Object.entries(PLANTS)) {
       await world.done(["run", "web", "--id", world.id("web")]);
       const network = `${world.dataDir}/${world.network}`;
       const places = [
+        `${world.stateDir}/records/planted.rec`,
         `${world.stateDir}/sandboxes/planted.json`,
         `${world.stateDir}/names/default/planted`,
         `${world.stateDir}/attachments/planted/eth0@${world.network}.json`,

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { LiveRuntime } from "../../lib/runtime/live.ts";
 import { sandboxTest, type SandboxWorld } from "./sandbox_world.ts";
+import { putRecord, recordFile } from "../stores.ts";
 
 const open = async (world: SandboxWorld) => await LiveRuntime.open({ ...world.options, log: world.log });
 const never = new AbortController().signal;
@@ -175,15 +176,16 @@ sandboxTest(
       assertEquals(await world.left(), []);
       return shown;
     };
-    const record = (id: string) => `${world.stateDir}/sandboxes/${id}.json`;
     const name = `${world.stateDir}/names/default/web`;
     assertEquals(await handedOut(() => Promise.resolve()), ["web stopped"]);
     assertEquals(await handedOut(() => Deno.writeTextFile(name, "")), []);
     assertEquals(await handedOut(() => Deno.remove(name)), []);
     // Its namespace exists, so it counts as up.
-    assertEquals(await handedOut((id) => Deno.writeTextFile(record(id), "")), ["web broken"]);
+    assertEquals(await handedOut((id) => putRecord(recordFile(world.stateDir, id), "sandbox", "")), [
+      "web broken",
+    ]);
     const both = async (id: string) => {
-      await Deno.writeTextFile(record(id), "");
+      await putRecord(recordFile(world.stateDir, id), "sandbox", "");
       await Deno.remove(name);
     };
     // Its name is lost too, so only its ID leads to it.

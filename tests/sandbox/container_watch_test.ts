@@ -4,9 +4,9 @@ import { emptyReport } from "../../lib/gc/report.ts";
 import { ContainerWatch } from "../../lib/sandbox/container_watch.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import type { RecoveryItem } from "../../lib/sandbox/recovery_report.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { Lines } from "../attachment/world.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
+import { storesIn } from "../stores.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 
@@ -40,7 +40,7 @@ Deno.test("an ended container is torn down, and checked again after growing paus
       stdout: args.map((path) => Number(path.split("/")[2])).filter((pid) => running.has(pid))
         .map((pid) => `${pid} (sh) S ${"0 ".repeat(18)}${pid * 10} ${NUMBERS} 0 0\n`).join(""),
     }));
-    const sandboxes = new SandboxStore(dir);
+    const sandboxes = storesIn(dir).sandboxes;
     for (const [id, pid] of [["a", 11], ["b", 12]] as const) await sandboxes.write(recordOf(id, pid));
     assertEquals((await sandboxes.read("a"))?.container, recordOf("a", 11).container);
     // A sandbox without a container is not watched.

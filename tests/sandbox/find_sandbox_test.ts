@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { findSandbox } from "../../lib/sandbox/find_sandbox.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
+import { recordFile, storesIn } from "../stores.ts";
 
 const record = (id: string, name: string, namespace = "default"): SandboxRecord => ({
   id,
@@ -25,7 +25,7 @@ async function inStore(
 ): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "podwire-find-" });
   try {
-    const store = new SandboxStore(dir);
+    const store = storesIn(dir).sandboxes;
     for (const record of records) {
       await store.write(record);
       await store.reserve(record);
@@ -69,7 +69,7 @@ Deno.test("a name takes precedence over an ID, and a full ID over a longer ID wi
 
 Deno.test("a name whose sandbox has no record finds nothing", () =>
   inStore([record("abcd1234", "web")], async (find, dir) => {
-    await Deno.remove(`${dir}/sandboxes/abcd1234.json`);
+    await Deno.remove(recordFile(dir, "abcd1234"));
     await missing(() => find("web"));
   }));
 

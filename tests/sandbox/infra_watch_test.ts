@@ -1,10 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { type InfraEnded, InfraWatch } from "../../lib/sandbox/infra_watch.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
+import type { SandboxStore } from "../../lib/sandbox/store.ts";
 import { Lines } from "../attachment/world.ts";
 import { FAKE_BOOT, FakeRun } from "../fake_run.ts";
 import { until } from "../until.ts";
+import { storesIn } from "../stores.ts";
 
 const NUMBERS = Array.from({ length: 29 }, () => 0).join(" ");
 
@@ -32,7 +33,7 @@ class Machine implements AsyncDisposable {
   readonly watch: InfraWatch;
 
   private constructor(readonly dir: string) {
-    this.sandboxes = new SandboxStore(`${dir}/state`);
+    this.sandboxes = storesIn(`${dir}/state`).sandboxes;
     this.watch = new InfraWatch({
       sandboxes: this.sandboxes,
       attachments: { boot: () => Promise.resolve(FAKE_BOOT) } as never,

@@ -2,10 +2,11 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type SandboxRecord, stopped } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
+import type { SandboxStore } from "../../lib/sandbox/store.ts";
 import { validateName } from "../../lib/sandbox/validate_name.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
+import { putRecord, recordFile, recordText, storesIn } from "../stores.ts";
 
 async function inStore(
   fn: (store: SandboxStore, dir: string, bad: BadRecord[]) => Promise<void>,
@@ -13,7 +14,12 @@ async function inStore(
   const dir = await Deno.makeTempDir({ prefix: "podwire-sandboxes-" });
   const bad: BadRecord[] = [];
   try {
-    await fn(new SandboxStore(dir, (record) => bad.push(record)), dir, bad);
+    await fn(
+      storesIn(dir, { boot: () => Promise.resolve(SANDBOX.bootId), onBad: (record) => bad.push(record) })
+        .sandboxes,
+      dir,
+      bad,
+    );
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
@@ -63,9 +69,9 @@ Deno.test("a sandbox record is one file that only its owner can read, with kind 
       await store.write(record);
       assertEquals(await store.read("c1"), record);
     }
-    const path = `${dir}/sandboxes/c1.json`;
+    const path = recordFile(dir, "c1");
     assertEquals(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
-    assertEquals(JSON.parse(await Deno.readTextFile(path)).kind, "podwire.sandbox.v1");
+    assertEquals(JSON.parse(await recordText(path, "sandbox") ?? "").kind, "podwire.sandbox.v1");
     assertEquals(await store.read("c2"), undefined);
   }));
 
@@ -119,8 +125,8 @@ Deno.test("a damaged record is reported and not changed; an intact record that c
   inStore(async (store, dir, bad) => {
     await store.write(SANDBOX);
     await store.write({ ...SANDBOX, id: "c2" });
-    const path = `${dir}/sandboxes/c1.json`;
-    const whole = await Deno.readTextFile(path);
+    const path = recordFile(dir, "c1");
+    const whole = await recordText(path, "sandbox") ?? "";
     const body = await parseChecksummed("podwire.sandbox.v1", whole);
     const rechecksummed = (changes: Record<string, string>) =>
       printChecksummed("podwire.sandbox.v1", { ...body, ...changes });
@@ -136,7 +142,8 @@ Deno.test("a damaged record is reported and not changed; an intact record that c
       [await rechecksummed({ netns: "path" }), true],
     ] as const;
     for (const [text, isNewer] of damaged) {
-      await Deno.writeTextFile(path, text);
+      await putRecord(path, "sandbox", text);
+      const content = await Deno.readTextFile(path);
       const { records, damaged: [found, ...others] } = await store.scan();
       assertEquals({ usable: records.map(({ id }) => id), others }, { usable: ["c2"], others: [] });
       assertEquals({ id: found?.id, file: found?.file, isNewer: found?.isNewer }, {
@@ -145,7 +152,7 @@ Deno.test("a damaged record is reported and not changed; an intact record that c
         isNewer,
       });
       assertEquals(bad.at(-1), { file: path, reason: found?.reason ?? "" });
-      assertEquals(await Deno.readTextFile(path), text);
+      assertEquals(await Deno.readTextFile(path), content);
       if (!isNewer) assertEquals(await store.read("c1"), undefined);
       else assertEquals((await assertRejects(() => store.read("c1"), CniError)).kind, "conflict");
       await store.forgetDamaged("c1");
@@ -157,7 +164,7 @@ Deno.test("a damaged record is reported and not changed; an intact record that c
 Deno.test("the checksum distinguishes a damaged kind from an unknown one", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
-    const path = `${dir}/sandboxes/c1.json`;
+    const path = recordFile(dir, "c1");
     await Deno.writeTextFile(path, (await Deno.readTextFile(path)).replace("sandbox.v1", "sandboz.v1"));
     assertEquals(await store.read("c1"), SANDBOX);
   }));
@@ -165,18 +172,19 @@ Deno.test("the checksum distinguishes a damaged kind from an unknown one", () =>
 Deno.test("members that a newer version wrote are kept when a record is written again, at every level", () =>
   inStore(async (store, dir) => {
     await store.write(SANDBOX);
-    const path = `${dir}/sandboxes/c1.json`;
-    const body = await parseChecksummed("podwire.sandbox.v1", await Deno.readTextFile(path));
+    const path = recordFile(dir, "c1");
+    const text = async () => await recordText(path, "sandbox") ?? "";
+    const body = await parseChecksummed("podwire.sandbox.v1", await text());
     const more = {
       ...body,
       later: { deep: [1, { x: null }] },
       netns: { ...body.netns as JsonObject, driver: "pasta" },
       infra: { ...body.infra as JsonObject, image: "pause" },
     };
-    await Deno.writeTextFile(path, await printChecksummed("podwire.sandbox.v1", more));
+    await putRecord(path, "sandbox", await printChecksummed("podwire.sandbox.v1", more));
     const read = await store.read("c1");
     await store.write({ ...stopped(read!), phase: "stopping" });
-    const again = await parseChecksummed("podwire.sandbox.v1", await Deno.readTextFile(path));
+    const again = await parseChecksummed("podwire.sandbox.v1", await text());
     assertEquals({ later: again.later, netns: again.netns, infra: again.infra, phase: again.phase }, {
       later: more.later,
       netns: more.netns,
@@ -254,10 +262,12 @@ Deno.test("names, namespaces and IDs that cannot be used in a path or in CNI_ARG
 });
 
 Deno.test("a record that an earlier version moved aside is found by its ID until there is a new record with that ID", () =>
-  inStore(async (store, dir) => {
-    await store.write(SANDBOX);
-    await store.reserve(SANDBOX);
-    await Deno.remove(`${dir}/sandboxes/c1.json`);
+  inStore(async (first, dir) => {
+    await first.write(SANDBOX);
+    await first.reserve(SANDBOX);
+    await Deno.remove(recordFile(dir, "c1"));
+    await Deno.mkdir(`${dir}/sandboxes`);
+    const store = storesIn(dir, { boot: () => Promise.resolve(SANDBOX.bootId) }).sandboxes;
     for (const n of [1, 2]) {
       await Deno.writeTextFile(`${dir}/sandboxes/c1.json.bad-${n}`, "no record");
       assertEquals(await store.read("c1"), undefined);

@@ -2,9 +2,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { isCniError } from "../../lib/cni/error.ts";
 import type { RunCommand } from "../../lib/host/command.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { SandboxStore } from "../../lib/sandbox/store.ts";
 import { infraProblem, type Sandbox, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
 import { Locks } from "../../lib/state/locks.ts";
+import { storesIn } from "../stores.ts";
 
 const RECORD: SandboxRecord = {
   id: "c1",
@@ -61,7 +61,7 @@ async function withRecords(
   const { infra: _, pid: __, ...plain } = RECORD;
   const context = {
     ...machine(),
-    sandboxes: new SandboxStore(`${dir}/state`),
+    sandboxes: storesIn(`${dir}/state`).sandboxes,
     locks: new Locks(`${dir}/run`),
     pods: { networks: () => Promise.resolve([]) },
     attachments: { boot: () => Promise.resolve(RECORD.bootId) },

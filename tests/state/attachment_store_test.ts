@@ -1,19 +1,24 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
-import { type AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
+import type { AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
 import { Random } from "../cni/random.ts";
 import { FileCalls } from "../file_calls.ts";
+import { putRecord, recordFile, recordText, storesIn } from "../stores.ts";
 
 async function inStore(
-  fn: (store: AttachmentStore, dir: string, bad: BadRecord[]) => Promise<void>,
+  fn: (store: AttachmentStore, fileOf: (containerId: string) => string, bad: BadRecord[]) => Promise<void>,
 ): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "podwire-record-" });
   const bad: BadRecord[] = [];
   try {
-    await fn(new AttachmentStore(root, (record) => bad.push(record)), `${root}/attachments`, bad);
+    const options = {
+      boot: () => Promise.resolve("b1"),
+      onBad: (record: BadRecord) => void bad.push(record),
+    };
+    await fn(storesIn(root, options).store, (id) => recordFile(root, id), bad);
   } finally {
     await Deno.remove(root, { recursive: true });
   }
@@ -39,12 +44,12 @@ const RECORD: AttachmentRecord = {
   result: { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] },
 };
 
-Deno.test("a record is one file in the container's own folder, readable only by its owner, with kind and checksum", () =>
-  inStore(async (store, dir) => {
+Deno.test("the records of a container are one file, readable only by its owner, with kind and checksum", () =>
+  inStore(async (store, fileOf) => {
     await store.write(RECORD);
-    const path = `${dir}/c1/eth0@web.json`;
+    const path = fileOf("c1");
     assertEquals(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
-    const json = JSON.parse(await Deno.readTextFile(path));
+    const json = JSON.parse(await recordText(path, RECORD) ?? "");
     assertEquals({ kind: json.kind, state: json.state, checksumLength: json.checksum.length }, {
       kind: "podwire.attachment.v1",
       state: "attached",
@@ -75,12 +80,12 @@ Deno.test("E4 names that are ambiguous in libcni's cache are not ambiguous here"
     assertEquals((await store.read({ containerId: "c1", ifName: "x@y", network: "z" }))?.network, "z");
   }));
 
-Deno.test("E36 reading one container reads only its own folder, however many containers exist", () =>
-  inStore(async (store, dir, bad) => {
+Deno.test("E36 reading one container reads only its own file, however many containers exist", () =>
+  inStore(async (store, fileOf, bad) => {
     await store.write(RECORD);
     for (let n = 0; n < 20; n++) {
       await store.write({ ...RECORD, containerId: `other-${n}` });
-      await Deno.writeTextFile(`${dir}/other-${n}/eth0@web.json`, "damaged");
+      await putRecord(fileOf(`other-${n}`), RECORD, "damaged");
     }
     assertEquals((await store.ofContainer("c1")).length, 1);
     assertEquals((await store.read(RECORD))?.network, "web");
@@ -89,18 +94,19 @@ Deno.test("E36 reading one container reads only its own folder, however many con
     assertEquals(bad.length, 20);
   }));
 
-Deno.test("hasNetwork() reads one file name as long as the attachment found last exists", () =>
-  inStore(async (store, dir) => {
+Deno.test("hasNetwork() reads one file as long as the attachment found last exists", () =>
+  inStore(async (store, fileOf) => {
     assertEquals(await store.hasNetwork("web"), false);
     for (let n = 0; n < 40; n++) await store.write({ ...RECORD, containerId: `c${n}` });
     await store.write({ ...RECORD, containerId: "late", network: "other" });
-    await Deno.writeTextFile(`${dir}/README`, "");
+    await Deno.writeTextFile(`${fileOf("c1")}.README`, "");
     for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
     assertEquals(await store.hasNetwork("eb"), false);
     {
       using calls = new FileCalls();
       for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
-      assertEquals(calls.take(), { stat: 2 });
+      const { readTextFile = 0, ...others } = calls.take();
+      assertEquals({ isLittle: readTextFile <= 2, others }, { isLittle: true, others: { stat: 2 } });
     }
     await store.remove({ ...RECORD, containerId: "late", network: "other" });
     assertEquals(await store.hasNetwork("other"), false);
@@ -113,17 +119,17 @@ Deno.test("hasNetwork() reads one file name as long as the attachment found last
     assertEquals(await store.hasNetwork("web"), false);
   }));
 
-Deno.test("a foreign file between the folders of the containers is ignored", () =>
-  inStore(async (store, dir) => {
+Deno.test("a foreign file between the files of the containers is ignored", () =>
+  inStore(async (store, fileOf) => {
     await store.write(RECORD);
-    await Deno.writeTextFile(`${dir}/README`, "");
+    await Deno.writeTextFile(`${fileOf("c1")}.README`, "");
     assertEquals({ containers: await store.containers(), allCount: (await store.all()).length }, {
       containers: ["c1"],
       allCount: 1,
     });
   }));
 
-Deno.test("the last record of a container takes its folder with it, and removing twice is allowed", () =>
+Deno.test("the last record of a container takes its file with it, and removing twice is allowed", () =>
   inStore(async (store) => {
     await store.write(RECORD);
     await store.write({ ...RECORD, ifName: "eth1" });
@@ -135,11 +141,11 @@ Deno.test("the last record of a container takes its folder with it, and removing
   }));
 
 Deno.test("a changed record is reported and left in place; one that is intact but not understood is of a newer version", () =>
-  inStore(async (store, dir, bad) => {
+  inStore(async (store, fileOf, bad) => {
     await store.write(RECORD);
     await store.write({ ...RECORD, ifName: "eth1" });
-    const path = `${dir}/c1/eth0@web.json`;
-    const whole = await Deno.readTextFile(path);
+    const path = fileOf("c1");
+    const whole = await recordText(path, RECORD) ?? "";
     const damaged = [
       ["", "JSON", false],
       [whole.slice(0, 100), "JSON", false],
@@ -150,7 +156,7 @@ Deno.test("a changed record is reported and left in place; one that is intact bu
         false,
       ],
       ["[]", "it is not a JSON object", false],
-      [await resealed(whole, { network: "other" }), "it is of another attachment", false],
+      [await resealed(whole, { containerId: "other" }), "it is of another attachment", false],
       [
         await printChecksummed("podwire.attachment.v9", { x: 1 }),
         "its kind is not podwire.attachment.v1 but",
@@ -169,22 +175,21 @@ Deno.test("a changed record is reported and left in place; one that is intact bu
       [await resealed(whole, { cniArgs: [["A"]] }), "cniArgs[0] must be a key and a value", true],
     ] as const;
     for (const [text, reason, isNewer] of damaged) {
-      await Deno.writeTextFile(path, text);
+      await putRecord(path, RECORD, text);
+      const content = await Deno.readTextFile(path);
       const { records, damaged: [found] } = await store.scan("c1");
       assertEquals(records.map(({ ifName }) => ifName), ["eth1"]);
       assertEquals({ file: found?.file, isNewer: found?.isNewer }, { file: path, isNewer });
       assertEquals({ ...bad.at(-1) }, { file: path, reason: found?.reason });
       if (reason !== "JSON") assertStringIncludes(found?.reason ?? "", reason);
-      assertEquals(await Deno.readTextFile(path), text);
+      assertEquals(await Deno.readTextFile(path), content);
       if (!isNewer) {
         assertEquals(await store.read(RECORD), undefined);
         await store.requireUnderstood("c1");
-        await store.makeRoom(RECORD);
-        assertEquals(await Deno.readTextFile(bad.at(-1)?.movedTo ?? ""), text);
-        await Deno.remove(bad.at(-1)?.movedTo ?? "");
+        await store.requireReplaceable(RECORD);
         continue;
       }
-      for (const act of ["read", "makeRoom"] as const) {
+      for (const act of ["read", "requireReplaceable"] as const) {
         const error = await assertRejects(() => store[act](RECORD), CniError);
         assertEquals({ kind: error.kind, file: error.context.file }, { kind: "conflict", file: path });
       }
@@ -195,14 +200,14 @@ Deno.test("a changed record is reported and left in place; one that is intact bu
   }));
 
 Deno.test("members of a newer version are kept when a record is written again, at every level", () =>
-  inStore(async (store, dir) => {
-    const path = `${dir}/c1/eth0@web.json`;
+  inStore(async (store, fileOf) => {
+    const path = fileOf("c1");
     await store.write({ ...RECORD, error: { code: 1, later: 2 } });
-    const whole = await Deno.readTextFile(path);
-    await Deno.writeTextFile(path, await resealed(whole, { later: { deep: [{ x: 1 }] } }));
+    const whole = await recordText(path, RECORD) ?? "";
+    await putRecord(path, RECORD, await resealed(whole, { later: { deep: [{ x: 1 }] } }));
     const read = await store.read(RECORD);
     await store.write({ ...read!, state: "deleting" });
-    const again = await parseChecksummed("podwire.attachment.v1", await Deno.readTextFile(path));
+    const again = await parseChecksummed("podwire.attachment.v1", await recordText(path, RECORD) ?? "");
     assertEquals({ later: again.later, error: again.error, result: again.result, state: again.state }, {
       later: { deep: [{ x: 1 }] },
       error: { code: 1, later: 2 },
@@ -224,16 +229,16 @@ Deno.test("numbers in a record are kept unchanged, and the checksum still matche
   }));
 
 Deno.test("property: any change of one character of a record is detected", () =>
-  inStore(async (store, dir, bad) => {
+  inStore(async (store, fileOf, bad) => {
     const random = new Random(5);
     await store.write(RECORD);
-    const path = `${dir}/c1/eth0@web.json`;
-    const whole = (await Deno.readTextFile(path)).trimEnd();
+    const path = fileOf("c1");
+    const whole = await recordText(path, RECORD) ?? "";
     for (let round = 0; round < 60; round++) {
       const at = random.below(whole.length);
       const other = whole[at] === "7" ? "8" : "7";
       const text = whole.slice(0, at) + other + whole.slice(at + 1);
-      await Deno.writeTextFile(path, text);
+      await putRecord(path, RECORD, text);
       // Only a changed kind can be recognised.
       const isKind = text.replace(/"kind":"[^"]*"/, '"kind":"podwire.attachment.v1"') === whole;
       assertEquals(await store.read(RECORD), isKind ? RECORD : undefined, text);

@@ -90,7 +90,7 @@ Deno.test("F67 if two processes want a port at once, one gets it, and no plugin 
     );
     assertEquals((await world.plugins.log()).slice(2 * round), [`a ADD r${round}-${winner} eth0`]);
     assertEquals(await world.files(), [
-      `r${round}-${winner}/eth0@web.json`,
+      `r${round}-${winner}/eth0@web`,
       `results/web-r${round}-${winner}-eth0`,
     ]);
     // The process that did not attach detaches: the claims of another process are released as well.

@@ -1,18 +1,18 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
-import { AttachmentStore } from "../../lib/state/attachment_store.ts";
 import { printChecksummed } from "../../lib/state/checksummed.ts";
 import { StateFormat } from "../../lib/state/state_format.ts";
 import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";
+import { storesIn } from "../stores.ts";
 
 /** Defines a test with a state directory of its own. */
 function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<void>): void {
   Deno.test(name, () => inTempDir((dir) => fn(`${dir}/state`, new Lines())));
 }
 
-const newer = () => printChecksummed("podwire.format.v1", { format: 2, hint: "moved" });
+const newer = () => printChecksummed("podwire.format.v1", { format: 3, hint: "moved" });
 
 formatTest(
   "the layout is written once, and a directory without the file counts as of the first version",
@@ -52,7 +52,7 @@ formatTest(
         assertStringIncludes(error.context.hint ?? "", "upgrade podwire");
       }
       log.all.length = 0;
-      await new AttachmentStore(stateDir, () => {}, format).scanAll();
+      await storesIn(stateDir, { format }).store.scanAll();
       await format.warnIfNewer();
       assertEquals(log.all.length, 1);
       assertStringIncludes(log.all[0] ?? "", "upgrade podwire");
@@ -67,7 +67,7 @@ formatTest(
     const file = `${stateDir}/format`;
     await new StateFormat(stateDir, log).note();
     const whole = await Deno.readTextFile(file);
-    for (const damaged of ["", "{", "[]", whole.replace('"format":1', '"format":3'), "\0".repeat(80)]) {
+    for (const damaged of ["", "{", "[]", whole.replace('"format":2', '"format":4'), "\0".repeat(80)]) {
       assert(damaged !== whole);
       await Deno.writeTextFile(file, damaged);
       const format = new StateFormat(stateDir, log);

@@ -1,0 +1,89 @@
+import { isContainerId } from "../cni/name.ts";
+import {
+  inEnsuredDir,
+  listDir,
+  listDirsIn,
+  readTextIfThere,
+  removeDirIfEmpty,
+  removeIfThere,
+  UnreadableFileError,
+  writeFileSynced,
+} from "../host/file.ts";
+import { putMarker } from "../host/marker.ts";
+import type { SandboxRecord } from "./record.ts";
+
+type Named = Pick<SandboxRecord, "id" | "name">;
+
+/** The boot for which every sandbox is listed. No name of a sandbox begins with a dot. */
+const COMPLETE = ".complete";
+
+/**
+ * Which sandboxes have a name, reserved or not: an empty file `<state-dir>/by-name/<name>/<id>` for each, so that a look for a
+ * name does not read all records. An entry is made before its record is written and removed after its record, so there
+ * may be one too many; the records decide. After a boot, recovery lists all sandboxes anew.
+ *
+ * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
+ */
+export class ListedNames {
+  readonly #dir: string;
+  readonly #boot: () => Promise<string>;
+  /** What this process has listed. */
+  readonly #own = new Map<string, string>();
+
+  constructor(stateDir: string, boot: () => Promise<string>) {
+    this.#dir = `${stateDir}/by-name`;
+    this.#boot = boot;
+  }
+
+  /** Lists a sandbox; called before its record is written. */
+  async add({ id, name }: Named): Promise<void> {
+    if (this.#own.get(id) === name || !isContainerId(name)) return;
+    await putMarker(`${this.#dir}/${name}/${id}`);
+    this.#own.set(id, name);
+  }
+
+  /** Removes a sandbox from the list; called after its record is removed. */
+  async remove({ id, name }: Named): Promise<void> {
+    this.#own.delete(id);
+    if (!isContainerId(name) || !await removeIfThere(`${this.#dir}/${name}/${id}`)) return;
+    await removeDirIfEmpty(`${this.#dir}/${name}`);
+  }
+
+  /** Returns the IDs of all sandboxes that may have the name; undefined if not all are listed. */
+  async idsOf(name: string): Promise<readonly string[] | undefined> {
+    if (!isContainerId(name)) return [];
+    if (!await this.#isComplete()) return undefined;
+    return (await listDir(`${this.#dir}/${name}`)).filter(isContainerId);
+  }
+
+  /**
+   * Lists these sandboxes, which are all. Does nothing if all are listed since the boot. `isAlone` says that no other process
+   * makes a sandbox meanwhile: then entries without a sandbox are removed.
+   */
+  async complete(records: readonly Named[], isAlone: boolean): Promise<void> {
+    if (await this.#isComplete()) return;
+    if (isAlone) await this.#removeOthers(records);
+    for (const record of records) await this.add(record);
+    const boot = await this.#boot();
+    const write = () => writeFileSynced(`${this.#dir}/${COMPLETE}`, boot, { durable: false });
+    await inEnsuredDir(this.#dir, 0o700, write);
+  }
+
+  async #removeOthers(records: readonly Named[]): Promise<void> {
+    const wanted = new Set(records.map(({ id, name }) => `${name}/${id}`));
+    for (const name of await listDirsIn(this.#dir)) {
+      for (const id of await listDir(`${this.#dir}/${name}`)) {
+        if (!wanted.has(`${name}/${id}`)) await this.remove({ id, name });
+      }
+    }
+  }
+
+  async #isComplete(): Promise<boolean> {
+    try {
+      return await readTextIfThere(`${this.#dir}/${COMPLETE}`) === await this.#boot();
+    } catch (error) {
+      if (error instanceof UnreadableFileError) return false;
+      throw error;
+    }
+  }
+}

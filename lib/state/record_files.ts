@@ -1,0 +1,224 @@
+import { Serial } from "../async/serial.ts";
+import { withCniErrors } from "../errors/to_cni_error.ts";
+import { appendTo } from "../host/append.ts";
+import { identityOf, isSettled } from "../host/listing.ts";
+import {
+  type FileStat,
+  inEnsuredDir,
+  listDir,
+  readOwnBytes,
+  readRegular,
+  removeIfThere,
+  removeUnfinished,
+  statOwn,
+  UnreadableFileError,
+  writeFileSynced,
+  type WriteOptions,
+} from "../host/file.ts";
+import { newerRecord, printRemoval, requireFile } from "./checksummed.ts";
+import { OldRecords } from "./old_records.ts";
+import {
+  compacted,
+  HEAD_LENGTH,
+  liveKeys,
+  parseLog,
+  printHead,
+  printLine,
+  type RecordLine,
+  type RecordLog,
+} from "./record_log.ts";
+
+/** The records of a container as they are on the disk. */
+export interface FoundLog extends RecordLog {
+  /** The path of the file. */
+  readonly file: string;
+  /** Why the file cannot be read at all; then it has no lines. */
+  readonly problem?: string;
+}
+
+/** How {@linkcode RecordFiles.append} writes. */
+export interface AppendLines {
+  /**
+   * What a loss of power leaves. `true`: the lines are on the disk when the call returns. Otherwise they may be lost, with all
+   * that follow them. A new file is whole or missing. @default {"text"}
+   */
+  readonly durable?: WriteOptions["durable"];
+}
+
+/** The name ends so, because an ID may have the name of any other file. With the longest ID it is as long as names can be. */
+const ENDING = ".rec";
+const NEWER_FILE = "its first line is that of a newer version";
+/** In bytes. Results have at most 4 MiB, and a container can have several attachments. */
+export const LARGEST_LOG = 64 * 1024 * 1024;
+/** A larger file is written anew, without what was replaced, if that makes it half as large. In bytes. */
+const LARGE = 64 * 1024;
+/** So many logs of removed containers may stay in memory. */
+const FEW = 64;
+/** A length that no file reaches. */
+const MISSING_END = 2 ** 38;
+
+/** Returns the folder of the records. */
+export function recordsDir(stateDir: string): string {
+  return `${stateDir}/records`;
+}
+
+/** Returns the container whose records are at a path; undefined if it is another file. */
+export function containerOf(path: string): string | undefined {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return name.endsWith(ENDING) && !name.startsWith(".") ? name.slice(0, -ENDING.length) : undefined;
+}
+
+/**
+ * The files of the records, `<state-dir>/records/<containerID>.rec`: one a container, with its sandbox and its attachments,
+ * so that each look is one read and each change one write. See `record_log.ts`.
+ *
+ * Records of podwire 0.1.0 are read where they are, and moved here by the first write to their container.
+ *
+ * The caller holds the container's lock when it writes.
+ *
+ * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
+ */
+export class RecordFiles {
+  readonly #dir: string;
+  readonly #old: OldRecords;
+  /** What was read, as long as the file stays as it was. */
+  readonly #known = new Map<string, { readonly identity: string; readonly log: FoundLog }>();
+  /** Several attachments of a container may change at once. */
+  readonly #writing = new Serial();
+
+  constructor(stateDir: string) {
+    this.#dir = recordsDir(stateDir);
+    this.#old = new OldRecords(stateDir);
+  }
+
+  /** Returns where the records of a container are, or would be. */
+  path(containerId: string): string {
+    return `${this.#dir}/${containerId}${ENDING}`;
+  }
+
+  /** Returns the containers that have records, in byte order. */
+  async containers(): Promise<readonly string[]> {
+    const ids = await this.#containers();
+    if (this.#known.size > 2 * ids.length + FEW) {
+      const there = new Set(ids);
+      for (const id of this.#known.keys()) if (!there.has(id)) this.#known.delete(id);
+    }
+    return ids;
+  }
+
+  async #containers(): Promise<readonly string[]> {
+    const names = await listDir(this.#dir);
+    const ids = names.flatMap((name) => containerOf(name) ?? []);
+    const old = await this.#old.containers();
+    return old.length === 0 ? ids : [...new Set([...ids, ...old])];
+  }
+
+  /** Whether the container has records. */
+  async has(containerId: string): Promise<boolean> {
+    return await statOwn(this.path(containerId)) !== undefined || await this.#old.has(containerId);
+  }
+
+  /** Returns the records of a container; undefined if it has none. */
+  async read(containerId: string): Promise<FoundLog | undefined> {
+    const file = this.path(containerId);
+    const now = Date.now();
+    const stat = await statOwn(file);
+    const identity = stat === undefined ? "" : identityOf(stat);
+    const known = this.#known.get(containerId);
+    if (known !== undefined && known.identity === identity) return known.log;
+    this.#known.delete(containerId);
+    const log = await this.#read(containerId, stat);
+    // A container of podwire 0.1.0 has other files.
+    if (log !== undefined && stat !== undefined && isSettled(stat, now)) {
+      this.#known.set(containerId, { identity, log });
+    }
+    return log;
+  }
+
+  async #read(containerId: string, stat: FileStat | undefined): Promise<FoundLog | undefined> {
+    const file = this.path(containerId);
+    try {
+      const isPlain = stat?.isFile === true && stat.size <= LARGEST_LOG;
+      const bytes = await (isPlain ? readRegular(file) : readOwnBytes(file, LARGEST_LOG));
+      if (bytes !== undefined) return { file, ...parseLog(bytes) };
+    } catch (error) {
+      if (!(error instanceof UnreadableFileError)) throw error;
+      return { file, lines: [], isCut: true, isNewer: false, problem: error.why };
+    }
+    const old = await this.#old.read(containerId);
+    return old && { file, lines: old, isCut: false, isNewer: false };
+  }
+
+  /** Appends lines to the records of a container. The first write creates the file. */
+  async append(containerId: string, lines: readonly RecordLine[], options: AppendLines = {}): Promise<void> {
+    const file = this.path(containerId);
+    await this.#writing.run(containerId, () =>
+      withCniErrors(async () => {
+        const durable = options.durable === true;
+        const appended = await appendTo(file, lines.map(printLine).join(""), { headOf: printHead, durable });
+        if (appended.became === "absent") await this.#create(containerId, lines, options);
+        else if (appended.became === "unsound") await this.#extendUnsound(containerId, lines);
+        else if (appended.size > LARGE) await this.#compact(containerId);
+      }, { file }));
+  }
+
+  /** Removes what has that key, and the file if nothing else is in it. */
+  async remove(containerId: string, key: string): Promise<void> {
+    const found = await this.read(containerId);
+    if (found?.isNewer) throw newerRecord(found.file, NEWER_FILE);
+    const live = found === undefined ? [] : liveKeys(found.lines);
+    if (live.some((other) => other !== key)) {
+      if (!live.includes(key)) return;
+      return await this.append(containerId, [{ key, text: await printRemoval(key) }]);
+    }
+    await this.#writing.run(containerId, async () => {
+      this.#known.delete(containerId);
+      await removeIfThere(this.path(containerId));
+      await this.#old.remove(containerId);
+    });
+  }
+
+  /** Removes the unfinished writes of killed processes. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
+    await this.#old.removeUnfinished();
+  }
+
+  async #create(containerId: string, lines: readonly RecordLine[], options: AppendLines): Promise<void> {
+    const file = this.path(containerId);
+    await requireFile(file);
+    const old = await this.#old.read(containerId);
+    const text = printLog([...old ?? [], ...lines]);
+    // What replaces records that are on the disk has to be there first.
+    const durable = old === undefined ? options.durable ?? "text" : true;
+    await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(file, text, { durable }));
+    if (old !== undefined) await this.#old.remove(containerId);
+  }
+
+  /** What is left in a file without its end stays there, and it still counts as one without its end. */
+  async #extendUnsound(containerId: string, lines: readonly RecordLine[]): Promise<void> {
+    const found = await this.read(containerId);
+    if (found?.isNewer) throw newerRecord(found.file, NEWER_FILE);
+    const file = this.path(containerId);
+    await requireFile(file);
+    await writeFileSynced(file, printLog([...found?.lines ?? [], ...lines], found?.isCut ? MISSING_END : 0));
+  }
+
+  async #compact(containerId: string): Promise<void> {
+    const found = await this.read(containerId);
+    if (found === undefined || found.isNewer || found.isCut) return;
+    const lines = compacted(found.lines);
+    if (2 * lengthOf(lines) > lengthOf(found.lines)) return;
+    await writeFileSynced(found.file, printLog(lines), { durable: "text" });
+  }
+}
+
+function lengthOf(lines: readonly RecordLine[]): number {
+  return lines.reduce((sum, { text }) => sum + text.length, 0);
+}
+
+/** Returns the text of a file with these lines. */
+function printLog(lines: readonly RecordLine[], missing = 0): string {
+  const text = lines.map(printLine).join("");
+  return `${printHead(HEAD_LENGTH + new TextEncoder().encode(text).length + missing)}${text}`;
+}
