@@ -84,6 +84,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "dir_watch.ts",
       "stat.ts",
       "sync_dir.ts",
+      "file_now.ts",
       "file.ts",
       "append.ts",
       "marker.ts",
@@ -193,6 +194,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "config_shape.ts",
       "address_range.ts",
+      "address_links.ts",
       "address_store.ts",
       "all.ts",
       "attachment_tag.ts",

@@ -1,3 +1,4 @@
+import { breathe } from "../async/breathe.ts";
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
 import {
   createExclusive,
@@ -6,9 +7,11 @@ import {
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
-  writeFileSynced,
 } from "../host/file.ts";
+import { isThereNow, makeNow, namesNow, removeNow } from "../host/file_now.ts";
 import { lockFile } from "../host/lock.ts";
+import { statOwn } from "../host/stat.ts";
+import { type AddressLink, AddressLinks, linkKey } from "./address_links.ts";
 
 /** The owner of an address. */
 export interface AddressOwner {
@@ -22,22 +25,27 @@ export interface AddressOwner {
  * last in `last_reserved_ip.<set>`.
  *
  * The exclusive creation of the file is the reservation: a crash at any point leaves an address either free or held, never
- * allocated twice.
+ * allocated twice. The addresses of an owner are found by {@linkcode AddressLinks}; where these are not complete, all files
+ * are read, and the links made.
  */
 export interface AddressStore {
   /** Returns the names of the addresses that are taken. */
-  taken(): Promise<ReadonlySet<string>>;
+  taken(): ReadonlySet<string>;
   /** Reserves an address for an owner; returns false if it is taken. */
   reserve(ip: Ip, owner: AddressOwner): Promise<boolean>;
+  /** Reserves the first of the addresses that is free; undefined if there is none. */
+  reserveFirst(ips: Iterable<Ip>, owner: AddressOwner): Promise<Ip | undefined>;
+  /** Returns the first of the addresses that is free. */
+  firstFree(ips: Iterable<Ip>): Ip | undefined;
   /** Stores where the next search in a set of ranges begins. */
-  rememberLast(set: number, ip: Ip): Promise<void>;
+  rememberLast(set: number, ip: Ip): void;
   lastReserved(set: number): Promise<Ip | undefined>;
   /** Returns the addresses of an owner, also those that an old version wrote without the interface name. */
   addressesOf(owner: AddressOwner): Promise<Ip[]>;
   /** Describes the owner of an address; undefined if its file names none. */
   holderOf(ip: Ip): Promise<string | undefined>;
-  /** Frees one address. */
-  free(ip: Ip): Promise<void>;
+  /** Frees one address that was reserved for an owner. */
+  free(ip: Ip, owner: AddressOwner): void;
   /** Frees all addresses of an owner; those without an interface name only if there are no others. */
   release(owner: AddressOwner): Promise<void>;
   /** Frees the addresses of all other owners; returns them. */
@@ -53,90 +61,244 @@ export interface AddressHolder {
 /** Returns the owner of an address in the store of a directory, without its lock; undefined if the address is free. */
 export async function holderIn(dir: string, ip: Ip): Promise<AddressHolder | undefined> {
   const text = (await readTextIfThere(`${dir}/${formatIp(ip)}`) ?? "").trim();
+  if (isBlank(text)) return undefined;
   const [containerId = "", ifName] = text.split("\r\n");
-  return containerId === "" ? undefined : { containerId, ifName };
+  return { containerId, ifName };
 }
 
-/** The latency of each file limits the reading, not the CPU. */
-const READS_AT_ONCE = 64;
+/** To list 10,000 names takes as long as some thousand looks at one name. */
+const LOOKS_BEFORE_LIST = 2_048;
 
 /**
  * Calls `use` with the store in a directory, which no other process, of this program or of the original plugin, changes
  * meanwhile. Order of locks: this one is the innermost.
  *
- * Permissions: `--allow-read` and `--allow-write` for the directory.
+ * Permissions: `--allow-read` and `--allow-write` for the directory, and for `.podwire` beside it: without, each call reads
+ * all files, and each reservation waits for the disk.
  */
 export async function withAddressStore<T>(
   dir: string,
   signal: AbortSignal,
   use: (store: AddressStore) => Promise<T>,
 ): Promise<T> {
-  await ensureDir(dir, 0o755);
+  // Making a directory that is there takes ten times as long as a look.
+  if (!(await statOwn(dir).catch(() => undefined))?.isDirectory) await ensureDir(dir, 0o755);
   using _lock = await lockFile(`${dir}/lock`, { signal });
-  return await use(storeIn(dir));
+  const links = new AddressLinks(dir);
+  const store = new LockedStore(dir, links, await links.isComplete());
+  try {
+    return await use(store);
+  } finally {
+    store.close();
+  }
 }
 
-function storeIn(dir: string): AddressStore {
-  const pathOf = (ip: Ip) => `${dir}/${formatIp(ip)}`;
-  const free = async (ip: Ip) => void await removeIfThere(pathOf(ip));
-  return {
-    taken: async () => new Set(await listDir(dir)),
-    // A reservation that a loss of power takes away was of a container that is gone too; one without its owner would stay.
-    reserve: (ip, owner) => createExclusive(pathOf(ip), recordOf(owner), { mode: 0o600, durable: "text" }),
-    // Only a hint: without it the search begins at the first address.
-    rememberLast: (set, ip) =>
-      writeFileSynced(lastPath(dir, set), formatIp(ip), { mode: 0o600, durable: false }),
-    lastReserved: async (set) => parseIp(await readTextIfThere(lastPath(dir, set)) ?? ""),
-    addressesOf: async (owner) => {
-      const records = await readRecords(dir);
-      return records.filter(({ text }) => text === recordOf(owner) || text === owner.containerId)
-        .map(({ ip }) => ip);
-    },
-    holderOf: async (ip) => {
-      const holder = await holderIn(dir, ip);
-      if (holder === undefined) return undefined;
-      const { containerId, ifName } = holder;
-      return `container "${containerId}"${ifName === undefined ? "" : ` (${ifName})`}`;
-    },
-    free,
-    release: async (owner) => {
-      // Finishes what a killed process left unfinished: `podwire recover` does not know this directory.
-      await removeUnfinished(dir);
-      const records = await readRecords(dir);
-      const own = records.filter(({ text }) => text === recordOf(owner));
-      const old = records.filter(({ text }) => text === owner.containerId);
-      for (const { ip } of own.length > 0 ? own : old) await free(ip);
-    },
-    releaseOthers: async (valid) => {
-      const keep = new Set(valid.flatMap((owner) => [recordOf(owner), owner.containerId]));
-      const stale = (await readRecords(dir)).filter(({ text }) => !keep.has(text)).map(({ ip }) => ip);
-      for (const ip of stale) await free(ip);
-      return stale;
-    },
-  };
+/** An address file. */
+interface AddressFile {
+  readonly name: string;
+  /** Without white space around it. */
+  readonly text: string;
+}
+
+class LockedStore implements AddressStore {
+  readonly #dir: string;
+  readonly #links: AddressLinks;
+  /** Whether every address file that names an owner has its link. */
+  #isComplete: boolean;
+  #isChanged = false;
+  /** The files that {@linkcode LockedStore.#scan} has found last. */
+  #scanned: readonly AddressFile[] = [];
+
+  constructor(dir: string, links: AddressLinks, isComplete: boolean) {
+    this.#dir = dir;
+    this.#links = links;
+    this.#isComplete = isComplete;
+  }
+
+  close(): void {
+    if (this.#isChanged && this.#isComplete) this.#links.markComplete();
+  }
+
+  taken(): ReadonlySet<string> {
+    return new Set(namesNow(this.#dir));
+  }
+
+  async reserve(ip: Ip, owner: AddressOwner): Promise<boolean> {
+    const address = formatIp(ip);
+    if (this.#isTaken(address)) return false;
+    this.#isChanged = true;
+    const text = recordOf(owner);
+    const made = this.#links.create({ key: linkKey(text), address }, text);
+    if (made !== undefined) return made;
+    this.#isComplete = false;
+    // An address file without a link that loses its text would stay reserved.
+    return await createExclusive(this.#pathOf(address), text, { mode: 0o600, durable: "text" });
+  }
+
+  async reserveFirst(ips: Iterable<Ip>, owner: AddressOwner): Promise<Ip | undefined> {
+    // While the lock is held no plugin takes an address, but an operator may.
+    for (const ip of this.#free(ips)) if (await this.reserve(ip, owner)) return ip;
+    return undefined;
+  }
+
+  firstFree(ips: Iterable<Ip>): Ip | undefined {
+    for (const ip of this.#free(ips)) return ip;
+    return undefined;
+  }
+
+  *#free(ips: Iterable<Ip>): Generator<Ip> {
+    let looks = 0;
+    let names: ReadonlySet<string> | undefined;
+    for (const ip of ips) {
+      const name = formatIp(ip);
+      if (looks++ >= LOOKS_BEFORE_LIST) names ??= this.taken();
+      if (!(names?.has(name) ?? this.#isTaken(name))) yield ip;
+    }
+  }
+
+  rememberLast(set: number, ip: Ip): void {
+    this.#isChanged = true;
+    // Only a hint: without it the search begins at the first address. To replace a file, by a rename too, ext4 writes to the
+    // disk at once.
+    const path = lastPath(this.#dir, set);
+    removeNow(path);
+    makeNow(path, formatIp(ip));
+  }
+
+  async lastReserved(set: number): Promise<Ip | undefined> {
+    return parseIp(await readTextIfThere(lastPath(this.#dir, set)) ?? "");
+  }
+
+  async addressesOf(owner: AddressOwner): Promise<Ip[]> {
+    if (!this.#isComplete) await this.#scan();
+    const texts = [recordOf(owner), owner.containerId];
+    const found: string[] = [];
+    for (const text of texts) found.push(...await this.#heldBy(text));
+    return found.flatMap((name) => parseIp(name) ?? []);
+  }
+
+  async holderOf(ip: Ip): Promise<string | undefined> {
+    const holder = await holderIn(this.#dir, ip);
+    if (holder === undefined) return undefined;
+    const { containerId, ifName } = holder;
+    return `container "${containerId}"${ifName === undefined ? "" : ` (${ifName})`}`;
+  }
+
+  free(ip: Ip, owner: AddressOwner): void {
+    this.#remove({ key: linkKey(recordOf(owner)), address: formatIp(ip) });
+  }
+
+  async release(owner: AddressOwner): Promise<void> {
+    if (this.#isComplete && await this.#releaseLinked(owner)) return;
+    // Also if nothing is found in a complete index: a release that misses an address would be the last one.
+    await this.#scan();
+    await this.#releaseLinked(owner);
+  }
+
+  /** Returns whether an address was found. */
+  async #releaseLinked(owner: AddressOwner): Promise<boolean> {
+    for (const text of [recordOf(owner), owner.containerId]) {
+      const key = linkKey(text);
+      const held = await this.#heldBy(text);
+      for (const address of held) this.#remove({ key, address });
+      if (held.length > 0) return true;
+    }
+    return false;
+  }
+
+  async releaseOthers(valid: readonly AddressOwner[]): Promise<Ip[]> {
+    const keep = new Set(valid.flatMap((owner) => [recordOf(owner), owner.containerId]));
+    const files = await this.#scan();
+    const links = Map.groupBy(await this.#links.all(), ({ address }) => address);
+    const keys = new Set(Array.from(keep, linkKey));
+    const isHeld = ({ name, text }: AddressFile) =>
+      keep.has(text) ||
+      isBlank(text) && links.get(name)?.some((link) => keys.has(link.key) && this.#links.isOf(link));
+    const stale = files.filter((file) => !isHeld(file));
+    for (const { name } of stale) {
+      this.#isChanged = true;
+      await removeIfThere(this.#pathOf(name));
+      for (const link of links.get(name) ?? []) this.#links.drop(link);
+    }
+    return stale.flatMap(({ name }) => parseIp(name) ?? []);
+  }
+
+  /** Returns the addresses with that text, and those whose file has lost it. */
+  async #heldBy(text: string): Promise<string[]> {
+    const key = linkKey(text);
+    const held: string[] = [];
+    // Where links cannot be made, only the scan knows the owners.
+    const scanned = this.#isComplete ? [] : this.#scanned.filter((file) => file.text === text);
+    for (const address of new Set([...this.#links.of(key), ...scanned.map(({ name }) => name)])) {
+      const now = (await readTextIfThere(this.#pathOf(address)))?.trim();
+      if (now === text || now !== undefined && isBlank(now) && this.#links.isOf({ key, address })) {
+        held.push(address);
+      }
+    }
+    return held;
+  }
+
+  #remove(link: AddressLink): void {
+    this.#isChanged = true;
+    removeNow(this.#pathOf(link.address));
+    this.#links.drop(link);
+  }
+
+  /** Reads all files, and makes the links complete if that is possible. */
+  async #scan(): Promise<readonly AddressFile[]> {
+    // Finishes what a killed process left unfinished: `podwire recover` does not know this directory.
+    await removeUnfinished(this.#dir);
+    const files = this.#scanned = await readFiles(this.#dir);
+    const texts = new Map(files.map(({ name, text }) => [name, text]));
+    const linked = new Set<string>();
+    for (const link of await this.#links.all()) {
+      await breathe();
+      const text = texts.get(link.address);
+      const isRight = text !== undefined &&
+        (isBlank(text) ? this.#links.isOf(link) : linkKey(text) === link.key);
+      if (isRight) linked.add(link.address);
+      else this.#links.drop(link);
+    }
+    this.#isChanged = true;
+    this.#isComplete = true;
+    for (const { name, text } of files) {
+      if (isBlank(text) || linked.has(name)) continue;
+      await breathe();
+      // Without the permission, or on another file system, it would fail for each of them.
+      this.#isComplete &&= this.#links.adopt({ key: linkKey(text), address: name });
+    }
+    return files;
+  }
+
+  #isTaken(name: string): boolean {
+    return isThereNow(this.#pathOf(name));
+  }
+
+  #pathOf(name: string): string {
+    return `${this.#dir}/${name}`;
+  }
 }
 
 function recordOf({ containerId, ifName }: AddressOwner): string {
   return `${containerId}\r\n${ifName}`;
 }
 
+/** After a loss of power a file may be empty, or full of zeros. */
+function isBlank(text: string): boolean {
+  return /^[\s\0]*$/.test(text);
+}
+
 function lastPath(dir: string, set: number): string {
   return `${dir}/last_reserved_ip.${set}`;
 }
 
-async function readRecords(dir: string): Promise<{ readonly ip: Ip; readonly text: string }[]> {
-  const files = (await listDir(dir)).flatMap((name) => {
+async function readFiles(dir: string): Promise<AddressFile[]> {
+  const files: AddressFile[] = [];
+  for (const name of await listDir(dir)) {
     const ip = parseIp(name);
     // A file whose name is not canonical was not made here: its canonical name would be that of another file.
-    return ip === undefined || formatIp(ip) !== name ? [] : [{ ip, name }];
-  });
-  const records: { ip: Ip; text: string }[] = [];
-  for (let at = 0; at < files.length; at += READS_AT_ONCE) {
-    const some = files.slice(at, at + READS_AT_ONCE).map(async ({ ip, name }) => ({
-      ip,
-      text: (await readTextIfThere(`${dir}/${name}`) ?? "").trim(),
-    }));
-    records.push(...await Promise.all(some));
+    if (ip === undefined || formatIp(ip) !== name) continue;
+    files.push({ name, text: (await readTextIfThere(`${dir}/${name}`) ?? "").trim() });
   }
-  return records;
+  return files;
 }

@@ -57,9 +57,9 @@ async function gc(request: PluginRequest): Promise<void> {
 async function status(request: PluginRequest): Promise<void> {
   const config = readConfig(request);
   await inStore(config, request, async (store) => {
-    const taken = await store.taken();
-    for (const set of config.sets) {
-      if (firstFree(set, undefined, taken) !== undefined) continue;
+    for (const [index, set] of config.sets.entries()) {
+      const last = await store.lastReserved(index);
+      if (store.firstFree(addressesFrom(set, last)) !== undefined) continue;
       throw new CniError("not-ready", `no IP addresses available in range set: ${formatRangeSet(set)}`, {
         code: ERROR_CODES.pluginNotAvailable,
         details: `all addresses are reserved in ${storeDir(config, request)}`,
@@ -106,7 +106,7 @@ interface AddressSearch {
   readonly set: RangeSet;
   /** The index of the set. */
   readonly index: number;
-  /** Returns the addresses that the owner had before. It reads all files, so it is called at most once. */
+  /** Returns the addresses that the owner had before. It may read all files, so it is called at most once. */
   readonly held: () => Promise<readonly Ip[]>;
 }
 
@@ -131,14 +131,14 @@ async function allocateAll(
       const ip = await (address === undefined ? takeNext(search) : takeRequested(search, address));
       reserved.push(ip);
       ips.push(configOf(set, ip));
-      await store.rememberLast(index, ip);
+      store.rememberLast(index, ip);
     }
     if (requested.length > 0) {
       throw new Error(`failed to allocate all requested IPs: ${requested.map(formatIp).join(" ")}`);
     }
     return ips;
   } catch (error) {
-    for (const ip of reserved) await store.free(ip);
+    for (const ip of reserved) store.free(ip, owner);
     throw error;
   }
 }
@@ -170,18 +170,11 @@ async function takeNext(search: AddressSearch): Promise<Ip> {
     const msg = `${formatIp(before)} has been allocated to ${owner.containerId}`;
     throw refusal(search, `${msg}, duplicate allocation is not allowed`);
   }
-  const last = await store.lastReserved(index);
-  // While the lock is held no plugin takes an address, but an operator may: a file that appeared meanwhile counts as taken.
-  const taken = new Set(await store.taken());
-  for (;;) {
-    const ip = firstFree(set, last, taken);
-    if (ip === undefined) break;
-    if (await store.reserve(ip, owner)) return ip;
-    taken.add(formatIp(ip));
-  }
+  const ip = await store.reserveFirst(addressesFrom(set, await store.lastReserved(index)), owner);
+  if (ip !== undefined) return ip;
   // Of this set alone: addresses of this call in other sets are freed again.
   const isOfSet = (ip: Ip | undefined) => ip !== undefined && rangeFor(set, ip) !== undefined;
-  const count = [...taken].filter((name) => isOfSet(parseIp(name))).length;
+  const count = [...store.taken()].filter((name) => isOfSet(parseIp(name))).length;
   const details =
     `all addresses are reserved in ${dir}, held: ${count}; GC releases those that no container holds`;
   throw refusal(search, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
@@ -193,9 +186,7 @@ function refusal({ index }: AddressSearch, msg: string, details?: string): CniEr
   });
 }
 
-function firstFree(set: RangeSet, last: Ip | undefined, taken: ReadonlySet<string>): Ip | undefined {
-  for (const { ip } of candidates(set, last)) {
-    if (!taken.has(formatIp(ip))) return ip;
-  }
-  return undefined;
+/** Yields the addresses of a set in the order of the search. */
+function* addressesFrom(set: RangeSet, last: Ip | undefined): Generator<Ip> {
+  for (const { ip } of candidates(set, last)) yield ip;
 }

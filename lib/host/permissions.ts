@@ -105,6 +105,13 @@ export async function missingFlags(wanted: WantedPermissions): Promise<string[]>
   });
 }
 
+/** Whether files at a path, and below, may be read and changed. Requires no permission, and never prompts. */
+export function mayChange(path: string): boolean {
+  return (["read", "write"] as const).every((name) =>
+    Deno.permissions.querySync({ name, path }).state === "granted"
+  );
+}
+
 function descriptorOf({ kind, value }: Required<AskedPermission>): Deno.PermissionDescriptor {
   if (kind === "run") return { name: kind, command: value };
   if (kind === "net") return { name: kind, host: value };

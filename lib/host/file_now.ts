@@ -1,0 +1,87 @@
+// Single steps on files of podwire, in the same turn of the event loop: between two of them no other work of the process
+// runs, and a step takes a fraction of the time that it takes through a thread.
+
+/** Removes a file; returns false if there is none. Requires `--allow-write`. */
+export function removeNow(path: string): boolean {
+  return unlessMissing(() => {
+    Deno.removeSync(path);
+    return true;
+  }, false);
+}
+
+/** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
+export function namesNow(dir: string): string[] {
+  return unlessMissing(() => Array.from(Deno.readDirSync(dir), ({ name }) => name), []);
+}
+
+/** Whether something is at a path; a symbolic link counts, wherever it leads to. Requires `--allow-read`. */
+export function isThereNow(path: string): boolean {
+  return unlessMissing(() => {
+    Deno.lstatSync(path);
+    return true;
+  }, false);
+}
+
+/** Whether two paths are names of one file; false if one of them does not exist. Requires `--allow-read`. */
+export function isOneFileNow(path: string, other: string): boolean {
+  return unlessMissing(() => {
+    const [a, b] = [Deno.lstatSync(path), Deno.lstatSync(other)];
+    return a.dev === b.dev && a.ino !== null && a.ino === b.ino;
+  }, false);
+}
+
+/**
+ * Makes a file with this text, readable for its owner only. If the text does not fit on the disk, no file is left. Requires
+ * `--allow-write`.
+ *
+ * @throws {Deno.errors.AlreadyExists} If there is one.
+ */
+export function makeNow(path: string, text: string): void {
+  try {
+    Deno.writeTextFileSync(path, text, { createNew: true, mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) removeNow(path);
+    throw error;
+  }
+}
+
+/**
+ * Runs `step`, which writes into the directory; if that does not exist, makes it for its owner only and runs `step` again.
+ * Requires `--allow-write`.
+ */
+export function inDirNow(dir: string, step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    Deno.mkdirSync(dir, { recursive: true, mode: 0o700 });
+    step();
+  }
+}
+
+/** Sets when a file was read and changed last, in milliseconds since 1970. Requires `--allow-write`. */
+export function setTimesNow(path: string, ms: number): void {
+  Deno.utimeSync(path, new Date(ms), new Date(ms));
+}
+
+/**
+ * Gives a file a second name; returns false if that name is taken. Requires `--allow-read` and `--allow-write` for both.
+ */
+export function linkNow(path: string, name: string): boolean {
+  try {
+    Deno.linkSync(path, name);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw error;
+  }
+}
+
+function unlessMissing<T>(step: () => T, otherwise: T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return otherwise;
+    throw error;
+  }
+}
