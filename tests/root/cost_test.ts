@@ -33,7 +33,7 @@ class Costs implements Disposable {
 }
 
 Deno.test({
-  name: "a pod of built-in plugins starts no program, and waits for the disk three times",
+  name: "a pod of built-in plugins starts no program, and waits for the disk once",
   ignore: need("root", "ip").ignore || !HAS_LIBC,
   fn: inWorld(async (world) => {
     await bridgeNetwork(world, "one", { more: { isGateway: true } });
@@ -45,8 +45,8 @@ Deno.test({
     });
     using costs = new Costs();
     const { id } = await sandboxes.run({ name: `second-${world.tag}`, networks });
-    // Text and name of the intent, and the text of the address.
-    assertEquals(costs.take(), { programs: [], syncs: 3 });
+    // Text and name of the intent.
+    assertEquals(costs.take(), { programs: [], syncs: 2 });
     await sandboxes.remove(id, { force: true });
     assertEquals(costs.take(), { programs: [], syncs: 0 });
   }),
