@@ -122,12 +122,13 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   });
   const masquerade = async () => {
     if (!config.ipMasq) return;
+    const backend = config.ipMasqBackend;
     const isOther = (ip: Ip) => !plan.addresses.some((address) => compareIp(address.ip, ip) === 0);
     undo.push(
       "the masquerading",
-      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request), isOther),
+      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request), isOther, { backend }),
     );
-    await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend: config.ipMasqBackend });
+    await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend });
   };
   // Concurrently: neither needs the other, and both take some time.
   const [interfaces] = await all([
@@ -203,7 +204,8 @@ async function del(request: PluginRequest): Promise<void> {
   await removePair(host, config.bridge, request);
   if (hasRules) {
     const detached = { ...tagged(request), netns: request.netns, addresses, addressesBefore };
-    await removeMasquerade(host, tagged(request), keptAddresses(detached, [request.config], host));
+    const isKept = keptAddresses(detached, [request.config], host);
+    await removeMasquerade(host, tagged(request), isKept, { backend: config.ipMasqBackend });
   }
   if (request.config.macspoofchk === true) {
     request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");

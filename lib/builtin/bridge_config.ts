@@ -54,6 +54,8 @@ export interface BridgeTeardown {
   /** Whether the bridge is removed with its last port: an option of podwire, which other plugins ignore. */
   readonly removeEmptyBridge: boolean;
   readonly ipMasq: boolean;
+  /** Undefined also if the configuration has another word for it. */
+  readonly ipMasqBackend: MasqueradeBackend | undefined;
   readonly ipamType: string;
 }
 
@@ -146,7 +148,13 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
   const { bridge, removeEmptyBridge = false, ipMasq = false, ipam } = readConfig(TEARDOWN, config);
   const name = bridge || DEFAULT_BRIDGE;
-  return { bridge: isInterfaceName(name) ? name : "", removeEmptyBridge, ipMasq, ipamType: ipam?.type ?? "" };
+  return {
+    bridge: isInterfaceName(name) ? name : "",
+    removeEmptyBridge,
+    ipMasq,
+    ipMasqBackend: MASQUERADE_BACKENDS.find((backend) => backend === config.ipMasqBackend),
+    ipamType: ipam?.type ?? "",
+  };
 }
 
 function isOff(config: JsonObject, key: string): boolean {

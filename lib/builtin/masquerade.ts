@@ -17,9 +17,9 @@ export const MASQUERADE_BACKENDS = ["iptables", "nftables"] as const;
 /** One of {@linkcode MASQUERADE_BACKENDS}. */
 export type MasqueradeBackend = typeof MASQUERADE_BACKENDS[number];
 
-/** Options of {@linkcode addMasquerade}. */
+/** Options of {@linkcode addMasquerade} and {@linkcode removeMasquerade}. */
 export interface MasqueradeOptions {
-  /** @default {undefined} (the one that works on this machine) */
+  /** What the configuration of the ADD requests. @default {undefined} (the one that works on this machine) */
   readonly backend?: MasqueradeBackend | undefined;
 }
 
@@ -50,12 +50,20 @@ export async function addMasquerade(
 /**
  * Removes the rules of an attachment from both backends, because another one may have made them earlier. In iptables the
  * interfaces of a container differ only in their addresses: the rules of the addresses that are kept stay.
+ *
+ * If nftables was requested and has rules of the attachment, its ADD made these and no others: iptables is not asked. Without
+ * such rules it is: a release of the CNI plugins project before 1.6 ignores the request.
  */
 export async function removeMasquerade(
   host: Host,
   attachment: TaggedAttachment,
   isKept: IsKept,
+  { backend }: MasqueradeOptions = {},
 ): Promise<void> {
+  if (backend === "nftables") {
+    if (!await removeNftRules(host, attachment)) await removeIptablesRules(host, attachment, isKept);
+    return;
+  }
   await all([removeIptablesRules(host, attachment, isKept), removeNftRules(host, attachment)]);
 }
 

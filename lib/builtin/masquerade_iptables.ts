@@ -226,6 +226,7 @@ async function listNat(host: Host, family: Family, chain: readonly string[]): Pr
       program: PROGRAMS[family],
       args: ["-w", "-t", "nat", "-S", ...chain],
       signal: host.signal,
+      ownGroup: false,
     };
     return (await runOk(host.run, request)).stdout.split("\n");
   } catch (error) {

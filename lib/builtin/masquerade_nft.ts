@@ -1,5 +1,5 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
-import { HostError, runOk } from "../host/command.ts";
+import { baseOf, HostError, type RunCommand, runOk } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
 
@@ -9,6 +9,12 @@ const CHAIN = `${TABLE} masq_checks`;
 
 /** If another process removes a rule between the listing and the change, the whole change fails. */
 const ATTEMPTS = 4;
+
+/**
+ * Where this process has seen the chain: only there can the list of its rules and a change be one script, because the list of
+ * a missing chain fails.
+ */
+const withChain = new WeakSet<RunCommand>();
 
 interface TaggedRule {
   readonly handle: number;
@@ -26,31 +32,68 @@ export async function addNftRules(
 ): Promise<boolean> {
   const tag = await attachmentTag(attachment);
   const comment = await attachmentComment(attachment);
-  return await retryOnConflict(host, (rules) => {
-    const stale = rules.filter((rule) => rule.comment.startsWith(tag));
-    return [
-      `add table ${TABLE}`,
-      `add chain ${CHAIN}`,
-      `add chain ${TABLE} postrouting { type nat hook postrouting priority srcnat ; }`,
-      `flush chain ${TABLE} postrouting`,
-      `add rule ${TABLE} postrouting ip daddr == 224.0.0.0/4 return`,
-      `add rule ${TABLE} postrouting ip6 daddr == ff00::/8 return`,
-      `add rule ${TABLE} postrouting goto masq_checks`,
-      ...stale.map(deletion),
-      ...addresses.map((address) => {
-        const family = address.ip.family === 4 ? "ip" : "ip6";
-        const network = formatCidr(networkOf(address));
-        return `add rule ${CHAIN} ${family} saddr == ${formatIp(address.ip)} ${family} daddr != ${network} ` +
-          `masquerade comment "${comment}"`;
-      }),
-    ];
+  const frame = [
+    `add table ${TABLE}`,
+    `add chain ${CHAIN}`,
+    `add chain ${TABLE} postrouting { type nat hook postrouting priority srcnat ; }`,
+    `flush chain ${TABLE} postrouting`,
+    `add rule ${TABLE} postrouting ip daddr == 224.0.0.0/4 return`,
+    `add rule ${TABLE} postrouting ip6 daddr == ff00::/8 return`,
+    `add rule ${TABLE} postrouting goto masq_checks`,
+  ];
+  const own = addresses.map((address) => {
+    const family = address.ip.family === 4 ? "ip" : "ip6";
+    const network = formatCidr(networkOf(address));
+    return `add rule ${CHAIN} ${family} saddr == ${formatIp(address.ip)} ${family} daddr != ${network} ` +
+      `masquerade comment "${comment}"`;
   });
+  const isOwn = (rule: TaggedRule) => rule.comment.startsWith(tag);
+  const former = withChain.has(baseOf(host.run)) ? await addAndList(host, [...frame, ...own]) : undefined;
+  if (former === undefined) {
+    return await retryOnConflict(host, (rules) => [...frame, ...rules.filter(isOwn).map(deletion), ...own]);
+  }
+  const stale = new Set(former.filter(isOwn).map(({ handle }) => handle));
+  if (stale.size > 0) await removeRules(host, (rule) => isOwn(rule) && stale.has(rule.handle));
+  return true;
 }
 
-/** Removes the rules of an attachment, if there are any. */
-export async function removeNftRules(host: Host, attachment: TaggedAttachment): Promise<void> {
+/** Removes the rules of an attachment; returns whether there were any. */
+export async function removeNftRules(host: Host, attachment: TaggedAttachment): Promise<boolean> {
   const tag = await attachmentTag(attachment);
-  await removeRules(host, (rule) => rule.comment.startsWith(tag));
+  return await removeRules(host, (rule) => rule.comment.startsWith(tag));
+}
+
+/**
+ * Makes a change and lists the rules before it with one program; undefined, and nothing is changed, if that is not possible,
+ * because another program has removed the chain.
+ */
+async function addAndList(host: Host, lines: readonly string[]): Promise<readonly TaggedRule[] | undefined> {
+  // A list in the same script shows what is there before the script is carried out. In JSON, nft reads no such script.
+  const stdin = `${[`list chain ${CHAIN}`, ...lines].join("\n")}\n`;
+  try {
+    const { stdout } = await runOk(host.run, {
+      program: "nft",
+      args: ["-a", "-f", "-"],
+      stdin,
+      signal: host.signal,
+    });
+    if (stdout.trimEnd().endsWith("}")) return readListing(stdout);
+    // The list was cut short; the other way replaces the rules that were added.
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+  }
+  withChain.delete(baseOf(host.run));
+  return undefined;
+}
+
+function readListing(text: string): TaggedRule[] {
+  return Array.from(
+    text.matchAll(/ comment "(?<comment>[^"]*)" # handle (?<handle>\d+)$/gm),
+    ({ groups }) => ({
+      comment: groups?.comment ?? "",
+      handle: Number(groups?.handle),
+    }),
+  );
 }
 
 /** Removes the rules of all other attachments of a network. */
@@ -65,8 +108,14 @@ export async function collectNftRules(
   await removeRules(host, (rule) => rule.comment.startsWith(`${ours}-`) && !keep.has(tagOf(rule)));
 }
 
-async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<void> {
-  await retryOnConflict(host, (rules) => rules.filter(select).map(deletion));
+async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<boolean> {
+  let isFound = false;
+  await retryOnConflict(host, (rules) => {
+    const selected = rules.filter(select);
+    isFound ||= selected.length > 0;
+    return selected.map(deletion);
+  });
+  return isFound;
 }
 
 function deletion({ handle }: TaggedRule): string {
@@ -90,6 +139,7 @@ async function retryOnConflict(
         stdin: `${lines.join("\n")}\n`,
         signal: host.signal,
       });
+      withChain.add(baseOf(host.run));
       return true;
     } catch (error) {
       if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
@@ -117,6 +167,7 @@ async function listOnce(host: Host): Promise<TaggedRule[] | undefined> {
       program: "nft",
       args: ["-j", "list", "chain", ...CHAIN.split(" ")],
       signal: host.signal,
+      ownGroup: false,
     };
     text = (await runOk(host.run, request)).stdout;
   } catch (error) {

@@ -79,9 +79,13 @@ export function runningAs(base: RunCommand, run: RunCommand): RunCommand {
  * or only pretend to.
  */
 export function runsHere(run: RunCommand): boolean {
-  if (run === runCommand) return true;
+  return baseOf(run) === runCommand;
+}
+
+/** Returns the function that runs the programs in the end: one for all that add something to it. */
+export function baseOf(run: RunCommand): RunCommand {
   const base = bases.get(run);
-  return base !== undefined && runsHere(base);
+  return base === undefined ? run : baseOf(base);
 }
 
 const MIB = 1024 * 1024;

@@ -321,3 +321,98 @@ Deno.test("GC keeps valid attachments and foreign rules that look similar", asyn
   assertEquals(restored.includes(`-X ${staleChain}`), true);
   assertEquals(restored.includes(CHAIN), false);
 });
+
+const NFT = { backend: "nftables" } as const;
+
+/** The rules of the chain as `nft -a` lists them. */
+const listing = (...rules: readonly (readonly [handle: number, comment: string])[]) =>
+  `table inet cni_plugins_masquerade {\n\tchain masq_checks { # handle 1\n${
+    rules.map(([handle, comment]) =>
+      `\t\tip saddr 10.1.0.9 ip daddr != 10.1.0.0/24 masquerade comment "${comment}" # handle ${handle}\n`
+    ).join("")
+  }\t}\n}\n`;
+
+/** A host whose chain is known, because one ADD is done. */
+async function knownChain(reply: (ran: Ran) => Reply | Error | undefined) {
+  let isKnown = false;
+  const made = host((ran) => isKnown ? reply(ran) : ran.command.startsWith("nft -j") ? NO_TABLE : {});
+  await addMasquerade(made.host, { ...WEB, containerId: "first" }, BOTH, NFT);
+  isKnown = true;
+  made.scripted.ran.length = 0;
+  return made;
+}
+
+Deno.test("an ADD with nftables is one program and one transaction, once the chain is known", async () => {
+  const other = await attachmentComment({ ...WEB, containerId: "c2" });
+  const { scripted, host: here } = await knownChain(() => ({ stdout: listing([7, other]) }));
+  await addMasquerade(here, WEB, BOTH, NFT);
+  assertEquals(scripted.commands, ["nft -a -f -"]);
+  const [script = ""] = stdinOf(scripted, "nft -a");
+  assertEquals(
+    script.startsWith("list chain inet cni_plugins_masquerade masq_checks\nadd table inet "),
+    true,
+  );
+  assertEquals(
+    script.split(`masquerade comment "${await attachmentComment(WEB)}"\n`).length,
+    BOTH.length + 1,
+  );
+});
+
+Deno.test("an ADD that finds rules of an earlier one removes these, and no others", async () => {
+  const own = await attachmentComment(WEB);
+  const other = await attachmentComment({ ...WEB, containerId: "c2" });
+  const now = [[7, own], [8, other], [9, own]] as const;
+  const { scripted, host: here } = await knownChain(({ command }) =>
+    command.startsWith("nft -a") ? { stdout: listing(now[0], now[1]) } : command.startsWith("nft -j")
+      ? {
+        stdout: JSON.stringify({ nftables: now.map(([handle, comment]) => ({ rule: { handle, comment } })) }),
+      }
+      : {}
+  );
+  await addMasquerade(here, WEB, BOTH, NFT);
+  assertEquals(stdinOf(scripted, "nft -f"), [
+    "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
+  ]);
+});
+
+Deno.test("an ADD whose chain is gone, or whose list is cut short, is done in two steps, and so is the next one", async () => {
+  const own = await attachmentComment(WEB);
+  for (const reply of [NO_TABLE, { stdout: listing([7, own]).slice(0, -2) }]) {
+    const { scripted, host: here } = await knownChain(({ command }) =>
+      command.startsWith("nft -a")
+        ? reply
+        : command.startsWith("nft -j")
+        ? { stdout: JSON.stringify({ nftables: [{ rule: { handle: 7, comment: own } }] }) }
+        : {}
+    );
+    await addMasquerade(here, WEB, BOTH, NFT);
+    assertEquals(scripted.commands, [
+      "nft -a -f -",
+      "nft -j list chain inet cni_plugins_masquerade masq_checks",
+      "nft -f -",
+    ]);
+    assertEquals(stdinOf(scripted, "nft -f")[0]?.includes("masq_checks handle 7\n"), true);
+  }
+});
+
+Deno.test("DEL does not ask iptables if nftables was requested and has the rules, and asks it if not", async () => {
+  const rule = { rule: { handle: 7, comment: await attachmentComment(WEB) } };
+  for (const rules of [[rule], []]) {
+    const { scripted, host: here } = host(({ command }) =>
+      command.startsWith("nft -j")
+        ? { stdout: JSON.stringify({ nftables: rules }) }
+        : command.startsWith("iptables -w")
+        ? { stdout: `-N ${CHAIN}\n` }
+        : {}
+    );
+    await removeMasquerade(here, WEB, keepNone, NFT);
+    const [first, ...others] = scripted.commands;
+    assertEquals(first, "nft -j list chain inet cni_plugins_masquerade masq_checks");
+    assertEquals(
+      others.sort(),
+      rules.length > 0
+        ? ["nft -f -"]
+        : ["ip6tables -w -t nat -S", "iptables -w -t nat -S", "iptables-restore -w --noflush"],
+    );
+  }
+});

@@ -239,7 +239,9 @@ async function kernelHas(world: BinaryWorld, ready: readonly Ready[]): Promise<v
   );
   const ports = (await sh(`ip -o link show master ${world.bridge} 2>/dev/null || :`)).trim().split("\n");
   assertEquals(ports.filter((line) => line !== "").length, onBridge.length, "ports of the bridge");
-  const addresses = await sh(`cd ${world.dataDir} 2>/dev/null && find . -type f -name '*[.:]*' || :`);
+  const addresses = await sh(
+    `cd ${world.dataDir} 2>/dev/null && find . -name .podwire -prune -o -type f -name '*[.:]*' -print || :`,
+  );
   const reserved = addresses.split("\n").map((path) => path.split("/").at(-1) ?? "")
     .filter((name) => name !== "" && !name.startsWith("last_reserved_ip"));
   assertEquals(reserved.sort(), onBridge.flatMap(({ shown: { ips } }) => ips).sort(), "addresses");

@@ -15,7 +15,7 @@ const STEPS_OF_MANY = 40;
 type Files = Readonly<Record<string, string>>;
 
 /** One directory, and what must be in it. */
-class Turns {
+class Alternation {
   readonly #addresses: Addresses;
   /** Files that the built-in plugin has made, and that have lost their text, with their owners. */
   readonly #lost = new Map<string, string>();
@@ -180,10 +180,10 @@ async function inTurns(
     for (let n = 0; n < taken; n++) {
       await Deno.writeTextFile(`${dir}/web/${ip(size.first + n)}`, `x${n}\r\neth0`);
     }
-    const turns = new Turns(dir, randomOf(seed), size);
+    const both = new Alternation(dir, randomOf(seed), size);
     const done: string[] = [];
     try {
-      for (let step = 0; step < steps; step++) done.push(await turns.step());
+      for (let step = 0; step < steps; step++) done.push(await both.step());
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);
       throw new Error(`after ${done.join(", ")}; to repeat: ${SEED_VARIABLE}=${seed}; ${what}`, { cause });
