@@ -1,9 +1,13 @@
 // What a loss of power leaves of an address, and where the links that are against it cannot be used.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { linkKey } from "../../lib/builtin/address_links.ts";
 import { FileCalls } from "../file_calls.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { Addresses, withAddresses } from "./addresses.ts";
+
+const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
+const PROGRAM = fromFileUrl(new URL("killed_plugin.ts", import.meta.url));
 
 /** Leaves the name of a file and not its text, as some file systems do. */
 const LOSSES: Readonly<Record<string, (path: string) => Promise<void>>> = {
@@ -148,6 +152,24 @@ for (const [what, make] of Object.entries(OBSTACLES)) {
     }),
   );
 }
+
+Deno.test(
+  "a script that may change only the directory of the network needs no other permission",
+  withAddresses(async (addresses) => {
+    await addresses.add("first");
+    const run = async (verb: "ADD" | "DEL") => {
+      const write = `--allow-write=${addresses.path("")}`;
+      const args = ["run", "-q", "--no-prompt", "--allow-read", write, PROGRAM, addresses.dir, "0", verb];
+      const { success, stderr } = await new Deno.Command(DENOW, { args }).output();
+      assert(success, new TextDecoder().decode(stderr));
+    };
+    await run("ADD");
+    assertEquals(addresses.reserved(), { "10.1.2.2": "first\r\neth0", "10.1.2.3": "a\r\neth0" });
+    assertEquals(addresses.links(), ["first@eth0@10.1.2.2"]);
+    await run("DEL");
+    assertEquals(addresses.reserved(), { "10.1.2.2": "first\r\neth0" });
+  }),
+);
 
 Deno.test("no two owners share the names of their links, and each name fits into a directory", () => {
   const long = "c".repeat(255);

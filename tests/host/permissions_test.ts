@@ -4,6 +4,7 @@ import { denoRules } from "../../lib/host/deno_rules.ts";
 import {
   grantsFor,
   isPermissionDenied,
+  mayChange,
   missingFlags,
   permissionFlag,
   restrictedPath,
@@ -219,4 +220,13 @@ Deno.test("a file that Deno refuses to a compiled program is reported by its pat
     undefined,
     undefined,
   ]);
+});
+
+Deno.test({
+  name: "files may be changed where both permissions are granted",
+  permissions: { read: ["/nowhere/a", "/nowhere/b"], write: ["/nowhere/a", "/nowhere/c"] },
+  fn: () => {
+    const paths = ["/nowhere/a", "/nowhere/a/below", "/nowhere/b", "/nowhere/c", "/nowhere"];
+    assertEquals(paths.map(mayChange), [true, true, false, false, false]);
+  },
 });
