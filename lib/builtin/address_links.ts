@@ -16,8 +16,8 @@ import { statOwn } from "../host/stat.ts";
 /** Beside the networks' directories: no network can have such a name, and the original plugin reads only those. */
 const FOLDER = ".podwire";
 
-/** The names of all links of 10,000 addresses take 20 ms to list; those of one of so many folders a tenth of one. */
-const BUCKETS = 256n;
+/** The names of all links of 10,000 addresses take 20 ms to list; those in one of so many folders a tenth of one. */
+const BUCKETS = 251;
 
 /** With the longest address, and the character between, the name stays below NAME_MAX of Linux. */
 const LONGEST_KEY = 200;
@@ -139,8 +139,15 @@ export class AddressLinks {
   /** Makes the link of an address file that is there already; returns false where that is not possible. */
   adopt(link: AddressLink): boolean {
     if (!this.#isGranted()) return false;
+    const path = this.#pathOf(link);
+    const file = join(this.#dir, link.address);
     try {
-      inDirNow(this.#bucket(link.key), () => void linkNow(join(this.#dir, link.address), this.#pathOf(link)));
+      inDirNow(this.#bucket(link.key), () => {
+        if (linkNow(file, path)) return;
+        // The link of a former file with that address.
+        removeNow(path);
+        linkNow(file, path);
+      });
       return true;
     } catch {
       return false;
@@ -176,8 +183,15 @@ export class AddressLinks {
   }
 
   #bucket(key: string): string {
-    return join(this.#root, (fnv1a(key, 32) % BUCKETS).toString(16).padStart(2, "0"));
+    return join(this.#root, bucketOf(key));
   }
+}
+
+/** Paths on disk are made of it, so its values never change. A scan asks for each address. */
+function bucketOf(key: string): string {
+  let hash = 0;
+  for (let i = 0; i < key.length; i++) hash = (hash * 31 + key.charCodeAt(i)) % BUCKETS;
+  return hash.toString(16).padStart(2, "0");
 }
 
 function linksIn(bucket: string): AddressLink[] {

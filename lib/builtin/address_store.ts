@@ -1,17 +1,10 @@
 import { breathe } from "../async/breathe.ts";
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
-import {
-  createExclusive,
-  ensureDir,
-  listDir,
-  readTextIfThere,
-  removeIfThere,
-  removeUnfinished,
-} from "../host/file.ts";
+import { createExclusive, ensureDir, readTextIfThere, removeUnfinished } from "../host/file.ts";
 import { isThereNow, makeNow, namesNow, removeNow } from "../host/file_now.ts";
 import { lockFile } from "../host/lock.ts";
 import { statOwn } from "../host/stat.ts";
-import { type AddressLink, AddressLinks, linkKey } from "./address_links.ts";
+import { AddressLinks, linkKey } from "./address_links.ts";
 
 /** The owner of an address. */
 export interface AddressOwner {
@@ -96,8 +89,10 @@ export async function withAddressStore<T>(
 /** An address file. */
 interface AddressFile {
   readonly name: string;
-  /** Without white space around it. */
-  readonly text: string;
+  /** The owner; undefined if neither text nor link says it. */
+  readonly key: string | undefined;
+  /** Without white space around it; undefined if it was not read, because a link says the owner. */
+  readonly text: string | undefined;
 }
 
 class LockedStore implements AddressStore {
@@ -191,7 +186,7 @@ class LockedStore implements AddressStore {
   async release(owner: AddressOwner): Promise<void> {
     if (this.#isComplete && await this.#releaseLinked(owner)) return;
     // Also if nothing is found in a complete index: a release that misses an address would be the last one.
-    await this.#scan();
+    await this.#scan({ readAll: true });
     await this.#releaseLinked(owner);
   }
 
@@ -208,19 +203,16 @@ class LockedStore implements AddressStore {
 
   async releaseOthers(valid: readonly AddressOwner[]): Promise<Ip[]> {
     const keep = new Set(valid.flatMap((owner) => [recordOf(owner), owner.containerId]));
-    const files = await this.#scan();
-    const links = Map.groupBy(await this.#links.all(), ({ address }) => address);
     const keys = new Set(Array.from(keep, linkKey));
-    const isHeld = ({ name, text }: AddressFile) =>
-      keep.has(text) ||
-      isBlank(text) && links.get(name)?.some((link) => keys.has(link.key) && this.#links.isOf(link));
-    const stale = files.filter((file) => !isHeld(file));
-    for (const { name } of stale) {
-      this.#isChanged = true;
-      await removeIfThere(this.#pathOf(name));
-      for (const link of links.get(name) ?? []) this.#links.drop(link);
+    const freed: Ip[] = [];
+    for (const { name, key } of await this.#scan()) {
+      if (key !== undefined && keys.has(key)) continue;
+      // The text decides, also if a link says something else.
+      if (keep.has(await this.#textOf(name) ?? "")) continue;
+      this.#remove({ key, address: name });
+      freed.push(...[parseIp(name)].filter((ip) => ip !== undefined));
     }
-    return stale.flatMap(({ name }) => parseIp(name) ?? []);
+    return freed;
   }
 
   /** Returns the addresses with that text, and those whose file has lost it. */
@@ -230,7 +222,7 @@ class LockedStore implements AddressStore {
     // Where links cannot be made, only the scan knows the owners.
     const scanned = this.#isComplete ? [] : this.#scanned.filter((file) => file.text === text);
     for (const address of new Set([...this.#links.of(key), ...scanned.map(({ name }) => name)])) {
-      const now = (await readTextIfThere(this.#pathOf(address)))?.trim();
+      const now = await this.#textOf(address);
       if (now === text || now !== undefined && isBlank(now) && this.#links.isOf({ key, address })) {
         held.push(address);
       }
@@ -238,36 +230,45 @@ class LockedStore implements AddressStore {
     return held;
   }
 
-  #remove(link: AddressLink): void {
+  #remove({ key, address }: Pick<AddressFile, "key"> & { readonly address: string }): void {
     this.#isChanged = true;
-    removeNow(this.#pathOf(link.address));
-    this.#links.drop(link);
+    removeNow(this.#pathOf(address));
+    if (key !== undefined) this.#links.drop({ key, address });
   }
 
-  /** Reads all files, and makes the links complete if that is possible. */
-  async #scan(): Promise<readonly AddressFile[]> {
+  /**
+   * Finds the owners of all files, and makes the links complete if that is possible. A file with a link is the one that the
+   * link was made for, so it is read only on request: another program may have written into it.
+   */
+  async #scan({ readAll = false } = {}): Promise<readonly AddressFile[]> {
+    const names = namesNow(this.#dir).sort();
     // Finishes what a killed process left unfinished: `podwire recover` does not know this directory.
-    await removeUnfinished(this.#dir);
-    const files = this.#scanned = await readFiles(this.#dir);
-    const texts = new Map(files.map(({ name, text }) => [name, text]));
-    const linked = new Set<string>();
-    for (const link of await this.#links.all()) {
-      await breathe();
-      const text = texts.get(link.address);
-      const isRight = text !== undefined &&
-        (isBlank(text) ? this.#links.isOf(link) : linkKey(text) === link.key);
-      if (isRight) linked.add(link.address);
-      else this.#links.drop(link);
-    }
+    if (names.some((name) => name.startsWith("."))) await removeUnfinished(this.#dir);
+    const links = Map.groupBy(await this.#links.all(), ({ address }) => address);
+    const files: AddressFile[] = [];
     this.#isChanged = true;
     this.#isComplete = true;
-    for (const { name, text } of files) {
-      if (isBlank(text) || linked.has(name)) continue;
-      await breathe();
+    for (const name of names.filter(isCanonical)) {
+      const linked = (links.get(name) ?? []).filter((link) => this.#links.isOf(link));
+      const [only] = linked.length === 1 && !readAll ? linked : [];
+      const text = only === undefined ? await this.#textOf(name) ?? "" : undefined;
+      const key = text === undefined || isBlank(text) ? linked[0]?.key : linkKey(text);
+      files.push({ name, key, text });
       // Without the permission, or on another file system, it would fail for each of them.
-      this.#isComplete &&= this.#links.adopt({ key: linkKey(text), address: name });
+      if (key !== undefined && !linked.some((link) => link.key === key)) {
+        this.#isComplete &&= this.#links.adopt({ key, address: name });
+      }
+      for (const link of links.get(name) ?? []) if (link.key !== key) this.#links.drop(link);
+      links.delete(name);
+      await breathe();
     }
+    for (const link of [...links.values()].flat()) this.#links.drop(link);
+    this.#scanned = files;
     return files;
+  }
+
+  async #textOf(name: string): Promise<string | undefined> {
+    return (await readTextIfThere(this.#pathOf(name)))?.trim();
   }
 
   #isTaken(name: string): boolean {
@@ -292,13 +293,8 @@ function lastPath(dir: string, set: number): string {
   return `${dir}/last_reserved_ip.${set}`;
 }
 
-async function readFiles(dir: string): Promise<AddressFile[]> {
-  const files: AddressFile[] = [];
-  for (const name of await listDir(dir)) {
-    const ip = parseIp(name);
-    // A file whose name is not canonical was not made here: its canonical name would be that of another file.
-    if (ip === undefined || formatIp(ip) !== name) continue;
-    files.push({ name, text: (await readTextIfThere(`${dir}/${name}`) ?? "").trim() });
-  }
-  return files;
+/** Whether a file can be that of an address: the canonical name of any other would be that of another file. */
+function isCanonical(name: string): boolean {
+  const ip = parseIp(name);
+  return ip !== undefined && formatIp(ip) === name;
 }

@@ -105,6 +105,20 @@ Deno.test(
   }),
 );
 
+Deno.test(
+  "the text of a file decides, also if another owner was written into it by hand",
+  withAddresses(async (addresses) => {
+    for (const id of ["a", "b", "c"]) await addresses.add(id);
+    for (const ip of ["10.1.2.2", "10.1.2.3"]) await Deno.writeTextFile(addresses.path(ip), "new\r\neth0");
+    await addresses.gc(["new", "c"]);
+    assertEquals(Object.keys(addresses.reserved()), ["10.1.2.2", "10.1.2.3", "10.1.2.4"]);
+    await addresses.done("DEL", "a");
+    assertEquals(addresses.links(), ["c@eth0@10.1.2.4", "new@eth0@10.1.2.2", "new@eth0@10.1.2.3"]);
+    await addresses.done("DEL", "new");
+    assertEquals(addresses.reserved(), { "10.1.2.4": "c\r\neth0" });
+  }),
+);
+
 Deno.test("ADD, CHECK and DEL take as many steps beside 200 addresses as beside 10, and one list of a small folder", async () => {
   assertEquals(await stepsBeside(200), await stepsBeside(10));
 });
