@@ -24,7 +24,7 @@ export class DaemonProcess implements AsyncDisposable {
 
   /** Starts it, and waits until it serves. */
   static async start(
-    world: BinaryWorld,
+    world: Pick<BinaryWorld, "dir" | "start">,
     args: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
   ): Promise<DaemonProcess> {
