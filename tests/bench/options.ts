@@ -17,7 +17,7 @@ export const HELP = `Usage: ./denow task bench [--rows PATTERN] [--rounds N] [--
 
 Measures podwire against what its work needs at the least, and against the program that PODWIRE_BENCH_OCICNI
 names, which speaks the protocol that the head of tests/bench/peer.ts describes. Both are measured in turn, so
-that only ratios and differences are printed. Needs root.
+that only ratios and differences are printed. All of it takes half an hour. Needs root.
 
   --rows PATTERN  only rows whose title matches this regular expression, without regard to case
   --rounds N      how often each is measured; 31 by default, and fewer for what takes seconds
@@ -25,7 +25,8 @@ that only ratios and differences are printed. Needs root.
   --svg FILE      write the ratios as a picture
   --help          print this text
 
-FILE must lie in the checkout: the machine of the tests has its own /tmp.
+FILE must lie in the checkout, and the peer in no directory below /tmp or /run, because the machine of the tests
+has its own.
 `;
 
 const DEFAULT_ROUNDS = 31;

@@ -6,6 +6,7 @@ import { type BinaryWorld, SYSTEM_PATH } from "../root/binary_world.ts";
 import { CNI_1_9_1, PODWIRE_BINARY } from "../root/need.ts";
 import type { Bench } from "./bench.ts";
 import type { Way } from "./in_turn.ts";
+import { bareStart } from "./least.ts";
 import type { Peer, PeerRequest } from "./peer.ts";
 
 /** The network of each site. */
@@ -46,6 +47,7 @@ export class Site {
   ): Promise<Site> {
     const site = new Site(bench, pluginDirs, inMemory);
     for (const dir of [site.confDir, site.dir, site.netnsDir]) await Deno.mkdir(dir, { recursive: true });
+    await site.#putLocksInMemory();
     const list = { cniVersion, name: NETWORK, plugins: plugins(site) };
     await Deno.writeTextFile(`${site.confDir}/${NETWORK}.conflist`, JSON.stringify(list));
     return site;
@@ -79,7 +81,7 @@ export class Site {
       pluginDirs: this.pluginDirs,
       stateDir: `${this.dir}/state`,
       cacheDir: `${this.dir}/cache`,
-      runDir: `${this.bench.memory}/site${this.#number}/run`,
+      runDir: `${this.dir}/state/run`,
       netnsDir: this.netnsDir,
     };
   }
@@ -94,6 +96,13 @@ export class Site {
       `--netns-dir=${netnsDir}`,
       ...pluginDirs.map((path) => `--plugin-dir=${path}`),
     ];
+  }
+
+  /** On a node they are in /run; with a directory of records that is not the default one they are below it. */
+  async #putLocksInMemory(): Promise<void> {
+    const [place, memory] = [`${this.dir}/state/run`, `${this.bench.memory}/site${this.#number}/run`];
+    for (const dir of [place, memory]) await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
+    if (!this.inMemory) await bareStart("mount", ["--bind", memory, place]);
   }
 
   /** Where the daemon of the command line runs with this site. */
