@@ -1,7 +1,8 @@
 import { formatFigure, type Row } from "./row.ts";
 
-const WIDTH = 1_000;
-const LABELS = 560;
+const WIDTH = 1_200;
+/** Enough for the longest title. */
+const LABELS = 760;
 const BARS = 340;
 const LINE = 24;
 const BAR = 14;

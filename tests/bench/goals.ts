@@ -19,10 +19,10 @@ const ratio = (name: string, against: string, goal?: number): Goal => ({
 const ms = (name: string, against: string, goal: number): Goal => ({ name, against, unit: "ms", goal });
 const megabytes = (name: string, goal: number): Goal => ({ name, against: EMPTY, unit: "MB", goal });
 
-const UP = "set-up of a pod with its namespace, built-in plugins";
-const PROGRAMS = `${UP}, without --allow-ffi`;
-const DOWN = "tear-down of the same pod";
-const CPU = "CPU time of the same pod";
+const UP = "set-up of a pod, built-in plugins";
+const PROGRAMS = "set-up of a pod, built-in plugins, no --allow-ffi";
+const DOWN = "tear-down of a pod, built-in plugins";
+const CPU = "CPU time of a pod, built-in plugins";
 const ENGINE = "engine with a plugin that does nothing";
 const ORIGINALS = "engine with the original plugins, 8 at a time";
 

@@ -11,7 +11,7 @@ import { measureDaemon } from "./daemon.ts";
 import { measureEngine } from "./engine.ts";
 import { type BenchOptions, HELP, OptionsError, parseOptions } from "./options.ts";
 import { measureOriginals } from "./originals.ts";
-import { Peer } from "./peer.ts";
+import { Peer, PeerError } from "./peer.ts";
 import { measurePods } from "./pods.ts";
 import { measurePrograms } from "./programs.ts";
 import { measureHundredThousand, measureTenThousand } from "./records.ts";
@@ -36,9 +36,9 @@ async function main(options: BenchOptions): Promise<number> {
     throw new OptionsError("it needs the machine of the tests: use ./denow task bench");
   }
   const program = Deno.env.get("PODWIRE_BENCH_OCICNI");
+  await using peer = program ? Peer.start(program) : undefined;
   const disk = await Deno.makeTempDir({ prefix: "podwire-bench-" });
   const memory = await Deno.makeTempDir({ dir: "/run", prefix: "podwire-bench-" });
-  await using peer = program ? Peer.start(program) : undefined;
   try {
     const bench: Bench = { rounds: options.rounds, disk, memory, peer, say: (line) => console.error(line) };
     const rows = await measureRows(selected, MEASURES, bench);
@@ -60,7 +60,7 @@ if (import.meta.main) {
     if (options.help) console.log(HELP);
     else Deno.exitCode = await main(options);
   } catch (error) {
-    if (!(error instanceof OptionsError)) throw error;
+    if (!(error instanceof OptionsError || error instanceof PeerError)) throw error;
     console.error(error.message);
     Deno.exitCode = 2;
   }
