@@ -1,7 +1,6 @@
-import { titleOf } from "./row.ts";
 import { type Figures, GOALS, type GroupName, type Wanted } from "./goals.ts";
 import type { Peer } from "./peer.ts";
-import { type Goal, type Row, rowOf } from "./row.ts";
+import { type Goal, type Row, rowOf, titleOf } from "./row.ts";
 
 /** What each group of measurements is given. */
 export interface Bench {

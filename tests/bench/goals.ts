@@ -6,10 +6,9 @@ const LOOP = "netlink by the bench's own loop";
 const LEAST = "one start of it through setsid and one synced write";
 const EMPTY = "an empty compiled program";
 
-const ofPeer = (name: string, goal: number, against = PEER): Goal => ({
-  ...{ name, against, unit: "times", goal },
-  needsPeer: true,
-});
+const ofPeer = (name: string, goal: number, against = PEER): Goal => {
+  return { name, against, unit: "times", goal, needsPeer: true };
+};
 const ratio = (name: string, against: string, goal?: number): Goal => ({
   name,
   against,

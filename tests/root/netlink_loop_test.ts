@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { parseCidr, parseIp } from "../../lib/cni/address.ts";
-import { inWorld, sh } from "../root/builtin_world.ts";
-import { need } from "../root/need.ts";
-import { ipBatch } from "./least.ts";
-import { NetlinkLoop } from "./netlink_loop.ts";
+import { inWorld, sh } from "./builtin_world.ts";
+import { need } from "./need.ts";
+import { ipBatch } from "../bench/least.ts";
+import { NetlinkLoop } from "../bench/netlink_loop.ts";
 
 Deno.test({
   name: "the bench's own loop makes a pod as the kernel shows it, and removes it",
