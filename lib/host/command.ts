@@ -36,8 +36,8 @@ export interface CommandRequest {
   readonly cwd?: string | undefined;
   /**
    * Whether the program gets a session and process group of its own. Without them it starts a millisecond faster (more if
-   * `setsid` is missing), gets the Ctrl-C of the terminal too, and only the program itself is ended. Set to false only for
-   * programs that start no others and change nothing.
+   * `setsid` is missing), gets the Ctrl-C of the terminal too, and only the program itself is ended. Set to false for
+   * programs that start no others, or only such that soon end by themselves.
    *
    * @default {true}
    */

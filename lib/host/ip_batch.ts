@@ -130,11 +130,13 @@ function requestOf(
   { sysctls = [], flags = [], signal }: IpBatchOptions,
 ): CommandRequest {
   const stdin = `${lines.join("\n")}\n`;
-  if (sysctls.length === 0) return { program: "ip", args: [...flags, "-batch", "-"], stdin, signal };
+  // It is, or becomes, one process that starts no other: a group of its own would only take time to make.
+  const more = { stdin, signal, ownGroup: false };
+  if (sysctls.length === 0) return { program: "ip", args: [...flags, "-batch", "-"], ...more };
   const args = sysctls.flatMap((
     { name, value, required },
   ) => [required ? "required" : "wanted", name, value]);
-  return { program: "sh", args: ["-c", shellScript(flags), "sh", ...args], stdin, signal };
+  return { program: "sh", args: ["-c", shellScript(flags), "sh", ...args], ...more };
 }
 
 /** `ip` prints the reasons first, then the number of the line. */

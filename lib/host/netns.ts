@@ -1,5 +1,13 @@
+import { dirname } from "@std/path/posix";
 import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
-import { type CommandOutcome, type CommandRequest, type RunCommand, runCommand, runOk } from "./command.ts";
+import {
+  type CommandOutcome,
+  type CommandRequest,
+  HostError,
+  type RunCommand,
+  runCommand,
+  runOk,
+} from "./command.ts";
 import { listDir } from "./file.ts";
 import { lookAtHome } from "./home.ts";
 import { createBy, type EnterProblem, type NetnsSteps, pinBy, removeBy } from "./netns_mount.ts";
@@ -25,7 +33,7 @@ export interface CreateNetnsOptions extends NetnsOptions {
  * Creates a network namespace with a name in the file system, with `lo` up. It lives until {@linkcode removeNetns}; if the
  * path is in `/run/netns`, `ip netns` knows it.
  *
- * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,unshare,umount`.
+ * Requires root, `--allow-read`, `--allow-write`, `--allow-run=mount,sh,unshare,umount`.
  *
  * @throws {HostError} With reason `exists` if the path exists; what is there is left as it is. After any failure nothing of
  * the new namespace is left.
@@ -74,6 +82,17 @@ export async function removeNetns(path: string, { run, signal }: NetnsOptions = 
   return await removeBy(new NetnsPrograms(run), path, signal);
 }
 
+/** Exit codes of the script: the directory is not a mount point, which neither `unshare` nor `ip` says; a program is missing. */
+const [NOT_SHARED, MISSING] = [65, 127];
+
+/** Becomes `unshare`, which becomes `ip`: one process start for Deno. */
+const SHARE_AND_CREATE = `mount "$1" "$2" 2>/dev/null || exit ${NOT_SHARED}
+shift 2
+exec unshare "$@"`;
+
+/** The directories whose mounts below them this process has shared. */
+const shared = new Set<string>();
+
 /** The programs that name namespaces. */
 class NetnsPrograms implements NetnsSteps {
   readonly #run: RunCommand;
@@ -94,18 +113,38 @@ class NetnsPrograms implements NetnsSteps {
   }
 
   async mountShared(dir: string, signal: AbortSignal | undefined): Promise<void> {
-    await runOk(this.#run, { program: "mount", args: ["--rbind", dir, dir], signal });
-    await runOk(this.#run, { program: "mount", args: ["--make-rshared", dir], signal });
+    await this.#must("mount", ["--rbind", dir, dir], signal);
+    await this.#must("mount", ["--make-rshared", dir], signal);
   }
 
   async create(path: string, alias: string | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const name = alias ? ["alias", alias] : [];
-    const args = [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...name];
-    await runOk(this.#run, { program: "unshare", args, signal });
+    await this.#must("unshare", unshareArgs(path, alias), signal);
+  }
+
+  async shareAndCreate(
+    path: string,
+    alias: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const dir = dirname(path);
+    // The mounts below it are shared once: each of thousands of namespaces is one.
+    const how = shared.has(dir) ? "--make-shared" : "--make-rshared";
+    const args = unshareArgs(path, alias);
+    const script = ["-c", SHARE_AND_CREATE, "sh", how, dir, ...args];
+    const byShell: RunCommand = (request) => this.#run({ ...request, program: "sh", args: script });
+    const isShared = await runOk(byShell, { program: "unshare", args, signal, ownGroup: false })
+      .then(() => true, (error: unknown) => {
+        // Where a program is missing, the steps one after another have the better words for it.
+        if (error instanceof HostError && (error.code === NOT_SHARED || error.code === MISSING)) return false;
+        throw error;
+      });
+    if (isShared) shared.add(dir);
+    else shared.delete(dir);
+    return isShared;
   }
 
   async bind(source: string, path: string, signal: AbortSignal | undefined): Promise<void> {
-    await runOk(this.#run, { program: "mount", args: ["--bind", source, path], signal });
+    await this.#must("mount", ["--bind", source, path], signal);
   }
 
   async enterProblem(path: string, signal: AbortSignal | undefined): Promise<EnterProblem | undefined> {
@@ -116,8 +155,17 @@ class NetnsPrograms implements NetnsSteps {
   }
 
   async unmount(path: string, signal: AbortSignal | undefined): Promise<void> {
-    await runOk(this.#run, { program: "umount", args: ["-l", path], signal });
+    await this.#must("umount", ["-l", path], signal);
   }
+
+  /** None of them starts others that outlive it, so none needs a process group to end with. */
+  async #must(program: string, args: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+    await runOk(this.#run, { program, args, signal, ownGroup: false });
+  }
+}
+
+function unshareArgs(path: string, alias: string | undefined): readonly string[] {
+  return [`--net=${path}`, "--", "ip", "link", "set", "lo", "up", ...alias ? ["alias", alias] : []];
 }
 
 /**

@@ -12,6 +12,15 @@ export interface NetnsSteps {
   mountShared(dir: string, signal: AbortSignal | undefined): Promise<void>;
   /** Mounts a new namespace over a file, with `lo` up. */
   create(path: string, alias: string | undefined, signal: AbortSignal | undefined): Promise<void>;
+  /**
+   * {@linkcode NetnsSteps.share} and {@linkcode NetnsSteps.create} as one step, where that is faster; returns false, and has
+   * created nothing, if the directory is not a mount point.
+   */
+  shareAndCreate?(
+    path: string,
+    alias: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean>;
   /** Mounts an existing namespace over a file. */
   bind(source: string, path: string, signal: AbortSignal | undefined): Promise<void>;
   /** Returns why a namespace cannot be entered; undefined if it can. */
@@ -38,7 +47,8 @@ export async function createBy(
   path: string,
   { alias, signal }: { readonly alias?: string | undefined; readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
-  await mountOver(steps, path, signal, () => steps.create(path, alias, signal));
+  const together = steps.shareAndCreate?.bind(steps, path, alias, signal);
+  await mountOver(steps, path, signal, () => steps.create(path, alias, signal), together);
 }
 
 /** Gives a namespace a name, see `pinNetns` in netns.ts. */
@@ -95,28 +105,28 @@ export async function removeBy(
   throw new HostError(`Cannot remove network namespace "${path}": mounted more than ${MOST_MOUNTS} times`);
 }
 
-/** Reserves the path, mounts a namespace there, and undoes all of that if it fails. */
+/**
+ * Reserves the path, mounts a namespace there, and undoes all of that if it fails. `together` shares the directory and mounts;
+ * it may find that there is more to do.
+ */
 async function mountOver(
   steps: NetnsSteps,
   path: string,
   signal: AbortSignal | undefined,
   mount: () => Promise<unknown>,
+  together?: () => Promise<boolean>,
 ): Promise<void> {
   signal?.throwIfAborted();
   checkAbsolute(path);
-  await shareDir(steps, dirname(path), signal);
-  try {
-    // Without the bits to write or execute, as `ip netns` does; O_EXCL makes one of two callers the owner.
-    (await Deno.open(path, { write: true, createNew: true, mode: 0o444 })).close();
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
-    const state = await nsProblem(path);
-    const message = `Cannot create network namespace "${path}": exists${
-      state === undefined ? "" : `, but ${state}`
-    }`;
-    throw new HostError(message, { reason: "exists", cause });
+  const dir = dirname(path);
+  const isEarly = together !== undefined && await reserved(path);
+  if (!isEarly) {
+    await shareDir(steps, dir, signal);
+    await reserve(path);
   }
   try {
+    if (isEarly && await together()) return;
+    if (isEarly) await shareDir(steps, dir, signal);
     await mount();
   } catch (error) {
     // Without the signal of the caller, which may be the reason for the undo.
@@ -127,6 +137,31 @@ async function mountOver(
       );
     });
     throw error;
+  }
+}
+
+/** Whether the path could be reserved; false if its directory is missing. */
+async function reserved(path: string): Promise<boolean> {
+  try {
+    await reserve(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+async function reserve(path: string): Promise<void> {
+  try {
+    // Without the bits to write or execute, as `ip netns` does; O_EXCL makes one of two callers the owner.
+    (await Deno.open(path, { write: true, createNew: true, mode: 0o444 })).close();
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
+    const state = await nsProblem(path);
+    const message = `Cannot create network namespace "${path}": exists${
+      state === undefined ? "" : `, but ${state}`
+    }`;
+    throw new HostError(message, { reason: "exists", cause });
   }
 }
 

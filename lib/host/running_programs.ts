@@ -226,7 +226,7 @@ class ProcessSearch {
     const entries = this.#abandoned.map(({ id }) => `${CALL_VARIABLE}=${id}`);
     const marked = await findMarked(entries, this.#run);
     if (marked.size === 0 && this.#known.size === 0) return [];
-    const { stdout } = await this.#run({ program: "sh", args: ["-c", PROCESS_TABLE] });
+    const { stdout } = await this.#run({ program: "sh", args: ["-c", PROCESS_TABLE], ownGroup: false });
     const table = parseProcessTable(stdout);
     const own = table.get(Deno.pid)?.users[1];
     const isOwn = ({ users }: ProcessEntry) => users.length === 3 && users.every((user) => user === own);
@@ -278,6 +278,7 @@ async function findMarked(
   const { stdout } = await run({
     program: "sh",
     args: ["-c", 'grep -sHzxF -e "$1" /proc/[0-9]*/environ', "sh", entries.join("\n")],
+    ownGroup: false,
   });
   return new Map(
     stdout.split("\0").flatMap((line) => {

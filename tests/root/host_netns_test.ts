@@ -12,6 +12,7 @@ import {
   sameNetns,
 } from "../../lib/host/netns.ts";
 import { isPermissionDenied } from "../../lib/host/permissions.ts";
+import { createsNetns } from "./creates_netns.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
 
@@ -163,7 +164,9 @@ rootTest("createNetns() leaves nothing when a step fails", async (dir) => {
   const path = `${dir}/a`;
   const failing = (request: CommandRequest) =>
     runCommand(
-      request.program === "unshare" ? { ...request, args: [`--net=${path}`, "--", "false"] } : request,
+      createsNetns(request)
+        ? { ...request, program: "unshare", args: [`--net=${path}`, "--", "false"] }
+        : request,
     );
   const error = await assertRejects(() => createNetns(path, { run: failing }), HostError);
   assertEquals(error.program, "unshare");
@@ -173,7 +176,7 @@ rootTest("createNetns() leaves nothing when a step fails", async (dir) => {
   });
 
   const missing = (request: CommandRequest) =>
-    runCommand(request.program === "unshare" ? { ...request, program: "pwt-absent" } : request);
+    runCommand(createsNetns(request) ? { ...request, program: "pwt-absent" } : request);
   assertEquals(
     (await assertRejects(() => createNetns(path, { run: missing }), HostError)).reason,
     "program-missing",
@@ -186,9 +189,9 @@ rootTest("createNetns() leaves nothing when its signal fires", async (dir) => {
   const stop = new AbortController();
   const reason = new Error("enough");
   const slow = (request: CommandRequest) => {
-    if (request.program !== "unshare") return runCommand(request);
+    if (!createsNetns(request)) return runCommand(request);
     setTimeout(() => stop.abort(reason), 200);
-    return runCommand({ ...request, args: [`--net=${path}`, "--", "sleep", "300"] });
+    return runCommand({ ...request, program: "unshare", args: [`--net=${path}`, "--", "sleep", "300"] });
   };
   assertEquals(await assertRejects(() => createNetns(path, { run: slow, signal: stop.signal })), reason);
   assertEquals({ mounts: await mounts(path), nsProblem: await nsProblem(path) }, {
@@ -369,8 +372,8 @@ rootTest("without root, making and removing reports that the permission is missi
 rootTest("createNetns() reports what it could not undo", async (dir) => {
   const path = `${dir}/a`;
   const run = (request: CommandRequest) =>
-    request.program === "unshare"
-      ? runCommand({ ...request, args: [`--net=${path}`, "--", "false"] })
+    createsNetns(request)
+      ? runCommand({ ...request, program: "unshare", args: [`--net=${path}`, "--", "false"] })
       : runCommand(request.program === "umount" ? { program: "false" } : request);
   const error = await assertRejects(() => createNetns(path, { run }), AggregateError);
   assertEquals(error.errors.map(({ program }: HostError) => program), ["unshare", "umount"]);

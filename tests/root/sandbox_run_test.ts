@@ -3,6 +3,7 @@ import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } fr
 import { CniError } from "../../lib/cni/error.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { createNetns, netnsId, pinNetns, runInside } from "../../lib/host/netns.ts";
+import { createsNetns } from "./creates_netns.ts";
 import { DEL_REFUSAL, REFUSAL, sandboxTest, until } from "./sandbox_world.ts";
 import { recordFile, recordText } from "../stores.ts";
 
@@ -70,7 +71,7 @@ sandboxTest("the intent and the name are on disk before there is a namespace", a
   await world.network("a");
   const seen: unknown[] = [];
   const run: RunCommand = async (request) => {
-    if (request.program === "unshare") {
+    if (createsNetns(request)) {
       const record = await world.sandboxes.read("c1");
       seen.push(record?.phase, record?.netns.path, ...await world.sandboxes.idsOf("default", "web"));
     }
