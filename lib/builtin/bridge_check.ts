@@ -1,30 +1,16 @@
-import {
-  bitsOf,
-  type Cidr,
-  formatCidr,
-  formatIp,
-  type Ip,
-  networkOf,
-  parseCidr,
-  parseIp,
-} from "../cni/address.ts";
+import { formatCidr, formatIp, networkOf, parseCidr } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Interface, Result, Route } from "../cni/result.ts";
-import { IpBatchError, ipBatchJson, objectsIn } from "../host/ip_batch.ts";
-import { type LinkInfo, parseLinks } from "../host/link_info.ts";
+import type { LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
+import { KernelError } from "../kernel/kernel.ts";
 import { findLink } from "../kernel/links.ts";
+import type { RouteInfo } from "../kernel/operation.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
-
-interface FoundRoute {
-  /** Undefined if the destination is not a network, such as the word of a reject route. */
-  readonly dst: Cidr | undefined;
-  readonly gateway: Ip | undefined;
-}
 
 /**
  * Checks that the interfaces of an earlier ADD exist and are connected, with the addresses and routes of its result.
@@ -69,24 +55,22 @@ async function checkLinks(host: Host, config: BridgeConfig, expected: Expected):
   if (bridgeLink?.isPromiscuous !== config.promiscMode) {
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
   }
-  // `root` also selects the family, which the routes themselves do not show.
-  const lines = [
-    `address show dev ${ifName}`,
-    "route show table all root 0.0.0.0/0",
-    "route show table all root ::/0",
-  ];
-  const [links = [], v4 = [], v6 = []] = await ipBatchJson(lines, { ...host, netns, flags: ["-d", "-j"] })
+  const questions = [
+    { kind: "show-link", name: ifName },
+    { kind: "show-routes", family: 4 },
+    { kind: "show-routes", family: 6 },
+  ] as const;
+  const [inside, v4, v6] = await kernel.apply(questions, { netns, signal: host.signal })
     .catch((error: unknown) => {
-      if (error instanceof IpBatchError && error.failed?.index === 0) {
+      if (error instanceof KernelError && error.index === 0 && error.problem === "missing") {
         throw wrong(`interface "${ifName}" is not in "${netns}" any more`);
       }
       throw error;
     });
-  const [inside] = parseLinks(links);
   checkLink(container, inside, "veth");
   // Other plugins of the chain may have added interfaces to the result; this plugin does not check those.
   const at = portLinks.findIndex((link) =>
-    link?.kind === "veth" && link.index === inside?.peerIndex && link.peerIndex === inside.index &&
+    link?.kind === "veth" && link.index === inside.peerIndex && link.peerIndex === inside.index &&
     link.master === bridge.name
   );
   const port = ports[at];
@@ -95,7 +79,7 @@ async function checkLinks(host: Host, config: BridgeConfig, expected: Expected):
   }
   checkLink(port, portLinks[at], "veth");
   checkAddresses(prevResult, inside, ifName);
-  checkRoutes(prevResult.routes ?? [], [...routesOf(v4, 4), ...routesOf(v6, 6)]);
+  checkRoutes(prevResult.routes ?? [], [...v4, ...v6]);
 }
 
 function checkLink(expected: Interface, link: LinkInfo | undefined, kind: string): void {
@@ -115,7 +99,7 @@ function checkAddresses({ ips = [] }: Result, link: LinkInfo | undefined, ifName
   }
 }
 
-function checkRoutes(routes: readonly Route[], present: readonly FoundRoute[]): void {
+function checkRoutes(routes: readonly Route[], present: readonly RouteInfo[]): void {
   for (const { dst, gw } of routes) {
     const wanted = parseCidr(dst);
     if (wanted === undefined) throw wrong(`prevResult has a route to ${dst}`);
@@ -123,26 +107,13 @@ function checkRoutes(routes: readonly Route[], present: readonly FoundRoute[]): 
     const family = wanted.ip.family;
     const found = present.some((route) =>
       route.dst !== undefined && route.dst.ip.family === family && formatCidr(route.dst) === text &&
-      (gw === undefined || route.gateway !== undefined && formatIp(route.gateway) === gw)
+      (gw === undefined ||
+        route.hops.some(({ gateway }) => gateway !== undefined && formatIp(gateway) === gw))
     );
     if (!found) {
       throw wrong(`the route to ${dst}${gw === undefined ? "" : ` via ${gw}`} is not there any more`);
     }
   }
-}
-
-function routesOf(shown: readonly unknown[], family: 4 | 6): FoundRoute[] {
-  return objectsIn(shown).map((route) => ({
-    dst: toNetwork(String(route.dst), family),
-    gateway: parseIp(String(route.gateway ?? "")),
-  }));
-}
-
-/** Reads a destination: `ip` prints "default" for all addresses, and no prefix length for a single address. */
-function toNetwork(text: string, family: 4 | 6): Cidr | undefined {
-  if (text === "default") return { ip: { family, value: 0n }, prefix: 0 };
-  const ip = parseIp(text);
-  return ip === undefined ? parseCidr(text) : { ip, prefix: bitsOf(ip) };
 }
 
 function wrong(msg: string): CniError {

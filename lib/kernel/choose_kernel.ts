@@ -1,7 +1,7 @@
 import { once } from "../async/once.ts";
 import { type RunCommand, runsHere } from "../host/command.ts";
 import { mayCallLibc } from "../host/libc.ts";
-import type { CreateNetns, Kernel, KernelOptions } from "./kernel.ts";
+import type { CreateNetns, Kernel, KernelOptions, SysctlPlace } from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();
@@ -58,6 +58,20 @@ class ChosenKernel implements Kernel {
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<boolean> {
     return await (await this.#chosen()).removeNetns(path, options);
+  }
+
+  async readSysctls(
+    names: readonly string[],
+    options?: SysctlPlace,
+  ): Promise<ReadonlyMap<string, string>> {
+    return await (await this.#chosen()).readSysctls(names, options);
+  }
+
+  async writeSysctls(
+    values: ReadonlyMap<string, string>,
+    options?: SysctlPlace,
+  ): Promise<ReadonlyMap<string, string>> {
+    return await (await this.#chosen()).writeSysctls(values, options);
   }
 }
 

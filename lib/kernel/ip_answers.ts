@@ -1,6 +1,7 @@
 import { HostError } from "../host/command.ts";
 import { IpBatchError } from "../host/ip_batch.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";
+import { parseRoutes } from "./ip_routes.ts";
 import { KernelError, type KernelProblem } from "./kernel.ts";
 import type { Answers, Operation, ShowLink, ShowLinks } from "./operation.ts";
 
@@ -19,6 +20,7 @@ export function readAnswers<const T extends readonly Operation[]>(
       return named(operation, parseLinks(lists[questions++])) ?? refuse(operations, index);
     }
     if (operation.kind === "show-links") return listed(operation, parseLinks(lists[questions++]));
+    if (operation.kind === "show-routes") return parseRoutes(operation.family, lists[questions++]);
     return undefined;
   });
   // The compiler does not see that each answer is of the type of its operation.
@@ -46,7 +48,7 @@ function listed({ of, addresses = false }: ShowLinks, links: readonly LinkInfo[]
 
 /** What `ip` and `nsenter` print in place of an interface or an address that does not exist. */
 const MISSING =
-  /Cannot find device|does not exist|No such device|No such file|Not a directory|Invalid "netns" value|address not found|Cannot assign requested address/i;
+  /Cannot find device|does not exist|No such device|No such file|No such process|Not a directory|Invalid "netns" value|address not found|Cannot assign requested address/i;
 const EXISTS = /File exists|already exists|already assigned/i;
 
 /** Returns the failure of `ip` as that of an operation; another error is returned as it is. */

@@ -4,8 +4,16 @@ import { ipJson } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
 import { ipLines, needsDetails, unwritableIn } from "./ip_lines.ts";
-import { type CreateNetns, type Kernel, KernelError, type KernelOptions } from "./kernel.ts";
+import {
+  type CreateNetns,
+  type Kernel,
+  KernelError,
+  type KernelOptions,
+  SysctlError,
+  type SysctlPlace,
+} from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
+import { sysctlsByPrograms } from "./sysctl_programs.ts";
 
 /**
  * The network stack, through programs: one process for all operations of a call. Requires root, and `--allow-run=ip`, with
@@ -45,6 +53,27 @@ export class IpKernel implements Kernel {
 
   async removeNetns(path: string, { signal }: Pick<KernelOptions, "signal"> = {}): Promise<boolean> {
     return await removeNetns(path, { run: this.#run, signal });
+  }
+
+  async readSysctls(
+    names: readonly string[],
+    options: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    return await this.#sysctls(new Map(), names, options);
+  }
+
+  async writeSysctls(
+    values: ReadonlyMap<string, string>,
+    options: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    return await this.#sysctls(values, [...values.keys()], options);
+  }
+
+  async #sysctls(values: ReadonlyMap<string, string>, names: readonly string[], options: SysctlPlace) {
+    await requireNetns([], options);
+    return await sysctlsByPrograms(values, names, { ...options, run: this.#run }).catch((error: unknown) => {
+      throw error instanceof SysctlError ? error : asKernelError(error, [], options.netns);
+    });
   }
 
   /** Returns what `ip` prints for the operations, a list for each question. */

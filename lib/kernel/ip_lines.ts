@@ -1,5 +1,14 @@
 import { bitsOf, type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
-import type { AddRoute, CreateVeth, Operation, SetLink, SetPort, ShowLinks } from "./operation.ts";
+import type {
+  AddRoute,
+  CreateVeth,
+  NextHop,
+  Operation,
+  RemoveRoute,
+  SetLink,
+  SetPort,
+  ShowLinks,
+} from "./operation.ts";
 
 /** Characters that `ip -batch` interprets even inside quotes. */
 const UNWRITABLE = /["'\\#\p{Cc}]/u;
@@ -35,6 +44,10 @@ function wordsOf(
     case "remove-address":
     case "add-route":
       return { names: [operation.device], texts: [] };
+    case "remove-route":
+      return { names: operation.hops.map(({ device }) => device), texts: [] };
+    case "show-routes":
+      return { names: [], texts: [] };
     case "show-links":
       return { names: operation.bridge === undefined ? [] : [operation.bridge], texts: [] };
     case "set-port":
@@ -69,6 +82,13 @@ function lineOf(operation: Operation, isLast: boolean): string {
       return `address delete ${formatCidr(operation.address)} dev ${operation.device}`;
     case "add-route":
       return routeLine(operation);
+    case "remove-route":
+      return removalLine(operation);
+    case "show-routes":
+      // `root` and `exact` also select the family.
+      return `route show table all ${operation.defaults ? "exact" : "root"} ${
+        operation.family === 4 ? "0.0.0.0/0" : "::/0"
+      }`;
     case "show-link":
       return `addr show dev ${operation.name}`;
     case "show-links":
@@ -118,6 +138,26 @@ function routeLine({ device, dst, gateway, metric, table, scope, mtu, advmss }: 
     ...(gateway === undefined ? [] : [`via ${formatIp(gateway)}`]),
     `dev ${device}`,
     ...Object.entries(given).flatMap(([word, value]) => value === undefined ? [] : [`${word} ${value}`]),
+  ].join(" ");
+}
+
+function removalLine({ dst, metric, hops }: RemoveRoute): string {
+  return [
+    `route delete ${formatCidr(networkOf(dst))} table main`,
+    ...(metric === undefined ? [] : [`metric ${metric}`]),
+    ...hops.map((hop) => hopWords(dst, hop, hops.length > 1)),
+  ].join(" ");
+}
+
+function hopWords(dst: Cidr, { device, gateway, weight = 1 }: NextHop, isOneOfSeveral: boolean): string {
+  const family = gateway === undefined || gateway.family === dst.ip.family
+    ? []
+    : [`inet${gateway.family === 6 ? 6 : ""}`];
+  return [
+    ...(isOneOfSeveral ? ["nexthop"] : []),
+    ...(gateway === undefined ? [] : ["via", ...family, formatIp(gateway)]),
+    `dev ${device}`,
+    ...(isOneOfSeveral ? [`weight ${weight}`] : []),
   ].join(" ");
 }
 

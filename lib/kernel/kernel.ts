@@ -33,6 +33,35 @@ export interface Kernel {
   ): Promise<void>;
   /** Removes the name of a network namespace, see `removeNetns` in lib/host/netns.ts. */
   removeNetns(path: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<boolean>;
+  /** Returns the values of kernel parameters by their names, of those that can be read; names as in {@linkcode Sysctl}. */
+  readSysctls(names: readonly string[], options?: SysctlPlace): Promise<ReadonlyMap<string, string>>;
+  /**
+   * Sets kernel parameters in their order. The first one that cannot be set ends that; those before it stay set. Returns
+   * what {@linkcode Kernel.readSysctls} returns for them afterwards: the kernel may keep another value.
+   *
+   * @throws {SysctlError} Naming the one that cannot be set, and the reason.
+   */
+  writeSysctls(
+    values: ReadonlyMap<string, string>,
+    options?: SysctlPlace,
+  ): Promise<ReadonlyMap<string, string>>;
+}
+
+/** The namespace whose kernel parameters are meant. */
+export type SysctlPlace = Pick<KernelOptions, "netns" | "signal">;
+
+/** A kernel parameter that cannot be set. */
+export class SysctlError extends HostError {
+  override readonly name = "SysctlError";
+
+  /** `why` is the kernel's word, without a full stop. */
+  constructor(
+    readonly sysctl: string,
+    readonly why: string,
+    options: { program?: string; code?: number } = {},
+  ) {
+    super(`Cannot set the kernel parameter ${JSON.stringify(sysctl)}: ${why}`, { ...options, stderr: why });
+  }
 }
 
 /** Options of {@linkcode Kernel.createNetns}. */

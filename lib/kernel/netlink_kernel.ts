@@ -9,6 +9,7 @@ import {
   KernelError,
   type KernelOptions,
   type KernelProblem,
+  type SysctlPlace,
 } from "./kernel.ts";
 import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
@@ -18,9 +19,10 @@ import type { NetlinkRequest } from "./netlink_writer.ts";
 import { createNetns, pinNetns, removeNetns } from "./netns_calls.ts";
 import { NetnsFile, NetnsFileError } from "./netns_file.ts";
 import type { Answers, Change, Operation } from "./operation.ts";
-import { addRoute } from "./route_request.ts";
+import { addRoute, removeRoute } from "./route_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
-import { setSysctls } from "./sysctl_files.ts";
+import { showRoutes } from "./shown_routes.ts";
+import { readSysctls, setSysctls, writeSysctls } from "./sysctl_files.ts";
 
 /** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */
 const MOST_IDLE = 1;
@@ -31,6 +33,7 @@ const PROBLEMS: Readonly<Record<string, KernelProblem>> = {
   ENOENT: "missing",
   ENOTDIR: "missing",
   ENXIO: "missing",
+  ESRCH: "missing",
   EADDRNOTAVAIL: "missing",
 };
 
@@ -98,22 +101,47 @@ export class NetlinkKernel implements Kernel {
     return await removeNetns(this.#libc, path, signal);
   }
 
+  async readSysctls(
+    names: readonly string[],
+    { netns, signal }: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    signal?.throwIfAborted();
+    if (names.length === 0) return new Map();
+    return await this.#inside(netns, [], () => readSysctls(this.#libc, names));
+  }
+
+  async writeSysctls(
+    values: ReadonlyMap<string, string>,
+    { netns, signal }: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    signal?.throwIfAborted();
+    if (values.size === 0) return new Map();
+    return await this.#inside(netns, [], () => {
+      writeSysctls(this.#libc, values);
+      return readSysctls(this.#libc, [...values.keys()]);
+    });
+  }
+
   /** Opens a socket in a namespace, and sets the parameters there on the way. */
   async #connect(
     operations: readonly Operation[],
     netns: string | undefined,
     sysctls: readonly Sysctl[],
   ): Promise<NetlinkSocket> {
+    return await this.#inside(netns, operations, () => {
+      const problem = setSysctls(this.#libc, sysctls);
+      if (problem !== undefined) throw new KernelError(undefined, problem, "other", { operations });
+      return netns === undefined && this.#idle.pop() || new NetlinkSocket(this.#libc);
+    });
+  }
+
+  /** Runs `fn` in a namespace. */
+  async #inside<T>(netns: string | undefined, operations: readonly Operation[], fn: () => T): Promise<T> {
     if (netns !== undefined) await untilMayLeave();
     try {
-      const open = () => {
-        const problem = setSysctls(this.#libc, sysctls);
-        if (problem !== undefined) throw new KernelError(undefined, problem, "other", { operations });
-        return netns === undefined && this.#idle.pop() || new NetlinkSocket(this.#libc);
-      };
-      if (netns === undefined) return open();
+      if (netns === undefined) return fn();
       using place = new NetnsFile(this.#libc, netns);
-      return place.inside(open);
+      return place.inside(fn);
     } catch (error) {
       throw failure(error, operations, undefined);
     }
@@ -138,6 +166,8 @@ class Steps {
         return await showLink(this.#socket, operation.name);
       case "show-links":
         return await showLinks(this.#socket, operation);
+      case "show-routes":
+        return await showRoutes(this.#socket, operation);
       case "create-veth": {
         const bridge = await this.#indexOf(operation.bridge);
         using netns = new NetnsFile(this.#libc, operation.peer.netns);
@@ -172,6 +202,11 @@ class Steps {
           throw new NetlinkError("EINVAL", "the gateway is an address of another family");
         }
         return addRoute(change, await this.#indexOf(change.device));
+      }
+      case "remove-route": {
+        const indices: number[] = [];
+        for (const { device } of change.hops) indices.push(await this.#indexOf(device));
+        return removeRoute(change, indices);
       }
     }
   }

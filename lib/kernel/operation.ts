@@ -15,10 +15,11 @@ export type Change =
   | RemoveLink
   | AddAddress
   | RemoveAddress
-  | AddRoute;
+  | AddRoute
+  | RemoveRoute;
 
-/** An operation that shows interfaces. */
-export type Question = ShowLink | ShowLinks;
+/** An operation that shows interfaces or routes. */
+export type Question = ShowLink | ShowLinks | ShowRoutes;
 
 /** Makes a pair of virtual interfaces; the first end is up and a port of a bridge, the other one is in a namespace. */
 export interface CreateVeth {
@@ -107,6 +108,40 @@ export interface AddRoute {
   readonly advmss?: number | undefined;
 }
 
+/** Where a route leads next. */
+export interface NextHop {
+  readonly device: string;
+  /** It may be of the other family. @default {undefined} (the network is on the link) */
+  readonly gateway?: Ip | undefined;
+  /** Its share of the traffic, if there are several. @default {1} */
+  readonly weight?: number | undefined;
+}
+
+/** Removes a route from the main table. */
+export interface RemoveRoute {
+  readonly kind: "remove-route";
+  readonly dst: Cidr;
+  /** @default {any} */
+  readonly metric?: number | undefined;
+  /** In IPv4 all that the route has. In IPv6 those to remove; each of them is a route of its own. */
+  readonly hops: readonly NextHop[];
+}
+
+/** A route of a namespace. */
+export interface RouteInfo {
+  /** Undefined if the destination is not a network. */
+  readonly dst: Cidr | undefined;
+  /** Whether it leads somewhere: others reject packets, or are the kernel's for its own addresses. */
+  readonly isUnicast: boolean;
+  /** Whether the kernel took it from the advertisement of a router: it comes back by itself. */
+  readonly isAdvertised: boolean;
+  /** Whether it is in the table that the kernel uses unless a rule names another one. */
+  readonly isMain: boolean;
+  readonly metric: number | undefined;
+  /** If there are several, they share the traffic. */
+  readonly hops: readonly NextHop[];
+}
+
 /** Shows one interface, with its addresses. Alternative names count too. It fails if there is none with that name. */
 export interface ShowLink {
   readonly kind: "show-link";
@@ -124,9 +159,18 @@ export interface ShowLinks {
   readonly addresses?: boolean | undefined;
 }
 
+/** Shows the routes of one family in all tables. */
+export interface ShowRoutes {
+  readonly kind: "show-routes";
+  readonly family: 4 | 6;
+  /** Only default routes. @default {false} */
+  readonly defaults?: boolean | undefined;
+}
+
 /** What an operation answers. */
 export type Answer<T extends Operation> = T extends ShowLink ? LinkInfo
   : T extends ShowLinks ? readonly LinkInfo[]
+  : T extends ShowRoutes ? readonly RouteInfo[]
   : undefined;
 
 /** What several operations answer, in their order. */
@@ -153,9 +197,13 @@ export function describeOperation(operation: Operation): string {
       return `remove the address ${formatCidr(operation.address)} from ${quoted(operation.device)}`;
     case "add-route":
       return `add the route to ${formatCidr(operation.dst)} through ${quoted(operation.device)}`;
+    case "remove-route":
+      return `remove the route to ${formatCidr(operation.dst)}`;
     case "show-link":
       return `show the interface ${quoted(operation.name)}`;
     case "show-links":
       return "show the interfaces";
+    case "show-routes":
+      return `show the routes of IPv${operation.family}`;
   }
 }

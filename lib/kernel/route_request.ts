@@ -1,8 +1,9 @@
-import { networkOf } from "../cni/address.ts";
+import { type Cidr, type Ip, networkOf } from "../cni/address.ts";
+import { LIBC } from "../host/libc_constants.ts";
 import { familyOf, ipBytes } from "./ip_bytes.ts";
-import { NETLINK } from "./netlink_constants.ts";
+import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
-import type { AddRoute } from "./operation.ts";
+import type { AddRoute, RemoveRoute } from "./operation.ts";
 
 /** What fits into the byte of the header. */
 const LAST_SHORT_TABLE = 255;
@@ -42,4 +43,48 @@ export function addRoute(route: AddRoute, index: number): NetlinkRequest {
 function scopeOf({ scope, gateway, dst }: AddRoute): number {
   if (scope !== undefined) return scope;
   return gateway === undefined && dst.ip.family === 4 ? NETLINK.RT_SCOPE_LINK : NETLINK.RT_SCOPE_UNIVERSE;
+}
+
+/** Removes a route through the interfaces with those indices, one for each of its hops. */
+export function removeRoute({ dst, metric, hops }: RemoveRoute, indices: readonly number[]): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_DELROUTE, NETLINK.NLM_F_ACK);
+  const { ip, prefix } = networkOf(dst);
+  writer.u8(familyOf(ip), prefix, 0, 0);
+  // Of any origin, scope and kind.
+  writer.u8(NETLINK.RT_TABLE_MAIN, NETLINK.RTPROT_UNSPEC, NETLINK.RT_SCOPE_NOWHERE, NETLINK.RTN_UNSPEC);
+  writer.u32(0);
+  if (prefix > 0) writer.attribute(NETLINK.RTA_DST, ipBytes(ip));
+  if (metric !== undefined) writer.attributeU32(NETLINK.RTA_PRIORITY, metric);
+  const [first] = hops;
+  if (first !== undefined && hops.length === 1) {
+    gatewayAttribute(writer, dst, first.gateway);
+    return writer.attributeU32(NETLINK.RTA_OIF, indices[0] ?? 0).end();
+  }
+  writer.nested(NETLINK.RTA_MULTIPATH, () => {
+    for (const [at, { gateway, weight = 1 }] of hops.entries()) {
+      writer.u16(NETLINK_SIZES.rtnexthop + gatewaySize(dst, gateway)).u8(0, weight - 1).u32(indices[at] ?? 0);
+      gatewayAttribute(writer, dst, gateway);
+    }
+  });
+  return writer.end();
+}
+
+/** Asks for all routes of a family. */
+export function listRoutes(family: 4 | 6): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_GETROUTE, NETLINK.NLM_F_DUMP);
+  writer.u8(family === 4 ? LIBC.AF_INET : LIBC.AF_INET6, 0, 0, 0);
+  return writer.u8(0, 0, 0, 0).u32(0).end();
+}
+
+function gatewayAttribute(writer: NetlinkWriter, dst: Cidr, gateway: Ip | undefined): void {
+  if (gateway === undefined) return;
+  if (gateway.family === dst.ip.family) writer.attribute(NETLINK.RTA_GATEWAY, ipBytes(gateway));
+  else writer.attribute(NETLINK.RTA_VIA, Uint8Array.of(familyOf(gateway), 0, ...ipBytes(gateway)));
+}
+
+/** In bytes, with the padding. */
+function gatewaySize(dst: Cidr, gateway: Ip | undefined): number {
+  if (gateway === undefined) return 0;
+  const family = gateway.family === dst.ip.family ? 0 : 2;
+  return NETLINK_SIZES.nlattr + (ipBytes(gateway).length + family + 3 & ~3);
 }

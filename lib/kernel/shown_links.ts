@@ -58,7 +58,7 @@ function shown(
 }
 
 /** The names of interfaces, some of which are known already. */
-class LinkNames {
+export class LinkNames {
   readonly #socket: NetlinkSocket;
   readonly #known: Map<number, string>;
 
@@ -92,8 +92,8 @@ async function addressesOf(socket: NetlinkSocket, index = 0): Promise<ReadonlyMa
   return found;
 }
 
-/** The entries of a list of the kernel that `read` can read. */
-async function listed<T>(
+/** The entries of a list of the kernel that `read` can read. @throws {NetlinkError} */
+export async function listed<T>(
   socket: NetlinkSocket,
   request: Parameters<NetlinkSocket["list"]>[0],
   read: (...message: Parameters<ReturnType<Parameters<NetlinkSocket["list"]>[1]>>) => T | undefined,

@@ -1,8 +1,7 @@
-import { parseIp } from "../cni/address.ts";
+import { type Cidr, formatIp, parseIp } from "../cni/address.ts";
 import {
   type DefaultRoute,
   defaultRoutesOf,
-  EVERYTHING,
   FAMILIES,
   type Family,
   gatewayOf,
@@ -12,8 +11,8 @@ import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import type { RunCommand } from "../host/command.ts";
-import { ipBatch, ipBatchJson } from "../host/ip_batch.ts";
-import { type KernelRoute, type NextHop, parseKernelRoutes } from "./kernel_route.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import type { AddRoute, NextHop, RemoveRoute, RouteInfo, ShowRoutes } from "../kernel/operation.ts";
 import { normalIp, type PlannedAttachment } from "./request.ts";
 
 /** An attachment of a pod, with its result. */
@@ -28,6 +27,11 @@ export interface DefaultRoutesOptions {
   readonly netns: string;
   readonly run: RunCommand;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** A default route that leads somewhere, and does not come from a router. */
+interface KernelRoute extends RouteInfo {
+  readonly family: Family;
 }
 
 /** The network whose default route of a family the pod gets. */
@@ -45,7 +49,7 @@ interface Choice {
  * Only changes routes of interfaces that these attachments made, and never those that routers advertise. Returns the
  * results as they are now.
  *
- * Requires root, `--allow-run=nsenter,ip`.
+ * Requires root, and `--allow-run=nsenter,ip` or the whole `--allow-ffi`.
  *
  * @throws {CniError} if the requested network has no gateway, or the kernel does not have the route afterwards
  */
@@ -59,10 +63,11 @@ export async function settleDefaultRoutes(
   const families = possible.map(({ family }) => family);
   const routes = await defaultsIn(families, options);
   const choices = choicesOf(attached, routes);
-  const lines = choices.flatMap((choice) => changesFor(choice, attached, routes));
-  if (lines.length > 0) {
-    await ipBatch(lines, options).catch((error: unknown) => {
-      options.signal?.throwIfAborted();
+  const changes = choices.flatMap((choice) => changesFor(choice, attached, routes));
+  if (changes.length > 0) {
+    const { run, netns, signal } = options;
+    await kernelFor(run).apply(changes, { netns, signal }).catch((error: unknown) => {
+      signal?.throwIfAborted();
       throw notSettled(choices, error instanceof Error ? error.message : String(error));
     });
     const now = await defaultsIn(families, options);
@@ -142,17 +147,17 @@ function hasDefaultRoute(network: AttachedNetwork, family: Family, routes: reado
   return own.length === 0 || own.some(({ isMain }) => isMain);
 }
 
-/** Returns the lines for `ip` that make the choice true; none if it is true. */
+/** Returns the operations that make the choice true; none if it is true. */
 function changesFor(
   choice: Choice,
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
-): readonly string[] {
+): readonly (AddRoute | RemoveRoute)[] {
   const { family, chosen, gateway } = choice;
   const mains = routes.filter((route) => route.family === family && route.isMain);
   const own = mains.filter((route) => hopsOf(chosen, route).length > 0);
   const isKept = ({ hops }: KernelRoute, hop: NextHop) =>
-    gateway === undefined || (hop.gateway === gateway && (family === 6 || hops.length === 1));
+    gateway === undefined || (textOf(hop) === gateway && (family === 6 || hops.length === 1));
   const removed = [
     ...rivalsOf(choice, attached, routes).flatMap((rival) =>
       mains.flatMap((route) => removalOf(route, hopsOf(rival, route)))
@@ -171,19 +176,31 @@ function hopsOf({ planned: { ifName }, result }: AttachedNetwork, { hops }: Kern
 }
 
 /** In IPv6 each hop of a route can be removed on its own; in IPv4 only the whole route can. */
-function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop[]): readonly string[] {
+function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop[]): readonly RemoveRoute[] {
+  const removal = (hops: readonly NextHop[]) =>
+    ({ kind: "remove-route", dst: EVERYTHING[family], metric, hops }) as const;
   if (gone.length === 0) return [];
-  const words = `route delete ${EVERYTHING[family]} table main${
-    metric === undefined ? "" : ` metric ${metric}`
-  }`;
-  if (family === 6 || hops.length === 1) return gone.map((hop) => `${words} ${hop.words}`);
-  return gone.length < hops.length ? [] : [`${words} ${gone.map((hop) => `nexthop ${hop.words}`).join(" ")}`];
+  if (family === 6 || hops.length === 1) return gone.map((hop) => removal([hop]));
+  return gone.length < hops.length ? [] : [removal(gone)];
 }
 
-function additionOf({ family, chosen: { planned, result }, gateway }: Choice): string {
+function additionOf({ family, chosen: { planned, result }, gateway }: Choice): AddRoute {
   const via = gateway ?? routesInResult(result, family)[0]?.gateway;
-  const hop = via === undefined ? "" : `via ${via} `;
-  return `route prepend ${EVERYTHING[family]} ${hop}dev ${planned.ifName}`;
+  return {
+    kind: "add-route",
+    device: planned.ifName,
+    dst: EVERYTHING[family],
+    gateway: via === undefined ? undefined : parseIp(via),
+  };
+}
+
+const EVERYTHING: Readonly<Record<Family, Cidr>> = {
+  4: { ip: { family: 4, value: 0n }, prefix: 0 },
+  6: { ip: { family: 6, value: 0n }, prefix: 0 },
+};
+
+function textOf({ gateway }: NextHop): string | undefined {
+  return gateway && formatIp(gateway);
 }
 
 function resultOf(
@@ -203,10 +220,15 @@ function resultOf(
 
 async function defaultsIn(
   families: readonly Family[],
-  options: DefaultRoutesOptions,
+  { run, netns, signal }: DefaultRoutesOptions,
 ): Promise<readonly KernelRoute[]> {
-  const lines = families.map((family) => `route show table all exact ${EVERYTHING[family]}`);
-  return parseKernelRoutes(families, await ipBatchJson(lines, { ...options, flags: ["-json"] }));
+  const questions = families.map((family): ShowRoutes => ({ kind: "show-routes", family, defaults: true }));
+  const lists = await kernelFor(run).apply(questions, { netns, signal });
+  return families.flatMap((family, index) =>
+    (lists[index] ?? [])
+      .filter(({ isUnicast, isAdvertised, hops }) => isUnicast && !isAdvertised && hops.length > 0)
+      .map((route) => ({ ...route, family }))
+  );
 }
 
 function notSettled([choice]: readonly Choice[], why: string): CniError {

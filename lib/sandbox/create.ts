@@ -186,20 +186,21 @@ export class SandboxCreator {
     if (!isNewNetns) await attachments.requireFreeInterfaces(pod, plan, { signal });
     const mark = kind === "infra" ? { alias: await netnsMark(this.#context.stateDir) } : {};
     if (kind !== "new" && !hostNetwork) await loopbackUp(path, { ...runOptions, ...mark });
-    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), runOptions);
+    const kernel = kernelFor(runOptions.run);
+    const before = isNewNetns ? {} : await sysctlsOf(path, Object.keys(sysctls), { kernel, signal });
     // Recovery from a killed run needs these values.
     if (Object.keys(before).length > 0) {
       await sandboxes.write({ ...created, sysctlsBefore: before }, AFTER_INTENT);
     }
     try {
-      await setSysctls(path, sysctls, runOptions);
+      await setSysctls(path, sysctls, { kernel, signal });
       const networks = await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
       signal?.throwIfAborted();
       const record = { ...created, phase: "ready" as const };
       await sandboxes.write(record);
       return { record, networks };
     } catch (error) {
-      await restoreSysctls(path, { sysctls, before }, runOptions.run).catch((left: unknown) => {
+      await restoreSysctls(path, { sysctls, before }, kernel).catch((left: unknown) => {
         this.#context.log.warn(`Cannot restore sysctls: ${asCniError(left).message}`, {
           sandbox: draft.id,
         });

@@ -1,6 +1,5 @@
 import { CniError } from "../cni/error.ts";
-import { HostError, type RunCommand, runOk } from "../host/command.ts";
-import { runInside } from "../host/netns.ts";
+import { type Kernel, SysctlError } from "../kernel/kernel.ts";
 
 /**
  * `net.` and more parts, in the format of `sysctl`: within a part a `/` stands for a dot, as in `eth0/100`. A part that has
@@ -35,14 +34,9 @@ export function validateSysctls(sysctls: Readonly<Record<string, string>>): void
 /** These exist once for the whole machine: a write in a child namespace is ignored, or applies to all namespaces. */
 const GLOBAL = /^net\.(?:netfilter\.)?nf_conntrack_(?:max|buckets|expect_max|hash_bits)$/;
 
-/** Prints one line for each file: `=` and its content, or an empty line if it cannot be read. */
-const READ = `for path; do
-  value=$(cat "/proc/sys/$path" 2>/dev/null) && printf '=%s\\n' "$value" || echo
-done`;
-
 /** How sysctls are read and set. */
 export interface SysctlOptions {
-  readonly run: RunCommand;
+  readonly kernel: Pick<Kernel, "readSysctls" | "writeSysctls">;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -53,12 +47,10 @@ export type Sysctls = Readonly<Record<string, string>>;
 export async function sysctlsOf(
   netns: string,
   names: readonly string[],
-  { run, signal }: SysctlOptions,
+  { kernel, signal }: SysctlOptions,
 ): Promise<Sysctls> {
   if (names.length === 0) return {};
-  return Object.fromEntries(
-    await readSysctls(names, insideOf(netns, run), { run, signal }),
-  );
+  return Object.fromEntries(await readSysctls(names, { kernel, signal, netns }));
 }
 
 /**
@@ -70,56 +62,38 @@ export async function sysctlsOf(
 export async function restoreSysctls(
   netns: string,
   { sysctls, before }: { readonly sysctls: Sysctls; readonly before: Sysctls },
-  run: RunCommand,
+  kernel: SysctlOptions["kernel"],
 ): Promise<void> {
   const names = Object.keys(before);
   if (names.length === 0) return;
-  const inside = insideOf(netns, run);
-  const now = await readSysctls(names, inside, { run });
-  for (const [name, value] of Object.entries(before)) {
+  const now = await readSysctls(names, { kernel, netns });
+  const changed = Object.entries(before).filter(([name, value]) => {
     const isAsSet = isSameValue(now.get(name) ?? "", sysctls[name] ?? "");
-    if (isAsSet && !isSameValue(value, sysctls[name] ?? "")) {
-      await runOk(inside, writeRequest(name, value, undefined));
-    }
-  }
+    return isAsSet && !isSameValue(value, sysctls[name] ?? "");
+  });
+  await kernel.writeSysctls(byPath(changed), { netns });
 }
 
 /**
  * Sets sysctls inside a network namespace, one after another, and reads each of them back. A sysctl that also changed on the
  * host is restored there. A failure may leave some of them set.
  *
- * Requires root, `--allow-run=nsenter,sh`.
+ * Requires root, and `--allow-run=cat,nsenter,sh` or the whole `--allow-ffi`.
  *
  * @throws {CniError} that names the first one that cannot be set, or that the kernel did not accept
  */
 export async function setSysctls(netns: string, sysctls: Sysctls, options: SysctlOptions): Promise<void> {
-  if (Object.keys(sysctls).length > 0) await setAll(insideOf(netns, options.run), sysctls, options);
-}
-
-function insideOf(netns: string, run: RunCommand): RunCommand {
-  return (request) => runInside(netns, request, { run });
-}
-
-async function setAll(
-  inside: RunCommand,
-  sysctls: Readonly<Record<string, string>>,
-  options: SysctlOptions,
-): Promise<void> {
-  const { run, signal } = options;
+  const entries = Object.entries(sysctls);
+  if (entries.length === 0) return;
+  const { kernel, signal } = options;
   const names = Object.keys(sysctls);
-  const ofHost = await readSysctls(names, run, options);
-  for (const [name, value] of Object.entries(sysctls)) {
-    try {
-      await runOk(inside, writeRequest(name, value, signal));
-    } catch (cause) {
-      if (!(cause instanceof HostError)) throw cause;
-      throw sysctlError(name, value, cause);
-    }
-  }
+  const ofHost = await readSysctls(names, options);
+  const now = await kernel.writeSysctls(byPath(entries), { netns, signal }).catch((error: unknown) => {
+    throw error instanceof SysctlError ? sysctlError(error, entries) : error;
+  });
   await requireHostUnchanged(sysctls, ofHost, options);
-  const now = await readSysctls(names, inside, options);
-  for (const [name, value] of Object.entries(sysctls)) {
-    const kept = now.get(name);
+  for (const [name, value] of entries) {
+    const kept = now.get(pathOf(name));
     // A sysctl that only triggers an action when it is written cannot be read.
     if (kept === undefined || isSameValue(kept, value)) continue;
     const refused = new CniError(
@@ -130,26 +104,24 @@ async function setAll(
   }
 }
 
-function writeRequest(name: string, value: string, signal: AbortSignal | undefined) {
-  return { program: "sysctl", args: ["-q", "-w", `${name}=${value}`], signal };
+/** In a name of sysctl, dots and slashes are swapped compared to the path. */
+function pathOf(name: string): string {
+  return name.replace(/[./]/g, (sign) => sign === "." ? "/" : ".");
 }
 
+function byPath(sysctls: readonly (readonly [string, string])[]): ReadonlyMap<string, string> {
+  return new Map(sysctls.map(([name, value]) => [pathOf(name), value]));
+}
+
+/** Returns the values by the names of sysctl. */
 async function readSysctls(
   names: readonly string[],
-  run: RunCommand,
-  { signal }: SysctlOptions,
+  { kernel, netns, signal }: SysctlOptions & { readonly netns?: string },
 ): Promise<ReadonlyMap<string, string>> {
-  // In a name of sysctl, dots and slashes are swapped compared to the path.
-  const paths = names.map((name) => name.replace(/[./]/g, (sign) => sign === "." ? "/" : "."));
-  const { stdout } = await runOk(run, {
-    program: "sh",
-    args: ["-c", READ, "sh", ...paths],
-    signal,
-  });
-  const lines = stdout.split("\n");
-  return new Map(names.flatMap((name, index) => {
-    const line = lines[index] ?? "";
-    return line.startsWith("=") ? [[name, line.slice(1)] as const] : [];
+  const values = await kernel.readSysctls(names.map(pathOf), { netns, signal });
+  return new Map(names.flatMap((name) => {
+    const value = values.get(pathOf(name));
+    return value === undefined ? [] : [[name, value] as const];
   }));
 }
 
@@ -158,13 +130,13 @@ async function requireHostUnchanged(
   before: ReadonlyMap<string, string>,
   options: SysctlOptions,
 ): Promise<void> {
-  const after = await readSysctls(Object.keys(sysctls), options.run, options);
+  const after = await readSysctls(Object.keys(sysctls), options);
   let changed: string | undefined;
   for (const [name, value] of Object.entries(sysctls)) {
     const [was, is] = [before.get(name), after.get(name)];
     if (was === undefined || is === undefined || is === was || !isSameValue(is, value)) continue;
     // Without the caller's signal, because the change must not stay.
-    await runOk(options.run, writeRequest(name, was, undefined));
+    await options.kernel.writeSysctls(byPath([[name, was]]));
     changed ??= name;
   }
   if (changed !== undefined) throw globalError(changed);
@@ -208,10 +180,9 @@ function normalRanges(list: string): string {
   return merged.map(({ first, last }) => first === last ? `${first}` : `${first}-${last}`).join(",");
 }
 
-function sysctlError(name: string, value: string, cause: HostError): CniError {
-  const words = cause.stderr.trim().split("\n").at(-1) || cause.message;
-  return new CniError("io", `Cannot set the sysctl "${name}" to "${value}": ${words}`, {
-    exitCode: cause.code,
+function sysctlError(cause: SysctlError, sysctls: readonly (readonly [string, string])[]): CniError {
+  const [name, value] = sysctls.find(([name]) => pathOf(name) === cause.sysctl) ?? [cause.sysctl, ""];
+  return new CniError("io", `Cannot set the sysctl "${name}" to "${value}": ${cause.why}`, {
     hint: "the sysctls of an interface exist only after a plugin has created it: use net.*.conf.default",
     cause,
   });

@@ -99,7 +99,7 @@ async function restoreBorrowedNetns(
   run: RunCommand,
 ): Promise<void> {
   if (before === undefined || netns.id === undefined || !await isUnchanged(netns)) return;
-  await restoreSysctls(netns.path, { sysctls, before }, run);
+  await restoreSysctls(netns.path, { sysctls, before }, kernelFor(run));
 }
 
 /** Whether the path still leads to the namespace of the sandbox. Another program may have created its own namespace at the path. */

@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { parseCidr, parseIp } from "../../lib/cni/address.ts";
 import { asCniError } from "../../lib/errors/to_cni_error.ts";
 import { HostError } from "../../lib/host/command.ts";
 import { kernelFor } from "../../lib/kernel/choose_kernel.ts";
@@ -48,6 +49,31 @@ Deno.test("answers are those of the questions, in their order; a change answers 
     fourth: undefined,
     eth: 2,
   });
+});
+
+Deno.test("routes are read as ip prints them", () => {
+  const question = { kind: "show-routes", family: 4 } as const;
+  const [routes] = readAnswers([question], [[
+    {},
+    { dst: "default", gateway: "10.1.0.1", dev: "eth0", flags: [] },
+    { type: "local", dst: "10.1.0.2", dev: "eth0", table: "local", protocol: "kernel" },
+    {
+      dst: "10.2.0.0/16",
+      metric: 7,
+      nexthops: [{ gateway: "10.1.0.8", dev: "eth0", weight: 3 }, { dev: 7 }],
+    },
+    { dst: "10.3.0.0/16", via: { family: "inet6", host: "fd00::9" }, dev: "eth1", protocol: "ra" },
+    { type: "throw", dst: "odd" },
+  ]]);
+  const usual = { isUnicast: true, isAdvertised: false, isMain: true, metric: undefined };
+  const hop = (device: string, gateway?: string) => ({ device, gateway: parseIp(gateway ?? "") });
+  assertEquals(routes, [
+    { ...usual, dst: parseCidr("0.0.0.0/0"), hops: [hop("eth0", "10.1.0.1")] },
+    { ...usual, dst: parseCidr("10.1.0.2/32"), isUnicast: false, isMain: false, hops: [hop("eth0")] },
+    { ...usual, dst: parseCidr("10.2.0.0/16"), metric: 7, hops: [{ ...hop("eth0", "10.1.0.8"), weight: 3 }] },
+    { ...usual, dst: parseCidr("10.3.0.0/16"), isAdvertised: true, hops: [hop("eth1", "fd00::9")] },
+    { ...usual, dst: undefined, isUnicast: false, hops: [] },
+  ]);
 });
 
 Deno.test("links shown by their kind have that kind, and addresses only if they were wanted", () => {
@@ -163,7 +189,7 @@ Deno.test("errors that are not the kernel's stay what they are", async () => {
   assertEquals(await assertRejects(() => broken.apply([ADD], { signal })), reason);
 });
 
-Deno.test("each call starts one process, and only a list of links does without a process group", async () => {
+Deno.test("each call starts one process, without a group of its own", async () => {
   const host = new FakeRun([{ stdout: JSON.stringify([LO]) }]);
   const kernel = new IpKernel(host.run);
   await kernel.apply([]);
@@ -178,7 +204,7 @@ Deno.test("each call starts one process, and only a list of links does without a
     "ip -d -json -batch -",
     "ip -d -json -batch -",
   ]);
-  assertEquals(host.requests.map(({ ownGroup = true }) => ownGroup), [false, false, true, true]);
+  assertEquals(host.requests.map(({ ownGroup = true }) => ownGroup), [false, false, false, false]);
 });
 
 Deno.test("nothing runs if a name of any operation cannot be written", async () => {

@@ -95,6 +95,43 @@ Deno.test("a route has the words for what is given, zero among them, and the bit
   );
 });
 
+Deno.test("a route is removed by its next hops, with their shares if there are several", () => {
+  const remove = { kind: "remove-route", dst: cidr("0.0.0.0/0") } as const;
+  const one = { device: "eth0", gateway: ip("10.1.0.1") };
+  assertEquals(
+    ipLines([
+      { ...remove, metric: 0, hops: [one] },
+      { ...remove, hops: [{ device: "eth0" }] },
+      { ...remove, hops: [{ device: "eth0", gateway: ip("fd00::1") }] },
+      { ...remove, hops: [{ ...one, weight: 3 }, { device: "eth1" }] },
+      { ...remove, dst: cidr("fd00::9/64"), hops: [{ device: "eth0", gateway: ip("fd00::1"), weight: 2 }] },
+    ]),
+    [
+      "route delete 0.0.0.0/0 table main metric 0 via 10.1.0.1 dev eth0",
+      "route delete 0.0.0.0/0 table main dev eth0",
+      "route delete 0.0.0.0/0 table main via inet6 fd00::1 dev eth0",
+      "route delete 0.0.0.0/0 table main nexthop via 10.1.0.1 dev eth0 weight 3 nexthop dev eth1 weight 1",
+      "route delete fd00::/64 table main via fd00::1 dev eth0",
+    ],
+  );
+  assertEquals(unwritableIn({ ...remove, hops: [one, { device: "e 0" }] }), "e 0");
+});
+
+Deno.test("routes are shown by their family", () => {
+  assertEquals(
+    ipLines([
+      { kind: "show-routes", family: 4 },
+      { kind: "show-routes", family: 6 },
+      { kind: "show-routes", family: 6, defaults: true },
+    ]),
+    [
+      "route show table all root 0.0.0.0/0",
+      "route show table all root ::/0",
+      "route show table all exact ::/0",
+    ],
+  );
+});
+
 Deno.test("links without addresses are shown in the last line only: later lines would show no addresses", () => {
   assertEquals(
     ipLines([

@@ -4,13 +4,17 @@ import { callSuite } from "./call_suite.ts";
 import type { TestedKernel } from "./kernels.ts";
 import { linkSuite } from "./link_suite.ts";
 import { netnsSuite } from "./netns_suite.ts";
+import { routeSuite } from "./route_suite.ts";
 import { showSuite } from "./show_suite.ts";
+import { sysctlSuite } from "./sysctl_suite.ts";
 
 /** Registers all tests for one implementation. */
 export function kernelSuite(tested: TestedKernel): void {
   linkSuite(tested);
   addressSuite(tested);
   showSuite(tested);
+  routeSuite(tested);
+  sysctlSuite(tested);
   callSuite(tested);
   netnsSuite(tested);
 }

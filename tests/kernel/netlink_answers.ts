@@ -57,6 +57,19 @@ export function address(sequence: number, flags = 0): Uint8Array {
   return numbered(writer, sequence, flags);
 }
 
+/** An IPv4 route with every attribute that is read: two next hops, one of them through a gateway of the other family. */
+export function route(sequence: number, flags = 0): Uint8Array {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWROUTE, 0).u8(2, 16, 0, 0).u8(0, 3, 0, 1).u32(0);
+  writer.attribute(NETLINK.RTA_DST, Uint8Array.of(10, 2, 0, 0));
+  writer.attributeU32(NETLINK.RTA_TABLE, 1000).attributeU32(NETLINK.RTA_PRIORITY, 7);
+  writer.nested(NETLINK.RTA_MULTIPATH, () => {
+    writer.u16(16).u8(0, 2).u32(7).attribute(NETLINK.RTA_GATEWAY, Uint8Array.of(10, 1, 0, 9));
+    const via = Uint8Array.of(10, 0, 0xfd, ...Array<number>(14).fill(0), 9);
+    writer.u16(32).u8(0, 0).u32(8).attribute(NETLINK.RTA_VIA, via);
+  });
+  return numbered(writer, sequence, flags);
+}
+
 /** Messages that arrive together. */
 export function joined(...messages: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const sizes = messages.map(({ length }) => Math.ceil(length / 4) * 4);

@@ -1,11 +1,13 @@
 // Answers that were changed by chance. PODWIRE_FUZZ_ANSWERS says how many, PODWIRE_FUZZ_SEED with which the first one is made.
 import { assert, assertEquals } from "@std/assert";
+import { parseCidr, parseIp } from "../../lib/cni/address.ts";
 import { readAddress } from "../../lib/kernel/address_answer.ts";
 import { readLink } from "../../lib/kernel/link_answer.ts";
 import { NetlinkFormatError } from "../../lib/kernel/netlink_reader.ts";
 import { NetlinkError, NetlinkReply } from "../../lib/kernel/netlink_reply.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
-import { acknowledgement, address, end, joined, link } from "./netlink_answers.ts";
+import { readRoute } from "../../lib/kernel/route_answer.ts";
+import { acknowledgement, address, end, joined, link, route } from "./netlink_answers.ts";
 
 const ANSWERS = Number(Deno.env.get("PODWIRE_FUZZ_ANSWERS") ?? 20_000);
 const SEQUENCE = 0x01020304;
@@ -16,6 +18,7 @@ const MARGIN = new TextEncoder().encode(CANARY);
 const ORIGINALS: readonly Uint8Array[] = [
   joined(link(SEQUENCE, "eth0"), link(SEQUENCE, "veth12345678"), end(SEQUENCE)),
   joined(address(SEQUENCE), link(SEQUENCE, "a"), address(SEQUENCE), end(SEQUENCE)),
+  joined(route(SEQUENCE), address(SEQUENCE), route(SEQUENCE), end(SEQUENCE)),
   acknowledgement(SEQUENCE, 0),
   acknowledgement(SEQUENCE, -22, { text: "Invalid prefix for given prefix length" }),
   acknowledgement(SEQUENCE, -17, { text: "exists", capped: true }),
@@ -71,6 +74,8 @@ function exercise(bytes: Uint8Array): boolean {
     for (const kind of ["acknowledgement", "message", "done"] as const) {
       new NetlinkReply(SEQUENCE, kind, (message, reader) => {
         seen.push(readLink(message, reader), readAddress(message, reader));
+        // Large numbers are no JSON.
+        seen.push(Deno.inspect(readRoute(message, reader), { depth: 9 }));
       }).read(answer);
     }
     return true;
@@ -101,22 +106,38 @@ Deno.test(`each of ${ANSWERS} answers that were changed by chance gives values o
 Deno.test("the answers before they are changed are read", () => {
   const links: unknown[] = [];
   const reply = new NetlinkReply(SEQUENCE, "done", (message, reader) => {
-    links.push(readLink(message, reader) ?? readAddress(message, reader));
+    links.push(readLink(message, reader) ?? readAddress(message, reader) ?? readRoute(message, reader));
   });
-  assertEquals(reply.read(joined(link(SEQUENCE, "eth0"), address(SEQUENCE), end(SEQUENCE))), true);
-  assertEquals(links, [{
-    name: "eth0",
-    altNames: ["other", "third"],
-    index: 7,
-    peerIndex: 9,
-    mac: "02:00:00:00:00:0a",
-    masterIndex: 3,
-    kind: "veth",
-    type: "ether",
-    mtu: 1400,
-    isUp: true,
-    isPromiscuous: true,
-    operState: "UP",
-    alias: "an alias",
-  }, { index: 7, address: "10.1.2.3/24", scope: "global" }]);
+  const answer = joined(link(SEQUENCE, "eth0"), address(SEQUENCE), route(SEQUENCE), end(SEQUENCE));
+  assertEquals(reply.read(answer), true);
+  assertEquals(links, [
+    {
+      name: "eth0",
+      altNames: ["other", "third"],
+      index: 7,
+      peerIndex: 9,
+      mac: "02:00:00:00:00:0a",
+      masterIndex: 3,
+      kind: "veth",
+      type: "ether",
+      mtu: 1400,
+      isUp: true,
+      isPromiscuous: true,
+      operState: "UP",
+      alias: "an alias",
+    },
+    { index: 7, address: "10.1.2.3/24", scope: "global" },
+    {
+      family: 4,
+      dst: parseCidr("10.2.0.0/16"),
+      isUnicast: true,
+      isAdvertised: false,
+      isMain: false,
+      metric: 7,
+      hops: [
+        { index: 7, gateway: parseIp("10.1.0.9"), weight: 3 },
+        { index: 8, gateway: parseIp("fd00::9"), weight: 1 },
+      ],
+    },
+  ]);
 });

@@ -3,19 +3,25 @@ import { setSysctls } from "../../lib/kernel/sysctl_files.ts";
 import { fakeLibc } from "./fake_libc.ts";
 
 /** Files below /proc/sys with one value, which a write may change; returns what was written. */
-function files(value: string | undefined, { isFixed = false, writes = 0 } = {}) {
+function files(value: string | undefined, { isFixed = false, fails = false } = {}) {
   const written: string[] = [];
   let now = value;
+  let isRead = false;
   const libc = fakeLibc({
-    open: () => now === undefined ? -1 : 3,
+    open: () => {
+      isRead = false;
+      return now === undefined ? -1 : 3;
+    },
     read: (_fd, bytes) => {
+      if (isRead) return 0;
+      isRead = true;
       bytes.set(new TextEncoder().encode(`${now}\n`));
       return `${now}\n`.length;
     },
     write: (_fd, bytes) => {
       written.push(new TextDecoder().decode(bytes));
       if (!isFixed) now = new TextDecoder().decode(bytes).trim();
-      return writes;
+      return fails ? -1 : bytes.length;
     },
     errno: () => now === undefined ? 2 : 30,
   });
@@ -41,7 +47,7 @@ Deno.test("a required kernel parameter that is not set is named, with the reason
   const cases = [
     [() => files(undefined), 'the kernel parameter "net/a.b/c" cannot be set: No such file or directory'],
     [
-      () => files("0", { writes: -1 }),
+      () => files("0", { fails: true }),
       'the kernel parameter "net/a.b/c" cannot be set: Read-only file system',
     ],
     [() => files("0", { isFixed: true }), 'the kernel parameter "net/a.b/c" stays "0"'],

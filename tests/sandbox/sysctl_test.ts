@@ -1,15 +1,13 @@
 // Sysctls of a sandbox are read back, and never change the host.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
+import type { SysctlPlace } from "../../lib/kernel/kernel.ts";
 import { setSysctls, validateSysctls } from "../../lib/sandbox/sysctl.ts";
-import { FakeRun, type ScriptedOutcome } from "../fake_run.ts";
 
 /** A machine with one namespace. With `global`, a write in the namespace also changes the host; with `kept`, writes change nothing. */
 class Machine {
   readonly host = new Map<string, string>();
   readonly inside = new Map<string, string>();
-  readonly fake = new FakeRun((request) => this.#answer([request.program, ...request.args ?? []]));
-
   constructor(
     values: Readonly<Record<string, string>>,
     readonly options: { readonly global?: boolean; readonly kept?: boolean } = {},
@@ -21,22 +19,26 @@ class Machine {
   }
 
   async set(sysctls: Readonly<Record<string, string>>): Promise<void> {
-    await setSysctls("/run/netns/pod", sysctls, { run: this.fake.run });
+    await setSysctls("/run/netns/pod", sysctls, { kernel: this });
   }
 
-  #answer(words: readonly string[]): ScriptedOutcome {
-    const isInside = words[0] === "nsenter";
-    const [program, ...args] = isInside ? words.slice(words.indexOf("--") + 1) : words;
-    const values = isInside ? this.inside : this.host;
-    if (program === "sh") {
-      const lines = args.slice(3).map((path) => values.has(path) ? `=${values.get(path)}\n` : "\n");
-      return { stdout: lines.join("") };
+  readSysctls(
+    names: readonly string[],
+    { netns }: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    const values = netns === undefined ? this.host : this.inside;
+    return Promise.resolve(new Map([...values].filter(([name]) => names.includes(name))));
+  }
+
+  writeSysctls(
+    values: ReadonlyMap<string, string>,
+    place: SysctlPlace = {},
+  ): Promise<ReadonlyMap<string, string>> {
+    for (const [name, value] of values) {
+      if (!this.options.kept) (place.netns === undefined ? this.host : this.inside).set(name, value);
+      if (this.options.global && place.netns !== undefined) this.host.set(name, value);
     }
-    const [name = "", value = ""] = args.at(-1)?.split("=") ?? [];
-    const path = name.replaceAll(".", "/");
-    if (!this.options.kept) values.set(path, value);
-    if (this.options.global) this.host.set(path, value);
-    return {};
+    return this.readSysctls([...values.keys()], place);
   }
 }
 

@@ -1,0 +1,99 @@
+import type { Cidr, Ip } from "../cni/address.ts";
+import { LIBC } from "../host/libc_constants.ts";
+import { ipOf } from "./ip_bytes.ts";
+import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
+import { NetlinkFormatError, type NetlinkMessage, type NetlinkReader } from "./netlink_reader.ts";
+import type { NextHop, RouteInfo } from "./operation.ts";
+
+/** A route, with the indices of its interfaces in place of their names. */
+export interface AnsweredRoute extends Omit<RouteInfo, "hops"> {
+  readonly family: 4 | 6;
+  readonly hops: readonly AnsweredHop[];
+}
+
+/** A next hop, with the index of its interface. */
+export interface AnsweredHop extends Omit<NextHop, "device"> {
+  readonly index: number;
+}
+
+/** Reads a route; undefined if the message is about something else, or the route is only a copy that the kernel keeps. */
+export function readRoute(message: NetlinkMessage, reader: NetlinkReader): AnsweredRoute | undefined {
+  if (message.type !== NETLINK.RTM_NEWROUTE) return undefined;
+  const { start, end } = message;
+  const { rtm_family, rtm_dst_len, rtm_table, rtm_protocol, rtm_type, rtm_flags } = NETLINK_OFFSETS.rtmsg;
+  const family = reader.u8(start + rtm_family, end) === LIBC.AF_INET6 ? 6 : 4;
+  if (reader.u32(start + rtm_flags, end) & NETLINK.RTM_F_CLONED) return undefined;
+  const found = readAttributes(reader, start + NETLINK_SIZES.rtmsg, end);
+  const table = found.table ?? reader.u8(start + rtm_table, end);
+  return {
+    family,
+    dst: networkIn(found.dst, family, reader.u8(start + rtm_dst_len, end)),
+    isUnicast: reader.u8(start + rtm_type, end) === NETLINK.RTN_UNICAST,
+    isAdvertised: reader.u8(start + rtm_protocol, end) === NETLINK.RTPROT_RA,
+    isMain: table === NETLINK.RT_TABLE_MAIN,
+    metric: found.metric,
+    hops: found.hops,
+  };
+}
+
+/** The kernel leaves out a destination that has no bits. */
+function networkIn(bytes: Uint8Array | undefined, family: 4 | 6, prefix: number): Cidr | undefined {
+  const ip = bytes === undefined ? { family, value: 0n } : ipOf(bytes);
+  return ip && { ip, prefix };
+}
+
+function readAttributes(reader: NetlinkReader, start: number, end: number) {
+  const found: { dst?: Uint8Array; table?: number; metric?: number; hops: AnsweredHop[] } = { hops: [] };
+  let index: number | undefined;
+  reader.attributes(start, end, (type, start, end) => {
+    switch (type) {
+      case NETLINK.RTA_DST:
+        found.dst = reader.bytes(start, end);
+        break;
+      case NETLINK.RTA_TABLE:
+        found.table = reader.u32(start, end);
+        break;
+      case NETLINK.RTA_PRIORITY:
+        found.metric = reader.u32(start, end);
+        break;
+      case NETLINK.RTA_OIF:
+        index = reader.i32(start, end);
+        break;
+      case NETLINK.RTA_MULTIPATH:
+        found.hops = readHops(reader, start, end);
+        break;
+    }
+  });
+  if (index !== undefined) found.hops = [{ index, gateway: readGateway(reader, start, end) }];
+  return found;
+}
+
+function readGateway(reader: NetlinkReader, start: number, end: number): Ip | undefined {
+  let gateway: Ip | undefined;
+  reader.attributes(start, end, (type, start, end) => {
+    if (type === NETLINK.RTA_GATEWAY) gateway = ipOf(reader.bytes(start, end));
+    // The structure `rtvia`: the family, then the address.
+    if (type === NETLINK.RTA_VIA) gateway = ipOf(reader.bytes(start + NETLINK_OFFSETS.rtvia.rtvia_addr, end));
+  });
+  return gateway;
+}
+
+/** The structures `rtnexthop`, each with attributes. */
+function readHops(reader: NetlinkReader, start: number, end: number): AnsweredHop[] {
+  const { rtnh_len, rtnh_hops, rtnh_ifindex } = NETLINK_OFFSETS.rtnexthop;
+  const hops: AnsweredHop[] = [];
+  for (let at = start; at < end;) {
+    const length = reader.u16(at + rtnh_len, end);
+    const after = at + length;
+    if (length < NETLINK_SIZES.rtnexthop || after > end) {
+      throw new NetlinkFormatError(`a next hop of ${length} bytes in ${end - at}`);
+    }
+    hops.push({
+      index: reader.i32(at + rtnh_ifindex, end),
+      gateway: readGateway(reader, at + NETLINK_SIZES.rtnexthop, after),
+      weight: reader.u8(at + rtnh_hops, end) + 1,
+    });
+    at += length + 3 & ~3;
+  }
+  return hops;
+}
