@@ -75,9 +75,16 @@ class ChosenKernel implements Kernel {
   }
 }
 
-/** The one place that decides between netlink and programs. */
+/**
+ * Whether {@linkcode kernelFor} speaks netlink, and so needs no programs. The one place that decides between the two.
+ * Requires no permission.
+ */
+export function speaksNetlink(run: RunCommand): boolean {
+  return runsHere(run) && mayCallLibc();
+}
+
 async function choose(run: RunCommand): Promise<Kernel> {
-  if (runsHere(run) && mayCallLibc()) return await netlink();
+  if (speaksNetlink(run)) return await netlink();
   const { IpKernel } = await import("./ip_kernel.ts");
   return new IpKernel(run);
 }

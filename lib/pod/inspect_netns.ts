@@ -27,7 +27,7 @@ export interface NetnsLinks {
 /**
  * Returns the interfaces of a namespace.
  *
- * Requires root, `--allow-read`, `--allow-run=nsenter`.
+ * Requires root, `--allow-read`, and `--allow-run=ip,nsenter` or the whole `--allow-ffi`.
  *
  * @throws {CniError} if they cannot be found out
  */

@@ -18,7 +18,7 @@ export interface LoopbackOptions {
  * Brings up `lo` in a namespace that podwire did not make. Refuses a namespace whose `lo` has an address that is not for
  * loopback: it is in use for something that a pod could disturb.
  *
- * Requires root, `--allow-read`, `--allow-run=nsenter`.
+ * Requires root, `--allow-read`, and `--allow-run=ip,nsenter` or the whole `--allow-ffi`.
  *
  * @throws {CniError} kind `not-found` if there is no such namespace, `conflict` naming the address
  */

@@ -34,7 +34,7 @@ export { DEFAULTS, type RuntimeOptions } from "./options.ts";
  * Permissions: `--allow-read` and `--allow-write` for the directories of the options, `--allow-run` for iproute2, util-linux
  * and the plugins. Methods that change namespaces need root. No environment variable is read.
  * `--allow-ffi`, if it is granted unscoped, lets podwire speak to the kernel itself instead of through iproute2 and
- * util-linux; nothing but the time differs.
+ * util-linux, which then need not be granted; nothing but the time differs.
  *
  * @example
  * ```ts

@@ -1,5 +1,6 @@
 import type { JsonObject } from "../cni/json.ts";
 import type { RunCommand } from "../host/command.ts";
+import { readKernelFiles } from "../host/kernel_file.ts";
 import { INFRA_SECCOMP } from "./infra_seccomp.ts";
 
 /** What is specific to one infra container. */
@@ -31,15 +32,7 @@ const FACTS = ["uid_map", "gid_map", "oom_score_adj", "status"].map((name) => `/
  * score can be lowered: where the runtime would refuse a value, the container gets the nearest possible one.
  */
 export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promise<InfraLimits> {
-  const shown = await Promise.all(FACTS.map(async (path) => {
-    const { stdout } = await run({
-      program: "cat",
-      args: [path],
-      ownGroup: false,
-      signal,
-    });
-    return stdout;
-  }));
+  const shown = await Promise.all(FACTS.map((path) => readKernelFiles([path], { run, signal })));
   const [uids = "", gids = "", score = "", status = ""] = shown;
   const isMapped = [uids, gids].every((map) => covers(map, USER));
   const [, caps = "0"] = /^CapEff:\s*([0-9a-f]+)$/m.exec(status) ?? [];

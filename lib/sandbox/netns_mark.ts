@@ -18,7 +18,7 @@ export async function netnsMark(stateDir: string): Promise<string> {
  * Whether a namespace has the mark of an installation with another state directory. Namespaces of older versions have no
  * mark.
  *
- * Requires root and `--allow-run=nsenter,ip`.
+ * Requires root, and `--allow-run=ip,nsenter` or the whole `--allow-ffi`.
  */
 export async function isOfOther(netns: string, stateDir: string, run: RunCommand): Promise<boolean> {
   const lo = await findLink(kernelFor(run), "lo", { netns });

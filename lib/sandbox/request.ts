@@ -4,6 +4,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { nsProblem } from "../host/netns.ts";
 import type { WantedPermissions } from "../host/permissions.ts";
+import { speaksNetlink } from "../kernel/choose_kernel.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodIdentity, WantedNetworks } from "../pod/request.ts";
 import type { SandboxContainer } from "./container_record.ts";
@@ -78,17 +79,18 @@ const LONGEST_ID = 128;
 /** The CRI uses 32 bits. */
 export const LARGEST_ATTEMPT = 2 ** 32 - 1;
 
-/** Programs that creating and removing a sandbox runs, besides its plugins. */
+/** Programs that creating and removing a sandbox runs, besides its plugins, unless podwire speaks to the kernel itself. */
 const SANDBOX_PROGRAMS = ["cat", "ip", "mount", "nsenter", "sh", "umount", "unshare"];
 
 /** Returns the permissions that a sandbox needs from its creation to its removal. */
 export function wantedPermissions(
   { source }: SandboxRequest,
-  { stateDir, cacheDir, runDir, netnsDir }: RequestContext,
+  { stateDir, cacheDir, runDir, netnsDir, run }: RequestContext,
 ): WantedPermissions {
   const dirs = [stateDir, cacheDir, runDir, netnsDir];
   const infra = source?.kind === "infra" ? [source.runtime ?? DEFAULT_OCI_RUNTIME] : [];
-  return { read: [...dirs, "/proc"], write: dirs, run: [...SANDBOX_PROGRAMS, ...infra] };
+  const programs = speaksNetlink(run) ? [] : SANDBOX_PROGRAMS;
+  return { read: [...dirs, "/proc"], write: dirs, run: [...programs, ...infra] };
 }
 
 /**

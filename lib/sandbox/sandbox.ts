@@ -37,7 +37,7 @@ export interface SandboxesContext extends RunContext {
  * Permissions: `--allow-read` and `--allow-write` for the state, cache, run and netns directories,
  * `--allow-run` for iproute2, util-linux and the plugins. Needs root.
  * `--allow-ffi`, if it is granted unscoped, lets podwire speak to the kernel itself instead of through iproute2 and
- * util-linux; nothing but the time differs.
+ * util-linux, which then need not be granted; nothing but the time differs.
  *
  * @example
  * ```ts

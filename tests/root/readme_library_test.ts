@@ -7,6 +7,7 @@ import { silentLogger } from "../../lib/host/log.ts";
 import { Podwire } from "../../mod.ts";
 import { FakePlugins } from "../../testing.ts";
 import { fakeDaemon, SANDBOX } from "../daemon/fake_context.ts";
+import { HAS_LIBC } from "../open_libc.ts";
 import { need } from "./need.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
@@ -62,6 +63,14 @@ interface Ended {
   readonly stderr: string;
 }
 
+interface RunOptions {
+  readonly args?: string[];
+  readonly env?: Record<string, string>;
+  readonly stdin?: string;
+  /** Flags without values. */
+  readonly whole?: readonly string[];
+}
+
 let count = 0;
 
 /** Runs a program under a name of its own: a sandbox that could not be removed keeps its name. */
@@ -69,7 +78,7 @@ async function run(
   dir: string,
   text: string,
   flags: Flags,
-  { args = [], env = {}, stdin = "" }: { args?: string[]; env?: Record<string, string>; stdin?: string } = {},
+  { args = [], env = {}, stdin = "", whole = [] }: RunOptions = {},
 ): Promise<Ended> {
   const name = `job${count++}`;
   const script = `${dir}/${name}.ts`;
@@ -77,7 +86,7 @@ async function run(
   const allowed = [...flags].filter(([, values]) => values.length > 0)
     .map(([name, values]) => `--allow-${name}=${values.join(",")}`);
   const child = new Deno.Command(`${ROOT}denow`, {
-    args: ["run", "-q", "--no-prompt", ...allowed, script, ...args],
+    args: ["run", "-q", "--no-prompt", ...allowed, ...whole, script, ...args],
     env,
     stdin: "piped",
     stdout: "piped",
@@ -169,6 +178,36 @@ Deno.test({
       const missed = await missedPermissions(example, (text, flags) => run(dir, text, flags));
       // At least what every machine needs: four folders to write, and the programs of iproute2 and util-linux.
       assert(missed.length >= 12, `only these permissions were missed: ${missed.join(" ")}`);
+    }),
+});
+
+/** What runs in the sandbox of the example, and what makes and removes it without `--allow-ffi`. */
+const LEFT_OUT = [
+  "ip",
+  "cat",
+  "mount",
+  "umount",
+  "unshare",
+  ...(denoRules().kernelFilesByRead ? ["sh"] : []),
+];
+
+Deno.test({
+  name:
+    "with --allow-ffi the sandbox example needs no program to make and remove the sandbox, and names what is missing",
+  ignore: NEEDS.ignore || !HAS_LIBC,
+  fn: () =>
+    inWorld(async (dir, paths) => {
+      const { text, flags } = moved(exampleOf("sandbox"), paths);
+      const programs = flags.get("run")?.filter((program) => !LEFT_OUT.includes(program)) ?? [];
+      const fewer = { text, flags: new Map(flags).set("run", programs) };
+      const whole = ["--allow-ffi"];
+      const ended = await run(dir, text, fewer.flags, { whole });
+      assertEquals(ended.code, 0, ended.stderr);
+      assertStringIncludes(ended.stdout, "eth0@");
+      const missed = await missedPermissions(fewer, (text, flags) => run(dir, text, flags, { whole }));
+      // At least the four folders to write, and what runs the program inside.
+      assert(missed.length >= 5, `only these permissions were missed: ${missed.join(" ")}`);
+      assert(missed.includes("run=nsenter"), missed.join(" "));
     }),
 });
 
