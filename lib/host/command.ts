@@ -66,11 +66,14 @@ export interface CommandOutcome {
 /** The one seam for effects: everything that runs a program takes such a function. */
 export type RunCommand = (request: CommandRequest) => Promise<CommandOutcome>;
 
-const bases = new WeakMap<RunCommand, RunCommand>();
+const bases = new WeakMap<RunCommand, { readonly base: RunCommand; readonly path: string | undefined }>();
 
-/** Returns `run`, noted as a function that only adds something to the programs that `base` runs. */
-export function runningAs(base: RunCommand, run: RunCommand): RunCommand {
-  bases.set(run, base);
+/**
+ * Returns `run`, noted as a function that only adds something to the programs that `base` runs; with `path`, it looks for them
+ * there.
+ */
+export function runningAs(base: RunCommand, run: RunCommand, path?: string): RunCommand {
+  bases.set(run, { base, path });
   return run;
 }
 
@@ -84,8 +87,16 @@ export function runsHere(run: RunCommand): boolean {
 
 /** Returns the function that runs the programs in the end: one for all that add something to it. */
 export function baseOf(run: RunCommand): RunCommand {
-  const base = bases.get(run);
-  return base === undefined ? run : baseOf(base);
+  const added = bases.get(run);
+  return added === undefined ? run : baseOf(added.base);
+}
+
+/** Whether a function {@linkcode runsHere}, and looks for programs only in the directories of the system. */
+export function runsOfSystem(run: RunCommand): boolean {
+  if (run === runCommand) return true;
+  const added = bases.get(run);
+  if (added === undefined) return false;
+  return added.path === undefined ? runsOfSystem(added.base) : added.path === DEFAULT_PATH && runsHere(run);
 }
 
 const MIB = 1024 * 1024;

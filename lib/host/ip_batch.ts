@@ -108,14 +108,19 @@ export async function ipBatchJson(
   { flags = ["-j"], ...options }: IpBatchOptions = {},
 ): Promise<readonly (readonly unknown[])[]> {
   const stdout = await ipBatch(lines, { ...options, flags });
-  return stdout.split("\n").filter((line) => line.startsWith("[")).map((line) => {
-    try {
-      return JSON.parse(line);
-    } catch (cause) {
-      const message = `Cannot read the output of "ip": its ${line.length} characters are not JSON`;
-      throw new HostError(message, { reason: "bad-output", program: "ip", cause });
-    }
-  });
+  return stdout.split("\n").filter((line) => line.startsWith("[")).map(readList);
+}
+
+/** Reads the list that a line printed. @throws {HostError} With the reason `bad-output`, if it is none. */
+export function readList(text: string): readonly unknown[] {
+  try {
+    const list: unknown = JSON.parse(text);
+    if (Array.isArray(list)) return list;
+    throw new TypeError("another value was expected");
+  } catch (cause) {
+    const message = `Cannot read the output of "ip": its ${text.length} characters are not JSON`;
+    throw new HostError(message, { reason: "bad-output", program: "ip", cause });
+  }
 }
 
 /** The objects in the list that a line printed; `ip` prints an empty object for each entry that its filter left out. */

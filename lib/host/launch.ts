@@ -97,6 +97,11 @@ export class GroupChild {
     this.#child.unref();
   }
 
+  /** Undoes {@linkcode GroupChild.unref}. */
+  ref(): void {
+    this.#child.ref();
+  }
+
   /** Signals the whole group, or only the child if it leads no group; does nothing if that has ended. */
   signal(name: "SIGTERM" | "SIGKILL"): void {
     if (!this.#leads) return signalChild(this.#child, name);

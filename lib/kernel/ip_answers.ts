@@ -31,7 +31,12 @@ export function readAnswers<const T extends readonly Operation[]>(
  * Only under its name: `ip` takes the name `if1` for the interface with the index 1 if there is no other one of that name.
  */
 function named({ name }: ShowLink, links: readonly LinkInfo[]): LinkInfo | undefined {
-  return links.find((link) => link.name === name || link.altNames.includes(name));
+  return links.find((link) => isNamed(link, name));
+}
+
+/** Whether an interface has a name, or an alternative name. */
+export function isNamed({ name: own, altNames }: LinkInfo, name: string): boolean {
+  return own === name || altNames.includes(name);
 }
 
 function refuse(operations: readonly Operation[], index: number): never {

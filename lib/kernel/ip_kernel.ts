@@ -1,9 +1,10 @@
-import type { RunCommand } from "../host/command.ts";
+import { type RunCommand, runsOfSystem } from "../host/command.ts";
 import { ipBatchJson } from "../host/ip_batch.ts";
 import { ipJson } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
 import { ipLines, needsDetails, unwritableIn } from "./ip_lines.ts";
+import { askKeptIp, canBeKept } from "./kept_ip.ts";
 import {
   type CreateNetns,
   type Kernel,
@@ -84,6 +85,8 @@ export class IpKernel implements Kernel {
     const lines = ipLines(operations);
     const options = { netns, signal, run: this.#run };
     const details = needsDetails(operations) ? ["-d"] as const : [];
+    const isHere = netns === undefined && sysctls.length === 0 && runsOfSystem(this.#run);
+    if (isHere && canBeKept(operations)) return await askKeptIp(operations, [...details, "-json"], signal);
     const [line = ""] = lines;
     const isList = operations.length === 1 && operations[0]?.kind === "show-links";
     // It changes nothing, and so does without a process group of its own, which takes time to make.

@@ -190,7 +190,8 @@ export class PluginRunner extends PluginLocator {
   #commandsOf(call: PluginCall): RunCommand {
     const run = runWithContainerId(this.#recordingRun(call), call.containerId);
     const { PATH = DEFAULT_PATH } = this.#options.environment ?? {};
-    return runningAs(run, (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } }));
+    const withPath: RunCommand = (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } });
+    return runningAs(run, withPath, PATH);
   }
 
   #recordingRun({ containerId, verb }: PluginCall): RunCommand {

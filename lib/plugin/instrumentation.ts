@@ -1,6 +1,7 @@
 import type { ErrorKind } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Span, SpanAttributes, Tracer } from "../host/telemetry.ts";
+import { keepIp } from "../kernel/ip_use.ts";
 import type { Verb } from "./invocation.ts";
 
 /** How something ended: `ok`, or with an error of that kind. */
@@ -90,6 +91,7 @@ export class Instrumentation {
 
   /** Runs an operation. */
   async operation<T>(operation: Operation, attributes: SpanAttributes, body: () => Promise<T>): Promise<T> {
+    await using _ip = keepIp();
     if (this.#observer === undefined && this.#tracer === undefined) return await body();
     return await this.#span(`podwire ${operation}`, attributes, (span) =>
       this.#timed(body, (ms, outcome) => {

@@ -4,6 +4,7 @@ import { Retrier } from "../attachment/retry.ts";
 import { loadBuiltins } from "../builtin/mod.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import { keepIp } from "../kernel/ip_use.ts";
 import { Readiness } from "../readiness/readiness.ts";
 import type { RuntimeContext } from "./context.ts";
 
@@ -67,10 +68,12 @@ export async function startBackground(
   const collecting = gcIntervalMs > 0
     ? repeat(gcIntervalMs, (signal) => gc(source, signal), onError)
     : undefined;
+  const ip = keepIp();
   let closing: Promise<unknown> | undefined;
   const close = async () => {
     await Promise.all([collecting, retrier, readiness].map((task) => task?.[Symbol.asyncDispose]()));
     await source[Symbol.asyncDispose]();
+    await ip[Symbol.asyncDispose]();
   };
   return {
     source,

@@ -5,11 +5,12 @@ import { runCommand } from "../../lib/host/command.ts";
 
 const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
 
-/** Runs a module of this folder with these permissions; it must exit with code 0. Returns what it prints. */
+/** Runs a module of this folder with these permissions; it must exit with this code. Returns what it prints. */
 export async function printedBy(
   module: string,
   flags: readonly string[],
   args: readonly string[] = [],
+  expected = 0,
 ): Promise<string> {
   const path = fromFileUrl(new URL(module, import.meta.url));
   const { code, stdout, stderr } = await runCommand({
@@ -18,6 +19,6 @@ export async function printedBy(
     env: Deno.env.toObject(),
     signal: AbortSignal.timeout(120_000),
   });
-  assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  assertEquals({ code, stderr }, { code: expected, stderr: "" });
   return stdout.trim();
 }
