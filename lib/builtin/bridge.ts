@@ -1,7 +1,8 @@
-import { compareIp, type Ip } from "../cni/address.ts";
+import { type Cidr, compareIp, type Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
@@ -99,7 +100,11 @@ interface Attaching {
 async function addLayer2(attaching: Attaching): Promise<Result> {
   const { request, config } = attaching;
   const { netns, ifName, run, signal } = request;
-  await kernelFor(run).apply([{ kind: "set-link", name: ifName, up: true }], { netns, signal });
+  await kernelFor(run).apply([{ kind: "set-link", name: ifName, up: true }], {
+    netns,
+    signal,
+    sysctlsOutside: hostSysctls(attaching, []),
+  });
   return {
     cniVersion: CURRENT_VERSION,
     interfaces: await finishHost(attaching, undefined),
@@ -119,6 +124,7 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
     signal,
     netns,
     sysctls: containerSysctls(ifName, plan.addresses),
+    sysctlsOutside: hostSysctls(attaching, plan.bridgeAddresses),
   });
   const masquerade = async () => {
     if (!config.ipMasq) return;
@@ -145,7 +151,16 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   };
 }
 
-/** Sets the addresses of the bridge and the forwarding; then checks the links. */
+/** The parameters with which the host forwards, and takes no routes from pods. The step in the container sets them too. */
+function hostSysctls({ config, port }: Attaching, addresses: readonly Cidr[]): readonly Sysctl[] {
+  const ownRoutes = [config.bridge, port.hostName].map((name) => ({
+    name: `net/ipv6/conf/${name}/accept_ra`,
+    value: "0" as const,
+  }));
+  return [...ownRoutes, ...forwardingSysctls(addresses)];
+}
+
+/** Sets the addresses of the bridge; then checks the links. */
 async function finishHost(
   { request, config, port }: Attaching,
   plan: AddressPlan | undefined,
@@ -157,18 +172,13 @@ async function finishHost(
   const pinned: readonly SetLink[] = addressing.length === 0
     ? []
     : [{ kind: "set-link", name: config.bridge, mac: port.bridge.mac }];
-  const ownRoutes = [config.bridge, port.hostName].map((name) => ({
-    name: `net/ipv6/conf/${name}/accept_ra`,
-    value: "0" as const,
-  }));
   const operations = [
     ...addressing,
     ...pinned,
     { kind: "show-link", name: config.bridge },
     { kind: "show-link", name: port.hostName },
   ] as const;
-  const sysctls = [...ownRoutes, ...forwardingSysctls(needed)];
-  const answers = await kernelFor(host.run).apply(operations, { signal: host.signal, sysctls });
+  const answers = await kernelFor(host.run).apply(operations, { signal: host.signal });
   // From the end: the number of changes before the questions varies.
   const [bridge, hostEnd] = answers.slice(-2);
   const veth = await waitForPort(host, hostEnd, port.hostName);

@@ -1,4 +1,4 @@
-import { type CommandOutcome, type CommandRequest, HostError } from "./command.ts";
+import { type CommandOutcome, type CommandRequest, HostError, runCommand } from "./command.ts";
 import { type IpOptions, runInNetns } from "./ip_command.ts";
 
 /** A kernel parameter to set. */
@@ -14,6 +14,8 @@ export interface Sysctl {
 export interface IpBatchOptions extends IpOptions {
   /** Kernel parameters to set in the same namespace before the first line. @default none */
   readonly sysctls?: readonly Sysctl[] | undefined;
+  /** Kernel parameters to set in the namespace of this process before that. @default none */
+  readonly sysctlsOutside?: readonly Sysctl[] | undefined;
   /** Flags of `ip` itself: JSON, and details such as the kind of a link. @default none */
   readonly flags?: readonly ("-json" | "-j" | "-d")[] | undefined;
 }
@@ -49,13 +51,13 @@ export class IpBatchError extends HostError {
 const SYSCTL_FAILED = 64;
 
 /**
- * Sets kernel parameters, then becomes the `ip` process, so that both take one process start. A shell does it because files
+ * Sets kernel parameters, then becomes the process of another program, so that both take one process start. A shell does it because files
  * below /proc cannot be opened with the permissions that podwire has, and because sysctl(8) is not on every machine.
  * A parameter that has its value already is not written: /proc/sys may be read-only. The kernel gives only the first
  * digit of a number to a shell that reads one byte at a time; for that reason the values have one digit.
  */
-const shellScript = (flags: readonly string[]) => `
-while [ "$#" -gt 0 ]; do
+const SCRIPT = `
+while [ "$1" != -- ]; do
   now=
   { read -r now <"/proc/sys/$2"; } 2>/dev/null
   if [ "$now" != "$3" ]; then
@@ -68,7 +70,8 @@ while [ "$#" -gt 0 ]; do
   fi
   shift 3
 done
-exec ip ${flags.join(" ")} -batch -
+shift
+exec "$@"
 `;
 
 /**
@@ -91,7 +94,14 @@ export async function ipBatch(lines: readonly string[], options: IpBatchOptions 
   const broken = lines.find((line) => /[\n\0]/.test(line));
   if (broken !== undefined) throw new TypeError(`Cannot run ip ${JSON.stringify(broken)}: not one line`);
   if (lines.length === 0) return "";
-  const outcome = await runInNetns(requestOf(lines, options), options);
+  const { sysctls = [], sysctlsOutside = [], flags = [], signal, run = runCommand } = options;
+  const stdin = `${lines.join("\n")}\n`;
+  // It is, or becomes, one process that starts no other: a group of its own would only take time to make.
+  const request = { program: "ip", args: [...flags, "-batch", "-"], stdin, signal, ownGroup: false };
+  const outcome = await runInNetns(afterSysctls(sysctls, request), {
+    ...options,
+    run: (request) => run(afterSysctls(sysctlsOutside, request)),
+  });
   if (outcome.ended === "aborted") throw options.signal?.reason;
   if (outcome.ended === "exit" && outcome.code === 0) return outcome.stdout;
   throw batchError(outcome, lines);
@@ -130,18 +140,14 @@ export function objectsIn(list: readonly unknown[] = []): Readonly<Record<string
   );
 }
 
-function requestOf(
-  lines: readonly string[],
-  { sysctls = [], flags = [], signal }: IpBatchOptions,
-): CommandRequest {
-  const stdin = `${lines.join("\n")}\n`;
-  // It is, or becomes, one process that starts no other: a group of its own would only take time to make.
-  const more = { stdin, signal, ownGroup: false };
-  if (sysctls.length === 0) return { program: "ip", args: [...flags, "-batch", "-"], ...more };
-  const args = sysctls.flatMap((
+/** Returns the request of a shell that sets kernel parameters and then becomes the program. */
+function afterSysctls(sysctls: readonly Sysctl[], request: CommandRequest): CommandRequest {
+  if (sysctls.length === 0) return request;
+  const words = sysctls.flatMap((
     { name, value, required },
   ) => [required ? "required" : "wanted", name, value]);
-  return { program: "sh", args: ["-c", shellScript(flags), "sh", ...args], ...more };
+  const { program, args = [] } = request;
+  return { ...request, program: "sh", args: ["-c", SCRIPT, "sh", ...words, "--", program, ...args] };
 }
 
 /** `ip` prints the reasons first, then the number of the line. */

@@ -80,20 +80,21 @@ export class IpKernel implements Kernel {
   /** Returns what `ip` prints for the operations, a list for each question. */
   async #ask(
     operations: readonly Operation[],
-    { netns, sysctls = [], signal }: KernelOptions,
+    { netns, sysctls = [], sysctlsOutside = [], signal }: KernelOptions,
   ): Promise<readonly (readonly unknown[])[]> {
     const lines = ipLines(operations);
     const options = { netns, signal, run: this.#run };
     const details = needsDetails(operations) ? ["-d"] as const : [];
-    const isHere = netns === undefined && sysctls.length === 0 && runsOfSystem(this.#run);
+    const hasSysctls = sysctls.length + sysctlsOutside.length > 0;
+    const isHere = netns === undefined && !hasSysctls && runsOfSystem(this.#run);
     if (isHere && canBeKept(operations)) return await askKeptIp(operations, [...details, "-json"], signal);
     const [line = ""] = lines;
     const isList = operations.length === 1 && operations[0]?.kind === "show-links";
     // It changes nothing, and so does without a process group of its own, which takes time to make.
-    if (isList && sysctls.length === 0) {
+    if (isList && !hasSysctls) {
       return [listIn(await ipJson([...details, ...line.split(" ")], options))];
     }
-    return await ipBatchJson(lines, { ...options, sysctls, flags: [...details, "-json"] });
+    return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags: [...details, "-json"] });
   }
 }
 

@@ -8,6 +8,8 @@ export interface KernelOptions {
   readonly netns?: string | undefined;
   /** Kernel parameters to set in the same namespace before the first operation. @default none */
   readonly sysctls?: readonly Sysctl[] | undefined;
+  /** Kernel parameters to set in the namespace of this process before that, as a part of the same step. @default none */
+  readonly sysctlsOutside?: readonly Sysctl[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -58,9 +58,10 @@ export class NetlinkKernel implements Kernel {
 
   async apply<const T extends readonly Operation[]>(
     operations: T,
-    { netns, sysctls = [], signal }: KernelOptions = {},
+    { netns, sysctls = [], sysctlsOutside = [], signal }: KernelOptions = {},
   ): Promise<Answers<T>> {
     signal?.throwIfAborted();
+    this.#setSysctls(sysctlsOutside, operations);
     if (operations.length === 0 && sysctls.length === 0) return [] as unknown as Answers<T>;
     const socket = await this.#connect(operations, netns, sysctls);
     const steps = new Steps(this.#libc, socket);
@@ -129,10 +130,15 @@ export class NetlinkKernel implements Kernel {
     sysctls: readonly Sysctl[],
   ): Promise<NetlinkSocket> {
     return await this.#inside(netns, operations, () => {
-      const problem = setSysctls(this.#libc, sysctls);
-      if (problem !== undefined) throw new KernelError(undefined, problem, "other", { operations });
+      this.#setSysctls(sysctls, operations);
       return netns === undefined && this.#idle.pop() || new NetlinkSocket(this.#libc);
     });
+  }
+
+  /** Sets parameters in the namespace where this thread is. */
+  #setSysctls(sysctls: readonly Sysctl[], operations: readonly Operation[]): void {
+    const problem = setSysctls(this.#libc, sysctls);
+    if (problem !== undefined) throw new KernelError(undefined, problem, "other", { operations });
   }
 
   /** Runs `fn` in a namespace. */

@@ -24,6 +24,31 @@ export function callSuite(tested: TestedKernel): void {
     assertEquals(await sh(`cat /proc/sys/${forward} /proc/sys/${arp}`), before);
   });
 
+  test("kernel parameters of this process's namespace can be set before those of another one", async (world) => {
+    const { kernel, host } = world;
+    const own = "net/ipv4/conf/all/arp_notify";
+    const before = (await sh(`cat /proc/sys/${own}`)).trim();
+    const other = before === "0" ? "1" : "0";
+    const set = async (value: "0" | "1") => {
+      await kernel.apply([bridge(`br${value}`)], {
+        netns: host,
+        sysctls: [{ name: own, value: value === "0" ? "1" : "0", required: true }],
+        sysctlsOutside: [{ name: own, value, required: true }],
+      });
+      return [await sh(`cat /proc/sys/${own}`), await inside(host, "cat", `/proc/sys/${own}`)];
+    };
+    try {
+      assertEquals(await set(other), [`${other}\n`, `${before}\n`]);
+    } finally {
+      assertEquals(await set(before === "0" ? "0" : "1"), [`${before}\n`, `${other}\n`]);
+    }
+    const absent = [{ name: "net/ipv4/conf/absent/arp_notify", value: "1", required: true }] as const;
+    const expected = { index: undefined, problem: "other" } as const;
+    const error = await world.fails(host, [bridge("br2")], expected, { sysctlsOutside: absent });
+    assertStringIncludes(error.message, "net/ipv4/conf/absent/arp_notify");
+    assertEquals(await names(host), ["br0", "br1", "lo"]);
+  });
+
   test("a kernel parameter that cannot be set fails the call only if it is required", async (world) => {
     const { kernel, host } = world;
     const name = "net/ipv4/conf/absent/arp_notify";

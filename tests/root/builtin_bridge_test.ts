@@ -406,7 +406,7 @@ Deno.test({
     await done({ ...call, verb: "DEL" });
     programs.length = 0;
     resultOf(await add());
-    assertEquals(programs.slice(0, 3), ["ip", "nsenter", "sh"]);
+    assertEquals(programs.slice(0, 3), ["ip", "sh", "ip"]);
     assert(programs.slice(3).every((program) => program === "ip"), "waiting for the port");
     await done({ ...call, verb: "DEL" });
   }),
