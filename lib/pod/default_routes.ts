@@ -61,16 +61,14 @@ export async function settleDefaultRoutes(
   requireGateways(attached, possible);
   if (possible.length === 0) return attached.map(({ result }) => result);
   const families = possible.map(({ family }) => family);
-  const routes = await defaultsIn(families, options);
+  const routes = await defaultsAfter([], families, options);
   const choices = choicesOf(attached, routes);
   const changes = choices.flatMap((choice) => changesFor(choice, attached, routes));
   if (changes.length > 0) {
-    const { run, netns, signal } = options;
-    await kernelFor(run).apply(changes, { netns, signal }).catch((error: unknown) => {
-      signal?.throwIfAborted();
+    const now = await defaultsAfter(changes, families, options).catch((error: unknown) => {
+      options.signal?.throwIfAborted();
       throw notSettled(choices, error instanceof Error ? error.message : String(error));
     });
-    const now = await defaultsIn(families, options);
     const wrong = choices.find((choice) => changesFor(choice, attached, now).length > 0);
     if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it afterwards");
   }
@@ -218,14 +216,16 @@ function resultOf(
   return result;
 }
 
-async function defaultsIn(
+/** Makes changes, and returns the default routes that the pod has then. */
+async function defaultsAfter(
+  changes: readonly (AddRoute | RemoveRoute)[],
   families: readonly Family[],
   { run, netns, signal }: DefaultRoutesOptions,
 ): Promise<readonly KernelRoute[]> {
   const questions = families.map((family): ShowRoutes => ({ kind: "show-routes", family, defaults: true }));
-  const lists = await kernelFor(run).apply(questions, { netns, signal });
+  const answers = await kernelFor(run).apply([...changes, ...questions], { netns, signal });
   return families.flatMap((family, index) =>
-    (lists[index] ?? [])
+    (answers[changes.length + index] ?? [])
       .filter(({ isUnicast, isAdvertised, hops }) => isUnicast && !isAdvertised && hops.length > 0)
       .map((route) => ({ ...route, family }))
   );
