@@ -1,49 +1,20 @@
 // What a pod costs, as far as it can be counted: programs that are started, and writes that wait for the disk.
 import { assert, assertEquals } from "@std/assert";
+import { printedBy } from "../kernel/denow_process.ts";
 import { HAS_LIBC } from "../open_libc.ts";
-import { inWorld, masqueradeRules } from "./builtin_world.ts";
+import { inWorld, masqueradeRules, sh } from "./builtin_world.ts";
+import { Costs } from "./costs.ts";
 import { bridgeNetwork, FLAVOURS, runtimeOf } from "./flavours.ts";
 import { need } from "./need.ts";
-import { Syncs } from "../syncs.ts";
 
-/** The program's name, also if `setsid` starts it. */
-function nameOf(program: string | URL, { args = [] }: Deno.CommandOptions = {}): string {
-  const names = [String(program), ...args].map((word) => word.replace(/^.*\//, ""));
-  return names.find((name) => name !== "setsid") ?? "setsid";
-}
-
-/** Counts in this process, until it is disposed of. */
-class Costs implements Disposable {
-  readonly programs: string[] = [];
-  readonly #syncs = new Syncs();
-  readonly #command = Deno.Command;
-
-  constructor() {
-    const { programs } = this;
-    Deno.Command = new Proxy(Deno.Command, {
-      construct(target, args, self) {
-        programs.push(nameOf(args[0], args[1]));
-        return Reflect.construct(target, args, self);
-      },
-    });
-  }
-
-  take(): { readonly programs: readonly string[]; readonly syncs: number } {
-    return { programs: this.programs.splice(0), syncs: this.#syncs.take() };
-  }
-
-  [Symbol.dispose](): void {
-    Deno.Command = this.#command;
-    this.#syncs[Symbol.dispose]();
-  }
-}
+const BUILT_IN = FLAVOURS[0]!;
 
 Deno.test({
   name: "a pod of built-in plugins starts no program, and waits for the disk once",
   ignore: need("root", "ip").ignore || !HAS_LIBC,
   fn: inWorld(async (world) => {
     await bridgeNetwork(world, "one", { more: { isGateway: true } });
-    const { sandboxes } = runtimeOf(world, FLAVOURS[0]!);
+    const { sandboxes } = runtimeOf(world, BUILT_IN);
     const networks = [{ name: "one", ifName: "eth0" }];
     // The first one finds out what holds for all, and makes the bridge.
     await sandboxes.remove((await sandboxes.run({ name: `first-${world.tag}`, networks })).id, {
@@ -56,6 +27,56 @@ Deno.test({
     await sandboxes.remove(id, { force: true });
     assertEquals(costs.take(), { programs: [], syncs: 0 });
   }),
+});
+
+Deno.test({
+  name: "a pod with sysctls and several networks starts no program, and neither does its CHECK",
+  ignore: need("root", "ip").ignore || !HAS_LIBC,
+  fn: inWorld(async (world) => {
+    const second = `${world.bridge}b`;
+    const more = { isGateway: true, isDefaultGateway: true };
+    await bridgeNetwork(world, "one", { more });
+    await bridgeNetwork(world, "two", { number: 1, more: { ...more, bridge: second } });
+    try {
+      const podwire = runtimeOf(world, BUILT_IN);
+      using costs = new Costs();
+      const networks = [{ name: "one" }, { name: "two", defaultRoute: true }] as const;
+      const { id, netns = "" } = await podwire.sandboxes.run({
+        name: `pod-${world.tag}`,
+        networks,
+        sysctls: { "net.ipv4.ip_default_ttl": "77" },
+      });
+      for (const [index, name] of ["one", "two"].entries()) {
+        await podwire.check(name, { containerId: id, netns, ifName: `eth${index}` });
+      }
+      await podwire.sandboxes.remove(id, { force: true });
+      assertEquals(costs.take().programs, []);
+    } finally {
+      await sh(`ip link delete dev ${second} 2>/dev/null || :`);
+    }
+  }),
+});
+
+Deno.test({
+  name: "without --allow-ffi a pod of built-in plugins starts few programs, and none of them detached",
+  ...need("root", "ip"),
+  fn: async () => {
+    const flags = ["--allow-read", "--allow-write", "--allow-run", "--allow-env"];
+    const counted = JSON.parse(await printedBy("../root/cost_process.ts", flags));
+    assertEquals(counted, {
+      // The namespace; what changes the host, of which one is kept; the interface of the pod.
+      run: ["sh", "ip", "sh"],
+      // Whether it is there; its removal; the namespace.
+      remove: ["ip", "ip", "umount"],
+      // With an `ip` that is kept from before.
+      kept: { run: ["sh", "sh"], remove: ["ip", "umount"] },
+      // The same with sysctls, between two looks at those of the host, a second interface, and default routes.
+      several: {
+        run: ["sh", "sh", "nsenter", "sh", "sh", "sh", "nsenter", "nsenter"],
+        remove: ["ip", "ip", "umount"],
+      },
+    });
+  },
 });
 
 /** What masquerading costs, by the backend that the configuration requests. */
@@ -75,7 +96,7 @@ for (const [backend, { add, remove }] of Object.entries(MASQUERADING)) {
     ignore: need("root", "ip", "iptables", "nft").ignore || !HAS_LIBC,
     fn: inWorld(async (world) => {
       await bridgeNetwork(world, "one", { more: { isGateway: true, ipMasq: true, ipMasqBackend: backend } });
-      const { sandboxes } = runtimeOf(world, FLAVOURS[0]!);
+      const { sandboxes } = runtimeOf(world, BUILT_IN);
       const networks = [{ name: "one", ifName: "eth0" }];
       await sandboxes.remove((await sandboxes.run({ name: `first-${world.tag}`, networks })).id, {
         force: true,
