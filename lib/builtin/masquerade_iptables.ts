@@ -206,6 +206,7 @@ async function retryOnConflict(host: Host, family: Family, plan: () => Promise<s
     try {
       await runOk(host.run, {
         program: `${PROGRAMS[family]}-restore`,
+        ownGroup: false,
         args: ["-w", "--noflush"],
         stdin: ["*nat", ...lines, "COMMIT", ""].join("\n"),
         signal: host.signal,

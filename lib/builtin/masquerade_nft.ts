@@ -73,6 +73,7 @@ async function addAndList(host: Host, lines: readonly string[]): Promise<readonl
   try {
     const { stdout } = await runOk(host.run, {
       program: "nft",
+      ownGroup: false,
       args: ["-a", "-f", "-"],
       stdin,
       signal: host.signal,
@@ -135,6 +136,7 @@ async function retryOnConflict(
     try {
       await runOk(host.run, {
         program: "nft",
+        ownGroup: false,
         args: ["-f", "-"],
         stdin: `${lines.join("\n")}\n`,
         signal: host.signal,

@@ -101,7 +101,7 @@ sandboxTest("CHECK accepts every path of the namespace, and no path of another o
   await podwire.check("a", again);
   assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
   // The same for an attachment of another runtime: only the path in its cache entry is known.
-  await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
+  await Deno.remove(`${world.stateDir}/records`, { recursive: true });
   await podwire.check("a", again);
   assertStringIncludes((await failing(() => podwire.check("a", other))).msg, "another network namespace");
   assertEquals((await world.calls()).filter((call) => call.includes("CHECK")).length, 2);
@@ -113,7 +113,7 @@ sandboxTest(
   async (world) => {
     const { plugin: a, request, podwire } = await attached(world);
     // A Go runtime leaves only its entry in the cache.
-    await Deno.remove(`${world.stateDir}/attachments`, { recursive: true });
+    await Deno.remove(`${world.stateDir}/records`, { recursive: true });
     await Deno.remove(`${world.confDir}/a.conflist`);
     await podwire.check("a", request);
     const stranger = { ...request, containerId: world.id("c2") };

@@ -165,7 +165,7 @@ export class PluginWorld implements AsyncDisposable {
   }
 
   async #files(): Promise<string[]> {
-    const folders = ["ipam", "tuning", "cache/results", "state/attachments", "state/run/containers"];
+    const folders = ["ipam", "tuning", "cache/results", "state/records", "state/run/containers"];
     const args = [...folders.map((folder) => `${this.dir}/${folder}`), "-type", "f"];
     const { stdout } = await runCommand({ program: "find", args });
     return stdout.split("\n").filter((line) => line !== "").map((line) => line.slice(this.dir.length + 1));

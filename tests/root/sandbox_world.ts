@@ -15,7 +15,7 @@ import { type Answer, PluginFolder, type RecordingPlugin } from "../recording_pl
 import { until as patiently } from "../until.ts";
 import { need } from "./need.ts";
 import { unmountBelow } from "./unmount.ts";
-import { storesIn } from "../stores.ts";
+import { recordFile, storesIn } from "../stores.ts";
 
 /** How the plugins of a world answer by default. */
 const ADDED = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}';
@@ -129,10 +129,15 @@ export class SandboxWorld implements AsyncDisposable {
     const found: string[] = [];
     const dirs = ["netns", "state/records", "state/names/default", "cache/results", "run/containers"];
     for (const dir of dirs) for (const name of await list(`${this.dir}/${dir}`)) found.push(`${dir}/${name}`);
+    const shown = new Set<string>();
     for (const record of await this.store.all()) {
       found.push(`${record.network} ${record.ifName} ${record.state}`);
+      if (await this.sandboxes.readAny(record.containerId) !== undefined) continue;
+      // The file holds nothing else.
+      shown.add(recordFile("state", record.containerId));
     }
-    return found.map((line) => this.plain(line)).sort();
+    const left = found.filter((line) => !shown.has(line));
+    return left.map((line) => this.plain(line)).sort();
   }
 
   /** Removes an attachment's records as a removal does, libcni's entry first. */
