@@ -6,7 +6,7 @@ import {
   readTextIfThere,
   removeUnfinished,
   setAside,
-  statOf,
+  statOwn,
   writeFileSynced,
 } from "../host/file.ts";
 import { identityOf } from "../host/listing.ts";
@@ -76,7 +76,7 @@ export class CatalogMemory {
     const path = await this.#file();
     if (path === undefined || !await isGranted({ read: [path] })) return this.#now;
     try {
-      const stat = await statOf(path);
+      const stat = await statOwn(path);
       const identity = stat && identityOf(stat);
       if (identity === undefined || identity === this.#identity) return this.#now;
       this.#unusable = undefined;
@@ -136,7 +136,7 @@ export class CatalogMemory {
     if (next !== before || this.#isUnsaved) {
       if (this.#unusable !== undefined) await this.#moveAside(path);
       await writeFileSynced(path, await printChecksummed(KIND, encode(this.#options.confDir, next)));
-      const stat = await statOf(path);
+      const stat = await statOwn(path);
       this.#identity = stat && identityOf(stat);
     }
     this.#now = next;

@@ -35,6 +35,12 @@ export async function requireSafeFile({ path, refusal, kind, ...options }: Trust
  */
 export async function requireSafeDirectories(dirs: readonly string[]): Promise<void> {
   for (const path of dirs) {
-    await requireSafeFile({ path, listed: true, refusal: "the directory is not used", kind: "io" });
+    await requireSafeFile({
+      path,
+      listed: true,
+      isOwn: true,
+      refusal: "the directory is not used",
+      kind: "io",
+    });
   }
 }
