@@ -7,6 +7,7 @@ import type { RunCommand } from "../host/command.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { settleDefaultRoutes } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
@@ -169,9 +170,12 @@ export class PodNetworks {
     return failures;
   }
 
-  /** Returns the networks that the pod is attached to, in the order of attachment. */
-  async networks(containerId: string): Promise<readonly PodNetwork[]> {
-    return networksOf(await this.#options.store.ofContainer(containerId));
+  /**
+   * Returns the networks that the pod is attached to, in the order of attachment; `log` has its records, if the caller has
+   * just read them.
+   */
+  async networks(containerId: string, log?: FoundLog): Promise<readonly PodNetwork[]> {
+    return networksOf((await this.#options.store.scan(containerId, log)).records);
   }
 }
 

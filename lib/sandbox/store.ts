@@ -66,6 +66,7 @@ export class SandboxStore {
   readonly #stateDir: string;
   readonly #files: RecordFiles;
   readonly #decoded = new WeakMap<FoundLog, SandboxRecord>();
+  readonly #logs = new WeakMap<SandboxRecord, FoundLog>();
   readonly #listed: ListedNames;
   readonly #names: NameIndex;
   readonly #reading: ReadContext;
@@ -115,6 +116,11 @@ export class SandboxStore {
   async readAny(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
     await this.#format?.warnIfNewer();
     return await this.#read(id);
+  }
+
+  /** Returns what a record was read from; undefined if it was not read here. */
+  logOf(record: SandboxRecord): FoundLog | undefined {
+    return this.#logs.get(record);
   }
 
   /** Returns the record with that ID if it cannot be used. */
@@ -279,7 +285,10 @@ export class SandboxStore {
     if (known !== undefined) return known;
     const found = await readSandbox(id, log, this.#reading);
     // What is damaged is reported each time.
-    if (found !== undefined && !isDamaged(found)) this.#decoded.set(log, found);
+    if (found !== undefined && !isDamaged(found)) {
+      this.#decoded.set(log, found);
+      this.#logs.set(found, log);
+    }
     return found;
   }
 }

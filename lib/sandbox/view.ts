@@ -145,7 +145,8 @@ async function viewOf(
   processes: Processes,
   problem: Problem,
 ): Promise<Sandbox> {
-  const attached = await context.pods.networks(record.id);
+  // As they were when the sandbox was read.
+  const attached = await context.pods.networks(record.id, context.sandboxes.logOf(record));
   if (attached.some(isLarge)) await yieldToLoop();
   const pid = isProcessRunning(record, processes) ? record.pid : undefined;
   return toSandbox({ ...record, pid }, attached, problem);
@@ -162,7 +163,7 @@ export function toSandbox(
   attached: readonly PodNetwork[],
   { reason, underWay }: Problem = {},
 ): Sandbox {
-  const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
+  const current = attached.map((network) => ({ ...network, result: currentResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
   const { hostNetwork = false } = record;
   const ips = current.flatMap(({ result: { ips = [] } }) =>
@@ -186,6 +187,17 @@ export function toSandbox(
     ...(reason === undefined ? {} : { reason }),
     ...(underWay === undefined ? {} : { underWay }),
   };
+}
+
+const currentResults = new WeakMap<JsonObject, Result>();
+
+/** Converts a result once, however often its sandbox is shown. */
+function currentResult(result: JsonObject): Result {
+  const known = currentResults.get(result);
+  if (known !== undefined) return known;
+  const converted = asResult(result);
+  currentResults.set(result, converted);
+  return converted;
 }
 
 /** Reads the processes of the sandboxes; those of stopped sandboxes are not read. */

@@ -133,10 +133,10 @@ export class AttachmentStore {
     return (await this.scan(containerId)).records;
   }
 
-  /** Returns the attachments of a container, and those whose records cannot be used. */
-  async scan(containerId: string): Promise<ContainerRecords> {
+  /** Returns the attachments of a container, and those whose records cannot be used. `read` has its records, if they were just read. */
+  async scan(containerId: string, read?: FoundLog): Promise<ContainerRecords> {
     await this.#format?.warnIfNewer();
-    const log = await this.#files.read(containerId);
+    const log = read ?? await this.#files.read(containerId);
     if (log === undefined) return { records: [], damaged: [] };
     const known = this.#decoded.get(log);
     if (known !== undefined) return known;
