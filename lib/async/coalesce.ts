@@ -5,7 +5,6 @@ export class Coalescer<T> {
   readonly #body: () => Promise<T>;
   #last: Promise<unknown> = Promise.resolve();
   #next: Promise<T> | undefined;
-  #waiting = 0;
 
   constructor(body: () => Promise<T>) {
     this.#body = body;
@@ -19,11 +18,6 @@ export class Coalescer<T> {
     signal?.throwIfAborted();
     this.#next ??= this.#begin();
     return await abortable(this.#next, signal);
-  }
-
-  /** Whether no run is in progress or waiting. */
-  get isIdle(): boolean {
-    return this.#waiting === 0;
   }
 
   /** Resolves when no run is in progress. */
@@ -40,13 +34,8 @@ export class Coalescer<T> {
     const run = async () => {
       await before.catch(() => {});
       this.#next = undefined;
-      try {
-        return await this.#body();
-      } finally {
-        this.#waiting--;
-      }
+      return await this.#body();
     };
-    this.#waiting++;
     const next = run();
     // All callers may have stopped waiting.
     next.catch(() => {});

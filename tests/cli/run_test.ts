@@ -165,9 +165,9 @@ Deno.test("the error for what is wrong with a network names network and value, a
       [["--arg=A=1;B"], "its value contains"],
     ];
     for (const [args, words] of cases) assertStringIncludes(await stderrOf(...args), words);
-    // The only files are the boot ID, which says that nothing of an earlier boot is left, and the memory of the catalog.
+    // The only files say that nothing of an earlier boot is left, that all sandboxes are listed, and what was in the catalog.
     const left = await Array.fromAsync(Deno.readDir(confDir), ({ name }) => name);
-    assertEquals(left.sort(), ["boot-id", "catalogs", "run", "web.conflist"]);
+    assertEquals(left.sort(), ["boot-id", "by-name", "catalogs", "run", "web.conflist"]);
   } finally {
     await Deno.remove(confDir, { recursive: true });
   }
