@@ -12,6 +12,8 @@ const ELSEWHERE = [
   "search_path.ts",
   // Whether the path to remove is a directory.
   "file.ts",
+  // The files of addresses.
+  "file_now.ts",
   // A path that may not be inspected is not checked.
   "file_safety.ts",
   "lock.ts",
