@@ -34,6 +34,7 @@ binaryTest(
     assertEquals([await isThere(netns), left].flat(), [
       false,
       "state/second/boot-id",
+      "state/second/by-name/.complete",
       "state/second/format",
       "state/second/interfaces/.complete",
       "state/second/run/boot.lock",
