@@ -113,6 +113,7 @@ class ContainerRecovery {
     }
     const isUp = damaged !== undefined && await this.#keepIfUp(damaged);
     await running.endAbandonedOf(id, signal);
+    if (sandbox !== undefined) await writeBestEffort(() => sandboxes.relist(sandbox), log, { sandbox: id });
     if (!await this.#tearDownSandbox(sandbox, records)) {
       await this.#recoverAttachments(sandbox !== undefined || isUp, records);
       await this.#recoverDamagedAttachments(sandbox, isUp);

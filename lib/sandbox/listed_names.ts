@@ -19,8 +19,9 @@ const COMPLETE = ".complete";
 
 /**
  * Which sandboxes have a name, reserved or not: an empty file `<state-dir>/by-name/<name>/<id>` for each, so that a look for a
- * name does not read all records. An entry is made before its record is written and removed after its record, so there
- * may be one too many; the records decide. After a boot, recovery lists all sandboxes anew.
+ * name does not read all records. An entry is made after its record is written and removed before its record, under the lock
+ * of the container: a process that is killed in between leaves that lock, and recovery lists the sandbox. After a boot,
+ * recovery lists all sandboxes anew.
  *
  * Permissions: `--allow-read` for the state directory, and `--allow-write` to write.
  */
@@ -35,16 +36,28 @@ export class ListedNames {
     this.#boot = boot;
   }
 
-  /** Lists a sandbox; called before its record is written. */
+  /** Lists a sandbox, under its present name only; called after its record is written. */
   async add({ id, name }: Named): Promise<void> {
-    if (this.#own.get(id) === name || !isContainerId(name)) return;
+    const before = this.#own.get(id);
+    if (before === name || !isContainerId(name)) return;
     await putMarker(`${this.#dir}/${name}/${id}`);
     this.#own.set(id, name);
+    if (before !== undefined) await this.#removeEntry({ id, name: before });
   }
 
-  /** Removes a sandbox from the list; called after its record is removed. */
+  /** Removes a sandbox from the list; called before its record is removed. */
   async remove({ id, name }: Named): Promise<void> {
     this.#own.delete(id);
+    await this.#removeEntry({ id, name });
+  }
+
+  /** Removes a sandbox of which only the ID is known. */
+  async removeId(id: string): Promise<void> {
+    this.#own.delete(id);
+    for (const name of await listDirsIn(this.#dir)) await this.#removeEntry({ id, name });
+  }
+
+  async #removeEntry({ id, name }: Named): Promise<void> {
     if (!isContainerId(name) || !await removeIfThere(`${this.#dir}/${name}/${id}`)) return;
     await removeDirIfEmpty(`${this.#dir}/${name}`);
   }

@@ -95,6 +95,11 @@ export function stopped({ reason: _, pidStart: __, ...record }: SandboxRecord, l
   return { ...record, phase: "stopped", pid: undefined, ...(left === undefined ? {} : { reason: left }) };
 }
 
+/** Returns the name that a warm sandbox has until it is claimed. */
+export function warmName(id: string): string {
+  return `pool-${id.slice(0, 12)}`;
+}
+
 /** Default prefix of the names of namespaces that podwire creates; the ID follows. */
 export const NETNS_PREFIX = "podwire-";
 

@@ -13,7 +13,7 @@ import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { ListedNames } from "./listed_names.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
-import { printSandbox, type SandboxRecord } from "./record.ts";
+import { printSandbox, type SandboxRecord, warmName } from "./record.ts";
 import { readSandbox } from "./sandbox_line.ts";
 
 /** All records of sandboxes. */
@@ -92,12 +92,12 @@ export class SandboxStore {
     await this.#format?.note();
     const line = { key: SANDBOX_KEY, text: await printSandbox(record) };
     if (record.container !== undefined) await this.containers.add(record.id);
-    await this.#listed.add(record);
     const isIntent = durable === undefined && record.phase === "creating";
     await this.#files.append(record.id, [line, ...intention?.lines ?? []], {
       durable: durable ?? (isIntent ? true : "text"),
     });
     if (isIntent) intention?.written();
+    await this.#listed.add(record);
   }
 
   /**
@@ -136,9 +136,15 @@ export class SandboxStore {
       using _names = await this.#lockNames();
       await this.#free(namespace, name, id);
     }
+    await this.#listed.remove(record);
     await this.#files.remove(id, SANDBOX_KEY);
     await this.containers.remove(id);
-    await this.#listed.remove(record);
+  }
+
+  /** Lists a sandbox after an operation on it that was interrupted. The caller holds the container's lock. */
+  async relist(record: SandboxRecord): Promise<void> {
+    await this.#listed.remove({ id: record.id, name: warmName(record.id) });
+    await this.#listed.add(record);
   }
 
   /** Whether there is a record with that ID, usable or not. */
@@ -181,6 +187,7 @@ export class SandboxStore {
     const damaged = await this.damagedOf(id);
     if (damaged === undefined || damaged.isNewer) return;
     await this.forgetName(id);
+    await this.#listed.removeId(id);
     await this.#files.remove(id, SANDBOX_KEY);
     await this.containers.remove(id);
   }

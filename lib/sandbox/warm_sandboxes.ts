@@ -9,7 +9,7 @@ import type { SandboxContext } from "./context.ts";
 import type { SandboxCreator } from "./create.ts";
 import type { Durability } from "./name_index.ts";
 import { isUnchanged } from "./netns_identity.ts";
-import { isInTransition, type SandboxNetns, type SandboxRecord } from "./record.ts";
+import { isInTransition, type SandboxNetns, type SandboxRecord, warmName } from "./record.ts";
 import type { Recovery } from "./recovery.ts";
 import { generatedName, type SandboxRequest } from "./request.ts";
 import { tearDown } from "./tear_down.ts";
@@ -92,7 +92,7 @@ export class WarmSandboxes implements AsyncDisposable {
     const id = crypto.getRandomValues(new Uint8Array(16)).toHex();
     const request: SandboxRequest = {
       id,
-      name: `pool-${id.slice(0, 12)}`,
+      name: warmName(id),
       namespace: POOL_NAMESPACE,
       labels: { [POOL_LABEL]: network },
       networks: [{ name: network, ifName: IF_NAME }],
