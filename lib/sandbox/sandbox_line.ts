@@ -23,7 +23,7 @@ export async function readSandbox(
   const last = lines.at(-1);
   if (last === undefined) {
     // Nothing at all is left, so nothing says that there was no sandbox.
-    const isLost = log.isCut && liveKeys(log.lines).length === 0;
+    const isLost = log.isCut && (await liveKeys(log.lines)).length === 0;
     return isLost ? await damaged(new UnusableRecord("its file has no record"), "") : undefined;
   }
   try {

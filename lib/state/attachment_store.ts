@@ -233,7 +233,7 @@ export class AttachmentStore {
 
   async #keysOf(containerId: string): Promise<readonly AttachmentKey[]> {
     const lines = (await this.#files.read(containerId))?.lines ?? [];
-    return liveKeys(lines).flatMap((key) => {
+    return (await liveKeys(lines)).flatMap((key) => {
       const parsed = parseLineKey(key);
       return parsed === undefined ? [] : [{ containerId, ...parsed }];
     });

@@ -166,7 +166,7 @@ export class RecordFiles {
   async remove(containerId: string, key: string): Promise<void> {
     const found = await this.read(containerId);
     if (found?.isNewer) throw newerRecord(found.file, NEWER_FILE);
-    const live = found === undefined ? [] : liveKeys(found.lines);
+    const live = found === undefined ? [] : await liveKeys(found.lines);
     if (live.some((other) => other !== key)) {
       if (!live.includes(key)) return;
       return await this.append(containerId, [{ key, text: await printRemoval(key) }]);

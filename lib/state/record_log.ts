@@ -1,4 +1,4 @@
-import { readableMember, REMOVED_KIND } from "./checksummed.ts";
+import { decodeRemoval, readableMember, REMOVED_KIND } from "./checksummed.ts";
 
 /**
  * The form of the file that holds all records of a container, pure. The first line says twice how long the file is. Each further
@@ -142,15 +142,20 @@ function isPlain(line: RecordLine): boolean {
     line.text.includes(`"network":"${key.network}"`);
 }
 
-/** Returns the keys of what is not removed, without what is only intended. */
-export function liveKeys(lines: readonly RecordLine[]): readonly string[] {
+/**
+ * Returns the keys of what is not removed, without what is only intended. A removal that cannot be read removes nothing: the
+ * record before it counts.
+ */
+export async function liveKeys(lines: readonly RecordLine[]): Promise<readonly string[]> {
   const live = new Set<string>();
   for (const line of lines) {
     if (keyOfIntended(line.key) !== undefined) continue;
-    for (const key of isPlain(line) ? [line.key] : subjectsOf(line)) {
-      if (isRemoval(line)) live.delete(key);
-      else live.add(key);
+    const removed = isRemoval(line) ? await decodeRemoval(line.text).catch(() => undefined) : undefined;
+    if (removed !== undefined) {
+      live.delete(removed);
+      continue;
     }
+    for (const key of isPlain(line) ? [line.key] : subjectsOf(line)) live.add(key);
   }
   return [...live];
 }

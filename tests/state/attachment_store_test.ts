@@ -140,6 +140,26 @@ Deno.test("the last record of a container takes its file with it, and removing t
     assertEquals(await store.containers(), []);
   }));
 
+Deno.test("a removal that a loss of power cut off is written again, and takes no other record with it", () =>
+  inStore(async (store, fileOf) => {
+    const other = { ...RECORD, ifName: "net1", bootId: "b0" };
+    const lost = { ...RECORD, bootId: "b0" };
+    await store.write(other);
+    await store.write(lost);
+    await store.remove(lost);
+    const file = fileOf("c1");
+    const whole = await Deno.readFile(file);
+    const names = async () => (await store.ofContainer("c1")).map(({ ifName }) => ifName).sort();
+    for (const zeros of [2, 40, 90]) {
+      await Deno.writeFile(file, whole.slice().fill(0, whole.length - zeros));
+      assertEquals(await names(), ["eth0", "net1"]);
+      await store.remove(other);
+      assertEquals(await names(), ["eth0"]);
+      await store.remove(lost);
+      assertEquals(await names(), []);
+    }
+  }));
+
 Deno.test("a changed record is reported and left in place; one that is intact but not understood is of a newer version", () =>
   inStore(async (store, fileOf, bad) => {
     await store.write(RECORD);
