@@ -173,14 +173,19 @@ export class RecordFiles {
     }
     await this.#writing.run(containerId, async () => {
       this.#known.delete(containerId);
-      await removeIfThere(this.path(containerId));
+      // Without the file they would count again.
       await this.#old.remove(containerId);
+      await removeIfThere(this.path(containerId));
     });
   }
 
-  /** Removes the unfinished writes of killed processes. */
+  /** Removes the unfinished writes of killed processes, and the records of podwire 0.1.0 that were moved here. */
   async removeUnfinished(): Promise<void> {
     await removeUnfinished(this.#dir);
+    for (const id of await this.#old.containers()) {
+      // A loss of power may take their removal back, and not the file that replaces them.
+      if ((await statOwn(this.path(id)))?.isFile) await this.#old.remove(id);
+    }
     await this.#old.removeUnfinished();
   }
 

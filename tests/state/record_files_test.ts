@@ -8,6 +8,7 @@ import { FileCalls } from "../file_calls.ts";
 import { putRecord, recordFile, storesIn } from "../stores.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { Syncs } from "../syncs.ts";
+import { RecordFiles } from "../../lib/state/record_files.ts";
 
 const BOOT = "b2";
 const SANDBOX: SandboxRecord = {
@@ -293,3 +294,30 @@ storesTest("a record in the place of another container's is damaged", async ({ s
   await Deno.writeTextFile(recordFile(dir, "c3"), printHead(HEAD_LENGTH));
   assertEquals(await sandboxes.readAny("c3"), undefined);
 });
+
+async function inFiles(fn: (files: RecordFiles, dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "podwire-records-" });
+  try {
+    for (const id of ["c1", "c2"]) {
+      await Deno.mkdir(`${dir}/attachments/${id}`, { recursive: true });
+      await Deno.writeTextFile(`${dir}/attachments/${id}/eth0@web.json`, "{}\n");
+    }
+    await fn(new RecordFiles(dir), dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
+
+Deno.test("records of podwire 0.1.0 whose removal a loss of power took back go with the unfinished writes", () =>
+  inFiles(async (files, dir) => {
+    const lines = [{ key: "sandbox", text: '{"kind":"podwire.sandbox.v1"}' }];
+    await files.append("c1", lines);
+    await Deno.mkdir(`${dir}/attachments/c1`);
+    await Deno.writeTextFile(`${dir}/attachments/c1/eth0@web.json`, "{}\n");
+    await files.removeUnfinished();
+    assertEquals(namesIn(`${dir}/attachments`), ["c2"]);
+    assertEquals((await files.read("c1"))?.lines.map(({ key }) => key), ["eth0@web", "sandbox"]);
+    assertEquals((await files.read("c2"))?.lines.map(({ key }) => key), ["eth0@web"]);
+  }));
