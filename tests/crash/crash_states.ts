@@ -1,6 +1,7 @@
 import type { Random } from "../cni/random.ts";
-import type { FileHistory, PowerLoss } from "./file_history.ts";
+import type { FileHistory } from "./file_history.ts";
 import { digestOf, type FileTree } from "./file_tree.ts";
+import type { PowerLoss } from "./power_loss.ts";
 
 /** A state of the disk after a loss of power. */
 export interface CrashState {

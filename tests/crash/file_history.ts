@@ -1,35 +1,36 @@
 import type { Random } from "../cni/random.ts";
-import {
-  type DataOperation,
-  type FileOperation,
-  isDataOperation,
-  isNameOperation,
-} from "./file_operation.ts";
+import { type FileOperation, isDataOperation, isNameOperation } from "./file_operation.ts";
 import type { FileTree, TreeEntry } from "./file_tree.ts";
-import { applyData, FileVariants } from "./file_variants.ts";
+import { FileVariants } from "./file_variants.ts";
+import { FileWrites } from "./file_writes.ts";
+import { PowerLoss } from "./power_loss.ts";
 import { type Inode, Volume } from "./volume.ts";
 
-/** The data operations of a file, with their places among all operations. */
-interface FileWrites {
-  readonly bytes: Uint8Array;
-  readonly writes: readonly { readonly at: number; readonly operation: DataOperation }[];
+/** A change in the journal. */
+interface Change {
+  /** The place among all operations. */
+  readonly at: number;
+  /** The number of changes of names up to it. */
+  readonly names: number;
 }
 
-/** What a program did to the files below a directory, and what a loss of power may leave of it at each moment. */
+/**
+ * What a program did to the files below a directory, and what a loss of power may leave of it at each moment, with ext4 and
+ * with XFS:
+ *
+ * - All changes of names go through one journal, and a beginning of them is on the disk. So does each change of the length of
+ *   a file: what was appended is there only with all changes of names before it.
+ * - A sync makes sure of the bytes of a file, and of the journal up to the last change of that file or directory.
+ * - The bytes that were not synced are there or not, as {@linkcode FileVariants} says.
+ */
 export class FileHistory {
   readonly operations: readonly FileOperation[];
   /** The names after so many changes of names. */
   readonly #names: (readonly (readonly [string, number, Inode])[])[] = [];
-  /** For each moment, how many changes of names were begun. */
-  readonly #begun: number[] = [0];
-  /** For each moment, how many changes of names are surely on the disk. */
-  readonly #forced: number[] = [0];
-  readonly #files = new Map<
-    number,
-    { bytes: Uint8Array; writes: { at: number; operation: DataOperation }[] }
-  >();
+  /** For each moment, how many changes of names were begun, and how many are surely on the disk. */
+  readonly #counts = [{ begun: 0, forced: 0 }];
+  readonly #files = new Map<number, FileWrites>();
   readonly #variants = new Map<string, FileVariants>();
-  readonly #syncs = new Map<number, { readonly at: number; readonly from: number }[]>();
   readonly #random: Random;
 
   /** All of `base` was on the disk. */
@@ -37,76 +38,72 @@ export class FileHistory {
     this.operations = operations;
     this.#random = random;
     const { volume, bytes } = Volume.of(base);
-    for (const [inode, content] of bytes) this.#files.set(inode, { bytes: content, writes: [] });
+    for (const [inode, content] of bytes) this.#files.set(inode, new FileWrites(content));
     this.#names.push(volume.entries());
-    /** The last change of names that each number was in, with its place among all operations. */
-    const touched = new Map<number, { readonly at: number; readonly count: number }[]>();
+    const changes = new Map<number, Change[]>();
     for (const [at, operation] of operations.entries()) {
-      let forced = this.#forced[at] ?? 0;
-      if (isNameOperation(operation)) {
-        const count = this.#names.length;
-        for (const inode of volume.apply(operation)) {
-          touched.set(inode, [...touched.get(inode) ?? [], { at, count }]);
-        }
-        this.#names.push(volume.entries());
-      } else if (isDataOperation(operation)) {
-        const file = this.#files.get(operation.inode) ?? { bytes: new Uint8Array(), writes: [] };
-        file.writes.push({ at, operation });
-        this.#files.set(operation.inode, file);
-      } else {
-        const { inode, from } = operation;
-        this.#syncs.set(inode, [...this.#syncs.get(inode) ?? [], { at, from }]);
-        forced = Math.max(forced, touched.get(inode)?.findLast((each) => each.at < from)?.count ?? 0);
-      }
-      this.#begun.push(this.#names.length - 1);
-      this.#forced.push(forced);
+      const touched = this.#add(operation, at, volume);
+      const names = this.#names.length - 1;
+      for (const inode of touched) changes.set(inode, [...changes.get(inode) ?? [], { at, names }]);
+      const isSure = (change: Change) => operation.kind === "sync" && change.at < operation.from;
+      const sure = operation.kind === "sync"
+        ? changes.get(operation.inode)?.findLast(isSure)?.names
+        : undefined;
+      this.#counts.push({ begun: names, forced: Math.max(this.#counts.at(-1)!.forced, sure ?? 0) });
     }
+  }
+
+  /** Returns the numbers of all that the journal has to write for the operation. */
+  #add(operation: FileOperation, at: number, volume: Volume): readonly number[] {
+    if (isNameOperation(operation)) {
+      const touched = volume.apply(operation);
+      this.#names.push(volume.entries());
+      return touched;
+    }
+    const { inode } = operation;
+    const file = this.#fileOf(inode);
+    this.#files.set(inode, file);
+    if (isDataOperation(operation)) {
+      return file.write({ at, names: this.#names.length - 1, operation }) ? [inode] : [];
+    }
+    file.sync(at, operation.from);
+    return [];
   }
 
   /** Returns what is there at the end, without a loss of power. */
   final(): FileTree {
-    const moment = this.operations.length;
-    return this.#tree(this.#names.length - 1, (inode) => {
-      const { bytes, writes } = this.#writesOf(inode);
-      return writes.filter(({ at }) => at < moment).reduce(
-        (all, { operation }) => applyData(all, operation),
-        bytes,
-      );
-    });
+    return this.#tree(this.#names.length - 1, (inode) => this.#fileOf(inode).final());
   }
 
   /** Returns all moments of a loss of power, each with each number of changes of names that the disk may have. */
   moments(): PowerLoss[] {
-    return this.#begun.flatMap((begun, moment) => {
-      const forced = this.#forced[moment] ?? 0;
-      return Array.from({ length: begun - forced + 1 }, (_, more) => this.#loss(moment, forced + more));
-    });
+    return this.#counts.flatMap(({ begun, forced }, moment) =>
+      Array.from({ length: begun - forced + 1 }, (_, more) => this.#loss(moment, forced + more))
+    );
   }
 
   #loss(moment: number, changes: number): PowerLoss {
     return new PowerLoss(moment, changes, {
-      variantsOf: (inode) => this.#variantsOf(inode, moment),
+      variantsOf: (inode) => this.#variantsOf(inode, moment, changes),
       inodes: () =>
         (this.#names[changes] ?? []).filter(([, , { kind }]) => kind === "file").map(([, inode]) => inode),
       tree: (bytesOf) => this.#tree(changes, bytesOf),
     });
   }
 
-  #writesOf(inode: number): FileWrites {
-    return this.#files.get(inode) ?? { bytes: new Uint8Array(), writes: [] };
+  #fileOf(inode: number): FileWrites {
+    return this.#files.get(inode) ?? new FileWrites();
   }
 
-  #variantsOf(inode: number, moment: number): FileVariants {
-    const { bytes, writes } = this.#writesOf(inode);
-    const done = (this.#syncs.get(inode) ?? []).filter(({ at }) => at < moment).map(({ from }) => from);
-    const sure = Math.max(0, ...done);
-    const pending = writes.filter(({ at }) => at >= sure && at < moment);
-    const synced = writes.filter(({ at }) => at < sure);
-    const key = `${inode} ${synced.length} ${pending.length}`;
+  #variantsOf(inode: number, moment: number, changes: number): FileVariants {
+    const file = this.#fileOf(inode);
+    const { synced, begun } = file.counts(moment);
+    const operations = file.between(synced, begun, changes);
+    const lengths = operations.map((each) => each.kind === "write" ? each.bytes.length : each.size);
+    const key = `${inode} ${synced} ${begun} ${lengths.join()}`;
     const known = this.#variants.get(key);
     if (known !== undefined) return known;
-    const before = synced.reduce((all, { operation }) => applyData(all, operation), bytes);
-    const variants = new FileVariants(before, pending.map(({ operation }) => operation), this.#random);
+    const variants = new FileVariants(file.after(synced), operations, this.#random);
     this.#variants.set(key, variants);
     return variants;
   }
@@ -120,53 +117,5 @@ export class FileHistory {
       contents.set(inode, bytes);
       return [path, { kind: "file", mode: entry.mode, bytes, inode }];
     }));
-  }
-}
-
-/** What a {@linkcode PowerLoss} has from its history. */
-interface LossContext {
-  readonly variantsOf: (inode: number) => FileVariants;
-  readonly inodes: () => readonly number[];
-  readonly tree: (bytesOf: (inode: number) => Uint8Array) => FileTree;
-}
-
-/** A loss of power at one moment, with one number of changes of names on the disk. The bytes of files still differ. */
-export class PowerLoss {
-  readonly #context: LossContext;
-
-  /** The moment is the number of operations before it. */
-  constructor(readonly moment: number, readonly changes: number, context: LossContext) {
-    this.#context = context;
-  }
-
-  /** Returns all states if there are at most `limit`, else so many by chance, among them the oldest and the newest. */
-  *states(limit: number, random: Random): Generator<FileTree> {
-    const inodes = [...new Set(this.#context.inodes())];
-    const files = inodes.map((inode) => ({ inode, variants: this.#context.variantsOf(inode) }))
-      .filter(({ variants }) => variants.count > 1);
-    const all = files.reduce((product, { variants }) => product * variants.count, 1);
-    const state = (choose: (count: number) => number) => {
-      const chosen = new Map(
-        files.map(({ inode, variants }) => [inode, variants.at(choose(variants.count))]),
-      );
-      return this.#context.tree((inode) => chosen.get(inode) ?? this.#context.variantsOf(inode).at(0));
-    };
-    if (all <= limit) {
-      for (let number = 0; number < all; number++) {
-        let rest = number;
-        yield state((count) => {
-          const index = rest % count;
-          rest = Math.floor(rest / count);
-          return index;
-        });
-      }
-      return;
-    }
-    yield state((count) => count - 1);
-    yield state(() => 0);
-    for (let number = 2; number < limit; number++) {
-      // Files whose data the kernel has written, or has not, are more likely than any in between.
-      yield state((count) => random.chance(30) ? count - 1 : random.chance(20) ? 0 : random.below(count));
-    }
   }
 }

@@ -1,0 +1,52 @@
+import type { Random } from "../cni/random.ts";
+import type { FileTree } from "./file_tree.ts";
+import type { FileVariants } from "./file_variants.ts";
+
+/** What a {@linkcode PowerLoss} has from its history. */
+export interface LossContext {
+  readonly variantsOf: (inode: number) => FileVariants;
+  /** Returns the numbers of the files that have names. */
+  readonly inodes: () => readonly number[];
+  readonly tree: (bytesOf: (inode: number) => Uint8Array) => FileTree;
+}
+
+/** A loss of power at one moment, with one number of changes of names on the disk. The bytes of files still differ. */
+export class PowerLoss {
+  readonly #context: LossContext;
+
+  /** The moment is the number of operations before it. */
+  constructor(readonly moment: number, readonly changes: number, context: LossContext) {
+    this.#context = context;
+  }
+
+  /** Returns all states if there are at most `limit`, else so many by chance, among them the newest and the oldest. */
+  *states(limit: number, random: Random): Generator<FileTree> {
+    const { inodes, variantsOf, tree } = this.#context;
+    const files = [...new Set(inodes())].map((inode) => ({ inode, variants: variantsOf(inode) }))
+      .filter(({ variants }) => variants.count > 1);
+    const all = files.reduce((product, { variants }) => product * variants.count, 1);
+    const state = (choose: (count: number) => number) => {
+      const chosen = new Map(
+        files.map(({ inode, variants }) => [inode, variants.at(choose(variants.count))]),
+      );
+      return tree((inode) => chosen.get(inode) ?? variantsOf(inode).at(0));
+    };
+    if (all <= limit) {
+      for (let number = 0; number < all; number++) {
+        let rest = number;
+        yield state((count) => {
+          const index = rest % count;
+          rest = Math.floor(rest / count);
+          return index;
+        });
+      }
+      return;
+    }
+    yield state((count) => count - 1);
+    yield state(() => 0);
+    for (let number = 2; number < limit; number++) {
+      // Files of which the kernel has written all, or nothing, are more likely than any in between.
+      yield state((count) => random.chance(30) ? count - 1 : random.chance(20) ? 0 : random.below(count));
+    }
+  }
+}
