@@ -1,5 +1,5 @@
 /** A machine whose disk is a directory: it runs podwire for real, loses its power, and boots again. */
-import { Random } from "../cni/random.ts";
+import type { Random } from "../cni/random.ts";
 import type { PortMapping } from "../../lib/pod/request.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { createNetns } from "../../lib/host/netns.ts";
