@@ -165,6 +165,13 @@ Deno.test("sectors are old or new independently of each other", () => {
   assertEquals(short, ["ab", "ao", "ob", "oo"]);
 });
 
+Deno.test("a block of what was appended may be zeros while the next one is there", () => {
+  const end = "y".repeat(4096);
+  const found = states(base(["f", "x".repeat(4000)]), [write(1, 4000, end)], 1).map((text) => text.slice(2));
+  const holes = found.filter((text) => text.includes("0y"));
+  assertEquals(holes, [`${"x".repeat(4000)}${"0".repeat(96)}${"y".repeat(4000)}`]);
+});
+
 Deno.test("a file that is cut in place has its old length or the new one", () => {
   const operations: FileOperation[] = [{ kind: "truncate", inode: 1, size: 1 }];
   assertEquals(states(base(["a", "xy"]), operations, 1), ["a=x", "a=x0", "a=xy"]);

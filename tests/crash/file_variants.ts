@@ -8,11 +8,15 @@ const FEW_BYTES = 12;
 /** How many lengths of a file are tried that have no reason. */
 const ODD_LENGTHS = 6;
 
-/** A file that is so long on the disk, and zero from there on. */
+/** The blocks of a file are written independently of each other, and one that was not is zero. */
+const BLOCK = 4096;
+
+/** The end of a file that is so long on the disk, and zero between two places. */
 interface Cut {
   readonly tail: Uint8Array;
   readonly size: number;
-  readonly zeros: number;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Returns the bytes after an operation. */
@@ -33,7 +37,7 @@ export function applyData(bytes: Uint8Array, operation: DataOperation): Uint8Arr
  * What a loss of power may leave of the bytes of a file after operations that were not synced:
  *
  * - each sector that was there before is the old one or a newer one;
- * - of what was appended, a beginning is there, and the end of that may be zeros.
+ * - of what was appended, a beginning is there, and the end of that, or one block of it, may be zeros.
  *
  * All of it if few bytes were appended, else the ends of the writes, those of sectors, and lengths by chance.
  */
@@ -59,9 +63,25 @@ export class FileVariants {
     return this.#sectors.reduce((product, { contents }) => product * contents.length, this.#cuts.length);
   }
 
+  /** Returns one by chance. All, nothing, and all but a block are more likely than any in between. */
+  pick(random: Random): Uint8Array {
+    const { count } = this;
+    const kind = random.below(10);
+    if (kind < 3) return this.at(count - 1);
+    if (kind < 5) return this.at(0);
+    const index = random.below(count);
+    const holes = kind < 7 ? this.#holes : 0;
+    return this.at(holes === 0 ? index : index - index % this.#cuts.length + 1 + random.below(holes));
+  }
+
+  /** How many cuts have a block of zeros before the end. They follow the first one. */
+  get #holes(): number {
+    return this.#cuts.filter(({ size, to }) => to < size).length;
+  }
+
   /** Returns one of them; the first is the oldest, the last the newest. */
   at(index: number): Uint8Array {
-    const { tail, size, zeros } = this.#cuts[index % this.#cuts.length]!;
+    const { tail, size, from, to } = this.#cuts[index % this.#cuts.length]!;
     let rest = Math.floor(index / this.#cuts.length);
     const bytes = new Uint8Array(this.#base.length + size);
     bytes.set(this.#base);
@@ -69,7 +89,8 @@ export class FileVariants {
       bytes.set(contents[rest % contents.length]!, at);
       rest = Math.floor(rest / contents.length);
     }
-    bytes.set(tail.subarray(0, zeros), this.#base.length);
+    bytes.set(tail.subarray(0, size), this.#base.length);
+    bytes.fill(0, this.#base.length + from, this.#base.length + to);
     return bytes;
   }
 }
@@ -109,9 +130,16 @@ function cutsOf(
     for (let count = 0; count < ODD_LENGTHS; count++) points.add(random.below(tail.length));
   }
   const sizes = [...points].filter((at) => at >= 0 && at <= tail.length).sort((a, b) => a - b);
-  return sizes.flatMap((size) =>
-    sizes.filter((zeros) => zeros <= size).map((zeros) => ({ tail, size, zeros }))
+  const cuts = sizes.flatMap((size) =>
+    sizes.filter((from) => from <= size).map((from): Cut => ({ tail, size, from, to: size }))
   );
+  const holes: Cut[] = [];
+  for (let from = 0; from < tail.length; from += BLOCK - (from + sure) % BLOCK) {
+    const to = from + BLOCK - (from + sure) % BLOCK;
+    if (to < tail.length) holes.push({ tail, size: tail.length, from, to });
+  }
+  // The newest one is the last.
+  return [...cuts.slice(0, 1), ...holes, ...cuts.slice(1)];
 }
 
 function startsWith(bytes: Uint8Array, beginning: Uint8Array): boolean {

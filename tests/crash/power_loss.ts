@@ -25,28 +25,23 @@ export class PowerLoss {
     const files = [...new Set(inodes())].map((inode) => ({ inode, variants: variantsOf(inode) }))
       .filter(({ variants }) => variants.count > 1);
     const all = files.reduce((product, { variants }) => product * variants.count, 1);
-    const state = (choose: (count: number) => number) => {
-      const chosen = new Map(
-        files.map(({ inode, variants }) => [inode, variants.at(choose(variants.count))]),
-      );
+    const state = (choose: (variants: FileVariants) => Uint8Array) => {
+      const chosen = new Map(files.map(({ inode, variants }) => [inode, choose(variants)]));
       return tree((inode) => chosen.get(inode) ?? variantsOf(inode).at(0));
     };
     if (all <= limit) {
       for (let number = 0; number < all; number++) {
         let rest = number;
-        yield state((count) => {
-          const index = rest % count;
-          rest = Math.floor(rest / count);
-          return index;
+        yield state((variants) => {
+          const index = rest % variants.count;
+          rest = Math.floor(rest / variants.count);
+          return variants.at(index);
         });
       }
       return;
     }
-    yield state((count) => count - 1);
-    yield state(() => 0);
-    for (let number = 2; number < limit; number++) {
-      // Files of which the kernel has written all, or nothing, are more likely than any in between.
-      yield state((count) => random.chance(30) ? count - 1 : random.chance(20) ? 0 : random.below(count));
-    }
+    yield state((variants) => variants.at(variants.count - 1));
+    yield state((variants) => variants.at(0));
+    for (let number = 2; number < limit; number++) yield state((variants) => variants.pick(random));
   }
 }

@@ -84,7 +84,7 @@ async function explore(judge: Judge, recorded: Recorded, random: Random, most: n
   return count;
 }
 
-/** What others have on the disk: a stopped sandbox, an address, an entry of the cache, and files that nobody knows. */
+/** What others have on the disk: a stopped sandbox, an address, an entry of the cache, and files of no known kind. */
 async function foreign(world: CrashWorld, { withoutAddresses = false }: Scenario): Promise<void> {
   const podwire = world.podwire(BOOT);
   await podwire.sandboxes.run(world.request("parked"));
