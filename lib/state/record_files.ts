@@ -166,9 +166,10 @@ export class RecordFiles {
   async remove(containerId: string, key: string): Promise<void> {
     const found = await this.read(containerId);
     if (found?.isNewer) throw newerRecord(found.file, NEWER_FILE);
-    const live = found === undefined ? [] : await liveKeys(found.lines);
-    if (live.some((other) => other !== key)) {
-      if (!live.includes(key)) return;
+    const lines = found?.lines ?? [];
+    if ((await liveKeys(lines)).some((other) => other !== key)) {
+      // What is only intended counts after a loss of power.
+      if (!(await liveKeys(lines, { withIntended: true })).includes(key)) return;
       return await this.append(containerId, [{ key, text: await printRemoval(key) }]);
     }
     await this.#writing.run(containerId, async () => {

@@ -143,13 +143,20 @@ function isPlain(line: RecordLine): boolean {
 }
 
 /**
- * Returns the keys of what is not removed, without what is only intended. A removal that cannot be read removes nothing: the
- * record before it counts.
+ * Returns the keys of what is not removed, with or without what is only intended. A removal that cannot be read removes
+ * nothing: the record before it counts.
  */
-export async function liveKeys(lines: readonly RecordLine[]): Promise<readonly string[]> {
+export async function liveKeys(
+  lines: readonly RecordLine[],
+  { withIntended = false }: { readonly withIntended?: boolean } = {},
+): Promise<readonly string[]> {
   const live = new Set<string>();
   for (const line of lines) {
-    if (keyOfIntended(line.key) !== undefined) continue;
+    const intended = keyOfIntended(line.key);
+    if (intended !== undefined) {
+      if (withIntended) live.add(intended);
+      continue;
+    }
     const removed = isRemoval(line) ? await decodeRemoval(line.text).catch(() => undefined) : undefined;
     if (removed !== undefined) {
       live.delete(removed);

@@ -1,12 +1,14 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { type JsonObject, parseJson } from "../../lib/cni/json.ts";
+import { intendedLine } from "../../lib/state/attachment_lines.ts";
 import type { AttachmentRecord, AttachmentStore } from "../../lib/state/attachment_store.ts";
 import type { BadRecord } from "../../lib/state/checksummed.ts";
 import { parseChecksummed, printChecksummed } from "../../lib/state/checksummed.ts";
+import { parseLog } from "../../lib/state/record_log.ts";
 import { Random } from "../cni/random.ts";
 import { FileCalls } from "../file_calls.ts";
-import { putRecord, recordFile, recordText, storesIn } from "../stores.ts";
+import { putRecord, recordFile, recordText, storesIn, writeLines } from "../stores.ts";
 
 async function inStore(
   fn: (store: AttachmentStore, fileOf: (containerId: string) => string, bad: BadRecord[]) => Promise<void>,
@@ -157,6 +159,19 @@ Deno.test("a removal that a loss of power cut off is written again, and takes no
       assertEquals(await names(), ["eth0"]);
       await store.remove(lost);
       assertEquals(await names(), []);
+    }
+  }));
+
+Deno.test("an attachment of which a loss of power left only the intention is removed for good", () =>
+  inStore(async (store, fileOf) => {
+    await store.write({ ...RECORD, ifName: "net1" });
+    const { lines } = parseLog(await Deno.readFile(fileOf("c1")));
+    await writeLines(fileOf("c1"), [await intendedLine({ ...RECORD, bootId: "b0" }), ...lines]);
+    assertEquals((await store.ofContainer("c1")).map(({ ifName }) => ifName).sort(), ["eth0", "net1"]);
+    for (let time = 1; time <= 2; time++) {
+      await store.remove(RECORD);
+      assertEquals((await store.ofContainer("c1")).map(({ ifName }) => ifName), ["net1"]);
+      assertEquals(parseLog(await Deno.readFile(fileOf("c1"))).lines.length, 3, "it is written once");
     }
   }));
 
