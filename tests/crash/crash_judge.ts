@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { CrashState } from "./crash_states.ts";
-import { ADDRESSES, type CrashWorld, type Recorded } from "./crash_world.ts";
+import { ADDRESSES, type CrashWorld, published, type Recorded } from "./crash_world.ts";
 import { type FileTree, linesOf } from "./file_tree.ts";
 
 /** What podwire keeps for itself, and belongs to no container. */
@@ -27,34 +27,42 @@ export class Judge {
     const mentioned: string[] = [];
     if (way === "before the first ADD") {
       await world.beforeFirstAdd();
-      mentioned.push(...world.lines);
-      await this.#assertLeft({ mayHaveClaims: true });
+      mentioned.push(...world.lines, ...await this.#assertLeft({ mayHaveClaims: true }));
+      if (again) await this.#useAll({ mayHaveClaims: true });
     }
     const { removed, failed, kept } = await world.podwire().recover();
     assertEquals(failed, []);
     assertEquals(kept.filter(({ why }) => why !== "it is stopped"), []);
     mentioned.push(...removed.map((item) => JSON.stringify(item)), ...world.lines);
-    const stopped = await this.#assertLeft({ mayHaveClaims: false });
+    mentioned.push(...await this.#assertLeft({ mayHaveClaims: false }));
     for (const { id, from, to } of recorded.promised) {
-      if (state.moment < from || state.moment >= to || stopped.includes(id)) continue;
+      if (state.moment < from || state.moment >= to) continue;
       assertEquals(mentioned.some((line) => line.includes(id)), true, `${id} is lost without a word`);
     }
-    await this.#removeAll(stopped);
-    if (again === undefined) return;
+    await this.#removeAll({ mayHaveClaims: false });
+    if (again && way === "recover") await this.#useAll({ mayHaveClaims: false });
+  }
+
+  /** Removes what is stopped, and starts pods with its name and its port until the network has no address left. */
+  async #useAll(left: Left): Promise<void> {
+    const world = this.#world;
+    await this.#removeAll(left);
     const podwire = world.podwire();
-    const names = Array.from({ length: ADDRESSES }, (_, index) => index === 0 ? again : `again${index}`);
-    for (const name of names) await podwire.sandboxes.run(world.request(name));
-    await this.#removeAll(names.map((name) => world.id(name)));
+    const names = ["web", ...Array.from({ length: ADDRESSES - 1 }, (_, index) => `again${index}`)];
+    for (const [index, name] of names.entries()) {
+      const more = index === 0 ? { publish: [published(8099)] } : {};
+      await podwire.sandboxes.run(world.request(name, more));
+    }
+    await this.#removeAll(left);
   }
 
   /** Whether nothing is left but what is foreign and sandboxes that are stopped; returns their IDs. */
-  async #assertLeft({ mayHaveClaims }: { readonly mayHaveClaims: boolean }): Promise<readonly string[]> {
+  async #assertLeft({ mayHaveClaims }: Left): Promise<readonly string[]> {
     const podwire = this.#world.podwire();
     assertEquals(await podwire.attachments(), []);
-    const known = new Set(this.#foreign.keys());
     const list = await podwire.sandboxes.list();
     assertEquals(list.filter(({ state }) => state !== "stopped"), []);
-    const own = list.filter(({ id }) => !known.has(`state/records/${id}.rec`));
+    const own = list.filter(({ id }) => !this.#isForeign(id));
     const expected = own.flatMap((
       { id, name },
     ) => [`state/records/${id}.rec`, `state/names/default/${name}`]);
@@ -62,10 +70,17 @@ export class Judge {
     return own.map(({ id }) => id);
   }
 
-  async #removeAll(ids: readonly string[]): Promise<void> {
+  #isForeign(id: string): boolean {
+    return this.#foreign.has(`state/records/${id}.rec`);
+  }
+
+  /** Removes all sandboxes but the foreign one; then nothing of them is left. */
+  async #removeAll({ mayHaveClaims }: Left): Promise<void> {
     const podwire = this.#world.podwire();
-    for (const id of ids) await podwire.sandboxes.remove(id, { force: true });
-    this.#assertTree(() => false, []);
+    for (const { id } of await podwire.sandboxes.list()) {
+      if (!this.#isForeign(id)) await podwire.sandboxes.remove(id, { force: true });
+    }
+    this.#assertTree((path) => mayHaveClaims && CLAIMS.test(path), []);
   }
 
   #assertTree(isAllowed: (path: string) => boolean, expected: readonly string[]): void {
@@ -84,6 +99,11 @@ export class Judge {
 /** How {@linkcode Judge.judge} judges. */
 export interface JudgeOptions {
   readonly way: "recover" | "before the first ADD";
-  /** The name of a pod that is started afterwards, with as many others as there are addresses. @default {none is} */
-  readonly again?: string | undefined;
+  /** Whether the names, the port and the addresses are used once more. */
+  readonly again: boolean;
+}
+
+interface Left {
+  /** Whether claims may be left that are void. */
+  readonly mayHaveClaims: boolean;
 }

@@ -16,14 +16,14 @@ import { logProgress } from "../progress.ts";
 import { need } from "./need.ts";
 
 /** How many states there are at least, of all scenarios together. */
-const STATES = Number(Deno.env.get("PODWIRE_CRASH_STATES") ?? 300);
+const STATES = Number(Deno.env.get("PODWIRE_CRASH_STATES") ?? 240);
 const SEED = Number(Deno.env.get("PODWIRE_CRASH_SEED") ?? 1);
 /** A directory that does not exist, which takes the state of the disk that fails: with the next seed it is another one. */
 const KEEP = Deno.env.get("PODWIRE_CRASH_KEEP");
 /** From so many states on the test says how far it is. */
 const LONG = 1_000;
-/** After so many states of a scenario the network is used up once more. */
-const AGAIN = 50;
+/** After so many states of a scenario the network is used up once more. An odd number, so that it follows either way. */
+const AGAIN = 51;
 
 /** The states of the scenarios until now. */
 const counts: number[] = [];
@@ -70,7 +70,7 @@ async function explore(judge: Judge, recorded: Recorded, random: Random, most: n
     if (count === most) break;
     const way = count % 2 === 0 ? "recover" : "before the first ADD";
     try {
-      await judge.judge(state, recorded, { way, again: count % AGAIN === 0 ? "web" : undefined });
+      await judge.judge(state, recorded, { way, again: count % AGAIN === 0 });
     } catch (cause) {
       if (KEEP !== undefined) writeTree(KEEP, state.tree);
       const { moment, changes } = state;
