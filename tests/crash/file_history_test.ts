@@ -189,7 +189,7 @@ Deno.test("a moment with more states than the limit gives so many, among them th
   const history = new FileHistory(new Map(), operations, new Random(1));
   const loss = history.moments().find(({ moment, changes }) => moment === 2 && changes === 1)!;
   const some = [...loss.states(10, new Random(1))].map(shown);
-  assertEquals({ count: some.length, newest: some[0], oldest: some[1] }, {
+  assertEquals({ count: some.length, oldest: some[0], newest: some[1] }, {
     count: 10,
     newest: "a=xyxyxyxyxy",
     oldest: "a=",

@@ -19,7 +19,7 @@ export class PowerLoss {
     this.#context = context;
   }
 
-  /** Returns all states if there are at most `limit`, else so many by chance, among them the newest and the oldest. */
+  /** Returns all states if there are at most `limit`, else so many by chance, the oldest and the newest first. */
   *states(limit: number, random: Random): Generator<FileTree> {
     const { inodes, variantsOf, tree } = this.#context;
     const files = [...new Set(inodes())].map((inode) => ({ inode, variants: variantsOf(inode) }))
@@ -40,8 +40,8 @@ export class PowerLoss {
       }
       return;
     }
-    yield state((variants) => variants.at(variants.count - 1));
     yield state((variants) => variants.at(0));
+    yield state((variants) => variants.at(variants.count - 1));
     for (let number = 2; number < limit; number++) yield state((variants) => variants.pick(random));
   }
 }
