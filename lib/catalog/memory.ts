@@ -168,7 +168,7 @@ export class CatalogMemory {
     const { stateDir, confDir } = this.#options;
     if (this.#path === undefined && stateDir !== undefined) {
       const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(confDir));
-      this.#path = `${stateDir}/catalogs/${new Uint8Array(digest).toHex().slice(0, 32)}.json`;
+      this.#path = `${catalogsDir(stateDir)}/${new Uint8Array(digest).toHex().slice(0, 32)}.json`;
     }
     return this.#path;
   }
@@ -180,6 +180,11 @@ export class CatalogMemory {
     this.#hasWarned = true;
     this.#options.log.warn(`${msg}: ${failure.msg}`, { confDir: this.#options.confDir });
   }
+}
+
+/** Returns the folder of what is remembered of configuration directories. */
+export function catalogsDir(stateDir: string): string {
+  return `${stateDir}/catalogs`;
 }
 
 /** Merges what is on disk with what this process could not write yet, which is newer. */

@@ -1,4 +1,5 @@
 import { inParallel } from "../async/parallel.ts";
+import { catalogsDir } from "../catalog/memory.ts";
 import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { removeUnfinished } from "../host/file.ts";
@@ -265,12 +266,13 @@ export class SandboxStore {
   }
 
   /**
-   * Removes unfinished files of killed processes among the records and the names, and corrects the index of the names by the
-   * records. The caller holds the lock of the names. `isAlone` says that no process makes a sandbox meanwhile.
+   * Removes unfinished files of killed processes among the records, the names and the remembered catalogs, and corrects the
+   * index of the names by the records. The caller holds the lock of the names. `isAlone` says that no process makes a sandbox
+   * meanwhile.
    */
   async removeUnfinished({ isAlone = false } = {}): Promise<void> {
     await this.#files.removeUnfinished();
-    await removeUnfinished(this.#stateDir);
+    for (const dir of [this.#stateDir, catalogsDir(this.#stateDir)]) await removeUnfinished(dir);
     await this.#names.removeUnfinished();
     await this.containers.removeUnfinished();
     const found = await this.scan();

@@ -252,6 +252,20 @@ Deno.test("a damaged name file gives the name to no other sandbox, and is recrea
     assertEquals(await Deno.readTextFile(path), newer);
   }));
 
+Deno.test("unfinished writes of killed processes go, wherever they are", () =>
+  inStore(async (store, dir) => {
+    await store.write(SANDBOX);
+    await store.reserve(SANDBOX);
+    // No process of Linux has the number.
+    const name = `.podwire-4194305-${"0".repeat(32)}.tmp`;
+    await Deno.mkdir(`${dir}/catalogs`);
+    const files = ["", "/catalogs", "/records", "/names/default"].map((folder) => `${dir}${folder}/${name}`);
+    for (const file of files) await Deno.writeTextFile(file, "");
+    await store.removeUnfinished();
+    for (const file of files) await assertRejects(() => Deno.stat(file), Deno.errors.NotFound);
+    assertEquals((await store.all()).map(({ id }) => id), ["c1"]);
+  }));
+
 Deno.test("names, namespaces and IDs that cannot be used in a path or in CNI_ARGS are refused", () => {
   for (const good of ["a", "web-0", "A.b_c", "0", "x".repeat(253)]) validateName("sandbox name", good);
   for (const bad of ["", ".", "..", "-a", "_a", "a/b", "a;b", "a b", "a\n", "ä", "x".repeat(254)]) {
