@@ -11,6 +11,8 @@ export interface Scenario {
   /** What is on the disk before. */
   readonly prepare?: (world: CrashWorld, random: Random) => Promise<void>;
   readonly act: (world: CrashWorld) => Promise<void>;
+  /** Whether there is nothing on the disk before, not even directories. */
+  readonly isFirst?: boolean;
   /** Whether no address is of another program: a GC frees those. */
   readonly withoutAddresses?: boolean;
 }
@@ -85,6 +87,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "the first pod of a machine, with two attachments and a published port",
+    isFirst: true,
     act: async (world) => await world.run(world.podwire(BOOT), two(world)),
   },
   {
