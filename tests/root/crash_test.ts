@@ -3,22 +3,22 @@
 // changed.
 //
 // The long form is `PODWIRE_CRASH_STATES=20000 ./denow task test tests/root/crash_test.ts`;
-// `PODWIRE_CRASH_SEED` chooses other states.
-import { assert } from "@std/assert";
+// `PODWIRE_CRASH_SEED` chooses other states. `PODWIRE_CRASH_KEEP` names a directory, outside of the machine of the
+// tests, that is made and gets the state that fails: IDs and addresses of links differ in each run, so the seed
+// alone may not repeat it.
+import { assert, assertEquals } from "@std/assert";
 import { Random } from "../cni/random.ts";
 import { crashStates } from "../crash/crash_states.ts";
 import { Judge } from "../crash/crash_judge.ts";
 import { BOOT, type Scenario, SCENARIOS } from "../crash/crash_scenarios.ts";
 import { CrashWorld, type Recorded } from "../crash/crash_world.ts";
 import { linesOf, writeTree } from "../crash/file_tree.ts";
-import { assertEquals } from "@std/assert";
 import { logProgress } from "../progress.ts";
 import { need } from "./need.ts";
 
 /** How many states there are at least, of all scenarios together. */
 const STATES = Number(Deno.env.get("PODWIRE_CRASH_STATES") ?? 240);
 const SEED = Number(Deno.env.get("PODWIRE_CRASH_SEED") ?? 1);
-/** A directory that does not exist, which takes the state of the disk that fails: with the next seed it is another one. */
 const KEEP = Deno.env.get("PODWIRE_CRASH_KEEP");
 /** From so many states on the test says how far it is. */
 const LONG = 1_000;
