@@ -59,6 +59,15 @@ export async function holderIn(dir: string, ip: Ip): Promise<AddressHolder | und
   return { containerId, ifName };
 }
 
+/** Options of {@linkcode withAddressStore}. */
+export interface AddressStoreOptions {
+  /**
+   * Whether files without a link get one. The original plugin leaves the links behind, so only the plugin that takes addresses
+   * makes them. @default {true}
+   */
+  readonly adopts?: boolean | undefined;
+}
+
 /** To list 10,000 names takes as long as some thousand looks at one name. */
 const LOOKS_BEFORE_LIST = 2_048;
 
@@ -73,12 +82,13 @@ export async function withAddressStore<T>(
   dir: string,
   signal: AbortSignal,
   use: (store: AddressStore) => Promise<T>,
+  { adopts = true }: AddressStoreOptions = {},
 ): Promise<T> {
   // Making a directory that is there takes ten times as long as a look.
   if (!(await statOwn(dir).catch(() => undefined))?.isDirectory) await ensureDir(dir, 0o755);
   using _lock = await lockFile(`${dir}/lock`, { signal });
   const links = new AddressLinks(dir);
-  const store = new LockedStore(dir, links, await links.isComplete());
+  const store = new LockedStore(dir, links, { isComplete: await links.isComplete(), adopts });
   try {
     return await use(store);
   } finally {
@@ -98,16 +108,22 @@ interface AddressFile {
 class LockedStore implements AddressStore {
   readonly #dir: string;
   readonly #links: AddressLinks;
+  readonly #adopts: boolean;
   /** Whether every address file that names an owner has its link. */
   #isComplete: boolean;
   #isChanged = false;
   /** The files that {@linkcode LockedStore.#scan} has found last. */
   #scanned: readonly AddressFile[] = [];
 
-  constructor(dir: string, links: AddressLinks, isComplete: boolean) {
+  constructor(
+    dir: string,
+    links: AddressLinks,
+    { isComplete, adopts }: { readonly isComplete: boolean; readonly adopts: boolean },
+  ) {
     this.#dir = dir;
     this.#links = links;
     this.#isComplete = isComplete;
+    this.#adopts = adopts;
   }
 
   close(): void {
@@ -256,7 +272,7 @@ class LockedStore implements AddressStore {
       files.push({ name, key, text });
       // Without the permission, or on another file system, it would fail for each of them.
       if (key !== undefined && !linked.some((link) => link.key === key)) {
-        this.#isComplete &&= this.#links.adopt({ key, address: name });
+        this.#isComplete &&= this.#adopts && this.#links.adopt({ key, address: name });
       }
       for (const link of links.get(name) ?? []) if (link.key !== key) this.#links.drop(link);
       links.delete(name);

@@ -110,7 +110,7 @@ async function freeAddresses(
     if (isInUse) return void remaining.push(...held);
     if (!dryRun) await store.release(owner);
     freed.push(...held);
-  });
+  }, { adopts: false });
 }
 
 /** Returns the plugins of a configuration, even if most of it is invalid. */

@@ -90,7 +90,7 @@ Deno.test("a newer version is known by the first line", () => {
   assertEquals(parseLog(bytesOf("podwire.records.v1 {}\n")).isNewer, false);
 });
 
-Deno.test("property: no bytes make the reading of a file throw", () => {
+Deno.test("property: no bytes make the reading of a file throw", async () => {
   const random = new Random(3);
   const pieces = [
     "podwire.records.v2 ",
@@ -108,7 +108,7 @@ Deno.test("property: no bytes make the reading of a file throw", () => {
     const text = Array.from({ length: random.below(12) }, () => random.one(pieces)).join("");
     const { lines } = parseLog(bytesOf(text));
     for (const line of lines) assert(subjectsOf(line).length > 0);
-    liveKeys(lines);
+    await liveKeys(lines);
     compacted(lines);
   }
 });
@@ -124,14 +124,14 @@ Deno.test("what is removed or only intended does not live; what cannot be read d
   const eth0 = await attachment("eth0", "web");
   const gone = { key: "eth0@web", text: (await printRemoval("eth0@web")).trimEnd() };
   const intended = { ...eth0, key: intendedKey("eth0@web") };
-  assertEquals(liveKeys([await sandbox("creating"), intended]), [SANDBOX_KEY]);
-  assertEquals(liveKeys([intended, eth0]), ["eth0@web"]);
-  assertEquals(liveKeys([eth0, gone]), []);
-  assertEquals(liveKeys([eth0, gone, eth0]), ["eth0@web"]);
+  assertEquals(await liveKeys([await sandbox("creating"), intended]), [SANDBOX_KEY]);
+  assertEquals(await liveKeys([intended, eth0]), ["eth0@web"]);
+  assertEquals(await liveKeys([eth0, gone]), []);
+  assertEquals(await liveKeys([eth0, gone, eth0]), ["eth0@web"]);
   // The name of the network is wrong in one of the two places: either may be right.
-  assertEquals(liveKeys([{ ...eth0, key: "eth0@wxb" }]).toSorted(), ["eth0@web", "eth0@wxb"]);
+  assertEquals((await liveKeys([{ ...eth0, key: "eth0@wxb" }])).toSorted(), ["eth0@web", "eth0@wxb"]);
   // A line that says nothing is about the sandbox.
-  assertEquals(liveKeys([{ key: "", text: "\0\0" }]), [SANDBOX_KEY]);
+  assertEquals(await liveKeys([{ key: "", text: "\0\0" }]), [SANDBOX_KEY]);
 });
 
 Deno.test("a file is made smaller by what two later lines replace", async () => {
