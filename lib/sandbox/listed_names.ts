@@ -6,6 +6,7 @@ import {
   readTextIfThere,
   removeDirIfEmpty,
   removeIfThere,
+  removeUnfinished,
   UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
@@ -67,6 +68,11 @@ export class ListedNames {
     if (!isContainerId(name)) return [];
     if (!await this.#isComplete()) return undefined;
     return (await listDir(`${this.#dir}/${name}`)).filter(isContainerId);
+  }
+
+  /** Removes the unfinished writes of killed processes. */
+  async removeUnfinished(): Promise<void> {
+    await removeUnfinished(this.#dir);
   }
 
   /**

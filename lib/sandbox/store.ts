@@ -275,6 +275,7 @@ export class SandboxStore {
     for (const dir of [this.#stateDir, catalogsDir(this.#stateDir)]) await removeUnfinished(dir);
     await this.#names.removeUnfinished();
     await this.containers.removeUnfinished();
+    await this.#listed.removeUnfinished();
     const found = await this.scan();
     await repairNames(this.#names, found);
     // The name of a damaged one may be unknown.

@@ -5,9 +5,11 @@ import { type FileTree, linesOf } from "./file_tree.ts";
 
 /** What podwire keeps for itself, and belongs to no container. */
 const OWN =
-  /^(state\/(format|boot-id|catalogs\/[^.][^/]*|interfaces\/\.complete)|addresses\/[^/]+\/(lock|last_reserved_ip\.\d+))$/;
+  /^(state\/(format|boot-id|catalogs\/[^.][^/]*|(interfaces|by-name)\/\.complete)|addresses\/[^/]+\/(lock|last_reserved_ip\.\d+))$/;
 /** Claims of interfaces are of their boot and void in any other one, and so are those of ports without a record. */
 const CLAIMS = /^state\/(interfaces|ports)\//;
+
+const LINK = /^addresses\/\.podwire\/([^/]+)\/[^/]+\/[^/]*@([^/@]+)$/;
 
 /** Which things are not podwire's to touch, and what it recovered. */
 export class Judge {
@@ -65,7 +67,7 @@ export class Judge {
     const own = list.filter(({ id }) => !this.#isForeign(id));
     const expected = own.flatMap((
       { id, name },
-    ) => [`state/records/${id}.rec`, `state/names/default/${name}`]);
+    ) => [`state/records/${id}.rec`, `state/names/default/${name}`, `state/by-name/${name}/${id}`]);
     this.#assertTree((path) => expected.includes(path) || (mayHaveClaims && CLAIMS.test(path)), expected);
     return own.map(({ id }) => id);
   }
@@ -83,12 +85,20 @@ export class Judge {
     this.#assertTree((path) => mayHaveClaims && CLAIMS.test(path), []);
   }
 
+  /** Whether it is podwire's link to an address file of another runtime, by which it finds the owner. */
+  #isLinkOfForeign(path: string): boolean {
+    const [, network, address] = LINK.exec(path) ?? [];
+    return network !== undefined && this.#foreign.has(`addresses/${network}/${address}`);
+  }
+
   #assertTree(isAllowed: (path: string) => boolean, expected: readonly string[]): void {
     const now = this.#world.read();
     const files = (tree: FileTree) =>
       linesOf(
         new Map(
-          [...tree].filter(([path, { kind }]) => kind !== "dir" && !OWN.test(path) && !isAllowed(path)),
+          [...tree].filter(([path, { kind }]) =>
+            kind !== "dir" && !OWN.test(path) && !isAllowed(path) && !this.#isLinkOfForeign(path)
+          ),
         ),
       );
     assertEquals(files(now), files(this.#foreign));

@@ -8,7 +8,7 @@ type AnyFunction = (...args: any[]) => any;
 type Functions = Record<string, AnyFunction>;
 
 /** Functions of Deno, without `Sync`, that change files in a way that is not recorded. */
-const REFUSED = ["chown", "copyFile", "create", "makeTempDir", "makeTempFile", "truncate", "utime"];
+const REFUSED = ["chown", "copyFile", "create", "makeTempDir", "makeTempFile", "truncate"];
 /** The same of `node:fs`. */
 const REFUSED_NODE = [
   "appendFile",
@@ -116,9 +116,14 @@ export class FileRecorder implements Disposable {
       this.#add({ kind: "remove", path });
     });
     this.#patch("mkdir", 0, (path, place, options) => {
-      if ((options as Deno.MkdirOptions | undefined)?.recursive) throw this.#unknown("make all of", path);
+      const missing = [path];
+      if ((options as Deno.MkdirOptions | undefined)?.recursive) {
+        const parts = path.split("/");
+        missing.splice(0, 1, ...parts.map((_, index) => parts.slice(0, index + 1).join("/")));
+      }
+      const made = missing.filter((each) => this.#volume.find(each) === undefined);
       mkdirSync(place as string, options as Deno.MkdirOptions);
-      this.#add({ kind: "mkdir", path, mode: this.#modeOf(path) });
+      for (const each of made) this.#add({ kind: "mkdir", path: each, mode: this.#modeOf(each) });
     });
     this.#patch("chmod", 0, (path, place, mode) => {
       chmodSync(place as string, mode as number);
