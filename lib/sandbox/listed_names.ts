@@ -41,7 +41,12 @@ export class ListedNames {
   async add({ id, name }: Named): Promise<void> {
     const before = this.#own.get(id);
     if (before === name || !isContainerId(name)) return;
-    await putMarker(`${this.#dir}/${name}/${id}`);
+    try {
+      await putMarker(`${this.#dir}/${name}/${id}`);
+    } catch {
+      // A full disk, or something else in its place, must keep no sandbox from its end. Then looks read all records.
+      return void await removeIfThere(`${this.#dir}/${COMPLETE}`).catch(() => false);
+    }
     this.#own.set(id, name);
     if (before !== undefined) await this.#removeEntry({ id, name: before });
   }
@@ -55,19 +60,22 @@ export class ListedNames {
   /** Removes a sandbox of which only the ID is known. */
   async removeId(id: string): Promise<void> {
     this.#own.delete(id);
-    for (const name of await listDirsIn(this.#dir)) await this.#removeEntry({ id, name });
+    for (const name of await listDirsIn(this.#dir).catch(() => [])) await this.#removeEntry({ id, name });
   }
 
   async #removeEntry({ id, name }: Named): Promise<void> {
-    if (!isContainerId(name) || !await removeIfThere(`${this.#dir}/${name}/${id}`)) return;
-    await removeDirIfEmpty(`${this.#dir}/${name}`);
+    if (!isContainerId(name)) return;
+    // An entry that stays has no effect: no record has its ID and its name.
+    await removeIfThere(`${this.#dir}/${name}/${id}`).catch(() => false);
+    await removeDirIfEmpty(`${this.#dir}/${name}`).catch(() => false);
   }
 
   /** Returns the IDs of all sandboxes that may have the name; undefined if not all are listed. */
   async idsOf(name: string): Promise<readonly string[] | undefined> {
     if (!isContainerId(name)) return [];
     if (!await this.#isComplete()) return undefined;
-    return (await listDir(`${this.#dir}/${name}`)).filter(isContainerId);
+    const names = await listDir(`${this.#dir}/${name}`).catch(() => undefined);
+    return names?.filter(isContainerId);
   }
 
   /** Removes the unfinished writes of killed processes. */
@@ -85,7 +93,8 @@ export class ListedNames {
     for (const record of records) await this.add(record);
     const boot = await this.#boot();
     const write = () => writeFileSynced(`${this.#dir}/${COMPLETE}`, boot, { durable: false });
-    await inEnsuredDir(this.#dir, 0o700, write);
+    // Without it looks read all records.
+    await inEnsuredDir(this.#dir, 0o700, write).catch(() => {});
   }
 
   async #removeOthers(records: readonly Named[]): Promise<void> {

@@ -53,7 +53,7 @@ async function makeNode(world: SandboxWorld): Promise<void> {
 }
 
 /** podwire reads none of these, so there is nothing to report; libcni skips folders, too. */
-const SILENT = /^(state\/(failed|containers|interfaces\/\.complete)|run\/)|^cache\/.*: a directory$/;
+const SILENT = /^(state\/(failed|containers|by-name|interfaces\/\.complete)|run\/)|^cache\/.*: a directory$/;
 /** Without its lock a command does nothing, and reports why. */
 const LOCK = /^run\/.*\.lock$/;
 
