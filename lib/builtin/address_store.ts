@@ -239,7 +239,7 @@ class LockedStore implements AddressStore {
     const scanned = this.#isComplete ? [] : this.#scanned.filter((file) => file.text === text);
     for (const address of new Set([...this.#links.of(key), ...scanned.map(({ name }) => name)])) {
       const now = await this.#textOf(address);
-      if (now === text || now !== undefined && isBlank(now) && this.#links.isOf({ key, address })) {
+      if (now === text || now !== undefined && isCut(now, text) && this.#links.isOf({ key, address })) {
         held.push(address);
       }
     }
@@ -268,7 +268,9 @@ class LockedStore implements AddressStore {
       const linked = (links.get(name) ?? []).filter((link) => this.#links.isOf(link));
       const [only] = linked.length === 1 && !readAll ? linked : [];
       const text = only === undefined ? await this.#textOf(name) ?? "" : undefined;
-      const key = text === undefined || isBlank(text) ? linked[0]?.key : linkKey(text);
+      // A link to the same file says who made it, if its text was cut.
+      const maker = linked.find((link) => text === undefined || mayBeCut(link.key, text));
+      const key = maker?.key ?? (text === undefined || isBlank(text) ? undefined : linkKey(text));
       files.push({ name, key, text });
       // Without the permission, or on another file system, it would fail for each of them.
       if (key !== undefined && !linked.some((link) => link.key === key)) {
@@ -303,6 +305,16 @@ function recordOf({ containerId, ifName }: AddressOwner): string {
 /** After a loss of power a file may be empty, or full of zeros. */
 function isBlank(text: string): boolean {
   return /^[\s\0]*$/.test(text);
+}
+
+/** Whether this may be left of the text of the owner that a link names. Of a very long one only zeros show it. */
+function mayBeCut(key: string, left: string): boolean {
+  return key.startsWith("~") ? isBlank(left) || left.includes("\0") : isCut(left, key.replace("@", "\r\n"));
+}
+
+/** Whether a loss of power may have left this of the text: its beginning, or nothing, with or without zeros behind it. */
+function isCut(left: string, text: string): boolean {
+  return text.startsWith(left.replace(/[\s\0]*$/, ""));
 }
 
 function lastPath(dir: string, set: number): string {

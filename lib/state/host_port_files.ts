@@ -39,6 +39,11 @@ export interface PortFile extends Claims {
   readonly path: string;
 }
 
+/** Whether a loss of power took a part of the text, or all of it. Nothing in the rest is worth keeping. */
+function isCut(text: string): boolean {
+  return text.includes("\0") || !text.endsWith("}\n");
+}
+
 const KIND = "podwire.port.v1";
 const FILE_NAME = /^([a-z][a-z0-9]{0,15})-(\d{1,5})\.json$/;
 
@@ -77,9 +82,8 @@ export class HostPortFiles {
         throw refusal;
       });
       const file = { path, claims: await this.#onRecord(port) };
-      // A loss of power may leave nothing but the name.
-      const isEmpty = text !== undefined && /^\0*$/.test(text);
-      this.#options.onBad?.({ file: path, ...(isEmpty ? {} : { movedTo: await setAside(path) }), reason });
+      const movedTo = text !== undefined && isCut(text) ? {} : { movedTo: await setAside(path) };
+      this.#options.onBad?.({ file: path, ...movedTo, reason });
       await this.write(file);
       return file;
     }

@@ -217,7 +217,7 @@ Deno.test("claims that cannot be read are moved aside and rebuilt from the recor
   await addOf(world, "c2", publish({ hostPort: 9090 }));
   await Deno.writeTextFile(
     `${world.stateDir}/ports/tcp-8080.json`,
-    '{"kind": "podwire.port.v1", "claims": []}',
+    '{"kind": "podwire.port.v1", "claims": []}\n',
   );
   const error = await failing(() => addOf(world, "c3"));
   assertMatch(error.msg, /is taken by container "c1"/);
