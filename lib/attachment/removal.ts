@@ -38,6 +38,8 @@ export interface RemovalOptions extends RemovalProgressOptions {
   readonly currentList?: FindCurrentList | undefined;
   /** Frees what can be freed without the plugins of an attachment. @default {frees nothing} */
   readonly freeLeftovers?: FreeLeftovers | undefined;
+  /** Returns the identity of this boot. @default {reads it with `run`, once} */
+  readonly boot?: (() => Promise<string>) | undefined;
 }
 
 /** Returns the configuration that a network has now, if it has a usable one. */
@@ -71,7 +73,7 @@ export class Removal {
     this.#options = options;
     this.progress = new RemovalProgress(options);
     this.#ends = new HostEnds(options);
-    this.#boot = once(() => bootId(options.run));
+    this.#boot = options.boot ?? once(() => bootId(options.run));
   }
 
   /** Detaches. Returns what failed first in the chain; the record then stays, as `failed`. */

@@ -70,7 +70,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const locks = new Locks(runDir, { ...waiting, requireKnownFormat: format.requireKnown });
   const cache = new ResultCache(cacheDir);
   const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
-  const disk = wireDisk({ stateDir, store, cache, locks, netnsGuard, run, log, onBad });
+  const disk = wireDisk({ ...reading, stateDir, store, cache, locks, netnsGuard, run, log });
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const freeLeftovers = freeingWith(run);
   const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog) };
@@ -118,15 +118,19 @@ function wireDisk(
   context:
     & Omit<InterfaceGuardOptions, "claims">
     & Pick<RuntimeContext, "store" | "cache" | "locks">
-    & { readonly stateDir: string; readonly onBad: (bad: BadRecord) => void },
+    & {
+      readonly stateDir: string;
+      readonly boot: () => Promise<string>;
+      readonly onBad: (bad: BadRecord) => void;
+    },
 ) {
-  const { stateDir, store, cache, locks, run } = context;
+  const { stateDir, boot, store, cache, locks, run } = context;
   const claims = new InterfaceClaims(context);
   const interfaces = new InterfaceGuard({ ...context, claims });
   const lost = new LostAttachments({ store, cache, claims });
   const isLost = (key: AttachmentKey) => lost.has(key);
   const ports = new HostPorts({ ...context, isLost, findListeners: findListenersWith(run) });
-  return { store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
+  return { boot, store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
 }
 
 function failedLimitOf(

@@ -64,7 +64,9 @@ sandboxTest(
     const left = `${world.stateDir}/records/.podwire-${2 ** 22 + 1}-${"0".repeat(32)}.tmp`;
     await Deno.writeTextFile(left, "");
     const more = await effort();
-    assertEquals({ ...more, remove: more.remove - 1 }, { ...one, kept: 8 });
+    // A newer Deno needs a program to see whether that process exists.
+    assert(more.Command <= one.Command + 1, JSON.stringify(more));
+    assertEquals({ ...more, remove: more.remove - 1, Command: one.Command }, { ...one, kept: 8 });
     assertEquals(await statOf(left), undefined);
     assertEquals(await effort(), { ...one, kept: 8 });
   },
