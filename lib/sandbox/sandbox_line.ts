@@ -1,7 +1,7 @@
 import type { ReadContext } from "../state/attachment_lines.ts";
 import { decodeRemoval, UnusableRecord } from "../state/checksummed.ts";
 import type { FoundLog } from "../state/record_files.ts";
-import { isRemoval, liveKeys, type RecordLine, SANDBOX_KEY, subjectsOf } from "../state/record_log.ts";
+import { isRemoval, type RecordLine, SANDBOX_KEY, subjectsOf } from "../state/record_log.ts";
 import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
 import { parseSandbox, type SandboxRecord } from "./record.ts";
 
@@ -22,9 +22,8 @@ export async function readSandbox(
   const lines = log.lines.filter(isOfSandbox);
   const last = lines.at(-1);
   if (last === undefined) {
-    // Nothing at all is left, so nothing says that there was no sandbox.
-    const isLost = log.isCut && (await liveKeys(log.lines)).length === 0;
-    return isLost ? await damaged(new UnusableRecord("its file has no record"), "") : undefined;
+    // What is missing, or was replaced by something else, may be a sandbox.
+    return log.isCut ? await damaged(new UnusableRecord("its file has no record"), "") : undefined;
   }
   try {
     const record = await parse(id, last);
