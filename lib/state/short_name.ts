@@ -1,6 +1,6 @@
 import { fnv1a } from "../host/fnv.ts";
 
-/** With the longest interface name, and the ending that `setAside` adds, the file name stays below NAME_MAX of Linux. */
+/** With the longest interface name and an ending, the file name stays below NAME_MAX of Linux. */
 const LONGEST_PART = 220;
 const KEPT_OF_LONGER = 200;
 /** Marks a shortened name: no network name has this character, so a shortened name cannot be that of another network. */
@@ -17,7 +17,7 @@ export function isShortened(part: string): boolean {
   return part.includes(SHORTENED);
 }
 
-/** Whether the name of a network in a file name is that of the network. */
+/** Whether a name, which may be shortened, is that of the network. */
 export function isShortNameOf(part: string, network: string): boolean {
-  return shortName(network) === part;
+  return part === network || shortName(network) === part;
 }

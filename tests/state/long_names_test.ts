@@ -70,7 +70,16 @@ Deno.test("E5 networks that differ after their 200th character have different re
   const names = ["x", "y"].map((end) => `${"n".repeat(230)}${end}`);
   for (const name of names) await world.attachments().add(listOf(["a"], { name }), world.request());
   assertEquals((await world.store.ofContainer("c1")).map(({ network }) => network), names);
+  for (const name of names) assertEquals(await world.store.hasNetwork(name), true);
   await putRecord(recordFile(world.stateDir, "c1"), { ifName: "eth0", network: names[0]! }, "{");
+  const damaged = await world.store.look({ containerId: "c1", ifName: "eth0", network: names[0]! });
+  assertEquals(damaged?.network, names[0]);
+  assertEquals(await world.store.ofNetwork(names[0]!), [{
+    containerId: "c1",
+    ifName: "eth0",
+    network: names[0]!,
+  }]);
+  world.bad.length = 0;
   assertEquals((await world.store.ofContainer("c1")).length, 1);
   assertEquals(world.bad.length, 1);
 });
