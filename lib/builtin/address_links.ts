@@ -1,14 +1,7 @@
 import { basename, dirname, join } from "@std/path/posix";
 import { breathe } from "../async/breathe.ts";
-import {
-  inDirNow,
-  isOneFileNow,
-  linkNow,
-  makeNow,
-  namesNow,
-  removeNow,
-  setTimesNow,
-} from "../host/file_now.ts";
+import { removeNow } from "../host/file.ts";
+import { inDirNow, isOneFileNow, linkNow, makeNow, namesNow, setTimesNow } from "../host/file_now.ts";
 import { fnv1a } from "../host/fnv.ts";
 import { mayChange } from "../host/permissions.ts";
 import { statOwn } from "../host/stat.ts";

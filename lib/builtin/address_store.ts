@@ -1,7 +1,7 @@
 import { breathe } from "../async/breathe.ts";
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
-import { createExclusive, ensureDir, readTextIfThere, removeUnfinished } from "../host/file.ts";
-import { isThereNow, makeNow, namesNow, removeNow } from "../host/file_now.ts";
+import { createExclusive, ensureDir, readTextIfThere, removeNow, removeUnfinished } from "../host/file.ts";
+import { isThereNow, makeNow, namesNow } from "../host/file_now.ts";
 import { lockFile } from "../host/lock.ts";
 import { statOwn } from "../host/stat.ts";
 import { AddressLinks, linkKey } from "./address_links.ts";

@@ -71,13 +71,7 @@ async function addAndList(host: Host, lines: readonly string[]): Promise<readonl
   // A list in the same script shows what is there before the script is carried out. In JSON, nft reads no such script.
   const stdin = `${[`list chain ${CHAIN}`, ...lines].join("\n")}\n`;
   try {
-    const { stdout } = await runOk(host.run, {
-      program: "nft",
-      ownGroup: false,
-      args: ["-a", "-f", "-"],
-      stdin,
-      signal: host.signal,
-    });
+    const stdout = await nft(host, ["-a", "-f", "-"], stdin);
     if (stdout.trimEnd().endsWith("}")) return readListing(stdout);
     // The list was cut short; the other way replaces the rules that were added.
   } catch (error) {
@@ -85,6 +79,11 @@ async function addAndList(host: Host, lines: readonly string[]): Promise<readonl
   }
   withChain.delete(baseOf(host.run));
   return undefined;
+}
+
+/** Returns what `nft` prints. It starts no other program, so it needs no process group of its own. */
+async function nft({ run, signal }: Host, args: readonly string[], stdin?: string): Promise<string> {
+  return (await runOk(run, { program: "nft", args, stdin, signal, ownGroup: false })).stdout;
 }
 
 function readListing(text: string): TaggedRule[] {
@@ -134,13 +133,7 @@ async function retryOnConflict(
     const lines = plan(rules);
     if (lines.length === 0) return true;
     try {
-      await runOk(host.run, {
-        program: "nft",
-        ownGroup: false,
-        args: ["-f", "-"],
-        stdin: `${lines.join("\n")}\n`,
-        signal: host.signal,
-      });
+      await nft(host, ["-f", "-"], `${lines.join("\n")}\n`);
       withChain.add(baseOf(host.run));
       return true;
     } catch (error) {
@@ -165,13 +158,7 @@ async function listRules(host: Host): Promise<TaggedRule[] | undefined> {
 async function listOnce(host: Host): Promise<TaggedRule[] | undefined> {
   let text: string;
   try {
-    const request = {
-      program: "nft",
-      args: ["-j", "list", "chain", ...CHAIN.split(" ")],
-      signal: host.signal,
-      ownGroup: false,
-    };
-    text = (await runOk(host.run, request)).stdout;
+    text = await nft(host, ["-j", "list", "chain", ...CHAIN.split(" ")]);
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     // nft has one exit code for all failures. A missing chain has no rules.

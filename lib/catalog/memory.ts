@@ -1,14 +1,8 @@
 import type { Json, JsonObject } from "../cni/json.ts";
 import { anyText, flag, lenient, mapOf, mapped, openObjectOf, type Shape } from "../cni/shape.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import {
-  ensureDir,
-  readTextIfThere,
-  removeUnfinished,
-  setAside,
-  statOwn,
-  writeFileSynced,
-} from "../host/file.ts";
+import { ensureDir, readTextIfThere, removeUnfinished, statOwn, writeFileSynced } from "../host/file.ts";
+import { setAside } from "../host/set_aside.ts";
 import { identityOf } from "../host/listing.ts";
 import { waitForLock } from "../host/lock_wait.ts";
 import type { Logger } from "../host/log.ts";

@@ -1,4 +1,5 @@
 import { breathe } from "../async/breathe.ts";
+import { writeAll } from "./file.ts";
 import { statOwn } from "./stat.ts";
 
 /** What {@linkcode appendTo} did. */
@@ -84,5 +85,5 @@ function readAt(file: Deno.FsFile, at: number, length: number): Uint8Array {
 
 function writeAt(file: Deno.FsFile, at: number, bytes: Uint8Array): void {
   file.seekSync(at, Deno.SeekMode.Start);
-  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+  writeAll(file, bytes);
 }

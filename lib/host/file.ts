@@ -1,7 +1,7 @@
 import { breathe } from "../async/breathe.ts";
+import { Coalescer } from "../async/coalesce.ts";
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
-import { syncDir } from "./sync_dir.ts";
 import { entriesNow, isNameTooLong, namesIn, statOf } from "./stat.ts";
 
 export {
@@ -127,7 +127,8 @@ async function writeUnsynced(temp: string, text: string, mode: number): Promise<
   }
 }
 
-function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+/** Writes all of the bytes where the file is now. */
+export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.byteLength;) done += file.writeSync(bytes.subarray(done));
 }
 
@@ -136,9 +137,30 @@ async function syncName(path: string, { durable = true }: WriteOptions): Promise
   if (durable === true) await syncDir(dirname(path));
 }
 
+/** One for each directory in which names have to survive a loss of power: these are few. */
+const commits = new Map<string, Coalescer<void>>();
+
+/**
+ * Makes changes of the entries of a directory (created, renamed, removed) survive a crash of the machine. All that wait at
+ * the same time share one commit.
+ */
+export async function syncDir(path: string): Promise<void> {
+  const commit = commits.get(path) ?? new Coalescer(async () => {
+    using dir = Deno.openSync(path, { read: true });
+    await dir.sync();
+  });
+  commits.set(path, commit);
+  await commit.next();
+}
+
 /** Removes a file or a symbolic link; returns false if there is none. Requires `--allow-write`. */
 export async function removeIfThere(path: string): Promise<boolean> {
   await breathe();
+  return removeNow(path);
+}
+
+/** As {@linkcode removeIfThere}, in the same turn of the event loop. */
+export function removeNow(path: string): boolean {
   try {
     Deno.removeSync(path);
     return true;
@@ -217,29 +239,14 @@ function withoutUnfinished(entries: readonly Entry[]): readonly Entry[] {
   return [...byName.keys()].sort().flatMap((name) => byName.get(name) ?? []);
 }
 
-/** The names in a directory of podwire. */
-export interface OwnNames {
-  /** As {@linkcode listDir} returns them. */
-  readonly names: readonly string[];
-  /** The number of the unfinished writes. */
-  readonly unfinished: number;
-}
-
-/** Lists as {@linkcode listDir}, and counts the unfinished writes; undefined if the path is not a directory. */
-export async function lookIntoDir(path: string): Promise<OwnNames | undefined> {
+/** Lists as {@linkcode listDir}; undefined if the path is not a directory. */
+export async function listIfDir(path: string): Promise<readonly string[] | undefined> {
   try {
-    const entries = await allEntriesIn(path);
-    const names = withoutUnfinished(entries).map(({ name }) => name);
-    return { names, unfinished: entries.length - names.length };
+    return await listDir(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotADirectory) return undefined;
     throw error;
   }
-}
-
-/** Lists as {@linkcode listDir}; undefined if the path is not a directory. */
-export async function listIfDir(path: string): Promise<readonly string[] | undefined> {
-  return (await lookIntoDir(path))?.names;
 }
 
 /**
@@ -309,33 +316,6 @@ export async function inEnsuredDir<T>(path: string, mode: number, body: () => Pr
   }
   await ensureDir(path, mode);
   return await body();
-}
-
-/**
- * Renames a file that cannot be used, or a directory in its place, to a free name in the same directory
- * (`web.json.bad-1`), and returns that name. Requires `--allow-read` and `--allow-write`.
- */
-export async function setAside(path: string): Promise<string> {
-  for (let n = 1;; n++) {
-    const aside = `${path}.bad-${n}`;
-    if ((await statOf(path))?.isDirectory) {
-      if (await statOf(aside) !== undefined) continue;
-      // A rename of a directory replaces nothing but an empty directory.
-      await Deno.rename(path, aside);
-      await syncDir(dirname(path));
-      return aside;
-    }
-    try {
-      // A link, unlike a rename, never replaces a file that another process set aside meanwhile.
-      await Deno.link(path, aside);
-    } catch (error) {
-      if (error instanceof Deno.errors.AlreadyExists) continue;
-      throw error;
-    }
-    await removeIfThere(path);
-    await syncDir(dirname(path));
-    return aside;
-  }
 }
 
 async function unlessMissing<T, U>(promise: Promise<T>, otherwise: U): Promise<T | U> {

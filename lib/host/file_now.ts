@@ -1,13 +1,7 @@
 // Single steps on files of podwire, in the same turn of the event loop: between two of them no other work of the process
 // runs, and a step takes a fraction of the time that it takes through a thread.
 
-/** Removes a file; returns false if there is none. Requires `--allow-write`. */
-export function removeNow(path: string): boolean {
-  return unlessMissing(() => {
-    Deno.removeSync(path);
-    return true;
-  }, false);
-}
+import { removeNow } from "./file.ts";
 
 /** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
 export function namesNow(dir: string): string[] {
@@ -45,17 +39,20 @@ export function makeNow(path: string, text: string): void {
   }
 }
 
+const MOST_ATTEMPTS = 100;
+
 /**
- * Runs `step`, which writes into the directory; if that does not exist, makes it for its owner only and runs `step` again.
- * Requires `--allow-write`.
+ * Runs `step`, which writes into the directory; if that does not exist, makes it for its owner only and runs `step` again. The
+ * directory may be removed in between, by another process that found it empty. Requires `--allow-write`.
  */
 export function inDirNow(dir: string, step: () => void): void {
-  try {
-    step();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  for (let attempt = 1;; attempt++) {
+    try {
+      return step();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound) || attempt === MOST_ATTEMPTS) throw error;
+    }
     Deno.mkdirSync(dir, { recursive: true, mode: 0o700 });
-    step();
   }
 }
 

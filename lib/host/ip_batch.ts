@@ -150,19 +150,32 @@ function afterSysctls(sysctls: readonly Sysctl[], request: CommandRequest): Comm
   return { ...request, program: "sh", args: ["-c", SCRIPT, "sh", ...words, "--", program, ...args] };
 }
 
-/** `ip` prints the reasons first, then the number of the line. */
-function batchError({ code, stderr }: CommandOutcome, lines: readonly string[]): IpBatchError {
+/** What `ip` printed when it ended at a line. */
+export interface PrintedFailure {
+  /** The number of the line, from one; undefined if it is not named. */
+  readonly line: number | undefined;
+  /** Empty if there is none. */
+  readonly reason: string;
+}
+
+/** Reads the standard error of a batch: the reasons first, then the number of the line, unless `ip` ended at a word of it. */
+export function readFailure(stderr: string): PrintedFailure {
   const printed = stderr.split("\n").map((text) => text.trim()).filter((text) => text !== "");
-  const numbers = printed.flatMap((text) => /^Command failed -:(\d+)$/.exec(text)?.[1] ?? []);
+  const [number] = printed.flatMap((text) => /^Command failed -:(\d+)$/.exec(text)?.[1] ?? []);
   const reason = printed.filter((text) => !text.startsWith("Command failed")).join("; ");
-  if (code === SYSCTL_FAILED || numbers[0] === undefined) {
+  return { line: number === undefined ? undefined : Number(number), reason };
+}
+
+function batchError({ code, stderr }: CommandOutcome, lines: readonly string[]): IpBatchError {
+  const { line: number, reason } = readFailure(stderr);
+  if (code === SYSCTL_FAILED || number === undefined) {
     const words = reason || `exit code ${code}`;
     const [why, tried] = code === SYSCTL_FAILED
       ? [`a kernel parameter cannot be set: ${words}`, "Cannot set a kernel parameter"]
       : [words, `Cannot run ip on ${lines.length} lines`];
     return new IpBatchError(undefined, why, `${tried}: ${words}`, { code, stderr });
   }
-  const index = Number(numbers[0]) - 1;
+  const index = number - 1;
   const failed = { index, line: lines[index] ?? "", reason: reason || "no reason given" };
   const message = `Cannot run "ip ${failed.line}" (line ${index + 1} of ${lines.length}): ${failed.reason}`;
   return new IpBatchError(failed, failed.reason, message, { code, stderr });

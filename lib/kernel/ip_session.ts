@@ -1,3 +1,4 @@
+import { readFailure } from "../host/ip_batch.ts";
 import { GroupChild } from "../host/launch.ts";
 
 /** Succeeds wherever there is a network, and prints a list: of the interface with the index 1. */
@@ -87,15 +88,12 @@ export class IpSession {
     await Promise.all([this.#child.status, this.#stdout.over, this.#stderr.over]);
   }
 
-  /** `ip` prints the reasons first, then the number of the line, unless it ended at a word of it. */
   async #failure(before: number): Promise<SessionOutcome> {
     await this.#stderr.over;
-    const printed = this.#stderr.drop().split("\n").map((text) => text.trim()).filter((text) => text !== "");
-    const number = printed.flatMap((text) => /^Command failed -:(\d+)$/.exec(text)?.[1] ?? []).at(-1);
-    const reason = printed.filter((text) => !text.startsWith("Command failed")).join("; ");
+    const { line, reason } = readFailure(this.#stderr.drop());
     return {
       done: false,
-      index: number === undefined ? undefined : Number(number) - 1 - before,
+      index: line === undefined ? undefined : line - 1 - before,
       reason: reason || "ip ended",
     };
   }

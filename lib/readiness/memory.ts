@@ -1,7 +1,8 @@
 import type { JsonObject } from "../cni/json.ts";
 import { anyText, flag, lenient, mapOf, mapped, oneOf, openObjectOf, type Shape } from "../cni/shape.ts";
 import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
-import { ensureDir, readTextIfThere, setAside, UnreadableFileError, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, UnreadableFileError, writeFileSynced } from "../host/file.ts";
+import { setAside } from "../host/set_aside.ts";
 import type { Logger } from "../host/log.ts";
 import { decodeChecksummed, printChecksummed, UnusableRecord } from "../state/checksummed.ts";
 import type { ReadyCondition } from "./condition.ts";

@@ -7,10 +7,11 @@ import {
   removeDirIfEmpty,
   removeIfThere,
   removeUnfinished,
+  statOwn,
   UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
-import { putMarker } from "../host/marker.ts";
+import { inDirNow, isThereNow, makeNow } from "../host/file_now.ts";
 import type { SandboxRecord } from "./record.ts";
 
 type Named = Pick<SandboxRecord, "id" | "name">;
@@ -42,7 +43,9 @@ export class ListedNames {
     const before = this.#own.get(id);
     if (before === name || !isContainerId(name)) return;
     try {
-      await putMarker(`${this.#dir}/${name}/${id}`);
+      const folder = `${this.#dir}/${name}`;
+      // Another process may remove the folder with the last other sandbox that has the name.
+      if (!isThereNow(`${folder}/${id}`)) inDirNow(folder, () => makeNow(`${folder}/${id}`, ""));
     } catch {
       // A full disk, or something else in its place, must keep no sandbox from its end. Then looks read all records.
       return void await removeIfThere(`${this.#dir}/${COMPLETE}`).catch(() => false);
@@ -65,6 +68,9 @@ export class ListedNames {
 
   async #removeEntry({ id, name }: Named): Promise<void> {
     if (!isContainerId(name)) return;
+    const entry = await statOwn(`${this.#dir}/${name}/${id}`).catch(() => undefined);
+    // podwire did not make anything else there.
+    if (!entry?.isFile || entry.size > 0) return;
     // An entry that stays has no effect: no record has its ID and its name.
     await removeIfThere(`${this.#dir}/${name}/${id}`).catch(() => false);
     await removeDirIfEmpty(`${this.#dir}/${name}`).catch(() => false);

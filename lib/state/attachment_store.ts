@@ -71,7 +71,7 @@ export class AttachmentStore {
    * is: it is enough to detach what a loss of power leaves. So every later one may be lost.
    */
   async write(record: AttachmentRecord): Promise<void> {
-    const id = `${record.containerId} ${attachmentLineKey(record)}`;
+    const id = intentKey(record);
     const isIntended = this.#intended.get(id) === signatureOf(record);
     this.#intended.delete(id);
     await withCniErrors(async () => {
@@ -86,7 +86,7 @@ export class AttachmentStore {
     const lines = await Promise.all(records.map(intendedLine));
     const written = () => {
       for (const record of records) {
-        this.#intended.set(`${record.containerId} ${attachmentLineKey(record)}`, signatureOf(record));
+        this.#intended.set(intentKey(record), signatureOf(record));
       }
     };
     return { lines, written };
@@ -218,7 +218,7 @@ export class AttachmentStore {
 
   /** Removes the record of an attachment. */
   async remove(key: AttachmentKey): Promise<void> {
-    this.#intended.delete(`${key.containerId} ${attachmentLineKey(key)}`);
+    this.#intended.delete(intentKey(key));
     await this.#files.remove(key.containerId, attachmentLineKey(key));
   }
 
@@ -238,6 +238,10 @@ export class AttachmentStore {
       return parsed === undefined ? [] : [{ containerId, ...parsed }];
     });
   }
+}
+
+function intentKey(key: AttachmentKey): string {
+  return `${key.containerId} ${attachmentLineKey(key)}`;
 }
 
 /** Returns all that a DEL needs of the record. */

@@ -7,9 +7,9 @@ import {
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
-  setAside,
   writeFileSynced,
 } from "../host/file.ts";
+import { setAside } from "../host/set_aside.ts";
 import { type AttachmentKey, attachmentKey } from "./attachment_key.ts";
 import type { AttachmentStore } from "./attachment_store.ts";
 import {

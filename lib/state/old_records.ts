@@ -41,11 +41,6 @@ export class OldRecords {
     return [...new Set([...sandboxes, ...await listDirsIn(this.#attachments)])].sort();
   }
 
-  /** Whether the container has such records. */
-  async has(containerId: string): Promise<boolean> {
-    return (await this.#files(containerId)).length > 0;
-  }
-
   /** Returns the records of a container; undefined if it has none. */
   async read(containerId: string): Promise<readonly RecordLine[] | undefined> {
     const files = await this.#files(containerId);

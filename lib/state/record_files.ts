@@ -113,11 +113,6 @@ export class RecordFiles {
     return old.length === 0 ? ids : [...new Set([...ids, ...old])];
   }
 
-  /** Whether the container has records. */
-  async has(containerId: string): Promise<boolean> {
-    return await statOwn(this.path(containerId)) !== undefined || await this.#old.has(containerId);
-  }
-
   /** Returns the records of a container; undefined if it has none. */
   async read(containerId: string): Promise<FoundLog | undefined> {
     const file = this.path(containerId);

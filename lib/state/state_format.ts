@@ -1,7 +1,8 @@
 import { once } from "../async/once.ts";
 import { anything, openObjectOf } from "../cni/shape.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
-import { ensureDir, readTextIfThere, setAside, statOf, writeFileSynced } from "../host/file.ts";
+import { ensureDir, readTextIfThere, statOf, writeFileSynced } from "../host/file.ts";
+import { setAside } from "../host/set_aside.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
 import { decodeChecksummed, newerRecord, printChecksummed, UnusableRecord } from "./checksummed.ts";

@@ -8,30 +8,12 @@ import {
   validAttachmentsOf,
 } from "../../lib/gc/verdict.ts";
 import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
+import { attachmentRecord } from "../attachment_record.ts";
 
 const FACTS: GcFacts = { boot: "b1", hasSandbox: false, disableGC: false };
 
-function recordOf(overrides: Partial<AttachmentRecord>): AttachmentRecord {
-  return {
-    containerId: "c1",
-    network: "web",
-    ifName: "eth0",
-    state: "attached",
-    netns: "/run/netns/c1",
-    netnsId: "4:1",
-    owner: "sandbox:c1",
-    since: "2026-01-02T03:04:05.678Z",
-    bootId: "b1",
-    sequence: 1,
-    attempts: 0,
-    nextTry: undefined,
-    error: undefined,
-    config: "{}",
-    cniArgs: [],
-    capabilityArgs: {},
-    result: undefined,
-    ...overrides,
-  };
+function recordOf(changes: Partial<AttachmentRecord>): AttachmentRecord {
+  return attachmentRecord({ netnsId: "4:1", config: "{}", ...changes });
 }
 
 Deno.test("D55 whether an attachment is stale depends on its owner, on the selection, and on what was interrupted", () => {

@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { removeNow } from "../../lib/host/file.ts";
 import {
   inDirNow,
   isOneFileNow,
@@ -6,7 +7,6 @@ import {
   linkNow,
   makeNow,
   namesNow,
-  removeNow,
   setTimesNow,
 } from "../../lib/host/file_now.ts";
 import { inTempDir } from "../temp_dir.ts";

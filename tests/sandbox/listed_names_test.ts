@@ -69,9 +69,12 @@ listedTest(
     assertEquals(await fresh.idsNamed("none"), ["c1"]);
     await Deno.mkdir(`${dir}/by-name/gone`);
     await Deno.writeTextFile(`${dir}/by-name/gone/c9`, "");
+    await Deno.writeTextFile(`${dir}/by-name/gone/notes`, "theirs");
+    await Deno.mkdir(`${dir}/by-name/gone/folder`);
     await Deno.remove(`${dir}/by-name/web`, { recursive: true });
     await fresh.removeUnfinished({ isAlone: true });
-    assertEquals(await fresh.idsNamed("gone"), []);
+    // Only what podwire makes there.
+    assertEquals(await fresh.idsNamed("gone"), ["folder", "notes"]);
     assertEquals(await fresh.idsNamed("web"), ["c1"]);
     boot.id = "b1";
   },

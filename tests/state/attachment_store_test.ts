@@ -9,6 +9,7 @@ import { parseLog } from "../../lib/state/record_log.ts";
 import { Random } from "../cni/random.ts";
 import { FileCalls } from "../file_calls.ts";
 import { putRecord, recordFile, recordText, storesIn, writeLines } from "../stores.ts";
+import { attachmentRecord } from "../attachment_record.ts";
 
 async function inStore(
   fn: (store: AttachmentStore, fileOf: (containerId: string) => string, bad: BadRecord[]) => Promise<void>,
@@ -26,25 +27,12 @@ async function inStore(
   }
 }
 
-const RECORD: AttachmentRecord = {
-  containerId: "c1",
-  network: "web",
-  ifName: "eth0",
-  state: "attached",
-  netns: "/run/netns/c1",
+const RECORD = attachmentRecord({
   netnsId: "4:4026531840",
-  owner: "sandbox:c1",
-  since: "2026-01-02T03:04:05.678Z",
-  bootId: "b1",
-  sequence: 1,
-  attempts: 0,
-  nextTry: undefined,
-  error: undefined,
-  config: '{"name": "web"}',
   cniArgs: [["A", "1"], ["B", "2"]],
   capabilityArgs: { mac: "02:00:00:00:00:01" },
   result: { cniVersion: "1.1.0", ips: [{ address: "10.1.0.2/24" }] },
-};
+});
 
 Deno.test("the records of a container are one file, readable only by its owner, with kind and checksum", () =>
   inStore(async (store, fileOf) => {

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { parseSandbox, printSandbox, repairSandbox, type SandboxRecord } from "../../lib/sandbox/record.ts";
-import { type AttachmentRecord, printRecord, repairAttachment } from "../../lib/state/attachment_record.ts";
+import { printRecord, repairAttachment } from "../../lib/state/attachment_record.ts";
 import { HEAD_LENGTH, parseLog, printHead, SANDBOX_KEY } from "../../lib/state/record_log.ts";
 import { Random } from "../cni/random.ts";
 import { FileCalls } from "../file_calls.ts";
@@ -9,6 +9,7 @@ import { putRecord, recordFile, storesIn } from "../stores.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { Syncs } from "../syncs.ts";
 import { RecordFiles } from "../../lib/state/record_files.ts";
+import { attachmentRecord } from "../attachment_record.ts";
 
 const BOOT = "b2";
 const SANDBOX: SandboxRecord = {
@@ -24,25 +25,7 @@ const SANDBOX: SandboxRecord = {
   infra: undefined,
   annotations: {},
 };
-const RECORD: AttachmentRecord = {
-  containerId: "c1",
-  network: "web",
-  ifName: "eth0",
-  state: "adding",
-  netns: "/run/netns/c1",
-  netnsId: undefined,
-  owner: "sandbox:c1",
-  since: "2026-01-02T03:04:05.678Z",
-  bootId: "b1",
-  sequence: 1,
-  attempts: 0,
-  nextTry: undefined,
-  error: undefined,
-  config: '{"name": "web"}',
-  cniArgs: [],
-  capabilityArgs: {},
-  result: undefined,
-};
+const RECORD = attachmentRecord({ state: "adding" });
 
 function storesTest(
   name: string,
