@@ -50,6 +50,20 @@ Deno.test("a comparison runs only the ways that the wanted rows need, and says i
   assertEquals(reason, 'Cannot compare with "c": it is not there');
 });
 
+Deno.test("a comparison checks only for a row of the check, so that both ways do the same in their time", async () => {
+  const notes: string[] = [];
+  const check = () => Promise.resolve(notes.push("check"));
+  const rows = {
+    time: { way: "a", against: "b", atOnce: 1, step: "cpu" },
+    check: { way: "b", against: "b", atOnce: 1, step: "check" },
+  } as const;
+  const ways = { a: notingWay("a", []), b: notingWay("b", [], { check }) };
+  await compareWays(rows, new Set(["time"] as const), ways, 1);
+  assertEquals(notes, []);
+  await compareWays(rows, new Set(["check"] as const), ways, 1);
+  assertEquals(new Set(notes), new Set(["check"]));
+});
+
 Deno.test("the time and the memory of a process are those that the kernel counts", async () => {
   assert(await memoryOf(Deno.pid) > 10);
   const before = await cpuMs(Deno.pid);
