@@ -1,3 +1,4 @@
+import { factsNow, type FileFacts } from "./file_facts.ts";
 import { ownUser } from "./stat.ts";
 
 /** A reason why a file must not be trusted. */
@@ -69,8 +70,9 @@ function partsOf(path: string): string[] {
   return path.split("/").filter((part) => part !== "" && part !== ".");
 }
 
-function whyUnsafe(
-  { uid, mode, isSymlink, isDirectory, isFile }: Deno.FileInfo,
+/** Returns why a part of a path is not safe; undefined if it is. `listed` is as in {@linkcode FileSafetyOptions}. */
+export function whyUnsafe(
+  { uid, mode, isSymlink, isDirectory, isFile }: PathFacts,
   listed: boolean,
 ): string | undefined {
   if (uid !== 0 && uid !== null && uid !== ownUser()) return `it is owned by user ${uid}`;
@@ -80,7 +82,15 @@ function whyUnsafe(
   return isSticky ? undefined : "it can be written by others than its owner";
 }
 
-async function lstatOf(path: string, isOwn: boolean): Promise<Deno.FileInfo | "missing" | "hidden"> {
+/** What decides whether a part of a path is safe. */
+export type PathFacts = Pick<
+  FileFacts | Deno.FileInfo,
+  "uid" | "mode" | "isSymlink" | "isDirectory" | "isFile"
+>;
+
+async function lstatOf(path: string, isOwn: boolean): Promise<PathFacts | "missing" | "hidden"> {
+  const facts = isOwn ? factsNow(path, { follow: false }) : "unknown";
+  if (facts !== "unknown") return facts ?? "missing";
   try {
     return isOwn ? Deno.lstatSync(path) : await Deno.lstat(path);
   } catch (error) {

@@ -1,3 +1,4 @@
+import { useForFacts } from "./file_facts.ts";
 import { LIBC } from "./libc_constants.ts";
 
 /** What podwire calls of the C library. Numbers below zero mean that {@linkcode Libc.errno} says why. */
@@ -5,6 +6,8 @@ export interface Libc {
   /** The reason of the last failure of a call on this thread. Read it right after the call. */
   errno(): number;
   open(path: string, flags: number): number;
+  /** Fills `into` with the facts about a file, as `struct statx`; undefined if the library is too old for it. */
+  statx(path: string, flags: number, into: Bytes): number | undefined;
   close(fd: number): void;
   /** Reads once into `bytes`, from the position of the descriptor. */
   read(fd: number, bytes: Bytes): number;
@@ -27,6 +30,8 @@ export interface Libc {
   sendAway(fd: number, bytes: Bytes, flags: number): Promise<number>;
   /** {@linkcode Libc.recvfrom} on another thread, see {@linkcode Libc.sendAway}. */
   recvfromAway(fd: number, bytes: Bytes, flags: number, from: Bytes): Promise<number>;
+  /** Fills `into` with the facts about a file system, as `struct statfs`, on another thread, see {@linkcode Libc.sendAway}. */
+  statfsAway(path: string, into: Bytes): Promise<number>;
   /** {@linkcode Libc.umount} on another thread, see {@linkcode Libc.sendAway}. */
   umountAway(target: string, flags: number): Promise<number>;
   /** How many calls are on other threads now. */
@@ -44,6 +49,8 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
   open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  // Since glibc 2.28.
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32", optional: true },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   ioctl: { parameters: ["i32", "u64"], result: "i32" },
@@ -67,6 +74,7 @@ const SYMBOLS = {
     result: "isize",
     nonblocking: true,
   },
+  statfsAway: { name: "statfs", parameters: ["buffer", "buffer"], result: "i32", nonblocking: true },
   umount2Away: { name: "umount2", parameters: ["buffer", "i32"], result: "i32", nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -80,7 +88,9 @@ let opened: Libc | undefined;
  * @throws If it is not there, or if Deno refuses it.
  */
 export function openLibc(): Libc {
-  opened ??= new DenoLibc(Deno.dlopen(NAME, SYMBOLS).symbols);
+  if (opened !== undefined) return opened;
+  opened = new DenoLibc(Deno.dlopen(NAME, SYMBOLS).symbols);
+  useForFacts(opened);
   return opened;
 }
 
@@ -131,6 +141,10 @@ class DenoLibc implements Libc {
 
   open(path: string, flags: number): number {
     return this.#c.open(cText(path), flags, 0);
+  }
+
+  statx(path: string, flags: number, into: Bytes): number | undefined {
+    return this.#c.statx?.(LIBC.AT_FDCWD, cText(path), flags, LIBC.STATX_BASIC_STATS, into);
   }
 
   close(fd: number): void {
@@ -193,6 +207,12 @@ class DenoLibc implements Libc {
     const size = sizeOf(from);
     using _held = this.#hold(bytes, from, size);
     return Number(await this.#c.recvfromAway(fd, bytes, BigInt(bytes.length), flags, from, size));
+  }
+
+  async statfsAway(path: string, into: Bytes): Promise<number> {
+    const name = cText(path);
+    using _held = this.#hold(name, into);
+    return await this.#c.statfsAway(name, into);
   }
 
   async umountAway(target: string, flags: number): Promise<number> {

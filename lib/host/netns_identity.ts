@@ -1,4 +1,5 @@
 import { netnsId } from "./netns.ts";
+import { mountedNow } from "./netns_path.ts";
 import { realPath, statOf } from "./stat.ts";
 
 /** The facts by which a network namespace is recognized. */
@@ -21,6 +22,8 @@ export interface NetnsIdentity {
  * Requires `--allow-read`.
  */
 export async function identityOf(path: string): Promise<NetnsIdentity> {
+  const mounted = path.startsWith("/proc/") ? undefined : mountedNow(path);
+  if (mounted !== undefined) return { id: mounted.id, since: mounted.mtimeMs / 1000 };
   const id = await netnsId(path);
   if (id === undefined || path.startsWith("/proc/")) return { id };
   const real = await realPath(path).catch(() => undefined);

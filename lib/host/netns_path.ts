@@ -1,5 +1,6 @@
+import { factsNow } from "./file_facts.ts";
 import { lookAtHome } from "./home.ts";
-import { linkTarget, statOf } from "./stat.ts";
+import { isInMemory, linkTarget, statOf } from "./stat.ts";
 
 /** The namespace of the process that opens this path. */
 const OWN = "/proc/self/ns/net";
@@ -37,9 +38,33 @@ export type FoundNetns =
 const LEADS_TO_OWN = new RegExp(`^/+proc/+(?:thread-self|self|${Deno.pid})/`);
 
 /** Inspects a path without opening it: files under /proc cannot be opened without full permissions. Requires `--allow-read`. */
-export function inspectNetns(path: string): Promise<FoundNetns> {
+export async function inspectNetns(path: string): Promise<FoundNetns> {
   const isOwn = LEADS_TO_OWN.test(path);
-  return lookAtHome(() => inspectPath(path), (found) => isOwn || found.kind === "namespace" && found.link);
+  const mounted = isOwn ? undefined : mountedNow(path);
+  if (mounted !== undefined) return { kind: "namespace", id: mounted.id, link: false };
+  return await lookAtHome(
+    () => inspectPath(path),
+    (found) => isOwn || found.kind === "namespace" && found.link,
+  );
+}
+
+/** A namespace that is mounted on the very path that was inspected. */
+export interface MountedNetns {
+  readonly id: string;
+  /** When the file was written last, which is when it was created. */
+  readonly mtimeMs: number;
+}
+
+/**
+ * Returns the namespace that is mounted on a path below `/run`. Undefined if there is none, if the path is a symbolic link,
+ * and where that cannot be said in one turn of the event loop: then {@linkcode inspectNetns} says what is there.
+ */
+export function mountedNow(path: string): MountedNetns | undefined {
+  if (ownDevice === undefined || !isInMemory(path)) return undefined;
+  const facts = factsNow(path, { follow: false });
+  if (facts === undefined || facts === "unknown" || facts.dev !== ownDevice) return undefined;
+  // The links of /proc are on another device than the namespaces that they lead to.
+  return { id: `${facts.dev}:${facts.ino}`, mtimeMs: facts.mtimeMs };
 }
 
 async function inspectPath(path: string): Promise<FoundNetns> {

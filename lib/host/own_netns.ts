@@ -1,4 +1,4 @@
-import { netnsId } from "./netns.ts";
+import { netnsId } from "./netns_path.ts";
 
 let own: Promise<string | undefined> | undefined;
 

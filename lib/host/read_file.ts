@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { breathe } from "../async/breathe.ts";
 import { denoRules } from "./deno_rules.ts";
+import { factsNow } from "./file_facts.ts";
 
 /** In bytes. Neither podwire nor a plugin nor another runtime writes a larger file. */
 export const LARGEST_FILE = 4 * 1024 * 1024;
@@ -153,6 +154,7 @@ function readNow(path: string, largest: number): Uint8Array | undefined {
 }
 
 function openNow(path: string, attempt = 1): number | undefined {
+  if (attempt === 1 && factsNow(path, { follow: false }) === undefined) return undefined;
   try {
     return fs.openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   } catch (error) {

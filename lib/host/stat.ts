@@ -1,20 +1,9 @@
 import { HostError, runCommand } from "./command.ts";
 import { denoRules, isKernelFile } from "./deno_rules.ts";
+import { factsNow, type FileStat } from "./file_facts.ts";
 import { DEFAULT_PATH } from "./launch.ts";
 
-/** Facts about a file that are known without opening it. */
-export interface FileStat {
-  readonly isFile: boolean;
-  readonly isDirectory: boolean;
-  /** All bits, with those for the kind of file. */
-  readonly mode: number;
-  readonly size: number;
-  readonly dev: number;
-  readonly ino: number;
-  readonly mtimeMs: number;
-  /** Time of the last change of the file or its metadata, not earlier; possibly in whole seconds only. */
-  readonly ctimeMs: number;
-}
+export type { FileStat } from "./file_facts.ts";
 
 // Deno 2.7 inspects files below /proc and /sys with --allow-read; from 2.8.3 on that requires --allow-all, which podwire
 // never asks for. One rule holds for all of podwire: it tries Deno first, and if a newer one refuses, it runs programs.
@@ -34,7 +23,8 @@ export async function statOf(path: string): Promise<FileStat | undefined> {
  * which is on a disk of this machine.
  */
 export async function statOwn(path: string): Promise<FileStat | undefined> {
-  return await statWith(Deno.statSync, path);
+  const facts = factsNow(path);
+  return facts === "unknown" ? await statWith(Deno.statSync, path) : facts;
 }
 
 async function statWith(
@@ -62,8 +52,11 @@ async function statWith(
 
 /** Returns the target of a symbolic link; undefined if the path is not a link or does not exist. Requires as {@linkcode statOf}. */
 export async function linkTarget(path: string): Promise<string | undefined> {
+  const isNow = isInMemory(path);
+  const facts = isNow ? factsNow(path, { follow: false }) : "unknown";
+  if (facts !== "unknown" && facts?.isSymlink !== true) return undefined;
   try {
-    return isInMemory(path) ? Deno.readLinkSync(path) : await Deno.readLink(path);
+    return isNow ? Deno.readLinkSync(path) : await Deno.readLink(path);
   } catch (error) {
     if (isForPrograms(error, path)) return await targets.of(withoutSelf(path));
     // Deno has no error class for EINVAL, which means that the path is not a link.
@@ -146,7 +139,7 @@ export function ownUser(): number {
  * Whether nothing there waits for a disk or another machine. Such files are inspected without a thread, which takes a
  * fifteenth of the time.
  */
-function isInMemory(path: string): boolean {
+export function isInMemory(path: string): boolean {
   return /^\/(?:proc|run|sys)\//.test(path);
 }
 

@@ -1,6 +1,9 @@
 import { CniError } from "../cni/error.ts";
 import { validatePluginType } from "../cni/name.ts";
 import { type FileStat, statOf } from "../host/file.ts";
+import { factsNow, type FileFacts } from "../host/file_facts.ts";
+import { whyUnsafe } from "../host/file_safety.ts";
+import { askForLocalDir, isLocalDir } from "../host/local_dirs.ts";
 import { permissionFlag } from "../host/permissions.ts";
 import { requireSafeFile } from "./safety.ts";
 
@@ -80,6 +83,48 @@ async function reachable(path: string): Promise<FileStat | undefined> {
     if (permissionFlag(error) !== undefined) throw error;
     return undefined;
   }
+}
+
+/**
+ * Finds the executable of a plugin in this turn of the event loop, in a tenth of the time of {@linkcode findPlugin}, and only if that
+ * would find the same. Undefined if it has to search: a directory may be on another machine, a part of the path is a
+ * symbolic link, or the file is not safe, not executable or not there.
+ *
+ * Permissions: the whole `--allow-read`, and the C library is open; else it finds nothing.
+ */
+export function findPluginNow(
+  type: string,
+  dirs: readonly string[],
+  { allowUnsafeFiles = false }: FindPluginOptions = {},
+): string | undefined {
+  for (const dir of dirs) {
+    const isLocal = isLocalDir(dir);
+    if (isLocal === undefined) void askForLocalDir(dir);
+    if (isLocal !== true || !isPlain(dir)) return undefined;
+    const path = `${dir}/${type}`;
+    const facts = factsNow(path, { follow: false });
+    if (facts === undefined) continue;
+    if (facts === "unknown" || !facts.isFile || (facts.mode & 0o111) === 0) return undefined;
+    return allowUnsafeFiles || isSafe(facts) && areSafe(dir) ? path : undefined;
+  }
+  return undefined;
+}
+
+function isPlain(dir: string): boolean {
+  return /^(?:\/[^/]+)+$/.test(dir) && !/\/\.{1,2}(?:\/|$)/.test(dir);
+}
+
+/** Whether the directory and those above it are directories, no links, and safe. */
+function areSafe(dir: string): boolean {
+  for (let end = dir.length; end > 0; end = dir.lastIndexOf("/", end - 1)) {
+    const facts = factsNow(dir.slice(0, end), { follow: false });
+    if (facts === undefined || facts === "unknown" || !facts.isDirectory || !isSafe(facts)) return false;
+  }
+  return true;
+}
+
+function isSafe(facts: FileFacts): boolean {
+  return whyUnsafe(facts, false) === undefined;
 }
 
 /** Makes the error for a plugin that {@linkcode findPlugin} did not find. */

@@ -1,5 +1,12 @@
 import type { JsonObject } from "../cni/json.ts";
-import { findPlugin, type FindPluginOptions, pluginMissing } from "./find.ts";
+import { validatePluginType } from "../cni/name.ts";
+import {
+  findPlugin,
+  findPluginNow,
+  type FindPluginOptions,
+  type FoundPlugin,
+  pluginMissing,
+} from "./find.ts";
 import { type BuiltinTable, loadBuiltin, type Plugin } from "./serve.ts";
 
 /** When a built-in plugin runs in place of an executable. */
@@ -47,7 +54,7 @@ export class PluginLocator {
     const isFirst = builtinPolicy === "prefer" || config[ALWAYS_BUILTIN] === true;
     const first = isFirst ? await builtin() : undefined;
     if (first !== undefined) return first;
-    const found = await findPlugin(type, pluginDirs, this.#options);
+    const found = await this.#find(type);
     if (found.path !== undefined) return { kind: "binary", path: found.path };
     const last = await builtin();
     if (last !== undefined) return last;
@@ -62,9 +69,17 @@ export class PluginLocator {
    */
   async locateDelegate(caller: PluginSource, type: string, config?: JsonObject): Promise<PluginSource> {
     if (caller.kind === "builtin") return await this.locate(type, config);
-    const { pluginDirs } = this.#options;
-    const found = await findPlugin(type, pluginDirs, this.#options);
-    if (found.path === undefined) throw pluginMissing(type, pluginDirs, found);
+    const found = await this.#find(type);
+    if (found.path === undefined) throw pluginMissing(type, this.#options.pluginDirs, found);
     return { kind: "binary", path: found.path };
+  }
+
+  async #find(type: string): Promise<FoundPlugin> {
+    const { pluginDirs: dirs, allowUnsafeFiles = false } = this.#options;
+    validatePluginType(type);
+    const path = findPluginNow(type, dirs, { allowUnsafeFiles });
+    return path === undefined
+      ? await findPlugin(type, dirs, { allowUnsafeFiles })
+      : { path, notExecutable: [] };
   }
 }

@@ -1,5 +1,5 @@
 import { CniError, type CniErrorOptions, ERROR_CODES } from "../cni/error.ts";
-import { netnsId } from "../host/netns.ts";
+import { netnsId } from "../host/netns_path.ts";
 import { ownNetnsId } from "../host/own_netns.ts";
 
 /** The variable with which a caller allows its own namespace. */

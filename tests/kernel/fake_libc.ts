@@ -9,6 +9,7 @@ export function fakeLibc(calls: Partial<Libc> = {}): Libc {
   return {
     errno: () => 0,
     open: () => 3,
+    statx: () => -1,
     close: () => {},
     read: done,
     write: (_fd, bytes) => bytes.length,
@@ -23,6 +24,7 @@ export function fakeLibc(calls: Partial<Libc> = {}): Libc {
     recvfrom: () => -1,
     sendAway: (_fd, bytes) => Promise.resolve(bytes.length),
     recvfromAway: () => Promise.resolve(-1),
+    statfsAway: () => Promise.resolve(-1),
     umountAway: () => Promise.resolve(0),
     away: 0,
     ...calls,

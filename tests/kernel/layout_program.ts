@@ -1,6 +1,6 @@
 // A C program that prints the numbers and layouts that lib/kernel has written down, as the headers of the machine have them.
 import { ERRORS } from "../../lib/host/errno.ts";
-import { LIBC } from "../../lib/host/libc_constants.ts";
+import { LIBC, LIBC_OFFSETS, LIBC_SIZES } from "../../lib/host/libc_constants.ts";
 import { LINK_TYPES } from "../../lib/kernel/link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "../../lib/kernel/netlink_constants.ts";
 
@@ -13,7 +13,10 @@ const HEADERS = [
   "string.h",
   "sys/mount.h",
   "sys/socket.h",
+  "sys/stat.h",
+  "sys/vfs.h",
   "linux/if.h",
+  "linux/magic.h",
   "linux/if_arp.h",
   "linux/if_link.h",
   "linux/if_addr.h",
@@ -23,6 +26,9 @@ const HEADERS = [
   "linux/veth.h",
 ];
 
+const OFFSETS = { ...NETLINK_OFFSETS, ...LIBC_OFFSETS };
+const SIZES = { ...NETLINK_SIZES, ...LIBC_SIZES };
+
 /** Each line that the program must print. */
 export function expectedLines(): string[] {
   const types = Object.entries(LINK_TYPES).map(([name, [number]]) => [name, number] as const);
@@ -30,8 +36,8 @@ export function expectedLines(): string[] {
     ...[...Object.entries(LIBC), ...Object.entries(NETLINK), ...types].map(([name, value]) =>
       `${name} ${value}`
     ),
-    ...Object.entries(NETLINK_SIZES).map(([name, size]) => `sizeof ${name} ${size}`),
-    ...Object.entries(NETLINK_OFFSETS).flatMap(([struct, members]) =>
+    ...Object.entries(SIZES).map(([name, size]) => `sizeof ${name} ${size}`),
+    ...Object.entries(OFFSETS).flatMap(([struct, members]) =>
       Object.entries(members).map(([member, offset]) => `offset ${struct}.${member} ${offset}`)
     ),
     ...Object.entries(ERRORS).map(([number, [name, words]]) => `${name} ${number} ${words}`),
@@ -43,9 +49,9 @@ export function expectedLines(): string[] {
 export function layoutProgram(): string {
   const names = [...Object.keys(LIBC), ...Object.keys(NETLINK), ...Object.keys(LINK_TYPES)];
   const lines = [
-    ...names.map((name) => `printf("${name} %lu\\n", (unsigned long)(${name}));`),
-    ...Object.keys(NETLINK_SIZES).map((name) => `printf("sizeof ${name} %zu\\n", sizeof(struct ${name}));`),
-    ...Object.entries(NETLINK_OFFSETS).flatMap(([struct, members]) =>
+    ...names.map((name) => `printf("${name} %ld\\n", (long)(${name}));`),
+    ...Object.keys(SIZES).map((name) => `printf("sizeof ${name} %zu\\n", sizeof(struct ${name}));`),
+    ...Object.entries(OFFSETS).flatMap(([struct, members]) =>
       Object.keys(members).map((member) =>
         `printf("offset ${struct}.${member} %zu\\n", offsetof(struct ${struct}, ${member}));`
       )

@@ -93,6 +93,7 @@ function wrapped(real: Libc): Libc {
   return {
     errno: () => real.errno(),
     open: (...args) => real.open(...args),
+    statx: (...args) => real.statx(...args),
     close: (...args) => real.close(...args),
     read: (...args) => real.read(...args),
     write: (...args) => real.write(...args),
@@ -107,6 +108,7 @@ function wrapped(real: Libc): Libc {
     recvfrom: (...args) => real.recvfrom(...args),
     sendAway: (...args) => real.sendAway(...args),
     recvfromAway: (...args) => real.recvfromAway(...args),
+    statfsAway: (...args) => real.statfsAway(...args),
     umountAway: (...args) => real.umountAway(...args),
     away: 0,
   };

@@ -1,6 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
-import { findPlugin, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
+import { askForLocalDir } from "../../lib/host/local_dirs.ts";
+import { findPlugin, findPluginNow, pluginMissing, searchPath } from "../../lib/plugin/find.ts";
+import { HAS_LIBC } from "../open_libc.ts";
 
 /** Two directories with the files of a test. */
 async function inDirs(fn: (a: string, b: string) => Promise<void>): Promise<void> {
@@ -109,3 +111,71 @@ Deno.test("B6 the name of the file is the type, without a suffix", () =>
     assertEquals((await findPlugin("net", [a])).path, undefined);
     assertEquals((await findPlugin("net.exe", [a])).path, `${a}/net.exe`);
   }));
+
+Deno.test({
+  name: "a plugin that is found at once is the one that a search finds",
+  ignore: !HAS_LIBC,
+  fn: () =>
+    inDirs(async (a, b) => {
+      const dirs = [a, b];
+      const kinds = ["none", "file", "plain", "unsafe", "dir", "link", "dangling"] as const;
+      const put = async (path: string, kind: typeof kinds[number]) => {
+        if (kind === "file") await write(path, 0o755);
+        if (kind === "plain") await write(path, 0o644);
+        if (kind === "unsafe") await write(path, 0o757);
+        if (kind === "dir") await Deno.mkdir(path);
+        if (kind === "link") await Deno.symlink("/bin/sh", path);
+        if (kind === "dangling") await Deno.symlink("none", path);
+      };
+      await Promise.all(dirs.map(askForLocalDir));
+      const found: string[] = [];
+      for (const first of kinds) {
+        for (const second of kinds) {
+          await put(`${a}/net`, first);
+          await put(`${b}/net`, second);
+          for (const allowUnsafeFiles of [false, true]) {
+            for (const mode of [0o755, 0o777]) {
+              await Deno.chmod(b, mode);
+              const path = findPluginNow("net", dirs, { allowUnsafeFiles });
+              if (path === undefined) continue;
+              const searched = await findPlugin("net", dirs, { allowUnsafeFiles });
+              assertEquals(path, searched.path);
+              found.push(
+                `${first}, ${second}${allowUnsafeFiles ? " (any)" : ""}${mode === 0o755 ? "" : " (open)"}`,
+              );
+            }
+          }
+          await Promise.all(
+            dirs.map((dir) => Deno.remove(`${dir}/net`, { recursive: true }).catch(() => {})),
+          );
+        }
+      }
+      assertEquals(found.filter((each) => each.startsWith("none, ")), [
+        "none, file",
+        "none, file (any)",
+        "none, file (any) (open)",
+        "none, unsafe (any)",
+        "none, unsafe (any) (open)",
+      ]);
+      assertEquals(found.filter((each) => each.startsWith("file, ")).length, 4 * kinds.length);
+      assertEquals(found.filter((each) => /^(?:plain|dir|link|dangling), /.test(each)), []);
+    }),
+});
+
+Deno.test({
+  name:
+    "a plugin is not found at once where its directory may be on another machine, or is not named plainly",
+  ignore: !HAS_LIBC,
+  fn: () =>
+    inDirs(async (a, b) => {
+      await write(`${a}/net`, 0o755);
+      await Deno.symlink(a, `${b}/link`);
+      const dirs = [a, `${a}/`, `${b}/../a`, `${b}/link`, "/proc/self", "", "a"];
+      assertEquals(dirs.map((dir) => findPluginNow("net", [dir])), dirs.map(() => undefined));
+      for (const dir of dirs) if (dir !== "") await askForLocalDir(dir);
+      assertEquals(
+        dirs.map((dir) => findPluginNow("net", [dir])),
+        dirs.map((dir) => dir === a ? `${a}/net` : undefined),
+      );
+    }),
+});

@@ -1,0 +1,110 @@
+import { LIBC, LIBC_OFFSETS, LIBC_SIZES } from "./libc_constants.ts";
+
+/** Facts about a file that are known without opening it. */
+export interface FileStat {
+  readonly isFile: boolean;
+  readonly isDirectory: boolean;
+  /** All bits, with those for the kind of file. */
+  readonly mode: number;
+  readonly size: number;
+  readonly dev: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+  /** Time of the last change of the file or its metadata, not earlier; possibly in whole seconds only. */
+  readonly ctimeMs: number;
+}
+
+/** The same, with what is known of the path itself. */
+export interface FileFacts extends FileStat {
+  /** Only if links are not followed. */
+  readonly isSymlink: boolean;
+  readonly uid: number;
+}
+
+/** Whether a symbolic link is the file itself, or leads to it. */
+export interface FollowLinks {
+  /** @default {true} */
+  readonly follow?: boolean | undefined;
+}
+
+const KIND = 0o170000;
+const FILE = 0o100000;
+const DIRECTORY = 0o040000;
+const LINK = 0o120000;
+const ENOENT = 2;
+const ENAMETOOLONG = 36;
+
+const { stx_uid, stx_mode, stx_ino, stx_size, stx_ctime, stx_mtime, stx_dev_major, stx_dev_minor } =
+  LIBC_OFFSETS.statx;
+const { tv_sec, tv_nsec } = LIBC_OFFSETS.statx_timestamp;
+const answer = new Uint8Array(LIBC_SIZES.statx);
+const view = new DataView(answer.buffer);
+
+/** What is called of the C library. */
+export interface FactsLibrary {
+  errno(): number;
+  statx(path: string, flags: number, into: Uint8Array<ArrayBuffer>): number | undefined;
+  statfsAway(path: string, into: Uint8Array<ArrayBuffer>): Promise<number>;
+}
+
+let library: FactsLibrary | undefined;
+let isAllowed: boolean | undefined;
+
+/** Lets {@linkcode factsNow} ask the C library, which this process has opened for the network. Requires no permission. */
+export function useForFacts(opened: FactsLibrary): void {
+  library = opened;
+}
+
+/**
+ * Asks the kernel for the facts about a file in this turn of the event loop, which makes no error of a file that is missing:
+ * Deno makes one, with a stack, and podwire looks for many files that are nearly never there.
+ *
+ * Returns undefined if there is no such file, and "unknown" where Deno has to be asked: this process has not opened the C
+ * library, or is not granted all files, or there is another problem, for which Deno has an error. Requires no permission.
+ */
+export function factsNow(
+  path: string,
+  { follow = true }: FollowLinks = {},
+): FileFacts | undefined | "unknown" {
+  const library = factsLibrary();
+  if (library === undefined || path.includes("\0")) return "unknown";
+  const result = library.statx(path, follow ? 0 : LIBC.AT_SYMLINK_NOFOLLOW, answer);
+  if (result === 0) return decode();
+  if (result === undefined) return "unknown";
+  const reason = library.errno();
+  return reason === ENOENT || reason === ENAMETOOLONG ? undefined : "unknown";
+}
+
+/** Returns the C library, if it is open and Deno grants all files: the library would show those that Deno does not. */
+export function factsLibrary(): FactsLibrary | undefined {
+  if (library === undefined) return undefined;
+  isAllowed ??= Deno.permissions.querySync({ name: "read" }).state === "granted";
+  return isAllowed ? library : undefined;
+}
+
+function decode(): FileFacts {
+  const mode = view.getUint16(stx_mode, true);
+  const kind = mode & KIND;
+  return {
+    isFile: kind === FILE,
+    isDirectory: kind === DIRECTORY,
+    isSymlink: kind === LINK,
+    mode,
+    uid: view.getUint32(stx_uid, true),
+    size: Number(view.getBigUint64(stx_size, true)),
+    dev: deviceNumber(view.getUint32(stx_dev_major, true), view.getUint32(stx_dev_minor, true)),
+    ino: Number(view.getBigUint64(stx_ino, true)),
+    mtimeMs: milliseconds(stx_mtime),
+    ctimeMs: milliseconds(stx_ctime),
+  };
+}
+
+function milliseconds(at: number): number {
+  const seconds = Number(view.getBigInt64(at + tv_sec, true));
+  return seconds * 1_000 + Math.floor(view.getUint32(at + tv_nsec, true) / 1_000_000);
+}
+
+/** As the C library puts the two parts together; 20 bits of each are in use. */
+function deviceNumber(major: number, minor: number): number {
+  return (minor & 0xff) + (major & 0xfff) * 0x100 + Math.floor(minor / 0x100) * 0x100000;
+}
