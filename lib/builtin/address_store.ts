@@ -1,7 +1,7 @@
 import { breathe } from "../async/breathe.ts";
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
 import { createExclusive, ensureDir, readTextIfThere, removeNow, removeUnfinished } from "../host/file.ts";
-import { isThereNow, makeNow, namesNow } from "../host/file_now.ts";
+import { isThereNow, namesNow, overwriteNow } from "../host/file_now.ts";
 import { lockFile } from "../host/lock.ts";
 import { statOwn } from "../host/stat.ts";
 import { AddressLinks, linkKey } from "./address_links.ts";
@@ -169,11 +169,8 @@ class LockedStore implements AddressStore {
 
   rememberLast(set: number, ip: Ip): void {
     this.#isChanged = true;
-    // Only a hint: without it the search begins at the first address. To replace a file, by a rename too, ext4 writes to the
-    // disk at once.
-    const path = lastPath(this.#dir, set);
-    removeNow(path);
-    makeNow(path, formatIp(ip));
+    // Only a hint: without it the search begins at the first address.
+    overwriteNow(lastPath(this.#dir, set), formatIp(ip));
   }
 
   async lastReserved(set: number): Promise<Ip | undefined> {

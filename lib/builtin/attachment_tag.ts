@@ -1,3 +1,5 @@
+import { sha512 } from "../host/sha256.ts";
+
 /** An attachment, with the name of its network. */
 export interface TaggedAttachment {
   readonly network: string;
@@ -42,11 +44,6 @@ export async function iptablesChain(
   { network, containerId }: Omit<TaggedAttachment, "ifName">,
 ): Promise<string> {
   return `CNI-${await sha512(network + containerId)}`.slice(0, 28);
-}
-
-async function sha512(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function cut(text: string, bytes: number): string {

@@ -2,6 +2,7 @@ import { breathe } from "../async/breathe.ts";
 import { Coalescer } from "../async/coalesce.ts";
 import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
+import { factsNow } from "./file_facts.ts";
 import { entriesNow, isNameTooLong, namesIn, statOf } from "./stat.ts";
 
 export {
@@ -62,8 +63,9 @@ export async function writeFileSynced(path: string, text: string, options: Write
 }
 
 /**
- * Creates a file with this text, unless the name is taken; of several concurrent callers, one gets true. The file never
- * exists without its text. When this returns true, it is on the disk, unless `durable` says otherwise.
+ * Creates a file with this text, unless the name is taken; of several concurrent callers, one gets true. When this returns
+ * true, it is on the disk, unless `durable` says otherwise. The file never exists without its text; only with `durable: false`
+ * it may be empty for a moment, and stay so if this process is killed in that moment.
  *
  * Requires `--allow-read` and `--allow-write`.
  */
@@ -72,6 +74,7 @@ export async function createExclusive(
   text: string,
   options: WriteOptions = {},
 ): Promise<boolean> {
+  if (options.durable === false) return await createUnsynced(path, text, options);
   const temp = await writeTemp(path, text, options);
   try {
     // A link, unlike a rename, never replaces.
@@ -86,6 +89,17 @@ export async function createExclusive(
   return true;
 }
 
+/** Each further name of a file costs as much as the file. */
+async function createUnsynced(path: string, text: string, { mode = 0o600 }: WriteOptions): Promise<boolean> {
+  try {
+    await writeNew(path, text, mode);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw error;
+  }
+}
+
 /** Writes a new file next to `path`, and returns its name. */
 async function writeTemp(
   path: string,
@@ -95,7 +109,10 @@ async function writeTemp(
   const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
   const temp = join(dirname(path), name);
   // Each step without a thread: to wait for one takes longer than the step, except where it waits for the disk.
-  if (durable === false) return await writeUnsynced(temp, text, mode);
+  if (durable === false) {
+    await writeNew(temp, text, mode);
+    return temp;
+  }
   using file = Deno.openSync(temp, { write: true, createNew: true, mode: 0o600 });
   try {
     writeAll(file, new TextEncoder().encode(text));
@@ -113,16 +130,16 @@ async function writeTemp(
   }
 }
 
-/** Takes as few steps as possible. */
-async function writeUnsynced(temp: string, text: string, mode: number): Promise<string> {
+/** Takes as few steps as possible. If the text does not fit on the disk, no file is left. */
+async function writeNew(path: string, text: string, mode: number): Promise<void> {
   try {
-    Deno.writeTextFileSync(temp, text, { createNew: true, mode: 0o600 });
-    if (mode !== 0o600) Deno.chmodSync(temp, mode);
-    return temp;
+    // Deno sets the mode once more, whatever the umask is, if one is given.
+    Deno.writeTextFileSync(path, text, { createNew: true, mode });
   } catch (error) {
-    await removeIfThere(temp);
+    if (error instanceof Deno.errors.AlreadyExists) throw error;
+    await removeIfThere(path);
     // In a compiled program the error does not name the file.
-    if (error instanceof Error && !error.message.includes(temp)) error.message += `: writefile '${temp}'`;
+    if (error instanceof Error && !error.message.includes(path)) error.message += `: writefile '${path}'`;
     throw error;
   }
 }
@@ -161,6 +178,7 @@ export async function removeIfThere(path: string): Promise<boolean> {
 
 /** As {@linkcode removeIfThere}, in the same turn of the event loop. */
 export function removeNow(path: string): boolean {
+  if (factsNow(path, { follow: false }) === undefined) return false;
   try {
     Deno.removeSync(path);
     return true;
@@ -174,8 +192,10 @@ export function removeNow(path: string): boolean {
 export async function removeDirIfEmpty(path: string): Promise<boolean> {
   await breathe();
   try {
+    const facts = factsNow(path, { follow: false });
+    if (facts === undefined) return false;
     // Deno.removeSync() would remove a file too.
-    if (!Deno.lstatSync(path).isDirectory) {
+    if (!(facts === "unknown" ? Deno.lstatSync(path) : facts).isDirectory) {
       throw new Deno.errors.NotADirectory(`Not a directory: "${path}"`);
     }
     Deno.removeSync(path);

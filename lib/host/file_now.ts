@@ -1,7 +1,8 @@
 // Single steps on files of podwire, in the same turn of the event loop: between two of them no other work of the process
 // runs, and a step takes a fraction of the time that it takes through a thread.
 
-import { removeNow } from "./file.ts";
+import { removeNow, writeAll } from "./file.ts";
+import { factsNow } from "./file_facts.ts";
 
 /** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
 export function namesNow(dir: string): string[] {
@@ -10,6 +11,8 @@ export function namesNow(dir: string): string[] {
 
 /** Whether something is at a path; a symbolic link counts, wherever it leads to. Requires `--allow-read`. */
 export function isThereNow(path: string): boolean {
+  const facts = factsNow(path, { follow: false });
+  if (facts !== "unknown") return facts !== undefined;
   return unlessMissing(() => {
     Deno.lstatSync(path);
     return true;
@@ -37,6 +40,20 @@ export function makeNow(path: string, text: string): void {
     if (!(error instanceof Deno.errors.AlreadyExists)) removeNow(path);
     throw error;
   }
+}
+
+/**
+ * Makes a file have this text, in its place and without a moment in which it is empty. To replace a file, also by a rename,
+ * or one that was made empty, ext4 writes to the disk at once. A process that is killed in between may leave the beginning
+ * of the new text and the end of the former one. A new file is readable for its owner only. Requires `--allow-read` and
+ * `--allow-write`.
+ */
+export function overwriteNow(path: string, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  using file = Deno.openSync(path, { write: true, create: true, mode: 0o600 });
+  const { size } = file.statSync();
+  writeAll(file, bytes);
+  if (size > bytes.length) file.truncateSync(bytes.length);
 }
 
 const MOST_ATTEMPTS = 100;

@@ -13,8 +13,19 @@ let createHash: CreateHash | undefined;
  * that reads a few records must not spend. Requires no permission.
  */
 export async function sha256(text: string): Promise<string> {
+  return await digest("SHA-256", text);
+}
+
+/** As {@linkcode sha256}, for SHA-512. */
+export async function sha512(text: string): Promise<string> {
+  return await digest("SHA-512", text);
+}
+
+const OF_NODE = { "SHA-256": "sha256", "SHA-512": "sha512" } as const;
+
+async function digest(name: keyof typeof OF_NODE, text: string): Promise<string> {
   const bytes = new TextEncoder().encode(text);
-  if (++made <= FEW) return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  if (++made <= FEW) return new Uint8Array(await crypto.subtle.digest(name, bytes)).toHex();
   createHash ??= (await import("node:crypto")).createHash;
-  return createHash("sha256").update(bytes).digest("hex");
+  return createHash(OF_NODE[name]).update(bytes).digest("hex");
 }

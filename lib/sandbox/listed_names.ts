@@ -4,7 +4,6 @@ import {
   listDir,
   listDirsIn,
   readTextIfThere,
-  removeDirIfEmpty,
   removeIfThere,
   removeUnfinished,
   statOwn,
@@ -12,6 +11,7 @@ import {
   writeFileSynced,
 } from "../host/file.ts";
 import { inDirNow, isThereNow, makeNow } from "../host/file_now.ts";
+import { fnv1a } from "../host/fnv.ts";
 import type { SandboxRecord } from "./record.ts";
 
 type Named = Pick<SandboxRecord, "id" | "name">;
@@ -20,8 +20,8 @@ type Named = Pick<SandboxRecord, "id" | "name">;
 const COMPLETE = ".complete";
 
 /**
- * Which sandboxes have a name, reserved or not: an empty file `<state-dir>/by-name/<name>/<id>` for each, so that a look for a
- * name does not read all records. An entry is made after its record is written and removed before its record, under the lock
+ * Which sandboxes may have a name, reserved or not: an empty file `<state-dir>/by-name/<number>/<id>` for each, with one of 256
+ * numbers for each name, so that a look for a name reads few records, and no folder is made for a sandbox. An entry is made after its record is written and removed before its record, under the lock
  * of the container: a process that is killed in between leaves that lock, and recovery lists the sandbox. After a boot,
  * recovery lists all sandboxes anew.
  *
@@ -43,45 +43,49 @@ export class ListedNames {
     const before = this.#own.get(id);
     if (before === name || !isContainerId(name)) return;
     try {
-      const folder = `${this.#dir}/${name}`;
-      // Another process may remove the folder with the last other sandbox that has the name.
+      const folder = this.#folder(name);
       if (!isThereNow(`${folder}/${id}`)) inDirNow(folder, () => makeNow(`${folder}/${id}`, ""));
     } catch {
       // A full disk, or something else in its place, must keep no sandbox from its end. Then looks read all records.
       return void await removeIfThere(`${this.#dir}/${COMPLETE}`).catch(() => false);
     }
     this.#own.set(id, name);
-    if (before !== undefined) await this.#removeEntry({ id, name: before });
+    if (before !== undefined && numberOf(before) !== numberOf(name)) {
+      await this.#removeEntry(id, numberOf(before));
+    }
   }
 
   /** Removes a sandbox from the list; called before its record is removed. */
   async remove({ id, name }: Named): Promise<void> {
     this.#own.delete(id);
-    await this.#removeEntry({ id, name });
+    if (isContainerId(name)) await this.#removeEntry(id, numberOf(name));
   }
 
   /** Removes a sandbox of which only the ID is known. */
   async removeId(id: string): Promise<void> {
     this.#own.delete(id);
-    for (const name of await listDirsIn(this.#dir).catch(() => [])) await this.#removeEntry({ id, name });
+    for (const number of await this.#numbers()) await this.#removeEntry(id, number);
   }
 
-  async #removeEntry({ id, name }: Named): Promise<void> {
-    if (!isContainerId(name)) return;
-    const entry = await statOwn(`${this.#dir}/${name}/${id}`).catch(() => undefined);
+  async #numbers(): Promise<readonly string[]> {
+    return (await listDirsIn(this.#dir).catch(() => [])).filter((number) => /^[0-9a-f]{2}$/.test(number));
+  }
+
+  async #removeEntry(id: string, number: string): Promise<void> {
+    const file = `${this.#dir}/${number}/${id}`;
+    const entry = await statOwn(file).catch(() => undefined);
     // podwire did not make anything else there.
     if (!entry?.isFile || entry.size > 0) return;
     // An entry that stays has no effect: no record has its ID and its name.
-    await removeIfThere(`${this.#dir}/${name}/${id}`).catch(() => false);
-    await removeDirIfEmpty(`${this.#dir}/${name}`).catch(() => false);
+    await removeIfThere(file).catch(() => false);
   }
 
   /** Returns the IDs of all sandboxes that may have the name; undefined if not all are listed. */
   async idsOf(name: string): Promise<readonly string[] | undefined> {
     if (!isContainerId(name)) return [];
     if (!await this.#isComplete()) return undefined;
-    const names = await listDir(`${this.#dir}/${name}`).catch(() => undefined);
-    return names?.filter(isContainerId);
+    const ids = await listDir(this.#folder(name)).catch(() => undefined);
+    return ids?.filter(isContainerId);
   }
 
   /** Removes the unfinished writes of killed processes. */
@@ -104,12 +108,16 @@ export class ListedNames {
   }
 
   async #removeOthers(records: readonly Named[]): Promise<void> {
-    const wanted = new Set(records.map(({ id, name }) => `${name}/${id}`));
-    for (const name of await listDirsIn(this.#dir)) {
-      for (const id of await listDir(`${this.#dir}/${name}`)) {
-        if (!wanted.has(`${name}/${id}`)) await this.remove({ id, name });
+    const wanted = new Set(records.map(({ id, name }) => `${numberOf(name)}/${id}`));
+    for (const number of await this.#numbers()) {
+      for (const id of await listDir(`${this.#dir}/${number}`)) {
+        if (!wanted.has(`${number}/${id}`)) await this.#removeEntry(id, number);
       }
     }
+  }
+
+  #folder(name: string): string {
+    return `${this.#dir}/${numberOf(name)}`;
   }
 
   async #isComplete(): Promise<boolean> {
@@ -120,4 +128,9 @@ export class ListedNames {
       throw error;
     }
   }
+}
+
+/** Returns the number of a name, as two hexadecimal digits. */
+export function numberOf(name: string): string {
+  return (fnv1a(name, 32) & 0xffn).toString(16).padStart(2, "0");
 }

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { CrashState } from "./crash_states.ts";
 import { ADDRESSES, type CrashWorld, published, type Recorded } from "./crash_world.ts";
+import { numberOf } from "../../lib/sandbox/listed_names.ts";
 import { type FileTree, linesOf } from "./file_tree.ts";
 
 /** What podwire keeps for itself, and belongs to no container. */
@@ -67,7 +68,7 @@ export class Judge {
     const own = list.filter(({ id }) => !this.#isForeign(id));
     const expected = own.flatMap((
       { id, name },
-    ) => [`state/records/${id}.rec`, `state/names/default/${name}`, `state/by-name/${name}/${id}`]);
+    ) => [`state/records/${id}.rec`, `state/names/default/${name}`, `state/by-name/${numberOf(name)}/${id}`]);
     this.#assertTree((path) => expected.includes(path) || (mayHaveClaims && CLAIMS.test(path)), expected);
     return own.map(({ id }) => id);
   }

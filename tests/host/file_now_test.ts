@@ -7,6 +7,7 @@ import {
   linkNow,
   makeNow,
   namesNow,
+  overwriteNow,
   setTimesNow,
 } from "../../lib/host/file_now.ts";
 import { inTempDir } from "../temp_dir.ts";
@@ -60,4 +61,19 @@ Deno.test("times are set to the millisecond, also those of a directory", () =>
     setTimesNow(dir, 1_000_000_123);
     assertEquals(Deno.statSync(dir).mtime?.getTime(), 1_000_000_123);
     return Promise.resolve();
+  }));
+
+Deno.test("a text that is overwritten in place has the length of the new one, and the file stays the same", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/last`;
+    overwriteNow(path, "10.0.0.1");
+    const before = await Deno.stat(path);
+    assertEquals((before.mode ?? 0) & 0o777, 0o600);
+    for (const text of ["10.0.0.200", "10.0.0.3", "", "fd00::1"]) {
+      overwriteNow(path, text);
+      assertEquals({ text: await Deno.readTextFile(path), ino: (await Deno.stat(path)).ino }, {
+        text,
+        ino: before.ino,
+      });
+    }
   }));

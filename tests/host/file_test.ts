@@ -156,26 +156,29 @@ Deno.test("writeFileSynced() leaves nothing behind when it fails", () =>
     assertEquals(names(dir), ["taken"]);
   }));
 
-Deno.test("createExclusive() returns true to one of many callers, whose text the file has", () =>
-  inTempDir(async (dir) => {
-    const path = `${dir}/10.0.0.2`;
-    const numbers = Array.from({ length: 30 }, (_, i) => i);
-    const won = await Promise.all(numbers.map((n) => createExclusive(path, `${n}\n`)));
-    assertEquals(won.filter((one) => one).length, 1);
-    assertEquals(await Deno.readTextFile(path), `${won.indexOf(true)}\n`);
-    assertEquals(await mode(path), 0o600);
-    assertEquals(names(dir), ["10.0.0.2"]);
-  }));
+for (const durable of [true, "text", false] as const) {
+  Deno.test(`createExclusive() (durable: ${durable}) returns true to one of many callers, whose text the file has`, () =>
+    inTempDir(async (dir) => {
+      const path = `${dir}/10.0.0.2`;
+      const numbers = Array.from({ length: 30 }, (_, i) => i);
+      const won = await Promise.all(numbers.map((n) => createExclusive(path, `${n}\n`, { durable })));
+      assertEquals(won.filter((one) => one).length, 1);
+      assertEquals(await Deno.readTextFile(path), `${won.indexOf(true)}\n`);
+      assertEquals(await mode(path), 0o600);
+      assertEquals(names(dir), ["10.0.0.2"]);
+    }));
 
-Deno.test("createExclusive() leaves an existing file as it is, a dangling link too", () =>
-  inTempDir(async (dir) => {
-    await Deno.symlink("nowhere", `${dir}/link`);
-    await Deno.mkdir(`${dir}/folder`);
-    assertEquals(await createExclusive(`${dir}/link`, "x"), false);
-    assertEquals(await createExclusive(`${dir}/folder`, "x"), false);
-    await assertRejects(() => createExclusive(`${dir}/absent/a`, "x"), Deno.errors.NotFound);
-    assertEquals(names(dir), ["folder", "link"]);
-  }));
+  Deno.test(`createExclusive() (durable: ${durable}) leaves what is there as it is, a dangling link too`, () =>
+    inTempDir(async (dir) => {
+      await Deno.symlink("nowhere", `${dir}/link`);
+      await Deno.mkdir(`${dir}/folder`);
+      for (const name of ["link", "folder"]) {
+        assertEquals(await createExclusive(`${dir}/${name}`, "x", { durable }), false);
+      }
+      await assertRejects(() => createExclusive(`${dir}/absent/a`, "x", { durable }), Deno.errors.NotFound);
+      assertEquals(names(dir), ["folder", "link"]);
+    }));
+}
 
 Deno.test("removeIfThere() returns whether there was something", () =>
   inTempDir(async (dir) => {

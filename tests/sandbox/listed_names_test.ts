@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { numberOf } from "../../lib/sandbox/listed_names.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { FileCalls } from "../file_calls.ts";
 import { putRecord, recordFile, storesIn } from "../stores.ts";
@@ -51,10 +52,10 @@ listedTest("a sandbox is listed until it is removed, under its last name too", a
   assertEquals(await sandboxes.idsNamed("web"), ["c1"]);
   await sandboxes.remove({ ...record, name: "web" });
   assertEquals(await sandboxes.idsNamed("web"), []);
-  assertEquals(
-    (await Array.fromAsync(Deno.readDir(`${dir}/by-name`), ({ name }) => name)).includes("web"),
-    false,
-  );
+  const left = await Array.fromAsync(Deno.readDir(`${dir}/by-name`), async ({ name, isDirectory }) => {
+    return isDirectory ? await Array.fromAsync(Deno.readDir(`${dir}/by-name/${name}`)) : [];
+  });
+  assertEquals(left.flat(), []);
 });
 
 listedTest(
@@ -67,15 +68,19 @@ listedTest(
     boot.id = "b2";
     const fresh = storesIn(dir, { boot: () => Promise.resolve(boot.id) }).sandboxes;
     assertEquals(await fresh.idsNamed("none"), ["c1"]);
+    const [web, gone] = ["web", "gone"].map((name) => `${dir}/by-name/${numberOf(name)}`);
+    assertNotEquals(web, gone);
+    await Deno.mkdir(`${gone}/folder`, { recursive: true });
+    await Deno.writeTextFile(`${gone}/c9`, "");
+    await Deno.writeTextFile(`${gone}/notes`, "theirs");
     await Deno.mkdir(`${dir}/by-name/gone`);
-    await Deno.writeTextFile(`${dir}/by-name/gone/c9`, "");
-    await Deno.writeTextFile(`${dir}/by-name/gone/notes`, "theirs");
-    await Deno.mkdir(`${dir}/by-name/gone/folder`);
-    await Deno.remove(`${dir}/by-name/web`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/by-name/gone/c8`, "");
+    await Deno.remove(`${web}`, { recursive: true });
     await fresh.removeUnfinished({ isAlone: true });
     // Only what podwire makes there.
     assertEquals(await fresh.idsNamed("gone"), ["folder", "notes"]);
     assertEquals(await fresh.idsNamed("web"), ["c1"]);
+    assertEquals(await Deno.readTextFile(`${dir}/by-name/gone/c8`), "");
     boot.id = "b1";
   },
 );
