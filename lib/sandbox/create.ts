@@ -4,6 +4,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { asCniError, requirePermissions } from "../errors/to_cni_error.ts";
 import { netnsId } from "../host/netns.ts";
+import { isInMemory } from "../host/stat.ts";
 import { readProcesses } from "../host/process.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { loopbackUp } from "../pod/loopback.ts";
@@ -32,6 +33,7 @@ import {
   type Wording,
 } from "./request.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
+import type { BegunSandbox } from "./store.ts";
 import { tearDown } from "./tear_down.ts";
 
 /** A sandbox for which everything is looked up and validated, but nothing is done yet. */
@@ -134,9 +136,9 @@ export class SandboxCreator {
   async create(prepared: PreparedSandbox, { named = true }: SandboxOwner = {}): Promise<CreatedSandbox> {
     const { record, plan, signal } = prepared;
     await this.#context.attachments.requirePossible(record.id, plan, { signal });
-    await this.#claim(prepared, named, signal);
+    const { onDisk } = await this.#claim(prepared, named, signal);
     try {
-      return await this.#build(prepared);
+      return await this.#build(prepared, onDisk);
     } catch (error) {
       throw await this.#undo(record, asCniError(error));
     }
@@ -147,7 +149,7 @@ export class SandboxCreator {
     { record, request, plan }: PreparedSandbox,
     named: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<BegunSandbox> {
     const { sandboxes, locks, attachments } = this.#context;
     const holder = await sandboxes.readAny(record.id);
     if (holder !== undefined && isDamaged(holder)) throw takenByDamaged(holder);
@@ -162,8 +164,8 @@ export class SandboxCreator {
     const { id: containerId, netns: { path: netns } } = record;
     const pod = { containerId, netns, owner: ownerOf(record) };
     const intention = await attachments.intend(pod, plan, { signal });
-    await sandboxes.write(record, { intention });
-    if (!named) return;
+    const begun = await sandboxes.begin(record, intention);
+    if (!named) return begun;
     try {
       using _names = await locks.machine.names(signal);
       await sandboxes.reserve(record, { isUnique: hasUniqueName(request) });
@@ -171,12 +173,18 @@ export class SandboxCreator {
       await sandboxes.remove(record);
       throw error;
     }
+    return begun;
   }
 
-  async #build({ record: draft, request, pod, plan, signal }: PreparedSandbox): Promise<CreatedSandbox> {
+  async #build(
+    { record: draft, request, pod, plan, signal }: PreparedSandbox,
+    onDisk: Promise<void>,
+  ): Promise<CreatedSandbox> {
     const { sandboxes, pods, attachments } = this.#context;
+    // A loss of power leaves nothing of a namespace in memory.
+    if (draft.infra !== undefined || draft.netns.owned && !isInMemory(draft.netns.path)) await onDisk;
     const created = await this.#createNamespace(draft, signal);
-    await sandboxes.write(created, AFTER_INTENT);
+    if (created !== draft) await sandboxes.write(created, AFTER_INTENT);
     const { netns: { path }, hostNetwork, sysctls = {} } = created;
     const runOptions = { run: runFor(this.#context, draft.id), signal };
     // `lo` is already up in a namespace that podwire creates, and podwire does not change the namespace of the host.
@@ -194,6 +202,7 @@ export class SandboxCreator {
     }
     try {
       await setSysctls(path, sysctls, { kernel, signal });
+      await onDisk;
       const networks = await pods.setUp(pod, plan, { owner: ownerOf(draft), isNewNetns, signal });
       signal?.throwIfAborted();
       const record = { ...created, phase: "ready" as const };

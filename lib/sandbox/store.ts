@@ -8,7 +8,7 @@ import type { Intention } from "../state/attachment_store.ts";
 import type { BadRecord } from "../state/checksummed.ts";
 import { newerRecord, requireFile } from "../state/checksummed.ts";
 import type { FoundLog, RecordFiles } from "../state/record_files.ts";
-import { SANDBOX_KEY } from "../state/record_log.ts";
+import { type RecordLine, SANDBOX_KEY } from "../state/record_log.ts";
 import type { StateFormat } from "../state/state_format.ts";
 import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
@@ -45,10 +45,10 @@ export interface SandboxStoreOptions {
   readonly format?: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 }
 
-/** How {@linkcode SandboxStore.write} writes. */
-export interface WriteSandboxOptions extends Durability {
-  /** The attachments that the sandbox will get. @default none */
-  readonly intention?: Intention | undefined;
+/** A record that is written, and on its way to the disk. */
+export interface BegunSandbox {
+  /** Resolves when no loss of power can take the record back. No plugin may run before. */
+  readonly onDisk: Promise<void>;
 }
 
 /** More than the number of file threads of Deno, so that all of them are busy. */
@@ -89,15 +89,32 @@ export class SandboxStore {
    * Creates or replaces the record. When this returns, one that says that the sandbox is being created is on the disk, with
    * the attachments that it will get: it is enough to remove all that a loss of power leaves. So every later one may be lost.
    */
-  async write(record: SandboxRecord, { durable, intention }: WriteSandboxOptions = {}): Promise<void> {
+  async write(record: SandboxRecord, { durable }: Durability = {}): Promise<void> {
+    const isIntent = record.phase === "creating";
+    await this.#append(record, [], durable ?? (isIntent ? true : "text"));
+  }
+
+  /**
+   * Writes the record of a sandbox that is being created, with the attachments that it will get. Meanwhile the disk has time
+   * to store its name, which takes as long as many of the next steps.
+   */
+  async begin(record: SandboxRecord, intention: Intention): Promise<BegunSandbox> {
+    await this.#append(record, intention.lines, "text");
+    const onDisk = this.#files.syncNames().then(intention.written);
+    // A caller that fails before it waits for this has another reason.
+    onDisk.catch(() => {});
+    return { onDisk };
+  }
+
+  async #append(
+    record: SandboxRecord,
+    intended: readonly RecordLine[],
+    durable: Durability["durable"],
+  ): Promise<void> {
     await this.#format?.note();
     const line = { key: SANDBOX_KEY, text: await printSandbox(record) };
     if (record.container !== undefined) await this.containers.add(record.id);
-    const isIntent = durable === undefined && record.phase === "creating";
-    await this.#files.append(record.id, [line, ...intention?.lines ?? []], {
-      durable: durable ?? (isIntent ? true : "text"),
-    });
-    if (isIntent) intention?.written();
+    await this.#files.append(record.id, [line, ...intended], { durable });
     await this.#listed.add(record);
   }
 

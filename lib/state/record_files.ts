@@ -11,6 +11,7 @@ import {
   removeIfThere,
   removeUnfinished,
   statOwn,
+  syncDir,
   UnreadableFileError,
   writeFileSynced,
   type WriteOptions,
@@ -155,6 +156,11 @@ export class RecordFiles {
         else if (appended.became === "unsound") await this.#extendUnsound(containerId, lines);
         else if (appended.size > LARGE) await this.#compact(containerId);
       }, { file }));
+  }
+
+  /** Waits until the names of the files that are there now survive a loss of power. */
+  async syncNames(): Promise<void> {
+    await withCniErrors(() => syncDir(this.#dir), { file: this.#dir });
   }
 
   /** Removes what has that key, and the file if nothing else is in it. */

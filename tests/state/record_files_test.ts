@@ -62,7 +62,7 @@ storesTest(
   async ({ sandboxes, store }) => {
     const intention = await store.intend([RECORD]);
     using syncs = new Syncs();
-    await sandboxes.write(SANDBOX, { intention });
+    await (await sandboxes.begin(SANDBOX, intention)).onDisk;
     assertEquals(syncs.take(), 2);
     await sandboxes.write({ ...SANDBOX, pid: 1 }, { durable: "text" });
     await store.write(RECORD);
@@ -78,7 +78,7 @@ storesTest(
 );
 
 storesTest("an intention counts only after a loss of power", async ({ sandboxes, store }, _dir, boot) => {
-  await sandboxes.write(SANDBOX, { intention: await store.intend([RECORD]) });
+  await (await sandboxes.begin(SANDBOX, await store.intend([RECORD]))).onDisk;
   assertEquals(await store.ofContainer("c1"), []);
   assertEquals((await store.index()).count, 0);
   boot.id = BOOT;
@@ -97,7 +97,7 @@ storesTest(
   "a line that a loss of power cut off leaves the one before it; in the same boot it is damage",
   async ({ sandboxes, store }, dir, boot) => {
     const attached = { ...RECORD, state: "attached" as const };
-    await sandboxes.write(SANDBOX, { intention: await store.intend([RECORD]) });
+    await (await sandboxes.begin(SANDBOX, await store.intend([RECORD]))).onDisk;
     await store.write(attached);
     const file = recordFile(dir, "c1");
     for (
@@ -125,7 +125,7 @@ storesTest(
 storesTest(
   "a file without its end does not undo what may have become ready",
   async ({ sandboxes, store }, dir, boot) => {
-    await sandboxes.write(SANDBOX, { intention: await store.intend([RECORD]) });
+    await (await sandboxes.begin(SANDBOX, await store.intend([RECORD]))).onDisk;
     await store.write(RECORD);
     const file = recordFile(dir, "c1");
     const { size } = await Deno.stat(file);
