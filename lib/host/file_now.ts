@@ -19,6 +19,12 @@ export function isThereNow(path: string): boolean {
   }, false);
 }
 
+function isRegularNow(path: string): boolean {
+  const facts = factsNow(path, { follow: false });
+  if (facts !== "unknown") return facts?.isFile === true;
+  return unlessMissing(() => Deno.lstatSync(path).isFile, false);
+}
+
 /** Whether two paths are names of one file; false if one of them does not exist. Requires `--allow-read`. */
 export function isOneFileNow(path: string, other: string): boolean {
   return unlessMissing(() => {
@@ -45,12 +51,16 @@ export function makeNow(path: string, text: string): void {
 /**
  * Makes a file have this text, in its place and without a moment in which it is empty. To replace a file, also by a rename,
  * or one that was made empty, ext4 writes to the disk at once. A process that is killed in between may leave the beginning
- * of the new text and the end of the former one. A new file is readable for its owner only. Requires `--allow-read` and
- * `--allow-write`.
+ * of the new text and the end of the former one. Anything else in its place is replaced: to open a FIFO would wait for its
+ * other end. A new file is readable for its owner only. Requires `--allow-read` and `--allow-write`.
  */
 export function overwriteNow(path: string, text: string): void {
+  if (!isRegularNow(path)) {
+    removeNow(path);
+    return makeNow(path, text);
+  }
   const bytes = new TextEncoder().encode(text);
-  using file = Deno.openSync(path, { write: true, create: true, mode: 0o600 });
+  using file = Deno.openSync(path, { write: true });
   const { size } = file.statSync();
   writeAll(file, bytes);
   if (size > bytes.length) file.truncateSync(bytes.length);

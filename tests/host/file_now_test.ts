@@ -69,6 +69,12 @@ Deno.test("a text that is overwritten in place has the length of the new one, an
     overwriteNow(path, "10.0.0.1");
     const before = await Deno.stat(path);
     assertEquals((before.mode ?? 0) & 0o777, 0o600);
+    // A link is replaced, and not followed.
+    await Deno.writeTextFile(`${dir}/other`, "theirs");
+    await Deno.symlink("other", `${dir}/link`);
+    overwriteNow(`${dir}/link`, "10.0.0.1");
+    assertEquals(await Deno.readTextFile(`${dir}/other`), "theirs");
+    assertEquals(Deno.lstatSync(`${dir}/link`).isFile, true);
     for (const text of ["10.0.0.200", "10.0.0.3", "", "fd00::1"]) {
       overwriteNow(path, text);
       assertEquals({ text: await Deno.readTextFile(path), ino: (await Deno.stat(path)).ino }, {
