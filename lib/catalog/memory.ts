@@ -68,7 +68,7 @@ export class CatalogMemory {
   /** Returns what is remembered now; another process may have written it. */
   async recall(): Promise<Remembered> {
     const path = await this.#file();
-    if (path === undefined || !await isGranted({ read: [path] })) return this.#now;
+    if (path === undefined || !isGranted({ read: [path] })) return this.#now;
     try {
       const stat = await statOwn(path);
       const identity = stat && identityOf(stat);
@@ -98,7 +98,7 @@ export class CatalogMemory {
     const path = await this.#file();
     const dir = path?.slice(0, path.lastIndexOf("/"));
     try {
-      if (path === undefined || dir === undefined || !await isGranted({ read: [dir], write: [dir] })) {
+      if (path === undefined || dir === undefined || !isGranted({ read: [dir], write: [dir] })) {
         this.#now = next;
         return;
       }
@@ -190,10 +190,10 @@ function merged(onDisk: Remembered, own: Remembered): Remembered {
   };
 }
 
-async function isGranted(
+function isGranted(
   wanted: { readonly read?: string[] | undefined; readonly write?: string[] | undefined },
-): Promise<boolean> {
-  return (await missingFlags(wanted)).length === 0;
+): boolean {
+  return missingFlags(wanted).length === 0;
 }
 
 function encode(confDir: string, { files, pin, hadFiles }: Remembered): JsonObject {

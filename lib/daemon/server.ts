@@ -87,7 +87,7 @@ export class SocketServer {
     const listen = (temporary: string) => {
       acceptor = new Acceptor(Deno.listen({ transport: "unix", path: temporary }), this.#options);
     };
-    await requirePermissions({ sockets: socketPaths(path) });
+    requirePermissions({ sockets: socketPaths(path) });
     try {
       this.#socket = await claimSocket(path, listen, { signal });
       this.#acceptor = acceptor;

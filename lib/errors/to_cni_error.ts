@@ -103,8 +103,8 @@ export async function withCniErrors<T>(body: () => Promise<T>, context: CniError
  *
  * @throws {CniError} kind `permission`, with all missing flags
  */
-export async function requirePermissions(wanted: WantedPermissions): Promise<void> {
-  const flags = await missingFlags(wanted);
+export function requirePermissions(wanted: WantedPermissions): void {
+  const flags = missingFlags(wanted);
   if (flags.length === 0) return;
   const words = flags.join(" ");
   throw new CniError("permission", `the Deno permission ${words} is missing`, {

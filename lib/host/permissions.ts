@@ -95,10 +95,11 @@ export function grantsFor(
 }
 
 /** Returns the flags, one for each kind, that grant what is missing. Requires no permission, and never prompts. */
-export async function missingFlags(wanted: WantedPermissions): Promise<string[]> {
+export function missingFlags(wanted: WantedPermissions): string[] {
   const grants = grantsFor(wanted);
-  const states = await Promise.all(grants.map((grant) => Deno.permissions.query(descriptorOf(grant))));
-  const missing = grants.filter((_, i) => states[i]?.state !== "granted");
+  const missing = grants.filter((grant) =>
+    Deno.permissions.querySync(descriptorOf(grant)).state !== "granted"
+  );
   const kinds = new Set(missing.map(({ kind }) => kind));
   return [...kinds].map((kind) => {
     return flagOf(kind, missing.filter((own) => own.kind === kind).map(({ value }) => value));

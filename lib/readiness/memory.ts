@@ -68,7 +68,7 @@ export class ReadinessMemory {
       return true;
     }
     try {
-      await requirePermissions({ read: [this.#dir], write: [this.#dir] });
+      requirePermissions({ read: [this.#dir], write: [this.#dir] });
       await this.#requireWritable();
       await ensureDir(this.#dir);
       if (this.#unusable !== undefined) await this.#moveAside(this.#unusable.message);
@@ -87,7 +87,7 @@ export class ReadinessMemory {
   async #load(): Promise<Map<string, ReadyCondition>> {
     this.#unusable = undefined;
     try {
-      await requirePermissions({ read: [this.#dir] });
+      requirePermissions({ read: [this.#dir] });
       const text = await readTextIfThere(this.#path);
       return text === undefined ? new Map() : await decodeChecksummed(KIND, text, SHAPE);
     } catch (error) {

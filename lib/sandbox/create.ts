@@ -81,9 +81,9 @@ export class SandboxCreator {
    *
    * @throws {CniError} kind `usage`, or `permission` with every missing flag
    */
-  async checkPermissions(request: SandboxRequest, wording?: Wording): Promise<void> {
+  checkPermissions(request: SandboxRequest, wording?: Wording): void {
     validateRequest(request, wording);
-    await requirePermissions(wantedPermissions(request, this.#context));
+    requirePermissions(wantedPermissions(request, this.#context));
   }
 
   /**

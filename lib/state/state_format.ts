@@ -47,7 +47,7 @@ export class StateFormat {
    * file nothing is logged.
    */
   readonly warnIfNewer: () => Promise<void> = once(async () => {
-    if ((await missingFlags({ read: [this.#file] })).length > 0) return;
+    if (missingFlags({ read: [this.#file] }).length > 0) return;
     const found = await this.#found().catch(() => undefined);
     if (!(found instanceof UnusableRecord) || !found.isNewer) return;
     const words = "the state directory is of a newer version of podwire, and nothing is changed in it";

@@ -123,7 +123,7 @@ Deno.test("socketPaths() returns every path that a claim needs a permission for 
       import { missingFlags } from "${new URL("../../lib/host/permissions.ts", import.meta.url)}";
       const [path = "", flags = ""] = Deno.args;
       const sockets = socketPaths(path);
-      console.log(JSON.stringify({ sockets, missing: await missingFlags({ sockets }) }));
+      console.log(JSON.stringify({ sockets, missing: missingFlags({ sockets }) }));
       if (flags === "") Deno.exit(0);
       let listener;
       const claimed = await claimSocket(path, (path) => listener = Deno.listen({ transport: "unix", path }));
