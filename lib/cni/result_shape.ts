@@ -102,13 +102,13 @@ type Members = Readonly<Record<string, Normalise>>;
 
 const object = (members: Members) => (json: Json, path: JsonPath): JsonObject => {
   if (!isObject(json)) throw wrongType(path, "an object", json);
-  const normal: [string, Json][] = [];
-  for (const [key, normalise] of Object.entries(members)) {
-    const value = normalise(member(json, key), [...path, key]);
-    if (value !== undefined) normal.push([key, value]);
+  const normal: Record<string, Json> = {};
+  for (const key in members) {
+    const value = members[key]?.(member(json, key), [...path, key]);
+    if (value !== undefined) normal[key] = value;
   }
   const unknown = Object.entries(json).filter(([key]) => !Object.hasOwn(members, key));
-  return Object.fromEntries([...normal, ...unknown]);
+  return unknown.length === 0 ? normal : Object.fromEntries([...Object.entries(normal), ...unknown]);
 };
 
 const objectIfThere = (members: Members): Normalise => (json, path) =>
