@@ -3,7 +3,7 @@ import { yieldToLoop } from "./yield_to_loop.ts";
 /** So many steps take a few milliseconds. */
 const STEPS = 64;
 /** A turn of the event loop costs a millisecond or two, so there is none before the steps have taken many times that. */
-const TURN_MS = 10;
+const TURN_MS = 20;
 
 let steps = 0;
 let lastTurn = -Infinity;

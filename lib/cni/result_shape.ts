@@ -30,7 +30,9 @@ export const FAMILY_OF: Readonly<Record<SpecVersion, ResultFamily>> = {
 };
 
 /** Checks a value and returns its normal form; `undefined` is a missing member, both as argument and as result. */
-type Normalise = (json: Json | undefined, path: JsonPath) => Json | undefined;
+type Normalise = (json: Json | undefined, path: Path) => Json | undefined;
+/** Undefined while nothing is known to be wrong: thousands of results are read to be shown, and none needs its paths. */
+type Path = JsonPath | undefined;
 
 /** Makes the error about a result that is not valid. */
 export function resultError(msg: string, path: JsonPath = []): CniError {
@@ -48,7 +50,11 @@ export function resultError(msg: string, path: JsonPath = []): CniError {
  * @throws {CniError} of kind `plugin-output`, code 6, with the path of the wrong value
  */
 export function normaliseResult(json: JsonObject, family: ResultFamily): JsonObject {
-  return SHAPES[family](json, []);
+  try {
+    return SHAPES[family](json, undefined);
+  } catch {
+    return SHAPES[family](json, []);
+  }
 }
 
 const text = ((json, path) => {
@@ -91,7 +97,7 @@ const listOf = (element: Normalise): Normalise => (json, path) => {
   if (json === undefined || json === null) return undefined;
   if (!isArray(json)) throw wrongType(path, "an array", json);
   const list = json.map((entry, index) => {
-    const at = [...path, index];
+    const at = path && [...path, index];
     if (entry === null) throw resultError(`${readable(at)} is null`, at);
     return element(entry, at) ?? entry;
   });
@@ -100,11 +106,11 @@ const listOf = (element: Normalise): Normalise => (json, path) => {
 
 type Members = Readonly<Record<string, Normalise>>;
 
-const object = (members: Members) => (json: Json, path: JsonPath): JsonObject => {
+const object = (members: Members) => (json: Json, path: Path): JsonObject => {
   if (!isObject(json)) throw wrongType(path, "an object", json);
   const normal: Record<string, Json> = {};
   for (const key in members) {
-    const value = members[key]?.(member(json, key), [...path, key]);
+    const value = members[key]?.(member(json, key), path && [...path, key]);
     if (value !== undefined) normal[key] = value;
   }
   const unknown = Object.entries(json).filter(([key]) => !Object.hasOwn(members, key));
@@ -135,7 +141,7 @@ const routes = listOf(objectIfThere({
 
 const ipOfFamily = objectIfThere({ ip: cidr, gateway: ip, routes });
 
-const SHAPES: Readonly<Record<ResultFamily, (json: Json, path: JsonPath) => JsonObject>> = {
+const SHAPES: Readonly<Record<ResultFamily, (json: Json, path: Path) => JsonObject>> = {
   "02x": object({ cniVersion: leftOut, ip4: ipOfFamily, ip6: ipOfFamily, dns: dnsAlways }),
   "04x": object({
     cniVersion: leftOut,
@@ -186,11 +192,11 @@ function interfaces(count: number): string {
   return count === 0 ? "no interfaces" : count === 1 ? "only one interface" : `only ${count} interfaces`;
 }
 
-function wrongType(path: JsonPath, wanted: string, found: Json): CniError {
+function wrongType(path: Path, wanted: string, found: Json): CniError {
   const what = numberOf(found) === undefined ? kindOf(found) : printJson(found);
   return resultError(`${readable(path) || "the result"} must be ${wanted}, not ${what}`, path);
 }
 
-function readable(path: JsonPath): string {
-  return readablePath(formatPath(path));
+function readable(path: Path): string {
+  return readablePath(formatPath(path ?? []));
 }

@@ -22,6 +22,16 @@ export interface Shape<T> {
 /** The type that a shape reads. */
 export type Shaped<S> = S extends Shape<infer T> ? T : never;
 
+/**
+ * Given as the path of a value, it is the path of all values in it: thousands of records are read, and only the error of a
+ * reader who wants to know needs the paths.
+ */
+export const UNTRACKED: JsonPath = [];
+
+function below(path: JsonPath, step: string | number): JsonPath {
+  return path === UNTRACKED ? path : [...path, step];
+}
+
 /** A value does not have its shape. */
 export class ValidationError extends Error {
   override readonly name: string = "ValidationError";
@@ -155,7 +165,7 @@ export function listOf<T>({ schema, read }: Shape<T>): Shape<readonly T[]> {
     schema: { type: "array", items: schema },
     read(json, path) {
       if (!isArray(json)) throw mustBe("an array", json, path);
-      return json.map((item, index) => read(item, [...path, index]));
+      return json.map((item, index) => read(item, below(path, index)));
     },
   };
 }
@@ -166,7 +176,9 @@ export function mapOf<T>({ schema, read }: Shape<T>): Shape<Readonly<Record<stri
     schema: { type: "object", additionalProperties: schema },
     read(json, path) {
       if (!isObject(json)) throw mustBe("an object", json, path);
-      return Object.fromEntries(Object.entries(json).map(([key, item]) => [key, read(item, [...path, key])]));
+      return Object.fromEntries(
+        Object.entries(json).map(([key, item]) => [key, read(item, below(path, key))]),
+      );
     },
   };
 }
@@ -259,7 +271,7 @@ export function openObjectOf<R extends Members, O extends Members>(
       // Thousands of records are read so, and each list of pairs would take as long as the members. No name is `__proto__`.
       const read: Record<string, unknown> = {};
       for (const [key, item] of Object.entries(json)) {
-        const value = all.get(key)?.read(item, [...path, key]);
+        const value = all.get(key)?.read(item, below(path, key));
         if (value !== undefined || Object.hasOwn(required, key)) read[key] = value;
       }
       return read as ObjectOf<R, O>;

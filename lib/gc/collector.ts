@@ -86,14 +86,15 @@ export class GarbageCollector {
     const { network, valid, all, pods } = request;
     const isWanted = (name: string) => network === undefined || name === network;
     const boot = await attachments.boot();
-    const records = (await store.all()).filter((record) => isWanted(record.network)).reverse();
+    const { records, damaged } = await store.scanAll();
     return {
       request,
       signal,
       facts: { boot, valid, all, pods: pods && await resolvePods(pods) },
       report: emptyReport(),
       current: new Map(networks.filter(({ name }) => isWanted(name)).map((list) => [list.name, list])),
-      records,
+      records: records.filter((record) => isWanted(record.network)).reverse(),
+      damaged,
     };
   }
 

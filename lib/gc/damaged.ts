@@ -16,7 +16,7 @@ export async function removeDamaged(
   { damaged, locks, hasSandbox }: DamagedSweepContext,
 ): Promise<void> {
   const { request: { network, dryRun = false }, signal, facts: { all = false } } = sweep;
-  for (const [id, lost] of await damaged.containers(network)) {
+  for (const [id, lost] of await damaged.containers(sweep.damaged, network)) {
     signal?.throwIfAborted();
     const remove = async () => {
       const isUp = await hasSandbox(id);

@@ -82,9 +82,15 @@ export class DamagedRecords {
     this.#context = context;
   }
 
-  /** Returns the containers with such attachments, to that network or to any, each with the attachments whose records are lost. */
-  async containers(network?: string): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
-    const damaged = (await this.#context.store.scanAll()).damaged.filter((each) => this.#isOf(each, network));
+  /**
+   * Returns the containers with such attachments, to that network or to any, each with the attachments whose records are
+   * lost. `known` are those whose records are damaged.
+   */
+  async containers(
+    known: readonly DamagedAttachment[],
+    network?: string,
+  ): Promise<ReadonlyMap<string, readonly LostAttachment[]>> {
+    const damaged = known.filter((each) => this.#isOf(each, network));
     const lost = (await this.#context.lost.all()).filter((each) =>
       network === undefined || each.network === network
     );

@@ -1,6 +1,6 @@
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniError } from "../cni/error.ts";
-import type { AttachmentRecord } from "../state/attachment_store.ts";
+import type { AttachmentRecord, DamagedAttachment } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { GcFacts, GcSelection, KnownPods } from "./verdict.ts";
 
@@ -128,6 +128,8 @@ export interface Sweep {
   readonly current: ReadonlyMap<string, NetworkConfigList>;
   /** The records before the sweep, the last attachment first. */
   readonly records: readonly AttachmentRecord[];
+  /** Those before the sweep that cannot be used. */
+  readonly damaged: readonly DamagedAttachment[];
 }
 
 /** The list on record, or undefined if it cannot be read: then the removal fails and reports it. */

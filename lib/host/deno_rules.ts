@@ -14,8 +14,14 @@ export interface DenoRules {
   readonly watchesEnd: boolean;
 }
 
+let own: DenoRules | undefined;
+
 /** Returns the rules of a version of Deno. Requires no permission. */
-export function denoRules(version: string = Deno.version.deno): DenoRules {
+export function denoRules(version?: string): DenoRules {
+  return version === undefined ? own ??= rulesOf(Deno.version.deno) : rulesOf(version);
+}
+
+function rulesOf(version: string): DenoRules {
   return {
     kernelFilesByRead: !isSince(version, [2, 8, 3]),
     socketsByNet: isSince(version, [2, 9, 0]),

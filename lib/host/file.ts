@@ -6,13 +6,15 @@ import { factsNow } from "./file_facts.ts";
 import { entriesNow, isNameTooLong, namesIn, statOf } from "./stat.ts";
 
 export {
+  LARGEST_FILE,
   readFileIfThere,
   readOwnBytes,
   readRegular,
+  readRegularNow,
   readTextIfThere,
   UnreadableFileError,
 } from "./read_file.ts";
-export { type FileStat, realPath, statOf, statOwn } from "./stat.ts";
+export { type FileStat, realPath, statOf, statOwn, statRegularNow } from "./stat.ts";
 
 /** Options of {@linkcode writeFileSynced} and {@linkcode createExclusive}. */
 export interface WriteOptions {
@@ -236,6 +238,15 @@ export async function listDirsIn(path: string): Promise<string[]> {
     if (isDirectory || (isSymlink && (await statOf(join(path, name)))?.isDirectory)) dirs.push(name);
   }
   return dirs;
+}
+
+/** Returns the other names in such a directory, as {@linkcode listDir} does. */
+export async function listFilesIn(path: string): Promise<string[]> {
+  const files: string[] = [];
+  for (const { name, isDirectory, isSymlink } of await entriesIn(path)) {
+    if (!isDirectory && !(isSymlink && (await statOf(join(path, name)))?.isDirectory)) files.push(name);
+  }
+  return files;
 }
 
 type Entry = Pick<Deno.DirEntry, "name" | "isDirectory" | "isSymlink">;

@@ -14,7 +14,7 @@ import { createBy, type EnterProblem, type NetnsSteps, pinBy, removeBy } from ".
 import { netnsId } from "./netns_path.ts";
 import { statOf } from "./stat.ts";
 
-export { netnsId, nsProblem, sameNetns } from "./netns_path.ts";
+export { learnNamespaces, netnsId, nsProblem, sameNetns } from "./netns_path.ts";
 
 /** Options of the functions that change or enter network namespaces. */
 export interface NetnsOptions {

@@ -1,5 +1,4 @@
-import { netnsId } from "./netns.ts";
-import { mountedNow } from "./netns_path.ts";
+import { netnsId, netnsNow } from "./netns_path.ts";
 import { realPath, statOf } from "./stat.ts";
 
 /** The facts by which a network namespace is recognized. */
@@ -22,8 +21,8 @@ export interface NetnsIdentity {
  * Requires `--allow-read`.
  */
 export async function identityOf(path: string): Promise<NetnsIdentity> {
-  const mounted = path.startsWith("/proc/") ? undefined : mountedNow(path);
-  if (mounted !== undefined) return { id: mounted.id, since: mounted.mtimeMs / 1000 };
+  const now = identityNow(path);
+  if (now !== undefined) return now;
   const id = await netnsId(path);
   if (id === undefined || path.startsWith("/proc/")) return { id };
   const real = await realPath(path).catch(() => undefined);
@@ -32,6 +31,14 @@ export async function identityOf(path: string): Promise<NetnsIdentity> {
   if (real.startsWith("/proc/")) return { id };
   const there = await statOf(real);
   return there === undefined ? { id: undefined } : { id, since: there.mtimeMs / 1000 };
+}
+
+/** Same in the same turn of the event loop; undefined if only {@linkcode identityOf} can find out. Requires `--allow-read`. */
+export function identityNow(path: string): NetnsIdentity | undefined {
+  const now = netnsNow(path);
+  if (now === undefined) return undefined;
+  const { id, mtimeMs } = now;
+  return mtimeMs === undefined || path.startsWith("/proc/") ? { id } : { id, since: mtimeMs / 1000 };
 }
 
 type Loose = { readonly [K in keyof NetnsIdentity]: NetnsIdentity[K] | undefined };

@@ -1,6 +1,6 @@
 import { factsNow } from "./file_facts.ts";
 import { lookAtHome } from "./home.ts";
-import { isInMemory, linkTarget, statOf } from "./stat.ts";
+import { isInMemory, linkTarget, lookNow, statOf } from "./stat.ts";
 
 /** The namespace of the process that opens this path. */
 const OWN = "/proc/self/ns/net";
@@ -10,6 +10,8 @@ const OWN = "/proc/self/ns/net";
  * uses it again when the namespace is gone. Undefined if there is no namespace. Requires `--allow-read`.
  */
 export async function netnsId(path: string): Promise<string | undefined> {
+  const now = netnsNow(path);
+  if (now !== undefined) return now.id;
   const found = await inspectNetns(path);
   return found.kind === "namespace" ? found.id : undefined;
 }
@@ -65,6 +67,35 @@ export function mountedNow(path: string): MountedNetns | undefined {
   if (facts === undefined || facts === "unknown" || facts.dev !== ownDevice) return undefined;
   // The links of /proc are on another device than the namespaces that they lead to.
   return { id: `${facts.dev}:${facts.ino}`, mtimeMs: facts.mtimeMs };
+}
+
+/** A namespace that was found in one turn of the event loop. */
+export interface NetnsNow {
+  readonly id: string;
+  /** See {@linkcode MountedNetns}; undefined for a namespace that is not mounted on the path. */
+  readonly mtimeMs?: number;
+}
+
+/** Lets {@linkcode netnsNow} recognize namespaces, if that is permitted. Requires as {@linkcode netnsId}. */
+export async function learnNamespaces(): Promise<void> {
+  await namespaceDevice().catch(() => undefined);
+}
+
+/**
+ * Returns the namespace that a path leads to in the same turn of the event loop, in which no thread is away from home: a
+ * list looks at thousands. Undefined if only {@linkcode netnsId} can find out what is there, or before the first such look or
+ * {@linkcode learnNamespaces}. Requires `--allow-read`.
+ */
+export function netnsNow(path: string): NetnsNow | undefined {
+  if (ownDevice === undefined) return undefined;
+  const mounted = mountedNow(path);
+  if (mounted !== undefined) return mounted;
+  const there = lookNow(path);
+  // All namespaces are files of one device. Only a link in /proc shows the kind.
+  if (there === undefined || there.dev !== ownDevice) return undefined;
+  const id = `${there.dev}:${there.ino}`;
+  if (there.link === undefined) return { id, mtimeMs: there.mtimeMs };
+  return there.link.startsWith("net:[") ? { id } : undefined;
 }
 
 async function inspectPath(path: string): Promise<FoundNetns> {

@@ -57,6 +57,11 @@ export async function readOwnBytes(path: string, largest = LARGEST_FILE): Promis
  */
 export async function readRegular(path: string): Promise<Uint8Array | undefined> {
   await breathe();
+  return readRegularNow(path);
+}
+
+/** Same as {@linkcode readRegular} in the same turn of the event loop. Requires `--allow-read`. */
+export function readRegularNow(path: string): Uint8Array | undefined {
   try {
     return Deno.readFileSync(path);
   } catch (error) {

@@ -29,3 +29,11 @@ async function digest(name: keyof typeof OF_NODE, text: string): Promise<string>
   createHash ??= (await import("node:crypto")).createHash;
   return createHash(OF_NODE[name]).update(bytes).digest("hex");
 }
+
+/**
+ * Same as {@linkcode sha256} in the same turn of the event loop, once there were so many that it is worth it; undefined
+ * before. Requires no permission.
+ */
+export function sha256Now(text: string): string | undefined {
+  return createHash?.("sha256").update(text).digest("hex");
+}

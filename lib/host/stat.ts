@@ -32,21 +32,60 @@ async function statWith(
   path: string,
 ): Promise<FileStat | undefined> {
   try {
-    const info = await stat(path);
-    return {
-      isFile: info.isFile,
-      isDirectory: info.isDirectory,
-      mode: info.mode ?? 0,
-      size: info.size,
-      dev: info.dev,
-      ino: info.ino ?? 0,
-      mtimeMs: info.mtime?.getTime() ?? 0,
-      ctimeMs: info.ctime?.getTime() ?? 0,
-    };
+    return asFileStat(await stat(path));
   } catch (error) {
     if (isForPrograms(error, path)) return await stats.of(withoutSelf(path));
     if (error instanceof Deno.errors.NotFound || isNameTooLong(error)) return undefined;
     throw error;
+  }
+}
+
+function asFileStat(info: Deno.FileInfo): FileStat {
+  return {
+    isFile: info.isFile,
+    isDirectory: info.isDirectory,
+    mode: info.mode ?? 0,
+    size: info.size,
+    dev: info.dev,
+    ino: info.ino ?? 0,
+    mtimeMs: info.mtime?.getTime() ?? 0,
+    ctimeMs: info.ctime?.getTime() ?? 0,
+  };
+}
+
+/**
+ * Returns the facts about a regular file in the same turn of the event loop; undefined for anything else, and whatever the
+ * reason is. Requires `--allow-read`.
+ */
+export function statRegularNow(path: string): FileStat | undefined {
+  const facts = factsNow(path);
+  if (facts !== "unknown") return facts?.isFile ? facts : undefined;
+  try {
+    const stat = asFileStat(Deno.statSync(path));
+    return stat.isFile ? stat : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Returns what is at a path in memory, in the same turn of the event loop; below `/proc` only what a link there leads to, and
+ * elsewhere no link. Undefined for anything else, and whatever the reason is. Requires `--allow-read`.
+ */
+export function lookNow(
+  path: string,
+): Pick<FileStat, "dev" | "ino" | "mtimeMs"> & { readonly link?: string } | undefined {
+  if (!isInMemory(path)) return undefined;
+  try {
+    if (!isKernelFile(path)) {
+      const info = Deno.lstatSync(path);
+      return info.isSymlink ? undefined : asFileStat(info);
+    }
+    return denoRules().kernelFilesByRead
+      ? { ...asFileStat(Deno.statSync(path)), link: Deno.readLinkSync(path) }
+      : undefined;
+  } catch {
+    return undefined;
   }
 }
 

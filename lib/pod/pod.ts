@@ -177,6 +177,12 @@ export class PodNetworks {
   async networks(containerId: string, log?: FoundLog): Promise<readonly PodNetwork[]> {
     return networksOf((await this.#options.store.scan(containerId, log)).records);
   }
+
+  /** Same in the same turn of the event loop; undefined if only {@linkcode PodNetworks.networks} can find out. */
+  networksNow(containerId: string, log?: FoundLog): readonly PodNetwork[] | undefined {
+    const found = this.#options.store.scanNow(containerId, log);
+    return found && networksOf(found.records);
+  }
 }
 
 /** Returns the attached networks among the records of a pod. */

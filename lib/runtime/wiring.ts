@@ -25,6 +25,7 @@ import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
 import { probeNetwork } from "../readiness/status.ts";
 import { isContainerGone } from "../sandbox/container_end.ts";
+import type { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";
 import { NETNS_PREFIX } from "../sandbox/record.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
@@ -90,7 +91,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const records = { attachments, store, cache, locks, probe };
   const garbage = new GarbageCollector({
     ...{ ...records, runner, running },
-    hasSandbox: async (id) => await wired.damagedSandboxes.exists(id) && !await isContainerGone(id, shared),
+    hasSandbox: (id) => hasSandbox(id, wired.damagedSandboxes, shared),
     damaged,
     host: wired.orphans,
     timeoutMs: timeouts.GC,
@@ -111,6 +112,18 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     readinessMemory: new ReadinessMemory(stateDir, log, format.requireKnown),
     instrumentation,
   };
+}
+
+/** Whether a sandbox is on record whose container, if it has one, is not gone. */
+async function hasSandbox(
+  id: string,
+  damaged: DamagedSandboxes,
+  context: Parameters<typeof isContainerGone>[1],
+): Promise<boolean> {
+  const record = context.sandboxes.readNow(id);
+  // Nearly always. A look for a file that is not there takes as long as all of this.
+  if (record !== undefined && record.container === undefined) return true;
+  return await damaged.exists(id) && !await isContainerGone(id, context);
 }
 
 /** Creates what keeps records of attachments, and of the interfaces and host ports that they claim. */

@@ -1,3 +1,4 @@
+import { breathe } from "../async/breathe.ts";
 import { attachmentItem, emptyReport } from "../gc/report.ts";
 import { removalReason } from "../gc/verdict.ts";
 import { listDir } from "../host/file.ts";
@@ -42,17 +43,22 @@ export async function findInOrder(
   const special = await specialContainers(context);
   const candidates: SandboxRecord[] = [];
   for (const id of ids) {
+    await breathe();
     signal?.throwIfAborted();
-    const sandbox = lost.has(id) || special.has(id) ? undefined : await context.sandboxes.readAny(id);
+    if (lost.has(id) || special.has(id)) continue;
+    const { sandboxes } = context;
+    const sandbox = sandboxes.readNow(id) ?? await sandboxes.readAny(id);
     if (sandbox !== undefined && !isDamaged(sandbox) && isSimple(sandbox)) candidates.push(sandbox);
   }
   const pids = candidates.flatMap(({ infra, pid }) => infra === undefined || pid === undefined ? [] : [pid]);
   const processes = await readProcesses(pids, { run: context.run, signal });
+  const boot = await context.attachments.boot();
   for (const sandbox of candidates) {
+    await breathe();
     signal?.throwIfAborted();
     const { id, phase, netns } = sandbox;
     if (await sandboxVerdict(sandbox, undefined, context, processes) !== undefined) continue;
-    const kept = await keptAttachments(id, context);
+    const kept = await keptAttachments(id, context, boot);
     if (kept === undefined) continue;
     const why = phase === "stopped" ? "it is stopped" : "it is running";
     const report = emptyReport<RecoveryItem>();
@@ -82,11 +88,12 @@ async function specialContainers({ locks, failed, stateDir }: InOrderContext): P
 /** Returns what recovery reports of the attachments; undefined if it has something to do. */
 async function keptAttachments(
   id: string,
-  { store, attachments }: InOrderContext,
+  { store }: InOrderContext,
+  boot: string,
 ): Promise<readonly RecoveryItem[] | undefined> {
-  const { records, damaged } = await store.scan(id);
+  const { records, damaged } = store.scanNow(id) ?? await store.scan(id);
   if (damaged.length > 0) return undefined;
-  const facts = { hasSandbox: true, boot: await attachments.boot() };
+  const facts = { hasSandbox: true, boot };
   if (records.some((record) => removalReason(record, facts) !== undefined)) return undefined;
   return records.toReversed().map((record) => ({ ...attachmentItem(record), why: "it is attached" }));
 }

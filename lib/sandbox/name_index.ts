@@ -1,3 +1,4 @@
+import { breathe } from "../async/breathe.ts";
 import { isObject, parseJson } from "../cni/json.ts";
 import { isContainerId } from "../cni/name.ts";
 import {
@@ -12,6 +13,7 @@ import {
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
+import { readTextNow } from "../host/file_now.ts";
 import type { BadRecord } from "../state/checksummed.ts";
 import type { SandboxRecord } from "./record.ts";
 
@@ -47,7 +49,7 @@ export class NameIndex {
   async read(namespace: string, name: string): Promise<NameFile | undefined> {
     const file = this.path(namespace, name);
     try {
-      const text = await readTextIfThere(file);
+      const text = readTextNow(file) ?? await readTextIfThere(file);
       return text === undefined ? undefined : parseNameFile(text);
     } catch (error) {
       if (!(error instanceof UnreadableFileError)) throw error;
@@ -145,6 +147,7 @@ export async function repairNames(index: NameIndex, { records, damaged }: NameRe
     [...damaged, ...records.filter(({ pool }) => pool !== undefined)].map(({ id }) => id),
   );
   for (const { namespace, name } of new Map(names.map((each) => [keyOf(each), each])).values()) {
+    await breathe();
     const file = await index.read(namespace, name);
     if (file?.keptBecause !== undefined) continue;
     const own = byName.get(keyOf({ namespace, name })) ?? [];

@@ -11,7 +11,7 @@ import {
   type Shape,
   trueOnly,
 } from "../cni/shape.ts";
-import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
+import { decodeChecksummed, decodeIntactNow, printChecksummed } from "../state/checksummed.ts";
 import { SANDBOX_KEY } from "../state/record_log.ts";
 import { repairLine } from "../state/repair_line.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
@@ -117,6 +117,11 @@ export async function printSandbox(record: SandboxRecord): Promise<string> {
  */
 export async function parseSandbox(text: string): Promise<SandboxRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
+}
+
+/** Same as {@linkcode parseSandbox}, see {@linkcode decodeIntactNow}. */
+export function parseSandboxNow(text: string): SandboxRecord | undefined {
+  return decodeIntactNow(KIND, text, SHAPE);
 }
 
 /** Parses the record in the file of a container if one of its bits is wrong; returns undefined if more bits are wrong. */

@@ -123,11 +123,11 @@ export class Recovery {
 
   /** Returns every container that has something on disk, and the attachments whose records are lost. */
   async #everything(others: readonly string[] = []) {
-    const { sandboxes, store, failed, locks, orphans, lost: records } = this.#context;
+    const { store, failed, locks, orphans, lost: records } = this.#context;
     const lost = Map.groupBy(await records.all(), ({ containerId }) => containerId);
     const ids = [
       ...await locks.containers.list(),
-      ...await sandboxes.ids(),
+      // Those of sandboxes too.
       ...await store.containers(),
       ...await failed.containers(),
       ...await orphans.containers(),

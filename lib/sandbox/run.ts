@@ -53,7 +53,10 @@ async function create(prepared: PreparedSandbox, context: RunContext): Promise<S
   const { record: { id }, signal } = prepared;
   await using _lock = await locks.containers.hold(id, signal);
   const { record, networks } = await creator.create(prepared);
-  return await viewSandbox(record, { ...context, pods: { networks: () => Promise.resolve(networks) } });
+  return await viewSandbox(record, {
+    ...context,
+    pods: { networks: () => Promise.resolve(networks), networksNow: () => networks },
+  });
 }
 
 /** Removes by ID, and never by name: the name of another sandbox may be equal to that ID. */

@@ -145,7 +145,10 @@ export class Sandboxes {
 
   /** Returns the state of each sandbox, as {@linkcode Sandboxes.list} does, without the results of its networks. */
   async states({ signal }: CallOptions = {}): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
-    const context = { ...this.#context, pods: { networks: () => Promise.resolve([]) } };
+    const context = {
+      ...this.#context,
+      pods: { networks: () => Promise.resolve([]), networksNow: () => [] },
+    };
     return await call({ signal }, async () => viewSandboxes(await this.#all(), context, signal));
   }
 

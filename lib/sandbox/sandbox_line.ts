@@ -3,7 +3,7 @@ import { decodeRemoval, UnusableRecord } from "../state/checksummed.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import { isRemoval, type RecordLine, SANDBOX_KEY, subjectsOf } from "../state/record_log.ts";
 import { type DamagedRecord, damagedRecord } from "./damaged_record.ts";
-import { parseSandbox, type SandboxRecord } from "./record.ts";
+import { parseSandbox, parseSandboxNow, type SandboxRecord } from "./record.ts";
 
 const ATTACHMENT = '{"kind":"podwire.attachment.v1","containerId":"';
 
@@ -41,6 +41,17 @@ export async function readSandbox(
     const text = before === undefined ? last.text : `${last.text}\n${before.text}`;
     return await damaged(unusable, text, last.file);
   }
+}
+
+/**
+ * Same as {@linkcode readSandbox} in the same turn of the event loop, for an intact sandbox in a whole file; undefined for
+ * anything else.
+ */
+export function readIntactSandboxNow(id: string, log: FoundLog): SandboxRecord | undefined {
+  if (log.problem !== undefined || log.isNewer || log.isCut) return undefined;
+  const last = log.lines.findLast(isOfSandbox);
+  const record = last && parseSandboxNow(last.text);
+  return record?.id === id ? record : undefined;
 }
 
 function isOfSandbox(line: RecordLine): boolean {

@@ -1,4 +1,4 @@
-import { inParallel } from "../async/parallel.ts";
+import { turnIfDue } from "../async/breathe.ts";
 import { catalogsDir } from "../catalog/memory.ts";
 import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
@@ -15,7 +15,7 @@ import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { ListedNames } from "./listed_names.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
 import { printSandbox, type SandboxRecord, warmName } from "./record.ts";
-import { readSandbox } from "./sandbox_line.ts";
+import { readIntactSandboxNow, readSandbox } from "./sandbox_line.ts";
 
 /** All records of sandboxes. */
 export interface SandboxRecords {
@@ -50,9 +50,6 @@ export interface BegunSandbox {
   /** Resolves when no loss of power can take the record back. No plugin may run before. */
   readonly onDisk: Promise<void>;
 }
-
-/** More than the number of file threads of Deno, so that all of them are busy. */
-const FILES_AT_ONCE = 16;
 
 /**
  * The records of sandboxes, in the files of their containers, and the reservations of their names.
@@ -136,6 +133,12 @@ export class SandboxStore {
     return await this.#read(id);
   }
 
+  /** Returns an intact record in the same turn of the event loop; undefined if {@linkcode SandboxStore.readAny} has to look. */
+  readNow(id: string): SandboxRecord | undefined {
+    const log = this.#files.readNow(id);
+    return log && this.#decodeNow(id, log);
+  }
+
   /** Returns what a record was read from; undefined if it was not read here. */
   logOf(record: SandboxRecord): FoundLog | undefined {
     return this.#logs.get(record);
@@ -183,10 +186,13 @@ export class SandboxStore {
   /** Returns all records, or those of some containers. */
   async scan(ids?: readonly string[]): Promise<SandboxRecords> {
     await this.#format?.warnIfNewer();
-    const found = await inParallel(ids ?? await this.ids(), FILES_AT_ONCE, (id) => this.readAny(id));
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];
-    for (const each of found) {
+    for (const id of ids ?? await this.ids()) {
+      const turn = turnIfDue();
+      if (turn !== undefined) await turn;
+      const log = this.#files.readNow(id) ?? await this.#files.read(id);
+      const each = log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
       if (each === undefined) continue;
       if (isDamaged(each)) damaged.push(each);
       else records.push(each);
@@ -307,16 +313,26 @@ export class SandboxStore {
 
   async #read(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
     const log = await this.#files.read(id);
-    if (log === undefined) return undefined;
+    return log && await this.#decode(id, log);
+  }
+
+  #decodeNow(id: string, log: FoundLog): SandboxRecord | undefined {
+    return this.#decoded.get(log) ?? this.#keep(readIntactSandboxNow(id, log), log);
+  }
+
+  async #decode(id: string, log: FoundLog): Promise<SandboxRecord | DamagedRecord | undefined> {
     const known = this.#decoded.get(log);
     if (known !== undefined) return known;
     const found = await readSandbox(id, log, this.#reading);
     // What is damaged is reported each time.
-    if (found !== undefined && !isDamaged(found)) {
-      this.#decoded.set(log, found);
-      this.#logs.set(found, log);
-    }
-    return found;
+    return found !== undefined && isDamaged(found) ? found : this.#keep(found, log);
+  }
+
+  #keep(record: SandboxRecord | undefined, log: FoundLog): SandboxRecord | undefined {
+    if (record === undefined) return undefined;
+    this.#decoded.set(log, record);
+    this.#logs.set(record, log);
+    return record;
   }
 }
 

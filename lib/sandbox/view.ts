@@ -1,15 +1,16 @@
+import { turnIfDue } from "../async/breathe.ts";
 import { inParallel } from "../async/parallel.ts";
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { defaultRoutesIn } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
 import { asResult, type Result } from "../cni/result.ts";
-import { nsProblem } from "../host/netns.ts";
+import { learnNamespaces, nsProblem } from "../host/netns.ts";
 import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import { containerProblem } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
-import { isUnchanged } from "./netns_identity.ts";
+import { isUnchanged, isUnchangedNow } from "./netns_identity.ts";
 import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
 
 /** One network of a sandbox. */
@@ -67,7 +68,7 @@ export interface Sandbox {
 }
 
 type ViewContext = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
-  readonly pods: Pick<SandboxContext["pods"], "networks">;
+  readonly pods: Pick<SandboxContext["pods"], "networks" | "networksNow">;
 };
 
 /** Descriptions of the operations, in progress and interrupted. */
@@ -109,13 +110,41 @@ export async function viewSandboxes(
   signal?: AbortSignal,
 ): Promise<readonly Sandbox[]> {
   const processes = await processesOf(records, context, signal);
-  const views = await inParallel(
-    records,
-    VIEWS_AT_ONCE,
-    (record) => viewNow(record, context, processes),
-    signal,
-  );
-  return views.filter((view) => view !== undefined);
+  const isAnyReady = records.some(({ phase }) => phase === "ready");
+  const boot = isAnyReady ? await context.attachments.boot() : "";
+  if (isAnyReady) await learnNamespaces();
+  const views = new Map<SandboxRecord, Sandbox | undefined>();
+  for (const record of records) {
+    const turn = turnIfDue();
+    if (turn !== undefined) await turn;
+    signal?.throwIfAborted();
+    views.set(record, plainViewNow(record, { ...context, processes, boot }));
+  }
+  const others = records.filter((record) => views.get(record) === undefined);
+  const look = async (record: SandboxRecord) =>
+    void views.set(record, await viewNow(record, context, processes));
+  await inParallel(others, VIEWS_AT_ONCE, look, signal);
+  return [...views.values()].filter((view) => view !== undefined);
+}
+
+/**
+ * Returns the state of a sandbox that is stopped, or ready without a problem, in the same turn of the event loop; undefined if
+ * it is another one, or if that cannot be found out so. Nearly all are.
+ */
+function plainViewNow(
+  record: SandboxRecord,
+  { processes, boot, pods, sandboxes }: ViewContext & {
+    readonly processes: Processes;
+    readonly boot: string;
+  },
+): Sandbox | undefined {
+  const { id, phase, bootId, netns, hostNetwork, reason } = record;
+  const isPlain = phase === "stopped" ||
+    phase === "ready" && bootId === boot && endOf(record, processes) === undefined &&
+      (hostNetwork === true || isUnchangedNow(netns) === true);
+  const attached = isPlain ? pods.networksNow(id, sandboxes.logOf(record)) : undefined;
+  if (attached === undefined || attached.some(isLarge)) return undefined;
+  return viewWith(record, attached, processes, phase === "stopped" ? { reason } : {});
 }
 
 /** Reads the record again before it reports a problem, because another process may have changed the sandbox since the first read. */
@@ -148,6 +177,15 @@ async function viewOf(
   // As they were when the sandbox was read.
   const attached = await context.pods.networks(record.id, context.sandboxes.logOf(record));
   if (attached.some(isLarge)) await yieldToLoop();
+  return viewWith(record, attached, processes, problem);
+}
+
+function viewWith(
+  record: SandboxRecord,
+  attached: readonly PodNetwork[],
+  processes: Processes,
+  problem: Problem,
+): Sandbox {
   const pid = isProcessRunning(record, processes) ? record.pid : undefined;
   return toSandbox({ ...record, pid }, attached, problem);
 }
@@ -223,14 +261,23 @@ export async function infraProblem(
   context: Pick<ViewContext, "run">,
   processes?: Processes,
 ): Promise<string | undefined> {
-  const { infra, pid, pidStart: start } = record;
+  const { infra, pid } = record;
   if (infra === undefined || pid === undefined) return undefined;
-  const known = processes ?? await processesOf([record], context);
-  if (isProcessRunning(record, known)) return undefined;
+  return infraEnd(record, processes ?? await processesOf([record], context));
+}
+
+function infraEnd(record: SandboxRecord, known: Processes): string | undefined {
+  const { infra, pid, pidStart: start } = record;
+  if (infra === undefined || pid === undefined || isProcessRunning(record, known)) return undefined;
   const current = known.get(pid);
   const isOther = current !== undefined && start !== undefined && current.start !== start;
   const now = isOther ? `; another process has the ID ${pid} now` : "";
   return `its infra container has ended: its process ${pid} is gone${now}`;
+}
+
+/** Returns which process that a sandbox ends with has ended. */
+function endOf(record: SandboxRecord, processes: Processes): string | undefined {
+  return infraEnd(record, processes) ?? containerProblem(record, processes);
 }
 
 /**
@@ -248,8 +295,7 @@ export async function problemOf(
     return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` cleans it up`;
   }
   if (bootId !== await context.attachments.boot()) return "it belongs to another boot";
-  const ended = await infraProblem(record, context, processes) ??
-    containerProblem(record, processes ?? await processesOf([record], context));
+  const ended = endOf(record, processes ?? await processesOf([record], context));
   if (ended !== undefined) return ended;
   // The namespace of the host always exists, and this process may run in another namespace.
   if (hostNetwork) return undefined;

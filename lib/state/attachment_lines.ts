@@ -1,5 +1,5 @@
 import type { AttachmentKey } from "./attachment_key.ts";
-import { type AttachmentRecord, parseRecord, printRecord } from "./attachment_record.ts";
+import { type AttachmentRecord, parseRecord, parseRecordNow, printRecord } from "./attachment_record.ts";
 import { type BadRecord, decodeRemoval, UnusableRecord } from "./checksummed.ts";
 import { type DamagedAttachment, damagedOf } from "./damaged_attachment.ts";
 import type { FoundLog } from "./record_files.ts";
@@ -74,6 +74,25 @@ export async function readAttachments(
     else records.push(value);
   }
   return { records: records.sort((a, b) => a.sequence - b.sequence), damaged };
+}
+
+/**
+ * Same as {@linkcode readAttachments} in the same turn of the event loop, for a file in which all that counts is intact and
+ * nothing was removed; undefined for any other.
+ */
+export function readIntactNow(containerId: string, log: FoundLog): ContainerRecords | undefined {
+  if (log.isCut || log.isNewer || log.problem !== undefined) return undefined;
+  const records: AttachmentRecord[] = [];
+  const last = new Map(log.lines.map(({ key, text }) => [key, text]));
+  for (const [key, text] of last) {
+    if (key === SANDBOX_KEY) continue;
+    const intended = keyOfIntended(key);
+    if (intended !== undefined && last.has(intended)) continue;
+    const record = intended === undefined ? parseRecordNow(text) : undefined;
+    if (record?.containerId !== containerId || attachmentLineKey(record) !== key) return undefined;
+    records.push(record);
+  }
+  return { records: records.sort((a, b) => a.sequence - b.sequence), damaged: [] };
 }
 
 /** Whether nothing in the line is about an attachment. */

@@ -17,7 +17,7 @@ import { SPEC_VERSIONS, type SpecVersion } from "../cni/version.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
-import { decodeChecksummed, printChecksummed } from "./checksummed.ts";
+import { decodeChecksummed, decodeIntactNow, printChecksummed } from "./checksummed.ts";
 import { attachmentLineKey } from "./record_log.ts";
 import { repairLine } from "./repair_line.ts";
 
@@ -93,6 +93,11 @@ export async function printRecord(record: AttachmentRecord): Promise<string> {
  */
 export async function parseRecord(text: string): Promise<AttachmentRecord> {
   return await decodeChecksummed(KIND, text, SHAPE);
+}
+
+/** Same as {@linkcode parseRecord}, see {@linkcode decodeIntactNow}. */
+export function parseRecordNow(text: string): AttachmentRecord | undefined {
+  return decodeIntactNow(KIND, text, SHAPE);
 }
 
 /** Returns the record of an attachment in the file of its container if one of its bits is wrong; undefined if more is wrong. */

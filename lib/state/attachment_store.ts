@@ -1,9 +1,15 @@
-import { inParallel } from "../async/parallel.ts";
+import { turnIfDue } from "../async/breathe.ts";
 import { printJson } from "../cni/json.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { isSameAttachment } from "./attachment_key.ts";
-import { attachmentLine, type ContainerRecords, intendedLine, readAttachments } from "./attachment_lines.ts";
+import {
+  attachmentLine,
+  type ContainerRecords,
+  intendedLine,
+  readAttachments,
+  readIntactNow,
+} from "./attachment_lines.ts";
 import type { AttachmentRecord } from "./attachment_record.ts";
 import { type BadRecord, newerRecord } from "./checksummed.ts";
 import type { DamagedAttachment } from "./damaged_attachment.ts";
@@ -38,8 +44,7 @@ export interface AttachmentStoreOptions {
   readonly format?: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 }
 
-/** Enough to keep all of the threads busy that Deno has for files. */
-const FILES_AT_ONCE = 16;
+const NO_LOG: Pick<FoundLog, "lines"> = { lines: [] };
 
 /**
  * The records of attachments, in the files of their containers.
@@ -146,6 +151,17 @@ export class AttachmentStore {
     return found;
   }
 
+  /** Same as {@linkcode scan} in the same turn of the event loop, if all is intact; undefined if `scan` has to look. */
+  scanNow(containerId: string, read?: FoundLog): ContainerRecords | undefined {
+    const log = read ?? this.#files.readNow(containerId);
+    if (log === undefined) return undefined;
+    const known = this.#decoded.get(log);
+    if (known !== undefined) return known;
+    const found = readIntactNow(containerId, log);
+    if (found !== undefined) this.#decoded.set(log, found);
+    return found;
+  }
+
   /** Returns the containers that have records, of attachments or of a sandbox. */
   async containers(): Promise<readonly string[]> {
     return await this.#files.containers();
@@ -158,12 +174,20 @@ export class AttachmentStore {
 
   /** Same as {@linkcode scan}, of all containers. */
   async scanAll(): Promise<ContainerRecords> {
-    const scan = (containerId: string) => this.scan(containerId);
-    const found = await inParallel(await this.containers(), FILES_AT_ONCE, scan);
-    return {
-      records: found.flatMap(({ records }) => records),
-      damaged: found.flatMap(({ damaged }) => damaged),
+    await this.#format?.warnIfNewer();
+    const all: { readonly records: AttachmentRecord[]; readonly damaged: DamagedAttachment[] } = {
+      records: [],
+      damaged: [],
     };
+    for (const containerId of await this.containers()) {
+      const turn = turnIfDue();
+      if (turn !== undefined) await turn;
+      const log = this.#files.readNow(containerId);
+      const { records, damaged } = log && this.scanNow(containerId, log) || await this.scan(containerId, log);
+      all.records.push(...records);
+      all.damaged.push(...damaged);
+    }
+    return all;
   }
 
   /** Returns the attachments to a network, including those whose record cannot be read. */
@@ -188,8 +212,12 @@ export class AttachmentStore {
 
   /** Same as {@linkcode ofNetwork}, for all networks at the cost of one. Decodes no record. */
   async index(): Promise<AttachmentIndex> {
-    const found = await inParallel(await this.containers(), FILES_AT_ONCE, (id) => this.#keysOf(id));
-    const keys = found.flat();
+    const keys: AttachmentKey[] = [];
+    for (const containerId of await this.containers()) {
+      const turn = turnIfDue();
+      if (turn !== undefined) await turn;
+      keys.push(...await this.#keysOf(containerId));
+    }
     const byName = Map.groupBy(keys, ({ network }) => network);
     const shortened = [...byName.keys()].filter(isShortened);
     return {
@@ -232,7 +260,7 @@ export class AttachmentStore {
   }
 
   async #keysOf(containerId: string): Promise<readonly AttachmentKey[]> {
-    const lines = (await this.#files.read(containerId))?.lines ?? [];
+    const { lines } = this.#files.readNow(containerId) ?? await this.#files.read(containerId) ?? NO_LOG;
     return (await liveKeys(lines)).flatMap((key) => {
       const parsed = parseLineKey(key);
       return parsed === undefined ? [] : [{ containerId, ...parsed }];

@@ -1,9 +1,9 @@
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, parseJson, printJson } from "../cni/json.ts";
-import { anyText, openObjectOf, readShape, type Shape } from "../cni/shape.ts";
+import { anyText, openObjectOf, readShape, type Shape, UNTRACKED, ValidationError } from "../cni/shape.ts";
 import { statOf, UnreadableFileError } from "../host/file.ts";
-import { sha256 } from "../host/sha256.ts";
+import { sha256, sha256Now } from "../host/sha256.ts";
 
 /** The known kinds. A file of one known kind in the place of another is an error, not the file of a newer version. */
 const KINDS = [
@@ -124,25 +124,59 @@ export async function parseChecksummed(kind: string, text: string): Promise<Json
 /** The last member of a record as it is printed. */
 const CHECKSUM = /,"checksum":"([0-9a-f]{64})"\}\n?$/;
 
+/** The text of a record that may be exactly as it was printed. */
+interface PrintedText {
+  /** Without the checksum. */
+  readonly tagged: string;
+  readonly checksum: string | undefined;
+  /** Without the kind too. */
+  readonly body: string;
+}
+
+function printedText(kind: string, text: string): PrintedText | undefined {
+  const head = `{"kind":"${kind}",`;
+  const found = text.startsWith(head) ? CHECKSUM.exec(text.slice(-CHECKSUM_LENGTH)) : null;
+  if (found === null) return undefined;
+  const end = text.length - found[0].length;
+  const tagged = `${text.slice(0, end)}}`;
+  return { tagged, checksum: found[1], body: `{${tagged.slice(head.length)}` };
+}
+
 /**
  * Returns the body of a record whose text is exactly as it was printed; undefined if it may be anything else. That takes a
  * quarter of the time.
  */
 async function readIntact(kind: string, text: string): Promise<JsonObject | undefined> {
-  if (!text.startsWith(`{"kind":"${kind}"`)) return undefined;
-  const found = CHECKSUM.exec(text.slice(-CHECKSUM_LENGTH));
-  if (found === null) return undefined;
-  const tagged = `${text.slice(0, text.length - found[0].length)}}`;
-  if (found[1] !== await sha256(tagged)) return undefined;
-  const { kind: _, ...body } = parsePrinted(tagged) ?? {};
-  return _ === undefined ? undefined : body;
+  const printed = printedText(kind, text);
+  return printed !== undefined && printed.checksum === await sha256(printed.tagged)
+    ? parsePrinted(printed.body)
+    : undefined;
 }
 
-/** Returns the object that was printed as this text; undefined if its numbers would change, or a key is there twice. */
+/**
+ * Reads the body of a record as {@linkcode decodeChecksummed} does, in the same turn of the event loop: lists read thousands.
+ * Undefined if the record is not exactly as it was printed, or does not have the shape, or if that cannot be found out so;
+ * only {@linkcode decodeChecksummed} knows which.
+ */
+export function decodeIntactNow<T>(kind: string, text: string, shape: Shape<T>): T | undefined {
+  if (text.length > LARGE) return undefined;
+  const printed = printedText(kind, text);
+  const checksum = printed && sha256Now(printed.tagged);
+  if (printed === undefined || checksum === undefined || printed.checksum !== checksum) return undefined;
+  const body = parsePrinted(printed.body);
+  try {
+    return body && shape.read(body, UNTRACKED);
+  } catch (error) {
+    if (error instanceof ValidationError) return undefined;
+    throw error;
+  }
+}
+
+/** Returns the object that was printed as this text; undefined if its numbers would change, or a key or the kind is there twice. */
 function parsePrinted(text: string): JsonObject | undefined {
   try {
     const json = JSON.parse(text);
-    return JSON.stringify(json) === text && isObject(json) ? json : undefined;
+    return JSON.stringify(json) === text && isObject(json) && !Object.hasOwn(json, "kind") ? json : undefined;
   } catch {
     return undefined;
   }

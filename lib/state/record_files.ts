@@ -8,9 +8,11 @@ import {
   listDir,
   readOwnBytes,
   readRegular,
+  readRegularNow,
   removeIfThere,
   removeUnfinished,
   statOwn,
+  statRegularNow,
   syncDir,
   UnreadableFileError,
   writeFileSynced,
@@ -128,6 +130,27 @@ export class RecordFiles {
     if (log !== undefined && stat !== undefined && isSettled(stat, now)) {
       this.#known.set(containerId, { identity, log });
     }
+    return log;
+  }
+
+  /**
+   * Returns the records of a container in the same turn of the event loop, which takes half the time: lists read thousands.
+   * Undefined if it has no file of the present form, or another one than podwire writes; {@linkcode RecordFiles.read} finds
+   * out which.
+   */
+  readNow(containerId: string): FoundLog | undefined {
+    const file = this.path(containerId);
+    const now = Date.now();
+    const stat = statRegularNow(file);
+    if (stat === undefined || stat.size > LARGEST_LOG) return undefined;
+    const identity = identityOf(stat);
+    const known = this.#known.get(containerId);
+    if (known?.identity === identity) return known.log;
+    const bytes = readRegularNow(file);
+    if (bytes === undefined) return undefined;
+    const log = { file, ...parseLog(bytes) };
+    if (isSettled(stat, now)) this.#known.set(containerId, { identity, log });
+    else this.#known.delete(containerId);
     return log;
   }
 

@@ -65,18 +65,32 @@ export function printLine({ key, text }: RecordLine): string {
   return `${key} ${text.trimEnd().replaceAll("\n", " ")}\n`;
 }
 
+const DECODER = new TextDecoder();
+
 /** Reads the bytes of a file. Whatever they are, nothing is thrown: a line that cannot be read is a line without a record. */
 export function parseLog(bytes: Uint8Array): RecordLog {
-  const [head = "", ...rest] = new TextDecoder().decode(bytes).split("\n").flatMap(splitDamagedEnd);
+  const text = DECODER.decode(bytes);
+  // Nearly always.
+  if (text.startsWith(printHead(bytes.length))) {
+    return { lines: linesOf(splitLines(text.slice(HEAD_LENGTH))), isCut: false, isNewer: false };
+  }
+  const [head = "", ...rest] = splitLines(text);
   // The first line itself may be missing.
-  const body = head.includes('{"kind":') ? [head, ...rest] : rest;
-  const lines = body.filter((line) => line !== "").map((line): RecordLine => {
-    const space = line.indexOf(" ");
-    return space < 1 ? { key: "", text: line } : { key: line.slice(0, space), text: line.slice(space + 1) };
-  });
+  const lines = linesOf(head.includes('{"kind":') ? [head, ...rest] : rest);
   const [, ...lengths] = LENGTHS.exec(head) ?? [];
   const version = Number(VERSION.exec(head)?.[1]);
   return { lines, isCut: !isAsLong(bytes, lengths), isNewer: version > 2 && lengths.length === 0 };
+}
+
+function splitLines(text: string): readonly string[] {
+  return text.split("\n").flatMap(splitDamagedEnd);
+}
+
+function linesOf(lines: readonly string[]): readonly RecordLine[] {
+  return lines.filter((line) => line !== "").map((line): RecordLine => {
+    const space = line.indexOf(" ");
+    return space < 1 ? { key: "", text: line } : { key: line.slice(0, space), text: line.slice(space + 1) };
+  });
 }
 
 /** Splits a line that is two because a line feed is damaged. Looks closer only at the few that may be. */

@@ -1,11 +1,11 @@
-import { inParallel } from "../async/parallel.ts";
+import { turnIfDue } from "../async/breathe.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { printSorted } from "../cni/libcni_text.ts";
 import { anyObject, anyText, mapped, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
 import {
   inEnsuredDir,
-  listDir,
+  listFilesIn,
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
@@ -13,6 +13,7 @@ import {
   UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
+import { readTextNow } from "../host/file_now.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import { CNI_ARGS } from "./attachment_record.ts";
@@ -43,7 +44,6 @@ export interface CacheListing {
 }
 
 const KIND = "cniCacheV1";
-const FILES_AT_ONCE = 16;
 /** NAME_MAX of Linux. */
 const LONGEST_FILE_NAME = 255;
 
@@ -147,13 +147,13 @@ export class ResultCache {
    */
   async list(earlier?: CacheListing): Promise<CacheListing> {
     // The name of an unfinished file begins with a dot. No name of a network does.
-    const names = (await listDir(this.dir)).filter((name) => !name.startsWith("."));
-    const read = async (name: string) => earlier?.named.get(name) ?? await this.#readNamed(name);
-    const found = await inParallel(names, FILES_AT_ONCE, read);
+    const names = (await listFilesIn(this.dir)).filter((name) => !name.startsWith("."));
     const named = new Map<string, CachedAttachment>();
     const unknown: UnknownEntry[] = [];
-    for (const [index, name] of names.entries()) {
-      const file = found[index];
+    for (const name of names) {
+      const turn = turnIfDue();
+      if (turn !== undefined) await turn;
+      const file = earlier?.named.get(name) ?? await this.#readNamed(name);
       if (file === undefined) continue;
       if ("reason" in file) unknown.push(file);
       else named.set(name, file);
@@ -164,8 +164,7 @@ export class ResultCache {
   async #readNamed(name: string): Promise<CachedAttachment | UnknownEntry | undefined> {
     const path = `${this.dir}/${name}`;
     try {
-      if ((await statOf(path))?.isDirectory) return undefined;
-      const text = await readTextIfThere(path);
+      const text = readTextNow(path) ?? await readTextIfThere(path);
       return text === undefined ? undefined : decodeNamed(text);
     } catch (cause) {
       return { name, path, reason: cause instanceof Error ? cause.message : String(cause) };

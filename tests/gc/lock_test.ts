@@ -218,8 +218,8 @@ Deno.test("D66 an attachment that is made after the sweep began is kept, because
     await attach(world, list, "hand", owner);
     const [record] = await world.store.all();
     // Between the reading and the removal it is detached and attached again.
-    const readAll = world.store.all.bind(world.store);
-    world.store.all = async () => {
+    const readAll = world.store.scanAll.bind(world.store);
+    world.store.scanAll = async () => {
       const records = await readAll();
       await world.store.write({ ...record!, since: "2999-01-01T00:00:00.000Z" });
       return records;

@@ -63,7 +63,7 @@ async function withRecords(
     ...machine(),
     sandboxes: storesIn(`${dir}/state`).sandboxes,
     locks: new Locks(`${dir}/run`),
-    pods: { networks: () => Promise.resolve([]) },
+    pods: { networks: () => Promise.resolve([]), networksNow: () => [] },
     attachments: { boot: () => Promise.resolve(RECORD.bootId) },
   } as unknown as Parameters<typeof viewSandbox>[1];
   try {
