@@ -1,7 +1,7 @@
 import { yieldToLoop } from "../async/yield_to_loop.ts";
 
-/** Characters that are printed before other work gets its turn. */
-const AT_ONCE = 256 * 1024;
+/** Characters that are printed before other work gets its turn: a few milliseconds. */
+const AT_ONCE = 1024 * 1024;
 
 /**
  * Returns JSON as UTF-8, with a line end for terminals. The elements of a long list are printed one by one: printing

@@ -143,9 +143,21 @@ function plainViewNow(
     phase === "ready" && bootId === boot && endOf(record, processes) === undefined &&
       (hostNetwork === true || isUnchangedNow(netns) === true);
   const attached = isPlain ? pods.networksNow(id, sandboxes.logOf(record)) : undefined;
-  if (attached === undefined || attached.some(isLarge)) return undefined;
-  return viewWith(record, attached, processes, phase === "stopped" ? { reason } : {});
+  if (attached === undefined) return undefined;
+  const pid = isProcessRunning(record, processes) ? record.pid : undefined;
+  const known = plainViews.get(record);
+  if (known?.attached === attached && known.sandbox.pid === (pid ?? null)) return known.sandbox;
+  if (attached.some(isLarge)) return undefined;
+  const sandbox = viewWith(record, attached, processes, phase === "stopped" ? { reason } : {});
+  plainViews.set(record, { attached, sandbox });
+  return sandbox;
 }
+
+/** The sandboxes without a problem as they were shown last. Nothing changes them: a daemon shows thousands again and again. */
+const plainViews = new WeakMap<
+  SandboxRecord,
+  { readonly attached: readonly PodNetwork[]; readonly sandbox: Sandbox }
+>();
 
 /** Reads the record again before it reports a problem, because another process may have changed the sandbox since the first read. */
 async function viewNow(

@@ -86,6 +86,7 @@ export class RecordFiles {
   readonly #old: OldRecords;
   /** What was read, as long as the file stays as it was. */
   readonly #known = new Map<string, { readonly identity: string; readonly log: FoundLog }>();
+  #listing: { readonly identity: string; readonly ids: readonly string[] } | undefined;
   /** Several attachments of a container may change at once. */
   readonly #writing = new Serial();
 
@@ -110,10 +111,20 @@ export class RecordFiles {
   }
 
   async #containers(): Promise<readonly string[]> {
-    const names = await listDir(this.#dir);
-    const ids = names.flatMap((name) => containerOf(name) ?? []);
+    const ids = await this.#listed();
     const old = await this.#old.containers();
     return old.length === 0 ? ids : [...new Set([...ids, ...old])];
+  }
+
+  /** Reads and sorts the names again only after a file was made or removed. */
+  async #listed(): Promise<readonly string[]> {
+    const now = Date.now();
+    const stat = await statOwn(this.#dir);
+    const identity = stat === undefined ? "" : identityOf(stat);
+    if (stat !== undefined && this.#listing?.identity === identity) return this.#listing.ids;
+    const ids = (await listDir(this.#dir)).flatMap((name) => containerOf(name) ?? []);
+    this.#listing = stat !== undefined && isSettled(stat, now) ? { identity, ids } : undefined;
+    return ids;
   }
 
   /** Returns the records of a container; undefined if it has none. */
