@@ -22,6 +22,12 @@ const BASE_ON_NPM = {
   sha256: "f12d5d3886d5ea138304fb8d67d7396cfbedf53656676132152cb89f3fa4d8e6",
 };
 
+/**
+ * The engine lets its space for new objects grow to four times this many MiB when thousands of records are read, and a daemon
+ * that has read them keeps it: a third of its memory, for a tenth of the time.
+ */
+const YOUNG = "--v8-flags=--max-semi-space-size=8";
+
 /** A permission set as deno.json writes it. */
 export type PermissionSet = Record<string, boolean | readonly string[] | { readonly deny: boolean }>;
 
@@ -54,7 +60,14 @@ export async function compile(
     const base = await denortVariable();
     // The code cache is a file of a known name in /tmp, where any user could put one for root's program to
     // run.
-    const flags = ["-q", "--no-config", "--no-lock", "--no-code-cache", ...permissionFlags(permissions)];
+    const flags = [
+      "-q",
+      "--no-config",
+      "--no-lock",
+      "--no-code-cache",
+      YOUNG,
+      ...permissionFlags(permissions),
+    ];
     // Deno 2.7.11 decides that here, by its own environment: when the program runs, the variable changes
     // nothing.
     const env = { ...base, OTEL_DENO: String(otel) };
