@@ -58,7 +58,7 @@ export async function findInOrder(
     signal?.throwIfAborted();
     const { id, phase, netns } = sandbox;
     if (await sandboxVerdict(sandbox, undefined, context, processes) !== undefined) continue;
-    const kept = await keptAttachments(id, context, boot);
+    const kept = await keptAttachments(sandbox, context, boot);
     if (kept === undefined) continue;
     const why = phase === "stopped" ? "it is stopped" : "it is running";
     const report = emptyReport<RecoveryItem>();
@@ -87,11 +87,13 @@ async function specialContainers({ locks, failed, stateDir }: InOrderContext): P
 
 /** Returns what recovery reports of the attachments; undefined if it has something to do. */
 async function keptAttachments(
-  id: string,
-  { store }: InOrderContext,
+  sandbox: SandboxRecord,
+  { store, sandboxes }: InOrderContext,
   boot: string,
 ): Promise<readonly RecoveryItem[] | undefined> {
-  const { records, damaged } = store.scanNow(id) ?? await store.scan(id);
+  // As they were when the sandbox was read.
+  const log = sandboxes.logOf(sandbox);
+  const { records, damaged } = store.scanNow(sandbox.id, log) ?? await store.scan(sandbox.id, log);
   if (damaged.length > 0) return undefined;
   const facts = { hasSandbox: true, boot };
   if (records.some((record) => removalReason(record, facts) !== undefined)) return undefined;

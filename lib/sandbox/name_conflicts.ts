@@ -5,7 +5,8 @@ import type { PreparedSandbox } from "./create.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import type { SandboxRecord } from "./record.ts";
 import { hasUniqueName, type RunOptions, type SandboxRequest } from "./request.ts";
-import { isSameAttempt, NameTakenError, type SandboxStore } from "./store.ts";
+import { isSameAttempt, NameTakenError } from "./name_taken.ts";
+import type { SandboxStore } from "./store.ts";
 import { validateName } from "./validate_name.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 

@@ -9,6 +9,7 @@ import {
   readTextIfThere,
   removeIfThere,
   removeUnfinished,
+  statOwn,
   UnreadableFileError,
   writeFileSynced,
   type WriteOptions,
@@ -90,7 +91,7 @@ export class NameIndex {
   async removeUnfinished(): Promise<void> {
     for (const namespace of await listDir(this.#dir)) {
       const dir = `${this.#dir}/${namespace}`;
-      if (await listIfDir(dir) !== undefined) await removeUnfinished(dir);
+      if ((await statOwn(dir))?.isDirectory) await removeUnfinished(dir);
     }
   }
 

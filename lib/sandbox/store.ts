@@ -1,6 +1,5 @@
 import { turnIfDue } from "../async/breathe.ts";
 import { catalogsDir } from "../catalog/memory.ts";
-import { CniError } from "../cni/error.ts";
 import { isContainerId } from "../cni/name.ts";
 import { removeUnfinished } from "../host/file.ts";
 import type { ReadContext } from "../state/attachment_lines.ts";
@@ -14,6 +13,7 @@ import { ContainerIndex } from "./container_record.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { ListedNames } from "./listed_names.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
+import { isSameAttempt, nameTaken } from "./name_taken.ts";
 import { printSandbox, type SandboxRecord, warmName } from "./record.ts";
 import { readIntactSandboxNow, readSandbox } from "./sandbox_line.ts";
 
@@ -334,28 +334,4 @@ export class SandboxStore {
     this.#logs.set(record, log);
     return record;
   }
-}
-
-/** Whether both are the same attempt of the same pod. A damaged record counts as the same, because it may be. */
-export function isSameAttempt(
-  { uid, attempt = 0 }: SandboxRecord,
-  other: SandboxRecord | DamagedRecord,
-): boolean {
-  return isDamaged(other) || (other.uid === uid && (other.attempt ?? 0) === attempt);
-}
-
-/** The name is reserved for another sandbox. */
-export class NameTakenError extends CniError {}
-
-function nameTaken({ name, namespace }: SandboxRecord, owner: SandboxRecord | DamagedRecord): CniError {
-  const msg = `the name "${name}" in namespace "${namespace}" is taken by sandbox ${owner.id}`;
-  if (isDamaged(owner)) {
-    return new NameTakenError("conflict", msg, {
-      details: `its record ${owner.file} cannot be read: ${owner.reason}`,
-      hint: `\`podwire repair ${owner.id}\` recreates it, \`podwire rm -f ${owner.id}\` removes the sandbox`,
-    });
-  }
-  return new NameTakenError("conflict", msg, {
-    hint: "choose another name, or replace that sandbox with --replace",
-  });
 }
