@@ -14,6 +14,7 @@ export {
   readRegular,
   readRegularNow,
   readTextIfThere,
+  readTextNow,
   UnreadableFileError,
 } from "./read_file.ts";
 export { type FileStat, realPath, statOf, statOwn, statRegularNow } from "./stat.ts";

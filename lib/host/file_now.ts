@@ -2,17 +2,7 @@
 // runs, and a step takes a fraction of the time that it takes through a thread.
 
 import { factsNow } from "./file_facts.ts";
-import { LARGEST_FILE, readRegularNow, removeNow, statRegularNow, writeAll } from "./file.ts";
-
-/**
- * Returns the text of a regular file as `readTextIfThere` does, in half the time, for a folder that only programs of root
- * write to: lists read thousands. Undefined if there is no such file, or if it cannot be read so. Requires `--allow-read`.
- */
-export function readTextNow(path: string): string | undefined {
-  const stat = statRegularNow(path);
-  const bytes = stat !== undefined && stat.size <= LARGEST_FILE ? readRegularNow(path) : undefined;
-  return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
-}
+import { removeNow, writeAll } from "./file.ts";
 
 /** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
 export function namesNow(dir: string): string[] {

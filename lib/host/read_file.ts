@@ -71,6 +71,19 @@ export function readRegularNow(path: string): Uint8Array | undefined {
 }
 
 /**
+ * Reads as {@linkcode readTextIfThere} in the same turn of the event loop. Undefined also if it cannot be read;
+ * {@linkcode readTextIfThere} says why. Requires `--allow-read`.
+ */
+export function readTextNow(path: string): string | undefined {
+  try {
+    const bytes = readNow(path, LARGEST_FILE);
+    return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * Returns the bytes of a regular file of at most {@linkcode LARGEST_FILE} bytes, or undefined if there is none. Never waits
  * for another process, as reading a pipe would, even if the path is replaced meanwhile.
  *

@@ -7,6 +7,7 @@ import {
   listDir,
   listIfDir,
   readTextIfThere,
+  readTextNow,
   removeIfThere,
   removeUnfinished,
   statOwn,
@@ -14,7 +15,6 @@ import {
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
-import { readTextNow } from "../host/file_now.ts";
 import type { BadRecord } from "../state/checksummed.ts";
 import type { SandboxRecord } from "./record.ts";
 

@@ -7,13 +7,13 @@ import {
   inEnsuredDir,
   listFilesIn,
   readTextIfThere,
+  readTextNow,
   removeIfThere,
   removeUnfinished,
   statOf,
   UnreadableFileError,
   writeFileSynced,
 } from "../host/file.ts";
-import { readTextNow } from "../host/file_now.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { type AttachmentKey, isSameAttachment } from "./attachment_key.ts";
 import { CNI_ARGS } from "./attachment_record.ts";

@@ -1,5 +1,6 @@
 // Sweeps in which something is unreadable, slow, locked or cancelled.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import fs from "node:fs";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
 import { leaveNote } from "../processes.ts";
@@ -69,11 +70,12 @@ Deno.test("D65 each entry of the cache is read once, even if there are many netw
   await world.plugins.install("a");
   for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
   const reads: string[] = [];
-  const { readFileSync } = Deno;
-  Deno.readFileSync = (path) => {
-    if (String(path).startsWith(`${world.cacheDir}/results/`)) reads.push(String(path).split("-")[1] ?? "");
-    return readFileSync(path);
-  };
+  const { openSync } = fs;
+  // deno-lint-ignore no-explicit-any
+  fs.openSync = ((path: string, ...rest: any[]) => {
+    if (path.startsWith(`${world.cacheDir}/results/`)) reads.push(path.split("-")[1] ?? "");
+    return Reflect.apply(openSync, fs, [path, ...rest]);
+  }) as typeof openSync;
   try {
     const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
     const listing = world.cache.list.bind(world.cache);
@@ -83,7 +85,7 @@ Deno.test("D65 each entry of the cache is read once, even if there are many netw
     await collector(world).collect(lists);
     assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
   } finally {
-    Deno.readFileSync = readFileSync;
+    fs.openSync = openSync;
   }
   assertEquals(reads.length, 2, reads.join(", "));
 });
