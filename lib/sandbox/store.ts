@@ -312,8 +312,8 @@ export class SandboxStore {
   }
 
   async #read(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
-    const log = await this.#files.read(id);
-    return log && await this.#decode(id, log);
+    const log = this.#files.readNow(id) ?? await this.#files.read(id);
+    return log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
   }
 
   #decodeNow(id: string, log: FoundLog): SandboxRecord | undefined {

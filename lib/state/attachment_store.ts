@@ -141,9 +141,9 @@ export class AttachmentStore {
   /** Returns the attachments of a container, and those whose records cannot be used. `read` has its records, if they were just read. */
   async scan(containerId: string, read?: FoundLog): Promise<ContainerRecords> {
     await this.#format?.warnIfNewer();
-    const log = read ?? await this.#files.read(containerId);
+    const log = read ?? this.#files.readNow(containerId) ?? await this.#files.read(containerId);
     if (log === undefined) return { records: [], damaged: [] };
-    const known = this.#decoded.get(log);
+    const known = this.scanNow(containerId, log);
     if (known !== undefined) return known;
     const found = await readAttachments(containerId, log, { boot: this.#boot, onBad: this.#onBad });
     // What is damaged is reported each time.
