@@ -3,7 +3,7 @@ import type { Logger } from "../host/log.ts";
 import { readBody } from "./body.ts";
 import { failedAnswer, HttpError, ShutdownError, tryLater } from "./http_error.ts";
 import { type HttpRequest, isHttpMethod } from "./http_message.ts";
-import { printed } from "./printed.ts";
+import { type Pieces, printed } from "./printed.ts";
 import { type Answer, matchPath, type Route } from "./route.ts";
 import { readTarget, requestId } from "./target.ts";
 
@@ -212,14 +212,18 @@ async function responseOf(
   if (!hasBody) void stream?.cancel();
   if (!hasBody) return new Response(null, { status, headers: status === 204 ? {} : headers });
   if (stream !== undefined) return new Response(stream, { status, headers });
-  return whole(text === undefined ? await printed(json) : new TextEncoder().encode(text), status, headers);
+  return whole(text === undefined ? await printed(json) : [new TextEncoder().encode(text)], status, headers);
 }
 
 /** Returns a response with its length, so that the connection can be reused. */
 function whole(
-  body: Uint8Array<ArrayBuffer>,
+  pieces: Pieces,
   status: number,
   headers: Readonly<Record<string, string>>,
 ): Response {
-  return new Response(body, { status, headers: { ...headers, "content-length": `${body.byteLength}` } });
+  const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return new Response(ReadableStream.from(pieces), {
+    status,
+    headers: { ...headers, "content-length": `${length}` },
+  });
 }

@@ -3,13 +3,16 @@ import { yieldToLoop } from "../async/yield_to_loop.ts";
 /** Characters that are printed before other work gets its turn: a few milliseconds. */
 const AT_ONCE = 1024 * 1024;
 
+/** Bytes in pieces: put together, those of a long list would take their memory twice. */
+export type Pieces = readonly Uint8Array<ArrayBuffer>[];
+
 /**
  * Returns JSON as UTF-8, with a line end for terminals. The elements of a long list are printed one by one: printing
  * all at once would block all other requests.
  */
-export async function printed(json: unknown): Promise<Uint8Array<ArrayBuffer>> {
-  if (!Array.isArray(json)) return new TextEncoder().encode(`${JSON.stringify(json)}\n`);
-  const pieces: Uint8Array[] = [];
+export async function printed(json: unknown): Promise<Pieces> {
+  if (!Array.isArray(json)) return [new TextEncoder().encode(`${JSON.stringify(json)}\n`)];
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
   let piece = "[";
   for (const [index, element] of json.entries()) {
     // In a list, a value without JSON is null.
@@ -20,11 +23,5 @@ export async function printed(json: unknown): Promise<Uint8Array<ArrayBuffer>> {
     await yieldToLoop();
   }
   pieces.push(new TextEncoder().encode(`${piece}]\n`));
-  const all = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
-  for (const each of pieces) {
-    all.set(each, at);
-    at += each.byteLength;
-  }
-  return all;
+  return pieces;
 }
