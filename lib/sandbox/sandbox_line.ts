@@ -23,7 +23,11 @@ export async function readSandbox(
   const last = lines.at(-1);
   if (last === undefined) {
     // What is missing, or was replaced by something else, may be a sandbox.
-    return log.isCut ? await damaged(new UnusableRecord("its file has no record"), "") : undefined;
+    if (log.isCut) return await damaged(new UnusableRecord("its file has no record"), "");
+    const isOfOther = log.lines.some((line) => isPlain(line) && !line.text.startsWith(`${ATTACHMENT}${id}"`));
+    return isOfOther
+      ? await damaged(new UnusableRecord("its file is that of another container"), "")
+      : undefined;
   }
   try {
     const record = await parse(id, last);
@@ -56,9 +60,13 @@ export function readIntactSandboxNow(id: string, log: FoundLog): SandboxRecord |
 
 function isOfSandbox(line: RecordLine): boolean {
   if (line.key === SANDBOX_KEY) return true;
-  // Nearly every other line is plainly of an attachment.
-  const isPlain = line.key.includes("@") && line.text.startsWith(ATTACHMENT);
-  return !isPlain && subjectsOf(line).includes(SANDBOX_KEY);
+  // Nearly every other line is.
+  return !isPlain(line) && subjectsOf(line).includes(SANDBOX_KEY);
+}
+
+/** Whether the line is plainly that of an attachment. */
+function isPlain(line: RecordLine): boolean {
+  return line.key.includes("@") && line.text.startsWith(ATTACHMENT);
 }
 
 async function parse(id: string, line: RecordLine): Promise<SandboxRecord | undefined> {

@@ -304,3 +304,16 @@ Deno.test("records of podwire 0.1.0 whose removal a loss of power took back go w
     assertEquals((await files.read("c1"))?.lines.map(({ key }) => key), ["eth0@web", "sandbox"]);
     assertEquals((await files.read("c2"))?.lines.map(({ key }) => key), ["eth0@web"]);
   }));
+
+storesTest(
+  "in a file that was replaced by that of another container there may be a sandbox",
+  async ({ sandboxes, store }, dir) => {
+    await store.write({ ...RECORD, containerId: "c2" });
+    await sandboxes.write(SANDBOX);
+    await Deno.copyFile(recordFile(dir, "c2"), recordFile(dir, "c1"));
+    assertEquals((await sandboxes.damagedOf("c1"))?.reason, "its file is that of another container");
+    assertEquals((await sandboxes.scan()).damaged.map(({ id }) => id), ["c1"]);
+    assertEquals(await sandboxes.has("c2"), false);
+    assertEquals((await store.ofContainer("c2")).length, 1);
+  },
+);
