@@ -71,8 +71,18 @@ export function factsNow(
   const result = library.statx(path, follow ? 0 : LIBC.AT_SYMLINK_NOFOLLOW, answer);
   if (result === 0) return decode();
   if (result === undefined) return "unknown";
-  const reason = library.errno();
+  const reason = errnoOf(library);
   return reason === ENOENT || reason === ENAMETOOLONG ? undefined : "unknown";
+}
+
+/** Undefined if this process has given the permission back: Deno asks for it again where memory is read. */
+function errnoOf(library: FactsLibrary): number | undefined {
+  try {
+    return library.errno();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return undefined;
+    throw error;
+  }
 }
 
 /** Returns the C library, if it is open and Deno grants all files: the library would show those that Deno does not. */

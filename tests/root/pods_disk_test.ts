@@ -73,6 +73,13 @@ function spoiltTest(
   });
 }
 
+/** So that no further line fits into the pages that a file has already. Empty lines count for nothing. */
+async function fillLastPage(file: string): Promise<void> {
+  const { size } = await Deno.stat(file);
+  await Deno.writeTextFile(file, "\n".repeat((PAGE - size % PAGE) % PAGE), { append: true });
+}
+
+const PAGE = 4096;
 const BOTH = { networks: [{ name: "a" }, { name: "b" }] };
 
 for (const how of ["full", "out of inodes"] as const satisfies Spoilt[]) {
@@ -186,6 +193,7 @@ for (const [how, [spoil, mend]] of Object.entries(SPOILT)) {
       await using pods = await world.open();
       const web = await world.pod("web", { networks: [{ name: "a" }, { name: "stuck" }] });
       await pods.setUp(web);
+      await fillLastPage(`${dir}/records/${web.containerId}.rec`);
       await spoil(dir);
       // Where the failure can be recorded, it is returned, and else thrown.
       const failures = await pods.tearDown(web.containerId).catch((error) => [error]);

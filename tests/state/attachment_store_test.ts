@@ -95,8 +95,9 @@ Deno.test("hasNetwork() reads one file as long as the attachment found last exis
     {
       using calls = new FileCalls();
       for (const network of ["web", "other"]) assertEquals(await store.hasNetwork(network), true);
-      const { readTextFile = 0, ...others } = calls.take();
-      assertEquals({ isLittle: readTextFile <= 2, others }, { isLittle: true, others: { stat: 2 } });
+      // Facts that the C library gives are not counted.
+      const { readTextFile = 0, stat = 0, ...others } = calls.take();
+      assertEquals({ isLittle: readTextFile <= 2 && stat <= 2, others }, { isLittle: true, others: {} });
     }
     await store.remove({ ...RECORD, containerId: "late", network: "other" });
     assertEquals(await store.hasNetwork("other"), false);
