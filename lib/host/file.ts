@@ -4,14 +4,12 @@ import { ensureDir as ensureAnyDir } from "@std/fs";
 import { dirname, join } from "@std/path/posix";
 import { factsNow } from "./file_facts.ts";
 import { compareBytes } from "./compare_bytes.ts";
-import { entriesNow, isNameTooLong, namesIn, statOf } from "./stat.ts";
+import { entriesNow, isNameTooLong, lstatNow, namesIn, statOf } from "./stat.ts";
 
 export { compareBytes } from "./compare_bytes.ts";
 export {
-  LARGEST_FILE,
   readFileIfThere,
   readOwnBytes,
-  readRegular,
   readRegularNow,
   readTextIfThere,
   readTextNow,
@@ -197,10 +195,10 @@ export function removeNow(path: string): boolean {
 export async function removeDirIfEmpty(path: string): Promise<boolean> {
   await breathe();
   try {
-    const facts = factsNow(path, { follow: false });
-    if (facts === undefined) return false;
+    const there = lstatNow(path);
+    if (there === undefined) return false;
     // Deno.removeSync() would remove a file too.
-    if (!(facts === "unknown" ? Deno.lstatSync(path) : facts).isDirectory) {
+    if (!there.isDirectory) {
       throw new Deno.errors.NotADirectory(`Not a directory: "${path}"`);
     }
     Deno.removeSync(path);

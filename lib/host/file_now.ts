@@ -1,8 +1,8 @@
 // Single steps on files of podwire, in the same turn of the event loop: between two of them no other work of the process
 // runs, and a step takes a fraction of the time that it takes through a thread.
 
-import { factsNow } from "./file_facts.ts";
 import { removeNow, writeAll } from "./file.ts";
+import { lstatNow } from "./stat.ts";
 
 /** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
 export function namesNow(dir: string): string[] {
@@ -11,18 +11,7 @@ export function namesNow(dir: string): string[] {
 
 /** Whether something is at a path; a symbolic link counts, wherever it leads to. Requires `--allow-read`. */
 export function isThereNow(path: string): boolean {
-  const facts = factsNow(path, { follow: false });
-  if (facts !== "unknown") return facts !== undefined;
-  return unlessMissing(() => {
-    Deno.lstatSync(path);
-    return true;
-  }, false);
-}
-
-function isRegularNow(path: string): boolean {
-  const facts = factsNow(path, { follow: false });
-  if (facts !== "unknown") return facts?.isFile === true;
-  return unlessMissing(() => Deno.lstatSync(path).isFile, false);
+  return lstatNow(path) !== undefined;
 }
 
 /** Whether two paths are names of one file; false if one of them does not exist. Requires `--allow-read`. */
@@ -55,7 +44,7 @@ export function makeNow(path: string, text: string): void {
  * other end. A new file is readable for its owner only. Requires `--allow-read` and `--allow-write`.
  */
 export function overwriteNow(path: string, text: string): void {
-  if (!isRegularNow(path)) {
+  if (lstatNow(path)?.isFile !== true) {
     removeNow(path);
     return makeNow(path, text);
   }

@@ -1,6 +1,5 @@
-import { factsNow } from "./file_facts.ts";
 import { lookAtHome } from "./home.ts";
-import { isInMemory, linkTarget, lookNow, statOf } from "./stat.ts";
+import { linkTarget, lookNow, statOf } from "./stat.ts";
 
 /** The namespace of the process that opens this path. */
 const OWN = "/proc/self/ns/net";
@@ -10,8 +9,6 @@ const OWN = "/proc/self/ns/net";
  * uses it again when the namespace is gone. Undefined if there is no namespace. Requires `--allow-read`.
  */
 export async function netnsId(path: string): Promise<string | undefined> {
-  const now = netnsNow(path);
-  if (now !== undefined) return now.id;
   const found = await inspectNetns(path);
   return found.kind === "namespace" ? found.id : undefined;
 }
@@ -41,38 +38,19 @@ const LEADS_TO_OWN = new RegExp(`^/+proc/+(?:thread-self|self|${Deno.pid})/`);
 
 /** Inspects a path without opening it: files under /proc cannot be opened without full permissions. Requires `--allow-read`. */
 export async function inspectNetns(path: string): Promise<FoundNetns> {
+  const now = netnsNow(path);
+  if (now !== undefined) return { kind: "namespace", id: now.id, link: now.mtimeMs === undefined };
   const isOwn = LEADS_TO_OWN.test(path);
-  const mounted = isOwn ? undefined : mountedNow(path);
-  if (mounted !== undefined) return { kind: "namespace", id: mounted.id, link: false };
   return await lookAtHome(
     () => inspectPath(path),
     (found) => isOwn || found.kind === "namespace" && found.link,
   );
 }
 
-/** A namespace that is mounted on the very path that was inspected. */
-export interface MountedNetns {
-  readonly id: string;
-  /** When the file was written last, which is when it was created. */
-  readonly mtimeMs: number;
-}
-
-/**
- * Returns the namespace that is mounted on a path below `/run`. Undefined if there is none, if the path is a symbolic link,
- * and where that cannot be said in one turn of the event loop: then {@linkcode inspectNetns} says what is there.
- */
-export function mountedNow(path: string): MountedNetns | undefined {
-  if (ownDevice === undefined || !isInMemory(path)) return undefined;
-  const facts = factsNow(path, { follow: false });
-  if (facts === undefined || facts === "unknown" || facts.dev !== ownDevice) return undefined;
-  // The links of /proc are on another device than the namespaces that they lead to.
-  return { id: `${facts.dev}:${facts.ino}`, mtimeMs: facts.mtimeMs };
-}
-
 /** A namespace that was found in one turn of the event loop. */
 export interface NetnsNow {
   readonly id: string;
-  /** See {@linkcode MountedNetns}; undefined for a namespace that is not mounted on the path. */
+  /** When its file was created, which is never written; undefined for a namespace that is not mounted on the path. */
   readonly mtimeMs?: number;
 }
 
@@ -88,8 +66,6 @@ export async function learnNamespaces(): Promise<void> {
  */
 export function netnsNow(path: string): NetnsNow | undefined {
   if (ownDevice === undefined) return undefined;
-  const mounted = mountedNow(path);
-  if (mounted !== undefined) return mounted;
   const there = lookNow(path);
   // All namespaces are files of one device. Only a link in /proc shows the kind.
   if (there === undefined || there.dev !== ownDevice) return undefined;

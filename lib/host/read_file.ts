@@ -52,15 +52,9 @@ export async function readOwnBytes(path: string, largest = LARGEST_FILE): Promis
 }
 
 /**
- * Reads a file that {@linkcode statOwn} has just shown to be a regular one, in a folder that only podwire writes to: a
+ * Reads a file that `statRegularNow` has just shown to be a regular one, in a folder that only podwire writes to: a
  * third of the steps of {@linkcode readOwnBytes}. Returns undefined if it is gone. Requires `--allow-read`.
  */
-export async function readRegular(path: string): Promise<Uint8Array | undefined> {
-  await breathe();
-  return readRegularNow(path);
-}
-
-/** Same as {@linkcode readRegular} in the same turn of the event loop. Requires `--allow-read`. */
 export function readRegularNow(path: string): Uint8Array | undefined {
   try {
     return Deno.readFileSync(path);

@@ -1,6 +1,6 @@
 import { HostError, runCommand } from "./command.ts";
 import { denoRules, isKernelFile } from "./deno_rules.ts";
-import { factsNow, type FileStat } from "./file_facts.ts";
+import { factsNow, type FileFacts, type FileStat } from "./file_facts.ts";
 import { DEFAULT_PATH } from "./launch.ts";
 
 export type { FileStat } from "./file_facts.ts";
@@ -69,6 +69,22 @@ export function statRegularNow(path: string): FileStat | undefined {
 }
 
 /**
+ * Returns the facts about the very thing at a path, which may be a symbolic link, in the same turn of the event loop; undefined
+ * if there is nothing. Requires `--allow-read`.
+ */
+export function lstatNow(path: string): Omit<FileFacts, "uid"> | undefined {
+  const facts = factsNow(path, { follow: false });
+  if (facts !== "unknown") return facts;
+  try {
+    const info = Deno.lstatSync(path);
+    return { ...asFileStat(info), isSymlink: info.isSymlink };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/**
  * Returns what is at a path in memory, in the same turn of the event loop; below `/proc` only what a link there leads to, and
  * elsewhere no link. Undefined for anything else, and whatever the reason is. Requires `--allow-read`.
  */
@@ -78,8 +94,8 @@ export function lookNow(
   if (!isInMemory(path)) return undefined;
   try {
     if (!isKernelFile(path)) {
-      const info = Deno.lstatSync(path);
-      return info.isSymlink ? undefined : asFileStat(info);
+      const there = lstatNow(path);
+      return there?.isSymlink === false ? there : undefined;
     }
     return denoRules().kernelFilesByRead
       ? { ...asFileStat(Deno.statSync(path)), link: Deno.readLinkSync(path) }

@@ -191,7 +191,7 @@ export class SandboxStore {
     for (const id of ids ?? await this.ids()) {
       const turn = turnIfDue();
       if (turn !== undefined) await turn;
-      const log = this.#files.readNow(id) ?? await this.#files.read(id);
+      const log = await this.#files.read(id);
       const each = log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
       if (each === undefined) continue;
       if (isDamaged(each)) damaged.push(each);
@@ -312,7 +312,7 @@ export class SandboxStore {
   }
 
   async #read(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
-    const log = this.#files.readNow(id) ?? await this.#files.read(id);
+    const log = await this.#files.read(id);
     return log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
   }
 

@@ -141,7 +141,7 @@ export class AttachmentStore {
   /** Returns the attachments of a container, and those whose records cannot be used. `read` has its records, if they were just read. */
   async scan(containerId: string, read?: FoundLog): Promise<ContainerRecords> {
     await this.#format?.warnIfNewer();
-    const log = read ?? this.#files.readNow(containerId) ?? await this.#files.read(containerId);
+    const log = read ?? await this.#files.read(containerId);
     if (log === undefined) return { records: [], damaged: [] };
     const known = this.scanNow(containerId, log);
     if (known !== undefined) return known;
@@ -260,7 +260,7 @@ export class AttachmentStore {
   }
 
   async #keysOf(containerId: string): Promise<readonly AttachmentKey[]> {
-    const { lines } = this.#files.readNow(containerId) ?? await this.#files.read(containerId) ?? NO_LOG;
+    const { lines } = await this.#files.read(containerId) ?? NO_LOG;
     return (await liveKeys(lines)).flatMap((key) => {
       const parsed = parseLineKey(key);
       return parsed === undefined ? [] : [{ containerId, ...parsed }];

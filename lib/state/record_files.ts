@@ -3,11 +3,9 @@ import { withCniErrors } from "../errors/to_cni_error.ts";
 import { appendTo } from "../host/append.ts";
 import { identityOf, isSettled } from "../host/listing.ts";
 import {
-  type FileStat,
   inEnsuredDir,
   listDir,
   readOwnBytes,
-  readRegular,
   readRegularNow,
   removeIfThere,
   removeUnfinished,
@@ -129,19 +127,7 @@ export class RecordFiles {
 
   /** Returns the records of a container; undefined if it has none. */
   async read(containerId: string): Promise<FoundLog | undefined> {
-    const file = this.path(containerId);
-    const now = Date.now();
-    const stat = await statOwn(file);
-    const identity = stat === undefined ? "" : identityOf(stat);
-    const known = this.#known.get(containerId);
-    if (known !== undefined && known.identity === identity) return known.log;
-    this.#known.delete(containerId);
-    const log = await this.#read(containerId, stat);
-    // A container of podwire 0.1.0 has other files.
-    if (log !== undefined && stat !== undefined && isSettled(stat, now)) {
-      this.#known.set(containerId, { identity, log });
-    }
-    return log;
+    return this.readNow(containerId) ?? await this.#readOther(containerId);
   }
 
   /**
@@ -165,11 +151,12 @@ export class RecordFiles {
     return log;
   }
 
-  async #read(containerId: string, stat: FileStat | undefined): Promise<FoundLog | undefined> {
+  /** Reads what is not a file of the present form, or too large for one, or missing: podwire 0.1.0 has other files. */
+  async #readOther(containerId: string): Promise<FoundLog | undefined> {
+    this.#known.delete(containerId);
     const file = this.path(containerId);
     try {
-      const isPlain = stat?.isFile === true && stat.size <= LARGEST_LOG;
-      const bytes = await (isPlain ? readRegular(file) : readOwnBytes(file, LARGEST_LOG));
+      const bytes = await readOwnBytes(file, LARGEST_LOG);
       if (bytes !== undefined) return { file, ...parseLog(bytes) };
     } catch (error) {
       if (!(error instanceof UnreadableFileError)) throw error;

@@ -10,8 +10,6 @@ const HOST = fromFileUrl(new URL("../../lib/host/", import.meta.url));
 const ELSEWHERE = [
   // Whether a program exists.
   "search_path.ts",
-  // Whether the path to remove is a directory.
-  "file.ts",
   // The files of addresses.
   "file_now.ts",
   // A path that may not be inspected is not checked.
