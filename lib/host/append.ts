@@ -1,10 +1,10 @@
 import { breathe } from "../async/breathe.ts";
 import { writeAll } from "./file.ts";
-import { statOwn } from "./stat.ts";
+import { type FileStat, statOwn } from "./stat.ts";
 
 /** What {@linkcode appendTo} did. */
 export type Appended =
-  | { readonly became: "longer"; readonly size: number }
+  | { readonly became: "longer"; readonly size: number; /** What it was before. */ readonly was: FileStat }
   /** There is no regular file. */
   | { readonly became: "absent" }
   /** The first bytes are not those of a file of its length, and nothing was written. */
@@ -38,8 +38,9 @@ export async function appendTo(
 ): Promise<Appended> {
   await breathe();
   // Only a file: opening a FIFO could wait for its other end.
-  using file = (await statOwn(path))?.isFile ? openIfThere(path) : undefined;
-  if (file === undefined) return { became: "absent" };
+  const was = await statOwn(path);
+  using file = was?.isFile ? openIfThere(path) : undefined;
+  if (was === undefined || file === undefined) return { became: "absent" };
   const { isFile, size } = file.statSync();
   if (!isFile) return { became: "absent" };
   if (!isSound(file, size, headOf)) return { became: "unsound" };
@@ -56,7 +57,7 @@ export async function appendTo(
     throw error;
   }
   if (durable) await file.sync();
-  return { became: "longer", size: size + bytes.length };
+  return { became: "longer", size: size + bytes.length, was };
 }
 
 function openIfThere(path: string): Deno.FsFile | undefined {

@@ -65,7 +65,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const runner = makeRunner(options, { run, running, log, instrumentation });
   const probe = new VersionProbe(runner, timeouts.VERSION);
   const format = new StateFormat(stateDir, log);
-  const reading = { files: new RecordFiles(stateDir), boot: once(() => bootId(run)), onBad, format };
+  const files = new RecordFiles(stateDir, (id) => locks.containers.holdOf(id));
+  const reading = { files, boot: once(() => bootId(run)), onBad, format };
   const store = new AttachmentStore(reading.files, reading);
   const waiting = { instrumentation, run, log, limitMs: options.lockTimeoutMs };
   const locks = new Locks(runDir, { ...waiting, requireKnownFormat: format.requireKnown });
@@ -90,10 +91,8 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
   const records = { attachments, store, cache, locks, probe };
   const garbage = new GarbageCollector({
-    ...{ ...records, runner, running },
+    ...{ ...records, runner, running, damaged, host: wired.orphans },
     hasSandbox: (id) => hasSandbox(id, wired.damagedSandboxes, shared),
-    damaged,
-    host: wired.orphans,
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,
   });

@@ -1,6 +1,6 @@
 import type { AttachmentKey } from "./attachment_key.ts";
 import { type AttachmentRecord, parseRecord, parseRecordNow, printRecord } from "./attachment_record.ts";
-import { type BadRecord, decodeRemoval, UnusableRecord } from "./checksummed.ts";
+import { type BadRecord, decodeRemoval, decodeRemovalNow, UnusableRecord } from "./checksummed.ts";
 import { type DamagedAttachment, damagedOf } from "./damaged_attachment.ts";
 import type { FoundLog } from "./record_files.ts";
 import {
@@ -77,22 +77,48 @@ export async function readAttachments(
 }
 
 /**
- * Same as {@linkcode readAttachments} in the same turn of the event loop, for a file in which all that counts is intact and
- * nothing was removed; undefined for any other.
+ * Same as {@linkcode readAttachments} in the same turn of the event loop, for a file in which all that counts is intact;
+ * undefined for any other. `boot` is the identity of this boot; without it, an attachment that is only intended is not read.
  */
-export function readIntactNow(containerId: string, log: FoundLog): ContainerRecords | undefined {
+export function readIntactNow(
+  containerId: string,
+  log: FoundLog,
+  boot: string | undefined,
+): ContainerRecords | undefined {
   if (log.isCut || log.isNewer || log.problem !== undefined) return undefined;
   const records: AttachmentRecord[] = [];
-  const last = new Map(log.lines.map(({ key, text }) => [key, text]));
-  for (const [key, text] of last) {
+  const last = new Map(log.lines.map((line) => [line.key, line]));
+  for (const [key, line] of last) {
     if (key === SANDBOX_KEY) continue;
     const intended = keyOfIntended(key);
     if (intended !== undefined && last.has(intended)) continue;
-    const record = intended === undefined ? parseRecordNow(text) : undefined;
-    if (record?.containerId !== containerId || attachmentLineKey(record) !== key) return undefined;
+    if (isRemoval(line)) {
+      if (decodeRemovalNow(line.text) === key) continue;
+      return undefined;
+    }
+    const record = decodedNow(line);
+    // In the boot of the intention nothing was begun.
+    if (
+      record !== undefined && intended !== undefined && isSame(record, containerId, intended) &&
+      record.bootId === boot
+    ) continue;
+    if (record === undefined || !isSame(record, containerId, key)) return undefined;
     records.push(record);
   }
   return { records: records.sort((a, b) => a.sequence - b.sequence), damaged: [] };
+}
+
+function isSame(record: AttachmentRecord, containerId: string, key: string): boolean {
+  return record.containerId === containerId && attachmentLineKey(record) === key;
+}
+
+/** Of the lines that were decoded: most of a file stays as it was when a line is appended. */
+const decoded = new WeakMap<RecordLine, AttachmentRecord>();
+
+function decodedNow(line: RecordLine): AttachmentRecord | undefined {
+  const record = decoded.get(line) ?? parseRecordNow(line.text);
+  if (record !== undefined) decoded.set(line, record);
+  return record;
 }
 
 /** Whether nothing in the line is about an attachment. */

@@ -56,6 +56,7 @@ const NO_LOG: Pick<FoundLog, "lines"> = { lines: [] };
 export class AttachmentStore {
   readonly #files: RecordFiles;
   readonly #boot: () => Promise<string>;
+  #knownBoot: string | undefined;
   readonly #onBad: (bad: BadRecord) => void;
   readonly #format: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
   /** What this process has put on the disk before the ADD, by container and attachment. */
@@ -66,7 +67,7 @@ export class AttachmentStore {
 
   constructor(files: RecordFiles, { boot, onBad = () => {}, format }: AttachmentStoreOptions) {
     this.#files = files;
-    this.#boot = boot;
+    this.#boot = async () => this.#knownBoot = await boot();
     this.#onBad = onBad;
     this.#format = format;
   }
@@ -157,7 +158,7 @@ export class AttachmentStore {
     if (log === undefined) return undefined;
     const known = this.#decoded.get(log);
     if (known !== undefined) return known;
-    const found = readIntactNow(containerId, log);
+    const found = readIntactNow(containerId, log, this.#knownBoot);
     if (found !== undefined) this.#decoded.set(log, found);
     return found;
   }

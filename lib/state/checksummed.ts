@@ -195,6 +195,8 @@ export async function decodeChecksummed<T>(kind: string, text: string, shape: Sh
 /** The kind of the record of what was removed. */
 export const REMOVED_KIND = "podwire.removed.v1";
 
+const REMOVED = openObjectOf({ key: anyText }, {});
+
 /** Returns the record of what was removed. */
 export async function printRemoval(key: string): Promise<string> {
   return await printChecksummed(REMOVED_KIND, { key });
@@ -206,7 +208,12 @@ export async function printRemoval(key: string): Promise<string> {
  * @throws {UnusableRecord} if the record cannot be used
  */
 export async function decodeRemoval(text: string): Promise<string> {
-  return (await decodeChecksummed(REMOVED_KIND, text, openObjectOf({ key: anyText }, {}))).key;
+  return (await decodeChecksummed(REMOVED_KIND, text, REMOVED)).key;
+}
+
+/** Same as {@linkcode decodeRemoval} in the same turn of the event loop; undefined if that has to look. */
+export function decodeRemovalNow(text: string): string | undefined {
+  return decodeIntactNow(REMOVED_KIND, text, REMOVED)?.key;
 }
 
 function read(text: string): JsonObject {

@@ -11,6 +11,11 @@ const LONGEST_ID = 250;
 export const LONGER_THAN_A_PROBE_MS = 5;
 const PROBES_AT_ONCE = 16;
 
+/** A time during which this process holds the lock of a container. */
+export interface Hold {
+  readonly containerId: string;
+}
+
 /**
  * One lock for each container. Its file exists exactly while an operation on the container is in progress. A file that
  * exists and is not locked was abandoned: its process was killed.
@@ -19,6 +24,7 @@ export class ContainerLocks {
   readonly #dir: string;
   readonly #waiter: LockWaiter;
   readonly #requireKnownFormat: () => Promise<void>;
+  readonly #held = new Map<string, Hold>();
 
   constructor(dir: string, waiter: LockWaiter, requireKnownFormat: () => Promise<void>) {
     this.#dir = dir;
@@ -46,12 +52,20 @@ export class ContainerLocks {
    */
   async hold(containerId: string, signal?: AbortSignal): Promise<AsyncDisposable> {
     const lock = await this.lock(containerId, signal);
+    const held = this.#held;
+    held.set(containerId, { containerId });
     return {
       async [Symbol.asyncDispose]() {
         using _released = lock;
+        held.delete(containerId);
         await lock.remove();
       },
     };
+  }
+
+  /** Returns the same object as long as {@linkcode ContainerLocks.hold} holds the lock, another one the next time. */
+  holdOf(containerId: string): Hold | undefined {
+    return this.#held.get(containerId);
   }
 
   /** Takes the container's lock if no other process holds it. */

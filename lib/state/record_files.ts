@@ -17,8 +17,10 @@ import {
   type WriteOptions,
 } from "../host/file.ts";
 import { newerRecord, printRemoval, requireFile } from "./checksummed.ts";
+import type { Hold } from "./container_locks.ts";
 import { OldRecords } from "./old_records.ts";
 import {
+  asRead,
   compacted,
   HEAD_LENGTH,
   liveKeys,
@@ -55,6 +57,15 @@ export const LARGEST_LOG = 64 * 1024 * 1024;
 const LARGE = 64 * 1024;
 /** So many logs of removed containers may stay in memory. */
 const FEW = 64;
+
+/** What is in a file as long as it stays as it was. */
+interface KnownLog {
+  readonly identity: string;
+  /** What was just written could change and have the same times, but not while the container's lock is held. */
+  readonly during: Hold | "always";
+  readonly log: FoundLog;
+}
+
 /** A length that no file reaches. */
 const MISSING_END = 2 ** 38;
 
@@ -81,14 +92,16 @@ export function containerOf(path: string): string | undefined {
  */
 export class RecordFiles {
   readonly #dir: string;
+  readonly #holdOf: (containerId: string) => Hold | undefined;
   readonly #old: OldRecords;
-  /** What was read, as long as the file stays as it was. */
-  readonly #known = new Map<string, { readonly identity: string; readonly log: FoundLog }>();
+  readonly #known = new Map<string, KnownLog>();
   #listing: { readonly identity: string; readonly ids: readonly string[] } | undefined;
   /** Several attachments of a container may change at once. */
   readonly #writing = new Serial();
 
-  constructor(stateDir: string) {
+  /** `holdOf` says when this process alone may change the file of a container, see `ContainerLocks`. @default {never} */
+  constructor(stateDir: string, holdOf: (containerId: string) => Hold | undefined = () => undefined) {
+    this.#holdOf = holdOf;
     this.#dir = recordsDir(stateDir);
     this.#old = new OldRecords(stateDir);
   }
@@ -142,12 +155,13 @@ export class RecordFiles {
     if (stat === undefined || stat.size > LARGEST_LOG) return undefined;
     const identity = identityOf(stat);
     const known = this.#known.get(containerId);
-    if (known?.identity === identity) return known.log;
+    if (known?.identity === identity && this.#isValid(containerId, known)) return known.log;
     const bytes = readRegularNow(file);
     if (bytes === undefined) return undefined;
     const log = { file, ...parseLog(bytes) };
-    if (isSettled(stat, now)) this.#known.set(containerId, { identity, log });
-    else this.#known.delete(containerId);
+    const during = isSettled(stat, now) ? "always" : this.#holdOf(containerId);
+    if (during === undefined) this.#known.delete(containerId);
+    else this.#known.set(containerId, { identity, during, log });
     return log;
   }
 
@@ -172,10 +186,16 @@ export class RecordFiles {
     await this.#writing.run(containerId, () =>
       withCniErrors(async () => {
         const durable = options.durable === true;
+        const known = this.#known.get(containerId);
+        this.#known.delete(containerId);
         const appended = await appendTo(file, lines.map(printLine).join(""), { headOf: printHead, durable });
         if (appended.became === "absent") await this.#create(containerId, lines, options);
         else if (appended.became === "unsound") await this.#extendUnsound(containerId, lines);
         else if (appended.size > LARGE) await this.#compact(containerId);
+        else if (known?.identity === identityOf(appended.was) && this.#isValid(containerId, known)) {
+          const log = { ...known.log, lines: [...known.log.lines, ...asRead(lines)] };
+          this.#know(containerId, log, appended.size);
+        }
       }, { file }));
   }
 
@@ -220,7 +240,21 @@ export class RecordFiles {
     // What replaces records that are on the disk has to be there first.
     const durable = old === undefined ? options.durable ?? "text" : true;
     await inEnsuredDir(this.#dir, 0o700, () => writeFileSynced(file, text, { durable }));
-    if (old !== undefined) await this.#old.remove(containerId);
+    if (old !== undefined) return await this.#old.remove(containerId);
+    const log = { file, lines: asRead(lines), isCut: false, isNewer: false };
+    this.#know(containerId, log, new TextEncoder().encode(text).length);
+  }
+
+  /** Keeps what this process has just written: the next steps read it again and again. */
+  #know(containerId: string, log: FoundLog, size: number): void {
+    const during = this.#holdOf(containerId);
+    const stat = during && statRegularNow(log.file);
+    if (during === undefined || stat?.size !== size || log.isCut || log.isNewer) return;
+    this.#known.set(containerId, { identity: identityOf(stat), during, log });
+  }
+
+  #isValid(containerId: string, { during }: KnownLog): boolean {
+    return during === "always" || during === this.#holdOf(containerId);
   }
 
   /** What is left in a file without its end stays there, and it still counts as one without its end. */

@@ -82,6 +82,11 @@ export function parseLog(bytes: Uint8Array): RecordLog {
   return { lines, isCut: !isAsLong(bytes, lengths), isNewer: version > 2 && lengths.length === 0 };
 }
 
+/** Returns the lines as {@linkcode parseLog} finds them in a file after they were written. */
+export function asRead(lines: readonly RecordLine[]): readonly RecordLine[] {
+  return linesOf(splitLines(lines.map(printLine).join("")));
+}
+
 function splitLines(text: string): readonly string[] {
   return text.split("\n").flatMap(splitDamagedEnd);
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { appendTo } from "../../lib/host/append.ts";
+import { statOwn } from "../../lib/host/stat.ts";
 import { sh } from "../root/binary_world.ts";
 import { need } from "../root/need.ts";
 import { fill, withDisk } from "../root/small_disk.ts";
@@ -20,9 +21,10 @@ Deno.test("an appended text follows what was there, and the first bytes have the
     const path = await make(`${dir}/a`, "one\n");
     for (const durable of [false, true]) {
       const before = (await Deno.stat(path)).ino;
+      const was = await statOwn(path);
       const appended = await appendTo(path, "tüo\n", { headOf, durable });
       const { size, ino } = await Deno.stat(path);
-      assertEquals({ appended, ino }, { appended: { became: "longer", size }, ino: before });
+      assertEquals({ appended, ino }, { appended: { became: "longer", size, was }, ino: before });
     }
     const { size } = await Deno.stat(path);
     assertEquals(await Deno.readTextFile(path), `${headOf(size)}one\ntüo\ntüo\n`);
