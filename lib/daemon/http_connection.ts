@@ -223,18 +223,26 @@ export class HttpConnection {
     const own = [...headers].filter(([name]) => name !== "connection");
     request.hasBegun = true;
     await this.#interim;
-    await this.#write(printHead(status, [...own, ...more]));
+    const printed = printHead(status, [...own, ...more]);
+    // With the first piece of a body that is there already: each write is a turn of two processes.
+    if (isWhole && !isEmpty) return await this.#sendBody(request, body, { head: printed });
+    await this.#write(printed);
     if (isEmpty) return await body?.cancel();
-    request.isStream = !isWhole;
-    if (request.isStream && this.#inbox.end !== undefined) this.#cancel(request);
-    await this.#sendBody(request, body, !isWhole && isVersion1_1);
+    request.isStream = true;
+    if (this.#inbox.end !== undefined) this.#cancel(request);
+    await this.#sendBody(request, body, { isChunked: isVersion1_1 });
   }
 
   async #sendBody(
     { controller: { signal } }: UnderWay,
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
-    isChunked: boolean,
+    { head = new Uint8Array(), isChunked = false }: {
+      /** What is written with the first piece. */
+      readonly head?: Uint8Array;
+      readonly isChunked?: boolean;
+    },
   ): Promise<void> {
+    let before: Uint8Array | undefined = head;
     const reader = body.getReader();
     const cancel = () => void reader.cancel().catch(() => {});
     signal.addEventListener("abort", cancel, { once: true });
@@ -243,9 +251,13 @@ export class HttpConnection {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        if (value.byteLength > 0) await this.#write(isChunked ? chunkOf(value) : value);
+        if (value.byteLength === 0) continue;
+        const piece = isChunked ? chunkOf(value) : value;
+        await this.#write(before === undefined ? piece : joined(before, piece));
+        before = undefined;
       }
       signal.throwIfAborted();
+      if (before !== undefined) await this.#write(before);
       if (isChunked) await this.#write(new TextEncoder().encode("0\r\n\r\n"));
     } finally {
       cancel();
@@ -279,6 +291,13 @@ export class HttpConnection {
     };
     await this.#within(drain(), DRAIN_MS);
   }
+}
+
+function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
+  const both = new Uint8Array(one.byteLength + other.byteLength);
+  both.set(one);
+  both.set(other, one.byteLength);
+  return both;
 }
 
 function chunkOf(bytes: Uint8Array): Uint8Array {

@@ -150,24 +150,26 @@ async function connect(path: string): Promise<Deno.UnixConn> {
 }
 
 async function send(connection: Deno.Conn, { method, target, body }: UnixRequest): Promise<void> {
-  const bytes = new TextEncoder().encode(body);
+  const { byteLength: length } = new TextEncoder().encode(body);
   // With HTTP/1.0 the response ends with the connection, and is not chunked.
   const head = `${method} ${target} HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n` +
-    `content-length: ${bytes.byteLength}\r\n\r\n`;
+    `content-length: ${length}\r\n\r\n`;
+  const sent = new TextEncoder().encode(`${head}${body}`);
   try {
-    for (const part of [new TextEncoder().encode(head), bytes]) {
-      for (let done = 0; done < part.byteLength;) done += await connection.write(part.subarray(done));
-    }
+    for (let done = 0; done < sent.byteLength;) done += await connection.write(sent.subarray(done));
   } catch (error) {
     // The server may have responded before it read everything.
     if (!CLOSED.some((kind) => error instanceof kind)) throw error;
   }
 }
 
+/** Reads until the response has the length that it says, or its end: to see that the server closes takes one more turn. */
 async function receive(connection: Deno.Conn): Promise<string> {
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(64 * 1024);
   let text = "";
+  let received = 0;
+  let whole: number | undefined;
   for (;;) {
     const size = await connection.read(buffer).catch((error) => {
       if (CLOSED.some((kind) => error instanceof kind)) return null;
@@ -175,15 +177,32 @@ async function receive(connection: Deno.Conn): Promise<string> {
     });
     if (size === null) return text + decoder.decode();
     text += decoder.decode(buffer.subarray(0, size), { stream: true });
+    received += size;
+    whole ??= lengthOf(text);
+    if (whole !== undefined && received >= whole) return text + decoder.decode();
   }
 }
 
-function parse(answer: string, path: string): UnixAnswer {
-  const end = answer.indexOf("\r\n\r\n");
+/** Returns the number of bytes of a response of which the head has come; undefined if it does not say how long it is. */
+function lengthOf(answer: string): number | undefined {
+  const { end, head, length } = split(answer);
+  if (end < 0 || length === undefined) return undefined;
+  return new TextEncoder().encode(`${head}${HEAD_END}`).byteLength + Number(length);
+}
+
+const HEAD_END = "\r\n\r\n";
+
+function split(answer: string) {
+  const end = answer.indexOf(HEAD_END);
   const head = answer.slice(0, end);
-  const text = answer.slice(end + "\r\n\r\n".length);
-  const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head) ?? [];
   const [, length] = /^content-length: *(\d+) *$/im.exec(head) ?? [];
+  return { end, head, length };
+}
+
+function parse(answer: string, path: string): UnixAnswer {
+  const { end, head, length } = split(answer);
+  const text = answer.slice(end + HEAD_END.length);
+  const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head) ?? [];
   if (answer !== "" && status === undefined && !"HTTP/1.".startsWith(answer.slice(0, "HTTP/1.".length))) {
     throw new HostError(`Cannot use the server at "${path}": it does not speak HTTP`, {
       reason: "bad-output",
