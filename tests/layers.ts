@@ -224,6 +224,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "bridge.ts",
       "resolv_conf.ts",
       "host_local.ts",
+      "static_config.ts",
+      "static.ts",
       "leftovers.ts",
       "loopback.ts",
       "mod.ts",

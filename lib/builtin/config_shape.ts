@@ -1,7 +1,10 @@
 import { type Cidr, type Ip, parseCidr, parseIp } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { atLeast, type SpecVersion } from "../cni/version.ts";
 import type { JsonObject } from "../cni/json.ts";
+import type { Route } from "../cni/result.ts";
 import {
+  anyObject,
   anyText,
   flag,
   listOf,
@@ -73,6 +76,12 @@ export function present<T>(shape: Shape<T | undefined>): Shape<T> {
   });
 }
 
+/** A route. It is checked, and handed on as written, with attributes that this code does not know. */
+export const ROUTE: Shape<Route> = mapped(anyObject, (route, path) => {
+  openObjectOf({ dst: present(CIDR) }, { gw: IP }).read(route, path);
+  return route as unknown as Route;
+});
+
 /**
  * Reads the configuration of a plugin.
  *
@@ -85,6 +94,18 @@ export function readConfig<T>(shape: Shape<T>, config: JsonObject): T {
     (error) =>
       new CniError("config", error.describe("the configuration"), { code: ERROR_CODES.invalidNetworkConfig }),
   );
+}
+
+/**
+ * Refuses more than one address of a family before version 0.3.0, whose results have no place for them.
+ *
+ * @throws {CniError} with the code 7
+ */
+export function refuseManyAddresses(families: readonly (4 | 6 | undefined)[], version: SpecVersion): void {
+  if (new Set(families).size === families.length || atLeast(version, "0.3.0")) return;
+  throw new CniError("config", `CNI version ${version} does not support more than 1 address per family`, {
+    code: ERROR_CODES.invalidNetworkConfig,
+  });
 }
 
 /** Makes the error about a field that is known but not supported: ignoring it would break its promise silently. */

@@ -12,9 +12,18 @@ import {
   type Shape,
   ValidationError,
 } from "../cni/shape.ts";
-import { atLeast, type SpecVersion } from "../cni/version.ts";
+import type { SpecVersion } from "../cni/version.ts";
 import { ADDRESS_RANGE, type RangeSet, validateRangeSets } from "./address_range.ts";
-import { CIDR, IP, optionalList, present, readConfig, section, TEXT } from "./config_shape.ts";
+import {
+  CIDR,
+  optionalList,
+  present,
+  readConfig,
+  refuseManyAddresses,
+  ROUTE,
+  section,
+  TEXT,
+} from "./config_shape.ts";
 
 /** Configuration of the host-local plugin. */
 export interface HostLocalConfig {
@@ -38,12 +47,6 @@ const WANTED_IP: Shape<Ip | undefined> = mapped(anything, (value, path) => {
   const ip = typeof value === "string" ? readIp(value) : undefined;
   if (ip === undefined) throw new ValidationError(path, "is not an IP address");
   return ip;
-});
-
-/** Checked here, and handed on as written, with attributes that this code does not know. */
-const ROUTE: Shape<Route> = mapped(anyObject, (route, path) => {
-  openObjectOf({ dst: present(CIDR) }, { gw: IP }).read(route, path);
-  return route as unknown as Route;
 });
 
 const IPAM = openObjectOf({}, {
@@ -79,7 +82,7 @@ export function readHostLocalConfig(
   const { ipam, runtimeConfig, args } = readConfig(CONFIG, config);
   const sets = [...runtimeConfig?.ipRanges ?? [], ...ipam.sets];
   validateRangeSets(sets);
-  refuseManyAddresses(sets, version);
+  refuseManyAddresses(sets.map((set) => set[0]?.start.family), version);
   const ips = [...args?.cni?.ips ?? [], ...runtimeConfig?.ips ?? []].filter((ip) => ip !== undefined);
   return {
     dataDir: ipam.dataDir || DEFAULT_DATA_DIR,
@@ -88,16 +91,6 @@ export function readHostLocalConfig(
     routes: ipam.routes ?? [],
     resolvConf: ipam.resolvConf ?? "",
   };
-}
-
-/** Refuses more than one address of a family before version 0.3.0, whose results have no place for them. */
-function refuseManyAddresses(sets: readonly RangeSet[], version: SpecVersion): void {
-  const families = sets.map((set) => set[0]?.start.family);
-  if (new Set(families).size < families.length && !atLeast(version, "0.3.0")) {
-    throw new CniError("config", `CNI version ${version} does not support more than 1 address per family`, {
-      code: ERROR_CODES.invalidNetworkConfig,
-    });
-  }
 }
 
 function argsIp(cniArgs: ReadonlyMap<string, string>): Ip[] {
