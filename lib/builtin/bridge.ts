@@ -1,36 +1,31 @@
-import { type Cidr, compareIp, type Ip } from "../cni/address.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 import type { LinkInfo } from "../host/link_info.ts";
-import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
-import { isWritable } from "../kernel/ip_lines.ts";
-import { linksByAlias, removeLink } from "../kernel/links.ts";
+import { removeLink } from "../kernel/links.ts";
 import type { SetLink } from "../kernel/operation.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import type { Cidr } from "../cni/address.ts";
 import { all } from "./all.ts";
-import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { attachmentComment } from "./attachment_tag.ts";
 import { checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
-import { removePair } from "./bridge_pair.ts";
-import {
-  type AddressPlan,
-  bridgeAddressOperations,
-  containerOperations,
-  containerSysctls,
-  forwardingSysctls,
-  planAddresses,
-} from "./bridge_plan.ts";
+import { type AddressPlan, bridgeAddressOperations, planAddresses } from "./bridge_plan.ts";
 import { addPort, type BridgePort, cidrsOf, waitForPort } from "./bridge_port.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
-import type { Host } from "./host.ts";
-import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
-import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
+import { containerOperations, containerSysctls, forwardingSysctls } from "./container_plan.ts";
+import {
+  collectPairs,
+  detachPair,
+  hostOf,
+  masqueradeUndone,
+  requireUsable,
+  tagged,
+} from "./pair_attachment.ts";
+import { removePair } from "./remove_pair.ts";
 import { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
 
 /**
  * Connects containers to a Linux bridge on the host, as the bridge plugin of the CNI plugins project does: each of the two
@@ -49,24 +44,7 @@ export const bridge: Plugin = {
 async function add(request: PluginRequest): Promise<Result> {
   refuseUnknownArgs(request.args, ["MAC"]);
   const config = readBridgeConfig(request.config, request.args);
-  const { ifName, netns } = request;
-  for (const word of [ifName, netns, config.bridge]) {
-    if (!isWritable(word)) {
-      throw new CniError(
-        "usage",
-        `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not accept`,
-        {
-          code: ERROR_CODES.invalidEnvironment,
-        },
-      );
-    }
-  }
-  const problem = await nsProblem(netns);
-  if (problem !== undefined) {
-    throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
-      code: ERROR_CODES.invalidNetns,
-    });
-  }
+  await requireUsable(request, [config.bridge]);
   const undo = new Undo(request.log);
   try {
     const comment = await attachmentComment(tagged(request));
@@ -126,20 +104,10 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
     sysctls: containerSysctls(ifName, plan.addresses),
     sysctlsOutside: hostSysctls(attaching, plan.bridgeAddresses),
   });
-  const masquerade = async () => {
-    if (!config.ipMasq) return;
-    const backend = config.ipMasqBackend;
-    const isOther = (ip: Ip) => !plan.addresses.some((address) => compareIp(address.ip, ip) === 0);
-    undo.push(
-      "the masquerading",
-      (signal) => removeMasquerade({ run: request.run, signal }, tagged(request), isOther, { backend }),
-    );
-    await addMasquerade(hostOf(request), tagged(request), plan.addresses, { backend });
-  };
   // Concurrently: neither needs the other, and both take some time.
   const [interfaces] = await all([
     inContainer.then(() => finishHost(attaching, plan)),
-    masquerade(),
+    masqueradeUndone(request, config, plan.addresses, undo),
   ]);
   const dns = config.dns ?? ipam.dns;
   return {
@@ -200,28 +168,23 @@ function requireSettings(config: BridgeConfig, bridge: LinkInfo | undefined, vet
   }
 }
 
-/**
- * Frees the address last: it must not go to another container while anything here still uses it. After a failure it stays
- * reserved, and the next DEL repeats all steps.
- */
+/** See {@linkcode detachPair}. */
 async function del(request: PluginRequest): Promise<void> {
   const config = readBridgeTeardown(request.config);
   const host = hostOf(request);
-  const addresses = recordedAddresses(request);
-  const hasRules = config.ipMasq && config.ipamType !== "";
-  const isUnknown = hasRules && addresses.length === 0;
-  const addressesBefore = isUnknown ? await addressesIn(request.netns, host) : undefined;
-  await removePair(host, config.bridge, request);
-  if (hasRules) {
-    const detached = { ...tagged(request), netns: request.netns, addresses, addressesBefore };
-    const isKept = keptAddresses(detached, [request.config], host);
-    await removeMasquerade(host, tagged(request), isKept, { backend: config.ipMasqBackend });
-  }
+  await detachPair(
+    request,
+    config,
+    () => removePair(host, request, ({ master }) => config.bridge !== "" && master === config.bridge),
+  );
   if (request.config.macspoofchk === true) {
     request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
   }
-  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "DEL");
   if (config.removeEmptyBridge && config.bridge !== "") await removeEmptyBridge(host, config.bridge);
+}
+
+async function gc(request: PluginRequest): Promise<void> {
+  await collectPairs(request, readBridgeTeardown(request.config));
 }
 
 async function check(request: PluginRequest): Promise<void> {
@@ -234,41 +197,4 @@ async function check(request: PluginRequest): Promise<void> {
 async function status(request: PluginRequest): Promise<void> {
   const { ipamType } = readBridgeConfig(request.config, request.args);
   if (ipamType !== "") await request.delegate(ipamType, request.config, "STATUS");
-}
-
-/** Frees the addresses last, as DEL does. */
-async function gc(request: PluginRequest): Promise<void> {
-  const { ipamType, ipMasq } = readBridgeTeardown(request.config);
-  const host = hostOf(request);
-  const kernel = kernelFor(host.run);
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
-  const ours = `${await networkTag(request.name)}-`;
-  const keep = await Promise.all(valid.map(attachmentTag));
-  const isStale = (alias: string) => alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag));
-  for (const name of await linksByAlias(kernel, isStale, host)) {
-    request.log(`bridge: removed ${name}, which no attachment holds`);
-    await removeLink(kernel, name, host);
-  }
-  if (ipMasq && ipamType !== "") {
-    const isStale = staleAddresses(request.name, request.config, valid);
-    await collectMasquerade(host, request.name, valid, isStale);
-  }
-  if (ipamType !== "") await request.delegate(ipamType, request.config, "GC");
-}
-
-/** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
-function recordedAddresses(request: PluginRequest): readonly string[] {
-  try {
-    return request.prevResult?.ips?.map(({ address }) => address) ?? [];
-  } catch {
-    return [];
-  }
-}
-
-function hostOf({ run, signal }: PluginRequest): Host {
-  return { run, signal };
-}
-
-function tagged({ name, containerId, ifName }: PluginRequest): TaggedAttachment {
-  return { network: name, containerId, ifName };
 }

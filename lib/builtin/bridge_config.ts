@@ -2,17 +2,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
 import type { Dns } from "../cni/result.ts";
-import {
-  anyObject,
-  integer,
-  lenient,
-  mapped,
-  oneOf,
-  openObjectOf,
-  orNull,
-  type Shape,
-  ValidationError,
-} from "../cni/shape.ts";
+import { openObjectOf, ValidationError } from "../cni/shape.ts";
 import {
   FLAG,
   isMac,
@@ -23,7 +13,8 @@ import {
   TEXT,
   unsupportedField,
 } from "./config_shape.ts";
-import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
+import type { MasqueradeBackend } from "./masquerade.ts";
+import { PAIR_MEMBERS, PAIR_TEARDOWN, type PairTeardown, readPairTeardown } from "./pair_config.ts";
 
 /** Configuration of the bridge plugin. */
 export interface BridgeConfig {
@@ -48,15 +39,11 @@ export interface BridgeConfig {
 }
 
 /** The part of the configuration that a DEL and a GC need; a mistake in the rest must not prevent the cleaning up. */
-export interface BridgeTeardown {
+export interface BridgeTeardown extends PairTeardown {
   /** Empty if the configuration has no valid interface name: then there is no such bridge. */
   readonly bridge: string;
   /** Whether the bridge is removed with its last port: an option of podwire, which other plugins ignore. */
   readonly removeEmptyBridge: boolean;
-  readonly ipMasq: boolean;
-  /** Undefined also if the configuration has another word for it. */
-  readonly ipMasqBackend: MasqueradeBackend | undefined;
-  readonly ipamType: string;
 }
 
 /** The bridge of a configuration that names none. */
@@ -71,19 +58,10 @@ const UNSUPPORTED = [
 ] as const;
 
 const TEARDOWN_MEMBERS = {
+  ...PAIR_TEARDOWN,
   bridge: TEXT,
   removeEmptyBridge: FLAG,
-  ipMasq: FLAG,
-  ipam: section({ type: TEXT }),
 };
-
-/** Undefined if nothing is set, to take that of the IPAM plugin. */
-const DNS: Shape<Dns | undefined> = mapped(lenient(anyObject), (dns, path) => {
-  if (dns === undefined) return undefined;
-  const isSet = ["nameservers", "search", "options"].some((key) => isArray(dns[key])) ||
-    (openObjectOf({}, { domain: TEXT }).read(dns, path).domain ?? "") !== "";
-  return isSet ? dns as unknown as Dns : undefined;
-});
 
 const TEARDOWN = openObjectOf({}, TEARDOWN_MEMBERS);
 const CONFIG = openObjectOf({}, {
@@ -95,12 +73,10 @@ const CONFIG = openObjectOf({}, {
   isGateway: FLAG,
   isDefaultGateway: FLAG,
   forceAddress: FLAG,
-  ipMasqBackend: nonEmpty((name, path) => oneOf(MASQUERADE_BACKENDS).read(name, path)),
-  mtu: orNull(integer(0, 65_535)),
+  ...PAIR_MEMBERS,
   hairpinMode: FLAG,
   promiscMode: FLAG,
   portIsolation: FLAG,
-  dns: DNS,
   runtimeConfig: section({ mac: MAC_ADDRESS }),
   args: section({ cni: section({ mac: MAC_ADDRESS }) }),
 });
@@ -146,15 +122,9 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
 
 /** Reads the part of the configuration that a DEL and a GC need. */
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
-  const { bridge, removeEmptyBridge = false, ipMasq = false, ipam } = readConfig(TEARDOWN, config);
+  const { bridge, removeEmptyBridge = false } = readConfig(TEARDOWN, config);
   const name = bridge || DEFAULT_BRIDGE;
-  return {
-    bridge: isInterfaceName(name) ? name : "",
-    removeEmptyBridge,
-    ipMasq,
-    ipMasqBackend: MASQUERADE_BACKENDS.find((backend) => backend === config.ipMasqBackend),
-    ipamType: ipam?.type ?? "",
-  };
+  return { ...readPairTeardown(config), bridge: isInterfaceName(name) ? name : "", removeEmptyBridge };
 }
 
 function isOff(config: JsonObject, key: string): boolean {

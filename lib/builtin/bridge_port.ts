@@ -7,6 +7,7 @@ import { KernelError } from "../kernel/kernel.ts";
 import { findLink, removeLink } from "../kernel/links.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
 import type { Host } from "./host.ts";
+import { randomMac, randomVethName } from "./random_names.ts";
 
 /** A veth pair: one end in the container, the other a port of the bridge. */
 export interface BridgePort {
@@ -40,7 +41,7 @@ export async function addPort(host: Host, request: PortRequest): Promise<BridgeP
   const kernel = kernelFor(host.run);
   const containerMac = config.mac || randomMac();
   for (let attempt = 1;; attempt++) {
-    const hostName = `veth${randomHex(4)}`;
+    const hostName = randomVethName();
     try {
       const operations = portOperations(request, hostName, containerMac);
       const [, , , , bridge] = await kernel.apply(operations, { signal });
@@ -142,18 +143,4 @@ export async function waitForPort(
     link = await findLink(kernelFor(host.run), hostName, host);
   }
   throw new Error(`Cannot use bridge port "${hostName}": its state is ${link?.operState ?? "unknown"}`);
-}
-
-/** Locally administered, not multicast. */
-function randomMac(): string {
-  const [first = 0, ...rest] = crypto.getRandomValues(new Uint8Array(6));
-  return [(first & 0xfe) | 0x02, ...rest].map(hex).join(":");
-}
-
-function randomHex(bytes: number): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), hex).join("");
-}
-
-function hex(byte: number): string {
-  return byte.toString(16).padStart(2, "0");
 }

@@ -32,7 +32,10 @@ function wordsOf(
   switch (operation.kind) {
     case "create-veth": {
       const { name, mac, bridge, peer } = operation;
-      return { names: [name, mac, bridge, peer.name, peer.mac], texts: [peer.netns] };
+      return {
+        names: [name, mac, ...(bridge === undefined ? [] : [bridge]), peer.name, peer.mac],
+        texts: [peer.netns],
+      };
     }
     case "create-bridge":
       return { names: [operation.name, operation.mac], texts: [] };
@@ -97,7 +100,9 @@ function lineOf(operation: Operation, isLast: boolean): string {
 }
 
 function vethLine({ name, mac, mtu, bridge, peer }: CreateVeth): string {
-  return `link add name ${name} address ${mac}${mtuWords(mtu)} master ${bridge} up type veth ` +
+  return `link add name ${name} address ${mac}${mtuWords(mtu)}${
+    bridge === undefined ? "" : ` master ${bridge}`
+  } up type veth ` +
     `peer name ${peer.name} address ${peer.mac}${mtuWords(mtu)} netns "${peer.netns}"`;
 }
 
@@ -131,8 +136,8 @@ function addressWords(address: Cidr): string {
     : `${formatCidr(address)} broadcast +`;
 }
 
-function routeLine({ device, dst, gateway, metric, table, scope, mtu, advmss }: AddRoute): string {
-  const given = { metric, table, scope, mtu, advmss };
+function routeLine({ device, dst, gateway, metric, table, scope, source, mtu, advmss }: AddRoute): string {
+  const given = { metric, table, scope, src: source && formatIp(source), mtu, advmss };
   return [
     `route prepend ${formatCidr(networkOf(dst))}`,
     ...(gateway === undefined ? [] : [`via ${formatIp(gateway)}`]),

@@ -48,7 +48,7 @@ export async function askKeptIp(
 function namesIn(operation: SessionOperation): { readonly old: readonly string[]; readonly new?: string } {
   switch (operation.kind) {
     case "create-veth":
-      return { old: [operation.bridge], new: operation.name };
+      return { old: operation.bridge === undefined ? [] : [operation.bridge], new: operation.name };
     case "create-bridge":
       return { old: [], new: operation.name };
     case "set-port":

@@ -36,7 +36,7 @@ export function listLinks({ kind, master }: {
 /** Makes the pair; `bridge` is an index, `netns` a descriptor. */
 export function createVeth(
   { name, mac, mtu, peer }: CreateVeth,
-  { bridge, netns }: { readonly bridge: number; readonly netns: number },
+  { bridge, netns }: { readonly bridge: number | undefined; readonly netns: number },
 ): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
   linkHeader(writer, { flags: IFF_UP, change: IFF_UP });
@@ -45,7 +45,7 @@ export function createVeth(
     if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
   };
   end(name, mac);
-  writer.attributeU32(NETLINK.IFLA_MASTER, bridge);
+  if (bridge !== undefined) writer.attributeU32(NETLINK.IFLA_MASTER, bridge);
   writer.nested(NETLINK.IFLA_LINKINFO, () => {
     writer.attributeText(NETLINK.IFLA_INFO_KIND, "veth");
     writer.nested(NETLINK.IFLA_INFO_DATA, () => {

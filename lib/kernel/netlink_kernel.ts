@@ -175,7 +175,7 @@ class Steps {
       case "show-routes":
         return await showRoutes(this.#socket, operation);
       case "create-veth": {
-        const bridge = await this.#indexOf(operation.bridge);
+        const bridge = operation.bridge === undefined ? undefined : await this.#indexOf(operation.bridge);
         using netns = new NetnsFile(this.#libc, operation.peer.netns);
         await this.#socket.change(createVeth(operation, { bridge, netns: netns.fd }));
         return undefined;

@@ -21,14 +21,15 @@ export type Change =
 /** An operation that shows interfaces or routes. */
 export type Question = ShowLink | ShowLinks | ShowRoutes;
 
-/** Makes a pair of virtual interfaces; the first end is up and a port of a bridge, the other one is in a namespace. */
+/** Makes a pair of virtual interfaces; the first end is up, the other one is in a namespace. */
 export interface CreateVeth {
   readonly kind: "create-veth";
   readonly name: string;
   readonly mac: string;
   /** Of both ends, in bytes. @default {that of the kernel} */
   readonly mtu?: number | undefined;
-  readonly bridge: string;
+  /** The bridge whose port the first end is. @default none */
+  readonly bridge?: string | undefined;
   readonly peer: {
     readonly name: string;
     readonly mac: string;
@@ -102,6 +103,8 @@ export interface AddRoute {
   readonly metric?: number | undefined;
   readonly table?: number | undefined;
   readonly scope?: number | undefined;
+  /** The own address that packets get which have none yet. @default {the kernel chooses} */
+  readonly source?: Ip | undefined;
   /** Of the path, in bytes. */
   readonly mtu?: number | undefined;
   /** The largest segment that TCP announces, in bytes. */
@@ -181,7 +184,8 @@ export function describeOperation(operation: Operation): string {
   const quoted = (name: string) => JSON.stringify(name);
   switch (operation.kind) {
     case "create-veth":
-      return `create the veth ${quoted(operation.name)} on bridge ${quoted(operation.bridge)} with ` +
+      return `create the veth ${quoted(operation.name)}` +
+        `${operation.bridge === undefined ? "" : ` on bridge ${quoted(operation.bridge)}`} with ` +
         `${quoted(operation.peer.name)} in "${operation.peer.netns}"`;
     case "create-bridge":
       return `create the bridge ${quoted(operation.name)}`;

@@ -13,7 +13,7 @@ const LAST_SHORT_TABLE = 255;
  * to the same network.
  */
 export function addRoute(route: AddRoute, index: number): NetlinkRequest {
-  const { gateway, metric, table = NETLINK.RT_TABLE_MAIN, mtu, advmss } = route;
+  const { gateway, metric, table = NETLINK.RT_TABLE_MAIN, source, mtu, advmss } = route;
   const dst = networkOf(route.dst);
   const writer = new NetlinkWriter(NETLINK.RTM_NEWROUTE, NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE);
   const isLong = table > LAST_SHORT_TABLE;
@@ -27,6 +27,7 @@ export function addRoute(route: AddRoute, index: number): NetlinkRequest {
   writer.u32(0);
   if (dst.prefix > 0) writer.attribute(NETLINK.RTA_DST, ipBytes(dst.ip));
   if (gateway !== undefined) writer.attribute(NETLINK.RTA_GATEWAY, ipBytes(gateway));
+  if (source !== undefined) writer.attribute(NETLINK.RTA_PREFSRC, ipBytes(source));
   if (isLong) writer.attributeU32(NETLINK.RTA_TABLE, table);
   if (metric !== undefined) writer.attributeU32(NETLINK.RTA_PRIORITY, metric);
   writer.attributeU32(NETLINK.RTA_OIF, index);

@@ -1,12 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type BridgeConfig, readBridgeConfig } from "../../lib/builtin/bridge_config.ts";
+import { bridgeAddressOperations, planAddresses } from "../../lib/builtin/bridge_plan.ts";
 import {
-  bridgeAddressOperations,
   containerOperations,
   containerSysctls,
   forwardingSysctls,
-  planAddresses,
-} from "../../lib/builtin/bridge_plan.ts";
+} from "../../lib/builtin/container_plan.ts";
 import { parseCidr } from "../../lib/cni/address.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";

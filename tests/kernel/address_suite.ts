@@ -35,6 +35,13 @@ const ROUTES: readonly (readonly [words: string, route: Omit<AddRoute, "kind" | 
   ["10.8.0.0/16 dev br0 scope 254", { dst: cidr("10.8.0.0/16"), scope: 254 }],
   ["10.9.0.0/16 via 10.1.0.1 mtu 1300", { dst: cidr("10.9.0.0/16"), gateway: ip("10.1.0.1"), mtu: 1300 }],
   ["10.10.0.0/16 dev br0 mtu 1300 advmss 1200", { dst: cidr("10.10.0.0/16"), mtu: 1300, advmss: 1200 }],
+  ["10.11.0.0/16 dev br0 src 10.1.0.9", { dst: cidr("10.11.0.0/16"), source: ip("10.1.0.9") }],
+  ["10.12.0.0/16 via 10.1.0.1 src 10.1.0.9", {
+    dst: cidr("10.12.0.0/16"),
+    gateway: ip("10.1.0.1"),
+    source: ip("10.1.0.9"),
+  }],
+  ["fd00:5::/64 dev br0 src fd00:1::9", { dst: cidr("fd00:5::/64"), source: ip("fd00:1::9") }],
   ["default via fd00:1::1", { dst: cidr("::/0"), gateway: ip("fd00:1::1") }],
   ["fd00:2::/64 dev br0", { dst: cidr("fd00:2::5/64") }],
   ["fd00:2::/64 dev br0 metric 1", { dst: cidr("fd00:2::/64"), metric: 1 }],

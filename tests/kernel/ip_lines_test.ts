@@ -22,6 +22,11 @@ Deno.test("a pair is one line, with the MTU at both ends and quotes around the p
       'peer name eth0 address 02:00:00:00:00:02 netns "/run/netns/a b"',
   );
   assertEquals(
+    lineOf({ ...VETH, bridge: undefined }),
+    "link add name veth1 address 02:00:00:00:00:01 up type veth " +
+      'peer name eth0 address 02:00:00:00:00:02 netns "/run/netns/a b"',
+  );
+  assertEquals(
     lineOf({ ...VETH, mtu: 1400 }),
     "link add name veth1 address 02:00:00:00:00:01 mtu 1400 master br0 up type veth " +
       'peer name eth0 address 02:00:00:00:00:02 mtu 1400 netns "/run/netns/a b"',

@@ -46,6 +46,17 @@ export function linkSuite(tested: TestedKernel): void {
     });
   });
 
+  test("a pair without a bridge is a port of none, and its end on the host is up", async (world) => {
+    await world.apply(world.host, veth(world, { bridge: undefined }));
+    const [outer, inner] = [await linkByIp(world.host, "veth0"), await linkByIp(world.pod, "eth0")];
+    assertEquals([outer.kind, outer.master, outer.isUp, outer.peerIndex], ["veth", "", true, inner.index]);
+    const error = await world.fails(world.host, [veth(world, { bridge: undefined })], {
+      index: 0,
+      problem: "exists",
+    });
+    assertStringIncludes(error.message, 'Cannot create the veth "veth0" with "eth0" in ');
+  });
+
   test("sizes that are not named are those of the kernel", async (world) => {
     await world.apply(world.host, bridge, veth(world));
     for (const name of ["br0", "veth0"]) assertEquals((await linkByIp(world.host, name)).mtu, 1500);

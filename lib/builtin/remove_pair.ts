@@ -1,3 +1,4 @@
+import type { LinkInfo } from "../host/link_info.ts";
 import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink, linksByAlias, removeLink, vethsOfHost } from "../kernel/links.ts";
@@ -10,11 +11,14 @@ import type { Host } from "./host.ts";
  * Removes the pair of an attachment, even if the pod has moved or renamed its end: the pod cannot reach the end on the host,
  * and both ends disappear together. When this returns, nothing of the pair is left, and its address can be used again.
  *
- * Only a pair without a tag, as the bridge plugin of the CNI plugins project makes them, is searched by the name of its end
- * in the pod. An interface with that name that is not connected to a port of the bridge was not made by this plugin, and is
- * left.
+ * Only a pair without a tag, as the CNI plugins project makes them, is searched by the name of its end in the pod. An
+ * interface with that name whose other end `isOurs` does not know was not made by this plugin, and is left.
  */
-export async function removePair(host: Host, bridge: string, request: PluginRequest): Promise<void> {
+export async function removePair(
+  host: Host,
+  request: PluginRequest,
+  isOurs: (hostEnd: LinkInfo) => boolean,
+): Promise<void> {
   const { name: network, containerId, ifName, netns } = request;
   const { signal } = host;
   const kernel = kernelFor(host.run);
@@ -25,13 +29,12 @@ export async function removePair(host: Host, bridge: string, request: PluginRequ
   if (tagged.length + recorded.length > 0 || netns === "" || await nsProblem(netns) !== undefined) return;
   const inside = await findLink(kernel, ifName, { netns, signal });
   if (inside === undefined) return;
-  const port = (await vethsOfHost(kernel, { signal })).find(({ index, peerIndex, master, alias }) =>
-    bridge !== "" && inside.kind === "veth" && inside.peerIndex === index && peerIndex === inside.index &&
-    master === bridge &&
-    !isTag(alias)
+  const port = (await vethsOfHost(kernel, { signal })).find((hostEnd) =>
+    inside.kind === "veth" && inside.peerIndex === hostEnd.index && hostEnd.peerIndex === inside.index &&
+    isOurs(hostEnd) && !isTag(hostEnd.alias)
   );
   if (port !== undefined) await removeLink(kernel, port.name, { signal });
-  else request.log(`bridge: "${ifName}" is left as it is: it is not the other end of a port of "${bridge}"`);
+  else request.log(`"${ifName}" is left as it is: this plugin did not make its other end`);
 }
 
 /** The ends on the host in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */

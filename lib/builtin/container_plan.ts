@@ -1,0 +1,88 @@
+import { type Cidr, type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import type { IpConfig, Route } from "../cni/result.ts";
+import type { Sysctl } from "../host/ip_batch.ts";
+import type { AddRoute, Change } from "../kernel/operation.ts";
+
+/** The addresses and routes of the interface in a container. */
+export interface ContainerPlan {
+  /** As in the result, with the missing gateways. */
+  readonly ips: readonly IpConfig[];
+  /** With the default routes that the configuration adds. */
+  readonly routes: readonly Route[];
+  readonly addresses: readonly Cidr[];
+}
+
+/** Returns the parameters with which an address is usable immediately: no duplicate address detection, IPv6 not disabled. */
+export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
+  const wanted: Sysctl[] = [
+    { name: `net/ipv6/conf/${ifName}/accept_dad`, value: "0" },
+    // Announces the new owner of the address to neighbours that remember the former one.
+    { name: `net/ipv4/conf/${ifName}/arp_notify`, value: "1" },
+  ];
+  return [...wanted, ...enableIpv6Sysctls(ifName, addresses)];
+}
+
+/** Returns the parameters without which an interface takes no IPv6 address, and loses it when it goes down. */
+export function enableIpv6Sysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
+  if (!addresses.some(({ ip }) => ip.family === 6)) return [];
+  return [
+    { name: "net/ipv6/conf/lo/disable_ipv6", value: "0", required: true },
+    { name: `net/ipv6/conf/${ifName}/disable_ipv6`, value: "0", required: true },
+    { name: `net/ipv6/conf/${ifName}/keep_addr_on_down`, value: "1", required: true },
+  ];
+}
+
+/** Returns the operations that give the interface of the container its addresses and routes. */
+export function containerOperations(ifName: string, plan: ContainerPlan): Change[] {
+  const gateways = plan.ips.flatMap(({ gateway }) => gateway === undefined ? [] : [needIp(gateway)]);
+  return [
+    ...plan.addresses.map((address) => ({ kind: "add-address", device: ifName, address }) as const),
+    { kind: "set-link", name: ifName, up: true },
+    ...plan.routes.map((route) => routeOperation(route, ifName, gateways)),
+  ];
+}
+
+/** A route without next hop goes through the first gateway of its family. */
+function routeOperation(route: Route, ifName: string, gateways: readonly Ip[]): AddRoute {
+  const dst = needCidr(route.dst);
+  const given = route.gw === undefined ? undefined : needIp(route.gw);
+  const { priority, table, scope, mtu, advmss } = route;
+  return {
+    kind: "add-route",
+    device: ifName,
+    dst,
+    gateway: given ?? gateways.find(({ family }) => family === dst.ip.family),
+    metric: priority || undefined,
+    table,
+    scope,
+    mtu: mtu || undefined,
+    advmss: advmss || undefined,
+  };
+}
+
+/** Returns the parameters with which the host forwards packets of these addresses. */
+export function forwardingSysctls(addresses: readonly Cidr[]): Sysctl[] {
+  const has = (family: 4 | 6) => addresses.some(({ ip }) => ip.family === family);
+  return [
+    ...(has(4) ? [{ name: "net/ipv4/ip_forward", value: "1" as const, required: true }] : []),
+    ...(has(6) ? [{ name: "net/ipv6/conf/all/forwarding", value: "1" as const, required: true }] : []),
+  ];
+}
+
+/** @throws {Error} if an IPAM plugin returned something else */
+export function needCidr(text: string): Cidr {
+  const cidr = parseCidr(text);
+  if (cidr === undefined) {
+    throw new Error(`the IPAM plugin returned "${text}", which is not a valid address with a prefix length`);
+  }
+  return cidr;
+}
+
+/** @throws {Error} if an IPAM plugin returned something else */
+export function needIp(text: string): Ip {
+  const ip = parseIp(text);
+  if (ip === undefined) {
+    throw new Error(`the IPAM plugin returned the gateway "${text}", which is not a valid IP address`);
+  }
+  return ip;
+}

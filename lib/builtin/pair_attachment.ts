@@ -1,0 +1,120 @@
+import { type Cidr, compareIp, type Ip } from "../cni/address.ts";
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { nsProblem } from "../host/netns.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { isWritable } from "../kernel/ip_lines.ts";
+import { linksByAlias, removeLink } from "../kernel/links.ts";
+import type { PluginRequest } from "../plugin/serve.ts";
+import { attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import type { Host } from "./host.ts";
+import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
+import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
+import type { PairTeardown } from "./pair_config.ts";
+import type { Undo } from "./undo.ts";
+import { validAttachments } from "./valid_attachments.ts";
+
+/**
+ * Refuses a request whose namespace is not there, and one with a word that `ip` would not take as it is.
+ *
+ * @throws {CniError} kind `usage`
+ */
+export async function requireUsable(
+  { netns, ifName }: PluginRequest,
+  words: readonly string[] = [],
+): Promise<void> {
+  for (const word of [ifName, netns, ...words]) {
+    if (isWritable(word)) continue;
+    throw new CniError(
+      "usage",
+      `Cannot use the name ${JSON.stringify(word)}: it has a character that ip does not accept`,
+      { code: ERROR_CODES.invalidEnvironment },
+    );
+  }
+  const problem = await nsProblem(netns);
+  if (problem === undefined) return;
+  throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
+    code: ERROR_CODES.invalidNetns,
+  });
+}
+
+/** Masquerades the addresses, if the configuration wants it; `undo` removes the rules again. */
+export async function masqueradeUndone(
+  request: PluginRequest,
+  { ipMasq, ipMasqBackend: backend }: PairTeardown,
+  addresses: readonly Cidr[],
+  undo: Undo,
+): Promise<void> {
+  if (!ipMasq) return;
+  const isOther = (ip: Ip) => !addresses.some((address) => compareIp(address.ip, ip) === 0);
+  undo.push(
+    "the masquerading",
+    (signal) => removeMasquerade({ run: request.run, signal }, tagged(request), isOther, { backend }),
+  );
+  await addMasquerade(hostOf(request), tagged(request), addresses, { backend });
+}
+
+/**
+ * Removes what an ADD made. `removePair` removes the veth pair.
+ *
+ * Frees the address last: it must not go to another container while anything here still uses it. After a failure it stays
+ * reserved, and the next DEL repeats all steps.
+ */
+export async function detachPair(
+  request: PluginRequest,
+  { ipamType, ipMasq, ipMasqBackend }: PairTeardown,
+  removePair: () => Promise<void>,
+): Promise<void> {
+  const host = hostOf(request);
+  const addresses = recordedAddresses(request);
+  const hasRules = ipMasq && ipamType !== "";
+  const isUnknown = hasRules && addresses.length === 0;
+  const addressesBefore = isUnknown ? await addressesIn(request.netns, host) : undefined;
+  await removePair();
+  if (hasRules) {
+    const detached = { ...tagged(request), netns: request.netns, addresses, addressesBefore };
+    const isKept = keptAddresses(detached, [request.config], host);
+    await removeMasquerade(host, tagged(request), isKept, { backend: ipMasqBackend });
+  }
+  if (ipamType !== "") await request.delegate(ipamType, request.config, "DEL");
+}
+
+/** Removes what belongs to no valid attachment: pairs, rules, and the addresses last, as {@linkcode detachPair} does. */
+export async function collectPairs(
+  request: PluginRequest,
+  { ipamType, ipMasq }: PairTeardown,
+): Promise<void> {
+  const host = hostOf(request);
+  const kernel = kernelFor(host.run);
+  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
+  const ours = `${await networkTag(request.name)}-`;
+  const keep = await Promise.all(valid.map(attachmentTag));
+  const isStale = (alias: string) => alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag));
+  for (const name of await linksByAlias(kernel, isStale, host)) {
+    request.log(`${request.config.type}: removed ${name}, which no attachment holds`);
+    await removeLink(kernel, name, host);
+  }
+  if (ipMasq && ipamType !== "") {
+    const isStale = staleAddresses(request.name, request.config, valid);
+    await collectMasquerade(host, request.name, valid, isStale);
+  }
+  if (ipamType !== "") await request.delegate(ipamType, request.config, "GC");
+}
+
+/** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
+function recordedAddresses(request: PluginRequest): readonly string[] {
+  try {
+    return request.prevResult?.ips?.map(({ address }) => address) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+/** How the functions of a plugin run programs. */
+export function hostOf({ run, signal }: PluginRequest): Host {
+  return { run, signal };
+}
+
+/** The attachment of a request, as its interface and its rules are tagged. */
+export function tagged({ name, containerId, ifName }: PluginRequest): TaggedAttachment {
+  return { network: name, containerId, ifName };
+}

@@ -1,0 +1,62 @@
+import { isArray, type JsonObject } from "../cni/json.ts";
+import type { Dns } from "../cni/result.ts";
+import {
+  anyObject,
+  integer,
+  lenient,
+  mapped,
+  oneOf,
+  openObjectOf,
+  orNull,
+  type Shape,
+} from "../cni/shape.ts";
+import { FLAG, nonEmpty, readConfig, section, TEXT } from "./config_shape.ts";
+import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
+
+/**
+ * What a DEL and a GC need of the configuration of a plugin that connects a container by a veth pair; a mistake in the rest
+ * must not prevent the cleaning up.
+ */
+export interface PairTeardown {
+  /** Empty if there are no addresses. */
+  readonly ipamType: string;
+  readonly ipMasq: boolean;
+  /** Undefined also if the configuration has another word for it. */
+  readonly ipMasqBackend: MasqueradeBackend | undefined;
+}
+
+/** The members of {@linkcode PairTeardown}. */
+export const PAIR_TEARDOWN = { ipMasq: FLAG, ipam: section({ type: TEXT }) };
+
+/** The members that are not needed then. */
+export const PAIR_MEMBERS = {
+  ipMasqBackend: nonEmpty((name, path) => oneOf(MASQUERADE_BACKENDS).read(name, path)),
+  mtu: orNull(integer(0, 65_535)),
+  dns: ownDns(),
+};
+
+/** Undefined if nothing is set, to take that of the IPAM plugin. */
+function ownDns(): Shape<Dns | undefined> {
+  return mapped(lenient(anyObject), (dns, path) => {
+    if (dns === undefined) return undefined;
+    const isSet = ["nameservers", "search", "options"].some((key) => isArray(dns[key])) ||
+      (openObjectOf({}, { domain: TEXT }).read(dns, path).domain ?? "") !== "";
+    return isSet ? dns as unknown as Dns : undefined;
+  });
+}
+
+const TEARDOWN = openObjectOf({}, PAIR_TEARDOWN);
+
+/**
+ * Reads the part of the configuration that a DEL and a GC need.
+ *
+ * @throws {CniError} With the code 7.
+ */
+export function readPairTeardown(config: JsonObject): PairTeardown {
+  const { ipMasq = false, ipam } = readConfig(TEARDOWN, config);
+  return {
+    ipMasq,
+    ipMasqBackend: MASQUERADE_BACKENDS.find((backend) => backend === config.ipMasqBackend),
+    ipamType: ipam?.type ?? "",
+  };
+}

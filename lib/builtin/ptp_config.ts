@@ -1,0 +1,36 @@
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import type { Dns } from "../cni/result.ts";
+import { openObjectOf } from "../cni/shape.ts";
+import { readConfig } from "./config_shape.ts";
+import { PAIR_MEMBERS, PAIR_TEARDOWN, type PairTeardown } from "./pair_config.ts";
+
+/** Configuration of the ptp plugin. */
+export interface PtpConfig extends PairTeardown {
+  /** 0 lets the kernel choose. */
+  readonly mtu: number;
+  /** Undefined to use that of the IPAM plugin. */
+  readonly dns: Dns | undefined;
+}
+
+const CONFIG = openObjectOf({}, { ...PAIR_TEARDOWN, ...PAIR_MEMBERS });
+
+/**
+ * Reads and validates the configuration.
+ *
+ * @throws {CniError} With the code 7.
+ */
+export function readPtpConfig(config: JsonObject): PtpConfig {
+  const { ipMasq = false, ipMasqBackend, mtu, dns, ipam } = readConfig(CONFIG, config);
+  const ipamType = ipam?.type ?? "";
+  if (ipamType === "") {
+    throw new CniError(
+      "config",
+      "ipam.type is missing: ptp gives a container routes, and needs addresses for them",
+      {
+        code: ERROR_CODES.invalidNetworkConfig,
+      },
+    );
+  }
+  return { ipMasq, ipMasqBackend, mtu: mtu ?? 0, dns, ipamType };
+}
