@@ -12,13 +12,14 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
  *
  * Permissions of `bridge`, `ptp` and `loopback`: root and `--allow-run` for iproute2, util-linux, iptables and nft; `--allow-ffi`,
  * if it is granted unscoped, takes the place of the first two and is faster. Of `host-local`: `--allow-read` and
- * `--allow-write` for its directory. `static` needs none.
+ * `--allow-write` for its directory. `static` needs none. `tuning`: those of both.
  */
 export const builtins: BuiltinTable = {
   bridge: async () => (await import("./bridge.ts")).bridge,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
   loopback: async () => (await import("./loopback.ts")).loopback,
   ptp: async () => (await import("./ptp.ts")).ptp,
+  tuning: async () => (await import("./tuning.ts")).tuning,
   static: async () => (await import("./static.ts")).staticAddresses,
 };
 

@@ -20,6 +20,10 @@ export interface LinkInfo {
   readonly mtu: number;
   readonly isUp: boolean;
   readonly isPromiscuous: boolean;
+  /** Whether it takes the packets of all multicast groups. */
+  readonly isAllMulticast: boolean;
+  /** So many packets may wait to be sent. */
+  readonly txQueueLength: number;
   readonly operState: string;
   readonly alias: string;
   readonly addresses: readonly LinkAddress[];
@@ -56,6 +60,8 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     mtu: Number(shown.mtu ?? 0),
     isUp: flags.includes("UP"),
     isPromiscuous: flags.includes("PROMISC"),
+    isAllMulticast: flags.includes("ALLMULTI"),
+    txQueueLength: Number(shown.txqlen ?? 0),
     operState: text("operstate"),
     alias: text("ifalias"),
     addresses: list("addr_info").flatMap(({ local, prefixlen, scope = "global" }) =>

@@ -114,11 +114,14 @@ function portLine({ name, hairpin, isolated }: SetPort): string {
   return `link set dev ${name} type bridge_slave hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`;
 }
 
-function linkLine({ name, up, promiscuous, mac, alias }: SetLink): string {
+function linkLine({ name, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: SetLink): string {
   return [
     `link set dev ${name}`,
     ...(up === undefined ? [] : [up ? "up" : "down"]),
     ...(promiscuous === undefined ? [] : [`promisc ${onOff(promiscuous)}`]),
+    ...(allMulticast === undefined ? [] : [`allmulticast ${onOff(allMulticast)}`]),
+    ...(mtu === undefined ? [] : [`mtu ${mtu}`]),
+    ...(txQueueLength === undefined ? [] : [`txqueuelen ${txQueueLength}`]),
     ...(mac === undefined ? [] : [`address ${mac}`]),
     ...(alias === undefined ? [] : [`alias "${alias}"`]),
   ].join(" ");

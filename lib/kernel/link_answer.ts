@@ -35,6 +35,8 @@ export function readLink(message: NetlinkMessage, reader: NetlinkReader): Answer
     mtu: found.mtu,
     isUp: (flags & LIBC.IFF_UP) !== 0,
     isPromiscuous: (flags & LIBC.IFF_PROMISC) !== 0,
+    isAllMulticast: (flags & LIBC.IFF_ALLMULTI) !== 0,
+    txQueueLength: found.txQueueLength,
     operState: STATES[found.state] ?? "",
     alias: found.alias,
   };
@@ -46,6 +48,7 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     altNames: [] as string[],
     address: NO_BYTES,
     mtu: 0,
+    txQueueLength: 0,
     link: 0,
     /** Whether the other end is in another namespace. */
     isElsewhere: false,
@@ -64,6 +67,9 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
         break;
       case NETLINK.IFLA_MTU:
         found.mtu = reader.u32(start, end);
+        break;
+      case NETLINK.IFLA_TXQLEN:
+        found.txQueueLength = reader.u32(start, end);
         break;
       case NETLINK.IFLA_LINK:
         found.link = reader.i32(start, end);

@@ -3,7 +3,7 @@ import { NETLINK } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
 import type { CreateBridge, CreateVeth, SetLink, SetPort } from "./operation.ts";
 
-const { IFF_UP, IFF_PROMISC } = LIBC;
+const { IFF_UP, IFF_PROMISC, IFF_ALLMULTI } = LIBC;
 const CREATE = NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE | NETLINK.NLM_F_EXCL;
 
 /** Asks for an interface by its index, its name, or an alternative name. */
@@ -85,7 +85,7 @@ export function setPort({ hairpin, isolated }: SetPort, index: number): NetlinkR
 
 /** Changes the interface with that index. */
 export function setLink(
-  { up, promiscuous, mac, alias }: Omit<SetLink, "kind" | "name">,
+  { up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: Omit<SetLink, "kind" | "name">,
   index: number,
 ): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
@@ -93,8 +93,11 @@ export function setLink(
     flags: wanted ? bit : 0,
     change: wanted === undefined ? 0 : bit,
   });
-  const [a, b] = [bits(up, IFF_UP), bits(promiscuous, IFF_PROMISC)];
-  linkHeader(writer, { index, flags: a.flags | b.flags, change: a.change | b.change });
+  const wanted = [bits(up, IFF_UP), bits(promiscuous, IFF_PROMISC), bits(allMulticast, IFF_ALLMULTI)];
+  const merged = (of: "flags" | "change") => wanted.reduce((all, each) => all | each[of], 0);
+  linkHeader(writer, { index, flags: merged("flags"), change: merged("change") });
+  if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
+  if (txQueueLength !== undefined) writer.attributeU32(NETLINK.IFLA_TXQLEN, txQueueLength);
   if (mac !== undefined) writer.attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
   if (alias !== undefined) writer.attribute(NETLINK.IFLA_IFALIAS, new TextEncoder().encode(alias));
   return writer.end();

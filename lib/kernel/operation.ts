@@ -63,6 +63,11 @@ export interface SetLink {
   readonly name: string;
   readonly up?: boolean | undefined;
   readonly promiscuous?: boolean | undefined;
+  readonly allMulticast?: boolean | undefined;
+  /** In bytes. */
+  readonly mtu?: number | undefined;
+  /** In packets. */
+  readonly txQueueLength?: number | undefined;
   readonly mac?: string | undefined;
   readonly alias?: string | undefined;
 }

@@ -42,6 +42,7 @@ Deno.test("links are made, changed and removed by their names", () => {
     { kind: "set-link", name: "br0", up: true, promiscuous: true },
     { kind: "set-link", name: "br0", mac: "02:00:00:00:00:04", promiscuous: false, up: false, alias: "a b" },
     { kind: "set-link", name: "br0", alias: "" },
+    { kind: "set-link", name: "br0", allMulticast: true, mtu: 1400, txQueueLength: 0 },
     { kind: "remove-link", name: "veth1" },
   ]);
   assertEquals(lines, [
@@ -52,6 +53,7 @@ Deno.test("links are made, changed and removed by their names", () => {
     "link set dev br0 up promisc on",
     'link set dev br0 down promisc off address 02:00:00:00:00:04 alias "a b"',
     'link set dev br0 alias ""',
+    "link set dev br0 allmulticast on mtu 1400 txqueuelen 0",
     "link delete dev veth1",
   ]);
 });

@@ -120,18 +120,27 @@ export function linkSuite(tested: TestedKernel): void {
     const { host } = world;
     await world.apply(host, bridge);
     const facts = async () => {
-      const { isUp, isPromiscuous, mac, alias } = await linkByIp(host, "br0");
-      return { isUp, isPromiscuous, mac, alias };
+      const { isUp, isPromiscuous, isAllMulticast, mtu, txQueueLength, mac, alias } = await linkByIp(
+        host,
+        "br0",
+      );
+      return { isUp, isPromiscuous, isAllMulticast, mtu, txQueueLength, mac, alias };
     };
     let expected = await facts();
     const steps = [
       [{ up: true }, { isUp: true }],
       [{ promiscuous: true }, { isPromiscuous: true }],
+      [{ allMulticast: true }, { isAllMulticast: true }],
+      [{ mtu: 1234 }, { mtu: 1234 }],
+      [{ txQueueLength: 77 }, { txQueueLength: 77 }],
       [{ alias: "a b, ü" }, { alias: "a b, ü" }],
       [{ mac: MAC }, { mac: MAC }],
       [{ up: false }, { isUp: false }],
-      [{ promiscuous: false, up: true, mac: OTHER_MAC }, {
+      [{ promiscuous: false, allMulticast: false, mtu: 1300, txQueueLength: 0, up: true, mac: OTHER_MAC }, {
         isPromiscuous: false,
+        isAllMulticast: false,
+        mtu: 1300,
+        txQueueLength: 0,
         isUp: true,
         mac: OTHER_MAC,
       }],

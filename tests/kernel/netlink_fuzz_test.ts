@@ -123,6 +123,8 @@ Deno.test("the answers before they are changed are read", () => {
       mtu: 1400,
       isUp: true,
       isPromiscuous: true,
+      isAllMulticast: false,
+      txQueueLength: 1000,
       operState: "UP",
       alias: "an alias",
     },
