@@ -4,7 +4,7 @@ import { objectOf } from "../../lib/cni/shape.ts";
 import { Acceptor, type Listener } from "../../lib/daemon/acceptor.ts";
 import { guardProcess } from "../../lib/daemon/guard.ts";
 import { Handler } from "../../lib/daemon/handler.ts";
-import type { Handle } from "../../lib/daemon/http_connection.ts";
+import { type Handle, HttpConnection } from "../../lib/daemon/http_connection.ts";
 import type { ByteStream } from "../../lib/daemon/inbox.ts";
 import { type Route, withBody } from "../../lib/daemon/route.ts";
 import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
@@ -53,6 +53,37 @@ async function receive(connection: Deno.Conn, until?: string): Promise<string> {
   }
   return received;
 }
+
+Deno.test("an answer whose length is known is one write, and a stream begins before it has anything to say", async () => {
+  const written: string[] = [];
+  const answers = [text("body"), new Response(new ReadableStream({ start() {} }))];
+  const requests = ["GET /a HTTP/1.1\r\n\r\n", "GET /b HTTP/1.1\r\n\r\n"].map((each) =>
+    new TextEncoder().encode(each)
+  );
+  const closed = Promise.withResolvers<null>();
+  const began = Promise.withResolvers<void>();
+  const stream: ByteStream = {
+    read: (buffer) => {
+      const request = requests.shift();
+      if (request === undefined) return closed.promise;
+      buffer.set(request);
+      return Promise.resolve(request.byteLength);
+    },
+    write: (bytes) => {
+      written.push(new TextDecoder().decode(bytes));
+      if (written.length === 2) began.resolve();
+      return Promise.resolve(bytes.byteLength);
+    },
+    close: () => closed.resolve(null),
+  };
+  const connection = new HttpConnection(stream, () => Promise.resolve(answers.shift() ?? text("")));
+  const serving = connection.serve();
+  await began.promise;
+  connection.close();
+  await serving;
+  assertMatch(written[0] ?? "", /^HTTP\/1\.1 200 .*\r\n\r\nbody$/s);
+  assertMatch(written[1] ?? "", /^HTTP\/1\.1 200 .*transfer-encoding: chunked.*\r\n\r\n$/s);
+});
 
 Deno.test("a connection answers requests sent one by one or at once, and ends when the client asks for it", () =>
   served({ handle: echo }, async (path) => {

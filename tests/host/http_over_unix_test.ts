@@ -51,6 +51,21 @@ Deno.test("requestOverUnix() sends a request to a server at a Unix socket, and r
     });
   }));
 
+Deno.test("requestOverUnix() sends its request in one write, and does not wait for the end of a response whose length it knows", () =>
+  atSocket(async (path) => {
+    using listener = Deno.listen({ transport: "unix", path });
+    const answered = requestOverUnix(path, POST);
+    using connection = await listener.accept();
+    const buffer = new Uint8Array(64 * 1024);
+    const size = await connection.read(buffer);
+    assertStringIncludes(new TextDecoder().decode(buffer.subarray(0, size ?? 0)), `\r\n\r\n${POST.body}`);
+    for (const piece of ["HTTP/1.0 200 OK\r\ncontent-", "length: 4\r\n\r\n", "é", "ü"]) {
+      await connection.write(new TextEncoder().encode(piece));
+    }
+    // The connection is still open.
+    assertEquals(await answered, { status: 200, text: "éü" });
+  }));
+
 Deno.test("requestOverUnix() reports that there is no server: no file, a file that is not a socket, a socket that was left", () =>
   atSocket(async (path) => {
     const noAnswer = async () => {
