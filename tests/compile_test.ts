@@ -83,6 +83,38 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a compiled program has the code of what a command calls, and V8 takes it",
+  ignore: Deno.build.target !== "x86_64-unknown-linux-gnu",
+  fn: async () => {
+    const folder = await Deno.makeTempDir({ prefix: "compile-" });
+    try {
+      const inCi = (name: string) => new URL(`../.ci/${name}`, import.meta.url);
+      await Deno.writeTextFile(
+        `${folder}/code.ts`,
+        `import { Script } from "node:vm";
+         import { CODE_CACHE, loadScript, SCRIPT } from "${inCi("load_script.ts")}";
+         if (import.meta.main) {
+           const dir = import.meta.dirname;
+           const { script, program } = loadScript(dir);
+           const bare = new Script(Deno.readTextFileSync(dir + "/" + SCRIPT)).createCachedData().byteLength;
+           const { size } = Deno.statSync(dir + "/" + CODE_CACHE);
+           const { cachedDataRejected: rejected } = script;
+           console.log(JSON.stringify({ exports: Object.keys(program), rejected, bare, size }));
+         }`,
+      );
+      const script = inCi("program.ts").pathname;
+      await compile(`${folder}/code.ts`, `${folder}/code`, config.permissions.podwire, { script });
+      const { stdout } = await new Deno.Command(`${folder}/code`, { stdin: "null" }).output();
+      const { exports, rejected, bare, size } = JSON.parse(new TextDecoder().decode(stdout));
+      assertEquals([exports.toSorted(), rejected], [["main", "processIo"], false]);
+      assert(size > 2 * bare, `${size} bytes, and ${bare} without any function`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
   name: "the binary is smaller than 105 MB",
   ...need("binary"),
   fn: async () => {

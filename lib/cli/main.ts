@@ -9,7 +9,7 @@ import {
   optionLines,
   parseCommandLine,
 } from "./command.ts";
-import { VERSION } from "./version.ts";
+import { asksForVersion, showVersion, VERSION } from "./version.ts";
 
 /**
  * The command line: finds the command, runs it, and turns an error into a message and an exit code. Returns 0 when done,
@@ -19,7 +19,7 @@ export async function main(io: Io): Promise<number> {
   const format = { json: wantsJson(io.args) };
   try {
     // Scripts call this in a loop, and it needs none of the modules that are loaded below.
-    if (io.args.length === 1 && (io.args[0] === "--version" || io.args[0] === "-V")) return showVersion(io);
+    if (asksForVersion(io.args)) return showVersion(io);
     return await dispatch(io, format);
   } catch (error) {
     const { reportFailure } = await import("./failure.ts");
@@ -90,11 +90,6 @@ function warnOfInherited(io: Io): void {
   io.writeError(
     `podwire: warning: plugins could use ${which} of this process, because no shell on this machine can close them\n`,
   );
-}
-
-function showVersion(io: Io): number {
-  io.write(`podwire ${VERSION}\n`);
-  return 0;
 }
 
 function showHelp(io: Io, commands: readonly Command[], command: Command | undefined): number {
