@@ -1,3 +1,4 @@
+import { LIBC } from "./libc_constants.ts";
 import { DEFAULT_PATH } from "./search_path.ts";
 
 /** A program to start. */
@@ -31,12 +32,24 @@ const NAME = "podwire-start";
 /** The variables that a shell adds to an environment. */
 const ADDED = ["PWD", "OLDPWD", "SHLVL", "_"];
 
+/** What is called of the C library. */
+export interface DescriptorLibrary {
+  descriptorFlags(fd: number): number;
+}
+
 let found: Closing | "none" | undefined;
+let library: DescriptorLibrary | undefined;
+
+/** From now on the C library says whether there is a descriptor that programs inherit. */
+export function useForDescriptors(opened: DescriptorLibrary): void {
+  library = opened;
+}
 
 /**
  * Returns the command that starts a program without the descriptors, beyond standard error, that this process was started
  * with: a shell that closes them and then becomes the program, so that the process ID stays the same. Undefined if there
- * are no such descriptors (one process checks that before the first program starts), or if the shell may not be run.
+ * are no such descriptors (the C library knows that if it is open, else one process checks it before the first program
+ * starts), or if the shell may not be run.
  *
  * Deno opens its own files so that no program inherits them, but does not do that for files that were open before. Variables
  * whose names a shell refuses (`A.B`) are lost.
@@ -45,7 +58,7 @@ let found: Closing | "none" | undefined;
  */
 export function withoutInherited({ program, args, env }: ProgramStart): ProgramStart | undefined {
   if (found === undefined && !mayRun("sh")) return undefined;
-  found ??= findClosing();
+  found ??= hasNone() ? "none" : findClosing();
   if (found === "none" || !mayRun(program) || !mayRun(found.shell)) return undefined;
   const { shell, closed, before } = found;
   const added = env === undefined ? [] : ADDED.filter((name) => !Object.hasOwn(env, name));
@@ -84,6 +97,21 @@ export function startError(program: string, code: number, stderr: string): Error
     return new Deno.errors.NotFound(`${tried}: No such file or directory (os error 2)`);
   }
   return new Deno.errors.PermissionDenied(`${tried}: Permission denied (os error 13)`);
+}
+
+/** Whether this process has no descriptor that programs inherit; false also if only a program can find that out. */
+function hasNone(): boolean {
+  if (library === undefined) return false;
+  try {
+    for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+      const flags = library.descriptorFlags(Number(name));
+      // That of the list is closed again.
+      if (Number(name) > 2 && flags >= 0 && (flags & LIBC.FD_CLOEXEC) === 0) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function findClosing(): Closing | "none" {

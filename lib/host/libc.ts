@@ -1,4 +1,5 @@
 import { useForFacts } from "./file_facts.ts";
+import { useForDescriptors } from "./inherited.ts";
 import { LIBC } from "./libc_constants.ts";
 
 /** What podwire calls of the C library. Numbers below zero mean that {@linkcode Libc.errno} says why. */
@@ -9,6 +10,8 @@ export interface Libc {
   /** Fills `into` with the facts about a file, as `struct statx`; undefined if the library is too old for it. */
   statx(path: string, flags: number, into: Bytes): number | undefined;
   close(fd: number): void;
+  /** The flags of a descriptor, with `FD_CLOEXEC` if no program inherits it. */
+  descriptorFlags(fd: number): number;
   /** Reads once into `bytes`, from the position of the descriptor. */
   read(fd: number, bytes: Bytes): number;
   write(fd: number, bytes: Bytes): number;
@@ -49,6 +52,7 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
   open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32"], result: "i32" },
   // Since glibc 2.28.
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32", optional: true },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
@@ -91,6 +95,7 @@ export function openLibc(): Libc {
   if (opened !== undefined) return opened;
   opened = new DenoLibc(Deno.dlopen(NAME, SYMBOLS).symbols);
   useForFacts(opened);
+  useForDescriptors(opened);
   return opened;
 }
 
@@ -149,6 +154,10 @@ class DenoLibc implements Libc {
 
   close(fd: number): void {
     this.#c.close(fd);
+  }
+
+  descriptorFlags(fd: number): number {
+    return this.#c.fcntl(fd, LIBC.F_GETFD);
   }
 
   read(fd: number, bytes: Bytes): number {

@@ -1,18 +1,19 @@
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { startProblem } from "../../lib/host/command.ts";
 import { failedStart } from "../../lib/host/inherited.ts";
+import { HAS_LIBC } from "../open_libc.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
 /** Runs a script with these descriptors open, and returns its output. */
-async function runWith(redirections: string, script: string): Promise<unknown> {
+async function runWith(redirections: string, script: string, permissions = "-A"): Promise<unknown> {
   const path = await Deno.makeTempFile({ dir: `${ROOT}tests/host`, prefix: ".inherited-", suffix: ".ts" });
   try {
     await Deno.writeTextFile(path, script);
     // Closes the descriptors that the tests themselves inherited.
     const close =
       'for n in /proc/$$/fd/*; do n=${n##*/}; [ $n -lt 3 ] || [ $n = 255 ] || eval "exec $n>&-"; done';
-    const command = `${close}; exec "$0" run -q --no-prompt -A "$1" ${redirections}`;
+    const command = `${close}; exec "$0" run -q --no-prompt ${permissions} "$1" ${redirections}`;
     const { stdout, stderr } = await new Deno.Command("bash", {
       args: ["-c", command, Deno.execPath(), path],
     })
@@ -28,6 +29,8 @@ async function runWith(redirections: string, script: string): Promise<unknown> {
 const SEE = `
 import { runCommand } from "../../lib/host/command.ts";
 import { runAttached } from "../../lib/host/attached.ts";
+import { mayCallLibc } from "../../lib/host/libc.ts";
+mayCallLibc();
 const script = 'cd /proc/self/fd; for n in *; do [ -e /proc/self/fd/$n ] && echo $n; done; echo $$; exec env';
 const seen = [];
 for (const ownGroup of [true, false]) {
@@ -54,8 +57,35 @@ const NOTHING = {
 for (const redirections of ["", "3</etc/passwd", "3</etc/passwd 12</etc/passwd", "200</etc/passwd"]) {
   Deno.test(`programs inherit only standard input, output and error, if started with "${redirections}"`, async () => {
     assertEquals(await runWith(redirections, SEE), NOTHING);
+    assertEquals(await runWith(redirections, SEE, "-A --deny-ffi"), NOTHING);
   });
 }
+
+const COUNT_SHELLS = `
+import { runCommand } from "../../lib/host/command.ts";
+import { mayCallLibc } from "../../lib/host/libc.ts";
+mayCallLibc();
+let shells = 0;
+const { Command } = Deno;
+Deno.Command = class extends Command {
+  constructor(program, options) {
+    super(program, options);
+    if (program === "sh") shells++;
+  }
+};
+await runCommand({ program: "true" });
+console.log(shells);
+`;
+
+Deno.test({
+  name: "only a program that could inherit a descriptor is preceded by a shell, if the C library is open",
+  ignore: !HAS_LIBC,
+  fn: async () => {
+    assertEquals(await runWith("", COUNT_SHELLS), 0);
+    assertEquals(await runWith("3</etc/passwd", COUNT_SHELLS), 1);
+    assertEquals(await runWith("", COUNT_SHELLS, "-A --deny-ffi"), 1);
+  },
+});
 
 Deno.test("a program that a shell could not become fails like a failed start", async () => {
   const dir = await Deno.makeTempDir();
