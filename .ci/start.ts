@@ -14,6 +14,8 @@ async function start(): Promise<number> {
   } catch {
     // The program tries again, and says why it fails.
   }
+  // A daemon starts once, and would keep the memory that the script takes.
+  if (io.args.includes("serve")) return await (await import("../lib/cli/main.ts")).main(io);
   const { loadScript } = await import("./load_script.ts");
   const { program } = loadScript(import.meta.dirname ?? "");
   return await program.main(program.processIo());

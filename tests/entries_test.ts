@@ -41,6 +41,18 @@ Deno.test("a plugin and the words of CNI load few modules", async () => {
   assert(plugin < 60 && cni < 25 && client < 90 && all > 2 * plugin, JSON.stringify(counts));
 });
 
+Deno.test("a command that attaches loads the code of no sandbox, of no pod and of nothing that keeps running", async () => {
+  const files = [...await loaded("lib/cli/attachment.ts")].map((url) =>
+    url.slice(`file://${ROOT}lib/`.length)
+  );
+  const rooms = ["gc", "readiness", "daemon", "builtin"].map((room) => `${room}/`);
+  const unwanted = files.filter((file) => rooms.some((room) => file.startsWith(room)) || /watch/.test(file));
+  assertEquals(unwanted, ["builtin/mod.ts"], "the list of the built-in plugins loads them late");
+  const ofSandboxes = files.filter((file) => file.startsWith("sandbox/"));
+  assertEquals(ofSandboxes.toSorted(), ["sandbox/needs_recovery.ts", "sandbox/recovered_boot.ts"]);
+  assert(files.length < 190, `${files.length} modules`);
+});
+
 Deno.test("the words of CNI touch nothing but themselves", async () => {
   const outside = [...await loaded(exports["./cni"] ?? "")].filter((url) => !url.includes("/lib/cni/"));
   assertEquals(outside, [`file://${ROOT}cni.ts`]);

@@ -279,7 +279,7 @@ export const COMMANDS: readonly Command[] = [
       "CONTAINER is the container ID that plugins get. AGE is the time since the last change of the state.",
     examples: ["podwire attachments --failed"],
     needsRoot: false,
-    load: async () => (await import("./attachment.ts")).attachments,
+    load: async () => (await import("./attachments.ts")).attachments,
   },
   {
     name: "forget",

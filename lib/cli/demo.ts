@@ -8,7 +8,7 @@ import type { Podwire } from "../runtime/podwire.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { drawPicture } from "./picture.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 import { proveTraffic } from "./traffic.ts";
 
 /** `podwire demo` */

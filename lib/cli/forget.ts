@@ -5,7 +5,7 @@ import { oneLine } from "../host/log.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { reportToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 
 /** `podwire forget ID [IFNAME] [NETWORK] --reason TEXT` */
 export async function forget(input: CommandInput): Promise<number> {

@@ -7,7 +7,7 @@ import { withSignals } from "../plugin/signals.ts";
 import { reportToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { containerId, interfaceName } from "./flag_value.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 import { requireVariables } from "./status.ts";
 
 /** `podwire gc [NETWORK [NETNS]]` */

@@ -1,6 +1,6 @@
 import { resolve } from "@std/path";
 import { CniError } from "../cni/error.ts";
-import { DEFAULTS } from "../runtime/podwire.ts";
+import { DEFAULTS } from "../runtime/options.ts";
 import type { CommandInput } from "./command.ts";
 
 /**

@@ -1,7 +1,7 @@
 import type { CatalogEntry } from "../catalog/entry.ts";
 import { entryToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 import { table } from "./table.ts";
 
 /** `podwire networks` */

@@ -16,7 +16,7 @@ import { HOOK_LABEL, sandboxOfContainer } from "./oci_annotations.ts";
 import { HOOK_STAGES, hookConfig, hookLimitMs } from "./oci_hooks_dir.ts";
 import { hookRules, requireAllowed } from "./oci_rules.ts";
 import { warnFailures } from "./sandbox_text.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 
 /** `podwire oci-hook createRuntime|poststop|config [STAGE]` */
 export async function ociHook(input: CommandInput): Promise<number> {

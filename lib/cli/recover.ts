@@ -4,7 +4,8 @@ import { withSignals } from "../plugin/signals.ts";
 import { reportToJson } from "../runtime/json_view.ts";
 import type { RecoveryItem, RecoveryProgress } from "../sandbox/recovery_report.ts";
 import type { CommandInput } from "./command.ts";
-import { logger, openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
+import { logger } from "./settings.ts";
 
 /** `podwire recover` */
 export async function recover(input: CommandInput): Promise<number> {

@@ -3,7 +3,7 @@ import { oneLine } from "../host/log.ts";
 import { withSignals } from "../plugin/signals.ts";
 import type { RepairItem } from "../sandbox/repair.ts";
 import type { CommandInput } from "./command.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 
 /** `podwire repair [NAME]` */
 export async function repair(input: CommandInput): Promise<number> {

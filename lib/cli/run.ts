@@ -13,7 +13,7 @@ import { netnsPath } from "./netns_path.ts";
 import { wantedNetworks } from "./network_flag.ts";
 import { writeOrUndo } from "./output.ts";
 import { printSandbox } from "./sandbox_text.ts";
-import { openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
 
 /** `podwire run [NAME]` */
 export async function run(input: CommandInput): Promise<number> {

@@ -7,7 +7,8 @@ import { sandboxToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
-import { logger, openPodwire } from "./settings.ts";
+import { openPodwire } from "./open.ts";
+import { logger } from "./settings.ts";
 
 /** `podwire stop NAME...` */
 export async function stop(input: CommandInput): Promise<number> {

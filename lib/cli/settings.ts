@@ -5,7 +5,7 @@ import { processTracer } from "../host/telemetry.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import { BUILTIN_POLICIES } from "../plugin/locate.ts";
-import { DEFAULTS, Podwire, type RuntimeOptions } from "../runtime/podwire.ts";
+import { DEFAULTS, type RuntimeOptions } from "../runtime/options.ts";
 import type { CommandInput } from "./command.ts";
 
 /** Variables that plugins get by default. `LC_*` is an open set, so the usual members are listed. */
@@ -46,11 +46,6 @@ const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 /** A longer limit does not fit into a timer, and is not useful. */
 const LONGEST_MS = 24 * 3_600_000;
-
-/** Returns the runtime that the options and the environment describe. */
-export function openPodwire(input: CommandInput, overrides: RuntimeOptions = {}): Podwire {
-  return new Podwire({ ...runtimeOptions(input), ...overrides });
-}
 
 /**
  * Returns the options of the runtime. A flag overrides the environment, and the environment overrides the default.

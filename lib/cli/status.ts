@@ -6,7 +6,8 @@ import { statusToJson } from "../runtime/json_view.ts";
 import { capabilityArgs } from "./attachment.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
-import { openPodwire, parseDuration } from "./settings.ts";
+import { openPodwire } from "./open.ts";
+import { parseDuration } from "./settings.ts";
 import { table } from "./table.ts";
 
 const NOT_READY = 6;

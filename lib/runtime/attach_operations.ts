@@ -7,27 +7,27 @@ import { call } from "../errors/call.ts";
 import { nsProblem } from "../host/netns.ts";
 import { hasValidNames } from "../state/attachment_key.ts";
 import type { AttachmentKey } from "../state/attachment_store.ts";
-import type { RuntimeContext } from "./context.ts";
+import type { AttachContext } from "./context.ts";
 import { nameOf, type NetworkRef, presentNetwork, presentOrRecorded } from "./network_ref.ts";
 
 /** The operations of cnitool: one container, one network, and any namespace. */
 export class AttachOperations {
-  readonly #context: RuntimeContext;
+  readonly #context: AttachContext;
 
-  constructor(context: RuntimeContext) {
+  constructor(context: AttachContext) {
     this.#context = context;
   }
 
   /** Attaches a namespace to a network; returns the result as the last plugin wrote it, in the network's version. */
   async add(network: NetworkRef, request: AttachRequest, options: CallOptions): Promise<JsonObject> {
-    const { attachments, catalog, format, recovery } = this.#context;
+    const { attachments, catalog, format, beforeFirstAdd } = this.#context;
     return await call(options, async () => {
       const problem = await nsProblem(request.netns);
       const context = { verb: "ADD", network: nameOf(network), code: ERROR_CODES.invalidNetns };
       if (problem !== undefined) throw new CniError("not-found", `${request.netns}: ${problem}`, context);
       await format.requireKnown();
       const list = await presentNetwork(network, catalog, options.signal);
-      await recovery.beforeFirstAdd(options.signal);
+      await beforeFirstAdd(options.signal);
       await using _lock = await this.#hold(request, options);
       return await attachments.add(list, request, options);
     });

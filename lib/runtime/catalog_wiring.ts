@@ -1,7 +1,6 @@
 import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
 import { CatalogOnDemand } from "../catalog/on_demand.ts";
 import { CatalogReader } from "../catalog/reader.ts";
-import { CatalogWatch } from "../catalog/watch.ts";
 import type { Logger } from "../host/log.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { StateFormat } from "../state/state_format.ts";
@@ -29,9 +28,11 @@ export function wireCatalog(
       await rest.format.warnIfNewer();
       return await readOnlySource.current(signal);
     },
-    watchCatalog: ({ pollMs, signal } = {}) => {
+    watchCatalog: async ({ pollMs, signal } = {}) => {
+      // A command that is over soon does not need it.
+      const { CatalogWatch } = await import("../catalog/watch.ts");
       const reader = makeReader(options, rest);
-      return CatalogWatch.open({ reader, pluginDirs, log, pollMs }, signal);
+      return await CatalogWatch.open({ reader, pluginDirs, log, pollMs }, signal);
     },
   };
 }

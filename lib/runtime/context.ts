@@ -36,23 +36,29 @@ export interface WatchCatalogOptions extends CallOptions {
   readonly pollMs?: number | undefined;
 }
 
+/** What the operations on attachments work with. */
+export interface AttachContext extends Pick<CatalogContext, "catalog" | "readOnlyCatalog"> {
+  readonly attachments: Attachments;
+  readonly store: AttachmentStore;
+  readonly cache: ResultCache;
+  readonly locks: Locks;
+  /** Guards the layout of the state directory. */
+  readonly format: StateFormat;
+  /** Recovers from a crash or a reboot, before anything new is attached. The caller holds no lock. */
+  readonly beforeFirstAdd: (signal?: AbortSignal) => Promise<void>;
+}
+
 /** Everything that the operations of a runtime work with. The composition root makes it. */
-export interface RuntimeContext extends CatalogContext {
+export interface RuntimeContext extends CatalogContext, AttachContext {
   readonly sandboxes: Sandboxes;
   /** Dependencies of what works on sandboxes, and on the pods of container engines. */
   readonly sandboxContext: SandboxContext;
   readonly creator: SandboxCreator;
   readonly recovery: Recovery;
   readonly garbage: GarbageCollector;
-  readonly attachments: Attachments;
   /** Deletes the records of attachments that cannot be detached. */
   readonly forget: (request: ForgetRequest, options: CallOptions) => Promise<ForgetReport>;
-  readonly store: AttachmentStore;
-  readonly cache: ResultCache;
   readonly failed: FailedIndex;
-  readonly locks: Locks;
-  /** Guards the layout of the state directory. */
-  readonly format: StateFormat;
   readonly probe: VersionProbe;
   /** Asks the plugins of a network whether it is ready. */
   readonly probeNetwork: ProbeNetwork;

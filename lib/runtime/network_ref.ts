@@ -3,7 +3,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { isCniError } from "../cni/error.ts";
 import { hasValidNames } from "../state/attachment_key.ts";
-import type { RuntimeContext } from "./context.ts";
+import type { AttachContext } from "./context.ts";
 
 /** A network: its name in the configuration directory, or its configuration. */
 export type NetworkRef = string | NetworkConfigList;
@@ -30,7 +30,7 @@ export async function presentNetwork(
 export async function presentOrRecorded(
   network: NetworkRef,
   { containerId, ifName }: AttachRequest,
-  context: Pick<RuntimeContext, "readOnlyCatalog" | "attachments">,
+  context: Pick<AttachContext, "readOnlyCatalog" | "attachments">,
   signal: AbortSignal | undefined,
 ): Promise<NetworkConfigList> {
   try {

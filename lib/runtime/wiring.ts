@@ -1,26 +1,10 @@
-import { Attachments } from "../attachment/attachments.ts";
 import { FailedLimit } from "../attachment/failed_limit.ts";
 import { forgetAttachments, type ForgetContext } from "../attachment/forget.ts";
-import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interface_guard.ts";
-import type { FreeLeftovers } from "../attachment/leftovers.ts";
-import type { FindCurrentList } from "../attachment/removal.ts";
-import { builtins } from "../builtin/mod.ts";
-import type { Catalog } from "../catalog/catalog.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
-import { once } from "../async/once.ts";
-import { bootId } from "../host/boot.ts";
-import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
+
 import { fnv1a } from "../host/fnv.ts";
-import { type Logger, silentLogger } from "../host/log.ts";
-import { RunningPrograms } from "../host/running_programs.ts";
-import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
-import { PluginRunner } from "../plugin/exec.ts";
-import { Instrumentation } from "../plugin/instrumentation.ts";
-import { NETNS_OVERRIDE, NetnsGuard } from "../plugin/netns_guard.ts";
-import { runWithContainerId } from "../plugin/run_with_container_id.ts";
-import { requireSafeDirectories } from "../plugin/safety.ts";
-import { VersionProbe } from "../plugin/versions.ts";
+import type { Logger } from "../host/log.ts";
 import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
 import { probeNetwork } from "../readiness/status.ts";
@@ -28,68 +12,35 @@ import { isContainerGone } from "../sandbox/container_end.ts";
 import type { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";
 import { NETNS_PREFIX } from "../sandbox/record.ts";
 import { SandboxStore } from "../sandbox/store.ts";
-import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
-import type { BadRecord } from "../state/checksummed.ts";
-import { FailedIndex } from "../state/failed_index.ts";
-import { HostPorts } from "../state/host_ports.ts";
-import { InterfaceClaims } from "../state/interface_claims.ts";
-import { findListenersWith } from "../state/listeners.ts";
-import { Locks } from "../state/locks.ts";
-import { LostAttachments } from "../state/lost_attachments.ts";
-import { RecordFiles } from "../state/record_files.ts";
-import { ResultCache } from "../state/result_cache.ts";
-import { StateFormat } from "../state/state_format.ts";
-import { wireCatalog } from "./catalog_wiring.ts";
+import type { Locks } from "../state/locks.ts";
+import { type AttachmentWiring, wireAttachments, type WireOptions } from "./attachment_wiring.ts";
 import type { RuntimeContext } from "./context.ts";
-import { DEFAULTS, type RuntimeOptions, withDefaults } from "./options.ts";
+import { DEFAULTS, type RuntimeOptions } from "./options.ts";
 import { wireSandboxes } from "./sandbox_wiring.ts";
 
-/** What differs between runtimes. */
-export interface WireOptions {
-  /** Whether the embedded network is used if the directory holds no file. @default {true} */
-  readonly embedded?: boolean | undefined;
-  /** Returns the catalog that sandboxes find their networks in. @default {the directory, read each time} */
-  readonly catalog?: ((signal?: AbortSignal) => Promise<Catalog>) | undefined;
+/** Creates each collaborator of a runtime once. It reads, writes and runs nothing. */
+export function wire(options: RuntimeOptions, more: WireOptions = {}): RuntimeContext {
+  return wireOnto(wireAttachments(options, more));
 }
 
-/** Creates each collaborator of a runtime once. It reads, writes and runs nothing. */
-export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOptions = {}): RuntimeContext {
-  const options = withSearchPath(given);
-  const { run = runCommand, log = silentLogger } = options;
-  const { cacheDir, stateDir, netnsDir } = withDefaults(DEFAULTS, options);
-  const runDir = options.runDir ?? defaultRunDir(stateDir);
-  const onBad = reportOnce(log);
-  const timeouts = withDefaults(DEFAULT_TIMEOUTS, options.timeouts ?? {});
-  const instrumentation = new Instrumentation(options);
-  const running = new RunningPrograms(runDir, run);
-  const runner = makeRunner(options, { run, running, log, instrumentation });
-  const probe = new VersionProbe(runner, timeouts.VERSION);
-  const format = new StateFormat(stateDir, log);
-  const files = new RecordFiles(stateDir, (id) => locks.containers.holdOf(id));
-  const reading = { files, boot: once(() => bootId(run)), onBad, format };
-  const store = new AttachmentStore(reading.files, reading);
-  const waiting = { instrumentation, run, log, limitMs: options.lockTimeoutMs };
-  const locks = new Locks(runDir, { ...waiting, requireKnownFormat: format.requireKnown });
-  const cache = new ResultCache(cacheDir);
-  const netnsGuard = new NetnsGuard({ override: given.environment?.[NETNS_OVERRIDE] });
-  const disk = wireDisk({ ...reading, stateDir, store, cache, locks, netnsGuard, run, log });
-  const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
-  const freeLeftovers = freeingWith(run);
-  const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog) };
-  const attachments = new Attachments({ ...disk, ...fallbacks, runner, log, run, timeouts, probe });
+/** Creates what a runtime has beside its attachments. */
+export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
+  const { options, reading, disk, guards, records, host, catalogs } = wiring;
+  const { attachments, store, cache, locks, probe } = records;
+  const { timeouts, run, running, log } = host;
+  const { runner, netnsGuard, instrumentation, freeLeftovers } = wiring.plugins;
+  const { format } = reading;
+  const { stateDir, netnsDir } = wiring.dirs;
   const pods = new PodNetworks({ attachments, store, cache, run });
   const lockNames = (signal?: AbortSignal) => locks.machine.names(signal);
   const sandboxStore = new SandboxStore({ ...reading, stateDir, lockNames });
-  const dirs = { stateDir, cacheDir, runDir, netnsDir, netnsPrefix: prefixOf(stateDir, netnsDir) };
+  const dirs = { ...wiring.dirs, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const netnsOf = (id: string) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`;
   const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
-  const host = { path: options.environment.PATH, timeouts, run, running, log };
   const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedLimit: failedLimitOf(options, disk, log) };
-  const guards = guardingWith(format, options.allowUnsafeFiles ? [] : [stateDir, cacheDir, runDir, netnsDir]);
-  const more = { instrumentation, catalog: catalog ?? catalogs.catalog };
+  const more = { instrumentation, catalog: wiring.catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
-  const records = { attachments, store, cache, locks, probe };
   const garbage = new GarbageCollector({
     ...{ ...records, runner, running, damaged, host: wired.orphans },
     hasSandbox: (id) => hasSandbox(id, wired.damagedSandboxes, shared),
@@ -103,6 +54,7 @@ export function wire(given: RuntimeOptions, { embedded = true, catalog }: WireOp
     sandboxContext: shared,
     creator: wired.creator,
     recovery: wired.recovery,
+    beforeFirstAdd: (signal) => wired.recovery.beforeFirstAdd(signal),
     garbage,
     forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
     failed: disk.failed,
@@ -125,26 +77,6 @@ async function hasSandbox(
   return await damaged.exists(id) && !await isContainerGone(id, context);
 }
 
-/** Creates what keeps records of attachments, and of the interfaces and host ports that they claim. */
-function wireDisk(
-  context:
-    & Omit<InterfaceGuardOptions, "claims">
-    & Pick<RuntimeContext, "store" | "cache" | "locks">
-    & {
-      readonly stateDir: string;
-      readonly boot: () => Promise<string>;
-      readonly onBad: (bad: BadRecord) => void;
-    },
-) {
-  const { stateDir, boot, store, cache, locks, run } = context;
-  const claims = new InterfaceClaims(context);
-  const interfaces = new InterfaceGuard({ ...context, claims });
-  const lost = new LostAttachments({ store, cache, claims });
-  const isLost = (key: AttachmentKey) => lost.has(key);
-  const ports = new HostPorts({ ...context, isLost, findListeners: findListenersWith(run) });
-  return { boot, store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
-}
-
 function failedLimitOf(
   { maxFailed: max = DEFAULTS.maxFailed }: RuntimeOptions,
   { store, failed }: Pick<RuntimeContext, "store" | "failed">,
@@ -153,59 +85,11 @@ function failedLimitOf(
   return new FailedLimit({ store, failed, log, max });
 }
 
-function guardingWith({ requireKnown }: StateFormat, trusted: readonly string[]) {
-  const requireSafe = async () => {
-    await requireSafeDirectories(trusted);
-    await requireKnown();
-  };
-  return { requireSafe, requireKnown };
-}
-
-function currentListIn(catalog: (signal?: AbortSignal) => Promise<Catalog>): FindCurrentList {
-  return async (network, signal) => (await catalog(signal)).lists.find(({ name }) => name === network);
-}
-
-function freeingWith(run: RunCommand): FreeLeftovers {
-  return async (attachment, { dryRun, signal = new AbortController().signal }) => {
-    const { freeLeftovers } = await import("../builtin/leftovers.ts");
-    const host = { run: runWithContainerId(run, attachment.containerId), signal };
-    return await freeLeftovers(attachment, host, { dryRun });
-  };
-}
-
 function forgettingWith(context: ForgetContext, locks: Locks): RuntimeContext["forget"] {
   return async (request, options) => {
     await using _lock = await locks.containers.hold(request.containerId, options.signal);
     return await forgetAttachments(request, context, options);
   };
-}
-
-/** Gives plugins, the programs that built-in plugins run, and the search for programs one and the same `PATH`. */
-function withSearchPath(options: RuntimeOptions) {
-  return {
-    ...options,
-    environment: { ...options.environment, PATH: withSystemDirs(options.environment?.PATH) },
-  };
-}
-
-/** Logs each unusable record once: it stays where it is, and is read again and again. */
-function reportOnce(log: Logger): (bad: BadRecord) => void {
-  const reported = new Set<string>();
-  return ({ file, movedTo, reason }) => {
-    const key = `${file} ${movedTo} ${reason}`;
-    if (reported.has(key)) return;
-    reported.add(key);
-    if (movedTo === undefined) log.warn(`a record cannot be used, and is left as it is: ${reason}`, { file });
-    else log.warn(`a record could not be read and was moved aside: ${reason}`, { file, movedTo });
-  };
-}
-
-/**
- * Returns the directory of the locks of a state directory. Locks guard its records: if two state directories shared their
- * locks, one of them would clear away a lock file that a crash of the other left behind.
- */
-function defaultRunDir(stateDir: string): string {
-  return stateDir === DEFAULTS.stateDir ? DEFAULTS.runDir : `${stateDir}/run`;
 }
 
 /**
@@ -216,29 +100,4 @@ function prefixOf(stateDir: string, netnsDir: string): string {
   if (stateDir === DEFAULTS.stateDir || netnsDir !== DEFAULTS.netnsDir) return NETNS_PREFIX;
   // No ID has an "@", so no name of the default state directory begins with this prefix.
   return `${NETNS_PREFIX.slice(0, -1)}@${fnv1a(stateDir, 32).toString(16).padStart(8, "0")}-`;
-}
-
-function makeRunner(
-  options: RuntimeOptions,
-  { run, running, log, instrumentation }: {
-    run: RunCommand;
-    running: RunningPrograms;
-    log: Logger;
-    instrumentation: Instrumentation;
-  },
-): PluginRunner {
-  const { pluginDirs = DEFAULTS.pluginDirs, builtinPolicy = "fallback", environment = {} } = options;
-  return new PluginRunner({
-    pluginDirs,
-    builtins,
-    builtinPolicy,
-    allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    environment,
-    run,
-    running,
-    instrumentation,
-    onStderrLine: ({ line, ...fields }) => log.info(line, fields),
-    onWait: ({ plugin, verb, network, ...fields }) =>
-      log.warn(`still waiting for plugin "${plugin}", ${verb} of network "${network}"`, fields),
-  });
 }
