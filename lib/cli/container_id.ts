@@ -16,21 +16,22 @@ export async function knownContainerId(
   netns: string,
   isAttached: (containerId: string) => Promise<boolean>,
 ): Promise<string> {
-  const own = await containerIdOf(netns);
-  for (const path of await spellingsOf(netns)) {
-    const containerId = await containerIdOf(path);
+  // All at once, because each of them takes a thread.
+  const own = containerIdOf(netns);
+  const ids = await Promise.all([own, ...(await otherSpellings(netns)).map((path) => containerIdOf(path))]);
+  for (const containerId of ids) {
     if (await isAttached(containerId)) return containerId;
   }
-  return own;
+  return await own;
 }
 
-/** Returns the spellings of a path, the given one first. Some of them are found also if the namespace is gone. */
-async function spellingsOf(netns: string): Promise<Iterable<string>> {
-  const dir = await resolved(dirname(netns));
+/** Returns the other spellings of a path. Some of them are found also if the namespace is gone. */
+async function otherSpellings(netns: string): Promise<string[]> {
+  const [dir, real] = await Promise.all([resolved(dirname(netns)), resolved(netns)]);
   const canonical = `${dir}/${basename(netns)}`;
-  const spellings = [netns, canonical, await resolved(netns)];
+  const spellings = [canonical, real];
   if (await resolved(`/var${dir}`) === dir) spellings.push(`/var${canonical}`);
-  return new Set(spellings);
+  return [...new Set(spellings)].filter((path) => path !== netns);
 }
 
 /** Returns the path without links; the path itself if it cannot be resolved. */

@@ -38,6 +38,7 @@ export async function unsafeFile(
   { listed = false, isOwn = false }: FileSafetyOptions = {},
 ): Promise<UnsafeFile | undefined> {
   const rest = partsOf(path).reverse();
+  const ahead = isOwn ? undefined : lookAhead(path);
   let place = "";
   for (let links = 0; rest.length > 0;) {
     const part = rest.pop() ?? "";
@@ -46,7 +47,7 @@ export async function unsafeFile(
       continue;
     }
     const here = `${place}/${part}`;
-    const info = await lstatOf(here, isOwn);
+    const info = await (ahead?.get(here) ?? lstatOf(here, isOwn));
     if (info === "missing") return undefined;
     if (info === "hidden") {
       place = here;
@@ -64,6 +65,22 @@ export async function unsafeFile(
     rest.push(...partsOf(target).reverse());
   }
   return undefined;
+}
+
+/** Inspects a path and the directories above it at once, because each of them takes a thread. */
+function lookAhead(path: string): ReadonlyMap<string, ReturnType<typeof lstatOf>> {
+  const ahead = new Map<string, ReturnType<typeof lstatOf>>();
+  let place = "";
+  for (const part of partsOf(path)) {
+    // What comes before it may be a link.
+    if (part === "..") break;
+    place = `${place}/${part}`;
+    const looking = lstatOf(place, false);
+    // A problem counts only if the way leads there.
+    looking.catch(() => {});
+    ahead.set(place, looking);
+  }
+  return ahead;
 }
 
 function partsOf(path: string): string[] {
