@@ -2,21 +2,29 @@
 // because only a script can be given the code that V8 made of it when it was compiled: a command would spend most of its
 // time on that.
 import { asksForVersion, showVersion } from "../lib/cli/version.ts";
-import { processIo } from "../lib/host/io.ts";
 
-if (import.meta.main) Deno.exit(await start());
+if (import.meta.main) Deno.exit(await start(Deno.args));
 
-async function start(): Promise<number> {
-  const io = processIo();
+async function start(args: readonly string[]): Promise<number> {
   try {
     // Scripts call this in a loop, and it needs none of the code.
-    if (asksForVersion(io.args)) return showVersion(io);
+    if (asksForVersion(args)) return showVersion({ write });
   } catch {
-    // The program tries again, and says why it fails.
+    // The program tries again, and knows what the problem means.
   }
   // A daemon starts once, and would keep the memory that the script takes.
-  if (io.args.includes("serve")) return await (await import("../lib/cli/main.ts")).main(io);
+  if (args.includes("serve")) return await serve();
   const { loadScript } = await import("./load_script.ts");
   const { program } = loadScript(import.meta.dirname ?? "");
   return await program.main(program.processIo());
+}
+
+function write(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  if (Deno.stdout.writeSync(bytes) < bytes.length) throw new Error("Cannot write all of a line at once");
+}
+
+async function serve(): Promise<number> {
+  const { main, processIo } = await import("./program.ts");
+  return await main(processIo());
 }

@@ -53,6 +53,11 @@ Deno.test("a command that attaches loads the code of no sandbox, of no pod and o
   assert(files.length < 190, `${files.length} modules`);
 });
 
+Deno.test("the compiled program prints its version with the code that this needs alone", async () => {
+  const files = [...await loaded(".ci/start.ts")].map((url) => url.slice(`file://${ROOT}`.length));
+  assertEquals(files, [".ci/start.ts", "lib/cli/version.ts"]);
+});
+
 Deno.test("the words of CNI touch nothing but themselves", async () => {
   const outside = [...await loaded(exports["./cni"] ?? "")].filter((url) => !url.includes("/lib/cni/"));
   assertEquals(outside, [`file://${ROOT}cni.ts`]);

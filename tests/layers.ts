@@ -63,9 +63,9 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     about: "this machine: programs, files, locks, namespaces, links; no CNI",
     files: [
       "search_path.ts",
-      "libc_constants.ts",
       "inherited.ts",
       "deno_rules.ts",
+      "libc_constants.ts",
       "file_facts.ts",
       "libc.ts",
       "local_dirs.ts",

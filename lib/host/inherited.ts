@@ -1,4 +1,3 @@
-import { LIBC } from "./libc_constants.ts";
 import { DEFAULT_PATH } from "./search_path.ts";
 
 /** A program to start. */
@@ -34,7 +33,7 @@ const ADDED = ["PWD", "OLDPWD", "SHLVL", "_"];
 
 /** What is called of the C library. */
 export interface DescriptorLibrary {
-  descriptorFlags(fd: number): number;
+  isInherited(fd: number): boolean;
 }
 
 let found: Closing | "none" | undefined;
@@ -104,9 +103,7 @@ function hasNone(): boolean {
   if (library === undefined) return false;
   try {
     for (const { name } of Deno.readDirSync("/proc/self/fd")) {
-      const flags = library.descriptorFlags(Number(name));
-      // That of the list is closed again.
-      if (Number(name) > 2 && flags >= 0 && (flags & LIBC.FD_CLOEXEC) === 0) return false;
+      if (Number(name) > 2 && library.isInherited(Number(name))) return false;
     }
     return true;
   } catch {

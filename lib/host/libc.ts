@@ -10,8 +10,8 @@ export interface Libc {
   /** Fills `into` with the facts about a file, as `struct statx`; undefined if the library is too old for it. */
   statx(path: string, flags: number, into: Bytes): number | undefined;
   close(fd: number): void;
-  /** The flags of a descriptor, with `FD_CLOEXEC` if no program inherits it. */
-  descriptorFlags(fd: number): number;
+  /** Whether a descriptor is open and every program that this process starts inherits it. */
+  isInherited(fd: number): boolean;
   /** Reads once into `bytes`, from the position of the descriptor. */
   read(fd: number, bytes: Bytes): number;
   write(fd: number, bytes: Bytes): number;
@@ -156,8 +156,9 @@ class DenoLibc implements Libc {
     this.#c.close(fd);
   }
 
-  descriptorFlags(fd: number): number {
-    return this.#c.fcntl(fd, LIBC.F_GETFD);
+  isInherited(fd: number): boolean {
+    const flags = this.#c.fcntl(fd, LIBC.F_GETFD);
+    return flags >= 0 && (flags & LIBC.FD_CLOEXEC) === 0;
   }
 
   read(fd: number, bytes: Bytes): number {

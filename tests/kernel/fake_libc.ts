@@ -11,7 +11,7 @@ export function fakeLibc(calls: Partial<Libc> = {}): Libc {
     open: () => 3,
     statx: () => -1,
     close: () => {},
-    descriptorFlags: () => LIBC.FD_CLOEXEC,
+    isInherited: () => false,
     read: done,
     write: (_fd, bytes) => bytes.length,
     namespaceKind: () => LIBC.CLONE_NEWNET,

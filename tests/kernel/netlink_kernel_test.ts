@@ -95,7 +95,7 @@ function wrapped(real: Libc): Libc {
     open: (...args) => real.open(...args),
     statx: (...args) => real.statx(...args),
     close: (...args) => real.close(...args),
-    descriptorFlags: (...args) => real.descriptorFlags(...args),
+    isInherited: (...args) => real.isInherited(...args),
     read: (...args) => real.read(...args),
     write: (...args) => real.write(...args),
     namespaceKind: (...args) => real.namespaceKind(...args),
