@@ -94,7 +94,10 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const { request, config } = attaching;
   const { netns, ifName, run, signal } = request;
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
-  undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
+  undo.push(
+    "the addresses",
+    (signal) => request.delegate(config.ipamType, request.config, "DEL", { signal }),
+  );
   const ipam = await request.delegate(config.ipamType, request.config, "ADD");
   if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
   const plan = planAddresses(ipam, config);

@@ -47,7 +47,10 @@ async function add(request: PluginRequest): Promise<Result> {
   const undo = new Undo(request.log);
   try {
     // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
-    undo.push("the addresses", () => request.delegate(config.ipamType, request.config, "DEL"));
+    undo.push(
+      "the addresses",
+      (signal) => request.delegate(config.ipamType, request.config, "DEL", { signal }),
+    );
     const ipam = await request.delegate(config.ipamType, request.config, "ADD");
     if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
     const plan = planPtp(ipam);

@@ -22,6 +22,10 @@ export async function demo(input: CommandInput): Promise<number> {
       for (const letter of ["a", "b"]) made.push(await show.make(podwire, `demo-${tag}-${letter}`, signal));
       await show.traffic(made, signal);
       return 0;
+    } catch (error) {
+      // Whatever was under way when the user interrupted it says more than the user wants to know.
+      signal.throwIfAborted();
+      throw error;
     } finally {
       await show.cleanUp(podwire, made);
     }

@@ -113,9 +113,9 @@ export class PluginRunner extends PluginLocator {
 
   /** Runs other plugins with the values of this call, on behalf of its plugin. */
   delegateOf(call: PluginCall): Delegate {
-    return async (type, config, verb = call.verb) => {
+    return async (type, config, verb = call.verb, { signal = call.signal } = {}) => {
       // Only the wait for the plugin that was called is reported, not the waits for those that it calls.
-      const stdout = await this.#instrumented({ ...call, type, config, verb });
+      const stdout = await this.#instrumented({ ...call, type, config, verb, signal });
       if (verb !== "ADD") return undefined;
       return asResult(decodeResult(decodeOutput(stdout), versionOf(config)));
     };

@@ -95,7 +95,7 @@ async function readInput(io: Pick<PluginProcess, "readStdin">): Promise<string> 
 /** Runs another plugin with the variables of this call. */
 function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortSignal): Delegate {
   const { builtins = {}, environment = DELEGATE_ENVIRONMENT, allowUnsafeFiles = false } = options;
-  return async (type, config, verb) => {
+  return async (type, config, verb, options) => {
     const invocation = decodeEnvironment((name) => io.env(name));
     const runner = new PluginRunner({
       pluginDirs: invocation.path,
@@ -105,7 +105,7 @@ function delegateOf(io: PluginProcess, options: RunPluginOptions, signal: AbortS
       onStderrLine: ({ line }) => io.writeError(`${line}\n`),
     });
     const delegate = runner.delegateOf({ ...invocation, type, config, signal });
-    return await delegate(type, config, verb);
+    return await delegate(type, config, verb, options);
   };
 }
 

@@ -14,7 +14,13 @@ import { NETNS_OVERRIDE, NetnsGuard } from "./netns_guard.ts";
  * Runs another plugin on behalf of this one, with the same `CNI_*` values. ADD returns its result in
  * the shape of version 1.1.0, other verbs return undefined.
  */
-export type Delegate = (type: string, config: JsonObject, verb?: Verb) => Promise<Result | undefined>;
+export type Delegate = (
+  type: string,
+  config: JsonObject,
+  verb?: Verb,
+  /** `signal` is that of the call by default. An undo after the call has ended needs one of its own. */
+  options?: { readonly signal?: AbortSignal | undefined },
+) => Promise<Result | undefined>;
 
 /** One call of a plugin. */
 export interface PluginRequest {
