@@ -1,8 +1,10 @@
 import fs from "node:fs";
+import { type FactsLibrary, factsLibrary, useForFacts } from "../lib/host/file_facts.ts";
 
 /**
  * Counts the system calls of this process through Deno: calls by name, with or without a thread, and how many
- * names the directories had that it read. Whatever else the process does meanwhile is counted too.
+ * names the directories had that it read. What the C library is asked for instead, once it is open, counts as the same. Whatever
+ * else the process does meanwhile is counted too.
  */
 const COUNTED = [
   "chmod",
@@ -27,6 +29,7 @@ export class FileCalls implements Disposable {
   readonly #before = new Map<string, unknown>();
   readonly #open = fs.open;
   readonly #openSync = fs.openSync;
+  readonly #library = factsLibrary();
 
   constructor() {
     // Code that reads files opens them with these.
@@ -38,6 +41,7 @@ export class FileCalls implements Disposable {
       this.#count("readTextFile");
       return Reflect.apply(this.#openSync, fs, args);
     }) as typeof fs.openSync;
+    if (this.#library !== undefined) useForFacts(this.#counted(this.#library));
     const deno = Deno as unknown as Record<string, Anything>;
     for (const name of ["readFile", "readFileSync"]) {
       const before = deno[name];
@@ -78,6 +82,24 @@ export class FileCalls implements Disposable {
     return calls;
   }
 
+  #counted(library: FactsLibrary): FactsLibrary {
+    return {
+      errno: () => library.errno(),
+      statx: (...args) => {
+        this.#count("stat");
+        return library.statx(...args);
+      },
+      open: (...args) => {
+        this.#count("readTextFile");
+        return library.open(...args);
+      },
+      fstatx: (...args) => library.fstatx(...args),
+      read: (...args) => library.read(...args),
+      close: (fd) => library.close(fd),
+      statfsAway: (...args) => library.statfsAway(...args),
+    };
+  }
+
   #count(name: string): void {
     this.#calls.set(name, (this.#calls.get(name) ?? 0) + 1);
   }
@@ -97,6 +119,7 @@ export class FileCalls implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#library !== undefined) useForFacts(this.#library);
     fs.open = this.#open;
     fs.openSync = this.#openSync;
     for (const [name, before] of this.#before) (Deno as unknown as Record<string, unknown>)[name] = before;

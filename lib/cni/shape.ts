@@ -268,11 +268,14 @@ export function openObjectOf<R extends Members, O extends Members>(
       if (!isObject(json)) throw mustBe("an object", json, path);
       const missing = needed.find((key) => member(json, key) === undefined);
       if (missing !== undefined) throw new ValidationError([...path, missing], "is missing");
-      // Thousands of records are read so, and each list of pairs would take as long as the members. No name is `__proto__`.
+      // Thousands of records are read so, and a list of the members would take as long as these. No name is `__proto__`.
       const read: Record<string, unknown> = {};
-      for (const [key, item] of Object.entries(json)) {
-        const value = all.get(key)?.read(item, below(path, key));
-        if (value !== undefined || Object.hasOwn(required, key)) read[key] = value;
+      for (const key in json) {
+        const shape = all.get(key);
+        const item = json[key];
+        if (shape === undefined || item === undefined) continue;
+        const value = shape.read(item, below(path, key));
+        if (value !== undefined || needed.includes(key)) read[key] = value;
       }
       return read as ObjectOf<R, O>;
     },
@@ -290,9 +293,14 @@ export function extensibleObjectOf<R extends Members, O extends Members>(
     schema,
     read(json, path) {
       const known = read(json, path);
-      if (Object.keys(json as JsonObject).every((key) => names.has(key))) return known;
+      if (isOfOnly(json as JsonObject, names)) return known;
       const unknown = Object.entries(json as JsonObject).filter(([key]) => !names.has(key));
       return { ...known, unknownMembers: Object.fromEntries(unknown) };
     },
   };
+}
+
+function isOfOnly(json: JsonObject, names: ReadonlySet<string>): boolean {
+  for (const key in json) if (!names.has(key)) return false;
+  return true;
 }

@@ -14,6 +14,7 @@ export {
   readTextIfThere,
   readTextNow,
   UnreadableFileError,
+  wholeFileNow,
 } from "./read_file.ts";
 export { type FileStat, realPath, statOf, statOwn, statRegularNow } from "./stat.ts";
 

@@ -9,11 +9,13 @@ export interface Libc {
   open(path: string, flags: number): number;
   /** Fills `into` with the facts about a file, as `struct statx`; undefined if the library is too old for it. */
   statx(path: string, flags: number, into: Bytes): number | undefined;
+  /** The same about an open file. */
+  fstatx(fd: number, into: Bytes): number | undefined;
   close(fd: number): void;
   /** Whether a descriptor is open and every program that this process starts inherits it. */
   isInherited(fd: number): boolean;
-  /** Reads once into `bytes`, from the position of the descriptor. */
-  read(fd: number, bytes: Bytes): number;
+  /** Reads once into `bytes`, at most `length` of them, from the position of the descriptor. @default {all of them} */
+  read(fd: number, bytes: Bytes, length?: number): number;
   write(fd: number, bytes: Bytes): number;
   /** The kind of a namespace, as the flag that makes one. */
   namespaceKind(fd: number): number;
@@ -122,6 +124,24 @@ function cText(text: string): Bytes {
   return encoder.encode(`${text}\0`);
 }
 
+const LONGEST_PATH = 4096;
+const PRINTABLE = 0x7f;
+const pathBytes: Bytes = new Uint8Array(LONGEST_PATH);
+const NO_PATH: Bytes = new Uint8Array(1);
+
+/** As {@linkcode cText}, for a call in this turn: thousands of paths are asked for in a row, and nearly all are of ASCII. */
+function cPath(path: string): Bytes {
+  const { length } = path;
+  if (length >= LONGEST_PATH) return cText(path);
+  for (let at = 0; at < length; at++) {
+    const unit = path.charCodeAt(at);
+    if (unit === 0 || unit >= PRINTABLE) return cText(path);
+    pathBytes[at] = unit;
+  }
+  pathBytes[length] = 0;
+  return pathBytes;
+}
+
 class DenoLibc implements Libc {
   readonly #c: Symbols;
   readonly #errno: Deno.UnsafePointerView;
@@ -145,11 +165,15 @@ class DenoLibc implements Libc {
   }
 
   open(path: string, flags: number): number {
-    return this.#c.open(cText(path), flags, 0);
+    return this.#c.open(cPath(path), flags, 0);
   }
 
   statx(path: string, flags: number, into: Bytes): number | undefined {
-    return this.#c.statx?.(LIBC.AT_FDCWD, cText(path), flags, LIBC.STATX_BASIC_STATS, into);
+    return this.#c.statx?.(LIBC.AT_FDCWD, cPath(path), flags, LIBC.STATX_BASIC_STATS, into);
+  }
+
+  fstatx(fd: number, into: Bytes): number | undefined {
+    return this.#c.statx?.(fd, NO_PATH, LIBC.AT_EMPTY_PATH, LIBC.STATX_BASIC_STATS, into);
   }
 
   close(fd: number): void {
@@ -161,8 +185,8 @@ class DenoLibc implements Libc {
     return flags >= 0 && (flags & LIBC.FD_CLOEXEC) === 0;
   }
 
-  read(fd: number, bytes: Bytes): number {
-    return Number(this.#c.read(fd, bytes, BigInt(bytes.length)));
+  read(fd: number, bytes: Bytes, length: number = bytes.length): number {
+    return Number(this.#c.read(fd, bytes, BigInt(Math.min(length, bytes.length))));
   }
 
   write(fd: number, bytes: Bytes): number {

@@ -2,7 +2,7 @@ import { type FileStat, listAnyDir, statOf } from "./file.ts";
 
 /** Returns a text that changes if the file changes, or is replaced by another file. */
 export function identityOf({ dev, ino, size, mode, mtimeMs, ctimeMs }: FileStat): string {
-  return [dev, ino, size, mode, mtimeMs, ctimeMs].join(":");
+  return `${dev}:${ino}:${size}:${mode}:${mtimeMs}:${ctimeMs}`;
 }
 
 const CLOCK_TICK_MS = 100;

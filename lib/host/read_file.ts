@@ -1,7 +1,8 @@
 import fs from "node:fs";
 import { breathe } from "../async/breathe.ts";
 import { denoRules } from "./deno_rules.ts";
-import { factsNow } from "./file_facts.ts";
+import { factsLibrary, factsNow, factsOfOpen, type FileFacts, isMissing } from "./file_facts.ts";
+import { LIBC } from "./libc_constants.ts";
 
 /** In bytes. Neither podwire nor a plugin nor another runtime writes a larger file. */
 export const LARGEST_FILE = 4 * 1024 * 1024;
@@ -10,6 +11,10 @@ export const LARGEST_FILE = 4 * 1024 * 1024;
 const OPENINGS = 8;
 
 const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = fs.constants;
+const SPACE = new Uint8Array(64 * 1024);
+/** For the C library. */
+const FLAGS = LIBC.O_RDONLY | LIBC.O_NONBLOCK | LIBC.O_NOCTTY | LIBC.O_CLOEXEC;
+const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The error if a path leads to something that must not be read: not a regular file, or one that is too large. */
 export class UnreadableFileError extends Error {
@@ -19,6 +24,13 @@ export class UnreadableFileError extends Error {
   constructor(readonly path: string, readonly why: string) {
     super(`Cannot read "${path}": ${why}`);
   }
+}
+
+/** A regular file as it was when it was read. */
+export interface WholeFile {
+  readonly facts: FileFacts;
+  /** All of it, in memory that the next file takes: decode or copy it in this turn of the event loop. */
+  readonly bytes: Uint8Array;
 }
 
 /**
@@ -36,7 +48,7 @@ export class UnreadableFileError extends Error {
 export async function readTextIfThere(path: string): Promise<string | undefined> {
   const bytes = await readOwnBytes(path);
   // The reader of the text decides about a byte order mark.
-  return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  return bytes && DECODER.decode(bytes);
 }
 
 /**
@@ -70,10 +82,35 @@ export function readRegularNow(path: string): Uint8Array | undefined {
  */
 export function readTextNow(path: string): string | undefined {
   try {
-    const bytes = readNow(path, LARGEST_FILE);
-    return bytes && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+    const whole = wholeFileNow(path);
+    const bytes = whole === "unknown" ? readNow(path, LARGEST_FILE) : whole?.bytes;
+    return bytes && DECODER.decode(bytes);
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * Reads a small regular file in this turn of the event loop through the C library, in four calls of the kernel: a third of the
+ * time that Deno takes, and lists read thousands.
+ *
+ * Returns undefined if opening finds no file, which may be a symbolic link that leads nowhere, and "unknown" where Deno has to
+ * be asked: as `factsNow` does, and for another kind of file, a larger one, or one that has grown meanwhile. Requires no
+ * permission.
+ */
+export function wholeFileNow(path: string): WholeFile | undefined | "unknown" {
+  const library = factsLibrary();
+  if (library === undefined || path.includes("\0")) return "unknown";
+  const fd = library.open(path, FLAGS);
+  if (fd < 0) return isMissing(library) ? undefined : "unknown";
+  try {
+    const facts = factsOfOpen(library, fd);
+    if (facts === undefined || !facts.isFile || facts.size >= SPACE.length) return "unknown";
+    // One byte more than the size shows that the file has grown.
+    const length = library.read(fd, SPACE, facts.size + 1);
+    return length === facts.size ? { facts, bytes: SPACE.subarray(0, length) } : "unknown";
+  } finally {
+    library.close(fd);
   }
 }
 
@@ -151,8 +188,11 @@ function openToRead(path: string, attempt = 1): Promise<number | undefined> {
   });
 }
 
-/** Reads as {@linkcode readFileIfThere}, in the same turn of the event loop. */
+/** Reads as {@linkcode readFileIfThere}, in the same turn of the event loop. Nearly all files that are missing are so at a look. */
 function readNow(path: string, largest: number): Uint8Array | undefined {
+  if (factsNow(path, { follow: false }) === undefined) return undefined;
+  const whole = wholeFileNow(path);
+  if (typeof whole === "object" && whole.bytes.length <= largest) return whole.bytes.slice();
   let fd: number | undefined;
   try {
     fd = openNow(path);
@@ -166,7 +206,6 @@ function readNow(path: string, largest: number): Uint8Array | undefined {
 }
 
 function openNow(path: string, attempt = 1): number | undefined {
-  if (attempt === 1 && factsNow(path, { follow: false }) === undefined) return undefined;
   try {
     return fs.openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   } catch (error) {

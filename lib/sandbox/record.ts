@@ -148,7 +148,8 @@ function withUnknown({ unknownMembers = {}, ...known }: Omit<SandboxNetns, "id">
 
 const NETNS: Shape<SandboxNetns> = mapped(
   extensibleObjectOf({ path: anyText }, { owned: lenient(flag), id: anyText, since: lenient(anyNumber) }),
-  ({ owned = false, id, ...netns }) => ({ ...netns, owned, id }),
+  // A copy would take as long as reading it, and nothing else has what was read.
+  (read) => Object.assign(read, { owned: read.owned ?? false, id: read.id }),
 );
 
 const SHAPE: Shape<SandboxRecord> = mapped(
@@ -177,5 +178,5 @@ const SHAPE: Shape<SandboxRecord> = mapped(
     pool: anyText,
     container: CONTAINER,
   }),
-  ({ pid, infra, annotations = {}, ...record }) => ({ ...record, pid, infra, annotations }),
+  (read) => Object.assign(read, { pid: read.pid, infra: read.infra, annotations: read.annotations ?? {} }),
 );

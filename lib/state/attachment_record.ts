@@ -1,4 +1,4 @@
-import type { JsonObject } from "../cni/json.ts";
+import { isArray, type Json, type JsonObject } from "../cni/json.ts";
 import {
   anyNumber,
   anyObject,
@@ -124,11 +124,27 @@ function encode(record: AttachmentRecord): JsonObject {
   };
 }
 
+const TEXTS = listOf(anyText);
+
+/** A key and its value. A pair in order is taken as it is: thousands are read. */
+const CNI_ARG: Shape<CniArgs[number]> = {
+  schema: TEXTS.schema,
+  read(json, path) {
+    if (isPairOfTexts(json)) return json;
+    const [key, value] = TEXTS.read(json, path);
+    if (key === undefined || value === undefined) {
+      throw new ValidationError(path, "must be a key and a value");
+    }
+    return [key, value];
+  },
+};
+
+function isPairOfTexts(json: Json): json is readonly [string, string] {
+  return isArray(json) && json.length === 2 && typeof json[0] === "string" && typeof json[1] === "string";
+}
+
 /** The pairs of `CNI_ARGS` as JSON. */
-export const CNI_ARGS: Shape<CniArgs> = listOf(mapped(listOf(anyText), ([key, value], path) => {
-  if (key === undefined || value === undefined) throw new ValidationError(path, "must be a key and a value");
-  return [key, value] as const;
-}));
+export const CNI_ARGS: Shape<CniArgs> = listOf(CNI_ARG);
 
 const SHAPE: Shape<AttachmentRecord> = mapped(
   extensibleObjectOf({
@@ -157,27 +173,20 @@ const SHAPE: Shape<AttachmentRecord> = mapped(
     refusal: lenient(openObjectOf({ code: anyNumber, msg: anyText }, {})),
     hadLink: lenient(trueOnly),
   }),
-  (
-    {
+  (read) => {
+    const { netnsId, sequence = 0, attempts = 0, nextTry, error, capabilityArgs = {}, result } = read;
+    // A copy would take as long as reading it, and nothing else has what was read.
+    const record = Object.assign(read, {
       netnsId,
-      sequence = 0,
-      attempts = 0,
+      sequence,
+      attempts,
       nextTry,
       error,
-      capabilityArgs = {},
+      capabilityArgs,
       result,
-      [FIRST_SKIPPED_PLUGIN]: firstSkippedPlugin,
-      ...record
-    },
-  ) => ({
-    ...record,
-    netnsId,
-    sequence,
-    attempts,
-    nextTry,
-    error,
-    capabilityArgs,
-    result,
-    ...(firstSkippedPlugin === undefined ? {} : { firstSkippedPlugin }),
-  }),
+    });
+    if (record[FIRST_SKIPPED_PLUGIN] === undefined) return record;
+    const { [FIRST_SKIPPED_PLUGIN]: firstSkippedPlugin, ...others } = record;
+    return { ...others, firstSkippedPlugin };
+  },
 );

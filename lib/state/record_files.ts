@@ -3,6 +3,7 @@ import { withCniErrors } from "../errors/to_cni_error.ts";
 import { appendTo } from "../host/append.ts";
 import { identityOf, isSettled } from "../host/listing.ts";
 import {
+  type FileStat,
   inEnsuredDir,
   listDir,
   readOwnBytes,
@@ -13,9 +14,11 @@ import {
   statRegularNow,
   syncDir,
   UnreadableFileError,
+  wholeFileNow,
   writeFileSynced,
   type WriteOptions,
 } from "../host/file.ts";
+import { mayCallLibc } from "../host/libc.ts";
 import { newerRecord, printRemoval, requireFile } from "./checksummed.ts";
 import type { Hold } from "./container_locks.ts";
 import { OldRecords } from "./old_records.ts";
@@ -55,7 +58,7 @@ const NEWER_FILE = "its first line is that of a newer version";
 export const LARGEST_LOG = 64 * 1024 * 1024;
 /** A larger file is written anew, without what was replaced, if that makes it half as large. In bytes. */
 const LARGE = 64 * 1024;
-/** So many logs of removed containers may stay in memory. */
+/** So many logs of removed containers may stay in memory, and so many files are read without the C library. */
 const FEW = 64;
 
 /** What is in a file as long as it stays as it was. */
@@ -114,6 +117,8 @@ export class RecordFiles {
   /** Returns the containers that have records, in byte order. */
   async containers(): Promise<readonly string[]> {
     const ids = await this.#containers();
+    // It takes as long to open as it saves for so many.
+    if (ids.length > FEW) mayCallLibc();
     if (this.#known.size > 2 * ids.length + FEW) {
       const there = new Set(ids);
       for (const id of this.#known.keys()) if (!there.has(id)) this.#known.delete(id);
@@ -151,17 +156,19 @@ export class RecordFiles {
   readNow(containerId: string): FoundLog | undefined {
     const file = this.path(containerId);
     const now = Date.now();
-    const stat = statRegularNow(file);
-    if (stat === undefined || stat.size > LARGEST_LOG) return undefined;
-    const identity = identityOf(stat);
     const known = this.#known.get(containerId);
-    if (known?.identity === identity && this.#isValid(containerId, known)) return known.log;
-    const bytes = readRegularNow(file);
-    if (bytes === undefined) return undefined;
+    if (known !== undefined) {
+      const stat = statRegularNow(file);
+      if (stat === undefined) return undefined;
+      if (known.identity === identityOf(stat) && this.#isValid(containerId, known)) return known.log;
+    }
+    const found = readRegular(file);
+    if (found === undefined) return undefined;
+    const { facts, bytes } = found;
     const log = { file, ...parseLog(bytes) };
-    const during = isSettled(stat, now) ? "always" : this.#holdOf(containerId);
-    if (during === undefined) this.#known.delete(containerId);
-    else this.#known.set(containerId, { identity, during, log });
+    const during = isSettled(facts, now) ? "always" : this.#holdOf(containerId);
+    if (during !== undefined) this.#known.set(containerId, { identity: identityOf(facts), during, log });
+    else if (known !== undefined) this.#known.delete(containerId);
     return log;
   }
 
@@ -273,6 +280,16 @@ export class RecordFiles {
     if (2 * lengthOf(lines) > lengthOf(found.lines)) return;
     await writeFileSynced(found.file, printLog(lines), { durable: "text" });
   }
+}
+
+/** Returns the bytes of a regular file, with the facts about it; undefined for anything else, and for one that is too large. */
+function readRegular(file: string): { readonly facts: FileStat; readonly bytes: Uint8Array } | undefined {
+  const whole = wholeFileNow(file);
+  if (whole !== "unknown") return whole;
+  const facts = statRegularNow(file);
+  if (facts === undefined || facts.size > LARGEST_LOG) return undefined;
+  const bytes = readRegularNow(file);
+  return bytes && { facts, bytes };
 }
 
 function lengthOf(lines: readonly RecordLine[]): number {

@@ -72,37 +72,54 @@ export function parseLog(bytes: Uint8Array): RecordLog {
   const text = DECODER.decode(bytes);
   // Nearly always.
   if (text.startsWith(printHead(bytes.length))) {
-    return { lines: linesOf(splitLines(text.slice(HEAD_LENGTH))), isCut: false, isNewer: false };
+    return { lines: linesOf(text, HEAD_LENGTH), isCut: false, isNewer: false };
   }
-  const [head = "", ...rest] = splitLines(text);
+  const end = text.indexOf("\n");
+  const [head = "", ...more] = splitDamagedEnd(end < 0 ? text : text.slice(0, end));
+  const rest = [...more.flatMap((line) => lineOf(line) ?? []), ...end < 0 ? [] : linesOf(text, end + 1)];
   // The first line itself may be missing.
-  const lines = linesOf(head.includes('{"kind":') ? [head, ...rest] : rest);
+  const first = head.includes('{"kind":') ? lineOf(head) : undefined;
   const [, ...lengths] = LENGTHS.exec(head) ?? [];
   const version = Number(VERSION.exec(head)?.[1]);
+  const lines = first === undefined ? rest : [first, ...rest];
   return { lines, isCut: !isAsLong(bytes, lengths), isNewer: version > 2 && lengths.length === 0 };
 }
 
 /** Returns the lines as {@linkcode parseLog} finds them in a file after they were written. */
 export function asRead(lines: readonly RecordLine[]): readonly RecordLine[] {
-  return linesOf(splitLines(lines.map(printLine).join("")));
+  return linesOf(lines.map(printLine).join(""), 0);
 }
 
-function splitLines(text: string): readonly string[] {
-  return text.split("\n").flatMap(splitDamagedEnd);
+/** Returns the lines from a place on. Thousands of files are read so, and nearly all of their lines are whole. */
+function linesOf(text: string, from: number): readonly RecordLine[] {
+  const lines: RecordLine[] = [];
+  for (let start = from; start < text.length;) {
+    const feed = text.indexOf("\n", start);
+    const end = feed < 0 ? text.length : feed;
+    const line = text.slice(start, end);
+    start = end + 1;
+    for (const part of splitDamagedEnd(line)) {
+      const found = lineOf(part);
+      if (found !== undefined) lines.push(found);
+    }
+  }
+  return lines;
 }
 
-function linesOf(lines: readonly string[]): readonly RecordLine[] {
-  return lines.filter((line) => line !== "").map((line): RecordLine => {
-    const space = line.indexOf(" ");
-    return space < 1 ? { key: "", text: line } : { key: line.slice(0, space), text: line.slice(space + 1) };
-  });
+function lineOf(line: string): RecordLine | undefined {
+  if (line === "") return undefined;
+  const space = line.indexOf(" ");
+  return space < 1 ? { key: "", text: line } : { key: line.slice(0, space), text: line.slice(space + 1) };
 }
 
-/** Splits a line that is two because a line feed is damaged. Looks closer only at the few that may be. */
+/** Splits a line that is two because a line feed is damaged. */
 function splitDamagedEnd(line: string): readonly string[] {
-  const first = line.indexOf(RECORD);
-  const isWhole = line.endsWith("}") && line.indexOf(RECORD, first + 1) < 0;
-  return isWhole ? [line] : line.split(DAMAGED_END);
+  return isWhole(line) ? [line] : line.split(DAMAGED_END);
+}
+
+/** Whether a line is plainly one. Only the few others are looked at closely. */
+function isWhole(line: string): boolean {
+  return line.endsWith("}") && line.indexOf(RECORD, line.indexOf(RECORD) + 1) < 0;
 }
 
 /** Whether the file has the length that its first line says, or more: a process may have been killed before it wrote it. */

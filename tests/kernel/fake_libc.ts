@@ -10,6 +10,7 @@ export function fakeLibc(calls: Partial<Libc> = {}): Libc {
     errno: () => 0,
     open: () => 3,
     statx: () => -1,
+    fstatx: () => -1,
     close: () => {},
     isInherited: () => false,
     read: done,

@@ -94,6 +94,7 @@ function wrapped(real: Libc): Libc {
     errno: () => real.errno(),
     open: (...args) => real.open(...args),
     statx: (...args) => real.statx(...args),
+    fstatx: (...args) => real.fstatx(...args),
     close: (...args) => real.close(...args),
     isInherited: (...args) => real.isInherited(...args),
     read: (...args) => real.read(...args),
