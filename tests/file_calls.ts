@@ -25,6 +25,8 @@ const COUNTED = [
 type Anything = any;
 
 export class FileCalls implements Disposable {
+  /** The paths of the files that were opened to be read. */
+  readonly opened: string[] = [];
   readonly #calls = new Map<string, number>();
   readonly #before = new Map<string, unknown>();
   readonly #open = fs.open;
@@ -35,10 +37,12 @@ export class FileCalls implements Disposable {
     // Code that reads files opens them with these.
     fs.open = ((...args: Anything[]) => {
       this.#count("readTextFile");
+      this.opened.push(String(args[0]));
       return Reflect.apply(this.#open, fs, args);
     }) as typeof fs.open;
     fs.openSync = ((...args: Anything[]) => {
       this.#count("readTextFile");
+      this.opened.push(String(args[0]));
       return Reflect.apply(this.#openSync, fs, args);
     }) as typeof fs.openSync;
     if (this.#library !== undefined) useForFacts(this.#counted(this.#library));
@@ -91,6 +95,7 @@ export class FileCalls implements Disposable {
       },
       open: (...args) => {
         this.#count("readTextFile");
+        this.opened.push(args[0]);
         return library.open(...args);
       },
       fstatx: (...args) => library.fstatx(...args),

@@ -401,6 +401,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "record.ts",
       "damaged_record.ts",
       "sandbox_line.ts",
+      "sandbox_reader.ts",
       "listed_names.ts",
       "name_index.ts",
       "name_taken.ts",

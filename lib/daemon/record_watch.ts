@@ -38,7 +38,13 @@ interface Published {
   sandbox: string | undefined;
   /** The path and the identity of the namespace, if the sandbox was ready. */
   netns: { readonly path: string; readonly id: string | undefined } | undefined;
-  readonly attachments: Map<string, string>;
+  attachments: readonly PublishedAttachment[];
+}
+
+/** The last published state of an attachment. Thousands are kept, so both texts are of one piece. */
+interface PublishedAttachment {
+  readonly key: string;
+  readonly state: string;
 }
 
 /**
@@ -182,22 +188,22 @@ export class RecordWatch implements AsyncDisposable {
 
   async #check(id: string, publishes: boolean): Promise<void> {
     if (this.#closed) return;
-    const last = this.#published.get(id) ?? { sandbox: undefined, netns: undefined, attachments: new Map() };
+    const last = this.#published.get(id) ?? { sandbox: undefined, netns: undefined, attachments: [] };
     const time = new Date().toISOString();
     const publish = (event: JsonObject & { readonly type: string }) => {
       if (publishes) this.#options.publish({ ...event, time });
     };
     const records = await this.#options.store.ofContainer(id);
-    const keys = new Set(records.map(keyOf));
-    for (const record of records) {
-      const now = `${record.state} ${record.since} ${record.attempts}`;
-      if (last.attachments.get(keyOf(record)) === now) continue;
-      last.attachments.set(keyOf(record), now);
-      publish({ type: "attachment", ...attachmentKey(record), attachment: attachmentToJson(record) });
-    }
-    for (const key of [...last.attachments.keys()]) {
-      if (keys.has(key)) continue;
-      last.attachments.delete(key);
+    const before = new Map(last.attachments.map(({ key, state }) => [key, state]));
+    last.attachments = records.map((record) => {
+      const [key, state] = [keyOf(record), stateOf(record)];
+      if (before.get(key) !== state) {
+        publish({ type: "attachment", ...attachmentKey(record), attachment: attachmentToJson(record) });
+      }
+      before.delete(key);
+      return { key, state };
+    });
+    for (const key of before.keys()) {
       const [network = "", ifName = ""] = key.split(" ");
       publish({ type: "attachment", containerId: id, network, ifName, attachment: null });
     }
@@ -209,12 +215,13 @@ export class RecordWatch implements AsyncDisposable {
     last.netns = sandbox?.state === "ready"
       ? { path: sandbox.netns, id: await netnsId(sandbox.netns) }
       : undefined;
-    const now = sandbox && `${sandbox.createdAt} ${sandbox.state} ${sandbox.reason} ${sandbox.ips.join()}`;
+    const now = sandbox &&
+      [sandbox.createdAt, sandbox.state, sandbox.reason, ...sandbox.ips].join(" ");
     if (now !== last.sandbox) {
       last.sandbox = now;
       publish({ type: "sandbox", id, sandbox: sandbox === undefined ? null : sandboxToJson(sandbox) });
     }
-    if (now === undefined && last.attachments.size === 0) this.#published.delete(id);
+    if (now === undefined && last.attachments.length === 0) this.#published.delete(id);
   }
 
   async #sandbox(id: string): Promise<Sandbox | undefined> {
@@ -231,5 +238,9 @@ export class RecordWatch implements AsyncDisposable {
 
 /** A key of network and interface; neither contains a space. */
 function keyOf({ network, ifName }: AttachmentRecord): string {
-  return `${network} ${ifName}`;
+  return [network, ifName].join(" ");
+}
+
+function stateOf({ state, since, attempts }: AttachmentRecord): string {
+  return [state, since, attempts].join(" ");
 }

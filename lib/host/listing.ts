@@ -1,8 +1,8 @@
 import { type FileStat, listAnyDir, statOf } from "./file.ts";
 
-/** Returns a text that changes if the file changes, or is replaced by another file. */
+/** Returns a text that changes if the file changes, or is replaced by another file. Thousands are kept, so it is of one piece. */
 export function identityOf({ dev, ino, size, mode, mtimeMs, ctimeMs }: FileStat): string {
-  return `${dev}:${ino}:${size}:${mode}:${mtimeMs}:${ctimeMs}`;
+  return [dev, ino, size, mode, mtimeMs, ctimeMs].join(":");
 }
 
 const CLOCK_TICK_MS = 100;

@@ -185,18 +185,8 @@ export class PodNetworks {
   }
 }
 
-const attachedNetworks = new WeakMap<readonly AttachmentRecord[], readonly PodNetwork[]>();
-
-/** Returns the attached networks among the records of a pod; for the same list the same ones. */
+/** Returns the attached networks among the records of a pod. */
 export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
-  const known = attachedNetworks.get(records);
-  if (known !== undefined) return known;
-  const networks = attachedOf(records);
-  attachedNetworks.set(records, networks);
-  return networks;
-}
-
-function attachedOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
   return records.flatMap(({ state, network, ifName, result }) =>
     state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
   );

@@ -1,4 +1,4 @@
-import { breathe } from "../async/breathe.ts";
+import { turnIfDue } from "../async/breathe.ts";
 import { attachmentItem, emptyReport } from "../gc/report.ts";
 import { removalReason } from "../gc/verdict.ts";
 import { listDir } from "../host/file.ts";
@@ -41,25 +41,30 @@ export async function findInOrder(
   // A killed process may have left programs at work on any of them.
   if (await context.running.hasAbandoned()) return found;
   const special = await specialContainers(context);
-  const candidates: SandboxRecord[] = [];
+  const boot = await context.attachments.boot();
+  const candidates: { readonly sandbox: SandboxRecord; readonly kept: readonly RecoveryItem[] }[] = [];
   for (const id of ids) {
-    await breathe();
+    const turn = turnIfDue();
+    if (turn !== undefined) await turn;
     signal?.throwIfAborted();
     if (lost.has(id) || special.has(id)) continue;
     const { sandboxes } = context;
     const sandbox = sandboxes.readNow(id) ?? await sandboxes.readAny(id);
-    if (sandbox !== undefined && !isDamaged(sandbox) && isSimple(sandbox)) candidates.push(sandbox);
+    if (sandbox === undefined || isDamaged(sandbox) || !isSimple(sandbox)) continue;
+    const kept = await keptAttachments(sandbox, context, boot);
+    if (kept !== undefined) candidates.push({ sandbox, kept });
+    sandboxes.release(sandbox);
   }
-  const pids = candidates.flatMap(({ infra, pid }) => infra === undefined || pid === undefined ? [] : [pid]);
+  const pids = candidates.flatMap(({ sandbox: { infra, pid } }) =>
+    infra === undefined || pid === undefined ? [] : [pid]
+  );
   const processes = await readProcesses(pids, { run: context.run, signal });
-  const boot = await context.attachments.boot();
-  for (const sandbox of candidates) {
-    await breathe();
+  for (const { sandbox, kept } of candidates) {
+    const turn = turnIfDue();
+    if (turn !== undefined) await turn;
     signal?.throwIfAborted();
     const { id, phase, netns } = sandbox;
     if (await sandboxVerdict(sandbox, undefined, context, processes) !== undefined) continue;
-    const kept = await keptAttachments(sandbox, context, boot);
-    if (kept === undefined) continue;
     const why = phase === "stopped" ? "it is stopped" : "it is running";
     const report = emptyReport<RecoveryItem>();
     report.kept.push({ kind: "sandbox", containerId: id, netns: netns.path, why }, ...kept);
@@ -93,6 +98,7 @@ async function keptAttachments(
 ): Promise<readonly RecoveryItem[] | undefined> {
   // As they were when the sandbox was read.
   const log = sandboxes.logOf(sandbox);
+  if (log === "changed") return undefined;
   const { records, damaged } = store.scanNow(sandbox.id, log) ?? await store.scan(sandbox.id, log);
   if (damaged.length > 0) return undefined;
   const facts = { hasSandbox: true, boot };

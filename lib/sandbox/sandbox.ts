@@ -16,7 +16,7 @@ import type { Repair, RepairReport, RepairRequest } from "./repair.ts";
 import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type RunContext, runSandbox } from "./run.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
-import { type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
+import { prepareView, type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
 export type { DisposableSandbox } from "./disposable.ts";
 export type { ExecRequest } from "./exec.ts";
@@ -135,9 +135,11 @@ export class Sandboxes {
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();
     return await call({ signal }, async () => {
-      const records = (await this.#all(await this.#idsFor(filters))).filter((record) =>
-        mayMatch(record, filters)
-      );
+      const isWanted = (record: SandboxRecord) => mayMatch(record, filters);
+      const prepare = (record: SandboxRecord) => {
+        if (isWanted(record)) prepareView(record, this.#context);
+      };
+      const records = (await this.#all(await this.#idsFor(filters), prepare)).filter(isWanted);
       const sandboxes = await viewSandboxes(records, this.#context, signal);
       return sandboxes.filter((sandbox) => isInState(sandbox, filters));
     });
@@ -148,6 +150,7 @@ export class Sandboxes {
     const context = {
       ...this.#context,
       pods: { networks: () => Promise.resolve([]), networksNow: () => [] },
+      isWhole: false,
     };
     return await call({ signal }, async () => viewSandboxes(await this.#all(), context, signal));
   }
@@ -160,9 +163,12 @@ export class Sandboxes {
     return ids.filter((id) => filters.every((filter) => id.startsWith(filter.id ?? "")));
   }
 
-  async #all(ids?: readonly string[]): Promise<readonly SandboxRecord[]> {
+  async #all(
+    ids?: readonly string[],
+    onRead?: (record: SandboxRecord) => void,
+  ): Promise<readonly SandboxRecord[]> {
     const { sandboxes, damagedSandboxes } = this.#context;
-    const { records, damaged } = await sandboxes.scan(ids);
+    const { records, damaged } = await sandboxes.scan(ids, onRead);
     return [...records, ...await damagedSandboxes.recordsOf(damaged)];
   }
 

@@ -54,17 +54,8 @@ export async function readSandbox(
 export function readIntactSandboxNow(id: string, log: FoundLog): SandboxRecord | undefined {
   if (log.problem !== undefined || log.isNewer || log.isCut) return undefined;
   const last = log.lines.findLast(isOfSandbox);
-  const record = last && decodedNow(last);
+  const record = last && parseSandboxNow(last.text);
   return record?.id === id ? record : undefined;
-}
-
-/** Of the lines that were decoded: a line stays as it is when another one is appended. */
-const decoded = new WeakMap<RecordLine, SandboxRecord>();
-
-function decodedNow(line: RecordLine): SandboxRecord | undefined {
-  const record = decoded.get(line) ?? parseSandboxNow(line.text);
-  if (record !== undefined) decoded.set(line, record);
-  return record;
 }
 
 function isOfSandbox(line: RecordLine): boolean {

@@ -2,7 +2,6 @@ import { turnIfDue } from "../async/breathe.ts";
 import { catalogsDir } from "../catalog/memory.ts";
 import { isContainerId } from "../cni/name.ts";
 import { removeUnfinished } from "../host/file.ts";
-import type { ReadContext } from "../state/attachment_lines.ts";
 import type { Intention } from "../state/attachment_store.ts";
 import type { BadRecord } from "../state/checksummed.ts";
 import { newerRecord, requireFile } from "../state/checksummed.ts";
@@ -15,7 +14,7 @@ import { ListedNames } from "./listed_names.ts";
 import { type Durability, NameIndex, repairNames, reservesName } from "./name_index.ts";
 import { isSameAttempt, nameTaken } from "./name_taken.ts";
 import { printSandbox, type SandboxRecord, warmName } from "./record.ts";
-import { readIntactSandboxNow, readSandbox } from "./sandbox_line.ts";
+import { SandboxReader } from "./sandbox_reader.ts";
 
 /** All records of sandboxes. */
 export interface SandboxRecords {
@@ -63,11 +62,9 @@ export class SandboxStore {
   readonly containers: ContainerIndex;
   readonly #stateDir: string;
   readonly #files: RecordFiles;
-  readonly #decoded = new WeakMap<FoundLog, SandboxRecord>();
-  readonly #logs = new WeakMap<SandboxRecord, FoundLog>();
   readonly #listed: ListedNames;
   readonly #names: NameIndex;
-  readonly #reading: ReadContext;
+  readonly #reader: SandboxReader;
   readonly #lockNames: LockNames;
   readonly #format: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 
@@ -77,7 +74,7 @@ export class SandboxStore {
     this.#names = new NameIndex(stateDir, onBad);
     this.#listed = new ListedNames(stateDir, boot);
     this.containers = new ContainerIndex(stateDir);
-    this.#reading = { boot, onBad };
+    this.#reader = new SandboxReader(files, { boot, onBad });
     this.#lockNames = lockNames ?? (() => Promise.resolve({ [Symbol.dispose]: () => {} }));
     this.#format = format;
   }
@@ -121,7 +118,7 @@ export class SandboxStore {
    * @throws {CniError} kind `conflict` if a newer version wrote it
    */
   async read(id: string): Promise<SandboxRecord | undefined> {
-    const found = await this.#read(id);
+    const found = await this.#reader.read(id);
     if (found === undefined || !isDamaged(found)) return found;
     if (found.isNewer) throw newerRecord(found.file, found.reason);
     return undefined;
@@ -130,18 +127,22 @@ export class SandboxStore {
   /** Returns the record with that ID, or what is left of a damaged one. */
   async readAny(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
     await this.#format?.warnIfNewer();
-    return await this.#read(id);
+    return await this.#reader.read(id);
   }
 
   /** Returns an intact record in the same turn of the event loop; undefined if {@linkcode SandboxStore.readAny} has to look. */
   readNow(id: string): SandboxRecord | undefined {
-    const log = this.#files.readNow(id);
-    return log && this.#decodeNow(id, log);
+    return this.#reader.readNow(id);
   }
 
-  /** Returns what a record was read from; undefined if it was not read here. */
-  logOf(record: SandboxRecord): FoundLog | undefined {
-    return this.#logs.get(record);
+  /** See {@linkcode SandboxReader.logOf}. */
+  logOf(record: SandboxRecord): FoundLog | undefined | "changed" {
+    return this.#reader.logOf(record);
+  }
+
+  /** See {@linkcode SandboxReader.release}. */
+  release(record: SandboxRecord): void {
+    this.#reader.release(record);
   }
 
   /** Returns the record with that ID if it cannot be used. */
@@ -170,7 +171,7 @@ export class SandboxStore {
 
   /** Whether there is a record with that ID, usable or not. */
   async has(id: string): Promise<boolean> {
-    return await this.#read(id) !== undefined;
+    return await this.#reader.read(id) !== undefined;
   }
 
   /** Returns the IDs of all containers with records, in byte order: those of sandboxes, usable or not, and others. */
@@ -183,19 +184,23 @@ export class SandboxStore {
     return (await this.scan()).records;
   }
 
-  /** Returns all records, or those of some containers. */
-  async scan(ids?: readonly string[]): Promise<SandboxRecords> {
+  /** Returns all records, or those of some containers. Calls `onRead` with each that can be used, right after it was read. */
+  async scan(ids?: readonly string[], onRead?: (record: SandboxRecord) => void): Promise<SandboxRecords> {
     await this.#format?.warnIfNewer();
     const records: SandboxRecord[] = [];
     const damaged: DamagedRecord[] = [];
     for (const id of ids ?? await this.ids()) {
       const turn = turnIfDue();
       if (turn !== undefined) await turn;
-      const log = await this.#files.read(id);
-      const each = log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
+      const found = this.#reader.read(id);
+      const each = found instanceof Promise ? await found : found;
       if (each === undefined) continue;
-      if (isDamaged(each)) damaged.push(each);
-      else records.push(each);
+      if (isDamaged(each)) {
+        damaged.push(each);
+        continue;
+      }
+      records.push(each);
+      onRead?.(each);
     }
     records.sort((a, b) => a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0);
     return { records, damaged };
@@ -309,29 +314,5 @@ export class SandboxStore {
     const file = await this.#names.read(namespace, name);
     if (file === undefined || file.keptBecause !== undefined || !file.ids.includes(id)) return;
     await this.#names.write(namespace, name, file.ids.filter((other) => other !== id));
-  }
-
-  async #read(id: string): Promise<SandboxRecord | DamagedRecord | undefined> {
-    const log = await this.#files.read(id);
-    return log && (this.#decodeNow(id, log) ?? await this.#decode(id, log));
-  }
-
-  #decodeNow(id: string, log: FoundLog): SandboxRecord | undefined {
-    return this.#decoded.get(log) ?? this.#keep(readIntactSandboxNow(id, log), log);
-  }
-
-  async #decode(id: string, log: FoundLog): Promise<SandboxRecord | DamagedRecord | undefined> {
-    const known = this.#decoded.get(log);
-    if (known !== undefined) return known;
-    const found = await readSandbox(id, log, this.#reading);
-    // What is damaged is reported each time.
-    return found !== undefined && isDamaged(found) ? found : this.#keep(found, log);
-  }
-
-  #keep(record: SandboxRecord | undefined, log: FoundLog): SandboxRecord | undefined {
-    if (record === undefined) return undefined;
-    this.#decoded.set(log, record);
-    this.#logs.set(record, log);
-    return record;
   }
 }

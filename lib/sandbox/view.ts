@@ -69,6 +69,8 @@ export interface Sandbox {
 
 type ViewContext = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
   readonly pods: Pick<SandboxContext["pods"], "networks" | "networksNow">;
+  /** Whether `pods` has the networks of all sandboxes, so that a view is whole. @default {true} */
+  readonly isWhole?: boolean | undefined;
 };
 
 /** Descriptions of the operations, in progress and interrupted. */
@@ -113,18 +115,22 @@ export async function viewSandboxes(
   const isAnyReady = records.some(({ phase }) => phase === "ready");
   const boot = isAnyReady ? await context.attachments.boot() : "";
   if (isAnyReady) await learnNamespaces();
-  const views = new Map<SandboxRecord, Sandbox | undefined>();
-  for (const record of records) {
+  const now = { ...context, processes, boot };
+  const views: (Sandbox | undefined)[] = [];
+  const others: number[] = [];
+  for (const [at, record] of records.entries()) {
     const turn = turnIfDue();
     if (turn !== undefined) await turn;
     signal?.throwIfAborted();
-    views.set(record, plainViewNow(record, { ...context, processes, boot }));
+    const view = plainViewNow(record, now);
+    views.push(view);
+    if (view === undefined) others.push(at);
   }
-  const others = records.filter((record) => views.get(record) === undefined);
-  const look = async (record: SandboxRecord) =>
-    void views.set(record, await viewNow(record, context, processes));
-  await inParallel(others, VIEWS_AT_ONCE, look, signal);
-  return [...views.values()].filter((view) => view !== undefined);
+  await inParallel(others, VIEWS_AT_ONCE, async (at) => {
+    const record = records[at];
+    views[at] = record && await viewNow(record, context, processes);
+  }, signal);
+  return views.filter((view) => view !== undefined);
 }
 
 /**
@@ -133,31 +139,49 @@ export async function viewSandboxes(
  */
 function plainViewNow(
   record: SandboxRecord,
-  { processes, boot, pods, sandboxes }: ViewContext & {
-    readonly processes: Processes;
-    readonly boot: string;
-  },
+  context: ViewContext & { readonly processes: Processes; readonly boot: string },
 ): Sandbox | undefined {
-  const { id, phase, bootId, netns, hostNetwork, reason } = record;
+  const { processes, boot } = context;
+  const { phase, bootId, netns, hostNetwork } = record;
   const isPlain = phase === "stopped" ||
     phase === "ready" && bootId === boot && endOf(record, processes) === undefined &&
       (hostNetwork === true || isUnchangedNow(netns) === true);
-  const attached = isPlain ? pods.networksNow(id, sandboxes.logOf(record)) : undefined;
-  if (attached === undefined) return undefined;
-  const pid = isProcessRunning(record, processes) ? record.pid : undefined;
-  const known = plainViews.get(record);
-  if (known?.attached === attached && known.sandbox.pid === (pid ?? null)) return known.sandbox;
-  if (attached.some(isLarge)) return undefined;
-  const sandbox = viewWith(record, attached, processes, phase === "stopped" ? { reason } : {});
-  plainViews.set(record, { attached, sandbox });
-  return sandbox;
+  if (!isPlain) return undefined;
+  const view = prepareView(record, context);
+  return view && withProcess(view, record, processes);
 }
 
-/** The sandboxes without a problem as they were shown last. Nothing changes them: a daemon shows thousands again and again. */
-const plainViews = new WeakMap<
-  SandboxRecord,
-  { readonly attached: readonly PodNetwork[]; readonly sandbox: Sandbox }
->();
+function withProcess(view: Sandbox, record: SandboxRecord, processes: Processes): Sandbox {
+  const pid = isProcessRunning(record, processes) ? record.pid ?? null : null;
+  return view.pid === pid ? view : { ...view, pid };
+}
+
+/**
+ * Makes what {@linkcode viewSandboxes} returns for a sandbox without a problem, as nearly all are, and releases what its record
+ * was read from: a list that calls this after each reading has no text of thousands of files at once.
+ */
+export function prepareView(
+  record: SandboxRecord,
+  { pods, sandboxes, isWhole = true }: Pick<ViewContext, "pods" | "sandboxes" | "isWhole">,
+): Sandbox | undefined {
+  const { id, phase, reason } = record;
+  const known = preparedViews.get(record);
+  if (known !== undefined || isInTransition(phase)) return known;
+  const log = sandboxes.logOf(record);
+  const attached = log === "changed" ? undefined : pods.networksNow(id, log);
+  if (attached === undefined || attached.some(isLarge)) return undefined;
+  const view = toSandbox(record, attached, phase === "stopped" ? { reason } : {});
+  if (!isWhole) return view;
+  preparedViews.set(record, view);
+  sandboxes.release(record);
+  return view;
+}
+
+/**
+ * Nothing but a problem and the end of a process changes what is shown of a record, and a record is that of an unchanged file: a
+ * daemon shows thousands again and again.
+ */
+const preparedViews = new WeakMap<SandboxRecord, Sandbox>();
 
 /** Reads the record again before it reports a problem, because another process may have changed the sandbox since the first read. */
 async function viewNow(
@@ -175,9 +199,15 @@ async function viewNow(
   const now = await context.sandboxes.read(id);
   if (now === undefined) return undefined;
   if (now.phase === phase && now.createdAt === record.createdAt) {
-    return await viewOf(record, context, processes, { reason });
+    return await viewOf(now, context, processes, { reason });
   }
   return await viewNow(now, context, await processesOf([now], context));
+}
+
+/** Returns the state of a sandbox whose file has changed since it was read. */
+async function viewAgain(id: string, context: ViewContext): Promise<Sandbox | undefined> {
+  const now = await context.sandboxes.read(id);
+  return now && await viewNow(now, context, await processesOf([now], context));
 }
 
 async function viewOf(
@@ -185,21 +215,15 @@ async function viewOf(
   context: ViewContext,
   processes: Processes,
   problem: Problem,
-): Promise<Sandbox> {
+): Promise<Sandbox | undefined> {
+  const known = preparedViews.get(record);
+  if (known !== undefined) return { ...withProcess(known, record, processes), ...withProblem(problem) };
+  const log = context.sandboxes.logOf(record);
+  if (log === "changed") return await viewAgain(record.id, context);
   // As they were when the sandbox was read.
-  const attached = await context.pods.networks(record.id, context.sandboxes.logOf(record));
+  const attached = await context.pods.networks(record.id, log);
   if (attached.some(isLarge)) await yieldToLoop();
-  return viewWith(record, attached, processes, problem);
-}
-
-function viewWith(
-  record: SandboxRecord,
-  attached: readonly PodNetwork[],
-  processes: Processes,
-  problem: Problem,
-): Sandbox {
-  const pid = isProcessRunning(record, processes) ? record.pid : undefined;
-  return toSandbox({ ...record, pid }, attached, problem);
+  return withProcess(toSandbox(record, attached, problem), record, processes);
 }
 
 /** Whether the result of its plugins takes milliseconds to convert. */
@@ -211,9 +235,9 @@ function isLarge({ result }: PodNetwork): boolean {
 export function toSandbox(
   record: SandboxRecord,
   attached: readonly PodNetwork[],
-  { reason, underWay }: Problem = {},
+  problem: Problem = {},
 ): Sandbox {
-  const current = attached.map((network) => ({ ...network, result: currentResult(network.result) }));
+  const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
   const { hostNetwork = false } = record;
   const ips = current.flatMap(({ result: { ips = [] } }) =>
@@ -225,7 +249,7 @@ export function toSandbox(
     namespace,
     uid,
     attempt,
-    state: reason !== undefined ? "broken" : record.phase === "ready" ? "ready" : "stopped",
+    state: record.phase === "ready" ? "ready" : "stopped",
     createdAt,
     netns: netns.path,
     hostNetwork,
@@ -234,20 +258,15 @@ export function toSandbox(
     networks: current.map(toSandboxNetwork),
     labels,
     annotations,
-    ...(reason === undefined ? {} : { reason }),
-    ...(underWay === undefined ? {} : { underWay }),
+    ...withProblem(problem),
   };
 }
 
-const currentResults = new WeakMap<JsonObject, Result>();
-
-/** Converts a result once, however often its sandbox is shown. */
-function currentResult(result: JsonObject): Result {
-  const known = currentResults.get(result);
-  if (known !== undefined) return known;
-  const converted = asResult(result);
-  currentResults.set(result, converted);
-  return converted;
+function withProblem({ reason, underWay }: Problem): Partial<Sandbox> {
+  return {
+    ...(reason === undefined ? {} : { state: "broken", reason }),
+    ...(underWay === undefined ? {} : { underWay }),
+  };
 }
 
 /** Reads the processes of the sandboxes; those of stopped sandboxes are not read. */

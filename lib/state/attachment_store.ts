@@ -44,7 +44,9 @@ export interface AttachmentStoreOptions {
   readonly format?: Pick<StateFormat, "note" | "warnIfNewer"> | undefined;
 }
 
-const NO_LOG: Pick<FoundLog, "lines"> = { lines: [] };
+const NO_LOG: Pick<FoundLog, "lines" | "known"> = { lines: [] };
+/** So many different lists of keys are kept. */
+const MOST_KEYS = 256;
 
 /**
  * The records of attachments, in the files of their containers.
@@ -62,6 +64,7 @@ export class AttachmentStore {
   /** What this process has put on the disk before the ADD, by container and attachment. */
   readonly #intended = new Map<string, string>();
   readonly #decoded = new WeakMap<FoundLog, ContainerRecords>();
+  readonly #keys = new Map<string, readonly string[]>();
   /** A container with an attachment to each network that was asked for. */
   readonly #lastOf = new Map<string, string>();
 
@@ -159,7 +162,9 @@ export class AttachmentStore {
     const known = this.#decoded.get(log);
     if (known !== undefined) return known;
     const found = readIntactNow(containerId, log, this.#knownBoot);
-    if (found !== undefined) this.#decoded.set(log, found);
+    if (found === undefined) return undefined;
+    this.#decoded.set(log, found);
+    if (log.known !== undefined) log.known.keys ??= this.#sharedKeys(found.records.map(attachmentLineKey));
     return found;
   }
 
@@ -261,11 +266,28 @@ export class AttachmentStore {
   }
 
   async #keysOf(containerId: string): Promise<readonly AttachmentKey[]> {
-    const { lines } = await this.#files.read(containerId) ?? NO_LOG;
-    return (await liveKeys(lines)).flatMap((key) => {
+    const keys = this.#files.knownNow(containerId)?.keys ?? await this.#readKeys(containerId);
+    return keys.flatMap((key) => {
       const parsed = parseLineKey(key);
       return parsed === undefined ? [] : [{ containerId, ...parsed }];
     });
+  }
+
+  async #readKeys(containerId: string): Promise<readonly string[]> {
+    const { lines, known } = await this.#files.read(containerId) ?? NO_LOG;
+    const keys = this.#sharedKeys(await liveKeys(lines));
+    if (known !== undefined) known.keys = keys;
+    return keys;
+  }
+
+  /** Nearly all containers have the same keys, and a part of a text would keep the whole text. */
+  #sharedKeys(keys: readonly string[]): readonly string[] {
+    const name = keys.join(" ");
+    const shared = this.#keys.get(name);
+    if (shared !== undefined) return shared;
+    if (this.#keys.size >= MOST_KEYS) this.#keys.clear();
+    this.#keys.set(name, keys);
+    return keys;
   }
 }
 

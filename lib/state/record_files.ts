@@ -40,6 +40,19 @@ export interface FoundLog extends RecordLog {
   readonly file: string;
   /** Why the file cannot be read at all; then it has no lines. */
   readonly problem?: string;
+  /** The file that has these records, as long as it stays as it was. */
+  readonly known?: KnownFile;
+}
+
+/** A file that is as it was when it was read: what was made of its records then need not be made again. */
+export interface KnownFile {
+  readonly identity: string;
+  /** What was just written could change and have the same times, but not while the container's lock is held. */
+  readonly during: Hold | "always";
+  /** What was read, until {@linkcode RecordFiles.release}: a daemon has thousands of files, and nearly all their text is read once. */
+  log: FoundLog | undefined;
+  /** The keys of its attachments, once they were asked for. */
+  keys: readonly string[] | undefined;
 }
 
 /** How {@linkcode RecordFiles.append} writes. */
@@ -60,14 +73,6 @@ export const LARGEST_LOG = 64 * 1024 * 1024;
 const LARGE = 64 * 1024;
 /** So many logs of removed containers may stay in memory, and so many files are read without the C library. */
 const FEW = 64;
-
-/** What is in a file as long as it stays as it was. */
-interface KnownLog {
-  readonly identity: string;
-  /** What was just written could change and have the same times, but not while the container's lock is held. */
-  readonly during: Hold | "always";
-  readonly log: FoundLog;
-}
 
 /** A length that no file reaches. */
 const MISSING_END = 2 ** 38;
@@ -97,7 +102,7 @@ export class RecordFiles {
   readonly #dir: string;
   readonly #holdOf: (containerId: string) => Hold | undefined;
   readonly #old: OldRecords;
-  readonly #known = new Map<string, KnownLog>();
+  readonly #known = new Map<string, KnownFile>();
   #listing: { readonly identity: string; readonly ids: readonly string[] } | undefined;
   /** Several attachments of a container may change at once. */
   readonly #writing = new Serial();
@@ -148,28 +153,47 @@ export class RecordFiles {
     return this.readNow(containerId) ?? await this.#readOther(containerId);
   }
 
+  /** Returns the file of a container if it was read before and has not changed. A look at it, in the same turn of the event loop. */
+  knownNow(containerId: string): KnownFile | undefined {
+    const known = this.#known.get(containerId);
+    if (known === undefined) return undefined;
+    const stat = this.#isValid(containerId, known) ? statRegularNow(this.path(containerId)) : undefined;
+    if (stat !== undefined && known.identity === identityOf(stat)) return known;
+    this.#known.delete(containerId);
+    return undefined;
+  }
+
   /**
    * Returns the records of a container in the same turn of the event loop, which takes half the time: lists read thousands.
    * Undefined if it has no file of the present form, or another one than podwire writes; {@linkcode RecordFiles.read} finds
-   * out which.
+   * out which. `known` is what {@linkcode RecordFiles.knownNow} has just returned.
    */
-  readNow(containerId: string): FoundLog | undefined {
+  readNow(
+    containerId: string,
+    known: KnownFile | undefined = this.knownNow(containerId),
+  ): FoundLog | undefined {
+    return known?.log ?? this.rereadNow(containerId);
+  }
+
+  /** Forgets what was read of a file, not that it is as it was. */
+  release(known: KnownFile): void {
+    known.log = undefined;
+  }
+
+  /** Same as {@linkcode RecordFiles.readNow}, of the disk in any case. */
+  rereadNow(containerId: string): FoundLog | undefined {
     const file = this.path(containerId);
     const now = Date.now();
-    const known = this.#known.get(containerId);
-    if (known !== undefined) {
-      const stat = statRegularNow(file);
-      if (stat === undefined) return undefined;
-      if (known.identity === identityOf(stat) && this.#isValid(containerId, known)) return known.log;
-    }
     const found = readRegular(file);
     if (found === undefined) return undefined;
     const { facts, bytes } = found;
     const log = { file, ...parseLog(bytes) };
+    const identity = identityOf(facts);
+    const before = this.#known.get(containerId);
+    // What was released once is read seldom.
+    if (before?.identity === identity && this.#isValid(containerId, before)) return { ...log, known: before };
     const during = isSettled(facts, now) ? "always" : this.#holdOf(containerId);
-    if (during !== undefined) this.#known.set(containerId, { identity: identityOf(facts), during, log });
-    else if (known !== undefined) this.#known.delete(containerId);
-    return log;
+    return during === undefined ? log : this.#keep(containerId, { identity, during, log });
   }
 
   /** Reads what is not a file of the present form, or too large for one, or missing: podwire 0.1.0 has other files. */
@@ -193,13 +217,14 @@ export class RecordFiles {
     await this.#writing.run(containerId, () =>
       withCniErrors(async () => {
         const durable = options.durable === true;
-        const known = this.#known.get(containerId);
+        const before = this.#known.get(containerId);
+        const known = before && this.#isValid(containerId, before) ? before : undefined;
         this.#known.delete(containerId);
         const appended = await appendTo(file, lines.map(printLine).join(""), { headOf: printHead, durable });
         if (appended.became === "absent") await this.#create(containerId, lines, options);
         else if (appended.became === "unsound") await this.#extendUnsound(containerId, lines);
         else if (appended.size > LARGE) await this.#compact(containerId);
-        else if (known?.identity === identityOf(appended.was) && this.#isValid(containerId, known)) {
+        else if (known?.log !== undefined && known.identity === identityOf(appended.was)) {
           const log = { ...known.log, lines: [...known.log.lines, ...asRead(lines)] };
           this.#know(containerId, log, appended.size);
         }
@@ -257,10 +282,19 @@ export class RecordFiles {
     const during = this.#holdOf(containerId);
     const stat = during && statRegularNow(log.file);
     if (during === undefined || stat?.size !== size || log.isCut || log.isNewer) return;
-    this.#known.set(containerId, { identity: identityOf(stat), during, log });
+    this.#keep(containerId, { identity: identityOf(stat), during, log });
   }
 
-  #isValid(containerId: string, { during }: KnownLog): boolean {
+  #keep(
+    containerId: string,
+    { log, ...facts }: Omit<KnownFile, "keys"> & { readonly log: FoundLog },
+  ): FoundLog {
+    const known: KnownFile = { ...facts, log: undefined, keys: undefined };
+    this.#known.set(containerId, known);
+    return known.log = { ...log, known };
+  }
+
+  #isValid(containerId: string, { during }: KnownFile): boolean {
     return during === "always" || during === this.#holdOf(containerId);
   }
 

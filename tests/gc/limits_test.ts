@@ -1,8 +1,8 @@
 // Sweeps in which something is unreadable, slow, locked or cancelled.
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import fs from "node:fs";
 import { CniError } from "../../lib/cni/error.ts";
 import { listOf, NetworkWorld } from "../attachment/world.ts";
+import { FileCalls } from "../file_calls.ts";
 import { leaveNote } from "../processes.ts";
 import { attach, collector, foreign, shown, valid } from "./world.ts";
 import { putRecord, recordFile } from "../stores.ts";
@@ -69,24 +69,15 @@ Deno.test("D65 each entry of the cache is read once, even if there are many netw
   await using world = await NetworkWorld.make();
   await world.plugins.install("a");
   for (const id of ["x1", "x2"]) await foreign(world, id, "n1");
-  const reads: string[] = [];
-  const { openSync } = fs;
-  // deno-lint-ignore no-explicit-any
-  fs.openSync = ((path: string, ...rest: any[]) => {
-    if (path.startsWith(`${world.cacheDir}/results/`)) reads.push(path.split("-")[1] ?? "");
-    return Reflect.apply(openSync, fs, [path, ...rest]);
-  }) as typeof openSync;
-  try {
-    const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
-    const listing = world.cache.list.bind(world.cache);
-    let listings = 0;
-    world.cache.list = (earlier) => (listings++, listing(earlier));
-    world.cache.has = () => Promise.resolve(true);
-    await collector(world).collect(lists);
-    assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
-  } finally {
-    fs.openSync = openSync;
-  }
+  const lists = ["n1", "n2", "n3"].map((name) => listOf(["a"], { name }));
+  const listing = world.cache.list.bind(world.cache);
+  let listings = 0;
+  world.cache.list = (earlier) => (listings++, listing(earlier));
+  world.cache.has = () => Promise.resolve(true);
+  using calls = new FileCalls();
+  await collector(world).collect(lists);
+  assertEquals([listings, (await world.plugins.verbs()).length], [4, 3]);
+  const reads = calls.opened.filter((path) => path.startsWith(`${world.cacheDir}/results/`));
   assertEquals(reads.length, 2, reads.join(", "));
 });
 

@@ -1,9 +1,12 @@
 // What a list of all records reads, and that it finds the same as a look at each of them.
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import { type JsonObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { sha256 } from "../../lib/host/sha256.ts";
+import { networksOf } from "../../lib/pod/pod.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
+import { prepareView, type Sandbox } from "../../lib/sandbox/view.ts";
 import { parseRecord, parseRecordNow, printRecord } from "../../lib/state/attachment_record.ts";
+import type { FoundLog } from "../../lib/state/record_files.ts";
 import { HEAD_LENGTH } from "../../lib/state/record_log.ts";
 import { attachmentRecord } from "../attachment_record.ts";
 import { FileCalls } from "../file_calls.ts";
@@ -50,7 +53,9 @@ Deno.test("a list inspects each file of records once and reads it once, and the 
     const list = async () => {
       const { records } = await sandboxes.scan();
       for (const record of records) {
-        assertEquals(store.scanNow(record.id, sandboxes.logOf(record))?.records.length, 1);
+        const log = sandboxes.logOf(record);
+        if (log === "changed") throw new Error("Cannot list: a file has changed");
+        assertEquals(store.scanNow(record.id, log)?.records.length, 1);
       }
       return records.length;
     };
@@ -72,6 +77,33 @@ Deno.test("a list inspects each file of records once and reads it once, and the 
     assertEquals(await list(), 4);
     await Deno.remove(recordFile(dir, "c1"));
     assertEquals(await list(), 3);
+  }));
+
+Deno.test("what is shown of a sandbox is made once, and its file is read again only for something else, if it did not change", () =>
+  inTempDir(async (dir) => {
+    await makeManyDigests();
+    await fill(dir, ["c1", "c2"]);
+    const { sandboxes, store } = storesIn(dir, BOOT);
+    const networksNow = (id: string, log?: FoundLog) => networksOf(store.scanNow(id, log)?.records ?? []);
+    const pods = { networks: () => Promise.resolve([]), networksNow };
+    const views: (Sandbox | undefined)[] = [];
+    const list = () =>
+      sandboxes.scan(undefined, (record) => views.push(prepareView(record, { pods, sandboxes })));
+    using calls = new FileCalls();
+    const { records: [record] } = await list();
+    assertEquals(calls.take().readTextFile, 2);
+    assertEquals((await list()).records[0], record);
+    assertEquals(calls.take().readTextFile ?? 0, 0);
+    const [first, , again] = views;
+    assertStrictEquals(again, first);
+    if (record === undefined) throw new Error("Cannot go on: nothing was read");
+    const log = sandboxes.logOf(record);
+    assertEquals(typeof log === "object" ? log.lines.length : log, 5);
+    assertEquals(calls.take().readTextFile, 1);
+    await sandboxes.write({ ...record, phase: "stopping" });
+    assertEquals(sandboxes.logOf(record), "changed");
+    await Deno.remove(recordFile(dir, "c1"));
+    assertEquals(sandboxes.logOf(record), "changed");
   }));
 
 Deno.test("whatever byte of a file of records is damaged, and wherever it is cut, a list finds what a look at the container finds", () =>
