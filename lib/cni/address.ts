@@ -130,6 +130,17 @@ export function parseCidr(text: string): Cidr | undefined {
   return prefix < 0 ? undefined : { ip, prefix };
 }
 
+const BYTE = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const PLAIN_CIDR4 = new RegExp(`^${BYTE}(?:\\.${BYTE}){3}/(?:3[0-2]|[12]?\\d)$`);
+
+/**
+ * Whether an IPv4 address with prefix length is written as {@linkcode formatCidr} prints it. A look that takes a tenth of
+ * reading and printing it.
+ */
+export function isPlainCidr4(text: string): boolean {
+  return PLAIN_CIDR4.test(text);
+}
+
 /** Prints an address with its prefix length, the address as {@linkcode formatIp} does. */
 export function formatCidr(cidr: Cidr): string {
   return `${formatIp(cidr.ip)}/${cidr.prefix}`;

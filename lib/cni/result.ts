@@ -67,7 +67,9 @@ export function decodePrevResult(json: Json, configVersion: SpecVersion): JsonOb
  * results of these versions hold addresses only
  */
 export function convertResult(json: JsonObject | Result, to: SpecVersion | ""): JsonObject {
-  return converted(normalised(json), to || DEFAULT_VERSION);
+  const from = versionOf(json);
+  // A list converts thousands, each into an object of its own, and most need nothing else.
+  return convertedFrom(from, normaliseResult(json, FAMILY_OF[from]), to || DEFAULT_VERSION);
 }
 
 /**
@@ -100,7 +102,10 @@ function normalised(json: JsonObject | Result): JsonObject {
 }
 
 function converted({ cniVersion, ...members }: JsonObject, to: SpecVersion): JsonObject {
-  const from = cniVersion as SpecVersion;
+  return convertedFrom(cniVersion as SpecVersion, members, to);
+}
+
+function convertedFrom(from: SpecVersion, members: JsonObject, to: SpecVersion): JsonObject {
   if (!isSpecVersion(to)) throw resultError(`no converter for CNI result version ${from} to ${to}`);
   return { cniVersion: to, ...convertFamily(members, FAMILY_OF[from], FAMILY_OF[to]) };
 }

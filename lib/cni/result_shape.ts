@@ -1,4 +1,4 @@
-import { formatCidr, formatIp, parseCidr, parseIp } from "./address.ts";
+import { formatCidr, formatIp, isPlainCidr4, parseCidr, parseIp } from "./address.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 import {
   formatPath,
@@ -78,6 +78,7 @@ const integerUnlessZero: Normalise = (json, path) => integer(json, path) || unde
 const cidr: Normalise = (json, path) => {
   const written = text(json, path);
   if (written === undefined) throw resultError(`${readable(path)} is missing`, path);
+  if (isPlainCidr4(written)) return written;
   const found = parseCidr(written);
   if (found === undefined) throw resultError(`${readable(path)}: invalid CIDR address: ${written}`, path);
   return formatCidr(found);
@@ -113,9 +114,18 @@ const object = (members: Members) => (json: Json, path: Path): JsonObject => {
     const value = members[key]?.(member(json, key), path && [...path, key]);
     if (value !== undefined) normal[key] = value;
   }
-  const unknown = Object.entries(json).filter(([key]) => !Object.hasOwn(members, key));
-  return unknown.length === 0 ? normal : Object.fromEntries([...Object.entries(normal), ...unknown]);
+  return isOfOnly(json, members) ? normal : withUnknown(normal, json, members);
 };
+
+function isOfOnly(json: JsonObject, members: Members): boolean {
+  for (const key in json) if (!Object.hasOwn(members, key)) return false;
+  return true;
+}
+
+function withUnknown(normal: JsonObject, json: JsonObject, members: Members): JsonObject {
+  const unknown = Object.entries(json).filter(([key]) => !Object.hasOwn(members, key));
+  return Object.fromEntries([...Object.entries(normal), ...unknown]);
+}
 
 const objectIfThere = (members: Members): Normalise => (json, path) =>
   json === undefined || json === null ? undefined : object(members)(json, path);
@@ -125,6 +135,7 @@ const DNS: Members = { nameservers: listOf(text), domain: text, search: listOf(t
 const dnsAlways: Normalise = (json, path) => object(DNS)(json ?? {}, path);
 
 const dnsUnlessEmpty: Normalise = (json, path) => {
+  if (json === undefined) return undefined;
   const dns = object(DNS)(json ?? {}, path);
   return Object.keys(dns).length === 0 ? undefined : dns;
 };

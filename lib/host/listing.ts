@@ -1,8 +1,14 @@
 import { type FileStat, listAnyDir, statOf } from "./file.ts";
 
-/** Returns a text that changes if the file changes, or is replaced by another file. Thousands are kept, so it is of one piece. */
+/** Returns a text that changes if the file changes, or is replaced by another file. */
 export function identityOf({ dev, ino, size, mode, mtimeMs, ctimeMs }: FileStat): string {
   return [dev, ino, size, mode, mtimeMs, ctimeMs].join(":");
+}
+
+/** Whether {@linkcode identityOf} is the same of both. Thousands of files are compared with what they were. */
+export function isSameFile(a: FileStat, b: FileStat): boolean {
+  return a.ino === b.ino && a.mtimeMs === b.mtimeMs && a.ctimeMs === b.ctimeMs && a.size === b.size &&
+    a.mode === b.mode && a.dev === b.dev;
 }
 
 const CLOCK_TICK_MS = 100;

@@ -38,7 +38,7 @@ export class SandboxReader {
    */
   logOf(record: SandboxRecord): FoundLog | undefined | "changed" {
     const origin = this.#origins.get(record);
-    if (origin === undefined || !("identity" in origin)) return origin;
+    if (origin === undefined || !("facts" in origin)) return origin;
     if (origin.log !== undefined) return origin.log;
     const log = this.#files.rereadNow(record.id);
     return log?.known === origin ? log : "changed";
@@ -47,7 +47,7 @@ export class SandboxReader {
   /** Call when all that is wanted of a record's file was made of it: a daemon has thousands, and their text is of no use then. */
   release(record: SandboxRecord): void {
     const origin = this.#origins.get(record);
-    if (origin !== undefined && "identity" in origin) this.#files.release(origin);
+    if (origin !== undefined && "facts" in origin) this.#files.release(origin);
   }
 
   /** Returns an intact record, or else what is in the file of the container, or undefined if that is not a file of its form. */

@@ -228,7 +228,11 @@ async function viewOf(
 
 /** Whether the result of its plugins takes milliseconds to convert. */
 function isLarge({ result }: PodNetwork): boolean {
-  return Object.values(result).some((member) => isArray(member) && member.length > MANY);
+  for (const key in result) {
+    const member = result[key];
+    if (isArray(member) && member.length > MANY) return true;
+  }
+  return false;
 }
 
 /** Returns a sandbox as the library shows it. */

@@ -1,7 +1,7 @@
 import { Serial } from "../async/serial.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { appendTo } from "../host/append.ts";
-import { identityOf, isSettled } from "../host/listing.ts";
+import { identityOf, isSameFile, isSettled } from "../host/listing.ts";
 import {
   type FileStat,
   inEnsuredDir,
@@ -46,7 +46,7 @@ export interface FoundLog extends RecordLog {
 
 /** A file that is as it was when it was read: what was made of its records then need not be made again. */
 export interface KnownFile {
-  readonly identity: string;
+  readonly facts: FileStat;
   /** What was just written could change and have the same times, but not while the container's lock is held. */
   readonly during: Hold | "always";
   /** What was read, until {@linkcode RecordFiles.release}: a daemon has thousands of files, and nearly all their text is read once. */
@@ -158,7 +158,7 @@ export class RecordFiles {
     const known = this.#known.get(containerId);
     if (known === undefined) return undefined;
     const stat = this.#isValid(containerId, known) ? statRegularNow(this.path(containerId)) : undefined;
-    if (stat !== undefined && known.identity === identityOf(stat)) return known;
+    if (stat !== undefined && isSameFile(known.facts, stat)) return known;
     this.#known.delete(containerId);
     return undefined;
   }
@@ -188,12 +188,13 @@ export class RecordFiles {
     if (found === undefined) return undefined;
     const { facts, bytes } = found;
     const log = { file, ...parseLog(bytes) };
-    const identity = identityOf(facts);
     const before = this.#known.get(containerId);
+    const isKnown = before !== undefined && isSameFile(before.facts, facts) &&
+      this.#isValid(containerId, before);
     // What was released once is read seldom.
-    if (before?.identity === identity && this.#isValid(containerId, before)) return { ...log, known: before };
+    if (isKnown) return { ...log, known: before };
     const during = isSettled(facts, now) ? "always" : this.#holdOf(containerId);
-    return during === undefined ? log : this.#keep(containerId, { identity, during, log });
+    return during === undefined ? log : this.#keep(containerId, { facts, during, log });
   }
 
   /** Reads what is not a file of the present form, or too large for one, or missing: podwire 0.1.0 has other files. */
@@ -224,7 +225,7 @@ export class RecordFiles {
         if (appended.became === "absent") await this.#create(containerId, lines, options);
         else if (appended.became === "unsound") await this.#extendUnsound(containerId, lines);
         else if (appended.size > LARGE) await this.#compact(containerId);
-        else if (known?.log !== undefined && known.identity === identityOf(appended.was)) {
+        else if (known?.log !== undefined && isSameFile(known.facts, appended.was)) {
           const log = { ...known.log, lines: [...known.log.lines, ...asRead(lines)] };
           this.#know(containerId, log, appended.size);
         }
@@ -280,9 +281,9 @@ export class RecordFiles {
   /** Keeps what this process has just written: the next steps read it again and again. */
   #know(containerId: string, log: FoundLog, size: number): void {
     const during = this.#holdOf(containerId);
-    const stat = during && statRegularNow(log.file);
-    if (during === undefined || stat?.size !== size || log.isCut || log.isNewer) return;
-    this.#keep(containerId, { identity: identityOf(stat), during, log });
+    const facts = during && statRegularNow(log.file);
+    if (during === undefined || facts?.size !== size || log.isCut || log.isNewer) return;
+    this.#keep(containerId, { facts, during, log });
   }
 
   #keep(

@@ -260,10 +260,12 @@ function isBareResult(json: JsonObject): boolean {
   return json.kind === undefined && RESULT_MEMBERS.some((key) => json[key] !== undefined);
 }
 
+const DECODER = new TextDecoder();
+
 function toBase64(text: string): string {
   return new TextEncoder().encode(text).toBase64();
 }
 
 function fromBase64(text: string): string {
-  return new TextDecoder().decode(Uint8Array.fromBase64(text));
+  return DECODER.decode(Uint8Array.fromBase64(text));
 }

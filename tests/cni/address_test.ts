@@ -4,6 +4,7 @@ import {
   contains,
   formatCidr,
   formatIp,
+  isPlainCidr4,
   lastOf,
   networkOf,
   parseCidr,
@@ -149,4 +150,46 @@ Deno.test("compareIp orders IPv4 before IPv6, then by value", () => {
   const shuffled = ["::2", "10.0.0.0", "fd00::", "0.0.0.1", "::", "9.0.0.0"];
   assertEquals(shuffled.map((text) => parseIp(text)!).sort(compareIp).map(formatIp), sorted);
   assertEquals(compareIp(parseIp("::1")!, parseIp("::1")!), 0);
+});
+
+Deno.test("an IPv4 address with prefix length is plain exactly if it is printed as it is written", () => {
+  const parts = [
+    "",
+    "0",
+    "00",
+    "7",
+    "07",
+    "10",
+    "99",
+    "100",
+    "199",
+    "200",
+    "249",
+    "250",
+    "255",
+    "256",
+    "300",
+    "1e1",
+  ];
+  const lengths = ["", "0", "00", "8", "08", "19", "29", "30", "32", "33", "99", "132", " 8"];
+  for (const part of parts) {
+    for (const length of lengths) {
+      for (
+        const address of [
+          `${part}.1.2.3`,
+          `10.${part}.2.3`,
+          `10.1.2.${part}`,
+          `10.1.${part}`,
+          `1.2.3.4.${part}`,
+        ]
+      ) {
+        const text = `${address}/${length}`;
+        const cidr = parseCidr(text);
+        assertEquals(isPlainCidr4(text), cidr !== undefined && formatCidr(cidr) === text, text);
+      }
+    }
+  }
+  for (const text of ["10.1.2.3", "::1/8", "::ffff:10.1.2.3/120", "10.1.2.3/8\n", "\n10.1.2.3/8", ""]) {
+    assertEquals(isPlainCidr4(text), false, text);
+  }
 });
