@@ -10,6 +10,8 @@ const HOST = fromFileUrl(new URL("../../lib/host/", import.meta.url));
 const ELSEWHERE = [
   // Whether a program exists.
   "search_path.ts",
+  // Where Deno refuses that, a program looks.
+  "inherited.ts",
   // The files of addresses.
   "file_now.ts",
   // A path that may not be inspected is not checked.
