@@ -9,12 +9,12 @@ import { denow, isFile, ROOT, run } from "./programs.ts";
 const SOURCES = ["lib", "deno.json", ".ci"];
 
 /**
- * The engine lets its space for new objects grow to four times this many MiB when thousands of records are read, and a daemon
- * that has read them keeps it: a third of its memory, for a tenth of the time. It begins with so many that a one-shot command
- * has ended before the first collection. Its space for the others may grow by half before it is cleared, and not to several
- * times of what is in use.
+ * The engine's space for new objects has this many MiB, from the start: so a one-shot command has ended before the first
+ * collection. If it may grow, it does when thousands of records are read, and a daemon that has read them keeps it. Its space
+ * for the others may grow by a fifth before it is cleared, and not to several times of what is in use: that takes a quarter
+ * of a daemon's memory, and no time that could be measured.
  */
-const MEMORY = "--v8-flags=--max-semi-space-size=8,--min-semi-space-size=4,--heap-growing-percent=50";
+const MEMORY = "--v8-flags=--max-semi-space-size=4,--min-semi-space-size=4,--heap-growing-percent=20";
 
 /** A permission set as deno.json writes it. */
 export type PermissionSet = Record<string, boolean | readonly string[] | { readonly deny: boolean }>;
