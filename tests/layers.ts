@@ -217,6 +217,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "random_names.ts",
       "bridge_port.ts",
       "host_local_config.ts",
+      "prev_result.ts",
+      "require_netns.ts",
       "valid_attachments.ts",
       "kept_addresses.ts",
       "link_check.ts",

@@ -20,8 +20,10 @@ import {
   collectPairs,
   detachPair,
   hostOf,
+  layer3Result,
   masqueradeUndone,
   requireUsable,
+  reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
 import { removePair } from "./remove_pair.ts";
@@ -93,13 +95,7 @@ async function addLayer2(attaching: Attaching): Promise<Result> {
 async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const { request, config } = attaching;
   const { netns, ifName, run, signal } = request;
-  // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
-  undo.push(
-    "the addresses",
-    (signal) => request.delegate(config.ipamType, request.config, "DEL", { signal }),
-  );
-  const ipam = await request.delegate(config.ipamType, request.config, "ADD");
-  if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
+  const ipam = await reserveAddresses(request, config, undo);
   const plan = planAddresses(ipam, config);
   const inContainer = kernelFor(run).apply(containerOperations(ifName, plan), {
     signal,
@@ -112,14 +108,7 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
     inContainer.then(() => finishHost(attaching, plan)),
     masqueradeUndone(request, config, plan.addresses, undo),
   ]);
-  const dns = config.dns ?? ipam.dns;
-  return {
-    cniVersion: CURRENT_VERSION,
-    interfaces,
-    ips: plan.ips,
-    ...(plan.routes.length > 0 ? { routes: plan.routes } : {}),
-    ...(dns === undefined ? {} : { dns }),
-  };
+  return layer3Result(interfaces, plan, config.dns ?? ipam.dns);
 }
 
 /** The parameters with which the host forwards, and takes no routes from pods. The step in the container sets them too. */

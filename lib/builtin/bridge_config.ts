@@ -5,8 +5,8 @@ import type { Dns } from "../cni/result.ts";
 import { openObjectOf, ValidationError } from "../cni/shape.ts";
 import {
   FLAG,
-  isMac,
   MAC_ADDRESS,
+  macOfArgs,
   nonEmpty,
   readConfig,
   section,
@@ -114,7 +114,7 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     hairpinMode,
     promiscMode,
     portIsolation: read.portIsolation ?? false,
-    mac: read.runtimeConfig?.mac ?? read.args?.cni?.mac ?? argsMac(cniArgs),
+    mac: read.runtimeConfig?.mac ?? read.args?.cni?.mac ?? macOfArgs(cniArgs) ?? "",
     ipamType: read.ipam?.type ?? "",
     dns: read.dns,
   };
@@ -139,12 +139,4 @@ function isInterfaceName(name: string): boolean {
   } catch {
     return false;
   }
-}
-
-function argsMac(cniArgs: ReadonlyMap<string, string>): string {
-  const text = cniArgs.get("MAC") ?? "";
-  if (text === "" || isMac(text)) return text.toLowerCase();
-  throw new CniError("usage", `ARGS: MAC is not a MAC address: ${text}`, {
-    code: ERROR_CODES.invalidEnvironment,
-  });
 }

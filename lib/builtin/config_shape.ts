@@ -51,6 +51,19 @@ export function isMac(text: string): boolean {
   return MAC.test(text);
 }
 
+/**
+ * Returns the MAC address of `CNI_ARGS`, in lower case; undefined if there is none.
+ *
+ * @throws {CniError} with the code 4
+ */
+export function macOfArgs(cniArgs: ReadonlyMap<string, string>): string | undefined {
+  const text = cniArgs.get("MAC") ?? "";
+  if (text === "" || isMac(text)) return text.toLowerCase() || undefined;
+  throw new CniError("usage", `ARGS: MAC is not a MAC address: ${text}`, {
+    code: ERROR_CODES.invalidEnvironment,
+  });
+}
+
 /** A string that `read` changes; undefined if it is empty. */
 export function nonEmpty<T>(
   read: (value: string, path: readonly (string | number)[]) => T,

@@ -9,6 +9,7 @@ import type { RouteInfo } from "../kernel/operation.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
+import { requirePrevResult } from "./prev_result.ts";
 
 /** What the result of an ADD says about an attachment. */
 export interface Expected {
@@ -28,10 +29,9 @@ export interface ShownNetns {
  *
  * @throws {CniError} If there is no result, no namespace, or no such interface in the result.
  */
-export async function expected({ prevResult, netns, ifName }: PluginRequest): Promise<Expected> {
-  if (prevResult === undefined) {
-    throw new CniError("config", "Required prevResult missing", { code: ERROR_CODES.invalidNetworkConfig });
-  }
+export async function expected(request: PluginRequest): Promise<Expected> {
+  const prevResult = requirePrevResult(request);
+  const { netns, ifName } = request;
   const problem = await nsProblem(netns);
   if (problem !== undefined) {
     throw new CniError("not-found", `Cannot open network namespace "${netns}": ${problem}`, {

@@ -1,11 +1,12 @@
 import { formatCidr, parseCidr } from "../cni/address.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { CniError } from "../cni/error.ts";
 import { findForeignAddress } from "../cni/loopback_address.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { requireNetns } from "./require_netns.ts";
 
 /** Brings up `lo` in the namespace of the container. The interface is always `lo`, whatever name the request has. */
 export const loopback: Plugin = {
@@ -49,14 +50,6 @@ async function check({ netns, run, signal }: PluginRequest): Promise<void> {
 async function del({ netns, run, signal }: PluginRequest): Promise<void> {
   if (netns === "" || await nsProblem(netns) !== undefined) return;
   await kernelFor(run).apply([{ kind: "set-link", name: "lo", up: false }], { signal, netns });
-}
-
-async function requireNetns(netns: string): Promise<void> {
-  const problem = await nsProblem(netns);
-  if (problem === undefined) return;
-  throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
-    code: ERROR_CODES.invalidNetns,
-  });
 }
 
 /** Always ready: it needs only the kernel, and stores nothing. */

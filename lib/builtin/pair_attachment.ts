@@ -1,15 +1,18 @@
 import { type Cidr, compareIp, type Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { nsProblem } from "../host/netns.ts";
+import type { Dns, Interface, Result } from "../cni/result.ts";
+import { CURRENT_VERSION } from "../cni/version.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { isWritable } from "../kernel/ip_lines.ts";
 import { linksByAlias, removeLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import type { ContainerPlan } from "./container_plan.ts";
 import type { Host } from "./host.ts";
 import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import type { PairTeardown } from "./pair_config.ts";
+import { requireNetns } from "./require_netns.ts";
 import type { Undo } from "./undo.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
@@ -30,11 +33,35 @@ export async function requireUsable(
       { code: ERROR_CODES.invalidEnvironment },
     );
   }
-  const problem = await nsProblem(netns);
-  if (problem === undefined) return;
-  throw new CniError("usage", `Cannot open network namespace "${netns}": ${problem}`, {
-    code: ERROR_CODES.invalidNetns,
-  });
+  await requireNetns(netns);
+}
+
+/** Reserves addresses by the IPAM plugin; `undo` frees them. */
+export async function reserveAddresses(
+  request: PluginRequest,
+  { ipamType }: PairTeardown,
+  undo: Undo,
+): Promise<Result> {
+  // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
+  undo.push("the addresses", (signal) => request.delegate(ipamType, request.config, "DEL", { signal }));
+  const reserved = await request.delegate(ipamType, request.config, "ADD");
+  if (reserved === undefined) throw new Error(`the IPAM plugin "${ipamType}" returned no result`);
+  return reserved;
+}
+
+/** Returns the result of an ADD with addresses. */
+export function layer3Result(
+  interfaces: readonly Interface[],
+  { ips, routes }: ContainerPlan,
+  dns: Dns | undefined,
+): Result {
+  return {
+    cniVersion: CURRENT_VERSION,
+    interfaces,
+    ips,
+    ...(routes.length > 0 ? { routes } : {}),
+    ...(dns === undefined ? {} : { dns }),
+  };
 }
 
 /** Masquerades the addresses, if the configuration wants it; `undo` removes the rules again. */

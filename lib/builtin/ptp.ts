@@ -1,6 +1,6 @@
 import { CniError } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
-import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
+import { SPEC_VERSIONS } from "../cni/version.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
@@ -15,8 +15,10 @@ import {
   collectPairs,
   detachPair,
   hostOf,
+  layer3Result,
   masqueradeUndone,
   requireUsable,
+  reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
 import { checkPtp } from "./ptp_check.ts";
@@ -46,26 +48,13 @@ async function add(request: PluginRequest): Promise<Result> {
   await requireUsable(request);
   const undo = new Undo(request.log);
   try {
-    // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
-    undo.push(
-      "the addresses",
-      (signal) => request.delegate(config.ipamType, request.config, "DEL", { signal }),
-    );
-    const ipam = await request.delegate(config.ipamType, request.config, "ADD");
-    if (ipam === undefined) throw new Error(`the IPAM plugin "${config.ipamType}" returned no result`);
+    const ipam = await reserveAddresses(request, config, undo);
     const plan = planPtp(ipam);
     const [interfaces] = await all([
       connect(request, config, plan, undo),
       masqueradeUndone(request, config, plan.addresses, undo),
     ]);
-    const dns = config.dns ?? ipam.dns;
-    return {
-      cniVersion: CURRENT_VERSION,
-      interfaces,
-      ips: plan.ips,
-      ...(plan.routes.length > 0 ? { routes: plan.routes } : {}),
-      ...(dns === undefined ? {} : { dns }),
-    };
+    return layer3Result(interfaces, plan, config.dns ?? ipam.dns);
   } catch (error) {
     await undo.run();
     throw error;

@@ -1,9 +1,10 @@
 import { compareIp, formatCidr, formatIp, parseCidr, parseIp } from "../cni/address.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { IpConfig, Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { requirePrevResult } from "./prev_result.ts";
 import { readStaticConfig, type StaticAddress, type StaticConfig } from "./static_config.ts";
 
 /** Gives the addresses that the configuration or the caller names. It keeps no record of them: another container may have the same ones. */
@@ -30,10 +31,7 @@ function add(request: PluginRequest): Result {
 /** The result of the ADD has each address, with its gateway. It may have more, of other plugins. */
 function check(request: PluginRequest): void {
   const { addresses } = read(request);
-  const { prevResult } = request;
-  if (prevResult === undefined) {
-    throw new CniError("usage", "Required prevResult missing", { code: ERROR_CODES.invalidNetworkConfig });
-  }
+  const prevResult = requirePrevResult(request);
   for (const wanted of addresses) {
     if (prevResult.ips?.some((found) => isSame(wanted, found))) continue;
     const { address, gateway } = wanted;

@@ -10,7 +10,9 @@ import { findLink } from "../kernel/links.ts";
 import { isSameValue } from "../kernel/sysctl_value.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { wrong } from "./link_check.ts";
 import { requireUsable } from "./pair_attachment.ts";
+import { requirePrevResult } from "./prev_result.ts";
 import { requireAllowed } from "./tuning_allowlist.ts";
 import { readBackup, removeBackup, valuesBefore, writeBackup } from "./tuning_backup.ts";
 import {
@@ -35,8 +37,8 @@ export const tuning: Plugin = {
 
 async function add(request: PluginRequest): Promise<Result> {
   const config = await readAllowed(request);
-  const { prevResult, netns, ifName, run, signal } = request;
-  if (prevResult === undefined) throw missingResult();
+  const prevResult = requirePrevResult(request);
+  const { netns, ifName, run, signal } = request;
   await requireUsable(request);
   await setSysctls(request, config.sysctls);
   if (changesLink(config.tuning)) {
@@ -92,7 +94,7 @@ async function setSysctls(
 async function check(request: PluginRequest): Promise<void> {
   const { sysctls, tuning } = await readAllowed(request);
   const { netns, ifName, run, signal } = request;
-  if (request.prevResult === undefined) throw missingResult();
+  requirePrevResult(request);
   await requireUsable(request);
   const now = await kernelFor(run).readSysctls(sysctls.map(({ path }) => path), { netns, signal });
   for (const { key, path, value } of sysctls) {
@@ -153,12 +155,4 @@ async function requireLink({ netns, ifName, run, signal }: PluginRequest): Promi
   const link = await findLink(kernelFor(run), ifName, { netns, signal });
   if (link === undefined) throw wrong(`interface "${ifName}" is not in "${netns}"`);
   return link;
-}
-
-function missingResult(): CniError {
-  return new CniError("config", "Required prevResult missing", { code: ERROR_CODES.invalidNetworkConfig });
-}
-
-function wrong(msg: string): CniError {
-  return new CniError("not-found", msg);
 }

@@ -3,7 +3,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { anyObject, anyText, integer, mapped, openObjectOf, orNull, type Shape } from "../cni/shape.ts";
 import type { SetLink } from "../kernel/operation.ts";
-import { FLAG, isMac, MAC_ADDRESS, readConfig, section, TEXT } from "./config_shape.ts";
+import { FLAG, MAC_ADDRESS, macOfArgs, readConfig, section, TEXT } from "./config_shape.ts";
 
 /** What the tuning plugin changes of an interface; what is undefined stays as it is. */
 export type Tuning = Pick<SetLink, "mac" | "promiscuous" | "mtu" | "allMulticast" | "txQueueLength">;
@@ -66,7 +66,7 @@ export function readTuningConfig(
     dataDir: own.dataDir || DEFAULT_DATA_DIR,
     sysctls: sysctlsOf({ ...own.sysctl, ...wanted.sysctl }, ifName),
     tuning: {
-      mac: wanted.mac ?? runtimeConfig?.mac ?? argsMac(cniArgs) ?? own.mac,
+      mac: wanted.mac ?? runtimeConfig?.mac ?? macOfArgs(cniArgs) ?? own.mac,
       // As for the MTU, what is not set and what is off are the same in a configuration.
       promiscuous: promisc || undefined,
       mtu: (wanted.mtu ?? own.mtu) || undefined,
@@ -104,14 +104,6 @@ function sysctlsOf(values: Readonly<Record<string, string>>, ifName: string): re
     seen.set(path, key);
   }
   return sysctls;
-}
-
-function argsMac(cniArgs: ReadonlyMap<string, string>): string | undefined {
-  const text = cniArgs.get("MAC") ?? "";
-  if (text === "" || isMac(text)) return text.toLowerCase() || undefined;
-  throw new CniError("usage", `ARGS: MAC is not a MAC address: ${JSON.stringify(text)}`, {
-    code: ERROR_CODES.invalidEnvironment,
-  });
 }
 
 function invalid(msg: string): CniError {

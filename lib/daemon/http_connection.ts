@@ -236,13 +236,13 @@ export class HttpConnection {
   async #sendBody(
     { controller: { signal } }: UnderWay,
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
-    { head = new Uint8Array(), isChunked = false }: {
+    { head, isChunked = false }: {
       /** What is written with the first piece. */
-      readonly head?: Uint8Array;
+      readonly head?: Uint8Array | undefined;
       readonly isChunked?: boolean;
     },
   ): Promise<void> {
-    let before: Uint8Array | undefined = head;
+    let before = head;
     const reader = body.getReader();
     const cancel = () => void reader.cancel().catch(() => {});
     signal.addEventListener("abort", cancel, { once: true });
