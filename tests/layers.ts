@@ -209,6 +209,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "all.ts",
       "attachment_tag.ts",
       "host.ts",
+      "iptables.ts",
+      "nft.ts",
       "masquerade_iptables.ts",
       "masquerade_nft.ts",
       "masquerade.ts",

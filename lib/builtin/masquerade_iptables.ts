@@ -9,26 +9,21 @@ import {
   networkOf,
   parseCidr,
 } from "../cni/address.ts";
-import { HostError, runOk } from "../host/command.ts";
 import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
+import {
+  changeIptables,
+  deletion,
+  FAMILIES,
+  type Family,
+  listIptables,
+  LONGEST_COMMENT,
+  quote,
+} from "./iptables.ts";
 
-/** The two programs, each for one family. */
-const PROGRAMS = { 4: "iptables", 6: "ip6tables" } as const;
 const MULTICAST = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;
-const FAMILIES = [4, 6] as const;
 
-/** If another process removes a rule between the listing and the change, the whole change fails. */
-const ATTEMPTS = 4;
-
-/** Exit code of iptables if another process holds its lock for too long, or if a privilege is missing. */
-const RESOURCE_PROBLEM = 4;
-
-/** The longest comment of xtables, without the closing zero byte. */
-const LONGEST_COMMENT = 255;
-
-type Family = 4 | 6;
 type Container = Omit<TaggedAttachment, "ifName">;
 
 /** Whether the rules of an address stay, because another interface of the container may have it. */
@@ -54,7 +49,7 @@ export async function addIptablesRules(
   await all(families.map((family, index) => {
     const own = addresses.filter(({ ip }) => ip.family === family);
     let known = listed[index];
-    return retryOnConflict(host, family, async () => {
+    return changeIptables(host, family, "nat", async () => {
       const lines = known ?? await listNat(host, family, ["POSTROUTING"]) ?? [];
       known = undefined;
       const jumps = await sortJumps(chain, lines, (ip) => !own.some((address) => isSameIp(address.ip, ip)));
@@ -112,7 +107,7 @@ export async function collectIptablesRules(
 
 async function removeRules(host: Host, chains: ReadonlyMap<string, IsKept>): Promise<void> {
   await all(FAMILIES.map((family) =>
-    retryOnConflict(host, family, async () => {
+    changeIptables(host, family, "nat", async () => {
       const lines = await listNat(host, family, []) ?? [];
       const there = [...chains].filter(([chain]) => lines.includes(`-N ${chain}`));
       const plans = there.map(([chain, isKept]) => removalOf(chain, lines, isKept));
@@ -186,52 +181,16 @@ function commentOf({ network, containerId }: Container): string {
   return `name: "${network}" id: "${containerId}"`.slice(0, LONGEST_COMMENT);
 }
 
-function quote(text: string): string {
-  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
-}
-
 function ownerIn(line: string, network: string): string | undefined {
   const match = / --comment "name: \\"(?<name>[^"\\]*)\\" id: \\"(?<id>[^"\\]*)\\"" /.exec(line)?.groups;
   return match?.name === network ? match.id : undefined;
 }
 
-function deletion(line: string): string {
-  return line.replace(/^-A /, "-D ");
-}
-
-async function retryOnConflict(host: Host, family: Family, plan: () => Promise<string[]>): Promise<void> {
-  for (let attempt = 1;; attempt++) {
-    const lines = await plan();
-    if (lines.length === 0) return;
-    try {
-      await runOk(host.run, {
-        program: `${PROGRAMS[family]}-restore`,
-        ownGroup: false,
-        args: ["-w", "--noflush"],
-        stdin: ["*nat", ...lines, "COMMIT", ""].join("\n"),
-        signal: host.signal,
-      });
-      return;
-    } catch (error) {
-      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
-        throw error;
-      }
-    }
-  }
-}
-
-/** Lists the rules of the `nat` table, or of one of its chains; undefined if there is no iptables for that family. */
-async function listNat(host: Host, family: Family, chain: readonly string[]): Promise<string[] | undefined> {
-  try {
-    const request = {
-      program: PROGRAMS[family],
-      args: ["-w", "-t", "nat", "-S", ...chain],
-      signal: host.signal,
-      ownGroup: false,
-    };
-    return (await runOk(host.run, request)).stdout.split("\n");
-  } catch (error) {
-    if (!(error instanceof HostError) || error.code === RESOURCE_PROBLEM) throw error;
-    return undefined;
-  }
+/** Lists the rules of the `nat` table, or of one of its chains, see {@linkcode listIptables}. */
+async function listNat(
+  host: Host,
+  family: Family,
+  chain: readonly [] | readonly [string],
+): Promise<string[] | undefined> {
+  return await listIptables(host, family, "nat", chain);
 }

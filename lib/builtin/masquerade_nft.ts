@@ -1,14 +1,12 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
-import { baseOf, HostError, type RunCommand, runOk } from "../host/command.ts";
+import { baseOf, HostError, type RunCommand } from "../host/command.ts";
 import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
+import { changeNft, nft, type NftRule } from "./nft.ts";
 
 /** Table and chains have the names of the CNI plugins project, so that each of the two removes the rules of the other. */
 const TABLE = "inet cni_plugins_masquerade";
 const CHAIN = `${TABLE} masq_checks`;
-
-/** If another process removes a rule between the listing and the change, the whole change fails. */
-const ATTEMPTS = 4;
 
 /**
  * Where this process has seen the chain: only there can the list of its rules and a change be one script, because the list of
@@ -16,10 +14,8 @@ const ATTEMPTS = 4;
  */
 const withChain = new WeakSet<RunCommand>();
 
-interface TaggedRule {
-  readonly handle: number;
-  readonly comment: string;
-}
+/** The rules of the chain that have a comment: all others are foreign. */
+type TaggedRule = Pick<NftRule, "handle"> & { readonly comment: string };
 
 /**
  * Masquerades packets that come from these addresses and leave their network; replaces the former rules of the attachment.
@@ -50,7 +46,7 @@ export async function addNftRules(
   const isOwn = (rule: TaggedRule) => rule.comment.startsWith(tag);
   const former = withChain.has(baseOf(host.run)) ? await addAndList(host, [...frame, ...own]) : undefined;
   if (former === undefined) {
-    return await retryOnConflict(host, (rules) => [...frame, ...rules.filter(isOwn).map(deletion), ...own]);
+    return await change(host, (rules) => [...frame, ...rules.filter(isOwn).map(deletion), ...own]);
   }
   const stale = new Set(former.filter(isOwn).map(({ handle }) => handle));
   if (stale.size > 0) await removeRules(host, (rule) => isOwn(rule) && stale.has(rule.handle));
@@ -81,11 +77,6 @@ async function addAndList(host: Host, lines: readonly string[]): Promise<readonl
   return undefined;
 }
 
-/** Returns what `nft` prints. It starts no other program, so it needs no process group of its own. */
-async function nft({ run, signal }: Host, args: readonly string[], stdin?: string): Promise<string> {
-  return (await runOk(run, { program: "nft", args, stdin, signal, ownGroup: false })).stdout;
-}
-
 function readListing(text: string): TaggedRule[] {
   return Array.from(
     text.matchAll(/ comment "(?<comment>[^"]*)" # handle (?<handle>\d+)$/gm),
@@ -110,7 +101,7 @@ export async function collectNftRules(
 
 async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<boolean> {
   let isFound = false;
-  await retryOnConflict(host, (rules) => {
+  await change(host, (rules) => {
     const selected = rules.filter(select);
     isFound ||= selected.length > 0;
     return selected.map(deletion);
@@ -122,67 +113,19 @@ function deletion({ handle }: TaggedRule): string {
   return `delete rule ${CHAIN} handle ${handle}`;
 }
 
-/** Plans a change of the present rules, and runs it; tries again after a conflict. Returns false if there is no nftables. */
-async function retryOnConflict(
+/** Plans and makes a change of the rules, see {@linkcode changeNft}. */
+async function change(
   host: Host,
   plan: (rules: readonly TaggedRule[]) => readonly string[],
 ): Promise<boolean> {
-  for (let attempt = 1;; attempt++) {
-    const rules = await listRules(host);
-    if (rules === undefined) return false;
-    const lines = plan(rules);
-    if (lines.length === 0) return true;
-    try {
-      await nft(host, ["-f", "-"], `${lines.join("\n")}\n`);
-      withChain.add(baseOf(host.run));
-      return true;
-    } catch (error) {
-      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
-        throw error;
-      }
-    }
-  }
-}
-
-/** Lists the rules with a comment; undefined if there is no nftables. Tries again if the list is cut short. */
-async function listRules(host: Host): Promise<TaggedRule[] | undefined> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return await listOnce(host);
-    } catch (error) {
-      if (!(error instanceof HostError) || error.reason !== "bad-output" || attempt === ATTEMPTS) throw error;
-    }
-  }
-}
-
-async function listOnce(host: Host): Promise<TaggedRule[] | undefined> {
-  let text: string;
-  try {
-    text = await nft(host, ["-j", "list", "chain", ...CHAIN.split(" ")]);
-  } catch (error) {
-    if (!(error instanceof HostError)) throw error;
-    // nft has one exit code for all failures. A missing chain has no rules.
-    if (error.stderr.includes("No such file or directory")) return [];
-    if (error.reason === "program-missing" || /not supported/i.test(error.stderr)) return undefined;
-    throw error;
-  }
-  return readRules(text).flatMap(({ rule }) => {
-    const { handle, comment } = rule ?? {};
-    return handle === undefined || comment === undefined ? [] : [{ handle, comment }];
-  });
-}
-
-function readRules(text: string): readonly { readonly rule?: Partial<TaggedRule> }[] {
-  try {
-    return JSON.parse(text).nftables;
-  } catch (cause) {
-    throw new HostError(
-      `Cannot read the rules that nft lists of ${CHAIN}: its ${text.length} characters are not JSON`,
-      {
-        reason: "bad-output",
-        program: "nft",
-        cause,
-      },
+  let hasChanged = false;
+  const works = await changeNft(host, `chain ${CHAIN}`, (rules) => {
+    const lines = plan(
+      rules.flatMap(({ handle, comment }) => comment === undefined ? [] : [{ handle, comment }]),
     );
-  }
+    hasChanged = lines.length > 0;
+    return lines;
+  });
+  if (hasChanged) withChain.add(baseOf(host.run));
+  return works;
 }

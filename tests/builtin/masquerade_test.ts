@@ -123,9 +123,9 @@ Deno.test("only the requested backend is used, and the error names it", async ()
 Deno.test("DEL uses both backends and needs no address", async () => {
   const tag = await attachmentTag(WEB);
   const rules = [
-    { rule: { handle: 7, comment: `${tag}, net: web` } },
-    { rule: { handle: 8, comment: "0123456789abcdef-0123456789abcdef, net: other" } },
-    { rule: { handle: 9 } },
+    { rule: { chain: "masq_checks", handle: 7, comment: `${tag}, net: web` } },
+    { rule: { chain: "masq_checks", handle: 8, comment: "0123456789abcdef-0123456789abcdef, net: other" } },
+    { rule: { chain: "masq_checks", handle: 9 } },
     { metainfo: {} },
   ];
   const { scripted, host: here } = host(({ command }) => {
@@ -279,7 +279,7 @@ Deno.test("a change that conflicts with another process is planned again", async
   let changes = 0;
   const { host: here } = host(({ command }) => {
     if (command.startsWith("nft -j")) {
-      const rules = lists++ === 0 ? [{ rule: { handle: 7, comment: tag } }] : [];
+      const rules = lists++ === 0 ? [{ rule: { chain: "masq_checks", handle: 7, comment: tag } }] : [];
       return { stdout: JSON.stringify({ nftables: rules }) };
     }
     if (command.startsWith("nft -f")) changes++;
@@ -304,7 +304,9 @@ Deno.test("GC keeps valid attachments and foreign rules that look similar", asyn
   ].join("\n");
   const nft = [[7, WEB], [8, stale], [9, { ...stale, network: "other" }]] as const;
   const rules = await Promise.all(
-    nft.map(async ([handle, one]) => ({ rule: { handle, comment: await attachmentComment(one) } })),
+    nft.map(async ([handle, one]) => ({
+      rule: { chain: "masq_checks", handle, comment: await attachmentComment(one) },
+    })),
   );
   const { scripted, host: here } = host(({ command }) =>
     command.startsWith("iptables -w")
@@ -365,7 +367,9 @@ Deno.test("an ADD that finds rules of an earlier one removes these, and no other
   const { scripted, host: here } = await knownChain(({ command }) =>
     command.startsWith("nft -a") ? { stdout: listing(now[0], now[1]) } : command.startsWith("nft -j")
       ? {
-        stdout: JSON.stringify({ nftables: now.map(([handle, comment]) => ({ rule: { handle, comment } })) }),
+        stdout: JSON.stringify({
+          nftables: now.map(([handle, comment]) => ({ rule: { chain: "masq_checks", handle, comment } })),
+        }),
       }
       : {}
   );
@@ -379,10 +383,10 @@ Deno.test("an ADD whose chain is gone, or whose list is cut short, is done in tw
   const own = await attachmentComment(WEB);
   for (const reply of [NO_TABLE, { stdout: listing([7, own]).slice(0, -2) }]) {
     const { scripted, host: here } = await knownChain(({ command }) =>
-      command.startsWith("nft -a")
-        ? reply
-        : command.startsWith("nft -j")
-        ? { stdout: JSON.stringify({ nftables: [{ rule: { handle: 7, comment: own } }] }) }
+      command.startsWith("nft -a") ? reply : command.startsWith("nft -j")
+        ? {
+          stdout: JSON.stringify({ nftables: [{ rule: { chain: "masq_checks", handle: 7, comment: own } }] }),
+        }
         : {}
     );
     await addMasquerade(here, WEB, BOTH, NFT);
@@ -396,7 +400,7 @@ Deno.test("an ADD whose chain is gone, or whose list is cut short, is done in tw
 });
 
 Deno.test("DEL does not ask iptables if nftables was requested and has the rules, and asks it if not", async () => {
-  const rule = { rule: { handle: 7, comment: await attachmentComment(WEB) } };
+  const rule = { rule: { chain: "masq_checks", handle: 7, comment: await attachmentComment(WEB) } };
   for (const rules of [[rule], []]) {
     const { scripted, host: here } = host(({ command }) =>
       command.startsWith("nft -j")

@@ -1,0 +1,86 @@
+import { HostError, runOk } from "../host/command.ts";
+import type { Host } from "./host.ts";
+
+/** The families of addresses; each has its own program. */
+export const FAMILIES = [4, 6] as const;
+
+/** One of {@linkcode FAMILIES}. */
+export type Family = typeof FAMILIES[number];
+
+/** A table of iptables. */
+export type IptablesTable = "nat" | "filter";
+
+const PROGRAMS = { 4: "iptables", 6: "ip6tables" } as const;
+
+/** If another process removes a rule between the listing and the change, the whole change fails. */
+const ATTEMPTS = 4;
+
+/** Exit code of iptables if another process holds its lock for too long, or if a privilege is missing. */
+const RESOURCE_PROBLEM = 4;
+
+/** The longest comment of xtables, without the closing zero byte. */
+export const LONGEST_COMMENT = 255;
+
+/** Returns an argument as the input of `iptables-restore` needs it. */
+export function quote(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+}
+
+/** Returns the line that removes what a listed line has added. */
+export function deletion(line: string): string {
+  return line.replace(/^-A /, "-D ");
+}
+
+/**
+ * Lists the rules of a table, or of one of its chains, as `iptables -S` writes them; undefined if iptables does not work on this
+ * machine for that family, or if there is no such chain.
+ */
+export async function listIptables(
+  host: Host,
+  family: Family,
+  table: IptablesTable,
+  chain: readonly [] | readonly [string] = [],
+): Promise<string[] | undefined> {
+  try {
+    const request = {
+      program: PROGRAMS[family],
+      args: ["-w", "-t", table, "-S", ...chain],
+      signal: host.signal,
+      ownGroup: false,
+    };
+    return (await runOk(host.run, request)).stdout.split("\n");
+  } catch (error) {
+    if (!(error instanceof HostError) || error.code === RESOURCE_PROBLEM) throw error;
+    return undefined;
+  }
+}
+
+/**
+ * Plans a change of a table, in the lines of `iptables-restore`, and carries it out in one transaction. After a conflict with
+ * another process it plans again. Without lines it changes nothing.
+ */
+export async function changeIptables(
+  host: Host,
+  family: Family,
+  table: IptablesTable,
+  plan: () => Promise<readonly string[]>,
+): Promise<void> {
+  for (let attempt = 1;; attempt++) {
+    const lines = await plan();
+    if (lines.length === 0) return;
+    try {
+      await runOk(host.run, {
+        program: `${PROGRAMS[family]}-restore`,
+        ownGroup: false,
+        args: ["-w", "--noflush"],
+        stdin: [`*${table}`, ...lines, "COMMIT", ""].join("\n"),
+        signal: host.signal,
+      });
+      return;
+    } catch (error) {
+      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
+        throw error;
+      }
+    }
+  }
+}

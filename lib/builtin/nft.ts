@@ -1,0 +1,103 @@
+import { HostError, runOk } from "../host/command.ts";
+import type { Host } from "./host.ts";
+
+/** If another process removes a rule between the listing and the change, the whole change fails. */
+const ATTEMPTS = 4;
+
+/** A rule of nftables. */
+export interface NftRule {
+  readonly chain: string;
+  readonly handle: number;
+  /** Undefined if the rule has none. */
+  readonly comment: string | undefined;
+  /** What it does, as `nft -j` writes it. */
+  readonly expr: readonly unknown[];
+}
+
+/**
+ * What to list: a chain such as `chain inet cni_plugins_masquerade masq_checks`, or all chains of a table, such as
+ * `table ip cni_hostport`.
+ */
+export type NftScope = `chain ${string}` | `table ${string}`;
+
+/** Returns what `nft` prints. It starts no other program, so it needs no process group of its own. */
+export async function nft(
+  { run, signal }: Host,
+  args: readonly string[],
+  stdin?: string,
+): Promise<string> {
+  return (await runOk(run, { program: "nft", args, stdin, signal, ownGroup: false })).stdout;
+}
+
+/** Carries out the lines in one transaction: all of them or none. */
+export async function applyNft(host: Host, lines: readonly string[]): Promise<void> {
+  await nft(host, ["-f", "-"], `${lines.join("\n")}\n`);
+}
+
+/**
+ * Plans a change of the rules that are there, and carries it out in one transaction. After a conflict with another process it
+ * lists and plans again. Without lines it changes nothing. Returns false if nftables does not work on this machine.
+ */
+export async function changeNft(
+  host: Host,
+  scope: NftScope,
+  plan: (rules: readonly NftRule[]) => readonly string[],
+): Promise<boolean> {
+  for (let attempt = 1;; attempt++) {
+    const rules = await listNft(host, scope);
+    if (rules === undefined) return false;
+    const lines = plan(rules);
+    if (lines.length === 0) return true;
+    try {
+      await applyNft(host, lines);
+      return true;
+    } catch (error) {
+      if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {
+        throw error;
+      }
+    }
+  }
+}
+
+/**
+ * Lists rules; none if there is no such chain or table, undefined if nftables does not work on this machine. Tries again if the
+ * list is cut short.
+ */
+export async function listNft(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await listOnce(host, scope);
+    } catch (error) {
+      if (!(error instanceof HostError) || error.reason !== "bad-output" || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function listOnce(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
+  let text: string;
+  try {
+    text = await nft(host, ["-j", "list", ...scope.split(" ")]);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    // nft has one exit code for all failures. A missing chain has no rules.
+    if (error.stderr.includes("No such file or directory")) return [];
+    if (error.reason === "program-missing" || /not supported/i.test(error.stderr)) return undefined;
+    throw error;
+  }
+  return readRules(text, scope).flatMap(({ rule }) => {
+    const { chain, handle, comment, expr = [] } = rule ?? {};
+    return chain === undefined || handle === undefined ? [] : [{ chain, handle, comment, expr }];
+  });
+}
+
+function readRules(text: string, scope: NftScope): readonly { readonly rule?: Partial<NftRule> }[] {
+  try {
+    return JSON.parse(text).nftables;
+  } catch (cause) {
+    throw new HostError(
+      `Cannot read the rules that nft lists of ${scope.replace(/^\w+ /, "")}: ` +
+        `its ${text.length} characters are not JSON`,
+      { reason: "bad-output", program: "nft", cause },
+    );
+  }
+}
