@@ -48,6 +48,17 @@ export type { PodLink } from "./lib/pod/inspect_netns.ts";
 export type { PodNetwork } from "./lib/pod/pod.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 
+// Networks.
+export type { CreatedNetwork } from "./lib/network/create_network.ts";
+export {
+  DRIVER_OPTIONS,
+  type DriverOption,
+  DRIVERS,
+  type NetworkDriver,
+  type NetworkRequest,
+} from "./lib/network/network_request.ts";
+export type { Network, NetworkAttachment } from "./lib/network/view_network.ts";
+
 // Sandboxes.
 export type { NetnsSource, RunOptions, SandboxRequest } from "./lib/sandbox/request.ts";
 export type { OciRuntime } from "./lib/sandbox/oci_runtime.ts";

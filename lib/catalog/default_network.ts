@@ -34,7 +34,7 @@ export interface DefaultCandidates {
   readonly usable: ReadonlyMap<string, string>;
   /** The first file of all, if it is unusable. */
   readonly unusable: string | undefined;
-  /** Whether networks of files were ever in use. */
+  /** Whether networks of files that `network create` had not made were ever in use. */
   readonly hadFiles: boolean;
   /** The previous choice. */
   readonly pin: DefaultPin | undefined;
@@ -53,8 +53,10 @@ export interface DefaultCandidates {
 export async function chooseDefault(
   candidates: DefaultCandidates,
 ): Promise<{ readonly choice: DefaultChoice; readonly pin: DefaultPin | undefined }> {
-  const { named, usable, unusable, hadFiles, pin, isAttached } = candidates;
+  const { named, unusable, hadFiles, pin, isAttached } = candidates;
   if (named !== undefined) return { choice: { network: named, by: "name" }, pin };
+  const isOffered = ([, file]: readonly [string, string]) => !hadFiles || candidates.isFile(file);
+  const usable = new Map([...candidates.usable].filter(isOffered));
   const [[network, firstUsable] = []] = usable;
   const first = unusable ?? firstUsable;
   const isPassedOver = pin?.network !== network || unusable !== undefined;
@@ -65,10 +67,10 @@ export async function chooseDefault(
   }
   // The pin stays: the previous network may come back.
   if (network === undefined || first === undefined) {
-    return { choice: { network: undefined, by: "none" }, pin };
+    const by = candidates.usable.size > usable.size ? "emptied" : "none";
+    return { choice: { network: undefined, by }, pin };
   }
   if (unusable !== undefined) return { choice: { network: undefined, by: "unusable", first: unusable }, pin };
-  if (hadFiles && !candidates.isFile(first)) return { choice: { network: undefined, by: "emptied" }, pin };
   const was = pin === undefined || pin.network === network ? {} : { was: pin.network };
   return { choice: { network, by: "first", ...was }, pin: pinOf(network, first, candidates) };
 }

@@ -1,3 +1,4 @@
+import { type Cidr, parseCidr } from "../cni/address.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { DEFAULT_PATH } from "../host/command.ts";
 import { statOf } from "../host/file.ts";
@@ -14,12 +15,19 @@ export interface EmbeddedOptions {
 /** Stands for the file of the embedded network, which has none. */
 export const EMBEDDED_FILE = "(embedded)";
 
+const SUBNETS = { 4: "10.209.0.0/16", 6: "fd50:7704::/64" } as const;
+
+/** The subnets of the embedded network, of IPv4 and of IPv6. */
+export const EMBEDDED_SUBNETS: readonly Cidr[] = Object.values(SUBNETS).flatMap((text) =>
+  parseCidr(text) ?? []
+);
+
 /**
  * The network of a machine whose configuration directory holds none: bridge `pw0`, 10.209.0.0/16
  * and fd50:7704::/64, built-in plugins only.
  */
 export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkConfigList {
-  const ranges = [[{ subnet: "10.209.0.0/16" }], ...(ipv6 ? [[{ subnet: "fd50:7704::/64" }]] : [])];
+  const ranges = [[{ subnet: SUBNETS[4] }], ...(ipv6 ? [[{ subnet: SUBNETS[6] }]] : [])];
   const routes = [{ dst: "0.0.0.0/0" }, ...(ipv6 ? [{ dst: "::/0" }] : [])];
   return parseConfigList(JSON.stringify({
     cniVersion: "1.1.0",

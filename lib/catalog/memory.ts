@@ -25,7 +25,7 @@ export interface Remembered {
   /** By the name of the file. */
   readonly files: ReadonlyMap<string, GoodVersion>;
   readonly pin: DefaultPin | undefined;
-  /** Whether a network of a file was ever in use, also if the file is gone now. */
+  /** Whether a network of a file that `network create` had not made was ever in use, also if the file is gone now. */
   readonly hadFiles: boolean;
 }
 
@@ -202,7 +202,7 @@ function encode(confDir: string, { files, pin, hadFiles }: Remembered): JsonObje
     confDir,
     files: Object.fromEntries(good),
     ...(pin === undefined ? {} : { pin: { ...pin } }),
-    ...(hadFiles ? { hadFiles } : {}),
+    hadFiles,
   };
 }
 
@@ -212,10 +212,10 @@ const SHAPE: Shape<Remembered> = mapped(
     pin: openObjectOf({ network: anyText, file: anyText, since: anyText }, {}),
     hadFiles: lenient(flag),
   }),
-  ({ files = {}, pin, hadFiles = false }) => ({
+  ({ files = {}, pin, hadFiles }) => ({
     files: new Map(Object.entries(files)),
     pin,
     // Earlier versions did not write this member, and pinned only networks of files.
-    hadFiles: hadFiles || Object.keys(files).length > 0 || pin !== undefined,
+    hadFiles: hadFiles ?? (Object.keys(files).length > 0 || pin !== undefined),
   }),
 );

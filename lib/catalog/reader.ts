@@ -9,6 +9,7 @@ import type { FindPluginOptions } from "../plugin/find.ts";
 import { byNameForPod } from "./by_name.ts";
 import { Catalog } from "./catalog.ts";
 import { chooseDefault, type DefaultChoice, type DefaultPin } from "./default_network.ts";
+import { isCreated } from "./created.ts";
 import { ConfigDirectory } from "./directory.ts";
 import { EMBEDDED_FILE } from "./embedded_network.ts";
 import type { CatalogContent, CatalogFile } from "./entry.ts";
@@ -98,7 +99,9 @@ export class CatalogReader {
     let content: CatalogContent | undefined;
     await this.#memory.update(async (remembered) => {
       const { files, good } = this.#merge(loaded, remembered.files, now);
-      const hadFiles = remembered.hadFiles || good.size > 0;
+      const isConfigured = ({ file, list }: CatalogFile) =>
+        file !== EMBEDDED_FILE && list !== undefined && !isCreated(list);
+      const hadFiles = remembered.hadFiles || files.some(isConfigured);
       const { choice, pin } = await this.#choose(files, { pin: remembered.pin, hadFiles }, now);
       content = { confDir: this.#options.confDir, files, choice };
       const isSame = pin === remembered.pin && good === remembered.files && hadFiles === remembered.hadFiles;
@@ -138,8 +141,19 @@ export class CatalogReader {
     const { embedded, confDir, confDirRequired = false } = this.#options;
     if (loaded.length === 0 && confDirRequired && confDir !== undefined) await requireDirectory(confDir);
     // A directory with an unusable file is configured: the embedded network must not replace its networks.
-    if (loaded.length > 0 || embedded === undefined) return loaded;
-    return [{ file: EMBEDDED_FILE, list: await embedded() }];
+    if (embedded === undefined || !await this.#areCreated(loaded)) return loaded;
+    return [{ file: EMBEDDED_FILE, list: await embedded() }, ...loaded];
+  }
+
+  /** Whether `network create` made all files: such networks stand beside the embedded one. The last usable content counts. */
+  async #areCreated(loaded: readonly LoadedFile[]): Promise<boolean> {
+    if (loaded.length === 0) return true;
+    const { files } = await this.#memory.recall();
+    return loaded.every(({ file, list }) => {
+      if (list !== undefined) return isCreated(list);
+      const text = files.get(nameOf(file))?.text;
+      return text !== undefined && isCreated(parseConfigList(text));
+    });
   }
 
   /** Reads the directory, and reads it again if a file is missing: only a file that is missing twice was removed. */

@@ -28,7 +28,7 @@ export async function add(input: CommandInput): Promise<number> {
 }
 
 /** `podwire check NETWORK NETNS` */
-export async function check(input: CommandInput): Promise<number> {
+export async function checkAttachment(input: CommandInput): Promise<number> {
   const operations = openAttach(runtimeOptions(input));
   const { network, request } = await attachRequest(input, operations);
   await withSignals(input.io, (signal) => operations.check(network, request, { signal }));

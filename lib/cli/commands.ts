@@ -1,4 +1,5 @@
 import type { Command, OptionSpec } from "./command.ts";
+import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
 import { runOptions } from "./run_options.ts";
@@ -164,13 +165,14 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "check",
-    summary: "Let the plugins check an attachment",
-    operands: "NETWORK NETNS",
-    count: [2, 2],
-    options: ATTACH_OPTIONS,
-    description: ATTACH_HELP,
+    summary: "Let the plugins check an attachment, or all networks of a sandbox",
+    operands: "NETWORK NETNS | SANDBOX",
+    count: [1, 2],
+    options: [...ATTACH_OPTIONS, NAMESPACE],
+    description:
+      `${ATTACH_HELP}\nWith SANDBOX alone, --namespace names the namespace of its name. Exits 1 if something is wrong.`,
     needsRoot: true,
-    load: async () => (await import("./attachment.ts")).check,
+    load: async () => (await import("./check.ts")).check,
   },
   {
     name: "del",
@@ -266,6 +268,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./network.ts")).networks,
   },
+  ...NETWORK_COMMANDS,
   {
     name: "attachments",
     summary: "List the attachments, also those that could not be detached",

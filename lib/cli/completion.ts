@@ -33,10 +33,14 @@ const OPERANDS: Readonly<Record<string, string>> = {
   exec: SANDBOXES,
   repair: SANDBOXES,
   add: NETWORKS,
-  check: NETWORKS,
+  check: `${NETWORKS} ${SANDBOXES}`,
   del: NETWORKS,
   status: NETWORKS,
   gc: NETWORKS,
+  "network rm": NETWORKS,
+  "network inspect": NETWORKS,
+  "network connect": SANDBOXES,
+  "network disconnect": SANDBOXES,
   plugin: Object.keys(builtins).join(" "),
   completion: Object.keys(SCRIPTS).join(" "),
 };
@@ -45,10 +49,28 @@ function flagsOf(options: readonly OptionSpec[]): string {
   return [...options, ...GLOBAL_OPTIONS].map(({ name }) => `--${name}`).join(" ");
 }
 
+/** The groups of commands, such as `network`, each with the second words of its commands. */
+function groupsOf(commands: readonly Command[]): ReadonlyMap<string, readonly Command[]> {
+  const grouped = commands.filter(({ name }) => name.includes(" "));
+  return Map.groupBy(grouped, ({ name }) => name.slice(0, name.indexOf(" ")));
+}
+
+/** The first words of all commands, each once. */
+function firstWords(commands: readonly Command[]): readonly string[] {
+  return [...new Set(commands.map(({ name }) => name.split(" ")[0] ?? ""))];
+}
+
+function secondWord({ name }: Command): string {
+  return name.slice(name.indexOf(" ") + 1);
+}
+
 function bashScript(commands: readonly Command[]): string {
-  const names = commands.map(({ name }) => name).join(" ");
+  const groups = groupsOf(commands);
   const cases = commands.map(({ name, options }) => {
-    return `    ${name}) options="${flagsOf(options)}" operands="${OPERANDS[name] ?? ""}" ;;\n`;
+    return `    "${name}") options="${flagsOf(options)}" operands="${OPERANDS[name] ?? ""}" ;;\n`;
+  });
+  const groupCases = [...groups].map(([group, members]) => {
+    return `    ${group}) options="${flagsOf([])}" operands="${members.map(secondWord).join(" ")}" ;;\n`;
   });
   const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map(({ name }) => `--${name}`);
   return `_podwire() {
@@ -58,11 +80,14 @@ function bashScript(commands: readonly Command[]): string {
     case "$word" in
     ${withValue.join("|")}) skip=1 ;;
     -*) ;;
-    *) command="$word"; break ;;
+    ${[...groups.keys()].join("|")}) command="$word" ;;
+    *) command="\${command:+$command }$word"; break ;;
     esac
   done
   case "$command" in
-${cases.join("")}    "") options="${flagsOf([])}" operands="${names}" ;;
+${cases.join("")}${groupCases.join("")}    "") options="${flagsOf([])}" operands="${
+    firstWords(commands).join(" ")
+  }" ;;
   esac
   case "$cur" in
     -*) operands="" ;;
@@ -79,17 +104,33 @@ function zshScript(commands: readonly Command[]): string {
 }
 
 function fishScript(commands: readonly Command[]): string {
-  const none = "not __fish_seen_subcommand_from " + commands.map(({ name }) => name).join(" ");
-  const lines = commands.flatMap(({ name, summary, options }) => {
-    const when = ` -n '__fish_seen_subcommand_from ${name}'`;
+  const groups = groupsOf(commands);
+  const seen = (words: readonly string[]) => `__fish_seen_subcommand_from ${words.join(" ")}`;
+  const none = `not ${seen(firstWords(commands))}`;
+  const names = [...groups].map(([group, members]) => {
+    const summary = `${group}: ${members.map(secondWord).join(", ")}`;
+    return `complete -c podwire -f -n '${none}' -a ${group} -d ${quote(summary)}`;
+  });
+  const lines = commands.flatMap((command) => {
+    const { name, summary, options } = command;
+    const [group = ""] = name.split(" ");
+    const members = groups.get(group);
+    const word = secondWord(command);
+    // The same word may be a command of its own too.
+    const when = members === undefined
+      ? ` -n '${[seen([name]), ...[...groups.keys()].map((other) => `not ${seen([other])}`)].join("; and ")}'`
+      : ` -n '${seen([group])}; and ${seen([word])}'`;
+    const unnamed = members === undefined
+      ? none
+      : `${seen([group])}; and not ${seen(members.map(secondWord))}`;
     const operands = OPERANDS[name]?.replace("$(", "(");
     return [
-      `complete -c podwire -f -n '${none}' -a ${name} -d ${quote(summary)}`,
+      `complete -c podwire -f -n '${unnamed}' -a ${word} -d ${quote(summary)}`,
       ...(operands === undefined ? [] : [`complete -c podwire -f${when} -a ${quote(operands)}`]),
       ...options.map((option) => fishOption(option, when)),
     ];
   });
-  return `${[...lines, ...GLOBAL_OPTIONS.map((option) => fishOption(option, ""))].join("\n")}\n`;
+  return `${[...names, ...lines, ...GLOBAL_OPTIONS.map((option) => fishOption(option, ""))].join("\n")}\n`;
 }
 
 function fishOption({ name, alias, kind, help }: OptionSpec, when: string): string {

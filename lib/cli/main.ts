@@ -7,6 +7,7 @@ import {
   firstOperand,
   GLOBAL_OPTIONS,
   optionLines,
+  type OptionSpec,
   parseCommandLine,
 } from "./command.ts";
 import { asksForVersion, showVersion, VERSION } from "./version.ts";
@@ -45,14 +46,14 @@ async function dispatch(io: Io, format: { json: boolean }): Promise<number> {
   // --ifname may stand before the command too, because it is a global option of cnitool.
   const ifName = COMMANDS.flatMap(({ options }) => options).filter(({ name }) => name === "ifname");
   const early = [...GLOBAL_OPTIONS, ...ifName];
-  const place = firstOperand(io.args, early);
-  const before = io.args.slice(0, place);
-  const [name, ...after] = io.args.slice(place).toSpliced(0, io.args[place] === "--" ? 1 : 0);
+  const { name, before, after } = splitAtCommand(io.args, early, COMMANDS);
   const global = parseCommandLine(before, early);
   if (global.flag("version")) return showVersion(io);
-  const asked = name === "help" ? helpFor(after, CniError) : name;
+  const asked = name === "help" ? helpFor(after, COMMANDS, CniError) : name;
   if (asked === undefined) return showHelp(io, COMMANDS, undefined);
   const command = COMMANDS.find((known) => known.name === asked);
+  const group = COMMANDS.filter((known) => known.name.startsWith(`${asked} `));
+  if (group.length > 0) return showGroup(io, asked, group);
   if (command === undefined) {
     throw new CniError("usage", `unknown command "${asked}"`, {
       hint: "`podwire --help` lists the commands",
@@ -76,11 +77,44 @@ async function dispatch(io: Io, format: { json: boolean }): Promise<number> {
   return code;
 }
 
+/** A command line around the name of the command. */
+interface SplitLine {
+  /** Undefined if there is none. A command of a group has the name of the group before its own. */
+  readonly name: string | undefined;
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+}
+
+function splitAtCommand(
+  args: readonly string[],
+  early: readonly OptionSpec[],
+  commands: readonly Command[],
+): SplitLine {
+  const place = firstOperand(args, early);
+  const before = args.slice(0, place);
+  const [name, ...after] = args.slice(place).toSpliced(0, args[place] === "--" ? 1 : 0);
+  if (!commands.some((known) => known.name.startsWith(`${name} `))) return { name, before, after };
+  const next = firstOperand(after, early);
+  if (next === after.length) return { name, before: [...before, ...after], after: [] };
+  return {
+    name: `${name} ${after[next]}`,
+    before: [...before, ...after.slice(0, next)],
+    after: after.slice(next + 1),
+  };
+}
+
 /** Returns the command that `help COMMAND` names. */
-function helpFor(args: readonly string[], CniError: ErrorClass): string | undefined {
-  const { operands: [asked, ...more] } = parseCommandLine(args, GLOBAL_OPTIONS);
-  if (more.length === 0) return asked;
-  throw new CniError("usage", `unexpected argument "${more[0]}"`, { hint: "usage: podwire help [COMMAND]" });
+function helpFor(
+  args: readonly string[],
+  commands: readonly Command[],
+  CniError: ErrorClass,
+): string | undefined {
+  const { operands } = parseCommandLine(args, GLOBAL_OPTIONS);
+  const [first, second, third] = operands;
+  const isGroup = commands.some((known) => known.name.startsWith(`${first} `));
+  const extra = isGroup ? third : second;
+  if (extra === undefined) return operands.length === 0 ? undefined : operands.join(" ");
+  throw new CniError("usage", `unexpected argument "${extra}"`, { hint: "usage: podwire help [COMMAND]" });
 }
 
 function warnOfInherited(io: Io): void {
@@ -97,15 +131,27 @@ function showHelp(io: Io, commands: readonly Command[], command: Command | undef
     io.write(commandHelp(command));
     return 0;
   }
-  const width = Math.max(...commands.map((known) => known.name.length));
-  const rows = commands.map((known) => `  ${known.name.padEnd(width)}  ${known.summary}\n`);
   io.write(
     `podwire ${VERSION}: network for pod sandboxes, through CNI\n\nUsage: podwire COMMAND [OPTIONS] [ARGS]\n\n` +
-      `Commands:\n${rows.join("")}\nGlobal options:\n${optionLines(GLOBAL_OPTIONS)}\n\n` +
+      `Commands:\n${commandLines(commands)}\nGlobal options:\n${optionLines(GLOBAL_OPTIONS)}\n\n` +
       "`podwire COMMAND --help` shows the options of a command.\n" +
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 timed out, 6 not ready.\n",
   );
   return 0;
+}
+
+/** Shows the commands that begin with a word, such as `network`. */
+function showGroup(io: Io, group: string, commands: readonly Command[]): number {
+  io.write(
+    `Usage: podwire ${group} COMMAND [OPTIONS] [ARGS]\n\nCommands:\n${commandLines(commands)}\n` +
+      `\`podwire ${group} COMMAND --help\` shows the options of a command.\n`,
+  );
+  return 0;
+}
+
+function commandLines(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  return commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join("");
 }
 
 type ErrorClass = typeof import("../cni/error.ts").CniError;

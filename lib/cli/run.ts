@@ -78,6 +78,7 @@ export function sandboxRequest(input: CommandInput, table: SettingTable = SETTIN
     ...defined({ labels: pairs(input, "label"), sysctls: pairs(input, "sysctl") }),
     source: netnsSource(input),
     replace: input.flag("replace"),
+    ...(input.flag("allow-overlap") ? { allowOverlap: true } : {}),
   };
 }
 

@@ -54,6 +54,7 @@ const SANDBOX_OPTIONS: readonly OptionSpec[] = [
 
 /** The options of `run` after those of the network settings. */
 const LAST_OPTIONS: readonly OptionSpec[] = [
+  { name: "allow-overlap", kind: "flag", help: "the subnets of its networks may overlap" },
   { name: "replace", kind: "flag", help: "first remove the sandbox that has the name" },
   {
     name: "socket",

@@ -1,19 +1,18 @@
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
-import { asCniError } from "../errors/to_cni_error.ts";
 import { runAttachedInside } from "../host/netns.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { sandboxToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
+import { forEachOperand } from "./for_each_operand.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
 import { openPodwire } from "./open.ts";
-import { logger } from "./settings.ts";
 
 /** `podwire stop NAME...` */
 export async function stop(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
-  return await forEachName(input, async (name, signal) => {
+  return await forEachOperand(input, async (name, signal) => {
     warnFailures(input, await sandboxes.stop(name, { ...namespaceOf(input), signal }));
   });
 }
@@ -22,7 +21,7 @@ export async function stop(input: CommandInput): Promise<number> {
 export async function rm(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
   const force = input.flag("force");
-  return await forEachName(input, async (name, signal) => {
+  return await forEachOperand(input, async (name, signal) => {
     warnFailures(input, await sandboxes.remove(name, { ...namespaceOf(input), force, signal }));
   });
 }
@@ -71,24 +70,6 @@ export async function exec(input: CommandInput): Promise<number> {
   } finally {
     for (const remove of listeners) remove();
   }
-}
-
-/** Continues after a failure, as every tear-down does. The last failure is thrown, and those before it are logged. */
-async function forEachName(
-  input: CommandInput,
-  body: (name: string, signal: AbortSignal) => Promise<void>,
-): Promise<number> {
-  return await withSignals(input.io, async (signal) => {
-    const failures: unknown[] = [];
-    for (const name of input.operands) {
-      signal.throwIfAborted();
-      await body(name, signal).catch((error) => failures.push(error));
-    }
-    const last = failures.pop();
-    if (last === undefined) return 0;
-    for (const failure of failures) logger(input).error(asCniError(failure).message);
-    throw last;
-  });
 }
 
 function namespaceOf(input: CommandInput): { namespace?: string } {

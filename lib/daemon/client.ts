@@ -1,18 +1,18 @@
 import type { CallOptions } from "../async/call_options.ts";
-import { CniError, type CniErrorOptions, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
-import { isObject, type Json, type JsonObject, parseJson, printJson } from "../cni/json.ts";
-import { anyNumber, anyText, lenient, oneOf, openObjectOf } from "../cni/shape.ts";
-import { call } from "../errors/call.ts";
+import { isObject, type JsonObject, printJson } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { HostError } from "../host/command.ts";
-import { requestOverUnix, streamOverUnix } from "../host/http_over_unix.ts";
+import type { NetworkRequest } from "../network/network_request.ts";
+import type { Network } from "../network/view_network.ts";
+import type { WantedNetwork } from "../pod/request.ts";
 import type { SettingTable } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
+import type { ConnectOptions, DisconnectOptions } from "../sandbox/connect.ts";
 import { type DisposableSandbox, withRemoval } from "../sandbox/disposable.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
 import type { FindOptions } from "../sandbox/find_sandbox.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
+import { DaemonConnection, parsedJson } from "./daemon_connection.ts";
 import { dataOfEvents } from "./event_stream.ts";
 
 /** One thing that happened on the machine of the daemon. */
@@ -45,11 +45,11 @@ export interface DaemonRemoveOptions extends FindOptions {
  * ```
  */
 export class DaemonClient {
-  readonly #socket: string;
+  readonly #daemon: DaemonConnection;
 
   /** Creates a client of the socket at that path; connects at each call. */
   constructor(socket: string) {
-    this.#socket = socket;
+    this.#daemon = new DaemonConnection(socket);
   }
 
   /**
@@ -62,7 +62,7 @@ export class DaemonClient {
    */
   async run(request: SandboxRequest, options: CallOptions = {}): Promise<DisposableSandbox> {
     const body = printJson(bodyOf(request));
-    const sandbox = await this.#ask({ method: "POST", target: "/v1/sandboxes", body }, options);
+    const sandbox = await this.#daemon.ask({ method: "POST", target: "/v1/sandboxes", body }, options);
     return withRemoval(sandbox as unknown as Sandbox, (id) => this.remove(id));
   }
 
@@ -78,7 +78,7 @@ export class DaemonClient {
     const label = labels && Object.entries(labels)
       .map(([key, value]) => value === undefined ? key : `${key}=${value}`).join(",");
     const target = `/v1/sandboxes${queryOf({ ...members, label: label === "" ? undefined : label })}`;
-    return await this.#ask(
+    return await this.#daemon.ask(
       { method: "GET", target, isAnswer: Array.isArray },
       options,
     ) as unknown as readonly Sandbox[];
@@ -93,7 +93,7 @@ export class DaemonClient {
    */
   async get(nameOrId: string, { namespace, signal }: FindOptions = {}): Promise<Sandbox> {
     const target = `${pathOf(nameOrId)}${queryOf({ namespace })}`;
-    return await this.#ask({ method: "GET", target }, { signal }) as unknown as Sandbox;
+    return await this.#daemon.ask({ method: "GET", target }, { signal }) as unknown as Sandbox;
   }
 
   /**
@@ -106,7 +106,7 @@ export class DaemonClient {
    */
   async stop(nameOrId: string, { namespace, signal }: FindOptions = {}): Promise<Sandbox> {
     const target = `${pathOf(nameOrId)}/stop${queryOf({ namespace })}`;
-    return await this.#ask({ method: "POST", target, body: "{}" }, { signal }) as unknown as Sandbox;
+    return await this.#daemon.ask({ method: "POST", target, body: "{}" }, { signal }) as unknown as Sandbox;
   }
 
   /**
@@ -121,7 +121,83 @@ export class DaemonClient {
     { namespace, force = false, signal }: DaemonRemoveOptions = {},
   ): Promise<void> {
     const target = `${pathOf(nameOrId)}${queryOf({ namespace, force: force ? "true" : undefined })}`;
-    await this.#ask({ method: "DELETE", target, isAnswer: (json) => json === undefined }, { signal });
+    await this.#daemon.ask({ method: "DELETE", target, isAnswer: (json) => json === undefined }, { signal });
+  }
+
+  /**
+   * Connects a ready sandbox to one more network, or changes nothing; returns the sandbox.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as `Sandboxes.connect`, or as {@linkcode DaemonClient.run}
+   */
+  async connect(
+    nameOrId: string,
+    network: WantedNetwork,
+    { namespace, allowOverlap, signal }: ConnectOptions = {},
+  ): Promise<Sandbox> {
+    const target = `${pathOf(nameOrId)}/networks${queryOf({ namespace })}`;
+    const body = printJson({
+      ...membersOf(network, SETTINGS) as JsonObject,
+      ...(allowOverlap && { allowOverlap }),
+    });
+    return await this.#daemon.ask({ method: "POST", target, body }, { signal }) as unknown as Sandbox;
+  }
+
+  /**
+   * Disconnects a sandbox from a network, and returns the sandbox. That it is not connected counts as success; what could not be
+   * detached is logged by the daemon, and stays among the attachments.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found` if there is no such sandbox, or as {@linkcode DaemonClient.run}
+   */
+  async disconnect(
+    nameOrId: string,
+    network: string,
+    { namespace, ifName, signal }: Omit<DisconnectOptions, "missingOk"> = {},
+  ): Promise<Sandbox> {
+    const target = `${pathOf(nameOrId)}/networks/${encodeURIComponent(network)}${
+      queryOf({ namespace, ifName })
+    }`;
+    return await this.#daemon.ask({ method: "DELETE", target }, { signal }) as unknown as Sandbox;
+  }
+
+  /**
+   * Lets the daemon create a network, and returns it.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as `Podwire.createNetwork`, or as {@linkcode DaemonClient.run}
+   */
+  async createNetwork(request: NetworkRequest, options: CallOptions = {}): Promise<Network> {
+    const body = JSON.stringify(request);
+    const ask = { method: "POST", target: "/v1/networks", body };
+    return await this.#daemon.ask(ask, options) as unknown as Network;
+  }
+
+  /**
+   * Returns one network with the containers that are attached to it.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found`, or as {@linkcode DaemonClient.run}
+   */
+  async inspectNetwork(name: string, options: CallOptions = {}): Promise<Network> {
+    const target = `/v1/networks/${encodeURIComponent(name)}`;
+    return await this.#daemon.ask({ method: "GET", target }, options) as unknown as Network;
+  }
+
+  /**
+   * Removes a network that was created so.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as `Podwire.removeNetwork`, or as {@linkcode DaemonClient.run}
+   */
+  async removeNetwork(name: string, options: CallOptions = {}): Promise<void> {
+    const target = `/v1/networks/${encodeURIComponent(name)}`;
+    await this.#daemon.ask({ method: "DELETE", target, isAnswer: (json) => json === undefined }, options);
   }
 
   /**
@@ -142,75 +218,14 @@ export class DaemonClient {
    */
   async *events({ signal }: CallOptions = {}): AsyncGenerator<DaemonEvent> {
     try {
-      const request = { method: "GET", target: "/v1/events", body: "", signal };
-      using answer = await this.#reach(() => streamOverUnix(this.#socket, request));
-      if (answer.status !== 200) {
-        throw this.#failureOf(answer.status, (await Array.fromAsync(answer.text)).join(""));
-      }
-      for await (const data of dataOfEvents(answer.text)) {
-        const event = parsed(data);
+      using text = await this.#daemon.stream("/v1/events", { signal });
+      for await (const data of dataOfEvents(text.lines)) {
+        const event = parsedJson(data);
         if (isObject(event)) yield event as DaemonEvent;
       }
     } catch (error) {
       throw asCniError(error);
     }
-  }
-
-  /** Returns the JSON of a successful answer. */
-  async #ask(
-    { method, target, body = "", isAnswer = isObject }: {
-      readonly method: string;
-      readonly target: string;
-      readonly body?: string;
-      /** Whether the JSON of a successful answer is one of podwire. @default {isObject} */
-      readonly isAnswer?: (json: Json | undefined) => boolean;
-    },
-    { signal }: CallOptions,
-  ): Promise<Json | undefined> {
-    return await call({ signal }, async () => {
-      const request = { method, target, body, signal };
-      const { status, text } = await this.#reach(() => requestOverUnix(this.#socket, request));
-      const json = parsed(text);
-      if (status >= 200 && status < 300 && isAnswer(json)) return json;
-      throw this.#failureOf(status, text);
-    });
-  }
-
-  /** Returns the error that the daemon answered with. */
-  #failureOf(status: number, text: string): CniError {
-    const json = parsed(text);
-    const error = isObject(json) ? json.error : undefined;
-    return isObject(error) ? failureOf(error) : this.#unlike(`it answers with ${status}`);
-  }
-
-  async #reach<T>(ask: () => Promise<T>): Promise<T> {
-    try {
-      return await ask();
-    } catch (cause) {
-      if (!(cause instanceof HostError)) throw cause;
-      if (cause.reason === "bad-output") throw this.#unlike(cause.message);
-      if (cause.reason === "cut-short") throw this.#lost(cause);
-      if (cause.reason !== "no-answer") throw cause;
-      throw new CniError("not-ready", `no daemon serves at ${this.#socket}`, {
-        code: ERROR_CODES.ioFailure,
-        hint: `start one with \`podwire serve --socket ${this.#socket}\`, or leave --socket out`,
-        cause,
-      });
-    }
-  }
-
-  #lost(cause: HostError): CniError {
-    return new CniError("io", `the daemon at ${this.#socket} has ended before it answered`, {
-      code: ERROR_CODES.ioFailure,
-      hint:
-        "`podwire ps` shows whether the sandbox is there; what was half done is undone by `podwire recover`",
-      cause,
-    });
-  }
-
-  #unlike(details: string): CniError {
-    const msg = `what serves at ${this.#socket} is not podwire`;
-    return new CniError("io", msg, { code: ERROR_CODES.ioFailure, details });
   }
 }
 
@@ -252,59 +267,4 @@ function queryOf(members: Readonly<Record<string, string | undefined>>): string 
     member[1] !== undefined
   );
   return given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
-}
-
-function parsed(text: string): Json | undefined {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
-}
-
-const TEXT = lenient(anyText);
-const NUMBER = lenient(anyNumber);
-
-/** The members of an error beside its kind, code, message and plugin. */
-const DETAILS = {
-  details: TEXT,
-  verb: TEXT,
-  network: TEXT,
-  containerId: TEXT,
-  ifName: TEXT,
-  exitCode: NUMBER,
-  signal: TEXT,
-  stderr: TEXT,
-  elapsedMs: NUMBER,
-  file: TEXT,
-  line: NUMBER,
-  column: NUMBER,
-  path: TEXT,
-  hint: TEXT,
-} as const satisfies Record<keyof Omit<CniErrorOptions, "code" | "plugin" | "cause">, unknown>;
-
-/** An error as JSON. A member of the wrong type counts as missing. */
-const ERROR = openObjectOf({}, {
-  kind: lenient(oneOf(ERROR_KINDS)),
-  msg: TEXT,
-  code: NUMBER,
-  plugin: TEXT,
-  pluginIndex: NUMBER,
-  pluginCount: NUMBER,
-  ...DETAILS,
-});
-
-/** Returns the error that was printed as this object. */
-export function failureOf(json: JsonObject): CniError {
-  // `details` keeps the order of the object, so that the error is printed as it was.
-  const { kind = "internal", msg = "", code, plugin: type, pluginIndex, pluginCount, ...details } = ERROR
-    .read(
-      json,
-      [],
-    );
-  return new CniError(kind, msg, {
-    ...details,
-    code: code ?? ERROR_CODES.unknown,
-    plugin: type === undefined ? undefined : { type, index: pluginIndex, count: pluginCount },
-  });
 }

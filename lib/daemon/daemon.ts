@@ -16,7 +16,8 @@ import { Metrics } from "./metrics.ts";
 import { openApiOf } from "./openapi.ts";
 import { type PoolSizes, WarmPool } from "./pool.ts";
 import type { Route } from "./route.ts";
-import { type RouteContext, routesOf } from "./routes.ts";
+import type { RouteContext } from "./route_context.ts";
+import { routesOf } from "./routes.ts";
 import { SocketServer } from "./server.ts";
 
 /** How the daemon works. */

@@ -1,50 +1,20 @@
-import { CniError } from "../cni/error.ts";
-import type { Logger } from "../host/log.ts";
-import {
-  attachmentToJson,
-  entryToJson,
-  reportToJson,
-  sandboxToJson,
-  statusToJson,
-} from "../runtime/json_view.ts";
-import type { LiveRuntime } from "../runtime/live.ts";
+import { reportToJson, sandboxToJson } from "../runtime/json_view.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
-import type { RunOptions, SandboxRequest } from "../sandbox/request.ts";
-import type { Sandboxes } from "../sandbox/sandbox.ts";
-import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
-import type { DaemonEvents } from "./daemon_events.ts";
+import { SANDBOX_STATES } from "../sandbox/view.ts";
+import { connectRoutes } from "./connect_routes.ts";
 import { EXPOSITION_TYPE } from "./exposition.ts";
-import { type QueryMember, type Route, type RouteRequest, withBody } from "./route.ts";
+import { networkRoutes } from "./network_routes.ts";
+import { type Route, type RouteRequest, withBody } from "./route.ts";
+import { BOOLEANS, idOf, NAMESPACE, placeOf, type RouteContext } from "./route_context.ts";
 import { EMPTY_BODY, FORGET_BODY, GC_BODY, REPAIR_BODY, RUN_BODY } from "./run_body.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
-
-/** What the routes work with. */
-export interface RouteContext {
-  readonly runtime:
-    & Pick<LiveRuntime, "networks" | "status" | "attachments" | "forget" | "gc" | "recover">
-    & { readonly sandboxes: Pick<Sandboxes, "list" | "get" | "stop" | "remove" | "repair"> };
-  /**
-   * Makes a sandbox or hands out a warm one. If there is one with the same UID and attempt, returns that and calls
-   * `onSame`.
-   */
-  readonly run: (request: SandboxRequest, options: RunOptions) => Promise<Sandbox>;
-  readonly events: Pick<DaemonEvents, "subscribe">;
-  /** Returns the metrics in the text format of Prometheus. */
-  readonly metrics: () => Promise<string>;
-  readonly log: Pick<Logger, "warn">;
-}
-
-const NAMESPACE: QueryMember = {
-  name: "namespace",
-  description: "the namespace of the name (default: default)",
-};
-const BOOLEANS = ["true", "false"];
 
 /** Returns all routes. `document` returns the document that describes them. */
 export function routesOf(context: RouteContext, document: () => unknown): readonly Route[] {
   return [
     ...sandboxRoutes(context),
     ...sandboxRoutesById(context),
+    ...connectRoutes(context),
     repairRoute(context),
     ...networkRoutes(context),
     ...maintenanceRoutes(context),
@@ -203,55 +173,6 @@ function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {
   });
 }
 
-function networkRoutes({ runtime }: RouteContext): readonly Route[] {
-  return [
-    {
-      method: "GET",
-      path: "/v1/networks",
-      id: "listNetworks",
-      summary: "List the files of the configuration directory and how each is used",
-      answers: { 200: { description: "The files", schema: schemaOfMany("NetworkFile") } },
-      handle: async ({ signal }) => ({
-        status: 200,
-        json: (await runtime.networks({ signal })).map(entryToJson),
-      }),
-    },
-    {
-      method: "GET",
-      path: "/v1/attachments",
-      id: "listAttachments",
-      summary: "List the attachments, also those that could not be detached",
-      query: [
-        { name: "container", description: "only those with this container ID" },
-        { name: "network", description: "only those to this network" },
-        { name: "failed", description: "only those that could not be detached", values: BOOLEANS },
-      ],
-      answers: { 200: { description: "The attachments", schema: schemaOfMany("Attachment") } },
-      handle: async ({ query: { container, network, failed } }) => ({
-        status: 200,
-        json: (await runtime.attachments({ failed: failed === "true", containerId: container, network })).map(
-          attachmentToJson,
-        ),
-      }),
-    },
-    {
-      method: "GET",
-      path: "/v1/status",
-      id: "getStatus",
-      summary: "List whether the networks are ready, by the last answers of their plugins",
-      query: [
-        { name: "network", description: "only this network" },
-        { name: "fresh", description: "ask the plugins now and wait for their answers", values: BOOLEANS },
-      ],
-      answers: { 200: { description: "The networks", schema: schemaOfMany("NetworkStatus") } },
-      handle: async ({ query: { network, fresh }, signal }) => ({
-        status: 200,
-        json: (await runtime.status({ fresh: fresh === "true", network }, { signal })).map(statusToJson),
-      }),
-    },
-  ];
-}
-
 function maintenanceRoutes({ runtime }: RouteContext): readonly Route[] {
   const report = { 200: { description: "What was done", schema: schemaOf("Report") } };
   return [
@@ -310,15 +231,4 @@ function labelsOf(text: string): Readonly<Record<string, string | undefined>> {
       return at < 0 ? [pair, undefined] : [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
-}
-
-function idOf({ params: { id } }: RouteRequest<unknown>): string {
-  if (id === undefined) throw new CniError("internal", "the route has no ID");
-  return id;
-}
-
-function placeOf(
-  { query: { namespace }, signal }: RouteRequest<unknown>,
-): { readonly namespace: string | undefined; readonly signal: AbortSignal } {
-  return { signal, namespace };
 }

@@ -13,7 +13,7 @@ import {
   text,
   ValidationError,
 } from "../cni/shape.ts";
-import type { WantedNetworks } from "../pod/request.ts";
+import type { WantedNetwork, WantedNetworks } from "../pod/request.ts";
 import type { Setting, SettingTable } from "../pod/setting.ts";
 import { TEXT_MAP } from "../pod/setting_shape.ts";
 import { SETTINGS } from "../pod/settings.ts";
@@ -37,6 +37,7 @@ const SANDBOX_MEMBERS = {
   labels: TEXT_MAP,
   sysctls: TEXT_MAP,
   replace: flag,
+  allowOverlap: flag,
 };
 
 type SandboxMembers = Partial<MembersOf<typeof SANDBOX_MEMBERS>>;
@@ -46,8 +47,13 @@ function shapesOf(table: SettingTable, isWanted: (setting: Setting) => boolean):
   return Object.fromEntries(wanted.map(([member, { shape }]) => [member, shape]));
 }
 
+/** The members of a network that a sandbox is attached to. */
+function networkMembers(table: SettingTable): Members {
+  return { ifName: text(), ...shapesOf(table, () => true) };
+}
+
 function bodyOf(table: SettingTable): Shape<SandboxMembers & WantedNetworks> {
-  const network = objectOf({ name: text() }, { ifName: text(), ...shapesOf(table, () => true) });
+  const network = objectOf({ name: text() }, networkMembers(table));
   const networks = either((json) => typeof json === "string", oneOf(["none"]), listOf(network));
   const ofPod = shapesOf(table, ({ scope }) => scope !== "own");
   // The types of the settings are those that the table was checked against.
@@ -65,6 +71,12 @@ export function runBody(table: SettingTable = SETTINGS): Shape<SandboxRequest> {
 
 /** The body of `POST /v1/sandboxes`. */
 export const RUN_BODY: Shape<SandboxRequest> = runBody();
+
+/** The body of `POST /v1/sandboxes/{id}/networks`: a network as in that of a sandbox. */
+export const CONNECT_BODY = objectOf({ name: text() }, {
+  ...networkMembers(SETTINGS),
+  allowOverlap: flag,
+}) as Shape<WantedNetwork & { readonly allowOverlap: boolean | undefined }>;
 
 function source(given: SandboxMembers, path: JsonPath): NetnsSource {
   const { netns, pid, infra = false, hostNetwork = false, runtime } = given;

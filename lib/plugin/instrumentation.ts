@@ -40,7 +40,7 @@ export interface LockWaitEvent {
 }
 
 /** Operations of a runtime. */
-export const OPERATIONS = ["run", "stop", "remove", "gc", "recover"] as const;
+export const OPERATIONS = ["run", "connect", "disconnect", "stop", "remove", "gc", "recover"] as const;
 
 /** One of {@linkcode OPERATIONS}. */
 export type Operation = typeof OPERATIONS[number];

@@ -13,11 +13,16 @@ import { asResult } from "../cni/result.ts";
 import type { RunCommand } from "../host/command.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { AddRoute, NextHop, RemoveRoute, RouteInfo, ShowRoutes } from "../kernel/operation.ts";
-import { normalIp, type PlannedAttachment } from "./request.ts";
+import { normalIp, type WantedNetwork } from "./request.ts";
 
 /** An attachment of a pod, with its result. */
 export interface AttachedNetwork {
-  readonly planned: PlannedAttachment;
+  /** The name of the network. */
+  readonly name: string;
+  /** The interface inside the pod. */
+  readonly ifName: string;
+  /** What was asked for. @default {nothing} */
+  readonly defaultRoute?: WantedNetwork["defaultRoute"];
   readonly result: JsonObject;
 }
 
@@ -87,7 +92,7 @@ function choicesOf(
 /** Returns the choice that the request names. */
 function requestedChoice(family: Family, attached: readonly AttachedNetwork[]): Choice | undefined {
   for (const chosen of attached) {
-    const { planned: { settings: { defaultRoute } }, result } = chosen;
+    const { defaultRoute, result } = chosen;
     if (defaultRoute === undefined) continue;
     const own = defaultRoutesOf(result);
     if (defaultRoute !== true) {
@@ -115,11 +120,11 @@ function firstChoice(
 
 function requireGateways(attached: readonly AttachedNetwork[], wanted: readonly Choice[]): void {
   for (const network of attached) {
-    const { planned: { list, settings: { defaultRoute } } } = network;
+    const { name, defaultRoute } = network;
     if (defaultRoute === undefined || wanted.some(({ chosen }) => chosen === network)) continue;
     throw new CniError("plugin", "the network gave neither a default route nor a gateway", {
       verb: "ADD",
-      network: list.name,
+      network: name,
       hint: "name the gateway, as in default-route=10.1.0.1",
     });
   }
@@ -167,7 +172,7 @@ function changesFor(
 }
 
 /** Returns the hops of a route that lead through interfaces of the attachment. */
-function hopsOf({ planned: { ifName }, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
+function hopsOf({ ifName, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
   const inPod = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
   const devices = [ifName, ...inPod.map(({ name }) => name)];
   return hops.filter(({ device }) => devices.includes(device));
@@ -182,11 +187,11 @@ function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop
   return gone.length < hops.length ? [] : [removal(gone)];
 }
 
-function additionOf({ family, chosen: { planned, result }, gateway }: Choice): AddRoute {
+function additionOf({ family, chosen: { ifName, result }, gateway }: Choice): AddRoute {
   const via = gateway ?? routesInResult(result, family)[0]?.gateway;
   return {
     kind: "add-route",
-    device: planned.ifName,
+    device: ifName,
     dst: EVERYTHING[family],
     gateway: via === undefined ? undefined : parseIp(via),
   };
@@ -235,6 +240,6 @@ function notSettled([choice]: readonly Choice[], why: string): CniError {
   const { family = 4, chosen } = choice ?? {};
   return new CniError("io", `the default route for IPv${family} could not be made: ${why}`, {
     verb: "ADD",
-    network: chosen?.planned.list.name,
+    network: chosen?.name,
   });
 }

@@ -9,7 +9,7 @@ import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
-import { settleDefaultRoutes } from "./default_routes.ts";
+import { type AttachedNetwork, settleDefaultRoutes } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
 
 /** One network of a pod that is up. */
@@ -28,6 +28,16 @@ export interface PodNetworksOptions {
   readonly store: AttachmentStore;
   readonly cache: ResultCache;
   readonly run: RunCommand;
+}
+
+/** Options of {@linkcode PodNetworks.setUp}. */
+export interface PodSetUpOptions {
+  readonly owner: string;
+  /** Whether the namespace was just made. @default {false} */
+  readonly isNewNetns?: boolean | undefined;
+  /** What the pod is attached to already, in the order of attachment. @default none */
+  readonly beside?: readonly PodNetwork[] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode PodNetworks.tearDown}. */
@@ -58,10 +68,10 @@ export class PodNetworks {
   async setUp(
     pod: Pick<PodIdentity, "containerId" | "netns">,
     plan: readonly PlannedAttachment[],
-    options: { owner: string; isNewNetns?: boolean | undefined; signal?: AbortSignal | undefined },
+    options: PodSetUpOptions,
   ): Promise<readonly PodNetwork[]> {
     const { containerId, netns } = pod;
-    const { owner, isNewNetns = false, signal } = options;
+    const { owner, isNewNetns = false, beside = [], signal } = options;
     const done: PodNetwork[] = [];
     try {
       for (const planned of plan) {
@@ -79,11 +89,15 @@ export class PodNetworks {
         requireWantedIps(planned, result);
         await this.#requireWantedMac(planned, result, target.netns, signal);
       }
-      return await this.#settle(pod, plan, done, signal);
+      const added = done.map((network, index) => {
+        return { ...network, defaultRoute: plan[index]?.settings.defaultRoute };
+      });
+      const settled = await this.settle(pod, [...beside, ...added], signal);
+      return settled.slice(beside.length);
     } catch (error) {
       // Only these: the container may have attachments that another caller made.
       const own = new Set(done.map(({ name, ifName }) => `${ifName}@${name}`));
-      const failures = await this.#detach(
+      const failures = await this.detach(
         containerId,
         ({ network, ifName }) => own.has(`${ifName}@${network}`),
       );
@@ -115,21 +129,21 @@ export class PodNetworks {
     );
   }
 
-  /** CHECK and the look-up of the default route use the results on record, so they have to be as the kernel is now. */
-  async #settle(
+  /**
+   * Leaves the pod one default route for each family. CHECK and the look-up of the default route use the results on record, so
+   * they become as the kernel is then.
+   *
+   * @throws {CniError} as {@linkcode settleDefaultRoutes}
+   */
+  async settle(
     { containerId, netns }: Pick<PodIdentity, "containerId" | "netns">,
-    plan: readonly PlannedAttachment[],
-    done: readonly PodNetwork[],
-    signal: AbortSignal | undefined,
+    attached: readonly AttachedNetwork[],
+    signal?: AbortSignal,
   ): Promise<readonly PodNetwork[]> {
     const { store, cache, run } = this.#options;
-    const attached = done.flatMap(({ result }, index) => {
-      const planned = plan[index];
-      return planned === undefined ? [] : [{ planned, result }];
-    });
     const results = await settleDefaultRoutes(attached, { netns, run, signal });
     const settled: PodNetwork[] = [];
-    for (const [index, network] of done.entries()) {
+    for (const [index, network] of attached.entries()) {
       const result = results[index] ?? network.result;
       const { name, ifName } = network;
       settled.push({ name, ifName, result });
@@ -143,17 +157,10 @@ export class PodNetworks {
   }
 
   /**
-   * Detaches the pod from everything on record, last attachment first. A failure does not stop the others. What could not
-   * be detached stays on record.
+   * Detaches the pod from these networks, last first. A failure does not stop the others. What could not be detached stays on
+   * record.
    */
-  async tearDown(
-    containerId: string,
-    { signal, attachedOnly = false }: PodTearDownOptions = {},
-  ): Promise<readonly CniError[]> {
-    return await this.#detach(containerId, ({ state }) => !attachedOnly || state === "attached", signal);
-  }
-
-  async #detach(
+  async detach(
     containerId: string,
     which: (record: AttachmentRecord) => boolean,
     signal?: AbortSignal,
@@ -168,6 +175,17 @@ export class PodNetworks {
       }
     }
     return failures;
+  }
+
+  /**
+   * Detaches the pod from everything on record, last attachment first. A failure does not stop the others. What could not
+   * be detached stays on record.
+   */
+  async tearDown(
+    containerId: string,
+    { signal, attachedOnly = false }: PodTearDownOptions = {},
+  ): Promise<readonly CniError[]> {
+    return await this.detach(containerId, ({ state }) => !attachedOnly || state === "attached", signal);
   }
 
   /**

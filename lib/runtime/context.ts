@@ -4,6 +4,7 @@ import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import type { GarbageCollector } from "../gc/collector.ts";
+import type { NetworksContext } from "../network/networks.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { VersionProbe } from "../plugin/versions.ts";
 import type { ReadinessMemory } from "../readiness/memory.ts";
@@ -65,4 +66,6 @@ export interface RuntimeContext extends CatalogContext, AttachContext {
   /** Remembers since when networks are ready or not. */
   readonly readinessMemory: ReadinessMemory;
   readonly instrumentation: Instrumentation;
+  /** What creates, shows and removes networks works with. */
+  readonly networks: NetworksContext;
 }

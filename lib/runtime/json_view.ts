@@ -2,7 +2,9 @@ import type { ForgetReport } from "../attachment/forget.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
 import type { Json, JsonObject } from "../cni/json.ts";
 import type { GcReport } from "../gc/report.ts";
+import type { Network } from "../network/view_network.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
+import type { PodStatus } from "../sandbox/pod_status.ts";
 import type { RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { RepairReport } from "../sandbox/repair.ts";
 import type { Sandbox } from "../sandbox/view.ts";
@@ -34,6 +36,11 @@ export function entryToJson(entry: CatalogEntry): JsonObject {
   };
 }
 
+/** Returns a network with its containers as JSON. */
+export function networkToJson(network: Network): JsonObject {
+  return network as unknown as JsonObject;
+}
+
 /** Returns an attachment on record as JSON. */
 export function attachmentToJson(record: AttachmentRecord): JsonObject {
   const { containerId, network, ifName, netns, state, owner, since, attempts, nextTry, error } = record;
@@ -63,6 +70,16 @@ export function statusToJson(status: NetworkStatus): JsonObject {
     ...(graceUntil === undefined ? {} : { graceUntil }),
     ...(file === undefined ? {} : { file }),
   };
+}
+
+/** Returns what a check of a sandbox found as JSON. */
+export function podStatusToJson(status: PodStatus): JsonObject {
+  const { containerId, name, namespace, netns, ready, reason = null } = status;
+  const networks = status.networks.map(({ name, ifName, state, checked, error }): JsonObject => ({
+    ...{ name, ifName, state, checked },
+    error: error === undefined ? null : JSON.parse(JSON.stringify(error)) as Json,
+  }));
+  return { containerId, name, namespace, netns, ready, reason, networks };
 }
 
 /** Returns the report of a garbage collection, a recovery, a repair or `forget` as JSON. */

@@ -6,6 +6,8 @@ import { onEntries } from "../catalog/source.ts";
 import { validateContainerId } from "../cni/name.ts";
 import { call } from "../errors/call.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
+import type { CreatedNetwork } from "../network/create_network.ts";
+import type { NetworkRequest } from "../network/network_request.ts";
 import type { Operation } from "../plugin/instrumentation.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
@@ -13,18 +15,20 @@ import { type AttachmentFilter, findAttachments } from "../state/attachment_filt
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import type { Background } from "./background.ts";
 import type { RuntimeContext } from "./context.ts";
+import { NetworkOperations } from "./network_operations.ts";
 
 /**
  * The operations that `Podwire`, `Pods` and `LiveRuntime` have in common.
  *
  * Each method refuses a signal that has fired, and throws nothing but `CniError`.
  */
-export class Operations {
+export class Operations extends NetworkOperations {
   readonly #context: RuntimeContext;
   readonly #catalog: (signal?: AbortSignal) => Promise<Catalog>;
 
   /** `catalog` returns the networks as they are configured now. */
   constructor(context: RuntimeContext, catalog: (signal?: AbortSignal) => Promise<Catalog>) {
+    super(context.networks, catalog);
     this.#context = context;
     this.#catalog = catalog;
   }
@@ -92,6 +96,19 @@ export class LiveOperations extends Operations implements AsyncDisposable {
   /** Reads the configuration directory now, and returns the state of each file. */
   async reload({ signal }: CallOptions = {}): Promise<readonly CatalogEntry[]> {
     return await call({ signal }, async () => (await this.#background.source.reload(signal)).entries);
+  }
+
+  /** As {@linkcode NetworkOperations.createNetwork}; when it returns, pods can use the network. */
+  override async createNetwork(request: NetworkRequest, options: CallOptions = {}): Promise<CreatedNetwork> {
+    const created = await super.createNetwork(request, options);
+    await this.reload();
+    return created;
+  }
+
+  /** As {@linkcode NetworkOperations.removeNetwork}. */
+  override async removeNetwork(name: string, options: CallOptions = {}): Promise<void> {
+    await super.removeNetwork(name, options);
+    await this.reload();
   }
 
   /**

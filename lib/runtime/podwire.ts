@@ -18,6 +18,7 @@ import type { AttachmentFilter } from "../state/attachment_filter.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { AttachOperations } from "./attach_operations.ts";
 import type { RuntimeContext } from "./context.ts";
+import { NetworkOperations } from "./network_operations.ts";
 import { type NetworkRef, presentNetwork } from "./network_ref.ts";
 import { Operations } from "./operations.ts";
 import type { RuntimeOptions } from "./options.ts";
@@ -44,7 +45,7 @@ export { DEFAULTS, type RuntimeOptions } from "./options.ts";
  * for (const { name, status } of await podwire.networks()) console.log(name, status);
  * ```
  */
-export class Podwire {
+export class Podwire extends NetworkOperations {
   /** Network namespaces that outlive the process. */
   readonly sandboxes: Sandboxes;
   readonly #context: RuntimeContext;
@@ -54,7 +55,9 @@ export class Podwire {
 
   /** Creates a runtime; reads, writes and runs nothing. */
   constructor(options: RuntimeOptions = {}) {
-    this.#context = wire(options);
+    const context = wire(options);
+    super(context.networks, context.readOnlyCatalog);
+    this.#context = context;
     this.#operations = new Operations(this.#context, this.#context.readOnlyCatalog);
     this.#attach = new AttachOperations(this.#context);
     this.#defaultNetwork = options.defaultNetwork;

@@ -3,6 +3,7 @@ import { forgetAttachments, type ForgetContext } from "../attachment/forget.ts";
 import { GarbageCollector, WAIT_BEYOND_ADD_MS } from "../gc/collector.ts";
 import { DamagedRecords } from "../gc/damaged_attachments.ts";
 
+import type { RunCommand } from "../host/command.ts";
 import { fnv1a } from "../host/fnv.ts";
 import type { Logger } from "../host/log.ts";
 import { PodNetworks } from "../pod/pod.ts";
@@ -12,6 +13,7 @@ import { isContainerGone } from "../sandbox/container_end.ts";
 import type { DamagedSandboxes } from "../sandbox/damaged_sandboxes.ts";
 import { NETNS_PREFIX } from "../sandbox/record.ts";
 import { SandboxStore } from "../sandbox/store.ts";
+import { DEFAULT_LOCK_TIMEOUT_MS } from "../state/lock_waiter.ts";
 import type { Locks } from "../state/locks.ts";
 import { type AttachmentWiring, wireAttachments, type WireOptions } from "./attachment_wiring.ts";
 import type { RuntimeContext } from "./context.ts";
@@ -62,6 +64,19 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
     probeNetwork: (list, signal) => probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
     readinessMemory: new ReadinessMemory(stateDir, log, format.requireKnown),
     instrumentation,
+    networks: {
+      ...{ store, cache, locks, probe, run, failed: disk.failed },
+      confDir: options.confDir ?? DEFAULTS.confDir,
+      lockMs: options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS,
+      removeBridge: removingBridges(run),
+    },
+  };
+}
+
+function removingBridges(run: RunCommand): RuntimeContext["networks"]["removeBridge"] {
+  return async (bridge, signal = new AbortController().signal) => {
+    const { removeEmptyBridge } = await import("../builtin/bridge_removal.ts");
+    await removeEmptyBridge({ run, signal }, bridge);
   };
 }
 

@@ -32,6 +32,7 @@ import {
   wantedPermissions,
   type Wording,
 } from "./request.ts";
+import { requireApartNetworks } from "./overlapping_networks.ts";
 import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 import type { BegunSandbox } from "./store.ts";
 import { tearDown } from "./tear_down.ts";
@@ -102,13 +103,19 @@ export class SandboxCreator {
     const record = owner === undefined ? draft : { ...draft, owner };
     const pod = podOf(record);
     const plan = planAttachments(pod, wantedNetworks(request, record), catalog);
-    await this.#requireFewFailed(record, plan, signal);
+    // An engine has its own rules for the networks of its pods.
+    if (owner === undefined && !request.allowOverlap) requireApartNetworks(plan.map(({ list }) => list));
+    await this.requireFewFailed(record, plan, signal);
     for (const { list } of plan) await attachments.requirePlugins(list, signal);
     return { request, record, pod, plan, signal };
   }
 
-  /** Refuses a pod with too many failed attachments. Attempts without an explicit name count as one pod if they use the same network. */
-  async #requireFewFailed(
+  /**
+   * Refuses a pod with too many failed attachments. Attempts without an explicit name count as one pod if they use the same network.
+   *
+   * @throws {CniError} naming the pod
+   */
+  async requireFewFailed(
     { id, namespace, name }: SandboxRecord,
     plan: readonly PlannedAttachment[],
     signal: AbortSignal | undefined,

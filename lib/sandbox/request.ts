@@ -48,6 +48,8 @@ export interface SandboxRequest extends WantedNetworks {
   readonly sysctls?: Readonly<Record<string, string>> | undefined;
   /** Whether no other sandbox of its namespace may have its name, whatever their UIDs and attempts. @default {unless a UID or an attempt is given} */
   readonly uniqueName?: boolean | undefined;
+  /** Whether the subnets of its networks may overlap. @default {false} */
+  readonly allowOverlap?: boolean | undefined;
   /** Whether a sandbox that has the name is removed first. @default {false} */
   readonly replace?: boolean | undefined;
 }

@@ -1,23 +1,28 @@
 import type { CallOptions } from "../async/call_options.ts";
-import type { CniError } from "../cni/error.ts";
+import { CniError } from "../cni/error.ts";
 import { call } from "../errors/call.ts";
 import type { CommandOutcome } from "../host/command.ts";
 import type { NetnsHandle } from "../host/netns_handle.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
+import type { WantedNetwork } from "../pod/request.ts";
+import { type ConnectOptions, connectSandbox, type DisconnectOptions, disconnectSandbox } from "./connect.ts";
 import { type DisposableSandbox, withRemoval } from "./disposable.ts";
 import { execInNetns, type ExecRequest } from "./exec.ts";
 import { isInState, mayMatch, type SandboxFilter } from "./filter.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { infraEndDetails, infraState } from "./infra.ts";
+import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import { type RemoveOptions, removeSandbox } from "./remove.ts";
 import type { Repair, RepairReport, RepairRequest } from "./repair.ts";
 import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type RunContext, runSandbox } from "./run.ts";
+import { withSandboxLock } from "./sandbox_lock.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
 import { prepareView, type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
 
+export type { ConnectOptions, DisconnectOptions } from "./connect.ts";
 export type { DisposableSandbox } from "./disposable.ts";
 export type { ExecRequest } from "./exec.ts";
 export type { FindOptions } from "./find_sandbox.ts";
@@ -85,6 +90,75 @@ export class Sandboxes {
     const run = () => call(options, () => runSandbox(request, this.#context, options));
     const sandbox = await this.#context.instrumentation.operation("run", attributes, run);
     return withRemoval(sandbox, (id) => this.remove(id, { missingOk: true }));
+  }
+
+  /**
+   * Connects a ready sandbox to one more network, or changes nothing. Its default routes stay those that it has, unless the
+   * network asks for them or they are missing. Returns the sandbox.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} with the first failure; kind `not-found`, or `conflict` if the sandbox is not ready, the interface is taken, or
+   * the subnets overlap
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime/podwire.ts";
+   *
+   * const { sandboxes } = new Podwire();
+   * const { networks } = await sandboxes.connect("web", { name: "back" });
+   * console.log(networks.map(({ name, ifName }) => `${name} on ${ifName}`));
+   * await sandboxes.disconnect("web", "back");
+   * ```
+   */
+  async connect(nameOrId: string, network: WantedNetwork, options: ConnectOptions = {}): Promise<Sandbox> {
+    const attributes = { "podwire.sandbox": nameOrId };
+    return await this.#context.instrumentation.operation(
+      "connect",
+      attributes,
+      () =>
+        call(options, async () => {
+          await this.#context.recovery.beforeFirstAdd(options.signal);
+          return await this.get(await connectSandbox(nameOrId, network, options, this.#context));
+        }),
+    );
+  }
+
+  /**
+   * Disconnects a sandbox from a network. If that had a default route, the first of the other networks whose configuration makes
+   * one takes its place. Failures are returned, not thrown: a network that could not be detached stays among the attachments.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} kind `not-found` if there is no such sandbox, or unless `missingOk` if it is not connected
+   */
+  async disconnect(
+    nameOrId: string,
+    network: string,
+    options: DisconnectOptions = {},
+  ): Promise<readonly CniError[]> {
+    const attributes = { "podwire.sandbox": nameOrId };
+    const disconnect = () =>
+      call(options, () => disconnectSandbox(nameOrId, network, options, this.#context));
+    return await this.#context.instrumentation.operation("disconnect", attributes, disconnect);
+  }
+
+  /**
+   * Returns whether a sandbox is as its set-up left it: its namespace, its interfaces, and what the plugins of its networks say.
+   *
+   * Permissions: those of the class.
+   *
+   * Source: CNI specification 1.1.0, section 3 "Checking".
+   *
+   * @throws {CniError} kind `not-found`; what is wrong with the sandbox is returned
+   */
+  async check(nameOrId: string, options: FindOptions = {}): Promise<PodStatus> {
+    return await call(options, async () => {
+      const check = (record: SandboxRecord) => podStatus(record, this.#context, options.signal);
+      const status = await withSandboxLock(nameOrId, options, this.#context, check);
+      if (status === undefined) throw new CniError("not-found", `the sandbox "${nameOrId}" is gone`);
+      return status;
+    });
   }
 
   /**

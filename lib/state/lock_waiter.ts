@@ -5,7 +5,7 @@ import { type Logger, silentLogger } from "../host/log.ts";
 import { Instrumentation, type LockKind } from "../plugin/instrumentation.ts";
 
 /** Longest wait for a lock, in milliseconds: as long as an ADD may take. */
-const DEFAULT_LOCK_TIMEOUT_MS = 120_000;
+export const DEFAULT_LOCK_TIMEOUT_MS = 120_000;
 
 /** Options of {@linkcode LockWaiter}. */
 export interface LockWaiterOptions {

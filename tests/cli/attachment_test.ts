@@ -55,12 +55,17 @@ Deno.test("H2 two operands are needed; one too many is refused, not ignored", as
   await using world = await ToolWorld.make();
   await world.plugins.install("tool");
   for (const verb of ["add", "check", "del"]) {
-    for (const operands of [[], ["net"], ["net", world.netns, "more"]]) {
+    // `check` alone has another form: one operand names a sandbox.
+    const one = verb === "check" ? [] : [["net"]];
+    for (const operands of [[], ...one, ["net", world.netns, "more"]]) {
       const { code, stdout, stderr } = await world.tool([verb, ...operands]);
       assertEquals({ verb, code, stdout }, { verb, code: 2, stdout: "" });
       assertStringIncludes(stderr, `podwire ${verb} NETWORK NETNS`);
     }
   }
+  const { code, stderr } = await world.tool(["check", "net"]);
+  assertEquals(code, 3);
+  assertStringIncludes(stderr, 'no sandbox "net"');
   assertEquals(await world.plugins.verbs(), []);
 });
 

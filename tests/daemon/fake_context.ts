@@ -1,10 +1,13 @@
 /** A runtime and other parts for the routes that only answer. */
 import { CniError } from "../../lib/cni/error.ts";
+import { parseConfigList } from "../../lib/cni/config.ts";
 import { EventHub } from "../../lib/daemon/event_hub.ts";
 import { Handler, type HandlerOptions, type ServedRequest } from "../../lib/daemon/handler.ts";
 import { openApiOf } from "../../lib/daemon/openapi.ts";
-import { type RouteContext, routesOf } from "../../lib/daemon/routes.ts";
+import type { RouteContext } from "../../lib/daemon/route_context.ts";
+import { routesOf } from "../../lib/daemon/routes.ts";
 import type { LogFields } from "../../lib/host/log.ts";
+import { viewNetwork } from "../../lib/network/view_network.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";
 import type { AttachmentRecord } from "../../lib/state/attachment_store.ts";
 
@@ -45,6 +48,8 @@ const RECORD: AttachmentRecord = {
   result: undefined,
 };
 
+const LIST = parseConfigList('{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}]}');
+
 /** A context of the routes that notes each call, as its name and arguments. */
 export class FakeContext {
   readonly calls: [name: string, ...args: unknown[]][] = [];
@@ -77,7 +82,20 @@ export class FakeContext {
             }],
             kept: [],
           }),
+          connect: noted("connect", SANDBOX),
+          disconnect: noted("disconnect", [new CniError("plugin", "it stays")]),
+          check: noted("check", {
+            ...{ containerId: SANDBOX.id, name: "web", namespace: "default", netns: SANDBOX.netns },
+            ...{ ready: false, reason: "no" },
+            networks: [{
+              ...{ name: "net", ifName: "eth0", state: "attached" as const, result: undefined },
+              ...{ link: undefined, checked: true, error: new CniError("plugin", "no") },
+            }],
+          }),
         },
+        createNetwork: noted("createNetwork", { file: "/f", list: LIST, warnings: ["wide"] }),
+        removeNetwork: noted("removeNetwork", undefined),
+        inspectNetwork: noted("inspectNetwork", viewNetwork({ file: "/f", default: false }, LIST, [RECORD])),
         networks: noted("networks", [
           { file: "a", name: "net", status: "used" as const, default: true, plugins: ["bridge"] },
           {

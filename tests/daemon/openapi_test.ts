@@ -58,10 +58,15 @@ Deno.test("the document has every route, and every response matches the document
     const operation = document.paths[path][method.toLowerCase()];
     ids.add(operation.operationId);
     const inPath = operation.parameters.filter((parameter: Schema) => parameter.in === "path");
-    assertEquals(inPath.map(({ name }: Schema) => name), path.includes("{id}") ? ["id"] : []);
+    assertEquals(
+      inPath.map(({ name }: Schema) => name),
+      Array.from(path.matchAll(/\{(\w+)\}/g), ([, name]) => name),
+    );
     if (path === "/v1/events") continue;
-    const body = operation.requestBody === undefined ? undefined : "{}";
-    const { status, json, headers } = await call(method, path.replace("{id}", "web"), body);
+    const { required = [] } = operation.requestBody?.content["application/json"].schema ?? {};
+    const members = Object.fromEntries(required.map((name: string) => [name, "net"]));
+    const body = operation.requestBody === undefined ? undefined : JSON.stringify(members);
+    const { status, json, headers } = await call(method, path.replaceAll(/\{\w+\}/g, "web"), body);
     const said = operation.responses[status];
     assert(said !== undefined, `${method} ${path}: ${status} is not in the document`);
     const [type] = Object.keys(said.content ?? {});

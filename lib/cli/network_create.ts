@@ -1,0 +1,86 @@
+import { CniError } from "../cni/error.ts";
+import { printJson } from "../cni/json.ts";
+import { NetworkProblem, planNetwork } from "../network/network_plan.ts";
+import { DRIVERS, type NetworkRequest } from "../network/network_request.ts";
+import { withSignals } from "../plugin/signals.ts";
+import { networkToJson } from "../runtime/json_view.ts";
+import type { CommandInput } from "./command.ts";
+import { pair, positive } from "./flag_value.ts";
+import { openPodwire } from "./open.ts";
+import { logger } from "./settings.ts";
+
+const LARGEST_MTU = 65_535;
+const LARGEST_VLAN = 4094;
+
+/** The flags of the members, where they have another name. */
+const FLAGS: Partial<Record<keyof NetworkRequest, string>> = {
+  name: "NAME",
+  driver: "--driver",
+  subnets: "--subnet",
+  gateways: "--gateway",
+  ranges: "--range",
+  ipv6: "--ipv6",
+  isolate: "--isolate",
+  publishable: "--publishable",
+  mtu: "--mtu",
+  vlan: "--vlan",
+  dns: "--dns",
+  options: "--option",
+  pools: "--pool",
+};
+
+/** `podwire network create NAME` */
+export async function networkCreate(input: CommandInput): Promise<number> {
+  const { io } = input;
+  const request = networkRequest(input);
+  const podwire = openPodwire(input);
+  const { file, warnings } = await withSignals(io, (signal) => podwire.createNetwork(request, { signal }));
+  for (const warning of warnings) logger(input).warn(`network "${request.name}": ${warning}`);
+  const network = await podwire.inspectNetwork(request.name);
+  if (input.flag("json")) io.write(`${printJson(networkToJson(network), 2)}\n`);
+  else io.write(`${[request.name, network.driver, ...network.subnets].join(" ")}\n${file}\n`);
+  return 0;
+}
+
+/**
+ * Returns the network that the command line asks for.
+ *
+ * @throws {CniError} kind `usage`, naming the flag
+ */
+export function networkRequest(input: CommandInput): NetworkRequest {
+  const [name = ""] = input.operands;
+  const text = input.value("driver");
+  const driver = DRIVERS.find((known) => known === text);
+  if (text !== undefined && driver === undefined) {
+    throw new CniError("usage", `--driver: there is no driver "${text}"`, {
+      details: `the drivers are ${DRIVERS.join(", ")}`,
+    });
+  }
+  const number = (flag: string, most: number) => {
+    const value = input.value(flag);
+    return value === undefined ? undefined : positive(`--${flag}`, value, most);
+  };
+  const request: NetworkRequest = {
+    name,
+    driver,
+    subnets: input.list("subnet"),
+    gateways: input.list("gateway"),
+    ranges: input.list("range"),
+    ipv6: input.flag("ipv6"),
+    internal: input.flag("internal"),
+    isolate: input.flag("isolate"),
+    publishable: input.flag("publishable"),
+    mtu: number("mtu", LARGEST_MTU),
+    vlan: number("vlan", LARGEST_VLAN),
+    dns: input.list("dns"),
+    options: Object.fromEntries(input.list("option").map((option) => pair("--option", option))),
+    pools: input.list("pool"),
+    allowOverlap: input.flag("allow-overlap"),
+  };
+  try {
+    planNetwork(request);
+  } catch (error) {
+    throw error instanceof NetworkProblem ? error.asCniError(FLAGS[error.member] ?? error.member) : error;
+  }
+  return request;
+}

@@ -1,0 +1,193 @@
+import type { CallOptions } from "../async/call_options.ts";
+import { validateChain } from "../attachment/validate.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import { EMBEDDED_FILE, EMBEDDED_SUBNETS } from "../catalog/embedded_network.ts";
+import { type Cidr, formatCidr } from "../cni/address.ts";
+import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import { printJson } from "../cni/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunCommand } from "../host/command.ts";
+import { createExclusive, ensureDir } from "../host/file.ts";
+import { waitForLock } from "../host/lock_wait.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
+import type { VersionProbe } from "../plugin/versions.ts";
+import { chooseSubnet, IPV4_POOLS, randomIpv6Pool } from "./choose_subnet.ts";
+import { subnetsOfHost } from "./host_subnets.ts";
+import { bridgeOf, networkConfig } from "./network_config.ts";
+import {
+  fileNameOf,
+  isOnParent,
+  type NetworkPlan,
+  NetworkProblem,
+  type PlannedSubnet,
+  planNetwork,
+} from "./network_plan.ts";
+import type { NetworkRequest } from "./network_request.ts";
+import { subnetsOfNetworks } from "./network_subnets.ts";
+import { describeTaken, overlapsOf, type TakenSubnet } from "./taken_subnet.ts";
+
+/** What {@linkcode createNetwork} works with. */
+export interface CreateNetworkContext {
+  /** The configuration directory. */
+  readonly confDir: string;
+  /** Returns the networks as they are configured now. */
+  readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
+  readonly probe: VersionProbe;
+  readonly run: RunCommand;
+  readonly lockMs: number;
+}
+
+/** A network that was created. */
+export interface CreatedNetwork {
+  readonly file: string;
+  readonly list: NetworkConfigList;
+  /** What the user should know, although nothing is wrong. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Writes the configuration of a network, whole or not at all. Nothing else on the machine changes: its bridge is made with the
+ * first container.
+ *
+ * @throws {CniError} kind `usage` for a wrong request, `conflict` for a name or a subnet that is taken
+ */
+export async function createNetwork(
+  request: NetworkRequest,
+  context: CreateNetworkContext,
+  { signal }: CallOptions = {},
+): Promise<CreatedNetwork> {
+  const plan = planOf(request);
+  const { confDir, run, probe, lockMs } = context;
+  await ensureDir(confDir);
+  // Two calls at the same time would choose the same subnet.
+  using _lock = await waitForLock(confDir, { what: "the lock of the networks", limitMs: lockMs, signal });
+  const catalog = await context.catalog(signal);
+  const file = `${confDir}/${fileNameOf(plan.name)}`;
+  requireFreeName(plan.name, catalog);
+  const own = await subnetsOfHost(kernelFor(run), { signal });
+  const shared = await sharedDevices(plan, run, signal);
+  const onHost = own.filter(({ device = "" }) => !shared.all && !shared.names.includes(device));
+  const others = catalog.content.files.filter(({ file, list }) =>
+    file !== EMBEDDED_FILE && !sharesWith(plan, list)
+  );
+  const taken = [...subnetsOfNetworks(others), ...EMBEDDED, ...onHost];
+  const { subnets, wider } = settleSubnets(plan, taken, request.allowOverlap ?? false);
+  const text = `${printJson(networkConfig(plan, subnets, new Date()), 2)}\n`;
+  const list = parseConfigList(text, { file });
+  const warnings = [
+    ...wider.map((one) =>
+      `the subnet is in ${describeTaken(one)}: from this host, packets go to the network`
+    ),
+    ...await missingPlugins(list, probe, signal),
+    ...await missingParent(plan, run, signal),
+  ];
+  if (!await createExclusive(file, text, { mode: 0o644 })) throw takenName(plan.name, file);
+  return { file, list, warnings };
+}
+
+function planOf(request: NetworkRequest): NetworkPlan {
+  try {
+    return planNetwork(request);
+  } catch (error) {
+    throw error instanceof NetworkProblem ? error.asCniError(error.member) : error;
+  }
+}
+
+/** The embedded network keeps its subnets, whether it is in use or not. */
+const EMBEDDED: readonly TakenSubnet[] = EMBEDDED_SUBNETS.map((subnet) => ({
+  subnet,
+  by: "the embedded network",
+}));
+
+function requireFreeName(name: string, { content }: Catalog): void {
+  const holder = content.files.find(({ list }) => list?.name === name);
+  if (holder !== undefined) throw takenName(name, holder.file);
+}
+
+function takenName(name: string, file: string): CniError {
+  return new CniError("conflict", `Cannot create the network "${name}": there is one of that name`, {
+    file,
+    hint: `\`podwire network rm ${name}\` removes it`,
+  });
+}
+
+/**
+ * Returns the devices of the host whose networks a network may share: all for macvlan and ipvlan, whose containers are in the
+ * network of their parent; for a bridge that podwire does not make, those of that bridge.
+ */
+async function sharedDevices(
+  { driver, options: { bridge } }: NetworkPlan,
+  run: RunCommand,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly all: boolean; readonly names: readonly string[] }> {
+  if (isOnParent(driver)) return { all: true, names: [] };
+  if (bridge === undefined) return { all: false, names: [] };
+  const found = await findLink(kernelFor(run), bridge, { signal });
+  return { all: false, names: found === undefined ? [] : [found.name] };
+}
+
+/** Whether two networks lie on one link of the host, and so may share its subnet. */
+function sharesWith({ driver, options }: NetworkPlan, list: NetworkConfigList | undefined): boolean {
+  const [first] = list?.plugins ?? [];
+  if (isOnParent(driver)) return first?.type === "macvlan" || first?.type === "ipvlan";
+  return options.bridge !== undefined && first?.json.bridge === options.bridge;
+}
+
+function settleSubnets(
+  plan: NetworkPlan,
+  taken: readonly TakenSubnet[],
+  allowOverlap: boolean,
+): { readonly subnets: readonly PlannedSubnet[]; readonly wider: readonly TakenSubnet[] } {
+  const subnets = [...plan.subnets];
+  for (const { subnet } of plan.subnets) {
+    const { refused: [first, ...more] } = overlapsOf(subnet, taken);
+    if (first === undefined || allowOverlap) continue;
+    throw new CniError("conflict", `${formatCidr(subnet)} overlaps with ${describeTaken(first)}`, {
+      path: "subnets",
+      ...(more.length === 0 ? {} : { details: more.map(describeTaken).join("\n") }),
+      hint: "choose another subnet, or allow it with --allow-overlap",
+    });
+  }
+  for (const family of plan.chosen) {
+    const used = subnets.map(({ subnet }) => ({ subnet, by: `the network "${plan.name}"` }));
+    const subnet = chooseSubnet(poolsOf(plan.pools, family), [...taken, ...used]);
+    subnets.push({ subnet, ranges: [] });
+  }
+  return { subnets, wider: subnets.flatMap(({ subnet }) => overlapsOf(subnet, taken).wider) };
+}
+
+function poolsOf(pools: readonly Cidr[], family: 4 | 6): readonly Cidr[] {
+  const own = pools.filter(({ ip }) => ip.family === family);
+  if (own.length > 0) return own;
+  return family === 4 ? IPV4_POOLS : [randomIpv6Pool()];
+}
+
+async function missingPlugins(
+  list: NetworkConfigList,
+  probe: VersionProbe,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  try {
+    await validateChain(probe, list, signal);
+    return [];
+  } catch (error) {
+    signal?.throwIfAborted();
+    return [`no container can be attached yet: ${asCniError(error).message}`];
+  }
+}
+
+async function missingParent(
+  { driver, options: { parent, bridge }, name }: NetworkPlan,
+  run: RunCommand,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  if (parent !== undefined && await findLink(kernelFor(run), parent, { signal }) === undefined) {
+    return [`no container can be attached yet: there is no interface "${parent}"`];
+  }
+  if (driver !== "bridge") return [];
+  const link = await findLink(kernelFor(run), bridge ?? bridgeOf(name), { signal });
+  if (link === undefined || link.kind === "bridge") return [];
+  return [`no container can be attached yet: "${link.name}" is not a bridge`];
+}

@@ -1,0 +1,103 @@
+import { CREATED } from "../catalog/created.ts";
+import { formatCidr, formatIp } from "../cni/address.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { fnv1a } from "../host/fnv.ts";
+import { isOnParent, type NetworkPlan, type PlannedSubnet } from "./network_plan.ts";
+
+/** The oldest version with everything that is needed, so that as many runtimes and plugins as possible can use the file. */
+const CNI_VERSION = "1.0.0";
+const LONGEST_INTERFACE = 15;
+const EVERYTHING = { 4: "0.0.0.0/0", 6: "::/0" } as const;
+
+/** Returns the configuration of a network whose subnets are all known: a list that any runtime can use. */
+export function networkConfig(
+  plan: NetworkPlan,
+  subnets: readonly PlannedSubnet[],
+  created: Date,
+): JsonObject {
+  return {
+    cniVersion: CNI_VERSION,
+    name: plan.name,
+    [CREATED]: created.toISOString(),
+    plugins: [
+      { ...interfacePlugin(plan), ...ipamOf(plan, subnets), ...dnsOf(plan) },
+      ...(plan.publishes ? [{ type: "portmap", capabilities: { portMappings: true } }] : []),
+      ...(isOnParent(plan.driver) || plan.ipam === "none" ? [] : [firewall(plan)]),
+    ],
+  };
+}
+
+/** Returns the name of the bridge of a network that names none; one that fits begins like the network. */
+export function bridgeOf(network: string): string {
+  const name = `pw-${network}`;
+  const isPlain = name.length <= LONGEST_INTERFACE;
+  return isPlain ? name : `pw-${fnv1a(network, 32).toString(16).padStart(8, "0")}`;
+}
+
+function interfacePlugin(plan: NetworkPlan): JsonObject {
+  const { driver, options, mtu, vlan, internal, ipam } = plan;
+  const size = mtu === undefined ? {} : { mtu };
+  const capabilities = { capabilities: ipam === "host-local" ? { ips: true, mac: true } : { mac: true } };
+  const masquerade = ipam === "host-local" && !internal && options.masquerade !== "false";
+  switch (driver) {
+    case "bridge":
+      return {
+        type: "bridge",
+        bridge: options.bridge ?? bridgeOf(plan.name),
+        ...(ipam === "host-local" ? { isGateway: true, ipMasq: masquerade } : {}),
+        hairpinMode: options.hairpin !== "false",
+        ...(options.isolated === "true" ? { portIsolation: true } : {}),
+        // A bridge that was there before is not this network's to remove.
+        ...(options.bridge === undefined ? { removeEmptyBridge: true } : {}),
+        ...(vlan === undefined ? {} : { vlan }),
+        ...size,
+        ...capabilities,
+      };
+    case "ptp":
+      return { type: "ptp", ipMasq: masquerade, ...size, capabilities: { ips: true } };
+    case "macvlan":
+    case "ipvlan":
+      return {
+        type: driver,
+        ...(options.parent === undefined ? {} : { master: options.parent }),
+        ...(options.mode === undefined ? {} : { mode: options.mode }),
+        ...size,
+        // All interfaces of an ipvlan have the MAC address of their parent.
+        capabilities: driver === "ipvlan" ? { ips: true } : capabilities.capabilities,
+      };
+  }
+}
+
+function ipamOf({ ipam, internal }: NetworkPlan, subnets: readonly PlannedSubnet[]): JsonObject {
+  if (ipam === "none") return {};
+  if (ipam === "dhcp") return { ipam: { type: "dhcp" } };
+  const families = new Set(subnets.map(({ subnet }) => subnet.ip.family));
+  return {
+    ipam: {
+      type: "host-local",
+      ranges: subnets.map(rangeSet),
+      ...(internal ? {} : { routes: [...families].sort().map((family) => ({ dst: EVERYTHING[family] })) }),
+    },
+  };
+}
+
+function rangeSet({ subnet, gateway, ranges }: PlannedSubnet): readonly JsonObject[] {
+  const whole = {
+    subnet: formatCidr(subnet),
+    ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
+  };
+  if (ranges.length === 0) return [whole];
+  return ranges.map(({ first, last }) => ({
+    ...whole,
+    rangeStart: formatIp(first),
+    rangeEnd: formatIp(last),
+  }));
+}
+
+function dnsOf({ dns }: NetworkPlan): JsonObject {
+  return dns.length === 0 ? {} : { dns: { nameservers: [...dns] } };
+}
+
+function firewall({ isolate }: NetworkPlan): JsonObject {
+  return { type: "firewall", ...(isolate ? { ingressPolicy: "same-bridge" } : {}) };
+}

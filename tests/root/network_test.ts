@@ -1,0 +1,223 @@
+// Networks that are created, used by the original plugins, and removed, on the real kernel.
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { CniError } from "../../lib/cni/error.ts";
+import { runCommand } from "../../lib/host/command.ts";
+import { EMBEDDED_FILE } from "../../lib/catalog/embedded_network.ts";
+import type { Podwire } from "../../lib/runtime/podwire.ts";
+import { LiveRuntime } from "../../lib/runtime/live.ts";
+import { CNI_1_9_1, need } from "./need.ts";
+import { PeerServer, seenAs } from "./plugins_traffic.ts";
+import { sandboxTest, SandboxWorld } from "./sandbox_world.ts";
+
+/** A name that no other test gives to a bridge. */
+const unique = (name: string) => `${name}${crypto.randomUUID().slice(-6)}`;
+
+const failing = (act: () => Promise<unknown>) => assertRejects(act, CniError);
+
+/** The names of the files of the configuration directory. */
+const files = (world: SandboxWorld) => Array.from(Deno.readDirSync(world.confDir), ({ name }) => name).sort();
+
+async function links(): Promise<string[]> {
+  const { stdout } = await runCommand({ program: "ip", args: ["-j", "link", "show"] });
+  return JSON.parse(stdout).map(({ ifname }: { ifname: string }) => ifname);
+}
+
+Deno.test({
+  name:
+    "a network that was created is used by the original plugins, shows its containers, and goes without a trace",
+  ...need("root", "ip", "cni-1.9.1", "iptables"),
+  fn: async () => {
+    await using world = await SandboxWorld.make();
+    const podwire = world.podwire({ pluginDirs: [CNI_1_9_1], builtinPolicy: "off" });
+    const name = unique("w");
+    const { file, warnings } = await podwire.createNetwork({ name, ipv6: true, mtu: 1400 });
+    assertEquals({ file, warnings }, { file: `${world.confDir}/${name}.conflist`, warnings: [] });
+    assertEquals(Deno.statSync(file).mode! & 0o777, 0o644);
+    const [four = "", six = ""] = (await podwire.inspectNetwork(name)).subnets;
+    assertMatch(four, /^10\.21[01]\.\d+\.0\/24$/);
+    assertMatch(six, /^fd[0-9a-f]{2}:[0-9a-f:]+::\/64$/);
+    // Only a file was made.
+    assert(!(await links()).includes(`pw-${name}`));
+    const ids = ["one", "two"].map((id) => world.id(id));
+    for (const id of ids) {
+      await podwire.sandboxes.run({ id, name: world.plain(id), networks: [{ name }] });
+    }
+    const { attachments, created } = await podwire.inspectNetwork(name);
+    assertEquals(
+      attachments.map(({ containerId, ifName, pod, state, addresses, mac }) => ({
+        ...{ id: world.plain(containerId), ifName, pod, state, addresses: addresses.length },
+        mac: /^[0-9a-f:]{17}$/.test(mac ?? ""),
+      })),
+      ["one", "two"].map((id) => ({
+        ...{ id, ifName: "eth0", pod: `default/${id}`, state: "attached", addresses: 2, mac: true },
+      })),
+    );
+    assertMatch(created ?? "", /^\d{4}-/);
+    const netns = await Promise.all(ids.map(async (id) => (await podwire.sandboxes.get(id)).netns));
+    await using _server = await PeerServer.start(netns[1] ?? "", 80);
+    const [own, target] = attachments.map(({ addresses: [address = ""] }) => address.split("/")[0] ?? "");
+    assertEquals(await seenAs(netns[0] ?? "", target ?? "", 80), own);
+    const refused = await failing(() => podwire.removeNetwork(name));
+    assertEquals([refused.kind, refused.msg], [
+      "conflict",
+      `Cannot remove the network "${name}": containers are attached to it`,
+    ]);
+    assertEquals(world.plain(refused.context.details ?? ""), "one:eth0, two:eth0");
+    for (const id of ids) await podwire.sandboxes.remove(id);
+    // The original bridge leaves its bridge; it goes with its network.
+    assert((await links()).includes(`pw-${name}`));
+    await podwire.removeNetwork(name);
+    assertEquals([files(world), (await links()).includes(`pw-${name}`)], [[], false]);
+    assertEquals((await failing(() => podwire.removeNetwork(name))).kind, "not-found");
+  },
+});
+
+sandboxTest(
+  "networks beside the embedded one leave it the default, until a file of another owner is there",
+  async (world) => {
+    const podwire = () => world.podwire({ pluginDirs: [CNI_1_9_1] });
+    const defaults = async () => (await podwire().listNetworks()).map((one) => `${one.name} ${one.default}`);
+    await podwire().createNetwork({ name: "back" });
+    assertEquals(await defaults(), ["podwire true", "back false"]);
+    // A process that attaches remembers what it has read.
+    await failing(() => podwire().sandboxes.run({ name: "web", networks: [{ name: "absent" }] }));
+    assertEquals(await defaults(), ["podwire true", "back false"]);
+    const plugins = [{
+      type: "bridge",
+      bridge: "cni9",
+      ipam: { type: "host-local", subnet: "10.88.0.0/24" },
+    }];
+    const list = JSON.stringify({ cniVersion: "1.0.0", name: "zone", plugins });
+    await Deno.writeTextFile(`${world.confDir}/zone.conflist`, list);
+    assertEquals(await defaults(), ["back true", "zone false"]);
+    const overlap = await failing(() => podwire().createNetwork({ name: "x", subnets: ["10.88.0.0/16"] }));
+    assertEquals(overlap.msg, '10.88.0.0/16 overlaps with 10.88.0.0/24, the network "zone" (zone.conflist)');
+    const foreign = await failing(() => podwire().removeNetwork("zone"));
+    assertEquals([foreign.kind, foreign.msg], [
+      "usage",
+      'Cannot remove the network "zone": podwire has not made its file',
+    ]);
+    await Deno.remove(`${world.confDir}/back.conflist`);
+    assertEquals(files(world), ["zone.conflist"]);
+  },
+);
+
+sandboxTest(
+  "a damaged file of a created network hides neither its network nor the embedded one",
+  async (world) => {
+    const podwire = () => world.podwire({ pluginDirs: [CNI_1_9_1] });
+    await podwire().createNetwork({ name: "back" });
+    await failing(() => podwire().sandboxes.run({ name: "web", networks: [{ name: "absent" }] }));
+    await Deno.writeTextFile(`${world.confDir}/back.conflist`, "{");
+    assertEquals((await podwire().networks()).map(({ name, status }) => `${name} ${status}`), [
+      "podwire used",
+      "back stale",
+    ]);
+  },
+);
+
+sandboxTest(
+  "the embedded network is neither created nor removed, and its subnets stay its own",
+  async (world) => {
+    const podwire = world.podwire();
+    assertEquals((await failing(() => podwire.createNetwork({ name: "podwire" }))).kind, "usage");
+    const { kind, msg } = await failing(() => podwire.removeNetwork("podwire"));
+    assertEquals([kind, msg], ["usage", '"podwire" is the embedded network, which has no file']);
+    for (const subnet of ["10.209.0.0/16", "10.209.7.0/24", "fd50:7704::/64"]) {
+      const error = await failing(() => podwire.createNetwork({ name: "x", subnets: [subnet] }));
+      assertStringIncludes(error.msg, "the embedded network");
+    }
+    assertEquals((await podwire.inspectNetwork("podwire")).file, EMBEDDED_FILE);
+    assertEquals(files(world), []);
+  },
+);
+
+Deno.test({
+  name: "what this host routes is refused if it is equal or narrower, and is a warning if it is wider",
+  ...need("root", "ip"),
+  fn: async () => {
+    await using world = await SandboxWorld.make();
+    const [link, peer] = [unique("ho"), unique("hp")];
+    const octet = 64 + crypto.getRandomValues(new Uint8Array(1))[0]! % 64;
+    const net = (rest: string) => `100.${octet}.${rest}`;
+    await world.sh(
+      `ip link add $1 type veth peer name $2 && ip link set $1 up && ip link set $2 up &&
+      ip addr add ${net("1.1/24")} dev $1 && ip route add ${net("64.0/18")} via ${net("1.9")} dev $1`,
+      link,
+      peer,
+    );
+    try {
+      const podwire = world.podwire({ pluginDirs: [CNI_1_9_1] });
+      const refused = async (...subnets: string[]) =>
+        (await failing(() => podwire.createNetwork({ name: "x", subnets }))).msg;
+      const address = `the address ${net("1.1/24")} of ${link}`;
+      assertEquals(
+        await refused(net("1.0/24")),
+        `${net("1.0/24")} overlaps with ${net("1.1/32")}, ${address}`,
+      );
+      assertEquals(
+        await refused(net("1.0/25")),
+        `${net("1.0/25")} overlaps with ${net("1.1/32")}, ${address}`,
+      );
+      assertStringIncludes(await refused(net("64.0/18")), `the route through ${link}`);
+      assertStringIncludes(await refused(net("0.0/16")), "overlaps with");
+      assertEquals(files(world), []);
+      const { warnings } = await podwire.createNetwork({ name: "narrow", subnets: [net("65.0/24")] });
+      assertStringIncludes(
+        warnings[0] ?? "",
+        `the subnet is in ${net("64.0/18")}, the route through ${link}`,
+      );
+      // Its containers are in the network of the parent.
+      const lan = { driver: "macvlan" as const, subnets: [net("1.0/24")], options: { parent: link } };
+      assertEquals((await podwire.createNetwork({ name: "lan", ...lan })).warnings, []);
+      assertEquals((await podwire.createNetwork({ name: "lan2", ...lan })).warnings, []);
+      const own = await podwire.createNetwork({ name: "own", subnets: [net("1.0/24")], allowOverlap: true });
+      assertEquals(own.list.name, "own");
+    } finally {
+      await world.sh("ip link delete $1", link);
+    }
+  },
+});
+
+sandboxTest(
+  "of many calls at the same time each gets a subnet of its own, and one name is given once",
+  async (world) => {
+    const make = (name: string) => world.podwire({ pluginDirs: [CNI_1_9_1] }).createNetwork({ name });
+    const pools = ["100.127.0.0/21"];
+    const created = await Promise.all(
+      Array.from(
+        { length: 8 },
+        (_, index) => world.podwire({ pluginDirs: [CNI_1_9_1] }).createNetwork({ name: `n${index}`, pools }),
+      ),
+    );
+    assertEquals(created.length, 8);
+    const networks = await world.podwire().listNetworks();
+    const subnets = networks.filter(({ created }) => created !== null).flatMap(({ subnets }) => subnets);
+    assertEquals(subnets.sort(), Array.from({ length: 8 }, (_, index) => `100.127.${index}.0/24`));
+    const full = await failing(() => world.podwire().createNetwork({ name: "more", pools }));
+    assertEquals([full.kind, full.msg], ["conflict", "Cannot choose a subnet: all pools are in use"]);
+    assertMatch(
+      full.context.details ?? "",
+      /^100\.127\.0\.0\/21: 100\.127\.\d\.0\/24, the network "n\d" \(n\d\.conflist\);.*; and 4 more$/,
+    );
+    const outcomes = await Promise.allSettled([make("same"), make("same"), make("same")]);
+    assertEquals(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  },
+);
+
+sandboxTest(
+  "a live runtime uses a network as soon as it is created, and no more when it is removed",
+  async (world) => {
+    const runtime = await LiveRuntime.open({ ...world.options, log: world.log });
+    try {
+      await runtime.createNetwork({ name: "back", options: { ipam: "none", bridge: unique("br") } });
+      const names = async (of: Pick<Podwire, "listNetworks">) =>
+        (await of.listNetworks()).map(({ name }) => name);
+      assertEquals(await names(runtime), ["podwire", "back"]);
+      await runtime.removeNetwork("back");
+      assertEquals(await names(runtime), ["podwire"]);
+    } finally {
+      await runtime[Symbol.asyncDispose]();
+    }
+  },
+);
