@@ -1,0 +1,108 @@
+// What `./denow task test:kernel [FILTER...]` runs: the tests that need links which not every kernel makes, under a kernel
+// of Debian in an emulator, on the machine of the tests (machine.sh) there. Without arguments these are all that ask for
+// such links (root/need_links.ts). It needs root and some 600 MB in .components/, and takes minutes. The last line is that
+// of `./denow task test`.
+import { fromFileUrl } from "@std/path";
+import { prepareComponents } from "./components.ts";
+import { emulator, kernelFiles, prepareKernel } from "./kernel_components.ts";
+import { type KernelMachine, runKernelMachine } from "./kernel_machine.ts";
+import { allTests } from "./library_tests.ts";
+import { BUSYBOX, missing } from "./root/need.ts";
+import { UNDER_TEST_KERNEL } from "./root/need_links.ts";
+import { closing, countTests } from "./run.ts";
+
+const ROOT = fromFileUrl(new URL("..", import.meta.url));
+/** In minutes: emulated, a test takes twenty times as long. */
+const LONGEST = 30;
+/** The variables that reach the tests. */
+const PASSED_ON = /^(DENOW?_\w+|PODWIRE_TEST_\w+|CI|HOME|LANG|LC_\w+|TERM|NO_COLOR)$/;
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const say = (line: string) => console.error(`test:kernel: ${line}`);
+
+/** Of these files' texts, the paths of those that ask for links which not every kernel makes. */
+export function filesForKernel(files: readonly { path: string; text: string }[]): string[] {
+  return files.filter(({ text }) => /^import .*\/need_links\.ts";$/m.test(text)).map(({ path }) => path);
+}
+
+/** The variables of the tests, out of this process's own. */
+export function variablesForKernel(env: Readonly<Record<string, string>>): Record<string, string> {
+  const passed = Object.entries(env).filter(([name]) => PASSED_ON.test(name));
+  return { ...Object.fromEntries(passed), PATH, [UNDER_TEST_KERNEL]: "1" };
+}
+
+/** Why no test can run here; undefined if they can. */
+async function problem(): Promise<string | undefined> {
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
+    return "it is a kernel for x86-64, and runs the programs of such a machine";
+  }
+  if (missing(["root"]).length > 0) return "only root may read all files of this machine";
+  const problems = [...await prepareComponents(say), ...await prepareKernel(say)];
+  problems.forEach(say);
+  const lacking: string[] = missing(["busybox"]);
+  if (kernelFiles() === undefined) lacking.push("the kernel");
+  if (emulator() === undefined) lacking.push("qemu-system-x86_64");
+  return lacking.length === 0 ? undefined : `${lacking.join(", ")} missing`;
+}
+
+/** Types and what the tests import: there is no network where they run, and they would take minutes to check. */
+async function isChecked(tests: readonly string[]): Promise<boolean> {
+  const args = ["check", "-q", ...tests];
+  const child = new Deno.Command(`${ROOT}denow`, { args, cwd: ROOT, stdin: "null", stdout: "inherit" })
+    .spawn();
+  return (await child.status).success;
+}
+
+async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const reason = await problem();
+  const [kernel, found] = [kernelFiles(), emulator()];
+  if (reason !== undefined || kernel === undefined || found === undefined) {
+    say(`Cannot run tests under another kernel: ${reason}`);
+    return 1;
+  }
+  const named = args.filter((argument) => !argument.startsWith("-"));
+  const all = async () =>
+    await Promise.all(
+      (await allTests()).map(async (path) => ({ path, text: await Deno.readTextFile(`${ROOT}${path}`) })),
+    );
+  const tests = named.length > 0 ? [] : filesForKernel(await all());
+  if (!await isChecked([...tests, ...named.filter((name) => /\.ts$/.test(name))])) return 1;
+  const deno = ["./denow", "test", "-q", "-P=test", "--no-prompt", "--no-check", ...args, ...tests];
+  const machine: KernelMachine = {
+    kernel,
+    emulator: found,
+    busybox: BUSYBOX,
+    init: `${ROOT}tests/kernel_init.sh`,
+    checkout: ROOT,
+    env: variablesForKernel(Deno.env.toObject()),
+    command: ["sh", "tests/machine.sh", ...deno],
+  };
+  say(`under Linux ${kernel.release}, emulated, for at most ${LONGEST} minutes`);
+  const dir = await Deno.makeTempDir({ prefix: "podwire-kernel-" });
+  try {
+    const { code, text } = await runKernelMachine(machine, dir, signal);
+    // deno-lint-ignore no-control-regex
+    const result = closing([countTests(text.replace(/\x1b\[[0-9;]*m/g, ""), code)]);
+    console.log(result.line);
+    return result.code;
+  } catch (error) {
+    say(signal.aborted ? `stopped: ${signal.reason}` : `Cannot run the tests: ${(error as Error).message}`);
+    return 1;
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const stopped = new AbortController();
+  const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const name of names) Deno.addSignalListener(name, () => stopped.abort(name));
+  const timer = setTimeout(() => stopped.abort(`it took longer than ${LONGEST} minutes`), LONGEST * 60_000);
+  try {
+    return await run(args, stopped.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args));
