@@ -16,8 +16,8 @@ export interface IpBatchOptions extends IpOptions {
   readonly sysctls?: readonly Sysctl[] | undefined;
   /** Kernel parameters to set in the namespace of this process before that. @default none */
   readonly sysctlsOutside?: readonly Sysctl[] | undefined;
-  /** Flags of `ip` itself: JSON, and details such as the kind of a link. @default none */
-  readonly flags?: readonly ("-json" | "-j" | "-d")[] | undefined;
+  /** Flags of `ip` itself: JSON, details such as the kind of a link, numbers in place of names, IPv6. @default none */
+  readonly flags?: readonly ("-json" | "-j" | "-d" | "-N" | "-6")[] | undefined;
 }
 
 /** The line of a batch that `ip` could not run. */

@@ -3,7 +3,7 @@ import { ipBatchJson } from "../host/ip_batch.ts";
 import { ipJson } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
-import { ipLines, needsDetails, unwritableIn } from "./ip_lines.ts";
+import { ipLines, needsDetails, needsFamily6, needsNumbers, unwritableIn } from "./ip_lines.ts";
 import { askKeptIp, canBeKept } from "./kept_ip.ts";
 import {
   type CreateNetns,
@@ -34,9 +34,19 @@ export class IpKernel implements Kernel {
   ): Promise<Answers<T>> {
     requireWritable(operations);
     await requireNetns(operations, options);
-    const lists = await this.#ask(operations, options).catch((error: unknown) => {
-      throw asKernelError(error, operations, options.netns);
-    });
+    const lists: (readonly unknown[])[] = [];
+    let start = 0;
+    for (const part of partsOf(operations)) {
+      // The parameters are set before the first operation.
+      const own = start === 0 ? options : { netns: options.netns, signal: options.signal };
+      const from = start;
+      lists.push(
+        ...await this.#ask(part, own, needsNumbers(operations)).catch((error: unknown) => {
+          throw inWhole(asKernelError(error, part, options.netns), operations, from);
+        }),
+      );
+      start += part.length;
+    }
     return readAnswers(operations, lists);
   }
 
@@ -81,10 +91,15 @@ export class IpKernel implements Kernel {
   async #ask(
     operations: readonly Operation[],
     { netns, sysctls = [], sysctlsOutside = [], signal }: KernelOptions,
+    hasNumbers: boolean,
   ): Promise<readonly (readonly unknown[])[]> {
     const lines = ipLines(operations);
     const options = { netns, signal, run: this.#run };
     const details = needsDetails(operations) ? ["-d"] as const : [];
+    const others = [
+      ...(hasNumbers ? ["-N"] as const : []),
+      ...(operations.some(needsFamily6) ? ["-6"] as const : []),
+    ];
     const hasSysctls = sysctls.length + sysctlsOutside.length > 0;
     const isHere = netns === undefined && !hasSysctls && runsOfSystem(this.#run);
     if (isHere && canBeKept(operations)) return await askKeptIp(operations, [...details, "-json"], signal);
@@ -94,8 +109,36 @@ export class IpKernel implements Kernel {
     if (isList && !hasSysctls) {
       return [listIn(await ipJson([...details, ...line.split(" ")], options))];
     }
-    return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags: [...details, "-json"] });
+    const flags = [...details, ...others, "-json"] as const;
+    return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags });
   }
+}
+
+/** The operations in their order, in parts: those for which `ip` needs a flag for their family are apart from the others. */
+function partsOf(operations: readonly Operation[]): readonly (readonly Operation[])[] {
+  const parts: Operation[][] = [];
+  let last: boolean | undefined;
+  for (const operation of operations) {
+    const isApart = needsFamily6(operation);
+    if (isApart === last) parts.at(-1)?.push(operation);
+    else parts.push([operation]);
+    last = isApart;
+  }
+  return parts.length === 0 ? [operations] : parts;
+}
+
+/** The error of a part of the operations that begins at `start`, as that of all of them. */
+function inWhole(error: unknown, operations: readonly Operation[], start: number): unknown {
+  if (!(error instanceof KernelError) || start === 0 && error.index !== undefined) return error;
+  const { index, why, problem, program, code, stderr, cause } = error;
+  const whole = index === undefined ? undefined : index + start;
+  return new KernelError(whole, why, problem, {
+    operations,
+    ...(program === undefined ? {} : { program }),
+    ...(code === undefined ? {} : { code }),
+    stderr,
+    cause,
+  });
 }
 
 /** Looks before `nsenter` does: it would wait for a named pipe. */

@@ -1,10 +1,12 @@
 import { bitsOf, type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import type {
   AddRoute,
+  AddRule,
   CreateVeth,
   NextHop,
   Operation,
   RemoveRoute,
+  RemoveRule,
   SetLink,
   SetPort,
   ShowLinks,
@@ -50,6 +52,9 @@ function wordsOf(
     case "remove-route":
       return { names: operation.hops.map(({ device }) => device), texts: [] };
     case "show-routes":
+    case "add-rule":
+    case "remove-rule":
+    case "show-rules":
       return { names: [], texts: [] };
     case "show-links":
       return { names: operation.bridge === undefined ? [] : [operation.bridge], texts: [] };
@@ -92,6 +97,12 @@ function lineOf(operation: Operation, isLast: boolean): string {
       return `route show table all ${operation.defaults ? "exact" : "root"} ${
         operation.family === 4 ? "0.0.0.0/0" : "::/0"
       }`;
+    case "add-rule":
+      return `rule add ${ruleWords(operation)}`;
+    case "remove-rule":
+      return `rule delete ${ruleWords(operation)}`;
+    case "show-rules":
+      return "rule show";
     case "show-link":
       return `addr show dev ${operation.name}`;
     case "show-links":
@@ -139,22 +150,28 @@ function addressWords(address: Cidr): string {
     : `${formatCidr(address)} broadcast +`;
 }
 
-function routeLine({ device, dst, gateway, metric, table, scope, source, mtu, advmss }: AddRoute): string {
-  const given = { metric, table, scope, src: source && formatIp(source), mtu, advmss };
+function routeLine({ device, dst, gateway, replace = false, ...more }: AddRoute): string {
+  const { metric, table, scope, source, mtu, advmss, protocol } = more;
+  const given = { metric, table, scope, protocol, src: source && formatIp(source), mtu, advmss };
   return [
-    `route prepend ${formatCidr(networkOf(dst))}`,
+    `route ${replace ? "replace" : "prepend"} ${formatCidr(networkOf(dst))}`,
     ...(gateway === undefined ? [] : [`via ${formatIp(gateway)}`]),
     `dev ${device}`,
     ...Object.entries(given).flatMap(([word, value]) => value === undefined ? [] : [`${word} ${value}`]),
   ].join(" ");
 }
 
-function removalLine({ dst, metric, hops }: RemoveRoute): string {
+function removalLine({ dst, table, metric, hops }: RemoveRoute): string {
   return [
-    `route delete ${formatCidr(networkOf(dst))} table main`,
+    `route delete ${formatCidr(networkOf(dst))} table ${table ?? "main"}`,
     ...(metric === undefined ? [] : [`metric ${metric}`]),
     ...hops.map((hop) => hopWords(dst, hop, hops.length > 1)),
   ].join(" ");
+}
+
+function ruleWords({ source, table, priority }: AddRule | RemoveRule): string {
+  const order = priority === undefined ? "" : ` priority ${priority}`;
+  return `from ${formatCidr(networkOf(source))} table ${table}${order}`;
 }
 
 function hopWords(dst: Cidr, { device, gateway, weight = 1 }: NextHop, isOneOfSeveral: boolean): string {
@@ -189,4 +206,25 @@ export function needsDetails(operations: readonly Operation[]): boolean {
   // With addresses, `ip` shows aliases among the details only.
   if (isAlone && first?.kind === "show-links" && first.addresses !== true) return first.of === undefined;
   return operations.some(({ kind }) => kind === "show-link" || kind === "show-links");
+}
+
+/**
+ * Whether `ip` has to show numbers: a machine may give other names to the tables of rules. Then the words for the types of
+ * interfaces are numbers too, so that a call that shows interfaces does without them.
+ */
+export function needsNumbers(operations: readonly Operation[]): boolean {
+  return operations.some(({ kind }) => kind === "show-rules") && !needsDetails(operations);
+}
+
+/** Whether `ip` takes the operation only if its flags name the family. */
+export function needsFamily6(operation: Operation): boolean {
+  switch (operation.kind) {
+    case "add-rule":
+    case "remove-rule":
+      return operation.source.ip.family === 6;
+    case "show-rules":
+      return operation.family === 6;
+    default:
+      return false;
+  }
 }

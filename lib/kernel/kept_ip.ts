@@ -5,17 +5,26 @@ import { isNamed } from "./ip_answers.ts";
 import { ipLines } from "./ip_lines.ts";
 import { isIpKept, keepIp, whenIpUnused } from "./ip_use.ts";
 import { type IpFlags, IpSession } from "./ip_session.ts";
-import type { Change, Operation, ShowLink } from "./operation.ts";
+import type { AddRule, Change, Operation, RemoveRule, ShowLink } from "./operation.ts";
 
 /** An operation that a session can carry out: its answer depends on no name that `ip` remembers. */
-export type SessionOperation = Change | ShowLink;
+export type SessionOperation = Exclude<Change, AddRule | RemoveRule> | ShowLink;
+
+/** Those that it cannot, or that need other flags. */
+const ASIDE: readonly Operation["kind"][] = [
+  "show-links",
+  "show-routes",
+  "show-rules",
+  "add-rule",
+  "remove-rule",
+];
 
 /** By the flags of `ip`. */
 const kept = new Map<string, KeptIp>();
 
 /** Whether a session may carry these operations out, because `ip` is to be kept. */
 export function canBeKept(operations: readonly Operation[]): operations is readonly SessionOperation[] {
-  return isIpKept() && operations.every(({ kind }) => kind !== "show-links" && kind !== "show-routes");
+  return isIpKept() && operations.every(({ kind }) => !ASIDE.includes(kind));
 }
 
 /**

@@ -31,6 +31,9 @@ export const NETLINK = {
   RTM_NEWROUTE: 24,
   RTM_DELROUTE: 25,
   RTM_GETROUTE: 26,
+  RTM_NEWRULE: 32,
+  RTM_DELRULE: 33,
+  RTM_GETRULE: 34,
   RTM_F_CLONED: 0x200,
   IFLA_ADDRESS: 1,
   IFLA_IFNAME: 3,
@@ -81,6 +84,14 @@ export const NETLINK = {
   RTA_VIA: 18,
   RTAX_MTU: 2,
   RTAX_ADVMSS: 8,
+  FRA_SRC: 2,
+  FRA_PRIORITY: 6,
+  FRA_SUPPRESS_PREFIXLEN: 14,
+  FRA_TABLE: 15,
+  FRA_PROTOCOL: 21,
+  FR_ACT_UNSPEC: 0,
+  FR_ACT_TO_TBL: 1,
+  FIB_RULE_INVERT: 2,
 } as const;
 
 /** Sizes of the structures, in bytes, by the names that the kernel's headers have. */
@@ -92,6 +103,7 @@ export const NETLINK_SIZES = {
   ifaddrmsg: 8,
   rtmsg: 12,
   rtnexthop: 8,
+  fib_rule_hdr: 12,
   sockaddr_nl: 12,
 } as const;
 
@@ -113,6 +125,7 @@ export const NETLINK_OFFSETS = {
     rtm_type: 7,
     rtm_flags: 8,
   },
+  fib_rule_hdr: { family: 0, dst_len: 1, src_len: 2, tos: 3, table: 4, action: 7, flags: 8 },
   rtnexthop: { rtnh_len: 0, rtnh_flags: 2, rtnh_hops: 3, rtnh_ifindex: 4 },
   rtvia: { rtvia_family: 0, rtvia_addr: 2 },
   sockaddr_nl: { nl_family: 0, nl_pid: 4, nl_groups: 8 },

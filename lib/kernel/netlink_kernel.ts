@@ -20,8 +20,10 @@ import { createNetns, pinNetns, removeNetns } from "./netns_calls.ts";
 import { NetnsFile, NetnsFileError } from "./netns_file.ts";
 import type { Answers, Change, Operation } from "./operation.ts";
 import { addRoute, removeRoute } from "./route_request.ts";
+import { addRule, removeRule } from "./rule_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { showRoutes } from "./shown_routes.ts";
+import { showRules } from "./shown_rules.ts";
 import { readSysctls, setSysctls, writeSysctls } from "./sysctl_files.ts";
 
 /** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */
@@ -174,6 +176,8 @@ class Steps {
         return await showLinks(this.#socket, operation);
       case "show-routes":
         return await showRoutes(this.#socket, operation);
+      case "show-rules":
+        return await showRules(this.#socket, operation);
       case "create-veth": {
         const bridge = operation.bridge === undefined ? undefined : await this.#indexOf(operation.bridge);
         using netns = new NetnsFile(this.#libc, operation.peer.netns);
@@ -209,6 +213,10 @@ class Steps {
         }
         return addRoute(change, await this.#indexOf(change.device));
       }
+      case "add-rule":
+        return addRule(change);
+      case "remove-rule":
+        return removeRule(change);
       case "remove-route": {
         const indices: number[] = [];
         for (const { device } of change.hops) indices.push(await this.#indexOf(device));

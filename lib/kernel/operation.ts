@@ -16,10 +16,12 @@ export type Change =
   | AddAddress
   | RemoveAddress
   | AddRoute
-  | RemoveRoute;
+  | RemoveRoute
+  | AddRule
+  | RemoveRule;
 
-/** An operation that shows interfaces or routes. */
-export type Question = ShowLink | ShowLinks | ShowRoutes;
+/** An operation that shows interfaces, routes or rules. */
+export type Question = ShowLink | ShowLinks | ShowRoutes | ShowRules;
 
 /** Makes a pair of virtual interfaces; the first end is up, the other one is in a namespace. */
 export interface CreateVeth {
@@ -114,6 +116,10 @@ export interface AddRoute {
   readonly mtu?: number | undefined;
   /** The largest segment that TCP announces, in bytes. */
   readonly advmss?: number | undefined;
+  /** Who made it, by its number. @default {3} (an administrator) */
+  readonly protocol?: number | undefined;
+  /** Whether it takes the place of one to the same network with the same metric. @default {false} */
+  readonly replace?: boolean | undefined;
 }
 
 /** Where a route leads next. */
@@ -125,10 +131,12 @@ export interface NextHop {
   readonly weight?: number | undefined;
 }
 
-/** Removes a route from the main table. */
+/** Removes a route. */
 export interface RemoveRoute {
   readonly kind: "remove-route";
   readonly dst: Cidr;
+  /** @default {254} (the main table) */
+  readonly table?: number | undefined;
   /** @default {any} */
   readonly metric?: number | undefined;
   /** In IPv4 all that the route has. In IPv6 those to remove; each of them is a route of its own. */
@@ -145,7 +153,19 @@ export interface RouteInfo {
   readonly isAdvertised: boolean;
   /** Whether it is in the table that the kernel uses unless a rule names another one. */
   readonly isMain: boolean;
+  /** Undefined if `ip` gives it another name: it gives numbers only to a call without interfaces and with rules. */
+  readonly table: number | undefined;
   readonly metric: number | undefined;
+  /** Who made it, by its number; undefined as for the table. */
+  readonly protocol: number | undefined;
+  /** Undefined as for the table. */
+  readonly scope: number | undefined;
+  /** The own address that packets get which have none yet. */
+  readonly source: Ip | undefined;
+  /** Of the path, in bytes. */
+  readonly mtu: number | undefined;
+  /** The largest segment that TCP announces, in bytes. */
+  readonly advmss: number | undefined;
   /** If there are several, they share the traffic. */
   readonly hops: readonly NextHop[];
 }
@@ -175,10 +195,46 @@ export interface ShowRoutes {
   readonly defaults?: boolean | undefined;
 }
 
+/** Lets the packets of a source look for their way in a table, before they look in the main one. */
+export interface AddRule {
+  readonly kind: "add-rule";
+  readonly source: Cidr;
+  readonly table: number;
+  /** @default {before the other ones that were added so} */
+  readonly priority?: number | undefined;
+}
+
+/** Removes such a rule. */
+export interface RemoveRule {
+  readonly kind: "remove-rule";
+  readonly source: Cidr;
+  readonly table: number;
+  /** @default {any} */
+  readonly priority?: number | undefined;
+}
+
+/** A rule that says in which table some packets look for their way. */
+export interface RuleInfo {
+  readonly priority: number;
+  /** Undefined for all. */
+  readonly source: Cidr | undefined;
+  /** Undefined as in {@linkcode RouteInfo}, and if it leads to no table. */
+  readonly table: number | undefined;
+  /** Whether it looks at the source alone, and leads to a table. */
+  readonly isBySource: boolean;
+}
+
+/** Shows the rules of one family. */
+export interface ShowRules {
+  readonly kind: "show-rules";
+  readonly family: 4 | 6;
+}
+
 /** What an operation answers. */
 export type Answer<T extends Operation> = T extends ShowLink ? LinkInfo
   : T extends ShowLinks ? readonly LinkInfo[]
   : T extends ShowRoutes ? readonly RouteInfo[]
+  : T extends ShowRules ? readonly RuleInfo[]
   : undefined;
 
 /** What several operations answer, in their order. */
@@ -208,11 +264,17 @@ export function describeOperation(operation: Operation): string {
       return `add the route to ${formatCidr(operation.dst)} through ${quoted(operation.device)}`;
     case "remove-route":
       return `remove the route to ${formatCidr(operation.dst)}`;
+    case "add-rule":
+      return `add the rule for packets from ${formatCidr(operation.source)}`;
+    case "remove-rule":
+      return `remove the rule for packets from ${formatCidr(operation.source)}`;
     case "show-link":
       return `show the interface ${quoted(operation.name)}`;
     case "show-links":
       return "show the interfaces";
     case "show-routes":
       return `show the routes of IPv${operation.family}`;
+    case "show-rules":
+      return `show the rules of IPv${operation.family}`;
   }
 }

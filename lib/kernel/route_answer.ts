@@ -20,18 +20,26 @@ export interface AnsweredHop extends Omit<NextHop, "device"> {
 export function readRoute(message: NetlinkMessage, reader: NetlinkReader): AnsweredRoute | undefined {
   if (message.type !== NETLINK.RTM_NEWROUTE) return undefined;
   const { start, end } = message;
-  const { rtm_family, rtm_dst_len, rtm_table, rtm_protocol, rtm_type, rtm_flags } = NETLINK_OFFSETS.rtmsg;
+  const { rtm_family, rtm_dst_len, rtm_table, rtm_protocol, rtm_scope, rtm_type, rtm_flags } =
+    NETLINK_OFFSETS.rtmsg;
   const family = reader.u8(start + rtm_family, end) === LIBC.AF_INET6 ? 6 : 4;
   if (reader.u32(start + rtm_flags, end) & NETLINK.RTM_F_CLONED) return undefined;
   const found = readAttributes(reader, start + NETLINK_SIZES.rtmsg, end);
   const table = found.table ?? reader.u8(start + rtm_table, end);
+  const protocol = reader.u8(start + rtm_protocol, end);
   return {
     family,
     dst: networkIn(found.dst, family, reader.u8(start + rtm_dst_len, end)),
     isUnicast: reader.u8(start + rtm_type, end) === NETLINK.RTN_UNICAST,
-    isAdvertised: reader.u8(start + rtm_protocol, end) === NETLINK.RTPROT_RA,
+    isAdvertised: protocol === NETLINK.RTPROT_RA,
     isMain: table === NETLINK.RT_TABLE_MAIN,
+    table,
     metric: found.metric,
+    protocol,
+    scope: reader.u8(start + rtm_scope, end),
+    source: found.source,
+    mtu: found.mtu,
+    advmss: found.advmss,
     hops: found.hops,
   };
 }
@@ -42,8 +50,18 @@ function networkIn(bytes: Uint8Array | undefined, family: 4 | 6, prefix: number)
   return ip && { ip, prefix };
 }
 
+interface FoundAttributes {
+  dst?: Uint8Array;
+  table?: number;
+  metric?: number;
+  source?: Ip | undefined;
+  mtu?: number;
+  advmss?: number;
+  hops: AnsweredHop[];
+}
+
 function readAttributes(reader: NetlinkReader, start: number, end: number) {
-  const found: { dst?: Uint8Array; table?: number; metric?: number; hops: AnsweredHop[] } = { hops: [] };
+  const found: FoundAttributes = { hops: [] };
   let index: number | undefined;
   reader.attributes(start, end, (type, start, end) => {
     switch (type) {
@@ -56,6 +74,12 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
       case NETLINK.RTA_PRIORITY:
         found.metric = reader.u32(start, end);
         break;
+      case NETLINK.RTA_PREFSRC:
+        found.source = ipOf(reader.bytes(start, end));
+        break;
+      case NETLINK.RTA_METRICS:
+        Object.assign(found, readMetrics(reader, start, end));
+        break;
       case NETLINK.RTA_OIF:
         index = reader.i32(start, end);
         break;
@@ -65,6 +89,19 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     }
   });
   if (index !== undefined) found.hops = [{ index, gateway: readGateway(reader, start, end) }];
+  return found;
+}
+
+function readMetrics(
+  reader: NetlinkReader,
+  start: number,
+  end: number,
+): Pick<FoundAttributes, "mtu" | "advmss"> {
+  const found: Pick<FoundAttributes, "mtu" | "advmss"> = {};
+  reader.attributes(start, end, (type, start, end) => {
+    if (type === NETLINK.RTAX_MTU) found.mtu = reader.u32(start, end);
+    if (type === NETLINK.RTAX_ADVMSS) found.advmss = reader.u32(start, end);
+  });
   return found;
 }
 

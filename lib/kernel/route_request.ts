@@ -3,24 +3,22 @@ import { LIBC } from "../host/libc_constants.ts";
 import { familyOf, ipBytes } from "./ip_bytes.ts";
 import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
+import { shortTable, tableAttribute } from "./table_number.ts";
 import type { AddRoute, RemoveRoute } from "./operation.ts";
-
-/** What fits into the byte of the header. */
-const LAST_SHORT_TABLE = 255;
 
 /**
  * Adds a route through the interface with that index. Without a flag that says otherwise the kernel puts it before others
  * to the same network.
  */
 export function addRoute(route: AddRoute, index: number): NetlinkRequest {
-  const { gateway, metric, table = NETLINK.RT_TABLE_MAIN, source, mtu, advmss } = route;
+  const { gateway, metric, table = NETLINK.RT_TABLE_MAIN, source, mtu, advmss, replace = false } = route;
   const dst = networkOf(route.dst);
-  const writer = new NetlinkWriter(NETLINK.RTM_NEWROUTE, NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE);
-  const isLong = table > LAST_SHORT_TABLE;
+  const flags = NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE | (replace ? NETLINK.NLM_F_REPLACE : 0);
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWROUTE, flags);
   writer.u8(familyOf(dst.ip), dst.prefix, 0, 0);
   writer.u8(
-    isLong ? NETLINK.RT_TABLE_UNSPEC : table,
-    NETLINK.RTPROT_BOOT,
+    shortTable(table),
+    route.protocol ?? NETLINK.RTPROT_BOOT,
     scopeOf(route),
     NETLINK.RTN_UNICAST,
   );
@@ -28,7 +26,7 @@ export function addRoute(route: AddRoute, index: number): NetlinkRequest {
   if (dst.prefix > 0) writer.attribute(NETLINK.RTA_DST, ipBytes(dst.ip));
   if (gateway !== undefined) writer.attribute(NETLINK.RTA_GATEWAY, ipBytes(gateway));
   if (source !== undefined) writer.attribute(NETLINK.RTA_PREFSRC, ipBytes(source));
-  if (isLong) writer.attributeU32(NETLINK.RTA_TABLE, table);
+  tableAttribute(writer, NETLINK.RTA_TABLE, table);
   if (metric !== undefined) writer.attributeU32(NETLINK.RTA_PRIORITY, metric);
   writer.attributeU32(NETLINK.RTA_OIF, index);
   if (mtu !== undefined || advmss !== undefined) {
@@ -47,14 +45,18 @@ function scopeOf({ scope, gateway, dst }: AddRoute): number {
 }
 
 /** Removes a route through the interfaces with those indices, one for each of its hops. */
-export function removeRoute({ dst, metric, hops }: RemoveRoute, indices: readonly number[]): NetlinkRequest {
+export function removeRoute(
+  { dst, table = NETLINK.RT_TABLE_MAIN, metric, hops }: RemoveRoute,
+  indices: readonly number[],
+): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_DELROUTE, NETLINK.NLM_F_ACK);
   const { ip, prefix } = networkOf(dst);
   writer.u8(familyOf(ip), prefix, 0, 0);
   // Of any origin, scope and kind.
-  writer.u8(NETLINK.RT_TABLE_MAIN, NETLINK.RTPROT_UNSPEC, NETLINK.RT_SCOPE_NOWHERE, NETLINK.RTN_UNSPEC);
+  writer.u8(shortTable(table), NETLINK.RTPROT_UNSPEC, NETLINK.RT_SCOPE_NOWHERE, NETLINK.RTN_UNSPEC);
   writer.u32(0);
   if (prefix > 0) writer.attribute(NETLINK.RTA_DST, ipBytes(ip));
+  tableAttribute(writer, NETLINK.RTA_TABLE, table);
   if (metric !== undefined) writer.attributeU32(NETLINK.RTA_PRIORITY, metric);
   const [first] = hops;
   if (first !== undefined && hops.length === 1) {

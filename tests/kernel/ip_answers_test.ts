@@ -65,14 +65,49 @@ Deno.test("routes are read as ip prints them", () => {
     { dst: "10.3.0.0/16", via: { family: "inet6", host: "fd00::9" }, dev: "eth1", protocol: "ra" },
     { type: "throw", dst: "odd" },
   ]]);
-  const usual = { isUnicast: true, isAdvertised: false, isMain: true, metric: undefined };
+  const usual = {
+    ...{
+      isUnicast: true,
+      isAdvertised: false,
+      isMain: true,
+      table: 254,
+      metric: undefined,
+      protocol: 3,
+      scope: 0,
+    },
+    ...{ source: undefined, mtu: undefined, advmss: undefined },
+  };
+  const local = { isUnicast: false, isMain: false, table: 255, protocol: 2 };
   const hop = (device: string, gateway?: string) => ({ device, gateway: parseIp(gateway ?? "") });
   assertEquals(routes, [
     { ...usual, dst: parseCidr("0.0.0.0/0"), hops: [hop("eth0", "10.1.0.1")] },
-    { ...usual, dst: parseCidr("10.1.0.2/32"), isUnicast: false, isMain: false, hops: [hop("eth0")] },
+    { ...usual, dst: parseCidr("10.1.0.2/32"), ...local, hops: [hop("eth0")] },
     { ...usual, dst: parseCidr("10.2.0.0/16"), metric: 7, hops: [{ ...hop("eth0", "10.1.0.8"), weight: 3 }] },
-    { ...usual, dst: parseCidr("10.3.0.0/16"), isAdvertised: true, hops: [hop("eth1", "fd00::9")] },
+    {
+      ...usual,
+      dst: parseCidr("10.3.0.0/16"),
+      isAdvertised: true,
+      protocol: 9,
+      hops: [hop("eth1", "fd00::9")],
+    },
     { ...usual, dst: undefined, isUnicast: false, hops: [] },
+  ]);
+});
+
+Deno.test("rules are read as ip prints them, with a table only if it has a number or a name of the kernel", () => {
+  const [rules] = readAnswers([{ kind: "show-rules", family: 4 }], [[
+    { priority: 0, src: "all", table: "local" },
+    { priority: 5, src: "10.1.0.0", srclen: 24, table: "100", protocol: "0" },
+    { priority: 6, src: "10.1.0.7", table: "office" },
+    { priority: 7, not: null, src: "10.1.0.8", table: "101" },
+    { priority: 8, src: "10.1.0.9", action: "blackhole" },
+  ]]);
+  assertEquals(rules, [
+    { priority: 0, source: undefined, table: 255, isBySource: true },
+    { priority: 5, source: parseCidr("10.1.0.0/24"), table: 100, isBySource: true },
+    { priority: 6, source: parseCidr("10.1.0.7/32"), table: undefined, isBySource: true },
+    { priority: 7, source: parseCidr("10.1.0.8/32"), table: 101, isBySource: false },
+    { priority: 8, source: parseCidr("10.1.0.9/32"), table: undefined, isBySource: false },
   ]);
 });
 

@@ -1,6 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { parseCidr, parseIp } from "../../lib/cni/address.ts";
-import { ipLines, isWritable, needsDetails, unwritableIn } from "../../lib/kernel/ip_lines.ts";
+import {
+  ipLines,
+  isWritable,
+  needsDetails,
+  needsFamily6,
+  needsNumbers,
+  unwritableIn,
+} from "../../lib/kernel/ip_lines.ts";
 import type { CreateVeth, Operation } from "../../lib/kernel/operation.ts";
 
 const cidr = (text: string) => parseCidr(text)!;
@@ -92,12 +99,15 @@ Deno.test("a route has the words for what is given, zero among them, and the bit
         scope: 0,
         mtu: 1400,
         advmss: 1300,
+        protocol: 2,
       },
+      { kind: "add-route", device, dst: cidr("10.2.0.0/16"), source: ip("10.2.3.4"), replace: true },
     ]),
     [
       "route prepend 10.2.0.0/16 dev eth0",
       "route prepend ::/0 via fd00::1 dev eth0",
-      "route prepend 0.0.0.0/0 via 10.1.0.1 dev eth0 metric 5 table 100 scope 0 mtu 1400 advmss 1300",
+      "route prepend 0.0.0.0/0 via 10.1.0.1 dev eth0 metric 5 table 100 scope 0 protocol 2 mtu 1400 advmss 1300",
+      "route replace 10.2.0.0/16 dev eth0 src 10.2.3.4",
     ],
   );
 });
@@ -137,6 +147,32 @@ Deno.test("routes are shown by their family", () => {
       "route show table all exact ::/0",
     ],
   );
+});
+
+Deno.test("a rule is of its source's family, and numbers are shown where no interfaces are", () => {
+  const source = cidr("fd00::7/64");
+  const operations = [
+    { kind: "add-rule", source, table: 100 },
+    { kind: "add-rule", source: cidr("10.1.0.7/32"), table: 254, priority: 7 },
+    { kind: "remove-rule", source, table: 100, priority: 0 },
+    { kind: "show-rules", family: 6 },
+    { kind: "show-rules", family: 4 },
+  ] as const;
+  assertEquals(ipLines(operations), [
+    "rule add from fd00::/64 table 100",
+    "rule add from 10.1.0.7/32 table 254 priority 7",
+    "rule delete from fd00::/64 table 100 priority 0",
+    "rule show",
+    "rule show",
+  ]);
+  assertEquals(operations.map(needsFamily6), [true, false, true, true, false]);
+  const wanted: readonly [readonly Operation[], boolean][] = [
+    [[{ kind: "show-rules", family: 4 }], true],
+    [[{ kind: "show-routes", family: 4 }, { kind: "show-rules", family: 4 }], true],
+    [[{ kind: "show-routes", family: 4 }], false],
+    [[{ kind: "show-link", name: "lo" }, { kind: "show-rules", family: 4 }], false],
+  ];
+  assertEquals(wanted.map(([operations]) => needsNumbers(operations)), wanted.map(([, numbers]) => numbers));
 });
 
 Deno.test("links without addresses are shown in the last line only: later lines would show no addresses", () => {

@@ -5,6 +5,7 @@ import type { TestedKernel } from "./kernels.ts";
 import { linkSuite } from "./link_suite.ts";
 import { netnsSuite } from "./netns_suite.ts";
 import { routeSuite } from "./route_suite.ts";
+import { ruleSuite } from "./rule_suite.ts";
 import { showSuite } from "./show_suite.ts";
 import { sysctlSuite } from "./sysctl_suite.ts";
 
@@ -14,6 +15,7 @@ export function kernelSuite(tested: TestedKernel): void {
   addressSuite(tested);
   showSuite(tested);
   routeSuite(tested);
+  ruleSuite(tested);
   sysctlSuite(tested);
   callSuite(tested);
   netnsSuite(tested);

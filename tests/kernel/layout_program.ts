@@ -20,6 +20,7 @@ const HEADERS = [
   "linux/if_arp.h",
   "linux/if_link.h",
   "linux/if_addr.h",
+  "linux/fib_rules.h",
   "linux/netlink.h",
   "linux/nsfs.h",
   "linux/rtnetlink.h",

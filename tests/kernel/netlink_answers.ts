@@ -62,11 +62,24 @@ export function route(sequence: number, flags = 0): Uint8Array {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWROUTE, 0).u8(2, 16, 0, 0).u8(0, 3, 0, 1).u32(0);
   writer.attribute(NETLINK.RTA_DST, Uint8Array.of(10, 2, 0, 0));
   writer.attributeU32(NETLINK.RTA_TABLE, 1000).attributeU32(NETLINK.RTA_PRIORITY, 7);
+  writer.attribute(NETLINK.RTA_PREFSRC, Uint8Array.of(10, 1, 0, 3));
+  writer.nested(NETLINK.RTA_METRICS, () => {
+    writer.attributeU32(NETLINK.RTAX_MTU, 1400).attributeU32(NETLINK.RTAX_ADVMSS, 1300);
+  });
   writer.nested(NETLINK.RTA_MULTIPATH, () => {
     writer.u16(16).u8(0, 2).u32(7).attribute(NETLINK.RTA_GATEWAY, Uint8Array.of(10, 1, 0, 9));
     const via = Uint8Array.of(10, 0, 0xfd, ...Array<number>(14).fill(0), 9);
     writer.u16(32).u8(0, 0).u32(8).attribute(NETLINK.RTA_VIA, via);
   });
+  return numbered(writer, sequence, flags);
+}
+
+/** An IPv4 rule with every attribute that is read. */
+export function rule(sequence: number, flags = 0): Uint8Array {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWRULE, 0).u8(2, 0, 24, 0).u8(0, 0, 0, 1).u32(0);
+  writer.attribute(NETLINK.FRA_SRC, Uint8Array.of(10, 1, 0, 0));
+  writer.attributeU32(NETLINK.FRA_TABLE, 1000).attributeU32(NETLINK.FRA_PRIORITY, 77);
+  writer.attributeU32(NETLINK.FRA_SUPPRESS_PREFIXLEN, 0xffffffff).attributeU8(NETLINK.FRA_PROTOCOL, 3);
   return numbered(writer, sequence, flags);
 }
 

@@ -7,7 +7,8 @@ import { NetlinkFormatError } from "../../lib/kernel/netlink_reader.ts";
 import { NetlinkError, NetlinkReply } from "../../lib/kernel/netlink_reply.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { readRoute } from "../../lib/kernel/route_answer.ts";
-import { acknowledgement, address, end, joined, link, route } from "./netlink_answers.ts";
+import { readRule } from "../../lib/kernel/rule_answer.ts";
+import { acknowledgement, address, end, joined, link, route, rule } from "./netlink_answers.ts";
 
 const ANSWERS = Number(Deno.env.get("PODWIRE_FUZZ_ANSWERS") ?? 20_000);
 const SEQUENCE = 0x01020304;
@@ -19,6 +20,7 @@ const ORIGINALS: readonly Uint8Array[] = [
   joined(link(SEQUENCE, "eth0"), link(SEQUENCE, "veth12345678"), end(SEQUENCE)),
   joined(address(SEQUENCE), link(SEQUENCE, "a"), address(SEQUENCE), end(SEQUENCE)),
   joined(route(SEQUENCE), address(SEQUENCE), route(SEQUENCE), end(SEQUENCE)),
+  joined(rule(SEQUENCE), route(SEQUENCE), rule(SEQUENCE), end(SEQUENCE)),
   acknowledgement(SEQUENCE, 0),
   acknowledgement(SEQUENCE, -22, { text: "Invalid prefix for given prefix length" }),
   acknowledgement(SEQUENCE, -17, { text: "exists", capped: true }),
@@ -62,7 +64,7 @@ function mutated(random: Random): Uint8Array {
   return bytes;
 }
 
-/** Reads an answer as each of the three kinds; returns whether it could be read. */
+/** Reads an answer as each of the kinds; returns whether it could be read. */
 function exercise(bytes: Uint8Array): boolean {
   const memory = new Uint8Array(bytes.length + 2 * MARGIN.length);
   memory.set(MARGIN);
@@ -75,7 +77,7 @@ function exercise(bytes: Uint8Array): boolean {
       new NetlinkReply(SEQUENCE, kind, (message, reader) => {
         seen.push(readLink(message, reader), readAddress(message, reader));
         // Large numbers are no JSON.
-        seen.push(Deno.inspect(readRoute(message, reader), { depth: 9 }));
+        seen.push(Deno.inspect([readRoute(message, reader), readRule(message, reader)], { depth: 9 }));
       }).read(answer);
     }
     return true;
@@ -106,9 +108,13 @@ Deno.test(`each of ${ANSWERS} answers that were changed by chance gives values o
 Deno.test("the answers before they are changed are read", () => {
   const links: unknown[] = [];
   const reply = new NetlinkReply(SEQUENCE, "done", (message, reader) => {
-    links.push(readLink(message, reader) ?? readAddress(message, reader) ?? readRoute(message, reader));
+    links.push(
+      readLink(message, reader) ?? readAddress(message, reader) ?? readRoute(message, reader) ??
+        readRule(message, reader),
+    );
   });
-  const answer = joined(link(SEQUENCE, "eth0"), address(SEQUENCE), route(SEQUENCE), end(SEQUENCE));
+  const messages = [link(SEQUENCE, "eth0"), address(SEQUENCE), route(SEQUENCE), rule(SEQUENCE)];
+  const answer = joined(...messages, end(SEQUENCE));
   assertEquals(reply.read(answer), true);
   assertEquals(links, [
     {
@@ -135,11 +141,18 @@ Deno.test("the answers before they are changed are read", () => {
       isUnicast: true,
       isAdvertised: false,
       isMain: false,
+      table: 1000,
       metric: 7,
+      protocol: 3,
+      scope: 0,
+      source: parseIp("10.1.0.3"),
+      mtu: 1400,
+      advmss: 1300,
       hops: [
         { index: 7, gateway: parseIp("10.1.0.9"), weight: 3 },
         { index: 8, gateway: parseIp("fd00::9"), weight: 1 },
       ],
     },
+    { family: 4, priority: 77, source: parseCidr("10.1.0.0/24"), table: 1000, isBySource: true },
   ]);
 });
