@@ -10,7 +10,7 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
 /**
  * The built-in plugins. Each is loaded when it is first needed: most commands need none.
  *
- * Permissions of `bridge`, `ptp` and `loopback`: root and `--allow-run` for iproute2, util-linux, iptables and nft; `--allow-ffi`,
+ * Permissions of `bridge`, `ptp`, `sbr` and `loopback`: root and `--allow-run` for iproute2, util-linux, iptables and nft; `--allow-ffi`,
  * if it is granted unscoped, takes the place of the first two and is faster. Of `host-local`: `--allow-read` and
  * `--allow-write` for its directory. `static` needs none. `tuning`: those of both.
  */
@@ -19,6 +19,7 @@ export const builtins: BuiltinTable = {
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
   loopback: async () => (await import("./loopback.ts")).loopback,
   ptp: async () => (await import("./ptp.ts")).ptp,
+  sbr: async () => (await import("./sbr.ts")).sbr,
   tuning: async () => (await import("./tuning.ts")).tuning,
   static: async () => (await import("./static.ts")).staticAddresses,
 };

@@ -8,6 +8,8 @@ export interface TryLockOptions {
   readonly shared?: boolean | undefined;
   /** Whether a missing file is created; without, there is nothing to lock. @default {true} */
   readonly create?: boolean | undefined;
+  /** Whether it is only read, and never created, as a namespace has to be. @default {false} */
+  readonly readOnly?: boolean | undefined;
 }
 
 /** Options of {@linkcode lockFile}. */
@@ -45,12 +47,12 @@ export const LONGEST_WAIT_MS = 50;
  * using _lock = await lockFile("/tmp/podwire-example.lock", { signal: AbortSignal.timeout(1_000) });
  * ```
  */
-export async function lockFile(path: string, { signal, shared = false }: LockOptions = {}): Promise<Lock> {
+export async function lockFile(path: string, { signal, ...how }: LockOptions = {}): Promise<Lock> {
   // A loop of attempts: a waiting flock(2) cannot be cancelled when the signal fires, the kernel does not notify when a lock
   // becomes free, and each waiting call would hold one of the 32 threads that Deno has for all of its files.
   for (let wait = FIRST_WAIT_MS;; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     signal?.throwIfAborted();
-    const lock = await tryLockFile(path, { shared });
+    const lock = await tryLockFile(path, how);
     if (lock) return lock;
     await delay(wait, signal);
   }
@@ -59,25 +61,26 @@ export async function lockFile(path: string, { signal, shared = false }: LockOpt
 /** Takes the lock of a file as {@linkcode lockFile} does, or returns undefined if it is held elsewhere. */
 export async function tryLockFile(
   path: string,
-  { shared = false, create = true }: TryLockOptions = {},
+  { shared = false, create = true, readOnly = false }: TryLockOptions = {},
 ): Promise<Lock | undefined> {
+  const open = () => readOnly ? Deno.openSync(path, { read: true }) : openForLock(path, create);
   try {
-    return tryLockFileSync(path, shared, create);
+    return tryLockFileSync(path, shared, open);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (readOnly || !(error instanceof Deno.errors.NotFound)) throw error;
     if (!create) return undefined;
   }
   await ensureDir(dirname(path), 0o700);
-  return tryLockFileSync(path, shared, create);
+  return tryLockFileSync(path, shared, open);
 }
 
 /**
  * Opens and locks the file in one turn of the event loop: another operation of this process that found the file between the
  * two would take it for one that a killed process abandoned.
  */
-function tryLockFileSync(path: string, shared: boolean, create: boolean): Lock | undefined {
+function tryLockFileSync(path: string, shared: boolean, open: () => Deno.FsFile): Lock | undefined {
   for (;;) {
-    const file = openForLock(path, create);
+    const file = open();
     try {
       if (!file.tryLockSync(!shared)) {
         file.close();
